@@ -1,0 +1,79 @@
+//! `autorun docs`: the manual, or a playbook's description and variables.
+
+use std::path::Path;
+
+use anyhow::bail;
+
+use super::{DocsArgs, answer, complain};
+use crate::error::exit;
+use crate::playbook::{Declared, Playbook, diagnostic, reference};
+use crate::report::text;
+
+pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
+    let Some(subject) = &arguments.subject else {
+        answer(&reference::overview());
+        return Ok(exit::DONE);
+    };
+    if let Some(entry) = reference::entry(subject) {
+        answer(&entry);
+        return Ok(exit::DONE);
+    }
+    let path = Path::new(subject);
+    if path.exists() || path.extension().is_some_and(|e| e == "rhai") {
+        return playbook(path);
+    }
+    let names = reference::ENTRIES.iter().map(|entry| entry.name.as_str());
+    match text::nearest(subject, names) {
+        Some(near) => bail!("there is no function `{subject}`\nhint: did you mean `{near}`?"),
+        None => bail!("there is no function `{subject}`\nhint: `autorun docs` lists all of them"),
+    }
+}
+
+fn playbook(path: &Path) -> anyhow::Result<u8> {
+    let playbook = match Playbook::load(path) {
+        Ok(playbook) => playbook,
+        Err(failed) => {
+            for error in &failed.errors {
+                complain(&diagnostic::render_error(error, &failed.texts));
+            }
+            return Ok(exit::COMPILE);
+        }
+    };
+    let mut out = format!("{}\n", playbook.path());
+    let description = playbook.description();
+    if !description.is_empty() {
+        out.push_str(&format!("\n{}\n", description.trim_end()));
+    }
+    if playbook.variables.is_empty() {
+        out.push_str("\nIt has no variables.\n");
+    } else {
+        out.push_str("\nVariables, for --set NAME=VALUE:\n");
+        playbook.variables.iter().for_each(|declared| out.push_str(&variable(declared)));
+    }
+    answer(&out);
+    Ok(exit::DONE)
+}
+
+fn variable(declared: &Declared) -> String {
+    let mut facts = vec![declared.kind.as_str().to_owned()];
+    match &declared.default {
+        Some(default) if declared.secret && *default != "" => facts.push("default ****".to_owned()),
+        Some(default) => facts.push(format!("default {default}")),
+        None => facts.push("required".to_owned()),
+    }
+    if let Some(choices) = &declared.choices {
+        let choices: Vec<String> = choices.iter().map(ToString::to_string).collect();
+        facts.push(format!("one of {}", choices.join(", ")));
+    }
+    if let Some(pattern) = &declared.pattern {
+        facts.push(format!("matching {pattern}"));
+    }
+    if declared.secret {
+        facts.push("secret".to_owned());
+    }
+    let help = match declared.help.as_str() {
+        "" => String::new(),
+        help => format!("      {help}\n"),
+    };
+    format!("  {} ({})\n{help}", declared.name, facts.join(", "))
+}

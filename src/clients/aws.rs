@@ -1,0 +1,172 @@
+//! The AWS configuration, loaded when first needed: region, credentials,
+//! endpoints. The credentials' secrets are masked from then on.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ec2::config::ProvideCredentials as _;
+use aws_sdk_ec2::config::retry::RetryConfig;
+use aws_sdk_ec2::config::timeout::TimeoutConfig;
+use tokio::sync::OnceCell;
+
+use super::aws_error::{no_credentials, no_region};
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::Reporter;
+
+/// AWS's service that tells a caller's public address.
+const CHECK_IP: &str = "https://checkip.amazonaws.com/";
+
+/// How long the credential providers may take: off EC2, asking the instance
+/// metadata service is a connection nobody answers.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the services are: AWS, or the URLs given.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    /// EC2's URL; without it that of the AWS configuration.
+    pub ec2: Option<String>,
+    /// S3's URL; without it that of the AWS configuration.
+    pub s3: Option<String>,
+    /// The URL that answers with the caller's public address.
+    pub check_ip: Option<String>,
+}
+
+/// What the command line says about AWS.
+#[derive(Clone, Debug, Default)]
+pub struct AwsOptions {
+    /// Profile in `~/.aws`.
+    pub profile: Option<String>,
+    /// Region, above the profile's.
+    pub region: Option<String>,
+    /// Endpoints, above the environment's.
+    pub endpoints: Endpoints,
+}
+
+/// The lazily loaded configuration and clients.
+#[derive(Debug)]
+pub(super) struct Aws {
+    options: AwsOptions,
+    report: Reporter,
+    config: OnceCell<SdkConfig>,
+    ec2: OnceCell<aws_sdk_ec2::Client>,
+    s3: OnceCell<aws_sdk_s3::Client>,
+}
+
+impl Aws {
+    pub(super) fn new(options: AwsOptions, report: Reporter) -> Self {
+        Self {
+            options,
+            report,
+            config: OnceCell::new(),
+            ec2: OnceCell::new(),
+            s3: OnceCell::new(),
+        }
+    }
+
+    /// The EC2 client.
+    ///
+    /// Throws `invalid_option` without a region, `denied` without credentials.
+    pub(super) async fn ec2(&self) -> Result<&aws_sdk_ec2::Client> {
+        self.ec2
+            .get_or_try_init(async || {
+                let config = self.config().await?;
+                let mut ec2 = aws_sdk_ec2::config::Builder::from(config).timeout_config(
+                    TimeoutConfig::builder()
+                        .connect_timeout(Duration::from_secs(5))
+                        .operation_attempt_timeout(Duration::from_secs(60))
+                        .build(),
+                );
+                if let Some(url) = &self.options.endpoints.ec2 {
+                    ec2 = ec2.endpoint_url(url);
+                }
+                Ok(aws_sdk_ec2::Client::from_conf(ec2.build()))
+            })
+            .await
+    }
+
+    /// The S3 client. With an endpoint of its own, buckets are addressed by
+    /// path.
+    ///
+    /// Throws as [`Self::ec2`].
+    pub(super) async fn s3(&self) -> Result<&aws_sdk_s3::Client> {
+        self.s3
+            .get_or_try_init(async || {
+                let config = self.config().await?;
+                // A long upload must not be cut: only silence counts.
+                let mut s3 = aws_sdk_s3::config::Builder::from(config).timeout_config(
+                    TimeoutConfig::builder()
+                        .connect_timeout(Duration::from_secs(5))
+                        .read_timeout(Duration::from_secs(60))
+                        .build(),
+                );
+                if let Some(url) = &self.options.endpoints.s3 {
+                    s3 = s3.endpoint_url(url);
+                }
+                let custom = self.s3_endpoint().await?.is_some();
+                Ok(aws_sdk_s3::Client::from_conf(s3.force_path_style(custom).build()))
+            })
+            .await
+    }
+
+    /// The region in use, as `eu-central-1`.
+    pub(super) async fn region(&self) -> Result<String> {
+        let config = self.config().await?;
+        config.region().map(ToString::to_string).ok_or_else(no_region)
+    }
+
+    /// S3's URL if it is not AWS's own.
+    pub(super) async fn s3_endpoint(&self) -> Result<Option<String>> {
+        let config = self.config().await?;
+        let general = || config.endpoint_url().map(str::to_owned);
+        Ok(self.options.endpoints.s3.clone().or_else(general))
+    }
+
+    /// The URL that answers with the caller's public address.
+    pub(super) fn check_ip(&self) -> &str {
+        self.options.endpoints.check_ip.as_deref().unwrap_or(CHECK_IP)
+    }
+
+    async fn config(&self) -> Result<&SdkConfig> {
+        self.config.get_or_try_init(async || self.load().await).await
+    }
+
+    async fn load(&self) -> Result<SdkConfig> {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::standard().with_max_attempts(4));
+        if let Some(profile) = &self.options.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = &self.options.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        let config = loader.load().await;
+        // Credentials first: a profile that does not exist has no region either.
+        let provider = config.credentials_provider().ok_or_else(|| no_credentials(""))?;
+        let credentials = tokio::time::timeout(CREDENTIALS_TIMEOUT, provider.provide_credentials())
+            .await
+            .map_err(|_| {
+                Error::new(ErrorKind::Timeout, "getting AWS credentials took too long")
+                    .hint("set AWS_EC2_METADATA_DISABLED=true if this is not an EC2 instance")
+            })?
+            .map_err(|e| no_credentials(&all_sources(&e)))?;
+        if config.region().is_none() {
+            return Err(no_region());
+        }
+        let mask = self.report.mask();
+        mask.add(credentials.secret_access_key());
+        if let Some(token) = credentials.session_token() {
+            mask.add(token);
+        }
+        Ok(config)
+    }
+}
+
+fn all_sources(error: &dyn std::error::Error) -> String {
+    let mut all = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        all = format!("{all}: {inner}");
+        source = inner.source();
+    }
+    all
+}

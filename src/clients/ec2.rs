@@ -1,0 +1,514 @@
+//! EC2: one method per request, in our own words.
+//!
+//! Nothing is waited for here, and nothing is retried but what the SDK retries
+//! and what EC2's eventual consistency demands right after a create.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::primitives::Blob;
+use aws_sdk_ec2::types::{
+    BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification,
+    InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
+    IpPermission, IpRange, Ipv6Range, ResourceType, Tag, TagSpecification, VolumeType,
+};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::aws_error::{aws_error, code};
+use super::pace;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Tags as name and value.
+pub type Tags = Vec<(String, String)>;
+
+/// The tag that says which run made something.
+pub const RUN_TAG: &str = "autorun:run";
+
+/// EC2 refuses longer user data (before base64).
+pub const LONGEST_USER_DATA: usize = 16 * 1024;
+
+/// A machine image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Image {
+    /// AWS's id, as `ami-0abc`.
+    pub id: String,
+    /// AWS's name, as `al2023-ami-2023.9.20260930.0-kernel-6.12-x86_64`.
+    pub name: String,
+    /// `x86_64` or `arm64`.
+    pub architecture: String,
+    /// Name of the root device, as `/dev/xvda`.
+    pub root_device: String,
+}
+
+/// An instance as EC2 describes it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Instance {
+    /// AWS's id, as `i-0abc`.
+    pub id: String,
+    /// Value of its tag `Name`.
+    pub name: String,
+    /// `pending`, `running`, `shutting-down`, `terminated`, `stopping`, `stopped`.
+    pub state: String,
+    /// Instance type, as `t3.micro`.
+    #[serde(rename = "type")]
+    pub instance_type: String,
+    /// The image's id.
+    pub image: String,
+    /// Public IPv4 address; `()` until it has one.
+    pub public_ip: Option<String>,
+    /// Private IPv4 address.
+    pub private_ip: Option<String>,
+    /// The page a web server on it would serve; `()` without a public address.
+    pub url: Option<String>,
+    /// Name of the key pair it was launched with.
+    pub key_pair: Option<String>,
+    /// Ids of its security groups.
+    pub security_groups: Vec<String>,
+    /// Why EC2 changed its state, if it says so.
+    pub state_reason: Option<String>,
+    /// The run that made it, by its tag.
+    #[serde(skip)]
+    pub run: Option<String>,
+}
+
+/// Everything that `RunInstances` is asked for.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Idempotency token: the same token never makes a second instance.
+    pub token: String,
+    /// The image.
+    pub image: Image,
+    /// Instance type.
+    pub instance_type: String,
+    /// How many.
+    pub count: i32,
+    /// Name of the key pair.
+    pub key_pair: Option<String>,
+    /// Ids of security groups.
+    pub security_groups: Vec<String>,
+    /// Id of the subnet; none is the default one.
+    pub subnet: Option<String>,
+    /// Whether it gets a public address; none is the subnet's choice.
+    pub public_ip: Option<bool>,
+    /// Size of the root volume in GiB; none is the image's.
+    pub volume_size: Option<i32>,
+    /// Name of an IAM instance profile.
+    pub iam_profile: Option<String>,
+    /// User data as it is, not yet base64.
+    pub user_data: Option<String>,
+    /// Tags of instances and volumes.
+    pub tags: Tags,
+}
+
+/// One rule of a security group.
+#[derive(Clone, Debug)]
+pub struct Ingress {
+    /// `tcp`, `udp`, `icmp` or `-1` for all.
+    pub protocol: String,
+    /// First port.
+    pub port: i32,
+    /// Last port.
+    pub to_port: i32,
+    /// Who may connect, as `203.0.113.7/32`.
+    pub cidr: String,
+    /// Shown in the console.
+    pub description: Option<String>,
+}
+
+/// The EC2 client of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Ec2<'a> {
+    client: &'a Client,
+    cancel: &'a CancellationToken,
+}
+
+impl<'a> Ec2<'a> {
+    pub(super) fn new(client: &'a Client, cancel: &'a CancellationToken) -> Self {
+        Self { client, cancel }
+    }
+
+    /// The newest standard Amazon Linux 2023 image of an architecture.
+    ///
+    /// Amazon's own images only; newest by creation date, then by name.
+    pub async fn newest_amazon_linux(&self, architecture: &str) -> Result<Image> {
+        let answer = self
+            .client
+            .describe_images()
+            .owners("amazon")
+            .filters(filter("name", "al2023-ami-2023.*"))
+            .filters(filter("architecture", architecture))
+            .filters(filter("state", "available"))
+            .send()
+            .await
+            .map_err(|e| aws_error("look up the Amazon Linux image", &e))?;
+        let newest = answer
+            .images()
+            .iter()
+            .max_by_key(|i| (i.creation_date().unwrap_or_default(), i.name().unwrap_or_default()));
+        newest.map(image).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("this region has no Amazon Linux 2023 image for {architecture}"),
+            )
+            .hint("pass the id of another image")
+        })
+    }
+
+    /// The image with this id.
+    pub async fn image(&self, id: &str) -> Result<Image> {
+        let answer = self
+            .client
+            .describe_images()
+            .image_ids(id)
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("look up image `{id}`"), &e))?;
+        answer.images().first().map(image).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("image `{id}` does not exist in this region"))
+                .hint("an AMI's id holds in one region only: use latest_amazon_linux()")
+        })
+    }
+
+    /// The micro type that is free-tier eligible here: `t3.micro`, else
+    /// `t2.micro`, else the smallest name AWS offers for the architecture.
+    pub async fn free_tier_type(&self, architecture: &str) -> Result<String> {
+        let answer = self
+            .client
+            .describe_instance_types()
+            .filters(filter("free-tier-eligible", "true"))
+            .filters(filter("processor-info.supported-architecture", architecture))
+            .send()
+            .await
+            .map_err(|e| aws_error("look up the free-tier instance types", &e))?;
+        let mut types: Vec<&str> = answer
+            .instance_types()
+            .iter()
+            .filter_map(|t| t.instance_type().map(InstanceType::as_str))
+            .collect();
+        types.sort_unstable();
+        ["t3.micro", "t2.micro", "t4g.micro"]
+            .into_iter()
+            .find(|preferred| types.contains(preferred))
+            .or_else(|| types.iter().copied().find(|t| t.ends_with(".micro")))
+            .map(str::to_owned)
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::NotFound,
+                    format!("this region offers no free-tier micro type for {architecture}"),
+                )
+                .hint("pass `type`, as \"t3.micro\"")
+            })
+    }
+
+    /// Launches instances: `IMDSv2` required, root volume encrypted.
+    pub async fn launch(&self, launch: &Launch) -> Result<Vec<Instance>> {
+        let tags = |kind| {
+            TagSpecification::builder()
+                .resource_type(kind)
+                .set_tags(Some(aws_tags(&launch.tags)))
+                .build()
+        };
+        let root = BlockDeviceMapping::builder()
+            .device_name(&launch.image.root_device)
+            .ebs(
+                EbsBlockDevice::builder()
+                    .encrypted(true)
+                    .delete_on_termination(true)
+                    .volume_type(VolumeType::Gp3)
+                    .set_volume_size(launch.volume_size)
+                    .build(),
+            )
+            .build();
+        let metadata = InstanceMetadataOptionsRequest::builder()
+            .http_tokens(HttpTokensState::Required)
+            .http_put_response_hop_limit(2)
+            .build();
+        let mut request = self
+            .client
+            .run_instances()
+            .client_token(&launch.token)
+            .image_id(&launch.image.id)
+            .instance_type(InstanceType::from(launch.instance_type.as_str()))
+            .min_count(launch.count)
+            .max_count(launch.count)
+            .set_key_name(launch.key_pair.clone())
+            .set_user_data(launch.user_data.as_ref().map(|text| BASE64_STANDARD.encode(text)))
+            .block_device_mappings(root)
+            .metadata_options(metadata)
+            .tag_specifications(tags(ResourceType::Instance))
+            .tag_specifications(tags(ResourceType::Volume))
+            .set_iam_instance_profile(
+                launch
+                    .iam_profile
+                    .as_ref()
+                    .map(|name| IamInstanceProfileSpecification::builder().name(name).build()),
+            );
+        // A wish for a public address goes with the interface, and then groups
+        // and subnet must go there too.
+        if let Some(public) = launch.public_ip {
+            request = request.network_interfaces(
+                InstanceNetworkInterfaceSpecification::builder()
+                    .device_index(0)
+                    .associate_public_ip_address(public)
+                    .set_subnet_id(launch.subnet.clone())
+                    .set_groups(some(&launch.security_groups))
+                    .build(),
+            );
+        } else {
+            request = request
+                .set_subnet_id(launch.subnet.clone())
+                .set_security_group_ids(some(&launch.security_groups));
+        }
+        let answer = request
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("launch a {} instance", launch.instance_type), &e))?;
+        Ok(answer.instances().iter().map(instance).collect())
+    }
+
+    /// Describes instances, in the order of the ids.
+    ///
+    /// Throws `not_found`, also for a moment after a launch.
+    pub async fn instances(&self, ids: &[String]) -> Result<Vec<Instance>> {
+        let answer = self
+            .client
+            .describe_instances()
+            .set_instance_ids(Some(ids.to_vec()))
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("describe {}", ids.join(", ")), &e))?;
+        let seen: Vec<Instance> =
+            answer.reservations().iter().flat_map(|r| r.instances()).map(instance).collect();
+        ids.iter()
+            .map(|id| {
+                seen.iter().find(|i| i.id == *id).cloned().ok_or_else(|| {
+                    Error::new(ErrorKind::NotFound, format!("instance `{id}` does not exist"))
+                })
+            })
+            .collect()
+    }
+
+    /// Asks for the end of an instance; asking twice is no error.
+    pub async fn terminate(&self, id: &str) -> Result<()> {
+        self.client
+            .terminate_instances()
+            .instance_ids(id)
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("terminate `{id}`"), &e))?;
+        Ok(())
+    }
+
+    /// What the instance wrote to its console, newest if AWS can tell.
+    pub async fn console(&self, id: &str) -> Result<String> {
+        let attempt = format!("read the console of `{id}`");
+        let request = self.client.get_console_output().instance_id(id);
+        let answer = match request.clone().latest(true).send().await {
+            Ok(answer) => answer,
+            // Only Nitro types can tell at any time.
+            Err(e) if code(&e).starts_with("Unsupported") => {
+                request.send().await.map_err(|e| aws_error(&attempt, &e))?
+            }
+            Err(e) => return Err(aws_error(&attempt, &e)),
+        };
+        let bytes =
+            BASE64_STANDARD.decode(answer.output().unwrap_or_default()).unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Imports a public key; gives the key pair's id.
+    ///
+    /// Throws `already_exists`.
+    pub async fn import_key_pair(&self, name: &str, public: &str, tags: &Tags) -> Result<String> {
+        let answer = self
+            .client
+            .import_key_pair()
+            .key_name(name)
+            .public_key_material(Blob::new(public.as_bytes()))
+            .tag_specifications(tag_specification(ResourceType::KeyPair, tags))
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("import key pair `{name}`"), &e))?;
+        Ok(answer.key_pair_id().unwrap_or_default().to_owned())
+    }
+
+    /// The run that made a key pair, by its tag.
+    ///
+    /// Throws `not_found`.
+    pub async fn key_pair_run(&self, name: &str) -> Result<Option<String>> {
+        let answer = self
+            .client
+            .describe_key_pairs()
+            .key_names(name)
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("look up key pair `{name}`"), &e))?;
+        Ok(answer.key_pairs().first().and_then(|k| run_tag(k.tags())))
+    }
+
+    /// Deletes a key pair; one that is gone is no error.
+    pub async fn delete_key_pair(&self, name: &str) -> Result<()> {
+        self.client
+            .delete_key_pair()
+            .key_name(name)
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("delete key pair `{name}`"), &e))?;
+        Ok(())
+    }
+
+    /// Makes a security group without rules; gives its id.
+    ///
+    /// Throws `already_exists`; `invalid_option` where there is no default VPC.
+    pub async fn create_security_group(
+        &self,
+        name: &str,
+        description: &str,
+        vpc: Option<&str>,
+        tags: &Tags,
+    ) -> Result<String> {
+        let answer = self
+            .client
+            .create_security_group()
+            .group_name(name)
+            .description(description)
+            .set_vpc_id(vpc.map(str::to_owned))
+            .tag_specifications(tag_specification(ResourceType::SecurityGroup, tags))
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("create security group `{name}`"), &e))?;
+        Ok(answer.group_id().unwrap_or_default().to_owned())
+    }
+
+    /// Adds rules to a group that was just made; EC2 may not know it yet.
+    pub async fn authorize(&self, group: &str, rules: &[Ingress]) -> Result<()> {
+        let request = self
+            .client
+            .authorize_security_group_ingress()
+            .group_id(group)
+            .set_ip_permissions(Some(rules.iter().map(permission).collect()));
+        let mut pause = Duration::from_millis(250);
+        loop {
+            match request.clone().send().await {
+                Ok(_) => return Ok(()),
+                Err(e)
+                    if code(&e) == "InvalidGroup.NotFound" && pause < Duration::from_secs(10) =>
+                {
+                    pace::sleep(pause, self.cancel).await?;
+                    pause *= 2;
+                }
+                // A repeated request whose first answer was lost.
+                Err(e) if code(&e) == "InvalidPermission.Duplicate" => return Ok(()),
+                Err(e) => return Err(aws_error(&format!("open ports of `{group}`"), &e)),
+            }
+        }
+    }
+
+    /// The run that made a security group, by its tag.
+    ///
+    /// Throws `not_found`.
+    pub async fn security_group_run(&self, id: &str) -> Result<Option<String>> {
+        let answer = self
+            .client
+            .describe_security_groups()
+            .group_ids(id)
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("look up security group `{id}`"), &e))?;
+        Ok(answer.security_groups().first().and_then(|g| run_tag(g.tags())))
+    }
+
+    /// Deletes a security group. While something uses it, EC2 refuses:
+    /// `still_used` is then true.
+    pub async fn delete_security_group(&self, id: &str) -> Result<StillUsed> {
+        match self.client.delete_security_group().group_id(id).send().await {
+            Ok(_) => Ok(StillUsed(false)),
+            Err(e) if code(&e) == "InvalidGroup.NotFound" => Ok(StillUsed(false)),
+            Err(e) if code(&e) == "DependencyViolation" => Ok(StillUsed(true)),
+            Err(e) => Err(aws_error(&format!("delete security group `{id}`"), &e)),
+        }
+    }
+}
+
+/// Whether a deletion was refused because something still uses the thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StillUsed(pub bool);
+
+fn filter(name: &str, value: &str) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+fn some(ids: &[String]) -> Option<Vec<String>> {
+    (!ids.is_empty()).then(|| ids.to_vec())
+}
+
+fn aws_tags(tags: &Tags) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+fn tag_specification(kind: ResourceType, tags: &Tags) -> TagSpecification {
+    TagSpecification::builder().resource_type(kind).set_tags(Some(aws_tags(tags))).build()
+}
+
+fn run_tag(tags: &[Tag]) -> Option<String> {
+    tags.iter().find(|t| t.key() == Some(RUN_TAG)).and_then(|t| t.value()).map(str::to_owned)
+}
+
+fn image(image: &aws_sdk_ec2::types::Image) -> Image {
+    Image {
+        id: image.image_id().unwrap_or_default().to_owned(),
+        name: image.name().unwrap_or_default().to_owned(),
+        architecture: image.architecture().map_or("x86_64", |a| a.as_str()).to_owned(),
+        root_device: image.root_device_name().unwrap_or("/dev/xvda").to_owned(),
+    }
+}
+
+fn instance(instance: &aws_sdk_ec2::types::Instance) -> Instance {
+    let tag = |key| {
+        instance.tags().iter().find(|t| t.key() == Some(key)).and_then(Tag::value)
+    };
+    let known = |text: Option<&str>| text.filter(|t| !t.is_empty()).map(str::to_owned);
+    let public_ip = known(instance.public_ip_address());
+    Instance {
+        id: instance.instance_id().unwrap_or_default().to_owned(),
+        name: tag("Name").unwrap_or_default().to_owned(),
+        state: instance
+            .state()
+            .and_then(|s| s.name())
+            .map_or("pending", |name| name.as_str())
+            .to_owned(),
+        instance_type: instance.instance_type().map_or("", InstanceType::as_str).to_owned(),
+        image: instance.image_id().unwrap_or_default().to_owned(),
+        url: public_ip.as_ref().map(|ip| format!("http://{ip}/")),
+        public_ip,
+        private_ip: known(instance.private_ip_address()),
+        key_pair: known(instance.key_name()),
+        security_groups: instance
+            .security_groups()
+            .iter()
+            .filter_map(|g| g.group_id().map(str::to_owned))
+            .collect(),
+        state_reason: instance.state_reason().and_then(|r| known(r.message())),
+        run: tag(RUN_TAG).map(str::to_owned),
+    }
+}
+
+fn permission(rule: &Ingress) -> IpPermission {
+    let permission = IpPermission::builder()
+        .ip_protocol(&rule.protocol)
+        .from_port(rule.port)
+        .to_port(rule.to_port);
+    let v6 = rule.cidr.split('/').next().is_some_and(|ip| matches!(ip.parse(), Ok(IpAddr::V6(_))));
+    let text = rule.description.clone();
+    if v6 {
+        let range = Ipv6Range::builder().cidr_ipv6(&rule.cidr).set_description(text);
+        permission.ipv6_ranges(range.build()).build()
+    } else {
+        let range = IpRange::builder().cidr_ip(&rule.cidr).set_description(text);
+        permission.ip_ranges(range.build()).build()
+    }
+}

@@ -1,0 +1,93 @@
+//! Plain HTTP requests, to see what a browser would see.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::OnceCell;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::text;
+
+/// Longer bodies are an error rather than a full memory.
+const LONGEST_BODY: usize = 64 << 20;
+
+/// An answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Response {
+    /// HTTP status, as 200.
+    pub status: i64,
+    /// Headers, names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body as text; what is not UTF-8 is replaced.
+    pub body: String,
+    /// Size of the body in bytes.
+    pub size: i64,
+    /// Time to the last byte.
+    pub seconds: f64,
+}
+
+/// The client, built when it is first used.
+#[derive(Debug, Default)]
+pub struct Http {
+    client: OnceCell<reqwest::Client>,
+}
+
+impl Http {
+    /// Fetches a URL; any status is an answer.
+    ///
+    /// Throws `invalid_option` for what is not a URL, `timeout`, `unreachable`.
+    pub async fn get(&self, url: &str, timeout: Duration) -> Result<Response> {
+        let started = Instant::now();
+        let client = self
+            .client
+            .get_or_try_init(async || {
+                reqwest::Client::builder()
+                    .user_agent(concat!("autorun/", env!("CARGO_PKG_VERSION")))
+                    .build()
+                    .map_err(|e| Error::internal(format!("cannot set up HTTP: {e}")))
+            })
+            .await?;
+        let failed = |e| failure(url, timeout, &e);
+        let mut answer = client.get(url).timeout(timeout).send().await.map_err(failed)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LONGEST_BODY {
+                let limit = text::bytes(LONGEST_BODY as u64);
+                return Err(Error::new(
+                    ErrorKind::QuotaExceeded,
+                    format!("the answer of {url} is longer than {limit}"),
+                ));
+            }
+        }
+        let headers = answer.headers().iter().map(|(name, value)| {
+            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        });
+        Ok(Response {
+            status: answer.status().as_u16().into(),
+            headers: headers.collect(),
+            size: i64::try_from(body.len()).unwrap_or(i64::MAX),
+            body: String::from_utf8_lossy(&body).into_owned(),
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+}
+
+fn failure(url: &str, timeout: Duration, error: &reqwest::Error) -> Error {
+    if error.is_builder() {
+        return Error::invalid(format!("`{url}` is not a URL"))
+            .hint("a URL begins with http:// or https://");
+    }
+    if error.is_timeout() {
+        let limit = text::duration(timeout);
+        return Error::new(ErrorKind::Timeout, format!("{url} did not answer within {limit}"));
+    }
+    let mut last: &dyn std::error::Error = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    let reason = last.to_string();
+    let reason = reason.split(" (os error").next().unwrap_or(&reason).to_lowercase();
+    Error::new(ErrorKind::Unreachable, format!("cannot get {url}: {reason}"))
+}

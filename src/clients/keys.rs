@@ -1,0 +1,143 @@
+//! ssh keys on this machine: made here, never overwritten, 0600 from the start.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Makes a new ed25519 key pair; the private half goes into `path`.
+///
+/// Throws `already_exists` rather than overwriting a file.
+pub(crate) fn create(path: &Path, comment: &str) -> Result<PublicKey> {
+    let mut key = PrivateKey::random(&mut ssh_key::rand_core::OsRng, Algorithm::Ed25519)
+        .map_err(|e| Error::internal(format!("cannot make an ssh key: {e}")))?;
+    key.set_comment(comment);
+    let text = key
+        .to_openssh(LineEnding::LF)
+        .map_err(|e| Error::internal(format!("cannot write an ssh key: {e}")))?;
+    write_new_private(path, text.as_bytes())?;
+    Ok(key.public_key().clone())
+}
+
+/// Writes a file that only the user may read, and that did not exist before.
+fn write_new_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        create_private_dir(parent)?;
+    }
+    let failed = |e| Error::io("create the private key file", path, &e);
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => Error::new(
+                ErrorKind::AlreadyExists,
+                format!("the private key file `{}` exists already", path.display()),
+            )
+            .hint("choose another name or `path`; a private key is never overwritten"),
+            _ => failed(e),
+        })?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| {
+        // Half a key is of no use to anybody.
+        drop(std::fs::remove_file(path));
+        failed(e)
+    })
+}
+
+/// Makes a directory that only the user may enter.
+pub(crate) fn create_private_dir(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| Error::io("create directory", path, &e))
+}
+
+/// What a key file turned out to be.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyFile {
+    /// The public half.
+    pub(crate) public: PublicKey,
+    /// Whether `path` is the private half.
+    pub(crate) private: bool,
+    /// Whether a passphrase protects it.
+    pub(crate) encrypted: bool,
+}
+
+/// Reads a private or public key file. The public half of a private key in
+/// PEM form is read from `PATH.pub`.
+///
+/// Throws `not_found`, `denied`, or `invalid_option` for what is no ssh key.
+pub(crate) fn read(path: &Path) -> Result<KeyFile> {
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
+    let not_a_key = |what: &str| {
+        Error::invalid(format!("`{}` is not an ssh key: {what}", path.display()))
+            .hint("`ssh-keygen -t ed25519` makes one")
+    };
+    if text.contains("BEGIN OPENSSH PRIVATE KEY") {
+        let key = PrivateKey::from_openssh(&text).map_err(|e| not_a_key(&e.to_string()))?;
+        let encrypted = key.is_encrypted();
+        return Ok(KeyFile { public: key.public_key().clone(), private: true, encrypted });
+    }
+    if text.contains("PRIVATE KEY-----") {
+        return read_beside(path, text.contains("ENCRYPTED"));
+    }
+    let public =
+        PublicKey::from_openssh(text.trim()).map_err(|_| not_a_key("no key was found in it"))?;
+    Ok(KeyFile { public, private: false, encrypted: false })
+}
+
+/// A PEM key says nothing of its public half without being unlocked.
+fn read_beside(path: &Path, encrypted: bool) -> Result<KeyFile> {
+    let beside = PathBuf::from(format!("{}.pub", path.display()));
+    let text = std::fs::read_to_string(&beside).map_err(|_| {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("the public half of `{}` is not beside it", path.display()),
+        )
+        .hint(format!("make it: ssh-keygen -y -f '{}' > '{}'", path.display(), beside.display()))
+    })?;
+    let public = PublicKey::from_openssh(text.trim())
+        .map_err(|e| Error::invalid(format!("`{}` is not a public key: {e}", beside.display())))?;
+    Ok(KeyFile { public, private: true, encrypted })
+}
+
+/// `SHA256:...`, as ssh shows it.
+pub(crate) fn fingerprint(key: &PublicKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_private_key_is_0600_and_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys/web");
+        let public = create(&path, "web").unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let before = std::fs::read(&path).unwrap();
+        assert_eq!(create(&path, "web").unwrap_err().kind, ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        let read = read(&path).unwrap();
+        assert_eq!(read.public.key_data(), public.key_data());
+        assert!(read.private && !read.encrypted);
+    }
+
+    #[test]
+    fn what_is_no_key_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.txt");
+        std::fs::write(&path, "hello").unwrap();
+        assert_eq!(read(&path).unwrap_err().kind, ErrorKind::InvalidOption);
+    }
+}

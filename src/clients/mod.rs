@@ -1,0 +1,133 @@
+//! What the outside world is reached through: EC2, S3, ssh, HTTP. No Rhai here.
+//!
+//! Each client maps foreign errors to [`crate::error::ErrorKind`] once. The SDK
+//! is loaded when it is first needed, never for a playbook without AWS.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use tokio_util::sync::CancellationToken;
+
+pub use aws::{AwsOptions, Endpoints};
+pub use pace::Pace;
+use s3::Published;
+
+use crate::error::Result;
+use crate::report::Reporter;
+
+mod aws;
+mod aws_error;
+pub mod ec2;
+pub mod http;
+pub mod keys;
+mod pace;
+pub mod s3;
+pub mod ssh;
+
+/// What the clients need to know of the user's machine.
+#[derive(Clone, Debug, Default)]
+pub struct Local {
+    /// Directory for pinned host keys and private keys.
+    pub data_dir: PathBuf,
+    /// The user's home directory, if there is one.
+    pub home: Option<PathBuf>,
+    /// Name of the user, the default for ssh.
+    pub user: Option<String>,
+}
+
+impl Local {
+    /// The path with `~/` as the user's home directory.
+    #[must_use]
+    pub fn expand(&self, path: &Path) -> PathBuf {
+        match (&self.home, path.strip_prefix("~")) {
+            (Some(home), Ok(rest)) => home.join(rest),
+            _ => path.to_owned(),
+        }
+    }
+}
+
+/// The clients of a run, each built when it is first used.
+#[derive(Debug)]
+pub struct Clients {
+    /// EC2 and S3 configuration.
+    aws: aws::Aws,
+    ssh: ssh::Ssh,
+    http: http::Http,
+    /// The user's machine.
+    pub local: Local,
+    cancel: CancellationToken,
+    /// What became of making a key public: asking again would take seconds
+    /// where the account forbids it.
+    published: Mutex<HashMap<(String, String), Published>>,
+}
+
+impl Clients {
+    /// Clients that connect to nothing yet.
+    #[must_use]
+    pub fn new(
+        options: AwsOptions,
+        local: Local,
+        report: Reporter,
+        cancel: CancellationToken,
+    ) -> Self {
+        Self {
+            aws: aws::Aws::new(options, report.clone()),
+            ssh: ssh::Ssh::new(local.clone(), report, cancel.clone()),
+            http: http::Http::default(),
+            local,
+            cancel,
+            published: Mutex::default(),
+        }
+    }
+
+    /// EC2 in the configured region.
+    pub async fn ec2(&self) -> Result<ec2::Ec2<'_>> {
+        Ok(ec2::Ec2::new(self.aws.ec2().await?, &self.cancel))
+    }
+
+    /// S3 in the configured region.
+    pub async fn s3(&self) -> Result<s3::S3<'_>> {
+        let endpoint = self.aws.s3_endpoint().await?;
+        Ok(s3::S3::new(self.aws.s3().await?, self.aws.region().await?, endpoint, &self.cancel))
+    }
+
+    /// Lets everyone read one key, once per run. Changes of one bucket's
+    /// policy must not overlap, so the lock is held meanwhile.
+    pub async fn publish(&self, s3: &s3::S3<'_>, bucket: &str, key: &str) -> Result<Published> {
+        let mut published = self.published.lock().await;
+        let object = (bucket.to_owned(), key.to_owned());
+        if let Some(known) = published.get(&object) {
+            return Ok(known.clone());
+        }
+        let outcome = s3.publish(bucket, key).await?;
+        published.insert(object, outcome.clone());
+        Ok(outcome)
+    }
+
+    /// ssh connections.
+    #[must_use]
+    pub fn ssh(&self) -> &ssh::Ssh {
+        &self.ssh
+    }
+
+    /// HTTP requests.
+    #[must_use]
+    pub fn http(&self) -> &http::Http {
+        &self.http
+    }
+
+    /// The URL that answers with the caller's public address.
+    #[must_use]
+    pub fn check_ip(&self) -> &str {
+        self.aws.check_ip()
+    }
+
+    /// A wait for `what` of at most `timeout`.
+    #[must_use]
+    pub fn pace(&self, what: String, timeout: Duration, report: &Reporter) -> Pace {
+        Pace::new(what, timeout, self.cancel.clone(), report.clone())
+    }
+}

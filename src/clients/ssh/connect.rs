@@ -1,0 +1,236 @@
+//! Connecting: TCP, handshake, host key, login.
+
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ssh2::{ErrorCode, Session};
+
+use super::{Host, Local, Offered, trust};
+use crate::clients::keys;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Reporter, text};
+
+/// Time for each of TCP connect, handshake and login.
+pub(super) const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Keys tried when none is named and the agent has none that fits; OpenSSH's
+/// own order.
+const USUAL_KEYS: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
+
+/// A logged-in connection.
+pub(super) struct Connection {
+    pub(super) session: Session,
+    /// The session's own socket once more, to poll on.
+    socket: TcpStream,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether the other side is still there, as far as can be seen without
+    /// asking: an idle connection has nothing to read.
+    pub(super) fn alive(&self) -> bool {
+        if self.socket.set_nonblocking(true).is_err() {
+            return false;
+        }
+        match self.socket.peek(&mut [0]) {
+            Ok(0) => false,
+            // Keepalives and the like are libssh2's business.
+            Ok(_) => true,
+            Err(e) => e.kind() == std::io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// Opens the TCP connection; dropping the future gives it up.
+pub(super) async fn tcp(host: &Host, timeout: Duration) -> Result<TcpStream> {
+    let connecting = tokio::net::TcpStream::connect((host.address.as_str(), host.port));
+    let failed = |reason: &str| {
+        Error::new(
+            ErrorKind::Unreachable,
+            format!("cannot connect to {} port {}: {reason}", host.address, host.port),
+        )
+    };
+    let stream = match tokio::time::timeout(timeout, connecting).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(e)) => {
+            let reason = e.to_string();
+            let reason = reason.split(" (os error").next().unwrap_or(&reason).to_lowercase();
+            return Err(match e.kind() {
+                std::io::ErrorKind::ConnectionRefused => failed(&reason)
+                    .hint("no ssh server listens there (yet); check the address and `port`"),
+                _ => failed(&reason),
+            });
+        }
+        Err(_) => {
+            let limit = text::duration(timeout);
+            let message = format!(
+                "{} port {} did not answer within {limit}",
+                host.address, host.port
+            );
+            return Err(Error::new(ErrorKind::Timeout, message).hint(
+                "check the security group's rules: is the port open for this machine's address?",
+            ));
+        }
+    };
+    let setup = |e: std::io::Error| failed(&e.to_string());
+    stream.set_nodelay(true).map_err(setup)?;
+    let stream = stream.into_std().map_err(setup)?;
+    stream.set_nonblocking(false).map_err(setup)?;
+    Ok(stream)
+}
+
+/// The key a host offers, without logging in.
+pub(super) fn offered(
+    host: &Host,
+    stream: TcpStream,
+    known: Option<&Path>,
+    timeout: Duration,
+) -> Result<Offered> {
+    handshake(host, stream, known, timeout).map(|(_, offered)| offered)
+}
+
+/// Handshake, host key, login.
+pub(super) fn login(
+    host: &Host,
+    stream: TcpStream,
+    local: &Local,
+    known: Option<&Path>,
+    report: &Reporter,
+) -> Result<Connection> {
+    let socket = stream.try_clone().map_err(|e| Error::internal(e.to_string()))?;
+    let (session, offered) = handshake(host, stream, known, LOGIN_TIMEOUT)?;
+    trust::check(&session, host, &offered, known, &local.data_dir)?;
+    authenticate(&session, host, local)?;
+    report.debug(format!("logged in to {} ({})", host.name, host.login()));
+    Ok(Connection { session, socket })
+}
+
+fn handshake(
+    host: &Host,
+    stream: TcpStream,
+    known: Option<&Path>,
+    timeout: Duration,
+) -> Result<(Session, Offered)> {
+    let mut session = Session::new()
+        .map_err(|e| Error::internal(format!("cannot start an ssh session: {e}")))?;
+    trust::prefer_known_types(&session, host, known);
+    session.set_timeout(u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX));
+    session.set_tcp_stream(stream);
+    session.handshake().map_err(|e| {
+        let reason = match e.code() {
+            ErrorCode::Session(-9) => "it did not answer in time".to_owned(),
+            ErrorCode::Session(-43 | -13) => "it closed the connection".to_owned(),
+            ErrorCode::Session(-8 | -5) => "no common ssh algorithm".to_owned(),
+            _ => e.message().to_owned(),
+        };
+        Error::new(
+            ErrorKind::Unreachable,
+            format!("{} port {} did not speak ssh: {reason}", host.address, host.port),
+        )
+    })?;
+    let offered = Offered::of(&session)
+        .ok_or_else(|| Error::internal(format!("{} offered no host key", host.address)))?;
+    Ok((session, offered))
+}
+
+/// Logs in with the host's key file, or with the agent and the usual files.
+fn authenticate(session: &Session, host: &Host, local: &Local) -> Result<()> {
+    let mut tried = Vec::new();
+    if let Some(key) = &host.key {
+        with_named_key(session, host, key, &mut tried)?;
+    } else {
+        with_agent(session, host, None, &mut tried);
+        let usual = local.home.iter().flat_map(|home| {
+            USUAL_KEYS.iter().map(move |name| home.join(".ssh").join(name))
+        });
+        for key in usual.filter(|key| key.exists()) {
+            if session.authenticated() {
+                break;
+            }
+            with_file(session, host, &key, &mut tried);
+        }
+    }
+    if session.authenticated() {
+        return Ok(());
+    }
+    let (message, hint) = if tried.is_empty() {
+        (
+            format!("cannot log in as {}: there is no ssh key to try", host.login()),
+            "pass `key`, load one with ssh-add, or make one with `ssh-keygen -t ed25519`",
+        )
+    } else {
+        (
+            format!("{} refused the login; tried {}", host.login(), tried.join(", ")),
+            "check `user` and `key`: is the public half in ~/.ssh/authorized_keys there?",
+        )
+    };
+    Err(Error::new(ErrorKind::Denied, message).hint(hint))
+}
+
+/// A key that the playbook names: an encrypted one must be in the agent.
+fn with_named_key(
+    session: &Session,
+    host: &Host,
+    key: &Path,
+    tried: &mut Vec<String>,
+) -> Result<()> {
+    // PEM keys without their public half are libssh2's to read.
+    let Ok(file) = keys::read(key) else {
+        std::fs::metadata(key).map_err(|e| Error::io("read the ssh key", key, &e))?;
+        with_file(session, host, key, tried);
+        return Ok(());
+    };
+    if !file.private {
+        return Err(Error::invalid(format!("`{}` is a public key", key.display()))
+            .hint("pass the private key, the file without .pub"));
+    }
+    if !file.encrypted {
+        with_file(session, host, key, tried);
+        return Ok(());
+    }
+    let blob = file.public.to_bytes().unwrap_or_default();
+    with_agent(session, host, Some(&blob), tried);
+    if session.authenticated() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Denied,
+        format!("the ssh key `{}` is protected by a passphrase", key.display()),
+    )
+    .hint(format!("load it into the ssh agent first: ssh-add '{}'", key.display())))
+}
+
+fn with_file(session: &Session, host: &Host, key: &Path, tried: &mut Vec<String>) {
+    tried.push(format!("`{}`", key.display()));
+    let public: Option<PathBuf> = None;
+    // A refusal is not the end: the next key may fit. `authenticated` tells.
+    drop(session.userauth_pubkey_file(&host.user, public.as_deref(), key, None));
+}
+
+/// Tries the agent's keys, or only the one with this blob.
+fn with_agent(session: &Session, host: &Host, only: Option<&[u8]>, tried: &mut Vec<String>) {
+    let Ok(mut agent) = session.agent() else { return };
+    if agent.connect().is_err() || agent.list_identities().is_err() {
+        return;
+    }
+    for identity in agent.identities().unwrap_or_default() {
+        if only.is_some_and(|blob| blob != identity.blob()) {
+            continue;
+        }
+        tried.push(format!("the agent's `{}`", identity.comment()));
+        if agent.userauth(&host.user, &identity).is_ok() {
+            return;
+        }
+    }
+}

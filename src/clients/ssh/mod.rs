@@ -1,0 +1,255 @@
+//! ssh: run a command, copy a file, verify who answers.
+//!
+//! libssh2 blocks by nature, so everything here runs on blocking threads, in
+//! non-blocking mode with poll(2). A connection is kept and used again; two
+//! jobs at once on one host get two connections.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::Local;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Reporter, Stream, text};
+use connect::Connection;
+pub use trust::{Offered, Pin};
+
+mod connect;
+mod pump;
+mod remote;
+mod trust;
+
+/// Who to connect to and how.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Host {
+    /// What log lines call it.
+    pub name: String,
+    /// Address or host name.
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+    /// User to log in as.
+    pub user: String,
+    /// Private key file; none means the agent and the usual files.
+    pub key: Option<PathBuf>,
+    /// How its host key is verified.
+    pub trust: Trust,
+}
+
+/// How a host key is verified.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// `~/.ssh/known_hosts`.
+    KnownHosts,
+    /// This fingerprint and no other, as `SHA256:...`.
+    Fingerprint(String),
+    /// The key pinned for this EC2 instance id.
+    Instance(String),
+}
+
+/// What a command reads.
+#[derive(Debug, Default)]
+pub enum Stdin {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// This text.
+    Bytes(Vec<u8>),
+    /// So many bytes of a file.
+    File(File, u64),
+}
+
+/// A command to run.
+#[derive(Debug, Default)]
+pub struct Command {
+    /// Text for the user's login shell.
+    pub command: String,
+    /// Directory to run it in.
+    pub cwd: Option<String>,
+    /// Environment variables; they travel inside the connection, never in a
+    /// command line.
+    pub env: BTreeMap<String, String>,
+    /// Its standard input.
+    pub stdin: Stdin,
+    /// Whether it runs as root by `sudo -n`.
+    pub sudo: bool,
+    /// Time after which it is ended.
+    pub timeout: Option<Duration>,
+    /// Whether its output goes to the log while it runs.
+    pub live: bool,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, Default)]
+pub struct Finished {
+    /// Exit status; 128 + n for signal n, as a shell says it.
+    pub status: i64,
+    /// Name of the signal that ended it, as `TERM`.
+    pub signal: Option<String>,
+    /// Standard output, at most the last [`KEPT`] bytes.
+    pub stdout: Vec<u8>,
+    /// Standard error, likewise.
+    pub stderr: Vec<u8>,
+    /// Bytes of output that did not fit.
+    pub dropped: u64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// How much of each output a result holds: its end. The log has all of it.
+pub const KEPT: usize = 4 << 20;
+
+/// Idle connections by host.
+type Idle = Arc<Mutex<HashMap<Host, Vec<Connection>>>>;
+
+/// The ssh connections of a run.
+#[derive(Debug)]
+pub struct Ssh {
+    local: Local,
+    report: Reporter,
+    cancel: CancellationToken,
+    idle: Idle,
+    /// Instances whose unverified key has been spoken of.
+    unverified: Mutex<HashSet<String>>,
+}
+
+impl Ssh {
+    pub(super) fn new(local: Local, report: Reporter, cancel: CancellationToken) -> Self {
+        Self { local, report, cancel, idle: Idle::default(), unverified: Mutex::default() }
+    }
+
+    /// The key a host offers, without logging in.
+    ///
+    /// Throws `timeout`, `unreachable`.
+    pub async fn offered(&self, host: &Host, timeout: Duration) -> Result<Offered> {
+        let stream = connect::tcp(host, timeout).await?;
+        let host = host.clone();
+        let known = self.known_hosts();
+        blocking(move || connect::offered(&host, stream, known.as_deref(), timeout)).await
+    }
+
+    /// The pinned key of an instance, if there is one.
+    pub fn pin(&self, instance: &str) -> Result<Option<Pin>> {
+        Pin::load(&self.local.data_dir, instance)
+    }
+
+    /// Pins the key of an instance.
+    pub fn save_pin(&self, instance: &str, pin: &Pin) -> Result<()> {
+        pin.save(&self.local.data_dir, instance)
+    }
+
+    /// Whether the log says already that this instance's key is unverified.
+    pub fn said_unverified(&self, instance: &str) -> bool {
+        self.unverified.lock().unwrap_or_else(PoisonError::into_inner).contains(instance)
+    }
+
+    /// Notes that the log says so.
+    pub fn note_unverified(&self, instance: &str) {
+        let mut unverified = self.unverified.lock().unwrap_or_else(PoisonError::into_inner);
+        unverified.insert(instance.to_owned());
+    }
+
+    /// Runs a command, whatever its exit status.
+    ///
+    /// Throws `timeout`, `unreachable`, `denied`, `host_key_changed`,
+    /// `cancelled`. `report` gets its live output.
+    pub async fn run(&self, host: &Host, command: Command, report: &Reporter) -> Result<Finished> {
+        let connection = self.connection(host).await?;
+        let idle = Arc::clone(&self.idle);
+        let cancel = self.cancel.clone();
+        let (host, report) = (host.clone(), report.clone());
+        blocking(move || {
+            let started = Instant::now();
+            let mut connection = connection;
+            let mut finished = pump::run(&mut connection, &host, command, &cancel, &report)?;
+            finished.seconds = started.elapsed().as_secs_f64();
+            give_back(&idle, host, connection);
+            Ok(finished)
+        })
+        .await
+    }
+
+    /// Forgets idle connections, so that the next command logs in afresh.
+    pub fn forget(&self, host: &Host) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).remove(host);
+    }
+
+    /// An idle connection that still works, or a new one.
+    async fn connection(&self, host: &Host) -> Result<Connection> {
+        loop {
+            let idle = {
+                let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+                idle.get_mut(host).and_then(Vec::pop)
+            };
+            let Some(connection) = idle else { break };
+            if connection.alive() {
+                return Ok(connection);
+            }
+        }
+        let timeout = connect::LOGIN_TIMEOUT;
+        let stream = connect::tcp(host, timeout).await?;
+        let host = host.clone();
+        let (local, known, report) = (self.local.clone(), self.known_hosts(), self.report.clone());
+        blocking(move || connect::login(&host, stream, &local, known.as_deref(), &report)).await
+    }
+
+    fn known_hosts(&self) -> Option<PathBuf> {
+        self.local.home.as_ref().map(|home| home.join(".ssh/known_hosts"))
+    }
+}
+
+fn give_back(idle: &Idle, host: Host, connection: Connection) {
+    let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+    idle.entry(host).or_default().push(connection);
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(Error::internal("an ssh worker stopped unexpectedly")))
+}
+
+/// A program that copies a file, for [`Ssh::run`]: it writes a hidden file
+/// beside the target, checks its size, sets the mode and renames it.
+#[must_use]
+pub fn copy_command(name: &str, target: &str, size: u64, mode: u32) -> String {
+    remote::copy(name, target, size, mode)
+}
+
+impl Host {
+    /// `user@address`, with the port if it is not 22.
+    #[must_use]
+    pub fn login(&self) -> String {
+        match self.port {
+            22 => format!("{}@{}", self.user, self.address),
+            port => format!("{}@{}:{port}", self.user, self.address),
+        }
+    }
+}
+
+/// Ends of output for messages: the last lines, harmless.
+#[must_use]
+pub fn tail(output: &[u8], lines: usize) -> String {
+    let all = String::from_utf8_lossy(output);
+    let all: Vec<&str> = all.trim_end().lines().collect();
+    text::harmless(&all[all.len().saturating_sub(lines)..].join("\n"))
+}
+
+/// An ssh2 error in the middle of something.
+pub(self) fn broken(host: &Host, attempt: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Unreachable,
+        format!("the ssh connection to {} broke while {attempt}: {error}", host.login()),
+    )
+}
+
+/// Both outputs of a command.
+pub(self) const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];

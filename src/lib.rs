@@ -1,0 +1,28 @@
+//! `autorun` runs playbooks: Rhai scripts in which EC2, S3 and ssh are
+//! built-in functions.
+//!
+//! The modules in dependency order; each may use what stands to its right,
+//! never to its left (a test reads the `use` lines):
+//!
+//! ```text
+//! cli -> playbook -> primitives -> script -> context -> clients, ledger -> report -> error
+//! cli, primitives -> teardown -> clients, ledger
+//! ```
+//!
+//! - A primitive is one documented function in one file of `primitives`.
+//! - `script` is the only place that knows how Rust meets Rhai.
+//! - `report` is the only place that prints.
+//! - Whatever is made is written down in the `ledger` before the request leaves,
+//!   and removed by `teardown` alone.
+//! - Nothing is global: a [`context::Context`] is passed along.
+
+pub mod cli;
+pub mod clients;
+pub mod context;
+pub mod error;
+pub mod ledger;
+pub mod playbook;
+pub mod primitives;
+pub mod report;
+pub mod script;
+pub mod teardown;

@@ -1,0 +1,205 @@
+//! Checks before the run: every function called exists, with so many
+//! arguments; every literal option is one that the manual names.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
+
+use super::{SourceFile, imports, reference};
+use crate::error::{Error, ErrorKind};
+use crate::report::text;
+
+/// Function names with the numbers of arguments they take.
+type Table = HashMap<String, BTreeSet<usize>>;
+
+/// What Rhai itself handles and lists nowhere.
+const KEYWORDS: [&str; 10] = [
+    "print", "debug", "type_of", "Fn", "call", "curry", "is_def_var", "is_def_fn", "is_shared",
+    "this",
+];
+
+/// All faults found in all files.
+pub(super) fn faults(
+    engine: &Engine,
+    main: &str,
+    files: &BTreeMap<String, SourceFile>,
+) -> Vec<Error> {
+    let natives = natives(engine);
+    let options = reference::options();
+    // The playbook's own faults first, then those of what it imports.
+    let mut ordered: Vec<_> = files.iter().collect();
+    ordered.sort_by_key(|(path, _)| path.as_str() != main);
+    let mut faults = Vec::new();
+    for (path, file) in ordered {
+        let mut known = natives.clone();
+        add_script_functions(&mut known, &file.ast);
+        let modules = modules(path, &file.ast, files);
+        let variables = variables(&file.ast);
+        file.ast.walk(&mut |nodes| {
+            let Some((call, position)) = nodes.last().and_then(call) else { return true };
+            let checked = Call { call, position, path };
+            faults.extend(checked.unknown(&known, &modules, &variables));
+            faults.extend(checked.unknown_options(&options));
+            true
+        });
+    }
+    faults
+}
+
+/// Names the nearest right name in an error about an unknown variable.
+pub(super) fn improve(engine: &Engine, error: Error) -> Error {
+    let Some(name) = error.message.strip_prefix("undefined variable: ").map(str::to_owned) else {
+        return error;
+    };
+    let mut error = error;
+    error.message = format!("unknown variable `{name}`");
+    if natives(engine).contains_key(&name) {
+        return error.hint(format!("`{name}` is a function: call it as {name}(..)"));
+    }
+    error
+}
+
+fn natives(engine: &Engine) -> Table {
+    let mut table = Table::new();
+    let signatures = engine.collect_fn_metadata(
+        None,
+        |f| Some((f.metadata.name.to_string(), f.metadata.num_params)),
+        true,
+    );
+    for (name, arity) in signatures {
+        table.entry(name).or_default().insert(arity);
+    }
+    table
+}
+
+fn add_script_functions(table: &mut Table, ast: &AST) {
+    for function in ast.iter_fn_def() {
+        table.entry(function.name.to_string()).or_default().insert(function.params.len());
+    }
+}
+
+/// The functions of imported files, by alias.
+fn modules(path: &str, ast: &AST, files: &BTreeMap<String, SourceFile>) -> HashMap<String, Table> {
+    let imports = imports::of(path, ast).unwrap_or_default();
+    let table = |file: &str| {
+        let mut table = Table::new();
+        if let Some(file) = files.get(file) {
+            add_script_functions(&mut table, &file.ast);
+        }
+        table
+    };
+    imports.into_iter().map(|import| (import.alias, table(&import.file))).collect()
+}
+
+/// Every name that may hold a function pointer: `f(x)` calls it.
+fn variables(ast: &AST) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for function in ast.iter_fn_def() {
+        names.extend(function.params.iter().map(ToString::to_string));
+    }
+    ast.walk(&mut |nodes| {
+        match nodes.last() {
+            Some(ASTNode::Stmt(Stmt::Var(var, ..))) => {
+                names.insert(var.0.name.to_string());
+            }
+            Some(ASTNode::Stmt(Stmt::For(each, _))) => {
+                names.insert(each.0.name.to_string());
+            }
+            _ => {}
+        }
+        true
+    });
+    names
+}
+
+fn call<'a>(node: &'a ASTNode<'a>) -> Option<(&'a FnCallExpr, Position)> {
+    match node {
+        ASTNode::Expr(Expr::FnCall(call, position)) | ASTNode::Stmt(Stmt::FnCall(call, position)) => {
+            (!call.is_operator_call()).then_some((call, *position))
+        }
+        _ => None,
+    }
+}
+
+/// One function call in a file. Method calls are left to the run: a map may
+/// hold functions of any name.
+struct Call<'a> {
+    call: &'a FnCallExpr,
+    position: Position,
+    path: &'a str,
+}
+
+impl Call<'_> {
+    fn unknown(
+        &self,
+        known: &Table,
+        modules: &HashMap<String, Table>,
+        variables: &BTreeSet<String>,
+    ) -> Option<Error> {
+        let name = self.call.name.as_str();
+        let given = self.call.args.len();
+        let table = match self.call.namespace.path.as_slice() {
+            [] if KEYWORDS.contains(&name) || variables.contains(name) => return None,
+            [] => known,
+            [module] => modules.get(module.name.as_str())?,
+            _ => return None,
+        };
+        let Some(arities) = table.get(name) else {
+            let error = self.fault(format!("unknown function `{name}`"));
+            let near = text::nearest(name, table.keys().map(String::as_str));
+            return Some(match near {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint("`autorun docs` lists the functions"),
+            });
+        };
+        if arities.contains(&given) {
+            return None;
+        }
+        let takes: Vec<String> = arities.iter().map(ToString::to_string).collect();
+        let takes = takes.join(" or ");
+        let error = self.fault(format!(
+            "`{name}` takes {takes} {}, not {given}",
+            if takes == "1" { "argument" } else { "arguments" }
+        ));
+        Some(match reference::signatures(name) {
+            signatures if signatures.is_empty() => error,
+            signatures => error.hint(format!("call it as {}", signatures.join(" or "))),
+        })
+    }
+
+    /// Keys of a literal options map that the manual does not name.
+    fn unknown_options(&self, options: &HashMap<String, Vec<String>>) -> Vec<Error> {
+        let name = self.call.name.as_str();
+        let (Some(known), true) = (options.get(name), self.call.namespace.path.is_empty()) else {
+            return Vec::new();
+        };
+        let Some(last) = self.call.args.last() else { return Vec::new() };
+        let keys: Vec<(String, Position)> = match last {
+            Expr::Map(map, _) => {
+                map.0.iter().map(|(key, _)| (key.name.to_string(), key.pos)).collect()
+            }
+            Expr::DynamicConstant(value, position) => {
+                let map = value.read_lock::<rhai::Map>();
+                map.iter().flat_map(|m| m.keys()).map(|k| (k.to_string(), *position)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let unknown = keys.into_iter().filter(|(key, _)| !known.contains(key));
+        unknown
+            .map(|(key, position)| {
+                let mut error = self.fault(format!("`{name}` has no option `{key}`"));
+                error.place = imports::place(self.path, position);
+                match text::nearest(&key, known.iter().map(String::as_str)) {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None => error.hint(format!("it has {}", known.join(", "))),
+                }
+            })
+            .collect()
+    }
+
+    fn fault(&self, message: String) -> Error {
+        let mut error = Error::new(ErrorKind::Script, message);
+        error.place = imports::place(self.path, self.position);
+        error
+    }
+}

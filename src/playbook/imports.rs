@@ -1,0 +1,107 @@
+//! `import`: relative to the importing file, read and checked before the run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use rhai::{
+    AST, ASTNode, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared,
+    Stmt,
+};
+
+use super::{SourceFile, literal};
+use crate::error::{Error, ErrorKind, Place, Result};
+
+/// One `import` statement.
+pub(super) struct Import {
+    /// The file it means.
+    pub(super) file: String,
+    /// The name it gets.
+    pub(super) alias: String,
+    /// Where it stands.
+    pub(super) place: Place,
+}
+
+/// The imports of a file. The path must be a literal: what is imported must
+/// be known before the run.
+pub(super) fn of(path: &str, ast: &AST) -> Result<Vec<Import>> {
+    let mut imports = Vec::new();
+    let mut fault = None;
+    ast.walk(&mut |nodes| {
+        let Some(ASTNode::Stmt(Stmt::Import(import, position))) = nodes.last() else { return true };
+        let place = place(path, *position);
+        match literal(&import.0) {
+            Some(serde_json::Value::String(name)) => imports.push(Import {
+                file: file(path, &name),
+                alias: import.1.name.to_string(),
+                place,
+            }),
+            _ => fault = Some(place),
+        }
+        fault.is_none()
+    });
+    match fault {
+        None => Ok(imports),
+        Some(place) => {
+            let mut error = Error::new(ErrorKind::Script, "the path of an import must be a literal")
+                .hint("what a playbook imports is checked before it runs");
+            error.place = place;
+            Err(error)
+        }
+    }
+}
+
+/// The file that an import in `importer` means.
+fn file(importer: &str, name: &str) -> String {
+    let file = Path::new(importer).parent().unwrap_or(Path::new("")).join(name);
+    match file.extension() {
+        Some(extension) if extension == "rhai" => file,
+        _ => format!("{}.rhai", file.display()).into(),
+    }
+    .display()
+    .to_string()
+}
+
+pub(super) fn place(source: &str, position: Position) -> Place {
+    Place {
+        source: source.to_owned(),
+        line: position.line().unwrap_or(0),
+        column: position.position().unwrap_or(0),
+    }
+}
+
+/// Resolves imports from the files that were loaded.
+pub(super) struct Loaded {
+    files: BTreeMap<String, SourceFile>,
+    modules: Mutex<HashMap<String, Shared<Module>>>,
+}
+
+impl Loaded {
+    pub(super) fn new(files: BTreeMap<String, SourceFile>) -> Self {
+        Self { files, modules: Mutex::default() }
+    }
+}
+
+impl ModuleResolver for Loaded {
+    fn resolve(
+        &self,
+        engine: &Engine,
+        source: Option<&str>,
+        path: &str,
+        position: Position,
+    ) -> std::result::Result<Shared<Module>, Box<EvalAltResult>> {
+        let file = file(source.unwrap_or_default(), path);
+        let modules = || self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = modules().get(&file) {
+            return Ok(module.clone());
+        }
+        let Some(loaded) = self.files.get(&file) else {
+            return Err(EvalAltResult::ErrorModuleNotFound(path.to_owned(), position).into());
+        };
+        let module = Module::eval_ast_as_new(Scope::new(), &loaded.ast, engine)
+            .map_err(|e| EvalAltResult::ErrorInModule(file.clone(), e, position))?;
+        let module: Shared<Module> = module.into();
+        modules().insert(file, module.clone());
+        Ok(module)
+    }
+}

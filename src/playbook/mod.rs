@@ -1,0 +1,159 @@
+//! A playbook from file to end: load, check, run.
+//!
+//! Loading compiles the file and all that it imports, strictly, and reads its
+//! variables; nothing is executed. What was checked is what runs: no file is
+//! read a second time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rhai::{AST, Dynamic, Engine, EvalAltResult, Scope};
+
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Place, Result};
+use crate::script::{Understood, understand};
+pub use variables::{Declared, Kind};
+
+mod check;
+pub mod diagnostic;
+mod engine;
+mod imports;
+pub mod reference;
+mod variables;
+
+/// A compiled and checked playbook.
+#[derive(Debug)]
+pub struct Playbook {
+    path: String,
+    files: BTreeMap<String, SourceFile>,
+    engine: Engine,
+    /// Its variables, in the order they are declared.
+    pub variables: Vec<Declared>,
+}
+
+/// A playbook or an imported file.
+#[derive(Debug)]
+pub struct SourceFile {
+    /// Its text, for carets.
+    pub text: String,
+    ast: AST,
+}
+
+/// Why a playbook cannot be loaded, with the texts for its carets.
+#[derive(Debug)]
+pub struct LoadError {
+    /// What is wrong.
+    pub errors: Vec<Error>,
+    /// The files read so far.
+    pub texts: BTreeMap<String, String>,
+}
+
+impl Playbook {
+    /// Reads, compiles and checks a playbook and all that it imports.
+    pub fn load(path: &Path) -> std::result::Result<Self, LoadError> {
+        let engine = engine::build();
+        let mut loader = Loader { engine: &engine, files: BTreeMap::new(), texts: BTreeMap::new() };
+        let path = path.display().to_string();
+        let loaded = loader.load(&path, &mut Vec::new(), None);
+        let Loader { files, texts, .. } = loader;
+        let failed = |errors| LoadError { errors, texts: texts.clone() };
+        loaded.map_err(|error| failed(vec![error]))?;
+        let faults = check::faults(&engine, &path, &files);
+        if !faults.is_empty() {
+            return Err(failed(faults));
+        }
+        let variables = variables::declared(&path, &files).map_err(|e| failed(vec![e]))?;
+        Ok(Self { path, files, engine, variables })
+    }
+
+    /// Its path, as it was given.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What the playbook says of itself in its `//!` lines.
+    #[must_use]
+    pub fn description(&self) -> String {
+        let doc = self.files.get(&self.path).map_or("", |file| file.ast.doc());
+        let lines = doc.lines().map(|line| {
+            let line = line.trim_start().trim_start_matches("//!");
+            line.strip_prefix(' ').unwrap_or(line)
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The texts of its files, for carets.
+    #[must_use]
+    pub fn texts(&self) -> BTreeMap<String, String> {
+        self.files.iter().map(|(path, file)| (path.clone(), file.text.clone())).collect()
+    }
+
+    /// Runs it to its end on this thread.
+    pub fn run(mut self, cx: &Context) -> std::result::Result<(), Understood> {
+        let Some(main) = self.files.get(&self.path).map(|file| file.ast.clone()) else {
+            return Ok(());
+        };
+        engine::attach(&mut self.engine, cx);
+        self.engine.set_module_resolver(imports::Loaded::new(self.files));
+        let result = self.engine.run_ast_with_scope(&mut Scope::new(), &main);
+        result.map_err(|error| understand(&error, &self.path))
+    }
+}
+
+struct Loader<'a> {
+    engine: &'a Engine,
+    files: BTreeMap<String, SourceFile>,
+    texts: BTreeMap<String, String>,
+}
+
+impl Loader<'_> {
+    /// Compiles a file, then what it imports. `from` is the import's place.
+    fn load(&mut self, path: &str, importing: &mut Vec<String>, from: Option<Place>) -> Result<()> {
+        if importing.iter().any(|file| file == path) {
+            let message = format!("`{path}` imports itself: {}", importing.join(" -> "));
+            return Err(at(from, Error::new(ErrorKind::Script, message)));
+        }
+        if self.files.contains_key(path) {
+            return Ok(());
+        }
+        let text = read(path).map_err(|error| at(from, error))?;
+        self.texts.insert(path.to_owned(), text.clone());
+        let mut ast = self.engine.compile_with_scope(&Scope::new(), &text).map_err(|error| {
+            let position = error.position();
+            let error = EvalAltResult::from(error);
+            let mut error = understand(&error, path).error;
+            error.place.line = position.line().unwrap_or(0);
+            check::improve(self.engine, error)
+        })?;
+        ast.set_source(path);
+        let imports = imports::of(path, &ast)?;
+        self.files.insert(path.to_owned(), SourceFile { text, ast });
+        importing.push(path.to_owned());
+        for import in imports {
+            self.load(&import.file, importing, Some(import.place))?;
+        }
+        importing.pop();
+        Ok(())
+    }
+}
+
+fn read(path: &str) -> Result<String> {
+    let path = Path::new(path);
+    let bytes = std::fs::read(path).map_err(|e| Error::io("read playbook", path, &e))?;
+    String::from_utf8(bytes)
+        .map_err(|_| Error::invalid(format!("playbook `{}` is not UTF-8 text", path.display())))
+}
+
+fn at(place: Option<Place>, mut error: Error) -> Error {
+    if let Some(place) = place {
+        error.place = place;
+    }
+    error
+}
+
+/// A literal in a script as JSON; nothing for what must be computed.
+fn literal(expression: &rhai::Expr) -> Option<serde_json::Value> {
+    let value: Dynamic = expression.get_literal_value(None)?;
+    crate::script::to_json(&value).ok()
+}

@@ -1,0 +1,214 @@
+//! The manual, made from the engine's own metadata: doc comments are its text.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use rhai::Engine;
+use serde::Deserialize;
+
+use crate::error::exit;
+use crate::primitives::FAMILIES;
+
+/// One function as the manual shows it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Heading of its family.
+    pub family: &'static str,
+    /// Its calls, as `create_bucket(prefix: string)`, shortest first.
+    pub signatures: Vec<String>,
+    /// Its text, in Markdown.
+    pub text: String,
+}
+
+impl Entry {
+    /// The first sentence.
+    #[must_use]
+    pub fn summary(&self) -> &str {
+        self.text.split("\n\n").next().unwrap_or_default()
+    }
+
+    /// Its examples: what stands in ```` ```rhai ```` blocks.
+    #[must_use]
+    pub fn examples(&self) -> Vec<String> {
+        let blocks = self.text.split("```rhai\n").skip(1);
+        blocks.filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
+    }
+
+    /// Its options: what stands in `` - `name` (type): `` lines that are not
+    /// nested in another.
+    #[must_use]
+    pub fn options(&self) -> Vec<String> {
+        let lines = self.text.lines().filter_map(|line| line.strip_prefix("- `"));
+        lines.filter_map(|rest| rest.split('`').next()).map(str::to_owned).collect()
+    }
+}
+
+/// Every entry, in the manual's order.
+pub static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(entries);
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    functions: Vec<Function>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Function {
+    name: String,
+    #[serde(default)]
+    params: Vec<Parameter>,
+    #[serde(default)]
+    doc_comments: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Parameter {
+    #[serde(default)]
+    name: String,
+    #[serde(default, rename = "type")]
+    kind: String,
+}
+
+fn entries() -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for family in &FAMILIES {
+        let mut engine = Engine::new_raw();
+        engine.register_global_module((family.module)().into());
+        let json = engine.gen_fn_metadata_to_json(false).unwrap_or_default();
+        let metadata: Metadata =
+            serde_json::from_str(&json).unwrap_or(Metadata { functions: Vec::new() });
+        let first = entries.len();
+        for function in metadata.functions {
+            let at = entries[first..].iter().position(|e| e.name == function.name);
+            let entry = match at {
+                Some(at) => &mut entries[first + at],
+                None => {
+                    entries.push(Entry {
+                        name: function.name.clone(),
+                        family: family.title,
+                        signatures: Vec::new(),
+                        text: String::new(),
+                    });
+                    let last = entries.len() - 1;
+                    &mut entries[last]
+                }
+            };
+            entry.signatures.push(signature(&function));
+            if entry.text.is_empty() {
+                entry.text = text(&function.doc_comments);
+            }
+        }
+        entries[first..].sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    for entry in &mut entries {
+        entry.signatures.sort_by_key(String::len);
+    }
+    entries
+}
+
+/// Doc comments without their slashes.
+fn text(comments: &[String]) -> String {
+    let lines = comments.iter().flat_map(|comment| comment.lines()).map(|line| {
+        let line = line.trim_start().trim_start_matches("///");
+        line.strip_prefix(' ').unwrap_or(line)
+    });
+    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
+}
+
+fn signature(function: &Function) -> String {
+    let parameters = function.params.iter().filter(|p| p.name != "call").map(|parameter| {
+        let kind = match parameter.kind.as_str() {
+            "Map" => "map",
+            "Array" => "array",
+            "FnPtr" => "function",
+            "Dynamic" => return parameter.name.clone(),
+            kind if kind.contains("String") => "string",
+            kind => kind,
+        };
+        format!("{}: {kind}", parameter.name)
+    });
+    format!("{}({})", function.name, parameters.collect::<Vec<_>>().join(", "))
+}
+
+/// The calls of a function, for hints.
+pub(super) fn signatures(name: &str) -> Vec<String> {
+    let entry = ENTRIES.iter().find(|entry| entry.name == name);
+    entry.map(|entry| entry.signatures.clone()).unwrap_or_default()
+}
+
+/// The options of every function that takes a map of them last.
+pub(super) fn options() -> HashMap<String, Vec<String>> {
+    let with_options = ENTRIES.iter().filter(|e| {
+        e.signatures.iter().any(|s| s.ends_with("options: map)")) && !e.options().is_empty()
+    });
+    with_options.map(|entry| (entry.name.clone(), entry.options())).collect()
+}
+
+/// An overview: every family with its functions.
+#[must_use]
+pub fn overview() -> String {
+    let mut out = String::new();
+    let mut family = "";
+    let width = ENTRIES.iter().map(|e| e.name.len()).max().unwrap_or(0);
+    for entry in ENTRIES.iter() {
+        if entry.family != family {
+            family = entry.family;
+            let _ = write!(out, "{}{family}\n", if out.is_empty() { "" } else { "\n" });
+        }
+        let summary = entry.summary().replace('\n', " ");
+        let room = 80 - width - 4;
+        let summary = shorten(&summary, room);
+        let _ = writeln!(out, "  {:width$}  {summary}", entry.name);
+    }
+    out.push_str("\nautorun docs NAME shows one of them.\n");
+    out
+}
+
+/// The text, or as many of its words as fit.
+fn shorten(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    for word in text.split(' ') {
+        if out.chars().count() + word.chars().count() + 3 > room {
+            break;
+        }
+        let _ = write!(out, "{}{word}", if out.is_empty() { "" } else { " " });
+    }
+    out + " .."
+}
+
+/// One entry for the terminal.
+#[must_use]
+pub fn entry(name: &str) -> Option<String> {
+    let entry = ENTRIES.iter().find(|entry| entry.name == name)?;
+    let text = entry.text.replace("```rhai\n", "Example:\n\n").replace("```", "");
+    Some(format!("{}\n\n{}\n", entry.signatures.join("\n"), text.trim_end()))
+}
+
+/// The whole manual in Markdown: `playbooks/REFERENCE.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out = "# Functions of a playbook\n\n\
+        Made from the program's own doc comments; `autorun docs NAME` shows the same.\n"
+        .to_owned();
+    let mut family = "";
+    for entry in ENTRIES.iter() {
+        if entry.family != family {
+            family = entry.family;
+            let _ = write!(out, "\n## {family}\n");
+        }
+        let signatures = entry.signatures.join("`  \n`");
+        let _ = write!(out, "\n### {}\n\n`{signatures}`\n\n{}\n", entry.name, entry.text);
+    }
+    out.push_str("\n## Exit codes\n\n| code | meaning |\n|---|---|\n");
+    for (code, meaning) in exit::TABLE {
+        let _ = writeln!(out, "| {code} | {meaning} |");
+    }
+    out
+}

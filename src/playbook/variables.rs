@@ -1,0 +1,251 @@
+//! Variables: read from the compiled script before anything runs.
+
+use std::collections::BTreeMap;
+
+use rhai::{ASTNode, Expr, FnCallExpr, Position, Stmt};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{SourceFile, imports, literal};
+use crate::error::{Error, ErrorKind, Place, Result};
+
+/// Type of a variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Text.
+    String,
+    /// Whole number.
+    Int,
+    /// Number.
+    Float,
+    /// `true` or `false`.
+    Bool,
+    /// Several values.
+    Array,
+    /// Names with values.
+    Map,
+}
+
+impl Kind {
+    /// As it is written in a playbook.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Int => "int",
+            Self::Float => "float",
+            Self::Bool => "bool",
+            Self::Array => "array",
+            Self::Map => "map",
+        }
+    }
+
+    fn of(value: &Value) -> Option<Self> {
+        Some(match value {
+            Value::Null => return None,
+            Value::Bool(_) => Self::Bool,
+            Value::Number(n) if n.is_f64() => Self::Float,
+            Value::Number(_) => Self::Int,
+            Value::String(_) => Self::String,
+            Value::Array(_) => Self::Array,
+            Value::Object(_) => Self::Map,
+        })
+    }
+
+    /// Whether a value is of this type; a whole number is also a float.
+    #[must_use]
+    pub fn fits(self, value: &Value) -> bool {
+        match Self::of(value) {
+            Some(Self::Int) => matches!(self, Self::Int | Self::Float),
+            Some(kind) => kind == self,
+            None => false,
+        }
+    }
+}
+
+/// A variable as the playbook declares it.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// Its name, for `--set`.
+    pub name: String,
+    /// Its type.
+    pub kind: Kind,
+    /// Its value if none is set; without one it must be set.
+    pub default: Option<Value>,
+    /// The values allowed.
+    pub choices: Option<Vec<Value>>,
+    /// A regular expression that the whole text matches.
+    pub pattern: Option<String>,
+    /// Whether it is masked in every output.
+    pub secret: bool,
+    /// What it is for.
+    pub help: String,
+    /// Where it is declared.
+    pub place: Place,
+}
+
+/// The map form of a declaration.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    r#type: Option<Kind>,
+    default: Option<Value>,
+    choices: Option<Vec<Value>>,
+    pattern: Option<String>,
+    #[serde(default)]
+    secret: bool,
+    #[serde(default)]
+    help: String,
+}
+
+/// The variables of a playbook and of what it imports.
+pub(super) fn declared(main: &str, files: &BTreeMap<String, SourceFile>) -> Result<Vec<Declared>> {
+    let mut all: Vec<Declared> = Vec::new();
+    let mut ordered: Vec<_> = files.iter().collect();
+    ordered.sort_by_key(|(path, _)| path.as_str() != main);
+    for (path, file) in ordered {
+        for found in in_file(path, file)? {
+            if let Some(first) = all.iter().find(|d| d.name == found.name) {
+                let at = format!("{}:{}", first.place.source, first.place.line);
+                return Err(fault(
+                    found.place,
+                    &format!("variable `{}` is declared twice, first at {at}", found.name),
+                ));
+            }
+            all.push(found);
+        }
+    }
+    Ok(all)
+}
+
+fn in_file(path: &str, file: &SourceFile) -> Result<Vec<Declared>> {
+    let top: Vec<(&FnCallExpr, Position)> =
+        file.ast.statements().iter().filter_map(top_level).collect();
+    // A declaration anywhere else would be found only when it runs.
+    let mut stray = None;
+    file.ast.walk(&mut |nodes| {
+        if let Some((_, position)) = nodes.last().and_then(any_call)
+            && !top.iter().any(|(_, known)| *known == position)
+        {
+            stray = Some(position);
+        }
+        stray.is_none()
+    });
+    if let Some(position) = stray {
+        return Err(fault(
+            imports::place(path, position),
+            "var() must stand at the top level, as `let name = var(..);`",
+        ));
+    }
+    top.iter().map(|(call, position)| read(call, imports::place(path, *position))).collect()
+}
+
+fn is_var(call: &FnCallExpr) -> bool {
+    call.name == "var" && call.namespace.path.is_empty()
+}
+
+/// `let x = var(..)`, `const x = var(..)`, or `var(..)` alone.
+fn top_level(statement: &Stmt) -> Option<(&FnCallExpr, Position)> {
+    let expression = match statement {
+        Stmt::FnCall(call, position) if is_var(call) => return Some((call, *position)),
+        Stmt::Var(var, ..) => &var.1,
+        Stmt::Expr(expression) => expression,
+        _ => return None,
+    };
+    match expression {
+        Expr::FnCall(call, position) if is_var(call) => Some((call, *position)),
+        _ => None,
+    }
+}
+
+fn any_call<'a>(node: &'a ASTNode<'a>) -> Option<(&'a FnCallExpr, Position)> {
+    match node {
+        ASTNode::Expr(Expr::FnCall(call, position) | Expr::MethodCall(call, position))
+        | ASTNode::Stmt(Stmt::FnCall(call, position))
+            if is_var(call) =>
+        {
+            Some((call, *position))
+        }
+        _ => None,
+    }
+}
+
+fn read(call: &FnCallExpr, place: Place) -> Result<Declared> {
+    let arguments: Option<Vec<Value>> = call.args.iter().map(literal).collect();
+    let Some(arguments) = arguments else {
+        return Err(fault(place, "the arguments of var() must be literals")
+            .hint("they are read before anything runs"));
+    };
+    let (name, options) = match arguments.as_slice() {
+        [Value::String(name), default, Value::String(help)] => {
+            let options = Options {
+                default: Some(default.clone()),
+                help: help.clone(),
+                ..Options::default()
+            };
+            (name, options)
+        }
+        [Value::String(name), options @ Value::Object(_)] => {
+            let options: Options = serde_path_to_error::deserialize(options.clone())
+                .map_err(|e| fault(place.clone(), &format!("var(\"{name}\"): {}", e.inner())))?;
+            (name, options)
+        }
+        _ => {
+            return Err(fault(place, "var() takes a name, a default and a help text")
+                .hint("var(\"name\", \"default\", \"help\") or var(\"name\", #{ type: \"int\" })"));
+        }
+    };
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(good) {
+        return Err(fault(place, &format!("`{name}` cannot name a variable"))
+            .hint("use letters, digits and underscores"));
+    }
+    let from_default = options.default.as_ref().and_then(Kind::of);
+    let Some(kind) = options.r#type.or(from_default) else {
+        return Err(fault(place, &format!("variable `{name}` has neither a type nor a default")));
+    };
+    let declared = Declared {
+        name: name.clone(),
+        kind,
+        default: options.default,
+        choices: options.choices,
+        pattern: options.pattern,
+        secret: options.secret,
+        help: options.help,
+        place,
+    };
+    check(&declared)?;
+    Ok(declared)
+}
+
+/// A declaration that contradicts itself.
+fn check(declared: &Declared) -> Result<()> {
+    let wrong = |what: String| {
+        Err(fault(declared.place.clone(), &format!("variable `{}`: {what}", declared.name)))
+    };
+    let values = declared.default.iter().chain(declared.choices.iter().flatten());
+    if let Some(value) = values.into_iter().find(|value| !declared.kind.fits(value)) {
+        return wrong(format!("{value} is not of type {}", declared.kind.as_str()));
+    }
+    if let (Some(default), Some(choices)) = (&declared.default, &declared.choices)
+        && !choices.contains(default)
+    {
+        return wrong(format!("the default {default} is none of the choices"));
+    }
+    if let Some(pattern) = &declared.pattern {
+        if declared.kind != Kind::String {
+            return wrong("only a string can have a `pattern`".to_owned());
+        }
+        if let Err(error) = regex_lite::Regex::new(pattern) {
+            return wrong(format!("`{pattern}` is no regular expression: {error}"));
+        }
+    }
+    Ok(())
+}
+
+fn fault(place: Place, message: &str) -> Error {
+    let mut error = Error::new(ErrorKind::Script, message);
+    error.place = place;
+    error
+}

@@ -1,0 +1,155 @@
+//! S3 buckets.
+
+use std::collections::BTreeMap;
+
+use rhai::plugin::*;
+use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use serde::{Deserialize, Serialize};
+
+use crate::clients::s3::{S3, bucket_name_fault};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::ResourceKind;
+use crate::script::{self, Outcome};
+use crate::teardown;
+
+#[export_module]
+pub mod api {
+    /// Creates a bucket under a free name that begins with `prefix`.
+    ///
+    /// The name is the prefix and the run's id. Nothing in the bucket is public
+    /// until something is made so. Gives a map with `name`, `region`, `url` and
+    /// `made`.
+    ///
+    /// - `exact` (bool, false): take `prefix` as the whole name. A bucket of
+    ///   yours that exists already is then used as it is, and `made` is false.
+    ///
+    /// Throws `already_exists` when somebody else has the exact name,
+    /// `invalid_option` for a name that S3 refuses, `quota_exceeded`.
+    ///
+    /// ```rhai
+    /// let bucket = create_bucket("pictures");
+    /// ```
+    #[rhai_fn(name = "create_bucket", return_raw)]
+    pub fn create_bucket_with(
+        call: NativeCallContext,
+        prefix: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::create_bucket(cx, &prefix, script::options(options)?).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn create_bucket(call: NativeCallContext, prefix: ImmutableString) -> Outcome<Dynamic> {
+        create_bucket_with(call, prefix, Map::new())
+    }
+
+    /// Deletes an empty bucket.
+    ///
+    /// `bucket` is what `create_bucket` gave, or a name. One that is gone is no
+    /// error.
+    ///
+    /// Throws `invalid_option` while it holds objects, `denied` for a bucket
+    /// that autorun did not make.
+    ///
+    /// ```rhai
+    /// let bucket = create_bucket("pictures");
+    /// delete_bucket(bucket);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn delete_bucket(call: NativeCallContext, bucket: Dynamic) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::delete_bucket(cx, &super::bucket_name(&bucket)?).await
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateBucket {
+    #[serde(default)]
+    exact: bool,
+}
+
+/// A bucket of the account.
+#[derive(Debug, Serialize)]
+struct Bucket {
+    name: String,
+    region: String,
+    url: String,
+    made: bool,
+}
+
+/// The name of a bucket, from a name or from what `create_bucket` gave.
+pub(super) fn bucket_name(value: &Dynamic) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    match value.clone().into_immutable_string() {
+        Ok(name) => Ok(name.into()),
+        Err(_) => script::argument::<Named>("bucket", value).map(|bucket| bucket.name),
+    }
+}
+
+async fn create_bucket(cx: &Context, prefix: &str, options: CreateBucket) -> Result<Bucket> {
+    if options.exact {
+        check_name(prefix)?;
+        let s3 = cx.clients.s3().await?;
+        if s3.owns(prefix).await? {
+            cx.report.info(format!("using bucket {prefix}, which exists already"));
+            return Ok(bucket(&s3, prefix, false));
+        }
+        return make(cx, &s3, prefix).await;
+    }
+    // A few names, should somebody have the first: the id is short.
+    let names = (1..=5).map(|n| match n {
+        1 => format!("{prefix}-{}", cx.ledger.run()),
+        n => format!("{prefix}-{}-{n}", cx.ledger.run()),
+    });
+    let mut taken = Error::internal("no name was tried");
+    for name in names {
+        check_name(&name)?;
+        let s3 = cx.clients.s3().await?;
+        match make(cx, &s3, &name).await {
+            Err(error) if error.kind == ErrorKind::AlreadyExists => taken = error,
+            result => return result,
+        }
+    }
+    Err(taken)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    match bucket_name_fault(name) {
+        Some(fault) => Err(Error::invalid(format!("`{name}` cannot name a bucket: {fault}"))),
+        None => Ok(()),
+    }
+}
+
+async fn make(cx: &Context, s3: &S3<'_>, name: &str) -> Result<Bucket> {
+    let intent = cx.ledger.intend(ResourceKind::Bucket, name);
+    let tags = cx.tags(name, intent.token(), &BTreeMap::new());
+    if let Err(error) = s3.create_bucket(name).await {
+        intent.abandoned(&error);
+        return Err(error);
+    }
+    intent.created(name);
+    s3.tag_bucket(name, &tags).await?;
+    cx.report.info(format!("created bucket {name} in {}", s3.region()));
+    Ok(bucket(s3, name, true))
+}
+
+fn bucket(s3: &S3<'_>, name: &str, made: bool) -> Bucket {
+    Bucket {
+        name: name.to_owned(),
+        region: s3.region().to_owned(),
+        url: s3.url(name, ""),
+        made,
+    }
+}
+
+async fn delete_bucket(cx: &Context, name: &str) -> Result<()> {
+    teardown::release(&cx.clients, &cx.ledger, &cx.report, ResourceKind::Bucket, name).await
+}

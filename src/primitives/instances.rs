@@ -1,0 +1,621 @@
+//! EC2 instances: launch, wait, terminate.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rhai::plugin::*;
+use rhai::{Dynamic, Map, NativeCallContext};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::images::{LatestAmazonLinux, latest_amazon_linux};
+use super::key_pairs::KeyPairRef;
+use super::{remote, seconds, security_groups};
+use crate::clients::Pace;
+use crate::clients::ec2::{Ec2, Image, Instance, LONGEST_USER_DATA, Launch};
+use crate::clients::ssh::{self, Command, Finished, Host};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{Intent, ResourceKind};
+use crate::report::text;
+use crate::script::{self, Outcome};
+use crate::teardown;
+
+/// The user of Amazon Linux images.
+const AMAZON_LINUX_USER: &str = "ec2-user";
+
+/// How long right after a create EC2 may not know what it just made.
+const CONSISTENCY: Duration = Duration::from_secs(60);
+
+/// How long a fresh instance may refuse a login: its key arrives after sshd.
+const KEY_ARRIVES: Duration = Duration::from_secs(45);
+
+#[export_module]
+pub mod api {
+    /// Launches an instance and waits until it is running.
+    ///
+    /// The instance requires IMDSv2 and its root volume is encrypted. Gives a
+    /// map with `id`, `name`, `state`, `type`, `image`, `public_ip`,
+    /// `private_ip`, `url`, `key_pair`, `security_groups`, `user` and `key`, the
+    /// private key's file; an array of such maps when `count` is given.
+    ///
+    /// - `name` (string): tag `Name`, and the name in the log; by default
+    ///   "autorun-" and the run's id.
+    /// - `type` (string): by default the micro type that is free-tier eligible
+    ///   for the image's architecture: `t3.micro`, else `t2.micro`.
+    /// - `image` (string or map): an AMI's id or what `latest_amazon_linux`
+    ///   gave, which is also the default.
+    /// - `key_pair` (string or map): a name or what `create_key_pair` gave.
+    /// - `security_groups` (array): ids or what `create_security_group` gave.
+    /// - `user_data` (string): script or cloud-config for the first boot, at
+    ///   most 16384 bytes.
+    /// - `subnet` (string): id; by default one of the default VPC.
+    /// - `public_ip` (bool): by default as the subnet says.
+    /// - `volume_size` (integer): GiB of the root volume.
+    /// - `iam_profile` (string): name of an IAM instance profile.
+    /// - `count` (integer): how many, all the same.
+    /// - `user` (string, "ec2-user"): who `ssh_exec` and `scp` log in as.
+    /// - `tags` (map of strings): further tags.
+    /// - `wait` (bool, true): false returns as soon as EC2 accepts the launch.
+    ///
+    /// Throws `quota_exceeded` when the account or AWS has no room,
+    /// `invalid_option`, `denied`, `not_found`, `timeout`.
+    ///
+    /// ```rhai
+    /// let key = create_key_pair("web-" + run_id());
+    /// let server = launch_instance(#{ name: "web", key_pair: key });
+    /// print(server.public_ip);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn launch_instance(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| super::launch_instance(cx, script::options(options)?).await)
+    }
+
+    /// Waits until an instance is running, and gives its map anew, with its
+    /// addresses.
+    ///
+    /// `server` is what `launch_instance` gave, an array of such, or an id.
+    ///
+    /// - `timeout` (seconds, 300).
+    ///
+    /// Throws `timeout`; at once when the instance ends instead.
+    ///
+    /// ```rhai
+    /// let server = launch_instance(#{ name: "web", wait: false });
+    /// server = wait_until_running(server);
+    /// ```
+    #[rhai_fn(name = "wait_until_running", return_raw)]
+    pub fn wait_until_running_with(
+        call: NativeCallContext,
+        server: Dynamic,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            let options: WaitUntilRunning = script::options(options)?;
+            let timeout = seconds("timeout", options.timeout)?;
+            super::each(&server, async |server| super::running(cx, server, timeout).await).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn wait_until_running(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
+        wait_until_running_with(call, server, Map::new())
+    }
+
+    /// Waits until an instance can be worked with, and gives its map anew.
+    ///
+    /// Ready means: it is running, ssh answers, and its user data has finished
+    /// and succeeded. The host key is compared with the fingerprints in the
+    /// console output, and the log says when they do not show yet.
+    ///
+    /// `server` is what `launch_instance` gave, an array of such, or an id.
+    ///
+    /// - `timeout` (seconds, 900).
+    /// - `user_data` (bool, true): false does not look at the user data; needed
+    ///   for images without cloud-init.
+    /// - `host_key` (string, "first_use"): "strict" waits until the console
+    ///   shows the fingerprints.
+    ///
+    /// Throws `command_failed` with the end of the log when the user data
+    /// failed, `host_key_changed`, `timeout`, `denied` when the login is
+    /// refused.
+    ///
+    /// ```rhai
+    /// let key = create_key_pair("web-" + run_id());
+    /// let server = launch_instance(#{ key_pair: key, wait: false });
+    /// server = wait_until_ready(server);
+    /// ```
+    #[rhai_fn(name = "wait_until_ready", return_raw)]
+    pub fn wait_until_ready_with(
+        call: NativeCallContext,
+        server: Dynamic,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            let options: WaitUntilReady = script::options(options)?;
+            options.check()?;
+            super::each(&server, async |server| super::ready(cx, server, &options).await).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn wait_until_ready(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
+        wait_until_ready_with(call, server, Map::new())
+    }
+
+    /// Terminates an instance and waits until it is gone.
+    ///
+    /// `server` is what `launch_instance` gave, an array of such, or an id. One
+    /// that is gone is no error.
+    ///
+    /// Throws `denied` for an instance that autorun did not make.
+    ///
+    /// ```rhai
+    /// let server = launch_instance(#{ name: "web" });
+    /// terminate_instance(server);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn terminate_instance(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::each(&server, async |server| super::terminate_instance(cx, server).await).await
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LaunchInstance {
+    name: Option<String>,
+    #[serde(rename = "type")]
+    instance_type: Option<String>,
+    image: Option<Value>,
+    key_pair: Option<Value>,
+    #[serde(default)]
+    security_groups: Vec<Value>,
+    user_data: Option<String>,
+    subnet: Option<String>,
+    public_ip: Option<bool>,
+    volume_size: Option<i32>,
+    iam_profile: Option<String>,
+    count: Option<i32>,
+    #[serde(default = "ec2_user")]
+    user: String,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    #[serde(default = "yes")]
+    wait: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WaitUntilRunning {
+    #[serde(default = "five_minutes")]
+    timeout: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WaitUntilReady {
+    #[serde(default = "fifteen_minutes")]
+    timeout: f64,
+    #[serde(default = "yes")]
+    user_data: bool,
+    #[serde(default)]
+    host_key: HostKey,
+}
+
+/// What `wait_until_ready` demands of the host key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum HostKey {
+    /// Accepted aloud, compared with the console as soon as it shows it.
+    #[default]
+    FirstUse,
+    /// Waits for the console.
+    Strict,
+}
+
+fn ec2_user() -> String {
+    AMAZON_LINUX_USER.to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn five_minutes() -> f64 {
+    300.0
+}
+
+fn fifteen_minutes() -> f64 {
+    900.0
+}
+
+impl WaitUntilReady {
+    fn check(&self) -> Result<()> {
+        seconds("timeout", self.timeout).map(drop)
+    }
+}
+
+/// An instance as a playbook sees it: EC2's description and how to log in.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Server {
+    #[serde(flatten)]
+    instance: Instance,
+    user: String,
+    key: Option<PathBuf>,
+}
+
+/// An instance as a playbook passes it on.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ServerRef {
+    /// AWS's id.
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(default = "ec2_user")]
+    pub(super) user: String,
+    #[serde(default)]
+    pub(super) key: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) public_ip: Option<String>,
+    #[serde(default)]
+    pub(super) private_ip: Option<String>,
+}
+
+impl ServerRef {
+    /// From an id or from what `launch_instance` gave.
+    pub(super) fn of(value: &Dynamic) -> Result<Self> {
+        let server = match value.clone().into_immutable_string() {
+            Ok(id) => Self::by_id(id.into()),
+            Err(_) => script::argument("server", value)?,
+        };
+        if !server.id.starts_with("i-") {
+            return Err(Error::invalid(format!("`{}` is not an instance's id", server.id))
+                .hint("pass what launch_instance gave, or an id as \"i-0abc\""));
+        }
+        Ok(server)
+    }
+
+    fn by_id(id: String) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            user: ec2_user(),
+            key: None,
+            public_ip: None,
+            private_ip: None,
+        }
+    }
+
+    fn with(self, instance: Instance) -> Server {
+        Server { instance, user: self.user, key: self.key }
+    }
+}
+
+/// Does the work for one server or for each of an array, all at once, and
+/// gives the results in the same shape.
+async fn each<T: Serialize>(
+    servers: &Dynamic,
+    work: impl AsyncFn(ServerRef) -> Result<T>,
+) -> Result<Value> {
+    let json = |value: T| {
+        serde_json::to_value(value).map_err(|e| Error::internal(format!("cannot show it: {e}")))
+    };
+    let Some(list) = servers.read_lock::<rhai::Array>() else {
+        return json(work(ServerRef::of(servers)?).await?);
+    };
+    let list = list.iter().map(ServerRef::of).collect::<Result<Vec<_>>>()?;
+    let done = join_all(list.into_iter().map(async |server| work(server).await)).await;
+    done.into_iter().map(|result| result.and_then(json)).collect::<Result<Vec<_>>>().map(Value::Array)
+}
+
+async fn launch_instance(cx: &Context, options: LaunchInstance) -> Result<Value> {
+    check(cx, &options)?;
+    let key_pair =
+        options.key_pair.map(|v| KeyPairRef::of("key_pair", &script::to_dynamic(&v)?)).transpose()?;
+    let security_groups = options
+        .security_groups
+        .iter()
+        .map(|group| security_groups::group_id("security_groups", &script::to_dynamic(group)?))
+        .collect::<Result<Vec<_>>>()?;
+    let ec2 = cx.clients.ec2().await?;
+    let image = image(cx, &ec2, options.image).await?;
+    let instance_type = match options.instance_type {
+        Some(instance_type) => instance_type,
+        None => ec2.free_tier_type(&image.architecture).await?,
+    };
+    let name = options.name.unwrap_or_else(|| format!("autorun-{}", cx.ledger.run()));
+    let count = options.count.unwrap_or(1);
+    let intents: Vec<Intent> =
+        (0..count).map(|_| cx.ledger.intend(ResourceKind::Instance, &name)).collect();
+    let token = intents.first().map(|i| i.token().to_owned()).unwrap_or_default();
+    let launch = Launch {
+        tags: cx.tags(&name, &token, &options.tags),
+        token,
+        image,
+        instance_type,
+        count,
+        key_pair: key_pair.as_ref().map(|k| k.name.clone()),
+        security_groups,
+        subnet: options.subnet,
+        public_ip: options.public_ip,
+        volume_size: options.volume_size,
+        iam_profile: options.iam_profile,
+        user_data: options.user_data,
+    };
+    let launched = match run_instances(cx, &ec2, &launch).await {
+        Ok(launched) => launched,
+        Err(error) => {
+            intents.into_iter().for_each(|intent| intent.abandoned(&error));
+            return Err(error);
+        }
+    };
+    for (intent, instance) in intents.into_iter().zip(&launched) {
+        intent.created(&instance.id);
+        cx.report.info(format!(
+            "launched {} ({}, {}), name {name}",
+            instance.id, launch.instance_type, launch.image.id
+        ));
+    }
+    let key = key_pair.and_then(|k| k.private_key);
+    let described = launched.into_iter().map(|instance| async {
+        let server = ServerRef {
+            user: options.user.clone(),
+            key: key.clone(),
+            ..ServerRef::by_id(instance.id.clone())
+        };
+        match options.wait {
+            true => running(cx, server, Duration::from_secs_f64(five_minutes())).await,
+            false => Ok(server.with(instance)),
+        }
+    });
+    let servers = join_all(described).await.into_iter().collect::<Result<Vec<_>>>()?;
+    let shown = match options.count {
+        Some(_) => serde_json::to_value(servers),
+        None => serde_json::to_value(servers.into_iter().next()),
+    };
+    shown.map_err(|e| Error::internal(format!("cannot show the instance: {e}")))
+}
+
+/// What AWS would refuse, and what nobody means, before the first request.
+fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
+    if options.count.is_some_and(|count| count < 1) {
+        return Err(Error::invalid("option `count`: it must be 1 or more"));
+    }
+    if options.volume_size.is_some_and(|size| size < 1) {
+        return Err(Error::invalid("option `volume_size`: it must be 1 GiB or more"));
+    }
+    let Some(user_data) = &options.user_data else { return Ok(()) };
+    if user_data.len() > LONGEST_USER_DATA {
+        return Err(Error::invalid(format!(
+            "option `user_data`: it has {} bytes, EC2 takes {LONGEST_USER_DATA}",
+            user_data.len()
+        ))
+        .hint("let a short script fetch the rest, or copy it with scp when the host is ready"));
+    }
+    if !["#", "Content-Type:", "MIME-Version:"].iter().any(|start| user_data.starts_with(start)) {
+        return Err(Error::invalid(
+            "option `user_data`: it begins neither with `#!` nor with `#cloud-config`",
+        )
+        .hint("a script's first line is #!/bin/sh; a file is read by read_file or render"));
+    }
+    if cx.report.mask().finds_in(user_data) || cx.report.mask().apply(user_data) != *user_data {
+        cx.report.warn(
+            "the user data holds a secret: whoever can describe the instance or \
+             use its metadata service can read it",
+        );
+    }
+    Ok(())
+}
+
+async fn image(cx: &Context, ec2: &Ec2<'_>, given: Option<Value>) -> Result<Image> {
+    match given {
+        None => latest_amazon_linux(cx, LatestAmazonLinux::default()).await,
+        Some(Value::String(id)) => ec2.image(&id).await,
+        Some(map) => script::argument("image", &script::to_dynamic(&map)?),
+    }
+}
+
+/// `RunInstances`, asked again while EC2 does not yet know the key pair or
+/// group that was made a moment ago.
+async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<Vec<Instance>> {
+    let what = "EC2 to know the key pair and the security groups".to_owned();
+    let mut pace = cx.pace(what, CONSISTENCY);
+    let fresh = launch.key_pair.iter().any(|k| cx.ledger.made(ResourceKind::KeyPair, k))
+        || launch.security_groups.iter().any(|g| cx.ledger.made(ResourceKind::SecurityGroup, g));
+    loop {
+        match ec2.launch(launch).await {
+            Err(e)
+                if fresh
+                    && e.kind == ErrorKind::NotFound
+                    && ["InvalidKeyPair", "InvalidGroup"].iter().any(|family| {
+                        e.detail["code"].as_str().is_some_and(|code| code.starts_with(family))
+                    }) =>
+            {
+                pace.pause("not visible yet").await?;
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn running(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Server> {
+    let mut pace = cx.pace(format!("instance {} to run", server.id), timeout);
+    let instance = seen_running(cx, &server.id, &mut pace).await?;
+    cx.report.info(format!(
+        "{} is running at {} after {}",
+        instance.id,
+        instance.public_ip.as_ref().or(instance.private_ip.as_ref()).map_or("no address", |a| a),
+        text::duration(pace.elapsed())
+    ));
+    Ok(server.with(instance))
+}
+
+/// Polls until the instance runs; fails at once when it never will.
+async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instance> {
+    let ec2 = cx.clients.ec2().await?;
+    let ids = [id.to_owned()];
+    loop {
+        match ec2.instances(&ids).await {
+            Ok(mut seen) => {
+                let instance = seen.swap_remove(0);
+                match instance.state.as_str() {
+                    "running" => return Ok(instance),
+                    "pending" => pace.pause("pending").await?,
+                    _ => return Err(ended(&instance)),
+                }
+            }
+            // EC2 may not know yet what it just launched.
+            Err(e) if e.kind == ErrorKind::NotFound && pace.elapsed() < CONSISTENCY => {
+                pace.pause("not visible yet").await?;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// An instance that is on its way down instead of up.
+fn ended(instance: &Instance) -> Error {
+    let reason = instance.state_reason.as_deref().unwrap_or("EC2 gives no reason");
+    let kind = match reason.contains("Limit") || reason.contains("Insufficient") {
+        true => ErrorKind::QuotaExceeded,
+        false => ErrorKind::Internal,
+    };
+    Error::new(kind, format!("{} is {}: {reason}", instance.id, instance.state))
+        .hint(format!("`aws ec2 get-console-output --instance-id {}` may tell more", instance.id))
+}
+
+async fn ready(cx: &Context, server: ServerRef, options: &WaitUntilReady) -> Result<Server> {
+    let timeout = seconds("timeout", options.timeout)?;
+    let mut pace = cx.pace(format!("instance {} to be ready", server.id), timeout);
+    let instance = seen_running(cx, &server.id, &mut pace).await?;
+    let host = remote::instance_host(&server, &instance)?;
+    answers(cx, &host, &server.id, &mut pace).await?;
+    if options.host_key == HostKey::Strict {
+        remote::await_console_key(cx, &host, &server.id, &mut pace).await?;
+    } else {
+        remote::compare_with_console(cx, &host, &server.id, remote::Again::Later).await?;
+    }
+    if options.user_data {
+        user_data_done(cx, &host, &server.id, &mut pace).await?;
+    }
+    remote::compare_with_console(cx, &host, &server.id, remote::Again::No).await?;
+    cx.report.info(format!(
+        "{} is ready after {}; ssh {}{}",
+        server.id,
+        text::duration(pace.elapsed()),
+        host.login(),
+        host.key.as_ref().map(|key| format!(" -i {}", key.display())).unwrap_or_default()
+    ));
+    Ok(server.with(instance))
+}
+
+/// Waits until ssh lets us in. The key that answers first is pinned.
+async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result<()> {
+    let mut refused_at = None;
+    loop {
+        let tried = async {
+            remote::pin_first_key(cx, host, id).await?;
+            probe(cx, host, "true", pace).await
+        };
+        match tried.await {
+            Ok(_) => return Ok(()),
+            // sshd may answer before cloud-init has put the key there.
+            Err(e) if e.kind == ErrorKind::Denied => {
+                let since = *refused_at.get_or_insert_with(|| pace.elapsed());
+                if pace.elapsed().saturating_sub(since) > KEY_ARRIVES {
+                    return Err(e);
+                }
+                pace.pause("the login is refused").await?;
+            }
+            Err(e) if e.kind.retryable() => {
+                seen_running(cx, id, pace).await?;
+                pace.pause(&e.message).await?;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// A readiness probe: short, not shown in the log, and never past the deadline.
+async fn probe(cx: &Context, host: &Host, command: &str, pace: &Pace) -> Result<Finished> {
+    let command = Command {
+        command: command.to_owned(),
+        timeout: Some(pace.left()),
+        ..Command::default()
+    };
+    cx.clients.ssh().run(host, command, &cx.report).await
+}
+
+/// Waits until the user data has finished, and throws if it failed.
+async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result<()> {
+    cx.report.info(format!("waiting for the user data of {id}"));
+    let finished = loop {
+        match probe(cx, host, "cloud-init status --wait", pace).await {
+            Ok(finished) => break finished,
+            Err(e) if e.kind == ErrorKind::Timeout && pace.left().is_zero() => {
+                return Err(user_data_timeout(cx, host, pace).await);
+            }
+            // A reboot is part of some user data.
+            Err(e) if e.kind.retryable() => {
+                seen_running(cx, id, pace).await?;
+                pace.pause(&e.message).await?;
+            }
+            Err(e) => return Err(e),
+        }
+    };
+    match finished.status {
+        0 => Ok(()),
+        2 => {
+            let said = ssh::tail(&finished.stdout, 5);
+            cx.report.warn(format!(
+                "cloud-init on {id} finished with recoverable errors: {said}"
+            ));
+            Ok(())
+        }
+        127 => Err(Error::new(
+            ErrorKind::CommandFailed,
+            format!("{id} has no cloud-init, so nothing says whether its user data succeeded"),
+        )
+        .hint("pass `user_data: false` to wait_until_ready for images without cloud-init")),
+        status => {
+            let log = user_data_log(cx, host).await;
+            Err(Error::new(
+                ErrorKind::CommandFailed,
+                format!("the user data of {id} failed; its log ends:\n{log}"),
+            )
+            .hint(format!("the whole log is /var/log/cloud-init-output.log on {}", host.login()))
+            .detail(serde_json::json!({
+                "status": status, "stdout": log, "stderr": ssh::tail(&finished.stderr, 20),
+            })))
+        }
+    }
+}
+
+async fn user_data_timeout(cx: &Context, host: &Host, pace: &Pace) -> Error {
+    let log = user_data_log(cx, host).await;
+    let mut error = pace.timeout();
+    error.message = format!("{}; the user data still runs, its log ends:\n{log}", error.message);
+    error.hint("pass a longer `timeout` to wait_until_ready")
+}
+
+/// The end of the user data's log, as far as the user may read it.
+async fn user_data_log(cx: &Context, host: &Host) -> String {
+    let log = "/var/log/cloud-init-output.log";
+    let command = Command {
+        command: format!("tail -n 15 {log} 2>/dev/null || sudo -n tail -n 15 {log}"),
+        timeout: Some(Duration::from_secs(15)),
+        ..Command::default()
+    };
+    match cx.clients.ssh().run(host, command, &cx.report).await {
+        Ok(finished) => cx.report.mask().apply(&ssh::tail(&finished.stdout, 15)),
+        Err(error) => format!("(cannot read {log}: {error})"),
+    }
+}
+
+async fn terminate_instance(cx: &Context, server: ServerRef) -> Result<()> {
+    teardown::release(&cx.clients, &cx.ledger, &cx.report, ResourceKind::Instance, &server.id).await
+}

@@ -1,0 +1,574 @@
+//! Commands and files on hosts, over ssh.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rhai::plugin::*;
+use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use serde::{Deserialize, Serialize};
+
+use super::instances::ServerRef;
+use super::seconds;
+use crate::clients::Pace;
+use crate::clients::ec2::Instance;
+use crate::clients::ssh::{self, Command, Finished, Host, Pin, Stdin, Trust};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::text;
+use crate::script::{self, Outcome};
+
+/// How long to wait for the first answer of a host that a playbook works with.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// How much of a failed command's output its error shows.
+const SHOWN_LINES: usize = 15;
+
+#[export_module]
+pub mod api {
+    /// Describes a host that is no instance of this run, for `ssh_exec` and `scp`.
+    ///
+    /// Its host key must be in `~/.ssh/known_hosts`, or be named here. Nothing
+    /// is connected to yet.
+    ///
+    /// - `user` (string): by default the user who runs autorun.
+    /// - `port` (integer, 22).
+    /// - `key` (string): private key file; by default the ssh agent and the
+    ///   usual files in `~/.ssh`.
+    /// - `host_key` (string): its fingerprint, as "SHA256:...".
+    /// - `name` (string): how the log calls it; by default the address.
+    ///
+    /// Throws `invalid_option`.
+    ///
+    /// ```rhai
+    /// let db = host("db.example.com", #{ user: "admin", port: 2222 });
+    /// ```
+    #[rhai_fn(name = "host", return_raw)]
+    pub fn host_with(
+        call: NativeCallContext,
+        address: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run_blocking(&call, |cx| super::host(cx, &address, script::options(options)?))
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn host(call: NativeCallContext, address: ImmutableString) -> Outcome<Dynamic> {
+        host_with(call, address, Map::new())
+    }
+
+    /// Runs a command on a host and waits for its end.
+    ///
+    /// `server` is what `launch_instance` or `host` gave, or an address. The
+    /// command is text for the user's login shell there. Its output goes to the
+    /// log while it runs. Gives a map with `status`, `stdout`, `stderr`,
+    /// `seconds` and `signal`; of very long output the last 4 MiB.
+    ///
+    /// - `check` (bool, true): a status other than 0 is an error.
+    /// - `timeout` (seconds): the command is ended after that; by default it
+    ///   may take as long as it wants.
+    /// - `cwd` (string): directory to run in.
+    /// - `env` (map of strings): environment variables. They and `stdin` travel
+    ///   inside the connection, never in a command line.
+    /// - `stdin` (string): what the command reads.
+    /// - `sudo` (bool, false): run as root; needs sudo without a password.
+    ///
+    /// On `timeout` and Ctrl-C the command and what it started is ended; if that
+    /// cannot be made sure, the error says so.
+    ///
+    /// Throws `command_failed`, whose `detail` has `status`, `stdout` and
+    /// `stderr`; `timeout`, `unreachable`, `denied`, `host_key_changed`.
+    ///
+    /// ```rhai
+    /// let web = host("192.0.2.10");
+    /// let disk = ssh_exec(web, "df -h /", #{ timeout: 10 });
+    /// print(disk.stdout);
+    /// ```
+    #[rhai_fn(name = "ssh_exec", return_raw)]
+    pub fn ssh_exec_with(
+        call: NativeCallContext,
+        server: Dynamic,
+        command: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::ssh_exec(cx, &server, &command, script::options(options)?).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn ssh_exec(
+        call: NativeCallContext,
+        server: Dynamic,
+        command: ImmutableString,
+    ) -> Outcome<Dynamic> {
+        ssh_exec_with(call, server, command, Map::new())
+    }
+
+    /// Copies a local file to a host.
+    ///
+    /// `target` is a path there; a relative one starts at the home directory,
+    /// and in a directory the file keeps its name. The file appears under its
+    /// final name only when it is complete: its size is compared there first.
+    /// Gives a map with `path`, `size` and `seconds`.
+    ///
+    /// - `mode` (string): permissions, as "0644"; by default those of the
+    ///   local file.
+    /// - `sudo` (bool, false): write as root.
+    /// - `timeout` (seconds).
+    ///
+    /// Throws `not_found` when the local file does not exist, `command_failed`
+    /// when the target cannot be written, `timeout`, `unreachable`, `denied`,
+    /// `host_key_changed`.
+    ///
+    /// ```rhai
+    /// let web = host("192.0.2.10");
+    /// scp(web, "assets/check_webserver.py", "check_webserver.py");
+    /// ```
+    #[rhai_fn(name = "scp", return_raw)]
+    pub fn scp_with(
+        call: NativeCallContext,
+        server: Dynamic,
+        source: ImmutableString,
+        target: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::scp(cx, &server, &source, &target, script::options(options)?).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn scp(
+        call: NativeCallContext,
+        server: Dynamic,
+        source: ImmutableString,
+        target: ImmutableString,
+    ) -> Outcome<Dynamic> {
+        scp_with(call, server, source, target, Map::new())
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostOptions {
+    user: Option<String>,
+    port: Option<u16>,
+    key: Option<PathBuf>,
+    host_key: Option<String>,
+    name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SshExec {
+    #[serde(default = "yes")]
+    check: bool,
+    timeout: Option<f64>,
+    cwd: Option<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    stdin: Option<String>,
+    #[serde(default)]
+    sudo: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scp {
+    mode: Option<String>,
+    #[serde(default)]
+    sudo: bool,
+    timeout: Option<f64>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What `ssh_exec` gives.
+#[derive(Debug, Serialize)]
+struct CommandResult {
+    status: i64,
+    stdout: String,
+    stderr: String,
+    seconds: f64,
+    signal: Option<String>,
+}
+
+/// What `scp` gives.
+#[derive(Debug, Serialize)]
+struct Copied {
+    path: String,
+    size: u64,
+    seconds: f64,
+}
+
+fn host(cx: &Context, address: &str, options: HostOptions) -> Result<Host> {
+    let (user, address) = match address.split_once('@') {
+        Some((user, address)) => (Some(user.to_owned()), address),
+        None => (None, address),
+    };
+    if address.is_empty() || address.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Error::invalid(format!("`{address}` is not a host name or address")));
+    }
+    let user = options.user.or(user).or_else(|| cx.clients.local.user.clone());
+    let trust = match options.host_key {
+        None => Trust::KnownHosts,
+        Some(fingerprint) if fingerprint.starts_with("SHA256:") => {
+            Trust::Fingerprint(fingerprint.trim_end_matches('=').to_owned())
+        }
+        Some(other) => {
+            return Err(Error::invalid(format!("option `host_key`: `{other}` is no fingerprint"))
+                .hint("write it as `ssh-keygen -l -f KEY.pub` shows it: \"SHA256:...\""));
+        }
+    };
+    Ok(Host {
+        name: options.name.unwrap_or_else(|| address.to_owned()),
+        address: address.to_owned(),
+        port: options.port.unwrap_or(22),
+        user: user.ok_or_else(|| Error::invalid("no user name is known").hint("pass `user`"))?,
+        key: options.key.map(|key| cx.clients.local.expand(&key)),
+        trust,
+    })
+}
+
+/// The host that a playbook means: an address, a `host`, or an instance, whose
+/// address and host key are looked up.
+async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
+    if let Ok(address) = value.clone().into_immutable_string()
+        && !address.starts_with("i-")
+    {
+        return host(cx, &address, HostOptions::default());
+    }
+    if value.read_lock::<Map>().is_some_and(|map| map.contains_key("trust")) {
+        return script::argument("server", value);
+    }
+    let server = ServerRef::of(value).map_err(|e| match e.hint {
+        Some(_) => e,
+        None => e.hint("pass what launch_instance or host gave, or an address"),
+    })?;
+    let described = Instance {
+        public_ip: server.public_ip.clone(),
+        private_ip: server.private_ip.clone(),
+        ..Instance::default()
+    };
+    let host = match instance_host(&server, &described) {
+        Ok(host) => host,
+        // Launched without waiting: its address is known by now, or not yet.
+        Err(_) => {
+            let ids = [server.id.clone()];
+            let seen = cx.clients.ec2().await?.instances(&ids).await?;
+            instance_host(&server, &seen[0])?
+        }
+    };
+    pin_first_key(cx, &host, &server.id).await?;
+    compare_with_console(cx, &host, &server.id, Again::No).await?;
+    Ok(host)
+}
+
+/// How to reach an instance.
+pub(super) fn instance_host(server: &ServerRef, instance: &Instance) -> Result<Host> {
+    let address = instance.public_ip.as_ref().or(instance.private_ip.as_ref()).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("{} has no address yet", server.id))
+            .hint("call `server = wait_until_ready(server)` first")
+    })?;
+    let name = [&instance.name, &server.name].into_iter().find(|name| !name.is_empty());
+    Ok(Host {
+        name: name.unwrap_or(&server.id).clone(),
+        address: address.clone(),
+        port: 22,
+        user: server.user.clone(),
+        key: server.key.clone(),
+        trust: Trust::Instance(server.id.clone()),
+    })
+}
+
+/// Pins the key that an instance offers first, aloud. Until it has been
+/// compared with the console it serves readiness probes only.
+pub(super) async fn pin_first_key(cx: &Context, host: &Host, id: &str) -> Result<()> {
+    if cx.clients.ssh().pin(id)?.is_some() {
+        return Ok(());
+    }
+    let offered = cx.clients.ssh().offered(host, ANSWER).await?;
+    cx.report.info(format!(
+        "first ssh host key of {id}: {}; to be compared with its console output",
+        offered.fingerprint
+    ));
+    let pin = Pin { fingerprint: offered.fingerprint, verified: false };
+    cx.clients.ssh().save_pin(id, &pin)
+}
+
+/// Whether a comparison that finds nothing in the console will be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// It will, so it is only noted.
+    Later,
+    /// It will not: work goes on with an unverified key, and that is said.
+    No,
+}
+
+/// Compares a pinned key with the fingerprints in the console output, without
+/// waiting for them.
+pub(super) async fn compare_with_console(
+    cx: &Context,
+    host: &Host,
+    id: &str,
+    again: Again,
+) -> Result<()> {
+    let Some(pin) = cx.clients.ssh().pin(id)? else { return Ok(()) };
+    if pin.verified || (again == Again::No && cx.clients.ssh().said_unverified(id)) {
+        return Ok(());
+    }
+    let console = console_fingerprints(cx, id).await;
+    let why = match console {
+        Ok(shown) if !shown.is_empty() => return settle(cx, host, id, &pin, &shown),
+        Ok(_) => "the console shows no fingerprints yet".to_owned(),
+        Err(error) => error.message.clone(),
+    };
+    match again {
+        Again::Later => cx.report.info(format!(
+            "host key of {id} not compared yet ({why}); compared again when it is ready"
+        )),
+        Again::No => {
+            cx.clients.ssh().note_unverified(id);
+            cx.report.warn(format!(
+                "the ssh host key of {id} could not be verified: {why}; \
+                 going on with the key it offered first"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the console shows fingerprints, and compares.
+pub(super) async fn await_console_key(
+    cx: &Context,
+    host: &Host,
+    id: &str,
+    pace: &mut Pace,
+) -> Result<()> {
+    loop {
+        let Some(pin) = cx.clients.ssh().pin(id)? else { return Ok(()) };
+        if pin.verified {
+            return Ok(());
+        }
+        let shown = console_fingerprints(cx, id).await?;
+        if !shown.is_empty() {
+            return settle(cx, host, id, &pin, &shown);
+        }
+        pace.pause("the console shows no fingerprints yet").await?;
+    }
+}
+
+fn settle(cx: &Context, host: &Host, id: &str, pin: &Pin, shown: &[String]) -> Result<()> {
+    if shown.contains(&pin.fingerprint) {
+        cx.report.info(format!("verified the ssh host key of {id} by its console output"));
+        return cx.clients.ssh().save_pin(id, &Pin { verified: true, ..pin.clone() });
+    }
+    cx.clients.ssh().forget(host);
+    Err(Error::new(
+        ErrorKind::HostKeyChanged,
+        format!(
+            "the ssh host key of {id} ({}) is not the one its console shows: it offers {}, \
+             the console shows {}",
+            host.address,
+            pin.fingerprint,
+            shown.join(", ")
+        ),
+    )
+    .hint("somebody may be in between: do not log in; look at the instance in the AWS console"))
+}
+
+/// The SHA256 fingerprints that cloud-init wrote to the console.
+async fn console_fingerprints(cx: &Context, id: &str) -> Result<Vec<String>> {
+    let console = cx.clients.ec2().await?.console(id).await?;
+    Ok(fingerprints(&console))
+}
+
+/// Those of the newest complete block: a console may hold several boots.
+fn fingerprints(console: &str) -> Vec<String> {
+    const BEGIN: &str = "-----BEGIN SSH HOST KEY FINGERPRINTS-----";
+    const END: &str = "-----END SSH HOST KEY FINGERPRINTS-----";
+    let mut blocks = console.rsplit(BEGIN);
+    let count = console.matches(BEGIN).count();
+    let block = blocks.by_ref().take(count).find_map(|rest| rest.split_once(END));
+    let words = block.map_or("", |(block, _)| block).split_whitespace();
+    words.filter(|word| word.starts_with("SHA256:")).map(str::to_owned).collect()
+}
+
+async fn ssh_exec(
+    cx: &Context,
+    server: &Dynamic,
+    command: &str,
+    options: SshExec,
+) -> Result<CommandResult> {
+    for (name, value) in &options.env {
+        check_env(name, value)?;
+    }
+    let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
+    let host = target(cx, server).await?;
+    cx.report.debug(format!("{}: {command}", host.name));
+    let finished = cx
+        .clients
+        .ssh()
+        .run(
+            &host,
+            Command {
+                command: command.to_owned(),
+                cwd: options.cwd,
+                env: options.env,
+                stdin: options.stdin.map_or(Stdin::Empty, |text| Stdin::Bytes(text.into_bytes())),
+                sudo: options.sudo,
+                timeout,
+                live: true,
+            },
+            &cx.report,
+        )
+        .await?;
+    let result = CommandResult {
+        status: finished.status,
+        stdout: String::from_utf8_lossy(&finished.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&finished.stderr).into_owned(),
+        seconds: finished.seconds,
+        signal: finished.signal.clone(),
+    };
+    if options.check && result.status != 0 {
+        return Err(failed(&host, command, &finished));
+    }
+    Ok(result)
+}
+
+/// A shell variable's name, and a value that can travel.
+fn check_env(name: &str, value: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit())
+    {
+        return Err(Error::invalid(format!("option `env.{name}`: not a variable's name")));
+    }
+    if value.contains('\0') {
+        return Err(Error::invalid(format!("option `env.{name}`: it holds a NUL byte")));
+    }
+    Ok(())
+}
+
+/// A command that ended with a status other than 0.
+fn failed(host: &Host, command: &str, finished: &Finished) -> Error {
+    let how = match &finished.signal {
+        Some(signal) => format!("was ended by SIG{signal}"),
+        None => format!("failed with status {}", finished.status),
+    };
+    let said = [&finished.stderr, &finished.stdout]
+        .into_iter()
+        .map(|output| ssh::tail(output, SHOWN_LINES))
+        .find(|said| !said.is_empty());
+    let said = said.map_or_else(String::new, |said| format!(":\n{said}"));
+    let command = command.trim().lines().next().unwrap_or_default();
+    Error::new(ErrorKind::CommandFailed, format!("`{command}` {how} on {}{said}", host.name))
+        .detail(serde_json::json!({
+            "status": finished.status,
+            "signal": finished.signal,
+            "stdout": String::from_utf8_lossy(&finished.stdout),
+            "stderr": String::from_utf8_lossy(&finished.stderr),
+        }))
+}
+
+async fn scp(
+    cx: &Context,
+    server: &Dynamic,
+    source: &str,
+    to: &str,
+    options: Scp,
+) -> Result<Copied> {
+    let path = cx.clients.local.expand(Path::new(source));
+    let about = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
+    if !about.is_file() {
+        return Err(Error::invalid(format!("`{source}` is not a regular file")));
+    }
+    if to.is_empty() || to.contains('\0') {
+        return Err(Error::invalid("argument `target`: it must name a path"));
+    }
+    let mode = match &options.mode {
+        Some(mode) => u32::from_str_radix(mode, 8).ok().filter(|m| *m <= 0o7777).ok_or_else(
+            || Error::invalid(format!("option `mode`: `{mode}` is not octal, as \"0644\"")),
+        )?,
+        None => about.permissions().mode() & 0o7777,
+    };
+    let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let file = File::open(&path).map_err(|e| Error::io("read", &path, &e))?;
+    let host = target(cx, server).await?;
+    let started = Instant::now();
+    let finished = cx
+        .clients
+        .ssh()
+        .run(
+            &host,
+            Command {
+                command: ssh::copy_command(&name, to, about.len(), mode),
+                stdin: Stdin::File(file, about.len()),
+                sudo: options.sudo,
+                timeout,
+                ..Command::default()
+            },
+            &cx.report,
+        )
+        .await?;
+    if finished.status != 0 {
+        return Err(not_copied(&host, source, to, &finished));
+    }
+    let path = String::from_utf8_lossy(&finished.stdout).into_owned();
+    cx.report.info(format!(
+        "copied {source} to {}:{path} ({} in {})",
+        host.name,
+        text::bytes(about.len()),
+        text::duration(started.elapsed())
+    ));
+    Ok(Copied { path, size: about.len(), seconds: started.elapsed().as_secs_f64() })
+}
+
+fn not_copied(host: &Host, source: &str, to: &str, finished: &Finished) -> Error {
+    let said = ssh::tail(&finished.stderr, 3);
+    let kind = if said.contains("No space left") || said.contains("quota exceeded") {
+        ErrorKind::QuotaExceeded
+    } else {
+        ErrorKind::CommandFailed
+    };
+    let error = Error::new(kind, format!("cannot copy `{source}` to {}:{to}: {said}", host.name))
+        .detail(serde_json::json!({
+            "status": finished.status, "stdout": "", "stderr": said,
+        }));
+    if said.contains("Permission denied") {
+        return error.hint("pass `sudo: true`, or a target that the user may write");
+    }
+    if said.contains("No such file or directory") || said.contains("does not exist") {
+        return error.hint("make the directory first, with `ssh_exec(server, \"mkdir -p ..\")`");
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fingerprints;
+
+    #[test]
+    fn fingerprints_are_read_from_the_newest_block() {
+        let console = "\
+ec2: #############################################################
+ec2: -----BEGIN SSH HOST KEY FINGERPRINTS-----
+ec2: 256 SHA256:old root@ip-10-0-0-1 (ED25519)
+ec2: -----END SSH HOST KEY FINGERPRINTS-----
+reboot
+ec2: -----BEGIN SSH HOST KEY FINGERPRINTS-----
+ec2: 256 SHA256:abc root@ip-10-0-0-1 (ECDSA)
+ec2: 256 SHA256:def root@ip-10-0-0-1 (ED25519)
+ec2: -----END SSH HOST KEY FINGERPRINTS-----
+";
+        assert_eq!(fingerprints(console), ["SHA256:abc", "SHA256:def"]);
+        assert!(fingerprints("Linux version 6.1 SHA256:stray").is_empty());
+        let cut = "-----BEGIN SSH HOST KEY FINGERPRINTS-----\n256 SHA256:half";
+        assert!(fingerprints(cut).is_empty());
+    }
+}

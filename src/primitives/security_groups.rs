@@ -1,0 +1,256 @@
+//! Who may connect to instances.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rhai::plugin::*;
+use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use serde::{Deserialize, Serialize};
+
+use crate::clients::ec2::Ingress;
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::ResourceKind;
+use crate::script::{self, Outcome};
+use crate::teardown;
+
+/// Where ssh listens: opened to the caller alone unless told otherwise.
+const SSH_PORT: u16 = 22;
+
+#[export_module]
+pub mod api {
+    /// Creates a security group and opens the ports given.
+    ///
+    /// Without `ingress` only ssh is open, and only for this machine's own
+    /// public address. Gives a map with `id` and `name`.
+    ///
+    /// - `ingress` (array of maps): the rules, each with
+    ///   - `port` (integer): the port, or the first of a range,
+    ///   - `to_port` (integer): the last port of a range,
+    ///   - `from` (string): an address or network, as `my_ip()`,
+    ///     "203.0.113.0/24" or "0.0.0.0/0"; by default everyone, but for port
+    ///     22 this machine's address,
+    ///   - `protocol` (string, "tcp"): `tcp` or `udp`,
+    ///   - `description` (string).
+    /// - `description` (string): shown in the console.
+    /// - `vpc` (string): id of the VPC; by default the region's default VPC.
+    ///
+    /// Throws `already_exists`, `invalid_option`, `denied`.
+    ///
+    /// ```rhai
+    /// let group = create_security_group("web-" + run_id(), #{
+    ///     ingress: [#{ port: 22, from: my_ip() }, #{ port: 80 }],
+    /// });
+    /// ```
+    #[rhai_fn(name = "create_security_group", return_raw)]
+    pub fn create_security_group_with(
+        call: NativeCallContext,
+        name: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::create_security_group(cx, &name, script::options(options)?).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn create_security_group(
+        call: NativeCallContext,
+        name: ImmutableString,
+    ) -> Outcome<Dynamic> {
+        create_security_group_with(call, name, Map::new())
+    }
+
+    /// Deletes a security group, waiting until nothing uses it any more.
+    ///
+    /// `group` is what `create_security_group` gave, or an id. One that is gone
+    /// is no error.
+    ///
+    /// Throws `timeout` when it stays in use, `denied` for a group that autorun
+    /// did not make.
+    ///
+    /// ```rhai
+    /// let group = create_security_group("web-" + run_id());
+    /// delete_security_group(group);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn delete_security_group(call: NativeCallContext, group: Dynamic) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::delete_security_group(cx, &super::group_id("group", &group)?).await
+        })
+    }
+
+    /// Gives this machine's public address, as AWS's check-ip service sees it.
+    ///
+    /// Throws `unreachable`, `timeout`.
+    ///
+    /// ```rhai
+    /// log_info("this machine is " + my_ip());
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn my_ip(call: NativeCallContext) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| super::my_ip(cx).await)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateSecurityGroup {
+    ingress: Option<Vec<Rule>>,
+    description: Option<String>,
+    vpc: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    port: u16,
+    to_port: Option<u16>,
+    from: Option<String>,
+    #[serde(default = "tcp")]
+    protocol: String,
+    description: Option<String>,
+}
+
+fn tcp() -> String {
+    "tcp".to_owned()
+}
+
+/// A security group that EC2 knows.
+#[derive(Debug, Serialize)]
+struct SecurityGroup {
+    id: String,
+    name: String,
+}
+
+/// The id of a group, from an id or from what `create_security_group` gave.
+pub(super) fn group_id(argument: &str, value: &Dynamic) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Group {
+        id: String,
+    }
+    match value.clone().into_immutable_string() {
+        Ok(id) => Ok(id.into()),
+        Err(_) => script::argument::<Group>(argument, value).map(|group| group.id),
+    }
+}
+
+async fn create_security_group(
+    cx: &Context,
+    name: &str,
+    options: CreateSecurityGroup,
+) -> Result<SecurityGroup> {
+    let ssh = Rule { port: SSH_PORT, to_port: None, from: None, protocol: tcp(), description: None };
+    let mut rules = Vec::new();
+    for rule in options.ingress.unwrap_or_else(|| vec![ssh]) {
+        rules.push(ingress(cx, rule).await?);
+    }
+    let description =
+        options.description.unwrap_or_else(|| format!("made by autorun, run {}", cx.ledger.run()));
+    let ec2 = cx.clients.ec2().await?;
+    let intent = cx.ledger.intend(ResourceKind::SecurityGroup, name);
+    let tags = cx.tags(name, intent.token(), &BTreeMap::new());
+    let vpc = options.vpc.as_deref();
+    let id = match ec2.create_security_group(name, &description, vpc, &tags).await {
+        Ok(id) => id,
+        Err(error) => {
+            intent.abandoned(&error);
+            return Err(error);
+        }
+    };
+    intent.created(&id);
+    if !rules.is_empty() {
+        ec2.authorize(&id, &rules).await?;
+    }
+    let open: Vec<String> = rules
+        .iter()
+        .map(|rule| match rule.port == rule.to_port {
+            true => format!("{} for {}", rule.port, rule.cidr),
+            false => format!("{}-{} for {}", rule.port, rule.to_port, rule.cidr),
+        })
+        .collect();
+    let open = if open.is_empty() { "nothing".to_owned() } else { open.join(", ") };
+    cx.report.info(format!("created security group {id} ({name}), open: {open}"));
+    Ok(SecurityGroup { id, name: name.to_owned() })
+}
+
+/// A rule as EC2 wants it; ssh is never opened to everyone by omission.
+async fn ingress(cx: &Context, rule: Rule) -> Result<Ingress> {
+    let to_port = rule.to_port.unwrap_or(rule.port);
+    if to_port < rule.port {
+        return Err(Error::invalid(format!(
+            "`to_port` {to_port} is below `port` {}",
+            rule.port
+        )));
+    }
+    if !["tcp", "udp"].contains(&rule.protocol.as_str()) {
+        return Err(Error::invalid(format!("unknown protocol `{}`", rule.protocol))
+            .hint("use `tcp` or `udp`"));
+    }
+    let from = match rule.from {
+        Some(from) => from,
+        None if (rule.port..=to_port).contains(&SSH_PORT) => my_ip(cx).await?,
+        None => "0.0.0.0/0".to_owned(),
+    };
+    Ok(Ingress {
+        protocol: rule.protocol,
+        port: rule.port.into(),
+        to_port: to_port.into(),
+        cidr: network(&from)?,
+        description: rule.description,
+    })
+}
+
+/// An address or network as a network.
+fn network(from: &str) -> Result<String> {
+    let fault = || {
+        Error::invalid(format!("`{from}` is neither an address nor a network"))
+            .hint("write it as \"203.0.113.7\", \"203.0.113.0/24\" or \"0.0.0.0/0\"")
+    };
+    let (address, bits) = match from.split_once('/') {
+        Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| fault())?)),
+        None => (from, None),
+    };
+    let most = match address.parse::<IpAddr>().map_err(|_| fault())? {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    };
+    match bits {
+        Some(bits) if bits > most => Err(fault()),
+        bits => Ok(format!("{address}/{}", bits.unwrap_or(most))),
+    }
+}
+
+async fn delete_security_group(cx: &Context, id: &str) -> Result<()> {
+    teardown::release(&cx.clients, &cx.ledger, &cx.report, ResourceKind::SecurityGroup, id).await
+}
+
+async fn my_ip(cx: &Context) -> Result<String> {
+    let url = cx.clients.check_ip();
+    let answer = cx.clients.http().get(url, Duration::from_secs(10)).await?;
+    let address = answer.body.trim();
+    match address.parse::<IpAddr>() {
+        Ok(_) if answer.status == 200 => Ok(address.to_owned()),
+        _ => Err(Error::new(
+            ErrorKind::Unreachable,
+            format!("{url} did not answer with an address but with HTTP {}", answer.status),
+        )
+        .hint("pass the address yourself, as `from: \"203.0.113.7\"`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::network;
+
+    #[test]
+    fn addresses_become_networks() {
+        assert_eq!(network("203.0.113.7").unwrap(), "203.0.113.7/32");
+        assert_eq!(network("2001:db8::1").unwrap(), "2001:db8::1/128");
+        assert_eq!(network("10.0.0.0/8").unwrap(), "10.0.0.0/8");
+        for bad in ["everyone", "10.0.0.0/33", "10.0.0/8", ""] {
+            assert!(network(bad).is_err(), "{bad}");
+        }
+    }
+}

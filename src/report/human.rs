@@ -1,0 +1,70 @@
+//! Events as a person reads them.
+
+use log::Level as LogLevel;
+
+use super::event::{Event, Level, Remaining};
+use super::text;
+use std::time::Duration;
+
+/// The log level and text of an event; nothing for those that only machines want.
+pub(super) fn line(event: &Event) -> Option<(LogLevel, String)> {
+    Some(match event {
+        Event::RunStarted { playbook } => (LogLevel::Debug, format!("running {playbook}")),
+        Event::StepStarted { function } => (LogLevel::Debug, format!("{function} started")),
+        Event::StepFinished { function, seconds, ok } => {
+            let outcome = if *ok { "done" } else { "failed" };
+            let took = text::duration(Duration::from_secs_f64(*seconds));
+            (LogLevel::Debug, format!("{function} {outcome} in {took}"))
+        }
+        Event::Logged { level, message } => {
+            let level = match level {
+                Level::Debug => LogLevel::Debug,
+                Level::Info => LogLevel::Info,
+                Level::Warn => LogLevel::Warn,
+                Level::Error => LogLevel::Error,
+            };
+            (level, message.clone())
+        }
+        Event::RemoteOutput { host, line, .. } => (LogLevel::Info, format!("{host} | {line}")),
+        Event::RunFailed { rendered, .. } => (LogLevel::Error, rendered.clone()),
+        Event::RunFinished { outcome, seconds, up, possibly_made } => {
+            return recap(outcome, *seconds, up, possibly_made);
+        }
+        Event::Printed { .. } | Event::ResourceCreated { .. } | Event::ResourceReleased { .. } => {
+            return None;
+        }
+    })
+}
+
+/// What is left at the end; said louder when the run did not get through.
+fn recap(
+    outcome: &str,
+    seconds: f64,
+    up: &[Remaining],
+    possibly_made: &[Remaining],
+) -> Option<(LogLevel, String)> {
+    let took = text::duration(Duration::from_secs_f64(seconds));
+    let mut lines = vec![format!("{outcome} in {took}")];
+    if !up.is_empty() {
+        lines.push("still up, made by this run:".to_owned());
+        lines.extend(up.iter().map(remaining));
+    }
+    if !possibly_made.is_empty() {
+        lines.push("possibly made, the answer was lost; look before you make it again:".to_owned());
+        lines.extend(possibly_made.iter().map(remaining));
+    }
+    let level = match outcome {
+        "done" => LogLevel::Info,
+        _ if lines.len() > 1 => LogLevel::Warn,
+        _ => LogLevel::Debug,
+    };
+    Some((level, lines.join("\n")))
+}
+
+fn remaining(resource: &Remaining) -> String {
+    let kind = resource.kind.replace('_', " ");
+    match &resource.id {
+        Some(id) if *id != resource.name => format!("  {kind:<15} {id} ({})", resource.name),
+        _ => format!("  {kind:<15} {}", resource.name),
+    }
+}

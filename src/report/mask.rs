@@ -1,0 +1,137 @@
+//! Secrets never reach an output: known values and well-known shapes are
+//! replaced before anything is written anywhere.
+
+use std::sync::{LazyLock, RwLock};
+
+use regex_lite::Regex;
+
+/// What stands in place of a secret.
+pub const MASK: &str = "****";
+
+/// Shorter values are not masked: they would blot out ordinary words.
+const SHORTEST: usize = 4;
+
+/// Shapes that are secret wherever they appear: private keys, and what makes
+/// a presigned URL work.
+static SHAPES: LazyLock<[(Regex, &str); 2]> = LazyLock::new(|| {
+    let shape = |pattern| Regex::new(pattern).expect("the pattern is a constant");
+    [
+        (
+            shape(
+                r"(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END [A-Z ]*PRIVATE KEY-----|$)",
+            ),
+            "$1****$2",
+        ),
+        (
+            shape(r"((?:X-Amz-Signature|X-Amz-Security-Token|[?&]Signature)=)[^&\s\x22'<>]+"),
+            "$1****",
+        ),
+    ]
+});
+
+/// The secrets of a run.
+#[derive(Debug, Default)]
+pub struct Mask {
+    /// Longest first, so that a secret inside a longer one does not save the rest.
+    known: RwLock<Vec<String>>,
+}
+
+impl Mask {
+    /// Adds a secret; its single lines are secret too.
+    pub fn add(&self, secret: &str) {
+        let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for part in std::iter::once(secret).chain(secret.lines()) {
+            let part = part.trim();
+            if part.len() >= SHORTEST && !known.iter().any(|k| k == part) {
+                known.push(part.to_owned());
+            }
+        }
+        known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    }
+
+    /// Whether the text holds a known secret.
+    pub fn finds_in(&self, text: &str) -> bool {
+        let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.iter().any(|secret| text.contains(secret.as_str()))
+    }
+
+    /// The text without its secrets.
+    pub fn apply(&self, text: &str) -> String {
+        let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut text = text.to_owned();
+        for secret in known.iter().filter(|s| text.contains(s.as_str())).collect::<Vec<_>>() {
+            text = text.replace(secret.as_str(), MASK);
+        }
+        // The shapes cost more to look for than these words.
+        if text.contains("PRIVATE KEY") || text.contains("ignature=") || text.contains("-Token=") {
+            for (shape, replacement) in SHAPES.iter() {
+                text = shape.replace_all(&text, *replacement).into_owned();
+            }
+        }
+        text
+    }
+
+    /// The same for every string in a JSON value.
+    pub fn apply_json(&self, value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) => *text = self.apply(text),
+            serde_json::Value::Array(items) => items.iter_mut().for_each(|v| self.apply_json(v)),
+            serde_json::Value::Object(map) => map.values_mut().for_each(|v| self.apply_json(v)),
+            _ => {}
+        }
+    }
+}
+
+/// Masks private keys in text that comes line by line.
+#[derive(Debug, Default)]
+pub struct LineMask {
+    in_key: bool,
+}
+
+impl LineMask {
+    /// The line, or the mask if it is inside a private key.
+    pub fn apply<'a>(&mut self, line: &'a str) -> &'a str {
+        let begins = line.contains("-----BEGIN ") && line.contains("PRIVATE KEY-----");
+        let ends = line.contains("-----END ") && line.contains("PRIVATE KEY-----");
+        let shown = if self.in_key && !ends { MASK } else { line };
+        self.in_key = (self.in_key || begins) && !ends;
+        shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_secrets_and_their_lines_are_masked() {
+        let mask = Mask::default();
+        mask.add("line one\nline two");
+        mask.add("abc");
+        assert_eq!(mask.apply("say: line two!"), "say: ****!");
+        assert_eq!(mask.apply("abcdef"), "abcdef", "too short to mask");
+    }
+
+    #[test]
+    fn private_keys_and_signatures_are_masked() {
+        let mask = Mask::default();
+        let key = "x -----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n-----END OPENSSH PRIVATE KEY----- y";
+        assert_eq!(
+            mask.apply(key),
+            "x -----BEGIN OPENSSH PRIVATE KEY-----****-----END OPENSSH PRIVATE KEY----- y"
+        );
+        assert_eq!(
+            mask.apply("https://b/k?X-Amz-Date=1&X-Amz-Signature=0af3&x=1"),
+            "https://b/k?X-Amz-Date=1&X-Amz-Signature=****&x=1"
+        );
+    }
+
+    #[test]
+    fn a_key_in_separate_lines_is_masked() {
+        let mut lines = LineMask::default();
+        let begin = "-----BEGIN RSA PRIVATE KEY-----";
+        let end = "-----END RSA PRIVATE KEY-----";
+        let shown: Vec<_> = [begin, "MIIE", end, "done"].map(|l| lines.apply(l).to_owned()).into();
+        assert_eq!(shown, [begin, MASK, end, "done"]);
+    }
+}

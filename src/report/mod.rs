@@ -1,0 +1,201 @@
+//! The only part that writes to terminal, log file or stdout.
+//!
+//! Everyone else reports an [`Event`]. `print` and results go to stdout, all
+//! else to stderr and the log file; with `--output json` stdout holds JSON lines
+//! only. Secrets are masked here, once, for every way out.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Zoned;
+use log::{Level as LogLevel, LevelFilter, Log, Record};
+
+pub use event::{Event, Level, Remaining, Stream};
+pub use mask::{LineMask, MASK, Mask};
+
+use crate::error::{Error, Result};
+
+mod event;
+mod human;
+mod mask;
+pub mod text;
+
+/// What stdout holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// What the playbook prints, as it is.
+    #[default]
+    Human,
+    /// One JSON object per line and event.
+    Json,
+}
+
+/// Where and how much to report.
+#[derive(Debug)]
+pub struct Settings {
+    /// What stdout holds.
+    pub output: Output,
+    /// What the console shows on stderr.
+    pub console: LevelFilter,
+    /// File that is appended to.
+    pub file: Option<PathBuf>,
+    /// What goes into the file.
+    pub file_level: LevelFilter,
+    /// Whether stderr may be coloured.
+    pub color: bool,
+}
+
+/// Takes events, writes them out. Cheap to clone.
+#[derive(Clone)]
+pub struct Reporter {
+    sinks: Arc<dyn Log>,
+    mask: Arc<Mask>,
+    output: Output,
+    run: Arc<str>,
+    branch: Option<Arc<str>>,
+}
+
+impl Reporter {
+    /// Opens the log file and the console.
+    ///
+    /// Throws `denied` or `not_found` when the log file cannot be opened.
+    pub fn new(run: &str, settings: Settings) -> Result<Self> {
+        let color = settings.color;
+        let console = fern::Dispatch::new().level(settings.console).chain(fern::Output::call(
+            // A closed stderr is no reason to stop, so the result is dropped.
+            move |record| drop(writeln!(std::io::stderr(), "{}", console_line(record, color))),
+        ));
+        let mut sinks = fern::Dispatch::new().chain(console);
+        if let Some(path) = settings.file {
+            let file = fern::log_file(&path).map_err(|e| Error::io("open log file", &path, &e))?;
+            let file = fern::Dispatch::new()
+                .level(settings.file_level)
+                .format(|out, message, record| {
+                    let time = Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%.3f%:z");
+                    out.finish(format_args!(
+                        "{time} {:<5} {}{message}",
+                        record.level(),
+                        prefix(record)
+                    ));
+                })
+                .chain(file);
+            sinks = sinks.chain(file);
+        }
+        Ok(Self {
+            sinks: sinks.into_log().1.into(),
+            mask: Arc::default(),
+            output: settings.output,
+            run: run.into(),
+            branch: None,
+        })
+    }
+
+    /// A reporter for a branch of `parallel`: its lines carry the label.
+    #[must_use]
+    pub fn branch(&self, label: &str) -> Self {
+        let label = match &self.branch {
+            Some(outer) => format!("{outer}.{label}"),
+            None => label.to_owned(),
+        };
+        Self { branch: Some(label.into()), ..self.clone() }
+    }
+
+    /// The secrets of this run.
+    #[must_use]
+    pub fn mask(&self) -> &Mask {
+        &self.mask
+    }
+
+    /// Writes one event to everything that wants it.
+    pub fn report(&self, event: &Event) {
+        if let Some((level, message)) = human::line(event) {
+            let message = self.mask.apply(&text::harmless(&message));
+            self.sinks.log(
+                &Record::builder()
+                    .level(level)
+                    .target(self.branch.as_deref().unwrap_or_default())
+                    .args(format_args!("{message}"))
+                    .build(),
+            );
+        }
+        match (self.output, event) {
+            (Output::Json, event) => self.json(event),
+            (Output::Human, Event::Printed { text }) => self.print(text),
+            (Output::Human, _) => {}
+        }
+    }
+
+    /// Logs for finding out why.
+    pub fn debug(&self, message: impl Into<String>) {
+        self.log(Level::Debug, message);
+    }
+
+    /// Logs what was done.
+    pub fn info(&self, message: impl Into<String>) {
+        self.log(Level::Info, message);
+    }
+
+    /// Logs what deserves attention.
+    pub fn warn(&self, message: impl Into<String>) {
+        self.log(Level::Warn, message);
+    }
+
+    /// Logs at a level.
+    pub fn log(&self, level: Level, message: impl Into<String>) {
+        self.report(&Event::Logged { level, message: message.into() });
+    }
+
+    fn print(&self, printed: &str) {
+        let mut stdout = std::io::stdout().lock();
+        let masked = self.mask.apply(printed);
+        let shown = if stdout.is_terminal() { text::harmless(&masked) } else { masked };
+        // A reader that went away, as `head` does, is no failure of the run.
+        drop(writeln!(stdout, "{shown}"));
+    }
+
+    fn json(&self, event: &Event) {
+        let Ok(mut line) = serde_json::to_value(event) else { return };
+        self.mask.apply_json(&mut line);
+        if let Some(map) = line.as_object_mut() {
+            map.insert("time".to_owned(), jiff::Timestamp::now().to_string().into());
+            map.insert("run".to_owned(), self.run.to_string().into());
+            if let Some(branch) = &self.branch {
+                map.insert("branch".to_owned(), branch.to_string().into());
+            }
+        }
+        drop(writeln!(std::io::stdout(), "{line}"));
+    }
+}
+
+impl std::fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reporter").field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+/// `[branch] `, or nothing outside `parallel`.
+fn prefix(record: &Record) -> String {
+    match record.target() {
+        "" => String::new(),
+        branch => format!("[{branch}] "),
+    }
+}
+
+fn console_line(record: &Record, color: bool) -> String {
+    let message = record.args().to_string();
+    let (label, code) = match record.level() {
+        LogLevel::Error => ("error: ", "1;31"),
+        LogLevel::Warn => ("warning: ", "1;33"),
+        LogLevel::Info => ("", "0"),
+        LogLevel::Debug | LogLevel::Trace => ("debug: ", "2"),
+    };
+    // A rendered error brings its own heading.
+    let label = if message.starts_with(label) { "" } else { label };
+    if !color || code == "0" {
+        return format!("{}{label}{message}", prefix(record));
+    }
+    let (first, rest) = message.split_once('\n').unwrap_or((&message, ""));
+    let rest = if rest.is_empty() { String::new() } else { format!("\n{rest}") };
+    format!("{}\x1b[{code}m{label}\x1b[0m{first}{rest}", prefix(record))
+}

@@ -1,0 +1,114 @@
+//! Text itself: lists, plurals, durations, harmless control characters.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// `1 instance`, `2 instances`.
+#[must_use]
+pub fn count(n: usize, noun: &str) -> String {
+    if n == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{n} {noun}s")
+    }
+}
+
+/// `` `a`, `b` or `c` ``.
+#[must_use]
+pub fn or_ticked<S: AsRef<str>>(items: &[S]) -> String {
+    let ticked: Vec<String> = items.iter().map(|s| format!("`{}`", s.as_ref())).collect();
+    match ticked.as_slice() {
+        [] => String::new(),
+        [only] => only.clone(),
+        [init @ .., last] => format!("{} or {last}", init.join(", ")),
+    }
+}
+
+/// `350 ms`, `4.2 s`, `3 min 20 s`.
+#[must_use]
+pub fn duration(d: Duration) -> String {
+    let seconds = d.as_secs();
+    if d < Duration::from_secs(1) {
+        format!("{} ms", d.as_millis())
+    } else if seconds < 60 {
+        format!("{:.1} s", d.as_secs_f64())
+    } else if seconds.is_multiple_of(60) {
+        format!("{} min", seconds / 60)
+    } else {
+        format!("{} min {} s", seconds / 60, seconds % 60)
+    }
+}
+
+/// `512 bytes`, `1.5 KiB`, `100.0 MiB`.
+#[must_use]
+pub fn bytes(n: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+    let value = n as f64;
+    match n {
+        0..1024 => count(usize::try_from(n).unwrap_or(0), "byte"),
+        1024..1_048_576 => format!("{:.1} KiB", value / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", value / 1_048_576.0),
+        _ => format!("{:.1} GiB", value / 1_073_741_824.0),
+    }
+}
+
+/// The candidate nearest to `name`, if one is near enough to be meant.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|c| (strsim::damerau_levenshtein(name, c), c))
+        .filter(|(distance, c)| *distance <= 1 + name.len().min(c.len()) / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, c)| c)
+}
+
+/// Makes control characters visible, so that foreign output cannot steer a
+/// terminal. Newlines and tabs stay.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '\n' || c == '\t' || !is_control(c) {
+            out.push(c);
+        } else {
+            let _ = write!(out, "{}", c.escape_default());
+        }
+    }
+    out
+}
+
+/// Control characters, and those that reorder what is shown.
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_shown_not_obeyed() {
+        assert_eq!(harmless("a\x1b[31mred\r\n\tb"), "a\\u{1b}[31mred\\r\n\tb");
+    }
+
+    #[test]
+    fn nearest_name_is_near() {
+        let names = ["launch_instance", "create_bucket"];
+        assert_eq!(nearest("lanch_instance", names), Some("launch_instance"));
+        assert_eq!(nearest("delete_everything", names), None);
+        assert_eq!(nearest("nmae", ["name", "type"]), Some("name"));
+    }
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!(duration(Duration::from_millis(350)), "350 ms");
+        assert_eq!(duration(Duration::from_millis(4200)), "4.2 s");
+        assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
+        assert_eq!(duration(Duration::from_secs(300)), "5 min");
+    }
+
+    #[test]
+    fn lists_end_in_or() {
+        assert_eq!(or_ticked(&["a", "b", "c"]), "`a`, `b` or `c`");
+    }
+}

@@ -1,0 +1,95 @@
+//! From a call in the script to a future and back.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use rhai::{Dynamic, EvalAltResult, GlobalRuntimeState, NativeCallContext, Position};
+use serde::Serialize;
+
+use super::{throw, to_dynamic};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::report::Event;
+
+/// What a primitive returns to Rhai.
+pub type Outcome<T> = std::result::Result<T, Box<EvalAltResult>>;
+
+/// After Ctrl-C, what is under way gets this long to come to a known end: an
+/// answer on its way is noted, a remote command is ended. Waits end at once.
+const GRACE: Duration = Duration::from_millis(600);
+
+/// The context of the run that this call belongs to.
+///
+/// # Panics
+///
+/// Never with an engine of ours: its tag is the context.
+#[must_use]
+pub fn context(call: &NativeCallContext) -> Context {
+    call.tag()
+        .and_then(|tag| tag.clone().try_cast::<Context>())
+        .expect("the engine's tag is the context")
+}
+
+/// Does a primitive's work: blocks on it, reports it, and makes its result
+/// or error the script's.
+pub fn run<T: Serialize>(
+    call: &NativeCallContext,
+    work: impl AsyncFnOnce(&Context) -> Result<T>,
+) -> Outcome<Dynamic> {
+    run_blocking(call, |cx| {
+        cx.runtime.block_on(async {
+            let mut work = pin!(work(cx));
+            tokio::select! {
+                biased;
+                () = cx.cancel.cancelled() => {}
+                result = &mut work => return result,
+            }
+            tokio::time::timeout(GRACE, work).await.unwrap_or_else(|_| Err(Error::cancelled()))
+        })
+    })
+}
+
+/// The same for work that needs no waiting.
+pub fn run_blocking<T: Serialize>(
+    call: &NativeCallContext,
+    work: impl FnOnce(&Context) -> Result<T>,
+) -> Outcome<Dynamic> {
+    let cx = context(call);
+    let function = call.fn_name();
+    if cx.cancel.is_cancelled() {
+        return Err(throw(call, Error::cancelled()));
+    }
+    let started = Instant::now();
+    cx.report.report(&Event::StepStarted { function: function.to_owned() });
+    let result = work(&cx);
+    cx.report.report(&Event::StepFinished {
+        function: function.to_owned(),
+        seconds: started.elapsed().as_secs_f64(),
+        ok: result.is_ok(),
+    });
+    // Whatever came of it: a cancelled run goes no further.
+    if cx.cancel.is_cancelled() {
+        return Err(throw(call, Error::cancelled()));
+    }
+    result.and_then(|value| to_dynamic(&value)).map_err(|error| throw(call, error))
+}
+
+/// The same call as seen by a branch of `parallel`: primitives that it leads
+/// to report under the branch's label.
+pub fn branch_call<R>(
+    call: &NativeCallContext,
+    label: &str,
+    work: impl FnOnce(&NativeCallContext) -> R,
+) -> R {
+    let mut global: GlobalRuntimeState = call.global_runtime_state().clone();
+    global.tag = Dynamic::from(context(call).branch(label));
+    let position: Position = call.call_position();
+    let call = NativeCallContext::new_with_all_fields(
+        call.engine(),
+        call.fn_name(),
+        call.fn_source(),
+        &global,
+        position,
+    );
+    work(&call)
+}
