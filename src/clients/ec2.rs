@@ -42,6 +42,9 @@ pub struct Image {
     pub architecture: String,
     /// Name of the root device, as `/dev/xvda`.
     pub root_device: String,
+    /// Size of its root volume in GiB.
+    #[serde(default)]
+    pub volume_size: Option<i32>,
 }
 
 /// An instance as EC2 describes it.
@@ -219,7 +222,7 @@ impl<'a> Ec2<'a> {
                     .encrypted(true)
                     .delete_on_termination(true)
                     .volume_type(VolumeType::Gp3)
-                    .set_volume_size(launch.volume_size)
+                    .set_volume_size(launch.volume_size.or(launch.image.volume_size))
                     .build(),
             )
             .build();
@@ -459,11 +462,15 @@ fn run_tag(tags: &[Tag]) -> Option<String> {
 }
 
 fn image(image: &aws_sdk_ec2::types::Image) -> Image {
+    let root_device = image.root_device_name().unwrap_or("/dev/xvda");
+    let root =
+        image.block_device_mappings().iter().find(|m| m.device_name() == Some(root_device));
     Image {
+        volume_size: root.and_then(|m| m.ebs()).and_then(EbsBlockDevice::volume_size),
         id: image.image_id().unwrap_or_default().to_owned(),
         name: image.name().unwrap_or_default().to_owned(),
         architecture: image.architecture().map_or("x86_64", |a| a.as_str()).to_owned(),
-        root_device: image.root_device_name().unwrap_or("/dev/xvda").to_owned(),
+        root_device: root_device.to_owned(),
     }
 }
 

@@ -27,10 +27,11 @@ pub(super) fn build() -> Engine {
     engine.set_optimization_level(OptimizationLevel::Simple);
     // Interning slows string interpolation down fourfold.
     engine.set_max_strings_interned(0);
-    // Rhai reserves `var` and does nothing with it: for us it is a function.
+    // Rhai reserves these words and does nothing with them: for us they
+    // are a function and keys of options.
     #[expect(deprecated, reason = "not deprecated: Rhai marks what may still change so")]
     engine.on_parse_token(|token, _, _| match token {
-        Token::Reserved(word) if *word == "var" => Token::Identifier(word),
+        Token::Reserved(word) if matches!(word.as_str(), "var" | "default" | "public") => Token::Identifier(word),
         token => token,
     });
     // What is put together at run time could not be checked before.

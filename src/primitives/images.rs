@@ -14,7 +14,8 @@ pub mod api {
     /// Finds the newest standard Amazon Linux 2023 image of Amazon.
     ///
     /// The newest by creation date, then by name; its id goes to the log.
-    /// Gives a map with `id`, `name`, `architecture` and `root_device`.
+    /// Gives a map with `id`, `name`, `architecture`, `root_device` and
+    /// `volume_size` in GiB.
     ///
     /// - `architecture` (string, "x86_64"): `x86_64` or `arm64`.
     ///
