@@ -43,13 +43,19 @@ impl Context {
     /// The context of a run's main branch.
     #[must_use]
     pub fn new(parts: Parts, report: Reporter) -> Self {
-        Self { parts: Arc::new(parts), report }
+        Self {
+            parts: Arc::new(parts),
+            report,
+        }
     }
 
     /// The same run, reporting under a branch's label.
     #[must_use]
     pub fn branch(&self, label: &str) -> Self {
-        Self { parts: Arc::clone(&self.parts), report: self.report.branch(label) }
+        Self {
+            parts: Arc::clone(&self.parts),
+            report: self.report.branch(label),
+        }
     }
 
     /// A wait for `what` of at most `timeout`.

@@ -52,7 +52,9 @@ async fn made_by_autorun(clients: &Clients, kind: ResourceKind, id: &str) -> Res
     let run = match kind {
         ResourceKind::Instance => {
             let ec2 = clients.ec2().await?;
-            ec2.instances(&[id.to_owned()]).await.map(|found| found[0].run.clone())
+            ec2.instances(&[id.to_owned()])
+                .await
+                .map(|found| found[0].run.clone())
         }
         ResourceKind::KeyPair => clients.ec2().await?.key_pair_run(id).await,
         ResourceKind::SecurityGroup => clients.ec2().await?.security_group_run(id).await,
@@ -70,12 +72,7 @@ async fn made_by_autorun(clients: &Clients, kind: ResourceKind, id: &str) -> Res
     }
 }
 
-async fn delete(
-    clients: &Clients,
-    report: &Reporter,
-    kind: ResourceKind,
-    id: &str,
-) -> Result<()> {
+async fn delete(clients: &Clients, report: &Reporter, kind: ResourceKind, id: &str) -> Result<()> {
     match kind {
         ResourceKind::Instance => terminate(clients, report, id).await,
         ResourceKind::KeyPair => clients.ec2().await?.delete_key_pair(id).await,
@@ -125,12 +122,14 @@ async fn delete_group(clients: &Clients, report: &Reporter, id: &str) -> Result<
     let ec2 = clients.ec2().await?;
     let mut pace = clients.pace(format!("security group {id} to be unused"), TIMEOUT, report);
     while ec2.delete_security_group(id).await? == StillUsed(true) {
-        pace.pause("still used by an instance").await.map_err(|e| match e.kind {
-            ErrorKind::Timeout => {
-                e.hint(format!("terminate the instances that use {id}, then try again"))
-            }
-            _ => e,
-        })?;
+        pace.pause("still used by an instance")
+            .await
+            .map_err(|e| match e.kind {
+                ErrorKind::Timeout => e.hint(format!(
+                    "terminate the instances that use {id}, then try again"
+                )),
+                _ => e,
+            })?;
     }
     Ok(())
 }

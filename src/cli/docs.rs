@@ -48,7 +48,10 @@ fn playbook(path: &Path) -> anyhow::Result<u8> {
         out.push_str("\nIt has no variables.\n");
     } else {
         out.push_str("\nVariables, for --set NAME=VALUE:\n");
-        playbook.variables.iter().for_each(|declared| out.push_str(&variable(declared)));
+        playbook
+            .variables
+            .iter()
+            .for_each(|declared| out.push_str(&variable(declared)));
     }
     answer(&out);
     Ok(exit::DONE)

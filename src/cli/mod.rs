@@ -20,6 +20,7 @@ mod variables;
 /// `autorun PLAYBOOK` is short for `autorun run PLAYBOOK`.
 #[derive(Debug, Parser)]
 #[command(name = "autorun", version, args_conflicts_with_subcommands = true)]
+#[command(max_term_width = 80)]
 #[command(after_help = exit_codes())]
 struct Cli {
     #[command(subcommand)]
@@ -128,7 +129,11 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         Err(error) => {
             // Help and version are no errors and go to stdout.
             drop(error.print());
-            return if error.use_stderr() { exit::USAGE } else { exit::DONE };
+            return if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::DONE
+            };
         }
     };
     let result = match (cli.command, cli.run) {

@@ -46,7 +46,9 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<u8> {
             return Ok(exit::COMPILE);
         }
     };
-    let Some(values) = settle(&arguments, &playbook, &report)? else { return Ok(exit::USAGE) };
+    let Some(values) = settle(&arguments, &playbook, &report)? else {
+        return Ok(exit::USAGE);
+    };
 
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let cancel = CancellationToken::new();
@@ -75,7 +77,9 @@ fn execute(runtime: &Runtime, playbook: Playbook, cx: &Context) -> anyhow::Resul
     let started = Instant::now();
     let texts = playbook.texts();
     let source = playbook.path().to_owned();
-    cx.report.report(&Event::RunStarted { playbook: source.clone() });
+    cx.report.report(&Event::RunStarted {
+        playbook: source.clone(),
+    });
     let (ended, end) = oneshot::channel();
     let engine_cx = cx.clone();
     thread::Builder::new()
@@ -92,7 +96,10 @@ fn execute(runtime: &Runtime, playbook: Playbook, cx: &Context) -> anyhow::Resul
         Some(Ok(())) => ("done", exit::DONE),
         Some(Err(failed)) if failed.error.kind != ErrorKind::Cancelled => {
             let rendered = diagnostic::render(&failed, &texts);
-            cx.report.report(&Event::RunFailed { error: failed.error, rendered });
+            cx.report.report(&Event::RunFailed {
+                error: failed.error,
+                rendered,
+            });
             ("failed", exit::FAILED)
         }
         _ => ("interrupted", exit::INTERRUPTED),
@@ -133,7 +140,10 @@ fn internal(panic: &(dyn std::any::Any + Send)) -> Understood {
         .unwrap_or_else(|| "no reason given".to_owned());
     let error = Error::internal(format!("a fault of autorun itself: {said}"))
         .hint("please report it with the playbook that shows it");
-    Understood { error, trail: Vec::new() }
+    Understood {
+        error,
+        trail: Vec::new(),
+    }
 }
 
 /// The first signal stops the playbook, the second ends the process at once.
@@ -169,16 +179,26 @@ fn settle(
 ) -> anyhow::Result<Option<std::collections::BTreeMap<String, serde_json::Value>>> {
     let mut files = Vec::new();
     for path in &arguments.vars {
-        files.push((path.display().to_string(), variables::read_file(path).map_err(shown)?));
+        files.push((
+            path.display().to_string(),
+            variables::read_file(path).map_err(shown)?,
+        ));
     }
     let environment = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.to_str()?.strip_prefix("AUTORUN_VAR_")?.to_owned();
         Some((name, value.into_string().ok()?))
     });
-    let given = Given { set: &arguments.set, files, environment: environment.collect() };
+    let given = Given {
+        set: &arguments.set,
+        files,
+        environment: environment.collect(),
+    };
     match variables::settle(&playbook.variables, &given, report.mask()) {
         Ok(settled) => {
-            settled.warnings.into_iter().for_each(|warning| report.warn(warning));
+            settled
+                .warnings
+                .into_iter()
+                .for_each(|warning| report.warn(warning));
             Ok(Some(settled.values))
         }
         Err(faults) => {
@@ -257,12 +277,20 @@ fn local() -> anyhow::Result<Local> {
         .map(PathBuf::from)
         .or_else(|| dirs::data_dir().map(|dir| dir.join("autorun")))
         .context("no data directory is known\nhint: set HOME or AUTORUN_HOME")?;
-    let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-    Ok(Local { data_dir, home: dirs::home_dir(), user })
+    let user = ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    Ok(Local {
+        data_dir,
+        home: dirs::home_dir(),
+        user,
+    })
 }
 
 fn new_id() -> String {
-    (0..7).map(|_| char::from(ID_LETTERS[rand::random_range(0..ID_LETTERS.len())])).collect()
+    (0..7)
+        .map(|_| char::from(ID_LETTERS[rand::random_range(0..ID_LETTERS.len())]))
+        .collect()
 }
 
 /// An error of ours for the command line: message and hint.

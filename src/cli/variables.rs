@@ -33,7 +33,9 @@ pub(super) struct Settled {
 pub(super) fn read_file(path: &Path) -> Result<serde_json::Map<String, Value>> {
     let content = std::fs::read_to_string(path)
         .map_err(|e| Error::io("read the variables file", path, &e))?;
-    let json = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+    let json = path
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("json"));
     let parsed = match json {
         true => serde_json::from_str(&content).map_err(|e| e.to_string()),
         false => toml::from_str(&content).map_err(|e| e.to_string().trim_end().to_owned()),
@@ -92,7 +94,10 @@ pub(super) fn settle(
         }
     }
     for d in declared {
-        let value = match (texts.remove(d.name.as_str()), values.remove(d.name.as_str())) {
+        let value = match (
+            texts.remove(d.name.as_str()),
+            values.remove(d.name.as_str()),
+        ) {
             (Some(Value::String(given)), _) => parse(d, &given),
             (_, Some(value)) => typed(d, value),
             _ => d.default.clone().ok_or_else(|| missing(d)),
@@ -107,7 +112,11 @@ pub(super) fn settle(
             Err(fault) => faults.push(fault),
         }
     }
-    if faults.is_empty() { Ok(settled) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(settled)
+    } else {
+        Err(faults)
+    }
 }
 
 /// `NAME=VALUE` or `NAME=@FILE`; whether the value stands there literally.
@@ -119,7 +128,9 @@ fn parse_set(set: &str) -> Result<(&str, String, bool)> {
     if let Some(literal) = value.strip_prefix("@@") {
         return Ok((name, format!("@{literal}"), true));
     }
-    let Some(file) = value.strip_prefix('@') else { return Ok((name, value.to_owned(), true)) };
+    let Some(file) = value.strip_prefix('@') else {
+        return Ok((name, value.to_owned(), true));
+    };
     let path = Path::new(file);
     let content = std::fs::read_to_string(path)
         .map_err(|e| Error::io(&format!("read the value of `{name}` from"), path, &e))?;
@@ -133,18 +144,27 @@ fn parse(d: &Declared, given: &str) -> Result<Value> {
     let value = match d.kind {
         Kind::String => Some(Value::String(given.to_owned())),
         Kind::Int => given.parse::<i64>().ok().map(Value::from),
-        Kind::Float => given.parse::<f64>().ok().filter(|f| f.is_finite()).map(Value::from),
+        Kind::Float => given
+            .parse::<f64>()
+            .ok()
+            .filter(|f| f.is_finite())
+            .map(Value::from),
         Kind::Bool => given.parse::<bool>().ok().map(Value::from),
         Kind::Array if given.trim_start().starts_with('[') => serde_json::from_str(given).ok(),
         Kind::Array => Some(list(given)),
         Kind::Map => serde_json::from_str(given).ok(),
     };
-    value.filter(|value| d.kind.fits(value)).ok_or_else(|| wrong_type(d, given))
+    value
+        .filter(|value| d.kind.fits(value))
+        .ok_or_else(|| wrong_type(d, given))
 }
 
 /// `a,b,c` as an array of texts.
 fn list(given: &str) -> Value {
-    let items = given.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let items = given
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty());
     items.map(|item| Value::String(item.to_owned())).collect()
 }
 
@@ -167,24 +187,40 @@ fn wrong_type(d: &Declared, given: &str) -> Error {
         Kind::Map => "give a JSON object",
         Kind::String => "give a text",
     };
-    at(d, format!("variable `{}`: `{given}` is not of type {}", d.name, d.kind.as_str())).hint(hint)
+    at(
+        d,
+        format!(
+            "variable `{}`: `{given}` is not of type {}",
+            d.name,
+            d.kind.as_str()
+        ),
+    )
+    .hint(hint)
 }
 
 fn allowed(d: &Declared, value: Value) -> Result<Value> {
-    let shown = if d.secret { "****".to_owned() } else { value.to_string() };
+    let shown = if d.secret {
+        "****".to_owned()
+    } else {
+        value.to_string()
+    };
     if let Some(choices) = &d.choices
         && !choices.contains(&value)
     {
         let choices: Vec<String> = choices.iter().map(ToString::to_string).collect();
-        return Err(at(d, format!("variable `{}`: {shown} is not allowed", d.name))
-            .hint(format!("choose {}", choices.join(", "))));
+        return Err(
+            at(d, format!("variable `{}`: {shown} is not allowed", d.name))
+                .hint(format!("choose {}", choices.join(", "))),
+        );
     }
     if let (Some(pattern), Some(text)) = (&d.pattern, value.as_str()) {
         let whole = Regex::new(&format!("^(?:{pattern})$"))
             .map_err(|e| Error::internal(format!("`{pattern}` is no regular expression: {e}")))?;
         if !whole.is_match(text) {
-            return Err(at(d, format!("variable `{}`: {shown} does not fit", d.name))
-                .hint(format!("it must match {pattern}")));
+            return Err(
+                at(d, format!("variable `{}`: {shown} does not fit", d.name))
+                    .hint(format!("it must match {pattern}")),
+            );
         }
     }
     Ok(value)
@@ -192,7 +228,11 @@ fn allowed(d: &Declared, value: Value) -> Result<Value> {
 
 fn missing(d: &Declared) -> Error {
     let error = at(d, format!("variable `{}` must be set", d.name));
-    let help = if d.help.is_empty() { String::new() } else { format!(" ({})", d.help) };
+    let help = if d.help.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", d.help)
+    };
     error.hint(format!("pass --set {}=VALUE{help}", d.name))
 }
 
@@ -245,7 +285,10 @@ mod tests {
     fn set(d: Declared, set: &[&str]) -> std::result::Result<Value, String> {
         let name = d.name.clone();
         let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
-        let given = Given { set: &set, ..Given::default() };
+        let given = Given {
+            set: &set,
+            ..Given::default()
+        };
         settle(&[d], &given, &Mask::default())
             .map(|settled| settled.values[&name].clone())
             .map_err(|faults| faults[0].message.clone())
@@ -265,14 +308,23 @@ mod tests {
     #[test]
     fn arrays_are_lists_or_json() {
         let hosts = || declared("hosts", Kind::Array, None);
-        assert_eq!(set(hosts(), &["hosts=a, b"]), Ok(serde_json::json!(["a", "b"])));
+        assert_eq!(
+            set(hosts(), &["hosts=a, b"]),
+            Ok(serde_json::json!(["a", "b"]))
+        );
         assert_eq!(set(hosts(), &["hosts=[1]"]), Ok(serde_json::json!([1])));
-        assert_eq!(set(hosts(), &[]), Err("variable `hosts` must be set".to_owned()));
+        assert_eq!(
+            set(hosts(), &[]),
+            Err("variable `hosts` must be set".to_owned())
+        );
     }
 
     #[test]
     fn an_undeclared_name_offers_the_nearest() {
-        let given = Given { set: &["nmae=x".to_owned()], ..Given::default() };
+        let given = Given {
+            set: &["nmae=x".to_owned()],
+            ..Given::default()
+        };
         let name = declared("name", Kind::String, Some("web".into()));
         let faults = settle(&[name], &given, &Mask::default()).unwrap_err();
         assert_eq!(faults[0].hint.as_deref(), Some("did you mean `name`?"));
@@ -284,18 +336,26 @@ mod tests {
         let given = Given {
             set: &["a=set".to_owned()],
             files: vec![("f".to_owned(), file)],
-            environment: ["a", "b", "c"].map(|n| (n.to_owned(), "env".to_owned())).into(),
+            environment: ["a", "b", "c"]
+                .map(|n| (n.to_owned(), "env".to_owned()))
+                .into(),
         };
         let all = ["a", "b", "c"].map(|n| declared(n, Kind::String, Some("default".into())));
         let values = settle(&all, &given, &Mask::default()).unwrap().values;
-        assert_eq!((&values["a"], &values["b"], &values["c"]), (&"set".into(), &"file".into(), &"env".into()));
+        assert_eq!(
+            (&values["a"], &values["b"], &values["c"]),
+            (&"set".into(), &"file".into(), &"env".into())
+        );
     }
 
     #[test]
     fn a_literal_secret_is_masked_and_warned_of() {
         let mut token = declared("token", Kind::String, None);
         token.secret = true;
-        let given = Given { set: &["token=hunter22".to_owned()], ..Given::default() };
+        let given = Given {
+            set: &["token=hunter22".to_owned()],
+            ..Given::default()
+        };
         let mask = Mask::default();
         let settled = settle(&[token], &given, &mask).unwrap();
         assert_eq!(settled.warnings.len(), 1);

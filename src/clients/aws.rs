@@ -103,7 +103,9 @@ impl Aws {
                     s3 = s3.endpoint_url(url);
                 }
                 let custom = self.s3_endpoint().await?.is_some();
-                Ok(aws_sdk_s3::Client::from_conf(s3.force_path_style(custom).build()))
+                Ok(aws_sdk_s3::Client::from_conf(
+                    s3.force_path_style(custom).build(),
+                ))
             })
             .await
     }
@@ -111,7 +113,10 @@ impl Aws {
     /// The region in use, as `eu-central-1`.
     pub(super) async fn region(&self) -> Result<String> {
         let config = self.config().await?;
-        config.region().map(ToString::to_string).ok_or_else(no_region)
+        config
+            .region()
+            .map(ToString::to_string)
+            .ok_or_else(no_region)
     }
 
     /// S3's URL if it is not AWS's own.
@@ -123,11 +128,17 @@ impl Aws {
 
     /// The URL that answers with the caller's public address.
     pub(super) fn check_ip(&self) -> &str {
-        self.options.endpoints.check_ip.as_deref().unwrap_or(CHECK_IP)
+        self.options
+            .endpoints
+            .check_ip
+            .as_deref()
+            .unwrap_or(CHECK_IP)
     }
 
     async fn config(&self) -> Result<&SdkConfig> {
-        self.config.get_or_try_init(async || self.load().await).await
+        self.config
+            .get_or_try_init(async || self.load().await)
+            .await
     }
 
     async fn load(&self) -> Result<SdkConfig> {
@@ -141,7 +152,9 @@ impl Aws {
         }
         let config = loader.load().await;
         // Credentials first: a profile that does not exist has no region either.
-        let provider = config.credentials_provider().ok_or_else(|| no_credentials(""))?;
+        let provider = config
+            .credentials_provider()
+            .ok_or_else(|| no_credentials(""))?;
         let credentials = tokio::time::timeout(CREDENTIALS_TIMEOUT, provider.provide_credentials())
             .await
             .map_err(|_| {

@@ -41,9 +41,8 @@ where
         _ if code.is_empty() => format!("AWS answered HTTP {status} without a reason"),
         _ => format!("AWS answered {code}"),
     };
-    let mut made = Error::new(kind(code, status), format!("cannot {attempt}: {said}")).detail(
-        json!({ "code": code, "status": status, "request_id": error.request_id() }),
-    );
+    let mut made = Error::new(kind(code, status), format!("cannot {attempt}: {said}"))
+        .detail(json!({ "code": code, "status": status, "request_id": error.request_id() }));
     made.hint = hint(code, status).map(str::to_owned);
     made
 }
@@ -60,8 +59,11 @@ fn unanswered(attempt: &str, chain: &[String]) -> Error {
     let last = chain.last().map_or("no connection", String::as_str);
     // reqwest-like texts end in "Connection refused (os error 111)".
     let last = last.split(" (os error").next().unwrap_or(last);
-    Error::new(ErrorKind::Unreachable, format!("cannot {attempt}: no answer from AWS: {last}"))
-        .hint("check the network, the region and `--endpoint-url`")
+    Error::new(
+        ErrorKind::Unreachable,
+        format!("cannot {attempt}: no answer from AWS: {last}"),
+    )
+    .hint("check the network, the region and `--endpoint-url`")
 }
 
 /// The texts of an error and its sources, outermost first.
@@ -84,7 +86,10 @@ pub(crate) fn no_region() -> Error {
 
 /// Nobody provided credentials. `said` is the provider chain's own words.
 pub(crate) fn no_credentials(said: &str) -> Error {
-    let profile = said.split("profile `").nth(1).and_then(|rest| rest.split('`').next());
+    let profile = said
+        .split("profile `")
+        .nth(1)
+        .and_then(|rest| rest.split('`').next());
     if let (Some(profile), true) = (profile, said.contains("not defined")) {
         let message = format!("AWS profile `{profile}` is not defined");
         return Error::new(ErrorKind::Denied, message).hint(
@@ -93,8 +98,11 @@ pub(crate) fn no_credentials(said: &str) -> Error {
         );
     }
     if said.contains("SSO token") || said.contains("sso") {
-        return Error::new(ErrorKind::Denied, "the AWS SSO session is missing or has expired")
-            .hint("run `aws sso login`, with `--profile NAME` if you use one");
+        return Error::new(
+            ErrorKind::Denied,
+            "the AWS SSO session is missing or has expired",
+        )
+        .hint("run `aws sso login`, with `--profile NAME` if you use one");
     }
     if said.contains("no providers in chain") || said.contains("no credentials found") {
         return Error::new(ErrorKind::Denied, "no AWS credentials were found").hint(
@@ -102,8 +110,11 @@ pub(crate) fn no_credentials(said: &str) -> Error {
              [default] in ~/.aws/credentials, or set AWS_PROFILE",
         );
     }
-    Error::new(ErrorKind::Denied, format!("cannot get AWS credentials: {said}"))
-        .hint("`aws sts get-caller-identity` shows whether the AWS CLI has the same trouble")
+    Error::new(
+        ErrorKind::Denied,
+        format!("cannot get AWS credentials: {said}"),
+    )
+    .hint("`aws sts get-caller-identity` shows whether the AWS CLI has the same trouble")
 }
 
 fn kind(code: &str, status: u16) -> ErrorKind {
@@ -207,7 +218,10 @@ mod tests {
     #[test]
     fn every_family_of_codes_has_its_kind() {
         assert_eq!(kind("InvalidGroup.NotFound", 400), ErrorKind::NotFound);
-        assert_eq!(kind("InvalidKeyPair.Duplicate", 400), ErrorKind::AlreadyExists);
+        assert_eq!(
+            kind("InvalidKeyPair.Duplicate", 400),
+            ErrorKind::AlreadyExists
+        );
         assert_eq!(kind("RequestLimitExceeded", 503), ErrorKind::Throttled);
         assert_eq!(kind("VcpuLimitExceeded", 400), ErrorKind::QuotaExceeded);
         assert_eq!(kind("InvalidParameterValue", 400), ErrorKind::InvalidOption);

@@ -148,10 +148,12 @@ impl<'a> Ec2<'a> {
             .send()
             .await
             .map_err(|e| aws_error("look up the Amazon Linux image", &e))?;
-        let newest = answer
-            .images()
-            .iter()
-            .max_by_key(|i| (i.creation_date().unwrap_or_default(), i.name().unwrap_or_default()));
+        let newest = answer.images().iter().max_by_key(|i| {
+            (
+                i.creation_date().unwrap_or_default(),
+                i.name().unwrap_or_default(),
+            )
+        });
         newest.map(image).ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
@@ -171,8 +173,11 @@ impl<'a> Ec2<'a> {
             .await
             .map_err(|e| aws_error(&format!("look up image `{id}`"), &e))?;
         answer.images().first().map(image).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("image `{id}` does not exist in this region"))
-                .hint("an AMI's id holds in one region only: use latest_amazon_linux()")
+            Error::new(
+                ErrorKind::NotFound,
+                format!("image `{id}` does not exist in this region"),
+            )
+            .hint("an AMI's id holds in one region only: use latest_amazon_linux()")
         })
     }
 
@@ -183,7 +188,10 @@ impl<'a> Ec2<'a> {
             .client
             .describe_instance_types()
             .filters(filter("free-tier-eligible", "true"))
-            .filters(filter("processor-info.supported-architecture", architecture))
+            .filters(filter(
+                "processor-info.supported-architecture",
+                architecture,
+            ))
             .send()
             .await
             .map_err(|e| aws_error("look up the free-tier instance types", &e))?;
@@ -239,17 +247,21 @@ impl<'a> Ec2<'a> {
             .min_count(launch.count)
             .max_count(launch.count)
             .set_key_name(launch.key_pair.clone())
-            .set_user_data(launch.user_data.as_ref().map(|text| BASE64_STANDARD.encode(text)))
+            .set_user_data(
+                launch
+                    .user_data
+                    .as_ref()
+                    .map(|text| BASE64_STANDARD.encode(text)),
+            )
             .block_device_mappings(root)
             .metadata_options(metadata)
             .tag_specifications(tags(ResourceType::Instance))
             .tag_specifications(tags(ResourceType::Volume))
-            .set_iam_instance_profile(
-                launch
-                    .iam_profile
-                    .as_ref()
-                    .map(|name| IamInstanceProfileSpecification::builder().name(name).build()),
-            );
+            .set_iam_instance_profile(launch.iam_profile.as_ref().map(|name| {
+                IamInstanceProfileSpecification::builder()
+                    .name(name)
+                    .build()
+            }));
         // A wish for a public address goes with the interface, and then groups
         // and subnet must go there too.
         if let Some(public) = launch.public_ip {
@@ -284,12 +296,19 @@ impl<'a> Ec2<'a> {
             .send()
             .await
             .map_err(|e| aws_error(&format!("describe {}", ids.join(", ")), &e))?;
-        let seen: Vec<Instance> =
-            answer.reservations().iter().flat_map(|r| r.instances()).map(instance).collect();
+        let seen: Vec<Instance> = answer
+            .reservations()
+            .iter()
+            .flat_map(|r| r.instances())
+            .map(instance)
+            .collect();
         ids.iter()
             .map(|id| {
                 seen.iter().find(|i| i.id == *id).cloned().ok_or_else(|| {
-                    Error::new(ErrorKind::NotFound, format!("instance `{id}` does not exist"))
+                    Error::new(
+                        ErrorKind::NotFound,
+                        format!("instance `{id}` does not exist"),
+                    )
                 })
             })
             .collect()
@@ -318,8 +337,9 @@ impl<'a> Ec2<'a> {
             }
             Err(e) => return Err(aws_error(&attempt, &e)),
         };
-        let bytes =
-            BASE64_STANDARD.decode(answer.output().unwrap_or_default()).unwrap_or_default();
+        let bytes = BASE64_STANDARD
+            .decode(answer.output().unwrap_or_default())
+            .unwrap_or_default();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -422,13 +442,22 @@ impl<'a> Ec2<'a> {
             .send()
             .await
             .map_err(|e| aws_error(&format!("look up security group `{id}`"), &e))?;
-        Ok(answer.security_groups().first().and_then(|g| run_tag(g.tags())))
+        Ok(answer
+            .security_groups()
+            .first()
+            .and_then(|g| run_tag(g.tags())))
     }
 
     /// Deletes a security group. While something uses it, EC2 refuses:
     /// `still_used` is then true.
     pub async fn delete_security_group(&self, id: &str) -> Result<StillUsed> {
-        match self.client.delete_security_group().group_id(id).send().await {
+        match self
+            .client
+            .delete_security_group()
+            .group_id(id)
+            .send()
+            .await
+        {
             Ok(_) => Ok(StillUsed(false)),
             Err(e) if code(&e) == "InvalidGroup.NotFound" => Ok(StillUsed(false)),
             Err(e) if code(&e) == "DependencyViolation" => Ok(StillUsed(true)),
@@ -450,33 +479,52 @@ fn some(ids: &[String]) -> Option<Vec<String>> {
 }
 
 fn aws_tags(tags: &Tags) -> Vec<Tag> {
-    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+    tags.iter()
+        .map(|(key, value)| Tag::builder().key(key).value(value).build())
+        .collect()
 }
 
 fn tag_specification(kind: ResourceType, tags: &Tags) -> TagSpecification {
-    TagSpecification::builder().resource_type(kind).set_tags(Some(aws_tags(tags))).build()
+    TagSpecification::builder()
+        .resource_type(kind)
+        .set_tags(Some(aws_tags(tags)))
+        .build()
 }
 
 fn run_tag(tags: &[Tag]) -> Option<String> {
-    tags.iter().find(|t| t.key() == Some(RUN_TAG)).and_then(|t| t.value()).map(str::to_owned)
+    tags.iter()
+        .find(|t| t.key() == Some(RUN_TAG))
+        .and_then(|t| t.value())
+        .map(str::to_owned)
 }
 
 fn image(image: &aws_sdk_ec2::types::Image) -> Image {
     let root_device = image.root_device_name().unwrap_or("/dev/xvda");
-    let root =
-        image.block_device_mappings().iter().find(|m| m.device_name() == Some(root_device));
+    let root = image
+        .block_device_mappings()
+        .iter()
+        .find(|m| m.device_name() == Some(root_device));
     Image {
-        volume_size: root.and_then(|m| m.ebs()).and_then(EbsBlockDevice::volume_size),
+        volume_size: root
+            .and_then(|m| m.ebs())
+            .and_then(EbsBlockDevice::volume_size),
         id: image.image_id().unwrap_or_default().to_owned(),
         name: image.name().unwrap_or_default().to_owned(),
-        architecture: image.architecture().map_or("x86_64", |a| a.as_str()).to_owned(),
+        architecture: image
+            .architecture()
+            .map_or("x86_64", |a| a.as_str())
+            .to_owned(),
         root_device: root_device.to_owned(),
     }
 }
 
 fn instance(instance: &aws_sdk_ec2::types::Instance) -> Instance {
     let tag = |key| {
-        instance.tags().iter().find(|t| t.key() == Some(key)).and_then(Tag::value)
+        instance
+            .tags()
+            .iter()
+            .find(|t| t.key() == Some(key))
+            .and_then(Tag::value)
     };
     let known = |text: Option<&str>| text.filter(|t| !t.is_empty()).map(str::to_owned);
     let public_ip = known(instance.public_ip_address());
@@ -488,7 +536,10 @@ fn instance(instance: &aws_sdk_ec2::types::Instance) -> Instance {
             .and_then(|s| s.name())
             .map_or("pending", |name| name.as_str())
             .to_owned(),
-        instance_type: instance.instance_type().map_or("", InstanceType::as_str).to_owned(),
+        instance_type: instance
+            .instance_type()
+            .map_or("", InstanceType::as_str)
+            .to_owned(),
         image: instance.image_id().unwrap_or_default().to_owned(),
         url: public_ip.as_ref().map(|ip| format!("http://{ip}/")),
         public_ip,
@@ -509,10 +560,16 @@ fn permission(rule: &Ingress) -> IpPermission {
         .ip_protocol(&rule.protocol)
         .from_port(rule.port)
         .to_port(rule.to_port);
-    let v6 = rule.cidr.split('/').next().is_some_and(|ip| matches!(ip.parse(), Ok(IpAddr::V6(_))));
+    let v6 = rule
+        .cidr
+        .split('/')
+        .next()
+        .is_some_and(|ip| matches!(ip.parse(), Ok(IpAddr::V6(_))));
     let text = rule.description.clone();
     if v6 {
-        let range = Ipv6Range::builder().cidr_ipv6(&rule.cidr).set_description(text);
+        let range = Ipv6Range::builder()
+            .cidr_ipv6(&rule.cidr)
+            .set_description(text);
         permission.ipv6_ranges(range.build()).build()
     } else {
         let range = IpRange::builder().cidr_ip(&rule.cidr).set_description(text);

@@ -49,7 +49,12 @@ impl Http {
             })
             .await?;
         let failed = |e| failure(url, timeout, &e);
-        let mut answer = client.get(url).timeout(timeout).send().await.map_err(failed)?;
+        let mut answer = client
+            .get(url)
+            .timeout(timeout)
+            .send()
+            .await
+            .map_err(failed)?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(failed)? {
             body.extend_from_slice(&chunk);
@@ -62,7 +67,10 @@ impl Http {
             }
         }
         let headers = answer.headers().iter().map(|(name, value)| {
-            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            (
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
         });
         Ok(Response {
             status: answer.status().as_u16().into(),
@@ -81,13 +89,23 @@ fn failure(url: &str, timeout: Duration, error: &reqwest::Error) -> Error {
     }
     if error.is_timeout() {
         let limit = text::duration(timeout);
-        return Error::new(ErrorKind::Timeout, format!("{url} did not answer within {limit}"));
+        return Error::new(
+            ErrorKind::Timeout,
+            format!("{url} did not answer within {limit}"),
+        );
     }
     let mut last: &dyn std::error::Error = error;
     while let Some(source) = last.source() {
         last = source;
     }
     let reason = last.to_string();
-    let reason = reason.split(" (os error").next().unwrap_or(&reason).to_lowercase();
-    Error::new(ErrorKind::Unreachable, format!("cannot get {url}: {reason}"))
+    let reason = reason
+        .split(" (os error")
+        .next()
+        .unwrap_or(&reason)
+        .to_lowercase();
+    Error::new(
+        ErrorKind::Unreachable,
+        format!("cannot get {url}: {reason}"),
+    )
 }

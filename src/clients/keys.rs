@@ -41,11 +41,13 @@ fn write_new_private(path: &Path, bytes: &[u8]) -> Result<()> {
             .hint("choose another name or `path`; a private key is never overwritten"),
             _ => failed(e),
         })?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| {
-        // Half a key is of no use to anybody.
-        drop(std::fs::remove_file(path));
-        failed(e)
-    })
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(|e| {
+            // Half a key is of no use to anybody.
+            drop(std::fs::remove_file(path));
+            failed(e)
+        })
 }
 
 /// Makes a directory that only the user may enter.
@@ -83,14 +85,22 @@ pub(crate) fn read(path: &Path) -> Result<KeyFile> {
     if text.contains("BEGIN OPENSSH PRIVATE KEY") {
         let key = PrivateKey::from_openssh(&text).map_err(|e| not_a_key(&e.to_string()))?;
         let encrypted = key.is_encrypted();
-        return Ok(KeyFile { public: key.public_key().clone(), private: true, encrypted });
+        return Ok(KeyFile {
+            public: key.public_key().clone(),
+            private: true,
+            encrypted,
+        });
     }
     if text.contains("PRIVATE KEY-----") {
         return read_beside(path, text.contains("ENCRYPTED"));
     }
     let public =
         PublicKey::from_openssh(text.trim()).map_err(|_| not_a_key("no key was found in it"))?;
-    Ok(KeyFile { public, private: false, encrypted: false })
+    Ok(KeyFile {
+        public,
+        private: false,
+        encrypted: false,
+    })
 }
 
 /// A PEM key says nothing of its public half without being unlocked.
@@ -101,11 +111,19 @@ fn read_beside(path: &Path, encrypted: bool) -> Result<KeyFile> {
             ErrorKind::NotFound,
             format!("the public half of `{}` is not beside it", path.display()),
         )
-        .hint(format!("make it: ssh-keygen -y -f '{}' > '{}'", path.display(), beside.display()))
+        .hint(format!(
+            "make it: ssh-keygen -y -f '{}' > '{}'",
+            path.display(),
+            beside.display()
+        ))
     })?;
     let public = PublicKey::from_openssh(text.trim())
         .map_err(|e| Error::invalid(format!("`{}` is not a public key: {e}", beside.display())))?;
-    Ok(KeyFile { public, private: true, encrypted })
+    Ok(KeyFile {
+        public,
+        private: true,
+        encrypted,
+    })
 }
 
 /// `SHA256:...`, as ssh shows it.
@@ -126,7 +144,10 @@ mod tests {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let before = std::fs::read(&path).unwrap();
-        assert_eq!(create(&path, "web").unwrap_err().kind, ErrorKind::AlreadyExists);
+        assert_eq!(
+            create(&path, "web").unwrap_err().kind,
+            ErrorKind::AlreadyExists
+        );
         assert_eq!(std::fs::read(&path).unwrap(), before);
         let read = read(&path).unwrap();
         assert_eq!(read.public.key_data(), public.key_data());

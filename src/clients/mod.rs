@@ -91,7 +91,12 @@ impl Clients {
     /// S3 in the configured region.
     pub async fn s3(&self) -> Result<s3::S3<'_>> {
         let endpoint = self.aws.s3_endpoint().await?;
-        Ok(s3::S3::new(self.aws.s3().await?, self.aws.region().await?, endpoint, &self.cancel))
+        Ok(s3::S3::new(
+            self.aws.s3().await?,
+            self.aws.region().await?,
+            endpoint,
+            &self.cancel,
+        ))
     }
 
     /// Lets everyone read one key, once per run. Changes of one bucket's

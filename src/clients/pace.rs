@@ -98,7 +98,8 @@ impl Pace {
                 text::duration(took)
             ));
         } else if state != self.state {
-            self.report.debug(format!("waiting for {}: {state}", self.what));
+            self.report
+                .debug(format!("waiting for {}: {state}", self.what));
         }
         state.clone_into(&mut self.state);
     }

@@ -50,7 +50,12 @@ impl<'a> S3<'a> {
         endpoint: Option<String>,
         cancel: &'a CancellationToken,
     ) -> Self {
-        Self { client, region, endpoint, cancel }
+        Self {
+            client,
+            region,
+            endpoint,
+            cancel,
+        }
     }
 
     /// The region buckets are made in.
@@ -64,7 +69,12 @@ impl<'a> S3<'a> {
         match self.client.head_bucket().bucket(bucket).send().await {
             Ok(_) => Ok(true),
             // Somebody else's bucket answers 403: the name is not ours.
-            Err(e) if matches!(e.raw_response().map(|r| r.status().as_u16()), Some(403 | 404)) => {
+            Err(e)
+                if matches!(
+                    e.raw_response().map(|r| r.status().as_u16()),
+                    Some(403 | 404)
+                ) =>
+            {
                 Ok(false)
             }
             Err(e) => Err(aws_error(&format!("look for bucket `{bucket}`"), &e)),
@@ -122,7 +132,10 @@ impl<'a> S3<'a> {
                 .find(|t| t.key() == RUN_TAG)
                 .map(|t| t.value().to_owned())),
             Err(e) if code(&e) == "NoSuchTagSet" => Ok(None),
-            Err(e) => Err(aws_error(&format!("read the tags of bucket `{bucket}`"), &e)),
+            Err(e) => Err(aws_error(
+                &format!("read the tags of bucket `{bucket}`"),
+                &e,
+            )),
         }
     }
 
@@ -138,7 +151,10 @@ impl<'a> S3<'a> {
     /// Uploads a file; the SDK adds a checksum that S3 verifies.
     pub async fn put(&self, bucket: &str, key: &str, file: &Path, kind: &str) -> Result<()> {
         let body = ByteStream::from_path(file).await.map_err(|e| {
-            Error::new(ErrorKind::NotFound, format!("cannot read `{}`: {e}", file.display()))
+            Error::new(
+                ErrorKind::NotFound,
+                format!("cannot read `{}`: {e}", file.display()),
+            )
         })?;
         self.client
             .put_object()
@@ -154,7 +170,14 @@ impl<'a> S3<'a> {
 
     /// Whether an object exists.
     pub async fn has_object(&self, bucket: &str, key: &str) -> Result<bool> {
-        match self.client.head_object().bucket(bucket).key(key).send().await {
+        match self
+            .client
+            .head_object()
+            .bucket(bucket)
+            .key(key)
+            .send()
+            .await
+        {
             Ok(_) => Ok(true),
             Err(e) if e.raw_response().is_some_and(|r| r.status().as_u16() == 404) => Ok(false),
             Err(e) => Err(aws_error(&format!("look for `{key}` in `{bucket}`"), &e)),
@@ -181,14 +204,26 @@ impl<'a> S3<'a> {
             Some(endpoint) => format!("{}/{bucket}/{key}", endpoint.trim_end_matches('/')),
             // A dot in the name does not fit the certificate: address by path.
             None if bucket.contains('.') => {
-                format!("https://s3.{}.{}/{bucket}/{key}", self.region, self.suffix())
+                format!(
+                    "https://s3.{}.{}/{bucket}/{key}",
+                    self.region,
+                    self.suffix()
+                )
             }
-            None => format!("https://{bucket}.s3.{}.{}/{key}", self.region, self.suffix()),
+            None => format!(
+                "https://{bucket}.s3.{}.{}/{key}",
+                self.region,
+                self.suffix()
+            ),
         }
     }
 
     fn suffix(&self) -> &'static str {
-        if self.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
+        if self.region.starts_with("cn-") {
+            "amazonaws.com.cn"
+        } else {
+            "amazonaws.com"
+        }
     }
 
     /// A URL that works for everyone who has it, for a while.
@@ -247,7 +282,14 @@ impl<'a> S3<'a> {
     async fn put_policy(&self, bucket: &str, policy: &str) -> Result<Published> {
         let mut pause = Duration::from_millis(250);
         loop {
-            match self.client.put_bucket_policy().bucket(bucket).policy(policy).send().await {
+            match self
+                .client
+                .put_bucket_policy()
+                .bucket(bucket)
+                .policy(policy)
+                .send()
+                .await
+            {
                 Ok(_) => return Ok(Published::Public),
                 Err(e) if matches!(code(&e), "AccessDenied" | "OperationAborted") => {
                     if pause < Duration::from_secs(4) {
@@ -317,15 +359,16 @@ fn allow_reading(policy: &mut Value, resource: &str) -> bool {
 
 /// Percent-encodes a key for a URL's path; slashes stay.
 fn encode_key(key: &str) -> String {
-    key.bytes().fold(String::with_capacity(key.len()), |mut url, byte| {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                url.push(char::from(byte));
+    key.bytes()
+        .fold(String::with_capacity(key.len()), |mut url, byte| {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                    url.push(char::from(byte));
+                }
+                _ => url.push_str(&format!("%{byte:02X}")),
             }
-            _ => url.push_str(&format!("%{byte:02X}")),
-        }
-        url
-    })
+            url
+        })
 }
 
 /// Why S3 would refuse a bucket name; nothing when it would not.
@@ -342,7 +385,10 @@ pub fn bucket_name_fault(name: &str) -> Option<&'static str> {
         Some("it must not hold two dots in a row")
     } else if name.parse::<std::net::Ipv4Addr>().is_ok() {
         Some("it must not look like an IP address")
-    } else if ["xn--", "sthree-", "amzn-s3-demo-"].iter().any(|p| name.starts_with(p)) {
+    } else if ["xn--", "sthree-", "amzn-s3-demo-"]
+        .iter()
+        .any(|p| name.starts_with(p))
+    {
         Some("this beginning is reserved by AWS")
     } else if ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"]
         .iter()
@@ -361,7 +407,15 @@ mod tests {
     #[test]
     fn bucket_names_are_checked_as_s3_does() {
         assert_eq!(bucket_name_fault("newwebserver-7k2m"), None);
-        for bad in ["ab", "Upper", "a..b", "-a1", "192.168.0.1", "xn--abc", "abc-s3alias"] {
+        for bad in [
+            "ab",
+            "Upper",
+            "a..b",
+            "-a1",
+            "192.168.0.1",
+            "xn--abc",
+            "abc-s3alias",
+        ] {
             assert!(bucket_name_fault(bad).is_some(), "{bad}");
         }
     }
@@ -375,7 +429,10 @@ mod tests {
     fn a_policy_keeps_its_other_statements() {
         let mut policy = json!({ "Version": "2012-10-17", "Statement": { "Sid": "theirs" } });
         assert!(allow_reading(&mut policy, "arn:aws:s3:::b/k"));
-        assert!(!allow_reading(&mut policy, "arn:aws:s3:::b/k"), "the second time it is there");
+        assert!(
+            !allow_reading(&mut policy, "arn:aws:s3:::b/k"),
+            "the second time it is there"
+        );
         assert_eq!(policy["Statement"].as_array().unwrap().len(), 2);
         assert_eq!(policy["Statement"][0]["Sid"], "theirs");
     }

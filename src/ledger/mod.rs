@@ -27,7 +27,11 @@ impl Ledger {
     /// An empty ledger for the run with this id.
     #[must_use]
     pub fn new(run: &str, report: Reporter) -> Self {
-        Self { run: run.into(), rows: Arc::default(), report }
+        Self {
+            run: run.into(),
+            rows: Arc::default(),
+            report,
+        }
     }
 
     /// The run's short random id: the tag `autorun:run` on all it makes.
@@ -40,7 +44,12 @@ impl Ledger {
     #[must_use = "consume it with created() or abandoned()"]
     pub fn intend(&self, kind: ResourceKind, name: &str) -> Intent {
         let mut rows = self.rows();
-        let row = format!("autorun-{}-{:04}-{:08x}", self.run, rows.len(), rand::random::<u32>());
+        let row = format!(
+            "autorun-{}-{:04}-{:08x}",
+            self.run,
+            rows.len(),
+            rand::random::<u32>()
+        );
         rows.push(Resource {
             row: row.clone(),
             kind,
@@ -48,7 +57,11 @@ impl Ledger {
             id: None,
             state: State::Intended,
         });
-        Intent { ledger: self.clone(), index: rows.len() - 1, row }
+        Intent {
+            ledger: self.clone(),
+            index: rows.len() - 1,
+            row,
+        }
     }
 
     /// Writes down that a live resource is about to be removed. Nothing when
@@ -57,7 +70,10 @@ impl Ledger {
     pub fn intend_release(&self, kind: ResourceKind, id: &str) -> Option<Release> {
         let index = self.find(kind, id)?;
         self.turn(index, State::Releasing);
-        Some(Release { ledger: self.clone(), index })
+        Some(Release {
+            ledger: self.clone(),
+            index,
+        })
     }
 
     /// Whether this run made the resource and it is still there.
@@ -213,7 +229,10 @@ mod tests {
         let ledger = ledger();
         ledger.intend(ResourceKind::Bucket, "b").created("b");
         assert!(ledger.made(ResourceKind::Bucket, "b"));
-        ledger.intend_release(ResourceKind::Bucket, "b").unwrap().released();
+        ledger
+            .intend_release(ResourceKind::Bucket, "b")
+            .unwrap()
+            .released();
         assert!(ledger.live().is_empty());
         assert!(ledger.intend_release(ResourceKind::Bucket, "b").is_none());
     }

@@ -14,7 +14,15 @@ type Table = HashMap<String, BTreeSet<usize>>;
 
 /// What Rhai itself handles and lists nowhere.
 const KEYWORDS: [&str; 10] = [
-    "print", "debug", "type_of", "Fn", "call", "curry", "is_def_var", "is_def_fn", "is_shared",
+    "print",
+    "debug",
+    "type_of",
+    "Fn",
+    "call",
+    "curry",
+    "is_def_var",
+    "is_def_fn",
+    "is_shared",
     "this",
 ];
 
@@ -36,8 +44,14 @@ pub(super) fn faults(
         let modules = modules(path, &file.ast, files);
         let variables = variables(&file.ast);
         file.ast.walk(&mut |nodes| {
-            let Some((call, position)) = nodes.last().and_then(call) else { return true };
-            let checked = Call { call, position, path };
+            let Some((call, position)) = nodes.last().and_then(call) else {
+                return true;
+            };
+            let checked = Call {
+                call,
+                position,
+                path,
+            };
             faults.extend(checked.unknown(&known, &modules, &variables));
             faults.extend(checked.unknown_options(&options));
             true
@@ -48,7 +62,11 @@ pub(super) fn faults(
 
 /// Names the nearest right name in an error about an unknown variable.
 pub(super) fn improve(engine: &Engine, error: Error) -> Error {
-    let Some(name) = error.message.strip_prefix("undefined variable: ").map(str::to_owned) else {
+    let Some(name) = error
+        .message
+        .strip_prefix("undefined variable: ")
+        .map(str::to_owned)
+    else {
         return error;
     };
     let mut error = error;
@@ -74,7 +92,10 @@ fn natives(engine: &Engine) -> Table {
 
 fn add_script_functions(table: &mut Table, ast: &AST) {
     for function in ast.iter_fn_def() {
-        table.entry(function.name.to_string()).or_default().insert(function.params.len());
+        table
+            .entry(function.name.to_string())
+            .or_default()
+            .insert(function.params.len());
     }
 }
 
@@ -88,7 +109,10 @@ fn modules(path: &str, ast: &AST, files: &BTreeMap<String, SourceFile>) -> HashM
         }
         table
     };
-    imports.into_iter().map(|import| (import.alias, table(&import.file))).collect()
+    imports
+        .into_iter()
+        .map(|import| (import.alias, table(&import.file)))
+        .collect()
 }
 
 /// Every name that may hold a function pointer: `f(x)` calls it.
@@ -114,7 +138,8 @@ fn variables(ast: &AST) -> BTreeSet<String> {
 
 fn call<'a>(node: &'a ASTNode<'a>) -> Option<(&'a FnCallExpr, Position)> {
     match node {
-        ASTNode::Expr(Expr::FnCall(call, position)) | ASTNode::Stmt(Stmt::FnCall(call, position)) => {
+        ASTNode::Expr(Expr::FnCall(call, position))
+        | ASTNode::Stmt(Stmt::FnCall(call, position)) => {
             (!call.is_operator_call()).then_some((call, *position))
         }
         _ => None,
@@ -159,7 +184,11 @@ impl Call<'_> {
         let takes = takes.join(" or ");
         let error = self.fault(format!(
             "`{name}` takes {takes} {}, not {given}",
-            if takes == "1" { "argument" } else { "arguments" }
+            if takes == "1" {
+                "argument"
+            } else {
+                "arguments"
+            }
         ));
         Some(match reference::signatures(name) {
             signatures if signatures.is_empty() => error,
@@ -173,14 +202,21 @@ impl Call<'_> {
         let (Some(known), true) = (options.get(name), self.call.namespace.path.is_empty()) else {
             return Vec::new();
         };
-        let Some(last) = self.call.args.last() else { return Vec::new() };
+        let Some(last) = self.call.args.last() else {
+            return Vec::new();
+        };
         let keys: Vec<(String, Position)> = match last {
-            Expr::Map(map, _) => {
-                map.0.iter().map(|(key, _)| (key.name.to_string(), key.pos)).collect()
-            }
+            Expr::Map(map, _) => map
+                .0
+                .iter()
+                .map(|(key, _)| (key.name.to_string(), key.pos))
+                .collect(),
             Expr::DynamicConstant(value, position) => {
                 let map = value.read_lock::<rhai::Map>();
-                map.iter().flat_map(|m| m.keys()).map(|k| (k.to_string(), *position)).collect()
+                map.iter()
+                    .flat_map(|m| m.keys())
+                    .map(|k| (k.to_string(), *position))
+                    .collect()
             }
             _ => Vec::new(),
         };

@@ -37,7 +37,13 @@ pub fn render(understood: &Understood, texts: &Texts) -> String {
 /// Renders an error that has no call trail.
 #[must_use]
 pub fn render_error(error: &Error, texts: &Texts) -> String {
-    render(&Understood { error: error.clone(), trail: Vec::new() }, texts)
+    render(
+        &Understood {
+            error: error.clone(),
+            trail: Vec::new(),
+        },
+        texts,
+    )
 }
 
 fn cause(out: &mut String, cause: &Error, depth: usize) {
@@ -45,7 +51,11 @@ fn cause(out: &mut String, cause: &Error, depth: usize) {
     let message = cause.message.replace('\n', &format!("\n{indent}  "));
     let _ = write!(out, "\n{indent}caused by: {message}");
     if cause.place.line > 0 {
-        let Place { source, line, column } = &cause.place;
+        let Place {
+            source,
+            line,
+            column,
+        } = &cause.place;
         let _ = write!(out, "\n{indent}  --> {source}:{line}:{column}");
     }
     if let Some(hint) = &cause.hint {
@@ -58,9 +68,15 @@ fn cause(out: &mut String, cause: &Error, depth: usize) {
 
 /// What AWS support would ask for.
 fn facts(out: &mut String, error: &Error) {
-    let Some(code) = error.detail.get("code").and_then(|code| code.as_str()) else { return };
+    let Some(code) = error.detail.get("code").and_then(|code| code.as_str()) else {
+        return;
+    };
     let _ = write!(out, "\naws: {code}");
-    if let Some(status) = error.detail.get("status").and_then(serde_json::Value::as_i64) {
+    if let Some(status) = error
+        .detail
+        .get("status")
+        .and_then(serde_json::Value::as_i64)
+    {
         let _ = write!(out, ", HTTP {status}");
     }
     if let Some(id) = error.detail.get("request_id").and_then(|id| id.as_str()) {
@@ -77,15 +93,28 @@ fn snippet(out: &mut String, place: &Place, texts: &Texts) {
         let _ = write!(out, "\n  --> {}", place.source);
         return;
     }
-    let _ = write!(out, "\n  --> {}:{}:{}", place.source, place.line, place.column);
-    let text = texts.get(&place.source).and_then(|text| text.lines().nth(place.line - 1));
+    let _ = write!(
+        out,
+        "\n  --> {}:{}:{}",
+        place.source, place.line, place.column
+    );
+    let text = texts
+        .get(&place.source)
+        .and_then(|text| text.lines().nth(place.line - 1));
     let Some(text) = text else { return };
     let number = place.line.to_string();
     let gap = " ".repeat(number.len());
     // Tabs are kept, so that the caret stands below what it means.
     let before: String = text.chars().take(place.column.saturating_sub(1)).collect();
-    let pad: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-    let _ = write!(out, "\n{gap} |\n{number} | {}\n{gap} | {pad}^", text.trim_end());
+    let pad: String = before
+        .chars()
+        .map(|c| if c == '\t' { '\t' } else { ' ' })
+        .collect();
+    let _ = write!(
+        out,
+        "\n{gap} |\n{number} | {}\n{gap} | {pad}^",
+        text.trim_end()
+    );
 }
 
 #[cfg(test)]
@@ -99,7 +128,11 @@ mod tests {
             .hint("ask for a policy")
             .detail(serde_json::json!({ "code": "X", "status": 403, "request_id": "r-1" }))
             .caused_by([Error::invalid("inner")]);
-        error.place = Place { source: "a.rhai".to_owned(), line: 2, column: 5 };
+        error.place = Place {
+            source: "a.rhai".to_owned(),
+            line: 2,
+            column: 5,
+        };
         let texts = Texts::from([("a.rhai".to_owned(), "one\n\tx = launch();\n".to_owned())]);
         assert_eq!(
             render_error(&error, &texts),

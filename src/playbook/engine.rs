@@ -23,15 +23,21 @@ pub(super) fn build() -> Engine {
     engine.set_max_call_levels(MOST_CALL_LEVELS);
     // Large option maps nest deeper than Rhai's default.
     engine.set_max_expr_depths(256, 256);
-    // `Full` would call primitives while compiling.
-    engine.set_optimization_level(OptimizationLevel::Simple);
+    // Optimised literals lose the places of their keys, which carets need;
+    // `Full` would even call primitives while compiling.
+    engine.set_optimization_level(OptimizationLevel::None);
     // Interning slows string interpolation down fourfold.
     engine.set_max_strings_interned(0);
     // Rhai reserves these words and does nothing with them: for us they
     // are a function and keys of options.
-    #[expect(deprecated, reason = "not deprecated: Rhai marks what may still change so")]
+    #[expect(
+        deprecated,
+        reason = "not deprecated: Rhai marks what may still change so"
+    )]
     engine.on_parse_token(|token, _, _| match token {
-        Token::Reserved(word) if matches!(word.as_str(), "var" | "default" | "public") => Token::Identifier(word),
+        Token::Reserved(word) if matches!(word.as_str(), "var" | "default" | "public") => {
+            Token::Identifier(word)
+        }
         token => token,
     });
     // What is put together at run time could not be checked before.
@@ -43,10 +49,17 @@ pub(super) fn build() -> Engine {
 pub(super) fn attach(engine: &mut Engine, cx: &Context) {
     engine.set_default_tag(Dynamic::from(cx.clone()));
     let report = cx.report.clone();
-    engine.on_print(move |text| report.report(&Event::Printed { text: text.to_owned() }));
+    engine.on_print(move |text| {
+        report.report(&Event::Printed {
+            text: text.to_owned(),
+        })
+    });
     let report = cx.report.clone();
     engine.on_debug(move |text, source, position| {
-        report.debug(format!("{}:{position:?}: {text}", source.unwrap_or_default()));
+        report.debug(format!(
+            "{}:{position:?}: {text}",
+            source.unwrap_or_default()
+        ));
     });
     // Natives see the cancellation themselves; this ends loops of pure script.
     let cancel = Arc::new(cx.cancel.clone());

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use rhai::{
-    AST, ASTNode, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared,
-    Stmt,
+    AST, ASTNode, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared, Stmt,
 };
 
 use super::{SourceFile, literal};
@@ -28,7 +27,9 @@ pub(super) fn of(path: &str, ast: &AST) -> Result<Vec<Import>> {
     let mut imports = Vec::new();
     let mut fault = None;
     ast.walk(&mut |nodes| {
-        let Some(ASTNode::Stmt(Stmt::Import(import, position))) = nodes.last() else { return true };
+        let Some(ASTNode::Stmt(Stmt::Import(import, position))) = nodes.last() else {
+            return true;
+        };
         let place = place(path, *position);
         match literal(&import.0) {
             Some(serde_json::Value::String(name)) => imports.push(Import {
@@ -43,8 +44,9 @@ pub(super) fn of(path: &str, ast: &AST) -> Result<Vec<Import>> {
     match fault {
         None => Ok(imports),
         Some(place) => {
-            let mut error = Error::new(ErrorKind::Script, "the path of an import must be a literal")
-                .hint("what a playbook imports is checked before it runs");
+            let mut error =
+                Error::new(ErrorKind::Script, "the path of an import must be a literal")
+                    .hint("what a playbook imports is checked before it runs");
             error.place = place;
             Err(error)
         }
@@ -53,7 +55,10 @@ pub(super) fn of(path: &str, ast: &AST) -> Result<Vec<Import>> {
 
 /// The file that an import in `importer` means.
 fn file(importer: &str, name: &str) -> String {
-    let file = Path::new(importer).parent().unwrap_or(Path::new("")).join(name);
+    let file = Path::new(importer)
+        .parent()
+        .unwrap_or(Path::new(""))
+        .join(name);
     match file.extension() {
         Some(extension) if extension == "rhai" => file,
         _ => format!("{}.rhai", file.display()).into(),
@@ -78,7 +83,10 @@ pub(super) struct Loaded {
 
 impl Loaded {
     pub(super) fn new(files: BTreeMap<String, SourceFile>) -> Self {
-        Self { files, modules: Mutex::default() }
+        Self {
+            files,
+            modules: Mutex::default(),
+        }
     }
 }
 

@@ -52,18 +52,30 @@ impl Playbook {
     /// Reads, compiles and checks a playbook and all that it imports.
     pub fn load(path: &Path) -> std::result::Result<Self, LoadError> {
         let engine = engine::build();
-        let mut loader = Loader { engine: &engine, files: BTreeMap::new(), texts: BTreeMap::new() };
+        let mut loader = Loader {
+            engine: &engine,
+            files: BTreeMap::new(),
+            texts: BTreeMap::new(),
+        };
         let path = path.display().to_string();
         let loaded = loader.load(&path, &mut Vec::new(), None);
         let Loader { files, texts, .. } = loader;
-        let failed = |errors| LoadError { errors, texts: texts.clone() };
+        let failed = |errors| LoadError {
+            errors,
+            texts: texts.clone(),
+        };
         loaded.map_err(|error| failed(vec![error]))?;
         let faults = check::faults(&engine, &path, &files);
         if !faults.is_empty() {
             return Err(failed(faults));
         }
         let variables = variables::declared(&path, &files).map_err(|e| failed(vec![e]))?;
-        Ok(Self { path, files, engine, variables })
+        Ok(Self {
+            path,
+            files,
+            engine,
+            variables,
+        })
     }
 
     /// Its path, as it was given.
@@ -86,7 +98,10 @@ impl Playbook {
     /// The texts of its files, for carets.
     #[must_use]
     pub fn texts(&self) -> BTreeMap<String, String> {
-        self.files.iter().map(|(path, file)| (path.clone(), file.text.clone())).collect()
+        self.files
+            .iter()
+            .map(|(path, file)| (path.clone(), file.text.clone()))
+            .collect()
     }
 
     /// Runs it to its end on this thread.
@@ -95,7 +110,8 @@ impl Playbook {
             return Ok(());
         };
         engine::attach(&mut self.engine, cx);
-        self.engine.set_module_resolver(imports::Loaded::new(self.files));
+        self.engine
+            .set_module_resolver(imports::Loaded::new(self.files));
         let result = self.engine.run_ast_with_scope(&mut Scope::new(), &main);
         result.map_err(|error| understand(&error, &self.path))
     }
@@ -119,13 +135,16 @@ impl Loader<'_> {
         }
         let text = read(path).map_err(|error| at(from, error))?;
         self.texts.insert(path.to_owned(), text.clone());
-        let mut ast = self.engine.compile_with_scope(&Scope::new(), &text).map_err(|error| {
-            let position = error.position();
-            let error = EvalAltResult::from(error);
-            let mut error = understand(&error, path).error;
-            error.place.line = position.line().unwrap_or(0);
-            check::improve(self.engine, error)
-        })?;
+        let mut ast = self
+            .engine
+            .compile_with_scope(&Scope::new(), &text)
+            .map_err(|error| {
+                let position = error.position();
+                let error = EvalAltResult::from(error);
+                let mut error = understand(&error, path).error;
+                error.place.line = position.line().unwrap_or(0);
+                check::improve(self.engine, error)
+            })?;
         ast.set_source(path);
         let imports = imports::of(path, &ast)?;
         self.files.insert(path.to_owned(), SourceFile { text, ast });

@@ -34,15 +34,24 @@ impl Entry {
     #[must_use]
     pub fn examples(&self) -> Vec<String> {
         let blocks = self.text.split("```rhai\n").skip(1);
-        blocks.filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
+        blocks
+            .filter_map(|rest| rest.split("```").next())
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Its options: what stands in `` - `name` (type): `` lines that are not
     /// nested in another.
     #[must_use]
     pub fn options(&self) -> Vec<String> {
-        let lines = self.text.lines().filter_map(|line| line.strip_prefix("- `"));
-        lines.filter_map(|rest| rest.split('`').next()).map(str::to_owned).collect()
+        let lines = self
+            .text
+            .lines()
+            .filter_map(|line| line.strip_prefix("- `"));
+        lines
+            .filter_map(|rest| rest.split('`').next())
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -79,11 +88,14 @@ fn entries() -> Vec<Entry> {
         let mut engine = Engine::new_raw();
         engine.register_global_module((family.module)().into());
         let json = engine.gen_fn_metadata_to_json(false).unwrap_or_default();
-        let metadata: Metadata =
-            serde_json::from_str(&json).unwrap_or(Metadata { functions: Vec::new() });
+        let metadata: Metadata = serde_json::from_str(&json).unwrap_or(Metadata {
+            functions: Vec::new(),
+        });
         let first = entries.len();
         for function in metadata.functions {
-            let at = entries[first..].iter().position(|e| e.name == function.name);
+            let at = entries[first..]
+                .iter()
+                .position(|e| e.name == function.name);
             let entry = match at {
                 Some(at) => &mut entries[first + at],
                 None => {
@@ -112,32 +124,45 @@ fn entries() -> Vec<Entry> {
 
 /// Doc comments without their slashes.
 fn text(comments: &[String]) -> String {
-    let lines = comments.iter().flat_map(|comment| comment.lines()).map(|line| {
-        let line = line.trim_start().trim_start_matches("///");
-        line.strip_prefix(' ').unwrap_or(line)
-    });
+    let lines = comments
+        .iter()
+        .flat_map(|comment| comment.lines())
+        .map(|line| {
+            let line = line.trim_start().trim_start_matches("///");
+            line.strip_prefix(' ').unwrap_or(line)
+        });
     lines.collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
 fn signature(function: &Function) -> String {
-    let parameters = function.params.iter().filter(|p| p.name != "call").map(|parameter| {
-        let kind = match parameter.kind.as_str() {
-            "Map" => "map",
-            "Array" => "array",
-            "FnPtr" => "function",
-            "Dynamic" => return parameter.name.clone(),
-            kind if kind.contains("String") => "string",
-            kind => kind,
-        };
-        format!("{}: {kind}", parameter.name)
-    });
-    format!("{}({})", function.name, parameters.collect::<Vec<_>>().join(", "))
+    let parameters = function
+        .params
+        .iter()
+        .filter(|p| p.name != "call")
+        .map(|parameter| {
+            let kind = match parameter.kind.as_str() {
+                "Map" => "map",
+                "Array" => "array",
+                "FnPtr" => "function",
+                "Dynamic" => return parameter.name.clone(),
+                kind if kind.contains("String") => "string",
+                kind => kind,
+            };
+            format!("{}: {kind}", parameter.name)
+        });
+    format!(
+        "{}({})",
+        function.name,
+        parameters.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// The calls of a function, for hints.
 pub(super) fn signatures(name: &str) -> Vec<String> {
     let entry = ENTRIES.iter().find(|entry| entry.name == name);
-    entry.map(|entry| entry.signatures.clone()).unwrap_or_default()
+    entry
+        .map(|entry| entry.signatures.clone())
+        .unwrap_or_default()
 }
 
 /// The options of every function that takes a map of them last.
@@ -145,7 +170,9 @@ pub(super) fn options() -> HashMap<String, Vec<String>> {
     let with_options = ENTRIES.iter().filter(|e| {
         e.signatures.iter().any(|s| s.ends_with("options: map)")) && !e.options().is_empty()
     });
-    with_options.map(|entry| (entry.name.clone(), entry.options())).collect()
+    with_options
+        .map(|entry| (entry.name.clone(), entry.options()))
+        .collect()
 }
 
 /// An overview: every family with its functions.
@@ -175,7 +202,7 @@ fn shorten(text: &str, room: usize) -> String {
     }
     let mut out = String::new();
     for word in text.split(' ') {
-        if out.chars().count() + word.chars().count() + 3 > room {
+        if out.chars().count() + word.chars().count() + 4 > room {
             break;
         }
         let _ = write!(out, "{}{word}", if out.is_empty() { "" } else { " " });
@@ -187,8 +214,15 @@ fn shorten(text: &str, room: usize) -> String {
 #[must_use]
 pub fn entry(name: &str) -> Option<String> {
     let entry = ENTRIES.iter().find(|entry| entry.name == name)?;
-    let text = entry.text.replace("```rhai\n", "Example:\n\n").replace("```", "");
-    Some(format!("{}\n\n{}\n", entry.signatures.join("\n"), text.trim_end()))
+    let text = entry
+        .text
+        .replace("```rhai\n", "Example:\n\n")
+        .replace("```", "");
+    Some(format!(
+        "{}\n\n{}\n",
+        entry.signatures.join("\n"),
+        text.trim_end()
+    ))
 }
 
 /// The whole manual in Markdown: `playbooks/REFERENCE.md`.
@@ -204,7 +238,11 @@ pub fn markdown() -> String {
             let _ = write!(out, "\n## {family}\n");
         }
         let signatures = entry.signatures.join("`  \n`");
-        let _ = write!(out, "\n### {}\n\n`{signatures}`\n\n{}\n", entry.name, entry.text);
+        let _ = write!(
+            out,
+            "\n### {}\n\n`{signatures}`\n\n{}\n",
+            entry.name, entry.text
+        );
     }
     out.push_str("\n## Exit codes\n\n| code | meaning |\n|---|---|\n");
     for (code, meaning) in exit::TABLE {

@@ -138,7 +138,9 @@ fn in_file(path: &str, file: &SourceFile) -> Result<Vec<Declared>> {
             "var() must stand at the top level, as `let name = var(..);`",
         ));
     }
-    top.iter().map(|(call, position)| read(call, imports::place(path, *position))).collect()
+    top.iter()
+        .map(|(call, position)| read(call, imports::place(path, *position)))
+        .collect()
 }
 
 fn is_var(call: &FnCallExpr) -> bool {
@@ -192,8 +194,11 @@ fn read(call: &FnCallExpr, place: Place) -> Result<Declared> {
             (name, options)
         }
         _ => {
-            return Err(fault(place, "var() takes a name, a default and a help text")
-                .hint("var(\"name\", \"default\", \"help\") or var(\"name\", #{ type: \"int\" })"));
+            return Err(
+                fault(place, "var() takes a name, a default and a help text").hint(
+                    "var(\"name\", \"default\", \"help\") or var(\"name\", #{ type: \"int\" })",
+                ),
+            );
         }
     };
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -203,7 +208,10 @@ fn read(call: &FnCallExpr, place: Place) -> Result<Declared> {
     }
     let from_default = options.default.as_ref().and_then(Kind::of);
     let Some(kind) = options.r#type.or(from_default) else {
-        return Err(fault(place, &format!("variable `{name}` has neither a type nor a default")));
+        return Err(fault(
+            place,
+            &format!("variable `{name}` has neither a type nor a default"),
+        ));
     };
     let declared = Declared {
         name: name.clone(),
@@ -222,9 +230,15 @@ fn read(call: &FnCallExpr, place: Place) -> Result<Declared> {
 /// A declaration that contradicts itself.
 fn check(declared: &Declared) -> Result<()> {
     let wrong = |what: String| {
-        Err(fault(declared.place.clone(), &format!("variable `{}`: {what}", declared.name)))
+        Err(fault(
+            declared.place.clone(),
+            &format!("variable `{}`: {what}", declared.name),
+        ))
     };
-    let values = declared.default.iter().chain(declared.choices.iter().flatten());
+    let values = declared
+        .default
+        .iter()
+        .chain(declared.choices.iter().flatten());
     if let Some(value) = values.into_iter().find(|value| !declared.kind.fits(value)) {
         return wrong(format!("{value} is not of type {}", declared.kind.as_str()));
     }

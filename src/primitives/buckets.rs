@@ -99,7 +99,8 @@ async fn create_bucket(cx: &Context, prefix: &str, options: CreateBucket) -> Res
         check_name(prefix)?;
         let s3 = cx.clients.s3().await?;
         if s3.owns(prefix).await? {
-            cx.report.info(format!("using bucket {prefix}, which exists already"));
+            cx.report
+                .info(format!("using bucket {prefix}, which exists already"));
             return Ok(bucket(&s3, prefix, false));
         }
         return make(cx, &s3, prefix).await;
@@ -123,7 +124,9 @@ async fn create_bucket(cx: &Context, prefix: &str, options: CreateBucket) -> Res
 
 fn check_name(name: &str) -> Result<()> {
     match bucket_name_fault(name) {
-        Some(fault) => Err(Error::invalid(format!("`{name}` cannot name a bucket: {fault}"))),
+        Some(fault) => Err(Error::invalid(format!(
+            "`{name}` cannot name a bucket: {fault}"
+        ))),
         None => Ok(()),
     }
 }
@@ -137,7 +140,8 @@ async fn make(cx: &Context, s3: &S3<'_>, name: &str) -> Result<Bucket> {
     }
     intent.created(name);
     s3.tag_bucket(name, &tags).await?;
-    cx.report.info(format!("created bucket {name} in {}", s3.region()));
+    cx.report
+        .info(format!("created bucket {name} in {}", s3.region()));
     Ok(bucket(s3, name, true))
 }
 
@@ -151,5 +155,12 @@ fn bucket(s3: &S3<'_>, name: &str, made: bool) -> Bucket {
 }
 
 async fn delete_bucket(cx: &Context, name: &str) -> Result<()> {
-    teardown::release(&cx.clients, &cx.ledger, &cx.report, ResourceKind::Bucket, name).await
+    teardown::release(
+        &cx.clients,
+        &cx.ledger,
+        &cx.report,
+        ResourceKind::Bucket,
+        name,
+    )
+    .await
 }

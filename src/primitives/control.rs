@@ -40,7 +40,9 @@ pub mod api {
         items: Array,
         function: FnPtr,
     ) -> Outcome<Dynamic> {
-        super::parallel(&call, items, |call, item| function.call_raw(call, None, [item]))
+        super::parallel(&call, items, |call, item| {
+            function.call_raw(call, None, [item])
+        })
     }
 
     #[rhai_fn(return_raw)]
@@ -102,7 +104,10 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn fail(call: NativeCallContext, message: Dynamic) -> Outcome<Dynamic> {
-        Err(script::throw(&call, Error::new(ErrorKind::Script, message.to_string())))
+        Err(script::throw(
+            &call,
+            Error::new(ErrorKind::Script, message.to_string()),
+        ))
     }
 
     /// Stops with an error unless the condition holds.
@@ -119,7 +124,10 @@ pub mod api {
         if condition {
             return Ok(Dynamic::UNIT);
         }
-        Err(script::throw(&call, Error::new(ErrorKind::Script, message.to_string())))
+        Err(script::throw(
+            &call,
+            Error::new(ErrorKind::Script, message.to_string()),
+        ))
     }
 
     #[rhai_fn(return_raw)]
@@ -159,13 +167,21 @@ fn parallel(
     items: Array,
     work: impl Fn(&NativeCallContext, Dynamic) -> Outcome<Dynamic> + Sync,
 ) -> Outcome<Dynamic> {
-    let labels: Vec<String> = items.iter().enumerate().map(|(n, item)| label(n, item)).collect();
+    let labels: Vec<String> = items
+        .iter()
+        .enumerate()
+        .map(|(n, item)| label(n, item))
+        .collect();
     let count = items.len();
-    let waiting: Mutex<VecDeque<(usize, Dynamic)>> = Mutex::new(items.into_iter().enumerate().collect());
+    let waiting: Mutex<VecDeque<(usize, Dynamic)>> =
+        Mutex::new(items.into_iter().enumerate().collect());
     let done: Mutex<Vec<Option<Outcome<Dynamic>>>> = Mutex::new((0..count).map(|_| None).collect());
     let worker = || {
         loop {
-            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let next = waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
             let Some((n, item)) = next else { return };
             let result = script::branch_call(call, &labels[n], |call| work(call, item));
             done.lock().unwrap_or_else(PoisonError::into_inner)[n] = Some(result);
@@ -174,12 +190,18 @@ fn parallel(
     let started = std::thread::scope(|scope| {
         (0..count.min(MOST_BRANCHES))
             .map(|_| {
-                std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, worker).map(drop)
+                std::thread::Builder::new()
+                    .stack_size(STACK)
+                    .spawn_scoped(scope, worker)
+                    .map(drop)
             })
             .collect::<std::io::Result<Vec<()>>>()
     });
     if let Err(error) = started {
-        let error = Error::new(ErrorKind::QuotaExceeded, format!("cannot start a thread: {error}"));
+        let error = Error::new(
+            ErrorKind::QuotaExceeded,
+            format!("cannot start a thread: {error}"),
+        );
         return Err(script::throw(call, error));
     }
     let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -208,11 +230,20 @@ fn gather(
             None => causes.push(Error::internal(format!("[{label}]: stopped unexpectedly"))),
         }
     }
-    let Some(first) = causes.first() else { return Ok(results.into()) };
+    let Some(first) = causes.first() else {
+        return Ok(results.into());
+    };
     let same_kind = causes.iter().all(|cause| cause.kind == first.kind);
-    let kind = if same_kind { first.kind } else { ErrorKind::Script };
+    let kind = if same_kind {
+        first.kind
+    } else {
+        ErrorKind::Script
+    };
     let message = format!("{} of {count} parallel branches failed", causes.len());
-    Err(script::throw(call, Error::new(kind, message).caused_by(causes)))
+    Err(script::throw(
+        call,
+        Error::new(kind, message).caused_by(causes),
+    ))
 }
 
 /// What log lines call a branch: the item itself if it is short, else its
@@ -221,7 +252,8 @@ fn label(n: usize, item: &Dynamic) -> String {
     let short = |text: String| (!text.is_empty() && text.len() <= 40).then_some(text);
     let named = |item: &Dynamic| {
         let map = item.read_lock::<Map>()?;
-        map.get("name").and_then(|name| name.clone().into_string().ok())
+        map.get("name")
+            .and_then(|name| name.clone().into_string().ok())
     };
     item.clone()
         .into_string()
@@ -252,7 +284,10 @@ fn one_second() -> f64 {
 impl Retry {
     fn of(value: &Dynamic) -> Result<(i64, Duration)> {
         let options = match value.as_int() {
-            Ok(attempts) => Self { attempts, delay: one_second() },
+            Ok(attempts) => Self {
+                attempts,
+                delay: one_second(),
+            },
             Err(_) => script::argument("attempts", value)?,
         };
         if options.attempts < 1 {
@@ -272,7 +307,8 @@ fn retry(call: &NativeCallContext, attempts: &Dynamic, function: &FnPtr) -> Outc
             Err(error) if attempt == attempts || !mendable(&error) => return Err(error),
             Err(error) => script::understand(&error, call.call_source().unwrap_or_default()).error,
         };
-        cx.report.warn(format!("attempt {attempt} of {attempts} failed: {error}"));
+        cx.report
+            .warn(format!("attempt {attempt} of {attempts} failed: {error}"));
         let _ = script::run(call, async |_| {
             tokio::time::sleep(delay).await;
             Ok(())

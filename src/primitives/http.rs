@@ -17,6 +17,9 @@ use crate::script::{self, Outcome};
 /// not hold up the next try.
 const ONE_TRY: Duration = Duration::from_secs(10);
 
+/// The last try before the deadline still gets a fair chance.
+const SHORTEST_TRY: Duration = Duration::from_secs(1);
+
 #[export_module]
 pub mod api {
     /// Fetches a URL; any status is an answer.
@@ -38,7 +41,9 @@ pub mod api {
         url: ImmutableString,
         options: Map,
     ) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| super::http_get(cx, &url, script::options(options)?).await)
+        script::run(&call, async |cx| {
+            super::http_get(cx, &url, script::options(options)?).await
+        })
     }
 
     #[rhai_fn(return_raw)]
@@ -105,7 +110,10 @@ fn ok() -> i64 {
 }
 
 async fn http_get(cx: &Context, url: &str, options: HttpGet) -> Result<Response> {
-    cx.clients.http().get(url, seconds("timeout", options.timeout)?).await
+    cx.clients
+        .http()
+        .get(url, seconds("timeout", options.timeout)?)
+        .await
 }
 
 async fn wait_until_serving(
@@ -116,7 +124,12 @@ async fn wait_until_serving(
     let timeout = seconds("timeout", options.timeout)?;
     let mut pace = cx.pace(format!("{url} to serve"), timeout);
     loop {
-        let seen = match cx.clients.http().get(url, ONE_TRY.min(pace.left())).await {
+        let seen = match cx
+            .clients
+            .http()
+            .get(url, ONE_TRY.min(pace.left()).max(SHORTEST_TRY))
+            .await
+        {
             Ok(answer) if answer.status != options.status => {
                 format!("HTTP status {}", answer.status)
             }

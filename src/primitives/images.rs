@@ -46,7 +46,9 @@ pub(super) struct LatestAmazonLinux {
 
 impl Default for LatestAmazonLinux {
     fn default() -> Self {
-        Self { architecture: x86_64() }
+        Self {
+            architecture: x86_64(),
+        }
     }
 }
 
@@ -57,10 +59,18 @@ fn x86_64() -> String {
 pub(super) async fn latest_amazon_linux(cx: &Context, options: LatestAmazonLinux) -> Result<Image> {
     let architecture = options.architecture.as_str();
     if !["x86_64", "arm64"].contains(&architecture) {
-        return Err(Error::invalid(format!("unknown architecture `{architecture}`"))
-            .hint("use `x86_64` or `arm64`"));
+        return Err(
+            Error::invalid(format!("unknown architecture `{architecture}`"))
+                .hint("use `x86_64` or `arm64`"),
+        );
     }
-    let image = cx.clients.ec2().await?.newest_amazon_linux(architecture).await?;
-    cx.report.info(format!("image {} ({})", image.id, image.name));
+    let image = cx
+        .clients
+        .ec2()
+        .await?
+        .newest_amazon_linux(architecture)
+        .await?;
+    cx.report
+        .info(format!("image {} ({})", image.id, image.name));
     Ok(image)
 }

@@ -70,7 +70,9 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn launch_instance(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| super::launch_instance(cx, script::options(options)?).await)
+        script::run(&call, async |cx| {
+            super::launch_instance(cx, script::options(options)?).await
+        })
     }
 
     /// Waits until an instance is running, and gives its map anew, with its
@@ -95,7 +97,10 @@ pub mod api {
         script::run(&call, async |cx| {
             let options: WaitUntilRunning = script::options(options)?;
             let timeout = seconds("timeout", options.timeout)?;
-            super::each(&server, async |server| super::running(cx, server, timeout).await).await
+            super::each(&server, async |server| {
+                super::running(cx, server, timeout).await
+            })
+            .await
         })
     }
 
@@ -136,7 +141,10 @@ pub mod api {
         script::run(&call, async |cx| {
             let options: WaitUntilReady = script::options(options)?;
             options.check()?;
-            super::each(&server, async |server| super::ready(cx, server, &options).await).await
+            super::each(&server, async |server| {
+                super::ready(cx, server, &options).await
+            })
+            .await
         })
     }
 
@@ -159,7 +167,10 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn terminate_instance(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::each(&server, async |server| super::terminate_instance(cx, server).await).await
+            super::each(&server, async |server| {
+                super::terminate_instance(cx, server).await
+            })
+            .await
         })
     }
 }
@@ -273,8 +284,10 @@ impl ServerRef {
             Err(_) => script::argument("server", value)?,
         };
         if !server.id.starts_with("i-") {
-            return Err(Error::invalid(format!("`{}` is not an instance's id", server.id))
-                .hint("pass what launch_instance gave, or an id as \"i-0abc\""));
+            return Err(
+                Error::invalid(format!("`{}` is not an instance's id", server.id))
+                    .hint("pass what launch_instance gave, or an id as \"i-0abc\""),
+            );
         }
         Ok(server)
     }
@@ -291,7 +304,11 @@ impl ServerRef {
     }
 
     fn with(self, instance: Instance) -> Server {
-        Server { instance, user: self.user, key: self.key }
+        Server {
+            instance,
+            user: self.user,
+            key: self.key,
+        }
     }
 }
 
@@ -309,13 +326,18 @@ async fn each<T: Serialize>(
     };
     let list = list.iter().map(ServerRef::of).collect::<Result<Vec<_>>>()?;
     let done = join_all(list.into_iter().map(async |server| work(server).await)).await;
-    done.into_iter().map(|result| result.and_then(json)).collect::<Result<Vec<_>>>().map(Value::Array)
+    done.into_iter()
+        .map(|result| result.and_then(json))
+        .collect::<Result<Vec<_>>>()
+        .map(Value::Array)
 }
 
 async fn launch_instance(cx: &Context, options: LaunchInstance) -> Result<Value> {
     check(cx, &options)?;
-    let key_pair =
-        options.key_pair.map(|v| KeyPairRef::of("key_pair", &script::to_dynamic(&v)?)).transpose()?;
+    let key_pair = options
+        .key_pair
+        .map(|v| KeyPairRef::of("key_pair", &script::to_dynamic(&v)?))
+        .transpose()?;
     let security_groups = options
         .security_groups
         .iter()
@@ -327,11 +349,17 @@ async fn launch_instance(cx: &Context, options: LaunchInstance) -> Result<Value>
         Some(instance_type) => instance_type,
         None => ec2.free_tier_type(&image.architecture).await?,
     };
-    let name = options.name.unwrap_or_else(|| format!("autorun-{}", cx.ledger.run()));
+    let name = options
+        .name
+        .unwrap_or_else(|| format!("autorun-{}", cx.ledger.run()));
     let count = options.count.unwrap_or(1);
-    let intents: Vec<Intent> =
-        (0..count).map(|_| cx.ledger.intend(ResourceKind::Instance, &name)).collect();
-    let token = intents.first().map(|i| i.token().to_owned()).unwrap_or_default();
+    let intents: Vec<Intent> = (0..count)
+        .map(|_| cx.ledger.intend(ResourceKind::Instance, &name))
+        .collect();
+    let token = intents
+        .first()
+        .map(|i| i.token().to_owned())
+        .unwrap_or_default();
     let launch = Launch {
         tags: cx.tags(&name, &token, &options.tags),
         token,
@@ -349,7 +377,9 @@ async fn launch_instance(cx: &Context, options: LaunchInstance) -> Result<Value>
     let launched = match run_instances(cx, &ec2, &launch).await {
         Ok(launched) => launched,
         Err(error) => {
-            intents.into_iter().for_each(|intent| intent.abandoned(&error));
+            intents
+                .into_iter()
+                .for_each(|intent| intent.abandoned(&error));
             return Err(error);
         }
     };
@@ -372,7 +402,10 @@ async fn launch_instance(cx: &Context, options: LaunchInstance) -> Result<Value>
             false => Ok(server.with(instance)),
         }
     });
-    let servers = join_all(described).await.into_iter().collect::<Result<Vec<_>>>()?;
+    let servers = join_all(described)
+        .await
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
     let shown = match options.count {
         Some(_) => serde_json::to_value(servers),
         None => serde_json::to_value(servers.into_iter().next()),
@@ -386,9 +419,13 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
         return Err(Error::invalid("option `count`: it must be 1 or more"));
     }
     if options.volume_size.is_some_and(|size| size < 1) {
-        return Err(Error::invalid("option `volume_size`: it must be 1 GiB or more"));
+        return Err(Error::invalid(
+            "option `volume_size`: it must be 1 GiB or more",
+        ));
     }
-    let Some(user_data) = &options.user_data else { return Ok(()) };
+    let Some(user_data) = &options.user_data else {
+        return Ok(());
+    };
     if user_data.len() > LONGEST_USER_DATA {
         return Err(Error::invalid(format!(
             "option `user_data`: it has {} bytes, EC2 takes {LONGEST_USER_DATA}",
@@ -396,7 +433,10 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
         ))
         .hint("let a short script fetch the rest, or copy it with scp when the host is ready"));
     }
-    if !["#", "Content-Type:", "MIME-Version:"].iter().any(|start| user_data.starts_with(start)) {
+    if !["#", "Content-Type:", "MIME-Version:"]
+        .iter()
+        .any(|start| user_data.starts_with(start))
+    {
         return Err(Error::invalid(
             "option `user_data`: it begins neither with `#!` nor with `#cloud-config`",
         )
@@ -424,15 +464,23 @@ async fn image(cx: &Context, ec2: &Ec2<'_>, given: Option<Value>) -> Result<Imag
 async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<Vec<Instance>> {
     let what = "EC2 to know the key pair and the security groups".to_owned();
     let mut pace = cx.pace(what, CONSISTENCY);
-    let fresh = launch.key_pair.iter().any(|k| cx.ledger.made(ResourceKind::KeyPair, k))
-        || launch.security_groups.iter().any(|g| cx.ledger.made(ResourceKind::SecurityGroup, g));
+    let fresh = launch
+        .key_pair
+        .iter()
+        .any(|k| cx.ledger.made(ResourceKind::KeyPair, k))
+        || launch
+            .security_groups
+            .iter()
+            .any(|g| cx.ledger.made(ResourceKind::SecurityGroup, g));
     loop {
         match ec2.launch(launch).await {
             Err(e)
                 if fresh
                     && e.kind == ErrorKind::NotFound
                     && ["InvalidKeyPair", "InvalidGroup"].iter().any(|family| {
-                        e.detail["code"].as_str().is_some_and(|code| code.starts_with(family))
+                        e.detail["code"]
+                            .as_str()
+                            .is_some_and(|code| code.starts_with(family))
                     }) =>
             {
                 pace.pause("not visible yet").await?;
@@ -448,7 +496,11 @@ async fn running(cx: &Context, server: ServerRef, timeout: Duration) -> Result<S
     cx.report.info(format!(
         "{} is running at {} after {}",
         instance.id,
-        instance.public_ip.as_ref().or(instance.private_ip.as_ref()).map_or("no address", |a| a),
+        instance
+            .public_ip
+            .as_ref()
+            .or(instance.private_ip.as_ref())
+            .map_or("no address", |a| a),
         text::duration(pace.elapsed())
     ));
     Ok(server.with(instance))
@@ -479,13 +531,22 @@ async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instanc
 
 /// An instance that is on its way down instead of up.
 fn ended(instance: &Instance) -> Error {
-    let reason = instance.state_reason.as_deref().unwrap_or("EC2 gives no reason");
+    let reason = instance
+        .state_reason
+        .as_deref()
+        .unwrap_or("EC2 gives no reason");
     let kind = match reason.contains("Limit") || reason.contains("Insufficient") {
         true => ErrorKind::QuotaExceeded,
         false => ErrorKind::Internal,
     };
-    Error::new(kind, format!("{} is {}: {reason}", instance.id, instance.state))
-        .hint(format!("`aws ec2 get-console-output --instance-id {}` may tell more", instance.id))
+    Error::new(
+        kind,
+        format!("{} is {}: {reason}", instance.id, instance.state),
+    )
+    .hint(format!(
+        "`aws ec2 get-console-output --instance-id {}` may tell more",
+        instance.id
+    ))
 }
 
 async fn ready(cx: &Context, server: ServerRef, options: &WaitUntilReady) -> Result<Server> {
@@ -508,7 +569,10 @@ async fn ready(cx: &Context, server: ServerRef, options: &WaitUntilReady) -> Res
         server.id,
         text::duration(pace.elapsed()),
         host.login(),
-        host.key.as_ref().map(|key| format!(" -i {}", key.display())).unwrap_or_default()
+        host.key
+            .as_ref()
+            .map(|key| format!(" -i {}", key.display()))
+            .unwrap_or_default()
     ));
     Ok(server.with(instance))
 }
@@ -587,7 +651,10 @@ async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) ->
                 ErrorKind::CommandFailed,
                 format!("the user data of {id} failed; its log ends:\n{log}"),
             )
-            .hint(format!("the whole log is /var/log/cloud-init-output.log on {}", host.login()))
+            .hint(format!(
+                "the whole log is /var/log/cloud-init-output.log on {}",
+                host.login()
+            ))
             .detail(serde_json::json!({
                 "status": status, "stdout": log, "stderr": ssh::tail(&finished.stderr, 20),
             })))
@@ -598,7 +665,10 @@ async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) ->
 async fn user_data_timeout(cx: &Context, host: &Host, pace: &Pace) -> Error {
     let log = user_data_log(cx, host).await;
     let mut error = pace.timeout();
-    error.message = format!("{}; the user data still runs, its log ends:\n{log}", error.message);
+    error.message = format!(
+        "{}; the user data still runs, its log ends:\n{log}",
+        error.message
+    );
     error.hint("pass a longer `timeout` to wait_until_ready")
 }
 
@@ -617,5 +687,12 @@ async fn user_data_log(cx: &Context, host: &Host) -> String {
 }
 
 async fn terminate_instance(cx: &Context, server: ServerRef) -> Result<()> {
-    teardown::release(&cx.clients, &cx.ledger, &cx.report, ResourceKind::Instance, &server.id).await
+    teardown::release(
+        &cx.clients,
+        &cx.ledger,
+        &cx.report,
+        ResourceKind::Instance,
+        &server.id,
+    )
+    .await
 }

@@ -62,7 +62,9 @@ pub mod api {
         name: ImmutableString,
         file: ImmutableString,
     ) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| super::import_key_pair(cx, &name, &file).await)
+        script::run(&call, async |cx| {
+            super::import_key_pair(cx, &name, &file).await
+        })
     }
 
     /// Deletes a key pair from EC2, and its private key file if this run made it.
@@ -107,7 +109,10 @@ impl KeyPairRef {
     /// From a name or from what `create_key_pair` gave.
     pub(super) fn of(argument: &str, value: &Dynamic) -> Result<Self> {
         match value.clone().into_immutable_string() {
-            Ok(name) => Ok(Self { name: name.into(), private_key: None }),
+            Ok(name) => Ok(Self {
+                name: name.into(),
+                private_key: None,
+            }),
             Err(_) => script::argument(argument, value),
         }
     }
@@ -122,7 +127,9 @@ struct CreateKeyPair {
 async fn create_key_pair(cx: &Context, name: &str, options: CreateKeyPair) -> Result<KeyPair> {
     check_name(name)?;
     let default = || cx.clients.local.data_dir.join("keys").join(name);
-    let path = options.path.map_or_else(default, |path| cx.clients.local.expand(&path));
+    let path = options
+        .path
+        .map_or_else(default, |path| cx.clients.local.expand(&path));
     // Asked first: a missing region or credential must not leave a key behind.
     cx.clients.ec2().await?;
     let intent = cx.ledger.intend(ResourceKind::KeyFile, name);
@@ -140,7 +147,14 @@ async fn create_key_pair(cx: &Context, name: &str, options: CreateKeyPair) -> Re
     if imported.as_ref().is_err_and(|e| e.kind.proves_no_effect()) {
         // A key that EC2 does not know is of no use.
         let id = path.display().to_string();
-        teardown::release(&cx.clients, &cx.ledger, &cx.report, ResourceKind::KeyFile, &id).await?;
+        teardown::release(
+            &cx.clients,
+            &cx.ledger,
+            &cx.report,
+            ResourceKind::KeyFile,
+            &id,
+        )
+        .await?;
     }
     imported
 }
@@ -158,7 +172,10 @@ async fn import(
     public: &ssh_key::PublicKey,
     private_key: Option<PathBuf>,
 ) -> Result<KeyPair> {
-    if !matches!(public.algorithm(), ssh_key::Algorithm::Ed25519 | ssh_key::Algorithm::Rsa { .. }) {
+    if !matches!(
+        public.algorithm(),
+        ssh_key::Algorithm::Ed25519 | ssh_key::Algorithm::Rsa { .. }
+    ) {
         return Err(Error::invalid(format!(
             "EC2 takes ed25519 and RSA keys, not {}",
             public.algorithm()
@@ -174,10 +191,20 @@ async fn import(
     match ec2.import_key_pair(name, &text, &tags).await {
         Ok(id) => {
             intent.created(name);
-            let at = private_key.as_ref().map(|p| format!(", private key in {}", p.display()));
-            cx.report.info(format!("imported key pair {name}{}", at.unwrap_or_default()));
+            let at = private_key
+                .as_ref()
+                .map(|p| format!(", private key in {}", p.display()));
+            cx.report.info(format!(
+                "imported key pair {name}{}",
+                at.unwrap_or_default()
+            ));
             let fingerprint = keys::fingerprint(public);
-            Ok(KeyPair { name: name.to_owned(), id, fingerprint, private_key })
+            Ok(KeyPair {
+                name: name.to_owned(),
+                id,
+                fingerprint,
+                private_key,
+            })
         }
         Err(error) => {
             intent.abandoned(&error);

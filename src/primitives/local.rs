@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, State, UndefinedBehavior};
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde_json::Value;
@@ -56,7 +56,10 @@ fn read_file(cx: &Context, path: &str) -> Result<String> {
     let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, &e))?;
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
-        Error::invalid(format!("`{}` is not UTF-8 text (byte {at})", path.display()))
+        Error::invalid(format!(
+            "`{}` is not UTF-8 text (byte {at})",
+            path.display()
+        ))
     })
 }
 
@@ -73,23 +76,49 @@ fn fill(path: &str, template: &str, values: &Value) -> Result<String> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_syntax(syntax);
+    // minijinja's own would turn an undefined name into nothing.
+    environment.add_filter("e", html);
+    environment.add_filter("escape", html);
     environment.add_filter("sh", |text: String| shell_words::quote(&text).into_owned());
     let context = minijinja::Value::from(minijinja::value::Serde(values));
-    environment.render_named_str(path, template, context).map_err(|e| {
-        let what = e.detail().map_or_else(|| e.kind().to_string(), str::to_owned);
-        let line = e.line().unwrap_or(0);
-        let text = template.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim();
-        let error = Error::invalid(format!("template `{path}`, line {line}: {what}: `{text}`"));
-        let error = match e.kind() {
-            minijinja::ErrorKind::UndefinedError => {
-                let known: Vec<_> = values.as_object().into_iter().flatten().collect();
-                let known: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
-                error.hint(format!("render() was given {}", known.join(", ")))
-            }
-            _ => error,
-        };
-        error.detail(serde_json::json!(Place { source: path.to_owned(), line, column: 0 }))
-    })
+    environment
+        .render_named_str(path, template, context)
+        .map_err(|e| {
+            let what = e
+                .detail()
+                .map_or_else(|| e.kind().to_string(), str::to_owned);
+            let line = e.line().unwrap_or(0);
+            let text = template
+                .lines()
+                .nth(line.saturating_sub(1))
+                .unwrap_or_default()
+                .trim();
+            let error = Error::invalid(format!("template `{path}`, line {line}: {what}: `{text}`"));
+            let error = match e.kind() {
+                minijinja::ErrorKind::UndefinedError => {
+                    let known: Vec<_> = values.as_object().into_iter().flatten().collect();
+                    let known: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+                    error.hint(format!("render() was given {}", known.join(", ")))
+                }
+                _ => error,
+            };
+            error.detail(serde_json::json!(Place {
+                source: path.to_owned(),
+                line,
+                column: 0
+            }))
+        })
+}
+
+/// minijinja's escaping filter, with undefined names as errors.
+fn html(
+    state: &mut State,
+    value: &minijinja::Value,
+) -> std::result::Result<minijinja::Value, minijinja::Error> {
+    match value.is_undefined() {
+        true => Err(minijinja::ErrorKind::UndefinedError.into()),
+        false => minijinja::filters::escape(state, value),
+    }
 }
 
 #[cfg(test)]
@@ -100,13 +129,30 @@ mod tests {
     #[test]
     fn the_shell_filter_quotes() {
         let values = json!({ "name": "it's $HOME" });
-        assert_eq!(fill("t", "echo {{ name | sh }}\n", &values).unwrap(), "echo 'it'\\''s $HOME'\n");
+        assert_eq!(
+            fill("t", "echo {{ name | sh }}\n", &values).unwrap(),
+            "echo 'it'\\''s $HOME'\n"
+        );
     }
 
     #[test]
     fn an_undefined_name_is_an_error_with_its_line() {
+        for template in [
+            "a\n{{ nmae | e }}",
+            "a\n{{ nmae | sh }}",
+            "a\n{{ nmae | escape }}",
+        ] {
+            assert!(
+                fill("t", template, &json!({ "name": 1 })).is_err(),
+                "{template}"
+            );
+        }
         let error = fill("t.sh", "a\n{{ nmae }}", &json!({ "name": 1 })).unwrap_err();
-        assert!(error.message.contains("`t.sh`, line 2"), "{}", error.message);
+        assert!(
+            error.message.contains("`t.sh`, line 2"),
+            "{}",
+            error.message
+        );
         assert!(error.message.contains("{{ nmae }}"), "{}", error.message);
         assert_eq!(error.hint.as_deref(), Some("render() was given name"));
     }

@@ -28,18 +28,54 @@ pub struct Family {
 
 /// Every family.
 pub const FAMILIES: [Family; 12] = [
-    Family { title: "Variables", module: || exported_module!(variables::api) },
-    Family { title: "Images", module: || exported_module!(images::api) },
-    Family { title: "Instances", module: || exported_module!(instances::api) },
-    Family { title: "Key pairs", module: || exported_module!(key_pairs::api) },
-    Family { title: "Security groups", module: || exported_module!(security_groups::api) },
-    Family { title: "Buckets", module: || exported_module!(buckets::api) },
-    Family { title: "Objects", module: || exported_module!(objects::api) },
-    Family { title: "Remote hosts", module: || exported_module!(remote::api) },
-    Family { title: "HTTP", module: || exported_module!(http::api) },
-    Family { title: "Local files", module: || exported_module!(local::api) },
-    Family { title: "Control", module: || exported_module!(control::api) },
-    Family { title: "Logging", module: || exported_module!(logging::api) },
+    Family {
+        title: "Variables",
+        module: || exported_module!(variables::api),
+    },
+    Family {
+        title: "Images",
+        module: || exported_module!(images::api),
+    },
+    Family {
+        title: "Instances",
+        module: || exported_module!(instances::api),
+    },
+    Family {
+        title: "Key pairs",
+        module: || exported_module!(key_pairs::api),
+    },
+    Family {
+        title: "Security groups",
+        module: || exported_module!(security_groups::api),
+    },
+    Family {
+        title: "Buckets",
+        module: || exported_module!(buckets::api),
+    },
+    Family {
+        title: "Objects",
+        module: || exported_module!(objects::api),
+    },
+    Family {
+        title: "Remote hosts",
+        module: || exported_module!(remote::api),
+    },
+    Family {
+        title: "HTTP",
+        module: || exported_module!(http::api),
+    },
+    Family {
+        title: "Local files",
+        module: || exported_module!(local::api),
+    },
+    Family {
+        title: "Control",
+        module: || exported_module!(control::api),
+    },
+    Family {
+        title: "Logging",
+        module: || exported_module!(logging::api),
+    },
 ];
 
 /// Seconds as scripts give them -> a duration.

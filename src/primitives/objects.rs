@@ -203,7 +203,10 @@ async fn object_url(cx: &Context, bucket: &str, key: &str, options: ObjectUrl) -
 async fn published(cx: &Context, bucket: &str, key: &str) -> Result<Link> {
     let s3 = cx.clients.s3().await?;
     match cx.clients.publish(&s3, bucket, key).await? {
-        Published::Public => Ok(Link { url: s3.url(bucket, key), public: true }),
+        Published::Public => Ok(Link {
+            url: s3.url(bucket, key),
+            public: true,
+        }),
         Published::Forbidden(said) => {
             cx.report.warn(format!(
                 "{bucket}/{key} cannot be made public ({said}); its URL is a presigned one, \
@@ -215,7 +218,12 @@ async fn published(cx: &Context, bucket: &str, key: &str) -> Result<Link> {
 }
 
 async fn presigned(cx: &Context, bucket: &str, key: &str) -> Result<Link> {
-    let url = cx.clients.s3().await?.presigned_url(bucket, key, LONGEST_PRESIGN).await?;
+    let url = cx
+        .clients
+        .s3()
+        .await?
+        .presigned_url(bucket, key, LONGEST_PRESIGN)
+        .await?;
     Ok(Link { url, public: false })
 }
 
@@ -228,8 +236,10 @@ async fn upload_image(
     let path = cx.clients.local.expand(Path::new(file));
     let kind = content_type(&path, options.content_type);
     if !kind.starts_with("image/") {
-        return Err(Error::invalid(format!("`{file}` is not an image: its type is {kind}"))
-            .hint("pass `content_type`, as \"image/png\", or use upload_file"));
+        return Err(
+            Error::invalid(format!("`{file}` is not an image: its type is {kind}"))
+                .hint("pass `content_type`, as \"image/png\", or use upload_file"),
+        );
     }
     let key = object_key(options.key.as_deref().unwrap_or(file))?;
     let size = size(&path)?;
@@ -249,14 +259,26 @@ async fn upload_image(
     })
 }
 
-async fn upload_file(cx: &Context, bucket: &str, file: &str, options: UploadFile) -> Result<Object> {
+async fn upload_file(
+    cx: &Context,
+    bucket: &str,
+    file: &str,
+    options: UploadFile,
+) -> Result<Object> {
     let path = cx.clients.local.expand(Path::new(file));
     let key = object_key(options.key.as_deref().unwrap_or(file))?;
     let kind = content_type(&path, options.content_type);
     let size = size(&path)?;
     put(cx, bucket, &key, &path, &kind, size).await?;
     let url = cx.clients.s3().await?.url(bucket, &key);
-    Ok(Object { bucket: bucket.to_owned(), key, url, size, content_type: kind, public: false })
+    Ok(Object {
+        bucket: bucket.to_owned(),
+        key,
+        url,
+        size,
+        content_type: kind,
+        public: false,
+    })
 }
 
 async fn put(
@@ -280,35 +302,57 @@ async fn put(
         (_, None) => {}
     }
     result?;
-    cx.report.info(format!("uploaded {} to {id} ({})", file.display(), text::bytes(size)));
+    cx.report.info(format!(
+        "uploaded {} to {id} ({})",
+        file.display(),
+        text::bytes(size)
+    ));
     Ok(())
 }
 
 async fn delete_object(cx: &Context, bucket: &str, key: &str) -> Result<()> {
     let id = format!("{bucket}/{}", object_key(key)?);
-    teardown::release(&cx.clients, &cx.ledger, &cx.report, ResourceKind::Object, &id).await
+    teardown::release(
+        &cx.clients,
+        &cx.ledger,
+        &cx.report,
+        ResourceKind::Object,
+        &id,
+    )
+    .await
 }
 
 /// A key from a path as given: without what begins it or leads upwards.
 fn object_key(path: &str) -> Result<String> {
-    let parts = path.split('/').filter(|part| !["", ".", "..", "~"].contains(part));
+    let parts = path
+        .split('/')
+        .filter(|part| !["", ".", "..", "~"].contains(part));
     let key = parts.collect::<Vec<_>>().join("/");
     if key.is_empty() || key.len() > 1024 {
-        return Err(Error::invalid(format!("`{path}` cannot be an object's key"))
-            .hint("use 1 to 1024 bytes"));
+        return Err(
+            Error::invalid(format!("`{path}` cannot be an object's key"))
+                .hint("use 1 to 1024 bytes"),
+        );
     }
     Ok(key)
 }
 
 fn content_type(path: &Path, given: Option<String>) -> String {
-    given.unwrap_or_else(|| mime_guess::from_path(path).first_or_octet_stream().to_string())
+    given.unwrap_or_else(|| {
+        mime_guess::from_path(path)
+            .first_or_octet_stream()
+            .to_string()
+    })
 }
 
 /// The size of a regular file, before the first request.
 fn size(path: &Path) -> Result<u64> {
     let about = std::fs::metadata(path).map_err(|e| Error::io("read", path, &e))?;
     if !about.is_file() {
-        return Err(Error::invalid(format!("`{}` is not a regular file", path.display())));
+        return Err(Error::invalid(format!(
+            "`{}` is not a regular file",
+            path.display()
+        )));
     }
     std::fs::File::open(path).map_err(|e| Error::io("read", path, &e))?;
     Ok(about.len())

@@ -51,7 +51,9 @@ pub mod api {
         address: ImmutableString,
         options: Map,
     ) -> Outcome<Dynamic> {
-        script::run_blocking(&call, |cx| super::host(cx, &address, script::options(options)?))
+        script::run_blocking(&call, |cx| {
+            super::host(cx, &address, script::options(options)?)
+        })
     }
 
     #[rhai_fn(return_raw)]
@@ -212,17 +214,24 @@ fn host(cx: &Context, address: &str, options: HostOptions) -> Result<Host> {
         None => (None, address),
     };
     if address.is_empty() || address.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(Error::invalid(format!("`{address}` is not a host name or address")));
+        return Err(Error::invalid(format!(
+            "`{address}` is not a host name or address"
+        )));
     }
-    let user = options.user.or(user).or_else(|| cx.clients.local.user.clone());
+    let user = options
+        .user
+        .or(user)
+        .or_else(|| cx.clients.local.user.clone());
     let trust = match options.host_key {
         None => Trust::KnownHosts,
         Some(fingerprint) if fingerprint.starts_with("SHA256:") => {
             Trust::Fingerprint(fingerprint.trim_end_matches('=').to_owned())
         }
         Some(other) => {
-            return Err(Error::invalid(format!("option `host_key`: `{other}` is no fingerprint"))
-                .hint("write it as `ssh-keygen -l -f KEY.pub` shows it: \"SHA256:...\""));
+            return Err(
+                Error::invalid(format!("option `host_key`: `{other}` is no fingerprint"))
+                    .hint("write it as `ssh-keygen -l -f KEY.pub` shows it: \"SHA256:...\""),
+            );
         }
     };
     Ok(Host {
@@ -243,7 +252,10 @@ async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
     {
         return host(cx, &address, HostOptions::default());
     }
-    if value.read_lock::<Map>().is_some_and(|map| map.contains_key("trust")) {
+    if value
+        .read_lock::<Map>()
+        .is_some_and(|map| map.contains_key("trust"))
+    {
         return script::argument("server", value);
     }
     let server = ServerRef::of(value).map_err(|e| match e.hint {
@@ -271,11 +283,20 @@ async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
 
 /// How to reach an instance.
 pub(super) fn instance_host(server: &ServerRef, instance: &Instance) -> Result<Host> {
-    let address = instance.public_ip.as_ref().or(instance.private_ip.as_ref()).ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, format!("{} has no address yet", server.id))
+    let address = instance
+        .public_ip
+        .as_ref()
+        .or(instance.private_ip.as_ref())
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("{} has no address yet", server.id),
+            )
             .hint("call `server = wait_until_ready(server)` first")
-    })?;
-    let name = [&instance.name, &server.name].into_iter().find(|name| !name.is_empty());
+        })?;
+    let name = [&instance.name, &server.name]
+        .into_iter()
+        .find(|name| !name.is_empty());
     Ok(Host {
         name: name.unwrap_or(&server.id).clone(),
         address: address.clone(),
@@ -297,7 +318,10 @@ pub(super) async fn pin_first_key(cx: &Context, host: &Host, id: &str) -> Result
         "first ssh host key of {id}: {}; to be compared with its console output",
         offered.fingerprint
     ));
-    let pin = Pin { fingerprint: offered.fingerprint, verified: false };
+    let pin = Pin {
+        fingerprint: offered.fingerprint,
+        verified: false,
+    };
     cx.clients.ssh().save_pin(id, &pin)
 }
 
@@ -318,7 +342,9 @@ pub(super) async fn compare_with_console(
     id: &str,
     again: Again,
 ) -> Result<()> {
-    let Some(pin) = cx.clients.ssh().pin(id)? else { return Ok(()) };
+    let Some(pin) = cx.clients.ssh().pin(id)? else {
+        return Ok(());
+    };
     if pin.verified || (again == Again::No && cx.clients.ssh().said_unverified(id)) {
         return Ok(());
     }
@@ -351,7 +377,9 @@ pub(super) async fn await_console_key(
     pace: &mut Pace,
 ) -> Result<()> {
     loop {
-        let Some(pin) = cx.clients.ssh().pin(id)? else { return Ok(()) };
+        let Some(pin) = cx.clients.ssh().pin(id)? else {
+            return Ok(());
+        };
         if pin.verified {
             return Ok(());
         }
@@ -365,8 +393,16 @@ pub(super) async fn await_console_key(
 
 fn settle(cx: &Context, host: &Host, id: &str, pin: &Pin, shown: &[String]) -> Result<()> {
     if shown.contains(&pin.fingerprint) {
-        cx.report.info(format!("verified the ssh host key of {id} by its console output"));
-        return cx.clients.ssh().save_pin(id, &Pin { verified: true, ..pin.clone() });
+        cx.report.info(format!(
+            "verified the ssh host key of {id} by its console output"
+        ));
+        return cx.clients.ssh().save_pin(
+            id,
+            &Pin {
+                verified: true,
+                ..pin.clone()
+            },
+        );
     }
     cx.clients.ssh().forget(host);
     Err(Error::new(
@@ -394,9 +430,15 @@ fn fingerprints(console: &str) -> Vec<String> {
     const END: &str = "-----END SSH HOST KEY FINGERPRINTS-----";
     let mut blocks = console.rsplit(BEGIN);
     let count = console.matches(BEGIN).count();
-    let block = blocks.by_ref().take(count).find_map(|rest| rest.split_once(END));
+    let block = blocks
+        .by_ref()
+        .take(count)
+        .find_map(|rest| rest.split_once(END));
     let words = block.map_or("", |(block, _)| block).split_whitespace();
-    words.filter(|word| word.starts_with("SHA256:")).map(str::to_owned).collect()
+    words
+        .filter(|word| word.starts_with("SHA256:"))
+        .map(str::to_owned)
+        .collect()
 }
 
 async fn ssh_exec(
@@ -420,7 +462,9 @@ async fn ssh_exec(
                 command: command.to_owned(),
                 cwd: options.cwd,
                 env: options.env,
-                stdin: options.stdin.map_or(Stdin::Empty, |text| Stdin::Bytes(text.into_bytes())),
+                stdin: options
+                    .stdin
+                    .map_or(Stdin::Empty, |text| Stdin::Bytes(text.into_bytes())),
                 sudo: options.sudo,
                 timeout,
                 live: true,
@@ -446,10 +490,14 @@ fn check_env(name: &str, value: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit())
     {
-        return Err(Error::invalid(format!("option `env.{name}`: not a variable's name")));
+        return Err(Error::invalid(format!(
+            "option `env.{name}`: not a variable's name"
+        )));
     }
     if value.contains('\0') {
-        return Err(Error::invalid(format!("option `env.{name}`: it holds a NUL byte")));
+        return Err(Error::invalid(format!(
+            "option `env.{name}`: it holds a NUL byte"
+        )));
     }
     Ok(())
 }
@@ -466,13 +514,16 @@ fn failed(host: &Host, command: &str, finished: &Finished) -> Error {
         .find(|said| !said.is_empty());
     let said = said.map_or_else(String::new, |said| format!(":\n{said}"));
     let command = command.trim().lines().next().unwrap_or_default();
-    Error::new(ErrorKind::CommandFailed, format!("`{command}` {how} on {}{said}", host.name))
-        .detail(serde_json::json!({
-            "status": finished.status,
-            "signal": finished.signal,
-            "stdout": String::from_utf8_lossy(&finished.stdout),
-            "stderr": String::from_utf8_lossy(&finished.stderr),
-        }))
+    Error::new(
+        ErrorKind::CommandFailed,
+        format!("`{command}` {how} on {}{said}", host.name),
+    )
+    .detail(serde_json::json!({
+        "status": finished.status,
+        "signal": finished.signal,
+        "stdout": String::from_utf8_lossy(&finished.stdout),
+        "stderr": String::from_utf8_lossy(&finished.stderr),
+    }))
 }
 
 async fn scp(
@@ -491,13 +542,20 @@ async fn scp(
         return Err(Error::invalid("argument `target`: it must name a path"));
     }
     let mode = match &options.mode {
-        Some(mode) => u32::from_str_radix(mode, 8).ok().filter(|m| *m <= 0o7777).ok_or_else(
-            || Error::invalid(format!("option `mode`: `{mode}` is not octal, as \"0644\"")),
-        )?,
+        Some(mode) => u32::from_str_radix(mode, 8)
+            .ok()
+            .filter(|m| *m <= 0o7777)
+            .ok_or_else(|| {
+                Error::invalid(format!("option `mode`: `{mode}` is not octal, as \"0644\""))
+            })?,
         None => about.permissions().mode() & 0o7777,
     };
     let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let file = File::open(&path).map_err(|e| Error::io("read", &path, &e))?;
     let host = target(cx, server).await?;
     let started = Instant::now();
@@ -526,7 +584,11 @@ async fn scp(
         text::bytes(about.len()),
         text::duration(started.elapsed())
     ));
-    Ok(Copied { path, size: about.len(), seconds: started.elapsed().as_secs_f64() })
+    Ok(Copied {
+        path,
+        size: about.len(),
+        seconds: started.elapsed().as_secs_f64(),
+    })
 }
 
 fn not_copied(host: &Host, source: &str, to: &str, finished: &Finished) -> Error {
@@ -536,10 +598,13 @@ fn not_copied(host: &Host, source: &str, to: &str, finished: &Finished) -> Error
     } else {
         ErrorKind::CommandFailed
     };
-    let error = Error::new(kind, format!("cannot copy `{source}` to {}:{to}: {said}", host.name))
-        .detail(serde_json::json!({
-            "status": finished.status, "stdout": "", "stderr": said,
-        }));
+    let error = Error::new(
+        kind,
+        format!("cannot copy `{source}` to {}:{to}: {said}", host.name),
+    )
+    .detail(serde_json::json!({
+        "status": finished.status, "stdout": "", "stderr": said,
+    }));
     if said.contains("Permission denied") {
         return error.hint("pass `sudo: true`, or a target that the user may write");
     }

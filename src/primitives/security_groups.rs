@@ -141,18 +141,28 @@ async fn create_security_group(
     name: &str,
     options: CreateSecurityGroup,
 ) -> Result<SecurityGroup> {
-    let ssh = Rule { port: SSH_PORT, to_port: None, from: None, protocol: tcp(), description: None };
+    let ssh = Rule {
+        port: SSH_PORT,
+        to_port: None,
+        from: None,
+        protocol: tcp(),
+        description: None,
+    };
     let mut rules = Vec::new();
     for rule in options.ingress.unwrap_or_else(|| vec![ssh]) {
         rules.push(ingress(cx, rule).await?);
     }
-    let description =
-        options.description.unwrap_or_else(|| format!("made by autorun, run {}", cx.ledger.run()));
+    let description = options
+        .description
+        .unwrap_or_else(|| format!("made by autorun, run {}", cx.ledger.run()));
     let ec2 = cx.clients.ec2().await?;
     let intent = cx.ledger.intend(ResourceKind::SecurityGroup, name);
     let tags = cx.tags(name, intent.token(), &BTreeMap::new());
     let vpc = options.vpc.as_deref();
-    let id = match ec2.create_security_group(name, &description, vpc, &tags).await {
+    let id = match ec2
+        .create_security_group(name, &description, vpc, &tags)
+        .await
+    {
         Ok(id) => id,
         Err(error) => {
             intent.abandoned(&error);
@@ -170,9 +180,18 @@ async fn create_security_group(
             false => format!("{}-{} for {}", rule.port, rule.to_port, rule.cidr),
         })
         .collect();
-    let open = if open.is_empty() { "nothing".to_owned() } else { open.join(", ") };
-    cx.report.info(format!("created security group {id} ({name}), open: {open}"));
-    Ok(SecurityGroup { id, name: name.to_owned() })
+    let open = if open.is_empty() {
+        "nothing".to_owned()
+    } else {
+        open.join(", ")
+    };
+    cx.report.info(format!(
+        "created security group {id} ({name}), open: {open}"
+    ));
+    Ok(SecurityGroup {
+        id,
+        name: name.to_owned(),
+    })
 }
 
 /// A rule as EC2 wants it; ssh is never opened to everyone by omission.
@@ -185,8 +204,10 @@ async fn ingress(cx: &Context, rule: Rule) -> Result<Ingress> {
         )));
     }
     if !["tcp", "udp"].contains(&rule.protocol.as_str()) {
-        return Err(Error::invalid(format!("unknown protocol `{}`", rule.protocol))
-            .hint("use `tcp` or `udp`"));
+        return Err(
+            Error::invalid(format!("unknown protocol `{}`", rule.protocol))
+                .hint("use `tcp` or `udp`"),
+        );
     }
     let from = match rule.from {
         Some(from) => from,
@@ -223,7 +244,14 @@ fn network(from: &str) -> Result<String> {
 }
 
 async fn delete_security_group(cx: &Context, id: &str) -> Result<()> {
-    teardown::release(&cx.clients, &cx.ledger, &cx.report, ResourceKind::SecurityGroup, id).await
+    teardown::release(
+        &cx.clients,
+        &cx.ledger,
+        &cx.report,
+        ResourceKind::SecurityGroup,
+        id,
+    )
+    .await
 }
 
 async fn my_ip(cx: &Context) -> Result<String> {
@@ -234,7 +262,10 @@ async fn my_ip(cx: &Context) -> Result<String> {
         Ok(_) if answer.status == 200 => Ok(address.to_owned()),
         _ => Err(Error::new(
             ErrorKind::Unreachable,
-            format!("{url} did not answer with an address but with HTTP {}", answer.status),
+            format!(
+                "{url} did not answer with an address but with HTTP {}",
+                answer.status
+            ),
         )
         .hint("pass the address yourself, as `from: \"203.0.113.7\"`")),
     }

@@ -69,7 +69,8 @@ pub mod api {
 }
 
 fn var(cx: &Context, name: &str) -> Result<serde_json::Value> {
-    cx.variables.get(name).cloned().ok_or_else(|| {
-        Error::internal(format!("variable `{name}` was not read before the run"))
-    })
+    cx.variables
+        .get(name)
+        .cloned()
+        .ok_or_else(|| Error::internal(format!("variable `{name}` was not read before the run")))
 }

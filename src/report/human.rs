@@ -11,7 +11,11 @@ pub(super) fn line(event: &Event) -> Option<(LogLevel, String)> {
     Some(match event {
         Event::RunStarted { playbook } => (LogLevel::Debug, format!("running {playbook}")),
         Event::StepStarted { function } => (LogLevel::Debug, format!("{function} started")),
-        Event::StepFinished { function, seconds, ok } => {
+        Event::StepFinished {
+            function,
+            seconds,
+            ok,
+        } => {
             let outcome = if *ok { "done" } else { "failed" };
             let took = text::duration(Duration::from_secs_f64(*seconds));
             (LogLevel::Debug, format!("{function} {outcome} in {took}"))
@@ -27,7 +31,12 @@ pub(super) fn line(event: &Event) -> Option<(LogLevel, String)> {
         }
         Event::RemoteOutput { host, line, .. } => (LogLevel::Info, format!("{host} | {line}")),
         Event::RunFailed { rendered, .. } => (LogLevel::Error, rendered.clone()),
-        Event::RunFinished { outcome, seconds, up, possibly_made } => {
+        Event::RunFinished {
+            outcome,
+            seconds,
+            up,
+            possibly_made,
+        } => {
             return recap(outcome, *seconds, up, possibly_made);
         }
         Event::Printed { .. } | Event::ResourceCreated { .. } | Event::ResourceReleased { .. } => {

@@ -39,7 +39,10 @@ pub struct Mask {
 impl Mask {
     /// Adds a secret; its single lines are secret too.
     pub fn add(&self, secret: &str) {
-        let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut known = self
+            .known
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         for part in std::iter::once(secret).chain(secret.lines()) {
             let part = part.trim();
             if part.len() >= SHORTEST && !known.iter().any(|k| k == part) {
@@ -51,15 +54,25 @@ impl Mask {
 
     /// Whether the text holds a known secret.
     pub fn finds_in(&self, text: &str) -> bool {
-        let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = self
+            .known
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         known.iter().any(|secret| text.contains(secret.as_str()))
     }
 
     /// The text without its secrets.
     pub fn apply(&self, text: &str) -> String {
-        let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = self
+            .known
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut text = text.to_owned();
-        for secret in known.iter().filter(|s| text.contains(s.as_str())).collect::<Vec<_>>() {
+        for secret in known
+            .iter()
+            .filter(|s| text.contains(s.as_str()))
+            .collect::<Vec<_>>()
+        {
             text = text.replace(secret.as_str(), MASK);
         }
         // The shapes cost more to look for than these words.
@@ -115,7 +128,8 @@ mod tests {
     #[test]
     fn private_keys_and_signatures_are_masked() {
         let mask = Mask::default();
-        let key = "x -----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n-----END OPENSSH PRIVATE KEY----- y";
+        let key =
+            "x -----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n-----END OPENSSH PRIVATE KEY----- y";
         assert_eq!(
             mask.apply(key),
             "x -----BEGIN OPENSSH PRIVATE KEY-----****-----END OPENSSH PRIVATE KEY----- y"
@@ -131,7 +145,9 @@ mod tests {
         let mut lines = LineMask::default();
         let begin = "-----BEGIN RSA PRIVATE KEY-----";
         let end = "-----END RSA PRIVATE KEY-----";
-        let shown: Vec<_> = [begin, "MIIE", end, "done"].map(|l| lines.apply(l).to_owned()).into();
+        let shown: Vec<_> = [begin, "MIIE", end, "done"]
+            .map(|l| lines.apply(l).to_owned())
+            .into();
         assert_eq!(shown, [begin, MASK, end, "done"]);
     }
 }

@@ -62,10 +62,18 @@ impl Reporter {
     /// Throws `denied` or `not_found` when the log file cannot be opened.
     pub fn new(run: &str, settings: Settings) -> Result<Self> {
         let color = settings.color;
-        let console = fern::Dispatch::new().level(settings.console).chain(fern::Output::call(
-            // A closed stderr is no reason to stop, so the result is dropped.
-            move |record| drop(writeln!(std::io::stderr(), "{}", console_line(record, color))),
-        ));
+        let console = fern::Dispatch::new()
+            .level(settings.console)
+            .chain(fern::Output::call(
+                // A closed stderr is no reason to stop, so the result is dropped.
+                move |record| {
+                    drop(writeln!(
+                        std::io::stderr(),
+                        "{}",
+                        console_line(record, color)
+                    ))
+                },
+            ));
         let mut sinks = fern::Dispatch::new().chain(console);
         if let Some(path) = settings.file {
             let file = fern::log_file(&path).map_err(|e| Error::io("open log file", &path, &e))?;
@@ -98,7 +106,10 @@ impl Reporter {
             Some(outer) => format!("{outer}.{label}"),
             None => label.to_owned(),
         };
-        Self { branch: Some(label.into()), ..self.clone() }
+        Self {
+            branch: Some(label.into()),
+            ..self.clone()
+        }
     }
 
     /// The secrets of this run.
@@ -143,19 +154,28 @@ impl Reporter {
 
     /// Logs at a level.
     pub fn log(&self, level: Level, message: impl Into<String>) {
-        self.report(&Event::Logged { level, message: message.into() });
+        self.report(&Event::Logged {
+            level,
+            message: message.into(),
+        });
     }
 
     fn print(&self, printed: &str) {
         let mut stdout = std::io::stdout().lock();
         let masked = self.mask.apply(printed);
-        let shown = if stdout.is_terminal() { text::harmless(&masked) } else { masked };
+        let shown = if stdout.is_terminal() {
+            text::harmless(&masked)
+        } else {
+            masked
+        };
         // A reader that went away, as `head` does, is no failure of the run.
         drop(writeln!(stdout, "{shown}"));
     }
 
     fn json(&self, event: &Event) {
-        let Ok(mut line) = serde_json::to_value(event) else { return };
+        let Ok(mut line) = serde_json::to_value(event) else {
+            return;
+        };
         self.mask.apply_json(&mut line);
         if let Some(map) = line.as_object_mut() {
             map.insert("time".to_owned(), jiff::Timestamp::now().to_string().into());
@@ -170,7 +190,9 @@ impl Reporter {
 
 impl std::fmt::Debug for Reporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reporter").field("run", &self.run).finish_non_exhaustive()
+        f.debug_struct("Reporter")
+            .field("run", &self.run)
+            .finish_non_exhaustive()
     }
 }
 
@@ -191,11 +213,19 @@ fn console_line(record: &Record, color: bool) -> String {
         LogLevel::Debug | LogLevel::Trace => ("debug: ", "2"),
     };
     // A rendered error brings its own heading.
-    let label = if message.starts_with(label) { "" } else { label };
+    let label = if message.starts_with(label) {
+        ""
+    } else {
+        label
+    };
     if !color || code == "0" {
         return format!("{}{label}{message}", prefix(record));
     }
     let (first, rest) = message.split_once('\n').unwrap_or((&message, ""));
-    let rest = if rest.is_empty() { String::new() } else { format!("\n{rest}") };
+    let rest = if rest.is_empty() {
+        String::new()
+    } else {
+        format!("\n{rest}")
+    };
     format!("{}\x1b[{code}m{label}\x1b[0m{first}{rest}", prefix(record))
 }

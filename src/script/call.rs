@@ -44,7 +44,9 @@ pub fn run<T: Serialize>(
                 () = cx.cancel.cancelled() => {}
                 result = &mut work => return result,
             }
-            tokio::time::timeout(GRACE, work).await.unwrap_or_else(|_| Err(Error::cancelled()))
+            tokio::time::timeout(GRACE, work)
+                .await
+                .unwrap_or_else(|_| Err(Error::cancelled()))
         })
     })
 }
@@ -60,7 +62,9 @@ pub fn run_blocking<T: Serialize>(
         return Err(throw(call, Error::cancelled()));
     }
     let started = Instant::now();
-    cx.report.report(&Event::StepStarted { function: function.to_owned() });
+    cx.report.report(&Event::StepStarted {
+        function: function.to_owned(),
+    });
     let result = work(&cx);
     cx.report.report(&Event::StepFinished {
         function: function.to_owned(),
@@ -71,7 +75,9 @@ pub fn run_blocking<T: Serialize>(
     if cx.cancel.is_cancelled() {
         return Err(throw(call, Error::cancelled()));
     }
-    result.and_then(|value| to_dynamic(&value)).map_err(|error| throw(call, error))
+    result
+        .and_then(|value| to_dynamic(&value))
+        .map_err(|error| throw(call, error))
 }
 
 /// The same call as seen by a branch of `parallel`: primitives that it leads

@@ -1,8 +1,8 @@
 //! Script values -> checked Rust structs, with errors that name the key.
 
 use rhai::Dynamic;
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -35,8 +35,10 @@ pub fn to_dynamic<T: Serialize>(value: &T) -> Result<Dynamic> {
 }
 
 fn decode<T: DeserializeOwned>(value: &Dynamic) -> std::result::Result<T, Fault> {
-    let json = to_json(value)
-        .map_err(|e| Fault { path: String::new(), said: e.message.clone() })?;
+    let json = to_json(value).map_err(|e| Fault {
+        path: String::new(),
+        said: e.message.clone(),
+    })?;
     serde_path_to_error::deserialize(json).map_err(|e| Fault {
         path: e.path().to_string(),
         said: e.inner().to_string(),
@@ -51,7 +53,13 @@ struct Fault {
 
 impl Fault {
     fn error(&self, noun: &str) -> Error {
-        let ticked = |part: &str| part.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let ticked = |part: &str| {
+            part.split('`')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect()
+        };
         if let Some(rest) = self.said.strip_prefix("unknown field ") {
             let names: Vec<String> = ticked(rest);
             let [unknown, known @ ..] = names.as_slice() else {
@@ -70,7 +78,10 @@ impl Fault {
             return Error::invalid(format!("missing {noun} `{}`", self.path_of(missing)));
         }
         // serde_json's word for Rhai's `()` is null.
-        let said = self.said.replace("null", "()").replace("a sequence", "an array");
+        let said = self
+            .said
+            .replace("null", "()")
+            .replace("a sequence", "an array");
         match self.path.as_str() {
             "" | "." => Error::invalid(said),
             path => Error::invalid(format!("{noun} `{path}`: {said}")),
@@ -112,7 +123,10 @@ mod tests {
     fn faults_name_the_key_and_the_nearest() {
         assert_eq!(
             fault("#{ imgae: 1 }"),
-            ("unknown option `imgae`".to_owned(), Some("did you mean `image`?".to_owned()))
+            (
+                "unknown option `imgae`".to_owned(),
+                Some("did you mean `image`?".to_owned())
+            )
         );
         assert_eq!(fault("#{}"), ("missing option `image`".to_owned(), None));
         assert_eq!(

@@ -15,7 +15,9 @@ pub fn throw(call: &NativeCallContext, mut error: Error) -> Box<EvalAltResult> {
     }
     if error.place.line == 0 {
         error.place = place(call.call_source().unwrap_or_default(), position);
-        error.function.get_or_insert_with(|| call.fn_name().to_owned());
+        error
+            .function
+            .get_or_insert_with(|| call.fn_name().to_owned());
     }
     EvalAltResult::ErrorRuntime(Dynamic::from_map(to_map(&error)), position).into()
 }
@@ -25,8 +27,11 @@ pub fn throw(call: &NativeCallContext, mut error: Error) -> Box<EvalAltResult> {
 pub fn to_map(error: &Error) -> Map {
     let text = |text: &Option<String>| text.clone().map_or(Dynamic::UNIT, Dynamic::from);
     let number = |n: usize| Dynamic::from_int(i64::try_from(n).unwrap_or(0));
-    let causes: rhai::Array =
-        error.causes.iter().map(|cause| Dynamic::from_map(to_map(cause))).collect();
+    let causes: rhai::Array = error
+        .causes
+        .iter()
+        .map(|cause| Dynamic::from_map(to_map(cause)))
+        .collect();
     [
         ("kind", error.kind.as_str().into()),
         ("message", error.message.clone().into()),
@@ -51,10 +56,14 @@ pub fn understand_caught(caught: &Dynamic) -> Error {
         return Error::new(ErrorKind::Script, caught.to_string());
     };
     let text = |key: &str| {
-        map.get(key).and_then(|v| v.clone().into_string().ok()).filter(|text| !text.is_empty())
+        map.get(key)
+            .and_then(|v| v.clone().into_string().ok())
+            .filter(|text| !text.is_empty())
     };
     let number = |key: &str| {
-        map.get(key).and_then(|v| v.as_int().ok()).and_then(|n| usize::try_from(n).ok())
+        map.get(key)
+            .and_then(|v| v.as_int().ok())
+            .and_then(|n| usize::try_from(n).ok())
     };
     let kind = text("kind").and_then(|kind| serde_json::from_value(kind.into()).ok());
     let message = text("message").or_else(|| text("error"));
@@ -70,7 +79,10 @@ pub fn understand_caught(caught: &Dynamic) -> Error {
         line: number("line").unwrap_or(0),
         column: number("column").or_else(|| number("position")).unwrap_or(0),
     };
-    error.detail = map.get("detail").and_then(|v| to_json(v).ok()).unwrap_or_default();
+    error.detail = map
+        .get("detail")
+        .and_then(|v| to_json(v).ok())
+        .unwrap_or_default();
     if let Some(causes) = map.get("causes").and_then(|v| v.read_lock::<rhai::Array>()) {
         error.causes = causes.iter().map(understand_caught).collect();
     }
@@ -152,9 +164,10 @@ fn root_error(root: &EvalAltResult) -> Error {
         EvalAltResult::ErrorRuntime(thrown, _) => understand_caught(thrown),
         EvalAltResult::ErrorTerminated(..) => Error::cancelled(),
         EvalAltResult::ErrorParsing(parse, _) => script(lower_first(&parse.to_string())),
-        EvalAltResult::ErrorFunctionNotFound(signature, _) => {
-            script(format!("no function takes these arguments: {}", readable(signature)))
-        }
+        EvalAltResult::ErrorFunctionNotFound(signature, _) => script(format!(
+            "no function takes these arguments: {}",
+            readable(signature)
+        )),
         EvalAltResult::ErrorPropertyNotFound(name, _) => {
             script(format!("the map has no key `{name}`"))
         }
@@ -164,12 +177,16 @@ fn root_error(root: &EvalAltResult) -> Error {
         EvalAltResult::ErrorModuleNotFound(path, _) => {
             script(format!("cannot import \"{path}\": no such file"))
         }
-        EvalAltResult::ErrorStackOverflow(_) => script("functions call each other too deeply".into()),
+        EvalAltResult::ErrorStackOverflow(_) => {
+            script("functions call each other too deeply".into())
+        }
         EvalAltResult::ErrorDataTooLarge(what, _) => script(format!("too large: {what}")),
         other => {
             // Rhai puts the position behind its text; ours is shown with a caret.
             let text = other.to_string();
-            let text = text.rsplit_once(" (line ").map_or(text.as_str(), |(text, _)| text);
+            let text = text
+                .rsplit_once(" (line ")
+                .map_or(text.as_str(), |(text, _)| text);
             script(lower_first(text))
         }
     }
@@ -217,8 +234,9 @@ mod tests {
     #[test]
     fn rhais_own_errors_are_of_kind_script() {
         let engine = rhai::Engine::new();
-        let caught: Dynamic =
-            engine.eval("let e = (); try { nosuch(1) } catch (c) { e = c; } e").unwrap();
+        let caught: Dynamic = engine
+            .eval("let e = (); try { nosuch(1) } catch (c) { e = c; } e")
+            .unwrap();
         let error = understand_caught(&caught);
         assert_eq!(error.kind, ErrorKind::Script);
         assert!(error.message.contains("nosuch"), "{}", error.message);

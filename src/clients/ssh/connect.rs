@@ -28,7 +28,9 @@ pub(super) struct Connection {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
     }
 }
 
@@ -58,14 +60,21 @@ pub(super) async fn tcp(host: &Host, timeout: Duration) -> Result<TcpStream> {
     let failed = |reason: &str| {
         Error::new(
             ErrorKind::Unreachable,
-            format!("cannot connect to {} port {}: {reason}", host.address, host.port),
+            format!(
+                "cannot connect to {} port {}: {reason}",
+                host.address, host.port
+            ),
         )
     };
     let stream = match tokio::time::timeout(timeout, connecting).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(e)) => {
             let reason = e.to_string();
-            let reason = reason.split(" (os error").next().unwrap_or(&reason).to_lowercase();
+            let reason = reason
+                .split(" (os error")
+                .next()
+                .unwrap_or(&reason)
+                .to_lowercase();
             return Err(match e.kind() {
                 std::io::ErrorKind::ConnectionRefused => failed(&reason)
                     .hint("no ssh server listens there (yet); check the address and `port`"),
@@ -108,7 +117,9 @@ pub(super) fn login(
     known: Option<&Path>,
     report: &Reporter,
 ) -> Result<Connection> {
-    let socket = stream.try_clone().map_err(|e| Error::internal(e.to_string()))?;
+    let socket = stream
+        .try_clone()
+        .map_err(|e| Error::internal(e.to_string()))?;
     let (session, offered) = handshake(host, stream, known, LOGIN_TIMEOUT)?;
     trust::check(&session, host, &offered, known, &local.data_dir)?;
     authenticate(&session, host, local)?;
@@ -122,8 +133,8 @@ fn handshake(
     known: Option<&Path>,
     timeout: Duration,
 ) -> Result<(Session, Offered)> {
-    let mut session = Session::new()
-        .map_err(|e| Error::internal(format!("cannot start an ssh session: {e}")))?;
+    let mut session =
+        Session::new().map_err(|e| Error::internal(format!("cannot start an ssh session: {e}")))?;
     trust::prefer_known_types(&session, host, known);
     session.set_timeout(u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX));
     session.set_tcp_stream(stream);
@@ -136,7 +147,10 @@ fn handshake(
         };
         Error::new(
             ErrorKind::Unreachable,
-            format!("{} port {} did not speak ssh: {reason}", host.address, host.port),
+            format!(
+                "{} port {} did not speak ssh: {reason}",
+                host.address, host.port
+            ),
         )
     })?;
     let offered = Offered::of(&session)
@@ -152,7 +166,9 @@ fn authenticate(session: &Session, host: &Host, local: &Local) -> Result<()> {
     } else {
         with_agent(session, host, None, &mut tried);
         let usual = local.home.iter().flat_map(|home| {
-            USUAL_KEYS.iter().map(move |name| home.join(".ssh").join(name))
+            USUAL_KEYS
+                .iter()
+                .map(move |name| home.join(".ssh").join(name))
         });
         for key in usual.filter(|key| key.exists()) {
             if session.authenticated() {
@@ -166,12 +182,19 @@ fn authenticate(session: &Session, host: &Host, local: &Local) -> Result<()> {
     }
     let (message, hint) = if tried.is_empty() {
         (
-            format!("cannot log in as {}: there is no ssh key to try", host.login()),
+            format!(
+                "cannot log in as {}: there is no ssh key to try",
+                host.login()
+            ),
             "pass `key`, load one with ssh-add, or make one with `ssh-keygen -t ed25519`",
         )
     } else {
         (
-            format!("{} refused the login; tried {}", host.login(), tried.join(", ")),
+            format!(
+                "{} refused the login; tried {}",
+                host.login(),
+                tried.join(", ")
+            ),
             "check `user` and `key`: is the public half in ~/.ssh/authorized_keys there?",
         )
     };
@@ -192,8 +215,10 @@ fn with_named_key(
         return Ok(());
     };
     if !file.private {
-        return Err(Error::invalid(format!("`{}` is a public key", key.display()))
-            .hint("pass the private key, the file without .pub"));
+        return Err(
+            Error::invalid(format!("`{}` is a public key", key.display()))
+                .hint("pass the private key, the file without .pub"),
+        );
     }
     if !file.encrypted {
         with_file(session, host, key, tried);
@@ -206,9 +231,15 @@ fn with_named_key(
     }
     Err(Error::new(
         ErrorKind::Denied,
-        format!("the ssh key `{}` is protected by a passphrase", key.display()),
+        format!(
+            "the ssh key `{}` is protected by a passphrase",
+            key.display()
+        ),
     )
-    .hint(format!("load it into the ssh agent first: ssh-add '{}'", key.display())))
+    .hint(format!(
+        "load it into the ssh agent first: ssh-add '{}'",
+        key.display()
+    )))
 }
 
 fn with_file(session: &Session, host: &Host, key: &Path, tried: &mut Vec<String>) {
@@ -220,7 +251,9 @@ fn with_file(session: &Session, host: &Host, key: &Path, tried: &mut Vec<String>
 
 /// Tries the agent's keys, or only the one with this blob.
 fn with_agent(session: &Session, host: &Host, only: Option<&[u8]>, tried: &mut Vec<String>) {
-    let Ok(mut agent) = session.agent() else { return };
+    let Ok(mut agent) = session.agent() else {
+        return;
+    };
     if agent.connect().is_err() || agent.list_identities().is_err() {
         return;
     }

@@ -121,7 +121,13 @@ pub struct Ssh {
 
 impl Ssh {
     pub(super) fn new(local: Local, report: Reporter, cancel: CancellationToken) -> Self {
-        Self { local, report, cancel, idle: Idle::default(), unverified: Mutex::default() }
+        Self {
+            local,
+            report,
+            cancel,
+            idle: Idle::default(),
+            unverified: Mutex::default(),
+        }
     }
 
     /// The key a host offers, without logging in.
@@ -146,12 +152,18 @@ impl Ssh {
 
     /// Whether the log says already that this instance's key is unverified.
     pub fn said_unverified(&self, instance: &str) -> bool {
-        self.unverified.lock().unwrap_or_else(PoisonError::into_inner).contains(instance)
+        self.unverified
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(instance)
     }
 
     /// Notes that the log says so.
     pub fn note_unverified(&self, instance: &str) {
-        let mut unverified = self.unverified.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unverified = self
+            .unverified
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         unverified.insert(instance.to_owned());
     }
 
@@ -177,7 +189,10 @@ impl Ssh {
 
     /// Forgets idle connections, so that the next command logs in afresh.
     pub fn forget(&self, host: &Host) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).remove(host);
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(host);
     }
 
     /// An idle connection that still works, or a new one.
@@ -200,7 +215,10 @@ impl Ssh {
     }
 
     fn known_hosts(&self) -> Option<PathBuf> {
-        self.local.home.as_ref().map(|home| home.join(".ssh/known_hosts"))
+        self.local
+            .home
+            .as_ref()
+            .map(|home| home.join(".ssh/known_hosts"))
     }
 }
 
@@ -247,7 +265,10 @@ pub fn tail(output: &[u8], lines: usize) -> String {
 pub(self) fn broken(host: &Host, attempt: &str, error: &dyn std::fmt::Display) -> Error {
     Error::new(
         ErrorKind::Unreachable,
-        format!("the ssh connection to {} broke while {attempt}: {error}", host.login()),
+        format!(
+            "the ssh connection to {} broke while {attempt}: {error}",
+            host.login()
+        ),
     )
 }
 

@@ -39,8 +39,12 @@ pub(super) fn run(
     let token = format!("autorun-{:016x}", rand::random::<u64>());
     let deadline = command.timeout.map(|timeout| Instant::now() + timeout);
     let sudo = command.sudo;
-    let program =
-        remote::program(&command.command, command.cwd.as_deref(), &command.env, &token);
+    let program = remote::program(
+        &command.command,
+        command.cwd.as_deref(),
+        &command.env,
+        &token,
+    );
     let session = connection.session.clone();
     session.set_blocking(true);
     session.set_keepalive(true, KEEPALIVE);
@@ -54,7 +58,11 @@ pub(super) fn run(
     let mut job = Job {
         input: Input::new(program, command.stdin),
         outputs: STREAMS.map(|stream| Lines::new(stream, host, report, command.live)),
-        boot: Boot { token, seen: Vec::new(), group: None },
+        boot: Boot {
+            token,
+            seen: Vec::new(),
+            group: None,
+        },
         report,
     };
     session.set_blocking(false);
@@ -68,7 +76,10 @@ pub(super) fn run(
             let ended = end_group(&session, job.boot.group, sudo);
             Err(Error::new(
                 ErrorKind::Timeout,
-                format!("the command did not finish within {limit} on {}; {ended}", host.name),
+                format!(
+                    "the command did not finish within {limit} on {}; {ended}",
+                    host.name
+                ),
             ))
         }
         Err(Stop::Cancelled) => {
@@ -110,11 +121,16 @@ impl Job<'_> {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(Stop::Deadline);
             }
-            let read = self.read(channel, &mut buffer).map_err(|e| self.broke(host, &e))?;
+            let read = self
+                .read(channel, &mut buffer)
+                .map_err(|e| self.broke(host, &e))?;
             if channel.eof() {
                 return Ok(());
             }
-            let wrote = self.input.write(channel).map_err(|e| self.broke(host, &e))?;
+            let wrote = self
+                .input
+                .write(channel)
+                .map_err(|e| self.broke(host, &e))?;
             if !read && !wrote {
                 self.wait(connection, host, deadline)?;
             }
@@ -184,7 +200,9 @@ impl Job<'_> {
             .and_then(|()| channel.wait_close())
             .map_err(|e| broken(host, "a command was ending", &e))?;
         let signal = channel.exit_signal().ok().and_then(|s| s.exit_signal);
-        let status = channel.exit_status().map_err(|e| broken(host, "a command was ending", &e))?;
+        let status = channel
+            .exit_status()
+            .map_err(|e| broken(host, "a command was ending", &e))?;
         if self.boot.group.is_none() {
             return Err(not_started(host, sudo, status, &stderr.0));
         }
@@ -197,7 +215,9 @@ impl Job<'_> {
             ));
         }
         Ok(Finished {
-            status: signal.as_deref().map_or(i64::from(status), |name| 128 + number(name)),
+            status: signal
+                .as_deref()
+                .map_or(i64::from(status), |name| 128 + number(name)),
             signal,
             stdout: stdout.0,
             stderr: stderr.0,
@@ -210,20 +230,29 @@ impl Job<'_> {
 /// The boot program never spoke: sudo, the shell or the account refused.
 fn not_started(host: &Host, sudo: bool, status: i32, stderr: &[u8]) -> Error {
     let said = super::tail(stderr, 3);
-    let said = if said.is_empty() { format!("status {status}") } else { said };
+    let said = if said.is_empty() {
+        format!("status {status}")
+    } else {
+        said
+    };
     let error = Error::new(
         ErrorKind::Denied,
         format!("{} did not start the command: {said}", host.login()),
     );
     if sudo && said.contains("sudo") {
-        return error.hint(format!("allow {} to use sudo without a password there", host.user));
+        return error.hint(format!(
+            "allow {} to use sudo without a password there",
+            host.user
+        ));
     }
     error
 }
 
 /// Ends a command that must not go on, and says whether that worked.
 fn end_group(session: &ssh2::Session, group: Option<i32>, sudo: bool) -> &'static str {
-    let Some(group) = group else { return "it may still run" };
+    let Some(group) = group else {
+        return "it may still run";
+    };
     session.set_timeout(800);
     let ended = session.channel_session().and_then(|mut channel| {
         channel.exec(&remote::end_group(group, sudo))?;
@@ -248,7 +277,11 @@ struct Input {
 
 impl Input {
     fn new(program: String, rest: Stdin) -> Self {
-        Self { pending: program.into_bytes().into(), rest, done: false }
+        Self {
+            pending: program.into_bytes().into(),
+            rest,
+            done: false,
+        }
     }
 
     /// Writes what the channel takes; whether that was anything.
@@ -286,7 +319,9 @@ impl Input {
             }
             Stdin::File(file, left) => {
                 let mut chunk = Vec::with_capacity(CHUNK);
-                let read = (&file).take(left.min(CHUNK as u64)).read_to_end(&mut chunk)? as u64;
+                let read = (&file)
+                    .take(left.min(CHUNK as u64))
+                    .read_to_end(&mut chunk)? as u64;
                 // A file that became shorter ends here; the size check there tells.
                 if read > 0 {
                     self.rest = Stdin::File(file, left - read);
@@ -383,7 +418,11 @@ impl<'a> Lines<'a> {
     fn emit(&mut self) {
         let line = String::from_utf8_lossy(&self.line).into_owned();
         // A progress bar rewrites its line: only what it ends with is shown.
-        let line = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
+        let line = line
+            .trim_end_matches('\r')
+            .rsplit('\r')
+            .next()
+            .unwrap_or_default();
         self.report.report(&Event::RemoteOutput {
             host: self.host.to_owned(),
             stream: self.stream,

@@ -39,7 +39,10 @@ pub(super) fn program(
         program.push_str(&format!("cd -- {} || exit 1\n", quote(cwd)));
     }
     // The login shell, as ssh itself would take.
-    program.push_str(&format!("exec \"${{SHELL:-/bin/sh}}\" -c {}\n", quote(command)));
+    program.push_str(&format!(
+        "exec \"${{SHELL:-/bin/sh}}\" -c {}\n",
+        quote(command)
+    ));
     program.push_str(token);
     program.push('\n');
     program
@@ -115,10 +118,19 @@ mod tests {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(stdin.as_bytes())
+            .unwrap();
         let out = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        (out.status.code().unwrap(), text(out.stdout), text(out.stderr))
+        (
+            out.status.code().unwrap(),
+            text(out.stdout),
+            text(out.stderr),
+        )
     }
 
     #[test]

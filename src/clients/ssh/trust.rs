@@ -24,7 +24,10 @@ impl Offered {
     pub(super) fn of(session: &Session) -> Option<Self> {
         let hash = session.host_key_hash(ssh2::HashType::Sha256)?;
         let fingerprint = format!("SHA256:{}", BASE64_STANDARD_NO_PAD.encode(hash));
-        Some(Self { fingerprint, key: session.host_key()?.0.to_vec() })
+        Some(Self {
+            fingerprint,
+            key: session.host_key()?.0.to_vec(),
+        })
     }
 }
 
@@ -42,7 +45,10 @@ impl Pin {
         let path = Self::path(data_dir, instance);
         match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
-                Error::internal(format!("the pinned key in `{}` is damaged: {e}", path.display()))
+                Error::internal(format!(
+                    "the pinned key in `{}` is damaged: {e}",
+                    path.display()
+                ))
             }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io("read the pinned host key", &path, &e)),
@@ -69,15 +75,24 @@ impl Pin {
 /// Asks first for the key types that `known_hosts` has for this host:
 /// otherwise a host known by its RSA key would offer its ed25519 one.
 pub(super) fn prefer_known_types(session: &Session, host: &Host, known: Option<&Path>) {
-    let (Trust::KnownHosts, Some(path)) = (&host.trust, known) else { return };
-    let Ok(mut file) = session.known_hosts() else { return };
+    let (Trust::KnownHosts, Some(path)) = (&host.trust, known) else {
+        return;
+    };
+    let Ok(mut file) = session.known_hosts() else {
+        return;
+    };
     if file.read_file(path, KnownHostFileKind::OpenSSH).is_err() {
         return;
     }
     let mut types: Vec<&str> = Vec::new();
     for entry in file.hosts().unwrap_or_default() {
-        let Ok(blob) = BASE64_STANDARD.decode(entry.key()) else { continue };
-        if !matches!(file.check_port(&host.address, host.port, &blob), CheckResult::Match) {
+        let Ok(blob) = BASE64_STANDARD.decode(entry.key()) else {
+            continue;
+        };
+        if !matches!(
+            file.check_port(&host.address, host.port, &blob),
+            CheckResult::Match
+        ) {
             continue;
         }
         // A key blob begins with the length and the name of its type.
@@ -132,11 +147,17 @@ fn check_known_hosts(
     known: Option<&Path>,
 ) -> Result<()> {
     let path = known.unwrap_or(Path::new("~/.ssh/known_hosts"));
-    let mut file = session.known_hosts().map_err(|e| Error::internal(e.to_string()))?;
+    let mut file = session
+        .known_hosts()
+        .map_err(|e| Error::internal(e.to_string()))?;
     if path.exists() {
-        file.read_file(path, KnownHostFileKind::OpenSSH).map_err(|e| {
-            Error::new(ErrorKind::Denied, format!("cannot read `{}`: {e}", path.display()))
-        })?;
+        file.read_file(path, KnownHostFileKind::OpenSSH)
+            .map_err(|e| {
+                Error::new(
+                    ErrorKind::Denied,
+                    format!("cannot read `{}`: {e}", path.display()),
+                )
+            })?;
     }
     match file.check_port(&host.address, host.port, &offered.key) {
         CheckResult::Match => Ok(()),
@@ -197,7 +218,10 @@ mod tests {
     fn pins_are_kept_by_instance() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Pin::load(dir.path(), "i-1").unwrap(), None);
-        let pin = Pin { fingerprint: "SHA256:abc".to_owned(), verified: true };
+        let pin = Pin {
+            fingerprint: "SHA256:abc".to_owned(),
+            verified: true,
+        };
         pin.save(dir.path(), "i-1").unwrap();
         assert_eq!(Pin::load(dir.path(), "i-1").unwrap(), Some(pin));
         assert_eq!(Pin::load(dir.path(), "i-2").unwrap(), None);

@@ -1,0 +1,147 @@
+//! The first SIGINT or SIGTERM stops the playbook within a second, wherever
+//! it is; the second ends the program at once.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Autorun, Ended, Lab};
+
+/// Starts a run and waits until stderr shows `sign`.
+fn started(autorun: &Autorun, sign: &str) -> (Child, BufReader<std::process::ChildStderr>) {
+    let mut child = autorun
+        .command()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut seen = String::new();
+    while !seen.contains(sign) {
+        assert!(
+            stderr.read_line(&mut seen).unwrap() > 0,
+            "no `{sign}` in\n{seen}"
+        );
+    }
+    (child, stderr)
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let sent = std::process::Command::new("kill")
+        .args(["-s", name, &pid])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+}
+
+/// Sends a signal at `sign` and gives how the run ended, and how soon.
+fn interrupted(autorun: &Autorun, sign: &str, name: &str) -> (Ended, Duration) {
+    let (mut child, mut stderr) = started(autorun, sign);
+    let sent = Instant::now();
+    signal(&child, name);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    let status = child.wait().unwrap();
+    let took = sent.elapsed();
+    let output = std::process::Output {
+        status,
+        stdout: Vec::new(),
+        stderr: rest.into_bytes(),
+    };
+    (Ended::of(&output, autorun.home.path()).exits(130), took)
+}
+
+/// A second, and what a busy machine needs to notice.
+#[track_caller]
+fn soon(took: Duration) {
+    assert!(took < Duration::from_millis(1500), "it took {took:?}");
+}
+
+#[test]
+fn in_a_script_loop() {
+    let autorun = Autorun::new().playbook("log_info(\"go\"); try { loop {} } catch { loop {} }");
+    soon(interrupted(&autorun, "go", "TERM").1);
+}
+
+#[test]
+fn in_parallel_waits() {
+    let playbook = "log_info(\"go\"); parallel([1, 2, 3], |n| retry(5, |i| sleep(100)));";
+    soon(interrupted(&Autorun::new().playbook(playbook), "go", "INT").1);
+}
+
+#[test]
+fn in_a_wait_for_a_page() {
+    let playbook = "log_info(\"go\"); wait_until_serving(\"http://127.0.0.1:9/\");";
+    soon(interrupted(&Autorun::new().playbook(playbook), "go", "INT").1);
+}
+
+#[test]
+fn in_an_ssh_command_which_is_ended_there() {
+    let lab = Lab::start(&json!({}));
+    let long = r#"ssh_exec("192.0.2.10", "echo go; sleep 4711");"#;
+    let (ended, took) = interrupted(&lab.autorun().playbook(long), "| go", "INT");
+    soon(took);
+    assert!(ended.stderr.contains("it was ended"), "{}", ended.stderr);
+    let look =
+        r#"print(ssh_exec("192.0.2.10", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout);"#;
+    let left = lab.autorun().playbook(look).run().exits(0);
+    assert!(!left.stdout.contains("sleep 4711"), "{}", left.stdout);
+}
+
+#[test]
+fn in_an_upload_with_what_is_up_and_what_may_be() {
+    let lab = Lab::start(&json!({ "hosts": [], "hang": { "PutObject": 60 } }));
+    let playbook = r#"
+        let bucket = create_bucket("pictures");
+        log_info("go");
+        upload_file(bucket, "assets/logo.png");
+    "#;
+    let (ended, took) = interrupted(&lab.autorun().playbook(playbook), "go", "INT");
+    soon(took);
+    for text in [
+        "interrupted in",
+        "still up",
+        "bucket          pictures-",
+        "possibly made",
+        "assets/logo.png",
+    ] {
+        assert!(
+            ended.stderr.contains(text),
+            "no `{text}` in\n{}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn in_a_wait_for_an_instance() {
+    let lab = Lab::start(&json!({ "hosts": [], "boot": false, "pending_seconds": 600 }));
+    let playbook = r#"launch_instance(#{ name: "web" });"#;
+    let (ended, took) = interrupted(&lab.autorun().playbook(playbook), "launched i-", "TERM");
+    soon(took);
+    assert!(
+        ended.stderr.contains("instance        i-"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let lab = Lab::start(&json!({ "hosts": [], "hang": { "CreateBucket": 60 } }));
+    let autorun = lab
+        .autorun()
+        .playbook("log_info(\"go\"); create_bucket(\"x-y\");");
+    let (mut child, mut stderr) = started(&autorun, "go");
+    signal(&child, "INT");
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("a second signal ends"), "{line}");
+    let sent = Instant::now();
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    soon(sent.elapsed());
+}

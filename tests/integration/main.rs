@@ -1,0 +1,12 @@
+//! Tests of the whole program: the main job, the command line, interruption,
+//! secrets, the manual, and the project's own rules.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cli;
+mod interrupt;
+mod main_job;
+mod manual;
+mod secrets;
+mod tidy;

@@ -1,0 +1,323 @@
+//! `playbooks/run_newwebserver.rhai` from end to end: real user data, real
+//! nginx, real ssh, moto for AWS.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::{Value, json};
+
+use crate::support::{Autorun, Ended, Lab, root};
+
+const PLAYBOOK: &str = "playbooks/run_newwebserver.rhai";
+
+/// What a browser in the lab's network gets: status, type, body.
+fn fetch(lab: &Lab, url: &str) -> (u16, String, String) {
+    let answer = lab
+        .inside("curl")
+        .args([
+            "-sS",
+            "--max-time",
+            "20",
+            "-w",
+            "\n%{http_code} %{content_type}",
+            url,
+        ])
+        .output()
+        .unwrap();
+    let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let (body, facts) = answer.rsplit_once('\n').unwrap();
+    let (status, kind) = facts.split_once(' ').unwrap();
+    (status.parse().unwrap(), kind.to_owned(), body.to_owned())
+}
+
+fn last_line(ended: &Ended) -> &str {
+    ended.stdout.trim_end().lines().last().unwrap_or_default()
+}
+
+fn picture_of(page: &str) -> String {
+    let source = page
+        .split("<img src=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    source
+        .expect("the page has no image")
+        .replace("&amp;", "&")
+        .replace("&#x2f;", "/")
+}
+
+#[test]
+fn brings_up_a_page_with_its_image_and_twice() {
+    let lab = Lab::start(&json!({}));
+    let first = lab.autorun();
+    let ended = first.run_playbook().exits(0);
+    let url = last_line(&ended);
+    let (status, _, page) = fetch(&lab, url);
+    assert_eq!(status, 200);
+    assert!(page.contains("It works!"), "{page}");
+    let (status, kind, _) = fetch(&lab, &picture_of(&page));
+    assert_eq!((status, kind.as_str()), (200, "image/png"));
+    assert!(
+        ended.stderr.contains("verified the ssh host key"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("ok: nginx is running"),
+        "{}",
+        ended.stderr
+    );
+
+    // The private key is the user's alone.
+    let keys = first.home.path().join(".local/share/autorun/keys");
+    let key = fs::read_dir(keys).unwrap().next().unwrap().unwrap();
+    assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+
+    what_was_asked_of_aws(&lab);
+
+    // Names carry the run's id, so a second run does not collide. An own key,
+    // another title, another log.
+    let second = lab.autorun();
+    let log = second.home.path().join("run.log");
+    let second = second
+        .args([
+            "--set",
+            "key=~/.ssh/id_ed25519",
+            "--set",
+            "title=Second <one>",
+        ])
+        .args(["-q", "--log-file", &log.display().to_string()]);
+    let ended = second.run_playbook().exits(0);
+    assert_eq!(ended.stderr, "", "-q shows warnings and errors only");
+    let (_, _, page) = fetch(&lab, last_line(&ended));
+    assert!(page.contains("Second &lt;one&gt;"), "{page}");
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("INFO  launched i-"), "{log}");
+    assert!(
+        !second
+            .home
+            .path()
+            .join(".local/share/autorun/keys")
+            .exists(),
+        "no key was made"
+    );
+}
+
+/// The safe defaults, as they went over the wire.
+fn what_was_asked_of_aws(lab: &Lab) {
+    let launch = &lab.requests_of("RunInstances")[0]["params"];
+    let text = launch.to_string();
+    let has = |name: &str, value: &str| {
+        assert_eq!(
+            launch[name].as_str().or(launch[name][0].as_str()),
+            Some(value),
+            "{text}"
+        );
+    };
+    has("MetadataOptions.HttpTokens", "required");
+    has("BlockDeviceMapping.1.Ebs.Encrypted", "true");
+    has("InstanceType", "t3.micro");
+    assert!(
+        text.contains("ClientToken") && text.contains("autorun:run"),
+        "{text}"
+    );
+    let ingress = lab.requests_of("AuthorizeSecurityGroupIngress")[0].to_string();
+    assert!(
+        ingress.contains("203.0.113.7/32"),
+        "ssh is open to the caller alone: {ingress}"
+    );
+    let bucket = lab.requests_of("CreateBucket")[0].to_string();
+    assert!(
+        bucket.contains("<LocationConstraint>eu-central-1<"),
+        "{bucket}"
+    );
+    let tags = lab.requests_of("PutBucketTagging")[0].to_string();
+    assert!(tags.contains("autorun:run"), "{tags}");
+}
+
+#[test]
+fn credentials_come_from_the_users_files_alone() {
+    // Without them the job stops before anything is made.
+    let lab = Lab::start(&json!({ "hosts": [], "boot": false }));
+    let without = lab.autorun();
+    fs::remove_file(without.home.path().join(".aws/credentials")).unwrap();
+    let ended = without.run_playbook().exits(1);
+    assert!(
+        ended.stderr.contains("no AWS credentials were found"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(lab.requests().len(), 0);
+    assert!(!ended.stderr.contains("still up"), "{}", ended.stderr);
+
+    // And nothing that ships looks like one. AWS's own example key is allowed.
+    let key_id = regex_lite::Regex::new(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b").unwrap();
+    for file in shipped_files() {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        for found in key_id.find_iter(&text) {
+            assert!(
+                found.as_str().ends_with("EXAMPLE"),
+                "{}: {}",
+                file.display(),
+                found.as_str()
+            );
+        }
+        assert!(
+            !text.contains("aws_secret_access_key ="),
+            "{}",
+            file.display()
+        );
+    }
+}
+
+fn shipped_files() -> Vec<std::path::PathBuf> {
+    let mut all = Vec::new();
+    let mut folders = ["src", "playbooks", "userdata", "assets"]
+        .map(|f| root().join(f))
+        .to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                all.push(path)
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn a_forbidden_public_policy_is_settled_before_the_launch() {
+    let lab = Lab::start(&json!({ "hosts": [], "account_blocks_public": true }));
+    let ended = lab.autorun().run_playbook().exits(0);
+    assert!(
+        ended.stderr.contains("cannot be made public"),
+        "{}",
+        ended.stderr
+    );
+    let (_, _, page) = fetch(&lab, last_line(&ended));
+    let picture = picture_of(&page);
+    assert!(picture.contains("X-Amz-Signature="), "{picture}");
+    let (status, kind, _) = fetch(&lab, &picture);
+    assert_eq!((status, kind.as_str()), (200, "image/png"));
+    // The page holds the URL, so the refusal came first.
+    let order: Vec<Value> = lab.requests();
+    let at = |action: &str| {
+        order
+            .iter()
+            .position(|r| r["action"] == action || r["operation"] == action)
+    };
+    assert!(at("PutBucketPolicy") < at("RunInstances"));
+    let signature = picture.split("X-Amz-Signature=").nth(1).unwrap();
+    assert!(!ended.stderr.contains(signature), "a signature is a secret");
+}
+
+#[test]
+fn a_web_server_that_is_down_is_started() {
+    let lab = Lab::start(&json!({ "hosts": [] }));
+    // The same job with user data that ends with the server down.
+    let text = fs::read_to_string(root().join(PLAYBOOK)).unwrap();
+    let stopped = text.replace(
+        "server = wait_until_ready(server);",
+        "server = wait_until_ready(server); ssh_exec(server, \"sudo -n systemctl stop nginx\");",
+    );
+    assert_ne!(stopped, text);
+    let ended = lab.autorun().playbook(&stopped).run().exits(0);
+    assert!(
+        ended.stderr.contains("down: no process named nginx"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("the web server is down; starting it"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(fetch(&lab, last_line(&ended)).0, 200);
+}
+
+#[test]
+fn a_failure_says_what_is_still_up() {
+    let fail = json!({ "RunInstances": {
+        "code": "VcpuLimitExceeded", "status": 400,
+        "message": "You have requested more vCPU capacity than your current vCPU limit.",
+    }});
+    let lab = Lab::start(&json!({ "hosts": [], "fail": fail }));
+    let ended = lab.autorun().run_playbook().exits(1);
+    for text in [
+        "the web server is not up: end what you no longer need, or ask AWS for more",
+        "VcpuLimitExceeded",
+        "playbooks/run_newwebserver.rhai:",
+        "still up, made by this run:",
+        "security group  sg-",
+        "bucket          newwebserver-",
+    ] {
+        assert!(
+            ended.stderr.contains(text),
+            "no `{text}` in\n{}",
+            ended.stderr
+        );
+    }
+    assert!(
+        !ended.stderr.contains("possibly made"),
+        "a refusal is certain\n{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_lost_answer_is_possibly_made() {
+    // The launch is answered after the SDK and the user gave up.
+    let lab = Lab::start(&json!({ "hosts": [], "fail": { "RunInstances": {
+        "code": "InternalError", "status": 500, "message": "An internal error has occurred",
+    }}}));
+    let ended = lab
+        .autorun()
+        .playbook("launch_instance(#{ name: \"web\" });")
+        .run()
+        .exits(1);
+    assert!(ended.stderr.contains("possibly made"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("instance        web"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn hello_hosts_asks_every_host() {
+    let lab = Lab::start(&json!({}));
+    let ended = lab
+        .autorun()
+        .args([
+            "playbooks/hello_hosts.rhai",
+            "--set",
+            "hosts=192.0.2.10,admin@192.0.2.11",
+        ])
+        .args(["--set", "command=echo hello from $USER"])
+        .run()
+        .exits(0);
+    assert_eq!(
+        ended.stdout,
+        "192.0.2.10: hello from admin\n\nadmin@192.0.2.11: hello from admin\n\n"
+    );
+    assert!(
+        ended.stderr.contains("[192.0.2.10] 192.0.2.10 | hello"),
+        "{}",
+        ended.stderr
+    );
+}
+
+trait RunPlaybook {
+    fn run_playbook(&self) -> Ended;
+}
+
+impl RunPlaybook for Autorun {
+    /// The shipped playbook, after the arguments given.
+    fn run_playbook(&self) -> Ended {
+        let mut command = self.command();
+        command.arg(PLAYBOOK);
+        Ended::of(&command.output().unwrap(), self.home.path())
+    }
+}

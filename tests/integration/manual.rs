@@ -1,0 +1,115 @@
+//! The manual: complete, current, and its examples run.
+
+use std::fs;
+
+use autorun::playbook::reference;
+use serde_json::json;
+
+use crate::support::{Lab, root};
+
+#[test]
+fn every_function_is_documented_with_an_example() {
+    for entry in reference::ENTRIES.iter() {
+        let first = entry.summary().replace('\n', " ");
+        assert!(
+            first.ends_with('.') && first.len() > 10,
+            "{}: `{first}`",
+            entry.name
+        );
+        assert!(
+            !entry.examples().is_empty(),
+            "{} has no example",
+            entry.name
+        );
+        for line in entry.text.lines() {
+            assert!(line.chars().count() <= 80, "{}: {line}", entry.name);
+        }
+    }
+}
+
+#[test]
+fn every_option_is_in_the_manual() {
+    // A struct that refuses a key names all that it takes.
+    let takes = |options: &str| {
+        let names = options
+            .split(", ")
+            .map(|n| n.trim_end_matches(['?', '`']).to_owned());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    };
+    let lab = Lab::start(&json!({ "boot": false, "hosts": [] }));
+    for entry in reference::ENTRIES.iter() {
+        let Some(call) = entry
+            .signatures
+            .iter()
+            .find(|s| s.ends_with("options: map)"))
+        else {
+            continue;
+        };
+        let arguments = call.matches(',').count();
+        let sample = ["i-00000000000000000", "assets/logo.png", "x"];
+        let mut arguments: Vec<String> = sample
+            .iter()
+            .take(arguments)
+            .map(|a| format!("\"{a}\""))
+            .collect();
+        arguments.push("options".to_owned());
+        let call = format!("{}({})", entry.name, arguments.join(", "));
+        let playbook = format!(
+            "let options = #{{}}; options[\"zzzzzzzzzzzz\"] = 1;\n\
+             try {{ {call}; }} catch (caught) {{ print(error_info(caught).hint); }}"
+        );
+        if entry.name == "var" {
+            continue;
+        }
+        let ended = lab.autorun().playbook(&playbook).run().exits(0);
+        let hint = ended.stdout.trim();
+        let Some(named) = hint.strip_prefix("there are ") else {
+            // serde names two without "one of" in the same way.
+            panic!("{}: {hint}\n{}", entry.name, ended.stderr)
+        };
+        let mut documented = entry.options();
+        documented.sort();
+        assert_eq!(takes(named), documented, "{}", entry.name);
+    }
+}
+
+#[test]
+fn every_example_runs() {
+    let lab = Lab::start(&json!({}));
+    // A page to fetch, as the HTTP examples expect it.
+    let setup = "ssh_exec(\"192.0.2.10\", \"nohup python3 -c 'import http.server as h, os; \
+        os.makedirs(\\\"www\\\", exist_ok=True); os.chdir(\\\"www\\\"); \
+        open(\\\"index.html\\\", \\\"w\\\").write(\\\"Welcome\\\"); \
+        h.HTTPServer((\\\"\\\", 8080), h.SimpleHTTPRequestHandler).serve_forever()' \
+        >/dev/null 2>&1 </dev/null & true\");\nwait_until_serving(\"http://192.0.2.10:8080/\");";
+    lab.autorun().playbook(setup).run().exits(0);
+    for entry in reference::ENTRIES.iter() {
+        for example in entry.examples() {
+            let example = example.replace("http://192.0.2.10/", "http://192.0.2.10:8080/");
+            let ended = lab.autorun().playbook(&example).run();
+            assert_eq!(
+                ended.status,
+                Some(0),
+                "{}:\n{example}\n{}",
+                entry.name,
+                ended.stderr
+            );
+        }
+    }
+}
+
+#[test]
+fn the_reference_is_current() {
+    let path = root().join("playbooks/REFERENCE.md");
+    let current = reference::markdown();
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, &current).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == current,
+        "BLESS=1 cargo test the_reference_is_current rewrites it"
+    );
+}

@@ -1,0 +1,308 @@
+//! Labs and runs of the program, for all test binaries.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The host that accepts everything.
+pub(crate) const HOST: &str = "192.0.2.10";
+/// The host whose connections break after 300,000 bytes.
+pub(crate) const BREAKING_HOST: &str = "192.0.2.11";
+
+/// The project's root: runs start there, as a user's would.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// AWS's API and two hosts in a network namespace; gone when it is dropped.
+pub(crate) struct Lab {
+    child: Child,
+    /// The lab ends with its standard input.
+    _stdin: ChildStdin,
+    dir: TempDir,
+    pid: u64,
+}
+
+impl Lab {
+    /// A lab with these settings over the usual ones.
+    pub(crate) fn start(settings: &Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ssh = dir.path().join("ssh");
+        fs::create_dir(&ssh).unwrap();
+        let keygen = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])
+            .arg(ssh.join("id_ed25519"))
+            .status()
+            .unwrap();
+        assert!(keygen.success());
+        let key = fs::read_to_string(ssh.join("id_ed25519.pub")).unwrap();
+        let mut all = json!({ "hosts": [
+            { "address": HOST, "user": "admin", "authorized_key": key, "small_disk": true },
+            { "address": BREAKING_HOST, "user": "admin", "authorized_key": key,
+              "drop_after_bytes": 300_000 },
+        ]});
+        all.as_object_mut()
+            .unwrap()
+            .extend(settings.as_object().unwrap().clone());
+        fs::write(dir.path().join("lab.json"), all.to_string()).unwrap();
+
+        let python = std::env::var("AUTORUN_TEST_PYTHON").unwrap_or_else(|_| {
+            root()
+                .join("target/lab-venv/bin/python")
+                .display()
+                .to_string()
+        });
+        let mut child = Command::new(python)
+            .arg(root().join("tests/lab/lab.py"))
+            .arg(dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the lab needs what tests/run installs");
+        let stdin = child.stdin.take().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let ready: Value = serde_json::from_str(&line)
+            .expect("the lab did not start: run the tests by tests/run, as root");
+        let lab = Self {
+            child,
+            _stdin: stdin,
+            pid: ready["pid"].as_u64().unwrap(),
+            dir,
+        };
+        let hosts = all["hosts"].as_array().unwrap().iter();
+        let known: String = hosts
+            .filter_map(|host| host["address"].as_str())
+            .filter(|host| [HOST, BREAKING_HOST].contains(host))
+            .map(|host| format!("{host} {}", lab.host_key(host)))
+            .collect();
+        fs::write(ssh.join("known_hosts"), known).unwrap();
+        lab
+    }
+
+    /// The public host key of a machine.
+    pub(crate) fn host_key(&self, machine: &str) -> String {
+        let path = self
+            .dir
+            .path()
+            .join("machines")
+            .join(machine)
+            .join("host_key.pub");
+        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    /// Changes settings while the lab runs.
+    pub(crate) fn set(&self, settings: &Value) {
+        let path = self.dir.path().join("lab.json");
+        let mut all: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        all.as_object_mut()
+            .unwrap()
+            .extend(settings.as_object().unwrap().clone());
+        let next = self.dir.path().join("lab.json.new");
+        fs::write(&next, all.to_string()).unwrap();
+        fs::rename(next, path).unwrap();
+    }
+
+    /// Every API request so far.
+    pub(crate) fn requests(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.dir.path().join("requests.jsonl")).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The requests of one action.
+    pub(crate) fn requests_of(&self, action: &str) -> Vec<Value> {
+        let is = |r: &Value| r["action"] == action || r["operation"] == action;
+        self.requests().into_iter().filter(is).collect()
+    }
+
+    /// A program in this lab's network.
+    pub(crate) fn inside(&self, program: &str) -> Command {
+        inside(self.pid, program)
+    }
+
+    /// A run in this lab, with a home directory of its own.
+    pub(crate) fn autorun(&self) -> Autorun {
+        let mut autorun = Autorun::new();
+        autorun.namespace = Some(self.pid);
+        let ssh = autorun.home.path().join(".ssh");
+        fs::create_dir(&ssh).unwrap();
+        for file in ["id_ed25519", "id_ed25519.pub", "known_hosts"] {
+            fs::copy(self.dir.path().join("ssh").join(file), ssh.join(file)).unwrap();
+        }
+        autorun
+            .env("AWS_ENDPOINT_URL", "http://127.0.0.1:5000")
+            .env("AWS_ENDPOINT_URL_CHECKIP", "http://127.0.0.1:5001/")
+            .credentials()
+    }
+}
+
+/// A program in the network namespace of a process.
+fn inside(pid: u64, program: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--net=/proc/{pid}/ns/net"))
+        .arg("--")
+        .arg(program);
+    command
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// One call of the program: nothing of the tester's environment reaches it.
+pub(crate) struct Autorun {
+    pub(crate) home: TempDir,
+    namespace: Option<u64>,
+    env: Vec<(String, String)>,
+    args: Vec<String>,
+}
+
+impl Autorun {
+    pub(crate) fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("data")).unwrap();
+        Self {
+            home,
+            namespace: None,
+            env: Vec::new(),
+            args: Vec::new(),
+        }
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+    }
+
+    /// Credentials and region in `~/.aws`, as a user has them.
+    pub(crate) fn credentials(self) -> Self {
+        let aws = self.home.path().join(".aws");
+        fs::create_dir_all(&aws).unwrap();
+        let credentials = "[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\n\
+            aws_secret_access_key = wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY\n";
+        fs::write(aws.join("credentials"), credentials).unwrap();
+        fs::set_permissions(aws.join("credentials"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(aws.join("config"), "[default]\nregion = eu-central-1\n").unwrap();
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn arg(mut self, arg: impl AsRef<str>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    pub(crate) fn args(mut self, args: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// A playbook with this text, in the home directory.
+    pub(crate) fn playbook(self, text: &str) -> Self {
+        let path = self.home.path().join("playbook.rhai");
+        fs::write(&path, text).unwrap();
+        self.arg(path.display().to_string())
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        let binary = env!("CARGO_BIN_EXE_autorun");
+        let mut command = match self.namespace {
+            Some(pid) => inside(pid, binary),
+            None => Command::new(binary),
+        };
+        command
+            .args(&self.args)
+            .current_dir(root())
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.home.path())
+            .env("USER", "admin")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it to its end.
+    #[must_use]
+    pub(crate) fn run(&self) -> Ended {
+        Ended::of(&self.command().output().unwrap(), self.home.path())
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    home: PathBuf,
+}
+
+impl Ended {
+    pub(crate) fn of(output: &Output, home: &Path) -> Self {
+        Self {
+            status: output.status.code(),
+            stdout: String::from_utf8(output.stdout.clone()).unwrap(),
+            stderr: String::from_utf8(output.stderr.clone()).unwrap(),
+            home: home.to_owned(),
+        }
+    }
+
+    /// Asserts the exit status.
+    #[track_caller]
+    pub(crate) fn exits(self, status: i32) -> Self {
+        assert_eq!(
+            self.status,
+            Some(status),
+            "\n{}\n{}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// Stderr without what differs between two runs.
+    pub(crate) fn normal(&self) -> String {
+        let text = self.stderr.replace(&self.home.display().to_string(), "~");
+        let rules = [
+            (r"\bi-[0-9a-f]{17}\b", "i-ID"),
+            (r"\bsg-[0-9a-f]{17}\b", "sg-ID"),
+            (r"SHA256:[A-Za-z0-9+/]{43}", "SHA256:HASH"),
+            (r"request [A-Za-z0-9-]{20,}", "request ID"),
+            (r"\b[0-9]+(\.[0-9]+)? (ms|s)\b", "TIME"),
+            (r"127\.0\.0\.1:[0-9]{4,5}", "127.0.0.1:PORT"),
+            (r"\b54\.214\.[0-9]+\.[0-9]+", "54.214.X.X"),
+            (r"-[23456789bcdfghjkmnpqrstvwxz]{7}\b", "-RUN"),
+        ];
+        rules.iter().fold(text, |text, (pattern, name)| {
+            regex_lite::Regex::new(pattern)
+                .unwrap()
+                .replace_all(&text, *name)
+                .into_owned()
+        })
+    }
+}
+
+/// `// name: value` lines at the head of a test playbook.
+pub(crate) fn directives(text: &str, name: &str) -> Vec<String> {
+    let lines = text.lines().take_while(|line| line.starts_with("//"));
+    let prefix = format!("// {name}: ");
+    lines
+        .filter_map(|line| line.strip_prefix(&prefix).map(str::to_owned))
+        .collect()
+}
