@@ -58,7 +58,11 @@ fn unanswered(attempt: &str, chain: &[String]) -> Error {
     }
     let last = chain.last().map_or("no connection", String::as_str);
     // reqwest-like texts end in "Connection refused (os error 111)".
-    let last = last.split(" (os error").next().unwrap_or(last);
+    let last = last
+        .split(" (os error")
+        .next()
+        .unwrap_or(last)
+        .to_lowercase();
     Error::new(
         ErrorKind::Unreachable,
         format!("cannot {attempt}: no answer from AWS: {last}"),

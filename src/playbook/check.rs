@@ -60,21 +60,45 @@ pub(super) fn faults(
     faults
 }
 
-/// Names the nearest right name in an error about an unknown variable.
-pub(super) fn improve(engine: &Engine, error: Error) -> Error {
-    let Some(name) = error
+/// Adds the nearest right name, or the right call, to an error of Rhai's.
+/// `text` is the file's.
+pub(super) fn explain(engine: &Engine, text: &str, mut error: Error) -> Error {
+    if let Some(name) = error
         .message
         .strip_prefix("undefined variable: ")
         .map(str::to_owned)
-    else {
-        return error;
-    };
-    let mut error = error;
-    error.message = format!("unknown variable `{name}`");
-    if natives(engine).contains_key(&name) {
-        return error.hint(format!("`{name}` is a function: call it as {name}(..)"));
+    {
+        error.message = format!("unknown variable `{name}`");
+        if natives(engine).contains_key(&name) {
+            return error.hint(format!("`{name}` is a function: call it as {name}(..)"));
+        }
+        return match text::nearest(&name, declared(text)) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error,
+        };
+    }
+    if let Some(call) = error
+        .message
+        .strip_prefix("no function takes these arguments: ")
+    {
+        let signatures = reference::signatures(call.split(' ').next().unwrap_or_default());
+        if !signatures.is_empty() {
+            return error.hint(format!("call it as {}", signatures.join(" or ")));
+        }
     }
     error
+}
+
+/// The names that a script declares, read from its text: it did not compile.
+fn declared(text: &str) -> Vec<&str> {
+    let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let mut names = Vec::new();
+    while let Some(word) = words.next() {
+        if matches!(word, "let" | "const" | "for") {
+            names.extend(words.next());
+        }
+    }
+    names
 }
 
 fn natives(engine: &Engine) -> Table {

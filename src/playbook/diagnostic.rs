@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::error::{Error, Place};
+use crate::report::text;
 use crate::script::Understood;
 
 /// Texts of the files that places point into.
@@ -14,7 +15,7 @@ pub type Texts = BTreeMap<String, String>;
 #[must_use]
 pub fn render(understood: &Understood, texts: &Texts) -> String {
     let Understood { error, trail } = understood;
-    let mut out = format!("error: {}", error.message);
+    let mut out = text::wrap(&format!("error: {}", error.message), 2);
     snippet(&mut out, &error.place, texts);
     for frame in trail {
         let what = match &frame.function {
@@ -29,7 +30,7 @@ pub fn render(understood: &Understood, texts: &Texts) -> String {
     }
     facts(&mut out, error);
     if let Some(hint) = &error.hint {
-        let _ = write!(out, "\nhint: {hint}");
+        let _ = write!(out, "\n{}", text::wrap(&format!("hint: {hint}"), 6));
     }
     out
 }
@@ -49,7 +50,8 @@ pub fn render_error(error: &Error, texts: &Texts) -> String {
 fn cause(out: &mut String, cause: &Error, depth: usize) {
     let indent = "  ".repeat(depth - 1);
     let message = cause.message.replace('\n', &format!("\n{indent}  "));
-    let _ = write!(out, "\n{indent}caused by: {message}");
+    let line = text::wrap(&format!("{indent}caused by: {message}"), 2 * depth);
+    let _ = write!(out, "\n{line}");
     if cause.place.line > 0 {
         let Place {
             source,
@@ -59,7 +61,8 @@ fn cause(out: &mut String, cause: &Error, depth: usize) {
         let _ = write!(out, "\n{indent}  --> {source}:{line}:{column}");
     }
     if let Some(hint) = &cause.hint {
-        let _ = write!(out, "\n{indent}  hint: {hint}");
+        let line = text::wrap(&format!("{indent}  hint: {hint}"), 2 * depth + 6);
+        let _ = write!(out, "\n{line}");
     }
     for inner in &cause.causes {
         self::cause(out, inner, depth + 1);

@@ -113,7 +113,13 @@ impl Playbook {
         self.engine
             .set_module_resolver(imports::Loaded::new(self.files));
         let result = self.engine.run_ast_with_scope(&mut Scope::new(), &main);
-        result.map_err(|error| understand(&error, &self.path))
+        result.map_err(|error| {
+            let Understood { error, trail } = understand(&error, &self.path);
+            Understood {
+                error: check::explain(&self.engine, "", error),
+                trail,
+            }
+        })
     }
 }
 
@@ -128,7 +134,9 @@ impl Loader<'_> {
     fn load(&mut self, path: &str, importing: &mut Vec<String>, from: Option<Place>) -> Result<()> {
         if importing.iter().any(|file| file == path) {
             let message = format!("`{path}` imports itself: {}", importing.join(" -> "));
-            return Err(at(from, Error::new(ErrorKind::Script, message)));
+            let mut error = Error::new(ErrorKind::Script, message);
+            error.place = from.unwrap_or_default();
+            return Err(error);
         }
         if self.files.contains_key(path) {
             return Ok(());
@@ -143,7 +151,7 @@ impl Loader<'_> {
                 let error = EvalAltResult::from(error);
                 let mut error = understand(&error, path).error;
                 error.place.line = position.line().unwrap_or(0);
-                check::improve(self.engine, error)
+                check::explain(self.engine, &text, error)
             })?;
         ast.set_source(path);
         let imports = imports::of(path, &ast)?;
@@ -164,11 +172,11 @@ fn read(path: &str) -> Result<String> {
         .map_err(|_| Error::invalid(format!("playbook `{}` is not UTF-8 text", path.display())))
 }
 
+/// Points at the import that led to an error.
 fn at(place: Option<Place>, mut error: Error) -> Error {
-    if let Some(place) = place {
-        error.place = place;
-    }
-    error
+    let Some(place) = place else { return error };
+    error.place = place;
+    error.hint("an import is relative to the file it stands in")
 }
 
 /// A literal in a script as JSON; nothing for what must be computed.

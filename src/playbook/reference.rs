@@ -184,7 +184,8 @@ pub fn overview() -> String {
     for entry in ENTRIES.iter() {
         if entry.family != family {
             family = entry.family;
-            let _ = write!(out, "{}{family}\n", if out.is_empty() { "" } else { "\n" });
+            let gap = if out.is_empty() { "" } else { "\n" };
+            let _ = writeln!(out, "{gap}{family}");
         }
         let summary = entry.summary().replace('\n', " ");
         let room = 80 - width - 4;

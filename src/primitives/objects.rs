@@ -1,6 +1,6 @@
 //! S3 objects and their URLs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
@@ -285,7 +285,7 @@ async fn put(
     cx: &Context,
     bucket: &str,
     key: &str,
-    file: &PathBuf,
+    file: &Path,
     kind: &str,
     size: u64,
 ) -> Result<()> {

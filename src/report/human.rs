@@ -63,7 +63,8 @@ fn recap(
         lines.extend(possibly_made.iter().map(remaining));
     }
     let level = match outcome {
-        "done" => LogLevel::Info,
+        // The playbook's own last line stays the last one.
+        "done" => LogLevel::Debug,
         _ if lines.len() > 1 => LogLevel::Warn,
         _ => LogLevel::Debug,
     };

@@ -13,7 +13,7 @@ const SHORTEST: usize = 4;
 
 /// Shapes that are secret wherever they appear: private keys, and what makes
 /// a presigned URL work.
-static SHAPES: LazyLock<[(Regex, &str); 2]> = LazyLock::new(|| {
+static SHAPES: LazyLock<[(Regex, &str); 3]> = LazyLock::new(|| {
     let shape = |pattern| Regex::new(pattern).expect("the pattern is a constant");
     [
         (
@@ -26,8 +26,17 @@ static SHAPES: LazyLock<[(Regex, &str); 2]> = LazyLock::new(|| {
             shape(r"((?:X-Amz-Signature|X-Amz-Security-Token|[?&]Signature)=)[^&\s\x22'<>]+"),
             "$1****",
         ),
+        (
+            shape(
+                r"(?i)(aws_(?:secret_access_key|session_token)[\s\x22']*[=:][\s\x22']*)[^\s\x22']+",
+            ),
+            "$1****",
+        ),
     ]
 });
+
+/// What a text with one of the shapes holds: looking for these costs less.
+const SIGNS: [&str; 5] = ["PRIVATE KEY", "ignature=", "-Token=", "aws_s", "AWS_S"];
 
 /// The secrets of a run.
 #[derive(Debug, Default)]
@@ -75,8 +84,7 @@ impl Mask {
         {
             text = text.replace(secret.as_str(), MASK);
         }
-        // The shapes cost more to look for than these words.
-        if text.contains("PRIVATE KEY") || text.contains("ignature=") || text.contains("-Token=") {
+        if SIGNS.iter().any(|sign| text.contains(sign)) {
             for (shape, replacement) in SHAPES.iter() {
                 text = shape.replace_all(&text, *replacement).into_owned();
             }
@@ -138,6 +146,24 @@ mod tests {
             mask.apply("https://b/k?X-Amz-Date=1&X-Amz-Signature=0af3&x=1"),
             "https://b/k?X-Amz-Date=1&X-Amz-Signature=****&x=1"
         );
+    }
+
+    #[test]
+    fn credentials_as_people_write_them_are_masked() {
+        let mask = Mask::default();
+        for (text, shown) in [
+            (
+                "aws_secret_access_key = wJalr/x+\n",
+                "aws_secret_access_key = ****\n",
+            ),
+            ("AWS_SESSION_TOKEN=abc", "AWS_SESSION_TOKEN=****"),
+            (
+                "\"aws_secret_access_key\": \"x\"",
+                "\"aws_secret_access_key\": \"****\"",
+            ),
+        ] {
+            assert_eq!(mask.apply(text), shown);
+        }
     }
 
     #[test]

@@ -122,10 +122,14 @@ impl Reporter {
     pub fn report(&self, event: &Event) {
         if let Some((level, message)) = human::line(event) {
             let message = self.mask.apply(&text::harmless(&message));
+            // What a host wrote, and source with its caret, keep their lines;
+            // others are broken to fit.
+            let as_it_is = matches!(event, Event::RemoteOutput { .. } | Event::RunFailed { .. });
             self.sinks.log(
                 &Record::builder()
                     .level(level)
                     .target(self.branch.as_deref().unwrap_or_default())
+                    .module_path_static(as_it_is.then_some(AS_IT_IS))
                     .args(format_args!("{message}"))
                     .build(),
             );
@@ -196,6 +200,9 @@ impl std::fmt::Debug for Reporter {
     }
 }
 
+/// Marks a record whose lines must not be broken.
+const AS_IT_IS: &str = "as it is";
+
 /// `[branch] `, or nothing outside `parallel`.
 fn prefix(record: &Record) -> String {
     match record.target() {
@@ -206,26 +213,25 @@ fn prefix(record: &Record) -> String {
 
 fn console_line(record: &Record, color: bool) -> String {
     let message = record.args().to_string();
-    let (label, code) = match record.level() {
-        LogLevel::Error => ("error: ", "1;31"),
-        LogLevel::Warn => ("warning: ", "1;33"),
-        LogLevel::Info => ("", "0"),
-        LogLevel::Debug | LogLevel::Trace => ("debug: ", "2"),
+    let (heading, code) = match record.level() {
+        LogLevel::Error => ("error:", "1;31"),
+        LogLevel::Warn => ("warning:", "1;33"),
+        LogLevel::Info => ("", ""),
+        LogLevel::Debug | LogLevel::Trace => ("debug:", "2"),
     };
     // A rendered error brings its own heading.
-    let label = if message.starts_with(label) {
-        ""
-    } else {
-        label
+    let said = match message.strip_prefix(heading) {
+        Some(rest) if !heading.is_empty() => rest.trim_start(),
+        _ => &message,
     };
-    if !color || code == "0" {
-        return format!("{}{label}{message}", prefix(record));
+    let space = if heading.is_empty() { "" } else { " " };
+    let line = format!("{}{heading}{space}{said}", prefix(record));
+    let line = match record.module_path() {
+        Some(AS_IT_IS) => line,
+        _ => text::wrap(&line, 2),
+    };
+    match color && !heading.is_empty() {
+        true => line.replacen(heading, &format!("\x1b[{code}m{heading}\x1b[0m"), 1),
+        false => line,
     }
-    let (first, rest) = message.split_once('\n').unwrap_or((&message, ""));
-    let rest = if rest.is_empty() {
-        String::new()
-    } else {
-        format!("\n{rest}")
-    };
-    format!("{}\x1b[{code}m{label}\x1b[0m{first}{rest}", prefix(record))
 }

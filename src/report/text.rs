@@ -52,6 +52,37 @@ pub fn bytes(n: u64) -> String {
     }
 }
 
+/// Breaks lines longer than 80 columns between words; what follows a break is
+/// indented. A word is never broken, so that it can be copied.
+#[must_use]
+pub fn wrap(text: &str, indent: usize) -> String {
+    let lines = text.split('\n').map(|line| wrap_line(line, indent));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn wrap_line(line: &str, indent: usize) -> String {
+    const COLUMNS: usize = 80;
+    if line.chars().count() <= COLUMNS {
+        return line.to_owned();
+    }
+    let mut out = String::with_capacity(line.len() + 16);
+    let mut column = 0;
+    for word in line.split(' ') {
+        let width = word.chars().count();
+        if column > 0 && column + 1 + width > COLUMNS {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out
+}
+
 /// The candidate nearest to `name`, if one is near enough to be meant.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
@@ -105,6 +136,18 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(4200)), "4.2 s");
         assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
         assert_eq!(duration(Duration::from_secs(300)), "5 min");
+    }
+
+    #[test]
+    fn long_lines_break_between_words() {
+        let text = format!("hint: {}\nshort", "word ".repeat(20).trim_end());
+        let wrapped = wrap(&text, 6);
+        assert!(
+            wrapped.lines().all(|line| line.chars().count() <= 80),
+            "{wrapped}"
+        );
+        assert_eq!(wrapped.lines().count(), 3);
+        assert_eq!(wrapped.replace("\n      ", " "), text);
     }
 
     #[test]

@@ -198,7 +198,6 @@ fn readable(signature: &str) -> String {
         .replace("&str | ImmutableString | String", "string")
         .replace("i64", "integer")
         .replace("f64", "float")
-        .replace("()", "()")
 }
 
 fn lower_first(text: &str) -> String {

@@ -262,7 +262,7 @@ pub fn tail(output: &[u8], lines: usize) -> String {
 }
 
 /// An ssh2 error in the middle of something.
-pub(self) fn broken(host: &Host, attempt: &str, error: &dyn std::fmt::Display) -> Error {
+fn broken(host: &Host, attempt: &str, error: &dyn std::fmt::Display) -> Error {
     Error::new(
         ErrorKind::Unreachable,
         format!(
@@ -273,4 +273,4 @@ pub(self) fn broken(host: &Host, attempt: &str, error: &dyn std::fmt::Display) -
 }
 
 /// Both outputs of a command.
-pub(self) const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
