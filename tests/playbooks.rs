@@ -6,6 +6,7 @@
 //! arguments, `// exit: N` is the status expected, `// stdout: ..` and
 //! `// stderr: ..` must occur, `// not: ..` must not. `BLESS=1` rewrites the
 //! `.stderr` files.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
 use std::path::Path;

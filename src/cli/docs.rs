@@ -1,5 +1,6 @@
 //! `autorun docs`: the manual, or a playbook's description and variables.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::bail;
@@ -20,7 +21,7 @@ pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
     }
     let path = Path::new(subject);
     if path.exists() || path.extension().is_some_and(|e| e == "rhai") {
-        return playbook(path);
+        return Ok(playbook(path));
     }
     let names = reference::ENTRIES.iter().map(|entry| entry.name.as_str());
     match text::nearest(subject, names) {
@@ -29,20 +30,20 @@ pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
     }
 }
 
-fn playbook(path: &Path) -> anyhow::Result<u8> {
+fn playbook(path: &Path) -> u8 {
     let playbook = match Playbook::load(path) {
         Ok(playbook) => playbook,
         Err(failed) => {
             for error in &failed.errors {
                 complain(&diagnostic::render_error(error, &failed.texts));
             }
-            return Ok(exit::COMPILE);
+            return exit::COMPILE;
         }
     };
     let mut out = format!("{}\n", playbook.path());
     let description = playbook.description();
     if !description.is_empty() {
-        out.push_str(&format!("\n{}\n", description.trim_end()));
+        let _ = writeln!(out, "\n{}", description.trim_end());
     }
     if playbook.variables.is_empty() {
         out.push_str("\nIt has no variables.\n");
@@ -54,7 +55,7 @@ fn playbook(path: &Path) -> anyhow::Result<u8> {
             .for_each(|declared| out.push_str(&variable(declared)));
     }
     answer(&out);
-    Ok(exit::DONE)
+    exit::DONE
 }
 
 fn variable(declared: &Declared) -> String {

@@ -137,8 +137,8 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         }
     };
     let result = match (cli.command, cli.run) {
-        (Some(Command::Run(run)), _) => run::run(*run),
-        (None, Some(run)) => run::run(run),
+        (Some(Command::Run(run)), _) => run::run(&run),
+        (None, Some(run)) => run::run(&run),
         (Some(Command::Docs(docs)), _) => docs::docs(&docs),
         (Some(Command::Completions { shell }), _) => completions(shell),
         (None, None) => {

@@ -32,10 +32,10 @@ const STOPS_WITHIN: Duration = Duration::from_millis(900);
 /// that no words arise.
 const ID_LETTERS: &[u8] = b"23456789bcdfghjkmnpqrstvwxz";
 
-pub(super) fn run(arguments: RunArgs) -> anyhow::Result<u8> {
+pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
     let id = new_id();
-    let aws = aws_options(&arguments)?;
-    let report = Reporter::new(&id, settings(&arguments)).map_err(shown)?;
+    let aws = aws_options(arguments)?;
+    let report = Reporter::new(&id, settings(arguments)).map_err(|e| shown(&e))?;
     let playbook = match Playbook::load(&arguments.playbook) {
         Ok(playbook) => playbook,
         Err(failed) => {
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<u8> {
             return Ok(exit::COMPILE);
         }
     };
-    let Some(values) = settle(&arguments, &playbook, &report)? else {
+    let Some(values) = settle(arguments, &playbook, &report)? else {
         return Ok(exit::USAGE);
     };
 
@@ -181,7 +181,7 @@ fn settle(
     for path in &arguments.vars {
         files.push((
             path.display().to_string(),
-            variables::read_file(path).map_err(shown)?,
+            variables::read_file(path).map_err(|e| shown(&e))?,
         ));
     }
     let environment = std::env::vars_os().filter_map(|(name, value)| {
@@ -294,7 +294,7 @@ fn new_id() -> String {
 }
 
 /// An error of ours for the command line: message and hint.
-fn shown(error: Error) -> anyhow::Error {
+fn shown(error: &Error) -> anyhow::Error {
     match &error.hint {
         Some(hint) => anyhow::anyhow!("{error}\nhint: {hint}"),
         None => anyhow::anyhow!("{error}"),

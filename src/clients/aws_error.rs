@@ -200,7 +200,6 @@ fn hint(code: &str, status: u16) -> Option<&'static str> {
         "InvalidAMIID.NotFound" | "InvalidAMIID.Malformed" => {
             "an AMI's id holds in one region only: use latest_amazon_linux()"
         }
-        "InsufficientInstanceCapacity" => "try another instance type or another subnet",
         "VcpuLimitExceeded" | "InstanceLimitExceeded" => {
             "end instances you no longer need, or ask for a higher limit under Service Quotas"
         }
@@ -209,7 +208,9 @@ fn hint(code: &str, status: u16) -> Option<&'static str> {
         "RequestLimitExceeded" | "SlowDown" => "AWS asks for fewer requests: wait a little",
         "BucketNotEmpty" => "delete its objects first",
         "AccessControlListNotSupported" => "make objects public by `public: true`, not by an ACL",
-        "Unsupported" | "UnsupportedOperation" => "try another instance type or another subnet",
+        "InsufficientInstanceCapacity" | "Unsupported" | "UnsupportedOperation" => {
+            "try another instance type or another subnet"
+        }
         _ if status >= 500 => "AWS has trouble; try again in a minute",
         _ => return None,
     })

@@ -204,7 +204,12 @@ impl<'a> Ec2<'a> {
         ["t3.micro", "t2.micro", "t4g.micro"]
             .into_iter()
             .find(|preferred| types.contains(preferred))
-            .or_else(|| types.iter().copied().find(|t| t.ends_with(".micro")))
+            .or_else(|| {
+                types
+                    .iter()
+                    .copied()
+                    .find(|t| t.split('.').nth(1) == Some("micro"))
+            })
             .map(str::to_owned)
             .ok_or_else(|| {
                 Error::new(
@@ -299,7 +304,7 @@ impl<'a> Ec2<'a> {
         let seen: Vec<Instance> = answer
             .reservations()
             .iter()
-            .flat_map(|r| r.instances())
+            .flat_map(aws_sdk_ec2::types::Reservation::instances)
             .map(instance)
             .collect();
         ids.iter()

@@ -65,16 +65,19 @@ impl Pace {
     }
 
     /// How long the wait may still take.
+    #[must_use]
     pub fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
     /// How long it has taken.
+    #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// The error when the deadline has come.
+    #[must_use]
     pub fn timeout(&self) -> Error {
         let took = text::duration(self.started.elapsed());
         let seen = match self.state.as_str() {

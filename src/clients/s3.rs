@@ -1,5 +1,6 @@
 //! S3: one method per request, in our own words.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -365,7 +366,7 @@ fn encode_key(key: &str) -> String {
                 b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
                     url.push(char::from(byte));
                 }
-                _ => url.push_str(&format!("%{byte:02X}")),
+                _ => drop(write!(url, "%{byte:02X}")),
             }
             url
         })

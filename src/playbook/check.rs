@@ -48,7 +48,7 @@ pub(super) fn faults(
                 return true;
             };
             let checked = Call {
-                call,
+                expr: call,
                 position,
                 path,
             };
@@ -173,7 +173,7 @@ fn call<'a>(node: &'a ASTNode<'a>) -> Option<(&'a FnCallExpr, Position)> {
 /// One function call in a file. Method calls are left to the run: a map may
 /// hold functions of any name.
 struct Call<'a> {
-    call: &'a FnCallExpr,
+    expr: &'a FnCallExpr,
     position: Position,
     path: &'a str,
 }
@@ -185,9 +185,9 @@ impl Call<'_> {
         modules: &HashMap<String, Table>,
         variables: &BTreeSet<String>,
     ) -> Option<Error> {
-        let name = self.call.name.as_str();
-        let given = self.call.args.len();
-        let table = match self.call.namespace.path.as_slice() {
+        let name = self.expr.name.as_str();
+        let given = self.expr.args.len();
+        let table = match self.expr.namespace.path.as_slice() {
             [] if KEYWORDS.contains(&name) || variables.contains(name) => return None,
             [] => known,
             [module] => modules.get(module.name.as_str())?,
@@ -222,11 +222,11 @@ impl Call<'_> {
 
     /// Keys of a literal options map that the manual does not name.
     fn unknown_options(&self, options: &HashMap<String, Vec<String>>) -> Vec<Error> {
-        let name = self.call.name.as_str();
-        let (Some(known), true) = (options.get(name), self.call.namespace.path.is_empty()) else {
+        let name = self.expr.name.as_str();
+        let (Some(known), true) = (options.get(name), self.expr.namespace.path.is_empty()) else {
             return Vec::new();
         };
-        let Some(last) = self.call.args.last() else {
+        let Some(last) = self.expr.args.last() else {
             return Vec::new();
         };
         let keys: Vec<(String, Position)> = match last {

@@ -52,7 +52,7 @@ pub(super) fn attach(engine: &mut Engine, cx: &Context) {
     engine.on_print(move |text| {
         report.report(&Event::Printed {
             text: text.to_owned(),
-        })
+        });
     });
     let report = cx.report.clone();
     engine.on_debug(move |text, source, position| {

@@ -58,13 +58,13 @@ impl Playbook {
             texts: BTreeMap::new(),
         };
         let path = path.display().to_string();
-        let loaded = loader.load(&path, &mut Vec::new(), None);
+        let outcome = loader.load(&path, &mut Vec::new(), None);
         let Loader { files, texts, .. } = loader;
         let failed = |errors| LoadError {
             errors,
             texts: texts.clone(),
         };
-        loaded.map_err(|error| failed(vec![error]))?;
+        outcome.map_err(|error| failed(vec![error]))?;
         let faults = check::faults(&engine, &path, &files);
         if !faults.is_empty() {
             return Err(failed(faults));

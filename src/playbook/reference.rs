@@ -96,18 +96,17 @@ fn entries() -> Vec<Entry> {
             let at = entries[first..]
                 .iter()
                 .position(|e| e.name == function.name);
-            let entry = match at {
-                Some(at) => &mut entries[first + at],
-                None => {
-                    entries.push(Entry {
-                        name: function.name.clone(),
-                        family: family.title,
-                        signatures: Vec::new(),
-                        text: String::new(),
-                    });
-                    let last = entries.len() - 1;
-                    &mut entries[last]
-                }
+            let entry = if let Some(at) = at {
+                &mut entries[first + at]
+            } else {
+                entries.push(Entry {
+                    name: function.name.clone(),
+                    family: family.title,
+                    signatures: Vec::new(),
+                    text: String::new(),
+                });
+                let last = entries.len() - 1;
+                &mut entries[last]
             };
             entry.signatures.push(signature(&function));
             if entry.text.is_empty() {

@@ -155,7 +155,9 @@ pub mod api {
     pub fn error_info(call: NativeCallContext, caught: Dynamic) -> Outcome<Dynamic> {
         let mut error = script::understand_caught(&caught);
         if error.place.source.is_empty() {
-            error.place.source = call.call_source().unwrap_or_default().to_owned();
+            call.call_source()
+                .unwrap_or_default()
+                .clone_into(&mut error.place.source);
         }
         Ok(Dynamic::from_map(script::to_map(&error)))
     }

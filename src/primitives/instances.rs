@@ -36,7 +36,7 @@ const KEY_ARRIVES: Duration = Duration::from_secs(45);
 pub mod api {
     /// Launches an instance and waits until it is running.
     ///
-    /// The instance requires IMDSv2 and its root volume is encrypted. Gives a
+    /// The instance requires `IMDSv2` and its root volume is encrypted. Gives a
     /// map with `id`, `name`, `state`, `type`, `image`, `public_ip`,
     /// `private_ip`, `url`, `key_pair`, `security_groups`, `user` and `key`, the
     /// private key's file; an array of such maps when `count` is given.
@@ -120,7 +120,7 @@ pub mod api {
     /// - `timeout` (seconds, 900).
     /// - `user_data` (bool, true): false does not look at the user data; needed
     ///   for images without cloud-init.
-    /// - `host_key` (string, "first_use"): "strict" waits until the console
+    /// - `host_key` (string, "`first_use")`: "strict" waits until the console
     ///   shows the fingerprints.
     ///
     /// Throws `command_failed` with the end of the log when the user data
@@ -377,9 +377,9 @@ async fn launch_instance(cx: &Context, options: LaunchInstance) -> Result<Value>
     let launched = match run_instances(cx, &ec2, &launch).await {
         Ok(launched) => launched,
         Err(error) => {
-            intents
-                .into_iter()
-                .for_each(|intent| intent.abandoned(&error));
+            for intent in intents {
+                intent.abandoned(&error);
+            }
             return Err(error);
         }
     };

@@ -50,6 +50,8 @@ pub mod api {
 }
 
 fn log(call: &NativeCallContext, level: Level, message: &Dynamic) -> Outcome<Dynamic> {
-    script::context(call).report.log(level, message.to_string());
-    Ok(Dynamic::UNIT)
+    script::run_quietly(call, |cx| {
+        cx.report.log(level, message.to_string());
+        Ok(())
+    })
 }

@@ -267,14 +267,13 @@ async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
         private_ip: server.private_ip.clone(),
         ..Instance::default()
     };
-    let host = match instance_host(&server, &described) {
-        Ok(host) => host,
-        // Launched without waiting: its address is known by now, or not yet.
-        Err(_) => {
-            let ids = [server.id.clone()];
-            let seen = cx.clients.ec2().await?.instances(&ids).await?;
-            instance_host(&server, &seen[0])?
-        }
+    // Launched without waiting: its address is known by now, or not yet.
+    let host = if let Ok(host) = instance_host(&server, &described) {
+        host
+    } else {
+        let ids = [server.id.clone()];
+        let seen = cx.clients.ec2().await?.instances(&ids).await?;
+        instance_host(&server, &seen[0])?
     };
     pin_first_key(cx, &host, &server.id).await?;
     compare_with_console(cx, &host, &server.id, Again::No).await?;

@@ -42,7 +42,7 @@ pub mod api {
         help: ImmutableString,
     ) -> Outcome<Dynamic> {
         let _ = (default, help);
-        script::run_blocking(&call, |cx| super::var(cx, &name))
+        script::run_quietly(&call, |cx| super::var(cx, &name))
     }
 
     #[rhai_fn(name = "var", return_raw)]
@@ -52,7 +52,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         let _ = options;
-        script::run_blocking(&call, |cx| super::var(cx, &name))
+        script::run_quietly(&call, |cx| super::var(cx, &name))
     }
 
     /// Gives the short random id of this run, for names that never collide.
@@ -64,7 +64,7 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn run_id(call: NativeCallContext) -> Outcome<Dynamic> {
-        script::run_blocking(&call, |cx| Ok(cx.ledger.run().to_owned()))
+        script::run_quietly(&call, |cx| Ok(cx.ledger.run().to_owned()))
     }
 }
 

@@ -36,9 +36,7 @@ pub(super) fn line(event: &Event) -> Option<(LogLevel, String)> {
             seconds,
             up,
             possibly_made,
-        } => {
-            return recap(outcome, *seconds, up, possibly_made);
-        }
+        } => recap(outcome, *seconds, up, possibly_made),
         Event::Printed { .. } | Event::ResourceCreated { .. } | Event::ResourceReleased { .. } => {
             return None;
         }
@@ -51,7 +49,7 @@ fn recap(
     seconds: f64,
     up: &[Remaining],
     possibly_made: &[Remaining],
-) -> Option<(LogLevel, String)> {
+) -> (LogLevel, String) {
     let took = text::duration(Duration::from_secs_f64(seconds));
     let mut lines = vec![format!("{outcome} in {took}")];
     if !up.is_empty() {
@@ -68,7 +66,7 @@ fn recap(
         _ if lines.len() > 1 => LogLevel::Warn,
         _ => LogLevel::Debug,
     };
-    Some((level, lines.join("\n")))
+    (level, lines.join("\n"))
 }
 
 fn remaining(resource: &Remaining) -> String {

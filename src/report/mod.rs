@@ -71,7 +71,7 @@ impl Reporter {
                         std::io::stderr(),
                         "{}",
                         console_line(record, color)
-                    ))
+                    ));
                 },
             ));
         let mut sinks = fern::Dispatch::new().chain(console);

@@ -56,21 +56,32 @@ pub fn run_blocking<T: Serialize>(
     call: &NativeCallContext,
     work: impl FnOnce(&Context) -> Result<T>,
 ) -> Outcome<Dynamic> {
-    let cx = context(call);
     let function = call.fn_name();
+    run_quietly(call, |cx| {
+        let started = Instant::now();
+        cx.report.report(&Event::StepStarted {
+            function: function.to_owned(),
+        });
+        let result = work(cx);
+        cx.report.report(&Event::StepFinished {
+            function: function.to_owned(),
+            seconds: started.elapsed().as_secs_f64(),
+            ok: result.is_ok(),
+        });
+        result
+    })
+}
+
+/// The same for what is no step of its own, as a line for the log.
+pub fn run_quietly<T: Serialize>(
+    call: &NativeCallContext,
+    work: impl FnOnce(&Context) -> Result<T>,
+) -> Outcome<Dynamic> {
+    let cx = context(call);
     if cx.cancel.is_cancelled() {
         return Err(throw(call, Error::cancelled()));
     }
-    let started = Instant::now();
-    cx.report.report(&Event::StepStarted {
-        function: function.to_owned(),
-    });
     let result = work(&cx);
-    cx.report.report(&Event::StepFinished {
-        function: function.to_owned(),
-        seconds: started.elapsed().as_secs_f64(),
-        ok: result.is_ok(),
-    });
     // Whatever came of it: a cancelled run goes no further.
     if cx.cancel.is_cancelled() {
         return Err(throw(call, Error::cancelled()));

@@ -83,7 +83,10 @@ pub fn understand_caught(caught: &Dynamic) -> Error {
         .get("detail")
         .and_then(|v| to_json(v).ok())
         .unwrap_or_default();
-    if let Some(causes) = map.get("causes").and_then(|v| v.read_lock::<rhai::Array>()) {
+    if let Some(causes) = map
+        .get("causes")
+        .and_then(rhai::Dynamic::read_lock::<rhai::Array>)
+    {
         error.causes = causes.iter().map(understand_caught).collect();
     }
     error

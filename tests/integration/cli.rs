@@ -40,7 +40,7 @@ fn variables_come_from_everywhere_in_their_type() {
         "[false, 7, 2.0, \"env\", [\"x\", \"y\"], \"from a file\"]\n"
     );
     assert!(
-        ended.stderr.contains("AUTORUN_VAR_stray"),
+        ended.said().contains("AUTORUN_VAR_stray"),
         "{}",
         ended.stderr
     );
@@ -55,7 +55,7 @@ fn a_json_variables_file_names_its_fault() {
         .args(["--vars", &vars.display().to_string()])
         .run()
         .exits(2);
-    assert!(ended.stderr.contains("line 2 column"), "{}", ended.stderr);
+    assert!(ended.said().contains("line 2 column"), "{}", ended.stderr);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn json_output_is_json_lines_only() {
         (&"script".into(), &1.into())
     );
     assert!(
-        ended.stderr.contains("error: x"),
+        ended.said().contains("error: x"),
         "a person still reads stderr"
     );
 }
@@ -149,7 +149,7 @@ fn docs_offer_the_nearest_name() {
         .run()
         .exits(2);
     assert!(
-        ended.stderr.contains("did you mean `launch_instance`?"),
+        ended.said().contains("did you mean `launch_instance`?"),
         "{}",
         ended.stderr
     );
@@ -171,12 +171,12 @@ fn imports_are_relative_to_the_importing_file_and_checked() {
     fs::write(home.join("lib/deep/two.rhai"), "fn two() { nosuch() }").unwrap();
     let ended = autorun.run().exits(3);
     assert!(
-        ended.stderr.contains("unknown function `nosuch`"),
+        ended.said().contains("unknown function `nosuch`"),
         "{}",
         ended.stderr
     );
     assert!(
-        ended.stderr.contains("lib/deep/two.rhai:1:"),
+        ended.said().contains("lib/deep/two.rhai:1:"),
         "{}",
         ended.stderr
     );
@@ -189,7 +189,7 @@ fn deep_recursion_is_an_error_not_a_crash() {
         .run()
         .exits(1);
     assert!(
-        ended.stderr.contains("call each other too deeply"),
+        ended.said().contains("call each other too deeply"),
         "{}",
         ended.stderr
     );
@@ -202,7 +202,7 @@ fn remote_text_cannot_steer_the_terminal() {
         .run()
         .exits(0);
     assert!(
-        ended.stderr.contains(r"\u{1b}[2Jgone"),
+        ended.said().contains(r"\u{1b}[2Jgone"),
         "{:?}",
         ended.stderr
     );

@@ -84,7 +84,7 @@ fn in_an_ssh_command_which_is_ended_there() {
     let long = r#"ssh_exec("192.0.2.10", "echo go; sleep 4711");"#;
     let (ended, took) = interrupted(&lab.autorun().playbook(long), "| go", "INT");
     soon(took);
-    assert!(ended.stderr.contains("it was ended"), "{}", ended.stderr);
+    assert!(ended.said().contains("it was ended"), "{}", ended.stderr);
     let look =
         r#"print(ssh_exec("192.0.2.10", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout);"#;
     let left = lab.autorun().playbook(look).run().exits(0);
@@ -104,12 +104,12 @@ fn in_an_upload_with_what_is_up_and_what_may_be() {
     for text in [
         "interrupted in",
         "still up",
-        "bucket          pictures-",
+        "bucket pictures-",
         "possibly made",
         "assets/logo.png",
     ] {
         assert!(
-            ended.stderr.contains(text),
+            ended.said().contains(text),
             "no `{text}` in\n{}",
             ended.stderr
         );
@@ -122,11 +122,7 @@ fn in_a_wait_for_an_instance() {
     let playbook = r#"launch_instance(#{ name: "web" });"#;
     let (ended, took) = interrupted(&lab.autorun().playbook(playbook), "launched i-", "TERM");
     soon(took);
-    assert!(
-        ended.stderr.contains("instance        i-"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.said().contains("instance i-"), "{}", ended.stderr);
 }
 
 #[test]

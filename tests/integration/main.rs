@@ -1,5 +1,6 @@
 //! Tests of the whole program: the main job, the command line, interruption,
 //! secrets, the manual, and the project's own rules.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 #[path = "../support/mod.rs"]
 mod support;

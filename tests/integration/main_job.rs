@@ -57,12 +57,12 @@ fn brings_up_a_page_with_its_image_and_twice() {
     let (status, kind, _) = fetch(&lab, &picture_of(&page));
     assert_eq!((status, kind.as_str()), (200, "image/png"));
     assert!(
-        ended.stderr.contains("verified the ssh host key"),
+        ended.said().contains("verified the ssh host key"),
         "{}",
         ended.stderr
     );
     assert!(
-        ended.stderr.contains("ok: nginx is running"),
+        ended.said().contains("ok: nginx is running"),
         "{}",
         ended.stderr
     );
@@ -142,15 +142,16 @@ fn credentials_come_from_the_users_files_alone() {
     fs::remove_file(without.home.path().join(".aws/credentials")).unwrap();
     let ended = without.run_playbook().exits(1);
     assert!(
-        ended.stderr.contains("no AWS credentials were found"),
+        ended.said().contains("no AWS credentials were found"),
         "{}",
         ended.stderr
     );
     assert_eq!(lab.requests().len(), 0);
-    assert!(!ended.stderr.contains("still up"), "{}", ended.stderr);
+    assert!(!ended.said().contains("still up"), "{}", ended.stderr);
 
     // And nothing that ships looks like one. AWS's own example key is allowed.
     let key_id = regex_lite::Regex::new(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b").unwrap();
+    let secret = regex_lite::Regex::new(r"secret_access_key\W+[A-Za-z0-9/+]{40}\b").unwrap();
     for file in shipped_files() {
         let text = fs::read_to_string(&file).unwrap_or_default();
         for found in key_id.find_iter(&text) {
@@ -161,11 +162,7 @@ fn credentials_come_from_the_users_files_alone() {
                 found.as_str()
             );
         }
-        assert!(
-            !text.contains("aws_secret_access_key ="),
-            "{}",
-            file.display()
-        );
+        assert!(!secret.is_match(&text), "{}", file.display());
     }
 }
 
@@ -178,9 +175,9 @@ fn shipped_files() -> Vec<std::path::PathBuf> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path)
+                folders.push(path);
             } else {
-                all.push(path)
+                all.push(path);
             }
         }
     }
@@ -192,7 +189,7 @@ fn a_forbidden_public_policy_is_settled_before_the_launch() {
     let lab = Lab::start(&json!({ "hosts": [], "account_blocks_public": true }));
     let ended = lab.autorun().run_playbook().exits(0);
     assert!(
-        ended.stderr.contains("cannot be made public"),
+        ended.said().contains("cannot be made public"),
         "{}",
         ended.stderr
     );
@@ -210,7 +207,7 @@ fn a_forbidden_public_policy_is_settled_before_the_launch() {
     };
     assert!(at("PutBucketPolicy") < at("RunInstances"));
     let signature = picture.split("X-Amz-Signature=").nth(1).unwrap();
-    assert!(!ended.stderr.contains(signature), "a signature is a secret");
+    assert!(!ended.said().contains(signature), "a signature is a secret");
 }
 
 #[test]
@@ -225,12 +222,12 @@ fn a_web_server_that_is_down_is_started() {
     assert_ne!(stopped, text);
     let ended = lab.autorun().playbook(&stopped).run().exits(0);
     assert!(
-        ended.stderr.contains("down: no process named nginx"),
+        ended.said().contains("down: no process named nginx"),
         "{}",
         ended.stderr
     );
     assert!(
-        ended.stderr.contains("the web server is down; starting it"),
+        ended.said().contains("the web server is down; starting it"),
         "{}",
         ended.stderr
     );
@@ -250,17 +247,17 @@ fn a_failure_says_what_is_still_up() {
         "VcpuLimitExceeded",
         "playbooks/run_newwebserver.rhai:",
         "still up, made by this run:",
-        "security group  sg-",
-        "bucket          newwebserver-",
+        "security group sg-",
+        "bucket newwebserver-",
     ] {
         assert!(
-            ended.stderr.contains(text),
+            ended.said().contains(text),
             "no `{text}` in\n{}",
             ended.stderr
         );
     }
     assert!(
-        !ended.stderr.contains("possibly made"),
+        !ended.said().contains("possibly made"),
         "a refusal is certain\n{}",
         ended.stderr
     );
@@ -277,12 +274,8 @@ fn a_lost_answer_is_possibly_made() {
         .playbook("launch_instance(#{ name: \"web\" });")
         .run()
         .exits(1);
-    assert!(ended.stderr.contains("possibly made"), "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains("instance        web"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.said().contains("possibly made"), "{}", ended.stderr);
+    assert!(ended.said().contains("instance web"), "{}", ended.stderr);
 }
 
 #[test]
@@ -303,7 +296,7 @@ fn hello_hosts_asks_every_host() {
         "192.0.2.10: hello from admin\n\nadmin@192.0.2.11: hello from admin\n\n"
     );
     assert!(
-        ended.stderr.contains("[192.0.2.10] 192.0.2.10 | hello"),
+        ended.said().contains("[192.0.2.10] 192.0.2.10 | hello"),
         "{}",
         ended.stderr
     );

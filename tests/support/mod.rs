@@ -79,12 +79,12 @@ impl Lab {
             dir,
         };
         let hosts = all["hosts"].as_array().unwrap().iter();
-        let known: String = hosts
+        let known: Vec<String> = hosts
             .filter_map(|host| host["address"].as_str())
             .filter(|host| [HOST, BREAKING_HOST].contains(host))
             .map(|host| format!("{host} {}", lab.host_key(host)))
             .collect();
-        fs::write(ssh.join("known_hosts"), known).unwrap();
+        fs::write(ssh.join("known_hosts"), known.concat()).unwrap();
         lab
     }
 
@@ -274,6 +274,11 @@ impl Ended {
             self.stderr
         );
         self
+    }
+
+    /// Stderr with its line breaks as spaces: ours may stand anywhere.
+    pub(crate) fn said(&self) -> String {
+        self.stderr.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// Stderr without what differs between two runs.

@@ -1,6 +1,7 @@
 //! The shell programs that run on the other side. POSIX sh, nothing else.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 /// Runs there first: reads its program line by line up to the token, says its
 /// process group, then becomes the program. What follows on stdin is the
@@ -33,16 +34,17 @@ pub(super) fn program(
 ) -> String {
     let mut program = String::new();
     for (name, value) in env {
-        program.push_str(&format!("export {name}={}\n", quote(value)));
+        let _ = writeln!(program, "export {name}={}", quote(value));
     }
     if let Some(cwd) = cwd {
-        program.push_str(&format!("cd -- {} || exit 1\n", quote(cwd)));
+        let _ = writeln!(program, "cd -- {} || exit 1", quote(cwd));
     }
     // The login shell, as ssh itself would take.
-    program.push_str(&format!(
-        "exec \"${{SHELL:-/bin/sh}}\" -c {}\n",
+    let _ = writeln!(
+        program,
+        "exec \"${{SHELL:-/bin/sh}}\" -c {}",
         quote(command)
-    ));
+    );
     program.push_str(token);
     program.push('\n');
     program
