@@ -216,6 +216,11 @@ impl Error {
             std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
             std::io::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
+            // What is there is not what the caller took it for.
+            std::io::ErrorKind::IsADirectory
+            | std::io::ErrorKind::NotADirectory
+            | std::io::ErrorKind::InvalidData
+            | std::io::ErrorKind::InvalidFilename => ErrorKind::InvalidOption,
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 ErrorKind::QuotaExceeded
             }

@@ -91,6 +91,6 @@ fn diagnostic(path: &Path) -> datatest_stable::Result<()> {
 }
 
 datatest_stable::harness! {
-    { test = primitive, root = "tests/primitives", pattern = r"\.rhai$" },
+    { test = primitive, root = "tests/primitives", pattern = r"^[a-z0-9_]+\.rhai$" },
     { test = diagnostic, root = "tests/diagnostics", pattern = r"\.rhai$" },
 }

@@ -187,14 +187,18 @@ impl<'a> S3<'a> {
 
     /// Deletes an object; one that is gone is no error.
     pub async fn delete_object(&self, bucket: &str, key: &str) -> Result<()> {
-        self.client
+        match self
+            .client
             .delete_object()
             .bucket(bucket)
             .key(key)
             .send()
             .await
-            .map_err(|e| aws_error(&format!("delete `{key}` from `{bucket}`"), &e))?;
-        Ok(())
+        {
+            Ok(_) => Ok(()),
+            Err(e) if code(&e) == "NoSuchBucket" => Ok(()),
+            Err(e) => Err(aws_error(&format!("delete `{key}` from `{bucket}`"), &e)),
+        }
     }
 
     /// The plain URL of an object.

@@ -108,7 +108,11 @@ fn entries() -> Vec<Entry> {
                 let last = entries.len() - 1;
                 &mut entries[last]
             };
-            entry.signatures.push(signature(&function));
+            // Overloads for Rhai's own types look alike.
+            let signature = signature(&function);
+            if !entry.signatures.contains(&signature) {
+                entry.signatures.push(signature);
+            }
             if entry.text.is_empty() {
                 entry.text = text(&function.doc_comments);
             }
@@ -143,7 +147,7 @@ fn signature(function: &Function) -> String {
                 "Map" => "map",
                 "Array" => "array",
                 "FnPtr" => "function",
-                "Dynamic" => return parameter.name.clone(),
+                "Dynamic" | "INT" | "FLOAT" => return parameter.name.clone(),
                 kind if kind.contains("String") => "string",
                 kind => kind,
             };

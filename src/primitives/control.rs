@@ -5,7 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rhai::plugin::*;
-use rhai::{Array, Dynamic, EvalAltResult, FnPtr, ImmutableString, Map, NativeCallContext};
+use rhai::{
+    Array, Dynamic, EvalAltResult, FLOAT, FnPtr, INT, ImmutableString, Map, NativeCallContext,
+};
 use serde::Deserialize;
 
 use super::seconds;
@@ -93,6 +95,17 @@ pub mod api {
             tokio::time::sleep(super::seconds("seconds", length)?).await;
             Ok(())
         })
+    }
+
+    // Rhai has a `sleep` of its own for these types, which nothing can interrupt.
+    #[rhai_fn(name = "sleep", return_raw)]
+    pub fn sleep_int(call: NativeCallContext, seconds: INT) -> Outcome<Dynamic> {
+        sleep(call, seconds.into())
+    }
+
+    #[rhai_fn(name = "sleep", return_raw)]
+    pub fn sleep_float(call: NativeCallContext, seconds: FLOAT) -> Outcome<Dynamic> {
+        sleep(call, seconds.into())
     }
 
     /// Stops with an error of kind `script`.

@@ -343,8 +343,13 @@ async fn launch_instance(cx: &Context, options: LaunchInstance) -> Result<Value>
         .iter()
         .map(|group| security_groups::group_id("security_groups", &script::to_dynamic(group)?))
         .collect::<Result<Vec<_>>>()?;
+    let image = ImageRef::of(options.image)?;
     let ec2 = cx.clients.ec2().await?;
-    let image = image(cx, &ec2, options.image).await?;
+    let image = match image {
+        ImageRef::Newest => latest_amazon_linux(cx, LatestAmazonLinux::default()).await?,
+        ImageRef::Id(id) => ec2.image(&id).await?,
+        ImageRef::Known(image) => image,
+    };
     let instance_type = match options.instance_type {
         Some(instance_type) => instance_type,
         None => ec2.free_tier_type(&image.architecture).await?,
@@ -451,11 +456,20 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
     Ok(())
 }
 
-async fn image(cx: &Context, ec2: &Ec2<'_>, given: Option<Value>) -> Result<Image> {
-    match given {
-        None => latest_amazon_linux(cx, LatestAmazonLinux::default()).await,
-        Some(Value::String(id)) => ec2.image(&id).await,
-        Some(map) => script::argument("image", &script::to_dynamic(&map)?),
+/// An image as a playbook passes it on.
+enum ImageRef {
+    Newest,
+    Id(String),
+    Known(Image),
+}
+
+impl ImageRef {
+    fn of(given: Option<Value>) -> Result<Self> {
+        match given {
+            None => Ok(Self::Newest),
+            Some(Value::String(id)) => Ok(Self::Id(id)),
+            Some(map) => script::argument("image", &script::to_dynamic(&map)?).map(Self::Known),
+        }
     }
 }
 

@@ -218,6 +218,13 @@ fn host(cx: &Context, address: &str, options: HostOptions) -> Result<Host> {
             "`{address}` is not a host name or address"
         )));
     }
+    if options.port == Some(0) {
+        return Err(Error::invalid("option `port`: it must be from 1 to 65535"));
+    }
+    let blank = |user: &&String| user.is_empty() || user.chars().any(char::is_whitespace);
+    if let Some(user) = options.user.iter().chain(&user).find(blank) {
+        return Err(Error::invalid(format!("`{user}` is not a user name")));
+    }
     let user = options
         .user
         .or(user)
@@ -541,9 +548,10 @@ async fn scp(
         return Err(Error::invalid("argument `target`: it must name a path"));
     }
     let mode = match &options.mode {
-        Some(mode) => u32::from_str_radix(mode, 8)
-            .ok()
-            .filter(|m| *m <= 0o7777)
+        Some(mode) => Some(mode)
+            .filter(|mode| mode.chars().all(|c| c.is_digit(8)))
+            .and_then(|mode| u32::from_str_radix(mode, 8).ok())
+            .filter(|mode| *mode <= 0o7777)
             .ok_or_else(|| {
                 Error::invalid(format!("option `mode`: `{mode}` is not octal, as \"0644\""))
             })?,
@@ -607,7 +615,10 @@ fn not_copied(host: &Host, source: &str, to: &str, finished: &Finished) -> Error
     if said.contains("Permission denied") {
         return error.hint("pass `sudo: true`, or a target that the user may write");
     }
-    if said.contains("No such file or directory") || said.contains("does not exist") {
+    if said.contains("No such file or directory")
+        || said.contains("nonexistent")
+        || said.contains("does not exist")
+    {
         return error.hint("make the directory first, with `ssh_exec(server, \"mkdir -p ..\")`");
     }
     error

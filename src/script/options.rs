@@ -77,11 +77,7 @@ impl Fault {
             let missing = names.first().map_or("", String::as_str);
             return Error::invalid(format!("missing {noun} `{}`", self.path_of(missing)));
         }
-        // serde_json's word for Rhai's `()` is null.
-        let said = self
-            .said
-            .replace("null", "()")
-            .replace("a sequence", "an array");
+        let said = in_words(&self.said);
         match self.path.as_str() {
             "" | "." => Error::invalid(said),
             path => Error::invalid(format!("{noun} `{path}`: {said}")),
@@ -96,6 +92,26 @@ impl Fault {
             path => format!("{path}.{field}"),
         }
     }
+}
+
+/// serde's words in those of the playbook's language.
+fn in_words(said: &str) -> String {
+    let (seen, expected) = said.split_once(", expected ").unwrap_or((said, ""));
+    let seen = seen.replace("null", "()").replace("sequence", "array");
+    let seen = seen
+        .replace("unknown variant", "unknown value")
+        .replace("floating point", "float");
+    let expected = match expected {
+        "" => return seen,
+        "f64" | "f32" => "a number",
+        "i64" => "an integer",
+        "u16" => "an integer from 0 to 65535",
+        "i32" | "u32" | "u64" => "an integer that is not so large",
+        "a sequence" => "an array",
+        text if text.starts_with("struct ") => "a map",
+        text => text,
+    };
+    format!("{seen}, expected {expected}")
 }
 
 #[cfg(test)]

@@ -53,7 +53,11 @@ pub fn to_map(error: &Error) -> Map {
 #[must_use]
 pub fn understand_caught(caught: &Dynamic) -> Error {
     let Some(map) = caught.read_lock::<Map>() else {
-        return Error::new(ErrorKind::Script, caught.to_string());
+        let said = match caught.is_unit() {
+            true => "something failed without a word".to_owned(),
+            false => caught.to_string(),
+        };
+        return Error::new(ErrorKind::Script, said);
     };
     let text = |key: &str| {
         map.get(key)
@@ -66,7 +70,11 @@ pub fn understand_caught(caught: &Dynamic) -> Error {
             .and_then(|n| usize::try_from(n).ok())
     };
     let kind = text("kind").and_then(|kind| serde_json::from_value(kind.into()).ok());
-    let message = text("message").or_else(|| text("error"));
+    let message = match map.contains_key("error") {
+        // Rhai's own: its text goes on with where it was, which `place` says.
+        true => text("message").map(|text| bare(&text)),
+        false => text("message"),
+    };
     let mut error = Error::new(
         kind.unwrap_or(ErrorKind::Script),
         // A map somebody threw that is not ours: shown as it is.
@@ -79,6 +87,16 @@ pub fn understand_caught(caught: &Dynamic) -> Error {
         line: number("line").unwrap_or(0),
         column: number("column").or_else(|| number("position")).unwrap_or(0),
     };
+    if map.contains_key("error")
+        && let Some(place) = text("message").and_then(|text| innermost(&text))
+    {
+        // Rhai's keys tell where the outermost call stood.
+        error.place.line = place.line;
+        error.place.column = place.column;
+        if !place.source.is_empty() {
+            error.place.source = place.source;
+        }
+    }
     error.detail = map
         .get("detail")
         .and_then(|v| to_json(v).ok())
@@ -193,6 +211,32 @@ fn root_error(root: &EvalAltResult) -> Error {
             script(lower_first(text))
         }
     }
+}
+
+/// Where Rhai's text says that it happened:
+/// `.. @ 'file' (line 6, position 9)`.
+fn innermost(text: &str) -> Option<Place> {
+    let first = text.lines().next()?;
+    let (before, place) = first.rsplit_once("(line ")?;
+    let (line, column) = place.trim_end_matches(')').split_once(", position ")?;
+    let source = before
+        .trim_end()
+        .strip_suffix('\'')
+        .and_then(|b| b.rsplit_once(" @ '"));
+    Some(Place {
+        source: source.map_or("", |(_, source)| source).to_owned(),
+        line: line.parse().ok()?,
+        column: column.parse().ok()?,
+    })
+}
+
+/// Rhai's text without the places behind it: ours are shown with a caret.
+fn bare(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let ends = [" @ '", " (line ", " (position "]
+        .iter()
+        .filter_map(|end| first.find(end));
+    lower_first(&first[..ends.min().unwrap_or(first.len())])
 }
 
 /// Rhai's type names in a signature, as a person writes them.

@@ -90,7 +90,7 @@ trap 'exit 1' HUP INT TERM
 umask 077
 cat >"$h" || exit 1
 s=$(wc -c <"$h") || exit 1
-[ "$s" -eq {size} ] || {{ echo "received $s of {size} bytes" >&2; exit 1; }}
+[ "$s" -eq {size} ] || {{ rm -f -- "$h"; echo "received $s of {size} bytes" >&2; exit 1; }}
 chmod {mode:04o} "$h" && mv -f -- "$h" "$t" || exit 1
 printf '%s' "$t""#,
         target = quote(target),
