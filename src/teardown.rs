@@ -15,6 +15,9 @@ use crate::report::{Reporter, text};
 /// How long the cloud may take to let something go.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How long an instance may stay unknown to EC2 after its launch.
+const CONSISTENCY: Duration = Duration::from_secs(10);
+
 /// Removes a resource and waits until it is gone.
 ///
 /// Throws `denied` for what autorun did not make, `timeout`.
@@ -25,13 +28,22 @@ pub async fn release(
     kind: ResourceKind,
     id: &str,
 ) -> Result<()> {
-    if !ledger.made(kind, id) && !made_by_autorun(clients, kind, id).await? {
-        let what = kind.as_str().replace('_', " ");
-        return Err(Error::new(
-            ErrorKind::Denied,
-            format!("{what} `{id}` was not made by autorun, so it is not deleted"),
-        )
-        .hint("only what carries the tag autorun:run is deleted; remove others in the console"));
+    if !ledger.made(kind, id) {
+        match maker(clients, report, kind, id).await? {
+            Maker::Autorun => {}
+            Maker::Gone => return Ok(()),
+            Maker::Other => {
+                let what = kind.as_str().replace('_', " ");
+                return Err(Error::new(
+                    ErrorKind::Denied,
+                    format!("{what} `{id}` was not made by autorun, so it is not deleted"),
+                )
+                .hint(
+                    "only what carries the tag autorun:run is deleted; remove others in the \
+                     AWS console",
+                ));
+            }
+        }
     }
     let release = ledger.intend_release(kind, id);
     let result = delete(clients, report, kind, id).await;
@@ -46,16 +58,22 @@ pub async fn release(
     result
 }
 
-/// Whether the resource's tags say that a run of autorun made it. What does
-/// not exist any more may be released as well.
-async fn made_by_autorun(clients: &Clients, kind: ResourceKind, id: &str) -> Result<bool> {
+/// Who made a resource, by its tags.
+enum Maker {
+    Autorun,
+    Other,
+    /// It does not exist (any more), so nothing is asked for.
+    Gone,
+}
+
+async fn maker(
+    clients: &Clients,
+    report: &Reporter,
+    kind: ResourceKind,
+    id: &str,
+) -> Result<Maker> {
     let run = match kind {
-        ResourceKind::Instance => {
-            let ec2 = clients.ec2().await?;
-            ec2.instances(&[id.to_owned()])
-                .await
-                .map(|found| found[0].run.clone())
-        }
+        ResourceKind::Instance => instance_run(clients, report, id).await,
         ResourceKind::KeyPair => clients.ec2().await?.key_pair_run(id).await,
         ResourceKind::SecurityGroup => clients.ec2().await?.security_group_run(id).await,
         ResourceKind::Bucket => clients.s3().await?.bucket_run(id).await,
@@ -63,12 +81,29 @@ async fn made_by_autorun(clients: &Clients, kind: ResourceKind, id: &str) -> Res
             let (bucket, _) = split_object(id)?;
             clients.s3().await?.bucket_run(bucket).await
         }
-        ResourceKind::KeyFile => return Ok(false),
+        ResourceKind::KeyFile => Ok(None),
     };
     match run {
-        Ok(run) => Ok(run.is_some()),
-        Err(e) if e.kind == ErrorKind::NotFound => Ok(true),
+        Ok(Some(_)) => Ok(Maker::Autorun),
+        Ok(None) => Ok(Maker::Other),
+        Err(e) if e.kind == ErrorKind::NotFound => Ok(Maker::Gone),
         Err(e) => Err(e),
+    }
+}
+
+/// The run that made an instance. Right after a launch EC2 may not know it:
+/// that does not prove that it is gone.
+async fn instance_run(clients: &Clients, report: &Reporter, id: &str) -> Result<Option<String>> {
+    let ec2 = clients.ec2().await?;
+    let mut pace = clients.pace(format!("instance {id} to be visible"), CONSISTENCY, report);
+    loop {
+        match ec2.instances(&[id.to_owned()]).await {
+            Ok(found) => return Ok(found[0].run.clone()),
+            Err(e) if e.kind == ErrorKind::NotFound && pace.elapsed() < CONSISTENCY / 2 => {
+                pace.pause("not visible yet").await?;
+            }
+            Err(e) => return Err(e),
+        }
     }
 }
 
@@ -100,7 +135,7 @@ async fn terminate(clients: &Clients, report: &Reporter, id: &str) -> Result<()>
             Ok(()) => break,
             // Right after the launch EC2 may not know it yet. Not found does
             // not prove that it is gone, so it is asked for a while.
-            Err(e) if e.kind == ErrorKind::NotFound && pace.elapsed().as_secs() < 20 => {
+            Err(e) if e.kind == ErrorKind::NotFound && pace.elapsed() < CONSISTENCY => {
                 pace.pause("not visible yet").await?;
             }
             Err(e) if e.kind == ErrorKind::NotFound => return Ok(()),

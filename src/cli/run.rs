@@ -224,6 +224,7 @@ fn settings(arguments: &RunArgs) -> Settings {
         (_, true) => LevelFilter::Warn,
         _ => given.unwrap_or(LevelFilter::Info),
     };
+    let terminal = std::io::stderr().is_terminal();
     // https://no-color.org: any value but the empty one.
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     Settings {
@@ -234,7 +235,8 @@ fn settings(arguments: &RunArgs) -> Settings {
         console,
         file: arguments.log_file.clone(),
         file_level: given.unwrap_or(LevelFilter::Debug),
-        color: std::io::stderr().is_terminal() && !no_color,
+        color: terminal && !no_color,
+        terminal,
     }
 }
 

@@ -314,7 +314,7 @@ impl<'a> S3<'a> {
 
     /// The bucket's policy, or one without statements.
     async fn policy(&self, bucket: &str) -> Result<Value> {
-        let attempt = format!("read the policy of `{bucket}`");
+        let attempt = format!("let a key of `{bucket}` be public");
         match self.client.get_bucket_policy().bucket(bucket).send().await {
             Ok(answer) => serde_json::from_str(answer.policy().unwrap_or_default())
                 .map_err(|e| Error::internal(format!("cannot {attempt}: {e}"))),

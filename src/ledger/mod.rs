@@ -201,6 +201,7 @@ mod tests {
             file: None,
             file_level: log::LevelFilter::Off,
             color: false,
+            terminal: false,
         };
         Ledger::new("abc", Reporter::new("abc", settings).unwrap())
     }

@@ -110,15 +110,14 @@ impl Playbook {
             return Ok(());
         };
         engine::attach(&mut self.engine, cx);
+        let texts = self.texts();
         self.engine
             .set_module_resolver(imports::Loaded::new(self.files));
         let result = self.engine.run_ast_with_scope(&mut Scope::new(), &main);
         result.map_err(|error| {
             let Understood { error, trail } = understand(&error, &self.path);
-            Understood {
-                error: check::explain(&self.engine, "", error),
-                trail,
-            }
+            let error = relocate(&texts, check::explain(&self.engine, "", error));
+            Understood { error, trail }
         })
     }
 }
@@ -170,6 +169,32 @@ fn read(path: &str) -> Result<String> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("read playbook", path, &e))?;
     String::from_utf8(bytes)
         .map_err(|_| Error::invalid(format!("playbook `{}` is not UTF-8 text", path.display())))
+}
+
+/// For a closure that another file calls, Rhai tells the line and the wrong
+/// file: the right one has the function's name at that place.
+fn relocate(texts: &BTreeMap<String, String>, mut error: Error) -> Error {
+    let Some(function) = error.function.clone() else {
+        return error;
+    };
+    let stands_in = |source: &String| {
+        let line = texts
+            .get(source)
+            .and_then(|t| t.lines().nth(error.place.line.checked_sub(1)?));
+        let column = error.place.column.saturating_sub(1);
+        line.is_some_and(|line| {
+            line.chars()
+                .skip(column)
+                .collect::<String>()
+                .starts_with(&function)
+        })
+    };
+    if !stands_in(&error.place.source)
+        && let Some(source) = texts.keys().find(|source| stands_in(source)).cloned()
+    {
+        error.place.source = source;
+    }
+    error
 }
 
 /// Points at the import that led to an error.

@@ -30,7 +30,7 @@ const AMAZON_LINUX_USER: &str = "ec2-user";
 const CONSISTENCY: Duration = Duration::from_secs(60);
 
 /// How long a fresh instance may refuse a login: its key arrives after sshd.
-const KEY_ARRIVES: Duration = Duration::from_secs(45);
+const KEY_ARRIVES: Duration = Duration::from_secs(30);
 
 #[export_module]
 pub mod api {

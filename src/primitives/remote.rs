@@ -466,7 +466,7 @@ async fn ssh_exec(
             &host,
             Command {
                 command: command.to_owned(),
-                cwd: options.cwd,
+                cwd: options.cwd.clone(),
                 env: options.env,
                 stdin: options
                     .stdin
@@ -486,7 +486,13 @@ async fn ssh_exec(
         signal: finished.signal.clone(),
     };
     if options.check && result.status != 0 {
-        return Err(failed(&host, command, &finished));
+        let error = failed(&host, command, &finished);
+        return Err(match &options.cwd {
+            Some(cwd) if result.stderr.contains("cd: ") => {
+                error.hint(format!("does the directory `{cwd}` of `cwd` exist there?"))
+            }
+            _ => error,
+        });
     }
     Ok(result)
 }

@@ -44,6 +44,8 @@ pub struct Settings {
     pub file_level: LevelFilter,
     /// Whether stderr may be coloured.
     pub color: bool,
+    /// Whether stderr is a terminal, where long lines are broken to fit.
+    pub terminal: bool,
 }
 
 /// Takes events, writes them out. Cheap to clone.
@@ -61,7 +63,7 @@ impl Reporter {
     ///
     /// Throws `denied` or `not_found` when the log file cannot be opened.
     pub fn new(run: &str, settings: Settings) -> Result<Self> {
-        let color = settings.color;
+        let (color, terminal) = (settings.color, settings.terminal);
         let console = fern::Dispatch::new()
             .level(settings.console)
             .chain(fern::Output::call(
@@ -70,7 +72,7 @@ impl Reporter {
                     drop(writeln!(
                         std::io::stderr(),
                         "{}",
-                        console_line(record, color)
+                        console_line(record, color, terminal)
                     ));
                 },
             ));
@@ -211,7 +213,7 @@ fn prefix(record: &Record) -> String {
     }
 }
 
-fn console_line(record: &Record, color: bool) -> String {
+fn console_line(record: &Record, color: bool, terminal: bool) -> String {
     let message = record.args().to_string();
     let (heading, code) = match record.level() {
         LogLevel::Error => ("error:", "1;31"),
@@ -227,8 +229,8 @@ fn console_line(record: &Record, color: bool) -> String {
     let space = if heading.is_empty() { "" } else { " " };
     let line = format!("{}{heading}{space}{said}", prefix(record));
     let line = match record.module_path() {
-        Some(AS_IT_IS) => line,
-        _ => text::wrap(&line, 2),
+        None if terminal => text::wrap(&line, 2),
+        _ => line,
     };
     match color && !heading.is_empty() {
         true => line.replacen(heading, &format!("\x1b[{code}m{heading}\x1b[0m"), 1),

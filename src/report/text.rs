@@ -97,6 +97,13 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 /// terminal. Newlines and tabs stay.
 #[must_use]
 pub fn harmless(text: &str) -> String {
+    // Nearly all text is this, and there may be very much of it.
+    if text
+        .bytes()
+        .all(|b| matches!(b, b' '..=b'~' | b'\n' | b'\t'))
+    {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c == '\n' || c == '\t' || !is_control(c) {

@@ -59,6 +59,7 @@ pub fn understand_caught(caught: &Dynamic) -> Error {
         };
         return Error::new(ErrorKind::Script, said);
     };
+    let wordless = || "something failed without a word".to_owned();
     let text = |key: &str| {
         map.get(key)
             .and_then(|v| v.clone().into_string().ok())
@@ -75,11 +76,12 @@ pub fn understand_caught(caught: &Dynamic) -> Error {
         true => text("message").map(|text| bare(&text)),
         false => text("message"),
     };
-    let mut error = Error::new(
-        kind.unwrap_or(ErrorKind::Script),
+    let message = message.unwrap_or_else(|| match map.contains_key("message") {
+        true => wordless(),
         // A map somebody threw that is not ours: shown as it is.
-        message.unwrap_or_else(|| caught.to_string()),
-    );
+        false => caught.to_string(),
+    });
+    let mut error = Error::new(kind.unwrap_or(ErrorKind::Script), message);
     error.hint = text("hint");
     error.function = text("function");
     error.place = Place {
@@ -96,6 +98,7 @@ pub fn understand_caught(caught: &Dynamic) -> Error {
         if !place.source.is_empty() {
             error.place.source = place.source;
         }
+        error.function = text("message").and_then(|text| innermost_function(&text));
     }
     error.detail = map
         .get("detail")
@@ -228,6 +231,17 @@ fn innermost(text: &str) -> Option<Place> {
         line: line.parse().ok()?,
         column: column.parse().ok()?,
     })
+}
+
+/// `in call to function 'divide'` on Rhai's second line; nothing for a closure.
+fn innermost_function(text: &str) -> Option<String> {
+    let name = text
+        .lines()
+        .nth(1)?
+        .strip_prefix("in call to function '")?
+        .split('\'')
+        .next()?;
+    (!name.starts_with("anon$")).then(|| name.to_owned())
 }
 
 /// Rhai's text without the places behind it: ours are shown with a caret.

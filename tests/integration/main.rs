@@ -9,5 +9,6 @@ mod cli;
 mod interrupt;
 mod main_job;
 mod manual;
+mod safety;
 mod secrets;
 mod tidy;

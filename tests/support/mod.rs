@@ -52,13 +52,7 @@ impl Lab {
             .extend(settings.as_object().unwrap().clone());
         fs::write(dir.path().join("lab.json"), all.to_string()).unwrap();
 
-        let python = std::env::var("AUTORUN_TEST_PYTHON").unwrap_or_else(|_| {
-            root()
-                .join("target/lab-venv/bin/python")
-                .display()
-                .to_string()
-        });
-        let mut child = Command::new(python)
+        let mut child = Command::new(Self::python())
             .arg(root().join("tests/lab/lab.py"))
             .arg(dir.path())
             .stdin(Stdio::piped())
@@ -90,13 +84,25 @@ impl Lab {
 
     /// The public host key of a machine.
     pub(crate) fn host_key(&self, machine: &str) -> String {
-        let path = self
-            .dir
-            .path()
-            .join("machines")
-            .join(machine)
-            .join("host_key.pub");
-        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        self.try_host_key(machine)
+            .unwrap_or_else(|| panic!("{machine} has no host key"))
+    }
+
+    /// The same, or nothing while the machine does not answer.
+    pub(crate) fn try_host_key(&self, machine: &str) -> Option<String> {
+        let machine = self.dir.path().join("machines").join(machine);
+        fs::read_to_string(machine.join("host_key.pub")).ok()
+    }
+
+    /// A Python that has boto3.
+    pub(crate) fn python() -> String {
+        let usual = || {
+            root()
+                .join("target/lab-venv/bin/python")
+                .display()
+                .to_string()
+        };
+        std::env::var("AUTORUN_TEST_PYTHON").unwrap_or_else(|_| usual())
     }
 
     /// Changes settings while the lab runs.

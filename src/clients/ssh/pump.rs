@@ -4,7 +4,6 @@
 //! Reading one output to its end before the other would deadlock as soon as
 //! the other fills its window.
 
-use std::collections::VecDeque;
 use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
@@ -270,7 +269,9 @@ fn end_group(session: &ssh2::Session, group: Option<i32>, sudo: bool) -> &'stati
 
 /// What goes to the other side: the program, then the command's own stdin.
 struct Input {
-    pending: VecDeque<u8>,
+    pending: Vec<u8>,
+    /// How much of `pending` has gone.
+    sent: usize,
     rest: Stdin,
     done: bool,
 }
@@ -278,7 +279,8 @@ struct Input {
 impl Input {
     fn new(program: String, rest: Stdin) -> Self {
         Self {
-            pending: program.into_bytes().into(),
+            pending: program.into_bytes(),
+            sent: 0,
             rest,
             done: false,
         }
@@ -289,7 +291,7 @@ impl Input {
         if self.done {
             return Ok(false);
         }
-        if self.pending.is_empty() && !self.refill()? {
+        if self.sent == self.pending.len() && !self.refill()? {
             return match channel.send_eof() {
                 Ok(()) => {
                     self.done = true;
@@ -299,9 +301,9 @@ impl Input {
                 Err(e) => Err(e.into()),
             };
         }
-        match channel.write(self.pending.as_slices().0) {
+        match channel.write(&self.pending[self.sent..]) {
             Ok(n) => {
-                self.pending.drain(..n);
+                self.sent += n;
                 Ok(n > 0)
             }
             Err(e) if e.kind() == IoErrorKind::WouldBlock => Ok(false),
@@ -311,10 +313,12 @@ impl Input {
 
     /// The next piece of the command's stdin; false at its end.
     fn refill(&mut self) -> std::io::Result<bool> {
+        self.sent = 0;
+        self.pending.clear();
         match std::mem::take(&mut self.rest) {
             Stdin::Empty => Ok(false),
             Stdin::Bytes(bytes) => {
-                self.pending = bytes.into();
+                self.pending = bytes;
                 Ok(!self.pending.is_empty())
             }
             Stdin::File(file, left) => {
@@ -326,7 +330,7 @@ impl Input {
                 if read > 0 {
                     self.rest = Stdin::File(file, left - read);
                 }
-                self.pending = chunk.into();
+                self.pending = chunk;
                 Ok(read > 0)
             }
         }
@@ -370,7 +374,9 @@ struct Lines<'a> {
     host: &'a str,
     report: &'a Reporter,
     live: bool,
-    kept: VecDeque<u8>,
+    /// Up to twice what is kept: its beginning is cut off now and then, not
+    /// byte by byte.
+    kept: Vec<u8>,
     dropped: u64,
     line: Vec<u8>,
     mask: LineMask,
@@ -383,7 +389,7 @@ impl<'a> Lines<'a> {
             host: &host.name,
             report,
             live,
-            kept: VecDeque::new(),
+            kept: Vec::new(),
             dropped: 0,
             line: Vec::new(),
             mask: LineMask::default(),
@@ -408,11 +414,16 @@ impl<'a> Lines<'a> {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        let bytes = &bytes[bytes.len().saturating_sub(KEPT)..];
-        let over = (self.kept.len() + bytes.len()).saturating_sub(KEPT);
+        self.kept.extend_from_slice(bytes);
+        if self.kept.len() > 2 * KEPT {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        let over = self.kept.len().saturating_sub(KEPT);
         self.kept.drain(..over);
         self.dropped += over as u64;
-        self.kept.extend(bytes);
     }
 
     fn emit(&mut self) {
@@ -435,7 +446,8 @@ impl<'a> Lines<'a> {
         if !self.line.is_empty() {
             self.emit();
         }
-        (self.kept.into(), self.dropped)
+        self.cut();
+        (self.kept, self.dropped)
     }
 }
 

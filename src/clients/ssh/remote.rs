@@ -86,7 +86,7 @@ case $t in
 esac
 h=${{d}}.${{t##*/}}.autorun-$$
 trap 'rm -f -- "$h"' EXIT
-trap 'exit 1' HUP INT TERM
+trap 'exit 1' HUP INT PIPE TERM
 umask 077
 cat >"$h" || exit 1
 s=$(wc -c <"$h") || exit 1

@@ -1,0 +1,144 @@
+//! What must never happen: deleting what others made, talking to a host that
+//! is not the one it was.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::support::{HOST, Lab};
+
+/// Makes an instance, a group, a key pair and a bucket by another tool.
+const OTHERS: &str = r#"
+import boto3
+config = dict(region_name="eu-central-1", endpoint_url="http://127.0.0.1:5000",
+              aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key="x")
+ec2, s3 = boto3.client("ec2", **config), boto3.client("s3", **config)
+image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+made = ec2.run_instances(ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1)
+group = ec2.create_security_group(GroupName="theirs", Description="theirs")["GroupId"]
+ec2.create_key_pair(KeyName="theirs")
+where = {"LocationConstraint": "eu-central-1"}
+s3.create_bucket(Bucket="theirs-1", CreateBucketConfiguration=where)
+s3.put_object(Bucket="theirs-1", Key="kept", Body=b"kept")
+print(made["Instances"][0]["InstanceId"], group)
+"#;
+
+#[test]
+fn what_others_made_is_not_deleted() {
+    let lab = Lab::start(&json!({ "hosts": [], "boot": false }));
+    let output = lab
+        .inside(&Lab::python())
+        .args(["-c", OTHERS])
+        .output()
+        .unwrap();
+    let output = String::from_utf8(output.stdout).unwrap();
+    let (instance, group) = output.trim().split_once(' ').unwrap();
+    let playbook = format!(
+        r#"
+        let n = 0;
+        for delete in [
+            || terminate_instance("{instance}"),
+            || delete_security_group("{group}"),
+            || delete_key_pair("theirs"),
+            || delete_object("theirs-1", "kept"),
+            || delete_bucket("theirs-1"),
+        ] {{
+            try {{ delete.call(); }} catch (caught) {{
+                let err = error_info(caught);
+                assert(err.kind == "denied", err.message);
+                assert(err.message.contains("was not made by autorun"), err.message);
+                n += 1;
+            }}
+        }}
+        assert(n == 5, `only ${{n}} were refused`);
+        "#
+    );
+    let _ = lab.autorun().playbook(&playbook).run().exits(0);
+    for action in [
+        "TerminateInstances",
+        "DeleteSecurityGroup",
+        "DeleteKeyPair",
+        "DeleteBucket",
+    ] {
+        assert!(lab.requests_of(action).is_empty(), "{action} was asked for");
+    }
+}
+
+#[test]
+fn a_bucket_of_others_stays_private_unless_told() {
+    let lab = Lab::start(&json!({ "hosts": [], "boot": false }));
+    let made = lab
+        .inside(&Lab::python())
+        .args(["-c", OTHERS])
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let playbook = r#"
+        let bucket = create_bucket("theirs-1", #{ exact: true });
+        assert(!bucket.made);
+        let image = upload_image(bucket, "assets/logo.png");
+        assert(!image.public && http_get(image.url).status == 200);
+    "#;
+    let ended = lab.autorun().playbook(playbook).run().exits(0);
+    assert!(
+        ended.said().contains("using bucket theirs-1"),
+        "{}",
+        ended.stderr
+    );
+    for action in [
+        "PutPublicAccessBlock",
+        "PutBucketPolicy",
+        "PutBucketTagging",
+    ] {
+        assert!(lab.requests_of(action).is_empty(), "{action} was asked for");
+    }
+}
+
+#[test]
+fn a_key_other_than_the_known_one_is_refused() {
+    let lab = Lab::start(&json!({}));
+    let autorun = lab
+        .autorun()
+        .playbook(&format!("ssh_exec(\"{HOST}\", \"true\");"));
+    // Another key of the same type, as after an attack or a new installation.
+    let known = autorun.home.path().join(".ssh/known_hosts");
+    let other = fs::read_to_string(autorun.home.path().join(".ssh/id_ed25519.pub")).unwrap();
+    fs::write(&known, format!("{HOST} {other}")).unwrap();
+    let ended = autorun.run().exits(1);
+    assert!(
+        ended.said().contains("is not the one in"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.said().contains("ssh-keygen -R 192.0.2.10"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn an_instance_whose_key_changed_is_refused() {
+    let lab = Lab::start(&json!({ "hosts": [] }));
+    let first = r#"
+        let key = create_key_pair("k-" + run_id());
+        print(wait_until_ready(launch_instance(#{ key_pair: key })).id);
+    "#;
+    // The same user and home directory in both runs: the pin is kept there.
+    let autorun = lab.autorun().playbook(first);
+    let ended = autorun.run().exits(0);
+    let server = ended.stdout.trim().to_owned();
+    let before = lab.host_key(&server);
+    lab.set(&json!({ "host_keys": "changed" }));
+    while lab.try_host_key(&server).is_none_or(|key| key == before) {
+        std::thread::yield_now();
+    }
+    let again = format!("ssh_exec(\"{server}\", \"true\");");
+    fs::write(autorun.home.path().join("playbook.rhai"), again).unwrap();
+    let ended = autorun.run().exits(1);
+    assert!(
+        ended.said().contains("has changed: expected SHA256:"),
+        "{}",
+        ended.stderr
+    );
+}
