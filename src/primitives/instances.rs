@@ -579,14 +579,14 @@ async fn ready(cx: &Context, server: ServerRef, options: &WaitUntilReady) -> Res
     }
     remote::compare_with_console(cx, &host, &server.id, remote::Again::No).await?;
     cx.report.info(format!(
-        "{} is ready after {}; ssh {}{}",
+        "{} is ready after {}; log in with: ssh {}{}",
         server.id,
         text::duration(pace.elapsed()),
-        host.login(),
         host.key
             .as_ref()
-            .map(|key| format!(" -i {}", key.display()))
-            .unwrap_or_default()
+            .map(|key| format!("-i {} ", key.display()))
+            .unwrap_or_default(),
+        host.login(),
     ));
     Ok(server.with(instance))
 }
