@@ -1,7 +1,7 @@
 //! `autorun run`: settles everything, then lets the playbook run.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::context::{Context, Parts};
 use crate::error::{Error, ErrorKind, exit};
 use crate::ledger::Ledger;
 use crate::playbook::{Playbook, diagnostic};
-use crate::report::{self, Event, Reporter, Settings};
+use crate::report::{self, Event, Reporter, Settings, text};
 use crate::script::Understood;
 
 /// The engine's own thread: deep call chains end in an error, not in a crash.
@@ -33,6 +33,7 @@ const STOPS_WITHIN: Duration = Duration::from_millis(900);
 const ID_LETTERS: &[u8] = b"23456789bcdfghjkmnpqrstvwxz";
 
 pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
+    check_there(&arguments.playbook)?;
     let id = new_id();
     let aws = aws_options(arguments)?;
     let report = Reporter::new(&id, settings(arguments)).map_err(|e| shown(&e))?;
@@ -70,6 +71,19 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
     // Nothing is waited for any more: what is under way is on record.
     runtime.shutdown_background();
     Ok(code)
+}
+
+/// A playbook that is not there is wrong usage, perhaps a misspelt command.
+fn check_there(playbook: &Path) -> anyhow::Result<()> {
+    let Err(error) = std::fs::metadata(playbook) else {
+        return Ok(());
+    };
+    let mut error = Error::io("read playbook", playbook, &error);
+    let word = playbook.to_string_lossy();
+    if let Some(near) = text::nearest(&word, ["run", "docs", "completions"]) {
+        error = error.hint(format!("did you mean the command `{near}`?"));
+    }
+    Err(shown(&error))
 }
 
 /// Runs the playbook on a thread of its own and reports how it ended.

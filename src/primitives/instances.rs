@@ -1,36 +1,31 @@
 //! EC2 instances: launch, wait, terminate.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use rhai::plugin::*;
 use rhai::{Dynamic, Map, NativeCallContext};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::images::{LatestAmazonLinux, latest_amazon_linux};
 use super::key_pairs::KeyPairRef;
-use super::{remote, seconds, security_groups};
-use crate::clients::Pace;
+use super::readiness::{WaitUntilReady, WaitUntilRunning, ready, running};
+use super::servers::{ServerRef, each, ec2_user};
+use super::{seconds, security_groups};
 use crate::clients::ec2::{Ec2, Image, Instance, LONGEST_USER_DATA, Launch};
-use crate::clients::ssh::{self, Command, Finished, Host};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Intent, ResourceKind};
-use crate::report::text;
 use crate::script::{self, Outcome};
 use crate::teardown;
-
-/// The user of Amazon Linux images.
-const AMAZON_LINUX_USER: &str = "ec2-user";
 
 /// How long right after a create EC2 may not know what it just made.
 const CONSISTENCY: Duration = Duration::from_secs(60);
 
-/// How long a fresh instance may refuse a login: its key arrives after sshd.
-const KEY_ARRIVES: Duration = Duration::from_secs(30);
+/// How long `launch_instance` waits: the default of `wait_until_running`.
+const RUNS_WITHIN: Duration = Duration::from_secs(300);
 
 #[export_module]
 pub mod api {
@@ -140,7 +135,6 @@ pub mod api {
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
             let options: WaitUntilReady = script::options(options)?;
-            options.check()?;
             super::each(&server, async |server| {
                 super::ready(cx, server, &options).await
             })
@@ -199,137 +193,8 @@ struct LaunchInstance {
     wait: bool,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WaitUntilRunning {
-    #[serde(default = "five_minutes")]
-    timeout: f64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WaitUntilReady {
-    #[serde(default = "fifteen_minutes")]
-    timeout: f64,
-    #[serde(default = "yes")]
-    user_data: bool,
-    #[serde(default)]
-    host_key: HostKey,
-}
-
-/// What `wait_until_ready` demands of the host key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum HostKey {
-    /// Accepted aloud, compared with the console as soon as it shows it.
-    #[default]
-    FirstUse,
-    /// Waits for the console.
-    Strict,
-}
-
-fn ec2_user() -> String {
-    AMAZON_LINUX_USER.to_owned()
-}
-
 fn yes() -> bool {
     true
-}
-
-fn five_minutes() -> f64 {
-    300.0
-}
-
-fn fifteen_minutes() -> f64 {
-    900.0
-}
-
-impl WaitUntilReady {
-    fn check(&self) -> Result<()> {
-        seconds("timeout", self.timeout).map(drop)
-    }
-}
-
-/// An instance as a playbook sees it: EC2's description and how to log in.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Server {
-    #[serde(flatten)]
-    instance: Instance,
-    user: String,
-    key: Option<PathBuf>,
-}
-
-/// An instance as a playbook passes it on.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct ServerRef {
-    /// AWS's id.
-    pub(super) id: String,
-    #[serde(default)]
-    pub(super) name: String,
-    #[serde(default = "ec2_user")]
-    pub(super) user: String,
-    #[serde(default)]
-    pub(super) key: Option<PathBuf>,
-    #[serde(default)]
-    pub(super) public_ip: Option<String>,
-    #[serde(default)]
-    pub(super) private_ip: Option<String>,
-}
-
-impl ServerRef {
-    /// From an id or from what `launch_instance` gave.
-    pub(super) fn of(value: &Dynamic) -> Result<Self> {
-        let server = match value.clone().into_immutable_string() {
-            Ok(id) => Self::by_id(id.into()),
-            Err(_) => script::argument("server", value)?,
-        };
-        if !server.id.starts_with("i-") {
-            return Err(
-                Error::invalid(format!("`{}` is not an instance's id", server.id))
-                    .hint("pass what launch_instance gave, or an id as \"i-0abc\""),
-            );
-        }
-        Ok(server)
-    }
-
-    fn by_id(id: String) -> Self {
-        Self {
-            id,
-            name: String::new(),
-            user: ec2_user(),
-            key: None,
-            public_ip: None,
-            private_ip: None,
-        }
-    }
-
-    fn with(self, instance: Instance) -> Server {
-        Server {
-            instance,
-            user: self.user,
-            key: self.key,
-        }
-    }
-}
-
-/// Does the work for one server or for each of an array, all at once, and
-/// gives the results in the same shape.
-async fn each<T: Serialize>(
-    servers: &Dynamic,
-    work: impl AsyncFn(ServerRef) -> Result<T>,
-) -> Result<Value> {
-    let json = |value: T| {
-        serde_json::to_value(value).map_err(|e| Error::internal(format!("cannot show it: {e}")))
-    };
-    let Some(list) = servers.read_lock::<rhai::Array>() else {
-        return json(work(ServerRef::of(servers)?).await?);
-    };
-    let list = list.iter().map(ServerRef::of).collect::<Result<Vec<_>>>()?;
-    let done = join_all(list.into_iter().map(async |server| work(server).await)).await;
-    done.into_iter()
-        .map(|result| result.and_then(json))
-        .collect::<Result<Vec<_>>>()
-        .map(Value::Array)
 }
 
 async fn launch_instance(cx: &Context, options: LaunchInstance) -> Result<Value> {
@@ -403,7 +268,7 @@ async fn launch_instance(cx: &Context, options: LaunchInstance) -> Result<Value>
             ..ServerRef::by_id(instance.id.clone())
         };
         match options.wait {
-            true => running(cx, server, Duration::from_secs_f64(five_minutes())).await,
+            true => running(cx, server, RUNS_WITHIN).await,
             false => Ok(server.with(instance)),
         }
     });
@@ -501,202 +366,6 @@ async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<V
             }
             result => return result,
         }
-    }
-}
-
-async fn running(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Server> {
-    let mut pace = cx.pace(format!("instance {} to run", server.id), timeout);
-    let instance = seen_running(cx, &server.id, &mut pace).await?;
-    cx.report.info(format!(
-        "{} is running at {} after {}",
-        instance.id,
-        instance
-            .public_ip
-            .as_ref()
-            .or(instance.private_ip.as_ref())
-            .map_or("no address", |a| a),
-        text::duration(pace.elapsed())
-    ));
-    Ok(server.with(instance))
-}
-
-/// Polls until the instance runs; fails at once when it never will.
-async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instance> {
-    let ec2 = cx.clients.ec2().await?;
-    let ids = [id.to_owned()];
-    loop {
-        match ec2.instances(&ids).await {
-            Ok(mut seen) => {
-                let instance = seen.swap_remove(0);
-                match instance.state.as_str() {
-                    "running" => return Ok(instance),
-                    "pending" => pace.pause("pending").await?,
-                    _ => return Err(ended(&instance)),
-                }
-            }
-            // EC2 may not know yet what it just launched.
-            Err(e) if e.kind == ErrorKind::NotFound && pace.elapsed() < CONSISTENCY => {
-                pace.pause("not visible yet").await?;
-            }
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-/// An instance that is on its way down instead of up.
-fn ended(instance: &Instance) -> Error {
-    let reason = instance
-        .state_reason
-        .as_deref()
-        .unwrap_or("EC2 gives no reason");
-    let kind = match reason.contains("Limit") || reason.contains("Insufficient") {
-        true => ErrorKind::QuotaExceeded,
-        false => ErrorKind::Internal,
-    };
-    Error::new(
-        kind,
-        format!("{} is {}: {reason}", instance.id, instance.state),
-    )
-    .hint(format!(
-        "`aws ec2 get-console-output --instance-id {}` may tell more",
-        instance.id
-    ))
-}
-
-async fn ready(cx: &Context, server: ServerRef, options: &WaitUntilReady) -> Result<Server> {
-    let timeout = seconds("timeout", options.timeout)?;
-    let mut pace = cx.pace(format!("instance {} to be ready", server.id), timeout);
-    let instance = seen_running(cx, &server.id, &mut pace).await?;
-    let host = remote::instance_host(&server, &instance)?;
-    answers(cx, &host, &server.id, &mut pace).await?;
-    if options.host_key == HostKey::Strict {
-        remote::await_console_key(cx, &host, &server.id, &mut pace).await?;
-    } else {
-        remote::compare_with_console(cx, &host, &server.id, remote::Again::Later).await?;
-    }
-    if options.user_data {
-        user_data_done(cx, &host, &server.id, &mut pace).await?;
-    }
-    remote::compare_with_console(cx, &host, &server.id, remote::Again::No).await?;
-    cx.report.info(format!(
-        "{} is ready after {}; log in with: ssh {}{}",
-        server.id,
-        text::duration(pace.elapsed()),
-        host.key
-            .as_ref()
-            .map(|key| format!("-i {} ", key.display()))
-            .unwrap_or_default(),
-        host.login(),
-    ));
-    Ok(server.with(instance))
-}
-
-/// Waits until ssh lets us in. The key that answers first is pinned.
-async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result<()> {
-    let mut refused_at = None;
-    loop {
-        let tried = async {
-            remote::pin_first_key(cx, host, id).await?;
-            probe(cx, host, "true", pace).await
-        };
-        match tried.await {
-            Ok(_) => return Ok(()),
-            // sshd may answer before cloud-init has put the key there.
-            Err(e) if e.kind == ErrorKind::Denied => {
-                let since = *refused_at.get_or_insert_with(|| pace.elapsed());
-                if pace.elapsed().saturating_sub(since) > KEY_ARRIVES {
-                    return Err(e);
-                }
-                pace.pause("the login is refused").await?;
-            }
-            Err(e) if e.kind.retryable() => {
-                seen_running(cx, id, pace).await?;
-                pace.pause(&e.message).await?;
-            }
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-/// A readiness probe: short, not shown in the log, and never past the deadline.
-async fn probe(cx: &Context, host: &Host, command: &str, pace: &Pace) -> Result<Finished> {
-    let command = Command {
-        command: command.to_owned(),
-        timeout: Some(pace.left()),
-        ..Command::default()
-    };
-    cx.clients.ssh().run(host, command, &cx.report).await
-}
-
-/// Waits until the user data has finished, and throws if it failed.
-async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result<()> {
-    cx.report.info(format!("waiting for the user data of {id}"));
-    let finished = loop {
-        match probe(cx, host, "cloud-init status --wait", pace).await {
-            Ok(finished) => break finished,
-            Err(e) if e.kind == ErrorKind::Timeout && pace.left().is_zero() => {
-                return Err(user_data_timeout(cx, host, pace).await);
-            }
-            // A reboot is part of some user data.
-            Err(e) if e.kind.retryable() => {
-                seen_running(cx, id, pace).await?;
-                pace.pause(&e.message).await?;
-            }
-            Err(e) => return Err(e),
-        }
-    };
-    match finished.status {
-        0 => Ok(()),
-        2 => {
-            let said = ssh::tail(&finished.stdout, 5);
-            cx.report.warn(format!(
-                "cloud-init on {id} finished with recoverable errors: {said}"
-            ));
-            Ok(())
-        }
-        127 => Err(Error::new(
-            ErrorKind::CommandFailed,
-            format!("{id} has no cloud-init, so nothing says whether its user data succeeded"),
-        )
-        .hint("pass `user_data: false` to wait_until_ready for images without cloud-init")),
-        status => {
-            let log = user_data_log(cx, host).await;
-            Err(Error::new(
-                ErrorKind::CommandFailed,
-                format!("the user data of {id} failed; its log ends:\n{log}"),
-            )
-            .hint(format!(
-                "the whole log is /var/log/cloud-init-output.log on {}",
-                host.login()
-            ))
-            .detail(serde_json::json!({
-                "status": status, "stdout": log, "stderr": ssh::tail(&finished.stderr, 20),
-            })))
-        }
-    }
-}
-
-async fn user_data_timeout(cx: &Context, host: &Host, pace: &Pace) -> Error {
-    let log = user_data_log(cx, host).await;
-    let mut error = pace.timeout();
-    error.message = format!(
-        "{}; the user data still runs, its log ends:\n{log}",
-        error.message
-    );
-    error.hint("pass a longer `timeout` to wait_until_ready")
-}
-
-/// The end of the user data's log, as far as the user may read it.
-async fn user_data_log(cx: &Context, host: &Host) -> String {
-    let log = "/var/log/cloud-init-output.log";
-    let command = Command {
-        command: format!("tail -n 15 {log} 2>/dev/null || sudo -n tail -n 15 {log}"),
-        timeout: Some(Duration::from_secs(15)),
-        ..Command::default()
-    };
-    match cx.clients.ssh().run(host, command, &cx.report).await {
-        Ok(finished) => cx.report.mask().apply(&ssh::tail(&finished.stdout, 15)),
-        Err(error) => format!("(cannot read {log}: {error})"),
     }
 }
 

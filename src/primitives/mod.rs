@@ -7,6 +7,7 @@ use rhai::{Module, exported_module};
 
 pub mod buckets;
 pub mod control;
+mod host_keys;
 pub mod http;
 pub mod images;
 pub mod instances;
@@ -14,8 +15,10 @@ pub mod key_pairs;
 pub mod local;
 pub mod logging;
 pub mod objects;
+mod readiness;
 pub mod remote;
 pub mod security_groups;
+mod servers;
 pub mod variables;
 
 /// A group of primitives, in the order of the manual.

@@ -105,7 +105,13 @@ fn exit_codes_are_as_documented() {
         .run()
         .exits(2);
     Autorun::new().playbook("print(").run().exits(3);
-    Autorun::new().arg("nosuch.rhai").run().exits(3);
+    Autorun::new().arg("nosuch.rhai").run().exits(2);
+    let ended = Autorun::new().arg("dosc").run().exits(2);
+    assert!(
+        ended.said().contains("the command `docs`"),
+        "{}",
+        ended.stderr
+    );
     Autorun::new().run().exits(2);
     let help = Autorun::new().arg("--help").run().exits(0);
     for code in ["0  done", "1  the playbook failed", "130  interrupted"] {

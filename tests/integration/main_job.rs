@@ -302,6 +302,19 @@ fn hello_hosts_asks_every_host() {
     );
 }
 
+#[test]
+fn us_east_1_gets_no_location_constraint() {
+    let lab = Lab::start(&json!({ "hosts": [], "boot": false }));
+    let playbook = "delete_bucket(create_bucket(\"pictures\"));";
+    let autorun = lab
+        .autorun()
+        .playbook(playbook)
+        .args(["--region", "us-east-1"]);
+    let _ = autorun.run().exits(0);
+    let bucket = lab.requests_of("CreateBucket")[0].to_string();
+    assert!(!bucket.contains("LocationConstraint"), "{bucket}");
+}
+
 trait RunPlaybook {
     fn run_playbook(&self) -> Ended;
 }

@@ -1,0 +1,261 @@
+//! Waiting for instances: until they run, until they can be worked with.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::servers::{Server, ServerRef, instance_host};
+use super::{host_keys, seconds};
+use crate::clients::Pace;
+use crate::clients::ec2::Instance;
+use crate::clients::ssh::{self, Command, Finished, Host};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::text;
+
+/// How long right after a launch EC2 may not know the instance.
+const CONSISTENCY: Duration = Duration::from_secs(60);
+
+/// How long a fresh instance may refuse a login: its key arrives after sshd.
+const KEY_ARRIVES: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WaitUntilRunning {
+    #[serde(default = "five_minutes")]
+    pub(super) timeout: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WaitUntilReady {
+    #[serde(default = "fifteen_minutes")]
+    timeout: f64,
+    #[serde(default = "yes")]
+    user_data: bool,
+    #[serde(default)]
+    host_key: HostKey,
+}
+
+/// What `wait_until_ready` demands of the host key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum HostKey {
+    /// Accepted aloud, compared with the console as soon as it shows it.
+    #[default]
+    FirstUse,
+    /// Waits for the console.
+    Strict,
+}
+
+fn five_minutes() -> f64 {
+    300.0
+}
+
+fn fifteen_minutes() -> f64 {
+    900.0
+}
+
+fn yes() -> bool {
+    true
+}
+
+pub(super) async fn running(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Server> {
+    let mut pace = cx.pace(format!("instance {} to run", server.id), timeout);
+    let instance = seen_running(cx, &server.id, &mut pace).await?;
+    cx.report.info(format!(
+        "{} is running at {} after {}",
+        instance.id,
+        instance
+            .public_ip
+            .as_ref()
+            .or(instance.private_ip.as_ref())
+            .map_or("no address", |a| a),
+        text::duration(pace.elapsed())
+    ));
+    Ok(server.with(instance))
+}
+
+/// Polls until the instance runs; fails at once when it never will.
+async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instance> {
+    let ec2 = cx.clients.ec2().await?;
+    let ids = [id.to_owned()];
+    loop {
+        match ec2.instances(&ids).await {
+            Ok(mut seen) => {
+                let instance = seen.swap_remove(0);
+                match instance.state.as_str() {
+                    "running" => return Ok(instance),
+                    "pending" => pace.pause("pending").await?,
+                    _ => return Err(ended(&instance)),
+                }
+            }
+            // EC2 may not know yet what it just launched.
+            Err(e) if e.kind == ErrorKind::NotFound && pace.elapsed() < CONSISTENCY => {
+                pace.pause("not visible yet").await?;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// An instance that is on its way down instead of up.
+fn ended(instance: &Instance) -> Error {
+    let reason = instance
+        .state_reason
+        .as_deref()
+        .unwrap_or("EC2 gives no reason");
+    let kind = match reason.contains("Limit") || reason.contains("Insufficient") {
+        true => ErrorKind::QuotaExceeded,
+        false => ErrorKind::Internal,
+    };
+    Error::new(
+        kind,
+        format!("{} is {}: {reason}", instance.id, instance.state),
+    )
+    .hint(format!(
+        "`aws ec2 get-console-output --instance-id {}` may tell more",
+        instance.id
+    ))
+}
+
+pub(super) async fn ready(
+    cx: &Context,
+    server: ServerRef,
+    options: &WaitUntilReady,
+) -> Result<Server> {
+    let timeout = seconds("timeout", options.timeout)?;
+    let mut pace = cx.pace(format!("instance {} to be ready", server.id), timeout);
+    let instance = seen_running(cx, &server.id, &mut pace).await?;
+    let host = instance_host(&server, &instance)?;
+    answers(cx, &host, &server.id, &mut pace).await?;
+    if options.host_key == HostKey::Strict {
+        host_keys::await_console_key(cx, &host, &server.id, &mut pace).await?;
+    } else {
+        host_keys::compare_with_console(cx, &host, &server.id, host_keys::Again::Later).await?;
+    }
+    if options.user_data {
+        user_data_done(cx, &host, &server.id, &mut pace).await?;
+    }
+    host_keys::compare_with_console(cx, &host, &server.id, host_keys::Again::No).await?;
+    cx.report.info(format!(
+        "{} is ready after {}; log in with: ssh {}{}",
+        server.id,
+        text::duration(pace.elapsed()),
+        host.key
+            .as_ref()
+            .map(|key| format!("-i {} ", key.display()))
+            .unwrap_or_default(),
+        host.login(),
+    ));
+    Ok(server.with(instance))
+}
+
+/// Waits until ssh lets us in. The key that answers first is pinned.
+async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result<()> {
+    let mut refused_at = None;
+    loop {
+        let tried = async {
+            host_keys::pin_first_key(cx, host, id).await?;
+            probe(cx, host, "true", pace).await
+        };
+        match tried.await {
+            Ok(_) => return Ok(()),
+            // sshd may answer before cloud-init has put the key there.
+            Err(e) if e.kind == ErrorKind::Denied => {
+                let since = *refused_at.get_or_insert_with(|| pace.elapsed());
+                if pace.elapsed().saturating_sub(since) > KEY_ARRIVES {
+                    return Err(e);
+                }
+                pace.pause("the login is refused").await?;
+            }
+            Err(e) if e.kind.retryable() => {
+                seen_running(cx, id, pace).await?;
+                pace.pause(&e.message).await?;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// A readiness probe: short, not shown in the log, and never past the deadline.
+async fn probe(cx: &Context, host: &Host, command: &str, pace: &Pace) -> Result<Finished> {
+    let command = Command {
+        command: command.to_owned(),
+        timeout: Some(pace.left()),
+        ..Command::default()
+    };
+    cx.clients.ssh().run(host, command, &cx.report).await
+}
+
+/// Waits until the user data has finished, and throws if it failed.
+async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result<()> {
+    cx.report.info(format!("waiting for the user data of {id}"));
+    let finished = loop {
+        match probe(cx, host, "cloud-init status --wait", pace).await {
+            Ok(finished) => break finished,
+            Err(e) if e.kind == ErrorKind::Timeout && pace.left().is_zero() => {
+                return Err(user_data_timeout(cx, host, pace).await);
+            }
+            // A reboot is part of some user data.
+            Err(e) if e.kind.retryable() => {
+                seen_running(cx, id, pace).await?;
+                pace.pause(&e.message).await?;
+            }
+            Err(e) => return Err(e),
+        }
+    };
+    match finished.status {
+        0 => Ok(()),
+        2 => {
+            let said = ssh::tail(&finished.stdout, 5);
+            cx.report.warn(format!(
+                "cloud-init on {id} finished with recoverable errors: {said}"
+            ));
+            Ok(())
+        }
+        127 => Err(Error::new(
+            ErrorKind::CommandFailed,
+            format!("{id} has no cloud-init, so nothing says whether its user data succeeded"),
+        )
+        .hint("pass `user_data: false` to wait_until_ready for images without cloud-init")),
+        status => {
+            let log = user_data_log(cx, host).await;
+            Err(Error::new(
+                ErrorKind::CommandFailed,
+                format!("the user data of {id} failed; its log ends:\n{log}"),
+            )
+            .hint(format!(
+                "the whole log is /var/log/cloud-init-output.log on {}",
+                host.login()
+            ))
+            .detail(serde_json::json!({
+                "status": status, "stdout": log, "stderr": ssh::tail(&finished.stderr, 20),
+            })))
+        }
+    }
+}
+
+async fn user_data_timeout(cx: &Context, host: &Host, pace: &Pace) -> Error {
+    let log = user_data_log(cx, host).await;
+    let mut error = pace.timeout();
+    error.message = format!(
+        "{}; the user data still runs, its log ends:\n{log}",
+        error.message
+    );
+    error.hint("pass a longer `timeout` to wait_until_ready")
+}
+
+/// The end of the user data's log, as far as the user may read it.
+async fn user_data_log(cx: &Context, host: &Host) -> String {
+    let log = "/var/log/cloud-init-output.log";
+    let command = Command {
+        command: format!("tail -n 15 {log} 2>/dev/null || sudo -n tail -n 15 {log}"),
+        timeout: Some(Duration::from_secs(15)),
+        ..Command::default()
+    };
+    match cx.clients.ssh().run(host, command, &cx.report).await {
+        Ok(finished) => cx.report.mask().apply(&ssh::tail(&finished.stdout, 15)),
+        Err(error) => format!("(cannot read {log}: {error})"),
+    }
+}
