@@ -120,7 +120,9 @@ fn entries() -> Vec<Entry> {
         entries[first..].sort_by(|a, b| a.name.cmp(&b.name));
     }
     for entry in &mut entries {
-        entry.signatures.sort_by_key(String::len);
+        entry
+            .signatures
+            .sort_by_key(|signature| (signature.len(), signature.clone()));
     }
     entries
 }
@@ -147,7 +149,7 @@ fn signature(function: &Function) -> String {
                 "Map" => "map",
                 "Array" => "array",
                 "FnPtr" => "function",
-                "Dynamic" | "INT" | "FLOAT" => return parameter.name.clone(),
+                "Dynamic" | "i64" | "f64" => return parameter.name.clone(),
                 kind if kind.contains("String") => "string",
                 kind => kind,
             };

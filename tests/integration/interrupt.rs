@@ -39,7 +39,20 @@ fn signal(child: &Child, name: &str) {
 
 /// Sends a signal at `sign` and gives how the run ended, and how soon.
 fn interrupted(autorun: &Autorun, sign: &str, name: &str) -> (Ended, Duration) {
+    interrupted_when(autorun, sign, || true, name)
+}
+
+/// The same, but not before `there`.
+fn interrupted_when(
+    autorun: &Autorun,
+    sign: &str,
+    there: impl Fn() -> bool,
+    name: &str,
+) -> (Ended, Duration) {
     let (mut child, mut stderr) = started(autorun, sign);
+    while !there() {
+        std::thread::yield_now();
+    }
     let sent = Instant::now();
     signal(&child, name);
     let mut rest = String::new();
@@ -99,7 +112,9 @@ fn in_an_upload_with_what_is_up_and_what_may_be() {
         log_info("go");
         upload_file(bucket, "assets/logo.png");
     "#;
-    let (ended, took) = interrupted(&lab.autorun().playbook(playbook), "go", "INT");
+    let autorun = lab.autorun().playbook(playbook);
+    let sent = || !lab.requests_of("PutObject").is_empty();
+    let (ended, took) = interrupted_when(&autorun, "go", sent, "INT");
     soon(took);
     for text in [
         "interrupted in",
