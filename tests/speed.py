@@ -68,16 +68,25 @@ def main_job(autorun, directory, pid):
     log = directory / "run.log"
     log.unlink(missing_ok=True)
     begun = time.monotonic()
+    inside = ["nsenter", f"--net=/proc/{pid}/ns/net", "--"]
     subprocess.run(
-        ["nsenter", f"--net=/proc/{pid}/ns/net", "--", autorun, "-q", "--log-file", log]
-        + ["playbooks/run_newwebserver.rhai"],
+        inside + [autorun, "-q", "--log-file", log, "playbooks/run_newwebserver.rhai"],
         check=True, capture_output=True, env=environment(directory), cwd=ROOT,
     )
     total = time.monotonic() - begun
-    launched = re.search(r"^(\S+) INFO  launched (i-\w+)", log.read_text(), re.M)
-    instance = directory / "lab/machines" / launched[2]
-    ended = (instance / "console.log").stat().st_mtime
-    return total, total - (ended - datetime.fromisoformat(launched[1]).timestamp())
+    text = log.read_text()
+    launched = re.search(r"^(\S+) INFO  launched (i-\w+)", text, re.M)
+    key = re.search(r"private key in (\S+)", text)[1]
+    look = directory / "look.rhai"
+    look.write_text(
+        f'print(ssh_exec(#{{ id: "{launched[2]}", key: "{key}" }},'
+        ' "stat -c %.Y /var/log/cloud-init-output.log").stdout);'
+    )
+    ended = subprocess.run(
+        inside + [autorun, "-q", look], check=True, capture_output=True, env=environment(directory),
+    )
+    booted = float(ended.stdout) - datetime.fromisoformat(launched[1]).timestamp()
+    return total, total - booted
 
 
 def show(what, unit, values):
