@@ -31,7 +31,11 @@ pub async fn release(
     if !ledger.made(kind, id) {
         match maker(clients, report, kind, id).await? {
             Maker::Autorun => {}
-            Maker::Gone => return Ok(()),
+            Maker::Gone => {
+                let what = kind.as_str().replace('_', " ");
+                report.info(format!("{what} {id} is not there; nothing to delete"));
+                return Ok(());
+            }
             Maker::Other => {
                 let what = kind.as_str().replace('_', " ");
                 return Err(Error::new(

@@ -106,9 +106,10 @@ fn execute(runtime: &Runtime, playbook: Playbook, cx: &Context) -> anyhow::Resul
         })
         .context("cannot start a thread")?;
     let result = await_end(runtime, end, cx);
+    let stopped = cx.cancel.is_cancelled();
     let (outcome, code) = match result {
         Some(Ok(())) => ("done", exit::DONE),
-        Some(Err(failed)) if failed.error.kind != ErrorKind::Cancelled => {
+        Some(Err(failed)) if !stopped || failed.error.kind != ErrorKind::Cancelled => {
             let rendered = diagnostic::render(&failed, &texts);
             cx.report.report(&Event::RunFailed {
                 error: failed.error,

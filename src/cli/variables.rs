@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::playbook::{Declared, Kind};
-use crate::report::{Mask, text};
+use crate::report::{Mask, SHORTEST, text};
 
 /// What the caller gives.
 #[derive(Debug, Default)]
@@ -38,7 +38,20 @@ pub(super) fn read_file(path: &Path) -> Result<serde_json::Map<String, Value>> {
         .is_some_and(|e| e.eq_ignore_ascii_case("json"));
     let parsed = match json {
         true => serde_json::from_str(&content).map_err(|e| e.to_string()),
-        false => toml::from_str(&content).map_err(|e| e.to_string().trim_end().to_owned()),
+        // Without the line itself, which may hold a secret.
+        false => toml::from_str(&content).map_err(|e: toml::de::Error| {
+            let before = e
+                .span()
+                .and_then(|span| content.get(..span.start))
+                .unwrap_or("");
+            let column = before
+                .rsplit('\n')
+                .next()
+                .map_or(0, |line| line.chars().count())
+                + 1;
+            let line = before.matches('\n').count() + 1;
+            format!("{} at line {line} column {column}", e.message())
+        }),
     };
     parsed.map_err(|e| Error::invalid(format!("cannot read `{}`: {e}", path.display())))
 }
@@ -106,6 +119,15 @@ pub(super) fn settle(
             Ok(value) => {
                 if d.secret {
                     hide(mask, &value);
+                    if value
+                        .as_str()
+                        .is_some_and(|text| !text.is_empty() && text.len() < SHORTEST)
+                    {
+                        settled.warnings.push(format!(
+                            "the secret `{}` is too short to be masked in the output",
+                            d.name
+                        ));
+                    }
                 }
                 settled.values.insert(d.name.clone(), value);
             }
@@ -233,7 +255,13 @@ fn missing(d: &Declared) -> Error {
     } else {
         format!(" ({})", d.help)
     };
-    error.hint(format!("pass --set {}=VALUE{help}", d.name))
+    let name = &d.name;
+    match d.secret {
+        true => error.hint(format!(
+            "pass --set {name}=@FILE or set AUTORUN_VAR_{name}{help}"
+        )),
+        false => error.hint(format!("pass --set {name}=VALUE{help}")),
+    }
 }
 
 fn undeclared(name: &str, declared: &[Declared], from: &str) -> Error {

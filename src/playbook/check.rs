@@ -72,6 +72,12 @@ pub(super) fn explain(engine: &Engine, text: &str, mut error: Error) -> Error {
         if natives(engine).contains_key(&name) {
             return error.hint(format!("`{name}` is a function: call it as {name}(..)"));
         }
+        if declared(text).contains(&name.as_str()) {
+            return error.hint(
+                "a function does not see the playbook's variables: pass it as an argument, \
+                 or make it a `const` and write global::NAME",
+            );
+        }
         return match text::nearest(&name, declared(text)) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
             None => error,

@@ -43,7 +43,7 @@ pub mod api {
         function: FnPtr,
     ) -> Outcome<Dynamic> {
         super::parallel(&call, items, |call, item| {
-            function.call_raw(call, None, [item])
+            super::call_with(call, &function, item)
         })
     }
 
@@ -173,6 +173,24 @@ pub mod api {
                 .clone_into(&mut error.place.source);
         }
         Ok(Dynamic::from_map(script::to_map(&error)))
+    }
+}
+
+/// Calls a playbook's function with one argument. That it takes none is the
+/// likeliest mistake, and Rhai would speak of an `anon$..` nobody wrote.
+fn call_with(call: &NativeCallContext, function: &FnPtr, argument: Dynamic) -> Outcome<Dynamic> {
+    let result = function.call_raw(call, None, [argument]);
+    match &result {
+        Err(error)
+            if matches!(&**error, EvalAltResult::ErrorFunctionNotFound(signature, _)
+                if signature.starts_with(function.fn_name())) =>
+        {
+            let what = call.fn_name();
+            let error = Error::invalid(format!("the function given to {what} takes no argument"))
+                .hint("write `|item| ..`, with a name for what it is given");
+            Err(script::throw(call, error))
+        }
+        _ => result,
     }
 }
 
@@ -317,7 +335,7 @@ fn retry(call: &NativeCallContext, attempts: &Dynamic, function: &FnPtr) -> Outc
     let cx = script::context(call);
     let mut attempt = 1;
     loop {
-        let error = match function.call_raw(call, None, [attempt.into()]) {
+        let error = match call_with(call, function, attempt.into()) {
             Ok(value) => return Ok(value),
             Err(error) if attempt == attempts || !mendable(&error) => return Err(error),
             Err(error) => script::understand(&error, call.call_source().unwrap_or_default()).error,

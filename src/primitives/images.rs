@@ -17,7 +17,7 @@ pub mod api {
     /// Gives a map with `id`, `name`, `architecture`, `root_device` and
     /// `volume_size` in GiB.
     ///
-    /// - `architecture` (string, "`x86_64")`: `x86_64` or `arm64`.
+    /// - `architecture` (string, "x86_64"): `x86_64` or `arm64`.
     ///
     /// Throws `not_found` where the region has none, `denied`.
     ///

@@ -31,7 +31,7 @@ const RUNS_WITHIN: Duration = Duration::from_secs(300);
 pub mod api {
     /// Launches an instance and waits until it is running.
     ///
-    /// The instance requires `IMDSv2` and its root volume is encrypted. Gives a
+    /// The instance requires IMDSv2 and its root volume is encrypted. Gives a
     /// map with `id`, `name`, `state`, `type`, `image`, `public_ip`,
     /// `private_ip`, `url`, `key_pair`, `security_groups`, `user` and `key`, the
     /// private key's file; an array of such maps when `count` is given.
@@ -115,7 +115,7 @@ pub mod api {
     /// - `timeout` (seconds, 900).
     /// - `user_data` (bool, true): false does not look at the user data; needed
     ///   for images without cloud-init.
-    /// - `host_key` (string, "`first_use")`: "strict" waits until the console
+    /// - `host_key` (string, "first_use"): "strict" waits until the console
     ///   shows the fingerprints.
     ///
     /// Throws `command_failed` with the end of the log when the user data

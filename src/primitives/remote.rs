@@ -228,7 +228,7 @@ fn host(cx: &Context, address: &str, options: HostOptions) -> Result<Host> {
         .or_else(|| cx.clients.local.user.clone());
     let trust = match options.host_key {
         None => Trust::KnownHosts,
-        Some(fingerprint) if fingerprint.starts_with("SHA256:") => {
+        Some(fingerprint) if is_fingerprint(&fingerprint) => {
             Trust::Fingerprint(fingerprint.trim_end_matches('=').to_owned())
         }
         Some(other) => {
@@ -245,6 +245,19 @@ fn host(cx: &Context, address: &str, options: HostOptions) -> Result<Host> {
         user: user.ok_or_else(|| Error::invalid("no user name is known").hint("pass `user`"))?,
         key: options.key.map(|key| cx.clients.local.expand(&key)),
         trust,
+    })
+}
+
+/// `SHA256:` and the base64 of 32 bytes.
+fn is_fingerprint(text: &str) -> bool {
+    let hash = text
+        .strip_prefix("SHA256:")
+        .map(|hash| hash.trim_end_matches('='));
+    hash.is_some_and(|hash| {
+        hash.len() == 43
+            && hash
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+/".contains(c))
     })
 }
 

@@ -17,7 +17,7 @@ pub mod api {
     /// Stands at the top level with literal arguments, so that names and types
     /// are checked before anything runs. The type is the default's. Set it by
     /// `--set name=value`, `--vars FILE` or the environment's
-    /// `AUTORUN_VAR_name`.
+    /// `AUTORUN_VAR_name`; the first of these that gives a value counts.
     ///
     /// Instead of default and help a map may be given:
     ///
@@ -26,7 +26,8 @@ pub mod api {
     /// - `default`: the value if none is set; without it one must be set.
     /// - `choices` (array): the values allowed.
     /// - `pattern` (string): a regular expression that the whole text matches.
-    /// - `secret` (bool, false): masked in every output.
+    /// - `secret` (bool, false): masked in every output, as it is; not what a
+    ///   playbook makes of it, as a part or its upper case.
     /// - `help` (string): shown by `autorun docs PLAYBOOK`.
     ///
     /// ```rhai

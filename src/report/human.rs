@@ -57,7 +57,7 @@ fn recap(
         lines.extend(up.iter().map(remaining));
     }
     if !possibly_made.is_empty() {
-        lines.push("possibly made, the answer was lost; look before you make it again:".to_owned());
+        lines.push("possibly made, as no answer came; look before you make it again:".to_owned());
         lines.extend(possibly_made.iter().map(remaining));
     }
     let level = match outcome {

@@ -9,7 +9,7 @@ use regex_lite::Regex;
 pub const MASK: &str = "****";
 
 /// Shorter values are not masked: they would blot out ordinary words.
-const SHORTEST: usize = 4;
+pub const SHORTEST: usize = 4;
 
 /// Shapes that are secret wherever they appear: private keys, and what makes
 /// a presigned URL work.
@@ -54,11 +54,25 @@ impl Mask {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         for part in std::iter::once(secret).chain(secret.lines()) {
             let part = part.trim();
-            if part.len() >= SHORTEST && !known.iter().any(|k| k == part) {
-                known.push(part.to_owned());
+            // As it is, and as JSON and Rhai show it inside an array or map.
+            let escaped = format!("{part:?}");
+            let json = serde_json::Value::from(part).to_string();
+            for shown in [part, escaped.trim_matches('"'), json.trim_matches('"')] {
+                if shown.len() >= SHORTEST && !known.iter().any(|k| k == shown) {
+                    known.push(shown.to_owned());
+                }
             }
         }
         known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    }
+
+    /// Length of the longest secret.
+    pub fn longest(&self) -> usize {
+        let known = self
+            .known
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.first().map_or(0, String::len)
     }
 
     /// Whether the text holds a known secret.
@@ -97,7 +111,13 @@ impl Mask {
         match value {
             serde_json::Value::String(text) => *text = self.apply(text),
             serde_json::Value::Array(items) => items.iter_mut().for_each(|v| self.apply_json(v)),
-            serde_json::Value::Object(map) => map.values_mut().for_each(|v| self.apply_json(v)),
+            serde_json::Value::Object(map) => {
+                let entries = std::mem::take(map).into_iter();
+                map.extend(entries.map(|(key, mut value)| {
+                    self.apply_json(&mut value);
+                    (self.apply(&key), value)
+                }));
+            }
             _ => {}
         }
     }
@@ -131,6 +151,17 @@ mod tests {
         mask.add("abc");
         assert_eq!(mask.apply("say: line two!"), "say: ****!");
         assert_eq!(mask.apply("abcdef"), "abcdef", "too short to mask");
+    }
+
+    #[test]
+    fn a_secret_is_masked_as_json_and_rhai_show_it() {
+        let mask = Mask::default();
+        mask.add("a\"b\\c\u{1b}d");
+        let mut value = serde_json::json!({ "a\"b\\c\u{1b}d": ["a\"b\\c\u{1b}d"] });
+        assert_eq!(mask.apply(&format!("{:?}", "a\"b\\c\u{1b}d")), "\"****\"");
+        assert_eq!(mask.apply(&value.to_string()), r#"{"****":["****"]}"#);
+        mask.apply_json(&mut value);
+        assert_eq!(value, serde_json::json!({ "****": ["****"] }));
     }
 
     #[test]

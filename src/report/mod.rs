@@ -12,7 +12,7 @@ use jiff::Zoned;
 use log::{Level as LogLevel, LevelFilter, Log, Record};
 
 pub use event::{Event, Level, Remaining, Stream};
-pub use mask::{LineMask, MASK, Mask};
+pub use mask::{LineMask, MASK, Mask, SHORTEST};
 
 use crate::error::{Error, Result};
 
@@ -108,6 +108,7 @@ impl Reporter {
             Some(outer) => format!("{outer}.{label}"),
             None => label.to_owned(),
         };
+        let label = text::harmless(&self.mask.apply(&label));
         Self {
             branch: Some(label.into()),
             ..self.clone()
@@ -123,7 +124,7 @@ impl Reporter {
     /// Writes one event to everything that wants it.
     pub fn report(&self, event: &Event) {
         if let Some((level, message)) = human::line(event) {
-            let message = self.mask.apply(&text::harmless(&message));
+            let message = text::harmless(&self.mask.apply(&message));
             // What a host wrote, and source with its caret, keep their lines;
             // others are broken to fit.
             let as_it_is = matches!(event, Event::RemoteOutput { .. } | Event::RunFailed { .. });

@@ -16,7 +16,7 @@ pub type Outcome<T> = std::result::Result<T, Box<EvalAltResult>>;
 
 /// After Ctrl-C, what is under way gets this long to come to a known end: an
 /// answer on its way is noted, a remote command is ended. Waits end at once.
-const GRACE: Duration = Duration::from_millis(600);
+const GRACE: Duration = Duration::from_millis(750);
 
 /// The context of the run that this call belongs to.
 ///

@@ -10,7 +10,8 @@ use crate::error::{Error, ErrorKind, Place};
 #[must_use]
 pub fn throw(call: &NativeCallContext, mut error: Error) -> Box<EvalAltResult> {
     let position = call.call_position();
-    if error.kind == ErrorKind::Cancelled {
+    // Only a signal cancels: a playbook may throw that word as well.
+    if error.kind == ErrorKind::Cancelled && super::context(call).cancel.is_cancelled() {
         return EvalAltResult::ErrorTerminated(Dynamic::UNIT, position).into();
     }
     if error.place.line == 0 {

@@ -207,6 +207,10 @@ impl Ssh {
                 return Ok(connection);
             }
         }
+        // A key that is not there is said before anybody is bothered.
+        if let Some(key) = &host.key {
+            std::fs::metadata(key).map_err(|e| Error::io("read the ssh key", key, &e))?;
+        }
         let timeout = connect::LOGIN_TIMEOUT;
         let stream = connect::tcp(host, timeout).await?;
         let host = host.clone();

@@ -25,6 +25,9 @@ const KEEPALIVE: u32 = 15;
 /// Longer lines are cut into pieces for the log.
 const LONGEST_LINE: usize = 16 << 10;
 
+/// How long ending a remote command may take, so that Ctrl-C stays quick.
+const ENDS_WITHIN: Duration = Duration::from_millis(650);
+
 const CHUNK: usize = 256 << 10;
 
 /// Runs a command; an error leaves the connection unusable.
@@ -123,16 +126,29 @@ impl Job<'_> {
             let read = self
                 .read(channel, &mut buffer)
                 .map_err(|e| self.broke(host, &e))?;
-            if channel.eof() {
+            let ended = channel.eof();
+            if ended && self.closed(channel, host)? {
                 return Ok(());
             }
-            let wrote = self
-                .input
-                .write(channel)
-                .map_err(|e| self.broke(host, &e))?;
+            let wrote = match self.input.write(channel) {
+                Ok(wrote) => wrote,
+                // A command may end without reading what it was given.
+                Err(_) if ended => false,
+                Err(e) => return Err(self.broke(host, &e)),
+            };
             if !read && !wrote {
                 self.wait(connection, host, deadline)?;
             }
+        }
+    }
+
+    /// Whether the other side has closed the channel. Both outputs may end
+    /// long before the command does, as after `exec >file 2>&1`.
+    fn closed(&self, channel: &mut Channel, host: &Host) -> std::result::Result<bool, Stop> {
+        match channel.wait_close() {
+            Ok(()) => Ok(true),
+            Err(e) if e.code() == ErrorCode::Session(-37) => Ok(false),
+            Err(e) => Err(self.broke(host, &e.into())),
         }
     }
 
@@ -194,9 +210,9 @@ impl Job<'_> {
     fn finish(mut self, channel: &mut Channel, host: &Host, sudo: bool) -> Result<Finished> {
         self.boot.flush(|bytes| self.outputs[1].take(bytes));
         let [stdout, stderr] = self.outputs.map(Lines::finish);
+        // The other side has closed: what is left is to say so as well.
         channel
             .close()
-            .and_then(|()| channel.wait_close())
             .map_err(|e| broken(host, "a command was ending", &e))?;
         let signal = channel.exit_signal().ok().and_then(|s| s.exit_signal);
         let status = channel
@@ -252,10 +268,20 @@ fn end_group(session: &ssh2::Session, group: Option<i32>, sudo: bool) -> &'stati
     let Some(group) = group else {
         return "it may still run";
     };
-    session.set_timeout(800);
+    let deadline = Instant::now() + ENDS_WITHIN;
+    let in_time = || {
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .as_millis();
+        // 0 would mean for ever.
+        session.set_timeout(u32::try_from(left).unwrap_or(1).max(1));
+    };
+    in_time();
     let ended = session.channel_session().and_then(|mut channel| {
+        in_time();
         channel.exec(&remote::end_group(group, sudo))?;
         channel.send_eof()?;
+        in_time();
         let mut rest = Vec::new();
         drop(channel.read_to_end(&mut rest));
         channel.wait_close()?;
@@ -354,10 +380,12 @@ impl Boot {
         while let Some(end) = self.seen.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = self.seen.drain(..=end).collect();
             let text = String::from_utf8_lossy(&line);
-            let Some(group) = text.trim_end().strip_prefix(&self.token) else {
+            // A login shell may have written there without ending its line.
+            let Some((before, group)) = text.split_once(self.token.as_str()) else {
                 take(&line);
                 continue;
             };
+            take(before.as_bytes());
             self.group = group.trim().parse().ok();
             return take(&std::mem::take(&mut self.seen));
         }
@@ -409,7 +437,7 @@ impl<'a> Lines<'a> {
         }
         self.line.extend_from_slice(rest);
         if self.line.len() > LONGEST_LINE {
-            self.emit();
+            self.emit_part();
         }
     }
 
@@ -424,6 +452,18 @@ impl<'a> Lines<'a> {
         let over = self.kept.len().saturating_sub(KEPT);
         self.kept.drain(..over);
         self.dropped += over as u64;
+    }
+
+    /// A piece of a very long line, cut where no secret can be cut in two.
+    fn emit_part(&mut self) {
+        let mask = self.report.mask();
+        let masked = mask.apply(&String::from_utf8_lossy(&self.line));
+        let end = masked.floor_char_boundary(masked.len().saturating_sub(mask.longest()));
+        let rest = masked.as_bytes()[end..].to_vec();
+        self.line = masked.into_bytes();
+        self.line.truncate(end);
+        self.emit();
+        self.line = rest;
     }
 
     fn emit(&mut self) {
