@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ssh2::{ErrorCode, Session};
+use ssh2::{Channel, ErrorCode, Session};
 
 use super::{Host, Local, Offered, trust};
 use crate::clients::keys;
@@ -39,19 +39,16 @@ impl Connection {
         self.socket.as_fd()
     }
 
-    /// Whether the other side is still there, as far as can be seen without
-    /// asking: an idle connection has nothing to read.
-    pub(super) fn alive(&self) -> bool {
-        if self.socket.set_nonblocking(true).is_err() {
-            return false;
-        }
-        match self.socket.peek(&mut [0]) {
-            Ok(0) => false,
-            // Keepalives and the like are libssh2's business.
-            Ok(_) => true,
-            Err(e) => e.kind() == std::io::ErrorKind::WouldBlock,
-        }
+    /// Opens a channel, which tells whether the other side is still there.
+    pub(super) fn open(&self) -> std::result::Result<Channel, ssh2::Error> {
+        self.session.set_timeout(millis(LOGIN_TIMEOUT));
+        self.session.set_blocking(true);
+        self.session.channel_session()
     }
+}
+
+fn millis(timeout: Duration) -> u32 {
+    u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// Opens the TCP connection; dropping the future gives it up.
@@ -139,7 +136,7 @@ fn handshake(
     let mut session =
         Session::new().map_err(|e| Error::internal(format!("cannot start an ssh session: {e}")))?;
     trust::prefer_known_types(&session, host, known);
-    session.set_timeout(u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX));
+    session.set_timeout(millis(timeout));
     session.set_tcp_stream(stream);
     session.handshake().map_err(|e| {
         let reason = match e.code() {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use ssh2::Channel;
 use tokio_util::sync::CancellationToken;
 
 use super::Local;
@@ -172,14 +173,13 @@ impl Ssh {
     /// Throws `timeout`, `unreachable`, `denied`, `host_key_changed`,
     /// `cancelled`. `report` gets its live output.
     pub async fn run(&self, host: &Host, command: Command, report: &Reporter) -> Result<Finished> {
-        let connection = self.connection(host).await?;
+        let (connection, channel) = self.open(host).await?;
         let idle = Arc::clone(&self.idle);
         let cancel = self.cancel.clone();
         let (host, report) = (host.clone(), report.clone());
         blocking(move || {
             let started = Instant::now();
-            let mut connection = connection;
-            let mut finished = pump::run(&mut connection, &host, command, &cancel, &report)?;
+            let mut finished = pump::run(&connection, channel, &host, command, &cancel, &report)?;
             finished.seconds = started.elapsed().as_secs_f64();
             give_back(&idle, host, connection);
             Ok(finished)
@@ -195,18 +195,24 @@ impl Ssh {
             .remove(host);
     }
 
-    /// An idle connection that still works, or a new one.
-    async fn connection(&self, host: &Host) -> Result<Connection> {
+    /// A connection with an open channel: an idle one that still works, or a
+    /// new one. Nothing has run yet, so trying again is safe.
+    async fn open(&self, host: &Host) -> Result<(Connection, Channel)> {
         loop {
             let idle = {
                 let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
                 idle.get_mut(host).and_then(Vec::pop)
             };
             let Some(connection) = idle else { break };
-            if connection.alive() {
-                return Ok(connection);
+            let open = move || Ok(connection.open().ok().map(|channel| (connection, channel)));
+            if let Some(open) = blocking(open).await? {
+                return Ok(open);
             }
         }
+        self.log_in(host).await
+    }
+
+    async fn log_in(&self, host: &Host) -> Result<(Connection, Channel)> {
         // A key that is not there is said before anybody is bothered.
         if let Some(key) = &host.key {
             std::fs::metadata(key).map_err(|e| Error::io("read the ssh key", key, &e))?;
@@ -215,7 +221,14 @@ impl Ssh {
         let stream = connect::tcp(host, timeout).await?;
         let host = host.clone();
         let (local, known, report) = (self.local.clone(), self.known_hosts(), self.report.clone());
-        blocking(move || connect::login(&host, stream, &local, known.as_deref(), &report)).await
+        blocking(move || {
+            let connection = connect::login(&host, stream, &local, known.as_deref(), &report)?;
+            let channel = connection
+                .open()
+                .map_err(|e| broken(&host, "opening a channel", &e))?;
+            Ok((connection, channel))
+        })
+        .await
     }
 
     fn known_hosts(&self) -> Option<PathBuf> {

@@ -32,7 +32,8 @@ const CHUNK: usize = 256 << 10;
 
 /// Runs a command; an error leaves the connection unusable.
 pub(super) fn run(
-    connection: &mut Connection,
+    connection: &Connection,
+    mut channel: Channel,
     host: &Host,
     command: Command,
     cancel: &CancellationToken,
@@ -48,14 +49,9 @@ pub(super) fn run(
         &token,
     );
     let session = connection.session.clone();
-    session.set_blocking(true);
     session.set_keepalive(true, KEEPALIVE);
-    let mut channel = session
-        .channel_session()
-        .and_then(|mut channel| {
-            channel.exec(&remote::boot(&token, sudo))?;
-            Ok(channel)
-        })
+    channel
+        .exec(&remote::boot(&token, sudo))
         .map_err(|e| broken(host, "starting a command", &e))?;
     let mut job = Job {
         input: Input::new(program, command.stdin),
