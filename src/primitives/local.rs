@@ -29,6 +29,22 @@ pub mod api {
         script::run_blocking(&call, |cx| super::read_file(cx, &path))
     }
 
+    /// Tells whether a path is a file that can be read.
+    ///
+    /// For checking what a playbook needs before it makes anything.
+    ///
+    /// ```rhai
+    /// assert(is_file("assets/logo.png"), "the picture is missing");
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn is_file(call: NativeCallContext, path: ImmutableString) -> Outcome<Dynamic> {
+        script::run_blocking(&call, |cx| {
+            let path = cx.clients.local.expand(Path::new(path.as_str()));
+            let opened = std::fs::File::open(path).and_then(|file| file.metadata());
+            Ok(opened.is_ok_and(|about| about.is_file()))
+        })
+    }
+
     /// Fills a template file with values and gives the text.
     ///
     /// Templates are written in Jinja2's language: `{{ name }}`,

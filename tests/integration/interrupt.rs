@@ -67,10 +67,11 @@ fn interrupted_when(
     (Ended::of(&output, autorun.home.path()).exits(130), took)
 }
 
-/// A second, and what a busy machine needs to notice.
+/// A second is what is promised; a busy machine may need longer to notice. What
+/// does not stop at all takes minutes.
 #[track_caller]
 fn soon(took: Duration) {
-    assert!(took < Duration::from_millis(1500), "it took {took:?}");
+    assert!(took < Duration::from_secs(4), "it took {took:?}");
 }
 
 #[test]

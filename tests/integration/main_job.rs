@@ -102,6 +102,19 @@ fn brings_up_a_page_with_its_image_and_twice() {
     );
 }
 
+#[test]
+fn a_missing_picture_is_said_before_anything_is_made() {
+    let lab = Lab::start(&json!({ "hosts": [], "boot": false }));
+    let autorun = lab.autorun().args(["--set", "image=assets/nosuch.png"]);
+    let ended = autorun.run_playbook().exits(1);
+    assert!(
+        ended.said().contains("assets/nosuch.png is not a file"),
+        "{}",
+        ended.stderr
+    );
+    assert!(lab.requests().is_empty());
+}
+
 /// The safe defaults, as they went over the wire.
 fn what_was_asked_of_aws(lab: &Lab) {
     let launch = &lab.requests_of("RunInstances")[0]["params"];
