@@ -150,6 +150,10 @@ async fn terminate(clients: &Clients, report: &Reporter, id: &str) -> Result<()>
         match ec2.instances(&ids).await {
             Ok(seen) if seen[0].state == "terminated" => return Ok(()),
             Ok(seen) => pace.pause(&seen[0].state).await?,
+            // Never seen so far: that may as well be a launch a moment ago.
+            Err(e) if e.kind == ErrorKind::NotFound && pace.elapsed() < CONSISTENCY => {
+                pace.pause("not visible yet").await?;
+            }
             Err(e) if e.kind == ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(e),
         }
