@@ -130,6 +130,11 @@ impl Clients {
         self.aws.check_ip()
     }
 
+    /// Sleeps; `cancelled` at once when the run is stopped.
+    pub async fn sleep(&self, duration: Duration) -> Result<()> {
+        pace::sleep(duration, &self.cancel).await
+    }
+
     /// A wait for `what` of at most `timeout`.
     #[must_use]
     pub fn pace(&self, what: String, timeout: Duration, report: &Reporter) -> Pace {

@@ -90,10 +90,9 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn sleep(call: NativeCallContext, seconds: Dynamic) -> Outcome<Dynamic> {
-        script::run(&call, async |_| {
+        script::run(&call, async |cx| {
             let length: f64 = script::argument("seconds", &seconds)?;
-            tokio::time::sleep(super::seconds("seconds", length)?).await;
-            Ok(())
+            cx.clients.sleep(super::seconds("seconds", length)?).await
         })
     }
 
@@ -342,10 +341,7 @@ fn retry(call: &NativeCallContext, attempts: &Dynamic, function: &FnPtr) -> Outc
         };
         cx.report
             .warn(format!("attempt {attempt} of {attempts} failed: {error}"));
-        let _ = script::run(call, async |_| {
-            tokio::time::sleep(delay).await;
-            Ok(())
-        })?;
+        let _ = script::run(call, async |cx| cx.clients.sleep(delay).await)?;
         delay = delay.saturating_mul(2);
         attempt += 1;
     }
