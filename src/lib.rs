@@ -7,6 +7,7 @@
 //! ```text
 //! cli -> playbook -> primitives -> script -> context -> clients, ledger -> report -> error
 //! cli, primitives -> teardown -> clients, ledger
+//! cli, tests -> localcloud -> error
 //! ```
 //!
 //! - A primitive is one documented function in one file of `primitives`.
@@ -21,6 +22,8 @@ pub mod clients;
 pub mod context;
 pub mod error;
 pub mod ledger;
+#[cfg(feature = "local-cloud")]
+pub mod localcloud;
 pub mod playbook;
 pub mod primitives;
 pub mod report;

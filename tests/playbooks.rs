@@ -1,11 +1,14 @@
 //! One test per file: playbooks that assert in Rhai (`primitives/`), and
 //! playbooks that fail, with what the user then sees (`diagnostics/`).
 //!
+//! The first are run twice, against moto in the lab and against the local
+//! cloud: where both can play the scene they have to agree.
+//!
 //! Lines at a file's head say how it is run: `// lab: JSON` gives it a lab of
-//! its own with these settings (`none`: no lab at all), `// args: ..` adds
-//! arguments, `// exit: N` is the status expected, `// stdout: ..` and
-//! `// stderr: ..` must occur, `// not: ..` must not. `BLESS=1` rewrites the
-//! `.stderr` files.
+//! its own with these settings (`none`: no lab at all), `// lab only: WHY` keeps
+//! it off the local cloud, `// args: ..` adds arguments, `// exit: N` is the
+//! status expected, `// stdout: ..` and `// stderr: ..` must occur, `// not: ..`
+//! must not. `BLESS=1` rewrites the `.stderr` files.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
@@ -13,6 +16,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
+use support::cloud::{LocalCloud, faults_for};
 use support::{Autorun, Ended, Lab, directives};
 
 mod support;
@@ -20,7 +24,10 @@ mod support;
 /// The lab of all playbooks that need no settings of their own.
 static LAB: LazyLock<Lab> = LazyLock::new(|| Lab::start(&json!({})));
 
-fn run(path: &Path, text: &str) -> Ended {
+/// The local cloud of all playbooks.
+static CLOUD: LazyLock<LocalCloud> = LazyLock::new(LocalCloud::start);
+
+fn run_in_lab(path: &Path, text: &str) -> Ended {
     let settings = directives(text, "lab");
     let own: Option<Lab>;
     let autorun = match settings.first().map(String::as_str) {
@@ -32,6 +39,10 @@ fn run(path: &Path, text: &str) -> Ended {
             own.as_ref().unwrap().autorun()
         }
     };
+    run(autorun, path, text)
+}
+
+fn run(autorun: Autorun, path: &Path, text: &str) -> Ended {
     let env = directives(text, "env");
     let env = env.iter().map(|pair| pair.split_once('=').unwrap());
     let autorun = env.fold(autorun, |autorun, (name, value)| autorun.env(name, value));
@@ -51,34 +62,57 @@ fn expected_status(text: &str, otherwise: i32) -> i32 {
 
 fn primitive(path: &Path) -> datatest_stable::Result<()> {
     let text = fs::read_to_string(path)?;
-    let ended = run(path, &text).exits(expected_status(&text, 0));
-    for wanted in directives(&text, "stdout") {
+    check(&text, run_in_lab(path, &text));
+    Ok(())
+}
+
+/// The same playbook on the local cloud. Faults stand for the lab's settings.
+fn primitive_on_local_cloud(path: &Path) -> datatest_stable::Result<()> {
+    let text = fs::read_to_string(path)?;
+    let settings = directives(&text, "lab");
+    let settings = settings.first().map_or("{}", String::as_str);
+    if settings == "none" || !directives(&text, "lab only").is_empty() {
+        return Ok(());
+    }
+    let settings: Value = serde_json::from_str(settings)?;
+    let faults = faults_for(&settings)
+        .unwrap_or_else(|| panic!("the local cloud has no words for {settings}: say `lab only`"));
+    let mut autorun = CLOUD.autorun();
+    let file = autorun.home.path().join("faults.toml");
+    fs::write(&file, toml::to_string(&faults)?)?;
+    autorun = autorun.args(["--faults", &file.display().to_string()]);
+    check(&text, run(autorun, path, &text));
+    Ok(())
+}
+
+fn check(text: &str, ended: Ended) {
+    let ended = ended.exits(expected_status(text, 0));
+    for wanted in directives(text, "stdout") {
         assert!(
             ended.stdout.contains(&wanted),
             "no `{wanted}` in stdout:\n{}",
             ended.stdout
         );
     }
-    for wanted in directives(&text, "stderr") {
+    for wanted in directives(text, "stderr") {
         assert!(
             ended.stderr.contains(&wanted),
             "no `{wanted}` in stderr:\n{}",
             ended.stderr
         );
     }
-    for secret in directives(&text, "not") {
+    for secret in directives(text, "not") {
         let both = format!("{}{}", ended.stdout, ended.stderr);
         assert!(
             !both.contains(&secret),
             "`{secret}` is in the output:\n{both}"
         );
     }
-    Ok(())
 }
 
 fn diagnostic(path: &Path) -> datatest_stable::Result<()> {
     let text = fs::read_to_string(path)?;
-    let ended = run(path, &text).exits(expected_status(&text, 1));
+    let ended = run_in_lab(path, &text).exits(expected_status(&text, 1));
     let golden = path.with_extension("stderr");
     let seen = ended.normal();
     if std::env::var_os("BLESS").is_some() {
@@ -91,6 +125,7 @@ fn diagnostic(path: &Path) -> datatest_stable::Result<()> {
 }
 
 datatest_stable::harness! {
+    { test = primitive_on_local_cloud, root = "tests/primitives", pattern = r"^[a-z0-9_]+\.rhai$" },
     { test = primitive, root = "tests/primitives", pattern = r"^[a-z0-9_]+\.rhai$" },
     { test = diagnostic, root = "tests/diagnostics", pattern = r"\.rhai$" },
 }

@@ -10,11 +10,20 @@ use crate::error::exit;
 use crate::playbook::{Declared, Playbook, diagnostic, reference};
 use crate::report::text;
 
+/// The one subject that is neither a function nor a playbook.
+#[cfg(feature = "local-cloud")]
+const LOCAL_CLOUD: &str = "local-cloud";
+
 pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
     let Some(subject) = &arguments.subject else {
         answer(&reference::overview());
         return Ok(exit::DONE);
     };
+    #[cfg(feature = "local-cloud")]
+    if subject == LOCAL_CLOUD {
+        answer(include_str!("../../playbooks/LOCAL-CLOUD.md"));
+        return Ok(exit::DONE);
+    }
     if let Some(entry) = reference::entry(subject) {
         answer(&entry);
         return Ok(exit::DONE);

@@ -11,7 +11,11 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::error::exit;
 
+#[cfg(feature = "local-cloud")]
+mod cloud;
 mod docs;
+#[cfg(feature = "local-cloud")]
+mod local;
 mod run;
 mod variables;
 
@@ -35,6 +39,13 @@ enum Command {
     Run(Box<RunArgs>),
     /// Show the manual: all functions, one of them, or a playbook's variables
     Docs(DocsArgs),
+    /// EC2 and S3 on this machine: up, down, status, env, doctor
+    #[cfg(feature = "local-cloud")]
+    Cloud {
+        /// What to do
+        #[command(subcommand)]
+        command: cloud::CloudCommand,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -58,6 +69,16 @@ struct RunArgs {
     /// Set variables from a TOML or JSON file
     #[arg(long, value_name = "FILE")]
     vars: Vec<PathBuf>,
+
+    /// Run on this machine's local cloud instead of AWS; starts it if needed
+    #[cfg(feature = "local-cloud")]
+    #[arg(long, conflicts_with_all = ["profile", "endpoint_url"])]
+    local: bool,
+
+    /// Have things go wrong on the local cloud as a TOML file says
+    #[cfg(feature = "local-cloud")]
+    #[arg(long, value_name = "FILE", requires = "local")]
+    faults: Option<PathBuf>,
 
     /// AWS profile
     #[arg(long, value_name = "NAME")]
@@ -96,7 +117,7 @@ struct RunArgs {
 
 #[derive(Debug, Args)]
 struct DocsArgs {
-    /// A function's name or a playbook
+    /// A function's name, a playbook, or `local-cloud`
     #[arg(value_name = "NAME|PLAYBOOK")]
     subject: Option<String>,
 }
@@ -120,7 +141,12 @@ enum Output {
 pub fn main() -> ExitCode {
     // A panic is reported as an internal error, not as a backtrace.
     std::panic::set_hook(Box::new(|_| {}));
-    ExitCode::from(dispatch(std::env::args_os()))
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    #[cfg(feature = "local-cloud")]
+    if let Some(code) = crate::localcloud::program(&arguments) {
+        return code;
+    }
+    ExitCode::from(dispatch(arguments.into_iter()))
 }
 
 fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
@@ -140,6 +166,8 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         (Some(Command::Run(run)), _) => run::run(&run),
         (None, Some(run)) => run::run(&run),
         (Some(Command::Docs(docs)), _) => docs::docs(&docs),
+        #[cfg(feature = "local-cloud")]
+        (Some(Command::Cloud { command }), _) => cloud::cloud(&command),
         (Some(Command::Completions { shell }), _) => completions(shell),
         (None, None) => {
             let help = Cli::command().render_help();

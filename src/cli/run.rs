@@ -12,6 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "local-cloud")]
+use super::local::Cloud;
 use super::variables::{self, Given};
 use super::{LogLevel, Output, RunArgs};
 use crate::clients::{AwsOptions, Clients, Endpoints, Local};
@@ -35,7 +37,12 @@ const ID_LETTERS: &[u8] = b"23456789bcdfghjkmnpqrstvwxz";
 pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
     check_there(&arguments.playbook)?;
     let id = new_id();
-    let aws = aws_options(arguments)?;
+    let mut aws = aws_options(arguments)?;
+    aws.app_name = Some(format!("autorun-{id}"));
+    #[cfg(feature = "local-cloud")]
+    let faults = arguments.faults.as_deref().map(super::local::read_faults);
+    #[cfg(feature = "local-cloud")]
+    let faults = faults.transpose()?;
     let report = Reporter::new(&id, settings(arguments)).map_err(|e| shown(&e))?;
     let playbook = match Playbook::load(&arguments.playbook) {
         Ok(playbook) => playbook,
@@ -52,6 +59,22 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
     };
 
     let runtime = Runtime::new().context("cannot start the runtime")?;
+    #[cfg(feature = "local-cloud")]
+    let local_cloud = match arguments.local {
+        true => {
+            let (cloud, started) = runtime.block_on(Cloud::find_or_start())?;
+            cloud.introduce(started, &report);
+            if let Some(faults) = &faults {
+                runtime.block_on(cloud.set_faults(&id, faults))?;
+            }
+            aws = AwsOptions {
+                app_name: aws.app_name,
+                ..cloud.aws_options(aws.region)
+            };
+            Some(cloud)
+        }
+        false => None,
+    };
     let cancel = CancellationToken::new();
     let local = local()?;
     let clients = Clients::new(aws, local, report.clone(), cancel.clone());
@@ -68,6 +91,10 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
     );
     watch_signals(&runtime, &cancel, &report)?;
     let code = execute(&runtime, playbook, &cx)?;
+    #[cfg(feature = "local-cloud")]
+    if let (Some(cloud), Some(_)) = (&local_cloud, &faults) {
+        runtime.block_on(cloud.forget_faults(&id));
+    }
     // Nothing is waited for any more: what is under way is on record.
     runtime.shutdown_background();
     Ok(code)
@@ -80,7 +107,7 @@ fn check_there(playbook: &Path) -> anyhow::Result<()> {
     };
     let mut error = Error::io("read playbook", playbook, &error);
     let word = playbook.to_string_lossy();
-    if let Some(near) = text::nearest(&word, ["run", "docs", "completions"]) {
+    if let Some(near) = text::nearest(&word, ["run", "docs", "cloud", "completions"]) {
         error = error.hint(format!("did you mean the command `{near}`?"));
     }
     Err(shown(&error))
@@ -285,20 +312,25 @@ fn aws_options(arguments: &RunArgs) -> anyhow::Result<AwsOptions> {
         profile: arguments.profile.clone(),
         region: arguments.region.clone(),
         endpoints,
+        ..AwsOptions::default()
     })
 }
 
-fn local() -> anyhow::Result<Local> {
-    let data_dir = std::env::var_os("AUTORUN_HOME")
+/// Where keys, pins and the own local cloud are kept.
+pub(super) fn data_dir() -> anyhow::Result<PathBuf> {
+    std::env::var_os("AUTORUN_HOME")
         .filter(|dir| !dir.is_empty())
         .map(PathBuf::from)
         .or_else(|| dirs::data_dir().map(|dir| dir.join("autorun")))
-        .context("no data directory is known\nhint: set HOME or AUTORUN_HOME")?;
+        .context("no data directory is known\nhint: set HOME or AUTORUN_HOME")
+}
+
+fn local() -> anyhow::Result<Local> {
     let user = ["USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok());
     Ok(Local {
-        data_dir,
+        data_dir: data_dir()?,
         home: dirs::home_dir(),
         user,
     })
@@ -311,7 +343,7 @@ fn new_id() -> String {
 }
 
 /// An error of ours for the command line: message and hint.
-fn shown(error: &Error) -> anyhow::Error {
+pub(super) fn shown(error: &Error) -> anyhow::Error {
     match &error.hint {
         Some(hint) => anyhow::anyhow!("{error}\nhint: {hint}"),
         None => anyhow::anyhow!("{error}"),

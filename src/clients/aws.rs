@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ec2::config::ProvideCredentials as _;
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ec2::config::{Credentials, ProvideCredentials as _};
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use tokio::sync::OnceCell;
@@ -40,6 +40,25 @@ pub struct AwsOptions {
     pub region: Option<String>,
     /// Endpoints, above the environment's.
     pub endpoints: Endpoints,
+    /// An access key in place of the user's own.
+    pub key: Option<StaticKey>,
+    /// What the SDK says of this program in its requests, as `autorun-7kq2m9w`.
+    pub app_name: Option<String>,
+}
+
+/// An access key that is known from the start.
+#[derive(Clone)]
+pub struct StaticKey {
+    /// AWS's name of the key.
+    pub access_key_id: String,
+    /// Its secret.
+    pub secret_access_key: String,
+}
+
+impl std::fmt::Debug for StaticKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StaticKey({}, ..)", self.access_key_id)
+    }
 }
 
 /// The lazily loaded configuration and clients.
@@ -149,6 +168,20 @@ impl Aws {
         }
         if let Some(region) = &self.options.region {
             loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(key) = &self.options.key {
+            loader = loader.credentials_provider(Credentials::new(
+                &key.access_key_id,
+                &key.secret_access_key,
+                None,
+                None,
+                "local cloud",
+            ));
+        }
+        if let Some(name) = &self.options.app_name
+            && let Ok(name) = AppName::new(name.clone())
+        {
+            loader = loader.app_name(name);
         }
         let config = loader.load().await;
         // Credentials first: a profile that does not exist has no region either.

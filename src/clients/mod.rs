@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use tokio_util::sync::CancellationToken;
 
-pub use aws::{AwsOptions, Endpoints};
+pub use aws::{AwsOptions, Endpoints, StaticKey};
 pub use pace::Pace;
 use s3::Published;
 

@@ -1,4 +1,4 @@
-//! How waits ask again: at once, then after 0.25 s growing to 5 s, with
+//! How waits ask again: at once, then after 50 ms growing to 3 s, with
 //! jitter, until a deadline or the end of the run.
 
 use std::time::{Duration, Instant};
@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, text};
 
-const FIRST: Duration = Duration::from_millis(250);
-const LONGEST: Duration = Duration::from_secs(5);
-const GROWTH: f64 = 1.5;
+const FIRST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(3);
+const GROWTH: f64 = 1.4;
 
 /// How often a long wait says that it is still there.
 const HEARTBEAT: Duration = Duration::from_secs(30);

@@ -7,6 +7,7 @@ mod support;
 
 mod cli;
 mod interrupt;
+mod local_cloud;
 mod main_job;
 mod manual;
 mod safety;

@@ -45,7 +45,15 @@ fn modules_use_only_what_stands_to_their_right() {
         (
             "cli",
             &[
-                "playbook", "script", "context", "clients", "ledger", "report", "error", "teardown",
+                "playbook",
+                "script",
+                "context",
+                "clients",
+                "ledger",
+                "localcloud",
+                "report",
+                "error",
+                "teardown",
             ],
         ),
         (
@@ -63,6 +71,7 @@ fn modules_use_only_what_stands_to_their_right() {
         ("teardown", &["clients", "ledger", "report", "error"]),
         ("clients", &["report", "error"]),
         ("ledger", &["report", "error"]),
+        ("localcloud", &["error"]),
         ("report", &["error"]),
         ("error", &[]),
     ]);

@@ -1,4 +1,4 @@
-//! Labs and runs of the program, for all test binaries.
+//! Labs, local clouds and runs of the program, for all test binaries.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs;
@@ -9,6 +9,8 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+pub(crate) mod cloud;
 
 /// The host that accepts everything.
 pub(crate) const HOST: &str = "192.0.2.10";

@@ -1,0 +1,201 @@
+//! `autorun cloud`: the local cloud's background process.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use reqwest::Method;
+
+use super::local::{Cloud, homes, sudo_user};
+use super::{answer, complain};
+use crate::error::exit;
+use crate::localcloud::{self, home};
+use crate::report::text;
+
+/// How long machines may take to shut themselves down.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CloudCommand {
+    /// Start it, unless it is up; with sudo, instances can boot
+    Up,
+    /// End it; instances are stopped, buckets and disks stay
+    Down,
+    /// Show where it is and which instances it has
+    Status,
+    /// Print exports for the AWS CLI and boto3: eval "$(autorun cloud env)"
+    Env,
+    /// Say what this machine can do, and why not
+    Doctor,
+}
+
+pub(super) fn cloud(command: &CloudCommand) -> anyhow::Result<u8> {
+    if matches!(command, CloudCommand::Doctor) {
+        return doctor();
+    }
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        match command {
+            CloudCommand::Up => up().await,
+            CloudCommand::Down => down().await,
+            CloudCommand::Status => status().await,
+            CloudCommand::Env => env().await,
+            CloudCommand::Doctor => Ok(exit::DONE),
+        }
+    })
+}
+
+async fn up() -> anyhow::Result<u8> {
+    let (cloud, started) = Cloud::find_or_start().await?;
+    // Whoever calls sudo is to use it without.
+    let user = sudo_user();
+    if let (Some((uid, gid)), false) = (user, started) {
+        cloud
+            .home
+            .grant(uid, gid, &cloud.access)
+            .context("cannot write the access file")?;
+    }
+    let mut said = format!(
+        "the local cloud {} up at {}\n",
+        if started { "is" } else { "was already" },
+        cloud.access.endpoint
+    );
+    let (uid, _) = user.unwrap_or_else(home::user);
+    let file = cloud.home.access_file(uid);
+    let _ = writeln!(said, "access key: {}", file.display());
+    if cloud.status["boots"] == true {
+        said.push_str("  who has it can become root here: keep it as a password\n");
+    } else if let Some(why) = cloud.status["cannot_boot"].as_str() {
+        let _ = writeln!(said, "{why}");
+    }
+    answer(&said);
+    Ok(exit::DONE)
+}
+
+async fn down() -> anyhow::Result<u8> {
+    let Some(cloud) = Cloud::find().await? else {
+        answer("no local cloud is up\n");
+        return Ok(exit::DONE);
+    };
+    cloud.ask(Method::POST, "down").await?;
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(10);
+    while home::is_running(cloud.access.pid) {
+        if began.elapsed() > ENDS_WITHIN {
+            let log = cloud.home.log();
+            bail!(
+                "the local cloud (process {}) does not end; its log is {}",
+                cloud.access.pid,
+                log.display()
+            );
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(200));
+    }
+    answer("the local cloud is down; buckets and disks stay\n");
+    Ok(exit::DONE)
+}
+
+async fn status() -> anyhow::Result<u8> {
+    let Some(cloud) = Cloud::find().await? else {
+        complain("no local cloud is up\nhint: `autorun cloud up` starts one");
+        return Ok(exit::FAILED);
+    };
+    let known = &cloud.status;
+    let mut said = format!(
+        "endpoint   {}\nprocess    {}\nlog        {}\n",
+        cloud.access.endpoint,
+        cloud.access.pid,
+        cloud.home.log().display()
+    );
+    if known["boots"] == true {
+        let enforced = match known["enforces_groups"].as_bool() {
+            Some(true) => "enforced",
+            _ => "not enforced (nft is not there)",
+        };
+        let _ = writeln!(
+            said,
+            "system     {}",
+            known["system"].as_str().unwrap_or("?")
+        );
+        let _ = writeln!(
+            said,
+            "network    {}",
+            known["subnet"].as_str().unwrap_or("?")
+        );
+        let _ = writeln!(said, "groups     {enforced}");
+    } else {
+        let _ = writeln!(
+            said,
+            "instances  none: {}",
+            known["cannot_boot"].as_str().unwrap_or("?")
+        );
+    }
+    let listed = cloud.ask(Method::GET, "instances").await?;
+    for instance in listed.as_array().into_iter().flatten() {
+        let word = |name: &str| instance[name].as_str().unwrap_or("-").to_owned();
+        let _ = writeln!(
+            said,
+            "{:<19} {:<10} {:<15} {:<12} {}",
+            word("id"),
+            word("state"),
+            word("address"),
+            word("region"),
+            word("name")
+        );
+    }
+    answer(&said);
+    Ok(exit::DONE)
+}
+
+/// What `aws` and boto3 read, ready for a shell.
+async fn env() -> anyhow::Result<u8> {
+    let Some(cloud) = Cloud::find().await? else {
+        bail!("no local cloud is up\nhint: `autorun cloud up` starts one");
+    };
+    let access = &cloud.access;
+    let host = access.endpoint.trim_start_matches("http://");
+    let host = host.split(':').next().unwrap_or(host);
+    let check_ip = format!("{}/_autorun/checkip", access.endpoint);
+    let exports = [
+        ("AWS_ENDPOINT_URL", access.endpoint.as_str()),
+        ("AWS_ENDPOINT_URL_CHECKIP", &check_ip),
+        ("AWS_ACCESS_KEY_ID", &access.access_key_id),
+        ("AWS_SECRET_ACCESS_KEY", &access.secret_access_key),
+        ("AWS_REGION", &access.region),
+        ("AWS_DEFAULT_REGION", &access.region),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        // A proxy cannot reach it.
+        ("NO_PROXY", host),
+    ];
+    let mut said = String::from("unset AWS_PROFILE AWS_SESSION_TOKEN\n");
+    for (name, value) in exports {
+        let _ = writeln!(said, "export {name}={}", shell_words::quote(value));
+    }
+    answer(&said);
+    Ok(exit::DONE)
+}
+
+fn doctor() -> anyhow::Result<u8> {
+    let home = homes()?.pop().context("no place for a local cloud")?;
+    let mut said = String::new();
+    let mut able = true;
+    for check in localcloud::checks(&home.state) {
+        let word = match (check.ok, check.essential) {
+            (true, _) => "ok",
+            (false, true) => "no",
+            (false, false) => "--",
+        };
+        able &= check.ok || !check.essential;
+        let line = format!("{word:<3} {:<12} {}", check.name, check.detail);
+        said.push_str(&text::wrap(&line, 16));
+        said.push('\n');
+    }
+    said.push_str("ok  buckets      S3 and the records of EC2 need nothing of this machine\n");
+    if !able {
+        said.push_str("\ninstances cannot boot here: see the lines with `no`\n");
+    }
+    answer(&said);
+    Ok(exit::DONE)
+}

@@ -1,0 +1,214 @@
+//! `--local`: finds the local cloud or starts it, and says how a rehearsal
+//! there differs from the real thing.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::clients::{AwsOptions, Endpoints, StaticKey};
+use crate::error::Error;
+use crate::localcloud::daemon;
+use crate::localcloud::faults::Faults;
+use crate::localcloud::home::{self, Access, Home};
+use crate::report::{Reporter, text};
+
+use super::run::{data_dir, shown};
+
+/// How long the local cloud may take to answer about itself.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// A local cloud that answers.
+#[derive(Debug)]
+pub(super) struct Cloud {
+    pub(super) access: Access,
+    /// What it says of itself.
+    pub(super) status: Value,
+    pub(super) home: Home,
+}
+
+impl Cloud {
+    /// The one that this user has access to; nothing when none is up.
+    pub(super) async fn find() -> anyhow::Result<Option<Self>> {
+        let (uid, _) = home::user();
+        for home in homes()? {
+            match home.access(uid) {
+                Ok(access) => {
+                    if let Ok(status) = own_words(&access, Method::GET, "status", None, None).await
+                        && status["pid"] == access.pid
+                    {
+                        let cloud = Self {
+                            access,
+                            status,
+                            home,
+                        };
+                        return Ok(Some(cloud));
+                    }
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => {
+                    let file = home.access_file(uid);
+                    bail!("cannot read {}: {e}", file.display());
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Finds it, or starts one. True when it was started.
+    pub(super) async fn find_or_start() -> anyhow::Result<(Self, bool)> {
+        if let Some(cloud) = Self::find().await? {
+            return Ok((cloud, false));
+        }
+        // The last place is one's own: root's for root.
+        let home = homes()?.pop().context("no place for a local cloud")?;
+        let (uid, gid) = home::user();
+        let mut grants = vec![(uid, gid)];
+        grants.extend(sudo_user());
+        daemon::start(&home, &grants).map_err(|why| anyhow!("{why}"))?;
+        let cloud = Self::find().await?;
+        let cloud = cloud.with_context(|| {
+            let log = home.log();
+            format!(
+                "the local cloud started but does not answer; its log is {}",
+                log.display()
+            )
+        })?;
+        Ok((cloud, true))
+    }
+
+    /// Asks it something beyond AWS's protocols.
+    pub(super) async fn ask(&self, method: Method, path: &str) -> anyhow::Result<Value> {
+        own_words(&self.access, method, path, None, None).await
+    }
+
+    /// Where the SDKs find it.
+    pub(super) fn aws_options(&self, region: Option<String>) -> AwsOptions {
+        let endpoint = &self.access.endpoint;
+        AwsOptions {
+            profile: None,
+            region: Some(region.unwrap_or_else(|| self.access.region.clone())),
+            endpoints: Endpoints {
+                ec2: Some(endpoint.clone()),
+                s3: Some(endpoint.clone()),
+                check_ip: Some(format!("{endpoint}/_autorun/checkip")),
+            },
+            app_name: None,
+            key: Some(StaticKey {
+                access_key_id: self.access.access_key_id.clone(),
+                secret_access_key: self.access.secret_access_key.clone(),
+            }),
+        }
+    }
+
+    /// Has the faults of this run happen.
+    pub(super) async fn set_faults(&self, run: &str, faults: &Faults) -> anyhow::Result<()> {
+        let body = serde_json::to_value(faults)?;
+        own_words(&self.access, Method::PUT, "faults", Some(run), Some(body)).await?;
+        Ok(())
+    }
+
+    /// Forgets them.
+    pub(super) async fn forget_faults(&self, run: &str) {
+        let forgotten = own_words(&self.access, Method::DELETE, "faults", Some(run), None).await;
+        // They would hit nobody else.
+        drop(forgotten);
+    }
+
+    /// Says where the run goes and how that differs from AWS.
+    pub(super) fn introduce(&self, started: bool, report: &Reporter) {
+        let endpoint = &self.access.endpoint;
+        let now = if started { ", started now" } else { "" };
+        report.info(format!("on the local cloud at {endpoint}{now}"));
+        if self.status["boots"] != true {
+            let why = self.status["cannot_boot"].as_str().unwrap_or_default();
+            report.warn(why);
+            return;
+        }
+        let system = self.status["system"].as_str().unwrap_or("another system");
+        let held = match self.status["held_packages"].as_u64() {
+            Some(0) | None => String::new(),
+            Some(count) => format!(
+                "; {} this computer is behind on stay as they are",
+                text::count(usize::try_from(count).unwrap_or_default(), "package")
+            ),
+        };
+        report.info(format!(
+            "instances run {system} here, Amazon Linux on AWS{held}"
+        ));
+        if self.status["enforces_groups"] != true {
+            report.warn(
+                "security groups are not enforced here: every port can be reached \
+                 (install nftables, then `autorun cloud down`)",
+            );
+        }
+    }
+}
+
+/// Reads a faults file; what is wrong in it is said with its line.
+pub(super) fn read_faults(path: &Path) -> anyhow::Result<Faults> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| shown(&Error::io("read the faults file", path, &e)))?;
+    let faults: Faults = toml::from_str(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?;
+    faults
+        .check()
+        .map_err(|why| anyhow!("{}: {why}", path.display()))?;
+    Ok(faults)
+}
+
+/// The places to look in, the one to start in last.
+pub(super) fn homes() -> anyhow::Result<Vec<Home>> {
+    if let Some(directory) = std::env::var_os("AUTORUN_CLOUD_HOME").filter(|d| !d.is_empty()) {
+        return Ok(vec![Home::below(&PathBuf::from(directory))]);
+    }
+    if home::user().0 == 0 {
+        return Ok(vec![Home::of_root()]);
+    }
+    Ok(vec![
+        Home::of_root(),
+        Home::below(&data_dir()?.join("cloud")),
+    ])
+}
+
+/// Who called sudo, as uid and gid.
+pub(super) fn sudo_user() -> Option<(u32, u32)> {
+    if home::user().0 != 0 {
+        return None;
+    }
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let user: (u32, u32) = (number("SUDO_UID")?, number("SUDO_GID")?);
+    (user.0 != 0).then_some(user)
+}
+
+/// A request to the local cloud itself.
+async fn own_words(
+    access: &Access,
+    method: Method,
+    path: &str,
+    run: Option<&str>,
+    body: Option<Value>,
+) -> anyhow::Result<Value> {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(ANSWERS_WITHIN)
+        .build()?;
+    let url = format!("{}/_autorun/{path}", access.endpoint);
+    let mut request = client
+        .request(method, url)
+        .header("x-autorun-token", &access.token);
+    if let Some(run) = run {
+        request = request.header("user-agent", format!("app/autorun-{run}"));
+    }
+    if let Some(body) = body {
+        request = request.body(body.to_string());
+    }
+    let answer = request.send().await?;
+    let status = answer.status();
+    let text = answer.text().await?;
+    if !status.is_success() {
+        bail!("the local cloud refuses: {}", text.trim_end());
+    }
+    Ok(serde_json::from_str(&text)?)
+}

@@ -1,0 +1,674 @@
+//! Security groups and their rules.
+
+use std::collections::BTreeMap;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::call::{Call, Effect, done, new_id};
+use super::catalog::stable_id;
+use super::filters::{Filtered, Filters, page};
+use super::network::{check_vpc, vpc_id};
+use super::params::Part;
+use super::refusal::{Refusal, Result};
+use super::state::{Group, Peer, Permission, Region, Rule, Tags};
+use super::tags;
+use super::xml::Xml;
+
+/// AWS's default quota of rules in one direction.
+const MOST_RULES: usize = 60;
+/// AWS's default quota of groups in a VPC is 2500; in one file this is plenty.
+const MOST_GROUPS: usize = 500;
+
+/// The id of a region's default group.
+pub(super) fn default_id(region: &str) -> String {
+    stable_id("sg", &[region, "default"])
+}
+
+/// Makes the default group where it is not yet there.
+pub(super) fn ensure_default(call: &mut Call<'_>) {
+    let id = default_id(call.region_name);
+    let now = call.now;
+    let region = call.region();
+    if region.groups.contains_key(&id) {
+        return;
+    }
+    let all_from = |peer| Rule {
+        id: new_id("sgr"),
+        permission: Permission {
+            protocol: "-1".to_owned(),
+            from: None,
+            to: None,
+            peer,
+        },
+        description: None,
+        tags: Tags::new(),
+    };
+    let group = Group {
+        id: id.clone(),
+        name: "default".to_owned(),
+        description: "default VPC security group".to_owned(),
+        ingress: vec![all_from(Peer::Group(id.clone()))],
+        egress: vec![all_from(Peer::V4(Ipv4Net::default()))],
+        tags: Tags::new(),
+        created: now.saturating_sub(60_000),
+    };
+    region.groups.insert(id, group);
+}
+
+/// The group with this id, if it can be seen by now.
+pub(super) fn find(call: &mut Call<'_>, id: &str) -> Result<Group> {
+    let found = call.region().groups.get(id).cloned();
+    found.filter(|g| call.visible(g.created)).ok_or_else(|| {
+        if super::catalog::is_id("sg", id) {
+            return Refusal::new(
+                "InvalidGroup.NotFound",
+                format!("The security group '{id}' does not exist"),
+            );
+        }
+        Refusal::new("InvalidGroupId.Malformed", format!("Invalid id: \"{id}\""))
+    })
+}
+
+/// The id of a default-VPC group from its name.
+pub(super) fn id_by_name(call: &mut Call<'_>, name: &str) -> Result<String> {
+    let found = call.region().groups.values().find(|g| g.name == name);
+    found.map(|group| group.id.clone()).ok_or_else(|| {
+        Refusal::new(
+            "InvalidGroup.NotFound",
+            format!("The security group '{name}' does not exist in default VPC"),
+        )
+    })
+}
+
+/// The group a request names by `GroupId` or `GroupName`.
+fn named(call: &mut Call<'_>, request: &Part<'_>) -> Result<String> {
+    let name = request.text("GroupName");
+    match (request.text("GroupId"), name) {
+        (Some(id), _) => Ok(id.to_owned()),
+        (None, Some(name)) => id_by_name(call, name),
+        (None, None) => Err(Refusal::new(
+            "MissingParameter",
+            "The request must contain the parameter groupName or groupId",
+        )),
+    }
+}
+
+pub(super) fn create_security_group(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let name = request.required("GroupName")?;
+    let description = request.required("GroupDescription")?;
+    let vpc = request.text("VpcId");
+    let tags = tags::specified(request, &["security-group"], "security-group")?;
+    call.read_all()?;
+    check_vpc(call, vpc)?;
+    let allowed = |text: &str| {
+        text.chars().count() <= 255
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(c))
+    };
+    for (what, text) in [("GroupName", name), ("GroupDescription", description)] {
+        if !allowed(text) {
+            return Err(Refusal::value(
+                what,
+                text,
+                "Character sets beyond ASCII are not supported, nor are most symbols.",
+            ));
+        }
+    }
+    if name.starts_with("sg-") {
+        return Err(Refusal::value(
+            "GroupName",
+            name,
+            "It must not start with sg-.",
+        ));
+    }
+    if call.region().groups.values().any(|g| g.name == name) {
+        let vpc = vpc_id(call.region_name);
+        return Err(Refusal::new(
+            "InvalidGroup.Duplicate",
+            format!("The security group '{name}' already exists for VPC '{vpc}'"),
+        ));
+    }
+    if call.region().groups.len() >= MOST_GROUPS {
+        return Err(Refusal::new(
+            "SecurityGroupLimitExceeded",
+            "You have reached the limit on the number of security groups",
+        ));
+    }
+    let egress = Rule {
+        id: new_id("sgr"),
+        permission: Permission {
+            protocol: "-1".to_owned(),
+            from: None,
+            to: None,
+            peer: Peer::V4(Ipv4Net::default()),
+        },
+        description: None,
+        tags: Tags::new(),
+    };
+    let group = Group {
+        id: new_id("sg"),
+        name: name.to_owned(),
+        description: description.to_owned(),
+        ingress: Vec::new(),
+        egress: vec![egress],
+        tags,
+        created: call.now,
+    };
+    let mut xml = done();
+    xml.text("groupId", &group.id);
+    tags::write(&mut xml, &group.tags);
+    call.region().groups.insert(group.id.clone(), group);
+    Ok(xml)
+}
+
+pub(super) fn delete_security_group(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let id = named(call, request)?;
+    call.read_all()?;
+    let group = match call.region().groups.get(&id).cloned() {
+        Some(group) => group,
+        None => find(call, &id)?,
+    };
+    if group.name == "default" {
+        return Err(Refusal::new(
+            "CannotDelete",
+            format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user"),
+        ));
+    }
+    if is_used(call.region(), &id) {
+        return Err(Refusal::new(
+            "DependencyViolation",
+            format!("resource {id} has a dependent object"),
+        ));
+    }
+    call.region().groups.remove(&id);
+    let mut xml = done();
+    xml.text("groupId", &id);
+    Ok(xml)
+}
+
+/// Whether an instance that is not terminated, or another group's rule, names
+/// the group.
+fn is_used(region: &Region, id: &str) -> bool {
+    let by_instance = region.instances.values().any(|instance| {
+        instance.phase != super::state::Phase::Terminated
+            && instance.groups.iter().any(|group| group == id)
+    });
+    let peer = Peer::Group(id.to_owned());
+    let by_rule = region
+        .groups
+        .values()
+        .filter(|group| group.id != id)
+        .flat_map(|group| group.ingress.iter().chain(&group.egress))
+        .any(|rule| rule.permission.peer == peer);
+    by_instance || by_rule
+}
+
+/// The two directions of a group's rules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Ingress,
+    Egress,
+}
+
+impl Direction {
+    fn of(self, group: &mut Group) -> &mut Vec<Rule> {
+        match self {
+            Self::Ingress => &mut group.ingress,
+            Self::Egress => &mut group.egress,
+        }
+    }
+}
+
+pub(super) fn authorize(
+    call: &mut Call<'_>,
+    request: &Part<'_>,
+    direction: Direction,
+) -> Result<Xml> {
+    let id = named(call, request)?;
+    let asked = permissions(call, request)?;
+    let tags = tags::specified(request, &["security-group-rule"], "security-group-rule")?;
+    call.read_all()?;
+    let mut group = find(call, &id)?;
+    let rules = direction.of(&mut group);
+    let mut added = Vec::new();
+    for (permission, description) in asked {
+        if rules.iter().any(|rule| rule.permission == permission) {
+            return Err(Refusal::new(
+                "InvalidPermission.Duplicate",
+                format!(
+                    "the specified rule \"peer: {}, {}, from port: {}, to port: {}, ALLOW\" \
+                     already exists",
+                    peer_text(&permission.peer),
+                    permission.protocol.to_uppercase(),
+                    permission.from.unwrap_or(-1),
+                    permission.to.unwrap_or(-1),
+                ),
+            ));
+        }
+        let rule = Rule {
+            id: new_id("sgr"),
+            permission,
+            description,
+            tags: tags.clone(),
+        };
+        rules.push(rule.clone());
+        added.push(rule);
+    }
+    if rules.len() > MOST_RULES {
+        return Err(Refusal::new(
+            "RulesPerSecurityGroupLimitExceeded",
+            "The maximum number of rules per security group has been reached.",
+        ));
+    }
+    call.region().groups.insert(id.clone(), group);
+    call.effects.push(Effect::Groups);
+    let owner = &call.facts.account;
+    let mut xml = done();
+    xml.list("securityGroupRuleSet", added, |xml, rule| {
+        write_rule(xml, &id, owner, &rule, direction);
+    });
+    Ok(xml)
+}
+
+pub(super) fn revoke(call: &mut Call<'_>, request: &Part<'_>, direction: Direction) -> Result<Xml> {
+    let id = named(call, request)?;
+    let ids = request.list("SecurityGroupRuleId");
+    let asked = if ids.is_empty() {
+        permissions(call, request)?
+    } else {
+        Vec::new()
+    };
+    call.read_all()?;
+    let mut group = find(call, &id)?;
+    let rules = direction.of(&mut group);
+    let missing = asked
+        .iter()
+        .any(|(permission, _)| !rules.iter().any(|rule| rule.permission == *permission));
+    let unknown = ids
+        .iter()
+        .find(|id| !rules.iter().any(|rule| rule.id == **id));
+    if missing || unknown.is_some() {
+        return Err(Refusal::new(
+            "InvalidPermission.NotFound",
+            "The specified rule does not exist in this security group.",
+        ));
+    }
+    rules.retain(|rule| {
+        !ids.contains(&rule.id.as_str())
+            && !asked
+                .iter()
+                .any(|(permission, _)| *permission == rule.permission)
+    });
+    call.region().groups.insert(id, group);
+    call.effects.push(Effect::Groups);
+    Ok(done())
+}
+
+/// The rules a request means: `IpPermissions.N`, or the short form for one.
+fn permissions(
+    call: &mut Call<'_>,
+    request: &Part<'_>,
+) -> Result<Vec<(Permission, Option<String>)>> {
+    let mut found = Vec::new();
+    for part in request.parts("IpPermissions") {
+        found.extend(permissions_of(call, &part)?);
+    }
+    let peers: Vec<Peer> = request
+        .text("CidrIp")
+        .map(cidr)
+        .transpose()?
+        .into_iter()
+        .collect();
+    if let Some(protocol) = request.text("IpProtocol") {
+        let (protocol, from, to) = ports(protocol, request)?;
+        found.extend(peers.into_iter().map(|peer| {
+            let permission = Permission {
+                protocol: protocol.clone(),
+                from,
+                to,
+                peer,
+            };
+            (permission, None)
+        }));
+    }
+    if found.is_empty() {
+        return Err(Refusal::new(
+            "MissingParameter",
+            "The request must contain the parameter ipPermissions",
+        ));
+    }
+    Ok(found)
+}
+
+fn permissions_of(
+    call: &mut Call<'_>,
+    part: &Part<'_>,
+) -> Result<Vec<(Permission, Option<String>)>> {
+    let (protocol, from, to) = ports(part.required("IpProtocol")?, part)?;
+    let mut peers: Vec<(Peer, Option<String>)> = Vec::new();
+    let described = |part: &Part<'_>| part.text("Description").map(str::to_owned);
+    for range in part.parts("IpRanges") {
+        peers.push((cidr(range.required("CidrIp")?)?, described(&range)));
+    }
+    for range in part.parts("Ipv6Ranges") {
+        peers.push((cidr(range.required("CidrIpv6")?)?, described(&range)));
+    }
+    for group in part.parts("Groups") {
+        group.text("UserId");
+        group.text("VpcId");
+        let id = match group.text("GroupId") {
+            Some(id) => find(call, id)?.id,
+            None => id_by_name(call, group.required("GroupName")?)?,
+        };
+        peers.push((Peer::Group(id), described(&group)));
+    }
+    if peers.is_empty() {
+        return Err(Refusal::new(
+            "InvalidParameterValue",
+            "Invalid value 'null' for ipRanges: a permission needs a source or destination",
+        ));
+    }
+    let permission = |(peer, description)| {
+        let permission = Permission {
+            protocol: protocol.clone(),
+            from,
+            to,
+            peer,
+        };
+        (permission, description)
+    };
+    Ok(peers.into_iter().map(permission).collect())
+}
+
+type Ports = (String, Option<i32>, Option<i32>);
+
+fn ports(protocol: &str, part: &Part<'_>) -> Result<Ports> {
+    let (from, to): (Option<i32>, Option<i32>) = (part.number("FromPort")?, part.number("ToPort")?);
+    let protocol = match protocol.to_lowercase().as_str() {
+        "6" => "tcp".to_owned(),
+        "17" => "udp".to_owned(),
+        "1" => "icmp".to_owned(),
+        "58" => "icmpv6".to_owned(),
+        "all" => "-1".to_owned(),
+        known @ ("tcp" | "udp" | "icmp" | "icmpv6" | "-1") => known.to_owned(),
+        number if number.parse::<u8>().is_ok() => number.to_owned(),
+        other => {
+            return Err(Refusal::value(
+                "protocol",
+                other,
+                "VPC security group rules must specify protocols explicitly.",
+            ));
+        }
+    };
+    match protocol.as_str() {
+        "tcp" | "udp" => {
+            let (Some(from), Some(to)) = (from, to) else {
+                return Err(Refusal::new(
+                    "MissingParameter",
+                    "The request must contain the parameters fromPort and toPort",
+                ));
+            };
+            if !(0..=65535).contains(&from) || !(0..=65535).contains(&to) || from > to {
+                return Err(Refusal::new(
+                    "InvalidParameterValue",
+                    format!(
+                        "Invalid value '{from}-{to}' for portRange. It must be between 0 and 65535"
+                    ),
+                ));
+            }
+            Ok((protocol, Some(from), Some(to)))
+        }
+        "icmp" | "icmpv6" => Ok((protocol, from.or(Some(-1)), to.or(Some(-1)))),
+        // All ports, whatever was given.
+        _ => Ok((protocol, None, None)),
+    }
+}
+
+fn cidr(text: &str) -> Result<Peer> {
+    match text.parse::<IpNet>() {
+        // AWS keeps the canonical form, too.
+        Ok(IpNet::V4(net)) => Ok(Peer::V4(net.trunc())),
+        Ok(IpNet::V6(net)) => Ok(Peer::V6(net.trunc())),
+        Err(_) => Err(Refusal::new(
+            "InvalidParameterValue",
+            format!("CIDR block {text} is malformed"),
+        )),
+    }
+}
+
+fn peer_text(peer: &Peer) -> String {
+    match peer {
+        Peer::V4(net) => net.to_string(),
+        Peer::V6(net) => net.to_string(),
+        Peer::Group(id) => id.clone(),
+    }
+}
+
+fn write_rule(xml: &mut Xml, group: &str, owner: &str, rule: &Rule, direction: Direction) {
+    xml.text("securityGroupRuleId", &rule.id);
+    xml.text("groupId", group);
+    xml.text("groupOwnerId", owner);
+    xml.text("isEgress", direction == Direction::Egress);
+    xml.text("ipProtocol", &rule.permission.protocol);
+    xml.text("fromPort", rule.permission.from.unwrap_or(-1));
+    xml.text("toPort", rule.permission.to.unwrap_or(-1));
+    match &rule.permission.peer {
+        Peer::V4(net) => xml.text("cidrIpv4", net),
+        Peer::V6(net) => xml.text("cidrIpv6", net),
+        Peer::Group(id) => xml.node("referencedGroupInfo", |xml| xml.text("groupId", id)),
+    }
+    xml.option("description", rule.description.as_ref());
+    tags::write(xml, &rule.tags);
+}
+
+/// Rules as `DescribeSecurityGroups` shows them: one entry for all peers that
+/// share protocol and ports.
+fn write_permissions(xml: &mut Xml, name: &str, rules: &[Rule], owner: &str) {
+    type Entry<'a> = (&'a str, Option<i32>, Option<i32>);
+    let mut entries: BTreeMap<Entry<'_>, Vec<&Rule>> = BTreeMap::new();
+    for rule in rules {
+        let permission = &rule.permission;
+        let key = (permission.protocol.as_str(), permission.from, permission.to);
+        entries.entry(key).or_default().push(rule);
+    }
+    xml.list(name, entries, |xml, ((protocol, from, to), rules)| {
+        xml.text("ipProtocol", protocol);
+        xml.option("fromPort", from);
+        xml.option("toPort", to);
+        xml.node("groups", |xml| {
+            for rule in &rules {
+                if let Peer::Group(id) = &rule.permission.peer {
+                    xml.node("item", |xml| {
+                        xml.text("userId", owner);
+                        xml.text("groupId", id);
+                        xml.option("description", rule.description.as_ref());
+                    });
+                }
+            }
+        });
+        xml.node("ipRanges", |xml| {
+            for rule in &rules {
+                if let Peer::V4(net) = &rule.permission.peer {
+                    xml.node("item", |xml| {
+                        xml.text("cidrIp", net);
+                        xml.option("description", rule.description.as_ref());
+                    });
+                }
+            }
+        });
+        xml.node("ipv6Ranges", |xml| {
+            for rule in &rules {
+                if let Peer::V6(net) = &rule.permission.peer {
+                    xml.node("item", |xml| {
+                        xml.text("cidrIpv6", net);
+                        xml.option("description", rule.description.as_ref());
+                    });
+                }
+            }
+        });
+        xml.texts("prefixListIds", [] as [&str; 0]);
+    });
+}
+
+/// A group with the VPC that it is in.
+struct InVpc {
+    group: Group,
+    vpc: String,
+    owner: String,
+}
+
+impl Filtered for InVpc {
+    fn values(&self, name: &str) -> Option<Vec<String>> {
+        let group = &self.group;
+        let of_rules = |rules: &[Rule], what: &str| -> Option<Vec<String>> {
+            let value = |rule: &Rule| match (what, &rule.permission.peer) {
+                ("protocol", _) => Some(rule.permission.protocol.clone()),
+                ("from-port", _) => rule.permission.from.map(|port| port.to_string()),
+                ("to-port", _) => rule.permission.to.map(|port| port.to_string()),
+                ("cidr", Peer::V4(net)) => Some(net.to_string()),
+                ("ipv6-cidr", Peer::V6(net)) => Some(net.to_string()),
+                ("group-id", Peer::Group(id)) => Some(id.clone()),
+                _ => None,
+            };
+            let known = [
+                "protocol",
+                "from-port",
+                "to-port",
+                "cidr",
+                "ipv6-cidr",
+                "group-id",
+            ];
+            known
+                .contains(&what)
+                .then(|| rules.iter().filter_map(value).collect())
+        };
+        let one = match name {
+            "group-id" => &group.id,
+            "group-name" => &group.name,
+            "description" => &group.description,
+            "vpc-id" => &self.vpc,
+            "owner-id" => &self.owner,
+            _ => {
+                return match (
+                    name.strip_prefix("ip-permission."),
+                    name.strip_prefix("egress.ip-permission."),
+                ) {
+                    (Some(what), _) => of_rules(&group.ingress, what),
+                    (_, Some(what)) => of_rules(&group.egress, what),
+                    _ => None,
+                };
+            }
+        };
+        Some(vec![one.clone()])
+    }
+
+    fn tags(&self) -> Option<&Tags> {
+        Some(&self.group.tags)
+    }
+}
+
+pub(super) fn describe_security_groups(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let ids = request.list("GroupId");
+    let names = request.list("GroupName");
+    for id in &ids {
+        find(call, id)?;
+    }
+    for name in &names {
+        id_by_name(call, name)?;
+    }
+    let vpc = vpc_id(call.region_name);
+    let owner = call.facts.account.clone();
+    let asked = |group: &Group| {
+        (ids.is_empty() && names.is_empty())
+            || ids.contains(&group.id.as_str())
+            || names.contains(&group.name.as_str())
+    };
+    let all: Vec<InVpc> = call
+        .region()
+        .groups
+        .values()
+        .filter(|group| asked(group))
+        .map(|group| InVpc {
+            group: group.clone(),
+            vpc: vpc.clone(),
+            owner: owner.clone(),
+        })
+        .collect();
+    let (groups, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
+    call.read_all()?;
+    let mut xml = Xml::default();
+    xml.list("securityGroupInfo", groups, |xml, in_vpc| {
+        let group = &in_vpc.group;
+        xml.text("ownerId", &in_vpc.owner);
+        xml.text("groupId", &group.id);
+        xml.text("groupName", &group.name);
+        xml.text("groupDescription", &group.description);
+        xml.text("vpcId", &in_vpc.vpc);
+        write_permissions(xml, "ipPermissions", &group.ingress, &in_vpc.owner);
+        write_permissions(xml, "ipPermissionsEgress", &group.egress, &in_vpc.owner);
+        tags::write(xml, &group.tags);
+    });
+    xml.option("nextToken", next);
+    Ok(xml)
+}
+
+/// A rule with the group that it belongs to.
+struct InGroup {
+    rule: Rule,
+    group: String,
+    direction: Direction,
+}
+
+impl Filtered for InGroup {
+    fn values(&self, name: &str) -> Option<Vec<String>> {
+        match name {
+            "group-id" => Some(vec![self.group.clone()]),
+            "security-group-rule-id" => Some(vec![self.rule.id.clone()]),
+            _ => None,
+        }
+    }
+
+    fn tags(&self) -> Option<&Tags> {
+        Some(&self.rule.tags)
+    }
+}
+
+pub(super) fn describe_security_group_rules(
+    call: &mut Call<'_>,
+    request: &Part<'_>,
+) -> Result<Xml> {
+    let ids = request.list("SecurityGroupRuleId");
+    let mut all = Vec::new();
+    for group in call.region().groups.values() {
+        let both = [
+            (Direction::Ingress, &group.ingress),
+            (Direction::Egress, &group.egress),
+        ];
+        for (direction, rules) in both {
+            let rules = rules
+                .iter()
+                .filter(|rule| ids.is_empty() || ids.contains(&rule.id.as_str()));
+            all.extend(rules.map(|rule| InGroup {
+                rule: rule.clone(),
+                group: group.id.clone(),
+                direction,
+            }));
+        }
+    }
+    if let Some(missing) = ids.iter().find(|id| !all.iter().any(|r| r.rule.id == **id)) {
+        return Err(Refusal::new(
+            "InvalidSecurityGroupRuleId.NotFound",
+            format!("The security group rule ID '{missing}' does not exist"),
+        ));
+    }
+    let (rules, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
+    call.read_all()?;
+    let owner = call.facts.account.clone();
+    let mut xml = Xml::default();
+    xml.list("securityGroupRuleSet", rules, |xml, each| {
+        write_rule(xml, &each.group, &owner, &each.rule, each.direction);
+    });
+    xml.option("nextToken", next);
+    Ok(xml)
+}

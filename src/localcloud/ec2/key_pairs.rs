@@ -1,0 +1,286 @@
+//! Key pairs: made here or imported.
+
+use aws_lc_rs::digest;
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa;
+use aws_lc_rs::signature::KeyPair as _;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ssh_key::public::RsaPublicKey;
+use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
+
+use super::call::{Call, done, iso, new_id};
+use super::filters::{Filtered, Filters};
+use super::params::Part;
+use super::refusal::{Refusal, Result};
+use super::state::{KeyPair, Tags};
+use super::tags;
+use super::xml::Xml;
+
+impl Filtered for KeyPair {
+    fn values(&self, name: &str) -> Option<Vec<String>> {
+        let one = match name {
+            "key-name" => &self.name,
+            "key-pair-id" => &self.id,
+            "fingerprint" => &self.fingerprint,
+            _ => return None,
+        };
+        Some(vec![one.clone()])
+    }
+
+    fn tags(&self) -> Option<&Tags> {
+        Some(&self.tags)
+    }
+}
+
+fn write(xml: &mut Xml, pair: &KeyPair) {
+    xml.text("keyPairId", &pair.id);
+    xml.text("keyName", &pair.name);
+    xml.text("keyFingerprint", &pair.fingerprint);
+    tags::write(xml, &pair.tags);
+}
+
+/// Keeps a public key under a new name.
+fn keep(call: &mut Call<'_>, name: &str, public: &PublicKey, tags: Tags) -> Result<KeyPair> {
+    if call.region().key_pairs.contains_key(name) {
+        return Err(Refusal::new(
+            "InvalidKeyPair.Duplicate",
+            format!("The keypair already exists: {name}"),
+        ));
+    }
+    let kind = match public.algorithm() {
+        Algorithm::Ed25519 => "ed25519",
+        Algorithm::Rsa { .. } => "rsa",
+        other => {
+            return Err(Refusal::new(
+                "InvalidKey.Format",
+                format!(
+                    "Key is not in valid OpenSSH public key format: {other} keys are not supported"
+                ),
+            ));
+        }
+    };
+    let text = public
+        .to_openssh()
+        .map_err(|e| Refusal::new("InvalidKey.Format", e.to_string()))?;
+    // AWS shows the SHA-256 fingerprint of ed25519 keys without its prefix.
+    let fingerprint = public.fingerprint(HashAlg::Sha256).to_string();
+    let pair = KeyPair {
+        id: new_id("key"),
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        fingerprint: fingerprint.trim_start_matches("SHA256:").to_owned(),
+        public_key: text,
+        tags,
+        created: call.now,
+    };
+    call.region()
+        .key_pairs
+        .insert(name.to_owned(), pair.clone());
+    Ok(pair)
+}
+
+fn checked_name<'a>(request: &Part<'a>) -> Result<&'a str> {
+    let name = request.required("KeyName")?;
+    if name.len() > 255 || !name.is_ascii() || name.bytes().any(|b| b.is_ascii_control()) {
+        return Err(Refusal::value(
+            "KeyName",
+            name,
+            "At most 255 ASCII characters.",
+        ));
+    }
+    Ok(name)
+}
+
+pub(super) fn import_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let name = checked_name(request)?;
+    let tags = tags::specified(request, &["key-pair"], "key-pair")?;
+    let material = request.required("PublicKeyMaterial")?;
+    call.read_all()?;
+    let format = || {
+        Refusal::new(
+            "InvalidKey.Format",
+            "Key is not in valid OpenSSH public key format",
+        )
+    };
+    let text = BASE64_STANDARD.decode(material).map_err(|_| format())?;
+    let text = String::from_utf8(text).map_err(|_| format())?;
+    let public = PublicKey::from_openssh(text.trim()).map_err(|_| format())?;
+    let pair = keep(call, name, &public, tags)?;
+    let mut xml = Xml::default();
+    write(&mut xml, &pair);
+    Ok(xml)
+}
+
+pub(super) fn create_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let name = checked_name(request)?;
+    let tags = tags::specified(request, &["key-pair"], "key-pair")?;
+    let kind = request.text("KeyType").unwrap_or("rsa");
+    let form = request.text("KeyFormat").unwrap_or("pem");
+    call.read_all()?;
+    if form != "pem" {
+        return Err(Refusal::value(
+            "KeyFormat",
+            form,
+            "The local cloud gives pem only.",
+        ));
+    }
+    let (private, public, fingerprint) = match kind {
+        "ed25519" => new_ed25519(name)?,
+        "rsa" => new_rsa(name)?,
+        other => return Err(Refusal::value("KeyType", other, "Expected rsa or ed25519.")),
+    };
+    let mut pair = keep(call, name, &public, tags)?;
+    if let Some(fingerprint) = fingerprint {
+        pair.fingerprint = fingerprint;
+        call.region()
+            .key_pairs
+            .insert(name.to_owned(), pair.clone());
+    }
+    let mut xml = Xml::default();
+    write(&mut xml, &pair);
+    xml.text("keyMaterial", private);
+    Ok(xml)
+}
+
+/// A private key as text, its public half, and AWS's fingerprint of it if that
+/// is not the public key's.
+type Made = (String, PublicKey, Option<String>);
+
+fn failed(error: impl std::fmt::Display) -> Refusal {
+    Refusal::new("InternalError", format!("cannot make a key: {error}")).status(500)
+}
+
+fn new_ed25519(name: &str) -> Result<Made> {
+    let mut key =
+        PrivateKey::random(&mut ssh_key::rand_core::OsRng, Algorithm::Ed25519).map_err(failed)?;
+    key.set_comment(name);
+    let text = key.to_openssh(LineEnding::LF).map_err(failed)?;
+    Ok((text.to_string(), key.public_key().clone(), None))
+}
+
+/// RSA with 2048 bits in PKCS #1, as AWS makes it.
+fn new_rsa(name: &str) -> Result<Made> {
+    let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).map_err(failed)?;
+    let document = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).map_err(failed)?;
+    // The PKCS #1 key stands behind PKCS #8's header, whose length is the same
+    // for every key of this size.
+    let pkcs1 = document
+        .as_ref()
+        .get(26..)
+        .filter(|der| der.starts_with(&[0x30, 0x82]))
+        .ok_or_else(|| failed("an unexpected form"))?;
+    let encoded = BASE64_STANDARD.encode(pkcs1);
+    let lines: Vec<String> = encoded
+        .as_bytes()
+        .chunks(64)
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect();
+    let pem = format!(
+        "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n",
+        lines.join("\n")
+    );
+    // The public half is a sequence of modulus and exponent.
+    let inner = pair.public_key().as_ref();
+    let (inner, _) = der(inner, 0x30).ok_or_else(|| failed("an unexpected form"))?;
+    let (n, rest) = der(inner, 0x02).ok_or_else(|| failed("no modulus"))?;
+    let (e, _) = der(rest, 0x02).ok_or_else(|| failed("no exponent"))?;
+    let public = RsaPublicKey {
+        e: ssh_key::Mpint::from_bytes(e).map_err(failed)?,
+        n: ssh_key::Mpint::from_bytes(n).map_err(failed)?,
+    };
+    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, document.as_ref());
+    let fingerprint: Vec<String> = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    Ok((
+        pem,
+        PublicKey::new(public.into(), name),
+        Some(fingerprint.join(":")),
+    ))
+}
+
+/// The content of a DER element with this tag, and what follows it.
+fn der(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&first, rest) = bytes.split_first()?;
+    let (&length, rest) = rest.split_first()?;
+    let (length, rest) = if length < 0x80 {
+        (usize::from(length), rest)
+    } else {
+        let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
+        let long = digits.iter().try_fold(0_usize, |sum, digit| {
+            Some(sum.checked_mul(256)? + usize::from(*digit))
+        })?;
+        (long, rest)
+    };
+    (first == tag).then_some(rest)?.split_at_checked(length)
+}
+
+pub(super) fn describe_key_pairs(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let names = request.list("KeyName");
+    let ids = request.list("KeyPairId");
+    let with_key = request.flag("IncludePublicKey")?.unwrap_or(false);
+    let filters = Filters::of(request)?;
+    call.read_all()?;
+    let pairs: Vec<KeyPair> = call.region().key_pairs.values().cloned().collect();
+    let missing = names
+        .iter()
+        .find(|name| {
+            !pairs
+                .iter()
+                .any(|p| p.name == **name && call.visible(p.created))
+        })
+        .or_else(|| ids.iter().find(|id| !pairs.iter().any(|p| p.id == **id)));
+    if let Some(missing) = missing {
+        return Err(Refusal::new(
+            "InvalidKeyPair.NotFound",
+            format!("The key pair '{missing}' does not exist"),
+        ));
+    }
+    let asked = |pair: &KeyPair| {
+        (names.is_empty() && ids.is_empty())
+            || names.contains(&pair.name.as_str())
+            || ids.contains(&pair.id.as_str())
+    };
+    let pairs = filters.keep(pairs.into_iter().filter(asked).collect())?;
+    let mut xml = Xml::default();
+    xml.list("keySet", pairs, |xml, pair| {
+        write(xml, &pair);
+        xml.text("keyType", &pair.kind);
+        xml.text("createTime", iso(pair.created));
+        xml.option("publicKey", with_key.then_some(&pair.public_key));
+    });
+    Ok(xml)
+}
+
+pub(super) fn delete_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let name = request.text("KeyName");
+    let id = request.text("KeyPairId");
+    call.read_all()?;
+    if name.is_none() && id.is_none() {
+        request.required("KeyName")?;
+    }
+    // One that is not there is no error, as on AWS.
+    call.region()
+        .key_pairs
+        .retain(|_, pair| Some(pair.name.as_str()) != name && Some(pair.id.as_str()) != id);
+    Ok(done())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_rsa_key_is_the_one_that_is_kept() {
+        let (pem, public, fingerprint) = new_rsa("mine").unwrap();
+        assert!(
+            pem.starts_with("-----BEGIN RSA PRIVATE KEY-----\nMII"),
+            "{pem}"
+        );
+        let text = public.to_openssh().unwrap();
+        assert!(
+            text.starts_with("ssh-rsa AAAAB3NzaC1yc2EAAAADAQAB"),
+            "{text}"
+        );
+        assert_eq!(fingerprint.unwrap().len(), 59);
+    }
+}

@@ -1,0 +1,204 @@
+//! The default VPC with its subnets, as every region of an account has one.
+
+use super::call::Call;
+use super::catalog::stable_id;
+use super::filters::{Filtered, Filters, page};
+use super::params::Part;
+use super::refusal::{Refusal, Result};
+use super::xml::Xml;
+
+/// The default VPC's id.
+pub(super) fn vpc_id(region: &str) -> String {
+    stable_id("vpc", &[region])
+}
+
+/// The default subnet's id: the local cloud has one, in the first zone.
+pub(super) fn subnet_id(region: &str) -> String {
+    stable_id("subnet", &[region])
+}
+
+/// The zone of the default subnet.
+pub(super) fn zone(region: &str) -> String {
+    format!("{region}a")
+}
+
+/// Refuses a VPC that is not the default one, and its absence.
+pub(super) fn check_vpc(call: &Call<'_>, vpc: Option<&str>) -> Result<()> {
+    match vpc {
+        None if call.account.no_default_vpc => Err(Refusal::new(
+            "VPCIdNotSpecified",
+            "No default VPC for this user",
+        )),
+        Some(vpc) if vpc != vpc_id(call.region_name) || call.account.no_default_vpc => {
+            Err(Refusal::new(
+                "InvalidVpcID.NotFound",
+                format!("The vpc ID '{vpc}' does not exist"),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a subnet that is not the default one, and its absence.
+pub(super) fn check_subnet(call: &Call<'_>, subnet: Option<&str>) -> Result<()> {
+    match subnet {
+        None if call.account.no_default_vpc => Err(Refusal::new(
+            "MissingInput",
+            "No subnets found for the default VPC: no default VPC for this user",
+        )),
+        Some(subnet) if subnet != subnet_id(call.region_name) || call.account.no_default_vpc => {
+            Err(Refusal::new(
+                "InvalidSubnetID.NotFound",
+                format!("The subnet ID '{subnet}' does not exist"),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+struct Vpc {
+    id: String,
+    cidr: String,
+    owner: String,
+}
+
+impl Filtered for Vpc {
+    fn values(&self, name: &str) -> Option<Vec<String>> {
+        let one = match name {
+            "vpc-id" => self.id.clone(),
+            "cidr" | "cidr-block-association.cidr-block" => self.cidr.clone(),
+            "is-default" | "isDefault" => "true".to_owned(),
+            "owner-id" => self.owner.clone(),
+            "state" => "available".to_owned(),
+            _ if name.starts_with("tag") => return Some(Vec::new()),
+            _ => return None,
+        };
+        Some(vec![one])
+    }
+}
+
+pub(super) fn describe_vpcs(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let ids = request.list("VpcId");
+    for id in &ids {
+        check_vpc(call, Some(id))?;
+    }
+    let mut all = Vec::new();
+    if !call.account.no_default_vpc {
+        all.push(Vpc {
+            id: vpc_id(call.region_name),
+            cidr: call.facts.subnet.to_string(),
+            owner: call.facts.account.clone(),
+        });
+    }
+    let (vpcs, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
+    call.read_all()?;
+    let mut xml = Xml::default();
+    xml.list("vpcSet", vpcs, |xml, vpc| {
+        xml.text("vpcId", &vpc.id);
+        xml.text("ownerId", &vpc.owner);
+        xml.text("state", "available");
+        xml.text("cidrBlock", &vpc.cidr);
+        xml.text("dhcpOptionsId", "default");
+        xml.text("instanceTenancy", "default");
+        xml.text("isDefault", true);
+    });
+    xml.option("nextToken", next);
+    Ok(xml)
+}
+
+struct Subnet {
+    id: String,
+    vpc: String,
+    cidr: String,
+    zone: String,
+    owner: String,
+    free: usize,
+}
+
+impl Filtered for Subnet {
+    fn values(&self, name: &str) -> Option<Vec<String>> {
+        let one = match name {
+            "subnet-id" => self.id.clone(),
+            "vpc-id" => self.vpc.clone(),
+            "cidr-block" | "cidr" | "cidrBlock" => self.cidr.clone(),
+            "availability-zone" | "availabilityZone" => self.zone.clone(),
+            "default-for-az" | "defaultForAz" | "map-public-ip-on-launch" => "true".to_owned(),
+            "owner-id" => self.owner.clone(),
+            "state" => "available".to_owned(),
+            _ if name.starts_with("tag") => return Some(Vec::new()),
+            _ => return None,
+        };
+        Some(vec![one])
+    }
+}
+
+pub(super) fn describe_subnets(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let ids = request.list("SubnetId");
+    for id in &ids {
+        check_subnet(call, Some(id))?;
+    }
+    let taken = call
+        .state
+        .regions
+        .values()
+        .flat_map(|region| region.instances.values())
+        .filter(|instance| !instance.phase.is_ending())
+        .count();
+    let mut all = Vec::new();
+    if !call.account.no_default_vpc {
+        all.push(Subnet {
+            id: subnet_id(call.region_name),
+            vpc: vpc_id(call.region_name),
+            cidr: call.facts.subnet.to_string(),
+            zone: zone(call.region_name),
+            owner: call.facts.account.clone(),
+            free: call.facts.subnet.hosts().count().saturating_sub(1 + taken),
+        });
+    }
+    let (subnets, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
+    call.read_all()?;
+    let mut xml = Xml::default();
+    xml.list("subnetSet", subnets, |xml, subnet| {
+        xml.text("subnetId", &subnet.id);
+        xml.text("state", "available");
+        xml.text("ownerId", &subnet.owner);
+        xml.text("vpcId", &subnet.vpc);
+        xml.text("cidrBlock", &subnet.cidr);
+        xml.text("availableIpAddressCount", subnet.free);
+        xml.text("availabilityZone", &subnet.zone);
+        xml.text("availabilityZoneId", subnet.zone.replace('-', ""));
+        xml.text("defaultForAz", true);
+        xml.text("mapPublicIpOnLaunch", true);
+    });
+    xml.option("nextToken", next);
+    Ok(xml)
+}
+
+pub(super) fn describe_account_attributes(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let names = request.list("AttributeName");
+    call.read_all()?;
+    let default_vpc = match call.account.no_default_vpc {
+        true => "none".to_owned(),
+        false => vpc_id(call.region_name),
+    };
+    let all = [
+        ("supported-platforms", "VPC".to_owned()),
+        ("default-vpc", default_vpc),
+        (
+            "max-instances",
+            call.facts.subnet.hosts().count().to_string(),
+        ),
+        ("vpc-max-security-groups-per-interface", "5".to_owned()),
+    ];
+    let wanted = all
+        .into_iter()
+        .filter(|(name, _)| names.is_empty() || names.contains(name));
+    let mut xml = Xml::default();
+    xml.list("accountAttributeSet", wanted, |xml, (name, value)| {
+        xml.text("attributeName", name);
+        xml.list("attributeValueSet", [value], |xml, value| {
+            xml.text("attributeValue", value);
+        });
+    });
+    Ok(xml)
+}

@@ -1,0 +1,203 @@
+//! The parameters of a query request: `Filter.1.Value.2=x`, read one by one.
+//!
+//! Whatever an action has not read is refused: AWS would act on it, and a
+//! rehearsal that ignored it would promise too much.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use super::refusal::{Refusal, Result};
+
+/// A request's parameters and which of them were read.
+#[derive(Debug)]
+pub(super) struct Params {
+    values: BTreeMap<String, String>,
+    read: RefCell<BTreeSet<String>>,
+}
+
+/// The parameters below one name, as those below `Filter.1`.
+#[derive(Clone, Debug)]
+pub(super) struct Part<'a> {
+    params: &'a Params,
+    prefix: String,
+}
+
+impl Params {
+    /// From a form-encoded body or query.
+    ///
+    /// Refuses a name given twice.
+    pub(super) fn parse(form: &[u8]) -> Result<Self> {
+        let mut values = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(form) {
+            if values.contains_key(&*name) {
+                return Err(Refusal::new(
+                    "InvalidParameterCombination",
+                    format!("The parameter '{name}' was given twice"),
+                ));
+            }
+            values.insert(name.into_owned(), value.into_owned());
+        }
+        Ok(Self {
+            values,
+            read: RefCell::default(),
+        })
+    }
+
+    /// All parameters.
+    pub(super) fn all(&self) -> Part<'_> {
+        Part {
+            params: self,
+            prefix: String::new(),
+        }
+    }
+
+    /// Refuses what no action has read.
+    pub(super) fn none_left(&self) -> Result<()> {
+        let read = self.read.borrow();
+        match self.values.keys().find(|name| !read.contains(*name)) {
+            None => Ok(()),
+            Some(name) => Err(Refusal::new(
+                "UnknownParameter",
+                format!("The parameter {name} is not recognized by the local cloud"),
+            )),
+        }
+    }
+
+    /// The parameters as text, without one of them: two requests are the same
+    /// when these texts are.
+    pub(super) fn canonical_without(&self, without: &str) -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in &self.values {
+            if name != without {
+                form.append_pair(name, value);
+            }
+        }
+        form.finish()
+    }
+}
+
+impl<'a> Part<'a> {
+    fn name(&self, name: &str) -> String {
+        if self.prefix.is_empty() {
+            return name.to_owned();
+        }
+        if name.is_empty() {
+            return self.prefix.clone();
+        }
+        format!("{}.{name}", self.prefix)
+    }
+
+    /// A value, if it is there and not empty.
+    pub(super) fn text(&self, name: &str) -> Option<&'a str> {
+        let name = self.name(name);
+        let (name, value) = self.params.values.get_key_value(&name)?;
+        self.params.read.borrow_mut().insert(name.clone());
+        Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// A value that must be there.
+    pub(super) fn required(&self, name: &str) -> Result<&'a str> {
+        self.text(name).ok_or_else(|| {
+            Refusal::new(
+                "MissingParameter",
+                format!("The request must contain the parameter {}", self.name(name)),
+            )
+        })
+    }
+
+    /// A number.
+    pub(super) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>> {
+        self.parsed(name, "an integer")
+    }
+
+    /// `true` or `false`; AWS takes no other word.
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>> {
+        self.parsed(name, "a boolean")
+    }
+
+    fn parsed<T: FromStr>(&self, name: &str, what: &str) -> Result<Option<T>> {
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
+        text.parse().map(Some).map_err(|_| {
+            Refusal::new(
+                "InvalidParameterValue",
+                format!(
+                    "Value ({text}) for parameter {} is invalid. Expected {what}.",
+                    self.name(name)
+                ),
+            )
+        })
+    }
+
+    /// The values `NAME.1`, `NAME.2` .. in their order.
+    pub(super) fn list(&self, name: &str) -> Vec<&'a str> {
+        self.parts(name)
+            .iter()
+            .filter_map(|part| part.text(""))
+            .collect()
+    }
+
+    /// The structures `NAME.1`, `NAME.2` .. in their order.
+    pub(super) fn parts(&self, name: &str) -> Vec<Part<'a>> {
+        let prefix = format!("{}.", self.name(name));
+        let numbers: BTreeSet<u32> = self
+            .params
+            .values
+            .range(prefix.clone()..)
+            .take_while(|(name, _)| name.starts_with(&prefix))
+            .filter_map(|(name, _)| name[prefix.len()..].split('.').next()?.parse().ok())
+            .collect();
+        let part = |number| Part {
+            params: self.params,
+            prefix: format!("{prefix}{number}"),
+        };
+        numbers.into_iter().map(part).collect()
+    }
+
+    /// The structure of this name, whether or not anything is in it.
+    pub(super) fn part(&self, name: &str) -> Part<'a> {
+        Part {
+            params: self.params,
+            prefix: self.name(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_and_structures_come_in_their_order() {
+        let params =
+            Params::parse(b"Id.10=c&Id.2=b&Id.1=a&Filter.1.Name=n&Filter.1.Value.1=v").unwrap();
+        let all = params.all();
+        assert_eq!(all.list("Id"), ["a", "b", "c"]);
+        let filter = &all.parts("Filter")[0];
+        assert_eq!(filter.text("Name"), Some("n"));
+        assert!(
+            params.none_left().is_err(),
+            "the filter's value was not read"
+        );
+        assert_eq!(filter.list("Value"), ["v"]);
+        assert!(params.none_left().is_ok());
+    }
+
+    #[test]
+    fn wrong_types_are_named() {
+        let params = Params::parse(b"MaxCount=many").unwrap();
+        let refusal = params.all().number::<i32>("MaxCount").unwrap_err();
+        assert_eq!(refusal.code, "InvalidParameterValue");
+        assert!(refusal.message.contains("(many) for parameter MaxCount"));
+    }
+
+    #[test]
+    fn a_digest_ignores_the_token_alone() {
+        let one = Params::parse(b"A=1&ClientToken=x").unwrap();
+        let other = Params::parse(b"ClientToken=y&A=1").unwrap();
+        let canonical = |p: &Params| p.canonical_without("ClientToken");
+        assert_eq!(canonical(&one), canonical(&other));
+    }
+}

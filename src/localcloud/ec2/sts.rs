@@ -1,0 +1,65 @@
+//! STS: who is asking. There is one user, the owner of the one key.
+
+use super::params::Params;
+use super::refusal::{Refusal, Result};
+use super::xml::Xml;
+use super::{Answer, new_request_id};
+
+const XMLNS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+pub(super) fn answer(account: &str, form: &[u8], access_key_id: &str) -> Answer {
+    let request = new_request_id();
+    match act(account, form, access_key_id) {
+        Ok((action, result)) => Answer {
+            status: 200,
+            xml: format!(
+                "<{action}Response xmlns=\"{XMLNS}\"><{action}Result>{result}</{action}Result>\
+                 <ResponseMetadata><RequestId>{request}</RequestId></ResponseMetadata>\
+                 </{action}Response>"
+            ),
+        },
+        Err(refusal) => refused(&refusal, &request),
+    }
+}
+
+fn act(account: &str, form: &[u8], access_key_id: &str) -> Result<(String, String)> {
+    let params = Params::parse(form)?;
+    let all = params.all();
+    let action = all.required("Action")?;
+    let mut xml = Xml::default();
+    match action {
+        "GetCallerIdentity" => {
+            xml.text("Arn", format!("arn:aws:iam::{account}:user/autorun"));
+            xml.text("UserId", "AIDALOCALCLOUD");
+            xml.text("Account", account);
+        }
+        "GetAccessKeyInfo" => {
+            all.text("AccessKeyId");
+            xml.text("Account", account);
+        }
+        other => {
+            return Err(Refusal::new(
+                "InvalidAction",
+                format!("Could not find operation {other} for the access key {access_key_id}"),
+            ));
+        }
+    }
+    Ok((action.to_owned(), xml.finish()))
+}
+
+/// STS's form of an error.
+fn refused(refusal: &Refusal, request: &str) -> Answer {
+    let mut xml = Xml::default();
+    xml.node("Error", |xml| {
+        xml.text("Type", "Sender");
+        xml.text("Code", &refusal.code);
+        xml.text("Message", &refusal.message);
+    });
+    Answer {
+        status: refusal.status,
+        xml: format!(
+            "<ErrorResponse xmlns=\"{XMLNS}\">{}<RequestId>{request}</RequestId></ErrorResponse>",
+            xml.finish()
+        ),
+    }
+}

@@ -1,0 +1,117 @@
+//! Settings of the package managers in a machine: through the proxy, without
+//! what a machine that lives for minutes does not need.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::super::message::Packages;
+use super::seed::Seed;
+use super::standins::PROXY;
+
+/// Hooks of desktops and of machines that live long; they cost seconds.
+const SLOW_APT_HOOKS: [&str; 9] = [
+    "20apt-esm-hook.conf",
+    "20packagekit",
+    "20snapd.conf",
+    "50appstream",
+    "50command-not-found",
+    "60icons",
+    "60icons-hidpi",
+    "60icons-large",
+    "99update-notifier",
+];
+
+/// Puts the settings into the seed.
+pub(in super::super) fn place(seed: &Seed) -> io::Result<()> {
+    if Path::new("/etc/apt").is_dir() {
+        place_apt(seed)?;
+    }
+    for path in ["/etc/dnf/dnf.conf", "/etc/yum.conf"] {
+        let is_file = Path::new(path)
+            .symlink_metadata()
+            .is_ok_and(|m| m.is_file());
+        if let (true, Ok(text)) = (is_file, fs::read_to_string(path)) {
+            seed.file(path, with_proxy(&text), 0o644)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts what was found out about packages into the seed.
+pub(in super::super) fn place_packages(seed: &Seed, packages: &Packages) -> io::Result<()> {
+    let Some(status) = &packages.status else {
+        return Ok(());
+    };
+    seed.file("/var/lib/dpkg/status", fs::read(status)?, 0o644)?;
+    for name in ["apt", "apt-get"] {
+        let program = format!("/usr/bin/{name}");
+        if Path::new(&program).is_file() {
+            let real = format!("/usr/lib/autorun/{name}");
+            seed.file(&real, fs::read(&program)?, 0o755)?;
+            seed.file(&program, include_str!("apt.sh"), 0o755)?;
+        }
+    }
+    Ok(())
+}
+
+fn place_apt(seed: &Seed) -> io::Result<()> {
+    // The main file is read last, so that it has the last word.
+    let own = fs::read_to_string("/etc/apt/apt.conf").unwrap_or_default();
+    let (address, port) = PROXY;
+    let settings = format!(
+        "{own}\n\
+         Acquire::http::Proxy \"http://{address}:{port}\";\n\
+         Acquire::https::Proxy \"http://{address}:{port}\";\n\
+         Acquire::http::Proxy-Auto-Detect \"\";\n\
+         Acquire::Languages \"none\";\n\
+         Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
+         APT::Sandbox::User \"root\";\n\
+         Dir::Cache::pkgcache \"pkgcache.bin\";\n\
+         Dir::Cache::srcpkgcache \"srcpkgcache.bin\";\n"
+    );
+    seed.file("/etc/apt/apt.conf", settings, 0o644)?;
+    seed.file("/etc/dpkg/dpkg.cfg.d/autorun", DPKG, 0o644)?;
+    let hooks = SLOW_APT_HOOKS.map(|name| format!("/etc/apt/apt.conf.d/{name}"));
+    let others = ["/usr/sbin/policy-rc.d", "/var/lib/man-db/auto-update"];
+    for path in hooks.iter().map(String::as_str).chain(others) {
+        if Path::new(path).exists() {
+            seed.hide(Path::new(path))?;
+        }
+    }
+    Ok(())
+}
+
+const DPKG: &str = "force-unsafe-io\n\
+    path-exclude=/usr/share/doc/*\n\
+    path-exclude=/usr/share/man/*\n\
+    path-exclude=/usr/share/info/*\n";
+
+/// The settings of dnf or yum with the proxy as the only one.
+fn with_proxy(text: &str) -> String {
+    let (address, port) = PROXY;
+    let own = format!("proxy=http://{address}:{port}\ntsflags=nodocs");
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let key = line.split('=').next().unwrap_or_default().trim();
+        if !key.starts_with("proxy") {
+            lines.push(line);
+        }
+        if line.trim() == "[main]" {
+            lines.push(&own);
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dnf_gets_one_proxy() {
+        let text = "[main]\ngpgcheck=True\nproxy = http://old:1\nproxy_username=x\n";
+        let expected = "[main]\nproxy=http://127.0.0.1:3128\ntsflags=nodocs\ngpgcheck=True\n";
+        assert_eq!(with_proxy(text), expected);
+    }
+}

@@ -1,0 +1,157 @@
+//! The seed: a layer between the host's files and those of a machine.
+//!
+//! Overlay rules it uses: a character device 0:0 hides a file (whiteout), a
+//! directory with `trusted.overlay.opaque` hides what is below it, and the
+//! topmost layer gives a directory its mode and owner.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use nix::sys::stat::{Mode, SFlag, mknod};
+use rustix::fs::XattrFlags;
+
+const OPAQUE: &str = "trusted.overlay.opaque";
+
+/// The seed's directory. Paths given to it are absolute, as in a machine.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Seed {
+    root: PathBuf,
+}
+
+impl Seed {
+    pub(in super::super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Where it is mounted.
+    pub(in super::super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A directory with the host's mode and owner, if the host has it.
+    pub(super) fn directory(&self, path: &Path) -> io::Result<PathBuf> {
+        let path = real(path);
+        let mut place = self.root.clone();
+        let mut seen = PathBuf::from("/");
+        for part in path.components() {
+            let Component::Normal(name) = part else {
+                continue;
+            };
+            place.push(name);
+            seen.push(name);
+            if !place.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+                remove(&place)?;
+                fs::DirBuilder::new().mode(0o755).create(&place)?;
+                mirror(&seen, &place)?;
+            }
+        }
+        Ok(place)
+    }
+
+    /// An empty directory: nothing of the host's is seen below it.
+    pub(super) fn empty_directory(&self, path: &Path) -> io::Result<PathBuf> {
+        let place = self.directory(path)?;
+        rustix::fs::lsetxattr(&place, OPAQUE, b"y", XattrFlags::empty())?;
+        Ok(place)
+    }
+
+    /// Hides a file or directory of the host.
+    pub(super) fn hide(&self, path: &Path) -> io::Result<()> {
+        let place = self.place(path)?;
+        remove(&place)?;
+        mknod(&place, SFlag::S_IFCHR, Mode::empty(), 0)?;
+        Ok(())
+    }
+
+    /// A file in the place of whatever is there.
+    pub(super) fn file(&self, path: &str, text: impl AsRef<[u8]>, mode: u32) -> io::Result<()> {
+        let place = self.place(Path::new(path))?;
+        remove(&place)?;
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(place)?;
+        io::Write::write_all(&mut file, text.as_ref())?;
+        // Whatever the umask was.
+        file.set_permissions(fs::Permissions::from_mode(mode))
+    }
+
+    /// A symbolic link in the place of whatever is there.
+    pub(super) fn link(&self, path: &str, target: &str) -> io::Result<()> {
+        let place = self.place(Path::new(path))?;
+        remove(&place)?;
+        symlink(target, place)
+    }
+
+    /// Whether the seed hides everything of the host at and below this path.
+    pub(super) fn hides(&self, path: &Path) -> bool {
+        let ancestors: Vec<_> = path.ancestors().collect();
+        ancestors.iter().rev().any(|ancestor| {
+            let place = self
+                .root
+                .join(ancestor.strip_prefix("/").unwrap_or(ancestor));
+            let mut value = [0; 1];
+            match place.symlink_metadata() {
+                Err(_) => false,
+                Ok(found) if !found.is_dir() => true,
+                Ok(_) => rustix::fs::lgetxattr(&place, OPAQUE, &mut value).is_ok(),
+            }
+        })
+    }
+
+    /// The directory of the seed that lies over this one of the host.
+    pub(super) fn over(&self, path: &Path) -> Option<PathBuf> {
+        let place = self.root.join(path.strip_prefix("/").ok()?);
+        place.is_dir().then_some(place)
+    }
+
+    fn place(&self, path: &Path) -> io::Result<PathBuf> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::Error::from(io::ErrorKind::InvalidFilename));
+        };
+        Ok(self.directory(parent)?.join(name))
+    }
+}
+
+/// The path without the host's symbolic links, as far as it exists: an overlay
+/// merges directories by their real names.
+fn real(path: &Path) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => real(parent).join(name),
+        _ => PathBuf::from("/"),
+    }
+}
+
+/// Gives the place the mode and owner of the host's directory.
+fn mirror(host: &Path, place: &Path) -> io::Result<()> {
+    let Ok(found) = host.symlink_metadata() else {
+        return fs::set_permissions(place, fs::Permissions::from_mode(0o755));
+    };
+    std::os::unix::fs::lchown(place, Some(found.uid()), Some(found.gid()))?;
+    fs::set_permissions(place, fs::Permissions::from_mode(found.mode() & 0o7777))
+}
+
+fn remove(place: &Path) -> io::Result<()> {
+    match place.symlink_metadata() {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(place),
+        Ok(_) => fs::remove_file(place),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The name of an entry of the root directory, if the path is one.
+pub(super) fn top_level(path: &Path) -> Option<&OsStr> {
+    match path.components().nth(1)? {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    }
+}

@@ -1,0 +1,159 @@
+//! What a machine has in place of the host's: programs of an init system, a
+//! sudo that asks nobody, empty settings, an environment with the proxy.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+
+use super::super::system;
+use super::accounts::Accounts;
+use super::seed::Seed;
+
+/// The program inside machines, where `jail` binds it.
+pub(in super::super) const BINARY: &str = "/run/autorun/bin";
+
+/// The program by the name under which it serves files to ssh clients.
+pub(in super::super) const SFTP_SERVER: &str = "/usr/lib/autorun/sftp-server";
+
+/// Where a machine has its `cloud-init`.
+pub(in super::super) const CLOUD_INIT: &str = "/usr/bin/cloud-init";
+
+/// The login user that is in every machine from the start.
+pub(in super::super) const USER: &str = "ec2-user";
+
+/// Names of this program inside machines, and where they belong.
+const TOOLS: [(&str, &str); 7] = [
+    ("bin", "cloud-init"),
+    ("bin", "systemctl"),
+    ("sbin", "halt"),
+    ("sbin", "poweroff"),
+    ("sbin", "reboot"),
+    ("sbin", "runlevel"),
+    ("sbin", "shutdown"),
+];
+
+/// Where the proxy listens in every machine.
+pub(in super::super) const PROXY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 3128);
+
+/// Where machines look for their metadata: on the switch.
+pub(in super::super) const METADATA: (Ipv4Addr, u16) = (Ipv4Addr::new(169, 254, 169, 254), 80);
+
+/// Where programs are found.
+pub(in super::super) const PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The variables that lead programs to the proxy.
+pub(in super::super) fn proxy_variables(subnet: &str) -> Vec<(String, String)> {
+    let proxy = format!("http://{}:{}", PROXY.0, PROXY.1);
+    let none = format!("localhost,127.0.0.1,{},{subnet}", METADATA.0);
+    let both = |name: &str, value: &str| {
+        let pair = |name: String| (name, value.to_owned());
+        [pair(name.to_owned()), pair(name.to_uppercase())]
+    };
+    let variables = [
+        both("http_proxy", &proxy),
+        both("https_proxy", &proxy),
+        both("no_proxy", &none),
+    ];
+    variables.into_iter().flatten().collect()
+}
+
+/// Puts all stand-ins but those for packages into the seed.
+pub(in super::super) fn place(seed: &Seed, subnet: &str) -> io::Result<()> {
+    place_tools(seed)?;
+    place_settings(seed, subnet)?;
+    let user = place_accounts(seed)?;
+    place_sudo(seed, user)
+}
+
+fn place_tools(seed: &Seed) -> io::Result<()> {
+    for (directory, name) in TOOLS {
+        // Elsewhere as well, where /bin and /sbin are not links into /usr.
+        for other in ["/bin", "/sbin", "/usr/bin", "/usr/sbin"] {
+            let path = Path::new(other).join(name);
+            if path.symlink_metadata().is_ok() {
+                seed.hide(&path)?;
+            }
+        }
+        seed.link(&format!("/usr/{directory}/{name}"), BINARY)?;
+    }
+    seed.link(SFTP_SERVER, BINARY)
+}
+
+fn place_settings(seed: &Seed, subnet: &str) -> io::Result<()> {
+    let variables = proxy_variables(subnet);
+    let lines: Vec<_> = variables
+        .iter()
+        .map(|(k, v)| format!("{k}={v}\n"))
+        .collect();
+    seed.file("/etc/environment", lines.concat(), 0o644)?;
+    let nameless = "# Names are resolved by the proxy, see /etc/environment.\n";
+    seed.file("/etc/resolv.conf", nameless, 0o644)?;
+    seed.file("/etc/fstab", "", 0o644)?;
+    seed.link("/etc/mtab", "../proc/self/mounts")?;
+    seed.empty_directory(Path::new("/var/tmp"))
+        .and_then(|place| fs::set_permissions(place, fs::Permissions::from_mode(0o1777)))
+}
+
+/// The login user's id.
+fn place_accounts(seed: &Seed) -> io::Result<u32> {
+    let mut accounts = Accounts::of_host()?;
+    let user = accounts.add_user(USER, login_shell());
+    accounts.write(seed)?;
+    let root = seed.empty_directory(Path::new("/root"))?;
+    fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
+    Ok(user)
+}
+
+/// What users log in with.
+pub(in super::super) fn login_shell() -> &'static str {
+    match Path::new("/bin/bash").exists() {
+        true => "/bin/bash",
+        false => "/bin/sh",
+    }
+}
+
+/// The rules of a cloud image: the login user may do everything.
+pub(in super::super) fn sudo_rule(user: &str) -> String {
+    format!("{user} ALL=(ALL:ALL) NOPASSWD:ALL\n")
+}
+
+fn place_sudo(seed: &Seed, user: u32) -> io::Result<()> {
+    if system::program("sudo").is_some() {
+        let rules = format!(
+            "Defaults env_keep += \"http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY\"\n\
+             Defaults secure_path=\"{PATH}\"\n\
+             root ALL=(ALL:ALL) ALL\n{}@includedir /etc/sudoers.d\n",
+            sudo_rule(USER)
+        );
+        let drop_ins = seed.empty_directory(Path::new("/etc/sudoers.d"))?;
+        fs::set_permissions(drop_ins, fs::Permissions::from_mode(0o750))?;
+        return seed.file("/etc/sudoers", rules, 0o440);
+    }
+    let Some(setpriv) = system::program("setpriv") else {
+        log::warn!("neither sudo nor setpriv is here: instances have no sudo");
+        return Ok(());
+    };
+    seed.file("/usr/lib/autorun/setpriv", fs::read(setpriv)?, 0o750)?;
+    let place = seed.root().join("usr/lib/autorun/setpriv");
+    // In this order: a change of owner takes the set-user-ID bit away.
+    chown(&place, Some(0), Some(user))?;
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o4750))?;
+    seed.file("/usr/bin/sudo", include_str!("sudo.sh"), 0o755)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_led_to_the_proxy() {
+        let variables = proxy_variables("10.77.0.0/24");
+        let find = |name: &str| variables.iter().find(|(key, _)| key == name);
+        assert_eq!(find("HTTPS_PROXY").unwrap().1, "http://127.0.0.1:3128");
+        let none = "localhost,127.0.0.1,169.254.169.254,10.77.0.0/24";
+        assert_eq!(find("no_proxy").unwrap().1, none);
+    }
+}

@@ -1,0 +1,228 @@
+//! The socket on which the programs of the init system talk to init.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+
+use super::super::boot::Ending;
+use super::super::units::Manager;
+use super::cloud_init::{Format, Progress, describe};
+use super::power::{self, Delay};
+
+/// Where it is, inside the machine.
+pub(super) const SOCKET: &str = "/run/autorun/init.sock";
+
+/// The longest request that is read.
+const LONGEST: u64 = 256 * 1024;
+
+/// A call of one of the programs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) tool: String,
+    pub(super) args: Vec<String>,
+}
+
+/// What the program says, and its exit status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct Reply {
+    pub(in super::super) out: String,
+    pub(in super::super) err: String,
+    pub(in super::super) code: u8,
+}
+
+impl Reply {
+    /// A failure with a line about it.
+    pub(in super::super) fn failure(text: impl Into<String>, code: u8) -> Self {
+        let mut err = text.into();
+        err.push('\n');
+        let out = String::new();
+        Self { out, err, code }
+    }
+}
+
+/// What the programs act on.
+#[derive(Clone)]
+pub(super) struct Control {
+    pub(super) units: Manager,
+    pub(super) progress: Rc<watch::Sender<Progress>>,
+    /// The plans to end the machine; the last one counts.
+    pub(super) plans: mpsc::UnboundedSender<Option<(Ending, Delay)>>,
+}
+
+impl Control {
+    /// Binds the socket.
+    pub(super) fn bind() -> io::Result<UnixListener> {
+        let listener = UnixListener::bind(SOCKET)?;
+        fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o666))?;
+        Ok(listener)
+    }
+
+    /// Serves for ever.
+    pub(super) async fn serve(self, listener: UnixListener) -> io::Result<()> {
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let control = self.clone();
+            tokio::task::spawn_local(async move {
+                if let Err(error) = control.answer(stream).await {
+                    log::debug!("a call of an init program broke off: {error}");
+                }
+            });
+        }
+    }
+
+    async fn answer(self, stream: UnixStream) -> io::Result<()> {
+        let uid = stream.peer_cred()?.uid();
+        let (reader, mut writer) = stream.into_split();
+        let mut line = String::new();
+        let mut reader = BufReader::new(reader.take(LONGEST));
+        reader.read_line(&mut line).await?;
+        let request: Request = serde_json::from_str(&line)?;
+        let reply = self.act(&request, uid).await;
+        let mut line = serde_json::to_vec(&reply)?;
+        line.push(b'\n');
+        writer.write_all(&line).await
+    }
+
+    async fn act(&self, request: &Request, uid: u32) -> Reply {
+        match request.tool.as_str() {
+            "systemctl" => match power_verb(&request.args) {
+                Some(ending) => self.end(ending, uid),
+                None => self.units.systemctl(&request.args, uid).await,
+            },
+            "cloud-init" => self.cloud_init(&request.args).await,
+            "shutdown" => self.shutdown(&request.args, uid),
+            "reboot" => self.end(Ending::Reboot, uid),
+            "poweroff" | "halt" => self.end(Ending::PowerOff, uid),
+            other => Reply::failure(format!("{other}: not known here"), 127),
+        }
+    }
+
+    fn end(&self, ending: Ending, uid: u32) -> Reply {
+        self.plan(Some((ending, Delay::Now)), uid)
+    }
+
+    fn plan(&self, plan: Option<(Ending, Delay)>, uid: u32) -> Reply {
+        if uid != 0 {
+            return Reply::failure("Interactive authentication required.", 1);
+        }
+        // The receiver lives as long as the machine.
+        let _ = self.plans.send(plan);
+        Reply::default()
+    }
+
+    fn shutdown(&self, args: &[String], uid: u32) -> Reply {
+        match power::shutdown(args) {
+            Ok(power::Request::End(ending, delay)) => {
+                let mut reply = self.plan(Some((ending, delay)), uid);
+                if reply.code == 0 && delay != Delay::Now {
+                    let what = match ending {
+                        Ending::Reboot => "Reboot",
+                        Ending::PowerOff | Ending::Killed => "Shutdown",
+                    };
+                    let seconds = delay.left().as_secs();
+                    reply.err = format!(
+                        "{what} scheduled in {seconds} seconds, use 'shutdown -c' to cancel.\n"
+                    );
+                }
+                reply
+            }
+            Ok(power::Request::Cancel) => self.plan(None, uid),
+            Ok(power::Request::Warn) => Reply::default(),
+            Err(message) => Reply::failure(message, 1),
+        }
+    }
+
+    async fn cloud_init(&self, args: &[String]) -> Reply {
+        let Some((verb, options)) = args.split_first() else {
+            return Reply::failure("usage: cloud-init status [--wait] [--long]", 2);
+        };
+        match verb.as_str() {
+            "status" => {}
+            "--version" | "-v" => {
+                return Reply {
+                    out: "/usr/bin/cloud-init 22.2.2\n".to_owned(),
+                    ..Reply::default()
+                };
+            }
+            other => {
+                let said =
+                    format!("cloud-init: `{other}` is not known to the local cloud, only `status`");
+                return Reply::failure(said, 2);
+            }
+        }
+        match status_options(options) {
+            Ok((wait, format)) => self.cloud_init_status(wait, format).await,
+            Err(message) => Reply::failure(message, 2),
+        }
+    }
+
+    async fn cloud_init_status(&self, wait: bool, format: Format) -> Reply {
+        let mut progress = self.progress.subscribe();
+        if wait {
+            // The sender is held by `self`: there is always an end to wait for.
+            let _ = progress.wait_for(|now| *now != Progress::Running).await;
+        }
+        let (out, code) = describe(&progress.borrow(), format);
+        let err = String::new();
+        Reply { out, err, code }
+    }
+}
+
+fn status_options(options: &[String]) -> Result<(bool, Format), String> {
+    let (mut wait, mut format) = (false, Format::Short);
+    let mut options = options.iter().map(String::as_str);
+    while let Some(option) = options.next() {
+        let value = match option {
+            "--format" => options.next(),
+            option => option.strip_prefix("--format="),
+        };
+        format = match (option, value) {
+            ("--wait" | "-w", _) => {
+                wait = true;
+                continue;
+            }
+            ("--long" | "-l", _) | (_, Some("tabular")) => Format::Long,
+            (_, Some("json" | "yaml")) => Format::Json,
+            _ => {
+                return Err(format!(
+                    "cloud-init status: unrecognized argument: {option}"
+                ));
+            }
+        };
+    }
+    Ok((wait, format))
+}
+
+/// `systemctl reboot` and its like.
+fn power_verb(args: &[String]) -> Option<Ending> {
+    let verb = args.iter().find(|arg| !arg.starts_with('-'))?;
+    match verb.as_str() {
+        "reboot" | "kexec" | "soft-reboot" => Some(Ending::Reboot),
+        "poweroff" | "halt" => Some(Ending::PowerOff),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(line: &str) -> Result<(bool, Format), String> {
+        let options: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        status_options(&options)
+    }
+
+    #[test]
+    fn status_options_are_understood() {
+        assert_eq!(options("--wait --long"), Ok((true, Format::Long)));
+        assert_eq!(options("--format json"), Ok((false, Format::Json)));
+        assert_eq!(options("--format=json -w"), Ok((true, Format::Json)));
+        assert!(options("--waitt").is_err());
+    }
+}

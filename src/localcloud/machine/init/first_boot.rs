@@ -1,0 +1,146 @@
+//! What makes a disk a certain machine's: name, keys, accounts. Once in its life.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use super::super::boot::Boot;
+use super::super::disk::accounts::Accounts;
+use super::super::disk::standins::{BINARY, CLOUD_INIT, login_shell, sudo_rule};
+
+/// Remembers whose disk it is.
+const MARKER: &str = "/var/lib/cloud/data/instance-id";
+
+/// Whether this disk was never booted, and makes it the machine's.
+pub(super) fn settle(boot: &Boot) -> io::Result<bool> {
+    let directory = |path: &str| fs::create_dir_all(path);
+    let known = fs::read_to_string(MARKER).unwrap_or_default();
+    name(boot)?;
+    place_cloud_init(boot.faults.no_cloud_init)?;
+    if known.trim() == boot.id {
+        return Ok(false);
+    }
+    directory("/var/lib/cloud/data")?;
+    directory("/var/lib/cloud/instance")?;
+    write(
+        "/etc/machine-id",
+        &format!("{:032x}\n", rand::random::<u128>()),
+        0o444,
+    )?;
+    authorize(boot)?;
+    // Last: a boot that broke off is begun anew.
+    write(MARKER, &format!("{}\n", boot.id), 0o644)?;
+    Ok(true)
+}
+
+fn name(boot: &Boot) -> io::Result<()> {
+    let (hostname, address) = (&boot.hostname, boot.address);
+    let before = fs::read_to_string("/etc/hostname").unwrap_or_default();
+    if before.trim() == hostname {
+        return Ok(());
+    }
+    write("/etc/hostname", &format!("{hostname}\n"), 0o644)?;
+    write("/etc/hosts", &hosts(hostname, address), 0o644)
+}
+
+/// An image without cloud-init does not have the program.
+fn place_cloud_init(missing: bool) -> io::Result<()> {
+    let program = Path::new(CLOUD_INIT);
+    match (program.symlink_metadata().is_ok(), missing) {
+        (true, true) => fs::remove_file(program),
+        (false, false) => symlink(BINARY, program),
+        _ => Ok(()),
+    }
+}
+
+fn hosts(hostname: &str, address: Ipv4Addr) -> String {
+    format!(
+        "127.0.0.1 localhost localhost.localdomain\n\
+         ::1 localhost localhost6\n\
+         {address} {hostname}.ec2.internal {hostname}\n"
+    )
+}
+
+fn authorize(boot: &Boot) -> io::Result<()> {
+    let user = match nix::unistd::User::from_name(&boot.user)? {
+        Some(user) => user,
+        None => add_user(&boot.user)?,
+    };
+    let owner = (Some(user.uid.as_raw()), Some(user.gid.as_raw()));
+    if !user.dir.exists() {
+        make_home(&user.dir, owner)?;
+    }
+    let ssh = user.dir.join(".ssh");
+    if !ssh.exists() {
+        fs::DirBuilder::new().mode(0o700).create(&ssh)?;
+        chown(&ssh, owner.0, owner.1)?;
+    }
+    let lines = boot
+        .authorized_keys
+        .iter()
+        .map(|key| format!("{}\n", key.trim()));
+    let file = ssh.join("authorized_keys");
+    write(&file, &lines.collect::<String>(), 0o600)?;
+    chown(&file, owner.0, owner.1)
+}
+
+fn add_user(name: &str) -> io::Result<nix::unistd::User> {
+    let mut accounts = Accounts::of_host()?;
+    accounts.add_user(name, login_shell());
+    write("/etc/passwd", &accounts.passwd, 0o644)?;
+    write("/etc/group", &accounts.group, 0o644)?;
+    write("/etc/shadow", &accounts.shadow, 0o600)?;
+    write("/etc/gshadow", &accounts.gshadow, 0o600)?;
+    if Path::new("/etc/sudoers.d").is_dir() {
+        write(
+            "/etc/sudoers.d/90-cloud-init-users",
+            &sudo_rule(name),
+            0o440,
+        )?;
+    }
+    nix::unistd::User::from_name(name)?
+        .ok_or_else(|| io::Error::other(format!("cannot make the login user `{name}`")))
+}
+
+fn make_home(home: &PathBuf, owner: (Option<u32>, Option<u32>)) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(home)?;
+    fs::set_permissions(home, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir("/etc/skel").into_iter().flatten().flatten() {
+        if entry.file_type()?.is_file() {
+            let place = home.join(entry.file_name());
+            fs::copy(entry.path(), &place)?;
+            chown(&place, owner.0, owner.1)?;
+        }
+    }
+    chown(home, owner.0, owner.1)
+}
+
+/// A new file in the place of the old one: writing through a file of the host's
+/// would keep its mode and copy it first.
+fn write(path: impl AsRef<Path>, text: &str, mode: u32) -> io::Result<()> {
+    let path = path.as_ref();
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.set_permissions(fs::Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_knows_its_own_name() {
+        let text = hosts("ip-10-77-0-5", Ipv4Addr::new(10, 77, 0, 5));
+        assert!(text.contains("10.77.0.5 ip-10-77-0-5.ec2.internal ip-10-77-0-5\n"));
+    }
+}

@@ -1,0 +1,99 @@
+//! ssh host keys: made at the first boot, shown on the console at each one.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use ssh_key::rand_core::OsRng;
+use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
+
+use super::console::Console;
+
+const DIRECTORY: &str = "/etc/ssh";
+const ED25519: &str = "/etc/ssh/ssh_host_ed25519_key";
+
+/// A machine's host key.
+pub(super) struct HostKey {
+    pub(super) file: PathBuf,
+    public: PublicKey,
+}
+
+impl HostKey {
+    /// The key on the disk; a new one if there is none.
+    pub(super) fn on_disk(hostname: &str) -> io::Result<Self> {
+        let file = PathBuf::from(ED25519);
+        let public = match fs::read_to_string(&file) {
+            Ok(text) => parse(&text)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make(hostname)?,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { file, public })
+    }
+
+    /// A key that is no machine's.
+    pub(super) fn of_nobody(hostname: &str) -> io::Result<Self> {
+        let key = random(hostname)?;
+        Ok(Self {
+            file: PathBuf::new(),
+            public: key.public_key().clone(),
+        })
+    }
+
+    /// Shows it on the console, in cloud-init's words.
+    pub(super) fn show(&self, console: &Console) -> io::Result<()> {
+        let fingerprint = self.public.fingerprint(HashAlg::Sha256);
+        let comment = self.public.comment();
+        let public = self.public.to_openssh().map_err(io::Error::other)?;
+        let rule = "#".repeat(61);
+        let text = [
+            "ec2: ",
+            &format!("ec2: {rule}"),
+            "ec2: -----BEGIN SSH HOST KEY FINGERPRINTS-----",
+            &format!("ec2: 256 {fingerprint} {comment} (ED25519)"),
+            "ec2: -----END SSH HOST KEY FINGERPRINTS-----",
+            &format!("ec2: {rule}"),
+            "-----BEGIN SSH HOST KEY KEYS-----",
+            &public,
+            "-----END SSH HOST KEY KEYS-----",
+        ];
+        // In one piece: a reader sees all of the block or none.
+        console.write(format!("{}\r\n", text.join("\r\n")).as_bytes());
+        Ok(())
+    }
+}
+
+fn random(hostname: &str) -> io::Result<PrivateKey> {
+    let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(io::Error::other)?;
+    key.set_comment(format!("root@{hostname}"));
+    Ok(key)
+}
+
+fn make(hostname: &str) -> io::Result<PublicKey> {
+    let key = random(hostname)?;
+    let private = key.to_openssh(LineEnding::LF).map_err(io::Error::other)?;
+    let public = key.public_key().to_openssh().map_err(io::Error::other)?;
+    fs::create_dir_all(DIRECTORY)?;
+    write(ED25519, private.as_bytes(), 0o600)?;
+    write(
+        &format!("{ED25519}.pub"),
+        format!("{public}\n").as_bytes(),
+        0o644,
+    )?;
+    Ok(key.public_key().clone())
+}
+
+fn write(path: &str, text: &[u8], mode: u32) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(mode);
+    options.open(path)?.write_all(text)
+}
+
+fn parse(text: &str) -> io::Result<PublicKey> {
+    let key = PrivateKey::from_openssh(text).map_err(|error| {
+        io::Error::other(format!(
+            "the ssh host key on the disk is not usable: {error}"
+        ))
+    })?;
+    Ok(key.public_key().clone())
+}

@@ -1,0 +1,152 @@
+//! Starts processes in the machine: sessions of their own, as whom, with what.
+
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
+
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Group, Uid, User};
+use tokio::sync::oneshot;
+
+use super::reaper::Reaper;
+
+/// Whom a process runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Identity {
+    pub(in super::super) uid: Uid,
+    pub(in super::super) gid: Gid,
+    pub(in super::super) groups: Vec<Gid>,
+}
+
+impl Identity {
+    /// By name or number, as unit files have it.
+    pub(in super::super) fn find(user: &str, group: Option<&str>) -> io::Result<Self> {
+        let found = match user.parse() {
+            Ok(uid) => User::from_uid(Uid::from_raw(uid))?,
+            Err(_) => User::from_name(user)?,
+        };
+        let Some(found) = found else {
+            return Err(io::Error::other(format!("there is no user `{user}`")));
+        };
+        let gid = match group {
+            Some(group) => find_group(group)?,
+            None => found.gid,
+        };
+        let name = CString::new(found.name).map_err(io::Error::other)?;
+        let groups = nix::unistd::getgrouplist(&name, gid)?;
+        let uid = found.uid;
+        Ok(Self { uid, gid, groups })
+    }
+}
+
+fn find_group(name: &str) -> io::Result<Gid> {
+    if let Ok(gid) = name.parse() {
+        return Ok(Gid::from_raw(gid));
+    }
+    match Group::from_name(name)? {
+        Some(group) => Ok(group.gid),
+        None => Err(io::Error::other(format!("there is no group `{name}`"))),
+    }
+}
+
+/// A process to be started.
+pub(in super::super) struct Spawn {
+    command: Command,
+    identity: Option<Identity>,
+    umask: u32,
+}
+
+/// A process that was started.
+pub(in super::super) struct Child {
+    pub(in super::super) pid: i32,
+    pub(in super::super) exited: oneshot::Receiver<ExitStatus>,
+}
+
+impl Spawn {
+    pub(in super::super) fn new(program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(program);
+        command.env_clear().stdin(Stdio::null()).current_dir("/");
+        Self {
+            command,
+            identity: None,
+            umask: 0o022,
+        }
+    }
+
+    pub(in super::super) fn args<S: AsRef<OsStr>>(
+        mut self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub(in super::super) fn arg0(mut self, name: &str) -> Self {
+        self.command.arg0(name);
+        self
+    }
+
+    pub(in super::super) fn environment(mut self, variables: &[(String, String)]) -> Self {
+        let variables = variables.iter().map(|(key, value)| (key, value));
+        self.command.envs(variables);
+        self
+    }
+
+    pub(in super::super) fn directory(mut self, directory: &str) -> Self {
+        self.command.current_dir(directory);
+        self
+    }
+
+    pub(in super::super) fn identity(mut self, identity: Option<Identity>) -> Self {
+        self.identity = identity;
+        self
+    }
+
+    pub(in super::super) fn umask(mut self, umask: u32) -> Self {
+        self.umask = umask;
+        self
+    }
+
+    pub(in super::super) fn input(mut self, file: File) -> Self {
+        self.command.stdin(file);
+        self
+    }
+
+    /// Output and errors to one place.
+    pub(in super::super) fn output(mut self, file: OwnedFd) -> io::Result<Self> {
+        self.command.stderr(file.try_clone()?).stdout(file);
+        Ok(self)
+    }
+
+    /// Starts it; the end will be told by the reaper.
+    pub(in super::super) fn start(mut self, reaper: &Reaper) -> io::Result<Child> {
+        prepare(&mut self.command, self.identity, self.umask);
+        let child = self.command.spawn()?;
+        let pid = child.id().cast_signed();
+        let exited = reaper.exited(pid);
+        Ok(Child { pid, exited })
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "code between fork and exec can be unsafe; this is not"
+)]
+fn prepare(command: &mut Command, identity: Option<Identity>, umask: u32) {
+    let prepare = move || {
+        // Its own session, so that all of a service can be found.
+        nix::unistd::setsid()?;
+        nix::sys::stat::umask(Mode::from_bits_truncate(umask));
+        if let Some(identity) = &identity {
+            nix::unistd::setgroups(&identity.groups)?;
+            nix::unistd::setresgid(identity.gid, identity.gid, identity.gid)?;
+            nix::unistd::setresuid(identity.uid, identity.uid, identity.uid)?;
+        }
+        Ok(())
+    };
+    // SAFETY: only system calls on values made before the fork; no allocation.
+    unsafe { command.pre_exec(prepare) };
+}

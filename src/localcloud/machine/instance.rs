@@ -1,0 +1,182 @@
+//! A running machine, as the daemon holds it.
+
+use std::fs::File;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+
+use super::boot::Ending;
+use super::disk::in_use::DiskInUse;
+use super::message::{Channel, FromInit};
+use super::network::switch::Switch;
+
+/// So much of the console is shown.
+const CONSOLE: u64 = 64 * 1024;
+
+/// What a machine occupies until its end.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) switch: Arc<Switch>,
+    /// Number of the switch's end of its cable.
+    pub(super) cable: u32,
+    pub(super) _disk: DiskInUse,
+}
+
+/// A handle of a running machine; the machine goes on without it.
+#[derive(Clone, Debug)]
+pub struct Machine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    pid: i32,
+    pidfd: Arc<AsyncFd<OwnedFd>>,
+    console: File,
+    proxy: Mutex<Option<TcpListener>>,
+    ending: watch::Receiver<Option<Ending>>,
+}
+
+impl Machine {
+    /// Takes over a machine that is ready.
+    pub(super) fn new(
+        pid: i32,
+        pidfd: AsyncFd<OwnedFd>,
+        console: File,
+        proxy: TcpListener,
+        channel: Channel,
+        held: Held,
+    ) -> Self {
+        let pidfd = Arc::new(pidfd);
+        let (sender, ending) = watch::channel(None);
+        tokio::spawn(watch_over(channel, Arc::clone(&pidfd), held, sender));
+        Self(Arc::new(Inner {
+            pid,
+            pidfd,
+            console,
+            proxy: Mutex::new(Some(proxy)),
+            ending,
+        }))
+    }
+
+    /// Where programs in the machine find their proxy, once; not blocking. It
+    /// must be dropped when the machine has ended: an open socket keeps its
+    /// network namespace.
+    #[must_use]
+    pub fn take_proxy(&self) -> Option<TcpListener> {
+        let mut proxy = self.0.proxy.lock().unwrap_or_else(PoisonError::into_inner);
+        proxy.take()
+    }
+
+    /// The end of the console output.
+    pub fn console(&self) -> io::Result<Vec<u8>> {
+        tail(&self.0.console)
+    }
+
+    /// Asks it to shut down, and kills it when it does not in time.
+    pub async fn stop(&self, patience: Duration) {
+        self.signal(Signal::TERM);
+        if tokio::time::timeout(patience, self.ended()).await.is_err() {
+            self.kill();
+            self.ended().await;
+        }
+    }
+
+    /// Kills it and all that runs in it.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Waits for its end, when its processes and its cable are gone.
+    pub async fn ended(&self) -> Ending {
+        let mut ending = self.0.ending.clone();
+        let ended = ending.wait_for(Option::is_some).await;
+        ended
+            .ok()
+            .and_then(|ending| *ending)
+            .unwrap_or(Ending::Killed)
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.ending.borrow().is_some()
+    }
+
+    /// Number of its first process, as the host counts.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.0.pid
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Err(error) = pidfd_send_signal(self.0.pidfd.get_ref(), signal) {
+            log::debug!("an instance was gone already: {error}");
+        }
+    }
+}
+
+/// The end of a console file; for machines that do not run, too.
+pub(super) fn console_of(path: &Path) -> io::Result<Vec<u8>> {
+    match File::open(path) {
+        Ok(file) => tail(&file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn tail(file: &File) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    let start = length.saturating_sub(CONSOLE);
+    let mut text = vec![0; usize::try_from(length - start).unwrap_or_default()];
+    let mut filled = 0;
+    // It may be shortened meanwhile.
+    while filled < text.len() {
+        match file.read_at(&mut text[filled..], start + filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    text.truncate(filled);
+    Ok(text)
+}
+
+/// Holds the machine's socket, which keeps it alive, until its end.
+async fn watch_over(
+    channel: Channel,
+    pidfd: Arc<AsyncFd<OwnedFd>>,
+    held: Held,
+    sender: watch::Sender<Option<Ending>>,
+) {
+    let mut ending = Ending::Killed;
+    loop {
+        tokio::select! {
+            biased;
+            message = channel.receive::<FromInit>() => match message {
+                Ok(Some((FromInit::Ending(said), _))) => ending = said,
+                Ok(Some((FromInit::Failed { reason }, _))) => {
+                    log::warn!("an instance broke: {reason}");
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            },
+            _ = pidfd.readable() => break,
+        }
+    }
+    until_gone(&pidfd).await;
+    held.switch.unplug(held.cable).await;
+    drop(held);
+    sender.send_replace(Some(ending));
+}
+
+/// Waits for the end of a process, and with it of all in its namespace.
+pub(super) async fn until_gone(pidfd: &AsyncFd<OwnedFd>) {
+    if let Err(error) = pidfd.readable().await {
+        log::warn!("cannot wait for the end of an instance: {error}");
+    }
+}

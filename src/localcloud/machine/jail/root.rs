@@ -1,0 +1,147 @@
+//! The mounts of a machine: overlays, `/proc`, `/sys`, `/dev`, `/run`, `/tmp`.
+
+use std::ffi::CStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use nix::sys::stat::Mode;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change,
+    mount_remount, unmount,
+};
+
+use super::super::disk::layers::Layer;
+use super::super::disk::standins::BINARY;
+
+/// Devices that are the kernel's and harmless; the rest is not there.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Parts of `/proc` that act on the whole kernel.
+const READ_ONLY: [&str; 5] = ["sys", "sysrq-trigger", "irq", "bus", "fs"];
+
+/// Parts of `/proc` that tell about the whole kernel.
+const HIDDEN: [&str; 5] = ["kcore", "keys", "timer_list", "kallsyms", "sched_debug"];
+
+/// Directories of `/sys` that tell about or act on the host's hardware.
+const HIDDEN_SYS: [&str; 2] = ["firmware", "fs/selinux"];
+
+/// Mounts everything below `root`, in this process's own mount namespace.
+pub(super) fn build(layers: &[Layer], disk: &Path, root: &Path, binary: &Path) -> io::Result<()> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private)?;
+    for layer in layers {
+        layer.mount(disk, root)?;
+    }
+    let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    place(root, "proc", "proc", plain, c"")?;
+    place(root, "sys", "sysfs", plain | MountFlags::RDONLY, c"")?;
+    build_devices(root)?;
+    let memory = MountFlags::NOSUID | MountFlags::NODEV;
+    place(root, "run", "tmpfs", memory, c"mode=755,size=20%")?;
+    place(root, "tmp", "tmpfs", memory, c"mode=1777,size=50%")?;
+    fill_run(root, binary)
+}
+
+fn place(root: &Path, at: &str, kind: &str, flags: MountFlags, options: &CStr) -> io::Result<()> {
+    mount(kind, root.join(at), kind, flags, options).map_err(|error| {
+        let kind_of_error = io::Error::from(error).kind();
+        io::Error::new(
+            kind_of_error,
+            format!("cannot mount {kind} at /{at}: {error}"),
+        )
+    })
+}
+
+fn build_devices(root: &Path) -> io::Result<()> {
+    let dev = root.join("dev");
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    place(root, "dev", "tmpfs", flags, c"mode=755,size=1m")?;
+    for name in DEVICES {
+        fs::write(dev.join(name), "")?;
+        mount_bind(Path::new("/dev").join(name), dev.join(name))?;
+    }
+    fs::create_dir(dev.join("pts"))?;
+    let options = c"newinstance,gid=5,mode=620,ptmxmode=666";
+    place(root, "dev/pts", "devpts", flags, options)?;
+    fs::create_dir(dev.join("shm"))?;
+    let memory = flags | MountFlags::NODEV;
+    place(root, "dev/shm", "tmpfs", memory, c"mode=1777,size=50%")?;
+    let links = [
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("log", "/run/systemd/journal/dev-log"),
+    ];
+    for (name, target) in links {
+        symlink(target, dev.join(name))?;
+    }
+    // What is written here is read by init, for the console output.
+    nix::unistd::mkfifo(&dev.join("console"), Mode::from_bits_truncate(0o622))?;
+    Ok(())
+}
+
+fn fill_run(root: &Path, binary: &Path) -> io::Result<()> {
+    let run = root.join("run");
+    // Packages' scripts look for the last one to know that there are units.
+    for name in ["autorun", "lock", "systemd/journal", "systemd/system"] {
+        fs::create_dir_all(run.join(name))?;
+    }
+    let inside = root.join(BINARY.trim_start_matches('/'));
+    fs::write(&inside, "")?;
+    // Read-only: /proc/PID/exe is a way to a process's program.
+    bind_read_only(binary, &inside)
+}
+
+/// Shows a file or directory at another place, or the same, read-only.
+pub(in super::super) fn bind_read_only(from: &Path, to: &Path) -> io::Result<()> {
+    mount_bind(from, to)?;
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(mount_remount(to, flags, c"")?)
+}
+
+/// Settings of this machine's own namespaces, before they become read-only.
+pub(super) fn settle_kernel(hostname: &str) -> io::Result<()> {
+    nix::unistd::sethostname(hostname)?;
+    // Ping without the right to raw sockets.
+    let range = Path::new("/proc/sys/net/ipv4/ping_group_range");
+    if let Err(error) = fs::write(range, "0 2147483647") {
+        log::debug!("ping needs root in this instance: {error}");
+    }
+    Ok(())
+}
+
+/// Takes the ways to the whole kernel away.
+pub(super) fn protect_kernel(root: &Path) -> io::Result<()> {
+    let proc = root.join("proc");
+    for name in READ_ONLY {
+        let path = proc.join(name);
+        if path.exists() {
+            bind_read_only(&path, &path)?;
+        }
+    }
+    for name in HIDDEN {
+        let path = proc.join(name);
+        if path.exists() {
+            mount_bind("/dev/null", &path)?;
+        }
+    }
+    for name in HIDDEN_SYS {
+        if root.join("sys").join(name).is_dir() {
+            let flags = MountFlags::RDONLY;
+            place(root, &format!("sys/{name}"), "tmpfs", flags, c"size=4k")?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes `root` the root directory, and forgets the host's.
+pub(super) fn pivot(root: &Path) -> io::Result<()> {
+    std::env::set_current_dir(root)?;
+    rustix::process::pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    std::env::set_current_dir("/")
+}

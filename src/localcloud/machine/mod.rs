@@ -1,0 +1,50 @@
+//! Machines: real instances made of Linux namespaces, by root, with nothing
+//! but this program (and `nft`, where it is present).
+//!
+//! Three kinds of process:
+//!
+//! ```text
+//! daemon   owns a Runtime: boots, stops and watches machines, owns the addresses
+//! zygote   one thread; its mount namespace holds the seed, its network namespace
+//!          is the switch; forks machines without exec, so that they share memory
+//! init     pid 1 of a machine: mounts, network, ssh, user data, units, reaping
+//! ```
+//!
+//! Everything hangs on sockets: when the daemon dies, however it dies, zygote
+//! and inits read an end of file and go, and their namespaces, mounts and
+//! interfaces with them. Nothing of the host is changed: not its files, not its
+//! firewall, not its sysctls; its routes only by the one interface.
+//!
+//! - `message`, `boot` are what the processes tell each other.
+//! - `disk` is what a machine's files are made of, `jail` puts a process into them.
+//! - `network` is the switch: addresses, cables, firewall.
+//! - `init` runs inside, with `units` as its service manager.
+//! - `multicall` is the other face of this program: the names it answers to.
+
+mod boot;
+mod checks;
+mod disk;
+mod error;
+mod init;
+mod instance;
+mod jail;
+mod message;
+mod multicall;
+mod network;
+mod nursery;
+mod packages;
+mod runtime;
+mod stderr_log;
+mod system;
+mod units;
+mod zygote;
+
+pub use boot::{Boot, Ending, Faults};
+pub use checks::{Check, checks};
+pub use error::Error;
+pub use init::reaper::Reaper;
+pub use instance::Machine;
+pub use multicall::{Hooks, ServeSsh, SshServer, multicall};
+pub use network::firewall::{Ingress, Port, Protocol};
+pub use runtime::{Runtime, RuntimeSettings};
+pub use system::{PackageManager, System};

@@ -1,0 +1,17 @@
+//! The network of the machines: a router in a namespace of its own, one cable
+//! to the host and one to each machine.
+//!
+//! ```text
+//! host: autorun0 10.x.y.1/24 ---- switch ---- eth0 10.x.y.5/32 of a machine
+//!                                        \--- eth0 10.x.y.6/32 of another one
+//! ```
+//!
+//! A machine has no default route: beyond the subnet there is nothing, and the
+//! way out is a proxy that listens inside. The host has one interface more,
+//! which goes with the namespace, that is with the zygote.
+
+pub(super) mod firewall;
+pub(super) mod inside;
+pub(super) mod namespace;
+pub(super) mod subnet;
+pub(super) mod switch;

@@ -1,0 +1,248 @@
+//! The router between host and machines: the zygote's network namespace.
+//!
+//! Machines send everything to one next hop that exists on the switch's loopback,
+//! so that it answers for itself; towards the host the switch answers for them all.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+
+use futures_util::TryStreamExt;
+use ipnet::Ipv4Net;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use tokio::task::JoinHandle;
+
+use super::super::disk::standins::METADATA;
+use super::inside;
+use super::namespace::NetworkNamespace;
+
+/// Where machines send packets to; nobody else sees this address.
+pub(super) const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+
+/// The end of the host's cable in the switch.
+pub(super) const UPLINK: &str = "host";
+
+/// How many clouds can run at once.
+const MOST_CLOUDS: u32 = 64;
+
+/// The switch, as the daemon holds it.
+#[derive(Debug)]
+pub(in super::super) struct Switch {
+    namespace: NetworkNamespace,
+    inner: Handle,
+    inner_connection: JoinHandle<()>,
+    host: Handle,
+    host_connection: JoinHandle<()>,
+    cable: u32,
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        self.inner_connection.abort();
+        self.host_connection.abort();
+    }
+}
+
+/// A netlink connection of the current thread's network namespace.
+pub(in super::super) fn connect() -> io::Result<(Handle, JoinHandle<()>)> {
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    Ok((handle, tokio::spawn(connection)))
+}
+
+/// Number of an interface.
+pub(super) async fn index_of(handle: &Handle, name: &str) -> Result<u32, rtnetlink::Error> {
+    let mut links = handle.link().get().match_name(name.to_owned()).execute();
+    match links.try_next().await? {
+        Some(link) => Ok(link.header.index),
+        None => Err(rtnetlink::Error::RequestFailed),
+    }
+}
+
+impl Switch {
+    /// Cables the namespace of the zygote to the host, which becomes the first
+    /// address of the subnet.
+    pub(in super::super) async fn start(
+        host: Handle,
+        host_connection: JoinHandle<()>,
+        zygote: i32,
+        subnet: Ipv4Net,
+    ) -> io::Result<Self> {
+        let namespace = NetworkNamespace::of_process(zygote)?;
+        namespace.run(route_packets).await?;
+        let runtime = tokio::runtime::Handle::current();
+        let (inner, inner_connection) = namespace
+            .run(move || {
+                let _entered = runtime.enter();
+                connect()
+            })
+            .await?;
+        let cable = plug_host(&host, zygote, subnet)
+            .await
+            .map_err(io::Error::other)?;
+        let switch = Self {
+            namespace,
+            inner,
+            inner_connection,
+            host,
+            host_connection,
+            cable,
+        };
+        switch.settle(subnet).await.map_err(io::Error::other)?;
+        switch.namespace.run(answer_for_all).await?;
+        Ok(switch)
+    }
+
+    /// Where the metadata service is to listen. It is here and not in the
+    /// machines, where its port would be taken for a web server: an address on
+    /// all interfaces includes it.
+    pub(in super::super) async fn listen_for_metadata(&self) -> io::Result<TcpListener> {
+        self.namespace.run(|| inside::listen(METADATA)).await
+    }
+
+    /// The namespace itself.
+    pub(in super::super) fn namespace(&self) -> &NetworkNamespace {
+        &self.namespace
+    }
+
+    async fn settle(&self, subnet: Ipv4Net) -> Result<(), rtnetlink::Error> {
+        let lo = index_of(&self.inner, "lo").await?;
+        let uplink = index_of(&self.inner, UPLINK).await?;
+        for index in [lo, uplink] {
+            let up = LinkUnspec::new_with_index(index).up().build();
+            self.inner.link().set(up).execute().await?;
+        }
+        let addresses = self.inner.address();
+        for address in [NEXT_HOP, METADATA.0] {
+            addresses.add(lo, address.into(), 32).execute().await?;
+        }
+        self.route(gateway(subnet), uplink).await
+    }
+
+    async fn route(&self, address: Ipv4Addr, index: u32) -> Result<(), rtnetlink::Error> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(address, 32)
+            .output_interface(index)
+            .scope(rtnetlink::packet_route::route::RouteScope::Link)
+            .build();
+        // The last boot's interface at this address may still be going.
+        self.inner.route().add(route).replace().execute().await
+    }
+
+    /// Plugs a machine in; gives back the number of the switch's end.
+    pub(in super::super) async fn plug(
+        &self,
+        name: &str,
+        pid: i32,
+        address: Ipv4Addr,
+    ) -> io::Result<u32> {
+        let peer = LinkUnspec::new_with_name("eth0")
+            .setns_by_pid(pid.cast_unsigned())
+            .address(mac(address).to_vec())
+            .build();
+        let cable = LinkMessageBuilder::<LinkVeth>::new(name, "eth0")
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+            .up()
+            .build();
+        let plugged = async {
+            self.inner.link().add(cable).execute().await?;
+            let index = index_of(&self.inner, name).await?;
+            self.route(address, index).await?;
+            Ok(index)
+        };
+        plugged.await.map_err(|error: rtnetlink::Error| {
+            io::Error::other(format!("cannot plug an instance into the network: {error}"))
+        })
+    }
+
+    /// Takes a machine's cable away, both ends of it.
+    pub(in super::super) async fn unplug(&self, index: u32) {
+        // Mostly it went with the machine's namespace.
+        if let Err(error) = self.inner.link().del(index).execute().await {
+            log::debug!("the cable of an instance was gone already: {error}");
+        }
+    }
+
+    /// Takes the host's interface away.
+    pub(in super::super) async fn stop(&self) {
+        if let Err(error) = self.host.link().del(self.cable).execute().await {
+            log::debug!("the interface of the local cloud was gone already: {error}");
+        }
+    }
+}
+
+/// The host's address.
+pub(in super::super) fn gateway(subnet: Ipv4Net) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(subnet.network()) + 1)
+}
+
+/// Hardware address of a machine, locally administered.
+pub(in super::super) fn mac(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x06, 0x00, a, b, c, d]
+}
+
+/// Makes the namespace a router that lets a machine use its own address only.
+fn route_packets() -> io::Result<()> {
+    let settings = [
+        ("ip_forward", "1"),
+        ("conf/all/rp_filter", "1"),
+        ("conf/default/rp_filter", "1"),
+        ("conf/all/accept_redirects", "0"),
+        ("conf/all/send_redirects", "0"),
+        ("conf/default/send_redirects", "0"),
+    ];
+    for (name, value) in settings {
+        write_setting(name, value)?;
+    }
+    Ok(())
+}
+
+/// The host believes all machines to be on its cable.
+fn answer_for_all() -> io::Result<()> {
+    write_setting(&format!("conf/{UPLINK}/proxy_arp"), "1")?;
+    write_setting(&format!("neigh/{UPLINK}/proxy_delay"), "0")
+}
+
+fn write_setting(name: &str, value: &str) -> io::Result<()> {
+    let path = format!("/proc/sys/net/ipv4/{name}");
+    fs::write(&path, value)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot write {path}: {error}")))
+}
+
+/// The first free `autorunN`, with its other end in the switch.
+async fn plug_host(host: &Handle, zygote: i32, subnet: Ipv4Net) -> Result<u32, rtnetlink::Error> {
+    let name = add_cable(host, zygote).await?;
+    let index = index_of(host, &name).await?;
+    let address = gateway(subnet).into();
+    let added = host.address().add(index, address, subnet.prefix_len());
+    added.execute().await?;
+    let up = LinkUnspec::new_with_index(index).up().build();
+    host.link().set(up).execute().await?;
+    Ok(index)
+}
+
+async fn add_cable(host: &Handle, zygote: i32) -> Result<String, rtnetlink::Error> {
+    let mut number = 0;
+    loop {
+        let name = format!("autorun{number}");
+        let peer = LinkUnspec::new_with_name(UPLINK)
+            .setns_by_pid(zygote.cast_unsigned())
+            .build();
+        let cable = LinkMessageBuilder::<LinkVeth>::new(&name, UPLINK)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+            .build();
+        match host.link().add(cable).execute().await {
+            Ok(()) => return Ok(name),
+            Err(error) if is_taken(&error) && number < MOST_CLOUDS => number += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_taken(error: &rtnetlink::Error) -> bool {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.raw_code() == -nix::libc::EEXIST,
+        _ => false,
+    }
+}

@@ -1,0 +1,309 @@
+//! Which packages the host itself is behind on: they are held in machines, so
+//! that "patch the system" is quick in a rehearsal.
+//!
+//! Found out with package lists of our own: nothing on the host changes, and
+//! its apt hooks are not run.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+
+use super::message::Packages;
+use super::system::program;
+
+const HOST_LISTS: &str = "/var/lib/apt/lists";
+const HOST_STATUS: &str = "/var/lib/dpkg/status";
+
+/// How long an answer is good for.
+const FRESH: Duration = Duration::from_secs(12 * 3600);
+
+/// Patience with the servers of the packages.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What was found out.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) packages: Packages,
+    /// How many packages are held; `None` if it is not known.
+    pub(super) held: Option<usize>,
+}
+
+/// The answer, as it is kept in the state directory.
+#[derive(Debug, Serialize, Deserialize)]
+struct Answer {
+    /// Seconds since the epoch.
+    at: u64,
+    /// Of the host's status file: when it changed, and its size.
+    status: (i64, i64, u64),
+    /// Directory of fresh lists, if they could be fetched.
+    lists: Option<PathBuf>,
+    /// Names, as `libc6:amd64` or `nginx`.
+    behind: BTreeSet<String>,
+}
+
+/// Finds out, or remembers. What does not work is said, and done without.
+pub(super) async fn prepare(state_dir: &Path) -> Outcome {
+    let Some(apt_get) = program("apt-get") else {
+        return Outcome::default();
+    };
+    let place = Place {
+        apt_get,
+        directory: state_dir.join("packages"),
+    };
+    match place
+        .answer()
+        .await
+        .and_then(|answer| place.outcome(answer))
+    {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            log::warn!("cannot find out which packages the host is behind on: {error}");
+            Outcome::default()
+        }
+    }
+}
+
+struct Place {
+    apt_get: PathBuf,
+    directory: PathBuf,
+}
+
+impl Place {
+    async fn answer(&self) -> io::Result<Answer> {
+        let status = fingerprint()?;
+        if let Some(answer) = self.remembered(status) {
+            return Ok(answer);
+        }
+        fs::create_dir_all(&self.directory)?;
+        let lists = match self.fetch_lists().await {
+            Ok(lists) => Some(lists),
+            Err(error) => {
+                log::warn!("cannot fetch package lists, using the host's: {error}");
+                None
+            }
+        };
+        let host = Path::new(HOST_LISTS);
+        let behind = self.simulate(lists.as_deref().unwrap_or(host)).await?;
+        let at = now();
+        let answer = Answer {
+            at,
+            status,
+            lists,
+            behind,
+        };
+        fs::write(self.answer_file(), serde_json::to_vec(&answer)?)?;
+        self.remove_old_lists(answer.lists.as_deref())?;
+        Ok(answer)
+    }
+
+    fn answer_file(&self) -> PathBuf {
+        self.directory.join("behind.json")
+    }
+
+    fn remembered(&self, status: (i64, i64, u64)) -> Option<Answer> {
+        let text = fs::read(self.answer_file()).ok()?;
+        let answer: Answer = serde_json::from_slice(&text).ok()?;
+        let age = now().checked_sub(answer.at)?;
+        let lists_are_there = answer.lists.as_ref().is_none_or(|lists| lists.is_dir());
+        let is_good = age < FRESH.as_secs() && answer.status == status && lists_are_there;
+        is_good.then_some(answer)
+    }
+
+    async fn fetch_lists(&self) -> io::Result<PathBuf> {
+        let lists = self.directory.join(format!("lists-{}", now()));
+        let model = self.old_lists().pop().unwrap_or_else(|| HOST_LISTS.into());
+        copy_lists(&model, &lists)?;
+        fs::create_dir_all(lists.join("partial"))?;
+        self.apt_get(&lists, &["update", "--error-on=any"]).await?;
+        Ok(lists)
+    }
+
+    async fn simulate(&self, lists: &Path) -> io::Result<BTreeSet<String>> {
+        let said = self.apt_get(lists, &["-s", "dist-upgrade"]).await?;
+        Ok(upgradable(&said))
+    }
+
+    async fn apt_get(&self, lists: &Path, args: &[&str]) -> io::Result<String> {
+        let settings = self.directory.join("apt.conf");
+        fs::write(&settings, apt_settings(lists))?;
+        let output = Command::new(&self.apt_get)
+            .arg("-qq")
+            .arg("-c")
+            .arg(&settings)
+            .args(args)
+            .env("LC_ALL", "C.UTF-8")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(PATIENCE, output).await??;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let first = said.lines().next().unwrap_or("no reason given");
+        Err(io::Error::other(format!(
+            "apt-get {}: {first}",
+            args.join(" ")
+        )))
+    }
+
+    /// Oldest first.
+    fn old_lists(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let paths = entries.map(|entry| entry.path());
+        let is_lists = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default();
+            name.as_encoded_bytes().starts_with(b"lists-")
+        };
+        let mut found: Vec<_> = paths.filter(is_lists).collect();
+        found.sort();
+        found
+    }
+
+    fn remove_old_lists(&self, current: Option<&Path>) -> io::Result<()> {
+        for old in self.old_lists() {
+            if Some(old.as_path()) != current {
+                fs::remove_dir_all(old)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, answer: Answer) -> io::Result<Outcome> {
+        let status = self.directory.join("status");
+        let text = fs::read_to_string(HOST_STATUS)?;
+        let (text, held) = with_holds(&text, &answer.behind);
+        fs::write(&status, text)?;
+        let packages = Packages {
+            status: Some(status),
+            lists: answer.lists,
+        };
+        Ok(Outcome {
+            packages,
+            held: Some(held),
+        })
+    }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+fn fingerprint() -> io::Result<(i64, i64, u64)> {
+    let found = fs::metadata(HOST_STATUS)?;
+    Ok((found.mtime(), found.mtime_nsec(), found.len()))
+}
+
+/// Read after all of the host's settings: they hold, but for these.
+fn apt_settings(lists: &Path) -> String {
+    let lists = lists.display();
+    format!(
+        "#clear APT::Update::Pre-Invoke;\n\
+         #clear APT::Update::Post-Invoke;\n\
+         #clear APT::Update::Post-Invoke-Success;\n\
+         Dir::State::lists \"{lists}\";\n\
+         Dir::Cache::pkgcache \"\";\n\
+         Dir::Cache::srcpkgcache \"\";\n\
+         Debug::NoLocking \"true\";\n\
+         APT::Sandbox::User \"root\";\n\
+         Acquire::Languages \"none\";\n\
+         Acquire::Retries \"1\";\n\
+         Acquire::http::Timeout \"15\";\n\
+         Acquire::https::Timeout \"15\";\n\
+         Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
+    )
+}
+
+/// The times are kept: by them apt asks servers for what is newer.
+fn copy_lists(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
+        let metadata = entry.metadata()?;
+        let name = entry.file_name();
+        let is_desktop = name.to_string_lossy().contains("_dep11_");
+        if metadata.is_file() && name != "lock" && !is_desktop {
+            let copy = to.join(name);
+            fs::copy(entry.path(), &copy)?;
+            fs::File::open(&copy)?.set_modified(metadata.modified()?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Names in lines as `Inst bash [5.2-1] (5.2-2 Debian:12 [amd64])`; a line
+/// without the first brackets is about a package that is not there yet.
+fn upgradable(simulation: &str) -> BTreeSet<String> {
+    let lines = simulation.lines();
+    let names = lines.filter_map(|line| {
+        let mut words = line.strip_prefix("Inst ")?.split(' ');
+        let name = words.next()?;
+        words.next()?.starts_with('[').then(|| name.to_owned())
+    });
+    names.collect()
+}
+
+const INSTALLED: &str = "Status: install ok installed";
+
+/// A status file in which these packages are held, and how many there are.
+fn with_holds(status: &str, behind: &BTreeSet<String>) -> (String, usize) {
+    let mut held = 0;
+    let mut result = String::with_capacity(status.len());
+    for paragraph in status.split_inclusive("\n\n") {
+        let field = |name: &str| {
+            let mut lines = paragraph.lines();
+            lines
+                .find_map(|line| line.strip_prefix(name))
+                .map(str::trim)
+        };
+        let name = field("Package:").unwrap_or_default();
+        let arch = field("Architecture:").unwrap_or_default();
+        let is_behind = behind.contains(name) || behind.contains(&format!("{name}:{arch}"));
+        if is_behind && paragraph.contains(INSTALLED) {
+            held += 1;
+            result += &paragraph.replacen(INSTALLED, "Status: hold ok installed", 1);
+        } else {
+            result += paragraph;
+        }
+    }
+    (result, held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_installed_can_be_behind() {
+        let said = "Inst bash [5.2-1] (5.2-2 Debian:12 [amd64])\n\
+            Inst linux-image-6.1 (6.1.2 Debian [amd64])\n\
+            Inst libx:i386 [1] (2 Debian [i386]) []\nConf bash (5.2-2)\n";
+        let names: Vec<_> = upgradable(said).into_iter().collect();
+        assert_eq!(names, ["bash", "libx:i386"]);
+    }
+
+    #[test]
+    fn packages_are_held_in_the_status_file() {
+        let status = "Package: bash\nStatus: install ok installed\nArchitecture: amd64\n\n\
+            Package: dash\nStatus: install ok installed\nArchitecture: amd64\n\n\
+            Package: libx\nStatus: install ok installed\nArchitecture: amd64\n\n\
+            Package: libx\nStatus: install ok installed\nArchitecture: i386\n";
+        let behind = BTreeSet::from(["bash".to_owned(), "libx:i386".to_owned()]);
+        let (text, held) = with_holds(status, &behind);
+        assert_eq!(held, 2);
+        assert!(text.starts_with("Package: bash\nStatus: hold ok installed\n"));
+        assert!(text.ends_with("Status: hold ok installed\nArchitecture: i386\n"));
+        assert_eq!(text.matches("Status: install ok installed").count(), 2);
+    }
+}

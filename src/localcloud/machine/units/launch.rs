@@ -1,0 +1,169 @@
+//! Runs the commands of a service: as whom, where, with what environment.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
+use std::path::Path;
+
+use super::super::init::spawn::{Child, Identity, Spawn};
+use super::definition::Definition;
+use super::exec::Exec;
+use super::service::Service;
+use super::state::{Failure, is_success};
+
+impl Service {
+    /// Runs commands one after the other, until one fails.
+    pub(super) async fn run_all(
+        &self,
+        definition: &Definition,
+        commands: &[Exec],
+    ) -> Result<(), Failure> {
+        for exec in commands {
+            self.run(definition, exec).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a command to its end.
+    pub(super) async fn run(&self, definition: &Definition, exec: &Exec) -> Result<(), Failure> {
+        let result = match self.spawn(definition, exec, &[]) {
+            Ok(child) => {
+                let status = child.exited.await.map_err(Failure::resources)?;
+                self.0.state.borrow_mut().status = Some(status);
+                match is_success(definition, status) {
+                    true => Ok(()),
+                    false => Err(Failure::of_status("a command failed", status)),
+                }
+            }
+            Err(failure) => Err(failure),
+        };
+        if exec.may_fail { Ok(()) } else { result }
+    }
+
+    /// Starts a command.
+    pub(super) fn spawn(
+        &self,
+        definition: &Definition,
+        exec: &Exec,
+        more: &[(&str, &str)],
+    ) -> Result<Child, Failure> {
+        let variables = self
+            .variables(definition, more)
+            .map_err(Failure::resources)?;
+        let argv = exec.argv(&variables);
+        let identity = match &definition.user {
+            Some(user) if !exec.as_root => {
+                let identity = Identity::find(user, definition.group.as_deref());
+                Some(identity.map_err(Failure::resources)?)
+            }
+            _ => None,
+        };
+        let directory = definition.directory.trim_start_matches('-');
+        let directory = match directory {
+            "~" => variables.get("HOME").map_or("/", String::as_str),
+            directory
+                if !Path::new(directory).is_dir() && definition.directory.starts_with('-') =>
+            {
+                "/"
+            }
+            directory => directory,
+        };
+        let environment: Vec<_> = variables.clone().into_iter().collect();
+        let log = self.open_log().map_err(Failure::resources)?;
+        let child = Spawn::new(&argv.program)
+            .arg0(&argv.arg0)
+            .args(&argv.args)
+            .environment(&environment)
+            .directory(directory)
+            .identity(identity)
+            .umask(definition.umask)
+            .output(log)
+            .and_then(|spawn| spawn.start(&self.0.reaper))
+            .map_err(|error| Failure {
+                result: "exit-code",
+                reason: format!("cannot run {}: {error}", argv.program),
+            })?;
+        self.0.state.borrow_mut().family.started.insert(child.pid);
+        Ok(child)
+    }
+
+    fn variables(
+        &self,
+        definition: &Definition,
+        more: &[(&str, &str)],
+    ) -> io::Result<BTreeMap<String, String>> {
+        let state = self.state();
+        let mut given = self.0.environment.clone();
+        let mut give = |key: &str, value: String| given.push((key.to_owned(), value));
+        give("INVOCATION_ID", state.family.invocation);
+        if let Some(main) = state.family.main {
+            give("MAINPID", main.to_string());
+        }
+        if let Some(user) = &definition.user
+            && let Some(found) = nix::unistd::User::from_name(user)?
+        {
+            give("HOME", found.dir.to_string_lossy().into_owned());
+            give("SHELL", found.shell.to_string_lossy().into_owned());
+            give("USER", user.clone());
+            give("LOGNAME", user.clone());
+        }
+        for own in &definition.directories {
+            give(own.variable, format!("{}/{}", own.base, own.name));
+        }
+        for (key, value) in more {
+            give(key, (*value).to_owned());
+        }
+        definition.variables(&given)
+    }
+
+    /// Where its output goes.
+    pub(super) fn log(&self) -> String {
+        log_of(&self.0.name)
+    }
+
+    fn open_log(&self) -> io::Result<OwnedFd> {
+        fs::create_dir_all("/var/log/units")?;
+        let mut options = fs::OpenOptions::new();
+        options.append(true).create(true).mode(0o640);
+        Ok(options.open(self.log())?.into())
+    }
+
+    /// Says something where its output goes.
+    pub(super) fn note(&self, text: &str) {
+        use io::Write as _;
+        if let Ok(log) = self.open_log() {
+            // What cannot be logged is still in the service's state.
+            let _ = writeln!(fs::File::from(log), "{}: {text}", self.0.name);
+        }
+    }
+}
+
+/// The directories that its unit file asks for.
+pub(super) fn make_directories(definition: &Definition) -> Result<(), Failure> {
+    let owner = match &definition.user {
+        Some(user) => {
+            let found = Identity::find(user, definition.group.as_deref());
+            let found = found.map_err(Failure::resources)?;
+            Some((found.uid.as_raw(), found.gid.as_raw()))
+        }
+        None => None,
+    };
+    for own in &definition.directories {
+        let path = Path::new(own.base).join(&own.name);
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(own.mode);
+        builder.create(&path).map_err(Failure::resources)?;
+        if let Some((uid, gid)) = owner {
+            chown(&path, Some(uid), Some(gid)).map_err(Failure::resources)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the output of a unit goes.
+fn log_of(unit: &str) -> String {
+    let stem = unit.strip_suffix(".service").unwrap_or(unit);
+    format!("/var/log/units/{stem}.log")
+}

@@ -1,0 +1,297 @@
+//! All units of a machine: starts what others need, and what is enabled.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+
+use super::super::init::reaper::Reaper;
+use super::definition::Definition;
+use super::loader::{Found, Loader, Unit};
+use super::service::Service;
+use super::state::{Active, Failure};
+
+/// Services that init is, or does without: they are there and cannot fail.
+const BUILT_IN: [&str; 8] = [
+    "auditd.service",
+    "cloud-config.service",
+    "cloud-final.service",
+    "cloud-init.service",
+    "dbus.service",
+    "dbus-broker.service",
+    "ssh.service",
+    "sshd.service",
+];
+
+/// Targets that a machine has reached once it is up.
+const REACHED: [&str; 10] = [
+    "basic.target",
+    "default.target",
+    "graphical.target",
+    "local-fs.target",
+    "multi-user.target",
+    "network-online.target",
+    "network.target",
+    "nss-lookup.target",
+    "sysinit.target",
+    "time-sync.target",
+];
+
+/// The service manager.
+#[derive(Clone)]
+pub(in super::super) struct Manager(Rc<Inner>);
+
+struct Inner {
+    pub(super) loader: Loader,
+    reaper: Reaper,
+    environment: Vec<(String, String)>,
+    services: RefCell<BTreeMap<String, Service>>,
+    /// Units that do nothing, and were started.
+    pretended: RefCell<BTreeSet<String>>,
+}
+
+/// Why a unit cannot be started, stopped or reloaded.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Missing,
+    Masked,
+    /// There is nothing that could be reloaded.
+    NotApplicable,
+    /// What it needs did not start.
+    Dependency,
+    Failed(Failure),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// A unit and how to act on it.
+pub(super) enum Target {
+    /// Started and stopped without doing anything.
+    Pretended(String),
+    Service(Box<Unit>, Service, Rc<Definition>),
+}
+
+impl Manager {
+    pub(in super::super) fn new(reaper: Reaper, environment: Vec<(String, String)>) -> Self {
+        Self(Rc::new(Inner {
+            loader: Loader::default(),
+            reaper,
+            environment,
+            services: RefCell::default(),
+            pretended: RefCell::default(),
+        }))
+    }
+
+    pub(super) fn loader(&self) -> &Loader {
+        &self.0.loader
+    }
+
+    /// Starts what is enabled, one after the other.
+    pub(in super::super) async fn start_enabled(&self) {
+        let enabled = self.loader().enabled();
+        for name in self.in_order(&enabled) {
+            if let Err(refusal) = self.start(&name).await {
+                log::warn!("cannot start {name} at boot: {refusal:?}");
+            }
+        }
+    }
+
+    /// Stops all services at once.
+    pub(in super::super) async fn stop_all(&self) {
+        let names: Vec<_> = self.0.services.borrow().keys().cloned().collect();
+        let stops = names.iter().map(|name| self.stop(name));
+        for (name, result) in names.iter().zip(join_all(stops).await) {
+            if let Err(refusal) = result {
+                log::debug!("cannot stop {name}: {refusal:?}");
+            }
+        }
+    }
+
+    /// Sorted by `After=` as far as it names others of them.
+    fn in_order(&self, names: &[String]) -> Vec<String> {
+        let mut order = Vec::new();
+        let mut seen = BTreeSet::new();
+        for name in names {
+            self.place(name, names, &mut seen, &mut order);
+        }
+        order
+    }
+
+    fn place(
+        &self,
+        name: &str,
+        names: &[String],
+        seen: &mut BTreeSet<String>,
+        order: &mut Vec<String>,
+    ) {
+        if !seen.insert(name.to_owned()) {
+            return;
+        }
+        if let Ok(Found::Unit(unit)) = self.loader().find(name) {
+            for before in unit.file.words("Unit", "After") {
+                if names.contains(&before) {
+                    self.place(&before, names, seen, order);
+                }
+            }
+        }
+        order.push(name.to_owned());
+    }
+
+    /// Finds a unit by its full name.
+    pub(super) fn target(&self, name: &str) -> Result<Target, Refusal> {
+        if is_built_in(name) {
+            return Ok(Target::Pretended(name.to_owned()));
+        }
+        match self.loader().find(name)? {
+            Found::Masked => Err(Refusal::Masked),
+            Found::Missing if REACHED.contains(&name) => Ok(Target::Pretended(name.to_owned())),
+            Found::Missing => Err(Refusal::Missing),
+            Found::Unit(unit) if is_built_in(&unit.name) || !unit.name.ends_with(".service") => {
+                Ok(Target::Pretended(unit.name))
+            }
+            Found::Unit(unit) => {
+                let definition = Rc::new(Definition::of(&unit));
+                let service = self.service(&unit.name);
+                Ok(Target::Service(Box::new(unit), service, definition))
+            }
+        }
+    }
+
+    /// Whether a unit that does nothing counts as active.
+    pub(super) fn is_pretended_active(&self, name: &str) -> bool {
+        is_built_in(name) || REACHED.contains(&name) || self.0.pretended.borrow().contains(name)
+    }
+
+    fn service(&self, name: &str) -> Service {
+        let mut services = self.0.services.borrow_mut();
+        let make = || Service::new(name, self.0.reaper.clone(), self.0.environment.clone());
+        services.entry(name.to_owned()).or_insert_with(make).clone()
+    }
+
+    /// The services that were ever started.
+    pub(super) fn services(&self) -> Vec<(String, Service)> {
+        let services = self.0.services.borrow();
+        let pairs = services
+            .iter()
+            .map(|(name, service)| (name.clone(), service.clone()));
+        pairs.collect()
+    }
+
+    /// Starts a unit and what it needs.
+    pub(super) async fn start(&self, name: &str) -> Result<(), Refusal> {
+        self.start_with(name.to_owned(), BTreeSet::new()).await
+    }
+
+    fn start_with(
+        &self,
+        name: String,
+        mut on_the_way: BTreeSet<String>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + '_>> {
+        Box::pin(async move {
+            // Units that need each other would go round for ever.
+            if !on_the_way.insert(name.clone()) {
+                return Ok(());
+            }
+            match self.target(&name)? {
+                Target::Pretended(name) => {
+                    self.0.pretended.borrow_mut().insert(name);
+                    Ok(())
+                }
+                Target::Service(unit, service, definition) => {
+                    self.start_needed(&unit, &on_the_way).await?;
+                    service.start(&definition).await.map_err(Refusal::Failed)
+                }
+            }
+        })
+    }
+
+    async fn start_needed(
+        &self,
+        unit: &Unit,
+        on_the_way: &BTreeSet<String>,
+    ) -> Result<(), Refusal> {
+        for conflict in unit.file.words("Unit", "Conflicts") {
+            if self.0.services.borrow().contains_key(&conflict) {
+                self.stop(&conflict).await?;
+            }
+        }
+        for (key, essential) in [("Wants", false), ("Requires", true), ("BindsTo", true)] {
+            for needed in unit.file.words("Unit", key) {
+                let result = self.start_with(needed, on_the_way.clone()).await;
+                match result {
+                    // What nobody has cannot be meant here.
+                    Ok(()) | Err(Refusal::Missing) => {}
+                    Err(_) if essential => return Err(Refusal::Dependency),
+                    Err(refusal) => log::debug!("{}: {refusal:?}", unit.name),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops a unit.
+    pub(super) async fn stop(&self, name: &str) -> Result<(), Refusal> {
+        match self.target(name) {
+            Ok(Target::Pretended(name)) => {
+                self.0.pretended.borrow_mut().remove(&name);
+                Ok(())
+            }
+            Ok(Target::Service(_, service, definition)) => {
+                service.stop(&definition).await;
+                Ok(())
+            }
+            // A masked unit is not running, or it is stopped once unmasked.
+            Err(Refusal::Masked) => Ok(()),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Stops and starts a unit.
+    pub(super) async fn restart(&self, name: &str) -> Result<(), Refusal> {
+        match self.target(name)? {
+            Target::Pretended(_) => Ok(()),
+            Target::Service(unit, service, definition) => {
+                self.start_needed(&unit, &BTreeSet::from([unit.name.clone()]))
+                    .await?;
+                service.restart(&definition).await.map_err(Refusal::Failed)
+            }
+        }
+    }
+
+    /// Lets a unit read its settings again.
+    pub(super) async fn reload(&self, name: &str) -> Result<(), Refusal> {
+        match self.target(name)? {
+            Target::Pretended(_) => Ok(()),
+            Target::Service(_, service, definition) => {
+                let is_active = service.state().active == Active::Running;
+                if definition.reload.is_empty() || !is_active {
+                    return Err(Refusal::NotApplicable);
+                }
+                service.reload(&definition).await.map_err(Refusal::Failed)
+            }
+        }
+    }
+
+    /// Whether a unit runs.
+    pub(super) fn active(&self, name: &str) -> Active {
+        match self.target(name) {
+            Ok(Target::Service(_, service, _)) => service.state().active,
+            Ok(Target::Pretended(name)) if self.is_pretended_active(&name) => Active::Running,
+            _ => Active::Inactive,
+        }
+    }
+}
+
+fn is_built_in(name: &str) -> bool {
+    let of_systemd = name.starts_with("systemd-") && name.ends_with(".service");
+    BUILT_IN.contains(&name) || of_systemd
+}

@@ -1,0 +1,116 @@
+//! Which processes belong to a service, found without control groups.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// What is known about a service's processes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Family {
+    /// Value of `INVOCATION_ID` in their environment.
+    pub(super) invocation: String,
+    /// Processes that were started for it; each leads a session.
+    pub(super) started: BTreeSet<i32>,
+    /// The process that is the service.
+    pub(super) main: Option<i32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Process {
+    parent: i32,
+    session: i32,
+}
+
+impl Family {
+    /// Every living process of it.
+    pub(super) fn members(&self) -> BTreeSet<i32> {
+        let all = processes();
+        let mut members: BTreeSet<i32> = all
+            .iter()
+            .filter(|(pid, process)| self.knows(**pid, **process))
+            .map(|(pid, _)| *pid)
+            .collect();
+        // Descendants of members, until there are no more.
+        loop {
+            let before = members.len();
+            for (pid, process) in &all {
+                if members.contains(&process.parent) {
+                    members.insert(*pid);
+                }
+            }
+            if members.len() == before {
+                return members;
+            }
+        }
+    }
+
+    fn knows(&self, pid: i32, process: Process) -> bool {
+        self.main == Some(pid)
+            || self.main == Some(process.session)
+            || self.started.contains(&process.session)
+            || has_invocation(pid, &self.invocation)
+    }
+
+    /// Sends a signal to all of them.
+    pub(super) fn signal(&self, signal: Signal) {
+        for pid in self.members() {
+            send(pid, signal);
+        }
+    }
+}
+
+/// Sends a signal to one process, which may be gone already.
+pub(super) fn send(pid: i32, signal: Signal) {
+    let _ = kill(Pid::from_raw(pid), signal);
+}
+
+/// Whether it is there and no zombie.
+pub(super) fn is_alive(pid: i32) -> bool {
+    stat(pid).is_some()
+}
+
+fn processes() -> BTreeMap<i32, Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let others = pids.filter(|pid| *pid != 1);
+    others.filter_map(|pid| Some((pid, stat(pid)?))).collect()
+}
+
+fn stat(pid: i32) -> Option<Process> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name in parentheses may contain anything, parentheses too.
+fn parse_stat(text: &str) -> Option<Process> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some(Process { parent, session })
+}
+
+fn has_invocation(pid: i32, invocation: &str) -> bool {
+    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
+        return false;
+    };
+    let wanted = format!("INVOCATION_ID={invocation}");
+    let mut variables = environment.split(|byte| *byte == 0);
+    variables.any(|variable| variable == wanted.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_files_are_read_whatever_the_name() {
+        let process = parse_stat("42 (a) b) S 7 42 41 0 -1").unwrap();
+        assert_eq!((process.parent, process.session), (7, 41));
+        assert_eq!(parse_stat("42 (a) Z 7 42 41 0"), None);
+    }
+}

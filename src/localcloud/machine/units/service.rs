@@ -1,0 +1,339 @@
+//! One service: starts it, watches it, starts it again.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixDatagram;
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use super::super::init::reaper::Reaper;
+use super::super::init::spawn::Child;
+use super::definition::{Definition, Kind, Restart};
+use super::launch::make_directories;
+use super::processes::{Family, is_alive};
+use super::state::{Active, Failure, State, is_polite_end, is_success};
+
+/// So many starts within this time, then no more.
+const START_LIMIT: (usize, Duration) = (5, Duration::from_secs(10));
+
+/// A service that was asked for at least once.
+#[derive(Clone)]
+pub(super) struct Service(pub(super) Rc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) name: String,
+    pub(super) reaper: Reaper,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) state: RefCell<State>,
+    /// One change at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Service {
+    pub(super) fn new(name: &str, reaper: Reaper, environment: Vec<(String, String)>) -> Self {
+        let state = State {
+            active: Active::Inactive,
+            sub: "dead",
+            result: "success",
+            status: None,
+            since: jiff::Zoned::now(),
+            restarts: 0,
+            family: Family::default(),
+            turn: 0,
+            starts: VecDeque::new(),
+        };
+        Self(Rc::new(Inner {
+            name: name.to_owned(),
+            reaper,
+            environment,
+            state: RefCell::new(state),
+            turn: tokio::sync::Mutex::new(()),
+        }))
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.0.state.borrow().clone()
+    }
+
+    /// Starts it unless it runs. Gives back once it counts as started.
+    pub(super) async fn start(&self, definition: &Rc<Definition>) -> Result<(), Failure> {
+        let _turn = self.0.turn.lock().await;
+        if matches!(self.state().active, Active::Running) {
+            return Ok(());
+        }
+        self.0.state.borrow_mut().starts.clear();
+        self.start_in_turn(definition).await
+    }
+
+    /// Stops it and starts it again.
+    pub(super) async fn restart(&self, definition: &Rc<Definition>) -> Result<(), Failure> {
+        let _turn = self.0.turn.lock().await;
+        self.stop_in_turn(definition).await;
+        self.0.state.borrow_mut().starts.clear();
+        self.start_in_turn(definition).await
+    }
+
+    /// Stops it if it runs.
+    pub(super) async fn stop(&self, definition: &Rc<Definition>) {
+        let _turn = self.0.turn.lock().await;
+        self.stop_in_turn(definition).await;
+    }
+
+    /// Lets it read its settings again.
+    pub(super) async fn reload(&self, definition: &Definition) -> Result<(), Failure> {
+        let _turn = self.0.turn.lock().await;
+        self.set(Active::Reloading, "reload");
+        let result = self.run_all(definition, &definition.reload).await;
+        self.set(Active::Running, "running");
+        result
+    }
+
+    /// Forgets that it failed.
+    pub(super) fn reset(&self) {
+        if self.state().active == Active::Failed {
+            self.set(Active::Inactive, "dead");
+        }
+    }
+
+    pub(super) fn set(&self, active: Active, sub: &'static str) {
+        let mut state = self.0.state.borrow_mut();
+        if state.active != active {
+            state.since = jiff::Zoned::now();
+        }
+        state.active = active;
+        state.sub = sub;
+    }
+
+    async fn start_in_turn(&self, definition: &Rc<Definition>) -> Result<(), Failure> {
+        if definition.unmet_condition().is_some() {
+            return Ok(());
+        }
+        self.begin();
+        let patience = definition.start_patience;
+        let started = timeout(patience, self.start_steps(definition)).await;
+        let result = started.unwrap_or_else(|_| Err(Failure::timeout("the start")));
+        if let Err(failure) = &result {
+            self.note(&failure.reason);
+            self.0.state.borrow_mut().turn += 1;
+            self.kill_rest(definition).await;
+            self.run_post(definition).await;
+            self.end(Some(failure.result));
+        }
+        result
+    }
+
+    fn begin(&self) {
+        self.set(Active::Activating, "start");
+        let mut state = self.0.state.borrow_mut();
+        state.turn += 1;
+        state.status = None;
+        state.result = "success";
+        state.starts.push_back(Instant::now());
+        state.family = Family {
+            invocation: format!("{:032x}", rand::random::<u128>()),
+            ..Family::default()
+        };
+    }
+
+    async fn start_steps(&self, definition: &Rc<Definition>) -> Result<(), Failure> {
+        make_directories(definition)?;
+        self.run_all(definition, &definition.start_pre).await?;
+        match definition.kind {
+            Kind::Oneshot => self.run_all(definition, &definition.start).await?,
+            Kind::Simple => {
+                let child = self.spawn_first(definition, &[])?;
+                self.watch(definition, child);
+            }
+            Kind::Notify => self.start_notifying(definition).await?,
+            Kind::Forking => self.start_forking(definition).await?,
+        }
+        self.run_all(definition, &definition.start_post).await?;
+        match definition.kind {
+            Kind::Oneshot if definition.remain_after_exit => self.set(Active::Running, "exited"),
+            Kind::Oneshot => {
+                self.run_post(definition).await;
+                self.set(Active::Inactive, "dead");
+            }
+            _ if self.state().active == Active::Activating => self.set(Active::Running, "running"),
+            // It has ended meanwhile, and its watcher has said how.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Waits until it says that it is ready.
+    async fn start_notifying(&self, definition: &Rc<Definition>) -> Result<(), Failure> {
+        let directory = "/run/autorun/notify";
+        fs::create_dir_all(directory).map_err(Failure::resources)?;
+        let path = format!("{directory}/{}", self.0.name);
+        // Of the start before.
+        let _ = fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).map_err(Failure::resources)?;
+        let anybody = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(&path, anybody).map_err(Failure::resources)?;
+        let mut child = self.spawn_first(definition, &[("NOTIFY_SOCKET", &path)])?;
+        let ready = tokio::select! {
+            ready = self.until_ready(&socket) => ready.map_err(Failure::resources),
+            status = &mut child.exited => {
+                let status = status.map_err(Failure::resources)?;
+                Err(Failure::of_status("it ended before it was ready", status))
+            }
+        };
+        ready?;
+        self.watch(definition, child);
+        Ok(())
+    }
+
+    async fn until_ready(&self, socket: &UnixDatagram) -> io::Result<()> {
+        let mut buffer = vec![0; 4096];
+        loop {
+            let length = socket.recv(&mut buffer).await?;
+            let said = String::from_utf8_lossy(&buffer[..length]);
+            if said.lines().any(|line| line == "READY=1") {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The first process ends when the service runs, and leaves another one.
+    async fn start_forking(&self, definition: &Rc<Definition>) -> Result<(), Failure> {
+        for exec in &definition.start {
+            self.run(definition, exec).await?;
+        }
+        let Some(main) = self.find_main(definition).await else {
+            return match definition.remain_after_exit {
+                true => Ok(()),
+                false => Err(Failure::resources("no process of it is left running")),
+            };
+        };
+        self.0.state.borrow_mut().family.main = Some(main);
+        let exited = self.0.reaper.exited(main);
+        // It may have ended before somebody listened.
+        if is_alive(main) {
+            self.watch(definition, Child { pid: main, exited });
+        }
+        Ok(())
+    }
+
+    async fn find_main(&self, definition: &Definition) -> Option<i32> {
+        const PAUSE: Duration = Duration::from_millis(10);
+        let Some(file) = &definition.pid_file else {
+            return self.state().family.members().into_iter().next();
+        };
+        loop {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            match text.trim().parse().ok().filter(|pid| is_alive(*pid)) {
+                Some(pid) => return Some(pid),
+                None if self.state().family.members().is_empty() => return None,
+                // Daemons write the file a moment after their parent has ended.
+                None => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    fn spawn_first(
+        &self,
+        definition: &Definition,
+        more: &[(&str, &str)],
+    ) -> Result<Child, Failure> {
+        let Some(exec) = definition.start.first() else {
+            return Err(Failure::resources("it has no ExecStart="));
+        };
+        let child = self.spawn(definition, exec, more)?;
+        self.0.state.borrow_mut().family.main = Some(child.pid);
+        Ok(child)
+    }
+
+    /// Says how it ended when it ends by itself.
+    fn watch(&self, definition: &Rc<Definition>, child: Child) {
+        let service = self.clone();
+        let definition = Rc::clone(definition);
+        let turn = self.0.state.borrow().turn;
+        let exited: oneshot::Receiver<ExitStatus> = child.exited;
+        spawn_local(async move {
+            if let Ok(status) = exited.await {
+                service.has_ended(definition, turn, status).await;
+            }
+        });
+    }
+
+    async fn has_ended(&self, definition: Rc<Definition>, turn: u64, status: ExitStatus) {
+        let guard = self.0.turn.lock().await;
+        if self.0.state.borrow().turn != turn {
+            return;
+        }
+        if let Some(heir) = self.heir(&definition) {
+            self.0.state.borrow_mut().family.main = Some(heir.pid);
+            return self.watch(&definition, heir);
+        }
+        self.0.state.borrow_mut().status = Some(status);
+        let success = is_success(&definition, status) || is_polite_end(status);
+        let failure = Failure::of_status("it ended", status);
+        if success && definition.remain_after_exit {
+            return self.set(Active::Running, "exited");
+        }
+        self.kill_rest(&definition).await;
+        self.run_post(&definition).await;
+        self.end((!success).then_some(failure.result));
+        drop(guard);
+        let again = match definition.restart {
+            Restart::No => false,
+            Restart::OnSuccess => success,
+            Restart::OnFailure => !success,
+            Restart::Always => true,
+        };
+        if again {
+            // Boxed: a start watches, and the watcher starts.
+            Box::pin(self.start_again(definition, turn)).await;
+        }
+    }
+
+    /// A daemon that upgrades itself has written its successor into its file.
+    fn heir(&self, definition: &Definition) -> Option<Child> {
+        let text = fs::read_to_string(definition.pid_file.as_ref()?).ok()?;
+        let pid = text.trim().parse().ok().filter(|pid| is_alive(*pid))?;
+        let exited = self.0.reaper.exited(pid);
+        Some(Child { pid, exited })
+    }
+
+    async fn start_again(&self, definition: Rc<Definition>, turn: u64) {
+        self.set(Active::Activating, "auto-restart");
+        tokio::time::sleep(definition.restart_pause).await;
+        let _turn = self.0.turn.lock().await;
+        if self.0.state.borrow().turn != turn {
+            return;
+        }
+        if self.has_hit_the_limit() {
+            return self.end(Some("start-limit-hit"));
+        }
+        self.0.state.borrow_mut().restarts += 1;
+        if let Err(failure) = self.start_in_turn(&definition).await {
+            log::debug!("{} did not start again: {}", self.0.name, failure.reason);
+        }
+    }
+
+    fn has_hit_the_limit(&self) -> bool {
+        let (most, within) = START_LIMIT;
+        let mut state = self.0.state.borrow_mut();
+        state.starts.retain(|start| start.elapsed() < within);
+        state.starts.len() >= most
+    }
+
+    pub(super) fn end(&self, failure: Option<&'static str>) {
+        match failure {
+            Some(_) => self.set(Active::Failed, "failed"),
+            None => self.set(Active::Inactive, "dead"),
+        }
+        let mut state = self.0.state.borrow_mut();
+        state.result = failure.unwrap_or("success");
+        state.family.main = None;
+    }
+}

@@ -1,0 +1,197 @@
+//! What the metadata service shows, as a tree of paths and values.
+
+use super::Metadata;
+
+/// Paths and what is there. A path that ends with `/` is a directory whose
+/// listing is not simply what lies below.
+pub(super) type Tree = Vec<(String, String)>;
+
+/// The value at a path, or the listing of what lies below it.
+pub(super) fn read(tree: Tree, path: &str) -> Option<String> {
+    let path = path.trim_end_matches('/');
+    let directory = if path.is_empty() {
+        String::new()
+    } else {
+        format!("{path}/")
+    };
+    let mut names: Vec<String> = Vec::new();
+    for (at, value) in tree {
+        if at == path || (at == directory && !directory.is_empty()) {
+            return Some(value);
+        }
+        let Some(below) = at.strip_prefix(&directory) else {
+            continue;
+        };
+        let name = match below.find('/') {
+            Some(end) => &below[..=end],
+            None => below,
+        };
+        if names.last().is_none_or(|last| last != name) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    names.dedup();
+    (!names.is_empty()).then(|| names.join("\n"))
+}
+
+/// What lies below `meta-data`.
+pub(super) fn meta_data(of: &Metadata) -> Tree {
+    let mut tree: Tree = Vec::new();
+    let mut add = |path: &str, value: &str| tree.push((path.to_owned(), value.to_owned()));
+    add("ami-id", &of.ami_id);
+    add("ami-launch-index", "0");
+    add("ami-manifest-path", "(unknown)");
+    add("hostname", &of.local_hostname);
+    add("instance-action", "none");
+    add("instance-id", &of.instance_id);
+    add("instance-life-cycle", "on-demand");
+    add("instance-type", &of.instance_type);
+    add("local-hostname", &of.local_hostname);
+    add("local-ipv4", &of.local_ipv4);
+    add("mac", &of.mac);
+    add("placement/availability-zone", &of.availability_zone);
+    add("placement/region", &of.region);
+    add("profile", "default-hvm");
+    add("reservation-id", &of.reservation_id);
+    add("security-groups", &of.security_groups.join("\n"));
+    add("services/domain", "amazonaws.com");
+    add("services/partition", "aws");
+    if let Some(name) = &of.public_hostname {
+        add("public-hostname", name);
+    }
+    if let Some(address) = &of.public_ipv4 {
+        add("public-ipv4", address);
+    }
+    if let Some((name, key)) = &of.key_name {
+        add("public-keys/", &format!("0={name}"));
+        add("public-keys/0/openssh-key", key);
+    }
+    if let Some(profile) = &of.iam_profile {
+        add("iam/info", &profile_info(of, profile));
+    }
+    if of.instance_metadata_tags {
+        for (key, value) in &of.tags {
+            add(&format!("tags/instance/{key}"), value);
+        }
+    }
+    tree.extend(interface(of));
+    tree
+}
+
+fn interface(of: &Metadata) -> Tree {
+    let groups = of.security_groups.join("\n");
+    let group_ids = of.security_group_ids.join("\n");
+    let mut values = vec![
+        ("device-number", "0"),
+        ("interface-id", &of.interface_id),
+        ("local-hostname", &of.local_hostname),
+        ("local-ipv4s", &of.local_ipv4),
+        ("mac", &of.mac),
+        ("owner-id", &of.account),
+        ("security-group-ids", &group_ids),
+        ("security-groups", &groups),
+        ("subnet-id", &of.subnet_id),
+        ("subnet-ipv4-cidr-block", &of.subnet_cidr),
+        ("vpc-id", &of.vpc_id),
+        ("vpc-ipv4-cidr-block", &of.vpc_cidr),
+    ];
+    if let Some(name) = &of.public_hostname {
+        values.push(("public-hostname", name));
+    }
+    if let Some(address) = &of.public_ipv4 {
+        values.push(("public-ipv4s", address));
+    }
+    let place = format!("network/interfaces/macs/{}/", of.mac);
+    values
+        .into_iter()
+        .map(|(name, value)| (format!("{place}{name}"), value.to_owned()))
+        .collect()
+}
+
+fn profile_info(of: &Metadata, profile: &str) -> String {
+    let account = &of.account;
+    let info = serde_json::json!({
+        "Code": "Success",
+        "LastUpdated": of.pending_time,
+        "InstanceProfileArn": format!("arn:aws:iam::{account}:instance-profile/{profile}"),
+    });
+    format!("{info:#}")
+}
+
+/// What lies below `dynamic`.
+pub(super) fn dynamic(of: &Metadata) -> Tree {
+    let document = serde_json::json!({
+        "accountId": of.account,
+        "architecture": of.architecture,
+        "availabilityZone": of.availability_zone,
+        "billingProducts": null,
+        "devpayProductCodes": null,
+        "marketplaceProductCodes": null,
+        "imageId": of.ami_id,
+        "instanceId": of.instance_id,
+        "instanceType": of.instance_type,
+        "kernelId": null,
+        "pendingTime": of.pending_time,
+        "privateIp": of.local_ipv4,
+        "ramdiskId": null,
+        "region": of.region,
+        "version": "2017-09-30",
+    });
+    let path = "instance-identity/document".to_owned();
+    vec![(path, format!("{document:#}"))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata() -> Metadata {
+        Metadata {
+            instance_id: "i-1".into(),
+            mac: "02:00:00:00:00:01".into(),
+            key_name: Some(("shop".into(), "ssh-ed25519 AAAA shop".into())),
+            tags: vec![("Name".into(), "web".into())],
+            ..Metadata::default()
+        }
+    }
+
+    #[test]
+    fn directories_are_listed() {
+        let list = |path| read(meta_data(&metadata()), path);
+        let top = list("").unwrap();
+        assert!(top.contains("instance-id\n") && top.contains("\nplacement/\n"));
+        assert_eq!(top.matches("placement/").count(), 1);
+        assert_eq!(list("placement/").unwrap(), "availability-zone\nregion");
+        assert_eq!(
+            list("network/interfaces/macs").unwrap(),
+            "02:00:00:00:00:01/"
+        );
+        assert_eq!(list("public-keys/").unwrap(), "0=shop");
+        assert_eq!(list("public-keys/0/").unwrap(), "openssh-key");
+    }
+
+    #[test]
+    fn values_are_found_and_nothing_else() {
+        let read = |path| read(meta_data(&metadata()), path);
+        assert_eq!(read("instance-id").unwrap(), "i-1");
+        assert_eq!(read("instance-id/").unwrap(), "i-1");
+        for path in [
+            "iam",
+            "iam/security-credentials/",
+            "tags",
+            "instance",
+            "spot/",
+        ] {
+            assert_eq!(read(path), None, "{path}");
+        }
+        let shown = Metadata {
+            instance_metadata_tags: true,
+            ..metadata()
+        };
+        assert_eq!(
+            super::read(meta_data(&shown), "tags/instance/Name").unwrap(),
+            "web"
+        );
+    }
+}

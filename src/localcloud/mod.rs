@@ -1,0 +1,31 @@
+//! The local cloud: EC2 and S3 on this computer, with instances that are real.
+//!
+//! A background process answers AWS's protocols on one address; the SDKs reach
+//! it over TCP like any endpoint, so that a primitive cannot tell it from AWS.
+//! Nothing here knows an SDK or Rhai, and only `cli` and the tests know this.
+//!
+//! - [`daemon`] is the process, `server` its HTTP front, [`faults`] what goes
+//!   wrong on request.
+//! - `ec2` (with STS) and `s3` are the services, `sigv4` checks signatures.
+//! - `machine` makes instances out of namespaces; `sshd`, `proxy` and
+//!   `metadata` are what they find in there.
+//! - [`home`] is where a local cloud keeps its state and its access key.
+//!
+//! It is made for one's own playbooks, not for hostile code: instances share
+//! the kernel, and root in an instance is root.
+
+pub mod daemon;
+mod ec2;
+pub mod faults;
+pub mod home;
+pub mod machine;
+pub mod metadata;
+mod programs;
+pub mod proxy;
+pub mod s3;
+mod server;
+mod sigv4;
+pub mod sshd;
+
+pub use machine::{Check, checks};
+pub use programs::program;

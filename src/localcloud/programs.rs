@@ -1,0 +1,49 @@
+//! The other names this program answers to: what the background process starts,
+//! and what stands in instances for programs that need systemd.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::machine::{self, Hooks, SshServer};
+use super::{daemon, sshd};
+
+/// The name of the background process.
+pub(super) const DAEMON: &str = "autorun-cloud";
+
+/// Does what this program is under another name; nothing under its own. Must be
+/// asked first, before there are threads.
+#[must_use]
+pub fn program(arguments: &[OsString]) -> Option<ExitCode> {
+    let (first, rest) = arguments.split_first()?;
+    let name = PathBuf::from(first);
+    let name = name.file_name()?;
+    if name == DAEMON {
+        return Some(daemon::main(rest));
+    }
+    let hooks = Hooks {
+        sshd: |server| Box::pin(sshd::serve(config(server))),
+        sftp_server: sshd::sftp_server,
+    };
+    machine::multicall(name, rest.iter().cloned(), hooks)
+}
+
+fn config(server: SshServer) -> sshd::Config {
+    sshd::Config {
+        listener: server.listener,
+        host_keys: server.host_keys,
+        drop_after: server.drop_after,
+        environment: server.environment,
+        reaper: Arc::new(server.reaper),
+        sftp_server: server.sftp_server,
+    }
+}
+
+impl sshd::Reaper for machine::Reaper {
+    fn exited(&self, pid: i32) -> oneshot::Receiver<ExitStatus> {
+        machine::Reaper::exited(self, pid)
+    }
+}

@@ -1,0 +1,205 @@
+//! The only way out of an instance: a forward proxy for http and https.
+//!
+//! An instance has no route to the world. It has this proxy on a socket in its
+//! own network namespace, served here, in the daemon: public addresses on the
+//! ports 80 and 443, the configured package sources, and nothing else. Package
+//! files are kept, so that the second instance installs from this machine.
+
+mod addresses;
+mod body;
+mod cache;
+mod failure;
+mod origin;
+mod packages;
+mod sources;
+mod store;
+mod target;
+mod tunnel;
+mod upstream;
+
+use std::convert::Infallible;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::body::Body;
+use self::failure::Failure;
+use self::origin::Origins;
+use self::packages::Packages;
+use self::store::Store;
+use self::target::Policy;
+use self::upstream::{Exceptions, Upstream};
+
+pub use self::sources::package_sources_of_host;
+
+/// Connections of one instance at a time.
+const MAX_CONNECTIONS: usize = 256;
+/// How long a kept connection may be silent.
+const IDLE: Duration = Duration::from_secs(300);
+/// How long the proxy rests when the system gives it no more connections.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The bytes that [`Settings::cache_limit`] is by default: 2 GiB.
+pub const CACHE_LIMIT: u64 = 2 << 30;
+
+/// What the proxy needs to know.
+pub struct Settings {
+    /// Where package files are kept; made if it is not there.
+    pub cache_dir: PathBuf,
+    /// How many bytes of them; the oldest go first.
+    pub cache_limit: u64,
+    /// The value of the host's `http_proxy`.
+    pub upstream: Option<String>,
+    /// The value of the host's `https_proxy`.
+    pub upstream_https: Option<String>,
+    /// The value of the host's `no_proxy`.
+    pub no_proxy: String,
+    /// `host` or `host:port` of the package sources, which may be private.
+    pub package_sources: Vec<String>,
+}
+
+/// The proxy of all instances.
+#[derive(Clone)]
+pub struct Proxy(Arc<Parts>);
+
+struct Parts {
+    origins: Arc<Origins>,
+    packages: Packages,
+}
+
+impl Proxy {
+    /// Prepares the cache and the way out.
+    pub fn new(settings: Settings) -> io::Result<Self> {
+        let origins = Arc::new(Origins::new(
+            Policy::new(&settings.package_sources),
+            Upstream::parse("http_proxy", settings.upstream.as_deref())?,
+            Upstream::parse("https_proxy", settings.upstream_https.as_deref())?,
+            Exceptions::parse(&settings.no_proxy),
+        ));
+        let store = Store::open(settings.cache_dir, settings.cache_limit)?;
+        let packages = Packages::new(Arc::clone(&origins), Arc::new(store));
+        Ok(Self(Arc::new(Parts { origins, packages })))
+    }
+
+    /// See [`package_sources_of_host`].
+    #[must_use]
+    pub fn package_sources_of_host() -> Vec<String> {
+        package_sources_of_host()
+    }
+
+    /// Serves one instance, until its listener is of no more use; dropping
+    /// the future ends all its connections.
+    pub async fn serve(&self, listener: TcpListener, instance: String) {
+        let instance: Arc<str> = instance.into();
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let tunnels = CancellationToken::new();
+        let _end = tunnels.clone().drop_guard();
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let client = Client {
+                        proxy: Arc::clone(&self.0),
+                        instance: Arc::clone(&instance),
+                        tunnels: tunnels.clone(),
+                    };
+                    connections.spawn(async move {
+                        client.converse(stream).await;
+                        drop(slot);
+                    });
+                }
+                Err(e) => {
+                    log::warn!("proxy: cannot accept a connection of {instance}: {e}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// One connection of an instance.
+struct Client {
+    proxy: Arc<Parts>,
+    instance: Arc<str>,
+    /// Cancelled when the instance is gone.
+    tunnels: CancellationToken,
+}
+
+impl Client {
+    async fn converse(&self, stream: TcpStream) {
+        if let Err(e) = stream.set_nodelay(true) {
+            log::debug!("proxy: a connection of {} was lost: {e}", self.instance);
+            return;
+        }
+        let answer =
+            service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
+        // apt sends its next requests before it has the answers.
+        let result = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE)
+            .pipeline_flush(true)
+            .serve_connection(TokioIo::new(stream), answer)
+            .with_upgrades()
+            .await;
+        if let Err(e) = result {
+            log::debug!("proxy: a connection of {} ended: {e}", self.instance);
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let wanted = format!("{} {}", request.method(), shown(&request));
+        match self.act(request).await {
+            Ok(response) => response,
+            Err(Failure { status, reason }) => {
+                log::warn!("proxy: {}: {wanted}: {reason}", self.instance);
+                let mut response = Response::new(body::full(format!("{reason}\n")));
+                *response.status_mut() = status;
+                let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+                response.headers_mut().insert(CONTENT_TYPE, kind);
+                response
+            }
+        }
+    }
+
+    async fn act(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+        if request.method() == Method::CONNECT {
+            let origins = &self.proxy.origins;
+            return tunnel::open(origins, request, self.tunnels.clone()).await;
+        }
+        match request.uri().scheme_str() {
+            Some("http") => {}
+            Some(_) => return Err(Failure::invalid("only http can be asked for; use CONNECT")),
+            None => return Err(Failure::invalid("this is a proxy, not a web server")),
+        }
+        let request = request.map(body::incoming);
+        self.proxy.packages.serve(request).await
+    }
+}
+
+/// The address without what could be secret in it.
+fn shown(request: &Request<Incoming>) -> String {
+    let uri = request.uri();
+    let host = uri.host().unwrap_or_default();
+    match uri.port_u16() {
+        Some(port) => format!("{host}:{port}{}", uri.path()),
+        None => format!("{host}{}", uri.path()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

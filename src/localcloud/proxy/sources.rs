@@ -1,0 +1,100 @@
+//! The package sources that are configured on this machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hyper::Uri;
+
+/// `host`, or `host:port` where the port is not the usual one, of every
+/// configured source of apt and dnf.
+#[must_use]
+pub fn package_sources_of_host() -> Vec<String> {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    files.extend(in_directory(
+        Path::new("/etc/apt/sources.list.d"),
+        &["list", "sources"],
+    ));
+    files.extend(in_directory(Path::new("/etc/yum.repos.d"), &["repo"]));
+    let mut sources: Vec<String> = files
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .flat_map(|text| sources(&text))
+        .collect();
+    sources.sort();
+    sources.dedup();
+    sources
+}
+
+fn in_directory(directory: &Path, extensions: &[&str]) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let extension = path.extension().and_then(|text| text.to_str());
+            extension.is_some_and(|text| extensions.contains(&text))
+        })
+        .collect()
+}
+
+/// Every http address in the text that is not commented out: all three formats
+/// write addresses as words of their own or behind `=`.
+fn sources(text: &str) -> Vec<String> {
+    text.lines()
+        .map(str::trim_start)
+        .filter(|line| !line.starts_with(['#', ';']))
+        .flat_map(|line| line.split(|c: char| c.is_whitespace() || c == '=' || c == ','))
+        .filter_map(source)
+        .collect()
+}
+
+fn source(word: &str) -> Option<String> {
+    let start = word.find("http")?;
+    // `mirror+http://` and `tor+https://` are http too.
+    if start > 0 && !word[..start].ends_with('+') {
+        return None;
+    }
+    // What a variable stands for is not known, and not part of the host.
+    let address = word[start..].split(['$', '?']).next()?;
+    let uri: Uri = address.parse().ok()?;
+    let usual = match uri.scheme_str()? {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let host = uri.host()?.to_ascii_lowercase();
+    Some(match uri.port_u16() {
+        Some(port) if port != usual => format!("{host}:{port}"),
+        _ => host,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_is_read() {
+        let text = "# deb http://old.example.com/debian stable main\n\
+            deb [arch=amd64 signed-by=/usr/share/k.gpg] https://apt.example.com:8443/x stable main\n\
+            deb mirror+http://mirror.example.com/list stable main\n\
+            deb cdrom:[Debian] stable main\n\
+            Types: deb\nURIs: http://deb.debian.org/debian http://user:pw@10.1.2.3:3142/debian\n\
+            [repo]\nname=http is nice\nbaseurl=https://Cdn.example.org/$basearch/os\n\
+            mirrorlist=https://mirrors.example.net/x?repo=$releasever\n\
+            metalink = https://meta.example.net/\n";
+        assert_eq!(
+            sources(text),
+            [
+                "apt.example.com:8443",
+                "mirror.example.com",
+                "deb.debian.org",
+                "10.1.2.3:3142",
+                "cdn.example.org",
+                "mirrors.example.net",
+                "meta.example.net",
+            ]
+        );
+    }
+}

@@ -1,0 +1,224 @@
+//! Where a request wants to go, and whether it may.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::http::uri::Authority;
+
+use super::addresses;
+use super::failure::Failure;
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Target {
+    /// In lower case, an IPv6 address without brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl Target {
+    pub(super) fn new(authority: &Authority, default_port: Option<u16>) -> Result<Self, Failure> {
+        let host = authority.host();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = match authority.port() {
+            Some(port) => Some(port.as_u16()),
+            None => default_port,
+        };
+        match port {
+            Some(port) if !host.is_empty() && !authority.as_str().contains('@') => Ok(Self {
+                host: host.trim_end_matches('.').to_ascii_lowercase(),
+                port,
+            }),
+            _ => Err(Failure::invalid(format!(
+                "`{host}` is not a host and a port"
+            ))),
+        }
+    }
+
+    /// A literal address, if it is one.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// How long a look-up may take whose answer only another proxy needs.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a target that may be reached through another proxy is not looked
+/// up again: where names are not known, every look-up is slow.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// What is let through.
+pub(super) struct Policy {
+    /// `host` or `host:port` of the package sources.
+    sources: Vec<String>,
+    /// When targets were found to be reachable through another proxy.
+    passed: Mutex<HashMap<Target, Instant>>,
+}
+
+impl Policy {
+    pub(super) fn new(sources: &[String]) -> Self {
+        let sources = sources.iter().map(|source| source.to_ascii_lowercase());
+        Self {
+            sources: sources.collect(),
+            passed: Mutex::default(),
+        }
+    }
+
+    /// The addresses to connect to; an error if any of them is out of bounds.
+    pub(super) async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, Failure> {
+        self.check_port(target)?;
+        let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
+        let found: Vec<_> = match found {
+            Ok(found) => found.collect(),
+            Err(e) => {
+                let host = &target.host;
+                return Err(Failure::unreachable(format!("cannot find `{host}`: {e}")));
+            }
+        };
+        self.check_addresses(target, found.iter().map(SocketAddr::ip))
+            .await?;
+        Ok(found)
+    }
+
+    /// The same for a target that another proxy connects to: names may be
+    /// known there only.
+    pub(super) async fn check_for_upstream(&self, target: &Target) -> Result<(), Failure> {
+        self.check_port(target)?;
+        if let Some(address) = target.address() {
+            return self.check_addresses(target, [address].into_iter()).await;
+        }
+        if self.has_passed(target) {
+            return Ok(());
+        }
+        let looking = tokio::net::lookup_host((target.host.as_str(), target.port));
+        if let Ok(Ok(found)) = tokio::time::timeout(LOOK_UP_TIMEOUT, looking).await {
+            let found: Vec<_> = found.map(|address| address.ip()).collect();
+            self.check_addresses(target, found.into_iter()).await?;
+        } else if target.host == "localhost" || target.host.ends_with(".localhost") {
+            return Err(refused(target, "loopback"));
+        }
+        self.passed().insert(target.clone(), Instant::now());
+        Ok(())
+    }
+
+    fn has_passed(&self, target: &Target) -> bool {
+        let mut passed = self.passed();
+        passed.retain(|_, when| when.elapsed() < REMEMBERED);
+        passed.contains_key(target)
+    }
+
+    fn passed(&self) -> std::sync::MutexGuard<'_, HashMap<Target, Instant>> {
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_port(&self, target: &Target) -> Result<(), Failure> {
+        if matches!(target.port, 80 | 443) || self.is_source(target) {
+            return Ok(());
+        }
+        Err(Failure::refused(format!(
+            "instances may reach the ports 80 and 443 only, not {}",
+            target.port
+        )))
+    }
+
+    async fn check_addresses(
+        &self,
+        target: &Target,
+        found: impl Iterator<Item = IpAddr>,
+    ) -> Result<(), Failure> {
+        if self.is_source(target) {
+            return Ok(());
+        }
+        // A machine whose addresses are not known has none that are safe.
+        let own = addresses::of_host()
+            .await
+            .map_err(|e| Failure::internal(e.to_string()))?;
+        for address in found {
+            if let Some(reason) = addresses::refusal(address, &own) {
+                return Err(refused(target, reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_source(&self, target: &Target) -> bool {
+        self.sources.iter().any(|source| {
+            *source == target.to_string()
+                || (*source == target.host && matches!(target.port, 80 | 443))
+        })
+    }
+}
+
+fn refused(target: &Target, reason: &str) -> Failure {
+    Failure::refused(format!(
+        "instances may reach public addresses only; `{}` is {reason}",
+        target.host
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &str) -> Target {
+        Target::new(&text.parse().unwrap(), Some(80)).unwrap()
+    }
+
+    async fn status(policy: &Policy, text: &str) -> Option<u16> {
+        let failure = policy.addresses(&target(text)).await.err()?;
+        Some(failure.status.as_u16())
+    }
+
+    #[test]
+    fn targets_are_hosts_and_ports() {
+        assert_eq!(target("Deb.Debian.org").to_string(), "deb.debian.org:80");
+        assert_eq!(target("[::1]:443").to_string(), "[::1]:443");
+        for text in ["user@example.com", "user:pass@example.com:80"] {
+            assert!(Target::new(&text.parse().unwrap(), Some(80)).is_err());
+        }
+        assert!(Target::new(&"example.com".parse().unwrap(), None).is_err());
+    }
+
+    #[tokio::test]
+    async fn private_targets_and_odd_ports_are_refused() {
+        let policy = Policy::new(&[]);
+        for text in [
+            "127.0.0.1",
+            "localhost",
+            "[::1]",
+            "[::ffff:10.0.0.1]",
+            "169.254.169.254",
+            "8.8.8.8:22",
+            // What the system's resolver makes an address of.
+            "2130706433",
+            "127.1",
+            "0x7f.1",
+        ] {
+            assert_eq!(status(&policy, text).await, Some(403), "{text}");
+        }
+        assert_eq!(status(&policy, "8.8.8.8:443").await, None);
+    }
+
+    #[tokio::test]
+    async fn sources_may_be_private() {
+        let policy = Policy::new(&["10.1.1.1".into(), "127.0.0.1:3142".into()]);
+        assert_eq!(status(&policy, "10.1.1.1").await, None);
+        assert_eq!(status(&policy, "10.1.1.1:8080").await, Some(403));
+        assert_eq!(status(&policy, "127.0.0.1:3142").await, None);
+        assert_eq!(status(&policy, "127.0.0.1:80").await, Some(403));
+    }
+}

@@ -1,0 +1,87 @@
+//! CONNECT: bytes between an instance and a target, whatever they are.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+use super::body::{self, Body};
+use super::failure::Failure;
+use super::origin::Origins;
+use super::target::Target;
+
+/// How long a tunnel may be silent.
+const IDLE: Duration = Duration::from_secs(300);
+const CHUNK: usize = 32 * 1024;
+
+/// One end of a tunnel.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Connects to the target; the tunnel lives until `end` at most.
+pub(super) async fn open(
+    origins: &Origins,
+    request: Request<Incoming>,
+    end: CancellationToken,
+) -> Result<Response<Body>, Failure> {
+    let authority = request
+        .uri()
+        .authority()
+        .ok_or_else(|| Failure::invalid("CONNECT needs a host and a port"))?;
+    let target = Target::new(authority, None)?;
+    let far = origins.connect(&target).await?;
+    tokio::spawn(async move {
+        let tunnel = async {
+            match hyper::upgrade::on(request).await {
+                Ok(near) => carry(TokioIo::new(near), far).await,
+                Err(e) => log::debug!("proxy: no tunnel to {target}: {e}"),
+            }
+        };
+        tokio::select! {
+            () = tunnel => {}
+            () = end.cancelled() => {}
+        }
+    });
+    Ok(Response::new(body::empty()))
+}
+
+async fn carry(near: impl Stream, far: Box<dyn Stream>) {
+    let (near_read, near_write) = tokio::io::split(near);
+    let (far_read, far_write) = tokio::io::split(far);
+    let carried = AtomicU64::new(0);
+    tokio::join!(
+        copy(near_read, far_write, &carried),
+        copy(far_read, near_write, &carried),
+    );
+}
+
+/// Copies until the end, an error, or silence in both directions.
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    carried: &AtomicU64,
+) {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let before = carried.load(Ordering::Relaxed);
+        match tokio::time::timeout(IDLE, from.read(&mut buffer)).await {
+            Ok(Ok(0) | Err(_)) => break,
+            Ok(Ok(read)) => {
+                carried.fetch_add(read as u64, Ordering::Relaxed);
+                if to.write_all(&buffer[..read]).await.is_err() {
+                    break;
+                }
+            }
+            Err(_) if carried.load(Ordering::Relaxed) == before => break,
+            Err(_) => {}
+        }
+    }
+    if let Err(e) = to.shutdown().await {
+        log::debug!("proxy: a tunnel is closed already: {e}");
+    }
+}

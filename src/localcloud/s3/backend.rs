@@ -1,0 +1,43 @@
+//! What all operations share.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use s3s::crypto::{Checksum as _, Sha256};
+use s3s::dto;
+
+use super::sigv4::hex;
+use super::store::Store;
+
+/// The state behind the operations.
+pub(super) struct Backend {
+    pub(super) store: Store,
+    pub(super) account: String,
+}
+
+impl Backend {
+    /// The canonical identifier of the account.
+    pub(super) fn owner_id(&self) -> String {
+        hex(&Sha256::checksum(self.account.as_bytes()))
+    }
+
+    pub(super) fn owner(&self) -> dto::Owner {
+        dto::Owner {
+            display_name: None,
+            id: Some(self.owner_id()),
+        }
+    }
+}
+
+/// Seconds since 1970. S3's times have no fractions.
+pub(super) fn now() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
+    elapsed.map_or(0, |elapsed| {
+        i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+/// A time in the library's terms.
+pub(super) fn timestamp(seconds: i64) -> dto::Timestamp {
+    let elapsed = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    dto::Timestamp::from(UNIX_EPOCH + elapsed)
+}

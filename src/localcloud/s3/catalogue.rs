@@ -1,0 +1,249 @@
+//! Every operation of S3: the query that marks it, its name in the SDKs, and the
+//! permission it needs. Without a permission it is known and not offered here.
+
+use hyper::Method;
+
+/// What an operation is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    Service,
+    Bucket,
+    Object,
+}
+
+/// Query, name, permission; the first whose query is there counts.
+pub(super) type Row = (&'static str, &'static str, &'static str);
+
+/// The operations of a method on a bucket or an object; with neither, on the
+/// account.
+pub(super) fn rows(method: &Method, scope: Scope) -> &'static [Row] {
+    match (scope, method.as_str()) {
+        (Scope::Service, "GET") => GET_SERVICE,
+        (Scope::Bucket, "GET") => GET_BUCKET,
+        (Scope::Bucket, "HEAD") => HEAD_BUCKET,
+        (Scope::Bucket, "PUT") => PUT_BUCKET,
+        (Scope::Bucket, "DELETE") => DELETE_BUCKET,
+        (Scope::Bucket, "POST") => POST_BUCKET,
+        (Scope::Object, "GET") => GET_OBJECT,
+        (Scope::Object, "HEAD") => HEAD_OBJECT,
+        (Scope::Object, "PUT") => PUT_OBJECT,
+        (Scope::Object, "DELETE") => DELETE_OBJECT,
+        (Scope::Object, "POST") => POST_OBJECT,
+        _ => &[],
+    }
+}
+
+const GET_SERVICE: &[Row] = &[("", "ListBuckets", "s3:ListAllMyBuckets")];
+
+const GET_BUCKET: &[Row] = &[
+    ("accelerate", "GetBucketAccelerateConfiguration", ""),
+    ("acl", "GetBucketAcl", "s3:GetBucketAcl"),
+    ("abac", "GetBucketAbac", ""),
+    ("analytics", "GetBucketAnalyticsConfiguration", ""),
+    ("cors", "GetBucketCors", ""),
+    (
+        "encryption",
+        "GetBucketEncryption",
+        "s3:GetEncryptionConfiguration",
+    ),
+    (
+        "intelligent-tiering",
+        "GetBucketIntelligentTieringConfiguration",
+        "",
+    ),
+    ("inventory", "GetBucketInventoryConfiguration", ""),
+    ("lifecycle", "GetBucketLifecycleConfiguration", ""),
+    ("location", "GetBucketLocation", "s3:GetBucketLocation"),
+    ("logging", "GetBucketLogging", ""),
+    (
+        "metadataConfiguration",
+        "GetBucketMetadataConfiguration",
+        "",
+    ),
+    ("metadataTable", "GetBucketMetadataTableConfiguration", ""),
+    ("metrics", "GetBucketMetricsConfiguration", ""),
+    ("notification", "GetBucketNotificationConfiguration", ""),
+    ("object-lock", "GetObjectLockConfiguration", ""),
+    (
+        "ownershipControls",
+        "GetBucketOwnershipControls",
+        "s3:GetBucketOwnershipControls",
+    ),
+    ("policy", "GetBucketPolicy", "s3:GetBucketPolicy"),
+    (
+        "policyStatus",
+        "GetBucketPolicyStatus",
+        "s3:GetBucketPolicyStatus",
+    ),
+    (
+        "publicAccessBlock",
+        "GetPublicAccessBlock",
+        "s3:GetBucketPublicAccessBlock",
+    ),
+    ("replication", "GetBucketReplication", ""),
+    ("requestPayment", "GetBucketRequestPayment", ""),
+    ("session", "CreateSession", ""),
+    ("tagging", "GetBucketTagging", "s3:GetBucketTagging"),
+    (
+        "uploads",
+        "ListMultipartUploads",
+        "s3:ListBucketMultipartUploads",
+    ),
+    (
+        "versioning",
+        "GetBucketVersioning",
+        "s3:GetBucketVersioning",
+    ),
+    ("versions", "ListObjectVersions", "s3:ListBucketVersions"),
+    ("website", "GetBucketWebsite", ""),
+    ("list-type", "ListObjectsV2", "s3:ListBucket"),
+    ("", "ListObjects", "s3:ListBucket"),
+];
+
+const HEAD_BUCKET: &[Row] = &[("", "HeadBucket", "s3:ListBucket")];
+
+const PUT_BUCKET: &[Row] = &[
+    ("accelerate", "PutBucketAccelerateConfiguration", ""),
+    ("acl", "PutBucketAcl", "s3:PutBucketAcl"),
+    ("abac", "PutBucketAbac", ""),
+    ("analytics", "PutBucketAnalyticsConfiguration", ""),
+    ("cors", "PutBucketCors", ""),
+    ("encryption", "PutBucketEncryption", ""),
+    (
+        "intelligent-tiering",
+        "PutBucketIntelligentTieringConfiguration",
+        "",
+    ),
+    ("inventory", "PutBucketInventoryConfiguration", ""),
+    ("lifecycle", "PutBucketLifecycleConfiguration", ""),
+    ("logging", "PutBucketLogging", ""),
+    (
+        "metadataInventoryTable",
+        "UpdateBucketMetadataInventoryTableConfiguration",
+        "",
+    ),
+    (
+        "metadataJournalTable",
+        "UpdateBucketMetadataJournalTableConfiguration",
+        "",
+    ),
+    ("metrics", "PutBucketMetricsConfiguration", ""),
+    ("notification", "PutBucketNotificationConfiguration", ""),
+    ("object-lock", "PutObjectLockConfiguration", ""),
+    (
+        "ownershipControls",
+        "PutBucketOwnershipControls",
+        "s3:PutBucketOwnershipControls",
+    ),
+    ("policy", "PutBucketPolicy", "s3:PutBucketPolicy"),
+    (
+        "publicAccessBlock",
+        "PutPublicAccessBlock",
+        "s3:PutBucketPublicAccessBlock",
+    ),
+    ("replication", "PutBucketReplication", ""),
+    ("requestPayment", "PutBucketRequestPayment", ""),
+    ("tagging", "PutBucketTagging", "s3:PutBucketTagging"),
+    (
+        "versioning",
+        "PutBucketVersioning",
+        "s3:PutBucketVersioning",
+    ),
+    ("website", "PutBucketWebsite", ""),
+    ("", "CreateBucket", "s3:CreateBucket"),
+];
+
+const DELETE_BUCKET: &[Row] = &[
+    ("analytics", "DeleteBucketAnalyticsConfiguration", ""),
+    ("cors", "DeleteBucketCors", ""),
+    ("encryption", "DeleteBucketEncryption", ""),
+    (
+        "intelligent-tiering",
+        "DeleteBucketIntelligentTieringConfiguration",
+        "",
+    ),
+    ("inventory", "DeleteBucketInventoryConfiguration", ""),
+    ("lifecycle", "DeleteBucketLifecycle", ""),
+    (
+        "metadataConfiguration",
+        "DeleteBucketMetadataConfiguration",
+        "",
+    ),
+    (
+        "metadataTable",
+        "DeleteBucketMetadataTableConfiguration",
+        "",
+    ),
+    ("metrics", "DeleteBucketMetricsConfiguration", ""),
+    ("ownershipControls", "DeleteBucketOwnershipControls", ""),
+    ("policy", "DeleteBucketPolicy", "s3:DeleteBucketPolicy"),
+    (
+        "publicAccessBlock",
+        "DeletePublicAccessBlock",
+        "s3:PutBucketPublicAccessBlock",
+    ),
+    ("replication", "DeleteBucketReplication", ""),
+    ("tagging", "DeleteBucketTagging", "s3:PutBucketTagging"),
+    ("website", "DeleteBucketWebsite", ""),
+    ("", "DeleteBucket", "s3:DeleteBucket"),
+];
+
+const POST_BUCKET: &[Row] = &[
+    ("delete", "DeleteObjects", "s3:DeleteObject"),
+    (
+        "metadataConfiguration",
+        "CreateBucketMetadataConfiguration",
+        "",
+    ),
+    (
+        "metadataTable",
+        "CreateBucketMetadataTableConfiguration",
+        "",
+    ),
+    ("", "PostObject", ""),
+];
+
+const GET_OBJECT: &[Row] = &[
+    ("acl", "GetObjectAcl", "s3:GetObjectAcl"),
+    (
+        "attributes",
+        "GetObjectAttributes",
+        "s3:GetObjectAttributes",
+    ),
+    ("legal-hold", "GetObjectLegalHold", ""),
+    ("retention", "GetObjectRetention", ""),
+    ("tagging", "GetObjectTagging", "s3:GetObjectTagging"),
+    ("torrent", "GetObjectTorrent", ""),
+    ("uploadId", "ListParts", "s3:ListMultipartUploadParts"),
+    ("", "GetObject", "s3:GetObject"),
+];
+
+const HEAD_OBJECT: &[Row] = &[("", "HeadObject", "s3:GetObject")];
+
+const PUT_OBJECT: &[Row] = &[
+    ("acl", "PutObjectAcl", "s3:PutObjectAcl"),
+    ("encryption", "UpdateObjectEncryption", ""),
+    ("legal-hold", "PutObjectLegalHold", ""),
+    ("renameObject", "RenameObject", ""),
+    ("retention", "PutObjectRetention", ""),
+    ("tagging", "PutObjectTagging", "s3:PutObjectTagging"),
+    ("uploadId", "UploadPart", "s3:PutObject"),
+    ("", "PutObject", "s3:PutObject"),
+];
+
+const DELETE_OBJECT: &[Row] = &[
+    ("tagging", "DeleteObjectTagging", "s3:DeleteObjectTagging"),
+    (
+        "uploadId",
+        "AbortMultipartUpload",
+        "s3:AbortMultipartUpload",
+    ),
+    ("", "DeleteObject", "s3:DeleteObject"),
+];
+
+const POST_OBJECT: &[Row] = &[
+    ("restore", "RestoreObject", ""),
+    ("select", "SelectObjectContent", ""),
+    ("uploads", "CreateMultipartUpload", "s3:PutObject"),
+    ("uploadId", "CompleteMultipartUpload", "s3:PutObject"),
+];

@@ -1,0 +1,393 @@
+//! Checksums of content: what a request announces, what is calculated, and how
+//! those of parts make that of the whole.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hyper::HeaderMap;
+use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Sha1, Sha256};
+use s3s::{S3Error, S3ErrorCode};
+use serde::{Deserialize, Serialize};
+
+use super::crc;
+use super::failure::{Result, fail, invalid_request};
+use super::payload::Trailers;
+
+/// An algorithm S3 knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Algorithm {
+    Crc32,
+    Crc32c,
+    Crc64Nvme,
+    Sha1,
+    Sha256,
+}
+
+use Algorithm::{Crc32 as C32, Crc32c as C32C, Crc64Nvme as C64, Sha1 as S1, Sha256 as S256};
+
+impl Algorithm {
+    const ALL: [Self; 5] = [C32, C32C, C64, S1, S256];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            C32 => "CRC32",
+            C32C => "CRC32C",
+            C64 => "CRC64NVME",
+            S1 => "SHA1",
+            S256 => "SHA256",
+        }
+    }
+
+    pub(super) fn header(self) -> &'static str {
+        match self {
+            C32 => "x-amz-checksum-crc32",
+            C32C => "x-amz-checksum-crc32c",
+            C64 => "x-amz-checksum-crc64nvme",
+            S1 => "x-amz-checksum-sha1",
+            S256 => "x-amz-checksum-sha256",
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            C32 | C32C => 4,
+            C64 => 8,
+            S1 => 20,
+            S256 => 32,
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Result<Self> {
+        let found = Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name));
+        found.ok_or_else(|| {
+            invalid_request("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+        })
+    }
+
+    /// How S3 makes one checksum of those of the parts, unless told otherwise.
+    pub(super) fn default_kind(self) -> Kind {
+        match self {
+            C64 => Kind::FullObject,
+            _ => Kind::Composite,
+        }
+    }
+
+    /// Whether parts can make a checksum of this kind.
+    pub(super) fn supports(self, kind: Kind) -> bool {
+        match kind {
+            Kind::FullObject => matches!(self, C32 | C32C | C64),
+            Kind::Composite => self != C64,
+        }
+    }
+
+    /// The reflected polynomial and the bits of a cyclic redundancy check.
+    fn polynomial(self) -> Option<(u64, u32)> {
+        match self {
+            C32 => Some((0xEDB8_8320, 32)),
+            C32C => Some((0x82F6_3B78, 32)),
+            C64 => Some((0x9A6C_9329_AC4B_C9B5, 64)),
+            S1 | S256 => None,
+        }
+    }
+}
+
+/// What a checksum of several parts covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Kind {
+    FullObject,
+    Composite,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::FullObject => "FULL_OBJECT",
+            Self::Composite => "COMPOSITE",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Result<Self> {
+        match name {
+            "FULL_OBJECT" => Ok(Self::FullObject),
+            "COMPOSITE" => Ok(Self::Composite),
+            _ => Err(invalid_request(
+                "Value for x-amz-checksum-type header is invalid.",
+            )),
+        }
+    }
+}
+
+/// A calculated checksum, in base64 as S3 shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Checksum {
+    pub(super) algorithm: Algorithm,
+    pub(super) kind: Kind,
+    pub(super) value: String,
+}
+
+/// What a request says about the checksum of its content.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Announced {
+    pub(super) algorithm: Option<Algorithm>,
+    value: Option<String>,
+    md5: Option<Vec<u8>>,
+}
+
+impl Announced {
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self> {
+        let mut announced = Self {
+            md5: content_md5(headers)?,
+            ..Self::default()
+        };
+        let given = |algorithm: &Algorithm| headers.contains_key(algorithm.header());
+        let mut given = Algorithm::ALL.into_iter().filter(given);
+        announced.algorithm = given.next();
+        if given.next().is_some() {
+            return Err(invalid_request(
+                "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+            ));
+        }
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(algorithm) = announced.algorithm {
+            let value = text(algorithm.header()).unwrap_or_default();
+            check_form(algorithm, value)?;
+            announced.value = Some(value.to_owned());
+        } else if let Some(name) = text("x-amz-trailer") {
+            let named = |algorithm: &Algorithm| algorithm.header().eq_ignore_ascii_case(name);
+            announced.algorithm = Algorithm::ALL.into_iter().find(named);
+            if announced.algorithm.is_none() {
+                return Err(invalid_request(
+                    "The value specified in the x-amz-trailer header is not supported",
+                ));
+            }
+        } else if text("x-amz-sdk-checksum-algorithm").is_some() {
+            return Err(invalid_request(
+                "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.",
+            ));
+        }
+        Ok(announced)
+    }
+
+    /// Whether anything at all protects the content.
+    pub(super) fn is_something(&self) -> bool {
+        self.algorithm.is_some() || self.md5.is_some()
+    }
+
+    /// Compares with what was calculated once all content has been read.
+    pub(super) fn verify(
+        &self,
+        calculated: &Checksum,
+        md5: &[u8],
+        trailers: &Trailers,
+    ) -> Result<()> {
+        if self.md5.as_ref().is_some_and(|expected| expected != md5) {
+            return Err(fail(
+                S3ErrorCode::BadDigest,
+                "The Content-MD5 you specified did not match what we received.",
+            ));
+        }
+        let Some(algorithm) = self.algorithm else {
+            return Ok(());
+        };
+        let value = match &self.value {
+            Some(value) => value.clone(),
+            None => trailers.get(algorithm.header()).ok_or_else(|| {
+                fail(
+                    S3ErrorCode::MalformedXML,
+                    "The trailer the request announced is missing.",
+                )
+            })?,
+        };
+        check_form(algorithm, &value)?;
+        match algorithm == calculated.algorithm && value != calculated.value {
+            true => Err(mismatch(algorithm)),
+            false => Ok(()),
+        }
+    }
+
+    /// Compares with a small body.
+    pub(super) fn verify_bytes(&self, body: &[u8], trailers: &Trailers) -> Result<()> {
+        let mut hasher = Hasher::new(self.algorithm.unwrap_or(C64));
+        hasher.update(body);
+        self.verify(
+            &hasher.finish(),
+            &s3s::crypto::Md5::checksum(body),
+            trailers,
+        )
+    }
+}
+
+fn content_md5(headers: &HeaderMap) -> Result<Option<Vec<u8>>> {
+    let Some(value) = headers.get("content-md5") else {
+        return Ok(None);
+    };
+    match BASE64_STANDARD.decode(value.as_bytes()) {
+        Ok(bytes) if bytes.len() == 16 => Ok(Some(bytes)),
+        _ => Err(fail(
+            S3ErrorCode::InvalidDigest,
+            "The Content-MD5 you specified was invalid.",
+        )),
+    }
+}
+
+fn check_form(algorithm: Algorithm, value: &str) -> Result<()> {
+    match BASE64_STANDARD.decode(value) {
+        Ok(bytes) if bytes.len() == algorithm.bytes() => Ok(()),
+        _ => Err(invalid_request(format!(
+            "Value for {} header is invalid.",
+            algorithm.header()
+        ))),
+    }
+}
+
+pub(super) fn mismatch(algorithm: Algorithm) -> S3Error {
+    fail(
+        S3ErrorCode::BadDigest,
+        format!(
+            "The {} you specified did not match the calculated checksum.",
+            algorithm.name()
+        ),
+    )
+}
+
+/// Calculates one checksum.
+pub(super) enum Hasher {
+    Crc32(Crc32),
+    Crc32c(Crc32c),
+    Crc64Nvme(Crc64Nvme),
+    Sha1(Sha1),
+    Sha256(Sha256),
+}
+
+impl Hasher {
+    pub(super) fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            C32 => Self::Crc32(Crc32::new()),
+            C32C => Self::Crc32c(Crc32c::new()),
+            C64 => Self::Crc64Nvme(Crc64Nvme::new()),
+            S1 => Self::Sha1(Sha1::new()),
+            S256 => Self::Sha256(Sha256::new()),
+        }
+    }
+
+    pub(super) fn update(&mut self, data: &[u8]) {
+        match self {
+            Self::Crc32(hasher) => hasher.update(data),
+            Self::Crc32c(hasher) => hasher.update(data),
+            Self::Crc64Nvme(hasher) => hasher.update(data),
+            Self::Sha1(hasher) => hasher.update(data),
+            Self::Sha256(hasher) => hasher.update(data),
+        }
+    }
+
+    pub(super) fn finish(self) -> Checksum {
+        let (algorithm, value) = match self {
+            Self::Crc32(hasher) => (C32, BASE64_STANDARD.encode(hasher.finalize())),
+            Self::Crc32c(hasher) => (C32C, BASE64_STANDARD.encode(hasher.finalize())),
+            Self::Crc64Nvme(hasher) => (C64, BASE64_STANDARD.encode(hasher.finalize())),
+            Self::Sha1(hasher) => (S1, BASE64_STANDARD.encode(hasher.finalize())),
+            Self::Sha256(hasher) => (S256, BASE64_STANDARD.encode(hasher.finalize())),
+        };
+        Checksum {
+            algorithm,
+            kind: Kind::FullObject,
+            value,
+        }
+    }
+}
+
+/// The checksum of the whole from those of its parts and their sizes.
+pub(super) fn of_parts(algorithm: Algorithm, kind: Kind, parts: &[(String, u64)]) -> Checksum {
+    let digests = parts
+        .iter()
+        .map(|(value, size)| (BASE64_STANDARD.decode(value).unwrap_or_default(), *size));
+    let value = if let (Kind::FullObject, Some((polynomial, bits))) = (kind, algorithm.polynomial())
+    {
+        let whole = digests.fold(0, |crc, (bytes, size)| {
+            crc::combine(polynomial, bits, crc, number(&bytes), size)
+        });
+        BASE64_STANDARD.encode(&whole.to_be_bytes()[8 - algorithm.bytes()..])
+    } else {
+        let mut hasher = Hasher::new(algorithm);
+        digests.for_each(|(bytes, _)| hasher.update(&bytes));
+        format!("{}-{}", hasher.finish().value, parts.len())
+    };
+    Checksum {
+        algorithm,
+        kind,
+        value,
+    }
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(algorithm: Algorithm, data: &[u8]) -> String {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(data);
+        hasher.finish().value
+    }
+
+    #[test]
+    fn parts_make_the_checksum_of_the_whole() {
+        let data: Vec<u8> = (0..100_000_u32)
+            .map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1])
+            .collect();
+        for algorithm in [C32, C32C, C64] {
+            let pieces = [
+                &data[..1],
+                &data[1..70_001],
+                &data[70_001..70_001],
+                &data[70_001..],
+            ];
+            let parts: Vec<_> = pieces
+                .iter()
+                .map(|piece| (of(algorithm, piece), piece.len() as u64))
+                .collect();
+            let whole = of_parts(algorithm, Kind::FullObject, &parts);
+            assert_eq!(whole.value, of(algorithm, &data), "{algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn a_composite_says_how_many_parts() {
+        let part = (of(S256, b"a"), 1);
+        let whole = of_parts(S256, Kind::Composite, &[part.clone(), part]);
+        assert!(whole.value.ends_with("=-2"));
+    }
+
+    #[test]
+    fn announcements_are_read_and_compared() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amz-checksum-crc32", "DUoRhQ==".parse().unwrap());
+        headers.insert("content-md5", "XrY7u+Ae7tCTyyK7j1rNww==".parse().unwrap());
+        let announced = Announced::read(&headers).unwrap();
+        assert!(
+            announced
+                .verify_bytes(b"hello world", &Trailers::default())
+                .is_ok()
+        );
+        let error = announced
+            .verify_bytes(b"hello", &Trailers::default())
+            .unwrap_err();
+        assert_eq!(error.code().as_str(), "BadDigest");
+        headers.insert("x-amz-checksum-sha1", "DUoRhQ==".parse().unwrap());
+        assert!(Announced::read(&headers).is_err());
+        headers.remove("x-amz-checksum-sha1");
+        headers.insert("x-amz-checksum-crc32", "DUoRhQ".parse().unwrap());
+        assert!(Announced::read(&headers).is_err());
+        headers.insert("content-md5", "x".parse().unwrap());
+        assert_eq!(
+            Announced::read(&headers).unwrap_err().code().as_str(),
+            "InvalidDigest"
+        );
+    }
+}

@@ -1,0 +1,281 @@
+//! The `aws-chunked` encoding: content in chunks, signed or not, and a trailer.
+//!
+//! Content is passed on as it comes, before the signature at the end of its
+//! chunk is known; whoever stores it must not show it before the end.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+use s3s::{S3Error, S3ErrorCode};
+use sha2::{Digest, Sha256};
+
+use super::failure::{Result, fail};
+use super::sigv4::Chain;
+
+/// Longest line that says how long a chunk is.
+const MAX_LINE: usize = 512;
+/// Longest trailer.
+const MAX_TRAILER: usize = 8 * 1024;
+
+/// Takes an `aws-chunked` body apart, whatever the pieces it comes in.
+pub(super) struct Decoder {
+    chain: Option<Chain>,
+    digest: Sha256,
+    /// What the current chunk claims as its signature.
+    signature: String,
+    state: State,
+    line: Vec<u8>,
+    trailer_length: usize,
+    trailers: HeaderMap,
+    canonical_trailer: String,
+    trailer_signature: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Size,
+    Content(u64),
+    /// The line end after a chunk's content.
+    ContentEnd,
+    Trailer,
+    Done,
+}
+
+impl Decoder {
+    /// A decoder; with a chain every chunk must carry its signature.
+    pub(super) fn new(chain: Option<Chain>) -> Self {
+        Self {
+            chain,
+            digest: Sha256::new(),
+            signature: String::new(),
+            state: State::Size,
+            line: Vec::new(),
+            trailer_length: 0,
+            trailers: HeaderMap::new(),
+            canonical_trailer: String::new(),
+            trailer_signature: None,
+        }
+    }
+
+    /// Takes the next piece of the body and appends the content in it.
+    pub(super) fn feed(&mut self, mut input: Bytes, content: &mut VecDeque<Bytes>) -> Result<()> {
+        while !input.is_empty() {
+            match self.state {
+                State::Content(remaining) => {
+                    let take = usize::try_from(remaining)
+                        .unwrap_or(usize::MAX)
+                        .min(input.len());
+                    let piece = input.split_to(take);
+                    if self.chain.is_some() {
+                        self.digest.update(&piece);
+                    }
+                    content.push_back(piece);
+                    self.state = match remaining - take as u64 {
+                        0 => State::ContentEnd,
+                        remaining => State::Content(remaining),
+                    };
+                }
+                State::Done => return Err(malformed("data after the trailer")),
+                State::Size | State::ContentEnd | State::Trailer => {
+                    if let Some(line) = self.take_line(&mut input)? {
+                        self.take_in(&line)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the body and gives its trailer.
+    pub(super) fn finish(mut self) -> Result<HeaderMap> {
+        if self.state == State::Trailer {
+            // The empty line at the very end is often left out.
+            let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
+            if !line.is_empty() {
+                self.take_in(&line)?;
+            }
+            self.take_in("")?;
+        }
+        match self.state {
+            State::Done => Ok(self.trailers),
+            _ => Err(fail(
+                S3ErrorCode::IncompleteBody,
+                "The request body terminated unexpectedly",
+            )),
+        }
+    }
+
+    /// The next whole line, without its end.
+    fn take_line(&mut self, input: &mut Bytes) -> Result<Option<String>> {
+        let end = input.iter().position(|&byte| byte == b'\n');
+        let piece = input.split_to(end.map_or(input.len(), |end| end + 1));
+        self.line.extend_from_slice(&piece);
+        if self.line.len() > MAX_LINE {
+            return Err(malformed("a line is too long"));
+        }
+        if end.is_none() {
+            return Ok(None);
+        }
+        let line = std::mem::take(&mut self.line);
+        let line = String::from_utf8(line).map_err(|_| malformed("a line is not text"))?;
+        Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
+    fn take_in(&mut self, line: &str) -> Result<()> {
+        match self.state {
+            State::Size => self.begin_chunk(line),
+            State::ContentEnd if line.is_empty() => {
+                self.end_chunk()?;
+                self.state = State::Size;
+                Ok(())
+            }
+            State::ContentEnd => Err(malformed("a chunk is longer than it says")),
+            State::Trailer if line.is_empty() => {
+                self.end_trailer()?;
+                self.state = State::Done;
+                Ok(())
+            }
+            State::Trailer => self.take_trailer(line),
+            State::Content(_) | State::Done => Ok(()),
+        }
+    }
+
+    fn begin_chunk(&mut self, line: &str) -> Result<()> {
+        let (size, extension) = line.split_once(';').unwrap_or((line, ""));
+        let hexadecimal = !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let size = match hexadecimal {
+            true => u64::from_str_radix(size, 16).ok(),
+            false => None,
+        };
+        let size = size.ok_or_else(|| malformed("a chunk does not begin with its size"))?;
+        let signature = extension.strip_prefix("chunk-signature=");
+        signature
+            .unwrap_or_default()
+            .clone_into(&mut self.signature);
+        if size == 0 {
+            self.end_chunk()?;
+            self.state = State::Trailer;
+        } else {
+            self.state = State::Content(size);
+        }
+        Ok(())
+    }
+
+    fn end_chunk(&mut self) -> Result<()> {
+        let digest = std::mem::take(&mut self.digest).finalize();
+        let Some(chain) = &mut self.chain else {
+            return Ok(());
+        };
+        match chain.chunk(&digest, &self.signature) {
+            true => Ok(()),
+            false => Err(signature_mismatch()),
+        }
+    }
+
+    fn take_trailer(&mut self, line: &str) -> Result<()> {
+        self.trailer_length += line.len();
+        if self.trailer_length > MAX_TRAILER {
+            return Err(malformed("the trailer is too long"));
+        }
+        let (name, value) = line
+            .split_once(':')
+            .ok_or_else(|| malformed("a trailer line has no colon"))?;
+        let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+        if name == "x-amz-trailer-signature" {
+            self.trailer_signature = Some(value.to_owned());
+            return Ok(());
+        }
+        let header = HeaderName::from_bytes(name.as_bytes()).ok();
+        let (Some(header), Ok(content)) = (header, HeaderValue::from_str(value)) else {
+            return Err(malformed("a trailer line is no header"));
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(self.canonical_trailer, "{name}:{value}");
+        self.trailers.append(header, content);
+        Ok(())
+    }
+
+    fn end_trailer(&mut self) -> Result<()> {
+        let Some(chain) = &mut self.chain else {
+            return Ok(());
+        };
+        if self.canonical_trailer.is_empty() && self.trailer_signature.is_none() {
+            return Ok(());
+        }
+        let signature = self.trailer_signature.as_deref().unwrap_or_default();
+        match chain.trailer(&self.canonical_trailer, signature) {
+            true => Ok(()),
+            false => Err(signature_mismatch()),
+        }
+    }
+}
+
+fn malformed(what: &str) -> S3Error {
+    fail(
+        S3ErrorCode::InvalidRequest,
+        format!("The body is not a valid aws-chunked stream: {what}."),
+    )
+}
+
+fn signature_mismatch() -> S3Error {
+    fail(
+        S3ErrorCode::SignatureDoesNotMatch,
+        "The signature of a chunk does not match the one we calculated.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes a body that arrives `step` bytes at a time.
+    fn decode(body: &[u8], step: usize) -> Result<(Vec<u8>, HeaderMap)> {
+        let mut decoder = Decoder::new(None);
+        let mut content = VecDeque::new();
+        for piece in body.chunks(step) {
+            decoder.feed(Bytes::copy_from_slice(piece), &mut content)?;
+        }
+        let trailers = decoder.finish()?;
+        Ok((content.into_iter().flatten().collect(), trailers))
+    }
+
+    const BODY: &[u8] = b"5\r\nhello\r\n6\r\n world\r\n0\r\nx-amz-checksum-crc32: DUoRhQ==\r\n\r\n";
+
+    #[test]
+    fn content_and_trailer_come_out_whatever_the_pieces() {
+        for step in 1..=BODY.len() {
+            let (content, trailers) = decode(BODY, step).unwrap();
+            assert_eq!(content, b"hello world", "{step}");
+            assert_eq!(trailers["x-amz-checksum-crc32"], "DUoRhQ==");
+        }
+        assert!(decode(b"0\r\n\r\n", 9).unwrap().0.is_empty());
+        assert!(decode(b"0\r\n", 9).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn half_bodies_and_nonsense_are_refused() {
+        let content_end = BODY.len() - b"0\r\nx-amz-checksum-crc32: DUoRhQ==\r\n\r\n".len();
+        for end in 0..content_end {
+            assert!(decode(&BODY[..end], 7).is_err(), "{end}");
+        }
+        let wrong: [&[u8]; 6] = [
+            b"zz\r\n",
+            b"+5\r\nhello\r\n0\r\n\r\n",
+            b"5\r\nhello!\r\n0\r\n\r\n",
+            b"0\r\nno colon\r\n\r\n",
+            b"0\r\n\r\nmore",
+            b"10000000000000000\r\n",
+        ];
+        for body in wrong {
+            assert!(
+                decode(body, 3).is_err(),
+                "{}",
+                String::from_utf8_lossy(body)
+            );
+        }
+        assert!(decode(&vec![b'1'; MAX_LINE + 1], 64).is_err());
+    }
+}

@@ -1,0 +1,175 @@
+//! Conditional requests: `If-Match` and its relatives.
+
+use hyper::HeaderMap;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use s3s::{S3Error, S3ErrorCode};
+
+use super::failure::{Result, fail, no_such_key, not_implemented};
+
+/// What a conditional read comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Go,
+    NotModified,
+    /// The header that does not hold.
+    Failed(&'static str),
+}
+
+/// The four headers of one set of conditions.
+struct Names {
+    matches: &'static str,
+    none_match: &'static str,
+    modified_since: &'static str,
+    unmodified_since: &'static str,
+}
+
+const READ: Names = Names {
+    matches: "If-Match",
+    none_match: "If-None-Match",
+    modified_since: "If-Modified-Since",
+    unmodified_since: "If-Unmodified-Since",
+};
+
+const COPY: Names = Names {
+    matches: "x-amz-copy-source-If-Match",
+    none_match: "x-amz-copy-source-If-None-Match",
+    modified_since: "x-amz-copy-source-If-Modified-Since",
+    unmodified_since: "x-amz-copy-source-If-Unmodified-Since",
+};
+
+/// Whether an object may be read.
+pub(super) fn of_read(headers: &HeaderMap, etag: &str, modified: i64) -> Outcome {
+    evaluate(&READ, headers, etag, modified)
+}
+
+/// Whether an object may be copied from.
+pub(super) fn of_copy(headers: &HeaderMap, etag: &str, modified: i64) -> Result<()> {
+    match evaluate(&COPY, headers, etag, modified) {
+        Outcome::Go => Ok(()),
+        Outcome::Failed(header) => Err(precondition_failed(header)),
+        Outcome::NotModified => Err(precondition_failed(COPY.none_match)),
+    }
+}
+
+fn evaluate(names: &Names, headers: &HeaderMap, etag: &str, modified: i64) -> Outcome {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let date = |name: &str| text(name).and_then(http_date);
+    // An entity tag outranks the date next to it.
+    match (text(names.matches), date(names.unmodified_since)) {
+        (Some(tags), _) if !names_tag(tags, etag) => return Outcome::Failed(names.matches),
+        (None, Some(date)) if modified > date => return Outcome::Failed(names.unmodified_since),
+        _ => {}
+    }
+    match (text(names.none_match), date(names.modified_since)) {
+        (Some(tags), _) if names_tag(tags, etag) => Outcome::NotModified,
+        (None, Some(date)) if modified <= date => Outcome::NotModified,
+        _ => Outcome::Go,
+    }
+}
+
+/// Whether a key may be written; `current` is the entity tag of what is there.
+pub(super) fn of_write(headers: &HeaderMap, current: Option<&str>) -> Result<()> {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or_default())
+    };
+    match (text(READ.matches), text(READ.none_match)) {
+        (Some(_), Some(_)) => Err(not_implemented("If-Match together with If-None-Match")),
+        (None, Some("*")) if current.is_some() => Err(precondition_failed(READ.none_match)),
+        (None, Some("*") | None) => Ok(()),
+        (None, Some(_)) => Err(not_implemented("If-None-Match with an entity tag")),
+        (Some(tags), None) => match current {
+            None => Err(no_such_key()),
+            Some(current) if names_tag(tags, current) => Ok(()),
+            Some(_) => Err(precondition_failed(READ.matches)),
+        },
+    }
+}
+
+/// Whether a list of entity tags has this one; quotes may be missing.
+pub(super) fn names_tag(list: &str, etag: &str) -> bool {
+    list.split(',').map(str::trim).any(|tag| {
+        let tag = tag.strip_prefix("W/").unwrap_or(tag);
+        tag == "*" || tag.trim_matches('"') == etag
+    })
+}
+
+/// Seconds of a date as HTTP writes it; other texts are no condition.
+fn http_date(text: &str) -> Option<i64> {
+    let zoned = rfc2822::DateTimeParser::new().parse_zoned(text);
+    let seconds = zoned.map(|zoned| zoned.timestamp().as_second());
+    seconds
+        .or_else(|_| text.parse::<Timestamp>().map(Timestamp::as_second))
+        .ok()
+}
+
+pub(super) fn precondition_failed(header: &str) -> S3Error {
+    let message = "At least one of the pre-conditions you specified did not hold";
+    fail(
+        S3ErrorCode::PreconditionFailed,
+        format!("{message}: {header}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.insert(
+                hyper::header::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
+        }
+        map
+    }
+
+    const THEN: &str = "Wed, 21 Oct 2015 07:28:00 GMT";
+    const SECONDS: i64 = 1_445_412_480;
+
+    #[test]
+    fn reads_honour_tags_before_dates() {
+        let read = |pairs: &[(&'static str, &str)]| of_read(&headers(pairs), "abc", SECONDS);
+        assert_eq!(read(&[]), Outcome::Go);
+        assert_eq!(read(&[("If-None-Match", "\"abc\"")]), Outcome::NotModified);
+        assert_eq!(read(&[("If-None-Match", "\"x\", \"y\"")]), Outcome::Go);
+        assert_eq!(read(&[("If-Match", "x")]), Outcome::Failed("If-Match"));
+        assert_eq!(read(&[("If-Match", "*")]), Outcome::Go);
+        assert_eq!(read(&[("If-Modified-Since", THEN)]), Outcome::NotModified);
+        assert_eq!(read(&[("If-Unmodified-Since", THEN)]), Outcome::Go);
+        assert_eq!(read(&[("If-Modified-Since", "yesterday")]), Outcome::Go);
+        assert_eq!(
+            read(&[("If-None-Match", "\"x\""), ("If-Modified-Since", THEN)]),
+            Outcome::Go
+        );
+    }
+
+    #[test]
+    fn writes_can_demand_absence_or_a_version() {
+        let write = |pairs: &[(&'static str, &str)], current| {
+            of_write(&headers(pairs), current).map_err(|error| error.code().as_str().to_owned())
+        };
+        assert!(write(&[("If-None-Match", "*")], None).is_ok());
+        assert_eq!(
+            write(&[("If-None-Match", "*")], Some("a")),
+            Err("PreconditionFailed".into())
+        );
+        assert_eq!(
+            write(&[("If-None-Match", "\"a\"")], Some("a")),
+            Err("NotImplemented".into())
+        );
+        assert_eq!(
+            write(&[("If-Match", "\"a\"")], None),
+            Err("NoSuchKey".into())
+        );
+        assert!(write(&[("If-Match", "\"a\"")], Some("a")).is_ok());
+        assert_eq!(
+            write(&[("If-Match", "\"a\"")], Some("b")),
+            Err("PreconditionFailed".into())
+        );
+    }
+}

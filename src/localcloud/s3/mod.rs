@@ -1,0 +1,41 @@
+//! S3 as AWS offers it for a bucket made today, from a directory of this
+//! machine: Block Public Access on, no access control lists, Signature
+//! Version 4.
+//!
+//! ```text
+//! serve -> sigv4, access, payload -> ops (the library's trait) -> store
+//! ```
+//! - `serve` decides everything that concerns any request: what it asks for,
+//!   who asks, whether its body is what it says. The library `s3s` turns what
+//!   is left into typed operations and their results into XML.
+//! - `ops` has one function per operation; `store` knows the disk.
+//!
+//! Left out, and refused with `NotImplemented` rather than ignored: versioning,
+//! encryption with own keys, object lock, lifecycle rules, replication, browser
+//! uploads by POST, websites, and virtual-hosted addresses.
+
+mod access;
+mod backend;
+mod call;
+mod catalogue;
+mod checksum;
+mod chunked;
+mod claim;
+mod condition;
+mod crc;
+mod failure;
+mod names;
+mod operation;
+mod ops;
+mod payload;
+mod policy;
+mod query;
+mod range;
+mod serve;
+mod sigv2;
+mod sigv4;
+mod store;
+
+pub use failure::error_response;
+pub use operation::operation;
+pub use serve::{AccountBlocksPublic, S3, Settings};

@@ -1,0 +1,165 @@
+//! Which operation a request asks for, on what, and the permission it needs.
+
+use hyper::http::request::Parts;
+use s3s::S3ErrorCode;
+
+use super::catalogue::{self, Scope};
+use super::failure::{Result, fail};
+use super::query::{self, Query};
+
+/// What a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Service,
+    Bucket(String),
+    Object(String, String),
+}
+
+impl Target {
+    /// Reads a path-style path, undoing its percent encoding.
+    pub(super) fn parse(path: &str) -> Result<Self> {
+        let invalid = || fail(S3ErrorCode::InvalidURI, "Couldn't parse the specified URI.");
+        let bytes = query::decode(path, query::Plus::Literal);
+        let path = String::from_utf8(bytes).map_err(|_| invalid())?;
+        let path = path.strip_prefix('/').ok_or_else(invalid)?;
+        Ok(match path.split_once('/') {
+            None if path.is_empty() => Self::Service,
+            None => Self::Bucket(path.to_owned()),
+            Some((bucket, "")) => Self::Bucket(bucket.to_owned()),
+            Some((bucket, key)) => Self::Object(bucket.to_owned(), key.to_owned()),
+        })
+    }
+
+    pub(super) fn bucket(&self) -> Option<&str> {
+        match self {
+            Self::Service => None,
+            Self::Bucket(bucket) | Self::Object(bucket, _) => Some(bucket),
+        }
+    }
+
+    /// The name policies know it by.
+    pub(super) fn arn(&self) -> String {
+        match self {
+            Self::Service => "*".to_owned(),
+            Self::Bucket(bucket) => format!("arn:aws:s3:::{bucket}"),
+            Self::Object(bucket, key) => format!("arn:aws:s3:::{bucket}/{key}"),
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        match self {
+            Self::Service => Scope::Service,
+            Self::Bucket(_) => Scope::Bucket,
+            Self::Object(..) => Scope::Object,
+        }
+    }
+}
+
+/// One operation: its name in the SDKs and the permission it needs. Without a
+/// permission it is known to AWS and not offered here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Operation {
+    pub(super) name: &'static str,
+    pub(super) action: &'static str,
+    /// Its query marks another one as well.
+    pub(super) ambiguous: bool,
+}
+
+impl Operation {
+    pub(super) fn offered(&self) -> bool {
+        !self.action.is_empty()
+    }
+
+    /// Whether the body is an object's content rather than a document.
+    pub(super) fn takes_content(&self) -> bool {
+        matches!(self.name, "PutObject" | "UploadPart")
+    }
+}
+
+const UNKNOWN: Operation = Operation {
+    name: "Unknown",
+    action: "",
+    ambiguous: false,
+};
+
+/// The SDKs' name of the operation a request asks for; `Unknown` if there is
+/// none.
+#[must_use]
+pub fn operation(parts: &Parts) -> &'static str {
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    match Target::parse(parts.uri.path()) {
+        Ok(target) => resolve(parts, &target, &query).name,
+        Err(_) => UNKNOWN.name,
+    }
+}
+
+/// The operation a request asks for.
+pub(super) fn resolve(parts: &Parts, target: &Target, query: &Query) -> Operation {
+    let rows = catalogue::rows(&parts.method, target.scope()).iter();
+    let mut marked = rows.clone().filter(|(mark, ..)| query.has(mark));
+    let plain = || rows.clone().find(|(mark, ..)| mark.is_empty());
+    let Some(&(_, name, action)) = marked.next().or_else(plain) else {
+        return UNKNOWN;
+    };
+    // A header alone makes a copy of an upload.
+    let name = match (name, parts.headers.contains_key("x-amz-copy-source")) {
+        ("PutObject", true) => "CopyObject",
+        ("UploadPart", true) => "UploadPartCopy",
+        _ => name,
+    };
+    Operation {
+        name,
+        action,
+        ambiguous: marked.next().is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(method: &str, uri: &str) -> &'static str {
+        let request = hyper::Request::builder().method(method).uri(uri);
+        operation(&request.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn operations_have_the_names_of_the_sdks() {
+        assert_eq!(name("GET", "/"), "ListBuckets");
+        assert_eq!(name("PUT", "/b"), "CreateBucket");
+        assert_eq!(name("PUT", "/b/"), "CreateBucket");
+        assert_eq!(name("GET", "/b?tagging"), "GetBucketTagging");
+        assert_eq!(name("GET", "/b?list-type=2&prefix=a"), "ListObjectsV2");
+        assert_eq!(name("GET", "/b/k?x-id=GetObject"), "GetObject");
+        assert_eq!(name("PUT", "/b/k?partNumber=1&uploadId=u"), "UploadPart");
+        assert_eq!(name("POST", "/b?delete"), "DeleteObjects");
+        assert_eq!(name("PUT", "/b/k?renameObject"), "RenameObject");
+        assert_eq!(name("PATCH", "/b/k"), "Unknown");
+    }
+
+    #[test]
+    fn one_request_is_one_operation() {
+        let ambiguous = |uri: &str| {
+            let request = hyper::Request::get(uri).body(()).unwrap();
+            let parts = request.into_parts().0;
+            let query = Query::parse(parts.uri.query().unwrap());
+            resolve(&parts, &Target::parse(parts.uri.path()).unwrap(), &query).ambiguous
+        };
+        assert!(ambiguous("/b?policy&acl"));
+        assert!(ambiguous("/b/k?tagging&uploadId=1"));
+        assert!(!ambiguous("/b?list-type=2&prefix=acl"));
+        assert!(!ambiguous("/b/k?x-id=GetObject&acl"));
+    }
+
+    #[test]
+    fn keys_are_taken_as_they_are() {
+        let target = |path| Target::parse(path).unwrap();
+        assert_eq!(target("/b//k"), Target::Object("b".into(), "/k".into()));
+        assert_eq!(target("/b/../x"), Target::Object("b".into(), "../x".into()));
+        assert_eq!(
+            target("/b/a%2Fb+c/"),
+            Target::Object("b".into(), "a/b+c/".into())
+        );
+        assert!(Target::parse("/b/%ff").is_err());
+    }
+}

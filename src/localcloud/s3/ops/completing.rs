@@ -1,0 +1,184 @@
+//! The end of a multipart upload: parts become an object.
+
+use std::sync::Arc;
+
+use s3s::crypto::{Checksum as _, Md5};
+use s3s::dto::{
+    self, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETag,
+};
+use s3s::{S3Error, S3ErrorCode};
+
+use super::super::backend::{Backend, now};
+use super::super::call::Call;
+use super::super::checksum::{self, Algorithm, Checksum, Kind};
+use super::super::condition;
+use super::super::failure::{Result, fail, invalid_request, malformed_xml};
+use super::super::sigv4::hex;
+use super::super::store::{Object, ObjectRecord, Part, Upload, UploadRecord};
+use super::writing::{encryption, etag};
+use super::{Answer, done};
+
+/// Smallest part, but for the last.
+const MIN_PART: u64 = 5 << 20;
+
+/// Makes the object of the parts that are named.
+pub(super) fn complete_multipart_upload(
+    backend: &Backend,
+    call: &Call,
+    input: CompleteMultipartUploadInput,
+) -> Answer<CompleteMultipartUploadOutput> {
+    let bucket = backend.store.bucket(&input.bucket)?;
+    let upload = bucket.upload(&input.upload_id, &input.key)?;
+    let named = input.multipart_upload.and_then(|named| named.parts);
+    let named = named.filter(|parts| !parts.is_empty());
+    let parts = choose(&upload, &named.ok_or_else(malformed_xml)?)?;
+    let object = assemble(&upload.record, &parts);
+    check_whole(call, &upload.record, &object.record, input.mpu_object_size)?;
+    let record = object.record.clone();
+    bucket.complete_upload(&input.upload_id, object, |before| {
+        condition::of_write(&call.headers, etag(before))
+    })?;
+    let mut output = CompleteMultipartUploadOutput {
+        location: Some(format!("/{}/{}", input.bucket, input.key)),
+        bucket: Some(input.bucket),
+        checksum_type: Some(dto::ChecksumType::from_static(record.checksum.kind.name())),
+        e_tag: Some(ETag::Strong(record.etag)),
+        key: Some(input.key),
+        server_side_encryption: Some(encryption()),
+        ..CompleteMultipartUploadOutput::default()
+    };
+    show_checksum!(
+        output,
+        record.checksum.algorithm,
+        Some(record.checksum.value)
+    );
+    done(output)
+}
+
+/// The parts a client names, in order, each as it was uploaded.
+fn choose<'a>(upload: &'a Upload, named: &[CompletedPart]) -> Result<Vec<&'a Part>> {
+    let mut chosen: Vec<&Part> = Vec::new();
+    for name in named {
+        let number = name.part_number.ok_or_else(malformed_xml)?;
+        if chosen
+            .last()
+            .is_some_and(|last| i32::from(last.record.number) >= number)
+        {
+            return Err(fail(
+                S3ErrorCode::InvalidPartOrder,
+                "The list of parts was not in ascending order. Parts must be ordered by part number.",
+            ));
+        }
+        let number = u16::try_from(number).map_err(|_| invalid_part())?;
+        let part = upload.parts.get(&number).ok_or_else(invalid_part)?;
+        check_part(&upload.record, part, name)?;
+        chosen.push(part);
+    }
+    let (_, all_but_last) = chosen.split_last().ok_or_else(malformed_xml)?;
+    match all_but_last
+        .iter()
+        .all(|part| part.record.piece.size >= MIN_PART)
+    {
+        true => Ok(chosen),
+        false => Err(fail(
+            S3ErrorCode::EntityTooSmall,
+            "Your proposed upload is smaller than the minimum allowed size",
+        )),
+    }
+}
+
+fn check_part(upload: &UploadRecord, part: &Part, name: &CompletedPart) -> Result<()> {
+    let etag = name.e_tag.as_ref().map(ETag::value);
+    let given = match upload.algorithm {
+        Algorithm::Crc32 => &name.checksum_crc32,
+        Algorithm::Crc32c => &name.checksum_crc32c,
+        Algorithm::Crc64Nvme => &name.checksum_crc64nvme,
+        Algorithm::Sha1 => &name.checksum_sha1,
+        Algorithm::Sha256 => &name.checksum_sha256,
+    };
+    if etag != Some(&part.record.etag) || (given.is_some() && *given != part.record.piece.checksum)
+    {
+        return Err(invalid_part());
+    }
+    if given.is_none() && upload.chosen && upload.kind == Kind::Composite {
+        return Err(invalid_request(format!(
+            "The upload was created using a {} checksum. The complete request must include the checksum for each part. It was missing for part {} in the request.",
+            upload.algorithm.name().to_ascii_lowercase(),
+            part.record.number
+        )));
+    }
+    Ok(())
+}
+
+fn invalid_part() -> S3Error {
+    fail(
+        S3ErrorCode::InvalidPart,
+        "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.",
+    )
+}
+
+/// The object the parts make. Their content stays where it is.
+fn assemble(upload: &UploadRecord, parts: &[&Part]) -> Object {
+    let mut digests = Md5::new();
+    let mut sums = Vec::new();
+    for part in parts {
+        digests.update(&unhex(&part.record.etag));
+        let sum = part.record.piece.checksum.clone().unwrap_or_default();
+        sums.push((sum, part.record.piece.size));
+    }
+    let record = ObjectRecord {
+        key: upload.key.clone(),
+        etag: format!("{}-{}", hex(&digests.finalize()), parts.len()),
+        modified: now(),
+        size: sums.iter().map(|(_, size)| size).sum(),
+        multipart: true,
+        pieces: parts.iter().map(|part| part.record.piece.clone()).collect(),
+        checksum: checksum::of_parts(upload.algorithm, upload.kind, &sums),
+        headers: upload.headers.clone(),
+        storage_class: upload.storage_class.clone(),
+        tags: upload.tags.clone(),
+    };
+    Object {
+        record,
+        blobs: parts.iter().map(|part| Arc::clone(&part.blob)).collect(),
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let pairs = text.as_bytes().chunks(2);
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0);
+    let bytes = pairs.map(|pair| pair.iter().fold(0, |sum, &byte| sum * 16 + digit(byte)));
+    bytes.map(|byte| u8::try_from(byte).unwrap_or(0)).collect()
+}
+
+/// Compares the object with what the request says it should be.
+fn check_whole(
+    call: &Call,
+    upload: &UploadRecord,
+    record: &ObjectRecord,
+    size: Option<i64>,
+) -> Result<()> {
+    if let Some(kind) = call.header("x-amz-checksum-type")
+        && Kind::named(kind)? != upload.kind
+    {
+        return Err(invalid_request(format!(
+            "The upload was created using the {} checksum mode. The complete request must use the same checksum mode.",
+            upload.kind.name()
+        )));
+    }
+    if size.is_some_and(|size| u64::try_from(size) != Ok(record.size)) {
+        return Err(invalid_request(format!(
+            "The provided 'x-amz-mp-object-size' header does not match the actual object size of {}.",
+            record.size
+        )));
+    }
+    let Checksum {
+        algorithm, value, ..
+    } = &record.checksum;
+    // A composite may be given without its number of parts.
+    let bare = value.split('-').next();
+    match call.header(algorithm.header()) {
+        Some(given) if given != value && Some(given) != bare => Err(checksum::mismatch(*algorithm)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,160 @@
+//! Copying an object, or a range of it into a part of an upload.
+
+use std::sync::Arc;
+
+use s3s::dto;
+use s3s::dto::{
+    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopyPartResult, CopySource, ETag,
+    UploadPartCopyInput, UploadPartCopyOutput,
+};
+
+use super::super::backend::{Backend, timestamp};
+use super::super::call::Call;
+use super::super::checksum::Algorithm;
+use super::super::condition;
+use super::super::failure::{Result, invalid_argument, invalid_request, not_implemented};
+use super::super::range;
+use super::super::store::{Object, content, receive};
+use super::multipart::{check_number, store_part};
+use super::reading::find;
+use super::stored::Stored;
+use super::writing::{encryption, etag, store};
+use super::{Answer, done};
+
+/// Largest object that is copied in one go.
+const MAX_COPY: u64 = 5 << 30;
+
+/// The source of a copy, if it may be copied.
+fn source(backend: &Backend, call: &Call, source: &CopySource) -> Result<Arc<Object>> {
+    let CopySource::Bucket {
+        bucket,
+        key,
+        version_id,
+    } = source
+    else {
+        return Err(not_implemented("copies from access points"));
+    };
+    let object = find(backend, call, (bucket, key), version_id.as_deref())?;
+    condition::of_copy(&call.headers, &object.record.etag, object.record.modified)?;
+    Ok(object)
+}
+
+/// Copies an object with its metadata and tags, or with new ones.
+pub(super) async fn copy_object(
+    backend: &Backend,
+    call: &Call,
+    input: CopyObjectInput,
+) -> Answer<CopyObjectOutput> {
+    let bucket = backend.store.bucket(&input.bucket)?;
+    let object = source(backend, call, &input.copy_source)?;
+    if object.record.size > MAX_COPY {
+        return Err(invalid_request(
+            "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
+        ));
+    }
+    let stored = stored(call, &object)?;
+    if is_itself(&input) && !changes(call, &stored, &object) {
+        return Err(invalid_request(
+            "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
+        ));
+    }
+    condition::of_write(&call.headers, etag(bucket.object(&input.key)?.as_deref()))?;
+    let algorithm = match call.header("x-amz-checksum-algorithm") {
+        Some(name) => Algorithm::named(name)?,
+        None => object.record.checksum.algorithm,
+    };
+    let all = content(&object, 0..object.record.size);
+    let received = receive(&bucket.data, all, algorithm).await?;
+    let copy = stored.object(&input.key, received);
+    let record = copy.record.clone();
+    store(bucket, call, copy).await?;
+    let mut result = CopyObjectResult {
+        checksum_type: Some(dto::ChecksumType::from_static(record.checksum.kind.name())),
+        e_tag: Some(ETag::Strong(record.etag)),
+        last_modified: Some(timestamp(record.modified)),
+        ..CopyObjectResult::default()
+    };
+    show_checksum!(
+        result,
+        record.checksum.algorithm,
+        Some(record.checksum.value)
+    );
+    done(CopyObjectOutput {
+        copy_object_result: Some(result),
+        server_side_encryption: Some(encryption()),
+        ..CopyObjectOutput::default()
+    })
+}
+
+/// What the copy is stored with: the source's or the request's, as the
+/// directives say.
+fn stored(call: &Call, object: &Object) -> Result<Stored> {
+    let mut stored = Stored::read(call)?;
+    if !replaces(call, "x-amz-metadata-directive")? {
+        stored.headers.clone_from(&object.record.headers);
+    }
+    if !replaces(call, "x-amz-tagging-directive")? {
+        stored.tags.clone_from(&object.record.tags);
+    }
+    Ok(stored)
+}
+
+fn replaces(call: &Call, directive: &str) -> Result<bool> {
+    match call.header(directive) {
+        None | Some("COPY") => Ok(false),
+        Some("REPLACE") => Ok(true),
+        Some(_) => Err(invalid_argument(format!("Unknown {directive}."))),
+    }
+}
+
+fn is_itself(input: &CopyObjectInput) -> bool {
+    matches!(&input.copy_source, CopySource::Bucket { bucket, key, .. }
+        if **bucket == input.bucket && **key == input.key)
+}
+
+fn changes(call: &Call, stored: &Stored, object: &Object) -> bool {
+    let replaced = call.header("x-amz-metadata-directive") == Some("REPLACE");
+    replaced
+        || stored.storage_class != object.record.storage_class
+        || call.headers.contains_key("x-amz-server-side-encryption")
+}
+
+/// Makes a part of an upload from an object or a range of it.
+pub(super) async fn upload_part_copy(
+    backend: &Backend,
+    call: &Call,
+    input: UploadPartCopyInput,
+) -> Answer<UploadPartCopyOutput> {
+    let number = check_number(input.part_number)?;
+    let bucket = backend.store.bucket(&input.bucket)?;
+    let upload = bucket.upload(&input.upload_id, &input.key)?;
+    let object = source(backend, call, &input.copy_source)?;
+    let size = object.record.size;
+    let range = match &input.copy_source_range {
+        None => 0..size,
+        Some(header) => range::of_copy(header, size).ok_or_else(|| {
+            invalid_argument(format!(
+                "Range specified is not valid for source object of size: {size}"
+            ))
+        })?,
+    };
+    if range.end - range.start > MAX_COPY {
+        return Err(invalid_request(
+            "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
+        ));
+    }
+    let algorithm = upload.record.algorithm;
+    let received = receive(&bucket.data, content(&object, range), algorithm).await?;
+    let part = store_part(bucket, input.upload_id, number, received).await?;
+    let mut result = CopyPartResult {
+        e_tag: Some(ETag::Strong(part.etag)),
+        last_modified: Some(timestamp(part.modified)),
+        ..CopyPartResult::default()
+    };
+    show_checksum!(result, algorithm, part.piece.checksum);
+    done(UploadPartCopyOutput {
+        copy_part_result: Some(result),
+        server_side_encryption: Some(encryption()),
+        ..UploadPartCopyOutput::default()
+    })
+}

@@ -1,0 +1,319 @@
+//! Listing objects and uploads, in the four ways S3 has for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE;
+use s3s::dto::{
+    self, CommonPrefix, ETag, EncodingType, ListMultipartUploadsInput, ListMultipartUploadsOutput,
+    ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsInput, ListObjectsOutput,
+    ListObjectsV2Input, ListObjectsV2Output,
+};
+
+use super::super::backend::{Backend, timestamp};
+use super::super::call::Call;
+use super::super::failure::{Result, invalid_argument, not_implemented};
+use super::super::query::encode;
+use super::super::store::{Entry, Listing, Object};
+use super::{Answer, done};
+
+/// Most entries of a page.
+const MAX_PAGE: i32 = 1000;
+
+/// How a request wants its keys.
+#[derive(Clone, Copy)]
+struct Encoding {
+    url: bool,
+}
+
+impl Encoding {
+    fn read(requested: Option<&EncodingType>) -> Result<Self> {
+        match requested.map(EncodingType::as_str) {
+            None => Ok(Self { url: false }),
+            Some("url") => Ok(Self { url: true }),
+            Some(_) => Err(invalid_argument(
+                "Invalid Encoding Method specified in Request",
+            )),
+        }
+    }
+
+    fn show(self, text: &str) -> String {
+        match self.url {
+            // A space is a plus sign here, unlike anywhere else in S3.
+            true => encode(text.as_bytes(), b"/").replace("%20", "+"),
+            false => text.to_owned(),
+        }
+    }
+
+    fn show_some(self, text: Option<&String>) -> Option<String> {
+        text.filter(|text| !text.is_empty())
+            .map(|text| self.show(text))
+    }
+}
+
+/// A page of objects, ready to be shown.
+struct Shown {
+    objects: Vec<Arc<Object>>,
+    prefixes: Vec<CommonPrefix>,
+    next: Option<String>,
+}
+
+fn list(backend: &Backend, bucket: &str, listing: &Listing, encoding: Encoding) -> Result<Shown> {
+    let bucket = backend.store.bucket(bucket)?;
+    let mut shown = Shown {
+        objects: Vec::new(),
+        prefixes: Vec::new(),
+        next: None,
+    };
+    if listing.limit == 0 {
+        return Ok(shown);
+    }
+    let page = bucket.list(listing)?;
+    shown.next = page.next;
+    for entry in page.entries {
+        match entry {
+            Entry::Item(object) => shown.objects.push(object),
+            Entry::Prefix(prefix) => shown.prefixes.push(CommonPrefix {
+                prefix: Some(encoding.show(&prefix)),
+            }),
+        }
+    }
+    Ok(shown)
+}
+
+/// The size of a page; more than a thousand are never sent.
+fn page_size(requested: Option<i32>, name: &str) -> Result<(i32, usize)> {
+    let requested = requested.unwrap_or(MAX_PAGE);
+    let size = usize::try_from(requested.min(MAX_PAGE)).map_err(|_| {
+        invalid_argument(format!(
+            "Argument {name} must be an integer between 0 and 2147483647"
+        ))
+    })?;
+    Ok((requested.min(MAX_PAGE), size))
+}
+
+fn show(object: &Object, encoding: Encoding, owner: Option<dto::Owner>) -> dto::Object {
+    let record = &object.record;
+    let class = record.storage_class.clone();
+    let class = class.unwrap_or_else(|| dto::ObjectStorageClass::STANDARD.to_owned());
+    dto::Object {
+        checksum_algorithm: Some(vec![algorithm(object)]),
+        checksum_type: Some(dto::ChecksumType::from_static(record.checksum.kind.name())),
+        e_tag: Some(ETag::Strong(record.etag.clone())),
+        key: Some(encoding.show(&record.key)),
+        last_modified: Some(timestamp(record.modified)),
+        owner,
+        restore_status: None,
+        size: i64::try_from(record.size).ok(),
+        storage_class: Some(dto::ObjectStorageClass::from(class)),
+    }
+}
+
+fn algorithm(object: &Object) -> dto::ChecksumAlgorithm {
+    dto::ChecksumAlgorithm::from_static(object.record.checksum.algorithm.name())
+}
+
+/// Lists objects page by page, each continued by a token.
+pub(super) fn list_objects_v2(
+    backend: &Backend,
+    _call: &Call,
+    input: ListObjectsV2Input,
+) -> Answer<ListObjectsV2Output> {
+    let encoding = Encoding::read(input.encoding_type.as_ref())?;
+    let (max_keys, limit) = page_size(input.max_keys, "maxKeys")?;
+    let after = match &input.continuation_token {
+        Some(token) => from_token(token)?,
+        None => input.start_after.clone().unwrap_or_default(),
+    };
+    let listing = Listing {
+        prefix: input.prefix.clone().unwrap_or_default(),
+        delimiter: input.delimiter.clone().unwrap_or_default(),
+        after,
+        limit,
+    };
+    let shown = list(backend, &input.bucket, &listing, encoding)?;
+    let with_owner = input.fetch_owner.unwrap_or(false);
+    let owner = || with_owner.then(|| backend.owner());
+    let objects = shown.objects.iter();
+    let contents: Vec<_> = objects
+        .map(|object| show(object, encoding, owner()))
+        .collect();
+    let key_count = contents.len() + shown.prefixes.len();
+    done(ListObjectsV2Output {
+        name: Some(input.bucket),
+        prefix: Some(encoding.show(&listing.prefix)),
+        max_keys: Some(max_keys),
+        key_count: i32::try_from(key_count).ok(),
+        continuation_token: input.continuation_token,
+        is_truncated: Some(shown.next.is_some()),
+        next_continuation_token: shown.next.map(|key| BASE64_URL_SAFE.encode(key)),
+        contents: Some(contents),
+        common_prefixes: Some(shown.prefixes),
+        delimiter: encoding.show_some(input.delimiter.as_ref()),
+        encoding_type: input.encoding_type,
+        start_after: encoding.show_some(input.start_after.as_ref()),
+        request_charged: None,
+    })
+}
+
+fn from_token(token: &str) -> Result<String> {
+    let bytes = BASE64_URL_SAFE.decode(token).ok();
+    bytes
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .filter(|key| !key.is_empty())
+        .ok_or_else(|| invalid_argument("The continuation token provided is incorrect"))
+}
+
+/// Lists objects page by page, each continued by the key before.
+pub(super) fn list_objects(
+    backend: &Backend,
+    _call: &Call,
+    input: ListObjectsInput,
+) -> Answer<ListObjectsOutput> {
+    let encoding = Encoding::read(input.encoding_type.as_ref())?;
+    let (max_keys, limit) = page_size(input.max_keys, "maxKeys")?;
+    let listing = Listing {
+        prefix: input.prefix.unwrap_or_default(),
+        delimiter: input.delimiter.clone().unwrap_or_default(),
+        after: input.marker.unwrap_or_default(),
+        limit,
+    };
+    let shown = list(backend, &input.bucket, &listing, encoding)?;
+    let objects = shown.objects.iter();
+    let contents = objects.map(|object| show(object, encoding, Some(backend.owner())));
+    let truncated = shown.next.is_some();
+    // Without a delimiter the client continues with the last key it got.
+    let next = shown.next.filter(|_| !listing.delimiter.is_empty());
+    done(ListObjectsOutput {
+        name: Some(input.bucket),
+        prefix: Some(encoding.show(&listing.prefix)),
+        marker: Some(encoding.show(&listing.after)),
+        max_keys: Some(max_keys),
+        is_truncated: Some(truncated),
+        contents: Some(contents.collect()),
+        common_prefixes: Some(shown.prefixes),
+        delimiter: encoding.show_some(input.delimiter.as_ref()),
+        next_marker: encoding.show_some(next.as_ref()),
+        encoding_type: input.encoding_type,
+        request_charged: None,
+    })
+}
+
+/// Lists every object as the one version it has.
+pub(super) fn list_object_versions(
+    backend: &Backend,
+    _call: &Call,
+    input: ListObjectVersionsInput,
+) -> Answer<ListObjectVersionsOutput> {
+    let encoding = Encoding::read(input.encoding_type.as_ref())?;
+    let (max_keys, limit) = page_size(input.max_keys, "max-keys")?;
+    let listing = Listing {
+        prefix: input.prefix.unwrap_or_default(),
+        delimiter: input.delimiter.clone().unwrap_or_default(),
+        after: input.key_marker.unwrap_or_default(),
+        limit,
+    };
+    let shown = list(backend, &input.bucket, &listing, encoding)?;
+    let versions = shown.objects.iter().map(|object| {
+        let shown = show(object, encoding, Some(backend.owner()));
+        dto::ObjectVersion {
+            checksum_algorithm: shown.checksum_algorithm,
+            checksum_type: shown.checksum_type,
+            e_tag: shown.e_tag,
+            is_latest: Some(true),
+            key: shown.key,
+            last_modified: shown.last_modified,
+            owner: shown.owner,
+            restore_status: None,
+            size: shown.size,
+            storage_class: Some(dto::ObjectVersionStorageClass::from_static(
+                dto::ObjectVersionStorageClass::STANDARD,
+            )),
+            version_id: Some("null".to_owned()),
+        }
+    });
+    done(ListObjectVersionsOutput {
+        common_prefixes: Some(shown.prefixes),
+        delete_markers: None,
+        delimiter: encoding.show_some(input.delimiter.as_ref()),
+        encoding_type: input.encoding_type,
+        is_truncated: Some(shown.next.is_some()),
+        key_marker: Some(encoding.show(&listing.after)),
+        max_keys: Some(max_keys),
+        name: Some(input.bucket),
+        next_version_id_marker: shown.next.as_ref().map(|_| "null".to_owned()),
+        next_key_marker: encoding.show_some(shown.next.as_ref()),
+        prefix: Some(encoding.show(&listing.prefix)),
+        request_charged: None,
+        version_id_marker: input.version_id_marker,
+        versions: Some(versions.collect()),
+    })
+}
+
+/// Lists uploads under way by key, then by identifier.
+pub(super) fn list_multipart_uploads(
+    backend: &Backend,
+    _call: &Call,
+    input: ListMultipartUploadsInput,
+) -> Answer<ListMultipartUploadsOutput> {
+    if input
+        .delimiter
+        .as_ref()
+        .is_some_and(|delimiter| !delimiter.is_empty())
+    {
+        return Err(not_implemented("delimiter of ListMultipartUploads"));
+    }
+    let encoding = Encoding::read(input.encoding_type.as_ref())?;
+    let (max_uploads, limit) = page_size(input.max_uploads, "max-uploads")?;
+    let bucket = backend.store.bucket(&input.bucket)?;
+    let marker = input.key_marker.clone().unwrap_or_default();
+    let prefix = input.prefix.clone().unwrap_or_default();
+    let all: BTreeMap<_, _> = bucket.all_uploads()?;
+    let mut rest = all.iter().filter(|((key, id), _)| {
+        let after = match &input.upload_id_marker {
+            Some(last) if *key == marker => id > last,
+            _ => *key > marker,
+        };
+        key.starts_with(&prefix) && (after || marker.is_empty())
+    });
+    let page: Vec<_> = rest.by_ref().take(limit).collect();
+    let truncated = limit > 0 && rest.next().is_some();
+    let last = page.last().filter(|_| truncated).map(|(place, _)| *place);
+    let uploads = page.iter().map(|((key, id), upload)| dto::MultipartUpload {
+        checksum_algorithm: upload
+            .chosen
+            .then(|| dto::ChecksumAlgorithm::from_static(upload.algorithm.name())),
+        checksum_type: upload
+            .chosen
+            .then(|| dto::ChecksumType::from_static(upload.kind.name())),
+        initiated: Some(timestamp(upload.initiated)),
+        initiator: Some(initiator(backend)),
+        key: Some(encoding.show(key)),
+        owner: Some(backend.owner()),
+        storage_class: Some(super::multipart::class(upload)),
+        upload_id: Some(id.clone()),
+    });
+    done(ListMultipartUploadsOutput {
+        bucket: Some(input.bucket),
+        common_prefixes: None,
+        delimiter: None,
+        encoding_type: input.encoding_type,
+        is_truncated: Some(truncated),
+        key_marker: Some(encoding.show(&marker)),
+        max_uploads: Some(max_uploads),
+        next_key_marker: last.map(|(key, _)| encoding.show(key)),
+        next_upload_id_marker: last.map(|(_, id)| id.clone()),
+        prefix: Some(encoding.show(&prefix)),
+        request_charged: None,
+        upload_id_marker: input.upload_id_marker,
+        uploads: Some(uploads.collect()),
+    })
+}
+
+pub(super) fn initiator(backend: &Backend) -> dto::Initiator {
+    dto::Initiator {
+        display_name: None,
+        id: Some(format!("arn:aws:iam::{}:user/autorun", backend.account)),
+    }
+}

@@ -1,0 +1,202 @@
+//! Objects that come in parts.
+
+use std::sync::Arc;
+
+use s3s::dto::{
+    self, AbortMultipartUploadInput, AbortMultipartUploadOutput, CreateMultipartUploadInput,
+    CreateMultipartUploadOutput, ETag, ListPartsInput, ListPartsOutput, StorageClass,
+    UploadPartInput, UploadPartOutput,
+};
+
+use super::super::backend::{Backend, now, timestamp};
+use super::super::call::Call;
+use super::super::checksum::{self, Algorithm, Kind};
+use super::super::failure::{Result, invalid_argument, invalid_request};
+use super::super::store::{Bucket, Part, PartRecord, Piece, Received, UploadRecord, receive};
+use super::listing::initiator;
+use super::stored::Stored;
+use super::writing::encryption;
+use super::{Answer, blocking, content_of, done};
+
+const MAX_NUMBER: i32 = 10_000;
+
+pub(super) fn check_number(number: i32) -> Result<u16> {
+    let number = u16::try_from(number).ok();
+    number
+        .filter(|number| (1..=MAX_NUMBER).contains(&i32::from(*number)))
+        .ok_or_else(|| {
+            invalid_argument("Part number must be an integer between 1 and 10000, inclusive")
+        })
+}
+
+pub(super) fn class(upload: &UploadRecord) -> StorageClass {
+    let class = upload.storage_class.clone();
+    StorageClass::from(class.unwrap_or_else(|| StorageClass::STANDARD.to_owned()))
+}
+
+/// Begins an upload; what the object is stored with is settled here.
+pub(super) fn create_multipart_upload(
+    backend: &Backend,
+    call: &Call,
+    input: CreateMultipartUploadInput,
+) -> Answer<CreateMultipartUploadOutput> {
+    let bucket = backend.store.bucket(&input.bucket)?;
+    let stored = Stored::read(call)?;
+    let chosen = call.header("x-amz-checksum-algorithm");
+    let algorithm = chosen.map_or(Ok(Algorithm::Crc64Nvme), Algorithm::named)?;
+    let kind = call.header("x-amz-checksum-type");
+    let kind = kind.map_or(Ok(algorithm.default_kind()), Kind::named)?;
+    if !algorithm.supports(kind) {
+        return Err(invalid_request(format!(
+            "The {} checksum type cannot be used with the {} checksum algorithm.",
+            kind.name(),
+            algorithm.name().to_ascii_lowercase()
+        )));
+    }
+    let upload_id = bucket.begin_upload(UploadRecord {
+        key: input.key.clone(),
+        initiated: now(),
+        algorithm,
+        kind,
+        chosen: chosen.is_some(),
+        headers: stored.headers,
+        storage_class: stored.storage_class,
+        tags: stored.tags,
+    })?;
+    let shown = chosen.is_some();
+    done(CreateMultipartUploadOutput {
+        bucket: Some(input.bucket),
+        checksum_algorithm: shown.then(|| dto::ChecksumAlgorithm::from_static(algorithm.name())),
+        checksum_type: shown.then(|| dto::ChecksumType::from_static(kind.name())),
+        key: Some(input.key),
+        server_side_encryption: Some(encryption()),
+        upload_id: Some(upload_id),
+        ..CreateMultipartUploadOutput::default()
+    })
+}
+
+/// Stores a part, in place of one with the same number.
+pub(super) async fn upload_part(
+    backend: &Backend,
+    call: &Call,
+    input: UploadPartInput,
+) -> Answer<UploadPartOutput> {
+    let number = check_number(input.part_number)?;
+    let bucket = backend.store.bucket(&input.bucket)?;
+    let upload = bucket.upload(&input.upload_id, &input.key)?.record;
+    let announced = checksum::Announced::read(&call.headers)?;
+    if let Some(algorithm) = announced.algorithm {
+        check_algorithm(&upload, algorithm)?;
+    }
+    let content = content_of(input.body);
+    let received = receive(&bucket.data, content, upload.algorithm).await?;
+    announced.verify(&received.checksum, &received.md5, &call.trailers)?;
+    let part = store_part(bucket, input.upload_id, number, received).await?;
+    let mut output = UploadPartOutput {
+        e_tag: Some(ETag::Strong(part.etag)),
+        server_side_encryption: Some(encryption()),
+        ..UploadPartOutput::default()
+    };
+    show_checksum!(output, upload.algorithm, part.piece.checksum);
+    done(output)
+}
+
+fn check_algorithm(upload: &UploadRecord, actual: Algorithm) -> Result<()> {
+    let expected = match upload.chosen {
+        true => upload.algorithm.name().to_ascii_lowercase(),
+        false => "null".to_owned(),
+    };
+    let actual = actual.name().to_ascii_lowercase();
+    match actual == expected {
+        true => Ok(()),
+        false => Err(invalid_request(format!(
+            "Checksum Type mismatch occurred, expected checksum Type: {expected}, actual checksum Type: {actual}"
+        ))),
+    }
+}
+
+pub(super) async fn store_part(
+    bucket: Arc<Bucket>,
+    upload_id: String,
+    number: u16,
+    received: Received,
+) -> Result<PartRecord> {
+    let record = PartRecord {
+        number,
+        etag: received.etag(),
+        modified: now(),
+        piece: Piece {
+            file: received.blob.name().to_owned(),
+            size: received.size,
+            checksum: Some(received.checksum.value),
+        },
+    };
+    let part = Part {
+        record: record.clone(),
+        blob: received.blob,
+    };
+    blocking(move || bucket.put_part(&upload_id, part)).await?;
+    Ok(record)
+}
+
+/// Gives up an upload and what was uploaded.
+pub(super) fn abort_multipart_upload(
+    backend: &Backend,
+    _call: &Call,
+    input: AbortMultipartUploadInput,
+) -> Answer<AbortMultipartUploadOutput> {
+    let bucket = backend.store.bucket(&input.bucket)?;
+    bucket.abort_upload(&input.upload_id, &input.key)?;
+    done(AbortMultipartUploadOutput::default())
+}
+
+/// Lists the parts of an upload by number.
+pub(super) fn list_parts(
+    backend: &Backend,
+    _call: &Call,
+    input: ListPartsInput,
+) -> Answer<ListPartsOutput> {
+    let bucket = backend.store.bucket(&input.bucket)?;
+    let upload = bucket.upload(&input.upload_id, &input.key)?;
+    let marker = input.part_number_marker.unwrap_or(0);
+    let max_parts = input.max_parts.unwrap_or(1000).min(1000);
+    let limit = usize::try_from(max_parts).map_err(|_| {
+        invalid_argument("Argument max-parts must be an integer between 0 and 2147483647")
+    })?;
+    let after = u16::try_from(marker).unwrap_or(u16::MAX);
+    let mut rest = upload
+        .parts
+        .values()
+        .filter(|part| part.record.number > after);
+    let page: Vec<_> = rest.by_ref().take(limit).collect();
+    let truncated = limit > 0 && rest.next().is_some();
+    let record = &upload.record;
+    let parts = page.iter().map(|part| {
+        let mut shown = dto::Part {
+            e_tag: Some(ETag::Strong(part.record.etag.clone())),
+            last_modified: Some(timestamp(part.record.modified)),
+            part_number: Some(i32::from(part.record.number)),
+            size: i64::try_from(part.record.piece.size).ok(),
+            ..dto::Part::default()
+        };
+        show_checksum!(shown, record.algorithm, part.record.piece.checksum.clone());
+        shown
+    });
+    let last = page.last().map(|part| i32::from(part.record.number));
+    done(ListPartsOutput {
+        bucket: Some(input.bucket),
+        checksum_algorithm: Some(dto::ChecksumAlgorithm::from_static(record.algorithm.name())),
+        checksum_type: Some(dto::ChecksumType::from_static(record.kind.name())),
+        initiator: Some(initiator(backend)),
+        is_truncated: Some(truncated),
+        key: Some(input.key),
+        max_parts: Some(max_parts),
+        next_part_number_marker: last,
+        owner: Some(backend.owner()),
+        part_number_marker: Some(marker),
+        parts: Some(parts.collect()),
+        storage_class: Some(class(record)),
+        upload_id: Some(input.upload_id),
+        ..ListPartsOutput::default()
+    })
+}

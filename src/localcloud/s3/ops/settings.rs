@@ -1,0 +1,299 @@
+//! Settings of a bucket: tags, policy, Block Public Access, and what a bucket
+//! made today has without being asked.
+
+use hyper::StatusCode;
+use s3s::dto::{
+    self, DeleteBucketPolicyInput, DeleteBucketPolicyOutput, DeleteBucketTaggingInput,
+    DeleteBucketTaggingOutput, DeletePublicAccessBlockInput, DeletePublicAccessBlockOutput,
+    GetBucketAclInput, GetBucketAclOutput, GetBucketEncryptionInput, GetBucketEncryptionOutput,
+    GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput, GetBucketPolicyInput,
+    GetBucketPolicyOutput, GetBucketPolicyStatusInput, GetBucketPolicyStatusOutput,
+    GetBucketTaggingInput, GetBucketTaggingOutput, GetBucketVersioningInput,
+    GetBucketVersioningOutput, GetPublicAccessBlockInput, GetPublicAccessBlockOutput,
+    PutBucketOwnershipControlsInput, PutBucketOwnershipControlsOutput, PutBucketPolicyInput,
+    PutBucketPolicyOutput, PutBucketTaggingInput, PutBucketTaggingOutput, PutBucketVersioningInput,
+    PutBucketVersioningOutput, PutPublicAccessBlockInput, PutPublicAccessBlockOutput,
+};
+use s3s::{S3Error, S3ErrorCode};
+
+use super::super::backend::Backend;
+use super::super::call::Call;
+use super::super::failure::{Result, fail, malformed_xml, named, not_implemented};
+use super::super::policy::Policy;
+use super::super::store::{BucketRecord, PublicAccessBlock};
+use super::{Answer, done, tags};
+
+const ENFORCED: &str = "BucketOwnerEnforced";
+
+fn settings(backend: &Backend, bucket: &str) -> Result<BucketRecord> {
+    backend.store.bucket(bucket)?.settings()
+}
+
+fn change(backend: &Backend, bucket: &str, edit: impl FnOnce(&mut BucketRecord)) -> Result<()> {
+    backend.store.bucket(bucket)?.change(|record| {
+        edit(record);
+        Ok(())
+    })
+}
+
+/// Gives a bucket these tags and no others.
+pub(super) fn put_bucket_tagging(
+    backend: &Backend,
+    _call: &Call,
+    input: PutBucketTaggingInput,
+) -> Answer<PutBucketTaggingOutput> {
+    let tags = tags::of_bucket(input.tagging)?;
+    change(backend, &input.bucket, |record| record.tags = Some(tags))?;
+    done(PutBucketTaggingOutput::default())
+}
+
+pub(super) fn get_bucket_tagging(
+    backend: &Backend,
+    _call: &Call,
+    input: GetBucketTaggingInput,
+) -> Answer<GetBucketTaggingOutput> {
+    let tags = settings(backend, &input.bucket)?.tags;
+    let tags = tags
+        .filter(|tags| !tags.is_empty())
+        .ok_or_else(|| fail(S3ErrorCode::NoSuchTagSet, "The TagSet does not exist"))?;
+    done(GetBucketTaggingOutput {
+        tag_set: tags::show(&tags),
+    })
+}
+
+pub(super) fn delete_bucket_tagging(
+    backend: &Backend,
+    _call: &Call,
+    input: DeleteBucketTaggingInput,
+) -> Answer<DeleteBucketTaggingOutput> {
+    change(backend, &input.bucket, |record| record.tags = None)?;
+    done(DeleteBucketTaggingOutput::default())
+}
+
+/// Sets the policy, unless it is public and such policies are blocked.
+pub(super) fn put_bucket_policy(
+    backend: &Backend,
+    call: &Call,
+    input: PutBucketPolicyInput,
+) -> Answer<PutBucketPolicyOutput> {
+    let bucket = backend.store.bucket(&input.bucket)?;
+    let public = Policy::parse(&input.policy, &input.bucket)?.is_public();
+    bucket.change(|record| {
+        let blocked =
+            record.public_access_block.unwrap_or_default().policy || call.account_blocks_public;
+        if public && blocked {
+            return Err(public_policy_blocked(&backend.account, &input.bucket));
+        }
+        record.policy = Some(input.policy);
+        Ok(())
+    })?;
+    done(PutBucketPolicyOutput::default())
+}
+
+fn public_policy_blocked(account: &str, bucket: &str) -> S3Error {
+    fail(
+        S3ErrorCode::AccessDenied,
+        format!(
+            "User: arn:aws:iam::{account}:user/autorun is not authorized to perform: s3:PutBucketPolicy on resource: \"arn:aws:s3:::{bucket}\" because public policies are blocked by the BlockPublicPolicy block public access setting."
+        ),
+    )
+}
+
+fn policy(backend: &Backend, bucket: &str) -> Result<String> {
+    settings(backend, bucket)?.policy.ok_or_else(|| {
+        fail(
+            S3ErrorCode::NoSuchBucketPolicy,
+            "The bucket policy does not exist",
+        )
+    })
+}
+
+pub(super) fn get_bucket_policy(
+    backend: &Backend,
+    _call: &Call,
+    input: GetBucketPolicyInput,
+) -> Answer<GetBucketPolicyOutput> {
+    done(GetBucketPolicyOutput {
+        policy: Some(policy(backend, &input.bucket)?),
+    })
+}
+
+/// Says whether the policy alone would open the bucket to everyone.
+pub(super) fn get_bucket_policy_status(
+    backend: &Backend,
+    _call: &Call,
+    input: GetBucketPolicyStatusInput,
+) -> Answer<GetBucketPolicyStatusOutput> {
+    let text = policy(backend, &input.bucket)?;
+    let is_public = Policy::parse(&text, &input.bucket)?.is_public();
+    done(GetBucketPolicyStatusOutput {
+        policy_status: Some(dto::PolicyStatus {
+            is_public: Some(is_public),
+        }),
+    })
+}
+
+pub(super) fn delete_bucket_policy(
+    backend: &Backend,
+    _call: &Call,
+    input: DeleteBucketPolicyInput,
+) -> Answer<DeleteBucketPolicyOutput> {
+    change(backend, &input.bucket, |record| record.policy = None)?;
+    done(DeleteBucketPolicyOutput::default())
+}
+
+/// Sets the four switches; what is not named is off.
+pub(super) fn put_public_access_block(
+    backend: &Backend,
+    _call: &Call,
+    input: PutPublicAccessBlockInput,
+) -> Answer<PutPublicAccessBlockOutput> {
+    let switches = input.public_access_block_configuration;
+    let block = PublicAccessBlock {
+        acls: switches.block_public_acls.unwrap_or(false),
+        ignored_acls: switches.ignore_public_acls.unwrap_or(false),
+        policy: switches.block_public_policy.unwrap_or(false),
+        restricted: switches.restrict_public_buckets.unwrap_or(false),
+    };
+    change(backend, &input.bucket, |record| {
+        record.public_access_block = Some(block);
+    })?;
+    done(PutPublicAccessBlockOutput::default())
+}
+
+pub(super) fn get_public_access_block(
+    backend: &Backend,
+    _call: &Call,
+    input: GetPublicAccessBlockInput,
+) -> Answer<GetPublicAccessBlockOutput> {
+    let block = settings(backend, &input.bucket)?.public_access_block;
+    let block = block.ok_or_else(|| {
+        named(
+            "NoSuchPublicAccessBlockConfiguration",
+            StatusCode::NOT_FOUND,
+            "The public access block configuration was not found",
+        )
+    })?;
+    done(GetPublicAccessBlockOutput {
+        public_access_block_configuration: Some(dto::PublicAccessBlockConfiguration {
+            block_public_acls: Some(block.acls),
+            block_public_policy: Some(block.policy),
+            ignore_public_acls: Some(block.ignored_acls),
+            restrict_public_buckets: Some(block.restricted),
+        }),
+    })
+}
+
+pub(super) fn delete_public_access_block(
+    backend: &Backend,
+    _call: &Call,
+    input: DeletePublicAccessBlockInput,
+) -> Answer<DeletePublicAccessBlockOutput> {
+    change(backend, &input.bucket, |record| {
+        record.public_access_block = None;
+    })?;
+    done(DeletePublicAccessBlockOutput::default())
+}
+
+/// Accepts the one setting there is: every object belongs to the bucket.
+pub(super) fn put_bucket_ownership_controls(
+    backend: &Backend,
+    _call: &Call,
+    input: PutBucketOwnershipControlsInput,
+) -> Answer<PutBucketOwnershipControlsOutput> {
+    settings(backend, &input.bucket)?;
+    let rules = input.ownership_controls.rules;
+    let [rule] = &rules[..] else {
+        return Err(malformed_xml());
+    };
+    match rule.object_ownership.as_str() {
+        ENFORCED => done(PutBucketOwnershipControlsOutput::default()),
+        "BucketOwnerPreferred" | "ObjectWriter" => {
+            Err(not_implemented("access control lists (ObjectOwnership)"))
+        }
+        _ => Err(malformed_xml()),
+    }
+}
+
+pub(super) fn get_bucket_ownership_controls(
+    backend: &Backend,
+    _call: &Call,
+    input: GetBucketOwnershipControlsInput,
+) -> Answer<GetBucketOwnershipControlsOutput> {
+    settings(backend, &input.bucket)?;
+    done(GetBucketOwnershipControlsOutput {
+        ownership_controls: Some(dto::OwnershipControls {
+            rules: vec![dto::OwnershipControlsRule {
+                object_ownership: dto::ObjectOwnership::from_static(ENFORCED),
+            }],
+        }),
+    })
+}
+
+/// The list of a bucket without lists: its owner may do everything.
+pub(super) fn get_bucket_acl(
+    backend: &Backend,
+    _call: &Call,
+    input: GetBucketAclInput,
+) -> Answer<GetBucketAclOutput> {
+    settings(backend, &input.bucket)?;
+    done(GetBucketAclOutput {
+        grants: Some(vec![owners_grant(backend)]),
+        owner: Some(backend.owner()),
+    })
+}
+
+pub(super) fn owners_grant(backend: &Backend) -> dto::Grant {
+    dto::Grant {
+        grantee: Some(dto::Grantee {
+            display_name: None,
+            email_address: None,
+            id: Some(backend.owner_id()),
+            type_: dto::Type::from_static(dto::Type::CANONICAL_USER),
+            uri: None,
+        }),
+        permission: Some(dto::Permission::from_static(dto::Permission::FULL_CONTROL)),
+    }
+}
+
+/// Versioning was never switched on.
+pub(super) fn get_bucket_versioning(
+    backend: &Backend,
+    _call: &Call,
+    input: GetBucketVersioningInput,
+) -> Answer<GetBucketVersioningOutput> {
+    settings(backend, &input.bucket)?;
+    done(GetBucketVersioningOutput::default())
+}
+
+pub(super) fn put_bucket_versioning(
+    backend: &Backend,
+    _call: &Call,
+    input: PutBucketVersioningInput,
+) -> Answer<PutBucketVersioningOutput> {
+    settings(backend, &input.bucket)?;
+    Err(not_implemented("versioning"))
+}
+
+/// What AWS does with every object unless told otherwise; the local disk is not
+/// encrypted for it.
+pub(super) fn get_bucket_encryption(
+    backend: &Backend,
+    _call: &Call,
+    input: GetBucketEncryptionInput,
+) -> Answer<GetBucketEncryptionOutput> {
+    settings(backend, &input.bucket)?;
+    let by_default = dto::ServerSideEncryptionByDefault {
+        kms_master_key_id: None,
+        sse_algorithm: dto::ServerSideEncryption::from_static(dto::ServerSideEncryption::AES256),
+    };
+    let rule = dto::ServerSideEncryptionRule {
+        apply_server_side_encryption_by_default: Some(by_default),
+        bucket_key_enabled: Some(false),
+    };
+    done(GetBucketEncryptionOutput {
+        server_side_encryption_configuration: Some(dto::ServerSideEncryptionConfiguration {
+            rules: vec![rule],
+        }),
+    })
+}

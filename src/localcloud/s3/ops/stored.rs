@@ -1,0 +1,192 @@
+//! What is stored with an object and given back with it, word for word.
+
+use std::collections::BTreeMap;
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+use s3s::S3ErrorCode;
+
+use super::super::backend::now;
+use super::super::call::Call;
+use super::super::checksum::Checksum;
+use super::super::failure::{Result, fail, invalid_argument, not_implemented};
+use super::super::store::{Object, ObjectRecord, Piece, Received, Tags};
+use super::tags;
+
+/// Largest sum of an object's own metadata.
+const MAX_METADATA: usize = 2048;
+const METADATA: &str = "x-amz-meta-";
+const DEFAULT_TYPE: &str = "binary/octet-stream";
+const SYSTEM: [&str; 6] = [
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+];
+
+/// The headers, tags and class an upload asks for.
+#[derive(Clone)]
+pub(super) struct Stored {
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) storage_class: Option<String>,
+    pub(super) tags: Tags,
+}
+
+impl Stored {
+    pub(super) fn read(call: &Call) -> Result<Self> {
+        Ok(Self {
+            headers: headers(&call.headers)?,
+            storage_class: storage_class(call)?,
+            tags: tags::of_header(call.header("x-amz-tagging"))?,
+        })
+    }
+
+    /// The object of content that came in one piece.
+    pub(super) fn object(self, key: &str, received: Received) -> Object {
+        let record = ObjectRecord {
+            key: key.to_owned(),
+            etag: received.etag(),
+            modified: now(),
+            size: received.size,
+            multipart: false,
+            pieces: vec![Piece {
+                file: received.blob.name().to_owned(),
+                size: received.size,
+                checksum: None,
+            }],
+            checksum: received.checksum,
+            headers: self.headers,
+            storage_class: self.storage_class,
+            tags: self.tags,
+        };
+        Object {
+            record,
+            blobs: vec![received.blob],
+        }
+    }
+}
+
+fn headers(all: &HeaderMap) -> Result<BTreeMap<String, String>> {
+    let mut stored = BTreeMap::new();
+    let mut metadata = 0;
+    for name in all.keys().map(HeaderName::as_str) {
+        let own = name.strip_prefix(METADATA);
+        if own.is_none() && !SYSTEM.contains(&name) {
+            continue;
+        }
+        let mut value = joined(all, name)?;
+        if name == "content-encoding" {
+            value = without_chunking(&value);
+        }
+        metadata += own.map_or(0, |own| own.len() + value.len());
+        if own.is_some() || !value.is_empty() {
+            stored.insert(name.to_owned(), value);
+        }
+    }
+    if metadata > MAX_METADATA {
+        return Err(fail(
+            S3ErrorCode::MetadataTooLarge,
+            "Your metadata headers exceed the maximum allowed metadata size",
+        ));
+    }
+    let content_type = stored.entry("content-type".to_owned());
+    content_type.or_insert_with(|| DEFAULT_TYPE.to_owned());
+    Ok(stored)
+}
+
+fn joined(all: &HeaderMap, name: &str) -> Result<String> {
+    let values = all.get_all(name).iter();
+    let values = values.map(|value| std::str::from_utf8(value.as_bytes()));
+    let values = values.collect::<std::result::Result<Vec<_>, _>>();
+    let values = values.map_err(|_| invalid_argument(format!("{name} is not UTF-8")))?;
+    Ok(values.join(","))
+}
+
+/// The encoding of the request is not one of the object.
+fn without_chunking(value: &str) -> String {
+    let codings = value.split(',').map(str::trim);
+    let codings: Vec<&str> = codings.filter(|coding| *coding != "aws-chunked").collect();
+    codings.join(",")
+}
+
+pub(super) fn storage_class(call: &Call) -> Result<Option<String>> {
+    match call.header("x-amz-storage-class") {
+        None | Some("STANDARD") => Ok(None),
+        Some(
+            class @ ("STANDARD_IA"
+            | "ONEZONE_IA"
+            | "INTELLIGENT_TIERING"
+            | "GLACIER_IR"
+            | "REDUCED_REDUNDANCY"),
+        ) => Ok(Some(class.to_owned())),
+        Some(class @ ("GLACIER" | "DEEP_ARCHIVE" | "OUTPOSTS" | "EXPRESS_ONEZONE" | "SNOW")) => {
+            Err(not_implemented(class))
+        }
+        Some(_) => Err(fail(
+            S3ErrorCode::InvalidStorageClass,
+            "The storage class you specified is not valid",
+        )),
+    }
+}
+
+/// The headers of an answer with an object: what was stored, with what the
+/// query of a signed request puts in its place.
+pub(super) fn answer_headers(record: &ObjectRecord, call: &Call) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &record.headers {
+        insert(&mut headers, name, value)?;
+    }
+    for name in SYSTEM {
+        if let Some(value) = call.query.get(&format!("response-{name}")) {
+            insert(&mut headers, name, value)?;
+        }
+    }
+    Ok(headers)
+}
+
+/// Adds a checksum to the headers of an answer.
+pub(super) fn insert_checksum(headers: &mut HeaderMap, checksum: &Checksum) -> Result<()> {
+    insert(headers, checksum.algorithm.header(), &checksum.value)?;
+    insert(headers, "x-amz-checksum-type", checksum.kind.name())
+}
+
+fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
+    let invalid = || invalid_argument(format!("the value of {name} is not one of a header"));
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
+    let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?;
+    headers.insert(name, value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_kept_word_for_word() {
+        let mut all = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "Text/HTML;  Charset=utf-8"),
+            ("content-encoding", "aws-chunked, gzip"),
+            ("expires", "0"),
+            ("x-amz-meta-b", "ü"),
+            ("user-agent", "x"),
+        ] {
+            all.insert(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let stored = headers(&all).unwrap();
+        assert_eq!(stored["content-type"], "Text/HTML;  Charset=utf-8");
+        assert_eq!(stored["content-encoding"], "gzip");
+        assert_eq!(stored["expires"], "0");
+        assert_eq!(stored["x-amz-meta-b"], "ü");
+        assert_eq!(stored.len(), 4);
+        assert_eq!(
+            headers(&HeaderMap::new()).unwrap()["content-type"],
+            DEFAULT_TYPE
+        );
+        all.insert("x-amz-meta-long", "x".repeat(2100).parse().unwrap());
+        assert!(headers(&all).is_err());
+    }
+}

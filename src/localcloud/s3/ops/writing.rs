@@ -1,0 +1,156 @@
+//! Storing, tagging and removing objects.
+
+use std::sync::Arc;
+
+use s3s::S3Response;
+use s3s::dto::{
+    self, DeleteObjectInput, DeleteObjectOutput, DeleteObjectTaggingInput,
+    DeleteObjectTaggingOutput, DeleteObjectsInput, DeleteObjectsOutput, ETag, PutObjectInput,
+    PutObjectOutput, PutObjectTaggingInput, PutObjectTaggingOutput, ServerSideEncryption,
+};
+
+use super::super::backend::Backend;
+use super::super::call::Call;
+use super::super::checksum::{Algorithm, Announced};
+use super::super::condition;
+use super::super::failure::{Result, fail, malformed_xml};
+use super::super::store::{Bucket, Object, receive};
+use super::reading::check_version;
+use super::stored::{Stored, insert_checksum};
+use super::{Answer, blocking, content_of, done, tags};
+
+/// How many keys one request may remove.
+const MAX_KEYS: usize = 1000;
+
+/// Every object is reported as encrypted, as on AWS.
+pub(super) fn encryption() -> ServerSideEncryption {
+    ServerSideEncryption::from_static(ServerSideEncryption::AES256)
+}
+
+/// Stores an object; it appears when all of it has arrived and is what it was
+/// announced to be.
+pub(super) async fn put_object(
+    backend: &Backend,
+    call: &Call,
+    input: PutObjectInput,
+) -> Answer<PutObjectOutput> {
+    let bucket = backend.store.bucket(&input.bucket)?;
+    let announced = Announced::read(&call.headers)?;
+    let stored = Stored::read(call)?;
+    condition::of_write(&call.headers, etag(bucket.object(&input.key)?.as_deref()))?;
+    let algorithm = announced.algorithm.unwrap_or(Algorithm::Crc64Nvme);
+    let received = receive(&bucket.data, content_of(input.body), algorithm).await?;
+    announced.verify(&received.checksum, &received.md5, &call.trailers)?;
+    let object = stored.object(&input.key, received);
+    let mut response = S3Response::new(PutObjectOutput {
+        e_tag: Some(ETag::Strong(object.record.etag.clone())),
+        server_side_encryption: Some(encryption()),
+        ..PutObjectOutput::default()
+    });
+    insert_checksum(&mut response.headers, &object.record.checksum)?;
+    store(bucket, call, object).await?;
+    Ok(response)
+}
+
+/// Puts an object in its place if the conditions of the request still hold.
+pub(super) async fn store(bucket: Arc<Bucket>, call: &Call, object: Object) -> Result<()> {
+    let call = call.clone();
+    blocking(move || {
+        bucket.put(object, |before| {
+            condition::of_write(&call.headers, etag(before))
+        })
+    })
+    .await
+}
+
+pub(super) fn etag(object: Option<&Object>) -> Option<&str> {
+    object.map(|object| object.record.etag.as_str())
+}
+
+/// Removes an object; one that is not there is removed already.
+pub(super) fn delete_object(
+    backend: &Backend,
+    call: &Call,
+    input: DeleteObjectInput,
+) -> Answer<DeleteObjectOutput> {
+    let bucket = backend.store.bucket(&input.bucket)?;
+    check_version(input.version_id.as_deref())?;
+    let conditional = call.headers.contains_key("if-match");
+    bucket.delete(&input.key, |object| match conditional {
+        true => condition::of_write(&call.headers, etag(object)),
+        false => Ok(()),
+    })?;
+    done(DeleteObjectOutput::default())
+}
+
+/// Removes up to a thousand objects and says of each what became of it.
+pub(super) fn delete_objects(
+    backend: &Backend,
+    _call: &Call,
+    input: DeleteObjectsInput,
+) -> Answer<DeleteObjectsOutput> {
+    let bucket = backend.store.bucket(&input.bucket)?;
+    let objects = input.delete.objects;
+    if objects.is_empty() || objects.len() > MAX_KEYS {
+        return Err(malformed_xml());
+    }
+    let quiet = input.delete.quiet.unwrap_or(false);
+    let mut output = DeleteObjectsOutput::default();
+    for object in objects {
+        match delete_one(&bucket, &object) {
+            Ok(()) if quiet => {}
+            Ok(()) => output
+                .deleted
+                .get_or_insert_default()
+                .push(dto::DeletedObject {
+                    key: Some(object.key),
+                    version_id: object.version_id,
+                    ..dto::DeletedObject::default()
+                }),
+            Err(error) => output.errors.get_or_insert_default().push(dto::Error {
+                code: Some(error.code().as_str().to_owned()),
+                key: Some(object.key),
+                message: error.message().map(str::to_owned),
+                version_id: object.version_id,
+            }),
+        }
+    }
+    done(output)
+}
+
+fn delete_one(bucket: &Bucket, object: &dto::ObjectIdentifier) -> Result<()> {
+    check_version(object.version_id.as_deref())?;
+    bucket.delete(&object.key, |current| {
+        match (&object.e_tag, etag(current)) {
+            (Some(expected), Some(current)) if expected.value() != current => Err(fail(
+                s3s::S3ErrorCode::PreconditionFailed,
+                "At least one of the pre-conditions you specified did not hold",
+            )),
+            _ => Ok(()),
+        }
+    })
+}
+
+/// Gives an object these tags and no others.
+pub(super) fn put_object_tagging(
+    backend: &Backend,
+    _call: &Call,
+    input: PutObjectTaggingInput,
+) -> Answer<PutObjectTaggingOutput> {
+    check_version(input.version_id.as_deref())?;
+    let tags = tags::of_object(input.tagging)?;
+    let bucket = backend.store.bucket(&input.bucket)?;
+    bucket.edit(&input.key, |record| record.tags = tags)?;
+    done(PutObjectTaggingOutput::default())
+}
+
+pub(super) fn delete_object_tagging(
+    backend: &Backend,
+    _call: &Call,
+    input: DeleteObjectTaggingInput,
+) -> Answer<DeleteObjectTaggingOutput> {
+    check_version(input.version_id.as_deref())?;
+    let bucket = backend.store.bucket(&input.bucket)?;
+    bucket.edit(&input.key, |record| record.tags.clear())?;
+    done(DeleteObjectTaggingOutput::default())
+}

@@ -1,0 +1,251 @@
+//! The body of a request: as long as it says it is, what its signature says it
+//! is, and never waited for without end.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{Stream, try_unfold};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Frame, Incoming};
+use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use hyper::{HeaderMap, StatusCode};
+use s3s::{S3Error, S3ErrorCode};
+use sha2::{Digest, Sha256};
+
+use super::chunked::Decoder;
+use super::failure::{Result, fail, invalid_argument, named};
+use super::sigv4::{Signed, UNSIGNED, hex};
+
+/// How long a client may be silent in the middle of a body, as on AWS.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How much of a body that nobody wants is read, and for how long.
+const MAX_DRAIN: usize = 256 << 20;
+const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The trailer of a body, once it has been read.
+#[derive(Clone, Default)]
+pub(super) struct Trailers(Arc<Mutex<HeaderMap>>);
+
+impl Trailers {
+    pub(super) fn get(&self, name: &str) -> Option<String> {
+        let headers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(headers.get(name)?.to_str().ok()?.to_owned())
+    }
+
+    fn set(&self, headers: HeaderMap) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = headers;
+    }
+}
+
+/// A body as it arrives. It outlives the operation that reads it: what an
+/// operation refused to read may still have to be taken off the line.
+#[derive(Clone)]
+pub(super) struct Source(Arc<tokio::sync::Mutex<Incoming>>);
+
+impl Source {
+    pub(super) fn new(incoming: Incoming) -> Self {
+        Self(Arc::new(tokio::sync::Mutex::new(incoming)))
+    }
+
+    async fn frame(&self) -> Option<hyper::Result<Frame<Bytes>>> {
+        self.0.lock().await.frame().await
+    }
+
+    /// Reads what is left of a small body, so that its sender gets to read the
+    /// answer; says whether nothing is left. With `held`, the sender waits for
+    /// our word before it sends anything.
+    pub(super) async fn drain(&self, held: bool) -> bool {
+        let mut incoming = self.0.lock().await;
+        let mut taken = 0;
+        let all = async {
+            while !incoming.is_end_stream() && !held && taken < MAX_DRAIN {
+                match incoming.frame().await {
+                    Some(Ok(frame)) => taken += frame.data_ref().map_or(0, Bytes::len),
+                    _ => break,
+                }
+            }
+        };
+        let drained = tokio::time::timeout(DRAIN_PATIENCE, all).await;
+        drained.is_ok() && incoming.is_end_stream()
+    }
+}
+
+/// A body yet to be read.
+pub(super) struct Payload {
+    source: Source,
+    /// Bytes of content, without the encoding.
+    length: Option<u64>,
+    seen: u64,
+    decoder: Option<Decoder>,
+    digest: Option<(Sha256, String)>,
+    ready: VecDeque<Bytes>,
+    trailers: Trailers,
+}
+
+impl Payload {
+    /// Reads from the headers how the body is to be read.
+    pub(super) fn new(
+        headers: &HeaderMap,
+        signed: Option<&Signed>,
+        source: Source,
+    ) -> Result<Self> {
+        let declared = headers.get("x-amz-content-sha256");
+        let kind = match (signed, declared) {
+            (Some(signed), _) => signed.payload.as_str(),
+            (None, Some(value)) => value.to_str().unwrap_or_default(),
+            (None, None) => UNSIGNED,
+        };
+        let chain = signed.and_then(|signed| signed.chain.clone());
+        let mut digest = None;
+        let decoder = match kind {
+            UNSIGNED => None,
+            "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Some(Decoder::new(None)),
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" | "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
+                if chain.is_some() =>
+            {
+                Some(Decoder::new(chain))
+            }
+            hash if hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                digest = Some((Sha256::new(), hash.to_ascii_lowercase()));
+                None
+            }
+            _ => {
+                return Err(invalid_argument(
+                    "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
+                ));
+            }
+        };
+        let length = match decoder {
+            Some(_) => headers.get("x-amz-decoded-content-length"),
+            None => headers.get(CONTENT_LENGTH),
+        };
+        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Self {
+            source,
+            length: match headers.contains_key(TRANSFER_ENCODING) || decoder.is_some() {
+                true => length,
+                // Without either header there is no body.
+                false => length.or(Some(0)),
+            },
+            seen: 0,
+            decoder,
+            digest,
+            ready: VecDeque::new(),
+            trailers: Trailers::default(),
+        })
+    }
+
+    /// How much content is announced.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    pub(super) fn trailers(&self) -> Trailers {
+        self.trailers.clone()
+    }
+
+    /// The whole of a small body.
+    pub(super) async fn collect(mut self, limit: u64) -> Result<Bytes> {
+        let too_long = || {
+            fail(
+                S3ErrorCode::MaxMessageLengthExceeded,
+                "Your request was too big.",
+            )
+        };
+        if self.length.is_some_and(|length| length > limit) {
+            return Err(too_long());
+        }
+        let mut whole = BytesMut::new();
+        while let Some(piece) = self.next().await? {
+            if (whole.len() + piece.len()) as u64 > limit {
+                return Err(too_long());
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// The content, piece by piece.
+    pub(super) fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send {
+        try_unfold(self, |mut payload| async move {
+            let piece = payload.next().await?;
+            Ok(piece.map(|piece| (piece, payload)))
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return self.check(piece).map(Some);
+            }
+            match self.receive().await? {
+                Some(piece) => match &mut self.decoder {
+                    Some(decoder) => decoder.feed(piece, &mut self.ready)?,
+                    None => self.ready.push_back(piece),
+                },
+                None => return self.finish().map(|()| None),
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let frame = tokio::time::timeout(PATIENCE, self.source.frame()).await;
+            let frame = frame.map_err(|_| {
+                fail(
+                    S3ErrorCode::RequestTimeout,
+                    "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed.",
+                )
+            })?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(incomplete()),
+                // HTTP's own trailers mean nothing here.
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(piece) if !piece.is_empty() => return Ok(Some(piece)),
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    fn check(&mut self, piece: Bytes) -> Result<Bytes> {
+        self.seen += piece.len() as u64;
+        if self.length.is_some_and(|length| self.seen > length) {
+            return Err(incomplete());
+        }
+        if let Some((digest, _)) = &mut self.digest {
+            digest.update(&piece);
+        }
+        Ok(piece)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if let Some(decoder) = self.decoder.take() {
+            self.trailers.set(decoder.finish()?);
+        }
+        if self.length.is_some_and(|length| length != self.seen) {
+            return Err(incomplete());
+        }
+        let Some((digest, expected)) = self.digest.take() else {
+            return Ok(());
+        };
+        match hex(&digest.finalize()) == expected {
+            true => Ok(()),
+            false => Err(named(
+                "XAmzContentSHA256Mismatch",
+                StatusCode::BAD_REQUEST,
+                "The provided 'x-amz-content-sha256' header does not match what was computed.",
+            )),
+        }
+    }
+}
+
+fn incomplete() -> S3Error {
+    fail(
+        S3ErrorCode::IncompleteBody,
+        "You did not provide the number of bytes specified by the Content-Length HTTP header",
+    )
+}

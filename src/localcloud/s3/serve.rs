@@ -1,0 +1,337 @@
+//! From a request to its answer: what concerns every operation.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
+use http_body_util::StreamBody;
+use hyper::body::{Frame, Incoming};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use jiff::Timestamp;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::validation::NameValidation;
+use s3s::{Body, S3Error, S3ErrorCode};
+
+use super::access;
+use super::backend::Backend;
+use super::call::{self, Call};
+use super::checksum::Announced;
+use super::failure::{self, Result, fail, invalid_argument, invalid_request, not_implemented};
+use super::names;
+use super::operation::{self, Operation, Target};
+use super::ops::Operations;
+use super::payload::{Payload, Source};
+use super::query::Query;
+use super::sigv4::{self, Credentials};
+use super::store::Store;
+
+/// Largest object of a single upload.
+const MAX_CONTENT: u64 = 5 << 30;
+/// Largest document; the part list of a big upload is the longest there is.
+const MAX_DOCUMENT: u64 = 8 << 20;
+
+/// Where the service keeps its data and whom it serves.
+pub struct Settings {
+    /// Directory of the service's own; made if it is not there.
+    pub dir: PathBuf,
+    /// The one key.
+    pub access_key_id: String,
+    /// Its secret.
+    pub secret_access_key: String,
+    /// The account, 12 digits.
+    pub account: String,
+}
+
+/// An extension of a request: Block Public Access of the account is on for it,
+/// whatever a bucket says.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountBlocksPublic;
+
+/// The S3 service. Clones share everything.
+#[derive(Clone)]
+pub struct S3(Arc<Inner>);
+
+struct Inner {
+    credentials: Credentials,
+    backend: Arc<Backend>,
+    service: S3Service,
+}
+
+impl S3 {
+    /// Opens the directory, making it when it is not there, and removes what
+    /// interrupted uploads left in it.
+    pub fn open(settings: Settings) -> io::Result<Self> {
+        let backend = Arc::new(Backend {
+            store: Store::open(&settings.dir)?,
+            account: settings.account,
+        });
+        let mut builder = S3ServiceBuilder::new(Operations(Arc::clone(&backend)));
+        builder.set_validation(Names);
+        Ok(Self(Arc::new(Inner {
+            credentials: Credentials {
+                access_key_id: settings.access_key_id,
+                secret_access_key: settings.secret_access_key,
+            },
+            backend,
+            service: builder.build(),
+        })))
+    }
+
+    /// Answers a request.
+    pub async fn serve(&self, request: Request<Incoming>) -> Response<Body> {
+        let id = format!("{:016X}", rand::random::<u64>());
+        let (parts, incoming) = request.into_parts();
+        let resource = parts.uri.path().to_owned();
+        let silent = parts.method == Method::HEAD;
+        let held = parts.headers.contains_key(EXPECT);
+        let source = Source::new(incoming);
+        let mut response = match self.answer(parts, source.clone()).await {
+            Ok(response) => response,
+            Err(error) => failure::answer(&error, &resource, &id),
+        };
+        if has_failed(response.status()) && !source.drain(held).await {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        finish(&mut response, &resource, &id, silent);
+        response
+    }
+
+    async fn answer(&self, parts: Parts, source: Source) -> Result<Response<Body>> {
+        let target = Target::parse(parts.uri.path())?;
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let operation = operation::resolve(&parts, &target, &query);
+        let now = Timestamp::now();
+        let signed = sigv4::authenticate(&parts, &query, &self.0.credentials, now)?;
+        check_target(operation, &target)?;
+        check_query(operation, &query)?;
+        check_features(&parts.headers, operation)?;
+        let caller = access::authorize(
+            &self.0.backend,
+            signed.as_ref(),
+            operation,
+            &target,
+            (&parts, &query),
+        )?;
+        let payload = Payload::new(&parts.headers, signed.as_ref(), source)?;
+        let trailers = payload.trailers();
+        let length = payload.length();
+        let body = read_body(operation, &parts, payload).await?;
+        let call = Call::new(call::Request {
+            caller,
+            headers: parts.headers.clone(),
+            query,
+            trailers,
+            account_blocks_public: parts.extensions.get::<AccountBlocksPublic>().is_some(),
+        });
+        let request = library_request(parts, length, call, body)?;
+        self.0.service.call(request).await.map_err(|error| {
+            let source: s3s::StdError = error.into();
+            failure::internal("serve a request", &io::Error::other(source))
+        })
+    }
+}
+
+struct Names;
+
+impl NameValidation for Names {
+    fn validate_bucket_name(&self, name: &str) -> bool {
+        names::is_bucket_name(name)
+    }
+}
+
+fn check_target(operation: Operation, target: &Target) -> Result<()> {
+    if let Some(bucket) = target.bucket() {
+        names::check_bucket(bucket)?;
+    }
+    if let Target::Object(_, key) = target {
+        names::check_key(key)?;
+    }
+    match operation.offered() {
+        true => Ok(()),
+        false => Err(not_implemented(operation.name)),
+    }
+}
+
+/// The library must not find another operation in the query than we did.
+fn check_query(operation: Operation, query: &Query) -> Result<()> {
+    if operation.ambiguous {
+        return Err(invalid_argument("Conflicting query string parameters"));
+    }
+    let part = matches!(operation.name, "UploadPart" | "UploadPartCopy");
+    if part && !query.has("partNumber") {
+        return Err(invalid_argument(
+            "Part number must be an integer between 1 and 10000, inclusive",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses what a header asks for and nothing here would do.
+fn check_features(headers: &HeaderMap, operation: Operation) -> Result<()> {
+    let foreign = [
+        "x-amz-server-side-encryption-customer-",
+        "x-amz-server-side-encryption-aws-kms-",
+        "x-amz-server-side-encryption-context",
+        "x-amz-copy-source-server-side-encryption-customer-",
+        "x-amz-object-lock-",
+        "x-amz-bucket-object-lock-enabled",
+        "x-amz-website-redirect-location",
+        "x-amz-write-offset-bytes",
+    ];
+    let names = || headers.keys().map(hyper::header::HeaderName::as_str);
+    let off = |name: &str| headers.get(name).is_some_and(|value| value == "false");
+    if let Some(name) =
+        names().find(|name| foreign.iter().any(|head| name.starts_with(head)) && !off(name))
+    {
+        return Err(not_implemented(name));
+    }
+    if headers
+        .get("x-amz-server-side-encryption")
+        .is_some_and(|value| value != "AES256")
+    {
+        return Err(not_implemented(
+            "x-amz-server-side-encryption other than AES256",
+        ));
+    }
+    let acl = headers
+        .get("x-amz-acl")
+        .and_then(|value| value.to_str().ok());
+    let granted = names().any(|name| name.starts_with("x-amz-grant-"));
+    match (operation.name, acl) {
+        ("CreateBucket", Some("private") | None) if !granted => Ok(()),
+        ("CreateBucket", _) => Err(fail(
+            S3ErrorCode::InvalidBucketAclWithObjectOwnership,
+            "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+        )),
+        ("PutBucketAcl" | "PutObjectAcl", _) => Err(no_lists()),
+        (_, Some("bucket-owner-full-control") | None) if !granted => Ok(()),
+        _ => Err(no_lists()),
+    }
+}
+
+fn no_lists() -> S3Error {
+    fail(
+        S3ErrorCode::AccessControlListNotSupported,
+        "The bucket does not allow ACLs",
+    )
+}
+
+/// Content is passed on as it comes; a document is read and checked.
+async fn read_body(operation: Operation, parts: &Parts, payload: Payload) -> Result<Body> {
+    if operation.takes_content() {
+        check_length(payload.length())?;
+        let frames = payload.into_stream().map_ok(Frame::data);
+        return Ok(Body::http_body_unsync(StreamBody::new(frames)));
+    }
+    let trailers = payload.trailers();
+    let document = payload.collect(MAX_DOCUMENT).await?;
+    // With these four, the headers are about an object.
+    let about_object = matches!(
+        operation.name,
+        "CreateMultipartUpload" | "CompleteMultipartUpload" | "CopyObject" | "UploadPartCopy"
+    );
+    if !about_object && !document.is_empty() {
+        let announced = Announced::read(&parts.headers)?;
+        if operation.name == "DeleteObjects" && !announced.is_something() {
+            return Err(invalid_request(
+                "Missing required header for this request: Content-MD5",
+            ));
+        }
+        announced.verify_bytes(&document, &trailers)?;
+    }
+    Ok(Body::from(document))
+}
+
+fn check_length(length: Option<u64>) -> Result<()> {
+    match length {
+        None => Err(fail(
+            S3ErrorCode::MissingContentLength,
+            "You must provide the Content-Length HTTP header.",
+        )),
+        Some(length) if length > MAX_CONTENT => Err(fail(
+            S3ErrorCode::EntityTooLarge,
+            "Your proposed upload exceeds the maximum allowed size",
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The request as the library sees it: verified already, so without signature,
+/// and without the headers that operations read in the client's own words.
+fn library_request(
+    parts: Parts,
+    length: Option<u64>,
+    call: Call,
+    body: Body,
+) -> Result<s3s::HttpRequest> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &parts.headers {
+        let ours = name.as_str().starts_with("x-amz-") || name == HOST;
+        let words = [
+            "x-amz-meta-",
+            "x-amz-copy-source-if-",
+            "x-amz-content-sha256",
+        ];
+        if ours && !words.iter().any(|word| name.as_str().starts_with(word)) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    if let Some(length) = length {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    let mut request = Request::new(body);
+    *request.method_mut() = parts.method;
+    *request.uri_mut() = library_uri(&parts.uri)?;
+    *request.headers_mut() = headers;
+    request.extensions_mut().insert(call);
+    Ok(request)
+}
+
+fn library_uri(uri: &Uri) -> Result<Uri> {
+    let foreign = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let name = name.to_ascii_lowercase();
+        !(name.starts_with("x-amz-") || name.starts_with("response-") || name == "signature")
+    };
+    let pairs: Vec<&str> = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter(foreign)
+        .collect();
+    let text = format!("{}?{}", uri.path(), pairs.join("&"));
+    text.parse()
+        .map_err(|_| fail(S3ErrorCode::InvalidURI, "Couldn't parse the specified URI."))
+}
+
+fn has_failed(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
+
+/// What every answer has, and what answers to `HEAD` and 304 have not.
+fn finish(response: &mut Response<Body>, resource: &str, id: &str, silent: bool) {
+    let status = response.status();
+    let failed = has_failed(status);
+    let bodiless = silent || status == StatusCode::NOT_MODIFIED;
+    if failed && !bodiless {
+        let document = response.body().bytes();
+        let document = document.and_then(|bytes| String::from_utf8(bytes.into()).ok());
+        let document = document.and_then(|text| failure::complete(&text, resource, id));
+        if let Some(document) = document {
+            response.headers_mut().remove(CONTENT_LENGTH);
+            *response.body_mut() = Body::from(document);
+        }
+    }
+    if bodiless {
+        *response.body_mut() = Body::empty();
+    }
+    if bodiless && (failed || status == StatusCode::NOT_MODIFIED) {
+        response.headers_mut().remove(CONTENT_LENGTH);
+        response.headers_mut().remove(TRANSFER_ENCODING);
+    }
+    failure::identify(response, id);
+}

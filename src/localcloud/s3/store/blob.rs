@@ -1,0 +1,237 @@
+//! Content on its way to the disk and as it lies there.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use s3s::crypto::{Checksum as _, Md5};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::super::checksum::{Algorithm, Checksum, Hasher};
+use super::super::failure::{Result, internal};
+use super::super::sigv4::hex;
+use super::files;
+
+/// How much is handed to the disk and to the digests at a time, and how often
+/// that before they have caught up.
+const BATCH: usize = 1 << 20;
+const QUEUE: usize = 3;
+
+/// A file of content. It removes itself when nobody holds it any more, unless
+/// it was kept: an upload that breaks off and an object that is overwritten
+/// while somebody reads it take care of themselves.
+#[derive(Debug)]
+pub(in super::super) struct Blob {
+    dir: Arc<Path>,
+    name: String,
+    kept: AtomicBool,
+}
+
+impl Blob {
+    fn new(dir: &Arc<Path>) -> Self {
+        Self {
+            dir: Arc::clone(dir),
+            name: files::fresh_name(),
+            kept: AtomicBool::new(false),
+        }
+    }
+
+    /// One that a document names.
+    pub(super) fn existing(dir: &Arc<Path>, name: &str) -> Self {
+        Self {
+            dir: Arc::clone(dir),
+            name: name.to_owned(),
+            kept: AtomicBool::new(true),
+        }
+    }
+
+    pub(in super::super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.dir.join(&self.name)
+    }
+
+    pub(super) fn keep(&self) {
+        self.kept.store(true, Ordering::Release);
+    }
+
+    pub(super) fn discard(&self) {
+        self.kept.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Blob {
+    fn drop(&mut self) {
+        if !self.kept.load(Ordering::Acquire) {
+            files::discard(&self.path());
+        }
+    }
+}
+
+/// Content that is on disk, with everything that was calculated on the way.
+pub(in super::super) struct Received {
+    pub(in super::super) blob: Arc<Blob>,
+    pub(in super::super) size: u64,
+    pub(in super::super) md5: [u8; 16],
+    pub(in super::super) checksum: Checksum,
+}
+
+impl Received {
+    /// The entity tag of content that came in one piece.
+    pub(in super::super) fn etag(&self) -> String {
+        hex(&self.md5)
+    }
+}
+
+/// Writes content to a new file in `dir`. While it comes in, what came before
+/// is written and digested, each at its own pace; a client that is slow holds
+/// no thread.
+pub(in super::super) async fn receive(
+    dir: &Arc<Path>,
+    content: impl Stream<Item = Result<Bytes>>,
+    algorithm: Algorithm,
+) -> Result<Received> {
+    let mut content = pin!(content);
+    let mut pipeline = Pipeline::new(dir, algorithm);
+    while let Some(piece) = content.next().await {
+        pipeline.push(piece?).await;
+    }
+    pipeline.finish().await
+}
+
+struct Pipeline {
+    blob: Arc<Blob>,
+    size: u64,
+    batch: Vec<Bytes>,
+    batch_size: usize,
+    writing: Stage<Writer>,
+    digesting: Stage<Digests>,
+}
+
+impl Pipeline {
+    fn new(dir: &Arc<Path>, algorithm: Algorithm) -> Self {
+        let blob = Arc::new(Blob::new(dir));
+        let writer = Writer {
+            blob: Arc::clone(&blob),
+            file: None,
+        };
+        Self {
+            blob,
+            size: 0,
+            batch: Vec::new(),
+            batch_size: 0,
+            writing: Stage::new(writer, Writer::write),
+            digesting: Stage::new(Digests::new(algorithm), Digests::update),
+        }
+    }
+
+    async fn push(&mut self, piece: Bytes) {
+        self.size += piece.len() as u64;
+        self.batch_size += piece.len();
+        self.batch.push(piece);
+        if self.batch_size >= BATCH {
+            self.flush().await;
+        }
+    }
+
+    async fn flush(&mut self) {
+        let batch: Arc<[Bytes]> = std::mem::take(&mut self.batch).into();
+        self.batch_size = 0;
+        self.writing.push(Arc::clone(&batch)).await;
+        self.digesting.push(batch).await;
+    }
+
+    async fn finish(mut self) -> Result<Received> {
+        // Nothing at all makes a file, too.
+        if !self.batch.is_empty() || self.size == 0 {
+            self.flush().await;
+        }
+        self.writing.finish().await?;
+        let digests = self.digesting.finish().await?;
+        Ok(Received {
+            blob: self.blob,
+            size: self.size,
+            md5: digests.md5.finalize(),
+            checksum: digests.checksum.finish(),
+        })
+    }
+}
+
+/// Work on one batch after the other, where blocking is allowed.
+struct Stage<T> {
+    queue: mpsc::Sender<Arc<[Bytes]>>,
+    work: JoinHandle<io::Result<T>>,
+}
+
+impl<T: Send + 'static> Stage<T> {
+    fn new(mut state: T, step: fn(&mut T, &[Bytes]) -> io::Result<()>) -> Self {
+        let (queue, mut batches) = mpsc::channel::<Arc<[Bytes]>>(QUEUE);
+        let work = tokio::spawn(async move {
+            while let Some(batch) = batches.recv().await {
+                let stepped = spawn_blocking(move || step(&mut state, &batch).map(|()| state));
+                state = stepped.await.map_err(io::Error::other)??;
+            }
+            Ok(state)
+        });
+        Self { queue, work }
+    }
+
+    /// Hands a batch over. Should the work have failed, [`Self::finish`] tells.
+    async fn push(&self, batch: Arc<[Bytes]>) {
+        let _ = self.queue.send(batch).await;
+    }
+
+    async fn finish(self) -> Result<T> {
+        drop(self.queue);
+        let finished = self.work.await.map_err(io::Error::other).flatten();
+        finished.map_err(|error| internal("store content", &error))
+    }
+}
+
+/// Holds the blob, so that the file of a broken upload goes after the last
+/// write to it.
+struct Writer {
+    blob: Arc<Blob>,
+    file: Option<File>,
+}
+
+impl Writer {
+    fn write(&mut self, batch: &[Bytes]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(files::create(&self.blob.path())?),
+        };
+        batch.iter().try_for_each(|piece| file.write_all(piece))
+    }
+}
+
+struct Digests {
+    md5: Md5,
+    checksum: Hasher,
+}
+
+impl Digests {
+    fn new(algorithm: Algorithm) -> Self {
+        Self {
+            md5: Md5::new(),
+            checksum: Hasher::new(algorithm),
+        }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "steps of a stage may fail")]
+    fn update(&mut self, batch: &[Bytes]) -> io::Result<()> {
+        for piece in batch {
+            self.md5.update(piece);
+            self.checksum.update(piece);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! Keys in order: prefixes, delimiters and pages.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// What to list.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Listing {
+    pub(in super::super) prefix: String,
+    pub(in super::super) delimiter: String,
+    /// Only what comes after it.
+    pub(in super::super) after: String,
+    pub(in super::super) limit: usize,
+}
+
+/// A line of a listing.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) enum Entry<T> {
+    Item(T),
+    /// Everything that begins so.
+    Prefix(String),
+}
+
+/// One page.
+#[derive(Debug)]
+pub(in super::super) struct Page<T> {
+    pub(in super::super) entries: Vec<Entry<T>>,
+    /// Where the next page starts, if there is one.
+    pub(in super::super) next: Option<String>,
+}
+
+impl Listing {
+    /// The page of `items` that was asked for.
+    pub(in super::super) fn page<T: Clone>(&self, items: &BTreeMap<String, T>) -> Page<T> {
+        let mut entries = Vec::new();
+        let mut last = String::new();
+        let mut from = match self.after < self.prefix {
+            true => Bound::Included(self.prefix.clone()),
+            false => Bound::Excluded(self.after.clone()),
+        };
+        while let Some((key, item)) = first(items, &from) {
+            if !key.starts_with(&self.prefix) {
+                break;
+            }
+            let common = self.common_prefix(key);
+            let name = common.as_deref().unwrap_or(key);
+            // The page before, or the turn before, may have ended with this
+            // very prefix.
+            let listed = common.is_some() && (name == self.after || name == last);
+            if !listed {
+                if entries.len() == self.limit {
+                    return Page {
+                        entries,
+                        next: Some(last),
+                    };
+                }
+                name.clone_into(&mut last);
+            }
+            from = Bound::Excluded(past(key, common.as_deref()));
+            if !listed {
+                entries.push(common.map_or_else(|| Entry::Item(item.clone()), Entry::Prefix));
+            }
+        }
+        Page {
+            entries,
+            next: None,
+        }
+    }
+
+    fn common_prefix(&self, key: &str) -> Option<String> {
+        if self.delimiter.is_empty() {
+            return None;
+        }
+        let rest = &key[self.prefix.len()..];
+        let end = rest.find(&self.delimiter)? + self.delimiter.len();
+        Some(key[..self.prefix.len() + end].to_owned())
+    }
+}
+
+fn first<'a, T>(
+    items: &'a BTreeMap<String, T>,
+    from: &Bound<String>,
+) -> Option<(&'a String, &'a T)> {
+    let from = from.as_ref().map(String::as_str);
+    items.range::<str, _>((from, Bound::Unbounded)).next()
+}
+
+/// Where to go on after a key: past everything with the same common prefix, but
+/// for keys that go on with the very last character; those cost a turn each.
+fn past(key: &str, common: Option<&str>) -> String {
+    let beyond = common.map(|prefix| format!("{prefix}{}", char::MAX));
+    beyond.map_or_else(|| key.to_owned(), |beyond| beyond.max(key.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: [&str; 7] = ["a", "b/1", "b/2", "b/c/3", "b/\u{10ffff}z", "c", "d/"];
+
+    /// The keys, each as what it stands for.
+    fn items() -> BTreeMap<String, String> {
+        let keys = KEYS.map(str::to_owned);
+        keys.into_iter().map(|key| (key.clone(), key)).collect()
+    }
+
+    /// All pages, an item as its own name.
+    fn pages(prefix: &str, delimiter: &str, after: &str, limit: usize) -> Vec<Vec<String>> {
+        let items = items();
+        let mut listing = Listing {
+            prefix: prefix.into(),
+            delimiter: delimiter.into(),
+            after: after.into(),
+            limit,
+        };
+        let mut pages = Vec::new();
+        loop {
+            let page = listing.page(&items);
+            let name = |entry| match entry {
+                Entry::Item(key) => key,
+                Entry::Prefix(prefix) => format!("{prefix}*"),
+            };
+            pages.push(page.entries.into_iter().map(name).collect());
+            match page.next {
+                Some(next) => listing.after = next,
+                None => return pages,
+            }
+        }
+    }
+
+    #[test]
+    fn prefixes_are_listed_once_and_pages_join_up() {
+        assert_eq!(pages("", "", "", 1000), [KEYS.map(str::to_owned).to_vec()]);
+        assert_eq!(pages("", "/", "", 1000), [["a", "b/*", "c", "d/*"]]);
+        assert_eq!(pages("", "/", "", 1).concat(), ["a", "b/*", "c", "d/*"]);
+        assert_eq!(
+            pages("b/", "/", "", 2),
+            [vec!["b/1", "b/2"], vec!["b/c/*", "b/\u{10ffff}z"]]
+        );
+        assert_eq!(pages("", "", "b/1", 3).concat(), KEYS[2..]);
+        assert_eq!(pages("", "/", "b/1", 9), [["b/*", "c", "d/*"]]);
+        assert_eq!(pages("x", "/", "", 9), [Vec::<String>::new()]);
+        assert_eq!(pages("b/", "", "c", 9), [Vec::<String>::new()]);
+    }
+}

@@ -1,0 +1,98 @@
+//! A bucket as the last process left it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::blob::Blob;
+use super::bucket::{Bucket, SETTINGS, State, UPLOAD, Upload};
+use super::files;
+use super::record::{Object, ObjectRecord, Part, PartRecord, UploadRecord};
+
+/// Reads a bucket's directory; content that nothing names is removed, and an
+/// upload that had become an object is ended.
+pub(super) fn bucket(name: &str, dir: PathBuf) -> io::Result<Bucket> {
+    files::names(&dir)?;
+    let record = files::read(&dir.join(SETTINGS))?;
+    let mut contents = Contents {
+        data: Arc::from(dir.join("data")),
+        blobs: HashMap::new(),
+    };
+    let objects = contents.objects(&dir.join("objects"))?;
+    let used: HashSet<String> = contents.blobs.keys().cloned().collect();
+    let uploads = contents.uploads(&dir.join("uploads"), &used)?;
+    contents.sweep()?;
+    let state = State {
+        record,
+        objects,
+        uploads,
+        removed: false,
+    };
+    Ok(Bucket::new(name, dir, state))
+}
+
+struct Contents {
+    data: Arc<Path>,
+    blobs: HashMap<String, Arc<Blob>>,
+}
+
+impl Contents {
+    fn blob(&mut self, file: &str) -> Arc<Blob> {
+        let data = &self.data;
+        let blob = self
+            .blobs
+            .entry(file.to_owned())
+            .or_insert_with(|| Arc::new(Blob::existing(data, file)));
+        Arc::clone(blob)
+    }
+
+    fn objects(&mut self, dir: &Path) -> io::Result<BTreeMap<String, Arc<Object>>> {
+        let mut objects = BTreeMap::new();
+        for name in files::names(dir)? {
+            let record: ObjectRecord = files::read(&dir.join(name))?;
+            let pieces = record.pieces.iter();
+            let blobs = pieces.map(|piece| self.blob(&piece.file)).collect();
+            let object = Arc::new(Object { record, blobs });
+            objects.insert(object.record.key.clone(), object);
+        }
+        Ok(objects)
+    }
+
+    fn uploads(
+        &mut self,
+        dir: &Path,
+        used: &HashSet<String>,
+    ) -> io::Result<BTreeMap<String, Upload>> {
+        let mut uploads = BTreeMap::new();
+        for id in files::names(dir)? {
+            let dir = dir.join(&id);
+            let record: UploadRecord = files::read(&dir.join(UPLOAD))?;
+            let mut parts = Vec::new();
+            for name in files::names(&dir)?.iter().filter(|name| *name != UPLOAD) {
+                parts.push(files::read::<PartRecord>(&dir.join(name))?);
+            }
+            if parts.iter().any(|part| used.contains(&part.piece.file)) {
+                files::discard(&dir);
+                continue;
+            }
+            let parts = parts.into_iter().map(|record| {
+                let blob = self.blob(&record.piece.file);
+                (record.number, Part { record, blob })
+            });
+            let upload = Upload {
+                parts: parts.collect(),
+                record: Arc::new(record),
+            };
+            uploads.insert(id, upload);
+        }
+        Ok(uploads)
+    }
+
+    fn sweep(&self) -> io::Result<()> {
+        let names = files::names(&self.data)?;
+        let orphans = names.iter().filter(|name| !self.blobs.contains_key(*name));
+        orphans.for_each(|name| files::discard(&self.data.join(name)));
+        Ok(())
+    }
+}

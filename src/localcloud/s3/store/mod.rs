@@ -1,0 +1,109 @@
+//! Buckets and objects on disk.
+//!
+//! ```text
+//! DIR/buckets/NAME/bucket.json          settings
+//! DIR/buckets/NAME/objects/HASH.json    an object: its key, headers, pieces
+//! DIR/buckets/NAME/uploads/ID/*.json    a multipart upload and its parts
+//! DIR/buckets/NAME/data/ID              content, named by nothing but chance
+//! ```
+//! No key ever becomes a path. Content is written first; an object exists from
+//! the moment its document is renamed into place, so a killed process leaves
+//! either the old object or the new one, and content that no document names.
+//! That is removed at [`Store::open`].
+
+mod blob;
+mod bucket;
+mod files;
+mod listing;
+mod load;
+mod read;
+mod record;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use s3s::S3ErrorCode;
+
+use super::failure::{Result, fail, internal, no_such_bucket};
+
+pub(super) use blob::{Received, receive};
+pub(super) use bucket::{Bucket, Upload};
+pub(super) use listing::{Entry, Listing};
+pub(super) use read::{body, content};
+pub(super) use record::{
+    BucketRecord, Object, ObjectRecord, Part, PartRecord, Piece, PublicAccessBlock, Tags,
+    UploadRecord,
+};
+
+/// How many buckets an account has room for unless it asks for more.
+const MAX_BUCKETS: usize = 100;
+
+/// All buckets.
+pub(super) struct Store {
+    root: PathBuf,
+    buckets: RwLock<BTreeMap<String, Arc<Bucket>>>,
+}
+
+impl Store {
+    /// Opens the directory, making it when it is not there, and removes what an
+    /// interrupted process left.
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        let root = dir.join("buckets");
+        files::create_dir(dir)?;
+        files::create_dir(&root)?;
+        let mut buckets = BTreeMap::new();
+        for name in files::names(&root)? {
+            let bucket = load::bucket(&name, root.join(&name))?;
+            buckets.insert(name, Arc::new(bucket));
+        }
+        Ok(Self {
+            root,
+            buckets: RwLock::new(buckets),
+        })
+    }
+
+    pub(super) fn bucket(&self, name: &str) -> Result<Arc<Bucket>> {
+        let buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
+        buckets.get(name).cloned().ok_or_else(no_such_bucket)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Bucket>> {
+        let buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
+        buckets.values().cloned().collect()
+    }
+
+    /// Makes a bucket, or gives the one that is there already.
+    pub(super) fn create(&self, name: &str, record: BucketRecord) -> Result<Created> {
+        let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get(name) {
+            return Ok(Created::Before(Arc::clone(bucket)));
+        }
+        if buckets.len() >= MAX_BUCKETS {
+            return Err(fail(
+                S3ErrorCode::TooManyBuckets,
+                "You have attempted to create more buckets than allowed",
+            ));
+        }
+        let bucket = Bucket::create(&self.root, name, record)
+            .map_err(|error| internal("create a bucket", &error))?;
+        buckets.insert(name.to_owned(), Arc::new(bucket));
+        Ok(Created::Now)
+    }
+
+    /// Removes an empty bucket.
+    pub(super) fn remove(&self, name: &str) -> Result<()> {
+        let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
+        let bucket = buckets.get(name).ok_or_else(no_such_bucket)?;
+        bucket.remove(&self.root)?;
+        buckets.remove(name);
+        Ok(())
+    }
+}
+
+/// What [`Store::create`] found.
+pub(super) enum Created {
+    Now,
+    Before(Arc<Bucket>),
+}

@@ -1,0 +1,118 @@
+//! What is kept of buckets, objects and uploads, as it stands on disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::checksum::{Algorithm, Checksum, Kind};
+use super::blob::Blob;
+
+/// Tags, by key.
+pub(in super::super) type Tags = BTreeMap<String, String>;
+
+/// A bucket's settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct BucketRecord {
+    pub(in super::super) region: String,
+    /// Seconds since 1970, like every time here.
+    pub(in super::super) created: i64,
+    pub(in super::super) tags: Option<Tags>,
+    pub(in super::super) policy: Option<String>,
+    pub(in super::super) public_access_block: Option<PublicAccessBlock>,
+}
+
+/// The four switches of Block Public Access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct PublicAccessBlock {
+    pub(in super::super) acls: Switch,
+    pub(in super::super) ignored_acls: Switch,
+    pub(in super::super) policy: Switch,
+    pub(in super::super) restricted: Switch,
+}
+
+/// On or off.
+pub(in super::super) type Switch = bool;
+
+impl PublicAccessBlock {
+    /// What a new bucket has.
+    pub(in super::super) const ALL: Self = Self {
+        acls: true,
+        ignored_acls: true,
+        policy: true,
+        restricted: true,
+    };
+}
+
+/// A file of content.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct Piece {
+    pub(in super::super) file: String,
+    pub(in super::super) size: u64,
+    /// That of a part, in the algorithm of its upload.
+    pub(in super::super) checksum: Option<String>,
+}
+
+/// An object's document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct ObjectRecord {
+    pub(in super::super) key: String,
+    pub(in super::super) etag: String,
+    pub(in super::super) modified: i64,
+    pub(in super::super) size: u64,
+    pub(in super::super) multipart: bool,
+    pub(in super::super) pieces: Vec<Piece>,
+    pub(in super::super) checksum: Checksum,
+    /// The headers it is answered with: `content-type`, `x-amz-meta-...`.
+    pub(in super::super) headers: BTreeMap<String, String>,
+    pub(in super::super) storage_class: Option<String>,
+    pub(in super::super) tags: Tags,
+}
+
+/// An object: its document, and its content for as long as somebody reads it.
+#[derive(Debug)]
+pub(in super::super) struct Object {
+    pub(in super::super) record: ObjectRecord,
+    pub(in super::super) blobs: Vec<Arc<Blob>>,
+}
+
+impl Object {
+    pub(super) fn keep(&self) {
+        self.blobs.iter().for_each(|blob| blob.keep());
+    }
+
+    /// Its content goes once nobody reads it any more.
+    pub(super) fn discard(&self) {
+        self.blobs.iter().for_each(|blob| blob.discard());
+    }
+}
+
+/// A multipart upload's document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct UploadRecord {
+    pub(in super::super) key: String,
+    pub(in super::super) initiated: i64,
+    pub(in super::super) algorithm: Algorithm,
+    pub(in super::super) kind: Kind,
+    /// Whether the client chose the algorithm; otherwise it is not shown.
+    pub(in super::super) chosen: bool,
+    pub(in super::super) headers: BTreeMap<String, String>,
+    pub(in super::super) storage_class: Option<String>,
+    pub(in super::super) tags: Tags,
+}
+
+/// A part's document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct PartRecord {
+    pub(in super::super) number: u16,
+    pub(in super::super) etag: String,
+    pub(in super::super) modified: i64,
+    pub(in super::super) piece: Piece,
+}
+
+/// A part and its content.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Part {
+    pub(in super::super) record: PartRecord,
+    pub(in super::super) blob: Arc<Blob>,
+}

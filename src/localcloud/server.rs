@@ -1,0 +1,428 @@
+//! The HTTP front: one port for EC2, STS, S3, the check-ip service and the
+//! local cloud's own words, told apart by signature and path.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::http::request::Parts;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use s3s::Body;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::ec2::{self, Answer, Ec2, Refusal};
+use super::faults::{Act, Fault, Faults, Plans, When};
+use super::s3::{self, S3};
+use super::sigv4::{self, Keys};
+
+/// Query requests are small: user data makes 22 KiB in base64.
+const LONGEST_FORM: usize = 1 << 20;
+
+/// How many connections are served at once; more wait.
+const MOST_CONNECTIONS: usize = 2048;
+
+/// How long a client may take to send the head of a request.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+
+/// Everything behind the port.
+pub(super) struct Front {
+    pub(super) ec2: Ec2,
+    pub(super) s3: S3,
+    pub(super) plans: Arc<Plans>,
+    pub(super) keys: Keys,
+    pub(super) token: String,
+    /// The names and addresses that a request may use for this server: a page
+    /// in a browser must not reach it under a name of its own.
+    pub(super) hosts: Vec<String>,
+    /// What everybody may know of this cloud.
+    pub(super) status: Value,
+    /// Ends the process.
+    pub(super) end: CancellationToken,
+}
+
+/// The connection is to be reset instead of answered.
+#[derive(Debug)]
+struct Reset;
+
+impl std::fmt::Display for Reset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("reset by a fault")
+    }
+}
+
+impl std::error::Error for Reset {}
+
+/// Serves until the process is to end; requests under way are finished.
+pub(super) async fn serve(front: Arc<Front>, listener: TcpListener) {
+    let connections = TaskTracker::new();
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else {
+            break;
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = front.end.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let front = front.clone();
+                connections.spawn(async move {
+                    connection(front, stream, peer).await;
+                    drop(permit);
+                });
+            }
+            // Out of descriptors, say: those that are open may close.
+            Err(e) => {
+                log::warn!("cannot accept a connection: {e}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    connections.close();
+    drop(tokio::time::timeout(Duration::from_secs(5), connections.wait()).await);
+}
+
+async fn connection(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
+    drop(stream.set_nodelay(true));
+    let Ok(handle) = stream.as_fd().try_clone_to_owned() else {
+        return;
+    };
+    let handle = Arc::new(handle);
+    let end = front.end.clone();
+    let service = service_fn(move |request| {
+        let (front, handle) = (front.clone(), handle.clone());
+        async move {
+            let answer = front.answer(request, peer).await;
+            if answer.is_err() {
+                reset_at_close(&handle);
+            }
+            answer
+        }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(served);
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        () = end.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(e) = result {
+        log::debug!("connection of {peer}: {e}");
+    }
+}
+
+/// Without lingering a close is a reset.
+fn reset_at_close(handle: &OwnedFd) {
+    let _closed = rustix::net::sockopt::set_socket_linger(handle, Some(Duration::ZERO));
+}
+
+impl Front {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, Reset> {
+        if !self.knows_host(&request) {
+            return Ok(plain(
+                StatusCode::FORBIDDEN,
+                "this is a local cloud; it answers under its own address only\n",
+            ));
+        }
+        if let Some(path) = request.uri().path().strip_prefix("/_autorun/") {
+            let path = path.to_owned();
+            return Ok(self.own(&path, request, peer).await);
+        }
+        let run = run_of(&request);
+        let claimed = request
+            .headers()
+            .contains_key(AUTHORIZATION)
+            .then(|| claimed_service(&request))
+            .flatten();
+        match claimed.as_deref() {
+            Some("ec2" | "sts") => self.query(request, run.as_deref()).await,
+            None if is_form(&request) => self.query(request, run.as_deref()).await,
+            _ => self.object(request, run.as_deref()).await,
+        }
+    }
+
+    fn knows_host(&self, request: &Request<Incoming>) -> bool {
+        let host = request
+            .headers()
+            .get(HOST)
+            .and_then(|host| host.to_str().ok());
+        host.is_some_and(|host| self.hosts.iter().any(|known| known == host))
+    }
+
+    /// EC2 and STS.
+    async fn query(
+        &self,
+        request: Request<Incoming>,
+        run: Option<&str>,
+    ) -> Result<Response<Body>, Reset> {
+        let (parts, body) = request.into_parts();
+        let Ok(form) = Limited::new(body, LONGEST_FORM).collect().await else {
+            let refusal = Refusal::new("RequestEntityTooLarge", "The request is too long");
+            return Ok(xml(ec2::refused(
+                &refusal.status(413),
+                &ec2::new_request_id(),
+            )));
+        };
+        let mut form = form.to_bytes();
+        if form.is_empty() {
+            form = Bytes::copy_from_slice(parts.uri.query().unwrap_or_default().as_bytes());
+        }
+        let operation = ec2::action_of(&form);
+        let fault = self.plans.hit(run, &operation);
+        if let Some(refusal) = refusal_before(fault.as_ref()).await? {
+            return Ok(xml(ec2::refused(&refusal, &ec2::new_request_id())));
+        }
+        let body = if parts.method == Method::POST {
+            &form[..]
+        } else {
+            b""
+        };
+        let answer = self.verified(&parts, body, &form, run);
+        log::info!("{} {operation} {}", run.unwrap_or("-"), answer.status);
+        if let Some(refusal) = refusal_after(fault.as_ref())? {
+            return Ok(xml(ec2::refused(&refusal, &ec2::new_request_id())));
+        }
+        Ok(xml(answer))
+    }
+
+    fn verified(&self, parts: &Parts, body: &[u8], form: &[u8], run: Option<&str>) -> Answer {
+        match sigv4::verify(parts, body, &self.keys, SystemTime::now()) {
+            Ok(scope) if scope.service == "sts" => {
+                self.ec2.answer_sts(form, &self.keys.access_key_id)
+            }
+            Ok(scope) if scope.service == "ec2" => self.ec2.answer(&scope.region, form, run),
+            Ok(scope) => {
+                let words = format!("Credential should be scoped to ec2, not {}", scope.service);
+                let refusal = Refusal::new("SignatureDoesNotMatch", words).status(403);
+                ec2::refused(&refusal, &ec2::new_request_id())
+            }
+            Err(refusal) => ec2::refused(&refusal, &ec2::new_request_id()),
+        }
+    }
+
+    /// S3.
+    async fn object(
+        &self,
+        request: Request<Incoming>,
+        run: Option<&str>,
+    ) -> Result<Response<Body>, Reset> {
+        let (parts, body) = request.into_parts();
+        let operation = s3::operation(&parts);
+        let path = parts.uri.path().to_owned();
+        let mut request = Request::from_parts(parts, body);
+        if self.plans.account(run).blocks_public {
+            request.extensions_mut().insert(s3::AccountBlocksPublic);
+        }
+        let fault = self.plans.hit(run, operation);
+        let refused = |refusal: &Refusal| {
+            s3::error_response(
+                &refusal.code,
+                &refusal.message,
+                refusal.status,
+                &path,
+                &ec2::new_request_id(),
+            )
+        };
+        if let Some(refusal) = refusal_before(fault.as_ref()).await? {
+            return Ok(refused(&slow_down(refusal)));
+        }
+        let answer = self.s3.serve(request).await;
+        log::info!(
+            "{} {operation} {}",
+            run.unwrap_or("-"),
+            answer.status().as_u16()
+        );
+        match refusal_after(fault.as_ref())? {
+            Some(refusal) => Ok(refused(&slow_down(refusal))),
+            None => Ok(answer),
+        }
+    }
+
+    /// What is neither EC2's nor S3's: no bucket's name begins with `_`.
+    async fn own(
+        &self,
+        path: &str,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
+        match (request.method(), path) {
+            // As checkip.amazonaws.com.
+            (&Method::GET, "checkip") => plain(StatusCode::OK, &format!("{}\n", peer.ip())),
+            (&Method::GET, "status") => json_body(&self.status),
+            _ if !self.is_owner(&request) => plain(
+                StatusCode::FORBIDDEN,
+                "this needs the token of the access file\n",
+            ),
+            (&Method::GET, "instances") => json_body(&Value::Array(self.ec2.listing())),
+            (&Method::PUT, "faults") => self.set_faults(request).await,
+            (&Method::DELETE, "faults") => {
+                if let Some(run) = run_of(&request) {
+                    self.plans.forget(&run);
+                }
+                json_body(&json!({}))
+            }
+            (&Method::POST, "down") => {
+                self.end.cancel();
+                json_body(&json!({}))
+            }
+            _ => plain(StatusCode::NOT_FOUND, "there is nothing here\n"),
+        }
+    }
+
+    fn is_owner(&self, request: &Request<Incoming>) -> bool {
+        let given = request.headers().get("x-autorun-token");
+        given.is_some_and(|given| given.as_bytes().ct_eq(self.token.as_bytes()).into())
+    }
+
+    async fn set_faults(&self, request: Request<Incoming>) -> Response<Body> {
+        let Some(run) = run_of(&request) else {
+            return plain(StatusCode::BAD_REQUEST, "no run is named\n");
+        };
+        let Ok(body) = Limited::new(request.into_body(), LONGEST_FORM)
+            .collect()
+            .await
+        else {
+            return plain(StatusCode::PAYLOAD_TOO_LARGE, "too long\n");
+        };
+        let faults = serde_json::from_slice::<Faults>(&body.to_bytes())
+            .map_err(|e| e.to_string())
+            .and_then(|faults| faults.check().map(|()| faults));
+        let faults = match faults {
+            Ok(faults) => faults,
+            Err(why) => return plain(StatusCode::BAD_REQUEST, &format!("{why}\n")),
+        };
+        if self.plans.set(&run, faults) {
+            json_body(&json!({}))
+        } else {
+            plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many runs have faults\n",
+            )
+        }
+    }
+}
+
+/// The run that asks: the application's name in what the SDKs say of
+/// themselves, `app/autorun-RUN`.
+fn run_of(request: &Request<Incoming>) -> Option<String> {
+    let agent = |name: &str| request.headers().get(name)?.to_str().ok();
+    let agent = agent("x-amz-user-agent").or_else(|| agent(USER_AGENT.as_str()))?;
+    agent
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("app/autorun-"))
+        .map(str::to_owned)
+}
+
+fn claimed_service(request: &Request<Incoming>) -> Option<String> {
+    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let credential = header.split("Credential=").nth(1)?.split(',').next()?;
+    credential.split('/').nth(3).map(str::to_owned)
+}
+
+fn is_form(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE);
+    let form = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form"));
+    form && request.uri().path() == "/"
+}
+
+/// What a fault does before the operation: an error, a reset, a pause.
+async fn refusal_before(fault: Option<&Fault>) -> Result<Option<Refusal>, Reset> {
+    let Some(fault) = fault else { return Ok(None) };
+    if fault.act == Act::Hang {
+        // Without a number, until the client gives up.
+        let seconds = fault.seconds.unwrap_or(86_400.0);
+        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+        return Ok(None);
+    }
+    if fault.when == When::Before {
+        return refusal(fault);
+    }
+    Ok(None)
+}
+
+fn refusal_after(fault: Option<&Fault>) -> Result<Option<Refusal>, Reset> {
+    match fault {
+        Some(fault) if fault.when == When::After => refusal(fault),
+        _ => Ok(None),
+    }
+}
+
+fn refusal(fault: &Fault) -> Result<Option<Refusal>, Reset> {
+    let words = |otherwise: &str| {
+        fault
+            .message
+            .clone()
+            .unwrap_or_else(|| otherwise.to_owned())
+    };
+    match fault.act {
+        Act::Reset => Err(Reset),
+        Act::Throttle => Ok(Some(
+            Refusal::new("RequestLimitExceeded", words("Request limit exceeded.")).status(503),
+        )),
+        Act::Error => {
+            let code = fault.code.clone();
+            let status = fault
+                .status
+                .unwrap_or(if code.is_some() { 400 } else { 500 });
+            let code = code.unwrap_or_else(|| "InternalError".to_owned());
+            let words = words("An internal error has occurred");
+            Ok(Some(Refusal::new(code, words).status(status)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// EC2 and S3 have different words for throttling.
+fn slow_down(refusal: Refusal) -> Refusal {
+    if refusal.code == "RequestLimitExceeded" {
+        return Refusal::new("SlowDown", "Please reduce your request rate.").status(503);
+    }
+    refusal
+}
+
+fn xml(answer: Answer) -> Response<Body> {
+    respond(
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        "text/xml;charset=UTF-8",
+        answer.xml,
+    )
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Body> {
+    respond(status, "text/plain", text.to_owned())
+}
+
+fn json_body(value: &Value) -> Response<Body> {
+    respond(StatusCode::OK, "application/json", value.to_string())
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(Bytes::from(body)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    response
+}

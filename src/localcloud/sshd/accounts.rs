@@ -1,0 +1,109 @@
+//! Users and groups, read from the instance's own files.
+//!
+//! The name service switch is not asked: it could load foreign code into
+//! pid 1 or wait for a network.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A user who can log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) name: String,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// Every group of the user, the login group first.
+    pub(super) groups: Vec<u32>,
+    pub(super) home: PathBuf,
+    pub(super) shell: PathBuf,
+}
+
+impl Account {
+    pub(super) fn is_root(&self) -> bool {
+        self.uid == 0
+    }
+}
+
+/// The account of that name.
+pub(super) fn find(name: &str) -> Option<Account> {
+    let passwd = fs::read_to_string("/etc/passwd").ok()?;
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    parse(&passwd, &groups, name)
+}
+
+/// The group of that name.
+pub(super) fn group(name: &str) -> Option<u32> {
+    let groups = fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+fn parse(passwd: &str, groups: &str, name: &str) -> Option<Account> {
+    let line = passwd
+        .lines()
+        .find(|line| line.split(':').next() == Some(name))?;
+    let fields: Vec<&str> = line.split(':').collect();
+    let [_, _, uid, gid, _, home, shell] = fields[..] else {
+        return None;
+    };
+    let gid = gid.parse().ok()?;
+    let shell = if shell.is_empty() { "/bin/sh" } else { shell };
+    Some(Account {
+        name: name.to_owned(),
+        uid: uid.parse().ok()?,
+        gid,
+        groups: groups_of(groups, name, gid),
+        home: Path::new(home).to_owned(),
+        shell: Path::new(shell).to_owned(),
+    })
+}
+
+fn groups_of(groups: &str, name: &str, login: u32) -> Vec<u32> {
+    let mut all = vec![login];
+    for line in groups.lines() {
+        let mut fields = line.split(':').skip(2);
+        let (Some(gid), Some(members)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let Ok(gid) = gid.parse() else { continue };
+        if members.split(',').any(|member| member == name) && !all.contains(&gid) {
+            all.push(gid);
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\
+        broken:x:1\n\
+        ec2-user:x:1000:1000:EC2 Default User:/home/ec2-user:/bin/bash\n\
+        plain:x:1001:1001::/:\n";
+    const GROUP: &str = "root:x:0:\nwheel:x:10:ec2-user\nadm:x:4:syslog,ec2-user\n\
+        ec2-user:x:1000:ec2-user\nother:x:7:ec2-user2\nbroken:x\n";
+
+    #[test]
+    fn a_user_has_its_groups() {
+        let user = parse(PASSWD, GROUP, "ec2-user").unwrap();
+        assert_eq!((user.uid, user.gid), (1000, 1000));
+        assert_eq!(user.groups, [1000, 10, 4]);
+        assert_eq!(user.home, Path::new("/home/ec2-user"));
+    }
+
+    #[test]
+    fn unknown_and_broken_lines_are_no_users() {
+        assert_eq!(parse(PASSWD, GROUP, "ec2"), None);
+        assert_eq!(parse(PASSWD, GROUP, "broken"), None);
+        assert_eq!(parse(PASSWD, GROUP, ""), None);
+    }
+
+    #[test]
+    fn no_shell_means_sh() {
+        let user = parse(PASSWD, GROUP, "plain").unwrap();
+        assert_eq!(user.shell, Path::new("/bin/sh"));
+    }
+}

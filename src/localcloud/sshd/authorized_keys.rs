@@ -1,0 +1,199 @@
+//! Which keys may log in as a user.
+//!
+//! The file is read at each login, so that a key added or removed counts at
+//! once, and it counts only if nobody else could have written it.
+
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::net::IpAddr;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::libc::O_NONBLOCK;
+use russh::keys::PublicKey;
+
+use super::accounts::Account;
+use super::key_options::{self, Grant};
+
+/// More than this is not read.
+const MAX_SIZE: u64 = 1 << 20;
+
+/// What `key` may do as `account`, coming from `client`; nothing if `None`.
+pub(super) fn grant(account: &Account, key: &PublicKey, client: IpAddr) -> Option<Grant> {
+    let text = match read(account) {
+        Ok(text) => text,
+        Err(reason) => {
+            log::debug!("ssh: no key of {} counts: {reason}", account.name);
+            return None;
+        }
+    };
+    text.lines()
+        .filter_map(|line| entry(line, key))
+        .find_map(|options| match key_options::parse(options, client) {
+            Ok(grant) => Some(grant),
+            Err(reason) => {
+                log::warn!("ssh: a key of {} does not count: {reason}", account.name);
+                None
+            }
+        })
+}
+
+/// Reads the file, unless somebody else could have written it.
+fn read(account: &Account) -> Result<String, String> {
+    let directory = account.home.join(".ssh");
+    let path = directory.join("authorized_keys");
+    for place in [&account.home, &directory] {
+        let found = place
+            .metadata()
+            .map_err(|e| format!("`{}`: {e}", place.display()))?;
+        only_owner_writes(place, &found, account)?;
+    }
+    // Not blocked by a fifo in its place.
+    let opened = File::options()
+        .read(true)
+        .custom_flags(O_NONBLOCK)
+        .open(&path);
+    let failed = |e: std::io::Error| format!("`{}`: {e}", path.display());
+    let file = opened.map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() {
+        return Err(format!("`{}` is not a file", path.display()));
+    }
+    only_owner_writes(&path, &found, account)?;
+    let mut text = Vec::new();
+    file.take(MAX_SIZE).read_to_end(&mut text).map_err(failed)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn only_owner_writes(path: &Path, found: &Metadata, account: &Account) -> Result<(), String> {
+    if found.uid() != 0 && found.uid() != account.uid {
+        return Err(format!("`{}` belongs to another user", path.display()));
+    }
+    if found.mode() & 0o022 != 0 {
+        return Err(format!("others can write `{}`", path.display()));
+    }
+    Ok(())
+}
+
+/// The options of a line, if it is about this key.
+fn entry<'a>(line: &'a str, key: &PublicKey) -> Option<&'a str> {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return None;
+    }
+    if is_of_key(line, key) {
+        return Some("");
+    }
+    let end = end_of_options(line)?;
+    let (options, rest) = line.split_at(end);
+    is_of_key(rest.trim_start(), key).then_some(options)
+}
+
+fn is_of_key(text: &str, key: &PublicKey) -> bool {
+    let mut words = text.split_ascii_whitespace();
+    let (Some(kind), Some(blob)) = (words.next(), words.next()) else {
+        return false;
+    };
+    PublicKey::from_openssh(&format!("{kind} {blob}"))
+        .is_ok_and(|listed| listed.key_data() == key.key_data())
+}
+
+/// The first blank outside quotes.
+fn end_of_options(line: &str) -> Option<usize> {
+    let mut quoted = false;
+    let mut escaped = false;
+    line.char_indices()
+        .find(|&(_, c)| {
+            if c == '"' && !escaped {
+                quoted = !quoted;
+            }
+            escaped = c == '\\' && !escaped;
+            !quoted && (c == ' ' || c == '\t')
+        })
+        .map(|(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key_options::Grant;
+    use super::*;
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+    fn key() -> PublicKey {
+        PublicKey::from_openssh(KEY).unwrap()
+    }
+
+    fn allowed(line: &str) -> Option<Grant> {
+        key_options::parse(entry(line, &key())?, "10.1.2.3".parse().unwrap()).ok()
+    }
+
+    #[test]
+    fn plain_lines_allow_everything() {
+        assert_eq!(allowed(KEY), Some(Grant::all()));
+        assert_eq!(allowed(&format!("  {KEY} me@home\r")), Some(Grant::all()));
+        assert_eq!(allowed(&format!("#{KEY}")), None);
+        assert_eq!(allowed(""), None);
+    }
+
+    #[test]
+    fn root_is_told_to_come_as_the_user() {
+        let line = format!(
+            "no-port-forwarding,no-agent-forwarding,no-X11-forwarding,command=\"echo 'Please \
+             login as the user \\\"ec2-user\\\" rather than the user \\\"root\\\".';echo;sleep \
+             10;exit 142\" {KEY}"
+        );
+        let grant = allowed(&line).unwrap();
+        assert!(!grant.forwarding && grant.terminal);
+        let command = grant.forced_command.unwrap();
+        assert!(command.starts_with("echo 'Please login as the user \"ec2-user\" rather"));
+        assert!(command.ends_with("exit 142"));
+    }
+
+    #[test]
+    fn restrictions_are_obeyed() {
+        let grant = allowed(&format!("restrict,pty {KEY}")).unwrap();
+        assert!(grant.terminal && !grant.forwarding);
+        let grant = allowed(&format!("permitopen=\"10.0.0.1:80\" {KEY}")).unwrap();
+        assert!(grant.may_connect("10.0.0.1", 80));
+        assert!(!grant.may_connect("10.0.0.1", 81));
+        assert!(!grant.may_connect("10.0.0.2", 80));
+    }
+
+    #[test]
+    fn what_is_not_understood_grants_nothing() {
+        for options in [
+            "cert-authority",
+            "principals=\"a\"",
+            "verify-required",
+            "command",
+            "command=ls",
+            "nonsense",
+            "expiry-time=\"tomorrow\"",
+            "expiry-time=\"20200101\"",
+            "from=\"192.168.0.0/16\"",
+            "from=\"10.*,!10.1.2.3\"",
+            "from=\"example.com\"",
+        ] {
+            assert_eq!(allowed(&format!("{options} {KEY}")), None, "{options}");
+        }
+    }
+
+    #[test]
+    fn sources_and_times_that_fit_are_allowed() {
+        for options in [
+            "from=\"10.0.0.0/8\"",
+            "from=\"192.168.1.1,10.1.2.?\"",
+            "from=\"10.*\"",
+            "expiry-time=\"29990101\"",
+            "expiry-time=\"299901011200Z\"",
+        ] {
+            assert_eq!(
+                allowed(&format!("{options} {KEY}")),
+                Some(Grant::all()),
+                "{options}"
+            );
+        }
+    }
+}

@@ -1,0 +1,270 @@
+#!/usr/bin/env python3
+"""boto3 and ssh on the local cloud, knowing nothing but `autorun cloud env`.
+
+Usage: ec2_clients.py BUCKET_PREFIX. Exits 1 and says what differed from AWS.
+"""
+
+import base64
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import ClientError
+
+ec2 = boto3.client("ec2")
+
+
+def refused(code, call, **arguments):
+    """The call is refused with this code."""
+    try:
+        call(**arguments)
+    except ClientError as error:
+        got = error.response["Error"]["Code"]
+        assert got == code, f"{got} instead of {code}: {error}"
+        return error.response
+    raise AssertionError(f"{call.__name__} was not refused with {code}")
+
+
+def visible(call, **arguments):
+    """The answer, once what was just made can be seen, as on AWS."""
+    for pause in (0.01, 0.02, 0.04, 0.08, 0.16, 0.32):
+        try:
+            return call(**arguments)
+        except ClientError as error:
+            if not error.response["Error"]["Code"].endswith(".NotFound"):
+                raise
+            time.sleep(pause)
+    return call(**arguments)
+
+
+def only_instance(**arguments):
+    found = visible(ec2.describe_instances, **arguments)["Reservations"]
+    assert len(found) == 1 and len(found[0]["Instances"]) == 1, found
+    return found[0]["Instances"][0]
+
+
+def wait_for(instance, state):
+    for _ in range(600):
+        if only_instance(InstanceIds=[instance])["State"]["Name"] == state:
+            return only_instance(InstanceIds=[instance])
+        time.sleep(0.05)
+    raise AssertionError(f"{instance} does not become {state}")
+
+
+def identity():
+    caller = boto3.client("sts").get_caller_identity()
+    assert caller["Account"].isdigit() and len(caller["Account"]) == 12, caller
+    regions = [r["RegionName"] for r in ec2.describe_regions()["Regions"]]
+    assert "eu-central-1" in regions and len(regions) > 10
+    zones = ec2.describe_availability_zones()["AvailabilityZones"]
+    assert zones[0]["ZoneName"].startswith(zones[0]["RegionName"])
+    vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]
+    subnet = ec2.describe_subnets(
+        Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}]
+    )["Subnets"][0]
+    assert subnet["DefaultForAz"] and subnet["AvailableIpAddressCount"] > 0
+    wrong = boto3.client("ec2", aws_secret_access_key="wrong")
+    refused("SignatureDoesNotMatch", wrong.describe_regions)
+    wrong = boto3.client("ec2", aws_access_key_id="AKIAWRONG")
+    assert refused("AuthFailure", wrong.describe_regions)["ResponseMetadata"]["HTTPStatusCode"] == 401
+
+
+def images():
+    found = ec2.describe_images(
+        Owners=["amazon"],
+        Filters=[
+            {"Name": "name", "Values": ["al2023-ami-2023*"]},
+            {"Name": "architecture", "Values": ["x86_64"]},
+        ],
+    )["Images"]
+    newest = max(found, key=lambda image: image["CreationDate"])
+    refused("InvalidAMIID.NotFound", ec2.describe_images, ImageIds=["ami-0123456789abcdef0"])
+    refused("InvalidAMIID.Malformed", ec2.describe_images, ImageIds=["ami-x"])
+    free = ec2.describe_instance_types(
+        Filters=[{"Name": "free-tier-eligible", "Values": ["true"]}]
+    )["InstanceTypes"]
+    assert "t3.micro" in [known["InstanceType"] for known in free]
+    refused("InvalidInstanceType", ec2.describe_instance_types, InstanceTypes=["t9.huge"])
+    return newest["ImageId"]
+
+
+def key_pair(directory):
+    made = ec2.create_key_pair(KeyName="clients", TagSpecifications=[
+        {"ResourceType": "key-pair", "Tags": [{"Key": "team", "Value": "web"}]},
+    ])
+    file = directory / "key.pem"
+    file.touch(mode=0o600)
+    file.write_text(made["KeyMaterial"])
+    refused("InvalidKeyPair.Duplicate", ec2.create_key_pair, KeyName="clients")
+    kept = visible(ec2.describe_key_pairs, KeyNames=["clients"], IncludePublicKey=True)["KeyPairs"][0]
+    derived = subprocess.run(["ssh-keygen", "-y", "-f", file], check=True, capture_output=True, text=True)
+    assert derived.stdout.split()[1] == kept["PublicKey"].split()[1]
+    assert kept["KeyPairId"] == made["KeyPairId"] and kept["Tags"][0]["Value"] == "web"
+    refused("InvalidKeyPair.NotFound", ec2.describe_key_pairs, KeyNames=["nosuch"])
+    refused("InvalidKey.Format", ec2.import_key_pair, KeyName="bad", PublicKeyMaterial=b"nonsense")
+    return file
+
+
+def security_group():
+    group = ec2.create_security_group(GroupName="clients", Description="of a test")["GroupId"]
+    refused("InvalidGroup.Duplicate", ec2.create_security_group, GroupName="clients", Description="x")
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    made = visible(ec2.authorize_security_group_ingress, GroupId=group, IpPermissions=[ssh])
+    assert made["SecurityGroupRules"][0]["FromPort"] == 22
+    refused(
+        "InvalidPermission.Duplicate",
+        ec2.authorize_security_group_ingress, GroupId=group, IpPermissions=[ssh],
+    )
+    refused(
+        "InvalidParameterValue",
+        ec2.authorize_security_group_ingress,
+        GroupId=group, IpProtocol="tcp", FromPort=80, ToPort=80, CidrIp="everyone",
+    )
+    shown = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]
+    assert shown["IpPermissions"][0]["IpRanges"][0]["CidrIp"] == "0.0.0.0/0", shown
+    assert shown["IpPermissionsEgress"][0]["IpProtocol"] == "-1", shown
+    refused("InvalidGroup.NotFound", ec2.describe_security_groups, GroupIds=["sg-0123456789abcdef0"])
+    return group
+
+
+def launch(image, group):
+    user_data = "#!/bin/sh\necho hello from the user data\nprintf done >/var/tmp/done\n"
+    arguments = {
+        "ImageId": image, "InstanceType": "t3.micro", "KeyName": "clients",
+        "MinCount": 1, "MaxCount": 1, "SecurityGroupIds": [group], "UserData": user_data,
+        "TagSpecifications": [
+            {"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "clients"}]},
+        ],
+        "MetadataOptions": {"HttpTokens": "required"},
+    }
+    try:
+        ec2.run_instances(**arguments, DryRun=True)
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "DryRunOperation", error
+        assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 412
+    token = {"ClientToken": f"clients-{os.getpid()}"}
+    first = ec2.run_instances(**arguments, **token)["Instances"][0]
+    again = ec2.run_instances(**arguments, **token)["Instances"][0]
+    assert first["InstanceId"] == again["InstanceId"], "the same token is the same launch"
+    refused(
+        "IdempotentParameterMismatch",
+        ec2.run_instances, **{**arguments, "InstanceType": "t3.small"}, **token,
+    )
+    refused("InvalidParameterValue", ec2.run_instances, **{**arguments, "UserData": "x" * 16385})
+    refused("InvalidKeyPair.NotFound", ec2.run_instances, **{**arguments, "KeyName": "nosuch"})
+    refused("InvalidAMIID.NotFound", ec2.run_instances, **{**arguments, "ImageId": "ami-0123456789abcdef0"})
+    refused("UnknownParameter", ec2.run_instances, **arguments, HibernationOptions={"Configured": True})
+    found = only_instance(Filters=[{"Name": "client-token", "Values": [token["ClientToken"]]}])
+    assert found["InstanceId"] == first["InstanceId"]
+    ec2.get_waiter("instance_running").wait(InstanceIds=[first["InstanceId"]])
+    return wait_for(first["InstanceId"], "running")
+
+
+def ssh(key, address, command):
+    options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"]
+    command = ["ssh", "-i", key, *(word for o in options for word in ("-o", o)), f"ec2-user@{address}", command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"{command}: {done}"
+    return done.stdout
+
+
+def inside(instance, key):
+    address = instance["PublicIpAddress"]
+    assert ssh(key, address, "cloud-init status --wait").endswith("status: done\n")
+    assert ssh(key, address, "cat /var/tmp/done; id -un; sudo -n id -un") == "doneec2-user\nroot\n"
+    token = "$(curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)"
+    ask = "curl -sS -w ' %{http_code}' http://169.254.169.254/latest/meta-data/instance-id"
+    assert ssh(key, address, ask).endswith(" 401"), "tokens are required"
+    with_token = f"{ask} -H \"X-aws-ec2-metadata-token: {token}\""
+    assert ssh(key, address, with_token) == f"{instance['InstanceId']} 200"
+    console = ec2.get_console_output(InstanceId=instance["InstanceId"], Latest=True)["Output"]
+    assert "SSH HOST KEY FINGERPRINTS" in console and "hello from the user data" in console, console
+    scan = subprocess.run(["ssh-keyscan", "-t", "ed25519", address], capture_output=True, check=True)
+    shown = subprocess.run(["ssh-keygen", "-lf", "-"], input=scan.stdout, capture_output=True, check=True)
+    assert shown.stdout.split()[1].decode() in console, "the console shows the key that ssh has"
+    data = ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
+    assert b"hello" in base64.b64decode(data["UserData"]["Value"])
+
+
+def life(instance, group, key):
+    identifier = instance["InstanceId"]
+    refused("DependencyViolation", ec2.delete_security_group, GroupId=group)
+    refused("InvalidInstanceID.NotFound", ec2.describe_instances, InstanceIds=["i-0123456789abcdef0"])
+    refused("InvalidInstanceID.Malformed", ec2.describe_instances, InstanceIds=["web"])
+    ec2.create_tags(Resources=[identifier], Tags=[{"Key": "stage", "Value": "test"}])
+    found = only_instance(Filters=[{"Name": "tag:stage", "Values": ["te*"]}])
+    assert found["InstanceId"] == identifier
+    status = ec2.describe_instance_status(InstanceIds=[identifier])["InstanceStatuses"][0]
+    assert status["InstanceStatus"]["Status"] == "ok"
+    ssh(key, instance["PublicIpAddress"], "echo kept >kept")
+    ec2.stop_instances(InstanceIds=[identifier])
+    stopped = wait_for(identifier, "stopped")
+    assert "PublicIpAddress" not in stopped, "a stopped instance has none"
+    ec2.start_instances(InstanceIds=[identifier])
+    started = wait_for(identifier, "running")
+    assert ssh(key, started["PublicIpAddress"], "cat kept") == "kept\n", "the disk is kept"
+    ec2.modify_instance_attribute(InstanceId=identifier, DisableApiTermination={"Value": True})
+    refused("OperationNotPermitted", ec2.terminate_instances, InstanceIds=[identifier])
+    ec2.modify_instance_attribute(InstanceId=identifier, DisableApiTermination={"Value": False})
+    ec2.terminate_instances(InstanceIds=[identifier])
+    wait_for(identifier, "terminated")
+    ec2.delete_security_group(GroupId=group)
+    ec2.delete_key_pair(KeyName="clients")
+    ec2.delete_key_pair(KeyName="clients")
+
+
+def pages(image):
+    for _ in range(3):
+        ec2.run_instances(ImageId=image, InstanceType="t3.micro", MinCount=2, MaxCount=2)
+    time.sleep(0.1)
+    walk = ec2.get_paginator("describe_instances").paginate(
+        Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}],
+        PaginationConfig={"PageSize": 5},
+    )
+    seen = [i["InstanceId"] for page in walk for r in page["Reservations"] for i in r["Instances"]]
+    assert len(seen) == len(set(seen)) == 6, seen
+    ec2.terminate_instances(InstanceIds=seen)
+    for identifier in seen:
+        wait_for(identifier, "terminated")
+
+
+def bucket(name):
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=name)
+    s3.put_object(Bucket=name, Key="a b/ü.txt", Body=b"text", ContentType="text/plain; charset=utf-8")
+    read = s3.get_object(Bucket=name, Key="a b/ü.txt")
+    assert read["Body"].read() == b"text" and read["ContentType"] == "text/plain; charset=utf-8"
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": name, "Key": "a b/ü.txt"})
+    assert urllib.request.urlopen(url, timeout=10).read() == b"text"
+    try:
+        urllib.request.urlopen(url.split("?")[0], timeout=10)
+        raise AssertionError("a new bucket is private")
+    except urllib.error.HTTPError as error:
+        assert error.code == 403
+    refused("BucketNotEmpty", s3.delete_bucket, Bucket=name)
+    s3.delete_object(Bucket=name, Key="a b/ü.txt")
+    s3.delete_bucket(Bucket=name)
+
+
+def main():
+    name = sys.argv[1]
+    identity()
+    image = images()
+    with tempfile.TemporaryDirectory() as directory:
+        key = key_pair(Path(directory))
+        group = security_group()
+        instance = launch(image, group)
+        inside(instance, key)
+        life(instance, group, key)
+    pages(image)
+    bucket(name)
+    print("ec2_clients: ok")
+
+
+main()

@@ -1,0 +1,407 @@
+//! The local cloud: the main job on it, real clients, its life and its death.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::cloud::LocalCloud;
+use crate::support::{Autorun, Ended, Lab, root};
+
+const PLAYBOOK: &str = "playbooks/run_newwebserver.rhai";
+
+fn last_line(ended: &Ended) -> &str {
+    ended.stdout.trim_end().lines().last().unwrap_or_default()
+}
+
+/// What a process of another program ended with, asserted to be success.
+#[track_caller]
+fn succeeds(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let both = [output.stdout.clone(), output.stderr.clone()].concat();
+    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&both));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Asks until it is true; a hundred seconds are too long.
+#[track_caller]
+fn becomes_true(what: &str, mut ask: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !ask() {
+        assert!(began.elapsed() < Duration::from_secs(100), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_main_job_runs_and_a_browser_shows_the_image() {
+    let cloud = LocalCloud::start();
+    let ended = cloud.autorun().arg(PLAYBOOK).run().exits(0);
+    let said = ended.said();
+    for wanted in [
+        "on the local cloud at http://10.",
+        "here, Amazon Linux on AWS",
+        "verified the ssh host key",
+        "ok: nginx is running",
+    ] {
+        assert!(said.contains(wanted), "no `{wanted}` in\n{}", ended.stderr);
+    }
+    let url = last_line(&ended);
+    let shown = succeeds(
+        Command::new("python3")
+            .arg(root().join("tests/cloud/browser.py"))
+            .args([url, &cloud.home().join("page.png").display().to_string()]),
+    );
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["heading"], "It works!");
+    assert!(shown["width"].as_u64() > Some(0), "the image is shown: {shown}");
+    // The server outlives the run, and its end is one command.
+    let status = cloud.cloud("status").exits(0).stdout;
+    assert!(status.contains("running") && status.contains("newwebserver-"), "{status}");
+}
+
+#[test]
+fn a_port_that_is_not_opened_is_not_reachable() {
+    let cloud = LocalCloud::start();
+    let playbook = r#"
+        let key = create_key_pair("ports");
+        let group = create_security_group("ports");
+        let server = wait_until_ready(launch_instance(#{ key_pair: key, security_groups: [group],
+            user_data: "#!/bin/sh\ncd /var/tmp && echo here >index.html\n(setsid python3 -m http.server 80 >/dev/null 2>&1 &)\n" }));
+        ssh_exec(server, "until python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 80))'; do sleep 0.1; done");
+        print(server.url);
+        try { wait_until_serving(server.url, #{ timeout: 2 }); fail("reachable"); }
+        catch (e) { print(error_info(e).kind); }
+    "#;
+    let ended = cloud.autorun().playbook(playbook).run().exits(0);
+    assert_eq!(last_line(&ended), "timeout", "{}", ended.stdout);
+    let url = ended.stdout.lines().next().unwrap();
+    // Opened, it is at once.
+    let opened = format!(
+        "aws = __import__('boto3').client('ec2'); g = aws.describe_security_groups(GroupNames=['ports'])['SecurityGroups'][0]['GroupId']; \
+         aws.authorize_security_group_ingress(GroupId=g, IpProtocol='tcp', FromPort=80, ToPort=80, CidrIp='0.0.0.0/0'); \
+         import urllib.request, time\n\
+         for _ in range(100):\n    \
+             try: print(urllib.request.urlopen('{url}', timeout=1).read().decode()); break\n    \
+             except OSError: time.sleep(0.05)\n"
+    );
+    let mut python = cloud.client(&Lab::python());
+    python.args(["-c", &opened]).env("AWS_DEFAULT_REGION", "eu-central-1").env("AWS_REGION", "eu-central-1");
+    assert_eq!(succeeds(&mut python).trim(), "here");
+}
+
+#[test]
+fn boto3_and_the_aws_cli_work_by_cloud_env_alone() {
+    let cloud = LocalCloud::start();
+    let python = Lab::python();
+    succeeds(cloud.client(&python).args(["tests/cloud/ec2_clients.py", "clients-ec2"]));
+    succeeds(cloud.client(&python).arg("tests/cloud/s3_clients.py"));
+    let tools = Path::new(&python).parent().unwrap().display().to_string();
+    let path = format!("{tools}:/usr/sbin:/usr/bin:/sbin:/bin");
+    succeeds(cloud.client("bash").args(["tests/cloud/aws_cli.sh", "clients-cli"]).env("PATH", path));
+}
+
+#[test]
+fn fifty_instances_at_once() {
+    let cloud = LocalCloud::start();
+    let playbook = r#"
+        let servers = launch_instance(#{ name: "many", count: 50 });
+        print(servers.len);
+        terminate_instance(servers);
+    "#;
+    let ended = cloud.autorun().playbook(playbook).run().exits(0);
+    assert_eq!(last_line(&ended), "50", "{}", ended.stderr);
+}
+
+#[test]
+fn two_hundred_launches_leave_nothing() {
+    let cloud = LocalCloud::start();
+    let before = Traces::of(&cloud);
+    let playbook = r#"
+        for round in 0..20 { terminate_instance(launch_instance(#{ count: 10 })); }
+    "#;
+    let _ = cloud.autorun().playbook(playbook).run().exits(0);
+    becomes_true("everything is gone", || Traces::of(&cloud) == before);
+}
+
+/// What machines leave traces in.
+#[derive(Debug, PartialEq, Eq)]
+struct Traces {
+    processes: usize,
+    interfaces: usize,
+    mounts: usize,
+    disks: usize,
+}
+
+impl Traces {
+    fn of(cloud: &LocalCloud) -> Self {
+        let descendants = descendants(cloud.pid());
+        let count = |path: &str| fs::read_to_string(path).map_or(0, |text| text.lines().count());
+        let disks = fs::read_dir(cloud.home().join("state/instances")).unwrap();
+        Self {
+            processes: descendants.len(),
+            interfaces: count("/proc/net/dev"),
+            mounts: count(&format!("/proc/{}/mounts", cloud.pid())),
+            disks: disks.count(),
+        }
+    }
+}
+
+/// The processes below one.
+fn descendants(pid: u32) -> Vec<u32> {
+    let children = |pid: u32| -> Vec<u32> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+        tasks
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+            .flat_map(|line| line.split_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<_>>())
+            .collect()
+    };
+    let mut all = Vec::new();
+    let mut open = children(pid);
+    while let Some(next) = open.pop() {
+        open.extend(children(next));
+        all.push(next);
+    }
+    all
+}
+
+#[test]
+fn a_killed_cloud_takes_everything_along_and_loses_nothing() {
+    let cloud = LocalCloud::start();
+    let playbook = r#"
+        let bucket = create_bucket("kept");
+        upload_image(bucket, "assets/logo.png");
+        let key = create_key_pair("kept");
+        let group = create_security_group("kept");
+        let server = wait_until_ready(launch_instance(#{ key_pair: key, security_groups: [group] }));
+        ssh_exec(server, "echo kept >kept; (setsid sleep 1000 >/dev/null 2>&1 </dev/null &)");
+        print(server.id);
+        print(bucket.name);
+    "#;
+    let first = cloud.autorun().playbook(playbook);
+    let ended = first.run().exits(0);
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    let [id, bucket] = lines[..] else { panic!("{}", ended.stdout) };
+
+    let machines = descendants(cloud.pid());
+    assert!(machines.len() >= 2, "{machines:?}");
+    succeeds(Command::new("kill").args(["-KILL", &cloud.pid().to_string()]));
+    let began = Instant::now();
+    let alive = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim_start().starts_with('Z'));
+    becomes_true("the machines are gone", || !machines.iter().any(alive));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+
+    // The next one knows all of it; the instance is stopped and its disk is kept.
+    let check = format!(r#"
+        import boto3
+        ec2, s3 = boto3.client("ec2"), boto3.client("s3")
+        instance = ec2.describe_instances(InstanceIds=["{id}"])["Reservations"][0]["Instances"][0]
+        assert instance["State"]["Name"] == "stopped", instance
+        assert ec2.describe_key_pairs(KeyNames=["kept"])["KeyPairs"]
+        assert ec2.describe_security_groups(GroupNames=["kept"])["SecurityGroups"]
+        assert s3.head_object(Bucket="{bucket}", Key="assets/logo.png")["ContentType"] == "image/png"
+        ec2.start_instances(InstanceIds=["{id}"])
+        ec2.get_waiter("instance_running").wait(InstanceIds=["{id}"])
+    "#);
+    let _ = cloud.cloud("up").exits(0);
+    let mut python = cloud.client(&Lab::python());
+    python.args(["-c", &unindented(&check)]).env("AWS_DEFAULT_REGION", "eu-central-1").env("AWS_REGION", "eu-central-1");
+    succeeds(&mut python);
+    let key = first.home.path().join(".local/share/autorun/keys/kept");
+    let look = format!(
+        "let server = wait_until_running(\"{id}\"); server.key = \"{}\"; \
+         print(ssh_exec(server, \"cat kept\").stdout);",
+        key.display()
+    );
+    let ended = first_home(&cloud, &first).playbook(&look).run().exits(0);
+    assert_eq!(ended.stdout.trim(), "kept");
+}
+
+/// Another run from the home directory of an earlier one: it knows its pins.
+fn first_home(cloud: &LocalCloud, first: &Autorun) -> Autorun {
+    let data = first.home.path().join(".local/share/autorun").display().to_string();
+    cloud.autorun().env("AUTORUN_HOME", &data)
+}
+
+fn unindented(text: &str) -> String {
+    text.lines().map(str::trim_start).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn up_down_status_env_and_doctor() {
+    let cloud = LocalCloud::start();
+    let again = cloud.cloud("up").exits(0);
+    assert!(again.stdout.contains("was already up at http://10."), "{}", again.stdout);
+    let doctor = cloud.cloud("doctor").exits(0).stdout;
+    for line in ["ok  root", "ok  namespaces", "ok  overlay", "ok  nft", "ok  buckets"] {
+        assert!(doctor.contains(line), "{doctor}");
+    }
+    assert!(doctor.lines().all(|line| line.chars().count() <= 80), "{doctor}");
+    let names: Vec<String> = cloud.env().into_iter().map(|(name, _)| name).collect();
+    assert!(names.contains(&"AWS_ENDPOINT_URL".to_owned()), "{names:?}");
+
+    let down = cloud.cloud("down").exits(0);
+    assert!(down.stdout.contains("is down"), "{}", down.stdout);
+    let status = cloud.cloud("status").exits(1);
+    assert!(status.stderr.contains("no local cloud is up\nhint: "), "{}", status.stderr);
+    let env = cloud.cloud("env").exits(2);
+    assert!(env.stderr.contains("hint: `autorun cloud up`"), "{}", env.stderr);
+    let _ = cloud.cloud("down").exits(0);
+}
+
+#[test]
+fn without_root_buckets_work_and_a_launch_says_what_is_missing() {
+    let home = tempfile::tempdir().unwrap();
+    let user = |command: &mut Command| {
+        command.env("AUTORUN_CLOUD_HOME", home.path().join("cloud"));
+    };
+    // A user without rights, and files that the user can read.
+    let own = home.path().join("autorun");
+    fs::copy(env!("CARGO_BIN_EXE_autorun"), &own).unwrap();
+    succeeds(Command::new("chown").arg("-R").arg("65534:65534").arg(home.path()));
+    succeeds(Command::new("chmod").arg("755").arg(home.path()));
+    let playbook = home.path().join("p.rhai");
+    fs::write(&playbook, "print(create_bucket(\"mine\").name.len() > 0);\nlaunch_instance(#{});\n").unwrap();
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&own)
+            .args(arguments)
+            .env_clear()
+            .env("HOME", home.path())
+            .env("PATH", "/usr/bin:/bin");
+        user(&mut command);
+        Ended::of(&command.output().unwrap(), home.path())
+    };
+    let ended = as_nobody(&["--local", &playbook.display().to_string()]).exits(1);
+    assert_eq!(ended.stdout, "true\n", "{}", ended.stderr);
+    let command = format!("sudo {} cloud up", own.display());
+    assert!(ended.said().contains(&command.replace(&home.path().display().to_string(), &home.path().display().to_string())), "no `{command}` in\n{}", ended.stderr);
+    let _ = as_nobody(&["cloud", "down"]).exits(0);
+}
+
+#[test]
+fn faults_happen_as_the_file_says() {
+    let cloud = LocalCloud::start();
+    let run = |faults: &str, playbook: &str| {
+        let autorun = cloud.autorun();
+        let file = autorun.home.path().join("faults.toml");
+        fs::write(&file, faults).unwrap();
+        autorun.args(["--faults", &file.display().to_string()]).playbook(playbook).run()
+    };
+    // Throttled and reset once: the SDK asks again, and there is one group.
+    let twice = "[[fault]]\noperation = 'CreateSecurityGroup'\ndo = 'throttle'\n\
+         [[fault]]\noperation = 'DescribeImages'\ndo = 'reset'\n";
+    let once = "create_security_group(\"f-\" + run_id()); latest_amazon_linux();";
+    let _ = run(twice, once).exits(0);
+    // The answer is lost after the effect: nobody knows, and that is said.
+    let lost = "[[fault]]\noperation = 'RunInstances'\nwhen = 'after'\ntimes = 0\ndo = 'reset'\n";
+    let ended = run(lost, "launch_instance(#{ name: \"lost\" });").exits(1);
+    assert!(ended.said().contains("possibly made"), "{}", ended.stderr);
+    // Though asked several times with one token, there is one instance.
+    let status = cloud.cloud("status").exits(0).stdout;
+    assert_eq!(status.matches(" lost").count(), 1, "{status}");
+    // S3 has its own word for it.
+    let slow = "[[fault]]\noperation = 'CreateBucket'\ntimes = 0\ndo = 'throttle'\n";
+    let ended = run(slow, "create_bucket(\"slow\");").exits(1);
+    assert!(ended.said().contains("reduce your request rate"), "{}", ended.stderr);
+    // An instance that never comes up.
+    let endless = "[[fault]]\noperation = 'boot'\ndo = 'endless-boot'\n";
+    let ended = run(endless, "wait_until_running(launch_instance(#{ wait: false }), #{ timeout: 1 });").exits(1);
+    assert!(ended.said().contains("pending"), "{}", ended.stderr);
+    // A file that makes no sense is said before anything is done.
+    let ended = run("[[fault]]\noperation = 'boot'\ndo = 'explode'\n", "print(1)").exits(2);
+    assert!(ended.stderr.contains("unknown variant `explode`"), "{}", ended.stderr);
+}
+
+#[test]
+fn requests_that_make_no_sense_are_refused_and_cost_nothing() {
+    let cloud = LocalCloud::start();
+    let env = cloud.env();
+    let endpoint = &env.iter().find(|(name, _)| name == "AWS_ENDPOINT_URL").unwrap().1;
+    let address: SocketAddr = endpoint.trim_start_matches("http://").parse().unwrap();
+    let ask = |request: &[u8]| -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        drop(stream.write_all(request));
+        let mut answer = Vec::new();
+        // A reset is an answer, too.
+        drop(stream.take(1 << 16).read_to_end(&mut answer));
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let post = |headers: &str, body: &str| {
+        ask(format!(
+            "POST / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}content-length: {}\r\n\
+             content-type: application/x-www-form-urlencoded\r\n\r\n{body}",
+            body.len()
+        ).as_bytes())
+    };
+    assert!(post("", "Action=DescribeRegions").contains("MissingAuthenticationToken"));
+    let half = "authorization: AWS4-HMAC-SHA256 Credential=A/20260101/us-east-1/ec2/aws4_request\r\n";
+    assert!(post(half, "Action=DescribeRegions").contains("IncompleteSignature"));
+    let rebound = ask(b"GET / HTTP/1.1\r\nhost: attacker.example\r\nconnection: close\r\n\r\n");
+    assert!(rebound.contains("403 Forbidden"), "{rebound}");
+    let huge = format!("PUT /b/k HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 10000000000\r\n\r\nshort");
+    let refused = ask(huge.as_bytes());
+    assert!(refused.is_empty() || refused.contains(" 40"), "{refused}");
+
+    let memory = || -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", cloud.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    random_requests(address, 2_000);
+    let before = memory();
+    random_requests(address, 98_000);
+    let grown = memory().saturating_sub(before);
+    assert!(grown < 16_000, "{grown} KiB more after 100,000 random requests");
+    let log = fs::read_to_string(cloud.home().join("state/cloud.log")).unwrap();
+    assert!(!log.contains("panicked") && !log.contains("fault of autorun"), "{log}");
+    let _ = cloud.cloud("status").exits(0);
+}
+
+/// Requests that look a little like AWS's, several on one connection.
+fn random_requests(address: SocketAddr, count: u32) {
+    let mut seed = 1_u64;
+    let mut random = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap() % below
+    };
+    let methods = ["GET", "PUT", "POST", "DELETE", "HEAD", "PATCH", "OPTIONS"];
+    let paths = ["/", "/b", "/b/k", "//", "/b/%ff", "/b/..%2f..", "/_autorun/status", "/?Action=RunInstances",
+        "/b?policy", "/b?uploads", "/b/k?partNumber=1&uploadId=x", "/b?list-type=2&max-keys=-1", "/b/k?X-Amz-Signature=0", "/%"];
+    let headers = ["authorization: AWS4-HMAC-SHA256 Credential=x", "authorization: AWS4-HMAC-SHA256 Credential=A/2/3/s3/aws4_request, SignedHeaders=host, Signature=0",
+        "authorization: AWS4-HMAC-SHA256 Credential=A/2/3/ec2/aws4_request, SignedHeaders=host;x-amz-date, Signature=0", "x-amz-date: now", "range: bytes=9-1",
+        "x-amz-content-sha256: STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "content-type: application/x-www-form-urlencoded", "expect: 100-continue", "x-amz-copy-source: %"];
+    let bodies = ["", "Action=", "Action=RunInstances&MinCount=x", "<a><b>", "5;chunk-signature=0\r\nabc", "{\"Statement\":1}", "\u{0}\u{1}%%%"];
+    let mut sent = 0;
+    while sent < count {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut text = String::new();
+        for _ in 0..50 {
+            let body = bodies[random(bodies.len())];
+            text += &format!("{} {} HTTP/1.1\r\nhost: {address}\r\n", methods[random(methods.len())], paths[random(paths.len())]);
+            for _ in 0..random(4) {
+                text += &format!("{}\r\n", headers[random(headers.len())]);
+            }
+            text += &format!("content-length: {}\r\n\r\n{body}", body.len());
+        }
+        sent += 50;
+        drop(stream.write_all(text.as_bytes()));
+        drop(stream.shutdown(std::net::Shutdown::Write));
+        let mut answers = Vec::new();
+        drop(stream.read_to_end(&mut answers));
+        assert!(answers.is_empty() || answers.starts_with(b"HTTP/1.1 "), "{}", String::from_utf8_lossy(&answers));
+    }
+}

@@ -1,0 +1,139 @@
+//! A local cloud of the tests' own, and the lab's settings in its words.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Autorun, Ended, root};
+
+/// A local cloud with a home of its own; gone when the tests' process is.
+pub(crate) struct LocalCloud {
+    /// Ends the cloud when its standard input is closed, whatever closed it.
+    guard: Child,
+    stdin: Option<ChildStdin>,
+    home: TempDir,
+}
+
+impl LocalCloud {
+    /// One that is up.
+    pub(crate) fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut guard = Command::new("sh")
+            .arg("-c")
+            .arg("\"$0\" cloud up >&2 && echo up; cat >/dev/null; exec \"$0\" cloud down >/dev/null")
+            .arg(env!("CARGO_BIN_EXE_autorun"))
+            .env("AUTORUN_CLOUD_HOME", home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stdin = guard.stdin.take();
+        let mut line = String::new();
+        let mut out = BufReader::new(guard.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n", "no local cloud: run the tests by tests/run, as root");
+        Self { guard, stdin, home }
+    }
+
+    /// Where it is kept.
+    pub(crate) fn home(&self) -> &std::path::Path {
+        self.home.path()
+    }
+
+    /// A run on it, with a home directory of its own.
+    pub(crate) fn autorun(&self) -> Autorun {
+        self.plain().arg("--local").args(["--region", "eu-central-1"])
+    }
+
+    /// The program with this cloud, without arguments.
+    pub(crate) fn plain(&self) -> Autorun {
+        let home = self.home.path().display().to_string();
+        Autorun::new().env("AUTORUN_CLOUD_HOME", &home)
+    }
+
+    /// `autorun cloud COMMAND`.
+    pub(crate) fn cloud(&self, command: &str) -> Ended {
+        self.plain().args(["cloud", command]).run()
+    }
+
+    /// What `autorun cloud env` tells: names and values.
+    pub(crate) fn env(&self) -> Vec<(String, String)> {
+        let said = self.cloud("env").exits(0).stdout;
+        said.lines()
+            .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
+            .map(|(name, value)| (name.to_owned(), shell_words::split(value).unwrap().concat()))
+            .collect()
+    }
+
+    /// A program that knows nothing but `cloud env`.
+    pub(crate) fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(root())
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.home.path())
+            .envs(self.env());
+        command
+    }
+
+    /// The background process.
+    pub(crate) fn pid(&self) -> u32 {
+        let file = self.home.path().join("access/0.json");
+        let access: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        u32::try_from(access["pid"].as_u64().unwrap()).unwrap()
+    }
+}
+
+impl Drop for LocalCloud {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        drop(self.guard.wait());
+    }
+}
+
+/// The faults that are the lab's settings here; nothing when the local cloud
+/// has no words for one of them.
+pub(crate) fn faults_for(settings: &Value) -> Option<Value> {
+    let mut account = json!({});
+    let mut faults = Vec::new();
+    let boot = |act: &str| json!({ "operation": "boot", "times": 0, "do": act });
+    for (name, value) in settings.as_object()? {
+        match (name.as_str(), value) {
+            // Machines cost nothing here.
+            ("boot", _) => {}
+            ("account_blocks_public", on) => account["blocks_public"] = on.clone(),
+            ("no_default_vpc", on) => account["no_default_vpc"] = on.clone(),
+            ("console", text) if text == "none" => faults.push(boot("no-console-keys")),
+            ("console", text) if text == "wrong" => faults.push(boot("other-console-keys")),
+            ("cloud_init", _) => faults.push(boot("no-cloud-init")),
+            ("user_data_result", text) if text == "degraded" => {
+                faults.push(boot("degrade-user-data"));
+            }
+            ("user_data_result", _) => faults.push(boot("fail-user-data")),
+            ("pending_seconds", seconds) => {
+                let mut slow = boot("slow-boot");
+                slow["seconds"] = json!(seconds.as_f64()?);
+                faults.push(slow);
+            }
+            ("fail", rules) => {
+                for (operation, rule) in rules.as_object()? {
+                    faults.push(json!({
+                        "operation": operation,
+                        "times": rule["times"].as_u64().unwrap_or(0),
+                        "do": "error",
+                        "code": rule["code"],
+                        "message": rule["message"],
+                        "status": rule["status"].as_u64().unwrap_or(400),
+                    }));
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some(json!({ "account": account, "fault": faults }))
+}
