@@ -156,8 +156,10 @@ impl Front {
             .contains_key(AUTHORIZATION)
             .then(|| claimed_service(&request))
             .flatten();
+        // Query requests have no path; S3 refuses another service's signature.
+        let is_query = request.uri().path() == "/";
         match claimed.as_deref() {
-            Some("ec2" | "sts") => self.query(request, run.as_deref()).await,
+            Some("ec2" | "sts") if is_query => self.query(request, run.as_deref()).await,
             None if is_form(&request) => self.query(request, run.as_deref()).await,
             _ => self.object(request, run.as_deref()).await,
         }

@@ -45,6 +45,9 @@ def visible(call, **arguments):
 
 def only_instance(**arguments):
     found = visible(ec2.describe_instances, **arguments)["Reservations"]
+    if not found and "Filters" in arguments:
+        time.sleep(0.1)  # just made, so not found by everybody yet
+        found = ec2.describe_instances(**arguments)["Reservations"]
     assert len(found) == 1 and len(found[0]["Instances"]) == 1, found
     return found[0]["Instances"][0]
 
@@ -69,9 +72,10 @@ def identity():
         Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}]
     )["Subnets"][0]
     assert subnet["DefaultForAz"] and subnet["AvailableIpAddressCount"] > 0
-    wrong = boto3.client("ec2", aws_secret_access_key="wrong")
+    key = os.environ["AWS_ACCESS_KEY_ID"]
+    wrong = boto3.client("ec2", aws_access_key_id=key, aws_secret_access_key="wrong")
     refused("SignatureDoesNotMatch", wrong.describe_regions)
-    wrong = boto3.client("ec2", aws_access_key_id="AKIAWRONG")
+    wrong = boto3.client("ec2", aws_access_key_id="AKIAWRONG", aws_secret_access_key="wrong")
     assert refused("AuthFailure", wrong.describe_regions)["ResponseMetadata"]["HTTPStatusCode"] == 401
 
 

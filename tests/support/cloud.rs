@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Autorun, Ended, root};
+use super::{Autorun, Ended, new_key, root};
 
 /// A local cloud with a home of its own; gone when the tests' process is.
 pub(crate) struct LocalCloud {
@@ -23,7 +23,9 @@ impl LocalCloud {
         let home = tempfile::tempdir().unwrap();
         let mut guard = Command::new("sh")
             .arg("-c")
-            .arg("\"$0\" cloud up >&2 && echo up; cat >/dev/null; exec \"$0\" cloud down >/dev/null")
+            .arg(
+                "\"$0\" cloud up >&2 && echo up; cat >/dev/null; exec \"$0\" cloud down >/dev/null",
+            )
             .arg(env!("CARGO_BIN_EXE_autorun"))
             .env("AUTORUN_CLOUD_HOME", home.path())
             .stdin(Stdio::piped())
@@ -35,7 +37,10 @@ impl LocalCloud {
         let mut line = String::new();
         let mut out = BufReader::new(guard.stdout.take().unwrap());
         out.read_line(&mut line).unwrap();
-        assert_eq!(line, "up\n", "no local cloud: run the tests by tests/run, as root");
+        assert_eq!(
+            line, "up\n",
+            "no local cloud: run the tests by tests/run, as root"
+        );
         Self { guard, stdin, home }
     }
 
@@ -46,7 +51,11 @@ impl LocalCloud {
 
     /// A run on it, with a home directory of its own.
     pub(crate) fn autorun(&self) -> Autorun {
-        self.plain().arg("--local").args(["--region", "eu-central-1"])
+        let autorun = self.plain();
+        let ssh = autorun.home.path().join(".ssh");
+        fs::create_dir(&ssh).unwrap();
+        new_key(&ssh.join("id_ed25519"));
+        autorun.arg("--local").args(["--region", "eu-central-1"])
     }
 
     /// The program with this cloud, without arguments.

@@ -37,12 +37,7 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let ssh = dir.path().join("ssh");
         fs::create_dir(&ssh).unwrap();
-        let keygen = Command::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])
-            .arg(ssh.join("id_ed25519"))
-            .status()
-            .unwrap();
-        assert!(keygen.success());
+        new_key(&ssh.join("id_ed25519"));
         let key = fs::read_to_string(ssh.join("id_ed25519.pub")).unwrap();
         let mut all = json!({ "hosts": [
             { "address": HOST, "user": "admin", "authorized_key": key, "small_disk": true },
@@ -152,6 +147,16 @@ impl Lab {
             .env("AWS_ENDPOINT_URL_CHECKIP", "http://127.0.0.1:5001/")
             .credentials()
     }
+}
+
+/// A new ssh key in these files.
+fn new_key(file: &Path) {
+    let keygen = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])
+        .arg(file)
+        .status()
+        .unwrap();
+    assert!(keygen.success());
 }
 
 /// A program in the network namespace of a process.

@@ -272,12 +272,15 @@ impl Runtime {
 
     /// Ends all machines, then everything else that was made.
     pub async fn shutdown(&self) {
-        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
-        let machines = std::mem::take(&mut *machines);
+        let machines = self.take_machines();
         machines.iter().for_each(Machine::kill);
         join_all(machines.iter().map(Machine::ended)).await;
         self.switch.stop().await;
         self.nursery.end();
+    }
+
+    fn take_machines(&self) -> Vec<Machine> {
+        std::mem::take(&mut *self.machines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn disk(&self, id: &str) -> PathBuf {
