@@ -32,6 +32,8 @@ pub(super) async fn pin_first_key(cx: &Context, host: &Host, id: &str) -> Result
 /// Whether a comparison that finds nothing in the console will be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Again {
+    /// It will in a moment, so nothing is said.
+    Soon,
     /// It will, so it is only noted.
     Later,
     /// It will not: work goes on with an unverified key, and that is said.
@@ -59,6 +61,7 @@ pub(super) async fn compare_with_console(
         Err(error) => error.message.clone(),
     };
     match again {
+        Again::Soon => {}
         Again::Later => cx.report.info(format!(
             "host key of {id} not compared yet ({why}); compared again when it is ready"
         )),

@@ -163,6 +163,8 @@ async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result
             Ok(_) => return Ok(()),
             // sshd may answer before cloud-init has put the key there.
             Err(e) if e.kind == ErrorKind::Denied => {
+                // Or somebody in between cannot let us in.
+                host_keys::compare_with_console(cx, host, id, host_keys::Again::Soon).await?;
                 let since = *refused_at.get_or_insert_with(|| pace.elapsed());
                 if pace.elapsed().saturating_sub(since) > KEY_ARRIVES {
                     return Err(e);

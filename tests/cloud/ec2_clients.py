@@ -238,6 +238,20 @@ def pages(image):
         wait_for(identifier, "terminated")
 
 
+def shutdowns(image):
+    """What `shutdown -h` from inside does is what the launch said."""
+    launch = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
+    launch["UserData"] = "#!/bin/sh\nshutdown -h now\n"
+    stops = ec2.run_instances(**launch)["Instances"][0]["InstanceId"]
+    launch["InstanceInitiatedShutdownBehavior"] = "terminate"
+    ends = ec2.run_instances(**launch)["Instances"][0]["InstanceId"]
+    wait_for(ends, "terminated")
+    reason = wait_for(stops, "stopped")["StateReason"]["Code"]
+    assert reason == "Client.InstanceInitiatedShutdown", reason
+    ec2.terminate_instances(InstanceIds=[stops])
+    wait_for(stops, "terminated")
+
+
 def bucket(name):
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket=name)
@@ -267,6 +281,7 @@ def main():
         inside(instance, key)
         life(instance, group, key)
     pages(image)
+    shutdowns(image)
     bucket(name)
     print("ec2_clients: ok")
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -155,13 +155,7 @@ fn two_hundred_launches_leave_nothing() {
     let before = Traces::of(&cloud);
     let playbook = "for round in 0..20 { terminate_instance(launch_instance(#{ count: 10 })); }";
     let _ = cloud.autorun().playbook(playbook).run().exits(0);
-    becomes_true("everything is gone", || {
-        let now = Traces::of(&cloud);
-        now == before || {
-            println!("{now:?} instead of {before:?}");
-            false
-        }
-    });
+    becomes_true("everything is gone", || Traces::of(&cloud) == before);
 }
 
 /// What machines leave traces in.
@@ -417,6 +411,17 @@ fn faults_happen_as_the_file_says() {
     )
     .exits(1);
     assert!(ended.said().contains("pending"), "{}", ended.stderr);
+    // ssh breaks as soon as something larger is copied.
+    let dropped = "[[fault]]\noperation = 'boot'\ndo = 'drop-ssh'\nbytes = 30000\n";
+    let copy = r#"
+        let key = create_key_pair("dropped");
+        let group = create_security_group("dropped");
+        let server = wait_until_ready(launch_instance(#{ key_pair: key, security_groups: [group] }));
+        try { scp(server, "Cargo.lock", "Cargo.lock"); fail("it was copied"); }
+        catch (caught) { print(error_info(caught).kind); }
+    "#;
+    let ended = run(dropped, copy).exits(0);
+    assert_eq!(last_line(&ended), "unreachable", "{}", ended.stderr);
     // A file that makes no sense is said before anything is done.
     let ended = run(
         "[[fault]]\noperation = 'boot'\ndo = 'explode'\n",
@@ -571,4 +576,219 @@ fn random_requests(address: SocketAddr, count: u32) {
             String::from_utf8_lossy(&answers)
         );
     }
+}
+
+#[test]
+fn killed_in_every_kind_of_request_it_loses_nothing_acknowledged() {
+    let cloud = LocalCloud::start();
+    let home = cloud.home().display().to_string();
+    succeeds(
+        cloud
+            .client(&Lab::python())
+            .args([
+                "tests/cloud/crash.py",
+                env!("CARGO_BIN_EXE_autorun"),
+                "crash",
+            ])
+            .env("AUTORUN_CLOUD_HOME", home),
+    );
+}
+
+/// A program that ends with the test, failed or not.
+struct EndsWithTheTest(Child);
+
+impl EndsWithTheTest {
+    fn end(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+impl Drop for EndsWithTheTest {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[test]
+fn a_man_in_the_middle_is_refused() {
+    let cloud = LocalCloud::start();
+    let launch = r#"
+        let key = create_key_pair("mitm");
+        let group = create_security_group("mitm");
+        let server = launch_instance(#{ key_pair: key, security_groups: [group] });
+        print(server.id);
+        print(server.public_ip);
+    "#;
+    let first = cloud.autorun().playbook(launch);
+    let ended = first.run().exits(0);
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    let [id, address] = lines[..] else {
+        panic!("{}", ended.stdout)
+    };
+    // A real sshd between client and instance, in the network that joins them.
+    let switch = descendants(cloud.pid()).into_iter().min().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key");
+    succeeds(
+        Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&key),
+    );
+    fs::create_dir_all("/run/sshd").unwrap();
+    let inside = |program: &str| {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/proc/{switch}/ns/net"))
+            .arg(program);
+        command
+    };
+    let sshd = inside("/usr/sbin/sshd")
+        .args(["-D", "-e", "-p", "2222", "-f", "/dev/null", "-h"])
+        .arg(&key)
+        .stderr(fs::File::create(dir.path().join("log")).unwrap())
+        .spawn()
+        .unwrap();
+    let mut sshd = EndsWithTheTest(sshd);
+    let redirect = format!(
+        "add table ip middle; add chain ip middle p {{ type nat hook prerouting priority -100; }}; \
+         add rule ip middle p ip daddr {address} tcp dport 22 dnat to 169.254.1.1:2222"
+    );
+    succeeds(inside("nft").arg(redirect));
+    becomes_true("the man in the middle listens", || {
+        fs::read_to_string(dir.path().join("log"))
+            .unwrap()
+            .contains("listening")
+    });
+    for host_key in ["first_use", "strict"] {
+        let wait =
+            format!("wait_until_ready(\"{id}\", #{{ host_key: \"{host_key}\", timeout: 20 }});");
+        let ended = first_home(&cloud, &first).playbook(&wait).run().exits(1);
+        assert!(
+            ended.said().contains("is not the one its console shows"),
+            "{}",
+            ended.stderr
+        );
+    }
+    // He was asked for readiness and saw the user's name, never a login.
+    sshd.end();
+    let seen = fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(!seen.contains("Accepted"), "{seen}");
+}
+
+#[test]
+fn a_user_without_root_uses_what_sudo_brought_up() {
+    let home = tempfile::tempdir().unwrap();
+    succeeds(Command::new("chmod").arg("755").arg(home.path()));
+    let users = home.path().join("home");
+    fs::create_dir(&users).unwrap();
+    let own = users.join("autorun");
+    fs::copy(env!("CARGO_BIN_EXE_autorun"), &own).unwrap();
+    succeeds(
+        Command::new("chown")
+            .arg("-R")
+            .arg("65534:65534")
+            .arg(&users),
+    );
+    let place = home.path().join("cloud").display().to_string();
+    let root = || Autorun::new().env("AUTORUN_CLOUD_HOME", &place);
+    let sudo = root().env("SUDO_UID", "65534").env("SUDO_GID", "65534");
+    let ended = sudo.args(["cloud", "up"]).run().exits(0);
+    assert!(ended.stdout.contains("/65534.json"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("become root"), "{}", ended.stdout);
+
+    let playbook = users.join("p.rhai");
+    let text = r#"
+        let key = create_key_pair("mine");
+        let group = create_security_group("mine");
+        let server = wait_until_ready(launch_instance(#{ key_pair: key, security_groups: [group] }));
+        scp(server, "assets/logo.png", "logo.png");
+        print(ssh_exec(server, "sudo -n id -un; wc -c <logo.png").stdout);
+        terminate_instance(server);
+    "#;
+    fs::write(&playbook, text).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&own)
+        .arg("--local")
+        .arg(&playbook)
+        .env_clear()
+        .env("HOME", &users)
+        .env("AUTORUN_CLOUD_HOME", &place)
+        .env("PATH", "/usr/bin:/bin")
+        .current_dir(crate::support::root())
+        .output()
+        .unwrap();
+    let ended = Ended::of(&output, home.path()).exits(0);
+    let size = fs::metadata(crate::support::root().join("assets/logo.png"))
+        .unwrap()
+        .len();
+    assert_eq!(
+        ended.stdout.trim(),
+        format!("root\n{size}"),
+        "{}",
+        ended.stderr
+    );
+    let _ = root().args(["cloud", "down"]).run().exits(0);
+}
+
+#[test]
+fn an_instance_sees_nothing_of_this_machine_that_it_should_not() {
+    // What a host may have: a service on all addresses, and files of root's.
+    let service = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = service.local_addr().unwrap().port();
+    let secret = tempfile::Builder::new()
+        .prefix("secret")
+        .tempfile_in("/etc")
+        .unwrap();
+    fs::write(secret.path(), "of root's").unwrap();
+    let cloud = LocalCloud::start();
+    let playbook = format!(
+        r#"
+        let key = create_key_pair("walls");
+        let group = create_security_group("walls");
+        let options = #{{ key_pair: key, security_groups: [group] }};
+        let server = wait_until_ready(launch_instance(options));
+        let as_root = |command| ssh_exec(server, command, #{{ sudo: true, check: false, timeout: 30 }});
+        let refuses = |command| {{
+            let done = as_root.call(command);
+            assert(done.status != 0, `${{command}} succeeded: ${{done.stdout}}`);
+        }};
+        refuses.call("cat {secret}");
+        refuses.call("ls {home}/state");
+        refuses.call("test -s /root/.bashrc -o -e /root/.ssh -o -e /root/.cargo");
+        for place in ["/home/*/.ssh/id_*", "/etc/ssl/private/*.key", "/var/lib/autorun/*"] {{
+            refuses.call(`ls ${{place}}`);
+        }}
+        refuses.call("timeout 3 bash -c '</dev/tcp/{gateway}/{port}'");
+        refuses.call("timeout 3 bash -c '</dev/tcp/192.0.2.1/80'");
+        for target in ["http://127.0.0.1:{port}/", "http://{gateway}:{port}/", "http://169.254.169.254/",
+            "http://10.0.0.1/", "http://[::1]:80/", "http://localhost:{port}/", "http://example.com:22/"] {{
+            let asked = as_root.call(`curl -sS -m 10 --noproxy '' -o /dev/null -w '%{{http_code}}' -x http://127.0.0.1:3128 ${{target}}`);
+            assert(asked.stdout == "403", `${{target}}: ${{asked.stdout}} ${{asked.stderr}}`);
+        }}
+        refuses.call("mount -t tmpfs tmpfs /mnt");
+        refuses.call("mknod /tmp/disk b 8 0");
+        refuses.call("echo 1 >/proc/sys/kernel/panic_on_oops");
+        refuses.call("ip link add dummy0 type dummy");
+        refuses.call("nft flush ruleset");
+        refuses.call("sh -c 'echo x >/proc/1/exe'");
+        // Nor the daemon's environment, nor another's processes.
+        assert(as_root.call("tr '\\0' '\\n' </proc/1/environ").stdout == "");
+        assert(as_root.call("ls -d /proc/[0-9]* | wc -l").stdout.len < 4);
+        terminate_instance(server);
+        "#,
+        secret = secret.path().display(),
+        home = cloud.home().display(),
+        gateway = gateway(&cloud),
+    );
+    let ended = cloud.autorun().playbook(&playbook).run();
+    let _ = ended.exits(0);
+}
+
+fn gateway(cloud: &LocalCloud) -> String {
+    let env = cloud.env();
+    let endpoint = env.iter().find(|(name, _)| name == "AWS_ENDPOINT_URL");
+    let host = endpoint.unwrap().1.trim_start_matches("http://").to_owned();
+    host.split(':').next().unwrap().to_owned()
 }
