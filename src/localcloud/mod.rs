@@ -18,6 +18,7 @@ pub mod daemon;
 mod ec2;
 pub mod faults;
 pub mod home;
+#[cfg(target_os = "linux")]
 pub mod machine;
 pub mod metadata;
 mod programs;
@@ -25,7 +26,12 @@ pub mod proxy;
 pub mod s3;
 mod server;
 mod sigv4;
+#[cfg(target_os = "linux")]
 pub mod sshd;
+
+#[cfg(not(target_os = "linux"))]
+#[path = "no_machines.rs"]
+pub mod machine;
 
 pub use machine::{Check, checks};
 pub use programs::program;

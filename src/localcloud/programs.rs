@@ -3,13 +3,9 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::{ExitCode, ExitStatus};
-use std::sync::Arc;
+use std::process::ExitCode;
 
-use tokio::sync::oneshot;
-
-use super::machine::{self, Hooks, SshServer};
-use super::{daemon, sshd};
+use super::daemon;
 
 /// The name of the background process.
 pub(super) const DAEMON: &str = "autorun-cloud";
@@ -24,26 +20,46 @@ pub fn program(arguments: &[OsString]) -> Option<ExitCode> {
     if name == DAEMON {
         return Some(daemon::main(rest));
     }
-    let hooks = Hooks {
-        sshd: |server| Box::pin(sshd::serve(config(server))),
-        sftp_server: sshd::sftp_server,
-    };
-    machine::multicall(name, rest.iter().cloned(), hooks)
+    #[cfg(target_os = "linux")]
+    return in_machines::program(name, rest);
+    #[cfg(not(target_os = "linux"))]
+    None
 }
 
-fn config(server: SshServer) -> sshd::Config {
-    sshd::Config {
-        listener: server.listener,
-        host_keys: server.host_keys,
-        drop_after: server.drop_after,
-        environment: server.environment,
-        reaper: Arc::new(server.reaper),
-        sftp_server: server.sftp_server,
+/// The names of machines, with the ssh server that they are to have.
+#[cfg(target_os = "linux")]
+mod in_machines {
+    use std::ffi::{OsStr, OsString};
+    use std::process::{ExitCode, ExitStatus};
+    use std::sync::Arc;
+
+    use tokio::sync::oneshot;
+
+    use super::super::machine::{self, Hooks, SshServer};
+    use super::super::sshd;
+
+    pub(super) fn program(name: &OsStr, arguments: &[OsString]) -> Option<ExitCode> {
+        let hooks = Hooks {
+            sshd: |server| Box::pin(sshd::serve(config(server))),
+            sftp_server: sshd::sftp_server,
+        };
+        machine::multicall(name, arguments.iter().cloned(), hooks)
     }
-}
 
-impl sshd::Reaper for machine::Reaper {
-    fn exited(&self, pid: i32) -> oneshot::Receiver<ExitStatus> {
-        machine::Reaper::exited(self, pid)
+    fn config(server: SshServer) -> sshd::Config {
+        sshd::Config {
+            listener: server.listener,
+            host_keys: server.host_keys,
+            drop_after: server.drop_after,
+            environment: server.environment,
+            reaper: Arc::new(server.reaper),
+            sftp_server: server.sftp_server,
+        }
+    }
+
+    impl sshd::Reaper for machine::Reaper {
+        fn exited(&self, pid: i32) -> oneshot::Receiver<ExitStatus> {
+            machine::Reaper::exited(self, pid)
+        }
     }
 }

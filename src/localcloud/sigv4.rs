@@ -259,10 +259,13 @@ mod tests {
         parts
     }
 
+    /// The secret of AWS's published test suite.
+    const EXAMPLE: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
     fn keys() -> Keys {
         Keys {
             access_key_id: "AKIDEXAMPLE".to_owned(),
-            secret_access_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned(),
+            secret_access_key: EXAMPLE.to_owned(),
         }
     }
 

@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Measures the local cloud: speed.py AUTORUN [RUNS], as root, in a checkout.
+
+Prints minimum, median and maximum. Packages are fetched once before anything is
+timed, so that the instances' proxy has them. Nothing is asserted.
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import boto3
+
+AUTORUN = os.path.abspath(sys.argv[1])
+RUNS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+HOME = tempfile.mkdtemp()
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"], "HOME": HOME, "AUTORUN_CLOUD_HOME": f"{HOME}/cloud",
+}
+PACKAGES = """
+let key = create_key_pair("speed-" + run_id());
+let group = create_security_group("speed-" + run_id());
+let server = wait_until_ready(launch_instance(#{ key_pair: key, security_groups: [group] }));
+let apt = "export DEBIAN_FRONTEND=noninteractive; apt-get -y update && apt-get -y upgrade && " +
+    "apt-get -y install nginx python3";
+let began = timestamp();
+ssh_exec(server, `sh -c '${apt}'`, #{ sudo: true });
+print(began.elapsed);
+terminate_instance(server);
+"""
+
+
+def autorun(*arguments):
+    done = subprocess.run([AUTORUN, *arguments], env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def show(what, values, unit):
+    values = sorted(values)
+    low, middle, high = values[0], statistics.median(values), values[-1]
+    print(f"{what:<46} {low:8.3f} {middle:8.3f} {high:8.3f} {unit}")
+
+
+def timed(call, *arguments):
+    began = time.monotonic()
+    call(*arguments)
+    return time.monotonic() - began
+
+
+def playbook(text):
+    file = Path(HOME) / "playbook.rhai"
+    file.write_text(text)
+    return str(file)
+
+
+def access():
+    return json.loads(Path(f"{HOME}/cloud/access/{os.getuid()}.json").read_text())
+
+
+def client(service):
+    known = access()
+    return boto3.client(
+        service,
+        region_name="us-east-1",
+        endpoint_url=known["endpoint"],
+        aws_access_key_id=known["access_key_id"],
+        aws_secret_access_key=known["secret_access_key"],
+    )
+
+
+def main_job():
+    job = "playbooks/run_newwebserver.rhai"
+    autorun("--local", job)
+    show("main job, packages cached", [timed(autorun, "--local", "-q", job) for _ in range(RUNS)], "s")
+    times = [float(autorun("--local", "-q", playbook(PACKAGES))) for _ in range(RUNS)]
+    show("  of that the package manager alone", times, "s")
+
+
+def launches(ec2):
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    group = ec2.create_security_group(GroupName="speed", Description="speed")["GroupId"]
+    time.sleep(0.1)
+    ec2.authorize_security_group_ingress(
+        GroupId=group, IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="0.0.0.0/0"
+    )
+    arguments = {"ImageId": image, "InstanceType": "t3.nano", "SecurityGroupIds": [group]}
+
+    def answers(count):
+        began = time.monotonic()
+        made = ec2.run_instances(**arguments, MinCount=count, MaxCount=count)["Instances"]
+        accepted = time.monotonic()
+        waiting = [instance["PrivateIpAddress"] for instance in made]
+        while waiting:
+            waiting = [address for address in waiting if not banner(address)]
+        return made, accepted - began, time.monotonic() - accepted
+
+    one = [answers(1) for _ in range(20)]
+    show("RunInstances is answered", [accepted for _, accepted, _ in one], "s")
+    show("  from then to the ssh banner", [ready for _, _, ready in one], "s")
+    many, accepted, ready = answers(50)
+    show("50 launches, all with an ssh banner", [accepted + ready], "s")
+    memory(len(one) + len(many))
+    everything = [i["InstanceId"] for made in [*(m for m, _, _ in one), many] for i in made]
+    ec2.terminate_instances(InstanceIds=everything)
+
+
+def banner(address):
+    try:
+        with socket.create_connection((address, 22), timeout=0.05) as stream:
+            stream.settimeout(1)
+            return stream.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def memory(count):
+    daemon = access()["pid"]
+    zygote = children(daemon)[0]
+    machines = children(zygote)
+    assert len(machines) == count, machines
+    show(f"idle instance, one of {count}, PSS", [rollup(pid, "Pss") for pid in machines], "MB")
+    show("daemon, RSS", [rollup(daemon, "Rss")], "MB")
+
+
+def children(pid):
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def rollup(pid, name):
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(rf"^{name}:\s+(\d+)", text, re.M)[1]) / 1024
+
+
+def objects(s3):
+    size = 512 << 20
+    source = Path(HOME) / "source"
+    with open(source, "wb") as file:
+        for _ in range(size >> 20):
+            file.write(os.urandom(1 << 20))
+    s3.create_bucket(Bucket="speed-objects")
+    names = {"Bucket": "speed-objects", "Key": "large"}
+    put = s3.generate_presigned_url("put_object", Params=names)
+    get = s3.generate_presigned_url("get_object", Params=names)
+    rate = lambda seconds: size / 1e6 / seconds
+    curl = ["curl", "-sS", "--fail", "-o", "/dev/null"]
+    md5 = lambda: subprocess.run(["md5sum", source], check=True, stdout=subprocess.DEVNULL)
+    show("md5sum of 512 MiB", [rate(timed(md5)) for _ in range(RUNS)], "MB/s")
+    show("copy over loopback", [rate(timed(loopback, source)) for _ in range(RUNS)], "MB/s")
+    upload = lambda: subprocess.run([*curl, "-T", source, put], check=True)
+    show("PUT of 512 MiB", [rate(timed(upload)) for _ in range(RUNS)], "MB/s")
+    download = lambda: subprocess.run([*curl, get], check=True)
+    show("GET of 512 MiB", [rate(timed(download)) for _ in range(RUNS)], "MB/s")
+
+
+def loopback(source):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sender = subprocess.Popen(
+            [sys.executable, "-c", "import socket,sys; s=socket.create_connection(('127.0.0.1',int(sys.argv[1])));"
+             " s.sendfile(open(sys.argv[2],'rb'))", str(server.getsockname()[1]), str(source)]
+        )
+        stream, _ = server.accept()
+        with stream, open(f"{HOME}/copy", "wb") as out:
+            while data := stream.recv(1 << 20):
+                out.write(data)
+        sender.wait()
+
+
+def main():
+    try:
+        show("cloud up, asking about packages", [timed(autorun, "cloud", "up")], "s")
+        autorun("cloud", "down")
+        show("cloud up again", [timed(autorun, "cloud", "up")], "s")
+        main_job()
+        launches(client("ec2"))
+        objects(client("s3"))
+    finally:
+        subprocess.run([AUTORUN, "cloud", "down"], env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        shutil.rmtree(HOME)
+
+
+main()
