@@ -123,9 +123,11 @@ pub mod api {
     /// refused.
     ///
     /// ```rhai
-    /// let key = create_key_pair("web-" + run_id());
-    /// let server = launch_instance(#{ key_pair: key, wait: false });
-    /// server = wait_until_ready(server);
+    /// let name = "web-" + run_id();
+    /// let key = create_key_pair(name);
+    /// let group = create_security_group(name); // ssh, from here alone
+    /// let options = #{ key_pair: key, security_groups: [group], wait: false };
+    /// let server = wait_until_ready(launch_instance(options));
     /// ```
     #[rhai_fn(name = "wait_until_ready", return_raw)]
     pub fn wait_until_ready_with(

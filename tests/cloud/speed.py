@@ -103,12 +103,13 @@ def launches(ec2):
             waiting = [address for address in waiting if not banner(address)]
         return made, accepted - began, time.monotonic() - accepted
 
+    others = machines()
     one = [answers(1) for _ in range(20)]
     show("RunInstances is answered", [accepted for _, accepted, _ in one], "s")
     show("  from then to the ssh banner", [ready for _, _, ready in one], "s")
     many, accepted, ready = answers(50)
     show("50 launches, all with an ssh banner", [accepted + ready], "s")
-    memory(len(one) + len(many))
+    memory([pid for pid in machines() if pid not in others])
     everything = [i["InstanceId"] for made in [*(m for m, _, _ in one), many] for i in made]
     ec2.terminate_instances(InstanceIds=everything)
 
@@ -122,13 +123,14 @@ def banner(address):
         return False
 
 
-def memory(count):
-    daemon = access()["pid"]
-    zygote = children(daemon)[0]
-    machines = children(zygote)
-    assert len(machines) == count, machines
-    show(f"idle instance, one of {count}, PSS", [rollup(pid, "Pss") for pid in machines], "MB")
-    show("daemon, RSS", [rollup(daemon, "Rss")], "MB")
+def machines():
+    zygote = children(access()["pid"])[0]
+    return children(zygote)
+
+
+def memory(pids):
+    show(f"idle instance, one of {len(pids)}, PSS", [rollup(pid, "Pss") for pid in pids], "MB")
+    show("daemon, RSS", [rollup(access()["pid"], "Rss")], "MB")
 
 
 def children(pid):

@@ -8,6 +8,7 @@ mod support;
 mod cli;
 mod interrupt;
 mod local_cloud;
+mod local_cloud_walls;
 mod main_job;
 mod manual;
 mod safety;

@@ -116,12 +116,16 @@ impl Switch {
         for address in [NEXT_HOP, METADATA.0] {
             addresses.add(lo, address.into(), 32).execute().await?;
         }
-        self.route(gateway(subnet), uplink).await
+        self.route(gateway(subnet).into(), uplink).await?;
+        // Addresses without a machine: what is sent there is lost, but the host
+        // is answered when it asks who has one. Otherwise it would ask again
+        // after a second only, and find a new machine that much later.
+        self.route(subnet, lo).await
     }
 
-    async fn route(&self, address: Ipv4Addr, index: u32) -> Result<(), rtnetlink::Error> {
+    async fn route(&self, to: Ipv4Net, index: u32) -> Result<(), rtnetlink::Error> {
         let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(address, 32)
+            .destination_prefix(to.network(), to.prefix_len())
             .output_interface(index)
             .scope(rtnetlink::packet_route::route::RouteScope::Link)
             .build();
@@ -147,7 +151,7 @@ impl Switch {
         let plugged = async {
             self.inner.link().add(cable).execute().await?;
             let index = index_of(&self.inner, name).await?;
-            self.route(address, index).await?;
+            self.route(address.into(), index).await?;
             Ok(index)
         };
         plugged.await.map_err(|error: rtnetlink::Error| {
