@@ -116,7 +116,7 @@ def launches(ec2):
 
 def banner(address):
     try:
-        with socket.create_connection((address, 22), timeout=0.05) as stream:
+        with socket.create_connection((address, 22), timeout=0.005) as stream:
             stream.settimeout(1)
             return stream.recv(4) == b"SSH-"
     except OSError:
