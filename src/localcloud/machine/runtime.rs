@@ -183,7 +183,7 @@ impl Runtime {
             switch: Arc::clone(&self.switch),
             _disk: disk,
         };
-        match self.finish(&channel, pid, address).await {
+        match self.finish(&channel, pid, address, held.cable).await {
             Ok(proxy) => Ok(Machine::new(pid, pidfd, console, proxy, channel, held)),
             Err(error) => {
                 // Without its socket it goes.
@@ -201,11 +201,13 @@ impl Runtime {
         channel: &Channel,
         pid: i32,
         address: Ipv4Addr,
+        cable: u32,
     ) -> io::Result<TcpListener> {
         let subnet = self.subnet();
         let namespace = NetworkNamespace::of_process(pid)?;
         let settle = namespace.run(move || inside::settle(address, subnet));
         let proxy = settle.await?;
+        self.switch.open(address, cable).await?;
         channel.send(&ToInit::Linked, &[]).await?;
         match channel.receive::<FromInit>().await? {
             Some((FromInit::Ready, _)) => Ok(proxy),

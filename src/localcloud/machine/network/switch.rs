@@ -150,13 +150,18 @@ impl Switch {
             .build();
         let plugged = async {
             self.inner.link().add(cable).execute().await?;
-            let index = index_of(&self.inner, name).await?;
-            self.route(address.into(), index).await?;
-            Ok(index)
+            index_of(&self.inner, name).await
         };
         plugged.await.map_err(|error: rtnetlink::Error| {
             io::Error::other(format!("cannot plug an instance into the network: {error}"))
         })
+    }
+
+    /// Sends a machine what is for it, once its end of the cable is up: asked too
+    /// early who it is, it would be asked again after a second only.
+    pub(in super::super) async fn open(&self, address: Ipv4Addr, cable: u32) -> io::Result<()> {
+        let opened = self.route(address.into(), cable).await;
+        opened.map_err(io::Error::other)
     }
 
     /// Takes a machine's cable away, both ends of it.
