@@ -67,6 +67,8 @@ fn primitive(path: &Path) -> datatest_stable::Result<()> {
 }
 
 /// The same playbook on the local cloud. Faults stand for the lab's settings.
+/// One that needs no cloud, or is for the lab only, is passed over: its row
+/// says nothing.
 fn primitive_on_local_cloud(path: &Path) -> datatest_stable::Result<()> {
     let text = fs::read_to_string(path)?;
     let settings = directives(&text, "lab");

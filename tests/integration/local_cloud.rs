@@ -367,6 +367,13 @@ fn faults_happen_as_the_file_says() {
     )
     .exits(1);
     assert!(ended.said().contains("pending"), "{}", ended.stderr);
+    // One that is slow is terminated all the same, and at once.
+    let slow = "[[fault]]\noperation = 'boot'\nseconds = 600\ndo = 'slow-boot'\n";
+    let _ = run(
+        slow,
+        "terminate_instance(launch_instance(#{ wait: false }));",
+    )
+    .exits(0);
     // ssh breaks as soon as something larger is copied.
     let dropped = "[[fault]]\noperation = 'boot'\ndo = 'drop-ssh'\nbytes = 30000\n";
     let copy = r#"

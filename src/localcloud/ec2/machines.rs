@@ -155,6 +155,7 @@ impl Machines {
                 region: region.to_owned(),
                 id,
                 commands: receiver,
+                overtaken_by: None,
             };
             self.0.tasks.spawn(life.run());
             sender
@@ -202,6 +203,8 @@ struct Life {
     region: String,
     id: String,
     commands: mpsc::UnboundedReceiver<Command>,
+    /// What was asked for during a slow boot: it comes first.
+    overtaken_by: Option<Command>,
 }
 
 /// What the task wakes up for.
@@ -260,6 +263,9 @@ impl Life {
 
     /// The next command, or the machine's own end.
     async fn next(&mut self, running: Option<&Running>) -> Option<Event> {
+        if let Some(command) = self.overtaken_by.take() {
+            return Some(Event::Command(command));
+        }
         let Some(running) = running else {
             return self.commands.recv().await.map(Event::Command);
         };
@@ -326,16 +332,7 @@ impl Life {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 command = self.commands.recv() => {
-                    // Asked again by the loop, first of all.
-                    let (sender, receiver) = mpsc::unbounded_channel();
-                    let mut late = std::mem::replace(&mut self.commands, receiver);
-                    if let Some(command) = command {
-                        drop(sender.send(command));
-                    }
-                    while let Ok(command) = late.try_recv() {
-                        drop(sender.send(command));
-                    }
-                    self.machines.lives().insert(self.id.clone(), sender);
+                    self.overtaken_by = command;
                     return None;
                 }
             }
