@@ -9,9 +9,10 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::ec2::{RUN_TAG, Tags};
+use crate::clients::marks::{OWNER_TAG, PLAYBOOK_TAG, RESOURCE_TAG, RUN_TAG, Tags};
 use crate::clients::{Clients, Pace};
-use crate::ledger::Ledger;
+use crate::error::Result;
+use crate::ledger::{Ledger, Resource};
 use crate::report::Reporter;
 
 /// The parts that all branches of a run share.
@@ -29,6 +30,10 @@ pub struct Parts {
     pub cancel: CancellationToken,
     /// Path of the playbook, for tags.
     pub playbook: String,
+    /// Tags of everything the run makes, given by `--tag`.
+    pub run_tags: BTreeMap<String, String>,
+    /// How long instances live, given by `--ttl`.
+    pub ttl: Option<Duration>,
 }
 
 /// Handle on a run, one per branch of `parallel`. Cheap to clone.
@@ -37,6 +42,8 @@ pub struct Context {
     parts: Arc<Parts>,
     /// Reports under the branch's label.
     pub report: Reporter,
+    /// The branches of `parallel` that lead here, the same in every attempt.
+    pub path: Arc<str>,
 }
 
 impl Context {
@@ -46,15 +53,18 @@ impl Context {
         Self {
             parts: Arc::new(parts),
             report,
+            path: "".into(),
         }
     }
 
-    /// The same run, reporting under a branch's label.
+    /// The same run in a branch of `parallel`, reporting under its label. `name`
+    /// tells the branch from its siblings.
     #[must_use]
-    pub fn branch(&self, label: &str) -> Self {
+    pub fn branch(&self, label: &str, name: &str) -> Self {
         Self {
             parts: Arc::clone(&self.parts),
             report: self.report.branch(label),
+            path: format!("{}/{name}", self.path).into(),
         }
     }
 
@@ -64,17 +74,49 @@ impl Context {
         self.clients.pace(what, timeout, &self.report)
     }
 
+    /// Asks for what a row of the ledger says was made: nothing, only once the
+    /// endpoint cannot deny it any more.
+    pub async fn seen<T>(
+        &self,
+        row: &Resource,
+        ask: impl AsyncFn() -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let what = format!("{} {}", row.kind.words(), row.name);
+        self.clients
+            .once_consistent(&what, row.changed, &self.report, ask)
+            .await
+    }
+
     /// The tags of something this run makes: which run, which ledger row, its
     /// name, and the caller's own.
     #[must_use]
     pub fn tags(&self, name: &str, row: &str, own: &BTreeMap<String, String>) -> Tags {
         let mut tags = BTreeMap::from([("Name".to_owned(), name.to_owned())]);
+        tags.extend(self.run_tags.clone());
         tags.extend(own.clone());
-        tags.insert(RUN_TAG.to_owned(), self.ledger.run().to_owned());
-        tags.insert("autorun:resource".to_owned(), row.to_owned());
-        tags.insert("autorun:playbook".to_owned(), self.playbook.clone());
+        let ours = [
+            (RUN_TAG, self.ledger.run()),
+            (RESOURCE_TAG, row),
+            (OWNER_TAG, self.ledger.owner()),
+            (PLAYBOOK_TAG, &fit_for_tag(&self.playbook)),
+        ];
+        tags.extend(ours.map(|(tag, value)| (tag.to_owned(), value.to_owned())));
         tags.into_iter().collect()
     }
+}
+
+/// What S3 takes as a tag's value, which is less than EC2 does: the end of the
+/// text if it is too long, and `_` for other characters.
+fn fit_for_tag(text: &str) -> String {
+    const LONGEST: usize = 256;
+    let start = text.chars().count().saturating_sub(LONGEST);
+    text.chars()
+        .skip(start)
+        .map(|c| match c {
+            c if c.is_alphanumeric() || " +-=._:/@".contains(c) => c,
+            _ => '_',
+        })
+        .collect()
 }
 
 impl std::ops::Deref for Context {

@@ -10,6 +10,9 @@
 //! cli, tests -> localcloud -> error
 //! ```
 //!
+//! `crash` stands at the right end as well: places where the tests end the
+//! program.
+//!
 //! - A primitive is one documented function in one file of `primitives`.
 //! - `script` is the only place that knows how Rust meets Rhai.
 //! - `report` is the only place that prints.
@@ -20,6 +23,7 @@
 pub mod cli;
 pub mod clients;
 pub mod context;
+pub mod crash;
 pub mod error;
 pub mod ledger;
 #[cfg(feature = "local-cloud")]

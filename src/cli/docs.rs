@@ -10,18 +10,23 @@ use crate::error::exit;
 use crate::playbook::{Declared, Playbook, diagnostic, reference};
 use crate::report::text;
 
-/// The one subject that is neither a function nor a playbook.
-#[cfg(feature = "local-cloud")]
-const LOCAL_CLOUD: &str = "local-cloud";
+/// Subjects that are neither a function nor a playbook.
+const PAGES: &[(&str, &str)] = &[
+    ("runs", include_str!("../../playbooks/RUNS.md")),
+    #[cfg(feature = "local-cloud")]
+    (
+        "local-cloud",
+        include_str!("../../playbooks/LOCAL-CLOUD.md"),
+    ),
+];
 
 pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
     let Some(subject) = &arguments.subject else {
         answer(&reference::overview());
         return Ok(exit::DONE);
     };
-    #[cfg(feature = "local-cloud")]
-    if subject == LOCAL_CLOUD {
-        answer(include_str!("../../playbooks/LOCAL-CLOUD.md"));
+    if let Some((_, page)) = PAGES.iter().find(|(name, _)| name == subject) {
+        answer(page);
         return Ok(exit::DONE);
     }
     if let Some(entry) = reference::entry(subject) {

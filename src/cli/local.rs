@@ -15,7 +15,7 @@ use crate::localcloud::faults::Faults;
 use crate::localcloud::home::{self, Access, Home};
 use crate::report::{Reporter, text};
 
-use super::run::{data_dir, shown};
+use super::settings::{data_dir, shown};
 
 /// How long the local cloud may take to answer about itself.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
@@ -32,29 +32,42 @@ pub(super) struct Cloud {
 impl Cloud {
     /// The one that this user has access to; nothing when none is up.
     pub(super) async fn find() -> anyhow::Result<Option<Self>> {
-        let (uid, _) = home::user();
         for home in homes()? {
-            match home.access(uid) {
-                Ok(access) => {
-                    if let Ok(status) = own_words(&access, Method::GET, "status", None, None).await
-                        && status["pid"] == access.pid
-                    {
-                        let cloud = Self {
-                            access,
-                            status,
-                            home,
-                        };
-                        return Ok(Some(cloud));
-                    }
-                }
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(e) => {
-                    let file = home.access_file(uid);
-                    bail!("cannot read {}: {e}", file.display());
-                }
+            if let Some(cloud) = Self::at(home).await? {
+                return Ok(Some(cloud));
             }
         }
         Ok(None)
+    }
+
+    /// The one that is kept here, if it is up and this user has access.
+    async fn at(home: Home) -> anyhow::Result<Option<Self>> {
+        let (uid, _) = home::user();
+        match home.access(uid) {
+            Ok(access) => {
+                let status = own_words(&access, Method::GET, "status", None, None).await;
+                let status = status.ok().filter(|status| status["pid"] == access.pid);
+                Ok(status.map(|status| Self {
+                    access,
+                    status,
+                    home,
+                }))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => {
+                let file = home.access_file(uid);
+                bail!("cannot read {}: {e}", file.display());
+            }
+        }
+    }
+
+    /// The one with this state, which a run used. It is started if it is down.
+    pub(super) async fn of_state(state: &str) -> anyhow::Result<Self> {
+        let home = Home::of_state(Path::new(state));
+        if let Some(cloud) = Self::at(home.clone()).await? {
+            return Ok(cloud);
+        }
+        Self::start(home).await
     }
 
     /// Finds it, or starts one. True when it was started.
@@ -64,19 +77,21 @@ impl Cloud {
         }
         // The last place is one's own: root's for root.
         let home = homes()?.pop().context("no place for a local cloud")?;
+        Ok((Self::start(home).await?, true))
+    }
+
+    async fn start(home: Home) -> anyhow::Result<Self> {
         let (uid, gid) = home::user();
         let mut grants = vec![(uid, gid)];
         grants.extend(sudo_user());
         daemon::start(&home, &grants).map_err(|why| anyhow!("{why}"))?;
-        let cloud = Self::find().await?;
-        let cloud = cloud.with_context(|| {
-            let log = home.log();
+        let log = home.log();
+        Self::at(home).await?.with_context(|| {
             format!(
                 "the local cloud started but does not answer; its log is {}",
                 log.display()
             )
-        })?;
-        Ok((cloud, true))
+        })
     }
 
     /// Asks it something beyond AWS's protocols.
@@ -93,9 +108,13 @@ impl Cloud {
             endpoints: Endpoints {
                 ec2: Some(endpoint.clone()),
                 s3: Some(endpoint.clone()),
+                sts: Some(endpoint.clone()),
                 check_ip: Some(format!("{endpoint}/_autorun/checkip")),
             },
             app_name: None,
+            consistency: self.status["consistency_seconds"]
+                .as_f64()
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             key: Some(StaticKey {
                 access_key_id: self.access.access_key_id.clone(),
                 secret_access_key: self.access.secret_access_key.clone(),

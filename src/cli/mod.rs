@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
@@ -13,30 +14,48 @@ use crate::error::exit;
 
 #[cfg(feature = "local-cloud")]
 mod cloud;
+mod confirm;
+mod destroy;
 mod docs;
 #[cfg(feature = "local-cloud")]
 mod local;
+mod resume;
 mod run;
+mod runs;
+mod settings;
+mod show;
+mod ssh;
+mod target;
 mod variables;
 
 /// Runs playbooks: Rhai scripts in which EC2, S3 and ssh are built-in functions.
 ///
-/// `autorun PLAYBOOK` is short for `autorun run PLAYBOOK`.
+/// `autorun PLAYBOOK` is short for `autorun run PLAYBOOK`; its options are in
+/// `autorun run --help`.
 #[derive(Debug, Parser)]
-#[command(name = "autorun", version, args_conflicts_with_subcommands = true)]
+#[command(name = "autorun", version, arg_required_else_help = true)]
+#[command(override_usage = "autorun [OPTIONS OF RUN] <PLAYBOOK>\n       autorun <COMMAND>")]
 #[command(max_term_width = 80)]
 #[command(after_help = exit_codes())]
 struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    run: Option<RunArgs>,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a playbook
     Run(Box<RunArgs>),
+    /// List the runs: when, how they ended, how much of them is up
+    Runs(RunsArgs),
+    /// Show a run: its variables, its steps, what is up and what removes it
+    Show(ShowArgs),
+    /// Go on with a run that failed or was stopped, where it ended
+    Resume(Box<ResumeArgs>),
+    /// Remove everything that runs made
+    Destroy(DestroyArgs),
+    /// Log in to an instance of a run, or run a command there
+    Ssh(SshArgs),
     /// Show the manual: all functions, one of them, or a playbook's variables
     Docs(DocsArgs),
     /// EC2 and S3 on this machine: up, down, status, env, doctor
@@ -55,7 +74,6 @@ enum Command {
 
 /// What a run takes.
 #[derive(Debug, Args)]
-#[group(id = "run_arguments")]
 struct RunArgs {
     /// The playbook, a .rhai file
     #[arg(value_name = "PLAYBOOK")]
@@ -70,15 +88,38 @@ struct RunArgs {
     #[arg(long, value_name = "FILE")]
     vars: Vec<PathBuf>,
 
-    /// Run on this machine's local cloud instead of AWS; starts it if needed
-    #[cfg(feature = "local-cloud")]
-    #[arg(long, conflicts_with_all = ["profile", "endpoint_url"])]
-    local: bool,
+    #[command(flatten)]
+    target: TargetArgs,
 
     /// Have things go wrong on the local cloud as a TOML file says
     #[cfg(feature = "local-cloud")]
     #[arg(long, value_name = "FILE", requires = "local")]
     faults: Option<PathBuf>,
+
+    /// What happens to what a run made when it fails or is stopped
+    #[arg(long, value_name = "WHAT", default_value = "keep")]
+    on_error: OnError,
+
+    /// Instances end themselves after this time, as 2h; buckets, groups and
+    /// key pairs stay
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
+    ttl: Option<Duration>,
+
+    /// Tag everything the run makes
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_tag)]
+    tag: Vec<(String, String)>,
+
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+/// Which account and region are meant, and where they are.
+#[derive(Debug, Args)]
+struct TargetArgs {
+    /// This machine's local cloud instead of AWS; starts it if needed
+    #[cfg(feature = "local-cloud")]
+    #[arg(long, conflicts_with_all = ["profile", "endpoint_url"])]
+    local: bool,
 
     /// AWS profile
     #[arg(long, value_name = "NAME")]
@@ -92,7 +133,11 @@ struct RunArgs {
     /// without it EC2 and S3 are meant
     #[arg(long, value_name = "[SERVICE=]URL")]
     endpoint_url: Vec<String>,
+}
 
+/// What is said, and where.
+#[derive(Debug, Args)]
+struct ReportArgs {
     /// Append the log to a file
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
@@ -110,14 +155,90 @@ struct RunArgs {
     #[arg(short, long)]
     quiet: bool,
 
-    /// What stdout holds: what the playbook prints, or JSON lines
+    /// What stdout holds: text, or JSON lines
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     output: Output,
 }
 
 #[derive(Debug, Args)]
+struct ResumeArgs {
+    /// The run's id, or the beginning of it
+    #[arg(value_name = "RUN")]
+    run: String,
+
+    /// Give a secret again, or a variable that is new in the playbook
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+
+    /// The same from a TOML or JSON file
+    #[arg(long, value_name = "FILE")]
+    vars: Vec<PathBuf>,
+
+    /// What happens to what the run made when it fails or is stopped
+    #[arg(long, value_name = "WHAT", default_value = "keep")]
+    on_error: OnError,
+
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+#[derive(Debug, Args)]
+struct DestroyArgs {
+    /// Ids of runs, or the beginnings of them
+    #[arg(value_name = "RUN", required_unless_present_any = ["all", "orphans"])]
+    runs: Vec<String>,
+
+    /// Every run that is not in progress
+    #[arg(long, conflicts_with = "runs")]
+    all: bool,
+
+    /// What carries this ledger's tag and is not in it; asks for each run
+    #[arg(long, conflicts_with_all = ["runs", "all", "yes"])]
+    orphans: bool,
+
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+
+    #[command(flatten)]
+    target: TargetArgs,
+
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+#[derive(Debug, Args)]
+struct RunsArgs {
+    /// What stdout holds: a table, or a JSON line for each run
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// The run's id, or the beginning of it
+    #[arg(value_name = "RUN")]
+    run: String,
+
+    /// What stdout holds: text, or one JSON object
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+struct SshArgs {
+    /// A run's id, or an instance's name or id
+    #[arg(value_name = "RUN|NAME")]
+    whom: String,
+
+    /// A command; without one, a shell
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
 struct DocsArgs {
-    /// A function's name, a playbook, or `local-cloud`
+    /// A function's name, a playbook, `runs`, or `local-cloud`
     #[arg(value_name = "NAME|PLAYBOOK")]
     subject: Option<String>,
 }
@@ -136,6 +257,39 @@ enum Output {
     Json,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnError {
+    /// It stays, and is listed
+    Keep,
+    /// It is removed
+    Destroy,
+}
+
+/// `2h`, `1h 30m`, `90s`.
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let parsed: Result<jiff::SignedDuration, _> = text.parse();
+    let duration = parsed.ok().and_then(|ttl| Duration::try_from(ttl).ok());
+    duration
+        .filter(|ttl| (1..=365 * 24 * 3600).contains(&ttl.as_secs()))
+        .ok_or_else(|| "write a time from 1s to a year, as 90m, 2h or 1h 30m".to_owned())
+}
+
+/// What EC2 and S3 take as a tag, and what is not ours.
+fn parse_tag(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    let good = |c: char| c.is_alphanumeric() || " +-=._:/@".contains(c);
+    if ["aws:", "autorun:"].iter().any(|own| key.starts_with(own)) {
+        return Err("keys that begin with aws: or autorun: are reserved".to_owned());
+    }
+    if !(1..=128).contains(&key.chars().count()) || value.chars().count() > 256 {
+        return Err("a key has 1 to 128 characters, a value at most 256".to_owned());
+    }
+    if !key.chars().chain(value.chars()).all(good) {
+        return Err("S3 takes letters, digits, spaces and + - = . _ : / @".to_owned());
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 /// Does what the arguments of this process say.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -150,7 +304,7 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(with_command(arguments.collect())) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors and go to stdout.
@@ -162,23 +316,35 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
             };
         }
     };
-    let result = match (cli.command, cli.run) {
-        (Some(Command::Run(run)), _) => run::run(&run),
-        (None, Some(run)) => run::run(&run),
-        (Some(Command::Docs(docs)), _) => docs::docs(&docs),
+    let result = match cli.command {
+        Command::Run(run) => run::run(&run),
+        Command::Runs(runs) => runs::runs(&runs),
+        Command::Show(show) => show::show(&show),
+        Command::Resume(resume) => resume::resume(&resume),
+        Command::Destroy(destroy) => destroy::destroy(&destroy),
+        Command::Ssh(ssh) => ssh::ssh(&ssh),
+        Command::Docs(docs) => docs::docs(&docs),
         #[cfg(feature = "local-cloud")]
-        (Some(Command::Cloud { command }), _) => cloud::cloud(&command),
-        (Some(Command::Completions { shell }), _) => completions(shell),
-        (None, None) => {
-            let help = Cli::command().render_help();
-            complain(&help.to_string());
-            Ok(exit::USAGE)
-        }
+        Command::Cloud { command } => cloud::cloud(&command),
+        Command::Completions { shell } => completions(shell),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));
         exit::USAGE
     })
+}
+
+/// What begins with no command is a run.
+fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_run = arguments.get(1).is_some_and(|first| {
+        let general = ["-h", "--help", "-V", "--version", "help"];
+        let command = Cli::command().find_subcommand(first).is_some();
+        !command && !general.iter().any(|word| first == word)
+    });
+    if is_run {
+        arguments.insert(1, "run".into());
+    }
+    arguments
 }
 
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<u8> {
@@ -214,9 +380,31 @@ mod tests {
 
     #[test]
     fn a_playbook_alone_is_run() {
-        let cli = Cli::try_parse_from(["autorun", "a.rhai", "--set", "x=1"]).unwrap();
-        assert_eq!(cli.run.unwrap().playbook, PathBuf::from("a.rhai"));
-        let cli = Cli::try_parse_from(["autorun", "run", "a.rhai"]).unwrap();
-        assert!(matches!(cli.command, Some(Command::Run(_))));
+        for call in [
+            &["a.rhai", "--set", "x=1"][..],
+            &["run", "a.rhai"],
+            &["-v", "a.rhai"],
+        ] {
+            let arguments = std::iter::once("autorun").chain(call.iter().copied());
+            let arguments = with_command(arguments.map(OsString::from).collect());
+            let cli = Cli::try_parse_from(arguments).unwrap();
+            let Command::Run(run) = cli.command else {
+                panic!("{call:?} is no run");
+            };
+            assert_eq!(run.playbook, PathBuf::from("a.rhai"));
+        }
+    }
+
+    #[test]
+    fn a_time_and_a_tag_are_checked() {
+        assert_eq!(parse_ttl("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_ttl("1h 30m"), Ok(Duration::from_secs(5400)));
+        for bad in ["", "2", "-1h", "0s", "9999h", "soon"] {
+            assert!(parse_ttl(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_tag("team=web"), Ok(("team".into(), "web".into())));
+        for bad in ["team", "=x", "aws:x=y", "autorun:run=y", "a=(b)"] {
+            assert!(parse_tag(bad).is_err(), "{bad}");
+        }
     }
 }

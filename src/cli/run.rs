@@ -1,28 +1,29 @@
 //! `autorun run`: settles everything, then lets the playbook run.
 
-use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use log::LevelFilter;
+use anyhow::Context as _;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-#[cfg(feature = "local-cloud")]
-use super::local::Cloud;
+use super::settings::{local, reporter, shown, store};
+use super::target::Reach;
 use super::variables::{self, Given};
-use super::{LogLevel, Output, RunArgs};
-use crate::clients::{AwsOptions, Clients, Endpoints, Local};
+use super::{OnError, RunArgs, destroy};
+use crate::clients::Clients;
 use crate::context::{Context, Parts};
 use crate::error::{Error, ErrorKind, exit};
-use crate::ledger::Ledger;
-use crate::playbook::{Playbook, diagnostic};
-use crate::report::{self, Event, Reporter, Settings, text};
+use crate::ledger::{About, Ledger, Remover, Run, Store};
+use crate::playbook::{Declared, Playbook, diagnostic};
+use crate::report::{Event, Mask, Reporter, text};
 use crate::script::Understood;
+use crate::teardown::Teardown;
 
 /// The engine's own thread: deep call chains end in an error, not in a crash.
 const STACK: usize = 16 << 20;
@@ -30,74 +31,62 @@ const STACK: usize = 16 << 20;
 /// After the first signal the playbook has this long to stop.
 const STOPS_WITHIN: Duration = Duration::from_millis(900);
 
-/// Letters and digits of run ids: none that look alike, and no vowels, so
-/// that no words arise.
-const ID_LETTERS: &[u8] = b"23456789bcdfghjkmnpqrstvwxz";
-
 pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
     check_there(&arguments.playbook)?;
-    let id = new_id();
-    let mut aws = aws_options(arguments)?;
-    aws.app_name = Some(format!("autorun-{id}"));
+    let directory = std::env::current_dir().context("the current directory is gone")?;
+    let about = About {
+        playbook: arguments.playbook.display().to_string(),
+        tags: arguments.tag.iter().cloned().collect(),
+        ttl: arguments.ttl.map(|ttl| ttl.as_secs()),
+        ..About::default()
+    };
+    let mut run = Run::new(&directory.join(&arguments.playbook), "", about);
+    run.about.directory = directory;
     #[cfg(feature = "local-cloud")]
     let faults = arguments.faults.as_deref().map(super::local::read_faults);
     #[cfg(feature = "local-cloud")]
     let faults = faults.transpose()?;
-    let report = Reporter::new(&id, settings(arguments)).map_err(|e| shown(&e))?;
-    let playbook = match Playbook::load(&arguments.playbook) {
-        Ok(playbook) => playbook,
-        Err(failed) => {
-            for error in failed.errors {
-                let rendered = diagnostic::render_error(&error, &failed.texts);
-                report.report(&Event::RunFailed { error, rendered });
-            }
-            return Ok(exit::COMPILE);
-        }
+    let report = reporter(&arguments.report, &run.id)?;
+    let Some(playbook) = load(&arguments.playbook, &report) else {
+        return Ok(exit::COMPILE);
     };
-    let Some(values) = settle(arguments, &playbook, &report)? else {
+    let given = Given {
+        set: &arguments.set,
+        files: read_files(&arguments.vars)?,
+        environment: environment(),
+    };
+    let Some(values) = settle(&given, &playbook, &report) else {
         return Ok(exit::USAGE);
     };
-
+    let store = store()?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
+    let reach = runtime.block_on(Reach::of_arguments(
+        &arguments.target,
+        &run.id,
+        #[cfg(feature = "local-cloud")]
+        Some(&report),
+    ))?;
     #[cfg(feature = "local-cloud")]
-    let local_cloud = match arguments.local {
-        true => {
-            let (cloud, started) = runtime.block_on(Cloud::find_or_start())?;
-            cloud.introduce(started, &report);
-            if let Some(faults) = &faults {
-                runtime.block_on(cloud.set_faults(&id, faults))?;
-            }
-            aws = AwsOptions {
-                app_name: aws.app_name,
-                ..cloud.aws_options(aws.region)
-            };
-            Some(cloud)
-        }
-        false => None,
+    if let (Some(cloud), Some(faults)) = (&reach.cloud, &faults) {
+        runtime.block_on(cloud.set_faults(&run.id, faults))?;
+    }
+    let attempt = Attempt {
+        playbook,
+        values,
+        store,
+        run,
+        report,
+        on_error: arguments.on_error,
+        resumed: false,
     };
-    let cancel = CancellationToken::new();
-    let local = local()?;
-    let clients = Clients::new(aws, local, report.clone(), cancel.clone());
-    let cx = Context::new(
-        Parts {
-            runtime: runtime.handle().clone(),
-            clients,
-            ledger: Ledger::new(&id, report.clone()),
-            variables: values,
-            cancel: cancel.clone(),
-            playbook: playbook.path().to_owned(),
-        },
-        report.clone(),
-    );
-    watch_signals(&runtime, &cancel, &report)?;
-    let code = execute(&runtime, playbook, &cx)?;
+    let code = attempt.perform(&runtime, &reach)?;
     #[cfg(feature = "local-cloud")]
-    if let (Some(cloud), Some(_)) = (&local_cloud, &faults) {
-        runtime.block_on(cloud.forget_faults(&id));
+    if let (Some(cloud), Some(_)) = (&reach.cloud, &faults) {
+        runtime.block_on(cloud.forget_faults(&code.run));
     }
     // Nothing is waited for any more: what is under way is on record.
     runtime.shutdown_background();
-    Ok(code)
+    Ok(code.code)
 }
 
 /// A playbook that is not there is wrong usage, perhaps a misspelt command.
@@ -107,19 +96,231 @@ fn check_there(playbook: &Path) -> anyhow::Result<()> {
     };
     let mut error = Error::io("read playbook", playbook, &error);
     let word = playbook.to_string_lossy();
-    if let Some(near) = text::nearest(&word, ["run", "docs", "cloud", "completions"]) {
+    let commands = [
+        "run",
+        "runs",
+        "show",
+        "resume",
+        "destroy",
+        "ssh",
+        "docs",
+        "cloud",
+        "completions",
+    ];
+    if let Some(near) = text::nearest(&word, commands) {
         error = error.hint(format!("did you mean the command `{near}`?"));
     }
     Err(shown(&error))
 }
 
-/// Runs the playbook on a thread of its own and reports how it ended.
-fn execute(runtime: &Runtime, playbook: Playbook, cx: &Context) -> anyhow::Result<u8> {
-    let started = Instant::now();
+/// Loads the playbook; what is wrong with it is reported.
+pub(super) fn load(path: &Path, report: &Reporter) -> Option<Playbook> {
+    match Playbook::load(path) {
+        Ok(playbook) => Some(playbook),
+        Err(failed) => {
+            for error in failed.errors {
+                let rendered = diagnostic::render_error(&error, &failed.texts);
+                report.report(&Event::RunFailed { error, rendered });
+            }
+            None
+        }
+    }
+}
+
+/// The contents of `--vars` files, with their names.
+pub(super) fn read_files(
+    paths: &[std::path::PathBuf],
+) -> anyhow::Result<Vec<(String, serde_json::Map<String, Value>)>> {
+    let read = |path: &std::path::PathBuf| {
+        let values = variables::read_file(path).map_err(|e| shown(&e))?;
+        Ok((path.display().to_string(), values))
+    };
+    paths.iter().map(read).collect()
+}
+
+/// `AUTORUN_VAR_name` without its prefix.
+pub(super) fn environment() -> Vec<(String, String)> {
+    let all = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.to_str()?.strip_prefix("AUTORUN_VAR_")?.to_owned();
+        Some((name, value.into_string().ok()?))
+    });
+    all.collect()
+}
+
+/// The values of the playbook's variables; nothing when there are faults,
+/// which are then reported.
+pub(super) fn settle(
+    given: &Given,
+    playbook: &Playbook,
+    report: &Reporter,
+) -> Option<BTreeMap<String, Value>> {
+    match variables::settle(&playbook.variables, given, report.mask()) {
+        Ok(settled) => {
+            for warning in settled.warnings {
+                report.warn(warning);
+            }
+            Some(settled.values)
+        }
+        Err(faults) => {
+            let texts = playbook.texts();
+            for error in faults {
+                let rendered = diagnostic::render_error(&error, &texts);
+                report.report(&Event::RunFailed { error, rendered });
+            }
+            None
+        }
+    }
+}
+
+/// One attempt to get a playbook to its end: the first, or one that resumes.
+pub(super) struct Attempt {
+    pub(super) playbook: Playbook,
+    pub(super) values: BTreeMap<String, Value>,
+    pub(super) store: Store,
+    pub(super) run: Run,
+    pub(super) report: Reporter,
+    pub(super) on_error: OnError,
+    pub(super) resumed: bool,
+}
+
+/// How an attempt ended.
+pub(super) struct Ended {
+    pub(super) code: u8,
+    /// The run's id.
+    pub(super) run: String,
+}
+
+impl Attempt {
+    /// Writes the run down, runs the playbook, and says how it ended.
+    pub(super) fn perform(mut self, runtime: &Runtime, reach: &Reach) -> anyhow::Result<Ended> {
+        let cancel = CancellationToken::new();
+        let clients = Clients::new(
+            reach.aws.clone(),
+            local()?,
+            self.report.clone(),
+            cancel.clone(),
+        );
+        let recorded = std::mem::replace(&mut self.run.about.target, reach.target.clone());
+        if self.resumed {
+            self.run.about.target = recorded;
+            let fits = runtime.block_on(super::target::check_account(&clients, &self.run));
+            fits.map_err(|e| shown(&e))?;
+        } else if self.playbook.asks_aws()
+            // What goes wrong here is told by the call that needs it.
+            && let Ok((region, account)) = runtime.block_on(clients.identity())
+        {
+            self.run.about.target.region = Some(region);
+            self.run.about.target.account = account;
+        }
+        remember(
+            &mut self.run,
+            &self.playbook.variables,
+            &self.values,
+            self.report.mask(),
+        );
+        let begin = match self.resumed {
+            true => Ledger::take_up,
+            false => Ledger::begin,
+        };
+        let ledger = begin(&self.store, &self.run, self.report.clone()).map_err(|e| shown(&e))?;
+        if let Some(ttl) = self.run.about.ttl {
+            self.report.warn(format!(
+                "instances end themselves {} after their launch (--ttl); buckets, security groups \
+                 and key pairs stay until `autorun destroy {}`",
+                text::duration(Duration::from_secs(ttl)),
+                self.run.id
+            ));
+        }
+        let cx = Context::new(
+            Parts {
+                runtime: runtime.handle().clone(),
+                clients,
+                ledger,
+                variables: std::mem::take(&mut self.values),
+                cancel,
+                playbook: self.playbook.path().to_owned(),
+                run_tags: self.run.about.tags.clone(),
+                ttl: self.run.about.ttl.map(Duration::from_secs),
+            },
+            self.report.clone(),
+        );
+        self.watched(runtime, &cx)
+    }
+
+    fn watched(self, runtime: &Runtime, cx: &Context) -> anyhow::Result<Ended> {
+        let started = Instant::now();
+        watch_signals(runtime, cx, &self.store, self.on_error, started)?;
+        let (outcome, error) = execute(runtime, self.playbook, cx, self.resumed)?;
+        let mut code = match outcome {
+            "done" => exit::DONE,
+            "failed" => exit::FAILED,
+            _ => exit::INTERRUPTED,
+        };
+        if outcome == "done" && self.resumed {
+            name_left_over(cx);
+        }
+        if outcome != "done" && self.on_error == OnError::Destroy {
+            cx.report
+                .info("removing what the run made (--on-error destroy)");
+            // The token of the run says stop; this goes on.
+            let clients = cx
+                .clients
+                .with_cancel(cx.report.clone(), CancellationToken::new());
+            let teardown = Teardown {
+                clients: &clients,
+                ledger: &cx.ledger,
+                report: &cx.report,
+                by: Remover::User,
+            };
+            if !runtime.block_on(destroy::everything(teardown)) {
+                code = exit::NOT_REMOVED;
+            }
+        }
+        end(cx, &self.store, outcome, error.as_ref(), started);
+        Ok(Ended {
+            code,
+            run: self.run.id,
+        })
+    }
+}
+
+/// What the ledger keeps of the variables: no secret, and nothing that holds
+/// one.
+fn remember(run: &mut Run, declared: &[Declared], values: &BTreeMap<String, Value>, mask: &Mask) {
+    run.about.secrets.clear();
+    run.about.variables.clear();
+    for (name, value) in values {
+        let Some(variable) = declared.iter().find(|d| d.name == *name) else {
+            continue;
+        };
+        let mut masked = value.clone();
+        mask.apply_json(&mut masked);
+        if variable.secret || masked != *value {
+            // One that nobody gave need not be given again.
+            if variable.default.as_ref() != Some(value) {
+                run.about.secrets.push(name.clone());
+            }
+        } else {
+            run.about.variables.insert(name.clone(), masked);
+        }
+    }
+    if let Some(Value::String(name)) = run.about.variables.get("name") {
+        run.name.clone_from(name);
+    }
+}
+
+/// Runs the playbook on a thread of its own; gives its outcome, and what it
+/// failed with.
+fn execute(
+    runtime: &Runtime,
+    playbook: Playbook,
+    cx: &Context,
+    resumed: bool,
+) -> anyhow::Result<(&'static str, Option<Error>)> {
     let texts = playbook.texts();
-    let source = playbook.path().to_owned();
     cx.report.report(&Event::RunStarted {
-        playbook: source.clone(),
+        playbook: playbook.path().to_owned(),
+        resumed,
     });
     let (ended, end) = oneshot::channel();
     let engine_cx = cx.clone();
@@ -134,25 +335,60 @@ fn execute(runtime: &Runtime, playbook: Playbook, cx: &Context) -> anyhow::Resul
         .context("cannot start a thread")?;
     let result = await_end(runtime, end, cx);
     let stopped = cx.cancel.is_cancelled();
-    let (outcome, code) = match result {
-        Some(Ok(())) => ("done", exit::DONE),
+    Ok(match result {
+        Some(Ok(())) => ("done", None),
         Some(Err(failed)) if !stopped || failed.error.kind != ErrorKind::Cancelled => {
             let rendered = diagnostic::render(&failed, &texts);
+            let mut kept = failed.error.clone();
+            kept.message = cx.report.mask().apply(&kept.message);
             cx.report.report(&Event::RunFailed {
                 error: failed.error,
                 rendered,
             });
-            ("failed", exit::FAILED)
+            ("failed", Some(kept))
         }
-        _ => ("interrupted", exit::INTERRUPTED),
-    };
+        _ => ("interrupted", None),
+    })
+}
+
+/// Says how the run ended and what is up, and writes it down.
+fn end(
+    cx: &Context,
+    store: &Store,
+    outcome: &'static str,
+    error: Option<&Error>,
+    started: Instant,
+) {
+    let written = cx
+        .ledger
+        .commit()
+        .and_then(|()| store.end(cx.ledger.run(), outcome, error));
+    if let Err(unwritten) = written {
+        cx.report.warn(unwritten.message.clone());
+    }
     cx.report.report(&Event::RunFinished {
         outcome,
         seconds: started.elapsed().as_secs_f64(),
         up: cx.ledger.live(),
         possibly_made: cx.ledger.possibly_made(),
     });
-    Ok(code)
+}
+
+/// Effects of an earlier attempt that the playbook does not ask for any more.
+fn name_left_over(cx: &Context) {
+    let left = cx.ledger.left_over();
+    if left.is_empty() {
+        return;
+    }
+    let lines: Vec<String> = left
+        .iter()
+        .map(|step| format!("  {} {} ({})", step.function, step.summary, step.place))
+        .collect();
+    cx.report.warn(format!(
+        "done before, and not asked for by the playbook any more; what it made stays in the \
+         ledger:\n{}",
+        lines.join("\n")
+    ));
 }
 
 type End = thread::Result<std::result::Result<(), Understood>>;
@@ -188,164 +424,36 @@ fn internal(panic: &(dyn std::any::Any + Send)) -> Understood {
     }
 }
 
-/// The first signal stops the playbook, the second ends the process at once.
+/// The first signal stops the playbook; the second lists what is up and ends
+/// the process at once.
 fn watch_signals(
     runtime: &Runtime,
-    cancel: &CancellationToken,
-    report: &Reporter,
+    cx: &Context,
+    store: &Store,
+    on_error: OnError,
+    started: Instant,
 ) -> anyhow::Result<()> {
     let _inside = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    let (cancel, report) = (cancel.clone(), report.clone());
+    let (cx, store) = (cx.clone(), store.clone());
     runtime.spawn(async move {
         let mut next = async || {
             tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
         };
         next().await;
-        report.warn("stopping; a second signal ends the program at once");
-        cancel.cancel();
+        cx.report.warn(match on_error {
+            OnError::Keep => "stopping; a second signal ends the program at once",
+            OnError::Destroy => {
+                "stopping, then removing what the run made; a second signal ends the program at \
+                 once"
+            }
+        });
+        cx.cancel.cancel();
         next().await;
+        end(&cx, &store, "interrupted", None, started);
         #[expect(clippy::exit, reason = "the user wants out at once")]
         std::process::exit(i32::from(exit::INTERRUPTED));
     });
     Ok(())
-}
-
-/// The values of the playbook's variables; nothing when there are faults,
-/// which are then reported.
-fn settle(
-    arguments: &RunArgs,
-    playbook: &Playbook,
-    report: &Reporter,
-) -> anyhow::Result<Option<std::collections::BTreeMap<String, serde_json::Value>>> {
-    let mut files = Vec::new();
-    for path in &arguments.vars {
-        files.push((
-            path.display().to_string(),
-            variables::read_file(path).map_err(|e| shown(&e))?,
-        ));
-    }
-    let environment = std::env::vars_os().filter_map(|(name, value)| {
-        let name = name.to_str()?.strip_prefix("AUTORUN_VAR_")?.to_owned();
-        Some((name, value.into_string().ok()?))
-    });
-    let given = Given {
-        set: &arguments.set,
-        files,
-        environment: environment.collect(),
-    };
-    match variables::settle(&playbook.variables, &given, report.mask()) {
-        Ok(settled) => {
-            settled
-                .warnings
-                .into_iter()
-                .for_each(|warning| report.warn(warning));
-            Ok(Some(settled.values))
-        }
-        Err(faults) => {
-            let texts = playbook.texts();
-            for error in faults {
-                let rendered = diagnostic::render_error(&error, &texts);
-                report.report(&Event::RunFailed { error, rendered });
-            }
-            Ok(None)
-        }
-    }
-}
-
-fn settings(arguments: &RunArgs) -> Settings {
-    let given = arguments.log_level.map(|level| match level {
-        LogLevel::Error => LevelFilter::Error,
-        LogLevel::Warn => LevelFilter::Warn,
-        LogLevel::Info => LevelFilter::Info,
-        LogLevel::Debug => LevelFilter::Debug,
-    });
-    let console = match (arguments.verbose, arguments.quiet) {
-        (true, _) => LevelFilter::Debug,
-        (_, true) => LevelFilter::Warn,
-        _ => given.unwrap_or(LevelFilter::Info),
-    };
-    let terminal = std::io::stderr().is_terminal();
-    // https://no-color.org: any value but the empty one.
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    Settings {
-        output: match arguments.output {
-            Output::Human => report::Output::Human,
-            Output::Json => report::Output::Json,
-        },
-        console,
-        file: arguments.log_file.clone(),
-        file_level: given.unwrap_or(LevelFilter::Debug),
-        color: terminal && !no_color,
-        terminal,
-    }
-}
-
-fn aws_options(arguments: &RunArgs) -> anyhow::Result<AwsOptions> {
-    let from_environment = |name| std::env::var(name).ok().filter(|url| !url.is_empty());
-    let mut endpoints = Endpoints {
-        ec2: from_environment("AWS_ENDPOINT_URL_EC2"),
-        s3: from_environment("AWS_ENDPOINT_URL_S3"),
-        check_ip: from_environment("AWS_ENDPOINT_URL_CHECKIP"),
-    };
-    for given in &arguments.endpoint_url {
-        let (service, url) = match given.split_once('=') {
-            Some((service, url)) if !service.contains(':') => (service, url),
-            _ => ("", given.as_str()),
-        };
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            bail!("`--endpoint-url {given}`: a URL begins with http:// or https://");
-        }
-        let url = Some(url.to_owned());
-        match service {
-            "" => (endpoints.ec2, endpoints.s3) = (url.clone(), url),
-            "ec2" => endpoints.ec2 = url,
-            "s3" => endpoints.s3 = url,
-            "checkip" => endpoints.check_ip = url,
-            other => bail!(
-                "`--endpoint-url {given}`: unknown service `{other}`\nhint: use ec2, s3 or checkip"
-            ),
-        }
-    }
-    Ok(AwsOptions {
-        profile: arguments.profile.clone(),
-        region: arguments.region.clone(),
-        endpoints,
-        ..AwsOptions::default()
-    })
-}
-
-/// Where keys, pins and the own local cloud are kept.
-pub(super) fn data_dir() -> anyhow::Result<PathBuf> {
-    std::env::var_os("AUTORUN_HOME")
-        .filter(|dir| !dir.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| dirs::data_dir().map(|dir| dir.join("autorun")))
-        .context("no data directory is known\nhint: set HOME or AUTORUN_HOME")
-}
-
-fn local() -> anyhow::Result<Local> {
-    let user = ["USER", "LOGNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok());
-    Ok(Local {
-        data_dir: data_dir()?,
-        home: dirs::home_dir(),
-        user,
-    })
-}
-
-fn new_id() -> String {
-    (0..7)
-        .map(|_| char::from(ID_LETTERS[rand::random_range(0..ID_LETTERS.len())]))
-        .collect()
-}
-
-/// An error of ours for the command line: message and hint.
-pub(super) fn shown(error: &Error) -> anyhow::Error {
-    match &error.hint {
-        Some(hint) => anyhow::anyhow!("{error}\nhint: {hint}"),
-        None => anyhow::anyhow!("{error}"),
-    }
 }

@@ -9,7 +9,7 @@ use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_sdk_ec2::config::{Credentials, ProvideCredentials as _};
 use tokio::sync::OnceCell;
 
-use super::aws_error::{no_credentials, no_region};
+use super::aws_error::{aws_error, no_credentials, no_region};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
 
@@ -20,6 +20,12 @@ const CHECK_IP: &str = "https://checkip.amazonaws.com/";
 /// metadata service is a connection nobody answers.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long STS may take to tell the account.
+const STS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long EC2 and S3 of AWS may deny that something exists that was just made.
+const CONSISTENCY: Duration = Duration::from_secs(60);
+
 /// Where the services are: AWS, or the URLs given.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
@@ -27,6 +33,8 @@ pub struct Endpoints {
     pub ec2: Option<String>,
     /// S3's URL; without it that of the AWS configuration.
     pub s3: Option<String>,
+    /// STS's URL; without it that of the AWS configuration.
+    pub sts: Option<String>,
     /// The URL that answers with the caller's public address.
     pub check_ip: Option<String>,
 }
@@ -44,6 +52,9 @@ pub struct AwsOptions {
     pub key: Option<StaticKey>,
     /// What the SDK says of this program in its requests, as `autorun-7kq2m9w`.
     pub app_name: Option<String>,
+    /// How long right after a create the endpoint may deny that it exists;
+    /// without it AWS's 60 s.
+    pub consistency: Option<Duration>,
 }
 
 /// An access key that is known from the start.
@@ -66,7 +77,7 @@ impl std::fmt::Debug for StaticKey {
 pub(super) struct Aws {
     options: AwsOptions,
     report: Reporter,
-    config: OnceCell<SdkConfig>,
+    config: OnceCell<Result<SdkConfig>>,
     ec2: OnceCell<aws_sdk_ec2::Client>,
     s3: OnceCell<aws_sdk_s3::Client>,
 }
@@ -98,6 +109,8 @@ impl Aws {
                 if let Some(url) = &self.options.endpoints.ec2 {
                     ec2 = ec2.endpoint_url(url);
                 }
+                #[cfg(feature = "crash-points")]
+                let ec2 = ec2.interceptor(super::crash_points::CrashPoints);
                 Ok(aws_sdk_ec2::Client::from_conf(ec2.build()))
             })
             .await
@@ -122,6 +135,8 @@ impl Aws {
                     s3 = s3.endpoint_url(url);
                 }
                 let custom = self.s3_endpoint().await?.is_some();
+                #[cfg(feature = "crash-points")]
+                let s3 = s3.interceptor(super::crash_points::CrashPoints);
                 Ok(aws_sdk_s3::Client::from_conf(
                     s3.force_path_style(custom).build(),
                 ))
@@ -154,10 +169,49 @@ impl Aws {
             .unwrap_or(CHECK_IP)
     }
 
+    /// The number of the account; empty where nobody can tell it.
+    ///
+    /// Throws as [`Self::ec2`], not when STS does not answer: what goes wrong is
+    /// told by the call that needs it.
+    pub(super) async fn account(&self) -> Result<String> {
+        let config = self.config().await?;
+        let general = || config.endpoint_url().map(str::to_owned);
+        let endpoint = self.options.endpoints.sts.clone().or_else(general);
+        // Asked of AWS, an endpoint that is not AWS's would get no true answer.
+        let elsewhere = self.options.endpoints.ec2.is_some() || self.options.endpoints.s3.is_some();
+        if endpoint.is_none() && elsewhere {
+            return Ok(String::new());
+        }
+        let mut sts = aws_sdk_sts::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .operation_timeout(STS_TIMEOUT)
+                    .build(),
+            );
+        if let Some(url) = endpoint {
+            sts = sts.endpoint_url(url);
+        }
+        let sts = aws_sdk_sts::Client::from_conf(sts.build());
+        match sts.get_caller_identity().send().await {
+            Ok(answer) => Ok(answer.account().unwrap_or_default().to_owned()),
+            Err(e) => {
+                let said = aws_error("ask for the account's number", &e);
+                self.report.debug(said.message.clone());
+                Ok(String::new())
+            }
+        }
+    }
+
+    /// How long right after a create the endpoint may deny that it exists.
+    pub(super) fn consistency(&self) -> Duration {
+        self.options.consistency.unwrap_or(CONSISTENCY)
+    }
+
+    /// Loaded once; what fails then is not mended within a run.
     async fn config(&self) -> Result<&SdkConfig> {
-        self.config
-            .get_or_try_init(async || self.load().await)
-            .await
+        let loaded = self.config.get_or_init(async || self.load().await).await;
+        loaded.as_ref().map_err(Clone::clone)
     }
 
     async fn load(&self) -> Result<SdkConfig> {

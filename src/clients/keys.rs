@@ -1,53 +1,78 @@
 //! ssh keys on this machine: made here, never overwritten, 0600 from the start.
 
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 
+use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Makes a new ed25519 key pair; the private half goes into `path`.
+/// Makes a new ed25519 key pair; the private half goes into `path`. `row` goes
+/// into its comment, by which it is known again.
 ///
 /// Throws `already_exists` rather than overwriting a file.
-pub(crate) fn create(path: &Path, comment: &str) -> Result<PublicKey> {
+pub(crate) fn create(path: &Path, name: &str, row: &str) -> Result<PublicKey> {
     let mut key = PrivateKey::random(&mut ssh_key::rand_core::OsRng, Algorithm::Ed25519)
         .map_err(|e| Error::internal(format!("cannot make an ssh key: {e}")))?;
-    key.set_comment(comment);
+    key.set_comment(format!("{name} {row}"));
     let text = key
         .to_openssh(LineEnding::LF)
         .map_err(|e| Error::internal(format!("cannot write an ssh key: {e}")))?;
-    write_new_private(path, text.as_bytes())?;
+    write_new_private(path, row, text.as_bytes())?;
     Ok(key.public_key().clone())
 }
 
-/// Writes a file that only the user may read, and that did not exist before.
-fn write_new_private(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes a file that only the user may read, and that did not exist before. It
+/// has its name when it is whole: a crash leaves nothing, or a file that
+/// [`remove_unfinished`] knows.
+fn write_new_private(path: &Path, row: &str, bytes: &[u8]) -> Result<()> {
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         create_private_dir(parent)?;
     }
-    let failed = |e| Error::io("create the private key file", path, &e);
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => Error::new(
-                ErrorKind::AlreadyExists,
-                format!("the private key file `{}` exists already", path.display()),
-            )
-            .hint("choose another name or `path`; a private key is never overwritten"),
-            _ => failed(e),
-        })?;
+    let failed = |e| match std::io::Error::kind(&e) {
+        std::io::ErrorKind::AlreadyExists => Error::new(
+            ErrorKind::AlreadyExists,
+            format!("the private key file `{}` exists already", path.display()),
+        )
+        .hint("choose another name or `path`; a private key is never overwritten"),
+        _ => Error::io("create the private key file", path, &e),
+    };
+    remove_unfinished(path, row);
+    let unfinished = unfinished(path, row);
+    let name = unfinished.file_name().unwrap_or_default();
+    let folder = unfinished.parent().unwrap_or(Path::new(""));
+    // 0600 from the start.
+    let mut file = tempfile::Builder::new()
+        .prefix(name)
+        .rand_bytes(0)
+        .tempfile_in(folder)
+        .map_err(failed)?;
     file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(|e| {
-            // Half a key is of no use to anybody.
-            drop(std::fs::remove_file(path));
-            failed(e)
-        })
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(failed)?;
+    crash::reached("before a key file has its name");
+    file.persist_noclobber(path).map_err(|e| failed(e.error))?;
+    crash::reached("after a key file has its name");
+    Ok(())
+}
+
+fn unfinished(path: &Path, row: &str) -> PathBuf {
+    path.with_file_name(format!(".{row}"))
+}
+
+/// Removes what a crash left of a key that was being written.
+pub(crate) fn remove_unfinished(path: &Path, row: &str) {
+    drop(std::fs::remove_file(unfinished(path, row)));
+}
+
+/// The comment of a private key that is not encrypted.
+///
+/// Throws `not_found` when there is no such file.
+pub(crate) fn comment(path: &Path) -> Result<Option<String>> {
+    let text = std::fs::read(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
+    let key = PrivateKey::from_openssh(text).ok();
+    Ok(key.map(|key| key.comment().to_owned()))
 }
 
 /// Makes a directory that only the user may enter.
@@ -140,18 +165,21 @@ mod tests {
     fn a_private_key_is_0600_and_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys/web");
-        let public = create(&path, "web").unwrap();
+        let public = create(&path, "web", "row-1").unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let before = std::fs::read(&path).unwrap();
         assert_eq!(
-            create(&path, "web").unwrap_err().kind,
+            create(&path, "web", "row-2").unwrap_err().kind,
             ErrorKind::AlreadyExists
         );
         assert_eq!(std::fs::read(&path).unwrap(), before);
         let read = read(&path).unwrap();
         assert_eq!(read.public.key_data(), public.key_data());
         assert!(read.private && !read.encrypted);
+        assert_eq!(comment(&path).unwrap().as_deref(), Some("web row-1"));
+        let left = std::fs::read_dir(dir.path().join("keys")).unwrap();
+        assert_eq!(left.count(), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -20,9 +21,12 @@ use crate::report::Reporter;
 
 mod aws;
 mod aws_error;
+#[cfg(feature = "crash-points")]
+mod crash_points;
 pub mod ec2;
 pub mod http;
 pub mod keys;
+pub mod marks;
 mod pace;
 pub mod s3;
 pub mod ssh;
@@ -53,7 +57,7 @@ impl Local {
 #[derive(Debug)]
 pub struct Clients {
     /// EC2 and S3 configuration.
-    aws: aws::Aws,
+    aws: Arc<aws::Aws>,
     ssh: ssh::Ssh,
     http: http::Http,
     /// The user's machine.
@@ -74,12 +78,60 @@ impl Clients {
         cancel: CancellationToken,
     ) -> Self {
         Self {
-            aws: aws::Aws::new(options, report.clone()),
+            aws: Arc::new(aws::Aws::new(options, report.clone())),
             ssh: ssh::Ssh::new(local.clone(), report, cancel.clone()),
             http: http::Http::default(),
             local,
             cancel,
             published: Mutex::default(),
+        }
+    }
+
+    /// The same clients for work that another signal stops.
+    #[must_use]
+    pub fn with_cancel(&self, report: Reporter, cancel: CancellationToken) -> Self {
+        Self {
+            aws: Arc::clone(&self.aws),
+            ssh: ssh::Ssh::new(self.local.clone(), report, cancel.clone()),
+            http: http::Http::default(),
+            local: self.local.clone(),
+            cancel,
+            published: Mutex::default(),
+        }
+    }
+
+    /// The region in use and the account's number, which is empty when nobody
+    /// told it.
+    pub async fn identity(&self) -> Result<(String, String)> {
+        Ok((self.aws.region().await?, self.aws.account().await?))
+    }
+
+    /// How long right after a create the endpoint may deny that it exists.
+    #[must_use]
+    pub fn consistency(&self) -> Duration {
+        self.aws.consistency()
+    }
+
+    /// Asks for something that was made at `made`, in milliseconds since 1970:
+    /// while the endpoint may deny that it exists, nothing proves nothing.
+    pub async fn once_consistent<T>(
+        &self,
+        what: &str,
+        made: i64,
+        report: &Reporter,
+        ask: impl AsyncFn() -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let window = i64::try_from(self.consistency().as_millis()).unwrap_or(i64::MAX);
+        let may_hide = || jiff::Timestamp::now().as_millisecond() - made <= window;
+        let what = format!("{what} to show");
+        let mut pace = self.pace(what, self.consistency() * 2, report);
+        loop {
+            // The time first: an answer is as old as its question.
+            let hidden = may_hide();
+            match ask().await? {
+                None if hidden => pace.pause("not visible yet").await?,
+                answer => return Ok(answer),
+            }
         }
     }
 
@@ -101,13 +153,19 @@ impl Clients {
 
     /// Lets everyone read one key, once per run. Changes of one bucket's
     /// policy must not overlap, so the lock is held meanwhile.
-    pub async fn publish(&self, s3: &s3::S3<'_>, bucket: &str, key: &str) -> Result<Published> {
+    pub async fn publish(
+        &self,
+        s3: &s3::S3<'_>,
+        bucket: &str,
+        key: &str,
+        blocked: bool,
+    ) -> Result<Published> {
         let mut published = self.published.lock().await;
         let object = (bucket.to_owned(), key.to_owned());
         if let Some(known) = published.get(&object) {
             return Ok(known.clone());
         }
-        let outcome = s3.publish(bucket, key).await?;
+        let outcome = s3.publish(bucket, key, blocked).await?;
         published.insert(object, outcome.clone());
         Ok(outcome)
     }

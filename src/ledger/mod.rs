@@ -1,36 +1,106 @@
-//! What the run makes, written down before it is asked for.
+//! What runs do, written down before it is asked for.
 //!
-//! `intend` gives an [`Intent`] that is consumed by `created` or `abandoned`;
-//! dropping it (an early `?`, a panic, a kill) leaves the row *intended*, which
-//! is reported as possibly made. The rows live in memory; whoever makes or
-//! deletes something sees only this interface, so a durable store can stand
-//! under it.
+//! A *run* has *steps* (calls with an effect) and *resources* (what they make).
+//! A step writes durably twice: [`Step::intend`] before the request leaves, with
+//! a row per resource, and [`Step::finish`] when its end is known. Between the
+//! two, rows change in memory alone. An [`Intent`] is consumed by `created` or
+//! `abandoned`; dropping it (an early `?`, a panic, a kill) leaves the row
+//! *intended*: possibly made, to be found by its token and tag.
+//!
+//! One process works on a run at a time ([`Hold`]), so the rows of its run in
+//! memory are those on disk and what the next commit adds.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use resource::{Resource, ResourceKind, State};
+use rusqlite::{Transaction, params};
 
-use crate::error::Error;
+pub use resource::{Resource, ResourceKind, State};
+pub use run::{About, Hold, Run, Target};
+pub use step::{Call, Progress, Step, StepRow, Wanted};
+pub use store::Store;
+
+use crate::error::{Error, Result};
 use crate::report::{Event, Remaining, Reporter};
 
 mod resource;
+mod run;
+mod step;
+mod store;
+
+/// Milliseconds since 1970.
+pub type Millis = i64;
+
+/// The time now.
+#[must_use]
+pub fn now() -> Millis {
+    jiff::Timestamp::now().as_millisecond()
+}
 
 /// The rows of one run. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     run: Arc<str>,
-    rows: Arc<Mutex<Vec<Resource>>>,
+    store: Store,
+    state: Arc<Mutex<Memory>>,
     report: Reporter,
+    _hold: Arc<Hold>,
+}
+
+/// What is in memory, and which of it the next commit writes.
+#[derive(Debug, Default)]
+struct Memory {
+    resources: Vec<Resource>,
+    changed_resources: BTreeSet<usize>,
+    steps: Vec<StepRow>,
+    changed_steps: BTreeSet<usize>,
+    /// Steps of earlier attempts that succeeded, by key.
+    recorded: HashMap<String, usize>,
+    /// Those of them that this attempt has come by.
+    used: HashSet<String>,
+    /// How many steps told by the same have succeeded in this attempt.
+    occurrences: HashMap<String, u32>,
 }
 
 impl Ledger {
-    /// An empty ledger for the run with this id.
-    #[must_use]
-    pub fn new(run: &str, report: Reporter) -> Self {
+    /// The ledger of a run that begins.
+    ///
+    /// Throws as [`Store::begin`].
+    pub fn begin(store: &Store, run: &Run, report: Reporter) -> Result<Self> {
+        let hold = store.begin(run)?;
+        Ok(Self::of(store, run, report, hold, Memory::default()))
+    }
+
+    /// The ledger of a run that goes on: its steps are given back, not repeated.
+    ///
+    /// Throws as [`Store::take_up`].
+    pub fn take_up(store: &Store, run: &Run, report: Reporter) -> Result<Self> {
+        let hold = store.take_up(run)?;
+        let mut memory = Memory::load(store, &run.id)?;
+        let done = memory.steps.iter().enumerate();
+        memory.recorded = done
+            .filter(|(_, step)| step.state == Progress::Done)
+            .map(|(index, step)| (step.key.clone(), index))
+            .collect();
+        Ok(Self::of(store, run, report, hold, memory))
+    }
+
+    /// The ledger of a run that has ended, to remove what it made.
+    ///
+    /// Throws as [`Store::hold_ended`].
+    pub fn of_ended(store: &Store, run: &Run, report: Reporter) -> Result<Self> {
+        let hold = store.hold_ended(run)?;
+        let memory = Memory::load(store, &run.id)?;
+        Ok(Self::of(store, run, report, hold, memory))
+    }
+
+    fn of(store: &Store, run: &Run, report: Reporter, hold: Hold, memory: Memory) -> Self {
         Self {
-            run: run.into(),
-            rows: Arc::default(),
+            run: run.id.as_str().into(),
+            store: store.clone(),
+            state: Arc::new(Mutex::new(memory)),
             report,
+            _hold: Arc::new(hold),
         }
     }
 
@@ -40,39 +110,30 @@ impl Ledger {
         &self.run
     }
 
-    /// Writes down that something is about to be made.
-    #[must_use = "consume it with created() or abandoned()"]
-    pub fn intend(&self, kind: ResourceKind, name: &str) -> Intent {
-        let mut rows = self.rows();
-        let row = format!(
-            "autorun-{}-{:04}-{:08x}",
-            self.run,
-            rows.len(),
-            rand::random::<u32>()
-        );
-        rows.push(Resource {
-            row: row.clone(),
-            kind,
-            name: name.to_owned(),
-            id: None,
-            state: State::Intended,
-        });
-        Intent {
-            ledger: self.clone(),
-            index: rows.len() - 1,
-            row,
-        }
+    /// The ledger's id: the tag `autorun:owner`.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        self.store.owner()
     }
 
-    /// Writes down that a live resource is about to be removed. Nothing when
-    /// this run did not make it.
+    /// A call with an effect, that may have been done before.
+    #[must_use]
+    pub fn step(&self, call: Call) -> Step {
+        Step::new(self, call, self.report.mask())
+    }
+
+    /// Writes down that a live resource is about to be removed; the next commit
+    /// makes it durable. Nothing when this run did not make it.
     #[must_use = "consume it with released() or abandoned()"]
-    pub fn intend_release(&self, kind: ResourceKind, id: &str) -> Option<Release> {
+    pub fn intend_release(&self, kind: ResourceKind, id: &str, by: Remover) -> Option<Release> {
         let index = self.find(kind, id)?;
-        self.turn(index, State::Releasing);
+        if self.state().resources[index].state == State::Live {
+            self.turn(index, State::Releasing);
+        }
         Some(Release {
             ledger: self.clone(),
             index,
+            by,
         })
     }
 
@@ -80,6 +141,13 @@ impl Ledger {
     #[must_use]
     pub fn made(&self, kind: ResourceKind, id: &str) -> bool {
         self.find(kind, id).is_some()
+    }
+
+    /// The row of a live resource.
+    #[must_use]
+    pub fn live_row(&self, kind: ResourceKind, id: &str) -> Option<Resource> {
+        let index = self.find(kind, id)?;
+        Some(self.state().resources[index].clone())
     }
 
     /// What is up, newest first.
@@ -95,33 +163,188 @@ impl Ledger {
     }
 
     fn remaining(&self, wanted: impl Fn(State) -> bool) -> Vec<Remaining> {
-        let rows = self.rows();
+        let rows = self.resources();
         let wanted = rows.iter().rev().filter(|row| wanted(row.state));
-        wanted
-            .map(|row| Remaining {
-                kind: row.kind.as_str(),
-                id: row.id.clone(),
-                name: row.name.clone(),
-            })
+        wanted.map(Resource::remaining).collect()
+    }
+
+    /// Every row, oldest first.
+    #[must_use]
+    pub fn resources(&self) -> Vec<Resource> {
+        self.state().resources.clone()
+    }
+
+    /// Every step, oldest first.
+    #[must_use]
+    pub fn steps(&self) -> Vec<StepRow> {
+        self.state().steps.clone()
+    }
+
+    /// Steps that an earlier attempt did and this one did not come by.
+    #[must_use]
+    pub fn left_over(&self) -> Vec<StepRow> {
+        let state = self.state();
+        let mut left: Vec<usize> = state
+            .recorded
+            .iter()
+            .filter(|(key, _)| !state.used.contains(*key))
+            .map(|(_, index)| *index)
+            .collect();
+        left.sort_unstable();
+        left.iter()
+            .map(|index| state.steps[*index].clone())
             .collect()
     }
 
+    /// What the cloud said about an intended row: its id if it was made.
+    pub fn resolve(&self, row: &str, found: Option<&str>) {
+        let mut state = self.state();
+        let Some(index) = state.resources.iter().position(|r| r.row == row) else {
+            return;
+        };
+        if let Some(id) = found {
+            state.resources[index].id = Some(id.to_owned());
+        }
+        drop(state);
+        let next = match found {
+            Some(_) => State::Live,
+            None => State::Abandoned,
+        };
+        self.turn(index, next);
+    }
+
+    /// A recorded resource turned out to be gone.
+    pub fn is_gone(&self, row: &Resource) {
+        let mut state = self.state();
+        let Some(index) = state.resources.iter().position(|r| r.row == row.row) else {
+            return;
+        };
+        let changed = &mut state.resources[index];
+        if matches!(changed.state, State::Live | State::Releasing) {
+            changed.state = State::Released;
+            changed.changed = now();
+            state.changed_resources.insert(index);
+        }
+    }
+
+    /// Writes durably what has changed, that of all branches. Nothing when
+    /// another branch's commit has done so meanwhile.
+    ///
+    /// Throws when the ledger cannot be written; the changes are then written by
+    /// the next commit that can be.
+    pub fn commit(&self) -> Result<()> {
+        let mut connection = self.store.connection();
+        let (rows, steps) = {
+            let mut state = self.state();
+            let rows: Vec<Resource> = std::mem::take(&mut state.changed_resources)
+                .into_iter()
+                .map(|index| state.resources[index].clone())
+                .collect();
+            let steps: Vec<StepRow> = std::mem::take(&mut state.changed_steps)
+                .into_iter()
+                .map(|index| state.steps[index].clone())
+                .collect();
+            (rows, steps)
+        };
+        if rows.is_empty() && steps.is_empty() {
+            return Ok(());
+        }
+        let written = self.store.commit(&mut connection, |tx| {
+            steps
+                .iter()
+                .try_for_each(|step| write_step(tx, &self.run, step))?;
+            rows.iter()
+                .try_for_each(|row| write_row(tx, &self.run, row))
+        });
+        drop(connection);
+        if written.is_err() {
+            let mut state = self.state();
+            for row in &rows {
+                let index = state.resources.iter().position(|r| r.row == row.row);
+                state.changed_resources.extend(index);
+            }
+            let numbers: Vec<usize> = steps.iter().map(|step| step.number).collect();
+            state.changed_steps.extend(numbers);
+        }
+        written
+    }
+
+    fn add(&self, state: &mut Memory, wanted: &Wanted, step: &str) -> usize {
+        let index = state.resources.len();
+        let row = format!(
+            "autorun-{}-{index:04}-{:08x}",
+            self.run,
+            rand::random::<u32>()
+        );
+        state.resources.push(Resource::intended(row, wanted, step));
+        state.changed_resources.insert(index);
+        index
+    }
+
+    /// Adds a step's row; gives its index, which is its number.
+    fn add_step(&self, mut step: StepRow) -> usize {
+        let mut state = self.state();
+        let index = state.steps.len();
+        step.number = index;
+        state.steps.push(step);
+        state.changed_steps.insert(index);
+        index
+    }
+
+    fn change_step(&self, index: usize, step: StepRow) {
+        let mut state = self.state();
+        state.steps[index] = StepRow {
+            number: index,
+            ..step
+        };
+        state.changed_steps.insert(index);
+    }
+
+    fn was_under_way(&self, key: &str) -> bool {
+        let state = self.state();
+        let last = state.steps.iter().rev().find(|step| step.key == key);
+        last.is_some_and(|step| step.state == Progress::UnderWay)
+    }
+
     fn find(&self, kind: ResourceKind, id: &str) -> Option<usize> {
-        self.rows().iter().position(|row| {
-            row.kind == kind && row.id.as_deref() == Some(id) && row.state == State::Live
+        self.state().resources.iter().position(|row| {
+            row.kind == kind
+                && row.id.as_deref() == Some(id)
+                && matches!(row.state, State::Live | State::Releasing)
         })
     }
 
     fn turn(&self, index: usize, next: State) {
-        let mut rows = self.rows();
-        let row = &mut rows[index];
+        let mut state = self.state();
+        let row = &mut state.resources[index];
         debug_assert!(row.state.may_become(next), "{:?} -> {next:?}", row.state);
         row.state = next;
+        row.changed = now();
+        state.changed_resources.insert(index);
     }
 
-    fn rows(&self) -> MutexGuard<'_, Vec<Resource>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, Memory> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Memory {
+    fn load(store: &Store, run: &str) -> Result<Self> {
+        Ok(Self {
+            resources: store.resources(run)?,
+            steps: store.steps(run)?,
+            ..Self::default()
+        })
+    }
+}
+
+/// Who removes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remover {
+    /// The playbook: a resumed run takes it as done.
+    Playbook,
+    /// The user, by `autorun destroy` or `--on-error destroy`.
+    User,
 }
 
 /// Something that is about to be made.
@@ -130,6 +353,7 @@ pub struct Intent {
     ledger: Ledger,
     index: usize,
     row: String,
+    again: bool,
 }
 
 impl Intent {
@@ -140,14 +364,20 @@ impl Intent {
         &self.row
     }
 
+    /// Whether an earlier attempt may have made it: look before making it.
+    #[must_use]
+    pub fn is_retried(&self) -> bool {
+        self.again
+    }
+
     /// It was made, and this is its id.
     pub fn created(self, id: &str) {
-        self.ledger.turn(self.index, State::Live);
         let row = {
-            let mut rows = self.ledger.rows();
-            rows[self.index].id = Some(id.to_owned());
-            rows[self.index].clone()
+            let mut state = self.ledger.state();
+            state.resources[self.index].id = Some(id.to_owned());
+            state.resources[self.index].clone()
         };
+        self.ledger.turn(self.index, State::Live);
         self.ledger.report.report(&Event::ResourceCreated {
             kind: row.kind.as_str(),
             id: id.to_owned(),
@@ -155,12 +385,17 @@ impl Intent {
         });
     }
 
-    /// It failed. Where the error does not prove that nothing was made, the row
-    /// stays intended.
+    /// It failed. Where the error does not prove that nothing was made, now or
+    /// in an earlier attempt, the row stays intended.
     pub fn abandoned(self, error: &Error) {
-        if error.kind.proves_no_effect() {
+        if error.kind.proves_no_effect() && !self.again {
             self.ledger.turn(self.index, State::Abandoned);
         }
+    }
+
+    /// It is certain that nothing was made, or that it is gone again.
+    pub fn came_to_nothing(self) {
+        self.ledger.turn(self.index, State::Abandoned);
     }
 }
 
@@ -169,13 +404,19 @@ impl Intent {
 pub struct Release {
     ledger: Ledger,
     index: usize,
+    by: Remover,
 }
 
 impl Release {
     /// It is gone.
     pub fn released(self) {
+        let row = {
+            let mut state = self.ledger.state();
+            let row = &mut state.resources[self.index];
+            row.removed_by_playbook = self.by == Remover::Playbook;
+            row.clone()
+        };
         self.ledger.turn(self.index, State::Released);
-        let row = self.ledger.rows()[self.index].clone();
         self.ledger.report.report(&Event::ResourceReleased {
             kind: row.kind.as_str(),
             id: row.id.unwrap_or_default(),
@@ -188,13 +429,177 @@ impl Release {
     }
 }
 
+impl Resource {
+    fn intended(row: String, wanted: &Wanted, step: &str) -> Self {
+        let (kind, name, id) = wanted.parts();
+        Self {
+            row,
+            kind,
+            name,
+            id,
+            state: State::Intended,
+            step: step.to_owned(),
+            intended: now(),
+            changed: now(),
+            removed_by_playbook: false,
+        }
+    }
+
+    /// As it is listed.
+    #[must_use]
+    pub fn remaining(&self) -> Remaining {
+        Remaining {
+            kind: self.kind.as_str(),
+            // The id that is known from the start proves nothing yet.
+            id: self.id.clone().filter(|_| self.state != State::Intended),
+            name: self.name.clone(),
+        }
+    }
+}
+
+fn write_row(tx: &Transaction, run: &str, row: &Resource) -> rusqlite::Result<()> {
+    let mut upsert = tx.prepare_cached(
+        "INSERT INTO resource (run, row, kind, name, id, state, step, intended, changed, \
+         removed_by_playbook) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+         ON CONFLICT (run, row) DO UPDATE SET id = ?5, state = ?6, changed = ?9, \
+         removed_by_playbook = ?10",
+    )?;
+    upsert.execute(params![
+        run,
+        row.row,
+        row.kind.as_str(),
+        row.name,
+        row.id,
+        row.state.as_str(),
+        row.step,
+        row.intended,
+        row.changed,
+        row.removed_by_playbook,
+    ])?;
+    Ok(())
+}
+
+fn write_step(tx: &Transaction, run: &str, step: &StepRow) -> rusqlite::Result<()> {
+    let mut upsert = tx.prepare_cached(
+        "INSERT INTO step (run, number, key, branch, function, summary, place, state, result, \
+         altered, error, started, ended) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
+         ON CONFLICT (run, number) DO UPDATE SET state = ?8, result = ?9, altered = ?10, \
+         error = ?11, ended = ?13",
+    )?;
+    upsert.execute(params![
+        run,
+        step.number,
+        step.key,
+        step.branch,
+        step.function,
+        step.summary,
+        step.place,
+        step.state.as_str(),
+        step.result.as_ref().map(ToString::to_string),
+        step.altered,
+        step.error,
+        step.started,
+        step.ended,
+    ])?;
+    Ok(())
+}
+
+impl Store {
+    /// The resources of a run, oldest first.
+    pub fn resources(&self, run: &str) -> Result<Vec<Resource>> {
+        self.read(|db| {
+            let mut query = db.prepare(
+                "SELECT row, kind, name, id, state, step, intended, changed, \
+                 removed_by_playbook FROM resource WHERE run = ?1 ORDER BY row",
+            )?;
+            let rows = query.query_map([run], |row| {
+                Ok(Resource {
+                    row: row.get(0)?,
+                    kind: word(row, 1, &ResourceKind::ALL, ResourceKind::as_str)?,
+                    name: row.get(2)?,
+                    id: row.get(3)?,
+                    state: word(row, 4, &State::ALL, State::as_str)?,
+                    step: row.get(5)?,
+                    intended: row.get(6)?,
+                    changed: row.get(7)?,
+                    removed_by_playbook: row.get(8)?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// The steps of a run, oldest first.
+    pub fn steps(&self, run: &str) -> Result<Vec<StepRow>> {
+        self.read(|db| {
+            let mut query = db.prepare(
+                "SELECT number, key, branch, function, summary, place, state, result, altered, \
+                 error, started, ended FROM step WHERE run = ?1 ORDER BY number",
+            )?;
+            let rows = query.query_map([run], |row| {
+                let result: Option<String> = row.get(7)?;
+                Ok(StepRow {
+                    number: row.get(0)?,
+                    key: row.get(1)?,
+                    branch: row.get(2)?,
+                    function: row.get(3)?,
+                    summary: row.get(4)?,
+                    place: row.get(5)?,
+                    state: word(row, 6, &Progress::ALL, Progress::as_str)?,
+                    result: result.and_then(|text| serde_json::from_str(&text).ok()),
+                    altered: row.get(8)?,
+                    error: row.get(9)?,
+                    started: row.get(10)?,
+                    ended: row.get(11)?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+}
+
+/// A column that holds one of a few words.
+fn word<T: Copy>(
+    row: &rusqlite::Row,
+    column: usize,
+    all: &[T],
+    name: fn(T) -> &'static str,
+) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    let known = all.iter().copied().find(|one| name(*one) == text);
+    known.ok_or_else(|| {
+        let kind = rusqlite::types::Type::Text;
+        rusqlite::Error::FromSqlConversionFailure(column, kind, text.into())
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::error::ErrorKind;
     use crate::report::Settings;
 
-    fn ledger() -> Ledger {
+    struct Home {
+        store: Store,
+        run: Run,
+        _dir: tempfile::TempDir,
+    }
+
+    fn home() -> Home {
+        let dir = tempfile::tempdir().unwrap();
+        Home {
+            store: Store::open(dir.path()).unwrap(),
+            run: Run::new(Path::new("/srv/a.rhai"), "", About::default()),
+            _dir: dir,
+        }
+    }
+
+    fn quiet() -> Reporter {
         let settings = Settings {
             output: crate::report::Output::Human,
             console: log::LevelFilter::Off,
@@ -203,44 +608,166 @@ mod tests {
             color: false,
             terminal: false,
         };
-        Ledger::new("abc", Reporter::new("abc", settings).unwrap())
+        Reporter::new("abc", settings).unwrap()
+    }
+
+    fn step(ledger: &Ledger, function: &str, arguments: &Value) -> Step {
+        ledger.step(Call {
+            branch: "",
+            function,
+            arguments,
+            place: String::new(),
+        })
+    }
+
+    fn bucket(name: &str) -> Wanted {
+        Wanted::with_id(ResourceKind::Bucket, name, name)
+    }
+
+    /// Makes a bucket, as a primitive does.
+    fn make(ledger: &Ledger, name: &str) {
+        let mut step = step(ledger, "create_bucket", &json!([name]));
+        step.intend_one(bucket(name)).unwrap().created(name);
+        step.finish(&Ok(json!({ "name": name }))).unwrap();
     }
 
     #[test]
-    fn a_dropped_intent_is_possibly_made() {
-        let ledger = ledger();
-        drop(ledger.intend(ResourceKind::Instance, "web"));
+    fn what_was_intended_survives_the_process() {
+        let home = home();
+        let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+        make(&ledger, "a");
+        let mut cut = step(&ledger, "create_bucket", &json!(["b"]));
+        let intent = cut.intend_one(bucket("b")).unwrap();
+        let token = intent.token().to_owned();
+        intent.created("b"); // in memory alone
+        drop((cut, ledger));
+
+        let ledger = Ledger::take_up(&home.store, &home.run, quiet()).unwrap();
+        assert_eq!(ledger.live().len(), 1);
+        assert_eq!(ledger.possibly_made()[0].name, "b");
+        let mut again = step(&ledger, "create_bucket", &json!(["b"]));
+        assert!(again.recorded::<Value>().is_none());
+        let intent = again.intend_one(bucket("b")).unwrap();
+        assert!(intent.is_retried());
+        assert_eq!(
+            intent.token(),
+            token,
+            "the same token asks for the same thing"
+        );
+    }
+
+    #[test]
+    fn a_step_that_succeeded_is_given_back_once() {
+        let home = home();
+        let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+        make(&ledger, "a");
+        drop(ledger);
+        let ledger = Ledger::take_up(&home.store, &home.run, quiet()).unwrap();
+        assert_eq!(ledger.left_over().len(), 1);
+        let mut first = step(&ledger, "create_bucket", &json!(["a"]));
+        let recorded: Value = first.recorded().unwrap();
+        assert_eq!(recorded["name"], "a");
+        first.replay();
+        first.finish(&Ok(recorded)).unwrap();
+        assert!(ledger.left_over().is_empty());
+        let second = step(&ledger, "create_bucket", &json!(["a"]));
+        assert!(second.recorded::<Value>().is_none(), "it ran once before");
+        let other = step(&ledger, "create_bucket", &json!(["b"]));
+        assert!(other.recorded::<Value>().is_none());
+    }
+
+    #[test]
+    fn a_retry_in_the_same_run_keeps_the_token() {
+        let home = home();
+        let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+        let mut tokens = Vec::new();
+        for _ in 0..2 {
+            let mut step = step(&ledger, "launch_instance", &json!([{ "name": "web" }]));
+            let wanted = Wanted::new(ResourceKind::Instance, "web");
+            let intent = step.intend_one(wanted).unwrap();
+            tokens.push(intent.token().to_owned());
+            let lost = Error::new(ErrorKind::Timeout, "no answer");
+            intent.abandoned(&lost);
+            step.finish::<()>(&Err(lost)).unwrap();
+        }
+        assert_eq!(tokens[0], tokens[1]);
         assert_eq!(ledger.possibly_made().len(), 1);
-        assert!(ledger.live().is_empty());
     }
 
     #[test]
     fn only_a_proof_abandons() {
-        let ledger = ledger();
+        let home = home();
+        let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
         let lost = Error::new(ErrorKind::Timeout, "no answer");
         let denied = Error::new(ErrorKind::Denied, "not allowed");
-        ledger.intend(ResourceKind::Bucket, "a").abandoned(&lost);
-        ledger.intend(ResourceKind::Bucket, "b").abandoned(&denied);
+        for (name, error) in [("a", lost), ("b", denied)] {
+            let mut step = step(&ledger, "create_bucket", &json!([name]));
+            step.intend_one(bucket(name)).unwrap().abandoned(&error);
+        }
         let names: Vec<_> = ledger.possibly_made().into_iter().map(|r| r.name).collect();
         assert_eq!(names, ["a"]);
     }
 
     #[test]
+    fn an_effect_takes_two_commits_and_no_effect_none() {
+        let home = home();
+        let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+        let commits = || {
+            let db = home.store.connection();
+            db.query_row("SELECT total_changes()", [], |row| row.get::<_, i64>(0))
+                .unwrap()
+        };
+        let before = commits();
+        let refused = step(&ledger, "ssh_exec", &json!(["", "true"]));
+        refused
+            .finish::<()>(&Err(Error::invalid("no host")))
+            .unwrap();
+        assert_eq!(commits(), before);
+        // A row per step and per resource, each written twice.
+        make(&ledger, "a");
+        assert_eq!(commits(), before + 4);
+    }
+
+    #[test]
     fn released_is_no_longer_live() {
-        let ledger = ledger();
-        ledger.intend(ResourceKind::Bucket, "b").created("b");
+        let home = home();
+        let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+        make(&ledger, "b");
         assert!(ledger.made(ResourceKind::Bucket, "b"));
-        ledger
-            .intend_release(ResourceKind::Bucket, "b")
-            .unwrap()
-            .released();
+        let release = |by| ledger.intend_release(ResourceKind::Bucket, "b", by);
+        release(Remover::Playbook).unwrap().released();
         assert!(ledger.live().is_empty());
-        assert!(ledger.intend_release(ResourceKind::Bucket, "b").is_none());
+        assert!(release(Remover::User).is_none());
+        ledger.commit().unwrap();
+        drop(ledger);
+        let ledger = Ledger::take_up(&home.store, &home.run, quiet()).unwrap();
+        let made = step(&ledger, "create_bucket", &json!(["b"]));
+        assert!(made.was_undone());
+    }
+
+    #[test]
+    fn no_secret_enters_it() {
+        let home = home();
+        let report = quiet();
+        report.mask().add("hunter22");
+        let ledger = Ledger::begin(&home.store, &home.run, report).unwrap();
+        let mut step = step(&ledger, "ssh_exec", &json!(["web", "echo hunter22"]));
+        step.begin().unwrap();
+        step.finish(&Ok(json!({ "stdout": "hunter22\n" }))).unwrap();
+        drop(ledger);
+        let row = &home.store.steps(&home.run.id).unwrap()[0];
+        assert_eq!(row.summary, "web echo ****");
+        assert_eq!(row.result.as_ref().unwrap()["stdout"], "****\n");
+        assert!(row.altered);
     }
 
     #[test]
     fn tokens_fit_ec2() {
-        let intent = ledger().intend(ResourceKind::Instance, "web");
+        let home = home();
+        let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+        let mut step = step(&ledger, "launch_instance", &json!([]));
+        let wanted = Wanted::new(ResourceKind::Instance, "web");
+        let intent = step.intend_one(wanted).unwrap();
         assert!(intent.token().len() <= 64 && intent.token().is_ascii());
     }
 }

@@ -1,5 +1,7 @@
 //! What can be made, and the states it goes through.
 
+use super::Millis;
+
 /// Kinds of things a run can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResourceKind {
@@ -15,10 +17,24 @@ pub enum ResourceKind {
     Bucket,
     /// An S3 object; its id is `bucket/key`.
     Object,
+    /// That everybody may read an object in a bucket that was there before; its
+    /// id is `bucket/key`, its name says what the bucket did before.
+    PublicAccess,
 }
 
 impl ResourceKind {
-    /// The name that reports use.
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::Instance,
+        Self::KeyPair,
+        Self::KeyFile,
+        Self::SecurityGroup,
+        Self::Bucket,
+        Self::Object,
+        Self::PublicAccess,
+    ];
+
+    /// The name that reports and the ledger use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -28,17 +44,24 @@ impl ResourceKind {
             Self::SecurityGroup => "security_group",
             Self::Bucket => "bucket",
             Self::Object => "object",
+            Self::PublicAccess => "public_access",
         }
+    }
+
+    /// The name in a sentence, as `security group`.
+    #[must_use]
+    pub fn words(self) -> String {
+        self.as_str().replace('_', " ")
     }
 }
 
 /// intended -> live -> releasing -> released; an intended one may turn out to
-/// be abandoned. Nothing else is legal.
+/// be abandoned, or be released as soon as it was found. Nothing else is legal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Written down, the request may have left.
     Intended,
-    /// Made, and AWS's id is known.
+    /// Made, and its id is known.
     Live,
     /// Certainly never made.
     Abandoned,
@@ -49,6 +72,15 @@ pub enum State {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: [Self; 5] = [
+        Self::Intended,
+        Self::Live,
+        Self::Abandoned,
+        Self::Releasing,
+        Self::Released,
+    ];
+
     /// Whether this state may follow `self`.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
@@ -58,6 +90,24 @@ impl State {
                 | (Self::Live, Self::Releasing)
                 | (Self::Releasing, Self::Live | Self::Released)
         )
+    }
+
+    /// The name that the ledger uses.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Intended => "intended",
+            Self::Live => "live",
+            Self::Abandoned => "abandoned",
+            Self::Releasing => "releasing",
+            Self::Released => "released",
+        }
+    }
+
+    /// Whether it may still be there.
+    #[must_use]
+    pub fn may_be_up(self) -> bool {
+        matches!(self, Self::Intended | Self::Live | Self::Releasing)
     }
 }
 
@@ -71,10 +121,19 @@ pub struct Resource {
     pub kind: ResourceKind,
     /// The name it was given.
     pub name: String,
-    /// Its id in the cloud, once known.
+    /// Its id in the cloud, once known; for a key pair, a bucket, an object and
+    /// a file that is from the start.
     pub id: Option<String>,
     /// Where in its life it is.
     pub state: State,
+    /// The step that makes it.
+    pub step: String,
+    /// When it was written down.
+    pub intended: Millis,
+    /// When its state last changed.
+    pub changed: Millis,
+    /// Whether the playbook itself removed it.
+    pub removed_by_playbook: bool,
 }
 
 #[cfg(test)]

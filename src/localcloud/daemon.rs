@@ -381,6 +381,7 @@ fn status(endpoint: &str, machines: Option<&Begun>) -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "boots": false,
+            "consistency_seconds": super::ec2::CONSISTENCY_SECONDS,
             "cannot_boot": cannot_boot(),
         });
     };
@@ -390,6 +391,7 @@ fn status(endpoint: &str, machines: Option<&Begun>) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "boots": true,
+        "consistency_seconds": super::ec2::CONSISTENCY_SECONDS,
         "subnet": runtime.subnet().to_string(),
         "system": system.name,
         "enforces_groups": runtime.enforces_groups(),

@@ -60,6 +60,23 @@ pub(super) fn faults(
     faults
 }
 
+/// The names of all functions that are called in any file.
+pub(super) fn called(files: &BTreeMap<String, SourceFile>) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for file in files.values() {
+        file.ast.walk(&mut |nodes| {
+            names.extend(
+                nodes
+                    .last()
+                    .and_then(call)
+                    .map(|(call, _)| call.name.to_string()),
+            );
+            true
+        });
+    }
+    names
+}
+
 /// Adds the nearest right name, or the right call, to an error of Rhai's.
 /// `text` is the file's.
 pub(super) fn explain(engine: &Engine, text: &str, mut error: Error) -> Error {

@@ -11,6 +11,7 @@ use rhai::{AST, Dynamic, Engine, EvalAltResult, Scope};
 
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Place, Result};
+use crate::primitives::ask_aws;
 use crate::script::{Understood, understand};
 pub use variables::{Declared, Kind};
 
@@ -93,6 +94,12 @@ impl Playbook {
             line.strip_prefix(' ').unwrap_or(line)
         });
         lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Whether it calls a function that asks AWS.
+    #[must_use]
+    pub fn asks_aws(&self) -> bool {
+        !check::called(&self.files).is_disjoint(&ask_aws())
     }
 
     /// The texts of its files, for carets.

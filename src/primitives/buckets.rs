@@ -6,12 +6,12 @@ use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 
+use super::release;
 use crate::clients::s3::{S3, bucket_name_fault};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::ResourceKind;
+use crate::ledger::{ResourceKind, Step, Wanted};
 use crate::script::{self, Outcome};
-use crate::teardown;
 
 #[export_module]
 pub mod api {
@@ -36,8 +36,9 @@ pub mod api {
         prefix: ImmutableString,
         options: Map,
     ) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
-            super::create_bucket(cx, &prefix, script::options(options)?).await
+        let arguments = [&prefix.clone().into(), &options.clone().into()];
+        script::effect(&call, &arguments, async |cx, step| {
+            super::create_bucket(cx, step, &prefix, script::options(options)?).await
         })
     }
 
@@ -60,8 +61,9 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn delete_bucket(call: NativeCallContext, bucket: Dynamic) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
-            super::delete_bucket(cx, &super::bucket_name(&bucket)?).await
+        script::effect(&call, &[&bucket], async |cx, step| {
+            let name = super::bucket_name(&bucket)?;
+            release(cx, step, ResourceKind::Bucket, &name).await
         })
     }
 }
@@ -74,7 +76,7 @@ struct CreateBucket {
 }
 
 /// A bucket of the account.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Bucket {
     name: String,
     region: String,
@@ -94,16 +96,30 @@ pub(super) fn bucket_name(value: &Dynamic) -> Result<String> {
     }
 }
 
-async fn create_bucket(cx: &Context, prefix: &str, options: CreateBucket) -> Result<Bucket> {
+async fn create_bucket(
+    cx: &Context,
+    step: &mut Step,
+    prefix: &str,
+    options: CreateBucket,
+) -> Result<Bucket> {
+    if let Some(bucket) = step.recorded::<Bucket>() {
+        if step.was_undone() || is_there(cx, step, &bucket).await? {
+            step.replay();
+            return Ok(bucket);
+        }
+        cx.report
+            .warn(format!("bucket {} is gone; it is made anew", bucket.name));
+    }
     if options.exact {
         check_name(prefix)?;
         let s3 = cx.clients.s3().await?;
-        if s3.owns(prefix).await? {
+        // One that an earlier attempt of this step may have made is no other.
+        if step.made().is_empty() && s3.owns(prefix).await? {
             cx.report
                 .info(format!("using bucket {prefix}, which exists already"));
             return Ok(bucket(&s3, prefix, false));
         }
-        return make(cx, &s3, prefix).await;
+        return make(cx, step, &s3, prefix).await;
     }
     // A few names, should somebody have the first: the id is short.
     let names = (1..=5).map(|n| match n {
@@ -114,12 +130,29 @@ async fn create_bucket(cx: &Context, prefix: &str, options: CreateBucket) -> Res
     for name in names {
         check_name(&name)?;
         let s3 = cx.clients.s3().await?;
-        match make(cx, &s3, &name).await {
+        match make(cx, step, &s3, &name).await {
             Err(error) if error.kind == ErrorKind::AlreadyExists => taken = error,
             result => return result,
         }
     }
     Err(taken)
+}
+
+/// Whether a recorded bucket is still the one that was made.
+async fn is_there(cx: &Context, step: &Step, bucket: &Bucket) -> Result<bool> {
+    let s3 = cx.clients.s3().await?;
+    if !bucket.made {
+        return s3.owns(&bucket.name).await;
+    }
+    for row in step.live(ResourceKind::Bucket) {
+        let ask = async || s3.bucket_marks(&bucket.name).await;
+        let marks = cx.seen(&row, ask).await?;
+        if marks.is_some_and(|marks| marks.run.as_deref() == Some(cx.ledger.run())) {
+            return Ok(true);
+        }
+        cx.ledger.is_gone(&row);
+    }
+    Ok(false)
 }
 
 fn check_name(name: &str) -> Result<()> {
@@ -131,15 +164,29 @@ fn check_name(name: &str) -> Result<()> {
     }
 }
 
-async fn make(cx: &Context, s3: &S3<'_>, name: &str) -> Result<Bucket> {
-    let intent = cx.ledger.intend(ResourceKind::Bucket, name);
+async fn make(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Result<Bucket> {
+    let intent = step.intend_one(Wanted::with_id(ResourceKind::Bucket, name, name))?;
     let tags = cx.tags(name, intent.token(), &BTreeMap::new());
-    if let Err(error) = s3.create_bucket(name).await {
+    let made = async {
+        match s3.create_bucket(name).await {
+            // This request once before, its answer lost; or an earlier attempt.
+            Err(error) if error.detail["code"] == "BucketAlreadyOwnedByYou" => {
+                match s3.bucket_marks(name).await? {
+                    Some(marks) if marks.none => {}
+                    Some(marks) if marks.row.as_deref() == Some(intent.token()) => {}
+                    _ => return Err(error),
+                }
+            }
+            made => made?,
+        }
+        s3.tag_bucket(name, &tags).await
+    };
+    if let Err(error) = made.await {
+        // Without its tag it is found by its name and its age.
         intent.abandoned(&error);
         return Err(error);
     }
     intent.created(name);
-    s3.tag_bucket(name, &tags).await?;
     cx.report
         .info(format!("created bucket {name} in {}", s3.region()));
     Ok(bucket(s3, name, true))
@@ -152,15 +199,4 @@ fn bucket(s3: &S3<'_>, name: &str, made: bool) -> Bucket {
         url: s3.url(name, ""),
         made,
     }
-}
-
-async fn delete_bucket(cx: &Context, name: &str) -> Result<()> {
-    teardown::release(
-        &cx.clients,
-        &cx.ledger,
-        &cx.report,
-        ResourceKind::Bucket,
-        name,
-    )
-    .await
 }

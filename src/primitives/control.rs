@@ -1,6 +1,6 @@
 //! Order, repetition, failure.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -199,11 +199,7 @@ fn parallel(
     items: Array,
     work: impl Fn(&NativeCallContext, Dynamic) -> Outcome<Dynamic> + Sync,
 ) -> Outcome<Dynamic> {
-    let labels: Vec<String> = items
-        .iter()
-        .enumerate()
-        .map(|(n, item)| label(n, item))
-        .collect();
+    let labels = labels(&items);
     let count = items.len();
     let waiting: Mutex<VecDeque<(usize, Dynamic)>> =
         Mutex::new(items.into_iter().enumerate().collect());
@@ -215,7 +211,8 @@ fn parallel(
                 .unwrap_or_else(PoisonError::into_inner)
                 .pop_front();
             let Some((n, item)) = next else { return };
-            let result = script::branch_call(call, &labels[n], |call| work(call, item));
+            let (label, name) = &labels[n];
+            let result = script::branch_call(call, label, name, |call| work(call, item));
             done.lock().unwrap_or_else(PoisonError::into_inner)[n] = Some(result);
         }
     };
@@ -243,14 +240,14 @@ fn parallel(
 /// All results, or one error that holds all failures.
 fn gather(
     call: &NativeCallContext,
-    labels: &[String],
+    labels: &[(String, String)],
     done: Vec<Option<Outcome<Dynamic>>>,
 ) -> Outcome<Dynamic> {
     let count = done.len();
     let source = call.call_source().unwrap_or_default();
     let mut results = Array::with_capacity(count);
     let mut causes = Vec::new();
-    for (label, result) in labels.iter().zip(done) {
+    for ((label, _), result) in labels.iter().zip(done) {
         match result {
             Some(Ok(value)) => results.push(value),
             Some(Err(error)) if !error.is_catchable() => return Err(error),
@@ -276,6 +273,20 @@ fn gather(
         call,
         Error::new(kind, message).caused_by(causes),
     ))
+}
+
+/// The label of each branch, and the name that tells it from its siblings: of
+/// two with one label the second is `#2`.
+fn labels(items: &[Dynamic]) -> Vec<(String, String)> {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let named = items.iter().enumerate().map(|(n, item)| {
+        let label = label(n, item);
+        let count = seen.entry(label.clone()).or_default();
+        *count += 1;
+        let name = format!("{}#{count}", label.replace('/', "%"));
+        (label, name)
+    });
+    named.collect()
 }
 
 /// What log lines call a branch: the item itself if it is short, else its

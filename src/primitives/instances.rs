@@ -13,13 +13,12 @@ use super::images::{LatestAmazonLinux, latest_amazon_linux};
 use super::key_pairs::KeyPairRef;
 use super::readiness::{WaitUntilReady, WaitUntilRunning, ready, running};
 use super::servers::{ServerRef, each, ec2_user};
-use super::{seconds, security_groups};
+use super::{seconds, security_groups, teardown, ttl};
 use crate::clients::ec2::{Ec2, Image, Instance, LONGEST_USER_DATA, Launch};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Intent, ResourceKind};
+use crate::ledger::{Intent, ResourceKind, Step, Wanted, now};
 use crate::script::{self, Outcome};
-use crate::teardown;
 
 /// How long right after a create EC2 may not know what it just made.
 const CONSISTENCY: Duration = Duration::from_secs(60);
@@ -65,8 +64,9 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn launch_instance(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
-            super::launch_instance(cx, script::options(options)?).await
+        let arguments = [&options.clone().into()];
+        script::effect(&call, &arguments, async |cx, step| {
+            super::launch_instance(cx, step, script::options(options)?).await
         })
     }
 
@@ -162,9 +162,15 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn terminate_instance(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
+        script::effect(&call, &[&server], async |cx, step| {
+            if step.recorded::<Value>().is_some() {
+                step.replay();
+                return Ok(Value::Null);
+            }
+            step.begin_unwritten();
             super::each(&server, async |server| {
-                super::terminate_instance(cx, server).await
+                let teardown = teardown(cx);
+                teardown.release(ResourceKind::Instance, &server.id).await
             })
             .await
         })
@@ -199,68 +205,43 @@ fn yes() -> bool {
     true
 }
 
-async fn launch_instance(cx: &Context, options: LaunchInstance) -> Result<Value> {
+async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance) -> Result<Value> {
     check(cx, &options)?;
     let key_pair = options
         .key_pair
-        .map(|v| KeyPairRef::of("key_pair", &script::to_dynamic(&v)?))
+        .as_ref()
+        .map(|v| KeyPairRef::of("key_pair", &script::to_dynamic(v)?))
         .transpose()?;
+    if let Some(recorded) = step.recorded::<Value>()
+        && step.was_undone()
+    {
+        step.replay();
+        return Ok(recorded);
+    }
     let security_groups = options
         .security_groups
         .iter()
         .map(|group| security_groups::group_id("security_groups", &script::to_dynamic(group)?))
         .collect::<Result<Vec<_>>>()?;
-    let image = ImageRef::of(options.image)?;
+    let image = ImageRef::of(options.image.clone())?;
     let ec2 = cx.clients.ec2().await?;
-    let image = match image {
-        ImageRef::Newest => latest_amazon_linux(cx, LatestAmazonLinux::default()).await?,
-        ImageRef::Id(id) => ec2.image(&id).await?,
-        ImageRef::Known(image) => image,
-    };
-    let instance_type = match options.instance_type {
-        Some(instance_type) => instance_type,
-        None => ec2.free_tier_type(&image.architecture).await?,
-    };
-    let name = options
-        .name
-        .unwrap_or_else(|| format!("autorun-{}", cx.ledger.run()));
-    let count = options.count.unwrap_or(1);
-    let intents: Vec<Intent> = (0..count)
-        .map(|_| cx.ledger.intend(ResourceKind::Instance, &name))
-        .collect();
-    let token = intents
-        .first()
-        .map(|i| i.token().to_owned())
-        .unwrap_or_default();
-    let launch = Launch {
-        tags: cx.tags(&name, &token, &options.tags),
-        token,
-        image,
-        instance_type,
-        count,
-        key_pair: key_pair.as_ref().map(|k| k.name.clone()),
-        security_groups,
-        subnet: options.subnet,
-        public_ip: options.public_ip,
-        volume_size: options.volume_size,
-        iam_profile: options.iam_profile,
-        user_data: options.user_data,
-    };
-    let launched = match run_instances(cx, &ec2, &launch).await {
-        Ok(launched) => launched,
-        Err(error) => {
-            for intent in intents {
-                intent.abandoned(&error);
-            }
-            return Err(error);
-        }
-    };
-    for (intent, instance) in intents.into_iter().zip(&launched) {
-        intent.created(&instance.id);
-        cx.report.info(format!(
-            "launched {} ({}, {}), name {name}",
-            instance.id, launch.instance_type, launch.image.id
-        ));
+    let count = usize::try_from(options.count.unwrap_or(1)).unwrap_or(1);
+    let mut launched = launched_before(cx, step, &ec2).await?;
+    let missing = count.saturating_sub(launched.len());
+    if missing > 0 {
+        let plan = Plan {
+            options: &options,
+            key_pair: key_pair.as_ref().map(|k| k.name.clone()),
+            security_groups,
+            image,
+            count: missing,
+        };
+        launched.extend(plan.launch(cx, step, &ec2).await?);
+    } else if step.recorded::<Value>().is_some() {
+        step.replay();
+    } else {
+        // Launched for certain, but the wait for it failed.
+        step.begin_unwritten();
     }
     let key = key_pair.and_then(|k| k.private_key);
     let described = launched.into_iter().map(|instance| async {
@@ -285,6 +266,133 @@ async fn launch_instance(cx: &Context, options: LaunchInstance) -> Result<Value>
     shown.map_err(|e| Error::internal(format!("cannot show the instance: {e}")))
 }
 
+/// Instances that an earlier attempt of this step launched for certain, and that
+/// are still there.
+async fn launched_before(cx: &Context, step: &Step, ec2: &Ec2<'_>) -> Result<Vec<Instance>> {
+    let mut there = Vec::new();
+    for row in step.live(ResourceKind::Instance) {
+        let id = row.id.clone().unwrap_or_default();
+        let ask = async || ec2.instance(&id).await;
+        match cx.seen(&row, ask).await? {
+            Some(instance) if !has_ended(&instance) => there.push(instance),
+            _ => {
+                cx.report
+                    .warn(format!("instance {id} is gone; another is launched"));
+                cx.ledger.is_gone(&row);
+            }
+        }
+    }
+    Ok(there)
+}
+
+fn has_ended(instance: &Instance) -> bool {
+    ["shutting-down", "terminated"].contains(&instance.state.as_str())
+}
+
+/// A launch whose options have been checked.
+struct Plan<'a> {
+    options: &'a LaunchInstance,
+    key_pair: Option<String>,
+    security_groups: Vec<String>,
+    image: ImageRef,
+    count: usize,
+}
+
+impl Plan<'_> {
+    /// Writes the instances down, then asks for them once.
+    async fn launch(self, cx: &Context, step: &mut Step, ec2: &Ec2<'_>) -> Result<Vec<Instance>> {
+        let options = self.options;
+        let image = match self.image {
+            ImageRef::Newest => latest_amazon_linux(cx, LatestAmazonLinux::default()).await?,
+            ImageRef::Id(id) => ec2.image(&id).await?,
+            ImageRef::Known(image) => image,
+        };
+        let instance_type = match &options.instance_type {
+            Some(instance_type) => instance_type.clone(),
+            None => ec2.free_tier_type(&image.architecture).await?,
+        };
+        let name = options
+            .name
+            .clone()
+            .unwrap_or_else(|| format!("autorun-{}", cx.ledger.run()));
+        let (intents, launched) = intend(step, ec2, &name, self.count).await?;
+        let token = intents
+            .first()
+            .map(|i| i.token().to_owned())
+            .unwrap_or_default();
+        let launch = Launch {
+            tags: cx.tags(&name, &token, &options.tags),
+            token,
+            image,
+            instance_type,
+            count: i32::try_from(self.count).unwrap_or(i32::MAX),
+            key_pair: self.key_pair,
+            security_groups: self.security_groups,
+            subnet: options.subnet.clone(),
+            public_ip: options.public_ip,
+            volume_size: options.volume_size,
+            iam_profile: options.iam_profile.clone(),
+            user_data: match cx.ttl {
+                Some(ttl) => Some(ttl::user_data(
+                    options.user_data.as_deref(),
+                    step.intended(),
+                    ttl,
+                )?),
+                None => options.user_data.clone(),
+            },
+            ends_itself: cx.ttl.is_some(),
+        };
+        let launched = match launched.is_empty() {
+            true => run_instances(cx, ec2, &launch).await,
+            false => Ok(launched),
+        };
+        let launched = match launched {
+            Ok(launched) => launched,
+            Err(error) => {
+                for intent in intents {
+                    intent.abandoned(&error);
+                }
+                return Err(error);
+            }
+        };
+        for (intent, instance) in intents.into_iter().zip(&launched) {
+            intent.created(&instance.id);
+            cx.report.info(format!(
+                "launched {} ({}, {}), name {name}",
+                instance.id, instance.instance_type, instance.image
+            ));
+        }
+        Ok(launched)
+    }
+}
+
+/// Writes the launch down. What an earlier attempt with the same token has
+/// launched is found here, and not asked for again.
+async fn intend(
+    step: &mut Step,
+    ec2: &Ec2<'_>,
+    name: &str,
+    count: usize,
+) -> Result<(Vec<Intent>, Vec<Instance>)> {
+    let wanted = vec![Wanted::new(ResourceKind::Instance, name); count];
+    let intents = step.intend(&wanted)?;
+    let Some(first) = intents.first().filter(|intent| intent.is_retried()) else {
+        return Ok((intents, Vec::new()));
+    };
+    let mut launched = ec2.launched(first.token()).await?;
+    let ended = launched.iter().filter(|i| has_ended(i)).count();
+    if ended == 0 || ended < launched.len() {
+        launched.retain(|instance| !has_ended(instance));
+        launched.truncate(count);
+        return Ok((intents, launched));
+    }
+    // Launched and ended since: the token is used up.
+    for intent in intents {
+        intent.came_to_nothing();
+    }
+    Ok((step.intend(&wanted)?, Vec::new()))
+}
+
 /// What AWS would refuse, and what nobody means, before the first request.
 fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
     if options.count.is_some_and(|count| count < 1) {
@@ -294,6 +402,9 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
         return Err(Error::invalid(
             "option `volume_size`: it must be 1 GiB or more",
         ));
+    }
+    if let Some(ttl) = cx.ttl {
+        ttl::user_data(options.user_data.as_deref(), now(), ttl)?;
     }
     let Some(user_data) = &options.user_data else {
         return Ok(());
@@ -355,6 +466,15 @@ async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<V
             .any(|g| cx.ledger.made(ResourceKind::SecurityGroup, g));
     loop {
         match ec2.launch(launch).await {
+            // This token has launched, with another image or type: an earlier
+            // attempt did, and EC2 will show it.
+            Err(e) if e.detail["code"] == "IdempotentParameterMismatch" => {
+                let launched = ec2.launched(&launch.token).await?;
+                if !launched.is_empty() {
+                    return Ok(launched);
+                }
+                pace.pause("launched before, not visible yet").await?;
+            }
             Err(e)
                 if fresh
                     && e.kind == ErrorKind::NotFound
@@ -369,15 +489,4 @@ async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<V
             result => return result,
         }
     }
-}
-
-async fn terminate_instance(cx: &Context, server: ServerRef) -> Result<()> {
-    teardown::release(
-        &cx.clients,
-        &cx.ledger,
-        &cx.report,
-        ResourceKind::Instance,
-        &server.id,
-    )
-    .await
 }

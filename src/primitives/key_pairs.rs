@@ -1,17 +1,19 @@
 //! ssh key pairs for EC2.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
+use ssh_key::{Algorithm, PublicKey};
 
+use super::{file_state, release, teardown};
 use crate::clients::keys;
 use crate::context::Context;
-use crate::error::{Error, Result};
-use crate::ledger::ResourceKind;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{Intent, ResourceKind, Step, Wanted};
 use crate::script::{self, Outcome};
-use crate::teardown;
 
 #[export_module]
 pub mod api {
@@ -35,8 +37,9 @@ pub mod api {
         name: ImmutableString,
         options: Map,
     ) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
-            super::create_key_pair(cx, &name, script::options(options)?).await
+        let arguments = [&name.clone().into(), &options.clone().into()];
+        script::effect(&call, &arguments, async |cx, step| {
+            super::create_key_pair(cx, step, &name, script::options(options)?).await
         })
     }
 
@@ -62,8 +65,10 @@ pub mod api {
         name: ImmutableString,
         file: ImmutableString,
     ) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
-            super::import_key_pair(cx, &name, &file).await
+        let state = file_state(&call, &file);
+        let arguments = [&name.clone().into(), &file.clone().into(), &state];
+        script::effect(&call, &arguments, async |cx, step| {
+            super::import_key_pair(cx, step, &name, &file).await
         })
     }
 
@@ -80,14 +85,14 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn delete_key_pair(call: NativeCallContext, key_pair: Dynamic) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
-            super::delete_key_pair(cx, KeyPairRef::of("key_pair", &key_pair)?).await
+        script::effect(&call, &[&key_pair], async |cx, step| {
+            super::delete_key_pair(cx, step, KeyPairRef::of("key_pair", &key_pair)?).await
         })
     }
 }
 
 /// A key pair that EC2 knows.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct KeyPair {
     name: String,
     id: String,
@@ -124,71 +129,172 @@ struct CreateKeyPair {
     path: Option<PathBuf>,
 }
 
-async fn create_key_pair(cx: &Context, name: &str, options: CreateKeyPair) -> Result<KeyPair> {
+async fn create_key_pair(
+    cx: &Context,
+    step: &mut Step,
+    name: &str,
+    options: CreateKeyPair,
+) -> Result<KeyPair> {
     check_name(name)?;
     let default = || cx.clients.local.data_dir.join("keys").join(name);
     let path = options
         .path
         .map_or_else(default, |path| cx.clients.local.expand(&path));
+    if let Some(recorded) = step.recorded::<KeyPair>() {
+        if step.was_undone() || (key_of(step, &path).is_some() && is_there(cx, step, name).await?) {
+            step.replay();
+            return Ok(recorded);
+        }
+        forget_gone(cx, step, &path).await?;
+    }
     // Asked first: a missing region or credential must not leave a key behind.
     cx.clients.ec2().await?;
-    let intent = cx.ledger.intend(ResourceKind::KeyFile, name);
-    let public = match keys::create(&path, name) {
-        Ok(public) => {
-            intent.created(&path.display().to_string());
-            public
-        }
-        Err(error) => {
-            intent.abandoned(&error);
-            return Err(error);
+    let id = path.display().to_string();
+    let mut wanted = vec![Wanted::with_id(ResourceKind::KeyPair, name, name)];
+    let known = key_of(step, &path);
+    if known.is_none() {
+        wanted.push(Wanted::with_id(ResourceKind::KeyFile, name, &id));
+    }
+    let mut intents = step.intend(&wanted)?;
+    let file = known.is_none().then(|| intents.pop()).flatten();
+    let Some(pair) = intents.pop() else {
+        return Err(Error::internal("two intents were asked for"));
+    };
+    let public = match (known, file) {
+        (Some(public), _) => public,
+        (None, None) => return Err(Error::internal("a key file was asked for")),
+        (None, Some(intent)) => {
+            let made = match intent
+                .is_retried()
+                .then(|| ours(&path, intent.token()))
+                .flatten()
+            {
+                Some(public) => Ok(public),
+                None => keys::create(&path, name, intent.token()),
+            };
+            match made {
+                Ok(public) => {
+                    intent.created(&id);
+                    public
+                }
+                Err(error) => {
+                    intent.abandoned(&error);
+                    pair.came_to_nothing();
+                    return Err(error);
+                }
+            }
         }
     };
-    let imported = import(cx, name, &public, Some(path.clone())).await;
+    let imported = import(cx, pair, name, &public, Some(path)).await;
     if imported.as_ref().is_err_and(|e| e.kind.proves_no_effect()) {
         // A key that EC2 does not know is of no use.
-        let id = path.display().to_string();
-        teardown::release(
-            &cx.clients,
-            &cx.ledger,
-            &cx.report,
-            ResourceKind::KeyFile,
-            &id,
-        )
-        .await?;
+        teardown(cx).release(ResourceKind::KeyFile, &id).await?;
     }
     imported
 }
 
-async fn import_key_pair(cx: &Context, name: &str, file: &str) -> Result<KeyPair> {
+/// The public half of the key file that this step made, if it is there.
+fn key_of(step: &Step, path: &Path) -> Option<PublicKey> {
+    let rows = step.live(ResourceKind::KeyFile);
+    rows.iter().find_map(|row| ours(path, &row.row))
+}
+
+/// The public half of a key file with this row in its comment.
+fn ours(path: &Path, row: &str) -> Option<PublicKey> {
+    let comment = keys::comment(path).ok()??;
+    let ours = comment.split(' ').any(|word| word == row);
+    ours.then(|| keys::read(path).ok())
+        .flatten()
+        .map(|key| key.public)
+}
+
+/// Whether EC2 still has the key pair that this step made.
+async fn is_there(cx: &Context, step: &Step, name: &str) -> Result<bool> {
+    let ec2 = cx.clients.ec2().await?;
+    for row in step.live(ResourceKind::KeyPair) {
+        let ask = async || ec2.key_pair_marks(name).await;
+        let marks = cx.seen(&row, ask).await?;
+        if marks.is_some_and(|marks| marks.run.as_deref() == Some(cx.ledger.run())) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Of a recorded key pair, notes what is gone. A half without the other is of
+/// no use, so EC2's goes with the file.
+async fn forget_gone(cx: &Context, step: &Step, path: &Path) -> Result<()> {
+    let name = step.live(ResourceKind::KeyPair);
+    if key_of(step, path).is_none() {
+        for row in &name {
+            teardown(cx)
+                .release(ResourceKind::KeyPair, &row.name)
+                .await?;
+        }
+        for row in step.live(ResourceKind::KeyFile) {
+            cx.ledger.is_gone(&row);
+        }
+    }
+    for row in step.live(ResourceKind::KeyPair) {
+        cx.ledger.is_gone(&row);
+    }
+    Ok(())
+}
+
+async fn import_key_pair(cx: &Context, step: &mut Step, name: &str, file: &str) -> Result<KeyPair> {
     check_name(name)?;
     let path = cx.clients.local.expand(Path::new(file));
     let key = keys::read(&path)?;
-    import(cx, name, &key.public, key.private.then_some(path)).await
+    if let Some(recorded) = step.recorded::<KeyPair>() {
+        if step.was_undone() || is_there(cx, step, name).await? {
+            step.replay();
+            return Ok(recorded);
+        }
+        for row in step.live(ResourceKind::KeyPair) {
+            cx.ledger.is_gone(&row);
+        }
+    }
+    check_algorithm(&key.public)?;
+    cx.clients.ec2().await?;
+    let intent = step.intend_one(Wanted::with_id(ResourceKind::KeyPair, name, name))?;
+    import(cx, intent, name, &key.public, key.private.then_some(path)).await
+}
+
+fn check_algorithm(public: &PublicKey) -> Result<()> {
+    match public.algorithm() {
+        Algorithm::Ed25519 | Algorithm::Rsa { .. } => Ok(()),
+        other => Err(
+            Error::invalid(format!("EC2 takes ed25519 and RSA keys, not {other}"))
+                .hint("`ssh-keygen -t ed25519` makes one that fits"),
+        ),
+    }
 }
 
 async fn import(
     cx: &Context,
+    intent: Intent,
     name: &str,
-    public: &ssh_key::PublicKey,
+    public: &PublicKey,
     private_key: Option<PathBuf>,
 ) -> Result<KeyPair> {
-    if !matches!(
-        public.algorithm(),
-        ssh_key::Algorithm::Ed25519 | ssh_key::Algorithm::Rsa { .. }
-    ) {
-        return Err(Error::invalid(format!(
-            "EC2 takes ed25519 and RSA keys, not {}",
-            public.algorithm()
-        ))
-        .hint("`ssh-keygen -t ed25519` makes one that fits"));
-    }
     let text = public
         .to_openssh()
         .map_err(|e| Error::internal(format!("cannot write the public key: {e}")))?;
     let ec2 = cx.clients.ec2().await?;
-    let intent = cx.ledger.intend(ResourceKind::KeyPair, name);
-    let tags = cx.tags(name, intent.token(), &std::collections::BTreeMap::new());
-    match ec2.import_key_pair(name, &text, &tags).await {
+    let tags = cx.tags(name, intent.token(), &BTreeMap::new());
+    let id = match ec2.import_key_pair(name, &text, &tags).await {
+        // This request once before, its answer lost; or an earlier attempt.
+        Err(error) if error.kind == ErrorKind::AlreadyExists => {
+            match ec2.key_pair_marks(name).await {
+                Ok(Some(marks)) if marks.row.as_deref() == Some(intent.token()) => {
+                    ec2.key_pair_id(name).await
+                }
+                _ => Err(error),
+            }
+        }
+        imported => imported,
+    };
+    match id {
         Ok(id) => {
             intent.created(name);
             let at = private_key
@@ -213,15 +319,12 @@ async fn import(
     }
 }
 
-async fn delete_key_pair(cx: &Context, key_pair: KeyPairRef) -> Result<()> {
-    let release = async |kind, id: &str| {
-        teardown::release(&cx.clients, &cx.ledger, &cx.report, kind, id).await
-    };
-    release(ResourceKind::KeyPair, &key_pair.name).await?;
+async fn delete_key_pair(cx: &Context, step: &mut Step, key_pair: KeyPairRef) -> Result<()> {
+    release(cx, step, ResourceKind::KeyPair, &key_pair.name).await?;
     if let Some(path) = key_pair.private_key.map(|path| path.display().to_string())
         && cx.ledger.made(ResourceKind::KeyFile, &path)
     {
-        release(ResourceKind::KeyFile, &path).await?;
+        release(cx, step, ResourceKind::KeyFile, &path).await?;
     }
     Ok(())
 }

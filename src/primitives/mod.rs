@@ -3,7 +3,18 @@
 //! A family registers itself by its line in [`FAMILIES`]; a primitive by
 //! standing in its family's `api` module.
 
-use rhai::{Module, exported_module};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use rhai::{Dynamic, Module, NativeCallContext, exported_module};
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::ledger::{Remover, ResourceKind, Step};
+use crate::script;
+use crate::teardown::Teardown;
 
 pub mod buckets;
 pub mod control;
@@ -19,12 +30,15 @@ mod readiness;
 pub mod remote;
 pub mod security_groups;
 mod servers;
+mod ttl;
 pub mod variables;
 
 /// A group of primitives, in the order of the manual.
 pub struct Family {
     /// Heading in the manual.
     pub title: &'static str,
+    /// Whether its functions ask AWS.
+    pub aws: bool,
     /// Builds the module that holds its functions.
     pub module: fn() -> Module,
 }
@@ -33,57 +47,117 @@ pub struct Family {
 pub const FAMILIES: [Family; 12] = [
     Family {
         title: "Variables",
+        aws: false,
         module: || exported_module!(variables::api),
     },
     Family {
         title: "Images",
+        aws: true,
         module: || exported_module!(images::api),
     },
     Family {
         title: "Instances",
+        aws: true,
         module: || exported_module!(instances::api),
     },
     Family {
         title: "Key pairs",
+        aws: true,
         module: || exported_module!(key_pairs::api),
     },
     Family {
         title: "Security groups",
+        aws: true,
         module: || exported_module!(security_groups::api),
     },
     Family {
         title: "Buckets",
+        aws: true,
         module: || exported_module!(buckets::api),
     },
     Family {
         title: "Objects",
+        aws: true,
         module: || exported_module!(objects::api),
     },
     Family {
         title: "Remote hosts",
+        aws: false,
         module: || exported_module!(remote::api),
     },
     Family {
         title: "HTTP",
+        aws: false,
         module: || exported_module!(http::api),
     },
     Family {
         title: "Local files",
+        aws: false,
         module: || exported_module!(local::api),
     },
     Family {
         title: "Control",
+        aws: false,
         module: || exported_module!(control::api),
     },
     Family {
         title: "Logging",
+        aws: false,
         module: || exported_module!(logging::api),
     },
 ];
 
+/// The names of the functions that ask AWS.
+#[must_use]
+pub fn ask_aws() -> BTreeSet<String> {
+    let families = FAMILIES.iter().filter(|family| family.aws);
+    let signatures = families.flat_map(|family| {
+        let module = (family.module)();
+        let all = module.gen_fn_signatures_with_mapper(Into::into);
+        all.collect::<Vec<_>>()
+    });
+    let name = |signature: String| signature.split('(').next().unwrap_or_default().to_owned();
+    signatures.map(name).collect()
+}
+
 /// Seconds as scripts give them -> a duration.
-fn seconds(name: &str, value: f64) -> crate::error::Result<std::time::Duration> {
-    std::time::Duration::try_from_secs_f64(value).map_err(|_| {
-        crate::error::Error::invalid(format!("`{name}` must be a number of seconds from 0 up"))
-    })
+fn seconds(name: &str, value: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| Error::invalid(format!("`{name}` must be a number of seconds from 0 up")))
+}
+
+/// Removes something, as a step of the playbook.
+async fn release(cx: &Context, step: &mut Step, kind: ResourceKind, id: &str) -> Result<()> {
+    if step.recorded::<Value>().is_some() {
+        step.replay();
+        return Ok(());
+    }
+    step.begin_unwritten();
+    teardown(cx).release(kind, id).await
+}
+
+/// The deletion path, for what the playbook asks for.
+fn teardown(cx: &Context) -> Teardown<'_> {
+    Teardown {
+        clients: &cx.clients,
+        ledger: &cx.ledger,
+        report: &cx.report,
+        by: Remover::Playbook,
+    }
+}
+
+/// What tells one content of a local file from another, among the arguments of
+/// a step: a file that was corrected is copied again.
+fn file_state(call: &NativeCallContext, file: &str) -> Dynamic {
+    use std::os::unix::fs::MetadataExt as _;
+    let local = &script::context(call).clients.local;
+    match std::fs::metadata(local.expand(Path::new(file))) {
+        Ok(about) => vec![
+            about.size().cast_signed(),
+            about.mtime(),
+            about.mtime_nsec(),
+        ]
+        .into(),
+        Err(_) => Dynamic::UNIT,
+    }
 }

@@ -7,13 +7,15 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
-use crate::clients::s3::{LONGEST_PRESIGN, Published};
+use super::{file_state, release};
+use crate::clients::s3::{
+    LONGEST_PRESIGN, PUBLIC_POLICIES_ALLOWED, PUBLIC_POLICIES_BLOCKED, Published, S3,
+};
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::ledger::ResourceKind;
+use crate::ledger::{Intent, Resource, ResourceKind, State, Step, Wanted};
 use crate::report::text;
 use crate::script::{self, Outcome};
-use crate::teardown;
 
 #[export_module]
 pub mod api {
@@ -38,9 +40,10 @@ pub mod api {
         key: ImmutableString,
         options: Map,
     ) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
+        let arguments = [&bucket, &key.clone().into(), &options.clone().into()];
+        script::effect(&call, &arguments, async |cx, step| {
             let options = script::options(options)?;
-            super::object_url(cx, &bucket_name(&bucket)?, &key, options).await
+            super::object_url(cx, step, &bucket_name(&bucket)?, &key, options).await
         })
     }
 
@@ -79,9 +82,16 @@ pub mod api {
         file: ImmutableString,
         options: Map,
     ) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
+        let state = file_state(&call, &file);
+        let arguments = [
+            &bucket,
+            &file.clone().into(),
+            &options.clone().into(),
+            &state,
+        ];
+        script::effect(&call, &arguments, async |cx, step| {
             let options = script::options(options)?;
-            super::upload_image(cx, &bucket_name(&bucket)?, &file, options).await
+            super::upload_image(cx, step, &bucket_name(&bucket)?, &file, options).await
         })
     }
 
@@ -115,9 +125,16 @@ pub mod api {
         file: ImmutableString,
         options: Map,
     ) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
+        let state = file_state(&call, &file);
+        let arguments = [
+            &bucket,
+            &file.clone().into(),
+            &options.clone().into(),
+            &state,
+        ];
+        script::effect(&call, &arguments, async |cx, step| {
             let options = script::options(options)?;
-            super::upload_file(cx, &bucket_name(&bucket)?, &file, options).await
+            super::upload_file(cx, step, &bucket_name(&bucket)?, &file, options).await
         })
     }
 
@@ -146,8 +163,10 @@ pub mod api {
         bucket: Dynamic,
         key: ImmutableString,
     ) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
-            super::delete_object(cx, &bucket_name(&bucket)?, &key).await
+        let arguments = [&bucket, &key.clone().into()];
+        script::effect(&call, &arguments, async |cx, step| {
+            let id = format!("{}/{}", bucket_name(&bucket)?, super::object_key(&key)?);
+            release(cx, step, ResourceKind::Object, &id).await
         })
     }
 }
@@ -175,7 +194,7 @@ struct UploadFile {
 }
 
 /// An object that was uploaded.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Object {
     bucket: String,
     key: String,
@@ -191,18 +210,37 @@ struct Link {
     public: bool,
 }
 
-async fn object_url(cx: &Context, bucket: &str, key: &str, options: ObjectUrl) -> Result<String> {
+async fn object_url(
+    cx: &Context,
+    step: &mut Step,
+    bucket: &str,
+    key: &str,
+    options: ObjectUrl,
+) -> Result<String> {
     let key = object_key(key)?;
     if options.public {
-        return published(cx, bucket, &key).await.map(|link| link.url);
+        let link = published(cx, step, bucket, &key).await?;
+        return Ok(link.url);
     }
     Ok(cx.clients.s3().await?.url(bucket, &key))
 }
 
 /// Makes a key public, or falls back to a presigned URL, aloud.
-async fn published(cx: &Context, bucket: &str, key: &str) -> Result<Link> {
+async fn published(cx: &Context, step: &mut Step, bucket: &str, key: &str) -> Result<Link> {
     let s3 = cx.clients.s3().await?;
-    match cx.clients.publish(&s3, bucket, key).await? {
+    let (intent, blocked) = match cx.ledger.made(ResourceKind::Bucket, bucket) {
+        // It goes with the bucket, and a new one blocks.
+        true => (None, true),
+        false => intend_publishing(step, &s3, bucket, key).await?,
+    };
+    let published = cx.clients.publish(&s3, bucket, key, blocked).await;
+    match (&published, intent) {
+        (Ok(Published::Public), Some(intent)) => intent.created(&format!("{bucket}/{key}")),
+        (Ok(Published::Forbidden(_)), Some(intent)) => intent.came_to_nothing(),
+        (Err(error), Some(intent)) => intent.abandoned(error),
+        (_, None) => {}
+    }
+    match published? {
         Published::Public => Ok(Link {
             url: s3.url(bucket, key),
             public: true,
@@ -217,6 +255,33 @@ async fn published(cx: &Context, bucket: &str, key: &str) -> Result<Link> {
     }
 }
 
+/// Writes down that a key in a bucket that was there before becomes public.
+/// Gives no intent when it is public already, and whether the bucket blocks
+/// public policies.
+async fn intend_publishing(
+    step: &mut Step,
+    s3: &S3<'_>,
+    bucket: &str,
+    key: &str,
+) -> Result<(Option<Intent>, bool)> {
+    let cut_off =
+        |row: &Resource| row.kind == ResourceKind::PublicAccess && row.state == State::Intended;
+    let earlier = step.made().into_iter().find(cut_off);
+    if earlier.is_none() && s3.is_public(bucket, key).await? {
+        return Ok((None, false));
+    }
+    let blocked = s3.blocks_public_policies(bucket).await?;
+    let before = match (earlier, blocked) {
+        // Of an attempt that was cut off, the row tells what it was before that.
+        (Some(row), _) => row.name,
+        (None, true) => PUBLIC_POLICIES_BLOCKED.to_owned(),
+        (None, false) => PUBLIC_POLICIES_ALLOWED.to_owned(),
+    };
+    let id = format!("{bucket}/{key}");
+    let wanted = Wanted::with_id(ResourceKind::PublicAccess, &before, &id);
+    Ok((Some(step.intend_one(wanted)?), blocked))
+}
+
 async fn presigned(cx: &Context, bucket: &str, key: &str) -> Result<Link> {
     let url = cx
         .clients
@@ -229,6 +294,7 @@ async fn presigned(cx: &Context, bucket: &str, key: &str) -> Result<Link> {
 
 async fn upload_image(
     cx: &Context,
+    step: &mut Step,
     bucket: &str,
     file: &str,
     options: UploadImage,
@@ -245,10 +311,10 @@ async fn upload_image(
     let size = size(&path)?;
     let made = cx.ledger.made(ResourceKind::Bucket, bucket);
     let link = match options.public.unwrap_or(made) {
-        true => published(cx, bucket, &key).await?,
+        true => published(cx, step, bucket, &key).await?,
         false => presigned(cx, bucket, &key).await?,
     };
-    put(cx, bucket, &key, &path, &kind, size).await?;
+    put(cx, step, bucket, &key, &path, &kind, size).await?;
     Ok(Object {
         bucket: bucket.to_owned(),
         key,
@@ -261,6 +327,7 @@ async fn upload_image(
 
 async fn upload_file(
     cx: &Context,
+    step: &mut Step,
     bucket: &str,
     file: &str,
     options: UploadFile,
@@ -269,7 +336,7 @@ async fn upload_file(
     let key = object_key(options.key.as_deref().unwrap_or(file))?;
     let kind = content_type(&path, options.content_type);
     let size = size(&path)?;
-    put(cx, bucket, &key, &path, &kind, size).await?;
+    put(cx, step, bucket, &key, &path, &kind, size).await?;
     let url = cx.clients.s3().await?.url(bucket, &key);
     Ok(Object {
         bucket: bucket.to_owned(),
@@ -281,8 +348,10 @@ async fn upload_file(
     })
 }
 
+/// Uploads, unless an earlier attempt did and the object is still there.
 async fn put(
     cx: &Context,
+    step: &mut Step,
     bucket: &str,
     key: &str,
     file: &Path,
@@ -291,11 +360,34 @@ async fn put(
 ) -> Result<()> {
     let s3 = cx.clients.s3().await?;
     let id = format!("{bucket}/{key}");
+    if step.recorded::<Object>().is_some() {
+        if step.was_undone() || s3.object_row(bucket, key).await?.is_some() {
+            step.replay();
+            return Ok(());
+        }
+        for row in step.live(ResourceKind::Object) {
+            cx.ledger.is_gone(&row);
+        }
+    }
+    let known = cx.ledger.live_row(ResourceKind::Object, &id);
+    let again = step
+        .made()
+        .iter()
+        .any(|row| row.kind == ResourceKind::Object && row.state == State::Intended);
     // What was there before is not ours: replacing it does not make it so.
-    let new = cx.ledger.made(ResourceKind::Bucket, bucket) || !s3.has_object(bucket, key).await?;
-    let again = cx.ledger.made(ResourceKind::Object, &id);
-    let intent = (new && !again).then(|| cx.ledger.intend(ResourceKind::Object, &id));
-    let result = s3.put(bucket, key, file, kind).await;
+    let new = again
+        || known.is_none()
+            && (cx.ledger.made(ResourceKind::Bucket, bucket)
+                || s3.object_row(bucket, key).await?.is_none());
+    let intent = if new {
+        Some(step.intend_one(Wanted::with_id(ResourceKind::Object, &id, &id))?)
+    } else {
+        step.begin()?;
+        None
+    };
+    let row = intent.as_ref().map(|intent| intent.token().to_owned());
+    let row = row.or(known.map(|known| known.row));
+    let result = s3.put(bucket, key, file, kind, row.as_deref()).await;
     match (&result, intent) {
         (Ok(()), Some(intent)) => intent.created(&id),
         (Err(error), Some(intent)) => intent.abandoned(error),
@@ -308,18 +400,6 @@ async fn put(
         text::bytes(size)
     ));
     Ok(())
-}
-
-async fn delete_object(cx: &Context, bucket: &str, key: &str) -> Result<()> {
-    let id = format!("{bucket}/{}", object_key(key)?);
-    teardown::release(
-        &cx.clients,
-        &cx.ledger,
-        &cx.report,
-        ResourceKind::Object,
-        &id,
-    )
-    .await
 }
 
 /// A key from a path as given: without what begins it or leads upwards.

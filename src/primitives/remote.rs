@@ -11,12 +11,14 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 
 use super::host_keys::{Again, compare_with_console, pin_first_key};
-use super::seconds;
 use super::servers::{ServerRef, instance_host};
+use super::{file_state, seconds};
 use crate::clients::ec2::Instance;
 use crate::clients::ssh::{self, Command, Finished, Host, Stdin, Trust};
 use crate::context::Context;
+use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Step;
 use crate::report::text;
 use crate::script::{self, Outcome};
 
@@ -92,8 +94,9 @@ pub mod api {
         command: ImmutableString,
         options: Map,
     ) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
-            super::ssh_exec(cx, &server, &command, script::options(options)?).await
+        let arguments = [&server, &command.clone().into(), &options.clone().into()];
+        script::effect(&call, &arguments, async |cx, step| {
+            super::ssh_exec(cx, step, &server, &command, script::options(options)?).await
         })
     }
 
@@ -134,8 +137,24 @@ pub mod api {
         target: ImmutableString,
         options: Map,
     ) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
-            super::scp(cx, &server, &source, &target, script::options(options)?).await
+        let state = file_state(&call, &source);
+        let arguments = [
+            &server,
+            &state,
+            &source.clone().into(),
+            &target.clone().into(),
+            &options.clone().into(),
+        ];
+        script::effect(&call, &arguments, async |cx, step| {
+            super::scp(
+                cx,
+                step,
+                &server,
+                &source,
+                &target,
+                script::options(options)?,
+            )
+            .await
         })
     }
 
@@ -188,7 +207,7 @@ fn yes() -> bool {
 }
 
 /// What `ssh_exec` gives.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct CommandResult {
     status: i64,
     stdout: String,
@@ -198,7 +217,7 @@ struct CommandResult {
 }
 
 /// What `scp` gives.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Copied {
     path: String,
     size: u64,
@@ -299,6 +318,7 @@ async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
 
 async fn ssh_exec(
     cx: &Context,
+    step: &mut Step,
     server: &Dynamic,
     command: &str,
     options: SshExec,
@@ -307,7 +327,13 @@ async fn ssh_exec(
         check_env(name, value)?;
     }
     let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
+    if let Some(recorded) = step.recorded::<CommandResult>() {
+        step.replay();
+        return Ok(recorded);
+    }
     let host = target(cx, server).await?;
+    step.begin()?;
+    crash::reached("before a command");
     cx.report.debug(format!("{}: {command}", host.name));
     let finished = cx
         .clients
@@ -328,6 +354,7 @@ async fn ssh_exec(
             &cx.report,
         )
         .await?;
+    crash::reached("after a command");
     let result = CommandResult {
         status: finished.status,
         stdout: String::from_utf8_lossy(&finished.stdout).into_owned(),
@@ -390,6 +417,7 @@ fn failed(host: &Host, command: &str, finished: &Finished) -> Error {
 
 async fn scp(
     cx: &Context,
+    step: &mut Step,
     server: &Dynamic,
     source: &str,
     to: &str,
@@ -420,7 +448,13 @@ async fn scp(
         .to_string_lossy()
         .into_owned();
     let file = File::open(&path).map_err(|e| Error::io("read", &path, &e))?;
+    if let Some(recorded) = step.recorded::<Copied>() {
+        step.replay();
+        return Ok(recorded);
+    }
     let host = target(cx, server).await?;
+    step.begin()?;
+    crash::reached("before a copy");
     let started = Instant::now();
     let finished = cx
         .clients
@@ -437,6 +471,7 @@ async fn scp(
             &cx.report,
         )
         .await?;
+    crash::reached("after a copy");
     if finished.status != 0 {
         return Err(not_copied(&host, source, to, &finished));
     }

@@ -8,12 +8,12 @@ use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 
-use crate::clients::ec2::Ingress;
+use super::release;
+use crate::clients::ec2::{Ec2, Ingress, Marked};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::ResourceKind;
+use crate::ledger::{Intent, ResourceKind, Step, Wanted};
 use crate::script::{self, Outcome};
-use crate::teardown;
 
 /// Where ssh listens: opened to the caller alone unless told otherwise.
 const SSH_PORT: u16 = 22;
@@ -49,8 +49,9 @@ pub mod api {
         name: ImmutableString,
         options: Map,
     ) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
-            super::create_security_group(cx, &name, script::options(options)?).await
+        let arguments = [&name.clone().into(), &options.clone().into()];
+        script::effect(&call, &arguments, async |cx, step| {
+            super::create_security_group(cx, step, &name, script::options(options)?).await
         })
     }
 
@@ -76,8 +77,9 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn delete_security_group(call: NativeCallContext, group: Dynamic) -> Outcome<Dynamic> {
-        script::run(&call, async |cx| {
-            super::delete_security_group(cx, &super::group_id("group", &group)?).await
+        script::effect(&call, &[&group], async |cx, step| {
+            let id = super::group_id("group", &group)?;
+            release(cx, step, ResourceKind::SecurityGroup, &id).await
         })
     }
 
@@ -118,7 +120,7 @@ fn tcp() -> String {
 }
 
 /// A security group that EC2 knows.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct SecurityGroup {
     id: String,
     name: String,
@@ -138,6 +140,7 @@ pub(super) fn group_id(argument: &str, value: &Dynamic) -> Result<String> {
 
 async fn create_security_group(
     cx: &Context,
+    step: &mut Step,
     name: &str,
     options: CreateSecurityGroup,
 ) -> Result<SecurityGroup> {
@@ -156,20 +159,31 @@ async fn create_security_group(
         .description
         .unwrap_or_else(|| format!("made by autorun, run {}", cx.ledger.run()));
     let ec2 = cx.clients.ec2().await?;
-    let intent = cx.ledger.intend(ResourceKind::SecurityGroup, name);
-    let tags = cx.tags(name, intent.token(), &BTreeMap::new());
-    let vpc = options.vpc.as_deref();
-    let id = match ec2
-        .create_security_group(name, &description, vpc, &tags)
-        .await
+    let there = made_before(cx, step, &ec2).await?;
+    if let Some(recorded) = step.recorded::<SecurityGroup>()
+        && (step.was_undone() || there.is_some())
     {
-        Ok(id) => id,
-        Err(error) => {
-            intent.abandoned(&error);
-            return Err(error);
+        step.replay();
+        return Ok(recorded);
+    }
+    let id = if let Some(id) = there {
+        // Its rules may be missing.
+        step.begin_unwritten();
+        id
+    } else {
+        let intent = step.intend_one(Wanted::new(ResourceKind::SecurityGroup, name))?;
+        let vpc = options.vpc.as_deref();
+        match make(cx, &ec2, &intent, name, &description, vpc).await {
+            Ok(id) => {
+                intent.created(&id);
+                id
+            }
+            Err(error) => {
+                intent.abandoned(&error);
+                return Err(error);
+            }
         }
     };
-    intent.created(&id);
     if !rules.is_empty() {
         ec2.authorize(&id, &rules).await?;
     }
@@ -192,6 +206,54 @@ async fn create_security_group(
         id,
         name: name.to_owned(),
     })
+}
+
+/// The group that an earlier attempt made and that is still there.
+async fn made_before(cx: &Context, step: &Step, ec2: &Ec2<'_>) -> Result<Option<String>> {
+    for row in step.live(ResourceKind::SecurityGroup) {
+        let id = row.id.as_deref().unwrap_or_default();
+        let ask = async || ec2.security_group_marks(id).await;
+        if cx.seen(&row, ask).await?.is_some() {
+            return Ok(Some(id.to_owned()));
+        }
+        cx.ledger.is_gone(&row);
+    }
+    Ok(None)
+}
+
+/// Makes the group, or finds the one that this intent has made already: its
+/// answer was lost.
+async fn make(
+    cx: &Context,
+    ec2: &Ec2<'_>,
+    intent: &Intent,
+    name: &str,
+    description: &str,
+    vpc: Option<&str>,
+) -> Result<String> {
+    let tags = cx.tags(name, intent.token(), &BTreeMap::new());
+    match ec2
+        .create_security_group(name, description, vpc, &tags)
+        .await
+    {
+        Err(error) if error.kind == ErrorKind::AlreadyExists => {
+            let what = format!("security group {name} to show");
+            let mut pace = cx.pace(what, cx.clients.consistency());
+            loop {
+                let named = ec2.security_groups_named(name).await?;
+                let ours = |group: &&Marked| group.marks.row.as_deref() == Some(intent.token());
+                if let Some(group) = named.iter().find(ours) {
+                    return Ok(group.id.clone());
+                }
+                // Somebody else's shows as well, and at once if it is old.
+                if !named.is_empty() || pace.left().is_zero() {
+                    return Err(error);
+                }
+                pace.pause("not visible yet").await?;
+            }
+        }
+        made => made,
+    }
 }
 
 /// A rule as EC2 wants it; ssh is never opened to everyone by omission.
@@ -241,17 +303,6 @@ fn network(from: &str) -> Result<String> {
         Some(bits) if bits > most => Err(fault()),
         bits => Ok(format!("{address}/{}", bits.unwrap_or(most))),
     }
-}
-
-async fn delete_security_group(cx: &Context, id: &str) -> Result<()> {
-    teardown::release(
-        &cx.clients,
-        &cx.ledger,
-        &cx.report,
-        ResourceKind::SecurityGroup,
-        id,
-    )
-    .await
 }
 
 async fn my_ip(cx: &Context) -> Result<String> {

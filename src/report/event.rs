@@ -36,6 +36,8 @@ pub enum Event {
     RunStarted {
         /// Path of the playbook.
         playbook: String,
+        /// Whether it goes on where an earlier attempt ended.
+        resumed: bool,
     },
     /// A primitive was called.
     StepStarted {
@@ -95,6 +97,13 @@ pub enum Event {
         /// The error as a person reads it: place, caret, call trail, hint.
         #[serde(skip)]
         rendered: String,
+    },
+    /// Something could not be removed.
+    NotRemoved {
+        /// What it is.
+        what: Remaining,
+        /// Why.
+        error: Error,
     },
     /// A run ended.
     RunFinished {

@@ -7,9 +7,12 @@ use super::text;
 use std::time::Duration;
 
 /// The log level and text of an event; nothing for those that only machines want.
-pub(super) fn line(event: &Event) -> Option<(LogLevel, String)> {
+pub(super) fn line(event: &Event, run: &str) -> Option<(LogLevel, String)> {
     Some(match event {
-        Event::RunStarted { playbook } => (LogLevel::Debug, format!("running {playbook}")),
+        Event::RunStarted { playbook, resumed } => match resumed {
+            true => (LogLevel::Info, format!("resuming {playbook}")),
+            false => (LogLevel::Debug, format!("running {playbook}")),
+        },
         Event::StepStarted { function } => (LogLevel::Debug, format!("{function} started")),
         Event::StepFinished {
             function,
@@ -36,7 +39,16 @@ pub(super) fn line(event: &Event) -> Option<(LogLevel, String)> {
             seconds,
             up,
             possibly_made,
-        } => recap(outcome, *seconds, up, possibly_made),
+        } => recap(run, outcome, *seconds, up, possibly_made),
+        Event::NotRemoved { what, error } => {
+            let hint = error.hint.as_ref().map(|hint| format!("\nhint: {hint}"));
+            let said = format!(
+                "not removed: {}: {error}{}",
+                remaining(what).trim_start(),
+                hint.unwrap_or_default()
+            );
+            (LogLevel::Error, said)
+        }
         Event::Printed { .. } | Event::ResourceCreated { .. } | Event::ResourceReleased { .. } => {
             return None;
         }
@@ -45,6 +57,7 @@ pub(super) fn line(event: &Event) -> Option<(LogLevel, String)> {
 
 /// What is left at the end; said louder when the run did not get through.
 fn recap(
+    run: &str,
     outcome: &str,
     seconds: f64,
     up: &[Remaining],
@@ -57,19 +70,26 @@ fn recap(
         lines.extend(up.iter().map(remaining));
     }
     if !possibly_made.is_empty() {
-        lines.push("possibly made, as no answer came; look before you make it again:".to_owned());
+        lines.push("possibly made, as no answer came:".to_owned());
         lines.extend(possibly_made.iter().map(remaining));
+    }
+    if lines.len() > 1 {
+        lines.push(format!("remove it: autorun destroy {run}"));
+    }
+    if outcome != "done" {
+        lines.push(format!("go on:     autorun resume {run}"));
     }
     let level = match outcome {
         // The playbook's own last line stays the last one.
         "done" => LogLevel::Debug,
-        _ if lines.len() > 1 => LogLevel::Warn,
-        _ => LogLevel::Debug,
+        _ if up.is_empty() && possibly_made.is_empty() => LogLevel::Debug,
+        _ => LogLevel::Warn,
     };
     (level, lines.join("\n"))
 }
 
-fn remaining(resource: &Remaining) -> String {
+/// `  bucket          pictures-7kq2m9w`.
+pub(super) fn remaining(resource: &Remaining) -> String {
     let kind = resource.kind.replace('_', " ");
     match &resource.id {
         Some(id) if *id != resource.name => format!("  {kind:<15} {id} ({})", resource.name),

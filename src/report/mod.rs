@@ -121,9 +121,15 @@ impl Reporter {
         &self.mask
     }
 
+    /// A resource on a line of its own, as `  bucket  pictures-7kq2m9w`.
+    #[must_use]
+    pub fn listed(resource: &Remaining) -> String {
+        human::remaining(resource)
+    }
+
     /// Writes one event to everything that wants it.
     pub fn report(&self, event: &Event) {
-        if let Some((level, message)) = human::line(event) {
+        if let Some((level, message)) = human::line(event, &self.run) {
             let message = text::harmless(&self.mask.apply(&message));
             // What a host wrote, and source with its caret, keep their lines;
             // others are broken to fit.

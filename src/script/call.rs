@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use rhai::{Dynamic, EvalAltResult, GlobalRuntimeState, NativeCallContext, Position};
 use serde::Serialize;
 
+use super::options::identity;
 use super::{throw, to_dynamic};
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::ledger::{Call, Step};
 use crate::report::Event;
 
 /// What a primitive returns to Rhai.
@@ -48,6 +50,49 @@ pub fn run<T: Serialize>(
                 .await
                 .unwrap_or_else(|_| Err(Error::cancelled()))
         })
+    })
+}
+
+/// The same for work with an effect: a step of the ledger. `arguments` are those
+/// of the call, which tell the step from others.
+///
+/// The work writes the step's beginning down before anything happens; its end
+/// is written here.
+pub fn effect<T: Serialize>(
+    call: &NativeCallContext,
+    arguments: &[&Dynamic],
+    work: impl AsyncFnOnce(&Context, &mut Step) -> Result<T>,
+) -> Outcome<Dynamic> {
+    let arguments = identity(arguments);
+    let position = call.call_position();
+    let place = format!(
+        "{}:{}",
+        call.call_source().unwrap_or_default(),
+        position.line().unwrap_or(0)
+    );
+    run(call, async |cx| {
+        let mut step = cx.ledger.step(Call {
+            branch: &cx.path,
+            function: call.fn_name(),
+            arguments: &arguments,
+            place,
+        });
+        let result = work(cx, &mut step).await;
+        match (result, step) {
+            (Ok(value), step) => {
+                let result = Ok(value);
+                step.finish(&result)?;
+                result
+            }
+            (Err(error), step) => {
+                // Why it failed matters more than that this is not on record.
+                let result: Result<T> = Err(error);
+                if let Err(unwritten) = step.finish(&result) {
+                    cx.report.warn(unwritten.message.clone());
+                }
+                result
+            }
+        }
     })
 }
 
@@ -92,14 +137,15 @@ pub fn run_quietly<T: Serialize>(
 }
 
 /// The same call as seen by a branch of `parallel`: primitives that it leads
-/// to report under the branch's label.
+/// to report under the branch's label, and their steps are told by its name.
 pub fn branch_call<R>(
     call: &NativeCallContext,
     label: &str,
+    name: &str,
     work: impl FnOnce(&NativeCallContext) -> R,
 ) -> R {
     let mut global: GlobalRuntimeState = call.global_runtime_state().clone();
-    global.tag = Dynamic::from(context(call).branch(label));
+    global.tag = Dynamic::from(context(call).branch(label, name));
     let position: Position = call.call_position();
     let call = NativeCallContext::new_with_all_fields(
         call.engine(),

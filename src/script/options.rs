@@ -34,6 +34,43 @@ pub fn to_dynamic<T: Serialize>(value: &T) -> Result<Dynamic> {
         .map_err(|e| Error::internal(format!("cannot hand the result to the playbook: {e}")))
 }
 
+/// Arguments by which a call is known again in another attempt: what AWS gave
+/// an id to is that id, whatever its state; a key pair is its fingerprint.
+pub(super) fn identity(arguments: &[&Dynamic]) -> Value {
+    let one = |argument: &&Dynamic| match to_json(argument) {
+        Ok(value) => identity_of(value),
+        // Refused by whoever gets it.
+        Err(_) => Value::from(argument.type_name()),
+    };
+    arguments.iter().map(one).collect()
+}
+
+fn identity_of(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(identity_of).collect(),
+        Value::Object(map) => {
+            let text = |key: &str| map.get(key).and_then(Value::as_str);
+            let is_key = text("id").is_some_and(|id| id.starts_with("key-"));
+            if let (true, Some(fingerprint)) = (is_key, text("fingerprint")) {
+                return serde_json::json!({ "key_pair": fingerprint, "name": text("name") });
+            }
+            if let Some(id) = text("id")
+                && ["i-", "sg-", "ami-"].iter().any(|p| id.starts_with(p))
+            {
+                return serde_json::json!({ "id": id, "user": text("user") });
+            }
+            if let (Some(name), Some(Value::Bool(_))) = (text("name"), map.get("made")) {
+                return serde_json::json!({ "bucket": name });
+            }
+            let entries = map
+                .into_iter()
+                .map(|(key, value)| (key, identity_of(value)));
+            Value::Object(entries.collect())
+        }
+        other => other,
+    }
+}
+
 fn decode<T: DeserializeOwned>(value: &Dynamic) -> std::result::Result<T, Fault> {
     let json = to_json(value).map_err(|e| Fault {
         path: String::new(),
@@ -116,6 +153,17 @@ fn in_words(said: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_server_is_its_id_whatever_its_state() {
+        let server = |state: &str| {
+            let map = serde_json::json!({ "id": "i-0a", "state": state, "user": "admin" });
+            super::super::to_dynamic(&map).unwrap()
+        };
+        let identity = |state: &str| super::identity(&[&server(state), &"uptime".into()]);
+        assert_eq!(identity("pending"), identity("running"));
+        assert_eq!(identity("pending")[0]["id"], "i-0a");
+    }
+
     use super::*;
     use std::collections::BTreeMap;
 

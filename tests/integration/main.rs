@@ -7,6 +7,7 @@ mod support;
 
 mod cli;
 mod interrupt;
+mod ledger;
 mod local_cloud;
 mod local_cloud_walls;
 mod main_job;

@@ -112,7 +112,12 @@ fn a_missing_picture_is_said_before_anything_is_made() {
         "{}",
         ended.stderr
     );
-    assert!(lab.requests().is_empty());
+    // Who it is, and nothing else.
+    let asked = lab.requests();
+    assert!(
+        asked.iter().all(|r| r["action"] == "GetCallerIdentity"),
+        "{asked:?}"
+    );
 }
 
 /// The safe defaults, as they went over the wire.

@@ -63,14 +63,18 @@ fn modules_use_only_what_stands_to_their_right() {
         (
             "primitives",
             &[
-                "script", "context", "clients", "ledger", "report", "error", "teardown",
+                "script", "context", "clients", "ledger", "report", "error", "teardown", "crash",
             ],
         ),
-        ("script", &["context", "report", "error"]),
+        ("script", &["context", "ledger", "report", "error"]),
         ("context", &["clients", "ledger", "report", "error"]),
-        ("teardown", &["clients", "ledger", "report", "error"]),
-        ("clients", &["report", "error"]),
-        ("ledger", &["report", "error"]),
+        (
+            "teardown",
+            &["clients", "ledger", "report", "error", "crash"],
+        ),
+        ("clients", &["report", "error", "crash"]),
+        ("ledger", &["report", "error", "crash"]),
+        ("crash", &[]),
         ("localcloud", &["error"]),
         ("report", &["error"]),
         ("error", &[]),

@@ -306,6 +306,10 @@ impl Ended {
             (r"127\.0\.0\.1:[0-9]{4,5}", "127.0.0.1:PORT"),
             (r"\b54\.214\.[0-9]+\.[0-9]+", "54.214.X.X"),
             (r"-[23456789bcdfghjkmnpqrstvwxz]{7}\b", "-RUN"),
+            (
+                r"\b(destroy|resume) [23456789bcdfghjkmnpqrstvwxz]{7}\b",
+                "$1 RUN",
+            ),
         ];
         rules.iter().fold(text, |text, (pattern, name)| {
             regex_lite::Regex::new(pattern)

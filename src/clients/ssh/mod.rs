@@ -151,6 +151,33 @@ impl Ssh {
         pin.save(&self.local.data_dir, instance)
     }
 
+    /// A `known_hosts` file that holds the pinned key of an instance, for the
+    /// ssh program. The host is asked for its key, which must be that one.
+    ///
+    /// Throws `not_found` when no key is pinned, `host_key_changed`.
+    pub async fn known_hosts_of(&self, host: &Host, timeout: Duration) -> Result<PathBuf> {
+        let Trust::Instance(id) = &host.trust else {
+            return Err(Error::internal("only an instance's key is pinned"));
+        };
+        let Some(pin) = self.pin(id)? else {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("the ssh host key of {id} was never seen"),
+            )
+            .hint("wait_until_ready, ssh_exec and scp pin it when they first log in"));
+        };
+        let offered = self.offered(host, timeout).await?;
+        if offered.fingerprint != pin.fingerprint {
+            return Err(trust::changed(host, &pin.fingerprint, &offered));
+        }
+        offered.write_known_hosts(&self.local.data_dir, id, &host.address)
+    }
+
+    /// Forgets the key of an instance that is gone.
+    pub fn forget_pin(&self, instance: &str) {
+        Pin::remove(&self.local.data_dir, instance);
+    }
+
     /// Whether the log says already that this instance's key is unverified.
     pub fn said_unverified(&self, instance: &str) -> bool {
         self.unverified

@@ -31,6 +31,55 @@ impl Offered {
     }
 }
 
+impl Offered {
+    /// Writes the file that tells the ssh program this key of an address.
+    pub(super) fn write_known_hosts(
+        &self,
+        data_dir: &Path,
+        instance: &str,
+        address: &str,
+    ) -> Result<PathBuf> {
+        let path = known_hosts_path(data_dir, instance);
+        let name = key_type(&self.key).unwrap_or_default();
+        let line = format!("{address} {name} {}\n", BASE64_STANDARD.encode(&self.key));
+        write_private(&path, line.as_bytes())?;
+        Ok(path)
+    }
+}
+
+fn known_hosts_path(data_dir: &Path, instance: &str) -> PathBuf {
+    data_dir
+        .join("hosts")
+        .join(format!("{instance}.known_hosts"))
+}
+
+/// The type of a key: a key blob begins with the length and the name of it.
+fn key_type(blob: &[u8]) -> Option<&str> {
+    let length = usize::try_from(u32::from_be_bytes(blob.get(..4)?.try_into().ok()?)).ok()?;
+    std::str::from_utf8(blob.get(4..)?.get(..length)?).ok()
+}
+
+/// Writes a file that is never seen half written, in a directory of the user
+/// alone.
+fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let dir = path.parent().unwrap_or(path);
+    keys::create_private_dir(dir)?;
+    let failed = |e: std::io::Error| Error::io("pin the host key in", path, &e);
+    let mut file = tempfile::Builder::new()
+        .prefix(&unfinished_prefix(path))
+        .tempfile_in(dir)
+        .map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+/// What the names of files begin with that a crash left half written.
+fn unfinished_prefix(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    format!(".{}.", name.split('.').next().unwrap_or_default())
+}
+
 /// The key of an instance, kept under the data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
@@ -57,14 +106,23 @@ impl Pin {
 
     pub(super) fn save(&self, data_dir: &Path, instance: &str) -> Result<()> {
         let path = Self::path(data_dir, instance);
-        let dir = data_dir.join("hosts");
-        keys::create_private_dir(&dir)?;
-        let failed = |e: std::io::Error| Error::io("pin the host key in", &path, &e);
-        let mut file = tempfile::NamedTempFile::new_in(&dir).map_err(failed)?;
-        let text = serde_json::to_string(self).map_err(|e| failed(e.into()))?;
-        file.write_all(text.as_bytes()).map_err(failed)?;
-        file.persist(&path).map_err(|e| failed(e.error))?;
-        Ok(())
+        let text = serde_json::to_string(self)
+            .map_err(|e| Error::internal(format!("cannot pin a host key: {e}")))?;
+        write_private(&path, text.as_bytes())
+    }
+
+    /// One that is not there is no fault, one that stays does no harm.
+    pub(super) fn remove(data_dir: &Path, instance: &str) {
+        let pin = Self::path(data_dir, instance);
+        let unfinished = unfinished_prefix(&pin);
+        let folder = std::fs::read_dir(data_dir.join("hosts"));
+        for entry in folder.into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&unfinished) {
+                drop(std::fs::remove_file(entry.path()));
+            }
+        }
+        drop(std::fs::remove_file(pin));
+        drop(std::fs::remove_file(known_hosts_path(data_dir, instance)));
     }
 
     fn path(data_dir: &Path, instance: &str) -> PathBuf {
@@ -95,12 +153,7 @@ pub(super) fn prefer_known_types(session: &Session, host: &Host, known: Option<&
         ) {
             continue;
         }
-        // A key blob begins with the length and the name of its type.
-        let name = blob.get(4..).and_then(|rest| {
-            let length = usize::try_from(u32::from_be_bytes(blob[..4].try_into().ok()?)).ok()?;
-            std::str::from_utf8(rest.get(..length)?).ok()
-        });
-        match name {
+        match key_type(&blob) {
             Some("ssh-ed25519") => types.push("ssh-ed25519"),
             Some("ssh-rsa") => types.extend(["rsa-sha2-512", "rsa-sha2-256"]),
             Some("ecdsa-sha2-nistp256") => types.push("ecdsa-sha2-nistp256"),

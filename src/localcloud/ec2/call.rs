@@ -14,6 +14,9 @@ use crate::localcloud::faults::Account;
 /// For so long after its making a thing may not be found, as on AWS.
 pub(super) const CONSISTENCY: Millis = 30;
 
+/// The same as it is announced to clients.
+pub(in crate::localcloud) const CONSISTENCY_SECONDS: f64 = 0.03;
+
 /// What does not change while the local cloud runs.
 #[derive(Clone, Debug)]
 pub(in crate::localcloud) struct Facts {

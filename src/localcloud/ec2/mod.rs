@@ -31,7 +31,7 @@ mod tags;
 mod xml;
 
 use call::Call;
-pub(super) use call::Facts;
+pub(super) use call::{CONSISTENCY_SECONDS, Facts};
 use groups::Direction;
 pub(super) use machines::Machines;
 use params::{Params, Part};

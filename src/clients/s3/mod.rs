@@ -16,12 +16,20 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::aws_error::{aws_error, code};
-use super::ec2::{RUN_TAG, Tags};
+use super::marks::{RESOURCE_METADATA, Tags};
 use super::pace;
 use crate::error::{Error, ErrorKind, Result};
 
+mod buckets;
+
 /// The region that must not be named as a location constraint.
 const US_EAST_1: &str = "us-east-1";
+
+/// What a row of the ledger says of a bucket that refused public policies.
+pub const PUBLIC_POLICIES_BLOCKED: &str = "the bucket blocked public policies before";
+
+/// What it says of one that took them.
+pub const PUBLIC_POLICIES_ALLOWED: &str = "the bucket took public policies before";
 
 /// AWS's upper limit for a presigned URL.
 pub const LONGEST_PRESIGN: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -122,24 +130,6 @@ impl<'a> S3<'a> {
         Ok(())
     }
 
-    /// The run that made a bucket, by its tag.
-    ///
-    /// Throws `not_found` when there is no such bucket.
-    pub async fn bucket_run(&self, bucket: &str) -> Result<Option<String>> {
-        match self.client.get_bucket_tagging().bucket(bucket).send().await {
-            Ok(answer) => Ok(answer
-                .tag_set()
-                .iter()
-                .find(|t| t.key() == RUN_TAG)
-                .map(|t| t.value().to_owned())),
-            Err(e) if code(&e) == "NoSuchTagSet" => Ok(None),
-            Err(e) => Err(aws_error(
-                &format!("read the tags of bucket `{bucket}`"),
-                &e,
-            )),
-        }
-    }
-
     /// Deletes an empty bucket; one that is gone is no error.
     pub async fn delete_bucket(&self, bucket: &str) -> Result<()> {
         match self.client.delete_bucket().bucket(bucket).send().await {
@@ -149,18 +139,27 @@ impl<'a> S3<'a> {
         }
     }
 
-    /// Uploads a file; the SDK adds a checksum that S3 verifies.
-    pub async fn put(&self, bucket: &str, key: &str, file: &Path, kind: &str) -> Result<()> {
+    /// Uploads a file; the SDK adds a checksum that S3 verifies. `row` goes into
+    /// the object's metadata.
+    pub async fn put(
+        &self,
+        bucket: &str,
+        key: &str,
+        file: &Path,
+        kind: &str,
+        row: Option<&str>,
+    ) -> Result<()> {
         let body = ByteStream::from_path(file).await.map_err(|e| {
             Error::new(
                 ErrorKind::NotFound,
                 format!("cannot read `{}`: {e}", file.display()),
             )
         })?;
-        self.client
-            .put_object()
-            .bucket(bucket)
-            .key(key)
+        let mut request = self.client.put_object().bucket(bucket).key(key);
+        if let Some(row) = row {
+            request = request.metadata(RESOURCE_METADATA, row);
+        }
+        request
             .content_type(kind)
             .body(body)
             .send()
@@ -169,8 +168,9 @@ impl<'a> S3<'a> {
         Ok(())
     }
 
-    /// Whether an object exists.
-    pub async fn has_object(&self, bucket: &str, key: &str) -> Result<bool> {
+    /// The object's row in a ledger, if it is there: nothing when there is no
+    /// object, an empty text when it has no row.
+    pub async fn object_row(&self, bucket: &str, key: &str) -> Result<Option<String>> {
         match self
             .client
             .head_object()
@@ -179,8 +179,11 @@ impl<'a> S3<'a> {
             .send()
             .await
         {
-            Ok(_) => Ok(true),
-            Err(e) if e.raw_response().is_some_and(|r| r.status().as_u16() == 404) => Ok(false),
+            Ok(answer) => {
+                let row = answer.metadata().and_then(|all| all.get(RESOURCE_METADATA));
+                Ok(Some(row.cloned().unwrap_or_default()))
+            }
+            Err(e) if e.raw_response().is_some_and(|r| r.status().as_u16() == 404) => Ok(None),
             Err(e) => Err(aws_error(&format!("look for `{key}` in `{bucket}`"), &e)),
         }
     }
@@ -248,24 +251,77 @@ impl<'a> S3<'a> {
     }
 
     /// Lets everyone read one key by the bucket's policy, other statements
-    /// untouched. Block Public Access gives way as far as a policy needs it;
-    /// ACLs stay blocked.
-    pub async fn publish(&self, bucket: &str, key: &str) -> Result<Published> {
+    /// untouched. Block Public Access, if the bucket has it (`blocked`), gives way
+    /// as far as a policy needs it; ACLs stay blocked.
+    pub async fn publish(&self, bucket: &str, key: &str, blocked: bool) -> Result<Published> {
         let mut policy = self.policy(bucket).await?;
-        let resource = format!("arn:{}:s3:::{bucket}/{key}", self.partition());
-        if !allow_reading(&mut policy, &resource) {
+        if !allow_reading(&mut policy, &self.arn(bucket, key)) {
             return Ok(Published::Public);
         }
-        self.block_public_policies(bucket, false).await?;
+        if blocked {
+            self.block_public_policies(bucket, false).await?;
+        }
         let published = self.put_policy(bucket, &policy.to_string()).await;
-        if published != Ok(Published::Public) {
+        if blocked && published != Ok(Published::Public) {
             // Nothing became public, so nothing needs to stay open.
             self.block_public_policies(bucket, true).await?;
         }
         published
     }
 
-    async fn block_public_policies(&self, bucket: &str, block: bool) -> Result<()> {
+    /// Whether a statement of ours lets everyone read this key.
+    pub async fn is_public(&self, bucket: &str, key: &str) -> Result<bool> {
+        let mut policy = self.policy(bucket).await?;
+        Ok(!allow_reading(&mut policy, &self.arn(bucket, key)))
+    }
+
+    /// Whether the bucket refuses public policies.
+    pub async fn blocks_public_policies(&self, bucket: &str) -> Result<bool> {
+        match self
+            .client
+            .get_public_access_block()
+            .bucket(bucket)
+            .send()
+            .await
+        {
+            Ok(answer) => Ok(answer
+                .public_access_block_configuration()
+                .is_some_and(|all| {
+                    all.block_public_policy() == Some(true)
+                        || all.restrict_public_buckets() == Some(true)
+                })),
+            Err(e) if code(&e) == "NoSuchPublicAccessBlockConfiguration" => Ok(false),
+            Err(e) => Err(aws_error(
+                &format!("read Block Public Access of `{bucket}`"),
+                &e,
+            )),
+        }
+    }
+
+    /// Takes the statement that lets everyone read one key out of the bucket's
+    /// policy; one that is not there is no error.
+    pub async fn unpublish(&self, bucket: &str, key: &str) -> Result<()> {
+        let mut policy = match self.policy(bucket).await {
+            Err(e) if e.detail["code"] == "NoSuchBucket" => return Ok(()),
+            policy => policy?,
+        };
+        if !forbid_reading(&mut policy, &self.arn(bucket, key)) {
+            return Ok(());
+        }
+        let attempt = format!("change the policy of bucket `{bucket}`");
+        if policy["Statement"].as_array().is_none_or(Vec::is_empty) {
+            let request = self.client.delete_bucket_policy().bucket(bucket);
+            request.send().await.map_err(|e| aws_error(&attempt, &e))?;
+        } else {
+            let request = self.client.put_bucket_policy().bucket(bucket);
+            let request = request.policy(policy.to_string());
+            request.send().await.map_err(|e| aws_error(&attempt, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Has the bucket refuse public policies, or take them.
+    pub async fn block_public_policies(&self, bucket: &str, block: bool) -> Result<()> {
         let settings = PublicAccessBlockConfiguration::builder()
             .block_public_acls(true)
             .ignore_public_acls(true)
@@ -325,6 +381,10 @@ impl<'a> S3<'a> {
         }
     }
 
+    fn arn(&self, bucket: &str, key: &str) -> String {
+        format!("arn:{}:s3:::{bucket}/{key}", self.partition())
+    }
+
     fn partition(&self) -> &'static str {
         match self.region.as_str() {
             r if r.starts_with("cn-") => "aws-cn",
@@ -334,10 +394,9 @@ impl<'a> S3<'a> {
     }
 }
 
-/// Adds a statement that lets everyone read `resource`. False when the policy
-/// says so already.
-fn allow_reading(policy: &mut Value, resource: &str) -> bool {
-    let statement = json!({
+/// The statement that lets everyone read `resource`.
+fn reading(resource: &str) -> Value {
+    json!({
         "Sid": format!("autorun{}", resource.bytes().fold(5381_u32, |h, b| {
             h.wrapping_mul(33) ^ u32::from(b)
         })),
@@ -345,7 +404,23 @@ fn allow_reading(policy: &mut Value, resource: &str) -> bool {
         "Principal": "*",
         "Action": "s3:GetObject",
         "Resource": resource,
-    });
+    })
+}
+
+/// Takes that statement out. False when it was not there.
+fn forbid_reading(policy: &mut Value, resource: &str) -> bool {
+    let Some(list) = policy["Statement"].as_array_mut() else {
+        return false;
+    };
+    let before = list.len();
+    list.retain(|statement| *statement != reading(resource));
+    list.len() < before
+}
+
+/// Adds a statement that lets everyone read `resource`. False when the policy
+/// says so already.
+fn allow_reading(policy: &mut Value, resource: &str) -> bool {
+    let statement = reading(resource);
     let statements = &mut policy["Statement"];
     // A policy of one statement may stand without its list.
     if statements.is_object() {
@@ -440,5 +515,8 @@ mod tests {
         );
         assert_eq!(policy["Statement"].as_array().unwrap().len(), 2);
         assert_eq!(policy["Statement"][0]["Sid"], "theirs");
+        assert!(forbid_reading(&mut policy, "arn:aws:s3:::b/k"));
+        assert!(!forbid_reading(&mut policy, "arn:aws:s3:::b/k"));
+        assert_eq!(policy["Statement"], json!([{ "Sid": "theirs" }]));
     }
 }

@@ -11,7 +11,8 @@ use aws_sdk_ec2::primitives::Blob;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification,
     InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
-    IpPermission, IpRange, Ipv6Range, ResourceType, Tag, TagSpecification, VolumeType,
+    IpPermission, IpRange, Ipv6Range, ResourceType, ShutdownBehavior, Tag, TagSpecification,
+    VolumeType,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -19,14 +20,13 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::aws_error::{aws_error, code};
+use super::marks::{Marks, Tags};
 use super::pace;
 use crate::error::{Error, ErrorKind, Result};
+pub use marked::Marked;
+use marked::marks;
 
-/// Tags as name and value.
-pub type Tags = Vec<(String, String)>;
-
-/// The tag that says which run made something.
-pub const RUN_TAG: &str = "autorun:run";
+mod marked;
 
 /// EC2 refuses longer user data (before base64).
 pub const LONGEST_USER_DATA: usize = 16 * 1024;
@@ -73,9 +73,9 @@ pub struct Instance {
     pub security_groups: Vec<String>,
     /// Why EC2 changed its state, if it says so.
     pub state_reason: Option<String>,
-    /// The run that made it, by its tag.
+    /// What its tags say of who made it.
     #[serde(skip)]
-    pub run: Option<String>,
+    pub marks: Marks,
 }
 
 /// Everything that `RunInstances` is asked for.
@@ -103,6 +103,8 @@ pub struct Launch {
     pub iam_profile: Option<String>,
     /// User data as it is, not yet base64.
     pub user_data: Option<String>,
+    /// Whether it is terminated when it shuts itself down.
+    pub ends_itself: bool,
     /// Tags of instances and volumes.
     pub tags: Tags,
 }
@@ -252,6 +254,9 @@ impl<'a> Ec2<'a> {
             .min_count(launch.count)
             .max_count(launch.count)
             .set_key_name(launch.key_pair.clone())
+            .set_instance_initiated_shutdown_behavior(
+                launch.ends_itself.then_some(ShutdownBehavior::Terminate),
+            )
             .set_user_data(
                 launch
                     .user_data
@@ -319,6 +324,15 @@ impl<'a> Ec2<'a> {
             .collect()
     }
 
+    /// Describes one instance; nothing when EC2 does not know it.
+    pub async fn instance(&self, id: &str) -> Result<Option<Instance>> {
+        match self.instances(&[id.to_owned()]).await {
+            Ok(mut seen) => Ok(seen.pop()),
+            Err(e) if e.kind == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Asks for the end of an instance; asking twice is no error.
     pub async fn terminate(&self, id: &str) -> Result<()> {
         self.client
@@ -364,20 +378,6 @@ impl<'a> Ec2<'a> {
         Ok(answer.key_pair_id().unwrap_or_default().to_owned())
     }
 
-    /// The run that made a key pair, by its tag.
-    ///
-    /// Throws `not_found`.
-    pub async fn key_pair_run(&self, name: &str) -> Result<Option<String>> {
-        let answer = self
-            .client
-            .describe_key_pairs()
-            .key_names(name)
-            .send()
-            .await
-            .map_err(|e| aws_error(&format!("look up key pair `{name}`"), &e))?;
-        Ok(answer.key_pairs().first().and_then(|k| run_tag(k.tags())))
-    }
-
     /// Deletes a key pair; one that is gone is no error.
     pub async fn delete_key_pair(&self, name: &str) -> Result<()> {
         self.client
@@ -419,7 +419,7 @@ impl<'a> Ec2<'a> {
             .authorize_security_group_ingress()
             .group_id(group)
             .set_ip_permissions(Some(rules.iter().map(permission).collect()));
-        let mut pause = Duration::from_millis(250);
+        let mut pause = Duration::from_millis(50);
         loop {
             match request.clone().send().await {
                 Ok(_) => return Ok(()),
@@ -434,23 +434,6 @@ impl<'a> Ec2<'a> {
                 Err(e) => return Err(aws_error(&format!("open ports of `{group}`"), &e)),
             }
         }
-    }
-
-    /// The run that made a security group, by its tag.
-    ///
-    /// Throws `not_found`.
-    pub async fn security_group_run(&self, id: &str) -> Result<Option<String>> {
-        let answer = self
-            .client
-            .describe_security_groups()
-            .group_ids(id)
-            .send()
-            .await
-            .map_err(|e| aws_error(&format!("look up security group `{id}`"), &e))?;
-        Ok(answer
-            .security_groups()
-            .first()
-            .and_then(|g| run_tag(g.tags())))
     }
 
     /// Deletes a security group. While something uses it, EC2 refuses:
@@ -494,13 +477,6 @@ fn tag_specification(kind: ResourceType, tags: &Tags) -> TagSpecification {
         .resource_type(kind)
         .set_tags(Some(aws_tags(tags)))
         .build()
-}
-
-fn run_tag(tags: &[Tag]) -> Option<String> {
-    tags.iter()
-        .find(|t| t.key() == Some(RUN_TAG))
-        .and_then(|t| t.value())
-        .map(str::to_owned)
 }
 
 fn image(image: &aws_sdk_ec2::types::Image) -> Image {
@@ -556,7 +532,7 @@ fn instance(instance: &aws_sdk_ec2::types::Instance) -> Instance {
             .filter_map(|g| g.group_id().map(str::to_owned))
             .collect(),
         state_reason: instance.state_reason().and_then(|r| known(r.message())),
-        run: tag(RUN_TAG).map(str::to_owned),
+        marks: marks(instance.tags()),
     }
 }
 

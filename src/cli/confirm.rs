@@ -1,0 +1,23 @@
+//! Questions to the person at the terminal.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+/// Whether there is somebody to ask.
+pub(super) fn somebody_is_there() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks, and gives the line that was typed, without blanks around it.
+pub(super) fn ask(question: &str) -> anyhow::Result<String> {
+    let mut stderr = std::io::stderr();
+    write!(stderr, "{question} ")?;
+    stderr.flush()?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
+/// Asks for a secret, without showing what is typed.
+pub(super) fn ask_secret(question: &str) -> anyhow::Result<String> {
+    Ok(rpassword::prompt_password(format!("{question} "))?)
+}

@@ -1,0 +1,287 @@
+//! `autorun destroy`: removes what runs made, and nothing else.
+
+use anyhow::{Context as _, bail};
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::settings::{local, reporter, shown, store};
+use super::target::{Reach, check_account};
+use super::{DestroyArgs, confirm};
+use crate::clients::Clients;
+use crate::error::{Error, ErrorKind, exit};
+use crate::ledger::{Ledger, Remover, Resource, Run, Store};
+use crate::report::{Event, Remaining, Reporter, text};
+use crate::teardown::{Teardown, orphans};
+
+/// How many runs are removed at once.
+const AT_ONCE: usize = 8;
+
+pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
+    let store = store()?;
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    let cancel = watch_signals(&runtime)?;
+    if arguments.orphans {
+        return destroy_orphans(arguments, &store, &runtime, &cancel);
+    }
+    let mut doomed = Vec::new();
+    for run in wanted(arguments, &store)? {
+        let report = reporter(&arguments.report, &run.id)?;
+        let ledger = Ledger::of_ended(&store, &run, report.clone()).map_err(|e| shown(&e))?;
+        if possibly_up(&ledger).is_empty() {
+            report.info(format!("run {}: nothing is left to remove", run.id));
+        } else {
+            doomed.push(Doomed {
+                run,
+                ledger,
+                report,
+            });
+        }
+    }
+    if doomed.is_empty() {
+        return Ok(exit::DONE);
+    }
+    if !arguments.yes {
+        if !confirm::somebody_is_there() {
+            bail!("nobody is at a terminal to be asked\nhint: pass --yes to remove it all");
+        }
+        let things: usize = doomed.iter().map(Doomed::introduce).sum();
+        let question = format!("remove {}? [y/N]", text::count(things, "thing"));
+        let answer = confirm::ask(&question)?.to_lowercase();
+        if !["y", "yes"].contains(&answer.as_str()) {
+            return Ok(exit::USAGE);
+        }
+    }
+    let mut reached = Vec::new();
+    let mut all_gone = true;
+    for doomed in doomed {
+        // One after the other: this may start the local cloud.
+        let reach = runtime.block_on(Reach::of_run(&doomed.run, Some(&arguments.target)));
+        match reach {
+            Ok(reach) => reached.push((doomed, reach)),
+            Err(error) if arguments.all => {
+                doomed
+                    .report
+                    .warn(format!("run {}: {error:#}", doomed.run.id));
+                all_gone = false;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let removals = reached
+        .into_iter()
+        .map(|(doomed, reach)| doomed.remove(reach, cancel.clone()));
+    let gone = runtime.block_on(
+        stream::iter(removals)
+            .buffer_unordered(AT_ONCE)
+            .collect::<Vec<_>>(),
+    );
+    for gone in gone {
+        all_gone &= gone?;
+    }
+    Ok(match all_gone {
+        true => exit::DONE,
+        false if cancel.is_cancelled() => exit::INTERRUPTED,
+        false => exit::NOT_REMOVED,
+    })
+}
+
+/// The runs that are meant, the newest first.
+fn wanted(arguments: &DestroyArgs, store: &Store) -> anyhow::Result<Vec<Run>> {
+    if !arguments.all {
+        let mut runs: Vec<Run> = Vec::new();
+        for prefix in &arguments.runs {
+            let run = store.find(prefix).map_err(|e| shown(&e))?;
+            if !runs.iter().any(|known| known.id == run.id) {
+                runs.push(run);
+            }
+        }
+        return Ok(runs);
+    }
+    let report = reporter(&arguments.report, "")?;
+    let mut runs = store.runs().map_err(|e| shown(&e))?;
+    runs.retain(|run| run.up > 0);
+    let mut ended = Vec::new();
+    for run in runs {
+        match store.holder(&run).map_err(|e| shown(&e))? {
+            Some(pid) => report.info(format!(
+                "run {} is in progress, process {pid}: left",
+                run.id
+            )),
+            None => ended.push(run),
+        }
+    }
+    if ended.is_empty() {
+        report.info("no run has anything left to remove");
+    }
+    Ok(ended)
+}
+
+/// A run whose things go.
+struct Doomed {
+    run: Run,
+    ledger: Ledger,
+    report: Reporter,
+}
+
+impl Doomed {
+    /// Says what goes; gives how much it is.
+    fn introduce(&self) -> usize {
+        let run = &self.run;
+        let all = possibly_up(&self.ledger);
+        let mut lines = vec![format!(
+            "run {} of {}, on {}:",
+            run.id,
+            run.about.playbook,
+            run.about.target.words()
+        )];
+        lines.extend(all.iter().map(Reporter::listed));
+        self.report.warn(lines.join("\n"));
+        all.len()
+    }
+
+    async fn remove(self, reach: Reach, cancel: CancellationToken) -> anyhow::Result<bool> {
+        let clients = Clients::new(reach.aws, local()?, self.report.clone(), cancel);
+        if let Err(error) = check_account(&clients, &self.run).await {
+            // Nothing was touched.
+            self.report.report(&Event::NotRemoved {
+                what: Remaining {
+                    kind: "run",
+                    id: None,
+                    name: self.run.id.clone(),
+                },
+                error,
+            });
+            return Ok(false);
+        }
+        Ok(everything(Teardown {
+            clients: &clients,
+            ledger: &self.ledger,
+            report: &self.report,
+            by: Remover::User,
+        })
+        .await)
+    }
+}
+
+/// What is up or may be, newest first.
+fn possibly_up(ledger: &Ledger) -> Vec<Remaining> {
+    let mut rows = ledger.resources();
+    rows.retain(|row| row.state.may_be_up());
+    rows.iter().rev().map(Resource::remaining).collect()
+}
+
+/// Removes what a run made and says what could not be. True when all is gone.
+pub(super) async fn everything(teardown: Teardown<'_>) -> bool {
+    let left = teardown.everything().await;
+    let run = teardown.ledger.run();
+    if left.is_empty() {
+        teardown
+            .report
+            .info(format!("run {run}: everything it made is gone"));
+        return true;
+    }
+    for thing in left {
+        teardown.report.report(&Event::NotRemoved {
+            what: thing.what,
+            error: thing.error,
+        });
+    }
+    teardown
+        .report
+        .warn(format!("the rest goes with: autorun destroy {run}"));
+    false
+}
+
+/// The first signal stops the removal, which can be taken up again.
+fn watch_signals(runtime: &Runtime) -> anyhow::Result<CancellationToken> {
+    let cancel = CancellationToken::new();
+    let _inside = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let stop = cancel.clone();
+    runtime.spawn(async move {
+        let mut next = async || {
+            tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
+        };
+        next().await;
+        stop.cancel();
+        next().await;
+        #[expect(clippy::exit, reason = "the user wants out at once")]
+        std::process::exit(i32::from(exit::INTERRUPTED));
+    });
+    Ok(cancel)
+}
+
+/// What carries this ledger's tag and is not in it. Each run is confirmed by
+/// its id: the ledger cannot say what these things are.
+fn destroy_orphans(
+    arguments: &DestroyArgs,
+    store: &Store,
+    runtime: &Runtime,
+    cancel: &CancellationToken,
+) -> anyhow::Result<u8> {
+    let report = reporter(&arguments.report, "")?;
+    let reach = runtime.block_on(Reach::of_arguments(
+        &arguments.target,
+        "orphans",
+        #[cfg(feature = "local-cloud")]
+        None,
+    ))?;
+    let clients = Clients::new(reach.aws, local()?, report.clone(), cancel.clone());
+    let found = runtime
+        .block_on(orphans::find(&clients, store))
+        .map_err(|e| shown(&e))?;
+    if found.others > 0 {
+        report.info(format!(
+            "{} of other ledgers left alone",
+            text::count(found.others, "thing")
+        ));
+    }
+    if found.unread > 0 {
+        report.warn(format!(
+            "the tags of {} could not be read",
+            text::count(found.unread, "bucket")
+        ));
+    }
+    if found.orphans.is_empty() {
+        report.info("nothing carries this ledger's tag that it does not know");
+        return Ok(exit::DONE);
+    }
+    let mut left = Vec::new();
+    for (run, things) in &found.orphans {
+        let mut lines = vec![format!("run {run}, which this ledger does not know, made:")];
+        lines.extend(
+            things
+                .iter()
+                .map(|thing| Reporter::listed(&thing.remaining())),
+        );
+        report.warn(lines.join("\n"));
+        if !confirm::somebody_is_there() {
+            bail!("orphans are confirmed one run at a time, at a terminal");
+        }
+        if confirm::ask(&format!("type {run} to remove them:"))? == *run {
+            left.extend(runtime.block_on(orphans::remove(&clients, &report, things)));
+        } else {
+            report.info(format!("what run {run} made is left"));
+        }
+    }
+    for (what, error) in &left {
+        report.report(&Event::NotRemoved {
+            what: what.clone(),
+            error: error.clone(),
+        });
+    }
+    Ok(
+        match left
+            .iter()
+            .any(|(_, e): &(Remaining, Error)| e.kind == ErrorKind::Cancelled)
+        {
+            true => exit::INTERRUPTED,
+            false if left.is_empty() => exit::DONE,
+            false => exit::NOT_REMOVED,
+        },
+    )
+}

@@ -1,0 +1,80 @@
+//! What the environment says of this machine and of how to report.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use log::LevelFilter;
+
+use super::{LogLevel, Output, ReportArgs};
+use crate::clients::Local;
+use crate::error::Error;
+use crate::ledger::Store;
+use crate::report::{self, Reporter, Settings};
+
+/// The reporter of a run with this id.
+pub(super) fn reporter(arguments: &ReportArgs, run: &str) -> anyhow::Result<Reporter> {
+    Reporter::new(run, settings(arguments)).map_err(|e| shown(&e))
+}
+
+fn settings(arguments: &ReportArgs) -> Settings {
+    let given = arguments.log_level.map(|level| match level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+    });
+    let console = match (arguments.verbose, arguments.quiet) {
+        (true, _) => LevelFilter::Debug,
+        (_, true) => LevelFilter::Warn,
+        _ => given.unwrap_or(LevelFilter::Info),
+    };
+    let terminal = std::io::stderr().is_terminal();
+    // https://no-color.org: any value but the empty one.
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Settings {
+        output: match arguments.output {
+            Output::Human => report::Output::Human,
+            Output::Json => report::Output::Json,
+        },
+        console,
+        file: arguments.log_file.clone(),
+        file_level: given.unwrap_or(LevelFilter::Debug),
+        color: terminal && !no_color,
+        terminal,
+    }
+}
+
+/// Where the ledger, keys, pins and the own local cloud are kept.
+pub(super) fn data_dir() -> anyhow::Result<PathBuf> {
+    std::env::var_os("AUTORUN_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| dirs::data_dir().map(|dir| dir.join("autorun")))
+        .context("no data directory is known\nhint: set HOME or AUTORUN_HOME")
+}
+
+/// The ledger.
+pub(super) fn store() -> anyhow::Result<Store> {
+    Store::open(&data_dir()?).map_err(|e| shown(&e))
+}
+
+/// What the clients need to know.
+pub(super) fn local() -> anyhow::Result<Local> {
+    let user = ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    Ok(Local {
+        data_dir: data_dir()?,
+        home: dirs::home_dir(),
+        user,
+    })
+}
+
+/// An error of ours for the command line: message and hint.
+pub(super) fn shown(error: &Error) -> anyhow::Error {
+    match &error.hint {
+        Some(hint) => anyhow::anyhow!("{error}\nhint: {hint}"),
+        None => anyhow::anyhow!("{error}"),
+    }
+}

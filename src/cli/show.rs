@@ -1,0 +1,176 @@
+//! `autorun show`: one run, its steps, what is up and what removes it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::runs::{in_json, local, minute, status, timestamp};
+use super::settings::{shown, store};
+use super::{Output, ShowArgs, answer};
+use crate::error::exit;
+use crate::ledger::{Millis, Resource, ResourceKind, Run, State, StepRow, now};
+use crate::report::{Reporter, text};
+
+pub(super) fn show(arguments: &ShowArgs) -> anyhow::Result<u8> {
+    let store = store()?;
+    let read = || {
+        let run = store.find(&arguments.run)?;
+        let status = status(&store, &run)?;
+        let (resources, steps) = (store.resources(&run.id)?, store.steps(&run.id)?);
+        Ok((run, status, resources, steps))
+    };
+    let (run, status, resources, steps) = read().map_err(|e| shown(&e))?;
+    answer(&match arguments.output {
+        Output::Human => in_words(&run, status, &resources, &steps),
+        Output::Json => {
+            let mut all = in_json(&run, status);
+            all["resources"] = resources.iter().map(resource_in_json).collect();
+            all["steps"] = steps.iter().map(step_in_json).collect();
+            format!("{all}\n")
+        }
+    });
+    Ok(exit::DONE)
+}
+
+fn in_words(run: &Run, status: &str, resources: &[Resource], steps: &[StepRow]) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| {
+        let value = text::harmless(value);
+        let said = text::wrap(&format!("{name:<10} {value}"), 11);
+        let _ = writeln!(out, "{}", said.trim_end());
+    };
+    line("run", &run.id);
+    line("playbook", &run.about.playbook);
+    line(
+        "status",
+        &match &run.error {
+            Some(error) => format!("{status}: {error}"),
+            None => status.to_owned(),
+        },
+    );
+    let took = run.ended.map_or_else(String::new, |ended| {
+        format!(", ended {}", local(ended, "%Y-%m-%d %H:%M:%S"))
+    });
+    line(
+        "started",
+        &format!("{}{took}", local(run.started, "%Y-%m-%d %H:%M:%S")),
+    );
+    line("where", &run.about.target.words());
+    for (name, value) in &run.about.variables {
+        line("variable", &format!("{name} = {value}"));
+    }
+    for name in &run.about.secrets {
+        line("variable", &format!("{name} = **** (secret)"));
+    }
+    for (key, value) in &run.about.tags {
+        line("tag", &format!("{key} = {value}"));
+    }
+    if let Some(ttl) = run.about.ttl {
+        let ttl = text::duration(Duration::from_secs(ttl));
+        line("ttl", &format!("{ttl} for instances; other things stay"));
+    }
+    if !steps.is_empty() {
+        out.push_str("\nsteps\n");
+        for step in steps {
+            let _ = writeln!(out, "{}", step_in_words(run, step));
+        }
+    }
+    let up: Vec<&Resource> = resources
+        .iter()
+        .rev()
+        .filter(|r| r.state.may_be_up())
+        .collect();
+    if up.is_empty() {
+        out.push_str("\nnothing of it is up\n");
+        return out;
+    }
+    out.push_str("\nup, or possibly up\n");
+    for row in &up {
+        let _ = writeln!(out, "{}", resource_in_words(row));
+    }
+    if up
+        .iter()
+        .any(|row| row.kind == ResourceKind::Instance && row.state == State::Live)
+    {
+        let _ = writeln!(out, "log in:    autorun ssh {}", run.id);
+    }
+    let _ = writeln!(out, "remove it: autorun destroy {}", run.id);
+    if ["failed", "interrupted", "killed"].contains(&status) {
+        let _ = writeln!(out, "go on:     autorun resume {}", run.id);
+    }
+    out
+}
+
+/// `   0.4 s  create_bucket pictures  12 ms  [a] web.rhai:12`.
+fn step_in_words(run: &Run, step: &StepRow) -> String {
+    let how = match (step.state.as_str(), step.ended) {
+        ("done", Some(ended)) => text::duration(between(step.started, ended)),
+        ("failed", _) => "failed".to_owned(),
+        _ => "under way".to_owned(),
+    };
+    // `/a#1/b#2`: the second of two b in a.
+    let branch = step.branch.replace("#1", "");
+    let branch = match branch.trim_start_matches('/') {
+        "" => String::new(),
+        branch => format!(" [{branch}]"),
+    };
+    let place = step.place.rsplit('/').next().unwrap_or_default();
+    let after = text::duration(between(run.started, step.started));
+    let mut line = format!("  {after:>11}  {} {}", step.function, step.summary);
+    let rest = format!("{how}{branch}, {place}");
+    if line.chars().count() + 2 + rest.chars().count() > 80 {
+        let _ = write!(line, "\n{:15}{rest}", "");
+    } else {
+        let _ = write!(line, "  {rest}");
+    }
+    if let Some(error) = &step.error {
+        let said = error.lines().next().unwrap_or_default();
+        let said = text::wrap(&format!("{:15}{said}", ""), 15);
+        let _ = write!(line, "\n{said}");
+    }
+    text::harmless(&line)
+}
+
+fn resource_in_words(row: &Resource) -> String {
+    let since = match row.state {
+        State::Intended => "possibly made".to_owned(),
+        _ => format!("since {}", minute(row.intended)),
+    };
+    text::harmless(&format!("{}, {since}", Reporter::listed(&row.remaining())))
+}
+
+fn resource_in_json(row: &Resource) -> Value {
+    json!({
+        "kind": row.kind.as_str(),
+        "id": row.remaining().id,
+        "name": row.name,
+        "state": row.state.as_str(),
+        "row": row.row,
+        "since": timestamp(row.intended),
+        "changed": timestamp(row.changed),
+        "up_seconds": row
+            .state
+            .may_be_up()
+            .then(|| between(row.intended, now()).as_secs()),
+    })
+}
+
+fn step_in_json(step: &StepRow) -> Value {
+    json!({
+        "function": step.function,
+        "summary": step.summary,
+        "branch": step.branch,
+        "place": step.place,
+        "state": step.state.as_str(),
+        "result": step.result,
+        "altered": step.altered,
+        "error": step.error,
+        "started": timestamp(step.started),
+        "ended": step.ended.map(timestamp),
+    })
+}
+
+fn between(from: Millis, to: Millis) -> Duration {
+    Duration::from_millis(u64::try_from(to - from).unwrap_or(0))
+}

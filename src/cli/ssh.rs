@@ -1,0 +1,160 @@
+//! `autorun ssh`: the system's ssh, with the key of the run and the host key
+//! that was pinned.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use super::SshArgs;
+use super::settings::{local, shown, store};
+use super::target::Reach;
+use crate::clients::Clients;
+use crate::clients::ssh::{Host, Trust};
+use crate::error::{Error, ErrorKind, Result, exit};
+use crate::ledger::{Resource, ResourceKind, Run, State, Store};
+use crate::report::{Output, Reporter, Settings};
+
+/// How long the host may take to show its key.
+const ANSWER: Duration = Duration::from_secs(15);
+
+pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
+    let store = store()?;
+    let (run, instance) = find(&store, &arguments.whom).map_err(|e| shown(&e))?;
+    let (user, key) = login(&store, &run, &instance).map_err(|e| shown(&e))?;
+    let report = quiet(&run)?;
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    let reach = runtime.block_on(Reach::of_run(&run, None))?;
+    let clients = Clients::new(reach.aws, local()?, report, CancellationToken::new());
+    let id = instance.id.clone().unwrap_or_default();
+    let host = Host {
+        name: instance.name.clone(),
+        address: runtime
+            .block_on(address(&clients, &id))
+            .map_err(|e| shown(&e))?,
+        port: 22,
+        user,
+        key,
+        trust: Trust::Instance(id),
+    };
+    let known_hosts = runtime
+        .block_on(clients.ssh().known_hosts_of(&host, ANSWER))
+        .map_err(|e| shown(&e))?;
+    let mut command = Command::new("ssh");
+    let option = |name: &str, value: &str| format!("-o{name}={value}");
+    command
+        .arg(option(
+            "UserKnownHostsFile",
+            &known_hosts.display().to_string(),
+        ))
+        .arg(option("GlobalKnownHostsFile", "/dev/null"))
+        .arg(option("StrictHostKeyChecking", "yes"));
+    if let Some(key) = &host.key {
+        command
+            .arg("-i")
+            .arg(key)
+            .arg(option("IdentitiesOnly", "yes"));
+    }
+    command.arg(host.login()).arg("--").args(&arguments.command);
+    // ssh takes this process's place, so its exit status is ours.
+    let error = command.exec();
+    if error.kind() == std::io::ErrorKind::NotFound {
+        bail!("the program `ssh` is not installed\nhint: it is in the package openssh-client");
+    }
+    Err(error).context("cannot start ssh")?;
+    Ok(exit::USAGE)
+}
+
+/// The instance that is meant: the only one of a run, or one by name or id.
+fn find(store: &Store, whom: &str) -> Result<(Run, Resource)> {
+    let up = |run: &Run| -> Result<Vec<Resource>> {
+        let mut rows = store.resources(&run.id)?;
+        rows.retain(|row| row.kind == ResourceKind::Instance && row.state == State::Live);
+        Ok(rows)
+    };
+    let mut found = Vec::new();
+    match store.find(whom) {
+        Ok(run) => {
+            found.extend(up(&run)?.into_iter().map(|row| (run.clone(), row)));
+            if found.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("run {} has no instance that is up", run.id),
+                )
+                .hint(format!("`autorun show {}` tells what it made", run.id)));
+            }
+        }
+        Err(_) => {
+            for run in store.runs()?.into_iter().filter(|run| run.up > 0) {
+                let named = up(&run)?.into_iter();
+                let named = named.filter(|row| row.name == whom || row.id.as_deref() == Some(whom));
+                found.extend(named.map(|row| (run.clone(), row)));
+            }
+        }
+    }
+    if found.len() > 1 {
+        let ids: Vec<&str> = found
+            .iter()
+            .filter_map(|(_, row)| row.id.as_deref())
+            .collect();
+        return Err(
+            Error::invalid(format!("{} instances are meant by `{whom}`", found.len()))
+                .hint(format!("name one: {}", ids.join(", "))),
+        );
+    }
+    found.pop().ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("no run and no instance that is up is called `{whom}`"),
+        )
+        .hint("`autorun runs` lists the runs, `autorun show RUN` what they made")
+    })
+}
+
+/// Who logs in and with which key, as the launch said.
+fn login(store: &Store, run: &Run, instance: &Resource) -> Result<(String, Option<PathBuf>)> {
+    let steps = store.steps(&run.id)?;
+    let results = steps.iter().filter_map(|step| step.result.as_ref());
+    let servers = results.flat_map(|result| match result {
+        Value::Array(all) => all.iter().collect(),
+        one => vec![one],
+    });
+    let mut of_this = servers.filter(|server| server["id"].as_str() == instance.id.as_deref());
+    let server = of_this.next().cloned().unwrap_or_default();
+    let user = server["user"].as_str().unwrap_or("ec2-user").to_owned();
+    Ok((user, server["key"].as_str().map(PathBuf::from)))
+}
+
+/// The address now: it may have changed since.
+async fn address(clients: &Clients, id: &str) -> Result<String> {
+    let seen = clients.ec2().await?.instances(&[id.to_owned()]).await?;
+    let instance = &seen[0];
+    let address = instance
+        .public_ip
+        .clone()
+        .or_else(|| instance.private_ip.clone());
+    address.ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("{id} is {} and has no address", instance.state),
+        )
+    })
+}
+
+/// Nothing is said: the terminal belongs to ssh.
+fn quiet(run: &Run) -> anyhow::Result<Reporter> {
+    let settings = Settings {
+        output: Output::Human,
+        console: log::LevelFilter::Warn,
+        file: None,
+        file_level: log::LevelFilter::Off,
+        color: false,
+        terminal: false,
+    };
+    Reporter::new(&run.id, settings).map_err(|e| shown(&e))
+}

@@ -1,0 +1,227 @@
+//! Where a run's things are: AWS, the local cloud, or URLs that were given.
+
+use anyhow::bail;
+
+use super::TargetArgs;
+#[cfg(feature = "local-cloud")]
+use super::local::Cloud;
+use crate::clients::{AwsOptions, Clients, Endpoints};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{Run, Target};
+#[cfg(feature = "local-cloud")]
+use crate::report::Reporter;
+
+/// A target that was settled: how to reach it, and what the ledger keeps of it.
+#[derive(Debug)]
+pub(super) struct Reach {
+    pub(super) aws: AwsOptions,
+    pub(super) target: Target,
+    #[cfg(feature = "local-cloud")]
+    pub(super) cloud: Option<Cloud>,
+}
+
+impl Reach {
+    /// What the command line and the environment say, for this run.
+    pub(super) async fn of_arguments(
+        arguments: &TargetArgs,
+        run: &str,
+        #[cfg(feature = "local-cloud")] report: Option<&Reporter>,
+    ) -> anyhow::Result<Self> {
+        #[cfg(feature = "local-cloud")]
+        if arguments.local {
+            let (cloud, started) = Cloud::find_or_start().await?;
+            if let Some(report) = report {
+                cloud.introduce(started, report);
+            }
+            return Ok(Self::of_cloud(cloud, arguments.region.clone(), run));
+        }
+        let endpoints = endpoints(arguments)?;
+        Ok(Self::of_target(
+            Target {
+                local_cloud: None,
+                ec2: endpoints.ec2,
+                s3: endpoints.s3,
+                sts: endpoints.sts,
+                profile: arguments.profile.clone(),
+                region: arguments.region.clone(),
+                account: String::new(),
+            },
+            endpoints.check_ip,
+            run,
+        ))
+    }
+
+    /// Where a run's things are, as the ledger says.
+    ///
+    /// What the command line says besides must not contradict it.
+    pub(super) async fn of_run(run: &Run, arguments: Option<&TargetArgs>) -> anyhow::Result<Self> {
+        let target = &run.about.target;
+        if let Some(arguments) = arguments {
+            refuse_other(run, arguments)?;
+        }
+        if let Some(state) = &target.local_cloud {
+            #[cfg(feature = "local-cloud")]
+            {
+                let cloud = Cloud::of_state(state).await?;
+                return Ok(Self::of_cloud(cloud, target.region.clone(), &run.id));
+            }
+            #[cfg(not(feature = "local-cloud"))]
+            bail!(
+                "run {} is on the local cloud in {state}, which this autorun lacks",
+                run.id
+            );
+        }
+        let check_ip = from_environment("AWS_ENDPOINT_URL_CHECKIP");
+        let mut target = target.clone();
+        if let Some(profile) = arguments.and_then(|a| a.profile.clone()) {
+            target.profile = Some(profile);
+        }
+        Ok(Self::of_target(target, check_ip, &run.id))
+    }
+
+    fn of_target(target: Target, check_ip: Option<String>, run: &str) -> Self {
+        Self {
+            aws: AwsOptions {
+                profile: target.profile.clone(),
+                region: target.region.clone(),
+                endpoints: Endpoints {
+                    ec2: target.ec2.clone(),
+                    s3: target.s3.clone(),
+                    sts: target.sts.clone(),
+                    check_ip,
+                },
+                key: None,
+                app_name: Some(format!("autorun-{run}")),
+                consistency: None,
+            },
+            target,
+            #[cfg(feature = "local-cloud")]
+            cloud: None,
+        }
+    }
+
+    #[cfg(feature = "local-cloud")]
+    fn of_cloud(cloud: Cloud, region: Option<String>, run: &str) -> Self {
+        let aws = AwsOptions {
+            app_name: Some(format!("autorun-{run}")),
+            ..cloud.aws_options(region)
+        };
+        Self {
+            target: Target {
+                local_cloud: Some(cloud.home.state.display().to_string()),
+                region: aws.region.clone(),
+                ..Target::default()
+            },
+            aws,
+            cloud: Some(cloud),
+        }
+    }
+}
+
+/// Asks who the credentials belong to, and refuses them when they do not fit
+/// the run.
+pub(super) async fn check_account(clients: &Clients, run: &Run) -> Result<()> {
+    let wanted = &run.about.target;
+    if wanted.account.is_empty() {
+        return Ok(());
+    }
+    let (_, account) = clients.identity().await?;
+    if account == wanted.account {
+        return Ok(());
+    }
+    if account.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Unreachable,
+            format!(
+                "nobody tells whether the credentials are of account {}, where run {} is",
+                wanted.account, run.id
+            ),
+        )
+        .hint("`aws sts get-caller-identity` should answer; -v shows why it did not"));
+    }
+    Err(Error::new(
+        ErrorKind::Denied,
+        format!(
+            "the credentials are of account {account}, run {} is in {}",
+            run.id, wanted.account
+        ),
+    )
+    .hint("name that account's `--profile`"))
+}
+
+/// The flags may repeat where the run is, not change it.
+fn refuse_other(run: &Run, arguments: &TargetArgs) -> anyhow::Result<()> {
+    let target = &run.about.target;
+    let refuse = |what: &str, given: &str| {
+        bail!(
+            "run {} is on {}, not {what} {given}\nhint: leave the flag out: the ledger knows where \
+             a run is",
+            run.id,
+            target.words()
+        )
+    };
+    #[cfg(feature = "local-cloud")]
+    if arguments.local && target.local_cloud.is_none() {
+        return refuse("on", "the local cloud");
+    }
+    if let Some(region) = &arguments.region
+        && target.region.as_ref().is_some_and(|r| r != region)
+    {
+        return refuse("in region", region);
+    }
+    let given = endpoints_given(arguments)?;
+    for (given, own) in [(&given.ec2, &target.ec2), (&given.s3, &target.s3)] {
+        if let Some(url) = given
+            && own.as_ref() != Some(url)
+        {
+            return refuse("at", url);
+        }
+    }
+    Ok(())
+}
+
+fn from_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|url| !url.is_empty())
+}
+
+/// The endpoints of the flags, above those of the environment.
+fn endpoints(arguments: &TargetArgs) -> anyhow::Result<Endpoints> {
+    let general = from_environment("AWS_ENDPOINT_URL");
+    let of = |service: &str| {
+        from_environment(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| general.clone())
+    };
+    let given = endpoints_given(arguments)?;
+    let elsewhere = given.ec2.is_some() || given.s3.is_some();
+    Ok(Endpoints {
+        ec2: given.ec2.or_else(|| of("EC2")),
+        s3: given.s3.or_else(|| of("S3")),
+        sts: of("STS").filter(|_| !elsewhere),
+        check_ip: given
+            .check_ip
+            .or_else(|| from_environment("AWS_ENDPOINT_URL_CHECKIP")),
+    })
+}
+
+fn endpoints_given(arguments: &TargetArgs) -> anyhow::Result<Endpoints> {
+    let mut endpoints = Endpoints::default();
+    for given in &arguments.endpoint_url {
+        let (service, url) = match given.split_once('=') {
+            Some((service, url)) if !service.contains(':') => (service, url),
+            _ => ("", given.as_str()),
+        };
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            bail!("`--endpoint-url {given}`: a URL begins with http:// or https://");
+        }
+        let url = Some(url.to_owned());
+        match service {
+            "" => (endpoints.ec2, endpoints.s3) = (url.clone(), url),
+            "ec2" => endpoints.ec2 = url,
+            "s3" => endpoints.s3 = url,
+            "checkip" => endpoints.check_ip = url,
+            other => bail!(
+                "`--endpoint-url {given}`: unknown service `{other}`\nhint: use ec2, s3 or checkip"
+            ),
+        }
+    }
+    Ok(endpoints)
+}

@@ -1,0 +1,166 @@
+//! Buckets: whose they are, and emptying them.
+
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+
+use super::S3;
+use crate::clients::aws_error::{aws_error, code};
+use crate::clients::marks::Marks;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How many objects one request deletes: AWS's limit.
+const BATCH: usize = 1000;
+
+impl S3<'_> {
+    /// The marks of a bucket; nothing when there is none of this name.
+    pub async fn bucket_marks(&self, bucket: &str) -> Result<Option<Marks>> {
+        match self.client.get_bucket_tagging().bucket(bucket).send().await {
+            Ok(answer) => Ok(Some(Marks::of(
+                answer.tag_set().iter().map(|t| (t.key(), t.value())),
+            ))),
+            Err(e) if code(&e) == "NoSuchTagSet" => Ok(Some(Marks::of([]))),
+            Err(e) if code(&e) == "NoSuchBucket" => Ok(None),
+            Err(e) => Err(aws_error(
+                &format!("read the tags of bucket `{bucket}`"),
+                &e,
+            )),
+        }
+    }
+
+    /// When a bucket of the account was made, in milliseconds since 1970;
+    /// nothing when the account has none of this name.
+    pub async fn bucket_made(&self, bucket: &str) -> Result<Option<i64>> {
+        let all = self.buckets().await?;
+        let found = all.into_iter().find(|(name, _)| name == bucket);
+        Ok(found.map(|(_, made)| made))
+    }
+
+    /// Every bucket of the account, and when it was made.
+    pub async fn buckets(&self) -> Result<Vec<(String, i64)>> {
+        let mut pages = self.client.list_buckets().into_paginator().send();
+        let mut all = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| aws_error("list the buckets", &e))?;
+            all.extend(page.buckets().iter().map(|bucket| {
+                let made = bucket.creation_date().and_then(|d| d.to_millis().ok());
+                (
+                    bucket.name().unwrap_or_default().to_owned(),
+                    made.unwrap_or(0),
+                )
+            }));
+        }
+        Ok(all)
+    }
+
+    /// Deletes all that a bucket holds: every version of every object, and
+    /// uploads that were never completed. Gives how many objects there were.
+    ///
+    /// A bucket that is gone is no error.
+    pub async fn empty_bucket(&self, bucket: &str) -> Result<usize> {
+        match self.delete_versions(bucket).await {
+            Err(e) if e.detail["code"] == "NoSuchBucket" => Ok(0),
+            Ok(deleted) => self.abort_uploads(bucket).await.map(|()| deleted),
+            failed => failed,
+        }
+    }
+
+    async fn delete_versions(&self, bucket: &str) -> Result<usize> {
+        let attempt = format!("empty bucket `{bucket}`");
+        let mut deleted = 0;
+        // What is listed is deleted, so the next list begins anew.
+        loop {
+            let page = self
+                .client
+                .list_object_versions()
+                .bucket(bucket)
+                .max_keys(i32::try_from(BATCH).unwrap_or(i32::MAX))
+                .send()
+                .await
+                .map_err(|e| aws_error(&attempt, &e))?;
+            let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
+            let markers = page
+                .delete_markers()
+                .iter()
+                .map(|m| (m.key(), m.version_id()));
+            let objects: Vec<ObjectIdentifier> = versions
+                .chain(markers)
+                .filter_map(|(key, version)| {
+                    let object = ObjectIdentifier::builder().key(key?);
+                    object
+                        .set_version_id(version.map(str::to_owned))
+                        .build()
+                        .ok()
+                })
+                .collect();
+            if objects.is_empty() {
+                return Ok(deleted);
+            }
+            deleted += objects.len();
+            for batch in objects.chunks(BATCH) {
+                self.delete_objects(bucket, batch, &attempt).await?;
+            }
+        }
+    }
+
+    async fn delete_objects(
+        &self,
+        bucket: &str,
+        objects: &[ObjectIdentifier],
+        attempt: &str,
+    ) -> Result<()> {
+        let delete = Delete::builder()
+            .set_objects(Some(objects.to_vec()))
+            .quiet(true)
+            .build()
+            .map_err(|e| Error::internal(format!("cannot {attempt}: {e}")))?;
+        let answer = self
+            .client
+            .delete_objects()
+            .bucket(bucket)
+            .delete(delete)
+            .send()
+            .await
+            .map_err(|e| aws_error(attempt, &e))?;
+        match answer.errors().first() {
+            None => Ok(()),
+            Some(refused) => Err(Error::new(
+                ErrorKind::Denied,
+                format!(
+                    "cannot {attempt}: `{}`: {}",
+                    refused.key().unwrap_or_default(),
+                    refused.message().or(refused.code()).unwrap_or("refused"),
+                ),
+            )),
+        }
+    }
+
+    async fn abort_uploads(&self, bucket: &str) -> Result<()> {
+        let attempt = format!("end the unfinished uploads to `{bucket}`");
+        let mut pages = self
+            .client
+            .list_multipart_uploads()
+            .bucket(bucket)
+            .send()
+            .await
+            .map_err(|e| aws_error(&attempt, &e))?;
+        while !pages.uploads().is_empty() {
+            for upload in pages.uploads() {
+                self.client
+                    .abort_multipart_upload()
+                    .bucket(bucket)
+                    .set_key(upload.key().map(str::to_owned))
+                    .set_upload_id(upload.upload_id().map(str::to_owned))
+                    .send()
+                    .await
+                    .map_err(|e| aws_error(&attempt, &e))?;
+            }
+            pages = self
+                .client
+                .list_multipart_uploads()
+                .bucket(bucket)
+                .send()
+                .await
+                .map_err(|e| aws_error(&attempt, &e))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! Orphans: things that carry this ledger's tag, and that it does not know.
+//!
+//! They come from a ledger that was restored from a backup or repaired. Those
+//! of other ledgers are counted and left.
+
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+
+use crate::clients::Clients;
+use crate::clients::marks::Marks;
+use crate::error::{Error, Result};
+use crate::ledger::{ResourceKind, Store};
+use crate::report::{Remaining, Reporter};
+
+/// How many buckets are asked for their tags at once.
+const AT_ONCE: usize = 16;
+
+/// What carries the tag `autorun:owner` in an account and region.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// By run: what this ledger owns and does not know.
+    pub orphans: BTreeMap<String, Vec<Orphan>>,
+    /// How many things other ledgers own.
+    pub others: usize,
+    /// Buckets whose tags could not be read.
+    pub unread: usize,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct Orphan {
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Looks for them.
+pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
+    let ec2 = clients.ec2().await?;
+    let mut found = Found::default();
+    let mut sort = |kind, id: String, name: String, marks: Marks| -> Result<()> {
+        let Some(owner) = marks.owner else {
+            return Ok(());
+        };
+        if owner != store.owner() {
+            found.others += 1;
+        } else if !store.knows(kind, &id, marks.row.as_deref().unwrap_or_default())? {
+            let run = marks.run.unwrap_or_default();
+            let orphan = Orphan { kind, id, name };
+            found.orphans.entry(run).or_default().push(orphan);
+        }
+        Ok(())
+    };
+    for (kind, all) in [
+        (ResourceKind::Instance, ec2.owned_instances().await?),
+        (
+            ResourceKind::SecurityGroup,
+            ec2.owned_security_groups().await?,
+        ),
+        (ResourceKind::KeyPair, ec2.owned_key_pairs().await?),
+    ] {
+        for thing in all {
+            sort(kind, thing.id, thing.name, thing.marks)?;
+        }
+    }
+    let s3 = &clients.s3().await?;
+    let names = s3.buckets().await?.into_iter().map(|(name, _)| name);
+    let asked = names.map(async |name| (s3.bucket_marks(&name).await, name));
+    let answers: Vec<_> = stream::iter(asked)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let mut unread = 0;
+    for (marks, name) in answers {
+        match marks {
+            Ok(Some(marks)) => sort(ResourceKind::Bucket, name.clone(), name, marks)?,
+            Ok(None) => {}
+            Err(_) => unread += 1,
+        }
+    }
+    found.unread = unread;
+    for orphans in found.orphans.values_mut() {
+        orphans.sort_by(|a, b| (order(a.kind), &a.id).cmp(&(order(b.kind), &b.id)));
+    }
+    Ok(found)
+}
+
+/// Removes orphans of one run, in order. Gives those that could not be.
+pub async fn remove(
+    clients: &Clients,
+    report: &Reporter,
+    orphans: &[Orphan],
+) -> Vec<(Remaining, Error)> {
+    let mut left = Vec::new();
+    for orphan in orphans {
+        let removed = async {
+            if orphan.kind == ResourceKind::Bucket {
+                clients.s3().await?.empty_bucket(&orphan.id).await?;
+            }
+            super::delete(clients, report, orphan.kind, &orphan.id).await
+        };
+        match removed.await {
+            Ok(()) => report.info(format!("deleted {} {}", orphan.kind.words(), orphan.id)),
+            Err(error) => left.push((orphan.remaining(), error)),
+        }
+    }
+    left
+}
+
+impl Orphan {
+    /// As it is listed.
+    #[must_use]
+    pub fn remaining(&self) -> Remaining {
+        Remaining {
+            kind: self.kind.as_str(),
+            id: Some(self.id.clone()),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// Instances go before their groups and keys.
+fn order(kind: ResourceKind) -> usize {
+    match kind {
+        ResourceKind::Instance => 0,
+        ResourceKind::Bucket | ResourceKind::Object | ResourceKind::PublicAccess => 1,
+        ResourceKind::SecurityGroup => 2,
+        ResourceKind::KeyPair | ResourceKind::KeyFile => 3,
+    }
+}

@@ -1,0 +1,163 @@
+//! Intended rows: were they made? Asked by token and tag, for as long as the
+//! endpoint may deny what it just made.
+
+use std::path::Path;
+
+use futures_util::future::join_all;
+
+use super::{Maker, Teardown, id_of, key_file_maker, split_object};
+use crate::clients::keys;
+use crate::error::Result;
+use crate::ledger::{Ledger, Resource, ResourceKind, State};
+
+/// How much two clocks may differ, in milliseconds.
+const SKEW: i64 = 600_000;
+
+/// What the cloud says about an intended row.
+enum Answer {
+    /// It was made; of a launch of several, these.
+    Made(Vec<String>),
+    /// Nothing of it is there, and may yet appear.
+    NotYet,
+    /// It is certain that it was not made.
+    Absent,
+}
+
+impl Teardown<'_> {
+    /// Settles every intended row of the run. What cannot be asked stays
+    /// intended; its errors are given back.
+    pub(super) async fn resolve(&self) -> Vec<(Resource, crate::error::Error)> {
+        let open = || {
+            let rows = self.ledger.resources().into_iter();
+            rows.filter(|row| row.state == State::Intended)
+        };
+        let asked = open().map(async |row| (self.ask_for_long_enough(&row).await, row));
+        let answers = join_all(asked).await;
+        let mut failed = Vec::new();
+        let mut spare: Vec<(String, String)> = Vec::new();
+        let mut absent = Vec::new();
+        for (answer, row) in answers {
+            match answer {
+                Ok(Answer::Made(ids)) => {
+                    let mut ids = ids.into_iter();
+                    self.ledger.resolve(&row.row, ids.next().as_deref());
+                    spare.extend(ids.map(|id| (row.step.clone(), id)));
+                }
+                Ok(_) => absent.push(row),
+                Err(error) => failed.push((row, error)),
+            }
+        }
+        // A launch of several has one token: the first row's.
+        for row in absent {
+            let of_its_launch = |(step, _): &(String, String)| {
+                *step == row.step && row.kind == ResourceKind::Instance
+            };
+            let id = spare
+                .iter()
+                .position(of_its_launch)
+                .map(|at| spare.remove(at).1);
+            self.ledger.resolve(&row.row, id.as_deref());
+        }
+        failed
+    }
+
+    async fn ask_for_long_enough(&self, row: &Resource) -> Result<Answer> {
+        let window = self.clients.consistency();
+        let what = format!("{} {} to show, if it was made", row.kind.words(), row.name);
+        let mut pace = self.clients.pace(what, window * 2, self.report);
+        loop {
+            match self.ask(row).await? {
+                Answer::NotYet if pace.elapsed() < window => {
+                    pace.pause("nothing so far").await?;
+                }
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    async fn ask(&self, row: &Resource) -> Result<Answer> {
+        let clients = self.clients;
+        let one = |id: &str| Answer::Made(vec![id.to_owned()]);
+        Ok(match row.kind {
+            ResourceKind::Instance => {
+                let found = clients.ec2().await?.launched(&row.row).await?;
+                match found.is_empty() {
+                    true => Answer::NotYet,
+                    false => Answer::Made(found.into_iter().map(|i| i.id).collect()),
+                }
+            }
+            ResourceKind::SecurityGroup => {
+                let found = clients.ec2().await?.security_group_of(&row.row).await?;
+                found.map_or(Answer::NotYet, |id| one(&id))
+            }
+            ResourceKind::KeyPair => match clients.ec2().await?.key_pair_marks(&row.name).await? {
+                None => Answer::NotYet,
+                Some(marks) if marks.row.as_ref() == Some(&row.row) => one(&row.name),
+                Some(_) => Answer::Absent,
+            },
+            ResourceKind::Bucket => self.ask_for_bucket(row).await?,
+            ResourceKind::Object => {
+                let (bucket, key) = split_object(&row.name)?;
+                // S3 shows an object as soon as it is stored.
+                match clients.s3().await?.object_row(bucket, key).await? {
+                    Some(found) if found == row.row => one(&row.name),
+                    _ => Answer::Absent,
+                }
+            }
+            ResourceKind::PublicAccess => {
+                let id = id_of(row);
+                let (bucket, key) = split_object(id)?;
+                match clients.s3().await?.is_public(bucket, key).await? {
+                    true => one(id),
+                    false => Answer::Absent,
+                }
+            }
+            ResourceKind::KeyFile => {
+                let path = Path::new(row.id.as_deref().unwrap_or(&row.name));
+                keys::remove_unfinished(path, &row.row);
+                match key_file_maker(path, &row.row) {
+                    Maker::Ours => one(&path.display().to_string()),
+                    Maker::Other | Maker::Gone => Answer::Absent,
+                }
+            }
+        })
+    }
+
+    /// A bucket gets its tags by a second request. One without any, that did
+    /// not exist when its row was written, and that this account owns, is ours.
+    async fn ask_for_bucket(&self, row: &Resource) -> Result<Answer> {
+        let s3 = self.clients.s3().await?;
+        let name = &row.name;
+        match s3.bucket_marks(name).await {
+            Ok(None) => Ok(Answer::NotYet),
+            Ok(Some(marks)) if marks.row.as_ref() == Some(&row.row) => {
+                Ok(Answer::Made(vec![name.clone()]))
+            }
+            Ok(Some(marks)) if marks.none => match s3.bucket_made(name).await? {
+                Some(made) if made >= row.intended - SKEW => {
+                    s3.tag_bucket(name, &bare_tags(self.ledger, row)).await?;
+                    Ok(Answer::Made(vec![name.clone()]))
+                }
+                _ => Ok(Answer::Absent),
+            },
+            // Somebody else's bucket: ours cannot have been made.
+            Err(e) if e.kind == crate::error::ErrorKind::Denied && !s3.owns(name).await? => {
+                Ok(Answer::Absent)
+            }
+            Ok(Some(_)) => Ok(Answer::Absent),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// The tags by which it is known again.
+fn bare_tags(ledger: &Ledger, row: &Resource) -> crate::clients::marks::Tags {
+    use crate::clients::marks::{OWNER_TAG, RESOURCE_TAG, RUN_TAG};
+    [
+        (RUN_TAG, ledger.run()),
+        (RESOURCE_TAG, &row.row),
+        (OWNER_TAG, ledger.owner()),
+    ]
+    .map(|(tag, value)| (tag.to_owned(), value.to_owned()))
+    .to_vec()
+}

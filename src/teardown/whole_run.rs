@@ -1,0 +1,109 @@
+//! Removes everything a run made: newest first, at once where order allows.
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+
+use super::{Teardown, id_of};
+use crate::error::{Error, ErrorKind};
+use crate::ledger::{Resource, ResourceKind, State};
+use crate::report::Remaining;
+
+/// How many removals are under way at once.
+const AT_ONCE: usize = 16;
+
+/// Something that could not be removed.
+#[derive(Clone, Debug)]
+pub struct NotRemoved {
+    /// What it is.
+    pub what: Remaining,
+    /// Why.
+    pub error: Error,
+}
+
+impl Teardown<'_> {
+    /// Removes all that the run made and that is still there. Gives what could
+    /// not be removed; a second call picks up there.
+    pub async fn everything(&self) -> Vec<NotRemoved> {
+        let mut left: Vec<NotRemoved> = self
+            .resolve()
+            .await
+            .into_iter()
+            .map(|(row, error)| NotRemoved {
+                what: row.remaining(),
+                error,
+            })
+            .collect();
+        if let Err(error) = self.ledger.commit() {
+            left.extend(self.ledger.live().into_iter().map(|what| NotRemoved {
+                what,
+                error: error.clone(),
+            }));
+            return left;
+        }
+        // Objects go with their bucket; others, in buckets that were there
+        // before, one by one.
+        left.extend(self.all_of(|row| self.goes_first(row)).await);
+        let instance_stays = self
+            .up()
+            .iter()
+            .any(|row| row.kind == ResourceKind::Instance);
+        if instance_stays {
+            // Without its key nobody could look why it stays.
+            left.extend(
+                self.all_of(|row| row.kind == ResourceKind::SecurityGroup)
+                    .await,
+            );
+            left.extend(self.up().iter().filter(|row| is_key(row)).map(|row| {
+                let why = "kept, because an instance is still there";
+                NotRemoved {
+                    what: row.remaining(),
+                    error: Error::new(ErrorKind::Denied, why),
+                }
+            }));
+        } else {
+            left.extend(self.all_of(|_| true).await);
+        }
+        left
+    }
+
+    fn goes_first(&self, row: &Resource) -> bool {
+        match row.kind {
+            ResourceKind::Instance | ResourceKind::Bucket | ResourceKind::PublicAccess => true,
+            ResourceKind::Object => {
+                let bucket = id_of(row).split('/').next().unwrap_or_default();
+                !self.ledger.made(ResourceKind::Bucket, bucket)
+            }
+            ResourceKind::KeyPair | ResourceKind::KeyFile | ResourceKind::SecurityGroup => false,
+        }
+    }
+
+    /// What is up, newest first.
+    fn up(&self) -> Vec<Resource> {
+        let mut rows = self.ledger.resources();
+        rows.retain(|row| matches!(row.state, State::Live | State::Releasing));
+        rows.reverse();
+        rows
+    }
+
+    async fn all_of(&self, wanted: impl Fn(&Resource) -> bool) -> Vec<NotRemoved> {
+        let rows: Vec<Resource> = self.up().into_iter().filter(wanted).collect();
+        let removals = rows.into_iter().map(async |row| {
+            let released = self.release(row.kind, id_of(&row)).await;
+            let written = self.ledger.commit();
+            released.and(written).err().map(|error| NotRemoved {
+                what: row.remaining(),
+                error,
+            })
+        });
+        let done = stream::iter(removals).buffer_unordered(AT_ONCE);
+        done.collect::<Vec<_>>()
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+fn is_key(row: &Resource) -> bool {
+    matches!(row.kind, ResourceKind::KeyPair | ResourceKind::KeyFile)
+}

@@ -1,0 +1,791 @@
+//! What the ledger is for: `runs`, `show`, `ssh`, `destroy`, `resume`; and a
+//! ledger that cannot be used.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::support::cloud::LocalCloud;
+use crate::support::{Autorun, Ended, Lab};
+
+/// One local cloud for all; each test has a ledger of its own.
+static CLOUD: LazyLock<LocalCloud> = LazyLock::new(LocalCloud::start);
+
+/// A home with a ledger, and commands that use it.
+struct Home {
+    dir: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("autorun")
+    }
+
+    /// `autorun` with this ledger.
+    fn call(&self, args: &[&str]) -> Autorun {
+        CLOUD
+            .plain()
+            .env("AUTORUN_HOME", &self.path().display().to_string())
+            .args(args)
+    }
+
+    fn playbook(&self, text: &str) -> String {
+        let path = self.dir.path().join("playbook.rhai");
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    /// Runs a playbook on the local cloud.
+    fn run(&self, text: &str, args: &[&str]) -> Ended {
+        let playbook = self.playbook(text);
+        self.call(&["--local", "--region", "eu-central-1", &playbook])
+            .args(args)
+            .run()
+    }
+
+    /// The newest run, as `runs --output json` says.
+    fn newest(&self) -> Value {
+        let all = self.call(&["runs", "--output", "json"]).run().exits(0);
+        serde_json::from_str(all.stdout.lines().next().unwrap()).unwrap()
+    }
+
+    fn id(&self) -> String {
+        self.newest()["run"].as_str().unwrap().to_owned()
+    }
+
+    fn show(&self) -> Value {
+        let shown = self.call(&["show", &self.id(), "--output", "json"]).run();
+        serde_json::from_str(&shown.exits(0).stdout).unwrap()
+    }
+
+    fn destroy(&self) -> Ended {
+        self.call(&["destroy", "--all", "--yes"]).run()
+    }
+
+    /// Changes the ledger behind the program's back.
+    fn sql(&self, sql: &str) {
+        let db = rusqlite::Connection::open(self.path().join("ledger.db")).unwrap();
+        db.execute_batch(sql).unwrap();
+    }
+}
+
+/// Asserts that stderr holds each text.
+#[track_caller]
+fn says(ended: &Ended, texts: &[&str]) {
+    for text in texts {
+        assert!(
+            ended.said().contains(text),
+            "no `{text}` in\n{}",
+            ended.stderr
+        );
+    }
+}
+
+/// The AWS CLI, which knows nothing but `cloud env`.
+fn aws() -> Command {
+    let aws = Path::new(&Lab::python()).with_file_name("aws");
+    CLOUD.client(aws.to_str().unwrap())
+}
+
+/// What of a bucket's name the cloud has.
+fn buckets(beginning: &str) -> usize {
+    let all = aws().args(["s3", "ls"]).output().unwrap();
+    let all = String::from_utf8(all.stdout).unwrap();
+    all.lines().filter(|line| line.contains(beginning)).count()
+}
+
+#[test]
+fn runs_and_show_tell_what_is_up_and_what_removes_it() {
+    let home = Home::new();
+    let playbook = r#"
+        let name = var("name", "told", "Name");
+        let token = var("token", #{ type: "string", secret: true, default: "", help: "Secret" });
+        let bucket = create_bucket(name);
+        parallel(["x"], |which| upload_file(bucket, "assets/logo.png", #{ key: which }));
+        upload_file(bucket, "assets/nosuch.png");
+    "#;
+    let nothing = home.call(&["runs"]).run().exits(0);
+    assert_eq!(nothing.stdout, "no runs yet\n");
+    let failed = home.run(playbook, &["--set", "token=hunter22", "--tag", "team=web"]);
+    let id = home.id();
+    says(
+        &failed.exits(1),
+        &[
+            "still up, made by this run:",
+            &format!("remove it: autorun destroy {id}"),
+            &format!("go on: autorun resume {id}"),
+        ],
+    );
+    let runs = home.call(&["runs"]).run().exits(0).stdout;
+    assert!(
+        runs.lines().all(|line| line.chars().count() <= 80),
+        "{runs}"
+    );
+    let line = runs.lines().nth(1).unwrap();
+    assert!(
+        line.starts_with(&id) && line.contains("  failed  ") && line.contains("  2  "),
+        "{runs}"
+    );
+
+    let shown = home.call(&["show", &id[..4]]).run().exits(0).stdout;
+    for text in [
+        "status     failed: cannot read",
+        "where      the local cloud, eu-central-1, account 123456789012",
+        "variable   name = \"told\"",
+        "variable   token = **** (secret)",
+        "tag        team = web",
+        "create_bucket told",
+        "[x], playbook.rhai:5",
+        "bucket          told-",
+        "remove it: autorun destroy",
+    ] {
+        assert!(shown.contains(text), "no `{text}` in\n{shown}");
+    }
+    assert!(!shown.contains("hunter22"));
+    let ledger = fs::read(home.path().join("ledger.db")).unwrap();
+    let wal = fs::read(home.path().join("ledger.db-wal")).unwrap_or_default();
+    for file in [ledger, wal] {
+        assert!(!file.windows(8).any(|window| window == b"hunter22"));
+    }
+    let told = home.show();
+    assert_eq!(told["steps"][0]["result"]["made"], true);
+    assert_eq!(told["resources"][0]["state"], "live");
+
+    says(&home.destroy().exits(0), &["everything it made is gone"]);
+    assert_eq!(buckets("told-"), 0);
+    says(
+        &home.destroy().exits(0),
+        &["no run has anything left to remove"],
+    );
+    let again = home.call(&["destroy", &id, "--yes"]).run().exits(0);
+    says(&again, &["nothing is left to remove"]);
+}
+
+#[test]
+fn a_run_is_named_by_the_beginning_of_its_id_and_no_other() {
+    let home = Home::new();
+    home.run("print(1)", &[]).exits(0);
+    home.run("print(1)", &[]).exits(0);
+    home.sql(
+        "UPDATE run SET id = 'abc0000' WHERE id = (SELECT min(id) FROM run); \
+         UPDATE run SET id = 'abc1111' WHERE id <> 'abc0000'",
+    );
+    says(
+        &home.call(&["show", "ab"]).run().exits(2),
+        &["2 runs begin with `ab`", "write more of the id: abc"],
+    );
+    for command in ["show", "resume", "destroy"] {
+        says(
+            &home.call(&[command, "nosuch"]).run().exits(2),
+            &[
+                "the ledger has no run `nosuch`",
+                "`autorun runs` lists them",
+            ],
+        );
+    }
+}
+
+#[test]
+fn nothing_is_removed_without_a_yes() {
+    let home = Home::new();
+    home.run(r#"create_bucket("unasked");"#, &[]).exits(0);
+    let refused = home.call(&["destroy", &home.id()]).run().exits(2);
+    says(&refused, &["nobody is at a terminal", "pass --yes"]);
+    assert_eq!(buckets("unasked-"), 1);
+    // At a terminal it shows what goes, and asks.
+    let at_terminal = |answer: &str| {
+        let command = home.call(&["destroy", &home.id()]).command();
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words = words.map(|word| word.to_str().unwrap());
+        let mut script = Command::new("script");
+        script
+            .args(["-qec", &shell_words::join(words), "/dev/null"])
+            .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = script.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, answer.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let (status, said) = at_terminal("n\n");
+    assert!(said.contains("bucket          unasked-"), "{said}");
+    assert!(said.contains("remove 1 thing? [y/N]"), "{said}");
+    assert_eq!((status, buckets("unasked-")), (Some(2), 1), "{said}");
+    let (status, said) = at_terminal("yes\n");
+    assert_eq!((status, buckets("unasked-")), (Some(0), 0), "{said}");
+}
+
+#[test]
+fn a_bucket_that_was_there_before_stays_with_what_was_overwritten() {
+    let home = Home::new();
+    let before = Home::new();
+    before
+        .run(
+            r#"
+                create_bucket("was-there-before", #{ exact: true });
+                upload_file("was-there-before", "assets/logo.png", #{ key: "theirs" });
+            "#,
+            &[],
+        )
+        .exits(0);
+    home.run(
+        r#"
+            let bucket = create_bucket("was-there-before", #{ exact: true });
+            assert(!bucket.made);
+            upload_file(bucket, "assets/check_webserver.py", #{ key: "theirs" });
+            upload_file(bucket, "assets/check_webserver.py", #{ key: "ours" });
+            upload_image(bucket, "assets/logo.png", #{ key: "public.png", public: true });
+        "#,
+        &[],
+    )
+    .exits(0);
+    let about = |what: &str| {
+        let call = ["s3api", what, "--bucket", "was-there-before"];
+        aws().args(call).output().unwrap()
+    };
+    assert!(about("get-bucket-policy").status.success());
+    home.destroy().exits(0);
+    // Nobody is let in any more, and the bucket blocks as it did.
+    assert!(!about("get-bucket-policy").status.success());
+    let blocks: Value = serde_json::from_slice(&about("get-public-access-block").stdout).unwrap();
+    let blocks = &blocks["PublicAccessBlockConfiguration"];
+    assert_eq!(blocks["RestrictPublicBuckets"], true);
+    let list = ["s3", "ls", "s3://was-there-before"];
+    let list = aws().args(list).output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    assert!(list.contains("theirs") && !list.contains("ours"), "{list}");
+    before.destroy().exits(0);
+    assert_eq!(buckets("was-there-before"), 0);
+}
+
+#[test]
+fn what_lost_its_tag_is_left_with_the_reason_and_taken_up_later() {
+    let home = Home::new();
+    home.run(r#"create_bucket("tagged"); create_bucket("other");"#, &[])
+        .exits(0);
+    let bucket = home.show()["resources"][0]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let ask = |args: &[&str]| {
+        let done = aws().args(args).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let tags = ask(&["s3api", "get-bucket-tagging", "--bucket", &bucket]);
+    ask(&["s3api", "delete-bucket-tagging", "--bucket", &bucket]);
+    let left = home.destroy().exits(4);
+    says(
+        &left,
+        &[
+            &format!("not removed: bucket {bucket}"),
+            "not the one that this run made any more",
+            "the rest goes with: autorun destroy",
+        ],
+    );
+    assert_eq!(home.newest()["up"], 1, "the other one is gone");
+    ask(&[
+        "s3api",
+        "put-bucket-tagging",
+        "--bucket",
+        &bucket,
+        "--tagging",
+        &tags,
+    ]);
+    home.destroy().exits(0);
+    assert_eq!(home.newest()["up"], 0);
+}
+
+#[test]
+fn another_account_region_or_endpoint_is_refused() {
+    let home = Home::new();
+    home.run(r#"create_bucket("elsewhere");"#, &[]).exits(0);
+    let id = home.id();
+    for (flags, said) in [
+        (&["--region", "us-west-2"][..], "not in region us-west-2"),
+        (
+            &["--endpoint-url", "http://127.0.0.1:9"],
+            "not at http://127.0.0.1:9",
+        ),
+    ] {
+        let refused = home.call(&["destroy", &id, "--yes"]).args(flags).run();
+        says(&refused.exits(2), &[said]);
+    }
+    let account = |number: &str| {
+        home.sql(&format!(
+            "UPDATE run SET about = json_set(about, '$.target.account', '{number}')"
+        ));
+    };
+    account("999999999999");
+    let refused = home.call(&["destroy", &id, "--yes"]).run().exits(4);
+    says(
+        &refused,
+        &["the credentials are of account 123456789012, run"],
+    );
+    let refused = home.call(&["resume", &id]).run().exits(2);
+    says(
+        &refused,
+        &["the credentials are of account 123456789012, run"],
+    );
+    assert_eq!(buckets("elsewhere-"), 1);
+    account("123456789012");
+    home.destroy().exits(0);
+}
+
+#[test]
+fn a_corrected_playbook_goes_on_where_the_first_ended() {
+    let home = Home::new();
+    let broken = r#"
+        let name = var("name", "resumed", "Name");
+        let token = var("token", #{ type: "string", secret: true, help: "Secret" });
+        let bucket = create_bucket(name);
+        for key in ["a", "b", "a"] {
+            upload_file(bucket, "assets/logo.png", #{ key: key });
+        }
+        create_bucket(name + "-dropped");
+        print("token " + token.len());
+        upload_file(bucket, "assets/nosuch.png");
+    "#;
+    home.run(broken, &["--set", "name=resume", "--set", "token=hunter22"])
+        .exits(1);
+    let id = home.id();
+    home.playbook(
+        &broken
+            .replace(
+                "create_bucket(name + \"-dropped\");",
+                "create_bucket(name + \"-new\");",
+            )
+            .replace("nosuch.png", "check_webserver.py"),
+    );
+    // The secret is nowhere, so it is asked for again; other variables stay.
+    let asked = home.call(&["resume", &id]).run().exits(2);
+    says(
+        &asked,
+        &[
+            "the secret `token` is not in the ledger",
+            "--set token=@FILE",
+        ],
+    );
+    let changed = home
+        .call(&["resume", &id, "--set", "name=x"])
+        .run()
+        .exits(2);
+    says(
+        &changed,
+        &["variable `name` has its value from the run: \"resume\""],
+    );
+
+    let resumed = home
+        .call(&["resume", &id])
+        .env("AUTORUN_VAR_token", "hunter22")
+        .run()
+        .exits(0);
+    assert_eq!(resumed.stdout, "token 8\n");
+    says(
+        &resumed,
+        &[
+            "create_bucket resume was done before; not done again",
+            "not asked for by the playbook any more",
+            "create_bucket resume-dropped (",
+        ],
+    );
+    let uploads = resumed.stderr.matches("upload_file").count();
+    assert_eq!(uploads, 3, "{}", resumed.stderr);
+    assert_eq!(buckets("resume-"), 3);
+    assert_eq!(home.newest()["status"], "done");
+
+    // A second time nothing is left to do.
+    let again = home
+        .call(&["resume", &id])
+        .env("AUTORUN_VAR_token", "hunter22")
+        .run()
+        .exits(0);
+    assert!(!again.said().contains("created"), "{}", again.stderr);
+    home.destroy().exits(0);
+    assert_eq!(buckets("resume-"), 0);
+}
+
+#[test]
+fn what_is_gone_is_made_anew_when_a_run_is_resumed() {
+    let home = Home::new();
+    let playbook = r#"
+        let bucket = create_bucket("anew");
+        upload_file(bucket, "assets/logo.png", #{ key: "k" });
+        let key = create_key_pair("anew-" + run_id());
+        let server = launch_instance(#{ name: "anew-" + run_id(), key_pair: key });
+        fail("stop here");
+    "#;
+    home.run(playbook, &[]).exits(1);
+    let first = home.show();
+    home.destroy().exits(0);
+    let resumed = home.call(&["resume", &home.id()]).run().exits(1);
+    says(
+        &resumed,
+        &["is gone; it is made anew", "launched i-", "uploaded"],
+    );
+    let second = home.show();
+    let live = |run: &Value| {
+        let all = run["resources"].as_array().unwrap().iter();
+        all.filter(|row| row["state"] == "live").count()
+    };
+    assert_eq!(live(&second), live(&first), "{second:#}");
+    home.destroy().exits(0);
+    assert_eq!(live(&home.show()), 0);
+}
+
+#[test]
+fn on_error_destroy_removes_what_a_failed_run_made() {
+    let home = Home::new();
+    let failed = home
+        .run(
+            r#"
+                let bucket = create_bucket("undone");
+                upload_file(bucket, "assets/logo.png");
+                fail("as it must");
+            "#,
+            &["--on-error", "destroy"],
+        )
+        .exits(1);
+    says(
+        &failed,
+        &["removing what the run made", "everything it made is gone"],
+    );
+    assert_eq!(buckets("undone-"), 0);
+}
+
+/// Starts a run and waits until stderr shows `sign`.
+fn started(autorun: &Autorun, sign: &str) -> (Child, BufReader<std::process::ChildStderr>) {
+    let mut command = autorun.command();
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut seen = String::new();
+    while !seen.contains(sign) {
+        assert!(
+            stderr.read_line(&mut seen).unwrap() > 0,
+            "no `{sign}` in\n{seen}"
+        );
+    }
+    (child, stderr)
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args(["-s", name, &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn a_signal_removes_with_progress_and_a_second_one_lists() {
+    let home = Home::new();
+    let playbook = home.playbook(
+        r#"
+            launch_instance(#{ name: "signalled" });
+            create_bucket("signalled");
+            log_info("made");
+            sleep(100);
+        "#,
+    );
+    let call = |on_error: &str| {
+        let args = ["--local", &playbook, "--on-error", on_error];
+        home.call(&args)
+    };
+    let (mut child, mut stderr) = started(&call("destroy"), "made");
+    signal(&child, "INT");
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    for text in [
+        "then removing what the",
+        "deleted instance i-",
+        "deleted bucket signalled-",
+    ] {
+        assert!(said.contains(text), "no `{text}` in\n{said}");
+    }
+    assert_eq!(home.newest()["up"], 0);
+
+    let (mut child, mut stderr) = started(&call("keep"), "made");
+    signal(&child, "INT");
+    let mut said = String::new();
+    stderr.read_line(&mut said).unwrap();
+    signal(&child, "INT");
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    for text in [
+        "still up, made by this run:",
+        "instance        i-",
+        "autorun destroy",
+    ] {
+        assert!(said.contains(text), "no `{text}` in\n{said}");
+    }
+    assert_eq!(home.newest()["status"], "interrupted");
+    home.destroy().exits(0);
+}
+
+#[test]
+fn the_second_run_of_the_same_is_refused_until_the_first_is_dead() {
+    let home = Home::new();
+    let playbook =
+        home.playbook(r#"let name = var("name", "one", "Name"); log_info("up"); sleep(100);"#);
+    let first = home.call(&["--local", &playbook]);
+    let (mut child, _stderr) = started(&first, "up");
+    let pid = child.id().to_string();
+    let refused = home.call(&["--local", &playbook]).run().exits(2);
+    says(&refused, &["is in progress, process", &pid]);
+    let id = home.id();
+    assert_eq!(home.newest()["status"], "running");
+    for args in [&["resume", &id][..], &["destroy", &id, "--yes"]] {
+        let refused = home.call(args).run().exits(2);
+        says(&refused, &["is in progress, process", &pid]);
+    }
+    says(&home.destroy().exits(0), &["no run has anything left"]);
+    // Another name is another run.
+    let other = home.call(&["--local", &playbook, "--set", "name=two"]);
+    let (mut second, _stderr2) = started(&other, "up");
+    for child in [&mut child, &mut second] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_eq!(home.newest()["status"], "killed");
+    let (mut third, _stderr3) = started(&first, "up");
+    third.kill().unwrap();
+    third.wait().unwrap();
+}
+
+#[test]
+fn instances_end_themselves_at_their_time() {
+    let home = Home::new();
+    let playbook = r##"
+        let key = create_key_pair("ttl-" + run_id());
+        let group = create_security_group("ttl-" + run_id());
+        let server = launch_instance(#{
+            name: "ttl-" + run_id(), key_pair: key, security_groups: [group],
+            user_data: "#!/bin/bash -e\necho own > /own\n",
+        });
+        server = wait_until_ready(server);
+        assert(ssh_exec(server, "cat /own").stdout == "own\n");
+        print(server.id);
+    "##;
+    let ran = home.run(playbook, &["--ttl", "4s"]).exits(0);
+    says(
+        &ran,
+        &[
+            "instances end themselves 4.0 s after",
+            "key pairs stay until",
+        ],
+    );
+    let id = ran.stdout.trim();
+    crate::local_cloud::becomes_true("the instance ends itself", || {
+        let query = [
+            "ec2",
+            "describe-instances",
+            "--instance-ids",
+            id,
+            "--output",
+            "text",
+        ];
+        let query = aws().args(query).env("AWS_REGION", "eu-central-1").output();
+        String::from_utf8(query.unwrap().stdout)
+            .unwrap()
+            .contains("terminated")
+    });
+    home.destroy().exits(0);
+    let other = r##"launch_instance(#{ user_data: "#cloud-config\n" });"##;
+    let refused = home.run(other, &["--ttl", "2h"]).exits(1);
+    says(
+        &refused,
+        &["--ttl needs user data that is a script of sh or bash"],
+    );
+}
+
+#[test]
+fn ssh_logs_in_with_the_pinned_key() {
+    let home = Home::new();
+    let playbook = r#"
+        let name = "login-" + run_id();
+        let key = create_key_pair(name);
+        let group = create_security_group(name);
+        let options = #{ name: name, key_pair: key, security_groups: [group], wait: false };
+        let server = wait_until_ready(launch_instance(options));
+        print(server.name);
+    "#;
+    let name = home.run(playbook, &[]).exits(0).stdout;
+    for whom in [home.id().as_str(), name.trim()] {
+        let ssh = home
+            .call(&["ssh", whom, "--", "echo hello; exit 7"])
+            .run()
+            .exits(7);
+        assert_eq!(ssh.stdout, "hello\n");
+    }
+    let nobody = home.call(&["ssh", "nobody"]).run().exits(2);
+    says(
+        &nobody,
+        &["no run and no instance that is up is called `nobody`"],
+    );
+    // Another host key at that address is refused before anybody logs in.
+    let pin = fs::read_dir(home.path().join("hosts")).unwrap();
+    let pin = pin.map(|entry| entry.unwrap().path());
+    let pin = pin
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|e| e == "json"));
+    let other =
+        r#"{"fingerprint":"SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","verified":true}"#;
+    fs::write(pin.unwrap(), other).unwrap();
+    let refused = home.call(&["ssh", &home.id(), "--", "true"]).run().exits(2);
+    assert!(refused.said().contains("host key"), "{}", refused.stderr);
+    home.destroy().exits(0);
+    assert_eq!(fs::read_dir(home.path().join("hosts")).unwrap().count(), 0);
+}
+
+#[test]
+fn orphans_are_found_by_the_owner_and_confirmed_by_name() {
+    let home = Home::new();
+    let other = Home::new();
+    other.run(r#"create_bucket("others");"#, &[]).exits(0);
+    home.run(
+        r#"create_bucket("orphan"); launch_instance(#{ name: "orphan" });"#,
+        &[],
+    )
+    .exits(0);
+    let id = home.id();
+    home.sql("DELETE FROM resource; DELETE FROM step; DELETE FROM run;");
+    let args = [
+        "destroy",
+        "--orphans",
+        "--local",
+        "--region",
+        "eu-central-1",
+    ];
+    let refused = home.call(&args).run().exits(2);
+    says(
+        &refused,
+        &[
+            &format!("run {id}, which this ledger does not know"),
+            "at a terminal",
+        ],
+    );
+    let no_yes = home.call(&["destroy", "--orphans", "--yes"]).run().exits(2);
+    says(&no_yes, &["--orphans", "cannot be used with"]);
+    let typed = |answer: &str| {
+        let command = home.call(&args).command();
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words = words.map(|word| word.to_str().unwrap());
+        let mut child = Command::new("script")
+            .args(["-qec", &shell_words::join(words), "/dev/null"])
+            .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, answer.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = typed("yes\n");
+    assert!(
+        said.contains("is left") && buckets("orphan-") == 1,
+        "{said}"
+    );
+    let said = typed(&format!("{id}\n"));
+    for text in [
+        "of other ledgers left alone",
+        "deleted instance i-",
+        "deleted bucket orphan-",
+    ] {
+        assert!(said.contains(text), "no `{text}` in\n{said}");
+    }
+    assert_eq!((buckets("orphan-"), buckets("others-")), (0, 1));
+    other.destroy().exits(0);
+}
+
+/// A run with a ledger in `directory`, in a mount namespace of its own after
+/// `before` was done there.
+fn with_mount(home: &Home, before: &str) -> Ended {
+    let run = home.call(&[&home.playbook("print(\"ran\");")]);
+    let command = run.command();
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words = words.map(|word| word.to_str().unwrap());
+    let line = format!("{before} && exec {}", shell_words::join(words));
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-ec", &line])
+        .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))
+        .env("DIR", home.path())
+        .output()
+        .unwrap();
+    Ended::of(&output, Path::new("/nowhere"))
+}
+
+#[test]
+fn a_ledger_that_cannot_be_used_stops_a_run_before_it_begins() {
+    let unusable = |home: &Home, ended: Ended, said: &str| {
+        let ended = ended.exits(2);
+        says(&ended, &["ledger", said, "hint:"]);
+        assert!(!ended.stdout.contains("ran"), "{}", home.path().display());
+        assert_eq!(
+            ended.stderr.matches("error:").count(),
+            1,
+            "{}",
+            ended.stderr
+        );
+    };
+    let run = |home: &Home| home.call(&[&home.playbook("print(\"ran\");")]).run();
+
+    let locked = Home::new();
+    run(&locked).exits(0);
+    let db = rusqlite::Connection::open(locked.path().join("ledger.db")).unwrap();
+    db.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    unusable(&locked, run(&locked), "another process has held it");
+    drop(db);
+
+    let newer = Home::new();
+    run(&newer).exits(0);
+    newer.sql("PRAGMA user_version = 99");
+    unusable(&newer, run(&newer), "a newer autorun");
+
+    let damaged = Home::new();
+    run(&damaged).exits(0);
+    damaged.sql("PRAGMA wal_checkpoint(TRUNCATE)");
+    let file = damaged.path().join("ledger.db");
+    let length = fs::metadata(&file).unwrap().len();
+    let header = fs::read(&file).unwrap()[..100].to_vec();
+    let rest = vec![0x5a; usize::try_from(length).unwrap() - 100];
+    fs::write(&file, [header, rest].concat()).unwrap();
+    unusable(&damaged, run(&damaged), "it is damaged");
+    fs::write(&file, "no database at all").unwrap();
+    unusable(&damaged, run(&damaged), "it is damaged");
+
+    let read_only = Home::new();
+    run(&read_only).exits(0);
+    let mount = "mount --bind \"$DIR\" \"$DIR\" && mount -o remount,bind,ro \"$DIR\"";
+    unusable(&read_only, with_mount(&read_only, mount), "read-only");
+
+    let full = Home::new();
+    fs::create_dir(full.path()).unwrap();
+    let mount = "mount -t tmpfs -o size=64k none \"$DIR\" && \
+                 { head -c 1m /dev/zero > \"$DIR/big\" 2>/dev/null || true; }";
+    unusable(&full, with_mount(&full, mount), "full");
+
+    let a_file = Home::new();
+    fs::write(a_file.path(), "not a directory").unwrap();
+    unusable(&a_file, run(&a_file), "cannot");
+}
