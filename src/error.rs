@@ -206,7 +206,7 @@ impl Error {
     /// What every wait gives back once the run is being stopped.
     #[must_use]
     pub fn cancelled() -> Self {
-        Self::new(ErrorKind::Cancelled, "the run was interrupted")
+        Self::new(ErrorKind::Cancelled, "interrupted")
     }
 
     /// An I/O error, naming the operation and the path.

@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::settings::{local, reporter, shown, store};
 use super::target::{Reach, check_account};
-use super::{DestroyArgs, confirm};
+use super::{DestroyArgs, complain, confirm};
 use crate::clients::Clients;
 use crate::error::{Error, ErrorKind, exit};
 use crate::ledger::{Ledger, Remover, Resource, Run, Store};
 use crate::report::{Event, Remaining, Reporter, text};
-use crate::teardown::{Teardown, orphans};
+use crate::teardown::{NotRemoved, Teardown, orphans};
 
 /// How many runs are removed at once.
 const AT_ONCE: usize = 8;
@@ -43,6 +43,10 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
     if doomed.is_empty() {
         return Ok(exit::DONE);
     }
+    if arguments.dry_run {
+        doomed.iter().map(Doomed::introduce).for_each(drop);
+        return Ok(exit::DONE);
+    }
     if !arguments.yes {
         if !confirm::somebody_is_there() {
             bail!("nobody is at a terminal to be asked\nhint: pass --yes to remove it all");
@@ -51,7 +55,8 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
         let question = format!("remove {}? [y/N]", text::count(things, "thing"));
         let answer = confirm::ask(&question)?.to_lowercase();
         if !["y", "yes"].contains(&answer.as_str()) {
-            return Ok(exit::USAGE);
+            complain("nothing was removed");
+            return Ok(exit::FAILED);
         }
     }
     let mut reached = Vec::new();
@@ -72,7 +77,7 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
     }
     let removals = reached
         .into_iter()
-        .map(|(doomed, reach)| doomed.remove(reach, cancel.clone()));
+        .map(|(doomed, reach)| doomed.remove(reach, cancel.clone(), arguments.forget));
     let gone = runtime.block_on(
         stream::iter(removals)
             .buffer_unordered(AT_ONCE)
@@ -142,7 +147,12 @@ impl Doomed {
         all.len()
     }
 
-    async fn remove(self, reach: Reach, cancel: CancellationToken) -> anyhow::Result<bool> {
+    async fn remove(
+        self,
+        reach: Reach,
+        cancel: CancellationToken,
+        forget: bool,
+    ) -> anyhow::Result<bool> {
         let clients = Clients::new(reach.aws, local()?, self.report.clone(), cancel);
         if let Err(error) = check_account(&clients, &self.run).await {
             // Nothing was touched.
@@ -156,13 +166,24 @@ impl Doomed {
             });
             return Ok(false);
         }
-        Ok(everything(Teardown {
+        let teardown = Teardown {
             clients: &clients,
             ledger: &self.ledger,
             report: &self.report,
             by: Remover::User,
-        })
-        .await)
+        };
+        let left = teardown.everything().await;
+        if left.is_empty() || !forget {
+            return Ok(say(&teardown, left));
+        }
+        for thing in &left {
+            self.ledger.forget(&thing.row);
+        }
+        self.ledger.commit().map_err(|e| shown(&e))?;
+        say(&teardown, left);
+        self.report
+            .warn("all of that stays up, and is forgotten now");
+        Ok(true)
     }
 }
 
@@ -176,6 +197,11 @@ fn possibly_up(ledger: &Ledger) -> Vec<Remaining> {
 /// Removes what a run made and says what could not be. True when all is gone.
 pub(super) async fn everything(teardown: Teardown<'_>) -> bool {
     let left = teardown.everything().await;
+    say(&teardown, left)
+}
+
+/// Says what is left. True when nothing is.
+fn say(teardown: &Teardown<'_>, left: Vec<NotRemoved>) -> bool {
     let run = teardown.ledger.run();
     if left.is_empty() {
         teardown
@@ -185,13 +211,13 @@ pub(super) async fn everything(teardown: Teardown<'_>) -> bool {
     }
     for thing in left {
         teardown.report.report(&Event::NotRemoved {
-            what: thing.what,
+            what: thing.row.remaining(),
             error: thing.error,
         });
     }
-    teardown
-        .report
-        .warn(format!("the rest goes with: autorun destroy {run}"));
+    teardown.report.warn(format!(
+        "try again with: autorun destroy {run}; with --forget the ledger drops what stays"
+    ));
     false
 }
 
@@ -201,10 +227,16 @@ fn watch_signals(runtime: &Runtime) -> anyhow::Result<CancellationToken> {
     let _inside = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    // The terminal was closed.
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
     let stop = cancel.clone();
     runtime.spawn(async move {
         let mut next = async || {
-            tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
+            tokio::select! {
+                _ = interrupt.recv() => (),
+                _ = terminate.recv() => (),
+                _ = hang_up.recv() => (),
+            }
         };
         next().await;
         stop.cancel();

@@ -183,6 +183,7 @@ struct ResumeArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct DestroyArgs {
     /// Ids of runs, or the beginnings of them
     #[arg(value_name = "RUN", required_unless_present_any = ["all", "orphans"])]
@@ -192,9 +193,18 @@ struct DestroyArgs {
     #[arg(long, conflicts_with = "runs")]
     all: bool,
 
-    /// What carries this ledger's tag and is not in it; asks for each run
-    #[arg(long, conflicts_with_all = ["runs", "all", "yes"])]
+    /// What carries this ledger's tag and is not in it, in the account and
+    /// region that --profile, --region or --local name; asks for each run
+    #[arg(long, conflicts_with_all = ["runs", "all", "yes", "forget", "dry_run"])]
     orphans: bool,
+
+    /// Show what would go, and stop
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Drop from the ledger what cannot be removed: it stays up
+    #[arg(long)]
+    forget: bool,
 
     /// Do not ask
     #[arg(short, long)]
@@ -209,6 +219,10 @@ struct DestroyArgs {
 
 #[derive(Debug, Args)]
 struct RunsArgs {
+    /// Only those of which something may be up
+    #[arg(long)]
+    up: bool,
+
     /// What stdout holds: a table, or a JSON line for each run
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     output: Output,
@@ -232,7 +246,11 @@ struct SshArgs {
     whom: String,
 
     /// A command; without one, a shell
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     command: Vec<OsString>,
 }
 
@@ -265,13 +283,20 @@ enum OnError {
     Destroy,
 }
 
-/// `2h`, `1h 30m`, `90s`.
+/// `2h`, `1h 30m`, `90s`, `3d`.
 fn parse_ttl(text: &str) -> Result<Duration, String> {
-    let parsed: Result<jiff::SignedDuration, _> = text.parse();
-    let duration = parsed.ok().and_then(|ttl| Duration::try_from(ttl).ok());
-    duration
-        .filter(|ttl| (1..=365 * 24 * 3600).contains(&ttl.as_secs()))
-        .ok_or_else(|| "write a time from 1s to a year, as 90m, 2h or 1h 30m".to_owned())
+    const DAY: u64 = 24 * 3600;
+    let days = text
+        .strip_suffix('d')
+        .and_then(|days| days.trim().parse::<u64>().ok());
+    let seconds = days.map(|days| days.saturating_mul(DAY)).or_else(|| {
+        let parsed: jiff::SignedDuration = text.parse().ok()?;
+        u64::try_from(parsed.as_secs()).ok()
+    });
+    seconds
+        .filter(|seconds| (1..=365 * DAY).contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| "write a time from 1s to 365d, as 90m, 2h, 1h 30m or 3d".to_owned())
 }
 
 /// What EC2 and S3 take as a tag, and what is not ours.
@@ -300,7 +325,11 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::localcloud::program(&arguments) {
         return code;
     }
-    ExitCode::from(dispatch(arguments.into_iter()))
+    let all = std::panic::AssertUnwindSafe(|| dispatch(arguments.into_iter()));
+    ExitCode::from(std::panic::catch_unwind(all).unwrap_or_else(|_| {
+        complain("error: a fault of autorun itself\nhint: please report what was called");
+        exit::FAILED
+    }))
 }
 
 fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
@@ -399,6 +428,7 @@ mod tests {
     fn a_time_and_a_tag_are_checked() {
         assert_eq!(parse_ttl("2h"), Ok(Duration::from_secs(7200)));
         assert_eq!(parse_ttl("1h 30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_ttl("2d"), Ok(Duration::from_secs(172_800)));
         for bad in ["", "2", "-1h", "0s", "9999h", "soon"] {
             assert!(parse_ttl(bad).is_err(), "{bad}");
         }

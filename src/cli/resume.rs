@@ -27,8 +27,12 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
     let report = reporter(&arguments.report, &run.id)?;
     let files = read_files(&arguments.vars)?;
     let directory = &run.about.directory;
-    std::env::set_current_dir(directory)
-        .with_context(|| format!("the run began in {}, which is gone", directory.display()))?;
+    std::env::set_current_dir(directory).with_context(|| {
+        format!(
+            "the run began in {}: bring it back, for relative paths start there",
+            directory.display()
+        )
+    })?;
     let Some(playbook) = load(Path::new(&run.about.playbook), &report) else {
         return Ok(exit::COMPILE);
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +21,7 @@ use crate::context::{Context, Parts};
 use crate::error::{Error, ErrorKind, exit};
 use crate::ledger::{About, Ledger, Remover, Run, Store};
 use crate::playbook::{Declared, Playbook, diagnostic};
-use crate::report::{Event, Mask, Reporter, text};
+use crate::report::{Event, Mask, Reporter, SHORTEST, text};
 use crate::script::Understood;
 use crate::teardown::Teardown;
 
@@ -218,11 +218,21 @@ impl Attempt {
             &self.values,
             self.report.mask(),
         );
+        let told = |text: &String| self.report.mask().apply(text) != *text;
+        let tags = self.run.about.tags.iter();
+        if let Some((key, _)) = tags
+            .into_iter()
+            .find(|(key, value)| told(key) || told(value))
+        {
+            let key = self.report.mask().apply(key);
+            bail!("the tag `{key}` holds a secret, and tags are seen by others");
+        }
         let begin = match self.resumed {
             true => Ledger::take_up,
             false => Ledger::begin,
         };
         let ledger = begin(&self.store, &self.run, self.report.clone()).map_err(|e| shown(&e))?;
+        let ledger = ledger.with_secrets(secrets(&self.run, &self.values));
         if let Some(ttl) = self.run.about.ttl {
             self.report.warn(format!(
                 "instances end themselves {} after their launch (--ttl); buckets, security groups \
@@ -282,6 +292,15 @@ impl Attempt {
             run: self.run.id,
         })
     }
+}
+
+/// The secret texts among the values, with the names of their variables.
+fn secrets(run: &Run, values: &BTreeMap<String, Value>) -> Vec<(String, String)> {
+    let named = run.about.secrets.iter().filter_map(|name| {
+        let text = values.get(name)?.as_str()?;
+        (text.len() >= SHORTEST).then(|| (name.clone(), text.to_owned()))
+    });
+    named.collect()
 }
 
 /// What the ledger keeps of the variables: no secret, and nothing that holds
@@ -436,10 +455,16 @@ fn watch_signals(
     let _inside = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    // The terminal was closed.
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
     let (cx, store) = (cx.clone(), store.clone());
     runtime.spawn(async move {
         let mut next = async || {
-            tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
+            tokio::select! {
+                _ = interrupt.recv() => (),
+                _ = terminate.recv() => (),
+                _ = hang_up.recv() => (),
+            }
         };
         next().await;
         cx.report.warn(match on_error {

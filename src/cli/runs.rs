@@ -15,7 +15,8 @@ const COLUMNS: usize = 80;
 
 pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
     let store = store()?;
-    let runs = store.runs().map_err(|e| shown(&e))?;
+    let mut runs = store.runs().map_err(|e| shown(&e))?;
+    runs.retain(|run| run.up > 0 || !arguments.up);
     let mut out = String::new();
     if arguments.output == Output::Json {
         for run in &runs {
@@ -26,7 +27,10 @@ pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
         return Ok(exit::DONE);
     }
     if runs.is_empty() {
-        answer("no runs yet\n");
+        answer(match arguments.up {
+            true => "nothing is up\n",
+            false => "no runs yet\n",
+        });
         return Ok(exit::DONE);
     }
     out.push_str("RUN      STARTED           STATUS       UP  PLAYBOOK\n");

@@ -25,7 +25,8 @@ pub(super) fn show(arguments: &ShowArgs) -> anyhow::Result<u8> {
         Output::Human => in_words(&run, status, &resources, &steps),
         Output::Json => {
             let mut all = in_json(&run, status);
-            all["resources"] = resources.iter().map(resource_in_json).collect();
+            let ttl = run.about.ttl;
+            all["resources"] = resources.iter().map(|r| resource_in_json(r, ttl)).collect();
             all["steps"] = steps.iter().map(step_in_json).collect();
             format!("{all}\n")
         }
@@ -42,6 +43,7 @@ fn in_words(run: &Run, status: &str, resources: &[Resource], steps: &[StepRow]) 
     };
     line("run", &run.id);
     line("playbook", &run.about.playbook);
+    line("in", &run.about.directory.display().to_string());
     line(
         "status",
         &match &run.error {
@@ -73,7 +75,7 @@ fn in_words(run: &Run, status: &str, resources: &[Resource], steps: &[StepRow]) 
     if !steps.is_empty() {
         out.push_str("\nsteps\n");
         for step in steps {
-            let _ = writeln!(out, "{}", step_in_words(run, step));
+            let _ = writeln!(out, "{}", step_in_words(run, status, step));
         }
     }
     let up: Vec<&Resource> = resources
@@ -87,7 +89,7 @@ fn in_words(run: &Run, status: &str, resources: &[Resource], steps: &[StepRow]) 
     }
     out.push_str("\nup, or possibly up\n");
     for row in &up {
-        let _ = writeln!(out, "{}", resource_in_words(row));
+        let _ = writeln!(out, "{}", resource_in_words(row, run.about.ttl));
     }
     if up
         .iter()
@@ -103,11 +105,12 @@ fn in_words(run: &Run, status: &str, resources: &[Resource], steps: &[StepRow]) 
 }
 
 /// `   0.4 s  create_bucket pictures  12 ms  [a] web.rhai:12`.
-fn step_in_words(run: &Run, step: &StepRow) -> String {
+fn step_in_words(run: &Run, status: &str, step: &StepRow) -> String {
     let how = match (step.state.as_str(), step.ended) {
         ("done", Some(ended)) => text::duration(between(step.started, ended)),
         ("failed", _) => "failed".to_owned(),
-        _ => "under way".to_owned(),
+        _ if status == "running" => "under way".to_owned(),
+        _ => "cut off".to_owned(),
     };
     // `/a#1/b#2`: the second of two b in a.
     let branch = step.branch.replace("#1", "");
@@ -132,15 +135,28 @@ fn step_in_words(run: &Run, step: &StepRow) -> String {
     text::harmless(&line)
 }
 
-fn resource_in_words(row: &Resource) -> String {
+fn resource_in_words(row: &Resource, ttl: Option<u64>) -> String {
+    let end = ends(row, ttl).map_or_else(String::new, |end| match end > now() {
+        true => format!(", ends itself {}", local(end, "%H:%M:%S")),
+        false => format!(", ended itself {}", minute(end)),
+    });
     let since = match row.state {
         State::Intended => "possibly made".to_owned(),
         _ => format!("since {}", minute(row.intended)),
     };
-    text::harmless(&format!("{}, {since}", Reporter::listed(&row.remaining())))
+    text::harmless(&format!(
+        "{}, {since}{end}",
+        Reporter::listed(&row.remaining())
+    ))
 }
 
-fn resource_in_json(row: &Resource) -> Value {
+/// When an instance ends itself.
+fn ends(row: &Resource, ttl: Option<u64>) -> Option<Millis> {
+    let ttl = ttl.and_then(|ttl| Millis::try_from(ttl).ok())?;
+    (row.kind == ResourceKind::Instance).then(|| row.intended + ttl * 1000)
+}
+
+fn resource_in_json(row: &Resource, ttl: Option<u64>) -> Value {
     json!({
         "kind": row.kind.as_str(),
         "id": row.remaining().id,
@@ -149,6 +165,7 @@ fn resource_in_json(row: &Resource) -> Value {
         "row": row.row,
         "since": timestamp(row.intended),
         "changed": timestamp(row.changed),
+        "ends": ends(row, ttl).map(timestamp),
         "up_seconds": row
             .state
             .may_be_up()

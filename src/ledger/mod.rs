@@ -44,6 +44,8 @@ pub struct Ledger {
     store: Store,
     state: Arc<Mutex<Memory>>,
     report: Reporter,
+    /// Values of the secret variables: recorded by their names, and put back.
+    secrets: Arc<Vec<(String, String)>>,
     _hold: Arc<Hold>,
 }
 
@@ -100,7 +102,17 @@ impl Ledger {
             store: store.clone(),
             state: Arc::new(Mutex::new(memory)),
             report,
+            secrets: Arc::default(),
             _hold: Arc::new(hold),
+        }
+    }
+
+    /// The same with the values of the secret variables.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Vec<(String, String)>) -> Self {
+        Self {
+            secrets: Arc::new(secrets),
+            ..self
         }
     }
 
@@ -180,17 +192,19 @@ impl Ledger {
         self.state().steps.clone()
     }
 
-    /// Steps that an earlier attempt did and this one did not come by.
+    /// Steps that an earlier attempt did and for which this one has no
+    /// counterpart, unless all that they did is gone.
     #[must_use]
     pub fn left_over(&self) -> Vec<StepRow> {
         let state = self.state();
-        let mut left: Vec<usize> = state
-            .recorded
-            .iter()
-            .filter(|(key, _)| !state.used.contains(*key))
-            .map(|(_, index)| *index)
-            .collect();
+        let unused = state.recorded.iter();
+        let unused = unused.filter(|(key, _)| !state.used.contains(*key));
+        let mut left: Vec<usize> = unused.map(|(_, index)| *index).collect();
         left.sort_unstable();
+        left.retain(|index| {
+            let step = &state.steps[*index];
+            !state.has_counterpart(*index) && !state.is_undone(step)
+        });
         left.iter()
             .map(|index| state.steps[*index].clone())
             .collect()
@@ -211,6 +225,18 @@ impl Ledger {
             None => State::Abandoned,
         };
         self.turn(index, next);
+    }
+
+    /// Nobody asks for it any more: it stays up, and the ledger drops it.
+    pub fn forget(&self, row: &Resource) {
+        let mut state = self.state();
+        if let Some(index) = state.resources.iter().position(|r| r.row == row.row)
+            && state.resources[index].state.may_be_up()
+        {
+            state.resources[index].state = State::Forgotten;
+            state.resources[index].changed = now();
+            state.changed_resources.insert(index);
+        }
     }
 
     /// A recorded resource turned out to be gone.
@@ -317,7 +343,10 @@ impl Ledger {
     fn turn(&self, index: usize, next: State) {
         let mut state = self.state();
         let row = &mut state.resources[index];
-        debug_assert!(row.state.may_become(next), "{:?} -> {next:?}", row.state);
+        // Two branches may remove one thing: the second changes nothing.
+        if !row.state.may_become(next) {
+            return;
+        }
         row.state = next;
         row.changed = now();
         state.changed_resources.insert(index);
@@ -329,6 +358,43 @@ impl Ledger {
 }
 
 impl Memory {
+    /// Whether this attempt did the same with other contents: a file that has
+    /// changed, a try that was not needed any more.
+    fn has_counterpart(&self, index: usize) -> bool {
+        let told_by = |step: &StepRow| {
+            let told = (&step.branch, &step.function, &step.summary);
+            (told.0.clone(), told.1.clone(), told.2.clone())
+        };
+        let wanted = told_by(&self.steps[index]);
+        let done = self
+            .steps
+            .iter()
+            .enumerate()
+            .filter(|(_, step)| step.state == Progress::Done);
+        let mut here = done.filter(|(_, step)| {
+            !self.recorded.contains_key(&step.key) || self.used.contains(&step.key)
+        });
+        here.any(|(other, step)| other != index && told_by(step) == wanted)
+    }
+
+    /// Whether all that a step made is gone, or the instance it worked on.
+    fn is_undone(&self, step: &StepRow) -> bool {
+        let mut made = self
+            .resources
+            .iter()
+            .filter(|row| row.step == step.key)
+            .peekable();
+        if made.peek().is_some() {
+            return made.all(|row| !row.state.may_be_up());
+        }
+        let on = step.summary.split(' ').next().unwrap_or_default();
+        let mut rows = self
+            .resources
+            .iter()
+            .filter(|row| row.id.as_deref() == Some(on));
+        rows.any(|row| row.kind == ResourceKind::Instance && !row.state.may_be_up())
+    }
+
     fn load(store: &Store, run: &str) -> Result<Self> {
         Ok(Self {
             resources: store.resources(run)?,
@@ -611,6 +677,12 @@ mod tests {
         Reporter::new("abc", settings).unwrap()
     }
 
+    fn report_with(secret: &str) -> Reporter {
+        let report = quiet();
+        report.mask().add(secret);
+        report
+    }
+
     fn step(ledger: &Ledger, function: &str, arguments: &Value) -> Step {
         ledger.step(Call {
             branch: "",
@@ -748,8 +820,7 @@ mod tests {
     #[test]
     fn no_secret_enters_it() {
         let home = home();
-        let report = quiet();
-        report.mask().add("hunter22");
+        let report = report_with("hunter22");
         let ledger = Ledger::begin(&home.store, &home.run, report).unwrap();
         let mut step = step(&ledger, "ssh_exec", &json!(["web", "echo hunter22"]));
         step.begin().unwrap();
@@ -759,6 +830,10 @@ mod tests {
         assert_eq!(row.summary, "web echo ****");
         assert_eq!(row.result.as_ref().unwrap()["stdout"], "****\n");
         assert!(row.altered);
+        let ledger = Ledger::take_up(&home.store, &home.run, report_with("hunter22")).unwrap();
+        let mut named = self::step(&ledger, "create_bucket", &json!(["hunter22"]));
+        let refused = named.intend_one(bucket("a-hunter22")).unwrap_err();
+        assert!(refused.message.contains("holds a secret"), "{refused}");
     }
 
     #[test]

@@ -69,16 +69,19 @@ pub enum State {
     Releasing,
     /// Gone.
     Released,
+    /// It could not be removed, and the user said to drop it.
+    Forgotten,
 }
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Intended,
         Self::Live,
         Self::Abandoned,
         Self::Releasing,
         Self::Released,
+        Self::Forgotten,
     ];
 
     /// Whether this state may follow `self`.
@@ -101,6 +104,7 @@ impl State {
             Self::Abandoned => "abandoned",
             Self::Releasing => "releasing",
             Self::Released => "released",
+            Self::Forgotten => "forgotten",
         }
     }
 

@@ -226,7 +226,13 @@ impl Store {
 
     /// Writes down how a run ended.
     pub fn end(&self, run: &str, outcome: &str, error: Option<&Error>) -> Result<()> {
-        let error = error.map(|error| error.message.clone());
+        let error = error.map(|error| {
+            let said = error.message.lines().next().unwrap_or_default();
+            match error.place.line {
+                0 => said.to_owned(),
+                line => format!("{said} ({}:{line})", error.place.source),
+            }
+        });
         self.write(|tx| {
             tx.execute(
                 "UPDATE run SET ended = ?2, outcome = ?3, error = ?4 WHERE id = ?1",

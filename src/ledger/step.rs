@@ -7,15 +7,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{Intent, Ledger, Millis, Resource, ResourceKind, State, now};
-use crate::error::{Error, Result};
+use super::{Intent, Ledger, Memory, Millis, Resource, ResourceKind, State, now};
+use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Mask, text};
 
 /// How much of a result or an error is kept, as JSON.
 const KEPT: usize = 64 << 10;
-
-/// How long a text in a result that is too long is left.
-const KEPT_TEXT: usize = 16 << 10;
 
 /// A step as the ledger keeps it.
 #[derive(Clone, Debug)]
@@ -105,6 +102,22 @@ impl Wanted {
         }
     }
 
+    /// Whether another step of this run has it: S3 would give the same bucket a
+    /// second time, in us-east-1.
+    fn is_taken(&self, memory: &Memory, step: &str) -> bool {
+        let exclusive = matches!(
+            self.kind,
+            ResourceKind::Bucket | ResourceKind::KeyPair | ResourceKind::KeyFile
+        );
+        exclusive
+            && memory.resources.iter().any(|row| {
+                row.kind == self.kind
+                    && row.id == self.id
+                    && row.step != step
+                    && row.state.may_be_up()
+            })
+    }
+
     pub(super) fn parts(&self) -> (ResourceKind, String, Option<String>) {
         (self.kind, self.name.clone(), self.id.clone())
     }
@@ -176,9 +189,8 @@ impl Step {
     /// calls [`Self::replay`].
     #[must_use]
     pub fn recorded<T: DeserializeOwned>(&self) -> Option<T> {
-        let state = self.ledger.state();
-        let row = &state.steps[self.earlier?];
-        serde_json::from_value(row.result.clone()?).ok()
+        let result = self.ledger.state().steps[self.earlier?].result.clone();
+        serde_json::from_value(with_secrets(result?, &self.ledger.secrets)).ok()
     }
 
     /// What the same step made in an earlier attempt.
@@ -226,19 +238,32 @@ impl Step {
             "{} {} was done before; not done again",
             self.row.function, self.row.summary
         );
-        self.ledger.report.info(match altered {
-            true => format!("{said} (its recorded result is masked or shortened)"),
-            false => said,
-        });
+        match altered {
+            true => self.ledger.report.warn(format!(
+                "{said}; its recorded result is masked or shortened"
+            )),
+            false => self.ledger.report.info(said),
+        }
     }
 
     /// Writes down, durably, that the step begins and what it is about to make.
     /// What an earlier attempt was about to make and may have made keeps its
     /// row, and so its token.
     pub fn intend(&mut self, wanted: &[Wanted]) -> Result<Vec<Intent>> {
+        self.check(wanted)?;
         self.begin_unwritten();
         let mut indices: Vec<(usize, bool)> = Vec::new();
         let mut state = self.ledger.state();
+        if let Some(wanted) = wanted.iter().find(|w| w.is_taken(&state, &self.row.key)) {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!(
+                    "{} `{}` was made by this run before",
+                    wanted.kind.words(),
+                    wanted.name
+                ),
+            ));
+        }
         for wanted in wanted {
             let again = (0..state.resources.len()).find(|index| {
                 let row = &state.resources[*index];
@@ -269,6 +294,26 @@ impl Step {
                 again,
             })
             .collect())
+    }
+
+    /// What others see of a thing must hold no secret: names are in the ledger,
+    /// in URLs and in AWS's own logs.
+    fn check(&self, wanted: &[Wanted]) -> Result<()> {
+        let mask = self.ledger.report.mask();
+        let told = |w: &&Wanted| {
+            let id = w.id.as_deref().unwrap_or_default();
+            [w.name.as_str(), id]
+                .iter()
+                .any(|text| mask.apply(text) != *text)
+        };
+        match wanted.iter().find(told) {
+            None => Ok(()),
+            Some(wanted) => Err(Error::invalid(format!(
+                "the name of a {} holds a secret",
+                wanted.kind.words()
+            ))
+            .hint("names are seen by others and kept in the ledger: choose another")),
+        }
     }
 
     /// The same for one thing.
@@ -315,10 +360,10 @@ impl Step {
         match result {
             Ok(value) => {
                 let value = serde_json::to_value(value).unwrap_or_default();
-                let mut kept = value.clone();
+                let mut kept = without_secrets(value.clone(), &self.ledger.secrets);
                 mask.apply_json(&mut kept);
                 shorten(&mut kept);
-                row.altered = kept != value;
+                row.altered = with_secrets(kept.clone(), &self.ledger.secrets) != value;
                 row.result = Some(kept);
                 row.state = Progress::Done;
             }
@@ -390,6 +435,41 @@ fn forget_signatures(value: &mut Value) {
     }
 }
 
+/// A result with the names of secret variables in place of their values.
+fn without_secrets(value: Value, secrets: &[(String, String)]) -> Value {
+    let by_name = |text: String| {
+        secrets.iter().fold(text, |text, (name, secret)| {
+            text.replace(secret.as_str(), &format!("****{name}****"))
+        })
+    };
+    in_texts(value, &by_name)
+}
+
+/// The same with the values in place of the names.
+fn with_secrets(value: Value, secrets: &[(String, String)]) -> Value {
+    let by_value = |text: String| {
+        secrets.iter().fold(text, |text, (name, secret)| {
+            text.replace(&format!("****{name}****"), secret)
+        })
+    };
+    in_texts(value, &by_value)
+}
+
+fn in_texts(value: Value, change: &impl Fn(String) -> String) -> Value {
+    match value {
+        Value::String(text) => change(text).into(),
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| in_texts(item, change))
+            .collect(),
+        Value::Object(map) => {
+            let entries = map.into_iter().map(|(k, v)| (k, in_texts(v, change)));
+            Value::Object(entries.collect())
+        }
+        other => other,
+    }
+}
+
 /// The first texts among the arguments, on one line.
 fn summary(arguments: &Value) -> String {
     const LONGEST: usize = 60;
@@ -415,14 +495,14 @@ fn summary(arguments: &Value) -> String {
 
 /// Shortens the texts of a value that is too long, to their ends.
 fn shorten(value: &mut Value) {
-    let mut most = KEPT_TEXT;
+    let mut most = KEPT;
     while value.to_string().len() > KEPT {
-        cut(value, most);
+        most = most * 7 / 8;
         if most == 0 {
             *value = Value::Null;
             return;
         }
-        most /= 2;
+        cut(value, most);
     }
 }
 
@@ -479,6 +559,15 @@ mod tests {
         let mut control = json!("\u{1}".repeat(40_000));
         shorten(&mut control);
         assert!(control.to_string().len() <= KEPT);
+    }
+
+    #[test]
+    fn a_secret_is_recorded_by_its_name_and_put_back() {
+        let secrets = [("pw".to_owned(), "hunter22".to_owned())];
+        let value = json!({ "stdout": "password=hunter22\n", "status": 0 });
+        let kept = without_secrets(value.clone(), &secrets);
+        assert_eq!(kept["stdout"], "password=****pw****\n");
+        assert_eq!(with_secrets(kept, &secrets), value);
     }
 
     #[test]

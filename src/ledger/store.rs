@@ -74,6 +74,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// words arise.
 const ID_LETTERS: &[u8] = b"23456789bcdfghjkmnpqrstvwxz";
 
+/// Length of the ledger's own id.
+const OWNER_LETTERS: usize = 16;
+
 /// An open ledger file. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
@@ -204,7 +207,7 @@ fn prepare(connection: &mut Connection, path: &Path) -> std::result::Result<Stri
             tx.execute_batch(migration)?;
         }
         if version == 0 {
-            tx.execute("INSERT INTO ledger (owner) VALUES (?1)", [new_id(16)])?;
+            tx.execute("INSERT INTO ledger (owner) VALUES (?1)", [owner(path)])?;
             tx.pragma_update(None, "application_id", APPLICATION)?;
         }
         tx.pragma_update(None, "user_version", newest)?;
@@ -213,6 +216,21 @@ fn prepare(connection: &mut Connection, path: &Path) -> std::result::Result<Stri
         return Err(Fault::Ours(foreign(path)));
     }
     Ok(connection.query_row("SELECT owner FROM ledger", [], |row| row.get(0))?)
+}
+
+/// The ledger's id. It is kept beside the ledger, too: should that be lost, the
+/// next one is known as its owner.
+fn owner(ledger: &Path) -> String {
+    let file = ledger.with_file_name("owner");
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    let kept = kept.trim();
+    if kept.len() == OWNER_LETTERS && kept.bytes().all(|b| ID_LETTERS.contains(&b)) {
+        return kept.to_owned();
+    }
+    let owner = new_id(OWNER_LETTERS);
+    // Without it the ledger works as well.
+    drop(std::fs::write(file, format!("{owner}\n")));
+    owner
 }
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i32> {
@@ -328,6 +346,11 @@ mod tests {
         assert_eq!(again.owner(), first);
         again.write(|tx| tx.execute("DELETE FROM run", [])).unwrap();
         assert_eq!(mode("ledger.db-wal"), 0o600);
+        drop(again);
+        for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+            drop(std::fs::remove_file(directory.join(file)));
+        }
+        assert_eq!(Store::open(&directory).unwrap().owner(), first);
     }
 
     #[test]

@@ -167,23 +167,30 @@ fn check_name(name: &str) -> Result<()> {
 async fn make(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Result<Bucket> {
     let intent = step.intend_one(Wanted::with_id(ResourceKind::Bucket, name, name))?;
     let tags = cx.tags(name, intent.token(), &BTreeMap::new());
-    let made = async {
-        match s3.create_bucket(name).await {
-            // This request once before, its answer lost; or an earlier attempt.
-            Err(error) if error.detail["code"] == "BucketAlreadyOwnedByYou" => {
-                match s3.bucket_marks(name).await? {
-                    Some(marks) if marks.none => {}
-                    Some(marks) if marks.row.as_deref() == Some(intent.token()) => {}
-                    _ => return Err(error),
+    match s3.create_bucket(name).await {
+        // This request once before, its answer lost; or an earlier attempt.
+        Err(error) if error.detail["code"] == "BucketAlreadyOwnedByYou" => {
+            match s3.bucket_marks(name).await? {
+                Some(marks) if marks.none => {}
+                Some(marks) if marks.row.as_deref() == Some(intent.token()) => {}
+                _ => {
+                    intent.abandoned(&error);
+                    return Err(error);
                 }
             }
-            made => made?,
         }
-        s3.tag_bucket(name, &tags).await
-    };
-    if let Err(error) = made.await {
-        // Without its tag it is found by its name and its age.
-        intent.abandoned(&error);
+        Err(error) => {
+            intent.abandoned(&error);
+            return Err(error);
+        }
+        Ok(()) => {}
+    }
+    if let Err(error) = s3.tag_bucket(name, &tags).await {
+        // It is there, whatever became of its tags. Empty as it is, it goes
+        // again; else it is found by its name and its age.
+        if s3.delete_bucket(name).await.is_ok() {
+            intent.came_to_nothing();
+        }
         return Err(error);
     }
     intent.created(name);

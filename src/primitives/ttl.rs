@@ -59,12 +59,18 @@ fn lines(deadline: i64) -> String {
     format!(
         "\
 # autorun --ttl: this instance ends itself.
+cat >/etc/autorun-ttl <<'AUTORUN_TTL' &&
+while left=$(({deadline} - $(date +%s))) && [ $left -gt 0 ]; do
+    if [ $left -gt 10 ]; then left=10; fi
+    sleep $left
+done
+exec shutdown -P now
+AUTORUN_TTL
 cat >/etc/systemd/system/autorun-ttl.service <<'AUTORUN_TTL' &&
 [Unit]
 Description=Ends this instance at its time (autorun --ttl)
 [Service]
-ExecStart=/bin/sh -c 'while [ \"$(date +%%s)\" -lt {deadline} ]; do sleep 10; done; \
-exec shutdown -P now'
+ExecStart=/bin/sh /etc/autorun-ttl
 [Install]
 WantedBy=multi-user.target
 AUTORUN_TTL
@@ -88,7 +94,7 @@ mod tests {
         let all = user_data(Some("#!/bin/bash -e\necho own\n"), 1000, HOUR).unwrap();
         assert!(all.starts_with("#!/bin/bash -e\n# autorun --ttl"));
         assert!(all.ends_with("}\necho own\n"));
-        assert!(all.contains("-lt 3601 ]"));
+        assert!(all.contains("$((3601 - "));
         let alone = user_data(None, 0, HOUR).unwrap();
         assert!(alone.starts_with("#!/bin/sh\n"));
     }

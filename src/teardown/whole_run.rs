@@ -1,12 +1,13 @@
 //! Removes everything a run made: newest first, at once where order allows.
 
+use std::collections::HashSet;
+
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::{Teardown, id_of};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::{Resource, ResourceKind, State};
-use crate::report::Remaining;
 
 /// How many removals are under way at once.
 const AT_ONCE: usize = 16;
@@ -14,8 +15,8 @@ const AT_ONCE: usize = 16;
 /// Something that could not be removed.
 #[derive(Clone, Debug)]
 pub struct NotRemoved {
-    /// What it is.
-    pub what: Remaining,
+    /// Its row in the ledger.
+    pub row: Resource,
     /// Why.
     pub error: Error,
 }
@@ -28,14 +29,11 @@ impl Teardown<'_> {
             .resolve()
             .await
             .into_iter()
-            .map(|(row, error)| NotRemoved {
-                what: row.remaining(),
-                error,
-            })
+            .map(|(row, error)| NotRemoved { row, error })
             .collect();
         if let Err(error) = self.ledger.commit() {
-            left.extend(self.ledger.live().into_iter().map(|what| NotRemoved {
-                what,
+            left.extend(self.up().into_iter().map(|row| NotRemoved {
+                row,
                 error: error.clone(),
             }));
             return left;
@@ -53,15 +51,13 @@ impl Teardown<'_> {
                 self.all_of(|row| row.kind == ResourceKind::SecurityGroup)
                     .await,
             );
-            left.extend(self.up().iter().filter(|row| is_key(row)).map(|row| {
-                let why = "kept, because an instance is still there";
-                NotRemoved {
-                    what: row.remaining(),
-                    error: Error::new(ErrorKind::Denied, why),
-                }
+            let why = "kept, because an instance is still there";
+            left.extend(self.up().into_iter().filter(is_key).map(|row| NotRemoved {
+                row,
+                error: Error::new(ErrorKind::Denied, why),
             }));
         } else {
-            left.extend(self.all_of(|_| true).await);
+            left.extend(self.all_of(|row| !self.goes_first(row)).await);
         }
         left
     }
@@ -86,14 +82,14 @@ impl Teardown<'_> {
     }
 
     async fn all_of(&self, wanted: impl Fn(&Resource) -> bool) -> Vec<NotRemoved> {
-        let rows: Vec<Resource> = self.up().into_iter().filter(wanted).collect();
+        let mut rows: Vec<Resource> = self.up().into_iter().filter(wanted).collect();
+        let mut seen = HashSet::new();
+        rows.retain(|row| seen.insert((row.kind, id_of(row).to_owned())));
         let removals = rows.into_iter().map(async |row| {
             let released = self.release(row.kind, id_of(&row)).await;
             let written = self.ledger.commit();
-            released.and(written).err().map(|error| NotRemoved {
-                what: row.remaining(),
-                error,
-            })
+            let error = released.and(written).err()?;
+            Some(NotRemoved { row, error })
         });
         let done = stream::iter(removals).buffer_unordered(AT_ONCE);
         done.collect::<Vec<_>>()

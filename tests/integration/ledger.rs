@@ -225,7 +225,7 @@ fn nothing_is_removed_without_a_yes() {
     let (status, said) = at_terminal("n\n");
     assert!(said.contains("bucket          unasked-"), "{said}");
     assert!(said.contains("remove 1 thing? [y/N]"), "{said}");
-    assert_eq!((status, buckets("unasked-")), (Some(2), 1), "{said}");
+    assert_eq!((status, buckets("unasked-")), (Some(1), 1), "{said}");
     let (status, said) = at_terminal("yes\n");
     assert_eq!((status, buckets("unasked-")), (Some(0), 0), "{said}");
 }
@@ -295,7 +295,7 @@ fn what_lost_its_tag_is_left_with_the_reason_and_taken_up_later() {
         &[
             &format!("not removed: bucket {bucket}"),
             "not the one that this run made any more",
-            "the rest goes with: autorun destroy",
+            "try again with: autorun destroy",
         ],
     );
     assert_eq!(home.newest()["up"], 1, "the other one is gone");
@@ -309,6 +309,43 @@ fn what_lost_its_tag_is_left_with_the_reason_and_taken_up_later() {
     ]);
     home.destroy().exits(0);
     assert_eq!(home.newest()["up"], 0);
+}
+
+#[test]
+fn what_cannot_be_removed_can_be_forgotten() {
+    let home = Home::new();
+    home.run(r#"create_bucket("forgotten");"#, &[]).exits(0);
+    let bucket = home.show()["resources"][0]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let id = home.id();
+    let shown = home.call(&["destroy", &id, "--dry-run"]).run().exits(0);
+    says(&shown, &[&bucket]);
+    assert_eq!(buckets(&bucket), 1);
+    let untag = ["s3api", "delete-bucket-tagging", "--bucket", &bucket];
+    aws().args(untag).output().unwrap();
+    says(
+        &home.destroy().exits(4),
+        &["with --forget the ledger drops what stays"],
+    );
+    let forgotten = home
+        .call(&["destroy", &id, "--yes", "--forget"])
+        .run()
+        .exits(0);
+    says(&forgotten, &["all of that stays up, and is forgotten now"]);
+    assert_eq!(
+        (home.newest()["up"].clone(), buckets(&bucket)),
+        (0.into(), 1)
+    );
+    assert_eq!(
+        home.call(&["runs", "--up"]).run().exits(0).stdout,
+        "nothing is up\n"
+    );
+    aws()
+        .args(["s3", "rb", &format!("s3://{bucket}")])
+        .output()
+        .unwrap();
 }
 
 #[test]
@@ -509,19 +546,22 @@ fn a_signal_removes_with_progress_and_a_second_one_lists() {
         let args = ["--local", &playbook, "--on-error", on_error];
         home.call(&args)
     };
-    let (mut child, mut stderr) = started(&call("destroy"), "made");
-    signal(&child, "INT");
-    let mut said = String::new();
-    stderr.read_to_string(&mut said).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
-    for text in [
-        "then removing what the",
-        "deleted instance i-",
-        "deleted bucket signalled-",
-    ] {
-        assert!(said.contains(text), "no `{text}` in\n{said}");
+    // A terminal that is closed is a signal, too.
+    for name in ["INT", "HUP"] {
+        let (mut child, mut stderr) = started(&call("destroy"), "made");
+        signal(&child, name);
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+        for text in [
+            "then removing what the",
+            "deleted instance i-",
+            "deleted bucket signalled-",
+        ] {
+            assert!(said.contains(text), "no `{text}` in\n{said}");
+        }
+        assert_eq!(home.newest()["up"], 0);
     }
-    assert_eq!(home.newest()["up"], 0);
 
     let (mut child, mut stderr) = started(&call("keep"), "made");
     signal(&child, "INT");
@@ -572,6 +612,128 @@ fn the_second_run_of_the_same_is_refused_until_the_first_is_dead() {
 }
 
 #[test]
+fn a_name_is_made_once_in_a_run() {
+    // In us-east-1 S3 gives its owner the same bucket a second time.
+    let home = Home::new();
+    let playbook = home.playbook(
+        r#"
+            let all = parallel([1, 2, 3], |n| create_bucket("again").name);
+            all.push(create_bucket("again").name);
+            let made = all.len;
+            all.dedup();
+            print(made - all.len);
+        "#,
+    );
+    let ran = home
+        .call(&["--local", "--region", "us-east-1", &playbook])
+        .run()
+        .exits(0);
+    assert_eq!(ran.stdout, "0\n", "{}", ran.stderr);
+    assert_eq!(home.newest()["up"], 4);
+    home.destroy().exits(0);
+    assert_eq!(buckets("again-"), 0);
+}
+
+#[test]
+fn a_secret_is_put_back_into_what_was_recorded_and_names_hold_none() {
+    let home = Home::new();
+    let playbook = r#"
+        let pw = var("pw", #{ type: "string", secret: true, help: "Secret" });
+        let name = "secret-" + run_id();
+        let key = create_key_pair(name);
+        let group = create_security_group(name);
+        let options = #{ name: name, key_pair: key, security_groups: [group], wait: false };
+        let server = wait_until_ready(launch_instance(options));
+        let said = ssh_exec(server, "read p; echo password=$p", #{ stdin: pw + "\n" });
+        assert(said.stdout == "password=" + pw + "\n");
+        try { create_bucket(pw); } catch (caught) { log_info(caught.message); }
+        fail("once");
+    "#;
+    let failed = home.run(playbook, &["--set", "pw=hunter22x"]).exits(1);
+    says(&failed, &["the name of a bucket holds a secret"]);
+    home.playbook(&playbook.replace("fail(\"once\");", ""));
+    home.call(&["resume", &home.id(), "--set", "pw=hunter22x"])
+        .run()
+        .exits(0);
+    let mut files = vec![home.path()];
+    while let Some(file) = files.pop() {
+        if file.is_dir() {
+            files.extend(fs::read_dir(&file).unwrap().map(|e| e.unwrap().path()));
+        } else {
+            let held = fs::read(&file).unwrap();
+            let secret = held.windows(9).any(|window| window == b"hunter22x");
+            assert!(!secret, "{}", file.display());
+        }
+    }
+    home.destroy().exits(0);
+}
+
+#[test]
+fn a_lost_ledger_leaves_its_owner() {
+    let home = Home::new();
+    home.run(r#"create_bucket("lost");"#, &[]).exits(0);
+    let id = home.id();
+    for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        drop(fs::remove_file(home.path().join(file)));
+    }
+    let args = [
+        "destroy",
+        "--orphans",
+        "--local",
+        "--region",
+        "eu-central-1",
+    ];
+    let found = home.call(&args).run().exits(2);
+    says(
+        &found,
+        &[&format!("run {id}, which this ledger does not know")],
+    );
+    let bucket = format!("s3://lost-{id}");
+    aws().args(["s3", "rb", &bucket]).output().unwrap();
+}
+
+#[test]
+fn several_runs_share_a_ledger() {
+    let home = Home::new();
+    let playbook = home.playbook(
+        r#"
+            let name = var("name", "many", "Name");
+            let bucket = create_bucket(name);
+            parallel([1, 2, 3, 4], |n| upload_file(bucket, "assets/logo.png", #{ key: `${n}` }));
+        "#,
+    );
+    let calls = (0..6).map(|n| {
+        let name = format!("name=many-{n}");
+        home.call(&[
+            "--local",
+            "--region",
+            "eu-central-1",
+            &playbook,
+            "--set",
+            &name,
+        ])
+    });
+    let calls: Vec<Autorun> = calls.collect();
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = calls
+            .iter()
+            .map(|call| scope.spawn(|| call.run()))
+            .collect();
+        for run in runs {
+            run.join().unwrap().exits(0);
+        }
+    });
+    let all = home.call(&["runs", "--output", "json"]).run().exits(0);
+    let ups = all.stdout.lines().map(|line| {
+        let run: Value = serde_json::from_str(line).unwrap();
+        run["up"].as_u64().unwrap()
+    });
+    assert_eq!(ups.collect::<Vec<_>>(), [5; 6]);
+    home.destroy().exits(0);
+    assert_eq!(buckets("many-"), 0);
+}
+
+#[test]
 fn instances_end_themselves_at_their_time() {
     let home = Home::new();
     let playbook = r##"
@@ -595,18 +757,14 @@ fn instances_end_themselves_at_their_time() {
     );
     let id = ran.stdout.trim();
     crate::local_cloud::becomes_true("the instance ends itself", || {
-        let query = [
-            "ec2",
-            "describe-instances",
-            "--instance-ids",
-            id,
-            "--output",
-            "text",
-        ];
-        let query = aws().args(query).env("AWS_REGION", "eu-central-1").output();
-        String::from_utf8(query.unwrap().stdout)
-            .unwrap()
-            .contains("terminated")
+        let query = ["ec2", "describe-instances", "--region", "eu-central-1"];
+        let seen = aws()
+            .args(query)
+            .args(["--instance-ids", id])
+            .output()
+            .unwrap();
+        let seen: Value = serde_json::from_slice(&seen.stdout).unwrap();
+        seen["Reservations"][0]["Instances"][0]["State"]["Name"] == "terminated"
     });
     home.destroy().exits(0);
     let other = r##"launch_instance(#{ user_data: "#cloud-config\n" });"##;
