@@ -26,6 +26,8 @@ pub struct Parts {
     pub ledger: Ledger,
     /// Values of the playbook's variables.
     pub variables: BTreeMap<String, Value>,
+    /// The environment of the process.
+    pub environment: BTreeMap<String, String>,
     /// Set by the first SIGINT or SIGTERM.
     pub cancel: CancellationToken,
     /// Path of the playbook, for tags.

@@ -247,6 +247,11 @@ impl Attempt {
                 clients,
                 ledger,
                 variables: std::mem::take(&mut self.values),
+                environment: std::env::vars_os()
+                    .filter_map(|(name, value)| {
+                        Some((name.into_string().ok()?, value.into_string().ok()?))
+                    })
+                    .collect(),
                 cancel,
                 playbook: self.playbook.path().to_owned(),
                 run_tags: self.run.about.tags.clone(),

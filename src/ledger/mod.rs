@@ -813,7 +813,13 @@ mod tests {
         ledger.commit().unwrap();
         drop(ledger);
         let ledger = Ledger::take_up(&home.store, &home.run, quiet()).unwrap();
-        let made = step(&ledger, "create_bucket", &json!(["b"]));
+        let mut made = step(&ledger, "create_bucket", &json!(["b"]));
+        assert!(made.was_undone());
+        // Made again, and not gone again.
+        made.intend_one(bucket("b")).unwrap().created("b");
+        assert!(!made.was_undone());
+        let release = ledger.intend_release(ResourceKind::Bucket, "b", Remover::User);
+        release.unwrap().released();
         assert!(made.was_undone());
     }
 

@@ -20,11 +20,14 @@ pub enum ResourceKind {
     /// That everybody may read an object in a bucket that was there before; its
     /// id is `bucket/key`, its name says what the bucket did before.
     PublicAccess,
+    /// An open port of a security group that was there before; its id is
+    /// `sg-0abc tcp 80-80 0.0.0.0/0`.
+    Ingress,
 }
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Instance,
         Self::KeyPair,
         Self::KeyFile,
@@ -32,6 +35,7 @@ impl ResourceKind {
         Self::Bucket,
         Self::Object,
         Self::PublicAccess,
+        Self::Ingress,
     ];
 
     /// The name that reports and the ledger use.
@@ -45,6 +49,7 @@ impl ResourceKind {
             Self::Bucket => "bucket",
             Self::Object => "object",
             Self::PublicAccess => "public_access",
+            Self::Ingress => "ingress",
         }
     }
 

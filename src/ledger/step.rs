@@ -218,12 +218,8 @@ impl Step {
     #[must_use]
     pub fn was_undone(&self) -> bool {
         let made = self.made();
-        let stands = |row: &&Resource| row.state != State::Abandoned;
         made.iter().any(|row| row.removed_by_playbook)
-            && made
-                .iter()
-                .filter(stands)
-                .all(|row| row.removed_by_playbook)
+            && !made.iter().any(|row| row.state.may_be_up())
     }
 
     /// The recorded result stands: nothing is done, nothing is written.

@@ -18,6 +18,8 @@ use crate::teardown::Teardown;
 
 pub mod buckets;
 pub mod control;
+pub mod data;
+pub mod fleet;
 mod host_keys;
 pub mod http;
 pub mod images;
@@ -25,11 +27,13 @@ pub mod instances;
 pub mod key_pairs;
 pub mod local;
 pub mod logging;
+pub mod machine;
 pub mod objects;
 mod readiness;
 pub mod remote;
 pub mod security_groups;
 mod servers;
+pub mod transfers;
 mod ttl;
 pub mod variables;
 
@@ -44,7 +48,7 @@ pub struct Family {
 }
 
 /// Every family.
-pub const FAMILIES: [Family; 12] = [
+pub const FAMILIES: [Family; 16] = [
     Family {
         title: "Variables",
         aws: false,
@@ -59,6 +63,11 @@ pub const FAMILIES: [Family; 12] = [
         title: "Instances",
         aws: true,
         module: || exported_module!(instances::api),
+    },
+    Family {
+        title: "Instances that are there",
+        aws: true,
+        module: || exported_module!(fleet::api),
     },
     Family {
         title: "Key pairs",
@@ -81,6 +90,11 @@ pub const FAMILIES: [Family; 12] = [
         module: || exported_module!(objects::api),
     },
     Family {
+        title: "Directories, downloads and copies",
+        aws: true,
+        module: || exported_module!(transfers::api),
+    },
+    Family {
         title: "Remote hosts",
         aws: false,
         module: || exported_module!(remote::api),
@@ -94,6 +108,16 @@ pub const FAMILIES: [Family; 12] = [
         title: "Local files",
         aws: false,
         module: || exported_module!(local::api),
+    },
+    Family {
+        title: "This machine",
+        aws: false,
+        module: || exported_module!(machine::api),
+    },
+    Family {
+        title: "Values",
+        aws: false,
+        module: || exported_module!(data::api),
     },
     Family {
         title: "Control",

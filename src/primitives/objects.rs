@@ -403,7 +403,7 @@ async fn put(
 }
 
 /// A key from a path as given: without what begins it or leads upwards.
-fn object_key(path: &str) -> Result<String> {
+pub(super) fn object_key(path: &str) -> Result<String> {
     let parts = path
         .split('/')
         .filter(|part| !["", ".", "..", "~"].contains(part));
@@ -417,7 +417,7 @@ fn object_key(path: &str) -> Result<String> {
     Ok(key)
 }
 
-fn content_type(path: &Path, given: Option<String>) -> String {
+pub(super) fn content_type(path: &Path, given: Option<String>) -> String {
     given.unwrap_or_else(|| {
         mime_guess::from_path(path)
             .first_or_octet_stream()

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use futures_util::stream;
 use rhai::plugin::*;
-use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::host_keys::{Again, compare_with_console, pin_first_key};
 use super::servers::{ServerRef, instance_host};
@@ -21,6 +24,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
 use crate::report::text;
 use crate::script::{self, Outcome};
+
+/// How long a host may refuse a login: its key may arrive after sshd.
+const KEY_ARRIVES: Duration = Duration::from_secs(30);
+
+/// One try to connect while waiting for a port.
+const ONE_TRY: Duration = Duration::from_secs(5);
+
+/// How many hosts of an array are worked on at once.
+const AT_ONCE: usize = 64;
 
 /// How much of a failed command's output its error shows.
 const SHOWN_LINES: usize = 15;
@@ -62,7 +74,10 @@ pub mod api {
 
     /// Runs a command on a host and waits for its end.
     ///
-    /// `server` is what `launch_instance` or `host` gave, or an address. The
+    /// `server` is what `launch_instance` or `host` gave, or an address; or an
+    /// array of such, and then it runs on all of them at once and gives an array
+    /// of results in the same order. A failure lets the others finish and is then
+    /// thrown, with every failure in `causes`. The
     /// command is text for the user's login shell there. Its output goes to the
     /// log while it runs. Gives a map with `status`, `stdout`, `stderr`,
     /// `seconds` and `signal`; of very long output the last 4 MiB.
@@ -109,7 +124,66 @@ pub mod api {
         ssh_exec_with(call, server, command, Map::new())
     }
 
-    /// Copies a local file to a host.
+    /// Waits until a host lets us in by ssh.
+    ///
+    /// For instances `wait_until_ready` is better: it waits for the user data,
+    /// too. `server` is what `launch_instance` or `host` gave, or an address; or
+    /// an array of such.
+    ///
+    /// - `timeout` (seconds, 300).
+    ///
+    /// Throws `timeout`, `denied` when the login is refused for half a minute,
+    /// `host_key_changed`.
+    ///
+    /// ```rhai
+    /// let web = host("192.0.2.10");
+    /// wait_for_ssh(web);
+    /// ```
+    #[rhai_fn(name = "wait_for_ssh", return_raw)]
+    pub fn wait_for_ssh_with(
+        call: NativeCallContext,
+        server: Dynamic,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::wait_for_ssh(cx, &server, script::options(options)?).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn wait_for_ssh(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
+        wait_for_ssh_with(call, server, Map::new())
+    }
+
+    /// Waits until a TCP port of a host accepts connections.
+    ///
+    /// `server` is what `launch_instance` or `host` gave, or an address.
+    ///
+    /// - `timeout` (seconds, 300).
+    ///
+    /// Throws `timeout`.
+    ///
+    /// ```rhai
+    /// wait_for_port("192.0.2.10", 22, #{ timeout: 60 });
+    /// ```
+    #[rhai_fn(name = "wait_for_port", return_raw)]
+    pub fn wait_for_port_with(
+        call: NativeCallContext,
+        server: Dynamic,
+        port: i64,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::wait_for_port(cx, &server, port, script::options(options)?).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn wait_for_port(call: NativeCallContext, server: Dynamic, port: i64) -> Outcome<Dynamic> {
+        wait_for_port_with(call, server, port, Map::new())
+    }
+
+    /// Copies a local file to a host, or to each of an array of hosts at once.
     ///
     /// `target` is a path there; a relative one starts at the home directory,
     /// and in a directory the file keeps its name. The file appears under its
@@ -179,7 +253,7 @@ struct HostOptions {
     name: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SshExec {
     #[serde(default = "yes")]
@@ -191,6 +265,17 @@ struct SshExec {
     stdin: Option<String>,
     #[serde(default)]
     sudo: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Within {
+    #[serde(default = "five_minutes")]
+    timeout: f64,
+}
+
+fn five_minutes() -> f64 {
+    300.0
 }
 
 #[derive(Debug, Deserialize)]
@@ -207,7 +292,7 @@ fn yes() -> bool {
 }
 
 /// What `ssh_exec` gives.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 struct CommandResult {
     status: i64,
     stdout: String,
@@ -217,7 +302,7 @@ struct CommandResult {
 }
 
 /// What `scp` gives.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 struct Copied {
     path: String,
     size: u64,
@@ -282,7 +367,7 @@ fn is_fingerprint(text: &str) -> bool {
 
 /// The host that a playbook means: an address, a `host`, or an instance, whose
 /// address and host key are looked up.
-async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
+pub(super) async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
     if let Ok(address) = value.clone().into_immutable_string()
         && !address.starts_with("i-")
     {
@@ -316,24 +401,196 @@ async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
     Ok(host)
 }
 
+/// The host that is meant, or those: one that cannot be reached must not keep
+/// the others waiting, so they are looked up one by one.
+enum Targets {
+    One(Host),
+    Each(Array),
+}
+
+impl Targets {
+    async fn of(cx: &Context, servers: &Dynamic) -> Result<Self> {
+        let list = servers.read_lock::<Array>().map(|list| list.clone());
+        match list {
+            Some(list) => Ok(Self::Each(list)),
+            None => target(cx, servers).await.map(Self::One),
+        }
+    }
+}
+
+/// Does the work on one host, or on each of an array at once, and gives the
+/// results in the same shape. A failure lets the others finish; the error then
+/// has every failure in its causes.
+async fn on_each<T: Serialize>(
+    cx: &Context,
+    targets: Targets,
+    work: impl AsyncFn(Host) -> Result<T>,
+) -> Result<Value> {
+    let json = |value: T| {
+        serde_json::to_value(value).map_err(|e| Error::internal(format!("cannot show it: {e}")))
+    };
+    let list = match targets {
+        Targets::One(host) => return json(work(host).await?),
+        Targets::Each(list) => list,
+    };
+    let count = list.len();
+    let one = async |server: Dynamic| {
+        let host = target(cx, &server).await?;
+        let name = host.name.clone();
+        work(host)
+            .await
+            .and_then(json)
+            .map_err(|error| error.while_doing(&format!("[{name}]")))
+    };
+    let done = stream::iter(list.into_iter().map(one)).buffered(AT_ONCE);
+    let done: Vec<Result<Value>> = done.collect().await;
+    let mut results = Vec::with_capacity(count);
+    let mut causes = Vec::new();
+    for result in done {
+        match result {
+            Ok(value) => results.push(value),
+            Err(error) => causes.push(error),
+        }
+    }
+    let Some(first) = causes.first() else {
+        return Ok(Value::Array(results));
+    };
+    let same = causes.iter().all(|cause| cause.kind == first.kind);
+    let kind = if same {
+        first.kind
+    } else {
+        ErrorKind::CommandFailed
+    };
+    let message = format!("it failed on {} of {count} hosts", causes.len());
+    Err(Error::new(kind, message).caused_by(causes))
+}
+
 async fn ssh_exec(
     cx: &Context,
     step: &mut Step,
-    server: &Dynamic,
+    servers: &Dynamic,
     command: &str,
     options: SshExec,
-) -> Result<CommandResult> {
+) -> Result<Value> {
     for (name, value) in &options.env {
         check_env(name, value)?;
     }
-    let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
-    if let Some(recorded) = step.recorded::<CommandResult>() {
+    if let Some(timeout) = options.timeout {
+        seconds("timeout", timeout)?;
+    }
+    if let Some(recorded) = step.recorded::<Value>() {
         step.replay();
         return Ok(recorded);
     }
-    let host = target(cx, server).await?;
+    // An address that is none, a host key that changed: before it counts as
+    // begun.
+    let targets = Targets::of(cx, servers).await?;
     step.begin()?;
     crash::reached("before a command");
+    let done = on_each(cx, targets, async |host| {
+        run_on(cx, host, command, options.clone()).await
+    });
+    let done = done.await;
+    crash::reached("after a command");
+    done
+}
+
+async fn wait_for_ssh(cx: &Context, servers: &Dynamic, options: Within) -> Result<Value> {
+    let timeout = seconds("timeout", options.timeout)?;
+    let list = servers.read_lock::<Array>().map(|list| list.clone());
+    let targets = Targets::Each(list.unwrap_or_else(|| vec![servers.clone()]));
+    let done = on_each(cx, targets, async |host| let_in(cx, &host, timeout).await);
+    done.await.map(|_| Value::Null).map_err(|mut error| {
+        // Of one host its own error is the better one.
+        match (servers.is_array(), error.causes.pop()) {
+            (false, Some(cause)) => cause,
+            (_, Some(cause)) => error.caused_by([cause]),
+            (_, None) => error,
+        }
+    })
+}
+
+async fn let_in(cx: &Context, host: &Host, timeout: Duration) -> Result<()> {
+    let mut pace = cx.pace(format!("{} to let us in", host.name), timeout);
+    let mut refused_at = None;
+    loop {
+        let command = Command {
+            command: "true".to_owned(),
+            timeout: Some(pace.left()),
+            ..Command::default()
+        };
+        match cx.clients.ssh().run(host, command, &cx.report).await {
+            Ok(_) => return Ok(()),
+            // sshd may answer before the key has arrived.
+            Err(e) if e.kind == ErrorKind::Denied => {
+                let since = *refused_at.get_or_insert_with(|| pace.elapsed());
+                if pace.elapsed().saturating_sub(since) > KEY_ARRIVES {
+                    return Err(e);
+                }
+                pace.pause("the login is refused").await?;
+            }
+            Err(e) if e.kind.retryable() => pace.pause(&e.message).await?,
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+async fn wait_for_port(cx: &Context, server: &Dynamic, port: i64, options: Within) -> Result<()> {
+    let timeout = seconds("timeout", options.timeout)?;
+    let port = u16::try_from(port)
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| Error::invalid("argument `port`: it must be from 1 to 65535"))?;
+    let address = match server.clone().into_immutable_string() {
+        Ok(address) if !address.starts_with("i-") => address.to_string(),
+        _ => reachable_at(cx, server).await?,
+    };
+    let mut pace = cx.pace(format!("port {port} of {address} to accept"), timeout);
+    loop {
+        let connect = tokio::net::TcpStream::connect((address.as_str(), port));
+        let one_try = pace.left().min(ONE_TRY);
+        match tokio::time::timeout(one_try, connect).await {
+            Ok(Ok(_)) => {
+                cx.report.info(format!(
+                    "port {port} of {address} accepts after {}",
+                    text::duration(pace.elapsed())
+                ));
+                return Ok(());
+            }
+            Ok(Err(e)) => pace.pause(&e.to_string()).await?,
+            Err(_) => pace.pause("no answer").await?,
+        }
+    }
+}
+
+/// The address of a host or an instance, without its host key: nothing is said
+/// to it.
+async fn reachable_at(cx: &Context, server: &Dynamic) -> Result<String> {
+    if let Some(address) = server
+        .read_lock::<Map>()
+        .filter(|map| map.contains_key("trust"))
+        .and_then(|map| map.get("address")?.clone().into_string().ok())
+    {
+        return Ok(address);
+    }
+    let server = ServerRef::of(server)?;
+    let seen = cx
+        .clients
+        .ec2()
+        .await?
+        .instances(std::slice::from_ref(&server.id))
+        .await?;
+    instance_host(&server, &seen[0]).map(|host| host.address)
+}
+
+/// Runs a command on one host.
+async fn run_on(
+    cx: &Context,
+    host: Host,
+    command: &str,
+    options: SshExec,
+) -> Result<CommandResult> {
+    let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
     cx.report.debug(format!("{}: {command}", host.name));
     let finished = cx
         .clients
@@ -354,7 +611,6 @@ async fn ssh_exec(
             &cx.report,
         )
         .await?;
-    crash::reached("after a command");
     let result = CommandResult {
         status: finished.status,
         stdout: String::from_utf8_lossy(&finished.stdout).into_owned(),
@@ -415,14 +671,23 @@ fn failed(host: &Host, command: &str, finished: &Finished) -> Error {
     }))
 }
 
+/// A local file that is copied.
+struct Source {
+    /// As the playbook names it.
+    shown: String,
+    path: PathBuf,
+    size: u64,
+    mode: u32,
+}
+
 async fn scp(
     cx: &Context,
     step: &mut Step,
-    server: &Dynamic,
+    servers: &Dynamic,
     source: &str,
     to: &str,
     options: Scp,
-) -> Result<Copied> {
+) -> Result<Value> {
     let path = cx.clients.local.expand(Path::new(source));
     let about = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
     if !about.is_file() {
@@ -431,30 +696,49 @@ async fn scp(
     if to.is_empty() || to.contains('\0') {
         return Err(Error::invalid("argument `target`: it must name a path"));
     }
-    let mode = match &options.mode {
-        Some(mode) => Some(mode)
-            .filter(|mode| mode.chars().all(|c| c.is_digit(8)))
-            .and_then(|mode| u32::from_str_radix(mode, 8).ok())
-            .filter(|mode| *mode <= 0o7777)
-            .ok_or_else(|| {
-                Error::invalid(format!("option `mode`: `{mode}` is not octal, as \"0644\""))
-            })?,
-        None => about.permissions().mode() & 0o7777,
+    let source = Source {
+        shown: source.to_owned(),
+        size: about.len(),
+        mode: match &options.mode {
+            Some(text) => mode(text)?,
+            None => about.permissions().mode() & 0o7777,
+        },
+        path,
     };
-    let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let file = File::open(&path).map_err(|e| Error::io("read", &path, &e))?;
-    if let Some(recorded) = step.recorded::<Copied>() {
+    if let Some(timeout) = options.timeout {
+        seconds("timeout", timeout)?;
+    }
+    File::open(&source.path).map_err(|e| Error::io("read", &source.path, &e))?;
+    if let Some(recorded) = step.recorded::<Value>() {
         step.replay();
         return Ok(recorded);
     }
-    let host = target(cx, server).await?;
+    let targets = Targets::of(cx, servers).await?;
     step.begin()?;
     crash::reached("before a copy");
+    let done = on_each(cx, targets, async |host| {
+        copy_to(cx, host, &source, to, &options).await
+    });
+    let done = done.await;
+    crash::reached("after a copy");
+    done
+}
+
+/// Copies a file to one host.
+async fn copy_to(
+    cx: &Context,
+    host: Host,
+    source: &Source,
+    to: &str,
+    options: &Scp,
+) -> Result<Copied> {
+    let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
+    let name = source
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let file = File::open(&source.path).map_err(|e| Error::io("read", &source.path, &e))?;
     let started = Instant::now();
     let finished = cx
         .clients
@@ -462,8 +746,8 @@ async fn scp(
         .run(
             &host,
             Command {
-                command: ssh::copy_command(&name, to, about.len(), mode),
-                stdin: Stdin::File(file, about.len()),
+                command: ssh::copy_command(&name, to, source.size, source.mode),
+                stdin: Stdin::File(file, source.size),
                 sudo: options.sudo,
                 timeout,
                 ..Command::default()
@@ -471,22 +755,31 @@ async fn scp(
             &cx.report,
         )
         .await?;
-    crash::reached("after a copy");
     if finished.status != 0 {
-        return Err(not_copied(&host, source, to, &finished));
+        return Err(not_copied(&host, &source.shown, to, &finished));
     }
     let path = String::from_utf8_lossy(&finished.stdout).into_owned();
     cx.report.info(format!(
-        "copied {source} to {}:{path} ({} in {})",
+        "copied {} to {}:{path} ({} in {})",
+        source.shown,
         host.name,
-        text::bytes(about.len()),
+        text::bytes(source.size),
         text::duration(started.elapsed())
     ));
     Ok(Copied {
         path,
-        size: about.len(),
+        size: source.size,
         seconds: started.elapsed().as_secs_f64(),
     })
+}
+
+/// Permissions as `chmod` takes them: octal digits.
+pub(super) fn mode(text: &str) -> Result<u32> {
+    Some(text)
+        .filter(|mode| mode.chars().all(|c| c.is_digit(8)))
+        .and_then(|mode| u32::from_str_radix(mode, 8).ok())
+        .filter(|mode| *mode <= 0o7777)
+        .ok_or_else(|| Error::invalid(format!("option `mode`: `{text}` is not octal, as \"0644\"")))
 }
 
 fn not_copied(host: &Host, source: &str, to: &str, finished: &Finished) -> Error {

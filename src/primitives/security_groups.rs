@@ -12,7 +12,7 @@ use super::release;
 use crate::clients::ec2::{Ec2, Ingress, Marked};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Intent, ResourceKind, Step, Wanted};
+use crate::ledger::{Intent, ResourceKind, State, Step, Wanted};
 use crate::script::{self, Outcome};
 
 /// Where ssh listens: opened to the caller alone unless told otherwise.
@@ -61,6 +61,58 @@ pub mod api {
         name: ImmutableString,
     ) -> Outcome<Dynamic> {
         create_security_group_with(call, name, Map::new())
+    }
+
+    /// Opens a port of a security group; one that is open is no error.
+    ///
+    /// `group` is what `create_security_group` gave, or an id. `rule` is as in
+    /// its `ingress`: ssh is opened to this machine's own address unless `from`
+    /// says otherwise, other ports to everyone. Gives whether it was closed
+    /// before. In a group that the run did not make, `autorun destroy` closes it
+    /// again.
+    ///
+    /// - `port` (integer), `to_port` (integer): the last one of a range.
+    /// - `from` (string): who may connect, as "203.0.113.0/24".
+    /// - `protocol` (string, "tcp"): or "udp".
+    /// - `description` (string).
+    ///
+    /// Throws `not_found`, `invalid_option`, `denied`.
+    ///
+    /// ```rhai
+    /// let group = create_security_group("web-" + run_id());
+    /// open_port(group, #{ port: 443 });
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn open_port(call: NativeCallContext, group: Dynamic, rule: Map) -> Outcome<Dynamic> {
+        let arguments = [&group, &rule.clone().into()];
+        script::effect(&call, &arguments, async |cx, step| {
+            super::open_port(cx, step, &group, script::options(rule)?).await
+        })
+    }
+
+    /// Closes a port of a security group; one that is closed is no error.
+    ///
+    /// `group` and `rule` are as for `open_port`: a rule is told by its ports,
+    /// its protocol and `from`. Gives whether it was open before.
+    ///
+    /// - `port` (integer), `to_port` (integer): the last one of a range.
+    /// - `from` (string): who may connect, as "203.0.113.0/24".
+    /// - `protocol` (string, "tcp"): or "udp".
+    /// - `description` (string): not looked at.
+    ///
+    /// Throws `not_found`, `invalid_option`, `denied`.
+    ///
+    /// ```rhai
+    /// let group = create_security_group("web-" + run_id());
+    /// open_port(group, #{ port: 443 });
+    /// close_port(group, #{ port: 443 });
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn close_port(call: NativeCallContext, group: Dynamic, rule: Map) -> Outcome<Dynamic> {
+        let arguments = [&group, &rule.clone().into()];
+        script::effect(&call, &arguments, async |cx, step| {
+            super::close_port(cx, step, &group, script::options(rule)?).await
+        })
     }
 
     /// Deletes a security group, waiting until nothing uses it any more.
@@ -206,6 +258,60 @@ async fn create_security_group(
         id,
         name: name.to_owned(),
     })
+}
+
+async fn open_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -> Result<bool> {
+    let group = group_id("group", group)?;
+    let rule = ingress(cx, rule).await?;
+    if let Some(recorded) = step.recorded::<bool>() {
+        step.replay();
+        return Ok(recorded);
+    }
+    let ec2 = cx.clients.ec2().await?;
+    let id = rule.in_words(&group);
+    let retried = step.made().iter().any(|row| row.state == State::Intended);
+    if !retried && ec2.is_open(&group, &rule).await? {
+        cx.report.info(format!("{id} was open before"));
+        return Ok(false);
+    }
+    let intent = if cx.ledger.made(ResourceKind::SecurityGroup, &group) {
+        // It goes with its group.
+        step.begin()?;
+        None
+    } else {
+        let wanted = Wanted::with_id(ResourceKind::Ingress, &id, &id);
+        Some(step.intend_one(wanted)?)
+    };
+    let opened = ec2.open(&group, &rule).await;
+    match (&opened, intent) {
+        // It was closed a moment ago: if it is open now, a lost answer did it.
+        (Ok(_), Some(intent)) => intent.created(&id),
+        (Err(error), Some(intent)) => intent.abandoned(error),
+        (_, None) => {}
+    }
+    opened?;
+    cx.report.info(format!("opened {id}"));
+    Ok(true)
+}
+
+async fn close_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -> Result<bool> {
+    let group = group_id("group", group)?;
+    let rule = ingress(cx, rule).await?;
+    if let Some(recorded) = step.recorded::<bool>() {
+        step.replay();
+        return Ok(recorded);
+    }
+    step.begin()?;
+    let closed = cx.clients.ec2().await?.close(&group, &rule).await?;
+    let id = rule.in_words(&group);
+    if let Some(row) = cx.ledger.live_row(ResourceKind::Ingress, &id) {
+        cx.ledger.is_gone(&row);
+    }
+    cx.report.info(match closed {
+        true => format!("closed {id}"),
+        false => format!("{id} was closed before"),
+    });
+    Ok(closed)
 }
 
 /// The group that an earlier attempt made and that is still there.

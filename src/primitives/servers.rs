@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::clients::ec2::Instance;
 use crate::clients::ssh::{Host, Trust};
+use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::ResourceKind;
 use crate::script;
 
 /// The user of Amazon Linux images.
@@ -101,6 +103,23 @@ pub(super) async fn each<T: Serialize>(
         .map(|result| result.and_then(json))
         .collect::<Result<Vec<_>>>()
         .map(Value::Array)
+}
+
+/// What EC2 says of an instance. Of one that this run launched a moment ago it
+/// may deny that it exists.
+pub(super) async fn described(cx: &Context, id: &str) -> Result<Instance> {
+    let ec2 = cx.clients.ec2().await?;
+    let ask = async || ec2.instance(id).await;
+    let seen = match cx.ledger.live_row(ResourceKind::Instance, id) {
+        Some(row) => cx.seen(&row, ask).await?,
+        None => ask().await?,
+    };
+    seen.ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("instance `{id}` does not exist"),
+        )
+    })
 }
 
 /// How to reach an instance.

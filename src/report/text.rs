@@ -24,6 +24,16 @@ pub fn or_ticked<S: AsRef<str>>(items: &[S]) -> String {
     }
 }
 
+/// `a, b and 3 more`: the first few of many.
+#[must_use]
+pub fn some_of(items: impl IntoIterator<Item = String>, most: usize) -> String {
+    let items: Vec<String> = items.into_iter().collect();
+    match items.len().checked_sub(most) {
+        None | Some(0) => items.join(", "),
+        Some(more) => format!("{} and {more} more", items[..most].join(", ")),
+    }
+}
+
 /// `350 ms`, `4.2 s`, `3 min 20 s`.
 #[must_use]
 pub fn duration(d: Duration) -> String {
@@ -155,6 +165,13 @@ mod tests {
         );
         assert_eq!(wrapped.lines().count(), 3);
         assert_eq!(wrapped.replace("\n      ", " "), text);
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let letters = || ["a", "b", "c"].map(str::to_owned);
+        assert_eq!(some_of(letters(), 3), "a, b, c");
+        assert_eq!(some_of(letters(), 1), "a and 2 more");
     }
 
     #[test]

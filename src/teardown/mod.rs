@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::clients::Clients;
-use crate::clients::ec2::StillUsed;
+use crate::clients::ec2::{Ingress, StillUsed};
 use crate::clients::keys;
 use crate::clients::marks::Marks;
 use crate::clients::s3::PUBLIC_POLICIES_BLOCKED;
@@ -137,8 +137,12 @@ impl Teardown<'_> {
                 self.once_consistent(id, row, ask).await?
             }
             ResourceKind::Object => return self.object_maker(id, row).await,
-            ResourceKind::PublicAccess if row.is_some() => return Ok(Maker::Ours),
-            ResourceKind::PublicAccess => return Ok(Maker::Other),
+            ResourceKind::PublicAccess | ResourceKind::Ingress => {
+                return Ok(match row {
+                    Some(_) => Maker::Ours,
+                    None => Maker::Other,
+                });
+            }
             ResourceKind::KeyFile => {
                 return Ok(match row {
                     Some(row) => key_file_maker(Path::new(id), &row.row),
@@ -253,6 +257,15 @@ async fn delete(clients: &Clients, report: &Reporter, kind: ResourceKind, id: &s
         ResourceKind::PublicAccess => {
             let (bucket, key) = split_object(id)?;
             clients.s3().await?.unpublish(bucket, key).await
+        }
+        ResourceKind::Ingress => {
+            let (group, rule) = Ingress::of_words(id)
+                .ok_or_else(|| Error::internal(format!("`{id}` is no rule of a group")))?;
+            match clients.ec2().await?.close(&group, &rule).await {
+                // The group is gone, and its rules with it.
+                Err(e) if e.kind == ErrorKind::NotFound => Ok(()),
+                closed => closed.map(drop),
+            }
         }
         ResourceKind::KeyFile => {
             crash::reached("before a key file is removed");

@@ -129,7 +129,7 @@ fn order(kind: ResourceKind) -> usize {
     match kind {
         ResourceKind::Instance => 0,
         ResourceKind::Bucket | ResourceKind::Object | ResourceKind::PublicAccess => 1,
-        ResourceKind::SecurityGroup => 2,
+        ResourceKind::SecurityGroup | ResourceKind::Ingress => 2,
         ResourceKind::KeyPair | ResourceKind::KeyFile => 3,
     }
 }

@@ -112,6 +112,9 @@ impl Teardown<'_> {
                     false => Answer::Absent,
                 }
             }
+            // Nobody tells who opened a port; it was closed when the row was
+            // written, or the row would be gone.
+            ResourceKind::Ingress => one(id_of(row)),
             ResourceKind::KeyFile => {
                 let path = Path::new(row.id.as_deref().unwrap_or(&row.name));
                 keys::remove_unfinished(path, &row.row);

@@ -64,7 +64,10 @@ impl Teardown<'_> {
 
     fn goes_first(&self, row: &Resource) -> bool {
         match row.kind {
-            ResourceKind::Instance | ResourceKind::Bucket | ResourceKind::PublicAccess => true,
+            ResourceKind::Instance
+            | ResourceKind::Bucket
+            | ResourceKind::PublicAccess
+            | ResourceKind::Ingress => true,
             ResourceKind::Object => {
                 let bucket = id_of(row).split('/').next().unwrap_or_default();
                 !self.ledger.made(ResourceKind::Bucket, bucket)

@@ -47,14 +47,19 @@ fn every_option_is_in_the_manual() {
         else {
             continue;
         };
-        let arguments = call.matches(',').count();
         let sample = ["i-00000000000000000", "assets/logo.png", "x"];
-        let mut arguments: Vec<String> = sample
-            .iter()
-            .take(arguments)
-            .map(|a| format!("\"{a}\""))
-            .collect();
-        arguments.push("options".to_owned());
+        let (_, parameters) = call.split_once('(').unwrap();
+        let parameters = parameters.split(", ").zip(sample);
+        let arguments = parameters.map(|(parameter, text)| match parameter {
+            "options: map)" => "options".to_owned(),
+            "port" => "1".to_owned(),
+            p if p.ends_with(": array") => "[\"true\"]".to_owned(),
+            _ => format!("\"{text}\""),
+        });
+        let mut arguments: Vec<String> = arguments.collect();
+        if arguments.last().is_none_or(|last| last != "options") {
+            arguments.push("options".to_owned());
+        }
         let call = format!("{}({})", entry.name, arguments.join(", "));
         let playbook = format!(
             "let options = #{{}}; options[\"zzzzzzzzzzzz\"] = 1;\n\

@@ -3,6 +3,7 @@
 //! Nothing is waited for here, and nothing is retried but what the SDK retries
 //! and what EC2's eventual consistency demands right after a create.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -23,9 +24,11 @@ use super::aws_error::{aws_error, code};
 use super::marks::{Marks, Tags};
 use super::pace;
 use crate::error::{Error, ErrorKind, Result};
+pub use fleet::TypeInfo;
 pub use marked::Marked;
 use marked::marks;
 
+mod fleet;
 mod marked;
 
 /// EC2 refuses longer user data (before base64).
@@ -73,6 +76,10 @@ pub struct Instance {
     pub security_groups: Vec<String>,
     /// Why EC2 changed its state, if it says so.
     pub state_reason: Option<String>,
+    /// When it was launched, as `2026-11-25T22:10:03Z`.
+    pub launched_at: Option<String>,
+    /// All its tags.
+    pub tags: BTreeMap<String, String>,
     /// What its tags say of who made it.
     #[serde(skip)]
     pub marks: Marks,
@@ -122,6 +129,34 @@ pub struct Ingress {
     pub cidr: String,
     /// Shown in the console.
     pub description: Option<String>,
+}
+
+impl Ingress {
+    /// `sg-0abc tcp 80-80 0.0.0.0/0`: a rule of a group, as the ledger calls it.
+    #[must_use]
+    pub fn in_words(&self, group: &str) -> String {
+        format!(
+            "{group} {} {}-{} {}",
+            self.protocol, self.port, self.to_port, self.cidr
+        )
+    }
+
+    /// The group and the rule that are meant by such words.
+    #[must_use]
+    pub fn of_words(words: &str) -> Option<(String, Self)> {
+        let mut words = words.split(' ');
+        let (group, protocol, ports, cidr) =
+            (words.next()?, words.next()?, words.next()?, words.next()?);
+        let (port, to_port) = ports.split_once('-')?;
+        let rule = Self {
+            protocol: protocol.to_owned(),
+            port: port.parse().ok()?,
+            to_port: to_port.parse().ok()?,
+            cidr: cidr.to_owned(),
+            description: None,
+        };
+        Some((group.to_owned(), rule))
+    }
 }
 
 /// The EC2 client of a run.
@@ -532,6 +567,12 @@ fn instance(instance: &aws_sdk_ec2::types::Instance) -> Instance {
             .filter_map(|g| g.group_id().map(str::to_owned))
             .collect(),
         state_reason: instance.state_reason().and_then(|r| known(r.message())),
+        launched_at: instance.launch_time().map(ToString::to_string),
+        tags: instance
+            .tags()
+            .iter()
+            .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())))
+            .collect(),
         marks: marks(instance.tags()),
     }
 }

@@ -21,6 +21,9 @@ use super::pace;
 use crate::error::{Error, ErrorKind, Result};
 
 mod buckets;
+mod transfer;
+
+pub use transfer::Listed;
 
 /// The region that must not be named as a location constraint.
 const US_EAST_1: &str = "us-east-1";

@@ -1,0 +1,140 @@
+//! Objects on their way: listed, copied, downloaded.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use aws_sdk_s3::types::{ChecksumMode, MetadataDirective};
+use serde::Serialize;
+
+use super::{S3, encode_key};
+use crate::clients::aws_error::aws_error;
+use crate::error::{Error, ErrorKind, Result};
+
+/// An object as a list shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Listed {
+    /// Its key.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: i64,
+    /// When it was stored, as `2026-11-25T22:10:03Z`.
+    pub modified: String,
+    /// Its entity tag, without quotes.
+    pub etag: String,
+}
+
+impl S3<'_> {
+    /// The objects whose keys begin so, in the order of their keys.
+    pub async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<Listed>> {
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix(prefix)
+            .into_paginator()
+            .send();
+        let mut all = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| aws_error(&format!("list bucket `{bucket}`"), &e))?;
+            all.extend(page.contents().iter().map(|object| {
+                Listed {
+                    key: object.key().unwrap_or_default().to_owned(),
+                    size: object.size().unwrap_or(0),
+                    modified: object
+                        .last_modified()
+                        .map_or_else(String::new, ToString::to_string),
+                    etag: object
+                        .e_tag()
+                        .unwrap_or_default()
+                        .trim_matches('"')
+                        .to_owned(),
+                }
+            }));
+        }
+        Ok(all)
+    }
+
+    /// Downloads an object into a file, which appears under its name when it is
+    /// whole. Its size is compared, and its checksum where S3 has one. Gives the
+    /// size in bytes.
+    ///
+    /// Throws `not_found`, `quota_exceeded` when the disk is full.
+    pub async fn download(&self, bucket: &str, key: &str, file: &Path) -> Result<u64> {
+        let attempt = format!("download `{key}` from `{bucket}`");
+        let mut answer = self
+            .client
+            .get_object()
+            .bucket(bucket)
+            .key(key)
+            .checksum_mode(ChecksumMode::Enabled)
+            .send()
+            .await
+            .map_err(|e| aws_error(&attempt, &e))?;
+        let folder = match file.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let failed = |e: std::io::Error| Error::io("write", file, &e);
+        let mut unfinished = tempfile::Builder::new()
+            .prefix(".autorun-")
+            .tempfile_in(folder)
+            .map_err(failed)?;
+        let mut written = 0;
+        while let Some(chunk) = answer.body.next().await {
+            let chunk = chunk.map_err(|e| {
+                // The SDK's own words say whether a checksum or the line broke.
+                let said = std::error::Error::source(&e)
+                    .map_or_else(|| e.to_string(), ToString::to_string);
+                Error::new(ErrorKind::Unreachable, format!("cannot {attempt}: {said}"))
+                    .hint("try again; what had arrived is not kept")
+            })?;
+            unfinished.write_all(&chunk).map_err(failed)?;
+            written += chunk.len() as u64;
+        }
+        let announced = answer.content_length().and_then(|n| u64::try_from(n).ok());
+        if announced.is_some_and(|announced| announced != written) {
+            return Err(Error::new(
+                ErrorKind::Unreachable,
+                format!("cannot {attempt}: it ended after {written} bytes"),
+            ));
+        }
+        // A file for reading, not a secret one.
+        let usual = std::fs::Permissions::from_mode(0o644);
+        unfinished
+            .as_file()
+            .set_permissions(usual)
+            .map_err(failed)?;
+        unfinished.persist(file).map_err(|e| failed(e.error))?;
+        Ok(written)
+    }
+
+    /// Copies an object inside S3, up to 5 GiB; its content type stays, `row`
+    /// becomes its metadata.
+    pub async fn copy(
+        &self,
+        from: (&str, &str),
+        to: (&str, &str),
+        row: Option<&str>,
+    ) -> Result<()> {
+        let attempt = format!("copy `{}/{}` to `{}/{}`", from.0, from.1, to.0, to.1);
+        let head = self.client.head_object().bucket(from.0).key(from.1);
+        let about = head.send().await.map_err(|e| aws_error(&attempt, &e))?;
+        let mut request = self
+            .client
+            .copy_object()
+            .copy_source(format!("{}/{}", from.0, encode_key(from.1)))
+            .bucket(to.0)
+            .key(to.1)
+            .metadata_directive(MetadataDirective::Replace)
+            .set_content_type(about.content_type().map(str::to_owned));
+        if let Some(row) = row {
+            request = request.metadata(super::RESOURCE_METADATA, row);
+        }
+        request
+            .send()
+            .await
+            .map(drop)
+            .map_err(|e| aws_error(&attempt, &e))
+    }
+}

@@ -1,0 +1,159 @@
+//! Values: JSON, TOML, checksums, the time.
+
+use rhai::plugin::*;
+use rhai::{Dynamic, ImmutableString, NativeCallContext};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, Result};
+use crate::script::{self, Outcome};
+
+#[export_module]
+pub mod api {
+    /// Reads a value from JSON text.
+    ///
+    /// Throws `invalid_option` with line and column.
+    ///
+    /// ```rhai
+    /// let version = parse_json(`{ "version": [1, 2] }`).version;
+    /// assert(version == [1, 2]);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn parse_json(call: NativeCallContext, text: ImmutableString) -> Outcome<Dynamic> {
+        script::run_quietly(&call, |_| super::parse_json(&text))
+    }
+
+    /// Writes a value as JSON text, on several lines.
+    ///
+    /// ```rhai
+    /// assert(format_json([1, 2]) == "[\n  1,\n  2\n]");
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn format_json(call: NativeCallContext, value: Dynamic) -> Outcome<Dynamic> {
+        script::run_quietly(&call, |_| {
+            let json = script::to_json(&value)?;
+            Ok(format!("{json:#}"))
+        })
+    }
+
+    /// Reads a map from TOML text.
+    ///
+    /// Throws `invalid_option` with line and column.
+    ///
+    /// ```rhai
+    /// let config = parse_toml("[web]\nport = 80\n");
+    /// assert(config.web.port == 80);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn parse_toml(call: NativeCallContext, text: ImmutableString) -> Outcome<Dynamic> {
+        script::run_quietly(&call, |_| super::parse_toml(&text))
+    }
+
+    /// Writes a map as TOML text.
+    ///
+    /// Throws `invalid_option` for what TOML cannot say, as `()`.
+    ///
+    /// ```rhai
+    /// assert(format_toml(#{ port: 80 }) == "port = 80\n");
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn format_toml(call: NativeCallContext, value: Dynamic) -> Outcome<Dynamic> {
+        script::run_quietly(&call, |_| super::format_toml(&script::to_json(&value)?))
+    }
+
+    /// Gives the SHA-256 of a text, as 64 hexadecimal digits.
+    ///
+    /// ```rhai
+    /// assert(sha256("abc").starts_with("ba7816bf"));
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn sha256(call: NativeCallContext, text: ImmutableString) -> Outcome<Dynamic> {
+        script::run_quietly(&call, |_| Ok(super::sha256(text.as_bytes())))
+    }
+
+    /// Gives the time as text: in UTC, or as a format says.
+    ///
+    /// The format is that of `strftime`: `%Y-%m-%d`, `%H%M%S`.
+    ///
+    /// Throws `invalid_option` for a format that is none.
+    ///
+    /// ```rhai
+    /// let backup = "backup-" + timestamp("%Y%m%d");
+    /// ```
+    #[rhai_fn(name = "timestamp", return_raw)]
+    pub fn timestamp_as(call: NativeCallContext, format: ImmutableString) -> Outcome<Dynamic> {
+        script::run_quietly(&call, |_| super::timestamp(&format))
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn timestamp(call: NativeCallContext) -> Outcome<Dynamic> {
+        timestamp_as(call, "%Y-%m-%dT%H:%M:%SZ".into())
+    }
+
+    /// Gives a random UUID, another one at each call.
+    ///
+    /// ```rhai
+    /// assert(uuid().len == 36);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn uuid(call: NativeCallContext) -> Outcome<Dynamic> {
+        script::run_quietly(&call, |_| Ok(super::uuid(rand::random())))
+    }
+}
+
+fn parse_json(text: &str) -> Result<Value> {
+    serde_json::from_str(text).map_err(|e| Error::invalid(format!("this is no JSON: {e}")))
+}
+
+fn parse_toml(text: &str) -> Result<Value> {
+    let table: toml::Table = toml::from_str(text)
+        .map_err(|e| Error::invalid(format!("this is no TOML: {}", e.to_string().trim_end())))?;
+    serde_json::to_value(table).map_err(|e| Error::internal(format!("cannot hand it over: {e}")))
+}
+
+fn format_toml(value: &Value) -> Result<String> {
+    toml::to_string(value).map_err(|e| Error::invalid(format!("TOML cannot say this: {e}")))
+}
+
+fn timestamp(format: &str) -> Result<String> {
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    jiff::fmt::strtime::format(format, &now)
+        .map_err(|e| Error::invalid(format!("`{format}` is no format of a time: {e}")))
+}
+
+/// As 64 hexadecimal digits.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// Version 4 of RFC 9562: random, but for six bits.
+fn uuid(mut bytes: [u8; 16]) -> String {
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex = hex(&bytes);
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
+    parts.join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_uuid_says_its_version() {
+        let all_ones = super::uuid([0xff; 16]);
+        assert_eq!(all_ones, "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+}

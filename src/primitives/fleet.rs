@@ -1,0 +1,491 @@
+//! Instances that are there: finding, stopping, starting, looking at them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rhai::plugin::*;
+use rhai::{Dynamic, Map, NativeCallContext};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::readiness::running;
+use super::seconds;
+use super::servers::{Server, ServerRef, described, each, ec2_user};
+use crate::clients::ec2::{Instance, TypeInfo};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::text;
+use crate::script::{self, Outcome};
+
+#[export_module]
+pub mod api {
+    /// Describes an instance as it is now.
+    ///
+    /// `server` is what `launch_instance` gave, an array of such, or an id. Gives
+    /// the same map as `launch_instance`, with `tags` and `launched_at`.
+    ///
+    /// Throws `not_found`.
+    ///
+    /// ```rhai
+    /// let server = launch_instance(#{ name: "web", wait: false });
+    /// print(describe_instance(server).state);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn describe_instance(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            each(&server, async |server| super::describe(cx, server).await).await
+        })
+    }
+
+    /// Lists the instances that match, oldest launch first.
+    ///
+    /// Gives an array of maps as `launch_instance` gives them. What was
+    /// terminated is not listed unless `states` asks for it.
+    ///
+    /// - `name` (string): the tag `Name`; `*` stands for anything.
+    /// - `tags` (map of strings): tags that it must have.
+    /// - `states` (array): by default `pending`, `running`, `stopping` and
+    ///   `stopped`.
+    /// - `run` (string): made by this run of autorun.
+    /// - `user` (string, "ec2-user"): who `ssh_exec` and `scp` log in as.
+    /// - `key` (string): private key file for that; by default the one that
+    ///   `create_key_pair` made under the name of the instance's key pair.
+    ///
+    /// Throws `denied`, `invalid_option`.
+    ///
+    /// ```rhai
+    /// for server in list_instances(#{ tags: #{ team: "web" } }) {
+    ///     print(`${server.id} ${server.state}`);
+    /// }
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn list_instances(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::list_instances(cx, script::options(options)?).await
+        })
+    }
+
+    /// Finds the one instance that matches, or gives `()`.
+    ///
+    /// So a second run can use what a first one made. The options are those of
+    /// `list_instances`.
+    ///
+    /// - `name` (string): the tag `Name`; `*` stands for anything.
+    /// - `tags` (map of strings): tags that it must have.
+    /// - `states` (array): as for `list_instances`.
+    /// - `run` (string): made by this run of autorun.
+    /// - `user` (string, "ec2-user"): who `ssh_exec` and `scp` log in as.
+    /// - `key` (string): private key file for that.
+    ///
+    /// Throws `invalid_option` when several match.
+    ///
+    /// ```rhai
+    /// let server = find_instance(#{ name: "shop" });
+    /// if server == () {
+    ///     server = launch_instance(#{ name: "shop" });
+    /// }
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn find_instance(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::find_instance(cx, script::options(options)?).await
+        })
+    }
+
+    /// Stops an instance and waits until it has stopped; its disk stays.
+    ///
+    /// `server` is what `launch_instance` gave, an array of such, or an id. Gives
+    /// its map anew. One that is stopped is no error.
+    ///
+    /// - `timeout` (seconds, 300).
+    ///
+    /// Throws `timeout`, `not_found`, `denied`.
+    ///
+    /// ```rhai
+    /// let server = launch_instance(#{ name: "web" });
+    /// server = stop_instance(server);
+    /// ```
+    #[rhai_fn(name = "stop_instance", return_raw)]
+    pub fn stop_instance_with(
+        call: NativeCallContext,
+        server: Dynamic,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::effect(
+            &call,
+            &[&server, &options.clone().into()],
+            async |cx, step| {
+                let options: Within = script::options(options)?;
+                let timeout = seconds("timeout", options.timeout)?;
+                if let Some(recorded) = step.recorded::<Value>() {
+                    step.replay();
+                    return Ok(recorded);
+                }
+                step.begin()?;
+                each(&server, async |server| {
+                    super::stop(cx, server, timeout).await
+                })
+                .await
+            },
+        )
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn stop_instance(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
+        stop_instance_with(call, server, Map::new())
+    }
+
+    /// Starts a stopped instance and waits until it is running.
+    ///
+    /// Gives its map anew: on AWS it has another public address. One that runs is
+    /// no error. Call `wait_until_ready` before logging in.
+    ///
+    /// `server` is what `launch_instance` gave, an array of such, or an id.
+    ///
+    /// - `timeout` (seconds, 300).
+    ///
+    /// Throws `timeout`, `not_found`, `denied`.
+    ///
+    /// ```rhai
+    /// let server = launch_instance(#{ name: "web" });
+    /// stop_instance(server);
+    /// server = start_instance(server);
+    /// ```
+    #[rhai_fn(name = "start_instance", return_raw)]
+    pub fn start_instance_with(
+        call: NativeCallContext,
+        server: Dynamic,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::effect(
+            &call,
+            &[&server, &options.clone().into()],
+            async |cx, step| {
+                let options: Within = script::options(options)?;
+                let timeout = seconds("timeout", options.timeout)?;
+                // Done before or not, its address is asked for afresh.
+                if step.recorded::<Value>().is_none() {
+                    step.begin()?;
+                }
+                each(&server, async |server| {
+                    super::start(cx, server, timeout).await
+                })
+                .await
+            },
+        )
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn start_instance(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
+        start_instance_with(call, server, Map::new())
+    }
+
+    /// Reboots an instance, and returns as soon as EC2 has taken the request.
+    ///
+    /// `server` is what `launch_instance` gave, an array of such, or an id.
+    ///
+    /// Throws `not_found`, `denied`.
+    ///
+    /// ```rhai
+    /// let server = launch_instance(#{ name: "web" });
+    /// reboot_instance(server);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn reboot_instance(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
+        script::effect(&call, &[&server], async |cx, step| {
+            if step.recorded::<Value>().is_some() {
+                step.replay();
+                return Ok(Value::Null);
+            }
+            step.begin()?;
+            each(&server, async |server| super::reboot(cx, server).await).await?;
+            Ok(Value::Null)
+        })
+    }
+
+    /// Gives what an instance wrote to its console.
+    ///
+    /// On AWS that is the newest for Nitro types (t3, t4g and later); others show
+    /// what was there some minutes after the last start or stop.
+    ///
+    /// Throws `not_found`, `denied`.
+    ///
+    /// ```rhai
+    /// let server = launch_instance(#{ name: "web" });
+    /// print(console_output(server));
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn console_output(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            let server = ServerRef::of(&server)?;
+            let console = cx.clients.ec2().await?.console(&server.id).await?;
+            Ok(cx.report.mask().apply(&console))
+        })
+    }
+
+    /// Sets tags of an instance, a security group or anything else in EC2.
+    ///
+    /// `resource` is what `launch_instance` or `create_security_group` gave, or
+    /// an id as "vol-0abc".
+    ///
+    /// Throws `invalid_option` for keys that begin with `aws:` or `autorun:`.
+    ///
+    /// ```rhai
+    /// let server = launch_instance(#{ name: "web", wait: false });
+    /// tag(server, #{ team: "web" });
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn tag(call: NativeCallContext, resource: Dynamic, tags: Map) -> Outcome<Dynamic> {
+        script::effect(
+            &call,
+            &[&resource, &tags.clone().into()],
+            async |cx, step| super::tag(cx, step, &resource, script::options(tags)?).await,
+        )
+    }
+
+    /// Lists the instance types that the region offers, smallest first.
+    ///
+    /// Gives an array of maps with `name`, `vcpus`, `memory` in GiB,
+    /// `architectures` and `free_tier`.
+    ///
+    /// - `free_tier` (bool): only those that are free-tier eligible, or only the
+    ///   others.
+    /// - `architecture` (string): `x86_64` or `arm64`.
+    ///
+    /// Throws `denied`.
+    ///
+    /// ```rhai
+    /// let small = instance_types(#{ free_tier: true, architecture: "x86_64" });
+    /// print(small[0].name);
+    /// ```
+    #[rhai_fn(name = "instance_types", return_raw)]
+    pub fn instance_types_with(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::instance_types(cx, script::options(options)?).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn instance_types(call: NativeCallContext) -> Outcome<Dynamic> {
+        instance_types_with(call, Map::new())
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    name: Option<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    states: Option<Vec<String>>,
+    run: Option<String>,
+    #[serde(default = "ec2_user")]
+    user: String,
+    key: Option<std::path::PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Within {
+    #[serde(default = "five_minutes")]
+    timeout: f64,
+}
+
+fn five_minutes() -> f64 {
+    300.0
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InstanceTypes {
+    free_tier: Option<bool>,
+    architecture: Option<String>,
+}
+
+/// EC2's states, and those that are listed unless told otherwise.
+const STATES: [&str; 6] = [
+    "pending",
+    "running",
+    "stopping",
+    "stopped",
+    "shutting-down",
+    "terminated",
+];
+const NOT_ENDED: usize = 4;
+
+async fn describe(cx: &Context, server: ServerRef) -> Result<Server> {
+    let instance = described(cx, &server.id).await?;
+    Ok(server.with(instance))
+}
+
+async fn list_instances(cx: &Context, wanted: Wanted) -> Result<Vec<Server>> {
+    let mut filters = Vec::new();
+    let states = match &wanted.states {
+        None => STATES[..NOT_ENDED]
+            .iter()
+            .map(|s| (*s).to_owned())
+            .collect(),
+        Some(states) => {
+            if let Some(unknown) = states.iter().find(|s| !STATES.contains(&s.as_str())) {
+                let error = Error::invalid(format!("option `states`: unknown state `{unknown}`"));
+                return Err(error.hint(format!("there are {}", STATES.join(", "))));
+            }
+            states.clone()
+        }
+    };
+    filters.push(("instance-state-name".to_owned(), states));
+    if let Some(name) = &wanted.name {
+        filters.push(("tag:Name".to_owned(), vec![name.clone()]));
+    }
+    if let Some(run) = &wanted.run {
+        filters.push((
+            format!("tag:{}", crate::clients::marks::RUN_TAG),
+            vec![run.clone()],
+        ));
+    }
+    for (key, value) in &wanted.tags {
+        filters.push((format!("tag:{key}"), vec![value.clone()]));
+    }
+    let found = cx.clients.ec2().await?.find_instances(&filters).await?;
+    let servers = found.into_iter().map(|instance| {
+        let key = wanted
+            .key
+            .as_ref()
+            .map(|key| cx.clients.local.expand(key))
+            .or_else(|| key_made_here(cx, &instance));
+        let server = ServerRef {
+            user: wanted.user.clone(),
+            key,
+            ..ServerRef::by_id(instance.id.clone())
+        };
+        server.with(instance)
+    });
+    Ok(servers.collect())
+}
+
+/// The private key that `create_key_pair` keeps under the key pair's name.
+fn key_made_here(cx: &Context, instance: &Instance) -> Option<std::path::PathBuf> {
+    let name = instance
+        .key_pair
+        .as_ref()
+        .filter(|name| !name.contains('/'))?;
+    let file = cx.clients.local.data_dir.join("keys").join(name);
+    file.is_file().then_some(file)
+}
+
+async fn find_instance(cx: &Context, wanted: Wanted) -> Result<Option<Server>> {
+    let mut found = list_instances(cx, wanted).await?;
+    if found.len() > 1 {
+        let ids: Vec<&str> = found.iter().map(|s| s.instance.id.as_str()).collect();
+        return Err(
+            Error::invalid(format!("{} match", text::count(found.len(), "instance"))).hint(
+                format!(
+                    "say more of the one you mean, or use list_instances: {}",
+                    ids.join(", ")
+                ),
+            ),
+        );
+    }
+    Ok(found.pop())
+}
+
+async fn stop(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Server> {
+    let ec2 = cx.clients.ec2().await?;
+    ec2.stop(&server.id).await?;
+    let mut pace = cx.pace(format!("instance {} to stop", server.id), timeout);
+    loop {
+        let mut seen = ec2.instances(std::slice::from_ref(&server.id)).await?;
+        let instance = seen.swap_remove(0);
+        match instance.state.as_str() {
+            "stopped" => {
+                cx.report.info(format!(
+                    "{} has stopped after {}",
+                    instance.id,
+                    text::duration(pace.elapsed())
+                ));
+                return Ok(server.with(instance));
+            }
+            "stopping" | "running" => pace.pause(&instance.state).await?,
+            state => {
+                let message = format!("{} is {state} instead of stopped", instance.id);
+                return Err(Error::new(ErrorKind::NotFound, message));
+            }
+        }
+    }
+}
+
+async fn start(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Server> {
+    let ec2 = cx.clients.ec2().await?;
+    let mut pace = cx.pace(format!("instance {} to start", server.id), timeout);
+    loop {
+        match ec2.start(&server.id).await {
+            Ok(()) => break,
+            // One that is stopping can be started when it has stopped.
+            Err(e) if e.detail["code"] == "IncorrectInstanceState" => {
+                let seen = ec2.instances(std::slice::from_ref(&server.id)).await?;
+                if !["stopping", "stopped"].contains(&seen[0].state.as_str()) {
+                    return Err(e);
+                }
+                pace.pause(&seen[0].state).await?;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    running(cx, server, pace.left()).await
+}
+
+async fn reboot(cx: &Context, server: ServerRef) -> Result<()> {
+    cx.clients.ec2().await?.reboot(&server.id).await?;
+    cx.report.info(format!("{} reboots", server.id));
+    Ok(())
+}
+
+async fn tag(
+    cx: &Context,
+    step: &mut crate::ledger::Step,
+    resource: &Dynamic,
+    tags: BTreeMap<String, String>,
+) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Identified {
+        id: String,
+    }
+    let id = match resource.clone().into_immutable_string() {
+        Ok(id) => id.to_string(),
+        Err(_) => script::argument::<Identified>("resource", resource)?.id,
+    };
+    for key in tags.keys() {
+        if key.is_empty() || ["aws:", "autorun:"].iter().any(|own| key.starts_with(own)) {
+            return Err(
+                Error::invalid(format!("`{key}` cannot be the key of a tag"))
+                    .hint("keys that begin with aws: or autorun: are reserved"),
+            );
+        }
+    }
+    if step.recorded::<Value>().is_some() {
+        step.replay();
+        return Ok(());
+    }
+    if id.starts_with("i-") {
+        described(cx, &id).await?;
+    }
+    step.begin()?;
+    let tags: Vec<(String, String)> = tags.into_iter().collect();
+    cx.clients.ec2().await?.tag(&id, &tags).await?;
+    cx.report.info(format!("tagged {id}"));
+    Ok(())
+}
+
+async fn instance_types(cx: &Context, options: InstanceTypes) -> Result<Vec<TypeInfo>> {
+    let mut filters = BTreeMap::new();
+    if let Some(free) = options.free_tier {
+        filters.insert("free-tier-eligible".to_owned(), free.to_string());
+    }
+    if let Some(architecture) = options.architecture {
+        filters.insert(
+            "processor-info.supported-architecture".to_owned(),
+            architecture,
+        );
+    }
+    cx.clients.ec2().await?.types(&filters).await
+}

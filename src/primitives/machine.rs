@@ -1,0 +1,404 @@
+//! This machine: files written, programs run, the environment, the person at
+//! the terminal.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
+
+use rhai::plugin::*;
+use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::seconds;
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Step;
+use crate::report::text;
+use crate::script::{self, Outcome};
+
+/// How much of each output a result holds: its end.
+const KEPT: usize = 4 << 20;
+
+/// How much of a failed program's output its error shows.
+const SHOWN_LINES: usize = 15;
+
+#[export_module]
+pub mod api {
+    /// Writes a text file on this machine.
+    ///
+    /// The file appears under its name when it is whole; what was there is
+    /// replaced. Gives a map with `path` and `size` in bytes.
+    ///
+    /// - `mode` (string, "0644"): permissions.
+    ///
+    /// Throws `not_found` when the directory is missing, `denied`,
+    /// `quota_exceeded` when the disk is full.
+    ///
+    /// ```rhai
+    /// write_file("/tmp/hosts.txt", "web1\nweb2\n");
+    /// ```
+    #[rhai_fn(name = "write_file", return_raw)]
+    pub fn write_file_with(
+        call: NativeCallContext,
+        path: ImmutableString,
+        text: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run_blocking(&call, |cx| {
+            super::write_file(cx, &path, &text, &script::options(options)?)
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn write_file(
+        call: NativeCallContext,
+        path: ImmutableString,
+        text: ImmutableString,
+    ) -> Outcome<Dynamic> {
+        write_file_with(call, path, text, Map::new())
+    }
+
+    /// Runs a program on this machine and waits for its end.
+    ///
+    /// `command` is an array: the program and its arguments, taken as they are;
+    /// no shell is asked. Gives a map with `status`, `stdout`, `stderr` and
+    /// `seconds`; of very long output the last 4 MiB.
+    ///
+    /// - `check` (bool, true): a status other than 0 is an error.
+    /// - `timeout` (seconds): the program is ended after that.
+    /// - `cwd` (string): directory to run in.
+    /// - `env` (map of strings): further environment variables.
+    /// - `stdin` (string): what the program reads.
+    ///
+    /// Throws `command_failed`, whose `detail` has `status`, `stdout` and
+    /// `stderr`; `not_found` when there is no such program; `timeout`.
+    ///
+    /// ```rhai
+    /// let version = local_exec(["git", "describe", "--always"], #{ check: false });
+    /// print(version.stdout);
+    /// ```
+    #[rhai_fn(name = "local_exec", return_raw)]
+    pub fn local_exec_with(
+        call: NativeCallContext,
+        command: Array,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        let arguments = [&command.clone().into(), &options.clone().into()];
+        script::effect(&call, &arguments, async |cx, step| {
+            super::local_exec(cx, step, &command, script::options(options)?).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn local_exec(call: NativeCallContext, command: Array) -> Outcome<Dynamic> {
+        local_exec_with(call, command, Map::new())
+    }
+
+    /// Gives an environment variable, or `()` when it is not set.
+    ///
+    /// For values of a run a variable is better: `var` checks and documents it.
+    ///
+    /// ```rhai
+    /// let editor = env("EDITOR");
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn env(call: NativeCallContext, name: ImmutableString) -> Outcome<Dynamic> {
+        script::run_quietly(&call, |cx| Ok(cx.environment.get(name.as_str()).cloned()))
+    }
+
+    /// Lists the files whose paths match a pattern, in order.
+    ///
+    /// `*` stands for anything but a slash, `**` for directories of any depth,
+    /// `?` for one character.
+    ///
+    /// Throws `invalid_option` for a pattern that is none.
+    ///
+    /// ```rhai
+    /// for file in glob("userdata/*.sh") {
+    ///     print(file);
+    /// }
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn glob(call: NativeCallContext, pattern: ImmutableString) -> Outcome<Dynamic> {
+        script::run_blocking(&call, |cx| super::glob(cx, &pattern))
+    }
+
+    /// Asks the person at the terminal, and gives the line that was typed.
+    ///
+    /// - `secret` (bool, false): what is typed is not shown, and masked in every
+    ///   output from then on.
+    ///
+    /// Throws `invalid_option` when nobody is at a terminal: let a variable say
+    /// it then.
+    ///
+    /// ```rhai
+    /// let answer = "no";
+    /// try { answer = prompt("Go on?"); } catch { log_warn("nobody to ask"); }
+    /// ```
+    #[rhai_fn(name = "prompt", return_raw)]
+    pub fn prompt_with(
+        call: NativeCallContext,
+        question: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run_blocking(&call, |cx| {
+            super::prompt(cx, &question, &script::options(options)?)
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn prompt(call: NativeCallContext, question: ImmutableString) -> Outcome<Dynamic> {
+        prompt_with(call, question, Map::new())
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WriteFile {
+    #[serde(default = "readable")]
+    mode: String,
+}
+
+fn readable() -> String {
+    "0644".to_owned()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LocalExec {
+    #[serde(default = "yes")]
+    check: bool,
+    timeout: Option<f64>,
+    cwd: Option<PathBuf>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    stdin: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Prompt {
+    #[serde(default)]
+    secret: bool,
+}
+
+/// What `write_file` gives.
+#[derive(Debug, Serialize)]
+struct Written {
+    path: PathBuf,
+    size: usize,
+}
+
+/// What `local_exec` gives.
+#[derive(Debug, Serialize, Deserialize)]
+struct Finished {
+    status: i64,
+    stdout: String,
+    stderr: String,
+    seconds: f64,
+}
+
+fn write_file(cx: &Context, path: &str, text: &str, options: &WriteFile) -> Result<Written> {
+    let path = cx.clients.local.expand(Path::new(path));
+    let mode = super::remote::mode(&options.mode)?;
+    let failed = |e: std::io::Error| Error::io("write", &path, &e);
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if path.is_dir() {
+        return Err(Error::invalid(format!(
+            "`{}` is a directory",
+            path.display()
+        )));
+    }
+    let mut unfinished = tempfile::Builder::new()
+        .prefix(".autorun-")
+        .tempfile_in(folder)
+        .map_err(failed)?;
+    unfinished.write_all(text.as_bytes()).map_err(failed)?;
+    let permissions = std::fs::Permissions::from_mode(mode);
+    unfinished
+        .as_file()
+        .set_permissions(permissions)
+        .map_err(failed)?;
+    unfinished.persist(&path).map_err(|e| failed(e.error))?;
+    Ok(Written {
+        size: text.len(),
+        path,
+    })
+}
+
+async fn local_exec(
+    cx: &Context,
+    step: &mut Step,
+    command: &Array,
+    options: LocalExec,
+) -> Result<Finished> {
+    let words = command
+        .iter()
+        .map(|word| word.clone().into_string().ok())
+        .collect::<Option<Vec<String>>>();
+    let Some((program, arguments)) = words.as_ref().and_then(|words| words.split_first()) else {
+        return Err(
+            Error::invalid("argument `command`: it must be an array of strings")
+                .hint("write [\"git\", \"status\"]; for a shell, [\"sh\", \"-c\", \"..\"]"),
+        );
+    };
+    let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
+    if let Some(recorded) = step.recorded::<Finished>() {
+        step.replay();
+        return Ok(recorded);
+    }
+    step.begin()?;
+    let started = Instant::now();
+    let mut call = tokio::process::Command::new(program);
+    call.args(arguments)
+        .envs(&options.env)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    if let Some(cwd) = &options.cwd {
+        call.current_dir(cx.clients.local.expand(cwd));
+    }
+    let mut child = call.spawn().map_err(|e| {
+        let error = Error::io("run", Path::new(program), &e);
+        match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                error.hint("is the program installed, and does `cwd` exist?")
+            }
+            _ => error,
+        }
+    })?;
+    let stdin = child.stdin.take();
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let whole = async {
+        let feed = async {
+            if let Some(mut stdin) = stdin {
+                // A program that does not read to the end is no failure.
+                drop(stdin.write_all(options.stdin.as_bytes()).await);
+            }
+        };
+        tokio::join!(feed, end_of(stdout), end_of(stderr), child.wait())
+    };
+    let ended = tokio::select! {
+        () = cx.cancel.cancelled() => return Err(Error::cancelled()),
+        ended = tokio::time::timeout(timeout.unwrap_or(FOREVER), whole) => ended,
+    };
+    let Ok(((), stdout, stderr, status)) = ended else {
+        return Err(Error::new(
+            ErrorKind::Timeout,
+            format!("`{program}` took longer than its `timeout`; it was ended"),
+        ));
+    };
+    let status = status.map_err(|e| Error::io("wait for", Path::new(program), &e))?;
+    let finished = Finished {
+        status: status_of(status),
+        stdout,
+        stderr,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    if options.check && finished.status != 0 {
+        return Err(failure(program, &finished));
+    }
+    Ok(finished)
+}
+
+/// Longer than any program takes.
+const FOREVER: std::time::Duration = std::time::Duration::from_secs(u32::MAX as u64);
+
+/// The end of an output, as text.
+async fn end_of(output: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
+    let mut kept = Vec::new();
+    if let Some(mut output) = output {
+        let mut chunk = vec![0; 64 << 10];
+        while let Ok(length @ 1..) = output.read(&mut chunk).await {
+            kept.extend_from_slice(&chunk[..length]);
+            if kept.len() > 2 * KEPT {
+                kept.drain(..kept.len() - KEPT);
+            }
+        }
+    }
+    let start = kept.len().saturating_sub(KEPT);
+    String::from_utf8_lossy(&kept[start..]).into_owned()
+}
+
+/// The exit status; 128 + n for signal n, as a shell says it.
+fn status_of(status: std::process::ExitStatus) -> i64 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let signal = status.signal().map(|signal| 128 + i64::from(signal));
+    status.code().map(i64::from).or(signal).unwrap_or(-1)
+}
+
+fn failure(program: &str, finished: &Finished) -> Error {
+    let said = [&finished.stderr, &finished.stdout]
+        .into_iter()
+        .map(|output| {
+            let lines: Vec<&str> = output.trim_end().lines().collect();
+            text::harmless(&lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n"))
+        })
+        .find(|said| !said.is_empty());
+    let said = said.map_or_else(String::new, |said| format!(":\n{said}"));
+    Error::new(
+        ErrorKind::CommandFailed,
+        format!(
+            "`{program}` failed here with status {}{said}",
+            finished.status
+        ),
+    )
+    .detail(serde_json::json!({
+        "status": finished.status,
+        "stdout": finished.stdout,
+        "stderr": finished.stderr,
+    }))
+}
+
+fn glob(cx: &Context, pattern: &str) -> Result<Vec<String>> {
+    let expanded = cx.clients.local.expand(Path::new(pattern));
+    let fault =
+        |e: &dyn std::fmt::Display| Error::invalid(format!("`{pattern}` is no pattern: {e}"));
+    let Some(expanded) = expanded.to_str() else {
+        return Err(fault(&"it is not UTF-8"));
+    };
+    let paths = glob::glob(expanded).map_err(|e| fault(&e))?;
+    paths
+        .map(|path| {
+            let path = path.map_err(|e| Error::io("read", e.path(), e.error()))?;
+            let name = path.display().to_string();
+            path.into_os_string()
+                .into_string()
+                .map_err(|_| Error::invalid(format!("the name of `{name}` is not UTF-8")))
+        })
+        .collect()
+}
+
+fn prompt(cx: &Context, question: &str, options: &Prompt) -> Result<String> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(
+            Error::invalid(format!("nobody is at a terminal to be asked: {question}"))
+                .hint("let a variable say it: var(\"name\", #{ .. }) and --set"),
+        );
+    }
+    let question = text::harmless(&cx.report.mask().apply(question));
+    let failed = |e: std::io::Error| Error::internal(format!("cannot ask: {e}"));
+    if options.secret {
+        let answer = rpassword::prompt_password(format!("{question} ")).map_err(failed)?;
+        cx.report.mask().add(&answer);
+        return Ok(answer);
+    }
+    let mut stderr = std::io::stderr();
+    write!(stderr, "{question} ").map_err(failed)?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(failed)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}

@@ -1,0 +1,683 @@
+//! S3: directories, downloads, copies.
+
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use rhai::plugin::*;
+use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use serde::{Deserialize, Serialize};
+
+use super::buckets::bucket_name;
+use super::data::sha256;
+use super::objects::{content_type, object_key};
+use super::seconds;
+use crate::clients::s3::{LONGEST_PRESIGN, Listed};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{ResourceKind, Step, Wanted};
+use crate::report::text;
+use crate::script::{self, Outcome};
+
+/// How many objects are under way at once.
+const AT_ONCE: usize = 16;
+
+#[export_module]
+pub mod api {
+    /// Uploads all files below a directory.
+    ///
+    /// An object's key is the file's path below the directory, behind `prefix`.
+    /// Gives a map with `bucket`, `files` (the number of them), `size` in bytes
+    /// and `keys`. Links to files are followed; links to directories and what is
+    /// neither file nor directory (sockets, devices) are passed over, and the log
+    /// says so.
+    ///
+    /// - `prefix` (string): what the keys begin with, as "backup/".
+    ///
+    /// Throws `not_found`, `denied`, `invalid_option` for what is no directory
+    /// and for a file whose name is not UTF-8.
+    ///
+    /// ```rhai
+    /// let bucket = create_bucket("backup");
+    /// upload_dir(bucket, "userdata", #{ prefix: "2026/" });
+    /// ```
+    #[rhai_fn(name = "upload_dir", return_raw)]
+    pub fn upload_dir_with(
+        call: NativeCallContext,
+        bucket: Dynamic,
+        directory: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        let state = super::directory_state(&call, &directory);
+        let arguments = [
+            &bucket,
+            &directory.clone().into(),
+            &options.clone().into(),
+            &state,
+        ];
+        script::effect(&call, &arguments, async |cx, step| {
+            let options = script::options(options)?;
+            super::upload_dir(cx, step, &bucket_name(&bucket)?, &directory, options).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn upload_dir(
+        call: NativeCallContext,
+        bucket: Dynamic,
+        directory: ImmutableString,
+    ) -> Outcome<Dynamic> {
+        upload_dir_with(call, bucket, directory, Map::new())
+    }
+
+    /// Downloads an object into a file.
+    ///
+    /// The file appears under its name when it is whole: its size is compared,
+    /// and its checksum where S3 keeps one, as it does for all that autorun
+    /// uploads. What was there is replaced. Gives a map with `path` and `size`.
+    ///
+    /// Throws `not_found`, `denied`, `quota_exceeded` when the disk is full.
+    ///
+    /// ```rhai
+    /// let bucket = create_bucket("backup");
+    /// upload_file(bucket, "assets/logo.png", #{ key: "logo.png" });
+    /// download_file(bucket, "logo.png", "/tmp/logo.png");
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn download_file(
+        call: NativeCallContext,
+        bucket: Dynamic,
+        key: ImmutableString,
+        file: ImmutableString,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::download_file(cx, &bucket_name(&bucket)?, &key, &file).await
+        })
+    }
+
+    /// Downloads all objects whose keys begin with `prefix` into a directory.
+    ///
+    /// A file's path below the directory is the object's key without the prefix.
+    /// Missing directories are made. Gives a map with `directory`, `files` (the
+    /// number of them) and `size` in bytes. A key that would lead out of the
+    /// directory is refused before anything is written.
+    ///
+    /// Throws `not_found` when no key begins so, `denied`, `quota_exceeded`,
+    /// `invalid_option`.
+    ///
+    /// ```rhai
+    /// let bucket = create_bucket("backup");
+    /// upload_dir(bucket, "userdata", #{ prefix: "2026/" });
+    /// download_dir(bucket, "2026/", "/tmp/restored");
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn download_dir(
+        call: NativeCallContext,
+        bucket: Dynamic,
+        prefix: ImmutableString,
+        directory: ImmutableString,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::download_dir(cx, &bucket_name(&bucket)?, &prefix, &directory).await
+        })
+    }
+
+    /// Lists the objects of a bucket, in the order of their keys.
+    ///
+    /// Gives an array of maps with `key`, `size` in bytes, `modified` and `etag`.
+    ///
+    /// - `prefix` (string): only keys that begin so.
+    ///
+    /// Throws `not_found` when there is no such bucket, `denied`.
+    ///
+    /// ```rhai
+    /// let bucket = create_bucket("backup");
+    /// for object in list_objects(bucket, #{ prefix: "2026/" }) {
+    ///     print(`${object.key} ${object.size}`);
+    /// }
+    /// ```
+    #[rhai_fn(name = "list_objects", return_raw)]
+    pub fn list_objects_with(
+        call: NativeCallContext,
+        bucket: Dynamic,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            let options: ListObjects = script::options(options)?;
+            let s3 = cx.clients.s3().await?;
+            s3.list(&bucket_name(&bucket)?, &options.prefix).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn list_objects(call: NativeCallContext, bucket: Dynamic) -> Outcome<Dynamic> {
+        list_objects_with(call, bucket, Map::new())
+    }
+
+    /// Gives a URL with which everyone can read an object for a while.
+    ///
+    /// The object need not exist yet. The URL is masked in every output.
+    ///
+    /// - `valid` (seconds, 3600): at most 604800 (7 days); less with temporary
+    ///   credentials, which end it with them.
+    ///
+    /// Throws `invalid_option`.
+    ///
+    /// ```rhai
+    /// let bucket = create_bucket("backup");
+    /// let url = presigned_url(bucket, "logo.png", #{ valid: 600 });
+    /// ```
+    #[rhai_fn(name = "presigned_url", return_raw)]
+    pub fn presigned_url_with(
+        call: NativeCallContext,
+        bucket: Dynamic,
+        key: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            let options = script::options(options)?;
+            super::presigned_url(cx, &bucket_name(&bucket)?, &key, options).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn presigned_url(
+        call: NativeCallContext,
+        bucket: Dynamic,
+        key: ImmutableString,
+    ) -> Outcome<Dynamic> {
+        presigned_url_with(call, bucket, key, Map::new())
+    }
+
+    /// Copies an object inside S3, without its bytes passing through here.
+    ///
+    /// Its content type goes with it. Up to 5 GiB, AWS's limit for one copy.
+    /// Gives a map with `bucket` and `key` of the copy.
+    ///
+    /// Throws `not_found`, `denied`.
+    ///
+    /// ```rhai
+    /// let bucket = create_bucket("backup");
+    /// upload_file(bucket, "assets/logo.png", #{ key: "logo.png" });
+    /// copy_object(bucket, "logo.png", bucket, "logo-old.png");
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn copy_object(
+        call: NativeCallContext,
+        bucket: Dynamic,
+        key: ImmutableString,
+        to_bucket: Dynamic,
+        to_key: ImmutableString,
+    ) -> Outcome<Dynamic> {
+        let arguments = [
+            &bucket,
+            &key.clone().into(),
+            &to_bucket,
+            &to_key.clone().into(),
+        ];
+        script::effect(&call, &arguments, async |cx, step| {
+            let from = (bucket_name(&bucket)?, key.to_string());
+            let to = (bucket_name(&to_bucket)?, to_key.to_string());
+            super::copy_object(cx, step, from, to).await
+        })
+    }
+
+    /// Deletes all that a bucket holds, versions and unfinished uploads too.
+    ///
+    /// Gives how many objects there were.
+    ///
+    /// Throws `denied` for a bucket that autorun did not make.
+    ///
+    /// ```rhai
+    /// let bucket = create_bucket("scratch");
+    /// upload_file(bucket, "assets/logo.png");
+    /// assert(empty_bucket(bucket) == 1);
+    /// delete_bucket(bucket);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn empty_bucket(call: NativeCallContext, bucket: Dynamic) -> Outcome<Dynamic> {
+        script::effect(&call, &[&bucket], async |cx, step| {
+            super::empty_bucket(cx, step, &bucket_name(&bucket)?).await
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UploadDir {
+    #[serde(default)]
+    prefix: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListObjects {
+    #[serde(default)]
+    prefix: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PresignedUrl {
+    #[serde(default = "one_hour")]
+    valid: f64,
+}
+
+fn one_hour() -> f64 {
+    3600.0
+}
+
+/// What `upload_dir` gives.
+#[derive(Debug, Serialize, Deserialize)]
+struct Uploaded {
+    bucket: String,
+    files: usize,
+    size: u64,
+    keys: Vec<String>,
+}
+
+/// What `download_file` gives.
+#[derive(Debug, Serialize)]
+struct Downloaded {
+    path: PathBuf,
+    size: u64,
+}
+
+/// What `download_dir` gives.
+#[derive(Debug, Serialize)]
+struct Restored {
+    directory: PathBuf,
+    files: usize,
+    size: u64,
+}
+
+/// What `copy_object` gives.
+#[derive(Debug, Serialize, Deserialize)]
+struct Copied {
+    bucket: String,
+    key: String,
+}
+
+/// A file of a directory, by its path below it.
+struct Found {
+    path: PathBuf,
+    below: String,
+    size: u64,
+}
+
+/// All files below a directory, in the order of their paths; and what was
+/// passed over.
+fn walk(directory: &Path) -> Result<(Vec<Found>, Vec<PathBuf>)> {
+    let mut found = Vec::new();
+    let mut passed_over = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(folder) = open.pop() {
+        let entries = std::fs::read_dir(&folder).map_err(|e| Error::io("read", &folder, &e))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io("read", &folder, &e))?;
+            let path = entry.path();
+            let kind = entry
+                .file_type()
+                .map_err(|e| Error::io("read", &path, &e))?;
+            // A link's target: a file, or nothing that is followed.
+            let about = std::fs::metadata(&path);
+            match about {
+                _ if kind.is_dir() => open.push(path),
+                Ok(about) if about.is_file() => {
+                    let below = path.strip_prefix(directory).unwrap_or(&path);
+                    let Some(below) = below.to_str() else {
+                        let name = path.display();
+                        return Err(Error::invalid(format!("the name of `{name}` is not UTF-8"))
+                            .hint("S3 takes UTF-8 alone: rename it"));
+                    };
+                    found.push(Found {
+                        below: below.to_owned(),
+                        size: about.len(),
+                        path,
+                    });
+                }
+                _ => passed_over.push(path),
+            }
+        }
+    }
+    found.sort_by(|a, b| a.below.cmp(&b.below));
+    Ok((found, passed_over))
+}
+
+/// What tells one content of a directory from another.
+fn directory_state(call: &NativeCallContext, directory: &str) -> Dynamic {
+    let path = script::context(call)
+        .clients
+        .local
+        .expand(Path::new(directory));
+    let Ok((files, _)) = walk(&path) else {
+        return Dynamic::UNIT;
+    };
+    let state = files.iter().map(|file| {
+        let changed = std::fs::metadata(&file.path).and_then(|about| about.modified());
+        let changed = changed.map_or_else(|_| String::new(), |time| format!("{time:?}"));
+        format!("{} {} {changed}", file.below, file.size)
+    });
+    let state: Vec<String> = state.collect();
+    // One element, so that a summary of the call does not show it.
+    vec![Dynamic::from(sha256(state.join("\n").as_bytes()))].into()
+}
+
+async fn upload_dir(
+    cx: &Context,
+    step: &mut Step,
+    bucket: &str,
+    directory: &str,
+    options: UploadDir,
+) -> Result<Uploaded> {
+    let path = cx.clients.local.expand(Path::new(directory));
+    let about = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
+    if !about.is_dir() {
+        return Err(Error::invalid(format!("`{directory}` is not a directory"))
+            .hint("upload_file uploads one file"));
+    }
+    let (files, passed_over) = walk(&path)?;
+    if let Some(recorded) = step.recorded::<Uploaded>() {
+        step.replay();
+        return Ok(recorded);
+    }
+    if !passed_over.is_empty() {
+        cx.report.warn(format!(
+            "passed over, as they are no files: {}",
+            text::some_of(passed_over.iter().map(|path| path.display().to_string()), 5)
+        ));
+    }
+    let keys = files
+        .iter()
+        .map(|file| object_key(&format!("{}{}", options.prefix, file.below)))
+        .collect::<Result<Vec<_>>>()?;
+    let s3 = &cx.clients.s3().await?;
+    let ours = cx.ledger.made(ResourceKind::Bucket, bucket);
+    let rows = intend(cx, step, bucket, &keys, ours).await?;
+    let uploads = files
+        .iter()
+        .zip(&keys)
+        .zip(rows)
+        .map(async |((file, key), intent)| {
+            let row = intent.as_ref().map(|intent| intent.token().to_owned());
+            let kind = content_type(&file.path, None);
+            let result = s3.put(bucket, key, &file.path, &kind, row.as_deref()).await;
+            match (&result, intent) {
+                (Ok(()), Some(intent)) => intent.created(&format!("{bucket}/{key}")),
+                (Err(error), Some(intent)) => intent.abandoned(error),
+                (_, None) => {}
+            }
+            result
+        });
+    // The others end as well when one fails, so that the ledger knows of them.
+    let done = stream::iter(uploads).buffer_unordered(AT_ONCE);
+    let done: Vec<Result<()>> = done.collect().await;
+    done.into_iter().collect::<Result<()>>()?;
+    let size = files.iter().map(|file| file.size).sum();
+    cx.report.info(format!(
+        "uploaded {} of {directory} to {bucket} ({})",
+        text::count(files.len(), "file"),
+        text::bytes(size)
+    ));
+    Ok(Uploaded {
+        bucket: bucket.to_owned(),
+        files: files.len(),
+        size,
+        keys,
+    })
+}
+
+/// Writes down what is uploaded into a bucket that was there before, under keys
+/// that were free; what is in a bucket of the run goes with it.
+async fn intend(
+    cx: &Context,
+    step: &mut Step,
+    bucket: &str,
+    keys: &[String],
+    ours: bool,
+) -> Result<Vec<Option<crate::ledger::Intent>>> {
+    if ours {
+        step.begin()?;
+        return Ok(keys.iter().map(|_| None).collect());
+    }
+    let s3 = cx.clients.s3().await?;
+    let there = s3.list(bucket, "").await?;
+    let there: std::collections::HashSet<&str> = there.iter().map(|o| o.key.as_str()).collect();
+    let retried = step.made();
+    let is_new = |key: &String| {
+        let id = format!("{bucket}/{key}");
+        !there.contains(key.as_str()) || retried.iter().any(|row| row.name == id)
+    };
+    let wanted: Vec<Wanted> = keys
+        .iter()
+        .filter(|key| is_new(key))
+        .map(|key| {
+            let id = format!("{bucket}/{key}");
+            Wanted::with_id(ResourceKind::Object, &id, &id)
+        })
+        .collect();
+    let mut intents = step.intend(&wanted)?.into_iter();
+    Ok(keys
+        .iter()
+        .map(|key| is_new(key).then(|| intents.next()).flatten())
+        .collect())
+}
+
+async fn download_file(cx: &Context, bucket: &str, key: &str, file: &str) -> Result<Downloaded> {
+    let path = cx.clients.local.expand(Path::new(file));
+    if path.is_dir() {
+        return Err(Error::invalid(format!("`{file}` is a directory"))
+            .hint("name the file that is to be written"));
+    }
+    let size = cx.clients.s3().await?.download(bucket, key, &path).await?;
+    cx.report.info(format!(
+        "downloaded {bucket}/{key} to {file} ({})",
+        text::bytes(size)
+    ));
+    Ok(Downloaded { path, size })
+}
+
+async fn download_dir(
+    cx: &Context,
+    bucket: &str,
+    prefix: &str,
+    directory: &str,
+) -> Result<Restored> {
+    let path = cx.clients.local.expand(Path::new(directory));
+    let s3 = &cx.clients.s3().await?;
+    let objects = s3.list(bucket, prefix).await?;
+    // A key that ends in a slash stands for a directory in some consoles.
+    let objects: Vec<Listed> = objects
+        .into_iter()
+        .filter(|o| !o.key.ends_with('/'))
+        .collect();
+    if objects.is_empty() {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("no object of `{bucket}` has a key that begins with `{prefix}`"),
+        ));
+    }
+    let targets = objects
+        .iter()
+        .map(|object| {
+            inside(
+                &path,
+                object.key.strip_prefix(prefix).unwrap_or(&object.key),
+            )
+        })
+        .collect::<Result<Vec<_>>>()?;
+    for target in &targets {
+        if let Some(folder) = target.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|e| Error::io("create directory", folder, &e))?;
+        }
+    }
+    let downloads = objects
+        .iter()
+        .zip(&targets)
+        .map(async |(object, target)| s3.download(bucket, &object.key, target).await);
+    let mut done = stream::iter(downloads).buffer_unordered(AT_ONCE);
+    let mut size = 0;
+    while let Some(result) = done.next().await {
+        size += result?;
+    }
+    cx.report.info(format!(
+        "downloaded {} of {bucket} to {directory} ({})",
+        text::count(targets.len(), "object"),
+        text::bytes(size)
+    ));
+    Ok(Restored {
+        directory: path.clone(),
+        files: targets.len(),
+        size,
+    })
+}
+
+/// A path below a directory, and nowhere else.
+fn inside(directory: &Path, below: &str) -> Result<PathBuf> {
+    let below = below.trim_start_matches('/');
+    let leads_out = below.is_empty()
+        || below.contains('\0')
+        || below.split('/').any(|part| [".", "..", ""].contains(&part));
+    match leads_out {
+        true => Err(Error::invalid(format!(
+            "the key `{below}` cannot be a path below `{}`",
+            directory.display()
+        ))
+        .hint("download it with download_file, under a name of your own")),
+        false => Ok(directory.join(below)),
+    }
+}
+
+async fn presigned_url(
+    cx: &Context,
+    bucket: &str,
+    key: &str,
+    options: PresignedUrl,
+) -> Result<String> {
+    let valid = seconds("valid", options.valid)?;
+    if valid.is_zero() || valid > LONGEST_PRESIGN {
+        return Err(Error::invalid(
+            "option `valid`: it must be from 1 to 604800 seconds (7 days)",
+        ));
+    }
+    cx.clients
+        .s3()
+        .await?
+        .presigned_url(bucket, key, valid)
+        .await
+}
+
+async fn copy_object(
+    cx: &Context,
+    step: &mut Step,
+    from: (String, String),
+    to: (String, String),
+) -> Result<Copied> {
+    let s3 = cx.clients.s3().await?;
+    let id = format!("{}/{}", to.0, to.1);
+    let copied = Copied {
+        bucket: to.0.clone(),
+        key: to.1.clone(),
+    };
+    let there = s3.object_row(&to.0, &to.1).await?.is_some();
+    if step.recorded::<Copied>().is_some() && there {
+        step.replay();
+        return Ok(copied);
+    }
+    let again = step.made().iter().any(|row| row.state.may_be_up());
+    let known = cx
+        .ledger
+        .live_row(ResourceKind::Object, &id)
+        .map(|row| row.row);
+    let intent = if known.is_none() && (!there || again) {
+        Some(step.intend_one(Wanted::with_id(ResourceKind::Object, &id, &id))?)
+    } else {
+        step.begin()?;
+        None
+    };
+    let row = intent
+        .as_ref()
+        .map(|intent| intent.token().to_owned())
+        .or(known);
+    let result = s3
+        .copy((&from.0, &from.1), (&to.0, &to.1), row.as_deref())
+        .await;
+    match (&result, intent) {
+        (Ok(()), Some(intent)) => intent.created(&id),
+        (Err(error), Some(intent)) => intent.abandoned(error),
+        (_, None) => {}
+    }
+    result?;
+    cx.report
+        .info(format!("copied {}/{} to {id}", from.0, from.1));
+    Ok(copied)
+}
+
+async fn empty_bucket(cx: &Context, step: &mut Step, bucket: &str) -> Result<usize> {
+    if let Some(recorded) = step.recorded::<usize>() {
+        step.replay();
+        return Ok(recorded);
+    }
+    let s3 = cx.clients.s3().await?;
+    match s3.bucket_marks(bucket).await? {
+        Some(marks) if marks.run.is_some() => {}
+        Some(_) => {
+            return Err(Error::new(
+                ErrorKind::Denied,
+                format!("bucket `{bucket}` was not made by autorun, so it is not emptied"),
+            )
+            .hint("only what carries the tag autorun:run is deleted"));
+        }
+        None => {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("there is no bucket `{bucket}`"),
+            ));
+        }
+    }
+    step.begin()?;
+    let deleted = s3.empty_bucket(bucket).await?;
+    let inside = format!("{bucket}/");
+    for row in cx.ledger.resources() {
+        if row.kind == ResourceKind::Object && row.name.starts_with(&inside) {
+            cx.ledger.is_gone(&row);
+        }
+    }
+    cx.report.info(format!(
+        "deleted {} of {bucket}",
+        text::count(deleted, "object")
+    ));
+    Ok(deleted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_stays_inside_the_directory() {
+        let inside = |key| inside(Path::new("/srv"), key);
+        assert_eq!(inside("a/b").unwrap(), Path::new("/srv/a/b"));
+        assert_eq!(inside("/a").unwrap(), Path::new("/srv/a"));
+        for bad in ["", "..", "a/../../b", "a//b", "./a"] {
+            assert!(inside(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn loops_and_sockets_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("sub")).unwrap();
+        std::fs::write(at("sub/file"), "x").unwrap();
+        std::os::unix::fs::symlink(at("sub/file"), at("link")).unwrap();
+        std::os::unix::fs::symlink(dir.path(), at("sub/loop")).unwrap();
+        std::os::unix::fs::symlink(at("nowhere"), at("broken")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        let (found, passed_over) = walk(dir.path()).unwrap();
+        let below: Vec<&str> = found.iter().map(|f| f.below.as_str()).collect();
+        assert_eq!(below, ["link", "sub/file"]);
+        assert_eq!(passed_over.len(), 3);
+    }
+}
