@@ -4,10 +4,10 @@ use anyhow::{Context as _, bail};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::settings::{local, reporter, shown, store};
+use super::signals::Signals;
 use super::target::{Reach, check_account};
 use super::{DestroyArgs, complain, confirm};
 use crate::clients::Clients;
@@ -224,23 +224,12 @@ fn say(teardown: &Teardown<'_>, left: Vec<NotRemoved>) -> bool {
 /// The first signal stops the removal, which can be taken up again.
 fn watch_signals(runtime: &Runtime) -> anyhow::Result<CancellationToken> {
     let cancel = CancellationToken::new();
-    let _inside = runtime.enter();
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    // The terminal was closed.
-    let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
+    let mut signals = Signals::watch(runtime)?;
     let stop = cancel.clone();
     runtime.spawn(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = interrupt.recv() => (),
-                _ = terminate.recv() => (),
-                _ = hang_up.recv() => (),
-            }
-        };
-        next().await;
+        signals.next().await;
         stop.cancel();
-        next().await;
+        signals.next().await;
         #[expect(clippy::exit, reason = "the user wants out at once")]
         std::process::exit(i32::from(exit::INTERRUPTED));
     });

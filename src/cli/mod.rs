@@ -24,6 +24,7 @@ mod run;
 mod runs;
 mod settings;
 mod show;
+mod signals;
 mod ssh;
 mod target;
 mod variables;

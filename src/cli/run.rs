@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::settings::{local, reporter, shown, store};
+use super::signals::Signals;
 use super::target::Reach;
 use super::variables::{self, Given};
 use super::{OnError, RunArgs, destroy};
@@ -457,21 +457,10 @@ fn watch_signals(
     on_error: OnError,
     started: Instant,
 ) -> anyhow::Result<()> {
-    let _inside = runtime.enter();
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    // The terminal was closed.
-    let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
+    let mut signals = Signals::watch(runtime)?;
     let (cx, store) = (cx.clone(), store.clone());
     runtime.spawn(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = interrupt.recv() => (),
-                _ = terminate.recv() => (),
-                _ = hang_up.recv() => (),
-            }
-        };
-        next().await;
+        signals.next().await;
         cx.report.warn(match on_error {
             OnError::Keep => "stopping; a second signal ends the program at once",
             OnError::Destroy => {
@@ -480,7 +469,7 @@ fn watch_signals(
             }
         });
         cx.cancel.cancel();
-        next().await;
+        signals.next().await;
         end(&cx, &store, "interrupted", None, started);
         #[expect(clippy::exit, reason = "the user wants out at once")]
         std::process::exit(i32::from(exit::INTERRUPTED));

@@ -144,10 +144,12 @@ fn resource_in_words(row: &Resource, ttl: Option<u64>) -> String {
         State::Intended => "possibly made".to_owned(),
         _ => format!("since {}", minute(row.intended)),
     };
-    text::harmless(&format!(
-        "{}, {since}{end}",
-        Reporter::listed(&row.remaining())
-    ))
+    let listed = Reporter::listed(&row.remaining());
+    let line = format!("{listed}, {since}{end}");
+    text::harmless(&match line.chars().count() > 80 {
+        true => format!("{listed}\n{:18}{since}{end}", ""),
+        false => line,
+    })
 }
 
 /// When an instance ends itself.

@@ -105,11 +105,7 @@ impl Wanted {
     /// Whether another step of this run has it: S3 would give the same bucket a
     /// second time, in us-east-1.
     fn is_taken(&self, memory: &Memory, step: &str) -> bool {
-        let exclusive = matches!(
-            self.kind,
-            ResourceKind::Bucket | ResourceKind::KeyPair | ResourceKind::KeyFile
-        );
-        exclusive
+        self.kind == ResourceKind::Bucket
             && memory.resources.iter().any(|row| {
                 row.kind == self.kind
                     && row.id == self.id

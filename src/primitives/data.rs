@@ -71,23 +71,25 @@ pub mod api {
         script::run_quietly(&call, |_| Ok(super::sha256(text.as_bytes())))
     }
 
-    /// Gives the time as text: in UTC, or as a format says.
+    /// Gives the time in UTC as text, as "2026-11-25T22:10:03Z" or as a format
+    /// says.
     ///
+    /// Rhai's own `timestamp()` is for measuring: `start.elapsed` gives seconds.
     /// The format is that of `strftime`: `%Y-%m-%d`, `%H%M%S`.
     ///
     /// Throws `invalid_option` for a format that is none.
     ///
     /// ```rhai
-    /// let backup = "backup-" + timestamp("%Y%m%d");
+    /// let backup = "backup-" + utc_now("%Y%m%d");
     /// ```
-    #[rhai_fn(name = "timestamp", return_raw)]
-    pub fn timestamp_as(call: NativeCallContext, format: ImmutableString) -> Outcome<Dynamic> {
-        script::run_quietly(&call, |_| super::timestamp(&format))
+    #[rhai_fn(name = "utc_now", return_raw)]
+    pub fn utc_now_as(call: NativeCallContext, format: ImmutableString) -> Outcome<Dynamic> {
+        script::run_quietly(&call, |_| super::utc_now(&format))
     }
 
     #[rhai_fn(return_raw)]
-    pub fn timestamp(call: NativeCallContext) -> Outcome<Dynamic> {
-        timestamp_as(call, "%Y-%m-%dT%H:%M:%SZ".into())
+    pub fn utc_now(call: NativeCallContext) -> Outcome<Dynamic> {
+        utc_now_as(call, "%Y-%m-%dT%H:%M:%SZ".into())
     }
 
     /// Gives a random UUID, another one at each call.
@@ -115,7 +117,7 @@ fn format_toml(value: &Value) -> Result<String> {
     toml::to_string(value).map_err(|e| Error::invalid(format!("TOML cannot say this: {e}")))
 }
 
-fn timestamp(format: &str) -> Result<String> {
+fn utc_now(format: &str) -> Result<String> {
     let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
     jiff::fmt::strtime::format(format, &now)
         .map_err(|e| Error::invalid(format!("`{format}` is no format of a time: {e}")))

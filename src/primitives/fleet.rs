@@ -422,11 +422,12 @@ async fn start(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Ser
             Ok(()) => break,
             // One that is stopping can be started when it has stopped.
             Err(e) if e.detail["code"] == "IncorrectInstanceState" => {
-                let seen = ec2.instances(std::slice::from_ref(&server.id)).await?;
-                if !["stopping", "stopped"].contains(&seen[0].state.as_str()) {
-                    return Err(e);
+                let seen = described(cx, &server.id).await?;
+                match seen.state.as_str() {
+                    "pending" | "running" => break,
+                    "stopping" | "stopped" => pace.pause(&seen.state).await?,
+                    _ => return Err(e),
                 }
-                pace.pause(&seen[0].state).await?;
             }
             Err(e) => return Err(e),
         }

@@ -28,6 +28,7 @@ pub mod key_pairs;
 pub mod local;
 pub mod logging;
 pub mod machine;
+pub mod monitoring;
 pub mod objects;
 mod readiness;
 pub mod remote;
@@ -48,7 +49,7 @@ pub struct Family {
 }
 
 /// Every family.
-pub const FAMILIES: [Family; 16] = [
+pub const FAMILIES: [Family; 17] = [
     Family {
         title: "Variables",
         aws: false,
@@ -103,6 +104,11 @@ pub const FAMILIES: [Family; 16] = [
         title: "HTTP",
         aws: false,
         module: || exported_module!(http::api),
+    },
+    Family {
+        title: "Monitoring",
+        aws: false,
+        module: || exported_module!(monitoring::api),
     },
     Family {
         title: "Local files",

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use futures_util::stream;
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
@@ -433,7 +434,6 @@ async fn on_each<T: Serialize>(
         Targets::One(host) => return json(work(host).await?),
         Targets::Each(list) => list,
     };
-    let count = list.len();
     let one = async |server: Dynamic| {
         let host = target(cx, &server).await?;
         let name = host.name.clone();
@@ -444,6 +444,12 @@ async fn on_each<T: Serialize>(
     };
     let done = stream::iter(list.into_iter().map(one)).buffered(AT_ONCE);
     let done: Vec<Result<Value>> = done.collect().await;
+    gathered(done).map(Value::Array)
+}
+
+/// All results, or one error with every failure in its causes.
+fn gathered<T>(done: Vec<Result<T>>) -> Result<Vec<T>> {
+    let count = done.len();
     let mut results = Vec::with_capacity(count);
     let mut causes = Vec::new();
     for result in done {
@@ -453,13 +459,12 @@ async fn on_each<T: Serialize>(
         }
     }
     let Some(first) = causes.first() else {
-        return Ok(Value::Array(results));
+        return Ok(results);
     };
     let same = causes.iter().all(|cause| cause.kind == first.kind);
-    let kind = if same {
-        first.kind
-    } else {
-        ErrorKind::CommandFailed
+    let kind = match same {
+        true => first.kind,
+        false => ErrorKind::CommandFailed,
     };
     let message = format!("it failed on {} of {count} hosts", causes.len());
     Err(Error::new(kind, message).caused_by(causes))
@@ -495,31 +500,32 @@ async fn ssh_exec(
     done
 }
 
-async fn wait_for_ssh(cx: &Context, servers: &Dynamic, options: Within) -> Result<Value> {
+async fn wait_for_ssh(cx: &Context, servers: &Dynamic, options: Within) -> Result<()> {
     let timeout = seconds("timeout", options.timeout)?;
     let list = servers.read_lock::<Array>().map(|list| list.clone());
-    let targets = Targets::Each(list.unwrap_or_else(|| vec![servers.clone()]));
-    let done = on_each(cx, targets, async |host| let_in(cx, &host, timeout).await);
-    done.await.map(|_| Value::Null).map_err(|mut error| {
-        // Of one host its own error is the better one.
-        match (servers.is_array(), error.causes.pop()) {
-            (false, Some(cause)) => cause,
-            (_, Some(cause)) => error.caused_by([cause]),
-            (_, None) => error,
-        }
-    })
+    let Some(list) = list else {
+        return let_in(cx, servers, timeout).await;
+    };
+    let waits = list.iter().map(|server| let_in(cx, server, timeout));
+    let done = join_all(waits).await;
+    gathered(done).map(drop)
 }
 
-async fn let_in(cx: &Context, host: &Host, timeout: Duration) -> Result<()> {
-    let mut pace = cx.pace(format!("{} to let us in", host.name), timeout);
+async fn let_in(cx: &Context, server: &Dynamic, timeout: Duration) -> Result<()> {
+    let mut pace = cx.pace("ssh to let us in".to_owned(), timeout);
     let mut refused_at = None;
     loop {
-        let command = Command {
-            command: "true".to_owned(),
-            timeout: Some(pace.left()),
-            ..Command::default()
+        let tried = async {
+            // Of a new instance this asks for its key.
+            let host = target(cx, server).await?;
+            let command = Command {
+                command: "true".to_owned(),
+                timeout: Some(pace.left()),
+                ..Command::default()
+            };
+            cx.clients.ssh().run(&host, command, &cx.report).await
         };
-        match cx.clients.ssh().run(host, command, &cx.report).await {
+        match tried.await {
             Ok(_) => return Ok(()),
             // sshd may answer before the key has arrived.
             Err(e) if e.kind == ErrorKind::Denied => {

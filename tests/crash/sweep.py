@@ -1,6 +1,7 @@
 """Ends runs at every place where they can end, and asks what is left.
 
-    sweep.py AUTORUN crash  [--playbook FILE] [--jobs N] [--only N,N..]
+    sweep.py AUTORUN crash  [--part destroy|resume|removal] [--playbook FILE]
+                            [--jobs N] [--only N,N..]
     sweep.py AUTORUN faults [--jobs N]
 
 `crash` counts the places that a run comes by (before and after each request,
@@ -235,16 +236,18 @@ class Sweep:
         copy.close()
         started = time.monotonic()
         only = self.options.only or range(1, len(points) + 1)
-        jobs = [lambda n=n: self.crash_and_destroy(n) for n in only]
-        jobs += [lambda n=n: self.crash_and_resume(n) for n in only]
-        if not self.options.only:
-            jobs += [lambda n=n: self.crash_of_destroy(n) for n in range(1, len(ends) + 1)]
-        self.each(jobs)
+        parts = {
+            "destroy": [lambda n=n: self.crash_and_destroy(n) for n in only],
+            "resume": [lambda n=n: self.crash_and_resume(n) for n in only],
+            "removal": [lambda n=n: self.crash_of_destroy(n) for n in range(1, len(ends) + 1)],
+        }
+        wanted = [self.options.part] if self.options.part else parts
+        self.each([job for part in wanted for job in parts[part]])
         took = time.monotonic() - started
         kinds = {kind: points.count(kind) for kind in sorted(set(points))}
         print(f"{len(points)} points of a run: {kinds}")
         self.finish(
-            f"{len(points)} points of a run, twice, and {len(ends)} of its removal: "
+            f"{', '.join(wanted)}: {len(points)} points of a run, {len(ends)} of its removal: "
             f"{self.reached} processes killed, {self.passed_by} were over before; {took:.0f} s"
         )
 
@@ -369,6 +372,7 @@ def main():
     parser.add_argument("what", choices=["crash", "faults"])
     parser.add_argument("--playbook", type=pathlib.Path, default=PLAYBOOK)
     parser.add_argument("--jobs", type=int, default=6)
+    parser.add_argument("--part", choices=["destroy", "resume", "removal"])
     numbers = lambda text: [int(number) for number in text.split(",")]
     parser.add_argument("--only", type=numbers)
     sweep = Sweep(parser.parse_args())

@@ -1,41 +1,12 @@
 //! The first SIGINT or SIGTERM stops the playbook within a second, wherever
 //! it is; the second ends the program at once.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Stdio};
+use std::io::{BufRead as _, Read as _};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Autorun, Ended, Lab};
-
-/// Starts a run and waits until stderr shows `sign`.
-fn started(autorun: &Autorun, sign: &str) -> (Child, BufReader<std::process::ChildStderr>) {
-    let mut child = autorun
-        .command()
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut seen = String::new();
-    while !seen.contains(sign) {
-        assert!(
-            stderr.read_line(&mut seen).unwrap() > 0,
-            "no `{sign}` in\n{seen}"
-        );
-    }
-    (child, stderr)
-}
-
-fn signal(child: &Child, name: &str) {
-    let pid = child.id().to_string();
-    let sent = std::process::Command::new("kill")
-        .args(["-s", name, &pid])
-        .status()
-        .unwrap();
-    assert!(sent.success());
-}
+use crate::support::{Autorun, Ended, Lab, signal, started};
 
 /// Sends a signal at `sign` and gives how the run ended, and how soon.
 fn interrupted(autorun: &Autorun, sign: &str, name: &str) -> (Ended, Duration) {

@@ -2,15 +2,15 @@
 //! ledger that cannot be used.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use crate::support::cloud::LocalCloud;
-use crate::support::{Autorun, Ended, Lab};
+use crate::support::{Autorun, Ended, Lab, signal, started, words_of};
 
 /// One local cloud for all; each test has a ledger of its own.
 static CLOUD: LazyLock<LocalCloud> = LazyLock::new(LocalCloud::start);
@@ -203,25 +203,7 @@ fn nothing_is_removed_without_a_yes() {
     says(&refused, &["nobody is at a terminal", "pass --yes"]);
     assert_eq!(buckets("unasked-"), 1);
     // At a terminal it shows what goes, and asks.
-    let at_terminal = |answer: &str| {
-        let command = home.call(&["destroy", &home.id()]).command();
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
-        let words = words.map(|word| word.to_str().unwrap());
-        let mut script = Command::new("script");
-        script
-            .args(["-qec", &shell_words::join(words), "/dev/null"])
-            .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = script.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        std::io::Write::write_all(&mut stdin, answer.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        (
-            output.status.code(),
-            String::from_utf8(output.stdout).unwrap(),
-        )
-    };
+    let at_terminal = |answer: &str| home.call(&["destroy", &home.id()]).at_terminal(answer);
     let (status, said) = at_terminal("n\n");
     assert!(said.contains("bucket          unasked-"), "{said}");
     assert!(said.contains("remove 1 thing? [y/N]"), "{said}");
@@ -503,32 +485,6 @@ fn on_error_destroy_removes_what_a_failed_run_made() {
         &["removing what the run made", "everything it made is gone"],
     );
     assert_eq!(buckets("undone-"), 0);
-}
-
-/// Starts a run and waits until stderr shows `sign`.
-fn started(autorun: &Autorun, sign: &str) -> (Child, BufReader<std::process::ChildStderr>) {
-    let mut command = autorun.command();
-    let mut child = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut seen = String::new();
-    while !seen.contains(sign) {
-        assert!(
-            stderr.read_line(&mut seen).unwrap() > 0,
-            "no `{sign}` in\n{seen}"
-        );
-    }
-    (child, stderr)
-}
-
-fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill")
-        .args(["-s", name, &child.id().to_string()])
-        .status();
-    assert!(sent.unwrap().success());
 }
 
 #[test]
@@ -843,22 +799,7 @@ fn orphans_are_found_by_the_owner_and_confirmed_by_name() {
     );
     let no_yes = home.call(&["destroy", "--orphans", "--yes"]).run().exits(2);
     says(&no_yes, &["--orphans", "cannot be used with"]);
-    let typed = |answer: &str| {
-        let command = home.call(&args).command();
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
-        let words = words.map(|word| word.to_str().unwrap());
-        let mut child = Command::new("script")
-            .args(["-qec", &shell_words::join(words), "/dev/null"])
-            .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        std::io::Write::write_all(&mut stdin, answer.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let typed = |answer: &str| home.call(&args).at_terminal(answer).1;
     let said = typed("yes\n");
     assert!(
         said.contains("is left") && buckets("orphan-") == 1,
@@ -881,9 +822,7 @@ fn orphans_are_found_by_the_owner_and_confirmed_by_name() {
 fn with_mount(home: &Home, before: &str) -> Ended {
     let run = home.call(&[&home.playbook("print(\"ran\");")]);
     let command = run.command();
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let words = words.map(|word| word.to_str().unwrap());
-    let line = format!("{before} && exec {}", shell_words::join(words));
+    let line = format!("{before} && exec {}", words_of(&command));
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-ec", &line])
         .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))

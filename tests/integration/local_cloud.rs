@@ -181,22 +181,24 @@ impl Traces {
     }
 }
 
+/// The processes that a process started itself.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    tasks
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|line| {
+            line.split_whitespace()
+                .map(|n| n.parse().unwrap())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
 /// The processes below one.
 pub(crate) fn descendants(pid: u32) -> Vec<u32> {
-    let children = |pid: u32| -> Vec<u32> {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task"));
-        tasks
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
-            .flat_map(|line| {
-                line.split_whitespace()
-                    .map(|n| n.parse().unwrap())
-                    .collect::<Vec<_>>()
-            })
-            .collect()
-    };
     let mut all = Vec::new();
     let mut open = children(pid);
     while let Some(next) = open.pop() {

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use crate::local_cloud::{becomes_true, descendants, first_home, succeeds};
+use crate::local_cloud::{becomes_true, children, first_home, succeeds};
 use crate::support::cloud::LocalCloud;
 use crate::support::{Autorun, Ended};
 
@@ -229,7 +229,11 @@ fn a_man_in_the_middle_is_refused() {
         panic!("{}", ended.stdout)
     };
     // A real sshd between client and instance, in the network that joins them.
-    let switch = descendants(cloud.pid()).into_iter().min().unwrap();
+    // It is the cloud's own child in another network; numbers may wrap.
+    let network = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    let of_cloud = children(cloud.pid()).into_iter();
+    let mut in_another = of_cloud.filter(|pid| network(&pid.to_string()) != network("self"));
+    let switch = in_another.next().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("key");
     succeeds(

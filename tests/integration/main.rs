@@ -12,6 +12,7 @@ mod local_cloud;
 mod local_cloud_walls;
 mod main_job;
 mod manual;
+mod monitor;
 mod safety;
 mod secrets;
 mod tidy;

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -250,11 +250,66 @@ impl Autorun {
         command
     }
 
+    /// Runs it at a terminal where this is typed; gives its status and what the
+    /// terminal showed.
+    pub(crate) fn at_terminal(&self, typed: &str) -> (Option<i32>, String) {
+        let command = self.command();
+        let mut child = Command::new("script")
+            .args(["-qec", &words_of(&command), "/dev/null"])
+            .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(typed.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), shown)
+    }
+
     /// Runs it to its end.
     #[must_use]
     pub(crate) fn run(&self) -> Ended {
         Ended::of(&self.command().output().unwrap(), self.home.path())
     }
+}
+
+/// Starts a run and waits until stderr shows `sign`.
+pub(crate) fn started(
+    autorun: &Autorun,
+    sign: &str,
+) -> (Child, BufReader<std::process::ChildStderr>) {
+    let mut child = autorun
+        .command()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut seen = String::new();
+    while !seen.contains(sign) {
+        assert!(
+            stderr.read_line(&mut seen).unwrap() > 0,
+            "no `{sign}` in\n{seen}"
+        );
+    }
+    (child, stderr)
+}
+
+pub(crate) fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill")
+        .args(["-s", name, &pid])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+}
+
+/// A command as a line for a shell.
+pub(crate) fn words_of(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    shell_words::join(words.map(|word| word.to_str().unwrap()))
 }
 
 /// How a run ended.

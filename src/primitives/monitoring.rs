@@ -1,0 +1,330 @@
+//! Looking after a server: is it there, how fast, how is the host.
+
+use std::time::{Duration, Instant};
+
+use rhai::plugin::*;
+use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
+use serde::{Deserialize, Serialize};
+
+use super::remote::target;
+use super::seconds;
+use crate::clients::ssh::{self, Command};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::script::{self, Outcome};
+
+#[export_module]
+pub mod api {
+    /// Asks a URL once and tells how it answered; a failure is a result, too.
+    ///
+    /// Gives a map with `time` (UTC), `url`, `ok`, `status` (`()` without an
+    /// answer), `seconds` and `error` (a text, or `()`).
+    ///
+    /// - `timeout` (seconds, 10).
+    /// - `status` (integer, 200): the status that is `ok`.
+    /// - `contains` (string): text that the body must hold to be `ok`.
+    ///
+    /// Throws `invalid_option` for what is no URL.
+    ///
+    /// ```rhai
+    /// let sample = probe("http://192.0.2.10/", #{ timeout: 5 });
+    /// if !sample.ok { log_warn(sample.error); }
+    /// ```
+    #[rhai_fn(name = "probe", return_raw)]
+    pub fn probe_with(
+        call: NativeCallContext,
+        url: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::probe(cx, &url, script::options(options)?).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn probe(call: NativeCallContext, url: ImmutableString) -> Outcome<Dynamic> {
+        probe_with(call, url, Map::new())
+    }
+
+    /// Measures a Linux host over ssh: processor, memory, disk and load.
+    ///
+    /// `server` is what `launch_instance` or `host` gave, or an address. Nothing
+    /// is installed there. Gives a map with `cpu` (percent busy, over a fifth of
+    /// a second), `memory` and `disk` (percent used; of the disk that holds `/`),
+    /// `load` (of the last minute), `memory_total` and `disk_total` in bytes, and
+    /// `uptime` in seconds.
+    ///
+    /// Throws `command_failed` for a host that is no Linux, `unreachable`,
+    /// `timeout`, `denied`, `host_key_changed`.
+    ///
+    /// ```rhai
+    /// let host = host_metrics(host("192.0.2.10"));
+    /// print(`${host.cpu} % cpu, ${host.disk} % of the disk`);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn host_metrics(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| super::host_metrics(cx, &server).await)
+    }
+
+    /// Sums up what `probe` gave: availability and latency.
+    ///
+    /// `samples` is an array of maps with `ok` and `seconds`. Gives a map with
+    /// `samples` and `failures` (numbers), `availability` in percent, and the
+    /// latency of what succeeded in seconds: `p50`, `p95`, `p99`, `least`,
+    /// `most`; those are `()` when nothing did.
+    ///
+    /// Throws `invalid_option` for an empty array.
+    ///
+    /// ```rhai
+    /// let samples = [#{ ok: true, seconds: 0.2 }, #{ ok: false, seconds: 1.0 }];
+    /// assert(summary(samples).availability == 50.0);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn summary(call: NativeCallContext, samples: Array) -> Outcome<Dynamic> {
+        script::run_quietly(&call, |_| {
+            let samples: Vec<Sample> = script::argument("samples", &Dynamic::from_array(samples))?;
+            super::summary(&samples)
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Probe {
+    #[serde(default = "ten_seconds")]
+    timeout: f64,
+    #[serde(default = "ok")]
+    status: i64,
+    contains: Option<String>,
+}
+
+fn ten_seconds() -> f64 {
+    10.0
+}
+
+fn ok() -> i64 {
+    200
+}
+
+/// What `probe` gives.
+#[derive(Debug, Serialize)]
+struct Probed {
+    time: String,
+    url: String,
+    ok: bool,
+    status: Option<i64>,
+    seconds: f64,
+    error: Option<String>,
+}
+
+/// What `summary` looks at.
+#[derive(Debug, Deserialize)]
+struct Sample {
+    ok: bool,
+    seconds: f64,
+}
+
+/// What `summary` gives.
+#[derive(Debug, PartialEq, Serialize)]
+struct Summary {
+    samples: usize,
+    failures: usize,
+    availability: f64,
+    p50: Option<f64>,
+    p95: Option<f64>,
+    p99: Option<f64>,
+    least: Option<f64>,
+    most: Option<f64>,
+}
+
+/// What `host_metrics` gives.
+#[derive(Debug, PartialEq, Serialize)]
+struct Metrics {
+    cpu: f64,
+    memory: f64,
+    disk: f64,
+    load: f64,
+    memory_total: i64,
+    disk_total: i64,
+    uptime: f64,
+}
+
+async fn probe(cx: &Context, url: &str, options: Probe) -> Result<Probed> {
+    let timeout = seconds("timeout", options.timeout)?;
+    let time = jiff::Timestamp::now().to_string();
+    let started = Instant::now();
+    let answer = cx.clients.http().get(url, timeout).await;
+    let seconds = started.elapsed().as_secs_f64();
+    let (status, error) = match answer {
+        Ok(answer) if answer.status != options.status => (
+            Some(answer.status),
+            Some(format!(
+                "HTTP {} instead of {}",
+                answer.status, options.status
+            )),
+        ),
+        Ok(answer) => {
+            let missing = options.contains.filter(|text| !answer.body.contains(text));
+            let error = missing.map(|text| format!("the answer does not hold `{text}`"));
+            (Some(answer.status), error)
+        }
+        Err(error) if matches!(error.kind, ErrorKind::InvalidOption | ErrorKind::Cancelled) => {
+            return Err(error);
+        }
+        Err(error) => (None, Some(error.message.clone())),
+    };
+    Ok(Probed {
+        time,
+        url: url.to_owned(),
+        ok: error.is_none(),
+        status,
+        seconds,
+        error,
+    })
+}
+
+/// Everything in one command: the processor's counters twice, a little apart.
+const MEASURE: &str = "\
+head -n 1 /proc/stat && sleep 0.2 && head -n 1 /proc/stat && \
+cat /proc/loadavg /proc/uptime && \
+grep -E '^(MemTotal|MemAvailable):' /proc/meminfo && df -Pk / | tail -n 1";
+
+async fn host_metrics(cx: &Context, server: &Dynamic) -> Result<Metrics> {
+    let host = target(cx, server).await?;
+    let command = Command {
+        command: MEASURE.to_owned(),
+        timeout: Some(Duration::from_secs(30)),
+        ..Command::default()
+    };
+    let finished = cx.clients.ssh().run(&host, command, &cx.report).await?;
+    let said = String::from_utf8_lossy(&finished.stdout);
+    metrics(&said).ok_or_else(|| {
+        Error::new(
+            ErrorKind::CommandFailed,
+            format!(
+                "{} cannot be measured: {}",
+                host.name,
+                ssh::tail(&finished.stderr, 3)
+            ),
+        )
+        .hint("host_metrics reads /proc, which Linux alone has")
+    })
+}
+
+/// The numbers in what [`MEASURE`] says.
+fn metrics(said: &str) -> Option<Metrics> {
+    let mut lines = said.lines();
+    let mut next = || -> Option<Vec<&str>> { Some(lines.next()?.split_whitespace().collect()) };
+    let (before, after) = (next()?, next()?);
+    let (load, uptime) = (next()?, next()?);
+    let (total, available) = (next()?, next()?);
+    let disk = next()?;
+    let number = |words: &[&str], at: usize| words.get(at)?.parse::<f64>().ok();
+    let counters = |words: &[&str]| -> Option<(f64, f64)> {
+        let all: Vec<f64> = words
+            .get(1..)?
+            .iter()
+            .filter_map(|n| n.parse().ok())
+            .collect();
+        // Idle, and waiting for a disk; the first eight add up.
+        let idle = all.get(3)? + all.get(4)?;
+        Some((all.iter().take(8).sum(), idle))
+    };
+    let ((all, idle), (all_later, idle_later)) = (counters(&before)?, counters(&after)?);
+    let passed = all_later - all;
+    let busy = match passed > 0.0 {
+        true => 100.0 * (1.0 - (idle_later - idle) / passed),
+        false => 0.0,
+    };
+    let (memory, free) = (number(&total, 1)?, number(&available, 1)?);
+    let (blocks, used) = (number(&disk, 1)?, number(&disk, 2)?);
+    #[expect(clippy::cast_possible_truncation, reason = "sizes of disks fit")]
+    let bytes = |kib: f64| (kib * 1024.0) as i64;
+    let tenth = |n: f64| (n * 10.0).round() / 10.0;
+    Some(Metrics {
+        cpu: tenth(busy.clamp(0.0, 100.0)),
+        memory: tenth(100.0 * (memory - free) / memory),
+        disk: tenth(100.0 * used / blocks),
+        load: number(&load, 0)?,
+        memory_total: bytes(memory),
+        disk_total: bytes(blocks),
+        uptime: number(&uptime, 0)?,
+    })
+}
+
+fn summary(samples: &[Sample]) -> Result<Summary> {
+    if samples.is_empty() {
+        return Err(Error::invalid(
+            "argument `samples`: there is none to sum up",
+        ));
+    }
+    let mut latencies: Vec<f64> = samples
+        .iter()
+        .filter(|sample| sample.ok)
+        .map(|sample| sample.seconds)
+        .collect();
+    latencies.sort_by(f64::total_cmp);
+    // The nearest rank: the least that so many percent do not exceed.
+    let percentile = |percent: usize| {
+        let rank = (latencies.len() * percent).div_ceil(100);
+        latencies.get(rank.saturating_sub(1)).copied()
+    };
+    #[expect(clippy::cast_precision_loss, reason = "numbers of samples are small")]
+    let availability = 100.0 * latencies.len() as f64 / samples.len() as f64;
+    Ok(Summary {
+        samples: samples.len(),
+        failures: samples.len() - latencies.len(),
+        availability,
+        p50: percentile(50),
+        p95: percentile(95),
+        p99: percentile(99),
+        least: latencies.first().copied(),
+        most: latencies.last().copied(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_linux_host_is_measured() {
+        let said = "\
+cpu  100 0 100 700 100 0 0 0 0 0
+cpu  110 0 110 770 110 0 0 0 0 0
+0.50 0.40 0.30 1/200 4711
+12345.67 99999.99
+MemTotal:        1000000 kB
+MemAvailable:     250000 kB
+/dev/vda1  2000000 500000 1500000 25% /
+";
+        let seen = metrics(said).unwrap();
+        assert!((seen.cpu - 20.0).abs() < 0.01, "{seen:?}");
+        assert!((seen.memory - 75.0).abs() < 0.01, "{seen:?}");
+        assert!((seen.disk - 25.0).abs() < 0.01, "{seen:?}");
+        assert_eq!(
+            (seen.memory_total, seen.disk_total),
+            (1_024_000_000, 2_048_000_000)
+        );
+        assert!(metrics("no Linux at all").is_none());
+    }
+
+    #[test]
+    fn percentiles_are_of_what_succeeded() {
+        let sample = |ok, seconds| Sample { ok, seconds };
+        let mut samples: Vec<Sample> = (1..=100)
+            .map(|n| sample(true, f64::from(n) / 100.0))
+            .collect();
+        samples.push(sample(false, 30.0));
+        let seen = summary(&samples).unwrap();
+        assert_eq!((seen.samples, seen.failures), (101, 1));
+        assert_eq!(
+            (seen.p50, seen.p95, seen.p99),
+            (Some(0.5), Some(0.95), Some(0.99))
+        );
+        assert_eq!((seen.least, seen.most), (Some(0.01), Some(1.0)));
+        let none = summary(&[sample(false, 1.0)]).unwrap();
+        assert_eq!((none.availability.to_bits(), none.p50), (0, None));
+        assert!(summary(&[]).is_err());
+    }
+}

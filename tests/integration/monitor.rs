@@ -1,0 +1,79 @@
+//! The shipped monitoring playbook, on a server that goes down.
+
+use crate::support::cloud::LocalCloud;
+
+#[test]
+fn a_server_is_watched_healed_and_judged() {
+    let cloud = LocalCloud::start();
+    let home = tempfile::tempdir().unwrap();
+    let call = |args: &[&str]| {
+        cloud
+            .plain()
+            .env("AUTORUN_HOME", &home.path().display().to_string())
+            .args(args)
+            .run()
+    };
+    call(&[
+        "--local",
+        "playbooks/run_newwebserver.rhai",
+        "--set",
+        "name=watched",
+    ])
+    .exits(0);
+    let runs = call(&["runs", "--output", "json"]).exits(0).stdout;
+    let run: serde_json::Value = serde_json::from_str(&runs).unwrap();
+    let run = run["run"].as_str().unwrap();
+    let instance = format!("instance=watched-{run}");
+    let monitor = |more: &[&str]| {
+        let usual = [
+            "--local",
+            "playbooks/monitor_webserver.rhai",
+            "--set",
+            &instance,
+        ];
+        let usual = usual
+            .iter()
+            .chain(&["--set", "every=0.1", "--set", "for=0.3"]);
+        let all: Vec<&str> = usual.chain(more).copied().collect();
+        call(&all)
+    };
+    let up = monitor(&[]).exits(0);
+    for text in [
+        "200 in ",
+        "check ok, cpu ",
+        "3 samples, 0 failures, availability 100.0 %",
+        "p99",
+    ] {
+        assert!(up.stdout.contains(text), "no `{text}` in\n{}", up.stdout);
+    }
+    // Taken down, it is judged; told to, the playbook brings it up again.
+    call(&["ssh", run, "sudo systemctl stop nginx"]).exits(0);
+    let down = monitor(&[]).exits(1);
+    assert!(
+        down.stdout.contains("down: ") && down.stdout.contains("check failed"),
+        "{}",
+        down.stdout
+    );
+    assert!(
+        down.said().contains("under the 99.0 % of slo"),
+        "{}",
+        down.stderr
+    );
+    let healed = monitor(&["--set", "heal=true", "--set", "slo=50"]).exits(0);
+    assert!(
+        healed.said().contains("restarting the web server"),
+        "{}",
+        healed.stderr
+    );
+    assert!(
+        healed.stdout.contains("3 samples, 1 failures"),
+        "{}",
+        healed.stdout
+    );
+    let json = monitor(&["--output", "json"]).exits(0).stdout;
+    let samples = json
+        .lines()
+        .filter(|line| line.contains("\"printed\"") && line.contains("200 in"));
+    assert_eq!(samples.count(), 3, "{json}");
+    call(&["destroy", run, "--yes"]).exits(0);
+}
