@@ -464,7 +464,7 @@ fn in_texts(value: Value, change: &impl Fn(String) -> String) -> Value {
 
 /// The first texts among the arguments, on one line.
 fn summary(arguments: &Value) -> String {
-    const LONGEST: usize = 60;
+    const LONGEST: usize = 40;
     let Value::Array(arguments) = arguments else {
         return String::new();
     };
