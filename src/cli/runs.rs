@@ -56,13 +56,12 @@ pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
 /// `done`, `failed`, `interrupted`, `running`, or `killed` when its process is
 /// gone without a word.
 pub(super) fn status(store: &Store, run: &Run) -> Result<&'static str> {
-    if store.holder(run)?.is_some() {
-        return Ok("running");
-    }
     Ok(match run.outcome.as_deref() {
         Some("done") => "done",
         Some("failed") => "failed",
         Some("interrupted") => "interrupted",
+        // Only a run without an end may have a process.
+        _ if store.holder(run)?.is_some() => "running",
         _ => "killed",
     })
 }
