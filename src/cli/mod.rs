@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::error::exit;
+use crate::report::text;
 
 #[cfg(feature = "local-cloud")]
 mod cloud;
@@ -364,17 +365,31 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     })
 }
 
-/// What begins with no command is a run.
+/// What begins with no command is a run, unless it is a misspelt command.
 fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let is_run = arguments.get(1).is_some_and(|first| {
         let general = ["-h", "--help", "-V", "--version", "help"];
         let command = Cli::command().find_subcommand(first).is_some();
         !command && !general.iter().any(|word| first == word)
     });
-    if is_run {
+    if is_run && !is_misspelt(&arguments[1..]) {
         arguments.insert(1, "run".into());
     }
     arguments
+}
+
+/// A word that is no file and near to a command, with arguments: clap names the
+/// command that is meant.
+fn is_misspelt(arguments: &[OsString]) -> bool {
+    let [first, _, ..] = arguments else {
+        return false;
+    };
+    let word = first.to_string_lossy();
+    let commands = Cli::command();
+    let names = commands.get_subcommands().map(clap::Command::get_name);
+    !word.starts_with('-')
+        && !std::path::Path::new(first).exists()
+        && text::nearest(&word, names).is_some()
 }
 
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<u8> {
@@ -423,6 +438,17 @@ mod tests {
             };
             assert_eq!(run.playbook, PathBuf::from("a.rhai"));
         }
+    }
+
+    #[test]
+    fn a_misspelt_command_is_told_from_a_playbook() {
+        let error = |words: &[&str]| {
+            let all = std::iter::once("autorun").chain(words.iter().copied());
+            let all = with_command(all.map(OsString::from).collect());
+            Cli::try_parse_from(all).unwrap_err().to_string()
+        };
+        let said = error(&["destory", "7kq2m9w"]);
+        assert!(said.contains("'destroy'"), "{said}");
     }
 
     #[test]

@@ -241,6 +241,11 @@ impl Ledger {
 
     /// A recorded resource turned out to be gone.
     pub fn is_gone(&self, row: &Resource) {
+        self.went_with(row, Remover::User);
+    }
+
+    /// A resource went together with another one that was removed.
+    pub fn went_with(&self, row: &Resource, by: Remover) {
         let mut state = self.state();
         let Some(index) = state.resources.iter().position(|r| r.row == row.row) else {
             return;
@@ -249,8 +254,20 @@ impl Ledger {
         if matches!(changed.state, State::Live | State::Releasing) {
             changed.state = State::Released;
             changed.changed = now();
+            changed.removed_by_playbook = by == Remover::Playbook;
             state.changed_resources.insert(index);
         }
+    }
+
+    /// Whether the playbook itself removed what it made under this id.
+    #[must_use]
+    pub fn was_removed_by_playbook(&self, kind: ResourceKind, id: &str) -> bool {
+        let state = self.state();
+        let rows = state.resources.iter();
+        let last = rows
+            .rev()
+            .find(|r| r.kind == kind && r.id.as_deref() == Some(id));
+        last.is_some_and(|row| row.removed_by_playbook && !row.state.may_be_up())
     }
 
     /// Writes durably what has changed, that of all branches. Nothing when

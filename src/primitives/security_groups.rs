@@ -12,7 +12,7 @@ use super::release;
 use crate::clients::ec2::{Ec2, Ingress, Marked};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Intent, ResourceKind, State, Step, Wanted};
+use crate::ledger::{Intent, Remover, ResourceKind, State, Step, Wanted};
 use crate::script::{self, Outcome};
 
 /// Where ssh listens: opened to the caller alone unless told otherwise.
@@ -263,12 +263,20 @@ async fn create_security_group(
 async fn open_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -> Result<bool> {
     let group = group_id("group", group)?;
     let rule = ingress(cx, rule).await?;
-    if let Some(recorded) = step.recorded::<bool>() {
-        step.replay();
-        return Ok(recorded);
-    }
     let ec2 = cx.clients.ec2().await?;
     let id = rule.in_words(&group);
+    if let Some(recorded) = step.recorded::<bool>() {
+        let closed_by_playbook = cx
+            .ledger
+            .was_removed_by_playbook(ResourceKind::Ingress, &id);
+        if closed_by_playbook || ec2.is_open(&group, &rule).await? {
+            step.replay();
+            return Ok(recorded);
+        }
+        for row in step.live(ResourceKind::Ingress) {
+            cx.ledger.is_gone(&row);
+        }
+    }
     let retried = step.made().iter().any(|row| row.state == State::Intended);
     if !retried && ec2.is_open(&group, &rule).await? {
         cx.report.info(format!("{id} was open before"));
@@ -305,7 +313,7 @@ async fn close_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) 
     let closed = cx.clients.ec2().await?.close(&group, &rule).await?;
     let id = rule.in_words(&group);
     if let Some(row) = cx.ledger.live_row(ResourceKind::Ingress, &id) {
-        cx.ledger.is_gone(&row);
+        cx.ledger.went_with(&row, Remover::Playbook);
     }
     cx.report.info(match closed {
         true => format!("closed {id}"),

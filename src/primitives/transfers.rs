@@ -1,5 +1,6 @@
 //! S3: directories, downloads, copies.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
@@ -15,7 +16,7 @@ use super::seconds;
 use crate::clients::s3::{LONGEST_PRESIGN, Listed};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{ResourceKind, Step, Wanted};
+use crate::ledger::{Remover, ResourceKind, Step, Wanted};
 use crate::report::text;
 use crate::script::{self, Outcome};
 
@@ -377,7 +378,9 @@ async fn upload_dir(
             .hint("upload_file uploads one file"));
     }
     let (files, passed_over) = walk(&path)?;
-    if let Some(recorded) = step.recorded::<Uploaded>() {
+    if let Some(recorded) = step.recorded::<Uploaded>()
+        && are_there(cx, step, bucket, &recorded.keys).await?
+    {
         step.replay();
         return Ok(recorded);
     }
@@ -427,6 +430,26 @@ async fn upload_dir(
     })
 }
 
+/// Whether recorded objects are still there, or gone by the playbook's own will.
+async fn are_there(cx: &Context, step: &Step, bucket: &str, keys: &[String]) -> Result<bool> {
+    if step.was_undone()
+        || cx
+            .ledger
+            .was_removed_by_playbook(ResourceKind::Bucket, bucket)
+    {
+        return Ok(true);
+    }
+    let there = cx.clients.s3().await?.list(bucket, "").await?;
+    let there: HashSet<&str> = there.iter().map(|o| o.key.as_str()).collect();
+    let whole = keys.iter().all(|key| there.contains(key.as_str()));
+    if !whole {
+        for row in step.live(ResourceKind::Object) {
+            cx.ledger.is_gone(&row);
+        }
+    }
+    Ok(whole)
+}
+
 /// Writes down what is uploaded into a bucket that was there before, under keys
 /// that were free; what is in a bucket of the run goes with it.
 async fn intend(
@@ -442,7 +465,7 @@ async fn intend(
     }
     let s3 = cx.clients.s3().await?;
     let there = s3.list(bucket, "").await?;
-    let there: std::collections::HashSet<&str> = there.iter().map(|o| o.key.as_str()).collect();
+    let there: HashSet<&str> = there.iter().map(|o| o.key.as_str()).collect();
     let retried = step.made();
     let is_new = |key: &String| {
         let id = format!("{bucket}/{key}");
@@ -581,7 +604,7 @@ async fn copy_object(
         key: to.1.clone(),
     };
     let there = s3.object_row(&to.0, &to.1).await?.is_some();
-    if step.recorded::<Copied>().is_some() && there {
+    if step.recorded::<Copied>().is_some() && (there || step.was_undone()) {
         step.replay();
         return Ok(copied);
     }
@@ -615,11 +638,17 @@ async fn copy_object(
 }
 
 async fn empty_bucket(cx: &Context, step: &mut Step, bucket: &str) -> Result<usize> {
-    if let Some(recorded) = step.recorded::<usize>() {
+    let s3 = cx.clients.s3().await?;
+    // One that the playbook deleted afterwards is not looked for. Another is
+    // emptied again: what had been in it may have been uploaded anew.
+    if let Some(recorded) = step.recorded::<usize>()
+        && cx
+            .ledger
+            .was_removed_by_playbook(ResourceKind::Bucket, bucket)
+    {
         step.replay();
         return Ok(recorded);
     }
-    let s3 = cx.clients.s3().await?;
     match s3.bucket_marks(bucket).await? {
         Some(marks) if marks.run.is_some() => {}
         Some(_) => {
@@ -641,7 +670,7 @@ async fn empty_bucket(cx: &Context, step: &mut Step, bucket: &str) -> Result<usi
     let inside = format!("{bucket}/");
     for row in cx.ledger.resources() {
         if row.kind == ResourceKind::Object && row.name.starts_with(&inside) {
-            cx.ledger.is_gone(&row);
+            cx.ledger.went_with(&row, Remover::Playbook);
         }
     }
     cx.report.info(format!(

@@ -107,7 +107,7 @@ impl Teardown<'_> {
                     if row.kind == ResourceKind::Object
                         && row.id.as_deref().is_some_and(|id| id.starts_with(&inside))
                     {
-                        self.ledger.is_gone(&row);
+                        self.ledger.went_with(&row, self.by);
                     }
                 }
             }

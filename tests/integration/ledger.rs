@@ -468,6 +468,48 @@ fn what_is_gone_is_made_anew_when_a_run_is_resumed() {
 }
 
 #[test]
+fn directories_and_ports_are_made_anew_or_left_as_the_playbook_left_them() {
+    let other = Home::new();
+    let group = r#"print(create_security_group("kept-" + run_id()).id);"#;
+    let group = other.run(group, &[]).exits(0).stdout;
+    let home = Home::new();
+    let playbook = format!(
+        r#"
+            let bucket = create_bucket("whole");
+            upload_dir(bucket, "userdata", #{{ prefix: "in/" }});
+            open_port("{group}", #{{ port: 443 }});
+            let scratch = create_bucket("scratch");
+            upload_file(scratch, "assets/logo.png", #{{ key: "one" }});
+            upload_dir(scratch, "userdata");
+            copy_object(scratch, "one", scratch, "two");
+            empty_bucket(scratch);
+            delete_bucket(scratch);
+            assert(list_objects(bucket).len > 0, "the directory is not there");
+            fail("stop here");
+        "#,
+        group = group.trim()
+    );
+    home.run(&playbook, &[]).exits(1);
+    let stopped = |ended: Ended| says(&ended.exits(1), &["stop here"]);
+    // What the playbook removed itself stays removed; then all of it is gone.
+    stopped(home.call(&["resume", &home.id()]).run());
+    assert_eq!((buckets("whole-"), buckets("scratch-")), (1, 0));
+    home.destroy().exits(0);
+    stopped(home.call(&["resume", &home.id()]).run());
+    let up = home.show()["resources"].as_array().unwrap().clone();
+    let live = |kind: &str| {
+        let rows = up
+            .iter()
+            .filter(|row| row["kind"] == kind && row["state"] == "live");
+        rows.count()
+    };
+    assert_eq!((live("ingress"), live("bucket")), (1, 1));
+    home.destroy().exits(0);
+    other.destroy().exits(0);
+    assert_eq!(buckets("whole-"), 0);
+}
+
+#[test]
 fn on_error_destroy_removes_what_a_failed_run_made() {
     let home = Home::new();
     let failed = home
