@@ -41,6 +41,9 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
         user,
         key,
         trust: Trust::Instance(id),
+        passphrase: None,
+        sudo_password: None,
+        via: None,
     };
     let known_hosts = runtime
         .block_on(clients.ssh().known_hosts_of(&host, ANSWER))

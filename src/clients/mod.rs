@@ -30,6 +30,7 @@ pub mod marks;
 mod pace;
 pub mod s3;
 pub mod ssh;
+pub mod tree;
 
 /// What the clients need to know of the user's machine.
 #[derive(Clone, Debug, Default)]

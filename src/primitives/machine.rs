@@ -209,7 +209,7 @@ struct Finished {
 
 fn write_file(cx: &Context, path: &str, text: &str, options: &WriteFile) -> Result<Written> {
     let path = cx.clients.local.expand(Path::new(path));
-    let mode = super::remote::mode(&options.mode)?;
+    let mode = super::copies::mode(&options.mode)?;
     let failed = |e: std::io::Error| Error::io("write", &path, &e);
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

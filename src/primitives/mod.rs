@@ -10,14 +10,17 @@ use std::time::Duration;
 use rhai::{Dynamic, Module, NativeCallContext, exported_module};
 use serde_json::Value;
 
+use crate::clients::tree;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::ledger::{Remover, ResourceKind, Step};
 use crate::script;
 use crate::teardown::Teardown;
+use data::sha256;
 
 pub mod buckets;
 pub mod control;
+pub mod copies;
 pub mod data;
 pub mod fleet;
 mod host_keys;
@@ -49,7 +52,7 @@ pub struct Family {
 }
 
 /// Every family.
-pub const FAMILIES: [Family; 17] = [
+pub const FAMILIES: [Family; 18] = [
     Family {
         title: "Variables",
         aws: false,
@@ -99,6 +102,11 @@ pub const FAMILIES: [Family; 17] = [
         title: "Remote hosts",
         aws: false,
         module: || exported_module!(remote::api),
+    },
+    Family {
+        title: "Copies to and from hosts",
+        aws: false,
+        module: || exported_module!(copies::api),
     },
     Family {
         title: "HTTP",
@@ -176,12 +184,17 @@ fn teardown(cx: &Context) -> Teardown<'_> {
     }
 }
 
-/// What tells one content of a local file from another, among the arguments of
-/// a step: a file that was corrected is copied again.
+/// What tells one content of a local file or directory from another, among the
+/// arguments of a step: one that was corrected is copied again.
 fn file_state(call: &NativeCallContext, file: &str) -> Dynamic {
     use std::os::unix::fs::MetadataExt as _;
-    let local = &script::context(call).clients.local;
-    match std::fs::metadata(local.expand(Path::new(file))) {
+    let path = script::context(call).clients.local.expand(Path::new(file));
+    match std::fs::metadata(&path) {
+        // One element, so that a summary of the call does not show it.
+        Ok(about) if about.is_dir() => {
+            let state = tree::state(&path).unwrap_or_default();
+            vec![Dynamic::from(sha256(state.join("\n").as_bytes()))].into()
+        }
         Ok(about) => vec![
             about.size().cast_signed(),
             about.mtime(),

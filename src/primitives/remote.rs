@@ -1,10 +1,8 @@
-//! Commands and files on hosts, over ssh.
+//! Hosts and commands on them, over ssh.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -15,15 +13,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::host_keys::{Again, compare_with_console, pin_first_key};
+use super::seconds;
 use super::servers::{ServerRef, instance_host};
-use super::{file_state, seconds};
 use crate::clients::ec2::Instance;
-use crate::clients::ssh::{self, Command, Finished, Host, Stdin, Trust};
+use crate::clients::ssh::{self, Command, Finished, Host, Secret, Stdin, Trust};
 use crate::context::Context;
 use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
-use crate::report::text;
+use crate::report::{SHORTEST, text};
 use crate::script::{self, Outcome};
 
 /// How long a host may refuse a login: its key may arrive after sshd.
@@ -42,13 +40,22 @@ const SHOWN_LINES: usize = 15;
 pub mod api {
     /// Describes a host that is no instance of this run, for `ssh_exec` and `scp`.
     ///
-    /// Its host key must be in `~/.ssh/known_hosts`, or be named here. Nothing
-    /// is connected to yet.
+    /// `address` is a name or an address; or what `launch_instance` gave, to
+    /// reach that instance in another way than by default. The key of a host
+    /// must be in `~/.ssh/known_hosts`, or be named here; an instance's is known
+    /// by its console. Nothing is connected to yet.
     ///
     /// - `user` (string): by default the user who runs autorun.
     /// - `port` (integer, 22).
     /// - `key` (string): private key file; by default the ssh agent and the
     ///   usual files in `~/.ssh`.
+    /// - `passphrase` (string): unlocks the key file; from a secret variable.
+    ///   Without it an encrypted key must be in the ssh agent.
+    /// - `sudo_password` (string): what sudo asks for there; from a secret
+    ///   variable. Without it `sudo: true` needs sudo without a password.
+    /// - `via` (host): the jump host through which it is reached, as what
+    ///   `launch_instance` or `host` gave, or an address; as `ssh -J` does it,
+    ///   so keys and passwords stay here.
     /// - `host_key` (string): its fingerprint, as "SHA256:...".
     /// - `name` (string): how the log calls it; by default the address.
     ///
@@ -56,20 +63,15 @@ pub mod api {
     ///
     /// ```rhai
     /// let db = host("db.example.com", #{ user: "admin", port: 2222 });
+    /// let inner = host("10.0.1.7", #{ via: "bastion.example.com" });
     /// ```
     #[rhai_fn(name = "host", return_raw)]
-    pub fn host_with(
-        call: NativeCallContext,
-        address: ImmutableString,
-        options: Map,
-    ) -> Outcome<Dynamic> {
-        script::run_blocking(&call, |cx| {
-            super::host(cx, &address, script::options(options)?)
-        })
+    pub fn host_with(call: NativeCallContext, address: Dynamic, options: Map) -> Outcome<Dynamic> {
+        script::run_blocking(&call, |cx| super::host(cx, &address, options))
     }
 
     #[rhai_fn(return_raw)]
-    pub fn host(call: NativeCallContext, address: ImmutableString) -> Outcome<Dynamic> {
+    pub fn host(call: NativeCallContext, address: Dynamic) -> Outcome<Dynamic> {
         host_with(call, address, Map::new())
     }
 
@@ -90,7 +92,8 @@ pub mod api {
     /// - `env` (map of strings): environment variables. They and `stdin` travel
     ///   inside the connection, never in a command line.
     /// - `stdin` (string): what the command reads.
-    /// - `sudo` (bool, false): run as root; needs sudo without a password.
+    /// - `sudo` (bool, false): run as root; needs sudo without a password, or
+    ///   `sudo_password` of `host`.
     ///
     /// On `timeout` and Ctrl-C the command and what it started is ended; if that
     /// cannot be made sure, the error says so.
@@ -183,65 +186,6 @@ pub mod api {
     pub fn wait_for_port(call: NativeCallContext, server: Dynamic, port: i64) -> Outcome<Dynamic> {
         wait_for_port_with(call, server, port, Map::new())
     }
-
-    /// Copies a local file to a host, or to each of an array of hosts at once.
-    ///
-    /// `target` is a path there; a relative one starts at the home directory,
-    /// and in a directory the file keeps its name. The file appears under its
-    /// final name only when it is complete: its size is compared there first.
-    /// Gives a map with `path`, `size` and `seconds`.
-    ///
-    /// - `mode` (string): permissions, as "0644"; by default those of the
-    ///   local file.
-    /// - `sudo` (bool, false): write as root.
-    /// - `timeout` (seconds).
-    ///
-    /// Throws `not_found` when the local file does not exist, `command_failed`
-    /// when the target cannot be written, `timeout`, `unreachable`, `denied`,
-    /// `host_key_changed`.
-    ///
-    /// ```rhai
-    /// let web = host("192.0.2.10");
-    /// scp(web, "assets/check_webserver.py", "check_webserver.py");
-    /// ```
-    #[rhai_fn(name = "scp", return_raw)]
-    pub fn scp_with(
-        call: NativeCallContext,
-        server: Dynamic,
-        source: ImmutableString,
-        target: ImmutableString,
-        options: Map,
-    ) -> Outcome<Dynamic> {
-        let state = file_state(&call, &source);
-        let arguments = [
-            &server,
-            &state,
-            &source.clone().into(),
-            &target.clone().into(),
-            &options.clone().into(),
-        ];
-        script::effect(&call, &arguments, async |cx, step| {
-            super::scp(
-                cx,
-                step,
-                &server,
-                &source,
-                &target,
-                script::options(options)?,
-            )
-            .await
-        })
-    }
-
-    #[rhai_fn(return_raw)]
-    pub fn scp(
-        call: NativeCallContext,
-        server: Dynamic,
-        source: ImmutableString,
-        target: ImmutableString,
-    ) -> Outcome<Dynamic> {
-        scp_with(call, server, source, target, Map::new())
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -252,6 +196,8 @@ struct HostOptions {
     key: Option<PathBuf>,
     host_key: Option<String>,
     name: Option<String>,
+    passphrase: Option<Secret>,
+    sudo_password: Option<Secret>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -279,15 +225,6 @@ fn five_minutes() -> f64 {
     300.0
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Scp {
-    mode: Option<String>,
-    #[serde(default)]
-    sudo: bool,
-    timeout: Option<f64>,
-}
-
 fn yes() -> bool {
     true
 }
@@ -302,15 +239,30 @@ struct CommandResult {
     signal: Option<String>,
 }
 
-/// What `scp` gives.
-#[derive(Debug, Serialize)]
-struct Copied {
-    path: String,
-    size: u64,
-    seconds: f64,
+/// What a playbook says of a host. Its jump host is a value of any kind that
+/// names one, so it is looked at apart.
+fn host(cx: &Context, address: &Dynamic, mut options: Map) -> Result<Host> {
+    let via = options.remove("via");
+    let options: HostOptions = script::options(options)?;
+    let via = via.map(|via| named(cx, &via).map_err(|error| error.while_doing("option `via`")));
+    let mut host = match address.clone().into_immutable_string() {
+        Ok(address) if !address.starts_with("i-") => addressed(cx, &address, options)?,
+        _ => adjusted(cx, named(cx, address)?, options)?,
+    };
+    if let Some(via) = via.transpose()? {
+        // Behind a jump host an instance is reached at its address in there.
+        if let (Trust::Instance(_), Ok(server)) = (&host.trust, ServerRef::of(address))
+            && let Some(private) = server.private_ip
+        {
+            host.address = private;
+        }
+        host.via = Some(Box::new(via));
+    }
+    Ok(host)
 }
 
-fn host(cx: &Context, address: &str, options: HostOptions) -> Result<Host> {
+/// A host by its address.
+fn addressed(cx: &Context, address: &str, options: HostOptions) -> Result<Host> {
     let (user, address) = match address.split_once('@') {
         Some((user, address)) => (Some(user.to_owned()), address),
         None => (None, address),
@@ -320,21 +272,47 @@ fn host(cx: &Context, address: &str, options: HostOptions) -> Result<Host> {
             "`{address}` is not a host name or address"
         )));
     }
+    let user = user.or_else(|| cx.clients.local.user.clone());
+    let unknown = || Error::invalid("no user name is known").hint("pass `user`");
+    let user = match &options.user {
+        Some(user) => user.clone(),
+        None => user.ok_or_else(unknown)?,
+    };
+    let host = Host {
+        name: address.to_owned(),
+        address: address.to_owned(),
+        port: 22,
+        user,
+        key: None,
+        trust: Trust::KnownHosts,
+        passphrase: None,
+        sudo_password: None,
+        via: None,
+    };
+    adjusted(cx, host, options)
+}
+
+/// The host with what the options say otherwise.
+fn adjusted(cx: &Context, mut host: Host, options: HostOptions) -> Result<Host> {
     if options.port == Some(0) {
         return Err(Error::invalid("option `port`: it must be from 1 to 65535"));
     }
-    let blank = |user: &&String| user.is_empty() || user.chars().any(char::is_whitespace);
-    if let Some(user) = options.user.iter().chain(&user).find(blank) {
-        return Err(Error::invalid(format!("`{user}` is not a user name")));
+    host.port = options.port.unwrap_or(host.port);
+    host.user = options.user.unwrap_or(host.user);
+    if host.user.is_empty() || host.user.chars().any(char::is_whitespace) {
+        return Err(Error::invalid(format!(
+            "`{}` is not a user name",
+            host.user
+        )));
     }
-    let user = options
-        .user
-        .or(user)
-        .or_else(|| cx.clients.local.user.clone());
-    let trust = match options.host_key {
-        None => Trust::KnownHosts,
+    host.name = options.name.unwrap_or(host.name);
+    if let Some(key) = options.key {
+        host.key = Some(cx.clients.local.expand(&key));
+    }
+    match options.host_key {
+        None => {}
         Some(fingerprint) if is_fingerprint(&fingerprint) => {
-            Trust::Fingerprint(fingerprint.trim_end_matches('=').to_owned())
+            host.trust = Trust::Fingerprint(fingerprint.trim_end_matches('=').to_owned());
         }
         Some(other) => {
             return Err(
@@ -342,15 +320,66 @@ fn host(cx: &Context, address: &str, options: HostOptions) -> Result<Host> {
                     .hint("write it as `ssh-keygen -l -f KEY.pub` shows it: \"SHA256:...\""),
             );
         }
+    }
+    if options.passphrase.is_some() && host.key.is_none() {
+        return Err(Error::invalid("option `passphrase`: there is no key file")
+            .hint("pass `key`, the file that it unlocks"));
+    }
+    let secrets = [
+        ("passphrase", &options.passphrase),
+        ("sudo_password", &options.sudo_password),
+    ];
+    for (name, secret) in secrets {
+        if let Some(Secret(secret)) = secret {
+            check_secret(name, secret)?;
+            cx.report.mask().add(secret);
+        }
+    }
+    host.passphrase = options.passphrase.or(host.passphrase);
+    host.sudo_password = options.sudo_password.or(host.sudo_password);
+    Ok(host)
+}
+
+/// A secret that can be masked, and travels on one line.
+fn check_secret(name: &str, secret: &str) -> Result<()> {
+    if secret.len() < SHORTEST {
+        return Err(Error::invalid(format!(
+            "option `{name}`: it is too short to be masked in the output"
+        ))
+        .hint(format!("it must have {SHORTEST} characters at least")));
+    }
+    if secret.contains(['\n', '\r', '\0']) {
+        return Err(
+            Error::invalid(format!("option `{name}`: it has more than one line"))
+                .hint("read from a file, it may end in a newline: trim() takes it off"),
+        );
+    }
+    Ok(())
+}
+
+/// The host that a value names, as far as that is known without asking anybody.
+fn named(cx: &Context, value: &Dynamic) -> Result<Host> {
+    if let Ok(address) = value.clone().into_immutable_string()
+        && !address.starts_with("i-")
+    {
+        return addressed(cx, &address, HostOptions::default());
+    }
+    if value
+        .read_lock::<Map>()
+        .is_some_and(|map| map.contains_key("trust"))
+    {
+        return script::argument("server", value);
+    }
+    let server = ServerRef::of(value).map_err(|e| match e.hint {
+        Some(_) => e,
+        None => e.hint("pass what launch_instance or host gave, or an address"),
+    })?;
+    let described = Instance {
+        public_ip: server.public_ip.clone(),
+        private_ip: server.private_ip.clone(),
+        ..Instance::default()
     };
-    Ok(Host {
-        name: options.name.unwrap_or_else(|| address.to_owned()),
-        address: address.to_owned(),
-        port: options.port.unwrap_or(22),
-        user: user.ok_or_else(|| Error::invalid("no user name is known").hint("pass `user`"))?,
-        key: options.key.map(|key| cx.clients.local.expand(&key)),
-        trust,
-    })
+    instance_host(&server, &described)
 }
 
 /// `SHA256:` and the base64 of 32 bytes.
@@ -369,48 +398,42 @@ fn is_fingerprint(text: &str) -> bool {
 /// The host that a playbook means: an address, a `host`, or an instance, whose
 /// address and host key are looked up.
 pub(super) async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
-    if let Ok(address) = value.clone().into_immutable_string()
-        && !address.starts_with("i-")
-    {
-        return host(cx, &address, HostOptions::default());
-    }
-    if value
-        .read_lock::<Map>()
-        .is_some_and(|map| map.contains_key("trust"))
-    {
-        return script::argument("server", value);
-    }
-    let server = ServerRef::of(value).map_err(|e| match e.hint {
-        Some(_) => e,
-        None => e.hint("pass what launch_instance or host gave, or an address"),
-    })?;
-    let described = Instance {
-        public_ip: server.public_ip.clone(),
-        private_ip: server.private_ip.clone(),
-        ..Instance::default()
+    let host = match named(cx, value) {
+        // Launched without waiting: its address is known by now, or not yet.
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            let server = ServerRef::of(value)?;
+            let ids = [server.id.clone()];
+            let seen = cx.clients.ec2().await?.instances(&ids).await?;
+            instance_host(&server, &seen[0])?
+        }
+        named => named?,
     };
-    // Launched without waiting: its address is known by now, or not yet.
-    let host = if let Ok(host) = instance_host(&server, &described) {
-        host
-    } else {
-        let ids = [server.id.clone()];
-        let seen = cx.clients.ec2().await?.instances(&ids).await?;
-        instance_host(&server, &seen[0])?
-    };
-    pin_first_key(cx, &host, &server.id).await?;
-    compare_with_console(cx, &host, &server.id, Again::No).await?;
+    know_keys(cx, &host).await?;
     Ok(host)
+}
+
+/// Looks up the keys of what are instances on the way to a host, the nearest
+/// first.
+async fn know_keys(cx: &Context, host: &Host) -> Result<()> {
+    if let Some(via) = &host.via {
+        Box::pin(know_keys(cx, via)).await?;
+    }
+    if let Trust::Instance(id) = &host.trust {
+        pin_first_key(cx, host, id).await?;
+        compare_with_console(cx, host, id, Again::No).await?;
+    }
+    Ok(())
 }
 
 /// The host that is meant, or those: one that cannot be reached must not keep
 /// the others waiting, so they are looked up one by one.
-enum Targets {
+pub(super) enum Targets {
     One(Host),
     Each(Array),
 }
 
 impl Targets {
-    async fn of(cx: &Context, servers: &Dynamic) -> Result<Self> {
+    pub(super) async fn of(cx: &Context, servers: &Dynamic) -> Result<Self> {
         let list = servers.read_lock::<Array>().map(|list| list.clone());
         match list {
             Some(list) => Ok(Self::Each(list)),
@@ -422,7 +445,7 @@ impl Targets {
 /// Does the work on one host, or on each of an array at once, and gives the
 /// results in the same shape. A failure lets the others finish; the error then
 /// has every failure in its causes.
-async fn on_each<T: Serialize>(
+pub(super) async fn on_each<T: Serialize>(
     cx: &Context,
     targets: Targets,
     work: impl AsyncFn(Host) -> Result<T>,
@@ -613,6 +636,7 @@ async fn run_on(
                 sudo: options.sudo,
                 timeout,
                 live: true,
+                ..Command::default()
             },
             &cx.report,
         )
@@ -675,141 +699,4 @@ fn failed(host: &Host, command: &str, finished: &Finished) -> Error {
         "stdout": String::from_utf8_lossy(&finished.stdout),
         "stderr": String::from_utf8_lossy(&finished.stderr),
     }))
-}
-
-/// A local file that is copied.
-struct Source {
-    /// As the playbook names it.
-    shown: String,
-    path: PathBuf,
-    size: u64,
-    mode: u32,
-}
-
-async fn scp(
-    cx: &Context,
-    step: &mut Step,
-    servers: &Dynamic,
-    source: &str,
-    to: &str,
-    options: Scp,
-) -> Result<Value> {
-    let path = cx.clients.local.expand(Path::new(source));
-    let about = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
-    if !about.is_file() {
-        return Err(Error::invalid(format!("`{source}` is not a regular file")));
-    }
-    if to.is_empty() || to.contains('\0') {
-        return Err(Error::invalid("argument `target`: it must name a path"));
-    }
-    let source = Source {
-        shown: source.to_owned(),
-        size: about.len(),
-        mode: match &options.mode {
-            Some(text) => mode(text)?,
-            None => about.permissions().mode() & 0o7777,
-        },
-        path,
-    };
-    if let Some(timeout) = options.timeout {
-        seconds("timeout", timeout)?;
-    }
-    File::open(&source.path).map_err(|e| Error::io("read", &source.path, &e))?;
-    if let Some(recorded) = step.recorded::<Value>() {
-        step.replay();
-        return Ok(recorded);
-    }
-    let targets = Targets::of(cx, servers).await?;
-    step.begin()?;
-    crash::reached("before a copy");
-    let done = on_each(cx, targets, async |host| {
-        copy_to(cx, host, &source, to, &options).await
-    });
-    let done = done.await;
-    crash::reached("after a copy");
-    done
-}
-
-/// Copies a file to one host.
-async fn copy_to(
-    cx: &Context,
-    host: Host,
-    source: &Source,
-    to: &str,
-    options: &Scp,
-) -> Result<Copied> {
-    let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
-    let name = source
-        .path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
-    let file = File::open(&source.path).map_err(|e| Error::io("read", &source.path, &e))?;
-    let started = Instant::now();
-    let finished = cx
-        .clients
-        .ssh()
-        .run(
-            &host,
-            Command {
-                command: ssh::copy_command(&name, to, source.size, source.mode),
-                stdin: Stdin::File(file, source.size),
-                sudo: options.sudo,
-                timeout,
-                ..Command::default()
-            },
-            &cx.report,
-        )
-        .await?;
-    if finished.status != 0 {
-        return Err(not_copied(&host, &source.shown, to, &finished));
-    }
-    let path = String::from_utf8_lossy(&finished.stdout).into_owned();
-    cx.report.info(format!(
-        "copied {} to {}:{path} ({} in {})",
-        source.shown,
-        host.name,
-        text::bytes(source.size),
-        text::duration(started.elapsed())
-    ));
-    Ok(Copied {
-        path,
-        size: source.size,
-        seconds: started.elapsed().as_secs_f64(),
-    })
-}
-
-/// Permissions as `chmod` takes them: octal digits.
-pub(super) fn mode(text: &str) -> Result<u32> {
-    Some(text)
-        .filter(|mode| mode.chars().all(|c| c.is_digit(8)))
-        .and_then(|mode| u32::from_str_radix(mode, 8).ok())
-        .filter(|mode| *mode <= 0o7777)
-        .ok_or_else(|| Error::invalid(format!("option `mode`: `{text}` is not octal, as \"0644\"")))
-}
-
-fn not_copied(host: &Host, source: &str, to: &str, finished: &Finished) -> Error {
-    let said = ssh::tail(&finished.stderr, 3);
-    let kind = if said.contains("No space left") || said.contains("quota exceeded") {
-        ErrorKind::QuotaExceeded
-    } else {
-        ErrorKind::CommandFailed
-    };
-    let error = Error::new(
-        kind,
-        format!("cannot copy `{source}` to {}:{to}: {said}", host.name),
-    )
-    .detail(serde_json::json!({
-        "status": finished.status, "stdout": "", "stderr": said,
-    }));
-    if said.contains("Permission denied") {
-        return error.hint("pass `sudo: true`, or a target that the user may write");
-    }
-    if said.contains("No such file or directory")
-        || said.contains("nonexistent")
-        || said.contains("does not exist")
-    {
-        return error.hint("make the directory first, with `ssh_exec(server, \"mkdir -p ..\")`");
-    }
-    error
 }

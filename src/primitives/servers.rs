@@ -145,5 +145,8 @@ pub(super) fn instance_host(server: &ServerRef, instance: &Instance) -> Result<H
         user: server.user.clone(),
         key: server.key.clone(),
         trust: Trust::Instance(server.id.clone()),
+        passphrase: None,
+        sudo_password: None,
+        via: None,
     })
 }

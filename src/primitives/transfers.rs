@@ -10,10 +10,10 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
-use super::data::sha256;
 use super::objects::{content_type, object_key};
-use super::seconds;
+use super::{file_state, seconds};
 use crate::clients::s3::{LONGEST_PRESIGN, Listed};
+use crate::clients::tree::{self, Kind};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Remover, ResourceKind, Step, Wanted};
@@ -49,7 +49,7 @@ pub mod api {
         directory: ImmutableString,
         options: Map,
     ) -> Outcome<Dynamic> {
-        let state = super::directory_state(&call, &directory);
+        let state = file_state(&call, &directory);
         let arguments = [
             &bucket,
             &directory.clone().into(),
@@ -311,57 +311,32 @@ struct Found {
 fn walk(directory: &Path) -> Result<(Vec<Found>, Vec<PathBuf>)> {
     let mut found = Vec::new();
     let mut passed_over = Vec::new();
-    let mut open = vec![directory.to_owned()];
-    while let Some(folder) = open.pop() {
-        let entries = std::fs::read_dir(&folder).map_err(|e| Error::io("read", &folder, &e))?;
-        for entry in entries {
-            let entry = entry.map_err(|e| Error::io("read", &folder, &e))?;
-            let path = entry.path();
-            let kind = entry
-                .file_type()
-                .map_err(|e| Error::io("read", &path, &e))?;
-            // A link's target: a file, or nothing that is followed.
-            let about = std::fs::metadata(&path);
-            match about {
-                _ if kind.is_dir() => open.push(path),
-                Ok(about) if about.is_file() => {
-                    let below = path.strip_prefix(directory).unwrap_or(&path);
-                    let Some(below) = below.to_str() else {
-                        let name = path.display();
-                        return Err(Error::invalid(format!("the name of `{name}` is not UTF-8"))
-                            .hint("S3 takes UTF-8 alone: rename it"));
-                    };
-                    found.push(Found {
-                        below: below.to_owned(),
-                        size: about.len(),
-                        path,
-                    });
-                }
-                _ => passed_over.push(path),
-            }
-        }
+    for entry in tree::walk(directory)? {
+        // A link's target: a file, or nothing that is followed.
+        let size = match entry.kind {
+            Kind::Directory => continue,
+            Kind::File => Some(entry.size()),
+            Kind::Link | Kind::Other => std::fs::metadata(&entry.path)
+                .ok()
+                .filter(std::fs::Metadata::is_file)
+                .map(|about| about.len()),
+        };
+        let Some(size) = size else {
+            passed_over.push(entry.path);
+            continue;
+        };
+        let Some(below) = entry.below.to_str() else {
+            let name = entry.path.display();
+            return Err(Error::invalid(format!("the name of `{name}` is not UTF-8"))
+                .hint("S3 takes UTF-8 alone: rename it"));
+        };
+        found.push(Found {
+            below: below.to_owned(),
+            size,
+            path: entry.path,
+        });
     }
-    found.sort_by(|a, b| a.below.cmp(&b.below));
     Ok((found, passed_over))
-}
-
-/// What tells one content of a directory from another.
-fn directory_state(call: &NativeCallContext, directory: &str) -> Dynamic {
-    let path = script::context(call)
-        .clients
-        .local
-        .expand(Path::new(directory));
-    let Ok((files, _)) = walk(&path) else {
-        return Dynamic::UNIT;
-    };
-    let state = files.iter().map(|file| {
-        let changed = std::fs::metadata(&file.path).and_then(|about| about.modified());
-        let changed = changed.map_or_else(|_| String::new(), |time| format!("{time:?}"));
-        format!("{} {} {changed}", file.below, file.size)
-    });
-    let state: Vec<String> = state.collect();
-    // One element, so that a summary of the call does not show it.
-    vec![Dynamic::from(sha256(state.join("\n").as_bytes()))].into()
 }
 
 async fn upload_dir(

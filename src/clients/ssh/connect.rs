@@ -1,8 +1,7 @@
 //! Connecting: TCP, handshake, host key, login.
 
-use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use ssh2::{Channel, ErrorCode, Session};
@@ -23,7 +22,7 @@ const USUAL_KEYS: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
 pub(super) struct Connection {
     pub(super) session: Session,
     /// The session's own socket once more, to poll on.
-    socket: TcpStream,
+    socket: OwnedFd,
 }
 
 impl std::fmt::Debug for Connection {
@@ -52,7 +51,7 @@ fn millis(timeout: Duration) -> u32 {
 }
 
 /// Opens the TCP connection; dropping the future gives it up.
-pub(super) async fn tcp(host: &Host, timeout: Duration) -> Result<TcpStream> {
+pub(super) async fn tcp(host: &Host, timeout: Duration) -> Result<OwnedFd> {
     let connecting = tokio::net::TcpStream::connect((host.address.as_str(), host.port));
     let failed = |reason: &str| {
         Error::new(
@@ -96,13 +95,13 @@ pub(super) async fn tcp(host: &Host, timeout: Duration) -> Result<TcpStream> {
     rustix::net::sockopt::set_tcp_user_timeout(&stream, 60_000).map_err(|e| setup(e.into()))?;
     let stream = stream.into_std().map_err(setup)?;
     stream.set_nonblocking(false).map_err(setup)?;
-    Ok(stream)
+    Ok(stream.into())
 }
 
 /// The key a host offers, without logging in.
 pub(super) fn offered(
     host: &Host,
-    stream: TcpStream,
+    stream: OwnedFd,
     known: Option<&Path>,
     timeout: Duration,
 ) -> Result<Offered> {
@@ -112,7 +111,7 @@ pub(super) fn offered(
 /// Handshake, host key, login.
 pub(super) fn login(
     host: &Host,
-    stream: TcpStream,
+    stream: OwnedFd,
     local: &Local,
     known: Option<&Path>,
     report: &Reporter,
@@ -129,7 +128,7 @@ pub(super) fn login(
 
 fn handshake(
     host: &Host,
-    stream: TcpStream,
+    stream: OwnedFd,
     known: Option<&Path>,
     timeout: Duration,
 ) -> Result<(Session, Offered)> {
@@ -201,52 +200,76 @@ fn authenticate(session: &Session, host: &Host, local: &Local) -> Result<()> {
     Err(Error::new(ErrorKind::Denied, message).hint(hint))
 }
 
-/// A key that the playbook names: an encrypted one must be in the agent.
+/// A key that the playbook names: an encrypted one is unlocked, or the agent
+/// has it.
 fn with_named_key(
     session: &Session,
     host: &Host,
     key: &Path,
     tried: &mut Vec<String>,
 ) -> Result<()> {
+    let shown = key.display();
     // PEM keys without their public half are libssh2's to read.
-    let Ok(file) = keys::read(key) else {
+    let file = keys::read(key).ok();
+    if file.is_none() {
         std::fs::metadata(key).map_err(|e| Error::io("read the ssh key", key, &e))?;
-        with_file(session, host, key, tried);
-        return Ok(());
-    };
-    if !file.private {
-        return Err(
-            Error::invalid(format!("`{}` is a public key", key.display()))
-                .hint("pass the private key, the file without .pub"),
-        );
     }
-    if !file.encrypted {
-        with_file(session, host, key, tried);
-        return Ok(());
+    if file.as_ref().is_some_and(|file| !file.private) {
+        return Err(Error::invalid(format!("`{shown}` is a public key"))
+            .hint("pass the private key, the file without .pub"));
     }
-    let blob = file.public.to_bytes().unwrap_or_default();
-    with_agent(session, host, Some(&blob), tried);
-    if session.authenticated() {
-        return Ok(());
+    let locked = file.filter(|file| file.encrypted);
+    if host.passphrase.is_none()
+        && let Some(file) = locked
+    {
+        let blob = file.public.to_bytes().unwrap_or_default();
+        with_agent(session, host, Some(&blob), tried);
+        if session.authenticated() {
+            return Ok(());
+        }
+        return Err(Error::new(
+            ErrorKind::Denied,
+            format!(
+                "cannot log in as {}: the ssh key `{shown}` is protected by a passphrase",
+                host.login()
+            ),
+        )
+        .hint(format!(
+            "pass `passphrase` to host(), from a secret variable; or load the key into \
+             the ssh agent: ssh-add {}",
+            super::remote::quote(&key.to_string_lossy())
+        )));
     }
-    Err(Error::new(
-        ErrorKind::Denied,
-        format!(
-            "the ssh key `{}` is protected by a passphrase",
-            key.display()
-        ),
-    )
-    .hint(format!(
-        "load it into the ssh agent first: ssh-add '{}'",
-        key.display()
-    )))
+    if with_file(session, host, key, tried) == Login::KeyNotRead && host.passphrase.is_some() {
+        return Err(Error::new(
+            ErrorKind::Denied,
+            format!("the passphrase does not unlock the ssh key `{shown}`"),
+        )
+        .hint(format!(
+            "try it by hand: ssh-keygen -y -f {}",
+            super::remote::quote(&key.to_string_lossy())
+        )));
+    }
+    Ok(())
 }
 
-fn with_file(session: &Session, host: &Host, key: &Path, tried: &mut Vec<String>) {
+/// What became of a try to log in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Login {
+    /// It worked, or the host refused.
+    Answered,
+    /// libssh2 cannot read the key file: a wrong passphrase, or no key at all.
+    KeyNotRead,
+}
+
+fn with_file(session: &Session, host: &Host, key: &Path, tried: &mut Vec<String>) -> Login {
     tried.push(format!("`{}`", key.display()));
-    let public: Option<PathBuf> = None;
+    let passphrase = host.passphrase.as_ref().map(|secret| secret.0.as_str());
     // A refusal is not the end: the next key may fit. `authenticated` tells.
-    drop(session.userauth_pubkey_file(&host.user, public.as_deref(), key, None));
+    match session.userauth_pubkey_file(&host.user, None, key, passphrase) {
+        Err(e) if e.code() == ErrorCode::Session(-16) => Login::KeyNotRead,
+        _ => Login::Answered,
+    }
 }
 
 /// Tries the agent's keys, or only the one with this blob.

@@ -5,7 +5,8 @@
 //! jobs at once on one host get two connections.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,11 +20,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, Stream, text};
 use connect::Connection;
 pub use trust::{Offered, Pin};
+use tunnel::Jump;
 
 mod connect;
+pub mod paths;
 mod pump;
 mod remote;
 mod trust;
+mod tunnel;
 
 /// Who to connect to and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,6 +44,26 @@ pub struct Host {
     pub key: Option<PathBuf>,
     /// How its host key is verified.
     pub trust: Trust,
+    /// What unlocks the private key file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<Secret>,
+    /// What sudo asks for there; none means that it asks for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sudo_password: Option<Secret>,
+    /// The jump host through which it is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Box<Host>>,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("****")
+    }
 }
 
 /// How a host key is verified.
@@ -55,15 +79,34 @@ pub enum Trust {
 }
 
 /// What a command reads.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub enum Stdin {
     /// Nothing.
     #[default]
     Empty,
     /// This text.
     Bytes(Vec<u8>),
-    /// So many bytes of a file.
-    File(File, u64),
+    /// All that this gives, which must not keep others waiting for long.
+    Reader(Box<dyn Read + Send>),
+}
+
+impl std::fmt::Debug for Stdin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "Empty",
+            Self::Bytes(_) => "Bytes",
+            Self::Reader(_) => "Reader",
+        })
+    }
+}
+
+/// Where a command's standard output goes instead of into its result.
+pub struct Sink(pub Box<dyn Write + Send>);
+
+impl std::fmt::Debug for Sink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sink")
+    }
 }
 
 /// A command to run.
@@ -78,7 +121,9 @@ pub struct Command {
     pub env: BTreeMap<String, String>,
     /// Its standard input.
     pub stdin: Stdin,
-    /// Whether it runs as root by `sudo -n`.
+    /// Where its standard output goes; none means into the result.
+    pub stdout: Option<Sink>,
+    /// Whether it runs as root by sudo.
     pub sudo: bool,
     /// Time after which it is ended.
     pub timeout: Option<Duration>,
@@ -109,6 +154,16 @@ pub const KEPT: usize = 4 << 20;
 /// Idle connections by host.
 type Idle = Arc<Mutex<HashMap<Host, Vec<Connection>>>>;
 
+/// The way through a jump host: open, not yet, or closed a moment ago.
+#[derive(Debug, Default)]
+struct Way {
+    jump: Option<Jump>,
+    failed: Option<(Instant, Error)>,
+}
+
+/// Ways by jump host. Many who want one at once share one login.
+type Ways = Mutex<HashMap<Host, Arc<tokio::sync::Mutex<Way>>>>;
+
 /// The ssh connections of a run.
 #[derive(Debug)]
 pub struct Ssh {
@@ -116,6 +171,7 @@ pub struct Ssh {
     report: Reporter,
     cancel: CancellationToken,
     idle: Idle,
+    ways: Ways,
     /// Instances whose unverified key has been spoken of.
     unverified: Mutex<HashSet<String>>,
 }
@@ -127,6 +183,7 @@ impl Ssh {
             report,
             cancel,
             idle: Idle::default(),
+            ways: Ways::default(),
             unverified: Mutex::default(),
         }
     }
@@ -135,7 +192,7 @@ impl Ssh {
     ///
     /// Throws `timeout`, `unreachable`.
     pub async fn offered(&self, host: &Host, timeout: Duration) -> Result<Offered> {
-        let stream = connect::tcp(host, timeout).await?;
+        let stream = self.reach(host, timeout).await?;
         let host = host.clone();
         let known = self.known_hosts();
         blocking(move || connect::offered(&host, stream, known.as_deref(), timeout)).await
@@ -240,22 +297,64 @@ impl Ssh {
     }
 
     async fn log_in(&self, host: &Host) -> Result<(Connection, Channel)> {
-        // A key that is not there is said before anybody is bothered.
-        if let Some(key) = &host.key {
-            std::fs::metadata(key).map_err(|e| Error::io("read the ssh key", key, &e))?;
-        }
-        let timeout = connect::LOGIN_TIMEOUT;
-        let stream = connect::tcp(host, timeout).await?;
+        let connection = self.connect(host).await?;
         let host = host.clone();
-        let (local, known, report) = (self.local.clone(), self.known_hosts(), self.report.clone());
         blocking(move || {
-            let connection = connect::login(&host, stream, &local, known.as_deref(), &report)?;
             let channel = connection
                 .open()
                 .map_err(|e| broken(&host, "opening a channel", &e))?;
             Ok((connection, channel))
         })
         .await
+    }
+
+    /// A new connection, logged in.
+    async fn connect(&self, host: &Host) -> Result<Connection> {
+        // A key that is not there is said before anybody is bothered.
+        if let Some(key) = &host.key {
+            std::fs::metadata(key).map_err(|e| Error::io("read the ssh key", key, &e))?;
+        }
+        let stream = self.reach(host, connect::LOGIN_TIMEOUT).await?;
+        let host = host.clone();
+        let (local, known, report) = (self.local.clone(), self.known_hosts(), self.report.clone());
+        blocking(move || connect::login(&host, stream, &local, known.as_deref(), &report)).await
+    }
+
+    /// A socket that leads to a host: straight there, or through its jump host.
+    async fn reach(&self, host: &Host, timeout: Duration) -> Result<OwnedFd> {
+        let Some(via) = &host.via else {
+            return connect::tcp(host, timeout).await;
+        };
+        let asked = Instant::now();
+        let way = {
+            let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(ways.entry((**via).clone()).or_default())
+        };
+        let mut way = way.lock().await;
+        // What failed while this one waited its turn need not fail again.
+        if let Some((at, error)) = &way.failed
+            && *at >= asked
+        {
+            return Err(error.clone());
+        }
+        if let Some(jump) = &way.jump
+            && let Some(opened) = jump.open(host).await
+        {
+            return opened.map(OwnedFd::from);
+        }
+        // A jump host may be behind another one.
+        let jump = match Box::pin(self.connect(via)).await {
+            Ok(connection) => Jump::over(connection, (**via).clone())?,
+            Err(error) => {
+                let error = error.while_doing(&format!("jump host of {}", host.name));
+                way.failed = Some((Instant::now(), error.clone()));
+                return Err(error);
+            }
+        };
+        let opened = way.jump.insert(jump).open(host).await;
+        opened
+            .unwrap_or_else(|| Err(broken(via, "opening a tunnel", &"it was closed")))
+            .map(OwnedFd::from)
     }
 
     fn known_hosts(&self) -> Option<PathBuf> {
@@ -277,13 +376,6 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|_| Err(Error::internal("an ssh worker stopped unexpectedly")))
-}
-
-/// A program that copies a file, for [`Ssh::run`]: it writes a hidden file
-/// beside the target, checks its size, sets the mode and renames it.
-#[must_use]
-pub fn copy_command(name: &str, target: &str, size: u64, mode: u32) -> String {
-    remote::copy(name, target, size, mode)
 }
 
 impl Host {

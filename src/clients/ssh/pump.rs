@@ -4,6 +4,7 @@
 //! Reading one output to its end before the other would deadlock as soon as
 //! the other fills its window.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use ssh2::{BlockDirections, Channel, ErrorCode};
 use tokio_util::sync::CancellationToken;
 
 use super::connect::Connection;
-use super::{Command, Finished, Host, KEPT, STREAMS, Stdin, broken, remote};
+use super::remote::Sudo;
+use super::{Command, Finished, Host, KEPT, STREAMS, Sink, Stdin, broken, remote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Event, LineMask, Reporter, Stream, text};
 
@@ -41,7 +43,11 @@ pub(super) fn run(
 ) -> Result<Finished> {
     let token = format!("autorun-{:016x}", rand::random::<u64>());
     let deadline = command.timeout.map(|timeout| Instant::now() + timeout);
-    let sudo = command.sudo;
+    let sudo = match (&host.sudo_password, command.sudo) {
+        (_, false) => Sudo::No,
+        (None, true) => Sudo::Free,
+        (Some(_), true) => Sudo::Password,
+    };
     let program = remote::program(
         &command.command,
         command.cwd.as_deref(),
@@ -54,9 +60,11 @@ pub(super) fn run(
         .exec(&remote::boot(&token, sudo))
         .map_err(|e| broken(host, "starting a command", &e))?;
     let mut job = Job {
-        input: Input::new(program, command.stdin),
+        input: Input::new(program, command.stdin, sudo == Sudo::Password),
         outputs: STREAMS.map(|stream| Lines::new(stream, host, report, command.live)),
+        sink: command.stdout,
         boot: Boot {
+            dialog: (sudo == Sudo::Password).then(|| Dialog::new(&token)),
             token,
             seen: Vec::new(),
             group: None,
@@ -69,9 +77,13 @@ pub(super) fn run(
     match moved {
         Ok(()) => job.finish(&mut channel, host, sudo),
         Err(Stop::Broken(error)) => Err(error),
+        Err(Stop::Here(error)) => {
+            end_group(&session, job.boot.group, sudo, host);
+            Err(error)
+        }
         Err(Stop::Deadline) => {
             let limit = text::duration(command.timeout.unwrap_or_default());
-            let ended = end_group(&session, job.boot.group, sudo);
+            let ended = end_group(&session, job.boot.group, sudo, host);
             Err(Error::new(
                 ErrorKind::Timeout,
                 format!(
@@ -81,7 +93,7 @@ pub(super) fn run(
             ))
         }
         Err(Stop::Cancelled) => {
-            let ended = end_group(&session, job.boot.group, sudo);
+            let ended = end_group(&session, job.boot.group, sudo, host);
             report.warn(format!("interrupted a command on {}; {ended}", host.name));
             Err(Error::cancelled())
         }
@@ -93,11 +105,14 @@ enum Stop {
     Deadline,
     Cancelled,
     Broken(Error),
+    /// What is read or written here, or sudo's password, is no good.
+    Here(Error),
 }
 
 struct Job<'a> {
     input: Input,
     outputs: [Lines<'a>; 2],
+    sink: Option<Sink>,
     boot: Boot,
     report: &'a Reporter,
 }
@@ -119,9 +134,7 @@ impl Job<'_> {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(Stop::Deadline);
             }
-            let read = self
-                .read(channel, &mut buffer)
-                .map_err(|e| self.broke(host, &e))?;
+            let read = self.read(channel, &mut buffer, host)?;
             let ended = channel.eof();
             if ended && self.closed(channel, host)? {
                 return Ok(());
@@ -129,8 +142,9 @@ impl Job<'_> {
             let wrote = match self.input.write(channel) {
                 Ok(wrote) => wrote,
                 // A command may end without reading what it was given.
-                Err(_) if ended => false,
-                Err(e) => return Err(self.broke(host, &e)),
+                Err(Fault::There(_)) if ended => false,
+                Err(Fault::There(e)) => return Err(self.broke(host, &e)),
+                Err(Fault::Here(e)) => return Err(Stop::Here(not_given(host, &e))),
             };
             if !read && !wrote {
                 self.wait(connection, host, deadline)?;
@@ -149,25 +163,49 @@ impl Job<'_> {
     }
 
     /// Takes what both outputs have; whether that was anything.
-    fn read(&mut self, channel: &Channel, buffer: &mut [u8]) -> std::io::Result<bool> {
+    fn read(
+        &mut self,
+        channel: &Channel,
+        buffer: &mut [u8],
+        host: &Host,
+    ) -> std::result::Result<bool, Stop> {
         let mut moved = false;
-        for (id, lines) in (0..).zip(&mut self.outputs) {
+        for id in 0..2 {
             // One bufferful each, so that neither output starves the other.
             match channel.stream(id).read(buffer) {
                 Ok(0) => {}
-                Ok(n) if id == 1 => {
-                    moved = true;
-                    self.boot.strip(&buffer[..n], |bytes| lines.take(bytes));
-                }
                 Ok(n) => {
                     moved = true;
-                    lines.take(&buffer[..n]);
+                    self.take(id, &buffer[..n], host)?;
                 }
                 Err(e) if e.kind() == IoErrorKind::WouldBlock => {}
-                Err(e) => return Err(e),
+                Err(e) => return Err(self.broke(host, &e)),
             }
         }
         Ok(moved)
+    }
+
+    fn take(&mut self, id: i32, bytes: &[u8], host: &Host) -> std::result::Result<(), Stop> {
+        let [stdout, stderr] = &mut self.outputs;
+        if id == 0 {
+            let Some(Sink(sink)) = &mut self.sink else {
+                stdout.take(bytes);
+                return Ok(());
+            };
+            return sink
+                .write_all(bytes)
+                .map_err(|e| Stop::Here(not_taken(host, &e)));
+        }
+        match self.boot.strip(bytes, |bytes| stderr.take(bytes)) {
+            Said::Nothing => {}
+            Said::AsksForPassword => {
+                let password = host.sudo_password.as_ref();
+                self.input.answer(password.map_or("", |secret| &secret.0));
+            }
+            Said::Through => self.input.held = false,
+            Said::AsksAgain => return Err(Stop::Here(wrong_password(host))),
+        }
+        Ok(())
     }
 
     fn wait(
@@ -203,8 +241,11 @@ impl Job<'_> {
         Stop::Broken(broken(host, what, error))
     }
 
-    fn finish(mut self, channel: &mut Channel, host: &Host, sudo: bool) -> Result<Finished> {
+    fn finish(mut self, channel: &mut Channel, host: &Host, sudo: Sudo) -> Result<Finished> {
         self.boot.flush(|bytes| self.outputs[1].take(bytes));
+        if let Some(Sink(sink)) = &mut self.sink {
+            sink.flush().map_err(|e| not_taken(host, &e))?;
+        }
         let [stdout, stderr] = self.outputs.map(Lines::finish);
         // The other side has closed: what is left is to say so as well.
         channel
@@ -239,7 +280,7 @@ impl Job<'_> {
 }
 
 /// The boot program never spoke: sudo, the shell or the account refused.
-fn not_started(host: &Host, sudo: bool, status: i32, stderr: &[u8]) -> Error {
+fn not_started(host: &Host, sudo: Sudo, status: i32, stderr: &[u8]) -> Error {
     let said = super::tail(stderr, 3);
     let said = if said.is_empty() {
         format!("status {status}")
@@ -250,17 +291,50 @@ fn not_started(host: &Host, sudo: bool, status: i32, stderr: &[u8]) -> Error {
         ErrorKind::Denied,
         format!("{} did not start the command: {said}", host.login()),
     );
-    if sudo && said.contains("sudo") {
-        return error.hint(format!(
-            "allow {} to use sudo without a password there",
+    match sudo {
+        Sudo::Free if said.contains("sudo") => error.hint(format!(
+            "allow {} to use sudo without a password there, or pass `sudo_password` \
+             to host(), from a secret variable",
             host.user
-        ));
+        )),
+        Sudo::Password => error.hint(format!("may {} use sudo there?", host.user)),
+        _ => error,
     }
-    error
+}
+
+fn wrong_password(host: &Host) -> Error {
+    Error::new(
+        ErrorKind::Denied,
+        format!(
+            "sudo on {} does not take the password of {}",
+            host.name, host.user
+        ),
+    )
+    .hint("`sudo_password` of host() is the password with which this user calls sudo")
+}
+
+/// What was to be sent cannot be read here.
+fn not_given(host: &Host, error: &std::io::Error) -> Error {
+    Error::new(
+        ErrorKind::CommandFailed,
+        format!("cannot read what {} is to get: {error}", host.name),
+    )
+}
+
+/// What a host sent cannot be written here.
+fn not_taken(host: &Host, error: &std::io::Error) -> Error {
+    let kind = match error.kind() {
+        IoErrorKind::StorageFull | IoErrorKind::QuotaExceeded => ErrorKind::QuotaExceeded,
+        _ => ErrorKind::CommandFailed,
+    };
+    Error::new(
+        kind,
+        format!("cannot write here what {} sent: {error}", host.name),
+    )
 }
 
 /// Ends a command that must not go on, and says whether that worked.
-fn end_group(session: &ssh2::Session, group: Option<i32>, sudo: bool) -> &'static str {
+fn end_group(session: &ssh2::Session, group: Option<i32>, sudo: Sudo, host: &Host) -> &'static str {
     let Some(group) = group else {
         return "it may still run";
     };
@@ -276,6 +350,10 @@ fn end_group(session: &ssh2::Session, group: Option<i32>, sudo: bool) -> &'stati
     let ended = session.channel_session().and_then(|mut channel| {
         in_time();
         channel.exec(&remote::end_group(group, sudo))?;
+        if let (Sudo::Password, Some(password)) = (sudo, &host.sudo_password) {
+            // What is not wanted is not read.
+            drop(writeln!(channel, "{}", password.0));
+        }
         channel.send_eof()?;
         in_time();
         let mut rest = Vec::new();
@@ -294,73 +372,117 @@ struct Input {
     pending: Vec<u8>,
     /// How much of `pending` has gone.
     sent: usize,
-    rest: Stdin,
+    /// What comes next.
+    rest: VecDeque<Stdin>,
+    /// Nothing more goes until sudo is through with its question.
+    held: bool,
     done: bool,
 }
 
+/// What keeps input from going on.
+enum Fault {
+    There(std::io::Error),
+    Here(std::io::Error),
+}
+
 impl Input {
-    fn new(program: String, rest: Stdin) -> Self {
+    fn new(program: String, rest: Stdin, held: bool) -> Self {
         Self {
-            pending: program.into_bytes(),
+            pending: Vec::new(),
             sent: 0,
-            rest,
+            rest: [Stdin::Bytes(program.into_bytes()), rest].into(),
+            held,
             done: false,
         }
     }
 
+    /// Sends the password; what follows waits until sudo is through.
+    fn answer(&mut self, password: &str) {
+        self.pending = format!("{password}\n").into_bytes();
+        self.sent = 0;
+    }
+
     /// Writes what the channel takes; whether that was anything.
-    fn write(&mut self, channel: &mut Channel) -> std::io::Result<bool> {
-        if self.done {
-            return Ok(false);
-        }
-        if self.sent == self.pending.len() && !self.refill()? {
-            return match channel.send_eof() {
-                Ok(()) => {
-                    self.done = true;
-                    Ok(true)
+    fn write(&mut self, channel: &mut Channel) -> std::result::Result<bool, Fault> {
+        if self.sent < self.pending.len() {
+            return match channel.write(&self.pending[self.sent..]) {
+                Ok(n) => {
+                    self.sent += n;
+                    Ok(n > 0)
                 }
-                Err(e) if e.code() == ErrorCode::Session(-37) => Ok(false),
-                Err(e) => Err(e.into()),
+                Err(e) if e.kind() == IoErrorKind::WouldBlock => Ok(false),
+                Err(e) => Err(Fault::There(e)),
             };
         }
-        match channel.write(&self.pending[self.sent..]) {
-            Ok(n) => {
-                self.sent += n;
-                Ok(n > 0)
+        if self.done || self.held {
+            return Ok(false);
+        }
+        if self.refill().map_err(Fault::Here)? {
+            return Ok(true);
+        }
+        match channel.send_eof() {
+            Ok(()) => {
+                self.done = true;
+                Ok(true)
             }
-            Err(e) if e.kind() == IoErrorKind::WouldBlock => Ok(false),
-            Err(e) => Err(e),
+            Err(e) if e.code() == ErrorCode::Session(-37) => Ok(false),
+            Err(e) => Err(Fault::There(e.into())),
         }
     }
 
-    /// The next piece of the command's stdin; false at its end.
+    /// The next piece of what is to be sent; false at its end.
     fn refill(&mut self) -> std::io::Result<bool> {
         self.sent = 0;
         self.pending.clear();
-        match std::mem::take(&mut self.rest) {
-            Stdin::Empty => Ok(false),
-            Stdin::Bytes(bytes) => {
-                self.pending = bytes;
-                Ok(!self.pending.is_empty())
-            }
-            Stdin::File(file, left) => {
-                let mut chunk = Vec::with_capacity(CHUNK);
-                let read = (&file)
-                    .take(left.min(CHUNK as u64))
-                    .read_to_end(&mut chunk)? as u64;
-                // A file that became shorter ends here; the size check there tells.
-                if read > 0 {
-                    self.rest = Stdin::File(file, left - read);
+        while let Some(next) = self.rest.pop_front() {
+            match next {
+                Stdin::Empty => {}
+                Stdin::Bytes(bytes) => self.pending = bytes,
+                Stdin::Reader(mut reader) => {
+                    let mut piece = reader.by_ref().take(CHUNK as u64);
+                    if piece.read_to_end(&mut self.pending)? > 0 {
+                        self.rest.push_front(Stdin::Reader(reader));
+                    }
                 }
-                self.pending = chunk;
-                Ok(read > 0)
             }
+            if !self.pending.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What the other side said on stderr before the program runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    AsksForPassword,
+    AsksAgain,
+    /// sudo asks no more.
+    Through,
+}
+
+/// sudo's question and its end.
+struct Dialog {
+    prompt: String,
+    through: String,
+    answered: bool,
+}
+
+impl Dialog {
+    fn new(token: &str) -> Self {
+        Self {
+            prompt: remote::prompt(token),
+            through: remote::through(token),
+            answered: false,
         }
     }
 }
 
 /// Finds the boot program's one line on stderr, which says the process group.
 struct Boot {
+    dialog: Option<Dialog>,
     token: String,
     /// What came before it: a login shell's own words, or half a line.
     seen: Vec<u8>,
@@ -368,11 +490,15 @@ struct Boot {
 }
 
 impl Boot {
-    fn strip(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) {
+    fn strip(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) -> Said {
         if self.group.is_some() {
-            return take(bytes);
+            take(bytes);
+            return Said::Nothing;
         }
         self.seen.extend_from_slice(bytes);
+        if let Some(said) = self.listen() {
+            return said;
+        }
         while let Some(end) = self.seen.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = self.seen.drain(..=end).collect();
             let text = String::from_utf8_lossy(&line);
@@ -383,8 +509,30 @@ impl Boot {
             };
             take(before.as_bytes());
             self.group = group.trim().parse().ok();
-            return take(&std::mem::take(&mut self.seen));
+            take(&std::mem::take(&mut self.seen));
+            break;
         }
+        Said::Nothing
+    }
+
+    /// Follows sudo's dialog; nothing when there is none, or none any more.
+    fn listen(&mut self) -> Option<Said> {
+        let dialog = self.dialog.as_mut()?;
+        let seen = String::from_utf8_lossy(&self.seen).into_owned();
+        // What sudo says besides, as its lecture, is nobody's output.
+        if let Some((_, rest)) = seen.split_once(&format!("{}\n", dialog.through)) {
+            self.seen = rest.as_bytes().to_vec();
+            self.dialog = None;
+            return Some(Said::Through);
+        }
+        let Some((_, rest)) = seen.split_once(&dialog.prompt) else {
+            return Some(Said::Nothing);
+        };
+        self.seen = rest.as_bytes().to_vec();
+        Some(match std::mem::replace(&mut dialog.answered, true) {
+            false => Said::AsksForPassword,
+            true => Said::AsksAgain,
+        })
     }
 
     fn flush(&mut self, take: impl FnOnce(&[u8])) {

@@ -19,10 +19,41 @@ done
 printf "%s %s\n" "$t" "$g" >&2
 eval "$p""#;
 
+/// How a command becomes root's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sudo {
+    No,
+    /// sudo asks for nothing.
+    Free,
+    /// sudo may ask for a password, with [`prompt`].
+    Password,
+}
+
 /// What the ssh server is asked to execute.
-pub(super) fn boot(token: &str, sudo: bool) -> String {
-    let sudo = if sudo { "sudo -n -- " } else { "" };
-    format!("{sudo}sh -c '{BOOT}' sh {token}")
+pub(super) fn boot(token: &str, sudo: Sudo) -> String {
+    let boot = format!("sh -c '{BOOT}' sh {token}");
+    match sudo {
+        Sudo::No => boot,
+        Sudo::Free => format!("sudo -n -- {boot}"),
+        // The program must not be taken for a password, nor the password for a
+        // part of the program: the word that sudo is through comes between.
+        Sudo::Password => format!(
+            "sudo -S -p '{}' -- sh -c 'printf \"%s\\n\" \"{}\" >&2; exec {}' sh",
+            prompt(token),
+            through(token),
+            boot.replace('\'', r"'\''"),
+        ),
+    }
+}
+
+/// With what sudo asks for a password.
+pub(super) fn prompt(token: &str) -> String {
+    format!("{token}?")
+}
+
+/// What is said when sudo asks no more.
+pub(super) fn through(token: &str) -> String {
+    format!("{token}!")
 }
 
 /// The program for [`BOOT`], with the line that ends it.
@@ -51,8 +82,13 @@ pub(super) fn program(
 }
 
 /// Ends a process group: first asks, then insists. Status 0 when it is gone.
-pub(super) fn end_group(group: i32, sudo: bool) -> String {
-    let sudo = if sudo { "sudo -n -- " } else { "" };
+pub(super) fn end_group(group: i32, sudo: Sudo) -> String {
+    let sudo = match sudo {
+        Sudo::No => "",
+        Sudo::Free => "sudo -n -- ",
+        // The password, if it is wanted, is the first line of its input.
+        Sudo::Password => "sudo -S -p '' -- ",
+    };
     let script = format!(
         "kill -s TERM -- -{group} 2>/dev/null; n=0
 while kill -s 0 -- -{group} 2>/dev/null; do
@@ -65,15 +101,20 @@ done"
     format!("{sudo}sh -c '{script}'")
 }
 
-/// Copies stdin to `target`, never a half file under the final name.
-pub(super) fn copy(name: &str, target: &str, size: u64, mode: u32) -> String {
-    // A quoted tilde would be a name; relative paths start at home anyway.
-    let target = match target.strip_prefix("~/") {
+/// A path as the shell there takes it: a quoted tilde would be a name, and
+/// relative paths start at home anyway.
+fn from_home(path: &str) -> &str {
+    match path.strip_prefix("~/") {
         Some("") => ".",
         Some(rest) => rest,
-        None if target == "~" => ".",
-        None => target,
-    };
+        None if path == "~" => ".",
+        None => path,
+    }
+}
+
+/// Copies stdin to `target`, never a half file under the final name.
+pub(super) fn copy(name: &str, target: &str, size: u64, mode: u32) -> String {
+    let target = from_home(target);
     let script = format!(
         r#"t={target} n={name}
 case $t in
@@ -95,6 +136,146 @@ chmod {mode:04o} "$h" && mv -f -- "$h" "$t" || exit 1
 printf '%s' "$t""#,
         target = quote(target),
         name = quote(name),
+    );
+    format!("exec sh -c {}", quote(&script))
+}
+
+/// Says how a directory can be unpacked there: `gnu`, `tar` or `none`.
+pub(super) const TAR: &str = "\
+case $(tar --version 2>/dev/null) in *GNU*) printf gnu ;; \
+*) command -v tar >/dev/null && printf tar || printf none ;; esac";
+
+/// Begins a directory that is to become `target`: makes `$h`, a hidden one that
+/// the end of the shell removes, whose `tree` will be moved. It stands inside
+/// `target` when that is a directory that stays, else beside it.
+fn stage(name: &str, target: &str, replace: bool) -> String {
+    format!(
+        r#"t={target} n={name}
+case $t in
+*/) [ -d "$t" ] || {{ echo "the directory $t does not exist" >&2; exit 1; }}; t=$t$n ;;
+esac
+if [ -d "$t" ]; then t=$(cd -P -- "$t" && pwd) || exit 1
+elif [ -e "$t" ] || [ -L "$t" ]; then echo "$t is there and is no directory" >&2; exit 1
+fi
+if [ -d "$t" ] && {merging}; then h=$t/.autorun-$$
+else case $t in */*) h=${{t%/*}}/.${{t##*/}}.autorun-$$ ;; *) h=.$t.autorun-$$ ;; esac
+fi
+trap 'rm -rf -- "$h" 2>/dev/null || {{ chmod -R u+rwx "$h"; rm -rf -- "$h"; }}' EXIT
+trap 'exit 1' HUP INT PIPE TERM
+umask 077
+mkdir -- "$h" || exit 1
+"#,
+        target = quote(from_home(target)),
+        name = quote(name),
+        merging = if replace { "false" } else { "true" },
+    )
+}
+
+/// Moves `$h/tree` to `$t`: in one go if nothing is there or it is replaced,
+/// else file by file into what is there. Then says the path.
+const SETTLE: &str = r#"merge() {
+chmod u+rwx "$1"
+(cd -- "$1" && find . ! -name . -prune ! -type d -exec sh -c '
+t=$1; shift
+for f do
+if [ -d "$t/$f" ] && [ ! -L "$t/$f" ]; then
+echo "$t/${f#./} is a directory there and none here" >&2; exit 1
+fi
+done
+mv -f -- "$@" "$t/"' sh "$2" {} +) || exit 1
+for e in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+if [ -d "$e" ] && [ ! -L "$e" ]; then
+n=${e##*/}
+if [ -d "$2/$n" ]; then merge "$e" "$2/$n"
+elif [ -e "$2/$n" ] || [ -L "$2/$n" ]; then
+echo "$2/$n is no directory there and one here" >&2; exit 1
+else mv -- "$e" "$2/$n" || exit 1
+fi
+fi
+done
+}
+if [ ! -d "$t" ]; then mv -- "$h/tree" "$t" || exit 1
+elif [ "$h" = "$t/.autorun-$$" ]; then merge "$h/tree" "$t"
+else
+mv -- "$t" "$h/old" || exit 1
+mv -- "$h/tree" "$t" || { mv -- "$h/old" "$t"; exit 1; }
+fi
+printf '%s' "$t""#;
+
+/// Unpacks a tar stream that ends with the file `done` as a directory.
+pub(super) fn unpack(name: &str, target: &str, replace: bool) -> String {
+    let stage = stage(name, target, replace);
+    let script = format!(
+        r#"{stage}tar -xpof - -C "$h" || exit 1
+[ -f "$h/done" ] || {{ echo "the directory did not arrive whole" >&2; exit 1; }}
+{SETTLE}"#
+    );
+    format!("exec sh -c {}", quote(&script))
+}
+
+/// The same for hosts without tar: makes what the lines of its stdin say, file
+/// by file. Names in them are as `printf %b` takes them, without blanks; the
+/// bytes of a file follow its line.
+///
+/// `head` is asked first whether it takes a byte too many from a pipe.
+pub(super) fn build(name: &str, target: &str, replace: bool) -> String {
+    let stage = stage(name, target, replace);
+    let script = format!(
+        r#"{stage}x=$(printf ab | {{ head -c 1 >/dev/null; cat; }})
+take() {{ if [ "$x" = b ]; then head -c "$1"; else dd bs=1 count="$1" 2>/dev/null; fi; }}
+name() {{ v=$(printf '%bx' "$1") && v=${{v%x}}; }}
+while IFS=' ' read -r k a b c; do
+case $k in
+directory) name "$a" && mkdir -- "$h/$v" ;;
+file) name "$c" && take "$a" >"$h/$v" && chmod "$b" "$h/$v" ;;
+link) name "$a" && w=$v && name "$b" && ln -s -- "$w" "$h/$v" ;;
+mode) name "$b" && chmod "$a" "$h/$v" ;;
+done) : >"$h/done" ;;
+esac || exit 1
+done
+[ -f "$h/done" ] || {{ echo "the directory did not arrive whole" >&2; exit 1; }}
+{SETTLE}"#
+    );
+    format!("exec sh -c {}", quote(&script))
+}
+
+/// Says what a path is: `file SIZE -rw-r--r-- NAME`, or `directory TAR PATH`.
+pub(super) fn look(path: &str) -> String {
+    let script = format!(
+        r#"p={path}
+if [ -d "$p" ]; then printf 'directory '; {TAR}
+printf ' '; cd -P -- "$p" && pwd || exit 1
+elif [ -f "$p" ]; then
+m=$(ls -ldL -- "$p") && s=$(wc -c <"$p") || exit 1
+printf 'file %d %.10s' "$s" "$m"
+elif [ -e "$p" ]; then echo "$p is neither a file nor a directory" >&2; exit 1
+else echo "$p: No such file or directory" >&2; exit 1
+fi"#,
+        path = quote(from_home(path)),
+    );
+    format!("exec sh -c {}", quote(&script))
+}
+
+/// Gives the first bytes of a file, however much is appended meanwhile.
+pub(super) fn give_file(path: &str, size: u64) -> String {
+    format!("exec head -c {size} <{}", quote(from_home(path)))
+}
+
+/// Gives a directory as a tar stream.
+pub(super) fn give_tree(path: &str) -> String {
+    format!("cd -- {} && exec tar -cf - .", quote(from_home(path)))
+}
+
+/// The same for hosts without tar: what there is, each as `directory MODE PATH`,
+/// `link MODE PATH` or `file MODE PATH` and a NUL byte.
+pub(super) fn list_tree(path: &str) -> String {
+    let script = format!(
+        r#"cd -- {path} || exit 1
+for k in d l f; do
+find . -type $k -exec sh -c 'k=$1; shift
+for f do m=$(ls -ld -- "$f") || exit 1; printf "%s %.10s %s\0" "$k" "$m" "$f"; done' sh $k {{}} +
+done"#,
+        path = quote(from_home(path)),
     );
     format!("exec sh -c {}", quote(&script))
 }
@@ -140,15 +321,15 @@ mod tests {
         let value = "it's $HOME\nand `more` \"quotes\"";
         let env = BTreeMap::from([("SECRET".to_owned(), value.to_owned())]);
         let program = program("printf '%s|' \"$SECRET\"; cat", None, &env, "tok");
-        assert!(!boot("tok", false).contains("HOME"));
-        let (status, stdout, stderr) = sh(&boot("tok", false), &format!("{program}rest\n"));
+        assert!(!boot("tok", Sudo::No).contains("HOME"));
+        let (status, stdout, stderr) = sh(&boot("tok", Sudo::No), &format!("{program}rest\n"));
         assert_eq!((status, stdout), (0, format!("{value}|rest\n")));
         assert!(stderr.starts_with("tok "), "{stderr}");
     }
 
     #[test]
     fn half_a_program_does_not_run() {
-        let (status, stdout, _) = sh(&boot("tok", false), "echo ran\n");
+        let (status, stdout, _) = sh(&boot("tok", Sudo::No), "echo ran\n");
         assert_eq!((status, stdout.as_str()), (255, ""));
     }
 

@@ -1,0 +1,324 @@
+//! Jump hosts: connections to hosts behind another one, as `ssh -J` makes them.
+//!
+//! One connection to the jump host carries every tunnel through it. A thread of
+//! its own moves the bytes between the tunnels' channels and local sockets, on
+//! whose other ends the sessions with the hosts behind talk as on any socket.
+
+use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use ssh2::{BlockDirections, Channel, ErrorCode, Session};
+use tokio::sync::oneshot;
+
+use super::connect::{Connection, LOGIN_TIMEOUT};
+use super::{Host, broken};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How often a silent connection is tested, in seconds.
+const KEEPALIVE: u32 = 15;
+
+/// The longest look at a connection on which nothing moves.
+const GLANCE: Duration = Duration::from_secs(5);
+
+const CHUNK: usize = 64 << 10;
+
+/// A connection to a jump host, through which others are reached.
+#[derive(Debug)]
+pub(super) struct Jump {
+    orders: Sender<Order>,
+    /// A byte on it wakes the thread.
+    bell: UnixStream,
+}
+
+/// A tunnel that somebody wants.
+struct Order {
+    to: Host,
+    reply: oneshot::Sender<Result<UnixStream>>,
+}
+
+impl Jump {
+    /// Takes over a logged-in connection.
+    pub(super) fn over(connection: Connection, host: Host) -> Result<Self> {
+        let failed = |e: std::io::Error| Error::internal(format!("cannot start a tunnel: {e}"));
+        let (bell, ringing) = UnixStream::pair().map_err(failed)?;
+        bell.set_nonblocking(true).map_err(failed)?;
+        ringing.set_nonblocking(true).map_err(failed)?;
+        let (orders, received) = channel();
+        let worker = Worker {
+            connection,
+            host,
+            ringing,
+            orders: Some(received),
+            opening: None,
+            tunnels: Vec::new(),
+        };
+        std::thread::Builder::new()
+            .name("jump host".to_owned())
+            .spawn(move || worker.work())
+            .map_err(failed)?;
+        Ok(Self { orders, bell })
+    }
+
+    /// A socket that leads to a host behind; nothing when this connection takes
+    /// no more, so that a new one is needed.
+    pub(super) async fn open(&self, to: &Host) -> Option<Result<UnixStream>> {
+        let (reply, answer) = oneshot::channel();
+        let order = Order {
+            to: to.clone(),
+            reply,
+        };
+        self.orders.send(order).ok()?;
+        // A full socket has bytes enough to wake it.
+        drop((&self.bell).write(&[1]));
+        answer.await.ok()
+    }
+}
+
+/// The thread's own side.
+struct Worker {
+    connection: Connection,
+    host: Host,
+    ringing: UnixStream,
+    /// None when it takes no more: nobody is left to give one, or one got stuck.
+    orders: Option<Receiver<Order>>,
+    /// libssh2 opens one channel at a time.
+    opening: Option<(Order, Instant)>,
+    tunnels: Vec<Tunnel>,
+}
+
+impl Worker {
+    fn work(mut self) {
+        let session = self.connection.session.clone();
+        session.set_keepalive(true, KEEPALIVE);
+        session.set_blocking(false);
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            while self.advance(&session) | self.pump(&mut buffer) {}
+            if self.orders.is_none() && self.tunnels.is_empty() && self.opening.is_none() {
+                return;
+            }
+            // A lost connection ends every tunnel: their sockets close with them.
+            if self.wait(&session).is_err() || lost(&session) {
+                if let Some((order, _)) = self.opening.take() {
+                    let error = broken(&self.host, "opening a tunnel", &"it was closed");
+                    drop(order.reply.send(Err(error)));
+                }
+                return;
+            }
+        }
+    }
+
+    /// Goes on opening what is wanted; whether that changed anything.
+    fn advance(&mut self, session: &Session) -> bool {
+        if let (None, Some(orders)) = (&self.opening, &self.orders) {
+            match orders.try_recv() {
+                Ok(order) => self.opening = Some((order, Instant::now())),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => self.orders = None,
+            }
+        }
+        let Some((order, since)) = self.opening.take() else {
+            return false;
+        };
+        let to = &order.to;
+        let opened = match session.channel_direct_tcpip(&to.address, to.port, None) {
+            Err(e) if e.code() == ErrorCode::Session(-37) && since.elapsed() < LOGIN_TIMEOUT => {
+                self.opening = Some((order, since));
+                return false;
+            }
+            Err(e) if e.code() == ErrorCode::Session(-37) => {
+                // What libssh2 has begun cannot be given up on this connection.
+                self.orders = None;
+                Err(format!("no answer within {} s", LOGIN_TIMEOUT.as_secs()))
+            }
+            Err(e) => Err(e.message().to_owned()),
+            Ok(channel) => Tunnel::new(channel).map_err(|e| e.to_string()),
+        };
+        let answer = opened.map(|(tunnel, far)| {
+            self.tunnels.push(tunnel);
+            far
+        });
+        let answer = answer.map_err(|why| not_reached(&order.to, &self.host, &why));
+        drop(order.reply.send(answer));
+        true
+    }
+
+    /// Moves what can be moved; whether that was anything.
+    fn pump(&mut self, buffer: &mut [u8]) -> bool {
+        let mut moved = false;
+        for tunnel in &mut self.tunnels {
+            moved |= tunnel.pump(buffer);
+        }
+        self.tunnels.retain(|tunnel| !tunnel.over);
+        moved
+    }
+
+    fn wait(&self, session: &Session) -> rustix::io::Result<()> {
+        let session_wants = match session.block_directions() {
+            BlockDirections::Outbound | BlockDirections::Both => PollFlags::IN | PollFlags::OUT,
+            BlockDirections::Inbound | BlockDirections::None => PollFlags::IN,
+        };
+        let fd = self.connection.fd();
+        let bell = self.ringing.as_fd();
+        let mut waits = vec![
+            PollFd::new(&fd, session_wants),
+            PollFd::new(&bell, PollFlags::IN),
+        ];
+        // A socket that is at its end would wake us for nothing.
+        let wanted = self.tunnels.iter().filter(|t| !t.wants().is_empty());
+        waits.extend(wanted.map(|t| PollFd::new(&t.near, t.wants())));
+        let glance = Timespec::try_from(GLANCE).unwrap_or_default();
+        match poll(&mut waits, Some(&glance)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+        let mut rings = [0; 64];
+        while matches!((&self.ringing).read(&mut rings), Ok(n) if n == rings.len()) {}
+        Ok(())
+    }
+}
+
+/// Whether the other side of a connection is gone.
+fn lost(session: &Session) -> bool {
+    match session.keepalive_send() {
+        Ok(_) => false,
+        Err(e) => e.code() != ErrorCode::Session(-37),
+    }
+}
+
+fn not_reached(to: &Host, by: &Host, why: &str) -> Error {
+    Error::new(
+        ErrorKind::Unreachable,
+        format!(
+            "cannot connect to {} port {} through {}: {}",
+            to.address,
+            to.port,
+            by.login(),
+            why.to_lowercase()
+        ),
+    )
+    .hint(format!(
+        "can {} reach it, and does its sshd allow AllowTcpForwarding?",
+        by.name
+    ))
+}
+
+/// One channel and the local socket it is joined to.
+struct Tunnel {
+    channel: Channel,
+    near: UnixStream,
+    /// On its way out, and how much of it has gone.
+    out: Queue,
+    /// On its way in.
+    back: Queue,
+    /// Nobody writes into the local socket any more.
+    near_ended: bool,
+    said_end: bool,
+    over: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    gone: usize,
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.gone == self.bytes.len()
+    }
+
+    fn fill(&mut self, bytes: &[u8]) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(bytes);
+        self.gone = 0;
+    }
+
+    /// Writes what the other side takes; whether that was anything.
+    fn drain(&mut self, to: &mut impl Write) -> std::io::Result<bool> {
+        if self.is_empty() {
+            return Ok(false);
+        }
+        match to.write(&self.bytes[self.gone..]) {
+            Ok(n) => {
+                self.gone += n;
+                Ok(n > 0)
+            }
+            Err(e) if e.kind() == IoErrorKind::WouldBlock => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl Tunnel {
+    fn new(channel: Channel) -> std::io::Result<(Self, UnixStream)> {
+        let (near, far) = UnixStream::pair()?;
+        near.set_nonblocking(true)?;
+        let tunnel = Self {
+            channel,
+            near,
+            out: Queue::default(),
+            back: Queue::default(),
+            near_ended: false,
+            said_end: false,
+            over: false,
+        };
+        Ok((tunnel, far))
+    }
+
+    fn wants(&self) -> PollFlags {
+        let mut wants = PollFlags::empty();
+        wants.set(PollFlags::IN, self.out.is_empty() && !self.near_ended);
+        wants.set(PollFlags::OUT, !self.back.is_empty());
+        wants
+    }
+
+    fn pump(&mut self, buffer: &mut [u8]) -> bool {
+        if let (Ok(out), Ok(back)) = (self.outwards(buffer), self.inwards(buffer)) {
+            return out | back;
+        }
+        // Either end is gone, so the other one goes as well.
+        self.over = true;
+        false
+    }
+
+    fn outwards(&mut self, buffer: &mut [u8]) -> std::io::Result<bool> {
+        if self.out.is_empty() && !self.near_ended {
+            match self.near.read(buffer) {
+                Ok(0) => self.near_ended = true,
+                Ok(n) => self.out.fill(&buffer[..n]),
+                Err(e) if e.kind() == IoErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let moved = self.out.drain(&mut self.channel)?;
+        if self.near_ended && self.out.is_empty() && !self.said_end {
+            match self.channel.send_eof() {
+                Ok(()) => self.said_end = true,
+                Err(e) if e.code() == ErrorCode::Session(-37) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(moved)
+    }
+
+    fn inwards(&mut self, buffer: &mut [u8]) -> std::io::Result<bool> {
+        let mut moved = false;
+        if self.back.is_empty() {
+            match self.channel.read(buffer) {
+                Ok(0) => self.over = self.channel.eof(),
+                Ok(n) => {
+                    self.back.fill(&buffer[..n]);
+                    moved = true;
+                }
+                Err(e) if e.kind() == IoErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(self.back.drain(&mut self.near)? | moved)
+    }
+}

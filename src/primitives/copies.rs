@@ -1,0 +1,782 @@
+//! Files and directories to hosts and back, over ssh.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rhai::plugin::*;
+use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::remote::{Targets, on_each, target};
+use super::{file_state, seconds};
+use crate::clients::ssh::paths::{self, Listed, Looked, Tar};
+use crate::clients::ssh::{self, Command, Finished, Host, Sink, Stdin};
+use crate::clients::tree::{self, Entry, Kind};
+use crate::context::Context;
+use crate::crash;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Step;
+use crate::report::text;
+use crate::script::{self, Outcome};
+
+#[export_module]
+pub mod api {
+    /// Copies a local file or directory to a host, or to each of an array of
+    /// hosts at once.
+    ///
+    /// `target` is a path there; a relative one starts at the home directory.
+    /// In a directory a file keeps its name, and it appears under that name only
+    /// when it is complete: its size is compared there first. Gives a map with
+    /// `path`, `size` and `seconds`.
+    ///
+    /// A directory becomes `target` itself, or goes into `target` when that ends
+    /// in `/`. It is unpacked under a hidden name and then moved: in one go when
+    /// nothing is there, else file by file, and other files that are there stay.
+    /// Links are copied as links; sockets and devices are passed over, and the
+    /// log says so. A host without tar gets it file by file, and the log says so.
+    /// The map has `files`, too.
+    ///
+    /// - `mode` (string): permissions of a file, as "0644"; by default those of
+    ///   the local one.
+    /// - `delete` (bool, false): a directory takes the place of the one that is
+    ///   there, with all that it holds.
+    /// - `sudo` (bool, false): write as root.
+    /// - `timeout` (seconds).
+    ///
+    /// Throws `not_found` when the local file does not exist, `command_failed`
+    /// when the target cannot be written, `quota_exceeded` when the disk there is
+    /// full, `timeout`, `unreachable`, `denied`, `host_key_changed`.
+    ///
+    /// ```rhai
+    /// let web = host("192.0.2.10");
+    /// scp(web, "assets/check_webserver.py", "check_webserver.py");
+    /// scp(web, "userdata", "scripts");
+    /// ```
+    #[rhai_fn(name = "scp", return_raw)]
+    pub fn scp_with(
+        call: NativeCallContext,
+        server: Dynamic,
+        source: ImmutableString,
+        target: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        let state = file_state(&call, &source);
+        let arguments = [
+            &server,
+            &state,
+            &source.clone().into(),
+            &target.clone().into(),
+            &options.clone().into(),
+        ];
+        script::effect(&call, &arguments, async |cx, step| {
+            let options = script::options(options)?;
+            super::scp(cx, step, &server, &source, &target, options).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn scp(
+        call: NativeCallContext,
+        server: Dynamic,
+        source: ImmutableString,
+        target: ImmutableString,
+    ) -> Outcome<Dynamic> {
+        scp_with(call, server, source, target, Map::new())
+    }
+
+    /// Copies a file or directory of a host to this machine.
+    ///
+    /// `target` is a path here: in a directory a file keeps its name. It appears
+    /// under that name only when it is complete; what was there is replaced. A
+    /// directory becomes `target` itself, or goes into `target` when that ends in
+    /// `/`; other files that are there stay. Nothing of it becomes setuid, and
+    /// nothing gets outside of `target`. Gives a map with `path`, `size` and
+    /// `seconds`, of a directory with `files`, too.
+    ///
+    /// - `delete` (bool, false): a directory takes the place of the one that is
+    ///   here, with all that it holds.
+    /// - `sudo` (bool, false): read as root.
+    /// - `timeout` (seconds).
+    ///
+    /// Throws `command_failed` when it cannot be read there, `not_found` when it
+    /// is not there or the target's directory is not here, `quota_exceeded` when
+    /// the disk here is full, `timeout`, `unreachable`, `denied`,
+    /// `host_key_changed`.
+    ///
+    /// ```rhai
+    /// let web = host("192.0.2.10");
+    /// scp_from(web, "/etc/hostname", "/tmp/hostname");
+    /// ```
+    #[rhai_fn(name = "scp_from", return_raw)]
+    pub fn scp_from_with(
+        call: NativeCallContext,
+        server: Dynamic,
+        source: ImmutableString,
+        target: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            let options = script::options(options)?;
+            super::scp_from(cx, &server, &source, &target, &options).await
+        })
+    }
+
+    #[rhai_fn(return_raw)]
+    pub fn scp_from(
+        call: NativeCallContext,
+        server: Dynamic,
+        source: ImmutableString,
+        target: ImmutableString,
+    ) -> Outcome<Dynamic> {
+        scp_from_with(call, server, source, target, Map::new())
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scp {
+    mode: Option<String>,
+    #[serde(default)]
+    delete: bool,
+    #[serde(default)]
+    sudo: bool,
+    timeout: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScpFrom {
+    #[serde(default)]
+    delete: bool,
+    #[serde(default)]
+    sudo: bool,
+    timeout: Option<f64>,
+}
+
+impl ScpFrom {
+    fn timeout(&self) -> Result<Option<Duration>> {
+        self.timeout.map(|t| seconds("timeout", t)).transpose()
+    }
+}
+
+/// What both give.
+#[derive(Debug, Serialize)]
+struct Copied {
+    path: String,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<usize>,
+    seconds: f64,
+}
+
+/// What is copied to hosts.
+struct Source {
+    /// As the playbook names it.
+    shown: String,
+    path: PathBuf,
+    size: u64,
+    content: Content,
+}
+
+enum Content {
+    /// A file with these permissions.
+    File(u32),
+    Directory(Arc<Vec<Entry>>),
+}
+
+impl Source {
+    fn of(cx: &Context, source: &str, options: &Scp) -> Result<Self> {
+        let path = cx.clients.local.expand(Path::new(source));
+        let about = fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
+        if about.is_dir() {
+            if options.mode.is_some() {
+                return Err(Error::invalid("option `mode`: it is for files")
+                    .hint("a directory keeps the permissions that it has here"));
+            }
+            return Self::directory(cx, source, path);
+        }
+        if !about.is_file() {
+            return Err(Error::invalid(format!(
+                "`{source}` is neither a file nor a directory"
+            )));
+        }
+        if options.delete {
+            return Err(
+                Error::invalid("option `delete`: it is for directories").hint("leave it out")
+            );
+        }
+        File::open(&path).map_err(|e| Error::io("read", &path, &e))?;
+        let mode = match &options.mode {
+            Some(text) => mode(text)?,
+            None => about.permissions().mode() & 0o7777,
+        };
+        Ok(Self {
+            shown: source.to_owned(),
+            size: about.len(),
+            content: Content::File(mode),
+            path,
+        })
+    }
+
+    fn directory(cx: &Context, source: &str, path: PathBuf) -> Result<Self> {
+        let (odd, entries): (Vec<Entry>, Vec<Entry>) = tree::walk(&path)?
+            .into_iter()
+            .partition(|entry| entry.kind == Kind::Other);
+        if !odd.is_empty() {
+            let odd = odd.iter().map(|entry| entry.path.display().to_string());
+            cx.report.warn(format!(
+                "passed over, as they are no files: {}",
+                text::some_of(odd, 5)
+            ));
+        }
+        let files = entries.iter().filter(|entry| entry.kind == Kind::File);
+        Ok(Self {
+            shown: source.to_owned(),
+            size: files.map(Entry::size).sum(),
+            content: Content::Directory(Arc::new(entries)),
+            path,
+        })
+    }
+
+    fn name(&self) -> String {
+        let whole = fs::canonicalize(&self.path);
+        let path = self.path.file_name().map(Path::new);
+        let path = path.or(whole.as_deref().ok()).unwrap_or(&self.path);
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    }
+}
+
+async fn scp(
+    cx: &Context,
+    step: &mut Step,
+    servers: &Dynamic,
+    source: &str,
+    to: &str,
+    options: Scp,
+) -> Result<Value> {
+    if to.is_empty() || to.contains('\0') {
+        return Err(Error::invalid("argument `target`: it must name a path"));
+    }
+    if let Some(timeout) = options.timeout {
+        seconds("timeout", timeout)?;
+    }
+    let source = Source::of(cx, source, &options)?;
+    if let Some(recorded) = step.recorded::<Value>() {
+        step.replay();
+        return Ok(recorded);
+    }
+    let targets = Targets::of(cx, servers).await?;
+    step.begin()?;
+    crash::reached("before a copy");
+    let done = on_each(cx, targets, async |host| {
+        copy_to(cx, host, &source, to, &options).await
+    });
+    let done = done.await;
+    crash::reached("after a copy");
+    done
+}
+
+/// Copies to one host.
+async fn copy_to(
+    cx: &Context,
+    host: Host,
+    source: &Source,
+    to: &str,
+    options: &Scp,
+) -> Result<Copied> {
+    let started = Instant::now();
+    let finished = match &source.content {
+        Content::File(mode) => send_file(cx, &host, source, *mode, to, options).await?,
+        Content::Directory(entries) => {
+            send_directory(cx, &host, source, entries, to, options).await?
+        }
+    };
+    if finished.status != 0 {
+        return Err(not_copied(&host, &source.shown, to, &finished));
+    }
+    let path = String::from_utf8_lossy(&finished.stdout).into_owned();
+    let files = match &source.content {
+        Content::File(_) => None,
+        Content::Directory(entries) => {
+            Some(entries.iter().filter(|e| e.kind == Kind::File).count())
+        }
+    };
+    let copied = Copied {
+        path,
+        size: source.size,
+        files,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    let from = (source.shown.as_str(), "");
+    say_copied(cx, from, (&host.name, &copied.path), &copied);
+    Ok(copied)
+}
+
+/// `copied site to web:/srv/site (12 files, 3.4 MiB in 0.5 s)`.
+fn say_copied(cx: &Context, from: (&str, &str), to: (&str, &str), copied: &Copied) {
+    let place = |(first, second): (&str, &str)| match second {
+        "" => first.to_owned(),
+        _ => format!("{first}:{second}"),
+    };
+    let files = copied
+        .files
+        .map_or_else(String::new, |n| format!("{}, ", text::count(n, "file")));
+    cx.report.info(format!(
+        "copied {} to {} ({files}{} in {})",
+        place(from),
+        place(to),
+        text::bytes(copied.size),
+        text::duration(Duration::from_secs_f64(copied.seconds))
+    ));
+}
+
+async fn send_file(
+    cx: &Context,
+    host: &Host,
+    source: &Source,
+    mode: u32,
+    to: &str,
+    options: &Scp,
+) -> Result<Finished> {
+    let file = File::open(&source.path).map_err(|e| Error::io("read", &source.path, &e))?;
+    let command = Command {
+        command: paths::copy(&source.name(), to, source.size, mode),
+        // A file that became shorter ends here; the size check there tells.
+        stdin: Stdin::Reader(Box::new(file.take(source.size))),
+        sudo: options.sudo,
+        timeout: options.timeout.map(|t| seconds("timeout", t)).transpose()?,
+        ..Command::default()
+    };
+    cx.clients.ssh().run(host, command, &cx.report).await
+}
+
+async fn send_directory(
+    cx: &Context,
+    host: &Host,
+    source: &Source,
+    entries: &Arc<Vec<Entry>>,
+    to: &str,
+    options: &Scp,
+) -> Result<Finished> {
+    let tar = tar_of(cx, host).await?;
+    if tar == Tar::Missing {
+        let files = entries.iter().filter(|e| e.kind == Kind::File).count();
+        cx.report.info(format!(
+            "{} has no tar: copying {} one by one",
+            host.name,
+            text::count(files, "file")
+        ));
+    }
+    let (reader, writer) =
+        std::io::pipe().map_err(|e| Error::internal(format!("cannot make a pipe: {e}")))?;
+    let (directory, entries) = (source.path.clone(), Arc::clone(entries));
+    let packing = tokio::task::spawn_blocking(move || {
+        let writer = std::io::BufWriter::with_capacity(1 << 16, writer);
+        match tar {
+            Tar::Missing => tree::spell(&directory, &entries, writer),
+            _ => tree::pack(&directory, &entries, tar == Tar::Gnu, writer),
+        }
+    });
+    let command = Command {
+        command: paths::make_tree(tar, &source.name(), to, options.delete),
+        stdin: Stdin::Reader(Box::new(reader)),
+        sudo: options.sudo,
+        timeout: options.timeout.map(|t| seconds("timeout", t)).transpose()?,
+        ..Command::default()
+    };
+    let finished = cx.clients.ssh().run(host, command, &cx.report).await?;
+    let packed = packing
+        .await
+        .unwrap_or_else(|_| Err(Error::internal("packing stopped unexpectedly")));
+    // A host that stopped reading has said why; else what went wrong here is why
+    // it did not get all.
+    match said_why(&finished) {
+        true => Ok(finished),
+        false => packed.map(|()| finished),
+    }
+}
+
+/// Whether a host says of itself why it did not take a directory.
+fn said_why(finished: &Finished) -> bool {
+    let said = String::from_utf8_lossy(&finished.stderr);
+    finished.status != 0 && !said.contains("did not arrive whole") && !said.contains("EOF")
+}
+
+async fn tar_of(cx: &Context, host: &Host) -> Result<Tar> {
+    let finished = ask(cx, host, Tar::COMMAND.to_owned(), false, None).await?;
+    Ok(Tar::of(&String::from_utf8_lossy(&finished.stdout)))
+}
+
+/// Runs a small command whose output is only for us.
+async fn ask(
+    cx: &Context,
+    host: &Host,
+    command: String,
+    sudo: bool,
+    timeout: Option<Duration>,
+) -> Result<Finished> {
+    let command = Command {
+        command,
+        sudo,
+        timeout,
+        ..Command::default()
+    };
+    cx.clients.ssh().run(host, command, &cx.report).await
+}
+
+/// Permissions as `chmod` takes them: octal digits.
+pub(super) fn mode(text: &str) -> Result<u32> {
+    Some(text)
+        .filter(|mode| mode.chars().all(|c| c.is_digit(8)))
+        .and_then(|mode| u32::from_str_radix(mode, 8).ok())
+        .filter(|mode| *mode <= 0o7777)
+        .ok_or_else(|| Error::invalid(format!("option `mode`: `{text}` is not octal, as \"0644\"")))
+}
+
+fn not_copied(host: &Host, source: &str, to: &str, finished: &Finished) -> Error {
+    let said = ssh::tail(&finished.stderr, 3);
+    let kind = if said.contains("No space left") || said.contains("quota exceeded") {
+        ErrorKind::QuotaExceeded
+    } else {
+        ErrorKind::CommandFailed
+    };
+    let error = Error::new(
+        kind,
+        format!("cannot copy `{source}` to {}:{to}: {said}", host.name),
+    )
+    .detail(serde_json::json!({
+        "status": finished.status, "stdout": "", "stderr": said,
+    }));
+    if said.contains("Permission denied") {
+        return error.hint("pass `sudo: true`, or a target that the user may write");
+    }
+    if said.contains("No such file or directory")
+        || said.contains("nonexistent")
+        || said.contains("does not exist")
+    {
+        return error.hint("make the directory first, with `ssh_exec(server, \"mkdir -p ..\")`");
+    }
+    error
+}
+
+async fn scp_from(
+    cx: &Context,
+    server: &Dynamic,
+    source: &str,
+    to: &str,
+    options: &ScpFrom,
+) -> Result<Copied> {
+    let timeout = options.timeout()?;
+    for (name, path) in [("source", source), ("target", to)] {
+        if path.is_empty() || path.contains('\0') {
+            return Err(Error::invalid(format!(
+                "argument `{name}`: it must name a path"
+            )));
+        }
+    }
+    let place = cx.clients.local.expand(Path::new(to));
+    let host = target(cx, server).await?;
+    let started = Instant::now();
+    let looked = ask(cx, &host, paths::look(source), options.sudo, timeout).await?;
+    if looked.status != 0 {
+        return Err(not_given(&host, source, &looked));
+    }
+    let said = String::from_utf8_lossy(&looked.stdout).into_owned();
+    let looked = Looked::of(&said).ok_or_else(|| {
+        Error::new(
+            ErrorKind::CommandFailed,
+            format!(
+                "{} does not say what `{source}` is: {}",
+                host.name,
+                ssh::tail(said.as_bytes(), 1)
+            ),
+        )
+    })?;
+    let from = From {
+        host: &host,
+        source,
+        sudo: options.sudo,
+        timeout,
+    };
+    let (path, size, files) = match looked {
+        Looked::File(size, mode) => {
+            if options.delete {
+                return Err(
+                    Error::invalid("option `delete`: it is for directories").hint("leave it out")
+                );
+            }
+            let name = Path::new(source).file_name().unwrap_or_default();
+            let path = match place.is_dir() || to.ends_with('/') {
+                true => place.join(name),
+                false => place,
+            };
+            get_file(cx, &from, source, size, mode, &path).await?;
+            (path, size, None)
+        }
+        Looked::Directory(tar, whole) => {
+            let name = Path::new(&whole).file_name().unwrap_or_default();
+            let path = match to.ends_with('/') {
+                true => place.join(name),
+                false => place,
+            };
+            let got = get_directory(cx, &from, tar, &path, options.delete).await?;
+            (path, got.size, Some(got.files))
+        }
+    };
+    let copied = Copied {
+        path: path.display().to_string(),
+        size,
+        files,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    say_copied(cx, (&host.name, source), (&copied.path, ""), &copied);
+    Ok(copied)
+}
+
+/// What is copied from a host, and how.
+struct From<'a> {
+    host: &'a Host,
+    source: &'a str,
+    sudo: bool,
+    timeout: Option<Duration>,
+}
+
+impl From<'_> {
+    /// Runs a command there whose output goes into a file or a pipe.
+    async fn pour(
+        &self,
+        cx: &Context,
+        command: String,
+        into: Box<dyn Write + Send>,
+    ) -> Result<Finished> {
+        let command = Command {
+            command,
+            sudo: self.sudo,
+            timeout: self.timeout,
+            stdout: Some(Sink(into)),
+            ..Command::default()
+        };
+        cx.clients.ssh().run(self.host, command, &cx.report).await
+    }
+}
+
+/// Copies a file here; it appears under its name when it is whole.
+async fn get_file(
+    cx: &Context,
+    from: &From<'_>,
+    source: &str,
+    size: u64,
+    mode: u32,
+    path: &Path,
+) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io("write", path, &e);
+    let file = tempfile::Builder::new()
+        .prefix(".autorun-")
+        .tempfile_in(folder_of(path)?)
+        .map_err(failed)?;
+    let writer = file.reopen().map_err(failed)?;
+    let command = paths::give_file(source, size);
+    let finished = from.pour(cx, command, Box::new(writer)).await?;
+    if finished.status != 0 {
+        return Err(not_given(from.host, source, &finished));
+    }
+    let got = file.as_file().metadata().map_err(failed)?.len();
+    if got != size {
+        return Err(Error::new(
+            ErrorKind::CommandFailed,
+            format!(
+                "{} gave {got} of {size} bytes of `{source}`",
+                from.host.name
+            ),
+        )
+        .hint("was it changed meanwhile? copy it again"));
+    }
+    let permissions = fs::Permissions::from_mode(mode);
+    file.as_file()
+        .set_permissions(permissions)
+        .map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+/// The directory that a path is to be in.
+fn folder_of(path: &Path) -> Result<&Path> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    match folder.is_dir() {
+        true => Ok(folder),
+        false => Err(Error::new(
+            ErrorKind::NotFound,
+            format!("the directory `{}` does not exist here", folder.display()),
+        )
+        .hint(format!(
+            "make it first, with `local_exec(\"mkdir -p {}\")`",
+            folder.display()
+        ))),
+    }
+}
+
+/// What came of copying a directory here.
+#[derive(Default)]
+struct Got {
+    files: usize,
+    size: u64,
+}
+
+async fn get_directory(
+    cx: &Context,
+    from: &From<'_>,
+    tar: Tar,
+    path: &Path,
+    replace: bool,
+) -> Result<Got> {
+    let failed = |e: std::io::Error| Error::io("write", path, &e);
+    let stage = tempfile::Builder::new()
+        .prefix(".autorun-")
+        .tempdir_in(folder_of(path)?)
+        .map_err(failed)?;
+    let tree = stage.path().join("tree");
+    fs::create_dir(&tree).map_err(failed)?;
+    let got = match tar {
+        Tar::Missing => get_one_by_one(cx, from, &tree).await?,
+        Tar::Gnu | Tar::Other => get_tar(cx, from, &tree).await?,
+    };
+    tree::settle(&tree, path, replace)?;
+    Ok(got)
+}
+
+async fn get_tar(cx: &Context, from: &From<'_>, tree: &Path) -> Result<Got> {
+    let (mut reader, writer) =
+        std::io::pipe().map_err(|e| Error::internal(format!("cannot make a pipe: {e}")))?;
+    let into = tree.to_owned();
+    let unpacking = tokio::task::spawn_blocking(move || {
+        let unpacked = tree::unpack(&mut reader, &into)?;
+        // tar fills its last block: the host is not kept from writing it.
+        drop(std::io::copy(&mut reader, &mut std::io::sink()));
+        Ok(unpacked)
+    });
+    let command = paths::give_tree(from.source);
+    let finished = from.pour(cx, command, Box::new(writer)).await;
+    let unpacked = unpacking
+        .await
+        .unwrap_or_else(|_| Err(Error::internal("unpacking stopped unexpectedly")));
+    // What stopped the reading here ended the host's writing, too.
+    if let (Err(error), Err(here)) = (&finished, &unpacked)
+        && error.message.contains("cannot write here")
+    {
+        return Err(here.clone());
+    }
+    let finished = finished?;
+    // 1: a file changed while it was read; what came is in order.
+    if finished.status > 1 {
+        return Err(not_given(from.host, from.source, &finished));
+    }
+    let unpacked = unpacked?;
+    if finished.status == 1 {
+        cx.report.warn(format!(
+            "{}: {}",
+            from.host.name,
+            ssh::tail(&finished.stderr, 3)
+        ));
+    }
+    if !unpacked.passed_over.is_empty() {
+        let odd = unpacked.passed_over.iter().map(|p| p.display().to_string());
+        cx.report.warn(format!(
+            "passed over, as they are no files: {}",
+            text::some_of(odd, 5)
+        ));
+    }
+    Ok(Got {
+        files: unpacked.files,
+        size: unpacked.size,
+    })
+}
+
+/// Copies a directory of a host that has no tar.
+async fn get_one_by_one(cx: &Context, from: &From<'_>, tree: &Path) -> Result<Got> {
+    let host = from.host;
+    let command = paths::list_tree(from.source);
+    let listed = ask(cx, host, command, from.sudo, from.timeout).await?;
+    if listed.status != 0 {
+        return Err(not_given(host, from.source, &listed));
+    }
+    let odd = || {
+        Error::new(
+            ErrorKind::CommandFailed,
+            format!("{} lists `{}` in an unknown way", host.name, from.source),
+        )
+    };
+    let listed = Listed::all(&listed.stdout).ok_or_else(odd)?;
+    let files: Vec<&Listed> = listed.iter().filter(|entry| entry.kind == 'f').collect();
+    cx.report.info(format!(
+        "{} has no tar: copying {} one by one",
+        host.name,
+        text::count(files.len(), "file")
+    ));
+    let links = listed.iter().filter(|entry| entry.kind == 'l').count();
+    if links > 0 {
+        cx.report.warn(format!(
+            "passed over {}: without tar there they are not copied",
+            text::count(links, "link")
+        ));
+    }
+    let place = |entry: &Listed| inside(tree, &entry.below).ok_or_else(odd);
+    let directories = listed.iter().filter(|entry| entry.kind == 'd');
+    for directory in directories.clone() {
+        let path = place(directory)?;
+        fs::create_dir_all(&path).map_err(|e| Error::io("write", &path, &e))?;
+    }
+    let mut got = Got::default();
+    for file in files {
+        let (below, path) = (file.below.to_string_lossy(), place(file)?);
+        let source = format!("{}/{below}", from.source);
+        let looked = ask(cx, host, paths::look(&source), from.sudo, from.timeout).await?;
+        let said = String::from_utf8_lossy(&looked.stdout).into_owned();
+        let Some(Looked::File(size, mode)) = Looked::of(&said) else {
+            return Err(not_given(host, &source, &looked));
+        };
+        get_file(cx, from, &source, size, mode, &path).await?;
+        got.files += 1;
+        got.size += size;
+    }
+    // From the inside: one may be closed to its own owner.
+    for directory in directories.rev() {
+        let path = place(directory)?;
+        let mode = fs::Permissions::from_mode(directory.mode);
+        fs::set_permissions(&path, mode).map_err(|e| Error::io("write", &path, &e))?;
+    }
+    Ok(got)
+}
+
+/// A path below a directory, and nowhere else.
+fn inside(directory: &Path, below: &Path) -> Option<PathBuf> {
+    use std::path::Component;
+    let plain = |part: Component| matches!(part, Component::CurDir | Component::Normal(_));
+    below.components().all(plain).then(|| directory.join(below))
+}
+
+/// What a host has said of a source that it does not give.
+fn not_given(host: &Host, source: &str, finished: &Finished) -> Error {
+    let said = ssh::tail(&finished.stderr, 3);
+    let kind = match said.contains("No such file or directory") {
+        true => ErrorKind::NotFound,
+        false => ErrorKind::CommandFailed,
+    };
+    let error = Error::new(kind, format!("cannot copy {}:{source}: {said}", host.name)).detail(
+        serde_json::json!({
+            "status": finished.status, "stdout": "", "stderr": said,
+        }),
+    );
+    match said.contains("Permission denied") {
+        true => error.hint("pass `sudo: true`, or log in as a user who may read it"),
+        false => error,
+    }
+}
