@@ -70,6 +70,16 @@ impl Context {
         }
     }
 
+    /// The same, for something that takes its time and is on the terminal until
+    /// this is dropped.
+    #[must_use]
+    pub fn working(&self, what: &str) -> Self {
+        Self {
+            report: self.report.working(what),
+            ..self.clone()
+        }
+    }
+
     /// A wait for `what` of at most `timeout`.
     #[must_use]
     pub fn pace(&self, what: String, timeout: Duration) -> Pace {

@@ -393,6 +393,7 @@ fn end(
     cx.report.report(&Event::RunFinished {
         outcome,
         seconds: started.elapsed().as_secs_f64(),
+        steps: cx.report.steps(),
         up: cx.ledger.live(),
         possibly_made: cx.ledger.possibly_made(),
     });

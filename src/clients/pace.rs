@@ -93,6 +93,7 @@ impl Pace {
     /// Says what is waited for: when it changes, and now and then.
     fn speak(&mut self, state: &str) {
         let took = self.started.elapsed();
+        self.report.doing(&format!("{}: {state}", self.what));
         if self.spoke.elapsed() >= HEARTBEAT {
             self.spoke = Instant::now();
             self.report.info(format!(

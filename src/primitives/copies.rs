@@ -276,7 +276,7 @@ async fn scp(
     let targets = Targets::of(cx, servers).await?;
     step.begin()?;
     crash::reached("before a copy");
-    let done = on_each(cx, targets, async |host| {
+    let done = on_each(cx, targets, async |cx, host| {
         copy_to(cx, host, &source, to, &options).await
     });
     let done = done.await;
@@ -347,10 +347,11 @@ async fn send_file(
     options: &Scp,
 ) -> Result<Finished> {
     let file = File::open(&source.path).map_err(|e| Error::io("read", &source.path, &e))?;
+    let meter = cx.report.meter(&source.shown, source.size);
     let command = Command {
         command: paths::copy(&source.name(), to, source.size, mode),
         // A file that became shorter ends here; the size check there tells.
-        stdin: Stdin::Reader(Box::new(file.take(source.size))),
+        stdin: Stdin::Reader(Box::new(meter.reading(file.take(source.size)))),
         sudo: options.sudo,
         timeout: options.timeout.map(|t| seconds("timeout", t)).transpose()?,
         ..Command::default()
@@ -385,9 +386,10 @@ async fn send_directory(
             _ => tree::pack(&directory, &entries, tar == Tar::Gnu, writer),
         }
     });
+    let meter = cx.report.meter(&source.shown, source.size);
     let command = Command {
         command: paths::make_tree(tar, &source.name(), to, options.delete),
-        stdin: Stdin::Reader(Box::new(reader)),
+        stdin: Stdin::Reader(Box::new(meter.reading(reader))),
         sudo: options.sudo,
         timeout: options.timeout.map(|t| seconds("timeout", t)).transpose()?,
         ..Command::default()
@@ -582,7 +584,8 @@ async fn get_file(
         .prefix(".autorun-")
         .tempfile_in(folder_of(path)?)
         .map_err(failed)?;
-    let writer = file.reopen().map_err(failed)?;
+    let meter = cx.report.meter(source, size);
+    let writer = meter.writing(file.reopen().map_err(failed)?);
     let command = paths::give_file(source, size);
     let finished = from.pour(cx, command, Box::new(writer)).await?;
     if finished.status != 0 {

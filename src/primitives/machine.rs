@@ -390,6 +390,7 @@ fn prompt(cx: &Context, question: &str, options: &Prompt) -> Result<String> {
         );
     }
     let question = text::harmless(&cx.report.mask().apply(question));
+    let _free = cx.report.hold();
     let failed = |e: std::io::Error| Error::internal(format!("cannot ask: {e}"));
     if options.secret {
         let answer = rpassword::prompt_password(format!("{question} ")).map_err(failed)?;

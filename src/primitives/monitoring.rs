@@ -11,6 +11,7 @@ use super::seconds;
 use crate::clients::ssh::{self, Command};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Event, text};
 use crate::script::{self, Outcome};
 
 #[export_module]
@@ -64,6 +65,27 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn host_metrics(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
         script::run(&call, async |cx| super::host_metrics(cx, &server).await)
+    }
+
+    /// Shows the newest of some samples: a line on stdout.
+    ///
+    /// `samples` is an array of what `probe` gave. A sample may have more: `host`
+    /// (what `host_metrics` gave), `check` (bool: whether a check of your own is
+    /// content), `state` (string, of an instance) and `note` (string). On a
+    /// terminal a graph of the last latencies stays below the log. With
+    /// `--output json` the line is an event `sample` with all that the sample
+    /// has.
+    ///
+    /// Throws `invalid_option` for an empty array.
+    ///
+    /// ```rhai
+    /// let sample = probe("http://192.0.2.10/", #{ timeout: 5 });
+    /// sample.check = true;
+    /// show_samples([sample]);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn show_samples(call: NativeCallContext, samples: Array) -> Outcome<Dynamic> {
+        script::run_quietly(&call, |cx| super::show_samples(cx, samples))
     }
 
     /// Sums up what `probe` gave: availability and latency.
@@ -124,6 +146,23 @@ struct Sample {
     seconds: f64,
 }
 
+/// What `show_samples` shows.
+#[derive(Debug, Deserialize)]
+struct Newest {
+    #[serde(flatten)]
+    sample: Sample,
+    time: String,
+    status: Option<i64>,
+    error: Option<String>,
+    host: Option<Metrics>,
+    check: Option<bool>,
+    state: Option<String>,
+    note: Option<String>,
+}
+
+/// How many samples a graph shows.
+const GRAPH: usize = 32;
+
 /// What `summary` gives.
 #[derive(Debug, PartialEq, Serialize)]
 struct Summary {
@@ -138,7 +177,7 @@ struct Summary {
 }
 
 /// What `host_metrics` gives.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Metrics {
     cpu: f64,
     memory: f64,
@@ -250,6 +289,55 @@ fn metrics(said: &str) -> Option<Metrics> {
         disk_total: bytes(blocks),
         uptime: number(&uptime, 0)?,
     })
+}
+
+fn show_samples(cx: &Context, mut samples: Array) -> Result<()> {
+    let last = samples.split_off(samples.len().saturating_sub(GRAPH));
+    let newest = last
+        .last()
+        .ok_or_else(|| Error::invalid("argument `samples`: there is none to show"))?;
+    let sample = script::to_json(newest)?;
+    let newest: Newest = script::argument("samples", newest)?;
+    let latencies = last
+        .iter()
+        .map(|sample| {
+            let sample: Sample = script::argument("samples", sample)?;
+            Ok(sample.ok.then_some(sample.seconds))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    cx.report.report(&Event::Sampled {
+        sample,
+        line: line(&newest),
+        latencies,
+    });
+    Ok(())
+}
+
+/// `02:40:00Z 200 in 12 ms, check ok, cpu 3.1 %, memory 20.2 %, disk 10.5 %, ..`.
+fn line(newest: &Newest) -> String {
+    let time = newest.time.split('T').nth(1).unwrap_or(&newest.time);
+    let time = time.split(['.', 'Z']).next().unwrap_or(time);
+    let took = text::duration(Duration::from_secs_f64(newest.sample.seconds.max(0.0)));
+    let answer = match (newest.sample.ok, newest.status, &newest.error) {
+        (true, Some(status), _) => format!("{status} in {took}"),
+        (true, None, _) => format!("ok in {took}"),
+        (false, _, Some(error)) => format!("down: {error}"),
+        (false, _, None) => "down".to_owned(),
+    };
+    let mut parts = vec![answer];
+    if let Some(check) = newest.check {
+        let verdict = if check { "ok" } else { "failed" };
+        parts.push(format!("check {verdict}"));
+    }
+    if let Some(host) = &newest.host {
+        parts.push(format!(
+            "cpu {} %, memory {} %, disk {} %, load {}",
+            host.cpu, host.memory, host.disk, host.load
+        ));
+    }
+    parts.extend(newest.state.clone());
+    parts.extend(newest.note.clone());
+    format!("{time}Z {}", parts.join(", "))
 }
 
 fn summary(samples: &[Sample]) -> Result<Summary> {

@@ -387,7 +387,9 @@ async fn put(
     };
     let row = intent.as_ref().map(|intent| intent.token().to_owned());
     let row = row.or(known.map(|known| known.row));
-    let result = s3.put(bucket, key, file, kind, row.as_deref()).await;
+    let result = s3
+        .put(bucket, key, file, kind, row.as_deref(), &cx.report)
+        .await;
     match (&result, intent) {
         (Ok(()), Some(intent)) => intent.created(&id),
         (Err(error), Some(intent)) => intent.abandoned(error),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -448,20 +448,31 @@ impl Targets {
 pub(super) async fn on_each<T: Serialize>(
     cx: &Context,
     targets: Targets,
-    work: impl AsyncFn(Host) -> Result<T>,
+    work: impl AsyncFn(&Context, Host) -> Result<T>,
 ) -> Result<Value> {
     let json = |value: T| {
         serde_json::to_value(value).map_err(|e| Error::internal(format!("cannot show it: {e}")))
     };
     let list = match targets {
-        Targets::One(host) => return json(work(host).await?),
+        Targets::One(host) => return json(work(cx, host).await?),
         Targets::Each(list) => list,
     };
+    let many = list.len() > 1;
     let one = async |server: Dynamic| {
         let host = target(cx, &server).await?;
         let name = host.name.clone();
-        work(host)
-            .await
+        let cx = cx.working(&name);
+        let started = Instant::now();
+        let result = work(&cx, host).await;
+        // On the terminal its line is gone now; this one stays.
+        if many {
+            let took = text::duration(started.elapsed());
+            match &result {
+                Ok(_) => cx.report.info(format!("{name}: done in {took}")),
+                Err(_) => cx.report.warn(format!("{name}: failed after {took}")),
+            }
+        }
+        result
             .and_then(json)
             .map_err(|error| error.while_doing(&format!("[{name}]")))
     };
@@ -515,7 +526,7 @@ async fn ssh_exec(
     let targets = Targets::of(cx, servers).await?;
     step.begin()?;
     crash::reached("before a command");
-    let done = on_each(cx, targets, async |host| {
+    let done = on_each(cx, targets, async |cx, host| {
         run_on(cx, host, command, options.clone()).await
     });
     let done = done.await;
@@ -621,6 +632,8 @@ async fn run_on(
 ) -> Result<CommandResult> {
     let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
     cx.report.debug(format!("{}: {command}", host.name));
+    cx.report
+        .doing(command.trim().lines().next().unwrap_or_default());
     let finished = cx
         .clients
         .ssh()

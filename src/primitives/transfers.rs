@@ -379,7 +379,9 @@ async fn upload_dir(
         .map(async |((file, key), intent)| {
             let row = intent.as_ref().map(|intent| intent.token().to_owned());
             let kind = content_type(&file.path, None);
-            let result = s3.put(bucket, key, &file.path, &kind, row.as_deref()).await;
+            let report = cx.report.working(key);
+            let put = s3.put(bucket, key, &file.path, &kind, row.as_deref(), &report);
+            let result = put.await;
             match (&result, intent) {
                 (Ok(()), Some(intent)) => intent.created(&format!("{bucket}/{key}")),
                 (Err(error), Some(intent)) => intent.abandoned(error),
@@ -467,7 +469,12 @@ async fn download_file(cx: &Context, bucket: &str, key: &str, file: &str) -> Res
         return Err(Error::invalid(format!("`{file}` is a directory"))
             .hint("name the file that is to be written"));
     }
-    let size = cx.clients.s3().await?.download(bucket, key, &path).await?;
+    let size = cx
+        .clients
+        .s3()
+        .await?
+        .download(bucket, key, &path, &cx.report)
+        .await?;
     cx.report.info(format!(
         "downloaded {bucket}/{key} to {file} ({})",
         text::bytes(size)
@@ -510,10 +517,10 @@ async fn download_dir(
                 .map_err(|e| Error::io("create directory", folder, &e))?;
         }
     }
-    let downloads = objects
-        .iter()
-        .zip(&targets)
-        .map(async |(object, target)| s3.download(bucket, &object.key, target).await);
+    let downloads = objects.iter().zip(&targets).map(async |(object, target)| {
+        let report = cx.report.working(&object.key);
+        s3.download(bucket, &object.key, target, &report).await
+    });
     let mut done = stream::iter(downloads).buffer_unordered(AT_ONCE);
     let mut size = 0;
     while let Some(result) = done.next().await {

@@ -65,6 +65,17 @@ pub enum Event {
         /// The text.
         text: String,
     },
+    /// Monitoring took a sample.
+    Sampled {
+        /// What was seen.
+        sample: serde_json::Value,
+        /// The same as a person reads it.
+        #[serde(skip)]
+        line: String,
+        /// The last latencies in seconds, for a graph; nothing for a failure.
+        #[serde(skip)]
+        latencies: Vec<Option<f64>>,
+    },
     /// A remote command wrote a line.
     RemoteOutput {
         /// Name of the host.
@@ -111,11 +122,24 @@ pub enum Event {
         outcome: &'static str,
         /// How long it took.
         seconds: f64,
+        /// What it did; what took longest comes first.
+        steps: Vec<Steps>,
         /// What the run made and is still there.
         up: Vec<Remaining>,
         /// What was asked for without an answer: it may exist.
         possibly_made: Vec<Remaining>,
     },
+}
+
+/// All calls of one function.
+#[derive(Clone, Debug, Serialize)]
+pub struct Steps {
+    /// Its name.
+    pub function: String,
+    /// How often it was called.
+    pub count: usize,
+    /// How long the calls took together; those of branches overlap.
+    pub seconds: f64,
 }
 
 /// A resource that outlives the run.

@@ -2,7 +2,7 @@
 
 use log::Level as LogLevel;
 
-use super::event::{Event, Level, Remaining};
+use super::event::{Event, Level, Remaining, Steps};
 use super::text;
 use std::time::Duration;
 
@@ -37,9 +37,10 @@ pub(super) fn line(event: &Event, run: &str) -> Option<(LogLevel, String)> {
         Event::RunFinished {
             outcome,
             seconds,
+            steps,
             up,
             possibly_made,
-        } => recap(run, outcome, *seconds, up, possibly_made),
+        } => recap(run, outcome, *seconds, steps, up, possibly_made),
         Event::NotRemoved { what, error } => {
             let hint = error.hint.as_ref().map(|hint| format!("\nhint: {hint}"));
             let said = format!(
@@ -49,22 +50,27 @@ pub(super) fn line(event: &Event, run: &str) -> Option<(LogLevel, String)> {
             );
             (LogLevel::Error, said)
         }
-        Event::Printed { .. } | Event::ResourceCreated { .. } | Event::ResourceReleased { .. } => {
+        Event::Printed { .. }
+        | Event::Sampled { .. }
+        | Event::ResourceCreated { .. }
+        | Event::ResourceReleased { .. } => {
             return None;
         }
     })
 }
 
-/// What is left at the end; said louder when the run did not get through.
+/// What was done, what is left, how to reach it and how to remove it; said
+/// louder when the run did not get through.
 fn recap(
     run: &str,
     outcome: &str,
     seconds: f64,
+    steps: &[Steps],
     up: &[Remaining],
     possibly_made: &[Remaining],
 ) -> (LogLevel, String) {
     let took = text::duration(Duration::from_secs_f64(seconds));
-    let mut lines = vec![format!("{outcome} in {took}")];
+    let mut lines = vec![format!("{outcome} in {took}{}", in_steps(steps))];
     if !up.is_empty() {
         lines.push("still up, made by this run:".to_owned());
         lines.extend(up.iter().map(remaining));
@@ -73,19 +79,48 @@ fn recap(
         lines.push("possibly made, as no answer came:".to_owned());
         lines.extend(possibly_made.iter().map(remaining));
     }
-    if lines.len() > 1 {
+    let something = lines.len() > 1;
+    if up.iter().any(|resource| resource.kind == "instance") {
+        lines.push(format!("log in:    autorun ssh {run}"));
+    }
+    if something {
         lines.push(format!("remove it: autorun destroy {run}"));
     }
     if outcome != "done" {
         lines.push(format!("go on:     autorun resume {run}"));
     }
     let level = match outcome {
-        // The playbook's own last line stays the last one.
-        "done" => LogLevel::Debug,
-        _ if up.is_empty() && possibly_made.is_empty() => LogLevel::Debug,
+        "done" => LogLevel::Info,
+        _ if !something => LogLevel::Debug,
         _ => LogLevel::Warn,
     };
     (level, lines.join("\n"))
+}
+
+/// `: 12 steps, longest wait_until_ready 8.1 s, ssh_exec 1.2 s (3 calls)`.
+fn in_steps(steps: &[Steps]) -> String {
+    let count: usize = steps.iter().map(|steps| steps.count).sum();
+    if count == 0 {
+        return String::new();
+    }
+    let long = steps.iter().filter(|steps| steps.seconds >= 0.1).take(3);
+    let long: Vec<String> = long
+        .map(|steps| {
+            let took = text::duration(Duration::from_secs_f64(steps.seconds));
+            match steps.count {
+                1 => format!("{} {took}", steps.function),
+                n => format!("{} {took} ({n} calls)", steps.function),
+            }
+        })
+        .collect();
+    match long.as_slice() {
+        [] => format!(": {}", text::count(count, "step")),
+        long => format!(
+            ": {}, longest {}",
+            text::count(count, "step"),
+            long.join(", ")
+        ),
+    }
 }
 
 /// `  bucket          pictures-7kq2m9w`.

@@ -11,14 +11,20 @@ use std::sync::Arc;
 use jiff::Zoned;
 use log::{Level as LogLevel, LevelFilter, Log, Record};
 
-pub use event::{Event, Level, Remaining, Stream};
+pub use event::{Event, Level, Remaining, Steps, Stream};
+use live::{Live, Task};
 pub use mask::{LineMask, MASK, Mask, SHORTEST};
+pub use meter::Meter;
+use tally::Tally;
 
 use crate::error::{Error, Result};
 
 mod event;
 mod human;
+mod live;
 mod mask;
+mod meter;
+mod tally;
 pub mod text;
 
 /// What stdout holds.
@@ -56,6 +62,10 @@ pub struct Reporter {
     output: Output,
     run: Arc<str>,
     branch: Option<Arc<str>>,
+    live: Arc<Live>,
+    /// What this reports about, on the terminal.
+    task: Option<Arc<Task>>,
+    tally: Arc<Tally>,
 }
 
 impl Reporter {
@@ -64,16 +74,17 @@ impl Reporter {
     /// Throws `denied` or `not_found` when the log file cannot be opened.
     pub fn new(run: &str, settings: Settings) -> Result<Self> {
         let (color, terminal) = (settings.color, settings.terminal);
+        // Who wants to see warnings only does not want to see this.
+        let moves = terminal && settings.console >= LevelFilter::Info;
+        let live = Live::new(moves, color);
+        let below = Arc::clone(&live);
         let console = fern::Dispatch::new()
             .level(settings.console)
             .chain(fern::Output::call(
                 // A closed stderr is no reason to stop, so the result is dropped.
                 move |record| {
-                    drop(writeln!(
-                        std::io::stderr(),
-                        "{}",
-                        console_line(record, color, terminal)
-                    ));
+                    let line = console_line(record, color, terminal);
+                    below.above(|| drop(writeln!(std::io::stderr(), "{line}")));
                 },
             ));
         let mut sinks = fern::Dispatch::new().chain(console);
@@ -98,6 +109,9 @@ impl Reporter {
             output: settings.output,
             run: run.into(),
             branch: None,
+            live,
+            task: None,
+            tally: Arc::default(),
         })
     }
 
@@ -115,6 +129,49 @@ impl Reporter {
         }
     }
 
+    /// The same for something that takes its time: it is on the terminal until
+    /// the last clone of this is dropped.
+    #[must_use]
+    pub fn working(&self, what: &str) -> Self {
+        let what = match &self.branch {
+            Some(branch) => format!("[{branch}] {what}"),
+            None => what.to_owned(),
+        };
+        let task = self.live.begin(self.shown(&what));
+        Self {
+            task: task.map(Arc::new),
+            ..self.clone()
+        }
+    }
+
+    /// Says on the terminal how far it is.
+    pub fn doing(&self, state: &str) {
+        if let Some(task) = &self.task {
+            task.state(&self.shown(state));
+        }
+    }
+
+    /// Counts the bytes of a transfer: a bar on a terminal, a line now and then
+    /// elsewhere.
+    #[must_use]
+    pub fn meter(&self, what: &str, total: u64) -> Meter {
+        self.doing(what);
+        Meter::new(self.clone(), what.to_owned(), total)
+    }
+
+    /// Keeps the terminal free, for a question, until this is dropped.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        self.live.hold();
+        Hold(Arc::clone(&self.live))
+    }
+
+    /// On one line, without secrets and control characters.
+    fn shown(&self, said: &str) -> String {
+        let line = said.lines().next().unwrap_or_default().replace('\t', " ");
+        text::harmless(&self.mask.apply(&line))
+    }
+
     /// The secrets of this run.
     #[must_use]
     pub fn mask(&self) -> &Mask {
@@ -129,6 +186,11 @@ impl Reporter {
 
     /// Writes one event to everything that wants it.
     pub fn report(&self, event: &Event) {
+        self.tally.count(event);
+        if let Event::RunFinished { .. } = event {
+            // Nothing moves any more.
+            self.live.hold();
+        }
         if let Some((level, message)) = human::line(event, &self.run) {
             let message = text::harmless(&self.mask.apply(&message));
             // What a host wrote, and source with its caret, keep their lines;
@@ -146,6 +208,19 @@ impl Reporter {
         match (self.output, event) {
             (Output::Json, event) => self.json(event),
             (Output::Human, Event::Printed { text }) => self.print(text),
+            (
+                Output::Human,
+                Event::Sampled {
+                    line, latencies, ..
+                },
+            ) => {
+                let words = line
+                    .split_once(' ')
+                    .map_or(line.as_str(), |(_, words)| words);
+                let graph = self.live.graph(latencies);
+                self.live.pin(format!("{graph} {}", self.shown(words)));
+                self.print(line);
+            }
             (Output::Human, _) => {}
         }
     }
@@ -173,16 +248,26 @@ impl Reporter {
         });
     }
 
+    /// What the run has done so far, in the order of the time it took.
+    #[must_use]
+    pub fn steps(&self) -> Vec<Steps> {
+        self.tally.steps()
+    }
+
     fn print(&self, printed: &str) {
-        let mut stdout = std::io::stdout().lock();
         let masked = self.mask.apply(printed);
-        let shown = if stdout.is_terminal() {
+        let terminal = std::io::stdout().is_terminal();
+        let shown = if terminal {
             text::harmless(&masked)
         } else {
             masked
         };
         // A reader that went away, as `head` does, is no failure of the run.
-        drop(writeln!(stdout, "{shown}"));
+        let write = || drop(writeln!(std::io::stdout(), "{shown}"));
+        match terminal {
+            true => self.live.above(write),
+            false => write(),
+        }
     }
 
     fn json(&self, event: &Event) {
@@ -197,7 +282,26 @@ impl Reporter {
                 map.insert("branch".to_owned(), branch.to_string().into());
             }
         }
-        drop(writeln!(std::io::stdout(), "{line}"));
+        let write = || drop(writeln!(std::io::stdout(), "{line}"));
+        match std::io::stdout().is_terminal() {
+            true => self.live.above(write),
+            false => write(),
+        }
+    }
+}
+
+/// Keeps the terminal free while it lives.
+pub struct Hold(Arc<Live>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.go_on();
+    }
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hold")
     }
 }
 
@@ -236,7 +340,7 @@ fn console_line(record: &Record, color: bool, terminal: bool) -> String {
     let space = if heading.is_empty() { "" } else { " " };
     let line = format!("{}{heading}{space}{said}", prefix(record));
     let line = match record.module_path() {
-        None if terminal => text::wrap(&line, 2),
+        None if terminal => text::wrap_to(&line, 2, Live::columns()),
         _ => line,
     };
     match color && !heading.is_empty() {

@@ -66,20 +66,27 @@ pub fn bytes(n: u64) -> String {
 /// indented. A word is never broken, so that it can be copied.
 #[must_use]
 pub fn wrap(text: &str, indent: usize) -> String {
-    let lines = text.split('\n').map(|line| wrap_line(line, indent));
+    wrap_to(text, indent, 80)
+}
+
+/// The same for lines of so many columns.
+#[must_use]
+pub fn wrap_to(text: &str, indent: usize, columns: usize) -> String {
+    let lines = text
+        .split('\n')
+        .map(|line| wrap_line(line, indent, columns));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn wrap_line(line: &str, indent: usize) -> String {
-    const COLUMNS: usize = 80;
-    if line.chars().count() <= COLUMNS {
+fn wrap_line(line: &str, indent: usize, columns: usize) -> String {
+    if line.chars().count() <= columns {
         return line.to_owned();
     }
     let mut out = String::with_capacity(line.len() + 16);
     let mut column = 0;
     for word in line.split(' ') {
         let width = word.chars().count();
-        if column > 0 && column + 1 + width > COLUMNS {
+        if column > 0 && column + 1 + width > columns {
             out.push('\n');
             out.push_str(&" ".repeat(indent));
             column = indent;

@@ -107,7 +107,7 @@ pub fn run_blocking<T: Serialize>(
         cx.report.report(&Event::StepStarted {
             function: function.to_owned(),
         });
-        let result = work(cx);
+        let result = work(&cx.working(function));
         cx.report.report(&Event::StepFinished {
             function: function.to_owned(),
             seconds: started.elapsed().as_secs_f64(),

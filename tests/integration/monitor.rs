@@ -41,6 +41,7 @@ fn a_server_is_watched_healed_and_judged() {
     for text in [
         "200 in ",
         "check ok, cpu ",
+        ", running\n",
         "3 samples, 0 failures, availability 100.0 %",
         "p99",
     ] {
@@ -73,7 +74,17 @@ fn a_server_is_watched_healed_and_judged() {
     let json = monitor(&["--output", "json"]).exits(0).stdout;
     let samples = json
         .lines()
-        .filter(|line| line.contains("\"printed\"") && line.contains("200 in"));
-    assert_eq!(samples.count(), 3, "{json}");
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|event| event["event"] == "sampled");
+    let samples: Vec<_> = samples.map(|event| event["sample"].clone()).collect();
+    assert_eq!(samples.len(), 3, "{json}");
+    for sample in samples {
+        assert_eq!(sample["status"], 200, "{sample}");
+        assert_eq!(
+            (&sample["check"], &sample["state"]),
+            (&true.into(), &"running".into())
+        );
+        assert!(sample["host"]["load"].is_number() && sample["seconds"].is_number());
+    }
     call(&["destroy", run, "--yes"]).exits(0);
 }

@@ -19,8 +19,11 @@ use super::aws_error::{aws_error, code};
 use super::marks::{RESOURCE_METADATA, Tags};
 use super::pace;
 use crate::error::{Error, ErrorKind, Result};
+use crate::report::Reporter;
+use counted::counted;
 
 mod buckets;
+mod counted;
 mod transfer;
 
 pub use transfer::Listed;
@@ -151,7 +154,9 @@ impl<'a> S3<'a> {
         file: &Path,
         kind: &str,
         row: Option<&str>,
+        report: &Reporter,
     ) -> Result<()> {
+        let size = std::fs::metadata(file).map_or(0, |about| about.len());
         let body = ByteStream::from_path(file).await.map_err(|e| {
             Error::new(
                 ErrorKind::NotFound,
@@ -164,7 +169,7 @@ impl<'a> S3<'a> {
         }
         request
             .content_type(kind)
-            .body(body)
+            .body(counted(body, report.meter(key, size)))
             .send()
             .await
             .map_err(|e| aws_error(&format!("upload `{}` to `{bucket}`", file.display()), &e))?;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{S3, encode_key};
 use crate::clients::aws_error::aws_error;
 use crate::error::{Error, ErrorKind, Result};
+use crate::report::Reporter;
 
 /// An object as a list shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -60,7 +61,13 @@ impl S3<'_> {
     /// size in bytes.
     ///
     /// Throws `not_found`, `quota_exceeded` when the disk is full.
-    pub async fn download(&self, bucket: &str, key: &str, file: &Path) -> Result<u64> {
+    pub async fn download(
+        &self,
+        bucket: &str,
+        key: &str,
+        file: &Path,
+        report: &Reporter,
+    ) -> Result<u64> {
         let attempt = format!("download `{key}` from `{bucket}`");
         let mut answer = self
             .client
@@ -80,6 +87,8 @@ impl S3<'_> {
             .prefix(".autorun-")
             .tempfile_in(folder)
             .map_err(failed)?;
+        let announced = answer.content_length().and_then(|n| u64::try_from(n).ok());
+        let meter = report.meter(key, announced.unwrap_or(0));
         let mut written = 0;
         while let Some(chunk) = answer.body.next().await {
             let chunk = chunk.map_err(|e| {
@@ -91,8 +100,8 @@ impl S3<'_> {
             })?;
             unfinished.write_all(&chunk).map_err(failed)?;
             written += chunk.len() as u64;
+            meter.add(chunk.len() as u64);
         }
-        let announced = answer.content_length().and_then(|n| u64::try_from(n).ok());
         if announced.is_some_and(|announced| announced != written) {
             return Err(Error::new(
                 ErrorKind::Unreachable,
