@@ -9,6 +9,7 @@ where lanes and bars are, what is folded. FOLDER gets the screenshots.
 import base64
 import json
 import sys
+import xml.etree.ElementTree
 from pathlib import Path
 
 from browser import Driver
@@ -116,7 +117,8 @@ def main():
     frame = folder / "readme.html"
     frame.write_text(f'<!DOCTYPE html><title>x</title><img alt="" src="{picture.name}">')
     driver = Driver()
-    told = {"pages": {}, "shots": {}}
+    root = xml.etree.ElementTree.parse(picture).getroot()
+    told = {"pages": {}, "shots": {}, "root": root.tag, "tags": sorted({e.tag for e in root.iter()})}
     try:
         page = Page(driver)
         shots = {}

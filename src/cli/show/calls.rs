@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Told;
 use super::layout::Span;
-use crate::ledger::Progress;
+use crate::ledger::{Millis, Progress, StepRow};
 use crate::playbook::reference;
 use crate::report::text;
 
@@ -90,15 +90,24 @@ impl Call {
 pub(super) fn calls(told: &Told) -> Vec<Call> {
     let families = families();
     let family = |function: &str| families.get(function).copied().unwrap_or("flow");
-    let unended = match told.status {
-        "running" => CallState::UnderWay,
-        _ => CallState::CutOff,
+    let mut latest: HashMap<&str, Millis> = HashMap::new();
+    for step in &told.steps {
+        let latest = latest.entry(&step.branch).or_default();
+        *latest = step.started.max(*latest);
+    }
+    // What an earlier attempt left so is not under way any more.
+    let unended = |step: &StepRow| {
+        let is_last = latest.get(step.branch.as_str()) == Some(&step.started);
+        match told.status == "running" && is_last {
+            true => CallState::UnderWay,
+            false => CallState::CutOff,
+        }
     };
     let steps = told.steps.iter().map(|step| {
         let state = match (step.state, step.ended) {
             (Progress::Done, Some(_)) => CallState::Done,
             (Progress::Failed, Some(_)) => CallState::Failed,
-            _ => unended,
+            _ => unended(step),
         };
         // How far what was cut off got is not known.
         let ended = match state {

@@ -1,6 +1,8 @@
 //! Where things stand in the picture of a run: its lanes, its axis, and what
 //! waited for what. Pure: times in, places out.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::ledger::Millis;
 
 /// Of a call in the picture, what its place depends on.
@@ -25,37 +27,43 @@ pub(super) struct Lane {
 /// The lanes of branches given by their beginnings: the main one first, each
 /// other one below the one that began it.
 pub(super) fn lanes<'a>(branches: impl IntoIterator<Item = &'a str>) -> Vec<Lane> {
-    let mut found: Vec<&str> = vec![""];
+    let mut seen = HashSet::from([""]);
+    let mut others: Vec<&str> = Vec::new();
     for branch in branches {
-        if !found.contains(&branch) {
-            found.push(branch);
+        if seen.insert(branch) {
+            others.push(branch);
         }
     }
-    let mut lanes = Vec::with_capacity(found.len());
-    descend("", None, &found, &mut lanes);
+    let mut below: HashMap<&str, Vec<&str>> = HashMap::new();
+    for branch in others {
+        let mut above = branch;
+        while let Some((rest, _)) = above.rsplit_once('/') {
+            above = rest;
+            if seen.contains(above) {
+                break;
+            }
+        }
+        below.entry(above).or_default().push(branch);
+    }
+    let mut lanes = Vec::with_capacity(seen.len());
+    descend("", None, &below, &mut lanes);
     lanes
 }
 
-fn descend(branch: &str, parent: Option<usize>, found: &[&str], lanes: &mut Vec<Lane>) {
+fn descend(
+    branch: &str,
+    parent: Option<usize>,
+    below: &HashMap<&str, Vec<&str>>,
+    lanes: &mut Vec<Lane>,
+) {
     let this = lanes.len();
     lanes.push(Lane {
         branch: branch.to_owned(),
         parent,
         depth: parent.map_or(0, |parent| lanes[parent].depth + 1),
     });
-    for below in found.iter().filter(|b| parent_of(b, found) == Some(branch)) {
-        descend(below, Some(this), found, lanes);
-    }
-}
-
-/// The nearest branch above that is there.
-fn parent_of<'a>(branch: &'a str, found: &[&str]) -> Option<&'a str> {
-    let mut above = branch;
-    loop {
-        above = above.rsplit_once('/')?.0;
-        if found.contains(&above) {
-            return Some(above);
-        }
+    for lower in below.get(branch).into_iter().flatten() {
+        descend(lower, Some(this), below, lanes);
     }
 }
 
@@ -65,6 +73,7 @@ fn parent_of<'a>(branch: &'a str, found: &[&str]) -> Option<&'a str> {
 pub(super) struct Scale {
     pieces: Vec<Piece>,
     origin: Millis,
+    width: f64,
 }
 
 /// A part of the axis.
@@ -116,6 +125,7 @@ impl Scale {
         Self {
             pieces,
             origin: from,
+            width,
         }
     }
 
@@ -149,9 +159,11 @@ impl Scale {
                 let x = self.x(self.origin + at);
                 let label = elapsed(at);
                 let half = float(label.chars().count()) * LETTER / 2.0;
-                if self.origin + at >= piece.from && x - half > taken {
-                    taken = x + half + LETTER;
-                    ticks.push(Tick { x, label });
+                // Within the axis, so that none is cut at its ends.
+                let label_x = x.min(self.width - half).max(half);
+                if self.origin + at >= piece.from && label_x - half > taken {
+                    taken = label_x + half + LETTER;
+                    ticks.push(Tick { x, label, label_x });
                 }
                 at += step;
             }
@@ -165,6 +177,8 @@ impl Scale {
 pub(super) struct Tick {
     pub(super) x: f64,
     pub(super) label: String,
+    /// The middle of the label.
+    pub(super) label_x: f64,
 }
 
 /// How long something was going on, and the times between.
@@ -249,6 +263,29 @@ pub(super) fn elapsed(at: Millis) -> String {
         words.push(format!("{} s", millis(rest) / 1000.0));
     }
     words.join(" ")
+}
+
+impl Span {
+    /// Whether it lasted over the whole other one.
+    pub(super) fn holds(&self, other: &Self) -> bool {
+        self.started <= other.started && other.ended <= self.ended
+    }
+}
+
+/// The spans of each lane, by their numbers.
+pub(super) fn rows(spans: &[Span], lanes: &[Lane]) -> Vec<Vec<usize>> {
+    let numbers: HashMap<&str, usize> = lanes
+        .iter()
+        .enumerate()
+        .map(|(number, lane)| (lane.branch.as_str(), number))
+        .collect();
+    let mut rows = vec![Vec::new(); lanes.len()];
+    for (number, span) in spans.iter().enumerate() {
+        if let Some(lane) = numbers.get(span.branch.as_str()) {
+            rows[*lane].push(number);
+        }
+    }
+    rows
 }
 
 /// A branch at work between two calls of the branch that began it, or during
@@ -381,6 +418,19 @@ mod tests {
         assert_eq!(labels(3 * MINUTE, 300.0), ["0", "1 min", "2 min", "3 min"]);
         assert_eq!(labels(0, 300.0), ["0"]);
         assert!(labels(400 * DAY, 300.0).len() > 2);
+        // After a cut the labels are long: two at the end do not meet.
+        let spans = [span("", 0, 2000), span("", DAY + 61_000, DAY + 64_100)];
+        let ticks = Scale::new(&spans, 0, DAY + 64_100, 540.0).ticks();
+        let end = |tick: &Tick, side: f64| tick.label_x + side * 3.0 * float(tick.label.len());
+        assert!(
+            ticks
+                .windows(2)
+                .all(|two| end(&two[0], 1.0) < end(&two[1], -1.0))
+        );
+        assert!(
+            ticks.iter().all(|tick| end(tick, 1.0) <= 540.0),
+            "{ticks:?}"
+        );
         assert_eq!(elapsed(2 * HOUR + 90_500), "2 h 1 min 30.5 s");
     }
 
@@ -397,12 +447,7 @@ mod tests {
             span("", 90, 95),
         ];
         let lanes = lanes(spans.iter().map(|s| &*s.branch));
-        let rows: Vec<Vec<usize>> = lanes
-            .iter()
-            .map(|lane| (0..spans.len()).filter(|n| spans[*n].branch == lane.branch))
-            .map(Iterator::collect)
-            .collect();
-        let told: Vec<_> = visits(&spans, &lanes, &rows)
+        let told: Vec<_> = visits(&spans, &lanes, &rows(&spans, &lanes))
             .iter()
             .map(|v| (v.lane, v.after, v.first, v.last, v.before))
             .collect();

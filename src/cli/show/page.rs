@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::runs::local;
 use super::Told;
 use super::calls::{Call, CallState, branch_in_words, calls};
-use super::layout::elapsed;
+use super::layout::{Span, lanes, rows, visits};
 use super::template::{PAGE_STYLE, TIMELINE_STYLE, render};
 use super::timeline::{NARROW, WIDE, part};
 use super::words;
@@ -25,7 +25,7 @@ struct Page {
     policy: String,
     style: String,
     run: String,
-    playbook: String,
+    title: String,
     status: &'static str,
     error: Option<String>,
     facts: Vec<Fact>,
@@ -63,7 +63,7 @@ struct Entry {
     fault: Option<String>,
     error: Option<String>,
     blocks: Vec<Block>,
-    notes: Vec<&'static str>,
+    notes: Vec<String>,
 }
 
 /// A part of a result.
@@ -98,7 +98,7 @@ pub(super) fn page(told: &Told) -> Result<String> {
             policy: policy(&style),
             style,
             run: run.id.clone(),
-            playbook: run.about.playbook.clone(),
+            title: file_name(&run.about.playbook).to_owned(),
             status: told.status,
             error: run.error.clone(),
             facts: facts(told),
@@ -108,8 +108,9 @@ pub(super) fn page(told: &Told) -> Result<String> {
             narrow: part(told, &calls, NARROW)?,
             calls: calls
                 .iter()
+                .zip(waited_for(&calls))
                 .enumerate()
-                .map(|(number, call)| entry(told, number, call, &mut room))
+                .map(|(number, (call, notes))| entry(told, number, call, notes, &mut room))
                 .collect(),
             resources: told
                 .resources
@@ -121,6 +122,11 @@ pub(super) fn page(told: &Told) -> Result<String> {
             version: env!("CARGO_PKG_VERSION"),
         },
     )
+}
+
+/// The last part of a path.
+pub(super) fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// Nothing but this very style is obeyed.
@@ -149,6 +155,7 @@ fn facts(told: &Told) -> Vec<Fact> {
         let took = words::between(run.started, ended);
         facts.push(fact("took", text::duration(took)));
     }
+    facts.push(fact("playbook", run.about.playbook.as_str()));
     facts.push(fact("where", run.about.target.words()));
     facts.push(fact("directory", run.about.directory.display().to_string()));
     if let Some(ttl) = run.about.ttl {
@@ -161,21 +168,62 @@ fn facts(told: &Told) -> Vec<Fact> {
     facts
 }
 
-fn entry(told: &Told, number: usize, call: &Call, room: &mut usize) -> Entry {
-    let mut notes = Vec::new();
+/// For each call, what the lines of the timeline say.
+fn waited_for(calls: &[Call]) -> Vec<Vec<String>> {
+    let spans: Vec<Span> = calls.iter().map(|call| call.span.clone()).collect();
+    let lanes = lanes(spans.iter().map(|span| span.branch.as_str()));
+    let mut branches: Vec<Vec<String>> = vec![Vec::new(); calls.len()];
+    let mut notes: Vec<Vec<String>> = vec![Vec::new(); calls.len()];
+    for visit in visits(&spans, &lanes, &rows(&spans, &lanes)) {
+        let named = |call: usize| {
+            let Call { function, .. } = &calls[call];
+            format!("{function} ({})", calls[call].short_place())
+        };
+        let branch = branch_in_words(&lanes[visit.lane].branch);
+        let begun = match visit.after {
+            Some(after) if spans[after].holds(&spans[visit.last]) => {
+                branches[after].push(branch.clone());
+                Some(format!("{branch} was begun by {}", named(after)))
+            }
+            after => {
+                if let Some(before) = visit.before {
+                    branches[before].push(branch.clone());
+                }
+                after.map(|after| format!("{branch} began after {}", named(after)))
+            }
+        };
+        notes[visit.first].extend(begun);
+    }
+    for (notes, branches) in notes.iter_mut().zip(branches) {
+        if !branches.is_empty() {
+            notes.push(format!("waited for {}", text::some_of(branches, 8)));
+        }
+    }
+    notes
+}
+
+fn entry(
+    told: &Told,
+    number: usize,
+    call: &Call,
+    mut notes: Vec<String>,
+    room: &mut usize,
+) -> Entry {
     let mut blocks = call.result.as_ref().map(blocks).unwrap_or_default();
     let size: usize = blocks.iter().map(|block| block.text.len()).sum();
     if size > *room {
         blocks.clear();
-        notes.push("the result has no room on this page; `autorun show --output json` has it");
+        notes.push(
+            "the result has no room on this page; `autorun show --output json` has it".to_owned(),
+        );
     } else {
         *room -= size;
     }
     if call.altered {
-        notes.push("the result is masked or shortened");
+        notes.push("the result is masked or shortened".to_owned());
     }
     if call.state == CallState::CutOff {
-        notes.push("the run ended, and how this call did is not on record");
+        notes.push("the run ended, and how this call did is not on record".to_owned());
     }
     let wait = if call.is_wait { " wait" } else { "" };
     let error = call.error.as_deref();
@@ -184,7 +232,7 @@ fn entry(told: &Told, number: usize, call: &Call, room: &mut usize) -> Entry {
         function: call.function.clone(),
         summary: call.summary.clone(),
         class: format!("{} {}{wait}", call.family, call.state.class()),
-        from: elapsed(call.span.started - told.run.started),
+        from: text::duration(words::between(told.run.started, call.span.started)),
         outcome: call.outcome(),
         branch: branch_in_words(&call.span.branch),
         short_place: call.short_place().to_owned(),

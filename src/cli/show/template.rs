@@ -25,6 +25,7 @@ pub(super) fn render(name: &str, values: &impl Serialize) -> Result<String> {
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
         .lstrip_blocks(true)
+        .keep_trailing_newline(true)
         .build()
         .map_err(|e| broken(&e))?;
     let mut environment = Environment::new();

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::super::runs::local;
 use super::Told;
 use super::calls::{Call, CallState, FAMILIES, branch_in_words, calls};
-use super::layout::{Lane, Scale, Span, Tick, Visit, elapsed, float, lanes, visits};
+use super::layout::{Lane, Scale, Span, Tick, Visit, elapsed, float, lanes, rows, visits};
+use super::page::file_name;
 use super::template::{TIMELINE_STYLE, render};
 use crate::error::Result;
 use crate::ledger::Millis;
@@ -43,7 +44,7 @@ pub(super) const WIDE: Shape = Shape {
     letters: 41,
     plot_x: 324.0,
     plot_width: 540.0,
-    took_x: 944.0,
+    took_x: 940.0,
     indent: 8.0,
     row: 26.0,
     text_y: 17.0,
@@ -107,7 +108,7 @@ struct Head {
 struct TickMark {
     x: f64,
     label: String,
-    anchor: &'static str,
+    label_x: f64,
 }
 
 #[derive(Serialize)]
@@ -168,9 +169,8 @@ pub(super) fn alone(told: &Told) -> Result<String> {
         local(run.started, "%Y-%m-%d %H:%M %:z"),
         run.about.target.words()
     );
-    let playbook = run.about.playbook.rsplit('/').next().unwrap_or_default();
     let head = Head {
-        title: fitted(playbook, 60),
+        title: fitted(file_name(&run.about.playbook), 60),
         status: told.status,
         subtitle: fitted(&subtitle, 120),
         style: TIMELINE_STYLE,
@@ -187,13 +187,10 @@ fn draw(told: &Told, calls: &[Call], shape: Shape, alone: Option<Head>) -> Resul
     let shown = chosen(calls);
     let spans: Vec<Span> = shown.iter().map(|n| calls[*n].span.clone()).collect();
     let lanes = lanes(spans.iter().map(|span| span.branch.as_str()));
-    let rows: Vec<Vec<usize>> = lanes
-        .iter()
-        .map(|lane| (0..spans.len()).filter(|n| spans[*n].branch == lane.branch))
-        .map(Iterator::collect)
-        .collect();
+    let rows = rows(&spans, &lanes);
     let visits = visits(&spans, &lanes, &rows);
 
+    let inset = if alone.is_some() { 10.0 } else { 0.0 };
     let from = told.run.started;
     let last = spans.iter().map(|span| span.ended).max().unwrap_or(from);
     let to = match told.status {
@@ -208,6 +205,7 @@ fn draw(told: &Told, calls: &[Call], shape: Shape, alone: Option<Head>) -> Resul
         begin: from,
         shape,
         linked: alone.is_none(),
+        inset,
     };
     let top = if alone.is_some() { 64.0 } else { 0.0 };
     let (bands, middles, bottom) = drawing.bands(&lanes, &rows, &visits, top + AXIS);
@@ -274,6 +272,8 @@ struct Drawing<'a> {
     begin: Millis,
     shape: Shape,
     linked: bool,
+    /// Of the lanes, from the edges of the picture.
+    inset: f64,
 }
 
 impl Drawing<'_> {
@@ -299,7 +299,7 @@ impl Drawing<'_> {
             });
             let head = if name.is_some() { LANE_HEAD } else { LANE_FOOT };
             let depth = lane.depth.min(4);
-            let x = self.shape.indent * float(depth);
+            let x = self.inset + self.shape.indent * float(depth);
             let first = y + head;
             let drawn = rows.iter().zip(0..).map(|(call, n)| {
                 let y = first + self.shape.row * float(n);
@@ -311,7 +311,7 @@ impl Drawing<'_> {
             bands.push(Band {
                 x,
                 y,
-                width: self.shape.width - x,
+                width: self.shape.width - self.inset - x,
                 height,
                 name,
                 rows: drawn,
@@ -441,21 +441,15 @@ impl Drawing<'_> {
         strokes
     }
 
-    /// Whether one call lasted over the whole other one.
     fn holds(&self, one: usize, other: usize) -> bool {
-        let (one, other) = (&self.spans[one], &self.spans[other]);
-        one.started <= other.started && other.ended <= one.ended
+        self.spans[one].holds(&self.spans[other])
     }
 
     fn ticks(&self) -> Vec<TickMark> {
         let ticks = self.scale.ticks().into_iter();
-        let mark = |Tick { x, label }| TickMark {
-            anchor: match x {
-                x if x < 14.0 => "start",
-                x if x > self.shape.plot_width - 20.0 => "end",
-                _ => "middle",
-            },
+        let mark = |Tick { x, label, label_x }| TickMark {
             x: round(self.shape.plot_x + x),
+            label_x: round(self.shape.plot_x + label_x),
             label,
         };
         ticks.map(mark).collect()
