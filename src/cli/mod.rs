@@ -236,6 +236,15 @@ struct ShowArgs {
     #[arg(value_name = "RUN")]
     run: String,
 
+    /// Write a page to attach to a ticket: the timeline, outputs and errors, in
+    /// one file that needs no other; - is stdout
+    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    html: Option<PathBuf>,
+
+    /// Write the timeline alone, a picture for a README; - is stdout
+    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    svg: Option<PathBuf>,
+
     /// What stdout holds: text, or one JSON object
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     output: Output,
@@ -399,7 +408,7 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<u8> {
     Ok(exit::DONE)
 }
 
-/// Writes what goes wrong before there is a reporter.
+/// Writes to stderr where there is no reporter.
 fn complain(text: &str) {
     drop(writeln!(std::io::stderr(), "{text}"));
 }

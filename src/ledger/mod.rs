@@ -3,7 +3,7 @@
 //! A *run* has *steps* (calls with an effect) and *resources* (what they make).
 //! A step writes durably twice: [`Step::intend`] before the request leaves, with
 //! a row per resource, and [`Step::finish`] when its end is known. Between the
-//! two, rows change in memory alone. An [`Intent`] is consumed by `created` or
+//! two, rows change in memory alone. A [`Wait`] goes along with the next commit. An [`Intent`] is consumed by `created` or
 //! `abandoned`; dropping it (an early `?`, a panic, a kill) leaves the row
 //! *intended*: possibly made, to be found by its token and tag.
 //!
@@ -19,6 +19,7 @@ pub use resource::{Resource, ResourceKind, State};
 pub use run::{About, Hold, Run, Target};
 pub use step::{Call, Progress, Step, StepRow, Wanted};
 pub use store::Store;
+pub use wait::Wait;
 
 use crate::error::{Error, Result};
 use crate::report::{Event, Remaining, Reporter};
@@ -27,6 +28,7 @@ mod resource;
 mod run;
 mod step;
 mod store;
+mod wait;
 
 /// Milliseconds since 1970.
 pub type Millis = i64;
@@ -56,6 +58,10 @@ struct Memory {
     changed_resources: BTreeSet<usize>,
     steps: Vec<StepRow>,
     changed_steps: BTreeSet<usize>,
+    /// Those that no commit has written yet.
+    new_waits: Vec<Wait>,
+    /// How many this attempt has noted.
+    waits_noted: usize,
     /// Steps of earlier attempts that succeeded, by key.
     recorded: HashMap<String, usize>,
     /// Those of them that this attempt has come by.
@@ -277,7 +283,7 @@ impl Ledger {
     /// the next commit that can be.
     pub fn commit(&self) -> Result<()> {
         let mut connection = self.store.connection();
-        let (rows, steps) = {
+        let (rows, steps, waits) = {
             let mut state = self.state();
             let rows: Vec<Resource> = std::mem::take(&mut state.changed_resources)
                 .into_iter()
@@ -287,15 +293,18 @@ impl Ledger {
                 .into_iter()
                 .map(|index| state.steps[index].clone())
                 .collect();
-            (rows, steps)
+            (rows, steps, std::mem::take(&mut state.new_waits))
         };
-        if rows.is_empty() && steps.is_empty() {
+        if rows.is_empty() && steps.is_empty() && waits.is_empty() {
             return Ok(());
         }
         let written = self.store.commit(&mut connection, |tx| {
             steps
                 .iter()
                 .try_for_each(|step| write_step(tx, &self.run, step))?;
+            waits
+                .iter()
+                .try_for_each(|wait| wait::write_wait(tx, &self.run, wait))?;
             rows.iter()
                 .try_for_each(|row| write_row(tx, &self.run, row))
         });
@@ -308,6 +317,7 @@ impl Ledger {
             }
             let numbers: Vec<usize> = steps.iter().map(|step| step.number).collect();
             state.changed_steps.extend(numbers);
+            state.new_waits.splice(0..0, waits);
         }
         written
     }
@@ -815,6 +825,29 @@ mod tests {
         // A row per step and per resource, each written twice.
         make(&ledger, "a");
         assert_eq!(commits(), before + 4);
+    }
+
+    #[test]
+    fn a_wait_is_written_by_the_next_commit_and_masked() {
+        let home = home();
+        let ledger = Ledger::begin(&home.store, &home.run, report_with("hunter22")).unwrap();
+        let wait = Wait {
+            branch: "/hunter22#1".to_owned(),
+            function: "wait_until_ready".to_owned(),
+            place: "a.rhai:3".to_owned(),
+            error: Some("hunter22 did not come".to_owned()),
+            started: 5,
+            ended: 9,
+        };
+        ledger.waited(wait);
+        let noted = || home.store.waits(&home.run.id).unwrap();
+        assert!(noted().is_empty(), "no commit on its account");
+        make(&ledger, "a");
+        let noted = noted();
+        assert_eq!(noted.len(), 1, "and it is written once");
+        assert_eq!(noted[0].branch, "/****#1");
+        assert_eq!(noted[0].error.as_deref(), Some("**** did not come"));
+        assert_eq!((noted[0].started, noted[0].ended), (5, 9));
     }
 
     #[test]

@@ -486,7 +486,7 @@ fn summary(arguments: &Value) -> String {
 }
 
 /// Shortens the texts of a value that is too long, to their ends.
-fn shorten(value: &mut Value) {
+pub(super) fn shorten(value: &mut Value) {
     let mut most = KEPT;
     while value.to_string().len() > KEPT {
         most = most * 7 / 8;

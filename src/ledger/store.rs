@@ -18,7 +18,8 @@ const APPLICATION: i32 = 0x6174_726e;
 
 /// The schema, one entry per version: a ledger of version n gets those from n
 /// on.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE ledger (owner TEXT NOT NULL) STRICT;
 CREATE TABLE run (
     id TEXT PRIMARY KEY,
@@ -65,7 +66,20 @@ CREATE TABLE resource (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX resource_row ON resource (row);
 CREATE INDEX resource_up ON resource (run) WHERE state IN ('intended', 'live', 'releasing');
-"];
+",
+    "
+CREATE TABLE wait (
+    run TEXT NOT NULL REFERENCES run (id),
+    branch TEXT NOT NULL,
+    function TEXT NOT NULL,
+    place TEXT NOT NULL,
+    error TEXT,
+    started INTEGER NOT NULL,
+    ended INTEGER NOT NULL
+) STRICT;
+CREATE INDEX wait_run ON wait (run);
+",
+];
 
 /// How long another process may hold the file.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::seconds;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::now;
 use crate::script::{self, Outcome};
 
 /// Branches that run at the same time; further items wait for a free place.
@@ -199,6 +200,7 @@ fn parallel(
     items: Array,
     work: impl Fn(&NativeCallContext, Dynamic) -> Outcome<Dynamic> + Sync,
 ) -> Outcome<Dynamic> {
+    let began = now();
     let labels = labels(&items);
     let count = items.len();
     let waiting: Mutex<VecDeque<(usize, Dynamic)>> =
@@ -234,7 +236,12 @@ fn parallel(
         return Err(script::throw(call, error));
     }
     let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    gather(call, &labels, done)
+    let result = gather(call, &labels, done);
+    let source = call.call_source().unwrap_or_default();
+    let failed = result.as_ref().err();
+    let error = failed.map(|error| script::understand(error, source).error);
+    script::note_wait(call, &script::context(call), began, error.as_ref());
+    result
 }
 
 /// All results, or one error that holds all failures.

@@ -10,7 +10,7 @@ use super::options::identity;
 use super::{throw, to_dynamic};
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::ledger::{Call, Step};
+use crate::ledger::{Call, Millis, Step, Wait, now};
 use crate::report::Event;
 
 /// What a primitive returns to Rhai.
@@ -19,6 +19,9 @@ pub type Outcome<T> = std::result::Result<T, Box<EvalAltResult>>;
 /// After Ctrl-C, what is under way gets this long to come to a known end: an
 /// answer on its way is noted, a remote command is ended. Waits end at once.
 const GRACE: Duration = Duration::from_millis(750);
+
+/// What takes less is no wait that the ledger keeps.
+const A_WHILE: Duration = Duration::from_millis(100);
 
 /// The context of the run that this call belongs to.
 ///
@@ -38,18 +41,20 @@ pub fn run<T: Serialize>(
     call: &NativeCallContext,
     work: impl AsyncFnOnce(&Context) -> Result<T>,
 ) -> Outcome<Dynamic> {
-    run_blocking(call, |cx| {
-        cx.runtime.block_on(async {
-            let mut work = pin!(work(cx));
-            tokio::select! {
-                biased;
-                () = cx.cancel.cancelled() => {}
-                result = &mut work => return result,
-            }
-            tokio::time::timeout(GRACE, work)
-                .await
-                .unwrap_or_else(|_| Err(Error::cancelled()))
-        })
+    run_blocking(call, |cx| block_on(cx, work))
+}
+
+fn block_on<T>(cx: &Context, work: impl AsyncFnOnce(&Context) -> Result<T>) -> Result<T> {
+    cx.runtime.block_on(async {
+        let mut work = pin!(work(cx));
+        tokio::select! {
+            biased;
+            () = cx.cancel.cancelled() => {}
+            result = &mut work => return result,
+        }
+        tokio::time::timeout(GRACE, work)
+            .await
+            .unwrap_or_else(|_| Err(Error::cancelled()))
     })
 }
 
@@ -64,13 +69,8 @@ pub fn effect<T: Serialize>(
     work: impl AsyncFnOnce(&Context, &mut Step) -> Result<T>,
 ) -> Outcome<Dynamic> {
     let arguments = identity(arguments);
-    let position = call.call_position();
-    let place = format!(
-        "{}:{}",
-        call.call_source().unwrap_or_default(),
-        position.line().unwrap_or(0)
-    );
-    run(call, async |cx| {
+    let place = place(call);
+    let all = async |cx: &Context| {
         let mut step = cx.ledger.step(Call {
             branch: &cx.path,
             function: call.fn_name(),
@@ -93,11 +93,40 @@ pub fn effect<T: Serialize>(
                 result
             }
         }
-    })
+    };
+    reported(call, |cx| block_on(cx, all))
 }
 
 /// The same for work that needs no waiting.
 pub fn run_blocking<T: Serialize>(
+    call: &NativeCallContext,
+    work: impl FnOnce(&Context) -> Result<T>,
+) -> Outcome<Dynamic> {
+    reported(call, |cx| {
+        let (began, started) = (Instant::now(), now());
+        let result = work(cx);
+        if began.elapsed() >= A_WHILE {
+            note_wait(call, cx, started, result.as_ref().err());
+        }
+        result
+    })
+}
+
+/// Notes in the ledger that a call without an effect has waited since then.
+pub fn note_wait(call: &NativeCallContext, cx: &Context, since: Millis, error: Option<&Error>) {
+    let wait = Wait {
+        branch: cx.path.to_string(),
+        function: call.fn_name().to_owned(),
+        place: place(call),
+        error: error.map(|error| error.message.clone()),
+        started: since,
+        ended: now(),
+    };
+    cx.ledger.waited(wait);
+}
+
+/// Does work and reports its beginning and its end.
+fn reported<T: Serialize>(
     call: &NativeCallContext,
     work: impl FnOnce(&Context) -> Result<T>,
 ) -> Outcome<Dynamic> {
@@ -115,6 +144,15 @@ pub fn run_blocking<T: Serialize>(
         });
         result
     })
+}
+
+/// Where in the playbook a call stands, as `web.rhai:12`.
+fn place(call: &NativeCallContext) -> String {
+    format!(
+        "{}:{}",
+        call.call_source().unwrap_or_default(),
+        call.call_position().line().unwrap_or(0)
+    )
 }
 
 /// The same for what is no step of its own, as a line for the log.

@@ -40,9 +40,9 @@ class Driver:
         with opener.open(request, timeout=120) as answer:
             return json.load(answer)["value"]
 
-    def session(self):
+    def session(self, wanted=None):
         options = {"args": ARGUMENTS}
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options}
+        wanted = {"browserName": "chrome", "goog:chromeOptions": options, **(wanted or {})}
         made = self.ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         return "/session/" + made["sessionId"]
 
@@ -64,4 +64,5 @@ def main():
         driver.process.wait()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,5 @@
 //! Tests of the whole program: the main job, the command line, interruption,
-//! secrets, the manual, and the project's own rules.
+//! secrets, reports, the manual, and the project's own rules.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 #[path = "../support/mod.rs"]
@@ -13,6 +13,7 @@ mod local_cloud_walls;
 mod main_job;
 mod manual;
 mod monitor;
+mod report;
 mod safety;
 mod secrets;
 mod tidy;

@@ -1,40 +1,33 @@
-//! `autorun show`: one run, its steps, what is up and what removes it.
+//! A run in words and as JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::runs::{in_json, local, minute, status, timestamp};
-use super::settings::{shown, store};
-use super::{Output, ShowArgs, answer};
-use crate::error::exit;
-use crate::ledger::{Millis, Resource, ResourceKind, Run, State, StepRow, now};
+use super::super::runs::{in_json as run_in_json, local, minute, timestamp};
+use super::Told;
+use crate::ledger::{Millis, Resource, ResourceKind, Run, State, StepRow, Wait, now};
 use crate::report::{Reporter, text};
 
-pub(super) fn show(arguments: &ShowArgs) -> anyhow::Result<u8> {
-    let store = store()?;
-    let read = || {
-        let run = store.find(&arguments.run)?;
-        let status = status(&store, &run)?;
-        let (resources, steps) = (store.resources(&run.id)?, store.steps(&run.id)?);
-        Ok((run, status, resources, steps))
-    };
-    let (run, status, resources, steps) = read().map_err(|e| shown(&e))?;
-    answer(&match arguments.output {
-        Output::Human => in_words(&run, status, &resources, &steps),
-        Output::Json => {
-            let mut all = in_json(&run, status);
-            let ttl = run.about.ttl;
-            all["resources"] = resources.iter().map(|r| resource_in_json(r, ttl)).collect();
-            all["steps"] = steps.iter().map(step_in_json).collect();
-            format!("{all}\n")
-        }
-    });
-    Ok(exit::DONE)
+pub(super) fn in_json(told: &Told) -> String {
+    let mut all = run_in_json(&told.run, told.status);
+    let ttl = told.run.about.ttl;
+    let resources = told.resources.iter();
+    all["resources"] = resources.map(|r| resource_in_json(r, ttl)).collect();
+    all["steps"] = told.steps.iter().map(step_in_json).collect();
+    all["waits"] = told.waits.iter().map(wait_in_json).collect();
+    format!("{all}\n")
 }
 
-fn in_words(run: &Run, status: &str, resources: &[Resource], steps: &[StepRow]) -> String {
+pub(super) fn in_words(told: &Told) -> String {
+    let Told {
+        run,
+        status,
+        resources,
+        steps,
+        ..
+    } = told;
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {
         let value = text::harmless(value);
@@ -48,7 +41,7 @@ fn in_words(run: &Run, status: &str, resources: &[Resource], steps: &[StepRow]) 
         "status",
         &match &run.error {
             Some(error) => format!("{status}: {error}"),
-            None => status.to_owned(),
+            None => (*status).to_owned(),
         },
     );
     let took = run.ended.map_or_else(String::new, |ended| {
@@ -98,7 +91,7 @@ fn in_words(run: &Run, status: &str, resources: &[Resource], steps: &[StepRow]) 
         let _ = writeln!(out, "log in:    autorun ssh {}", run.id);
     }
     let _ = writeln!(out, "remove it: autorun destroy {}", run.id);
-    if ["failed", "interrupted", "killed"].contains(&status) {
+    if told.can_go_on() {
         let _ = writeln!(out, "go on:     autorun resume {}", run.id);
     }
     out
@@ -153,7 +146,7 @@ fn resource_in_words(row: &Resource, ttl: Option<u64>) -> String {
 }
 
 /// When an instance ends itself.
-fn ends(row: &Resource, ttl: Option<u64>) -> Option<Millis> {
+pub(super) fn ends(row: &Resource, ttl: Option<u64>) -> Option<Millis> {
     let ttl = ttl.and_then(|ttl| Millis::try_from(ttl).ok())?;
     (row.kind == ResourceKind::Instance).then(|| row.intended + ttl * 1000)
 }
@@ -190,6 +183,17 @@ fn step_in_json(step: &StepRow) -> Value {
     })
 }
 
-fn between(from: Millis, to: Millis) -> Duration {
+fn wait_in_json(wait: &Wait) -> Value {
+    json!({
+        "function": wait.function,
+        "branch": wait.branch,
+        "place": wait.place,
+        "error": wait.error,
+        "started": timestamp(wait.started),
+        "ended": timestamp(wait.ended),
+    })
+}
+
+pub(super) fn between(from: Millis, to: Millis) -> Duration {
     Duration::from_millis(u64::try_from(to - from).unwrap_or(0))
 }

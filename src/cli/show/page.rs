@@ -1,0 +1,354 @@
+//! A run as one page that needs nothing else: no script, no file, no network.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::super::runs::local;
+use super::Told;
+use super::calls::{Call, CallState, branch_in_words, calls};
+use super::layout::{Span, lanes, rows, visits};
+use super::template::{PAGE_STYLE, TIMELINE_STYLE, render};
+use super::timeline::{NARROW, WIDE, part};
+use super::words;
+use crate::error::Result;
+use crate::ledger::{Millis, Resource, ResourceKind, State};
+use crate::report::text;
+
+/// How much of all results a page holds. A browser shows no more with ease.
+const MOST: usize = 4 << 20;
+
+#[derive(Serialize)]
+struct Page {
+    policy: String,
+    style: String,
+    run: String,
+    title: String,
+    status: &'static str,
+    error: Option<String>,
+    facts: Vec<Fact>,
+    variables: Vec<Fact>,
+    tags: Vec<Fact>,
+    wide: String,
+    narrow: String,
+    calls: Vec<Entry>,
+    resources: Vec<Thing>,
+    commands: Vec<Fact>,
+    written: String,
+    version: &'static str,
+}
+
+/// A name and its value.
+#[derive(Serialize)]
+struct Fact {
+    name: String,
+    value: String,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    number: usize,
+    function: String,
+    summary: String,
+    class: String,
+    from: String,
+    outcome: String,
+    branch: String,
+    short_place: String,
+    place: String,
+    began: String,
+    /// The first line of the error.
+    fault: Option<String>,
+    error: Option<String>,
+    blocks: Vec<Block>,
+    notes: Vec<String>,
+}
+
+/// A part of a result.
+#[derive(Debug, PartialEq, Serialize)]
+struct Block {
+    name: String,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Thing {
+    kind: String,
+    id: String,
+    name: String,
+    class: &'static str,
+    state: &'static str,
+    since: String,
+}
+
+pub(super) fn page(told: &Told) -> Result<String> {
+    let run = &told.run;
+    let calls = calls(told);
+    let style = format!("{TIMELINE_STYLE}{PAGE_STYLE}");
+    let variables = run.about.variables.iter();
+    let variables = variables.map(|(name, value)| fact(name, value.to_string()));
+    let secrets = run.about.secrets.iter();
+    let secrets = secrets.map(|name| fact(name, "**** (secret)"));
+    let mut room = MOST;
+    render(
+        "page.html",
+        &Page {
+            policy: policy(&style),
+            style,
+            run: run.id.clone(),
+            title: file_name(&run.about.playbook).to_owned(),
+            status: told.status,
+            error: run.error.clone(),
+            facts: facts(told),
+            variables: variables.chain(secrets).collect(),
+            tags: run.about.tags.iter().map(|(k, v)| fact(k, v)).collect(),
+            wide: part(told, &calls, WIDE)?,
+            narrow: part(told, &calls, NARROW)?,
+            calls: calls
+                .iter()
+                .zip(waited_for(&calls))
+                .enumerate()
+                .map(|(number, (call, notes))| entry(told, number, call, notes, &mut room))
+                .collect(),
+            resources: told
+                .resources
+                .iter()
+                .map(|r| thing(r, run.about.ttl))
+                .collect(),
+            commands: commands(told),
+            written: clock(told.now),
+            version: env!("CARGO_PKG_VERSION"),
+        },
+    )
+}
+
+/// The last part of a path.
+pub(super) fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// Nothing but this very style is obeyed.
+fn policy(style: &str) -> String {
+    let hash = BASE64_STANDARD.encode(Sha256::digest(style.as_bytes()));
+    format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'")
+}
+
+fn fact(name: &str, value: impl Into<String>) -> Fact {
+    Fact {
+        name: name.to_owned(),
+        value: value.into(),
+    }
+}
+
+/// As this machine's clock shows it, and which clock that is.
+fn clock(at: Millis) -> String {
+    local(at, "%Y-%m-%d %H:%M:%S %:z")
+}
+
+fn facts(told: &Told) -> Vec<Fact> {
+    let run = &told.run;
+    let mut facts = vec![fact("started", clock(run.started))];
+    if let Some(ended) = run.ended {
+        facts.push(fact("ended", clock(ended)));
+        let took = words::between(run.started, ended);
+        facts.push(fact("took", text::duration(took)));
+    }
+    facts.push(fact("playbook", run.about.playbook.as_str()));
+    facts.push(fact("where", run.about.target.words()));
+    facts.push(fact("directory", run.about.directory.display().to_string()));
+    if let Some(ttl) = run.about.ttl {
+        let ttl = text::duration(std::time::Duration::from_secs(ttl));
+        facts.push(fact(
+            "ttl",
+            format!("{ttl} for instances; other things stay"),
+        ));
+    }
+    facts
+}
+
+/// For each call, what the lines of the timeline say.
+fn waited_for(calls: &[Call]) -> Vec<Vec<String>> {
+    let spans: Vec<Span> = calls.iter().map(|call| call.span.clone()).collect();
+    let lanes = lanes(spans.iter().map(|span| span.branch.as_str()));
+    let mut branches: Vec<Vec<String>> = vec![Vec::new(); calls.len()];
+    let mut notes: Vec<Vec<String>> = vec![Vec::new(); calls.len()];
+    for visit in visits(&spans, &lanes, &rows(&spans, &lanes)) {
+        let named = |call: usize| {
+            let Call { function, .. } = &calls[call];
+            format!("{function} ({})", calls[call].short_place())
+        };
+        let branch = branch_in_words(&lanes[visit.lane].branch);
+        let begun = match visit.after {
+            Some(after) if spans[after].holds(&spans[visit.last]) => {
+                branches[after].push(branch.clone());
+                Some(format!("{branch} was begun by {}", named(after)))
+            }
+            after => {
+                if let Some(before) = visit.before {
+                    branches[before].push(branch.clone());
+                }
+                after.map(|after| format!("{branch} began after {}", named(after)))
+            }
+        };
+        notes[visit.first].extend(begun);
+    }
+    for (notes, branches) in notes.iter_mut().zip(branches) {
+        if !branches.is_empty() {
+            notes.push(format!("waited for {}", text::some_of(branches, 8)));
+        }
+    }
+    notes
+}
+
+fn entry(
+    told: &Told,
+    number: usize,
+    call: &Call,
+    mut notes: Vec<String>,
+    room: &mut usize,
+) -> Entry {
+    let mut blocks = call.result.as_ref().map(blocks).unwrap_or_default();
+    let size: usize = blocks.iter().map(|block| block.text.len()).sum();
+    if size > *room {
+        blocks.clear();
+        notes.push(
+            "the result has no room on this page; `autorun show --output json` has it".to_owned(),
+        );
+    } else {
+        *room -= size;
+    }
+    if call.altered {
+        notes.push("the result is masked or shortened".to_owned());
+    }
+    if call.state == CallState::CutOff {
+        notes.push("the run ended, and how this call did is not on record".to_owned());
+    }
+    let wait = if call.is_wait { " wait" } else { "" };
+    let error = call.error.as_deref();
+    Entry {
+        number,
+        function: call.function.clone(),
+        summary: call.summary.clone(),
+        class: format!("{} {}{wait}", call.family, call.state.class()),
+        from: text::duration(words::between(told.run.started, call.span.started)),
+        outcome: call.outcome(),
+        branch: branch_in_words(&call.span.branch),
+        short_place: call.short_place().to_owned(),
+        place: call.place.clone(),
+        began: clock(call.span.started),
+        fault: error.map(|error| error.lines().next().unwrap_or_default().to_owned()),
+        error: error.map(str::to_owned),
+        blocks,
+        notes,
+    }
+}
+
+/// A result as a person reads it: texts of several lines and what programs wrote
+/// as they are, the rest as JSON.
+fn blocks(result: &Value) -> Vec<Block> {
+    let is_text = |name: &str, value: &Value| {
+        let text = value.as_str().unwrap_or_default();
+        !text.is_empty() && (["stdout", "stderr"].contains(&name) || text.contains('\n'))
+    };
+    let json = |value: &Value| Block {
+        name: "result".to_owned(),
+        text: serde_json::to_string_pretty(value).unwrap_or_default(),
+    };
+    match result {
+        Value::Null => Vec::new(),
+        Value::String(text) if is_text("", result) => vec![Block {
+            name: "result".to_owned(),
+            text: text.clone(),
+        }],
+        Value::Object(map) => {
+            let texts = map.iter().filter(|(name, value)| is_text(name, value));
+            let texts = texts.map(|(name, value)| Block {
+                name: name.clone(),
+                text: value.as_str().unwrap_or_default().to_owned(),
+            });
+            let texts: Vec<Block> = texts.collect();
+            let rest = map.iter().filter(|(name, value)| !is_text(name, value));
+            let rest: serde_json::Map<String, Value> =
+                rest.map(|(k, v)| (k.clone(), v.clone())).collect();
+            let rest = (!rest.is_empty()).then(|| json(&Value::Object(rest)));
+            texts.into_iter().chain(rest).collect()
+        }
+        other => vec![json(other)],
+    }
+}
+
+fn thing(row: &Resource, ttl: Option<u64>) -> Thing {
+    let state = match row.state {
+        State::Intended => "possibly made",
+        State::Live => "up",
+        State::Abandoned => "not made",
+        State::Releasing => "being removed",
+        State::Released => "removed",
+        State::Forgotten => "left to itself",
+    };
+    let mut since = match row.state {
+        State::Intended | State::Abandoned => format!("asked for {}", clock(row.intended)),
+        State::Live | State::Releasing => format!("since {}", clock(row.intended)),
+        State::Released | State::Forgotten => {
+            format!("{} to {}", clock(row.intended), clock(row.changed))
+        }
+    };
+    if row.state.may_be_up()
+        && let Some(end) = words::ends(row, ttl)
+    {
+        since = format!("{since}, ends itself {}", clock(end));
+    }
+    let shown = row.remaining();
+    Thing {
+        kind: row.kind.words(),
+        id: shown.id.unwrap_or_default(),
+        name: row.name.clone(),
+        class: row.state.as_str(),
+        state,
+        since,
+    }
+}
+
+/// What can be done about the run now.
+fn commands(told: &Told) -> Vec<Fact> {
+    let command = |word: &str, what: &str| fact(&format!("autorun {word} {}", told.run.id), what);
+    let up = told.resources.iter().filter(|row| row.state.may_be_up());
+    let up: Vec<&Resource> = up.collect();
+    let mut commands = Vec::new();
+    if up
+        .iter()
+        .any(|row| row.kind == ResourceKind::Instance && row.state == State::Live)
+    {
+        commands.push(command("ssh", "logs in to its instance"));
+    }
+    if told.can_go_on() {
+        commands.push(command("resume", "goes on where it ended"));
+    }
+    if !up.is_empty() {
+        let count = text::count(up.len(), "thing");
+        let what = format!("removes the {count} of it that may be up");
+        commands.push(command("destroy", &what));
+    }
+    commands
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_program_wrote_is_shown_as_it_is() {
+        let told = blocks(&json!({ "status": 1, "stdout": "one\n", "stderr": "" }));
+        let names: Vec<_> = told.iter().map(|block| block.name.as_str()).collect();
+        assert_eq!(names, ["stdout", "result"]);
+        assert_eq!(told[0].text, "one\n");
+        assert_eq!(told[1].text, "{\n  \"status\": 1,\n  \"stderr\": \"\"\n}");
+        assert!(blocks(&json!(null)).is_empty());
+        assert_eq!(blocks(&json!("a\nb"))[0].text, "a\nb");
+        assert_eq!(blocks(&json!("a"))[0].text, "\"a\"");
+    }
+}
