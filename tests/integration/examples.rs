@@ -557,7 +557,9 @@ fn expired_runs_are_removed_and_others_are_not() {
     becomes_true("both have expired", || {
         said().contains(&stuck) && said().contains(&other)
     });
-    let ended = machine.run("cleanup_expired", &["dry_run=false"]).exits(1);
+    // The ledger knows where they are: no `--local`, and no credentials.
+    let nightly = playbook_call(machine.plain(), "cleanup_expired", &["dry_run=false"]);
+    let ended = nightly.run().exits(1);
     assert!(
         ended.stdout.contains(&format!("removed run {other} ")),
         "{}",
