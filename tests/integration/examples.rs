@@ -217,6 +217,8 @@ fn blue_green_swaps_without_a_failed_request_and_goes_back() {
     let broken = format!("app={}", machine.write("broken.sh", BROKEN));
     let (ended, answers) = asked_while(&host, || deploy(&["version=broken", &broken]).exits(1));
     assert!(ended.said().contains("back to blue"), "{}", ended.stderr);
+    // Not as the backup of the broken one, but as what is live.
+    assert!(get(&host).unwrap().contains("X-Colour: blue"));
     let seen = versions(&answers);
     assert_eq!(
         (seen[0], seen[seen.len() - 1]),
