@@ -15,6 +15,10 @@ use crate::error::Result;
 use crate::ledger::{Ledger, Resource};
 use crate::report::Reporter;
 
+/// The name in the environment of a playbook, and of what it starts here, that
+/// holds the path of this program.
+pub const OWN_PATH: &str = "AUTORUN_EXE";
+
 /// The parts that all branches of a run share.
 #[derive(Debug)]
 pub struct Parts {
@@ -26,7 +30,7 @@ pub struct Parts {
     pub ledger: Ledger,
     /// Values of the playbook's variables.
     pub variables: BTreeMap<String, Value>,
-    /// The environment of the process.
+    /// The environment of the process, with `OWN_PATH`.
     pub environment: BTreeMap<String, String>,
     /// Set by the first SIGINT or SIGTERM.
     pub cancel: CancellationToken,

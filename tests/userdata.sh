@@ -12,7 +12,7 @@ fail() {
 }
 
 if [ "${1-}" != inside ]; then
-    shellcheck userdata/webserver.sh tests/userdata.sh tests/run tests/lab/boot.sh \
+    shellcheck userdata/*.sh tests/userdata.sh tests/run tests/lab/boot.sh \
         tests/lab/root/usr/bin/* tests/lab/root/usr/sbin/* tests/lab/root/usr/local/sbin/*
     scratch=$(mktemp -d)
     trap 'rmdir "$scratch"' EXIT

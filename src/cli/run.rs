@@ -17,7 +17,7 @@ use super::target::Reach;
 use super::variables::{self, Given};
 use super::{OnError, RunArgs, destroy};
 use crate::clients::Clients;
-use crate::context::{Context, Parts};
+use crate::context::{Context, OWN_PATH, Parts};
 use crate::error::{Error, ErrorKind, exit};
 use crate::ledger::{About, Ledger, Remover, Run, Store};
 use crate::playbook::{Declared, Playbook, diagnostic};
@@ -147,6 +147,18 @@ pub(super) fn environment() -> Vec<(String, String)> {
     all.collect()
 }
 
+/// The environment as a playbook sees it: this process's, and the program's own
+/// path, with which a playbook can call it.
+fn process_environment() -> BTreeMap<String, String> {
+    let all = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let own = std::env::current_exe()
+        .ok()
+        .and_then(|path| path.into_os_string().into_string().ok())
+        .map(|path| (OWN_PATH.to_owned(), path));
+    all.chain(own).collect()
+}
+
 /// The values of the playbook's variables; nothing when there are faults,
 /// which are then reported.
 pub(super) fn settle(
@@ -247,11 +259,7 @@ impl Attempt {
                 clients,
                 ledger,
                 variables: std::mem::take(&mut self.values),
-                environment: std::env::vars_os()
-                    .filter_map(|(name, value)| {
-                        Some((name.into_string().ok()?, value.into_string().ok()?))
-                    })
-                    .collect(),
+                environment: process_environment(),
                 cancel,
                 playbook: self.playbook.path().to_owned(),
                 run_tags: self.run.about.tags.clone(),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::seconds;
-use crate::context::Context;
+use crate::context::{Context, OWN_PATH};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
 use crate::report::text;
@@ -101,9 +101,12 @@ pub mod api {
     /// Gives an environment variable, or `()` when it is not set.
     ///
     /// For values of a run a variable is better: `var` checks and documents it.
+    /// `AUTORUN_EXE` is the path of autorun itself, here and for what
+    /// `local_exec` runs.
     ///
     /// ```rhai
     /// let editor = env("EDITOR");
+    /// local_exec([env("AUTORUN_EXE"), "runs"]);
     /// ```
     #[rhai_fn(return_raw)]
     pub fn env(call: NativeCallContext, name: ImmutableString) -> Outcome<Dynamic> {
@@ -263,6 +266,7 @@ async fn local_exec(
     let started = Instant::now();
     let mut call = tokio::process::Command::new(program);
     call.args(arguments)
+        .envs(cx.environment.get_key_value(OWN_PATH))
         .envs(&options.env)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -104,7 +104,7 @@ fn a_port_that_is_not_opened_is_not_reachable() {
 
 /// Runs Python that knows nothing but `cloud env`, in eu-central-1.
 #[track_caller]
-fn python(cloud: &LocalCloud, text: &str) -> String {
+pub(crate) fn python(cloud: &LocalCloud, text: &str) -> String {
     let text: Vec<&str> = text.lines().map(str::trim_start).collect();
     let mut python = cloud.client(&Lab::python());
     succeeds(

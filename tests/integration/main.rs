@@ -6,6 +6,7 @@
 mod support;
 
 mod cli;
+mod examples;
 mod interrupt;
 mod ledger;
 mod local_cloud;

@@ -1,0 +1,581 @@
+//! The playbooks that people copy, each on the local cloud: what they bring
+//! about, and what they leave alone.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::local_cloud::{becomes_true, last_line, python, succeeds};
+use crate::support::cloud::LocalCloud;
+use crate::support::{Autorun, Ended, root, signal, started};
+
+const EXAMPLES: [&str; 4] = [
+    "backup_directory",
+    "blue_green",
+    "cleanup_expired",
+    "rolling_update",
+];
+
+#[test]
+fn examples_are_short_and_named_in_the_readme() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for name in EXAMPLES {
+        let file = format!("playbooks/{name}.rhai");
+        let text = fs::read_to_string(root().join(&file)).unwrap();
+        assert!(text.starts_with("//! "), "{file}");
+        assert!(text.lines().count() < 60, "{file}");
+        assert!(readme.contains(&file), "{file}");
+    }
+}
+
+/// A local cloud, and a ledger that all calls share.
+struct Machine {
+    cloud: LocalCloud,
+    home: TempDir,
+}
+
+impl Machine {
+    fn start() -> Self {
+        Self {
+            cloud: LocalCloud::start(),
+            home: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.home.path().join(name).display().to_string()
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        fs::write(self.home.path().join(name), text).unwrap();
+        self.path(name)
+    }
+
+    fn plain(&self) -> Autorun {
+        let data = self.path("data");
+        self.cloud.plain().env("AUTORUN_HOME", &data)
+    }
+
+    fn call(&self, args: &[&str]) -> Ended {
+        self.plain().args(args).run()
+    }
+
+    /// An example, or a playbook of this text, with these variables.
+    fn run(&self, playbook: &str, variables: &[&str]) -> Ended {
+        playbook_call(self.plain().arg("--local"), playbook, variables).run()
+    }
+
+    /// The runs of which something is up, the newest first.
+    fn up(&self) -> Vec<Value> {
+        let runs = self.call(&["runs", "--up", "--output", "json"]).exits(0);
+        let lines = runs.stdout.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// Names of the instances that run.
+    fn running(&self) -> BTreeSet<String> {
+        let list =
+            "for server in list_instances(#{ states: [\"running\"] }) { print(server.name); }";
+        let listed = self.run(list, &[]).exits(0).stdout;
+        listed.lines().map(str::to_owned).collect()
+    }
+}
+
+fn playbook_call(autorun: Autorun, playbook: &str, variables: &[&str]) -> Autorun {
+    let sets = variables.iter().flat_map(|set| ["--set", set]);
+    let autorun = autorun.args(sets);
+    match EXAMPLES.contains(&playbook) {
+        true => autorun.arg(format!("playbooks/{playbook}.rhai")),
+        false => autorun.playbook(playbook),
+    }
+}
+
+/// One request; the page of an answer 200, else what came instead.
+fn get(host: &str) -> Result<String, String> {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(host)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        write!(stream, "GET / HTTP/1.0\r\nHost: {host}\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    match ask() {
+        Ok(answer)
+            if answer.starts_with("HTTP/1.1 200 ") || answer.starts_with("HTTP/1.0 200 ") =>
+        {
+            Ok(answer)
+        }
+        Ok(answer) => Err(answer),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Asks all the time while the work goes on; gives what every request got.
+fn asked_while<T>(host: &str, work: impl FnOnce() -> T) -> (T, Vec<Result<String, String>>) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut answers = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                answers.push(get(host));
+            }
+            answers
+        });
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        over.store(true, Ordering::Relaxed);
+        let answers = asking.join().unwrap();
+        match done {
+            Ok(done) => (done, answers),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// The versions that the answers show, in the order of their first appearance
+/// (while nginx reloads, its old and its new processes both answer), and then the
+/// last one again.
+#[track_caller]
+fn versions(answers: &[Result<String, String>]) -> Vec<&str> {
+    let shown = answers.iter().map(|answer| {
+        let page = answer
+            .as_ref()
+            .unwrap_or_else(|what| panic!("a request failed: {what}"));
+        let (_, version) = page.split_once("version ").unwrap();
+        version.trim_end()
+    });
+    let all: Vec<&str> = shown.collect();
+    assert!(all.len() > 20, "only {} requests", all.len());
+    let mut seen: Vec<&str> = Vec::new();
+    for version in &all {
+        if !seen.contains(version) {
+            seen.push(version);
+        }
+    }
+    seen.extend(all.last());
+    seen
+}
+
+/// Answers as it should three times, and then never again.
+const BROKEN: &str = r#"#!/bin/sh
+cat >/opt/app.py <<'PY'
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    asked = 0
+    def do_GET(self):
+        Handler.asked += 1
+        self.send_response(200 if Handler.asked <= 3 else 500)
+        self.end_headers()
+        self.wfile.write(b"version {{ version }}")
+http.server.ThreadingHTTPServer(("", {{ port }}), Handler).serve_forever()
+PY
+(setsid python3 /opt/app.py >/dev/null 2>&1 </dev/null &)
+"#;
+
+#[test]
+fn blue_green_swaps_without_a_failed_request_and_goes_back() {
+    let machine = Machine::start();
+    let deploy = |more: &[&str]| machine.run("blue_green", more);
+    // A first run whose application is mended, and which goes on then.
+    let app = machine.write("app.sh", "#!/bin/sh\nexit 7\n");
+    let _ = deploy(&["version=one", "contains=version one", &format!("app={app}")]).exits(1);
+    fs::copy(root().join("userdata/app.sh"), &app).unwrap();
+    let run = machine.up()[0]["run"].as_str().unwrap().to_owned();
+    let first = machine.call(&["resume", &run]).exits(0);
+    assert_eq!(machine.running().len(), 2, "what failed is gone");
+    let host = last_line(&first).trim_start_matches("http://");
+    let host = format!("{}:80", host.trim_end_matches('/'));
+
+    // Twice the other colour, behind the same address.
+    let ((), answers) = asked_while(&host, || {
+        for version in ["version=two", "version=three"] {
+            let next = deploy(&[version]).exits(0);
+            assert_eq!(last_line(&next), last_line(&first));
+        }
+    });
+    assert_eq!(versions(&answers), ["one", "two", "three", "three"]);
+    let colours = |names: &BTreeSet<String>| {
+        let of = |name: &String| name.rsplit('-').next().unwrap().to_owned();
+        names.iter().map(of).collect::<Vec<_>>()
+    };
+    let running = machine.running();
+    assert_eq!(running.len(), 2, "the old ones are gone: {running:?}");
+
+    // Broken behind the front, broken at once, and no shell script at all.
+    let broken = format!("app={}", machine.write("broken.sh", BROKEN));
+    let (ended, answers) = asked_while(&host, || deploy(&["version=broken", &broken]).exits(1));
+    assert!(ended.said().contains("back to blue"), "{}", ended.stderr);
+    // Not as the backup of the broken one, but as what is live.
+    assert!(get(&host).unwrap().contains("X-Colour: blue"));
+    let seen = versions(&answers);
+    assert_eq!(
+        (seen[0], seen[seen.len() - 1]),
+        ("three", "three"),
+        "{seen:?}"
+    );
+    let unwell = format!("app={}", machine.write("unwell.sh", "#!/bin/sh\nexit 7\n"));
+    let (ended, answers) = asked_while(&host, || deploy(&[&unwell]).exits(1));
+    assert!(ended.said().contains("user data"), "{}", ended.stderr);
+    assert_eq!(versions(&answers), ["three", "three"]);
+
+    // The next one that works takes their place; the old one is kept if asked for.
+    let (_, answers) = asked_while(&host, || {
+        deploy(&["version=four", "keep_old=true"]).exits(0)
+    });
+    assert_eq!(versions(&answers), ["three", "four", "four"]);
+    assert_eq!(colours(&machine.running()).len(), 3);
+    let _ = deploy(&["version=five"]).exits(0);
+    assert_eq!(machine.running().len(), 2);
+    let _ = machine.call(&["destroy", "--all", "--yes"]).exits(0);
+    assert_eq!(machine.running().len(), 0);
+    assert!(machine.up().is_empty());
+}
+
+/// Three hosts with an application, launched by a run of their own.
+const THREE_HOSTS: &str = r#"
+    let key = create_key_pair("rolling");
+    let group = create_security_group("rolling", #{ ingress: [#{ port: 22 }, #{ port: 8080 }] });
+    let servers = [];
+    for n in 1..=3 {
+        servers.push(launch_instance(#{ name: `web-${n}`, tags: #{ role: "web" }, key_pair: key,
+            security_groups: [group], wait: false,
+            user_data: render("userdata/app.sh", #{ version: "1", port: 8080 }) }));
+    }
+    for server in wait_until_ready(servers) { print(`${server.name} ${server.public_ip}`); }
+"#;
+
+#[test]
+fn a_rolling_update_stops_at_the_first_host_that_fails() {
+    let machine = Machine::start();
+    let made = machine.run(THREE_HOSTS, &[]).exits(0).stdout;
+    let address = |name: &str| {
+        let line = made.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim().to_owned()
+    };
+    let shows = |name: &str| get(&format!("{}:8080", address(name))).unwrap();
+    let page = machine.write("page.html", "release 2");
+    let usual = [
+        "target=/opt/app/index.html",
+        "command=systemctl restart app",
+        "url=http://{host}:8080/",
+        &format!("file={page}"),
+    ];
+    let with = |more: &[&'static str]| {
+        [
+            &usual.map(str::to_owned)[..],
+            &more.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>(),
+        ]
+        .concat()
+    };
+    let roll = |more: &[&'static str]| {
+        let all = with(more);
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        machine.run("rolling_update", &all)
+    };
+    let second = roll(&["tag=role=web", "contains=release 2"]).exits(0);
+    let order: Vec<&str> = second
+        .stdout
+        .lines()
+        .map(|line| line.strip_prefix("updated ").unwrap())
+        .collect();
+    assert_eq!(order.len(), 3, "{}", second.stdout);
+    assert!(order.iter().all(|host| shows(host).ends_with("release 2")));
+
+    // The second host's application does not come up any more.
+    let unit = "/etc/systemd/system/app.service";
+    let cripple =
+        format!("sudo sed -i 's/http.server/no.server/' {unit}; sudo systemctl daemon-reload");
+    let _ = machine.call(&["ssh", order[1], &cripple]).exits(0);
+    fs::write(&page, "release 3").unwrap();
+    let third = roll(&["tag=role=web", "contains=release 3", "patience=2"]).exits(1);
+    let wanted = format!("stopped at {}; not touched: {}", order[1], order[2]);
+    assert!(third.said().contains(&wanted), "{}", third.stderr);
+    assert!(third.said().contains("http://"), "{}", third.stderr);
+    assert!(shows(order[0]).ends_with("release 3"));
+    assert!(shows(order[2]).ends_with("release 2"), "it is untouched");
+
+    // Mended by hand, the run goes on where it stopped.
+    let mend = format!(
+        "sudo sed -i 's/no.server/http.server/' {unit}; sudo systemctl daemon-reload; sudo systemctl restart app"
+    );
+    let _ = machine.call(&["ssh", order[1], &mend]).exits(0);
+    let runs = machine.call(&["runs", "--output", "json"]).exits(0).stdout;
+    let failed: Value = serde_json::from_str(runs.lines().next().unwrap()).unwrap();
+    assert_eq!(failed["status"], "failed");
+    let _ = machine
+        .call(&["resume", failed["run"].as_str().unwrap()])
+        .exits(0);
+    assert!(order.iter().all(|host| shows(host).ends_with("release 3")));
+
+    // Hosts by their addresses, in one batch, and a command as the gate.
+    fs::write(&page, "release 4").unwrap();
+    let hosts: Vec<String> = order
+        .iter()
+        .map(|host| format!("ec2-user@{}", address(host)))
+        .collect();
+    let call = playbook_call(
+        machine.plain().arg("--local"),
+        "rolling_update",
+        &[
+            &format!("hosts={}", hosts.join(",")),
+            &format!("key={}", machine.path("data/keys/rolling")),
+            &format!("file={page}"),
+            "target=/opt/app/index.html",
+            "url=",
+            "check=grep -q 'release 4' /opt/app/index.html",
+            "batch=5",
+        ],
+    );
+    let known: Vec<String> = order
+        .iter()
+        .map(|host| succeeds(Command::new("ssh-keyscan").args(["-t", "ed25519", &address(host)])))
+        .collect();
+    fs::create_dir(call.home.path().join(".ssh")).unwrap();
+    fs::write(call.home.path().join(".ssh/known_hosts"), known.concat()).unwrap();
+    let fourth = call.run().exits(0);
+    assert_eq!(fourth.stdout.lines().count(), 1, "{}", fourth.stdout);
+    assert!(order.iter().all(|host| shows(host).ends_with("release 4")));
+
+    // What would not work is said before any host is touched.
+    for (wrong, said) in [
+        (
+            &["tag=role=web", "check=", "url="][..],
+            "without a health gate",
+        ),
+        (&["tag=role=nobody"], "there is no host"),
+        (
+            &["hosts=192.0.2.1", "tag=role=web"],
+            "set `hosts`, or `tag`",
+        ),
+        (&["tag=role=web", "file=/nosuch"], "a file that can be read"),
+    ] {
+        let ended = roll(wrong).exits(1);
+        assert!(ended.said().contains(said), "{}", ended.stderr);
+    }
+}
+
+/// A directory with all that may go wrong in a backup.
+fn odd_directory(directory: &Path) {
+    let at = |name: &str| directory.join(name);
+    fs::create_dir_all(at("a b/empty")).unwrap();
+    for name in [
+        "a b/ü 'q' \"d\" $HOME.txt",
+        "-n",
+        ".hidden",
+        "line\nbreak",
+        "back\\slash",
+        "empty file",
+    ] {
+        fs::write(at(name), if name == "empty file" { "" } else { name }).unwrap();
+    }
+    let not_utf8 = std::ffi::OsStr::from_bytes(b"not utf-8: \xff");
+    fs::write(directory.join(not_utf8), "x").unwrap();
+    fs::write(at("secret"), "only for me").unwrap();
+    fs::set_permissions(at("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    symlink("a b/empty", at("link")).unwrap();
+    symlink("nowhere", at("broken link")).unwrap();
+}
+
+/// Names, permissions, links and contents of all that is in a directory.
+fn contents(directory: &Path) -> Vec<String> {
+    let list = "find . -printf '%P %M %l\\0' | sort -z | tr '\\0' '\\n'; \
+        find . -type f -print0 | sort -z | xargs -0r sha256sum";
+    let listed = Command::new("sh")
+        .args(["-c", list])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_directory_is_backed_up_and_restored_as_it_was() {
+    let machine = Machine::start();
+    let data = PathBuf::from(machine.path("odd data"));
+    odd_directory(&data);
+    let room = machine.path("room");
+    fs::create_dir(&room).unwrap();
+    let call = |more: &[String]| {
+        let usual = [
+            "bucket=backups-of-the-tests".to_owned(),
+            format!("room={room}"),
+        ];
+        let all: Vec<&str> = usual.iter().chain(more).map(String::as_str).collect();
+        machine.run("backup_directory", &all)
+    };
+    let back_up = |more: &[&str]| {
+        let mut all = vec![format!("directory={}", data.display())];
+        all.extend(more.iter().map(|set| (*set).to_owned()));
+        let said = call(&all).exits(0).stdout;
+        let (_, rest) = said.split_once("/backup/").unwrap();
+        rest.split(',').next().unwrap().to_owned()
+    };
+    let restore = |date: &str, into: &str| {
+        let into = machine.path(into);
+        call(&[format!("restore={date}"), format!("into={into}")])
+    };
+
+    let first = back_up(&[]);
+    let was = contents(&data);
+    fs::write(data.join(".hidden"), "changed").unwrap();
+    fs::remove_file(data.join("-n")).unwrap();
+    fs::write(data.join("new"), "new").unwrap();
+    let second = back_up(&["keep=2"]);
+    assert!(first < second);
+
+    let _ = restore(&first, "first").exits(0);
+    assert_eq!(contents(Path::new(&machine.path("first"))), was);
+    let _ = restore("latest", "latest").exits(0);
+    let latest = contents(Path::new(&machine.path("latest")));
+    assert_eq!(latest, contents(&data));
+    assert_ne!(latest, was);
+    let refused = restore("latest", "first").exits(1);
+    assert!(
+        refused.said().contains("is not empty"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(
+        contents(Path::new(&machine.path("first"))),
+        was,
+        "untouched"
+    );
+
+    // A third one, and the first is one too many.
+    let third = back_up(&["keep=2"]);
+    let gone = restore(&first, "gone").exits(1);
+    assert!(
+        gone.said().contains("there is no backup"),
+        "{}",
+        gone.stderr
+    );
+    let _ = restore(&second, "second").exits(0);
+    assert_eq!(contents(Path::new(&machine.path("second"))), latest);
+
+    // Another content under the same name is noticed.
+    let forge = format!(
+        "let it = \"backups-of-the-tests\";
+        local_exec([\"tar\", \"-C\", \"{}\", \"-czf\", \"{room}/forged\", \".\"]);
+        upload_file(it, \"{room}/forged\", #{{ key: \"backup/{third}/files.tar.gz\" }});
+        local_exec([\"rm\", \"{room}/forged\"]);",
+        machine.path("first")
+    );
+    let _ = machine.run(&forge, &[]).exits(0);
+    let forged = restore("latest", "forged").exits(1);
+    assert!(forged.said().contains("did NOT match"), "{}", forged.stderr);
+
+    // An empty directory, a disk that was not mounted perhaps, is no backup.
+    let empty = machine.path("empty");
+    fs::create_dir(&empty).unwrap();
+    let refused = call(&[format!("directory={empty}"), "keep=1".to_owned()]).exits(1);
+    assert!(
+        refused.said().contains("there are no files in"),
+        "{}",
+        refused.stderr
+    );
+    let _ = restore(&second, "again").exits(0);
+    assert_eq!(fs::read_dir(&room).unwrap().count(), 0, "the room is swept");
+}
+
+#[test]
+fn expired_runs_are_removed_and_others_are_not() {
+    let machine = Machine::start();
+    let make = "create_key_pair(\"expiring-\" + run_id()); create_bucket(\"expiring\");";
+    let make = |more: &[&str]| {
+        let call = machine.plain().arg("--local").args(more).playbook(make);
+        let _ = call.run().exits(0);
+        machine.up()[0]["run"].as_str().unwrap().to_owned()
+    };
+    let expired = make(&["--ttl", "1s"]);
+    let fresh = make(&["--ttl", "1h"]);
+    let endless = make(&[]);
+    // One that is in progress, and is past its end.
+    let busy = machine.plain().args(["--local", "--ttl", "1s"]);
+    let busy = busy.playbook("create_key_pair(\"busy\"); log_info(\"made\"); sleep(1000);");
+    let (mut busy, _stderr) = started(&busy, "made");
+    let up = || -> Vec<String> {
+        let runs = machine.up().into_iter();
+        runs.map(|run| run["run"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let busy_run = up()[0].clone();
+    let clean = |more: &[&str]| machine.run("cleanup_expired", more).exits(0).stdout;
+    becomes_true("the busy one is past its end", || {
+        let shown = machine
+            .call(&["show", &busy_run, "--output", "json"])
+            .exits(0);
+        let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+        shown["resources"][0]["up_seconds"].as_u64() > Some(1)
+    });
+
+    let dry = clean(&[]);
+    assert!(
+        dry.starts_with(&format!("would remove run {expired} ")),
+        "{dry}"
+    );
+    assert_eq!(dry.lines().count(), 1, "{dry}");
+    assert_eq!(up().len(), 4, "a dry run removes nothing");
+    let removed = clean(&["dry_run=false"]);
+    assert!(
+        removed.starts_with(&format!("removed run {expired} ")),
+        "{removed}"
+    );
+    assert_eq!(up(), [busy_run.clone(), endless.clone(), fresh.clone()]);
+    assert_eq!(clean(&["dry_run=false"]), "", "nothing is left to do");
+
+    // By age: those without an end, unless they are spared.
+    let spare = format!("spare={endless}");
+    assert_eq!(clean(&["dry_run=false", "older_than=0.0001", &spare]), "");
+    assert_eq!(clean(&["dry_run=false", "older_than=1"]), "");
+    let removed = clean(&["dry_run=false", "older_than=0.0001"]);
+    assert!(
+        removed.starts_with(&format!("removed run {endless} ")),
+        "{removed}"
+    );
+    assert_eq!(up(), [busy_run, fresh]);
+    signal(&busy, "TERM");
+    assert!(!busy.wait().unwrap().success());
+
+    // What cannot be removed is told, and the others go all the same.
+    let (stuck, other) = (make(&["--ttl", "1s"]), make(&["--ttl", "1s"]));
+    let unmark = format!(
+        "import boto3; boto3.client('s3').delete_bucket_tagging(Bucket='expiring-{stuck}')"
+    );
+    python(&machine.cloud, &unmark);
+    let said = || clean(&[]);
+    becomes_true("both have expired", || {
+        said().contains(&stuck) && said().contains(&other)
+    });
+    // The ledger knows where they are: no `--local`, and no credentials.
+    let nightly = playbook_call(machine.plain(), "cleanup_expired", &["dry_run=false"]);
+    let ended = nightly.run().exits(1);
+    assert!(
+        ended.stdout.contains(&format!("removed run {other} ")),
+        "{}",
+        ended.stdout
+    );
+    for text in [
+        &format!("run {stuck}: "),
+        &format!("expiring-{stuck}"),
+        "could not remove",
+    ] {
+        assert!(
+            ended.said().contains(text),
+            "no `{text}` in\n{}",
+            ended.stderr
+        );
+    }
+}
