@@ -26,7 +26,7 @@ def main():
         resize = (arguments[3], int(arguments[4]), int(arguments[5]))
     pid, terminal = pty.fork()
     if pid == 0:
-        os.environ["TERM"] = "xterm-256color"
+        os.environ.setdefault("TERM", "xterm-256color")
         os.execvp(command[0], command)
     give_size(terminal, rows, columns)
     screen = pyte.HistoryScreen(columns, rows, history=100_000, ratio=1)

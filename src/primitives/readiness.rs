@@ -193,6 +193,7 @@ async fn probe(cx: &Context, host: &Host, command: &str, pace: &Pace) -> Result<
 /// Waits until the user data has finished, and throws if it failed.
 async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result<()> {
     cx.report.info(format!("waiting for the user data of {id}"));
+    cx.report.doing(&format!("the user data of {id} runs"));
     let finished = loop {
         match probe(cx, host, "cloud-init status --wait", pace).await {
             Ok(finished) => break finished,

@@ -17,4 +17,5 @@ mod monitor;
 mod report;
 mod safety;
 mod secrets;
+mod terminal;
 mod tidy;

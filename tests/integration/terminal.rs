@@ -1,0 +1,179 @@
+//! What a person sees on a terminal while a run goes on.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::cloud::LocalCloud;
+use crate::support::{Autorun, Lab, root};
+
+/// What [`on_terminal`] gives: see `tests/terminal.py`.
+struct Seen {
+    lines: Vec<String>,
+    passing: Vec<String>,
+}
+
+/// Runs a command on a terminal of this size, which gets another one when a
+/// text stands there.
+fn on_terminal(
+    autorun: Autorun,
+    size: (usize, usize),
+    resize: Option<(&str, usize, usize)>,
+) -> Seen {
+    let inner = autorun.command();
+    let mut command = Command::new(Lab::python());
+    command.arg(root().join("tests/terminal.py"));
+    command.args([size.0.to_string(), size.1.to_string()]);
+    if let Some((text, rows, columns)) = resize {
+        command.args(["--resize", text, &rows.to_string(), &columns.to_string()]);
+    }
+    command.arg("--").arg(inner.get_program());
+    command.args(inner.get_args());
+    command.current_dir(root()).env_clear();
+    for (name, value) in inner.get_envs() {
+        if let Some(value) = value {
+            command.env(name, value);
+        }
+    }
+    let out = command.output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    let seen: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(seen["status"], 0, "{seen:#}");
+    let texts = |name: &str| -> Vec<String> {
+        let all = seen[name].as_array().unwrap().iter();
+        all.map(|line| line.as_str().unwrap().to_owned()).collect()
+    };
+    Seen {
+        lines: texts("lines"),
+        passing: texts("passing"),
+    }
+}
+
+/// Three branches that take their time, while the log speaks.
+const BUSY: &str = r#"
+log_info("the log speaks first");
+let all = parallel(["a", "b", "c"], |n| {
+    sleep(0.7);
+    log_info("a line from " + n);
+    sleep(0.7);
+    log_warn("a line of " + n + " that has to be broken: word word word word word word word");
+    n
+});
+print("printed: " + all.len);
+"#;
+
+fn any(lines: &[String], parts: &[&str]) -> bool {
+    lines
+        .iter()
+        .any(|line| parts.iter().all(|part| line.contains(part)))
+}
+
+#[test]
+fn the_log_stays_whole_above_what_moves() {
+    let autorun = Autorun::new().playbook(BUSY).env("LANG", "C.UTF-8");
+    let seen = on_terminal(autorun, (24, 80), None);
+    // Spinners were there, and nothing of them is left.
+    for branch in ["[a] sleep", "[b] sleep", "[c] sleep"] {
+        assert!(any(&seen.passing, &[branch, " s"]), "{:?}", seen.passing);
+    }
+    let mut lines = seen.lines;
+    assert_eq!(lines.remove(0), "the log speaks first");
+    let recap = lines.pop().unwrap();
+    assert!(recap.starts_with("done in "), "{recap}");
+    assert!(recap.contains("6 steps, longest sleep "), "{recap}");
+    assert_eq!(lines.pop().unwrap(), "printed: 3");
+    lines.sort();
+    let mut wanted = Vec::new();
+    for n in ["a", "b", "c"] {
+        wanted.push("  word word word word word".to_owned());
+        wanted.push(format!("[{n}] a line from {n}"));
+        wanted.push(format!(
+            "[{n}] warning: a line of {n} that has to be broken: word word"
+        ));
+    }
+    let spoken = lines.iter().filter(|line| !line.starts_with("  word"));
+    assert_eq!(spoken.count(), 6, "{lines:#?}");
+    assert!(lines.iter().all(|line| line.len() <= 80), "{lines:#?}");
+}
+
+#[test]
+fn a_window_that_becomes_narrow_shows_no_rubbish() {
+    let autorun = Autorun::new().playbook(BUSY).env("LANG", "C.UTF-8");
+    let seen = on_terminal(autorun, (24, 80), Some(("a line from", 20, 34)));
+    assert!(seen.lines.iter().all(|line| line.chars().count() <= 34));
+    // After the change each line of the log is broken to the new width.
+    for n in ["a", "b", "c"] {
+        let begin = format!("[{n}] warning: a line of {n}");
+        assert!(any(&seen.lines, &[&begin]), "{:#?}", seen.lines);
+    }
+    let left = |line: &&String| line.contains("sleep  ") || line.contains('⠋');
+    let left: Vec<&String> = seen.lines.iter().filter(left).collect();
+    assert!(left.is_empty(), "{left:?} in {:#?}", seen.lines);
+}
+
+#[test]
+fn many_branches_are_counted_and_old_terminals_get_plain_lines() {
+    let busy = "parallel([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], |n| sleep(1));";
+    let autorun = Autorun::new().playbook(busy).env("LC_ALL", "C");
+    let seen = on_terminal(autorun, (24, 80), None);
+    assert!(any(&seen.passing, &["  and 5 more"]), "{:?}", seen.passing);
+    // A locale that cannot show more gets ASCII.
+    assert!(
+        seen.passing.iter().all(|line| line.is_ascii()),
+        "{:?}",
+        seen.passing
+    );
+    // A dumb terminal gets plain lines.
+    let autorun = Autorun::new().playbook(BUSY).env("TERM", "dumb");
+    let seen = on_terminal(autorun, (24, 80), None);
+    assert!(!any(&seen.passing, &["sleep  "]), "{:?}", seen.passing);
+}
+
+#[test]
+fn a_transfer_has_a_bar_and_a_wait_its_state() {
+    let cloud = LocalCloud::start();
+    let autorun = cloud.autorun();
+    let big = autorun.home.path().join("big");
+    std::fs::File::create(&big)
+        .unwrap()
+        .set_len(200 << 20)
+        .unwrap();
+    let autorun = autorun.playbook(&format!(
+        "let bucket = create_bucket(\"bars\");\n\
+         upload_file(bucket, \"{0}\", #{{ key: \"big\" }});\n\
+         download_file(bucket, \"big\", \"{0}.back\");\n\
+         let group = create_security_group(\"bars\");\n\
+         let key = create_key_pair(\"bars\");\n\
+         let server = launch_instance(#{{ name: \"bars\", key_pair: key, security_groups: [group],\n\
+             user_data: \"#!/bin/sh\\nsleep 2\\n\" }});\n\
+         wait_until_ready(server);",
+        big.display()
+    ));
+    let seen = on_terminal(autorun.env("LANG", "C.UTF-8"), (24, 100), None);
+    for function in ["upload_file: big", "download_file: big"] {
+        assert!(
+            any(&seen.passing, &[function, "░", " %", "MiB/s", " left"]),
+            "no bar of {function} in {:#?}",
+            seen.passing
+        );
+    }
+    assert!(
+        any(
+            &seen.passing,
+            &["wait_until_ready: ", "the user data of i-", " s"]
+        ),
+        "{:#?}",
+        seen.passing
+    );
+    let lines = seen.lines.join("\n");
+    for part in [
+        "still up, made by this run:",
+        "bucket ",
+        "instance ",
+        "log in:    autorun ssh ",
+        "remove it: autorun destroy ",
+    ] {
+        assert!(lines.contains(part), "no `{part}` in {lines}");
+    }
+}
