@@ -71,6 +71,8 @@ fn recap(
 ) -> (LogLevel, String) {
     let took = text::duration(Duration::from_secs_f64(seconds));
     let mut lines = vec![format!("{outcome} in {took}{}", in_steps(steps))];
+    lines.extend(longest(steps));
+    let heading = lines.len();
     if !up.is_empty() {
         lines.push("still up, made by this run:".to_owned());
         lines.extend(up.iter().map(remaining));
@@ -79,7 +81,7 @@ fn recap(
         lines.push("possibly made, as no answer came:".to_owned());
         lines.extend(possibly_made.iter().map(remaining));
     }
-    let something = lines.len() > 1;
+    let something = lines.len() > heading;
     if up.iter().any(|resource| resource.kind == "instance") {
         lines.push(format!("log in:    autorun ssh {run}"));
     }
@@ -97,12 +99,16 @@ fn recap(
     (level, lines.join("\n"))
 }
 
-/// `: 12 steps, longest wait_until_ready 8.1 s, ssh_exec 1.2 s (3 calls)`.
+/// `: 12 steps`.
 fn in_steps(steps: &[Steps]) -> String {
-    let count: usize = steps.iter().map(|steps| steps.count).sum();
-    if count == 0 {
-        return String::new();
+    match steps.iter().map(|steps| steps.count).sum() {
+        0 => String::new(),
+        count => format!(": {}", text::count(count, "step")),
     }
+}
+
+/// `longest:   wait_until_ready 8.1 s, ssh_exec 1.2 s (3 calls)`.
+fn longest(steps: &[Steps]) -> Option<String> {
     let long = steps.iter().filter(|steps| steps.seconds >= 0.1).take(3);
     let long: Vec<String> = long
         .map(|steps| {
@@ -113,14 +119,8 @@ fn in_steps(steps: &[Steps]) -> String {
             }
         })
         .collect();
-    match long.as_slice() {
-        [] => format!(": {}", text::count(count, "step")),
-        long => format!(
-            ": {}, longest {}",
-            text::count(count, "step"),
-            long.join(", ")
-        ),
-    }
+    let line = format!("longest:   {}", long.join(", "));
+    (!long.is_empty()).then(|| text::wrap(&line, 11))
 }
 
 /// `  bucket          pictures-7kq2m9w`.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Zoned;
-use log::{Level as LogLevel, LevelFilter, Log, Record};
+use log::{Level as LogLevel, LevelFilter, Log, Metadata, Record};
 
 pub use event::{Event, Level, Remaining, Steps, Stream};
 use live::{Live, Task};
@@ -83,8 +83,8 @@ impl Reporter {
             .chain(fern::Output::call(
                 // A closed stderr is no reason to stop, so the result is dropped.
                 move |record| {
-                    let line = console_line(record, color, terminal);
-                    below.above(|| drop(writeln!(std::io::stderr(), "{line}")));
+                    let said = console_line(record, color, terminal);
+                    below.above(|| drop(writeln!(std::io::stderr(), "{said}")));
                 },
             ));
         let mut sinks = fern::Dispatch::new().chain(console);
@@ -182,6 +182,13 @@ impl Reporter {
     #[must_use]
     pub fn listed(resource: &Remaining) -> String {
         human::remaining(resource)
+    }
+
+    /// Whether anybody sees what hosts write while they do.
+    #[must_use]
+    pub fn follows_hosts(&self) -> bool {
+        let info = Metadata::builder().level(LogLevel::Info).build();
+        self.output == Output::Json || self.sinks.enabled(&info)
     }
 
     /// Writes one event to everything that wants it.

@@ -59,9 +59,10 @@ pub(super) fn run(
     channel
         .exec(&remote::boot(&token, sudo))
         .map_err(|e| broken(host, "starting a command", &e))?;
+    let live = command.live && report.follows_hosts();
     let mut job = Job {
         input: Input::new(program, command.stdin, sudo == Sudo::Password),
-        outputs: STREAMS.map(|stream| Lines::new(stream, host, report, command.live)),
+        outputs: STREAMS.map(|stream| Lines::new(stream, host, report, live)),
         sink: command.stdout,
         boot: Boot {
             dialog: (sudo == Sudo::Password).then(|| Dialog::new(&token)),
