@@ -795,13 +795,21 @@ fn not_copied(host: &Host, source: &str, to: &str, finished: &Finished) -> Error
     } else {
         ErrorKind::CommandFailed
     };
+    // Of the name that a copy has until it is whole, nobody wants to hear.
+    let reason = match said.rsplit_once(": ") {
+        Some((of, reason)) if of.contains(".autorun-") => reason,
+        _ => &said,
+    };
     let error = Error::new(
         kind,
-        format!("cannot copy `{source}` to {}:{to}: {said}", host.name),
+        format!("cannot copy `{source}` to {}:{to}: {reason}", host.name),
     )
     .detail(serde_json::json!({
         "status": finished.status, "stdout": "", "stderr": said,
     }));
+    if kind == ErrorKind::QuotaExceeded {
+        return error.hint("make room there: ssh_exec(server, \"df -h\") shows its disks");
+    }
     if said.contains("Permission denied") {
         return error.hint("pass `sudo: true`, or a target that the user may write");
     }
@@ -809,7 +817,13 @@ fn not_copied(host: &Host, source: &str, to: &str, finished: &Finished) -> Error
         || said.contains("nonexistent")
         || said.contains("does not exist")
     {
-        return error.hint("make the directory first, with `ssh_exec(server, \"mkdir -p ..\")`");
+        return match to.rsplit_once('/') {
+            Some((directory, _)) if !directory.is_empty() => error.hint(format!(
+                "make the directory first: ssh_exec(server, \"mkdir -p {}\")",
+                shell_words::quote(directory)
+            )),
+            _ => error,
+        };
     }
     error
 }

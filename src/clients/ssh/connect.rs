@@ -75,6 +75,12 @@ pub(super) async fn tcp(host: &Host, timeout: Duration) -> Result<TcpStream> {
             return Err(match e.kind() {
                 std::io::ErrorKind::ConnectionRefused => failed(&reason)
                     .hint("no ssh server listens there (yet); check the address and `port`"),
+                std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => {
+                    failed(&reason).hint(
+                        "check the address: is the host up, and this machine's network, or the \
+                         VPN that leads there?",
+                    )
+                }
                 _ => failed(&reason),
             });
         }
@@ -138,24 +144,51 @@ fn handshake(
     trust::prefer_known_types(&session, host, known);
     session.set_timeout(millis(timeout));
     session.set_tcp_stream(stream);
-    session.handshake().map_err(|e| {
-        let reason = match e.code() {
-            ErrorCode::Session(-9) => "it did not answer in time".to_owned(),
-            ErrorCode::Session(-43 | -13) => "it closed the connection".to_owned(),
-            ErrorCode::Session(-8 | -5) => "no common ssh algorithm".to_owned(),
-            _ => e.message().to_owned(),
-        };
-        Error::new(
-            ErrorKind::Unreachable,
-            format!(
-                "{} port {} did not speak ssh: {reason}",
-                host.address, host.port
-            ),
-        )
-    })?;
+    session
+        .handshake()
+        .map_err(|e| no_handshake(host, &session, &e))?;
     let offered = Offered::of(&session)
         .ok_or_else(|| Error::internal(format!("{} offered no host key", host.address)))?;
     Ok((session, offered))
+}
+
+/// Why there was no handshake, and what to do about it.
+fn no_handshake(host: &Host, session: &Session, error: &ssh2::Error) -> Error {
+    let banner = session.banner_bytes().map(String::from_utf8_lossy);
+    let spoke_ssh = banner.as_ref().is_some_and(|b| b.starts_with("SSH-"));
+    let (reason, hint) = match error.code() {
+        ErrorCode::Session(-9) => (
+            "it did not answer in time".to_owned(),
+            "is this an ssh server? Check the address and `port`".to_owned(),
+        ),
+        _ if banner.is_some() && !spoke_ssh => (
+            "it answered in another protocol".to_owned(),
+            "no ssh server listens there: check the address and `port`".to_owned(),
+        ),
+        ErrorCode::Session(-43 | -13) => (
+            "it closed the connection".to_owned(),
+            "it may still be starting, or refuse this machine: try again, and look at the log of \
+             sshd there"
+                .to_owned(),
+        ),
+        // libssh2 does not tell the two apart.
+        ErrorCode::Session(-8 | -5) => (
+            "no common ssh algorithm, or it closed the connection".to_owned(),
+            format!("`{} -vv true` shows which", trust::ssh_command(host)),
+        ),
+        _ => (
+            error.message().to_owned(),
+            format!("`{} -vv true` may show more", trust::ssh_command(host)),
+        ),
+    };
+    Error::new(
+        ErrorKind::Unreachable,
+        format!(
+            "{} port {} did not speak ssh: {reason}",
+            host.address, host.port
+        ),
+    )
+    .hint(hint)
 }
 
 /// Logs in with the host's key file, or with the agent and the usual files.
@@ -208,11 +241,14 @@ fn with_named_key(
     key: &Path,
     tried: &mut Vec<String>,
 ) -> Result<()> {
-    // PEM keys without their public half are libssh2's to read.
-    let Ok(file) = keys::read(key) else {
-        std::fs::metadata(key).map_err(|e| Error::io("read the ssh key", key, &e))?;
-        with_file(session, host, key, tried);
-        return Ok(());
+    let file = match keys::read(key) {
+        Ok(file) => file,
+        // PEM keys without their public half are libssh2's to read.
+        Err(_) if keys::looks_private(key) => {
+            with_file(session, host, key, tried);
+            return Ok(());
+        }
+        Err(e) => return Err(e),
     };
     if !file.private {
         return Err(

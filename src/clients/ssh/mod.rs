@@ -314,6 +314,7 @@ fn broken(host: &Host, attempt: &str, error: &dyn std::fmt::Display) -> Error {
             host.login()
         ),
     )
+    .hint("the next call logs in afresh; wait_for_ssh(server) waits until the host answers")
 }
 
 /// Both outputs of a command.

@@ -78,7 +78,8 @@ pub(super) fn run(
                     "the command did not finish within {limit} on {}; {ended}",
                     host.name
                 ),
-            ))
+            )
+            .hint("pass a longer `timeout`, in seconds"))
         }
         Err(Stop::Cancelled) => {
             let ended = end_group(&session, job.boot.group, sudo);

@@ -256,7 +256,7 @@ pub(super) fn changed(host: &Host, expected: &str, offered: &Offered) -> Error {
 }
 
 /// How a person would log in.
-fn ssh_command(host: &Host) -> String {
+pub(super) fn ssh_command(host: &Host) -> String {
     match host.port {
         22 => format!("ssh {}@{}", host.user, host.address),
         port => format!("ssh -p {port} {}@{}", host.user, host.address),
