@@ -10,7 +10,8 @@
 //! status expected, `// stdout: ..` and `// stderr: ..` must occur, `// not: ..`
 //! must not. `// faults: {"RunInstances": {"code": .., "status": .., "message":
 //! ..}}` has the local cloud answer so, `// kind: NAME` is what `err.kind` must
-//! be. `BLESS=1` rewrites the `.stderr` files.
+//! be, `// user: nobody` has somebody without rights run it, and `// call: ..`
+//! are arguments in the place of the playbook's. `BLESS=1` rewrites the `.stderr` files.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
@@ -54,7 +55,15 @@ fn run(autorun: Autorun, path: &Path, text: &str) -> Ended {
         .iter()
         .flat_map(|args| shell_words::split(args).unwrap());
     let path = path.strip_prefix(support::root()).unwrap_or(path);
-    autorun.arg(path.display().to_string()).args(args).run()
+    let autorun = match directives(text, "call").first() {
+        Some(call) => autorun.args(shell_words::split(call).unwrap()),
+        None => autorun.arg(path.display().to_string()),
+    };
+    let autorun = autorun.args(args);
+    match directives(text, "user").is_empty() {
+        true => autorun.run(),
+        false => autorun.by_nobody().run(),
+    }
 }
 
 fn expected_status(text: &str, otherwise: i32) -> i32 {
@@ -218,5 +227,5 @@ fn diagnostic(path: &Path) -> datatest_stable::Result<()> {
 datatest_stable::harness! {
     { test = primitive_on_local_cloud, root = "tests/primitives", pattern = r"^[a-z0-9_]+\.rhai$" },
     { test = primitive, root = "tests/primitives", pattern = r"^[a-z0-9_]+\.rhai$" },
-    { test = diagnostic, root = "tests/diagnostics", pattern = r"\.rhai$" },
+    { test = diagnostic, root = "tests/diagnostics", pattern = r"^[a-z0-9_]+\.rhai$" },
 }

@@ -116,17 +116,15 @@ pub(crate) fn no_credentials(said: &str) -> Error {
         .and_then(|rest| rest.split('`').next());
     if let (Some(profile), true) = (profile, said.contains("not defined")) {
         let message = format!("AWS profile `{profile}` is not defined");
-        return Error::new(ErrorKind::Denied, message).hint(
-            "`aws configure list-profiles` shows the profiles in ~/.aws/config \
-             and ~/.aws/credentials",
-        );
+        return Error::new(ErrorKind::Denied, message)
+            .hint("`grep '^\\[' ~/.aws/config ~/.aws/credentials` shows the profiles there are");
     }
     if said.contains("SSO token") || said.contains("sso") {
         return Error::new(
             ErrorKind::Denied,
             "the AWS SSO session is missing or has expired",
         )
-        .hint("run `aws sso login`, with `--profile NAME` if you use one");
+        .hint("run `aws sso login` of AWS CLI 2, with `--profile NAME` if you use one");
     }
     if said.contains("no providers in chain") || said.contains("no credentials found") {
         return Error::new(ErrorKind::Denied, "no AWS credentials were found").hint(
@@ -156,7 +154,7 @@ const KNOWN: &[Family] = &[
     (
         &["ExpiredToken", "RequestExpired"],
         ErrorKind::Denied,
-        "log in again (`aws sso login`, or fetch new temporary credentials), \
+        "log in again (`aws sso login` of AWS CLI 2, or fetch new temporary credentials), \
          and check this machine's clock",
     ),
     (

@@ -143,7 +143,7 @@ fn read_beside(path: &Path, encrypted: bool) -> Result<KeyFile> {
             format!("the public half of `{}` is not beside it", path.display()),
         )
         .hint(format!(
-            "make it: ssh-keygen -y -f '{}' > '{}'",
+            "make it: `ssh-keygen -y -f '{}' > '{}'`",
             path.display(),
             beside.display()
         ))

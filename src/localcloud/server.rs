@@ -27,6 +27,9 @@ use super::faults::{Act, Fault, Faults, Plans, When};
 use super::s3::{self, S3};
 use super::sigv4::{self, Keys};
 
+/// How much of a body is taken that nobody wants.
+const MOST_UNWANTED: usize = 8 << 20;
+
 /// Query requests are small: user data makes 22 KiB in base64.
 const LONGEST_FORM: usize = 1 << 20;
 
@@ -248,6 +251,9 @@ impl Front {
             )
         };
         if let Some(refusal) = refusal_before(fault.as_ref()).await? {
+            // A body that is not taken would reset the connection, and the
+            // answer might be lost with it.
+            drop(Limited::new(request, MOST_UNWANTED).collect().await);
             return Ok(refused(&slow_down(refusal)));
         }
         let answer = self.s3.serve(request).await;

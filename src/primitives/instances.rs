@@ -413,6 +413,10 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
         ))
         .hint("let a short script fetch the rest, or copy it with scp when the host is ready"));
     }
+    if user_data.is_empty() {
+        return Err(Error::invalid("option `user_data`: it is empty")
+            .hint("leave it out, or pass a script that begins with #!/bin/sh"));
+    }
     if !["#", "Content-Type:", "MIME-Version:"]
         .iter()
         .any(|start| user_data.starts_with(start))

@@ -1,11 +1,12 @@
 //! Tests of the whole program: the main job, the command line, interruption,
-//! secrets, the manual, and the project's own rules.
+//! secrets, hints, the manual, and the project's own rules.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod cli;
+mod hints;
 mod interrupt;
 mod ledger;
 mod local_cloud;

@@ -273,7 +273,7 @@ fn with_named_key(
         ),
     )
     .hint(format!(
-        "load it into the ssh agent first: ssh-add '{}'",
+        "load it into the ssh agent first: `ssh-add '{}'`",
         key.display()
     )))
 }

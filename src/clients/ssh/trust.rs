@@ -225,7 +225,7 @@ fn check_known_hosts(
         )
         .hint(format!(
             "somebody may be in between. If you know that the host was set up anew: \
-             ssh-keygen -R {}",
+             `ssh-keygen -R {}`",
             known_name(host)
         ))),
         CheckResult::NotFound | CheckResult::Failure => Err(Error::new(
