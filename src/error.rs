@@ -228,10 +228,23 @@ impl Error {
         };
         let message = format!("cannot {attempt} `{}`: {}", path.display(), reason(source));
         let error = Self::new(kind, message);
-        if kind == ErrorKind::NotFound && path.is_relative() {
-            return error.hint("relative paths start at the directory autorun is called in");
+        match source.kind() {
+            std::io::ErrorKind::NotFound if path.is_relative() => {
+                error.hint("relative paths start at the directory autorun is called in")
+            }
+            std::io::ErrorKind::PermissionDenied => error.hint(format!(
+                "`ls -ld {}` shows who may do that",
+                shell_words::quote(&there(path).to_string_lossy())
+            )),
+            std::io::ErrorKind::IsADirectory => error.hint("name a file in it"),
+            std::io::ErrorKind::StorageFull => {
+                error.hint("make room there: `df -h` shows the disks")
+            }
+            _ if kind == ErrorKind::Internal => {
+                error.hint("is it an ordinary file, and the disk that it is on sound?")
+            }
+            _ => error,
         }
-        error
     }
 
     /// Adds what to do about it.
@@ -261,6 +274,17 @@ impl Error {
         self.0.message = format!("{attempt}: {}", self.0.message);
         self
     }
+}
+
+/// The path, or the nearest directory above it that can be seen.
+fn there(path: &Path) -> &Path {
+    path.ancestors()
+        .find(|path| path.symlink_metadata().is_ok())
+        .filter(|path| !path.as_os_str().is_empty())
+        .unwrap_or_else(|| match path.is_absolute() {
+            true => Path::new("/"),
+            false => Path::new("."),
+        })
 }
 
 /// The system's words without Rust's ` (os error 2)`, in lower case.

@@ -8,7 +8,10 @@
 //! its own with these settings (`none`: no lab at all), `// lab only: WHY` keeps
 //! it off the local cloud, `// args: ..` adds arguments, `// exit: N` is the
 //! status expected, `// stdout: ..` and `// stderr: ..` must occur, `// not: ..`
-//! must not. `BLESS=1` rewrites the `.stderr` files.
+//! must not. `// faults: {"RunInstances": {"code": .., "status": .., "message":
+//! ..}}` has the local cloud answer so, `// kind: NAME` is what `err.kind` must
+//! be, `// user: nobody` has somebody without rights run it, and `// call: ..`
+//! are arguments in the place of the playbook's. `BLESS=1` rewrites the `.stderr` files.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
@@ -52,7 +55,15 @@ fn run(autorun: Autorun, path: &Path, text: &str) -> Ended {
         .iter()
         .flat_map(|args| shell_words::split(args).unwrap());
     let path = path.strip_prefix(support::root()).unwrap_or(path);
-    autorun.arg(path.display().to_string()).args(args).run()
+    let autorun = match directives(text, "call").first() {
+        Some(call) => autorun.args(shell_words::split(call).unwrap()),
+        None => autorun.arg(path.display().to_string()),
+    };
+    let autorun = autorun.args(args);
+    match directives(text, "user").is_empty() {
+        true => autorun.run(),
+        false => autorun.by_nobody().run(),
+    }
 }
 
 fn expected_status(text: &str, otherwise: i32) -> i32 {
@@ -166,9 +177,42 @@ fn check(text: &str, ended: Ended) {
     }
 }
 
+/// A run on the local cloud that answers so, and says nothing of itself.
+fn run_with_faults(path: &Path, text: &str, rules: &str) -> Ended {
+    let rules: Value = serde_json::from_str(rules).unwrap();
+    let faults = faults_for(&json!({ "fail": rules })).unwrap();
+    let autorun = CLOUD.autorun();
+    let file = autorun.home.path().join("faults.toml");
+    fs::write(&file, toml::to_string(&faults).unwrap()).unwrap();
+    let autorun = autorun.args(["--quiet", "--faults", &file.display().to_string()]);
+    run(autorun, path, text)
+}
+
+fn run_diagnostic(path: &Path, text: &str) -> Ended {
+    match directives(text, "faults").first() {
+        Some(rules) => run_with_faults(path, text, rules),
+        None => run_in_lab(path, text),
+    }
+}
+
+/// What a `catch` would see as `err.kind`, told by a second run.
+fn check_kind(path: &Path, text: &str, wanted: &str) {
+    let text = format!("// args: --output json\n{text}");
+    let ended = run_diagnostic(path, &text);
+    let seen = ended
+        .stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|event| Some(event["error"]["kind"].as_str()?.to_owned()));
+    assert_eq!(seen.as_deref(), Some(wanted), "{}", ended.stdout);
+}
+
 fn diagnostic(path: &Path) -> datatest_stable::Result<()> {
     let text = fs::read_to_string(path)?;
-    let ended = run_in_lab(path, &text).exits(expected_status(&text, 1));
+    let ended = run_diagnostic(path, &text).exits(expected_status(&text, 1));
+    if let Some(kind) = directives(&text, "kind").first() {
+        check_kind(path, &text, kind);
+    }
     let golden = path.with_extension("stderr");
     let seen = ended.normal();
     if std::env::var_os("BLESS").is_some() {
@@ -183,5 +227,5 @@ fn diagnostic(path: &Path) -> datatest_stable::Result<()> {
 datatest_stable::harness! {
     { test = primitive_on_local_cloud, root = "tests/primitives", pattern = r"^[a-z0-9_]+\.rhai$" },
     { test = primitive, root = "tests/primitives", pattern = r"^[a-z0-9_]+\.rhai$" },
-    { test = diagnostic, root = "tests/diagnostics", pattern = r"\.rhai$" },
+    { test = diagnostic, root = "tests/diagnostics", pattern = r"^[a-z0-9_]+\.rhai$" },
 }

@@ -369,7 +369,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         Command::Completions { shell } => completions(shell),
     };
     result.unwrap_or_else(|error| {
-        complain(&format!("error: {error:#}"));
+        complain(&fitted(&format!("error: {error:#}")));
         exit::USAGE
     })
 }
@@ -411,6 +411,16 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<u8> {
 /// Writes to stderr where there is no reporter.
 fn complain(text: &str) {
     drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+/// Breaks long lines as reports do; a place is to be copied whole.
+fn fitted(text: &str) -> String {
+    let lines = text.lines().map(|line| match line {
+        line if line.starts_with("  -->") => line.to_owned(),
+        line if line.starts_with("hint:") => text::wrap(line, 6),
+        line => text::wrap(line, 2),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Writes a result to stdout; a reader that went away is no failure.

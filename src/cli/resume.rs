@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use super::run::{Attempt, environment, load, read_files, settle};
 use super::settings::{reporter, shown, store};
 use super::target::Reach;
-use super::variables::Given;
+use super::variables::{Given, InFile};
 use super::{ResumeArgs, confirm};
 use crate::error::exit;
 use crate::ledger::Run;
@@ -53,15 +53,13 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
         }
         for name in missing {
             let value = confirm::ask_secret(&format!("secret `{name}`:"))?;
-            asked.push((name, Value::String(value)));
+            asked.push(InFile::of("the terminal", name, Value::String(value)));
         }
     }
     given
         .files
-        .insert(0, recorded(&run, &playbook.variables, &report));
-    given
-        .files
-        .push(("the terminal".to_owned(), asked.into_iter().collect()));
+        .splice(0..0, recorded(&run, &playbook.variables, &report));
+    given.files.extend(asked);
     let Some(values) = settle(&given, &playbook, &report) else {
         return Ok(exit::USAGE);
     };
@@ -85,8 +83,8 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
 /// with it.
 fn refuse_changes(given: &Given, run: &Run) -> anyhow::Result<()> {
     let set = given.set.iter().filter_map(|set| set.split('=').next());
-    let in_files = given.files.iter().flat_map(|(_, values)| values.keys());
-    let mut names = set.chain(in_files.map(String::as_str));
+    let in_files = given.files.iter().map(|value| value.name.as_str());
+    let mut names = set.chain(in_files);
     if let Some(name) = names.find(|name| run.about.variables.contains_key(*name)) {
         bail!(
             "variable `{name}` has its value from the run: {}\nhint: a new run can have another; \
@@ -105,10 +103,7 @@ fn secrets_missing(given: &Given, run: &Run, declared: &[Declared]) -> Option<Ve
             .set
             .iter()
             .any(|set| set.split('=').next() == Some(name));
-        let in_files = given
-            .files
-            .iter()
-            .any(|(_, values)| values.contains_key(name));
+        let in_files = given.files.iter().any(|value| value.name == name);
         set || in_files || given.environment.iter().any(|(n, _)| n == name)
     };
     let secrets = run.about.secrets.iter();
@@ -120,18 +115,14 @@ fn secrets_missing(given: &Given, run: &Run, declared: &[Declared]) -> Option<Ve
 }
 
 /// The values that the ledger has, of variables that the playbook still has.
-fn recorded(
-    run: &Run,
-    declared: &[Declared],
-    report: &Reporter,
-) -> (String, serde_json::Map<String, Value>) {
-    let mut values = serde_json::Map::new();
+fn recorded(run: &Run, declared: &[Declared], report: &Reporter) -> Vec<InFile> {
+    let mut values = Vec::new();
     for (name, value) in &run.about.variables {
         if declared.iter().any(|d| d.name == *name) {
-            values.insert(name.clone(), value.clone());
+            values.push(InFile::of("the ledger", name.clone(), value.clone()));
         } else {
             report.info(format!("the playbook has no variable `{name}` any more"));
         }
     }
-    ("the ledger".to_owned(), values)
+    values
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::settings::{local, reporter, shown, store};
 use super::signals::Signals;
 use super::target::Reach;
-use super::variables::{self, Given};
+use super::variables::{self, Given, InFile};
 use super::{OnError, RunArgs, destroy};
 use crate::clients::Clients;
 use crate::context::{Context, OWN_PATH, Parts};
@@ -91,6 +91,10 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
 
 /// A playbook that is not there is wrong usage, perhaps a misspelt command.
 fn check_there(playbook: &Path) -> anyhow::Result<()> {
+    if playbook.to_str().is_none() {
+        let message = format!("the name of `{}` is not UTF-8", playbook.display());
+        return Err(shown(&Error::invalid(message).hint("rename the playbook")));
+    }
     let Err(error) = std::fs::metadata(playbook) else {
         return Ok(());
     };
@@ -127,15 +131,15 @@ pub(super) fn load(path: &Path, report: &Reporter) -> Option<Playbook> {
     }
 }
 
-/// The contents of `--vars` files, with their names.
-pub(super) fn read_files(
-    paths: &[std::path::PathBuf],
-) -> anyhow::Result<Vec<(String, serde_json::Map<String, Value>)>> {
-    let read = |path: &std::path::PathBuf| {
-        let values = variables::read_file(path).map_err(|e| shown(&e))?;
-        Ok((path.display().to_string(), values))
-    };
-    paths.iter().map(read).collect()
+/// The values of `--vars` files.
+pub(super) fn read_files(paths: &[std::path::PathBuf]) -> anyhow::Result<Vec<InFile>> {
+    let read = paths.iter().map(|path| variables::read_file(path));
+    let values = read.collect::<crate::error::Result<Vec<_>>>();
+    Ok(values
+        .map_err(|e| shown(&e))?
+        .into_iter()
+        .flatten()
+        .collect())
 }
 
 /// `AUTORUN_VAR_name` without its prefix.

@@ -1,5 +1,6 @@
 //! What the environment says of this machine and of how to report.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
@@ -8,7 +9,7 @@ use log::LevelFilter;
 
 use super::{LogLevel, Output, ReportArgs};
 use crate::clients::Local;
-use crate::error::Error;
+use crate::error::{Error, Place};
 use crate::ledger::Store;
 use crate::report::{self, Reporter, Settings};
 
@@ -71,10 +72,19 @@ pub(super) fn local() -> anyhow::Result<Local> {
     })
 }
 
-/// An error of ours for the command line: message and hint.
+/// An error of ours for the command line: message, place and hint.
 pub(super) fn shown(error: &Error) -> anyhow::Error {
-    match &error.hint {
-        Some(hint) => anyhow::anyhow!("{error}\nhint: {hint}"),
-        None => anyhow::anyhow!("{error}"),
+    let mut text = error.to_string();
+    let Place {
+        source,
+        line,
+        column,
+    } = &error.place;
+    if *line > 0 {
+        let _ = write!(text, "\n  --> {source}:{line}:{column}");
     }
+    if let Some(hint) = &error.hint {
+        let _ = write!(text, "\nhint: {hint}");
+    }
+    anyhow::anyhow!(text)
 }

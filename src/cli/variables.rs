@@ -7,7 +7,7 @@ use std::path::Path;
 use regex_lite::Regex;
 use serde_json::Value;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Place, Result};
 use crate::playbook::{Declared, Kind};
 use crate::report::{Mask, SHORTEST, text};
 
@@ -16,8 +16,8 @@ use crate::report::{Mask, SHORTEST, text};
 pub(super) struct Given<'a> {
     /// `--set NAME=VALUE`, in order.
     pub(super) set: &'a [String],
-    /// Values of `--vars` files, in order, with the file's name.
-    pub(super) files: Vec<(String, serde_json::Map<String, Value>)>,
+    /// Values of `--vars` files, in order.
+    pub(super) files: Vec<InFile>,
     /// `AUTORUN_VAR_name` without its prefix.
     pub(super) environment: Vec<(String, String)>,
 }
@@ -29,31 +29,132 @@ pub(super) struct Settled {
     pub(super) warnings: Vec<String>,
 }
 
-/// Reads a `--vars` file: TOML, or JSON by its ending.
-pub(super) fn read_file(path: &Path) -> Result<serde_json::Map<String, Value>> {
-    let content = std::fs::read_to_string(path)
-        .map_err(|e| Error::io("read the variables file", path, &e))?;
-    let json = path
+/// A value of a `--vars` file, and where it stands.
+#[derive(Debug)]
+pub(super) struct InFile {
+    pub(super) name: String,
+    value: Value,
+    place: Place,
+}
+
+impl InFile {
+    /// A value that comes from something like a file.
+    pub(super) fn of(source: &str, name: String, value: Value) -> Self {
+        let place = Place {
+            source: source.to_owned(),
+            ..Place::default()
+        };
+        Self { name, value, place }
+    }
+}
+
+/// Reads a `--vars` file: TOML, or JSON by its ending. What is wrong is shown
+/// by its place, not by its line, which may hold a secret.
+pub(super) fn read_file(path: &Path) -> Result<Vec<InFile>> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io("read the variables file", path, &e))?;
+    let content = String::from_utf8(bytes).map_err(|e| {
+        let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let place = place_of(path, &String::from_utf8_lossy(before));
+        unreadable("it is not UTF-8 text", place)
+    })?;
+    let is_json = path
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("json"));
-    let parsed = match json {
-        true => serde_json::from_str(&content).map_err(|e| e.to_string()),
-        // Without the line itself, which may hold a secret.
-        false => toml::from_str(&content).map_err(|e: toml::de::Error| {
-            let before = e
-                .span()
-                .and_then(|span| content.get(..span.start))
-                .unwrap_or("");
-            let column = before
-                .rsplit('\n')
-                .next()
-                .map_or(0, |line| line.chars().count())
-                + 1;
-            let line = before.matches('\n').count() + 1;
-            format!("{} at line {line} column {column}", e.message())
-        }),
+    let values = if is_json {
+        read_json(path, &content)?
+    } else {
+        read_toml(path, &content)?
     };
-    parsed.map_err(|e| Error::invalid(format!("cannot read `{}`: {e}", path.display())))
+    let in_file = values.into_iter().map(|(at, name, value)| InFile {
+        name,
+        value,
+        place: place_of(path, content.get(..at).unwrap_or("")),
+    });
+    Ok(in_file.collect())
+}
+
+/// Where a key begins, the key, and its value.
+type Entry = (usize, String, Value);
+
+fn read_json(path: &Path, content: &str) -> Result<Vec<Entry>> {
+    let values: serde_json::Map<String, Value> = serde_json::from_str(content).map_err(|e| {
+        let said = e.to_string();
+        let what = said.split(" at line ").next().unwrap_or(&said);
+        let mut place = place_of(path, "");
+        place.line = e.line();
+        place.column = e.column().max(1);
+        unreadable(what, place)
+    })?;
+    let keys = json_keys(content);
+    let with_key = values.into_iter().map(|(name, value)| {
+        let at = keys.iter().rfind(|(key, _)| *key == name);
+        (at.map_or(0, |(_, at)| *at), name, value)
+    });
+    Ok(with_key.collect())
+}
+
+fn read_toml(path: &Path, content: &str) -> Result<Vec<Entry>> {
+    let values: BTreeMap<toml::Spanned<String>, Value> =
+        toml::from_str(content).map_err(|e: toml::de::Error| {
+            let start = e.span().map_or(0, |span| span.start);
+            let before = content.get(..start).unwrap_or("");
+            unreadable(e.message(), place_of(path, before))
+        })?;
+    let with_key = values
+        .into_iter()
+        .map(|(name, value)| (name.span().start, name.into_inner(), value));
+    Ok(with_key.collect())
+}
+
+fn unreadable(what: &str, place: Place) -> Error {
+    let message = format!("cannot read the variables file `{}`: {what}", place.source);
+    let mut error =
+        Error::invalid(message).hint("a variables file is TOML, or JSON if its name ends in .json");
+    error.place = place;
+    error
+}
+
+/// The place in a file that comes after this text.
+fn place_of(path: &Path, before: &str) -> Place {
+    let line = before.rsplit('\n').next().unwrap_or("");
+    Place {
+        source: path.display().to_string(),
+        line: before.matches('\n').count() + 1,
+        column: line.chars().count() + 1,
+    }
+}
+
+/// The keys of the outermost object of valid JSON, and where they begin.
+fn json_keys(content: &str) -> Vec<(String, usize)> {
+    let bytes = content.as_bytes();
+    let mut keys = Vec::new();
+    let (mut at, mut depth) = (0, 0);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            b'"' => {
+                let start = at;
+                at += 1;
+                while bytes.get(at).is_some_and(|b| *b != b'"') {
+                    at += if bytes[at] == b'\\' { 2 } else { 1 };
+                }
+                let text = content.get(start..=at).unwrap_or("");
+                let is_key = content
+                    .get(at + 1..)
+                    .is_some_and(|rest| rest.trim_start().starts_with(':'));
+                if depth == 1
+                    && is_key
+                    && let Ok(key) = serde_json::from_str(text)
+                {
+                    keys.push((key, start));
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    keys
 }
 
 /// Settles every declared variable, or gives every fault found. Secrets are
@@ -76,21 +177,26 @@ pub(super) fn settle(
             )),
         }
     }
-    let mut values: BTreeMap<&str, Value> = BTreeMap::new();
-    for (file, entries) in &given.files {
-        for (name, value) in entries {
-            match find(name) {
-                Some(d) => {
-                    texts.remove(d.name.as_str());
-                    values.insert(&d.name, value.clone());
-                }
-                None => faults.push(undeclared(name, declared, file)),
+    let mut values: BTreeMap<&str, &InFile> = BTreeMap::new();
+    for in_file in &given.files {
+        if let Some(d) = find(&in_file.name) {
+            texts.remove(d.name.as_str());
+            values.insert(&d.name, in_file);
+        } else {
+            let mut fault = undeclared(&in_file.name, declared, &in_file.place.source);
+            if in_file.place.line > 0 {
+                fault.place = in_file.place.clone();
             }
+            faults.push(fault);
         }
     }
+    let mut not_read = Vec::new();
     for set in given.set {
         match parse_set(set) {
-            Err(fault) => faults.push(fault),
+            Err(fault) => {
+                not_read.extend(set.split('=').next());
+                faults.push(fault);
+            }
             Ok((name, value, literally)) => match find(name) {
                 None => faults.push(undeclared(name, declared, "--set")),
                 Some(d) => {
@@ -107,15 +213,15 @@ pub(super) fn settle(
         }
     }
     for d in declared {
-        let value = match (
-            texts.remove(d.name.as_str()),
-            values.remove(d.name.as_str()),
-        ) {
+        let text = texts.remove(d.name.as_str());
+        let in_file = values.remove(d.name.as_str());
+        let value = match (text, in_file) {
             (Some(Value::String(given)), _) => parse(d, &given),
-            (_, Some(value)) => typed(d, value),
+            (_, Some(in_file)) => typed(d, in_file.value.clone()),
             _ => d.default.clone().ok_or_else(|| missing(d)),
         };
-        match value.and_then(|value| allowed(d, value)) {
+        let value = value.and_then(|value| allowed(d, value));
+        match value.map_err(|fault| in_its_file(fault, in_file)) {
             Ok(value) => {
                 if d.secret {
                     hide(mask, &value);
@@ -131,6 +237,8 @@ pub(super) fn settle(
                 }
                 settled.values.insert(d.name.clone(), value);
             }
+            // That it is missing has its reason named already.
+            Err(_) if not_read.contains(&d.name.as_str()) => {}
             Err(fault) => faults.push(fault),
         }
     }
@@ -139,6 +247,25 @@ pub(super) fn settle(
     } else {
         Err(faults)
     }
+}
+
+/// A fault of a value is where the value stands; its declaration comes next.
+fn in_its_file(mut fault: Error, in_file: Option<&InFile>) -> Error {
+    if let Some(in_file) = in_file
+        && in_file.place.line > 0
+    {
+        let declared = std::mem::replace(&mut fault.place, in_file.place.clone());
+        let hint = fault.hint.take().unwrap_or_default();
+        let Place {
+            source,
+            line,
+            column,
+        } = declared;
+        fault.hint = Some(format!(
+            "{hint}; it is declared at {source}:{line}:{column}"
+        ));
+    }
+    fault
 }
 
 /// `NAME=VALUE` or `NAME=@FILE`; whether the value stands there literally.
@@ -295,7 +422,6 @@ fn hide(mask: &Mask, value: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Place;
 
     fn declared(name: &str, kind: Kind, default: Option<Value>) -> Declared {
         Declared {
@@ -360,10 +486,12 @@ mod tests {
 
     #[test]
     fn the_command_line_stands_above_files_above_the_environment() {
-        let file = serde_json::from_str(r#"{ "a": "file", "b": "file" }"#).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("vars.json");
+        std::fs::write(&file, r#"{ "a": "file", "b": "file" }"#).unwrap();
         let given = Given {
             set: &["a=set".to_owned()],
-            files: vec![("f".to_owned(), file)],
+            files: read_file(&file).unwrap(),
             environment: ["a", "b", "c"]
                 .map(|n| (n.to_owned(), "env".to_owned()))
                 .into(),
@@ -374,6 +502,24 @@ mod tests {
             (&values["a"], &values["b"], &values["c"]),
             (&"set".into(), &"file".into(), &"env".into())
         );
+    }
+
+    #[test]
+    fn a_value_in_a_file_has_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = |name: &str, content: &str| -> Vec<(String, usize, usize)> {
+            let file = dir.path().join(name);
+            std::fs::write(&file, content).unwrap();
+            let values = read_file(&file).unwrap().into_iter();
+            values
+                .map(|v| (v.name, v.place.line, v.place.column))
+                .collect()
+        };
+        let json = "{ \"a\": { \"b\": \"\\\"c\\\": {\" },\n  \"d\\u0065\" : [\"x\"] }";
+        let found = places("v.json", json);
+        assert_eq!(found, [("a".to_owned(), 1, 3), ("de".to_owned(), 2, 3)]);
+        let found = places("v.toml", "# é\n  a = 1\n[t]\nb = 2\n");
+        assert_eq!(found, [("a".to_owned(), 2, 3), ("t".to_owned(), 3, 2)]);
     }
 
     #[test]

@@ -36,15 +36,35 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let code = code(error);
-    let said = match error.message().map(|m| m.trim_end_matches('.')) {
-        Some(message) if !message.is_empty() => message.to_owned(),
-        _ if code.is_empty() => format!("AWS answered HTTP {status} without a reason"),
-        _ => format!("AWS answered {code}"),
+    let (said, encoded) = readable(error.message().unwrap_or_default());
+    let said = match said.is_empty() {
+        false => said.to_owned(),
+        true if code.is_empty() => format!("AWS answered HTTP {status} without a reason"),
+        true => format!("AWS answered {code}"),
     };
     let mut made = Error::new(kind(code, status), format!("cannot {attempt}: {said}"))
         .detail(json!({ "code": code, "status": status, "request_id": error.request_id() }));
-    made.hint = hint(code, status).map(str::to_owned);
+    if let Some(encoded) = encoded {
+        made.detail["encoded_message"] = json!(encoded);
+    }
+    let region = error
+        .raw_response()
+        .and_then(|answer| answer.headers().get("x-amz-bucket-region"));
+    made.hint = hint(code, status, &said).map(|hint| match region {
+        Some(region) => hint.replace(" REGION`", &format!(" {region}`")),
+        None => hint,
+    });
     made
+}
+
+/// AWS's words without what no person can read: some kilobytes that
+/// `aws sts decode-authorization-message` would explain.
+fn readable(said: &str) -> (&str, Option<&str>) {
+    let (said, encoded) = match said.split_once("Encoded authorization failure message:") {
+        Some((said, encoded)) => (said, Some(encoded.trim())),
+        None => (said, None),
+    };
+    (said.trim().trim_end_matches('.'), encoded)
 }
 
 /// No answer: no credentials, no connection, or a broken one.
@@ -96,17 +116,15 @@ pub(crate) fn no_credentials(said: &str) -> Error {
         .and_then(|rest| rest.split('`').next());
     if let (Some(profile), true) = (profile, said.contains("not defined")) {
         let message = format!("AWS profile `{profile}` is not defined");
-        return Error::new(ErrorKind::Denied, message).hint(
-            "`aws configure list-profiles` shows the profiles in ~/.aws/config \
-             and ~/.aws/credentials",
-        );
+        return Error::new(ErrorKind::Denied, message)
+            .hint("`grep '^\\[' ~/.aws/config ~/.aws/credentials` shows the profiles there are");
     }
     if said.contains("SSO token") || said.contains("sso") {
         return Error::new(
             ErrorKind::Denied,
             "the AWS SSO session is missing or has expired",
         )
-        .hint("run `aws sso login`, with `--profile NAME` if you use one");
+        .hint("run `aws sso login` of AWS CLI 2, with `--profile NAME` if you use one");
     }
     if said.contains("no providers in chain") || said.contains("no credentials found") {
         return Error::new(ErrorKind::Denied, "no AWS credentials were found").hint(
@@ -121,36 +139,289 @@ pub(crate) fn no_credentials(said: &str) -> Error {
     .hint("`aws sts get-caller-identity` shows whether the AWS CLI has the same trouble")
 }
 
+/// Codes, what kind of failure they are, and what a person can do about it.
+type Family = (&'static [&'static str], ErrorKind, &'static str);
+
+/// The codes that AWS's services answer with, as far as there is something to
+/// say about them. Each has a text in `tests/diagnostics` that shows it.
+const KNOWN: &[Family] = &[
+    (
+        &["UnauthorizedOperation", "AccessDenied"],
+        ErrorKind::Denied,
+        "ask for an IAM policy that allows this action, or use another `--profile`; \
+         `aws sts get-caller-identity` shows who you are",
+    ),
+    (
+        &["ExpiredToken", "RequestExpired"],
+        ErrorKind::Denied,
+        "log in again (`aws sso login` of AWS CLI 2, or fetch new temporary credentials), \
+         and check this machine's clock",
+    ),
+    (
+        &["RequestTimeTooSkewed"],
+        ErrorKind::Denied,
+        "set this machine's clock: `date -u` has to show the time in UTC",
+    ),
+    (
+        &["AuthFailure"],
+        ErrorKind::Denied,
+        "AWS does not know the access key in use, or this machine's clock is wrong: \
+         `aws configure list` shows which key it is, `date -u` the time in UTC",
+    ),
+    (
+        &["InvalidAccessKeyId", "InvalidClientTokenId"],
+        ErrorKind::Denied,
+        "AWS does not know the access key in use: `aws configure list` shows which one it is and \
+         where it comes from, `aws configure` changes it",
+    ),
+    (
+        &["SignatureDoesNotMatch"],
+        ErrorKind::Denied,
+        "the secret access key is not the one of this access key: enter both again with \
+         `aws configure`",
+    ),
+    (
+        &["InvalidToken"],
+        ErrorKind::Denied,
+        "the session token is not the one of this access key: fetch new temporary credentials, \
+         or unset AWS_SESSION_TOKEN",
+    ),
+    (
+        &["OptInRequired"],
+        ErrorKind::Denied,
+        "sign in to the AWS console and subscribe to this service, or enable the region: \
+         the account cannot use it yet",
+    ),
+    (
+        &["PendingVerification"],
+        ErrorKind::Denied,
+        "AWS still checks the new account: try again in a few hours, and ask AWS Support if it \
+         takes longer than a day",
+    ),
+    (
+        &["Blocked"],
+        ErrorKind::Denied,
+        "AWS has blocked the account: sign in to the AWS console and ask AWS Support",
+    ),
+    (
+        &["OperationNotPermitted"],
+        ErrorKind::Denied,
+        "`aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id ID` \
+         lifts the protection",
+    ),
+    (
+        &["VPCIdNotSpecified", "MissingInput"],
+        ErrorKind::InvalidOption,
+        "this region has no default VPC: make one with `aws ec2 create-default-vpc`, or \
+         pass `vpc` to create_security_group and `subnet` to launch_instance",
+    ),
+    (
+        &["InvalidKeyPair.Duplicate"],
+        ErrorKind::AlreadyExists,
+        "choose another name, or remove the old one with \
+         `aws ec2 delete-key-pair --key-name NAME`",
+    ),
+    (
+        &["InvalidKeyPair.NotFound"],
+        ErrorKind::NotFound,
+        "a key pair holds in one region only: check `--region`; `aws ec2 describe-key-pairs` \
+         lists those there",
+    ),
+    (
+        &["InvalidGroup.Duplicate"],
+        ErrorKind::AlreadyExists,
+        "choose another name, or pass the existing group's id",
+    ),
+    (
+        &["InvalidGroup.NotFound"],
+        ErrorKind::NotFound,
+        "pass a group's id, as \"sg-0abc\", of this region; \
+         `aws ec2 describe-security-groups` lists them",
+    ),
+    (
+        &["InvalidInstanceID.NotFound"],
+        ErrorKind::NotFound,
+        "an instance's id holds in one region of one account: check `--region` and `--profile`; \
+         `aws ec2 describe-instances` lists those there",
+    ),
+    (
+        &["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"],
+        ErrorKind::NotFound,
+        "an AMI's id holds in one region only: use latest_amazon_linux()",
+    ),
+    (
+        &["InvalidGroupId.Malformed"],
+        ErrorKind::InvalidOption,
+        "pass a group's id, as \"sg-0abc\"; `aws ec2 describe-security-groups` lists them",
+    ),
+    (
+        &["InvalidInstanceID.Malformed"],
+        ErrorKind::InvalidOption,
+        "pass an instance's id, as \"i-0abc\"; `aws ec2 describe-instances` lists them",
+    ),
+    (
+        &["InvalidAMIID.Malformed"],
+        ErrorKind::InvalidOption,
+        "pass an AMI's id, as \"ami-0abc\", or use latest_amazon_linux()",
+    ),
+    (
+        &["InvalidSubnetID.NotFound", "InvalidVpcID.NotFound"],
+        ErrorKind::NotFound,
+        "check `--region`: `aws ec2 describe-subnets` lists the subnets there, with their VPCs",
+    ),
+    (
+        &["IncorrectInstanceState"],
+        ErrorKind::InvalidOption,
+        "wait until the instance has reached a state that allows it: wait_until_running, \
+         stop_instance and start_instance do",
+    ),
+    (
+        &["IdempotentParameterMismatch"],
+        ErrorKind::InvalidOption,
+        "an earlier attempt of this run has asked for it with other options: take those again, \
+         or begin a new run",
+    ),
+    (
+        &["DryRunOperation"],
+        ErrorKind::InvalidOption,
+        "nothing was done, and autorun asks for no dry runs: what is behind `--endpoint-url`?",
+    ),
+    (
+        &["VcpuLimitExceeded", "InstanceLimitExceeded"],
+        ErrorKind::QuotaExceeded,
+        "end instances you no longer need (`autorun runs` shows what is up), or ask for a higher \
+         limit under Service Quotas",
+    ),
+    (
+        &[
+            "SecurityGroupLimitExceeded",
+            "RulesPerSecurityGroupLimitExceeded",
+        ],
+        ErrorKind::QuotaExceeded,
+        "delete what you no longer need (`autorun runs` shows what is up), or ask for a higher \
+         limit under Service Quotas",
+    ),
+    (
+        &["TooManyBuckets"],
+        ErrorKind::QuotaExceeded,
+        "delete buckets you no longer need (`aws s3 ls` lists them), or ask for a higher limit \
+         under Service Quotas",
+    ),
+    (
+        &["InsufficientInstanceCapacity"],
+        ErrorKind::QuotaExceeded,
+        "AWS itself has none left there: pass another `type`, or a `subnet` in another \
+         availability zone, or try again later",
+    ),
+    (
+        &["InsufficientFreeAddressesInSubnet"],
+        ErrorKind::QuotaExceeded,
+        "pass another `subnet`",
+    ),
+    (
+        &["Unsupported", "UnsupportedOperation"],
+        ErrorKind::InvalidOption,
+        "pass another `type`, or a `subnet` in another availability zone",
+    ),
+    (
+        &[
+            "RequestLimitExceeded",
+            "Throttling",
+            "SlowDown",
+            "EC2ThrottledException",
+        ],
+        ErrorKind::Throttled,
+        "AWS asks for fewer requests: wait a little",
+    ),
+    (
+        &["OperationAborted", "ConditionalRequestConflict"],
+        ErrorKind::Throttled,
+        "AWS is still busy with another request for the same thing: try again in a minute",
+    ),
+    (
+        &[
+            "InternalError",
+            "InternalFailure",
+            "ServiceUnavailable",
+            "Unavailable",
+        ],
+        ErrorKind::Unreachable,
+        "AWS has trouble; try again in a minute",
+    ),
+    (
+        &["RequestTimeout"],
+        ErrorKind::Timeout,
+        "the connection is too slow or was held up: try again",
+    ),
+    (
+        &["BucketAlreadyExists"],
+        ErrorKind::AlreadyExists,
+        "bucket names are shared by all AWS accounts: choose another",
+    ),
+    (
+        &["BucketAlreadyOwnedByYou"],
+        ErrorKind::AlreadyExists,
+        "you have this bucket already: pass its name where a bucket is wanted, or choose another",
+    ),
+    (
+        &["NoSuchBucket"],
+        ErrorKind::NotFound,
+        "`aws s3 ls` lists your buckets",
+    ),
+    (
+        &["NoSuchKey"],
+        ErrorKind::NotFound,
+        "list_objects(bucket) gives the keys that are there",
+    ),
+    (
+        &["PreconditionFailed"],
+        ErrorKind::AlreadyExists,
+        "somebody else has written it meanwhile: look at what is there now",
+    ),
+    (
+        &[
+            "InvalidLocationConstraint",
+            "IllegalLocationConstraintException",
+        ],
+        ErrorKind::InvalidOption,
+        "pass the region that this bucket is to be in as `--region`",
+    ),
+    (
+        &["PermanentRedirect", "AuthorizationHeaderMalformed"],
+        ErrorKind::InvalidOption,
+        "the bucket is in another region: pass `--region REGION`",
+    ),
+    (
+        &["BucketNotEmpty"],
+        ErrorKind::InvalidOption,
+        "delete its objects first, with empty_bucket(bucket)",
+    ),
+    (
+        &[
+            "AccessControlListNotSupported",
+            "InvalidBucketAclWithObjectOwnership",
+        ],
+        ErrorKind::InvalidOption,
+        "make objects public by `public: true`, not by an ACL",
+    ),
+];
+
+/// The family of a code.
+fn known(code: &str) -> Option<&'static Family> {
+    KNOWN.iter().find(|(codes, ..)| codes.contains(&code))
+}
+
 fn kind(code: &str, status: u16) -> ErrorKind {
+    if let Some((_, kind, _)) = known(code) {
+        return *kind;
+    }
     match code {
-        "UnauthorizedOperation"
-        | "AccessDenied"
-        | "AccessDeniedException"
-        | "AuthFailure"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "RequestExpired"
-        | "InvalidAccessKeyId"
-        | "InvalidClientTokenId"
-        | "SignatureDoesNotMatch"
-        | "UnrecognizedClientException"
-        | "OptInRequired"
-        | "Blocked"
-        | "PendingVerification"
-        | "InvalidToken" => ErrorKind::Denied,
-        "BucketAlreadyExists" | "BucketAlreadyOwnedByYou" => ErrorKind::AlreadyExists,
-        "RequestLimitExceeded" | "SlowDown" | "EC2ThrottledException" | "TooManyRequests" => {
+        _ if code.starts_with("Throttling") || code.starts_with("TooManyRequests") => {
             ErrorKind::Throttled
         }
-        "TooManyBuckets" | "InsufficientInstanceCapacity" | "InsufficientAddressCapacity" => {
+        _ if code.ends_with("LimitExceeded") || code.starts_with("Insufficient") => {
             ErrorKind::QuotaExceeded
         }
-        "InternalError" | "InternalFailure" | "ServiceUnavailable" | "Unavailable" => {
-            ErrorKind::Unreachable
-        }
-        "RequestTimeout" => ErrorKind::Timeout,
-        _ if code.starts_with("Throttling") => ErrorKind::Throttled,
-        _ if code.ends_with("LimitExceeded") => ErrorKind::QuotaExceeded,
         _ if code.ends_with(".NotFound") || code.starts_with("NoSuch") => ErrorKind::NotFound,
         _ if code.ends_with(".Duplicate") => ErrorKind::AlreadyExists,
         _ => match status {
@@ -164,56 +435,46 @@ fn kind(code: &str, status: u16) -> ErrorKind {
     }
 }
 
-/// What a person can do about a code.
-fn hint(code: &str, status: u16) -> Option<&'static str> {
-    Some(match code {
-        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
-            "ask for an IAM policy that allows this action, or use another `--profile`; \
-             `aws sts get-caller-identity` shows who you are"
-        }
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
-            "log in again (`aws sso login`, or fetch new temporary credentials), \
-             and check this machine's clock"
-        }
-        "AuthFailure"
-        | "InvalidAccessKeyId"
-        | "InvalidClientTokenId"
-        | "SignatureDoesNotMatch"
-        | "UnrecognizedClientException"
-        | "InvalidToken" => {
-            "the access key in use is not valid: check ~/.aws/credentials, AWS_PROFILE and \
-             the AWS_* variables"
-        }
-        "OptInRequired" | "Blocked" | "PendingVerification" => {
-            "sign in to the AWS console: the account is not yet able to use this service"
-        }
-        "VPCIdNotSpecified" | "MissingInput" => {
-            "this region has no default VPC: make one with `aws ec2 create-default-vpc`, or \
-             pass `vpc` to create_security_group and `subnet` to launch_instance"
-        }
-        "InvalidKeyPair.Duplicate" => {
-            "choose another name, or remove the old one with \
-             `aws ec2 delete-key-pair --key-name NAME`"
-        }
-        "InvalidGroup.Duplicate" => "choose another name, or pass the existing group's id",
-        "BucketAlreadyExists" => "bucket names are shared by all AWS accounts: choose another",
-        "InvalidAMIID.NotFound" | "InvalidAMIID.Malformed" => {
-            "an AMI's id holds in one region only: use latest_amazon_linux()"
-        }
-        "VcpuLimitExceeded" | "InstanceLimitExceeded" => {
-            "end instances you no longer need, or ask for a higher limit under Service Quotas"
-        }
-        "TooManyBuckets" => "delete buckets you no longer need, or ask for a higher limit",
-        "DependencyViolation" => "something still uses it: wait until its instances are gone",
-        "RequestLimitExceeded" | "SlowDown" => "AWS asks for fewer requests: wait a little",
-        "BucketNotEmpty" => "delete its objects first",
-        "AccessControlListNotSupported" => "make objects public by `public: true`, not by an ACL",
-        "InsufficientInstanceCapacity" | "Unsupported" | "UnsupportedOperation" => {
-            "try another instance type or another subnet"
-        }
-        _ if status >= 500 => "AWS has trouble; try again in a minute",
-        _ => return None,
-    })
+/// What a person can do about an answer. AWS's words may name the action that
+/// a policy has to allow.
+fn hint(code: &str, status: u16, said: &str) -> Option<String> {
+    let hint = match known(code) {
+        Some((.., hint)) => *hint,
+        None if code.ends_with("LimitExceeded") => "ask for a higher limit under Service Quotas",
+        None if status >= 500 => "AWS has trouble; try again in a minute",
+        None => return None,
+    };
+    let mut hint = hint.to_owned();
+    if let Some(action) = action(said) {
+        hint = hint.replace("allows this action", &format!("allows {action}"));
+    }
+    if said.contains("disableApiStop") {
+        hint = hint.replace("disable-api-termination", "disable-api-stop");
+    }
+    if let Some(name) = quoted(said, "") {
+        hint = hint.replace(" ID`", &format!(" {name}`"));
+        hint = hint.replace(" NAME`", &format!(" {name}`"));
+    }
+    if let Some(region) = quoted(said, "expecting ") {
+        hint = hint.replace(" REGION`", &format!(" {region}`"));
+    }
+    Some(hint)
+}
+
+/// What AWS's words name first in quotes after this text, if a shell takes it
+/// as it is.
+fn quoted<'a>(said: &'a str, after: &str) -> Option<&'a str> {
+    let (_, rest) = said.split_once(&format!("{after}'"))?;
+    let (name, _) = rest.split_once('\'')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    (!name.is_empty() && name.chars().all(plain)).then_some(name)
+}
+
+/// The action that was refused, as `ec2:RunInstances`.
+fn action(said: &str) -> Option<&str> {
+    let (_, rest) = said.split_once("is not authorized to perform: ")?;
+    let action = rest.split_whitespace().next()?;
+    action.contains(':').then_some(action)
 }
 
 #[cfg(test)]
@@ -232,6 +493,45 @@ mod tests {
         assert_eq!(kind("InvalidParameterValue", 400), ErrorKind::InvalidOption);
         assert_eq!(kind("", 404), ErrorKind::NotFound);
         assert_eq!(kind("", 500), ErrorKind::Unreachable);
+    }
+
+    #[test]
+    fn the_refused_action_is_named_and_what_nobody_can_read_is_left_out() {
+        let said = "You are not authorized to perform this operation. User: arn:aws:iam::1:user/a \
+             is not authorized to perform: ec2:RunInstances on resource: arn:aws:ec2:x because no \
+             identity-based policy allows it. Encoded authorization failure message: abc_-9";
+        let (said, encoded) = readable(said);
+        assert!(said.ends_with("policy allows it"), "{said}");
+        assert_eq!(encoded, Some("abc_-9"));
+        let hint = hint("UnauthorizedOperation", 403, said).unwrap();
+        assert!(
+            hint.contains("policy that allows ec2:RunInstances, or"),
+            "{hint}"
+        );
+    }
+
+    /// What people see of a code is looked at by a person: it has a golden text.
+    #[test]
+    fn every_code_has_a_golden_text() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/diagnostics");
+        let golden: String = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|e| e == "stderr"))
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect();
+        for code in KNOWN.iter().flat_map(|(codes, ..)| *codes) {
+            assert!(golden.contains(&format!("aws: {code}, HTTP")), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_code_belongs_to_one_family() {
+        let mut codes: Vec<_> = KNOWN.iter().flat_map(|(codes, ..)| *codes).collect();
+        let all = codes.len();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), all);
     }
 
     #[test]

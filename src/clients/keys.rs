@@ -101,14 +101,15 @@ pub(crate) struct KeyFile {
 ///
 /// Throws `not_found`, `denied`, or `invalid_option` for what is no ssh key.
 pub(crate) fn read(path: &Path) -> Result<KeyFile> {
-    let text =
-        std::fs::read_to_string(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
+    let bytes = std::fs::read(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
+    let text = String::from_utf8_lossy(&bytes);
     let not_a_key = |what: &str| {
         Error::invalid(format!("`{}` is not an ssh key: {what}", path.display()))
             .hint("`ssh-keygen -t ed25519` makes one")
     };
     if text.contains("BEGIN OPENSSH PRIVATE KEY") {
-        let key = PrivateKey::from_openssh(&text).map_err(|e| not_a_key(&e.to_string()))?;
+        let key =
+            PrivateKey::from_openssh(text.as_bytes()).map_err(|e| not_a_key(&e.to_string()))?;
         let encrypted = key.is_encrypted();
         return Ok(KeyFile {
             public: key.public_key().clone(),
@@ -128,6 +129,11 @@ pub(crate) fn read(path: &Path) -> Result<KeyFile> {
     })
 }
 
+/// Whether a file says of itself that it holds a private key of some kind.
+pub(crate) fn looks_private(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text.contains("PRIVATE KEY-----"))
+}
+
 /// A PEM key says nothing of its public half without being unlocked.
 fn read_beside(path: &Path, encrypted: bool) -> Result<KeyFile> {
     let beside = PathBuf::from(format!("{}.pub", path.display()));
@@ -137,7 +143,7 @@ fn read_beside(path: &Path, encrypted: bool) -> Result<KeyFile> {
             format!("the public half of `{}` is not beside it", path.display()),
         )
         .hint(format!(
-            "make it: ssh-keygen -y -f '{}' > '{}'",
+            "make it: `ssh-keygen -y -f '{}' > '{}'`",
             path.display(),
             beside.display()
         ))

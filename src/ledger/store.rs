@@ -294,7 +294,7 @@ fn unusable(path: &Path, error: &rusqlite::Error) -> Error {
             ErrorKind::Internal,
             "it is damaged".to_owned(),
             format!(
-                "`sqlite3 {shown} .recover` may save it; else move it away, then \
+                "`sqlite3 {shown} .dump` shows what can be read of it; move it away, then \
                  `autorun destroy --orphans` finds what its runs left"
             ),
         ),

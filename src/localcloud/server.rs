@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -26,6 +26,9 @@ use super::ec2::{self, Answer, Ec2, Refusal};
 use super::faults::{Act, Fault, Faults, Plans, When};
 use super::s3::{self, S3};
 use super::sigv4::{self, Keys};
+
+/// How much of a body is taken that nobody wants.
+const MOST_UNWANTED: usize = 8 << 20;
 
 /// Query requests are small: user data makes 22 KiB in base64.
 const LONGEST_FORM: usize = 1 << 20;
@@ -248,6 +251,9 @@ impl Front {
             )
         };
         if let Some(refusal) = refusal_before(fault.as_ref()).await? {
+            // A body that is not taken would reset the connection, and the
+            // answer might be lost with it.
+            drop(Limited::new(request, MOST_UNWANTED).collect().await);
             return Ok(refused(&slow_down(refusal)));
         }
         let answer = self.s3.serve(request).await;
@@ -405,11 +411,16 @@ fn slow_down(refusal: Refusal) -> Refusal {
 }
 
 fn xml(answer: Answer) -> Response<Body> {
-    respond(
+    let mut response = respond(
         StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         "text/xml;charset=UTF-8",
         answer.xml,
-    )
+    );
+    // The SDKs read it here, the error's XML has it for people.
+    if let Ok(request) = HeaderValue::from_str(&answer.request) {
+        response.headers_mut().insert("x-amzn-requestid", request);
+    }
+    response
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Body> {
@@ -425,6 +436,6 @@ fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Bod
     *response.status_mut() = status;
     response
         .headers_mut()
-        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

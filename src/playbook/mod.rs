@@ -174,8 +174,10 @@ impl Loader<'_> {
 fn read(path: &str) -> Result<String> {
     let path = Path::new(path);
     let bytes = std::fs::read(path).map_err(|e| Error::io("read playbook", path, &e))?;
-    String::from_utf8(bytes)
-        .map_err(|_| Error::invalid(format!("playbook `{}` is not UTF-8 text", path.display())))
+    String::from_utf8(bytes).map_err(|_| {
+        Error::invalid(format!("playbook `{}` is not UTF-8 text", path.display()))
+            .hint("a playbook is a text file in Rhai: `autorun docs` lists its functions")
+    })
 }
 
 /// For a closure that another file calls, Rhai tells the line and the wrong

@@ -450,21 +450,38 @@ fn not_copied(host: &Host, source: &str, to: &str, finished: &Finished) -> Error
     } else {
         ErrorKind::CommandFailed
     };
+    // Of the name that a copy has until it is whole, nobody wants to hear.
+    let reason = match said.rsplit_once(": ") {
+        Some((of, reason)) if of.contains(".autorun-") => reason,
+        _ => &said,
+    };
     let error = Error::new(
         kind,
-        format!("cannot copy `{source}` to {}:{to}: {said}", host.name),
+        format!("cannot copy `{source}` to {}:{to}: {reason}", host.name),
     )
     .detail(serde_json::json!({
         "status": finished.status, "stdout": "", "stderr": said,
     }));
+    if kind == ErrorKind::QuotaExceeded {
+        return error.hint("make room there: ssh_exec(server, \"df -h\") shows its disks");
+    }
     if said.contains("Permission denied") {
         return error.hint("pass `sudo: true`, or a target that the user may write");
+    }
+    if said.contains("directory there") || said.contains("is no directory") {
+        return error.hint("move it away there, or copy to another target");
     }
     if said.contains("No such file or directory")
         || said.contains("nonexistent")
         || said.contains("does not exist")
     {
-        return error.hint("make the directory first, with `ssh_exec(server, \"mkdir -p ..\")`");
+        return match to.rsplit_once('/') {
+            Some((directory, _)) if !directory.is_empty() => error.hint(format!(
+                "make the directory first: ssh_exec(server, \"mkdir -p {}\")",
+                shell_words::quote(directory)
+            )),
+            _ => error,
+        };
     }
     error
 }
@@ -778,8 +795,14 @@ fn not_given(host: &Host, source: &str, finished: &Finished) -> Error {
             "status": finished.status, "stdout": "", "stderr": said,
         }),
     );
-    match said.contains("Permission denied") {
-        true => error.hint("pass `sudo: true`, or log in as a user who may read it"),
-        false => error,
+    if said.contains("Permission denied") {
+        return error.hint("pass `sudo: true`, or log in as a user who may read it");
+    }
+    match kind {
+        ErrorKind::NotFound => error.hint(format!(
+            "a path that does not begin with / starts at the home directory of {}",
+            host.user
+        )),
+        _ => error,
     }
 }

@@ -20,9 +20,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Intent, ResourceKind, Step, Wanted, now};
 use crate::script::{self, Outcome};
 
-/// How long right after a create EC2 may not know what it just made.
-const CONSISTENCY: Duration = Duration::from_secs(60);
-
 /// How long `launch_instance` waits: the default of `wait_until_running`.
 const RUNS_WITHIN: Duration = Duration::from_secs(300);
 
@@ -416,6 +413,10 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
         ))
         .hint("let a short script fetch the rest, or copy it with scp when the host is ready"));
     }
+    if user_data.is_empty() {
+        return Err(Error::invalid("option `user_data`: it is empty")
+            .hint("leave it out, or pass a script that begins with #!/bin/sh"));
+    }
     if !["#", "Content-Type:", "MIME-Version:"]
         .iter()
         .any(|start| user_data.starts_with(start))
@@ -455,7 +456,7 @@ impl ImageRef {
 /// group that was made a moment ago.
 async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<Vec<Instance>> {
     let what = "EC2 to know the key pair and the security groups".to_owned();
-    let mut pace = cx.pace(what, CONSISTENCY);
+    let mut pace = cx.pace(what, cx.clients.consistency());
     let fresh = launch
         .key_pair
         .iter()
@@ -473,7 +474,11 @@ async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<V
                 if !launched.is_empty() {
                     return Ok(launched);
                 }
-                pace.pause("launched before, not visible yet").await?;
+                let pause = pace.pause("launched before, not visible yet").await;
+                pause.map_err(|late| match late.kind {
+                    ErrorKind::Timeout => e,
+                    _ => late,
+                })?;
             }
             Err(e)
                 if fresh

@@ -76,6 +76,7 @@ fn read_file(cx: &Context, path: &str) -> Result<String> {
             "`{}` is not UTF-8 text (byte {at})",
             path.display()
         ))
+        .hint("scp and upload_file take any file, read_file and render text alone")
     })
 }
 
@@ -115,6 +116,9 @@ fn fill(path: &str, template: &str, values: &Value) -> Result<String> {
                     let known: Vec<_> = values.as_object().into_iter().flatten().collect();
                     let known: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
                     error.hint(format!("render() was given {}", known.join(", ")))
+                }
+                minijinja::ErrorKind::SyntaxError | minijinja::ErrorKind::UnknownFilter => {
+                    error.hint("`autorun docs render` says what a template may hold")
                 }
                 _ => error,
             };

@@ -213,10 +213,19 @@ struct Finished {
 fn write_file(cx: &Context, path: &str, text: &str, options: &WriteFile) -> Result<Written> {
     let path = cx.clients.local.expand(Path::new(path));
     let mode = super::copies::mode(&options.mode)?;
-    let failed = |e: std::io::Error| Error::io("write", &path, &e);
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
+    };
+    let failed = |e: std::io::Error| {
+        let error = Error::io("write", &path, &e);
+        match error.kind {
+            ErrorKind::NotFound => error.hint(format!(
+                "make the directory first: `mkdir -p {}`",
+                shell_words::quote(&folder.to_string_lossy())
+            )),
+            _ => error,
+        }
     };
     if path.is_dir() {
         return Err(Error::invalid(format!(

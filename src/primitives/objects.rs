@@ -300,7 +300,14 @@ async fn upload_image(
     options: UploadImage,
 ) -> Result<Object> {
     let path = cx.clients.local.expand(Path::new(file));
+    let size = size(&path)?;
     let kind = content_type(&path, options.content_type);
+    if size == 0 {
+        return Err(
+            Error::invalid(format!("`{file}` is empty, so it is no image"))
+                .hint("was it written in full? upload_file uploads empty files too"),
+        );
+    }
     if !kind.starts_with("image/") {
         return Err(
             Error::invalid(format!("`{file}` is not an image: its type is {kind}"))
@@ -308,7 +315,6 @@ async fn upload_image(
         );
     }
     let key = object_key(options.key.as_deref().unwrap_or(file))?;
-    let size = size(&path)?;
     let made = cx.ledger.made(ResourceKind::Bucket, bucket);
     let link = match options.public.unwrap_or(made) {
         true => published(cx, step, bucket, &key).await?,
@@ -431,10 +437,14 @@ pub(super) fn content_type(path: &Path, given: Option<String>) -> String {
 fn size(path: &Path) -> Result<u64> {
     let about = std::fs::metadata(path).map_err(|e| Error::io("read", path, &e))?;
     if !about.is_file() {
-        return Err(Error::invalid(format!(
-            "`{}` is not a regular file",
-            path.display()
-        )));
+        let what = match about.is_dir() {
+            true => "a directory",
+            false => "not a regular file",
+        };
+        return Err(
+            Error::invalid(format!("cannot upload `{}`: it is {what}", path.display()))
+                .hint("upload_dir uploads the files in a directory"),
+        );
     }
     std::fs::File::open(path).map_err(|e| Error::io("read", path, &e))?;
     Ok(about.len())

@@ -8,7 +8,7 @@ use rhai::Dynamic;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::clients::ec2::Instance;
+use crate::clients::ec2::{Instance, no_instance};
 use crate::clients::ssh::{Host, Trust};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -114,12 +114,7 @@ pub(super) async fn described(cx: &Context, id: &str) -> Result<Instance> {
         Some(row) => cx.seen(&row, ask).await?,
         None => ask().await?,
     };
-    seen.ok_or_else(|| {
-        Error::new(
-            ErrorKind::NotFound,
-            format!("instance `{id}` does not exist"),
-        )
-    })
+    seen.ok_or_else(|| no_instance(id))
 }
 
 /// How to reach an instance.

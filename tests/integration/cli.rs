@@ -55,7 +55,7 @@ fn a_json_variables_file_names_its_fault() {
         .args(["--vars", &vars.display().to_string()])
         .run()
         .exits(2);
-    assert!(ended.said().contains("line 2 column"), "{}", ended.stderr);
+    assert!(ended.said().contains("vars.json:2:10"), "{}", ended.stderr);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Tests of the whole program: the main job, the command line, interruption,
-//! secrets, reports, the manual, and the project's own rules.
+//! secrets, reports, hints, the manual, and the project's own rules.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 #[path = "../support/mod.rs"]
@@ -7,6 +7,7 @@ mod support;
 
 mod cli;
 mod examples;
+mod hints;
 mod interrupt;
 mod ledger;
 mod local_cloud;

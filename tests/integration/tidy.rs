@@ -168,3 +168,61 @@ fn the_legacy_http_stack_stays_out() {
         assert!(!lock.contains(old), "{old}");
     }
 }
+
+/// The playbooks that fail, and what is then shown.
+fn golden_texts() -> Vec<(PathBuf, String, String)> {
+    let playbooks = fs::read_dir(root().join("tests/diagnostics")).unwrap();
+    let playbooks = playbooks.map(|entry| entry.unwrap().path());
+    playbooks
+        .filter(|path| path.extension().is_some_and(|e| e == "rhai"))
+        .map(|path| {
+            let playbook = fs::read_to_string(&path).unwrap();
+            let shown = fs::read_to_string(path.with_extension("stderr")).unwrap();
+            (path, playbook, shown)
+        })
+        .collect()
+}
+
+#[test]
+fn every_kind_of_error_has_a_golden_text() {
+    let source = fs::read_to_string(root().join("src/error.rs")).unwrap();
+    let names = source.lines().filter_map(|line| {
+        let (_, name) = line.trim().split_once("=> \"")?;
+        name.strip_suffix("\",")
+    });
+    let texts = golden_texts();
+    let mut kinds = 0;
+    for name in names {
+        kinds += 1;
+        // What stops a run is no error that is shown.
+        let line = match name {
+            "cancelled" => "// exit: 130".to_owned(),
+            name => format!("// kind: {name}"),
+        };
+        let shown = texts
+            .iter()
+            .any(|(_, playbook, _)| playbook.lines().any(|of_head| of_head == line));
+        assert!(shown, "no playbook in tests/diagnostics has `{line}`");
+    }
+    assert_eq!(kinds, 13);
+}
+
+#[test]
+fn golden_texts_fit_80_columns_and_say_where() {
+    for (path, playbook, shown) in golden_texts() {
+        // Source is shown as it is, and a path is never broken.
+        let error = shown.lines().skip_while(|line| !line.starts_with("error:"));
+        for line in error.filter(|line| !line.contains(" | ") && !line.contains("-->")) {
+            let long = line.chars().count() > 80 && line.trim().contains(' ');
+            assert!(!long, "{}: {line}", path.display());
+        }
+        assert!(!shown.contains("stack backtrace"), "{}", path.display());
+        let of_the_call = ["// exit: 2", "// exit: 130", "// call: "];
+        let placeless = of_the_call.iter().any(|head| playbook.contains(head));
+        assert!(
+            placeless || shown.contains("\n  --> tests/diagnostics/"),
+            "{} says no place",
+            path.display()
+        );
+    }
+}

@@ -197,6 +197,7 @@ class Cloud:
         self.tokens = {}  # (region, client token) -> (parameters, reservation id)
         self.instances = {}
         self.machines = {}
+        self.made_default_vpc = False
         patch_ec2(self)
         patch_s3()
         # Loading the images takes a while: not within a test's first call.
@@ -257,7 +258,7 @@ class Cloud:
                         message = f"The instance ID '{instance}' does not exist"
                         raise Refusal("InvalidInstanceID.NotFound", message)
         if request.operation == "CreateSecurityGroup" and not request.params.get("VpcId"):
-            if self.setting("no_default_vpc"):
+            if self.setting("no_default_vpc") and not self.made_default_vpc:
                 raise Refusal("VPCIdNotSpecified", "No default VPC for this user")
 
     def pass_time(self):
@@ -595,7 +596,10 @@ def patch_networks(cloud):
 
     def hidden(backend):
         # Not while the backend is being made: it needs its default VPC itself.
-        return hasattr(backend, "default_vpc") and cloud.setting("no_default_vpc")
+        # CreateDefaultVpc has come true when it is asked for the next time.
+        if not hasattr(backend, "default_vpc") or cloud.made_default_vpc:
+            return False
+        return cloud.setting("no_default_vpc")
 
     def get_default_vpc(self):
         return None if hidden(self) else default_vpc(self)
@@ -608,6 +612,15 @@ def patch_networks(cloud):
         hide = hidden(self)
         return [s for s in subnets(self, *args, **options) if not (hide and s.default_for_az)]
 
+    create_default_vpc = VPCBackend.create_default_vpc
+
+    def create_default(self):
+        if not hidden(self):
+            return create_default_vpc(self)
+        cloud.made_default_vpc = True
+        return default_vpc(self)
+
+    VPCBackend.create_default_vpc = create_default
     VPCBackend.get_default_vpc = get_default_vpc
     VPCBackend.describe_vpcs = describe_vpcs
     SubnetBackend.describe_subnets = describe_subnets

@@ -131,6 +131,12 @@ class Lab:
         run("ip", "address", "add", f"{CLIENT}/32", "dev", "lo")
         # An address without a machine refuses at once.
         run("ip", "route", "add", "local", PUBLIC_RANGE, "dev", "lo", "table", "local")
+        # One address to which there is no way, and one where all packets get lost.
+        run("ip", "route", "add", "unreachable", "192.0.2.98")
+        run("ip", "link", "add", "lost", "type", "veth", "peer", "name", "nowhere")
+        for end in ("lost", "nowhere"):
+            run("ip", "link", "set", end, "arp", "off", "up")
+        run("ip", "route", "add", "192.0.2.97", "dev", "lost", "src", CLIENT)
         # Machines reach each other by way of the lab.
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")
 

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -180,6 +180,7 @@ impl Drop for Lab {
 pub(crate) struct Autorun {
     pub(crate) home: TempDir,
     namespace: Option<u64>,
+    by_nobody: bool,
     env: Vec<(String, String)>,
     args: Vec<String>,
 }
@@ -191,6 +192,7 @@ impl Autorun {
         Self {
             home,
             namespace: None,
+            by_nobody: false,
             env: Vec::new(),
             args: Vec::new(),
         }
@@ -214,6 +216,18 @@ impl Autorun {
         self
     }
 
+    /// A run by a user who may read nothing but what all may.
+    pub(crate) fn by_nobody(mut self) -> Self {
+        let given = Command::new("chown")
+            .args(["-R", "65534:65534"])
+            .arg(self.home.path())
+            .status()
+            .unwrap();
+        assert!(given.success());
+        self.by_nobody = true;
+        self
+    }
+
     pub(crate) fn arg(mut self, arg: impl AsRef<str>) -> Self {
         self.args.push(arg.as_ref().to_owned());
         self
@@ -233,13 +247,41 @@ impl Autorun {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let binary = env!("CARGO_BIN_EXE_autorun");
+        let mut command = self.program(env!("CARGO_BIN_EXE_autorun"));
+        command.args(&self.args);
+        command
+    }
+
+    /// A shell where the program runs, which also has the AWS CLI and `autorun`.
+    pub(crate) fn shell(&self, line: &str) -> Command {
+        let folders = [Lab::python(), env!("CARGO_BIN_EXE_autorun").to_owned()]
+            .map(|file| Path::new(&file).parent().unwrap().display().to_string());
+        let mut command = self.program("sh");
+        command.args(["-c", line]).env(
+            "PATH",
+            format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", folders.join(":")),
+        );
+        command
+    }
+
+    /// The program and its arguments as a line for that shell.
+    pub(crate) fn words(&self) -> String {
+        let program = [env!("CARGO_BIN_EXE_autorun").to_owned()];
+        shell_words::join(program.iter().chain(&self.args))
+    }
+
+    fn program(&self, program: &str) -> Command {
+        let mut words = vec![program];
+        if self.by_nobody {
+            let other = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+            words.splice(0..0, ["setpriv"].into_iter().chain(other));
+        }
         let mut command = match self.namespace {
-            Some(pid) => inside(pid, binary),
-            None => Command::new(binary),
+            Some(pid) => inside(pid, words[0]),
+            None => Command::new(words[0]),
         };
         command
-            .args(&self.args)
+            .args(&words[1..])
             .current_dir(root())
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -253,19 +295,7 @@ impl Autorun {
     /// Runs it at a terminal where this is typed; gives its status and what the
     /// terminal showed.
     pub(crate) fn at_terminal(&self, typed: &str) -> (Option<i32>, String) {
-        let command = self.command();
-        let mut child = Command::new("script")
-            .args(["-qec", &words_of(&command), "/dev/null"])
-            .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(typed.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let shown = String::from_utf8(output.stdout).unwrap();
-        (output.status.code(), shown)
+        at_terminal(&self.command(), typed)
     }
 
     /// Runs it to its end.
@@ -273,6 +303,53 @@ impl Autorun {
     pub(crate) fn run(&self) -> Ended {
         Ended::of(&self.command().output().unwrap(), self.home.path())
     }
+}
+
+/// Runs a command at a terminal where this is typed; gives its status and what
+/// the terminal showed.
+pub(crate) fn at_terminal(command: &Command, typed: &str) -> (Option<i32>, String) {
+    let mut child = Command::new("script")
+        .args(["-qec", &words_of(command), "/dev/null"])
+        .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(typed.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), shown)
+}
+
+/// Runs a command at a terminal and types each answer when its question shows.
+/// For programs that throw away what was typed before they asked.
+pub(crate) fn conversation(command: &Command, answers: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut child = Command::new("script")
+        .args(["-qec", &words_of(command), "/dev/null"])
+        .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut shown = Vec::new();
+    let mut answered = 0;
+    for (question, answer) in answers {
+        while !String::from_utf8_lossy(&shown[answered..]).contains(question) {
+            let mut some = [0; 4096];
+            let length = stdout.read(&mut some).unwrap();
+            let so_far = String::from_utf8_lossy(&shown);
+            assert!(length > 0, "`{question}` was not asked in\n{so_far}");
+            shown.extend_from_slice(&some[..length]);
+        }
+        answered = shown.len();
+        writeln!(stdin, "{answer}").unwrap();
+    }
+    stdout.read_to_end(&mut shown).unwrap();
+    let status = child.wait().unwrap().code();
+    (status, String::from_utf8_lossy(&shown).into_owned())
 }
 
 /// Starts a run and waits until stderr shows `sign`.
@@ -356,7 +433,7 @@ impl Ended {
             (r"\bi-[0-9a-f]{17}\b", "i-ID"),
             (r"\bsg-[0-9a-f]{17}\b", "sg-ID"),
             (r"SHA256:[A-Za-z0-9+/]{43}", "SHA256:HASH"),
-            (r"request [A-Za-z0-9-]{20,}", "request ID"),
+            (r"request [A-Za-z0-9-]{16,}", "request ID"),
             (r"\b[0-9]+(\.[0-9]+)? (ms|s)\b", "TIME"),
             (r"127\.0\.0\.1:[0-9]{4,5}", "127.0.0.1:PORT"),
             (r"\b54\.214\.[0-9]+\.[0-9]+", "54.214.X.X"),

@@ -214,7 +214,8 @@ fn entry(
     if size > *room {
         blocks.clear();
         notes.push(
-            "the result has no room on this page; `autorun show --output json` has it".to_owned(),
+            "the result has no room on this page; `autorun show RUN --output json` has it"
+                .to_owned(),
         );
     } else {
         *room -= size;

@@ -349,12 +349,8 @@ impl<'a> Ec2<'a> {
             .collect();
         ids.iter()
             .map(|id| {
-                seen.iter().find(|i| i.id == *id).cloned().ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::NotFound,
-                        format!("instance `{id}` does not exist"),
-                    )
-                })
+                let named = seen.iter().find(|i| i.id == *id);
+                named.cloned().ok_or_else(|| no_instance(id))
             })
             .collect()
     }
@@ -492,6 +488,19 @@ impl<'a> Ec2<'a> {
 /// Whether a deletion was refused because something still uses the thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StillUsed(pub bool);
+
+/// An instance that EC2 does not know, or not any more.
+#[must_use]
+pub fn no_instance(id: &str) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!("instance `{id}` does not exist"),
+    )
+    .hint(
+        "an instance's id holds in one region of one account: check `--region` and `--profile`; \
+         `aws ec2 describe-instances` lists those there",
+    )
+}
 
 fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(name).values(value).build()

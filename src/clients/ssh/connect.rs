@@ -74,6 +74,12 @@ pub(super) async fn tcp(host: &Host, timeout: Duration) -> Result<OwnedFd> {
             return Err(match e.kind() {
                 std::io::ErrorKind::ConnectionRefused => failed(&reason)
                     .hint("no ssh server listens there (yet); check the address and `port`"),
+                std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => {
+                    failed(&reason).hint(
+                        "check the address: is the host up, and this machine's network, or the \
+                         VPN that leads there?",
+                    )
+                }
                 _ => failed(&reason),
             });
         }
@@ -137,33 +143,61 @@ fn handshake(
     trust::prefer_known_types(&session, host, known);
     session.set_timeout(millis(timeout));
     session.set_tcp_stream(stream);
-    session.handshake().map_err(|e| {
-        let reason = match e.code() {
-            ErrorCode::Session(-9) => "it did not answer in time".to_owned(),
-            ErrorCode::Session(-43 | -13) => "it closed the connection".to_owned(),
-            ErrorCode::Session(-8 | -5) => "no common ssh algorithm".to_owned(),
-            _ => e.message().to_owned(),
-        };
-        Error::new(
-            ErrorKind::Unreachable,
-            format!(
-                "{} port {} did not speak ssh: {reason}",
-                host.address, host.port
-            ),
-        )
-    })?;
+    session
+        .handshake()
+        .map_err(|e| no_handshake(host, &session, &e))?;
     let offered = Offered::of(&session)
         .ok_or_else(|| Error::internal(format!("{} offered no host key", host.address)))?;
     Ok((session, offered))
 }
 
+/// Why there was no handshake, and what to do about it.
+fn no_handshake(host: &Host, session: &Session, error: &ssh2::Error) -> Error {
+    let banner = session.banner_bytes().map(String::from_utf8_lossy);
+    let spoke_ssh = banner.as_ref().is_some_and(|b| b.starts_with("SSH-"));
+    let (reason, hint) = match error.code() {
+        ErrorCode::Session(-9) => (
+            "it did not answer in time".to_owned(),
+            "is this an ssh server? Check the address and `port`".to_owned(),
+        ),
+        _ if banner.is_some() && !spoke_ssh => (
+            "it answered in another protocol".to_owned(),
+            "no ssh server listens there: check the address and `port`".to_owned(),
+        ),
+        ErrorCode::Session(-43 | -13) => (
+            "it closed the connection".to_owned(),
+            "it may still be starting, or refuse this machine: try again, and look at the log of \
+             sshd there"
+                .to_owned(),
+        ),
+        // libssh2 does not tell the two apart.
+        ErrorCode::Session(-8 | -5) => (
+            "no common ssh algorithm, or it closed the connection".to_owned(),
+            format!("`{} -vv true` shows which", trust::ssh_command(host)),
+        ),
+        _ => (
+            error.message().to_owned(),
+            format!("`{} -vv true` may show more", trust::ssh_command(host)),
+        ),
+    };
+    Error::new(
+        ErrorKind::Unreachable,
+        format!(
+            "{} port {} did not speak ssh: {reason}",
+            host.address, host.port
+        ),
+    )
+    .hint(hint)
+}
+
 /// Logs in with the host's key file, or with the agent and the usual files.
 fn authenticate(session: &Session, host: &Host, local: &Local) -> Result<()> {
     let mut tried = Vec::new();
+    let mut agent_runs = false;
     if let Some(key) = &host.key {
         with_named_key(session, host, key, &mut tried)?;
     } else {
-        with_agent(session, host, None, &mut tried);
+        agent_runs = with_agent(session, host, None, &mut tried);
         let usual = local.home.iter().flat_map(|home| {
             USUAL_KEYS
                 .iter()
@@ -180,9 +214,13 @@ fn authenticate(session: &Session, host: &Host, local: &Local) -> Result<()> {
         return Ok(());
     }
     let (message, hint) = if tried.is_empty() {
+        let agent = match agent_runs {
+            true => "the ssh agent holds none",
+            false => "no ssh agent runs",
+        };
         (
             format!(
-                "cannot log in as {}: there is no ssh key to try",
+                "cannot log in as {}: there is no ssh key to try: {agent}, and ~/.ssh has none",
                 host.login()
             ),
             "pass `key`, load one with ssh-add, or make one with `ssh-keygen -t ed25519`",
@@ -209,11 +247,12 @@ fn with_named_key(
     tried: &mut Vec<String>,
 ) -> Result<()> {
     let shown = key.display();
-    // PEM keys without their public half are libssh2's to read.
-    let file = keys::read(key).ok();
-    if file.is_none() {
-        std::fs::metadata(key).map_err(|e| Error::io("read the ssh key", key, &e))?;
-    }
+    let file = match keys::read(key) {
+        Ok(file) => Some(file),
+        // PEM keys without their public half are libssh2's to read.
+        Err(_) if keys::looks_private(key) => None,
+        Err(e) => return Err(e),
+    };
     if file.as_ref().is_some_and(|file| !file.private) {
         return Err(Error::invalid(format!("`{shown}` is a public key"))
             .hint("pass the private key, the file without .pub"));
@@ -236,7 +275,7 @@ fn with_named_key(
         )
         .hint(format!(
             "pass `passphrase` to host(), from a secret variable; or load the key into \
-             the ssh agent: ssh-add {}",
+             the ssh agent: `ssh-add {}`",
             super::remote::quote(&key.to_string_lossy())
         )));
     }
@@ -246,7 +285,7 @@ fn with_named_key(
             format!("the passphrase does not unlock the ssh key `{shown}`"),
         )
         .hint(format!(
-            "try it by hand: ssh-keygen -y -f {}",
+            "try it by hand: `ssh-keygen -y -f {}`",
             super::remote::quote(&key.to_string_lossy())
         )));
     }
@@ -272,13 +311,19 @@ fn with_file(session: &Session, host: &Host, key: &Path, tried: &mut Vec<String>
     }
 }
 
-/// Tries the agent's keys, or only the one with this blob.
-fn with_agent(session: &Session, host: &Host, only: Option<&[u8]>, tried: &mut Vec<String>) {
+/// Tries the agent's keys, or only the one with this blob; whether there is an
+/// agent.
+fn with_agent(
+    session: &Session,
+    host: &Host,
+    only: Option<&[u8]>,
+    tried: &mut Vec<String>,
+) -> bool {
     let Ok(mut agent) = session.agent() else {
-        return;
+        return false;
     };
     if agent.connect().is_err() || agent.list_identities().is_err() {
-        return;
+        return false;
     }
     for identity in agent.identities().unwrap_or_default() {
         if only.is_some_and(|blob| blob != identity.blob()) {
@@ -286,7 +331,8 @@ fn with_agent(session: &Session, host: &Host, only: Option<&[u8]>, tried: &mut V
         }
         tried.push(format!("the agent's `{}`", identity.comment()));
         if agent.userauth(&host.user, &identity).is_ok() {
-            return;
+            break;
         }
     }
+    true
 }

@@ -263,9 +263,12 @@ impl Ssh {
         let (host, report) = (host.clone(), report.clone());
         blocking(move || {
             let started = Instant::now();
-            let mut finished = pump::run(&connection, channel, &host, command, &cancel, &report)?;
+            let ran = pump::run(&connection, channel, &host, command, &cancel, &report)?;
+            let (mut finished, reusable) = ran;
             finished.seconds = started.elapsed().as_secs_f64();
-            give_back(&idle, host, connection);
+            if reusable {
+                give_back(&idle, host, connection);
+            }
             Ok(finished)
         })
         .await
@@ -406,6 +409,7 @@ fn broken(host: &Host, attempt: &str, error: &dyn std::fmt::Display) -> Error {
             host.login()
         ),
     )
+    .hint("the next call logs in afresh; wait_for_ssh(server) waits until the host answers")
 }
 
 /// Both outputs of a command.

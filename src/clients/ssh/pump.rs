@@ -30,9 +30,13 @@ const LONGEST_LINE: usize = 16 << 10;
 /// How long ending a remote command may take, so that Ctrl-C stays quick.
 const ENDS_WITHIN: Duration = Duration::from_millis(650);
 
+/// How long the last word on a channel may take, in milliseconds.
+const CLOSES_WITHIN: u32 = 2_000;
+
 const CHUNK: usize = 256 << 10;
 
-/// Runs a command; an error leaves the connection unusable.
+/// Runs a command, and says whether the connection can be used again; after an
+/// error it cannot.
 pub(super) fn run(
     connection: &Connection,
     mut channel: Channel,
@@ -40,7 +44,7 @@ pub(super) fn run(
     command: Command,
     cancel: &CancellationToken,
     report: &Reporter,
-) -> Result<Finished> {
+) -> Result<(Finished, bool)> {
     let token = format!("autorun-{:016x}", rand::random::<u64>());
     let deadline = command.timeout.map(|timeout| Instant::now() + timeout);
     let sudo = match (&host.sudo_password, command.sudo) {
@@ -76,7 +80,7 @@ pub(super) fn run(
     let moved = job.pump(connection, &mut channel, host, deadline, cancel);
     session.set_blocking(true);
     match moved {
-        Ok(()) => job.finish(&mut channel, host, sudo),
+        Ok(()) => job.finish(&session, &mut channel, host, sudo),
         Err(Stop::Broken(error)) => Err(error),
         Err(Stop::Here(error)) => {
             end_group(&session, job.boot.group, sudo, host);
@@ -91,7 +95,8 @@ pub(super) fn run(
                     "the command did not finish within {limit} on {}; {ended}",
                     host.name
                 ),
-            ))
+            )
+            .hint("pass a longer `timeout`, in seconds"))
         }
         Err(Stop::Cancelled) => {
             let ended = end_group(&session, job.boot.group, sudo, host);
@@ -242,20 +247,26 @@ impl Job<'_> {
         Stop::Broken(broken(host, what, error))
     }
 
-    fn finish(mut self, channel: &mut Channel, host: &Host, sudo: Sudo) -> Result<Finished> {
+    fn finish(
+        mut self,
+        session: &ssh2::Session,
+        channel: &mut Channel,
+        host: &Host,
+        sudo: Sudo,
+    ) -> Result<(Finished, bool)> {
         self.boot.flush(|bytes| self.outputs[1].take(bytes));
         if let Some(Sink(sink)) = &mut self.sink {
             sink.flush().map_err(|e| not_taken(host, &e))?;
         }
         let [stdout, stderr] = self.outputs.map(Lines::finish);
-        // The other side has closed: what is left is to say so as well.
-        channel
-            .close()
-            .map_err(|e| broken(host, "a command was ending", &e))?;
         let signal = channel.exit_signal().ok().and_then(|s| s.exit_signal);
         let status = channel
             .exit_status()
             .map_err(|e| broken(host, "a command was ending", &e))?;
+        // The other side has closed: what is left is to say so as well. With
+        // input that it never took in between, that may not work any more.
+        session.set_timeout(CLOSES_WITHIN);
+        let reusable = channel.close().is_ok();
         if self.boot.group.is_none() {
             return Err(not_started(host, sudo, status, &stderr.0));
         }
@@ -267,7 +278,7 @@ impl Job<'_> {
                 text::bytes(dropped)
             ));
         }
-        Ok(Finished {
+        let finished = Finished {
             status: signal
                 .as_deref()
                 .map_or(i64::from(status), |name| 128 + number(name)),
@@ -276,7 +287,8 @@ impl Job<'_> {
             stderr: stderr.0,
             dropped,
             seconds: 0.0,
-        })
+        };
+        Ok((finished, reusable))
     }
 }
 

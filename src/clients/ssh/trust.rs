@@ -225,7 +225,7 @@ fn check_known_hosts(
         )
         .hint(format!(
             "somebody may be in between. If you know that the host was set up anew: \
-             ssh-keygen -R {}",
+             `ssh-keygen -R {}`",
             known_name(host)
         ))),
         CheckResult::NotFound | CheckResult::Failure => Err(Error::new(
@@ -256,7 +256,7 @@ pub(super) fn changed(host: &Host, expected: &str, offered: &Offered) -> Error {
 }
 
 /// How a person would log in.
-fn ssh_command(host: &Host) -> String {
+pub(super) fn ssh_command(host: &Host) -> String {
     match host.port {
         22 => format!("ssh {}@{}", host.user, host.address),
         port => format!("ssh -p {port} {}@{}", host.user, host.address),

@@ -115,10 +115,11 @@ const ACTIONS: [(&str, Action); 35] = [
     ("TerminateInstances", instances::terminate_instances),
 ];
 
-/// An answer: HTTP status and XML.
+/// An answer: HTTP status, request id and XML.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
+    pub(super) request: String,
     pub(super) xml: String,
 }
 
@@ -201,6 +202,7 @@ impl Ec2 {
                      </requestId>{}</{action}Response>",
                     xml.finish()
                 ),
+                request,
             },
             Err(refusal) => refused(&refusal, &request),
         }
@@ -404,6 +406,7 @@ pub(super) fn refused(refusal: &Refusal, request: &str) -> Answer {
     });
     Answer {
         status: refusal.status,
+        request: request.to_owned(),
         xml: format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}",
             xml.finish()

@@ -17,6 +17,7 @@ pub(super) fn answer(account: &str, form: &[u8], access_key_id: &str) -> Answer 
                  <ResponseMetadata><RequestId>{request}</RequestId></ResponseMetadata>\
                  </{action}Response>"
             ),
+            request,
         },
         Err(refusal) => refused(&refusal, &request),
     }
@@ -57,6 +58,7 @@ fn refused(refusal: &Refusal, request: &str) -> Answer {
     });
     Answer {
         status: refusal.status,
+        request: request.to_owned(),
         xml: format!(
             "<ErrorResponse xmlns=\"{XMLNS}\">{}<RequestId>{request}</RequestId></ErrorResponse>",
             xml.finish()

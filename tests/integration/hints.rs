@@ -1,0 +1,720 @@
+//! Every hint that names a command is tried: the error is provoked, the command
+//! is taken out of what was printed and run by a shell, and then the playbook
+//! goes, or the command shows what the hint promises.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::{Command, Stdio};
+
+use regex_lite::Regex;
+use serde_json::json;
+
+use crate::support::cloud::LocalCloud;
+use crate::support::{Autorun, Ended, HOST, Lab, at_terminal, conversation, root};
+
+/// Commands as the sources name them, and the test here that tries each; or why
+/// it cannot be tried.
+const TRIED: &[(&str, &str)] = &[
+    ("autorun cloud down", "the_local_cloud_is_started_and_ended"),
+    ("autorun cloud up", "the_local_cloud_is_started_and_ended"),
+    (
+        "autorun destroy {run}",
+        "a_failed_run_goes_on_or_is_removed",
+    ),
+    ("autorun destroy {}", "a_failed_run_goes_on_or_is_removed"),
+    (
+        "autorun destroy --orphans",
+        "a_damaged_ledger_is_read_and_replaced",
+    ),
+    ("autorun docs", "the_manual_has_what_is_looked_for"),
+    ("autorun docs NAME", "the_manual_has_what_is_looked_for"),
+    ("autorun docs render", "the_manual_has_what_is_looked_for"),
+    ("autorun resume {}", "a_failed_run_goes_on_or_is_removed"),
+    ("autorun resume {run}", "a_failed_run_goes_on_or_is_removed"),
+    ("autorun runs", "runs_are_listed_and_shown"),
+    ("autorun show RUN", "runs_are_listed_and_shown"),
+    (
+        "autorun show RUN --output json",
+        "runs_are_listed_and_shown",
+    ),
+    ("autorun show {}", "runs_are_listed_and_shown"),
+    ("autorun ssh {}", "a_failed_run_goes_on_or_is_removed"),
+    ("aws configure", "credentials_are_entered"),
+    ("aws configure list", "credentials_are_entered"),
+    ("aws ec2 create-default-vpc", "a_default_vpc_is_made"),
+    (
+        "aws ec2 delete-key-pair --key-name NAME",
+        "an_old_key_pair_is_removed",
+    ),
+    ("aws ec2 describe-instances", "aws_lists_what_there_is"),
+    ("aws ec2 describe-key-pairs", "aws_lists_what_there_is"),
+    (
+        "aws ec2 describe-security-groups",
+        "aws_lists_what_there_is",
+    ),
+    ("aws ec2 describe-subnets", "aws_lists_what_there_is"),
+    (
+        "aws ec2 get-console-output --instance-id {}",
+        "the_console_of_an_ended_instance_is_read",
+    ),
+    (
+        "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id ID",
+        "a_protection_is_lifted",
+    ),
+    ("aws s3 ls", "aws_lists_what_there_is"),
+    (
+        "aws sso login",
+        "not tried: it is in AWS CLI 2 alone and asks a person in a browser",
+    ),
+    ("aws sts get-caller-identity", "aws_lists_what_there_is"),
+    ("date -u", "credentials_are_entered"),
+    ("df -h", "disks_and_directories_are_shown_and_made"),
+    (
+        "grep '^\\\\[' ~/.aws/config ~/.aws/credentials",
+        "credentials_are_entered",
+    ),
+    ("ls -ld {}", "disks_and_directories_are_shown_and_made"),
+    ("mkdir -p {}", "disks_and_directories_are_shown_and_made"),
+    (
+        "sqlite3 {shown} .dump",
+        "a_damaged_ledger_is_read_and_replaced",
+    ),
+    (
+        "ssh -p {port} {}@{} -vv true",
+        "ssh_shows_what_a_server_offers",
+    ),
+    ("ssh {}{}", "a_failed_run_goes_on_or_is_removed"),
+    ("ssh {}@{}", "an_unknown_host_is_made_known"),
+    ("ssh-add {}", "a_key_is_loaded_into_the_agent"),
+    (
+        "ssh-keygen -R {}",
+        "a_host_that_was_set_up_anew_is_made_known",
+    ),
+    ("ssh-keygen -l -f KEY.pub", "keys_are_made_and_shown"),
+    ("ssh-keygen -t ed25519", "keys_are_made_and_shown"),
+    ("ssh-keygen -y -f '{}' > '{}'", "keys_are_made_and_shown"),
+    ("ssh-keygen -y -f {}", "a_key_is_loaded_into_the_agent"),
+];
+
+/// The texts in a source file: string literals outside of its unit tests.
+fn literals(source: &str) -> Vec<String> {
+    let source = source.split("#[cfg(test)]").next().unwrap();
+    let code: String = source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let literal = Regex::new(r#""((?:[^"\\]|\\(?:.|\n))*)""#).unwrap();
+    let continued = Regex::new(r"\\\n\s*").unwrap();
+    literal
+        .captures_iter(&code)
+        .map(|found| continued.replace_all(&found[1], "").into_owned())
+        .collect()
+}
+
+/// Commands that a text tells its reader to run.
+fn commands(text: &str) -> Vec<String> {
+    let programs = "autorun|aws|cat|chmod|date|df|grep|ls|mkdir|ping|sqlite3|ssh|ssh-[a-z]+|sudo|\
+         systemctl|timedatectl|ufw";
+    let forms = [
+        format!(r"`((?:{programs}) [^`]*)`"),
+        format!(r#"ssh_exec\(server, \\"((?:{programs})[^"\\]*)\\"\)"#),
+        format!(r": +((?:{programs}) [^;`]*)"),
+    ];
+    let found = forms.iter().flat_map(|form| {
+        let form = Regex::new(form).unwrap();
+        let found: Vec<String> = form
+            .captures_iter(text)
+            .map(|found| found[1].trim().to_owned())
+            .collect();
+        found
+    });
+    found.collect()
+}
+
+/// What the sources say, apart from the local cloud's machines.
+fn named() -> BTreeSet<String> {
+    let mut folders = vec![root().join("src")];
+    let mut named = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.ends_with("localcloud") {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let texts = literals(&fs::read_to_string(path).unwrap());
+                named.extend(texts.iter().flat_map(|text| commands(text)));
+            }
+        }
+    }
+    named
+}
+
+#[test]
+fn every_command_that_a_text_names_is_tried() {
+    let tests = include_str!("hints.rs");
+    for command in named() {
+        let how = TRIED.iter().find(|(tried, _)| *tried == command);
+        let (_, how) = how.unwrap_or_else(|| panic!("`{command}` is in no row of TRIED"));
+        assert!(
+            how.starts_with("not tried: ") || tests.contains(&format!("\nfn {how}() {{")),
+            "`{command}`: there is no test {how}"
+        );
+    }
+}
+
+#[test]
+fn every_row_is_of_a_command_that_is_named() {
+    let named = named();
+    for (command, _) in TRIED {
+        // Made of parts, or without a text around it.
+        let made = ["{}@{}", "{port}"]
+            .iter()
+            .any(|part| command.contains(part));
+        assert!(made || named.contains(*command), "nobody names `{command}`");
+    }
+}
+
+/// The command in what was printed that begins so.
+fn hinted(ended: &Ended, beginning: &str) -> String {
+    let said = ended.said();
+    let at = said
+        .find(&format!("`{beginning}"))
+        .unwrap_or_else(|| panic!("no `{beginning}` in\n{}", ended.stderr));
+    let (command, _) = said[at + 1..].split_once('`').unwrap();
+    command.to_owned()
+}
+
+/// Runs a command as it was printed, where the program ran.
+fn tried(autorun: &Autorun, command: &str) -> Ended {
+    let output = autorun.shell(command).output().unwrap();
+    Ended::of(&output, autorun.home.path())
+}
+
+/// The same at a terminal: each line is typed when it is asked for.
+fn tried_by_hand(autorun: &Autorun, command: &str, answers: &[(&str, &str)]) -> String {
+    let (status, shown) = conversation(&autorun.shell(command), answers);
+    assert_eq!(status, Some(0), "{shown}");
+    shown
+}
+
+fn quick_lab() -> Lab {
+    Lab::start(&json!({ "boot": false, "hosts": [] }))
+}
+
+fn refusing(code: &str) -> serde_json::Value {
+    let rule = json!({ "code": code, "status": 403, "message": "No." });
+    json!({ "fail": { "CreateBucket": rule } })
+}
+
+#[test]
+fn credentials_are_entered() {
+    let lab = quick_lab();
+    let autorun = lab.autorun().playbook("create_bucket(\"pictures\");");
+    fs::remove_dir_all(autorun.home.path().join(".aws")).unwrap();
+    let command = hinted(&autorun.run().exits(1), "aws configure");
+    let answers = "AKIAIOSFODNN7EXAMPLE\nwJalrXUtnFEMIK7MDENG\neu-central-1\n\n";
+    let mut child = autorun.shell(&command);
+    let mut child = child.stdin(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), answers.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    autorun.run().exits(0);
+
+    lab.set(&refusing("InvalidAccessKeyId"));
+    let shown = tried(
+        &autorun,
+        &hinted(&autorun.run().exits(1), "aws configure list"),
+    )
+    .exits(0);
+    assert!(shown.stdout.contains("access_key"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("MPLE"), "{}", shown.stdout);
+    lab.set(&refusing("RequestTimeTooSkewed"));
+    let shown = tried(&autorun, &hinted(&autorun.run().exits(1), "date ")).exits(0);
+    assert!(shown.stdout.contains("UTC"), "{}", shown.stdout);
+    lab.set(&json!({ "fail": {} }));
+
+    let other = autorun.args(["--profile", "wrok"]);
+    fs::write(
+        other.home.path().join(".aws/config"),
+        "[default]\nregion = eu-central-1\n[profile work]\nregion = eu-west-1\n",
+    )
+    .unwrap();
+    let shown = tried(&other, &hinted(&other.run().exits(1), "grep")).exits(0);
+    assert!(shown.stdout.contains("[profile work]"), "{}", shown.stdout);
+}
+
+#[test]
+fn aws_lists_what_there_is() {
+    let lab = quick_lab();
+    let made = lab.autorun().playbook(
+        "print(create_bucket(\"there\").name);\n\
+         import_key_pair(\"there\", \"~/.ssh/id_ed25519\");\n\
+         create_security_group(\"there\");\n\
+         print(launch_instance(#{ name: \"there\" }).id);",
+    );
+    let made = made.run().exits(0).stdout;
+    let (bucket, instance) = made.trim().split_once('\n').unwrap();
+    for (playbook, command, shows) in [
+        ("list_objects(\"nosuch\");", "aws s3 ls", bucket),
+        (
+            "launch_instance(#{ key_pair: \"nosuch\" });",
+            "aws ec2 describe-key-pairs",
+            "there",
+        ),
+        (
+            "launch_instance(#{ security_groups: [\"sg-0123456789abcdef0\"] });",
+            "aws ec2 describe-security-groups",
+            "there",
+        ),
+        (
+            "describe_instance(\"i-0123456789abcdef0\");",
+            "aws ec2 describe-instances",
+            instance,
+        ),
+        (
+            "launch_instance(#{ subnet: \"subnet-0123456789abcdef0\" });",
+            "aws ec2 describe-subnets",
+            "subnet-",
+        ),
+    ] {
+        let autorun = lab.autorun().playbook(playbook);
+        let ended = autorun.run().exits(1);
+        let shown = tried(&autorun, &hinted(&ended, command)).exits(0);
+        assert!(shown.stdout.contains(shows), "{command}: {}", shown.stdout);
+    }
+
+    lab.set(&refusing("AccessDenied"));
+    let autorun = lab.autorun().playbook("create_bucket(\"pictures\");");
+    let shown = tried(&autorun, &hinted(&autorun.run().exits(1), "aws sts")).exits(0);
+    assert!(shown.stdout.contains("arn:aws:"), "{}", shown.stdout);
+    lab.set(&json!({ "fail": {} }));
+    autorun.run().exits(0);
+}
+
+#[test]
+fn a_default_vpc_is_made() {
+    let lab = Lab::start(&json!({ "boot": false, "hosts": [], "no_default_vpc": true }));
+    let autorun = lab.autorun().playbook("create_security_group(\"web\");");
+    tried(&autorun, &hinted(&autorun.run().exits(1), "aws ec2")).exits(0);
+    autorun.run().exits(0);
+}
+
+#[test]
+fn an_old_key_pair_is_removed() {
+    let lab = quick_lab();
+    let playbook = "import_key_pair(\"deploy\", \"~/.ssh/id_ed25519\");";
+    lab.autorun().playbook(playbook).run().exits(0);
+    let autorun = lab.autorun().playbook(playbook);
+    tried(&autorun, &hinted(&autorun.run().exits(1), "aws ec2")).exits(0);
+    autorun.run().exits(0);
+}
+
+#[test]
+fn a_protection_is_lifted() {
+    let lab = quick_lab();
+    let autorun = lab.autorun().playbook(
+        "let web = launch_instance(#{ name: \"web\" });\n\
+         local_exec([\"aws\", \"ec2\", \"modify-instance-attribute\", \"--disable-api-termination\",\n\
+             \"--instance-id\", web.id]);\n\
+         terminate_instance(web);",
+    );
+    // The playbook calls the AWS CLI itself.
+    let run = autorun.words();
+    let ended = tried(&autorun, &run).exits(1);
+    tried(&autorun, &hinted(&ended, "aws ec2")).exits(0);
+    let said = ended.said();
+    let (_, id) = said.split_once("autorun destroy ").unwrap();
+    let id = id.split(' ').next().unwrap();
+    tried(&autorun, &format!("autorun destroy {id} --yes")).exits(0);
+}
+
+#[test]
+fn the_console_of_an_ended_instance_is_read() {
+    let lab = quick_lab();
+    let autorun = lab.autorun().playbook(
+        "let web = launch_instance(#{ name: \"web\", wait: false });\n\
+         local_exec([\"aws\", \"ec2\", \"terminate-instances\", \"--instance-ids\", web.id]);\n\
+         wait_until_running(web);",
+    );
+    let ended = tried(&autorun, &autorun.words()).exits(1);
+    let shown = tried(&autorun, &hinted(&ended, "aws ec2 get-console-output")).exits(0);
+    assert!(shown.stdout.contains("InstanceId"), "{}", shown.stdout);
+}
+
+#[test]
+fn an_unknown_host_is_made_known() {
+    let lab = Lab::start(&json!({ "boot": false }));
+    let autorun = lab
+        .autorun()
+        .playbook(&format!("ssh_exec(\"{HOST}\", \"true\");"));
+    fs::remove_file(autorun.home.path().join(".ssh/known_hosts")).unwrap();
+    let command = hinted(&autorun.run().exits(1), "ssh ");
+    let shown = tried_by_hand(
+        &autorun,
+        &as_of_home(&autorun, &command),
+        &[("yes/no", "yes"), ("$", "exit")],
+    );
+    assert!(shown.contains("SHA256:"), "{shown}");
+    autorun.run().exits(0);
+}
+
+/// OpenSSH looks its files up in the home of the account, not in `$HOME`.
+fn as_of_home(autorun: &Autorun, command: &str) -> String {
+    let ssh = autorun.home.path().join(".ssh");
+    let files = format!(
+        " -o UserKnownHostsFile={0}/known_hosts -i {0}/id_ed25519 ",
+        ssh.display()
+    );
+    command.replacen(" admin@", &format!("{files}admin@"), 1)
+}
+
+#[test]
+fn a_host_that_was_set_up_anew_is_made_known() {
+    let lab = Lab::start(&json!({ "boot": false }));
+    let autorun = lab
+        .autorun()
+        .playbook(&format!("ssh_exec(\"{HOST}\", \"true\");"));
+    let known = autorun.home.path().join(".ssh/known_hosts");
+    let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+    fs::write(&known, format!("{HOST} {other}\n")).unwrap();
+    let command = hinted(&autorun.run().exits(1), "ssh-keygen -R");
+    tried(&autorun, &format!("{command} -f '{}'", known.display())).exits(0);
+    assert_eq!(fs::read_to_string(&known).unwrap(), "");
+    assert!(autorun.run().exits(1).said().contains("is unknown"));
+}
+
+#[test]
+fn ssh_shows_what_a_server_offers() {
+    let lab = Lab::start(&json!({ "boot": false }));
+    let autorun = lab.autorun().playbook(&format!(
+        "ssh_exec(\"{HOST}\", \"/usr/sbin/sshd -p 2201 -o PidFile=none \
+         -o KexAlgorithms=sntrup761x25519-sha512@openssh.com\", #{{ sudo: true }});\n\
+         ssh_exec(host(\"{HOST}\", #{{ port: 2201 }}), \"true\");"
+    ));
+    // Whether it lets us in is another question.
+    let command = hinted(&autorun.run().exits(1), "ssh -p");
+    let shown = tried(&autorun, &format!("setsid --wait {command}"));
+    let offers = "KEX algorithms: sntrup761x25519-sha512@openssh.com";
+    assert!(shown.stderr.contains(offers), "{}", shown.stderr);
+}
+
+#[test]
+fn a_key_is_loaded_into_the_agent() {
+    let lab = Lab::start(&json!({ "boot": false }));
+    let autorun = lab.autorun();
+    let home = autorun.home.path();
+    let socket = home.join("agent").display().to_string();
+    let mut agent = Command::new("ssh-agent")
+        .args(["-D", "-a", &socket])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let key = home.join(".ssh/id_ed25519").display().to_string();
+    let locked = Command::new("ssh-keygen")
+        .args(["-q", "-p", "-P", "", "-N", "correct horse", "-f", &key])
+        .status()
+        .unwrap();
+    assert!(locked.success());
+    let playbook = format!("ssh_exec(host(\"{HOST}\", #{{ key: \"{key}\" }}), \"true\");");
+    let autorun = autorun.env("SSH_AUTH_SOCK", &socket).playbook(&playbook);
+    let command = hinted(&autorun.run().exits(1), "ssh-add");
+    let shown = tried_by_hand(&autorun, &command, &[("passphrase", "correct horse")]);
+    let ended = autorun.run();
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert!(shown.contains("Identity added"), "{shown}");
+    ended.exits(0);
+
+    // A wrong passphrase, and how to find the right one.
+    let autorun = lab.autorun();
+    let home = autorun.home.path();
+    let key = home.join(".ssh/id_ed25519").display().to_string();
+    let locked = Command::new("ssh-keygen")
+        .args(["-q", "-p", "-P", "", "-N", "correct horse", "-f", &key])
+        .status()
+        .unwrap();
+    assert!(locked.success());
+    let autorun = autorun.playbook(&format!(
+        "ssh_exec(host(\"{HOST}\", #{{ key: \"{key}\", passphrase: \"wrong one\" }}), \"true\");"
+    ));
+    let command = hinted(&autorun.run().exits(1), "ssh-keygen -y");
+    let shown = tried_by_hand(&autorun, &command, &[("passphrase", "correct horse")]);
+    assert!(shown.contains("ssh-ed25519 "), "{shown}");
+}
+
+#[test]
+fn keys_are_made_and_shown() {
+    let lab = Lab::start(&json!({ "boot": false }));
+    // A file that is no key, and where to get one.
+    let autorun = lab.autorun();
+    let home = autorun.home.path().to_owned();
+    let key = home.join("deploy").display().to_string();
+    fs::write(&key, "nothing\n").unwrap();
+    let autorun = autorun.playbook(&format!("import_key_pair(\"deploy\", \"{key}\");"));
+    let command = hinted(&autorun.run().exits(1), "ssh-keygen -t");
+    let asked = [
+        ("save the key", &*key),
+        ("Overwrite", "y"),
+        ("Enter passphrase", ""),
+        ("passphrase again", ""),
+    ];
+    tried_by_hand(&autorun, &command, &asked);
+    autorun.run().exits(0);
+
+    // A PEM key alone, and how to get its public half.
+    let pem = home.join("pem").display().to_string();
+    let options = ["-q", "-t", "rsa", "-m", "PEM", "-N", "", "-f", &pem];
+    assert!(
+        Command::new("ssh-keygen")
+            .args(options)
+            .status()
+            .unwrap()
+            .success()
+    );
+    fs::remove_file(format!("{pem}.pub")).unwrap();
+    let autorun = lab
+        .autorun()
+        .playbook(&format!("import_key_pair(\"pem\", \"{pem}\");"));
+    tried(&autorun, &hinted(&autorun.run().exits(1), "ssh-keygen -y")).exits(0);
+    autorun.run().exits(0);
+
+    // A fingerprint that is none, and what shows the true one.
+    let trusting = |fingerprint: &str| {
+        let options = format!("#{{ host_key: \"{fingerprint}\" }}");
+        lab.autorun()
+            .playbook(&format!("ssh_exec(host(\"{HOST}\", {options}), \"true\");"))
+    };
+    let autorun = trusting("AAAA");
+    let public = home.join("host.pub");
+    fs::write(&public, lab.host_key(HOST)).unwrap();
+    let command = hinted(&autorun.run().exits(1), "ssh-keygen -l");
+    let command = command.replace("KEY.pub", &public.display().to_string());
+    let shown = tried(&autorun, &command).exits(0).stdout;
+    trusting(shown.split(' ').nth(1).unwrap()).run().exits(0);
+}
+
+#[test]
+fn disks_and_directories_are_shown_and_made() {
+    let autorun = Autorun::new().playbook("write_file(\"~/site/css/page.css\", \"\");");
+    tried(&autorun, &hinted(&autorun.run().exits(1), "mkdir")).exits(0);
+    autorun.run().exits(0);
+
+    let autorun = Autorun::new()
+        .playbook("read_file(\"/etc/shadow\");")
+        .by_nobody();
+    let shown = tried(&autorun, &hinted(&autorun.run().exits(1), "ls")).exits(0);
+    assert!(shown.stdout.contains("root"), "{}", shown.stdout);
+
+    // A disk that is full, in a mount namespace of the call's own.
+    let autorun = Autorun::new().playbook(
+        "local_exec([\"mkdir\", env(\"HOME\") + \"/small\"]);\n\
+         local_exec([\"mount\", \"-t\", \"tmpfs\", \"-o\", \"size=16k\", \"tmpfs\", env(\"HOME\") + \"/small\"]);\n\
+         let text = \"0123456789abcdef\";\n\
+         for n in 0..12 { text += text; }\n\
+         write_file(\"~/small/page.html\", text);",
+    );
+    let call = format!("unshare --mount {}", autorun.words());
+    let command = hinted(&tried(&autorun, &call).exits(1), "df");
+    let shown = tried(&autorun, &command).exits(0);
+    assert!(shown.stdout.contains("Avail"), "{}", shown.stdout);
+
+    // The same on a host, where the hint is a call.
+    let lab = Lab::start(&json!({ "boot": false }));
+    for (playbook, then) in [
+        (
+            "scp(server, \"assets/logo.png\", \"site/img/logo.png\");",
+            "goes",
+        ),
+        (
+            "scp(server, \"/usr/bin/python3\", \"small/python3\");",
+            "shows Mounted on",
+        ),
+    ] {
+        let playbook = format!("let server = \"{HOST}\";\n{playbook}");
+        let ended = lab.autorun().playbook(&playbook).run().exits(1);
+        let said = ended.said();
+        let call = Regex::new(r"ssh_exec\(server, [^)]*\)").unwrap();
+        let call = call.find(&said).unwrap().as_str();
+        let tried = format!("let server = \"{HOST}\";\nprint({call}.stdout);");
+        let shown = lab.autorun().playbook(&tried).run().exits(0).stdout;
+        match then.strip_prefix("shows ") {
+            Some(text) => assert!(shown.contains(text), "{shown}"),
+            None => drop(lab.autorun().playbook(&playbook).run().exits(0)),
+        }
+    }
+}
+
+#[test]
+fn the_manual_has_what_is_looked_for() {
+    let autorun = Autorun::new().playbook("zzzz();");
+    let shown = tried(&autorun, &hinted(&autorun.run().exits(3), "autorun docs")).exits(0);
+    assert!(shown.stdout.contains("launch_instance"), "{}", shown.stdout);
+    // Its last line says how to go on.
+    assert!(shown.stdout.contains("autorun docs NAME shows one"));
+    let shown = tried(&autorun, "autorun docs ssh_exec").exits(0);
+    assert!(shown.stdout.contains("Throws"), "{}", shown.stdout);
+
+    let unknown = Autorun::new().args(["docs", "zzzz"]);
+    tried(&unknown, &hinted(&unknown.run().exits(2), "autorun docs")).exits(0);
+
+    let autorun = Autorun::new().playbook("render(\"tests/diagnostics/data/brace.html\", #{});");
+    let shown = tried(
+        &autorun,
+        &hinted(&autorun.run().exits(1), "autorun docs render"),
+    )
+    .exits(0);
+    assert!(shown.stdout.contains("{{ name }}"), "{}", shown.stdout);
+}
+
+#[test]
+fn runs_are_listed_and_shown() {
+    let autorun = Autorun::new().playbook("print(run_id());");
+    let id = autorun.run().exits(0).stdout.trim().to_owned();
+    let ask = |words: &[&str]| {
+        let output = autorun.shell(&format!("autorun {}", shell_words::join(words)));
+        let mut output = output;
+        Ended::of(&output.output().unwrap(), autorun.home.path())
+    };
+    let shown = tried(
+        &autorun,
+        &hinted(&ask(&["show", "zzzzzzz"]).exits(2), "autorun runs"),
+    );
+    assert!(shown.exits(0).stdout.contains(&id));
+    let unknown = ask(&["ssh", "zzzzzzz"]).exits(2);
+    let command = hinted(&unknown, "autorun show").replace("RUN", &id);
+    assert!(tried(&autorun, &command).exits(0).stdout.contains(&id));
+    // The report names it for results that have no room there.
+    let whole = ask(&["show", &id, "--output", "json"]).exits(0).stdout;
+    let whole: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    assert!(whole["steps"].is_array(), "{whole}");
+    let nothing_up = ask(&["ssh", &id]).exits(2);
+    let shown = tried(&autorun, &hinted(&nothing_up, "autorun show")).exits(0);
+    assert!(shown.stdout.contains(&id), "{}", shown.stdout);
+}
+
+/// The command after `label`, as the end of a run and `show` name it.
+fn after(text: &str, label: &str) -> String {
+    let line = text.lines().find_map(|line| line.strip_prefix(label));
+    let line = line.unwrap_or_else(|| panic!("no `{label}` in\n{text}"));
+    line.trim().to_owned()
+}
+
+#[test]
+fn a_failed_run_goes_on_or_is_removed() {
+    let cloud = LocalCloud::start();
+    let autorun = cloud.autorun().playbook(
+        "let key = create_key_pair(\"web-\" + run_id());\n\
+         let group = create_security_group(\"web-\" + run_id());\n\
+         wait_until_ready(launch_instance(#{ name: \"web\", key_pair: key,\n\
+             security_groups: [group] }));\n\
+         if !is_file(\"~/go-on\") { fail(\"not yet\"); }",
+    );
+    let ended = autorun.run().exits(1);
+    let login = Regex::new(r"log in with: (ssh -i \S+ \S+)").unwrap();
+    let said = ended.said();
+    let known = autorun.home.path().join(".ssh/known_hosts");
+    let login = format!(
+        "{} -o StrictHostKeyChecking=no -o UserKnownHostsFile={} whoami",
+        &login.captures(&said).unwrap()[1],
+        known.display()
+    );
+    assert_eq!(tried(&autorun, &login).exits(0).stdout.trim(), "ec2-user");
+    let shown = after(&ended.stderr, "remove it:").replace("destroy", "show");
+    let shown = tried(&autorun, &shown).exits(0).stdout;
+    let login = format!("{} whoami", after(&shown, "log in:"));
+    assert_eq!(tried(&autorun, &login).exits(0).stdout.trim(), "ec2-user");
+    fs::write(autorun.home.path().join("go-on"), "").unwrap();
+    tried(&autorun, &after(&shown, "go on:")).exits(0);
+    let remove = after(&shown, "remove it:");
+    assert_eq!(remove, after(&ended.stderr, "remove it:"));
+    // It asks first.
+    tried_by_hand(&autorun, &remove, &[("?", "yes")]);
+    let left = tried(&autorun, &remove.replace("destroy", "show")).exits(0);
+    assert!(!left.stdout.contains("remove it:"), "{}", left.stdout);
+
+    // A variable of a run is not changed, but a new run can have another value.
+    let other = cloud.autorun().playbook(
+        "let name = var(\"name\", \"web\", \"Prefix\");\n\
+         create_bucket(name);\n\
+         fail(\"not yet\");",
+    );
+    let ended = other.run().exits(1);
+    let go_on = format!("{} --set name=shop", after(&ended.stderr, "go on:"));
+    let refused = tried(&other, &go_on).exits(2);
+    let removed = hinted(&refused, "autorun destroy");
+    tried_by_hand(&other, &removed, &[("?", "yes")]);
+}
+
+#[test]
+fn the_local_cloud_is_started_and_ended() {
+    let home = tempfile::tempdir().unwrap();
+    let autorun = Autorun::new()
+        .env("AUTORUN_CLOUD_HOME", &home.path().display().to_string())
+        .args(["cloud", "env"]);
+    let start = hinted(&autorun.run().exits(2), "autorun cloud up");
+    let quietly = |command: &str| {
+        let mut shell = autorun.shell(command);
+        shell.stdout(Stdio::null()).stderr(Stdio::null());
+        shell.status().unwrap()
+    };
+    assert!(quietly(&start).success());
+    let ended = autorun.run();
+    // The warning that names it is for machines without nftables.
+    assert!(quietly("autorun cloud down").success());
+    assert!(ended.exits(0).stdout.contains("AWS_ENDPOINT_URL"));
+    autorun.run().exits(2);
+}
+
+#[test]
+fn a_damaged_ledger_is_read_and_replaced() {
+    let cloud = LocalCloud::start();
+    let autorun = cloud
+        .autorun()
+        .playbook("print(create_bucket(\"kept\").name);");
+    let bucket = autorun.run().exits(0).stdout.trim().to_owned();
+    let ledger = autorun.home.path().join(".local/share/autorun/ledger.db");
+    let database = rusqlite::Connection::open(&ledger).unwrap();
+    let whole = "PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode";
+    database.execute_batch(whole).unwrap();
+    drop(database);
+    let mut bytes = fs::read(&ledger).unwrap();
+    // The table of the runs.
+    bytes[2 * 4096..3 * 4096].fill(0x5a);
+    fs::write(&ledger, bytes).unwrap();
+    let ended = autorun.run().exits(2);
+    let shown = tried(&autorun, &hinted(&ended, "sqlite3")).stdout;
+    assert!(shown.contains(&bucket), "{shown}");
+
+    // Moved away, and what its run made is found by its owner.
+    fs::rename(&ledger, ledger.with_extension("damaged")).unwrap();
+    let orphans = format!(
+        "{} --local --region eu-central-1",
+        hinted(&ended, "autorun destroy")
+    );
+    let shown = at_terminal(&autorun.shell(&orphans), "\n").1;
+    assert!(shown.contains(&bucket), "{shown}");
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9.rhai");
+    let autorun = Autorun::new();
+    let run = |name: &std::path::Path| {
+        let output = autorun.command().arg(name).output().unwrap();
+        Ended::of(&output, autorun.home.path())
+    };
+    fs::write(home.path().join(name), "print(1);\n").unwrap();
+    let refused = run(&home.path().join(name)).exits(2);
+    assert!(
+        refused.said().contains("is not UTF-8 hint: rename"),
+        "{}",
+        refused.stderr
+    );
+    fs::rename(home.path().join(name), home.path().join("cafe.rhai")).unwrap();
+    run(&home.path().join("cafe.rhai")).exits(0);
+}
