@@ -86,6 +86,8 @@ pub enum Act {
     Reset,
     /// Nothing happens for a while, then the operation goes on.
     Hang,
+    /// An object's bytes are not those that were stored.
+    Corrupt,
     /// The instance stays pending for a while.
     SlowBoot,
     /// The instance stays pending.
@@ -110,7 +112,7 @@ impl Act {
     fn concerns_boot(self) -> bool {
         !matches!(
             self,
-            Self::Throttle | Self::Error | Self::Reset | Self::Hang
+            Self::Throttle | Self::Error | Self::Reset | Self::Hang | Self::Corrupt
         )
     }
 }
@@ -154,6 +156,9 @@ impl Faults {
                 .is_some_and(|status| fault.act == Act::Error && !(400..600).contains(&status))
             {
                 return at("`status` of an error is from 400 to 599");
+            }
+            if fault.act == Act::Corrupt && fault.operation != "GetObject" {
+                return at("`corrupt` goes with `operation = \"GetObject\"`");
             }
             if fault.act.concerns_boot() != (fault.operation == BOOT) {
                 return at("what an instance does goes with `operation = \"boot\"`, and only that");
@@ -296,6 +301,8 @@ mod tests {
         };
         assert!(fault("operation = 'RunInstances'\ndo = 'slow-boot'").is_err());
         assert!(fault("operation = 'boot'\ndo = 'throttle'").is_err());
+        assert!(fault("operation = 'PutObject'\ndo = 'corrupt'").is_err());
+        assert!(fault("operation = 'GetObject'\ndo = 'corrupt'").is_ok());
         assert!(fault("operation = 'boot'\ndo = 'drop-ssh'\nnth = 0").is_err());
         assert!(fault("operation = 'x'\ndo = 'hang'\nchance = 2.0").is_err());
         assert!(fault("operation = 'boot'\ndo = 'drop-ssh'\nbytes = 10").is_ok());

@@ -264,6 +264,9 @@ impl Front {
         );
         match refusal_after(fault.as_ref())? {
             Some(refusal) => Ok(refused(&slow_down(refusal))),
+            None if fault.is_some_and(|fault| fault.act == Act::Corrupt) => {
+                Ok(corrupted(answer).await)
+            }
             None => Ok(answer),
         }
     }
@@ -400,6 +403,20 @@ fn refusal(fault: &Fault) -> Result<Option<Refusal>, Reset> {
         }
         _ => Ok(None),
     }
+}
+
+/// The same answer with another last byte.
+async fn corrupted(answer: Response<Body>) -> Response<Body> {
+    let (head, body) = answer.into_parts();
+    let whole = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes);
+    let mut bytes = whole.unwrap_or_default().to_vec();
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 1;
+    }
+    Response::from_parts(head, Body::from(Bytes::from(bytes)))
 }
 
 /// EC2 and S3 have different words for throttling.

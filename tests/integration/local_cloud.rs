@@ -415,3 +415,35 @@ fn killed_in_every_kind_of_request_it_loses_nothing_acknowledged() {
             .env("AUTORUN_CLOUD_HOME", home),
     );
 }
+
+#[test]
+fn a_byte_that_changed_on_its_way_is_noticed() {
+    let cloud = LocalCloud::start();
+    let autorun = cloud.autorun().playbook(
+        "let bucket = create_bucket(\"sums\");\n\
+         upload_file(bucket, \"assets/logo.png\", #{ key: \"logo.png\" });\n\
+         write_file(\"~/kept\", \"before\");\n\
+         for n in 0..3 {\n\
+             try { download_file(bucket, \"logo.png\", \"~/kept\"); print(\"taken\"); }\n\
+             catch (caught) { print(error_info(caught).kind + \": \" + error_info(caught).message); }\n\
+         }\n\
+         print(read_file(\"~/kept\"));\n\
+         try { download_dir(bucket, \"\", \"~/all\"); print(\"taken\"); }\n\
+         catch (caught) { print(error_info(caught).kind); }\n\
+         print(glob(\"~/all/*\").len);",
+    );
+    let file = autorun.home.path().join("faults.toml");
+    let faults = "[[fault]]\noperation = \"GetObject\"\ntimes = 0\ndo = \"corrupt\"\n";
+    fs::write(&file, faults).unwrap();
+    let autorun = autorun.args(["--faults", &file.display().to_string()]);
+    let said = autorun.run().exits(0).stdout;
+    let lines: Vec<&str> = said.lines().collect();
+    for line in &lines[..3] {
+        assert!(
+            line.starts_with("unreachable: cannot download `logo.png`"),
+            "{said}"
+        );
+        assert!(line.contains("checksum"), "{said}");
+    }
+    assert_eq!(lines[3..], ["before", "unreachable", "0"], "{said}");
+}

@@ -181,3 +181,34 @@ fn a_transfer_has_a_bar_and_a_wait_its_state() {
         assert!(lines.contains(part), "no `{part}` in {lines}");
     }
 }
+
+#[test]
+fn monitoring_keeps_a_graph_below_the_log() {
+    let samples = "let samples = [];\n\
+         for n in 0..4 {\n\
+             let ok = n != 2;\n\
+             samples.push(#{ time: utc_now(), ok: ok, status: 200, seconds: 0.1 + 0.1 * n });\n\
+             show_samples(samples);\n\
+         }";
+    let autorun = Autorun::new().playbook(samples).env("LANG", "C.UTF-8");
+    let seen = on_terminal(&autorun, (24, 80), None);
+    for graph in [
+        "█ 200 in 100 ms",
+        "▅█ 200 in 200 ms",
+        "▅█x down",
+        "▃▅x█ 200 in 400 ms",
+    ] {
+        assert!(
+            seen.passing.iter().any(|line| line == graph),
+            "{:#?}",
+            seen.passing
+        );
+    }
+    // Its own line for each sample stays, the graph does not.
+    assert_eq!(seen.lines.len(), 5, "{:#?}", seen.lines);
+    assert!(
+        seen.lines[3].ends_with("Z 200 in 400 ms"),
+        "{:#?}",
+        seen.lines
+    );
+}
