@@ -476,6 +476,13 @@ fn summary(arguments: &Value) -> String {
             .or_else(|| map.get("address"))
             .and_then(Value::as_str)
             .map(str::to_owned),
+        // A command and its arguments.
+        Value::Array(words) => words
+            .iter()
+            .map(Value::as_str)
+            .collect::<Option<Vec<_>>>()
+            .filter(|words| !words.iter().any(|word| word.starts_with("i-")))
+            .and_then(|words| words.join(" ").lines().next().map(str::to_owned)),
         _ => None,
     });
     let line = text::harmless(&words.collect::<Vec<_>>().join(" "));

@@ -19,7 +19,7 @@ use crate::clients::ec2::Instance;
 use crate::clients::ssh::{self, Command, Finished, Host, Secret, Stdin, Trust};
 use crate::context::Context;
 use crate::crash;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, reason};
 use crate::ledger::Step;
 use crate::report::{SHORTEST, text};
 use crate::script::{self, Outcome};
@@ -198,6 +198,7 @@ struct HostOptions {
     name: Option<String>,
     passphrase: Option<Secret>,
     sudo_password: Option<Secret>,
+    via: Option<Value>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -239,12 +240,13 @@ struct CommandResult {
     signal: Option<String>,
 }
 
-/// What a playbook says of a host. Its jump host is a value of any kind that
-/// names one, so it is looked at apart.
-fn host(cx: &Context, address: &Dynamic, mut options: Map) -> Result<Host> {
-    let via = options.remove("via");
-    let options: HostOptions = script::options(options)?;
-    let via = via.map(|via| named(cx, &via).map_err(|error| error.while_doing("option `via`")));
+/// What a playbook says of a host, and of its jump host.
+fn host(cx: &Context, address: &Dynamic, options: Map) -> Result<Host> {
+    let mut options: HostOptions = script::options(options)?;
+    let via = options.via.take().map(|via| {
+        let via = script::to_dynamic(&via)?;
+        named(cx, &via).map_err(|error| error.while_doing("option `via`"))
+    });
     let mut host = match address.clone().into_immutable_string() {
         Ok(address) if !address.starts_with("i-") => addressed(cx, &address, options)?,
         _ => adjusted(cx, named(cx, address)?, options)?,
@@ -597,7 +599,7 @@ async fn wait_for_port(cx: &Context, server: &Dynamic, port: i64, options: Withi
                 ));
                 return Ok(());
             }
-            Ok(Err(e)) => pace.pause(&e.to_string()).await?,
+            Ok(Err(e)) => pace.pause(&reason(&e)).await?,
             Err(_) => pace.pause("no answer").await?,
         }
     }

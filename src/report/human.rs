@@ -92,7 +92,8 @@ fn recap(
         lines.push(format!("go on:     autorun resume {run}"));
     }
     let level = match outcome {
-        "done" => LogLevel::Info,
+        // Of a playbook that did nothing there is nothing to say.
+        "done" if something || !steps.is_empty() => LogLevel::Info,
         _ if !something => LogLevel::Debug,
         _ => LogLevel::Warn,
     };

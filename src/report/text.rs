@@ -34,7 +34,7 @@ pub fn some_of(items: impl IntoIterator<Item = String>, most: usize) -> String {
     }
 }
 
-/// `350 ms`, `4.2 s`, `3 min 20 s`.
+/// `350 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min`.
 #[must_use]
 pub fn duration(d: Duration) -> String {
     let seconds = d.as_secs();
@@ -42,10 +42,15 @@ pub fn duration(d: Duration) -> String {
         format!("{} ms", d.as_millis())
     } else if seconds < 60 {
         format!("{:.1} s", d.as_secs_f64())
-    } else if seconds.is_multiple_of(60) {
-        format!("{} min", seconds / 60)
     } else {
-        format!("{} min {} s", seconds / 60, seconds % 60)
+        let parts = match seconds {
+            60..3600 => [(seconds / 60, "min"), (seconds % 60, "s")],
+            3600..86_400 => [(seconds / 3600, "h"), (seconds % 3600 / 60, "min")],
+            _ => [(seconds / 86_400, "d"), (seconds % 86_400 / 3600, "h")],
+        };
+        let parts = parts.iter().filter(|(n, _)| *n > 0);
+        let parts: Vec<String> = parts.map(|(n, unit)| format!("{n} {unit}")).collect();
+        parts.join(" ")
     }
 }
 
@@ -160,6 +165,9 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(4200)), "4.2 s");
         assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
         assert_eq!(duration(Duration::from_secs(300)), "5 min");
+        assert_eq!(duration(Duration::from_secs(7500)), "2 h 5 min");
+        assert_eq!(duration(Duration::from_secs(7200)), "2 h");
+        assert_eq!(duration(Duration::from_secs(266_400)), "3 d 2 h");
     }
 
     #[test]

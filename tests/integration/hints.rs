@@ -40,6 +40,7 @@ const TRIED: &[(&str, &str)] = &[
     ),
     ("autorun show {}", "runs_are_listed_and_shown"),
     ("autorun ssh {}", "a_failed_run_goes_on_or_is_removed"),
+    ("autorun ssh {run}", "a_failed_run_goes_on_or_is_removed"),
     ("aws configure", "credentials_are_entered"),
     ("aws configure list", "credentials_are_entered"),
     ("aws ec2 create-default-vpc", "a_default_vpc_is_made"),
@@ -625,6 +626,7 @@ fn a_failed_run_goes_on_or_is_removed() {
     assert_eq!(tried(&autorun, &login).exits(0).stdout.trim(), "ec2-user");
     let shown = after(&ended.stderr, "remove it:").replace("destroy", "show");
     let shown = tried(&autorun, &shown).exits(0).stdout;
+    assert_eq!(after(&shown, "log in:"), after(&ended.stderr, "log in:"));
     let login = format!("{} whoami", after(&shown, "log in:"));
     assert_eq!(tried(&autorun, &login).exits(0).stdout.trim(), "ec2-user");
     fs::write(autorun.home.path().join("go-on"), "").unwrap();

@@ -6,6 +6,7 @@
 mod support;
 
 mod cli;
+mod clock;
 mod examples;
 mod hints;
 mod interrupt;
