@@ -162,7 +162,7 @@ fn families() -> HashMap<&'static str, &'static str> {
             "ec2"
         }
         "Buckets" | "Objects" | "Directories, downloads and copies" => "s3",
-        "Remote hosts" | "HTTP" | "Monitoring" => "hosts",
+        "Remote hosts" | "Copies to and from hosts" | "HTTP" | "Monitoring" => "hosts",
         "Local files" | "This machine" => "here",
         _ => "flow",
     };
