@@ -288,7 +288,7 @@ fn there(path: &Path) -> &Path {
 }
 
 /// The system's words without Rust's ` (os error 2)`, in lower case.
-pub(crate) fn reason(source: &std::io::Error) -> String {
+fn reason(source: &std::io::Error) -> String {
     let text = source.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut chars = text.chars();

@@ -64,11 +64,24 @@ pub(super) fn store() -> anyhow::Result<Store> {
 pub(super) fn local() -> anyhow::Result<Local> {
     let user = ["USER", "LOGNAME"]
         .iter()
-        .find_map(|name| std::env::var(name).ok());
+        .find_map(|name| std::env::var(name).ok())
+        .or_else(own_name);
     Ok(Local {
         data_dir: data_dir()?,
         home: dirs::home_dir(),
         user,
+    })
+}
+
+/// The name of this process's user, for where no variable has it: cron,
+/// containers.
+fn own_name() -> Option<String> {
+    let id = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1) == Some(&id)).then(|| name.to_owned())
     })
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 
@@ -42,8 +42,15 @@ impl Entry {
         self.about.len()
     }
 
+    /// Without what would make a file another user's program elsewhere.
     fn mode(&self) -> u32 {
-        self.about.permissions().mode() & 0o7777
+        mode_of(&self.about)
+    }
+
+    /// Whether a directory keeps its own owner from working in it: it gets this
+    /// mode when all is in its place.
+    fn is_closed(&self) -> bool {
+        self.kind == Kind::Directory && is_closed(self.mode())
     }
 
     fn has_holes(&self) -> bool {
@@ -56,6 +63,14 @@ impl Entry {
             left: self.size(),
         })
     }
+}
+
+fn mode_of(about: &Metadata) -> u32 {
+    about.permissions().mode() & 0o777
+}
+
+fn is_closed(mode: u32) -> bool {
+    mode & 0o700 != 0o700
 }
 
 /// Everything below a directory, each directory before what it holds.
@@ -91,8 +106,9 @@ pub fn walk(directory: &Path) -> Result<Vec<Entry>> {
 }
 
 /// Writes a directory as a tar stream, under the name `tree`; the file `done`
-/// is last, so that the other side knows that all is there. With `sparse` the
-/// holes of files are left out, which GNU tar alone understands.
+/// is last, so that the other side knows that all is there. `closed` has the
+/// directories that get their mode at the very end. With `sparse` the holes of
+/// files are left out, which GNU tar alone understands.
 ///
 /// Throws `denied`, `not_found` for a file that cannot be read any more, and
 /// `command_failed` for one that became shorter.
@@ -100,17 +116,42 @@ pub fn pack(directory: &Path, entries: &[Entry], sparse: bool, to: impl Write) -
     let mut tar = Builder::new(to);
     tar.sparse(sparse);
     let about = fs::metadata(directory).map_err(|e| Error::io("read", directory, &e))?;
+    let failed = |e: std::io::Error| not_packed(directory, &e);
     let mut top = header(&about, EntryType::Directory);
     tar.append_data(&mut top, "tree", std::io::empty())
-        .map_err(|e| not_packed(directory, &e))?;
+        .map_err(failed)?;
     for entry in entries {
         let name = Path::new("tree").join(&entry.below);
         pack_one(&mut tar, entry, &name, sparse).map_err(|e| not_packed(&entry.path, &e))?;
     }
-    let mut end = header(&about, EntryType::Regular);
-    tar.append_data(&mut end, "done", std::io::empty())
-        .and_then(|()| tar.into_inner()?.flush())
-        .map_err(|e| not_packed(directory, &e))
+    let mut closed = closed(&about, entries).join("\n");
+    if !closed.is_empty() {
+        closed.push('\n');
+    }
+    for (name, text) in [("closed", closed.as_str()), ("done", "")] {
+        let mut file = header(&about, EntryType::Regular);
+        file.set_mode(0o600);
+        file.set_size(text.len() as u64);
+        tar.append_data(&mut file, name, text.as_bytes())
+            .map_err(failed)?;
+    }
+    tar.into_inner()
+        .and_then(|mut to| to.flush())
+        .map_err(failed)
+}
+
+/// The directories that are closed to their own owner, as `MODE NAME`; the
+/// innermost first.
+fn closed(top: &Metadata, entries: &[Entry]) -> Vec<String> {
+    let line = |mode: u32, name: &Path| format!("{mode:o} {}", escaped(name));
+    let below = entries.iter().rev().filter(|entry| entry.is_closed());
+    let mut lines: Vec<String> = below
+        .map(|entry| line(entry.mode(), &entry.below))
+        .collect();
+    if is_closed(mode_of(top)) {
+        lines.push(line(mode_of(top), Path::new(".")));
+    }
+    lines
 }
 
 fn pack_one(
@@ -162,7 +203,11 @@ impl Read for Exactly {
 fn header(about: &Metadata, kind: EntryType) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
-    header.set_mode(about.permissions().mode() & 0o7777);
+    header.set_mode(match kind {
+        // Things are moved out of it first: see `closed`.
+        EntryType::Directory => mode_of(about) | 0o700,
+        _ => mode_of(about),
+    });
     header.set_mtime(u64::try_from(about.mtime()).unwrap_or(0));
     header.set_size(0);
     header
@@ -182,27 +227,27 @@ fn not_packed(path: &Path, error: &std::io::Error) -> Error {
 
 /// Writes a directory as lines for a host without tar: `directory PATH`,
 /// `file SIZE MODE PATH` with the file's bytes behind, `link TARGET PATH`,
-/// `mode MODE PATH`, `done`. Names are as `printf %b` takes them.
+/// `mode MODE PATH`, `closed MODE PATH`, `done`. Names are as `printf %b` takes
+/// them.
 ///
 /// Throws as [`pack`] does.
 pub fn spell(directory: &Path, entries: &[Entry], mut to: impl Write) -> Result<()> {
     let about = fs::metadata(directory).map_err(|e| Error::io("read", directory, &e))?;
     let failed = |e: std::io::Error| not_packed(directory, &e);
     writeln!(to, "directory tree").map_err(failed)?;
-    let mut modes = vec![format!(
-        "mode {:o} tree",
-        about.permissions().mode() & 0o7777
-    )];
+    let mut modes = vec![format!("mode {:o} tree", mode_of(&about) | 0o700)];
     for entry in entries {
         let name = escaped(&Path::new("tree").join(&entry.below));
         if entry.kind == Kind::Directory {
-            modes.push(format!("mode {:o} {name}", entry.mode()));
+            modes.push(format!("mode {:o} {name}", entry.mode() | 0o700));
         }
         spell_one(&mut to, entry, &name).map_err(|e| not_packed(&entry.path, &e))?;
     }
-    // The innermost first: a directory may be closed to its own owner.
-    for mode in modes.iter().rev() {
+    for mode in modes {
         writeln!(to, "{mode}").map_err(failed)?;
+    }
+    for line in closed(&about, entries) {
+        writeln!(to, "closed {line}").map_err(failed)?;
     }
     writeln!(to, "done")
         .and_then(|()| to.flush())
@@ -251,10 +296,14 @@ pub struct Unpacked {
     pub size: u64,
     /// What was neither file, directory nor link, and was left out.
     pub passed_over: Vec<PathBuf>,
+    /// The modes of the directories, the innermost first; the last one is that
+    /// of the directory itself, without a path.
+    pub modes: Vec<(PathBuf, u32)>,
 }
 
 /// Unpacks a tar stream that another machine wrote into an empty directory.
-/// Nothing gets outside of it, and no file becomes setuid.
+/// Nothing gets outside of it, and no file becomes setuid. Its directories stay
+/// open to us until [`settle`].
 ///
 /// Throws `command_failed` for a damaged stream, `quota_exceeded` for a full
 /// disk, `denied`.
@@ -272,15 +321,18 @@ pub fn unpack(from: impl Read, into: &Path) -> Result<Unpacked> {
     let mut archive = tar::Archive::new(from);
     archive.set_preserve_permissions(true);
     archive.set_mask(0o7000);
-    // Last and from the inside: a directory may be closed to its own owner.
-    let mut directories = Vec::new();
     for entry in archive.entries().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
         let path = entry.path().map_err(failed)?.into_owned();
         match entry.header().entry_type() {
             EntryType::Directory => {
-                directories.push((path, entry));
-                continue;
+                let below: PathBuf = path
+                    .components()
+                    .filter(|part| *part != Component::CurDir)
+                    .collect();
+                let mode = entry.header().mode().map_err(failed)? & 0o777;
+                unpacked.modes.push((below, mode));
+                entry.set_preserve_permissions(false);
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 unpacked.files += 1;
@@ -292,7 +344,7 @@ pub fn unpack(from: impl Read, into: &Path) -> Result<Unpacked> {
                 continue;
             }
         }
-        if !entry.unpack_in(into).map_err(failed)? {
+        if !entry.unpack_in(into).map_err(failed)? && path != Path::new("./") {
             let path = path.display();
             return Err(Error::new(
                 ErrorKind::CommandFailed,
@@ -300,10 +352,7 @@ pub fn unpack(from: impl Read, into: &Path) -> Result<Unpacked> {
             ));
         }
     }
-    directories.sort_by(|a, b| b.0.cmp(&a.0));
-    for (_, mut directory) in directories {
-        directory.unpack_in(into).map_err(failed)?;
-    }
+    unpacked.modes.sort_by(|a, b| b.0.cmp(&a.0));
     Ok(unpacked)
 }
 
@@ -319,53 +368,97 @@ fn innermost(error: &std::io::Error) -> String {
 }
 
 /// Moves a finished directory to its place: in one go when nothing is there or
-/// when it is replaced, else file by file into what is there.
+/// when it is replaced, and then `tree` is what was there before; else file by
+/// file into what is there. Its directories get their modes last.
 ///
 /// Throws `already_exists` for a file in the place of a directory or the other
 /// way round, and what the disk says.
-pub fn settle(tree: &Path, target: &Path, replace: bool) -> Result<()> {
+pub fn settle(tree: &Path, target: &Path, replace: bool, modes: &[(PathBuf, u32)]) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("write", target, &e);
     if fs::symlink_metadata(target).is_err() {
-        return fs::rename(tree, target).map_err(failed);
-    }
-    if !target.is_dir() {
+        fs::rename(tree, target).map_err(failed)?;
+    } else if !target.is_dir() {
         return Err(in_the_way(target, "no directory"));
+    } else if replace {
+        exchange(tree, &fs::canonicalize(target).map_err(failed)?).map_err(failed)?;
+    } else {
+        merge(tree, target)?;
     }
-    if !replace {
-        return merge(tree, target);
+    for (below, mode) in modes {
+        let path = target.join(below);
+        // What is a link there was there before.
+        if fs::symlink_metadata(&path).is_ok_and(|about| about.is_dir())
+            || below.as_os_str().is_empty()
+        {
+            fs::set_permissions(&path, fs::Permissions::from_mode(*mode))
+                .map_err(|e| Error::io("write", &path, &e))?;
+        }
     }
-    let target = fs::canonicalize(target).map_err(failed)?;
-    // Beside it, under a hidden name that is gone in a moment.
-    let old = tempfile::Builder::new()
-        .prefix(".autorun-")
-        .tempdir_in(target.parent().unwrap_or(&target))
-        .map_err(failed)?;
-    let away = old.path().join("old");
-    fs::rename(&target, &away).map_err(failed)?;
-    fs::rename(tree, &target).map_err(|e| {
-        drop(fs::rename(&away, &target));
-        failed(e)
-    })
+    Ok(())
+}
+
+/// Two directories take each other's place, at no moment without one there
+/// where the system can do that.
+fn exchange(one: &Path, other: &Path) -> std::io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    open_to_us(other);
+    let exchanged = renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
+    match exchanged {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+        exchanged => return Ok(exchanged?),
+    }
+    let away = one.with_file_name("old");
+    fs::rename(other, &away)?;
+    let moved = fs::rename(one, other);
+    // Either way what is left over stands where the finished one stood.
+    fs::rename(&away, if moved.is_ok() { one } else { other })?;
+    moved
+}
+
+/// Things are moved in and out of a directory: its owner may do that.
+fn open_to_us(directory: &Path) {
+    if let Ok(about) = fs::metadata(directory)
+        && is_closed(mode_of(&about))
+    {
+        let open = fs::Permissions::from_mode(mode_of(&about) | 0o700);
+        // If not, the move says why.
+        drop(fs::set_permissions(directory, open));
+    }
 }
 
 fn merge(tree: &Path, target: &Path) -> Result<()> {
-    // Files are moved out of it, and it is gone in a moment.
-    drop(fs::set_permissions(tree, fs::Permissions::from_mode(0o700)));
+    open_to_us(target);
     for entry in fs::read_dir(tree).map_err(|e| Error::io("read", tree, &e))? {
         let path = entry.map_err(|e| Error::io("read", tree, &e))?.path();
         let place = target.join(path.file_name().unwrap_or_default());
-        let is_directory = fs::symlink_metadata(&path).is_ok_and(|about| about.is_dir());
-        match (is_directory, place.is_dir()) {
+        // A link is not followed: it might lead anywhere.
+        let is_directory =
+            |path: &Path| fs::symlink_metadata(path).is_ok_and(|about| about.is_dir());
+        match (is_directory(&path), is_directory(&place)) {
             (true, true) => merge(&path, &place)?,
             (true, false) if fs::symlink_metadata(&place).is_ok() => {
                 return Err(in_the_way(&place, "no directory"));
             }
-            // A link to a directory is replaced like a file.
-            (false, true) if !place.is_symlink() => return Err(in_the_way(&place, "a directory")),
+            (false, true) => return Err(in_the_way(&place, "a directory")),
             _ => fs::rename(&path, &place).map_err(|e| Error::io("write", &place, &e))?,
         }
     }
     Ok(())
+}
+
+/// Removes a directory with all that it holds, closed directories too.
+pub fn remove(directory: &Path) -> Result<()> {
+    if fs::remove_dir_all(directory).is_ok() {
+        return Ok(());
+    }
+    let mut closed = vec![directory.to_owned()];
+    while let Some(folder) = closed.pop() {
+        open_to_us(&folder);
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        closed.extend(below.map(|entry| entry.path()));
+    }
+    fs::remove_dir_all(directory).map_err(|e| Error::io("remove", directory, &e))
 }
 
 fn in_the_way(path: &Path, what: &str) -> Error {
@@ -377,12 +470,22 @@ fn in_the_way(path: &Path, what: &str) -> Error {
 }
 
 /// A line for each thing below a directory, which tells one content of it from
-/// another: size and time of change, of a link those of what it leads to.
+/// another: mode, and for files size and time of change; of a link those of what
+/// it leads to.
 pub fn state(directory: &Path) -> Result<Vec<String>> {
     let line = |entry: Entry| {
         let about = fs::metadata(&entry.path).unwrap_or(entry.about);
-        let (below, size) = (entry.below.display(), about.len());
-        format!("{below} {size} {}.{}", about.mtime(), about.mtime_nsec())
+        let (below, mode) = (entry.below.display(), mode_of(&about));
+        // A directory's own time changes with every temporary file in it.
+        match about.is_dir() {
+            true => format!("{below} {mode:o}"),
+            false => format!(
+                "{below} {mode:o} {} {}.{}",
+                about.len(),
+                about.mtime(),
+                about.mtime_nsec()
+            ),
+        }
     };
     Ok(walk(directory)?.into_iter().map(line).collect())
 }
@@ -415,14 +518,16 @@ mod tests {
     fn a_directory_comes_back_as_it_was() {
         let (from, to) = (sample(), tempfile::tempdir().unwrap());
         let unpacked = unpack(&packed(from.path())[..], to.path()).unwrap();
-        assert_eq!((unpacked.files, unpacked.size), (3, 9), "with `done`");
+        // With `closed` and `done`.
+        let closed = "500 closed\n".len() as u64;
+        assert_eq!((unpacked.files, unpacked.size), (4, 9 + closed));
         let at = |name: &str| to.path().join("tree").join(name);
         assert_eq!(fs::read_to_string(at("closed/file")).unwrap(), "inside");
         assert_eq!(fs::read_to_string(at("two words\n")).unwrap(), "odd");
         assert_eq!(fs::read_link(at("loop")).unwrap(), from.path());
         assert!(!at("socket").exists() && to.path().join("done").exists());
-        let mode = fs::metadata(at("closed")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o500);
+        let said = fs::read_to_string(to.path().join("closed")).unwrap();
+        assert_eq!(said, "500 closed\n");
     }
 
     #[test]
@@ -462,16 +567,29 @@ mod tests {
         fs::create_dir_all(at("there/sub")).unwrap();
         fs::write(at("there/sub/old"), "old").unwrap();
         make("tree");
-        settle(&at("tree"), &at("there"), false).unwrap();
+        settle(&at("tree"), &at("there"), false, &[]).unwrap();
         assert!(at("there/sub/old").exists() && at("there/sub/new").exists());
         make("tree2");
-        settle(&at("tree2"), &at("there"), true).unwrap();
+        let modes = [("sub".into(), 0o500), (PathBuf::new(), 0o711)];
+        settle(&at("tree2"), &at("there"), true, &modes).unwrap();
+        let mode = |name: &str| mode_of(&fs::metadata(at(name)).unwrap());
+        assert_eq!((mode("there"), mode("there/sub")), (0o711, 0o500));
         assert!(!at("there/sub/old").exists());
         assert_eq!(fs::read_to_string(at("there/sub/new")).unwrap(), "tree2");
         // A file is not put in the place of a directory.
         fs::create_dir_all(at("tree3")).unwrap();
         fs::write(at("tree3/sub"), "file").unwrap();
-        let error = settle(&at("tree3"), &at("there"), false).unwrap_err();
+        let error = settle(&at("tree3"), &at("there"), false, &[]).unwrap_err();
         assert_eq!(error.kind, ErrorKind::AlreadyExists);
+        // Nor is a link followed that stands in the place of a directory.
+        fs::create_dir(at("outside")).unwrap();
+        std::os::unix::fs::symlink(at("outside"), at("there/way")).unwrap();
+        fs::create_dir_all(at("tree4/way")).unwrap();
+        fs::write(at("tree4/way/file"), "hi").unwrap();
+        let error = settle(&at("tree4"), &at("there"), false, &[]).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 0);
+        fs::set_permissions(at("there"), fs::Permissions::from_mode(0o000)).unwrap();
+        remove(&at("there")).unwrap();
     }
 }

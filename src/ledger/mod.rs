@@ -265,6 +265,15 @@ impl Ledger {
         }
     }
 
+    /// What another run of the same account made is gone: it is not up there
+    /// either.
+    pub fn gone_for_others(&self, kind: ResourceKind, id: &str) {
+        // What cannot be written now is found by that run's own removal.
+        if let Err(unwritten) = self.store.release_of_others(&self.run, kind, id) {
+            self.report.warn(unwritten.message.clone());
+        }
+    }
+
     /// Whether the playbook itself removed what it made under this id.
     #[must_use]
     pub fn was_removed_by_playbook(&self, kind: ResourceKind, id: &str) -> bool {

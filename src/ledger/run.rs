@@ -242,6 +242,27 @@ impl Store {
         Ok(())
     }
 
+    /// Marks as released what other runs on the same target made.
+    pub(super) fn release_of_others(&self, run: &str, kind: ResourceKind, id: &str) -> Result<()> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE resource SET state = ?4, changed = ?5 \
+                 WHERE kind = ?2 AND id = ?3 AND state IN ('intended', 'live', 'releasing') \
+                 AND run IN (SELECT other.id FROM run other JOIN run mine ON mine.id = ?1 \
+                 WHERE other.id <> mine.id AND other.target = mine.target \
+                 AND other.account = mine.account)",
+                params![
+                    run,
+                    kind.as_str(),
+                    id,
+                    super::State::Released.as_str(),
+                    now()
+                ],
+            )
+        })?;
+        Ok(())
+    }
+
     /// Every run, newest first.
     pub fn runs(&self) -> Result<Vec<Run>> {
         self.read(|db| {

@@ -4,12 +4,14 @@
 
 use rusqlite::{Transaction, params};
 
-use super::step::shorten;
 use super::{Ledger, Millis, Store};
 use crate::error::Result;
 
 /// How many of one attempt are kept: a playbook may watch something for days.
 const MOST: usize = 2000;
+
+/// How much of an error is kept, in characters.
+const LONGEST: usize = 2000;
 
 /// A call that waited or looked.
 #[derive(Clone, Debug)]
@@ -34,9 +36,11 @@ impl Ledger {
         let mask = self.report.mask();
         wait.branch = mask.apply(&wait.branch);
         wait.error = wait.error.and_then(|error| {
-            let mut said = mask.apply(&error).into();
-            shorten(&mut said);
-            said.as_str().map(str::to_owned)
+            let said = mask.apply(&error);
+            said.char_indices()
+                .nth(LONGEST)
+                .map_or_else(|| said.clone(), |(end, _)| format!("{}..", &said[..end]))
+                .into()
         });
         let mut state = self.state();
         if state.waits_noted < MOST {

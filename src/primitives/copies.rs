@@ -213,7 +213,8 @@ impl Source {
         File::open(&path).map_err(|e| Error::io("read", &path, &e))?;
         let mode = match &options.mode {
             Some(text) => mode(text)?,
-            None => about.permissions().mode() & 0o7777,
+            // Not what would make it root's own program with `sudo`.
+            None => about.permissions().mode() & 0o777,
         };
         Ok(Self {
             shown: source.to_owned(),
@@ -367,7 +368,8 @@ async fn send_directory(
     to: &str,
     options: &Scp,
 ) -> Result<Finished> {
-    let tar = tar_of(cx, host).await?;
+    let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
+    let tar = tar_of(cx, host, timeout).await?;
     if tar == Tar::Missing {
         let files = entries.iter().filter(|e| e.kind == Kind::File).count();
         cx.report.info(format!(
@@ -391,7 +393,7 @@ async fn send_directory(
         command: paths::make_tree(tar, &source.name(), to, options.delete),
         stdin: Stdin::Reader(Box::new(meter.reading(reader))),
         sudo: options.sudo,
-        timeout: options.timeout.map(|t| seconds("timeout", t)).transpose()?,
+        timeout,
         ..Command::default()
     };
     let finished = cx.clients.ssh().run(host, command, &cx.report).await?;
@@ -412,8 +414,8 @@ fn said_why(finished: &Finished) -> bool {
     finished.status != 0 && !said.contains("did not arrive whole") && !said.contains("EOF")
 }
 
-async fn tar_of(cx: &Context, host: &Host) -> Result<Tar> {
-    let finished = ask(cx, host, Tar::COMMAND.to_owned(), false, None).await?;
+async fn tar_of(cx: &Context, host: &Host, timeout: Option<Duration>) -> Result<Tar> {
+    let finished = ask(cx, host, Tar::COMMAND.to_owned(), false, timeout).await?;
     Ok(Tar::of(&String::from_utf8_lossy(&finished.stdout)))
 }
 
@@ -468,6 +470,9 @@ fn not_copied(host: &Host, source: &str, to: &str, finished: &Finished) -> Error
     if said.contains("Permission denied") {
         return error.hint("pass `sudo: true`, or a target that the user may write");
     }
+    if said.contains("is not replaced") {
+        return error.hint("leave `delete` out, or name a directory of its own");
+    }
     if said.contains("directory there") || said.contains("is no directory") {
         return error.hint("move it away there, or copy to another target");
     }
@@ -500,6 +505,12 @@ async fn scp_from(
                 "argument `{name}`: it must name a path"
             )));
         }
+    }
+    if server.is_array() {
+        return Err(
+            Error::invalid("argument `server`: it is one host, not an array")
+                .hint("call scp_from for each of them, with a target of its own"),
+        );
     }
     let place = cx.clients.local.expand(Path::new(to));
     let host = target(cx, server).await?;
@@ -638,8 +649,8 @@ fn folder_of(path: &Path) -> Result<&Path> {
             format!("the directory `{}` does not exist here", folder.display()),
         )
         .hint(format!(
-            "make it first, with `local_exec(\"mkdir -p {}\")`",
-            folder.display()
+            "make it first: `mkdir -p {}`",
+            shell_words::quote(&folder.to_string_lossy())
         ))),
     }
 }
@@ -649,6 +660,8 @@ fn folder_of(path: &Path) -> Result<&Path> {
 struct Got {
     files: usize,
     size: u64,
+    /// Of its directories, the innermost first.
+    modes: Vec<(PathBuf, u32)>,
 }
 
 async fn get_directory(
@@ -658,22 +671,56 @@ async fn get_directory(
     path: &Path,
     replace: bool,
 ) -> Result<Got> {
-    let failed = |e: std::io::Error| Error::io("write", path, &e);
+    if replace {
+        is_replaceable(cx, path)?;
+    }
+    // On the same file system: inside a directory that stays, else beside it.
+    let folder = match path.is_dir() && !replace {
+        true => path,
+        false => folder_of(path)?,
+    };
     let stage = tempfile::Builder::new()
         .prefix(".autorun-")
-        .tempdir_in(folder_of(path)?)
-        .map_err(failed)?;
-    let tree = stage.path().join("tree");
-    fs::create_dir(&tree).map_err(failed)?;
-    let got = match tar {
-        Tar::Missing => get_one_by_one(cx, from, &tree).await?,
-        Tar::Gnu | Tar::Other => get_tar(cx, from, &tree).await?,
+        .tempdir_in(folder)
+        .map_err(|e| Error::io("write", path, &e))?
+        .keep();
+    let got = async {
+        let tree = stage.join("tree");
+        fs::create_dir(&tree).map_err(|e| Error::io("write", path, &e))?;
+        let got = match tar {
+            Tar::Missing => get_one_by_one(cx, from, &tree).await?,
+            Tar::Gnu | Tar::Other => get_tar(cx, from, tar, &tree).await?,
+        };
+        tree::settle(&tree, path, replace, &got.modes)?;
+        Ok(got)
     };
-    tree::settle(&tree, path, replace)?;
-    Ok(got)
+    let got = got.await;
+    if let Err(error) = tree::remove(&stage) {
+        cx.report.warn(format!("{error}"));
+    }
+    got
 }
 
-async fn get_tar(cx: &Context, from: &From<'_>, tree: &Path) -> Result<Got> {
+/// Nobody means to replace the directory that is worked in, or a home directory.
+fn is_replaceable(cx: &Context, path: &Path) -> Result<()> {
+    let Ok(path) = fs::canonicalize(path) else {
+        return Ok(());
+    };
+    let here = std::env::current_dir().ok();
+    let home = cx.clients.local.home.clone();
+    let kept = [here, home].into_iter().flatten();
+    let mut kept = kept.filter_map(|kept| fs::canonicalize(kept).ok());
+    match kept.any(|kept| kept.starts_with(&path)) {
+        true => Err(Error::invalid(format!(
+            "`{}` is not replaced: the home or the current directory is in it",
+            path.display()
+        ))
+        .hint("leave `delete` out, or name a directory of its own")),
+        false => Ok(()),
+    }
+}
+
+async fn get_tar(cx: &Context, from: &From<'_>, tar: Tar, tree: &Path) -> Result<Got> {
     let (mut reader, writer) =
         std::io::pipe().map_err(|e| Error::internal(format!("cannot make a pipe: {e}")))?;
     let into = tree.to_owned();
@@ -695,11 +742,23 @@ async fn get_tar(cx: &Context, from: &From<'_>, tree: &Path) -> Result<Got> {
         return Err(here.clone());
     }
     let finished = finished?;
-    // 1: a file changed while it was read; what came is in order.
-    if finished.status > 1 {
+    // 1 is GNU tar's word for a file that changed while it was read, and what
+    // came is in order; others mean any failure by it.
+    let changed = tar == Tar::Gnu && finished.status == 1;
+    if finished.status != 0 && !changed {
         return Err(not_given(from.host, from.source, &finished));
     }
     let unpacked = unpacked?;
+    if !unpacked
+        .modes
+        .iter()
+        .any(|(below, _)| below.as_os_str().is_empty())
+    {
+        return Err(Error::new(
+            ErrorKind::CommandFailed,
+            format!("{} sent nothing of `{}`", from.host.name, from.source),
+        ));
+    }
     if finished.status == 1 {
         cx.report.warn(format!(
             "{}: {}",
@@ -717,6 +776,7 @@ async fn get_tar(cx: &Context, from: &From<'_>, tree: &Path) -> Result<Got> {
     Ok(Got {
         files: unpacked.files,
         size: unpacked.size,
+        modes: unpacked.modes,
     })
 }
 
@@ -727,6 +787,16 @@ async fn get_one_by_one(cx: &Context, from: &From<'_>, tree: &Path) -> Result<Go
     let listed = ask(cx, host, command, from.sudo, from.timeout).await?;
     if listed.status != 0 {
         return Err(not_given(host, from.source, &listed));
+    }
+    if listed.dropped > 0 {
+        return Err(Error::new(
+            ErrorKind::CommandFailed,
+            format!(
+                "`{}` holds too much to be listed on {}, which has no tar",
+                from.source, host.name
+            ),
+        )
+        .hint("install tar there, or copy its parts one by one"));
     }
     let odd = || {
         Error::new(
@@ -767,12 +837,14 @@ async fn get_one_by_one(cx: &Context, from: &From<'_>, tree: &Path) -> Result<Go
         got.files += 1;
         got.size += size;
     }
-    // From the inside: one may be closed to its own owner.
-    for directory in directories.rev() {
-        let path = place(directory)?;
-        let mode = fs::Permissions::from_mode(directory.mode);
-        fs::set_permissions(&path, mode).map_err(|e| Error::io("write", &path, &e))?;
-    }
+    got.modes = directories
+        .rev()
+        .map(|directory| {
+            let below = directory.below.components();
+            let below = below.filter(|part| *part != std::path::Component::CurDir);
+            (below.collect(), directory.mode)
+        })
+        .collect();
     Ok(got)
 }
 

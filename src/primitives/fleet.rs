@@ -315,7 +315,8 @@ const NOT_ENDED: usize = 4;
 
 async fn describe(cx: &Context, server: ServerRef) -> Result<Server> {
     let instance = described(cx, &server.id).await?;
-    Ok(server.with(instance))
+    let key = server.key.clone().or_else(|| key_made_here(cx, &instance));
+    Ok(ServerRef { key, ..server }.with(instance))
 }
 
 async fn list_instances(cx: &Context, wanted: Wanted) -> Result<Vec<Server>> {

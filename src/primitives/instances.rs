@@ -23,6 +23,9 @@ use crate::script::{self, Outcome};
 /// How long `launch_instance` waits: the default of `wait_until_running`.
 const RUNS_WITHIN: Duration = Duration::from_secs(300);
 
+/// More than anybody means by one call.
+const MOST_AT_ONCE: i32 = 500;
+
 #[export_module]
 pub mod api {
     /// Launches an instance and waits until it is running.
@@ -46,7 +49,7 @@ pub mod api {
     /// - `public_ip` (bool): by default as the subnet says.
     /// - `volume_size` (integer): GiB of the root volume.
     /// - `iam_profile` (string): name of an IAM instance profile.
-    /// - `count` (integer): how many, all the same.
+    /// - `count` (integer): how many, all the same; at most 500.
     /// - `user` (string, "ec2-user"): who `ssh_exec` and `scp` log in as.
     /// - `tags` (map of strings): further tags.
     /// - `wait` (bool, true): false returns as soon as EC2 accepts the launch.
@@ -392,8 +395,13 @@ async fn intend(
 
 /// What AWS would refuse, and what nobody means, before the first request.
 fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
-    if options.count.is_some_and(|count| count < 1) {
-        return Err(Error::invalid("option `count`: it must be 1 or more"));
+    if options
+        .count
+        .is_some_and(|count| !(1..=MOST_AT_ONCE).contains(&count))
+    {
+        return Err(Error::invalid(format!(
+            "option `count`: it must be from 1 to {MOST_AT_ONCE}"
+        )));
     }
     if options.volume_size.is_some_and(|size| size < 1) {
         return Err(Error::invalid(

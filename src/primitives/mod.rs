@@ -160,8 +160,14 @@ pub fn ask_aws() -> BTreeSet<String> {
 
 /// Seconds as scripts give them -> a duration.
 fn seconds(name: &str, value: f64) -> Result<Duration> {
-    Duration::try_from_secs_f64(value)
-        .map_err(|_| Error::invalid(format!("`{name}` must be a number of seconds from 0 up")))
+    /// Ten years: clocks can count that far.
+    const LONGEST: f64 = 315_360_000.0;
+    match value {
+        0.0..=LONGEST => Ok(Duration::from_secs_f64(value)),
+        _ => Err(Error::invalid(format!(
+            "`{name}` must be a number of seconds from 0 to {LONGEST} (10 years)"
+        ))),
+    }
 }
 
 /// Removes something, as a step of the playbook.

@@ -307,17 +307,17 @@ fn show_samples(cx: &Context, mut samples: Array) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     cx.report.report(&Event::Sampled {
         sample,
-        line: line(&newest),
+        line: line(&newest)?,
         latencies,
     });
     Ok(())
 }
 
 /// `02:40:00Z 200 in 12 ms, check ok, cpu 3.1 %, memory 20.2 %, disk 10.5 %, ..`.
-fn line(newest: &Newest) -> String {
+fn line(newest: &Newest) -> Result<String> {
     let time = newest.time.split('T').nth(1).unwrap_or(&newest.time);
     let time = time.split(['.', 'Z']).next().unwrap_or(time);
-    let took = text::duration(Duration::from_secs_f64(newest.sample.seconds.max(0.0)));
+    let took = text::duration(seconds("seconds", newest.sample.seconds)?);
     let answer = match (newest.sample.ok, newest.status, &newest.error) {
         (true, Some(status), _) => format!("{status} in {took}"),
         (true, None, _) => format!("ok in {took}"),
@@ -337,7 +337,7 @@ fn line(newest: &Newest) -> String {
     }
     parts.extend(newest.state.clone());
     parts.extend(newest.note.clone());
-    format!("{time}Z {}", parts.join(", "))
+    Ok(format!("{time}Z {}", parts.join(", ")))
 }
 
 fn summary(samples: &[Sample]) -> Result<Summary> {

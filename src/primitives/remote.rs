@@ -19,7 +19,7 @@ use crate::clients::ec2::Instance;
 use crate::clients::ssh::{self, Command, Finished, Host, Secret, Stdin, Trust};
 use crate::context::Context;
 use crate::crash;
-use crate::error::{Error, ErrorKind, Result, reason};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
 use crate::report::{SHORTEST, text};
 use crate::script::{self, Outcome};
@@ -583,46 +583,43 @@ async fn wait_for_port(cx: &Context, server: &Dynamic, port: i64, options: Withi
         .ok()
         .filter(|port| *port > 0)
         .ok_or_else(|| Error::invalid("argument `port`: it must be from 1 to 65535"))?;
-    let address = match server.clone().into_immutable_string() {
-        Ok(address) if !address.starts_with("i-") => address.to_string(),
-        _ => reachable_at(cx, server).await?,
-    };
+    let host = reachable_at(cx, server, port).await?;
+    let address = &host.address;
     let mut pace = cx.pace(format!("port {port} of {address} to accept"), timeout);
     loop {
-        let connect = tokio::net::TcpStream::connect((address.as_str(), port));
         let one_try = pace.left().min(ONE_TRY);
-        match tokio::time::timeout(one_try, connect).await {
-            Ok(Ok(_)) => {
+        match cx.clients.ssh().accepts(&host, one_try).await {
+            Ok(()) => {
                 cx.report.info(format!(
                     "port {port} of {address} accepts after {}",
                     text::duration(pace.elapsed())
                 ));
                 return Ok(());
             }
-            Ok(Err(e)) => pace.pause(&reason(&e)).await?,
-            Err(_) => pace.pause("no answer").await?,
+            Err(e) if e.kind.retryable() => pace.pause(&e.message).await?,
+            Err(e) => return Err(e),
         }
     }
 }
 
-/// The address of a host or an instance, without its host key: nothing is said
-/// to it.
-async fn reachable_at(cx: &Context, server: &Dynamic) -> Result<String> {
-    if let Some(address) = server
-        .read_lock::<Map>()
-        .filter(|map| map.contains_key("trust"))
-        .and_then(|map| map.get("address")?.clone().into_string().ok())
-    {
-        return Ok(address);
+/// A port of a host or an instance, whose own host key is not looked up: nothing
+/// is said to it.
+async fn reachable_at(cx: &Context, server: &Dynamic, port: u16) -> Result<Host> {
+    let mut host = match named(cx, server) {
+        // Launched without waiting: its address is known by now, or not yet.
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            let server = ServerRef::of(server)?;
+            let ids = [server.id.clone()];
+            let seen = cx.clients.ec2().await?.instances(&ids).await?;
+            instance_host(&server, &seen[0])?
+        }
+        named => named?,
+    };
+    if let Some(via) = &host.via {
+        know_keys(cx, via).await?;
     }
-    let server = ServerRef::of(server)?;
-    let seen = cx
-        .clients
-        .ec2()
-        .await?
-        .instances(std::slice::from_ref(&server.id))
-        .await?;
-    instance_host(&server, &seen[0]).map(|host| host.address)
+    host.port = port;
+    Ok(host)
 }
 
 /// Runs a command on one host.

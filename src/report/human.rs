@@ -82,7 +82,12 @@ fn recap(
         lines.extend(possibly_made.iter().map(remaining));
     }
     let something = lines.len() > heading;
-    if up.iter().any(|resource| resource.kind == "instance") {
+    if up
+        .iter()
+        .filter(|resource| resource.kind == "instance")
+        .count()
+        == 1
+    {
         lines.push(format!("log in:    autorun ssh {run}"));
     }
     if something {
@@ -94,7 +99,7 @@ fn recap(
     let level = match outcome {
         // Of a playbook that did nothing there is nothing to say.
         "done" if something || !steps.is_empty() => LogLevel::Info,
-        _ if !something => LogLevel::Debug,
+        "failed" if !something => LogLevel::Debug,
         _ => LogLevel::Warn,
     };
     (level, lines.join("\n"))

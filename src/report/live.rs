@@ -54,6 +54,7 @@ struct State {
     held: usize,
     drawing: bool,
     turn: usize,
+    last: Option<Instant>,
 }
 
 /// One thing under way.
@@ -101,7 +102,10 @@ impl Live {
         let mut state = screen.lock();
         state.erase();
         write();
-        screen.draw(&mut state);
+        // Of a flood of lines each would draw it anew; the thread does it soon.
+        if state.last.is_none_or(|last| last.elapsed() >= TICK) || state.tasks.is_empty() {
+            screen.draw(&mut state);
+        }
     }
 
     /// Leaves the terminal to somebody else until [`Live::go_on`].
@@ -238,6 +242,7 @@ impl Screen {
         for (n, line) in lines.iter().enumerate() {
             let _ = write!(out, "{}{line}", if n == 0 { "" } else { "\r\n" });
         }
+        state.last = Some(Instant::now());
         state.drawn = lines.iter().map(|line| measure_text_width(line)).collect();
         write_out(&out);
     }

@@ -92,6 +92,7 @@ impl Teardown<'_> {
             (_, None) => {}
         }
         result?;
+        self.ledger.gone_for_others(kind, id);
         self.forget(kind, id);
         self.report.info(format!("deleted {words} {id}"));
         Ok(())

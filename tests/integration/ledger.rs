@@ -928,3 +928,36 @@ fn a_ledger_that_cannot_be_used_stops_a_run_before_it_begins() {
     fs::write(a_file.path(), "not a directory").unwrap();
     unusable(&a_file, run(&a_file), "cannot");
 }
+
+#[test]
+fn what_another_run_removed_is_up_nowhere() {
+    let cloud = LocalCloud::start();
+    let home = tempfile::tempdir().unwrap();
+    let call = |args: &[&str]| {
+        let autorun = cloud.plain();
+        let home = home.path().display().to_string();
+        autorun
+            .env("AUTORUN_HOME", &home)
+            .args(args)
+            .run()
+            .exits(0)
+            .stdout
+    };
+    let play = |text: &str| {
+        let file = home.path().join("playbook.rhai");
+        fs::write(&file, text).unwrap();
+        call(&["--local", &file.display().to_string()])
+    };
+    let up = || {
+        let runs = call(&["runs", "--output", "json"]);
+        let first = runs.lines().last().unwrap();
+        serde_json::from_str::<Value>(first).unwrap()["up"].clone()
+    };
+    let id = play(
+        "let group = create_security_group(\"shared\");\n\
+         print(launch_instance(#{ name: \"shared\", security_groups: [group] }).id);",
+    );
+    assert_eq!(up(), 2);
+    play(&format!("terminate_instance(\"{}\");", id.trim()));
+    assert_eq!(up(), 1, "its group alone");
+}

@@ -42,7 +42,7 @@ fn a_server_is_watched_healed_and_judged() {
         "200 in ",
         "check ok, cpu ",
         ", running\n",
-        "3 samples, 0 failures, availability 100.0 %",
+        "samples: 3, failures: 0, availability: 100.0 %",
         "p99",
     ] {
         assert!(up.stdout.contains(text), "no `{text}` in\n{}", up.stdout);
@@ -67,7 +67,7 @@ fn a_server_is_watched_healed_and_judged() {
         healed.stderr
     );
     assert!(
-        healed.stdout.contains("3 samples, 1 failures"),
+        healed.stdout.contains("samples: 3, failures: 1"),
         "{}",
         healed.stdout
     );

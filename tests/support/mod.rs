@@ -438,6 +438,8 @@ impl Ended {
             (r"127\.0\.0\.1:[0-9]{4,5}", "127.0.0.1:PORT"),
             (r"\b54\.214\.[0-9]+\.[0-9]+", "54.214.X.X"),
             (r"-[23456789bcdfghjkmnpqrstvwxz]{7}\b", "-RUN"),
+            // Only what took a while is named there.
+            (r"longest:   .*\n", ""),
             (
                 r"\b(destroy|resume) [23456789bcdfghjkmnpqrstvwxz]{7}\b",
                 "$1 RUN",

@@ -58,6 +58,9 @@ pub(super) fn show(arguments: &ShowArgs) -> anyhow::Result<u8> {
     if files.iter().all(|file| is_stdout(file.as_deref())) {
         bail!("--html and --svg cannot both go to stdout\nhint: give one of them a file");
     }
+    if arguments.html.is_some() && arguments.html == arguments.svg {
+        bail!("--html and --svg name the same file\nhint: give them two");
+    }
     let told = Told::read(&arguments.run)?;
     if let Some(file) = &arguments.html {
         deliver(file, &page::page(&told).map_err(|e| shown(&e))?)?;

@@ -238,6 +238,23 @@ fn authenticate(session: &Session, host: &Host, local: &Local) -> Result<()> {
     Err(Error::new(ErrorKind::Denied, message).hint(hint))
 }
 
+/// What is known of a private key file without unlocking it.
+///
+/// Throws `not_found`, `denied`, and `invalid_option` for what is no private key.
+pub(super) fn private_key(key: &Path) -> Result<Option<keys::KeyFile>> {
+    match keys::read(key) {
+        Ok(file) if !file.private => Err(Error::invalid(format!(
+            "`{}` is a public key",
+            key.display()
+        ))
+        .hint("pass the private key, the file without .pub")),
+        Ok(file) => Ok(Some(file)),
+        // PEM keys without their public half are libssh2's to read.
+        Err(_) if keys::looks_private(key) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// A key that the playbook names: an encrypted one is unlocked, or the agent
 /// has it.
 fn with_named_key(
@@ -247,16 +264,7 @@ fn with_named_key(
     tried: &mut Vec<String>,
 ) -> Result<()> {
     let shown = key.display();
-    let file = match keys::read(key) {
-        Ok(file) => Some(file),
-        // PEM keys without their public half are libssh2's to read.
-        Err(_) if keys::looks_private(key) => None,
-        Err(e) => return Err(e),
-    };
-    if file.as_ref().is_some_and(|file| !file.private) {
-        return Err(Error::invalid(format!("`{shown}` is a public key"))
-            .hint("pass the private key, the file without .pub"));
-    }
+    let file = private_key(key)?;
     let locked = file.filter(|file| file.encrypted);
     if host.passphrase.is_none()
         && let Some(file) = locked

@@ -157,7 +157,7 @@ type Idle = Arc<Mutex<HashMap<Host, Vec<Connection>>>>;
 /// The way through a jump host: open, not yet, or closed a moment ago.
 #[derive(Debug, Default)]
 struct Way {
-    jump: Option<Jump>,
+    jump: Option<Arc<Jump>>,
     failed: Option<(Instant, Error)>,
 }
 
@@ -313,9 +313,9 @@ impl Ssh {
 
     /// A new connection, logged in.
     async fn connect(&self, host: &Host) -> Result<Connection> {
-        // A key that is not there is said before anybody is bothered.
+        // A key that is none is said before anybody is bothered.
         if let Some(key) = &host.key {
-            std::fs::metadata(key).map_err(|e| Error::io("read the ssh key", key, &e))?;
+            connect::private_key(key)?;
         }
         let stream = self.reach(host, connect::LOGIN_TIMEOUT).await?;
         let host = host.clone();
@@ -328,11 +328,37 @@ impl Ssh {
         let Some(via) = &host.via else {
             return connect::tcp(host, timeout).await;
         };
-        let asked = Instant::now();
-        let way = {
-            let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(ways.entry((**via).clone()).or_default())
+        let late = || {
+            Error::new(
+                ErrorKind::Timeout,
+                format!(
+                    "{} port {} did not answer within {} through {}",
+                    host.address,
+                    host.port,
+                    text::duration(timeout),
+                    via.login()
+                ),
+            )
         };
+        let tunnel = async {
+            loop {
+                let jump = self.jump(host, via).await?;
+                // One that takes no more has a successor.
+                if let Some(opened) = jump.open(host).await {
+                    return opened.map(OwnedFd::from);
+                }
+                self.leave(via, &jump).await;
+            }
+        };
+        tokio::time::timeout(timeout, tunnel)
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
+    /// The connection to a jump host. It may be behind another one.
+    async fn jump(&self, host: &Host, via: &Host) -> Result<Arc<Jump>> {
+        let asked = Instant::now();
+        let way = self.way(via);
         let mut way = way.lock().await;
         // What failed while this one waited its turn need not fail again.
         if let Some((at, error)) = &way.failed
@@ -340,24 +366,41 @@ impl Ssh {
         {
             return Err(error.clone());
         }
-        if let Some(jump) = &way.jump
-            && let Some(opened) = jump.open(host).await
-        {
-            return opened.map(OwnedFd::from);
+        if let Some(jump) = &way.jump {
+            return Ok(Arc::clone(jump));
         }
-        // A jump host may be behind another one.
-        let jump = match Box::pin(self.connect(via)).await {
-            Ok(connection) => Jump::over(connection, (**via).clone())?,
+        match Box::pin(self.connect(via)).await {
+            Ok(connection) => {
+                let jump = Arc::new(Jump::over(connection, via.clone())?);
+                way.jump = Some(Arc::clone(&jump));
+                Ok(jump)
+            }
             Err(error) => {
                 let error = error.while_doing(&format!("jump host of {}", host.name));
                 way.failed = Some((Instant::now(), error.clone()));
-                return Err(error);
+                Err(error)
             }
-        };
-        let opened = way.jump.insert(jump).open(host).await;
-        opened
-            .unwrap_or_else(|| Err(broken(via, "opening a tunnel", &"it was closed")))
-            .map(OwnedFd::from)
+        }
+    }
+
+    fn way(&self, via: &Host) -> Arc<tokio::sync::Mutex<Way>> {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(ways.entry(via.clone()).or_default())
+    }
+
+    /// The next one who wants to go this way makes a new connection.
+    async fn leave(&self, via: &Host, jump: &Arc<Jump>) {
+        let way = self.way(via);
+        let mut way = way.lock().await;
+        way.jump.take_if(|current| Arc::ptr_eq(current, jump));
+    }
+
+    /// Whether a host takes connections on its port, reached as it is reached for
+    /// ssh.
+    ///
+    /// Throws `unreachable`, `timeout`.
+    pub async fn accepts(&self, host: &Host, timeout: Duration) -> Result<()> {
+        self.reach(host, timeout).await.map(drop)
     }
 
     fn known_hosts(&self) -> Option<PathBuf> {

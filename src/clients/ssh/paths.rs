@@ -75,7 +75,10 @@ impl Looked {
         let (first, second) = rest.split_once(' ')?;
         Some(match kind {
             "file" => Self::File(first.parse().ok()?, permissions(second)?),
-            _ => Self::Directory(Tar::of(first), second.trim_end_matches('\n').to_owned()),
+            "directory" => {
+                Self::Directory(Tar::of(first), second.trim_end_matches('\n').to_owned())
+            }
+            _ => return None,
         })
     }
 }
@@ -83,6 +86,9 @@ impl Looked {
 /// `-rw-r--r--` as a number; without what makes a file another user's program.
 fn permissions(shown: &str) -> Option<u32> {
     let letters: Vec<char> = shown.chars().skip(1).take(9).collect();
+    if letters.iter().any(|c| !"rwxstST-".contains(*c)) {
+        return None;
+    }
     let bit = |(n, c): (usize, &char)| match c {
         'r' | 'w' | 'x' | 's' | 't' => 0o400 >> n,
         _ => 0,
@@ -131,7 +137,7 @@ impl Listed {
         let text = std::str::from_utf8(line.get(..13)?).ok()?;
         let below = OsStr::from_bytes(line.get(13..)?);
         Some(Self {
-            kind: text.chars().next()?,
+            kind: text.chars().next().filter(|kind| "dlf".contains(*kind))?,
             mode: permissions(text.get(2..)?)?,
             below: PathBuf::from(below),
         })

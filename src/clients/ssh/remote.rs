@@ -126,9 +126,12 @@ case $t in
 *) d= ;;
 esac
 h=${{d}}.${{t##*/}}.autorun-$$
+umask 077
+set -C
+: >"$h" || exit 1
+set +C
 trap 'rm -f -- "$h"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
-umask 077
 cat >"$h" || exit 1
 s=$(wc -c <"$h") || exit 1
 [ "$s" -eq {size} ] || {{ rm -f -- "$h"; echo "received $s of {size} bytes" >&2; exit 1; }}
@@ -150,31 +153,45 @@ case $(tar --version 2>/dev/null) in *GNU*) printf gnu ;; \
 /// `target` when that is a directory that stays, else beside it.
 fn stage(name: &str, target: &str, replace: bool) -> String {
     format!(
-        r#"t={target} n={name}
+        r#"t={target} n={name} into= home=$(pwd -P)
 case $t in
 */) [ -d "$t" ] || {{ echo "the directory $t does not exist" >&2; exit 1; }}; t=$t$n ;;
 esac
 if [ -d "$t" ]; then t=$(cd -P -- "$t" && pwd) || exit 1
 elif [ -e "$t" ] || [ -L "$t" ]; then echo "$t is there and is no directory" >&2; exit 1
 fi
-if [ -d "$t" ] && {merging}; then h=$t/.autorun-$$
-else case $t in */*) h=${{t%/*}}/.${{t##*/}}.autorun-$$ ;; *) h=.$t.autorun-$$ ;; esac
+if ! {merging}; then
+case "$home/" in
+"${{t%/}}"/*) echo "$t is not replaced: the home directory is in it" >&2; exit 1 ;;
+esac
 fi
-trap 'rm -rf -- "$h" 2>/dev/null || {{ chmod -R u+rwx "$h"; rm -rf -- "$h"; }}' EXIT
-trap 'exit 1' HUP INT PIPE TERM
+if [ -d "$t" ] && {merging}; then into=1
+[ -w "$t" ] || chmod u+wx "$t" 2>/dev/null
+h=$t/.autorun-{token}
+else case $t in */*) h=${{t%/*}}/.${{t##*/}}.autorun-{token} ;; *) h=.$t.autorun-{token} ;; esac
+fi
 umask 077
 mkdir -- "$h" || exit 1
+clean() {{
+if [ -e "$h/old" ] && [ ! -e "$t" ]; then mv -- "$h/old" "$t" || return; fi
+rm -rf -- "$h" 2>/dev/null || {{ chmod -R u+rwx "$h"; rm -rf -- "$h"; }}
+}}
+trap clean EXIT
+trap 'exit 1' HUP INT PIPE TERM
 "#,
         target = quote(from_home(target)),
         name = quote(name),
         merging = if replace { "false" } else { "true" },
+        token = format_args!("{:08x}", rand::random::<u32>()),
     )
 }
 
 /// Moves `$h/tree` to `$t`: in one go if nothing is there or it is replaced,
-/// else file by file into what is there. Then says the path.
+/// else file by file into what is there. A link in the place of a directory is
+/// not followed: it might lead anywhere. Then directories that are closed to
+/// their own owner are closed, and the path is said.
 const SETTLE: &str = r#"merge() {
-chmod u+rwx "$1"
+[ -w "$2" ] || chmod u+wx "$2" 2>/dev/null
 (cd -- "$1" && find . ! -name . -prune ! -type d -exec sh -c '
 t=$1; shift
 for f do
@@ -186,7 +203,7 @@ mv -f -- "$@" "$t/"' sh "$2" {} +) || exit 1
 for e in "$1"/* "$1"/.[!.]* "$1"/..?*; do
 if [ -d "$e" ] && [ ! -L "$e" ]; then
 n=${e##*/}
-if [ -d "$2/$n" ]; then merge "$e" "$2/$n"
+if [ -d "$2/$n" ] && [ ! -L "$2/$n" ]; then merge "$e" "$2/$n"
 elif [ -e "$2/$n" ] || [ -L "$2/$n" ]; then
 echo "$2/$n is no directory there and one here" >&2; exit 1
 else mv -- "$e" "$2/$n" || exit 1
@@ -194,11 +211,18 @@ fi
 fi
 done
 }
-if [ ! -d "$t" ]; then mv -- "$h/tree" "$t" || exit 1
-elif [ "$h" = "$t/.autorun-$$" ]; then merge "$h/tree" "$t"
+if [ "$into" ]; then merge "$h/tree" "$t"
+elif [ ! -d "$t" ]; then mv -- "$h/tree" "$t" || exit 1
 else
+[ -w "$t" ] || chmod u+wx "$t" 2>/dev/null
+trap '' HUP INT PIPE TERM
 mv -- "$t" "$h/old" || exit 1
-mv -- "$h/tree" "$t" || { mv -- "$h/old" "$t"; exit 1; }
+mv -- "$h/tree" "$t" || exit 1
+fi
+if [ -f "$h/closed" ]; then
+while IFS=' ' read -r m n; do
+v=$(printf '%bx' "$n") && v=${v%x} && chmod "$m" "$t/$v" || exit 1
+done <"$h/closed"
 fi
 printf '%s' "$t""#;
 
@@ -230,6 +254,7 @@ directory) name "$a" && mkdir -- "$h/$v" ;;
 file) name "$c" && take "$a" >"$h/$v" && chmod "$b" "$h/$v" ;;
 link) name "$a" && w=$v && name "$b" && ln -s -- "$w" "$h/$v" ;;
 mode) name "$b" && chmod "$a" "$h/$v" ;;
+closed) printf '%s %s\n' "$a" "$b" >>"$h/closed" ;;
 done) : >"$h/done" ;;
 esac || exit 1
 done

@@ -14,8 +14,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use ssh2::{BlockDirections, Channel, ErrorCode, Session};
 use tokio::sync::oneshot;
 
+use super::Host;
 use super::connect::{Connection, LOGIN_TIMEOUT};
-use super::{Host, broken};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often a silent connection is tested, in seconds.
@@ -23,6 +23,10 @@ const KEEPALIVE: u32 = 15;
 
 /// The longest look at a connection on which nothing moves.
 const GLANCE: Duration = Duration::from_secs(5);
+
+/// A tunnel that takes longer to open keeps others waiting no more: they get a
+/// connection of their own.
+const STEPS_ASIDE: Duration = Duration::from_secs(2);
 
 const CHUNK: usize = 64 << 10;
 
@@ -55,6 +59,7 @@ impl Jump {
             orders: Some(received),
             opening: None,
             tunnels: Vec::new(),
+            lost: false,
         };
         std::thread::Builder::new()
             .name("jump host".to_owned())
@@ -88,6 +93,8 @@ struct Worker {
     /// libssh2 opens one channel at a time.
     opening: Option<(Order, Instant)>,
     tunnels: Vec<Tunnel>,
+    /// The other side is gone: orders are left to a new connection.
+    lost: bool,
 }
 
 impl Worker {
@@ -98,15 +105,9 @@ impl Worker {
         let mut buffer = vec![0; CHUNK];
         loop {
             while self.advance(&session) | self.pump(&mut buffer) {}
-            if self.orders.is_none() && self.tunnels.is_empty() && self.opening.is_none() {
-                return;
-            }
+            let over = self.orders.is_none() && self.tunnels.is_empty() && self.opening.is_none();
             // A lost connection ends every tunnel: their sockets close with them.
-            if self.wait(&session).is_err() || lost(&session) {
-                if let Some((order, _)) = self.opening.take() {
-                    let error = broken(&self.host, "opening a tunnel", &"it was closed");
-                    drop(order.reply.send(Err(error)));
-                }
+            if over || self.lost || self.wait(&session).is_err() {
                 return;
             }
         }
@@ -127,6 +128,9 @@ impl Worker {
         let to = &order.to;
         let opened = match session.channel_direct_tcpip(&to.address, to.port, None) {
             Err(e) if e.code() == ErrorCode::Session(-37) && since.elapsed() < LOGIN_TIMEOUT => {
+                if since.elapsed() >= STEPS_ASIDE {
+                    self.orders = None;
+                }
                 self.opening = Some((order, since));
                 return false;
             }
@@ -134,6 +138,12 @@ impl Worker {
                 // What libssh2 has begun cannot be given up on this connection.
                 self.orders = None;
                 Err(format!("no answer within {} s", LOGIN_TIMEOUT.as_secs()))
+            }
+            // Closed while nobody needed it. Nothing has been said yet: whoever
+            // asks gets a new one.
+            Err(e) if matches!(e.code(), ErrorCode::Session(-43 | -13 | -7)) => {
+                self.lost = true;
+                return false;
             }
             Err(e) => Err(e.message().to_owned()),
             Ok(channel) => Tunnel::new(channel).map_err(|e| e.to_string()),
@@ -157,33 +167,45 @@ impl Worker {
         moved
     }
 
-    fn wait(&self, session: &Session) -> rustix::io::Result<()> {
-        let session_wants = match session.block_directions() {
-            BlockDirections::Outbound | BlockDirections::Both => PollFlags::IN | PollFlags::OUT,
-            BlockDirections::Inbound | BlockDirections::None => PollFlags::IN,
-        };
+    fn wait(&mut self, session: &Session) -> rustix::io::Result<()> {
+        let mut wanted = PollFlags::empty();
+        // What nobody takes stays in the socket, and would wake us for ever.
+        let takes = self.opening.is_some() || self.tunnels.iter().any(|t| t.back.is_empty());
+        wanted.set(PollFlags::IN, takes);
+        let blocked = session.block_directions();
+        let outbound = matches!(blocked, BlockDirections::Outbound | BlockDirections::Both);
+        wanted.set(PollFlags::OUT, outbound);
         let fd = self.connection.fd();
         let bell = self.ringing.as_fd();
-        let mut waits = vec![
-            PollFd::new(&fd, session_wants),
-            PollFd::new(&bell, PollFlags::IN),
-        ];
-        // A socket that is at its end would wake us for nothing.
-        let wanted = self.tunnels.iter().filter(|t| !t.wants().is_empty());
-        waits.extend(wanted.map(|t| PollFd::new(&t.near, t.wants())));
-        let glance = Timespec::try_from(GLANCE).unwrap_or_default();
-        match poll(&mut waits, Some(&glance)) {
+        let mut waits = vec![PollFd::new(&fd, wanted)];
+        // Without orders the bell is at its end, as a socket is whose tunnel
+        // wants nothing: both would wake us for nothing.
+        if self.orders.is_some() {
+            waits.push(PollFd::new(&bell, PollFlags::IN));
+        }
+        let busy = self.tunnels.iter().filter(|t| !t.wants().is_empty());
+        waits.extend(busy.map(|t| PollFd::new(&t.near, t.wants())));
+        let longest = match self.opening {
+            Some(_) => STEPS_ASIDE,
+            None => GLANCE,
+        };
+        let longest = Timespec::try_from(longest).unwrap_or_default();
+        match poll(&mut waits, Some(&longest)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e),
         }
+        let gone = waits[0]
+            .revents()
+            .intersects(PollFlags::HUP | PollFlags::ERR);
         let mut rings = [0; 64];
         while matches!((&self.ringing).read(&mut rings), Ok(n) if n == rings.len()) {}
+        self.lost = gone || is_lost(session);
         Ok(())
     }
 }
 
 /// Whether the other side of a connection is gone.
-fn lost(session: &Session) -> bool {
+fn is_lost(session: &Session) -> bool {
     match session.keepalive_send() {
         Ok(_) => false,
         Err(e) => e.code() != ErrorCode::Session(-37),
