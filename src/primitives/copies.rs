@@ -294,14 +294,15 @@ async fn copy_to(
     options: &Scp,
 ) -> Result<Copied> {
     let started = Instant::now();
-    let finished = match &source.content {
-        Content::File(mode) => send_file(cx, &host, source, *mode, to, options).await?,
+    let sent = match &source.content {
+        Content::File(mode) => send_file(cx, &host, source, *mode, to, options).await,
         Content::Directory(entries) => {
-            send_directory(cx, &host, source, entries, to, options).await?
+            send_directory(cx, &host, source, entries, to, options).await
         }
     };
+    let finished = sent.map_err(|e| in_time(e, &format!("copy `{}`", source.shown)))?;
     if finished.status != 0 {
-        return Err(not_copied(&host, &source.shown, to, &finished));
+        return Err(not_copied(&host, source, to, &finished, options.sudo));
     }
     let path = String::from_utf8_lossy(&finished.stdout).into_owned();
     let files = match &source.content {
@@ -319,6 +320,28 @@ async fn copy_to(
     let from = (source.shown.as_str(), "");
     say_copied(cx, from, (&host.name, &copied.path), &copied);
     Ok(copied)
+}
+
+/// The end of what a host said, without the shell's `sh: 5: `: nobody has seen
+/// that program.
+fn said_there(finished: &Finished) -> String {
+    let plain = |line: &str| {
+        let rest = line.strip_prefix("sh: ").unwrap_or(line);
+        match rest.split_once(": ") {
+            Some((number, rest)) if number.chars().all(|c| c.is_ascii_digit()) => rest.to_owned(),
+            _ => rest.to_owned(),
+        }
+    };
+    let said = ssh::tail(&finished.stderr, 3);
+    said.lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// What did not finish: a person asked for no command.
+fn in_time(error: Error, attempt: &str) -> Error {
+    match error.kind {
+        ErrorKind::Timeout => error.while_doing(attempt),
+        _ => error,
+    }
 }
 
 /// `copied site to web:/srv/site (12 files, 3.4 MiB in 0.5 s)`.
@@ -445,8 +468,9 @@ pub(super) fn mode(text: &str) -> Result<u32> {
         .ok_or_else(|| Error::invalid(format!("option `mode`: `{text}` is not octal, as \"0644\"")))
 }
 
-fn not_copied(host: &Host, source: &str, to: &str, finished: &Finished) -> Error {
-    let said = ssh::tail(&finished.stderr, 3);
+fn not_copied(host: &Host, source: &Source, to: &str, finished: &Finished, sudo: bool) -> Error {
+    let source = &source.shown;
+    let said = said_there(finished);
     let kind = if said.contains("No space left") || said.contains("quota exceeded") {
         ErrorKind::QuotaExceeded
     } else {
@@ -481,6 +505,10 @@ fn not_copied(host: &Host, source: &str, to: &str, finished: &Finished) -> Error
         || said.contains("does not exist")
     {
         return match to.rsplit_once('/') {
+            Some((directory, _)) if !directory.is_empty() && sudo => error.hint(format!(
+                "make the directory first: ssh_exec(server, \"mkdir -p {}\", #{{ sudo: true }})",
+                shell_words::quote(directory)
+            )),
             Some((directory, _)) if !directory.is_empty() => error.hint(format!(
                 "make the directory first: ssh_exec(server, \"mkdir -p {}\")",
                 shell_words::quote(directory)
@@ -594,7 +622,8 @@ impl From<'_> {
             stdout: Some(Sink(into)),
             ..Command::default()
         };
-        cx.clients.ssh().run(self.host, command, &cx.report).await
+        let ran = cx.clients.ssh().run(self.host, command, &cx.report).await;
+        ran.map_err(|e| in_time(e, &format!("copy `{}`", self.source)))
     }
 }
 
@@ -857,7 +886,7 @@ fn inside(directory: &Path, below: &Path) -> Option<PathBuf> {
 
 /// What a host has said of a source that it does not give.
 fn not_given(host: &Host, source: &str, finished: &Finished) -> Error {
-    let said = ssh::tail(&finished.stderr, 3);
+    let said = said_there(finished);
     let kind = match said.contains("No such file or directory") {
         true => ErrorKind::NotFound,
         false => ErrorKind::CommandFailed,

@@ -313,7 +313,8 @@ fn show_samples(cx: &Context, mut samples: Array) -> Result<()> {
     Ok(())
 }
 
-/// `02:40:00Z 200 in 12 ms, check ok, cpu 3.1 %, memory 20.2 %, disk 10.5 %, ..`.
+/// `02:40:00Z 200 in 12 ms, check ok, cpu 3 %, mem 20 %, disk 11 %, load 0.5, ..`:
+/// 80 columns as a rule, so without the exact figures.
 fn line(newest: &Newest) -> Result<String> {
     let time = newest.time.split('T').nth(1).unwrap_or(&newest.time);
     let time = time.split(['.', 'Z']).next().unwrap_or(time);
@@ -331,7 +332,7 @@ fn line(newest: &Newest) -> Result<String> {
     }
     if let Some(host) = &newest.host {
         parts.push(format!(
-            "cpu {} %, memory {} %, disk {} %, load {}",
+            "cpu {:.0} %, mem {:.0} %, disk {:.0} %, load {:.1}",
             host.cpu, host.memory, host.disk, host.load
         ));
     }

@@ -127,11 +127,10 @@ case $t in
 esac
 h=${{d}}.${{t##*/}}.autorun-$$
 umask 077
-set -C
-: >"$h" || exit 1
-set +C
+[ ! -e "$h" ] && [ ! -L "$h" ] || {{ echo "$h is there" >&2; exit 1; }}
 trap 'rm -f -- "$h"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
+set -C
 cat >"$h" || exit 1
 s=$(wc -c <"$h") || exit 1
 [ "$s" -eq {size} ] || {{ rm -f -- "$h"; echo "received $s of {size} bytes" >&2; exit 1; }}
