@@ -87,15 +87,19 @@ fn wrap_line(line: &str, indent: usize, columns: usize) -> String {
     if line.chars().count() <= columns {
         return line.to_owned();
     }
+    let words = line.trim_start_matches(' ');
+    // The line's own indentation stays.
+    let begin = line.len() - words.len();
     let mut out = String::with_capacity(line.len() + 16);
-    let mut column = 0;
-    for word in line.split(' ') {
+    out.push_str(&line[..begin]);
+    let mut column = begin;
+    for word in words.split(' ') {
         let width = word.chars().count();
-        if column > 0 && column + 1 + width > columns {
+        if column > begin && column + 1 + width > columns {
             out.push('\n');
-            out.push_str(&" ".repeat(indent));
-            column = indent;
-        } else if column > 0 {
+            out.push_str(&" ".repeat(indent.max(begin)));
+            column = indent.max(begin);
+        } else if column > begin {
             out.push(' ');
             column += 1;
         }
@@ -180,6 +184,17 @@ mod tests {
         );
         assert_eq!(wrapped.lines().count(), 3);
         assert_eq!(wrapped.replace("\n      ", " "), text);
+    }
+
+    #[test]
+    fn a_line_that_is_broken_keeps_its_indentation() {
+        let text = format!("    hint: {}", "word ".repeat(20).trim_end());
+        let wrapped = wrap(&text, 6);
+        assert!(wrapped.starts_with("    hint: word"), "{wrapped}");
+        assert!(
+            wrapped.lines().nth(1).unwrap().starts_with("      word"),
+            "{wrapped}"
+        );
     }
 
     #[test]
