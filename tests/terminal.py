@@ -4,7 +4,8 @@
 Runs the command on a pseudo terminal and follows its output with a terminal
 emulator. Once TEXT stands on the screen the window gets its other size. Prints
 JSON: `status`; `lines`, what has scrolled off and what stands there at the end;
-`passing`, every line that stood there at some time and does not at the end.
+`passing`, every line that stood there at some time and does not at the end;
+`colored`, whether anything of it was ever in a colour.
 """
 
 import fcntl
@@ -32,11 +33,17 @@ def main():
     screen = pyte.HistoryScreen(columns, rows, history=100_000, ratio=1)
     stream = pyte.ByteStream(screen)
     passing = set()
+    colored = False
     while data := read(terminal):
         # In small pieces: what stands there for a moment is seen as well.
         for piece in data.splitlines(keepends=True):
             stream.feed(piece)
             shown = [line.rstrip() for line in screen.display]
+            colored = colored or any(
+                character.fg != "default"
+                for line in screen.buffer.values()
+                for character in line.values()
+            )
             passing.update(shown)
             if resize and any(resize[0] in line for line in shown):
                 give_size(terminal, resize[1], resize[2])
@@ -47,7 +54,9 @@ def main():
     lines = scrolled + [line.rstrip() for line in screen.display]
     while lines and not lines[-1]:
         lines.pop()
-    print(json.dumps({"status": status, "lines": lines, "passing": sorted(passing - set(lines))}))
+    passing = sorted(passing - set(lines))
+    seen = {"status": status, "lines": lines, "passing": passing, "colored": colored}
+    print(json.dumps(seen))
 
 
 def split(arguments):

@@ -11,6 +11,7 @@ use crate::support::{Autorun, Lab, root};
 struct Seen {
     lines: Vec<String>,
     passing: Vec<String>,
+    colored: bool,
 }
 
 /// Runs a command on a terminal of this size, which gets another one when a
@@ -47,6 +48,7 @@ fn on_terminal(
     Seen {
         lines: texts("lines"),
         passing: texts("passing"),
+        colored: seen["colored"].as_bool().unwrap(),
     }
 }
 
@@ -73,6 +75,7 @@ fn any(lines: &[String], parts: &[&str]) -> bool {
 fn the_log_stays_whole_above_what_moves() {
     let autorun = Autorun::new().playbook(BUSY).env("LANG", "C.UTF-8");
     let seen = on_terminal(&autorun, (24, 80), None);
+    assert!(seen.colored);
     // Spinners were there, and nothing of them is left.
     for branch in ["[a] sleep", "[b] sleep", "[c] sleep"] {
         assert!(any(&seen.passing, &[branch, " s"]), "{:?}", seen.passing);
@@ -127,6 +130,10 @@ fn many_branches_are_counted_and_old_terminals_get_plain_lines() {
         "{:?}",
         seen.passing
     );
+    // NO_COLOR is obeyed, and spinners go on.
+    let autorun = Autorun::new().playbook(BUSY).env("NO_COLOR", "1");
+    let seen = on_terminal(&autorun, (24, 80), None);
+    assert!(!seen.colored && any(&seen.passing, &["[a] sleep", " s"]));
     // A dumb terminal gets plain lines.
     let autorun = Autorun::new().playbook(BUSY).env("TERM", "dumb");
     let seen = on_terminal(&autorun, (24, 80), None);
