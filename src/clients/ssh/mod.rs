@@ -339,6 +339,7 @@ impl Ssh {
                     via.login()
                 ),
             )
+            .hint("check the security group's rules: is the port open for the jump host?")
         };
         let tunnel = async {
             loop {
