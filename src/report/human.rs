@@ -99,7 +99,7 @@ fn recap(
     let level = match outcome {
         // Of a playbook that did nothing there is nothing to say.
         "done" if something || !steps.is_empty() => LogLevel::Info,
-        "failed" if !something => LogLevel::Debug,
+        "done" | "failed" if !something => LogLevel::Debug,
         _ => LogLevel::Warn,
     };
     (level, lines.join("\n"))

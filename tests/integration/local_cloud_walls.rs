@@ -363,7 +363,7 @@ fn an_instance_sees_nothing_of_this_machine_that_it_should_not() {
         refuses.call("cat {secret}");
         refuses.call("ls {home}/state");
         refuses.call("ls -A ~root | grep .");
-        for place in ["/home/*/.ssh/id_*", "/etc/ssl/private/*.key", "/var/lib/autorun/*"] {{
+        for place in ["/home/*/.ssh/id_*", "/etc/ssl/private/*.key", "/var/lib/autorun/*/*"] {{
             refuses.call(`ls ${{place}}`);
         }}
         refuses.call("timeout 3 bash -c '</dev/tcp/{gateway}/{port}'");
