@@ -212,7 +212,7 @@ fn monitoring_keeps_a_graph_below_the_log() {
         );
     }
     // Its own line for each sample stays, the graph does not.
-    assert_eq!(seen.lines.len(), 5, "{:#?}", seen.lines);
+    assert_eq!(seen.lines.len(), 4, "{:#?}", seen.lines);
     assert!(
         seen.lines[3].ends_with("Z 200 in 400 ms"),
         "{:#?}",
