@@ -120,7 +120,7 @@ fn commands(text: &str) -> Vec<String> {
          systemctl|timedatectl|ufw";
     let forms = [
         format!(r"`((?:{programs}) [^`]*)`"),
-        format!(r#"ssh_exec\(server, \\"((?:{programs})[^"\\]*)\\"\)"#),
+        format!(r#"ssh_exec\(server, \\"((?:{programs})[^"\\]*)\\"[,)]"#),
         format!(r": +((?:{programs}) [^;`]*)"),
     ];
     let found = forms.iter().flat_map(|form| {
@@ -528,6 +528,10 @@ fn disks_and_directories_are_shown_and_made() {
     for (playbook, then) in [
         (
             "scp(server, \"assets/logo.png\", \"site/img/logo.png\");",
+            "goes",
+        ),
+        (
+            "scp(server, \"assets/logo.png\", \"/opt/site/logo.png\", #{ sudo: true });",
             "goes",
         ),
         (
