@@ -8,6 +8,7 @@ makes has a name of its own and is removed again.
 """
 
 import base64
+import concurrent.futures
 import contextlib
 import datetime
 import hashlib
@@ -16,6 +17,7 @@ import io
 import json
 import os
 import sys
+import threading
 import traceback
 import urllib.error
 import urllib.parse
@@ -156,6 +158,28 @@ def buckets_come_and_go():
         S3.put_object(Bucket=name, Key="k", Body=b"x")
         refused(409, "BucketNotEmpty", S3.delete_bucket, Bucket=name)
     refused(404, "404", S3.head_bucket, Bucket=name)
+
+
+@check
+def a_listing_stands_while_buckets_come_and_go():
+    """A bucket that goes while others are listed is no error of the listing."""
+    over = threading.Event()
+
+    def come_and_go(number):
+        ours = client("us-east-1")
+        while not over.is_set():
+            ours.create_bucket(Bucket=f"going-{number}-{RUN}")
+            ours.delete_bucket(Bucket=f"going-{number}-{RUN}")
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        going = [pool.submit(come_and_go, number) for number in range(4)]
+        try:
+            for _ in range(600):
+                S3.list_buckets()
+        finally:
+            over.set()
+        for one in going:
+            one.result()
 
 
 @check

@@ -178,17 +178,16 @@ pub(super) fn list_buckets(
     let prefix = input.prefix.clone().unwrap_or_default();
     let after = input.continuation_token.unwrap_or_default();
     let mut buckets = Vec::new();
-    for bucket in backend.store.all() {
-        let settings = bucket.settings()?;
+    for (name, settings) in backend.store.all() {
         let elsewhere = input
             .bucket_region
             .as_ref()
             .is_some_and(|it| *it != settings.region);
-        if bucket.name.starts_with(&prefix) && bucket.name > after && !elsewhere {
+        if name.starts_with(&prefix) && name > after && !elsewhere {
             buckets.push(dto::Bucket {
                 bucket_region: Some(settings.region),
                 creation_date: Some(timestamp(settings.created)),
-                name: Some(bucket.name.clone()),
+                name: Some(name),
             });
         }
     }

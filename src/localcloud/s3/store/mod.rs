@@ -69,9 +69,15 @@ impl Store {
         buckets.get(name).cloned().ok_or_else(no_such_bucket)
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<Bucket>> {
+    /// The names of all buckets with their settings. [`Store::remove`] has the
+    /// lock until a bucket is gone from here as well, so none is on its way out.
+    pub(super) fn all(&self) -> Vec<(String, BucketRecord)> {
         let buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
-        buckets.values().cloned().collect()
+        let named = |(name, bucket): (&String, &Arc<Bucket>)| {
+            let settings = bucket.settings().ok()?;
+            Some((name.clone(), settings))
+        };
+        buckets.iter().filter_map(named).collect()
     }
 
     /// Makes a bucket, or gives the one that is there already.
