@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::clients::{AwsOptions, Endpoints, StaticKey};
 use crate::error::Error;
-use crate::localcloud::daemon;
-use crate::localcloud::faults::Faults;
+use crate::localcloud::faults::{self, Faults};
 use crate::localcloud::home::{self, Access, Home};
+use crate::localcloud::{self, daemon};
 use crate::report::{Reporter, text};
 
 use super::settings::{data_dir, shown};
@@ -171,10 +171,29 @@ pub(super) fn read_faults(path: &Path) -> anyhow::Result<Faults> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| shown(&Error::io("read the faults file", path, &e)))?;
     let faults: Faults = toml::from_str(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?;
-    faults
-        .check()
-        .map_err(|why| anyhow!("{}: {why}", path.display()))?;
+    let checked = faults.check().and_then(|()| check_operations(&faults));
+    checked.map_err(|why| anyhow!("{}: {why}", path.display()))?;
     Ok(faults)
+}
+
+/// An operation that nobody calls would be a fault that never comes.
+fn check_operations(faults: &Faults) -> Result<(), String> {
+    let known = || localcloud::operations().chain([faults::BOOT, faults::ANY]);
+    for (index, fault) in faults.fault.iter().enumerate() {
+        let name = fault.operation.as_str();
+        if !known().any(|operation| operation == name) {
+            let nearest = text::nearest(name, known());
+            let instead = nearest.map_or_else(
+                || "write it as AWS does, as `RunInstances`".to_owned(),
+                |nearest| format!("did you mean `{nearest}`?"),
+            );
+            return Err(format!(
+                "fault {}: the local cloud has no operation `{name}`; {instead}",
+                index + 1
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The places to look in, the one to start in last.

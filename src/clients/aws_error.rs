@@ -39,6 +39,9 @@ where
     let (said, encoded) = readable(error.message().unwrap_or_default());
     let said = match said.is_empty() {
         false => said.to_owned(),
+        true if code.is_empty() && status < 300 => {
+            format!("the answer (HTTP {status}) is not one of AWS's")
+        }
         true if code.is_empty() => format!("AWS answered HTTP {status} without a reason"),
         true => format!("AWS answered {code}"),
     };
@@ -442,6 +445,10 @@ fn hint(code: &str, status: u16, said: &str) -> Option<String> {
         Some((.., hint)) => *hint,
         None if code.ends_with("LimitExceeded") => "ask for a higher limit under Service Quotas",
         None if status >= 500 => "AWS has trouble; try again in a minute",
+        None if code.is_empty() && status < 300 => {
+            "something else answers there: check the endpoint, the proxy, and whether this \
+             network wants a login in the browser first"
+        }
         None => return None,
     };
     let mut hint = hint.to_owned();

@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 /// The name under which the start of an instance is counted.
 pub const BOOT: &str = "boot";
 
+/// The name that stands for every operation, but not for [`BOOT`].
+pub const ANY: &str = "*";
+
 /// A faults file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -230,7 +233,7 @@ impl Plans {
         let seed = run.faults.seed;
         let hit = run.faults.fault.iter().enumerate().find(|(index, fault)| {
             let fits =
-                fault.operation == operation || (fault.operation == "*" && operation != BOOT);
+                fault.operation == operation || (fault.operation == ANY && operation != BOOT);
             fits && fault.hits(seed, *index, *call)
         });
         hit.map(|(_, fault)| fault.clone())

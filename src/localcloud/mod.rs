@@ -35,3 +35,9 @@ pub mod machine;
 
 pub use machine::{Check, checks};
 pub use programs::program;
+
+/// The operations of AWS that the local cloud has, by the SDKs' names: what a
+/// fault may be about, beside [`faults::BOOT`] and [`faults::ANY`].
+pub fn operations() -> impl Iterator<Item = &'static str> {
+    ec2::actions().chain(s3::operations())
+}

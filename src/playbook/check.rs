@@ -1,9 +1,10 @@
 //! Checks before the run: every function called exists, with so many
-//! arguments; every literal option is one that the manual names.
+//! arguments; every literal is of a type that is taken there, and every literal
+//! option is one that the manual names.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
+use rhai::{AST, ASTNode, Dynamic, Engine, Expr, FnCallExpr, Position, Stmt};
 
 use super::{SourceFile, imports, reference};
 use crate::error::{Error, ErrorKind};
@@ -39,10 +40,12 @@ pub(super) fn faults(
     ordered.sort_by_key(|(path, _)| path.as_str() != main);
     let mut faults = Vec::new();
     for (path, file) in ordered {
+        let own: BTreeSet<String> = file.ast.iter_fn_def().map(|f| f.name.to_string()).collect();
         let mut known = natives.clone();
         add_script_functions(&mut known, &file.ast);
         let modules = modules(path, &file.ast, files);
         let variables = variables(&file.ast);
+        let mut here = Vec::new();
         file.ast.walk(&mut |nodes| {
             let Some((call, position)) = nodes.last().and_then(call) else {
                 return true;
@@ -52,10 +55,16 @@ pub(super) fn faults(
                 position,
                 path,
             };
-            faults.extend(checked.unknown(&known, &modules, &variables));
-            faults.extend(checked.unknown_options(&options));
+            let unknown = checked.unknown(&known, &modules, &variables);
+            if unknown.is_none() && !own.contains(call.name.as_str()) {
+                here.extend(checked.wrong_arguments());
+                here.extend(checked.wrong_options(&options));
+            }
+            here.extend(unknown);
             true
         });
+        here.sort_by_key(|fault: &Error| (fault.place.line, fault.place.column));
+        faults.append(&mut here);
     }
     faults
 }
@@ -243,8 +252,44 @@ impl Call<'_> {
         })
     }
 
-    /// Keys of a literal options map that the manual does not name.
-    fn unknown_options(&self, options: &HashMap<String, Vec<String>>) -> Vec<Error> {
+    /// Literal arguments of a type that no call of this function takes.
+    fn wrong_arguments(&self) -> Option<Error> {
+        let name = self.expr.name.as_str();
+        if !self.expr.namespace.path.is_empty() {
+            return None;
+        }
+        let given = &self.expr.args;
+        let overloads = reference::overloads(name);
+        let fitting = overloads.iter().filter(|types| types.len() == given.len());
+        // An overload of Rhai's own may take what none of ours does.
+        let fits = |types: &&Vec<String>| {
+            let mut pairs = types.iter().zip(given);
+            pairs.all(|(wanted, given)| Literal::of(given).is_none_or(|l| l.is_a(wanted)))
+        };
+        if fitting.clone().next().is_none() || fitting.clone().any(|types| fits(&types)) {
+            return None;
+        }
+        let wrong = given.iter().enumerate().find_map(|(at, given)| {
+            let literal = Literal::of(given)?;
+            let fits = fitting.clone().any(|types| literal.is_a(&types[at]));
+            (!fits).then_some((at, literal, given.position()))
+        });
+        let (at, literal, position) = wrong?;
+        let mut error = self.fault(format!(
+            "`{name}` does not take {} as its {} argument",
+            literal.with_article(),
+            ORDINALS.get(at).unwrap_or(&"last")
+        ));
+        error.place = imports::place(self.path, position);
+        Some(error.hint(format!(
+            "call it as {}",
+            reference::signatures(name).join(" or ")
+        )))
+    }
+
+    /// Entries of a literal options map that the manual does not name, or whose
+    /// literal value is not of the type named there.
+    fn wrong_options(&self, options: &HashMap<String, Vec<(String, String)>>) -> Vec<Error> {
         let name = self.expr.name.as_str();
         let (Some(known), true) = (options.get(name), self.expr.namespace.path.is_empty()) else {
             return Vec::new();
@@ -252,32 +297,52 @@ impl Call<'_> {
         let Some(last) = self.expr.args.last() else {
             return Vec::new();
         };
-        let keys: Vec<(String, Position)> = match last {
+        let entries: Vec<(String, Option<Literal>, Position)> = match last {
             Expr::Map(map, _) => map
                 .0
                 .iter()
-                .map(|(key, _)| (key.name.to_string(), key.pos))
+                .map(|(key, value)| (key.name.to_string(), Literal::of(value), key.pos))
                 .collect(),
             Expr::DynamicConstant(value, position) => {
                 let map = value.read_lock::<rhai::Map>();
                 map.iter()
-                    .flat_map(|m| m.keys())
-                    .map(|k| (k.to_string(), *position))
+                    .flat_map(|m| m.iter())
+                    .map(|(key, value)| (key.to_string(), Literal::of_value(value), *position))
                     .collect()
             }
             _ => Vec::new(),
         };
-        let unknown = keys.into_iter().filter(|(key, _)| !known.contains(key));
-        unknown
-            .map(|(key, position)| {
-                let mut error = self.fault(format!("`{name}` has no option `{key}`"));
-                error.place = imports::place(self.path, position);
-                match text::nearest(&key, known.iter().map(String::as_str)) {
-                    Some(near) => error.hint(format!("did you mean `{near}`?")),
-                    None => error.hint(format!("it has {}", known.join(", "))),
+        let wrong = |(key, given, position): (String, Option<Literal>, Position)| {
+            let option = known.iter().find(|(name, _)| *name == key);
+            let mut error = match (option, given) {
+                (None, _) => {
+                    let error = self.fault(format!("`{name}` has no option `{key}`"));
+                    let mut names = known.iter().map(|(name, _)| name.as_str());
+                    match text::nearest(&key, names.clone()) {
+                        Some(near) => error.hint(format!("did you mean `{near}`?")),
+                        None => error.hint(format!(
+                            "it has {}",
+                            names.by_ref().collect::<Vec<_>>().join(", ")
+                        )),
+                    }
                 }
-            })
-            .collect()
+                (Some((_, kind)), Some(given)) => {
+                    let (wanted, taken) = wanted(kind)?;
+                    if taken.contains(&given) {
+                        return None;
+                    }
+                    self.fault(format!(
+                        "option `{key}` of `{name}` takes {wanted}, not {}",
+                        given.with_article()
+                    ))
+                    .hint(format!("`autorun docs {name}` has all its options"))
+                }
+                _ => return None,
+            };
+            error.place = imports::place(self.path, position);
+            Some(error)
+        };
+        entries.into_iter().filter_map(wrong).collect()
     }
 
     fn fault(&self, message: String) -> Error {
@@ -285,4 +350,88 @@ impl Call<'_> {
         error.place = imports::place(self.path, self.position);
         error
     }
+}
+
+const ORDINALS: [&str; 4] = ["first", "second", "third", "fourth"];
+
+/// The type of a value that is written out in a playbook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Literal {
+    String,
+    Integer,
+    Float,
+    Bool,
+    Array,
+    Map,
+}
+
+impl Literal {
+    /// Nothing for what is known at run time alone, and for `()`, which stands
+    /// for an option that is left out.
+    fn of(expr: &Expr) -> Option<Self> {
+        match expr {
+            Expr::StringConstant(..) | Expr::InterpolatedString(..) => Some(Self::String),
+            Expr::IntegerConstant(..) => Some(Self::Integer),
+            Expr::FloatConstant(..) => Some(Self::Float),
+            Expr::BoolConstant(..) => Some(Self::Bool),
+            Expr::Array(..) => Some(Self::Array),
+            Expr::Map(..) => Some(Self::Map),
+            Expr::DynamicConstant(value, _) => Self::of_value(value),
+            _ => None,
+        }
+    }
+
+    fn of_value(value: &Dynamic) -> Option<Self> {
+        match value.type_name() {
+            "string" => Some(Self::String),
+            "i64" => Some(Self::Integer),
+            "f64" => Some(Self::Float),
+            "bool" => Some(Self::Bool),
+            "array" => Some(Self::Array),
+            "map" => Some(Self::Map),
+            _ => None,
+        }
+    }
+
+    /// Whether a parameter of this Rust type takes it.
+    fn is_a(self, rust: &str) -> bool {
+        match rust {
+            "Dynamic" => true,
+            "i64" => self == Self::Integer,
+            "f64" => self == Self::Float,
+            "bool" => self == Self::Bool,
+            "Array" => self == Self::Array,
+            "Map" => self == Self::Map,
+            "FnPtr" => false,
+            rust => self == Self::String || !rust.contains("String"),
+        }
+    }
+
+    fn with_article(self) -> &'static str {
+        match self {
+            Self::String => "a string",
+            Self::Integer => "an integer",
+            Self::Float => "a float",
+            Self::Bool => "a bool",
+            Self::Array => "an array",
+            Self::Map => "a map",
+        }
+    }
+}
+
+/// What an option takes that the manual describes so: in words, and as types.
+fn wanted(kind: &str) -> Option<(&'static str, &'static [Literal])> {
+    use Literal::{Array, Bool, Float, Integer, Map, String};
+    Some(match kind {
+        "string" => ("a string", &[String]),
+        "integer" => ("an integer", &[Integer]),
+        "seconds" => ("a number of seconds", &[Integer, Float]),
+        "bool" => ("true or false", &[Bool]),
+        "array" => ("an array", &[Array]),
+        "array of maps" => ("an array of maps", &[Array]),
+        "map of strings" => ("a map of strings", &[Map]),
+        "string or map" => ("a string or a map", &[String, Map]),
+        "host" => ("a host", &[String, Map]),
+        _ => return None,
+    })
 }

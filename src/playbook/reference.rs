@@ -19,6 +19,8 @@ pub struct Entry {
     pub family: &'static str,
     /// Its calls, as `create_bucket(prefix: string)`, shortest first.
     pub signatures: Vec<String>,
+    /// What each of its calls takes, as Rust's types.
+    overloads: Vec<Vec<String>>,
     /// Its text, in Markdown.
     pub text: String,
 }
@@ -40,17 +42,20 @@ impl Entry {
             .collect()
     }
 
-    /// Its options: what stands in `` - `name` (type): `` lines that are not
-    /// nested in another.
+    /// Its options with their types: what stands in `` - `name` (type, ..): ``
+    /// lines that are not nested in another.
     #[must_use]
-    pub fn options(&self) -> Vec<String> {
+    pub fn options(&self) -> Vec<(String, String)> {
         let lines = self
             .text
             .lines()
             .filter_map(|line| line.strip_prefix("- `"));
         lines
-            .filter_map(|rest| rest.split('`').next())
-            .map(str::to_owned)
+            .filter_map(|rest| rest.split_once('`'))
+            .map(|(name, rest)| {
+                let kind = rest.trim_start_matches(" (").split([',', ')']).next();
+                (name.to_owned(), kind.unwrap_or_default().to_owned())
+            })
             .collect()
     }
 }
@@ -103,11 +108,14 @@ fn entries() -> Vec<Entry> {
                     name: function.name.clone(),
                     family: family.title,
                     signatures: Vec::new(),
+                    overloads: Vec::new(),
                     text: String::new(),
                 });
                 let last = entries.len() - 1;
                 &mut entries[last]
             };
+            let types = own_parameters(&function).map(|p| p.kind.clone());
+            entry.overloads.push(types.collect());
             // Overloads for Rhai's own types look alike.
             let signature = signature(&function);
             if !entry.signatures.contains(&signature) {
@@ -139,22 +147,23 @@ fn text(comments: &[String]) -> String {
     lines.collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
+/// The parameters that a playbook passes.
+fn own_parameters(function: &Function) -> impl Iterator<Item = &Parameter> {
+    function.params.iter().filter(|p| p.name != "call")
+}
+
 fn signature(function: &Function) -> String {
-    let parameters = function
-        .params
-        .iter()
-        .filter(|p| p.name != "call")
-        .map(|parameter| {
-            let kind = match parameter.kind.as_str() {
-                "Map" => "map",
-                "Array" => "array",
-                "FnPtr" => "function",
-                "Dynamic" | "i64" | "f64" => return parameter.name.clone(),
-                kind if kind.contains("String") => "string",
-                kind => kind,
-            };
-            format!("{}: {kind}", parameter.name)
-        });
+    let parameters = own_parameters(function).map(|parameter| {
+        let kind = match parameter.kind.as_str() {
+            "Map" => "map",
+            "Array" => "array",
+            "FnPtr" => "function",
+            "Dynamic" | "i64" | "f64" => return parameter.name.clone(),
+            kind if kind.contains("String") => "string",
+            kind => kind,
+        };
+        format!("{}: {kind}", parameter.name)
+    });
     format!(
         "{}({})",
         function.name,
@@ -170,8 +179,14 @@ pub(super) fn signatures(name: &str) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// The options of every function that takes a map of them last.
-pub(super) fn options() -> HashMap<String, Vec<String>> {
+/// What the calls of a function take, as Rust's types.
+pub(super) fn overloads(name: &str) -> &'static [Vec<String>] {
+    let entry = ENTRIES.iter().find(|entry| entry.name == name);
+    entry.map_or(&[], |entry| &entry.overloads)
+}
+
+/// The options of every function that takes a map of them last, with types.
+pub(super) fn options() -> HashMap<String, Vec<(String, String)>> {
     let with_options = ENTRIES.iter().filter(|e| {
         e.signatures.iter().any(|s| s.ends_with("options: map)")) && !e.options().is_empty()
     });

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use super::remote::know_keys;
 use super::servers::{Server, ServerRef, instance_host};
 use super::{host_keys, seconds};
 use crate::clients::Pace;
@@ -123,7 +124,7 @@ pub(super) async fn ready(
     cx: &Context,
     server: ServerRef,
     options: &WaitUntilReady,
-) -> Result<Server> {
+) -> Result<Ready> {
     let timeout = seconds("timeout", options.timeout)?;
     let mut pace = cx.pace(format!("instance {} to be ready", server.id), timeout);
     let instance = seen_running(cx, &server.id, &mut pace).await?;
@@ -139,16 +140,23 @@ pub(super) async fn ready(
     }
     host_keys::compare_with_console(cx, &host, &server.id, host_keys::Again::No).await?;
     cx.report.info(format!(
-        "{} is ready after {}; log in with: ssh {}{}",
+        "{} is ready after {}; log in with: ssh {}",
         server.id,
         text::duration(pace.elapsed()),
-        host.key
-            .as_ref()
-            .map(|key| format!("-i {} ", key.display()))
-            .unwrap_or_default(),
-        host.login(),
+        host.arguments(),
     ));
-    Ok(server.with(instance))
+    Ok(match server.host {
+        Some(_) => Ready::Host(host),
+        None => Ready::Server(Box::new(server.with(instance))),
+    })
+}
+
+/// What `wait_until_ready` gives: what it was called with, as it is now.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Ready {
+    Server(Box<Server>),
+    Host(Host),
 }
 
 /// Waits until ssh lets us in. The key that answers first is pinned.
@@ -156,6 +164,9 @@ async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result
     let mut refused_at = None;
     loop {
         let tried = async {
+            if let Some(via) = &host.via {
+                know_keys(cx, via).await?;
+            }
             host_keys::pin_first_key(cx, host, id).await?;
             probe(cx, host, "true", pace).await
         };

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::host_keys::{Again, compare_with_console, pin_first_key};
 use super::seconds;
-use super::servers::{ServerRef, instance_host};
+use super::servers::{ServerRef, explained, instance_host, is_host};
 use crate::clients::ec2::Instance;
 use crate::clients::ssh::{self, Command, Finished, Host, Secret, Stdin, Trust};
 use crate::context::Context;
@@ -366,10 +366,7 @@ fn named(cx: &Context, value: &Dynamic) -> Result<Host> {
     {
         return addressed(cx, &address, HostOptions::default());
     }
-    if value
-        .read_lock::<Map>()
-        .is_some_and(|map| map.contains_key("trust"))
-    {
+    if is_host(value) {
         return script::argument("server", value);
     }
     let server = ServerRef::of(value).map_err(|e| match e.hint {
@@ -400,23 +397,30 @@ fn is_fingerprint(text: &str) -> bool {
 /// The host that a playbook means: an address, a `host`, or an instance, whose
 /// address and host key are looked up.
 pub(super) async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
-    let host = match named(cx, value) {
-        // Launched without waiting: its address is known by now, or not yet.
+    let host = located(cx, value).await?;
+    match know_keys(cx, &host).await {
+        Ok(()) => Ok(host),
+        Err(error) => Err(explained(cx, &host, error).await),
+    }
+}
+
+/// The host that a playbook means; of an instance that was launched without
+/// waiting, the address is looked up: by now there is one, or not yet.
+async fn located(cx: &Context, value: &Dynamic) -> Result<Host> {
+    match named(cx, value) {
         Err(error) if error.kind == ErrorKind::NotFound => {
             let server = ServerRef::of(value)?;
             let ids = [server.id.clone()];
             let seen = cx.clients.ec2().await?.instances(&ids).await?;
-            instance_host(&server, &seen[0])?
+            instance_host(&server, &seen[0])
         }
-        named => named?,
-    };
-    know_keys(cx, &host).await?;
-    Ok(host)
+        named => named,
+    }
 }
 
 /// Looks up the keys of what are instances on the way to a host, the nearest
 /// first.
-async fn know_keys(cx: &Context, host: &Host) -> Result<()> {
+pub(super) async fn know_keys(cx: &Context, host: &Host) -> Result<()> {
     if let Some(via) = &host.via {
         Box::pin(know_keys(cx, via)).await?;
     }
@@ -455,17 +459,25 @@ pub(super) async fn on_each<T: Serialize>(
     let json = |value: T| {
         serde_json::to_value(value).map_err(|e| Error::internal(format!("cannot show it: {e}")))
     };
+    let worked = async |cx: &Context, host: Host| match work(cx, host.clone()).await {
+        Err(error) => Err(explained(cx, &host, error).await),
+        done => done,
+    };
     let list = match targets {
-        Targets::One(host) => return json(work(cx, host).await?),
+        Targets::One(host) => return json(worked(cx, host).await?),
         Targets::Each(list) => list,
     };
+    if list.is_empty() {
+        cx.report
+            .warn("the array of hosts is empty: nothing is done");
+    }
     let many = list.len() > 1;
     let one = async |server: Dynamic| {
         let host = target(cx, &server).await?;
         let name = host.name.clone();
         let cx = cx.working(&name);
         let started = Instant::now();
-        let result = work(&cx, host).await;
+        let result = worked(&cx, host).await;
         // On the terminal its line is gone now; this one stays.
         if many {
             let took = text::duration(started.elapsed());
@@ -539,10 +551,17 @@ async fn ssh_exec(
 async fn wait_for_ssh(cx: &Context, servers: &Dynamic, options: Within) -> Result<()> {
     let timeout = seconds("timeout", options.timeout)?;
     let list = servers.read_lock::<Array>().map(|list| list.clone());
-    let Some(list) = list else {
-        return let_in(cx, servers, timeout).await;
+    let explained_one = async |server: &Dynamic| match let_in(cx, server, timeout).await {
+        Err(error) => match named(cx, server) {
+            Ok(host) => Err(explained(cx, &host, error).await),
+            Err(_) => Err(error),
+        },
+        done => done,
     };
-    let waits = list.iter().map(|server| let_in(cx, server, timeout));
+    let Some(list) = list else {
+        return explained_one(servers).await;
+    };
+    let waits = list.iter().map(&explained_one);
     let done = join_all(waits).await;
     gathered(done).map(drop)
 }
@@ -605,16 +624,7 @@ async fn wait_for_port(cx: &Context, server: &Dynamic, port: i64, options: Withi
 /// A port of a host or an instance, whose own host key is not looked up: nothing
 /// is said to it.
 async fn reachable_at(cx: &Context, server: &Dynamic, port: u16) -> Result<Host> {
-    let mut host = match named(cx, server) {
-        // Launched without waiting: its address is known by now, or not yet.
-        Err(error) if error.kind == ErrorKind::NotFound => {
-            let server = ServerRef::of(server)?;
-            let ids = [server.id.clone()];
-            let seen = cx.clients.ec2().await?.instances(&ids).await?;
-            instance_host(&server, &seen[0])?
-        }
-        named => named?,
-    };
+    let mut host = located(cx, server).await?;
     if let Some(via) = &host.via {
         know_keys(cx, via).await?;
     }

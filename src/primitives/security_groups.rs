@@ -7,6 +7,7 @@ use std::time::Duration;
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::release;
 use crate::clients::ec2::{Ec2, Ingress, Marked};
@@ -28,9 +29,10 @@ pub mod api {
     /// - `ingress` (array of maps): the rules, each with
     ///   - `port` (integer): the port, or the first of a range,
     ///   - `to_port` (integer): the last port of a range,
-    ///   - `from` (string): an address or network, as `my_ip()`,
-    ///     "203.0.113.0/24" or "0.0.0.0/0"; by default everyone, but for port
-    ///     22 this machine's address,
+    ///   - `from` (string or map): an address or network, as `my_ip()`,
+    ///     "203.0.113.0/24" or "0.0.0.0/0"; or what `create_security_group`
+    ///     gave, or its id, for the instances in that group; by default
+    ///     everyone, but for port 22 this machine's address,
     ///   - `protocol` (string, "tcp"): `tcp` or `udp`,
     ///   - `description` (string).
     /// - `description` (string): shown in the console.
@@ -72,7 +74,8 @@ pub mod api {
     /// again.
     ///
     /// - `port` (integer), `to_port` (integer): the last one of a range.
-    /// - `from` (string): who may connect, as "203.0.113.0/24".
+    /// - `from` (string or map): who may connect, as "203.0.113.0/24", or a
+    ///   security group.
     /// - `protocol` (string, "tcp"): or "udp".
     /// - `description` (string).
     ///
@@ -96,7 +99,8 @@ pub mod api {
     /// its protocol and `from`. Gives whether it was open before.
     ///
     /// - `port` (integer), `to_port` (integer): the last one of a range.
-    /// - `from` (string): who may connect, as "203.0.113.0/24".
+    /// - `from` (string or map): who may connect, as "203.0.113.0/24", or a
+    ///   security group.
     /// - `protocol` (string, "tcp"): or "udp".
     /// - `description` (string): not looked at.
     ///
@@ -161,7 +165,7 @@ struct CreateSecurityGroup {
 struct Rule {
     port: u16,
     to_port: Option<u16>,
-    from: Option<String>,
+    from: Option<Value>,
     #[serde(default = "tcp")]
     protocol: String,
     description: Option<String>,
@@ -242,8 +246,8 @@ async fn create_security_group(
     let open: Vec<String> = rules
         .iter()
         .map(|rule| match rule.port == rule.to_port {
-            true => format!("{} for {}", rule.port, rule.cidr),
-            false => format!("{}-{} for {}", rule.port, rule.to_port, rule.cidr),
+            true => format!("{} for {}", rule.port, rule.from),
+            false => format!("{}-{} for {}", rule.port, rule.to_port, rule.from),
         })
         .collect();
     let open = if open.is_empty() {
@@ -282,8 +286,10 @@ async fn open_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -
         cx.report.info(format!("{id} was open before"));
         return Ok(false);
     }
-    let intent = if cx.ledger.made(ResourceKind::SecurityGroup, &group) {
-        // It goes with its group.
+    let goes_with_group = cx.ledger.made(ResourceKind::SecurityGroup, &group)
+        // A rule that names another group keeps that one from being deleted.
+        && rule.from_group().is_none();
+    let intent = if goes_with_group {
         step.begin()?;
         None
     } else {
@@ -386,24 +392,33 @@ async fn ingress(cx: &Context, rule: Rule) -> Result<Ingress> {
         );
     }
     let from = match rule.from {
-        Some(from) => from,
-        None if (rule.port..=to_port).contains(&SSH_PORT) => my_ip(cx).await?,
+        Some(from) => source(&script::to_dynamic(&from)?)?,
+        None if (rule.port..=to_port).contains(&SSH_PORT) => network(&my_ip(cx).await?)?,
         None => "0.0.0.0/0".to_owned(),
     };
     Ok(Ingress {
         protocol: rule.protocol,
         port: rule.port.into(),
         to_port: to_port.into(),
-        cidr: network(&from)?,
+        from,
         description: rule.description,
     })
+}
+
+/// Who may connect: a network, or a group's id.
+fn source(from: &Dynamic) -> Result<String> {
+    match from.clone().into_immutable_string() {
+        Ok(text) if !text.starts_with("sg-") => network(&text),
+        _ => group_id("from", from),
+    }
 }
 
 /// An address or network as a network.
 fn network(from: &str) -> Result<String> {
     let fault = || {
-        Error::invalid(format!("`{from}` is neither an address nor a network"))
-            .hint("write it as \"203.0.113.7\", \"203.0.113.0/24\" or \"0.0.0.0/0\"")
+        Error::invalid(format!("`{from}` is neither an address nor a network")).hint(
+            "write it as \"203.0.113.7\", \"203.0.113.0/24\" or \"0.0.0.0/0\", or pass a group",
+        )
     };
     let (address, bits) = match from.split_once('/') {
         Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| fault())?)),

@@ -1,7 +1,9 @@
 //! Instances on their way through a playbook: what it sees, what it passes on,
 //! and how to reach them.
 
+use std::iter::successors;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use rhai::Dynamic;
@@ -14,6 +16,9 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::ResourceKind;
 use crate::script;
+
+/// How long EC2 may take to explain why ssh failed.
+const EXPLAINS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The user of Amazon Linux images.
 const AMAZON_LINUX_USER: &str = "ec2-user";
@@ -47,13 +52,18 @@ pub(super) struct ServerRef {
     pub(super) public_ip: Option<String>,
     #[serde(default)]
     pub(super) private_ip: Option<String>,
+    /// What `host` gave for it: it is reached in this way.
+    #[serde(skip)]
+    pub(super) host: Option<Host>,
 }
 
 impl ServerRef {
-    /// From an id or from what `launch_instance` gave.
+    /// From an id, from what `launch_instance` gave, or from what `host` made of
+    /// that.
     pub(super) fn of(value: &Dynamic) -> Result<Self> {
         let server = match value.clone().into_immutable_string() {
             Ok(id) => Self::by_id(id.into()),
+            Err(_) if is_host(value) => Self::of_host(script::argument("server", value)?)?,
             Err(_) => script::argument("server", value)?,
         };
         if !server.id.starts_with("i-") {
@@ -73,7 +83,27 @@ impl ServerRef {
             key: None,
             public_ip: None,
             private_ip: None,
+            host: None,
         }
+    }
+
+    fn of_host(host: Host) -> Result<Self> {
+        let id = match &host.trust {
+            Trust::Instance(id) => id.clone(),
+            Trust::KnownHosts | Trust::Fingerprint(_) => {
+                return Err(
+                    Error::invalid(format!("`{}` is not known as an instance", host.name))
+                        .hint("pass what launch_instance gave, or host() of that"),
+                );
+            }
+        };
+        Ok(Self {
+            name: host.name.clone(),
+            user: host.user.clone(),
+            key: host.key.clone(),
+            host: Some(host),
+            ..Self::by_id(id)
+        })
     }
 
     pub(super) fn with(self, instance: Instance) -> Server {
@@ -83,6 +113,12 @@ impl ServerRef {
             key: self.key,
         }
     }
+}
+
+/// Whether this is what `host` gives.
+pub(super) fn is_host(value: &Dynamic) -> bool {
+    let map = value.read_lock::<rhai::Map>();
+    map.is_some_and(|map| map.contains_key("trust"))
 }
 
 /// Does the work for one server or for each of an array, all at once, and
@@ -119,17 +155,28 @@ pub(super) async fn described(cx: &Context, id: &str) -> Result<Instance> {
 
 /// How to reach an instance.
 pub(super) fn instance_host(server: &ServerRef, instance: &Instance) -> Result<Host> {
-    let address = instance
-        .public_ip
-        .as_ref()
-        .or(instance.private_ip.as_ref())
-        .ok_or_else(|| {
-            Error::new(
-                ErrorKind::NotFound,
-                format!("{} has no address yet", server.id),
-            )
-            .hint("call `server = wait_until_ready(server)` first")
-        })?;
+    let through = server.host.as_ref().is_some_and(|host| host.via.is_some());
+    // Behind a jump host an instance is reached at its address in there.
+    let addresses = match through {
+        true => [&instance.private_ip, &instance.public_ip],
+        false => [&instance.public_ip, &instance.private_ip],
+    };
+    let address = addresses.into_iter().flatten().next().ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("{} has no address yet", server.id),
+        )
+        .hint(
+            not_running(instance)
+                .unwrap_or_else(|| "call `server = wait_until_ready(server)` first".to_owned()),
+        )
+    })?;
+    if let Some(host) = &server.host {
+        return Ok(Host {
+            address: address.clone(),
+            ..host.clone()
+        });
+    }
     let name = [&instance.name, &server.name]
         .into_iter()
         .find(|name| !name.is_empty());
@@ -144,4 +191,91 @@ pub(super) fn instance_host(server: &ServerRef, instance: &Instance) -> Result<H
         sudo_password: None,
         via: None,
     })
+}
+
+/// An error of ssh with what EC2 says of the instance or of its jump hosts, if
+/// that explains it: it does not run, or has another address by now.
+pub(super) async fn explained(cx: &Context, host: &Host, error: Error) -> Error {
+    if !matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) {
+        return error;
+    }
+    let ask = async {
+        for host in successors(Some(host), |host| host.via.as_deref()) {
+            if let Trust::Instance(id) = &host.trust
+                && let Ok(ec2) = cx.clients.ec2().await
+                && let Ok(Some(instance)) = ec2.instance(id).await
+                && let Some(why) = explanation(host, &instance)
+            {
+                return Some(why);
+            }
+        }
+        None
+    };
+    match tokio::time::timeout(EXPLAINS_WITHIN, ask).await {
+        Ok(Some(why)) => error.hint(why),
+        _ => error,
+    }
+}
+
+fn explanation(host: &Host, instance: &Instance) -> Option<String> {
+    let stopped = not_running(instance);
+    let addresses = [&instance.public_ip, &instance.private_ip];
+    let mut addresses = addresses.into_iter().flatten();
+    let current = addresses.clone().next();
+    stopped.or_else(|| {
+        let known = addresses.any(|address| *address == host.address);
+        current.filter(|_| !known).map(|current| {
+            format!(
+                "{} has the address {current} by now, a stop and a start gave it another one: \
+                 `server = describe_instance(server)` has it",
+                instance.id
+            )
+        })
+    })
+}
+
+/// Why an instance cannot answer, and what to do.
+fn not_running(instance: &Instance) -> Option<String> {
+    let id = &instance.id;
+    match instance.state.as_str() {
+        "stopped" => Some(format!(
+            "{id} is stopped; `server = start_instance(server)` starts it"
+        )),
+        "stopping" => Some(format!(
+            "{id} is stopping; once it is stopped, `server = start_instance(server)` starts it"
+        )),
+        "shutting-down" | "terminated" => Some(format!(
+            "{id} is terminated and will not come back; launch another one"
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ssh_that_fails_is_explained_by_the_state_and_the_address() {
+        let server = ServerRef::by_id("i-0a".to_owned());
+        let seen = |state: &str, address: Option<&str>| Instance {
+            id: "i-0a".to_owned(),
+            state: state.to_owned(),
+            public_ip: address.map(str::to_owned),
+            private_ip: Some("10.0.0.7".to_owned()),
+            ..Instance::default()
+        };
+        let host = instance_host(&server, &seen("running", Some("203.0.113.7"))).unwrap();
+        let explained = |state, address| explanation(&host, &seen(state, address));
+        assert_eq!(explained("running", Some("203.0.113.7")), None);
+        let moved = explained("running", Some("203.0.113.8")).unwrap();
+        assert!(
+            moved.contains("has the address 203.0.113.8 by now"),
+            "{moved}"
+        );
+        let stopped = explained("stopped", None).unwrap();
+        assert!(stopped.contains("start_instance(server)"), "{stopped}");
+        let gone = explained("terminated", None).unwrap();
+        assert!(gone.contains("will not come back"), "{gone}");
+    }
 }

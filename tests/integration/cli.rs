@@ -1,6 +1,8 @@
 //! The command line: variables, outputs, exit codes, help.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 
 use crate::support::Autorun;
 
@@ -226,4 +228,37 @@ fn a_closed_stdout_is_no_failure() {
         .unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// As of a network that shows a page to log in to, whatever is asked for.
+#[test]
+fn what_answers_in_the_place_of_aws_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).unwrap();
+            let page = "<html>Log in first</html>";
+            let length = page.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{page}"
+            )
+            .unwrap();
+        }
+    });
+    for call in ["list_objects(\"bucket\")", "list_instances(#{})"] {
+        let autorun = Autorun::new()
+            .credentials()
+            .env("AWS_ENDPOINT_URL", &endpoint);
+        let ended = autorun.playbook(call).run().exits(1);
+        let said = ended.said();
+        assert!(
+            said.contains("the answer (HTTP 200) is not one of AWS's"),
+            "{said}"
+        );
+        assert!(said.contains("wants a login in the browser"), "{said}");
+    }
 }

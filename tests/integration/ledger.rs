@@ -961,3 +961,19 @@ fn what_another_run_removed_is_up_nowhere() {
     play(&format!("terminate_instance(\"{}\");", id.trim()));
     assert_eq!(up(), 1, "its group alone");
 }
+
+#[test]
+fn keys_that_xml_cannot_carry_are_listed_and_removed() {
+    let home = Home::new();
+    let fill = r#"
+        let odd = "a\u0001 b\u001f/\r+\uffff";
+        let bucket = create_bucket("odd");
+        for key in [odd, "even"] { upload_file(bucket, "assets/logo.png", #{ key: key }); }
+        assert(list_objects(bucket).map(|object| object.key) == [odd, "even"]);
+        assert(empty_bucket(bucket) == 2 && list_objects(bucket) == []);
+        upload_file(bucket, "assets/logo.png", #{ key: odd });
+    "#;
+    home.run(fill, &[]).exits(0);
+    home.destroy().exits(0);
+    assert_eq!(home.newest()["up"], 0);
+}

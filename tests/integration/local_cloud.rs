@@ -1,6 +1,7 @@
 //! The local cloud: the main job on it, real clients, its life and its death.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -398,6 +399,86 @@ fn faults_happen_as_the_file_says() {
         "{}",
         ended.stderr
     );
+    // Nor does a fault of an operation that is none go unsaid.
+    let misspelt = "[[fault]]\noperation = 'RunInstance'\ndo = 'throttle'\n";
+    let ended = run(misspelt, "print(1)").exits(2);
+    assert!(
+        ended.stderr.contains("did you mean `RunInstances`?"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn an_instance_behind_a_jump_host_is_waited_for_with_a_locked_key() {
+    let cloud = LocalCloud::start();
+    let autorun = cloud.autorun();
+    let key = autorun.home.path().join("locked");
+    let keygen = ["-q", "-t", "ed25519", "-N", "opens the key", "-f"];
+    succeeds(Command::new("ssh-keygen").args(keygen).arg(&key));
+    let autorun = autorun
+        .env("AUTORUN_VAR_passphrase", "opens the key")
+        .playbook(
+            r#"
+            let passphrase = var("passphrase", #{ type: "string", secret: true });
+            let key_pair = import_key_pair("locked", "~/locked");
+            let unlock = #{ passphrase: passphrase };
+            let outside = create_security_group("outside");
+            let launched = launch_instance(#{ name: "bastion", key_pair: key_pair, security_groups: [outside] });
+            let bastion = wait_until_ready(host(launched, unlock));
+            assert(bastion.name == "bastion");
+
+            let inside = create_security_group("inside", #{ ingress: [#{ port: 22, from: outside }] });
+            let launched = launch_instance(#{
+                name: "inner", key_pair: key_pair, security_groups: [inside], wait: false,
+            });
+            let inner = wait_until_ready(host(launched, unlock + #{ via: bastion }));
+            let client = ssh_exec(inner, "echo ${SSH_CONNECTION%% *}").stdout;
+            client.trim();
+            assert(client == launched.public_ip || client == bastion.address, client);
+            // An instance is an instance, whatever way leads to it.
+            assert(describe_instance(inner).id == launched.id);
+
+            // Who does not run is named, whether it is the host or its jump host.
+            let hint = |name| {
+                try { ssh_exec(inner, "true"); fail(`${name} is stopped`); }
+                catch (caught) { return error_info(caught).hint; }
+            };
+            stop_instance(inner);
+            print(hint.call("inner"));
+            start_instance(inner);
+            stop_instance(bastion);
+            print(hint.call("bastion"));
+            start_instance(bastion);
+            "#,
+        );
+    let ended = autorun.run().exits(0);
+    let hints: Vec<&str> = ended.stdout.lines().collect();
+    let [inner, bastion] = hints.as_slice() else {
+        panic!("{}", ended.stdout)
+    };
+    for hint in [inner, bastion] {
+        let start = "is stopped; `server = start_instance(server)` starts it";
+        assert!(hint.contains(start), "{hint}");
+    }
+    assert_ne!(inner, bastion);
+    // The command that was printed leads there; who it asks for the passphrase
+    // is a program here.
+    let way = ended
+        .stderr
+        .lines()
+        .find(|line| line.contains("ProxyCommand"));
+    let (_, command) = way.unwrap().split_once("log in with: ").unwrap();
+    let unknown = "ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -";
+    let command = format!("{} echo inside", command.replace("ssh -", unknown));
+    let asked = autorun.home.path().join("askpass");
+    fs::write(&asked, "#!/bin/sh\necho opens the key\n").unwrap();
+    fs::set_permissions(&asked, fs::Permissions::from_mode(0o700)).unwrap();
+    let mut shell = autorun.shell(&command);
+    shell
+        .env("SSH_ASKPASS", &asked)
+        .env("SSH_ASKPASS_REQUIRE", "force");
+    assert_eq!(succeeds(&mut shell), "inside\n");
 }
 
 #[test]

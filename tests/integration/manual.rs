@@ -74,10 +74,48 @@ fn every_option_is_in_the_manual() {
             // serde names two without "one of" in the same way.
             panic!("{}: {hint}\n{}", entry.name, ended.stderr)
         };
-        let mut documented = entry.options();
+        let options = entry.options();
+        let mut documented: Vec<String> = options.iter().map(|(name, _)| name.clone()).collect();
         documented.sort();
         assert_eq!(takes(named), documented, "{}", entry.name);
+        // The check before the run believes the types that stand there. Keys are
+        // read in their order, so that the unknown one is refused last.
+        let tries: String = options
+            .iter()
+            .map(|(name, kind)| {
+                let (good, bad) = samples(kind).unwrap_or_else(|| panic!("{}: {kind}", entry.name));
+                let good = [(good, "fits")].into_iter();
+                let tries = good.chain(bad.map(|bad| (bad, "not")));
+                let tries = tries.map(|(value, expected)| {
+                    format!(
+                        "let options = #{{}}; options[\"{name}\"] = {value}; \
+                         options[\"zzzzzzzzzzzz\"] = 1;\n\
+                         try {{ {call}; }} catch (caught) {{\n\
+                         let said = error_info(caught).message;\n\
+                         let got = if said.contains(\"zzzzzzzzzzzz\") || said.contains(\"unknown value\") {{ \"fits\" }} else {{ \"not\" }};\n\
+                         if got != \"{expected}\" {{ fail(`{name} = {value}: ${{said}}`); }} }}\n"
+                    )
+                });
+                tries.collect::<String>()
+            })
+            .collect();
+        let _ = lab.autorun().playbook(&tries).run().exits(0);
     }
+}
+
+/// A value of the type an option has in the manual, and one of another, unless
+/// that is looked at later than the rest of the options.
+fn samples(kind: &str) -> Option<(&'static str, Option<&'static str>)> {
+    Some(match kind {
+        "string" => ("\"x\"", Some("[1]")),
+        "integer" => ("1", Some("\"1\"")),
+        "seconds" => ("1.5", Some("\"1\"")),
+        "bool" => ("true", Some("1")),
+        "array" | "array of maps" => ("[]", Some("\"x\"")),
+        "map of strings" => ("#{ a: \"b\" }", Some("#{ a: 1 }")),
+        "host" | "string or map" => ("\"x\"", None),
+        _ => return None,
+    })
 }
 
 #[test]

@@ -103,7 +103,9 @@ impl Ec2<'_> {
         Ok(open.any(|p| {
             let v4 = p.ip_ranges().iter().filter_map(|r| r.cidr_ip());
             let v6 = p.ipv6_ranges().iter().filter_map(|r| r.cidr_ipv6());
-            v4.chain(v6).any(|cidr| cidr == rule.cidr)
+            let pairs = p.user_id_group_pairs().iter();
+            let groups = pairs.filter_map(|pair| pair.group_id());
+            v4.chain(v6).chain(groups).any(|from| from == rule.from)
         }))
     }
 

@@ -13,7 +13,7 @@ use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification,
     InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
     IpPermission, IpRange, Ipv6Range, ResourceType, ShutdownBehavior, Tag, TagSpecification,
-    VolumeType,
+    UserIdGroupPair, VolumeType,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -125,8 +125,9 @@ pub struct Ingress {
     pub port: i32,
     /// Last port.
     pub to_port: i32,
-    /// Who may connect, as `203.0.113.7/32`.
-    pub cidr: String,
+    /// Who may connect: a network, as `203.0.113.7/32`, or the instances of a
+    /// security group, by its id.
+    pub from: String,
     /// Shown in the console.
     pub description: Option<String>,
 }
@@ -137,22 +138,28 @@ impl Ingress {
     pub fn in_words(&self, group: &str) -> String {
         format!(
             "{group} {} {}-{} {}",
-            self.protocol, self.port, self.to_port, self.cidr
+            self.protocol, self.port, self.to_port, self.from
         )
+    }
+
+    /// The security group whose instances may connect.
+    #[must_use]
+    pub fn from_group(&self) -> Option<&str> {
+        Some(self.from.as_str()).filter(|from| from.starts_with("sg-"))
     }
 
     /// The group and the rule that are meant by such words.
     #[must_use]
     pub fn of_words(words: &str) -> Option<(String, Self)> {
         let mut words = words.split(' ');
-        let (group, protocol, ports, cidr) =
+        let (group, protocol, ports, from) =
             (words.next()?, words.next()?, words.next()?, words.next()?);
         let (port, to_port) = ports.split_once('-')?;
         let rule = Self {
             protocol: protocol.to_owned(),
             port: port.parse().ok()?,
             to_port: to_port.parse().ok()?,
-            cidr: cidr.to_owned(),
+            from: from.to_owned(),
             description: None,
         };
         Some((group.to_owned(), rule))
@@ -591,19 +598,21 @@ fn permission(rule: &Ingress) -> IpPermission {
         .ip_protocol(&rule.protocol)
         .from_port(rule.port)
         .to_port(rule.to_port);
-    let v6 = rule
-        .cidr
-        .split('/')
-        .next()
-        .is_some_and(|ip| matches!(ip.parse(), Ok(IpAddr::V6(_))));
     let text = rule.description.clone();
-    if v6 {
+    if let Some(group) = rule.from_group() {
+        let group = UserIdGroupPair::builder()
+            .group_id(group)
+            .set_description(text);
+        return permission.user_id_group_pairs(group.build()).build();
+    }
+    let address = rule.from.split('/').next();
+    if address.is_some_and(|ip| matches!(ip.parse(), Ok(IpAddr::V6(_)))) {
         let range = Ipv6Range::builder()
-            .cidr_ipv6(&rule.cidr)
+            .cidr_ipv6(&rule.from)
             .set_description(text);
         permission.ipv6_ranges(range.build()).build()
     } else {
-        let range = IpRange::builder().cidr_ip(&rule.cidr).set_description(text);
+        let range = IpRange::builder().cidr_ip(&rule.from).set_description(text);
         permission.ip_ranges(range.build()).build()
     }
 }

@@ -1,8 +1,8 @@
 //! Buckets: whose they are, and emptying them.
 
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier};
 
-use super::S3;
+use super::{S3, keys};
 use crate::clients::aws_error::{aws_error, code};
 use crate::clients::marks::Marks;
 use crate::error::{Error, ErrorKind, Result};
@@ -72,10 +72,12 @@ impl S3<'_> {
                 .client
                 .list_object_versions()
                 .bucket(bucket)
+                .encoding_type(EncodingType::Url)
                 .max_keys(i32::try_from(BATCH).unwrap_or(i32::MAX))
                 .send()
                 .await
                 .map_err(|e| aws_error(&attempt, &e))?;
+            let encoding = page.encoding_type();
             let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
             let markers = page
                 .delete_markers()
@@ -84,7 +86,7 @@ impl S3<'_> {
             let objects: Vec<ObjectIdentifier> = versions
                 .chain(markers)
                 .filter_map(|(key, version)| {
-                    let object = ObjectIdentifier::builder().key(key?);
+                    let object = ObjectIdentifier::builder().key(keys::listed(key?, encoding));
                     object
                         .set_version_id(version.map(str::to_owned))
                         .build()
@@ -95,8 +97,21 @@ impl S3<'_> {
                 return Ok(deleted);
             }
             deleted += objects.len();
-            for batch in objects.chunks(BATCH) {
+            let (together, alone): (Vec<_>, Vec<_>) = objects
+                .into_iter()
+                .partition(|object| keys::fits_xml(object.key()));
+            for batch in together.chunks(BATCH) {
                 self.delete_objects(bucket, batch, &attempt).await?;
+            }
+            for object in alone {
+                self.client
+                    .delete_object()
+                    .bucket(bucket)
+                    .key(object.key)
+                    .set_version_id(object.version_id)
+                    .send()
+                    .await
+                    .map_err(|e| aws_error(&attempt, &e))?;
             }
         }
     }
@@ -135,32 +150,30 @@ impl S3<'_> {
 
     async fn abort_uploads(&self, bucket: &str) -> Result<()> {
         let attempt = format!("end the unfinished uploads to `{bucket}`");
-        let mut pages = self
-            .client
-            .list_multipart_uploads()
-            .bucket(bucket)
-            .send()
-            .await
-            .map_err(|e| aws_error(&attempt, &e))?;
-        while !pages.uploads().is_empty() {
-            for upload in pages.uploads() {
+        loop {
+            // What is listed is ended, so the next list begins anew.
+            let page = self
+                .client
+                .list_multipart_uploads()
+                .bucket(bucket)
+                .encoding_type(EncodingType::Url)
+                .send()
+                .await
+                .map_err(|e| aws_error(&attempt, &e))?;
+            if page.uploads().is_empty() {
+                return Ok(());
+            }
+            for upload in page.uploads() {
+                let key = keys::listed(upload.key().unwrap_or_default(), page.encoding_type());
                 self.client
                     .abort_multipart_upload()
                     .bucket(bucket)
-                    .set_key(upload.key().map(str::to_owned))
+                    .key(key)
                     .set_upload_id(upload.upload_id().map(str::to_owned))
                     .send()
                     .await
                     .map_err(|e| aws_error(&attempt, &e))?;
             }
-            pages = self
-                .client
-                .list_multipart_uploads()
-                .bucket(bucket)
-                .send()
-                .await
-                .map_err(|e| aws_error(&attempt, &e))?;
         }
-        Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! S3: one method per request, in our own words.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use counted::counted;
 
 mod buckets;
 mod counted;
+mod keys;
 mod transfer;
 
 pub use transfer::Listed;
@@ -215,7 +215,7 @@ impl<'a> S3<'a> {
     /// The plain URL of an object.
     #[must_use]
     pub fn url(&self, bucket: &str, key: &str) -> String {
-        let key = encode_key(key);
+        let key = keys::in_url(key);
         match &self.endpoint {
             Some(endpoint) => format!("{}/{bucket}/{key}", endpoint.trim_end_matches('/')),
             // A dot in the name does not fit the certificate: address by path.
@@ -445,20 +445,6 @@ fn allow_reading(policy: &mut Value, resource: &str) -> bool {
     true
 }
 
-/// Percent-encodes a key for a URL's path; slashes stay.
-fn encode_key(key: &str) -> String {
-    key.bytes()
-        .fold(String::with_capacity(key.len()), |mut url, byte| {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                    url.push(char::from(byte));
-                }
-                _ => drop(write!(url, "%{byte:02X}")),
-            }
-            url
-        })
-}
-
 /// Why S3 would refuse a bucket name; nothing when it would not.
 #[must_use]
 pub fn bucket_name_fault(name: &str) -> Option<&'static str> {
@@ -506,11 +492,6 @@ mod tests {
         ] {
             assert!(bucket_name_fault(bad).is_some(), "{bad}");
         }
-    }
-
-    #[test]
-    fn keys_are_encoded_for_urls() {
-        assert_eq!(encode_key("a/b c+ü.png"), "a/b%20c%2B%C3%BC.png");
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use aws_sdk_s3::types::{ChecksumMode, MetadataDirective};
+use aws_sdk_s3::types::{ChecksumMode, EncodingType, MetadataDirective};
 use serde::Serialize;
 
-use super::{S3, encode_key};
+use super::{S3, keys};
 use crate::clients::aws_error::aws_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
@@ -33,14 +33,16 @@ impl S3<'_> {
             .list_objects_v2()
             .bucket(bucket)
             .prefix(prefix)
+            .encoding_type(EncodingType::Url)
             .into_paginator()
             .send();
         let mut all = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|e| aws_error(&format!("list bucket `{bucket}`"), &e))?;
+            let encoding = page.encoding_type();
             all.extend(page.contents().iter().map(|object| {
                 Listed {
-                    key: object.key().unwrap_or_default().to_owned(),
+                    key: keys::listed(object.key().unwrap_or_default(), encoding),
                     size: object.size().unwrap_or(0),
                     modified: object
                         .last_modified()
@@ -132,7 +134,7 @@ impl S3<'_> {
         let mut request = self
             .client
             .copy_object()
-            .copy_source(format!("{}/{}", from.0, encode_key(from.1)))
+            .copy_source(format!("{}/{}", from.0, keys::in_url(from.1)))
             .bucket(to.0)
             .key(to.1)
             .metadata_directive(MetadataDirective::Replace)

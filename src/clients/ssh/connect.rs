@@ -173,11 +173,11 @@ fn no_handshake(host: &Host, session: &Session, error: &ssh2::Error) -> Error {
         // libssh2 does not tell the two apart.
         ErrorCode::Session(-8 | -5) => (
             "no common ssh algorithm, or it closed the connection".to_owned(),
-            format!("`{} -vv true` shows which", trust::ssh_command(host)),
+            format!("`ssh {} -vv true` shows which", host.arguments()),
         ),
         _ => (
             error.message().to_owned(),
-            format!("`{} -vv true` may show more", trust::ssh_command(host)),
+            format!("`ssh {} -vv true` may show more", host.arguments()),
         ),
     };
     Error::new(

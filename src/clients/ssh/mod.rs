@@ -434,6 +434,28 @@ impl Host {
             port => format!("{}@{}:{port}", self.user, self.address),
         }
     }
+
+    /// OpenSSH's arguments that lead there, for a shell. `-J` would do for a
+    /// jump host if it had an option for that one's key.
+    #[must_use]
+    pub fn arguments(&self) -> String {
+        let mut arguments = Vec::new();
+        if let Some(key) = &self.key {
+            let key = key.to_string_lossy();
+            arguments.push(format!("-i {}", shell_words::quote(&key)));
+        }
+        if self.port != 22 {
+            arguments.push(format!("-p {}", self.port));
+        }
+        if let Some(via) = &self.via {
+            // What is a token to the jump host's own ssh is none to this one.
+            let way = via.arguments().replace('%', "%%");
+            let proxy = format!("ProxyCommand=ssh -W %h:%p {way}");
+            arguments.push(format!("-o {}", shell_words::quote(&proxy)));
+        }
+        arguments.push(format!("{}@{}", self.user, self.address));
+        arguments.join(" ")
+    }
 }
 
 /// Ends of output for messages: the last lines, harmless.

@@ -236,9 +236,9 @@ fn check_known_hosts(
             ),
         )
         .hint(format!(
-            "log in once with `{}` and compare the fingerprint, or pass \
+            "log in once with `ssh {}` and compare the fingerprint, or pass \
              host_key: \"SHA256:..\" to host()",
-            ssh_command(host)
+            host.arguments()
         ))),
     }
 }
@@ -253,14 +253,6 @@ pub(super) fn changed(host: &Host, expected: &str, offered: &Offered) -> Error {
         ),
     )
     .hint("somebody may be in between: compare with the machine's console before you go on")
-}
-
-/// How a person would log in.
-pub(super) fn ssh_command(host: &Host) -> String {
-    match host.port {
-        22 => format!("ssh {}@{}", host.user, host.address),
-        port => format!("ssh -p {port} {}@{}", host.user, host.address),
-    }
 }
 
 /// How `known_hosts` names a host.

@@ -115,6 +115,12 @@ const ACTIONS: [(&str, Action); 35] = [
     ("TerminateInstances", instances::terminate_instances),
 ];
 
+/// The actions of EC2 and STS, by AWS's names.
+pub(super) fn actions() -> impl Iterator<Item = &'static str> {
+    let ec2 = ACTIONS.iter().map(|(name, _)| *name);
+    ec2.chain(sts::ACTIONS)
+}
+
 /// An answer: HTTP status, request id and XML.
 #[derive(Debug)]
 pub(super) struct Answer {

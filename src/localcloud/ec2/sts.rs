@@ -7,6 +7,9 @@ use super::{Answer, new_request_id};
 
 const XMLNS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
+/// Every action, by AWS's name.
+pub(super) const ACTIONS: [&str; 2] = ["GetCallerIdentity", "GetAccessKeyInfo"];
+
 pub(super) fn answer(account: &str, form: &[u8], access_key_id: &str) -> Answer {
     let request = new_request_id();
     match act(account, form, access_key_id) {

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
 
 use super::target::Target;
 
@@ -64,36 +65,10 @@ impl Upstream {
 }
 
 fn authorization(credentials: &str) -> Result<HeaderValue, ()> {
-    let encoded = STANDARD.encode(percent_decode(credentials));
+    let encoded = STANDARD.encode(percent_decode_str(credentials).collect::<Vec<_>>());
     let mut value = HeaderValue::try_from(format!("Basic {encoded}")).map_err(|_| ())?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-fn percent_decode(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        let decoded = match (first, tail) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
-            _ => None,
-        };
-        match decoded {
-            Some((high, low)) => {
-                bytes.push(high << 4 | low);
-                rest = &tail[2..];
-            }
-            None => bytes.push(*first),
-        }
-    }
-    bytes
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| value.try_into().ok())
 }
 
 /// The hosts that are reached without the proxy: the list in `no_proxy`.

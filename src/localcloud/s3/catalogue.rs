@@ -33,6 +33,26 @@ pub(super) fn rows(method: &Method, scope: Scope) -> &'static [Row] {
     }
 }
 
+/// The operations offered here, by their names.
+pub(super) fn offered() -> impl Iterator<Item = &'static str> {
+    const ALL: [&[Row]; 11] = [
+        GET_SERVICE,
+        GET_BUCKET,
+        HEAD_BUCKET,
+        PUT_BUCKET,
+        DELETE_BUCKET,
+        POST_BUCKET,
+        GET_OBJECT,
+        HEAD_OBJECT,
+        PUT_OBJECT,
+        DELETE_OBJECT,
+        POST_OBJECT,
+    ];
+    let rows = ALL.into_iter().flatten();
+    rows.filter(|(_, _, permission)| !permission.is_empty())
+        .map(|(_, name, _)| *name)
+}
+
 const GET_SERVICE: &[Row] = &[("", "ListBuckets", "s3:ListAllMyBuckets")];
 
 const GET_BUCKET: &[Row] = &[

@@ -37,5 +37,5 @@ mod sigv4;
 mod store;
 
 pub use failure::error_response;
-pub use operation::operation;
+pub use operation::{operation, operations};
 pub use serve::{AccountBlocksPublic, S3, Settings};

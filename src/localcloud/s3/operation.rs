@@ -82,6 +82,14 @@ const UNKNOWN: Operation = Operation {
     ambiguous: false,
 };
 
+/// Operations that a header tells from an upload.
+const COPIES: [&str; 2] = ["CopyObject", "UploadPartCopy"];
+
+/// The operations offered here, by the SDKs' names.
+pub fn operations() -> impl Iterator<Item = &'static str> {
+    catalogue::offered().chain(COPIES)
+}
+
 /// The SDKs' name of the operation a request asks for; `Unknown` if there is
 /// none.
 #[must_use]
@@ -103,8 +111,8 @@ pub(super) fn resolve(parts: &Parts, target: &Target, query: &Query) -> Operatio
     };
     // A header alone makes a copy of an upload.
     let name = match (name, parts.headers.contains_key("x-amz-copy-source")) {
-        ("PutObject", true) => "CopyObject",
-        ("UploadPart", true) => "UploadPartCopy",
+        ("PutObject", true) => COPIES[0],
+        ("UploadPart", true) => COPIES[1],
         _ => name,
     };
     Operation {

@@ -1,5 +1,7 @@
 //! Percent encoding and query strings, as signatures and listings need them.
 
+use percent_encoding::percent_decode_str;
+
 /// What a `+` stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plus {
@@ -41,22 +43,11 @@ impl Query {
 
 /// Undoes percent encoding; what is no escape is kept.
 pub(super) fn decode(text: &str, plus: Plus) -> Vec<u8> {
-    let digit = |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match (byte, digit(bytes.get(at + 1)), digit(bytes.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push(u8::try_from(high * 16 + low).unwrap_or_default());
-                at += 2;
-            }
-            (b'+', ..) if plus == Plus::Space => decoded.push(b' '),
-            _ => decoded.push(byte),
-        }
-        at += 1;
-    }
-    decoded
+    let spaced = match plus {
+        Plus::Space => text.replace('+', " "),
+        Plus::Literal => text.to_owned(),
+    };
+    percent_decode_str(&spaced).collect()
 }
 
 /// Percent-encodes everything but letters, digits, `-._~` and what is in `keep`.
