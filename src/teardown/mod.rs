@@ -315,11 +315,12 @@ async fn delete_group(clients: &Clients, report: &Reporter, id: &str) -> Result<
     let ec2 = clients.ec2().await?;
     let mut pace = clients.pace(format!("security group {id} to be unused"), TIMEOUT, report);
     while ec2.delete_security_group(id).await? == StillUsed(true) {
-        pace.pause("still used by an instance")
+        pace.pause("still used by an instance or a rule")
             .await
             .map_err(|e| match e.kind {
                 ErrorKind::Timeout => e.hint(format!(
-                    "terminate the instances that use {id}, then try again"
+                    "terminate the instances that use {id}, close what other groups open for it, and \
+                     try again"
                 )),
                 _ => e,
             })?;

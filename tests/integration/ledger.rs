@@ -977,3 +977,17 @@ fn keys_that_xml_cannot_carry_are_listed_and_removed() {
     home.destroy().exits(0);
     assert_eq!(home.newest()["up"], 0);
 }
+
+#[test]
+fn a_rule_that_names_a_group_does_not_keep_it() {
+    let home = Home::new();
+    let rules = r#"
+        let web = create_security_group("web");
+        let clients = create_security_group("clients", #{ ingress: [#{ port: 22, from: web }] });
+        // Each names the other one now.
+        open_port(web, #{ port: 5432, from: clients });
+    "#;
+    home.run(rules, &[]).exits(0);
+    home.destroy().exits(0);
+    assert_eq!(home.newest()["up"], 0);
+}
