@@ -5,8 +5,9 @@
 //! cloud: where both can play the scene they have to agree.
 //!
 //! Lines at a file's head say how it is run: `// lab: JSON` gives it a lab of
-//! its own with these settings (`none`: no lab at all), `// lab only: WHY` keeps
-//! it off the local cloud, `// args: ..` adds arguments, `// exit: N` is the
+//! its own with these settings, or an instance of its own, for what would
+//! disturb others there (`none`: no lab at all), `// lab only: WHY` keeps it off
+//! the local cloud, `// args: ..` adds arguments, `// exit: N` is the
 //! status expected, `// stdout: ..` and `// stderr: ..` must occur, `// not: ..`
 //! must not. `// faults: {"RunInstances": {"code": .., "status": .., "message":
 //! ..}}` has the local cloud answer so, `// kind: NAME` is what `err.kind` must
@@ -90,8 +91,8 @@ struct Instance {
 impl Instance {
     fn launch() -> Self {
         let owner = CLOUD.autorun().playbook(
-            "let key = import_key_pair(\"host\", \"~/.ssh/id_ed25519\");\n\
-             let group = create_security_group(\"host\");\n\
+            "let key = import_key_pair(\"host-\" + run_id(), \"~/.ssh/id_ed25519\");\n\
+             let group = create_security_group(\"host-\" + run_id());\n\
              let options = #{ key_pair: key, security_groups: [group] };\n\
              print(wait_until_ready(launch_instance(options)).public_ip);",
         );
@@ -144,7 +145,9 @@ fn primitive_on_local_cloud(path: &Path) -> datatest_stable::Result<()> {
     let file = autorun.home.path().join("faults.toml");
     fs::write(&file, toml::to_string(&faults)?)?;
     autorun = autorun.args(["--faults", &file.display().to_string()]);
+    let of_its_own = !directives(&text, "lab").is_empty();
     let ended = match text.contains(support::HOST) {
+        true if of_its_own => Instance::launch().run(autorun, path, &text),
         true => INSTANCE.run(autorun, path, &text),
         false => run(autorun, path, &text),
     };
