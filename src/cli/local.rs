@@ -185,7 +185,7 @@ fn check_operations(faults: &Faults) -> Result<(), String> {
             let nearest = text::nearest(name, known());
             let instead = nearest.map_or_else(
                 || "write it as AWS does, as `RunInstances`".to_owned(),
-                |nearest| format!("did you mean `{nearest}`?"),
+                |nearest| format!("the nearest it has is `{nearest}`"),
             );
             return Err(format!(
                 "fault {}: the local cloud has no operation `{name}`; {instead}",

@@ -39,8 +39,14 @@ pub(super) fn faults(
     let mut ordered: Vec<_> = files.iter().collect();
     ordered.sort_by_key(|(path, _)| path.as_str() != main);
     let mut faults = Vec::new();
+    // The playbook's own functions come before those of the program, also in
+    // what it imports.
+    let mut own = BTreeSet::new();
     for (path, file) in ordered {
-        let own: BTreeSet<String> = file.ast.iter_fn_def().map(|f| f.name.to_string()).collect();
+        if path == main {
+            own = functions(&file.ast);
+        }
+        let own: BTreeSet<String> = own.union(&functions(&file.ast)).cloned().collect();
         let mut known = natives.clone();
         add_script_functions(&mut known, &file.ast);
         let modules = modules(path, &file.ast, files);
@@ -67,6 +73,10 @@ pub(super) fn faults(
         faults.append(&mut here);
     }
     faults
+}
+
+fn functions(ast: &AST) -> BTreeSet<String> {
+    ast.iter_fn_def().map(|f| f.name.to_string()).collect()
 }
 
 /// The names of all functions that are called in any file.
@@ -252,6 +262,13 @@ impl Call<'_> {
         })
     }
 
+    /// What the calls of this function take that have so many arguments.
+    fn overloads(&self) -> impl Iterator<Item = &'static Vec<String>> + Clone {
+        let given = self.expr.args.len();
+        let overloads = reference::overloads(self.expr.name.as_str()).iter();
+        overloads.filter(move |types| types.len() == given)
+    }
+
     /// Literal arguments of a type that no call of this function takes.
     fn wrong_arguments(&self) -> Option<Error> {
         let name = self.expr.name.as_str();
@@ -259,9 +276,7 @@ impl Call<'_> {
             return None;
         }
         let given = &self.expr.args;
-        let overloads = reference::overloads(name);
-        let fitting = overloads.iter().filter(|types| types.len() == given.len());
-        // An overload of Rhai's own may take what none of ours does.
+        let fitting = self.overloads();
         let fits = |types: &&Vec<String>| {
             let mut pairs = types.iter().zip(given);
             pairs.all(|(wanted, given)| Literal::of(given).is_none_or(|l| l.is_a(wanted)))
@@ -294,7 +309,9 @@ impl Call<'_> {
         let (Some(known), true) = (options.get(name), self.expr.namespace.path.is_empty()) else {
             return Vec::new();
         };
-        let Some(last) = self.expr.args.last() else {
+        let takes_options = |types: &Vec<String>| types.last().is_some_and(|last| last == "Map");
+        let (Some(last), true) = (self.expr.args.last(), self.overloads().any(takes_options))
+        else {
             return Vec::new();
         };
         let entries: Vec<(String, Option<Literal>, Position)> = match last {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::readiness::running;
 use super::seconds;
-use super::servers::{Server, ServerRef, described, each, ec2_user};
+use super::servers::{Server, ServerRef, described, each, ec2_user, is_host};
 use crate::clients::ec2::{Instance, TypeInfo};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -454,6 +454,7 @@ async fn tag(
     }
     let id = match resource.clone().into_immutable_string() {
         Ok(id) => id.to_string(),
+        Err(_) if is_host(resource) => ServerRef::of(resource)?.id,
         Err(_) => script::argument::<Identified>("resource", resource)?.id,
     };
     for key in tags.keys() {

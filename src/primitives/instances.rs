@@ -111,8 +111,8 @@ pub mod api {
     /// console output, and the log says when they do not show yet.
     ///
     /// `server` is what `launch_instance` gave, an array of such, or an id. What
-    /// `host` made of it is waited for in the way said there, through a jump
-    /// host or with a passphrase, and is given back with its address.
+    /// `host` made of it is reached in the way said there, through a jump host or
+    /// with a passphrase, and so is the map that is given for it.
     ///
     /// - `timeout` (seconds, 900).
     /// - `user_data` (bool, true): false does not look at the user data; needed

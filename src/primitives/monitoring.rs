@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::remote::target;
 use super::seconds;
+use super::servers::explained;
 use crate::clients::ssh::{self, Command};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -104,7 +105,7 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn summary(call: NativeCallContext, samples: Array) -> Outcome<Dynamic> {
         script::run_quietly(&call, |_| {
-            let samples: Vec<Sample> = script::argument("samples", &Dynamic::from_array(samples))?;
+            let samples: Vec<Sample> = script::array_argument("samples", samples)?;
             super::summary(&samples)
         })
     }
@@ -235,7 +236,10 @@ async fn host_metrics(cx: &Context, server: &Dynamic) -> Result<Metrics> {
         timeout: Some(Duration::from_secs(30)),
         ..Command::default()
     };
-    let finished = cx.clients.ssh().run(&host, command, &cx.report).await?;
+    let finished = match cx.clients.ssh().run(&host, command, &cx.report).await {
+        Err(error) => return Err(explained(cx, &host, error).await),
+        Ok(finished) => finished,
+    };
     let said = String::from_utf8_lossy(&finished.stdout);
     metrics(&said).ok_or_else(|| {
         Error::new(

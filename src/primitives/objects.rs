@@ -416,10 +416,11 @@ pub(super) fn object_key(path: &str) -> Result<String> {
         .split('/')
         .filter(|part| !["", ".", "..", "~"].contains(part));
     let key = parts.collect::<Vec<_>>().join("/");
-    if key.is_empty() || key.len() > 1024 {
+    // The SDK takes a blank one for none.
+    if key.trim().is_empty() || key.len() > 1024 {
         return Err(
             Error::invalid(format!("`{path}` cannot be an object's key"))
-                .hint("use 1 to 1024 bytes"),
+                .hint("use 1 to 1024 bytes, and more than blanks"),
         );
     }
     Ok(key)

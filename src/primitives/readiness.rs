@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::remote::know_keys;
-use super::servers::{Server, ServerRef, instance_host};
+use super::servers::{Server, ServerRef, instance_host, stuck};
 use super::{host_keys, seconds};
 use crate::clients::Pace;
 use crate::clients::ec2::Instance;
@@ -124,7 +124,7 @@ pub(super) async fn ready(
     cx: &Context,
     server: ServerRef,
     options: &WaitUntilReady,
-) -> Result<Ready> {
+) -> Result<Server> {
     let timeout = seconds("timeout", options.timeout)?;
     let mut pace = cx.pace(format!("instance {} to be ready", server.id), timeout);
     let instance = seen_running(cx, &server.id, &mut pace).await?;
@@ -145,18 +145,7 @@ pub(super) async fn ready(
         text::duration(pace.elapsed()),
         host.arguments(),
     ));
-    Ok(match server.host {
-        Some(_) => Ready::Host(host),
-        None => Ready::Server(Box::new(server.with(instance))),
-    })
-}
-
-/// What `wait_until_ready` gives: what it was called with, as it is now.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub(super) enum Ready {
-    Server(Box<Server>),
-    Host(Host),
+    Ok(server.with(instance))
 }
 
 /// Waits until ssh lets us in. The key that answers first is pinned.
@@ -184,6 +173,9 @@ async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result
             }
             Err(e) if e.kind.retryable() => {
                 seen_running(cx, id, pace).await?;
+                if let Some(error) = stuck(cx, host, &e).await {
+                    return Err(error);
+                }
                 pace.pause(&e.message).await?;
             }
             Err(e) => return Err(e),

@@ -552,7 +552,7 @@ async fn wait_for_ssh(cx: &Context, servers: &Dynamic, options: Within) -> Resul
     let timeout = seconds("timeout", options.timeout)?;
     let list = servers.read_lock::<Array>().map(|list| list.clone());
     let explained_one = async |server: &Dynamic| match let_in(cx, server, timeout).await {
-        Err(error) => match named(cx, server) {
+        Err(error) => match located(cx, server).await {
             Ok(host) => Err(explained(cx, &host, error).await),
             Err(_) => Err(error),
         },
@@ -572,7 +572,8 @@ async fn let_in(cx: &Context, server: &Dynamic, timeout: Duration) -> Result<()>
     loop {
         let tried = async {
             // Of a new instance this asks for its key.
-            let host = target(cx, server).await?;
+            let host = located(cx, server).await?;
+            know_keys(cx, &host).await?;
             let command = Command {
                 command: "true".to_owned(),
                 timeout: Some(pace.left()),
@@ -607,18 +608,20 @@ async fn wait_for_port(cx: &Context, server: &Dynamic, port: i64, options: Withi
     let mut pace = cx.pace(format!("port {port} of {address} to accept"), timeout);
     loop {
         let one_try = pace.left().min(ONE_TRY);
-        match cx.clients.ssh().accepts(&host, one_try).await {
-            Ok(()) => {
-                cx.report.info(format!(
-                    "port {port} of {address} accepts after {}",
-                    text::duration(pace.elapsed())
-                ));
-                return Ok(());
-            }
-            Err(e) if e.kind.retryable() => pace.pause(&e.message).await?,
-            Err(e) => return Err(e),
+        let paused = match cx.clients.ssh().accepts(&host, one_try).await {
+            Ok(()) => break,
+            Err(e) if e.kind.retryable() => pace.pause(&e.message).await,
+            Err(e) => Err(e),
+        };
+        if let Err(error) = paused {
+            return Err(explained(cx, &host, error).await);
         }
     }
+    cx.report.info(format!(
+        "port {port} of {address} accepts after {}",
+        text::duration(pace.elapsed())
+    ));
+    Ok(())
 }
 
 /// A port of a host or an instance, whose own host key is not looked up: nothing

@@ -188,10 +188,19 @@ pub(super) fn group_id(argument: &str, value: &Dynamic) -> Result<String> {
     struct Group {
         id: String,
     }
-    match value.clone().into_immutable_string() {
-        Ok(id) => Ok(id.into()),
-        Err(_) => script::argument::<Group>(argument, value).map(|group| group.id),
+    let hint = "pass what create_security_group gave, or an id as \"sg-0abc\"";
+    let id = match value.clone().into_immutable_string() {
+        Ok(id) => id.into(),
+        Err(_) => match script::argument::<Group>(argument, value) {
+            Ok(group) => group.id,
+            Err(error) => return Err(error.hint(hint)),
+        },
+    };
+    if !id.starts_with("sg-") {
+        let said = format!("argument `{argument}`: `{id}` is not a security group's id");
+        return Err(Error::invalid(said).hint(hint));
     }
+    Ok(id)
 }
 
 async fn create_security_group(
@@ -409,7 +418,9 @@ async fn ingress(cx: &Context, rule: Rule) -> Result<Ingress> {
 fn source(from: &Dynamic) -> Result<String> {
     match from.clone().into_immutable_string() {
         Ok(text) if !text.starts_with("sg-") => network(&text),
-        _ => group_id("from", from),
+        _ => group_id("from", from).map_err(|error| {
+            error.hint("pass an address or network, or what create_security_group gave")
+        }),
     }
 }
 

@@ -35,6 +35,9 @@ pub(super) struct Server {
     pub(super) instance: Instance,
     user: String,
     key: Option<PathBuf>,
+    /// What `host` said of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Host>,
 }
 
 /// An instance as a playbook passes it on.
@@ -52,8 +55,8 @@ pub(super) struct ServerRef {
     pub(super) public_ip: Option<String>,
     #[serde(default)]
     pub(super) private_ip: Option<String>,
-    /// What `host` gave for it: it is reached in this way.
-    #[serde(skip)]
+    /// What `host` said of it: it is reached in this way.
+    #[serde(default)]
     pub(super) host: Option<Host>,
 }
 
@@ -92,8 +95,9 @@ impl ServerRef {
             Trust::Instance(id) => id.clone(),
             Trust::KnownHosts | Trust::Fingerprint(_) => {
                 return Err(
-                    Error::invalid(format!("`{}` is not known as an instance", host.name))
-                        .hint("pass what launch_instance gave, or host() of that"),
+                    Error::invalid(format!("`{}` is not known as an instance", host.name)).hint(
+                        "pass what launch_instance gave, or host() of that without `host_key`",
+                    ),
                 );
             }
         };
@@ -111,6 +115,7 @@ impl ServerRef {
             instance,
             user: self.user,
             key: self.key,
+            host: self.host,
         }
     }
 }
@@ -199,22 +204,14 @@ pub(super) async fn explained(cx: &Context, host: &Host, error: Error) -> Error 
     if !matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) {
         return error;
     }
-    let ask = async {
-        for host in successors(Some(host), |host| host.via.as_deref()) {
-            if let Trust::Instance(id) = &host.trust
-                && let Ok(ec2) = cx.clients.ec2().await
-                && let Ok(Some(instance)) = ec2.instance(id).await
-                && let Some(why) = explanation(host, &instance)
-            {
-                return Some(why);
-            }
+    for on_the_way in successors(Some(host), |host| host.via.as_deref()) {
+        if let Some(instance) = instance_of(cx, on_the_way).await
+            && let Some(why) = explanation(on_the_way, &instance)
+        {
+            return error.hint(why);
         }
-        None
-    };
-    match tokio::time::timeout(EXPLAINS_WITHIN, ask).await {
-        Ok(Some(why)) => error.hint(why),
-        _ => error,
     }
+    error
 }
 
 fn explanation(host: &Host, instance: &Instance) -> Option<String> {
@@ -226,8 +223,7 @@ fn explanation(host: &Host, instance: &Instance) -> Option<String> {
         let known = addresses.any(|address| *address == host.address);
         current.filter(|_| !known).map(|current| {
             format!(
-                "{} has the address {current} by now, a stop and a start gave it another one: \
-                 `server = describe_instance(server)` has it",
+                "{} has the address {current} by now; describe_instance gives it as it is",
                 instance.id
             )
         })
@@ -236,19 +232,45 @@ fn explanation(host: &Host, instance: &Instance) -> Option<String> {
 
 /// Why an instance cannot answer, and what to do.
 fn not_running(instance: &Instance) -> Option<String> {
-    let id = &instance.id;
+    let id = match instance.name.as_str() {
+        "" => instance.id.clone(),
+        name => format!("{} ({name})", instance.id),
+    };
     match instance.state.as_str() {
         "stopped" => Some(format!(
-            "{id} is stopped; `server = start_instance(server)` starts it"
+            "{id} is stopped; start_instance starts it, and gives its new address"
         )),
         "stopping" => Some(format!(
-            "{id} is stopping; once it is stopped, `server = start_instance(server)` starts it"
+            "{id} is stopping; start_instance starts it again, and gives its new address"
         )),
         "shutting-down" | "terminated" => Some(format!(
             "{id} is terminated and will not come back; launch another one"
         )),
         _ => None,
     }
+}
+
+/// The error of a wait for a host whose jump host will not come up by itself.
+pub(super) async fn stuck(cx: &Context, host: &Host, error: &Error) -> Option<Error> {
+    for via in successors(host.via.as_deref(), |host| host.via.as_deref()) {
+        if let Some(instance) = instance_of(cx, via).await
+            && let Some(why) = not_running(&instance)
+        {
+            return Some(error.clone().hint(why));
+        }
+    }
+    None
+}
+
+/// What EC2 says of the instance that a host is; nothing if it is none, or if
+/// EC2 does not say it soon.
+async fn instance_of(cx: &Context, host: &Host) -> Option<Instance> {
+    let Trust::Instance(id) = &host.trust else {
+        return None;
+    };
+    let ask = async { cx.clients.ec2().await?.instance(id).await };
+    let asked = tokio::time::timeout(EXPLAINS_WITHIN, ask).await;
+    asked.ok()?.ok()?
 }
 
 #[cfg(test)]
@@ -274,8 +296,23 @@ mod tests {
             "{moved}"
         );
         let stopped = explained("stopped", None).unwrap();
-        assert!(stopped.contains("start_instance(server)"), "{stopped}");
+        assert!(stopped.contains("start_instance starts it"), "{stopped}");
         let gone = explained("terminated", None).unwrap();
         assert!(gone.contains("will not come back"), "{gone}");
+    }
+    #[test]
+    fn behind_a_jump_host_the_private_address_counts() {
+        let seen = Instance {
+            id: "i-0a".to_owned(),
+            public_ip: Some("203.0.113.7".to_owned()),
+            private_ip: Some("10.0.0.7".to_owned()),
+            ..Instance::default()
+        };
+        let mut server = ServerRef::by_id("i-0a".to_owned());
+        let mut host = instance_host(&server, &seen).unwrap();
+        assert_eq!(host.address, "203.0.113.7");
+        host.via = Some(Box::new(host.clone()));
+        server.host = Some(host);
+        assert_eq!(instance_host(&server, &seen).unwrap().address, "10.0.0.7");
     }
 }

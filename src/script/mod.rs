@@ -5,7 +5,7 @@
 //! in, plain Rust out. Its doc comment is its manual entry.
 
 pub use call::{Outcome, branch_call, context, effect, note_wait, run, run_blocking, run_quietly};
-pub use options::{argument, options, to_dynamic, to_json};
+pub use options::{argument, array_argument, options, to_dynamic, to_json};
 pub use throw::{Frame, Understood, throw, to_map, understand, understand_caught};
 
 mod call;

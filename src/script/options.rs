@@ -16,6 +16,21 @@ pub fn options<T: DeserializeOwned>(map: rhai::Map) -> Result<T> {
 
 /// One argument, named in the error.
 pub fn argument<T: DeserializeOwned>(name: &str, value: &Dynamic) -> Result<T> {
+    // Of an array serde would make a struct, field by field.
+    if value.is_array() {
+        return Err(Error::invalid(format!(
+            "argument `{name}`: an array cannot be used here"
+        )));
+    }
+    argument_or_array(name, value)
+}
+
+/// One argument that is an array, named in the error.
+pub fn array_argument<T: DeserializeOwned>(name: &str, values: rhai::Array) -> Result<Vec<T>> {
+    argument_or_array(name, &Dynamic::from_array(values))
+}
+
+fn argument_or_array<T: DeserializeOwned>(name: &str, value: &Dynamic) -> Result<T> {
     decode(value).map_err(|fault| {
         let error = fault.error("field");
         error.while_doing(&format!("argument `{name}`"))

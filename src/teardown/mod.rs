@@ -102,17 +102,19 @@ impl Teardown<'_> {
     fn forget(&self, kind: ResourceKind, id: &str) {
         match kind {
             ResourceKind::Instance => self.clients.ssh().forget_pin(id),
-            ResourceKind::Bucket => {
-                let inside = format!("{id}/");
-                for row in self.ledger.resources() {
-                    if row.kind == ResourceKind::Object
-                        && row.id.as_deref().is_some_and(|id| id.starts_with(&inside))
-                    {
-                        self.ledger.went_with(&row, self.by);
-                    }
-                }
-            }
+            ResourceKind::Bucket => self.went_with(ResourceKind::Object, &format!("{id}/")),
+            ResourceKind::SecurityGroup => self.went_with(ResourceKind::Ingress, &format!("{id} ")),
             _ => {}
+        }
+    }
+
+    /// What is of this kind, and whose id begins so, is gone as well.
+    fn went_with(&self, kind: ResourceKind, beginning: &str) {
+        let inside = |id: &str| id.starts_with(beginning);
+        for row in self.ledger.resources() {
+            if row.kind == kind && row.id.as_deref().is_some_and(inside) {
+                self.ledger.went_with(&row, self.by);
+            }
         }
     }
 

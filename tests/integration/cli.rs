@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 
 use crate::support::Autorun;
 
@@ -247,6 +247,9 @@ fn what_answers_in_the_place_of_aws_is_told() {
                 "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{page}"
             )
             .unwrap();
+            // What is left of the request is taken, or it would reset the answer.
+            stream.shutdown(Shutdown::Write).unwrap();
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
         }
     });
     for call in ["list_objects(\"bucket\")", "list_instances(#{})"] {

@@ -990,4 +990,20 @@ fn a_rule_that_names_a_group_does_not_keep_it() {
     home.run(rules, &[]).exits(0);
     home.destroy().exits(0);
     assert_eq!(home.newest()["up"], 0);
+    // A rule goes with its group, also when the playbook deletes that.
+    let away = r#"
+        let web = create_security_group("web");
+        let clients = create_security_group("clients");
+        open_port(web, #{ port: 5432, from: clients });
+        delete_security_group(web);
+        delete_security_group(clients);
+        if !is_file("GO-ON") { fail("not yet"); }
+    "#;
+    let file = home.dir.path().join("go-on");
+    let away = away.replace("GO-ON", &file.display().to_string());
+    home.run(&away, &[]).exits(1);
+    assert_eq!(home.newest()["up"], 0);
+    fs::write(file, "").unwrap();
+    home.call(&["resume", &home.id()]).run().exits(0);
+    assert_eq!(home.newest()["up"], 0);
 }

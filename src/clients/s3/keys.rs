@@ -34,8 +34,8 @@ pub(super) fn listed(key: &str, encoding: Option<&EncodingType>) -> String {
 pub(super) fn fits_xml(key: &str) -> bool {
     key.chars().all(|c| match c {
         '\u{fffe}' | '\u{ffff}' => false,
-        // A parser may read a carriage return as a newline.
-        _ => c >= ' ' || c == '\t' || c == '\n',
+        // The SDK writes a carriage return as a reference, so it stays one.
+        _ => c >= ' ' || "\t\n\r".contains(c),
     })
 }
 
@@ -55,7 +55,7 @@ mod tests {
     fn xml_carries_no_control_characters() {
         assert!(fits_xml("a/b c+ü\t<&>"));
         assert!(!fits_xml("a\u{1}"));
-        assert!(!fits_xml("a\r"));
+        assert!(fits_xml("\r"));
         assert!(!fits_xml("a\u{ffff}"));
     }
 }

@@ -441,7 +441,8 @@ impl Host {
     pub fn arguments(&self) -> String {
         let mut arguments = Vec::new();
         if let Some(key) = &self.key {
-            let key = key.to_string_lossy();
+            // There, too, a percent sign begins a token.
+            let key = key.to_string_lossy().replace('%', "%%");
             arguments.push(format!("-i {}", shell_words::quote(&key)));
         }
         if self.port != 22 {
@@ -450,10 +451,11 @@ impl Host {
         if let Some(via) = &self.via {
             // What is a token to the jump host's own ssh is none to this one.
             let way = via.arguments().replace('%', "%%");
-            let proxy = format!("ProxyCommand=ssh -W %h:%p {way}");
+            let proxy = format!("ProxyCommand=ssh -W [%h]:%p {way}");
             arguments.push(format!("-o {}", shell_words::quote(&proxy)));
         }
-        arguments.push(format!("{}@{}", self.user, self.address));
+        let login = format!("{}@{}", self.user, self.address);
+        arguments.push(shell_words::quote(&login).into_owned());
         arguments.join(" ")
     }
 }
@@ -480,3 +482,44 @@ fn broken(host: &Host, attempt: &str, error: &dyn std::fmt::Display) -> Error {
 
 /// Both outputs of a command.
 const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_lead_there_through_every_jump_host() {
+        let mut host = Host {
+            name: "web".to_owned(),
+            address: "10.0.0.7".to_owned(),
+            port: 22,
+            user: "admin".to_owned(),
+            key: None,
+            trust: Trust::KnownHosts,
+            passphrase: None,
+            sudo_password: None,
+            via: None,
+        };
+        assert_eq!(host.arguments(), "admin@10.0.0.7");
+        let jump = Host {
+            address: "203.0.113.7".to_owned(),
+            port: 2222,
+            key: Some("/keys/50% off".into()),
+            ..host.clone()
+        };
+        assert_eq!(
+            jump.arguments(),
+            "-i '/keys/50%% off' -p 2222 admin@203.0.113.7"
+        );
+        host.via = Some(Box::new(jump));
+        let arguments = shell_words::split(&host.arguments()).unwrap();
+        assert_eq!(
+            arguments,
+            [
+                "-o",
+                "ProxyCommand=ssh -W [%h]:%p -i '/keys/50%%%% off' -p 2222 admin@203.0.113.7",
+                "admin@10.0.0.7",
+            ]
+        );
+    }
+}

@@ -178,7 +178,7 @@ pub(super) fn list_buckets(
     let prefix = input.prefix.clone().unwrap_or_default();
     let after = input.continuation_token.unwrap_or_default();
     let mut buckets = Vec::new();
-    for (name, settings) in backend.store.all() {
+    for (name, settings) in backend.store.all()? {
         let elsewhere = input
             .bucket_region
             .as_ref()

@@ -71,13 +71,11 @@ impl Store {
 
     /// The names of all buckets with their settings. [`Store::remove`] has the
     /// lock until a bucket is gone from here as well, so none is on its way out.
-    pub(super) fn all(&self) -> Vec<(String, BucketRecord)> {
+    pub(super) fn all(&self) -> Result<Vec<(String, BucketRecord)>> {
         let buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
-        let named = |(name, bucket): (&String, &Arc<Bucket>)| {
-            let settings = bucket.settings().ok()?;
-            Some((name.clone(), settings))
-        };
-        buckets.iter().filter_map(named).collect()
+        let named =
+            |(name, bucket): (&String, &Arc<Bucket>)| Ok((name.clone(), bucket.settings()?));
+        buckets.iter().map(named).collect()
     }
 
     /// Makes a bucket, or gives the one that is there already.
