@@ -12,7 +12,7 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::remote::{Targets, on_each, target};
+use super::hosts::{Targets, on_each, target};
 use super::{file_state, seconds};
 use crate::clients::ssh::paths::{self, Listed, Looked, Tar};
 use crate::clients::ssh::{self, Command, Finished, Host, Sink, Stdin};

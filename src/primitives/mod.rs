@@ -24,6 +24,7 @@ pub mod copies;
 pub mod data;
 pub mod fleet;
 mod host_keys;
+mod hosts;
 pub mod http;
 pub mod images;
 pub mod instances;

@@ -6,7 +6,7 @@ use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 
-use super::remote::target;
+use super::hosts::target;
 use super::seconds;
 use super::servers::explained;
 use crate::clients::ssh::{self, Command};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::remote::know_keys;
+use super::hosts::know_keys;
 use super::servers::{Server, ServerRef, instance_host, stuck};
 use super::{host_keys, seconds};
 use crate::clients::Pace;

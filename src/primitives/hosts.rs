@@ -1,0 +1,314 @@
+//! Hosts as a playbook names them: an address, what `host` or `launch_instance`
+//! gave, or an array of such, on which work goes on at once.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use rhai::{Array, Dynamic, Map};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::host_keys::{Again, compare_with_console, pin_first_key};
+use super::servers::{ServerRef, explained, instance_host, is_host};
+use crate::clients::ec2::Instance;
+use crate::clients::ssh::{Host, Secret, Trust};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{SHORTEST, text};
+use crate::script;
+
+/// How many hosts of an array are worked on at once.
+const AT_ONCE: usize = 64;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostOptions {
+    user: Option<String>,
+    port: Option<u16>,
+    key: Option<PathBuf>,
+    host_key: Option<String>,
+    name: Option<String>,
+    passphrase: Option<Secret>,
+    sudo_password: Option<Secret>,
+    via: Option<Value>,
+}
+
+/// What a playbook says of a host, and of its jump host.
+pub(super) fn host(cx: &Context, address: &Dynamic, options: Map) -> Result<Host> {
+    let mut options: HostOptions = script::options(options)?;
+    let via = options.via.take().map(|via| {
+        let via = script::to_dynamic(&via)?;
+        named(cx, &via).map_err(|error| error.while_doing("option `via`"))
+    });
+    let mut host = match address.clone().into_immutable_string() {
+        Ok(address) if !address.starts_with("i-") => addressed(cx, &address, options)?,
+        _ => adjusted(cx, named(cx, address)?, options)?,
+    };
+    if let Some(via) = via.transpose()? {
+        // Behind a jump host an instance is reached at its address in there.
+        if let (Trust::Instance(_), Ok(server)) = (&host.trust, ServerRef::of(address))
+            && let Some(private) = server.private_ip
+        {
+            host.address = private;
+        }
+        host.via = Some(Box::new(via));
+    }
+    Ok(host)
+}
+
+/// A host by its address.
+fn addressed(cx: &Context, address: &str, options: HostOptions) -> Result<Host> {
+    let (user, address) = match address.split_once('@') {
+        Some((user, address)) => (Some(user.to_owned()), address),
+        None => (None, address),
+    };
+    if address.is_empty() || address.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Error::invalid(format!(
+            "`{address}` is not a host name or address"
+        )));
+    }
+    let user = user.or_else(|| cx.clients.local.user.clone());
+    let unknown = || Error::invalid("no user name is known").hint("pass `user`");
+    let user = match &options.user {
+        Some(user) => user.clone(),
+        None => user.ok_or_else(unknown)?,
+    };
+    let host = Host {
+        name: address.to_owned(),
+        address: address.to_owned(),
+        port: 22,
+        user,
+        key: None,
+        trust: Trust::KnownHosts,
+        passphrase: None,
+        sudo_password: None,
+        via: None,
+    };
+    adjusted(cx, host, options)
+}
+
+/// The host with what the options say otherwise.
+fn adjusted(cx: &Context, mut host: Host, options: HostOptions) -> Result<Host> {
+    if options.port == Some(0) {
+        return Err(Error::invalid("option `port`: it must be from 1 to 65535"));
+    }
+    host.port = options.port.unwrap_or(host.port);
+    host.user = options.user.unwrap_or(host.user);
+    if host.user.is_empty() || host.user.chars().any(char::is_whitespace) {
+        return Err(Error::invalid(format!(
+            "`{}` is not a user name",
+            host.user
+        )));
+    }
+    host.name = options.name.unwrap_or(host.name);
+    if let Some(key) = options.key {
+        host.key = Some(cx.clients.local.expand(&key));
+    }
+    match options.host_key {
+        None => {}
+        Some(fingerprint) if is_fingerprint(&fingerprint) => {
+            host.trust = Trust::Fingerprint(fingerprint.trim_end_matches('=').to_owned());
+        }
+        Some(other) => {
+            return Err(
+                Error::invalid(format!("option `host_key`: `{other}` is no fingerprint"))
+                    .hint("write it as `ssh-keygen -l -f KEY.pub` shows it: \"SHA256:...\""),
+            );
+        }
+    }
+    if options.passphrase.is_some() && host.key.is_none() {
+        return Err(Error::invalid("option `passphrase`: there is no key file")
+            .hint("pass `key`, the file that it unlocks"));
+    }
+    let secrets = [
+        ("passphrase", &options.passphrase),
+        ("sudo_password", &options.sudo_password),
+    ];
+    for (name, secret) in secrets {
+        if let Some(Secret(secret)) = secret {
+            check_secret(name, secret)?;
+            cx.report.mask().add(secret);
+        }
+    }
+    host.passphrase = options.passphrase.or(host.passphrase);
+    host.sudo_password = options.sudo_password.or(host.sudo_password);
+    Ok(host)
+}
+
+/// A secret that can be masked, and travels on one line.
+fn check_secret(name: &str, secret: &str) -> Result<()> {
+    if secret.len() < SHORTEST {
+        return Err(Error::invalid(format!(
+            "option `{name}`: it is too short to be masked in the output"
+        ))
+        .hint(format!("it must have {SHORTEST} characters at least")));
+    }
+    if secret.contains(['\n', '\r', '\0']) {
+        return Err(
+            Error::invalid(format!("option `{name}`: it has more than one line"))
+                .hint("read from a file, it may end in a newline: trim() takes it off"),
+        );
+    }
+    Ok(())
+}
+
+/// The host that a value names, as far as that is known without asking anybody.
+pub(super) fn named(cx: &Context, value: &Dynamic) -> Result<Host> {
+    if let Ok(address) = value.clone().into_immutable_string()
+        && !address.starts_with("i-")
+    {
+        return addressed(cx, &address, HostOptions::default());
+    }
+    if is_host(value) {
+        return script::argument("server", value);
+    }
+    let server = ServerRef::of(value).map_err(|e| match e.hint {
+        Some(_) => e,
+        None => e.hint("pass what launch_instance or host gave, or an address"),
+    })?;
+    let described = Instance {
+        public_ip: server.public_ip.clone(),
+        private_ip: server.private_ip.clone(),
+        ..Instance::default()
+    };
+    instance_host(&server, &described)
+}
+
+/// `SHA256:` and the base64 of 32 bytes.
+fn is_fingerprint(text: &str) -> bool {
+    let hash = text
+        .strip_prefix("SHA256:")
+        .map(|hash| hash.trim_end_matches('='));
+    hash.is_some_and(|hash| {
+        hash.len() == 43
+            && hash
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+/".contains(c))
+    })
+}
+
+/// The host that a playbook means: an address, a `host`, or an instance, whose
+/// address and host key are looked up.
+pub(super) async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
+    let host = located(cx, value).await?;
+    match know_keys(cx, &host).await {
+        Ok(()) => Ok(host),
+        Err(error) => Err(explained(cx, &host, error).await),
+    }
+}
+
+/// The host that a playbook means; of an instance that was launched without
+/// waiting, the address is looked up: by now there is one, or not yet.
+pub(super) async fn located(cx: &Context, value: &Dynamic) -> Result<Host> {
+    match named(cx, value) {
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            let server = ServerRef::of(value)?;
+            let ids = [server.id.clone()];
+            let seen = cx.clients.ec2().await?.instances(&ids).await?;
+            instance_host(&server, &seen[0])
+        }
+        named => named,
+    }
+}
+
+/// Looks up the keys of what are instances on the way to a host, the nearest
+/// first.
+pub(super) async fn know_keys(cx: &Context, host: &Host) -> Result<()> {
+    if let Some(via) = &host.via {
+        Box::pin(know_keys(cx, via)).await?;
+    }
+    if let Trust::Instance(id) = &host.trust {
+        pin_first_key(cx, host, id).await?;
+        compare_with_console(cx, host, id, Again::No).await?;
+    }
+    Ok(())
+}
+
+/// The host that is meant, or those: one that cannot be reached must not keep
+/// the others waiting, so they are looked up one by one.
+pub(super) enum Targets {
+    One(Host),
+    Each(Array),
+}
+
+impl Targets {
+    pub(super) async fn of(cx: &Context, servers: &Dynamic) -> Result<Self> {
+        let list = servers.read_lock::<Array>().map(|list| list.clone());
+        match list {
+            Some(list) => Ok(Self::Each(list)),
+            None => target(cx, servers).await.map(Self::One),
+        }
+    }
+}
+
+/// Does the work on one host, or on each of an array at once, and gives the
+/// results in the same shape. A failure lets the others finish; the error then
+/// has every failure in its causes.
+pub(super) async fn on_each<T: Serialize>(
+    cx: &Context,
+    targets: Targets,
+    work: impl AsyncFn(&Context, Host) -> Result<T>,
+) -> Result<Value> {
+    let json = |value: T| {
+        serde_json::to_value(value).map_err(|e| Error::internal(format!("cannot show it: {e}")))
+    };
+    let worked = async |cx: &Context, host: Host| match work(cx, host.clone()).await {
+        Err(error) => Err(explained(cx, &host, error).await),
+        done => done,
+    };
+    let list = match targets {
+        Targets::One(host) => return json(worked(cx, host).await?),
+        Targets::Each(list) => list,
+    };
+    if list.is_empty() {
+        cx.report
+            .warn("the array of hosts is empty: nothing is done");
+    }
+    let many = list.len() > 1;
+    let one = async |server: Dynamic| {
+        let host = target(cx, &server).await?;
+        let name = host.name.clone();
+        let cx = cx.working(&name);
+        let started = Instant::now();
+        let result = worked(&cx, host).await;
+        // On the terminal its line is gone now; this one stays.
+        if many {
+            let took = text::duration(started.elapsed());
+            match &result {
+                Ok(_) => cx.report.info(format!("{name}: done in {took}")),
+                Err(_) => cx.report.warn(format!("{name}: failed after {took}")),
+            }
+        }
+        result
+            .and_then(json)
+            .map_err(|error| error.while_doing(&format!("[{name}]")))
+    };
+    let done = stream::iter(list.into_iter().map(one)).buffered(AT_ONCE);
+    let done: Vec<Result<Value>> = done.collect().await;
+    gathered(done).map(Value::Array)
+}
+
+/// All results, or one error with every failure in its causes.
+pub(super) fn gathered<T>(done: Vec<Result<T>>) -> Result<Vec<T>> {
+    let count = done.len();
+    let mut results = Vec::with_capacity(count);
+    let mut causes = Vec::new();
+    for result in done {
+        match result {
+            Ok(value) => results.push(value),
+            Err(error) => causes.push(error),
+        }
+    }
+    let Some(first) = causes.first() else {
+        return Ok(results);
+    };
+    let same = causes.iter().all(|cause| cause.kind == first.kind);
+    let kind = match same {
+        true => first.kind,
+        false => ErrorKind::CommandFailed,
+    };
+    let message = format!("it failed on {} of {count} hosts", causes.len());
+    Err(Error::new(kind, message).caused_by(causes))
+}
