@@ -366,10 +366,11 @@ fn allowed(d: &Declared, value: Value) -> Result<Value> {
         let whole = Regex::new(&format!("^(?:{pattern})$"))
             .map_err(|e| Error::internal(format!("`{pattern}` is no regular expression: {e}")))?;
         if !whole.is_match(text) {
-            return Err(
-                at(d, format!("variable `{}`: {shown} does not fit", d.name))
-                    .hint(format!("it must match {pattern}")),
-            );
+            let error = at(d, format!("variable `{}`: {shown} does not fit", d.name));
+            return Err(match d.help.as_str() {
+                "" => error.hint(format!("it must match {pattern}")),
+                help => error.hint(format!("{help}; it must match {pattern}")),
+            });
         }
     }
     Ok(value)
