@@ -33,7 +33,10 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn describe_instance(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            each(&server, async |server| super::describe(cx, server).await).await
+            each(cx, &server, async |server| {
+                super::describe(cx, server).await
+            })
+            .await
         })
     }
 
@@ -119,10 +122,13 @@ pub mod api {
                 let timeout = seconds("timeout", options.timeout)?;
                 if let Some(recorded) = step.recorded::<Value>() {
                     step.replay();
-                    return Ok(recorded);
+                    return each(cx, &server, async |server| {
+                        Ok(super::reached_as_before(&recorded, server))
+                    })
+                    .await;
                 }
                 step.begin()?;
-                each(&server, async |server| {
+                each(cx, &server, async |server| {
                     super::stop(cx, server, timeout).await
                 })
                 .await
@@ -167,7 +173,7 @@ pub mod api {
                 if step.recorded::<Value>().is_none() {
                     step.begin()?;
                 }
-                each(&server, async |server| {
+                each(cx, &server, async |server| {
                     super::start(cx, server, timeout).await
                 })
                 .await
@@ -198,7 +204,7 @@ pub mod api {
                 return Ok(Value::Null);
             }
             step.begin()?;
-            each(&server, async |server| super::reboot(cx, server).await).await?;
+            each(cx, &server, async |server| super::reboot(cx, server).await).await?;
             Ok(Value::Null)
         })
     }
@@ -217,7 +223,7 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn console_output(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let server = ServerRef::of(&server)?;
+            let server = ServerRef::of(cx, &server)?;
             let console = cx.clients.ec2().await?.console(&server.id).await?;
             Ok(cx.report.mask().apply(&console))
         })
@@ -415,6 +421,21 @@ async fn stop(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Serv
     }
 }
 
+/// What a step recorded of a server, with the way to it as it was passed: the
+/// ledger keeps no secrets.
+fn reached_as_before(recorded: &Value, server: ServerRef) -> Value {
+    let mut kept = match recorded {
+        Value::Array(all) => all.iter().find(|kept| kept["id"] == server.id.as_str()),
+        one => Some(one),
+    }
+    .cloned()
+    .unwrap_or_default();
+    if let Some(host) = server.host {
+        kept["host"] = serde_json::to_value(host).unwrap_or_default();
+    }
+    kept
+}
+
 async fn start(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Server> {
     let ec2 = cx.clients.ec2().await?;
     let mut pace = cx.pace(format!("instance {} to start", server.id), timeout);
@@ -454,7 +475,7 @@ async fn tag(
     }
     let id = match resource.clone().into_immutable_string() {
         Ok(id) => id.to_string(),
-        Err(_) if is_host(resource) => ServerRef::of(resource)?.id,
+        Err(_) if is_host(resource) => ServerRef::of(cx, resource)?.id,
         Err(_) => script::argument::<Identified>("resource", resource)?.id,
     };
     for key in tags.keys() {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::host_keys::{Again, compare_with_console, pin_first_key};
-use super::servers::{ServerRef, explained, instance_host, is_host};
+use super::servers::{ServerRef, explained, instance_host, is_host, mask_secrets};
 use crate::clients::ec2::Instance;
 use crate::clients::ssh::{Host, Secret, Trust};
 use crate::context::Context;
@@ -48,7 +48,7 @@ pub(super) fn host(cx: &Context, address: &Dynamic, options: Map) -> Result<Host
     };
     if let Some(via) = via.transpose()? {
         // Behind a jump host an instance is reached at its address in there.
-        if let (Trust::Instance(_), Ok(server)) = (&host.trust, ServerRef::of(address))
+        if let (Trust::Instance(_), Ok(server)) = (&host.trust, ServerRef::of(cx, address))
             && let Some(private) = server.private_ip
         {
             host.address = private;
@@ -162,9 +162,11 @@ pub(super) fn named(cx: &Context, value: &Dynamic) -> Result<Host> {
         return addressed(cx, &address, HostOptions::default());
     }
     if is_host(value) {
-        return script::argument("server", value);
+        let host = script::argument("server", value)?;
+        mask_secrets(cx, &host);
+        return Ok(host);
     }
-    let server = ServerRef::of(value).map_err(|e| match e.hint {
+    let server = ServerRef::of(cx, value).map_err(|e| match e.hint {
         Some(_) => e,
         None => e.hint("pass what launch_instance or host gave, or an address"),
     })?;
@@ -204,7 +206,7 @@ pub(super) async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
 pub(super) async fn located(cx: &Context, value: &Dynamic) -> Result<Host> {
     match named(cx, value) {
         Err(error) if error.kind == ErrorKind::NotFound => {
-            let server = ServerRef::of(value)?;
+            let server = ServerRef::of(cx, value)?;
             let ids = [server.id.clone()];
             let seen = cx.clients.ec2().await?.instances(&ids).await?;
             instance_host(&server, &seen[0])

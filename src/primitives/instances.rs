@@ -92,7 +92,7 @@ pub mod api {
         script::run(&call, async |cx| {
             let options: WaitUntilRunning = script::options(options)?;
             let timeout = seconds("timeout", options.timeout)?;
-            super::each(&server, async |server| {
+            super::each(cx, &server, async |server| {
                 super::running(cx, server, timeout).await
             })
             .await
@@ -139,7 +139,7 @@ pub mod api {
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
             let options: WaitUntilReady = script::options(options)?;
-            super::each(&server, async |server| {
+            super::each(cx, &server, async |server| {
                 super::ready(cx, server, &options).await
             })
             .await
@@ -170,7 +170,7 @@ pub mod api {
                 return Ok(Value::Null);
             }
             step.begin_unwritten();
-            super::each(&server, async |server| {
+            super::each(cx, &server, async |server| {
                 let teardown = teardown(cx);
                 teardown.release(ResourceKind::Instance, &server.id).await
             })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::hosts::know_keys;
-use super::servers::{Server, ServerRef, instance_host, stuck};
+use super::servers::{Server, ServerRef, instance_host, not_running, stuck};
 use super::{host_keys, seconds};
 use crate::clients::Pace;
 use crate::clients::ec2::Instance;
@@ -114,10 +114,13 @@ fn ended(instance: &Instance) -> Error {
         kind,
         format!("{} is {}: {reason}", instance.id, instance.state),
     )
-    .hint(format!(
-        "`aws ec2 get-console-output --instance-id {}` may tell more",
-        instance.id
-    ))
+    .hint(match instance.state.as_str() {
+        "stopped" | "stopping" => not_running(instance).unwrap_or_default(),
+        _ => format!(
+            "`aws ec2 get-console-output --instance-id {}` may tell more",
+            instance.id
+        ),
+    })
 }
 
 pub(super) async fn ready(
@@ -206,6 +209,9 @@ async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) ->
             // A reboot is part of some user data.
             Err(e) if e.kind.retryable() => {
                 seen_running(cx, id, pace).await?;
+                if let Some(error) = stuck(cx, host, &e).await {
+                    return Err(error);
+                }
                 pace.pause(&e.message).await?;
             }
             Err(e) => return Err(e),

@@ -63,12 +63,13 @@ pub(super) struct ServerRef {
 impl ServerRef {
     /// From an id, from what `launch_instance` gave, or from what `host` made of
     /// that.
-    pub(super) fn of(value: &Dynamic) -> Result<Self> {
+    pub(super) fn of(cx: &Context, value: &Dynamic) -> Result<Self> {
         let server = match value.clone().into_immutable_string() {
             Ok(id) => Self::by_id(id.into()),
             Err(_) if is_host(value) => Self::of_host(script::argument("server", value)?)?,
-            Err(_) => script::argument("server", value)?,
+            Err(_) => script::argument::<Self>("server", value)?,
         };
+        server.host.iter().for_each(|host| mask_secrets(cx, host));
         if !server.id.starts_with("i-") {
             return Err(
                 Error::invalid(format!("`{}` is not an instance's id", server.id))
@@ -120,6 +121,14 @@ impl ServerRef {
     }
 }
 
+/// Sees to it that no secret of a host is shown, whoever put it there.
+pub(super) fn mask_secrets(cx: &Context, host: &Host) {
+    for host in successors(Some(host), |host| host.via.as_deref()) {
+        let secrets = host.passphrase.iter().chain(&host.sudo_password);
+        secrets.for_each(|secret| cx.report.mask().add(&secret.0));
+    }
+}
+
 /// Whether this is what `host` gives.
 pub(super) fn is_host(value: &Dynamic) -> bool {
     let map = value.read_lock::<rhai::Map>();
@@ -129,6 +138,7 @@ pub(super) fn is_host(value: &Dynamic) -> bool {
 /// Does the work for one server or for each of an array, all at once, and
 /// gives the results in the same shape.
 pub(super) async fn each<T: Serialize>(
+    cx: &Context,
     servers: &Dynamic,
     work: impl AsyncFn(ServerRef) -> Result<T>,
 ) -> Result<Value> {
@@ -136,9 +146,10 @@ pub(super) async fn each<T: Serialize>(
         serde_json::to_value(value).map_err(|e| Error::internal(format!("cannot show it: {e}")))
     };
     let Some(list) = servers.read_lock::<rhai::Array>() else {
-        return json(work(ServerRef::of(servers)?).await?);
+        return json(work(ServerRef::of(cx, servers)?).await?);
     };
-    let list = list.iter().map(ServerRef::of).collect::<Result<Vec<_>>>()?;
+    let list = list.iter().map(|server| ServerRef::of(cx, server));
+    let list = list.collect::<Result<Vec<_>>>()?;
     let done = join_all(list.into_iter().map(async |server| work(server).await)).await;
     done.into_iter()
         .map(|result| result.and_then(json))
@@ -223,19 +234,17 @@ fn explanation(host: &Host, instance: &Instance) -> Option<String> {
         let known = addresses.any(|address| *address == host.address);
         current.filter(|_| !known).map(|current| {
             format!(
-                "{} has the address {current} by now; describe_instance gives it as it is",
-                instance.id
+                "{} has the address {current} by now: pass what describe_instance gives, also \
+                 as `via` of host()",
+                named(instance)
             )
         })
     })
 }
 
 /// Why an instance cannot answer, and what to do.
-fn not_running(instance: &Instance) -> Option<String> {
-    let id = match instance.name.as_str() {
-        "" => instance.id.clone(),
-        name => format!("{} ({name})", instance.id),
-    };
+pub(super) fn not_running(instance: &Instance) -> Option<String> {
+    let id = named(instance);
     match instance.state.as_str() {
         "stopped" => Some(format!(
             "{id} is stopped; start_instance starts it, and gives its new address"
@@ -250,11 +259,19 @@ fn not_running(instance: &Instance) -> Option<String> {
     }
 }
 
-/// The error of a wait for a host whose jump host will not come up by itself.
+/// `i-0abc (web)`.
+fn named(instance: &Instance) -> String {
+    match instance.name.as_str() {
+        "" => instance.id.clone(),
+        name => format!("{} ({name})", instance.id),
+    }
+}
+
+/// The error of a wait for a host whose jump host will not be there by itself.
 pub(super) async fn stuck(cx: &Context, host: &Host, error: &Error) -> Option<Error> {
     for via in successors(host.via.as_deref(), |host| host.via.as_deref()) {
         if let Some(instance) = instance_of(cx, via).await
-            && let Some(why) = not_running(&instance)
+            && let Some(why) = explanation(via, &instance)
         {
             return Some(error.clone().hint(why));
         }

@@ -456,6 +456,11 @@ fn an_instance_behind_a_jump_host_is_waited_for_with_a_locked_key() {
                 try { wait.call(); fail("the bastion is stopped"); }
                 catch (caught) { assert(error_info(caught).hint.contains("(bastion) is stopped")); }
             }
+            // One that moved is no different.
+            let moved = inner;
+            moved.host.via.address = "10.77.255.250";
+            try { wait_until_ready(moved, long); fail("the bastion is elsewhere"); }
+            catch (caught) { assert(error_info(caught).hint.contains("(bastion)")); }
             start_instance(bastion);
             // What starts anew is reached as before.
             wait_until_ready(inner);
@@ -491,6 +496,45 @@ fn an_instance_behind_a_jump_host_is_waited_for_with_a_locked_key() {
         .env("SSH_ASKPASS", &asked)
         .env("SSH_ASKPASS_REQUIRE", "force");
     assert_eq!(succeeds(&mut shell), "inside\n");
+}
+
+#[test]
+fn a_resumed_run_has_the_passphrase_again_that_the_ledger_has_not() {
+    let cloud = LocalCloud::start();
+    let autorun = cloud.autorun();
+    let key = autorun.home.path().join("locked");
+    let keygen = ["-q", "-t", "ed25519", "-N", "opens the key", "-f"];
+    succeeds(Command::new("ssh-keygen").args(keygen).arg(&key));
+    // Not a secret variable: those the ledger could put in again.
+    fs::write(autorun.home.path().join("passphrase"), "opens the key").unwrap();
+    let autorun = autorun.playbook(
+        r#"
+        let unlock = #{ passphrase: read_file("~/passphrase") };
+        let key_pair = import_key_pair("locked", "~/locked");
+        let group = create_security_group("locked");
+        let launched = launch_instance(#{ key_pair: key_pair, security_groups: [group] });
+        let server = wait_until_ready(host(launched, unlock));
+        server = start_instance(stop_instance(server));
+        server = wait_until_ready(server);
+        print(ssh_exec(server, "echo inside").stdout);
+        if !is_file("~/go-on") { fail("not yet"); }
+        "#,
+    );
+    let ended = autorun.run().exits(1);
+    fs::write(autorun.home.path().join("go-on"), "").unwrap();
+    let (_, resume) = ended.stderr.split_once("go on:").unwrap();
+    let resumed = autorun.shell(resume.trim()).output().unwrap();
+    let said = String::from_utf8(resumed.stderr).unwrap();
+    assert_eq!(resumed.status.code(), Some(0), "{said}");
+    // Nothing but the file that holds it has it.
+    let found = Command::new("grep")
+        .args(["-rlF", "opens the key"])
+        .arg(autorun.home.path())
+        .output()
+        .unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    let passphrase = autorun.home.path().join("passphrase");
+    assert_eq!(found.trim(), passphrase.display().to_string());
 }
 
 #[test]

@@ -441,9 +441,14 @@ impl Host {
     pub fn arguments(&self) -> String {
         let mut arguments = Vec::new();
         if let Some(key) = &self.key {
-            // There, too, a percent sign begins a token.
-            let key = key.to_string_lossy().replace('%', "%%");
-            arguments.push(format!("-i {}", shell_words::quote(&key)));
+            let key = key.to_string_lossy();
+            arguments.push(if key.contains('%') {
+                // It begins a token, which only the option can be told not to be.
+                let option = format!("IdentityFile=\"{}\"", key.replace('%', "%%"));
+                format!("-o {}", shell_words::quote(&option))
+            } else {
+                format!("-i {}", shell_words::quote(&key))
+            });
         }
         if self.port != 22 {
             arguments.push(format!("-p {}", self.port));
@@ -451,7 +456,7 @@ impl Host {
         if let Some(via) = &self.via {
             // What is a token to the jump host's own ssh is none to this one.
             let way = via.arguments().replace('%', "%%");
-            let proxy = format!("ProxyCommand=ssh -W [%h]:%p {way}");
+            let proxy = format!("ProxyCommand=ssh -W '[%h]:%p' {way}");
             arguments.push(format!("-o {}", shell_words::quote(&proxy)));
         }
         let login = format!("{}@{}", self.user, self.address);
@@ -509,7 +514,7 @@ mod tests {
         };
         assert_eq!(
             jump.arguments(),
-            "-i '/keys/50%% off' -p 2222 admin@203.0.113.7"
+            "-o 'IdentityFile=\"/keys/50%% off\"' -p 2222 admin@203.0.113.7"
         );
         host.via = Some(Box::new(jump));
         let arguments = shell_words::split(&host.arguments()).unwrap();
@@ -517,7 +522,8 @@ mod tests {
             arguments,
             [
                 "-o",
-                "ProxyCommand=ssh -W [%h]:%p -i '/keys/50%%%% off' -p 2222 admin@203.0.113.7",
+                "ProxyCommand=ssh -W '[%h]:%p' -o 'IdentityFile=\"/keys/50%%%% off\"' -p 2222 \
+                 admin@203.0.113.7",
                 "admin@10.0.0.7",
             ]
         );
