@@ -411,13 +411,18 @@ fn faults_happen_as_the_file_says() {
     );
 }
 
+/// A key that `opens the key` unlocks, in `~/locked`.
+fn locked_key(autorun: &Autorun) {
+    let file = autorun.home.path().join("locked");
+    let keygen = ["-q", "-t", "ed25519", "-N", "opens the key", "-f"];
+    succeeds(Command::new("ssh-keygen").args(keygen).arg(file));
+}
+
 #[test]
 fn an_instance_behind_a_jump_host_is_waited_for_with_a_locked_key() {
     let cloud = LocalCloud::start();
     let autorun = cloud.autorun();
-    let key = autorun.home.path().join("locked");
-    let keygen = ["-q", "-t", "ed25519", "-N", "opens the key", "-f"];
-    succeeds(Command::new("ssh-keygen").args(keygen).arg(&key));
+    locked_key(&autorun);
     let autorun = autorun
         .env("AUTORUN_VAR_passphrase", "opens the key")
         .playbook(
@@ -502,9 +507,7 @@ fn an_instance_behind_a_jump_host_is_waited_for_with_a_locked_key() {
 fn a_resumed_run_has_the_passphrase_again_that_the_ledger_has_not() {
     let cloud = LocalCloud::start();
     let autorun = cloud.autorun();
-    let key = autorun.home.path().join("locked");
-    let keygen = ["-q", "-t", "ed25519", "-N", "opens the key", "-f"];
-    succeeds(Command::new("ssh-keygen").args(keygen).arg(&key));
+    locked_key(&autorun);
     // Not a secret variable: those the ledger could put in again.
     fs::write(autorun.home.path().join("passphrase"), "opens the key").unwrap();
     let autorun = autorun.playbook(
