@@ -7,16 +7,82 @@ use serde_json::json;
 
 use crate::error::{Error, ErrorKind};
 
+/// The error of one of AWS's operations.
+pub(crate) trait OperationError:
+    ProvideErrorMetadata + std::error::Error + Send + Sync + 'static
+{
+    /// AWS's name of the operation, as `RunInstances`.
+    const OPERATION: &'static str;
+}
+
+/// Names the operations whose errors reach a person: `module Error = "Name"`.
+macro_rules! operations {
+    ($($sdk:ident { $($module:ident $error:ident = $name:literal,)* })*) => {$($(
+        impl OperationError for $sdk::operation::$module::$error {
+            const OPERATION: &'static str = $name;
+        }
+    )*)*};
+}
+
+operations! {
+    aws_sdk_ec2 {
+        authorize_security_group_ingress AuthorizeSecurityGroupIngressError = "AuthorizeSecurityGroupIngress",
+        create_security_group CreateSecurityGroupError = "CreateSecurityGroup",
+        create_tags CreateTagsError = "CreateTags",
+        delete_key_pair DeleteKeyPairError = "DeleteKeyPair",
+        delete_security_group DeleteSecurityGroupError = "DeleteSecurityGroup",
+        describe_images DescribeImagesError = "DescribeImages",
+        describe_instance_types DescribeInstanceTypesError = "DescribeInstanceTypes",
+        describe_instances DescribeInstancesError = "DescribeInstances",
+        describe_key_pairs DescribeKeyPairsError = "DescribeKeyPairs",
+        describe_security_groups DescribeSecurityGroupsError = "DescribeSecurityGroups",
+        get_console_output GetConsoleOutputError = "GetConsoleOutput",
+        import_key_pair ImportKeyPairError = "ImportKeyPair",
+        reboot_instances RebootInstancesError = "RebootInstances",
+        revoke_security_group_ingress RevokeSecurityGroupIngressError = "RevokeSecurityGroupIngress",
+        run_instances RunInstancesError = "RunInstances",
+        start_instances StartInstancesError = "StartInstances",
+        stop_instances StopInstancesError = "StopInstances",
+        terminate_instances TerminateInstancesError = "TerminateInstances",
+    }
+    aws_sdk_s3 {
+        abort_multipart_upload AbortMultipartUploadError = "AbortMultipartUpload",
+        copy_object CopyObjectError = "CopyObject",
+        create_bucket CreateBucketError = "CreateBucket",
+        delete_bucket DeleteBucketError = "DeleteBucket",
+        delete_bucket_policy DeleteBucketPolicyError = "DeleteBucketPolicy",
+        delete_object DeleteObjectError = "DeleteObject",
+        delete_objects DeleteObjectsError = "DeleteObjects",
+        get_bucket_policy GetBucketPolicyError = "GetBucketPolicy",
+        get_bucket_tagging GetBucketTaggingError = "GetBucketTagging",
+        get_object GetObjectError = "GetObject",
+        get_public_access_block GetPublicAccessBlockError = "GetPublicAccessBlock",
+        head_bucket HeadBucketError = "HeadBucket",
+        head_object HeadObjectError = "HeadObject",
+        list_buckets ListBucketsError = "ListBuckets",
+        list_multipart_uploads ListMultipartUploadsError = "ListMultipartUploads",
+        list_object_versions ListObjectVersionsError = "ListObjectVersions",
+        list_objects_v2 ListObjectsV2Error = "ListObjectsV2",
+        put_bucket_policy PutBucketPolicyError = "PutBucketPolicy",
+        put_bucket_tagging PutBucketTaggingError = "PutBucketTagging",
+        put_object PutObjectError = "PutObject",
+        put_public_access_block PutPublicAccessBlockError = "PutPublicAccessBlock",
+    }
+    aws_sdk_sts {
+        get_caller_identity GetCallerIdentityError = "GetCallerIdentity",
+    }
+}
+
 /// The code AWS gave, as `InvalidGroup.NotFound`; empty when there was none.
 pub(crate) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> &str {
     error.code().unwrap_or_default()
 }
 
 /// Makes an [`Error`] that says what was attempted.
-pub(crate) fn aws_error<E>(attempt: &str, error: &SdkError<E, HttpResponse>) -> Error
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
+pub(crate) fn aws_error<E: OperationError>(
+    attempt: &str,
+    error: &SdkError<E, HttpResponse>,
+) -> Error {
     let status = error.raw_response().map(|r| r.status().as_u16());
     match error {
         SdkError::ServiceError(_) | SdkError::ResponseError(_) if status.is_some() => {
@@ -31,10 +97,11 @@ where
 }
 
 /// AWS answered with an error.
-fn answered<E>(attempt: &str, error: &SdkError<E, HttpResponse>, status: u16) -> Error
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
+fn answered<E: OperationError>(
+    attempt: &str,
+    error: &SdkError<E, HttpResponse>,
+    status: u16,
+) -> Error {
     let code = code(error);
     let (said, encoded) = readable(error.message().unwrap_or_default());
     let said = match said.is_empty() {
@@ -53,7 +120,7 @@ where
     let region = error
         .raw_response()
         .and_then(|answer| answer.headers().get("x-amz-bucket-region"));
-    made.hint = hint(code, status, &said).map(|hint| match region {
+    made.hint = hint(code, E::OPERATION, status, &said).map(|hint| match region {
         Some(region) => hint.replace(" REGION`", &format!(" {region}`")),
         None => hint,
     });
@@ -143,159 +210,194 @@ pub(crate) fn no_credentials(said: &str) -> Error {
 }
 
 /// Codes, what kind of failure they are, and what a person can do about it.
-type Family = (&'static [&'static str], ErrorKind, &'static str);
+///
+/// A hint for some operations only names them: the same code of another
+/// operation means something else.
+struct Family {
+    codes: &'static [&'static str],
+    kind: ErrorKind,
+    operations: Operations,
+    hint: &'static str,
+}
+
+/// The operations that a hint is right for.
+enum Operations {
+    All,
+    Only(&'static [&'static str]),
+}
+
+impl Operations {
+    fn contain(&self, operation: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(operations) => operations.contains(&operation),
+        }
+    }
+}
 
 /// The codes that AWS's services answer with, as far as there is something to
 /// say about them. Each has a text in `tests/diagnostics` that shows it.
-const KNOWN: &[Family] = &[
-    (
+static KNOWN: &[Family] = &[
+    any(
         &["UnauthorizedOperation", "AccessDenied"],
         ErrorKind::Denied,
         "ask for an IAM policy that allows this action, or use another `--profile`; \
          `aws sts get-caller-identity` shows who you are",
     ),
-    (
+    any(
         &["ExpiredToken", "RequestExpired"],
         ErrorKind::Denied,
         "log in again (`aws sso login` of AWS CLI 2, or fetch new temporary credentials), \
          and check this machine's clock",
     ),
-    (
+    any(
         &["RequestTimeTooSkewed"],
         ErrorKind::Denied,
         "set this machine's clock: `date -u` has to show the time in UTC",
     ),
-    (
+    any(
         &["AuthFailure"],
         ErrorKind::Denied,
         "AWS does not know the access key in use, or this machine's clock is wrong: \
          `aws configure list` shows which key it is, `date -u` the time in UTC",
     ),
-    (
+    any(
         &["InvalidAccessKeyId", "InvalidClientTokenId"],
         ErrorKind::Denied,
         "AWS does not know the access key in use: `aws configure list` shows which one it is and \
          where it comes from, `aws configure` changes it",
     ),
-    (
+    any(
         &["SignatureDoesNotMatch"],
         ErrorKind::Denied,
         "the secret access key is not the one of this access key: enter both again with \
          `aws configure`",
     ),
-    (
+    any(
         &["InvalidToken"],
         ErrorKind::Denied,
         "the session token is not the one of this access key: fetch new temporary credentials, \
          or unset AWS_SESSION_TOKEN",
     ),
-    (
+    any(
         &["OptInRequired"],
         ErrorKind::Denied,
         "sign in to the AWS console and subscribe to this service, or enable the region: \
          the account cannot use it yet",
     ),
-    (
+    any(
         &["PendingVerification"],
         ErrorKind::Denied,
         "AWS still checks the new account: try again in a few hours, and ask AWS Support if it \
          takes longer than a day",
     ),
-    (
+    any(
         &["Blocked"],
         ErrorKind::Denied,
         "AWS has blocked the account: sign in to the AWS console and ask AWS Support",
     ),
-    (
+    only(
+        &["TerminateInstances"],
         &["OperationNotPermitted"],
         ErrorKind::Denied,
         "`aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id ID` \
          lifts the protection",
     ),
-    (
+    only(
+        &["StopInstances"],
+        &["OperationNotPermitted"],
+        ErrorKind::Denied,
+        "`aws ec2 modify-instance-attribute --no-disable-api-stop --instance-id ID` \
+         lifts the protection",
+    ),
+    only(
+        &["CreateSecurityGroup", "RunInstances"],
         &["VPCIdNotSpecified", "MissingInput"],
         ErrorKind::InvalidOption,
         "this region has no default VPC: make one with `aws ec2 create-default-vpc`, or \
          pass `vpc` to create_security_group and `subnet` to launch_instance",
     ),
-    (
+    only(
+        &["ImportKeyPair"],
         &["InvalidKeyPair.Duplicate"],
         ErrorKind::AlreadyExists,
         "choose another name, or remove the old one with \
          `aws ec2 delete-key-pair --key-name NAME`",
     ),
-    (
+    any(
         &["InvalidKeyPair.NotFound"],
         ErrorKind::NotFound,
         "a key pair holds in one region only: check `--region`; `aws ec2 describe-key-pairs` \
          lists those there",
     ),
-    (
+    only(
+        &["CreateSecurityGroup"],
         &["InvalidGroup.Duplicate"],
         ErrorKind::AlreadyExists,
         "choose another name, or pass the existing group's id",
     ),
-    (
+    any(
         &["InvalidGroup.NotFound"],
         ErrorKind::NotFound,
         "pass a group's id, as \"sg-0abc\", of this region; \
          `aws ec2 describe-security-groups` lists them",
     ),
-    (
+    any(
         &["InvalidInstanceID.NotFound"],
         ErrorKind::NotFound,
         "an instance's id holds in one region of one account: check `--region` and `--profile`; \
          `aws ec2 describe-instances` lists those there",
     ),
-    (
+    any(
         &["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"],
         ErrorKind::NotFound,
         "an AMI's id holds in one region only: use latest_amazon_linux()",
     ),
-    (
+    any(
         &["InvalidGroupId.Malformed"],
         ErrorKind::InvalidOption,
         "pass a group's id, as \"sg-0abc\"; `aws ec2 describe-security-groups` lists them",
     ),
-    (
+    any(
         &["InvalidInstanceID.Malformed"],
         ErrorKind::InvalidOption,
         "pass an instance's id, as \"i-0abc\"; `aws ec2 describe-instances` lists them",
     ),
-    (
+    any(
         &["InvalidAMIID.Malformed"],
         ErrorKind::InvalidOption,
         "pass an AMI's id, as \"ami-0abc\", or use latest_amazon_linux()",
     ),
-    (
+    any(
         &["InvalidSubnetID.NotFound", "InvalidVpcID.NotFound"],
         ErrorKind::NotFound,
         "check `--region`: `aws ec2 describe-subnets` lists the subnets there, with their VPCs",
     ),
-    (
+    any(
         &["IncorrectInstanceState"],
         ErrorKind::InvalidOption,
         "wait until the instance has reached a state that allows it: wait_until_running, \
          stop_instance and start_instance do",
     ),
-    (
+    only(
+        &["RunInstances"],
         &["IdempotentParameterMismatch"],
         ErrorKind::InvalidOption,
         "an earlier attempt of this run has asked for it with other options: take those again, \
          or begin a new run",
     ),
-    (
+    any(
         &["DryRunOperation"],
         ErrorKind::InvalidOption,
         "nothing was done, and autorun asks for no dry runs: what is behind `--endpoint-url`?",
     ),
-    (
+    any(
         &["VcpuLimitExceeded", "InstanceLimitExceeded"],
         ErrorKind::QuotaExceeded,
         "end instances you no longer need (`autorun runs` shows what is up), or ask for a higher \
          limit under Service Quotas",
     ),
-    (
+    any(
         &[
             "SecurityGroupLimitExceeded",
             "RulesPerSecurityGroupLimitExceeded",
@@ -304,29 +406,38 @@ const KNOWN: &[Family] = &[
         "delete what you no longer need (`autorun runs` shows what is up), or ask for a higher \
          limit under Service Quotas",
     ),
-    (
+    any(
         &["TooManyBuckets"],
         ErrorKind::QuotaExceeded,
         "delete buckets you no longer need (`aws s3 ls` lists them), or ask for a higher limit \
          under Service Quotas",
     ),
-    (
+    only(
+        &["RunInstances"],
         &["InsufficientInstanceCapacity"],
         ErrorKind::QuotaExceeded,
-        "AWS itself has none left there: pass another `type`, or a `subnet` in another \
+        "AWS has no capacity for this type there: pass another `type`, or a `subnet` in another \
          availability zone, or try again later",
     ),
-    (
+    only(
+        &["StartInstances"],
+        &["InsufficientInstanceCapacity"],
+        ErrorKind::QuotaExceeded,
+        "AWS has no capacity for this instance's type in its availability zone: try again later",
+    ),
+    only(
+        &["RunInstances"],
         &["InsufficientFreeAddressesInSubnet"],
         ErrorKind::QuotaExceeded,
         "pass another `subnet`",
     ),
-    (
+    only(
+        &["RunInstances"],
         &["Unsupported", "UnsupportedOperation"],
         ErrorKind::InvalidOption,
         "pass another `type`, or a `subnet` in another availability zone",
     ),
-    (
+    any(
         &[
             "RequestLimitExceeded",
             "Throttling",
@@ -336,12 +447,12 @@ const KNOWN: &[Family] = &[
         ErrorKind::Throttled,
         "AWS asks for fewer requests: wait a little",
     ),
-    (
+    any(
         &["OperationAborted", "ConditionalRequestConflict"],
         ErrorKind::Throttled,
         "AWS is still busy with another request for the same thing: try again in a minute",
     ),
-    (
+    any(
         &[
             "InternalError",
             "InternalFailure",
@@ -351,37 +462,40 @@ const KNOWN: &[Family] = &[
         ErrorKind::Unreachable,
         "AWS has trouble; try again in a minute",
     ),
-    (
+    any(
         &["RequestTimeout"],
         ErrorKind::Timeout,
         "the connection is too slow or was held up: try again",
     ),
-    (
+    only(
+        &["CreateBucket"],
         &["BucketAlreadyExists"],
         ErrorKind::AlreadyExists,
         "bucket names are shared by all AWS accounts: choose another",
     ),
-    (
+    only(
+        &["CreateBucket"],
         &["BucketAlreadyOwnedByYou"],
         ErrorKind::AlreadyExists,
         "you have this bucket already: pass its name where a bucket is wanted, or choose another",
     ),
-    (
+    any(
         &["NoSuchBucket"],
         ErrorKind::NotFound,
         "`aws s3 ls` lists your buckets",
     ),
-    (
+    any(
         &["NoSuchKey"],
         ErrorKind::NotFound,
         "list_objects(bucket) gives the keys that are there",
     ),
-    (
+    any(
         &["PreconditionFailed"],
         ErrorKind::AlreadyExists,
         "somebody else has written it meanwhile: look at what is there now",
     ),
-    (
+    only(
+        &["CreateBucket"],
         &[
             "InvalidLocationConstraint",
             "IllegalLocationConstraintException",
@@ -389,17 +503,18 @@ const KNOWN: &[Family] = &[
         ErrorKind::InvalidOption,
         "pass the region that this bucket is to be in as `--region`",
     ),
-    (
+    any(
         &["PermanentRedirect", "AuthorizationHeaderMalformed"],
         ErrorKind::InvalidOption,
         "the bucket is in another region: pass `--region REGION`",
     ),
-    (
+    only(
+        &["DeleteBucket"],
         &["BucketNotEmpty"],
         ErrorKind::InvalidOption,
         "delete its objects first, with empty_bucket(bucket)",
     ),
-    (
+    any(
         &[
             "AccessControlListNotSupported",
             "InvalidBucketAclWithObjectOwnership",
@@ -409,14 +524,39 @@ const KNOWN: &[Family] = &[
     ),
 ];
 
-/// The family of a code.
-fn known(code: &str) -> Option<&'static Family> {
-    KNOWN.iter().find(|(codes, ..)| codes.contains(&code))
+const fn any(codes: &'static [&'static str], kind: ErrorKind, hint: &'static str) -> Family {
+    Family {
+        codes,
+        kind,
+        operations: Operations::All,
+        hint,
+    }
+}
+
+const fn only(
+    operations: &'static [&'static str],
+    codes: &'static [&'static str],
+    kind: ErrorKind,
+    hint: &'static str,
+) -> Family {
+    Family {
+        codes,
+        kind,
+        operations: Operations::Only(operations),
+        hint,
+    }
+}
+
+/// The families of a code: one, or one for each operation.
+fn known(code: &str) -> impl Iterator<Item = &'static Family> {
+    KNOWN
+        .iter()
+        .filter(move |family| family.codes.contains(&code))
 }
 
 fn kind(code: &str, status: u16) -> ErrorKind {
-    if let Some((_, kind, _)) = known(code) {
-        return *kind;
+    if let Some(family) = known(code).next() {
+        return family.kind;
     }
     match code {
         _ if code.starts_with("Throttling") || code.starts_with("TooManyRequests") => {
@@ -438,11 +578,12 @@ fn kind(code: &str, status: u16) -> ErrorKind {
     }
 }
 
-/// What a person can do about an answer. AWS's words may name the action that
-/// a policy has to allow.
-fn hint(code: &str, status: u16, said: &str) -> Option<String> {
-    let hint = match known(code) {
-        Some((.., hint)) => *hint,
+/// What a person can do about an operation's answer. AWS's words may name the
+/// action that a policy has to allow.
+fn hint(code: &str, operation: &str, status: u16, said: &str) -> Option<String> {
+    let family = known(code).find(|family| family.operations.contain(operation));
+    let hint = match family {
+        Some(family) => family.hint,
         None if code.ends_with("LimitExceeded") => "ask for a higher limit under Service Quotas",
         None if status >= 500 => "AWS has trouble; try again in a minute",
         None if code.is_empty() && status < 300 => {
@@ -454,9 +595,6 @@ fn hint(code: &str, status: u16, said: &str) -> Option<String> {
     let mut hint = hint.to_owned();
     if let Some(action) = action(said) {
         hint = hint.replace("allows this action", &format!("allows {action}"));
-    }
-    if said.contains("disableApiStop") {
-        hint = hint.replace("disable-api-termination", "disable-api-stop");
     }
     if let Some(name) = quoted(said, "") {
         hint = hint.replace(" ID`", &format!(" {name}`"));
@@ -510,7 +648,7 @@ mod tests {
         let (said, encoded) = readable(said);
         assert!(said.ends_with("policy allows it"), "{said}");
         assert_eq!(encoded, Some("abc_-9"));
-        let hint = hint("UnauthorizedOperation", 403, said).unwrap();
+        let hint = hint("UnauthorizedOperation", "RunInstances", 403, said).unwrap();
         assert!(
             hint.contains("policy that allows ec2:RunInstances, or"),
             "{hint}"
@@ -527,18 +665,39 @@ mod tests {
             .filter(|path| path.extension().is_some_and(|e| e == "stderr"))
             .map(|path| std::fs::read_to_string(path).unwrap())
             .collect();
-        for code in KNOWN.iter().flat_map(|(codes, ..)| *codes) {
+        for code in KNOWN.iter().flat_map(|family| family.codes) {
             assert!(golden.contains(&format!("aws: {code}, HTTP")), "{code}");
         }
     }
 
     #[test]
-    fn a_code_belongs_to_one_family() {
-        let mut codes: Vec<_> = KNOWN.iter().flat_map(|(codes, ..)| *codes).collect();
-        let all = codes.len();
-        codes.sort_unstable();
-        codes.dedup();
-        assert_eq!(codes.len(), all);
+    fn a_code_of_an_operation_has_one_hint_and_one_kind() {
+        for family in KNOWN {
+            for code in family.codes {
+                let others = || known(code).filter(|other| !std::ptr::eq(*other, family));
+                assert!(others().all(|other| other.kind == family.kind), "{code}");
+                let Operations::Only(operations) = family.operations else {
+                    assert_eq!(others().count(), 0, "{code}");
+                    continue;
+                };
+                for operation in operations {
+                    assert!(
+                        !others().any(|other| other.operations.contain(operation)),
+                        "{code}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// A protection of instances against their end explains no refused launch.
+    #[test]
+    fn a_hint_is_about_the_operation_that_failed() {
+        let hint = |code, operation| hint(code, operation, 400, "");
+        assert!(hint("OperationNotPermitted", "TerminateInstances").is_some());
+        assert_eq!(hint("OperationNotPermitted", "RunInstances"), None);
+        assert_eq!(hint("Unsupported", "StartInstances"), None);
+        assert_eq!(hint("MissingInput", "CreateTags"), None);
     }
 
     #[test]

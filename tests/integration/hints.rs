@@ -64,6 +64,10 @@ const TRIED: &[(&str, &str)] = &[
         "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id ID",
         "a_protection_is_lifted",
     ),
+    (
+        "aws ec2 modify-instance-attribute --no-disable-api-stop --instance-id ID",
+        "not tried: moto and the local cloud stop an instance in spite of the attribute",
+    ),
     ("aws s3 ls", "aws_lists_what_there_is"),
     (
         "aws sso login",
