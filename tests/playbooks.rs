@@ -6,23 +6,24 @@
 //!
 //! Lines at a file's head say how it is run: `// lab: JSON` gives it a lab of
 //! its own with these settings, or an instance of its own, for what would
-//! disturb others there (`none`: no lab at all), `// lab only: WHY` keeps it off
-//! the local cloud, `// args: ..` adds arguments, `// exit: N` is the
-//! status expected, `// stdout: ..` and `// stderr: ..` must occur, `// not: ..`
-//! must not. `// faults: {"RunInstances": {"code": .., "status": .., "message":
-//! ..}}` has the local cloud answer so, `// kind: NAME` is what `err.kind` must
-//! be, `// user: nobody` has somebody without rights run it, and `// call: ..`
-//! are arguments in the place of the playbook's. `BLESS=1` rewrites the `.stderr` files.
+//! disturb others there (`none`: no lab at all, and `golden.rs` runs it), `// lab
+//! only: WHY` keeps it off the local cloud, `// args: ..` adds arguments,
+//! `// exit: N` is the status expected, `// stdout: ..` and `// stderr: ..` must
+//! occur, `// not: ..` must not. `// faults: {"RunInstances": {"code": ..,
+//! "status": .., "message": ..}}` has the local cloud answer so, `// kind: NAME`
+//! is what `err.kind` must be, `// user: nobody` runs it without root's rights,
+//! and `// call: ..` are arguments in the place of the playbook's. `BLESS=1`
+//! rewrites the `.stderr` files.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 use support::cloud::{LocalCloud, faults_for};
-use support::{Autorun, Ended, Lab, directives};
+use support::rows::{self, Row};
+use support::{Autorun, Ended, Lab};
 
 mod support;
 
@@ -32,10 +33,12 @@ static LAB: LazyLock<Lab> = LazyLock::new(|| Lab::start(&json!({})));
 /// The local cloud of all playbooks.
 static CLOUD: LazyLock<LocalCloud> = LazyLock::new(LocalCloud::start);
 
-fn run_in_lab(path: &Path, text: &str) -> Ended {
-    let settings = directives(text, "lab");
+/// An instance in the place of the lab's host that accepts everything.
+static INSTANCE: LazyLock<Instance> = LazyLock::new(Instance::launch);
+
+fn run_in_lab(row: &Row) -> Ended {
     let own: Option<Lab>;
-    let autorun = match settings.first().map(String::as_str) {
+    let autorun = match row.says("lab").as_deref() {
         None => LAB.autorun(),
         Some("none") => Autorun::new(),
         Some(settings) => {
@@ -44,43 +47,59 @@ fn run_in_lab(path: &Path, text: &str) -> Ended {
             own.as_ref().unwrap().autorun()
         }
     };
-    run(autorun, path, text)
+    row.run(autorun)
 }
 
-fn run(autorun: Autorun, path: &Path, text: &str) -> Ended {
-    let env = directives(text, "env");
-    let env = env.iter().map(|pair| pair.split_once('=').unwrap());
-    let autorun = env.fold(autorun, |autorun, (name, value)| autorun.env(name, value));
-    let args = directives(text, "args");
-    let args = args
-        .iter()
-        .flat_map(|args| shell_words::split(args).unwrap());
-    let path = path.strip_prefix(support::root()).unwrap_or(path);
-    let autorun = match directives(text, "call").first() {
-        Some(call) => autorun.args(shell_words::split(call).unwrap()),
-        None => autorun.arg(path.display().to_string()),
-    };
-    let autorun = autorun.args(args);
-    match directives(text, "user").is_empty() {
-        true => autorun.run(),
-        false => autorun.by_nobody().run(),
+fn primitive(row: &Row) {
+    row.check(run_in_lab(row));
+}
+
+/// The faults that stand for the settings of a row's lab; nothing for a row
+/// that is for the lab only.
+fn faults_of(row: &Row) -> Option<Value> {
+    if row.says("lab only").is_some() {
+        return None;
     }
+    let settings = row.says("lab").unwrap_or_else(|| "{}".to_owned());
+    let settings: Value = serde_json::from_str(&settings).unwrap();
+    let faults = faults_for(&settings);
+    Some(faults.unwrap_or_else(|| {
+        let file = row.path.display();
+        panic!("{file}: the local cloud has no words for {settings}: say `lab only`")
+    }))
 }
 
-fn expected_status(text: &str, otherwise: i32) -> i32 {
-    directives(text, "exit")
-        .first()
-        .map_or(otherwise, |status| status.parse().unwrap())
+/// A run on the local cloud with these faults.
+fn with_faults(faults: &Value) -> Autorun {
+    let autorun = CLOUD.autorun();
+    let file = autorun.home.path().join("faults.toml");
+    fs::write(&file, toml::to_string(faults).unwrap()).unwrap();
+    autorun.args(["--faults", &file.display().to_string()])
 }
 
-fn primitive(path: &Path) -> datatest_stable::Result<()> {
-    let text = fs::read_to_string(path)?;
-    check(&text, run_in_lab(path, &text));
-    Ok(())
+/// The same playbook on the local cloud. Faults stand for the lab's settings.
+fn primitive_on_local_cloud(row: &Row) {
+    let autorun = with_faults(&faults_of(row).unwrap());
+    let ended = match row.text.contains(support::HOST) {
+        true if row.says("lab").is_some() => Instance::launch().run(autorun, row),
+        true => INSTANCE.run(autorun, row),
+        false => row.run(autorun),
+    };
+    row.check(ended);
 }
 
-/// An instance in the place of the lab's host that accepts everything.
-static INSTANCE: LazyLock<Instance> = LazyLock::new(Instance::launch);
+/// What a playbook that fails shows: in a lab, or on a local cloud that answers
+/// as it says and says nothing of itself.
+fn diagnostic(row: &Row) {
+    row.check_golden(|row| match row.says("faults") {
+        None => run_in_lab(row),
+        Some(rules) => {
+            let rules: Value = serde_json::from_str(&rules).unwrap();
+            let faults = faults_for(&json!({ "fail": rules })).unwrap();
+            row.run(with_faults(&faults).arg("--quiet"))
+        }
+    });
+}
 
 struct Instance {
     address: String,
@@ -107,7 +126,7 @@ impl Instance {
 
     /// The run of a playbook for the lab's host, with the instance's address and
     /// its user.
-    fn run(&self, autorun: Autorun, path: &Path, text: &str) -> Ended {
+    fn run(&self, autorun: Autorun, row: &Row) -> Ended {
         let home = autorun.home.path();
         for file in ["id_ed25519", "id_ed25519.pub", "known_hosts"] {
             let of_owner = self.owner.home.path().join(".ssh").join(file);
@@ -119,116 +138,24 @@ impl Instance {
             let entry = entry.unwrap();
             fs::copy(entry.path(), folder.join("lib").join(entry.file_name())).unwrap();
         }
-        let copy = folder.join(path.file_name().unwrap());
-        let text = text
+        let copy = folder.join(row.path.file_name().unwrap());
+        let text = row
+            .text
             .replace(support::HOST, &self.address)
             .replace("admin", "ec2-user");
         fs::write(&copy, &text).unwrap();
-        run(autorun.env("USER", "ec2-user"), &copy, &text)
+        rows::run(autorun.env("USER", "ec2-user"), &copy, &text)
     }
 }
 
-/// The same playbook on the local cloud. Faults stand for the lab's settings.
-/// One that needs no cloud, or is for the lab only, is passed over: its row
-/// says nothing.
-fn primitive_on_local_cloud(path: &Path) -> datatest_stable::Result<()> {
-    let text = fs::read_to_string(path)?;
-    let settings = directives(&text, "lab");
-    let settings = settings.first().map_or("{}", String::as_str);
-    if settings == "none" || !directives(&text, "lab only").is_empty() {
-        return Ok(());
-    }
-    let settings: Value = serde_json::from_str(settings)?;
-    let faults = faults_for(&settings)
-        .unwrap_or_else(|| panic!("the local cloud has no words for {settings}: say `lab only`"));
-    let mut autorun = CLOUD.autorun();
-    let file = autorun.home.path().join("faults.toml");
-    fs::write(&file, toml::to_string(&faults)?)?;
-    autorun = autorun.args(["--faults", &file.display().to_string()]);
-    let of_its_own = !directives(&text, "lab").is_empty();
-    let ended = match text.contains(support::HOST) {
-        true if of_its_own => Instance::launch().run(autorun, path, &text),
-        true => INSTANCE.run(autorun, path, &text),
-        false => run(autorun, path, &text),
+fn main() -> ExitCode {
+    let of = |directory: &str| {
+        let rows = Row::all(directory);
+        rows.into_iter().filter(|row| !row.needs_nothing())
     };
-    check(&text, ended);
-    Ok(())
-}
-
-fn check(text: &str, ended: Ended) {
-    let ended = ended.exits(expected_status(text, 0));
-    for wanted in directives(text, "stdout") {
-        assert!(
-            ended.stdout.contains(&wanted),
-            "no `{wanted}` in stdout:\n{}",
-            ended.stdout
-        );
-    }
-    for wanted in directives(text, "stderr") {
-        assert!(
-            ended.stderr.contains(&wanted),
-            "no `{wanted}` in stderr:\n{}",
-            ended.stderr
-        );
-    }
-    for secret in directives(text, "not") {
-        let both = format!("{}{}", ended.stdout, ended.stderr);
-        assert!(
-            !both.contains(&secret),
-            "`{secret}` is in the output:\n{both}"
-        );
-    }
-}
-
-/// A run on the local cloud that answers so, and says nothing of itself.
-fn run_with_faults(path: &Path, text: &str, rules: &str) -> Ended {
-    let rules: Value = serde_json::from_str(rules).unwrap();
-    let faults = faults_for(&json!({ "fail": rules })).unwrap();
-    let autorun = CLOUD.autorun();
-    let file = autorun.home.path().join("faults.toml");
-    fs::write(&file, toml::to_string(&faults).unwrap()).unwrap();
-    let autorun = autorun.args(["--quiet", "--faults", &file.display().to_string()]);
-    run(autorun, path, text)
-}
-
-fn run_diagnostic(path: &Path, text: &str) -> Ended {
-    match directives(text, "faults").first() {
-        Some(rules) => run_with_faults(path, text, rules),
-        None => run_in_lab(path, text),
-    }
-}
-
-/// What a `catch` would see as `err.kind`, told by a second run.
-fn check_kind(path: &Path, text: &str, wanted: &str) {
-    let text = format!("// args: --output json\n{text}");
-    let ended = run_diagnostic(path, &text);
-    let seen = ended
-        .stdout
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find_map(|event| Some(event["error"]["kind"].as_str()?.to_owned()));
-    assert_eq!(seen.as_deref(), Some(wanted), "{}", ended.stdout);
-}
-
-fn diagnostic(path: &Path) -> datatest_stable::Result<()> {
-    let text = fs::read_to_string(path)?;
-    let ended = run_diagnostic(path, &text).exits(expected_status(&text, 1));
-    if let Some(kind) = directives(&text, "kind").first() {
-        check_kind(path, &text, kind);
-    }
-    let golden = path.with_extension("stderr");
-    let seen = ended.normal();
-    if std::env::var_os("BLESS").is_some() {
-        fs::write(&golden, &seen)?;
-        return Ok(());
-    }
-    let expected = fs::read_to_string(&golden).unwrap_or_default();
-    assert_eq!(seen, expected, "{} (BLESS=1 rewrites it)", golden.display());
-    Ok(())
-}
-
-datatest_stable::harness! {
-    { test = primitive_on_local_cloud, root = "tests/primitives", pattern = r"^[a-z0-9_]+\.rhai$" },
-    { test = primitive, root = "tests/primitives", pattern = r"^[a-z0-9_]+\.rhai$" },
-    { test = diagnostic, root = "tests/diagnostics", pattern = r"^[a-z0-9_]+\.rhai$" },
+    let on_cloud = of("tests/primitives").filter(|row| faults_of(row).is_some());
+    let on_cloud = on_cloud.map(|row| row.trial("local_cloud", primitive_on_local_cloud));
+    let in_lab = of("tests/primitives").map(|row| row.trial("lab", primitive));
+    let diagnostics = of("tests/diagnostics").map(|row| row.trial("diagnostic", diagnostic));
+    rows::main(on_cloud.chain(in_lab).chain(diagnostics).collect())
 }

@@ -7,7 +7,8 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use reqwest::Method;
 
-use super::local::{Cloud, homes, sudo_user};
+use super::local::{Cloud, Wanted, homes, sudo_user};
+use super::sudo::Sudo;
 use super::{answer, complain};
 use crate::error::exit;
 use crate::localcloud::{self, home};
@@ -47,7 +48,7 @@ pub(super) fn cloud(command: &CloudCommand) -> anyhow::Result<u8> {
 }
 
 async fn up() -> anyhow::Result<u8> {
-    let (cloud, started) = Cloud::find_or_start().await?;
+    let (cloud, started) = Cloud::find_or_start(Wanted::Records, Sudo::Ask).await?;
     // Whoever calls sudo is to use it without.
     let user = sudo_user();
     if let (Some((uid, gid)), false) = (user, started) {

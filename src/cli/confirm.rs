@@ -17,6 +17,12 @@ pub(super) fn ask(question: &str) -> anyhow::Result<String> {
     Ok(line.trim().to_owned())
 }
 
+/// Asks a question whose answer is no unless it is yes.
+pub(super) fn agrees(question: &str) -> anyhow::Result<bool> {
+    let answer = ask(&format!("{question} [y/N]"))?.to_lowercase();
+    Ok(["y", "yes"].contains(&answer.as_str()))
+}
+
 /// Asks for a secret, without showing what is typed.
 pub(super) fn ask_secret(question: &str) -> anyhow::Result<String> {
     Ok(rpassword::prompt_password(format!("{question} "))?)

@@ -6,8 +6,12 @@ use futures_util::stream;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "local-cloud")]
+use super::local::Wanted;
 use super::settings::{local, reporter, shown, store};
 use super::signals::Signals;
+#[cfg(feature = "local-cloud")]
+use super::sudo::Sudo;
 use super::target::{Reach, check_account};
 use super::{DestroyArgs, complain, confirm};
 use crate::clients::Clients;
@@ -52,9 +56,7 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
             bail!("nobody is at a terminal to be asked\nhint: pass --yes to remove it all");
         }
         let things: usize = doomed.iter().map(Doomed::introduce).sum();
-        let question = format!("remove {}? [y/N]", text::count(things, "thing"));
-        let answer = confirm::ask(&question)?.to_lowercase();
-        if !["y", "yes"].contains(&answer.as_str()) {
+        if !confirm::agrees(&format!("remove {}?", text::count(things, "thing")))? {
             complain("nothing was removed");
             return Ok(exit::FAILED);
         }
@@ -63,7 +65,12 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
     let mut all_gone = true;
     for doomed in doomed {
         // One after the other: this may start the local cloud.
-        let reach = runtime.block_on(Reach::of_run(&doomed.run, Some(&arguments.target)));
+        let reach = runtime.block_on(Reach::of_run(
+            &doomed.run,
+            Some(&arguments.target),
+            #[cfg(feature = "local-cloud")]
+            Sudo::of_flag(arguments.target.sudo),
+        ));
         match reach {
             Ok(reach) => reached.push((doomed, reach)),
             Err(error) if arguments.all => {
@@ -250,6 +257,8 @@ fn destroy_orphans(
         "orphans",
         #[cfg(feature = "local-cloud")]
         None,
+        #[cfg(feature = "local-cloud")]
+        Wanted::Records,
     ))?;
     let clients = Clients::new(reach.aws, local()?, report.clone(), cancel.clone());
     let found = runtime

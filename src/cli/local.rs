@@ -16,9 +16,19 @@ use crate::localcloud::{self, daemon};
 use crate::report::{Reporter, text};
 
 use super::settings::{data_dir, shown};
+use super::sudo::{self, Sudo};
 
 /// How long the local cloud may take to answer about itself.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a command wants of the local cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Buckets, and the records of EC2.
+    Records,
+    /// Instances that boot.
+    Instances,
+}
 
 /// A local cloud that answers.
 #[derive(Debug)]
@@ -61,23 +71,59 @@ impl Cloud {
         }
     }
 
-    /// The one with this state, which a run used. It is started if it is down.
-    pub(super) async fn of_state(state: &str) -> anyhow::Result<Self> {
+    /// The one with this state, which a run used. It is started if it is down,
+    /// through sudo if it is root's.
+    pub(super) async fn of_state(state: &str, sudo: Sudo) -> anyhow::Result<Self> {
         let home = Home::of_state(Path::new(state));
         if let Some(cloud) = Self::at(home.clone()).await? {
             return Ok(cloud);
         }
-        Self::start(home).await
+        if home::user().0 == 0 || !home.is_of_root() {
+            return Self::start(home).await;
+        }
+        sudo::start_cloud(sudo)?;
+        Self::at(home).await?.with_context(|| silent(state))
     }
 
-    /// Finds it, or starts one. True when it was started.
-    pub(super) async fn find_or_start() -> anyhow::Result<(Self, bool)> {
-        if let Some(cloud) = Self::find().await? {
-            return Ok((cloud, false));
-        }
+    /// Finds one that can do this, or starts one. True when it was started.
+    pub(super) async fn find_or_start(wanted: Wanted, sudo: Sudo) -> anyhow::Result<(Self, bool)> {
+        let found = Self::find().await?;
+        let mut homes = homes()?;
         // The last place is one's own: root's for root.
-        let home = homes()?.pop().context("no place for a local cloud")?;
-        Ok((Self::start(home).await?, true))
+        let own = homes.pop().context("no place for a local cloud")?;
+        let is_root = home::user().0 == 0;
+        let through_sudo = wanted == Wanted::Instances && !is_root && cfg!(target_os = "linux");
+        let (cloud, started) = match found {
+            None if through_sudo => (Self::of_root(sudo).await?, true),
+            // Root's has a place of its own; elsewhere this one is in the way.
+            Some(cloud) if through_sudo && !cloud.boots() && !homes.is_empty() => {
+                drop(cloud);
+                (Self::of_root(sudo).await?, true)
+            }
+            Some(cloud) => (cloud, false),
+            None => (Self::start(own).await?, true),
+        };
+        if wanted == Wanted::Instances && !cloud.boots() {
+            let why = cloud.status["cannot_boot"].as_str().unwrap_or_default();
+            let hint = match through_sudo {
+                true => "\nhint: end it with `autorun cloud down` first",
+                false => "",
+            };
+            bail!("nothing was made: the playbook launches instances, and {why}{hint}");
+        }
+        Ok((cloud, started))
+    }
+
+    /// Root's, which sudo starts.
+    async fn of_root(sudo: Sudo) -> anyhow::Result<Self> {
+        sudo::start_cloud(sudo)?;
+        let found = Self::find().await?;
+        found.with_context(|| silent("root"))
+    }
+
+    /// Whether instances can be launched.
+    fn boots(&self) -> bool {
+        self.status["boots"] == true
     }
 
     async fn start(home: Home) -> anyhow::Result<Self> {
@@ -141,7 +187,7 @@ impl Cloud {
         let endpoint = &self.access.endpoint;
         let now = if started { ", started now" } else { "" };
         report.info(format!("on the local cloud at {endpoint}{now}"));
-        if self.status["boots"] != true {
+        if !self.boots() {
             let why = self.status["cannot_boot"].as_str().unwrap_or_default();
             report.warn(why);
             return;
@@ -164,6 +210,10 @@ impl Cloud {
             );
         }
     }
+}
+
+fn silent(whose: &str) -> String {
+    format!("the local cloud of {whose} was started and does not answer")
 }
 
 /// Reads a faults file; what is wrong in it is said with its line.

@@ -27,6 +27,8 @@ mod settings;
 mod show;
 mod signals;
 mod ssh;
+#[cfg(feature = "local-cloud")]
+mod sudo;
 mod target;
 mod variables;
 
@@ -123,6 +125,12 @@ struct TargetArgs {
     #[arg(long, conflicts_with_all = ["profile", "endpoint_url"])]
     local: bool,
 
+    /// Start the local cloud through sudo, without a question, if instances
+    /// need it
+    #[cfg(feature = "local-cloud")]
+    #[arg(long, requires = "local")]
+    sudo: bool,
+
     /// AWS profile
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
@@ -179,6 +187,12 @@ struct ResumeArgs {
     /// What happens to what the run made when it fails or is stopped
     #[arg(long, value_name = "WHAT", default_value = "keep")]
     on_error: OnError,
+
+    /// Start the local cloud through sudo, without a question, if the run is
+    /// on it and it is root's
+    #[cfg(feature = "local-cloud")]
+    #[arg(long)]
+    sudo: bool,
 
     #[command(flatten)]
     report: ReportArgs,

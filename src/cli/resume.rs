@@ -8,6 +8,8 @@ use tokio::runtime::Runtime;
 
 use super::run::{Attempt, environment, load, read_files, settle};
 use super::settings::{reporter, shown, store};
+#[cfg(feature = "local-cloud")]
+use super::sudo::Sudo;
 use super::target::Reach;
 use super::variables::{Given, InFile};
 use super::{ResumeArgs, confirm};
@@ -64,7 +66,12 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
         return Ok(exit::USAGE);
     };
     let runtime = Runtime::new().context("cannot start the runtime")?;
-    let reach = runtime.block_on(Reach::of_run(&run, None))?;
+    let reach = runtime.block_on(Reach::of_run(
+        &run,
+        None,
+        #[cfg(feature = "local-cloud")]
+        Sudo::of_flag(arguments.sudo),
+    ))?;
     let attempt = Attempt {
         playbook,
         values,

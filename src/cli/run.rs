@@ -11,6 +11,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "local-cloud")]
+use super::local::Wanted;
 use super::settings::{local, reporter, shown, store};
 use super::signals::Signals;
 use super::target::Reach;
@@ -65,6 +67,11 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
         &run.id,
         #[cfg(feature = "local-cloud")]
         Some(&report),
+        #[cfg(feature = "local-cloud")]
+        match playbook.launches_instances() {
+            true => Wanted::Instances,
+            false => Wanted::Records,
+        },
     ))?;
     #[cfg(feature = "local-cloud")]
     if let (Some(cloud), Some(faults)) = (&reach.cloud, &faults) {

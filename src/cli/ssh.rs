@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::SshArgs;
 use super::settings::{local, shown, store};
+#[cfg(feature = "local-cloud")]
+use super::sudo::Sudo;
 use super::target::Reach;
 use crate::clients::Clients;
 use crate::clients::ssh::{Host, Trust};
@@ -29,7 +31,12 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
     let (user, key) = login(&store, &run, &instance).map_err(|e| shown(&e))?;
     let report = quiet(&run)?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
-    let reach = runtime.block_on(Reach::of_run(&run, None))?;
+    let reach = runtime.block_on(Reach::of_run(
+        &run,
+        None,
+        #[cfg(feature = "local-cloud")]
+        Sudo::Ask,
+    ))?;
     let clients = Clients::new(reach.aws, local()?, report, CancellationToken::new());
     let id = instance.id.clone().unwrap_or_default();
     let host = Host {

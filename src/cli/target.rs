@@ -4,7 +4,9 @@ use anyhow::bail;
 
 use super::TargetArgs;
 #[cfg(feature = "local-cloud")]
-use super::local::Cloud;
+use super::local::{Cloud, Wanted};
+#[cfg(feature = "local-cloud")]
+use super::sudo::Sudo;
 use crate::clients::{AwsOptions, Clients, Endpoints};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Run, Target};
@@ -26,10 +28,12 @@ impl Reach {
         arguments: &TargetArgs,
         run: &str,
         #[cfg(feature = "local-cloud")] report: Option<&Reporter>,
+        #[cfg(feature = "local-cloud")] wanted: Wanted,
     ) -> anyhow::Result<Self> {
         #[cfg(feature = "local-cloud")]
         if arguments.local {
-            let (cloud, started) = Cloud::find_or_start().await?;
+            let sudo = Sudo::of_flag(arguments.sudo);
+            let (cloud, started) = Cloud::find_or_start(wanted, sudo).await?;
             if let Some(report) = report {
                 cloud.introduce(started, report);
             }
@@ -54,7 +58,11 @@ impl Reach {
     /// Where a run's things are, as the ledger says.
     ///
     /// What the command line says besides must not contradict it.
-    pub(super) async fn of_run(run: &Run, arguments: Option<&TargetArgs>) -> anyhow::Result<Self> {
+    pub(super) async fn of_run(
+        run: &Run,
+        arguments: Option<&TargetArgs>,
+        #[cfg(feature = "local-cloud")] sudo: Sudo,
+    ) -> anyhow::Result<Self> {
         let target = &run.about.target;
         if let Some(arguments) = arguments {
             refuse_other(run, arguments)?;
@@ -62,7 +70,7 @@ impl Reach {
         if let Some(state) = &target.local_cloud {
             #[cfg(feature = "local-cloud")]
             {
-                let cloud = Cloud::of_state(state).await?;
+                let cloud = Cloud::of_state(state, sudo).await?;
                 return Ok(Self::of_cloud(cloud, target.region.clone(), &run.id));
             }
             #[cfg(not(feature = "local-cloud"))]

@@ -79,6 +79,12 @@ impl Home {
         Self::below(state.parent().unwrap_or(state))
     }
 
+    /// Whether its state is there and belongs to root.
+    #[must_use]
+    pub fn is_of_root(&self) -> bool {
+        fs::symlink_metadata(&self.state).is_ok_and(|state| state.uid() == 0)
+    }
+
     /// Makes the directories, and refuses those that others can write to.
     ///
     /// # Errors

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rhai::{AST, ASTNode, Dynamic, Engine, Expr, FnCallExpr, Position, Stmt};
 
-use super::{SourceFile, imports, reference};
+use super::{SourceFile, imports, literal, reference};
+use serde_json::Value;
+
 use crate::error::{Error, ErrorKind};
 use crate::report::text;
 
@@ -79,21 +81,29 @@ fn functions(ast: &AST) -> BTreeSet<String> {
     ast.iter_fn_def().map(|f| f.name.to_string()).collect()
 }
 
-/// The names of all functions that are called in any file.
+/// The names of all functions that are called in any file: as functions, as
+/// methods, or through `Fn("name")`.
 pub(super) fn called(files: &BTreeMap<String, SourceFile>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for file in files.values() {
         file.ast.walk(&mut |nodes| {
-            names.extend(
-                nodes
-                    .last()
-                    .and_then(call)
-                    .map(|(call, _)| call.name.to_string()),
-            );
+            names.extend(nodes.last().and_then(called_name));
             true
         });
     }
     names
+}
+
+fn called_name(node: &ASTNode) -> Option<String> {
+    if let ASTNode::Expr(Expr::MethodCall(call, _)) = node {
+        return Some(call.name.to_string());
+    }
+    let (call, _) = call(node)?;
+    let pointed = (call.name == "Fn").then(|| call.args.first().and_then(literal));
+    match pointed.flatten() {
+        Some(Value::String(name)) => Some(name),
+        _ => Some(call.name.to_string()),
+    }
 }
 
 /// Adds the nearest right name, or the right call, to an error of Rhai's.

@@ -11,7 +11,7 @@ use rhai::{AST, Dynamic, Engine, EvalAltResult, Scope};
 
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::primitives::ask_aws;
+use crate::primitives::{LAUNCHES, ask_aws};
 use crate::script::{Understood, understand};
 pub use variables::{Declared, Kind};
 
@@ -100,6 +100,12 @@ impl Playbook {
     #[must_use]
     pub fn asks_aws(&self) -> bool {
         !check::called(&self.files).is_disjoint(&ask_aws())
+    }
+
+    /// Whether it calls a function that launches instances.
+    #[must_use]
+    pub fn launches_instances(&self) -> bool {
+        check::called(&self.files).contains(LAUNCHES)
     }
 
     /// The texts of its files, for carets.

@@ -146,6 +146,9 @@ pub const FAMILIES: [Family; 18] = [
     },
 ];
 
+/// The one function that launches instances.
+pub const LAUNCHES: &str = "launch_instance";
+
 /// The names of the functions that ask AWS.
 #[must_use]
 pub fn ask_aws() -> BTreeSet<String> {

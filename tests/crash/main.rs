@@ -1,7 +1,8 @@
 //! Runs ended at every place where they can end, on the local cloud: `destroy`
 //! leaves nothing, `resume` makes exactly one of each.
 //!
-//! Without a harness, so that what was counted is printed.
+//! Without a harness, so that what was counted is printed. `AUTORUN_SWEEP` is
+//! `full` for every place, or the seed of a sample.
 
 #[path = "../support/mod.rs"]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -12,12 +13,12 @@ use std::process::{Command, ExitCode};
 use support::cloud::LocalCloud;
 use support::{Lab, root};
 
-/// What sweep.py is asked for.
-const SWEEPS: [&str; 4] = [
-    "crash --part destroy",
-    "crash --part resume",
-    "crash --part removal",
-    "faults",
+/// What sweep.py is asked for, and how many places a sample has.
+const SWEEPS: [(&str, &str); 4] = [
+    ("crash --part destroy", "40"),
+    ("crash --part resume", "25"),
+    ("crash --part removal", "20"),
+    ("faults", "25"),
 ];
 
 fn main() -> ExitCode {
@@ -27,14 +28,20 @@ fn main() -> ExitCode {
     }
     let words: Vec<&String> = filters.iter().filter(|f| !f.starts_with('-')).collect();
     let wanted = |what: &str| words.is_empty() || words.iter().any(|w| what.contains(w.as_str()));
+    let seed = std::env::var("AUTORUN_SWEEP").unwrap_or_else(|_| "0".to_owned());
     let mut ok = true;
     // Each on a cloud of its own: hundreds of terminated instances are slow.
-    for what in SWEEPS.into_iter().filter(|what| wanted(what)) {
+    for (what, size) in SWEEPS.into_iter().filter(|(what, _)| wanted(what)) {
+        let sample = match &*seed {
+            "full" => vec![],
+            seed => vec!["--sample", size, "--seed", seed],
+        };
         let cloud = LocalCloud::start();
         let sweep = Command::new(Lab::python())
             .arg(root().join("tests/crash/sweep.py"))
             .arg(env!("CARGO_BIN_EXE_autorun"))
             .args(what.split(' '))
+            .args(sample)
             .env("AUTORUN_CLOUD_HOME", cloud.home())
             .status();
         ok &= sweep.is_ok_and(|status| status.success());

@@ -1,8 +1,8 @@
 """Ends runs at every place where they can end, and asks what is left.
 
     sweep.py AUTORUN crash  [--part destroy|resume|removal] [--playbook FILE]
-                            [--jobs N] [--only N,N..]
-    sweep.py AUTORUN faults [--jobs N]
+                            [--jobs N] [--only N,N..] [--sample N --seed TEXT]
+    sweep.py AUTORUN faults [--jobs N] [--sample N --seed TEXT]
 
 `crash` counts the places that a run comes by (before and after each request,
 each ledger commit, each command, copy and key file), and then, for each of
@@ -13,6 +13,9 @@ must finish.
 
 `faults` does the same with every fault of the local cloud at every request.
 
+`--sample N` takes N of the places, or of the faults, drawn by the seed: another
+seed draws others, so that all are visited over time.
+
 Needs a program built with the feature crash-points, a local cloud
 (AUTORUN_CLOUD_HOME), and boto3. Prints what was counted; exits 1 with the first
 findings otherwise.
@@ -22,6 +25,7 @@ import argparse
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import subprocess
@@ -214,6 +218,14 @@ class Sweep:
         with ThreadPoolExecutor(self.options.jobs) as pool:
             list(pool.map(guarded, jobs))
 
+    def sample(self, part, all_of_them):
+        """All of them, or as many as --sample says."""
+        all_of_them = list(all_of_them)
+        wanted = self.options.sample
+        if wanted is None or wanted >= len(all_of_them):
+            return all_of_them
+        return random.Random(f"{self.options.seed} {part}").sample(all_of_them, wanted)
+
     def finish(self, what):
         left = self.cloud.things()
         if left and not self.wrong:
@@ -235,19 +247,24 @@ class Sweep:
         ends = destroy_log.read_text().splitlines()
         copy.close()
         started = time.monotonic()
-        only = self.options.only or range(1, len(points) + 1)
+        places = self.options.only or range(1, len(points) + 1)
         parts = {
-            "destroy": [lambda n=n: self.crash_and_destroy(n) for n in only],
-            "resume": [lambda n=n: self.crash_and_resume(n) for n in only],
-            "removal": [lambda n=n: self.crash_of_destroy(n) for n in range(1, len(ends) + 1)],
+            "destroy": (self.crash_and_destroy, places),
+            "resume": (self.crash_and_resume, places),
+            "removal": (self.crash_of_destroy, range(1, len(ends) + 1)),
         }
         wanted = [self.options.part] if self.options.part else parts
-        self.each([job for part in wanted for job in parts[part]])
+        jobs = []
+        for part in wanted:
+            job, places = parts[part]
+            jobs += [lambda n=n, job=job: job(n) for n in self.sample(part, places)]
+        self.each(jobs)
         took = time.monotonic() - started
         kinds = {kind: points.count(kind) for kind in sorted(set(points))}
         print(f"{len(points)} points of a run: {kinds}")
         self.finish(
-            f"{', '.join(wanted)}: {len(points)} points of a run, {len(ends)} of its removal: "
+            f"{', '.join(wanted)}: {len(jobs)} tried of {len(points)} points of a run and "
+            f"{len(ends)} of its removal: "
             f"{self.reached} processes killed, {self.passed_by} were over before; {took:.0f} s"
         )
 
@@ -323,12 +340,14 @@ class Sweep:
         ]
         plans += [{"operation": "boot", **act} for act in boots]
         started = time.monotonic()
-        self.each([lambda n=n, plan=plan: self.fault(n, plan) for n, plan in enumerate(plans)])
+        chosen = self.sample("faults", enumerate(plans))
+        self.each([lambda n=n, plan=plan: self.fault(n, plan) for n, plan in chosen])
         took = time.monotonic() - started
         asked = sum(requests.values())
         self.finish(
             f"{len(acts)} faults at {asked} requests of {len(requests)} operations and "
-            f"{len(boots)} of the boot, destroyed and resumed: {len(plans)} plans; {took:.0f} s"
+            f"{len(boots)} of the boot, destroyed and resumed: {len(chosen)} tried of "
+            f"{len(plans)} plans; {took:.0f} s"
         )
 
     def requests_of_a_run(self):
@@ -375,6 +394,8 @@ def main():
     parser.add_argument("--part", choices=["destroy", "resume", "removal"])
     numbers = lambda text: [int(number) for number in text.split(",")]
     parser.add_argument("--only", type=numbers)
+    parser.add_argument("--sample", type=int)
+    parser.add_argument("--seed", default="0")
     sweep = Sweep(parser.parse_args())
     getattr(sweep, sweep.options.what)()
 

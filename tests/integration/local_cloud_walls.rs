@@ -27,7 +27,9 @@ fn without_root_buckets_work_and_a_launch_says_what_is_missing() {
     let playbook = home.path().join("p.rhai");
     fs::write(
         &playbook,
-        "print(create_bucket(\"mine\").name.len() > 0);\nlaunch_instance(#{});\n",
+        // A launch that no check before the run can see.
+        "print(create_bucket(\"mine\").name.len() > 0);\n\
+         let name = \"launch_\"; name += \"instance\";\nFn(name).call(#{});\n",
     )
     .unwrap();
     let as_nobody = |arguments: &[&str]| {
@@ -50,6 +52,7 @@ fn without_root_buckets_work_and_a_launch_says_what_is_missing() {
         "no `{command}` in\n{}",
         ended.stderr
     );
+    assert!(!ended.said().contains("hint: "), "{}", ended.stderr);
     let _ = as_nobody(&["cloud", "down"]).exits(0);
 }
 

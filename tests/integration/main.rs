@@ -1,13 +1,13 @@
-//! Tests of the whole program: the main job, the command line, interruption,
-//! secrets, reports, hints, the manual, and the project's own rules.
+//! Tests of the whole program in a lab or on a local cloud: the main job,
+//! interruption, secrets, reports, hints, and the manual's examples.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod cli;
 mod clock;
 mod examples;
+mod first_command;
 mod hints;
 mod interrupt;
 mod ledger;
@@ -20,4 +20,3 @@ mod report;
 mod safety;
 mod secrets;
 mod terminal;
-mod tidy;

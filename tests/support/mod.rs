@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) mod cloud;
+pub(crate) mod rows;
 
 /// The host that accepts everything.
 pub(crate) const HOST: &str = "192.0.2.10";

@@ -1,0 +1,144 @@
+//! Rows of playbooks: which there are, how one is run, and what is then checked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+
+use super::{Autorun, Ended, directives, root};
+
+/// A playbook with its text.
+pub(crate) struct Row {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+}
+
+impl Row {
+    /// The playbooks in a directory of the tests.
+    pub(crate) fn all(directory: &str) -> Vec<Self> {
+        let entries = fs::read_dir(root().join(directory)).unwrap();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|ending| ending == "rhai"));
+        paths.sort();
+        let read = |path: PathBuf| Self {
+            text: fs::read_to_string(&path).unwrap(),
+            path,
+        };
+        paths.into_iter().map(read).collect()
+    }
+
+    /// What the first `// name: value` line of this name says.
+    pub(crate) fn says(&self, name: &str) -> Option<String> {
+        directives(&self.text, name).into_iter().next()
+    }
+
+    /// Whether it asks for neither a lab nor a local cloud.
+    pub(crate) fn needs_nothing(&self) -> bool {
+        let others = ["faults", "user"];
+        self.says("lab").as_deref() == Some("none")
+            && !others.iter().any(|o| self.says(o).is_some())
+    }
+
+    /// The test of it, `kind::name`.
+    pub(crate) fn trial(self, kind: &str, test: fn(&Self)) -> Trial {
+        let name = self.path.file_stem().unwrap().to_string_lossy();
+        let name = format!("{kind}::{name}");
+        Trial::test(name, move || {
+            test(&self);
+            Ok::<(), Failed>(())
+        })
+    }
+
+    /// Runs it as its head says.
+    pub(crate) fn run(&self, autorun: Autorun) -> Ended {
+        run(autorun, &self.path, &self.text)
+    }
+
+    /// Checks how a primitive's playbook ended.
+    pub(crate) fn check(&self, ended: Ended) {
+        let ended = ended.exits(self.status(0));
+        for (stream, shown) in [("stdout", &ended.stdout), ("stderr", &ended.stderr)] {
+            for wanted in directives(&self.text, stream) {
+                assert!(
+                    shown.contains(&wanted),
+                    "no `{wanted}` in {stream}:\n{shown}"
+                );
+            }
+        }
+        for secret in directives(&self.text, "not") {
+            let both = format!("{}{}", ended.stdout, ended.stderr);
+            assert!(
+                !both.contains(&secret),
+                "`{secret}` is in the output:\n{both}"
+            );
+        }
+    }
+
+    /// Compares what a playbook that fails shows with its golden text, and what
+    /// a `catch` would see as `err.kind`, which a second run tells.
+    pub(crate) fn check_golden(&self, run: impl Fn(&Self) -> Ended) {
+        let ended = run(self).exits(self.status(1));
+        if let Some(wanted) = self.says("kind") {
+            let again = Self {
+                path: self.path.clone(),
+                text: format!("// args: --output json\n{}", self.text),
+            };
+            assert_eq!(kind(&run(&again).stdout), Some(wanted));
+        }
+        let golden = self.path.with_extension("stderr");
+        let seen = ended.normal();
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&golden, &seen).unwrap();
+            return;
+        }
+        let expected = fs::read_to_string(&golden).unwrap_or_default();
+        assert_eq!(seen, expected, "{} (BLESS=1 rewrites it)", golden.display());
+    }
+
+    fn status(&self, otherwise: i32) -> i32 {
+        self.says("exit")
+            .map_or(otherwise, |status| status.parse().unwrap())
+    }
+}
+
+/// Runs the rows that the command line names, as many at once as other tests.
+pub(crate) fn main(trials: Vec<Trial>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let threads = std::env::var("RUST_TEST_THREADS").ok();
+    arguments.test_threads = arguments
+        .test_threads
+        .or_else(|| threads.and_then(|number| number.parse().ok()));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Runs a playbook that is at this path as the head of the text says.
+pub(crate) fn run(autorun: Autorun, path: &Path, text: &str) -> Ended {
+    let env = directives(text, "env");
+    let env = env.iter().map(|pair| pair.split_once('=').unwrap());
+    let autorun = env.fold(autorun, |autorun, (name, value)| autorun.env(name, value));
+    let args = directives(text, "args");
+    let args = args
+        .iter()
+        .flat_map(|args| shell_words::split(args).unwrap());
+    let path = path.strip_prefix(root()).unwrap_or(path);
+    let autorun = match directives(text, "call").first() {
+        Some(call) => autorun.args(shell_words::split(call).unwrap()),
+        None => autorun.arg(path.display().to_string()),
+    };
+    let autorun = autorun.args(args);
+    match directives(text, "user").is_empty() {
+        true => autorun.run(),
+        false => autorun.by_nobody().run(),
+    }
+}
+
+/// The kind of the error among JSON lines.
+fn kind(stdout: &str) -> Option<String> {
+    let events = stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut kinds = events.filter_map(|event| Some(event["error"]["kind"].as_str()?.to_owned()));
+    kinds.next()
+}
