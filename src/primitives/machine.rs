@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::seconds;
+use super::variables::declare_secret;
 use crate::context::{Context, OWN_PATH};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
@@ -68,18 +69,24 @@ pub mod api {
     /// no shell is asked. Gives a map with `status`, `stdout`, `stderr` and
     /// `seconds`; of very long output the last 4 MiB.
     ///
+    /// Every user of this machine can read the arguments of a program, so a
+    /// secret in them is an error. `env` and `stdin` are for secrets: only the
+    /// same user and root can read them.
+    ///
     /// - `check` (bool, true): a status other than 0 is an error.
     /// - `timeout` (seconds): the program is ended after that.
     /// - `cwd` (string): directory to run in.
     /// - `env` (map of strings): further environment variables.
     /// - `stdin` (string): what the program reads.
     ///
-    /// Throws `command_failed`, whose `detail` has `status`, `stdout` and
+    /// Throws `invalid_option` for a secret in `command`; `command_failed`, whose `detail` has `status`, `stdout` and
     /// `stderr`; `not_found` when there is no such program; `timeout`.
     ///
     /// ```rhai
     /// let version = local_exec(["git", "describe", "--always"], #{ check: false });
     /// print(version.stdout);
+    /// let password = secret("correct horse battery");
+    /// local_exec(["sh", "-c", `test "$PASSWORD"`], #{ env: #{ PASSWORD: password } });
     /// ```
     #[rhai_fn(name = "local_exec", return_raw)]
     pub fn local_exec_with(
@@ -133,7 +140,7 @@ pub mod api {
     /// Asks the person at the terminal, and gives the line that was typed.
     ///
     /// - `secret` (bool, false): what is typed is not shown, and masked in every
-    ///   output from then on.
+    ///   output from then on; it must have 6 characters at least.
     ///
     /// Throws `invalid_option` when nobody is at a terminal: let a variable say
     /// it then.
@@ -266,6 +273,7 @@ async fn local_exec(
                 .hint("write [\"git\", \"status\"]; for a shell, [\"sh\", \"-c\", \"..\"]"),
         );
     };
+    check_arguments(cx, program, &words.as_deref().unwrap_or_default().join(" "))?;
     let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
     if let Some(recorded) = step.recorded::<Finished>() {
         step.replay();
@@ -325,6 +333,19 @@ async fn local_exec(
         return Err(failure(program, &finished));
     }
     Ok(finished)
+}
+
+/// Refuses a secret among the arguments of a program, also one whose words are
+/// arguments of their own.
+fn check_arguments(cx: &Context, program: &str, command: &str) -> Result<()> {
+    let what = format!("the command line of `{program}`");
+    let checked = cx.report.mask().keep_out_of(&what, command);
+    checked.map_err(|error| {
+        error.hint(
+            "every user of this machine can read it: pass the secret by `env` or `stdin`, as in \
+             local_exec([..], #{ env: #{ PASSWORD: password } })",
+        )
+    })
 }
 
 /// Longer than any program takes.
@@ -407,7 +428,7 @@ fn prompt(cx: &Context, question: &str, options: &Prompt) -> Result<String> {
     let failed = |e: std::io::Error| Error::internal(format!("cannot ask: {e}"));
     if options.secret {
         let answer = rpassword::prompt_password(format!("{question} ")).map_err(failed)?;
-        cx.report.mask().add(&answer);
+        declare_secret(cx, "the answer", &answer)?;
         return Ok(answer);
     }
     let mut stderr = std::io::stderr();

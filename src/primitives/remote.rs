@@ -76,7 +76,8 @@ pub mod api {
     /// of results in the same order. A failure lets the others finish and is then
     /// thrown, with every failure in `causes`. The
     /// command is text for the user's login shell there. Its output goes to the
-    /// log while it runs. Gives a map with `status`, `stdout`, `stderr`,
+    /// log while it runs. Every user there can read the command, so a secret in
+    /// it is an error: `env` and `stdin` are for secrets. Gives a map with `status`, `stdout`, `stderr`,
     /// `seconds` and `signal`; of very long output the last 4 MiB.
     ///
     /// - `check` (bool, true): a status other than 0 is an error.
@@ -93,7 +94,8 @@ pub mod api {
     /// cannot be made sure, the error says so.
     ///
     /// Throws `command_failed`, whose `detail` has `status`, `stdout` and
-    /// `stderr`; `timeout`, `unreachable`, `denied`, `host_key_changed`.
+    /// `stderr`; `timeout`, `unreachable`, `denied`, `host_key_changed`;
+    /// `invalid_option` for a secret in `command`.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
@@ -228,6 +230,13 @@ async fn ssh_exec(
     command: &str,
     options: SshExec,
 ) -> Result<Value> {
+    let readable = cx.report.mask().keep_out_of("argument `command`", command);
+    readable.map_err(|error| {
+        error.hint(
+            "every user there can read the command line: pass the secret by `env` or `stdin`, \
+             as in ssh_exec(server, \"..\", #{ env: #{ PASSWORD: password } })",
+        )
+    })?;
     for (name, value) in &options.env {
         check_env(name, value)?;
     }

@@ -10,7 +10,7 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
-use super::objects::{content_type, object_key};
+use super::objects::{check_object, content_type, object_key};
 use super::{file_state, seconds};
 use crate::clients::s3::{LONGEST_PRESIGN, Listed};
 use crate::clients::tree::{self, Kind};
@@ -369,6 +369,9 @@ async fn upload_dir(
         .iter()
         .map(|file| object_key(&format!("{}{}", options.prefix, file.below)))
         .collect::<Result<Vec<_>>>()?;
+    for key in &keys {
+        check_object(cx, key, None)?;
+    }
     let s3 = &cx.clients.s3().await?;
     let ours = cx.ledger.made(ResourceKind::Bucket, bucket);
     let rows = intend(cx, step, bucket, &keys, ours).await?;
@@ -579,6 +582,7 @@ async fn copy_object(
     from: (String, String),
     to: (String, String),
 ) -> Result<Copied> {
+    check_object(cx, &to.1, None)?;
     let s3 = cx.clients.s3().await?;
     let id = format!("{}/{}", to.0, to.1);
     let copied = Copied {
