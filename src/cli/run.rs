@@ -21,7 +21,6 @@ use crate::context::{Context, OWN_PATH, Parts};
 use crate::error::{Error, ErrorKind, exit};
 use crate::ledger::{About, Ledger, Remover, Run, Store};
 use crate::playbook::{Declared, Playbook, diagnostic};
-use crate::primitives::check_tags;
 use crate::report::{Event, Reporter, is_too_short, text};
 use crate::script::Understood;
 use crate::teardown::Teardown;
@@ -255,7 +254,10 @@ impl Attempt {
         let declared = &self.playbook.variables;
         remember(&mut self.run, declared, &self.settled, &self.report);
         let tags = self.run.about.tags.iter();
-        check_tags(&self.report, tags).map_err(|e| shown(&e))?;
+        self.report
+            .mask()
+            .keep_out_of_tags(tags)
+            .map_err(|e| shown(&e))?;
         let begin = match self.resumed {
             true => Ledger::take_up,
             false => Ledger::begin,

@@ -561,6 +561,7 @@ mod tests {
         let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
         let given = Given {
             set: &set,
+            directory: "/".into(),
             ..Given::default()
         };
         settle(&[d], &given, &Mask::default())
@@ -712,8 +713,8 @@ mod tests {
         std::fs::write(dir.path().join("file"), "in a file\n").unwrap();
         for (given, value, source) in [
             ("hunter22", "hunter22", None),
-            ("@@home", "@home", None),
-            ("cmd::ls", "cmd:ls", None),
+            ("@@at-home", "@at-home", None),
+            ("cmd::list", "cmd:list", None),
             (
                 "@file",
                 "in a file",

@@ -13,7 +13,7 @@ use super::images::{LatestAmazonLinux, latest_amazon_linux};
 use super::key_pairs::KeyPairRef;
 use super::readiness::{WaitUntilReady, WaitUntilRunning, ready, running};
 use super::servers::{ServerRef, each, ec2_user};
-use super::{check_tags, seconds, security_groups, teardown, ttl};
+use super::{seconds, security_groups, teardown, ttl};
 use crate::clients::ec2::{Ec2, Image, Instance, LONGEST_USER_DATA, Launch};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -413,7 +413,7 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
     if let Some(ttl) = cx.ttl {
         ttl::user_data(options.user_data.as_deref(), now(), ttl)?;
     }
-    check_tags(&cx.report, &options.tags)?;
+    cx.report.mask().keep_out_of_tags(&options.tags)?;
     let Some(user_data) = &options.user_data else {
         return Ok(());
     };

@@ -14,7 +14,6 @@ use crate::clients::tree;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::ledger::{Remover, ResourceKind, Step};
-use crate::report::Reporter;
 use crate::script;
 use crate::teardown::Teardown;
 use data::sha256;
@@ -176,19 +175,6 @@ fn seconds(name: &str, value: f64) -> Result<Duration> {
 fn check_public(cx: &Context, what: &str, text: &str) -> Result<()> {
     let checked = cx.report.mask().keep_out_of(what, text);
     checked.map_err(|error| error.hint("others can read it: pass the secret in another way"))
-}
-
-/// Refuses a secret in tags.
-pub fn check_tags<'a>(
-    report: &Reporter,
-    tags: impl IntoIterator<Item = (&'a String, &'a String)>,
-) -> Result<()> {
-    let mask = report.mask();
-    let checked = tags.into_iter().try_for_each(|(key, value)| {
-        mask.keep_out_of("the key of a tag", key)?;
-        mask.keep_out_of(&format!("the tag `{key}`"), value)
-    });
-    checked.map_err(|error| error.hint("others can read tags: pass the secret in another way"))
 }
 
 /// Removes something, as a step of the playbook.

@@ -105,6 +105,18 @@ impl Mask {
         }
     }
 
+    /// The same for tags.
+    pub fn keep_out_of_tags<'a>(
+        &self,
+        tags: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Result<()> {
+        let checked = tags.into_iter().try_for_each(|(key, value)| {
+            self.keep_out_of("the key of a tag", key)?;
+            self.keep_out_of(&format!("the tag `{key}`"), value)
+        });
+        checked.map_err(|error| error.hint("others can read tags: pass the secret in another way"))
+    }
+
     /// The text without its secrets.
     pub fn apply(&self, text: &str) -> String {
         let mut shown = String::with_capacity(text.len());
