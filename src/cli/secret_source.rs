@@ -27,12 +27,13 @@ pub(super) fn read_file(name: &str, file: &Path, directory: &Path) -> Result<Str
 ///
 /// A shell runs it, so that it can be a pipe. It has the terminal, and may ask
 /// there. Where stderr is no terminal, what it says there is part of the error
-/// if it fails.
+/// if it fails, and is given to `hears` if it does not.
 pub(super) fn output_of(
     name: &str,
     command: &str,
     directory: &Path,
     mask: &Mask,
+    hears: impl FnOnce(String),
 ) -> Result<String> {
     let failed = |what: String| {
         let message = format!("the command for `{name}` {what}");
@@ -93,10 +94,14 @@ pub(super) fn output_of(
     }
     let printed =
         printed.map_err(|_| failed("printed something that is not UTF-8 text".to_owned()))?;
-    match without_newline(printed) {
-        empty if empty.is_empty() => Err(failed("printed nothing".to_owned())),
-        value => Ok(value),
+    let value = without_newline(printed);
+    if value.is_empty() {
+        return Err(failed("printed nothing".to_owned()));
     }
+    if !said.trim().is_empty() {
+        hears(format!("the command for `{name}` said: {}", said.trim()));
+    }
+    Ok(value)
 }
 
 fn without_newline(text: String) -> String {
@@ -109,7 +114,7 @@ mod tests {
     use super::*;
 
     fn output(command: &str) -> Result<String> {
-        output_of("pw", command, Path::new("/"), &Mask::default())
+        output_of("pw", command, Path::new("/"), &Mask::default(), drop)
     }
 
     #[test]

@@ -250,7 +250,10 @@ pub(super) fn settle(
         };
         let value = match &origin {
             None => d.default.clone().ok_or_else(|| missing(d)),
-            Some(origin) => origin.read(d, &given.directory, mask),
+            Some(origin) => {
+                let hears = |said| settled.warnings.push(said);
+                origin.read(d, &given.directory, mask, hears)
+            }
         };
         let value = value.and_then(|value| {
             if d.secret {
@@ -300,11 +303,19 @@ impl Origin<'_> {
         }
     }
 
-    fn read(&self, d: &Declared, directory: &Path, mask: &Mask) -> Result<Value> {
+    fn read(
+        &self,
+        d: &Declared,
+        directory: &Path,
+        mask: &Mask,
+        hears: impl FnOnce(String),
+    ) -> Result<Value> {
         match self {
             Self::Literal(text) | Self::Text(text) => parse(d, text),
             Self::File(file) => parse(d, &read_value(&d.name, file, directory)?),
-            Self::Command(command, place) => parse(d, &output_of(&d.name, command, place, mask)?),
+            Self::Command(command, place) => {
+                parse(d, &output_of(&d.name, command, place, mask, hears)?)
+            }
             Self::VariablesFile(in_file) => typed(d, in_file.value.clone()),
             Self::RememberedVariables(file) => {
                 let found = read_file(file)?.into_iter().find(|v| v.name == d.name);

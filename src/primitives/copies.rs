@@ -538,6 +538,7 @@ async fn scp_from(
         }
     }
     check_public(cx, "argument `source`", source)?;
+    check_public(cx, "argument `target`", to)?;
     if server.is_array() {
         return Err(
             Error::invalid("argument `server`: it is one host, not an array")

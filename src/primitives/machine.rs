@@ -13,12 +13,12 @@ use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::seconds;
 use super::variables::declare_secret;
+use super::{check_public, seconds};
 use crate::context::{Context, OWN_PATH};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
-use crate::report::text;
+use crate::report::{Mask, text};
 use crate::script::{self, Outcome};
 
 /// How much of each output a result holds: its end.
@@ -79,8 +79,9 @@ pub mod api {
     /// - `env` (map of strings): further environment variables.
     /// - `stdin` (string): what the program reads.
     ///
-    /// Throws `invalid_option` for a secret in `command`; `command_failed`, whose `detail` has `status`, `stdout` and
-    /// `stderr`; `not_found` when there is no such program; `timeout`.
+    /// Throws `command_failed`, whose `detail` has `status`, `stdout` and
+    /// `stderr`; `not_found` when there is no such program; `timeout`;
+    /// `invalid_option` for a secret in `command`.
     ///
     /// ```rhai
     /// let version = local_exec(["git", "describe", "--always"], #{ check: false });
@@ -218,6 +219,7 @@ struct Finished {
 }
 
 fn write_file(cx: &Context, path: &str, text: &str, options: &WriteFile) -> Result<Written> {
+    check_public(cx, "argument `path`", path)?;
     let path = cx.clients.local.expand(Path::new(path));
     let mode = super::copies::mode(&options.mode)?;
     let folder = match path.parent() {
@@ -330,7 +332,7 @@ async fn local_exec(
         seconds: started.elapsed().as_secs_f64(),
     };
     if options.check && finished.status != 0 {
-        return Err(failure(program, &finished));
+        return Err(failure(program, &finished, cx.report.mask()));
     }
     Ok(finished)
 }
@@ -374,9 +376,11 @@ fn status_of(status: std::process::ExitStatus) -> i64 {
     status.code().map(i64::from).or(signal).unwrap_or(-1)
 }
 
-fn failure(program: &str, finished: &Finished) -> Error {
+fn failure(program: &str, finished: &Finished, mask: &Mask) -> Error {
     let said = [&finished.stderr, &finished.stdout]
         .into_iter()
+        // Masked first: the last lines may begin in the middle of a secret.
+        .map(|output| mask.apply(output))
         .map(|output| {
             let lines: Vec<&str> = output.trim_end().lines().collect();
             text::harmless(&lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n"))

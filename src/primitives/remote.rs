@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
-use crate::report::text;
+use crate::report::{Mask, text};
 use crate::script::{self, Outcome};
 
 /// How long a host may refuse a login: its key may arrive after sshd.
@@ -76,9 +76,11 @@ pub mod api {
     /// of results in the same order. A failure lets the others finish and is then
     /// thrown, with every failure in `causes`. The
     /// command is text for the user's login shell there. Its output goes to the
-    /// log while it runs. Every user there can read the command, so a secret in
-    /// it is an error: `env` and `stdin` are for secrets. Gives a map with `status`, `stdout`, `stderr`,
+    /// log while it runs. Gives a map with `status`, `stdout`, `stderr`,
     /// `seconds` and `signal`; of very long output the last 4 MiB.
+    ///
+    /// Every user there can read a command line, so a secret in it is an error.
+    /// `env` and `stdin` are for secrets.
     ///
     /// - `check` (bool, true): a status other than 0 is an error.
     /// - `timeout` (seconds): the command is ended after that; by default it
@@ -386,7 +388,7 @@ async fn run_on(
         signal: finished.signal.clone(),
     };
     if options.check && result.status != 0 {
-        let error = failed(&host, command, &finished);
+        let error = failed(&host, command, &finished, cx.report.mask());
         return Err(match &options.cwd {
             Some(cwd) if result.stderr.contains("cd: ") => {
                 error.hint(format!("does the directory `{cwd}` of `cwd` exist there?"))
@@ -415,14 +417,16 @@ fn check_env(name: &str, value: &str) -> Result<()> {
 }
 
 /// A command that ended with a status other than 0.
-fn failed(host: &Host, command: &str, finished: &Finished) -> Error {
+fn failed(host: &Host, command: &str, finished: &Finished, mask: &Mask) -> Error {
     let how = match &finished.signal {
         Some(signal) => format!("was ended by SIG{signal}"),
         None => format!("failed with status {}", finished.status),
     };
     let said = [&finished.stderr, &finished.stdout]
         .into_iter()
-        .map(|output| ssh::tail(output, SHOWN_LINES))
+        // Masked first: the last lines may begin in the middle of a secret.
+        .map(|output| mask.apply(&String::from_utf8_lossy(output)))
+        .map(|output| ssh::tail(output.as_bytes(), SHOWN_LINES))
         .find(|said| !said.is_empty());
     let said = said.map_or_else(String::new, |said| format!(":\n{said}"));
     let command = command.trim().lines().next().unwrap_or_default();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
 use super::objects::{check_object, content_type, object_key};
-use super::{file_state, seconds};
+use super::{check_public, file_state, seconds};
 use crate::clients::s3::{LONGEST_PRESIGN, Listed};
 use crate::clients::tree::{self, Kind};
 use crate::context::Context;
@@ -467,6 +467,7 @@ async fn intend(
 }
 
 async fn download_file(cx: &Context, bucket: &str, key: &str, file: &str) -> Result<Downloaded> {
+    check_public(cx, "argument `file`", file)?;
     let path = cx.clients.local.expand(Path::new(file));
     if path.is_dir() {
         return Err(Error::invalid(format!("`{file}` is a directory"))
@@ -491,6 +492,7 @@ async fn download_dir(
     prefix: &str,
     directory: &str,
 ) -> Result<Restored> {
+    check_public(cx, "argument `directory`", directory)?;
     let path = cx.clients.local.expand(Path::new(directory));
     let s3 = &cx.clients.s3().await?;
     let objects = s3.list(bucket, prefix).await?;

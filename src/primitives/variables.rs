@@ -20,12 +20,12 @@ pub mod api {
     /// `--set name=value`, `--vars FILE` or the environment's
     /// `AUTORUN_VAR_name`; the first of these that gives a value counts.
     ///
-    /// `--set name=@FILE` reads a file, and `--set name=cmd:COMMAND` what a
-    /// shell command prints, as a password manager: `--set 'pw=cmd:pass show
-    /// db'`. It may ask on the terminal. Its last newline is not meant. The
-    /// ledger keeps the command of a secret, not the value, and `autorun resume`
-    /// runs it again. `@@` and `cmd::` begin a value with `@` and `cmd:`. In a
-    /// file and in the environment all of these are plain text.
+    /// `--set name=@FILE` gives it a file's text, and `--set name=cmd:COMMAND`
+    /// what a shell command prints, without its last newline: `cmd:pass show db`
+    /// asks a password manager, which may ask on the terminal. Of a secret the
+    /// ledger keeps the command, not the value, and `autorun resume` runs it
+    /// again. `@@` and `cmd::` begin a value with `@` and `cmd:`. In files and
+    /// in the environment all of these are plain text.
     ///
     /// Instead of default and help a map may be given:
     ///

@@ -130,10 +130,13 @@ impl Mask {
         without_shapes(shown)
     }
 
-    /// The same for every string in a JSON value.
+    /// The same for every string and number in a JSON value.
     pub fn apply_json(&self, value: &mut serde_json::Value) {
         match value {
             serde_json::Value::String(text) => *text = self.apply(text),
+            serde_json::Value::Number(number) if self.apply(&number.to_string()) == MASK => {
+                *value = MASK.into();
+            }
             serde_json::Value::Array(items) => items.iter_mut().for_each(|v| self.apply_json(v)),
             serde_json::Value::Object(map) => {
                 let entries = std::mem::take(map).into_iter();
@@ -254,6 +257,10 @@ mod tests {
         assert_eq!(mask.apply(&value.to_string()), r#"{"****":["****"]}"#);
         mask.apply_json(&mut value);
         assert_eq!(value, serde_json::json!({ "****": ["****"] }));
+        mask.add("123456");
+        let mut value = serde_json::json!([123_456, 0.123_456, 12]);
+        mask.apply_json(&mut value);
+        assert_eq!(value, serde_json::json!(["****", 0.123_456, 12]));
     }
 
     #[test]

@@ -113,7 +113,9 @@ fn user_data_with_a_secret_draws_a_warning() {
     let ended = lab
         .autorun()
         .env("AUTORUN_VAR_token", SECRET)
+        .env("RUST_LOG", "trace")
         .playbook(playbook)
+        .arg("-v")
         .run()
         .exits(0);
     assert!(
@@ -121,6 +123,9 @@ fn user_data_with_a_secret_draws_a_warning() {
         "{}",
         ended.stderr
     );
+    // The SDK has no log of its own.
+    assert_no_trace("stderr", ended.stderr.as_bytes(), SECRET);
+    assert_no_trace("stdout", ended.stdout.as_bytes(), SECRET);
 }
 
 #[test]
@@ -260,6 +265,7 @@ const LEAKS: &str = r##"
     } };
     caught_all.call(|| throw pw);
     caught_all.call(|| throw #{ message: pw, kind: "x", hint: pw });
+    caught_all.call(|| write_file("/tmp/" + pw, "x"));
     caught_all.call(|| fail(pw));
     caught_all.call(|| read_file("/nowhere/" + pw));
     caught_all.call(|| ssh_exec(web, "printenv PW; printenv PW >&2; exit 3", #{ env: #{ PW: pw } }));
