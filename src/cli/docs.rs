@@ -8,7 +8,7 @@ use anyhow::bail;
 use super::{DocsArgs, answer, complain};
 use crate::error::exit;
 use crate::playbook::{Declared, Playbook, diagnostic, reference};
-use crate::report::text;
+use crate::report::{Mask, text};
 
 /// Subjects that are neither a function nor a playbook.
 const PAGES: &[(&str, &str)] = &[
@@ -48,8 +48,13 @@ fn playbook(path: &Path) -> u8 {
     let playbook = match Playbook::load(path) {
         Ok(playbook) => playbook,
         Err(failed) => {
+            let mask = Mask::default();
+            failed
+                .secrets
+                .iter()
+                .for_each(|secret| mask.add_json(secret));
             for error in &failed.errors {
-                complain(&diagnostic::render_error(error, &failed.texts));
+                complain(&mask.apply(&diagnostic::render_error(error, &failed.texts)));
             }
             return exit::COMPILE;
         }
@@ -79,7 +84,7 @@ fn variable(declared: &Declared) -> String {
         Some(default) => facts.push(format!("default {default}")),
         None => facts.push("required".to_owned()),
     }
-    if let Some(choices) = &declared.choices {
+    if let (Some(choices), false) = (&declared.choices, declared.secret) {
         let choices: Vec<String> = choices.iter().map(ToString::to_string).collect();
         facts.push(format!("one of {}", choices.join(", ")));
     }

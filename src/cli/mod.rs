@@ -23,6 +23,7 @@ mod local;
 mod resume;
 mod run;
 mod runs;
+mod secret_source;
 mod settings;
 mod show;
 mod signals;
@@ -83,8 +84,9 @@ struct RunArgs {
     #[arg(value_name = "PLAYBOOK")]
     playbook: PathBuf,
 
-    /// Set a variable; VALUE may be @FILE for a file's text (@@ begins a
-    /// value with @)
+    /// Set a variable; VALUE may be @FILE for a file's text, or cmd:COMMAND
+    /// for what a shell command prints, as `pass show db` (@@ and cmd:: begin a
+    /// value with @ and cmd:)
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
 

@@ -3,16 +3,15 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::run::{Attempt, environment, load, read_files, settle};
+use super::ResumeArgs;
+use super::run::{Attempt, ask_for_secrets, environment, load, read_files, settle};
 use super::settings::{reporter, shown, store};
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
 use super::target::Reach;
 use super::variables::{Given, InFile};
-use super::{ResumeArgs, confirm};
 use crate::error::exit;
 use crate::ledger::Run;
 use crate::playbook::Declared;
@@ -28,6 +27,7 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
     // where the run began.
     let report = reporter(&arguments.report, &run.id)?;
     let files = read_files(&arguments.vars)?;
+    let called_in = std::env::current_dir().context("the current directory is gone")?;
     let directory = &run.about.directory;
     std::env::set_current_dir(directory).with_context(|| {
         format!(
@@ -42,27 +42,25 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
         set: &arguments.set,
         files,
         environment: environment(),
+        remembered: run.about.sources.clone(),
+        directory: called_in,
     };
     refuse_changes(&given, &run)?;
-    let mut asked = Vec::new();
-    if let Some(missing) = secrets_missing(&given, &run, &playbook.variables) {
-        if !confirm::somebody_is_there() {
-            bail!(
-                "the secret `{}` is not in the ledger and must be given again\nhint: pass --set \
-                 {0}=@FILE or set AUTORUN_VAR_{0}",
-                missing[0]
-            );
-        }
-        for name in missing {
-            let value = confirm::ask_secret(&format!("secret `{name}`:"))?;
-            asked.push(InFile::of("the terminal", name, Value::String(value)));
-        }
+    let declared = &playbook.variables;
+    let was_given = |name: &String| run.about.secrets.contains(name);
+    ask_for_secrets(&mut given, declared, |d| {
+        d.secret && d.default.is_none() || was_given(&d.name)
+    })?;
+    let is_missing = |d: &&Declared| was_given(&d.name) && !given.has(&d.name);
+    if let Some(missing) = declared.iter().find(is_missing) {
+        bail!(
+            "the secret `{}` is not in the ledger and must be given again\nhint: pass --set \
+             {0}=@FILE or --set {0}=cmd:COMMAND, or set AUTORUN_VAR_{0}",
+            missing.name
+        );
     }
-    given
-        .files
-        .splice(0..0, recorded(&run, &playbook.variables, &report));
-    given.files.extend(asked);
-    let Some(values) = settle(&given, &playbook, &report) else {
+    given.files.splice(0..0, recorded(&run, declared, &report));
+    let Some(settled) = settle(&given, &playbook, &report) else {
         return Ok(exit::USAGE);
     };
     let runtime = Runtime::new().context("cannot start the runtime")?;
@@ -74,7 +72,7 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
     ))?;
     let attempt = Attempt {
         playbook,
-        values,
+        settled,
         store,
         run,
         report,
@@ -101,24 +99,6 @@ fn refuse_changes(given: &Given, run: &Run) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// Secrets that the run was given and this call was not.
-fn secrets_missing(given: &Given, run: &Run, declared: &[Declared]) -> Option<Vec<String>> {
-    let is_given = |name: &str| {
-        let set = given
-            .set
-            .iter()
-            .any(|set| set.split('=').next() == Some(name));
-        let in_files = given.files.iter().any(|value| value.name == name);
-        set || in_files || given.environment.iter().any(|(n, _)| n == name)
-    };
-    let secrets = run.about.secrets.iter();
-    let missing: Vec<String> = secrets
-        .filter(|name| !is_given(name) && declared.iter().any(|d| d.name == **name))
-        .cloned()
-        .collect();
-    (!missing.is_empty()).then_some(missing)
 }
 
 /// The values that the ledger has, of variables that the playbook still has.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -16,14 +16,14 @@ use super::local::Wanted;
 use super::settings::{local, reporter, shown, store};
 use super::signals::Signals;
 use super::target::Reach;
-use super::variables::{self, Given, InFile};
-use super::{OnError, RunArgs, destroy};
+use super::variables::{self, Given, InFile, Settled};
+use super::{OnError, RunArgs, confirm, destroy};
 use crate::clients::Clients;
 use crate::context::{Context, OWN_PATH, Parts};
 use crate::error::{Error, ErrorKind, exit};
 use crate::ledger::{About, Ledger, Remover, Run, Store};
 use crate::playbook::{Declared, Playbook, diagnostic};
-use crate::report::{Event, Mask, Reporter, SHORTEST, text};
+use crate::report::{Event, Reporter, is_too_short, text};
 use crate::script::Understood;
 use crate::teardown::Teardown;
 
@@ -52,12 +52,17 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
     let Some(playbook) = load(&arguments.playbook, &report) else {
         return Ok(exit::COMPILE);
     };
-    let given = Given {
+    let mut given = Given {
         set: &arguments.set,
         files: read_files(&arguments.vars)?,
         environment: environment(),
+        directory: run.about.directory.clone(),
+        ..Given::default()
     };
-    let Some(values) = settle(&given, &playbook, &report) else {
+    ask_for_secrets(&mut given, &playbook.variables, |d| {
+        d.secret && d.default.is_none()
+    })?;
+    let Some(settled) = settle(&given, &playbook, &report) else {
         return Ok(exit::USAGE);
     };
     let store = store()?;
@@ -79,7 +84,7 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
     }
     let attempt = Attempt {
         playbook,
-        values,
+        settled,
         store,
         run,
         report,
@@ -129,6 +134,8 @@ pub(super) fn load(path: &Path, report: &Reporter) -> Option<Playbook> {
     match Playbook::load(path) {
         Ok(playbook) => Some(playbook),
         Err(failed) => {
+            let secrets = failed.secrets.iter();
+            secrets.for_each(|secret| report.mask().add_json(secret));
             for error in failed.errors {
                 let rendered = diagnostic::render_error(&error, &failed.texts);
                 report.report(&Event::RunFailed { error, rendered });
@@ -172,17 +179,13 @@ fn process_environment() -> BTreeMap<String, String> {
 
 /// The values of the playbook's variables; nothing when there are faults,
 /// which are then reported.
-pub(super) fn settle(
-    given: &Given,
-    playbook: &Playbook,
-    report: &Reporter,
-) -> Option<BTreeMap<String, Value>> {
+pub(super) fn settle(given: &Given, playbook: &Playbook, report: &Reporter) -> Option<Settled> {
     match variables::settle(&playbook.variables, given, report.mask()) {
         Ok(settled) => {
-            for warning in settled.warnings {
-                report.warn(warning);
+            for warning in &settled.warnings {
+                report.warn(warning.clone());
             }
-            Some(settled.values)
+            Some(settled)
         }
         Err(faults) => {
             let texts = playbook.texts();
@@ -195,10 +198,30 @@ pub(super) fn settle(
     }
 }
 
+/// Asks the person at the terminal, if there is one, for the secrets that are
+/// wanted and not given.
+pub(super) fn ask_for_secrets(
+    given: &mut Given,
+    declared: &[Declared],
+    wanted: impl Fn(&Declared) -> bool,
+) -> anyhow::Result<()> {
+    let missing = |d: &&Declared| wanted(d) && !given.has(&d.name);
+    let missing: Vec<&Declared> = declared.iter().filter(missing).collect();
+    if missing.is_empty() || !confirm::somebody_is_there() {
+        return Ok(());
+    }
+    for d in missing {
+        let value = confirm::ask_secret(&format!("secret `{}`:", d.name))?;
+        let answer = InFile::of("the terminal", d.name.clone(), Value::String(value));
+        given.files.push(answer);
+    }
+    Ok(())
+}
+
 /// One attempt to get a playbook to its end: the first, or one that resumes.
 pub(super) struct Attempt {
     pub(super) playbook: Playbook,
-    pub(super) values: BTreeMap<String, Value>,
+    pub(super) settled: Settled,
     pub(super) store: Store,
     pub(super) run: Run,
     pub(super) report: Reporter,
@@ -235,27 +258,19 @@ impl Attempt {
             self.run.about.target.region = Some(region);
             self.run.about.target.account = account;
         }
-        remember(
-            &mut self.run,
-            &self.playbook.variables,
-            &self.values,
-            self.report.mask(),
-        );
-        let told = |text: &String| self.report.mask().apply(text) != *text;
+        let declared = &self.playbook.variables;
+        remember(&mut self.run, declared, &self.settled, &self.report);
         let tags = self.run.about.tags.iter();
-        if let Some((key, _)) = tags
-            .into_iter()
-            .find(|(key, value)| told(key) || told(value))
-        {
-            let key = self.report.mask().apply(key);
-            bail!("the tag `{key}` holds a secret, and tags are seen by others");
-        }
+        self.report
+            .mask()
+            .keep_out_of_tags(tags)
+            .map_err(|e| shown(&e))?;
         let begin = match self.resumed {
             true => Ledger::take_up,
             false => Ledger::begin,
         };
         let ledger = begin(&self.store, &self.run, self.report.clone()).map_err(|e| shown(&e))?;
-        let ledger = ledger.with_secrets(secrets(&self.run, &self.values));
+        let ledger = ledger.with_secrets(secrets(&self.run, &self.settled.values));
         if let Some(ttl) = self.run.about.ttl {
             self.report.warn(format!(
                 "instances end themselves {} after their launch (--ttl); buckets, security groups \
@@ -269,7 +284,7 @@ impl Attempt {
                 runtime: runtime.handle().clone(),
                 clients,
                 ledger,
-                variables: std::mem::take(&mut self.values),
+                variables: std::mem::take(&mut self.settled.values),
                 environment: process_environment(),
                 cancel,
                 playbook: self.playbook.path().to_owned(),
@@ -322,17 +337,19 @@ impl Attempt {
 fn secrets(run: &Run, values: &BTreeMap<String, Value>) -> Vec<(String, String)> {
     let named = run.about.secrets.iter().filter_map(|name| {
         let text = values.get(name)?.as_str()?;
-        (text.len() >= SHORTEST).then(|| (name.clone(), text.to_owned()))
+        (!is_too_short(text)).then(|| (name.clone(), text.to_owned()))
     });
     named.collect()
 }
 
 /// What the ledger keeps of the variables: no secret, and nothing that holds
 /// one.
-fn remember(run: &mut Run, declared: &[Declared], values: &BTreeMap<String, Value>, mask: &Mask) {
+fn remember(run: &mut Run, declared: &[Declared], settled: &Settled, report: &Reporter) {
+    let mask = report.mask();
     run.about.secrets.clear();
+    run.about.sources.clear();
     run.about.variables.clear();
-    for (name, value) in values {
+    for (name, value) in &settled.values {
         let Some(variable) = declared.iter().find(|d| d.name == *name) else {
             continue;
         };
@@ -342,6 +359,18 @@ fn remember(run: &mut Run, declared: &[Declared], values: &BTreeMap<String, Valu
             // One that nobody gave need not be given again.
             if variable.default.as_ref() != Some(value) {
                 run.about.secrets.push(name.clone());
+                let source = settled.sources.get(name).filter(|source| {
+                    let holds_one = mask.finds_in(source.text());
+                    if holds_one {
+                        report.warn(format!(
+                            "what `{name}` is read from holds a secret itself, so the ledger \
+                             does not keep it: `autorun resume` will want it again"
+                        ));
+                    }
+                    !holds_one
+                });
+                let source = source.map(|source| (name.clone(), source.clone()));
+                run.about.sources.extend(source);
             }
         } else {
             run.about.variables.insert(name.clone(), masked);

@@ -2,14 +2,16 @@
 //! environment's `AUTORUN_VAR_name` before the default.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use regex_lite::Regex;
 use serde_json::Value;
 
+use super::secret_source::{output_of, read_file as read_value};
 use crate::error::{Error, ErrorKind, Place, Result};
+use crate::ledger::SecretSource;
 use crate::playbook::{Declared, Kind};
-use crate::report::{Mask, SHORTEST, text};
+use crate::report::{MASK, Mask, SHORTEST, is_too_short, text};
 
 /// What the caller gives.
 #[derive(Debug, Default)]
@@ -20,12 +22,31 @@ pub(super) struct Given<'a> {
     pub(super) files: Vec<InFile>,
     /// `AUTORUN_VAR_name` without its prefix.
     pub(super) environment: Vec<(String, String)>,
+    /// Where the secrets of an earlier attempt came from.
+    pub(super) remembered: BTreeMap<String, SecretSource>,
+    /// Where the command line was called: its relative paths start there.
+    pub(super) directory: PathBuf,
+}
+
+impl Given<'_> {
+    /// Whether there is a value for a variable.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let set = self
+            .set
+            .iter()
+            .any(|set| set.split('=').next() == Some(name));
+        set || self.files.iter().any(|value| value.name == name)
+            || self.environment.iter().any(|(n, _)| n == name)
+            || self.remembered.contains_key(name)
+    }
 }
 
 /// The settled values, and what deserves a warning.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     pub(super) values: BTreeMap<String, Value>,
+    /// Where a secret can be read again.
+    pub(super) sources: BTreeMap<String, SecretSource>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -166,22 +187,29 @@ pub(super) fn settle(
 ) -> std::result::Result<Settled, Vec<Error>> {
     let mut settled = Settled::default();
     let mut faults = Vec::new();
-    let mut texts: BTreeMap<&str, Value> = BTreeMap::new();
     let find = |name: &str| declared.iter().find(|d| d.name == name);
+    // What the playbook itself says of a secret is one, too.
+    for d in declared.iter().filter(|d| d.secret) {
+        d.secrets().for_each(|value| mask.add_json(value));
+    }
 
+    let mut origins: BTreeMap<&str, Origin> = BTreeMap::new();
+    for (name, source) in &given.remembered {
+        if let Some(d) = find(name) {
+            origins.insert(&d.name, Origin::remembered(source));
+        }
+    }
     for (name, value) in &given.environment {
         match find(name) {
-            Some(d) => drop(texts.insert(&d.name, Value::String(value.clone()))),
+            Some(d) => drop(origins.insert(&d.name, Origin::Text(value.clone()))),
             None => settled.warnings.push(format!(
                 "AUTORUN_VAR_{name} is set, but the playbook has no variable `{name}`"
             )),
         }
     }
-    let mut values: BTreeMap<&str, &InFile> = BTreeMap::new();
     for in_file in &given.files {
         if let Some(d) = find(&in_file.name) {
-            texts.remove(d.name.as_str());
-            values.insert(&d.name, in_file);
+            origins.insert(&d.name, Origin::VariablesFile(in_file));
         } else {
             let mut fault = undeclared(&in_file.name, declared, &in_file.place.source);
             if in_file.place.line > 0 {
@@ -192,54 +220,55 @@ pub(super) fn settle(
     }
     let mut not_read = Vec::new();
     for set in given.set {
-        match parse_set(set) {
+        match parse_set(set, declared, &given.directory) {
             Err(fault) => {
                 not_read.extend(set.split('=').next());
                 faults.push(fault);
             }
-            Ok((name, value, literally)) => match find(name) {
+            Ok((name, origin)) => match find(name) {
                 None => faults.push(undeclared(name, declared, "--set")),
-                Some(d) => {
-                    if d.secret && literally {
-                        settled.warnings.push(format!(
-                            "the secret `{name}` stands in the command line, where other users \
-                             can read it; use --set {name}=@FILE or AUTORUN_VAR_{name}"
-                        ));
-                    }
-                    values.remove(d.name.as_str());
-                    texts.insert(&d.name, Value::String(value));
-                }
+                Some(d) => drop(origins.insert(&d.name, origin)),
             },
         }
     }
     for d in declared {
-        let text = texts.remove(d.name.as_str());
-        let in_file = values.remove(d.name.as_str());
-        let value = match (text, in_file) {
-            (Some(Value::String(given)), _) => parse(d, &given),
-            (_, Some(in_file)) => typed(d, in_file.value.clone()),
-            _ => d.default.clone().ok_or_else(|| missing(d)),
+        // That it is missing has its reason named already.
+        if not_read.contains(&d.name.as_str()) {
+            continue;
+        }
+        let origin = origins.remove(d.name.as_str());
+        // Nobody is asked for a password in vain.
+        if !faults.is_empty() && matches!(origin, Some(Origin::Command(..))) {
+            continue;
+        }
+        if d.secret && matches!(origin, Some(Origin::Literal(_))) {
+            settled.warnings.push(in_command_line(&d.name));
+        }
+        let in_file = match origin {
+            Some(Origin::VariablesFile(in_file)) => Some(in_file),
+            _ => None,
         };
-        let value = value.and_then(|value| allowed(d, value));
-        match value.map_err(|fault| in_its_file(fault, in_file)) {
-            Ok(value) => {
-                if d.secret {
-                    hide(mask, &value);
-                    if value
-                        .as_str()
-                        .is_some_and(|text| !text.is_empty() && text.len() < SHORTEST)
-                    {
-                        settled.warnings.push(format!(
-                            "the secret `{}` is too short to be masked in the output",
-                            d.name
-                        ));
-                    }
-                }
-                settled.values.insert(d.name.clone(), value);
+        let value = match &origin {
+            None => d.default.clone().ok_or_else(|| missing(d)),
+            Some(origin) => {
+                let hears = |said| settled.warnings.push(said);
+                origin.read(d, &given.directory, mask, hears)
             }
-            // That it is missing has its reason named already.
-            Err(_) if not_read.contains(&d.name.as_str()) => {}
-            Err(fault) => faults.push(fault),
+        };
+        let value = value.and_then(|value| {
+            if d.secret {
+                check_length(d, &d.name, &value)?;
+                mask.add_json(&value);
+            }
+            allowed(d, value)
+        });
+        match value {
+            Ok(value) => {
+                settled.values.insert(d.name.clone(), value);
+                let source = origin.and_then(|origin| origin.source(&given.directory));
+                settled.sources.extend(source.map(|s| (d.name.clone(), s)));
+            }
+            Err(fault) => faults.push(in_its_file(fault, in_file)),
         }
     }
     if faults.is_empty() {
@@ -247,6 +276,110 @@ pub(super) fn settle(
     } else {
         Err(faults)
     }
+}
+
+/// Where the value of a variable comes from.
+enum Origin<'a> {
+    /// It stands in the command line.
+    Literal(String),
+    /// It stands in the environment.
+    Text(String),
+    /// `@FILE`.
+    File(PathBuf),
+    /// `cmd:COMMAND`, and where it is run.
+    Command(String, PathBuf),
+    VariablesFile(&'a InFile),
+    /// A file of an earlier attempt.
+    RememberedVariables(PathBuf),
+}
+
+impl Origin<'_> {
+    fn remembered(source: &SecretSource) -> Self {
+        match source {
+            // Where the run began, which is where a resumed one is.
+            SecretSource::Command(command) => Self::Command(command.clone(), ".".into()),
+            SecretSource::File(file) => Self::File(file.clone()),
+            SecretSource::Variables(file) => Self::RememberedVariables(file.clone()),
+        }
+    }
+
+    fn read(
+        &self,
+        d: &Declared,
+        directory: &Path,
+        mask: &Mask,
+        hears: impl FnOnce(String),
+    ) -> Result<Value> {
+        match self {
+            Self::Literal(text) | Self::Text(text) => parse(d, text),
+            Self::File(file) => parse(d, &read_value(&d.name, file, directory)?),
+            Self::Command(command, place) => {
+                parse(d, &output_of(&d.name, command, place, mask, hears)?)
+            }
+            Self::VariablesFile(in_file) => typed(d, in_file.value.clone()),
+            Self::RememberedVariables(file) => {
+                let found = read_file(file)?.into_iter().find(|v| v.name == d.name);
+                found.map_or_else(|| Err(missing(d)), |found| typed(d, found.value))
+            }
+        }
+    }
+
+    /// What can be read again later: a pipe cannot.
+    fn source(self, directory: &Path) -> Option<SecretSource> {
+        let file = |file: PathBuf| {
+            let file = directory.join(file);
+            file.is_file().then_some(file)
+        };
+        match self {
+            Self::Literal(_) | Self::Text(_) => None,
+            Self::Command(command, _) => Some(SecretSource::Command(command)),
+            Self::File(name) => file(name).map(SecretSource::File),
+            Self::VariablesFile(in_file) if in_file.place.line == 0 => None,
+            Self::VariablesFile(in_file) => {
+                file(in_file.place.source.clone().into()).map(SecretSource::Variables)
+            }
+            Self::RememberedVariables(name) => Some(SecretSource::Variables(name)),
+        }
+    }
+}
+
+fn in_command_line(name: &str) -> String {
+    format!(
+        "the secret `{name}` stands in the command line, where other users can read it; use \
+         --set {name}=@FILE, --set {name}=cmd:COMMAND or AUTORUN_VAR_{name}, or leave it out to \
+         be asked on a terminal"
+    )
+}
+
+/// Refuses a secret that cannot be masked, or a part of one. That there is none
+/// only the playbook can say, by its default.
+fn check_length(d: &Declared, path: &str, value: &Value) -> Result<()> {
+    let text = match value {
+        _ if d.default.as_ref() == Some(value) => return Ok(()),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Array(items) => {
+            let mut items = items.iter().enumerate();
+            return items.try_for_each(|(n, item)| check_length(d, &format!("{path}[{n}]"), item));
+        }
+        Value::Object(map) => {
+            let mut items = map.iter();
+            return items
+                .try_for_each(|(key, item)| check_length(d, &format!("{path}.{key}"), item));
+        }
+        _ => return Ok(()),
+    };
+    if !is_too_short(&text) {
+        return Ok(());
+    }
+    let error = at(
+        d,
+        format!("the secret `{path}` has fewer than {SHORTEST} characters"),
+    );
+    Err(match path == d.name {
+        true => error.hint("a shorter one cannot be masked in the output, and is soon guessed"),
+        false => error.hint("what is no secret has its place in another variable"),
+    })
 }
 
 /// A fault of a value is where the value stands; its declaration comes next.
@@ -268,24 +401,31 @@ fn in_its_file(mut fault: Error, in_file: Option<&InFile>) -> Error {
     fault
 }
 
-/// `NAME=VALUE` or `NAME=@FILE`; whether the value stands there literally.
-fn parse_set(set: &str) -> Result<(&str, String, bool)> {
+/// `NAME=VALUE`, `NAME=@FILE` or `NAME=cmd:COMMAND`; `@@` and `cmd::` begin a
+/// value with `@` and `cmd:`.
+fn parse_set<'a>(
+    set: &'a str,
+    declared: &[Declared],
+    directory: &Path,
+) -> Result<(&'a str, Origin<'static>)> {
     let Some((name, value)) = set.split_once('=') else {
-        return Err(Error::invalid(format!("`--set {set}` has no `=`"))
-            .hint("write it as --set name=value"));
+        // What is no variable's name may be a secret.
+        let said = match declared.iter().any(|d| d.name == set) {
+            true => format!("`--set {set}`"),
+            false => "`--set`".to_owned(),
+        };
+        return Err(
+            Error::invalid(format!("{said} has no `=`")).hint("write it as --set name=value")
+        );
     };
-    if let Some(literal) = value.strip_prefix("@@") {
-        return Ok((name, format!("@{literal}"), true));
-    }
-    let Some(file) = value.strip_prefix('@') else {
-        return Ok((name, value.to_owned(), true));
+    let origin = match (value.strip_prefix('@'), value.strip_prefix("cmd:")) {
+        (Some(literal), _) if literal.starts_with('@') => Origin::Literal(literal.to_owned()),
+        (Some(file), _) => Origin::File(file.into()),
+        (_, Some(literal)) if literal.starts_with(':') => Origin::Literal(format!("cmd{literal}")),
+        (_, Some(command)) => Origin::Command(command.to_owned(), directory.to_owned()),
+        (None, None) => Origin::Literal(value.to_owned()),
     };
-    let path = Path::new(file);
-    let content = std::fs::read_to_string(path)
-        .map_err(|e| Error::io(&format!("read the value of `{name}` from"), path, &e))?;
-    // The newline that every editor adds is not meant.
-    let content = content.strip_suffix('\n').unwrap_or(&content).to_owned();
-    Ok((name, content, false))
+    Ok((name, origin))
 }
 
 /// Text from the command line or environment as the declared type.
@@ -327,7 +467,7 @@ fn typed(d: &Declared, value: Value) -> Result<Value> {
 }
 
 fn wrong_type(d: &Declared, given: &str) -> Error {
-    let given = if d.secret { "****" } else { given };
+    let given = if d.secret { MASK } else { given };
     let hint = match d.kind {
         Kind::Bool => "give true or false",
         Kind::Int => "give a whole number",
@@ -349,7 +489,7 @@ fn wrong_type(d: &Declared, given: &str) -> Error {
 
 fn allowed(d: &Declared, value: Value) -> Result<Value> {
     let shown = if d.secret {
-        "****".to_owned()
+        MASK.to_owned()
     } else {
         value.to_string()
     };
@@ -357,10 +497,11 @@ fn allowed(d: &Declared, value: Value) -> Result<Value> {
         && !choices.contains(&value)
     {
         let choices: Vec<String> = choices.iter().map(ToString::to_string).collect();
-        return Err(
-            at(d, format!("variable `{}`: {shown} is not allowed", d.name))
-                .hint(format!("choose {}", choices.join(", "))),
-        );
+        let error = at(d, format!("variable `{}`: {shown} is not allowed", d.name));
+        return Err(match d.secret {
+            true => error.hint("the playbook says which are"),
+            false => error.hint(format!("choose {}", choices.join(", "))),
+        });
     }
     if let (Some(pattern), Some(text)) = (&d.pattern, value.as_str()) {
         let whole = Regex::new(&format!("^(?:{pattern})$"))
@@ -386,7 +527,7 @@ fn missing(d: &Declared) -> Error {
     let name = &d.name;
     match d.secret {
         true => error.hint(format!(
-            "pass --set {name}=@FILE or set AUTORUN_VAR_{name}{help}"
+            "pass --set {name}=@FILE or --set {name}=cmd:COMMAND, or set AUTORUN_VAR_{name}{help}"
         )),
         false => error.hint(format!("pass --set {name}=VALUE{help}")),
     }
@@ -407,17 +548,6 @@ fn at(d: &Declared, message: String) -> Error {
     let mut error = Error::new(ErrorKind::InvalidOption, message);
     error.place = d.place.clone();
     error
-}
-
-/// Masks a secret and every text in it.
-fn hide(mask: &Mask, value: &Value) {
-    match value {
-        Value::Null => {}
-        Value::String(text) => mask.add(text),
-        Value::Array(items) => items.iter().for_each(|item| hide(mask, item)),
-        Value::Object(map) => map.values().for_each(|item| hide(mask, item)),
-        other => mask.add(&other.to_string()),
-    }
 }
 
 #[cfg(test)]
@@ -442,6 +572,7 @@ mod tests {
         let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
         let given = Given {
             set: &set,
+            directory: "/".into(),
             ..Given::default()
         };
         settle(&[d], &given, &Mask::default())
@@ -496,6 +627,7 @@ mod tests {
             environment: ["a", "b", "c"]
                 .map(|n| (n.to_owned(), "env".to_owned()))
                 .into(),
+            ..Given::default()
         };
         let all = ["a", "b", "c"].map(|n| declared(n, Kind::String, Some("default".into())));
         let values = settle(&all, &given, &Mask::default()).unwrap().values;
@@ -534,6 +666,155 @@ mod tests {
         let mask = Mask::default();
         let settled = settle(&[token], &given, &mask).unwrap();
         assert_eq!(settled.warnings.len(), 1);
+        for way in [
+            "token=@FILE",
+            "token=cmd:COMMAND",
+            "AUTORUN_VAR_token",
+            "asked",
+        ] {
+            assert!(settled.warnings[0].contains(way), "{}", settled.warnings[0]);
+        }
         assert_eq!(mask.apply("it is hunter22"), "it is ****");
+    }
+
+    fn secret(kind: Kind, default: Option<Value>) -> Declared {
+        Declared {
+            secret: true,
+            ..declared("pw", kind, default)
+        }
+    }
+
+    #[test]
+    fn a_short_secret_is_refused_and_not_shown() {
+        for (kind, given) in [
+            (Kind::String, "abc12"),
+            (Kind::String, "  abc12   "),
+            (Kind::String, ""),
+            (Kind::String, "cmd:echo abc12"),
+            (Kind::Int, "12345"),
+            (Kind::Array, "long-enough,abc12"),
+            (Kind::Map, r#"{"a": {"b": "abc12"}}"#),
+        ] {
+            let fault = set(secret(kind, None), &[&format!("pw={given}")]).unwrap_err();
+            assert!(
+                fault.contains("fewer than 6 characters"),
+                "{given}: {fault}"
+            );
+            assert!(fault.contains("`pw") && !fault.contains("abc12"), "{fault}");
+        }
+        for (kind, given) in [
+            (Kind::String, "hunter"),
+            (Kind::Int, "123456"),
+            (Kind::Array, "hunter,hunter2"),
+            (Kind::Map, r#"{"a": true, "b": "hunter2"}"#),
+        ] {
+            assert!(
+                set(secret(kind, None), &[&format!("pw={given}")]).is_ok(),
+                "{given}"
+            );
+        }
+        let none = secret(Kind::String, Some("".into()));
+        assert_eq!(set(none.clone(), &[]), Ok("".into()));
+        assert_eq!(set(none, &["pw="]), Ok("".into()));
+    }
+
+    #[test]
+    fn a_value_comes_from_where_it_is_said_to_be() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "in a file\n").unwrap();
+        for (given, value, source) in [
+            ("hunter22", "hunter22", None),
+            ("@@at-home", "@at-home", None),
+            ("cmd::list", "cmd:list", None),
+            (
+                "@file",
+                "in a file",
+                Some(SecretSource::File(dir.path().join("file"))),
+            ),
+            (
+                "cmd:cat file | tr a-z A-Z",
+                "IN A FILE",
+                Some(SecretSource::Command("cat file | tr a-z A-Z".to_owned())),
+            ),
+        ] {
+            let set = [format!("pw={given}")];
+            let given = Given {
+                set: &set,
+                directory: dir.path().to_owned(),
+                ..Given::default()
+            };
+            let settled = settle(&[secret(Kind::String, None)], &given, &Mask::default()).unwrap();
+            assert_eq!(settled.values["pw"], value, "{set:?}");
+            assert_eq!(settled.sources.get("pw"), source.as_ref(), "{set:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_command_that_counts_is_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = [
+            "pw=cmd:touch ran; echo hunter22",
+            "no=cmd:touch ran",
+            "pw=hunter23",
+        ];
+        let given = Given {
+            set: &set.map(str::to_owned),
+            directory: dir.path().to_owned(),
+            ..Given::default()
+        };
+        assert!(settle(&[secret(Kind::String, None)], &given, &Mask::default()).is_err());
+        assert!(!dir.path().join("ran").exists());
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_read_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("vars.toml");
+        std::fs::write(&file, "pw = 'from a file'\n").unwrap();
+        for (source, value) in [
+            (
+                SecretSource::Command("echo again-and-again".to_owned()),
+                "again-and-again",
+            ),
+            (SecretSource::Variables(file.clone()), "from a file"),
+            (SecretSource::File(file.clone()), "pw = 'from a file'"),
+        ] {
+            let given = Given {
+                remembered: [("pw".to_owned(), source.clone())].into(),
+                directory: dir.path().to_owned(),
+                ..Given::default()
+            };
+            let all = [secret(Kind::String, None)];
+            let settled = settle(&all, &given, &Mask::default()).unwrap();
+            assert_eq!(settled.values["pw"], value);
+            assert_eq!(settled.sources["pw"], source);
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_not_repeated() {
+        let given = Given {
+            set: &["hunter22".to_owned()],
+            ..Given::default()
+        };
+        let pw = || secret(Kind::String, Some("".into()));
+        let faults = settle(&[pw()], &given, &Mask::default()).unwrap_err();
+        assert_eq!(faults[0].message, "`--set` has no `=`");
+        let chosen = Declared {
+            choices: Some(vec!["correct horse".into()]),
+            ..pw()
+        };
+        let given = Given {
+            set: &["pw=battery staple".to_owned()],
+            ..Given::default()
+        };
+        let mask = Mask::default();
+        let faults = settle(&[chosen], &given, &mask).unwrap_err();
+        let said = format!("{faults:?}");
+        assert!(
+            !said.contains("correct horse") && !said.contains("battery"),
+            "{said}"
+        );
+        assert!(mask.finds_in("correct horse") && mask.finds_in("battery staple"));
     }
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Transaction, params};
 
 pub use resource::{Resource, ResourceKind, State};
-pub use run::{About, Hold, Run, Target};
+pub use run::{About, Hold, Run, SecretSource, Target};
 pub use step::{Call, Progress, Step, StepRow, Wanted};
 pub use store::Store;
 pub use wait::Wait;

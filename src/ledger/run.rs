@@ -78,6 +78,30 @@ impl Target {
     }
 }
 
+/// Where a secret comes from, which is not in the ledger itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// A shell command that prints it.
+    Command(String),
+    /// A file that holds it.
+    File(PathBuf),
+    /// A file of variables that holds it.
+    Variables(PathBuf),
+}
+
+impl SecretSource {
+    /// The command, or the name of the file.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Command(command) => command,
+            // A name that is not UTF-8 holds no secret, which is.
+            Self::File(file) | Self::Variables(file) => file.to_str().unwrap_or_default(),
+        }
+    }
+}
+
 /// What a run was asked to do, as `resume` and `destroy` need it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct About {
@@ -89,6 +113,9 @@ pub struct About {
     pub variables: BTreeMap<String, Value>,
     /// Names of the secret ones.
     pub secrets: Vec<String>,
+    /// Where those can be read again that came from somewhere.
+    #[serde(default)]
+    pub sources: BTreeMap<String, SecretSource>,
     /// Tags given by `--tag`.
     pub tags: BTreeMap<String, String>,
     /// Seconds after which instances end themselves.

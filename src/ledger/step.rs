@@ -292,20 +292,14 @@ impl Step {
     /// in URLs and in AWS's own logs.
     fn check(&self, wanted: &[Wanted]) -> Result<()> {
         let mask = self.ledger.report.mask();
-        let told = |w: &&Wanted| {
-            let id = w.id.as_deref().unwrap_or_default();
-            [w.name.as_str(), id]
-                .iter()
-                .any(|text| mask.apply(text) != *text)
-        };
-        match wanted.iter().find(told) {
-            None => Ok(()),
-            Some(wanted) => Err(Error::invalid(format!(
-                "the name of a {} holds a secret",
-                wanted.kind.words()
-            ))
-            .hint("names are seen by others and kept in the ledger: choose another")),
-        }
+        let checked = wanted.iter().try_for_each(|wanted| {
+            let what = format!("the name of a {}", wanted.kind.words());
+            mask.keep_out_of(&what, &wanted.name)?;
+            mask.keep_out_of(&what, wanted.id.as_deref().unwrap_or_default())
+        });
+        checked.map_err(|error| {
+            error.hint("names are seen by others and kept in the ledger: choose another")
+        })
     }
 
     /// The same for one thing.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rhai::{AST, Dynamic, Engine, EvalAltResult, Scope};
+use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Place, Result};
@@ -47,6 +48,8 @@ pub struct LoadError {
     pub errors: Vec<Error>,
     /// The files read so far.
     pub texts: BTreeMap<String, String>,
+    /// What they say of secrets, which must not be shown.
+    pub secrets: Vec<Value>,
 }
 
 impl Playbook {
@@ -61,16 +64,25 @@ impl Playbook {
         let path = path.display().to_string();
         let outcome = loader.load(&path, &mut Vec::new(), None);
         let Loader { files, texts, .. } = loader;
-        let failed = |errors| LoadError {
+        let failed = |errors, secrets| LoadError {
             errors,
             texts: texts.clone(),
+            secrets,
         };
-        outcome.map_err(|error| failed(vec![error]))?;
+        outcome.map_err(|error| failed(vec![error], Vec::new()))?;
+        let variables = variables::declared(&path, &files);
         let faults = check::faults(&engine, &path, &files);
         if !faults.is_empty() {
-            return Err(failed(faults));
+            let secrets = variables.iter().flatten().flat_map(Declared::secrets);
+            return Err(failed(faults, secrets.cloned().collect()));
         }
-        let variables = variables::declared(&path, &files).map_err(|e| failed(vec![e]))?;
+        let variables = variables.map_err(|error| failed(vec![error], Vec::new()))?;
+        variables::check_secrets(&variables).map_err(|error| LoadError {
+            errors: vec![error],
+            // The line to be shown holds what cannot be masked.
+            texts: BTreeMap::new(),
+            secrets: Vec::new(),
+        })?;
         Ok(Self {
             path,
             files,
@@ -220,7 +232,7 @@ fn at(place: Option<Place>, mut error: Error) -> Error {
 }
 
 /// A literal in a script as JSON; nothing for what must be computed.
-fn literal(expression: &rhai::Expr) -> Option<serde_json::Value> {
+fn literal(expression: &rhai::Expr) -> Option<Value> {
     let value: Dynamic = expression.get_literal_value(None)?;
     crate::script::to_json(&value).ok()
 }

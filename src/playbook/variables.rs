@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{SourceFile, imports, literal};
 use crate::error::{Error, ErrorKind, Place, Result};
+use crate::report::{SHORTEST, is_too_short};
 
 /// Type of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -83,6 +84,14 @@ pub struct Declared {
     pub help: String,
     /// Where it is declared.
     pub place: Place,
+}
+
+impl Declared {
+    /// What the playbook itself says of a secret: its default and its choices.
+    pub fn secrets(&self) -> impl Iterator<Item = &Value> {
+        let values = self.default.iter().chain(self.choices.iter().flatten());
+        values.filter(|_| self.secret)
+    }
 }
 
 /// The map form of a declaration.
@@ -256,6 +265,34 @@ fn check(declared: &Declared) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A secret that cannot be masked. An empty default says that there is none.
+pub(super) fn check_secrets(declared: &[Declared]) -> Result<()> {
+    for d in declared.iter().filter(|d| d.secret) {
+        let wrong = |what: &str| Error::invalid(format!("variable `{}`: {what}", d.name));
+        let mut error = match d.kind {
+            Kind::Bool => wrong("true and false cannot be secrets"),
+            _ if d.secrets().any(is_unmaskable) => wrong(&format!(
+                "what it says of the secret has fewer than {SHORTEST} characters"
+            ))
+            .hint("a shorter one cannot be masked; an empty default stands for none"),
+            _ => continue,
+        };
+        error.place = d.place.clone();
+        return Err(error);
+    }
+    Ok(())
+}
+
+fn is_unmaskable(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.is_empty() && is_too_short(text),
+        Value::Number(number) => is_too_short(&number.to_string()),
+        Value::Array(items) => items.iter().any(is_unmaskable),
+        Value::Object(map) => map.values().any(is_unmaskable),
+        Value::Bool(_) | Value::Null => false,
+    }
 }
 
 fn fault(place: Place, message: &str) -> Error {

@@ -6,7 +6,7 @@ use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 
-use super::release;
+use super::{check_public, release};
 use crate::clients::s3::{S3, bucket_name_fault};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -102,6 +102,8 @@ async fn create_bucket(
     prefix: &str,
     options: CreateBucket,
 ) -> Result<Bucket> {
+    // Before anything is asked about it: the name is in the URL.
+    check_public(cx, "the name of a bucket", prefix)?;
     if let Some(bucket) = step.recorded::<Bucket>() {
         if step.was_undone() || is_there(cx, step, &bucket).await? {
             step.replay();

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::hosts::{Targets, on_each, target};
-use super::{file_state, seconds};
+use super::{check_public, file_state, seconds};
 use crate::clients::ssh::paths::{self, Listed, Looked, Tar};
 use crate::clients::ssh::{self, Command, Finished, Host, Sink, Stdin};
 use crate::clients::tree::{self, Entry, Kind};
@@ -266,6 +266,9 @@ async fn scp(
     if to.is_empty() || to.contains('\0') {
         return Err(Error::invalid("argument `target`: it must name a path"));
     }
+    // The name goes with the target, in the command that takes the copy there.
+    check_public(cx, "argument `source`", source)?;
+    check_public(cx, "argument `target`", to)?;
     if let Some(timeout) = options.timeout {
         seconds("timeout", timeout)?;
     }
@@ -534,6 +537,8 @@ async fn scp_from(
             )));
         }
     }
+    check_public(cx, "argument `source`", source)?;
+    check_public(cx, "argument `target`", to)?;
     if server.is_array() {
         return Err(
             Error::invalid("argument `server`: it is one host, not an array")

@@ -486,6 +486,7 @@ async fn tag(
             );
         }
     }
+    cx.report.mask().keep_out_of_tags(&tags)?;
     if step.recorded::<Value>().is_some() {
         step.replay();
         return Ok(());

@@ -12,11 +12,12 @@ use serde_json::Value;
 
 use super::host_keys::{Again, compare_with_console, pin_first_key};
 use super::servers::{ServerRef, explained, instance_host, is_host, mask_secrets};
+use super::variables::declare_secret;
 use crate::clients::ec2::Instance;
 use crate::clients::ssh::{Host, Secret, Trust};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{SHORTEST, text};
+use crate::report::text;
 use crate::script;
 
 /// How many hosts of an array are worked on at once.
@@ -128,8 +129,8 @@ fn adjusted(cx: &Context, mut host: Host, options: HostOptions) -> Result<Host> 
     ];
     for (name, secret) in secrets {
         if let Some(Secret(secret)) = secret {
-            check_secret(name, secret)?;
-            cx.report.mask().add(secret);
+            declare_secret(cx, &format!("option `{name}`"), secret)?;
+            check_line(name, secret)?;
         }
     }
     host.passphrase = options.passphrase.or(host.passphrase);
@@ -137,14 +138,8 @@ fn adjusted(cx: &Context, mut host: Host, options: HostOptions) -> Result<Host> 
     Ok(host)
 }
 
-/// A secret that can be masked, and travels on one line.
-fn check_secret(name: &str, secret: &str) -> Result<()> {
-    if secret.len() < SHORTEST {
-        return Err(Error::invalid(format!(
-            "option `{name}`: it is too short to be masked in the output"
-        ))
-        .hint(format!("it must have {SHORTEST} characters at least")));
-    }
+/// A secret that travels on one line.
+fn check_line(name: &str, secret: &str) -> Result<()> {
     if secret.contains(['\n', '\r', '\0']) {
         return Err(
             Error::invalid(format!("option `{name}`: it has more than one line"))

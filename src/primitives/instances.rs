@@ -413,6 +413,7 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
     if let Some(ttl) = cx.ttl {
         ttl::user_data(options.user_data.as_deref(), now(), ttl)?;
     }
+    cx.report.mask().keep_out_of_tags(&options.tags)?;
     let Some(user_data) = &options.user_data else {
         return Ok(());
     };
@@ -438,8 +439,9 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
     }
     if cx.report.mask().finds_in(user_data) || cx.report.mask().apply(user_data) != *user_data {
         cx.report.warn(
-            "the user data holds a secret: whoever can describe the instance or \
-             use its metadata service can read it",
+            "the user data holds a secret: every program on the instance can read it from the \
+             metadata service, and whoever may call DescribeInstanceAttribute; scp and ssh_exec \
+             with `env` or `stdin` keep it from them",
         );
     }
     Ok(())

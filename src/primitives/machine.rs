@@ -13,11 +13,12 @@ use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::seconds;
+use super::variables::declare_secret;
+use super::{check_public, seconds};
 use crate::context::{Context, OWN_PATH};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
-use crate::report::text;
+use crate::report::{Mask, text};
 use crate::script::{self, Outcome};
 
 /// How much of each output a result holds: its end.
@@ -68,6 +69,10 @@ pub mod api {
     /// no shell is asked. Gives a map with `status`, `stdout`, `stderr` and
     /// `seconds`; of very long output the last 4 MiB.
     ///
+    /// Every user of this machine can read the arguments of a program, so a
+    /// secret in them is an error. `env` and `stdin` are for secrets: only the
+    /// same user and root can read them.
+    ///
     /// - `check` (bool, true): a status other than 0 is an error.
     /// - `timeout` (seconds): the program is ended after that.
     /// - `cwd` (string): directory to run in.
@@ -75,11 +80,14 @@ pub mod api {
     /// - `stdin` (string): what the program reads.
     ///
     /// Throws `command_failed`, whose `detail` has `status`, `stdout` and
-    /// `stderr`; `not_found` when there is no such program; `timeout`.
+    /// `stderr`; `not_found` when there is no such program; `timeout`;
+    /// `invalid_option` for a secret in `command`.
     ///
     /// ```rhai
     /// let version = local_exec(["git", "describe", "--always"], #{ check: false });
     /// print(version.stdout);
+    /// let password = secret("correct horse battery");
+    /// local_exec(["sh", "-c", `test "$PASSWORD"`], #{ env: #{ PASSWORD: password } });
     /// ```
     #[rhai_fn(name = "local_exec", return_raw)]
     pub fn local_exec_with(
@@ -133,7 +141,7 @@ pub mod api {
     /// Asks the person at the terminal, and gives the line that was typed.
     ///
     /// - `secret` (bool, false): what is typed is not shown, and masked in every
-    ///   output from then on.
+    ///   output from then on; it must have 6 characters at least.
     ///
     /// Throws `invalid_option` when nobody is at a terminal: let a variable say
     /// it then.
@@ -211,6 +219,7 @@ struct Finished {
 }
 
 fn write_file(cx: &Context, path: &str, text: &str, options: &WriteFile) -> Result<Written> {
+    check_public(cx, "argument `path`", path)?;
     let path = cx.clients.local.expand(Path::new(path));
     let mode = super::copies::mode(&options.mode)?;
     let folder = match path.parent() {
@@ -266,6 +275,7 @@ async fn local_exec(
                 .hint("write [\"git\", \"status\"]; for a shell, [\"sh\", \"-c\", \"..\"]"),
         );
     };
+    check_arguments(cx, program, &words.as_deref().unwrap_or_default().join(" "))?;
     let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
     if let Some(recorded) = step.recorded::<Finished>() {
         step.replay();
@@ -322,9 +332,22 @@ async fn local_exec(
         seconds: started.elapsed().as_secs_f64(),
     };
     if options.check && finished.status != 0 {
-        return Err(failure(program, &finished));
+        return Err(failure(program, &finished, cx.report.mask()));
     }
     Ok(finished)
+}
+
+/// Refuses a secret among the arguments of a program, also one whose words are
+/// arguments of their own.
+fn check_arguments(cx: &Context, program: &str, command: &str) -> Result<()> {
+    let what = format!("the command line of `{program}`");
+    let checked = cx.report.mask().keep_out_of(&what, command);
+    checked.map_err(|error| {
+        error.hint(
+            "every user of this machine can read it: pass the secret by `env` or `stdin`, as in \
+             local_exec([..], #{ env: #{ PASSWORD: password } })",
+        )
+    })
 }
 
 /// Longer than any program takes.
@@ -353,9 +376,11 @@ fn status_of(status: std::process::ExitStatus) -> i64 {
     status.code().map(i64::from).or(signal).unwrap_or(-1)
 }
 
-fn failure(program: &str, finished: &Finished) -> Error {
+fn failure(program: &str, finished: &Finished, mask: &Mask) -> Error {
     let said = [&finished.stderr, &finished.stdout]
         .into_iter()
+        // Masked first: the last lines may begin in the middle of a secret.
+        .map(|output| mask.apply(output))
         .map(|output| {
             let lines: Vec<&str> = output.trim_end().lines().collect();
             text::harmless(&lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n"))
@@ -407,7 +432,7 @@ fn prompt(cx: &Context, question: &str, options: &Prompt) -> Result<String> {
     let failed = |e: std::io::Error| Error::internal(format!("cannot ask: {e}"));
     if options.secret {
         let answer = rpassword::prompt_password(format!("{question} ")).map_err(failed)?;
-        cx.report.mask().add(&answer);
+        declare_secret(cx, "the answer", &answer)?;
         return Ok(answer);
     }
     let mut stderr = std::io::stderr();

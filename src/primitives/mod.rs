@@ -174,6 +174,13 @@ fn seconds(name: &str, value: f64) -> Result<Duration> {
     }
 }
 
+/// Refuses a secret in what others can read: whoever may look at AWS, other users
+/// of a host or of this machine.
+fn check_public(cx: &Context, what: &str, text: &str) -> Result<()> {
+    let checked = cx.report.mask().keep_out_of(what, text);
+    checked.map_err(|error| error.hint("others can read it: pass the secret in another way"))
+}
+
 /// Removes something, as a step of the playbook.
 async fn release(cx: &Context, step: &mut Step, kind: ResourceKind, id: &str) -> Result<()> {
     if step.recorded::<Value>().is_some() {

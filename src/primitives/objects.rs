@@ -7,7 +7,7 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
-use super::{file_state, release};
+use super::{check_public, file_state, release};
 use crate::clients::s3::{
     LONGEST_PRESIGN, PUBLIC_POLICIES_ALLOWED, PUBLIC_POLICIES_BLOCKED, Published, S3,
 };
@@ -219,6 +219,7 @@ async fn object_url(
 ) -> Result<String> {
     let key = object_key(key)?;
     if options.public {
+        check_object(cx, &key, None)?;
         let link = published(cx, step, bucket, &key).await?;
         return Ok(link.url);
     }
@@ -315,6 +316,7 @@ async fn upload_image(
         );
     }
     let key = object_key(options.key.as_deref().unwrap_or(file))?;
+    check_object(cx, &key, Some(&kind))?;
     let made = cx.ledger.made(ResourceKind::Bucket, bucket);
     let link = match options.public.unwrap_or(made) {
         true => published(cx, step, bucket, &key).await?,
@@ -341,6 +343,7 @@ async fn upload_file(
     let path = cx.clients.local.expand(Path::new(file));
     let key = object_key(options.key.as_deref().unwrap_or(file))?;
     let kind = content_type(&path, options.content_type);
+    check_object(cx, &key, Some(&kind))?;
     let size = size(&path)?;
     put(cx, step, bucket, &key, &path, &kind, size).await?;
     let url = cx.clients.s3().await?.url(bucket, &key);
@@ -351,6 +354,14 @@ async fn upload_file(
         size,
         content_type: kind,
         public: false,
+    })
+}
+
+/// Refuses a secret in what everyone sees of an object who may list or get it.
+pub(super) fn check_object(cx: &Context, key: &str, kind: Option<&str>) -> Result<()> {
+    check_public(cx, "the key of an object", key)?;
+    kind.map_or(Ok(()), |kind| {
+        check_public(cx, "option `content_type`", kind)
     })
 }
 

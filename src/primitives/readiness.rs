@@ -267,7 +267,10 @@ async fn user_data_log(cx: &Context, host: &Host) -> String {
         ..Command::default()
     };
     match cx.clients.ssh().run(host, command, &cx.report).await {
-        Ok(finished) => cx.report.mask().apply(&ssh::tail(&finished.stdout, 15)),
+        Ok(finished) => {
+            let log = String::from_utf8_lossy(&finished.stdout);
+            ssh::tail(cx.report.mask().apply(&log).as_bytes(), 15)
+        }
         Err(error) => format!("(cannot read {log}: {error})"),
     }
 }

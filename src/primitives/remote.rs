@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
-use crate::report::text;
+use crate::report::{Mask, text};
 use crate::script::{self, Outcome};
 
 /// How long a host may refuse a login: its key may arrive after sshd.
@@ -79,6 +79,9 @@ pub mod api {
     /// log while it runs. Gives a map with `status`, `stdout`, `stderr`,
     /// `seconds` and `signal`; of very long output the last 4 MiB.
     ///
+    /// Every user there can read a command line, so a secret in it is an error.
+    /// `env` and `stdin` are for secrets.
+    ///
     /// - `check` (bool, true): a status other than 0 is an error.
     /// - `timeout` (seconds): the command is ended after that; by default it
     ///   may take as long as it wants.
@@ -93,7 +96,8 @@ pub mod api {
     /// cannot be made sure, the error says so.
     ///
     /// Throws `command_failed`, whose `detail` has `status`, `stdout` and
-    /// `stderr`; `timeout`, `unreachable`, `denied`, `host_key_changed`.
+    /// `stderr`; `timeout`, `unreachable`, `denied`, `host_key_changed`;
+    /// `invalid_option` for a secret in `command`.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
@@ -228,6 +232,13 @@ async fn ssh_exec(
     command: &str,
     options: SshExec,
 ) -> Result<Value> {
+    let readable = cx.report.mask().keep_out_of("argument `command`", command);
+    readable.map_err(|error| {
+        error.hint(
+            "every user there can read the command line: pass the secret by `env` or `stdin`, \
+             as in ssh_exec(server, \"..\", #{ env: #{ PASSWORD: password } })",
+        )
+    })?;
     for (name, value) in &options.env {
         check_env(name, value)?;
     }
@@ -377,7 +388,7 @@ async fn run_on(
         signal: finished.signal.clone(),
     };
     if options.check && result.status != 0 {
-        let error = failed(&host, command, &finished);
+        let error = failed(&host, command, &finished, cx.report.mask());
         return Err(match &options.cwd {
             Some(cwd) if result.stderr.contains("cd: ") => {
                 error.hint(format!("does the directory `{cwd}` of `cwd` exist there?"))
@@ -406,14 +417,16 @@ fn check_env(name: &str, value: &str) -> Result<()> {
 }
 
 /// A command that ended with a status other than 0.
-fn failed(host: &Host, command: &str, finished: &Finished) -> Error {
+fn failed(host: &Host, command: &str, finished: &Finished, mask: &Mask) -> Error {
     let how = match &finished.signal {
         Some(signal) => format!("was ended by SIG{signal}"),
         None => format!("failed with status {}", finished.status),
     };
     let said = [&finished.stderr, &finished.stdout]
         .into_iter()
-        .map(|output| ssh::tail(output, SHOWN_LINES))
+        // Masked first: the last lines may begin in the middle of a secret.
+        .map(|output| mask.apply(&String::from_utf8_lossy(output)))
+        .map(|output| ssh::tail(output.as_bytes(), SHOWN_LINES))
         .find(|said| !said.is_empty());
     let said = said.map_or_else(String::new, |said| format!(":\n{said}"));
     let command = command.trim().lines().next().unwrap_or_default();

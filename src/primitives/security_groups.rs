@@ -9,7 +9,7 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::release;
+use super::{check_public, release};
 use crate::clients::ec2::{Ec2, Ingress, Marked};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -220,6 +220,10 @@ async fn create_security_group(
     for rule in options.ingress.unwrap_or_else(|| vec![ssh]) {
         rules.push(ingress(cx, rule).await?);
     }
+    check_public(cx, "the name of a security group", name)?;
+    if let Some(description) = &options.description {
+        check_public(cx, "the description of a security group", description)?;
+    }
     let description = options
         .description
         .unwrap_or_else(|| format!("made by autorun, run {}", cx.ledger.run()));
@@ -387,6 +391,9 @@ async fn make(
 
 /// A rule as EC2 wants it; ssh is never opened to everyone by omission.
 async fn ingress(cx: &Context, rule: Rule) -> Result<Ingress> {
+    if let Some(description) = &rule.description {
+        check_public(cx, "the description of a rule", description)?;
+    }
     let to_port = rule.to_port.unwrap_or(rule.port);
     if to_port < rule.port {
         return Err(Error::invalid(format!(

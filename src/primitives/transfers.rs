@@ -10,8 +10,8 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
-use super::objects::{content_type, object_key};
-use super::{file_state, seconds};
+use super::objects::{check_object, content_type, object_key};
+use super::{check_public, file_state, seconds};
 use crate::clients::s3::{LONGEST_PRESIGN, Listed};
 use crate::clients::tree::{self, Kind};
 use crate::context::Context;
@@ -369,6 +369,9 @@ async fn upload_dir(
         .iter()
         .map(|file| object_key(&format!("{}{}", options.prefix, file.below)))
         .collect::<Result<Vec<_>>>()?;
+    for key in &keys {
+        check_object(cx, key, None)?;
+    }
     let s3 = &cx.clients.s3().await?;
     let ours = cx.ledger.made(ResourceKind::Bucket, bucket);
     let rows = intend(cx, step, bucket, &keys, ours).await?;
@@ -464,6 +467,7 @@ async fn intend(
 }
 
 async fn download_file(cx: &Context, bucket: &str, key: &str, file: &str) -> Result<Downloaded> {
+    check_public(cx, "argument `file`", file)?;
     let path = cx.clients.local.expand(Path::new(file));
     if path.is_dir() {
         return Err(Error::invalid(format!("`{file}` is a directory"))
@@ -488,6 +492,7 @@ async fn download_dir(
     prefix: &str,
     directory: &str,
 ) -> Result<Restored> {
+    check_public(cx, "argument `directory`", directory)?;
     let path = cx.clients.local.expand(Path::new(directory));
     let s3 = &cx.clients.s3().await?;
     let objects = s3.list(bucket, prefix).await?;
@@ -579,6 +584,7 @@ async fn copy_object(
     from: (String, String),
     to: (String, String),
 ) -> Result<Copied> {
+    check_object(cx, &to.1, None)?;
     let s3 = cx.clients.s3().await?;
     let id = format!("{}/{}", to.0, to.1);
     let copied = Copied {

@@ -1,15 +1,25 @@
 //! Secrets never reach an output: known values and well-known shapes are
 //! replaced before anything is written anywhere.
 
-use std::sync::{LazyLock, RwLock};
+use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard};
 
 use regex_lite::Regex;
+
+use super::needle::Needles;
+use crate::error::{Error, Result};
 
 /// What stands in place of a secret.
 pub const MASK: &str = "****";
 
-/// Shorter values are not masked: they would blot out ordinary words.
-pub const SHORTEST: usize = 4;
+/// A secret has so many characters at least, without blanks around it: a
+/// shorter one cannot be told from ordinary words, and is soon guessed.
+pub const SHORTEST: usize = 6;
+
+/// Whether a text is too short to be a secret.
+#[must_use]
+pub fn is_too_short(secret: &str) -> bool {
+    secret.trim().chars().nth(SHORTEST - 1).is_none()
+}
 
 /// Shapes that are secret wherever they appear: private keys, and what makes
 /// a presigned URL work.
@@ -35,81 +45,98 @@ static SHAPES: LazyLock<[(Regex, &str); 3]> = LazyLock::new(|| {
     ]
 });
 
+/// What comes after the first line of a private key is longer.
+const SHORTEST_KEY: usize = 64;
+
 /// What a text with one of the shapes holds: looking for these costs less.
 const SIGNS: [&str; 5] = ["PRIVATE KEY", "ignature=", "-Token=", "aws_s", "AWS_S"];
 
-/// The secrets of a run.
+/// The secrets of a run. A secret counts from when it is added.
 #[derive(Debug, Default)]
 pub struct Mask {
-    /// Longest first, so that a secret inside a longer one does not save the rest.
-    known: RwLock<Vec<String>>,
+    needles: RwLock<Needles>,
 }
 
 impl Mask {
-    /// Adds a secret; its single lines are secret too.
+    /// Adds a secret; its single lines are secret too. One that
+    /// [`is_too_short`] is not looked for.
     pub fn add(&self, secret: &str) {
-        let mut known = self
-            .known
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        for part in std::iter::once(secret).chain(secret.lines()) {
-            let part = part.trim();
-            // As it is, and as JSON and Rhai show it inside an array or map.
-            let escaped = format!("{part:?}");
-            let json = serde_json::Value::from(part).to_string();
-            for shown in [part, escaped.trim_matches('"'), json.trim_matches('"')] {
-                if shown.len() >= SHORTEST && !known.iter().any(|k| k == shown) {
-                    known.push(shown.to_owned());
-                }
-            }
+        let secret = secret.trim();
+        if is_too_short(secret) || self.needles().has(secret) {
+            return;
         }
-        known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        let mut needles = self.needles.write().unwrap_or_else(PoisonError::into_inner);
+        needles.add(secret);
+        let lines = secret.lines().map(str::trim);
+        lines
+            .filter(|line| !is_too_short(line))
+            .for_each(|line| needles.add_line(line));
     }
 
-    /// Length of the longest secret.
-    pub fn longest(&self) -> usize {
-        let known = self
-            .known
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.first().map_or(0, String::len)
+    /// Adds every text and number in a value.
+    pub fn add_json(&self, value: &serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) => self.add(text),
+            serde_json::Value::Number(number) => self.add(&number.to_string()),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| self.add_json(item)),
+            serde_json::Value::Object(map) => map.values().for_each(|item| self.add_json(item)),
+            _ => {}
+        }
     }
 
-    /// Whether the text holds a known secret.
+    fn needles(&self) -> RwLockReadGuard<'_, Needles> {
+        self.needles.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the text holds a secret that was added, however it is written, or
+    /// a private key.
     pub fn finds_in(&self, text: &str) -> bool {
-        let known = self
-            .known
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.iter().any(|secret| text.contains(secret.as_str()))
+        let is_key = |end: &str| end.len() > SHORTEST_KEY;
+        let mut ends = text.split("PRIVATE KEY-----").skip(1);
+        ends.any(is_key) || self.needles().are_in(text)
+    }
+
+    /// Refuses what others can read and what holds a secret: a name, a tag, the
+    /// arguments of a program. `what` names it.
+    pub fn keep_out_of(&self, what: &str, text: &str) -> Result<()> {
+        match self.finds_in(text) {
+            false => Ok(()),
+            true => Err(Error::invalid(format!("{what} holds a secret"))),
+        }
+    }
+
+    /// The same for tags.
+    pub fn keep_out_of_tags<'a>(
+        &self,
+        tags: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Result<()> {
+        let checked = tags.into_iter().try_for_each(|(key, value)| {
+            self.keep_out_of("the key of a tag", key)?;
+            self.keep_out_of(&format!("the tag `{key}`"), value)
+        });
+        checked.map_err(|error| error.hint("others can read tags: pass the secret in another way"))
     }
 
     /// The text without its secrets.
     pub fn apply(&self, text: &str) -> String {
-        let known = self
-            .known
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut text = text.to_owned();
-        for secret in known
-            .iter()
-            .filter(|s| text.contains(s.as_str()))
-            .collect::<Vec<_>>()
-        {
-            text = text.replace(secret.as_str(), MASK);
+        let mut shown = String::with_capacity(text.len());
+        let mut at = 0;
+        for range in self.needles().find_in(text, true).ranges {
+            shown.push_str(&text[at..range.start]);
+            shown.push_str(MASK);
+            at = range.end;
         }
-        if SIGNS.iter().any(|sign| text.contains(sign)) {
-            for (shape, replacement) in SHAPES.iter() {
-                text = shape.replace_all(&text, *replacement).into_owned();
-            }
-        }
-        text
+        shown.push_str(&text[at..]);
+        without_shapes(shown)
     }
 
-    /// The same for every string in a JSON value.
+    /// The same for every string and number in a JSON value.
     pub fn apply_json(&self, value: &mut serde_json::Value) {
         match value {
             serde_json::Value::String(text) => *text = self.apply(text),
+            serde_json::Value::Number(number) if self.apply(&number.to_string()) == MASK => {
+                *value = MASK.into();
+            }
             serde_json::Value::Array(items) => items.iter_mut().for_each(|v| self.apply_json(v)),
             serde_json::Value::Object(map) => {
                 let entries = std::mem::take(map).into_iter();
@@ -120,6 +147,74 @@ impl Mask {
             }
             _ => {}
         }
+    }
+}
+
+fn without_shapes(mut text: String) -> String {
+    if SIGNS.iter().any(|sign| text.contains(sign)) {
+        for (shape, replacement) in SHAPES.iter() {
+            text = shape.replace_all(&text, *replacement).into_owned();
+        }
+    }
+    text
+}
+
+/// Masks a text that comes in pieces. Nothing is held back but what may be the
+/// beginning of a secret.
+#[derive(Debug, Default)]
+pub struct PieceMask {
+    held: String,
+    /// How much of what is held has been given already.
+    given: usize,
+}
+
+impl PieceMask {
+    /// Takes the next piece, and gives what can be shown.
+    pub fn take(&mut self, mask: &Mask, piece: &str) -> String {
+        self.held.push_str(piece);
+        self.give(mask, false)
+    }
+
+    /// The text has ended: gives the rest.
+    pub fn finish(&mut self, mask: &Mask) -> String {
+        self.give(mask, true)
+    }
+
+    /// Nothing came for a while: gives what is held, or a mask for so much of
+    /// it that it would tell a secret. Should the rest of the secret come, that
+    /// is masked still.
+    pub fn let_go(&mut self) -> String {
+        let rest = &self.held[self.given..];
+        let shown = match is_too_short(&self.held) {
+            true => rest.to_owned(),
+            false if rest.ends_with('\n') => format!("{MASK}\n"),
+            false => MASK.to_owned(),
+        };
+        self.given = self.held.len();
+        shown
+    }
+
+    /// Whether something is held that has not been given.
+    pub fn holds(&self) -> bool {
+        self.given < self.held.len()
+    }
+
+    fn give(&mut self, mask: &Mask, whole: bool) -> String {
+        let hits = mask.needles().find_in(&self.held, whole);
+        let end = hits.open_from.unwrap_or(self.held.len());
+        let mut shown = String::new();
+        let mut at = self.given;
+        // What has been given already cannot be taken back.
+        let given = self.given;
+        for range in hits.ranges.into_iter().filter(|range| range.end > given) {
+            shown.push_str(self.held.get(at..range.start).unwrap_or_default());
+            shown.push_str(MASK);
+            at = range.end;
+        }
+        shown.push_str(self.held.get(at..end).unwrap_or_default());
+        self.given = at.max(end) - end;
+        self.held.drain(..end);
+        shown
     }
 }
 
@@ -162,6 +257,10 @@ mod tests {
         assert_eq!(mask.apply(&value.to_string()), r#"{"****":["****"]}"#);
         mask.apply_json(&mut value);
         assert_eq!(value, serde_json::json!({ "****": ["****"] }));
+        mask.add("123456");
+        let mut value = serde_json::json!([123_456, 0.123_456, 12]);
+        mask.apply_json(&mut value);
+        assert_eq!(value, serde_json::json!(["****", 0.123_456, 12]));
     }
 
     #[test]
@@ -194,6 +293,343 @@ mod tests {
             ),
         ] {
             assert_eq!(mask.apply(text), shown);
+        }
+    }
+
+    /// Everything that this file knows to write a text in another way.
+    fn spellings(secret: &str) -> Vec<(&'static str, String)> {
+        use base64::engine::general_purpose::{
+            STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD,
+        };
+        use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+        const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'&');
+        let each = |spell: &dyn Fn(char) -> String| secret.chars().map(spell).collect::<String>();
+        let bytes = |spell: &dyn Fn(u8) -> String| secret.bytes().map(spell).collect::<String>();
+        let json = serde_json::Value::from(secret).to_string();
+        let ascii = |c: char| match c {
+            ' '..='~' if !r#"\"/"#.contains(c) => c.to_string(),
+            c => c
+                .encode_utf16(&mut [0; 2])
+                .iter()
+                .map(|unit| format!("\\u{unit:04x}"))
+                .collect(),
+        };
+        let punctuation = |c: char| match c {
+            '\n' => "$'\\n'".to_owned(),
+            c if c.is_ascii_punctuation() || c == ' ' => format!("\\{c}"),
+            c => c.to_string(),
+        };
+        let html = |c: char| match c {
+            '&' => "&amp;".to_owned(),
+            '<' => "&lt;".to_owned(),
+            '>' => "&gt;".to_owned(),
+            '"' => "&quot;".to_owned(),
+            '\'' => "&#x27;".to_owned(),
+            '/' => "&#x2f;".to_owned(),
+            c => c.to_string(),
+        };
+        let twice = |c: char| html(c).replace('&', "&amp;");
+        let bash = |b: u8| match b {
+            b'\'' | b'\\' => format!("\\{}", char::from(b)),
+            b' '..=b'~' => char::from(b).to_string(),
+            b => format!("\\{b:03o}"),
+        };
+        let percent = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
+        let mut all = vec![
+            ("as it is", secret.to_owned()),
+            ("percent", percent.clone()),
+            ("percent in lower case", percent.to_lowercase_escapes()),
+            ("form", percent.replace("%20", "+")),
+            ("query", utf8_percent_encode(secret, QUERY).to_string()),
+            ("percent, every byte", bytes(&|b| format!("%{b:02X}"))),
+            (
+                "percent, every byte, lower",
+                bytes(&|b| format!("%{b:02x}")),
+            ),
+            ("percent twice", percent.replace('%', "%25")),
+            ("quoted-printable", bytes(&|b| format!("={b:02X}"))),
+            ("json", json.clone()),
+            ("json in json", serde_json::Value::from(json).to_string()),
+            ("json of python", each(&ascii)),
+            ("rust and rhai", format!("{secret:?}")),
+            ("rust, ascii alone", secret.escape_default().to_string()),
+            ("bytes of python", bytes(&|b| format!("\\x{b:02x}"))),
+            ("toml", toml::Value::from(secret).to_string()),
+            ("shell", shell_words::quote(secret).into_owned()),
+            (
+                "shell, double",
+                format!("'{}'", secret.replace('\'', "'\"'\"'")),
+            ),
+            (
+                "shell, backslashes",
+                each(&punctuation).replace("$'\\n'", "\n"),
+            ),
+            ("shell, $''", format!("$'{}'", bytes(&bash))),
+            ("sql", format!("'{}'", secret.replace('\'', "''"))),
+            ("csv", format!("\"{}\"", secret.replace('"', "\"\""))),
+            ("html", each(&html)),
+            ("html in html", each(&twice)),
+            ("html, decimal", each(&|c| format!("&#{};", u32::from(c)))),
+            (
+                "html, hexadecimal",
+                each(&|c| format!("&#x{:X};", u32::from(c))),
+            ),
+            ("hex", bytes(&|b| format!("{b:02x}"))),
+            ("HEX", bytes(&|b| format!("{b:02X}"))),
+            ("hex:hex", bytes(&|b| format!("{b:02x}:"))),
+            ("hex dump", bytes(&|b| format!(" {b:02x}"))),
+            ("indented", secret.replace('\n', "\n      ")),
+            ("dos lines", secret.replace('\n', "\r\n")),
+        ];
+        for (name, engine) in [
+            ("base64", &STANDARD as &dyn Fn64),
+            ("base64, not padded", &STANDARD_NO_PAD),
+            ("base64 for URLs", &URL_SAFE),
+            ("base64 for URLs, not padded", &URL_SAFE_NO_PAD),
+        ] {
+            for (before, after) in ["", "x", "xy"]
+                .iter()
+                .flat_map(|b| ["", "z"].map(|a| (b, a)))
+            {
+                all.push((name, engine.spell(&format!("{before}{secret}{after}"))));
+            }
+            let encoded = engine.spell(secret);
+            all.push((
+                name,
+                utf8_percent_encode(&encoded, NON_ALPHANUMERIC).to_string(),
+            ));
+        }
+        all
+    }
+
+    trait Fn64 {
+        fn spell(&self, text: &str) -> String;
+    }
+
+    impl<E: base64::Engine> Fn64 for E {
+        fn spell(&self, text: &str) -> String {
+            self.encode(text)
+        }
+    }
+
+    trait Lower {
+        fn to_lowercase_escapes(&self) -> String;
+    }
+
+    impl Lower for String {
+        fn to_lowercase_escapes(&self) -> String {
+            let mut parts = self.split('%');
+            let first = parts.next().unwrap_or_default().to_owned();
+            parts.fold(first, |all, part| {
+                format!("{all}%{}{}", part[..2].to_lowercase(), &part[2..])
+            })
+        }
+    }
+
+    /// How much of a text can be seen.
+    fn visible(text: &str) -> usize {
+        let shown = text.replace(MASK, "");
+        shown.chars().filter(|c| !c.is_whitespace()).count()
+    }
+
+    /// What is left around the mask may be quotes and digits of a neighbour.
+    fn assert_masked(mask: &Mask, secret: &str, name: &str, spelt: &str) {
+        let shown = mask.apply(&format!("before {spelt} after"));
+        let left = shown
+            .strip_prefix("before ")
+            .and_then(|left| left.strip_suffix(" after"));
+        let left = left.map_or(usize::MAX, visible);
+        assert!(
+            left <= 7 && shown.contains(MASK),
+            "{secret:?} as {name}: {spelt:?}: {shown:?}"
+        );
+        assert!(mask.finds_in(spelt), "{secret:?} as {name}: {spelt:?}");
+    }
+
+    #[test]
+    fn a_secret_is_masked_however_it_is_written() {
+        for secret in [
+            "hunter",
+            "correct horse battery",
+            r#"it's "q" & \ <b>/$x`!"#,
+            "line one\nline two, indented\nline three",
+            "pässwörter-日本-😀",
+            "a+b/c=d%20e",
+            ".*[^a](b|c){2}$",
+            "\\\\\\\\\\\\",
+            "'''\"\"'''\"\"",
+            "%25%25%41",
+            "&amp;&lt;x",
+        ] {
+            let mask = Mask::default();
+            mask.add(secret);
+            for (name, spelt) in spellings(secret) {
+                assert_masked(&mask, secret, name, &spelt);
+            }
+        }
+    }
+
+    /// A generator whose seed a failure names.
+    fn seeded() -> (u64, rand::rngs::StdRng) {
+        use rand::SeedableRng as _;
+        let seed = match std::env::var("AUTORUN_TEST_SEED") {
+            Ok(seed) => seed.parse().unwrap(),
+            Err(_) => rand::random(),
+        };
+        (seed, rand::rngs::StdRng::seed_from_u64(seed))
+    }
+
+    fn any_secret(random: &mut impl rand::Rng) -> String {
+        const ODD: [char; 14] = [
+            '\n', '\t', '\u{1b}', '\u{7f}', 'é', 'ß', '中', '😀', '\u{301}', '\u{a0}', '\'', '"',
+            '\\', '%',
+        ];
+        loop {
+            let length = random.random_range(6..40);
+            let mut any = || match random.random_range(0..4) {
+                0 => ODD[random.random_range(0..ODD.len())],
+                _ => char::from(random.random_range(b' '..=b'~')),
+            };
+            let secret: String = (0..length).map(|_| any()).collect();
+            if !is_too_short(&secret) {
+                return secret.trim().to_owned();
+            }
+        }
+    }
+
+    #[test]
+    fn any_secret_is_masked_however_it_is_written() {
+        let (seed, mut random) = seeded();
+        for _ in 0..150 {
+            let secret = any_secret(&mut random);
+            let mask = Mask::default();
+            mask.add(&secret);
+            for (name, spelt) in spellings(&secret) {
+                assert_masked(&mask, &secret, &format!("{name} (seed {seed})"), &spelt);
+            }
+        }
+    }
+
+    #[test]
+    fn any_secret_is_masked_where_its_lines_are_broken() {
+        use rand::Rng as _;
+        let (seed, mut random) = seeded();
+        for _ in 0..100 {
+            let secret = any_secret(&mut random);
+            let mask = Mask::default();
+            mask.add(&secret);
+            for (name, spelt) in [
+                ("as it is", secret.clone()),
+                (
+                    "hex",
+                    spellings(&secret)
+                        .into_iter()
+                        .find(|s| s.0 == "hex")
+                        .unwrap()
+                        .1,
+                ),
+                (
+                    "base64",
+                    spellings(&secret)
+                        .into_iter()
+                        .find(|s| s.0 == "base64")
+                        .unwrap()
+                        .1,
+                ),
+            ] {
+                let characters: Vec<char> = spelt.chars().collect();
+                let width = random.random_range(3..20);
+                let lines = characters
+                    .chunks(width)
+                    .map(|c| c.iter().collect::<String>());
+                let indent = " ".repeat(random.random_range(0..5));
+                let broken = lines.collect::<Vec<_>>().join(&format!("\n{indent}"));
+                assert_masked(
+                    &mask,
+                    &secret,
+                    &format!("{name}, broken (seed {seed})"),
+                    &broken,
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn any_secret_is_masked_in_pieces() {
+        use rand::Rng as _;
+        let (seed, mut random) = seeded();
+        for _ in 0..100 {
+            let secret = any_secret(&mut random);
+            let mask = Mask::default();
+            mask.add(&secret);
+            for (name, spelt) in spellings(&secret) {
+                let text = format!("before {spelt} between\n {spelt}\nafter\n");
+                let mut pieces = PieceMask::default();
+                let (mut rest, mut shown) = (text.as_str(), String::new());
+                while !rest.is_empty() {
+                    let length =
+                        rest.ceil_char_boundary(random.random_range(1..12).min(rest.len()));
+                    let (piece, next) = rest.split_at(length);
+                    shown.push_str(&pieces.take(&mask, piece));
+                    rest = next;
+                }
+                shown.push_str(&pieces.finish(&mask));
+                let around = visible(&text) - 2 * visible(&spelt);
+                assert!(
+                    visible(&shown) <= around + 2 * 7,
+                    "{secret:?} as {name} (seed {seed}): {text:?}: {shown:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_not_held_back() {
+        let mask = Mask::default();
+        mask.add("hunter22");
+        let mut pieces = PieceMask::default();
+        assert_eq!(pieces.take(&mask, "abc\n"), "abc\n");
+        assert_eq!(pieces.take(&mask, "the hunt"), "the ");
+        assert!(pieces.holds());
+        assert_eq!(pieces.take(&mask, " is on\n"), "hunt is on\n");
+        assert_eq!(pieces.take(&mask, "a hunter\n"), "a ");
+        assert_eq!(pieces.take(&mask, "22 b\n"), "**** b\n");
+        assert_eq!(pieces.finish(&mask), "");
+    }
+
+    #[test]
+    fn what_is_held_back_is_given_after_a_while() {
+        let mask = Mask::default();
+        mask.add("hunter22");
+        let mut pieces = PieceMask::default();
+        assert_eq!(pieces.take(&mask, "the hunt"), "the ");
+        assert_eq!(pieces.let_go(), "hunt");
+        assert!(!pieces.holds());
+        assert_eq!(pieces.take(&mask, "er22 b\n"), "**** b\n");
+        assert_eq!(pieces.take(&mask, "the hunter2\n"), "the ");
+        assert_eq!(pieces.let_go(), "****\n");
+        assert_eq!(pieces.take(&mask, "2 b\n"), "**** b\n");
+        assert_eq!(pieces.take(&mask, "the hunt"), "the ");
+        assert_eq!(pieces.let_go(), "hunt");
+        assert_eq!(pieces.take(&mask, " is on\n"), " is on\n");
+    }
+
+    #[test]
+    fn secrets_that_overlap_are_masked_whole() {
+        let mask = Mask::default();
+        mask.add("abcdefgh");
+        mask.add("efghijkl");
+        mask.add("abcdefghijk");
+        assert_eq!(mask.apply("x abcdefghijkl y"), "x **** y");
+    }
+
+    #[test]
+    fn what_is_too_short_to_be_a_secret_is_told_by_its_characters() {
+        for short in ["", "hunte", "  hunte  ", "日本語日本"] {
+            assert!(is_too_short(short), "{short}");
+        }
+        for long in ["hunter", "日本語日本語", "a b c d"] {
+            assert!(!is_too_short(long), "{long}");
         }
     }
 

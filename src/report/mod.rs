@@ -13,7 +13,7 @@ use log::{Level as LogLevel, LevelFilter, Log, Metadata, Record};
 
 pub use event::{Event, Level, Remaining, Steps, Stream};
 use live::{Live, Task};
-pub use mask::{LineMask, MASK, Mask, SHORTEST};
+pub use mask::{LineMask, MASK, Mask, PieceMask, SHORTEST, is_too_short};
 pub use meter::Meter;
 use tally::Tally;
 
@@ -24,6 +24,8 @@ mod human;
 mod live;
 mod mask;
 mod meter;
+mod needle;
+mod spelling;
 mod tally;
 pub mod text;
 
@@ -168,8 +170,9 @@ impl Reporter {
 
     /// On one line, without secrets and control characters.
     fn shown(&self, said: &str) -> String {
-        let line = said.lines().next().unwrap_or_default().replace('\t', " ");
-        text::harmless(&self.mask.apply(&line))
+        let masked = self.mask.apply(said);
+        let line = masked.lines().next().unwrap_or_default();
+        text::harmless(&line.replace('\t', " "))
     }
 
     /// The secrets of this run.

@@ -16,7 +16,7 @@ use super::connect::Connection;
 use super::remote::Sudo;
 use super::{Command, Finished, Host, KEPT, STREAMS, Sink, Stdin, broken, remote};
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{Event, LineMask, Reporter, Stream, text};
+use crate::report::{Event, LineMask, PieceMask, Reporter, Stream, text};
 
 /// How soon a cancellation is seen when nothing moves on the connection.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -32,6 +32,9 @@ const ENDS_WITHIN: Duration = Duration::from_millis(650);
 
 /// How long the last word on a channel may take, in milliseconds.
 const CLOSES_WITHIN: u32 = 2_000;
+
+/// How long a line is held back that may be the beginning of a secret.
+const HOLDS: Duration = Duration::from_millis(200);
 
 const CHUNK: usize = 256 << 10;
 
@@ -154,6 +157,7 @@ impl Job<'_> {
             };
             if !read && !wrote {
                 self.wait(connection, host, deadline)?;
+                self.outputs.iter_mut().for_each(Lines::let_go);
             }
         }
     }
@@ -563,8 +567,14 @@ struct Lines<'a> {
     /// byte by byte.
     kept: Vec<u8>,
     dropped: u64,
-    line: Vec<u8>,
-    mask: LineMask,
+    /// The line whose end has not come.
+    unended: Vec<u8>,
+    /// A secret may go on in the next line, or in the next piece of a long one.
+    secrets: PieceMask,
+    last_came: Instant,
+    /// The masked line whose end may be held back.
+    line: String,
+    keys: LineMask,
 }
 
 impl<'a> Lines<'a> {
@@ -576,8 +586,11 @@ impl<'a> Lines<'a> {
             live,
             kept: Vec::new(),
             dropped: 0,
-            line: Vec::new(),
-            mask: LineMask::default(),
+            unended: Vec::new(),
+            secrets: PieceMask::default(),
+            last_came: Instant::now(),
+            line: String::new(),
+            keys: LineMask::default(),
         }
     }
 
@@ -586,16 +599,20 @@ impl<'a> Lines<'a> {
         if !self.live {
             return;
         }
-        let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|b| *b == b'\n') {
-            self.line.extend_from_slice(&rest[..end]);
-            self.emit();
-            rest = &rest[end + 1..];
-        }
-        self.line.extend_from_slice(rest);
-        if self.line.len() > LONGEST_LINE {
-            self.emit_part();
-        }
+        let newline = bytes.iter().rposition(|b| *b == b'\n');
+        let before = self.unended.len();
+        self.unended.extend_from_slice(bytes);
+        let end = match newline {
+            Some(newline) => before + newline + 1,
+            None if self.unended.len() > LONGEST_LINE => whole_characters(&self.unended),
+            None => return,
+        };
+        let rest = self.unended.split_off(end);
+        let piece = std::mem::replace(&mut self.unended, rest);
+        self.last_came = Instant::now();
+        let piece = String::from_utf8_lossy(&piece);
+        let shown = self.secrets.take(self.report.mask(), &piece);
+        self.show(shown);
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -611,20 +628,36 @@ impl<'a> Lines<'a> {
         self.dropped += over as u64;
     }
 
-    /// A piece of a very long line, cut where no secret can be cut in two.
-    fn emit_part(&mut self) {
-        let mask = self.report.mask();
-        let masked = mask.apply(&String::from_utf8_lossy(&self.line));
-        let end = masked.floor_char_boundary(masked.len().saturating_sub(mask.longest()));
-        let rest = masked.as_bytes()[end..].to_vec();
-        self.line = masked.into_bytes();
-        self.line.truncate(end);
-        self.emit();
-        self.line = rest;
+    /// What has been held back for a while need not be the beginning of a
+    /// secret.
+    fn let_go(&mut self) {
+        if self.secrets.holds() && self.last_came.elapsed() >= HOLDS {
+            let shown = self.secrets.let_go();
+            self.show(shown);
+        }
     }
 
-    fn emit(&mut self) {
-        let line = String::from_utf8_lossy(&self.line).into_owned();
+    /// Reports every line that has ended, and what is too long to wait for its
+    /// end.
+    fn show(&mut self, shown: String) {
+        let all = match self.line.is_empty() {
+            true => shown,
+            false => std::mem::take(&mut self.line) + shown.as_str(),
+        };
+        let rest = match all.rsplit_once('\n') {
+            Some((lines, rest)) => {
+                lines.split('\n').for_each(|line| self.emit(line));
+                rest
+            }
+            None => &all,
+        };
+        match rest.len() > LONGEST_LINE {
+            true => self.emit(rest),
+            false => rest.clone_into(&mut self.line),
+        }
+    }
+
+    fn emit(&mut self, line: &str) {
         // A progress bar rewrites its line: only what it ends with is shown.
         let line = line
             .trim_end_matches('\r')
@@ -634,17 +667,30 @@ impl<'a> Lines<'a> {
         self.report.report(&Event::RemoteOutput {
             host: self.host.to_owned(),
             stream: self.stream,
-            line: self.mask.apply(line).to_owned(),
+            line: self.keys.apply(line).to_owned(),
         });
-        self.line.clear();
     }
 
     fn finish(mut self) -> (Vec<u8>, u64) {
+        let rest = std::mem::take(&mut self.unended);
+        let mask = self.report.mask();
+        let mut shown = self.secrets.take(mask, &String::from_utf8_lossy(&rest));
+        shown.push_str(&self.secrets.finish(mask));
+        self.show(shown);
         if !self.line.is_empty() {
-            self.emit();
+            let line = std::mem::take(&mut self.line);
+            self.emit(&line);
         }
         self.cut();
         (self.kept, self.dropped)
+    }
+}
+
+/// How much of a text ends with a whole character.
+fn whole_characters(bytes: &[u8]) -> usize {
+    match std::str::from_utf8(bytes) {
+        Err(e) if e.error_len().is_none() => e.valid_up_to(),
+        _ => bytes.len(),
     }
 }
 
