@@ -27,7 +27,7 @@ use super::programs::DAEMON;
 use super::proxy::{self, Proxy};
 use super::s3::{self, S3};
 use super::server::{self, Front};
-use super::sigv4::Keys;
+use super::signature::Keys;
 
 /// The account that everything belongs to.
 const ACCOUNT: &str = "123456789012";
@@ -434,5 +434,5 @@ fn keys(home: &Home) -> io::Result<Keys> {
 }
 
 fn random_hex(bytes: usize) -> String {
-    super::sigv4::hex(&(0..bytes).map(|_| rand::random()).collect::<Vec<u8>>())
+    super::signature::hex(&(0..bytes).map(|_| rand::random()).collect::<Vec<u8>>())
 }

@@ -6,7 +6,8 @@
 //!
 //! - [`daemon`] is the process, `server` its HTTP front, [`faults`] what goes
 //!   wrong on request.
-//! - `ec2` (with STS) and `s3` are the services, `sigv4` checks signatures.
+//! - `ec2` (with STS) and `s3` are the services; `signature` checks that they do
+//!   what is signed and nothing else, `query` reads what their addresses say.
 //! - `machine` makes instances out of namespaces; `sshd`, `proxy` and
 //!   `metadata` are what they find in there.
 //! - [`home`] is where a local cloud keeps its state and its access key.
@@ -23,9 +24,10 @@ pub mod machine;
 pub mod metadata;
 mod programs;
 pub mod proxy;
+mod query;
 pub mod s3;
 mod server;
-mod sigv4;
+mod signature;
 #[cfg(target_os = "linux")]
 pub mod sshd;
 
@@ -35,6 +37,11 @@ pub mod machine;
 
 pub use machine::{Check, checks};
 pub use programs::program;
+
+/// The one user, who holds the one key: what STS and policies call it.
+const USER_NAME: &str = "autorun";
+/// The same user, by the id that never changes.
+const USER_ID: &str = "AIDALOCALCLOUD";
 
 /// The operations of AWS that the local cloud has, by the SDKs' names: what a
 /// fault may be about, beside [`faults::BOOT`] and [`faults::ANY`].

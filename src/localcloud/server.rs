@@ -4,16 +4,17 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
 use s3s::Body;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
@@ -24,11 +25,9 @@ use tokio_util::task::TaskTracker;
 
 use super::ec2::{self, Answer, Ec2, Refusal};
 use super::faults::{Act, Fault, Faults, Plans, When};
+use super::query::Query;
 use super::s3::{self, S3};
-use super::sigv4::{self, Keys};
-
-/// How much of a body is taken that nobody wants.
-const MOST_UNWANTED: usize = 8 << 20;
+use super::signature::{self, Keys, Scope};
 
 /// Query requests are small: user data makes 22 KiB in base64.
 const LONGEST_FORM: usize = 1 << 20;
@@ -140,7 +139,7 @@ fn reset_at_close(handle: &OwnedFd) {
 impl Front {
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Result<Response<Body>, Reset> {
         if !self.knows_host(&request) {
@@ -153,77 +152,87 @@ impl Front {
             let path = path.to_owned();
             return Ok(self.own(&path, request, peer).await);
         }
-        let run = run_of(&request);
-        let claimed = request
-            .headers()
-            .contains_key(AUTHORIZATION)
-            .then(|| claimed_service(&request))
-            .flatten();
+        signature::join_repeated(request.headers_mut());
+        let (parts, body) = request.into_parts();
         // Query requests have no path; S3 refuses another service's signature.
-        let is_query = request.uri().path() == "/";
-        match claimed.as_deref() {
-            Some("ec2" | "sts") if is_query => self.query(request, run.as_deref()).await,
-            None if is_form(&request) => self.query(request, run.as_deref()).await,
-            _ => self.object(request, run.as_deref()).await,
+        let is_query = parts.uri.path() == "/"
+            && match signature::claimed_service(&parts) {
+                Some(service) => matches!(service, "ec2" | "sts"),
+                None => is_form(&parts),
+            };
+        match is_query {
+            true => self.query(parts, body).await,
+            false => self.object(Request::from_parts(parts, body), peer).await,
         }
     }
 
+    /// Whether a request is for this server, by its one `Host` and, if it is
+    /// there, by the address in its first line.
     fn knows_host(&self, request: &Request<Incoming>) -> bool {
-        let host = request
-            .headers()
-            .get(HOST)
-            .and_then(|host| host.to_str().ok());
-        host.is_some_and(|host| self.hosts.iter().any(|known| known == host))
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return false;
+        };
+        let authority = request.uri().authority();
+        authority.is_none_or(|authority| authority.as_str().as_bytes() == host.as_bytes())
+            && self
+                .hosts
+                .iter()
+                .any(|known| known.as_bytes() == host.as_bytes())
     }
 
     /// EC2 and STS.
-    async fn query(
-        &self,
-        request: Request<Incoming>,
-        run: Option<&str>,
-    ) -> Result<Response<Body>, Reset> {
-        let (parts, body) = request.into_parts();
-        let Ok(form) = Limited::new(body, LONGEST_FORM).collect().await else {
+    async fn query(&self, parts: Parts, body: Incoming) -> Result<Response<Body>, Reset> {
+        let refused = |refusal: &Refusal| xml(ec2::refused(refusal, &ec2::new_request_id()));
+        let Ok(body) = Limited::new(body, LONGEST_FORM).collect().await else {
             let refusal = Refusal::new("RequestEntityTooLarge", "The request is too long");
-            return Ok(xml(ec2::refused(
-                &refusal.status(413),
-                &ec2::new_request_id(),
-            )));
+            return Ok(refused(&refusal.status(413)));
         };
-        let mut form = form.to_bytes();
-        if form.is_empty() {
-            form = Bytes::copy_from_slice(parts.uri.query().unwrap_or_default().as_bytes());
-        }
-        let operation = ec2::action_of(&form);
-        let fault = self.plans.hit(run, &operation);
+        let request = match self.verified(&parts, &body.to_bytes()) {
+            Ok(request) => request,
+            Err(refusal) => {
+                log::info!("- refused: {}", refusal.code);
+                return Ok(refused(&refusal));
+            }
+        };
+        let run = named_run(&parts.headers, SIGNED_AGENT);
+        let operation = ec2::action_of(&request.form);
+        let fault = self.plans.hit(run.as_deref(), &operation);
         if let Some(refusal) = refusal_before(fault.as_ref()).await? {
-            return Ok(xml(ec2::refused(&refusal, &ec2::new_request_id())));
+            return Ok(refused(&refusal));
         }
-        let body = if parts.method == Method::POST {
-            &form[..]
-        } else {
-            b""
-        };
-        let answer = self.verified(&parts, body, &form, run);
-        log::info!("{} {operation} {}", run.unwrap_or("-"), answer.status);
+        let answer = self.act(&request, run.as_deref());
+        let status = answer.status;
+        log::info!("{} {operation} {status}", run.as_deref().unwrap_or("-"));
         if let Some(refusal) = refusal_after(fault.as_ref())? {
-            return Ok(xml(ec2::refused(&refusal, &ec2::new_request_id())));
+            return Ok(refused(&refusal));
         }
         Ok(xml(answer))
     }
 
-    fn verified(&self, parts: &Parts, body: &[u8], form: &[u8], run: Option<&str>) -> Answer {
-        match sigv4::verify(parts, body, &self.keys, SystemTime::now()) {
-            Ok(scope) if scope.service == "sts" => {
-                self.ec2.answer_sts(form, &self.keys.access_key_id)
+    /// The parameters of a request to EC2 or STS, all of which are signed: those
+    /// of a `POST` are its body, those of a `GET` its query.
+    fn verified(&self, parts: &Parts, body: &[u8]) -> Result<Signed, Refusal> {
+        let raw = parts.uri.query().unwrap_or_default();
+        let malformed = |why: &str| Refusal::new("MalformedQueryString", why);
+        let query = Query::parse(raw).ok_or_else(|| malformed("The query is not UTF-8"))?;
+        let scope = ec2::authenticate(parts, &query, body, &self.keys, Timestamp::now())?;
+        let form = match (&parts.method, body, raw) {
+            (&Method::POST, form, "") => form.to_vec(),
+            (&Method::GET, [], form) => form.as_bytes().to_vec(),
+            _ => {
+                return Err(malformed(
+                    "The parameters must be the body of a POST or the query of a GET",
+                ));
             }
-            Ok(scope) if scope.service == "ec2" => self.ec2.answer(&scope.region, form, run),
-            Ok(scope) => {
-                let words = format!("Credential should be scoped to ec2, not {}", scope.service);
-                let refusal = Refusal::new("SignatureDoesNotMatch", words).status(403);
-                ec2::refused(&refusal, &ec2::new_request_id())
-            }
-            Err(refusal) => ec2::refused(&refusal, &ec2::new_request_id()),
+        };
+        Ok(Signed { scope, form })
+    }
+
+    fn act(&self, request: &Signed, run: Option<&str>) -> Answer {
+        match request.scope.service.as_str() {
+            "sts" => self.ec2.answer_sts(&request.form, &self.keys.access_key_id),
+            _ => self.ec2.answer(&request.scope.region, &request.form, run),
         }
     }
 
@@ -231,16 +240,16 @@ impl Front {
     async fn object(
         &self,
         request: Request<Incoming>,
-        run: Option<&str>,
+        peer: SocketAddr,
     ) -> Result<Response<Body>, Reset> {
-        let (parts, body) = request.into_parts();
-        let operation = s3::operation(&parts);
-        let path = parts.uri.path().to_owned();
-        let mut request = Request::from_parts(parts, body);
-        if self.plans.account(run).blocks_public {
-            request.extensions_mut().insert(s3::AccountBlocksPublic);
-        }
-        let fault = self.plans.hit(run, operation);
+        let received = self.s3.receive(request, peer.ip());
+        let signed = received.signed_headers();
+        let run = signed.and_then(|headers| named_run(headers, SIGNED_AGENT));
+        let run = run.as_deref();
+        let operation = received.operation();
+        let path = received.path().to_owned();
+        let hit = || self.plans.hit(run, operation);
+        let fault = received.is_sound().then(hit).flatten();
         let refused = |refusal: &Refusal| {
             s3::error_response(
                 &refusal.code,
@@ -251,12 +260,11 @@ impl Front {
             )
         };
         if let Some(refusal) = refusal_before(fault.as_ref()).await? {
-            // A body that is not taken would reset the connection, and the
-            // answer might be lost with it.
-            drop(Limited::new(request, MOST_UNWANTED).collect().await);
+            received.discard().await;
             return Ok(refused(&slow_down(refusal)));
         }
-        let answer = self.s3.serve(request).await;
+        let blocks_public = self.plans.account(run).blocks_public;
+        let answer = self.s3.serve(received, blocks_public).await;
         log::info!(
             "{} {operation} {}",
             run.unwrap_or("-"),
@@ -335,27 +343,33 @@ impl Front {
     }
 }
 
-/// The run that asks: the application's name in what the SDKs say of
-/// themselves, `app/autorun-RUN`.
-fn run_of(request: &Request<Incoming>) -> Option<String> {
-    let agent = |name: &str| request.headers().get(name)?.to_str().ok();
-    let agent = agent("x-amz-user-agent").or_else(|| agent(USER_AGENT.as_str()))?;
+/// What the SDKs say of themselves, in a header that they sign.
+const SIGNED_AGENT: &str = "x-amz-user-agent";
+
+/// A request to EC2 or STS that was verified.
+struct Signed {
+    scope: Scope,
+    form: Vec<u8>,
+}
+
+/// The run that a header names: the application's name in what a client says of
+/// itself, `app/autorun-RUN`.
+fn named_run(headers: &HeaderMap, header: &str) -> Option<String> {
+    let agent = headers.get(header)?.to_str().ok()?;
     agent
         .split_whitespace()
         .find_map(|word| word.strip_prefix("app/autorun-"))
         .map(str::to_owned)
 }
 
-fn claimed_service(request: &Request<Incoming>) -> Option<String> {
-    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
-    let credential = header.split("Credential=").nth(1)?.split(',').next()?;
-    credential.split('/').nth(3).map(str::to_owned)
+/// The run that someone with the token speaks of.
+fn run_of(request: &Request<Incoming>) -> Option<String> {
+    named_run(request.headers(), USER_AGENT.as_str())
 }
 
-fn is_form(request: &Request<Incoming>) -> bool {
-    let kind = request.headers().get(CONTENT_TYPE);
-    let form = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form"));
-    form && request.uri().path() == "/"
+fn is_form(parts: &Parts) -> bool {
+    let kind = parts.headers.get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form"))
 }
 
 /// What a fault does before the operation: an error, a reset, a pause.

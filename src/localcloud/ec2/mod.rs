@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 mod attributes;
+mod authentication;
 mod call;
 mod catalog;
 mod console;
@@ -30,6 +31,7 @@ mod sts;
 mod tags;
 mod xml;
 
+pub(super) use authentication::authenticate;
 use call::Call;
 pub(super) use call::{CONSISTENCY_SECONDS, Facts};
 use groups::Direction;

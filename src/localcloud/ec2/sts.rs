@@ -4,6 +4,7 @@ use super::params::Params;
 use super::refusal::{Refusal, Result};
 use super::xml::Xml;
 use super::{Answer, new_request_id};
+use crate::localcloud::{USER_ID, USER_NAME};
 
 const XMLNS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
@@ -33,8 +34,8 @@ fn act(account: &str, form: &[u8], access_key_id: &str) -> Result<(String, Strin
     let mut xml = Xml::default();
     match action {
         "GetCallerIdentity" => {
-            xml.text("Arn", format!("arn:aws:iam::{account}:user/autorun"));
-            xml.text("UserId", "AIDALOCALCLOUD");
+            xml.text("Arn", format!("arn:aws:iam::{account}:user/{USER_NAME}"));
+            xml.text("UserId", USER_ID);
             xml.text("Account", account);
         }
         "GetAccessKeyInfo" => {

@@ -1,16 +1,18 @@
-//! Who may do what: the holder of the key everything, everybody else what a
-//! bucket policy allows to everyone, while nothing blocks that.
+//! Who may do what: the holder of the key everything that the policy of the
+//! bucket does not deny, everybody else what it allows to everyone, while
+//! nothing blocks that.
 
 use hyper::http::request::Parts;
+use s3s::{S3Error, S3ErrorCode};
 
 use super::backend::Backend;
 use super::call::Caller;
-use super::failure::{Result, access_denied, invalid_request};
+use super::failure::{Result, access_denied, fail, invalid_request};
 use super::operation::{Operation, Target};
-use super::policy::Policy;
-use super::query::Query;
-use super::sigv4::Signed;
+use super::policy::{Context, Policy, Verdict};
 use super::store::Bucket;
+use crate::localcloud::query::Query;
+use crate::localcloud::signature::Signed;
 
 /// What a policy can open to everyone here. AWS also lets it open settings of
 /// the bucket and operations on several objects; those stay with the key.
@@ -26,26 +28,90 @@ const FOR_EVERYONE: [&str; 9] = [
     "ListObjectVersions",
 ];
 
+/// What no policy denies to the holder of the key; see [`super::policy`].
+const ALWAYS: [&str; 3] = [
+    "s3:GetBucketPolicy",
+    "s3:PutBucketPolicy",
+    "s3:DeleteBucketPolicy",
+];
+
+/// The permission to see what a bucket holds.
+const LIST: &str = "s3:ListBucket";
+
 /// Lets a request in or refuses it.
 pub(super) fn authorize(
     backend: &Backend,
     signed: Option<&Signed>,
+    (operation, target): (Operation, &Target),
+    (parts, query): (&Parts, &Query),
+    context: &Context,
+) -> Result<Caller> {
+    check_owner(backend, parts)?;
+    let needed = needed(operation, parts, query);
+    match signed {
+        Some(signed) => Ok(Caller::Owner {
+            region: signed.scope.region.clone(),
+            may_list: authorize_owner(backend, &needed, operation, target, context)?,
+        }),
+        None => authorize_everyone(backend, &needed, (operation, target), query, context),
+    }
+}
+
+/// Checks one thing more that an operation does on behalf of the holder of the
+/// key: an object of its own, as a source of a copy.
+pub(super) fn permit(
+    backend: &Backend,
+    context: &Context,
+    action: &str,
+    arn: &Target,
+) -> Result<()> {
+    let Some(Ok(bucket)) = arn.bucket().map(|name| backend.store.bucket(name)) else {
+        return Ok(());
+    };
+    match policy(backend, &bucket)? {
+        Some(policy) => not_denied(backend, &policy, context, action, &arn.arn()),
+        None => Ok(()),
+    }
+}
+
+/// Says whether a key that is missing may be called missing.
+fn authorize_owner(
+    backend: &Backend,
+    needed: &[&str],
     operation: Operation,
     target: &Target,
-    (parts, query): (&Parts, &Query),
-) -> Result<Caller> {
-    if let Some(signed) = signed {
-        check_owner(backend, parts)?;
-        return Ok(Caller::Owner {
-            region: signed.region.clone(),
-        });
+    context: &Context,
+) -> Result<bool> {
+    // A bucket that is not there has no policy; the operation says so.
+    let bucket = target.bucket().map(|name| backend.store.bucket(name));
+    let (Some(Ok(bucket)), false) = (bucket, ALWAYS.contains(&operation.action)) else {
+        return Ok(true);
+    };
+    let Some(policy) = policy(backend, &bucket)? else {
+        return Ok(true);
+    };
+    for action in needed {
+        not_denied(backend, &policy, context, action, &target.arn())?;
     }
-    let bucket = backend
-        .store
-        .bucket(target.bucket().ok_or_else(access_denied)?)?;
-    let policy = open_policy(&bucket)?.ok_or_else(access_denied)?;
+    let arn = Target::Bucket(bucket.name.clone()).arn();
+    Ok(policy.verdict(context, LIST, &arn) != Verdict::Denied)
+}
+
+fn authorize_everyone(
+    backend: &Backend,
+    needed: &[&str],
+    (operation, target): (Operation, &Target),
+    query: &Query,
+    context: &Context,
+) -> Result<Caller> {
+    let bucket = target.bucket().ok_or_else(access_denied)?;
+    let bucket = backend.store.bucket(bucket)?;
+    let policy = policy(backend, &bucket)?.ok_or_else(access_denied)?;
+    let block = bucket.settings()?.public_access_block.unwrap_or_default();
+    let may = |action: &str, arn: &str| policy.verdict(context, action, arn) == Verdict::Allowed;
     let allowed = FOR_EVERYONE.contains(&operation.name)
-        && policy.allows_everyone(operation.action, &target.arn());
+        && !(block.restricted && policy.is_public())
+        && needed.iter().all(|action| may(action, &target.arn()));
     if !allowed {
         return Err(access_denied());
     }
@@ -56,21 +122,75 @@ pub(super) fn authorize(
     }
     let arn = Target::Bucket(bucket.name.clone()).arn();
     Ok(Caller::Anonymous {
-        may_list: policy.allows_everyone("s3:ListBucket", &arn),
+        may_list: may(LIST, &arn),
     })
 }
 
-/// The policy of a bucket, unless public access to it is restricted.
-fn open_policy(bucket: &Bucket) -> Result<Option<Policy>> {
-    let settings = bucket.settings()?;
-    let block = settings.public_access_block.unwrap_or_default();
-    if block.restricted {
-        return Ok(None);
+/// The permissions that a request needs on its target.
+fn needed(operation: Operation, parts: &Parts, query: &Query) -> Vec<&'static str> {
+    let version = query.has("versionId");
+    let mut needed = vec![match operation.action {
+        "s3:DeleteObject" if version => "s3:DeleteObjectVersion",
+        "s3:DeleteObjectTagging" if version => "s3:DeleteObjectVersionTagging",
+        "s3:GetObject" if version => "s3:GetObjectVersion",
+        "s3:GetObjectAcl" if version => "s3:GetObjectVersionAcl",
+        "s3:GetObjectAttributes" if version => "s3:GetObjectVersionAttributes",
+        "s3:GetObjectTagging" if version => "s3:GetObjectVersionTagging",
+        "s3:PutObjectTagging" if version => "s3:PutObjectVersionTagging",
+        action => action,
+    }];
+    match operation.name {
+        // It asks for each key, see `ops::writing`.
+        "DeleteObjects" => needed.clear(),
+        "GetObjectAttributes" if version => needed.push("s3:GetObjectVersion"),
+        "GetObjectAttributes" => needed.push("s3:GetObject"),
+        "PutObject" | "CopyObject" | "CreateMultipartUpload"
+            if parts.headers.contains_key("x-amz-tagging") =>
+        {
+            needed.push("s3:PutObjectTagging");
+        }
+        _ => {}
     }
-    let policy = settings
+    needed
+}
+
+fn not_denied(
+    backend: &Backend,
+    policy: &Policy,
+    context: &Context,
+    action: &str,
+    arn: &str,
+) -> Result<()> {
+    match policy.verdict(context, action, arn) {
+        Verdict::Denied => Err(explicitly_denied(backend, action, arn)),
+        Verdict::Allowed | Verdict::Silent => Ok(()),
+    }
+}
+
+fn explicitly_denied(backend: &Backend, action: &str, arn: &str) -> S3Error {
+    fail(
+        S3ErrorCode::AccessDenied,
+        format!(
+            "User: {} is not authorized to perform: {action} on resource: \"{arn}\" with an explicit deny in a resource-based policy",
+            backend.user_arn()
+        ),
+    )
+}
+
+/// The policy of a bucket. One that an earlier version of the local cloud took,
+/// and that is not understood in full, lets no one in.
+fn policy(backend: &Backend, bucket: &Bucket) -> Result<Option<Policy>> {
+    let policy = bucket
+        .settings()?
         .policy
-        .map(|text| Policy::parse(&text, &bucket.name));
-    policy.transpose()
+        .map(|text| Policy::parse(&text, &bucket.name, backend));
+    policy.transpose().map_err(|error| {
+        let why = error.message().unwrap_or_default();
+        fail(
+            S3ErrorCode::AccessDenied,
+            format!("The policy of the bucket cannot be evaluated: {why}"),
+        )
+    })
 }
 
 /// A request can name the account it expects.

@@ -5,8 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use s3s::crypto::{Checksum as _, Sha256};
 use s3s::dto;
 
-use super::sigv4::hex;
 use super::store::Store;
+use crate::localcloud::USER_NAME;
+use crate::localcloud::signature::hex;
 
 /// The state behind the operations.
 pub(super) struct Backend {
@@ -18,6 +19,19 @@ impl Backend {
     /// The canonical identifier of the account.
     pub(super) fn owner_id(&self) -> String {
         hex(&Sha256::checksum(self.account.as_bytes()))
+    }
+
+    /// The one user of the account.
+    pub(super) fn user_arn(&self) -> String {
+        format!("arn:aws:iam::{}:user/{USER_NAME}", self.account)
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(dir: &std::path::Path, account: &str) -> Self {
+        Self {
+            store: Store::open(dir).unwrap(),
+            account: account.to_owned(),
+        }
     }
 
     pub(super) fn owner(&self) -> dto::Owner {

@@ -7,13 +7,14 @@ use s3s::{S3Error, S3ErrorCode, S3Request};
 
 use super::failure::{Result, fail};
 use super::payload::Trailers;
-use super::query::Query;
+use super::policy::Context;
+use crate::localcloud::query::Query;
 
 /// Who asks.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
     /// The holder of the one key; the region is that of the signature.
-    Owner { region: String },
+    Owner { region: String, may_list: bool },
     /// Somebody whom a bucket policy lets in.
     Anonymous { may_list: bool },
 }
@@ -25,6 +26,8 @@ pub(super) struct Call(Arc<Request>);
 /// The parts of a [`Call`]; reached through it.
 pub(super) struct Request {
     pub(super) caller: Caller,
+    /// What policies can ask about the request.
+    pub(super) context: Context,
     /// As they came: the operations read conditions, ranges and what is stored
     /// with an object from here, in exactly the words of the client.
     pub(super) headers: HeaderMap,
@@ -52,7 +55,7 @@ impl Call {
     /// The signature's region; nobody else makes buckets.
     pub(super) fn region(&self) -> Result<&str> {
         match &self.caller {
-            Caller::Owner { region } => Ok(region),
+            Caller::Owner { region, .. } => Ok(region),
             Caller::Anonymous { .. } => Err(fail(S3ErrorCode::AccessDenied, "Access Denied")),
         }
     }
@@ -60,8 +63,7 @@ impl Call {
     /// Whether a key that is missing may be called missing.
     pub(super) fn may_list(&self) -> bool {
         match &self.caller {
-            Caller::Owner { .. } => true,
-            Caller::Anonymous { may_list } => *may_list,
+            Caller::Owner { may_list, .. } | Caller::Anonymous { may_list } => *may_list,
         }
     }
 }

@@ -33,21 +33,32 @@ pub(super) fn rows(method: &Method, scope: Scope) -> &'static [Row] {
     }
 }
 
+const ALL: [&[Row]; 11] = [
+    GET_SERVICE,
+    GET_BUCKET,
+    HEAD_BUCKET,
+    PUT_BUCKET,
+    DELETE_BUCKET,
+    POST_BUCKET,
+    GET_OBJECT,
+    HEAD_OBJECT,
+    PUT_OBJECT,
+    DELETE_OBJECT,
+    POST_OBJECT,
+];
+
+/// The permissions that operations need.
+#[cfg(test)]
+pub(super) fn permissions() -> impl Iterator<Item = &'static str> {
+    let rows = ALL
+        .into_iter()
+        .flatten()
+        .map(|(_, _, permission)| *permission);
+    rows.filter(|permission| !permission.is_empty())
+}
+
 /// The operations offered here, by their names.
 pub(super) fn offered() -> impl Iterator<Item = &'static str> {
-    const ALL: [&[Row]; 11] = [
-        GET_SERVICE,
-        GET_BUCKET,
-        HEAD_BUCKET,
-        PUT_BUCKET,
-        DELETE_BUCKET,
-        POST_BUCKET,
-        GET_OBJECT,
-        HEAD_OBJECT,
-        PUT_OBJECT,
-        DELETE_OBJECT,
-        POST_OBJECT,
-    ];
     let rows = ALL.into_iter().flatten();
     rows.filter(|(_, _, permission)| !permission.is_empty())
         .map(|(_, name, _)| *name)

@@ -4,21 +4,18 @@
 //! chunk is known; whoever stores it must not show it before the end.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 
 use bytes::Bytes;
-use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
+use hyper::{HeaderMap, StatusCode};
 use s3s::{S3Error, S3ErrorCode};
 use sha2::{Digest, Sha256};
 
-use super::failure::{Result, fail};
-use super::sigv4::Chain;
+use super::failure::{Result, fail, named};
+use crate::localcloud::signature::Chain;
 
 /// Longest line that says how long a chunk is.
 const MAX_LINE: usize = 512;
-/// Longest trailer.
-const MAX_TRAILER: usize = 8 * 1024;
 
 /// Takes an `aws-chunked` body apart, whatever the pieces it comes in.
 pub(super) struct Decoder {
@@ -28,7 +25,8 @@ pub(super) struct Decoder {
     signature: String,
     state: State,
     line: Vec<u8>,
-    trailer_length: usize,
+    /// The name of the one trailer that has to come.
+    announced: Option<String>,
     trailers: HeaderMap,
     canonical_trailer: String,
     trailer_signature: Option<String>,
@@ -45,15 +43,16 @@ enum State {
 }
 
 impl Decoder {
-    /// A decoder; with a chain every chunk must carry its signature.
-    pub(super) fn new(chain: Option<Chain>) -> Self {
+    /// A decoder; with a chain every chunk must carry its signature. The body
+    /// ends with the announced trailer, if one is announced, and with no other.
+    pub(super) fn new(chain: Option<Chain>, announced: Option<String>) -> Self {
         Self {
             chain,
             digest: Sha256::new(),
             signature: String::new(),
             state: State::Size,
             line: Vec::new(),
-            trailer_length: 0,
+            announced,
             trailers: HeaderMap::new(),
             canonical_trailer: String::new(),
             trailer_signature: None,
@@ -151,10 +150,14 @@ impl Decoder {
             false => None,
         };
         let size = size.ok_or_else(|| malformed("a chunk does not begin with its size"))?;
-        let signature = extension.strip_prefix("chunk-signature=");
-        signature
-            .unwrap_or_default()
-            .clone_into(&mut self.signature);
+        let signature = match (&self.chain, extension) {
+            (None, "") => "",
+            (None, _) => return Err(malformed("a chunk says more than its size")),
+            (Some(_), extension) => extension
+                .strip_prefix("chunk-signature=")
+                .ok_or_else(signature_mismatch)?,
+        };
+        signature.clone_into(&mut self.signature);
         if size == 0 {
             self.end_chunk()?;
             self.state = State::Trailer;
@@ -176,41 +179,61 @@ impl Decoder {
     }
 
     fn take_trailer(&mut self, line: &str) -> Result<()> {
-        self.trailer_length += line.len();
-        if self.trailer_length > MAX_TRAILER {
-            return Err(malformed("the trailer is too long"));
-        }
         let (name, value) = line
             .split_once(':')
             .ok_or_else(|| malformed("a trailer line has no colon"))?;
         let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
-        if name == "x-amz-trailer-signature" {
-            self.trailer_signature = Some(value.to_owned());
-            return Ok(());
+        let place = match name.as_str() {
+            "x-amz-trailer-signature" if self.chain.is_some() => &mut self.trailer_signature,
+            name if self.announced.as_deref() == Some(name) => {
+                return self.take_announced(name.to_owned(), value);
+            }
+            _ => return Err(malformed_trailer()),
+        };
+        match place.replace(value.to_owned()) {
+            None => Ok(()),
+            Some(_) => Err(malformed_trailer()),
         }
+    }
+
+    fn take_announced(&mut self, name: String, value: &str) -> Result<()> {
         let header = HeaderName::from_bytes(name.as_bytes()).ok();
         let (Some(header), Ok(content)) = (header, HeaderValue::from_str(value)) else {
             return Err(malformed("a trailer line is no header"));
         };
-        // Writing to a string does not fail.
-        let _ = writeln!(self.canonical_trailer, "{name}:{value}");
-        self.trailers.append(header, content);
-        Ok(())
+        self.canonical_trailer = format!("{name}:{value}\n");
+        match self.trailers.insert(header, content) {
+            None => Ok(()),
+            Some(_) => Err(malformed_trailer()),
+        }
     }
 
     fn end_trailer(&mut self) -> Result<()> {
-        let Some(chain) = &mut self.chain else {
-            return Ok(());
-        };
-        if self.canonical_trailer.is_empty() && self.trailer_signature.is_none() {
-            return Ok(());
+        if self.trailers.is_empty() != self.announced.is_none() {
+            return Err(malformed_trailer());
         }
-        let signature = self.trailer_signature.as_deref().unwrap_or_default();
-        match chain.trailer(&self.canonical_trailer, signature) {
-            true => Ok(()),
-            false => Err(signature_mismatch()),
+        let signature = self.trailer_signature.take();
+        match (&mut self.chain, &self.announced, signature) {
+            (None, _, _) | (Some(_), None, None) => Ok(()),
+            (Some(_), None, Some(_)) => Err(malformed_trailer()),
+            (Some(chain), Some(_), signature) => {
+                let signature = signature.unwrap_or_default();
+                match chain.trailer(&self.canonical_trailer, &signature) {
+                    true => Ok(()),
+                    false => Err(signature_mismatch()),
+                }
+            }
         }
     }
+}
+
+/// The trailer is not the one that was announced.
+fn malformed_trailer() -> S3Error {
+    named(
+        "MalformedTrailerError",
+        StatusCode::BAD_REQUEST,
+        "The request contained trailing data that was not well-formed or did not conform to our published schema.",
+    )
 }
 
 fn malformed(what: &str) -> S3Error {
@@ -233,7 +256,15 @@ mod tests {
 
     /// Decodes a body that arrives `step` bytes at a time.
     fn decode(body: &[u8], step: usize) -> Result<(Vec<u8>, HeaderMap)> {
-        let mut decoder = Decoder::new(None);
+        decode_with(Some("x-amz-checksum-crc32"), body, step)
+    }
+
+    fn decode_with(
+        announced: Option<&str>,
+        body: &[u8],
+        step: usize,
+    ) -> Result<(Vec<u8>, HeaderMap)> {
+        let mut decoder = Decoder::new(None, announced.map(str::to_owned));
         let mut content = VecDeque::new();
         for piece in body.chunks(step) {
             decoder.feed(Bytes::copy_from_slice(piece), &mut content)?;
@@ -251,8 +282,10 @@ mod tests {
             assert_eq!(content, b"hello world", "{step}");
             assert_eq!(trailers["x-amz-checksum-crc32"], "DUoRhQ==");
         }
-        assert!(decode(b"0\r\n\r\n", 9).unwrap().0.is_empty());
-        assert!(decode(b"0\r\n", 9).unwrap().0.is_empty());
+        for empty in [&b"0\r\n\r\n"[..], b"0\r\n"] {
+            assert!(decode_with(None, empty, 9).unwrap().0.is_empty());
+            assert!(decode(empty, 9).is_err(), "the trailer is missing");
+        }
     }
 
     #[test]
@@ -277,5 +310,19 @@ mod tests {
             );
         }
         assert!(decode(&vec![b'1'; MAX_LINE + 1], 64).is_err());
+    }
+
+    #[test]
+    fn only_the_announced_trailer_is_taken_and_once() {
+        let with = |trailer: &str| format!("5\r\nhello\r\n0\r\n{trailer}\r\n").into_bytes();
+        let line = "x-amz-checksum-crc32:NhCmhg==\r\n";
+        assert!(decode(&with(line), 9).is_ok());
+        assert!(decode(&with(""), 9).is_err());
+        assert!(decode(&with(&format!("{line}{line}")), 9).is_err());
+        assert!(decode(&with(&format!("{line}x-amz-meta-a:1\r\n")), 9).is_err());
+        assert!(decode(&with(&format!("{line}x-amz-trailer-signature:0\r\n")), 9).is_err());
+        assert!(decode_with(None, &with(line), 9).is_err());
+        let extended = b"5;chunk-signature=0\r\nhello\r\n0\r\n\r\n";
+        assert!(decode_with(None, extended, 9).is_err());
     }
 }

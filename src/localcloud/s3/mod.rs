@@ -3,7 +3,7 @@
 //! Version 4.
 //!
 //! ```text
-//! serve -> sigv4, access, payload -> ops (the library's trait) -> store
+//! serve -> authentication, access, payload -> ops (the library's trait) -> store
 //! ```
 //! - `serve` decides everything that concerns any request: what it asks for,
 //!   who asks, whether its body is what it says. The library `s3s` turns what
@@ -15,12 +15,12 @@
 //! uploads by POST, websites, and virtual-hosted addresses.
 
 mod access;
+mod authentication;
 mod backend;
 mod call;
 mod catalogue;
 mod checksum;
 mod chunked;
-mod claim;
 mod condition;
 mod crc;
 mod failure;
@@ -29,13 +29,10 @@ mod operation;
 mod ops;
 mod payload;
 mod policy;
-mod query;
 mod range;
 mod serve;
-mod sigv2;
-mod sigv4;
 mod store;
 
 pub use failure::error_response;
-pub use operation::{operation, operations};
-pub use serve::{AccountBlocksPublic, S3, Settings};
+pub use operation::operations;
+pub use serve::{Received, S3, Settings};

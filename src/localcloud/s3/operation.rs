@@ -5,7 +5,7 @@ use s3s::S3ErrorCode;
 
 use super::catalogue::{self, Scope};
 use super::failure::{Result, fail};
-use super::query::{self, Query};
+use crate::localcloud::query::{self, Query};
 
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl Target {
     /// Reads a path-style path, undoing its percent encoding.
     pub(super) fn parse(path: &str) -> Result<Self> {
         let invalid = || fail(S3ErrorCode::InvalidURI, "Couldn't parse the specified URI.");
-        let bytes = query::decode(path, query::Plus::Literal);
+        let bytes = query::decode(path, query::Plus::Literal).ok_or_else(invalid)?;
         let path = String::from_utf8(bytes).map_err(|_| invalid())?;
         let path = path.strip_prefix('/').ok_or_else(invalid)?;
         Ok(match path.split_once('/') {
@@ -70,13 +70,21 @@ impl Operation {
         !self.action.is_empty()
     }
 
+    /// Whether it lists objects.
+    pub(super) fn lists(&self) -> bool {
+        matches!(
+            self.name,
+            "ListObjects" | "ListObjectsV2" | "ListObjectVersions"
+        )
+    }
+
     /// Whether the body is an object's content rather than a document.
     pub(super) fn takes_content(&self) -> bool {
         matches!(self.name, "PutObject" | "UploadPart")
     }
 }
 
-const UNKNOWN: Operation = Operation {
+pub(super) const UNKNOWN: Operation = Operation {
     name: "Unknown",
     action: "",
     ambiguous: false,
@@ -88,17 +96,6 @@ const COPIES: [&str; 2] = ["CopyObject", "UploadPartCopy"];
 /// The operations offered here, by the SDKs' names.
 pub fn operations() -> impl Iterator<Item = &'static str> {
     catalogue::offered().chain(COPIES)
-}
-
-/// The SDKs' name of the operation a request asks for; `Unknown` if there is
-/// none.
-#[must_use]
-pub fn operation(parts: &Parts) -> &'static str {
-    let query = Query::parse(parts.uri.query().unwrap_or_default());
-    match Target::parse(parts.uri.path()) {
-        Ok(target) => resolve(parts, &target, &query).name,
-        Err(_) => UNKNOWN.name,
-    }
 }
 
 /// The operation a request asks for.
@@ -128,7 +125,9 @@ mod tests {
 
     fn name(method: &str, uri: &str) -> &'static str {
         let request = hyper::Request::builder().method(method).uri(uri);
-        operation(&request.body(()).unwrap().into_parts().0)
+        let parts = request.body(()).unwrap().into_parts().0;
+        let query = Query::parse(parts.uri.query().unwrap_or_default()).unwrap();
+        resolve(&parts, &Target::parse(parts.uri.path()).unwrap(), &query).name
     }
 
     #[test]
@@ -150,7 +149,7 @@ mod tests {
         let ambiguous = |uri: &str| {
             let request = hyper::Request::get(uri).body(()).unwrap();
             let parts = request.into_parts().0;
-            let query = Query::parse(parts.uri.query().unwrap());
+            let query = Query::parse(parts.uri.query().unwrap()).unwrap();
             resolve(&parts, &Target::parse(parts.uri.path()).unwrap(), &query).ambiguous
         };
         assert!(ambiguous("/b?policy&acl"));
@@ -169,5 +168,6 @@ mod tests {
             Target::Object("b".into(), "a/b+c/".into())
         );
         assert!(Target::parse("/b/%ff").is_err());
+        assert!(Target::parse("/b/%zz").is_err());
     }
 }

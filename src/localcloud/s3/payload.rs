@@ -15,8 +15,8 @@ use s3s::{S3Error, S3ErrorCode};
 use sha2::{Digest, Sha256};
 
 use super::chunked::Decoder;
-use super::failure::{Result, fail, invalid_argument, named};
-use super::sigv4::{Signed, UNSIGNED, hex};
+use super::failure::{Result, fail, invalid_argument, invalid_request, named};
+use crate::localcloud::signature::{CONTENT_SHA256, Signed, UNSIGNED, hex};
 
 /// How long a client may be silent in the middle of a body, as on AWS.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -78,6 +78,7 @@ pub(super) struct Payload {
     /// Bytes of content, without the encoding.
     length: Option<u64>,
     seen: u64,
+    is_covered: bool,
     decoder: Option<Decoder>,
     digest: Option<(Sha256, String)>,
     ready: VecDeque<Bytes>,
@@ -91,50 +92,53 @@ impl Payload {
         signed: Option<&Signed>,
         source: Source,
     ) -> Result<Self> {
-        let declared = headers.get("x-amz-content-sha256");
+        let declared = headers.get(CONTENT_SHA256);
         let kind = match (signed, declared) {
             (Some(signed), _) => signed.payload.as_str(),
             (None, Some(value)) => value.to_str().unwrap_or_default(),
             (None, None) => UNSIGNED,
         };
-        let chain = signed.and_then(|signed| signed.chain.clone());
-        let mut digest = None;
-        let decoder = match kind {
-            UNSIGNED => None,
-            "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Some(Decoder::new(None)),
-            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" | "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
-                if chain.is_some() =>
-            {
-                Some(Decoder::new(chain))
+        let kind = Kind::named(kind).ok_or_else(unknown_kind)?;
+        let announced = announced_trailer(headers, kind)?;
+        let chain = match kind {
+            Kind::SignedChunks { .. } => {
+                let chain = signed.and_then(|signed| signed.chain.clone());
+                Some(chain.ok_or_else(unknown_kind)?)
             }
-            hash if hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-                digest = Some((Sha256::new(), hash.to_ascii_lowercase()));
-                None
+            _ => None,
+        };
+        let (decoder, length) = match kind {
+            Kind::SignedChunks { .. } | Kind::Chunks => {
+                let length = number(headers, "x-amz-decoded-content-length")?;
+                let length = length.ok_or_else(missing_length)?;
+                (Some(Decoder::new(chain, announced)), Some(length))
             }
-            _ => {
-                return Err(invalid_argument(
-                    "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
-                ));
+            Kind::Unsigned | Kind::Digest(_) => {
+                let length = number(headers, CONTENT_LENGTH.as_str())?;
+                // Without either header there is no body.
+                let none = !headers.contains_key(TRANSFER_ENCODING);
+                (None, length.or(none.then_some(0)))
             }
         };
-        let length = match decoder {
-            Some(_) => headers.get("x-amz-decoded-content-length"),
-            None => headers.get(CONTENT_LENGTH),
-        };
-        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
         Ok(Self {
             source,
-            length: match headers.contains_key(TRANSFER_ENCODING) || decoder.is_some() {
-                true => length,
-                // Without either header there is no body.
-                false => length.or(Some(0)),
-            },
+            length,
             seen: 0,
+            is_covered: matches!(kind, Kind::SignedChunks { .. } | Kind::Digest(_)),
             decoder,
-            digest,
+            digest: match kind {
+                Kind::Digest(digest) => Some((Sha256::new(), digest.to_ascii_lowercase())),
+                _ => None,
+            },
             ready: VecDeque::new(),
             trailers: Trailers::default(),
         })
+    }
+
+    /// Whether the signature covers the content, and not only the statement
+    /// that it does not.
+    pub(super) fn is_covered(&self) -> bool {
+        self.is_covered
     }
 
     /// How much content is announced.
@@ -241,6 +245,78 @@ impl Payload {
             )),
         }
     }
+}
+
+/// What `x-amz-content-sha256` says of a body.
+#[derive(Clone, Copy)]
+enum Kind<'a> {
+    Unsigned,
+    Digest(&'a str),
+    /// Chunks without signatures, and a trailer.
+    Chunks,
+    SignedChunks {
+        trailer: bool,
+    },
+}
+
+impl<'a> Kind<'a> {
+    fn named(name: &'a str) -> Option<Self> {
+        let is_digest =
+            |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Some(match name {
+            UNSIGNED => Self::Unsigned,
+            "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Self::Chunks,
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => Self::SignedChunks { trailer: false },
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Self::SignedChunks { trailer: true },
+            digest if is_digest(digest) => Self::Digest(digest),
+            _ => return None,
+        })
+    }
+
+    fn has_trailer(self) -> bool {
+        matches!(self, Self::Chunks | Self::SignedChunks { trailer: true })
+    }
+}
+
+fn unknown_kind() -> S3Error {
+    invalid_argument(
+        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
+    )
+}
+
+/// The trailer that has to come after the content.
+fn announced_trailer(headers: &HeaderMap, kind: Kind<'_>) -> Result<Option<String>> {
+    let named = headers.get("x-amz-trailer");
+    let named = named.map(|value| value.to_str().unwrap_or_default().to_ascii_lowercase());
+    match (kind.has_trailer(), named) {
+        (true, None) => Err(invalid_request(
+            "The request announces a trailer and does not name it: x-amz-trailer",
+        )),
+        (false, Some(_)) => Err(invalid_request(
+            "The request names a trailer that its x-amz-content-sha256 does not announce.",
+        )),
+        (_, named) => Ok(named),
+    }
+}
+
+/// A header's number of bytes.
+fn number(headers: &HeaderMap, name: &str) -> Result<Option<u64>> {
+    let Some(value) = headers.get(name) else {
+        return Ok(None);
+    };
+    let digits = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let text = value.to_str().ok().filter(digits);
+    match text.and_then(|text| text.parse().ok()) {
+        Some(number) => Ok(Some(number)),
+        None => Err(invalid_request(format!("{name} is not a number of bytes."))),
+    }
+}
+
+fn missing_length() -> S3Error {
+    fail(
+        S3ErrorCode::MissingContentLength,
+        "You must provide the Content-Length HTTP header.",
+    )
 }
 
 fn incomplete() -> S3Error {

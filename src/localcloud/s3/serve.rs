@@ -1,13 +1,16 @@
 //! From a request to its answer: what concerns every operation.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use http_body_util::StreamBody;
 use hyper::body::{Frame, Incoming};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING,
+};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use jiff::Timestamp;
@@ -16,6 +19,7 @@ use s3s::validation::NameValidation;
 use s3s::{Body, S3Error, S3ErrorCode};
 
 use super::access;
+use super::authentication::authenticate;
 use super::backend::Backend;
 use super::call::{self, Call};
 use super::checksum::Announced;
@@ -24,9 +28,10 @@ use super::names;
 use super::operation::{self, Operation, Target};
 use super::ops::Operations;
 use super::payload::{Payload, Source};
-use super::query::Query;
-use super::sigv4::{self, Credentials};
+use super::policy::Context;
 use super::store::Store;
+use crate::localcloud::query::Query;
+use crate::localcloud::signature::{Keys, Place, Signed};
 
 /// Largest object of a single upload.
 const MAX_CONTENT: u64 = 5 << 30;
@@ -45,17 +50,12 @@ pub struct Settings {
     pub account: String,
 }
 
-/// An extension of a request: Block Public Access of the account is on for it,
-/// whatever a bucket says.
-#[derive(Clone, Copy, Debug)]
-pub struct AccountBlocksPublic;
-
 /// The S3 service. Clones share everything.
 #[derive(Clone)]
 pub struct S3(Arc<Inner>);
 
 struct Inner {
-    credentials: Credentials,
+    keys: Keys,
     backend: Arc<Backend>,
     service: S3Service,
 }
@@ -71,7 +71,7 @@ impl S3 {
         let mut builder = S3ServiceBuilder::new(Operations(Arc::clone(&backend)));
         builder.set_validation(Names);
         Ok(Self(Arc::new(Inner {
-            credentials: Credentials {
+            keys: Keys {
                 access_key_id: settings.access_key_id,
                 secret_access_key: settings.secret_access_key,
             },
@@ -80,15 +80,37 @@ impl S3 {
         })))
     }
 
-    /// Answers a request.
-    pub async fn serve(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Checks who sent a request. Nothing is done for it before it is given to
+    /// [`Self::serve`], whatever it comes to.
+    #[must_use]
+    pub fn receive(&self, request: Request<Incoming>, peer: IpAddr) -> Received {
+        let (mut parts, incoming) = request.into_parts();
+        let now = Timestamp::now();
+        let known = self.recognise(&parts, now);
+        let signed = known.as_ref().ok().and_then(|known| known.signed.as_ref());
+        if signed.is_some_and(|signed| !signed.covers_type)
+            && let Some(passed_over) = parts.headers.remove(CONTENT_TYPE)
+        {
+            log::info!("s3: passed over a content-type that is not signed: {passed_over:?}");
+        }
+        Received {
+            parts,
+            source: Source::new(incoming),
+            known,
+            peer,
+            now,
+        }
+    }
+
+    /// Answers a request; `account_blocks_public` says that Block Public Access
+    /// of the account is on for it, whatever a bucket says.
+    pub async fn serve(&self, received: Received, account_blocks_public: bool) -> Response<Body> {
         let id = format!("{:016X}", rand::random::<u64>());
-        let (parts, incoming) = request.into_parts();
-        let resource = parts.uri.path().to_owned();
-        let silent = parts.method == Method::HEAD;
-        let held = parts.headers.contains_key(EXPECT);
-        let source = Source::new(incoming);
-        let mut response = match self.answer(parts, source.clone()).await {
+        let resource = received.parts.uri.path().to_owned();
+        let silent = received.parts.method == Method::HEAD;
+        let held = received.parts.headers.contains_key(EXPECT);
+        let source = received.source.clone();
+        let mut response = match self.answer(received, account_blocks_public).await {
             Ok(response) => response,
             Err(error) => failure::answer(&error, &resource, &id),
         };
@@ -100,32 +122,71 @@ impl S3 {
         response
     }
 
-    async fn answer(&self, parts: Parts, source: Source) -> Result<Response<Body>> {
+    fn recognise(&self, parts: &Parts, now: Timestamp) -> Result<Known> {
         let target = Target::parse(parts.uri.path())?;
         let query = Query::parse(parts.uri.query().unwrap_or_default());
-        let operation = operation::resolve(&parts, &target, &query);
-        let now = Timestamp::now();
-        let signed = sigv4::authenticate(&parts, &query, &self.0.credentials, now)?;
+        let query = query.ok_or_else(invalid_uri)?;
+        if let Some(name) = query.repeated() {
+            return Err(invalid_argument(format!(
+                "The query parameter {name} is given more than once."
+            )));
+        }
+        Ok(Known {
+            operation: operation::resolve(parts, &target, &query),
+            signed: authenticate(parts, &query, &self.0.keys, now)?,
+            target,
+            query,
+        })
+    }
+
+    async fn answer(
+        &self,
+        received: Received,
+        account_blocks_public: bool,
+    ) -> Result<Response<Body>> {
+        let Received {
+            parts,
+            source,
+            known,
+            peer,
+            now,
+        } = received;
+        let Known {
+            target,
+            query,
+            operation,
+            signed,
+        } = known?;
+        let signed = signed.as_ref();
         check_target(operation, &target)?;
         check_query(operation, &query)?;
         check_features(&parts.headers, operation)?;
-        let caller = access::authorize(
-            &self.0.backend,
-            signed.as_ref(),
-            operation,
-            &target,
+        let backend = &self.0.backend;
+        let context = Context::new(
+            backend,
             (&parts, &query),
+            signed,
+            (peer, now),
+            operation.lists(),
+        );
+        let caller = access::authorize(
+            backend,
+            signed,
+            (operation, &target),
+            (&parts, &query),
+            &context,
         )?;
-        let payload = Payload::new(&parts.headers, signed.as_ref(), source)?;
+        let payload = Payload::new(&parts.headers, signed, source)?;
         let trailers = payload.trailers();
         let length = payload.length();
-        let body = read_body(operation, &parts, payload).await?;
+        let body = read_body(operation, &parts, signed, payload).await?;
         let call = Call::new(call::Request {
             caller,
+            context,
             headers: parts.headers.clone(),
             query,
             trailers,
-            account_blocks_public: parts.extensions.get::<AccountBlocksPublic>().is_some(),
+            account_blocks_public,
         });
         let request = library_request(parts, length, call, body)?;
         self.0.service.call(request).await.map_err(|error| {
@@ -133,6 +194,64 @@ impl S3 {
             failure::internal("serve a request", &io::Error::other(source))
         })
     }
+}
+
+/// A request whose signature has been looked at.
+pub struct Received {
+    parts: Parts,
+    source: Source,
+    known: Result<Known>,
+    peer: IpAddr,
+    now: Timestamp,
+}
+
+/// What a request wants, and who signed it.
+struct Known {
+    target: Target,
+    query: Query,
+    operation: Operation,
+    signed: Option<Signed>,
+}
+
+impl Received {
+    /// The SDKs' name of the operation it asks for; `Unknown` if there is none,
+    /// or if it is going to be refused for its signature.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        let known = self.known.as_ref();
+        known.map_or(operation::UNKNOWN.name, |known| known.operation.name)
+    }
+
+    /// Its headers, if they are signed.
+    #[must_use]
+    pub fn signed_headers(&self) -> Option<&HeaderMap> {
+        let known = self.known.as_ref().ok()?;
+        known.signed.as_ref().map(|_| &self.parts.headers)
+    }
+
+    /// Whether it is either signed or sent by someone who does not say that it
+    /// is.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.known.is_ok()
+    }
+
+    /// Its path, as it came.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.parts.uri.path()
+    }
+
+    /// Takes a body off the line that no one wants, so that its sender gets to
+    /// read the answer.
+    pub async fn discard(self) {
+        let held = self.parts.headers.contains_key(EXPECT);
+        self.source.drain(held).await;
+    }
+}
+
+fn invalid_uri() -> S3Error {
+    fail(S3ErrorCode::InvalidURI, "Couldn't parse the specified URI.")
 }
 
 struct Names;
@@ -197,6 +316,11 @@ fn check_features(headers: &HeaderMap, operation: Operation) -> Result<()> {
             "x-amz-server-side-encryption other than AES256",
         ));
     }
+    let source = headers.get("x-amz-copy-source").map(HeaderValue::as_bytes);
+    // A signature does not say how many blanks there are.
+    if source.is_some_and(|source| source.iter().any(|byte| matches!(byte, b' ' | b'\t'))) {
+        return Err(invalid_argument("Invalid copy source encoding."));
+    }
     let acl = headers
         .get("x-amz-acl")
         .and_then(|value| value.to_str().ok());
@@ -221,14 +345,25 @@ fn no_lists() -> S3Error {
 }
 
 /// Content is passed on as it comes; a document is read and checked.
-async fn read_body(operation: Operation, parts: &Parts, payload: Payload) -> Result<Body> {
+async fn read_body(
+    operation: Operation,
+    parts: &Parts,
+    signed: Option<&Signed>,
+    payload: Payload,
+) -> Result<Body> {
     if operation.takes_content() {
         check_length(payload.length())?;
         let frames = payload.into_stream().map_ok(Frame::data);
         return Ok(Body::http_body_unsync(StreamBody::new(frames)));
     }
     let trailers = payload.trailers();
+    let covered = payload.is_covered() || signed.is_none_or(|it| it.place == Place::Query);
     let document = payload.collect(MAX_DOCUMENT).await?;
+    if !covered && !document.is_empty() {
+        return Err(invalid_argument(
+            "x-amz-content-sha256 must be a valid sha256 value: only the content of an object may be unsigned.",
+        ));
+    }
     // With these four, the headers are about an object.
     let about_object = matches!(
         operation.name,
@@ -304,8 +439,7 @@ fn library_uri(uri: &Uri) -> Result<Uri> {
         .filter(foreign)
         .collect();
     let text = format!("{}?{}", uri.path(), pairs.join("&"));
-    text.parse()
-        .map_err(|_| fail(S3ErrorCode::InvalidURI, "Couldn't parse the specified URI."))
+    text.parse().map_err(|_| invalid_uri())
 }
 
 fn has_failed(status: StatusCode) -> bool {

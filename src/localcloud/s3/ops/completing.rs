@@ -13,10 +13,10 @@ use super::super::call::Call;
 use super::super::checksum::{self, Algorithm, Checksum, Kind};
 use super::super::condition;
 use super::super::failure::{Result, fail, invalid_request, malformed_xml};
-use super::super::sigv4::hex;
 use super::super::store::{Object, ObjectRecord, Part, Upload, UploadRecord};
 use super::writing::{encryption, etag};
 use super::{Answer, done};
+use crate::localcloud::signature::hex;
 
 /// Smallest part, but for the last.
 const MIN_PART: u64 = 5 << 20;

@@ -8,11 +8,13 @@ use s3s::dto::{
     UploadPartCopyInput, UploadPartCopyOutput,
 };
 
+use super::super::access::permit;
 use super::super::backend::{Backend, timestamp};
 use super::super::call::Call;
 use super::super::checksum::Algorithm;
 use super::super::condition;
 use super::super::failure::{Result, invalid_argument, invalid_request, not_implemented};
+use super::super::operation::Target;
 use super::super::range;
 use super::super::store::{Object, content, receive};
 use super::multipart::{check_number, store_part};
@@ -34,7 +36,17 @@ fn source(backend: &Backend, call: &Call, source: &CopySource) -> Result<Arc<Obj
     else {
         return Err(not_implemented("copies from access points"));
     };
+    let target = Target::Object(bucket.to_string(), key.to_string());
+    let permit = |action| permit(backend, &call.context, action, &target);
+    permit(match version_id {
+        None => "s3:GetObject",
+        Some(_) => "s3:GetObjectVersion",
+    })?;
     let object = find(backend, call, (bucket, key), version_id.as_deref())?;
+    let takes_tags = call.header("x-amz-tagging-directive") != Some("REPLACE");
+    if takes_tags && !object.record.tags.is_empty() {
+        permit("s3:GetObjectTagging")?;
+    }
     condition::of_copy(&call.headers, &object.record.etag, object.record.modified)?;
     Ok(object)
 }

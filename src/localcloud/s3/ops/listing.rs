@@ -14,9 +14,9 @@ use s3s::dto::{
 use super::super::backend::{Backend, timestamp};
 use super::super::call::Call;
 use super::super::failure::{Result, invalid_argument, not_implemented};
-use super::super::query::encode;
 use super::super::store::{Entry, Listing, Object};
 use super::{Answer, done};
+use crate::localcloud::query::encode;
 
 /// Most entries of a page.
 const MAX_PAGE: i32 = 1000;

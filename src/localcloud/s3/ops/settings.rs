@@ -77,12 +77,12 @@ pub(super) fn put_bucket_policy(
     input: PutBucketPolicyInput,
 ) -> Answer<PutBucketPolicyOutput> {
     let bucket = backend.store.bucket(&input.bucket)?;
-    let public = Policy::parse(&input.policy, &input.bucket)?.is_public();
+    let public = Policy::parse(&input.policy, &input.bucket, backend)?.is_public();
     bucket.change(|record| {
         let blocked =
             record.public_access_block.unwrap_or_default().policy || call.account_blocks_public;
         if public && blocked {
-            return Err(public_policy_blocked(&backend.account, &input.bucket));
+            return Err(public_policy_blocked(&backend.user_arn(), &input.bucket));
         }
         record.policy = Some(input.policy);
         Ok(())
@@ -90,11 +90,11 @@ pub(super) fn put_bucket_policy(
     done(PutBucketPolicyOutput::default())
 }
 
-fn public_policy_blocked(account: &str, bucket: &str) -> S3Error {
+fn public_policy_blocked(user: &str, bucket: &str) -> S3Error {
     fail(
         S3ErrorCode::AccessDenied,
         format!(
-            "User: arn:aws:iam::{account}:user/autorun is not authorized to perform: s3:PutBucketPolicy on resource: \"arn:aws:s3:::{bucket}\" because public policies are blocked by the BlockPublicPolicy block public access setting."
+            "User: {user} is not authorized to perform: s3:PutBucketPolicy on resource: \"arn:aws:s3:::{bucket}\" because public policies are blocked by the BlockPublicPolicy block public access setting."
         ),
     )
 }
@@ -125,7 +125,7 @@ pub(super) fn get_bucket_policy_status(
     input: GetBucketPolicyStatusInput,
 ) -> Answer<GetBucketPolicyStatusOutput> {
     let text = policy(backend, &input.bucket)?;
-    let is_public = Policy::parse(&text, &input.bucket)?.is_public();
+    let is_public = Policy::parse(&text, &input.bucket, backend)?.is_public();
     done(GetBucketPolicyStatusOutput {
         policy_status: Some(dto::PolicyStatus {
             is_public: Some(is_public),

@@ -7,8 +7,8 @@ use s3s::dto::{Tag, Tagging};
 use s3s::{S3Error, S3ErrorCode};
 
 use super::super::failure::{Result, fail, invalid_argument, named};
-use super::super::query::Query;
 use super::super::store::Tags;
+use crate::localcloud::query::Query;
 
 const MAX_OF_BUCKET: usize = 50;
 const MAX_OF_OBJECT: usize = 10;
@@ -32,14 +32,19 @@ pub(super) fn of_header(header: Option<&str>) -> Result<Tags> {
     let Some(header) = header else {
         return Ok(Tags::new());
     };
-    let query = Query::parse(header);
+    let invalid = || {
+        invalid_argument(
+            "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
+        )
+    };
+    // A signature does not say how many blanks there are.
+    let query = Query::parse(header).filter(|_| !header.contains([' ', '\t']));
+    let query = query.ok_or_else(invalid)?;
     let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
     let pairs: Vec<(String, String)> = query.pairs().map(owned).collect();
     let distinct: HashSet<&String> = pairs.iter().map(|(key, _)| key).collect();
     if distinct.len() < pairs.len() {
-        return Err(invalid_argument(
-            "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
-        ));
+        return Err(invalid());
     }
     limited(collect(pairs.into_iter())?)
 }
@@ -106,6 +111,8 @@ mod tests {
         assert!(of_header(Some("a=1&a=2")).is_err());
         assert!(of_header(Some("aws:x=1")).is_err());
         assert!(of_header(Some("a=%00")).is_err());
+        assert!(of_header(Some("a=x y")).is_err());
+        assert!(of_header(Some("a=%zz")).is_err());
         let eleven: Vec<String> = (0..11).map(|n| format!("k{n}=v")).collect();
         assert!(of_header(Some(&eleven.join("&"))).is_err());
     }

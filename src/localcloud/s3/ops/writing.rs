@@ -9,11 +9,13 @@ use s3s::dto::{
     PutObjectOutput, PutObjectTaggingInput, PutObjectTaggingOutput, ServerSideEncryption,
 };
 
+use super::super::access::permit;
 use super::super::backend::Backend;
 use super::super::call::Call;
 use super::super::checksum::{Algorithm, Announced};
 use super::super::condition;
 use super::super::failure::{Result, fail, malformed_xml};
+use super::super::operation::Target;
 use super::super::store::{Bucket, Object, receive};
 use super::reading::check_version;
 use super::stored::{Stored, insert_checksum};
@@ -86,7 +88,7 @@ pub(super) fn delete_object(
 /// Removes up to a thousand objects and says of each what became of it.
 pub(super) fn delete_objects(
     backend: &Backend,
-    _call: &Call,
+    call: &Call,
     input: DeleteObjectsInput,
 ) -> Answer<DeleteObjectsOutput> {
     let bucket = backend.store.bucket(&input.bucket)?;
@@ -97,7 +99,7 @@ pub(super) fn delete_objects(
     let quiet = input.delete.quiet.unwrap_or(false);
     let mut output = DeleteObjectsOutput::default();
     for object in objects {
-        match delete_one(&bucket, &object) {
+        match delete_one((backend, call), &bucket, &object) {
             Ok(()) if quiet => {}
             Ok(()) => output
                 .deleted
@@ -118,7 +120,17 @@ pub(super) fn delete_objects(
     done(output)
 }
 
-fn delete_one(bucket: &Bucket, object: &dto::ObjectIdentifier) -> Result<()> {
+fn delete_one(
+    (backend, call): (&Backend, &Call),
+    bucket: &Bucket,
+    object: &dto::ObjectIdentifier,
+) -> Result<()> {
+    let action = match object.version_id {
+        None => "s3:DeleteObject",
+        Some(_) => "s3:DeleteObjectVersion",
+    };
+    let target = Target::Object(bucket.name.clone(), object.key.clone());
+    permit(backend, &call.context, action, &target)?;
     check_version(object.version_id.as_deref())?;
     bucket.delete(&object.key, |current| {
         match (&object.e_tag, etag(current)) {

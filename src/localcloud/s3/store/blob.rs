@@ -15,8 +15,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::super::checksum::{Algorithm, Checksum, Hasher};
 use super::super::failure::{Result, internal};
-use super::super::sigv4::hex;
 use super::files;
+use crate::localcloud::signature::hex;
 
 /// How much is handed to the disk and to the digests at a time, and how often
 /// that before they have caught up.

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use s3s::S3ErrorCode;
 
 use super::super::failure::{Result, fail, internal, no_such_bucket, no_such_key, no_such_upload};
-use super::super::sigv4::hex;
 use super::files;
 use super::listing::{Listing, Page};
 use super::record::{BucketRecord, Object, ObjectRecord, Part, UploadRecord};
+use crate::localcloud::signature::hex;
 use s3s::crypto::{Checksum as _, Sha256};
 
 pub(super) const SETTINGS: &str = "bucket.json";

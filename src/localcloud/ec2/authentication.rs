@@ -1,0 +1,120 @@
+//! Who signed a request to EC2 or STS, and their words when it is not right.
+
+use hyper::http::request::Parts;
+use jiff::Timestamp;
+
+use super::refusal::{Refusal, Result};
+use crate::localcloud::query::Query;
+use crate::localcloud::signature::{self, Fault, Flaw, Keys, Scope, Service};
+
+/// Verifies a request with its whole body and says what it is signed for.
+pub(in crate::localcloud) fn authenticate(
+    parts: &Parts,
+    query: &Query,
+    body: &[u8],
+    keys: &Keys,
+    now: Timestamp,
+) -> Result<Scope> {
+    match signature::verify(parts, query, Service::Query { body }, keys, now) {
+        Ok(Some(signed)) => Ok(signed.scope),
+        Ok(None) => Err(Refusal::new(
+            "MissingAuthenticationToken",
+            "Request is missing Authentication Token",
+        )
+        .status(403)),
+        Err(fault) => Err(refusal(fault, now)),
+    }
+}
+
+fn refusal(fault: Fault, now: Timestamp) -> Refusal {
+    match fault {
+        Fault::UnknownKey | Fault::Token => Refusal::new(
+            "AuthFailure",
+            "AWS was not able to validate the provided access credentials",
+        )
+        .status(401),
+        Fault::Skewed(date) => Refusal::new(
+            "RequestExpired",
+            format!("Request has expired. Timestamp date is {date}. Current date is {now}"),
+        ),
+        Fault::OtherDay(day) => mismatch(&format!(
+            "Credential date {day} is not the date of the request"
+        )),
+        Fault::Malformed(_, Flaw::Service(name)) => mismatch(&format!(
+            "Credential should be scoped to ec2 or sts, not {name}"
+        )),
+        Fault::Unsigned(names) => {
+            mismatch(&format!("Headers must be signed: {}", names.join(", ")))
+        }
+        Fault::Mismatch => mismatch(
+            "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.",
+        ),
+        Fault::Malformed(_, flaw) => incomplete(&part(&flaw)),
+        Fault::NoDate => incomplete("'X-Amz-Date' header"),
+        Fault::Several => incomplete("one signature and no second one"),
+        Fault::Scheme { .. } | Fault::NoPayload | Fault::Expired | Fault::Uncovered(_) => {
+            incomplete("'AWS4-HMAC-SHA256'")
+        }
+    }
+}
+
+fn mismatch(words: &str) -> Refusal {
+    Refusal::new("SignatureDoesNotMatch", words).status(403)
+}
+
+fn incomplete(what: &str) -> Refusal {
+    Refusal::new(
+        "IncompleteSignature",
+        format!("Authorization header requires existence of {what}"),
+    )
+    .status(403)
+}
+
+/// What a flawed header lacks.
+fn part(flaw: &Flaw) -> String {
+    match flaw {
+        Flaw::Missing(name) => format!("'{name}' parameter"),
+        Flaw::Field(name) => format!("no second or unknown '{name}' parameter"),
+        Flaw::SignedHeaders => "a canonical 'SignedHeaders' parameter".to_owned(),
+        Flaw::Date => "a valid 'X-Amz-Date' header".to_owned(),
+        _ => "a complete 'Credential' parameter".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+    #[test]
+    fn every_fault_has_amazons_code() {
+        let now = Timestamp::UNIX_EPOCH;
+        for (fault, code) in [
+            (Fault::UnknownKey, "AuthFailure"),
+            (Fault::Skewed("x".into()), "RequestExpired"),
+            (
+                Fault::Unsigned(vec!["host".into()]),
+                "SignatureDoesNotMatch",
+            ),
+            (Fault::NoDate, "IncompleteSignature"),
+            (Fault::Several, "IncompleteSignature"),
+            (Fault::Scheme { version_2: true }, "IncompleteSignature"),
+            (Fault::Mismatch, "SignatureDoesNotMatch"),
+        ] {
+            assert_eq!(refusal(fault.clone(), now).code, code, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_a_signature_says_so() {
+        let parts = hyper::Request::post("/").body(()).unwrap().into_parts().0;
+        let keys = Keys {
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: SECRET.into(),
+        };
+        let query = Query::default();
+        let refusal = authenticate(&parts, &query, b"", &keys, Timestamp::now()).unwrap_err();
+        assert_eq!(refusal.code, "MissingAuthenticationToken");
+    }
+}

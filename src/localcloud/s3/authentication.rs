@@ -1,0 +1,183 @@
+//! Who signed a request to S3, and S3's words when the signature is not right.
+
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+use jiff::Timestamp;
+use s3s::{S3Error, S3ErrorCode};
+
+use super::failure::{Result, access_denied, fail, invalid_argument, invalid_request, named};
+use crate::localcloud::query::Query;
+use crate::localcloud::signature::{self, Fault, Flaw, Keys, Place, Service, Signed};
+
+/// Verifies the signature of a request; `None` if it has none.
+pub(super) fn authenticate(
+    parts: &Parts,
+    query: &Query,
+    keys: &Keys,
+    now: Timestamp,
+) -> Result<Option<Signed>> {
+    signature::verify(parts, query, Service::S3, keys, now).map_err(refusal)
+}
+
+fn refusal(fault: Fault) -> S3Error {
+    let denied = |message: String| fail(S3ErrorCode::AccessDenied, message);
+    match fault {
+        Fault::Several => invalid_argument(
+            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified",
+        ),
+        Fault::Scheme { version_2: true } => invalid_request(
+            "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+        ),
+        Fault::Scheme { version_2: false } => invalid_argument("Unsupported Authorization Type"),
+        Fault::Malformed(Place::Header, flaw) => malformed_header(&flaw),
+        Fault::Malformed(Place::Query, flaw) => malformed_query(&flaw),
+        Fault::NoDate => {
+            denied("AWS authentication requires a valid Date or x-amz-date header".to_owned())
+        }
+        Fault::NoPayload => {
+            invalid_request("Missing required header for this request: x-amz-content-sha256")
+        }
+        Fault::UnknownKey => fail(
+            S3ErrorCode::InvalidAccessKeyId,
+            "The AWS Access Key Id you provided does not exist in our records.",
+        ),
+        Fault::Token => fail(
+            S3ErrorCode::InvalidToken,
+            "The provided token is malformed or otherwise invalid.",
+        ),
+        Fault::OtherDay(day) => fail(
+            S3ErrorCode::SignatureDoesNotMatch,
+            format!("Invalid credential date {day}. It differs from the date of the request."),
+        ),
+        Fault::Skewed(_) => fail(
+            S3ErrorCode::RequestTimeTooSkewed,
+            "The difference between the request time and the current time is too large.",
+        ),
+        Fault::Expired => denied("Request has expired".to_owned()),
+        Fault::Unsigned(names) => denied(format!(
+            "There were headers present in the request which were not signed: {}",
+            names.join(", ")
+        )),
+        Fault::Uncovered(name) => denied(format!(
+            "The signature of version 2 does not cover the query parameter {name}. Please use AWS4-HMAC-SHA256."
+        )),
+        Fault::Mismatch => fail(
+            S3ErrorCode::SignatureDoesNotMatch,
+            "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
+        ),
+    }
+}
+
+fn malformed_header(flaw: &Flaw) -> S3Error {
+    let reason = match flaw {
+        Flaw::Missing(name) => format!(
+            "the authorization header requires three components: Credential, SignedHeaders, and Signature; {name} is missing."
+        ),
+        Flaw::Field(name) => format!("the component \"{name}\" is unknown or given twice."),
+        Flaw::Credential => CREDENTIAL.to_owned(),
+        Flaw::Service(name) => other_service(name),
+        Flaw::SignedHeaders => SIGNED_HEADERS.to_owned(),
+        Flaw::Date
+        | Flaw::Epoch
+        | Flaw::Algorithm
+        | Flaw::Expires
+        | Flaw::ExpiresNegative
+        | Flaw::ExpiresTooLong => {
+            return fail(
+                S3ErrorCode::AccessDenied,
+                "AWS authentication requires a valid Date or x-amz-date header",
+            );
+        }
+    };
+    named(
+        "AuthorizationHeaderMalformed",
+        StatusCode::BAD_REQUEST,
+        format!("The authorization header is malformed; {reason}"),
+    )
+}
+
+fn malformed_query(flaw: &Flaw) -> S3Error {
+    let message = match flaw {
+        Flaw::Missing("AWSAccessKeyId" | "Signature" | "Expires") => {
+            return fail(
+                S3ErrorCode::AccessDenied,
+                "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters",
+            );
+        }
+        Flaw::Epoch => {
+            return fail(
+                S3ErrorCode::AccessDenied,
+                "Invalid date (should be seconds since epoch): Expires",
+            );
+        }
+        Flaw::Field(_) => return access_denied(),
+        Flaw::Missing(_) => {
+            "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.".to_owned()
+        }
+        Flaw::Algorithm => "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"".to_owned(),
+        Flaw::Credential => format!("Error parsing the X-Amz-Credential parameter; {CREDENTIAL}"),
+        Flaw::Service(name) => {
+            format!("Error parsing the X-Amz-Credential parameter; {}", other_service(name))
+        }
+        Flaw::Date => {
+            "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"".to_owned()
+        }
+        Flaw::Expires => "X-Amz-Expires should be a number".to_owned(),
+        Flaw::ExpiresNegative => "X-Amz-Expires must be non-negative".to_owned(),
+        Flaw::ExpiresTooLong => "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds".to_owned(),
+        Flaw::SignedHeaders => format!("Error parsing the X-Amz-SignedHeaders parameter; {SIGNED_HEADERS}"),
+    };
+    named(
+        "AuthorizationQueryParametersError",
+        StatusCode::BAD_REQUEST,
+        message,
+    )
+}
+
+const CREDENTIAL: &str =
+    "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".";
+const SIGNED_HEADERS: &str =
+    "the SignedHeaders are mal-formed; expecting lower-case names in their order.";
+
+fn other_service(name: &str) -> String {
+    format!("incorrect service \"{name}\". This endpoint belongs to \"s3\".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_amazons_code() {
+        let malformed = |place, flaw| Fault::Malformed(place, flaw);
+        let (header, query) = (Place::Header, Place::Query);
+        for (fault, code) in [
+            (Fault::Several, "InvalidArgument"),
+            (Fault::Scheme { version_2: true }, "InvalidRequest"),
+            (Fault::Scheme { version_2: false }, "InvalidArgument"),
+            (
+                malformed(header, Flaw::Credential),
+                "AuthorizationHeaderMalformed",
+            ),
+            (malformed(header, Flaw::Date), "AccessDenied"),
+            (
+                malformed(query, Flaw::Date),
+                "AuthorizationQueryParametersError",
+            ),
+            (
+                malformed(query, Flaw::Missing("X-Amz-Date")),
+                "AuthorizationQueryParametersError",
+            ),
+            (malformed(query, Flaw::Missing("Expires")), "AccessDenied"),
+            (Fault::UnknownKey, "InvalidAccessKeyId"),
+            (Fault::Token, "InvalidToken"),
+            (Fault::OtherDay("1".into()), "SignatureDoesNotMatch"),
+            (Fault::Skewed("1".into()), "RequestTimeTooSkewed"),
+            (Fault::Expired, "AccessDenied"),
+            (Fault::Unsigned(vec!["x-amz-acl".into()]), "AccessDenied"),
+            (Fault::Mismatch, "SignatureDoesNotMatch"),
+        ] {
+            assert_eq!(refusal(fault.clone()).code().as_str(), code, "{fault:?}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What the conditions and variables of a policy can ask about a request.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use hyper::http::request::Parts;
+use jiff::Timestamp;
+use s3s::S3Error;
+
+use super::statement::malformed;
+use crate::localcloud::query::Query;
+use crate::localcloud::s3::backend::Backend;
+use crate::localcloud::s3::failure::Result;
+use crate::localcloud::signature::{CONTENT_SHA256, Place, Signed};
+
+/// Keys with a value in some requests or in all.
+const KNOWN: [&str; 38] = [
+    "aws:currenttime",
+    "aws:epochtime",
+    "aws:principalaccount",
+    "aws:principalarn",
+    "aws:principalisawsservice",
+    "aws:principaltype",
+    "aws:referer",
+    "aws:resourceaccount",
+    "aws:securetransport",
+    "aws:sourceip",
+    "aws:useragent",
+    "aws:userid",
+    "aws:username",
+    "aws:viaawsservice",
+    "s3:authtype",
+    "s3:delimiter",
+    "s3:if-match",
+    "s3:if-none-match",
+    "s3:max-keys",
+    "s3:prefix",
+    "s3:resourceaccount",
+    "s3:signatureage",
+    "s3:signatureversion",
+    "s3:versionid",
+    "s3:x-amz-acl",
+    "s3:x-amz-content-sha256",
+    "s3:x-amz-copy-source",
+    "s3:x-amz-grant-full-control",
+    "s3:x-amz-grant-read",
+    "s3:x-amz-grant-read-acp",
+    "s3:x-amz-grant-write",
+    "s3:x-amz-grant-write-acp",
+    "s3:x-amz-metadata-directive",
+    "s3:x-amz-object-ownership",
+    "s3:x-amz-server-side-encryption",
+    "s3:x-amz-server-side-encryption-aws-kms-key-id",
+    "s3:x-amz-storage-class",
+    "s3:x-amz-website-redirect-location",
+];
+
+/// Keys that no request to the local cloud has: its one user has a long-term key,
+/// no organization, no tags, and comes through no other service, private network
+/// or access point.
+const ABSENT: [&str; 24] = [
+    "aws:calledvia",
+    "aws:calledviafirst",
+    "aws:calledvialast",
+    "aws:federatedprovider",
+    "aws:multifactorauthage",
+    "aws:multifactorauthpresent",
+    "aws:principalorgid",
+    "aws:principalorgpaths",
+    "aws:principalservicename",
+    "aws:principalservicenameslist",
+    "aws:resourceorgid",
+    "aws:resourceorgpaths",
+    "aws:sourceaccount",
+    "aws:sourcearn",
+    "aws:sourceidentity",
+    "aws:sourceorgid",
+    "aws:sourceorgpaths",
+    "aws:sourcevpc",
+    "aws:sourcevpce",
+    "aws:tokenissuetime",
+    "aws:vpcsourceip",
+    "s3:dataaccesspointaccount",
+    "s3:dataaccesspointarn",
+    "s3:tlsversion",
+];
+
+/// The keys of a listing; AWS refuses them in statements about anything else.
+const OF_LISTINGS: [&str; 3] = ["s3:delimiter", "s3:max-keys", "s3:prefix"];
+
+/// A key that can be evaluated here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key(&'static str);
+
+impl Key {
+    /// The key of this name, in any case.
+    pub(super) fn named(name: &str) -> Result<Self> {
+        let lower = name.to_ascii_lowercase();
+        if lower.starts_with("aws:principaltag/") {
+            return Ok(Self("aws:principaltag/"));
+        }
+        let mut all = KNOWN.iter().chain(&ABSENT);
+        let found = all.find(|known| **known == lower);
+        found.map(|name| Self(name)).ok_or_else(|| unknown(name))
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        self.0
+    }
+
+    pub(super) fn is_of_listings(self) -> bool {
+        OF_LISTINGS.contains(&self.0)
+    }
+}
+
+fn unknown(name: &str) -> S3Error {
+    malformed(&format!(
+        "Policy has an invalid condition key: the local cloud cannot evaluate {name}"
+    ))
+}
+
+/// The values that one request has.
+#[derive(Clone, Debug, Default)]
+pub(in crate::localcloud::s3) struct Context {
+    values: BTreeMap<Key, Vec<String>>,
+    signed: bool,
+}
+
+impl Context {
+    /// Reads a request. It comes over plain HTTP, so `aws:SecureTransport` is
+    /// false.
+    pub(in crate::localcloud::s3) fn new(
+        backend: &Backend,
+        (parts, query): (&Parts, &Query),
+        signed: Option<&Signed>,
+        (peer, now): (IpAddr, Timestamp),
+        lists: bool,
+    ) -> Self {
+        let mut context = Self {
+            values: BTreeMap::new(),
+            signed: signed.is_some(),
+        };
+        context.set("aws:currenttime", &now.to_string());
+        context.set("aws:epochtime", &now.as_second().to_string());
+        context.set("aws:principalisawsservice", "false");
+        context.set("aws:resourceaccount", &backend.account);
+        context.set("s3:resourceaccount", &backend.account);
+        context.set("aws:securetransport", "false");
+        context.set("aws:sourceip", &peer.to_canonical().to_string());
+        context.set("aws:viaawsservice", "false");
+        context.set_principal(backend);
+        context.set_headers(parts);
+        context.set_query(query, lists);
+        if let Some(signed) = signed {
+            context.set_signature(signed, now);
+        }
+        context
+    }
+
+    /// Whether the request comes from the holder of the key.
+    pub(super) fn is_signed(&self) -> bool {
+        self.signed
+    }
+
+    pub(super) fn get(&self, key: Key) -> &[String] {
+        self.values.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        if let Ok(key) = Key::named(name) {
+            self.values.insert(key, vec![value.to_owned()]);
+        }
+    }
+
+    fn set_principal(&mut self, backend: &Backend) {
+        if self.signed {
+            self.set("aws:principalaccount", &backend.account);
+            self.set("aws:principalarn", &backend.user_arn());
+            self.set("aws:principaltype", "User");
+            self.set("aws:userid", crate::localcloud::USER_ID);
+            self.set("aws:username", crate::localcloud::USER_NAME);
+        } else {
+            self.set("aws:principaltype", "Anonymous");
+            self.set("aws:userid", "anonymous");
+        }
+    }
+
+    fn set_headers(&mut self, parts: &Parts) {
+        for (name, value) in &parts.headers {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            match name.as_str() {
+                "referer" => self.set("aws:referer", &value),
+                "user-agent" => self.set("aws:useragent", &value),
+                name if name.starts_with("x-amz-") || name.starts_with("if-") => {
+                    // Headers that policies do not know have no key.
+                    self.set(&format!("s3:{name}"), &value);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn set_query(&mut self, query: &Query, lists: bool) {
+        let of_listings = ["delimiter", "max-keys", "prefix"];
+        for (name, value) in query.pairs() {
+            match name {
+                "versionId" => self.set("s3:versionid", value),
+                name if lists && of_listings.contains(&name) => {
+                    self.set(&format!("s3:{name}"), value);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn set_signature(&mut self, signed: &Signed, now: Timestamp) {
+        self.set(
+            "s3:authtype",
+            match signed.place {
+                Place::Header => "REST-HEADER",
+                Place::Query => "REST-QUERY-STRING",
+            },
+        );
+        self.set("s3:signatureversion", signed.version);
+        self.set(&format!("s3:{CONTENT_SHA256}"), &signed.payload);
+        if let Some(time) = signed.time {
+            let age = now.as_millisecond() - time.as_millisecond();
+            self.set("s3:signatureage", &age.max(0).to_string());
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(values: &[(&str, &str)]) -> Self {
+        let mut context = Self::default();
+        for (name, value) in values {
+            let key = Key::named(name).unwrap();
+            let all = context.values.entry(key).or_default();
+            all.push((*value).to_owned());
+        }
+        context
+    }
+
+    #[cfg(test)]
+    pub(super) fn signed_for_tests(values: &[(&str, &str)]) -> Self {
+        Self {
+            signed: true,
+            ..Self::for_tests(values)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_known_in_any_case_and_others_are_refused() {
+        assert_eq!(Key::named("AWS:SourceIP").unwrap().name(), "aws:sourceip");
+        assert!(Key::named("aws:PrincipalTag/team").is_ok());
+        for name in ["s3:ExistingObjectTag/a", "ec2:Region", "", "sourceip"] {
+            let message = Key::named(name).unwrap_err();
+            let message = message.message().unwrap().to_owned();
+            assert!(message.contains("cannot evaluate"), "{message}");
+        }
+    }
+}

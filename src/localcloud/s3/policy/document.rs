@@ -1,0 +1,92 @@
+//! A policy's JSON, read without overlooking anything: a field given twice is an
+//! error, where most readers take the last one.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// A value in which no object has a field twice.
+struct Strict(Value);
+
+/// Reads a document, which is an object; `None` if it is not one.
+pub(super) fn read(text: &str) -> Option<Map<String, Value>> {
+    match serde_json::from_str(text).ok()? {
+        Strict(Value::Object(fields)) => Some(fields),
+        Strict(_) => None,
+    }
+}
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Self)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(Strict(item)) = items.next_element()? {
+            all.push(item);
+        }
+        Ok(Value::Array(all))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut all = Map::new();
+        while let Some((name, Strict(value))) = fields.next_entry::<String, Strict>()? {
+            if all.insert(name, value).is_some() {
+                return Err(A::Error::custom("a field is given twice"));
+            }
+        }
+        Ok(Value::Object(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_given_twice_is_found_at_any_depth() {
+        assert!(read(r#"{"a": [{"b": 1, "c": null}], "b": -1.5}"#).is_some());
+        assert!(read(r#"{"a": 1, "a": 1}"#).is_none());
+        assert!(read(r#"{"a": [{"b": 1, "c": 2, "b": 1}]}"#).is_none());
+        assert!(read(r#"{"a": 1, "\u0061": 1}"#).is_none());
+        assert!(read("[]").is_none());
+        assert!(read("{").is_none());
+        assert!(read("{} {}").is_none());
+    }
+}

@@ -1,0 +1,199 @@
+//! Texts of a policy with wildcards and variables in them.
+
+use super::context::{Context, Key};
+use super::statement::malformed;
+use crate::localcloud::s3::failure::Result;
+
+/// A text as a policy has it.
+#[derive(Clone, Debug)]
+pub(super) struct Template(Vec<Token>);
+
+#[derive(Clone, Debug)]
+enum Token {
+    Char(char),
+    /// `*`: anything.
+    Any,
+    /// `?`: any one character.
+    One,
+    Variable {
+        key: Key,
+        otherwise: Option<String>,
+    },
+}
+
+/// What is left of a template for one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Glyph {
+    Char(char),
+    Any,
+    One,
+}
+
+impl Template {
+    /// Reads a text; `${..}` is a variable only in the newer version of the
+    /// policy language.
+    pub(super) fn parse(text: &str, variables: bool) -> Result<Self> {
+        let mut tokens = Vec::new();
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            if let Some(inside) = rest.strip_prefix("${").filter(|_| variables) {
+                let (name, after) = inside
+                    .split_once('}')
+                    .ok_or_else(|| malformed(&format!("Invalid policy variable in {text}")))?;
+                tokens.push(variable(name)?);
+                rest = after;
+                continue;
+            }
+            tokens.push(match first {
+                '*' => Token::Any,
+                '?' => Token::One,
+                other => Token::Char(other),
+            });
+            rest = &rest[first.len_utf8()..];
+        }
+        Ok(Self(tokens))
+    }
+
+    /// Whether it stands for one text only, whatever the request.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.0.iter().all(|token| matches!(token, Token::Char(_)))
+    }
+
+    /// Puts in the values that a request has; `None` if it lacks one.
+    pub(super) fn expand(&self, context: &Context) -> Option<Vec<Glyph>> {
+        let mut glyphs = Vec::new();
+        for token in &self.0 {
+            match token {
+                Token::Char(c) => glyphs.push(Glyph::Char(*c)),
+                Token::Any => glyphs.push(Glyph::Any),
+                Token::One => glyphs.push(Glyph::One),
+                Token::Variable { key, otherwise } => {
+                    let value = match context.get(*key) {
+                        [value] => Some(value),
+                        _ => otherwise.as_ref(),
+                    };
+                    glyphs.extend(value?.chars().map(Glyph::Char));
+                }
+            }
+        }
+        Some(glyphs)
+    }
+
+    /// Whether a text is the one this stands for in a request.
+    pub(super) fn matches(&self, text: &str, context: &Context) -> bool {
+        let glyphs = self.expand(context);
+        glyphs.is_some_and(|glyphs| matches(&glyphs, text))
+    }
+}
+
+fn variable(name: &str) -> Result<Token> {
+    if let Some(c) = ["*", "?", "$"].iter().find(|c| **c == name) {
+        return Ok(Token::Char(c.chars().next().unwrap_or_default()));
+    }
+    let (key, otherwise) = match name.split_once(',') {
+        None => (name, None),
+        Some((key, otherwise)) => {
+            let quoted = otherwise.trim().strip_prefix('\'');
+            let quoted = quoted.and_then(|rest| rest.strip_suffix('\''));
+            let quoted = quoted.ok_or_else(|| malformed("Invalid default of a policy variable"))?;
+            (key, Some(quoted.to_owned()))
+        }
+    };
+    let key = Key::named(key.trim())?;
+    Ok(Token::Variable { key, otherwise })
+}
+
+/// The glyphs as a text in which `*` and `?` are themselves.
+pub(super) fn literally(glyphs: &[Glyph]) -> String {
+    let plain = |glyph: &Glyph| match glyph {
+        Glyph::Char(c) => *c,
+        Glyph::Any => '*',
+        Glyph::One => '?',
+    };
+    glyphs.iter().map(plain).collect()
+}
+
+/// Matches in linear time for one star and never worse than pattern times text.
+pub(super) fn matches(pattern: &[Glyph], text: &str) -> bool {
+    let text: Vec<char> = text.chars().collect();
+    let (mut p, mut t) = (0, 0);
+    let mut star = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(Glyph::Any) => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(glyph) if *glyph == Glyph::One || *glyph == Glyph::Char(text[t]) => {
+                p += 1;
+                t += 1;
+            }
+            _ => match star {
+                Some((at, taken)) => {
+                    p = at + 1;
+                    t = taken + 1;
+                    star = Some((at, t));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|glyph| *glyph == Glyph::Any)
+}
+
+/// Whether a pattern of an action fits a name, in any case.
+pub(super) fn fits_any_case(pattern: &str, name: &str) -> bool {
+    let glyphs: Vec<Glyph> = pattern
+        .to_ascii_lowercase()
+        .chars()
+        .map(|c| match c {
+            '*' => Glyph::Any,
+            '?' => Glyph::One,
+            other => Glyph::Char(other),
+        })
+        .collect();
+    matches(&glyphs, &name.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fits(pattern: &str, text: &str) -> bool {
+        let context = Context::for_tests(&[("aws:username", "ada*")]);
+        let template = Template::parse(pattern, true).unwrap();
+        template.matches(text, &context)
+    }
+
+    #[test]
+    fn wildcards_end_where_they_should() {
+        assert!(fits("a*c", "abbbc"));
+        assert!(fits("*", ""));
+        assert!(!fits("a*c", "abbb"));
+        assert!(!fits("a?", "a"));
+        assert!(fits("a?", "aü"));
+        let long = "a".repeat(2_000);
+        assert!(!fits(&"a*".repeat(200), &"b".repeat(2_000)));
+        assert!(fits("*a*a*a", &long));
+    }
+
+    #[test]
+    fn variables_stand_for_what_the_request_has() {
+        assert!(fits("home/${aws:username}/*", "home/ada*/x"));
+        assert!(!fits("home/${aws:username}/*", "home/adam/x"));
+        assert!(fits("${AWS:UserName}", "ada*"));
+        assert!(fits("${*}${?}${$}", "*?$"));
+        assert!(!fits("${*}", "x"));
+        assert!(fits("${aws:SourceVpc, 'none'}", "none"));
+        assert!(!fits("${aws:SourceVpc}", ""));
+        for wrong in [
+            "${aws:username",
+            "${}",
+            "${made:up}",
+            "${aws:SourceVpc, none}",
+        ] {
+            assert!(Template::parse(wrong, true).is_err(), "{wrong}");
+            assert!(Template::parse(wrong, false).is_ok(), "{wrong}");
+        }
+    }
+}

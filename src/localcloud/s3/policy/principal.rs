@@ -1,0 +1,122 @@
+//! Whom a statement is about.
+
+use s3s::S3Error;
+use serde_json::{Map, Value};
+
+use super::context::Context;
+use super::statement::{malformed, strings};
+use crate::localcloud::s3::backend::Backend;
+use crate::localcloud::s3::failure::Result;
+
+/// The principals of a statement, as far as they can be met here: everyone, the
+/// account, and its one user.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Principals {
+    everyone: bool,
+    account: bool,
+    user: bool,
+    /// `NotPrincipal`: all but these.
+    negated: bool,
+}
+
+impl Principals {
+    /// Reads `Principal` or `NotPrincipal`.
+    pub(super) fn parse(fields: &Map<String, Value>, backend: &Backend) -> Result<Self> {
+        let (value, negated) = match (fields.get("Principal"), fields.get("NotPrincipal")) {
+            (Some(value), None) => (value, false),
+            (None, Some(value)) => (value, true),
+            (None, None) => return Err(malformed("Missing required field Principal")),
+            (Some(_), Some(_)) => return Err(malformed("Invalid policy syntax.")),
+        };
+        let mut principals = Self {
+            negated,
+            ..Self::default()
+        };
+        match value {
+            Value::String(name) if name == "*" => principals.everyone = true,
+            Value::Object(kinds) if !kinds.is_empty() => {
+                for (kind, names) in kinds {
+                    let names = strings(names).filter(|names| !names.is_empty());
+                    for name in names.ok_or_else(invalid)? {
+                        principals.add(kind, &name, backend)?;
+                    }
+                }
+            }
+            _ => return Err(invalid()),
+        }
+        Ok(principals)
+    }
+
+    fn add(&mut self, kind: &str, name: &str, backend: &Backend) -> Result<()> {
+        let sound = match kind {
+            "AWS" => return self.add_aws(name, backend),
+            "CanonicalUser" => {
+                self.account |= name == backend.owner_id();
+                name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+            }
+            // Neither services nor federated users come here.
+            "Service" => name.ends_with(".amazonaws.com") && !has_wildcard(name),
+            "Federated" => !name.is_empty() && !has_wildcard(name),
+            _ => false,
+        };
+        sound.then_some(()).ok_or_else(invalid)
+    }
+
+    fn add_aws(&mut self, name: &str, backend: &Backend) -> Result<()> {
+        if name == "*" {
+            self.everyone = true;
+            return Ok(());
+        }
+        let arn = name
+            .strip_prefix("arn:aws:iam::")
+            .or_else(|| name.strip_prefix("arn:aws:sts::"));
+        let (account, who) = match arn {
+            None => (name, "root"),
+            Some(rest) => rest.split_once(':').ok_or_else(invalid)?,
+        };
+        let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+        let kinds = ["user/", "role/", "assumed-role/", "federated-user/"];
+        let is_known = |who: &str| {
+            kinds.iter().any(|kind| {
+                let rest = who.strip_prefix(kind);
+                rest.is_some_and(|rest| !rest.is_empty() && !has_wildcard(rest))
+            })
+        };
+        let ours = account == backend.account;
+        match who {
+            _ if !is_account => return Err(invalid()),
+            "root" => self.account |= ours,
+            _ if ours && name == backend.user_arn() => self.user = true,
+            // The account has one user; AWS refuses those that are not there.
+            who if ours || !is_known(who) => return Err(invalid()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether everyone is among them, except perhaps a few.
+    pub(super) fn are_everyone(&self) -> bool {
+        self.everyone != self.negated
+    }
+
+    /// Whether the one who asks is among them. In `NotPrincipal`, AWS looks at
+    /// the account and at the user: one of them spares no one from a denial,
+    /// and is enough to be left out of a permission.
+    pub(super) fn include(&self, context: &Context, allow: bool) -> bool {
+        let named = match (self.everyone, context.is_signed()) {
+            (true, _) => true,
+            (false, false) => false,
+            (false, true) if self.negated && !allow => self.account && self.user,
+            (false, true) => self.account || self.user,
+        };
+        named != self.negated
+    }
+}
+
+fn has_wildcard(text: &str) -> bool {
+    text.contains(['*', '?'])
+}
+
+fn invalid() -> S3Error {
+    malformed("Invalid principal in policy")
+}

@@ -1,0 +1,147 @@
+//! What is computed with the secret: signatures, and the chain that a request's
+//! chunks make.
+
+use std::fmt::Write as _;
+
+use aws_lc_rs::hmac;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+/// The algorithm of version 4.
+pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// The end of every scope.
+pub(super) const TERMINATOR: &str = "aws4_request";
+
+/// Signs what follows a request: each signature covers the one before.
+#[derive(Clone)]
+pub(in crate::localcloud) struct Chain {
+    key: Vec<u8>,
+    date: String,
+    scope: String,
+    previous: String,
+}
+
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Chain({}, ..)", self.scope)
+    }
+}
+
+impl Chain {
+    /// The chain of a request signed at `date`, for `scope`: day, region and
+    /// service.
+    pub(super) fn new(secret: &str, date: &str, scope: [&str; 3]) -> Self {
+        let secret = format!("AWS4{secret}").into_bytes();
+        let key = scope
+            .into_iter()
+            .chain([TERMINATOR])
+            .fold(secret, |key, part| sign(&key, part.as_bytes()));
+        Self {
+            key,
+            date: date.to_owned(),
+            scope: format!("{}/{TERMINATOR}", scope.join("/")),
+            previous: String::new(),
+        }
+    }
+
+    /// Whether `signature` is the one for a canonical request.
+    pub(super) fn request(&mut self, canonical: &[u8], signature: &str) -> bool {
+        let text = format!(
+            "{ALGORITHM}\n{}\n{}\n{}",
+            self.date,
+            self.scope,
+            digest(canonical)
+        );
+        self.advance(&text, signature)
+    }
+
+    /// Whether `signature` is the one for the next chunk, whose digest is given.
+    pub(in crate::localcloud) fn chunk(&mut self, content: &[u8], signature: &str) -> bool {
+        let rest = format!("{}\n{}", digest(b""), hex(content));
+        let text = self.text("PAYLOAD", &rest);
+        self.advance(&text, signature)
+    }
+
+    /// Whether `signature` is the one for the trailer.
+    pub(in crate::localcloud) fn trailer(&mut self, canonical: &str, signature: &str) -> bool {
+        let text = self.text("TRAILER", &digest(canonical.as_bytes()));
+        self.advance(&text, signature)
+    }
+
+    fn text(&self, kind: &str, rest: &str) -> String {
+        format!(
+            "{ALGORITHM}-{kind}\n{}\n{}\n{}\n{rest}",
+            self.date, self.scope, self.previous
+        )
+    }
+
+    fn advance(&mut self, text: &str, signature: &str) -> bool {
+        self.previous = hex(&sign(&self.key, text.as_bytes()));
+        same(&self.previous, signature)
+    }
+}
+
+fn sign(key: &[u8], text: &[u8]) -> Vec<u8> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    hmac::sign(&key, text).as_ref().to_vec()
+}
+
+/// The signature of version 2.
+pub(super) fn sign_sha1(secret: &str, text: &[u8]) -> Vec<u8> {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
+    hmac::sign(&key, text).as_ref().to_vec()
+}
+
+/// The SHA-256 of something, in hexadecimal.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Compares without telling by the time it takes where the difference is.
+pub(super) fn same(calculated: &str, presented: &str) -> bool {
+    calculated.as_bytes().ct_eq(presented.as_bytes()).into()
+}
+
+/// Lower-case hexadecimal.
+pub(in crate::localcloud) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sha1_is_that_of_the_rfc() {
+        // RFC 2202, case 2.
+        let case_2 = sign_sha1("Jefe", b"what do ya want for nothing?");
+        assert_eq!(hex(&case_2), "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79");
+    }
+
+    /// The example of Amazon's documentation: one chunk of 65536 bytes, one of
+    /// 1024, and the last.
+    #[test]
+    fn amazons_chunks_verify_in_their_order_only() {
+        let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        let scope = ["20130524", "us-east-1", "s3"];
+        let mut chain = Chain::new(secret, "20130524T000000Z", scope);
+        "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9"
+            .clone_into(&mut chain.previous);
+        let content = |length| Sha256::digest(vec![b'a'; length]);
+        let signatures = [
+            "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648",
+            "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497",
+            "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9",
+        ];
+        let mut whole = chain.clone();
+        for (length, signature) in [65536, 1024, 0].into_iter().zip(signatures) {
+            assert!(whole.chunk(&content(length), signature), "{length}");
+        }
+        assert!(!chain.chunk(&content(1024), signatures[1]));
+    }
+}

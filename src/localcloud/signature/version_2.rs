@@ -1,0 +1,187 @@
+//! Presigned addresses of version 2, for the clients that [`super`] names.
+//!
+//! Version 2 covers only some of the parameters of a query, and writes their
+//! values without escapes. So every other parameter is refused here, and so is
+//! a value that could be read as two parameters.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use jiff::Timestamp;
+
+use super::chain::{same, sign_sha1};
+use super::version_4::has_token;
+use super::{CONTENT_SHA256, Fault, Flaw, Keys, Place, Scope, Signed, UNSIGNED};
+use crate::localcloud::query::Query;
+
+/// The parameters that carry the signature itself.
+const OWN: [&str; 3] = ["AWSAccessKeyId", "Signature", "Expires"];
+
+/// The parameters that are part of what is signed.
+const COVERED: [&str; 28] = [
+    "accelerate",
+    "acl",
+    "cors",
+    "delete",
+    "lifecycle",
+    "location",
+    "logging",
+    "notification",
+    "partNumber",
+    "policy",
+    "replication",
+    "requestPayment",
+    "response-cache-control",
+    "response-content-disposition",
+    "response-content-encoding",
+    "response-content-language",
+    "response-content-type",
+    "response-expires",
+    "restore",
+    "select",
+    "tagging",
+    "torrent",
+    "uploadId",
+    "uploads",
+    "versionId",
+    "versioning",
+    "versions",
+    "website",
+];
+
+/// Verifies a presigned address.
+pub(super) fn verify(
+    parts: &Parts,
+    query: &Query,
+    keys: &Keys,
+    now: Timestamp,
+) -> Result<Signed, Fault> {
+    let flawed = |flaw| Fault::Malformed(Place::Query, flaw);
+    let field = |name: &'static str| query.get(name).ok_or_else(|| flawed(Flaw::Missing(name)));
+    let (key_id, signature) = (field("AWSAccessKeyId")?, field("Signature")?);
+    let expires = field("Expires")?;
+    let end: i64 = expires.parse().map_err(|_| flawed(Flaw::Epoch))?;
+    if now.as_second() > end {
+        return Err(Fault::Expired);
+    }
+    if !same(&keys.access_key_id, key_id) {
+        return Err(Fault::UnknownKey);
+    }
+    if has_token(parts, query) {
+        return Err(Fault::Token);
+    }
+    if let Some(name) = uncovered(query) {
+        return Err(Fault::Uncovered(name.to_owned()));
+    }
+    let text = string_to_sign(parts, query, expires);
+    let calculated = BASE64_STANDARD.encode(sign_sha1(&keys.secret_access_key, &text));
+    if !same(&calculated, signature) {
+        return Err(Fault::Mismatch);
+    }
+    let payload = parts.headers.get(CONTENT_SHA256);
+    let payload = payload.map_or(UNSIGNED, |value| value.to_str().unwrap_or_default());
+    Ok(Signed {
+        // Version 2 knows no regions.
+        scope: Scope {
+            region: "us-east-1".to_owned(),
+            service: "s3".to_owned(),
+        },
+        place: Place::Query,
+        version: "AWS",
+        time: None,
+        covers_type: true,
+        payload: payload.to_owned(),
+        chain: None,
+    })
+}
+
+/// A parameter that the signature does not cover, or not unambiguously.
+fn uncovered(query: &Query) -> Option<&str> {
+    query
+        .pairs()
+        .filter(|(name, _)| !OWN.contains(name))
+        .find(|(name, value)| !COVERED.contains(name) || value.contains('&'))
+        .map(|(name, _)| name)
+}
+
+fn string_to_sign(parts: &Parts, query: &Query, expires: &str) -> Vec<u8> {
+    let header = |name: &HeaderName| {
+        let value = parts.headers.get(name);
+        value.map_or(&b""[..], HeaderValue::as_bytes)
+    };
+    let mut lines = vec![
+        parts.method.as_str().as_bytes().to_vec(),
+        header(&HeaderName::from_static("content-md5")).to_vec(),
+        header(&CONTENT_TYPE).to_vec(),
+        expires.as_bytes().to_vec(),
+    ];
+    let mut names: Vec<&HeaderName> = parts.headers.keys().collect();
+    names.retain(|name| name.as_str().starts_with("x-amz-"));
+    names.sort_unstable_by_key(|name| name.as_str());
+    let amazon = |name: &HeaderName| [name.as_str().as_bytes(), header(name)].join(&b':');
+    lines.extend(names.into_iter().map(amazon));
+    lines.push(resource(parts.uri.path(), query).into_bytes());
+    lines.join(&b'\n')
+}
+
+fn resource(path: &str, query: &Query) -> String {
+    let mut pairs: Vec<(&str, &str)> = query.pairs().collect();
+    pairs.retain(|(name, _)| COVERED.contains(name));
+    pairs.sort_unstable();
+    let pairs: Vec<String> = pairs
+        .into_iter()
+        .map(|(name, value)| match value {
+            "" => name.to_owned(),
+            _ => format!("{name}={value}"),
+        })
+        .collect();
+    match pairs.is_empty() {
+        true => path.to_owned(),
+        false => format!("{path}?{}", pairs.join("&")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of Amazon's documentation, with more in its query.
+    fn outcome(signature: &str, more: &str, now: i64) -> Result<Signed, Fault> {
+        let keys = Keys {
+            access_key_id: "AKIAIOSFODNN7EXAMPLE".into(),
+            secret_access_key: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into(),
+        };
+        let uri = format!(
+            "/johnsmith/photos/puppy.jpg?AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Signature={signature}&Expires=1175139620{more}"
+        );
+        let parts = hyper::Request::get(uri).body(()).unwrap().into_parts().0;
+        let query = Query::parse(parts.uri.query().unwrap()).unwrap();
+        verify(&parts, &query, &keys, Timestamp::from_second(now).unwrap())
+    }
+
+    const RIGHT: &str = "NpgCjnDzrM%2BWFzoENXmpNDUsSn8%3D";
+
+    #[test]
+    fn the_example_of_amazons_documentation_verifies() {
+        assert!(outcome(RIGHT, "", 1_175_139_620).is_ok());
+        let fault = |signature, now| outcome(signature, "", now).unwrap_err();
+        assert_eq!(fault(RIGHT, 1_175_139_621), Fault::Expired);
+        assert_eq!(fault("x", 0), Fault::Mismatch);
+    }
+
+    #[test]
+    fn a_parameter_that_is_not_covered_is_refused() {
+        let fault = |more: &str| outcome(RIGHT, more, 0).unwrap_err();
+        for name in ["publicAccessBlock", "prefix", "x-amz-acl", "attributes"] {
+            let expected = Fault::Uncovered(name.to_owned());
+            assert_eq!(fault(&format!("&{name}=")), expected, "{name}");
+        }
+        assert_eq!(fault("&acl"), Fault::Mismatch);
+        // Written without escapes, it would be two parameters.
+        assert!(matches!(
+            fault("&response-content-type=a%26versionId=1"),
+            Fault::Uncovered(_)
+        ));
+    }
+}
