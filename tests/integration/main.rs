@@ -10,6 +10,7 @@ mod clock;
 mod examples;
 mod hints;
 mod interrupt;
+mod keys;
 mod ledger;
 mod local_cloud;
 mod local_cloud_walls;
