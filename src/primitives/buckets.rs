@@ -86,9 +86,8 @@ struct Bucket {
 
 /// The name of a bucket, from a name or from what `create_bucket` gave.
 ///
-/// Throws `invalid_option` for what no bucket is called. A slash in it would
-/// make the rest a part of the key. Some old buckets have names that are refused
-/// today.
+/// Throws `invalid_option` for a name that no bucket can have: a slash would make
+/// the rest a part of the key. Old buckets have names that S3 refuses today.
 pub(super) fn bucket_name(value: &Dynamic) -> Result<String> {
     #[derive(Deserialize)]
     struct Named {
@@ -102,8 +101,8 @@ pub(super) fn bucket_name(value: &Dynamic) -> Result<String> {
     match (3..=255).contains(&name.len()) && name.chars().all(fits) {
         true => Ok(name),
         false => Err(Error::invalid(format!(
-            "`{name}` is no bucket's name: only letters, digits, hyphens, dots and \
-             underscores are allowed, and at least three of them"
+            "`{name}` cannot name a bucket: it takes three or more letters, digits, \
+             hyphens, dots and underscores"
         ))),
     }
 }

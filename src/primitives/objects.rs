@@ -157,8 +157,9 @@ pub mod api {
 
     /// Deletes the object of this key; one that is gone already is fine.
     ///
-    /// Throws `invalid_option` for what cannot be a key, `denied` for an object in a bucket that autorun did not make,
-    /// unless this run uploaded it under a new key.
+    /// Throws `invalid_option` for what cannot be a key, `denied` for an object in
+    /// a bucket that autorun did not make, unless this run uploaded it under a new
+    /// key.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");

@@ -235,7 +235,7 @@ pub mod api {
 
     /// Deletes all that a bucket holds, versions and unfinished uploads too.
     ///
-    /// Gives how many objects there were.
+    /// Gives how many objects there were; each version counts.
     ///
     /// Throws `denied` for a bucket that autorun did not make.
     ///
@@ -486,7 +486,7 @@ async fn intend(
 async fn download_file(cx: &Context, bucket: &str, key: &str, file: &str) -> Result<Downloaded> {
     keys::check(key)?;
     let path = cx.clients.local.expand(Path::new(file));
-    check_file(&path)?;
+    check_file(&path, file)?;
     let size = cx
         .clients
         .s3()

@@ -2,7 +2,6 @@
 //! nothing else changes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::fs;
 use std::sync::LazyLock;
 
@@ -11,7 +10,7 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use crate::support::cloud::LocalCloud;
-use crate::support::{Autorun, Ended, Lab};
+use crate::support::{Ended, Lab};
 
 static CLOUD: LazyLock<LocalCloud> = LazyLock::new(LocalCloud::start);
 
@@ -296,9 +295,7 @@ fn every_function_means_the_object_of_exactly_this_key() {
         .exits(0);
     python(PLANT, &json!({ "bucket": bucket, "keys": planted }));
     let ended = autorun.playbook(USE).run();
-    let mut said = String::new();
-    write!(said, "seed {seed}: {}", ended.stderr).unwrap();
-    assert_eq!(ended.status, Some(0), "{said}");
+    assert_eq!(ended.status, Some(0), "seed {seed}: {}", ended.stderr);
     all.retain(|key, size| planted.contains_key(key) || *size % 2 == 1);
     let left: BTreeMap<String, u64> = all.into_iter().map(|(k, n)| (k, n as u64)).collect();
     assert_eq!(listed(&bucket), left, "seed {seed}");
@@ -410,7 +407,7 @@ fn a_download_writes_everything_in_a_place_of_its_own_or_nothing() {
         for file in ["~/down", "~/down/", "~/new/", "/dev/null"] {
             let err = ();
             try { download_file(bucket, "pa", file); } catch (caught) { err = error_info(caught); }
-            assert(err.kind == "invalid_option", `${file}: ${err}`);
+            assert(err != () && err.kind == "invalid_option", `${file}`);
         }
     "#;
     let autorun = CLOUD.autorun();
@@ -428,7 +425,8 @@ fn a_download_writes_everything_in_a_place_of_its_own_or_nothing() {
     link("", "into");
     link("file", "link");
     link("nowhere", "dangling");
-    let _ = autorun.playbook(playbook).run().exits(0);
+    let autorun = autorun.playbook(playbook);
+    let _ = autorun.run().exits(0);
     let names = |directory| {
         let entries = fs::read_dir(directory).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -446,13 +444,47 @@ fn a_download_writes_everything_in_a_place_of_its_own_or_nothing() {
     );
 }
 
+#[test]
+fn a_directory_comes_back_as_it_was_whatever_its_names() {
+    let autorun = CLOUD.autorun();
+    let home = autorun.home.path().to_owned();
+    let long = "x".repeat(255);
+    let names = [
+        " a", "a ", "a\n", "%2F", "%252F", "~", "a\\b", "...", "..a", "*", "?#&=+", "\u{e9}",
+        "e\u{301}", "\u{1}", "A/x", "a/X", "in/a/b", &long,
+    ];
+    for name in names {
+        let path = home.join("tree").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+    let playbook = r#"
+        let bucket = create_bucket("names");
+        for prefix in ["", "/", "p//", "p"] {
+            let up = upload_dir(bucket, "~/tree", #{ prefix: prefix });
+            let down = download_dir(bucket, prefix, "~/back");
+            assert(up.files == FILES && down.files == FILES && down.size == up.size, `${down}`);
+            let keys = up.keys;
+            keys.sort();
+            assert(list_objects(bucket).map(|o| o.key) == keys && keys.all(|key| key.starts_with(prefix)));
+            local_exec(["diff", "-r", "HOME/tree", "HOME/back"]);
+            local_exec(["rm", "-r", "HOME/back"]);
+            empty_bucket(bucket);
+        }
+    "#;
+    let playbook = playbook
+        .replace("FILES", &names.len().to_string())
+        .replace("HOME", &home.display().to_string());
+    let _ = autorun.playbook(&playbook).run().exits(0);
+}
+
 /// A run with a ledger of its own.
 fn with_ledger(ledger: &std::path::Path, args: &[&str]) -> Ended {
     let autorun = CLOUD
         .plain()
         .env("AUTORUN_HOME", &ledger.display().to_string())
         .args(args);
-    Autorun::run(&autorun)
+    autorun.run()
 }
 
 #[test]

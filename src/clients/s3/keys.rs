@@ -3,8 +3,7 @@
 //!
 //! A key that a playbook names is used byte for byte, or refused by [`check`],
 //! which every function asks. Only [`of_path`] makes a key out of something
-//! else. What is already in a bucket is listed, downloaded with its prefix and
-//! emptied whatever its key is.
+//! else. What is already in a bucket is listed and emptied whatever its key is.
 
 use std::path::{Component, Path};
 
@@ -40,7 +39,7 @@ pub fn check(key: &str) -> Result<()> {
 }
 
 /// Why a key cannot be used; nothing when it can.
-fn fault(key: &str) -> Option<&'static str> {
+pub(super) fn fault(key: &str) -> Option<&'static str> {
     // The SDK takes a blank one for a missing one.
     if key.trim().is_empty() {
         Some("it is blank")

@@ -48,8 +48,10 @@ pub fn places(directory: &Path, prefix: &str, objects: Vec<Listed>) -> Result<Pl
     let files: Vec<_> = entries
         .into_iter()
         .filter(|entry| !entry.is_directory)
-        .map(|entry| (directory.join(&entry.name), entry.object))
-        .map(|(path, object)| (object, path))
+        .map(|entry| {
+            let path = directory.join(&entry.name);
+            (entry.object, path)
+        })
         .collect();
     for (object, path) in &files {
         check_free(path, &object.key, false)?;
@@ -57,20 +59,19 @@ pub fn places(directory: &Path, prefix: &str, objects: Vec<Listed>) -> Result<Pl
     Ok(Places { directories, files })
 }
 
-/// Refuses to write an object where no regular file is or can be.
+/// Refuses to write an object where no regular file is or can be; `given` is
+/// the path as the playbook has it, which may end in a slash.
 ///
 /// Throws `invalid_option`.
-pub fn check_file(path: &Path) -> Result<()> {
-    let name = path.display();
-    let ends_in_slash = path.as_os_str().to_string_lossy().ends_with('/');
+pub fn check_file(path: &Path, given: &str) -> Result<()> {
     let what = match fs::metadata(path) {
         Ok(about) if about.is_dir() => "a directory",
-        _ if ends_in_slash => "the name of a directory",
+        _ if given.ends_with('/') => "the name of a directory",
         // Writing means replacing it here.
         Ok(about) if !about.is_file() => "a device, a pipe or a socket",
         _ => return Ok(()),
     };
-    Err(Error::invalid(format!("`{name}` is {what}")).hint("name the file that is to be written"))
+    Err(Error::invalid(format!("`{given}` is {what}")).hint("name the file that is to be written"))
 }
 
 /// An object and its name below the directory; the directory's own is empty.
@@ -89,11 +90,14 @@ impl Entry {
             Error::invalid(format!(
                 "the key `{key}` cannot be a path below `{directory}`: {fault}"
             ))
-            .hint(match keys::check(key) {
-                Ok(()) => "download it by download_file, under a name of your own",
-                Err(_) => "give a prefix that leaves it out",
+            .hint(match keys::fault(key) {
+                None => "download it by download_file, under a name of your own",
+                Some(_) => "give a prefix that leaves it out",
             })
         };
+        if let Some(found) = keys::fault(key) {
+            return Err(fault(found));
+        }
         let Some(rest) = key.strip_prefix(prefix) else {
             return Err(fault(&format!("it does not begin with `{prefix}`")));
         };
@@ -292,7 +296,14 @@ mod tests {
             let refused = files(Path::new("/nonexistent"), "", &["fine", key]).unwrap_err();
             assert!(refused.message.contains(key), "{key:?}: {refused}");
         }
-        for (prefix, key) in [("a", "a"), ("a", "a//b"), ("a/", "a//"), ("b", "a")] {
+        for (prefix, key) in [
+            ("a", "a"),
+            ("a", "a//b"),
+            ("a/", "a//"),
+            ("a.", "a../b"),
+            ("a/../", "a/../b"),
+            ("b", "a"),
+        ] {
             let refused = files(Path::new("/nonexistent"), prefix, &[key]);
             assert!(refused.is_err(), "{prefix} {key}");
         }
@@ -318,6 +329,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let both = files(dir.path(), "", &["a", "A", "b/c", "B/c"]).unwrap();
         assert_eq!(both.len(), 4);
+        // Where capital and small letters are the same, these are not two files.
+        let entry = |object| Entry::new(dir.path(), "", object).unwrap();
+        for (one, other, clashes) in [("a", "A", true), ("a/x", "A", true), ("a/x", "A/y", false)] {
+            let entries: Vec<_> = objects(&[one, other]).into_iter().map(entry).collect();
+            assert_eq!(clash(&entries, str::to_lowercase).is_some(), clashes);
+        }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
@@ -352,10 +369,11 @@ mod tests {
         }
         assert!(places(&at("file"), "", objects(&["a"])).is_err());
         assert!(places(&at("in"), "", objects(&["a"])).is_ok());
-        assert!(check_file(&at("file")).is_ok() && check_file(&at("new")).is_ok());
+        let check = |name: &str| check_file(&at(name), name);
+        assert!(check("file").is_ok() && check("new").is_ok() && check("link").is_ok());
         for name in ["directory", "new/", "file/", "socket", "in"] {
-            assert!(check_file(&at(name)).is_err(), "{name}");
+            assert!(check(name).is_err(), "{name}");
         }
-        assert!(check_file(Path::new("/dev/null")).is_err());
+        assert!(check_file(Path::new("/dev/null"), "/dev/null").is_err());
     }
 }
