@@ -85,14 +85,25 @@ struct Bucket {
 }
 
 /// The name of a bucket, from a name or from what `create_bucket` gave.
+///
+/// Throws `invalid_option` for a name that no bucket can have: a slash would make
+/// the rest a part of the key. Old buckets have names that S3 refuses today.
 pub(super) fn bucket_name(value: &Dynamic) -> Result<String> {
     #[derive(Deserialize)]
     struct Named {
         name: String,
     }
-    match value.clone().into_immutable_string() {
-        Ok(name) => Ok(name.into()),
-        Err(_) => script::argument::<Named>("bucket", value).map(|bucket| bucket.name),
+    let name: String = match value.clone().into_immutable_string() {
+        Ok(name) => name.into(),
+        Err(_) => script::argument::<Named>("bucket", value)?.name,
+    };
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    match (3..=255).contains(&name.len()) && name.chars().all(fits) {
+        true => Ok(name),
+        false => Err(Error::invalid(format!(
+            "`{name}` cannot name a bucket: it takes three or more letters, digits, \
+             hyphens, dots and underscores"
+        ))),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::buckets::bucket_name;
 use super::{check_public, file_state, release};
 use crate::clients::s3::{
-    LONGEST_PRESIGN, PUBLIC_POLICIES_ALLOWED, PUBLIC_POLICIES_BLOCKED, Published, S3,
+    Content, LONGEST_PRESIGN, PUBLIC_POLICIES_ALLOWED, PUBLIC_POLICIES_BLOCKED, Published, S3, keys,
 };
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -21,13 +21,19 @@ use crate::script::{self, Outcome};
 pub mod api {
     /// Gives the URL of an object, which need not exist yet.
     ///
-    /// `key` may be the path of the file that will be uploaded.
+    /// `key` is used as it is, like every key that a playbook names. A key that
+    /// some function could not use is refused by all of them: a blank one, one of
+    /// more than 1024 bytes in UTF-8, one with a NUL, and one with `.` or `..`
+    /// between its slashes, which no URL can have.
     ///
     /// - `public` (bool, false): let everyone read this one key, by a statement
-    ///   in the bucket's policy. Where the account forbids public policies the
-    ///   URL is a presigned one, good for 7 days at most, and the log says so.
+    ///   in the bucket's policy. Where the account forbids public policies, and
+    ///   for a key with `*`, `?` or `${`, by which a policy means other keys as
+    ///   well, the URL is a presigned one, good for 7 days at most, and the log
+    ///   says so.
     ///
-    /// Throws `denied`, `not_found` when there is no such bucket.
+    /// Throws `denied`, `not_found` when there is no such bucket,
+    /// `invalid_option`.
     ///
     /// ```rhai
     /// let bucket = create_bucket("pictures");
@@ -61,11 +67,12 @@ pub mod api {
     /// The content type follows the file's ending. Gives a map with `bucket`,
     /// `key`, `url`, `size`, `content_type` and `public`.
     ///
-    /// - `key` (string): by default the path as given, without a leading `/`
-    ///   or `./`.
+    /// - `key` (string): used as it is. By default a relative path, without `.`
+    ///   and doubled slashes; the file's name alone of a path that is absolute,
+    ///   begins with `~/` or has `..`.
     /// - `public` (bool): let everyone read this one key; by default true in a
-    ///   bucket that this run made. Otherwise, and where the account forbids
-    ///   it, `url` is a presigned one, good for 7 days at most.
+    ///   bucket that this run made. Otherwise, and where `object_url` could not
+    ///   make it public, `url` is a presigned one, good for 7 days at most.
     /// - `content_type` (string).
     ///
     /// Throws `invalid_option` for what is no image, `not_found`, `denied`.
@@ -108,11 +115,12 @@ pub mod api {
     ///
     /// Gives the same map as `upload_image`; `url` is the plain one.
     ///
-    /// - `key` (string): by default the path as given, without a leading `/`
-    ///   or `./`.
+    /// - `key` (string): used as it is. By default a relative path, without `.`
+    ///   and doubled slashes; the file's name alone of a path that is absolute,
+    ///   begins with `~/` or has `..`.
     /// - `content_type` (string): by default from the file's ending.
     ///
-    /// Throws `not_found`, `denied`.
+    /// Throws `not_found`, `denied`, `invalid_option` for what cannot be a key.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -147,10 +155,11 @@ pub mod api {
         upload_file_with(call, bucket, file, Map::new())
     }
 
-    /// Deletes an object; one that is gone is no error.
+    /// Deletes the object of this key; one that is gone already is fine.
     ///
-    /// Throws `denied` for an object in a bucket that autorun did not make,
-    /// unless this run uploaded it under a new key.
+    /// Throws `invalid_option` for what cannot be a key, `denied` for an object in
+    /// a bucket that autorun did not make, unless this run uploaded it under a new
+    /// key.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -165,7 +174,8 @@ pub mod api {
     ) -> Outcome<Dynamic> {
         let arguments = [&bucket, &key.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            let id = format!("{}/{}", bucket_name(&bucket)?, super::object_key(&key)?);
+            keys::check(&key)?;
+            let id = format!("{}/{key}", bucket_name(&bucket)?);
             release(cx, step, ResourceKind::Object, &id).await
         })
     }
@@ -217,13 +227,13 @@ async fn object_url(
     key: &str,
     options: ObjectUrl,
 ) -> Result<String> {
-    let key = object_key(key)?;
+    keys::check(key)?;
     if options.public {
-        check_object(cx, &key, None)?;
-        let link = published(cx, step, bucket, &key).await?;
+        check_object(cx, key, None)?;
+        let link = published(cx, step, bucket, key).await?;
         return Ok(link.url);
     }
-    Ok(cx.clients.s3().await?.url(bucket, &key))
+    Ok(cx.clients.s3().await?.url(bucket, key))
 }
 
 /// Makes a key public, or falls back to a presigned URL, aloud.
@@ -315,14 +325,14 @@ async fn upload_image(
                 .hint("pass `content_type`, as \"image/png\", or use upload_file"),
         );
     }
-    let key = object_key(options.key.as_deref().unwrap_or(file))?;
+    let key = key_of(file, options.key)?;
     check_object(cx, &key, Some(&kind))?;
     let made = cx.ledger.made(ResourceKind::Bucket, bucket);
     let link = match options.public.unwrap_or(made) {
         true => published(cx, step, bucket, &key).await?,
         false => presigned(cx, bucket, &key).await?,
     };
-    put(cx, step, bucket, &key, &path, &kind, size).await?;
+    put(cx, step, bucket, &key, content(&path, size, &kind)).await?;
     Ok(Object {
         bucket: bucket.to_owned(),
         key,
@@ -341,11 +351,11 @@ async fn upload_file(
     options: UploadFile,
 ) -> Result<Object> {
     let path = cx.clients.local.expand(Path::new(file));
-    let key = object_key(options.key.as_deref().unwrap_or(file))?;
+    let key = key_of(file, options.key)?;
     let kind = content_type(&path, options.content_type);
     check_object(cx, &key, Some(&kind))?;
     let size = size(&path)?;
-    put(cx, step, bucket, &key, &path, &kind, size).await?;
+    put(cx, step, bucket, &key, content(&path, size, &kind)).await?;
     let url = cx.clients.s3().await?.url(bucket, &key);
     Ok(Object {
         bucket: bucket.to_owned(),
@@ -371,9 +381,7 @@ async fn put(
     step: &mut Step,
     bucket: &str,
     key: &str,
-    file: &Path,
-    kind: &str,
-    size: u64,
+    content: Content<'_>,
 ) -> Result<()> {
     let s3 = cx.clients.s3().await?;
     let id = format!("{bucket}/{key}");
@@ -404,9 +412,11 @@ async fn put(
     };
     let row = intent.as_ref().map(|intent| intent.token().to_owned());
     let row = row.or(known.map(|known| known.row));
-    let result = s3
-        .put(bucket, key, file, kind, row.as_deref(), &cx.report)
-        .await;
+    let content = Content {
+        row: row.as_deref(),
+        ..content
+    };
+    let result = s3.put(bucket, key, content, &cx.report).await;
     match (&result, intent) {
         (Ok(()), Some(intent)) => intent.created(&id),
         (Err(error), Some(intent)) => intent.abandoned(error),
@@ -415,26 +425,28 @@ async fn put(
     result?;
     cx.report.info(format!(
         "uploaded {} to {id} ({})",
-        file.display(),
-        text::bytes(size)
+        content.file.display(),
+        text::bytes(content.size)
     ));
     Ok(())
 }
 
-/// A key from a path as given: without what begins it or leads upwards.
-pub(super) fn object_key(path: &str) -> Result<String> {
-    let parts = path
-        .split('/')
-        .filter(|part| !["", ".", "..", "~"].contains(part));
-    let key = parts.collect::<Vec<_>>().join("/");
-    // The SDK takes a blank one for none.
-    if key.trim().is_empty() || key.len() > 1024 {
-        return Err(
-            Error::invalid(format!("`{path}` cannot be an object's key"))
-                .hint("use 1 to 1024 bytes, and more than blanks"),
-        );
+/// The key that was given, or the one that the file's path makes.
+fn key_of(file: &str, given: Option<String>) -> Result<String> {
+    match given {
+        Some(key) => keys::check(&key).map(|()| key),
+        None => keys::of_path(file),
     }
-    Ok(key)
+}
+
+/// What is uploaded, as long as it has no row.
+pub(super) fn content<'a>(file: &'a Path, size: u64, kind: &'a str) -> Content<'a> {
+    Content {
+        file,
+        size,
+        kind,
+        row: None,
+    }
 }
 
 pub(super) fn content_type(path: &Path, given: Option<String>) -> String {
@@ -460,17 +472,4 @@ fn size(path: &Path) -> Result<u64> {
     }
     std::fs::File::open(path).map_err(|e| Error::io("read", path, &e))?;
     Ok(about.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::object_key;
-
-    #[test]
-    fn keys_come_from_paths() {
-        assert_eq!(object_key("assets/logo.png").unwrap(), "assets/logo.png");
-        assert_eq!(object_key("./a//b").unwrap(), "a/b");
-        assert_eq!(object_key("/home/u/../x.png").unwrap(), "home/u/x.png");
-        assert!(object_key("/").is_err());
-    }
 }

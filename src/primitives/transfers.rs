@@ -10,9 +10,9 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
-use super::objects::{check_object, content_type, object_key};
+use super::objects::{check_object, content, content_type};
 use super::{check_public, file_state, seconds};
-use crate::clients::s3::{LONGEST_PRESIGN, Listed};
+use crate::clients::s3::{Content, LONGEST_PRESIGN, check_file, keys, places};
 use crate::clients::tree::{self, Kind};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,16 +27,16 @@ const AT_ONCE: usize = 16;
 pub mod api {
     /// Uploads all files below a directory.
     ///
-    /// An object's key is the file's path below the directory, behind `prefix`.
-    /// Gives a map with `bucket`, `files` (the number of them), `size` in bytes
-    /// and `keys`. Links to files are followed; links to directories and what is
-    /// neither file nor directory (sockets, devices) are passed over, and the log
-    /// says so.
+    /// An object's key is `prefix` and the file's path below the directory. Gives
+    /// a map with `bucket`, `files` (the number of them), `size` in bytes and
+    /// `keys`. Links to files of the directory are followed; links to anything
+    /// else and what is neither file nor directory (sockets, devices) are
+    /// skipped, and the log says so.
     ///
     /// - `prefix` (string): what the keys begin with, as "backup/".
     ///
-    /// Throws `not_found`, `denied`, `invalid_option` for what is no directory
-    /// and for a file whose name is not UTF-8.
+    /// Throws `not_found`, `denied`, `invalid_option` for what is no directory,
+    /// for a file whose name is not UTF-8, and for what cannot be a key.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -75,9 +75,12 @@ pub mod api {
     ///
     /// The file appears under its name when it is whole: its size is compared,
     /// and its checksum where S3 keeps one, as it does for all that autorun
-    /// uploads. What was there is replaced. Gives a map with `path` and `size`.
+    /// uploads. What was there is replaced; a link is replaced, not followed.
+    /// Gives a map with `path` and `size`.
     ///
-    /// Throws `not_found`, `denied`, `quota_exceeded` when the disk is full.
+    /// Throws `not_found`, `denied`, `quota_exceeded` when the disk is full,
+    /// `invalid_option` for what cannot be a key, and where a directory or a
+    /// device is.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -98,10 +101,15 @@ pub mod api {
 
     /// Downloads all objects whose keys begin with `prefix` into a directory.
     ///
-    /// A file's path below the directory is the object's key without the prefix.
-    /// Missing directories are made. Gives a map with `directory`, `files` (the
-    /// number of them) and `size` in bytes. A key that would lead out of the
-    /// directory is refused before anything is written.
+    /// A file's path below the directory is the object's key without the prefix,
+    /// and without the slash after a prefix that has none. An empty object whose
+    /// key ends in a slash is a directory. Missing directories are made. Gives a
+    /// map with `directory`, `files` (the number of them) and `size` in bytes.
+    ///
+    /// Before anything is written, it refuses keys that are no path below the
+    /// directory (as `/a`, `a//b` and `../a`), two keys that are one path (as `a`
+    /// and `a/b`: a file and a directory), and what is in the way: a directory
+    /// where a file goes, a file where a directory goes, a link.
     ///
     /// Throws `not_found` when no key begins so, `denied`, `quota_exceeded`,
     /// `invalid_option`.
@@ -157,7 +165,8 @@ pub mod api {
 
     /// Gives a URL with which everyone can read an object for a while.
     ///
-    /// The object need not exist yet. The URL is masked in every output.
+    /// The object need not exist yet. `key` is used as it is, like everywhere:
+    /// see `object_url`. The URL is masked in every output.
     ///
     /// - `valid` (seconds, 3600): at most 604800 (7 days); less with temporary
     ///   credentials, which end it with them.
@@ -193,9 +202,10 @@ pub mod api {
     /// Copies an object inside S3, without its bytes passing through here.
     ///
     /// Its content type goes with it. Up to 5 GiB, AWS's limit for one copy.
-    /// Gives a map with `bucket` and `key` of the copy.
+    /// Gives a map with `bucket` and `key` of the copy. Both keys are used as
+    /// they are: see `object_url`.
     ///
-    /// Throws `not_found`, `denied`.
+    /// Throws `not_found`, `denied`, `invalid_option` for what cannot be a key.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -225,7 +235,7 @@ pub mod api {
 
     /// Deletes all that a bucket holds, versions and unfinished uploads too.
     ///
-    /// Gives how many objects there were.
+    /// Gives how many objects there were; each version counts.
     ///
     /// Throws `denied` for a bucket that autorun did not make.
     ///
@@ -311,17 +321,15 @@ struct Found {
 fn walk(directory: &Path) -> Result<(Vec<Found>, Vec<PathBuf>)> {
     let mut found = Vec::new();
     let mut passed_over = Vec::new();
+    let top = std::fs::canonicalize(directory).map_err(|e| Error::io("read", directory, &e))?;
     for entry in tree::walk(directory)? {
-        // A link's target: a file, or nothing that is followed.
-        let size = match entry.kind {
+        let file = match entry.kind {
             Kind::Directory => continue,
-            Kind::File => Some(entry.size()),
-            Kind::Link | Kind::Other => std::fs::metadata(&entry.path)
-                .ok()
-                .filter(std::fs::Metadata::is_file)
-                .map(|about| about.len()),
+            Kind::File => Some((entry.path.clone(), entry.size())),
+            Kind::Link => file_below(&top, &entry.path),
+            Kind::Other => None,
         };
-        let Some(size) = size else {
+        let Some((path, size)) = file else {
             passed_over.push(entry.path);
             continue;
         };
@@ -333,10 +341,18 @@ fn walk(directory: &Path) -> Result<(Vec<Found>, Vec<PathBuf>)> {
         found.push(Found {
             below: below.to_owned(),
             size,
-            path: entry.path,
+            path,
         });
     }
     Ok((found, passed_over))
+}
+
+/// The file that a link leads to, if it is one below `top`: a tree that came
+/// from elsewhere must not publish other files of this machine.
+fn file_below(top: &Path, link: &Path) -> Option<(PathBuf, u64)> {
+    let path = std::fs::canonicalize(link).ok()?;
+    let about = std::fs::metadata(&path).ok()?;
+    (about.is_file() && path.starts_with(top)).then(|| (path, about.len()))
 }
 
 async fn upload_dir(
@@ -361,15 +377,16 @@ async fn upload_dir(
     }
     if !passed_over.is_empty() {
         cx.report.warn(format!(
-            "passed over, as they are no files: {}",
+            "skipped, as they are not files of this directory: {}",
             text::some_of(passed_over.iter().map(|path| path.display().to_string()), 5)
         ));
     }
-    let keys = files
+    let keys: Vec<String> = files
         .iter()
-        .map(|file| object_key(&format!("{}{}", options.prefix, file.below)))
-        .collect::<Result<Vec<_>>>()?;
+        .map(|file| format!("{}{}", options.prefix, file.below))
+        .collect();
     for key in &keys {
+        keys::check(key)?;
         check_object(cx, key, None)?;
     }
     let s3 = &cx.clients.s3().await?;
@@ -383,8 +400,11 @@ async fn upload_dir(
             let row = intent.as_ref().map(|intent| intent.token().to_owned());
             let kind = content_type(&file.path, None);
             let report = cx.report.working(key);
-            let put = s3.put(bucket, key, &file.path, &kind, row.as_deref(), &report);
-            let result = put.await;
+            let content = Content {
+                row: row.as_deref(),
+                ..content(&file.path, file.size, &kind)
+            };
+            let result = s3.put(bucket, key, content, &report).await;
             match (&result, intent) {
                 (Ok(()), Some(intent)) => intent.created(&format!("{bucket}/{key}")),
                 (Err(error), Some(intent)) => intent.abandoned(error),
@@ -468,11 +488,9 @@ async fn intend(
 
 async fn download_file(cx: &Context, bucket: &str, key: &str, file: &str) -> Result<Downloaded> {
     check_public(cx, "argument `file`", file)?;
+    keys::check(key)?;
     let path = cx.clients.local.expand(Path::new(file));
-    if path.is_dir() {
-        return Err(Error::invalid(format!("`{file}` is a directory"))
-            .hint("name the file that is to be written"));
-    }
+    check_file(&path, file)?;
     let size = cx
         .clients
         .s3()
@@ -496,67 +514,36 @@ async fn download_dir(
     let path = cx.clients.local.expand(Path::new(directory));
     let s3 = &cx.clients.s3().await?;
     let objects = s3.list(bucket, prefix).await?;
-    // A key that ends in a slash stands for a directory in some consoles.
-    let objects: Vec<Listed> = objects
-        .into_iter()
-        .filter(|o| !o.key.ends_with('/'))
-        .collect();
     if objects.is_empty() {
         return Err(Error::new(
             ErrorKind::NotFound,
             format!("no object of `{bucket}` has a key that begins with `{prefix}`"),
         ));
     }
-    let targets = objects
-        .iter()
-        .map(|object| {
-            inside(
-                &path,
-                object.key.strip_prefix(prefix).unwrap_or(&object.key),
-            )
-        })
-        .collect::<Result<Vec<_>>>()?;
-    for target in &targets {
-        if let Some(folder) = target.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|e| Error::io("create directory", folder, &e))?;
-        }
+    let places = places(&path, prefix, objects)?;
+    for folder in &places.directories {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io("create directory", folder, &e))?;
     }
-    let downloads = objects.iter().zip(&targets).map(async |(object, target)| {
+    let downloads = places.files.iter().map(async |(object, file)| {
         let report = cx.report.working(&object.key);
-        s3.download(bucket, &object.key, target, &report).await
+        s3.download(bucket, &object.key, file, &report).await
     });
     let mut done = stream::iter(downloads).buffer_unordered(AT_ONCE);
     let mut size = 0;
     while let Some(result) = done.next().await {
         size += result?;
     }
+    let files = places.files.len();
     cx.report.info(format!(
         "downloaded {} of {bucket} to {directory} ({})",
-        text::count(targets.len(), "object"),
+        text::count(files, "object"),
         text::bytes(size)
     ));
     Ok(Restored {
-        directory: path.clone(),
-        files: targets.len(),
+        directory: path,
+        files,
         size,
     })
-}
-
-/// A path below a directory, and nowhere else.
-fn inside(directory: &Path, below: &str) -> Result<PathBuf> {
-    let below = below.trim_start_matches('/');
-    let leads_out = below.is_empty()
-        || below.contains('\0')
-        || below.split('/').any(|part| [".", "..", ""].contains(&part));
-    match leads_out {
-        true => Err(Error::invalid(format!(
-            "the key `{below}` cannot be a path below `{}`",
-            directory.display()
-        ))
-        .hint("download it with download_file, under a name of your own")),
-        false => Ok(directory.join(below)),
-    }
 }
 
 async fn presigned_url(
@@ -565,6 +552,7 @@ async fn presigned_url(
     key: &str,
     options: PresignedUrl,
 ) -> Result<String> {
+    keys::check(key)?;
     let valid = seconds("valid", options.valid)?;
     if valid.is_zero() || valid > LONGEST_PRESIGN {
         return Err(Error::invalid(
@@ -584,6 +572,8 @@ async fn copy_object(
     from: (String, String),
     to: (String, String),
 ) -> Result<Copied> {
+    keys::check(&from.1)?;
+    keys::check(&to.1)?;
     check_object(cx, &to.1, None)?;
     let s3 = cx.clients.s3().await?;
     let id = format!("{}/{}", to.0, to.1);
@@ -673,17 +663,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_stays_inside_the_directory() {
-        let inside = |key| inside(Path::new("/srv"), key);
-        assert_eq!(inside("a/b").unwrap(), Path::new("/srv/a/b"));
-        assert_eq!(inside("/a").unwrap(), Path::new("/srv/a"));
-        for bad in ["", "..", "a/../../b", "a//b", "./a"] {
-            assert!(inside(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn loops_and_sockets_are_passed_over() {
+    fn loops_sockets_and_links_out_are_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         std::fs::create_dir(at("sub")).unwrap();
@@ -691,10 +671,11 @@ mod tests {
         std::os::unix::fs::symlink(at("sub/file"), at("link")).unwrap();
         std::os::unix::fs::symlink(dir.path(), at("sub/loop")).unwrap();
         std::os::unix::fs::symlink(at("nowhere"), at("broken")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", at("out")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
         let (found, passed_over) = walk(dir.path()).unwrap();
         let below: Vec<&str> = found.iter().map(|f| f.below.as_str()).collect();
         assert_eq!(below, ["link", "sub/file"]);
-        assert_eq!(passed_over.len(), 3);
+        assert_eq!(passed_over.len(), 4);
     }
 }

@@ -10,6 +10,7 @@ mod examples;
 mod first_command;
 mod hints;
 mod interrupt;
+mod keys;
 mod ledger;
 mod local_cloud;
 mod local_cloud_walls;

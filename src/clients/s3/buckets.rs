@@ -66,7 +66,8 @@ impl S3<'_> {
     async fn delete_versions(&self, bucket: &str) -> Result<usize> {
         let attempt = format!("empty bucket `{bucket}`");
         let mut deleted = 0;
-        // What is listed is deleted, so the next list begins anew.
+        let mut before = Vec::new();
+        // What is listed is deleted, so the next list begins at the start.
         loop {
             let page = self
                 .client
@@ -93,13 +94,21 @@ impl S3<'_> {
                         .ok()
                 })
                 .collect();
-            if objects.is_empty() {
+            let Some(first) = objects.first() else {
                 return Ok(deleted);
+            };
+            if objects == before {
+                let key = first.key();
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    format!("cannot {attempt}: `{key}` is listed after it was deleted"),
+                ));
             }
+            before.clone_from(&objects);
             deleted += objects.len();
-            let (together, alone): (Vec<_>, Vec<_>) = objects
+            let (alone, together): (Vec<_>, Vec<_>) = objects
                 .into_iter()
-                .partition(|object| keys::fits_xml(object.key()));
+                .partition(|object| keys::goes_alone(object.key()));
             for batch in together.chunks(BATCH) {
                 self.delete_objects(bucket, batch, &attempt).await?;
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::presigning::PresigningConfig;
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{ByteStream, Length};
 use aws_sdk_s3::types::{
     BucketLocationConstraint, CreateBucketConfiguration, PublicAccessBlockConfiguration, Tag,
     Tagging,
@@ -23,9 +23,11 @@ use counted::counted;
 
 mod buckets;
 mod counted;
-mod keys;
+pub mod keys;
+mod places;
 mod transfer;
 
+pub use places::{Places, check_file, places};
 pub use transfer::Listed;
 
 /// The region that must not be named as a location constraint.
@@ -49,12 +51,26 @@ pub struct S3<'a> {
     cancel: &'a CancellationToken,
 }
 
+/// What is uploaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    /// The file.
+    pub file: &'a Path,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its content type.
+    pub kind: &'a str,
+    /// The object's row in a ledger, which goes into its metadata.
+    pub row: Option<&'a str>,
+}
+
 /// Whether a policy could make an object public.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Published {
     /// Everyone may read it.
     Public,
-    /// The account forbids public policies; these are AWS's words.
+    /// The account forbids public policies, in AWS's words; or a policy cannot be
+    /// about this key alone.
     Forbidden(String),
 }
 
@@ -145,34 +161,35 @@ impl<'a> S3<'a> {
         }
     }
 
-    /// Uploads a file; the SDK adds a checksum that S3 verifies. `row` goes into
-    /// the object's metadata.
+    /// Uploads a file; the SDK adds a checksum that S3 verifies. A file that grows
+    /// meanwhile is uploaded up to the size that it had.
     pub async fn put(
         &self,
         bucket: &str,
         key: &str,
-        file: &Path,
-        kind: &str,
-        row: Option<&str>,
+        content: Content<'_>,
         report: &Reporter,
     ) -> Result<()> {
-        let size = std::fs::metadata(file).map_or(0, |about| about.len());
-        let body = ByteStream::from_path(file).await.map_err(|e| {
-            Error::new(
-                ErrorKind::NotFound,
-                format!("cannot read `{}`: {e}", file.display()),
-            )
-        })?;
+        let file = content.file.display();
+        let body = ByteStream::read_from()
+            .path(content.file)
+            .length(Length::Exact(content.size))
+            .build()
+            .await
+            .map_err(|e| {
+                Error::new(ErrorKind::NotFound, format!("cannot read `{file}`: {e}"))
+                    .hint("nothing may change or remove it during the upload")
+            })?;
         let mut request = self.client.put_object().bucket(bucket).key(key);
-        if let Some(row) = row {
+        if let Some(row) = content.row {
             request = request.metadata(RESOURCE_METADATA, row);
         }
         request
-            .content_type(kind)
-            .body(counted(body, report.meter(key, size)))
+            .content_type(content.kind)
+            .body(counted(body, report.meter(key, content.size)))
             .send()
             .await
-            .map_err(|e| aws_error(&format!("upload `{}` to `{bucket}`", file.display()), &e))?;
+            .map_err(|e| aws_error(&format!("upload `{file}` to `{bucket}`"), &e))?;
         Ok(())
     }
 
@@ -218,8 +235,9 @@ impl<'a> S3<'a> {
         let key = keys::in_url(key);
         match &self.endpoint {
             Some(endpoint) => format!("{}/{bucket}/{key}", endpoint.trim_end_matches('/')),
-            // A dot in the name does not fit the certificate: address by path.
-            None if bucket.contains('.') => {
+            // A dot in the name does not fit the certificate, and some old names
+            // are no names of hosts: address by path.
+            None if bucket.contains('.') || bucket_name_fault(bucket).is_some() => {
                 format!(
                     "https://s3.{}.{}/{bucket}/{key}",
                     self.region,
@@ -262,6 +280,9 @@ impl<'a> S3<'a> {
     /// untouched. Block Public Access, if the bucket has it (`blocked`), gives way
     /// as far as a policy needs it; ACLs stay blocked.
     pub async fn publish(&self, bucket: &str, key: &str, blocked: bool) -> Result<Published> {
+        if let Some(fault) = keys::policy_fault(key) {
+            return Ok(Published::Forbidden(fault.to_owned()));
+        }
         let mut policy = self.policy(bucket).await?;
         if !allow_reading(&mut policy, &self.arn(bucket, key)) {
             return Ok(Published::Public);
@@ -476,6 +497,8 @@ pub fn bucket_name_fault(name: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+
     use super::*;
 
     #[test]
@@ -491,6 +514,58 @@ mod tests {
             "abc-s3alias",
         ] {
             assert!(bucket_name_fault(bad).is_some(), "{bad}");
+        }
+    }
+
+    /// Signing shows what goes over the line, without sending it.
+    #[tokio::test]
+    async fn the_sdk_sends_every_key_as_it_is_and_url_says_the_same() {
+        let credentials = Credentials::new("AKIAIOSFODNN7EXAMPLE", "secret", None, None, "test");
+        let cancel = CancellationToken::new();
+        for (endpoint, bucket) in [
+            (None, "pictures"),
+            (None, "with.dot"),
+            (None, "Old_Name"),
+            (Some("http://127.0.0.1:5000"), "pictures"),
+            (Some("http://127.0.0.1:5000/below/"), "pictures"),
+        ] {
+            let mut config = aws_sdk_s3::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new("eu-central-1"))
+                .credentials_provider(credentials.clone())
+                .force_path_style(endpoint.is_some());
+            config.set_endpoint_url(endpoint.map(str::to_owned));
+            let client = Client::from_conf(config.build());
+            let endpoint = endpoint.map(str::to_owned);
+            let s3 = S3::new(&client, "eu-central-1".to_owned(), endpoint, &cancel);
+            for key in [
+                "a//b",
+                "/a",
+                "//a",
+                "a/",
+                "/",
+                "~/a",
+                "...",
+                " a ",
+                "a+b",
+                "a%2Fb",
+                "%2e%2e/a",
+                "?a#b&c=d;e",
+                "\\a",
+                "\u{1}\n",
+                "ü/e\u{301}/\u{1f600}",
+                "!$'()*,:@[]|^`{}\"<>",
+            ] {
+                assert_eq!(keys::check(key), Ok(()));
+                let signed = s3.presigned_url(bucket, key, Duration::from_secs(60));
+                let signed = signed.await.unwrap();
+                let (plain, _) = signed.split_once('?').unwrap();
+                assert_eq!(plain, s3.url(bucket, key), "{key:?}");
+                let end = format!("/{}", keys::in_url(key));
+                assert!(plain.ends_with(&end), "{plain}");
+                // What clients resolve, they do not resolve here.
+                assert_eq!(reqwest::Url::parse(plain).unwrap().as_str(), plain);
+            }
         }
     }
 
