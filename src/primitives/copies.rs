@@ -558,7 +558,12 @@ async fn scp_from(
     };
     let host = target(cx, server).await?;
     let started = Instant::now();
-    let looked = ask(cx, &host, paths::look(source), options.sudo, timeout).await?;
+    // The slash is for us: what it stands behind may be a file there.
+    let asked = match source.trim_end_matches('/') {
+        "" => "/",
+        plain => plain,
+    };
+    let looked = ask(cx, &host, paths::look(asked), options.sudo, timeout).await?;
     if looked.status != 0 {
         return Err(not_given(&host, source, &looked));
     }

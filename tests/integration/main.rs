@@ -9,6 +9,7 @@ mod cli;
 mod clock;
 mod examples;
 mod hints;
+mod hostile;
 mod interrupt;
 mod ledger;
 mod local_cloud;

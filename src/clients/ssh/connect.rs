@@ -495,3 +495,94 @@ fn with_agent(
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::StdRng;
+    use rand::seq::IndexedRandom as _;
+    use rand::{Rng as _, SeedableRng as _};
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    /// What comes before a login, in any order; some of it for ever.
+    fn preface(random: &mut StdRng) -> (Vec<u8>, bool) {
+        let long = [b'x'; 3000];
+        let pieces: [&[u8]; 12] = [
+            b"\r\n",
+            b"\n",
+            b"SSH-",
+            b"SSH-2.0-host\r\n",
+            b"SSH-1.99-host\n",
+            b"Welcome.\r\n",
+            &long,
+            b"\0",
+            b"\xff\xff\xff\xff\x04",
+            b"\x00\x00\x00\x0c\x0a\x14",
+            b"\x00\x00\x00\x0c\x0a\x02",
+            b"HTTP/1.1 200 OK\r\n",
+        ];
+        let count = random.random_range(0..8);
+        let chosen = (0..count).map(|_| *pieces.choose(random).unwrap());
+        (chosen.collect::<Vec<_>>().concat(), random.random())
+    }
+
+    /// Sends it, once or for as long as it is taken; then keeps the line open.
+    fn play((bytes, forever): (Vec<u8>, bool), mut socket: UnixStream) {
+        let until = Instant::now() + Duration::from_secs(2);
+        socket
+            .set_write_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
+        while socket.write_all(&bytes).is_ok() && forever && !bytes.is_empty() {
+            if Instant::now() > until {
+                return;
+            }
+        }
+        // Until the other side hangs up.
+        let _ = std::io::copy(&mut socket, &mut std::io::sink());
+    }
+
+    #[test]
+    fn no_preface_keeps_us_longer_than_we_have_patience() {
+        let text = std::env::var("AUTORUN_TEST_SEED");
+        let seed: u64 = text.map_or_else(|_| rand::random(), |text| text.parse().unwrap());
+        println!("AUTORUN_TEST_SEED={seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        for _ in 0..8 {
+            let prefaces: Vec<_> = (0..16).map(|_| preface(&mut random)).collect();
+            std::thread::scope(|scope| {
+                for preface in prefaces {
+                    scope.spawn(move || {
+                        let (near, far) = UnixStream::pair().unwrap();
+                        let shown = format!("{preface:?}");
+                        let host = std::thread::spawn(move || play(preface, far));
+                        let limit = Duration::from_millis(300);
+                        let patience = Patience::new(limit, &CancellationToken::new());
+                        let started = Instant::now();
+                        let connection = Connection::over(near.into(), &patience).unwrap();
+                        let shaken = connection.finish(|session| session.clone().handshake());
+                        drop(connection);
+                        assert!(shaken.is_err(), "{shown}");
+                        let took = started.elapsed();
+                        assert!(took < Duration::from_millis(1500), "{took:?} for {shown}");
+                        host.join().unwrap();
+                    });
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn ctrl_c_ends_the_wait_for_a_host() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        let cancel = CancellationToken::new();
+        let patience = Patience::new(Duration::from_secs(60), &cancel);
+        let connection = Connection::over(near.into(), &patience).unwrap();
+        let waiting = std::thread::spawn(move || {
+            let done = connection.finish(|session| session.clone().handshake());
+            matches!(done, Err(Halt::Shut(Shut::Cancelled)))
+        });
+        cancel.cancel();
+        assert!(waiting.join().unwrap());
+    }
+}

@@ -289,13 +289,14 @@ impl Ssh {
     /// A connection with an open channel: an idle one that still works, or a
     /// new one. Nothing has run yet, so trying again is safe.
     async fn open(&self, host: &Host) -> Result<(Connection, Channel)> {
+        let patience = self.patience();
         loop {
             let idle = {
                 let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
                 idle.get_mut(host).and_then(Vec::pop)
             };
             let Some(connection) = idle else { break };
-            let patience = self.patience();
+            let patience = patience.clone();
             let open = move || match connection.open(&patience) {
                 Ok(channel) => Ok(Some((connection, channel))),
                 Err(Halt::Shut(Shut::Cancelled)) => Err(Error::cancelled()),
@@ -497,7 +498,7 @@ fn halted(host: &Host, attempt: &str, halt: &Halt) -> Error {
         Halt::Shut(Shut::Cancelled) => Error::cancelled(),
         Halt::Shut(Shut::Late) => broken(host, attempt, &"it did not answer in time"),
         Halt::Shut(Shut::TooMuch) => broken(host, attempt, &"it sends without end"),
-        Halt::Broken(error) => broken(host, attempt, error),
+        Halt::Broken(error) => broken(host, attempt, &error.message()),
     }
 }
 

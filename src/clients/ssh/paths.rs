@@ -75,15 +75,16 @@ impl Looked {
 
 /// `-rw-r--r--` as a number; without what makes a file another user's program.
 fn permissions(shown: &str) -> Option<u32> {
-    let letters: Vec<char> = shown.chars().skip(1).take(9).collect();
-    if letters.iter().any(|c| !"rwxstST-".contains(*c)) {
+    let letters: Vec<char> = shown.chars().skip(1).collect();
+    if letters.len() != 9 {
         return None;
     }
-    let bit = |(n, c): (usize, &char)| match c {
-        'r' | 'w' | 'x' | 's' | 't' => 0o400 >> n,
-        _ => 0,
+    let bit = |(n, letter): (usize, &char)| match (n % 3, letter) {
+        (0, 'r') | (1, 'w') | (2, 'x' | 's' | 't') => Some(0o400 >> n),
+        (_, '-') | (2, 'S' | 'T') => Some(0),
+        _ => None,
     };
-    (letters.len() == 9).then(|| letters.iter().enumerate().map(bit).sum())
+    letters.iter().enumerate().map(bit).sum()
 }
 
 /// A program that gives so many bytes of a file.
@@ -96,4 +97,36 @@ pub fn give_file(path: &str, size: u64) -> String {
 #[must_use]
 pub fn give_tree(path: &str) -> String {
     remote::give_tree(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_says_of_a_path_is_understood_whole_or_not_at_all() {
+        let file = |said| Looked::of(said);
+        assert_eq!(file("file 12 -rw-r-----"), Some(Looked::File(12, 0o640)));
+        assert_eq!(file("file 0 -rwsr-Sr-t"), Some(Looked::File(0, 0o745)));
+        for odd in [
+            "",
+            "file",
+            "file 12",
+            "file -1 -rw-r--r--",
+            "file 99999999999999999999 -rw-r--r--",
+            "file 12 -rw-r--r-",
+            "file 12 -rw-r--r--x",
+            "file 12 -wr-r--r--",
+            "file 12 wwwwwwwwww",
+            "link 12 -rw-r--r--",
+            "directory",
+        ] {
+            assert_eq!(Looked::of(odd), None, "{odd}");
+        }
+        assert_eq!(
+            Looked::of("directory gnu"),
+            Some(Looked::Directory(Some(Tar::Gnu)))
+        );
+        assert_eq!(Looked::of("directory none"), Some(Looked::Directory(None)));
+    }
 }

@@ -168,7 +168,7 @@ impl Job<'_> {
                 None => {}
                 Some(Shut::Cancelled) => return Err(Stop::Cancelled),
                 Some(Shut::Late) => return Err(Stop::Deadline),
-                Some(Shut::TooMuch) => return Err(self.broke(&"it sends without end")),
+                Some(Shut::TooMuch) => return Err(self.broke("it sends without end")),
             }
             let read = self.read(&mut buffer)?;
             let ended = self.channel.eof();
@@ -179,7 +179,7 @@ impl Job<'_> {
                 Ok(wrote) => wrote,
                 // A command may end without reading what it was given.
                 Err(Fault::There(_)) if ended => 0,
-                Err(Fault::There(e)) => return Err(self.broke(&e)),
+                Err(Fault::There(e)) => return Err(self.broke(e.message())),
                 Err(Fault::Here(e)) => return Err(Stop::Here(not_given(self.host, &e))),
             };
             gate.credit(read + wrote);
@@ -195,7 +195,7 @@ impl Job<'_> {
         match self.channel.wait_close() {
             Ok(()) => Ok(true),
             Err(e) if must_wait(&e) => Ok(false),
-            Err(e) => Err(self.broke(&e)),
+            Err(e) => Err(self.broke(e.message())),
         }
     }
 
@@ -211,7 +211,7 @@ impl Job<'_> {
                     self.take(id, &buffer[..n])?;
                 }
                 Err(e) if must_wait(&e) => {}
-                Err(e) => return Err(self.broke(&e)),
+                Err(e) => return Err(self.broke(e.message())),
             }
         }
         Ok(moved)
@@ -244,21 +244,21 @@ impl Job<'_> {
     fn wait(&self, deadline: Option<Instant>) -> std::result::Result<(), Stop> {
         let left = deadline.map_or(GLANCE, |d| d.saturating_duration_since(Instant::now()));
         if let Err(e) = self.connection.wait(left.min(GLANCE)) {
-            return Err(self.broke(&std::io::Error::from(e)));
+            return Err(self.broke(&std::io::Error::from(e).to_string()));
         }
         match self.connection.session.keepalive_send() {
             Ok(_) => Ok(()),
             Err(e) if must_wait(&e) => Ok(()),
-            Err(e) => Err(self.broke(&e)),
+            Err(e) => Err(self.broke(e.message())),
         }
     }
 
-    fn broke(&self, error: &dyn std::fmt::Display) -> Stop {
+    fn broke(&self, error: &str) -> Stop {
         let what = match self.boot.group {
             Some(_) => "a command was running; it may still run",
             None => "a command was being started",
         };
-        Stop::Broken(broken(self.host, what, error))
+        Stop::Broken(broken(self.host, what, &error))
     }
 
     /// What became of the command, and whether the connection can be used again.

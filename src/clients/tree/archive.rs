@@ -59,7 +59,7 @@ impl<R: Read> Archive<R> {
             let Some(header) = self.header()? else {
                 return Ok(None);
             };
-            let size = header.entry_size()?;
+            let size = number_of(header.entry_size())?;
             match header.entry_type() {
                 EntryType::GNULongName => before.name = Some(self.text(size)?),
                 EntryType::GNULongLink => before.link = Some(self.text(size)?),
@@ -73,8 +73,8 @@ impl<R: Read> Archive<R> {
                         kind,
                         link: before.link.unwrap_or(link.into_owned()),
                         size: before.size.unwrap_or(size),
-                        mode: header.mode()? & 0o777,
-                        changed: header.mtime()?,
+                        mode: number_of(header.mode())? & 0o777,
+                        changed: number_of(header.mtime())?,
                     }));
                 }
             }
@@ -92,7 +92,7 @@ impl<R: Read> Archive<R> {
         // The sum counts its own place as blanks.
         let (place, around) = (148..156, block.iter().enumerate());
         let bytes = around.map(|(at, byte)| if place.contains(&at) { b' ' } else { *byte });
-        match bytes.map(u32::from).sum::<u32>() == header.cksum()? {
+        match bytes.map(u32::from).sum::<u32>() == number_of(header.cksum())? {
             true => Ok(Some(header)),
             false => Err(nonsense("a damaged header")),
         }
@@ -200,6 +200,11 @@ impl Extension {
         }
         Ok(())
     }
+}
+
+/// A number in a header. What tar says of one that is none repeats the header.
+fn number_of<T>(number: Result<T>) -> Result<T> {
+    number.map_err(|_| nonsense("a damaged header"))
 }
 
 /// Decimal digits and nothing else.

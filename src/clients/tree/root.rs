@@ -160,7 +160,7 @@ fn is_regular(file: &File) -> Result<Metadata> {
 }
 
 fn no_file() -> Error {
-    Error::other("it is not a regular file any more")
+    Error::new(ErrorKind::InvalidInput, "it is not a regular file")
 }
 
 fn leads_out() -> Error {

@@ -23,6 +23,12 @@ impl Stage {
         Ok(Self(made.keep()))
     }
 
+    /// Takes over one that is there.
+    #[cfg(test)]
+    pub(super) fn of(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

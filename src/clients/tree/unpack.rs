@@ -183,11 +183,12 @@ fn not_unpacked(into: &Path, below: &Path, error: &std::io::Error) -> Error {
     let name = shown(below);
     match error.kind() {
         Io::InvalidData => refused(error),
+        Io::InvalidInput => refused(&nonsense(&format!("`{name}`: {error}"))),
         Io::AlreadyExists => refused(&nonsense(&format!("`{name}` twice"))),
         Io::NotFound | Io::NotADirectory => {
             refused(&nonsense(&format!("`{name}` in no directory of its own")))
         }
-        Io::InvalidFilename | Io::InvalidInput => refused(&nonsense(&format!("the name `{name}`"))),
+        Io::InvalidFilename => refused(&nonsense(&format!("the name `{name}`"))),
         _ => Error::io("write", &into.join(below), error),
     }
 }
