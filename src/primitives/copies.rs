@@ -118,7 +118,7 @@ pub mod api {
     /// ```rhai
     /// let web = host("192.0.2.10");
     /// scp_from(web, "/etc/hostname", "/tmp/hostname");
-    /// scp_from(web, "/etc/ssh/", "/tmp/ssh");
+    /// scp_from(web, "/etc/default/", "/tmp/default");
     /// ```
     #[rhai_fn(name = "scp_from", return_raw)]
     pub fn scp_from_with(
@@ -171,6 +171,9 @@ impl ScpFrom {
         self.timeout.map(|t| seconds("timeout", t)).transpose()
     }
 }
+
+/// The system's own limit.
+const LONGEST_PATH: usize = 4096;
 
 /// What both give.
 #[derive(Debug, Serialize)]
@@ -312,7 +315,7 @@ async fn copy_to(
     if finished.status != 0 {
         return Err(not_copied(&host, source, to, &finished, options.sudo));
     }
-    let path = String::from_utf8_lossy(&finished.stdout).into_owned();
+    let path = said_path(&host, &finished.stdout)?;
     let files = match &source.content {
         Content::File(_) => None,
         Content::Directory(entries) => {
@@ -328,6 +331,19 @@ async fn copy_to(
     let from = (source.shown.as_str(), "");
     say_copied(cx, from, (&host.name, &copied.path), &copied);
     Ok(copied)
+}
+
+/// Where a host says that it put something: a path, and nothing else.
+fn said_path(host: &Host, said: &[u8]) -> Result<String> {
+    let path = std::str::from_utf8(said).ok();
+    let path = path.filter(|path| !path.is_empty() && path.len() <= LONGEST_PATH);
+    path.map(str::to_owned).ok_or_else(|| {
+        Error::new(
+            ErrorKind::CommandFailed,
+            format!("{} does not say where it put what it got", host.name),
+        )
+        .hint("look there whether it is whole, and copy it again")
+    })
 }
 
 /// The end of what a host said, without the shell's `sh: 5: `: nobody has seen

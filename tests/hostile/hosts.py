@@ -29,8 +29,16 @@ def string(data):
 
 def kexinit():
     lists = [
-        b"curve25519-sha256", b"ssh-ed25519", b"aes128-ctr", b"aes128-ctr",
-        b"hmac-sha2-256", b"hmac-sha2-256", b"none", b"none", b"", b"",
+        b"curve25519-sha256",
+        b"ssh-ed25519",
+        b"aes128-ctr",
+        b"aes128-ctr",
+        b"hmac-sha2-256",
+        b"hmac-sha2-256",
+        b"none",
+        b"none",
+        b"",
+        b"",
     ]
     return packet(KEXINIT, bytes(16) + b"".join(map(string, lists)) + b"\0" + bytes(4))
 
@@ -128,10 +136,14 @@ BEFORE_LOGIN = {
     "a key exchange again and again": endless(kexinit(), BANNER),
     "ignored packets without end": endless(packet(IGNORE, string(b"x" * 100)), BANNER, kexinit()),
     "small ignored packets without end": endless(packet(IGNORE), BANNER, kexinit()),
-    "debug messages without end": endless(packet(DEBUG, b"\1" + string(b"x") + string(b"")), BANNER, kexinit()),
+    "debug messages without end": endless(
+        packet(DEBUG, b"\1" + string(b"x") + string(b"")), BANNER, kexinit()
+    ),
     "unimplemented without end": endless(packet(UNIMPLEMENTED, bytes(4)), BANNER, kexinit()),
     "logins without end": endless(packet(52), BANNER, kexinit()),
-    "channel data without end": endless(packet(94, bytes(4) + string(b"x" * 100)), BANNER, kexinit()),
+    "channel data without end": endless(
+        packet(94, bytes(4) + string(b"x" * 100)), BANNER, kexinit()
+    ),
     "unknown packets without end": endless(packet(99, b"x" * 200), BANNER, kexinit()),
     "ignored packets, slowly": slow([packet(IGNORE, string(b"x"))], 0.2, BANNER, kexinit()),
     "an answer of garbage": said(BANNER, kexinit(), packet(31, os.urandom(300))),
@@ -141,9 +153,19 @@ BEFORE_LOGIN = {
 }
 
 
+# These are tried in other ways, too.
+HANGING = (
+    "silence",
+    "lines without end, slowly",
+    "a key exchange that stops",
+    "a banner, then silence",
+)
+ALSO = ("Ctrl-C", "jump host", "behind a jump host")
+
+
 def trick_of(username):
-    """User names have no blanks."""
-    return username.replace("_", " ")
+    """User names have no blanks; what is tried with Ctrl-C, too, has another."""
+    return username.replace("_", " ").removeprefix("Ctrl-C ")
 
 
 class Trick(asyncssh.SSHServer):
@@ -156,10 +178,9 @@ class Trick(asyncssh.SSHServer):
         self.conn = conn
 
     async def begin_auth(self, username):
-        trick = trick_of(username)
-        play = AT_LOGIN.get(trick)
+        play = AT_LOGIN.get(trick_of(username))
         if play:
-            self.world.reached(trick)
+            self.world.reached(username)
             await play(self.conn)
         return True
 
@@ -182,11 +203,11 @@ class Trick(asyncssh.SSHServer):
         return True
 
     def session_requested(self):
-        user = trick_of(self.conn.get_extra_info("username"))
-        if user == "a channel refused":
+        name = self.conn.get_extra_info("username")
+        if trick_of(name) == "a channel refused":
             return False
-        if user == "a channel never opened":
-            self.world.reached(user)
+        if trick_of(name) == "a channel never opened":
+            self.world.reached(name)
             return forever_session()
         return SSHServerProcess(self.world.command, None, 3, False)
 
@@ -259,7 +280,9 @@ AT_LOGIN = {
 def request(process, name, payload):
     """A channel request, in whatever state the channel is."""
     channel = process.channel
-    channel._conn.send_packet(98, struct.pack(">I", channel._send_chan), string(name), b"\0", payload)
+    channel._conn.send_packet(
+        98, struct.pack(">I", channel._send_chan), string(name), b"\0", payload
+    )
 
 
 def end(process, *, eof=True, close=True):
@@ -284,6 +307,7 @@ async def no_status_no_eof(process):
 
 async def status_late(process):
     end(process)
+    await asyncio.sleep(0.5)
     request(process, STATUS, bytes(4))
 
 
@@ -320,7 +344,9 @@ async def signal_only(process):
 
 
 async def signal_odd(process):
-    request(process, b"exit-signal", string(b"\x1b[2J\n" * 5000) + b"\0" + string(b"") + string(b""))
+    request(
+        process, b"exit-signal", string(b"\x1b[2J\n" * 5000) + b"\0" + string(b"") + string(b"")
+    )
     end(process)
 
 
@@ -449,13 +475,18 @@ class World:
     async def start(self, key):
         self.client_key = key
         self.host_key = asyncssh.generate_private_key("ssh-ed25519")
-        for name, play in BEFORE_LOGIN.items():
+        for name in [*BEFORE_LOGIN, *(f"{what}: {name}" for what in ALSO for name in HANGING)]:
+            play = BEFORE_LOGIN[name.split(": ")[-1]]
             server = await asyncio.start_server(self.raw(name, play), "127.0.0.1", 0)
             self.ports[name] = server.sockets[0].getsockname()[1]
         server = await asyncssh.create_server(
-            lambda: Trick(self), "127.0.0.1", 0,
-            server_host_keys=[self.host_key], encoding=None,
-            login_timeout=0, rekey_bytes=1 << 40,
+            lambda: Trick(self),
+            "127.0.0.1",
+            0,
+            server_host_keys=[self.host_key],
+            encoding=None,
+            login_timeout=0,
+            rekey_bytes=1 << 40,
         )
         self.port = server.sockets[0].getsockname()[1]
 
@@ -473,35 +504,44 @@ class World:
 
     async def command(self, process):
         """What is done instead of a command, or with it."""
-        user = trick_of(process.get_extra_info("username"))
+        name = process.get_extra_info("username")
+        user = trick_of(name)
         try:
             if user in BEFORE_COMMAND:
-                self.reached(user)
+                self.reached(name)
                 await BEFORE_COMMAND[user](process)
             elif user in AT_COMMAND:
                 token = process.command.split()[-1]
                 process.stderr.write(f"{token} 999999999\n".encode())
-                self.reached(user)
+                self.reached(name)
                 await AT_COMMAND[user](process)
             else:
-                await self.really(user, process)
+                await self.really(name, process)
         except (ConnectionError, asyncssh.Error, BrokenPipeError):
             pass
 
-    async def really(self, user, process):
+    async def really(self, name, process):
         """Runs it with the programs of a trick in front of the system's."""
         # The first command only asks what is there.
-        self.commands[user] = self.commands.get(user, 0) + 1
-        if self.commands[user] == 2:
-            self.reached(user)
+        self.commands[name] = self.commands.get(name, 0) + 1
+        if self.commands[name] == 2:
+            self.reached(name)
+        user = trick_of(name)
         environment = {
             "PATH": f"{self.folder}/tricks/{user}:/usr/bin:/bin",
-            "HOME": f"{self.folder}/there", "SHELL": "/bin/sh",
+            "HOME": f"{self.folder}/there",
+            "SHELL": "/bin/sh",
         }
         pipe = asyncio.subprocess.PIPE
         child = await asyncio.create_subprocess_exec(
-            "/bin/sh", "-c", process.command, cwd=f"{self.folder}/there", env=environment,
-            stdin=pipe, stdout=pipe, stderr=pipe,
+            "/bin/sh",
+            "-c",
+            process.command,
+            cwd=f"{self.folder}/there",
+            env=environment,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
             # The other side may end its group.
             start_new_session=True,
         )

@@ -26,11 +26,12 @@ import hosts
 import streams
 
 # A login may take 15 s in all; the rest is for a machine that has much to do.
-LOGIN, SLACK = 15, 6
+LOGIN, SLACK = 15, 8
 MOST_CPU, MOST_MEMORY = 6.0, 300
 # After Ctrl-C: autorun's own second, and again something for the machine.
-INTERRUPTED = 3.0
-AT_ONCE = 10
+INTERRUPTED = 5.0
+# How many are starting at once. Those that wait for a host do so together.
+STARTING = 6
 
 
 @dataclass
@@ -46,12 +47,22 @@ class Trick:
     seconds: float = LOGIN + SLACK
     # What must be in the message.
     says: str = ""
-    # Sent SIGINT once the host is in this state.
-    interrupt: str = ""
+    # Whether it is sent SIGINT once the host is in the state that it is about.
+    interrupt: bool = False
     # What the target must hold at the end; none: it must not be there.
     holds: dict | None = None
     honest: bool = False
     faults: list = field(default_factory=list)
+
+    # What the host calls the state that this is about.
+    state: str = ""
+
+    def __post_init__(self):
+        self.state = self.state or (self.name if self.port else self.user.replace(" ", "_"))
+
+    @property
+    def limit(self):
+        return INTERRUPTED if self.interrupt else self.seconds
 
 
 PLAYBOOK = """
@@ -67,7 +78,9 @@ def snapshot(folder):
     seen = {}
     for path in sorted([folder, *folder.rglob("*")]):
         about = path.lstat()
-        what = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else ""
+        what = (
+            os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else ""
+        )
         seen[str(path.relative_to(folder))] = (oct(about.st_mode), what)
     return seen
 
@@ -99,8 +112,7 @@ class Run:
     def __init__(self, binary, folder):
         self.binary, self.folder = binary, Path(folder)
         self.world = hosts.World(folder)
-        # Those that wait until the end of their time do so together.
-        self.waiting, self.working = asyncio.Semaphore(64), asyncio.Semaphore(AT_ONCE)
+        self.starting = asyncio.Semaphore(STARTING)
 
     async def prepare(self):
         (self.folder / "there").mkdir()
@@ -121,68 +133,82 @@ class Run:
     def sends(self, user, stream, status=0):
         """The host of this user sends this for any directory."""
         (self.folder / "there" / "asked").mkdir(exist_ok=True)
-        self.program(user, "tar", f'[ "$1" = --version ] && exec echo "tar (GNU tar)"\ncat "{self.folder}/tricks/{user}/stream"; exit {status}\n')
+        self.program(
+            user,
+            "tar",
+            f'[ "$1" = --version ] && exec echo "tar (GNU tar)"\ncat "{self.folder}/tricks/{user}/stream"; exit {status}\n',
+        )
         (self.folder / "tricks" / user / "stream").write_bytes(stream)
 
     async def try_one(self, trick):
-        async with self.waiting if trick.seconds > LOGIN else self.working:
-            box = Box(Path(tempfile.mkdtemp(dir=self.folder, prefix="box-")))
-            try:
-                await self.call(trick, box)
-            finally:
-                for path in box.folder.rglob("*"):
-                    if path.is_dir() and not path.is_symlink():
-                        path.chmod(0o700)
-                shutil.rmtree(box.folder)
+        await self.starting.acquire()
+        box = Box(Path(tempfile.mkdtemp(dir=self.folder, prefix="box-")))
+        await self.call(trick, box)
+        for path in box.folder.rglob("*"):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o700)
+        shutil.rmtree(box.folder)
         return trick
 
     async def call(self, trick, box):
         text = PLAYBOOK % {
-            "user": trick.user.replace(" ", "_"), "port": trick.port or self.world.port, "print": self.print,
-            "key": self.key, "call": trick.call.replace("TARGET", f"{box.folder}/here/target"),
+            "user": trick.user.replace(" ", "_"),
+            "port": trick.port or self.world.port,
+            "print": self.print,
+            "key": self.key,
+            "call": trick.call.replace("TARGET", f"{box.folder}/here/target"),
         }
         (box.folder / "playbook.rhai").write_text(text.replace("FOLDER", str(self.folder)))
         child = await asyncio.create_subprocess_exec(
-            self.binary, box.folder / "playbook.rhai", cwd=box.folder / "home",
-            env={"HOME": f"{box.folder}/home", "AUTORUN_HOME": f"{box.folder}/data",
-                 "USER": "me", "PATH": "/usr/bin:/bin", "AWS_EC2_METADATA_DISABLED": "true"},
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            self.binary,
+            box.folder / "playbook.rhai",
+            cwd=box.folder / "home",
+            env={
+                "HOME": f"{box.folder}/home",
+                "AUTORUN_HOME": f"{box.folder}/data",
+                "USER": "me",
+                "PATH": "/usr/bin:/bin",
+                "AWS_EC2_METADATA_DISABLED": "true",
+            },
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
         usage = asyncio.create_task(watch(child.pid))
-        interrupting = asyncio.create_task(self.interrupt(trick, child))
+        talking = asyncio.create_task(child.communicate())
+        in_state = asyncio.create_task(self.world.wait_for(trick.state))
+        await asyncio.wait({talking, in_state}, return_when=asyncio.FIRST_COMPLETED)
+        in_state.cancel()
+        self.starting.release()
         began = time.monotonic()
-        try:
-            out, err = await asyncio.wait_for(child.communicate(), trick.seconds + SLACK)
-        except asyncio.TimeoutError:
+        if trick.interrupt and not talking.done():
+            # It reaches our side after it has left the other one.
+            await asyncio.sleep(0.3)
+            began = time.monotonic()
+            try:
+                child.send_signal(signal.SIGINT)
+            except ProcessLookupError:
+                trick.faults.append("it ended before")
+        await asyncio.wait({talking}, timeout=trick.limit + SLACK)
+        if not talking.done():
             child.kill()
-            out, err = await child.communicate()
             trick.faults.append("it did not end")
-        interrupting.cancel()
-        took = time.monotonic() - (interrupting.at if hasattr(interrupting, "at") else began)
+        took = time.monotonic() - began
+        out, err = [text.decode(errors="replace") for text in await talking]
         usage.cancel()
-        self.judge(trick, box, child.returncode, out.decode(errors="replace"), err.decode(errors="replace"), took, usage.seen)
-
-    async def interrupt(self, trick, child):
-        if not trick.interrupt:
-            return
-        await self.world.wait_for(trick.interrupt)
-        # It reaches our side after it has left the other one.
-        await asyncio.sleep(0.3)
-        asyncio.current_task().at = time.monotonic()
-        child.send_signal(signal.SIGINT)
+        self.judge(trick, box, child.returncode, out, err, took, usage.seen)
 
     def judge(self, trick, box, status, out, err, took, used):
         fault = trick.faults.append
         cpu, memory = used
         said = out.strip().splitlines()[-1] if out.strip() else ""
         kind = "cancelled" if status == 130 else said.split(":")[0]
-        limit = INTERRUPTED if trick.interrupt else trick.seconds
         if kind not in trick.ends:
             fault(f"ended as `{said}` ({status}), not {'/'.join(trick.ends)}\n{err[-600:]}")
         if trick.says not in said:
             fault(f"said `{said}`, without `{trick.says}`")
-        if took > limit:
-            fault(f"took {took:.1f} s, not {limit:.1f}")
+        if took > trick.limit:
+            fault(f"took {took:.1f} s, not {trick.limit:.1f}")
         if cpu > MOST_CPU:
             fault(f"took {cpu:.1f} s of CPU")
         if memory > MOST_MEMORY:
@@ -199,7 +225,11 @@ class Run:
             if target.exists() or target.is_symlink():
                 fault("the target is there")
         else:
-            found = {name: value for name, value in snapshot(target).items() if name != "."} if target.is_dir() else snapshot_of_file(target)
+            found = (
+                {name: value for name, value in snapshot(target).items() if name != "."}
+                if target.is_dir()
+                else snapshot_of_file(target)
+            )
             if found != trick.holds:
                 fault(f"the target holds {found}, not {trick.holds}")
 
@@ -229,43 +259,90 @@ async def watch(pid):
 def before_login(world):
     for name in hosts.BEFORE_LOGIN:
         yield Trick(name, 'ssh_exec(there, "true")', ("unreachable",), port=world.ports[name])
-    for name in ("silence", "lines without end, slowly", "a key exchange that stops"):
-        jump = f'ssh_exec(host("192.0.2.1", #{{ via: there, user: "x" }}), "true")'
-        yield Trick(f"jump host: {name}", jump, ("unreachable", "timeout"), port=world.ports[name])
-        behind = f'ssh_exec(host("127.0.0.1", #{{ via: there, user: "x", port: {world.ports[name]} }}), "true")'
-        yield Trick(f"behind a jump host: {name}", behind, ("unreachable", "timeout"))
-    for name in ("silence", "lines without end, slowly", "a key exchange that stops", "a banner, then silence"):
-        yield Trick(f"Ctrl-C: {name}", 'ssh_exec(there, "true")', ("cancelled",), port=world.ports[name], interrupt=name)
+    for name in hosts.HANGING:
+        trick = f"jump host: {name}"
+        call = 'ssh_exec(host("192.0.2.1", #{ via: there, user: "x" }), "true")'
+        yield Trick(trick, call, ("unreachable", "timeout"), port=world.ports[trick])
+        trick = f"behind a jump host: {name}"
+        call = f'ssh_exec(host("127.0.0.1", #{{ via: there, user: "x", port: {world.ports[trick]} }}), "true")'
+        yield Trick(trick, call, ("unreachable", "timeout"), state=trick)
+        trick = f"Ctrl-C: {name}"
+        yield Trick(
+            trick,
+            'ssh_exec(there, "true")',
+            ("cancelled",),
+            port=world.ports[trick],
+            interrupt=True,
+        )
 
 
 def at_login():
     for name in hosts.AT_LOGIN:
         yield Trick(name, 'ssh_exec(there, "true")', ("unreachable", "denied"), user=name)
     yield Trick("keyboard only", 'ssh_exec(there, "true")', ("denied",), user="keyboard only")
-    yield Trick("a channel refused", 'ssh_exec(there, "true")', ("unreachable",), user="a channel refused")
+    yield Trick(
+        "a channel refused", 'ssh_exec(there, "true")', ("unreachable",), user="a channel refused"
+    )
     name = "a channel never opened"
     yield Trick(name, 'ssh_exec(there, "true")', ("unreachable",), user=name)
     for name in ("a login never answered", "a channel never opened"):
-        yield Trick(f"Ctrl-C: {name}", 'ssh_exec(there, "true")', ("cancelled",), user=name, interrupt=name)
+        yield Trick(
+            f"Ctrl-C: {name}",
+            'ssh_exec(there, "true")',
+            ("cancelled",),
+            user=f"Ctrl-C {name}",
+            interrupt=True,
+        )
 
 
 def at_command():
-    for name in ("no status", "no status, no end", "a status after the close", "half a status",
-                 "a status for another channel", "the connection drops",
-                 "the connection drops after the end", "a signal without a name"):
-        yield Trick(name, 'ssh_exec(there, "true")', ("unreachable",), user=name, says="may still run")
+    for name in (
+        "no status",
+        "no status, no end",
+        "a status after the close",
+        "half a status",
+        "a status for another channel",
+        "the connection drops",
+        "the connection drops after the end",
+        "a signal without a name",
+    ):
+        yield Trick(
+            name, 'ssh_exec(there, "true")', ("unreachable",), user=name, says="may still run"
+        )
     for name in ("a signal", "a signal with an odd name", "status 256", "status -1"):
         yield Trick(name, 'ssh_exec(there, "true")', ("command_failed",), user=name)
     quiet = ("an end without a close", "a command that hangs", "new keys again and again")
-    loud = ("output without end", "lines of output without end", "errors without end",
-            "ignored packets", "small ignored packets", "requests", "unknown packets",
-            "answers to nothing", "data for another channel", "data of no length",
-            "beyond the window", "a window without end")
+    loud = (
+        "output without end",
+        "lines of output without end",
+        "errors without end",
+        "ignored packets",
+        "small ignored packets",
+        "requests",
+        "unknown packets",
+        "answers to nothing",
+        "data for another channel",
+        "data of no length",
+        "beyond the window",
+        "a window without end",
+    )
     for name in quiet + loud:
         call = 'ssh_exec(there, "true", #{ timeout: 2 })'
         yield Trick(name, call, ("timeout", "unreachable"), user=name, seconds=2 + SLACK)
-    for name in ("a command that hangs", "an end without a close", "output without end", "ignored packets", "new keys again and again"):
-        yield Trick(f"Ctrl-C: {name}", 'ssh_exec(there, "true")', ("cancelled", "unreachable"), user=name, interrupt=name)
+    for name in (
+        "a command that hangs",
+        "an end without a close",
+        "output without end",
+        "ignored packets",
+        "new keys again and again",
+    ):
+        yield Trick(
+            f"Ctrl-C: {name}",
+            'ssh_exec(there, "true")',
+            ("cancelled", "unreachable"),
+            user=f"Ctrl-C {name}",
+            interrupt=True,
+        )
     for name in hosts.BEFORE_COMMAND:
         call = 'ssh_exec(there, "true", #{ timeout: 2 })'
         yield Trick(name, call, ("timeout", "unreachable", "denied"), user=name, seconds=2 + SLACK)
@@ -277,7 +354,9 @@ def copies(run):
     directory = 'scp_from(there, "asked/", "TARGET")'
     for name, stream in streams.hostile(outside).items():
         run.sends(f"tar {name}".replace("/", " "), stream)
-        yield Trick(f"tar: {name}", directory, ("command_failed",), user=f"tar {name}", seconds=SLACK)
+        yield Trick(
+            f"tar: {name}", directory, ("command_failed",), user=f"tar {name}", seconds=SLACK
+        )
     for name, stream in streams.left_out(outside).items():
         run.sends(f"left {name}", stream)
         mode = "0o100755" if name == "a setuid file" else "0o100644"
@@ -290,9 +369,18 @@ def copies(run):
             holds["way"] = ("0o40711", "")
         if name == "a sticky directory":
             holds["a"] = ("0o40777", "")
-        yield Trick(f"tar, left out: {name}", directory, ("done",), user=f"left {name}", seconds=SLACK, holds=holds)
+        yield Trick(
+            f"tar, left out: {name}",
+            directory,
+            ("done",),
+            user=f"left {name}",
+            seconds=SLACK,
+            holds=holds,
+        )
     run.sends("tar fails", streams.of(streams.file(b"x")), status=2)
-    yield Trick("tar: it fails at the end", directory, ("command_failed",), user="tar fails", seconds=SLACK)
+    yield Trick(
+        "tar: it fails at the end", directory, ("command_failed",), user="tar fails", seconds=SLACK
+    )
     run.sends("tar no status", streams.of(streams.file(b"x")))
     yield Trick("tar: no status", directory, ("unreachable",), user="tar no status", seconds=SLACK)
     file = 'scp_from(there, "asked/file", "TARGET")'
@@ -314,37 +402,107 @@ def copies(run):
         for program, text in programs.items():
             run.program(user, program, text)
         yield Trick(f"file: {name}", file, ("command_failed", "timeout"), user=user, seconds=SLACK)
-    yield Trick("file: a directory instead", 'scp_from(there, "asked", "TARGET")', ("command_failed",), seconds=SLACK)
-    yield Trick("file: a directory where a directory is", 'scp_from(there, "asked", "FOLDER/there")', ("command_failed",), seconds=SLACK)
-    yield Trick("directory: a file instead", 'scp_from(there, "asked/file/", "TARGET")', ("command_failed", "not_found"), seconds=SLACK)
+    yield Trick(
+        "file: a directory instead",
+        'scp_from(there, "asked", "TARGET")',
+        ("command_failed",),
+        seconds=SLACK,
+    )
+    yield Trick(
+        "file: a directory where a directory is",
+        'scp_from(there, "asked", "FOLDER/there")',
+        ("command_failed",),
+        seconds=SLACK,
+    )
+    yield Trick(
+        "directory: a file instead",
+        'scp_from(there, "asked/file/", "TARGET")',
+        ("command_failed", "not_found"),
+        seconds=SLACK,
+    )
     yield Trick("file: no status", file, ("unreachable",), user="file no status", seconds=SLACK)
     for name, call in (("file", file), ("tar", directory)):
-        user = f"{name} until Ctrl-C"
+        user = f"{name} in the middle"
         run.program(user, "head", "printf a; sleep 60\n")
-        run.program(user, "tar", '[ "$1" = --version ] && exec echo "tar (GNU tar)"\n/usr/bin/tar "$@" | { /usr/bin/head -c 700; sleep 60; }\n')
-        yield Trick(f"Ctrl-C: {name} in the middle", call, ("cancelled",), user=user, interrupt=user)
+        run.program(
+            user,
+            "tar",
+            '[ "$1" = --version ] && exec echo "tar (GNU tar)"\n/usr/bin/tar "$@" | { /usr/bin/head -c 700; sleep 60; }\n',
+        )
+        yield Trick(
+            f"Ctrl-C: {name} in the middle", call, ("cancelled",), user=user, interrupt=True
+        )
     run.program("file slow", "head", "printf a; sleep 60\n")
-    run.program("tar slow", "tar", '[ "$1" = --version ] && exec echo "tar (GNU tar)"\n/usr/bin/tar "$@" | { /usr/bin/head -c 700; sleep 60; }\n')
+    run.program(
+        "tar slow",
+        "tar",
+        '[ "$1" = --version ] && exec echo "tar (GNU tar)"\n/usr/bin/tar "$@" | { /usr/bin/head -c 700; sleep 60; }\n',
+    )
     for name, call in (("file", file), ("tar", directory)):
-        yield Trick(f"{name}: stops in the middle", call[:-1] + ", #{ timeout: 2 })", ("timeout",), user=f"{name} slow", seconds=2 + SLACK)
+        yield Trick(
+            f"{name}: stops in the middle",
+            call[:-1] + ", #{ timeout: 2 })",
+            ("timeout",),
+            user=f"{name} slow",
+            seconds=2 + SLACK,
+        )
 
 
 def honest(run):
     """What must go on working, with the same servers."""
-    yield Trick("a status", 'assert(ssh_exec(there, "exit 3", #{ check: false }).status == 3)', ("done",), honest=True)
-    yield Trick("much output", 'assert(ssh_exec(there, "yes $(printf %01000d 0) | head -c 20000000").stdout.len > 4000000)', ("done",), honest=True)
-    yield Trick("many small packets", 'ssh_exec(there, "i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1)); done")', ("done",), honest=True)
-    yield Trick("a file", 'scp_from(there, "asked/file", "TARGET")', ("done",), honest=True, holds={"": ("0o100640", b"hello\n")})
+    yield Trick(
+        "a status",
+        'assert(ssh_exec(there, "exit 3", #{ check: false }).status == 3)',
+        ("done",),
+        honest=True,
+    )
+    yield Trick(
+        "much output",
+        'assert(ssh_exec(there, "yes $(printf %01000d 0) | head -c 8000000").stdout.len > 4000000)',
+        ("done",),
+        honest=True,
+    )
+    yield Trick(
+        "many small packets",
+        'ssh_exec(there, "i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1)); done")',
+        ("done",),
+        honest=True,
+    )
+    yield Trick(
+        "a file",
+        'scp_from(there, "asked/file", "TARGET")',
+        ("done",),
+        honest=True,
+        holds={"": ("0o100640", b"hello\n")},
+    )
     tree = {"file": ("0o100640", b"hello\n"), "up": ("0o120777", "file")}
-    yield Trick("a directory", 'scp_from(there, "asked/", "TARGET")', ("done",), honest=True, holds=tree)
+    yield Trick(
+        "a directory", 'scp_from(there, "asked/", "TARGET")', ("done",), honest=True, holds=tree
+    )
     for number, stream in enumerate(streams.honest()):
         run.sends(f"format {number}", stream)
         holds = {
-            "sub": ("0o40755", ""), "sub/" + "n" * 90: ("0o100755", b"long\n"), "sub/up": ("0o120777", "../file"),
-            "file": ("0o100755", b"x" * 1000), "second": ("0o100755", b"x" * 1000), "empty": ("0o100755", b""),
+            "sub": ("0o40755", ""),
+            "sub/" + "n" * 90: ("0o100755", b"long\n"),
+            "sub/up": ("0o120777", "../file"),
+            "file": ("0o100755", b"x" * 1000),
+            "second": ("0o100755", b"x" * 1000),
+            "empty": ("0o100755", b""),
         }
-        yield Trick(f"tar format {number}", 'scp_from(there, "asked/", "TARGET")', ("done",), user=f"format {number}", honest=True, holds=holds)
-    yield Trick("through a jump host", f'ssh_exec(host("127.0.0.1", #{{ via: there, port: {run.world.port}, host_key: "{run.print}", key: "{run.key}", user: "x" }}), "true")', ("done",), honest=True)
+        yield Trick(
+            f"tar format {number}",
+            'scp_from(there, "asked/", "TARGET")',
+            ("done",),
+            user=f"format {number}",
+            honest=True,
+            holds=holds,
+        )
+    yield Trick(
+        "through a jump host",
+        f'ssh_exec(host("127.0.0.1", #{{ via: there, port: {run.world.port}, host_key: "{run.print}", key: "{run.key}", user: "x" }}), "true")',
+        ("done",),
+        honest=True,
+    )
 
 
 async def main(binary, only):
@@ -368,7 +526,9 @@ async def main(binary, only):
     bad = [trick for trick in done if not trick.honest]
     good = [trick for trick in done if trick.honest]
     held = lambda list: sum(not trick.faults for trick in list)  # noqa: E731
-    print(f"{len(bad)} tricks tried, {held(bad)} refused; {len(good)} honest hosts, {held(good)} served")
+    print(
+        f"{len(bad)} tricks tried, {held(bad)} refused; {len(good)} honest hosts, {held(good)} served"
+    )
     return 0 if all(not trick.faults for trick in done) else 1
 
 

@@ -138,10 +138,16 @@ def hostile(outside):
         "a second name of nothing": of(link(b"mine", b"./nosuch", b"1")),
         "a second name of a directory": of(folder(b"a"), link(b"mine", b"./a", b"1")),
         "a second name of a link": of(link(b"a", b"b"), link(b"mine", b"./a", b"1")),
-        "a second name by pax": of(pax(b"linkpath=" + out + b"/victim") + link(b"mine", b"x", b"1")),
-        "a second name by a long name": of(gnu_name(out + b"/victim", b"K") + link(b"mine", b"x", b"1")),
+        "a second name by pax": of(
+            pax(b"linkpath=" + out + b"/victim") + link(b"mine", b"x", b"1")
+        ),
+        "a second name by a long name": of(
+            gnu_name(out + b"/victim", b"K") + link(b"mine", b"x", b"1")
+        ),
         "a file with holes": of(header(b"holes", b"S", 0)),
-        "a file with holes by pax": of(pax(b"GNU.sparse.major=1", b"GNU.sparse.name=../p") + file(b"n")),
+        "a file with holes by pax": of(
+            pax(b"GNU.sparse.major=1", b"GNU.sparse.name=../p") + file(b"n")
+        ),
         "an unknown kind": of(file(b"odd", kind=b"Q")),
         "a volume": of(header(b"volume", b"V")),
         "a directory with contents": of(header(b"a", b"5", 5) + content(b"hello")),
@@ -188,7 +194,9 @@ def left_out(outside):
         "a directory through a link": of(link(b"way", out), folder(b"way", 0o711), kept),
         "a link upwards": of(link(b"way", b"../outside/victim"), kept),
         "a link upwards from below": of(folder(b"a"), link(b"a/way", b"../../outside"), kept),
-        "a link down and up": of(folder(b"a"), link(b"a/b", b".."), link(b"way", b"a/b/../../outside"), kept),
+        "a link down and up": of(
+            folder(b"a"), link(b"a/b", b".."), link(b"way", b"a/b/../../outside"), kept
+        ),
         "a link of no length": of(link(b"way", b""), kept),
         "a device": of(header(b"null", b"3"), kept),
         "a disk": of(header(b"disk", b"4"), kept),

@@ -546,7 +546,6 @@ mod tests {
     fn no_preface_keeps_us_longer_than_we_have_patience() {
         let text = std::env::var("AUTORUN_TEST_SEED");
         let seed: u64 = text.map_or_else(|_| rand::random(), |text| text.parse().unwrap());
-        println!("AUTORUN_TEST_SEED={seed}");
         let mut random = StdRng::seed_from_u64(seed);
         for _ in 0..8 {
             let prefaces: Vec<_> = (0..16).map(|_| preface(&mut random)).collect();
@@ -554,7 +553,7 @@ mod tests {
                 for preface in prefaces {
                     scope.spawn(move || {
                         let (near, far) = UnixStream::pair().unwrap();
-                        let shown = format!("{preface:?}");
+                        let shown = format!("seed {seed}: {preface:?}");
                         let host = std::thread::spawn(move || play(preface, far));
                         let limit = Duration::from_millis(300);
                         let patience = Patience::new(limit, &CancellationToken::new());

@@ -484,10 +484,14 @@ impl Host {
     }
 }
 
+/// How much of an output a message holds, in bytes.
+const SHOWN: usize = 8 << 10;
+
 /// Ends of output for messages: the last lines, harmless.
 #[must_use]
 pub fn tail(output: &[u8], lines: usize) -> String {
-    let all = String::from_utf8_lossy(output);
+    let end = output.trim_ascii_end();
+    let all = String::from_utf8_lossy(&end[end.len().saturating_sub(SHOWN)..]);
     let all: Vec<&str> = all.trim_end().lines().collect();
     text::harmless(&all[all.len().saturating_sub(lines)..].join("\n"))
 }
@@ -520,6 +524,14 @@ const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_holds_the_end_of_an_output_however_long_it_is() {
+        assert_eq!(tail(b"a\nb\nc\n\n", 2), "b\nc");
+        let long = [b'x'; 1 << 20];
+        assert_eq!(tail(&long, 3).len(), SHOWN);
+        assert!(!tail(b"\x1b[2J", 1).contains('\x1b'));
+    }
 
     #[test]
     fn arguments_lead_there_through_every_jump_host() {

@@ -255,10 +255,11 @@ impl Job<'_> {
 
     fn broke(&self, error: &str) -> Stop {
         let what = match self.boot.group {
-            Some(_) => "a command was running; it may still run",
+            Some(_) => "a command was running",
             None => "a command was being started",
         };
-        Stop::Broken(broken(self.host, what, &error))
+        let attempt = format!("{what}; it may still run");
+        Stop::Broken(broken(self.host, &attempt, &error))
     }
 
     /// What became of the command, and whether the connection can be used again.

@@ -53,7 +53,7 @@ impl<R: Read> Archive<R> {
 
     /// The next thing; nothing at the end of the stream, behind which nothing
     /// more came. The bytes of a file must have been taken.
-    pub(super) fn next(&mut self) -> Result<Option<Item>> {
+    pub(super) fn next_item(&mut self) -> Result<Option<Item>> {
         let mut before = Extension::default();
         for _ in 0..=MOST_EXTENSIONS {
             let Some(header) = self.header()? else {

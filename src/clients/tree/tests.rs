@@ -170,12 +170,12 @@ fn header(name: &[u8], kind: EntryType, size: u64, link: &[u8], mode: u32) -> He
 
 /// Streams of any names, kinds and sizes, some of them damaged: whatever comes,
 /// nothing outside changes, no file is what the name of it does not say, and
-/// nothing is set that makes a file another user's program.
+/// nothing is set that makes a file another user's program. A message has the seed,
+/// and AUTORUN_TEST_SEED repeats it.
 #[test]
 fn no_stream_reaches_anything_outside() {
     let seed: u64 = std::env::var("AUTORUN_TEST_SEED")
         .map_or_else(|_| rand::random(), |text| text.parse().unwrap());
-    println!("AUTORUN_TEST_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let dir = tempfile::tempdir().unwrap();
     let outside = dir.path().join("outside");
@@ -243,8 +243,16 @@ fn no_stream_reaches_anything_outside() {
             settle(&into, &target, false, &unpacked.modes).unwrap();
             for entry in walk(&target).unwrap() {
                 let about = fs::symlink_metadata(&entry.path).unwrap();
-                assert_eq!(about.mode() & 0o7000, 0, "round {round}: {entry:?}");
-                assert_ne!(entry.kind, Kind::Other, "round {round}: {entry:?}");
+                assert_eq!(
+                    about.mode() & 0o7000,
+                    0,
+                    "seed {seed}, round {round}: {entry:?}"
+                );
+                assert_ne!(
+                    entry.kind,
+                    Kind::Other,
+                    "seed {seed}, round {round}: {entry:?}"
+                );
             }
             let stage = dir.path().join("gone");
             fs::rename(&target, &stage).unwrap();
@@ -252,11 +260,11 @@ fn no_stream_reaches_anything_outside() {
         } else {
             drop(Stage::of(into));
         }
-        assert_eq!(snapshot(&outside), before, "round {round}");
+        assert_eq!(snapshot(&outside), before, "seed {seed}, round {round}");
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
             1,
-            "round {round}"
+            "seed {seed}, round {round}"
         );
     }
     assert!(

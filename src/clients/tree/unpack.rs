@@ -54,7 +54,7 @@ pub fn unpack(from: impl Read, into: &Path) -> Result<Unpacked> {
     let root = Root::open(into).map_err(|e| Error::io("write", into, &e))?;
     let mut archive = Archive::new(from);
     let mut unpacked = Unpacked::default();
-    while let Some(item) = archive.next().map_err(|e| refused(&e))? {
+    while let Some(item) = archive.next_item().map_err(|e| refused(&e))? {
         let below = below(&item).map_err(|e| refused(&e))?;
         let is_first = unpacked.modes.is_empty();
         if below.as_os_str().is_empty() {
@@ -67,7 +67,7 @@ pub fn unpack(from: impl Read, into: &Path) -> Result<Unpacked> {
         if is_first {
             return Err(refused(&nonsense("no directory")));
         }
-        unpack_one(&mut archive, &root, item, &below, &mut unpacked)
+        unpack_one(&mut archive, &root, &item, &below, &mut unpacked)
             .map_err(|e| not_unpacked(into, &below, &e))?;
     }
     if unpacked.modes.is_empty() {
@@ -80,7 +80,7 @@ pub fn unpack(from: impl Read, into: &Path) -> Result<Unpacked> {
 fn unpack_one(
     archive: &mut Archive<impl Read>,
     root: &Root,
-    item: Item,
+    item: &Item,
     below: &Path,
     unpacked: &mut Unpacked,
 ) -> std::io::Result<()> {
