@@ -418,6 +418,7 @@ AT_COMMAND = {
     "a signal": signal_only,
     "a signal with an odd name": signal_odd,
     "status 256": with_status(256),
+    "status 0": with_status(0),
     "status -1": with_status(0xFFFFFFFF),
     "output without end": output(b"x" * 30_000),
     "lines of output without end": output(b"y\n" * 5_000),

@@ -156,7 +156,9 @@ class Run:
             "port": trick.port or self.world.port,
             "print": self.print,
             "key": self.key,
-            "call": trick.call.replace("TARGET", f"{box.folder}/here/target"),
+            "call": trick.call.replace("TARGET", f"{box.folder}/here/target").replace(
+                "BOX", str(box.folder)
+            ),
         }
         (box.folder / "playbook.rhai").write_text(text.replace("FOLDER", str(self.folder)))
         child = await asyncio.create_subprocess_exec(
@@ -448,6 +450,17 @@ def copies(run):
         )
 
 
+def uploads():
+    """Files to the host."""
+    scp = 'scp(there, "BOX/playbook.rhai", "copy"'
+    for name in ("upload no status", "no status", "the connection drops"):
+        yield Trick(f"upload: {name}", f"{scp})", ("unreachable",), user=name, seconds=SLACK)
+    for name in ("a command that hangs", "output without end", "errors without end"):
+        call = f"{scp}, #{{ timeout: 2 }})"
+        yield Trick(f"upload: {name}", call, ("timeout",), user=name, seconds=2 + SLACK)
+    yield Trick("upload: status 0 for nothing", f"{scp})", ("command_failed",), user="status 0")
+
+
 def honest(run):
     """What must go on working, with the same servers."""
     yield Trick(
@@ -458,7 +471,7 @@ def honest(run):
     )
     yield Trick(
         "much output",
-        'assert(ssh_exec(there, "yes $(printf %01000d 0) | head -c 8000000").stdout.len > 4000000)',
+        'assert(ssh_exec(there, "yes $(printf %01000d 0) | head -c 5000000").stdout.len > 4000000)',
         ("done",),
         honest=True,
     )
@@ -515,7 +528,14 @@ async def main(binary, only):
         (asked / "file").chmod(0o640)
         (asked / "up").symlink_to("file")
         asked.chmod(0o755)
-        makers = (before_login(run.world), at_login(), at_command(), copies(run), honest(run))
+        makers = (
+            before_login(run.world),
+            at_login(),
+            at_command(),
+            copies(run),
+            uploads(),
+            honest(run),
+        )
         tricks = [trick for maker in makers for trick in maker if only in trick.name]
         # Those that may take the longest begin first.
         tricks.sort(key=lambda trick: -trick.seconds)
