@@ -1,6 +1,7 @@
 //! Files and directories to hosts and back, over ssh.
 
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,13 @@ use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::hosts::{Targets, on_each, target};
 use super::{check_public, file_state, seconds};
-use crate::clients::ssh::paths::{self, Listed, Looked, Tar};
+use crate::clients::ssh::paths::{self, Looked, Tar};
 use crate::clients::ssh::{self, Command, Finished, Host, Sink, Stdin};
-use crate::clients::tree::{self, Entry, Kind};
+use crate::clients::tree::{self, Entry, Kind, LeftOut, Stage, Unpacked};
 use crate::context::Context;
 use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
@@ -38,8 +40,7 @@ pub mod api {
     /// in `/`. It is unpacked under a hidden name and then moved: in one go when
     /// nothing is there, else file by file, and other files that are there stay.
     /// Links are copied as links; sockets and devices are passed over, and the
-    /// log says so. A host without tar gets it file by file, and the log says so.
-    /// The map has `files`, too.
+    /// log says so. The host needs tar. The map has `files`, too.
     ///
     /// - `mode` (string): permissions of a file, as "0644"; by default those of
     ///   the local one.
@@ -91,11 +92,17 @@ pub mod api {
 
     /// Copies a file or directory of a host to this machine.
     ///
+    /// `source` is a path there: a directory when it ends in `/`, else a file. The
+    /// host decides on contents only: if it has the other thing, nothing is
+    /// copied.
+    ///
     /// `target` is a path here: in a directory a file keeps its name. It appears
     /// under that name only when it is complete; what was there is replaced. A
     /// directory becomes `target` itself, or goes into `target` when that ends in
-    /// `/`; other files that are there stay. Nothing of it becomes setuid, and
-    /// nothing gets outside of `target`. Gives a map with `path`, `size` and
+    /// `/`; other files that are there stay, and directories that are there keep
+    /// their permissions. Nothing of it becomes setuid, and nothing gets outside
+    /// of `target`: links that lead out of the directory are left out, as are
+    /// devices and pipes, and the log says so. Gives a map with `path`, `size` and
     /// `seconds`, of a directory with `files`, too.
     ///
     /// - `delete` (bool, false): a directory takes the place of the one that is
@@ -103,14 +110,15 @@ pub mod api {
     /// - `sudo` (bool, false): read as root.
     /// - `timeout` (seconds).
     ///
-    /// Throws `command_failed` when it cannot be read there, `not_found` when it
-    /// is not there or the target's directory is not here, `quota_exceeded` when
-    /// the disk here is full, `timeout`, `unreachable`, `denied`,
-    /// `host_key_changed`.
+    /// Throws `command_failed` when it cannot be read there, is of the other kind,
+    /// or when the host sends something else; `not_found` when it is not there or
+    /// the target's directory is not here, `quota_exceeded` when the disk here is
+    /// full, `timeout`, `unreachable`, `denied`, `host_key_changed`.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
     /// scp_from(web, "/etc/hostname", "/tmp/hostname");
+    /// scp_from(web, "/etc/default/", "/tmp/default");
     /// ```
     #[rhai_fn(name = "scp_from", return_raw)]
     pub fn scp_from_with(
@@ -164,6 +172,9 @@ impl ScpFrom {
     }
 }
 
+/// The system's own limit.
+const LONGEST_PATH: usize = 4096;
+
 /// What both give.
 #[derive(Debug, Serialize)]
 struct Copied {
@@ -210,7 +221,7 @@ impl Source {
                 Error::invalid("option `delete`: it is for directories").hint("leave it out")
             );
         }
-        File::open(&path).map_err(|e| Error::io("read", &path, &e))?;
+        let (_, about) = tree::open_file(&path).map_err(|e| Error::io("read", &path, &e))?;
         let mode = match &options.mode {
             Some(text) => mode(text)?,
             // Not what would make it root's own program with `sudo`.
@@ -307,7 +318,7 @@ async fn copy_to(
     if finished.status != 0 {
         return Err(not_copied(&host, source, to, &finished, options.sudo));
     }
-    let path = String::from_utf8_lossy(&finished.stdout).into_owned();
+    let path = said_path(&host, &finished.stdout)?;
     let files = match &source.content {
         Content::File(_) => None,
         Content::Directory(entries) => {
@@ -323,6 +334,19 @@ async fn copy_to(
     let from = (source.shown.as_str(), "");
     say_copied(cx, from, (&host.name, &copied.path), &copied);
     Ok(copied)
+}
+
+/// Where a host says that it put something: a path, and nothing else.
+fn said_path(host: &Host, said: &[u8]) -> Result<String> {
+    let path = std::str::from_utf8(said).ok();
+    let path = path.filter(|path| !path.is_empty() && path.len() <= LONGEST_PATH);
+    path.map(str::to_owned).ok_or_else(|| {
+        Error::new(
+            ErrorKind::CommandFailed,
+            format!("{} does not say where it put what it got", host.name),
+        )
+        .hint("look there whether it is whole, and copy it again")
+    })
 }
 
 /// The end of what a host said, without the shell's `sh: 5: `: nobody has seen
@@ -373,7 +397,8 @@ async fn send_file(
     to: &str,
     options: &Scp,
 ) -> Result<Finished> {
-    let file = File::open(&source.path).map_err(|e| Error::io("read", &source.path, &e))?;
+    let unreadable = |e: std::io::Error| Error::io("read", &source.path, &e);
+    let (file, _) = tree::open_file(&source.path).map_err(unreadable)?;
     let meter = cx.report.meter(&source.shown, source.size);
     let command = Command {
         command: paths::copy(&source.name(), to, source.size, mode),
@@ -396,27 +421,16 @@ async fn send_directory(
 ) -> Result<Finished> {
     let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
     let tar = tar_of(cx, host, timeout).await?;
-    if tar == Tar::Missing {
-        let files = entries.iter().filter(|e| e.kind == Kind::File).count();
-        cx.report.info(format!(
-            "{} has no tar: copying {} one by one",
-            host.name,
-            text::count(files, "file")
-        ));
-    }
     let (reader, writer) =
         std::io::pipe().map_err(|e| Error::internal(format!("cannot make a pipe: {e}")))?;
     let (directory, entries) = (source.path.clone(), Arc::clone(entries));
     let packing = tokio::task::spawn_blocking(move || {
         let writer = std::io::BufWriter::with_capacity(1 << 16, writer);
-        match tar {
-            Tar::Missing => tree::spell(&directory, &entries, writer),
-            _ => tree::pack(&directory, &entries, tar == Tar::Gnu, writer),
-        }
+        tree::pack(&directory, &entries, tar == Tar::Gnu, writer)
     });
     let meter = cx.report.meter(&source.shown, source.size);
     let command = Command {
-        command: paths::make_tree(tar, &source.name(), to, options.delete),
+        command: paths::make_tree(&source.name(), to, options.delete),
         stdin: Stdin::Reader(Box::new(meter.reading(reader))),
         sudo: options.sudo,
         timeout,
@@ -442,7 +456,18 @@ fn said_why(finished: &Finished) -> bool {
 
 async fn tar_of(cx: &Context, host: &Host, timeout: Option<Duration>) -> Result<Tar> {
     let finished = ask(cx, host, Tar::COMMAND.to_owned(), false, timeout).await?;
-    Ok(Tar::of(&String::from_utf8_lossy(&finished.stdout)))
+    Tar::of(&String::from_utf8_lossy(&finished.stdout)).ok_or_else(|| no_tar(host))
+}
+
+fn no_tar(host: &Host) -> Error {
+    Error::new(
+        ErrorKind::CommandFailed,
+        format!(
+            "{} has no tar, with which directories are copied",
+            host.name
+        ),
+    )
+    .hint("install tar there, or copy the files one by one")
 }
 
 /// Runs a small command whose output is only for us.
@@ -546,9 +571,20 @@ async fn scp_from(
         );
     }
     let place = cx.clients.local.expand(Path::new(to));
+    let wants_directory = options.delete || source.ends_with('/');
+    let inside = to.ends_with('/') || (!wants_directory && place.is_dir());
+    let path = match inside {
+        true => place.join(own_name(source)?),
+        false => place,
+    };
     let host = target(cx, server).await?;
     let started = Instant::now();
-    let looked = ask(cx, &host, paths::look(source), options.sudo, timeout).await?;
+    // The slash is for us: what it stands behind may be a file there.
+    let asked = match source.trim_end_matches('/') {
+        "" => "/",
+        plain => plain,
+    };
+    let looked = ask(cx, &host, paths::look(asked), options.sudo, timeout).await?;
     if looked.status != 0 {
         return Err(not_given(&host, source, &looked));
     }
@@ -569,30 +605,23 @@ async fn scp_from(
         sudo: options.sudo,
         timeout,
     };
-    let (path, size, files) = match looked {
-        Looked::File(size, mode) => {
-            if options.delete {
-                return Err(
-                    Error::invalid("option `delete`: it is for directories").hint("leave it out")
-                );
-            }
-            let name = Path::new(source).file_name().unwrap_or_default();
-            let path = match place.is_dir() || to.ends_with('/') {
-                true => place.join(name),
-                false => place,
-            };
+    let (size, files) = match looked {
+        Looked::File(size, mode) if !wants_directory => {
             get_file(cx, &from, source, size, mode, &path).await?;
-            (path, size, None)
+            (size, None)
         }
-        Looked::Directory(tar, whole) => {
-            let name = Path::new(&whole).file_name().unwrap_or_default();
-            let path = match to.ends_with('/') {
-                true => place.join(name),
-                false => place,
-            };
+        Looked::Directory(tar) if wants_directory => {
+            let tar = tar.ok_or_else(|| no_tar(&host))?;
             let got = get_directory(cx, &from, tar, &path, options.delete).await?;
-            (path, got.size, Some(got.files))
+            (got.size, Some(got.files))
         }
+        Looked::File(..) if options.delete => {
+            return Err(
+                Error::invalid("option `delete`: it is for directories").hint("leave it out")
+            );
+        }
+        Looked::File(..) => return Err(other_kind(&host, source, "a file")),
+        Looked::Directory(_) => return Err(other_kind(&host, source, "a directory")),
     };
     let copied = Copied {
         path: path.display().to_string(),
@@ -602,6 +631,32 @@ async fn scp_from(
     };
     say_copied(cx, (&host.name, source), (&copied.path, ""), &copied);
     Ok(copied)
+}
+
+/// The last part of a path, under which it is stored here: never a name that the
+/// host chooses.
+fn own_name(source: &str) -> Result<&OsStr> {
+    let name = Path::new(source).file_name();
+    name.filter(|_| source != "~" && source != "~/")
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "argument `source`: `{source}` has no name of its own"
+            ))
+            .hint("name the target itself, without a `/` at its end")
+        })
+}
+
+/// A directory where a file was asked for, or the other way round.
+fn other_kind(host: &Host, source: &str, what: &str) -> Error {
+    let error = Error::new(
+        ErrorKind::CommandFailed,
+        format!("cannot copy {}:{source}: it is {what} there", host.name),
+    );
+    let plain = source.trim_end_matches('/');
+    match source.ends_with('/') {
+        true => error.hint(format!("a file is named without the `/`: \"{plain}\"")),
+        false => error.hint(format!("a directory is named with a `/`: \"{plain}/\"")),
+    }
 }
 
 /// What is copied from a host, and how.
@@ -647,7 +702,10 @@ async fn get_file(
         .tempfile_in(folder_of(path)?)
         .map_err(failed)?;
     let meter = cx.report.meter(source, size);
-    let writer = meter.writing(file.reopen().map_err(failed)?);
+    let writer = AtMost {
+        to: meter.writing(file.reopen().map_err(failed)?),
+        left: size,
+    };
     let command = paths::give_file(source, size);
     let finished = from.pour(cx, command, Box::new(writer)).await?;
     if finished.status != 0 {
@@ -672,6 +730,42 @@ async fn get_file(
     Ok(())
 }
 
+/// Takes as many bytes as were announced.
+struct AtMost<W> {
+    to: W,
+    left: u64,
+}
+
+impl<W: Write> Write for AtMost<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if bytes.len() as u64 > self.left {
+            return Err(std::io::Error::other("it is more than was announced"));
+        }
+        let written = self.to.write(bytes)?;
+        self.left -= written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Reads until Ctrl-C, so that what is unpacked does not outlive the call.
+struct UntilCancelled<R> {
+    from: R,
+    cancel: CancellationToken,
+}
+
+impl<R: Read> Read for UntilCancelled<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.cancel.is_cancelled() {
+            true => Err(std::io::Error::other("interrupted")),
+            false => self.from.read(buffer),
+        }
+    }
+}
+
 /// The directory that a path is to be in.
 fn folder_of(path: &Path) -> Result<&Path> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
@@ -689,22 +783,13 @@ fn folder_of(path: &Path) -> Result<&Path> {
     }
 }
 
-/// What came of copying a directory here.
-#[derive(Default)]
-struct Got {
-    files: usize,
-    size: u64,
-    /// Of its directories, the innermost first.
-    modes: Vec<(PathBuf, u32)>,
-}
-
 async fn get_directory(
     cx: &Context,
     from: &From<'_>,
     tar: Tar,
     path: &Path,
     replace: bool,
-) -> Result<Got> {
+) -> Result<Unpacked> {
     if replace {
         is_replaceable(cx, path)?;
     }
@@ -713,23 +798,17 @@ async fn get_directory(
         true => path,
         false => folder_of(path)?,
     };
-    let stage = tempfile::Builder::new()
-        .prefix(".autorun-")
-        .tempdir_in(folder)
-        .map_err(|e| Error::io("write", path, &e))?
-        .keep();
+    let stage = Stage::within(folder).map_err(|e| Error::io("write", path, &e))?;
+    let stage = Arc::new(stage);
     let got = async {
-        let tree = stage.join("tree");
+        let tree = stage.path().join("tree");
         fs::create_dir(&tree).map_err(|e| Error::io("write", path, &e))?;
-        let got = match tar {
-            Tar::Missing => get_one_by_one(cx, from, &tree).await?,
-            Tar::Gnu | Tar::Other => get_tar(cx, from, tar, &tree).await?,
-        };
+        let got = get_tar(cx, from, tar, &stage, &tree).await?;
         tree::settle(&tree, path, replace, &got.modes)?;
         Ok(got)
     };
     let got = got.await;
-    if let Err(error) = tree::remove(&stage) {
+    if let Err(error) = stage.clear() {
         cx.report.warn(format!("{error}"));
     }
     got
@@ -754,15 +833,25 @@ fn is_replaceable(cx: &Context, path: &Path) -> Result<()> {
     }
 }
 
-async fn get_tar(cx: &Context, from: &From<'_>, tar: Tar, tree: &Path) -> Result<Got> {
-    let (mut reader, writer) =
+async fn get_tar(
+    cx: &Context,
+    from: &From<'_>,
+    tar: Tar,
+    stage: &Arc<Stage>,
+    tree: &Path,
+) -> Result<Unpacked> {
+    let (reader, writer) =
         std::io::pipe().map_err(|e| Error::internal(format!("cannot make a pipe: {e}")))?;
-    let into = tree.to_owned();
+    let (into, stage) = (tree.to_owned(), Arc::clone(stage));
+    let reader = UntilCancelled {
+        from: reader,
+        cancel: cx.cancel.clone(),
+    };
     let unpacking = tokio::task::spawn_blocking(move || {
-        let unpacked = tree::unpack(&mut reader, &into)?;
-        // tar fills its last block: the host is not kept from writing it.
-        drop(std::io::copy(&mut reader, &mut std::io::sink()));
-        Ok(unpacked)
+        let unpacked = tree::unpack(reader, &into);
+        // It is there for as long as something is unpacked into it.
+        drop(stage);
+        unpacked
     });
     let command = paths::give_tree(from.source);
     let finished = from.pour(cx, command, Box::new(writer)).await;
@@ -783,16 +872,6 @@ async fn get_tar(cx: &Context, from: &From<'_>, tar: Tar, tree: &Path) -> Result
         return Err(not_given(from.host, from.source, &finished));
     }
     let unpacked = unpacked?;
-    if !unpacked
-        .modes
-        .iter()
-        .any(|(below, _)| below.as_os_str().is_empty())
-    {
-        return Err(Error::new(
-            ErrorKind::CommandFailed,
-            format!("{} sent nothing of `{}`", from.host.name, from.source),
-        ));
-    }
     if finished.status == 1 {
         cx.report.warn(format!(
             "{}: {}",
@@ -800,93 +879,18 @@ async fn get_tar(cx: &Context, from: &From<'_>, tar: Tar, tree: &Path) -> Result
             ssh::tail(&finished.stderr, 3)
         ));
     }
-    if !unpacked.passed_over.is_empty() {
-        let odd = unpacked.passed_over.iter().map(|p| p.display().to_string());
-        cx.report.warn(format!(
-            "passed over, as they are no files: {}",
-            text::some_of(odd, 5)
-        ));
-    }
-    Ok(Got {
-        files: unpacked.files,
-        size: unpacked.size,
-        modes: unpacked.modes,
-    })
-}
-
-/// Copies a directory of a host that has no tar.
-async fn get_one_by_one(cx: &Context, from: &From<'_>, tree: &Path) -> Result<Got> {
-    let host = from.host;
-    let command = paths::list_tree(from.source);
-    let listed = ask(cx, host, command, from.sudo, from.timeout).await?;
-    if listed.status != 0 {
-        return Err(not_given(host, from.source, &listed));
-    }
-    if listed.dropped > 0 {
-        return Err(Error::new(
-            ErrorKind::CommandFailed,
-            format!(
-                "`{}` holds too much to be listed on {}, which has no tar",
-                from.source, host.name
-            ),
-        )
-        .hint("install tar there, or copy its parts one by one"));
-    }
-    let odd = || {
-        Error::new(
-            ErrorKind::CommandFailed,
-            format!("{} lists `{}` in an unknown way", host.name, from.source),
-        )
-    };
-    let listed = Listed::all(&listed.stdout).ok_or_else(odd)?;
-    let files: Vec<&Listed> = listed.iter().filter(|entry| entry.kind == 'f').collect();
-    cx.report.info(format!(
-        "{} has no tar: copying {} one by one",
-        host.name,
-        text::count(files.len(), "file")
-    ));
-    let links = listed.iter().filter(|entry| entry.kind == 'l').count();
-    if links > 0 {
-        cx.report.warn(format!(
-            "passed over {}: without tar there they are not copied",
-            text::count(links, "link")
-        ));
-    }
-    let place = |entry: &Listed| inside(tree, &entry.below).ok_or_else(odd);
-    let directories = listed.iter().filter(|entry| entry.kind == 'd');
-    for directory in directories.clone() {
-        let path = place(directory)?;
-        fs::create_dir_all(&path).map_err(|e| Error::io("write", &path, &e))?;
-    }
-    let mut got = Got::default();
-    for file in files {
-        let (below, path) = (file.below.to_string_lossy(), place(file)?);
-        let source = format!("{}/{below}", from.source);
-        let looked = ask(cx, host, paths::look(&source), from.sudo, from.timeout).await?;
-        let said = String::from_utf8_lossy(&looked.stdout).into_owned();
-        let Some(Looked::File(size, mode)) = Looked::of(&said) else {
-            return Err(not_given(host, &source, &looked));
+    let LeftOut { count, names } = &unpacked.left_out;
+    if *count > 0 {
+        let more = match count - names.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
         };
-        get_file(cx, from, &source, size, mode, &path).await?;
-        got.files += 1;
-        got.size += size;
+        cx.report.warn(format!(
+            "left out, as they are neither files nor links within the directory: {}{more}",
+            names.join(", ")
+        ));
     }
-    got.modes = directories
-        .rev()
-        .map(|directory| {
-            let below = directory.below.components();
-            let below = below.filter(|part| *part != std::path::Component::CurDir);
-            (below.collect(), directory.mode)
-        })
-        .collect();
-    Ok(got)
-}
-
-/// A path below a directory, and nowhere else.
-fn inside(directory: &Path, below: &Path) -> Option<PathBuf> {
-    use std::path::Component;
-    let plain = |part: Component| matches!(part, Component::CurDir | Component::Normal(_));
-    below.components().all(plain).then(|| directory.join(below))
+    Ok(unpacked)
 }
 
 /// What a host has said of a source that it does not give.

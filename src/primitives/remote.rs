@@ -96,8 +96,9 @@ pub mod api {
     /// cannot be made sure, the error says so.
     ///
     /// Throws `command_failed`, whose `detail` has `status`, `stdout` and
-    /// `stderr`; `timeout`, `unreachable`, `denied`, `host_key_changed`;
-    /// `invalid_option` for a secret in `command`.
+    /// `stderr`; `timeout`, `denied`, `host_key_changed`; `invalid_option` for a
+    /// secret in `command`; `unreachable`, also when the host does not say how the
+    /// command ended: then it may still run.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");

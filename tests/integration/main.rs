@@ -9,6 +9,7 @@ mod clock;
 mod examples;
 mod first_command;
 mod hints;
+mod hostile;
 mod interrupt;
 mod keys;
 mod ledger;

@@ -12,17 +12,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use ssh2::Channel;
 use tokio_util::sync::CancellationToken;
 
 use super::Local;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, Stream, text};
-use connect::Connection;
+use channel::Channel;
+use connect::{Connection, Halt, LOGIN_TIMEOUT, Patience};
+use gate::Shut;
 pub use trust::{Offered, Pin};
 use tunnel::Jump;
 
+mod channel;
 mod connect;
+mod gate;
 pub mod paths;
 mod pump;
 mod remote;
@@ -192,10 +195,11 @@ impl Ssh {
     ///
     /// Throws `timeout`, `unreachable`.
     pub async fn offered(&self, host: &Host, timeout: Duration) -> Result<Offered> {
-        let stream = self.reach(host, timeout).await?;
+        let patience = Patience::new(timeout, &self.cancel);
+        let stream = self.reach(host, &patience).await?;
         let host = host.clone();
         let known = self.known_hosts();
-        blocking(move || connect::offered(&host, stream, known.as_deref(), timeout)).await
+        blocking(move || connect::offered(&host, stream, known.as_deref(), &patience)).await
     }
 
     /// The pinned key of an instance, if there is one.
@@ -285,13 +289,19 @@ impl Ssh {
     /// A connection with an open channel: an idle one that still works, or a
     /// new one. Nothing has run yet, so trying again is safe.
     async fn open(&self, host: &Host) -> Result<(Connection, Channel)> {
+        let patience = self.patience();
         loop {
             let idle = {
                 let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
                 idle.get_mut(host).and_then(Vec::pop)
             };
             let Some(connection) = idle else { break };
-            let open = move || Ok(connection.open().ok().map(|channel| (connection, channel)));
+            let patience = patience.clone();
+            let open = move || match connection.open(&patience) {
+                Ok(channel) => Ok(Some((connection, channel))),
+                Err(Halt::Shut(Shut::Cancelled)) => Err(Error::cancelled()),
+                Err(_) => Ok(None),
+            };
             if let Some(open) = blocking(open).await? {
                 return Ok(open);
             }
@@ -300,33 +310,41 @@ impl Ssh {
     }
 
     async fn log_in(&self, host: &Host) -> Result<(Connection, Channel)> {
-        let connection = self.connect(host).await?;
+        let patience = self.patience();
+        let connection = self.connect(host, &patience).await?;
         let host = host.clone();
         blocking(move || {
-            let channel = connection
-                .open()
-                .map_err(|e| broken(&host, "opening a channel", &e))?;
+            let opened = connection.open(&patience);
+            let channel = opened.map_err(|halt| halted(&host, "opening a channel", &halt))?;
             Ok((connection, channel))
         })
         .await
     }
 
+    /// For the way to an open channel.
+    fn patience(&self) -> Patience {
+        Patience::new(LOGIN_TIMEOUT, &self.cancel)
+    }
+
     /// A new connection, logged in.
-    async fn connect(&self, host: &Host) -> Result<Connection> {
-        // A key that is none is said before anybody is bothered.
+    async fn connect(&self, host: &Host, patience: &Patience) -> Result<Connection> {
+        // Reject an unusable key before connecting.
         if let Some(key) = &host.key {
             connect::private_key(key)?;
         }
-        let stream = self.reach(host, connect::LOGIN_TIMEOUT).await?;
-        let host = host.clone();
+        let stream = self.reach(host, patience).await?;
+        let (host, patience) = (host.clone(), patience.clone());
         let (local, known, report) = (self.local.clone(), self.known_hosts(), self.report.clone());
-        blocking(move || connect::login(&host, stream, &local, known.as_deref(), &report)).await
+        blocking(move || {
+            connect::login(&host, stream, &local, known.as_deref(), &report, &patience)
+        })
+        .await
     }
 
     /// A socket that leads to a host: straight there, or through its jump host.
-    async fn reach(&self, host: &Host, timeout: Duration) -> Result<OwnedFd> {
+    async fn reach(&self, host: &Host, patience: &Patience) -> Result<OwnedFd> {
         let Some(via) = &host.via else {
-            return connect::tcp(host, timeout).await;
+            return connect::tcp(host, patience).await;
         };
         let late = || {
             Error::new(
@@ -335,7 +353,7 @@ impl Ssh {
                     "{} port {} did not answer within {} through {}",
                     host.address,
                     host.port,
-                    text::duration(timeout),
+                    text::duration(patience.limit),
                     via.login()
                 ),
             )
@@ -343,7 +361,7 @@ impl Ssh {
         };
         let tunnel = async {
             loop {
-                let jump = self.jump(host, via).await?;
+                let jump = self.jump(host, via, patience).await?;
                 // One that takes no more has a successor.
                 if let Some(opened) = jump.open(host).await {
                     return opened.map(OwnedFd::from);
@@ -351,13 +369,13 @@ impl Ssh {
                 self.leave(via, &jump).await;
             }
         };
-        tokio::time::timeout(timeout, tunnel)
+        tokio::time::timeout_at(patience.until.into(), tunnel)
             .await
             .unwrap_or_else(|_| Err(late()))
     }
 
     /// The connection to a jump host. It may be behind another one.
-    async fn jump(&self, host: &Host, via: &Host) -> Result<Arc<Jump>> {
+    async fn jump(&self, host: &Host, via: &Host, patience: &Patience) -> Result<Arc<Jump>> {
         let asked = Instant::now();
         let way = self.way(via);
         let mut way = way.lock().await;
@@ -370,7 +388,7 @@ impl Ssh {
         if let Some(jump) = &way.jump {
             return Ok(Arc::clone(jump));
         }
-        match Box::pin(self.connect(via)).await {
+        match Box::pin(self.connect(via, patience)).await {
             Ok(connection) => {
                 let jump = Arc::new(Jump::over(connection, via.clone())?);
                 way.jump = Some(Arc::clone(&jump));
@@ -401,7 +419,8 @@ impl Ssh {
     ///
     /// Throws `unreachable`, `timeout`.
     pub async fn accepts(&self, host: &Host, timeout: Duration) -> Result<()> {
-        self.reach(host, timeout).await.map(drop)
+        let patience = Patience::new(timeout, &self.cancel);
+        self.reach(host, &patience).await.map(drop)
     }
 
     fn known_hosts(&self) -> Option<PathBuf> {
@@ -465,12 +484,26 @@ impl Host {
     }
 }
 
+/// How much of an output a message holds, in bytes.
+const SHOWN: usize = 8 << 10;
+
 /// Ends of output for messages: the last lines, harmless.
 #[must_use]
 pub fn tail(output: &[u8], lines: usize) -> String {
-    let all = String::from_utf8_lossy(output);
+    let end = output.trim_ascii_end();
+    let all = String::from_utf8_lossy(&end[end.len().saturating_sub(SHOWN)..]);
     let all: Vec<&str> = all.trim_end().lines().collect();
     text::harmless(&all[all.len().saturating_sub(lines)..].join("\n"))
+}
+
+/// What could not be done on a connection while it lasted.
+fn halted(host: &Host, attempt: &str, halt: &Halt) -> Error {
+    match halt {
+        Halt::Shut(Shut::Cancelled) => Error::cancelled(),
+        Halt::Shut(Shut::Late) => broken(host, attempt, &"it did not answer in time"),
+        Halt::Shut(Shut::TooMuch) => broken(host, attempt, &"it sends without end"),
+        Halt::Broken(error) => broken(host, attempt, &error.message()),
+    }
 }
 
 /// An ssh2 error in the middle of something.
@@ -491,6 +524,14 @@ const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_holds_the_end_of_an_output_however_long_it_is() {
+        assert_eq!(tail(b"a\nb\nc\n\n", 2), "b\nc");
+        let long = [b'x'; 1 << 20];
+        assert_eq!(tail(&long, 3).len(), SHOWN);
+        assert!(!tail(b"\x1b[2J", 1).contains('\x1b'));
+    }
 
     #[test]
     fn arguments_lead_there_through_every_jump_host() {

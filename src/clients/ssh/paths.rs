@@ -1,10 +1,6 @@
 //! Files and directories on hosts: the programs that copy them, and what those
 //! say.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
-
 use super::remote;
 
 /// A program that copies a file, for [`super::Ssh::run`]: it writes a hidden file
@@ -14,42 +10,36 @@ pub fn copy(name: &str, target: &str, size: u64, mode: u32) -> String {
     remote::copy(name, target, size, mode)
 }
 
-/// How a host unpacks directories.
+/// How a host packs and unpacks directories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tar {
     /// GNU tar, which knows of holes in files.
     Gnu,
     /// Another tar.
     Other,
-    /// There is none.
-    Missing,
 }
 
 impl Tar {
     /// A program that says it.
     pub const COMMAND: &str = remote::TAR;
 
-    /// What [`Tar::COMMAND`] said.
+    /// What [`Tar::COMMAND`] said; nothing when there is no tar.
     #[must_use]
-    pub fn of(said: &str) -> Self {
+    pub fn of(said: &str) -> Option<Self> {
         match said.trim() {
-            "gnu" => Self::Gnu,
-            "tar" => Self::Other,
-            _ => Self::Missing,
+            "gnu" => Some(Self::Gnu),
+            "tar" => Some(Self::Other),
+            _ => None,
         }
     }
 }
 
-/// A program that makes a directory of what it reads: of [`crate::clients::tree::pack`],
-/// or of [`crate::clients::tree::spell`] where there is no tar. It is built under a hidden
-/// name and then moved to `target`; with `replace` it takes the place of what is
-/// there, else that is added to.
+/// A program that makes a directory of what [`crate::clients::tree::pack`] wrote.
+/// It is built under a hidden name and then moved to `target`; with `replace` it
+/// takes the place of what is there, else that is added to.
 #[must_use]
-pub fn make_tree(tar: Tar, name: &str, target: &str, replace: bool) -> String {
-    match tar {
-        Tar::Missing => remote::build(name, target, replace),
-        Tar::Gnu | Tar::Other => remote::unpack(name, target, replace),
-    }
+pub fn make_tree(name: &str, target: &str, replace: bool) -> String {
+    remote::unpack(name, target, replace)
 }
 
 /// A program that says what a path is: [`Looked`].
@@ -63,8 +53,8 @@ pub fn look(path: &str) -> String {
 pub enum Looked {
     /// A file: its size, and its permissions as `ls` shows them.
     File(u64, u32),
-    /// A directory: how it can be packed, and its whole path.
-    Directory(Tar, String),
+    /// A directory: how it can be packed, if there is a tar.
+    Directory(Option<Tar>),
 }
 
 impl Looked {
@@ -72,28 +62,29 @@ impl Looked {
     #[must_use]
     pub fn of(said: &str) -> Option<Self> {
         let (kind, rest) = said.split_once(' ')?;
-        let (first, second) = rest.split_once(' ')?;
-        Some(match kind {
-            "file" => Self::File(first.parse().ok()?, permissions(second)?),
-            "directory" => {
-                Self::Directory(Tar::of(first), second.trim_end_matches('\n').to_owned())
+        match kind {
+            "file" => {
+                let (size, mode) = rest.split_once(' ')?;
+                Some(Self::File(size.parse().ok()?, permissions(mode)?))
             }
-            _ => return None,
-        })
+            "directory" => Some(Self::Directory(Tar::of(rest))),
+            _ => None,
+        }
     }
 }
 
 /// `-rw-r--r--` as a number; without what makes a file another user's program.
 fn permissions(shown: &str) -> Option<u32> {
-    let letters: Vec<char> = shown.chars().skip(1).take(9).collect();
-    if letters.iter().any(|c| !"rwxstST-".contains(*c)) {
+    let letters: Vec<char> = shown.chars().skip(1).collect();
+    if letters.len() != 9 {
         return None;
     }
-    let bit = |(n, c): (usize, &char)| match c {
-        'r' | 'w' | 'x' | 's' | 't' => 0o400 >> n,
-        _ => 0,
+    let bit = |(n, letter): (usize, &char)| match (n % 3, letter) {
+        (0, 'r') | (1, 'w') | (2, 'x' | 's' | 't') => Some(0o400 >> n),
+        (_, '-') | (2, 'S' | 'T') => Some(0),
+        _ => None,
     };
-    (letters.len() == 9).then(|| letters.iter().enumerate().map(bit).sum())
+    letters.iter().enumerate().map(bit).sum()
 }
 
 /// A program that gives so many bytes of a file.
@@ -108,38 +99,34 @@ pub fn give_tree(path: &str) -> String {
     remote::give_tree(path)
 }
 
-/// A program that says what is in a directory: [`Listed`].
-#[must_use]
-pub fn list_tree(path: &str) -> String {
-    remote::list_tree(path)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// One thing in a directory of a host without tar.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// `d`, `l` or `f`, as `find` has it.
-    pub kind: char,
-    /// Its permissions.
-    pub mode: u32,
-    /// Its path below the directory.
-    pub below: PathBuf,
-}
-
-impl Listed {
-    /// What [`list_tree`] said; nothing if that makes no sense.
-    #[must_use]
-    pub fn all(said: &[u8]) -> Option<Vec<Self>> {
-        let lines = said.split(|b| *b == 0).filter(|line| !line.is_empty());
-        lines.map(Self::of).collect()
-    }
-
-    fn of(line: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(line.get(..13)?).ok()?;
-        let below = OsStr::from_bytes(line.get(13..)?);
-        Some(Self {
-            kind: text.chars().next().filter(|kind| "dlf".contains(*kind))?,
-            mode: permissions(text.get(2..)?)?,
-            below: PathBuf::from(below),
-        })
+    #[test]
+    fn what_a_host_says_of_a_path_is_understood_whole_or_not_at_all() {
+        let file = |said| Looked::of(said);
+        assert_eq!(file("file 12 -rw-r-----"), Some(Looked::File(12, 0o640)));
+        assert_eq!(file("file 0 -rwsr-Sr-t"), Some(Looked::File(0, 0o745)));
+        for odd in [
+            "",
+            "file",
+            "file 12",
+            "file -1 -rw-r--r--",
+            "file 99999999999999999999 -rw-r--r--",
+            "file 12 -rw-r--r-",
+            "file 12 -rw-r--r--x",
+            "file 12 -wr-r--r--",
+            "file 12 wwwwwwwwww",
+            "link 12 -rw-r--r--",
+            "directory",
+        ] {
+            assert_eq!(Looked::of(odd), None, "{odd}");
+        }
+        assert_eq!(
+            Looked::of("directory gnu"),
+            Some(Looked::Directory(Some(Tar::Gnu)))
+        );
+        assert_eq!(Looked::of("directory none"), Some(Looked::Directory(None)));
     }
 }

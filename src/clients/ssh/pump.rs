@@ -8,18 +8,15 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use ssh2::{BlockDirections, Channel, ErrorCode};
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Connection;
+use super::channel::{Channel, must_wait};
+use super::connect::{Connection, GLANCE, Halt, LOGIN_TIMEOUT};
+use super::gate::{self, Shut};
 use super::remote::Sudo;
-use super::{Command, Finished, Host, KEPT, STREAMS, Sink, Stdin, broken, remote};
+use super::{Command, Finished, Host, KEPT, STREAMS, Sink, Stdin, broken, halted, remote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Event, LineMask, PieceMask, Reporter, Stream, text};
-
-/// How soon a cancellation is seen when nothing moves on the connection.
-const GLANCE: Duration = Duration::from_millis(100);
 
 /// How often a silent connection is tested, so that a dead host is noticed.
 const KEEPALIVE: u32 = 15;
@@ -30,8 +27,12 @@ const LONGEST_LINE: usize = 16 << 10;
 /// How long ending a remote command may take, so that Ctrl-C stays quick.
 const ENDS_WITHIN: Duration = Duration::from_millis(650);
 
-/// How long the last word on a channel may take, in milliseconds.
-const CLOSES_WITHIN: u32 = 2_000;
+/// How long the last word on a channel may take.
+const CLOSES_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a login shell may say before the command runs; of more only the end is
+/// looked at.
+const LONGEST_PREFACE: usize = 64 << 10;
 
 /// How long a line is held back that may be the beginning of a secret.
 const HOLDS: Duration = Duration::from_millis(200);
@@ -42,7 +43,7 @@ const CHUNK: usize = 256 << 10;
 /// error it cannot.
 pub(super) fn run(
     connection: &Connection,
-    mut channel: Channel,
+    channel: Channel,
     host: &Host,
     command: Command,
     cancel: &CancellationToken,
@@ -61,52 +62,60 @@ pub(super) fn run(
         &command.env,
         &token,
     );
-    let session = connection.session.clone();
-    session.set_keepalive(true, KEEPALIVE);
-    channel
-        .exec(&remote::boot(&token, sudo))
-        .map_err(|e| broken(host, "starting a command", &e))?;
+    connection.session.set_keepalive(true, KEEPALIVE);
     let live = command.live && report.follows_hosts();
     let mut job = Job {
+        connection,
+        channel,
+        host,
         input: Input::new(program, command.stdin, sudo == Sudo::Password),
         outputs: STREAMS.map(|stream| Lines::new(stream, host, report, live)),
         sink: command.stdout,
         boot: Boot {
             dialog: (sudo == Sudo::Password).then(|| Dialog::new(&token)),
-            token,
+            token: token.clone(),
             seen: Vec::new(),
             group: None,
         },
         report,
     };
-    session.set_blocking(false);
-    let moved = job.pump(connection, &mut channel, host, deadline, cancel);
-    session.set_blocking(true);
-    match moved {
-        Ok(()) => job.finish(&session, &mut channel, host, sudo),
-        Err(Stop::Broken(error)) => Err(error),
-        Err(Stop::Here(error)) => {
-            end_group(&session, job.boot.group, sudo, host);
-            Err(error)
+    let started = job.start(&remote::boot(&token, sudo), deadline, cancel);
+    let moved = started.and_then(|()| job.pump(deadline, cancel));
+    let stop = match moved {
+        Ok(()) => match job.finish(sudo) {
+            Ok(done) => return Ok(done),
+            Err(error) => Stop::Broken(error),
+        },
+        Err(stop) => stop,
+    };
+    // Whoever waits for the output need not wait for the end of the command.
+    job.sink = None;
+    let error = match stop {
+        Stop::Broken(error) => error,
+        Stop::Here(error) => {
+            end_group(connection, job.boot.group, sudo, host);
+            error
         }
-        Err(Stop::Deadline) => {
+        Stop::Deadline => {
             let limit = text::duration(command.timeout.unwrap_or_default());
-            let ended = end_group(&session, job.boot.group, sudo, host);
-            Err(Error::new(
+            let ended = end_group(connection, job.boot.group, sudo, host);
+            Error::new(
                 ErrorKind::Timeout,
                 format!(
                     "the command did not finish within {limit} on {}; {ended}",
                     host.name
                 ),
             )
-            .hint("pass a longer `timeout`, in seconds"))
+            .hint("pass a longer `timeout`, in seconds")
         }
-        Err(Stop::Cancelled) => {
-            let ended = end_group(&session, job.boot.group, sudo, host);
+        Stop::Cancelled => {
+            let ended = end_group(connection, job.boot.group, sudo, host);
             report.warn(format!("interrupted a command on {}; {ended}", host.name));
-            Err(Error::cancelled())
+            Error::cancelled()
         }
-    }
+    };
+    connection.cut();
+    Err(error)
 }
 
 /// Why pumping stopped early.
@@ -119,6 +128,9 @@ enum Stop {
 }
 
 struct Job<'a> {
+    connection: &'a Connection,
+    channel: Channel,
+    host: &'a Host,
     input: Input,
     outputs: [Lines<'a>; 2],
     sink: Option<Sink>,
@@ -127,36 +139,55 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn pump(
-        &mut self,
-        connection: &Connection,
-        channel: &mut Channel,
-        host: &Host,
+    /// Has the command started. It takes no longer than a login may.
+    fn start(
+        &self,
+        command: &str,
         deadline: Option<Instant>,
         cancel: &CancellationToken,
     ) -> std::result::Result<(), Stop> {
+        let in_time = Instant::now() + LOGIN_TIMEOUT;
+        let until = deadline.map_or(in_time, |deadline| deadline.min(in_time));
+        let gate = &self.connection.gate;
+        gate.open(Some(until), cancel, gate::ASIDE);
+        match self.connection.finish(|_| self.channel.exec(command)) {
+            Ok(()) => Ok(()),
+            Err(Halt::Shut(Shut::Cancelled)) => Err(Stop::Cancelled),
+            Err(Halt::Shut(Shut::Late)) if deadline == Some(until) => Err(Stop::Deadline),
+            Err(halt) => Err(Stop::Broken(halted(self.host, "starting a command", &halt))),
+        }
+    }
+
+    fn pump(
+        &mut self,
+        deadline: Option<Instant>,
+        cancel: &CancellationToken,
+    ) -> std::result::Result<(), Stop> {
+        let gate = &self.connection.gate;
+        gate.open(deadline, cancel, gate::ASIDE);
         let mut buffer = vec![0; CHUNK];
         loop {
-            if cancel.is_cancelled() {
-                return Err(Stop::Cancelled);
+            match gate.shut() {
+                None => {}
+                Some(Shut::Cancelled) => return Err(Stop::Cancelled),
+                Some(Shut::Late) => return Err(Stop::Deadline),
+                Some(Shut::TooMuch) => return Err(self.broke("it sends without end")),
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(Stop::Deadline);
-            }
-            let read = self.read(channel, &mut buffer, host)?;
-            let ended = channel.eof();
-            if ended && self.closed(channel, host)? {
+            let read = self.read(&mut buffer)?;
+            let ended = self.channel.eof();
+            if ended && self.closed()? {
                 return Ok(());
             }
-            let wrote = match self.input.write(channel) {
+            let wrote = match self.input.write(&self.channel) {
                 Ok(wrote) => wrote,
                 // A command may end without reading what it was given.
-                Err(Fault::There(_)) if ended => false,
-                Err(Fault::There(e)) => return Err(self.broke(host, &e)),
-                Err(Fault::Here(e)) => return Err(Stop::Here(not_given(host, &e))),
+                Err(Fault::There(_)) if ended => 0,
+                Err(Fault::There(e)) => return Err(self.broke(e.message())),
+                Err(Fault::Here(e)) => return Err(Stop::Here(not_given(self.host, &e))),
             };
-            if !read && !wrote {
-                self.wait(connection, host, deadline)?;
+            gate.credit(read + wrote);
+            if read == 0 && wrote == 0 {
+                self.wait(deadline)?;
                 self.outputs.iter_mut().for_each(Lines::let_go);
             }
         }
@@ -164,38 +195,34 @@ impl Job<'_> {
 
     /// Whether the other side has closed the channel. Both outputs may end
     /// long before the command does, as after `exec >file 2>&1`.
-    fn closed(&self, channel: &mut Channel, host: &Host) -> std::result::Result<bool, Stop> {
-        match channel.wait_close() {
+    fn closed(&self) -> std::result::Result<bool, Stop> {
+        match self.channel.wait_close() {
             Ok(()) => Ok(true),
-            Err(e) if e.code() == ErrorCode::Session(-37) => Ok(false),
-            Err(e) => Err(self.broke(host, &e.into())),
+            Err(e) if must_wait(&e) => Ok(false),
+            Err(e) => Err(self.broke(e.message())),
         }
     }
 
-    /// Takes what both outputs have; whether that was anything.
-    fn read(
-        &mut self,
-        channel: &Channel,
-        buffer: &mut [u8],
-        host: &Host,
-    ) -> std::result::Result<bool, Stop> {
-        let mut moved = false;
+    /// Takes what both outputs have; how many bytes that were.
+    fn read(&mut self, buffer: &mut [u8]) -> std::result::Result<usize, Stop> {
+        let mut moved = 0;
         for id in 0..2 {
             // One bufferful each, so that neither output starves the other.
-            match channel.stream(id).read(buffer) {
+            match self.channel.read(id, buffer) {
                 Ok(0) => {}
                 Ok(n) => {
-                    moved = true;
-                    self.take(id, &buffer[..n], host)?;
+                    moved += n;
+                    self.take(id, &buffer[..n])?;
                 }
-                Err(e) if e.kind() == IoErrorKind::WouldBlock => {}
-                Err(e) => return Err(self.broke(host, &e)),
+                Err(e) if must_wait(&e) => {}
+                Err(e) => return Err(self.broke(e.message())),
             }
         }
         Ok(moved)
     }
 
-    fn take(&mut self, id: i32, bytes: &[u8], host: &Host) -> std::result::Result<(), Stop> {
+    fn take(&mut self, id: i32, bytes: &[u8]) -> std::result::Result<(), Stop> {
+        let host = self.host;
         let [stdout, stderr] = &mut self.outputs;
         if id == 0 {
             let Some(Sink(sink)) = &mut self.sink else {
@@ -218,59 +245,47 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn wait(
-        &self,
-        connection: &Connection,
-        host: &Host,
-        deadline: Option<Instant>,
-    ) -> std::result::Result<(), Stop> {
-        let flags = match connection.session.block_directions() {
-            BlockDirections::Inbound | BlockDirections::None => PollFlags::IN,
-            BlockDirections::Outbound => PollFlags::OUT,
-            BlockDirections::Both => PollFlags::IN | PollFlags::OUT,
-        };
+    fn wait(&self, deadline: Option<Instant>) -> std::result::Result<(), Stop> {
         let left = deadline.map_or(GLANCE, |d| d.saturating_duration_since(Instant::now()));
-        let left = Timespec::try_from(left.min(GLANCE)).unwrap_or_default();
-        let fd = connection.fd();
-        match poll(&mut [PollFd::new(&fd, flags)], Some(&left)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(self.broke(host, &e.into())),
+        if let Err(e) = self.connection.wait(left.min(GLANCE)) {
+            return Err(self.broke(&std::io::Error::from(e).to_string()));
         }
-        match connection.session.keepalive_send() {
+        match self.connection.session.keepalive_send() {
             Ok(_) => Ok(()),
-            Err(e) if e.code() == ErrorCode::Session(-37) => Ok(()),
-            Err(e) => Err(self.broke(host, &e.into())),
+            Err(e) if must_wait(&e) => Ok(()),
+            Err(e) => Err(self.broke(e.message())),
         }
     }
 
-    fn broke(&self, host: &Host, error: &std::io::Error) -> Stop {
+    fn broke(&self, error: &str) -> Stop {
         let what = match self.boot.group {
-            Some(_) => "a command was running; it may still run",
+            Some(_) => "a command was running",
             None => "a command was being started",
         };
-        Stop::Broken(broken(host, what, error))
+        let attempt = format!("{what}; it may still run");
+        Stop::Broken(broken(self.host, &attempt, &error))
     }
 
-    fn finish(
-        mut self,
-        session: &ssh2::Session,
-        channel: &mut Channel,
-        host: &Host,
-        sudo: Sudo,
-    ) -> Result<(Finished, bool)> {
+    /// What became of the command, and whether the connection can be used again.
+    fn finish(&mut self, sudo: Sudo) -> Result<(Finished, bool)> {
+        let host = self.host;
         self.boot.flush(|bytes| self.outputs[1].take(bytes));
         if let Some(Sink(sink)) = &mut self.sink {
             sink.flush().map_err(|e| not_taken(host, &e))?;
         }
-        let [stdout, stderr] = self.outputs.map(Lines::finish);
-        let signal = channel.exit_signal().ok().and_then(|s| s.exit_signal);
-        let status = channel
-            .exit_status()
-            .map_err(|e| broken(host, "a command was ending", &e))?;
+        let [stdout, stderr] = self.outputs.each_mut().map(Lines::finish);
+        let signal = self.channel.exit_signal();
+        let status = match (&signal, self.channel.exit_status()) {
+            (Some(name), _) => 128 + number(name),
+            (None, Some(status)) => i64::from(status),
+            (None, None) => return Err(no_status(host)),
+        };
         // The other side has closed: what is left is to say so as well. With
         // input that it never took in between, that may not work any more.
-        session.set_timeout(CLOSES_WITHIN);
-        let reusable = channel.close().is_ok();
+        let soon = Some(Instant::now() + CLOSES_WITHIN);
+        let gate = &self.connection.gate;
+        gate.open(soon, &CancellationToken::new(), gate::ASIDE);
+        let reusable = self.connection.finish(|_| self.channel.close()).is_ok();
         if self.boot.group.is_none() {
             return Err(not_started(host, sudo, status, &stderr.0));
         }
@@ -283,9 +298,7 @@ impl Job<'_> {
             ));
         }
         let finished = Finished {
-            status: signal
-                .as_deref()
-                .map_or(i64::from(status), |name| 128 + number(name)),
+            status,
             signal,
             stdout: stdout.0,
             stderr: stderr.0,
@@ -296,8 +309,20 @@ impl Job<'_> {
     }
 }
 
+/// A channel that was closed without a word on how the command ended.
+fn no_status(host: &Host) -> Error {
+    Error::new(
+        ErrorKind::Unreachable,
+        format!(
+            "{} closed the channel without an exit status; the command may still run",
+            host.login()
+        ),
+    )
+    .hint("look there what became of it before it is run again")
+}
+
 /// The boot program never spoke: sudo, the shell or the account refused.
-fn not_started(host: &Host, sudo: Sudo, status: i32, stderr: &[u8]) -> Error {
+fn not_started(host: &Host, sudo: Sudo, status: i64, stderr: &[u8]) -> Error {
     let said = super::tail(stderr, 3);
     let said = if said.is_empty() {
         format!("status {status}")
@@ -351,37 +376,45 @@ fn not_taken(host: &Host, error: &std::io::Error) -> Error {
 }
 
 /// Ends a command that must not go on, and says whether that worked.
-fn end_group(session: &ssh2::Session, group: Option<i32>, sudo: Sudo, host: &Host) -> &'static str {
-    let Some(group) = group else {
-        return "it may still run";
-    };
-    let deadline = Instant::now() + ENDS_WITHIN;
-    let in_time = || {
-        let left = deadline
-            .saturating_duration_since(Instant::now())
-            .as_millis();
-        // 0 would mean for ever.
-        session.set_timeout(u32::try_from(left).unwrap_or(1).max(1));
-    };
-    in_time();
-    let ended = session.channel_session().and_then(|mut channel| {
-        in_time();
-        channel.exec(&remote::end_group(group, sudo))?;
-        if let (Sudo::Password, Some(password)) = (sudo, &host.sudo_password) {
-            // What is not wanted is not read.
-            drop(writeln!(channel, "{}", password.0));
-        }
-        channel.send_eof()?;
-        in_time();
-        let mut rest = Vec::new();
-        drop(channel.read_to_end(&mut rest));
-        channel.wait_close()?;
-        channel.exit_status()
-    });
-    match ended {
-        Ok(0) => "it was ended",
+fn end_group(connection: &Connection, group: Option<i32>, sudo: Sudo, host: &Host) -> &'static str {
+    match group.map(|group| ended(connection, group, sudo, host)) {
+        Some(Ok(Some(0))) => "it was ended",
         _ => "it may still run",
     }
+}
+
+/// Ends a process group there; the status of the program that does it.
+fn ended(
+    connection: &Connection,
+    group: i32,
+    sudo: Sudo,
+    host: &Host,
+) -> std::result::Result<Option<u32>, Halt> {
+    let until = Instant::now() + ENDS_WITHIN;
+    let gate = &connection.gate;
+    gate.open(Some(until), &CancellationToken::new(), gate::ASIDE);
+    let channel = connection.finish(|session| Channel::open(session))?;
+    let command = remote::end_group(group, sudo);
+    connection.finish(|_| channel.exec(&command))?;
+    if let (Sudo::Password, Some(password)) = (sudo, &host.sudo_password) {
+        // What is not wanted is not read.
+        let line = format!("{}\n", password.0);
+        let mut sent = 0;
+        while sent < line.len() {
+            sent += connection.finish(|_| channel.write(&line.as_bytes()[sent..]))?;
+        }
+    }
+    connection.finish(|_| channel.send_eof())?;
+    let mut said = [0; 1024];
+    while !channel.eof() {
+        connection.finish(|_| channel.read(0, &mut said))?;
+        connection.finish(|_| match channel.read(1, &mut said) {
+            Err(e) if must_wait(&e) => Ok(0),
+            read => read,
+        })?;
+    }
+    connection.finish(|_| channel.wait_close())?;
+    Ok(channel.exit_status())
 }
 
 /// What goes to the other side: the program, then the command's own stdin.
@@ -398,7 +431,7 @@ struct Input {
 
 /// What keeps input from going on.
 enum Fault {
-    There(std::io::Error),
+    There(ssh2::Error),
     Here(std::io::Error),
 }
 
@@ -419,31 +452,31 @@ impl Input {
         self.sent = 0;
     }
 
-    /// Writes what the channel takes; whether that was anything.
-    fn write(&mut self, channel: &mut Channel) -> std::result::Result<bool, Fault> {
+    /// Writes what the channel takes; how much came of it.
+    fn write(&mut self, channel: &Channel) -> std::result::Result<usize, Fault> {
         if self.sent < self.pending.len() {
             return match channel.write(&self.pending[self.sent..]) {
                 Ok(n) => {
                     self.sent += n;
-                    Ok(n > 0)
+                    Ok(n)
                 }
-                Err(e) if e.kind() == IoErrorKind::WouldBlock => Ok(false),
+                Err(e) if must_wait(&e) => Ok(0),
                 Err(e) => Err(Fault::There(e)),
             };
         }
         if self.done || self.held {
-            return Ok(false);
+            return Ok(0);
         }
         if self.refill().map_err(Fault::Here)? {
-            return Ok(true);
+            return Ok(1);
         }
         match channel.send_eof() {
             Ok(()) => {
                 self.done = true;
-                Ok(true)
+                Ok(1)
             }
-            Err(e) if e.code() == ErrorCode::Session(-37) => Ok(false),
-            Err(e) => Err(Fault::There(e.into())),
+            Err(e) if must_wait(&e) => Ok(0),
+            Err(e) => Err(Fault::There(e)),
         }
     }
 
@@ -514,6 +547,8 @@ impl Boot {
         }
         self.seen.extend_from_slice(bytes);
         if let Some(said) = self.listen() {
+            // What sudo says besides is no output.
+            self.shorten(|_| {});
             return said;
         }
         while let Some(end) = self.seen.iter().position(|b| *b == b'\n') {
@@ -529,7 +564,16 @@ impl Boot {
             take(&std::mem::take(&mut self.seen));
             break;
         }
+        self.shorten(take);
         Said::Nothing
+    }
+
+    /// Lets go of what is too long for the line that is waited for.
+    fn shorten(&mut self, mut take: impl FnMut(&[u8])) {
+        if self.seen.len() > LONGEST_PREFACE {
+            let over: Vec<u8> = self.seen.drain(..LONGEST_PREFACE / 2).collect();
+            take(&over);
+        }
     }
 
     /// Follows sudo's dialog; nothing when there is none, or none any more.
@@ -671,7 +715,7 @@ impl<'a> Lines<'a> {
         });
     }
 
-    fn finish(mut self) -> (Vec<u8>, u64) {
+    fn finish(&mut self) -> (Vec<u8>, u64) {
         let rest = std::mem::take(&mut self.unended);
         let mask = self.report.mask();
         let mut shown = self.secrets.take(mask, &String::from_utf8_lossy(&rest));
@@ -682,7 +726,7 @@ impl<'a> Lines<'a> {
             self.emit(&line);
         }
         self.cut();
-        (self.kept, self.dropped)
+        (std::mem::take(&mut self.kept), self.dropped)
     }
 }
 

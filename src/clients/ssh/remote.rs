@@ -236,39 +236,11 @@ pub(super) fn unpack(name: &str, target: &str, replace: bool) -> String {
     format!("exec sh -c {}", quote(&script))
 }
 
-/// The same for hosts without tar: makes what the lines of its stdin say, file
-/// by file. Names in them are as `printf %b` takes them, without blanks; the
-/// bytes of a file follow its line.
-///
-/// `head` is asked first whether it takes a byte too many from a pipe.
-pub(super) fn build(name: &str, target: &str, replace: bool) -> String {
-    let stage = stage(name, target, replace);
-    let script = format!(
-        r#"{stage}x=$(printf ab | {{ head -c 1 >/dev/null; cat; }})
-take() {{ if [ "$x" = b ]; then head -c "$1"; else dd bs=1 count="$1" 2>/dev/null; fi; }}
-name() {{ v=$(printf '%bx' "$1") && v=${{v%x}}; }}
-while IFS=' ' read -r k a b c; do
-case $k in
-directory) name "$a" && mkdir -- "$h/$v" ;;
-file) name "$c" && take "$a" >"$h/$v" && chmod "$b" "$h/$v" ;;
-link) name "$a" && w=$v && name "$b" && ln -s -- "$w" "$h/$v" ;;
-mode) name "$b" && chmod "$a" "$h/$v" ;;
-closed) printf '%s %s\n' "$a" "$b" >>"$h/closed" ;;
-done) : >"$h/done" ;;
-esac || exit 1
-done
-[ -f "$h/done" ] || {{ echo "the directory did not arrive whole" >&2; exit 1; }}
-{SETTLE}"#
-    );
-    format!("exec sh -c {}", quote(&script))
-}
-
-/// Says what a path is: `file SIZE -rw-r--r-- NAME`, or `directory TAR PATH`.
+/// Says what a path is: `file SIZE -rw-r--r--`, or `directory TAR`.
 pub(super) fn look(path: &str) -> String {
     let script = format!(
         r#"p={path}
 if [ -d "$p" ]; then printf 'directory '; {TAR}
-printf ' '; cd -P -- "$p" && pwd || exit 1
 elif [ -f "$p" ]; then
 m=$(ls -ldL -- "$p") && s=$(wc -c <"$p") || exit 1
 printf 'file %d %.10s' "$s" "$m"
@@ -288,20 +260,6 @@ pub(super) fn give_file(path: &str, size: u64) -> String {
 /// Gives a directory as a tar stream.
 pub(super) fn give_tree(path: &str) -> String {
     format!("cd -- {} && exec tar -cf - .", quote(from_home(path)))
-}
-
-/// The same for hosts without tar: what there is, each as `directory MODE PATH`,
-/// `link MODE PATH` or `file MODE PATH` and a NUL byte.
-pub(super) fn list_tree(path: &str) -> String {
-    let script = format!(
-        r#"cd -- {path} || exit 1
-for k in d l f; do
-find . -type $k -exec sh -c 'k=$1; shift
-for f do m=$(ls -ld -- "$f") || exit 1; printf "%s %.10s %s\0" "$k" "$m" "$f"; done' sh $k {{}} +
-done"#,
-        path = quote(from_home(path)),
-    );
-    format!("exec sh -c {}", quote(&script))
 }
 
 /// Quotes for a POSIX shell.

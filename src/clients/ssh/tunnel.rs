@@ -7,15 +7,17 @@
 use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use ssh2::{BlockDirections, Channel, ErrorCode, Session};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
-use super::Host;
 use super::connect::{Connection, LOGIN_TIMEOUT};
+use super::{Host, gate};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often a silent connection is tested, in seconds.
@@ -101,13 +103,17 @@ impl Worker {
     fn work(mut self) {
         let session = self.connection.session.clone();
         session.set_keepalive(true, KEEPALIVE);
-        session.set_blocking(false);
+        // It serves until the end of the run, whatever it costs by then.
+        let gate = Arc::clone(&self.connection.gate);
+        gate.open(None, &CancellationToken::new(), gate::ASIDE);
         let mut buffer = vec![0; CHUNK];
         loop {
             while self.advance(&session) | self.pump(&mut buffer) {}
             let over = self.orders.is_none() && self.tunnels.is_empty() && self.opening.is_none();
             // A lost connection ends every tunnel: their sockets close with them.
-            if over || self.lost || self.wait(&session).is_err() {
+            // Nor does one carry any whose host sends what nobody asked for.
+            if over || self.lost || gate.shut().is_some() || self.wait(&session).is_err() {
+                self.connection.cut();
                 return;
             }
         }
@@ -161,7 +167,9 @@ impl Worker {
     fn pump(&mut self, buffer: &mut [u8]) -> bool {
         let mut moved = false;
         for tunnel in &mut self.tunnels {
-            moved |= tunnel.pump(buffer);
+            let bytes = tunnel.pump(buffer);
+            self.connection.gate.credit(bytes);
+            moved |= bytes > 0;
         }
         self.tunnels.retain(|tunnel| !tunnel.over);
         moved
@@ -260,17 +268,17 @@ impl Queue {
         self.gone = 0;
     }
 
-    /// Writes what the other side takes; whether that was anything.
-    fn drain(&mut self, to: &mut impl Write) -> std::io::Result<bool> {
+    /// Writes what the other side takes; how many bytes that were.
+    fn drain(&mut self, to: &mut impl Write) -> std::io::Result<usize> {
         if self.is_empty() {
-            return Ok(false);
+            return Ok(0);
         }
         match to.write(&self.bytes[self.gone..]) {
             Ok(n) => {
                 self.gone += n;
-                Ok(n > 0)
+                Ok(n)
             }
-            Err(e) if e.kind() == IoErrorKind::WouldBlock => Ok(false),
+            Err(e) if e.kind() == IoErrorKind::WouldBlock => Ok(0),
             Err(e) => Err(e),
         }
     }
@@ -299,16 +307,17 @@ impl Tunnel {
         wants
     }
 
-    fn pump(&mut self, buffer: &mut [u8]) -> bool {
+    /// Moves what can be moved; how many bytes that were.
+    fn pump(&mut self, buffer: &mut [u8]) -> usize {
         if let (Ok(out), Ok(back)) = (self.outwards(buffer), self.inwards(buffer)) {
-            return out | back;
+            return out + back;
         }
         // Either end is gone, so the other one goes as well.
         self.over = true;
-        false
+        0
     }
 
-    fn outwards(&mut self, buffer: &mut [u8]) -> std::io::Result<bool> {
+    fn outwards(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.out.is_empty() && !self.near_ended {
             match self.near.read(buffer) {
                 Ok(0) => self.near_ended = true,
@@ -328,19 +337,19 @@ impl Tunnel {
         Ok(moved)
     }
 
-    fn inwards(&mut self, buffer: &mut [u8]) -> std::io::Result<bool> {
-        let mut moved = false;
+    fn inwards(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let mut moved = 0;
         if self.back.is_empty() {
             match self.channel.read(buffer) {
                 Ok(0) => self.over = self.channel.eof(),
                 Ok(n) => {
                     self.back.fill(&buffer[..n]);
-                    moved = true;
+                    moved = n;
                 }
                 Err(e) if e.kind() == IoErrorKind::WouldBlock => {}
                 Err(e) => return Err(e),
             }
         }
-        Ok(self.back.drain(&mut self.near)? | moved)
+        Ok(self.back.drain(&mut self.near)? + moved)
     }
 }

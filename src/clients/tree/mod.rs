@@ -1,0 +1,17 @@
+//! Directories of this machine: what is in them, as streams to hosts, and back.
+
+mod archive;
+mod pack;
+mod root;
+mod settle;
+#[cfg(test)]
+mod tests;
+mod unpack;
+mod walk;
+
+pub use pack::pack;
+pub use root::{Root, open_file};
+pub use settle::{Stage, settle};
+pub use unpack::{LeftOut, Unpacked, unpack};
+use walk::About;
+pub use walk::{Entry, Kind, state, walk};

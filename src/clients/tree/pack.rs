@@ -1,0 +1,172 @@
+//! A directory as a tar stream, for a host.
+
+use std::fs::{self, File, Metadata};
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use tar::{Builder, EntryType, Header};
+
+use super::walk::{About, is_closed};
+use super::{Entry, Kind, Root};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Writes a directory as a tar stream, under the name `tree`; the file `done`
+/// is last, so that the other side knows that all is there. `closed` has the
+/// directories that get their mode at the very end. With `sparse` the holes of
+/// files are left out, which GNU tar alone understands.
+///
+/// What was listed is opened again without following a link; what became
+/// something else meanwhile is not sent.
+///
+/// Throws `denied`, `not_found` for a file that cannot be read any more, and
+/// `command_failed` for one that changed meanwhile.
+pub fn pack(directory: &Path, entries: &[Entry], sparse: bool, to: impl Write) -> Result<()> {
+    let mut tar = Builder::new(to);
+    tar.sparse(sparse);
+    let unreadable = |e: std::io::Error| Error::io("read", directory, &e);
+    let root = Root::open(directory).map_err(unreadable)?;
+    let about = About::of(&fs::metadata(directory).map_err(unreadable)?);
+    let failed = |e: std::io::Error| not_packed(directory, &e);
+    let mut top = header(&about, EntryType::Directory);
+    tar.append_data(&mut top, "tree", std::io::empty())
+        .map_err(failed)?;
+    for entry in entries {
+        let name = Path::new("tree").join(&entry.below);
+        pack_one(&mut tar, &root, entry, &name, sparse).map_err(|e| not_packed(&entry.path, &e))?;
+    }
+    let mut closed = closed(&about, entries).join("\n");
+    if !closed.is_empty() {
+        closed.push('\n');
+    }
+    for (name, text) in [("closed", closed.as_str()), ("done", "")] {
+        let mut file = header(&about, EntryType::Regular);
+        file.set_mode(0o600);
+        file.set_size(text.len() as u64);
+        tar.append_data(&mut file, name, text.as_bytes())
+            .map_err(failed)?;
+    }
+    tar.into_inner()
+        .and_then(|mut to| to.flush())
+        .map_err(failed)
+}
+
+/// The directories that are closed to their own owner, as `MODE NAME`; the
+/// innermost first.
+fn closed(top: &About, entries: &[Entry]) -> Vec<String> {
+    let line = |mode: u32, name: &Path| format!("{mode:o} {}", escaped(name));
+    let below = entries.iter().rev().filter(|entry| entry.about.is_closed());
+    let mut lines: Vec<String> = below
+        .map(|entry| line(entry.about.mode, &entry.below))
+        .collect();
+    if is_closed(top.mode) {
+        lines.push(line(top.mode, Path::new(".")));
+    }
+    lines
+}
+
+fn pack_one(
+    tar: &mut Builder<impl Write>,
+    root: &Root,
+    entry: &Entry,
+    name: &Path,
+    sparse: bool,
+) -> std::io::Result<()> {
+    match entry.kind {
+        Kind::Directory => {
+            let mut header = header(&entry.about, EntryType::Directory);
+            tar.append_data(&mut header, name, std::io::empty())
+        }
+        Kind::File => {
+            let mut file = root.read_file(&entry.below)?;
+            let before = file.metadata()?;
+            let about = About::of(&before);
+            if sparse && about.has_holes() {
+                tar.append_file(name, &mut file)?;
+                return unchanged(&before, &file);
+            }
+            let mut header = header(&about, EntryType::Regular);
+            header.set_size(about.size);
+            let bytes = Exactly {
+                file,
+                left: about.size,
+            };
+            tar.append_data(&mut header, name, bytes)
+        }
+        Kind::Link => {
+            let mut header = header(&entry.about, EntryType::Symlink);
+            tar.append_link(&mut header, name, root.read_link(&entry.below)?)
+        }
+        Kind::Other => Ok(()),
+    }
+}
+
+/// tar takes a file with holes as long as it finds it.
+fn unchanged(before: &Metadata, file: &File) -> std::io::Result<()> {
+    let (before, after) = (About::of(before), About::of(&file.metadata()?));
+    match (before.size, before.changed) == (after.size, after.changed) {
+        true => Ok(()),
+        false => Err(std::io::Error::other("it changed meanwhile")),
+    }
+}
+
+/// A file's bytes, as many as were announced: what is appended meanwhile is left
+/// out, and one that becomes shorter is an error.
+struct Exactly {
+    file: File,
+    left: u64,
+}
+
+impl Read for Exactly {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = (&self.file).take(self.left).read(buffer)?;
+        if n == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(std::io::Error::other("it became shorter meanwhile"));
+        }
+        self.left -= n as u64;
+        Ok(n)
+    }
+}
+
+/// What tar says of an entry: nothing of owners, who are others over there.
+fn header(about: &About, kind: EntryType) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(match kind {
+        // Things are moved out of it first: see `closed`.
+        EntryType::Directory => about.mode | 0o700,
+        _ => about.mode,
+    });
+    header.set_mtime(u64::try_from(about.changed.0).unwrap_or(0));
+    header.set_size(0);
+    header
+}
+
+fn not_packed(path: &Path, error: &std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => {
+            Error::io("read", path, error)
+        }
+        _ => Error::new(
+            ErrorKind::CommandFailed,
+            format!("cannot send `{}`: {error}", path.display()),
+        ),
+    }
+}
+
+/// A name for `printf %b`: without blanks, quotes or anything odd.
+fn escaped(name: &Path) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::new();
+    for byte in name.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' | b'/' => {
+                out.push(char::from(*byte));
+            }
+            other => {
+                let _ = write!(out, "\\0{other:03o}");
+            }
+        }
+    }
+    out
+}

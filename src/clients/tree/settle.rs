@@ -1,0 +1,191 @@
+//! Finished directories move to their place.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::Root;
+use super::walk::is_closed;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A hidden directory in which something is made ready. It is gone when this is
+/// dropped, with all that it holds then.
+#[derive(Debug)]
+pub struct Stage(PathBuf);
+
+impl Stage {
+    /// Makes one in this directory.
+    pub fn within(folder: &Path) -> std::io::Result<Self> {
+        let made = tempfile::Builder::new()
+            .prefix(".autorun-")
+            .tempdir_in(folder)?;
+        Ok(Self(made.keep()))
+    }
+
+    /// Takes over one that is there.
+    #[cfg(test)]
+    pub(super) fn of(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Removes it, and says why it is still there if it is.
+    pub fn clear(&self) -> Result<()> {
+        match remove(&self.0) {
+            Err(error) if self.0.exists() => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Whoever wants to know why it stays calls `clear`.
+        drop(self.clear());
+    }
+}
+
+/// Permissions of directories that stay, by their path below the target.
+type Kept = BTreeMap<PathBuf, u32>;
+
+/// Moves a finished directory to its place: in one go when nothing is there or
+/// when it is replaced, and then `tree` is what was there before; else file by
+/// file into what is there. The directories that are new get their modes last;
+/// those that stay keep theirs.
+///
+/// Throws `already_exists` for a file in the place of a directory or the other
+/// way round, before anything is moved; and what the disk says.
+pub fn settle(tree: &Path, target: &Path, replace: bool, modes: &[(PathBuf, u32)]) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io("write", target, &e);
+    let mut kept = Kept::new();
+    if fs::symlink_metadata(target).is_err() {
+        fs::rename(tree, target).map_err(failed)?;
+    } else if !target.is_dir() {
+        return Err(in_the_way(target, "no directory"));
+    } else if replace {
+        exchange(tree, &fs::canonicalize(target).map_err(failed)?).map_err(failed)?;
+    } else {
+        let merged =
+            open_all(tree, target, Path::new(""), &mut kept).and_then(|()| merge(tree, target));
+        if let Err(error) = merged {
+            drop(set_modes(target, kept.iter().rev()));
+            return Err(error);
+        }
+    }
+    let modes = modes
+        .iter()
+        .map(|(below, mode)| (below, kept.get(below).unwrap_or(mode)));
+    set_modes(target, modes)
+}
+
+/// Sets the modes of directories, the innermost first.
+fn set_modes<'a>(target: &Path, modes: impl Iterator<Item = (&'a PathBuf, &'a u32)>) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io("write", target, &e);
+    let root = Root::open(target).map_err(failed)?;
+    for (below, mode) in modes {
+        let failed = |e: std::io::Error| Error::io("write", &target.join(below), &e);
+        root.set_mode(below, *mode).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Two directories take each other's place, at no moment without one there
+/// where the system can do that.
+fn exchange(one: &Path, other: &Path) -> std::io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    open_to_us(other);
+    let exchanged = renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
+    match exchanged {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+        exchanged => return Ok(exchanged?),
+    }
+    let away = one.with_file_name("old");
+    fs::rename(other, &away)?;
+    let moved = fs::rename(one, other);
+    // Either way what is left over stands where the finished one stood.
+    fs::rename(&away, if moved.is_ok() { one } else { other })?;
+    moved
+}
+
+/// Things are moved in and out of a directory: its owner may do that.
+fn open_to_us(directory: &Path) {
+    if let Ok(about) = fs::metadata(directory)
+        && is_closed(mode_of(&about))
+    {
+        let open = fs::Permissions::from_mode(mode_of(&about) | 0o700);
+        // If not, the move says why.
+        drop(fs::set_permissions(directory, open));
+    }
+}
+
+fn mode_of(about: &Metadata) -> u32 {
+    about.mode() & 0o777
+}
+
+/// Looks whether one directory fits into another, and opens those that stay.
+fn open_all(tree: &Path, target: &Path, below: &Path, kept: &mut Kept) -> Result<()> {
+    let about = fs::metadata(target).map_err(|e| Error::io("write", target, &e))?;
+    kept.insert(below.to_owned(), mode_of(&about));
+    open_to_us(target);
+    for entry in fs::read_dir(tree).map_err(|e| Error::io("read", tree, &e))? {
+        let path = entry.map_err(|e| Error::io("read", tree, &e))?.path();
+        let name = path.file_name().unwrap_or_default();
+        let place = target.join(name);
+        match (is_directory(&path), is_directory(&place)) {
+            (true, true) => open_all(&path, &place, &below.join(name), kept)?,
+            (true, false) if fs::symlink_metadata(&place).is_ok() => {
+                return Err(in_the_way(&place, "no directory"));
+            }
+            (false, true) => return Err(in_the_way(&place, "a directory")),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A link is not followed: it might lead anywhere.
+fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|about| about.is_dir())
+}
+
+/// Moves what is in one directory into another, into which it fits.
+fn merge(tree: &Path, target: &Path) -> Result<()> {
+    for entry in fs::read_dir(tree).map_err(|e| Error::io("read", tree, &e))? {
+        let path = entry.map_err(|e| Error::io("read", tree, &e))?.path();
+        let place = target.join(path.file_name().unwrap_or_default());
+        match is_directory(&path) && is_directory(&place) {
+            true => merge(&path, &place)?,
+            false => fs::rename(&path, &place).map_err(|e| Error::io("write", &place, &e))?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes a directory with all that it holds, closed directories too.
+fn remove(directory: &Path) -> Result<()> {
+    if fs::remove_dir_all(directory).is_ok() {
+        return Ok(());
+    }
+    let mut closed = vec![directory.to_owned()];
+    while let Some(folder) = closed.pop() {
+        open_to_us(&folder);
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        closed.extend(below.map(|entry| entry.path()));
+    }
+    fs::remove_dir_all(directory).map_err(|e| Error::io("remove", directory, &e))
+}
+
+fn in_the_way(path: &Path, what: &str) -> Error {
+    Error::new(
+        ErrorKind::AlreadyExists,
+        format!("`{}` is there, and is {what}", path.display()),
+    )
+    .hint("move it away, or choose another target")
+}

@@ -1,0 +1,321 @@
+//! Tests of directories as streams: what was sent comes back, and what nobody
+//! should send is refused with nothing left over.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use tar::{EntryType, Header};
+
+use super::*;
+use crate::error::ErrorKind;
+
+/// Two files, a link that leads round in a circle, a closed directory, a socket
+/// and an odd name.
+fn sample() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("closed")).unwrap();
+    fs::write(at("closed/file"), "inside").unwrap();
+    fs::write(at("two words\n"), "odd").unwrap();
+    symlink("..", at("closed/loop")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    fs::set_permissions(at("closed"), fs::Permissions::from_mode(0o500)).unwrap();
+    dir
+}
+
+fn packed(dir: &Path) -> Vec<u8> {
+    let mut tar = Vec::new();
+    pack(dir, &walk(dir).unwrap(), false, &mut tar).unwrap();
+    tar
+}
+
+/// What the system's tar makes of a directory, as hosts send it.
+fn sent(dir: &Path) -> Vec<u8> {
+    let mut tar = Command::new("tar");
+    tar.args(["-cf", "-", "-C"]).arg(dir).arg(".");
+    let output = tar.output().unwrap();
+    assert!(!output.stdout.is_empty());
+    output.stdout
+}
+
+/// Everything below a directory: mode, and contents or where a link leads.
+fn snapshot(dir: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
+    let entries = walk(dir).unwrap().into_iter().map(|entry| {
+        let mode = fs::symlink_metadata(&entry.path).unwrap().mode();
+        let what = match entry.kind {
+            Kind::File => fs::read(&entry.path).unwrap(),
+            Kind::Link => {
+                let target = fs::read_link(&entry.path).unwrap();
+                target.into_os_string().into_encoded_bytes()
+            }
+            _ => Vec::new(),
+        };
+        (entry.below, mode, what)
+    });
+    let own = fs::metadata(dir).unwrap().mode();
+    entries.chain([(PathBuf::new(), own, Vec::new())]).collect()
+}
+
+#[test]
+fn a_host_makes_of_a_stream_what_was_packed() {
+    let (from, to) = (sample(), tempfile::tempdir().unwrap());
+    let mut tar = Command::new("tar");
+    tar.args(["-xpf", "-", "-C"]).arg(to.path());
+    let mut child = tar.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, &packed(from.path())).unwrap();
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+    let at = |name: &str| to.path().join("tree").join(name);
+    assert_eq!(fs::read_to_string(at("closed/file")).unwrap(), "inside");
+    assert_eq!(fs::read_to_string(at("two words\n")).unwrap(), "odd");
+    assert_eq!(fs::read_link(at("closed/loop")).unwrap(), Path::new(".."));
+    assert!(!at("socket").exists() && to.path().join("done").exists());
+    let said = fs::read_to_string(to.path().join("closed")).unwrap();
+    assert_eq!(said, "500 closed\n");
+}
+
+#[test]
+fn a_directory_comes_back_as_it_was() {
+    let (from, to) = (sample(), tempfile::tempdir().unwrap());
+    let before = snapshot(from.path());
+    let stream = sent(from.path());
+    let unpacked = unpack(&stream[..], to.path()).unwrap();
+    assert_eq!((unpacked.files, unpacked.size), (2, 9));
+    let target = to.path().join("there");
+    let tree = to.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let unpacked = unpack(&stream[..], &tree).unwrap();
+    settle(&tree, &target, false, &unpacked.modes).unwrap();
+    let without_socket = |all: &[(PathBuf, u32, Vec<u8>)]| -> Vec<_> {
+        let kept = all.iter().filter(|(below, ..)| below != "socket");
+        kept.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(without_socket(&snapshot(&target)), without_socket(&before));
+}
+
+#[test]
+fn what_became_something_else_is_not_sent() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("a link", |path| symlink("/etc/passwd", path).unwrap()),
+        ("a pipe", |path| {
+            let made = Command::new("mkfifo").arg(path).status().unwrap();
+            assert!(made.success());
+        }),
+        ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("nothing", |_| {}),
+    ];
+    for (what, change) in changes {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("sub/file");
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        fs::write(&file, "x").unwrap();
+        let entries = walk(dir.path()).unwrap();
+        fs::remove_file(&file).unwrap();
+        change(&file);
+        let packed = pack(dir.path(), &entries, true, &mut Vec::new());
+        assert!(packed.is_err(), "{what} was sent");
+    }
+    // Nor through a directory that became a link.
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("tree/sub")).unwrap();
+    fs::create_dir(at("secret")).unwrap();
+    fs::write(at("tree/sub/file"), "x").unwrap();
+    fs::write(at("secret/file"), "secret").unwrap();
+    let entries = walk(&at("tree")).unwrap();
+    fs::remove_dir_all(at("tree/sub")).unwrap();
+    symlink(at("secret"), at("tree/sub")).unwrap();
+    let mut stream = Vec::new();
+    assert!(pack(&at("tree"), &entries, false, &mut stream).is_err());
+    assert!(!stream.windows(6).any(|part| part == b"secret"));
+    // What is no file is not opened either, so nothing waits for a pipe.
+    assert!(open_file(&at("tree")).is_err());
+}
+
+#[test]
+fn a_cut_stream_is_an_error() {
+    let from = sample();
+    let stream = sent(from.path());
+    for length in (0..stream.len()).step_by(512).filter(|n| *n < 3000) {
+        let to = tempfile::tempdir().unwrap();
+        let cut = unpack(&stream[..length], to.path());
+        assert!(cut.is_err(), "{length} bytes were enough");
+    }
+}
+
+/// A header whose name is taken as it is.
+fn header(name: &[u8], kind: EntryType, size: u64, link: &[u8], mode: u32) -> Header {
+    let mut header = Header::new_ustar();
+    let ustar = header.as_ustar_mut().unwrap();
+    let short = |to: &mut [u8], text: &[u8]| {
+        let length = text.len().min(to.len());
+        to[..length].copy_from_slice(&text[..length]);
+    };
+    short(&mut ustar.name, name);
+    short(&mut ustar.linkname, link);
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(mode);
+    header.set_mtime(0);
+    header.set_cksum();
+    header
+}
+
+/// Streams of any names, kinds and sizes, some of them damaged: whatever comes,
+/// nothing outside changes, no file is what the name of it does not say, and
+/// nothing is set that makes a file another user's program. A message has the seed,
+/// and AUTORUN_TEST_SEED repeats it.
+#[test]
+fn no_stream_reaches_anything_outside() {
+    let seed: u64 = std::env::var("AUTORUN_TEST_SEED")
+        .map_or_else(|_| rand::random(), |text| text.parse().unwrap());
+    let mut random = StdRng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let outside = dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("victim"), "mine").unwrap();
+    let out = outside.to_string_lossy().into_owned();
+    let names = [
+        ".",
+        "./",
+        "a",
+        "./a",
+        "a/",
+        "./a/b",
+        "a/b/c",
+        "b",
+        "..",
+        "../outside/x",
+        "a/../../outside/x",
+        "/",
+        "",
+        "//a",
+        "way",
+        "way/x",
+        "./way/victim",
+        "a\u{1b}[2J",
+        "a//b",
+        "a/./b",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain([out.clone(), format!("{out}/victim"), format!("{out}/new")])
+    .collect::<Vec<_>>();
+    let kinds = b"0123456717LKxgSVMDZ\0";
+    let before = snapshot(&outside);
+    let mut taken = 0;
+    for round in 0..3000 {
+        let mut stream = header(b"./", EntryType::Directory, 0, b"", 0o755)
+            .as_bytes()
+            .to_vec();
+        for _ in 0..random.random_range(1..6) {
+            let name = names.choose(&mut random).unwrap().as_bytes();
+            let link = names.choose(&mut random).unwrap().as_bytes();
+            let kind = EntryType::new(*kinds.choose(&mut random).unwrap());
+            let data: Vec<u8> = match random.random_range(0..3) {
+                0 => Vec::new(),
+                1 => b"data".to_vec(),
+                _ => format!("{} path={out}/pax\n", out.len() + 13).into_bytes(),
+            };
+            let mode = random.random_range(0..0o10000);
+            stream.extend(header(name, kind, data.len() as u64, link, mode).as_bytes());
+            stream.extend(&data);
+            stream.resize(stream.len().next_multiple_of(512), 0);
+        }
+        stream.extend([0; 1024]);
+        for _ in 0..random.random_range(0..2) {
+            let at = random.random_range(0..stream.len());
+            stream[at] = random.random();
+        }
+        let into = dir.path().join("into");
+        fs::create_dir(&into).unwrap();
+        let unpacked = unpack(&stream[..], &into);
+        if let Ok(unpacked) = unpacked {
+            taken += 1;
+            let target = dir.path().join("target");
+            settle(&into, &target, false, &unpacked.modes).unwrap();
+            for entry in walk(&target).unwrap() {
+                let about = fs::symlink_metadata(&entry.path).unwrap();
+                assert_eq!(
+                    about.mode() & 0o7000,
+                    0,
+                    "seed {seed}, round {round}: {entry:?}"
+                );
+                assert_ne!(
+                    entry.kind,
+                    Kind::Other,
+                    "seed {seed}, round {round}: {entry:?}"
+                );
+            }
+            let stage = dir.path().join("gone");
+            fs::rename(&target, &stage).unwrap();
+            drop(Stage::of(stage));
+        } else {
+            drop(Stage::of(into));
+        }
+        assert_eq!(snapshot(&outside), before, "seed {seed}, round {round}");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "seed {seed}, round {round}"
+        );
+    }
+    assert!(
+        taken > 30,
+        "only {taken} streams were taken: nothing was tried"
+    );
+}
+
+#[test]
+fn what_is_there_stays_unless_it_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let make = |name: &str| {
+        fs::create_dir_all(at(name).join("sub")).unwrap();
+        fs::write(at(name).join("sub/new"), name).unwrap();
+    };
+    let mode = |name: &str| fs::metadata(at(name)).unwrap().mode() & 0o777;
+    let modes = [("sub".into(), 0o500), (PathBuf::new(), 0o711)];
+    fs::create_dir_all(at("there/sub")).unwrap();
+    fs::write(at("there/sub/old"), "old").unwrap();
+    fs::set_permissions(at("there/sub"), fs::Permissions::from_mode(0o550)).unwrap();
+    fs::set_permissions(at("there"), fs::Permissions::from_mode(0o750)).unwrap();
+    make("tree");
+    settle(&at("tree"), &at("there"), false, &modes).unwrap();
+    assert!(at("there/sub/old").exists() && at("there/sub/new").exists());
+    assert_eq!((mode("there"), mode("there/sub")), (0o750, 0o550));
+    make("tree2");
+    settle(&at("tree2"), &at("there"), true, &modes).unwrap();
+    assert_eq!((mode("there"), mode("there/sub")), (0o711, 0o500));
+    assert!(!at("there/sub/old").exists());
+    assert_eq!(fs::read_to_string(at("there/sub/new")).unwrap(), "tree2");
+    // A file is not put in the place of a directory, and then nothing is moved.
+    fs::create_dir_all(at("tree3")).unwrap();
+    fs::write(at("tree3/sub"), "file").unwrap();
+    fs::write(at("tree3/a"), "file").unwrap();
+    let error = settle(&at("tree3"), &at("there"), false, &[]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::AlreadyExists);
+    assert!(!at("there/a").exists() && mode("there") == 0o711);
+    // Nor is a link followed that stands in the place of a directory.
+    fs::create_dir(at("outside")).unwrap();
+    symlink(at("outside"), at("there/way")).unwrap();
+    fs::create_dir_all(at("tree4/way")).unwrap();
+    fs::write(at("tree4/way/file"), "hi").unwrap();
+    let error = settle(&at("tree4"), &at("there"), false, &[]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::AlreadyExists);
+    assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 0);
+    // What stands ready goes with its stage, closed directories too.
+    let stage = Stage::within(&at("there")).unwrap();
+    let path = stage.path().to_owned();
+    fs::create_dir_all(path.join("a/b")).unwrap();
+    fs::set_permissions(path.join("a"), fs::Permissions::from_mode(0o000)).unwrap();
+    drop(stage);
+    assert!(!path.exists());
+}

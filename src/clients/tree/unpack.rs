@@ -1,0 +1,194 @@
+//! A directory out of the tar stream of a host, which decides contents and
+//! nothing else: what it sends becomes files and directories below one of ours,
+//! or nothing at all.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use tar::EntryType;
+
+use super::Root;
+use super::archive::{Archive, Item, nonsense};
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::text;
+
+/// How many names of what was left out are kept for the log.
+const NAMED: usize = 5;
+
+/// What came out of a tar stream.
+#[derive(Debug, Default)]
+pub struct Unpacked {
+    /// Number of regular files.
+    pub files: usize,
+    /// Their bytes.
+    pub size: u64,
+    /// What was left out, as it is no file, directory or link, or a link that
+    /// leads out of the directory.
+    pub left_out: LeftOut,
+    /// The modes of the directories, the innermost first; the last one is that
+    /// of the directory itself, without a path.
+    pub modes: Vec<(PathBuf, u32)>,
+}
+
+/// What was left out: how much, and the first few names.
+#[derive(Debug, Default)]
+pub struct LeftOut {
+    /// How many.
+    pub count: usize,
+    /// The first few.
+    pub names: Vec<String>,
+}
+
+/// Unpacks the tar stream of `tar -cf - .` into an empty directory of ours.
+///
+/// The directory itself comes first; every other thing is new, and stands in a
+/// directory that came before. Nothing becomes setuid. The directories stay open
+/// to us until [`super::settle`].
+///
+/// Throws `command_failed` for anything else and for a damaged stream,
+/// `quota_exceeded` for a full disk, `denied`.
+pub fn unpack(from: impl Read, into: &Path) -> Result<Unpacked> {
+    let root = Root::open(into).map_err(|e| Error::io("write", into, &e))?;
+    let mut archive = Archive::new(from);
+    let mut unpacked = Unpacked::default();
+    while let Some(item) = archive.next_item().map_err(|e| refused(&e))? {
+        let below = below(&item).map_err(|e| refused(&e))?;
+        let is_first = unpacked.modes.is_empty();
+        if below.as_os_str().is_empty() {
+            if !is_first || item.kind != EntryType::Directory || item.size > 0 {
+                return Err(refused(&nonsense("the directory itself as something else")));
+            }
+            unpacked.modes.push((below, item.mode));
+            continue;
+        }
+        if is_first {
+            return Err(refused(&nonsense("no directory")));
+        }
+        unpack_one(&mut archive, &root, &item, &below, &mut unpacked)
+            .map_err(|e| not_unpacked(into, &below, &e))?;
+    }
+    if unpacked.modes.is_empty() {
+        return Err(refused(&nonsense("nothing")));
+    }
+    unpacked.modes.sort_by(|a, b| b.0.cmp(&a.0));
+    Ok(unpacked)
+}
+
+fn unpack_one(
+    archive: &mut Archive<impl Read>,
+    root: &Root,
+    item: &Item,
+    below: &Path,
+    unpacked: &mut Unpacked,
+) -> std::io::Result<()> {
+    let is_file = matches!(item.kind, EntryType::Regular | EntryType::Continuous);
+    if item.size > 0 && !is_file {
+        return Err(nonsense("contents of what is no file"));
+    }
+    match item.kind {
+        _ if is_file => {
+            let mut file = root.make_file(below)?;
+            archive.content(item.size, |piece| file.write_all(piece))?;
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(item.mode))?;
+            if let Some(time) =
+                SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(item.changed))
+            {
+                file.set_modified(time)?;
+            }
+            unpacked.files += 1;
+            unpacked.size += item.size;
+        }
+        EntryType::Directory => {
+            root.make_folder(below)?;
+            unpacked.modes.push((below.to_owned(), item.mode));
+        }
+        EntryType::Link => {
+            root.make_second_name(below, &path_below(&item.link)?)?;
+            unpacked.files += 1;
+        }
+        EntryType::Symlink if stays_inside(below, &item.link) => {
+            root.make_link(below, OsStr::from_bytes(&item.link))?;
+        }
+        EntryType::Symlink | EntryType::Fifo | EntryType::Char | EntryType::Block => {
+            unpacked.left_out.count += 1;
+            if unpacked.left_out.names.len() < NAMED {
+                unpacked.left_out.names.push(shown(below));
+            }
+        }
+        _ => return Err(nonsense("a thing of an unknown kind")),
+    }
+    Ok(())
+}
+
+/// Where something belongs below the directory.
+fn below(item: &Item) -> std::io::Result<PathBuf> {
+    let name = match item.kind {
+        EntryType::Directory => item.name.strip_suffix(b"/").unwrap_or(&item.name),
+        _ => &item.name,
+    };
+    path_below(name)
+}
+
+/// `./a/b` or `a/b` as a path below the directory; `.` is the directory itself.
+fn path_below(name: &[u8]) -> std::io::Result<PathBuf> {
+    let odd = || {
+        nonsense(&format!(
+            "the name `{}`",
+            shown(Path::new(OsStr::from_bytes(name)))
+        ))
+    };
+    if name == b"." {
+        return Ok(PathBuf::new());
+    }
+    let rest = name.strip_prefix(b"./").unwrap_or(name);
+    let plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b"..";
+    match rest.split(|byte| *byte == b'/').all(plain) && !rest.contains(&0) {
+        true => Ok(PathBuf::from(OsStr::from_bytes(rest))),
+        false => Err(odd()),
+    }
+}
+
+/// Whether a link leads to something in the directory, whatever else is in it:
+/// it goes up first, never above the directory, and then down.
+fn stays_inside(below: &Path, target: &[u8]) -> bool {
+    let depth = below.components().count() - 1;
+    let parts: Vec<&[u8]> = target.split(|byte| *byte == b'/').collect();
+    let up = parts.iter().take_while(|part| **part == b"..").count();
+    let is_plain = |part: &&[u8]| **part != b".."[..];
+    !target.starts_with(b"/")
+        && !target.is_empty()
+        && !target.contains(&0)
+        && up <= depth
+        && parts[up..].iter().all(|part| is_plain(&part))
+}
+
+/// A name for messages, on one line.
+fn shown(path: &Path) -> String {
+    text::harmless(&path.to_string_lossy()).replace('\n', "\\n")
+}
+
+/// What the host should not have sent, or could not.
+fn refused(error: &std::io::Error) -> Error {
+    Error::new(
+        ErrorKind::CommandFailed,
+        format!("what the host sent is refused: {error}"),
+    )
+}
+
+fn not_unpacked(into: &Path, below: &Path, error: &std::io::Error) -> Error {
+    use std::io::ErrorKind as Io;
+    let name = shown(below);
+    match error.kind() {
+        Io::InvalidData => refused(error),
+        Io::InvalidInput => refused(&nonsense(&format!("`{name}`: {error}"))),
+        Io::AlreadyExists => refused(&nonsense(&format!("`{name}` twice"))),
+        Io::NotFound | Io::NotADirectory => {
+            refused(&nonsense(&format!("`{name}` in no directory of its own")))
+        }
+        Io::InvalidFilename => refused(&nonsense(&format!("the name `{name}`"))),
+        _ => Error::io("write", &into.join(below), error),
+    }
+}
