@@ -254,7 +254,7 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
         };
         match options.wait {
             true => running(cx, server, RUNS_WITHIN).await,
-            false => Ok(server.with(instance)),
+            false => Ok(server.with(cx, instance)),
         }
     });
     let servers = join_all(described)

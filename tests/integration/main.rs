@@ -10,6 +10,7 @@ mod clock;
 mod examples;
 mod hints;
 mod interrupt;
+mod known_hosts;
 mod ledger;
 mod local_cloud;
 mod local_cloud_walls;

@@ -4,9 +4,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use ssh2::{Channel, ErrorCode, Session};
+use ssh2::{Channel, ErrorCode, MethodType, Session};
 
-use super::{Host, Local, Offered, trust};
+use super::known_hosts::KnownHosts;
+use super::trust::Expected;
+use super::{Host, Local, Offered};
 use crate::clients::keys;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, text};
@@ -104,14 +106,15 @@ pub(super) async fn tcp(host: &Host, timeout: Duration) -> Result<OwnedFd> {
     Ok(stream.into())
 }
 
-/// The key a host offers, without logging in.
+/// The key a host offers when it is asked for these algorithms, without logging
+/// in.
 pub(super) fn offered(
     host: &Host,
     stream: OwnedFd,
-    known: Option<&Path>,
+    algorithms: &str,
     timeout: Duration,
 ) -> Result<Offered> {
-    handshake(host, stream, known, timeout).map(|(_, offered)| offered)
+    handshake(host, stream, algorithms, timeout).map(|(_, offered)| offered)
 }
 
 /// Handshake, host key, login.
@@ -119,14 +122,15 @@ pub(super) fn login(
     host: &Host,
     stream: OwnedFd,
     local: &Local,
-    known: Option<&Path>,
+    known: &KnownHosts,
     report: &Reporter,
 ) -> Result<Connection> {
     let socket = stream
         .try_clone()
         .map_err(|e| Error::internal(e.to_string()))?;
-    let (session, offered) = handshake(host, stream, known, LOGIN_TIMEOUT)?;
-    trust::check(&session, host, &offered, known, &local.data_dir)?;
+    let expected = Expected::of(host, known, &local.data_dir)?;
+    let (session, offered) = handshake(host, stream, &expected.algorithms(), LOGIN_TIMEOUT)?;
+    expected.check(host, &offered)?;
     authenticate(&session, host, local)?;
     report.debug(format!("logged in to {} ({})", host.name, host.login()));
     Ok(Connection { session, socket })
@@ -135,12 +139,14 @@ pub(super) fn login(
 fn handshake(
     host: &Host,
     stream: OwnedFd,
-    known: Option<&Path>,
+    algorithms: &str,
     timeout: Duration,
 ) -> Result<(Session, Offered)> {
-    let mut session =
-        Session::new().map_err(|e| Error::internal(format!("cannot start an ssh session: {e}")))?;
-    trust::prefer_known_types(&session, host, known);
+    let cannot = |e: ssh2::Error| Error::internal(format!("cannot start an ssh session: {e}"));
+    let mut session = Session::new().map_err(cannot)?;
+    session
+        .method_pref(MethodType::HostKey, algorithms)
+        .map_err(cannot)?;
     session.set_timeout(millis(timeout));
     session.set_tcp_stream(stream);
     session
