@@ -466,12 +466,12 @@ mod tests {
         for length in 0..whole.len() {
             let error = written(&whole[..length], 0o600).unwrap_err();
             assert!(error.message.contains("is damaged"), "{error}");
-            assert!(error.hint.unwrap().contains("remove `"));
+            assert!(error.hint.as_ref().unwrap().contains("remove `"));
         }
         for text in [
             whole.replace("SHA256:", "MD5:"),
             whole.replace(&hash, "a"),
-            whole.clone() + &whole,
+            format!("{whole}{whole}"),
             whole.replace("true", "\"yes\""),
             format!("[{whole}]"),
         ] {
