@@ -95,9 +95,12 @@ pub(super) async fn compare(cx: &Context, host: &Host, id: &str) -> Result<Compa
     };
     let shown = shown(&console.text);
     if !shown.is_empty() {
-        return settle(cx, host, id, &pin, &shown)
-            .await
-            .map(|()| Compared::Verified);
+        return match settle(cx, host, id, &pin, &shown).await {
+            Ok(()) => Ok(Compared::Verified),
+            // The host was asked for a key of another type.
+            Err(error) if error.kind.retryable() => Ok(Compared::NotYet(error.message.clone())),
+            Err(error) => Err(error),
+        };
     }
     let why = "the console shows no fingerprints yet".to_owned();
     Ok(match console.live {
@@ -132,13 +135,9 @@ pub(super) async fn await_console_key(
     pace: &mut Pace,
 ) -> Result<()> {
     loop {
-        match compare(cx, host, id).await {
-            Ok(Compared::Verified) => return Ok(()),
-            Ok(Compared::NotYet(why) | Compared::Cannot(why)) => pace.pause(&why).await?,
-            // The host is asked once more when the console shows a key of
-            // another type than the pinned one.
-            Err(error) if error.kind.retryable() => pace.pause(&error.message).await?,
-            Err(error) => return Err(error),
+        match compare(cx, host, id).await? {
+            Compared::Verified => return Ok(()),
+            Compared::NotYet(why) | Compared::Cannot(why) => pace.pause(&why).await?,
         }
     }
 }

@@ -20,7 +20,7 @@ const CONSISTENCY: Duration = Duration::from_secs(60);
 
 /// How long after its user data an instance may take to show its host keys on a
 /// console that can be read at any time.
-const SHOWS_WITHIN: Duration = Duration::from_secs(120);
+const SHOWS_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a fresh instance may refuse a login: its key arrives after sshd.
 const KEY_ARRIVES: Duration = Duration::from_secs(30);
@@ -184,32 +184,23 @@ async fn done_and_shown(
         let shown = host_keys::await_console_key(cx, host, id, &mut waits(pace.left())).await;
         return shown.map_err(never_shown);
     }
-    // The wait for the user data ends in time, and says more.
-    let mut beside = waits(pace.left() + patience);
-    let shown = host_keys::await_console_key(cx, host, id, &mut beside);
-    let mut shown = std::pin::pin!(shown);
     {
-        let mut done = std::pin::pin!(user_data_done(cx, host, id, pace));
+        // The wait for the user data ends in time, and says more.
+        let mut beside = waits(pace.left() + patience);
+        let shown = host_keys::await_console_key(cx, host, id, &mut beside);
+        let done = user_data_done(cx, host, id, pace);
+        let mut done = std::pin::pin!(done);
         tokio::select! {
-            settled = &mut shown => {
+            settled = shown => {
                 settled?;
                 return done.await;
             }
             done = &mut done => done?,
         }
     }
-    let patience = patience.min(pace.left());
-    cx.report.doing(&format!(
-        "the console of {id} does not show its ssh host key yet"
-    ));
-    let settled = tokio::time::timeout(patience, shown).await;
-    settled.unwrap_or_else(|_| {
-        let message = format!(
-            "{id} is ready, but its console shows no ssh host key {} after that",
-            text::duration(patience)
-        );
-        Err(never_shown(Error::new(ErrorKind::Timeout, message)))
-    })
+    let mut after = waits(patience.min(pace.left()));
+    let shown = host_keys::await_console_key(cx, host, id, &mut after).await;
+    shown.map_err(never_shown)
 }
 
 /// What to do about a console that does not show what it should.

@@ -422,12 +422,9 @@ def patch_ec2(cloud):
         machine = cloud.machines.get(instance.id)
         # What other types show is posted minutes after the start.
         is_nitro = not instance.instance_type.startswith("t2.")
-        latest = str(self._get_param("Latest")).lower() == "true"
-        if latest and not is_nitro:
-            raise Refusal(
-                "UnsupportedOperation",
-                "This instance type does not support retrieving the latest console logs.",
-            )
+        if str(self._get_param("Latest")).lower() == "true" and not is_nitro:
+            message = "This instance type does not support retrieving the latest console logs."
+            raise EC2ClientError("UnsupportedOperation", message)
         text = ""
         if machine and is_nitro:
             text = machine.console(cloud.setting("console"), cloud.setting("console_after"))
