@@ -61,7 +61,7 @@ pub(super) async fn pin_first_key(cx: &Context, host: &Host, id: &str) -> Result
         return Ok(());
     }
     let ssh = cx.clients.ssh();
-    let offered = ssh.offered(host, &KeyTypes::any(), ANSWER).await?;
+    let offered = ssh.offered(host, &KeyTypes::Any, ANSWER).await?;
     let pin = ssh.save_first_pin(id, pin_of(&offered, false))?;
     cx.report.info(format!(
         "first ssh host key of {id}: {}; to be compared with its console output",
@@ -171,7 +171,7 @@ async fn settle(cx: &Context, host: &Host, id: &str, pin: &Pin, shown: &[Shown])
         return Err(other_key(host, id, &pin.fingerprint, shown));
     }
     let types = shown.iter().flat_map(|key| key.types);
-    let types = KeyTypes::only(types.map(|name| (*name).to_owned()));
+    let types = KeyTypes::Only(types.map(|name| (*name).to_owned()).collect());
     let offered = ssh.offered(host, &types, ANSWER).await?;
     ssh.forget(host);
     match is_shown(&offered.fingerprint) {

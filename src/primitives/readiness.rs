@@ -139,8 +139,7 @@ pub(super) async fn ready(
     answers(cx, &host, &server.id, &mut pace).await?;
     let compared = host_keys::compare(cx, &host, &server.id).await?;
     let patience = match (options.host_key, &compared) {
-        (_, Compared::Verified) | (Some(Demand::FirstUse), _) => None,
-        (None, Compared::Cannot(_)) => None,
+        (_, Compared::Verified) | (Some(Demand::FirstUse), _) | (None, Compared::Cannot(_)) => None,
         (Some(Demand::Strict), Compared::Cannot(_)) => Some(timeout),
         (_, Compared::NotYet(_)) => Some(SHOWS_WITHIN),
     };

@@ -6,6 +6,7 @@
 //! reason wherever the two differ by decision.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::symlink;
@@ -54,6 +55,7 @@ struct Right {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "how much was tried")]
 fn known_hosts_means_what_it_means_to_openssh() {
     let hosts = Hosts::start();
     let table = fs::read_to_string(root().join("tests/integration/known_hosts.txt")).unwrap();
@@ -80,13 +82,14 @@ fn known_hosts_means_what_it_means_to_openssh() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "how much was tried")]
 fn arbitrary_known_hosts_mean_what_they_mean_to_openssh() {
     let seed = std::env::var("AUTORUN_TEST_SEED")
         .map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     println!("AUTORUN_TEST_SEED={seed}");
     let hosts = Hosts::start();
     let mut random = StdRng::seed_from_u64(seed);
-    let rows: Vec<Row> = (0..120)
+    let rows: Vec<Row> = (0..80)
         .map(|number| hosts.arbitrary(number, &mut random))
         .collect();
     let ssh = hosts.asked_ssh(&rows);
@@ -114,12 +117,7 @@ fn arbitrary_known_hosts_mean_what_they_mean_to_openssh() {
 #[test]
 fn what_is_skipped_is_said_with_its_number_once() {
     let hosts = Hosts::start();
-    let row = |name: &str, text: &str| Row {
-        name: name.to_owned(),
-        files: BTreeMap::from([("known_hosts".to_owned(), hosts.filled(text))]),
-        address: WEB.to_owned(),
-        port: 22,
-    };
+    let row = |name: &str, text: &str| hosts.row(name, text);
     let odd = "# hosts\nodd\nweb.example.com {ed}\n@revokd x {ed}\nx ssh-none AAAA\n\
         y ssh-none AAAA\n{1023 x} {ed}\n|1|x|y {ed}\n";
     let rows = [
@@ -176,12 +174,7 @@ fn what_is_skipped_is_said_with_its_number_once() {
 #[test]
 fn a_jump_host_is_verified_as_any_host() {
     let hosts = Hosts::start();
-    let row = |name: &str, text: &str| Row {
-        name: name.to_owned(),
-        files: BTreeMap::from([("known_hosts".to_owned(), hosts.filled(text))]),
-        address: WEB.to_owned(),
-        port: 22,
-    };
+    let row = |name: &str, text: &str| hosts.row(name, text);
     let inner = "web.example.com {ed}\n";
     let rows = [
         row("unknown", inner),
@@ -215,7 +208,7 @@ fn a_long_file_is_read_once() {
     let hosts = Hosts::start();
     let mut text = hosts.filled("{500 hashed}web.example.com {ed}\n");
     text.extend(hosts.filled("odd\n"));
-    let rows: Vec<Row> = (0..40)
+    let rows: Vec<Row> = (0..20)
         .map(|number| Row {
             name: format!("row {number}"),
             files: BTreeMap::from([("known_hosts".to_owned(), text.clone())]),
@@ -228,6 +221,31 @@ fn a_long_file_is_read_once() {
     let times = ended.said().matches("line 502 is skipped").count();
     assert_eq!(times, 1, "{}", ended.stderr);
 }
+
+#[test]
+fn a_file_that_changes_is_read_again() {
+    let hosts = Hosts::start();
+    // The same file and the same length, and changed faster than clocks tick.
+    let (right, wrong) = ("web.example.com {ed}\n", "web.example.com {other}\n");
+    let rows: Vec<Row> = (0..12)
+        .map(|number| {
+            hosts.row(
+                &format!("row {number}"),
+                if number % 2 == 0 { right } else { wrong },
+            )
+        })
+        .collect();
+    symlink(hosts.put(100, &rows[0]), hosts.at("current")).unwrap();
+    let copy = "cat \"$1/known_hosts\" >\"$2/known_hosts\"";
+    let (verdicts, _) = hosts.run_playbook(&rows, &["sh", "-c", copy, "copy"], HOST);
+    for (number, row) in rows.iter().enumerate() {
+        let right = ["accepted", "changed"][number % 2];
+        assert_eq!(verdicts[&row.name], right, "{}", row.name);
+    }
+}
+
+/// How a playbook names the host of a row.
+const HOST: &str = "host(row[1], #{ port: row[2], user: \"root\", name: row[0] })";
 
 /// sshds in a network of their own.
 struct Hosts {
@@ -330,6 +348,16 @@ impl Hosts {
         let mut hosts = Self { dir, holder, words };
         hosts.make_odd_keys();
         hosts
+    }
+
+    /// A row that has one file, of the host that is meant when none is named.
+    fn row(&self, name: &str, text: &str) -> Row {
+        Row {
+            name: name.to_owned(),
+            files: BTreeMap::from([(FILES[0].to_owned(), self.filled(text))]),
+            address: WEB.to_owned(),
+            port: 22,
+        }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -582,32 +610,34 @@ impl Hosts {
     }
 
     fn run(&self, rows: &[Row]) -> (BTreeMap<String, String>, Ended) {
-        self.run_playbook(
-            rows,
-            "host(row[1], #{ port: row[2], user: \"root\", name: row[0] })",
-        )
+        self.run_playbook(rows, &["ln", "-sfn"], HOST)
     }
 
     /// The same through a jump host.
     fn run_via(&self, rows: &[Row], address: &str, port: u16) -> (BTreeMap<String, String>, Ended) {
         let via = format!("host(\"{address}\", #{{ port: {port}, user: \"root\", name: row[0] }})");
-        self.run_playbook(
-            rows,
-            &format!("host(row[1], #{{ port: row[2], user: \"root\", name: row[0], via: {via} }})"),
-        )
+        let host = HOST.replace(" })", &format!(", via: {via} }})"));
+        self.run_playbook(rows, &["ln", "-sfn"], &host)
     }
 
-    fn run_playbook(&self, rows: &[Row], host: &str) -> (BTreeMap<String, String>, Ended) {
+    /// Puts the files of each row in their place by a command, and tries its host.
+    fn run_playbook(
+        &self,
+        rows: &[Row],
+        put: &[&str],
+        host: &str,
+    ) -> (BTreeMap<String, String>, Ended) {
         let mut list = String::new();
         for (number, row) in rows.iter().enumerate() {
             let folder = self.put(number, row).display().to_string();
             let entry = serde_json::json!([row.name, row.address, row.port, folder]);
-            list.push_str(&format!("{entry},\n"));
+            writeln!(list, "{entry},").unwrap();
         }
+        let put = serde_json::json!(put);
         let current = serde_json::json!(self.at("current").display().to_string());
         let playbook = format!(
             "for row in [{list}] {{\n\
-                 local_exec([\"ln\", \"-sfn\", row[3], {current}]);\n\
+                 local_exec({put} + [row[3], {current}]);\n\
                  let said = \"accepted\";\n\
                  try {{\n\
                      ssh_exec({host}, \"true\");\n\

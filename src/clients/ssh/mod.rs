@@ -239,7 +239,8 @@ impl Ssh {
             )
             .hint("wait_until_ready, ssh_exec and scp pin it when they first log in"));
         };
-        let offered = self.offered(host, &KeyTypes::of(&pin), timeout).await?;
+        let types = KeyTypes::First(pin.key_type.clone());
+        let offered = self.offered(host, &types, timeout).await?;
         if offered.fingerprint != pin.fingerprint {
             return Err(trust::changed(host, &pin.fingerprint, &offered));
         }

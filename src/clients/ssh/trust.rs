@@ -222,38 +222,32 @@ fn read_own(path: &Path) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Types of host keys, by the names that key blobs have.
-#[derive(Clone, Debug, Default)]
-pub struct KeyTypes(Vec<String>);
+/// Types of host keys to ask for, by the names that key blobs have.
+#[derive(Clone, Debug)]
+pub enum KeyTypes {
+    /// All, the best first.
+    Any,
+    /// All, that of a pinned key first: a host may have others as well.
+    First(Option<String>),
+    /// These and no others.
+    Only(Vec<String>),
+}
 
 impl KeyTypes {
-    /// Any; the best is asked for first.
-    #[must_use]
-    pub fn any() -> Self {
-        Self::default()
-    }
-
-    /// These and no others.
-    #[must_use]
-    pub fn only(types: impl IntoIterator<Item = String>) -> Self {
-        Self(types.into_iter().collect())
-    }
-
-    /// That of a pinned key: a host may have others as well.
-    #[must_use]
-    pub fn of(pin: &Pin) -> Self {
-        Self(pin.key_type.iter().cloned().collect())
-    }
-
     pub(super) fn algorithms(&self) -> String {
-        if self.0.is_empty() {
-            return known_hosts::algorithms(|_| true);
+        match self {
+            Self::Any => known_hosts::algorithms(|_| true),
+            Self::First(first) => {
+                known_hosts::algorithms(|kind: &Kind| first.as_deref() == Some(kind.name()))
+            }
+            Self::Only(types) => {
+                let names = types.iter().map(|name| match name.as_str() {
+                    "ssh-rsa" => "rsa-sha2-512,rsa-sha2-256,ssh-rsa",
+                    name => name,
+                });
+                names.collect::<Vec<_>>().join(",")
+            }
         }
-        let names = self.0.iter().map(|name| match name.as_str() {
-            "ssh-rsa" => "rsa-sha2-512,rsa-sha2-256,ssh-rsa",
-            name => name,
-        });
-        names.collect::<Vec<_>>().join(",")
     }
 }
 
@@ -286,11 +280,8 @@ impl Expected {
     /// The algorithms to ask for, so that it shows the key that is known.
     pub(super) fn algorithms(&self) -> String {
         match self {
-            Self::Fingerprint(_) => KeyTypes::any().algorithms(),
-            Self::Pinned { pin, .. } => {
-                let pinned = |kind: &Kind| pin.key_type.as_deref() == Some(kind.name());
-                known_hosts::algorithms(pinned)
-            }
+            Self::Fingerprint(_) => KeyTypes::Any.algorithms(),
+            Self::Pinned { pin, .. } => KeyTypes::First(pin.key_type.clone()).algorithms(),
             Self::Known(known) => known.algorithms(),
         }
     }
