@@ -109,6 +109,8 @@ pub enum Act {
     NoConsoleKeys,
     /// The console shows other host keys than the server has.
     OtherConsoleKeys,
+    /// The console shows the host keys only after the user data, as AWS's does.
+    LateConsoleKeys,
 }
 
 impl Act {

@@ -225,7 +225,7 @@ pub mod api {
         script::run(&call, async |cx| {
             let server = ServerRef::of(cx, &server)?;
             let console = cx.clients.ec2().await?.console(&server.id).await?;
-            Ok(cx.report.mask().apply(&console))
+            Ok(cx.report.mask().apply(&console.text))
         })
     }
 
@@ -322,7 +322,7 @@ const NOT_ENDED: usize = 4;
 async fn describe(cx: &Context, server: ServerRef) -> Result<Server> {
     let instance = described(cx, &server.id).await?;
     let key = server.key.clone().or_else(|| key_made_here(cx, &instance));
-    Ok(ServerRef { key, ..server }.with(instance))
+    Ok(ServerRef { key, ..server }.with(cx, instance))
 }
 
 async fn list_instances(cx: &Context, wanted: Wanted) -> Result<Vec<Server>> {
@@ -365,7 +365,7 @@ async fn list_instances(cx: &Context, wanted: Wanted) -> Result<Vec<Server>> {
             key,
             ..ServerRef::by_id(instance.id.clone())
         };
-        server.with(instance)
+        server.with(cx, instance)
     });
     Ok(servers.collect())
 }
@@ -410,7 +410,7 @@ async fn stop(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Serv
                     instance.id,
                     text::duration(pace.elapsed())
                 ));
-                return Ok(server.with(instance));
+                return Ok(server.with(cx, instance));
             }
             "stopping" | "running" => pace.pause(&instance.state).await?,
             state => {

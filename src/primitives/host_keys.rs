@@ -1,82 +1,133 @@
-//! ssh host keys of instances: accepted aloud, compared with the console,
-//! pinned; never bypassed.
+//! ssh host keys of instances: the first one is accepted and logged, compared
+//! with the console, pinned; never bypassed.
+//!
+//! A console that can be read at any time, as that of Nitro types, shows the
+//! keys once cloud-init is done: whoever waits for such an instance waits for
+//! them. Of other types AWS gives the console minutes late, so the key that they
+//! offered first is gone on with, and that is said: in the log, and in the map of
+//! the instance.
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
 use crate::clients::Pace;
-use crate::clients::ssh::{Host, Pin};
+use crate::clients::ssh::{Host, KeyTypes, Offered, Pin, is_fingerprint};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long to wait for an instance's first answer.
 const ANSWER: Duration = Duration::from_secs(15);
 
-/// Pins the key that an instance offers first, aloud. Until it has been
+/// What is known of an instance's host key, as its map says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum HostKey {
+    /// The console shows the same.
+    Verified,
+    /// It has not been compared.
+    Unverified,
+}
+
+impl HostKey {
+    /// A pin that cannot be read verifies nothing; the next login says why.
+    pub(super) fn of(cx: &Context, id: &str) -> Self {
+        match cx.clients.ssh().pin(id) {
+            Ok(Some(pin)) if pin.verified => Self::Verified,
+            Ok(_) | Err(_) => Self::Unverified,
+        }
+    }
+}
+
+/// What became of comparing a key with the console. Another key there is an
+/// error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// They are the same.
+    Verified,
+    /// The console shows none, but may at any moment.
+    NotYet(String),
+    /// The console cannot be read, or minutes late.
+    Cannot(String),
+}
+
+/// Pins the key that an instance offers first, and logs it. Until it has been
 /// compared with the console it serves readiness probes only.
 pub(super) async fn pin_first_key(cx: &Context, host: &Host, id: &str) -> Result<()> {
     if cx.clients.ssh().pin(id)?.is_some() {
         return Ok(());
     }
-    let offered = cx.clients.ssh().offered(host, ANSWER).await?;
+    let ssh = cx.clients.ssh();
+    let offered = ssh.offered(host, &KeyTypes::Any, ANSWER).await?;
+    let pin = ssh.save_first_pin(id, pin_of(&offered, false))?;
     cx.report.info(format!(
         "first ssh host key of {id}: {}; to be compared with its console output",
-        offered.fingerprint
+        pin.fingerprint
     ));
-    let pin = Pin {
-        fingerprint: offered.fingerprint,
-        verified: false,
-    };
-    cx.clients.ssh().save_pin(id, &pin)
+    Ok(())
 }
 
-/// Whether a comparison that finds nothing in the console will be repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Again {
-    /// It will in a moment, so nothing is said.
-    Soon,
-    /// It will, so it is only noted.
-    Later,
-    /// It will not: work goes on with an unverified key, and that is said.
-    No,
+fn pin_of(offered: &Offered, verified: bool) -> Pin {
+    Pin {
+        fingerprint: offered.fingerprint.clone(),
+        key_type: offered.key_type().map(str::to_owned),
+        verified,
+    }
 }
 
-/// Compares a pinned key with the fingerprints in the console output, without
-/// waiting for them.
-pub(super) async fn compare_with_console(
-    cx: &Context,
-    host: &Host,
-    id: &str,
-    again: Again,
-) -> Result<()> {
+/// Compares a pinned key with what the console shows now.
+///
+/// Throws `host_key_changed` when the console shows others.
+pub(super) async fn compare(cx: &Context, host: &Host, id: &str) -> Result<Compared> {
     let Some(pin) = cx.clients.ssh().pin(id)? else {
-        return Ok(());
+        return Ok(Compared::NotYet("no key has been seen yet".to_owned()));
     };
-    if pin.verified || (again == Again::No && cx.clients.ssh().said_unverified(id)) {
+    if pin.verified {
+        return Ok(Compared::Verified);
+    }
+    let console = match cx.clients.ec2().await?.console(id).await {
+        Ok(console) => console,
+        Err(error) if error.kind.retryable() => return Ok(Compared::NotYet(error.message.clone())),
+        Err(error) => return Ok(Compared::Cannot(error.message.clone())),
+    };
+    let shown = shown(&console.text);
+    if !shown.is_empty() {
+        return match settle(cx, host, id, &pin, &shown).await {
+            Ok(()) => Ok(Compared::Verified),
+            // The host was asked for a key of another type.
+            Err(error) if error.kind.retryable() => Ok(Compared::NotYet(error.message.clone())),
+            Err(error) => Err(error),
+        };
+    }
+    let why = "the console shows no fingerprints yet".to_owned();
+    Ok(match console.live {
+        true => Compared::NotYet(why),
+        false => Compared::Cannot(why),
+    })
+}
+
+/// Compares a pinned key before work goes on; if it cannot be compared, the log
+/// says so, once.
+pub(super) async fn compared_or_said(cx: &Context, host: &Host, id: &str) -> Result<()> {
+    let ssh = cx.clients.ssh();
+    let known = ssh.pin(id)?.is_some_and(|pin| pin.verified);
+    if known || ssh.said_unverified(id) {
         return Ok(());
     }
-    let console = console_fingerprints(cx, id).await;
-    let why = match console {
-        Ok(shown) if !shown.is_empty() => return settle(cx, host, id, &pin, &shown),
-        Ok(_) => "the console shows no fingerprints yet".to_owned(),
-        Err(error) => error.message.clone(),
-    };
-    match again {
-        Again::Soon => {}
-        Again::Later => cx.report.info(format!(
-            "host key of {id} not compared yet ({why}); compared again when it is ready"
-        )),
-        Again::No => {
-            cx.clients.ssh().note_unverified(id);
-            cx.report.warn(format!(
-                "the ssh host key of {id} could not be verified: {why}; \
-                 going on with the key it offered first"
-            ));
-        }
+    if let Compared::NotYet(why) | Compared::Cannot(why) = compare(cx, host, id).await? {
+        ssh.note_unverified(id);
+        cx.report.warn(format!(
+            "the ssh host key of {id} could not be verified: {why}; \
+             going on with the key it offered first"
+        ));
     }
     Ok(())
 }
 
-/// Waits until the console shows fingerprints, and compares.
+/// Waits until the console shows the key.
 pub(super) async fn await_console_key(
     cx: &Context,
     host: &Host,
@@ -84,90 +135,221 @@ pub(super) async fn await_console_key(
     pace: &mut Pace,
 ) -> Result<()> {
     loop {
-        let Some(pin) = cx.clients.ssh().pin(id)? else {
-            return Ok(());
-        };
-        if pin.verified {
-            return Ok(());
+        match compare(cx, host, id).await? {
+            Compared::Verified => return Ok(()),
+            Compared::NotYet(why) | Compared::Cannot(why) => pace.pause(&why).await?,
         }
-        let shown = console_fingerprints(cx, id).await?;
-        if !shown.is_empty() {
-            return settle(cx, host, id, &pin, &shown);
-        }
-        pace.pause("the console shows no fingerprints yet").await?;
     }
 }
 
-fn settle(cx: &Context, host: &Host, id: &str, pin: &Pin, shown: &[String]) -> Result<()> {
-    if shown.contains(&pin.fingerprint) {
-        cx.report.info(format!(
-            "verified the ssh host key of {id} by its console output"
-        ));
-        return cx.clients.ssh().save_pin(
-            id,
-            &Pin {
-                verified: true,
-                ..pin.clone()
-            },
-        );
+/// A key that the console shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Shown {
+    fingerprint: String,
+    /// Names of types that it may be of; none if that is not said.
+    types: &'static [&'static str],
+}
+
+/// Accepts the pinned key if the console shows it. Where the console shows keys
+/// of other types alone, the host has to show one of those.
+async fn settle(cx: &Context, host: &Host, id: &str, pin: &Pin, shown: &[Shown]) -> Result<()> {
+    let ssh = cx.clients.ssh();
+    let is_shown = |fingerprint: &str| shown.iter().any(|key| key.fingerprint == fingerprint);
+    if is_shown(&pin.fingerprint) {
+        let verified = Pin {
+            verified: true,
+            ..pin.clone()
+        };
+        return verified_as(cx, id, &verified);
     }
-    cx.clients.ssh().forget(host);
-    Err(Error::new(
+    let comparable = |key: &Shown| match &pin.key_type {
+        Some(pinned) => key.types.is_empty() || key.types.contains(&pinned.as_str()),
+        None => true,
+    };
+    if shown.iter().any(comparable) {
+        ssh.forget(host);
+        return Err(other_key(host, id, &pin.fingerprint, shown));
+    }
+    let types = shown.iter().flat_map(|key| key.types);
+    let types = KeyTypes::Only(types.map(|name| (*name).to_owned()).collect());
+    let offered = ssh.offered(host, &types, ANSWER).await?;
+    ssh.forget(host);
+    match is_shown(&offered.fingerprint) {
+        true => verified_as(cx, id, &pin_of(&offered, true)),
+        false => Err(other_key(host, id, &offered.fingerprint, shown)),
+    }
+}
+
+fn verified_as(cx: &Context, id: &str, pin: &Pin) -> Result<()> {
+    cx.report.info(format!(
+        "verified the ssh host key of {id} by its console output"
+    ));
+    cx.clients.ssh().save_pin(id, pin)
+}
+
+fn other_key(host: &Host, id: &str, offered: &str, shown: &[Shown]) -> Error {
+    let shown = shown.iter().map(|key| key.fingerprint.as_str());
+    Error::new(
         ErrorKind::HostKeyChanged,
         format!(
-            "the ssh host key of {id} ({}) is not the one its console shows: it offers {}, \
-             the console shows {}",
+            "the ssh host key of {id} ({}) is not the one its console shows: it offers \
+             {offered}, the console shows {}",
             host.address,
-            pin.fingerprint,
-            shown.join(", ")
+            shown.collect::<Vec<_>>().join(", ")
         ),
     )
-    .hint("somebody may be in between: do not log in; look at the instance in the AWS console"))
+    .hint("somebody may be in between: do not log in; look at the instance in the AWS console")
 }
 
-/// The SHA256 fingerprints that cloud-init wrote to the console.
-async fn console_fingerprints(cx: &Context, id: &str) -> Result<Vec<String>> {
-    let console = cx.clients.ec2().await?.console(id).await?;
-    Ok(fingerprints(&console))
+/// The keys that cloud-init wrote to the console at the last boot that got so
+/// far: their fingerprints, and behind them the keys themselves, of which either
+/// may be missing.
+fn shown(console: &str) -> Vec<Shown> {
+    let prints = last_block(console, "SSH HOST KEY FINGERPRINTS");
+    let keys = last_block(console, "SSH HOST KEY KEYS");
+    // Keys before the fingerprints are those of an earlier boot.
+    let keys = keys.filter(|(start, _)| prints.is_none_or(|(first, _)| *start > first));
+    let prints = prints
+        .map_or("", |(_, block)| block)
+        .lines()
+        .filter_map(of_print);
+    let keys = keys
+        .map_or("", |(_, block)| block)
+        .lines()
+        .filter_map(of_key);
+    let mut all: Vec<Shown> = Vec::new();
+    for key in prints.chain(keys) {
+        if !all.iter().any(|known| known.fingerprint == key.fingerprint) {
+            all.push(key);
+        }
+    }
+    all
 }
 
-/// Those of the newest complete block: a console may hold several boots.
-fn fingerprints(console: &str) -> Vec<String> {
-    const BEGIN: &str = "-----BEGIN SSH HOST KEY FINGERPRINTS-----";
-    const END: &str = "-----END SSH HOST KEY FINGERPRINTS-----";
-    let mut blocks = console.rsplit(BEGIN);
-    let count = console.matches(BEGIN).count();
-    let block = blocks
-        .by_ref()
-        .take(count)
-        .find_map(|rest| rest.split_once(END));
-    let words = block.map_or("", |(block, _)| block).split_whitespace();
-    words
-        .filter(|word| word.starts_with("SHA256:"))
-        .map(str::to_owned)
-        .collect()
+/// The newest block of this name that is whole, and where it starts.
+fn last_block<'a>(console: &'a str, name: &str) -> Option<(usize, &'a str)> {
+    let begin = format!("-----BEGIN {name}-----");
+    let end = format!("-----END {name}-----");
+    let starts: Vec<usize> = console
+        .match_indices(&begin)
+        .map(|(start, _)| start)
+        .collect();
+    starts.into_iter().rev().find_map(|start| {
+        let rest = &console[start + begin.len()..];
+        let block = &rest[..rest.find(&end)?];
+        // One that was cut off and begins again is not whole.
+        (!block.contains(&begin)).then_some((start, block))
+    })
+}
+
+/// `ec2: 256 SHA256:... root@ip-10-0-0-1 (ED25519)`.
+fn of_print(line: &str) -> Option<Shown> {
+    let mut words = line.split_whitespace();
+    let fingerprint = words.find(|word| is_fingerprint(word))?.to_owned();
+    let types: &[&str] = match words.last() {
+        Some("(ED25519)") => &["ssh-ed25519"],
+        Some("(ECDSA)") => &ECDSA,
+        Some("(RSA)") => &["ssh-rsa"],
+        _ => &[],
+    };
+    Some(Shown { fingerprint, types })
+}
+
+const ECDSA: [&str; 3] = [
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+];
+
+/// `ssh-ed25519 AAAA... root@ip-10-0-0-1`.
+fn of_key(line: &str) -> Option<Shown> {
+    let mut words = line.split_whitespace();
+    let types: &[&str] = words.find_map(|word| match word {
+        "ssh-ed25519" => Some(&["ssh-ed25519"][..]),
+        "ssh-rsa" => Some(&["ssh-rsa"][..]),
+        word => ECDSA.contains(&word).then_some(&ECDSA[..]),
+    })?;
+    let blob = BASE64_STANDARD.decode(words.next()?).ok()?;
+    let hash = BASE64_STANDARD_NO_PAD.encode(Sha256::digest(&blob));
+    Some(Shown {
+        fingerprint: format!("SHA256:{hash}"),
+        types,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::fingerprints;
+    use super::*;
+
+    const OLD: &str = "SHA256:ooooooooooooooooooooooooooooooooooooooooooo";
+    const ONE: &str = "SHA256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const TWO: &str = "SHA256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+
+    fn block(name: &str, lines: &[&str]) -> String {
+        let lines = lines.join("\r\nec2: ");
+        format!("ec2: -----BEGIN {name}-----\r\nec2: {lines}\r\nec2: -----END {name}-----\r\n")
+    }
+
+    fn prints(of: &[(&str, &str)]) -> String {
+        let lines = of
+            .iter()
+            .map(|(print, kind)| format!("256 {print} root@ip-10-0-0-1 ({kind})"));
+        let lines: Vec<String> = lines.collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        block("SSH HOST KEY FINGERPRINTS", &lines)
+    }
+
+    fn found(console: &str) -> Vec<String> {
+        shown(console)
+            .into_iter()
+            .map(|key| key.fingerprint)
+            .collect()
+    }
 
     #[test]
     fn fingerprints_are_read_from_the_newest_block() {
-        let console = "\
-ec2: #############################################################
-ec2: -----BEGIN SSH HOST KEY FINGERPRINTS-----
-ec2: 256 SHA256:old root@ip-10-0-0-1 (ED25519)
-ec2: -----END SSH HOST KEY FINGERPRINTS-----
-reboot
-ec2: -----BEGIN SSH HOST KEY FINGERPRINTS-----
-ec2: 256 SHA256:abc root@ip-10-0-0-1 (ECDSA)
-ec2: 256 SHA256:def root@ip-10-0-0-1 (ED25519)
-ec2: -----END SSH HOST KEY FINGERPRINTS-----
-";
-        assert_eq!(fingerprints(console), ["SHA256:abc", "SHA256:def"]);
-        assert!(fingerprints("Linux version 6.1 SHA256:stray").is_empty());
-        let cut = "-----BEGIN SSH HOST KEY FINGERPRINTS-----\n256 SHA256:half";
-        assert!(fingerprints(cut).is_empty());
+        let first = prints(&[(OLD, "ED25519")]);
+        let second = prints(&[(ONE, "ECDSA"), (TWO, "ED25519")]);
+        assert_eq!(found(&format!("{first}reboot\r\n{second}")), [ONE, TWO]);
+        assert!(found(&format!("Linux version 6.1 {ONE}")).is_empty());
+        // A block that was cut off, at the end or by a reboot.
+        let cut = &second[..second.len() - 60];
+        assert!(found(cut).is_empty());
+        assert_eq!(found(&format!("{first}{cut}")), [OLD]);
+        assert_eq!(found(&format!("{cut}\r\n{first}")), [OLD]);
+    }
+
+    #[test]
+    fn each_fingerprint_has_its_type() {
+        let console = prints(&[(ONE, "ECDSA"), (TWO, "ED25519"), (OLD, "RSA")]);
+        let types: Vec<_> = shown(&console).into_iter().map(|key| key.types).collect();
+        assert_eq!(types, [&ECDSA[..], &["ssh-ed25519"], &["ssh-rsa"]]);
+        // A line of the kernel between, and one in a line.
+        let torn = console.replace("root@ip", "[   12.3] random\r\nroot@ip");
+        assert_eq!(found(&torn), [ONE, TWO, OLD]);
+        assert!(shown(&torn).iter().all(|key| key.types.is_empty()));
+        let torn = console.replace("aaaaa", "aa[   12.3] random\r\na");
+        assert_eq!(found(&torn), [TWO, OLD]);
+    }
+
+    #[test]
+    fn keys_alone_tell_their_fingerprints() {
+        let keys = block("SSH HOST KEY KEYS", &[KEY]);
+        let alone = shown(&keys);
+        assert_eq!(alone.len(), 1);
+        assert!(is_fingerprint(&alone[0].fingerprint));
+        assert_eq!(alone[0].types, ["ssh-ed25519"]);
+        // MD5, as old versions show it.
+        let old = block(
+            "SSH HOST KEY FINGERPRINTS",
+            &["256 0d:1c:56:60:7b:8c:43:0c root (ED25519)"],
+        );
+        assert_eq!(found(&format!("{old}{keys}")), found(&keys));
+        // Keys of an earlier boot do not count.
+        let new = prints(&[(ONE, "ED25519")]);
+        assert_eq!(found(&format!("{keys}{new}")), [ONE]);
+        assert_eq!(found(&format!("{new}{keys}")).len(), 2);
     }
 }

@@ -10,11 +10,11 @@ use rhai::{Array, Dynamic, Map};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::host_keys::{Again, compare_with_console, pin_first_key};
+use super::host_keys::{compared_or_said, pin_first_key};
 use super::servers::{ServerRef, explained, instance_host, is_host, mask_secrets};
 use super::variables::declare_secret;
 use crate::clients::ec2::Instance;
-use crate::clients::ssh::{Host, Secret, Trust};
+use crate::clients::ssh::{Host, Secret, Trust, is_fingerprint};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
@@ -109,7 +109,7 @@ fn adjusted(cx: &Context, mut host: Host, options: HostOptions) -> Result<Host> 
     }
     match options.host_key {
         None => {}
-        Some(fingerprint) if is_fingerprint(&fingerprint) => {
+        Some(fingerprint) if is_fingerprint(fingerprint.trim_end_matches('=')) => {
             host.trust = Trust::Fingerprint(fingerprint.trim_end_matches('=').to_owned());
         }
         Some(other) => {
@@ -173,19 +173,6 @@ pub(super) fn named(cx: &Context, value: &Dynamic) -> Result<Host> {
     instance_host(&server, &described)
 }
 
-/// `SHA256:` and the base64 of 32 bytes.
-fn is_fingerprint(text: &str) -> bool {
-    let hash = text
-        .strip_prefix("SHA256:")
-        .map(|hash| hash.trim_end_matches('='));
-    hash.is_some_and(|hash| {
-        hash.len() == 43
-            && hash
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "+/".contains(c))
-    })
-}
-
 /// The host that a playbook means: an address, a `host`, or an instance, whose
 /// address and host key are looked up.
 pub(super) async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
@@ -218,7 +205,7 @@ pub(super) async fn know_keys(cx: &Context, host: &Host) -> Result<()> {
     }
     if let Trust::Instance(id) = &host.trust {
         pin_first_key(cx, host, id).await?;
-        compare_with_console(cx, host, id, Again::No).await?;
+        compared_or_said(cx, host, id).await?;
     }
     Ok(())
 }

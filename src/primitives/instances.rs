@@ -32,8 +32,10 @@ pub mod api {
     ///
     /// The instance requires IMDSv2 and its root volume is encrypted. Gives a
     /// map with `id`, `name`, `state`, `type`, `image`, `public_ip`,
-    /// `private_ip`, `url`, `key_pair`, `security_groups`, `user` and `key`, the
-    /// private key's file; an array of such maps when `count` is given.
+    /// `private_ip`, `url`, `key_pair`, `security_groups`, `user`, `key`, the
+    /// private key's file, and `host_key`, which is "verified" once its ssh host
+    /// key has been compared with its console, else "unverified"; an array of
+    /// such maps when `count` is given.
     ///
     /// - `name` (string): tag `Name`, and the name in the log; by default
     ///   "autorun-" and the run's id.
@@ -107,8 +109,13 @@ pub mod api {
     /// Waits until an instance can be worked with, and gives its map anew.
     ///
     /// Ready means: it is running, ssh answers, and its user data has finished
-    /// and succeeded. The host key is compared with the fingerprints in the
-    /// console output, and the log says when they do not show yet.
+    /// and succeeded. The host key is compared with those that cloud-init wrote
+    /// to the console; another one there is an error. The console of Nitro types
+    /// (`t3` and newer) can be read at any time, so it is waited for; an image
+    /// that writes no keys there needs `host_key: "first_use"`. Of other types
+    /// (`t2`) AWS shows it minutes later: the key that they offer first is
+    /// accepted and logged, and `host_key` in the map is "unverified" instead of
+    /// "verified".
     ///
     /// `server` is what `launch_instance` gave, an array of such, or an id. What
     /// `host` made of it is reached in the way said there, through a jump host or
@@ -117,8 +124,8 @@ pub mod api {
     /// - `timeout` (seconds, 900).
     /// - `user_data` (bool, true): false does not look at the user data; needed
     ///   for images without cloud-init.
-    /// - `host_key` (string, "first_use"): "strict" waits until the console
-    ///   shows the fingerprints.
+    /// - `host_key` (string): "strict" waits until the console shows the key, for
+    ///   types other than Nitro as well; "first_use" does not wait for it.
     ///
     /// Throws `command_failed` with the end of the log when the user data
     /// failed, `host_key_changed`, `timeout`, `denied` when the login is
@@ -254,7 +261,7 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
         };
         match options.wait {
             true => running(cx, server, RUNS_WITHIN).await,
-            false => Ok(server.with(instance)),
+            false => Ok(server.with(cx, instance)),
         }
     });
     let servers = join_all(described)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::host_keys::Compared;
 use super::hosts::know_keys;
 use super::servers::{Server, ServerRef, instance_host, not_running, stuck};
 use super::{host_keys, seconds};
@@ -16,6 +17,10 @@ use crate::report::text;
 
 /// How long right after a launch EC2 may not know the instance.
 const CONSISTENCY: Duration = Duration::from_secs(60);
+
+/// How long after its user data an instance may take to show its host keys on a
+/// console that can be read at any time.
+const SHOWS_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a fresh instance may refuse a login: its key arrives after sshd.
 const KEY_ARRIVES: Duration = Duration::from_secs(30);
@@ -34,18 +39,17 @@ pub(super) struct WaitUntilReady {
     timeout: f64,
     #[serde(default = "yes")]
     user_data: bool,
-    #[serde(default)]
-    host_key: HostKey,
+    host_key: Option<Demand>,
 }
 
-/// What `wait_until_ready` demands of the host key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+/// What `wait_until_ready` demands of the host key. By default it waits for the
+/// console where that can be read at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum HostKey {
-    /// Accepted aloud, compared with the console as soon as it shows it.
-    #[default]
+enum Demand {
+    /// It is accepted and logged, and compared if the console shows it.
     FirstUse,
-    /// Waits for the console.
+    /// It is on the console, however long that takes.
     Strict,
 }
 
@@ -74,7 +78,7 @@ pub(super) async fn running(cx: &Context, server: ServerRef, timeout: Duration) 
             .map_or("no address", |a| a),
         text::duration(pace.elapsed())
     ));
-    Ok(server.with(instance))
+    Ok(server.with(cx, instance))
 }
 
 /// Polls until the instance runs; fails at once when it never will.
@@ -133,22 +137,80 @@ pub(super) async fn ready(
     let instance = seen_running(cx, &server.id, &mut pace).await?;
     let host = instance_host(&server, &instance)?;
     answers(cx, &host, &server.id, &mut pace).await?;
-    if options.host_key == HostKey::Strict {
-        host_keys::await_console_key(cx, &host, &server.id, &mut pace).await?;
+    let compared = host_keys::compare(cx, &host, &server.id).await?;
+    let patience = match (options.host_key, &compared) {
+        (_, Compared::Verified) | (Some(Demand::FirstUse), _) | (None, Compared::Cannot(_)) => None,
+        (Some(Demand::Strict), Compared::Cannot(_)) => Some(timeout),
+        (_, Compared::NotYet(_)) => Some(SHOWS_WITHIN),
+    };
+    if let Some(patience) = patience {
+        done_and_shown(cx, &host, &server.id, options, patience, &mut pace).await?;
     } else {
-        host_keys::compare_with_console(cx, &host, &server.id, host_keys::Again::Later).await?;
+        if let Compared::NotYet(why) | Compared::Cannot(why) = compared {
+            cx.report.info(format!(
+                "host key of {} not compared yet ({why}); compared again when it is ready",
+                server.id
+            ));
+        }
+        if options.user_data {
+            user_data_done(cx, &host, &server.id, &mut pace).await?;
+        }
+        host_keys::compared_or_said(cx, &host, &server.id).await?;
     }
-    if options.user_data {
-        user_data_done(cx, &host, &server.id, &mut pace).await?;
-    }
-    host_keys::compare_with_console(cx, &host, &server.id, host_keys::Again::No).await?;
     cx.report.info(format!(
         "{} is ready after {}; log in with: ssh {}",
         server.id,
         text::duration(pace.elapsed()),
         host.arguments(),
     ));
-    Ok(server.with(instance))
+    Ok(server.with(cx, instance))
+}
+
+/// Waits until the user data has finished and the console shows the host key: at
+/// once, for cloud-init shows the keys when it is done. Whoever is in between
+/// cannot keep us waiting for user data when the console shows another key.
+async fn done_and_shown(
+    cx: &Context,
+    host: &Host,
+    id: &str,
+    options: &WaitUntilReady,
+    patience: Duration,
+    pace: &mut Pace,
+) -> Result<()> {
+    let what = format!("the console of {id} to show its ssh host key");
+    let waits = |timeout| cx.pace(what.clone(), timeout);
+    if !options.user_data {
+        let shown = host_keys::await_console_key(cx, host, id, &mut waits(pace.left())).await;
+        return shown.map_err(never_shown);
+    }
+    {
+        // The wait for the user data ends in time, and says more.
+        let mut beside = waits(pace.left() + patience);
+        let shown = host_keys::await_console_key(cx, host, id, &mut beside);
+        let done = user_data_done(cx, host, id, pace);
+        let mut done = std::pin::pin!(done);
+        tokio::select! {
+            settled = shown => {
+                settled?;
+                return done.await;
+            }
+            done = &mut done => done?,
+        }
+    }
+    let mut after = waits(patience.min(pace.left()));
+    let shown = host_keys::await_console_key(cx, host, id, &mut after).await;
+    shown.map_err(never_shown)
+}
+
+/// What to do about a console that does not show what it should.
+fn never_shown(error: Error) -> Error {
+    match error.kind {
+        ErrorKind::Timeout => error.hint(
+            "cloud-init writes the host keys to the console: an image without it, or one that is \
+             told not to, needs `host_key: \"first_use\"`",
+        ),
+        _ => error,
+    }
 }
 
 /// Waits until ssh lets us in. The key that answers first is pinned.
@@ -167,7 +229,7 @@ async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result
             // sshd may answer before cloud-init has put the key there.
             Err(e) if e.kind == ErrorKind::Denied => {
                 // Or somebody in between cannot let us in.
-                host_keys::compare_with_console(cx, host, id, host_keys::Again::Soon).await?;
+                host_keys::compare(cx, host, id).await?;
                 let since = *refused_at.get_or_insert_with(|| pace.elapsed());
                 if pace.elapsed().saturating_sub(since) > KEY_ARRIVES {
                     return Err(e);

@@ -35,9 +35,14 @@ pub mod api {
     ///
     /// `address` is a name or an address; or what `launch_instance` gave, to
     /// reach that instance in another way than by default: what is made of it
-    /// goes wherever an instance does. The key of a host must be in
-    /// `~/.ssh/known_hosts`, or be named here; an instance's is known by its
-    /// console. Nothing is connected to yet.
+    /// goes wherever an instance does. Nothing is connected to yet.
+    ///
+    /// The key of a host must be in `known_hosts`, or be named here; an
+    /// instance's is known by its console. The files are those of OpenSSH, and
+    /// mean the same: `~/.ssh/known_hosts`, `known_hosts2` beside it, and
+    /// `ssh_known_hosts` and `ssh_known_hosts2` in `/etc/ssh`. Certificates of
+    /// hosts (`@cert-authority`) are not verified: name the key of such a host.
+    /// Lines that are skipped are logged with their number.
     ///
     /// - `user` (string): by default the user who runs autorun.
     /// - `port` (integer, 22).

@@ -10,6 +10,7 @@ use rhai::Dynamic;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::host_keys::HostKey;
 use crate::clients::ec2::{Instance, no_instance};
 use crate::clients::ssh::{Host, Trust};
 use crate::context::Context;
@@ -35,6 +36,8 @@ pub(super) struct Server {
     pub(super) instance: Instance,
     user: String,
     key: Option<PathBuf>,
+    /// Whether its ssh host key has been compared with its console.
+    host_key: HostKey,
     /// What `host` said of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<Host>,
@@ -111,8 +114,9 @@ impl ServerRef {
         })
     }
 
-    pub(super) fn with(self, instance: Instance) -> Server {
+    pub(super) fn with(self, cx: &Context, instance: Instance) -> Server {
         Server {
+            host_key: HostKey::of(cx, &instance.id),
             instance,
             user: self.user,
             key: self.key,

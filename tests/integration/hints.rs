@@ -90,7 +90,11 @@ const TRIED: &[(&str, &str)] = &[
     ("ssh {} -vv true", "ssh_shows_what_a_server_offers"),
     ("ssh-add {}", "a_key_is_loaded_into_the_agent"),
     (
-        "ssh-keygen -R {}",
+        "ssh-keygen -R {name}",
+        "a_host_that_was_set_up_anew_is_made_known",
+    ),
+    (
+        "ssh-keygen -R {name} -f {}",
         "a_host_that_was_set_up_anew_is_made_known",
     ),
     ("ssh-keygen -l -f KEY.pub", "keys_are_made_and_shown"),
@@ -383,6 +387,12 @@ fn a_host_that_was_set_up_anew_is_made_known() {
     tried(&autorun, &format!("{command} -f '{}'", known.display())).exits(0);
     assert_eq!(fs::read_to_string(&known).unwrap(), "");
     assert!(autorun.run().exits(1).said().contains("is unknown"));
+    // In another file, which the hint names.
+    let known = autorun.home.path().join(".ssh/known_hosts2");
+    fs::write(&known, format!("{HOST} {other}\n")).unwrap();
+    let command = hinted(&autorun.run().exits(1), "ssh-keygen -R");
+    tried(&autorun, &command).exits(0);
+    assert_eq!(fs::read_to_string(&known).unwrap(), "");
 }
 
 #[test]

@@ -269,9 +269,8 @@ fn a_man_in_the_middle_is_refused() {
             .unwrap()
             .contains("listening")
     });
-    for host_key in ["first_use", "strict"] {
-        let wait =
-            format!("wait_until_ready(\"{id}\", #{{ host_key: \"{host_key}\", timeout: 20 }});");
+    for host_key in ["", "host_key: \"first_use\",", "host_key: \"strict\","] {
+        let wait = format!("wait_until_ready(\"{id}\", #{{ {host_key} timeout: 20 }});");
         let ended = first_home(&cloud, &first).playbook(&wait).run().exits(1);
         assert!(
             ended.said().contains("is not the one its console shows"),

@@ -12,6 +12,7 @@ mod hints;
 mod hostile;
 mod interrupt;
 mod keys;
+mod known_hosts;
 mod ledger;
 mod local_cloud;
 mod local_cloud_walls;

@@ -2,6 +2,7 @@
 //! is not the one it was.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 
 use serde_json::json;
 
@@ -141,4 +142,24 @@ fn an_instance_whose_key_changed_is_refused() {
         "{}",
         ended.stderr
     );
+    // A pin that others may have written, or that is torn, is not relied on, nor
+    // is it taken for none.
+    let pins = autorun.home.path().join(".local/share/autorun/hosts");
+    let pin = pins.join(format!("{server}.json"));
+    let whole = fs::read_to_string(&pin).unwrap();
+    let refused = |words: &str| {
+        let ended = autorun.run().exits(1);
+        assert!(ended.said().contains(words), "{}", ended.stderr);
+        assert!(ended.said().contains("its key is pinned again"));
+    };
+    chown(&pin, Some(4711), None).unwrap();
+    refused("belongs to user 4711");
+    chown(&pin, Some(0), None).unwrap();
+    fs::set_permissions(&pin, fs::Permissions::from_mode(0o666)).unwrap();
+    refused("may be written by other users");
+    fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
+    for torn in ["", &whole[..whole.len() / 2]] {
+        fs::write(&pin, torn).unwrap();
+        refused("is damaged");
+    }
 }

@@ -420,8 +420,13 @@ def patch_ec2(cloud):
     def get_console_output(self):
         instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
         machine = cloud.machines.get(instance.id)
+        # What other types show is posted minutes after the start.
+        is_nitro = not instance.instance_type.startswith("t2.")
+        if str(self._get_param("Latest")).lower() == "true" and not is_nitro:
+            message = "This instance type does not support retrieving the latest console logs."
+            raise EC2ClientError("UnsupportedOperation", message)
         text = ""
-        if machine:
+        if machine and is_nitro:
             text = machine.console(cloud.setting("console"), cloud.setting("console_after"))
         result = {"InstanceId": instance.id, "Timestamp": utcnow()}
         if text:

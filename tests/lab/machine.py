@@ -192,7 +192,10 @@ class Machine:
             "ec2: " + "#" * 61,
             "ec2: -----BEGIN SSH HOST KEY FINGERPRINTS-----",
         ]
-        for kind, (_, public) in keys.items():
+        if mode == "ecdsa":
+            keys = {"ecdsa": keys["ecdsa"]}
+        prints = {} if mode == "keys" else keys
+        for kind, (_, public) in prints.items():
             comment = public.split()[2].decode()
             lines.append(f"ec2: 256 {fingerprint(public)} {comment} ({kind.upper()})")
         lines += [

@@ -119,6 +119,7 @@ pub(crate) fn faults_for(settings: &Value) -> Option<Value> {
             ("no_default_vpc", on) => account["no_default_vpc"] = on.clone(),
             ("console", text) if text == "none" => faults.push(boot("no-console-keys")),
             ("console", text) if text == "wrong" => faults.push(boot("other-console-keys")),
+            ("console_after", _) => faults.push(boot("late-console-keys")),
             ("cloud_init", _) => faults.push(boot("no-cloud-init")),
             ("user_data_result", text) if text == "degraded" => {
                 faults.push(boot("degrade-user-data"));

@@ -383,21 +383,23 @@ impl<'a> Ec2<'a> {
     }
 
     /// What the instance wrote to its console, newest if AWS can tell.
-    pub async fn console(&self, id: &str) -> Result<String> {
+    pub async fn console(&self, id: &str) -> Result<Console> {
         let attempt = format!("read the console of `{id}`");
         let request = self.client.get_console_output().instance_id(id);
-        let answer = match request.clone().latest(true).send().await {
-            Ok(answer) => answer,
+        let (answer, live) = match request.clone().latest(true).send().await {
+            Ok(answer) => (answer, true),
             // Only Nitro types can tell at any time.
             Err(e) if code(&e).starts_with("Unsupported") => {
-                request.send().await.map_err(|e| aws_error(&attempt, &e))?
+                let answer = request.send().await;
+                (answer.map_err(|e| aws_error(&attempt, &e))?, false)
             }
             Err(e) => return Err(aws_error(&attempt, &e)),
         };
         let bytes = BASE64_STANDARD
             .decode(answer.output().unwrap_or_default())
             .unwrap_or_default();
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Console { text, live })
     }
 
     /// Imports a public key; gives the key pair's id.
@@ -490,6 +492,16 @@ impl<'a> Ec2<'a> {
             Err(e) => Err(aws_error(&format!("delete security group `{id}`"), &e)),
         }
     }
+}
+
+/// What an instance wrote to its console.
+#[derive(Clone, Debug)]
+pub struct Console {
+    /// The end of it.
+    pub text: String,
+    /// Whether this is what it shows now: AWS tells that of Nitro types alone.
+    /// Of others it is what was there some minutes after a start or a stop.
+    pub live: bool,
 }
 
 /// Whether a deletion was refused because something still uses the thing.

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::Shutdown;
-use ssh2::{BlockDirections, ErrorCode, Session};
+use ssh2::{BlockDirections, ErrorCode, MethodType, Session};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{Channel, must_wait};
 use super::gate::{self, Gate, Shut};
-use super::{Host, Local, Offered, trust};
+use super::known_hosts::KnownHosts;
+use super::trust::Expected;
+use super::{Host, Local, Offered};
 use crate::clients::keys;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, text};
@@ -208,14 +210,15 @@ pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<OwnedFd> {
     Ok(stream.into())
 }
 
-/// The key a host offers, without logging in.
+/// The key a host offers when it is asked for these algorithms, without logging
+/// in.
 pub(super) fn offered(
     host: &Host,
     stream: OwnedFd,
-    known: Option<&Path>,
+    algorithms: &str,
     patience: &Patience,
 ) -> Result<Offered> {
-    handshake(host, stream, known, patience).map(|(_, offered)| offered)
+    handshake(host, stream, algorithms, patience).map(|(_, offered)| offered)
 }
 
 /// Handshake, host key, login.
@@ -223,12 +226,13 @@ pub(super) fn login(
     host: &Host,
     stream: OwnedFd,
     local: &Local,
-    known: Option<&Path>,
+    known: &KnownHosts,
     report: &Reporter,
     patience: &Patience,
 ) -> Result<Connection> {
-    let (connection, offered) = handshake(host, stream, known, patience)?;
-    trust::check(&connection.session, host, &offered, known, &local.data_dir)?;
+    let expected = Expected::of(host, known, &local.data_dir)?;
+    let (connection, offered) = handshake(host, stream, &expected.algorithms(), patience)?;
+    expected.check(host, &offered)?;
     authenticate(&connection, host, local)?;
     report.debug(format!("logged in to {} ({})", host.name, host.login()));
     Ok(connection)
@@ -237,11 +241,14 @@ pub(super) fn login(
 fn handshake(
     host: &Host,
     stream: OwnedFd,
-    known: Option<&Path>,
+    algorithms: &str,
     patience: &Patience,
 ) -> Result<(Connection, Offered)> {
     let connection = Connection::over(stream, patience)?;
-    trust::prefer_known_types(&connection.session, host, known);
+    connection
+        .session
+        .method_pref(MethodType::HostKey, algorithms)
+        .map_err(|e| Error::internal(format!("cannot start an ssh session: {e}")))?;
     connection
         .finish(|session| session.clone().handshake())
         .map_err(|halt| no_handshake(host, &connection.session, &halt))?;

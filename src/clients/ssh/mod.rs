@@ -20,13 +20,16 @@ use crate::report::{Reporter, Stream, text};
 use channel::Channel;
 use connect::{Connection, Halt, LOGIN_TIMEOUT, Patience};
 use gate::Shut;
-pub use trust::{Offered, Pin};
+use known_hosts::KnownHosts;
+pub use trust::{KeyTypes, Offered, Pin, is_fingerprint};
 use tunnel::Jump;
 
 mod channel;
 mod connect;
 mod gate;
+mod known_hosts;
 pub mod paths;
+mod public_key;
 mod pump;
 mod remote;
 mod trust;
@@ -73,7 +76,7 @@ impl std::fmt::Debug for Secret {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trust {
-    /// `~/.ssh/known_hosts`.
+    /// `~/.ssh/known_hosts` and the other files that OpenSSH reads.
     KnownHosts,
     /// This fingerprint and no other, as `SHA256:...`.
     Fingerprint(String),
@@ -171,6 +174,7 @@ type Ways = Mutex<HashMap<Host, Arc<tokio::sync::Mutex<Way>>>>;
 #[derive(Debug)]
 pub struct Ssh {
     local: Local,
+    known_hosts: Arc<KnownHosts>,
     report: Reporter,
     cancel: CancellationToken,
     idle: Idle,
@@ -182,6 +186,7 @@ pub struct Ssh {
 impl Ssh {
     pub(super) fn new(local: Local, report: Reporter, cancel: CancellationToken) -> Self {
         Self {
+            known_hosts: Arc::new(KnownHosts::new(local.home.as_deref(), report.clone())),
             local,
             report,
             cancel,
@@ -191,20 +196,31 @@ impl Ssh {
         }
     }
 
-    /// The key a host offers, without logging in.
+    /// The key that a host offers when it is asked for one of these types,
+    /// without logging in.
     ///
     /// Throws `timeout`, `unreachable`.
-    pub async fn offered(&self, host: &Host, timeout: Duration) -> Result<Offered> {
+    pub async fn offered(
+        &self,
+        host: &Host,
+        types: &KeyTypes,
+        timeout: Duration,
+    ) -> Result<Offered> {
         let patience = Patience::new(timeout, &self.cancel);
         let stream = self.reach(host, &patience).await?;
-        let host = host.clone();
-        let known = self.known_hosts();
-        blocking(move || connect::offered(&host, stream, known.as_deref(), &patience)).await
+        let (host, algorithms) = (host.clone(), types.algorithms());
+        blocking(move || connect::offered(&host, stream, &algorithms, &patience)).await
     }
 
     /// The pinned key of an instance, if there is one.
     pub fn pin(&self, instance: &str) -> Result<Option<Pin>> {
         Pin::load(&self.local.data_dir, instance)
+    }
+
+    /// Pins the first key of an instance; gives what another one pinned
+    /// meanwhile.
+    pub fn save_first_pin(&self, instance: &str, pin: Pin) -> Result<Pin> {
+        pin.save_first(&self.local.data_dir, instance)
     }
 
     /// Pins the key of an instance.
@@ -227,7 +243,8 @@ impl Ssh {
             )
             .hint("wait_until_ready, ssh_exec and scp pin it when they first log in"));
         };
-        let offered = self.offered(host, timeout).await?;
+        let types = KeyTypes::First(pin.key_type.clone());
+        let offered = self.offered(host, &types, timeout).await?;
         if offered.fingerprint != pin.fingerprint {
             return Err(trust::changed(host, &pin.fingerprint, &offered));
         }
@@ -334,11 +351,9 @@ impl Ssh {
         }
         let stream = self.reach(host, patience).await?;
         let (host, patience) = (host.clone(), patience.clone());
-        let (local, known, report) = (self.local.clone(), self.known_hosts(), self.report.clone());
-        blocking(move || {
-            connect::login(&host, stream, &local, known.as_deref(), &report, &patience)
-        })
-        .await
+        let (local, report) = (self.local.clone(), self.report.clone());
+        let known = Arc::clone(&self.known_hosts);
+        blocking(move || connect::login(&host, stream, &local, &known, &report, &patience)).await
     }
 
     /// A socket that leads to a host: straight there, or through its jump host.
@@ -421,13 +436,6 @@ impl Ssh {
     pub async fn accepts(&self, host: &Host, timeout: Duration) -> Result<()> {
         let patience = Patience::new(timeout, &self.cancel);
         self.reach(host, &patience).await.map(drop)
-    }
-
-    fn known_hosts(&self) -> Option<PathBuf> {
-        self.local
-            .home
-            .as_ref()
-            .map(|home| home.join(".ssh/known_hosts"))
     }
 }
 

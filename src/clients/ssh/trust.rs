@@ -1,13 +1,16 @@
-//! Who answers: host keys, pins and `known_hosts`.
+//! Who answers: host keys and pins, and what a host must show.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
-use ssh2::{CheckResult, KnownHostFileKind, MethodType, Session};
+use ssh2::Session;
 
+use super::known_hosts::{self, Known, KnownHosts, Place, Verdict};
+use super::public_key::{Kind, PublicKey};
 use super::{Host, Trust};
 use crate::clients::keys;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +24,12 @@ pub struct Offered {
 }
 
 impl Offered {
+    /// The type of the key, as `ssh-ed25519`.
+    #[must_use]
+    pub fn key_type(&self) -> Option<&str> {
+        key_type(&self.key)
+    }
+
     pub(super) fn of(session: &Session) -> Option<Self> {
         let hash = session.host_key_hash(ssh2::HashType::Sha256)?;
         let fingerprint = format!("SHA256:{}", BASE64_STANDARD_NO_PAD.encode(hash));
@@ -62,6 +71,14 @@ fn key_type(blob: &[u8]) -> Option<&str> {
 /// Writes a file that is never seen half written, in a directory of the user
 /// alone.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = unfinished(path, bytes)?;
+    file.persist(path)
+        .map_err(|e| Error::io("pin the host key in", path, &e.error))?;
+    Ok(())
+}
+
+/// The file before it has its name.
+fn unfinished(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> {
     let dir = path.parent().unwrap_or(path);
     keys::create_private_dir(dir)?;
     let failed = |e: std::io::Error| Error::io("pin the host key in", path, &e);
@@ -70,8 +87,9 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
         .tempfile_in(dir)
         .map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
+    // A loss of power must not leave an empty pin.
+    file.as_file().sync_all().map_err(failed)?;
+    Ok(file)
 }
 
 /// What the names of files begin with that a crash left half written.
@@ -85,30 +103,62 @@ fn unfinished_prefix(path: &Path) -> String {
 pub struct Pin {
     /// `SHA256:...`.
     pub fingerprint: String,
+    /// Its type, as `ssh-ed25519`; pins of old have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_type: Option<String>,
     /// Whether the console output showed the same.
     pub verified: bool,
 }
 
 impl Pin {
+    /// The pin of an instance. One that is damaged, or that others may have
+    /// written, is never taken for none: that would trust any key.
     pub(super) fn load(data_dir: &Path, instance: &str) -> Result<Option<Self>> {
         let path = Self::path(data_dir, instance);
-        match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
-                Error::internal(format!(
-                    "the pinned key in `{}` is damaged: {e}",
-                    path.display()
-                ))
-            }),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io("read the pinned host key", &path, &e)),
+        let again = || {
+            format!(
+                "if you trust what {instance} shows now, remove `{}`: its key is pinned again \
+                 at the next login",
+                path.display()
+            )
+        };
+        let Some(bytes) = read_own(&path).map_err(|e| match e.hint {
+            None => e.hint(again()),
+            Some(_) => e,
+        })?
+        else {
+            return Ok(None);
+        };
+        let damaged = |why: &str| {
+            let message = format!("the pinned key in `{}` is damaged: {why}", path.display());
+            Err(Error::internal(message).hint(again()))
+        };
+        match serde_json::from_slice::<Self>(&bytes) {
+            Ok(pin) if is_fingerprint(&pin.fingerprint) => Ok(Some(pin)),
+            Ok(_) => damaged("it holds no fingerprint"),
+            Err(error) => damaged(&error.to_string()),
         }
     }
 
     pub(super) fn save(&self, data_dir: &Path, instance: &str) -> Result<()> {
+        write_private(&Self::path(data_dir, instance), &self.written()?)
+    }
+
+    /// Saves it unless another one is there, which is given then.
+    pub(super) fn save_first(self, data_dir: &Path, instance: &str) -> Result<Self> {
         let path = Self::path(data_dir, instance);
-        let text = serde_json::to_string(self)
-            .map_err(|e| Error::internal(format!("cannot pin a host key: {e}")))?;
-        write_private(&path, text.as_bytes())
+        let file = unfinished(&path, &self.written()?)?;
+        match file.persist_noclobber(&path) {
+            Ok(_) => Ok(self),
+            Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Ok(Self::load(data_dir, instance)?.unwrap_or(self))
+            }
+            Err(e) => Err(Error::io("pin the host key in", &path, &e.error)),
+        }
+    }
+
+    fn written(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|e| Error::internal(format!("cannot pin a host key: {e}")))
     }
 
     /// One that is not there is no fault, one that stays does no harm.
@@ -130,116 +180,226 @@ impl Pin {
     }
 }
 
-/// Asks first for the key types that `known_hosts` has for this host:
-/// otherwise a host known by its RSA key would offer its ed25519 one.
-pub(super) fn prefer_known_types(session: &Session, host: &Host, known: Option<&Path>) {
-    let (Trust::KnownHosts, Some(path)) = (&host.trust, known) else {
-        return;
+/// `SHA256:` and the base64 of 32 bytes.
+#[must_use]
+pub fn is_fingerprint(text: &str) -> bool {
+    let hash = text.strip_prefix("SHA256:");
+    hash.is_some_and(|hash| {
+        hash.len() == 43
+            && hash
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+/".contains(c))
+    })
+}
+
+/// The bytes of a file that this user wrote; nothing if there is none.
+///
+/// Throws `denied` for a file that another user may have written.
+fn read_own(path: &Path) -> Result<Option<Vec<u8>>> {
+    let failed = |e: &std::io::Error| Error::io("read the pinned host key", path, e);
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).custom_flags(flags.bits().cast_signed());
+    let mut file = match options.open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(failed(&e)),
     };
-    let Ok(mut file) = session.known_hosts() else {
-        return;
+    let data = file.metadata().map_err(|e| failed(&e))?;
+    let user = rustix::process::geteuid().as_raw();
+    let foreign = |what: &str| {
+        let message = format!("the pinned host key in `{}` {what}", path.display());
+        Err(Error::new(ErrorKind::Denied, message))
     };
-    if file.read_file(path, KnownHostFileKind::OpenSSH).is_err() {
-        return;
+    if data.uid() != user && data.uid() != 0 {
+        return foreign(&format!("belongs to user {}, not to {user}", data.uid()));
     }
-    let mut types: Vec<&str> = Vec::new();
-    for entry in file.hosts().unwrap_or_default() {
-        let Ok(blob) = BASE64_STANDARD.decode(entry.key()) else {
-            continue;
-        };
-        if !matches!(
-            file.check_port(&host.address, host.port, &blob),
-            CheckResult::Match
-        ) {
-            continue;
-        }
-        match key_type(&blob) {
-            Some("ssh-ed25519") => types.push("ssh-ed25519"),
-            Some("ssh-rsa") => types.extend(["rsa-sha2-512", "rsa-sha2-256"]),
-            Some("ecdsa-sha2-nistp256") => types.push("ecdsa-sha2-nistp256"),
-            Some("ecdsa-sha2-nistp384") => types.push("ecdsa-sha2-nistp384"),
-            Some("ecdsa-sha2-nistp521") => types.push("ecdsa-sha2-nistp521"),
-            _ => {}
-        }
+    if data.mode() & 0o022 != 0 {
+        return foreign("may be written by other users");
     }
-    if !types.is_empty() {
-        // If libssh2 knows none of them, its own order stands and the check
-        // after the handshake decides.
-        drop(session.method_pref(MethodType::HostKey, &types.join(",")));
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|e| failed(&e))?;
+    Ok(Some(bytes))
+}
+
+/// Types of host keys to ask for, by the names that key blobs have.
+#[derive(Clone, Debug)]
+pub enum KeyTypes {
+    /// All, the best first.
+    Any,
+    /// All, that of a pinned key first: a host may have others as well.
+    First(Option<String>),
+    /// These and no others.
+    Only(Vec<String>),
+}
+
+impl KeyTypes {
+    pub(super) fn algorithms(&self) -> String {
+        match self {
+            Self::Any => known_hosts::algorithms(|_| true),
+            Self::First(first) => {
+                known_hosts::algorithms(|kind: &Kind| first.as_deref() == Some(kind.name()))
+            }
+            Self::Only(types) => {
+                let names = types.iter().map(|name| match name.as_str() {
+                    "ssh-rsa" => "rsa-sha2-512,rsa-sha2-256,ssh-rsa",
+                    name => name,
+                });
+                names.collect::<Vec<_>>().join(",")
+            }
+        }
     }
 }
 
-/// Accepts the offered key or says why not. Nothing is ever skipped.
-pub(super) fn check(
-    session: &Session,
-    host: &Host,
-    offered: &Offered,
-    known: Option<&Path>,
-    data_dir: &Path,
-) -> Result<()> {
-    match &host.trust {
-        Trust::Fingerprint(expected) if *expected == offered.fingerprint => Ok(()),
-        Trust::Fingerprint(expected) => Err(changed(host, expected, offered)),
-        Trust::Instance(id) => match Pin::load(data_dir, id)? {
-            Some(pin) if pin.fingerprint == offered.fingerprint => Ok(()),
-            Some(pin) => Err(changed(host, &pin.fingerprint, offered).hint(format!(
-                "somebody may be in between. If you made a new machine of {id} yourself, \
-                 remove `{}`",
-                Pin::path(data_dir, id).display()
-            ))),
-            None => Err(Error::internal(format!("no key is pinned for {id}"))),
-        },
-        Trust::KnownHosts => check_known_hosts(session, host, offered, known),
+/// What a host's key has to be, as far as that is known before it shows it.
+#[derive(Debug)]
+pub(super) enum Expected {
+    Fingerprint(String),
+    Pinned {
+        id: String,
+        pin: Pin,
+        place: PathBuf,
+    },
+    Known(Known),
+}
+
+impl Expected {
+    pub(super) fn of(host: &Host, known: &KnownHosts, data_dir: &Path) -> Result<Self> {
+        Ok(match &host.trust {
+            Trust::Fingerprint(fingerprint) => Self::Fingerprint(fingerprint.clone()),
+            Trust::Instance(id) => Self::Pinned {
+                pin: Pin::load(data_dir, id)?
+                    .ok_or_else(|| Error::internal(format!("no key is pinned for {id}")))?,
+                place: Pin::path(data_dir, id),
+                id: id.clone(),
+            },
+            Trust::KnownHosts => Self::Known(known.of(host)),
+        })
+    }
+
+    /// The algorithms to ask for, so that it shows the key that is known.
+    pub(super) fn algorithms(&self) -> String {
+        match self {
+            Self::Fingerprint(_) => KeyTypes::Any.algorithms(),
+            Self::Pinned { pin, .. } => KeyTypes::First(pin.key_type.clone()).algorithms(),
+            Self::Known(known) => known.algorithms(),
+        }
+    }
+
+    /// Accepts the offered key or says why not. Nothing is ever skipped.
+    pub(super) fn check(&self, host: &Host, offered: &Offered) -> Result<()> {
+        match self {
+            Self::Fingerprint(expected) if *expected == offered.fingerprint => Ok(()),
+            Self::Fingerprint(expected) => Err(changed(host, expected, offered)),
+            Self::Pinned { pin, .. } if pin.fingerprint == offered.fingerprint => Ok(()),
+            Self::Pinned { id, pin, place } => {
+                Err(changed(host, &pin.fingerprint, offered).hint(format!(
+                    "somebody may be in between. If you made a new machine of {id} yourself, \
+                     remove `{}`",
+                    place.display()
+                )))
+            }
+            Self::Known(known) => check_known(known, host, offered),
+        }
     }
 }
 
-fn check_known_hosts(
-    session: &Session,
-    host: &Host,
-    offered: &Offered,
-    known: Option<&Path>,
-) -> Result<()> {
-    let path = known.unwrap_or(Path::new("~/.ssh/known_hosts"));
-    let mut file = session
-        .known_hosts()
-        .map_err(|e| Error::internal(e.to_string()))?;
-    if path.exists() {
-        file.read_file(path, KnownHostFileKind::OpenSSH)
-            .map_err(|e| {
-                Error::new(
-                    ErrorKind::Denied,
-                    format!("cannot read `{}`: {e}", path.display()),
-                )
-            })?;
-    }
-    match file.check_port(&host.address, host.port, &offered.key) {
-        CheckResult::Match => Ok(()),
-        CheckResult::Mismatch => Err(Error::new(
+/// What is to be done about a host whose certificate would be accepted.
+const NO_CERTIFICATES: &str = "autorun does not verify certificates of hosts";
+
+fn check_known(known: &Known, host: &Host, offered: &Offered) -> Result<()> {
+    let key = PublicKey::of_blob(&offered.key).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Denied,
+            format!(
+                "the ssh host key of {} is no key that ssh accepts",
+                host.address
+            ),
+        )
+        .hint("an RSA key must have 1024 bits at least: make a new one on the host")
+    })?;
+    match known.verdict(&key) {
+        Verdict::Accepted => Ok(()),
+        Verdict::Changed {
+            known: place,
+            authority,
+        } => Err(Error::new(
             ErrorKind::HostKeyChanged,
             format!(
-                "the ssh host key of {} is not the one in `{}`: it offers {}",
+                "the ssh host key of {} is not the one in `{}`, line {}: it offers {}",
                 host.address,
-                path.display(),
+                place.file.display(),
+                place.line,
                 offered.fingerprint
             ),
         )
-        .hint(format!(
-            "somebody may be in between. If you know that the host was set up anew: \
-             `ssh-keygen -R {}`",
-            known_name(host)
-        ))),
-        CheckResult::NotFound | CheckResult::Failure => Err(Error::new(
-            ErrorKind::Denied,
+        .hint(match authority {
+            Some(authority) => certified(&authority),
+            None => format!(
+                "somebody may be in between. If you know that the host was set up again: {}",
+                forget(&place)
+            ),
+        })),
+        Verdict::Revoked(place) => Err(Error::new(
+            ErrorKind::HostKeyChanged,
             format!(
-                "the ssh host key of {} is unknown: it offers {}",
-                host.address, offered.fingerprint
+                "the ssh host key of {} is revoked by `{}`, line {}: it offers {}",
+                host.address,
+                place.file.display(),
+                place.line,
+                offered.fingerprint
             ),
         )
-        .hint(format!(
+        .hint(
+            "whoever has that key can pretend to be this host: do not log in; make a new key \
+             on the host",
+        )),
+        Verdict::Unknown { authority } => Err(unknown(known, host, offered, authority)),
+    }
+}
+
+fn unknown(known: &Known, host: &Host, offered: &Offered, authority: Option<Place>) -> Error {
+    let message = format!(
+        "the ssh host key of {} is unknown: it offers {}",
+        host.address, offered.fingerprint
+    );
+    let hint = match (authority, known.unread().next()) {
+        (Some(authority), _) => certified(&authority),
+        (None, Some((file, why))) => {
+            format!("make `{}` readable: {why}", file.display())
+        }
+        (None, None) => format!(
             "log in once with `ssh {}` and compare the fingerprint, or pass \
              host_key: \"SHA256:..\" to host()",
             host.arguments()
-        ))),
+        ),
+    };
+    Error::new(ErrorKind::Denied, message).hint(hint)
+}
+
+/// What to do where `known_hosts` trusts an authority.
+fn certified(authority: &Place) -> String {
+    format!(
+        "`{}`, line {} trusts an authority for it, but {NO_CERTIFICATES}: compare the \
+         fingerprint with that of the key in /etc/ssh on the host, and pass it as \
+         host_key: \"SHA256:..\" to host(), or add the key to known_hosts",
+        authority.file.display(),
+        authority.line
+    )
+}
+
+/// How a line of `known_hosts` is removed.
+fn forget(place: &Place) -> String {
+    if !place.removable {
+        return format!("correct line {} of `{}`", place.line, place.file.display());
+    }
+    let name = shell_words::quote(&place.name).into_owned();
+    match place.file.ends_with(".ssh/known_hosts") {
+        true => format!("`ssh-keygen -R {name}`"),
+        false => {
+            let file = place.file.to_string_lossy();
+            format!("`ssh-keygen -R {name} -f {}`", shell_words::quote(&file))
+        }
     }
 }
 
@@ -255,14 +415,6 @@ pub(super) fn changed(host: &Host, expected: &str, offered: &Offered) -> Error {
     .hint("somebody may be in between: compare with the machine's console before you go on")
 }
 
-/// How `known_hosts` names a host.
-fn known_name(host: &Host) -> String {
-    match host.port {
-        22 => host.address.clone(),
-        port => format!("'[{}]:{port}'", host.address),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,11 +424,56 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Pin::load(dir.path(), "i-1").unwrap(), None);
         let pin = Pin {
-            fingerprint: "SHA256:abc".to_owned(),
+            fingerprint: format!("SHA256:{}", "a".repeat(43)),
+            key_type: Some("ssh-ed25519".to_owned()),
             verified: true,
         };
         pin.save(dir.path(), "i-1").unwrap();
-        assert_eq!(Pin::load(dir.path(), "i-1").unwrap(), Some(pin));
+        assert_eq!(Pin::load(dir.path(), "i-1").unwrap(), Some(pin.clone()));
         assert_eq!(Pin::load(dir.path(), "i-2").unwrap(), None);
+        let other = Pin {
+            verified: false,
+            ..pin.clone()
+        };
+        assert_eq!(other.clone().save_first(dir.path(), "i-1").unwrap(), pin);
+        let first = other.clone().save_first(dir.path(), "i-2").unwrap();
+        assert_eq!(first, other);
+    }
+
+    #[test]
+    fn a_pin_that_is_damaged_or_foreign_is_never_taken_for_none() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let hash = "a".repeat(43);
+        let whole = format!(r#"{{"fingerprint":"SHA256:{hash}","verified":true}}"#);
+        let path = Pin::path(dir.path(), "i-1");
+        let written = |text: &str, mode: u32| {
+            write_private(&path, text.as_bytes()).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            Pin::load(dir.path(), "i-1")
+        };
+        // As an earlier version wrote it.
+        assert!(written(&whole, 0o600).unwrap().is_some());
+        for length in 0..whole.len() {
+            let error = written(&whole[..length], 0o600).unwrap_err();
+            assert!(error.message.contains("is damaged"), "{error}");
+            assert!(error.hint.as_ref().unwrap().contains("remove `"));
+        }
+        for text in [
+            whole.replace("SHA256:", "MD5:"),
+            whole.replace(&hash, "a"),
+            format!("{whole}{whole}"),
+            whole.replace("true", "\"yes\""),
+            format!("[{whole}]"),
+        ] {
+            assert!(written(&text, 0o600).is_err(), "{text}");
+        }
+        for mode in [0o620, 0o602, 0o666] {
+            let error = written(&whole, mode).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Denied);
+        }
+        std::fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
+        assert!(Pin::load(dir.path(), "i-1").is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! `GetConsoleOutput`.
+//! `GetConsoleOutput`: the latest output of Nitro types, and of all types what
+//! AWS posts some minutes after a start or a stop.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -7,7 +8,11 @@ use super::call::{Call, iso};
 use super::catalog;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
+use super::state::{Instance, Millis, Phase};
 use super::xml::Xml;
+
+/// How long after a start AWS posts what the console showed by then.
+const POSTED_AFTER: Millis = 4 * 60 * 1000;
 
 pub(super) fn get_console_output(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let id = request.required("InstanceId")?;
@@ -21,10 +26,19 @@ pub(super) fn get_console_output(call: &mut Call<'_>, request: &Part<'_>) -> Res
             "This instance type does not support retrieving the latest console logs.",
         ));
     }
-    let output = call.machines.map(|m| m.console(id)).unwrap_or_default();
+    let shown = latest || is_posted(&instance, call.now);
+    let output = match call.machines.filter(|_| shown) {
+        Some(machines) => machines.console(id),
+        None => Vec::new(),
+    };
     let mut xml = Xml::default();
     xml.text("instanceId", id);
     xml.text("timestamp", iso(call.now));
     xml.text("output", BASE64_STANDARD.encode(output));
     Ok(xml)
+}
+
+fn is_posted(instance: &Instance, now: Millis) -> bool {
+    let is_up = matches!(instance.phase, Phase::Pending | Phase::Running);
+    !is_up || now.saturating_sub(instance.since) >= POSTED_AFTER
 }

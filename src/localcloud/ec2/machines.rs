@@ -406,6 +406,7 @@ fn boot_of(instance: &Instance, fault: Option<&Fault>) -> Boot {
             Act::NoCloudInit => faults.no_cloud_init = true,
             Act::NoConsoleKeys => faults.host_keys_not_in_console = true,
             Act::OtherConsoleKeys => faults.other_host_keys_in_console = true,
+            Act::LateConsoleKeys => faults.host_keys_late_in_console = true,
             _ => {}
         }
     }

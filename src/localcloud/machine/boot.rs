@@ -41,6 +41,8 @@ pub struct Faults {
     pub host_keys_not_in_console: bool,
     /// The console shows host keys that are not the machine's.
     pub other_host_keys_in_console: bool,
+    /// The console shows the host keys only after the user data.
+    pub host_keys_late_in_console: bool,
 }
 
 /// How a machine ended.

@@ -192,10 +192,8 @@ impl Init {
 
     async fn start_ssh(&self, boot: &Boot, hooks: Hooks) -> io::Result<()> {
         let key = HostKey::on_disk(&boot.hostname)?;
-        if boot.faults.other_host_keys_in_console {
-            HostKey::of_nobody(&boot.hostname)?.show(&self.console)?;
-        } else if !boot.faults.host_keys_not_in_console {
-            key.show(&self.console)?;
+        if !boot.faults.host_keys_late_in_console {
+            show_keys(boot, &self.console)?;
         }
         if boot.faults.no_ssh {
             return Ok(());
@@ -218,12 +216,20 @@ impl Init {
             console: self.console.clone(),
             reaper: self.reaper.clone(),
             environment: self.environment.clone(),
-            faults: boot.faults,
+            faults: boot.faults.clone(),
             progress,
         };
         let units = self.units.clone();
         spawn_local(async move { units.start_enabled().await });
-        spawn_local(cloud_init.run(boot.user_data))
+        let console = self.console.clone();
+        spawn_local(async move {
+            cloud_init.run(boot.user_data.clone()).await;
+            if boot.faults.host_keys_late_in_console
+                && let Err(error) = show_keys(&boot, &console)
+            {
+                console.stamped(&format!("autorun: cannot show the host keys: {error}"));
+            }
+        })
     }
 
     /// Stops units, then everything else.
@@ -279,5 +285,17 @@ async fn next_ending(plans: &mut mpsc::UnboundedReceiver<Option<(Ending, Delay)>
                 plan = newer.map(|(ending, delay)| (ending, now + delay.left()));
             }
         }
+    }
+}
+
+/// Shows the host keys on the console, or what a fault puts in their place.
+fn show_keys(boot: &Boot, console: &Console) -> io::Result<()> {
+    let faults = &boot.faults;
+    if faults.other_host_keys_in_console {
+        HostKey::of_nobody(&boot.hostname)?.show(console)
+    } else if faults.host_keys_not_in_console {
+        Ok(())
+    } else {
+        HostKey::on_disk(&boot.hostname)?.show(console)
     }
 }
