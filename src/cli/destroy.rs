@@ -6,7 +6,7 @@ use futures_util::stream;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::settings::{local, reporter, shown, store};
+use super::settings::{local, reporter, shown, store, store_for_orphans};
 use super::signals::Signals;
 use super::target::{Reach, check_account};
 use super::{DestroyArgs, complain, confirm};
@@ -20,12 +20,12 @@ use crate::teardown::{NotRemoved, Teardown, orphans};
 const AT_ONCE: usize = 8;
 
 pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
-    let store = store()?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let cancel = watch_signals(&runtime)?;
     if arguments.orphans {
-        return destroy_orphans(arguments, &store, &runtime, &cancel);
+        return destroy_orphans(arguments, &runtime, &cancel);
     }
+    let store = store(Some(&reporter(&arguments.report, "")?))?;
     let mut doomed = Vec::new();
     for run in wanted(arguments, &store)? {
         let report = reporter(&arguments.report, &run.id)?;
@@ -83,6 +83,7 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<_>>(),
     );
+    store.rest();
     for gone in gone {
         all_gone &= gone?;
     }
@@ -240,11 +241,11 @@ fn watch_signals(runtime: &Runtime) -> anyhow::Result<CancellationToken> {
 /// its id: the ledger cannot say what these things are.
 fn destroy_orphans(
     arguments: &DestroyArgs,
-    store: &Store,
     runtime: &Runtime,
     cancel: &CancellationToken,
 ) -> anyhow::Result<u8> {
     let report = reporter(&arguments.report, "")?;
+    let store = &store_for_orphans(&report)?;
     let reach = runtime.block_on(Reach::of_arguments(
         &arguments.target,
         "orphans",

@@ -44,6 +44,8 @@ impl Cloud {
     async fn at(home: Home) -> anyhow::Result<Option<Self>> {
         let (uid, _) = home::user();
         match home.access(uid) {
+            // Its network went with it, so nobody might refuse the connection.
+            Ok(access) if !home::is_running(access.pid) => Ok(None),
             Ok(access) => {
                 let status = own_words(&access, Method::GET, "status", None, None).await;
                 let status = status.ok().filter(|status| status["pid"] == access.pid);
@@ -112,6 +114,7 @@ impl Cloud {
                 check_ip: Some(format!("{endpoint}/_autorun/checkip")),
             },
             app_name: None,
+            local_cloud: true,
             consistency: self.status["consistency_seconds"]
                 .as_f64()
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),

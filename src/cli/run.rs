@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
     let Some(values) = settle(&given, &playbook, &report) else {
         return Ok(exit::USAGE);
     };
-    let store = store()?;
+    let store = store(Some(&report))?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let reach = runtime.block_on(Reach::of_arguments(
         &arguments.target,
@@ -402,6 +402,7 @@ fn end(
     if let Err(unwritten) = written {
         cx.report.warn(unwritten.message.clone());
     }
+    store.rest();
     cx.report.report(&Event::RunFinished {
         outcome,
         seconds: started.elapsed().as_secs_f64(),

@@ -24,11 +24,13 @@ pub use wait::Wait;
 use crate::error::{Error, Result};
 use crate::report::{Event, Remaining, Reporter};
 
+mod opening;
 mod resource;
 mod run;
 mod step;
 mod store;
 mod wait;
+mod witness;
 
 /// Milliseconds since 1970.
 pub type Millis = i64;
@@ -490,7 +492,7 @@ impl Intent {
     /// It failed. Where the error does not prove that nothing was made, now or
     /// in an earlier attempt, the row stays intended.
     pub fn abandoned(self, error: &Error) {
-        if error.kind.proves_no_effect() && !self.again {
+        if error.proves_no_effect() && !self.again {
             self.ledger.turn(self.index, State::Abandoned);
         }
     }
@@ -831,9 +833,9 @@ mod tests {
             .finish::<()>(&Err(Error::invalid("no host")))
             .unwrap();
         assert_eq!(commits(), before);
-        // A row per step and per resource, each written twice.
+        // A row per step and per resource, each written twice, and the count.
         make(&ledger, "a");
-        assert_eq!(commits(), before + 4);
+        assert_eq!(commits(), before + 6);
     }
 
     #[test]

@@ -480,7 +480,8 @@ async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<V
             // This token has launched, with another image or type: an earlier
             // attempt did, and EC2 will show it.
             Err(e) if e.detail["code"] == "IdempotentParameterMismatch" => {
-                let launched = ec2.launched(&launch.token).await?;
+                let launched = ec2.launched(&launch.token).await;
+                let launched = launched.map_err(Error::after_another)?;
                 if !launched.is_empty() {
                     return Ok(launched);
                 }
