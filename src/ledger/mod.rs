@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rusqlite::{Transaction, params};
 
@@ -28,6 +29,7 @@ mod opening;
 mod resource;
 mod run;
 mod step;
+mod stopped;
 mod store;
 mod wait;
 mod witness;
@@ -57,6 +59,8 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct Memory {
     resources: Vec<Resource>,
+    /// How many of them earlier attempts wrote down.
+    known: usize,
     changed_resources: BTreeSet<usize>,
     steps: Vec<StepRow>,
     changed_steps: BTreeSet<usize>,
@@ -70,6 +74,10 @@ struct Memory {
     used: HashSet<String>,
     /// How many steps told by the same have succeeded in this attempt.
     occurrences: HashMap<String, u32>,
+    /// Instances at whose stop this attempt has arrived.
+    stopped_here: HashSet<String>,
+    /// Instances that this attempt started again, and when.
+    started_again: HashMap<String, Instant>,
 }
 
 impl Ledger {
@@ -434,8 +442,10 @@ impl Memory {
     }
 
     fn load(store: &Store, run: &str) -> Result<Self> {
+        let resources = store.resources(run)?;
         Ok(Self {
-            resources: store.resources(run)?,
+            known: resources.len(),
+            resources,
             steps: store.steps(run)?,
             ..Self::default()
         })
@@ -546,6 +556,7 @@ impl Resource {
             intended: now(),
             changed: now(),
             removed_by_playbook: false,
+            stopped: false,
         }
     }
 
@@ -564,9 +575,9 @@ impl Resource {
 fn write_row(tx: &Transaction, run: &str, row: &Resource) -> rusqlite::Result<()> {
     let mut upsert = tx.prepare_cached(
         "INSERT INTO resource (run, row, kind, name, id, state, step, intended, changed, \
-         removed_by_playbook) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+         removed_by_playbook, stopped) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
          ON CONFLICT (run, row) DO UPDATE SET id = ?5, state = ?6, changed = ?9, \
-         removed_by_playbook = ?10",
+         removed_by_playbook = ?10, stopped = ?11",
     )?;
     upsert.execute(params![
         run,
@@ -579,6 +590,7 @@ fn write_row(tx: &Transaction, run: &str, row: &Resource) -> rusqlite::Result<()
         row.intended,
         row.changed,
         row.removed_by_playbook,
+        row.stopped,
     ])?;
     Ok(())
 }
@@ -615,7 +627,7 @@ impl Store {
         self.read(|db| {
             let mut query = db.prepare(
                 "SELECT row, kind, name, id, state, step, intended, changed, \
-                 removed_by_playbook FROM resource WHERE run = ?1 ORDER BY row",
+                 removed_by_playbook, stopped FROM resource WHERE run = ?1 ORDER BY row",
             )?;
             let rows = query.query_map([run], |row| {
                 Ok(Resource {
@@ -628,6 +640,7 @@ impl Store {
                     intended: row.get(6)?,
                     changed: row.get(7)?,
                     removed_by_playbook: row.get(8)?,
+                    stopped: row.get(9)?,
                 })
             })?;
             rows.collect()

@@ -84,6 +84,11 @@ CREATE INDEX wait_run ON wait (run);
     "
 ALTER TABLE ledger ADD COLUMN commits INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE ledger ADD COLUMN open INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE resource ADD COLUMN stopped INTEGER NOT NULL DEFAULT 0;
+UPDATE resource SET stopped = 1 WHERE kind = 'instance' AND 'stop_instance' = (
+    SELECT function FROM step WHERE step.run = resource.run AND summary = resource.id
+    AND function IN ('stop_instance', 'start_instance') ORDER BY number DESC LIMIT 1
+);
 ",
 ];
 
