@@ -59,7 +59,46 @@ pub fn directory(path: &Path, made_here: bool) -> Result<Vec<String>> {
     if shared {
         return Ok(Vec::new());
     }
-    Ok(repaired(path, &opened, &found)?.into_iter().collect())
+    Ok(repaired(path, &opened, &found, OTHERS)?
+        .into_iter()
+        .collect())
+}
+
+/// Checks a directory that others may look into and that one user alone may
+/// change, or that is one user's altogether. Gives what was repaired, in words.
+///
+/// Throws `denied`; `invalid_option` for what is no directory.
+pub fn own_directory(path: &Path, readable: bool) -> Result<Option<String>> {
+    let others = match readable {
+        true => OTHERS_WRITE,
+        false => OTHERS,
+    };
+    let link = lstat(path)?;
+    if !link.is_dir() {
+        return Err(of_another_kind(path, &link, "a directory"));
+    }
+    owned(path, &link)?;
+    let opened = open(path, OFlags::DIRECTORY)?;
+    let found = opened.metadata().map_err(|e| failed(path, &e))?;
+    owned(path, &found)?;
+    repaired(path, &opened, &found, others)
+}
+
+/// Refuses a directory in which somebody else could put a file: one that neither
+/// this user nor root has to himself.
+///
+/// Throws `denied`.
+pub fn trusted_directory(path: &Path) -> Result<()> {
+    let found = lstat(path)?;
+    let user = rustix::process::geteuid().as_raw();
+    let others = !found.is_dir() || found.mode() & OTHERS_WRITE != 0;
+    if others || ![0, user].contains(&found.uid()) {
+        return Err(Error::new(
+            ErrorKind::Denied,
+            format!("others than you and root can write to `{}`", path.display()),
+        ));
+    }
+    Ok(())
 }
 
 /// Checks a file if it is there. Gives what was repaired, in words.
@@ -82,7 +121,7 @@ pub fn file(path: &Path) -> Result<Option<String>> {
         return Err(of_another_kind(path, &found, "a file"));
     }
     owned(path, &found)?;
-    repaired(path, &opened, &found)
+    repaired(path, &opened, &found, OTHERS)
 }
 
 /// Checks a directory, if it is there, and everything in it. Gives what was
@@ -99,7 +138,9 @@ pub fn tree(path: &Path) -> Result<Vec<String>> {
     let opened = open(path, OFlags::DIRECTORY)?;
     let found = opened.metadata().map_err(|e| failed(path, &e))?;
     owned(path, &found)?;
-    let mut said: Vec<String> = repaired(path, &opened, &found)?.into_iter().collect();
+    let mut said: Vec<String> = repaired(path, &opened, &found, OTHERS)?
+        .into_iter()
+        .collect();
     for entry in std::fs::read_dir(path).map_err(|e| failed(path, &e))? {
         let inside = entry.map_err(|e| failed(path, &e))?.path();
         match lstat(&inside) {
@@ -141,12 +182,12 @@ fn parents(path: &Path) -> Result<()> {
 
 /// Takes from others what they may do with it. What was opened is changed, so
 /// no link can be put in its place meanwhile.
-fn repaired(path: &Path, opened: &File, found: &Metadata) -> Result<Option<String>> {
+fn repaired(path: &Path, opened: &File, found: &Metadata, others: u32) -> Result<Option<String>> {
     let mode = found.mode() & 0o7777;
-    if mode & OTHERS == 0 {
+    if mode & others == 0 {
         return Ok(None);
     }
-    let own = mode & 0o700;
+    let own = mode & 0o777 & !others;
     rustix::fs::fchmod(opened, Mode::from_raw_mode(own)).map_err(|e| {
         Error::io("take from others their access to", path, &e.into())
             .hint(format!("`chmod {own:o} {}`", quoted(path)))

@@ -11,6 +11,7 @@ mod examples;
 mod hints;
 mod interrupt;
 mod ledger;
+mod ledger_files;
 mod local_cloud;
 mod local_cloud_walls;
 mod main_job;

@@ -242,6 +242,7 @@ fn authenticate(session: &Session, host: &Host, local: &Local) -> Result<()> {
 ///
 /// Throws `not_found`, `denied`, and `invalid_option` for what is no private key.
 pub(super) fn private_key(key: &Path) -> Result<Option<keys::KeyFile>> {
+    keys::refuse_open(key)?;
     match keys::read(key) {
         Ok(file) if !file.private => Err(Error::invalid(format!(
             "`{}` is a public key",
@@ -310,6 +311,10 @@ enum Login {
 }
 
 fn with_file(session: &Session, host: &Host, key: &Path, tried: &mut Vec<String>) -> Login {
+    if keys::refuse_open(key).is_err() {
+        tried.push(format!("not `{}`, as others can read it", key.display()));
+        return Login::Answered;
+    }
     tried.push(format!("`{}`", key.display()));
     let passphrase = host.passphrase.as_ref().map(|secret| secret.0.as_str());
     // A refusal is not the end: the next key may fit. `authenticated` tells.
