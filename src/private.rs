@@ -27,7 +27,8 @@ const STICKY: u32 = 0o1000;
 /// Gives what was repaired, in words.
 ///
 /// `made_here` says whether autorun made it: the mode of any other one is left,
-/// and it is refused if others can write to it.
+/// and it is refused if others can replace what is in it. One where they can
+/// only add to it, as /tmp, is left as it is: what they add is not this user's.
 ///
 /// Throws `denied`; `invalid_option` for what is no directory.
 pub fn directory(path: &Path, made_here: bool) -> Result<Vec<String>> {
@@ -44,8 +45,10 @@ pub fn directory(path: &Path, made_here: bool) -> Result<Vec<String>> {
     }
     owned(path, &found)?;
     parents(path)?;
-    let shared = found.mode() & STICKY != 0 || !made_here;
-    if shared && found.mode() & OTHERS_WRITE != 0 {
+    if found.mode() & STICKY != 0 {
+        return Ok(Vec::new());
+    }
+    if !made_here && found.mode() & OTHERS_WRITE != 0 {
         return Err(Error::new(
             ErrorKind::Denied,
             format!(
@@ -56,7 +59,7 @@ pub fn directory(path: &Path, made_here: bool) -> Result<Vec<String>> {
         )
         .hint("choose a directory of your own, which autorun makes, for AUTORUN_HOME"));
     }
-    if shared {
+    if !made_here {
         return Ok(Vec::new());
     }
     Ok(repaired(path, &opened, &found, OTHERS)?
@@ -212,8 +215,11 @@ fn owned(path: &Path, found: &Metadata) -> Result<()> {
             "`{shown}` belongs to user {owner}, and this is root"
         ))
         .hint("call autorun without sudo: what root makes there its user could not remove"),
+        (_, 0) if found.mode() & STICKY != 0 => error(format!("`{shown}` belongs to root"))
+            .hint("set AUTORUN_HOME to a directory of your own"),
         (user, 0) => error(format!("`{shown}` belongs to root")).hint(format!(
-            "autorun was called with sudo there once: `sudo chown -R {user} {}`",
+            "if autorun was called with sudo there once: `sudo chown -R {user} {}`; else set \
+             AUTORUN_HOME to a directory of your own",
             quoted(path)
         )),
         (user, owner) => error(format!(
@@ -345,13 +351,11 @@ mod tests {
         set_mode(&open, 0o1777);
         assert!(directory(&inside, true).unwrap().is_empty());
         // A directory for everybody is not made one's own.
-        assert!(
-            directory(&open, true)
-                .unwrap_err()
-                .message
-                .contains("others can write")
-        );
+        assert!(directory(&open, true).unwrap().is_empty());
         assert_eq!(mode(&open), 0o1777);
+        set_mode(&inside, 0o775);
+        let refused = directory(&inside, false).unwrap_err();
+        assert!(refused.message.contains("others can write"), "{refused}");
         set_mode(&inside, 0o755);
         assert!(directory(&inside, false).unwrap().is_empty());
         assert_eq!(directory(&inside, true).unwrap().len(), 1);

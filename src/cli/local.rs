@@ -73,6 +73,12 @@ impl Cloud {
         if let Some(cloud) = Self::at(home.clone()).await? {
             return Ok(cloud);
         }
+        if home == Home::of_root() && home::user().0 != 0 {
+            bail!(
+                "the local cloud that the run used is root's, and it does not run\nhint: start it: \
+                 sudo autorun cloud up"
+            );
+        }
         Self::start(home).await
     }
 

@@ -575,9 +575,9 @@ impl Resource {
 fn write_row(tx: &Transaction, run: &str, row: &Resource) -> rusqlite::Result<()> {
     let mut upsert = tx.prepare_cached(
         "INSERT INTO resource (run, row, kind, name, id, state, step, intended, changed, \
-         removed_by_playbook, stopped) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
+         removed_by_playbook) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
          ON CONFLICT (run, row) DO UPDATE SET id = ?5, state = ?6, changed = ?9, \
-         removed_by_playbook = ?10, stopped = ?11",
+         removed_by_playbook = ?10",
     )?;
     upsert.execute(params![
         run,
@@ -590,9 +590,8 @@ fn write_row(tx: &Transaction, run: &str, row: &Resource) -> rusqlite::Result<()
         row.intended,
         row.changed,
         row.removed_by_playbook,
-        row.stopped,
     ])?;
-    Ok(())
+    stopped::write_stopped(tx, run, row)
 }
 
 fn write_step(tx: &Transaction, run: &str, step: &StepRow) -> rusqlite::Result<()> {
@@ -627,7 +626,9 @@ impl Store {
         self.read(|db| {
             let mut query = db.prepare(
                 "SELECT row, kind, name, id, state, step, intended, changed, \
-                 removed_by_playbook, stopped FROM resource WHERE run = ?1 ORDER BY row",
+                 removed_by_playbook, EXISTS (SELECT 1 FROM stopped \
+                 WHERE stopped.run = resource.run AND stopped.row = resource.row) \
+                 FROM resource WHERE run = ?1 ORDER BY row",
             )?;
             let rows = query.query_map([run], |row| {
                 Ok(Resource {

@@ -95,6 +95,7 @@ struct Itself {
 pub(super) fn open(directory: &Path, if_lost: IfLost) -> Result<Opened> {
     let files = Files::of(directory);
     make_directory(directory)?;
+    refuse_another_programs(&files)?;
     let mut said = check_access(&files)?;
     let witness = Witness::open(&files.owner)?;
     match size(&files.main) {
@@ -248,11 +249,7 @@ fn version(connection: &Connection, files: &Files) -> Result<usize> {
     }
     let version = usize::try_from(version).unwrap_or_default();
     if application != APPLICATION || version == 0 {
-        let shown = files.main.display();
-        return Err(
-            Error::internal(format!("`{shown}` is a database, but no ledger of autorun"))
-                .hint("set AUTORUN_HOME to another directory, or move the file away"),
-        );
+        return Err(another_programs(files));
     }
     if version > MIGRATIONS.len() {
         let shown = files.main.display();
@@ -457,6 +454,33 @@ fn refuse_journal(files: &Files) -> Result<()> {
         ),
         format!("another program was writing to the ledger: let it finish, or move {journal} away"),
     ))
+}
+
+/// Another program may have a `ledger.db` in a directory of its own: that is left
+/// as it is, its mode too.
+fn refuse_another_programs(files: &Files) -> Result<()> {
+    use std::io::Read as _;
+    // In its head SQLite keeps who made it.
+    const MAGIC: &[u8] = b"SQLite format 3\0";
+    const MADE_BY: std::ops::Range<usize> = 68..72;
+    let is_file = std::fs::symlink_metadata(&files.main).is_ok_and(|about| about.is_file());
+    if !is_file || size(&files.owner).is_some() {
+        return Ok(());
+    }
+    let mut head = [0; MADE_BY.end];
+    let read = std::fs::File::open(&files.main).and_then(|mut file| file.read_exact(&mut head));
+    match read {
+        Ok(()) if head.starts_with(MAGIC) && head[MADE_BY] != APPLICATION.to_be_bytes() => {
+            Err(another_programs(files))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn another_programs(files: &Files) -> Error {
+    let shown = files.main.display();
+    Error::internal(format!("`{shown}` is a database, but no ledger of autorun"))
+        .hint("set AUTORUN_HOME to another directory, or move the file away")
 }
 
 fn size(path: &Path) -> Option<u64> {

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use rusqlite::Transaction;
+
 use super::{Ledger, Memory, Resource, ResourceKind, State};
 
 impl Ledger {
@@ -80,6 +82,18 @@ impl Memory {
             self.changed_resources.insert(index);
         }
     }
+}
+
+pub(super) fn write_stopped(tx: &Transaction, run: &str, row: &Resource) -> rusqlite::Result<()> {
+    if row.kind != ResourceKind::Instance {
+        return Ok(());
+    }
+    let mut write = tx.prepare_cached(match row.stopped {
+        true => "INSERT OR IGNORE INTO stopped (run, row) VALUES (?1, ?2)",
+        false => "DELETE FROM stopped WHERE run = ?1 AND row = ?2",
+    })?;
+    write.execute([run, &row.row])?;
+    Ok(())
 }
 
 fn is_instance(row: &Resource, id: &str) -> bool {

@@ -84,8 +84,12 @@ CREATE INDEX wait_run ON wait (run);
     "
 ALTER TABLE ledger ADD COLUMN commits INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE ledger ADD COLUMN open INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE resource ADD COLUMN stopped INTEGER NOT NULL DEFAULT 0;
-UPDATE resource SET stopped = 1 WHERE kind = 'instance' AND 'stop_instance' = (
+CREATE TABLE stopped (
+    run TEXT NOT NULL REFERENCES run (id),
+    row TEXT NOT NULL,
+    PRIMARY KEY (run, row)
+) STRICT, WITHOUT ROWID;
+INSERT INTO stopped SELECT run, row FROM resource WHERE kind = 'instance' AND 'stop_instance' = (
     SELECT function FROM step WHERE step.run = resource.run AND summary = resource.id
     AND function IN ('stop_instance', 'start_instance') ORDER BY number DESC LIMIT 1
 );

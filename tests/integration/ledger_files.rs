@@ -137,7 +137,7 @@ impl Count {
                 let after = bytes_of(home.path());
                 for name in ["ledger.db", "ledger.db-wal"] {
                     assert!(
-                        after.get(name) == bytes.get(name),
+                        content(&after, name) == content(bytes, name),
                         "{what}: {name} was changed"
                     );
                 }
@@ -235,10 +235,15 @@ fn refused(bytes: &Bytes, why: &str) {
     let after = bytes_of(home.path());
     for name in ["ledger.db", "ledger.db-wal"] {
         assert!(
-            after.get(name) == bytes.get(name),
+            content(&after, name) == content(bytes, name),
             "{why}: {name} was changed"
         );
     }
+}
+
+/// SQLite makes an empty `-wal` where there is none.
+fn content<'a>(bytes: &'a Bytes, name: &str) -> &'a [u8] {
+    bytes.get(name).map_or(&[], Vec::as_slice)
 }
 
 #[track_caller]
@@ -373,7 +378,7 @@ fn an_older_schema_is_brought_up_to_date_with_all_that_is_in_it() {
     let db = rusqlite::Connection::open(home.path().join("ledger.db")).unwrap();
     db.execute_batch(
         "ALTER TABLE ledger DROP COLUMN commits; ALTER TABLE ledger DROP COLUMN open; \
-         ALTER TABLE resource DROP COLUMN stopped; PRAGMA user_version = 2;",
+         DROP TABLE stopped; PRAGMA user_version = 2;",
     )
     .unwrap();
     drop(db);
@@ -452,12 +457,31 @@ fn what_is_no_ledger_of_this_user_is_refused_and_left_alone() {
         let home = written(&rested);
         let db = home.path().join("ledger.db");
         change(&db);
+        if db.is_file() {
+            fs::set_permissions(&db, fs::Permissions::from_mode(0o600)).unwrap();
+        }
         let before = fs::symlink_metadata(&db).unwrap();
         refused_at(home.path(), said);
         let after = fs::symlink_metadata(&db).unwrap();
         assert_eq!(before.mode(), after.mode(), "{what}");
         assert_eq!(before.uid(), after.uid(), "{what}");
     }
+}
+
+#[test]
+fn another_programs_directory_is_left_as_it_is() {
+    let theirs = tempfile::tempdir().unwrap();
+    let path = theirs.path().join("ledger.db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("CREATE TABLE t (x)").unwrap();
+    drop(db);
+    for (path, mode) in [(theirs.path(), 0o755), (&path, 0o644)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    refused_at(theirs.path(), "no ledger of autorun");
+    assert_eq!(fs::metadata(theirs.path()).unwrap().mode() & 0o777, 0o755);
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
+    assert_eq!(fs::read_dir(theirs.path()).unwrap().count(), 1);
 }
 
 fn replace(path: &Path, make: impl Fn(&Path)) {
