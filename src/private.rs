@@ -24,7 +24,7 @@ const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
 /// Checks a directory that is made for one user, and what its parents allow.
-/// Gives what was repaired, in words.
+/// Gives what was repaired and what the user should know, in words.
 ///
 /// `made_here` says whether autorun made it: the mode of any other one is left,
 /// and it is refused if others can replace what is in it. One where they can
@@ -44,9 +44,9 @@ pub fn directory(path: &Path, made_here: bool) -> Result<Vec<String>> {
         return Err(of_another_kind(path, &found, "a directory"));
     }
     owned(path, &found)?;
-    parents(path)?;
+    let mut said: Vec<String> = replaceable(path).into_iter().collect();
     if found.mode() & STICKY != 0 {
-        return Ok(Vec::new());
+        return Ok(said);
     }
     if !made_here && found.mode() & OTHERS_WRITE != 0 {
         return Err(Error::new(
@@ -59,12 +59,10 @@ pub fn directory(path: &Path, made_here: bool) -> Result<Vec<String>> {
         )
         .hint("choose a directory of your own, which autorun makes, for AUTORUN_HOME"));
     }
-    if !made_here {
-        return Ok(Vec::new());
+    if made_here {
+        said.extend(repaired(path, &opened, &found, OTHERS)?);
     }
-    Ok(repaired(path, &opened, &found, OTHERS)?
-        .into_iter()
-        .collect())
+    Ok(said)
 }
 
 /// Checks a directory that others may look into and that one user alone may
@@ -157,30 +155,21 @@ pub fn tree(path: &Path) -> Result<Vec<String>> {
     Ok(said)
 }
 
-/// Refuses what lies in a directory that everybody can write to: it could be
-/// taken away and replaced.
-fn parents(path: &Path) -> Result<()> {
-    for parent in path.ancestors().skip(1) {
-        let Ok(found) = lstat(parent) else {
-            continue; // One that cannot be seen cannot be judged.
-        };
-        let mode = found.mode() & 0o7777;
-        if mode & 0o002 != 0 && mode & STICKY == 0 {
-            return Err(Error::new(
-                ErrorKind::Denied,
-                format!(
-                    "everybody can replace `{}`: `{}` has mode {mode:o}",
-                    path.display(),
-                    parent.display()
-                ),
+/// What lies in a directory that everybody can write to could be taken away:
+/// that is said, for the directory may be another one's business.
+fn replaceable(path: &Path) -> Option<String> {
+    path.ancestors().skip(1).find_map(|parent| {
+        // One that cannot be seen cannot be judged.
+        let mode = lstat(parent).ok()?.mode() & 0o7777;
+        let open = mode & 0o002 != 0 && mode & STICKY == 0;
+        open.then(|| {
+            format!(
+                "everybody can take `{}` away: `{}` has mode {mode:o}",
+                path.display(),
+                parent.display()
             )
-            .hint(format!(
-                "`chmod o-w {}`, or set AUTORUN_HOME to another directory",
-                quoted(parent)
-            )));
-        }
-    }
-    Ok(())
+        })
+    })
 }
 
 /// Takes from others what they may do with it. What was opened is changed, so
@@ -335,19 +324,15 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_everybody_can_replace_is_refused() {
+    fn a_directory_that_everybody_can_replace_is_named() {
         let home = tempfile::tempdir().unwrap();
         let open = home.path().join("open");
         let inside = open.join("autorun");
         fs::create_dir_all(&inside).unwrap();
         set_mode(&inside, 0o700);
         set_mode(&open, 0o777);
-        assert!(
-            directory(&inside, true)
-                .unwrap_err()
-                .message
-                .contains("everybody can")
-        );
+        let said = directory(&inside, true).unwrap();
+        assert!(said[0].contains("everybody can take"), "{said:?}");
         set_mode(&open, 0o1777);
         assert!(directory(&inside, true).unwrap().is_empty());
         // A directory for everybody is not made one's own.

@@ -171,10 +171,14 @@ fn examine(
     connection
         .pragma_update(None, "cell_size_check", "ON")
         .map_err(|e| failed(&e))?;
+    if let (Some(alone), Some(witness)) = (alone, witness) {
+        compare(alone, Part::MainFile, files, witness)?;
+    }
     let version = version(connection, files)?;
     let itself = itself(connection, version).map_err(|e| failed(&e))?;
-    let Some(witness) = witness else {
-        if itself.open && !wal_holds_commits(files) && is_still_open(connection, version) {
+    match witness {
+        Some(witness) => compare(&itself, Part::Whole, files, witness)?,
+        None if itself.open && !wal_holds_commits(files) && is_still_open(connection, version) => {
             return Err(files.refused(
                 "it is a copy without its `-wal`, made while a run was writing",
                 format!(
@@ -184,49 +188,54 @@ fn examine(
                 ),
             ));
         }
-        return Ok(itself);
-    };
+        None => {}
+    }
+    Ok(itself)
+}
+
+/// What of a ledger is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    MainFile,
+    /// With its `-wal`.
+    Whole,
+}
+
+/// Refuses what is another ledger's, or less than was written.
+fn compare(itself: &Itself, part: Part, files: &Files, witness: &Witness) -> Result<()> {
     let go_on = format!(
         "or remove {} to go on with it as it is, and {BY_TAGS}",
         shell_words::quote(&files.owner.to_string_lossy())
     );
-    if let Some(other) = [Some(&itself), alone]
-        .into_iter()
-        .flatten()
-        .find(|one| one.owner != witness.owner)
-    {
+    if itself.owner != witness.owner {
         return Err(files.refused(
             &format!(
                 "it, or its `-wal`, is another ledger's: the owner is `{}`, and the file `owner` \
                  beside it says `{}`",
-                other.owner, witness.owner
+                itself.owner, witness.owner
             ),
             format!("put the right one back, with its `-wal`; {go_on}"),
         ));
     }
-    let Some(noted) = witness.noted else {
-        return Ok(itself);
-    };
-    if itself.commits < noted.written {
-        return Err(files.refused(
+    let (has, noted) = (itself.commits, witness.noted.unwrap_or_default());
+    match part {
+        Part::Whole if has < noted.written => Err(files.refused(
             &format!(
-                "it is older than what was written last, or its `-wal` is lost: it has {} of {} \
-                 commits",
-                itself.commits, noted.written
+                "it is older than what was written last, or its `-wal` is lost: it has {has} of \
+                 {} commits",
+                noted.written
             ),
             format!("bring the newest back, with its `-wal`; {go_on}"),
-        ));
-    }
-    if let Some(alone) = alone.filter(|alone| alone.commits < noted.in_file) {
-        return Err(files.refused(
+        )),
+        Part::MainFile if has < noted.in_file => Err(files.refused(
             &format!(
-                "it is older than the `-wal` beside it: it has {} of {} commits by itself",
-                alone.commits, noted.in_file
+                "it is older than the `-wal` beside it: it has {has} of {} commits by itself",
+                noted.in_file
             ),
             format!("bring both back as they were at one time; {go_on}"),
-        ));
+        )),
+        Part::Whole | Part::MainFile => Ok(()),
     }
-    Ok(itself)
 }
 
 /// The version of the schema of a file that is a ledger, and not too new.
@@ -329,8 +338,13 @@ fn check_integrity(connection: &Connection, files: &Files) -> Result<()> {
 pub(super) fn damaged(main: &Path, said: &str) -> Error {
     let said = said.lines().next().unwrap_or_default();
     let shown = shell_words::quote(&main.to_string_lossy()).into_owned();
-    Files::of(main.parent().unwrap_or(Path::new("."))).refused_unless(
-        &format!("it is damaged ({said})"),
+    let files = Files::of(main.parent().unwrap_or(Path::new(".")));
+    let or_else = match wal_holds_commits(&files) {
+        true => ", or the `-wal` beside it is not its own",
+        false => "",
+    };
+    files.refused_unless(
+        &format!("it is damaged{or_else} ({said})"),
         &format!("bring it back from a backup; `sqlite3 {shown} .dump` shows what can be read"),
         &format!("then {BY_TAGS}"),
     )

@@ -375,6 +375,8 @@ impl Store {
             match file.try_lock() {
                 Ok(()) if is_at(&file, &path) => {
                     let mut file = file;
+                    // A killed process may have left a longer number.
+                    file.set_len(0).map_err(|e| failed(&e))?;
                     write!(file, "{}", std::process::id()).map_err(|e| failed(&e))?;
                     return Ok(Some(Hold { path, _file: file }));
                 }

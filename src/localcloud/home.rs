@@ -236,12 +236,8 @@ fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-/// An error with its hint, for those who only show it.
 fn said(error: Error) -> io::Error {
-    io::Error::other(match &error.hint {
-        Some(hint) => format!("{error}; {hint}"),
-        None => error.to_string(),
-    })
+    io::Error::other(error)
 }
 
 #[cfg(test)]
