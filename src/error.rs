@@ -174,6 +174,9 @@ pub struct Parts {
     /// an AWS error's code and request id.
     #[serde(default)]
     pub detail: serde_json::Value,
+    /// Whether the request that failed was certainly never sent.
+    #[serde(skip)]
+    unsent: bool,
 }
 
 impl Error {
@@ -188,6 +191,7 @@ impl Error {
             function: None,
             place: Place::default(),
             detail: serde_json::Value::Null,
+            unsent: false,
         }))
     }
 
@@ -268,6 +272,27 @@ impl Error {
         self
     }
 
+    /// Says that the request which failed was certainly never sent.
+    #[must_use]
+    pub fn unsent(mut self) -> Self {
+        self.0.unsent = true;
+        self
+    }
+
+    /// Says that an earlier request for the same may have had an effect, whatever
+    /// became of this one.
+    #[must_use]
+    pub fn after_another(mut self) -> Self {
+        self.0.unsent = false;
+        self
+    }
+
+    /// Whether it is certain that what was asked for was not done.
+    #[must_use]
+    pub fn proves_no_effect(&self) -> bool {
+        self.unsent || self.kind.proves_no_effect()
+    }
+
     /// Puts what was attempted in front of the message.
     #[must_use]
     pub fn while_doing(mut self, attempt: &str) -> Self {
@@ -339,5 +364,10 @@ mod tests {
     fn a_lost_answer_proves_nothing() {
         assert!(!ErrorKind::Timeout.proves_no_effect());
         assert!(ErrorKind::Denied.proves_no_effect());
+        let lost = Error::new(ErrorKind::Unreachable, "connection reset");
+        assert!(!lost.proves_no_effect());
+        let refused = lost.unsent().while_doing("cannot launch");
+        assert!(refused.proves_no_effect());
+        assert!(!refused.after_another().proves_no_effect());
     }
 }

@@ -7,6 +7,7 @@
 //! ```text
 //! cli -> playbook -> primitives -> script -> context -> clients, ledger -> report -> error
 //! cli, primitives -> teardown -> clients, ledger
+//! cli, clients, ledger, localcloud -> private -> error
 //! cli, tests -> localcloud -> error
 //! ```
 //!
@@ -30,6 +31,7 @@ pub mod ledger;
 pub mod localcloud;
 pub mod playbook;
 pub mod primitives;
+pub mod private;
 pub mod report;
 pub mod script;
 pub mod teardown;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "local-cloud")]
 use super::local::Wanted;
-use super::settings::{local, reporter, shown, store};
+use super::settings::{local, reporter, shown, store, store_for_orphans};
 use super::signals::Signals;
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
@@ -24,12 +24,12 @@ use crate::teardown::{NotRemoved, Teardown, orphans};
 const AT_ONCE: usize = 8;
 
 pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
-    let store = store()?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let cancel = watch_signals(&runtime)?;
     if arguments.orphans {
-        return destroy_orphans(arguments, &store, &runtime, &cancel);
+        return destroy_orphans(arguments, &runtime, &cancel);
     }
+    let store = store(Some(&reporter(&arguments.report, "")?))?;
     let mut doomed = Vec::new();
     for run in wanted(arguments, &store)? {
         let report = reporter(&arguments.report, &run.id)?;
@@ -90,6 +90,7 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<_>>(),
     );
+    store.rest();
     for gone in gone {
         all_gone &= gone?;
     }
@@ -247,11 +248,11 @@ fn watch_signals(runtime: &Runtime) -> anyhow::Result<CancellationToken> {
 /// its id: the ledger cannot say what these things are.
 fn destroy_orphans(
     arguments: &DestroyArgs,
-    store: &Store,
     runtime: &Runtime,
     cancel: &CancellationToken,
 ) -> anyhow::Result<u8> {
     let report = reporter(&arguments.report, "")?;
+    let store = &store_for_orphans(&report)?;
     let reach = runtime.block_on(Reach::of_arguments(
         &arguments.target,
         "orphans",

@@ -17,6 +17,7 @@ use crate::report::{Reporter, text};
 
 use super::settings::{data_dir, shown};
 use super::sudo::{self, Sudo};
+use super::{complain, fitted};
 
 /// How long the local cloud may take to answer about itself.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
@@ -53,7 +54,12 @@ impl Cloud {
     /// The one that is kept here, if it is up and this user has access.
     async fn at(home: Home) -> anyhow::Result<Option<Self>> {
         let (uid, _) = home::user();
+        if let Some(said) = home.check_access(uid)? {
+            complain(&fitted(&format!("warning: {said}")));
+        }
         match home.access(uid) {
+            // Its network went with it, so nobody might refuse the connection.
+            Ok(access) if !home::is_running(access.pid) => Ok(None),
             Ok(access) => {
                 let status = own_words(&access, Method::GET, "status", None, None).await;
                 let status = status.ok().filter(|status| status["pid"] == access.pid);
@@ -130,7 +136,10 @@ impl Cloud {
         let (uid, gid) = home::user();
         let mut grants = vec![(uid, gid)];
         grants.extend(sudo_user());
-        daemon::start(&home, &grants).map_err(|why| anyhow!("{why}"))?;
+        let repaired = daemon::start(&home, &grants).map_err(|why| anyhow!("{why}"))?;
+        for said in repaired {
+            complain(&fitted(&format!("warning: {said}")));
+        }
         let log = home.log();
         Self::at(home).await?.with_context(|| {
             format!(
@@ -158,6 +167,7 @@ impl Cloud {
                 check_ip: Some(format!("{endpoint}/_autorun/checkip")),
             },
             app_name: None,
+            local_cloud: true,
             consistency: self.status["consistency_seconds"]
                 .as_f64()
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),

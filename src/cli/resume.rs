@@ -18,7 +18,7 @@ use crate::playbook::Declared;
 use crate::report::Reporter;
 
 pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
-    let store = store()?;
+    let store = store(None)?;
     let run = store.find(&arguments.run).map_err(|e| shown(&e))?;
     if let Some(pid) = store.holder(&run).map_err(|e| shown(&e))? {
         bail!("run {} is in progress, process {pid}", run.id);

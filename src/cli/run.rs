@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
     let Some(settled) = settle(&given, &playbook, &report) else {
         return Ok(exit::USAGE);
     };
-    let store = store()?;
+    let store = store(Some(&report))?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let reach = runtime.block_on(Reach::of_arguments(
         &arguments.target,
@@ -438,6 +438,7 @@ fn end(
     if let Err(unwritten) = written {
         cx.report.warn(unwritten.message.clone());
     }
+    store.rest();
     cx.report.report(&Event::RunFinished {
         outcome,
         seconds: started.elapsed().as_secs_f64(),

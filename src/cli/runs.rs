@@ -14,7 +14,7 @@ use crate::report::text;
 const COLUMNS: usize = 80;
 
 pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
-    let store = store()?;
+    let store = store(None)?;
     let mut runs = store.runs().map_err(|e| shown(&e))?;
     runs.retain(|run| run.up > 0 || !arguments.up);
     let mut out = String::new();

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use log::LevelFilter;
 
-use super::{LogLevel, Output, ReportArgs};
+use super::{LogLevel, Output, ReportArgs, complain, fitted};
 use crate::clients::Local;
-use crate::error::{Error, Place};
+use crate::error::{Error, Place, Result};
 use crate::ledger::Store;
 use crate::report::{self, Reporter, Settings};
 
@@ -55,9 +55,26 @@ pub(super) fn data_dir() -> anyhow::Result<PathBuf> {
         .context("no data directory is known\nhint: set HOME or AUTORUN_HOME")
 }
 
-/// The ledger.
-pub(super) fn store() -> anyhow::Result<Store> {
-    Store::open(&data_dir()?).map_err(|e| shown(&e))
+/// The ledger. What there is to say of its opening is said to the reporter of
+/// the run, where there is one.
+pub(super) fn store(report: Option<&Reporter>) -> anyhow::Result<Store> {
+    opened(Store::open(&data_dir()?), report)
+}
+
+/// The ledger, or an empty one in place of one that is lost.
+pub(super) fn store_for_orphans(report: &Reporter) -> anyhow::Result<Store> {
+    opened(Store::open_or_begin_again(&data_dir()?), Some(report))
+}
+
+fn opened(store: Result<Store>, report: Option<&Reporter>) -> anyhow::Result<Store> {
+    let store = store.map_err(|e| shown(&e))?;
+    for said in store.said() {
+        match report {
+            Some(report) => report.warn(said.clone()),
+            None => complain(&fitted(&format!("warning: {said}"))),
+        }
+    }
+    Ok(store)
 }
 
 /// What the clients need to know.

@@ -26,7 +26,7 @@ use crate::report::{Output, Reporter, Settings};
 const ANSWER: Duration = Duration::from_secs(15);
 
 pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
-    let store = store()?;
+    let store = store(None)?;
     let (run, instance) = find(&store, &arguments.whom).map_err(|e| shown(&e))?;
     let (user, key) = login(&store, &run, &instance).map_err(|e| shown(&e))?;
     let report = quiet(&run)?;

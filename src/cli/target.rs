@@ -99,6 +99,7 @@ impl Reach {
                     check_ip,
                 },
                 key: None,
+                local_cloud: false,
                 app_name: Some(format!("autorun-{run}")),
                 consistency: None,
             },

@@ -9,7 +9,8 @@ use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_sdk_ec2::config::{Credentials, ProvideCredentials as _};
 use tokio::sync::OnceCell;
 
-use super::aws_error::{aws_error, no_credentials, no_region};
+use super::attempts::{Attempts, Place, is_on_this_machine};
+use super::aws_error::{aws_error, no_cloud, no_credentials, no_region};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
 
@@ -50,6 +51,8 @@ pub struct AwsOptions {
     pub endpoints: Endpoints,
     /// An access key in place of the user's own.
     pub key: Option<StaticKey>,
+    /// Whether the endpoints are the local cloud's.
+    pub local_cloud: bool,
     /// What the SDK says of this program in its requests, as `autorun-7kq2m9w`.
     pub app_name: Option<String>,
     /// How long right after a create the endpoint may deny that it exists;
@@ -109,6 +112,8 @@ impl Aws {
                 if let Some(url) = &self.options.endpoints.ec2 {
                     ec2 = ec2.endpoint_url(url);
                 }
+                let attempts = self.attempts(config, self.options.endpoints.ec2.as_ref());
+                let ec2 = ec2.interceptor(attempts).retry_classifier(attempts);
                 #[cfg(feature = "crash-points")]
                 let ec2 = ec2.interceptor(super::crash_points::CrashPoints);
                 Ok(aws_sdk_ec2::Client::from_conf(ec2.build()))
@@ -135,6 +140,8 @@ impl Aws {
                     s3 = s3.endpoint_url(url);
                 }
                 let custom = self.s3_endpoint().await?.is_some();
+                let attempts = self.attempts(config, self.options.endpoints.s3.as_ref());
+                let s3 = s3.interceptor(attempts).retry_classifier(attempts);
                 #[cfg(feature = "crash-points")]
                 let s3 = s3.interceptor(super::crash_points::CrashPoints);
                 Ok(aws_sdk_s3::Client::from_conf(
@@ -160,13 +167,27 @@ impl Aws {
         Ok(self.options.endpoints.s3.clone().or_else(general))
     }
 
+    /// How the attempts at an endpoint are looked upon.
+    fn attempts(&self, config: &SdkConfig, endpoint: Option<&String>) -> Attempts {
+        Attempts(
+            match endpoint.is_some() || config.endpoint_url().is_some() {
+                _ if self.options.local_cloud => Place::LocalCloud,
+                true => Place::Given,
+                false => Place::Aws,
+            },
+        )
+    }
+
     /// The URL that answers with the caller's public address.
-    pub(super) fn check_ip(&self) -> &str {
-        self.options
-            .endpoints
-            .check_ip
-            .as_deref()
-            .unwrap_or(CHECK_IP)
+    ///
+    /// Throws `unreachable` when the local cloud that had it is gone.
+    pub(super) fn check_ip(&self) -> Result<&str> {
+        let url = self.options.endpoints.check_ip.as_deref();
+        let url = url.unwrap_or(CHECK_IP);
+        match self.options.local_cloud && !is_on_this_machine(url) {
+            true => Err(no_cloud("ask for this machine's address", url)),
+            false => Ok(url),
+        }
     }
 
     /// The number of the account; empty where nobody can tell it.
@@ -189,9 +210,10 @@ impl Aws {
                     .operation_timeout(STS_TIMEOUT)
                     .build(),
             );
-        if let Some(url) = endpoint {
+        if let Some(url) = &endpoint {
             sts = sts.endpoint_url(url);
         }
+        let sts = sts.interceptor(self.attempts(config, endpoint.as_ref()));
         let sts = aws_sdk_sts::Client::from_conf(sts.build());
         match sts.get_caller_identity().send().await {
             Ok(answer) => Ok(answer.account().unwrap_or_default().to_owned()),

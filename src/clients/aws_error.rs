@@ -5,6 +5,7 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId as _;
 use serde_json::json;
 
+use super::attempts::{NotSent, Place, find};
 use crate::error::{Error, ErrorKind};
 
 /// The error of one of AWS's operations.
@@ -92,7 +93,10 @@ pub(crate) fn aws_error<E: OperationError>(
             ErrorKind::Timeout,
             format!("cannot {attempt}: AWS did not answer in time"),
         ),
-        _ => unanswered(attempt, &chain(error)),
+        _ => match find::<NotSent>(error) {
+            Some(not_sent) => unanswered(attempt, &chain(error), Some(not_sent)).unsent(),
+            None => unanswered(attempt, &chain(error), None),
+        },
     }
 }
 
@@ -138,7 +142,7 @@ fn readable(said: &str) -> (&str, Option<&str>) {
 }
 
 /// No answer: no credentials, no connection, or a broken one.
-fn unanswered(attempt: &str, chain: &[String]) -> Error {
+fn unanswered(attempt: &str, chain: &[String], not_sent: Option<&NotSent>) -> Error {
     let all = chain.join(": ");
     if all.contains("Missing Region") {
         return no_region();
@@ -153,11 +157,36 @@ fn unanswered(attempt: &str, chain: &[String]) -> Error {
         .next()
         .unwrap_or(last)
         .to_lowercase();
+    match not_sent {
+        Some(not_sent) if not_sent.place == Place::LocalCloud => {
+            no_cloud(attempt, &not_sent.endpoint)
+        }
+        Some(not_sent) if not_sent.place == Place::Given => Error::new(
+            ErrorKind::Unreachable,
+            format!(
+                "cannot {attempt}: no answer from {}: {last}",
+                not_sent.endpoint
+            ),
+        )
+        .hint(
+            "check that it is the right address, by `--endpoint-url` or AWS_ENDPOINT_URL, and \
+             that a server runs there",
+        ),
+        _ => Error::new(
+            ErrorKind::Unreachable,
+            format!("cannot {attempt}: no answer from AWS: {last}"),
+        )
+        .hint("check the network, the region and `--endpoint-url`"),
+    }
+}
+
+/// The local cloud is not there any more.
+pub(crate) fn no_cloud(attempt: &str, endpoint: &str) -> Error {
     Error::new(
         ErrorKind::Unreachable,
-        format!("cannot {attempt}: no answer from AWS: {last}"),
+        format!("cannot {attempt}: the local cloud does not run any more at {endpoint}"),
     )
-    .hint("check the network, the region and `--endpoint-url`")
+    .hint("`autorun cloud up` starts it again, and `autorun resume` goes on")
 }
 
 /// The texts of an error and its sources, outermost first.

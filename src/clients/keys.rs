@@ -134,6 +134,30 @@ pub(crate) fn looks_private(path: &Path) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| text.contains("PRIVATE KEY-----"))
 }
 
+/// Refuses a private key of one's own that others can read, as ssh does.
+///
+/// Throws `denied`.
+pub(crate) fn refuse_open(path: &Path) -> Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(found) = std::fs::metadata(path) else {
+        return Ok(()); // What is not there is said by whoever reads it.
+    };
+    let mode = found.mode() & 0o7777;
+    let own = found.uid() == rustix::process::geteuid().as_raw();
+    if !own || mode & 0o077 == 0 || !looks_private(path) {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(Error::new(
+        ErrorKind::Denied,
+        format!("others can read the private key `{shown}` (mode {mode:o}), so it is not used"),
+    )
+    .hint(format!(
+        "`chmod 600 {}`, and make another key if somebody may have read it",
+        shell_words::quote(&path.to_string_lossy())
+    )))
+}
+
 /// A PEM key says nothing of its public half without being unlocked.
 fn read_beside(path: &Path, encrypted: bool) -> Result<KeyFile> {
     let beside = PathBuf::from(format!("{}.pub", path.display()));
@@ -186,6 +210,24 @@ mod tests {
         assert_eq!(comment(&path).unwrap().as_deref(), Some("web row-1"));
         let left = std::fs::read_dir(dir.path().join("keys")).unwrap();
         assert_eq!(left.count(), 1);
+    }
+
+    #[test]
+    fn a_private_key_that_others_can_read_is_refused_and_a_public_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web");
+        let public = create(&path, "web", "row-1").unwrap();
+        let beside = dir.path().join("web.pub");
+        std::fs::write(&beside, public.to_openssh().unwrap()).unwrap();
+        for (mode, refused) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
+            for file in [&path, &beside] {
+                let mode = std::fs::Permissions::from_mode(mode);
+                std::fs::set_permissions(file, mode).unwrap();
+            }
+            assert_eq!(refuse_open(&path).is_err(), refused, "{mode:o}");
+            assert!(refuse_open(&beside).is_ok());
+        }
+        assert!(refuse_open(&dir.path().join("nosuch")).is_ok());
     }
 
     #[test]

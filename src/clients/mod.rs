@@ -19,6 +19,7 @@ use s3::Published;
 use crate::error::Result;
 use crate::report::Reporter;
 
+mod attempts;
 mod aws;
 mod aws_error;
 #[cfg(feature = "crash-points")]
@@ -184,8 +185,9 @@ impl Clients {
     }
 
     /// The URL that answers with the caller's public address.
-    #[must_use]
-    pub fn check_ip(&self) -> &str {
+    ///
+    /// Throws `unreachable` when the local cloud that had it is gone.
+    pub fn check_ip(&self) -> Result<&str> {
         self.aws.check_ip()
     }
 

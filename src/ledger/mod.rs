@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rusqlite::{Transaction, params};
 
@@ -24,11 +25,14 @@ pub use wait::Wait;
 use crate::error::{Error, Result};
 use crate::report::{Event, Remaining, Reporter};
 
+mod opening;
 mod resource;
 mod run;
 mod step;
+mod stopped;
 mod store;
 mod wait;
+mod witness;
 
 /// Milliseconds since 1970.
 pub type Millis = i64;
@@ -55,6 +59,8 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct Memory {
     resources: Vec<Resource>,
+    /// How many of them earlier attempts wrote down.
+    known: usize,
     changed_resources: BTreeSet<usize>,
     steps: Vec<StepRow>,
     changed_steps: BTreeSet<usize>,
@@ -68,6 +74,10 @@ struct Memory {
     used: HashSet<String>,
     /// How many steps told by the same have succeeded in this attempt.
     occurrences: HashMap<String, u32>,
+    /// Instances at whose stop this attempt has arrived.
+    stopped_here: HashSet<String>,
+    /// Instances that this attempt started again, and when.
+    started_again: HashMap<String, Instant>,
 }
 
 impl Ledger {
@@ -432,8 +442,10 @@ impl Memory {
     }
 
     fn load(store: &Store, run: &str) -> Result<Self> {
+        let resources = store.resources(run)?;
         Ok(Self {
-            resources: store.resources(run)?,
+            known: resources.len(),
+            resources,
             steps: store.steps(run)?,
             ..Self::default()
         })
@@ -490,7 +502,7 @@ impl Intent {
     /// It failed. Where the error does not prove that nothing was made, now or
     /// in an earlier attempt, the row stays intended.
     pub fn abandoned(self, error: &Error) {
-        if error.kind.proves_no_effect() && !self.again {
+        if error.proves_no_effect() && !self.again {
             self.ledger.turn(self.index, State::Abandoned);
         }
     }
@@ -544,6 +556,7 @@ impl Resource {
             intended: now(),
             changed: now(),
             removed_by_playbook: false,
+            stopped: false,
         }
     }
 
@@ -578,7 +591,7 @@ fn write_row(tx: &Transaction, run: &str, row: &Resource) -> rusqlite::Result<()
         row.changed,
         row.removed_by_playbook,
     ])?;
-    Ok(())
+    stopped::write_stopped(tx, run, row)
 }
 
 fn write_step(tx: &Transaction, run: &str, step: &StepRow) -> rusqlite::Result<()> {
@@ -613,7 +626,9 @@ impl Store {
         self.read(|db| {
             let mut query = db.prepare(
                 "SELECT row, kind, name, id, state, step, intended, changed, \
-                 removed_by_playbook FROM resource WHERE run = ?1 ORDER BY row",
+                 removed_by_playbook, EXISTS (SELECT 1 FROM stopped \
+                 WHERE stopped.run = resource.run AND stopped.row = resource.row) \
+                 FROM resource WHERE run = ?1 ORDER BY row",
             )?;
             let rows = query.query_map([run], |row| {
                 Ok(Resource {
@@ -626,6 +641,7 @@ impl Store {
                     intended: row.get(6)?,
                     changed: row.get(7)?,
                     removed_by_playbook: row.get(8)?,
+                    stopped: row.get(9)?,
                 })
             })?;
             rows.collect()
@@ -831,9 +847,9 @@ mod tests {
             .finish::<()>(&Err(Error::invalid("no host")))
             .unwrap();
         assert_eq!(commits(), before);
-        // A row per step and per resource, each written twice.
+        // A row per step and per resource, each written twice, and the count.
         make(&ledger, "a");
-        assert_eq!(commits(), before + 4);
+        assert_eq!(commits(), before + 6);
     }
 
     #[test]

@@ -143,6 +143,8 @@ pub struct Resource {
     pub changed: Millis,
     /// Whether the playbook itself removed it.
     pub removed_by_playbook: bool,
+    /// Whether the playbook stopped it, and has not started it since.
+    pub stopped: bool,
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Runs: what was asked for, where its things are, how it ended, who holds it.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Length of a run's id.
 const LETTERS: usize = 7;
+
+/// How often a lock is looked at before it counts as held.
+const LOOKS: usize = 3;
 
 /// Where the things of a run are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -381,7 +384,11 @@ impl Store {
         let path = self.hold_path(run);
         let failed = |e: &std::io::Error| Error::io("hold the run in", &path, e);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|e| failed(&e))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(parent)
+                .map_err(|e| failed(&e))?;
         }
         // Looking at a run takes it for a moment, so one refusal means little.
         for _ in 0..10 {
@@ -395,6 +402,8 @@ impl Store {
             match file.try_lock() {
                 Ok(()) if is_at(&file, &path) => {
                     let mut file = file;
+                    // A killed process may have left a longer number.
+                    file.set_len(0).map_err(|e| failed(&e))?;
                     write!(file, "{}", std::process::id()).map_err(|e| failed(&e))?;
                     return Ok(Some(Hold { path, _file: file }));
                 }
@@ -407,11 +416,43 @@ impl Store {
         Ok(None)
     }
 
+    /// Removes the lock files of processes that were killed.
+    pub(super) fn clear_locks(&self) {
+        let locks = std::fs::read_dir(self.directory().join("runs"));
+        for lock in locks.into_iter().flatten().flatten() {
+            let name = lock.file_name();
+            if let Some(run) = name.to_str().and_then(|name| name.strip_suffix(".lock")) {
+                // What is wrong with it is said when somebody needs it.
+                drop(self.seems_held(run));
+            }
+        }
+    }
+
     fn is_held(&self, run: &str) -> Result<bool> {
+        // Whoever looks at a lock holds it for a moment.
+        for _ in 0..LOOKS {
+            if !self.seems_held(run)? {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.seems_held(run)
+    }
+
+    /// Whether somebody has the lock of a run at this moment. A lock file that a
+    /// killed process left is removed.
+    fn seems_held(&self, run: &str) -> Result<bool> {
         let path = self.hold_path(run);
         match File::open(&path) {
-            Ok(file) => match file.try_lock_shared() {
-                Ok(()) => Ok(false),
+            Ok(file) => match file.try_lock() {
+                Ok(()) => {
+                    // Held while it is removed, so that it cannot be a new
+                    // holder's; see `hold`.
+                    if is_at(&file, &path) {
+                        drop(std::fs::remove_file(&path));
+                    }
+                    Ok(false)
+                }
                 Err(TryLockError::WouldBlock) => Ok(true),
                 Err(TryLockError::Error(e)) => Err(Error::io("look at", &path, &e)),
             },
@@ -504,6 +545,26 @@ mod tests {
         let again = store.begin(&run("shop")).unwrap();
         drop((other, again));
         assert_eq!(store.runs().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn lock_files_of_killed_runs_disappear_and_those_of_others_stay() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path()).unwrap();
+        let (killed, works) = (run("shop"), run("blog"));
+        drop(store.begin(&killed).unwrap());
+        let hold = store.begin(&works).unwrap();
+        let lock = |run: &Run| store.hold_path(&run.id);
+        std::fs::write(lock(&killed), "1").unwrap();
+        assert!(store.holder(&works).unwrap().is_some());
+        assert!(store.holder(&killed).unwrap().is_none());
+        assert!(!lock(&killed).exists());
+        std::fs::write(lock(&killed), "1").unwrap();
+        drop(Store::open(home.path()).unwrap());
+        assert!(!lock(&killed).exists());
+        assert!(lock(&works).exists());
+        drop(hold);
+        assert!(!lock(&works).exists());
     }
 
     #[test]

@@ -2,23 +2,24 @@
 //! processes at once.
 //!
 //! A commit is on the disk when it returns (`synchronous=FULL`). The directory
-//! is the user's alone, and so is the file.
+//! is the user's alone, and so is the file. Commits are counted, in the ledger
+//! and beside it (see [`super::witness`]), and whoever is done writing brings
+//! everything into the one file, so that a copy of it is a copy of the ledger.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
+use super::opening::{self, IfLost, damaged};
+use super::witness::{Seen, Witness};
 use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Says that a SQLite file is a ledger: "atrn".
-const APPLICATION: i32 = 0x6174_726e;
-
 /// The schema, one entry per version: a ledger of version n gets those from n
 /// on.
-const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE ledger (owner TEXT NOT NULL) STRICT;
 CREATE TABLE run (
@@ -79,17 +80,31 @@ CREATE TABLE wait (
 ) STRICT;
 CREATE INDEX wait_run ON wait (run);
 ",
+    // Set in the main file while more may be in the `-wal`: `open`.
+    "
+ALTER TABLE ledger ADD COLUMN commits INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE ledger ADD COLUMN open INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE stopped (
+    run TEXT NOT NULL REFERENCES run (id),
+    row TEXT NOT NULL,
+    PRIMARY KEY (run, row)
+) STRICT, WITHOUT ROWID;
+INSERT INTO stopped SELECT run, row FROM resource WHERE kind = 'instance' AND 'stop_instance' = (
+    SELECT function FROM step WHERE step.run = resource.run AND summary = resource.id
+    AND function IN ('stop_instance', 'start_instance') ORDER BY number DESC LIMIT 1
+);
+",
 ];
 
 /// How long another process may hold the file.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Letters and digits of ids: none that look alike, and no vowels, so that no
 /// words arise.
 const ID_LETTERS: &[u8] = b"23456789bcdfghjkmnpqrstvwxz";
 
 /// Length of the ledger's own id.
-const OWNER_LETTERS: usize = 16;
+pub(super) const OWNER_LETTERS: usize = 16;
 
 /// An open ledger file. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -100,29 +115,44 @@ struct Inner {
     connection: Mutex<Connection>,
     owner: String,
     path: PathBuf,
+    witness: Witness,
+    said: Vec<String>,
 }
 
 impl Store {
-    /// Opens the ledger in a directory, or makes one.
+    /// Opens the ledger in a directory, or makes one where there never was one.
     ///
     /// Throws what makes it unusable: `denied`, `quota_exceeded`, `timeout` when
-    /// another process holds it, `internal` when it is damaged or newer.
+    /// another process holds it, `internal` when it is damaged, incomplete, older
+    /// than it was, or newer than this program.
     pub fn open(directory: &Path) -> Result<Self> {
-        let path = directory.join("ledger.db");
-        private_directory(directory)?;
-        // SQLite would let the group and others read it; its side files follow.
-        private_file(&path)?;
-        let failed = |e: &rusqlite::Error| unusable(&path, e);
-        let mut connection = Connection::open(&path).map_err(|e| failed(&e))?;
-        let owner = prepare(&mut connection, &path).map_err(|e| match e {
-            Fault::Sqlite(e) => failed(&e),
-            Fault::Ours(e) => e,
-        })?;
-        Ok(Self(Arc::new(Inner {
-            connection: Mutex::new(connection),
-            owner,
-            path,
-        })))
+        Self::opened(directory, IfLost::Refuse)
+    }
+
+    /// The same, and where the ledger is lost an empty one begins under the same
+    /// owner: for a search by tags.
+    pub fn open_or_begin_again(directory: &Path) -> Result<Self> {
+        Self::opened(directory, IfLost::BeginAgain)
+    }
+
+    fn opened(directory: &Path, if_lost: IfLost) -> Result<Self> {
+        let opened = opening::open(directory, if_lost)?;
+        let store = Self(Arc::new(Inner {
+            connection: Mutex::new(opened.connection),
+            owner: opened.owner,
+            path: directory.join("ledger.db"),
+            witness: opened.witness,
+            said: opened.said,
+        }));
+        store.clear_locks();
+        Ok(store)
+    }
+
+    /// What the user should know of the opening: whose access was taken away,
+    /// and that an empty ledger began.
+    #[must_use]
+    pub fn said(&self) -> &[String] {
+        &self.0.said
     }
 
     /// The ledger's id: the tag `autorun:owner` on all that its runs make.
@@ -163,12 +193,41 @@ impl Store {
         let all = || {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&tx)?;
+            let (commits, was_open) = count(&tx, true)?;
             crash::reached("before a ledger commit");
             tx.commit()?;
             crash::reached("after a ledger commit");
-            Ok(done)
+            Ok((done, commits, was_open))
         };
-        all().map_err(|e| unusable(&self.0.path, &e))
+        let (done, commits, was_open) = all().map_err(|e| unusable(&self.0.path, &e))?;
+        self.0.witness.note(|noted| noted.written = commits)?;
+        if !was_open {
+            // From now on a copy of the main file alone is known as one. Where
+            // somebody reads just now, it cannot be said there, and need not.
+            drop(checkpoint(connection, "PASSIVE"));
+        }
+        Ok(done)
+    }
+
+    /// Brings everything into the main file, when this process has written what
+    /// it had to write. Where another one is at work it is left to that one.
+    pub fn rest(&self) {
+        let mut connection = self.connection();
+        // Nobody is waited for: what is in the `-wal` is as safe.
+        let rested = connection
+            .busy_timeout(Duration::ZERO)
+            .and_then(|()| rest(&mut connection));
+        drop(connection.busy_timeout(PATIENCE));
+        if let Ok(Some(commits)) = rested
+            && let Some(file) = Seen::of(&self.0.path)
+        {
+            // Not noted, the next start looks at the file more closely.
+            drop(self.0.witness.note(|noted| {
+                noted.written = commits;
+                noted.in_file = commits;
+                noted.file = file;
+            }));
+        }
     }
 
     /// The one connection of this process. Who waits for it waits for the
@@ -188,91 +247,41 @@ pub(super) fn new_id(letters: usize) -> String {
         .collect()
 }
 
-enum Fault {
-    Sqlite(rusqlite::Error),
-    Ours(Error),
+/// Whether a text can be the id of a ledger.
+pub(super) fn is_owner(text: &str) -> bool {
+    text.len() == OWNER_LETTERS && text.bytes().all(|b| ID_LETTERS.contains(&b))
 }
 
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
+/// Counts a commit, and says whether more is to follow; gives the count, and
+/// what was said before.
+fn count(tx: &Transaction, open: bool) -> rusqlite::Result<(u64, bool)> {
+    let mut ask = tx.prepare_cached("SELECT commits, open FROM ledger")?;
+    let (commits, was_open): (u64, bool) =
+        ask.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut set = tx.prepare_cached("UPDATE ledger SET commits = ?1, open = ?2")?;
+    set.execute(params![commits + 1, open])?;
+    Ok((commits + 1, was_open))
 }
 
-/// Sets the connection up, brings the schema up to date; gives the owner.
-fn prepare(connection: &mut Connection, path: &Path) -> std::result::Result<String, Fault> {
-    connection.busy_timeout(PATIENCE)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", "ON")?;
-    connection.pragma_update(None, "trusted_schema", "OFF")?;
-    let newest = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
-    if pragma(connection, "user_version")? != newest {
-        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let version = pragma(&tx, "user_version")?;
-        let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
-        if (version == 0 && tables > 0) || (version > 0 && is_foreign(&tx)?) {
-            return Err(Fault::Ours(foreign(path)));
-        }
-        if version > newest {
-            return Err(Fault::Ours(newer(path)));
-        }
-        for migration in &MIGRATIONS[usize::try_from(version).unwrap_or(0)..] {
-            tx.execute_batch(migration)?;
-        }
-        if version == 0 {
-            tx.execute("INSERT INTO ledger (owner) VALUES (?1)", [owner(path)])?;
-            tx.pragma_update(None, "application_id", APPLICATION)?;
-        }
-        tx.pragma_update(None, "user_version", newest)?;
-        tx.commit()?;
-    } else if is_foreign(connection)? {
-        return Err(Fault::Ours(foreign(path)));
-    }
-    Ok(connection.query_row("SELECT owner FROM ledger", [], |row| row.get(0))?)
+/// Nothing when another process kept some of it from coming into the main file.
+fn rest(connection: &mut Connection) -> rusqlite::Result<Option<u64>> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (commits, _) = count(&tx, false)?;
+    tx.commit()?;
+    Ok(checkpoint(connection, "TRUNCATE")?.then_some(commits))
 }
 
-/// The ledger's id. It is kept beside the ledger, too: should that be lost, the
-/// next one is known as its owner.
-fn owner(ledger: &Path) -> String {
-    let file = ledger.with_file_name("owner");
-    let kept = std::fs::read_to_string(&file).unwrap_or_default();
-    let kept = kept.trim();
-    if kept.len() == OWNER_LETTERS && kept.bytes().all(|b| ID_LETTERS.contains(&b)) {
-        return kept.to_owned();
-    }
-    let owner = new_id(OWNER_LETTERS);
-    // Without it the ledger works as well.
-    drop(std::fs::write(file, format!("{owner}\n")));
-    owner
-}
-
-fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i32> {
-    connection.pragma_query_value(None, name, |row| row.get(0))
-}
-
-fn is_foreign(connection: &Connection) -> rusqlite::Result<bool> {
-    Ok(pragma(connection, "application_id")? != APPLICATION)
-}
-
-fn foreign(path: &Path) -> Error {
-    Error::internal(format!(
-        "`{}` is a database, but no ledger of autorun",
-        path.display()
-    ))
-    .hint("set AUTORUN_HOME to another directory, or move the file away")
-}
-
-fn newer(path: &Path) -> Error {
-    Error::internal(format!(
-        "the ledger `{}` was written by a newer autorun",
-        path.display()
-    ))
-    .hint("use that version; this one could lose what it knows")
+/// Whether all that is in the `-wal` came into the main file.
+fn checkpoint(connection: &Connection, how: &str) -> rusqlite::Result<bool> {
+    let sql = format!("PRAGMA wal_checkpoint({how})");
+    connection.query_row(&sql, [], |row| {
+        let (busy, frames, moved): (bool, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(!busy && frames == moved)
+    })
 }
 
 /// What SQLite says, in words a person can act on.
-fn unusable(path: &Path, error: &rusqlite::Error) -> Error {
+pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> Error {
     let shown = path.display();
     let (kind, what, hint) = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
@@ -290,14 +299,12 @@ fn unusable(path: &Path, error: &rusqlite::Error) -> Error {
             "it cannot be written to".to_owned(),
             "give yourself write access to it and its directory, or set AUTORUN_HOME".to_owned(),
         ),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => (
-            ErrorKind::Internal,
-            "it is damaged".to_owned(),
-            format!(
-                "`sqlite3 {shown} .dump` shows what can be read of it; move it away, then \
-                 `autorun destroy --orphans` finds what its runs left"
-            ),
-        ),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            return damaged(path, &error.to_string());
+        }
+        None if *error == rusqlite::Error::QueryReturnedNoRows => {
+            return damaged(path, "it names no owner");
+        }
         _ => (
             ErrorKind::Internal,
             error.to_string(),
@@ -305,35 +312,6 @@ fn unusable(path: &Path, error: &rusqlite::Error) -> Error {
         ),
     };
     Error::new(kind, format!("cannot use the ledger `{shown}`: {what}")).hint(hint)
-}
-
-fn private_directory(path: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|e| {
-            let error = Error::io("create the ledger's directory", path, &e);
-            error.hint("set AUTORUN_HOME to a directory that you may write to")
-        })
-}
-
-fn private_file(path: &Path) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let opened = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path);
-    opened.map(drop).map_err(|e| {
-        let error = Error::io("write to the ledger", path, &e);
-        match e.kind() {
-            std::io::ErrorKind::StorageFull => error.hint("make room on the disk"),
-            _ => error.hint("give yourself write access to it, or set AUTORUN_HOME"),
-        }
-    })
 }
 
 #[cfg(test)]
@@ -364,7 +342,11 @@ mod tests {
         for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
             drop(std::fs::remove_file(directory.join(file)));
         }
-        assert_eq!(Store::open(&directory).unwrap().owner(), first);
+        let lost = fault(&directory);
+        assert!(lost.message.contains("it is gone"), "{}", lost.message);
+        let again = Store::open_or_begin_again(&directory).unwrap();
+        assert_eq!(again.owner(), first);
+        assert!(again.said()[0].contains("was lost"), "{:?}", again.said());
     }
 
     #[test]
@@ -376,7 +358,8 @@ mod tests {
             .pragma_update(None, "user_version", 99)
             .unwrap();
         assert!(fault(home.path()).message.contains("newer autorun"));
-        assert_eq!(pragma(&store.connection(), "user_version").unwrap(), 99);
+        let version = opening::pragma(&store.connection(), "user_version");
+        assert_eq!(version.unwrap(), 99);
     }
 
     #[test]

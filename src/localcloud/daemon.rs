@@ -46,13 +46,15 @@ const MASKS: &str = "/etc/autorun/cloud-masks";
 
 /// Starts the background process of this home and waits until it serves.
 ///
-/// `grants` are the users, as uid and gid, who get an access file.
+/// `grants` are the users, as uid and gid, who get an access file. Gives what
+/// was repaired of the state, in words.
 ///
 /// # Errors
 /// What kept it from starting, in words for the user.
-pub fn start(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
+pub fn start(home: &Home, grants: &[(u32, u32)]) -> Result<Vec<String>, String> {
     let failed = |what: &str, e: &io::Error| format!("{what}: {e}");
-    home.prepare()
+    let repaired = home
+        .prepare()
         .map_err(|e| failed("cannot prepare the local cloud's state", &e))?;
     let binary = own_copy(home)
         .map_err(|e| failed("cannot copy this program into the local cloud's state", &e))?;
@@ -75,7 +77,7 @@ pub fn start(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
     let out = child.stdout.take().map(BufReader::new);
     out.map(|mut out| out.read_line(&mut line));
     match serde_json::from_str::<Value>(&line) {
-        Ok(said) if said["error"].is_null() => Ok(()),
+        Ok(said) if said["error"].is_null() => Ok(repaired),
         Ok(said) => Err(said["error"].as_str().unwrap_or_default().to_owned()),
         Err(_) => Err(format!(
             "the local cloud ended while it was starting; its log is {}",
@@ -414,7 +416,7 @@ fn keys(home: &Home) -> io::Result<Keys> {
         access_key_id: String,
         secret_access_key: String,
     }
-    let file = home.state.join("keys.json");
+    let file = home.key_file();
     let kept: Kept = match fs::read(&file) {
         Ok(text) => serde_json::from_slice(&text)?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {

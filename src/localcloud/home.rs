@@ -6,12 +6,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
-};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::private;
 
 /// State of root's cloud.
 const ROOTS_STATE: &str = "/var/lib/autorun/cloud";
@@ -85,13 +86,46 @@ impl Home {
         fs::symlink_metadata(&self.state).is_ok_and(|state| state.uid() == 0)
     }
 
-    /// Makes the directories, and refuses those that others can write to.
+    /// Makes the directories, and takes from others what they could do to them
+    /// and to the access key. Gives what was repaired, in words.
     ///
     /// # Errors
-    /// When one cannot be made or is not this user's alone.
-    pub fn prepare(&self) -> io::Result<()> {
-        private_dir(&self.state, 0o700)?;
-        private_dir(&self.access, 0o755)
+    /// When one cannot be made or is not this user's.
+    pub fn prepare(&self) -> io::Result<Vec<String>> {
+        make_dir(&self.state, 0o700)?;
+        make_dir(&self.access, 0o755)?;
+        let repaired = [
+            private::own_directory(&self.state, false).map_err(said)?,
+            private::own_directory(&self.access, true).map_err(said)?,
+            private::file(&self.key_file()).map_err(said)?,
+        ];
+        Ok(repaired.into_iter().flatten().collect())
+    }
+
+    /// Takes from others what they could do with this user's access. Gives what
+    /// was repaired, in words.
+    ///
+    /// # Errors
+    /// When somebody else could have put it there.
+    pub fn check_access(&self, uid: u32) -> io::Result<Option<String>> {
+        let file = self.access_file(uid);
+        // Root's own file may be what this user reads; it is root's to repair.
+        match fs::symlink_metadata(&file) {
+            Ok(found) if found.uid() == uid => {
+                private::trusted_directory(&self.access).map_err(said)?;
+                private::file(&file).map_err(said)
+            }
+            Ok(_) => private::trusted_directory(&self.access)
+                .map_err(said)
+                .map(|()| None),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Where the access key is kept between two processes.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        self.state.join("keys.json")
     }
 
     /// Where the background process writes its log.
@@ -197,27 +231,19 @@ fn nofollow() -> i32 {
     nix::fcntl::OFlag::O_NOFOLLOW.bits()
 }
 
-/// A directory of this user that nobody else can write to, not a link.
-fn private_dir(path: &Path, mode: u32) -> io::Result<()> {
+/// Makes a directory unless there is something of this name.
+fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
     match DirBuilder::new().mode(mode).create(path) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-        _ => {}
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(()),
     }
-    let found = fs::symlink_metadata(path)?;
-    let own = found.uid() == nix::unistd::geteuid().as_raw();
-    if !found.is_dir() || !own {
-        return Err(io::Error::other(format!(
-            "{} is not a directory of this user: remove it",
-            path.display()
-        )));
-    }
-    if found.mode() & 0o777 != mode {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    }
-    Ok(())
+}
+
+fn said(error: Error) -> io::Error {
+    io::Error::other(error)
 }
 
 #[cfg(test)]
@@ -248,6 +274,34 @@ mod tests {
         assert!(!format!("{:?}", access()).contains("secret"));
         home.revoke_all().unwrap();
         assert!(home.access(uid).is_err());
+    }
+
+    #[test]
+    fn what_others_could_do_is_taken_from_them() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::below(dir.path());
+        assert!(home.prepare().unwrap().is_empty());
+        fs::write(home.key_file(), "{}").unwrap();
+        let uid = nix::unistd::geteuid().as_raw();
+        home.grant(uid, uid, &access()).unwrap();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        set(&home.state, 0o755);
+        set(&home.access, 0o777);
+        set(&home.key_file(), 0o644);
+        set(&home.access_file(uid), 0o666);
+        assert!(home.check_access(uid).is_err(), "others can write there");
+        assert_eq!(home.prepare().unwrap().len(), 3);
+        assert_eq!(mode(&home.state), 0o700);
+        assert_eq!(mode(&home.access), 0o755);
+        assert_eq!(mode(&home.key_file()), 0o600);
+        assert!(home.check_access(uid).unwrap().is_some());
+        assert_eq!(mode(&home.access_file(uid)), 0o600);
+        assert!(home.check_access(uid).unwrap().is_none());
+        assert!(home.check_access(uid + 1).unwrap().is_none());
     }
 
     #[test]

@@ -8,9 +8,10 @@ use rhai::{Dynamic, Map, NativeCallContext};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::readiness::running;
+use super::readiness::{left_stopped, running};
 use super::seconds;
-use super::servers::{Server, ServerRef, described, each, ec2_user, is_host};
+use super::servers::{Server, ServerRef, described, each, ec2_user, ids, is_host};
+use crate::clients::Pace;
 use crate::clients::ec2::{Instance, TypeInfo};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -123,9 +124,13 @@ pub mod api {
                 if let Some(recorded) = step.recorded::<Value>() {
                     step.replay();
                     return each(cx, &server, async |server| {
+                        cx.ledger.comes_by_stop(&server.id);
                         Ok(super::reached_as_before(&recorded, server))
                     })
                     .await;
+                }
+                for id in ids(cx, &server)? {
+                    cx.ledger.note_stop(&id);
                 }
                 step.begin()?;
                 each(cx, &server, async |server| {
@@ -170,11 +175,18 @@ pub mod api {
                 let options: Within = script::options(options)?;
                 let timeout = seconds("timeout", options.timeout)?;
                 // Done before or not, its address is asked for afresh.
-                if step.recorded::<Value>().is_none() {
+                let recorded = step.recorded::<Value>().is_some();
+                if !recorded {
+                    for id in ids(cx, &server)? {
+                        cx.ledger.note_start(&id);
+                    }
                     step.begin()?;
                 }
                 each(cx, &server, async |server| {
-                    super::start(cx, server, timeout).await
+                    match recorded && cx.ledger.comes_by_start(&server.id) {
+                        true => super::left_stopped(cx, server).await,
+                        false => super::start(cx, server, timeout).await,
+                    }
                 })
                 .await
             },
@@ -437,16 +449,22 @@ fn reached_as_before(recorded: &Value, server: ServerRef) -> Value {
 }
 
 async fn start(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Server> {
-    let ec2 = cx.clients.ec2().await?;
     let mut pace = cx.pace(format!("instance {} to start", server.id), timeout);
+    ask_to_start(cx, &server.id, &mut pace).await?;
+    running(cx, server, pace.left()).await
+}
+
+/// Asks an instance to start, as soon as it can be asked.
+pub(super) async fn ask_to_start(cx: &Context, id: &str, pace: &mut Pace) -> Result<()> {
+    let ec2 = cx.clients.ec2().await?;
     loop {
-        match ec2.start(&server.id).await {
-            Ok(()) => break,
+        match ec2.start(id).await {
+            Ok(()) => return Ok(()),
             // One that is stopping can be started when it has stopped.
             Err(e) if e.detail["code"] == "IncorrectInstanceState" => {
-                let seen = described(cx, &server.id).await?;
+                let seen = described(cx, id).await?;
                 match seen.state.as_str() {
-                    "pending" | "running" => break,
+                    "pending" | "running" => return Ok(()),
                     "stopping" | "stopped" => pace.pause(&seen.state).await?,
                     _ => return Err(e),
                 }
@@ -454,7 +472,6 @@ async fn start(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Ser
             Err(e) => return Err(e),
         }
     }
-    running(cx, server, pace.left()).await
 }
 
 async fn reboot(cx: &Context, server: ServerRef) -> Result<()> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::images::{LatestAmazonLinux, latest_amazon_linux};
 use super::key_pairs::KeyPairRef;
-use super::readiness::{WaitUntilReady, WaitUntilRunning, ready, running};
+use super::readiness::{WaitUntilReady, WaitUntilRunning, ready, running, start_again};
 use super::servers::{ServerRef, each, ec2_user};
 use super::{seconds, security_groups, teardown, ttl};
 use crate::clients::ec2::{Ec2, Image, Instance, LONGEST_USER_DATA, Launch};
@@ -237,6 +237,12 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
     let count = usize::try_from(options.count.unwrap_or(1)).unwrap_or(1);
     let mut launched = launched_before(cx, step, &ec2).await?;
     let missing = count.saturating_sub(launched.len());
+    for instance in &launched {
+        if !cx.ledger.is_stopped_later_on(&instance.id) {
+            let what = format!("instance {} to start", instance.id);
+            start_again(cx, instance, &mut cx.pace(what, RUNS_WITHIN)).await?;
+        }
+    }
     if missing > 0 {
         let plan = Plan {
             options: &options,
@@ -489,7 +495,8 @@ async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<V
             // This token has launched, with another image or type: an earlier
             // attempt did, and EC2 will show it.
             Err(e) if e.detail["code"] == "IdempotentParameterMismatch" => {
-                let launched = ec2.launched(&launch.token).await?;
+                let launched = ec2.launched(&launch.token).await;
+                let launched = launched.map_err(Error::after_another)?;
                 if !launched.is_empty() {
                     return Ok(launched);
                 }

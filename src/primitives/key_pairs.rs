@@ -185,8 +185,10 @@ async fn create_key_pair(
             }
         }
     };
+    // An earlier attempt may have imported it.
+    let first = !pair.is_retried();
     let imported = import(cx, pair, name, &public, Some(path)).await;
-    if imported.as_ref().is_err_and(|e| e.kind.proves_no_effect()) {
+    if first && imported.as_ref().is_err_and(Error::proves_no_effect) {
         // A key that EC2 does not know is of no use.
         teardown(cx).release(ResourceKind::KeyFile, &id).await?;
     }
@@ -287,7 +289,8 @@ async fn import(
         Err(error) if error.kind == ErrorKind::AlreadyExists => {
             match ec2.key_pair_marks(name).await {
                 Ok(Some(marks)) if marks.row.as_deref() == Some(intent.token()) => {
-                    ec2.key_pair_id(name).await
+                    let id = ec2.key_pair_id(name).await;
+                    id.map_err(Error::after_another)
                 }
                 _ => Err(error),
             }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::fleet::ask_to_start;
 use super::host_keys::Compared;
 use super::hosts::know_keys;
-use super::servers::{Server, ServerRef, instance_host, not_running, stuck};
+use super::servers::{Server, ServerRef, described, instance_host, not_running, stuck};
 use super::{host_keys, seconds};
 use crate::clients::Pace;
 use crate::clients::ec2::Instance;
@@ -68,6 +69,9 @@ fn yes() -> bool {
 pub(super) async fn running(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Server> {
     let mut pace = cx.pace(format!("instance {} to run", server.id), timeout);
     let instance = seen_running(cx, &server.id, &mut pace).await?;
+    if is_stopped(&instance) {
+        return Ok(server.with(cx, instance));
+    }
     cx.report.info(format!(
         "{} is running at {} after {}",
         instance.id,
@@ -81,7 +85,45 @@ pub(super) async fn running(cx: &Context, server: ServerRef, timeout: Duration) 
     Ok(server.with(cx, instance))
 }
 
-/// Polls until the instance runs; fails at once when it never will.
+pub(super) fn is_stopped(instance: &Instance) -> bool {
+    ["stopping", "stopped"].contains(&instance.state.as_str())
+}
+
+/// What a resumed run gives of an instance that the playbook stops later on, and
+/// has stopped already: nothing starts it, and nothing is waited for.
+pub(super) async fn left_stopped(cx: &Context, server: ServerRef) -> Result<Server> {
+    let instance = described(cx, &server.id).await?;
+    say_left(cx, &instance);
+    Ok(server.with(cx, instance))
+}
+
+fn say_left(cx: &Context, instance: &Instance) {
+    cx.report.info(format!(
+        "{} is {}, as the playbook stopped it later on; it stays so",
+        instance.id, instance.state
+    ));
+}
+
+/// A resumed run starts an instance of its own that something else than the
+/// playbook stopped. True if it does.
+pub(super) async fn start_again(
+    cx: &Context,
+    instance: &Instance,
+    pace: &mut Pace,
+) -> Result<bool> {
+    if !is_stopped(instance) || !cx.ledger.starts_again(&instance.id) {
+        return Ok(false);
+    }
+    cx.report.warn(format!(
+        "{} is {}, and not by the playbook; it is started again",
+        instance.id, instance.state
+    ));
+    ask_to_start(cx, &instance.id, pace).await?;
+    Ok(true)
+}
+
+/// Polls until the instance runs; fails at once when it never will. One that the
+/// playbook has stopped at a later place is given as it is.
 async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instance> {
     let ec2 = cx.clients.ec2().await?;
     let ids = [id.to_owned()];
@@ -92,6 +134,18 @@ async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instanc
                 match instance.state.as_str() {
                     "running" => return Ok(instance),
                     "pending" => pace.pause("pending").await?,
+                    _ if is_stopped(&instance) && cx.ledger.is_stopped_later_on(id) => {
+                        say_left(cx, &instance);
+                        return Ok(instance);
+                    }
+                    _ if start_again(cx, &instance, pace).await? => {}
+                    // EC2 may show it as it was before it was started again.
+                    _ if is_stopped(&instance)
+                        && (cx.ledger.started_again(id))
+                            .is_some_and(|since| since < cx.clients.consistency()) =>
+                    {
+                        pace.pause(&instance.state).await?;
+                    }
                     _ => return Err(ended(&instance)),
                 }
             }
@@ -135,6 +189,9 @@ pub(super) async fn ready(
     let timeout = seconds("timeout", options.timeout)?;
     let mut pace = cx.pace(format!("instance {} to be ready", server.id), timeout);
     let instance = seen_running(cx, &server.id, &mut pace).await?;
+    if is_stopped(&instance) {
+        return Ok(server.with(cx, instance));
+    }
     let host = instance_host(&server, &instance)?;
     answers(cx, &host, &server.id, &mut pace).await?;
     let compared = host_keys::compare(cx, &host, &server.id).await?;

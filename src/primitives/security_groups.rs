@@ -373,7 +373,8 @@ async fn make(
             let what = format!("security group {name} to show");
             let mut pace = cx.pace(what, cx.clients.consistency());
             loop {
-                let named = ec2.security_groups_named(name).await?;
+                let named = ec2.security_groups_named(name).await;
+                let named = named.map_err(Error::after_another)?;
                 let ours = |group: &&Marked| group.marks.row.as_deref() == Some(intent.token());
                 if let Some(group) = named.iter().find(ours) {
                     return Ok(group.id.clone());
@@ -453,7 +454,7 @@ fn network(from: &str) -> Result<String> {
 }
 
 async fn my_ip(cx: &Context) -> Result<String> {
-    let url = cx.clients.check_ip();
+    let url = cx.clients.check_ip()?;
     let answer = cx.clients.http().get(url, Duration::from_secs(10)).await?;
     let address = answer.body.trim();
     match address.parse::<IpAddr>() {

@@ -161,6 +161,17 @@ pub(super) async fn each<T: Serialize>(
         .map(Value::Array)
 }
 
+/// The ids of a server or of each of an array.
+pub(super) fn ids(cx: &Context, servers: &Dynamic) -> Result<Vec<String>> {
+    match servers.read_lock::<rhai::Array>() {
+        None => Ok(vec![ServerRef::of(cx, servers)?.id]),
+        Some(list) => {
+            let ids = list.iter().map(|server| Ok(ServerRef::of(cx, server)?.id));
+            ids.collect()
+        }
+    }
+}
+
 /// What EC2 says of an instance. Of one that this run launched a moment ago it
 /// may deny that it exists.
 pub(super) async fn described(cx: &Context, id: &str) -> Result<Instance> {

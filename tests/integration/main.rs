@@ -14,6 +14,7 @@ mod interrupt;
 mod keys;
 mod known_hosts;
 mod ledger;
+mod ledger_files;
 mod local_cloud;
 mod local_cloud_walls;
 mod main_job;

@@ -32,7 +32,7 @@ struct Told {
 
 impl Told {
     fn read(run: &str) -> anyhow::Result<Self> {
-        let store = store()?;
+        let store = store(None)?;
         let all = || -> Result<Self> {
             let run = store.find(run)?;
             Ok(Self {

@@ -293,9 +293,13 @@ impl<'a> S3<'a> {
         let published = self.put_policy(bucket, &policy.to_string()).await;
         if blocked && published != Ok(Published::Public) {
             // Nothing became public, so nothing needs to stay open.
-            self.block_public_policies(bucket, true).await?;
+            let restored = self.block_public_policies(bucket, true).await;
+            restored.map_err(Error::after_another)?;
         }
-        published
+        published.map_err(|e| match blocked {
+            true => e.after_another(),
+            false => e,
+        })
     }
 
     /// Whether a statement of ours lets everyone read this key.

@@ -366,6 +366,7 @@ fn authenticate(connection: &Connection, host: &Host, local: &Local) -> Result<(
 ///
 /// Throws `not_found`, `denied`, and `invalid_option` for what is no private key.
 pub(super) fn private_key(key: &Path) -> Result<Option<keys::KeyFile>> {
+    keys::refuse_open(key)?;
     match keys::read(key) {
         Ok(file) if !file.private => Err(Error::invalid(format!(
             "`{}` is a public key",
@@ -467,6 +468,13 @@ fn answered(
 }
 
 fn with_file(connection: &Connection, host: &Host, key: &Path, tries: &mut Tries) -> Result<Login> {
+    if keys::refuse_open(key).is_err() {
+        let shown = key.display();
+        tries
+            .keys
+            .push(format!("not `{shown}`, as others can read it"));
+        return Ok(Login::Answered);
+    }
     tries.keys.push(format!("`{}`", key.display()));
     let passphrase = host.passphrase.as_ref().map(|secret| secret.0.as_str());
     let login = connection

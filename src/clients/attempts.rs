@@ -1,0 +1,245 @@
+//! The attempts of a request: whether any of them left this machine, and which
+//! failures to connect are final.
+//!
+//! A create whose request cannot have been sent has made nothing, so nobody need
+//! look for it. That is known by the types of the SDK's errors, over all its
+//! attempts: one of them that may have arrived is enough.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::net::{IpAddr, UdpSocket};
+
+use aws_sdk_ec2::config::interceptors::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextMut,
+    FinalizerInterceptorContextRef, InterceptorContext,
+};
+use aws_sdk_ec2::config::retry::{ClassifyRetry, RetryAction};
+use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_ec2::error::{BoxError, ConnectorError};
+use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
+use hyper_util::client::legacy::Error as HttpError;
+
+/// Whose endpoint it is that requests go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// AWS's own.
+    Aws,
+    /// One that the user named.
+    Given,
+    /// The local cloud's, on this machine.
+    LocalCloud,
+}
+
+/// Why no attempt of a request was sent.
+#[derive(Debug)]
+pub(super) struct NotSent {
+    pub(super) place: Place,
+    /// As `http://127.0.0.1:4577`.
+    pub(super) endpoint: String,
+    source: BoxError,
+}
+
+impl fmt::Display for NotSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request was not sent")
+    }
+}
+
+impl StdError for NotSent {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(self.source.as_ref())
+    }
+}
+
+/// The local cloud's network went with it. What is at its address now is a
+/// stranger, or nobody who would answer.
+#[derive(Debug)]
+struct Gone;
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("its address is not one of this machine's any more")
+    }
+}
+
+impl StdError for Gone {}
+
+/// What is known of a request while its attempts are made.
+#[derive(Clone, Debug, Default)]
+struct Sending {
+    endpoint: String,
+    /// Whether an attempt may have arrived.
+    sent: bool,
+    /// The same before the attempt under way.
+    before: bool,
+}
+
+impl Storable for Sending {
+    type Storer = StoreReplace<Self>;
+}
+
+/// Follows the attempts of each request to one endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempts(pub(super) Place);
+
+type Done = Result<(), BoxError>;
+
+impl Intercept for Attempts {
+    fn name(&self) -> &'static str {
+        "Attempts"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Done {
+        let mut sending = cfg.load::<Sending>().cloned().unwrap_or_default();
+        sending.endpoint = endpoint(context.request().uri()).to_owned();
+        sending.before = sending.sent;
+        let gone = self.0 == Place::LocalCloud && !is_on_this_machine(&sending.endpoint);
+        sending.sent |= !gone;
+        cfg.interceptor_state().store_put(sending);
+        match gone {
+            true => Err(Gone.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Done {
+        if never_connected(context.inner())
+            && let Some(sending) = cfg.load::<Sending>()
+        {
+            let sent = sending.before;
+            let sending = Sending {
+                sent,
+                ..sending.clone()
+            };
+            cfg.interceptor_state().store_put(sending);
+        }
+        Ok(())
+    }
+
+    fn modify_before_completion(
+        &self,
+        context: &mut FinalizerInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Done {
+        let sending = cfg.load::<Sending>().cloned().unwrap_or_default();
+        let context = context.inner_mut();
+        if sending.sent || !context.is_failed() {
+            return Ok(());
+        }
+        if let Some(Err(error)) = context.take_output_or_error() {
+            let not_sent = NotSent {
+                place: self.0,
+                endpoint: sending.endpoint,
+                source: error.into(),
+            };
+            let error = ConnectorError::io(not_sent.into());
+            context.set_output_or_error(Err(OrchestratorError::connector(error)));
+        }
+        Ok(())
+    }
+}
+
+/// Nothing can be gained by asking again where nobody answers at once: the
+/// endpoint was named by hand, or is on this machine.
+impl ClassifyRetry for Attempts {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match self.0 {
+            Place::Given | Place::LocalCloud if never_connected(context) => {
+                RetryAction::RetryForbidden
+            }
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "Attempts"
+    }
+}
+
+/// Whether an attempt failed before it had a connection: the name was not
+/// resolved, nobody listens, TLS was not agreed upon.
+fn never_connected(context: &InterceptorContext) -> bool {
+    let failed = context.output_or_error().and_then(Result::err);
+    let connector = failed.and_then(OrchestratorError::as_connector_error);
+    connector
+        .and_then(|error| find::<HttpError>(error))
+        .is_some_and(HttpError::is_connect)
+}
+
+/// The first error of a type among an error and its sources.
+pub(super) fn find<'a, T: StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// A URL without its path.
+fn endpoint(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let end = url[host..]
+        .find(['/', '?'])
+        .map_or(url.len(), |at| host + at);
+    &url[..end]
+}
+
+/// Whether the host of an endpoint is an address of this machine; true for a
+/// name, which is not looked up.
+pub(super) fn is_on_this_machine(endpoint: &str) -> bool {
+    let host = endpoint.split("://").last().unwrap_or_default();
+    let host = host.split('/').next().unwrap_or_default();
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
+    // The kernel lets nobody use another machine's address.
+    address.is_err() || address.is_ok_and(|address| UdpSocket::bind((address, 0)).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_url_without_its_path() {
+        for (url, wanted) in [
+            ("http://127.0.0.1:1/a?b=c", "http://127.0.0.1:1"),
+            (
+                "https://b.s3.amazonaws.com?x=/",
+                "https://b.s3.amazonaws.com",
+            ),
+            ("http://[::1]:80", "http://[::1]:80"),
+        ] {
+            assert_eq!(endpoint(url), wanted);
+        }
+    }
+
+    #[test]
+    fn addresses_of_this_machine_are_told_from_others() {
+        for here in [
+            "http://127.0.0.1:1",
+            "http://127.9.9.9",
+            "http://localhost:1",
+        ] {
+            assert!(is_on_this_machine(here), "{here}");
+        }
+        // Of a network for documentation.
+        assert!(!is_on_this_machine("http://192.0.2.77:4577"));
+    }
+}
