@@ -364,7 +364,7 @@ fn remember(run: &mut Run, declared: &[Declared], settled: &Settled, report: &Re
                     if holds_one {
                         report.warn(format!(
                             "what `{name}` is read from holds a secret itself, so the ledger \
-                             does not keep it: `autorun resume` will want it again"
+                             does not keep it: resuming the run will want it again"
                         ));
                     }
                     !holds_one

@@ -20,7 +20,7 @@ pub(super) fn read_file(name: &str, file: &Path, directory: &Path) -> Result<Str
     let attempt = format!("read the value of `{name}` from");
     let content =
         std::fs::read_to_string(directory.join(file)).map_err(|e| Error::io(&attempt, file, &e))?;
-    Ok(without_newline(content))
+    Ok(without_newline(&content))
 }
 
 /// What a command prints, without its last newline.
@@ -94,7 +94,7 @@ pub(super) fn output_of(
     }
     let printed =
         printed.map_err(|_| failed("printed something that is not UTF-8 text".to_owned()))?;
-    let value = without_newline(printed);
+    let value = without_newline(&printed);
     if value.is_empty() {
         return Err(failed("printed nothing".to_owned()));
     }
@@ -104,8 +104,8 @@ pub(super) fn output_of(
     Ok(value)
 }
 
-fn without_newline(text: String) -> String {
-    let line = text.strip_suffix('\n').unwrap_or(&text);
+fn without_newline(text: &str) -> String {
+    let line = text.strip_suffix('\n').unwrap_or(text);
     line.strip_suffix('\r').unwrap_or(line).to_owned()
 }
 

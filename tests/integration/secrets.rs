@@ -217,7 +217,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Says a secret in every way and on every way out that there is.
-const LEAKS: &str = r##"
+const LEAKS: &str = r#"
     let pw = var("pw", #{ type: "string", secret: true });
     let web = "192.0.2.10";
 
@@ -290,7 +290,7 @@ const LEAKS: &str = r##"
         + ssh_exec(web, cmdlines, #{ env: #{ PW: pw }, stdin: pw }).stdout;
     assert(!seen.contains(pw), "it is in the arguments of a process");
     fail("at last: " + pw);
-"##;
+"#;
 
 #[test]
 fn a_secret_leaves_no_trace_anywhere() {
@@ -414,7 +414,7 @@ fn a_secret_in_a_command_line_is_refused_before_anything_runs() {
 #[test]
 fn no_name_tag_or_description_holds_a_secret() {
     let lab = Lab::start(&json!({ "hosts": [], "boot": false }));
-    let playbook = r##"
+    let playbook = r#"
         let pw = var("pw", #{ type: "string", secret: true });
         let hex = local_exec(["python3", "-c", "import sys; print(sys.stdin.read().encode().hex(), end='')"], #{ stdin: pw }).stdout;
         let bucket = create_bucket("fine");
@@ -451,7 +451,7 @@ fn no_name_tag_or_description_holds_a_secret() {
             }
         }
         print(refused);
-    "##;
+    "#;
     let secret = "correct-horse-battery";
     let ended = lab
         .autorun()
