@@ -3,7 +3,8 @@
 //!
 //! The hosts are real sshds in a network of their own, where the system's
 //! `known_hosts` files are ours as well. known_hosts.txt has the files, and the
-//! reason wherever the two differ by decision.
+//! reason wherever the two differ by decision. Further files come from a grammar;
+//! `AUTORUN_TEST_SEED` repeats those of a run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -202,7 +203,7 @@ fn a_jump_host_is_verified_as_any_host() {
     assert!(ended.stdout.contains("jump host of"), "{}", ended.stdout);
 }
 
-/// 500 hosts by 500 hashed names: what a fleet costs.
+/// A line that is skipped is said once, however many connections there are.
 #[test]
 fn a_long_file_is_read_once() {
     let hosts = Hosts::start();
@@ -375,7 +376,7 @@ impl Hosts {
         command
     }
 
-    /// Fields of keys, and keys that are none.
+    /// Fields of keys, and keys that ssh cannot read.
     fn make_odd_keys(&mut self) {
         let mut more = BTreeMap::new();
         for (name, key) in &self.words {
@@ -557,7 +558,7 @@ impl Hosts {
         })
     }
 
-    /// Nobody logs in: that is refused, once the host is accepted.
+    /// Asks without logging in: an accepted host refuses that.
     fn ask_ssh(&self, folder: &Path, row: &Row) -> String {
         let files = |names: [&str; 2]| {
             names

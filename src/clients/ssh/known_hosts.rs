@@ -3,7 +3,7 @@
 //! Parsing and matching follow OpenSSH's `hostfile.c` and `match.c` line by
 //! line, also where that is surprising; tests/integration/known_hosts.rs asks
 //! `ssh` itself. Two things differ by decision: a line that does not count is
-//! said, with its number, and so is a file that cannot be read; and host
+//! logged with its number, and so is a file that cannot be read; and host
 //! certificates are not verified, so that a line with `@cert-authority` leads to
 //! an error that says what to do.
 //!
@@ -75,7 +75,7 @@ pub(super) struct KnownHosts {
 #[derive(Debug)]
 struct Files {
     all: Vec<Cached>,
-    /// What has been said of them already.
+    /// What the log says of them already.
     said: HashSet<String>,
 }
 

@@ -312,7 +312,7 @@ fn check_known(known: &Known, host: &Host, offered: &Offered) -> Result<()> {
         Error::new(
             ErrorKind::Denied,
             format!(
-                "the ssh host key of {} is no key that ssh accepts",
+                "the ssh host key of {} is not a key that ssh accepts",
                 host.address
             ),
         )
