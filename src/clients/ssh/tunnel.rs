@@ -111,7 +111,7 @@ impl Worker {
             while self.advance(&session) | self.pump(&mut buffer) {}
             let over = self.orders.is_none() && self.tunnels.is_empty() && self.opening.is_none();
             // A lost connection ends every tunnel: their sockets close with them.
-            // Nor does one carry any whose host sends what nobody asked for.
+            // So does one whose host sends far more than was asked of it.
             if over || self.lost || gate.shut().is_some() || self.wait(&session).is_err() {
                 self.connection.cut();
                 return;
