@@ -103,7 +103,7 @@ impl Worker {
     fn work(mut self) {
         let session = self.connection.session.clone();
         session.set_keepalive(true, KEEPALIVE);
-        // It serves until the end of the run, whatever it costs by then.
+        // It lasts until the end of the run.
         let gate = Arc::clone(&self.connection.gate);
         gate.open(None, &CancellationToken::new(), gate::ASIDE);
         let mut buffer = vec![0; CHUNK];
