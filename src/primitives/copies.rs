@@ -118,7 +118,7 @@ pub mod api {
     /// ```rhai
     /// let web = host("192.0.2.10");
     /// scp_from(web, "/etc/hostname", "/tmp/hostname");
-    /// scp_from(web, "/etc/default/", "/tmp/default");
+    /// scp_from(web, "/etc/skel/", "/tmp/skel");
     /// ```
     #[rhai_fn(name = "scp_from", return_raw)]
     pub fn scp_from_with(

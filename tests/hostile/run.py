@@ -190,7 +190,8 @@ class Run:
             try:
                 child.send_signal(signal.SIGINT)
             except ProcessLookupError:
-                trick.faults.append("it ended before")
+                # It has ended before; `judge` says whether it may.
+                pass
         await asyncio.wait({talking}, timeout=trick.limit + SLACK)
         if not talking.done():
             child.kill()

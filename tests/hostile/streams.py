@@ -93,7 +93,7 @@ def honest():
 
 
 def hostile(outside):
-    """Name and stream of each trick; `outside` is a directory that is none of its."""
+    """Name and stream of each trick; `outside` is a directory elsewhere."""
     out = outside.encode()
     big = 1 << 40
     return {

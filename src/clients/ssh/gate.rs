@@ -1,9 +1,10 @@
 //! The gate through which all passes that a host sends.
 //!
 //! libssh2 reads on for as long as a host sends, in non-blocking mode as well,
-//! and keeps what nobody asked for. So its reads go through here: when the time
-//! is up, after Ctrl-C, or when a host sends far more than was asked of it, there
-//! is nothing to read any more, and libssh2 returns to us with its state intact.
+//! and keeps packets that were not asked for. So its reads go through here: when
+//! the time is up, after Ctrl-C, or when a host sends far more than was asked of
+//! it, there is nothing to read any more, and libssh2 returns to us with its state
+//! intact.
 #![expect(
     unsafe_code,
     reason = "ssh2 has no word for who reads a session's socket"
@@ -37,7 +38,7 @@ pub(super) enum Shut {
     Late,
     /// Ctrl-C.
     Cancelled,
-    /// The host sends what nobody asked for.
+    /// The host sends far more than was asked of it.
     TooMuch,
 }
 

@@ -103,7 +103,7 @@ impl Worker {
     fn work(mut self) {
         let session = self.connection.session.clone();
         session.set_keepalive(true, KEEPALIVE);
-        // It serves until the end of the run, whatever it costs by then.
+        // It lasts until the end of the run.
         let gate = Arc::clone(&self.connection.gate);
         gate.open(None, &CancellationToken::new(), gate::ASIDE);
         let mut buffer = vec![0; CHUNK];
@@ -111,7 +111,7 @@ impl Worker {
             while self.advance(&session) | self.pump(&mut buffer) {}
             let over = self.orders.is_none() && self.tunnels.is_empty() && self.opening.is_none();
             // A lost connection ends every tunnel: their sockets close with them.
-            // Nor does one carry any whose host sends what nobody asked for.
+            // So does one whose host sends far more than was asked of it.
             if over || self.lost || gate.shut().is_some() || self.wait(&session).is_err() {
                 self.connection.cut();
                 return;

@@ -1,5 +1,5 @@
-//! Tests of directories as streams: what was sent comes back, and what nobody
-//! should send is refused with nothing left over.
+//! Tests of directories as streams: what was sent comes back, and what a host
+//! should not send is refused with nothing left over.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
