@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
@@ -184,11 +184,11 @@ impl Front {
     /// EC2 and STS.
     async fn query(&self, parts: Parts, body: Incoming) -> Result<Response<Body>, Reset> {
         let refused = |refusal: &Refusal| xml(ec2::refused(refusal, &ec2::new_request_id()));
-        let Ok(body) = Limited::new(body, LONGEST_FORM).collect().await else {
-            let refusal = Refusal::new("RequestEntityTooLarge", "The request is too long");
-            return Ok(refused(&refusal.status(413)));
+        let body = match Limited::new(body, LONGEST_FORM).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => return Ok(refused(&unread(&*error))),
         };
-        let request = match self.verified(&parts, &body.to_bytes()) {
+        let request = match self.verified(&parts, &body) {
             Ok(request) => request,
             Err(refusal) => {
                 log::info!("- refused: {}", refusal.code);
@@ -340,6 +340,14 @@ impl Front {
                 "too many runs have faults\n",
             )
         }
+    }
+}
+
+/// Why a body was not read.
+fn unread(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refusal {
+    match error.is::<LengthLimitError>() {
+        true => Refusal::new("RequestEntityTooLarge", "The request is too long").status(413),
+        false => Refusal::new("IncompleteBody", "The request is shorter than it says"),
     }
 }
 

@@ -331,6 +331,100 @@ def everyone_learns_what_is_missing_only_when_allowed_to_list():
         same(S3.get_object(Bucket=name, Key="drop/a")["Body"].read(), b"hello")
 
 
+def denial(name, resource="/*", action="s3:*", **condition):
+    more = {"Condition": condition} if condition else {}
+    return {**public(name, resource, action, "Deny"), **more}
+
+
+@check
+def denials_count_for_the_owner():
+    with bucket("denied") as name, bucket("source") as other:
+        for key in ("a", "never/a"):
+            S3.put_object(Bucket=name, Key=key, Body=b"x", Tagging="t=1")
+        S3.put_object(Bucket=other, Key="k", Body=b"x")
+        S3.put_bucket_policy(Bucket=name, Policy=policy(denial(name, "/never/*")))
+        error = refused(403, "AccessDenied", S3.get_object, Bucket=name, Key="never/a")
+        same(f's3:GetObject on resource: "arn:aws:s3:::{name}/never/a" with an explicit deny' in error["Message"], True)
+        for call, more in [
+            (S3.head_object, {}),
+            (S3.put_object, {"Body": b"y"}),
+            (S3.delete_object, {}),
+            (S3.get_object_tagging, {}),
+            (S3.delete_object_tagging, {}),
+            (S3.get_object_attributes, {"ObjectAttributes": ["ETag"]}),
+            (S3.create_multipart_upload, {}),
+            (S3.copy_object, {"CopySource": f"{other}/k"}),
+        ]:
+            code = "403" if call == S3.head_object else "AccessDenied"
+            refused(403, code, call, Bucket=name, Key="never/a", **more)
+        refused(403, "AccessDenied", S3.copy_object, Bucket=other, Key="copy", CopySource=f"{name}/never/a")
+        gone = S3.delete_objects(Bucket=name, Delete={"Objects": [{"Key": "a"}, {"Key": "never/a"}]})
+        same([entry["Key"] for entry in gone["Deleted"]], ["a"])
+        same([(entry["Key"], entry["Code"]) for entry in gone["Errors"]], [("never/a", "AccessDenied")])
+        url = S3.generate_presigned_url("get_object", Params={"Bucket": name, "Key": "never/a"})
+        same(fetch(urllib.request.Request(url))[0], 403)
+        # Everything: only the policy itself stays within reach.
+        S3.put_bucket_policy(Bucket=name, Policy=policy(denial(name), denial(name, "")))
+        refused(403, "AccessDenied", S3.list_objects_v2, Bucket=name)
+        refused(403, "AccessDenied", S3.get_bucket_location, Bucket=name)
+        refused(403, "AccessDenied", S3.delete_bucket, Bucket=name)
+        same("Statement" in S3.get_bucket_policy(Bucket=name)["Policy"], True)
+        S3.delete_bucket_policy(Bucket=name)
+        same(S3.get_object(Bucket=name, Key="never/a")["Body"].read(), b"x")
+
+
+@check
+def conditions_of_denials_count():
+    with bucket("conditions") as name:
+        S3.put_object(Bucket=name, Key="k", Body=b"x")
+        for holds, condition in [
+            (True, {"Bool": {"aws:SecureTransport": "false"}}),
+            (False, {"Bool": {"aws:SecureTransport": "true"}}),
+            (True, {"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}}),
+            (False, {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}),
+            (True, {"StringNotEquals": {"aws:SourceVpce": "vpce-1"}}),
+            (True, {"StringEquals": {"s3:authType": "REST-HEADER"}}),
+            (False, {"StringEquals": {"s3:authType": "REST-QUERY-STRING"}}),
+            (False, {"NumericGreaterThan": {"s3:signatureAge": "600000"}}),
+            (True, {"StringEquals": {"aws:username": "autorun", "aws:PrincipalAccount": "123456789012"}}),
+            (False, {"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}),
+        ]:
+            S3.put_bucket_policy(Bucket=name, Policy=policy(denial(name, action="s3:GetObject", **condition)))
+            get = lambda: S3.get_object(Bucket=name, Key="k")["Body"].read()
+            refused(403, "AccessDenied", get) if holds else same((condition, get()), (condition, b"x"))
+        listing = denial(name, "", "s3:ListBucket", StringLike={"s3:prefix": "secret/*"})
+        S3.put_bucket_policy(Bucket=name, Policy=policy(listing))
+        refused(403, "AccessDenied", S3.list_objects_v2, Bucket=name, Prefix="secret/x")
+        same(S3.list_objects_v2(Bucket=name, Prefix="k")["KeyCount"], 1)
+        encrypted = denial(name, action="s3:PutObject", Null={"s3:x-amz-server-side-encryption": "true"})
+        S3.put_bucket_policy(Bucket=name, Policy=policy(encrypted))
+        refused(403, "AccessDenied", S3.put_object, Bucket=name, Key="k", Body=b"y")
+        S3.put_object(Bucket=name, Key="k", Body=b"y", ServerSideEncryption="AES256")
+        S3.delete_bucket_policy(Bucket=name)
+
+
+@check
+def a_policy_that_is_not_understood_in_full_is_refused():
+    with bucket("understood") as name:
+        one = denial(name, action="s3:GetObject")
+        for wrong in [
+            {**one, "Action": "s3:GetObjekt"},
+            {**one, "Action": ["s3:GetObject", "s3:ListBucket"]},
+            {**one, "Principal": {"AWS": "arn:aws:iam::123456789012:user/other"}},
+            {**one, "Principle": "*"},
+            {**one, "Resource": "*"},
+            {**one, "Condition": {"StringEquals": {"s3:ExistingObjectTag/a": "b"}}},
+            {**one, "Condition": {"StringMatches": {"aws:Referer": "x"}}},
+            {**one, "Condition": {"IpAddress": {"aws:SourceIp": "somewhere"}}},
+            {**one, "Condition": []},
+            {**one, "Resource": f"arn:aws:s3:::{name}/${{made:up}}"},
+        ]:
+            refused(400, "MalformedPolicy", S3.put_bucket_policy, Bucket=name, Policy=policy(wrong))
+        twice = policy(one).replace('"Effect": "Deny"', '"Effect": "Deny", "Effect": "Allow"')
+        refused(400, "MalformedPolicy", S3.put_bucket_policy, Bucket=name, Policy=twice)
+        refused(404, "NoSuchBucketPolicy", S3.get_bucket_policy, Bucket=name)
+
+
 @check
 def signatures_are_verified():
     with bucket("sig") as name:

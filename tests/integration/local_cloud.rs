@@ -137,6 +137,14 @@ fn boto3_and_the_aws_cli_work_by_cloud_env_alone() {
 }
 
 #[test]
+fn a_request_that_is_not_the_signed_one_is_refused() {
+    let cloud = LocalCloud::start();
+    let mut signed = cloud.client(&Lab::python());
+    let said = succeeds(signed.arg("tests/cloud/signed_requests.py"));
+    print!("{said}");
+}
+
+#[test]
 fn fifty_instances_at_once() {
     let cloud = LocalCloud::start();
     let playbook = r#"

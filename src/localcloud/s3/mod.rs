@@ -1,6 +1,6 @@
 //! S3 as AWS offers it for a bucket made today, from a directory of this
-//! machine: Block Public Access on, no access control lists, Signature
-//! Version 4.
+//! machine: Block Public Access on, no access control lists, and nothing done
+//! that is not signed (see `signature`).
 //!
 //! ```text
 //! serve -> authentication, access, payload -> ops (the library's trait) -> store

@@ -30,7 +30,7 @@ use super::ops::Operations;
 use super::payload::{Payload, Source};
 use super::policy::Context;
 use super::store::Store;
-use crate::localcloud::query::Query;
+use crate::localcloud::query::{self, Query};
 use crate::localcloud::signature::{Keys, Place, Signed};
 
 /// Largest object of a single upload.
@@ -420,25 +420,29 @@ fn library_request(
     }
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
-    *request.uri_mut() = library_uri(&parts.uri)?;
+    *request.uri_mut() = library_uri(parts.uri.path(), &call.query)?;
     *request.headers_mut() = headers;
     request.extensions_mut().insert(call);
     Ok(request)
 }
 
-fn library_uri(uri: &Uri) -> Result<Uri> {
-    let foreign = |pair: &&str| {
-        let name = pair.split('=').next().unwrap_or_default();
+/// The address with what the operations read, written anew: nothing in it can
+/// mean another thing to the library than it meant to us.
+fn library_uri(path: &str, query: &Query) -> Result<Uri> {
+    let ours = |name: &str| {
         let name = name.to_ascii_lowercase();
-        !(name.starts_with("x-amz-") || name.starts_with("response-") || name == "signature")
+        let signature = ["awsaccesskeyid", "expires", "signature"];
+        name.starts_with("x-amz-")
+            || name.starts_with("response-")
+            || signature.contains(&name.as_str())
     };
-    let pairs: Vec<&str> = uri
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .filter(foreign)
+    let encoded = |text: &str| query::encode(text.as_bytes(), b"");
+    let pairs: Vec<String> = query
+        .pairs()
+        .filter(|(name, _)| !ours(name))
+        .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
         .collect();
-    let text = format!("{}?{}", uri.path(), pairs.join("&"));
+    let text = format!("{path}?{}", pairs.join("&"));
     text.parse().map_err(|_| invalid_uri())
 }
 

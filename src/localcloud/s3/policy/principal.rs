@@ -10,13 +10,19 @@ use crate::localcloud::s3::failure::Result;
 
 /// The principals of a statement, as far as they can be met here: everyone, the
 /// account, and its one user.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Principals {
+    named: Named,
+    /// `NotPrincipal`: all but these.
+    negated: bool,
+}
+
+/// Who is named.
+#[derive(Clone, Copy, Debug, Default)]
+struct Named {
     everyone: bool,
     account: bool,
     user: bool,
-    /// `NotPrincipal`: all but these.
-    negated: bool,
 }
 
 impl Principals {
@@ -28,25 +34,47 @@ impl Principals {
             (None, None) => return Err(malformed("Missing required field Principal")),
             (Some(_), Some(_)) => return Err(malformed("Invalid policy syntax.")),
         };
-        let mut principals = Self {
-            negated,
-            ..Self::default()
-        };
+        let mut named = Named::default();
         match value {
-            Value::String(name) if name == "*" => principals.everyone = true,
+            Value::String(name) if name == "*" => named.everyone = true,
             Value::Object(kinds) if !kinds.is_empty() => {
                 for (kind, names) in kinds {
                     let names = strings(names).filter(|names| !names.is_empty());
                     for name in names.ok_or_else(invalid)? {
-                        principals.add(kind, &name, backend)?;
+                        named.add(kind, &name, backend)?;
                     }
                 }
             }
             _ => return Err(invalid()),
         }
-        Ok(principals)
+        Ok(Self { named, negated })
     }
 
+    /// Whether everyone is among them, except perhaps a few.
+    pub(super) fn are_everyone(self) -> bool {
+        self.named.everyone != self.negated
+    }
+
+    /// Whether the one who asks is among them. In `NotPrincipal`, AWS looks at
+    /// the account and at the user: one of them spares no one from a denial,
+    /// and is enough to be left out of a permission.
+    pub(super) fn include(self, context: &Context, allow: bool) -> bool {
+        let Named {
+            everyone,
+            account,
+            user,
+        } = self.named;
+        let is_named = match (everyone, context.is_signed()) {
+            (true, _) => true,
+            (false, false) => false,
+            (false, true) if self.negated && !allow => account && user,
+            (false, true) => account || user,
+        };
+        is_named != self.negated
+    }
+}
+
+impl Named {
     fn add(&mut self, kind: &str, name: &str, backend: &Backend) -> Result<()> {
         let sound = match kind {
             "AWS" => return self.add_aws(name, backend),
@@ -92,24 +120,6 @@ impl Principals {
             _ => {}
         }
         Ok(())
-    }
-
-    /// Whether everyone is among them, except perhaps a few.
-    pub(super) fn are_everyone(&self) -> bool {
-        self.everyone != self.negated
-    }
-
-    /// Whether the one who asks is among them. In `NotPrincipal`, AWS looks at
-    /// the account and at the user: one of them spares no one from a denial,
-    /// and is enough to be left out of a permission.
-    pub(super) fn include(&self, context: &Context, allow: bool) -> bool {
-        let named = match (self.everyone, context.is_signed()) {
-            (true, _) => true,
-            (false, false) => false,
-            (false, true) if self.negated && !allow => self.account && self.user,
-            (false, true) => self.account || self.user,
-        };
-        named != self.negated
     }
 }
 
