@@ -741,9 +741,8 @@ fn an_incomplete_copy_of_a_ledger_goes_on() {
 
 #[test]
 fn a_key_that_others_can_read_is_closed() {
-    let lab = quick_lab();
-    let playbook =
-        r#"ssh_exec(host("192.0.2.10", #{ user: "admin", key: "~/.ssh/id_ed25519" }), "true");"#;
+    let lab = Lab::start(&json!({ "boot": false }));
+    let playbook = r#"ssh_exec(host("192.0.2.10", #{ key: "~/.ssh/id_ed25519" }), "true");"#;
     let autorun = lab.autorun().playbook(playbook);
     let key = autorun.home.path().join(".ssh/id_ed25519");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o640);
