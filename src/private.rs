@@ -180,10 +180,8 @@ fn repaired(path: &Path, opened: &File, found: &Metadata, others: u32) -> Result
         return Ok(None);
     }
     let own = mode & 0o777 & !others;
-    rustix::fs::fchmod(opened, Mode::from_raw_mode(own)).map_err(|e| {
-        Error::io("take from others their access to", path, &e.into())
-            .hint(format!("`chmod {own:o} {}`", quoted(path)))
-    })?;
+    rustix::fs::fchmod(opened, Mode::from_raw_mode(own))
+        .map_err(|e| Error::io("take from others their access to", path, &e.into()))?;
     Ok(Some(format!(
         "others had access to `{}` (mode {mode:o}); it has mode {own:o} now",
         path.display()

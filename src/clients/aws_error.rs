@@ -186,7 +186,7 @@ pub(crate) fn no_cloud(attempt: &str, endpoint: &str) -> Error {
         ErrorKind::Unreachable,
         format!("cannot {attempt}: the local cloud does not run any more at {endpoint}"),
     )
-    .hint("`autorun cloud up` starts it again, and `autorun resume` goes on")
+    .hint("`autorun cloud up` starts it again, and then the run can be resumed")
 }
 
 /// The texts of an error and its sources, outermost first.

@@ -18,9 +18,6 @@ use crate::private;
 /// Says that a SQLite file is a ledger: "atrn".
 const APPLICATION: i32 = 0x6174_726e;
 
-/// The version of the schema from which on commits are counted.
-const COUNTED: usize = 3;
-
 /// Bytes of a `-wal` that holds no commit: nothing, or its header.
 const WAL_HEADER: u64 = 32;
 
@@ -174,16 +171,16 @@ fn examine(
     if let (Some(alone), Some(witness)) = (alone, witness) {
         compare(alone, Part::MainFile, files, witness)?;
     }
-    let version = version(connection, files)?;
-    let itself = itself(connection, version).map_err(|e| failed(&e))?;
+    check_version(connection, files)?;
+    let itself = itself(connection).map_err(|e| failed(&e))?;
     match witness {
         Some(witness) => compare(&itself, Part::Whole, files, witness)?,
-        None if itself.open && !wal_holds_commits(files) && is_still_open(connection, version) => {
+        None if itself.open && !wal_holds_commits(files) && is_still_open(connection) => {
             return Err(files.refused(
                 "it is a copy without its `-wal`, made while a run was writing",
                 format!(
                     "copy `ledger.db-wal` as well, or copy both once more when no run is in \
-                     progress; `sqlite3 {} 'UPDATE ledger SET open = 0'` goes on with what it has",
+                     progress; `sqlite3 {} 'UPDATE written SET open = 0'` goes on with what it has",
                     shell_words::quote(&files.main.to_string_lossy())
                 ),
             ));
@@ -238,8 +235,8 @@ fn compare(itself: &Itself, part: Part, files: &Files, witness: &Witness) -> Res
     }
 }
 
-/// The version of the schema of a file that is a ledger, and not too new.
-fn version(connection: &Connection, files: &Files) -> Result<usize> {
+/// Refuses a file that is no ledger, or too new a one.
+fn check_version(connection: &Connection, files: &Files) -> Result<()> {
     let about = || -> rusqlite::Result<(i32, i32, i64)> {
         let tables = "SELECT count(*) FROM sqlite_schema";
         Ok((
@@ -267,17 +264,17 @@ fn version(connection: &Connection, files: &Files) -> Result<usize> {
         ))
         .hint("use that version; this one could lose what it knows"));
     }
-    Ok(version)
+    Ok(())
 }
 
-fn itself(connection: &Connection, version: usize) -> rusqlite::Result<Itself> {
+fn itself(connection: &Connection) -> rusqlite::Result<Itself> {
+    let counts = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'written')";
     // An older version neither counted nor said that it was writing.
-    let counted = match version >= COUNTED {
-        true => "commits, open",
-        false => "0, 0",
+    let sql = match connection.query_row(counts, [], |row| row.get(0))? {
+        true => "SELECT owner, commits, open FROM written",
+        false => "SELECT owner, 0, 0 FROM ledger",
     };
-    let sql = format!("SELECT owner, {counted} FROM ledger");
-    connection.query_row(&sql, [], |row| {
+    connection.query_row(sql, [], |row| {
         Ok(Itself {
             owner: row.get(0)?,
             commits: row.get(1)?,
@@ -288,8 +285,8 @@ fn itself(connection: &Connection, version: usize) -> rusqlite::Result<Itself> {
 
 /// Asked once more: another process may just have brought everything into the
 /// main file.
-fn is_still_open(connection: &Connection, version: usize) -> bool {
-    itself(connection, version).is_ok_and(|itself| itself.open)
+fn is_still_open(connection: &Connection) -> bool {
+    itself(connection).is_ok_and(|itself| itself.open)
 }
 
 /// What the main file says without its `-wal`; nothing where there is no need to
@@ -310,7 +307,7 @@ fn main_file_alone(files: &Files, witness: Option<&Witness>) -> Result<Option<It
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let read = || {
         let connection = Connection::open_with_flags(&uri, flags)?;
-        itself(&connection, COUNTED)
+        itself(&connection)
     };
     // Another process may be writing to it at this moment.
     let read = read().or_else(|_| read());
@@ -397,7 +394,8 @@ fn make(files: &Files, before: Option<&Witness>) -> Result<()> {
         for migration in MIGRATIONS {
             tx.execute_batch(migration)?;
         }
-        let insert = "INSERT INTO ledger (owner, commits) VALUES (?1, ?2)";
+        tx.execute("INSERT INTO ledger (owner) VALUES (?1)", [&owner])?;
+        let insert = "INSERT INTO written (owner, commits, open) VALUES (?1, ?2, 0)";
         tx.execute(insert, rusqlite::params![owner, commits])?;
         tx.pragma_update(None, "application_id", APPLICATION)?;
         let newest = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);

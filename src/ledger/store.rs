@@ -80,16 +80,21 @@ CREATE TABLE wait (
 ) STRICT;
 CREATE INDEX wait_run ON wait (run);
 ",
-    // Set in the main file while more may be in the `-wal`: `open`.
+    // Every commit changes `written`, so every `-wal` names its owner. It is
+    // `open` in the main file while more may be in the `-wal`.
     "
-ALTER TABLE ledger ADD COLUMN commits INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE ledger ADD COLUMN open INTEGER NOT NULL DEFAULT 0;
-CREATE TABLE stopped (
-    run TEXT NOT NULL REFERENCES run (id),
+CREATE TABLE IF NOT EXISTS written (
+    owner TEXT NOT NULL,
+    commits INTEGER NOT NULL,
+    open INTEGER NOT NULL
+) STRICT;
+INSERT INTO written SELECT owner, 0, 0 FROM ledger WHERE NOT EXISTS (SELECT 1 FROM written);
+CREATE TABLE IF NOT EXISTS stopped (
+    run TEXT NOT NULL,
     row TEXT NOT NULL,
     PRIMARY KEY (run, row)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO stopped SELECT run, row FROM resource WHERE kind = 'instance' AND 'stop_instance' = (
+INSERT OR IGNORE INTO stopped SELECT run, row FROM resource WHERE kind = 'instance' AND 'stop_instance' = (
     SELECT function FROM step WHERE step.run = resource.run AND summary = resource.id
     AND function IN ('stop_instance', 'start_instance') ORDER BY number DESC LIMIT 1
 );
@@ -255,10 +260,10 @@ pub(super) fn is_owner(text: &str) -> bool {
 /// Counts a commit, and says whether more is to follow; gives the count, and
 /// what was said before.
 fn count(tx: &Transaction, open: bool) -> rusqlite::Result<(u64, bool)> {
-    let mut ask = tx.prepare_cached("SELECT commits, open FROM ledger")?;
+    let mut ask = tx.prepare_cached("SELECT commits, open FROM written")?;
     let (commits, was_open): (u64, bool) =
         ask.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let mut set = tx.prepare_cached("UPDATE ledger SET commits = ?1, open = ?2")?;
+    let mut set = tx.prepare_cached("UPDATE written SET commits = ?1, open = ?2")?;
     set.execute(params![commits + 1, open])?;
     Ok((commits + 1, was_open))
 }

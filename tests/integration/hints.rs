@@ -74,6 +74,7 @@ const TRIED: &[(&str, &str)] = &[
         "not tried: it is in AWS CLI 2 alone and asks a person in a browser",
     ),
     ("aws sts get-caller-identity", "aws_lists_what_there_is"),
+    ("chmod 600 {}", "a_key_that_others_can_read_is_closed"),
     ("date -u", "credentials_are_entered"),
     ("df -h", "disks_and_directories_are_shown_and_made"),
     (
@@ -85,6 +86,10 @@ const TRIED: &[(&str, &str)] = &[
     (
         "sqlite3 {shown} .dump",
         "a_damaged_ledger_is_read_and_replaced",
+    ),
+    (
+        "sqlite3 {} 'UPDATE written SET open = 0'",
+        "an_incomplete_copy_of_a_ledger_goes_on",
     ),
     ("ssh {}", "an_unknown_host_is_made_known"),
     ("ssh {} -vv true", "ssh_shows_what_a_server_offers"),
@@ -101,6 +106,14 @@ const TRIED: &[(&str, &str)] = &[
     ("ssh-keygen -t ed25519", "keys_are_made_and_shown"),
     ("ssh-keygen -y -f '{}' > '{}'", "keys_are_made_and_shown"),
     ("ssh-keygen -y -f {}", "a_key_is_loaded_into_the_agent"),
+    (
+        "sudo autorun cloud up",
+        "not tried: it starts the cloud of the machine that the tests run on",
+    ),
+    (
+        "sudo chown -R {user} {}",
+        "not tried: the user of the tests who is not root may not use sudo",
+    ),
 ];
 
 /// The texts in a source file: string literals outside of its unit tests.
@@ -719,6 +732,38 @@ fn a_damaged_ledger_is_read_and_replaced() {
     );
     let shown = at_terminal(&autorun.shell(&orphans), "\n").1;
     assert!(shown.contains(&bucket), "{shown}");
+}
+
+#[test]
+fn an_incomplete_copy_of_a_ledger_goes_on() {
+    let autorun = Autorun::new().playbook("print(run_id());");
+    let id = autorun.run().exits(0).stdout;
+    let ledger = autorun.home.path().join(".local/share/autorun/ledger.db");
+    // As a copy is that was made while a run was writing.
+    let database = rusqlite::Connection::open(&ledger).unwrap();
+    database
+        .execute_batch("UPDATE written SET open = 1")
+        .unwrap();
+    drop(database);
+    fs::remove_file(ledger.with_file_name("owner")).unwrap();
+    let ended = autorun.run().exits(2);
+    assert!(ended.said().contains("a copy without its `-wal`"));
+    tried(&autorun, &hinted(&ended, "sqlite3"));
+    let shown = tried(&autorun, "autorun runs").stdout;
+    assert!(shown.contains(id.trim()), "{shown}");
+}
+
+#[test]
+fn a_key_that_others_can_read_is_closed() {
+    let lab = Lab::start(&json!({ "boot": false }));
+    let playbook = r#"ssh_exec(host("192.0.2.10", #{ key: "~/.ssh/id_ed25519" }), "true");"#;
+    let autorun = lab.autorun().playbook(playbook);
+    let key = autorun.home.path().join(".ssh/id_ed25519");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+    fs::set_permissions(key, open).unwrap();
+    let ended = autorun.run().exits(1);
+    tried(&autorun, &hinted(&ended, "chmod"));
+    autorun.run().exits(0);
 }
 
 #[test]
