@@ -97,7 +97,7 @@ impl Intercept for Attempts {
         cfg: &mut ConfigBag,
     ) -> Done {
         let mut sending = cfg.load::<Sending>().cloned().unwrap_or_default();
-        sending.endpoint = endpoint(context.request().uri()).to_owned();
+        endpoint(context.request().uri()).clone_into(&mut sending.endpoint);
         sending.before = sending.sent;
         let gone = self.0 == Place::LocalCloud && !is_on_this_machine(&sending.endpoint);
         sending.sent |= !gone;

@@ -143,8 +143,9 @@ pub(crate) fn refuse_open(path: &Path) -> Result<()> {
         return Ok(()); // What is not there is said by whoever reads it.
     };
     let mode = found.mode() & 0o7777;
+    let others = mode & 0o077;
     let own = found.uid() == rustix::process::geteuid().as_raw();
-    if !own || mode & 0o077 == 0 || !looks_private(path) {
+    if !own || others == 0 || !looks_private(path) {
         return Ok(());
     }
     let shown = path.display();

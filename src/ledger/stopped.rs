@@ -30,6 +30,7 @@ impl Ledger {
 
     /// A resumed run comes by a start that it did before. True if the playbook
     /// has stopped the instance after it, so that it is to stay so.
+    #[must_use]
     pub fn comes_by_start(&self, id: &str) -> bool {
         let mut state = self.state();
         state.stopped_here.remove(id);

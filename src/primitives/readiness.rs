@@ -201,7 +201,11 @@ pub(super) async fn ready(
         (_, Compared::NotYet(_)) => Some(SHOWS_WITHIN),
     };
     if let Some(patience) = patience {
-        done_and_shown(cx, &host, &server.id, options, patience, &mut pace).await?;
+        // On the heap: it holds two waits at once.
+        Box::pin(done_and_shown(
+            cx, &host, &server.id, options, patience, &mut pace,
+        ))
+        .await?;
     } else {
         if let Compared::NotYet(why) | Compared::Cannot(why) = compared {
             cx.report.info(format!(

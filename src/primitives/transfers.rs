@@ -352,7 +352,7 @@ fn walk(directory: &Path) -> Result<(Vec<Found>, Vec<PathBuf>)> {
 fn file_below(top: &Path, link: &Path) -> Option<(PathBuf, u64)> {
     let path = std::fs::canonicalize(link).ok()?;
     let about = std::fs::metadata(&path).ok()?;
-    (about.is_file() && path.starts_with(top)).then(|| (path, about.len()))
+    (about.is_file() && path.starts_with(top)).then_some((path, about.len()))
 }
 
 async fn upload_dir(

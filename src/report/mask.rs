@@ -195,6 +195,7 @@ impl PieceMask {
     }
 
     /// Whether something is held that has not been given.
+    #[must_use]
     pub fn holds(&self) -> bool {
         self.given < self.held.len()
     }

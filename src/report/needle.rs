@@ -46,11 +46,10 @@ enum Found {
 impl Needle {
     fn fits(&self, index: usize, byte: u8) -> bool {
         let byte = match (self.code, byte) {
-            (Code::Plain, byte) => byte,
             // The alphabet for URLs and file names.
             (Code::Base64 { .. }, b'-') => b'+',
             (Code::Base64 { .. }, b'_') => b'/',
-            (Code::Base64 { .. }, byte) => byte,
+            (Code::Plain | Code::Base64 { .. }, byte) => byte,
             (Code::Hexadecimal, byte) => byte.to_ascii_lowercase(),
         };
         self.bytes[index] == byte

@@ -105,7 +105,7 @@ impl Connection {
     pub(super) fn open(&self, patience: &Patience) -> std::result::Result<Channel, Halt> {
         let until = Some(patience.until);
         self.gate.open(until, &patience.cancel, gate::ASIDE);
-        self.finish(|session| Channel::open(session))
+        self.finish(Channel::open)
     }
 
     /// Repeats a call of libssh2 until it need not wait any more, or until the
@@ -336,8 +336,8 @@ fn authenticate(connection: &Connection, host: &Host, local: &Local) -> Result<(
     if session.authenticated() {
         return Ok(());
     }
-    let tried = tries.keys;
-    let (message, hint) = if tried.is_empty() {
+    let keys = tries.keys;
+    let (message, hint) = if keys.is_empty() {
         let agent = match agent_runs {
             true => "the ssh agent holds none",
             false => "no ssh agent runs",
@@ -354,7 +354,7 @@ fn authenticate(connection: &Connection, host: &Host, local: &Local) -> Result<(
             format!(
                 "{} refused the login; tried {}",
                 host.login(),
-                tried.join(", ")
+                keys.join(", ")
             ),
             "check `user` and `key`: is the public half in ~/.ssh/authorized_keys there?",
         )

@@ -279,7 +279,10 @@ impl Stamp {
 }
 
 /// A file's bytes, and its stamp if that can be relied on.
-fn read(path: &Path) -> Result<Option<(Option<Stamp>, Vec<u8>)>, String> {
+type Read = (Option<Stamp>, Vec<u8>);
+
+/// Reads a file, if it is there; or says why it cannot be read.
+fn read(path: &Path) -> Result<Option<Read>, String> {
     let why = |error: std::io::Error| {
         let text = error.to_string();
         text.split(" (os error")
@@ -577,9 +580,9 @@ fn place_of(
     marker: Marker,
     is_meant: impl Fn(&PublicKey) -> bool,
 ) -> Option<&Place> {
-    let mut marked = entries.iter().filter(|(_, line)| line.marker == marker);
-    marked
-        .find(|(_, line)| is_meant(&line.key))
+    let mut lines = entries.iter();
+    lines
+        .find(|(_, line)| line.marker == marker && is_meant(&line.key))
         .map(|(place, _)| place)
 }
 

@@ -536,7 +536,7 @@ mod tests {
     #[test]
     fn a_message_holds_the_end_of_an_output_however_long_it_is() {
         assert_eq!(tail(b"a\nb\nc\n\n", 2), "b\nc");
-        let long = [b'x'; 1 << 20];
+        let long = vec![b'x'; 1 << 20];
         assert_eq!(tail(&long, 3).len(), SHOWN);
         assert!(!tail(b"\x1b[2J", 1).contains('\x1b'));
     }

@@ -393,7 +393,7 @@ fn ended(
     let until = Instant::now() + ENDS_WITHIN;
     let gate = &connection.gate;
     gate.open(Some(until), &CancellationToken::new(), gate::ASIDE);
-    let channel = connection.finish(|session| Channel::open(session))?;
+    let channel = connection.finish(Channel::open)?;
     let command = remote::end_group(group, sudo);
     connection.finish(|_| channel.exec(&command))?;
     if let (Sudo::Password, Some(password)) = (sudo, &host.sudo_password) {

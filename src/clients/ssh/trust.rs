@@ -394,13 +394,11 @@ fn forget(place: &Place) -> String {
         return format!("correct line {} of `{}`", place.line, place.file.display());
     }
     let name = shell_words::quote(&place.name).into_owned();
-    match place.file.ends_with(".ssh/known_hosts") {
-        true => format!("`ssh-keygen -R {name}`"),
-        false => {
-            let file = place.file.to_string_lossy();
-            format!("`ssh-keygen -R {name} -f {}`", shell_words::quote(&file))
-        }
+    if place.file.ends_with(".ssh/known_hosts") {
+        return format!("`ssh-keygen -R {name}`");
     }
+    let file = place.file.to_string_lossy();
+    format!("`ssh-keygen -R {name} -f {}`", shell_words::quote(&file))
 }
 
 /// A key that is not the expected one.

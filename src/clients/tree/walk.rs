@@ -148,13 +148,11 @@ pub fn state(directory: &Path) -> Result<Vec<String>> {
         let about = fs::metadata(&entry.path).map_or(entry.about, |about| About::of(&about));
         let (below, mode) = (entry.below.display(), about.mode);
         // A directory's own time changes with every temporary file in it.
-        match about.kind {
-            Kind::Directory => format!("{below} {mode:o}"),
-            _ => {
-                let (seconds, nanoseconds) = about.changed;
-                format!("{below} {mode:o} {} {seconds}.{nanoseconds}", about.size)
-            }
+        if about.kind == Kind::Directory {
+            return format!("{below} {mode:o}");
         }
+        let (seconds, nanoseconds) = about.changed;
+        format!("{below} {mode:o} {} {seconds}.{nanoseconds}", about.size)
     };
     Ok(walk(directory)?.into_iter().map(line).collect())
 }

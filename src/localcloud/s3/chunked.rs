@@ -186,7 +186,7 @@ impl Decoder {
         let place = match name.as_str() {
             "x-amz-trailer-signature" if self.chain.is_some() => &mut self.trailer_signature,
             name if self.announced.as_deref() == Some(name) => {
-                return self.take_announced(name.to_owned(), value);
+                return self.take_announced(name, value);
             }
             _ => return Err(malformed_trailer()),
         };
@@ -196,7 +196,7 @@ impl Decoder {
         }
     }
 
-    fn take_announced(&mut self, name: String, value: &str) -> Result<()> {
+    fn take_announced(&mut self, name: &str, value: &str) -> Result<()> {
         let header = HeaderName::from_bytes(name.as_bytes()).ok();
         let (Some(header), Ok(content)) = (header, HeaderValue::from_str(value)) else {
             return Err(malformed("a trailer line is no header"));

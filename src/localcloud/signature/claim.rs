@@ -160,7 +160,7 @@ fn credential(text: &str) -> Option<(&str, Credential<'_>)> {
 /// The names of the signed headers: in lower case, in order, each once.
 fn signed_headers(list: &str) -> Option<Vec<&str>> {
     let names: Vec<&str> = list.split(';').collect();
-    let named = |name: &&str| !name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase());
+    let lower = |name: &&str| !name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase());
     let ordered = names.windows(2).all(|pair| pair[0] < pair[1]);
-    (ordered && names.iter().all(named)).then_some(names)
+    (ordered && names.iter().all(lower)).then_some(names)
 }

@@ -151,10 +151,9 @@ impl Condition {
         let passes = |value: &String| self.test.fits(value, context) != self.negated;
         match self.quantifier {
             _ if found.is_empty() && self.if_exists => true,
-            Quantifier::All => found.iter().all(passes),
-            Quantifier::Any => found.iter().any(passes),
             Quantifier::One if found.is_empty() => self.negated,
-            Quantifier::One => found.iter().all(passes),
+            Quantifier::One | Quantifier::All => found.iter().all(passes),
+            Quantifier::Any => found.iter().any(passes),
         }
     }
 

@@ -39,8 +39,8 @@ impl Principals {
             Value::String(name) if name == "*" => named.everyone = true,
             Value::Object(kinds) if !kinds.is_empty() => {
                 for (kind, names) in kinds {
-                    let names = strings(names).filter(|names| !names.is_empty());
-                    for name in names.ok_or_else(invalid)? {
+                    let all = strings(names).filter(|all| !all.is_empty());
+                    for name in all.ok_or_else(invalid)? {
                         named.add(kind, &name, backend)?;
                     }
                 }
