@@ -212,7 +212,7 @@ impl Front {
 
     /// The parameters of a request to EC2 or STS, all of which are signed: those
     /// of a `POST` are its body, those of a `GET` its query.
-    fn verified(&self, parts: &Parts, body: &[u8]) -> Result<Signed, Refusal> {
+    fn verified(&self, parts: &Parts, body: &[u8]) -> Result<Verified, Refusal> {
         let raw = parts.uri.query().unwrap_or_default();
         let malformed = |why: &str| Refusal::new("MalformedQueryString", why);
         let query = Query::parse(raw).ok_or_else(|| malformed("The query is not UTF-8"))?;
@@ -226,10 +226,10 @@ impl Front {
                 ));
             }
         };
-        Ok(Signed { scope, form })
+        Ok(Verified { scope, form })
     }
 
-    fn act(&self, request: &Signed, run: Option<&str>) -> Answer {
+    fn act(&self, request: &Verified, run: Option<&str>) -> Answer {
         match request.scope.service.as_str() {
             "sts" => self.ec2.answer_sts(&request.form, &self.keys.access_key_id),
             _ => self.ec2.answer(&request.scope.region, &request.form, run),
@@ -355,7 +355,7 @@ fn unread(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refusal {
 const SIGNED_AGENT: &str = "x-amz-user-agent";
 
 /// A request to EC2 or STS that was verified.
-struct Signed {
+struct Verified {
     scope: Scope,
     form: Vec<u8>,
 }

@@ -1,6 +1,6 @@
 //! Who may do what: the holder of the key everything that the policy of the
-//! bucket does not deny, everybody else what it allows to everyone, while
-//! nothing blocks that.
+//! bucket does not deny, others what it allows to everyone, while nothing blocks
+//! that.
 
 use hyper::http::request::Parts;
 use s3s::{S3Error, S3ErrorCode};
@@ -63,13 +63,13 @@ pub(super) fn permit(
     backend: &Backend,
     context: &Context,
     action: &str,
-    arn: &Target,
+    target: &Target,
 ) -> Result<()> {
-    let Some(Ok(bucket)) = arn.bucket().map(|name| backend.store.bucket(name)) else {
+    let Some(Ok(bucket)) = target.bucket().map(|name| backend.store.bucket(name)) else {
         return Ok(());
     };
     match policy(backend, &bucket)? {
-        Some(policy) => not_denied(backend, &policy, context, action, &arn.arn()),
+        Some(policy) => not_denied(backend, &policy, context, action, &target.arn()),
         None => Ok(()),
     }
 }

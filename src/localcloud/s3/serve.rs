@@ -426,8 +426,8 @@ fn library_request(
     Ok(request)
 }
 
-/// The address with what the operations read, written anew: nothing in it can
-/// mean another thing to the library than it meant to us.
+/// The address with what the operations read, in a spelling of our own: nothing
+/// in it can mean another thing to the library than it meant to us.
 fn library_uri(path: &str, query: &Query) -> Result<Uri> {
     let ours = |name: &str| {
         let name = name.to_ascii_lowercase();

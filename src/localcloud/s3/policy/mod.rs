@@ -3,8 +3,8 @@
 //!
 //! A policy is accepted only if all of it is understood: every action is one of
 //! S3's, every condition is on a key that can be evaluated here. The holder of
-//! the key may do everything that no statement denies; everybody else may do
-//! what a statement allows and none denies.
+//! the key may do everything that no statement denies; others may do what a
+//! statement allows and none denies.
 //!
 //! Three operations no policy takes from the holder of the key: reading, setting
 //! and removing the policy. AWS keeps them for the root user of the account, and
