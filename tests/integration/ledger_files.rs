@@ -193,13 +193,12 @@ fn a_torn_ledger_is_refused_or_whole() {
             for _ in 0..TRIES {
                 let mut torn = bytes.clone();
                 // Half of them where a page begins: that is what finds the rest.
-                let at = match chances.random_bool(0.5) {
-                    true => chances.random_range(0..length),
-                    false => {
-                        let page = chances.random_range(0..length.div_ceil(page_size(bytes)));
-                        let at = page * page_size(bytes) + chances.random_range(0..100);
-                        at.min(length - 1)
-                    }
+                let at = if chances.random_bool(0.5) {
+                    chances.random_range(0..length)
+                } else {
+                    let page = chances.random_range(0..length.div_ceil(page_size(bytes)));
+                    let at = page * page_size(bytes) + chances.random_range(0..100);
+                    at.min(length - 1)
                 };
                 let noise: u8 = chances.random_range(1..=255);
                 torn.get_mut(file).unwrap()[at] ^= noise;

@@ -1,6 +1,10 @@
 //! Tests of the whole program in a lab or on a local cloud: the main job,
 //! interruption, secrets, reports, hints, and the manual's examples.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(
+    clippy::print_stdout,
+    reason = "seeds and counts are shown with a failure"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -405,7 +405,7 @@ fn a_secret_in_a_command_line_is_refused_before_anything_runs() {
     let ended = lab
         .autorun()
         .env("AUTORUN_VAR_pw", "correct horse's \"battery\"")
-        .playbook(&playbook)
+        .playbook(playbook)
         .run()
         .exits(0);
     assert_eq!(ended.stdout.trim(), "52");

@@ -162,7 +162,7 @@ fn stays_inside(below: &Path, target: &[u8]) -> bool {
         && !target.is_empty()
         && !target.contains(&0)
         && up <= depth
-        && parts[up..].iter().all(|part| is_plain(part))
+        && parts[up..].iter().all(is_plain)
 }
 
 /// A name for messages, on one line.
