@@ -530,8 +530,14 @@ fn check_access(files: &Files) -> Result<Vec<String>> {
         ] {
             said.extend(private::file(&files.directory.join(name))?);
         }
-        for name in ["runs", "keys", "hosts"] {
+        for name in ["runs", "keys"] {
             said.extend(private::tree(&files.directory.join(name))?);
+        }
+        // A pin that others could write to is not repaired: whoever reads it
+        // refuses it.
+        let pins = files.directory.join("hosts");
+        if pins.symlink_metadata().is_ok() {
+            said.extend(private::own_directory(&pins, false)?);
         }
         Ok(said)
     };

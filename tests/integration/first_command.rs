@@ -84,7 +84,7 @@ fn runs(autorun: &Autorun) -> String {
     let listed = Autorun::new()
         .env("HOME", &home)
         .args(["runs", "--output", "json"]);
-    listed.run().exits(0).stdout
+    listed.by_nobody().run().exits(0).stdout
 }
 
 #[test]

@@ -107,10 +107,6 @@ const TRIED: &[(&str, &str)] = &[
     ("ssh-keygen -y -f '{}' > '{}'", "keys_are_made_and_shown"),
     ("ssh-keygen -y -f {}", "a_key_is_loaded_into_the_agent"),
     (
-        "sudo autorun cloud up",
-        "not tried: it starts the cloud of the machine that the tests run on",
-    ),
-    (
         "sudo chown -R {user} {}",
         "not tried: the user of the tests who is not root may not use sudo",
     ),

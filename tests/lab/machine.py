@@ -1,6 +1,7 @@
 """Machines: the host's files, a user, sshd and an address of its own, until it is killed."""
 
 import base64
+import contextlib
 import hashlib
 import os
 import shutil
@@ -268,6 +269,9 @@ class Relay:
                 left -= len(data)
         except OSError:
             pass
+        # The thread that reads from upstream would keep its socket open.
+        with contextlib.suppress(OSError):
+            upstream.shutdown(socket.SHUT_RDWR)
         # No linger: the client gets a reset, as from a network that went away.
         for end in (client, upstream):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
