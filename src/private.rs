@@ -85,7 +85,7 @@ pub fn own_directory(path: &Path, readable: bool) -> Result<Option<String>> {
     repaired(path, &opened, &found, others)
 }
 
-/// Refuses a directory in which somebody else could put a file: one that neither
+/// Refuses a directory in which another user could put a file: one that neither
 /// this user nor root has to himself.
 ///
 /// Throws `denied`.
@@ -188,7 +188,7 @@ fn repaired(path: &Path, opened: &File, found: &Metadata, others: u32) -> Result
     )))
 }
 
-/// Refuses what belongs to somebody else.
+/// Refuses what belongs to another user.
 fn owned(path: &Path, found: &Metadata) -> Result<()> {
     let user = rustix::process::geteuid().as_raw();
     let owner = found.uid();

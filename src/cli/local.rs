@@ -58,7 +58,7 @@ impl Cloud {
             complain(&fitted(&format!("warning: {said}")));
         }
         match home.access(uid) {
-            // Its network went with it, so nobody might refuse the connection.
+            // Its network went with it, so a connection might not even be refused.
             Ok(access) if !home::is_running(access.pid) => Ok(None),
             Ok(access) => {
                 let status = own_words(&access, Method::GET, "status", None, None).await;

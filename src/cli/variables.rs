@@ -237,7 +237,7 @@ pub(super) fn settle(
             continue;
         }
         let origin = origins.remove(d.name.as_str());
-        // Nobody is asked for a password in vain.
+        // No password is asked for in vain.
         if !faults.is_empty() && matches!(origin, Some(Origin::Command(..))) {
             continue;
         }

@@ -1,8 +1,8 @@
 //! The attempts of a request: whether any of them left this machine, and which
 //! failures to connect are final.
 //!
-//! A create whose request cannot have been sent has made nothing, so nobody need
-//! look for it. That is known by the types of the SDK's errors, over all its
+//! A create whose request cannot have been sent has made nothing, so there is nothing to
+//! look for. That is known by the types of the SDK's errors, over all its
 //! attempts: one of them that may have arrived is enough.
 
 use std::error::Error as StdError;
@@ -53,7 +53,7 @@ impl StdError for NotSent {
 }
 
 /// The local cloud's network went with it. What is at its address now is a
-/// stranger, or nobody who would answer.
+/// stranger, or nothing that would answer.
 #[derive(Debug)]
 struct Gone;
 
@@ -151,7 +151,7 @@ impl Intercept for Attempts {
     }
 }
 
-/// Nothing can be gained by asking again where nobody answers at once: the
+/// Nothing can be gained by asking again where nothing answers at once: the
 /// endpoint was named by hand, or is on this machine.
 impl ClassifyRetry for Attempts {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
@@ -169,7 +169,7 @@ impl ClassifyRetry for Attempts {
 }
 
 /// Whether an attempt failed before it had a connection: the name was not
-/// resolved, nobody listens, TLS was not agreed upon.
+/// resolved, nothing listens, TLS was not agreed upon.
 fn never_connected(context: &InterceptorContext) -> bool {
     let failed = context.output_or_error().and_then(Result::err);
     let connector = failed.and_then(OrchestratorError::as_connector_error);
@@ -208,7 +208,7 @@ pub(super) fn is_on_this_machine(endpoint: &str) -> bool {
     let host = host.split('/').next().unwrap_or_default();
     let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
     let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
-    // The kernel lets nobody use another machine's address.
+    // The kernel lets no process use another machine's address.
     address.is_err() || address.is_ok_and(|address| UdpSocket::bind((address, 0)).is_ok())
 }
 

@@ -154,7 +154,7 @@ pub(crate) fn refuse_open(path: &Path) -> Result<()> {
         format!("others can read the private key `{shown}` (mode {mode:o}), so it is not used"),
     )
     .hint(format!(
-        "`chmod 600 {}`, and make another key if somebody may have read it",
+        "`chmod 600 {}`, and make another key if others may have read it",
         shell_words::quote(&path.to_string_lossy())
     )))
 }

@@ -81,7 +81,7 @@ struct Itself {
     owner: String,
     /// How many commits it has.
     commits: u64,
-    /// Whether somebody was about to write more, so that the main file may not
+    /// Whether a process was about to write more, so that the main file may not
     /// be all.
     open: bool,
 }

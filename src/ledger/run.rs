@@ -422,7 +422,7 @@ impl Store {
         for lock in locks.into_iter().flatten().flatten() {
             let name = lock.file_name();
             if let Some(run) = name.to_str().and_then(|name| name.strip_suffix(".lock")) {
-                // What is wrong with it is said when somebody needs it.
+                // What is wrong with it is reported when it is needed.
                 drop(self.seems_held(run));
             }
         }
@@ -439,7 +439,7 @@ impl Store {
         self.seems_held(run)
     }
 
-    /// Whether somebody has the lock of a run at this moment. A lock file that a
+    /// Whether a process has the lock of a run at this moment. A lock file that a
     /// killed process left is removed.
     fn seems_held(&self, run: &str) -> Result<bool> {
         let path = self.hold_path(run);

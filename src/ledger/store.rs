@@ -208,7 +208,7 @@ impl Store {
         self.0.witness.note(|noted| noted.written = commits)?;
         if !was_open {
             // From now on a copy of the main file alone is known as one. Where
-            // somebody reads just now, it cannot be said there, and need not.
+            // another process reads just now, it cannot be said there, and need not.
             drop(checkpoint(connection, "PASSIVE"));
         }
         Ok(done)
@@ -218,7 +218,7 @@ impl Store {
     /// it had to write. Where another one is at work it is left to that one.
     pub fn rest(&self) {
         let mut connection = self.connection();
-        // Nobody is waited for: what is in the `-wal` is as safe.
+        // It waits for no other process: what is in the `-wal` is as safe.
         let rested = connection
             .busy_timeout(Duration::ZERO)
             .and_then(|()| rest(&mut connection));

@@ -106,7 +106,7 @@ impl Home {
     /// was repaired, in words.
     ///
     /// # Errors
-    /// When somebody else could have put it there.
+    /// When another user could have put it there.
     pub fn check_access(&self, uid: u32) -> io::Result<Option<String>> {
         let file = self.access_file(uid);
         // Root's own file may be what this user reads; it is root's to repair.

@@ -58,7 +58,7 @@ pub(super) fn fault(key: &str) -> Option<&'static str> {
 
 /// The key of a file that is uploaded without one: its relative path. Of any
 /// other path it is the file's name alone, as the directories of this machine
-/// concern nobody else.
+/// concern no one else.
 ///
 /// Throws `invalid_option` for a path that makes no key.
 pub fn of_path(path: &str) -> Result<String> {

@@ -202,7 +202,7 @@ impl Extension {
     }
 }
 
-/// A number in a header. What tar says of one that is none repeats the header.
+/// A number in a header. tar's own error repeats the header.
 fn number_of<T>(number: Result<T>) -> Result<T> {
     number.map_err(|_| nonsense("a damaged header"))
 }
