@@ -299,7 +299,7 @@ mod tests {
     fn links_pipes_and_directories_are_refused_and_left_alone() {
         let home = tempfile::tempdir().unwrap();
         let other = home.path().join("other");
-        fs::write(&other, "of somebody").unwrap();
+        fs::write(&other, "of another user").unwrap();
         set_mode(&other, 0o644);
         let at = home.path().join("ledger.db");
         symlink(&other, &at).unwrap();

@@ -198,7 +198,10 @@ fn other_key(host: &Host, id: &str, offered: &str, shown: &[Shown]) -> Error {
             shown.collect::<Vec<_>>().join(", ")
         ),
     )
-    .hint("somebody may be in between: do not log in; look at the instance in the AWS console")
+    .hint(
+        "another machine may be answering in its place: do not log in; look at the instance in the \
+         AWS console",
+    )
 }
 
 /// The keys that cloud-init wrote to the console at the last boot that got so

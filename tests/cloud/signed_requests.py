@@ -900,18 +900,28 @@ def essence(answer):
 
 
 class Tally:
+    """What was tried, and what came of it: only what came out as it has to is counted by its kind."""
+
     def __init__(self):
+        self.tried = 0
         self.counts = collections.Counter()
         self.failures = []
 
     def fail(self, text):
         self.failures.append(text)
 
+    def count(self, kind, wrong=None):
+        """One change more; `wrong` says what is the matter with what came of it."""
+        self.tried += 1
+        if wrong is None:
+            self.counts[kind] += 1
+        else:
+            self.fail(wrong)
+
     def refused(self, where, request):
-        self.counts[REFUSED] += 1
         answer = send(request)
-        if not is_refused(answer, request):
-            self.fail(f"{where}: not refused: {str(answer)[:300]}")
+        wrong = None if is_refused(answer, request) else f"{where}: not refused: {str(answer)[:300]}"
+        self.count(REFUSED, wrong)
 
 
 def unchanged(tally, where, before):
@@ -951,7 +961,6 @@ def check_accepted(tally, name, expected):
     # Made for each use: an upload has another id after `restore`.
     accepted = [(where, kind) for where, kind, _ in changes_of(name, requests()[name]) if kind != REFUSED]
     for where, kind in accepted:
-        tally.counts[kind] += 1
         if not is_repeatable(name):
             restore()
         request = next(other for label, _, other in changes_of(name, requests()[name]) if label == where)
@@ -959,13 +968,14 @@ def check_accepted(tally, name, expected):
             found = outcome(request)
             if kind == BLANKS:
                 found = (found[0], *json.loads(re.sub(r"( |\\t)+", " ", json.dumps(found[1:]))))
-            if found != expected:
-                tally.fail(f"{where}: not the same: {str(found)[:300]} instead of {str(expected)[:300]}")
+            same = found == expected
+            wrong = None if same else f"{where}: not the same: {str(found)[:300]} instead of {str(expected)[:300]}"
+            tally.count(kind, wrong)
             continue
         # The bearer's to choose: the answer is that of a request to the same place, or a condition that fails.
         answer = send(request)
-        if answer is None or (answer[0] >= 300 and answer[0] not in (304, 404, 412, 501)):
-            tally.fail(f"{where}: refused: {str(answer)[:300]}")
+        refused = answer is None or (answer[0] >= 300 and answer[0] not in (304, 404, 412, 501))
+        tally.count(kind, f"{where}: refused: {str(answer)[:300]}" if refused else None)
     if all(kind == SAME for _, kind in accepted):
         unchanged(tally, f"{name}, all that is the same", after)
 
@@ -1001,7 +1011,7 @@ def main():
         print(text, file=sys.stderr)
     counts = tally.counts
     print(
-        f"{sum(counts.values())} changes of {len(requests())} signed requests tried: {counts[REFUSED]} refused, "
+        f"{tally.tried} changes of {len(requests())} signed requests tried: {counts[REFUSED]} refused, "
         f"{counts[SAME]} accepted as the same, {counts[BLANKS]} as the same but for blanks in stored text, "
         f"{counts[BEARERS]} left to the bearer of a presigned address; "
         f"{len(tally.failures)} wrong, {time.monotonic() - began:.0f} s"

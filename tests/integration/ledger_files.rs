@@ -59,7 +59,7 @@ fn add_run(store: &Store, number: usize) {
     store.end(&run.id, "done", None).unwrap();
 }
 
-/// Rows of a size that fills pages, and that nobody but a run writes.
+/// Rows of a size that fills pages, and that only a run writes.
 fn add_resources(directory: &Path) {
     let db = rusqlite::Connection::open(directory.join("ledger.db")).unwrap();
     let ids = "SELECT id FROM run WHERE id NOT IN (SELECT run FROM resource)";
@@ -783,7 +783,7 @@ fn a_request_that_may_have_arrived_is_listed() {
         "{}",
         failed.stderr
     );
-    // To look for it where nobody answers is over at once, and forgets nothing.
+    // To look for it where nothing answers is over at once, and forgets nothing.
     let id = home.ids().remove(0);
     for (command, status) in [(&["destroy", &id, "--yes"][..], 4), (&["resume", &id], 1)] {
         let began = Instant::now();

@@ -294,8 +294,8 @@ impl Expected {
             Self::Pinned { pin, .. } if pin.fingerprint == offered.fingerprint => Ok(()),
             Self::Pinned { id, pin, place } => {
                 Err(changed(host, &pin.fingerprint, offered).hint(format!(
-                    "somebody may be in between. If you made a new machine of {id} yourself, \
-                     remove `{}`",
+                    "another machine may be answering in its place. If you made a new machine of \
+                     {id} yourself, remove `{}`",
                     place.display()
                 )))
             }
@@ -336,7 +336,8 @@ fn check_known(known: &Known, host: &Host, offered: &Offered) -> Result<()> {
         .hint(match authority {
             Some(authority) => certified(&authority),
             None => format!(
-                "somebody may be in between. If you know that the host was set up again: {}",
+                "another machine may be answering in its place. If you know that the host was set up \
+                 again: {}",
                 forget(&place)
             ),
         })),
@@ -410,7 +411,10 @@ pub(super) fn changed(host: &Host, expected: &str, offered: &Offered) -> Error {
             host.name, host.address, offered.fingerprint
         ),
     )
-    .hint("somebody may be in between: compare with the machine's console before you go on")
+    .hint(
+        "another machine may be answering in its place: compare with the machine's console before \
+         you go on",
+    )
 }
 
 #[cfg(test)]
