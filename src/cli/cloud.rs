@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use reqwest::Method;
 
-use super::local::{Cloud, Wanted, homes, sudo_user};
+use super::local::{Cloud, Wanted, sudo_user};
 use super::sudo::Sudo;
 use super::{answer, complain};
 use crate::error::exit;
@@ -179,10 +179,9 @@ async fn env() -> anyhow::Result<u8> {
 }
 
 fn doctor() -> anyhow::Result<u8> {
-    let home = homes()?.pop().context("no place for a local cloud")?;
     let mut said = String::new();
     let mut able = true;
-    for check in localcloud::checks(&home.state) {
+    for check in localcloud::checks().map_err(anyhow::Error::msg)? {
         let word = match (check.ok, check.essential) {
             (true, _) => "ok",
             (false, true) => "no",

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::ec2::{Ec2, Facts, Machines};
 use super::faults::Plans;
 use super::home::{Access, Home, private_file};
-use super::machine::{Runtime, RuntimeSettings};
+use super::machine::{BaseSettings, Check, Runtime, RuntimeSettings};
 use super::programs::DAEMON;
 use super::proxy::{self, Proxy};
 use super::s3::{self, S3};
@@ -41,8 +41,11 @@ const PORT: u16 = 4577;
 /// A log longer than this begins anew, the old one is kept once.
 const LONGEST_LOG: u64 = 10 << 20;
 
-/// A list of further files of this computer that instances must not see.
-const MASKS: &str = "/etc/autorun/cloud-masks";
+/// The base layers of instances, for all clouds of root's.
+const BASES: &str = "/var/lib/autorun/base";
+
+/// What an administrator decides about them.
+const SETTINGS: &str = "/etc/autorun/cloud.toml";
 
 /// Starts the background process of this home and waits until it serves.
 ///
@@ -315,13 +318,52 @@ async fn begin_machines(home: &Home, before: &Before, port: u16) -> Result<Optio
         binary: home.state.join("autorun"),
         endpoint_port: port,
         subnet: before.subnet.as_deref().and_then(|net| net.parse().ok()),
-        mask_files: vec![MASKS.into()],
+        base: base_settings(Path::new(SETTINGS))?,
     })
     .await
     .map_err(|e| e.to_string())?;
     let proxy = Proxy::new(proxy_settings(&home.state))
         .map_err(|e| format!("cannot set up the instances' proxy: {e}"))?;
     Ok(Some(Begun { runtime, proxy }))
+}
+
+/// What this computer can do for instances.
+///
+/// # Errors
+/// When the administrator's settings cannot be used, in words for the user.
+pub fn checks() -> Result<Vec<Check>, String> {
+    let settings = base_settings(Path::new(SETTINGS))?;
+    Ok(super::machine::checks(&settings))
+}
+
+/// The administrator's file, or what is without it.
+fn base_settings(path: &Path) -> Result<BaseSettings, String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Settings {
+        /// Paths of this computer that instances must not see.
+        hidden: Vec<PathBuf>,
+        /// Whether files of packages are copied instead of linked.
+        copy: bool,
+    }
+    let text = match fs::read_to_string(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(|e| format!("cannot read {}: {e}", path.display()))?,
+    };
+    let settings: Settings =
+        toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+    if let Some(relative) = settings.hidden.iter().find(|path| path.is_relative()) {
+        return Err(format!(
+            "{}: `hidden` has `{}`, which is not an absolute path",
+            path.display(),
+            relative.display()
+        ));
+    }
+    Ok(BaseSettings {
+        directory: BASES.into(),
+        hidden: settings.hidden,
+        copy: settings.copy,
+    })
 }
 
 fn proxy_settings(state: &Path) -> proxy::Settings {

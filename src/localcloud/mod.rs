@@ -35,7 +35,8 @@ pub mod sshd;
 #[path = "no_machines.rs"]
 pub mod machine;
 
-pub use machine::{Check, checks};
+pub use daemon::checks;
+pub use machine::Check;
 pub use programs::program;
 
 /// The one user, who holds the one key: what STS and policies call it.

@@ -13,7 +13,7 @@ use ipnet::Ipv4Net;
 #[path = "machine/boot.rs"]
 mod boot;
 
-pub use boot::{Boot, Ending, Faults};
+pub use boot::{Boot, Ending, Faults, Limits};
 
 /// Something that the local cloud needs, and whether it is there.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct Check {
 
 /// What this computer lacks.
 #[must_use]
-pub fn checks(_state_dir: &Path) -> Vec<Check> {
+pub fn checks(_base: &BaseSettings) -> Vec<Check> {
     vec![Check {
         name: "namespaces",
         ok: false,
@@ -62,8 +62,19 @@ pub struct RuntimeSettings {
     pub endpoint_port: u16,
     /// The network used before.
     pub subnet: Option<Ipv4Net>,
-    /// Files that list what is to be hidden.
-    pub mask_files: Vec<PathBuf>,
+    /// What the files of machines would be made of.
+    pub base: BaseSettings,
+}
+
+/// What base layers would be made with.
+#[derive(Clone, Debug)]
+pub struct BaseSettings {
+    /// Where they would be kept.
+    pub directory: PathBuf,
+    /// What is to be hidden.
+    pub hidden: Vec<PathBuf>,
+    /// Whether files would be copied.
+    pub copy: bool,
 }
 
 /// What machines would run.

@@ -42,7 +42,7 @@ pub(super) struct InstanceType {
     pub(super) name: &'static str,
     pub(super) architecture: &'static str,
     pub(super) vcpus: u32,
-    mebibytes: u32,
+    pub(super) mebibytes: u32,
     free_tier: bool,
     pub(super) nitro: bool,
 }

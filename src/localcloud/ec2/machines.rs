@@ -15,9 +15,11 @@ use tokio_util::task::TaskTracker;
 use super::call::{Effect, Facts, iso};
 use super::launch::decode;
 use super::state::{Group, Instance, OnShutdown, Peer, Permission, Phase, Region, State};
-use super::{Ec2, Inner, instances, network, now};
+use super::{Ec2, Inner, catalog, instances, network, now};
 use crate::localcloud::faults::{Act, BOOT, Fault, Plans};
-use crate::localcloud::machine::{Boot, Ending, Faults, Ingress, Machine, Port, Protocol, Runtime};
+use crate::localcloud::machine::{
+    Boot, Ending, Faults, Ingress, Limits, Machine, Port, Protocol, Runtime,
+};
 use crate::localcloud::metadata::{self, Metadata};
 use crate::localcloud::proxy::Proxy;
 
@@ -422,8 +424,24 @@ fn boot_of(instance: &Instance, fault: Option<&Fault>) -> Boot {
         authorized_keys: instance.authorized_keys.clone(),
         user: USER.to_owned(),
         user_data: instance.user_data.as_deref().and_then(decode),
+        limits: limits_of(&instance.instance_type),
         faults,
     }
+}
+
+/// What a type has; a type that is not known here has what the free one has.
+fn limits_of(instance_type: &str) -> Limits {
+    let known = catalog::instance_type(instance_type);
+    known.map_or(
+        Limits {
+            mebibytes: 1024,
+            vcpus: 2,
+        },
+        |known| Limits {
+            mebibytes: known.mebibytes,
+            vcpus: known.vcpus,
+        },
+    )
 }
 
 fn metadata_of(instance: &Instance, known: &Region, region: &str, facts: &Facts) -> Metadata {

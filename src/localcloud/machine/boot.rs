@@ -19,8 +19,19 @@ pub struct Boot {
     pub user: String,
     /// User data, run once in the life of the disk.
     pub user_data: Option<Vec<u8>>,
+    /// What it may use, by its type.
+    pub limits: Limits,
     /// What is to go wrong.
     pub faults: Faults,
+}
+
+/// What an instance may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// MiB of memory.
+    pub mebibytes: u32,
+    /// Processors' time.
+    pub vcpus: u32,
 }
 
 /// What is to go wrong with a boot, so that a playbook's answer can be rehearsed.

@@ -1,14 +1,17 @@
-//! What this machine can do for instances, line by line, and why not.
+//! What this machine can do for instances, line by line, and why not: what they
+//! need, and the walls around them.
 
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::{LinkMessageBuilder, LinkVeth};
-use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::CapabilitySet;
 
-use super::disk::layers;
+use super::cgroups::Cgroups;
+use super::disk::base::{self, BaseSettings, Bases};
+use super::disk::image;
 use super::network::switch::connect;
 use super::network::{firewall, subnet};
 use super::system::{System, program};
@@ -28,12 +31,19 @@ pub struct Check {
 
 /// Looks at everything; nothing is changed that does not vanish at once.
 #[must_use]
-pub fn checks(state_dir: &Path) -> Vec<Check> {
-    let state_dir = state_dir.to_owned();
+pub fn checks(base: &BaseSettings) -> Vec<Check> {
     // Namespaces are tried on a thread that ends with them.
-    let probes = std::thread::spawn(move || probe(&state_dir)).join();
+    let probes = std::thread::spawn(probe).join();
     let mut checks = vec![root(), capabilities()];
     checks.extend(probes.unwrap_or_default());
+    checks.extend([
+        user_namespace(),
+        id_mapping(),
+        base_layer(base),
+        disks(),
+        limits(),
+        system_calls(),
+    ]);
     checks.extend([network(), nft(), sudo(), package_manager()]);
     checks
 }
@@ -73,7 +83,7 @@ fn capabilities() -> Check {
     check("capabilities", true, result)
 }
 
-fn probe(state_dir: &Path) -> Vec<Check> {
+fn probe() -> Vec<Check> {
     let spaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWUTS
@@ -81,7 +91,7 @@ fn probe(state_dir: &Path) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut made = unshare(spaces);
     if made.is_ok() {
-        checks.extend([overlay(state_dir), veth()]);
+        checks.push(veth());
         // Last: after it this thread can start no other one.
         made = unshare(CloneFlags::CLONE_NEWPID);
     }
@@ -94,32 +104,106 @@ fn probe(state_dir: &Path) -> Vec<Check> {
     checks
 }
 
-/// Disks in memory are the way out, so this is not essential.
-fn overlay(state_dir: &Path) -> Check {
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    let probe = || -> io::Result<()> {
-        mount_change("/", private)?;
-        let existing = state_dir.ancestors().find(|path| path.is_dir());
-        let place = tempfile_below(existing.unwrap_or(Path::new("/")))?;
-        let result = layers::probe(&place);
-        std::fs::remove_dir(&place)?;
-        result
-    };
-    let place = state_dir.display();
-    let result = match probe() {
-        Ok(()) => Ok(format!("overlays of / work on {place}")),
+/// Root in an instance has no rights over this machine.
+fn user_namespace() -> Check {
+    let result = match can_make_user_namespace() {
+        Ok(()) => Ok("root in an instance has no id on this machine"),
         Err(error) => Err(format!(
-            "disks will be in memory and end with the local cloud, because {place} cannot hold \
-             overlays ({error}): put the state directory on ext4, xfs or btrfs"
+            "cannot make a user namespace ({error}): set the sysctl user.max_user_namespaces \
+             to at least 1000"
         )),
     };
-    check("overlay", false, result)
+    check("user ids", true, result)
 }
 
-fn tempfile_below(directory: &Path) -> io::Result<std::path::PathBuf> {
-    let place = directory.join(format!(".autorun-probe-{}", std::process::id()));
-    std::fs::create_dir(&place)?;
-    Ok(place)
+#[expect(
+    unsafe_code,
+    reason = "code between fork and exec can be unsafe; this is not"
+)]
+fn can_make_user_namespace() -> io::Result<()> {
+    let Some(nothing) = program("true") else {
+        return Err(io::Error::other("there is no program `true` to try it with"));
+    };
+    let mut command = std::process::Command::new(nothing);
+    let unshare = || Ok(unshare(CloneFlags::CLONE_NEWUSER)?);
+    // SAFETY: one system call, which allocates nothing. This process has
+    // threads, and a process with threads cannot do it.
+    unsafe { command.pre_exec(unshare) };
+    command.env_clear().status().map(drop)
+}
+
+/// The first kernel whose overlays take layers with other ids.
+const OLDEST_KERNEL: (u32, u32) = (5, 19);
+
+fn id_mapping() -> Check {
+    let release = nix::sys::utsname::uname().map(|name| name.release().to_os_string());
+    let release = release.unwrap_or_default();
+    let release = release.to_string_lossy();
+    let result = match version(&release) {
+        Some(version) if version >= OLDEST_KERNEL => Ok(format!("Linux {release}")),
+        _ => Err(format!(
+            "Linux {release} cannot give the files of an instance its ids: 5.19 or newer can"
+        )),
+    };
+    check("kernel", true, result)
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(['.', '-']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// An instance sees what belongs to packages, and no other file.
+fn base_layer(settings: &BaseSettings) -> Check {
+    let how = if settings.copy { "copies" } else { "links" };
+    let place = settings.directory.display();
+    let result = match (base::packages_are_known(), Bases::new(settings.clone()).is_built()) {
+        (false, _) => Err(
+            "neither dpkg nor rpm is here, which list the files of an instance".to_owned(),
+        ),
+        (true, true) => Ok(format!("{place} has {how} of the packages' files")),
+        (true, false) => Ok(format!("{place} gets {how} of the packages' files at the first start")),
+    };
+    check("base layer", true, result)
+}
+
+/// What an instance writes has an end.
+fn disks() -> Check {
+    let loops = Path::new("/dev/loop-control").exists();
+    let result = match (program("mkfs.ext4"), loops) {
+        (Some(_), true) => Ok(format!("each instance has {} GiB of ext4", image::GIBIBYTES)),
+        (None, _) => Err("there is no `mkfs.ext4`: install e2fsprogs".to_owned()),
+        (_, false) => Err(
+            "there is no /dev/loop-control: load the kernel module `loop`, or give the \
+             container that device and /dev/loop*"
+                .to_owned(),
+        ),
+    };
+    check("disks", true, result)
+}
+
+/// Memory, processes and processor time of an instance have an end.
+fn limits() -> Check {
+    let missing = Cgroups::of_host().map(|cgroups| cgroups.missing());
+    let result = match missing {
+        Ok(missing) if missing.is_empty() => Ok("memory, pids and cpu, by instance type".to_owned()),
+        Ok(missing) => Err(format!(
+            "instances share all of this machine's {}: no mounted control groups limit it",
+            missing.join(", ")
+        )),
+        Err(error) => Err(format!("cannot look for control groups: {error}")),
+    };
+    check("limits", false, result)
+}
+
+/// A second wall behind the ids.
+fn system_calls() -> Check {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let result = status
+        .lines()
+        .any(|line| line.starts_with("Seccomp:"))
+        .then_some("a filter refuses what acts on the whole kernel (seccomp)");
+    check("calls", true, result.ok_or("this kernel has no seccomp filters"))
 }
 
 fn veth() -> Check {
@@ -195,4 +279,16 @@ fn package_manager() -> Check {
         None => Err(format!("{} has neither apt-get nor dnf", system.name)),
     };
     check("packages", false, result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn kernel_releases_are_compared_by_number() {
+        assert_eq!(version("6.18.44-fc-v669"), Some((6, 18)));
+        assert_eq!(version("5.4-rc1"), Some((5, 4)));
+        assert!(version("5.9.0") < Some((5, 19)) && version("x") < Some((5, 19)));
+    }
 }

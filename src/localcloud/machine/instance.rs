@@ -14,6 +14,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use super::boot::Ending;
+use super::cgroups::Group;
+use super::claims::Claim;
 use super::disk::in_use::DiskInUse;
 use super::message::{Channel, FromInit};
 use super::network::switch::Switch;
@@ -27,7 +29,23 @@ pub(super) struct Held {
     pub(super) switch: Arc<Switch>,
     /// Number of the switch's end of its cable.
     pub(super) cable: u32,
+    pub(super) group: Group,
+    pub(super) _ids: Claim,
     pub(super) _disk: DiskInUse,
+}
+
+impl Held {
+    /// Gives everything back, after the machine's end.
+    pub(super) async fn release(self) {
+        self.switch.unplug(self.cable).await;
+        let group = self.group.clone();
+        let removed = tokio::task::spawn_blocking(move || group.remove()).await;
+        match removed {
+            Ok(Err(error)) => log::warn!("{error}"),
+            Err(error) => log::warn!("cannot remove the control group of an instance: {error}"),
+            Ok(Ok(())) => {}
+        }
+    }
 }
 
 /// A handle of a running machine; the machine goes on without it.
@@ -169,8 +187,7 @@ async fn watch_over(
         }
     }
     until_gone(&pidfd).await;
-    held.switch.unplug(held.cable).await;
-    drop(held);
+    held.release().await;
     sender.send_replace(Some(ending));
 }
 

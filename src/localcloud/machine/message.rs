@@ -18,6 +18,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::boot::{Boot, Ending};
+use super::ids::Ids;
 
 /// The longest packet: user data is at most 16 KiB, keys and names are short.
 const LONGEST: usize = 128 * 1024;
@@ -28,12 +29,12 @@ const MOST_FDS: usize = 4;
 /// Daemon to zygote.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToZygote {
-    /// First message: make the namespaces, find out about disks, build the seed.
+    /// First message: make the namespaces, build the seed.
     Start(Ground),
-    /// Before the first boot: what was found out about packages.
-    Packages(Packages),
+    /// Before the first boot, if it is there: the layer of fresh package lists.
+    Packages(PathBuf),
     /// Boots a machine; beside it the machine's socket and its console file.
-    Boot(Box<Boot>),
+    Boot(Box<Order>),
 }
 
 /// What all machines of a zygote stand on.
@@ -45,28 +46,25 @@ pub(super) struct Ground {
     pub(super) binary: PathBuf,
     /// Network of the machines, in CIDR notation.
     pub(super) subnet: String,
-    /// Files that list further paths to hide.
-    pub(super) mask_files: Vec<PathBuf>,
+    /// The base layer for the packages of the host.
+    pub(super) base: PathBuf,
 }
 
-/// Package lists that are newer than the host's, and what they say.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Packages {
-    /// A `dpkg` status file in which outdated packages are held.
-    pub(super) status: Option<PathBuf>,
-    /// A directory of fresh package lists.
-    pub(super) lists: Option<PathBuf>,
+/// An instance to boot, and what it stands on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) boot: Boot,
+    /// The base layer of its disk.
+    pub(super) base: PathBuf,
+    /// Its ids on the host.
+    pub(super) ids: Ids,
 }
 
 /// Zygote to daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromZygote {
-    /// Namespaces are there; where the disks of machines are kept.
-    Up {
-        /// Why they are in memory, if they are: the state directory cannot
-        /// hold them.
-        disks_in_memory: Option<String>,
-    },
+    /// Namespaces are there.
+    Up,
     /// The seed is built; boots may follow.
     Seeded,
     /// It does not work, and why; the zygote has ended.
@@ -148,10 +146,17 @@ pub(super) fn receive<T: DeserializeOwned>(
     let mut packet = vec![0; LONGEST];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::io::retry_on_intr(|| {
-        let mut parts = [IoSliceMut::new(&mut packet)];
-        rustix::net::recvmsg(&socket, &mut parts, &mut beside, RecvFlags::CMSG_CLOEXEC)
-    });
+    let mut receive = || {
+        rustix::io::retry_on_intr(|| {
+            let mut parts = [IoSliceMut::new(&mut packet)];
+            rustix::net::recvmsg(&socket, &mut parts, &mut beside, RecvFlags::CMSG_CLOEXEC)
+        })
+    };
+    let received = match receive() {
+        // The other side went without reading all; its last words come next.
+        Err(rustix::io::Errno::CONNRESET) => receive(),
+        received => received,
+    };
     let length = match received {
         Ok(received) => received.bytes,
         Err(rustix::io::Errno::CONNRESET) => 0,

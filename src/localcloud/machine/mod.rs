@@ -22,9 +22,13 @@
 //! - `multicall` is the other face of this program: the names it answers to.
 
 mod boot;
+mod cgroups;
 mod checks;
+mod claims;
+mod delivery;
 mod disk;
 mod error;
+mod ids;
 mod init;
 mod instance;
 mod jail;
@@ -39,8 +43,9 @@ mod system;
 mod units;
 mod zygote;
 
-pub use boot::{Boot, Ending, Faults};
+pub use boot::{Boot, Ending, Faults, Limits};
 pub use checks::{Check, checks};
+pub use disk::base::BaseSettings;
 pub use error::Error;
 pub use init::reaper::Reaper;
 pub use instance::Machine;

@@ -3,9 +3,9 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,9 +13,10 @@ use ipnet::Ipv4Net;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
-use super::boot::Boot;
+use super::disk::package_settings;
+use super::disk::seed::Seed;
 use super::error::Error;
-use super::message::{self, Channel, FromInit, FromZygote, Ground, ToZygote};
+use super::message::{self, Channel, FromInit, FromZygote, Ground, Order, ToZygote};
 use super::multicall::ZYGOTE;
 use super::packages;
 use super::runtime::RuntimeSettings;
@@ -32,19 +33,21 @@ pub(super) struct Nursery {
 
 impl Nursery {
     /// Starts it; its namespaces are made, the rest goes on in the background.
-    pub(super) async fn start(settings: &RuntimeSettings, subnet: Ipv4Net) -> Result<Self, Error> {
+    pub(super) async fn start(
+        settings: &RuntimeSettings,
+        base: PathBuf,
+        subnet: Ipv4Net,
+    ) -> Result<Self, Error> {
         let attempt = "start the process that instances fork from";
-        make_directories(&settings.state_dir)
-            .map_err(|error| Error::io("prepare the state directory", error))?;
         let (mut process, channel) = spawn(settings).map_err(|error| Error::io(attempt, error))?;
-        if let Err(error) = introduce(&channel, settings, subnet).await {
+        if let Err(error) = introduce(&channel, settings, base.clone(), subnet).await {
             end(&mut process);
             return Err(error);
         }
         let channel = Arc::new(channel);
         let (sender, ready) = watch::channel(None);
         let state_dir = settings.state_dir.clone();
-        tokio::spawn(get_ready(Arc::clone(&channel), state_dir, sender));
+        tokio::spawn(get_ready(Arc::clone(&channel), state_dir, base, sender));
         Ok(Self {
             pid: process.id().cast_signed(),
             process: Mutex::new(process),
@@ -79,11 +82,11 @@ impl Nursery {
     /// Orders a machine; gives back its socket, its pid and its pidfd.
     pub(super) async fn order(
         &self,
-        boot: Boot,
+        order: Order,
         console: &File,
     ) -> io::Result<(Channel, i32, AsyncFd<OwnedFd>)> {
         let (ours, theirs) = message::pair()?;
-        let order = ToZygote::Boot(Box::new(boot));
+        let order = ToZygote::Boot(Box::new(order));
         let fds = [theirs.as_fd(), console.as_fd()];
         self.channel.send(&order, &fds).await?;
         drop(theirs);
@@ -98,13 +101,6 @@ impl Nursery {
                 "the process that instances fork from ended",
             )),
         }
-    }
-
-    /// A path as the zygote sees it: disks in memory are seen by it alone.
-    pub(super) fn view(&self, path: &Path) -> PathBuf {
-        let relative = path.strip_prefix("/").unwrap_or(path);
-        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
-        root.join(relative)
     }
 
     /// Ends it, which has nothing to tidy up that the kernel would not.
@@ -123,15 +119,6 @@ fn end(process: &mut Child) {
     if let Err(error) = process.kill().and_then(|()| process.wait()) {
         log::debug!("the process that instances fork from was gone already: {error}");
     }
-}
-
-fn make_directories(state_dir: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    for name in ["instances", "root", "seed"] {
-        builder.create(state_dir.join(name))?;
-    }
-    Ok(())
 }
 
 /// It runs without the daemon's environment, which machines could read.
@@ -154,6 +141,7 @@ fn spawn(settings: &RuntimeSettings) -> io::Result<(Child, Channel)> {
 async fn introduce(
     channel: &Channel,
     settings: &RuntimeSettings,
+    base: PathBuf,
     subnet: Ipv4Net,
 ) -> Result<(), Error> {
     let attempt = "make the namespaces of instances";
@@ -162,21 +150,12 @@ async fn introduce(
         state_dir: settings.state_dir.clone(),
         binary: settings.binary.clone(),
         subnet: subnet.to_string(),
-        mask_files: settings.mask_files.clone(),
+        base,
     };
     let start = ToZygote::Start(ground);
     channel.send(&start, &[]).await.map_err(failed)?;
     match channel.receive::<FromZygote>().await.map_err(failed)? {
-        Some((FromZygote::Up { disks_in_memory }, _)) => {
-            if let Some(reason) = disks_in_memory {
-                let place = settings.state_dir.display();
-                log::warn!(
-                    "{place} cannot hold disks of instances ({reason}): they are in memory \
-                     and end with the local cloud"
-                );
-            }
-            Ok(())
-        }
+        Some((FromZygote::Up, _)) => Ok(()),
         Some((FromZygote::Failed { reason }, _)) => Err(Error::io(attempt, reason)),
         Some((FromZygote::Seeded, _)) | None => Err(Error::io(
             attempt,
@@ -185,19 +164,26 @@ async fn introduce(
     }
 }
 
-/// Waits for the seed and the packages, and tells that boots can follow.
+/// Waits for the seed and the packages, and says that boots can follow.
 async fn get_ready(
     channel: Arc<Channel>,
     state_dir: PathBuf,
+    base: PathBuf,
     sender: watch::Sender<Option<Result<Option<usize>, String>>>,
 ) {
-    let (outcome, seeded) = tokio::join!(packages::prepare(&state_dir), seeded(&channel));
-    let packages = ToZygote::Packages(outcome.packages);
-    let told = match seeded {
-        Ok(()) => channel.send(&packages, &[]).await,
-        Err(error) => Err(error),
+    let (packages, seeded) = tokio::join!(packages::prepare(&state_dir), seeded(&channel));
+    let ready = async {
+        seeded?;
+        let Some(packages) = packages else {
+            return Ok(None);
+        };
+        let layer = Seed::new(state_dir.join("packages/layer"), base)?;
+        package_settings::place_packages(&layer, &packages)?;
+        let layer = ToZygote::Packages(layer.root().to_owned());
+        channel.send(&layer, &[]).await?;
+        Ok(Some(packages.held))
     };
-    let ready = told.map(|()| outcome.held);
+    let ready: io::Result<_> = ready.await;
     let ready = ready.map_err(|error| format!("cannot prepare the files of instances: {error}"));
     sender.send_replace(Some(ready));
 }

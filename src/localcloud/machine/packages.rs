@@ -15,7 +15,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::message::Packages;
 use super::system::program;
 
 const HOST_LISTS: &str = "/var/lib/apt/lists";
@@ -28,11 +27,14 @@ const FRESH: Duration = Duration::from_secs(12 * 3600);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What was found out.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Outcome {
-    pub(super) packages: Packages,
-    /// How many packages are held; `None` if it is not known.
-    pub(super) held: Option<usize>,
+#[derive(Clone, Debug)]
+pub(super) struct Packages {
+    /// The text of a `dpkg` status file in which outdated packages are held.
+    pub(super) status: String,
+    /// A directory of package lists, fresh if they could be fetched.
+    pub(super) lists: PathBuf,
+    /// How many packages are held.
+    pub(super) held: usize,
 }
 
 /// The answer, as it is kept in the state directory.
@@ -42,17 +44,16 @@ struct Answer {
     at: u64,
     /// Of the host's status file: when it changed, and its size.
     status: (i64, i64, u64),
-    /// Directory of fresh lists, if they could be fetched.
-    lists: Option<PathBuf>,
+    /// Directory of package lists.
+    lists: PathBuf,
     /// Names, as `libc6:amd64` or `nginx`.
     behind: BTreeSet<String>,
 }
 
-/// Finds out, or remembers. What does not work is said, and done without.
-pub(super) async fn prepare(state_dir: &Path) -> Outcome {
-    let Some(apt_get) = program("apt-get") else {
-        return Outcome::default();
-    };
+/// Finds out, or remembers; `None` where it is not known. What does not work is
+/// in the log, and done without.
+pub(super) async fn prepare(state_dir: &Path) -> Option<Packages> {
+    let apt_get = program("apt-get")?;
     let place = Place {
         apt_get,
         directory: state_dir.join("packages"),
@@ -60,12 +61,12 @@ pub(super) async fn prepare(state_dir: &Path) -> Outcome {
     match place
         .answer()
         .await
-        .and_then(|answer| place.outcome(answer))
+        .and_then(packages_of)
     {
-        Ok(outcome) => outcome,
+        Ok(packages) => Some(packages),
         Err(error) => {
             log::warn!("cannot find out which packages the host is behind on: {error}");
-            Outcome::default()
+            None
         }
     }
 }
@@ -83,14 +84,13 @@ impl Place {
         }
         fs::create_dir_all(&self.directory)?;
         let lists = match self.fetch_lists().await {
-            Ok(lists) => Some(lists),
+            Ok(lists) => lists,
             Err(error) => {
                 log::warn!("cannot fetch package lists, using the host's: {error}");
-                None
+                self.copy_of_host()?
             }
         };
-        let host = Path::new(HOST_LISTS);
-        let behind = self.simulate(lists.as_deref().unwrap_or(host)).await?;
+        let behind = self.simulate(&lists).await?;
         let at = now();
         let answer = Answer {
             at,
@@ -99,7 +99,7 @@ impl Place {
             behind,
         };
         fs::write(self.answer_file(), serde_json::to_vec(&answer)?)?;
-        self.remove_old_lists(answer.lists.as_deref())?;
+        self.remove_old_lists(&answer.lists)?;
         Ok(answer)
     }
 
@@ -111,7 +111,7 @@ impl Place {
         let text = fs::read(self.answer_file()).ok()?;
         let answer: Answer = serde_json::from_slice(&text).ok()?;
         let age = now().checked_sub(answer.at)?;
-        let lists_are_there = answer.lists.as_ref().is_none_or(|lists| lists.is_dir());
+        let lists_are_there = answer.lists.is_dir();
         let is_good = age < FRESH.as_secs() && answer.status == status && lists_are_there;
         is_good.then_some(answer)
     }
@@ -122,6 +122,12 @@ impl Place {
         copy_lists(&model, &lists)?;
         fs::create_dir_all(lists.join("partial"))?;
         self.apt_get(&lists, &["update", "--error-on=any"]).await?;
+        Ok(lists)
+    }
+
+    fn copy_of_host(&self) -> io::Result<PathBuf> {
+        let lists = self.directory.join(format!("lists-{}-host", now()));
+        copy_lists(Path::new(HOST_LISTS), &lists)?;
         Ok(lists)
     }
 
@@ -171,29 +177,25 @@ impl Place {
         found
     }
 
-    fn remove_old_lists(&self, current: Option<&Path>) -> io::Result<()> {
+    fn remove_old_lists(&self, current: &Path) -> io::Result<()> {
         for old in self.old_lists() {
-            if Some(old.as_path()) != current {
+            if old != current {
                 fs::remove_dir_all(old)?;
             }
         }
         Ok(())
     }
+}
 
-    fn outcome(&self, answer: Answer) -> io::Result<Outcome> {
-        let status = self.directory.join("status");
-        let text = fs::read_to_string(HOST_STATUS)?;
-        let (text, held) = with_holds(&text, &answer.behind);
-        fs::write(&status, text)?;
-        let packages = Packages {
-            status: Some(status),
-            lists: answer.lists,
-        };
-        Ok(Outcome {
-            packages,
-            held: Some(held),
-        })
-    }
+/// What an answer means for the host's packages.
+fn packages_of(answer: Answer) -> io::Result<Packages> {
+    let text = fs::read_to_string(HOST_STATUS)?;
+    let (status, held) = with_holds(&text, &answer.behind);
+    Ok(Packages {
+        status,
+        lists: answer.lists,
+        held,
+    })
 }
 
 fn now() -> u64 {

@@ -12,10 +12,15 @@ use futures_util::future::join_all;
 use ipnet::Ipv4Net;
 
 use super::boot::Boot;
+use super::cgroups::Cgroups;
+use super::claims::{self, Kind};
+use super::disk::base::{BaseSettings, Bases};
+use super::disk::image;
 use super::disk::in_use::{DiskInUse, DisksInUse};
 use super::error::Error;
+use super::ids::Ids;
 use super::instance::{Held, Machine, console_of, until_gone};
-use super::message::{Channel, FromInit, ToInit};
+use super::message::{Channel, FromInit, Order, ToInit};
 use super::network::firewall::{self, Gateway, Port};
 use super::network::inside;
 use super::network::namespace::NetworkNamespace;
@@ -38,8 +43,8 @@ pub struct RuntimeSettings {
     pub endpoint_port: u16,
     /// The network used before; used again if it is still free.
     pub subnet: Option<Ipv4Net>,
-    /// Files that list further paths of the host that machines must not see.
-    pub mask_files: Vec<PathBuf>,
+    /// What the files of machines are made of.
+    pub base: BaseSettings,
 }
 
 /// Boots machines.
@@ -47,6 +52,10 @@ pub struct RuntimeSettings {
 pub struct Runtime {
     settings: RuntimeSettings,
     claim: Claim,
+    bases: Bases,
+    cgroups: Cgroups,
+    /// The numbers of the ranges of ids that machines can have.
+    ids: Vec<u32>,
     nursery: Nursery,
     switch: Arc<Switch>,
     enforces_groups: bool,
@@ -57,27 +66,45 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Makes the namespaces and the host's interface. The rest, hiding what is
-    /// private and asking about packages, goes on in the background; the first
-    /// boot waits for it.
+    /// Finds or builds the base layer, makes the namespaces and the host's
+    /// interface. The rest, such as asking about packages, goes on in the
+    /// background; the first boot waits for it.
     pub async fn start(settings: RuntimeSettings) -> Result<Self, Error> {
         if !nix::unistd::geteuid().is_root() {
             let said = "instances need root: start the local cloud with sudo";
             return Err(Error::new(said));
         }
+        prepare(&settings.state_dir)
+            .map_err(|error| Error::io("prepare the state directory", error))?;
+        let bases = Bases::new(settings.base.clone());
+        let current = in_background(&bases, Bases::current).await;
+        let current = current.map_err(|error| Error::io("build the base layer", error))?;
         let (host, connection) = switch::connect()
             .map_err(|error| Error::io("ask the kernel about the network", error))?;
         let taken = subnet::taken(&host).await;
         let taken = taken.map_err(|error| Error::io("read the host's routes", error))?;
-        let claim = Claim::of_free(&taken, settings.subnet).ok_or_else(|| {
-            Error::new("no network is free: the host has routes to all of 10/8 and 100.64/10")
-        })?;
-        let nursery = Nursery::start(&settings, claim.subnet).await?;
+        let claim = Claim::of_free(&taken, settings.subnet)
+            .map_err(|error| Error::io("claim a network", error))?
+            .ok_or_else(|| {
+                Error::new("no network is free: the host has routes to all of 10/8 and 100.64/10")
+            })?;
+        let nursery = Nursery::start(&settings, current, claim.subnet).await?;
         let switch = Switch::start(host, connection, nursery.pid(), claim.subnet).await;
         let switch = switch.map_err(|error| Error::io("make the network of instances", error))?;
+        let cgroups = Cgroups::of_host()
+            .map_err(|error| Error::io("look for control groups", error))?;
+        let unused = bases.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = unused.remove_unused() {
+                log::warn!("cannot remove base layers that are out of date: {error}");
+            }
+        });
         let mut runtime = Self {
             settings,
             claim,
+            bases,
+            cgroups,
+            ids: Ids::free(),
             nursery,
             switch: Arc::new(switch),
             enforces_groups: true,
@@ -173,14 +200,25 @@ impl Runtime {
     async fn bring_up(&self, boot: Boot, disk: DiskInUse) -> Result<Machine, Error> {
         let failed = |error: io::Error| Error::io("boot an instance", error);
         let address = boot.address;
-        let console = open_console(&self.disk(&boot.id)).map_err(failed)?;
-        let (channel, pid, pidfd) = self.nursery.order(boot, &console).await.map_err(failed)?;
+        let directory = self.disk(&boot.id);
+        let console = open_console(&directory).map_err(failed)?;
+        let of_disk = move |bases: &Bases| bases.of_disk(&directory);
+        let base = in_background(&self.bases, of_disk).await.map_err(failed)?;
+        let claim = claims::Claim::first(Kind::Ids, self.ids.iter().copied());
+        let claim = claim.map_err(failed)?.ok_or_else(|| {
+            failed(io::Error::other("all ranges of user ids are in use"))
+        })?;
+        let ids = Ids::of_range(claim.number());
+        let order = Order { boot, base, ids };
+        let (channel, pid, pidfd) = self.nursery.order(order, &console).await.map_err(failed)?;
         let number = self.cables.fetch_add(1, Ordering::Relaxed);
         let name = format!("machine{number}");
         let cable = self.switch.plug(&name, pid, address);
         let held = Held {
             cable: cable.await.map_err(failed)?,
             switch: Arc::clone(&self.switch),
+            group: self.cgroups.group(ids),
+            _ids: claim,
             _disk: disk,
         };
         match self.finish(&channel, pid, address, held.cable).await {
@@ -189,7 +227,7 @@ impl Runtime {
                 // Without its socket it goes.
                 drop(channel);
                 until_gone(&pidfd).await;
-                self.switch.unplug(held.cable).await;
+                held.release().await;
                 Err(failed(error))
             }
         }
@@ -251,12 +289,7 @@ impl Runtime {
             return Err(io::Error::from(io::ErrorKind::ResourceBusy));
         };
         let disk = self.disk(id);
-        let seen_by_zygote = self.nursery.view(&disk);
-        let removed = tokio::task::spawn_blocking(move || {
-            remove_directory(&seen_by_zygote)?;
-            remove_directory(&disk)
-        });
-        let removed = removed.await?;
+        let removed = tokio::task::spawn_blocking(move || remove_directory(&disk)).await?;
         drop(in_use);
         removed
     }
@@ -288,6 +321,25 @@ impl Runtime {
     fn disk(&self, id: &str) -> PathBuf {
         self.settings.state_dir.join("instances").join(id)
     }
+}
+
+/// Directories of the state, and the empty file system that disks begin as.
+fn prepare(state_dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    for name in ["instances", "mounts", "packages", "root"] {
+        builder.create(state_dir.join(name))?;
+    }
+    image::make_blank(state_dir)
+}
+
+/// Looking at a base layer blocks, and building one takes seconds.
+async fn in_background<T: Send + 'static>(
+    bases: &Bases,
+    work: impl FnOnce(&Bases) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let bases = bases.clone();
+    tokio::task::spawn_blocking(move || work(&bases)).await?
 }
 
 fn is_disk_name(id: &str) -> bool {

@@ -1,29 +1,31 @@
 //! The zygote: one thread whose namespaces all machines start from.
 //!
-//! Its mount namespace holds the seed, its network namespace is the switch. It
-//! forks a machine without exec, so that all share the memory of the program.
-//! It ends when the daemon does, and with it the switch and its interfaces.
+//! Its mount namespace is its own, its network namespace is the switch. Instances
+//! fork from it without exec, so that all share the memory of the program. It
+//! ends when the daemon does, and with it the switch and its interfaces.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, Signal};
-use nix::unistd::{ForkResult, Pid};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use nix::unistd::ForkResult;
+use rustix::mount::{MountPropagationFlags, mount_change};
 
-use super::boot::Boot;
-use super::disk::layers::{Layer, probe};
+use super::cgroups::Cgroups;
+use super::delivery::Delivery;
 use super::disk::seed::Seed;
-use super::disk::{masks, package_settings, standins};
+use super::disk::{package_settings, standins};
+use super::ids::Ids;
 use super::init::{self, Machine};
 use super::jail;
-use super::message::{self, FromInit, FromZygote, Ground, Packages, ToZygote};
+use super::message::{self, FromInit, FromZygote, Ground, Order, ToZygote};
 use super::multicall::{Hooks, ZYGOTE};
 use super::stderr_log;
 
@@ -60,7 +62,7 @@ fn begin_second_life() -> io::Result<Option<Machine>> {
     failed
 }
 
-/// Serves the daemon until it is gone; gives back a machine in its process.
+/// Serves the daemon until it is gone; returns an instance in its first process.
 fn serve() -> io::Result<Option<Machine>> {
     let daemon = take_socket()?;
     let Some((ToZygote::Start(ground), _)) = message::receive(&daemon)? else {
@@ -76,15 +78,16 @@ fn serve() -> io::Result<Option<Machine>> {
     };
     while let Some((order, fds)) = message::receive(&daemon)? {
         match order {
-            ToZygote::Boot(boot) => {
-                if let Role::Machine(machine) | Role::Midwife(machine) = zygote.fork(*boot, fds)? {
+            ToZygote::Boot(order) => {
+                if let Role::Other(machine) = zygote.fork(*order, fds)? {
                     return Ok(machine);
                 }
             }
-            ToZygote::Packages(packages) => zygote.use_packages(packages)?,
+            ToZygote::Packages(layer) => zygote.layers.push(layer),
             ToZygote::Start(_) => {}
         }
     }
+    zygote.tidy_up();
     Ok(None)
 }
 
@@ -99,51 +102,38 @@ fn take_socket() -> io::Result<OwnedFd> {
 /// Which process this is after a fork.
 enum Role {
     Zygote,
-    /// Makes the namespaces and goes; no machine.
-    Midwife(Option<Machine>),
-    /// The first process of a machine.
-    Machine(Option<Machine>),
+    /// One that delivers an instance, or the instance itself.
+    Other(Option<Machine>),
 }
 
 struct Zygote {
     ground: Ground,
-    seed: Seed,
-    layers: Vec<Layer>,
-    disks: PathBuf,
-    root: PathBuf,
+    cgroups: Cgroups,
+    /// What all instances have in common above their base layers.
+    layers: Vec<PathBuf>,
+    /// The ids of all instances that there were.
+    used: BTreeSet<Ids>,
 }
 
 impl Zygote {
     fn start(daemon: &OwnedFd, ground: Ground) -> io::Result<Self> {
-        let state = &ground.state_dir;
-        let disks_in_memory = prepare_disks(state)?;
-        message::send(daemon, &FromZygote::Up { disks_in_memory }, &[])?;
-        let seed = build_seed(&ground)?;
-        let layers = Layer::of_host(&seed)?;
+        message::send(daemon, &FromZygote::Up, &[])?;
+        let layers = vec![build_seed(&ground)?];
         message::send(daemon, &FromZygote::Seeded, &[])?;
         Ok(Self {
-            seed,
+            cgroups: Cgroups::of_host()?,
             layers,
-            disks: state.join("instances"),
-            root: state.join("root"),
+            used: BTreeSet::new(),
             ground,
         })
     }
 
-    fn use_packages(&mut self, packages: Packages) -> io::Result<()> {
-        package_settings::place_packages(&self.seed, &packages)?;
-        if let Some(lists) = packages.lists {
-            let at = Path::new("/var/lib/apt/lists");
-            self.layers.push(Layer::of_directory(&lists, at));
-        }
-        Ok(())
-    }
-
-    /// Forks a machine.
-    fn fork(&self, boot: Boot, mut fds: Vec<OwnedFd>) -> io::Result<Role> {
+    /// Forks a process that delivers an instance.
+    fn fork(&mut self, order: Order, mut fds: Vec<OwnedFd>) -> io::Result<Role> {
         let (Some(console), Some(socket)) = (fds.pop(), fds.pop()) else {
             return Ok(Role::Zygote);
         };
+        self.used.insert(order.ids);
         match fork() {
             Ok(ForkResult::Child) => {}
             Ok(ForkResult::Parent { .. }) => return Ok(Role::Zygote),
@@ -153,62 +143,29 @@ impl Zygote {
                 return Ok(Role::Zygote);
             }
         }
-        let machine = Machine {
-            disk: self.disks.join(&boot.id),
-            layers: self.layers.clone(),
-            root: self.root.clone(),
-            binary: self.ground.binary.clone(),
-            subnet: self.ground.subnet.clone(),
-            console,
+        let delivery = Delivery {
+            ground: &self.ground,
+            cgroups: &self.cgroups,
+            layers: &self.layers,
+            order,
             socket,
-            boot,
+            console,
         };
-        Ok(deliver(machine))
+        delivery.run().map(Role::Other)
     }
-}
 
-/// Makes the namespaces of a machine, and its first process in them.
-fn deliver(machine: Machine) -> Role {
-    match namespaces_and_fork() {
-        Ok(ForkResult::Child) => return Role::Machine(Some(machine)),
-        Ok(ForkResult::Parent { child }) => {
-            if let Err(error) = announce(&machine, child) {
-                log::error!("cannot tell about a new instance: {error}");
+    /// The daemon is gone: what it could not remove any more is removed here.
+    fn tidy_up(&self) {
+        for ids in &self.used {
+            if let Err(error) = self.cgroups.group(*ids).remove() {
+                log::warn!("{error}");
             }
         }
-        Err(error) => {
-            let reason = format!("cannot make the namespaces of an instance: {error}");
-            // Nobody is left to tell if this fails too: the daemon is gone.
-            let _ = message::send(&machine.socket, &FromInit::Failed { reason }, &[]);
-        }
     }
-    Role::Midwife(None)
-}
-
-fn namespaces_and_fork() -> io::Result<ForkResult> {
-    unshare(
-        CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWNET
-            | CloneFlags::CLONE_NEWUTS
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWPID,
-    )?;
-    Ok(fork()?)
-}
-
-fn announce(machine: &Machine, child: Pid) -> io::Result<()> {
-    let pid = rustix::process::Pid::from_raw(child.as_raw()).ok_or(io::ErrorKind::NotFound)?;
-    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-    let pid = child.as_raw();
-    message::send(
-        &machine.socket,
-        &FromInit::Started { pid },
-        &[pidfd.as_fd()],
-    )
 }
 
 #[expect(unsafe_code, reason = "fork copies the process, which std cannot do")]
-fn fork() -> nix::Result<ForkResult> {
+pub(super) fn fork() -> nix::Result<ForkResult> {
     // SAFETY: the zygote and its children up to here have one thread, so that
     // no lock can be held by a thread that does not exist in the child.
     unsafe { nix::unistd::fork() }
@@ -264,35 +221,12 @@ fn is_close_on_exec(fdinfo: &str) -> bool {
     })
 }
 
-/// Why the disks are in memory, if they are: for want of a better place.
-fn prepare_disks(state: &Path) -> io::Result<Option<String>> {
-    let Err(error) = probe(state) else {
-        return Ok(None);
-    };
-    let disks = state.join("instances");
-    mount_memory(&disks, c"mode=700,size=80%")?;
-    probe(&disks)?;
-    Ok(Some(error.to_string()))
-}
-
-fn build_seed(ground: &Ground) -> io::Result<Seed> {
-    let place = ground.state_dir.join("seed");
-    mount_memory(&place, c"mode=755")?;
-    let seed = Seed::new(place);
-    masks::apply(&seed, &ground.state_dir, &ground.mask_files)?;
+/// The layer of all that differs from the base layer in every instance.
+fn build_seed(ground: &Ground) -> io::Result<PathBuf> {
+    let seed = Seed::new(ground.state_dir.join("seed"), ground.base.clone())?;
     standins::place(&seed, &ground.subnet)?;
     package_settings::place(&seed)?;
-    Ok(seed)
-}
-
-fn mount_memory(place: &Path, options: &std::ffi::CStr) -> io::Result<()> {
-    Ok(mount(
-        "autorun",
-        place,
-        "tmpfs",
-        MountFlags::NODEV,
-        options,
-    )?)
+    Ok(seed.root().to_owned())
 }
 
 #[cfg(test)]

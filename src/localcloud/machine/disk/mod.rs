@@ -1,14 +1,15 @@
-//! What the files of a machine are made of: its own layer over the seed over
-//! the host's files.
+//! What the files of a machine are made of: its own disk, over the seed, over the
+//! base layer.
 //!
-//! The seed is a layer in memory, made once by the zygote. It hides what is
-//! private to the host and holds all that differs in a machine, so that a boot
-//! copies nothing.
+//! The base layer is what the host's packages consist of, the seed what differs
+//! in every machine, so that a boot copies nothing. Neither is ever changed, and
+//! nothing that a machine writes reaches a file of the host.
 
 pub(super) mod accounts;
+pub(super) mod base;
+pub(super) mod image;
 pub(super) mod in_use;
-pub(super) mod layers;
-pub(super) mod masks;
+pub(super) mod overlay;
 pub(super) mod package_settings;
 pub(super) mod seed;
 pub(super) mod standins;

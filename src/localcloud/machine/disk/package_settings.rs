@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::super::message::Packages;
+use super::super::packages::Packages;
 use super::seed::Seed;
 use super::standins::PROXY;
 
@@ -24,26 +24,27 @@ const SLOW_APT_HOOKS: [&str; 9] = [
 
 /// Puts the settings into the seed.
 pub(in super::super) fn place(seed: &Seed) -> io::Result<()> {
-    if Path::new("/etc/apt").is_dir() {
+    if seed.is_in_base("/etc/apt") {
         place_apt(seed)?;
     }
     for path in ["/etc/dnf/dnf.conf", "/etc/yum.conf"] {
-        let is_file = Path::new(path)
-            .symlink_metadata()
-            .is_ok_and(|m| m.is_file());
-        if let (true, Ok(text)) = (is_file, fs::read_to_string(path)) {
+        if let Some(text) = seed.text_in_base(path) {
             seed.file(path, with_proxy(&text), 0o644)?;
         }
     }
     Ok(())
 }
 
-/// Puts what was found out about packages into the seed.
+/// Puts what was found out about packages into a layer above the seed's base.
 pub(in super::super) fn place_packages(seed: &Seed, packages: &Packages) -> io::Result<()> {
-    let Some(status) = &packages.status else {
-        return Ok(());
-    };
-    seed.file("/var/lib/dpkg/status", fs::read(status)?, 0o644)?;
+    seed.file("/var/lib/dpkg/status", &packages.status, 0o644)?;
+    let lists = seed.empty_directory(Path::new("/var/lib/apt/lists"))?;
+    for entry in fs::read_dir(&packages.lists)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && entry.file_name() != "lock" {
+            fs::hard_link(entry.path(), lists.join(entry.file_name()))?;
+        }
+    }
     for name in ["apt", "apt-get"] {
         let program = format!("/usr/bin/{name}");
         if Path::new(&program).is_file() {
@@ -57,7 +58,7 @@ pub(in super::super) fn place_packages(seed: &Seed, packages: &Packages) -> io::
 
 fn place_apt(seed: &Seed) -> io::Result<()> {
     // The main file is read last, so that it has the last word.
-    let own = fs::read_to_string("/etc/apt/apt.conf").unwrap_or_default();
+    let own = seed.text_in_base("/etc/apt/apt.conf").unwrap_or_default();
     let (address, port) = PROXY;
     let settings = format!(
         "{own}\n\
@@ -75,7 +76,7 @@ fn place_apt(seed: &Seed) -> io::Result<()> {
     let hooks = SLOW_APT_HOOKS.map(|name| format!("/etc/apt/apt.conf.d/{name}"));
     let others = ["/usr/sbin/policy-rc.d", "/var/lib/man-db/auto-update"];
     for path in hooks.iter().map(String::as_str).chain(others) {
-        if Path::new(path).exists() {
+        if seed.is_in_base(path) {
             seed.hide(Path::new(path))?;
         }
     }

@@ -1,10 +1,9 @@
-//! The seed: a layer between the host's files and those of a machine.
+//! The seed: a layer between the base layer and what an instance writes.
 //!
 //! Overlay rules it uses: a character device 0:0 hides a file (whiteout), a
 //! directory with `trusted.overlay.opaque` hides what is below it, and the
 //! topmost layer gives a directory its mode and owner.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
@@ -19,19 +18,25 @@ const OPAQUE: &str = "trusted.overlay.opaque";
 #[derive(Clone, Debug)]
 pub(in super::super) struct Seed {
     root: PathBuf,
+    /// The layer below it.
+    base: PathBuf,
 }
 
 impl Seed {
-    pub(in super::super) fn new(root: PathBuf) -> Self {
-        Self { root }
+    /// An empty one; what is in the directory goes.
+    pub(in super::super) fn new(root: PathBuf, base: PathBuf) -> io::Result<Self> {
+        remove(&root)?;
+        fs::create_dir(&root)?;
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o755))?;
+        Ok(Self { root, base })
     }
 
-    /// Where it is mounted.
+    /// Where it is.
     pub(in super::super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A directory with the host's mode and owner, if the host has it.
+    /// A directory with the mode and owner that it has in the base layer.
     pub(super) fn directory(&self, path: &Path) -> io::Result<PathBuf> {
         let path = real(path);
         let mut place = self.root.clone();
@@ -45,20 +50,20 @@ impl Seed {
             if !place.symlink_metadata().is_ok_and(|found| found.is_dir()) {
                 remove(&place)?;
                 fs::DirBuilder::new().mode(0o755).create(&place)?;
-                mirror(&seen, &place)?;
+                mirror(&self.below(&seen), &place)?;
             }
         }
         Ok(place)
     }
 
-    /// An empty directory: nothing of the host's is seen below it.
+    /// An empty directory: nothing of the base layer is seen below it.
     pub(super) fn empty_directory(&self, path: &Path) -> io::Result<PathBuf> {
         let place = self.directory(path)?;
         rustix::fs::lsetxattr(&place, OPAQUE, b"y", XattrFlags::empty())?;
         Ok(place)
     }
 
-    /// Hides a file or directory of the host.
+    /// Hides a file or directory of the base layer.
     pub(super) fn hide(&self, path: &Path) -> io::Result<()> {
         let place = self.place(path)?;
         remove(&place)?;
@@ -88,26 +93,21 @@ impl Seed {
         symlink(target, place)
     }
 
-    /// Whether the seed hides everything of the host at and below this path.
-    pub(super) fn hides(&self, path: &Path) -> bool {
-        let ancestors: Vec<_> = path.ancestors().collect();
-        ancestors.iter().rev().any(|ancestor| {
-            let place = self
-                .root
-                .join(ancestor.strip_prefix("/").unwrap_or(ancestor));
-            let mut value = [0; 1];
-            match place.symlink_metadata() {
-                Err(_) => false,
-                Ok(found) if !found.is_dir() => true,
-                Ok(_) => rustix::fs::lgetxattr(&place, OPAQUE, &mut value).is_ok(),
-            }
-        })
+    /// Whether the base layer has something here.
+    pub(super) fn is_in_base(&self, path: impl AsRef<Path>) -> bool {
+        self.below(path.as_ref()).symlink_metadata().is_ok()
     }
 
-    /// The directory of the seed that lies over this one of the host.
-    pub(super) fn over(&self, path: &Path) -> Option<PathBuf> {
-        let place = self.root.join(path.strip_prefix("/").ok()?);
-        place.is_dir().then_some(place)
+    /// The text of a file of the base layer, if it has it.
+    pub(super) fn text_in_base(&self, path: &str) -> Option<String> {
+        let place = self.below(Path::new(path));
+        // A link would lead to the host.
+        let is_file = place.symlink_metadata().is_ok_and(|found| found.is_file());
+        is_file.then(|| fs::read_to_string(place).ok()).flatten()
+    }
+
+    fn below(&self, path: &Path) -> PathBuf {
+        self.base.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     fn place(&self, path: &Path) -> io::Result<PathBuf> {
@@ -130,9 +130,9 @@ fn real(path: &Path) -> PathBuf {
     }
 }
 
-/// Gives the place the mode and owner of the host's directory.
-fn mirror(host: &Path, place: &Path) -> io::Result<()> {
-    let Ok(found) = host.symlink_metadata() else {
+/// Gives the place the mode and owner of a directory.
+fn mirror(model: &Path, place: &Path) -> io::Result<()> {
+    let Ok(found) = model.symlink_metadata() else {
         return fs::set_permissions(place, fs::Permissions::from_mode(0o755));
     };
     std::os::unix::fs::lchown(place, Some(found.uid()), Some(found.gid()))?;
@@ -145,13 +145,5 @@ fn remove(place: &Path) -> io::Result<()> {
         Ok(_) => fs::remove_file(place),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-/// The name of an entry of the root directory, if the path is one.
-pub(super) fn top_level(path: &Path) -> Option<&OsStr> {
-    match path.components().nth(1)? {
-        Component::Normal(name) => Some(name),
-        _ => None,
     }
 }

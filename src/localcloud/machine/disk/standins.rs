@@ -73,7 +73,7 @@ fn place_tools(seed: &Seed) -> io::Result<()> {
         // Elsewhere as well, where /bin and /sbin are not links into /usr.
         for other in ["/bin", "/sbin", "/usr/bin", "/usr/sbin"] {
             let path = Path::new(other).join(name);
-            if path.symlink_metadata().is_ok() {
+            if seed.is_in_base(&path) {
                 seed.hide(&path)?;
             }
         }
@@ -121,7 +121,7 @@ pub(in super::super) fn sudo_rule(user: &str) -> String {
 }
 
 fn place_sudo(seed: &Seed, user: u32) -> io::Result<()> {
-    if system::program("sudo").is_some() {
+    if seed.is_in_base("/usr/bin/sudo") {
         let rules = format!(
             "Defaults env_keep += \"http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY\"\n\
              Defaults secure_path=\"{PATH}\"\n\

@@ -34,7 +34,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use super::boot::{Boot, Ending};
-use super::disk::layers::Layer;
 use super::disk::standins::{PATH, SFTP_SERVER, proxy_variables};
 use super::jail;
 use super::message::{Channel, FromInit, ToInit};
@@ -54,8 +53,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Everything that a machine is made of, in its own process.
 pub(super) struct Machine {
     pub(super) boot: Boot,
-    pub(super) disk: PathBuf,
-    pub(super) layers: Vec<Layer>,
+    pub(super) root_mount: OwnedFd,
     pub(super) root: PathBuf,
     pub(super) binary: PathBuf,
     pub(super) subnet: String,
@@ -93,13 +91,13 @@ fn enter(machine: &Machine) -> io::Result<()> {
     nix::unistd::setsid()?;
     nix::unistd::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
     nix::unistd::dup2_stderr(&machine.console)?;
-    let Machine { boot, layers, .. } = machine;
+    let Machine { boot, root, .. } = machine;
     jail::enter(
-        layers,
-        &machine.disk,
-        &machine.root,
+        &machine.root_mount,
+        root,
         &machine.binary,
         &boot.hostname,
+        boot.limits,
     )
 }
 

@@ -1,10 +1,11 @@
 //! What root may do in a machine: what it may in a container, without making
-//! devices and without raw sockets.
+//! devices.
 
 use std::io;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::unistd::{Gid, Uid};
 use rustix::thread::{
     CapabilitySet, capability_is_in_bounding_set, remove_capability_from_bounding_set,
     set_capabilities,
@@ -20,9 +21,23 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SETPCAP)
     .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::NET_RAW)
     .union(CapabilitySet::SYS_CHROOT)
     .union(CapabilitySet::AUDIT_WRITE)
     .union(CapabilitySet::SETFCAP);
+
+/// Becomes root of the user namespace: until then the process has the id of the
+/// host's root, which has no name there. Afterwards no process of the machine
+/// can look into this one, whose memory is the host's.
+pub(super) fn become_root() -> io::Result<()> {
+    nix::unistd::setgroups(&[])?;
+    let root = Gid::from_raw(0);
+    nix::unistd::setresgid(root, root, root)?;
+    let root = Uid::from_raw(0);
+    nix::unistd::setresuid(root, root, root)?;
+    nix::sys::prctl::set_dumpable(false)?;
+    Ok(())
+}
 
 /// Drops all other rights, of this process and of all that it will run.
 pub(super) fn drop_capabilities() -> io::Result<()> {

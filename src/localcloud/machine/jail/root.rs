@@ -1,18 +1,20 @@
-//! The mounts of a machine: overlays, `/proc`, `/sys`, `/dev`, `/run`, `/tmp`.
+//! The mounts of a machine: its root, `/proc`, `/sys`, `/dev`, `/run`, `/tmp`.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use nix::sys::stat::Mode;
+use rustix::fs::CWD;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change,
-    mount_remount, unmount,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
+    mount_bind, mount_change, mount_remount, move_mount, open_tree, unmount,
 };
 
-use super::super::disk::layers::Layer;
+use super::super::boot::Limits;
 use super::super::disk::standins::BINARY;
 
 /// Devices that are the kernel's and harmless; the rest is not there.
@@ -27,21 +29,42 @@ const HIDDEN: [&str; 5] = ["kcore", "keys", "timer_list", "kallsyms", "sched_deb
 /// Directories of `/sys` that tell about or act on the host's hardware.
 const HIDDEN_SYS: [&str; 2] = ["firmware", "fs/selinux"];
 
-/// Mounts everything below `root`, in this process's own mount namespace.
-pub(super) fn build(layers: &[Layer], disk: &Path, root: &Path, binary: &Path) -> io::Result<()> {
+/// Gives the root file system its place, in this process's own mount namespace.
+pub(super) fn attach(mount: &OwnedFd, root: &Path) -> io::Result<()> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private)?;
-    for layer in layers {
-        layer.mount(disk, root)?;
-    }
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(move_mount(mount, "", CWD, root, flags)?)
+}
+
+/// A mount of one file that has no place yet.
+pub(super) fn clone(file: &Path) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    Ok(open_tree(CWD, file, flags)?)
+}
+
+/// Makes it the current directory, which needs no way to it any more.
+pub(super) fn enter(root: &Path) -> io::Result<&'static Path> {
+    std::env::set_current_dir(root)?;
+    Ok(Path::new("."))
+}
+
+/// Mounts everything below `root`.
+pub(super) fn build(root: &Path, program: &OwnedFd, limits: Limits) -> io::Result<()> {
     let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     place(root, "proc", "proc", plain, c"")?;
     place(root, "sys", "sysfs", plain | MountFlags::RDONLY, c"")?;
+    let part = |name: &str, mode: &str, divisor: u32| {
+        let options = format!("mode={mode},size={}m", limits.mebibytes / divisor);
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        let options = CString::new(options).map_err(io::Error::other)?;
+        place(root, name, "tmpfs", flags, &options)
+    };
     build_devices(root)?;
-    let memory = MountFlags::NOSUID | MountFlags::NODEV;
-    place(root, "run", "tmpfs", memory, c"mode=755,size=20%")?;
-    place(root, "tmp", "tmpfs", memory, c"mode=1777,size=50%")?;
-    fill_run(root, binary)
+    part("dev/shm", "1777", 2)?;
+    part("run", "755", 5)?;
+    part("tmp", "1777", 2)?;
+    fill_run(root, program)
 }
 
 fn place(root: &Path, at: &str, kind: &str, flags: MountFlags, options: &CStr) -> io::Result<()> {
@@ -66,8 +89,6 @@ fn build_devices(root: &Path) -> io::Result<()> {
     let options = c"newinstance,gid=5,mode=620,ptmxmode=666";
     place(root, "dev/pts", "devpts", flags, options)?;
     fs::create_dir(dev.join("shm"))?;
-    let memory = flags | MountFlags::NODEV;
-    place(root, "dev/shm", "tmpfs", memory, c"mode=1777,size=50%")?;
     let links = [
         ("ptmx", "pts/ptmx"),
         ("fd", "/proc/self/fd"),
@@ -84,7 +105,7 @@ fn build_devices(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn fill_run(root: &Path, binary: &Path) -> io::Result<()> {
+fn fill_run(root: &Path, program: &OwnedFd) -> io::Result<()> {
     let run = root.join("run");
     // Packages' scripts look for the last one to know that there are units.
     for name in ["autorun", "lock", "systemd/journal", "systemd/system"] {
@@ -92,8 +113,9 @@ fn fill_run(root: &Path, binary: &Path) -> io::Result<()> {
     }
     let inside = root.join(BINARY.trim_start_matches('/'));
     fs::write(&inside, "")?;
-    // Read-only: /proc/PID/exe is a way to a process's program.
-    bind_read_only(binary, &inside)
+    // Read-only, as it was before: /proc/PID/exe is a way to a process's program.
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(move_mount(program, "", CWD, &inside, flags)?)
 }
 
 /// Shows a file or directory at another place, or the same, read-only.
@@ -108,10 +130,11 @@ pub(super) fn settle_kernel(hostname: &str) -> io::Result<()> {
     nix::unistd::sethostname(hostname)?;
     // Ping without the right to raw sockets.
     let range = Path::new("/proc/sys/net/ipv4/ping_group_range");
-    if let Err(error) = fs::write(range, "0 2147483647") {
+    if let Err(error) = fs::write(range, "0 65535") {
         log::debug!("ping needs root in this instance: {error}");
     }
-    Ok(())
+    // Root could make namespaces of its own, and have more rights in them.
+    fs::write("/proc/sys/user/max_user_namespaces", "0")
 }
 
 /// Takes the ways to the whole kernel away.
@@ -138,9 +161,8 @@ pub(super) fn protect_kernel(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes `root` the root directory, and forgets the host's.
-pub(super) fn pivot(root: &Path) -> io::Result<()> {
-    std::env::set_current_dir(root)?;
+/// Makes the current directory the root directory, and forgets the host's.
+pub(super) fn pivot() -> io::Result<()> {
     rustix::process::pivot_root(".", ".")?;
     unmount(".", UnmountFlags::DETACH)?;
     std::env::set_current_dir("/")

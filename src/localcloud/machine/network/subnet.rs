@@ -2,37 +2,39 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
+use super::super::claims::{self, Kind};
+
 /// A network that no other cloud on this host can have, as long as this lives.
 #[derive(Debug)]
 pub(in super::super) struct Claim {
     pub(in super::super) subnet: Ipv4Net,
-    /// A name that one process can have, and that goes with it.
-    _name: UnixDatagram,
+    _number: claims::Claim,
 }
 
 impl Claim {
     /// The subnet used before if it is still free, else the first free one.
-    pub(in super::super) fn of_free(taken: &[Ipv4Net], before: Option<Ipv4Net>) -> Option<Self> {
-        let mut free = free(taken, before);
+    pub(in super::super) fn of_free(
+        taken: &[Ipv4Net],
+        before: Option<Ipv4Net>,
+    ) -> io::Result<Option<Self>> {
         // Two clouds that start at once both see it free.
-        free.find_map(|subnet| Self::on(subnet).ok())
-    }
-
-    fn on(subnet: Ipv4Net) -> io::Result<Self> {
-        let name = SocketAddr::from_abstract_name(format!("autorun {subnet}"))?;
-        let name = UnixDatagram::bind_addr(&name)?;
-        Ok(Self {
-            subnet,
-            _name: name,
-        })
+        for subnet in free(taken, before) {
+            let number = u32::from(subnet.network()) >> 8;
+            if let Some(number) = claims::Claim::first(Kind::Subnet, [number])? {
+                let claim = Self {
+                    subnet,
+                    _number: number,
+                };
+                return Ok(Some(claim));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -86,15 +88,6 @@ mod tests {
 
     fn choose(taken: &[Ipv4Net], before: Option<Ipv4Net>) -> Option<Ipv4Net> {
         free(taken, before).next()
-    }
-
-    #[test]
-    fn clouds_that_start_at_once_get_different_subnets() {
-        let before = Some(net("10.251.3.0/24"));
-        let first = Claim::of_free(&[], before).unwrap();
-        let second = Claim::of_free(&[], before).unwrap();
-        assert_eq!(Some(first.subnet), before);
-        assert_ne!(first.subnet, second.subnet);
     }
 
     fn net(text: &str) -> Ipv4Net {

@@ -1,0 +1,314 @@
+//! Puts files of the host into a base layer: by links where the host never
+//! changes a file in place, by copies elsewhere.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::generated::{COPIED, DIRECTORIES, LEFT_OUT};
+
+/// What instances never see of the host, whoever owns it.
+const OUTSIDE: [&str; 15] = [
+    "/boot", "/dev", "/home", "/media", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/sys",
+    "/tmp", "/usr/local", "/var/mail", "/var/tmp",
+];
+
+/// Files that are edited in place on hosts: a link would change with them.
+const EDITED: [&str; 2] = ["/etc", "/var"];
+
+const SET_ID: u32 = 0o6000;
+const READ_BY_ALL: u32 = 0o004;
+
+/// Collects what a base layer is made of, then makes it.
+pub(super) struct Writer<'a> {
+    root: &'a Path,
+    hidden: &'a [PathBuf],
+    always_copy: bool,
+    /// Directories without links in their paths, by the paths they are known by.
+    real: HashMap<PathBuf, Option<PathBuf>>,
+    /// What is in the layer, or will be.
+    seen: HashSet<PathBuf>,
+    files: Vec<(PathBuf, Metadata)>,
+}
+
+impl<'a> Writer<'a> {
+    /// Writes below `root`, without what is `hidden`.
+    pub(super) fn new(root: &'a Path, hidden: &'a [PathBuf], always_copy: bool) -> Self {
+        Self {
+            root,
+            hidden,
+            always_copy,
+            real: HashMap::new(),
+            seen: HashSet::new(),
+            files: Vec::new(),
+        }
+    }
+
+    /// Adds the files of packages, and with Python programs what Python has
+    /// compiled of them: without it each instance would do that again.
+    pub(super) fn add_owned(&mut self, paths: &[PathBuf]) -> io::Result<()> {
+        let mut python = HashSet::new();
+        for path in paths {
+            self.add(path)?;
+            if path.extension().is_some_and(|extension| extension == "py") {
+                python.extend(path.parent().map(|parent| parent.join("__pycache__")));
+            }
+        }
+        for directory in python {
+            self.add_compiled(&directory)?;
+        }
+        Ok(())
+    }
+
+    /// `X.cpython-311.pyc` for every `X.py` of a package.
+    fn add_compiled(&mut self, directory: &Path) -> io::Result<()> {
+        let Some(parent) = directory.parent() else {
+            return Ok(());
+        };
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let module = name.to_string_lossy();
+            let module = module.split('.').next().unwrap_or_default();
+            let source = parent.join(format!("{module}.py"));
+            let is_owned = self
+                .real_place(&source)
+                .is_some_and(|source| self.seen.contains(&source));
+            if is_owned {
+                self.add(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the named files that belong to no package, and the empty
+    /// directories.
+    pub(super) fn add_generated(&mut self) -> io::Result<()> {
+        for path in COPIED {
+            self.add_tree(Path::new(path))?;
+        }
+        for (path, mode) in DIRECTORIES {
+            let place = self.directory(Path::new(path))?;
+            fs::set_permissions(place, fs::Permissions::from_mode(*mode))?;
+        }
+        Ok(())
+    }
+
+    fn add_tree(&mut self, path: &Path) -> io::Result<()> {
+        if LEFT_OUT.iter().any(|left_out| path == Path::new(left_out)) {
+            return Ok(());
+        }
+        let found = match path.symlink_metadata() {
+            Ok(found) => found,
+            Err(_) => return Ok(()),
+        };
+        // A directory that others may not list is private.
+        if found.is_dir() && found.mode() & READ_BY_ALL == 0 {
+            return Ok(());
+        }
+        self.add(path)?;
+        if found.is_symlink() && path.starts_with("/etc/ssl/certs") {
+            return self.add_certificate(path);
+        }
+        if found.is_dir() {
+            for entry in fs::read_dir(path)? {
+                self.add_tree(&entry?.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A certificate that an administrator added lies in `/usr/local`, which
+    /// instances do not see: its content takes the place of the link.
+    fn add_certificate(&mut self, path: &Path) -> io::Result<()> {
+        let Ok(target) = path.canonicalize() else {
+            return Ok(());
+        };
+        let found = target.metadata()?;
+        if !target.starts_with("/usr/local") || !found.is_file() || found.mode() & 0o004 == 0 {
+            return Ok(());
+        }
+        let place = self.below_root(path);
+        fs::remove_file(&place)?;
+        copy(&target, &place, &found)
+    }
+
+    /// Adds one file, directory or link, if instances may see it.
+    fn add(&mut self, path: &Path) -> io::Result<()> {
+        let Some(path) = self.real_place(path) else {
+            return Ok(());
+        };
+        if self.is_outside(&path) || self.seen.contains(&path) {
+            return Ok(());
+        }
+        let Ok(found) = path.symlink_metadata() else {
+            return Ok(());
+        };
+        if found.is_dir() {
+            return self.directory(&path).map(drop);
+        }
+        let kind = found.file_type();
+        // A socket, pipe or device of the host's would lead to the host.
+        if kind.is_socket() || kind.is_fifo() || kind.is_char_device() || kind.is_block_device() {
+            return Ok(());
+        }
+        if kind.is_file() && found.mode() & (READ_BY_ALL | SET_ID) == 0 {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            self.directory(parent)?;
+        }
+        if kind.is_symlink() {
+            let place = self.below_root(&path);
+            symlink(fs::read_link(&path)?, &place)?;
+            lchown(&place, Some(found.uid()), Some(found.gid()))?;
+        } else {
+            self.files.push((path.clone(), found));
+        }
+        self.seen.insert(path);
+        Ok(())
+    }
+
+    fn is_outside(&self, path: &Path) -> bool {
+        let is_below = |start: &Path| path.starts_with(start);
+        OUTSIDE.iter().any(|start| is_below(Path::new(start)))
+            || self.hidden.iter().any(|hidden| is_below(hidden))
+    }
+
+    /// Makes a directory of the layer with the host's mode and owner, and those
+    /// above it.
+    fn directory(&mut self, path: &Path) -> io::Result<PathBuf> {
+        let place = self.below_root(path);
+        if path == Path::new("/") || !self.seen.insert(path.to_owned()) {
+            return Ok(place);
+        }
+        if let Some(parent) = path.parent() {
+            self.directory(parent)?;
+        }
+        fs::create_dir(&place)?;
+        let mode = match path.symlink_metadata() {
+            Ok(found) if found.is_dir() => {
+                lchown(&place, Some(found.uid()), Some(found.gid()))?;
+                found.mode() & 0o7777
+            }
+            _ => 0o755,
+        };
+        fs::set_permissions(&place, fs::Permissions::from_mode(mode))?;
+        Ok(place)
+    }
+
+    /// The path with no link in its directories, as an overlay wants it; `None`
+    /// where a directory is missing.
+    fn real_place(&mut self, path: &Path) -> Option<PathBuf> {
+        let (parent, name) = (path.parent()?, path.file_name()?);
+        if let Some(real) = self.real.get(parent) {
+            return real.as_ref().map(|real| real.join(name));
+        }
+        let real = parent.canonicalize().ok();
+        self.real.insert(parent.to_owned(), real.clone());
+        real.map(|real| real.join(name))
+    }
+
+    fn below_root(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Puts the files in their places. Returns the paths of those that were
+    /// copied: a change on the host does not show in them.
+    pub(super) fn finish(self) -> io::Result<Vec<PathBuf>> {
+        let copied = Mutex::new(Vec::new());
+        let next = AtomicUsize::new(0);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let work = || -> io::Result<()> {
+                let mut own = Vec::new();
+                while let Some((path, found)) = self.files.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    if self.place(path, found)? {
+                        own.push(path.clone());
+                    }
+                }
+                let mut all = copied.lock().map_err(|_| io::Error::other("a copy broke"))?;
+                all.append(&mut own);
+                Ok(())
+            };
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| {
+                let broke = |_| Err(io::Error::other("a copy broke"));
+                worker.join().unwrap_or_else(broke)
+            })
+        })?;
+        copied
+            .into_inner()
+            .map_err(|_| io::Error::other("a copy broke"))
+    }
+
+    /// Whether the file was copied.
+    fn place(&self, path: &Path, found: &Metadata) -> io::Result<bool> {
+        let place = self.below_root(path);
+        let is_edited = EDITED.iter().any(|start| path.starts_with(start));
+        // dpkg takes the rights from every name of a set-id file it replaces.
+        let must_copy = self.always_copy || is_edited || found.mode() & SET_ID != 0;
+        let outcome = match must_copy {
+            true => copy(path, &place, found).map(|()| true),
+            false => link_or_copy(path, &place, found),
+        };
+        match outcome {
+            // The file went while the layer was built: a new one is due.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => {
+                let message = format!("cannot place {}: {error}", path.display());
+                Err(io::Error::new(error.kind(), message))
+            }
+            done => done,
+        }
+    }
+}
+
+/// Whether the file had to be copied: it lies on another file system, cannot be
+/// changed, or has all the links it can have.
+fn link_or_copy(path: &Path, place: &Path, found: &Metadata) -> io::Result<bool> {
+    match fs::hard_link(path, place) {
+        Ok(()) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+        Err(_) => copy(path, place, found).map(|()| true),
+    }
+}
+
+/// A file of its own with the same content, owner, mode, time and attributes;
+/// the content is shared where the file system can.
+fn copy(path: &Path, place: &Path, found: &Metadata) -> io::Result<()> {
+    let mut from = File::open(path)?;
+    let mut to = File::create_new(place)?;
+    if rustix::fs::ioctl_ficlone(&to, &from).is_err() {
+        io::copy(&mut from, &mut to)?;
+    }
+    std::os::unix::fs::fchown(&to, Some(found.uid()), Some(found.gid()))?;
+    copy_attributes(path, place)?;
+    // Last, since a change of owner takes set-id bits away.
+    to.set_permissions(fs::Permissions::from_mode(found.mode() & 0o7777))?;
+    to.set_modified(found.modified()?)
+}
+
+/// File capabilities and the like.
+fn copy_attributes(path: &Path, place: &Path) -> io::Result<()> {
+    let mut names = vec![0; 1024];
+    let length = match rustix::fs::llistxattr(path, &mut names) {
+        Ok(length) => length,
+        Err(rustix::io::Errno::NOTSUP) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    names.truncate(length);
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        if !name.starts_with(b"security.capability") && !name.starts_with(b"user.") {
+            continue;
+        }
+        let mut value = vec![0; 64 * 1024];
+        let length = rustix::fs::lgetxattr(path, name, &mut value)?;
+        rustix::fs::lsetxattr(place, name, &value[..length], rustix::fs::XattrFlags::empty())?;
+    }
+    Ok(())
+}

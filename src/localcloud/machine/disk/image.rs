@@ -1,0 +1,222 @@
+//! The disk of an instance: an ext4 file system in a sparse file, as large as
+//! the root volume on AWS. What the instance writes has an end there, and no
+//! name, set-user-ID bit or capability on the host.
+
+use std::fs::{self, File};
+use std::io::{self, Seek as _, SeekFrom};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use linux_raw_sys::loop_device::{LO_FLAGS_AUTOCLEAR, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, loop_config};
+use nix::errno::Errno;
+use nix::libc;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
+};
+
+use super::super::system::program;
+
+/// The root volume of Amazon Linux.
+pub(in super::super) const GIBIBYTES: u64 = 8;
+
+/// The name of the image on a disk.
+const IMAGE: &str = "image";
+
+/// Patience with the end of an earlier boot's mount.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Attempts to get a loop device that another process does not get first.
+const ATTEMPTS: u32 = 64;
+
+/// Makes the empty file system that disks begin as, unless it is there.
+pub(in super::super) fn make_blank(state_dir: &Path) -> io::Result<()> {
+    let blank = blank(state_dir);
+    if blank.exists() {
+        return Ok(());
+    }
+    let Some(mkfs) = program("mkfs.ext4") else {
+        return Err(io::Error::other(
+            "there is no `mkfs.ext4`, which makes the disks of instances: install e2fsprogs",
+        ));
+    };
+    let next = state_dir.join(format!(".blank.{}", std::process::id()));
+    new_file(&next)?.set_len(GIBIBYTES << 30)?;
+    // A disk lives for minutes: it needs no journal, and only small tables.
+    let output = Command::new(mkfs)
+        .args(["-q", "-F", "-m", "0", "-N", "524288"])
+        .args(["-O", "^has_journal,^resize_inode", "-E", "lazy_itable_init=1,nodiscard"])
+        .arg(&next)
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().last().unwrap_or("it gives no reason");
+        return Err(io::Error::other(format!("mkfs.ext4 failed: {last}")));
+    }
+    fs::rename(next, blank)
+}
+
+fn blank(state_dir: &Path) -> PathBuf {
+    state_dir.join(format!("blank-{GIBIBYTES}g.ext4"))
+}
+
+/// Makes the image of a disk, unless it is there.
+pub(in super::super) fn make(state_dir: &Path, disk: &Path) -> io::Result<()> {
+    let image = disk.join(IMAGE);
+    if image.exists() {
+        return Ok(());
+    }
+    let next = disk.join(".image");
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    copy_sparse(&File::open(blank(state_dir))?, &new_file(&next)?)?;
+    fs::rename(next, image)
+}
+
+fn new_file(path: &Path) -> io::Result<File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o600);
+    options.open(path)
+}
+
+/// Copies the parts of a file that are not holes.
+fn copy_sparse(mut from: &File, to: &File) -> io::Result<()> {
+    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(());
+    }
+    let length = from.metadata()?.len();
+    to.set_len(length)?;
+    let mut buffer = vec![0; 128 * 1024];
+    let mut position = 0;
+    while let Ok(start) = rustix::fs::seek(from, rustix::fs::SeekFrom::Data(position)) {
+        position = rustix::fs::seek(from, rustix::fs::SeekFrom::Hole(start))?;
+        from.seek(SeekFrom::Start(start))?;
+        let mut at = start;
+        while at < position {
+            let most = usize::try_from(position - at).unwrap_or(usize::MAX);
+            let part = buffer.len().min(most);
+            from.read_exact_at(&mut buffer[..part], at)?;
+            to.write_all_at(&buffer[..part], at)?;
+            at += part as u64;
+        }
+    }
+    Ok(())
+}
+
+/// Mounts the image of a disk, without a place yet.
+pub(in super::super) fn mount(disk: &Path) -> io::Result<OwnedFd> {
+    let path = disk.join(IMAGE);
+    wait_until_free(&path)?;
+    let image = File::options().read(true).write(true).open(&path)?;
+    let (device, name) = attach(&image)?;
+    let context = fsopen("ext4", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(context.as_fd(), "source", name)?;
+    // The kernel would fill the tables with zeros in the background, and wait
+    // for the host's disk at the end.
+    fsconfig_set_flag(context.as_fd(), "noinit_itable")?;
+    fsconfig_set_flag(context.as_fd(), "nobarrier")?;
+    fsconfig_create(context.as_fd())?;
+    let mount = fsmount(
+        context.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_RELATIME,
+    )?;
+    // From here on the mount holds the device, which frees itself with it.
+    drop(device);
+    Ok(mount)
+}
+
+/// A loop device with the image in it, and its name.
+fn attach(image: &File) -> io::Result<(File, String)> {
+    let control = File::options().read(true).write(true).open("/dev/loop-control")?;
+    let mut busy = Errno::EBUSY;
+    for _ in 0..ATTEMPTS {
+        let number = free_device(&control)?;
+        let name = format!("/dev/loop{number}");
+        let device = File::options().read(true).write(true).open(&name)?;
+        match configure(&device, image) {
+            Ok(()) => return Ok((device, name)),
+            Err(error @ (Errno::EBUSY | Errno::ENXIO)) => busy = error,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(busy.into())
+}
+
+#[expect(unsafe_code, reason = "no crate at hand wraps loop devices")]
+fn free_device(control: &File) -> nix::Result<i32> {
+    // SAFETY: the call takes no argument and returns a number.
+    let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE.into()) };
+    Errno::result(number)
+}
+
+#[expect(unsafe_code, reason = "no crate at hand wraps loop devices")]
+fn configure(device: &File, image: &File) -> nix::Result<()> {
+    // SAFETY: a structure of numbers, for which zeros are valid.
+    let mut config: loop_config = unsafe { std::mem::zeroed() };
+    config.fd = image.as_raw_fd().cast_unsigned();
+    config.info.lo_flags = LO_FLAGS_AUTOCLEAR as u32;
+    // SAFETY: the kernel reads one structure of this type.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE.into(), &raw const config) };
+    Errno::result(result).map(drop)
+}
+
+/// Waits until no loop device has the image: the kernel ends the mount of an
+/// earlier boot a moment after its last process, and two mounts of one image
+/// would destroy it.
+fn wait_until_free(image: &Path) -> io::Result<()> {
+    let image = image.canonicalize()?;
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    while is_attached(&image)? {
+        if began.elapsed() > PATIENCE {
+            return Err(io::Error::other("its disk is still mounted by an earlier boot"));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn is_attached(image: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir("/sys/block")? {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b"loop") {
+            continue;
+        }
+        let backing = fs::read_to_string(entry.path().join("loop/backing_file"));
+        if backing.is_ok_and(|backing| Path::new(backing.trim_end()) == image) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_a_sparse_file_is_sparse() {
+        use std::os::unix::fs::MetadataExt as _;
+        let from = tempfile::tempfile().unwrap();
+        from.set_len(1 << 30).unwrap();
+        from.write_all_at(b"begin", 0).unwrap();
+        from.write_all_at(b"middle", 300 << 20).unwrap();
+        let to = tempfile::tempfile().unwrap();
+        copy_sparse(&from, &to).unwrap();
+        let found = to.metadata().unwrap();
+        assert_eq!(found.len(), 1 << 30);
+        assert!(found.blocks() * 512 < 1 << 20, "{} blocks", found.blocks());
+        let mut text = [0; 6];
+        to.read_exact_at(&mut text, 300 << 20).unwrap();
+        assert_eq!(&text, b"middle");
+    }
+}
