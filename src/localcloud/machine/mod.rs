@@ -16,6 +16,9 @@
 //! firewall, not its sysctls; its routes only by the one interface.
 //!
 //! - `message`, `boot` are what the processes tell each other.
+//! - `claims` are numbers that one cloud of the host has to itself, `ids` the user
+//!   ids of a machine, `cgroups` what it may use.
+//! - `delivery` is how a machine comes into being.
 //! - `disk` is what a machine's files are made of, `jail` puts a process into them.
 //! - `network` is the switch: addresses, cables, firewall.
 //! - `init` runs inside, with `units` as its service manager.

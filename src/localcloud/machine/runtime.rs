@@ -13,7 +13,7 @@ use ipnet::Ipv4Net;
 
 use super::boot::Boot;
 use super::cgroups::Cgroups;
-use super::claims::{self, Kind};
+use super::claims::{self, Claims, Kind};
 use super::disk::base::{BaseSettings, Bases};
 use super::disk::image;
 use super::disk::in_use::{DiskInUse, DisksInUse};
@@ -83,7 +83,7 @@ impl Runtime {
             .map_err(|error| Error::io("ask the kernel about the network", error))?;
         let taken = subnet::taken(&host).await;
         let taken = taken.map_err(|error| Error::io("read the host's routes", error))?;
-        let claim = Claim::of_free(&taken, settings.subnet)
+        let claim = Claim::of_free(&Claims::of_host(), &taken, settings.subnet)
             .map_err(|error| Error::io("claim a network", error))?
             .ok_or_else(|| {
                 Error::new("no network is free: the host has routes to all of 10/8 and 100.64/10")
@@ -204,7 +204,7 @@ impl Runtime {
         let console = open_console(&directory).map_err(failed)?;
         let of_disk = move |bases: &Bases| bases.of_disk(&directory);
         let base = in_background(&self.bases, of_disk).await.map_err(failed)?;
-        let claim = claims::Claim::first(Kind::Ids, self.ids.iter().copied());
+        let claim = claims::Claim::first(Kind::UserIds, self.ids.iter().copied());
         let claim = claim.map_err(failed)?.ok_or_else(|| {
             failed(io::Error::other("all ranges of user ids are in use"))
         })?;

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-use super::super::claims::{self, Kind};
+use super::super::claims::{self, Claims, Kind};
 
 /// A network that no other cloud on this host can have, as long as this lives.
 #[derive(Debug)]
@@ -19,23 +19,29 @@ pub(in super::super) struct Claim {
 
 impl Claim {
     /// The subnet used before if it is still free, else the first free one.
+    /// `None` when the host has routes to all of them.
     pub(in super::super) fn of_free(
+        claims: &Claims,
         taken: &[Ipv4Net],
         before: Option<Ipv4Net>,
     ) -> io::Result<Option<Self>> {
         // Two clouds that start at once both see it free.
-        for subnet in free(taken, before) {
-            let number = u32::from(subnet.network()) >> 8;
-            if let Some(number) = claims::Claim::first(Kind::Subnet, [number])? {
-                let claim = Self {
-                    subnet,
-                    _number: number,
-                };
-                return Ok(Some(claim));
-            }
-        }
-        Ok(None)
+        let numbers = free(taken, before).map(|subnet| number_of(&subnet));
+        let claim = claims.first(Kind::Subnet, numbers)?;
+        Ok(claim.map(|number| Self {
+            subnet: of_number(number.number()),
+            _number: number,
+        }))
     }
+}
+
+/// A /24 by its first three bytes.
+fn number_of(subnet: &Ipv4Net) -> u32 {
+    subnet.network().to_bits() >> 8
+}
+
+fn of_number(number: u32) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::from_bits(number << 8), 24)
 }
 
 /// Networks that the host has routes to, without the default route.
@@ -88,6 +94,17 @@ mod tests {
 
     fn choose(taken: &[Ipv4Net], before: Option<Ipv4Net>) -> Option<Ipv4Net> {
         free(taken, before).next()
+    }
+
+    #[test]
+    fn clouds_that_start_at_once_get_different_subnets() {
+        let directory = tempfile::tempdir().unwrap();
+        let claims = Claims::at(directory.path().join("autorun/claims"));
+        let before = Some(net("10.251.3.0/24"));
+        let first = Claim::of_free(&claims, &[], before).unwrap().unwrap();
+        let second = Claim::of_free(&claims, &[], before).unwrap().unwrap();
+        assert_eq!(Some(first.subnet), before);
+        assert_ne!(first.subnet, second.subnet);
     }
 
     fn net(text: &str) -> Ipv4Net {
