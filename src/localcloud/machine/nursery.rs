@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use tokio::io::unix::AsyncFd;
@@ -20,6 +21,9 @@ use super::message::{self, Channel, FromInit, FromZygote, Ground, Order, ToZygot
 use super::multicall::ZYGOTE;
 use super::packages;
 use super::runtime::RuntimeSettings;
+
+/// Patience with the first process of an instance.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running zygote. It ends when this is dropped, and all machines with it.
 #[derive(Debug)]
@@ -91,7 +95,8 @@ impl Nursery {
         self.channel.send(&order, &fds).await?;
         drop(theirs);
         let channel = Channel::new(ours)?;
-        match channel.receive::<FromInit>().await? {
+        let started = tokio::time::timeout(PATIENCE, channel.receive::<FromInit>());
+        match started.await?? {
             Some((FromInit::Started { pid }, fds)) => match fds.into_iter().next() {
                 Some(pidfd) => Ok((channel, pid, message::watched(pidfd)?)),
                 None => Err(io::Error::other("it came without its descriptor")),

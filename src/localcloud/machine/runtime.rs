@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use ipnet::Ipv4Net;
@@ -28,6 +29,9 @@ use super::network::subnet::{self, Claim};
 use super::network::switch::{self, Switch};
 use super::nursery::Nursery;
 use super::system::System;
+
+/// Patience with a boot, which takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The console's file on a machine's disk.
 const CONSOLE: &str = "console.log";
@@ -221,7 +225,10 @@ impl Runtime {
             _ids: claim,
             _disk: disk,
         };
-        match self.finish(&channel, pid, address, held.cable).await {
+        let finished = self.finish(&channel, pid, address, held.cable);
+        let finished = tokio::time::timeout(PATIENCE, finished).await;
+        let late = |_| Err(io::Error::other("it is not up after a minute"));
+        match finished.unwrap_or_else(late) {
             Ok(proxy) => Ok(Machine::new(pid, pidfd, console, proxy, channel, held)),
             Err(error) => {
                 // Without its socket it goes.
@@ -246,11 +253,12 @@ impl Runtime {
         let settle = namespace.run(move || inside::settle(address, subnet));
         let proxy = settle.await?;
         self.switch.open(address, cable).await?;
-        channel.send(&ToInit::Linked, &[]).await?;
+        // Where it has failed already, what it says about that is waiting.
+        let linked = channel.send(&ToInit::Linked, &[]).await;
         match channel.receive::<FromInit>().await? {
             Some((FromInit::Ready, _)) => Ok(proxy),
             Some((FromInit::Failed { reason }, _)) => Err(io::Error::other(reason)),
-            _ => Err(io::Error::other("it ended")),
+            _ => Err(linked.err().unwrap_or_else(|| io::Error::other("it ended"))),
         }
     }
 
