@@ -213,12 +213,6 @@ impl Cloud {
         report.info(format!(
             "instances run {system} here, Amazon Linux on AWS{held}"
         ));
-        if self.status["enforces_groups"] != true {
-            report.warn(
-                "security groups are not enforced here: every port can be reached \
-                 (install nftables, then `autorun cloud down`)",
-            );
-        }
     }
 }
 

@@ -139,10 +139,6 @@ impl Runtime {
         match self.0 {}
     }
 
-    pub fn enforces_groups(&self) -> bool {
-        match self.0 {}
-    }
-
     pub fn held_packages(&self) -> Option<usize> {
         match self.0 {}
     }

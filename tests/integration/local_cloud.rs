@@ -309,7 +309,7 @@ fn up_down_status_env_and_doctor() {
         "ok  root",
         "ok  namespaces",
         "ok  overlay",
-        "ok  nft",
+        "ok  firewall",
         "ok  buckets",
     ] {
         assert!(doctor.contains(line), "{doctor}");

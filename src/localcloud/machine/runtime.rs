@@ -16,7 +16,7 @@ use super::disk::in_use::{DiskInUse, DisksInUse};
 use super::error::Error;
 use super::instance::{Held, Machine, console_of, until_gone};
 use super::message::{Channel, FromInit, ToInit};
-use super::network::firewall::{self, Gateway, Port};
+use super::network::firewall::{Gateway, Port};
 use super::network::inside;
 use super::network::namespace::NetworkNamespace;
 use super::network::subnet::{self, Claim};
@@ -34,7 +34,7 @@ pub struct RuntimeSettings {
     pub state_dir: PathBuf,
     /// The program that answers to the names of `multicall`: a copy that stays.
     pub binary: PathBuf,
-    /// The only port of the host that machines can reach, where groups are enforced.
+    /// The only port of the host that machines can reach.
     pub endpoint_port: u16,
     /// The network used before; used again if it is still free.
     pub subnet: Option<Ipv4Net>,
@@ -49,7 +49,6 @@ pub struct Runtime {
     claim: Claim,
     nursery: Nursery,
     switch: Arc<Switch>,
-    enforces_groups: bool,
     machines: Mutex<Vec<Machine>>,
     disks: DisksInUse,
     /// Counts the cables that were ever plugged in.
@@ -75,21 +74,17 @@ impl Runtime {
         let nursery = Nursery::start(&settings, claim.subnet).await?;
         let switch = Switch::start(host, connection, nursery.pid(), claim.subnet).await;
         let switch = switch.map_err(|error| Error::io("make the network of instances", error))?;
-        let mut runtime = Self {
+        let runtime = Self {
             settings,
             claim,
             nursery,
             switch: Arc::new(switch),
-            enforces_groups: true,
             machines: Mutex::default(),
             disks: DisksInUse::default(),
             cables: AtomicU32::new(0),
         };
-        // All ports are closed until somebody opens them.
-        if let Err(error) = runtime.set_firewall(Vec::new()).await {
-            log::warn!("security groups are not enforced: {error}");
-            runtime.enforces_groups = false;
-        }
+        // All ports are closed until a group opens them.
+        runtime.set_firewall(Vec::new()).await?;
         Ok(runtime)
     }
 
@@ -109,12 +104,6 @@ impl Runtime {
     #[must_use]
     pub fn system(&self) -> System {
         System::of_host()
-    }
-
-    /// Whether security groups are more than records here.
-    #[must_use]
-    pub fn enforces_groups(&self) -> bool {
-        self.enforces_groups
     }
 
     /// How many packages are held because the host is behind on them; `None`
@@ -218,19 +207,11 @@ impl Runtime {
 
     /// Replaces what is let in to the machines, all of it at once.
     pub async fn set_firewall(&self, ports: Vec<Port>) -> Result<(), Error> {
-        if !self.enforces_groups {
-            return Ok(());
-        }
-        let Some(nft) = firewall::program() else {
-            return Err(Error::new("there is no `nft` program; install nftables"));
-        };
         let gateway = Gateway {
             address: self.gateway(),
             port: self.settings.endpoint_port,
         };
-        let rules = firewall::ruleset(gateway, &ports);
-        let namespace = self.switch.namespace();
-        let applied = namespace.run(move || firewall::apply(&nft, &rules)).await;
+        let applied = self.switch.let_in(gateway, ports).await;
         applied.map_err(|error| Error::io("apply the security groups", error))
     }
 
