@@ -111,10 +111,6 @@ async fn status() -> anyhow::Result<u8> {
         cloud.home.log().display()
     );
     if known["boots"] == true {
-        let enforced = match known["enforces_groups"].as_bool() {
-            Some(true) => "enforced",
-            _ => "not enforced (nft is not there)",
-        };
         let _ = writeln!(
             said,
             "system     {}",
@@ -125,7 +121,6 @@ async fn status() -> anyhow::Result<u8> {
             "network    {}",
             known["subnet"].as_str().unwrap_or("?")
         );
-        let _ = writeln!(said, "groups     {enforced}");
     } else {
         let _ = writeln!(
             said,

@@ -213,11 +213,14 @@ impl Cloud {
         report.info(format!(
             "instances run {system} here, Amazon Linux on AWS{held}"
         ));
-        if self.status["enforces_groups"] != true {
-            report.warn(
-                "security groups are not enforced here: every port can be reached \
-                 (install nftables, then `autorun cloud down`)",
-            );
+        let unlimited = self.status["unlimited"].as_array();
+        let names: Vec<_> = unlimited.into_iter().flatten().filter_map(Value::as_str).collect();
+        if !names.is_empty() {
+            report.warn(format!(
+                "nothing limits what instances use of this computer's {}: no control \
+                 groups for it are mounted (see `autorun cloud doctor`)",
+                names.join(" and ")
+            ));
         }
     }
 }

@@ -438,8 +438,8 @@ fn status(endpoint: &str, machines: Option<&Begun>) -> Value {
         "consistency_seconds": super::ec2::CONSISTENCY_SECONDS,
         "subnet": runtime.subnet().to_string(),
         "system": system.name,
-        "enforces_groups": runtime.enforces_groups(),
         "held_packages": runtime.held_packages(),
+        "unlimited": runtime.unlimited(),
     })
 }
 

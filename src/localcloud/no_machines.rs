@@ -150,10 +150,11 @@ impl Runtime {
         match self.0 {}
     }
 
-    pub fn enforces_groups(&self) -> bool {
+    pub fn unlimited(&self) -> Vec<&'static str> {
         match self.0 {}
     }
 
+    /// There is none.
     pub fn held_packages(&self) -> Option<usize> {
         match self.0 {}
     }

@@ -308,8 +308,12 @@ fn up_down_status_env_and_doctor() {
     for line in [
         "ok  root",
         "ok  namespaces",
-        "ok  overlay",
-        "ok  nft",
+        "ok  user ids",
+        "ok  base layer",
+        "ok  disks",
+        "ok  limits",
+        "ok  calls",
+        "ok  firewall",
         "ok  buckets",
     ] {
         assert!(doctor.contains(line), "{doctor}");

@@ -44,7 +44,7 @@ pub fn checks(base: &BaseSettings) -> Vec<Check> {
         limits(),
         system_calls(),
     ]);
-    checks.extend([network(), nft(), sudo(), package_manager()]);
+    checks.extend([network(), firewall(), sudo(), package_manager()]);
     checks
 }
 
@@ -251,15 +251,22 @@ fn on_netlink<T: Send>(
     })
 }
 
-fn nft() -> Check {
-    let result = match firewall::program() {
-        Some(path) => Ok(format!(
-            "security groups are enforced by {}",
-            path.display()
-        )),
-        None => Err("security groups are not enforced, every port is open: install `nftables`"),
+/// On a thread of its own, whose namespace ends with it.
+fn firewall() -> Check {
+    let probe = || -> io::Result<()> {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        firewall::probe()
     };
-    check("nft", false, result)
+    let probed = std::thread::spawn(probe).join();
+    let probed = probed.unwrap_or_else(|_| Err(io::Error::other("the probe broke")));
+    let result = probed.map(|()| "security groups are enforced by the kernel's nf_tables");
+    let result = result.map_err(|error| {
+        format!(
+            "cannot filter the traffic of instances ({error}): the kernel needs nf_tables \
+             with the family `inet` and connection tracking (modules nf_tables, nft_ct)"
+        )
+    });
+    check("firewall", true, result)
 }
 
 fn sudo() -> Check {

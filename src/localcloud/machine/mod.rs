@@ -1,5 +1,5 @@
 //! Machines: real instances made of Linux namespaces, by root, with nothing
-//! but this program (and `nft`, where it is present).
+//! but this program.
 //!
 //! Three kinds of process:
 //!

@@ -22,7 +22,7 @@ use super::error::Error;
 use super::ids::Ids;
 use super::instance::{Held, Machine, console_of, until_gone};
 use super::message::{Channel, FromInit, Order, ToInit};
-use super::network::firewall::{self, Gateway, Port};
+use super::network::firewall::{Gateway, Port};
 use super::network::inside;
 use super::network::namespace::NetworkNamespace;
 use super::network::subnet::{self, Claim};
@@ -43,7 +43,7 @@ pub struct RuntimeSettings {
     pub state_dir: PathBuf,
     /// The program that answers to the names of `multicall`: a copy that stays.
     pub binary: PathBuf,
-    /// The only port of the host that machines can reach, where groups are enforced.
+    /// The only port of the host that machines can reach.
     pub endpoint_port: u16,
     /// The network used before; used again if it is still free.
     pub subnet: Option<Ipv4Net>,
@@ -62,7 +62,6 @@ pub struct Runtime {
     ids: Vec<u32>,
     nursery: Nursery,
     switch: Arc<Switch>,
-    enforces_groups: bool,
     machines: Mutex<Vec<Machine>>,
     disks: DisksInUse,
     /// Counts the cables that were ever plugged in.
@@ -103,7 +102,7 @@ impl Runtime {
                 log::warn!("cannot remove base layers that are out of date: {error}");
             }
         });
-        let mut runtime = Self {
+        let runtime = Self {
             settings,
             claim,
             bases,
@@ -111,16 +110,12 @@ impl Runtime {
             ids: Ids::free(),
             nursery,
             switch: Arc::new(switch),
-            enforces_groups: true,
             machines: Mutex::default(),
             disks: DisksInUse::default(),
             cables: AtomicU32::new(0),
         };
-        // All ports are closed until somebody opens them.
-        if let Err(error) = runtime.set_firewall(Vec::new()).await {
-            log::warn!("security groups are not enforced: {error}");
-            runtime.enforces_groups = false;
-        }
+        // All ports are closed until a group opens them.
+        runtime.set_firewall(Vec::new()).await?;
         Ok(runtime)
     }
 
@@ -142,17 +137,17 @@ impl Runtime {
         System::of_host()
     }
 
-    /// Whether security groups are more than records here.
-    #[must_use]
-    pub fn enforces_groups(&self) -> bool {
-        self.enforces_groups
-    }
-
     /// How many packages are held because the host is behind on them; `None`
     /// as long as that is not known.
     #[must_use]
     pub fn held_packages(&self) -> Option<usize> {
         self.nursery.held_packages()
+    }
+
+    /// The names of what machines can use up here: no control group limits it.
+    #[must_use]
+    pub fn unlimited(&self) -> Vec<&'static str> {
+        self.cgroups.missing()
     }
 
     /// Waits until boots can follow.
@@ -264,19 +259,11 @@ impl Runtime {
 
     /// Replaces what is let in to the machines, all of it at once.
     pub async fn set_firewall(&self, ports: Vec<Port>) -> Result<(), Error> {
-        if !self.enforces_groups {
-            return Ok(());
-        }
-        let Some(nft) = firewall::program() else {
-            return Err(Error::new("there is no `nft` program; install nftables"));
-        };
         let gateway = Gateway {
             address: self.gateway(),
             port: self.settings.endpoint_port,
         };
-        let rules = firewall::ruleset(gateway, &ports);
-        let namespace = self.switch.namespace();
-        let applied = namespace.run(move || firewall::apply(&nft, &rules)).await;
+        let applied = self.switch.let_in(gateway, ports).await;
         applied.map_err(|error| Error::io("apply the security groups", error))
     }
 

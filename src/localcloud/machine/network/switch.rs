@@ -3,9 +3,12 @@
 //! Machines send everything to one next hop that exists on the switch's loopback,
 //! so that it answers for itself; towards the host the switch answers for them all.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
@@ -14,6 +17,7 @@ use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBu
 use tokio::task::JoinHandle;
 
 use super::super::disk::standins::METADATA;
+use super::firewall::{Cable, Firewall, Gateway, Port};
 use super::inside;
 use super::namespace::NetworkNamespace;
 
@@ -30,6 +34,9 @@ const MOST_CLOUDS: u32 = 64;
 #[derive(Debug)]
 pub(in super::super) struct Switch {
     namespace: NetworkNamespace,
+    firewall: Arc<Firewall>,
+    /// The addresses of the cables that are plugged in, by number.
+    plugged: Mutex<HashMap<u32, Ipv4Addr>>,
     inner: Handle,
     inner_connection: JoinHandle<()>,
     host: Handle,
@@ -70,6 +77,8 @@ impl Switch {
     ) -> io::Result<Self> {
         let namespace = NetworkNamespace::of_process(zygote)?;
         namespace.run(route_packets).await?;
+        // Before anything can come in.
+        let firewall = namespace.run(Firewall::raise).await?;
         let runtime = tokio::runtime::Handle::current();
         let (inner, inner_connection) = namespace
             .run(move || {
@@ -82,13 +91,19 @@ impl Switch {
             .map_err(io::Error::other)?;
         let switch = Self {
             namespace,
+            firewall: Arc::new(firewall),
+            plugged: Mutex::default(),
             inner,
             inner_connection,
             host,
             host_connection,
             cable,
         };
-        switch.settle(subnet).await.map_err(io::Error::other)?;
+        let uplink = index_of(&switch.inner, UPLINK).await;
+        let uplink = uplink.map_err(io::Error::other)?;
+        switch.admit(uplink, gateway(subnet)).await?;
+        let settled = switch.settle(subnet, uplink).await;
+        settled.map_err(io::Error::other)?;
         switch.namespace.run(answer_for_all).await?;
         Ok(switch)
     }
@@ -100,14 +115,41 @@ impl Switch {
         self.namespace.run(|| inside::listen(METADATA)).await
     }
 
-    /// The namespace itself.
-    pub(in super::super) fn namespace(&self) -> &NetworkNamespace {
-        &self.namespace
+    /// Replaces what is let in to the machines, all of it at once.
+    pub(in super::super) async fn let_in(
+        &self,
+        gateway: Gateway,
+        ports: Vec<Port>,
+    ) -> io::Result<()> {
+        self.change(move |firewall| firewall.enforce(gateway, &ports))
+            .await
     }
 
-    async fn settle(&self, subnet: Ipv4Net) -> Result<(), rtnetlink::Error> {
+    /// Lets a cable use its address.
+    async fn admit(&self, index: u32, address: Ipv4Addr) -> io::Result<()> {
+        let cable = Cable { index, address };
+        self.change(move |firewall| firewall.admit(cable)).await?;
+        self.plugged().insert(index, address);
+        Ok(())
+    }
+
+    /// The kernel takes milliseconds for many rules, which no other task is to
+    /// wait for.
+    async fn change(
+        &self,
+        change: impl FnOnce(&Firewall) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let firewall = Arc::clone(&self.firewall);
+        let changed = tokio::task::spawn_blocking(move || change(&firewall)).await;
+        changed.map_err(io::Error::other)?
+    }
+
+    fn plugged(&self) -> MutexGuard<'_, HashMap<u32, Ipv4Addr>> {
+        self.plugged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn settle(&self, subnet: Ipv4Net, uplink: u32) -> Result<(), rtnetlink::Error> {
         let lo = index_of(&self.inner, "lo").await?;
-        let uplink = index_of(&self.inner, UPLINK).await?;
         for index in [lo, uplink] {
             let up = LinkUnspec::new_with_index(index).up().build();
             self.inner.link().set(up).execute().await?;
@@ -152,9 +194,16 @@ impl Switch {
             self.inner.link().add(cable).execute().await?;
             index_of(&self.inner, name).await
         };
-        plugged.await.map_err(|error: rtnetlink::Error| {
+        let index = plugged.await.map_err(|error: rtnetlink::Error| {
             io::Error::other(format!("cannot plug an instance into the network: {error}"))
-        })
+        })?;
+        match self.admit(index, address).await {
+            Ok(()) => Ok(index),
+            Err(error) => {
+                self.unplug(index).await;
+                Err(error)
+            }
+        }
     }
 
     /// Sends a machine what is for it, once its end of the cable is up: asked too
@@ -169,6 +218,14 @@ impl Switch {
         // Mostly it went with the machine's namespace.
         if let Err(error) = self.inner.link().del(index).execute().await {
             log::debug!("the cable of an instance was gone already: {error}");
+        }
+        let Some(address) = self.plugged().remove(&index) else {
+            return;
+        };
+        let cable = Cable { index, address };
+        let dismissed = self.change(move |firewall| firewall.dismiss(cable)).await;
+        if let Err(error) = dismissed {
+            log::warn!("the firewall keeps the cable of an instance: {error}");
         }
     }
 
@@ -204,6 +261,13 @@ fn route_packets() -> io::Result<()> {
     for (name, value) in settings {
         write_setting(name, value)?;
     }
+    // The network of machines is IPv4 alone; a kernel may be, too.
+    for whose in ["all", "default"] {
+        let path = format!("/proc/sys/net/ipv6/conf/{whose}/disable_ipv6");
+        if Path::new(&path).exists() {
+            write_file(&path, "1")?;
+        }
+    }
     Ok(())
 }
 
@@ -214,8 +278,11 @@ fn answer_for_all() -> io::Result<()> {
 }
 
 fn write_setting(name: &str, value: &str) -> io::Result<()> {
-    let path = format!("/proc/sys/net/ipv4/{name}");
-    fs::write(&path, value)
+    write_file(&format!("/proc/sys/net/ipv4/{name}"), value)
+}
+
+fn write_file(path: &str, value: &str) -> io::Result<()> {
+    fs::write(path, value)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot write {path}: {error}")))
 }
 

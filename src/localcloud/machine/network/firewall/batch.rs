@@ -1,0 +1,308 @@
+//! Changes of tables, chains, sets and rules that take effect together.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use super::expressions::{Expression, Map, NFPROTO_INET, Verdict, write_value, write_verdict};
+use super::netlink::{Answer, Kernel, NLM_F_REQUEST, Writer};
+
+const SUBSYSTEM: u16 = 10;
+const BATCH_BEGIN: u16 = 16;
+const BATCH_END: u16 = 17;
+const NEW_TABLE: u16 = 0;
+const DELETE_TABLE: u16 = 2;
+const NEW_CHAIN: u16 = 3;
+const NEW_RULE: u16 = 6;
+const NEW_SET: u16 = 9;
+const NEW_ELEMENTS: u16 = 12;
+const DELETE_ELEMENTS: u16 = 14;
+
+const NLM_F_CREATE: u16 = 0x400;
+const NLM_F_APPEND: u16 = 0x800;
+
+/// What a key of four bytes is, for programs that list the rules.
+const TYPE_IPV4_ADDRESS: u32 = 7;
+const TYPE_INTERFACE_AND_ADDRESS: u32 = 20 << 6 | TYPE_IPV4_ADDRESS;
+const TYPE_VERDICT: u32 = 0xffff_ff00;
+
+/// So many elements fit into one message by far.
+const ELEMENTS_A_MESSAGE: usize = 256;
+
+/// Where packets meet a chain.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Hook {
+    /// Everything that comes in, before connections are tracked.
+    Prerouting,
+    Input,
+    Forward,
+    Output,
+}
+
+impl Hook {
+    fn number_and_priority(self) -> (u32, i32) {
+        match self {
+            Self::Prerouting => (0, -300),
+            Self::Input => (1, 0),
+            Self::Forward => (2, 0),
+            Self::Output => (3, 0),
+        }
+    }
+}
+
+/// An element of the set of cables: by this interface comes this address.
+pub(super) type CableKey = (u32, Ipv4Addr);
+
+/// Messages that the kernel takes as a whole or not at all.
+#[derive(Debug)]
+pub(super) struct Batch {
+    writer: Writer,
+    /// What each message is about, for errors.
+    subjects: Vec<Subject>,
+    maps: u32,
+}
+
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    All,
+    Table,
+    Chain,
+    Set,
+    Rule,
+}
+
+impl Subject {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all rules",
+            Self::Table => "a table",
+            Self::Chain => "a chain",
+            Self::Set => "a set",
+            Self::Rule => "a rule",
+        }
+    }
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        let mut batch = Self {
+            writer: Writer::default(),
+            subjects: Vec::new(),
+            maps: 0,
+        };
+        batch.envelope(BATCH_BEGIN);
+        batch
+    }
+
+    fn envelope(&mut self, kind: u16) {
+        let sequence = self.next(Subject::All);
+        let [high, low] = SUBSYSTEM.to_be_bytes();
+        self.writer
+            .message(kind, NLM_F_REQUEST, sequence, |writer| {
+                writer.raw(&[0, 0, high, low]);
+            });
+    }
+
+    fn next(&mut self, subject: Subject) -> u32 {
+        self.subjects.push(subject);
+        u32::try_from(self.subjects.len()).unwrap_or(u32::MAX)
+    }
+
+    fn message(&mut self, kind: u16, flags: u16, subject: Subject, body: impl FnOnce(&mut Writer)) {
+        let sequence = self.next(subject);
+        let flags = NLM_F_REQUEST | flags;
+        self.writer
+            .message(SUBSYSTEM << 8 | kind, flags, sequence, |writer| {
+                writer.raw(&[NFPROTO_INET, 0, 0, 0]);
+                body(writer);
+            });
+    }
+
+    /// Makes the table, where it is there already empties it.
+    pub(super) fn renew_table(&mut self, name: &str) {
+        let make = |batch: &mut Self, flags| {
+            batch.message(NEW_TABLE, flags, Subject::Table, |writer| {
+                writer.text(1, name);
+            });
+        };
+        // One that is not there could not be deleted.
+        make(self, NLM_F_CREATE);
+        self.message(DELETE_TABLE, 0, Subject::Table, |writer| {
+            writer.text(1, name);
+        });
+        make(self, NLM_F_CREATE);
+    }
+
+    /// A chain that others jump to.
+    pub(super) fn add_chain(&mut self, table: &str, name: &str) {
+        self.message(NEW_CHAIN, NLM_F_CREATE, Subject::Chain, |writer| {
+            writer.text(1, table);
+            writer.text(3, name);
+        });
+    }
+
+    /// A chain that packets come to by themselves. What it does not accept is
+    /// dropped.
+    pub(super) fn add_base_chain(&mut self, table: &str, name: &str, hook: Hook) {
+        const DROP: u32 = 0;
+        let (number, priority) = hook.number_and_priority();
+        self.message(NEW_CHAIN, NLM_F_CREATE, Subject::Chain, |writer| {
+            writer.text(1, table);
+            writer.text(3, name);
+            writer.nested(4, |writer| {
+                writer.number(1, number);
+                writer.number(2, priority.cast_unsigned());
+            });
+            writer.number(5, DROP);
+            writer.text(7, "filter");
+        });
+    }
+
+    pub(super) fn add_rule(&mut self, table: &str, chain: &str, rule: &[Expression]) {
+        let flags = NLM_F_CREATE | NLM_F_APPEND;
+        self.message(NEW_RULE, flags, Subject::Rule, |writer| {
+            writer.text(1, table);
+            writer.text(2, chain);
+            writer.nested(4, |writer| {
+                rule.iter().for_each(|expression| expression.write(writer));
+            });
+        });
+    }
+
+    /// A map from addresses to verdicts, for one rule of this batch.
+    pub(super) fn add_map(&mut self, table: &str, verdicts: &[(Ipv4Addr, Verdict)]) -> Map {
+        const ANONYMOUS_CONSTANT_MAP: u32 = 1 | 2 | 8;
+        self.maps += 1;
+        let map = Map { id: self.maps };
+        self.message(NEW_SET, NLM_F_CREATE, Subject::Set, |writer| {
+            writer.text(1, table);
+            writer.text(2, Map::NAME);
+            writer.number(3, ANONYMOUS_CONSTANT_MAP);
+            writer.number(4, TYPE_IPV4_ADDRESS);
+            writer.number(5, 4);
+            writer.number(6, TYPE_VERDICT);
+            writer.number(7, 0);
+            writer.number(10, map.id);
+        });
+        for verdicts in verdicts.chunks(ELEMENTS_A_MESSAGE) {
+            self.message(NEW_ELEMENTS, NLM_F_CREATE, Subject::Set, |writer| {
+                writer.text(1, table);
+                writer.text(2, Map::NAME);
+                writer.number(4, map.id);
+                writer.nested(3, |writer| {
+                    for (address, verdict) in verdicts {
+                        writer.nested(1, |writer| {
+                            write_value(writer, 1, &address.octets());
+                            write_verdict(writer, 2, verdict);
+                        });
+                    }
+                });
+            });
+        }
+        map
+    }
+
+    /// An empty set of interfaces with their addresses.
+    pub(super) fn add_cable_set(&mut self, table: &str, name: &str) {
+        self.maps += 1;
+        let id = self.maps;
+        self.message(NEW_SET, NLM_F_CREATE, Subject::Set, |writer| {
+            writer.text(1, table);
+            writer.text(2, name);
+            writer.number(3, 0);
+            writer.number(4, TYPE_INTERFACE_AND_ADDRESS);
+            writer.number(5, 8);
+            writer.number(10, id);
+        });
+    }
+
+    pub(super) fn add_cable(&mut self, table: &str, set: &str, key: CableKey) {
+        self.cable(NEW_ELEMENTS, NLM_F_CREATE, table, set, key);
+    }
+
+    pub(super) fn delete_cable(&mut self, table: &str, set: &str, key: CableKey) {
+        self.cable(DELETE_ELEMENTS, 0, table, set, key);
+    }
+
+    fn cable(&mut self, kind: u16, flags: u16, table: &str, set: &str, key: CableKey) {
+        let (interface, address) = key;
+        let key = [interface.to_ne_bytes(), address.octets()].concat();
+        self.message(kind, flags, Subject::Set, |writer| {
+            writer.text(1, table);
+            writer.text(2, set);
+            writer.nested(3, |writer| {
+                writer.nested(1, |writer| write_value(writer, 1, &key));
+            });
+        });
+    }
+
+    /// Puts all of it into effect, or nothing of it.
+    pub(super) fn commit(mut self, kernel: &Kernel) -> io::Result<()> {
+        // Errors are always answered. Without this answer, silence would have to
+        // mean success.
+        self.writer.demand_answer();
+        let confirmed = self.subjects.len();
+        self.envelope(BATCH_END);
+        let answers = kernel.send(&self.writer.finish()?)?;
+        judge(&self.subjects, confirmed, &answers)
+    }
+}
+
+/// The first error, or that the last change is not confirmed.
+fn judge(subjects: &[Subject], confirmed: usize, answers: &[Answer]) -> io::Result<()> {
+    let position = |answer: &Answer| usize::try_from(answer.sequence).unwrap_or(usize::MAX);
+    if let Some(refused) = answers.iter().find(|answer| answer.code != 0) {
+        let subject = subjects.get(position(refused).saturating_sub(1));
+        return Err(refusal(*subject.unwrap_or(&Subject::All), refused));
+    }
+    match answers.iter().any(|answer| position(answer) == confirmed) {
+        true => Ok(()),
+        false => Err(io::Error::other("the kernel does not confirm the rules")),
+    }
+}
+
+fn refusal(subject: Subject, answer: &Answer) -> io::Error {
+    let error = io::Error::from_raw_os_error(answer.code);
+    let words = match &answer.message {
+        Some(message) => format!(": {message}"),
+        None => String::new(),
+    };
+    let text = format!("the kernel refuses {}: {error}{words}", subject.as_str());
+    io::Error::new(error.kind(), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(sequence: u32, code: i32) -> Answer {
+        Answer {
+            sequence,
+            code,
+            message: None,
+        }
+    }
+
+    #[test]
+    fn silence_is_not_success() {
+        let subjects = [Subject::All, Subject::Table, Subject::Rule];
+        assert!(judge(&subjects, 3, &[answer(3, 0)]).is_ok());
+        assert!(judge(&subjects, 3, &[]).is_err());
+        assert!(judge(&subjects, 3, &[answer(2, 0)]).is_err());
+    }
+
+    #[test]
+    fn an_error_counts_although_the_last_change_is_confirmed() {
+        let subjects = [Subject::All, Subject::Table, Subject::Rule];
+        let mut refused = answer(2, nix::libc::EOPNOTSUPP);
+        refused.message = Some("too old".to_owned());
+        let error = judge(&subjects, 3, &[refused, answer(3, 0)]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the kernel refuses a table: Operation not supported (os error 95): too old"
+        );
+        // An answer to a message that was never sent.
+        assert!(judge(&subjects, 3, &[answer(0, 1), answer(3, 0)]).is_err());
+        assert!(judge(&subjects, 3, &[answer(9, 1), answer(3, 0)]).is_err());
+    }
+}

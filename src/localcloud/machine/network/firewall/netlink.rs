@@ -1,0 +1,329 @@
+//! Netlink messages: attributes, a batch as one datagram, and the kernel's
+//! answers to it.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::SndBufForce;
+use rtnetlink::sys::Socket;
+use rtnetlink::sys::protocols::NETLINK_NETFILTER;
+
+/// A message is an answer: an error, or an acknowledgement when its number is 0.
+const NLMSG_ERROR: u16 = 2;
+/// An answer repeats only the header of what it answers.
+const NLM_F_CAPPED: u16 = 0x100;
+/// An answer has attributes.
+const NLM_F_ACK_TLVS: u16 = 0x200;
+/// The attribute with the kernel's own words.
+const NLMSGERR_ATTR_MSG: u16 = 1;
+const NLA_F_NESTED: u16 = 0x8000;
+const NLA_TYPE_MASK: u16 = 0x3fff;
+
+pub(super) const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+
+/// Length of the header of a message.
+const HEADER: usize = 16;
+
+/// What is written is aligned to this.
+const ALIGNMENT: usize = 4;
+
+/// So much more than the messages themselves counts against a socket's buffer.
+const BUFFER_OVERHEAD: usize = 64 * 1024;
+
+/// Bytes of one or more messages, with attributes in them.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    bytes: Vec<u8>,
+    /// Where the last message begins.
+    last: usize,
+    /// Something did not fit into the length that its header can name.
+    too_long: bool,
+}
+
+impl Writer {
+    /// A whole message; `body` writes all of it but the header.
+    pub(super) fn message(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        sequence: u32,
+        body: impl FnOnce(&mut Self),
+    ) {
+        let start = self.bytes.len();
+        self.last = start;
+        self.bytes.extend([0; 4]);
+        self.bytes.extend(kind.to_ne_bytes());
+        self.bytes.extend(flags.to_ne_bytes());
+        self.bytes.extend(sequence.to_ne_bytes());
+        self.bytes.extend([0; 4]);
+        body(self);
+        match u32::try_from(self.bytes.len() - start) {
+            Ok(length) => self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes()),
+            Err(_) => self.too_long = true,
+        }
+    }
+
+    /// Has the kernel answer the last message even when it succeeds.
+    pub(super) fn demand_answer(&mut self) {
+        let flags = self.last + 6;
+        if let Some(bytes) = self.bytes.get_mut(flags..flags + 2) {
+            for (byte, bit) in bytes.iter_mut().zip(NLM_F_ACK.to_ne_bytes()) {
+                *byte |= bit;
+            }
+        }
+    }
+
+    /// Bytes that are no attribute.
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+        self.align();
+    }
+
+    /// An attribute of bytes.
+    pub(super) fn bytes(&mut self, kind: u16, value: &[u8]) {
+        self.attribute(kind, |writer| writer.bytes.extend(value));
+    }
+
+    /// An attribute of a number; nf_tables has them in network order.
+    pub(super) fn number(&mut self, kind: u16, value: u32) {
+        self.bytes(kind, &value.to_be_bytes());
+    }
+
+    /// An attribute of text, with the NUL that ends it.
+    pub(super) fn text(&mut self, kind: u16, value: &str) {
+        self.attribute(kind, |writer| {
+            writer.bytes.extend(value.as_bytes());
+            writer.bytes.push(0);
+        });
+    }
+
+    /// An attribute of attributes.
+    pub(super) fn nested(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {
+        self.attribute(kind | NLA_F_NESTED, body);
+    }
+
+    fn attribute(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {
+        let start = self.bytes.len();
+        self.bytes.extend([0; 2]);
+        self.bytes.extend(kind.to_ne_bytes());
+        body(self);
+        match u16::try_from(self.bytes.len() - start) {
+            Ok(length) => self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes()),
+            Err(_) => self.too_long = true,
+        }
+        self.align();
+    }
+
+    fn align(&mut self) {
+        let aligned = self.bytes.len().next_multiple_of(ALIGNMENT);
+        self.bytes.resize(aligned, 0);
+    }
+
+    /// All of it, unless the kernel would misread it.
+    pub(super) fn finish(self) -> io::Result<Vec<u8>> {
+        match self.too_long {
+            true => Err(io::Error::other("the rules do not fit into a message")),
+            false => Ok(self.bytes),
+        }
+    }
+}
+
+/// What the kernel says about one message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) sequence: u32,
+    /// Number of the error, 0 for success.
+    pub(super) code: i32,
+    /// The kernel's words, where it has some.
+    pub(super) message: Option<String>,
+}
+
+/// A conversation with the kernel's nf_tables of one network namespace.
+#[derive(Debug)]
+pub(super) struct Kernel(Mutex<Socket>);
+
+impl Kernel {
+    /// Opens one in the network namespace of the current thread. It stays there,
+    /// whatever thread uses it.
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = Socket::new(NETLINK_NETFILTER)?;
+        // A kernel without these options says less in its errors.
+        for set in [socket.set_ext_ack(true), socket.set_cap_ack(true)] {
+            if let Err(error) = set {
+                log::debug!("the kernel explains no errors of netlink: {error}");
+            }
+        }
+        Ok(Self(Mutex::new(socket)))
+    }
+
+    /// Sends a batch, which the kernel takes as a whole or not at all, and reads
+    /// all answers.
+    pub(super) fn send(&self, batch: &[u8]) -> io::Result<Vec<Answer>> {
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        setsockopt(&*socket, SndBufForce, &(2 * batch.len() + BUFFER_OVERHEAD))?;
+        socket.send(batch, 0)?;
+        read_answers(&socket)
+    }
+}
+
+/// The kernel works while a batch is being sent: then all answers are there.
+/// Their number is bounded by the socket's buffer.
+fn read_answers(socket: &Socket) -> io::Result<Vec<Answer>> {
+    let mut answers = Vec::new();
+    loop {
+        let mut datagram = Vec::with_capacity(8192);
+        match socket.recv(&mut datagram, nix::libc::MSG_DONTWAIT) {
+            Ok(_) => answers.extend(parse(&datagram)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(answers),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // More errors than the buffer holds: those that fit say enough.
+            Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The answers in a datagram.
+fn parse(mut datagram: &[u8]) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    while let Some(length) = u32_at(datagram, 0).and_then(|length| usize::try_from(length).ok()) {
+        let Some(message) = datagram.get(..length).filter(|_| length >= HEADER) else {
+            break;
+        };
+        answers.extend(answer(message));
+        let next = length.next_multiple_of(ALIGNMENT).min(datagram.len());
+        datagram = &datagram[next..];
+    }
+    answers
+}
+
+fn answer(message: &[u8]) -> Option<Answer> {
+    if u16_at(message, 4)? != NLMSG_ERROR {
+        return None;
+    }
+    let flags = u16_at(message, 6)?;
+    let code = u32_at(message, HEADER)?.cast_signed();
+    let answered = HEADER + 4;
+    let repeated = match flags & NLM_F_CAPPED {
+        0 => usize::try_from(u32_at(message, answered)?).ok()?,
+        _ => HEADER,
+    };
+    let attributes = match flags & NLM_F_ACK_TLVS {
+        0 => None,
+        _ => message.get(answered.checked_add(repeated.next_multiple_of(ALIGNMENT))?..),
+    };
+    Some(Answer {
+        sequence: u32_at(message, 8)?,
+        code: code.saturating_neg(),
+        message: attributes.and_then(|attributes| text_of(attributes, NLMSGERR_ATTR_MSG)),
+    })
+}
+
+/// The text of the first attribute of a kind.
+fn text_of(mut attributes: &[u8], kind: u16) -> Option<String> {
+    loop {
+        let length = usize::from(u16_at(attributes, 0)?);
+        let value = attributes.get(4..length)?;
+        if u16_at(attributes, 2)? & NLA_TYPE_MASK == kind {
+            let text = value.split(|byte| *byte == 0).next()?;
+            return Some(String::from_utf8_lossy(text).into_owned());
+        }
+        attributes = attributes.get(length.next_multiple_of(ALIGNMENT)..)?;
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    let bytes = bytes.get(at..at.checked_add(2)?)?;
+    bytes.try_into().ok().map(u16::from_ne_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..at.checked_add(4)?)?;
+    bytes.try_into().ok().map(u32::from_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_padded_and_count_what_is_in_them() {
+        let mut writer = Writer::default();
+        writer.nested(3, |writer| {
+            writer.text(1, "to0");
+            writer.bytes(2, &[7]);
+            writer.number(4, 0x0102_0304);
+        });
+        let mut wanted = Vec::new();
+        wanted.extend(28_u16.to_ne_bytes());
+        wanted.extend(0x8003_u16.to_ne_bytes());
+        wanted.extend(8_u16.to_ne_bytes());
+        wanted.extend(1_u16.to_ne_bytes());
+        wanted.extend(*b"to0\0");
+        wanted.extend(5_u16.to_ne_bytes());
+        wanted.extend(2_u16.to_ne_bytes());
+        wanted.extend([7, 0, 0, 0]);
+        wanted.extend(8_u16.to_ne_bytes());
+        wanted.extend(4_u16.to_ne_bytes());
+        wanted.extend([1, 2, 3, 4]);
+        assert_eq!(writer.finish().unwrap(), wanted);
+    }
+
+    #[test]
+    fn what_no_header_can_name_is_refused_before_it_is_sent() {
+        let mut writer = Writer::default();
+        writer.bytes(1, &vec![0; 0x1_0000]);
+        assert!(writer.finish().is_err());
+    }
+
+    fn error(flags: u16, code: i32, rest: &[u8]) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.message(NLMSG_ERROR, flags, 9, |writer| {
+            writer.raw(&code.to_ne_bytes());
+            writer.raw(rest);
+        });
+        writer.finish().unwrap()
+    }
+
+    fn repeated() -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.message(1, 0, 9, |writer| writer.raw(&[1; 12]));
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn answers_are_read_with_the_words_of_the_kernel() {
+        let mut words = Writer::default();
+        words.number(2, 20);
+        words.text(NLMSGERR_ATTR_MSG, "No such chain");
+        let words = words.finish().unwrap();
+        let capped = [repeated()[..HEADER].to_vec(), words.clone()].concat();
+        let whole = [repeated(), words].concat();
+        let both = [
+            error(NLM_F_CAPPED | NLM_F_ACK_TLVS, -2, &capped),
+            error(NLM_F_ACK_TLVS, -2, &whole),
+            error(NLM_F_CAPPED, 0, &repeated()[..HEADER]),
+        ];
+        let read = parse(&both.concat());
+        let said = |code: i32, message: Option<&str>| Answer {
+            sequence: 9,
+            code,
+            message: message.map(str::to_owned),
+        };
+        let words = Some("No such chain");
+        assert_eq!(read, [said(2, words), said(2, words), said(0, None)]);
+    }
+
+    #[test]
+    fn half_an_answer_is_none() {
+        let whole = error(NLM_F_ACK_TLVS, -2, &repeated());
+        for length in 0..whole.len() {
+            assert_eq!(parse(&whole[..length]), []);
+        }
+        let mut endless = whole;
+        endless[..4].fill(0);
+        assert_eq!(parse(&endless), []);
+    }
+}

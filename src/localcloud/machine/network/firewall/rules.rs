@@ -1,0 +1,188 @@
+//! The rules themselves: the walls, which stand as long as the switch, and the
+//! security groups, which are replaced whenever one changes.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use nix::libc::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
+
+use super::super::super::disk::standins::METADATA;
+use super::super::switch::UPLINK;
+use super::batch::{Batch, CableKey, Hook};
+use super::expressions::{
+    Comparison, Expression, Field, Meta, Rule, Verdict, accept, equal, is_address, is_ipv4,
+    is_of_known_connection, is_transport, leaves_by,
+};
+use super::{Gateway, Ingress, Port, Protocol};
+
+/// The table of the security groups.
+const GROUPS: &str = "autorun";
+/// The table of the walls.
+const WALLS: &str = "autorun_walls";
+/// The set in it: the interfaces of the switch, each with its one address.
+const CABLES: &str = "cables";
+
+/// What no group opens: each cable uses its own address only, and the switch
+/// itself serves nothing but metadata. The rest is dropped, all of IPv6 with it.
+pub(super) fn walls() -> Batch {
+    let mut batch = Batch::new();
+    batch.renew_table(WALLS);
+    batch.add_cable_set(WALLS, CABLES);
+    batch.add_base_chain(WALLS, "prerouting", Hook::Prerouting);
+    batch.add_rule(WALLS, "prerouting", &comes_by_its_cable());
+    batch.add_base_chain(WALLS, "input", Hook::Input);
+    batch.add_rule(WALLS, "input", &known_connection());
+    let (address, port) = METADATA;
+    for rule in [to_port(address, port), to_icmp(address)] {
+        batch.add_rule(WALLS, "input", &rule);
+    }
+    batch.add_base_chain(WALLS, "output", Hook::Output);
+    batch.add_rule(WALLS, "output", &known_connection());
+    batch
+}
+
+/// Lets an address come in by an interface.
+pub(super) fn admitted(cable: CableKey) -> Batch {
+    let mut batch = Batch::new();
+    batch.add_cable(WALLS, CABLES, cable);
+    batch
+}
+
+/// Takes that back.
+pub(super) fn dismissed(cable: CableKey) -> Batch {
+    let mut batch = Batch::new();
+    batch.delete_cable(WALLS, CABLES, cable);
+    batch
+}
+
+/// All security groups.
+pub(super) fn groups(gateway: Gateway, ports: &[Port]) -> Batch {
+    let mut batch = Batch::new();
+    batch.renew_table(GROUPS);
+    // Two ports with one address would be two verdicts for one key.
+    let ports: BTreeMap<_, _> = ports.iter().map(|port| (port.address, port)).collect();
+    let mut doors = Vec::new();
+    for (number, port) in ports.values().enumerate() {
+        let chain = format!("to{number}");
+        batch.add_chain(GROUPS, &chain);
+        for ingress in &port.ingress {
+            batch.add_rule(GROUPS, &chain, &letting_in(ingress));
+        }
+        doors.push((port.address, Verdict::Jump(chain)));
+    }
+    batch.add_base_chain(GROUPS, "forward", Hook::Forward);
+    batch.add_rule(GROUPS, "forward", &known_connection());
+    let Gateway { address, port } = gateway;
+    for rule in [to_port(address, port), to_icmp(address)] {
+        let outwards = [leaves_by(UPLINK), rule].concat();
+        batch.add_rule(GROUPS, "forward", &outwards);
+    }
+    if !doors.is_empty() {
+        let map = batch.add_map(GROUPS, &doors);
+        let mut rule = is_ipv4();
+        rule.push(Expression::Payload(Field::Destination));
+        rule.push(Expression::VerdictOf(map));
+        batch.add_rule(GROUPS, "forward", &rule);
+    }
+    batch
+}
+
+fn comes_by_its_cable() -> Rule {
+    let mut rule = is_ipv4();
+    rule.extend([
+        Expression::Meta(Meta::InputInterface),
+        Expression::SecondPart(Field::Source),
+        Expression::IsIn(CABLES),
+        accept(),
+    ]);
+    rule
+}
+
+fn known_connection() -> Rule {
+    let mut rule = is_of_known_connection();
+    rule.push(accept());
+    rule
+}
+
+fn to_port(address: Ipv4Addr, port: u16) -> Rule {
+    let mut rule = is_address(Field::Destination, address);
+    rule.extend(is_transport(number(IPPROTO_TCP)));
+    rule.push(Expression::Payload(Field::Port));
+    rule.push(equal(port.to_be_bytes().to_vec()));
+    rule.push(accept());
+    rule
+}
+
+fn to_icmp(address: Ipv4Addr) -> Rule {
+    let mut rule = is_address(Field::Destination, address);
+    rule.extend(is_transport(number(IPPROTO_ICMP)));
+    rule.push(accept());
+    rule
+}
+
+fn letting_in(ingress: &Ingress) -> Rule {
+    let mut rule = comes_from(ingress);
+    rule.extend(is_for(ingress));
+    rule.push(accept());
+    rule
+}
+
+/// Any source where the network is all of them.
+fn comes_from(ingress: &Ingress) -> Rule {
+    let source = ingress.source.trunc();
+    match source.prefix_len() {
+        0 => Vec::new(),
+        32 => is_address(Field::Source, source.addr()),
+        _ => {
+            let mut rule = is_ipv4();
+            rule.extend([
+                Expression::Payload(Field::Source),
+                Expression::Mask(source.netmask().octets().to_vec()),
+                equal(source.addr().octets().to_vec()),
+            ]);
+            rule
+        }
+    }
+}
+
+fn is_for(ingress: &Ingress) -> Rule {
+    match ingress.protocol {
+        Protocol::Tcp => within(number(IPPROTO_TCP), ingress),
+        Protocol::Udp => within(number(IPPROTO_UDP), ingress),
+        Protocol::Icmp => is_icmp(ingress),
+        Protocol::All => vec![Expression::Counter],
+    }
+}
+
+fn within(protocol: u8, ingress: &Ingress) -> Rule {
+    let bound =
+        |comparison, port: u16| Expression::Compare(comparison, port.to_be_bytes().to_vec());
+    let mut rule = is_transport(protocol);
+    rule.extend([
+        Expression::Payload(Field::Port),
+        bound(Comparison::AtLeast, ingress.from_port),
+        bound(Comparison::AtMost, ingress.to_port),
+    ]);
+    rule
+}
+
+/// A type above 255 is any type, a code above 255 any code.
+fn is_icmp(ingress: &Ingress) -> Rule {
+    let Ok(kind) = u8::try_from(ingress.from_port) else {
+        return is_transport(number(IPPROTO_ICMP));
+    };
+    let mut rule = is_ipv4();
+    rule.extend(is_transport(number(IPPROTO_ICMP)));
+    rule.push(Expression::Payload(Field::IcmpType));
+    rule.push(equal(vec![kind]));
+    if let Ok(code) = u8::try_from(ingress.to_port) {
+        rule.push(Expression::Payload(Field::IcmpCode));
+        rule.push(equal(vec![code]));
+    }
+    rule
+}
+
+/// Numbers of protocols are bytes.
+fn number(protocol: i32) -> u8 {
+    u8::try_from(protocol).unwrap_or(u8::MAX)
+}
