@@ -175,13 +175,17 @@ impl Home {
         fs::rename(next, file)
     }
 
-    /// Takes every access file away.
+    /// Takes every access file away, and nothing else: what several clouds of
+    /// root share lies beside them.
     ///
     /// # Errors
     /// When the directory cannot be read.
     pub fn revoke_all(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.access)? {
-            drop(fs::remove_file(entry?.path()));
+            let file = entry?.path();
+            if file.extension().is_some_and(|kind| kind == "json") {
+                drop(fs::remove_file(file));
+            }
         }
         Ok(())
     }
@@ -272,8 +276,11 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(home.access(uid).unwrap(), access());
         assert!(!format!("{:?}", access()).contains("secret"));
+        let shared = dir.path().join("access/claims");
+        fs::write(&shared, "").unwrap();
         home.revoke_all().unwrap();
         assert!(home.access(uid).is_err());
+        assert!(shared.exists());
     }
 
     #[test]

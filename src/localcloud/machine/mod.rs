@@ -16,6 +16,7 @@
 //! firewall, not its sysctls; its routes only by the one interface.
 //!
 //! - `message`, `boot` are what the processes tell each other.
+//! - `claims` are numbers that one cloud of the host has to itself.
 //! - `disk` is what a machine's files are made of, `jail` puts a process into them.
 //! - `network` is the switch: addresses, cables, firewall.
 //! - `init` runs inside, with `units` as its service manager.
@@ -23,6 +24,7 @@
 
 mod boot;
 mod checks;
+mod claims;
 mod disk;
 mod error;
 mod init;

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use ipnet::Ipv4Net;
 
 use super::boot::Boot;
+use super::claims::Claims;
 use super::disk::in_use::{DiskInUse, DisksInUse};
 use super::error::Error;
 use super::instance::{Held, Machine, console_of, until_gone};
@@ -69,7 +70,9 @@ impl Runtime {
             .map_err(|error| Error::io("ask the kernel about the network", error))?;
         let taken = subnet::taken(&host).await;
         let taken = taken.map_err(|error| Error::io("read the host's routes", error))?;
-        let claim = Claim::of_free(&taken, settings.subnet).ok_or_else(|| {
+        let claim = Claim::of_free(&Claims::of_host(), &taken, settings.subnet)
+            .map_err(|error| Error::io("claim a network for instances", error))?;
+        let claim = claim.ok_or_else(|| {
             Error::new("no network is free: the host has routes to all of 10/8 and 100.64/10")
         })?;
         let nursery = Nursery::start(&settings, claim.subnet).await?;

@@ -2,38 +2,46 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
+use super::super::claims::{self, Claims, Kind};
+
 /// A network that no other cloud on this host can have, as long as this lives.
 #[derive(Debug)]
 pub(in super::super) struct Claim {
     pub(in super::super) subnet: Ipv4Net,
-    /// A name that one process can have, and that goes with it.
-    _name: UnixDatagram,
+    _number: claims::Claim,
 }
 
 impl Claim {
     /// The subnet used before if it is still free, else the first free one.
-    pub(in super::super) fn of_free(taken: &[Ipv4Net], before: Option<Ipv4Net>) -> Option<Self> {
-        let mut free = free(taken, before);
+    /// `None` when the host has routes to all of them.
+    pub(in super::super) fn of_free(
+        claims: &Claims,
+        taken: &[Ipv4Net],
+        before: Option<Ipv4Net>,
+    ) -> io::Result<Option<Self>> {
         // Two clouds that start at once both see it free.
-        free.find_map(|subnet| Self::on(subnet).ok())
+        let numbers = free(taken, before).map(|subnet| number_of(&subnet));
+        let claim = claims.first(Kind::Subnet, numbers)?;
+        Ok(claim.map(|number| Self {
+            subnet: of_number(number.number()),
+            _number: number,
+        }))
     }
+}
 
-    fn on(subnet: Ipv4Net) -> io::Result<Self> {
-        let name = SocketAddr::from_abstract_name(format!("autorun {subnet}"))?;
-        let name = UnixDatagram::bind_addr(&name)?;
-        Ok(Self {
-            subnet,
-            _name: name,
-        })
-    }
+/// A /24 by its first three bytes.
+fn number_of(subnet: &Ipv4Net) -> u32 {
+    subnet.network().to_bits() >> 8
+}
+
+fn of_number(number: u32) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::from_bits(number << 8), 24)
 }
 
 /// Networks that the host has routes to, without the default route.
@@ -90,9 +98,11 @@ mod tests {
 
     #[test]
     fn clouds_that_start_at_once_get_different_subnets() {
+        let directory = tempfile::tempdir().unwrap();
+        let claims = Claims::at(directory.path().join("autorun/claims"));
         let before = Some(net("10.251.3.0/24"));
-        let first = Claim::of_free(&[], before).unwrap();
-        let second = Claim::of_free(&[], before).unwrap();
+        let first = Claim::of_free(&claims, &[], before).unwrap().unwrap();
+        let second = Claim::of_free(&claims, &[], before).unwrap().unwrap();
         assert_eq!(Some(first.subnet), before);
         assert_ne!(first.subnet, second.subnet);
     }
