@@ -22,12 +22,14 @@ use tokio_util::sync::CancellationToken;
 use super::ec2::{Ec2, Facts, Machines};
 use super::faults::Plans;
 use super::home::{Access, Home, private_file};
+use super::logbook;
 use super::machine::{Runtime, RuntimeSettings};
 use super::programs::DAEMON;
 use super::proxy::{self, Proxy};
 use super::s3::{self, S3};
 use super::server::{self, Front};
 use super::signature::Keys;
+use super::visitors::Visitors;
 
 /// The account that everything belongs to.
 const ACCOUNT: &str = "123456789012";
@@ -38,8 +40,8 @@ const REGION: &str = "us-east-1";
 /// The port of the first choice.
 const PORT: u16 = 4577;
 
-/// A log longer than this begins anew, the old one is kept once.
-const LONGEST_LOG: u64 = 10 << 20;
+/// Descriptors for connections, where the system allows it.
+const DESCRIPTORS: u64 = 16_384;
 
 /// A list of further files of this computer that instances must not see.
 const MASKS: &str = "/etc/autorun/cloud-masks";
@@ -58,7 +60,8 @@ pub fn start(home: &Home, grants: &[(u32, u32)]) -> Result<Vec<String>, String> 
         .map_err(|e| failed("cannot prepare the local cloud's state", &e))?;
     let binary = own_copy(home)
         .map_err(|e| failed("cannot copy this program into the local cloud's state", &e))?;
-    let log = open_log(home).map_err(|e| failed("cannot open the local cloud's log", &e))?;
+    let log =
+        logbook::open(&home.log()).map_err(|e| failed("cannot open the local cloud's log", &e))?;
     let mut child = Command::new(binary)
         .arg0(DAEMON)
         .arg(&home.state)
@@ -110,18 +113,6 @@ fn own_copy(home: &Home) -> io::Result<PathBuf> {
     Ok(copy)
 }
 
-fn open_log(home: &Home) -> io::Result<File> {
-    let path = home.log();
-    if fs::metadata(&path).is_ok_and(|log| log.len() > LONGEST_LOG) {
-        fs::rename(&path, path.with_extension("log.old"))?;
-    }
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-}
-
 /// The background process itself: `STATE [UID:GID]..`.
 pub(super) fn main(arguments: &[OsString]) -> ExitCode {
     let Some(state) = arguments.first().map(PathBuf::from) else {
@@ -132,16 +123,7 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
         Some((uid.parse().ok()?, gid.parse().ok()?))
     });
     let home = Home::of_state(&state);
-    let logging = fern::Dispatch::new()
-        .format(|out, message, record| {
-            let time = jiff::Timestamp::now();
-            out.finish(format_args!("{time:.3} {} {message}", record.level()));
-        })
-        .level(log::LevelFilter::Warn)
-        .level_for("autorun", log::LevelFilter::Info)
-        .chain(io::stderr())
-        .apply();
-    drop(logging);
+    drop(logbook::start(&home.log()));
     // A failed task must not take the instances with it; it is in the log.
     std::panic::set_hook(Box::new(|panic| log::error!("fault of autorun: {panic}")));
     let served = tokio::runtime::Runtime::new()
@@ -214,6 +196,7 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
         region: REGION.to_owned(),
         pid: std::process::id(),
     };
+    raise_descriptors();
     let front = Arc::new(Front {
         ec2: ec2.clone(),
         s3,
@@ -222,6 +205,7 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
         token: access.token.clone(),
         hosts: hosts(address, port),
         status,
+        visitors: Visitors::new(home.clone()),
         end: end.clone(),
     });
     for (uid, gid) in grants {
@@ -258,6 +242,18 @@ fn lock(home: &Home) -> Result<Flock<File>, String> {
         .map_err(|e| format!("cannot open {}: {e}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|_| "another local cloud is using this state, or just starting".to_owned())
+}
+
+/// Connections need descriptors. Only now: instances do not inherit the limit.
+fn raise_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let wanted = soft.max(hard.min(DESCRIPTORS));
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
+    });
+    if let Err(error) = raised {
+        log::warn!("cannot have more descriptors: {error}");
+    }
 }
 
 fn watch_signals(end: &CancellationToken) -> io::Result<()> {

@@ -140,6 +140,12 @@ impl Home {
         self.access.join(format!("{uid}.json"))
     }
 
+    /// Whether a user was given access; the directory is this user's or root's.
+    #[must_use]
+    pub fn has_access(&self, uid: u32) -> bool {
+        fs::symlink_metadata(self.access_file(uid)).is_ok()
+    }
+
     /// Reads a user's access.
     ///
     /// # Errors
