@@ -123,7 +123,10 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
         Some((uid.parse().ok()?, gid.parse().ok()?))
     });
     let home = Home::of_state(&state);
-    drop(logbook::start(&home.log()));
+    if let Err(error) = logbook::start(&home.log()) {
+        say(&json!({ "error": format!("cannot open the local cloud's log: {error}") }));
+        return ExitCode::FAILURE;
+    }
     // A failed task must not take the instances with it; it is in the log.
     std::panic::set_hook(Box::new(|panic| log::error!("fault of autorun: {panic}")));
     let served = tokio::runtime::Runtime::new()

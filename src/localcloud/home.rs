@@ -94,11 +94,15 @@ impl Home {
     pub fn prepare(&self) -> io::Result<Vec<String>> {
         make_dir(&self.state, 0o700)?;
         make_dir(&self.access, 0o755)?;
+        for directory in [&self.state, &self.access] {
+            private::out_of_reach(directory).map_err(said)?;
+        }
         let repaired = [
             private::own_directory(&self.state, false).map_err(said)?,
             private::own_directory(&self.access, true).map_err(said)?,
             private::file(&self.key_file()).map_err(said)?,
         ];
+        private::own_entries(&self.state).map_err(said)?;
         Ok(repaired.into_iter().flatten().collect())
     }
 
@@ -244,6 +248,9 @@ fn nofollow() -> i32 {
 /// Makes a directory unless there is something of this name.
 fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     if let Some(parent) = path.parent() {
+        // Root makes nothing where another user could redirect it.
+        let there = parent.ancestors().find(|above| above.exists());
+        private::out_of_reach(&there.unwrap_or(parent).join("inside")).map_err(said)?;
         fs::create_dir_all(parent)?;
     }
     match DirBuilder::new().mode(mode).create(path) {

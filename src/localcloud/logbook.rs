@@ -33,6 +33,7 @@ pub(super) const STRANGERS: &str = "autorun::strangers";
 /// Writes what is logged into a file, from here on.
 pub(super) fn start(path: &Path) -> io::Result<()> {
     let book = Logbook::open(path, LONGEST)?;
+    nix::unistd::dup2_stderr(&book.file)?;
     let limiter = Limiter::default();
     fern::Dispatch::new()
         .level(log::LevelFilter::Warn)
@@ -40,7 +41,7 @@ pub(super) fn start(path: &Path) -> io::Result<()> {
         .filter(move |about| limiter.allows(about.target()))
         .format(|out, message, record| {
             let time = jiff::Timestamp::now();
-            let line = shown(&message.to_string(), LONGEST_LINE);
+            let line = line(&message.to_string());
             out.finish(format_args!("{time:.3} {} {line}", record.level()));
         })
         .chain(Box::new(book) as Box<dyn Write + Send>)
@@ -81,6 +82,11 @@ pub(super) fn name(text: &str) -> String {
     shown(text, LONGEST_NAME)
 }
 
+/// A message, as it appears in the log.
+pub(super) fn line(message: &str) -> String {
+    shown(message, LONGEST_LINE)
+}
+
 /// Text on one line, without what a terminal obeys, and not too long.
 fn shown(text: &str, longest: usize) -> String {
     let mut line = String::with_capacity(text.len().min(longest));
@@ -88,13 +94,13 @@ fn shown(text: &str, longest: usize) -> String {
     for character in characters.by_ref().take(longest) {
         match is_harmless(character) {
             true => line.push(character),
-            // Writing to a string does not fail.
-            false => drop(write!(line, "{}", character.escape_default())),
+            false => line.extend(character.escape_default()),
         }
     }
     let more = characters.count();
     if more > 0 {
-        drop(write!(line, ".. ({more} more characters)"));
+        // Writing to a string does not fail.
+        let _ = write!(line, ".. ({more} more characters)");
     }
     line
 }
@@ -155,7 +161,7 @@ impl Write for Logbook {
 
 /// How much each part of the program may still say; the parts are few.
 #[derive(Default)]
-struct Limiter(Mutex<HashMap<String, Allowance>>);
+pub(super) struct Limiter(Mutex<HashMap<String, Allowance>>);
 
 struct Allowance {
     lines: f64,
@@ -163,7 +169,8 @@ struct Allowance {
 }
 
 impl Limiter {
-    fn allows(&self, part: &str) -> bool {
+    /// Whether a part of the program may say one more line now.
+    pub(super) fn allows(&self, part: &str) -> bool {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !parts.contains_key(part) {
             let (lines, since) = (BURST, Instant::now());

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,12 +13,16 @@ use ipnet::Ipv4Net;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+use super::super::logbook;
 use super::boot::Boot;
 use super::error::Error;
 use super::message::{self, Channel, FromInit, FromZygote, Ground, ToZygote};
 use super::multicall::ZYGOTE;
 use super::packages;
 use super::runtime::RuntimeSettings;
+
+/// A longer log of the zygote is kept once under another name.
+const LONGEST_LOG: u64 = 1 << 20;
 
 /// A running zygote. It ends when this is dropped, and all machines with it.
 #[derive(Debug)]
@@ -137,9 +141,9 @@ fn make_directories(state_dir: &Path) -> io::Result<()> {
 /// It runs without the daemon's environment, which machines could read.
 fn spawn(settings: &RuntimeSettings) -> io::Result<(Child, Channel)> {
     let (ours, theirs) = message::pair()?;
-    let mut options = fs::OpenOptions::new();
-    options.create(true).append(true).mode(0o600);
-    let log = options.open(settings.state_dir.join("zygote.log"))?;
+    let log = settings.state_dir.join("zygote.log");
+    logbook::rotate(&log, LONGEST_LOG)?;
+    let log = logbook::open(&log)?;
     let process = Command::new(&settings.binary)
         .arg0(ZYGOTE)
         .env_clear()
