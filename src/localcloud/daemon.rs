@@ -15,7 +15,7 @@ use ipnet::Ipv4Net;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,9 @@ const REGION: &str = "us-east-1";
 
 /// The port of the first choice.
 const PORT: u16 = 4577;
+
+/// Connections that wait to be accepted; the system may allow fewer.
+const WAITING: u32 = 4096;
 
 /// Descriptors for connections, where the system allows it.
 const DESCRIPTORS: u64 = 16_384;
@@ -169,8 +172,7 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
     }
     .write(home)
     .map_err(io("cannot write the local cloud's state"))?;
-    let listener = TcpListener::bind(SocketAddr::from((address, port)))
-        .await
+    let listener = listen(SocketAddr::from((address, port)))
         .map_err(io(&format!("cannot listen on {address}:{port}")))?;
     let endpoint = format!("http://{address}:{port}");
     if let Some(begun) = &machines {
@@ -290,6 +292,15 @@ impl Before {
     fn write(&self, home: &Home) -> io::Result<()> {
         fs::write(Self::file(home), serde_json::to_vec(self)?)
     }
+}
+
+/// Many may wait to be accepted: one that finds no room tries again a second
+/// later.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
 }
 
 /// A port that nobody listens on, here or on all addresses.

@@ -14,6 +14,7 @@ is 1 when any got through.
 
 import ctypes
 import datetime
+import encodings.idna  # noqa: F401 -- before the rights to read it are given up
 import fcntl
 import glob
 import hashlib
@@ -274,7 +275,7 @@ def processes_of(user, suffix):
     add("list files through /proc/PID/root", lambda pid: str(os.listdir(f"/proc/{pid}/root/root")))
     add("list /proc/PID/fd", lambda pid: str(os.listdir(f"/proc/{pid}/fd")))
     add("write /proc/PID/oom_score_adj", write_oom)
-    add("send a signal", lambda pid: os.kill(pid, signal.SIGCONT) or "sent")
+    add("send a signal", lambda pid: os.kill(pid, 0) or "sent")
     add("ptrace", ptrace)
     add("read memory by process_vm_readv", vm_read)
     add("take a descriptor by pidfd_getfd", take_descriptor)
@@ -375,7 +376,15 @@ def connects(address, port):
 
 for number in [80, 443, 3128, 4577, 8080]:
     attempt(f"port {number} of the instance")(lambda port=number: connects(INSTANCE, port))
-attempt("the metadata service from the host")(lambda: connects("169.254.169.254", 80))
+
+
+@attempt("the instances' metadata service")
+def metadata():
+    # Where this computer is in a cloud, another service has this address.
+    service = http.client.HTTPConnection("169.254.169.254", timeout=2)
+    service.request("GET", "/latest/meta-data/local-ipv4")
+    said = service.getresponse().read().decode(errors="replace")
+    return said if said in [INSTANCE, ADDRESS] else None
 
 
 def ssh(user):
@@ -534,10 +543,7 @@ def crowd(name, behave, count=CROWD):
             except BlockingIOError:
                 pass
             held.append(client)
-        # They are open once they can be written to.
-        for client in held:
-            select.select([], [client], [], 0) if client.fileno() < 1024 else None
-        time.sleep(0.2)
+        until_open(held)
         keeps_on = threading.Thread(target=behave, args=(held, ended))
         keeps_on.start()
         time.sleep(1)
@@ -547,6 +553,18 @@ def crowd(name, behave, count=CROWD):
         for client in held:
             client.close()
         return slowest
+
+
+def until_open(held):
+    """A connection is open once it can be written to."""
+    waiting = select.poll()
+    for client in held:
+        waiting.register(client, select.POLLOUT)
+    left, end = len(held), time.monotonic() + 8
+    while left and time.monotonic() < end:
+        for descriptor, _ in waiting.poll(500):
+            waiting.unregister(descriptor)
+            left -= 1
 
 
 def send(client, text):
