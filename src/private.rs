@@ -130,8 +130,7 @@ fn parents_of_root(path: &Path, links: &mut u32) -> Result<()> {
         Err(Error::new(
             ErrorKind::Denied,
             format!(
-                "others could replace `{}`: `{}` {why}",
-                path.display(),
+                "`{}` {why}: others could replace what root keeps there",
                 parent.display()
             ),
         )

@@ -259,8 +259,12 @@ fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
+/// An error with its hint, which an `io::Error` has no place for.
 fn said(error: Error) -> io::Error {
-    io::Error::other(error)
+    match &error.hint {
+        Some(hint) => io::Error::other(format!("{}; {hint}", error.message)),
+        None => io::Error::other(error),
+    }
 }
 
 #[cfg(test)]

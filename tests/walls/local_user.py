@@ -92,7 +92,21 @@ def descendants(pid):
     return found
 
 
+def sockets_of(pids):
+    """The names of their unix sockets, as /proc shows them."""
+    own = set()
+    for path in [path for pid in pids for path in glob.glob(f"/proc/{pid}/fd/*")]:
+        try:
+            own.add(os.readlink(path))
+        except OSError:
+            pass
+    with open("/proc/net/unix", encoding="utf-8") as table:
+        lines = [line.split() for line in table]
+    return [line[7] for line in lines if len(line) > 7 and f"socket:[{line[6]}]" in own]
+
+
 PROCESSES = descendants(DAEMON)
+SOCKETS = sockets_of(PROCESSES)
 
 
 def each_process(visit):
@@ -494,12 +508,8 @@ def firewall():
 
 @attempt("connect to the cloud's unix sockets")
 def unix_sockets():
-    with open("/proc/net/unix", encoding="utf-8") as table:
-        names = [line.split()[7] for line in table if len(line.split()) > 7]
     got = []
-    for name in names:
-        if "autorun" not in name and not name.startswith(HOME):
-            continue
+    for name in SOCKETS:
         for kind in [socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM]:
             with socket.socket(socket.AF_UNIX, kind) as client:
                 try:
