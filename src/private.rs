@@ -102,6 +102,82 @@ pub fn trusted_directory(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// How many links a path may lead through.
+const MOST_LINKS: u32 = 40;
+
+/// Refuses a path of root's on which another user could put something else in
+/// its place: each directory before it, and each one that a link on the way
+/// leads through, must be root's, and others may only add to it. Other users
+/// know whom they trust with the directories above their own.
+///
+/// Throws `denied`.
+pub fn out_of_reach(path: &Path) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let path = std::path::absolute(path).map_err(|e| failed(path, &e))?;
+    let mut links = MOST_LINKS;
+    parents_of_root(&path, &mut links)
+}
+
+fn parents_of_root(path: &Path, links: &mut u32) -> Result<()> {
+    let Some(parent) = path.parent() else {
+        return Ok(());
+    };
+    parents_of_root(parent, links)?;
+    let found = lstat(parent)?;
+    let refused = |why: String| {
+        Err(Error::new(
+            ErrorKind::Denied,
+            format!(
+                "`{}` {why}: others could replace what root keeps there",
+                parent.display()
+            ),
+        )
+        .hint("choose a place that only root can change, /var/lib/NAME say"))
+    };
+    if found.uid() != 0 {
+        return refused(format!("belongs to user {}", found.uid()));
+    }
+    if found.is_symlink() {
+        *links = links.checked_sub(1).ok_or_else(|| {
+            let said = format!("too many links lead to `{}`", path.display());
+            Error::new(ErrorKind::Denied, said)
+        })?;
+        let target = std::fs::read_link(parent).map_err(|e| failed(parent, &e))?;
+        let target = parent.parent().unwrap_or(parent).join(target);
+        // What is in the directory, so that the directory itself is looked at.
+        return parents_of_root(&target.join("inside"), links);
+    }
+    let mode = found.mode() & 0o7777;
+    let group = mode & 0o020 != 0 && found.gid() != 0;
+    if (group || mode & 0o002 != 0) && mode & STICKY == 0 {
+        return refused(format!("has mode {mode:o}"));
+    }
+    Ok(())
+}
+
+/// Refuses what another user could have put into a directory of one's own while
+/// it was open to others: files of others, links, and files with a second name.
+///
+/// Throws `denied`.
+pub fn own_entries(directory: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(directory).map_err(|e| failed(directory, &e))?;
+    for entry in entries {
+        let path = entry.map_err(|e| failed(directory, &e))?.path();
+        let found = match lstat(&path) {
+            Err(e) if e.kind == ErrorKind::NotFound => continue,
+            found => found?,
+        };
+        owned(&path, &found)?;
+        if found.is_symlink() || found.is_file() && found.nlink() > 1 {
+            let said = format!("`{}` has a second name, or is a link", path.display());
+            return Err(Error::new(ErrorKind::Denied, said).hint("remove it"));
+        }
+    }
+    Ok(())
+}
+
 /// Checks a file if it is there. Gives what was repaired, in words.
 ///
 /// Throws `denied`; `invalid_option` for what is no file.
@@ -319,6 +395,54 @@ mod tests {
         fs::remove_file(&at).unwrap();
         fs::create_dir(&at).unwrap();
         assert!(file(&at).unwrap_err().message.contains("a directory"));
+    }
+
+    #[test]
+    fn what_root_uses_is_out_of_the_reach_of_others() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let top = tempfile::tempdir().unwrap();
+        let users = top.path().join("users");
+        let inside = users.join("cloud/state");
+        fs::create_dir_all(&inside).unwrap();
+        out_of_reach(&inside).unwrap();
+        let of_user = || {
+            let refused = out_of_reach(&inside).unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::Denied);
+            refused.message.clone()
+        };
+        std::os::unix::fs::chown(&users, Some(65534), None).unwrap();
+        assert!(of_user().contains("belongs to user 65534"));
+        let link = top.path().join("link");
+        symlink("users/cloud", &link).unwrap();
+        assert!(out_of_reach(&link.join("state")).is_err(), "by a link");
+        std::os::unix::fs::chown(&users, Some(0), None).unwrap();
+        out_of_reach(&link.join("state")).unwrap();
+        set_mode(&users, 0o777);
+        assert!(of_user().contains("mode 777"));
+        set_mode(&users, 0o1777);
+        out_of_reach(&inside).unwrap();
+        std::os::unix::fs::chown(users.join("cloud"), None, Some(65534)).unwrap();
+        set_mode(&users.join("cloud"), 0o775);
+        assert!(of_user().contains("mode 775"));
+        symlink("loop", top.path().join("loop")).unwrap();
+        assert!(out_of_reach(&top.path().join("loop/x")).is_err());
+    }
+
+    #[test]
+    fn what_others_planted_is_refused() {
+        let top = tempfile::tempdir().unwrap();
+        let state = top.path().join("state");
+        fs::create_dir_all(state.join("instances")).unwrap();
+        let planted = state.join("ec2.json");
+        fs::write(&planted, "").unwrap();
+        own_entries(&state).unwrap();
+        fs::hard_link(&planted, top.path().join("second")).unwrap();
+        assert!(own_entries(&state).is_err());
+        fs::remove_file(&planted).unwrap();
+        symlink(top.path().join("second"), &planted).unwrap();
+        assert!(own_entries(&state).is_err());
     }
 
     #[test]

@@ -214,7 +214,11 @@ impl Cloud {
             "instances run {system} here, Amazon Linux on AWS{held}"
         ));
         let unlimited = self.status["unlimited"].as_array();
-        let names: Vec<_> = unlimited.into_iter().flatten().filter_map(Value::as_str).collect();
+        let names: Vec<_> = unlimited
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         if !names.is_empty() {
             report.warn(format!(
                 "nothing limits what instances use of this computer's {}: no control \

@@ -15,19 +15,21 @@ use ipnet::Ipv4Net;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::ec2::{Ec2, Facts, Machines};
 use super::faults::Plans;
 use super::home::{Access, Home, private_file};
+use super::logbook;
 use super::machine::{BaseSettings, Check, Runtime, RuntimeSettings};
 use super::programs::DAEMON;
 use super::proxy::{self, Proxy};
 use super::s3::{self, S3};
 use super::server::{self, Front};
 use super::signature::Keys;
+use super::visitors::Visitors;
 
 /// The account that everything belongs to.
 const ACCOUNT: &str = "123456789012";
@@ -38,8 +40,11 @@ const REGION: &str = "us-east-1";
 /// The port of the first choice.
 const PORT: u16 = 4577;
 
-/// A log longer than this begins anew, the old one is kept once.
-const LONGEST_LOG: u64 = 10 << 20;
+/// Connections that wait to be accepted; the system may allow fewer.
+const WAITING: u32 = 4096;
+
+/// Descriptors for connections, where the system allows it.
+const DESCRIPTORS: u64 = 16_384;
 
 /// The base layers of instances, for all clouds of root's.
 const BASES: &str = "/var/lib/autorun/base";
@@ -61,7 +66,8 @@ pub fn start(home: &Home, grants: &[(u32, u32)]) -> Result<Vec<String>, String> 
         .map_err(|e| failed("cannot prepare the local cloud's state", &e))?;
     let binary = own_copy(home)
         .map_err(|e| failed("cannot copy this program into the local cloud's state", &e))?;
-    let log = open_log(home).map_err(|e| failed("cannot open the local cloud's log", &e))?;
+    let log =
+        logbook::open(&home.log()).map_err(|e| failed("cannot open the local cloud's log", &e))?;
     let mut child = Command::new(binary)
         .arg0(DAEMON)
         .arg(&home.state)
@@ -113,18 +119,6 @@ fn own_copy(home: &Home) -> io::Result<PathBuf> {
     Ok(copy)
 }
 
-fn open_log(home: &Home) -> io::Result<File> {
-    let path = home.log();
-    if fs::metadata(&path).is_ok_and(|log| log.len() > LONGEST_LOG) {
-        fs::rename(&path, path.with_extension("log.old"))?;
-    }
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-}
-
 /// The background process itself: `STATE [UID:GID]..`.
 pub(super) fn main(arguments: &[OsString]) -> ExitCode {
     let Some(state) = arguments.first().map(PathBuf::from) else {
@@ -135,16 +129,10 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
         Some((uid.parse().ok()?, gid.parse().ok()?))
     });
     let home = Home::of_state(&state);
-    let logging = fern::Dispatch::new()
-        .format(|out, message, record| {
-            let time = jiff::Timestamp::now();
-            out.finish(format_args!("{time:.3} {} {message}", record.level()));
-        })
-        .level(log::LevelFilter::Warn)
-        .level_for("autorun", log::LevelFilter::Info)
-        .chain(io::stderr())
-        .apply();
-    drop(logging);
+    if let Err(error) = logbook::start(&home.log()) {
+        say(&json!({ "error": format!("cannot open the local cloud's log: {error}") }));
+        return ExitCode::FAILURE;
+    }
     // A failed task must not take the instances with it; it is in the log.
     std::panic::set_hook(Box::new(|panic| log::error!("fault of autorun: {panic}")));
     let served = tokio::runtime::Runtime::new()
@@ -187,8 +175,7 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
     }
     .write(home)
     .map_err(io("cannot write the local cloud's state"))?;
-    let listener = TcpListener::bind(SocketAddr::from((address, port)))
-        .await
+    let listener = listen(SocketAddr::from((address, port)))
         .map_err(io(&format!("cannot listen on {address}:{port}")))?;
     let endpoint = format!("http://{address}:{port}");
     if let Some(begun) = &machines {
@@ -217,6 +204,7 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
         region: REGION.to_owned(),
         pid: std::process::id(),
     };
+    raise_descriptors();
     let front = Arc::new(Front {
         ec2: ec2.clone(),
         s3,
@@ -225,6 +213,7 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
         token: access.token.clone(),
         hosts: hosts(address, port),
         status,
+        visitors: Visitors::new(home.clone()),
         end: end.clone(),
     });
     for (uid, gid) in grants {
@@ -263,6 +252,18 @@ fn lock(home: &Home) -> Result<Flock<File>, String> {
         .map_err(|_| "another local cloud is using this state, or just starting".to_owned())
 }
 
+/// Connections need descriptors. Only now: instances do not inherit the limit.
+fn raise_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let wanted = soft.max(hard.min(DESCRIPTORS));
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
+    });
+    if let Err(error) = raised {
+        log::warn!("cannot have more descriptors: {error}");
+    }
+}
+
 fn watch_signals(end: &CancellationToken) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -294,6 +295,15 @@ impl Before {
     fn write(&self, home: &Home) -> io::Result<()> {
         fs::write(Self::file(home), serde_json::to_vec(self)?)
     }
+}
+
+/// Many may wait to be accepted: one that finds no room tries again a second
+/// later.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
 }
 
 /// A port that nobody listens on, here or on all addresses.

@@ -94,11 +94,15 @@ impl Home {
     pub fn prepare(&self) -> io::Result<Vec<String>> {
         make_dir(&self.state, 0o700)?;
         make_dir(&self.access, 0o755)?;
+        for directory in [&self.state, &self.access] {
+            private::out_of_reach(directory).map_err(said)?;
+        }
         let repaired = [
             private::own_directory(&self.state, false).map_err(said)?,
             private::own_directory(&self.access, true).map_err(said)?,
             private::file(&self.key_file()).map_err(said)?,
         ];
+        private::own_entries(&self.state).map_err(said)?;
         Ok(repaired.into_iter().flatten().collect())
     }
 
@@ -138,6 +142,12 @@ impl Home {
     #[must_use]
     pub fn access_file(&self, uid: u32) -> PathBuf {
         self.access.join(format!("{uid}.json"))
+    }
+
+    /// Whether a user was given access; the directory is this user's or root's.
+    #[must_use]
+    pub fn has_access(&self, uid: u32) -> bool {
+        fs::symlink_metadata(self.access_file(uid)).is_ok()
     }
 
     /// Reads a user's access.
@@ -238,6 +248,9 @@ fn nofollow() -> i32 {
 /// Makes a directory unless there is something of this name.
 fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     if let Some(parent) = path.parent() {
+        // Root makes nothing where another user could redirect it.
+        let there = parent.ancestors().find(|above| above.exists());
+        private::out_of_reach(&there.unwrap_or(parent).join("inside")).map_err(said)?;
         fs::create_dir_all(parent)?;
     }
     match DirBuilder::new().mode(mode).create(path) {
@@ -246,8 +259,12 @@ fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
+/// An error with its hint, which an `io::Error` has no place for.
 fn said(error: Error) -> io::Error {
-    io::Error::other(error)
+    match &error.hint {
+        Some(hint) => io::Error::other(format!("{}; {hint}", error.message)),
+        None => io::Error::other(error),
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@
 //!
 //! - [`daemon`] is the process, `server` its HTTP front, [`faults`] what goes
 //!   wrong on request.
+//! - `crowd` says who may hold how many connections, `visitors` whose those of
+//!   the front are (with `peer`), `line` gives up those that read no answers;
+//!   `logbook` is the log.
 //! - `ec2` (with STS) and `s3` are the services; `signature` checks that they do
 //!   what is signed and nothing else, `query` reads what their addresses say.
 //! - `machine` makes instances out of namespaces; `sshd`, `proxy` and
@@ -15,13 +18,17 @@
 //! It is made for one's own playbooks, not for hostile code: instances share
 //! the kernel, and root in an instance is root.
 
+mod crowd;
 pub mod daemon;
 mod ec2;
 pub mod faults;
 pub mod home;
+mod line;
+mod logbook;
 #[cfg(target_os = "linux")]
 pub mod machine;
 pub mod metadata;
+mod peer;
 mod programs;
 pub mod proxy;
 mod query;
@@ -30,6 +37,7 @@ mod server;
 mod signature;
 #[cfg(target_os = "linux")]
 pub mod sshd;
+mod visitors;
 
 #[cfg(not(target_os = "linux"))]
 #[path = "no_machines.rs"]

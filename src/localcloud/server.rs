@@ -2,14 +2,13 @@
 //! local cloud's own words, told apart by signature and path.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
@@ -19,24 +18,20 @@ use s3s::Body;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ec2::{self, Answer, Ec2, Refusal};
 use super::faults::{Act, Fault, Faults, Plans, When};
+use super::line::Line;
+use super::logbook;
 use super::query::Query;
 use super::s3::{self, S3};
 use super::signature::{self, Keys, Scope};
+use super::visitors::{Visitor, Visitors};
 
-/// Query requests are small: user data makes 22 KiB in base64.
-const LONGEST_FORM: usize = 1 << 20;
-
-/// How many connections are served at once; more wait.
-const MOST_CONNECTIONS: usize = 2048;
-
-/// How long a client may take to send the head of a request.
-const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// Bytes of a request's head, and of a body that is read at once.
+const LONGEST_HEAD: usize = 64 << 10;
 
 /// Everything behind the port.
 pub(super) struct Front {
@@ -50,6 +45,7 @@ pub(super) struct Front {
     pub(super) hosts: Vec<String>,
     /// What everybody may know of this cloud.
     pub(super) status: Value,
+    pub(super) visitors: Visitors,
     /// Ends the process.
     pub(super) end: CancellationToken,
 }
@@ -69,26 +65,19 @@ impl std::error::Error for Reset {}
 /// Serves until the process is to end; requests under way are finished.
 pub(super) async fn serve(front: Arc<Front>, listener: TcpListener) {
     let connections = TaskTracker::new();
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else {
-            break;
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = front.end.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let front = front.clone();
-                connections.spawn(async move {
-                    connection(front, stream, peer).await;
-                    drop(permit);
-                });
+                connections.spawn(connection(front.clone(), stream, peer));
             }
             // Out of descriptors, say: those that are open may close.
             Err(e) => {
                 log::warn!("cannot accept a connection: {e}");
+                front.visitors.make_room();
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -98,30 +87,36 @@ pub(super) async fn serve(front: Arc<Front>, listener: TcpListener) {
 }
 
 async fn connection(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
-    drop(stream.set_nodelay(true));
-    let Ok(handle) = stream.as_fd().try_clone_to_owned() else {
+    let Ok(own) = stream.local_addr() else {
         return;
     };
-    let handle = Arc::new(handle);
-    let end = front.end.clone();
-    let service = service_fn(move |request| {
-        let (front, handle) = (front.clone(), handle.clone());
+    let visitor = front.visitors.enter(peer, own);
+    let line = Line::new(stream);
+    let (reset, evicted) = (line.reset(), line.reset());
+    let service = service_fn(|request| {
+        let answer = front.answer(request, peer, &visitor);
+        let reset = &reset;
         async move {
-            let answer = front.answer(request, peer).await;
+            let answer = answer.await;
             if answer.is_err() {
-                reset_at_close(&handle);
+                reset.at_close();
             }
             answer
         }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
-        .serve_connection(TokioIo::new(stream), service);
+        .header_read_timeout(visitor.patience())
+        .max_buf_size(LONGEST_HEAD)
+        .serve_connection(TokioIo::new(line), service);
     tokio::pin!(served);
     let result = tokio::select! {
         result = served.as_mut() => result,
-        () = end.cancelled() => {
+        () = visitor.is_evicted() => {
+            evicted.at_close();
+            return;
+        }
+        () = front.end.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -131,16 +126,12 @@ async fn connection(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
     }
 }
 
-/// Without lingering a close is a reset.
-fn reset_at_close(handle: &OwnedFd) {
-    let _closed = rustix::net::sockopt::set_socket_linger(handle, Some(Duration::ZERO));
-}
-
 impl Front {
     async fn answer(
         &self,
         mut request: Request<Incoming>,
         peer: SocketAddr,
+        visitor: &Visitor<'_>,
     ) -> Result<Response<Body>, Reset> {
         if !self.knows_host(&request) {
             return Ok(plain(
@@ -150,7 +141,7 @@ impl Front {
         }
         if let Some(path) = request.uri().path().strip_prefix("/_autorun/") {
             let path = path.to_owned();
-            return Ok(self.own(&path, request, peer).await);
+            return Ok(self.own(&path, request, peer, visitor).await);
         }
         signature::join_repeated(request.headers_mut());
         let (parts, body) = request.into_parts();
@@ -161,8 +152,11 @@ impl Front {
                 None => is_form(&parts),
             };
         match is_query {
-            true => self.query(parts, body).await,
-            false => self.object(Request::from_parts(parts, body), peer).await,
+            true => self.query(parts, body, visitor).await,
+            false => {
+                let request = Request::from_parts(parts, body);
+                self.object(request, peer, visitor).await
+            }
         }
     }
 
@@ -182,19 +176,26 @@ impl Front {
     }
 
     /// EC2 and STS.
-    async fn query(&self, parts: Parts, body: Incoming) -> Result<Response<Body>, Reset> {
+    async fn query(
+        &self,
+        parts: Parts,
+        body: Incoming,
+        visitor: &Visitor<'_>,
+    ) -> Result<Response<Body>, Reset> {
         let refused = |refusal: &Refusal| xml(ec2::refused(refusal, &ec2::new_request_id()));
-        let body = match Limited::new(body, LONGEST_FORM).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => return Ok(refused(&unread(&*error))),
+        let form = match visitor.form(body).await {
+            Ok(form) => form,
+            Err(refusal) => return Ok(closing(refused(&refusal))),
         };
-        let request = match self.verified(&parts, &body) {
+        let request = match self.verified(&parts, &form.bytes) {
             Ok(request) => request,
             Err(refusal) => {
-                log::info!("- refused: {}", refusal.code);
+                log::info!(target: logbook::STRANGERS, "- refused: {}", refusal.code);
                 return Ok(refused(&refusal));
             }
         };
+        drop(form);
+        visitor.settle();
         let run = named_run(&parts.headers, SIGNED_AGENT);
         let operation = ec2::action_of(&request.form);
         let fault = self.plans.hit(run.as_deref(), &operation);
@@ -203,7 +204,11 @@ impl Front {
         }
         let answer = self.act(&request, run.as_deref());
         let status = answer.status;
-        log::info!("{} {operation} {status}", run.as_deref().unwrap_or("-"));
+        log::info!(
+            "{} {} {status}",
+            shown(run.as_deref()),
+            logbook::name(&operation)
+        );
         if let Some(refusal) = refusal_after(fault.as_ref())? {
             return Ok(refused(&refusal));
         }
@@ -241,9 +246,17 @@ impl Front {
         &self,
         request: Request<Incoming>,
         peer: SocketAddr,
+        visitor: &Visitor<'_>,
     ) -> Result<Response<Body>, Reset> {
         let received = self.s3.receive(request, peer.ip());
         let signed = received.signed_headers();
+        let part = match signed {
+            Some(_) => module_path!(),
+            None => logbook::STRANGERS,
+        };
+        if signed.is_some() {
+            visitor.settle();
+        }
         let run = signed.and_then(|headers| named_run(headers, SIGNED_AGENT));
         let run = run.as_deref();
         let operation = received.operation();
@@ -266,8 +279,9 @@ impl Front {
         let blocks_public = self.plans.account(run).blocks_public;
         let answer = self.s3.serve(received, blocks_public).await;
         log::info!(
+            target: part,
             "{} {operation} {}",
-            run.unwrap_or("-"),
+            shown(run),
             answer.status().as_u16()
         );
         match refusal_after(fault.as_ref())? {
@@ -285,17 +299,22 @@ impl Front {
         path: &str,
         request: Request<Incoming>,
         peer: SocketAddr,
+        visitor: &Visitor<'_>,
     ) -> Response<Body> {
+        let is_owner = self.is_owner(&request);
+        if is_owner {
+            visitor.settle();
+        }
         match (request.method(), path) {
             // As checkip.amazonaws.com.
             (&Method::GET, "checkip") => plain(StatusCode::OK, &format!("{}\n", peer.ip())),
             (&Method::GET, "status") => json_body(&self.status),
-            _ if !self.is_owner(&request) => plain(
+            _ if !is_owner => plain(
                 StatusCode::FORBIDDEN,
                 "this needs the token of the access file\n",
             ),
             (&Method::GET, "instances") => json_body(&Value::Array(self.ec2.listing())),
-            (&Method::PUT, "faults") => self.set_faults(request).await,
+            (&Method::PUT, "faults") => self.set_faults(request, visitor).await,
             (&Method::DELETE, "faults") => {
                 if let Some(run) = run_of(&request) {
                     self.plans.forget(&run);
@@ -315,17 +334,18 @@ impl Front {
         given.is_some_and(|given| given.as_bytes().ct_eq(self.token.as_bytes()).into())
     }
 
-    async fn set_faults(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn set_faults(
+        &self,
+        request: Request<Incoming>,
+        visitor: &Visitor<'_>,
+    ) -> Response<Body> {
         let Some(run) = run_of(&request) else {
             return plain(StatusCode::BAD_REQUEST, "no run is named\n");
         };
-        let Ok(body) = Limited::new(request.into_body(), LONGEST_FORM)
-            .collect()
-            .await
-        else {
-            return plain(StatusCode::PAYLOAD_TOO_LARGE, "too long\n");
+        let Ok(form) = visitor.form(request.into_body()).await else {
+            return plain(StatusCode::PAYLOAD_TOO_LARGE, "too long, or too late\n");
         };
-        let faults = serde_json::from_slice::<Faults>(&body.to_bytes())
+        let faults = serde_json::from_slice::<Faults>(&form.bytes)
             .map_err(|e| e.to_string())
             .and_then(|faults| faults.check().map(|()| faults));
         let faults = match faults {
@@ -343,12 +363,16 @@ impl Front {
     }
 }
 
-/// Why a body was not read.
-fn unread(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refusal {
-    match error.is::<LengthLimitError>() {
-        true => Refusal::new("RequestEntityTooLarge", "The request is too long").status(413),
-        false => Refusal::new("IncompleteBody", "The request is shorter than it says"),
-    }
+/// The last answer on a connection: a body was not read to its end.
+fn closing(mut answer: Response<Body>) -> Response<Body> {
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(CONNECTION, close);
+    answer
+}
+
+/// The name of a run in the log.
+fn shown(run: Option<&str>) -> String {
+    logbook::name(run.unwrap_or("-"))
 }
 
 /// What the SDKs say of themselves, in a header that they sign.

@@ -119,7 +119,9 @@ impl Cgroups {
             let mut hierarchies = self.0.iter();
             hierarchies.any(|hierarchy| hierarchy.controllers.contains(wanted))
         };
-        let missing = Controller::ALL.into_iter().filter(|wanted| !is_there(wanted));
+        let missing = Controller::ALL
+            .into_iter()
+            .filter(|wanted| !is_there(wanted));
         missing.map(Controller::name).collect()
     }
 
@@ -202,7 +204,11 @@ fn enable(place: &Path, controllers: &[Controller]) {
     for controller in controllers {
         let file = parent.join("cgroup.subtree_control");
         if let Err(error) = fs::write(&file, format!("+{}", controller.name())) {
-            log::debug!("cannot enable {} in {}: {error}", controller.name(), file.display());
+            log::debug!(
+                "cannot enable {} in {}: {error}",
+                controller.name(),
+                file.display()
+            );
         }
     }
 }
@@ -278,7 +284,10 @@ mod tests {
         let found = mounts(mountinfo);
         let places: Vec<_> = found.iter().map(|found| found.place.clone()).collect();
         let expected = ["cpu,cpuacct", "memory", "unified"];
-        assert_eq!(places, expected.map(|name| Path::new("/sys/fs/cgroup").join(name)));
+        assert_eq!(
+            places,
+            expected.map(|name| Path::new("/sys/fs/cgroup").join(name))
+        );
         assert_eq!(found[0].controllers, [Controller::Cpu]);
         assert_eq!(found[1].controllers, [Controller::Memory]);
         assert_eq!(found[2].version, Version::Two);

@@ -122,7 +122,9 @@ fn user_namespace() -> Check {
 )]
 fn can_make_user_namespace() -> io::Result<()> {
     let Some(nothing) = program("true") else {
-        return Err(io::Error::other("there is no program `true` to try it with"));
+        return Err(io::Error::other(
+            "there is no program `true` to try it with",
+        ));
     };
     let mut command = std::process::Command::new(nothing);
     let unshare = || Ok(unshare(CloneFlags::CLONE_NEWUSER)?);
@@ -157,12 +159,17 @@ fn version(release: &str) -> Option<(u32, u32)> {
 fn base_layer(settings: &BaseSettings) -> Check {
     let how = if settings.copy { "copies" } else { "links" };
     let place = settings.directory.display();
-    let result = match (base::packages_are_known(), Bases::new(settings.clone()).is_built()) {
-        (false, _) => Err(
-            "neither dpkg nor rpm is here, which list the files of an instance".to_owned(),
-        ),
+    let result = match (
+        base::packages_are_known(),
+        Bases::new(settings.clone()).is_built(),
+    ) {
+        (false, _) => {
+            Err("neither dpkg nor rpm is here, which list the files of an instance".to_owned())
+        }
         (true, true) => Ok(format!("{place} has {how} of the packages' files")),
-        (true, false) => Ok(format!("{place} gets {how} of the packages' files at the first start")),
+        (true, false) => Ok(format!(
+            "{place} gets {how} of the packages' files at the first start"
+        )),
     };
     check("base layer", true, result)
 }
@@ -171,7 +178,10 @@ fn base_layer(settings: &BaseSettings) -> Check {
 fn disks() -> Check {
     let loops = Path::new("/dev/loop-control").exists();
     let result = match (program("mkfs.ext4"), loops) {
-        (Some(_), true) => Ok(format!("each instance has {} GiB of ext4", image::GIBIBYTES)),
+        (Some(_), true) => Ok(format!(
+            "each instance has {} GiB of ext4",
+            image::GIBIBYTES
+        )),
         (None, _) => Err("there is no `mkfs.ext4`: install e2fsprogs".to_owned()),
         (_, false) => Err(
             "there is no /dev/loop-control: load the kernel module `loop`, or give the \
@@ -186,7 +196,9 @@ fn disks() -> Check {
 fn limits() -> Check {
     let missing = Cgroups::of_host().map(|cgroups| cgroups.missing());
     let result = match missing {
-        Ok(missing) if missing.is_empty() => Ok("memory, pids and cpu, by instance type".to_owned()),
+        Ok(missing) if missing.is_empty() => {
+            Ok("memory, pids and cpu, by instance type".to_owned())
+        }
         Ok(missing) => Err(format!(
             "instances share all of this machine's {}: no mounted control groups limit it",
             missing.join(", ")
@@ -203,7 +215,11 @@ fn system_calls() -> Check {
         .lines()
         .any(|line| line.starts_with("Seccomp:"))
         .then_some("a filter refuses what acts on the whole kernel (seccomp)");
-    check("calls", true, result.ok_or("this kernel has no seccomp filters"))
+    check(
+        "calls",
+        true,
+        result.ok_or("this kernel has no seccomp filters"),
+    )
 }
 
 fn veth() -> Check {

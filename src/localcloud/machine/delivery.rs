@@ -84,7 +84,10 @@ impl Delivery<'_> {
     fn attend(&self, cradle: Pid, socket: &OwnedFd) -> io::Result<()> {
         // The layers are mounted where only this process sees them.
         unshare(CloneFlags::CLONE_NEWNS)?;
-        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+        mount_change(
+            "/",
+            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+        )?;
         let state = &self.ground.state_dir;
         let scratch = state.join("mounts");
         image::make(state, &self.disk())?;
@@ -138,7 +141,9 @@ impl Delivery<'_> {
     fn announce(&self, child: Pid) -> io::Result<()> {
         let pid = rustix::process::Pid::from_raw(child.as_raw()).ok_or(io::ErrorKind::NotFound)?;
         let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-        let started = FromInit::Started { pid: child.as_raw() };
+        let started = FromInit::Started {
+            pid: child.as_raw(),
+        };
         message::send(&self.socket, &started, &[pidfd.as_fd()])
     }
 
@@ -162,5 +167,11 @@ impl Delivery<'_> {
 
 /// A place for mount points, over whatever is there.
 fn mount_memory(place: &Path) -> io::Result<()> {
-    Ok(mount("autorun", place, "tmpfs", MountFlags::NODEV, c"mode=700,size=1m")?)
+    Ok(mount(
+        "autorun",
+        place,
+        "tmpfs",
+        MountFlags::NODEV,
+        c"mode=700,size=1m",
+    )?)
 }

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +13,7 @@ use ipnet::Ipv4Net;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+use super::super::logbook;
 use super::disk::package_settings;
 use super::disk::seed::Seed;
 use super::error::Error;
@@ -24,6 +24,9 @@ use super::runtime::RuntimeSettings;
 
 /// Patience with the first process of an instance.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A longer log of the zygote is kept once under another name.
+const LONGEST_LOG: u64 = 1 << 20;
 
 /// A running zygote. It ends when this is dropped, and all machines with it.
 #[derive(Debug)]
@@ -129,9 +132,9 @@ fn end(process: &mut Child) {
 /// It runs without the daemon's environment, which machines could read.
 fn spawn(settings: &RuntimeSettings) -> io::Result<(Child, Channel)> {
     let (ours, theirs) = message::pair()?;
-    let mut options = fs::OpenOptions::new();
-    options.create(true).append(true).mode(0o600);
-    let log = options.open(settings.state_dir.join("zygote.log"))?;
+    let log = settings.state_dir.join("zygote.log");
+    logbook::rotate(&log, LONGEST_LOG)?;
+    let log = logbook::open(&log)?;
     let process = Command::new(&settings.binary)
         .arg0(ZYGOTE)
         .env_clear()

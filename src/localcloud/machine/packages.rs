@@ -58,11 +58,7 @@ pub(super) async fn prepare(state_dir: &Path) -> Option<Packages> {
         apt_get,
         directory: state_dir.join("packages"),
     };
-    match place
-        .answer()
-        .await
-        .and_then(packages_of)
-    {
+    match place.answer().await.and_then(packages_of) {
         Ok(packages) => Some(packages),
         Err(error) => {
             log::warn!("cannot find out which packages the host is behind on: {error}");

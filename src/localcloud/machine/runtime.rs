@@ -94,8 +94,8 @@ impl Runtime {
         let nursery = Nursery::start(&settings, current, claim.subnet).await?;
         let switch = Switch::start(host, connection, nursery.pid(), claim.subnet).await;
         let switch = switch.map_err(|error| Error::io("make the network of instances", error))?;
-        let cgroups = Cgroups::of_host()
-            .map_err(|error| Error::io("look for control groups", error))?;
+        let cgroups =
+            Cgroups::of_host().map_err(|error| Error::io("look for control groups", error))?;
         let unused = bases.clone();
         tokio::task::spawn_blocking(move || {
             if let Err(error) = unused.remove_unused() {
@@ -204,9 +204,9 @@ impl Runtime {
         let of_disk = move |bases: &Bases| bases.of_disk(&directory);
         let base = in_background(&self.bases, of_disk).await.map_err(failed)?;
         let claim = claims::Claim::first(Kind::UserIds, self.ids.iter().copied());
-        let claim = claim.map_err(failed)?.ok_or_else(|| {
-            failed(io::Error::other("all ranges of user ids are in use"))
-        })?;
+        let claim = claim
+            .map_err(failed)?
+            .ok_or_else(|| failed(io::Error::other("all ranges of user ids are in use")))?;
         let ids = Ids::of_range(claim.number());
         let order = Order { boot, base, ids };
         let (channel, pid, pidfd) = self.nursery.order(order, &console).await.map_err(failed)?;

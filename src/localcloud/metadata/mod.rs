@@ -4,17 +4,15 @@
 //! whoever asks is told by the address. It has no credentials to give away: `iam/security-credentials` is
 //! never there.
 
+mod tokens;
 mod tree;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -23,20 +21,24 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
+use self::tokens::Tokens;
 use self::tree::Tree;
+use super::crowd::{Crowd, Limits};
+use super::line::Line;
 
-/// Connections at a time.
-const MAX_CONNECTIONS: usize = 512;
+/// Connections at a time. An instance that has its share takes from itself.
+const CONNECTIONS: Limits = Limits {
+    all: 512,
+    each: 32,
+    settled: 0,
+};
 /// Bytes of a request's head.
 const MAX_HEAD: usize = 16 * 1024;
 /// How long a request's head may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the service rests when the system gives it no more connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Tokens that are kept; the first to expire go first.
-const MAX_TOKENS: usize = 1024;
 /// Seconds that a token may live, as on AWS.
 const MAX_TTL: u64 = 21_600;
 
@@ -92,23 +94,24 @@ pub type LookUp = Arc<dyn Fn(IpAddr) -> Option<Arc<Metadata>> + Send + Sync>;
 pub async fn serve(listener: TcpListener, look_up: LookUp) -> io::Result<()> {
     let service = Arc::new(Service {
         look_up,
-        tokens: Mutex::default(),
+        tokens: Tokens::default(),
     });
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let crowd = Crowd::new(CONNECTIONS);
     loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
-            return Ok(());
-        };
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let service = Arc::clone(&service);
+                let place = crowd.enter(peer.ip());
                 tokio::spawn(async move {
-                    service.converse(stream, peer.ip()).await;
-                    drop(permit);
+                    tokio::select! {
+                        () = service.converse(stream, peer.ip()) => {}
+                        () = place.taken() => {}
+                    }
                 });
             }
             Err(e) => {
                 log::warn!("metadata: cannot accept a connection: {e}");
+                crowd.evict_one();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -117,13 +120,7 @@ pub async fn serve(listener: TcpListener, look_up: LookUp) -> io::Result<()> {
 
 struct Service {
     look_up: LookUp,
-    tokens: Mutex<HashMap<String, Token>>,
-}
-
-/// For whom a token is good, and until when.
-struct Token {
-    instance: String,
-    until: Instant,
+    tokens: Tokens,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -136,7 +133,7 @@ impl Service {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), answer)
+            .serve_connection(TokioIo::new(Line::new(stream)), answer)
             .await;
         if let Err(e) = result {
             log::debug!("metadata: a connection ended: {e}");
@@ -148,8 +145,8 @@ impl Service {
             return failure(StatusCode::FORBIDDEN);
         };
         match (request.method(), request.uri().path()) {
-            (&Method::PUT, "/latest/api/token") => self.new_token(request, &metadata),
-            (&Method::GET | &Method::HEAD, path) => match self.may_read(request, &metadata) {
+            (&Method::PUT, "/latest/api/token") => self.new_token(request, &metadata, peer),
+            (&Method::GET | &Method::HEAD, path) => match self.may_read(request, &metadata, peer) {
                 true => look_up(&metadata, path),
                 false => failure(StatusCode::UNAUTHORIZED),
             },
@@ -167,7 +164,7 @@ impl Service {
         }
     }
 
-    fn new_token(&self, request: &Request<Incoming>, metadata: &Metadata) -> Answer {
+    fn new_token(&self, request: &Request<Incoming>, metadata: &Metadata, peer: IpAddr) -> Answer {
         // Something in the instance passes requests on, perhaps a stranger's.
         if request.headers().contains_key(FORWARDED) {
             return failure(StatusCode::FORBIDDEN);
@@ -180,43 +177,24 @@ impl Service {
         let Some(ttl) = ttl else {
             return failure(StatusCode::BAD_REQUEST);
         };
-        let token = URL_SAFE.encode(rand::random::<[u8; 32]>());
-        let until = Instant::now() + Duration::from_secs(ttl);
-        let instance = metadata.instance_id.clone();
-        self.keep(&token, Token { instance, until });
+        let lives = Duration::from_secs(ttl);
+        let is_up = |address, instance: &str| {
+            (self.look_up)(address).is_some_and(|found| found.instance_id == instance)
+        };
+        let token = self.tokens.issue(peer, &metadata.instance_id, lives, is_up);
         let mut answer = text(token);
         answer.headers_mut().insert(TTL, ttl.into());
         answer
     }
 
-    fn keep(&self, token: &str, kept: Token) {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        if tokens.len() >= MAX_TOKENS {
-            let now = Instant::now();
-            tokens.retain(|_, known| known.until > now);
-        }
-        if tokens.len() >= MAX_TOKENS
-            && let Some(first) = tokens.iter().min_by_key(|(_, known)| known.until)
-        {
-            let first = first.0.clone();
-            tokens.remove(&first);
-        }
-        tokens.insert(token.to_owned(), kept);
-    }
-
     /// A token that is given must be good, even where none is needed.
-    fn may_read(&self, request: &Request<Incoming>, metadata: &Metadata) -> bool {
+    fn may_read(&self, request: &Request<Incoming>, metadata: &Metadata, peer: IpAddr) -> bool {
         let Some(token) = request.headers().get(TOKEN) else {
             return !metadata.tokens_required;
         };
-        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        token
-            .to_str()
-            .ok()
-            .and_then(|token| tokens.get(token))
-            .is_some_and(|known| {
-                known.instance == metadata.instance_id && known.until > Instant::now()
-            })
+        let instance = &metadata.instance_id;
+        let is_good = |token| self.tokens.is_good(peer, instance, token);
+        token.to_str().is_ok_and(is_good)
     }
 }
 

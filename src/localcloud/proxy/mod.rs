@@ -29,7 +29,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -40,13 +40,24 @@ use self::packages::Packages;
 use self::store::Store;
 use self::target::Policy;
 use self::upstream::{Exceptions, Upstream};
+use super::crowd::{Crowd, Limits, Place};
+use super::line::Line;
+use super::logbook;
 
 pub use self::sources::package_sources_of_host;
 
-/// Connections of one instance at a time.
-const MAX_CONNECTIONS: usize = 256;
-/// How long a kept connection may be silent.
-const IDLE: Duration = Duration::from_secs(300);
+/// Connections of one instance at a time; more wait.
+const MAX_CONNECTIONS: usize = 128;
+/// Connections of all instances: the instance that has most gives way.
+const CONNECTIONS: Limits = Limits {
+    all: 1024,
+    each: MAX_CONNECTIONS,
+    settled: 0,
+};
+/// How long a kept connection may be silent, or take for a request's head.
+const IDLE: Duration = Duration::from_secs(60);
+/// Bytes of a request's head, and of a body that is read at once.
+const MAX_HEAD: usize = 64 * 1024;
 /// How long the proxy rests when the system gives it no more connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -76,6 +87,7 @@ pub struct Proxy(Arc<Parts>);
 struct Parts {
     origins: Arc<Origins>,
     packages: Packages,
+    crowd: Arc<Crowd<Arc<str>>>,
 }
 
 impl Proxy {
@@ -89,7 +101,12 @@ impl Proxy {
         ));
         let store = Store::open(settings.cache_dir, settings.cache_limit)?;
         let packages = Packages::new(Arc::clone(&origins), Arc::new(store));
-        Ok(Self(Arc::new(Parts { origins, packages })))
+        let crowd = Crowd::new(CONNECTIONS);
+        Ok(Self(Arc::new(Parts {
+            origins,
+            packages,
+            crowd,
+        })))
     }
 
     /// See [`package_sources_of_host`].
@@ -103,8 +120,8 @@ impl Proxy {
     pub async fn serve(&self, listener: TcpListener, instance: String) {
         let instance: Arc<str> = instance.into();
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let tunnels = CancellationToken::new();
-        let _end = tunnels.clone().drop_guard();
+        let end = CancellationToken::new();
+        let _end = end.clone().drop_guard();
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
@@ -116,11 +133,18 @@ impl Proxy {
                     let client = Client {
                         proxy: Arc::clone(&self.0),
                         instance: Arc::clone(&instance),
-                        tunnels: tunnels.clone(),
+                        seat: Arc::new(Seat {
+                            place: self.0.crowd.enter(Arc::clone(&instance)),
+                            _slot: slot,
+                        }),
+                        end: end.clone(),
                     };
                     connections.spawn(async move {
-                        client.converse(stream).await;
-                        drop(slot);
+                        let seat = Arc::clone(&client.seat);
+                        tokio::select! {
+                            () = client.converse(stream) => {}
+                            () = seat.place.taken() => {}
+                        }
                     });
                 }
                 Err(e) => {
@@ -136,16 +160,19 @@ impl Proxy {
 struct Client {
     proxy: Arc<Parts>,
     instance: Arc<str>,
+    seat: Arc<Seat>,
     /// Cancelled when the instance is gone.
-    tunnels: CancellationToken,
+    end: CancellationToken,
+}
+
+/// What a connection takes up, and the tunnel that it became after it.
+struct Seat {
+    place: Place<Arc<str>>,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Client {
     async fn converse(&self, stream: TcpStream) {
-        if let Err(e) = stream.set_nodelay(true) {
-            log::debug!("proxy: a connection of {} was lost: {e}", self.instance);
-            return;
-        }
         let answer =
             service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
         // apt sends its next requests before it has the answers.
@@ -153,7 +180,8 @@ impl Client {
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE)
             .pipeline_flush(true)
-            .serve_connection(TokioIo::new(stream), answer)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(Line::new(stream)), answer)
             .with_upgrades()
             .await;
         if let Err(e) = result {
@@ -166,6 +194,7 @@ impl Client {
         match self.act(request).await {
             Ok(response) => response,
             Err(Failure { status, reason }) => {
+                let wanted = logbook::name(&wanted);
                 log::warn!("proxy: {}: {wanted}: {reason}", self.instance);
                 let mut response = Response::new(body::full(format!("{reason}\n")));
                 *response.status_mut() = status;
@@ -179,7 +208,14 @@ impl Client {
     async fn act(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
         if request.method() == Method::CONNECT {
             let origins = &self.proxy.origins;
-            return tunnel::open(origins, request, self.tunnels.clone()).await;
+            let (seat, end) = (Arc::clone(&self.seat), self.end.clone());
+            return tunnel::open(origins, request, async move {
+                tokio::select! {
+                    () = seat.place.taken() => {}
+                    () = end.cancelled() => {}
+                }
+            })
+            .await;
         }
         match request.uri().scheme_str() {
             Some("http") => {}

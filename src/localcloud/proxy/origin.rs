@@ -27,8 +27,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a connection is kept for the next request.
 const KEEP: Duration = Duration::from_secs(20);
-/// How many connections to one origin are kept.
+/// How many connections to one origin are kept, and to all of them.
 const MAX_KEPT: usize = 8;
+const MAX_KEPT_IN_ALL: usize = 128;
 
 /// The way to all origins.
 pub(super) struct Origins {
@@ -136,6 +137,9 @@ impl Origins {
             connections.retain(|kept| !kept.sender.is_closed() && kept.since.elapsed() < KEEP);
             !connections.is_empty()
         });
+        if kept.values().map(Vec::len).sum::<usize>() >= MAX_KEPT_IN_ALL {
+            return;
+        }
         let connections = kept.entry(hop).or_default();
         if connections.len() < MAX_KEPT {
             let since = Instant::now();

@@ -18,6 +18,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::MutexGuard;
 
+use super::super::logbook;
 use super::body::{self, Body};
 use super::cache::{self, Lifetime};
 use super::failure::Failure;
@@ -177,6 +178,7 @@ fn is_out_of_reach(status: StatusCode) -> bool {
 }
 
 fn stale(url: &str, copy: Entry, asked: &HeaderMap, reason: &str) -> Response<Body> {
+    let url = logbook::name(url);
     log::warn!("proxy: {url} is answered from a copy that may be old: {reason}");
     let mut response = answer(copy, asked);
     let warning = HeaderValue::from_static("110 autorun \"Response is stale\"");

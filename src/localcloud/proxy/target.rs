@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::http::uri::Authority;
+use tokio::sync::Semaphore;
 
 use super::addresses;
 use super::failure::Failure;
@@ -57,6 +59,15 @@ impl fmt::Display for Target {
 /// How long a look-up may take whose answer only another proxy needs.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a look-up may take whose answer is needed here.
+const FIND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Look-ups at a time: the threads for files are the same ones.
+const LOOK_UPS: usize = 64;
+
+/// Targets that are remembered.
+const MOST_REMEMBERED: usize = 4096;
+
 /// How long a target that may be reached through another proxy is not looked
 /// up again: where names are not known, every look-up is slow.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -67,6 +78,7 @@ pub(super) struct Policy {
     sources: Vec<String>,
     /// When targets were found to be reachable through another proxy.
     passed: Mutex<HashMap<Target, Instant>>,
+    turns: Arc<Semaphore>,
 }
 
 impl Policy {
@@ -75,18 +87,23 @@ impl Policy {
         Self {
             sources: sources.collect(),
             passed: Mutex::default(),
+            turns: Arc::new(Semaphore::new(LOOK_UPS)),
         }
     }
 
     /// The addresses to connect to; an error if any of them is out of bounds.
     pub(super) async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, Failure> {
         self.check_port(target)?;
-        let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
-        let found: Vec<_> = match found {
-            Ok(found) => found.collect(),
-            Err(e) => {
-                let host = &target.host;
+        let host = &target.host;
+        let looking = tokio::time::timeout(FIND_TIMEOUT, self.look_up(target));
+        let found: Vec<_> = match looking.await {
+            Ok(Ok(found)) => found,
+            Ok(Err(e)) => {
                 return Err(Failure::unreachable(format!("cannot find `{host}`: {e}")));
+            }
+            Err(_) => {
+                let reason = format!("cannot find `{host}`: no answer");
+                return Err(Failure::timeout(reason));
             }
         };
         self.check_addresses(target, found.iter().map(SocketAddr::ip))
@@ -104,15 +121,32 @@ impl Policy {
         if self.has_passed(target) {
             return Ok(());
         }
-        let looking = tokio::net::lookup_host((target.host.as_str(), target.port));
-        if let Ok(Ok(found)) = tokio::time::timeout(LOOK_UP_TIMEOUT, looking).await {
-            let found: Vec<_> = found.map(|address| address.ip()).collect();
+        let looking = tokio::time::timeout(LOOK_UP_TIMEOUT, self.look_up(target));
+        if let Ok(Ok(found)) = looking.await {
+            let found: Vec<_> = found.iter().map(SocketAddr::ip).collect();
             self.check_addresses(target, found.into_iter()).await?;
         } else if target.host == "localhost" || target.host.ends_with(".localhost") {
             return Err(refused(target, "loopback"));
         }
-        self.passed().insert(target.clone(), Instant::now());
+        let mut passed = self.passed();
+        if passed.len() < MOST_REMEMBERED {
+            passed.insert(target.clone(), Instant::now());
+        }
         Ok(())
+    }
+
+    /// Asks the system, which occupies a thread until it answers, also when the
+    /// caller waits no longer.
+    async fn look_up(&self, target: &Target) -> io::Result<Vec<SocketAddr>> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(io::Error::other)?;
+        let place = (target.host.clone(), target.port);
+        let looking = tokio::spawn(async move {
+            let found = tokio::net::lookup_host(place).await;
+            drop(turn);
+            found.map(Iterator::collect)
+        });
+        looking.await.map_err(io::Error::other)?
     }
 
     fn has_passed(&self, target: &Target) -> bool {

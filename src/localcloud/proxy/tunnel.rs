@@ -7,7 +7,6 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_util::sync::CancellationToken;
 
 use super::body::{self, Body};
 use super::failure::Failure;
@@ -16,18 +15,18 @@ use super::target::Target;
 
 /// How long a tunnel may be silent.
 const IDLE: Duration = Duration::from_secs(300);
-const CHUNK: usize = 32 * 1024;
+const CHUNK: usize = 16 * 1024;
 
 /// One end of a tunnel.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Connects to the target; the tunnel lives until `end` at most.
+/// Connects to the target; the tunnel lives until `end` is ready at most.
 pub(super) async fn open(
     origins: &Origins,
     request: Request<Incoming>,
-    end: CancellationToken,
+    end: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Response<Body>, Failure> {
     let authority = request
         .uri()
@@ -44,7 +43,7 @@ pub(super) async fn open(
         };
         tokio::select! {
             () = tunnel => {}
-            () = end.cancelled() => {}
+            () = end => {}
         }
     });
     Ok(Response::new(body::empty()))
@@ -73,7 +72,8 @@ async fn copy(
             Ok(Ok(0) | Err(_)) => break,
             Ok(Ok(read)) => {
                 carried.fetch_add(read as u64, Ordering::Relaxed);
-                if to.write_all(&buffer[..read]).await.is_err() {
+                let written = to.write_all(&buffer[..read]);
+                if !matches!(tokio::time::timeout(IDLE, written).await, Ok(Ok(()))) {
                     break;
                 }
             }

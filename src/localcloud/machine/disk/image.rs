@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use linux_raw_sys::loop_device::{LO_FLAGS_AUTOCLEAR, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, loop_config};
+use linux_raw_sys::loop_device::{
+    LO_FLAGS_AUTOCLEAR, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, loop_config,
+};
 use nix::errno::Errno;
 use nix::libc;
 use rustix::mount::{
@@ -48,7 +50,12 @@ pub(in super::super) fn make_blank(state_dir: &Path) -> io::Result<()> {
     // A disk lives for minutes: it needs no journal, and only small tables.
     let output = Command::new(mkfs)
         .args(["-q", "-F", "-m", "0", "-N", "524288"])
-        .args(["-O", "^has_journal,^resize_inode", "-E", "lazy_itable_init=1,nodiscard"])
+        .args([
+            "-O",
+            "^has_journal,^resize_inode",
+            "-E",
+            "lazy_itable_init=1,nodiscard",
+        ])
         .arg(&next)
         .env_clear()
         .stdin(Stdio::null())
@@ -135,7 +142,10 @@ pub(in super::super) fn mount(disk: &Path) -> io::Result<OwnedFd> {
 
 /// A loop device with the image in it, and its name.
 fn attach(image: &File) -> io::Result<(File, String)> {
-    let control = File::options().read(true).write(true).open("/dev/loop-control")?;
+    let control = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/loop-control")?;
     let mut busy = Errno::EBUSY;
     for _ in 0..ATTEMPTS {
         let number = free_device(&control)?;
@@ -164,7 +174,8 @@ fn configure(device: &File, image: &File) -> nix::Result<()> {
     config.fd = image.as_raw_fd().cast_unsigned();
     config.info.lo_flags = LO_FLAGS_AUTOCLEAR as u32;
     // SAFETY: the kernel reads one structure of this type.
-    let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE.into(), &raw const config) };
+    let result =
+        unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE.into(), &raw const config) };
     Errno::result(result).map(drop)
 }
 
@@ -177,7 +188,9 @@ fn wait_until_free(image: &Path) -> io::Result<()> {
     let mut pause = Duration::from_millis(1);
     while is_attached(&image)? {
         if began.elapsed() > PATIENCE {
-            return Err(io::Error::other("its disk is still mounted by an earlier boot"));
+            return Err(io::Error::other(
+                "its disk is still mounted by an earlier boot",
+            ));
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));

@@ -43,7 +43,12 @@ pub(in super::super) fn mount(
     for (number, layer) in parts.layers.iter().enumerate() {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let clone = open_tree(CWD, layer, flags)?;
-        lower.push(place(&clone, parts, &format!("layer{number}"), user_namespace)?);
+        lower.push(place(
+            &clone,
+            parts,
+            &format!("layer{number}"),
+            user_namespace,
+        )?);
     }
     let volume = image::mount(parts.disk)?;
     let volume = place(&volume, parts, "volume", user_namespace)?;
@@ -67,7 +72,13 @@ fn place(
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    move_mount(mount, "", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    move_mount(
+        mount,
+        "",
+        CWD,
+        &place,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?;
     Ok(place)
 }
 

@@ -151,11 +151,7 @@ fn refused_calls() -> Result<BpfProgram, Failure> {
     compile(rules, libc::EPERM)
 }
 
-fn refuse_call(
-    rules: &mut Rules,
-    call: libc::c_long,
-    when: &[SeccompRule],
-) {
+fn refuse_call(rules: &mut Rules, call: libc::c_long, when: &[SeccompRule]) {
     rules.insert(call, when.to_vec());
     #[cfg(target_arch = "x86_64")]
     rules.insert(call | X32, when.to_vec());
@@ -171,7 +167,11 @@ fn install(program: &BpfProgram) -> io::Result<()> {
     };
     // SAFETY: the kernel reads so many instructions, whose layout is its own.
     let result = unsafe {
-        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter)
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const filter,
+        )
     };
     Ok(Errno::result(result).map(drop)?)
 }

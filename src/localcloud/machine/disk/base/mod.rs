@@ -72,7 +72,8 @@ impl Bases {
 
     /// Whether a base layer for the host's present packages is there.
     pub(in super::super) fn is_built(&self) -> bool {
-        self.all().is_ok_and(|all| all.iter().any(|base| self.is_current(base)))
+        self.all()
+            .is_ok_and(|all| all.iter().any(|base| self.is_current(base)))
     }
 
     /// The files that this disk stands on, from its first boot to its removal.
@@ -153,7 +154,8 @@ impl Bases {
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.settings.directory)? {
             let entry = entry?;
-            if entry.file_type()?.is_dir() && !entry.file_name().as_encoded_bytes().starts_with(b".")
+            if entry.file_type()?.is_dir()
+                && !entry.file_name().as_encoded_bytes().starts_with(b".")
             {
                 all.push(entry.path());
             }
@@ -271,5 +273,8 @@ fn packages_are_changing() -> bool {
 
 fn digest(path: &Path) -> String {
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    digest[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -50,7 +50,10 @@ fn files_of_dpkg(database: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(database.join("info"))? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "list") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "list")
+        {
             files.extend(lines(&fs::read(&path)?));
         }
     }

@@ -64,7 +64,10 @@ impl Sources {
         self.version == VERSION
             && self.copy == settings.copy
             && self.hidden == settings.hidden
-            && self.files.iter().all(|(path, state)| state_of(path) == *state)
+            && self
+                .files
+                .iter()
+                .all(|(path, state)| state_of(path) == *state)
     }
 }
 

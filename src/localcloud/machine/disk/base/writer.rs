@@ -13,8 +13,21 @@ use super::generated::{COPIED, DIRECTORIES, LEFT_OUT};
 
 /// What instances never see of the host, whoever owns it.
 const OUTSIDE: [&str; 15] = [
-    "/boot", "/dev", "/home", "/media", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/sys",
-    "/tmp", "/usr/local", "/var/mail", "/var/tmp",
+    "/boot",
+    "/dev",
+    "/home",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr/local",
+    "/var/mail",
+    "/var/tmp",
 ];
 
 /// Files that are edited in place on hosts: a link would change with them.
@@ -231,7 +244,9 @@ impl<'a> Writer<'a> {
                         own.push(path.clone());
                     }
                 }
-                let mut all = copied.lock().map_err(|_| io::Error::other("a copy broke"))?;
+                let mut all = copied
+                    .lock()
+                    .map_err(|_| io::Error::other("a copy broke"))?;
                 all.append(&mut own);
                 Ok(())
             };
@@ -302,13 +317,21 @@ fn copy_attributes(path: &Path, place: &Path) -> io::Result<()> {
         Err(error) => return Err(error.into()),
     };
     names.truncate(length);
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         if !name.starts_with(b"security.capability") && !name.starts_with(b"user.") {
             continue;
         }
         let mut value = vec![0; 64 * 1024];
         let length = rustix::fs::lgetxattr(path, name, &mut value)?;
-        rustix::fs::lsetxattr(place, name, &value[..length], rustix::fs::XattrFlags::empty())?;
+        rustix::fs::lsetxattr(
+            place,
+            name,
+            &value[..length],
+            rustix::fs::XattrFlags::empty(),
+        )?;
     }
     Ok(())
 }

@@ -1,0 +1,121 @@
+//! A connection whose other side may not read its answers.
+
+use std::future::Future as _;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+/// How long the other side may leave an answer unread.
+const UNREAD: Duration = Duration::from_secs(30);
+
+/// A stream on which nothing waits for ever to be read.
+#[derive(Debug)]
+pub(super) struct Line {
+    stream: TcpStream,
+    stalled: Option<Pin<Box<Sleep>>>,
+    reset: Reset,
+}
+
+/// Says that a connection is to be reset when it is closed: nothing that was
+/// not sent yet is kept for it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reset(Arc<AtomicBool>);
+
+impl Reset {
+    pub(super) fn at_close(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Line {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        // Small answers would wait for what follows them.
+        drop(stream.set_nodelay(true));
+        Self {
+            stream,
+            stalled: None,
+            reset: Reset::default(),
+        }
+    }
+
+    pub(super) fn reset(&self) -> Reset {
+        self.reset.clone()
+    }
+
+    /// What a write came to; one that makes no progress fails in time.
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(UNREAD)));
+        ready!(stalled.as_mut().poll(cx));
+        self.reset.at_close();
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.reset.0.load(Ordering::Relaxed) {
+            // Without lingering a close is a reset.
+            let none = Some(Duration::ZERO);
+            let _closed = rustix::net::sockopt::set_socket_linger(&self.stream, none);
+        }
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,180 @@
+//! The connections of the HTTP front: whose they are, and how many each may have.
+//!
+//! All users of this computer reach the front from the same address, so the
+//! kernel is asked which user a connection belongs to. Those who have an access
+//! file and those who do not share no places: 2,100 half-open requests of one
+//! user do not keep another one out.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use super::crowd::{Crowd, Limits, Place};
+use super::ec2::Refusal;
+use super::home::{self, Home};
+use super::peer;
+
+/// Query requests are small: user data makes 22 KiB in base64.
+const LONGEST_FORM: usize = 256 << 10;
+
+/// Bytes of all forms that are being read.
+const FORMS_OF_HOLDERS: usize = 64 << 20;
+const FORMS_OF_STRANGERS: usize = 16 << 20;
+
+/// How long a form may take to arrive.
+const FORM_WITHIN: Duration = Duration::from_secs(15);
+
+const HOLDERS: Limits = Limits {
+    all: 768,
+    each: 512,
+    settled: 768,
+};
+const STRANGERS: Limits = Limits {
+    all: 384,
+    each: 96,
+    settled: 384,
+};
+
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Source {
+    User(u32),
+    /// An instance, say.
+    Address(IpAddr),
+}
+
+/// Everybody who is connected.
+pub(super) struct Visitors {
+    home: Home,
+    holders: Group,
+    strangers: Group,
+}
+
+struct Group {
+    crowd: Arc<Crowd<Source>>,
+    forms: Semaphore,
+    /// How long one of them may be silent, or take for the head of a request.
+    patience: Duration,
+}
+
+impl Group {
+    fn new(limits: Limits, forms: usize, seconds: u64) -> Self {
+        Self {
+            crowd: Crowd::new(limits),
+            forms: Semaphore::new(forms),
+            patience: Duration::from_secs(seconds),
+        }
+    }
+}
+
+impl Visitors {
+    pub(super) fn new(home: Home) -> Self {
+        Self {
+            home,
+            holders: Group::new(HOLDERS, FORMS_OF_HOLDERS, 60),
+            strangers: Group::new(STRANGERS, FORMS_OF_STRANGERS, 15),
+        }
+    }
+
+    /// A place for a new connection.
+    pub(super) fn enter(&self, peer: SocketAddr, own: SocketAddr) -> Visitor<'_> {
+        let user = peer::user_of(peer, own);
+        let group = match user.is_some_and(|user| self.may_use(user)) {
+            true => &self.holders,
+            false => &self.strangers,
+        };
+        let source = user.map_or(Source::Address(peer.ip()), Source::User);
+        Visitor {
+            place: group.crowd.enter(source),
+            group,
+        }
+    }
+
+    /// Ends one connection of a stranger: descriptors are short.
+    pub(super) fn make_room(&self) {
+        self.strangers.crowd.evict_one();
+    }
+
+    fn may_use(&self, user: u32) -> bool {
+        user == home::user().0 || self.home.has_access(user)
+    }
+}
+
+/// One connection.
+pub(super) struct Visitor<'a> {
+    place: Place<Source>,
+    group: &'a Group,
+}
+
+impl Visitor<'_> {
+    /// A request was signed with the key, or came with the token.
+    pub(super) fn settle(&self) {
+        self.place.settle();
+    }
+
+    /// Waits until another connection got its place.
+    pub(super) async fn is_evicted(&self) {
+        self.place.taken().await;
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.group.patience
+    }
+
+    /// Reads a whole form: whose it is can be known only then.
+    pub(super) async fn form(&self, body: Incoming) -> Result<Form<'_>, Refusal> {
+        let read = self.read(body);
+        let read = tokio::time::timeout_at(Instant::now() + FORM_WITHIN, read).await;
+        read.unwrap_or_else(|_| {
+            let words = "The request did not arrive in time";
+            Err(Refusal::new("RequestTimeout", words).status(408))
+        })
+    }
+
+    async fn read(&self, mut body: Incoming) -> Result<Form<'_>, Refusal> {
+        let mut form = BytesMut::new();
+        let mut room: Option<SemaphorePermit> = None;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| {
+                Refusal::new("IncompleteBody", "The request is shorter than it says")
+            })?;
+            let Ok(piece) = frame.into_data() else {
+                continue;
+            };
+            if form.len() + piece.len() > LONGEST_FORM {
+                let words = "The request is too long";
+                return Err(Refusal::new("RequestEntityTooLarge", words).status(413));
+            }
+            let more = self.room(piece.len())?;
+            match &mut room {
+                Some(room) => room.merge(more),
+                None => room = Some(more),
+            }
+            form.extend_from_slice(&piece);
+        }
+        Ok(Form {
+            bytes: form.freeze(),
+            _room: room,
+        })
+    }
+
+    fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Refusal> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.group.forms.try_acquire_many(bytes).map_err(|_| {
+            let words = "Too many requests are being read.";
+            Refusal::new("RequestLimitExceeded", words).status(503)
+        })
+    }
+}
+
+/// A form and the room that it takes.
+pub(super) struct Form<'a> {
+    pub(super) bytes: Bytes,
+    _room: Option<SemaphorePermit<'a>>,
+}
