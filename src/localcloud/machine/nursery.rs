@@ -1,6 +1,6 @@
 //! The zygote, as the daemon holds it: starts it, and orders machines from it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
