@@ -694,7 +694,6 @@ fn the_local_cloud_is_started_and_ended() {
     };
     assert!(quietly(&start).success());
     let ended = autorun.run();
-    // The warning that names it is for machines without nftables.
     assert!(quietly("autorun cloud down").success());
     assert!(ended.exits(0).stdout.contains("AWS_ENDPOINT_URL"));
     autorun.run().exits(2);

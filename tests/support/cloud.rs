@@ -20,12 +20,25 @@ pub(crate) struct LocalCloud {
 impl LocalCloud {
     /// One that is up.
     pub(crate) fn start() -> Self {
+        Self::start_by(Command::new("sh"), "true")
+    }
+
+    /// One that sees the file system as a shell command has left it; nothing
+    /// else does.
+    pub(crate) fn start_after(command: &str) -> Self {
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "sh"]);
+        Self::start_by(shell, command)
+    }
+
+    fn start_by(mut shell: Command, command: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let mut guard = Command::new("sh")
+        let mut guard = shell
             .arg("-c")
-            .arg(
-                "\"$0\" cloud up >&2 && echo up; cat >/dev/null; exec \"$0\" cloud down >/dev/null",
-            )
+            .arg(format!(
+                "{command} && \"$0\" cloud up >&2 && echo up; cat >/dev/null; \
+                 exec \"$0\" cloud down >/dev/null"
+            ))
             .arg(env!("CARGO_BIN_EXE_autorun"))
             .env("AUTORUN_CLOUD_HOME", home.path())
             .stdin(Stdio::piped())
