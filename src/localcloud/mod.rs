@@ -10,14 +10,19 @@
 //!   what is signed and nothing else, `query` reads what their addresses say.
 //! - `machine` makes instances out of namespaces; `sshd`, `proxy` and
 //!   `metadata` are what they find in there.
+//! - `accounts` and `files` read what an instance's root controls.
 //! - [`home`] is where a local cloud keeps its state and its access key.
 //!
 //! It is made for one's own playbooks, not for hostile code: instances share
 //! the kernel, and root in an instance is root.
 
+#[cfg(target_os = "linux")]
+mod accounts;
 pub mod daemon;
 mod ec2;
 pub mod faults;
+#[cfg(target_os = "linux")]
+mod files;
 pub mod home;
 #[cfg(target_os = "linux")]
 pub mod machine;
