@@ -85,7 +85,11 @@ pub(super) fn replace(path: impl AsRef<Path>, data: &[u8], mode: u32) -> io::Res
     let next = beside(path);
     let mut options = OpenOptions::new();
     // A fresh name: nothing is followed, nothing is opened that exists.
-    let mut file = options.write(true).create_new(true).mode(mode).open(&next)?;
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&next)?;
     let written = file
         .write_all(data)
         .and_then(|()| file.set_permissions(fs::Permissions::from_mode(mode)))
@@ -104,7 +108,11 @@ pub(super) fn append(path: impl AsRef<Path>, mode: u32) -> io::Result<File> {
     let open = || {
         let mut options = OpenOptions::new();
         let flags = O_NONBLOCK | O_NOCTTY | O_NOFOLLOW;
-        options.append(true).create(true).mode(mode).custom_flags(flags);
+        options
+            .append(true)
+            .create(true)
+            .mode(mode)
+            .custom_flags(flags);
         Ok(regular(options.open(path)?, path)?.0)
     };
     let is_other = path
@@ -172,8 +180,20 @@ mod tests {
         let sparse = File::create(at("sparse")).unwrap();
         sparse.set_len(10 << 30).unwrap();
         let names = [
-            "fifo", "directory", "socket", "loop", "link", "zero", "null", "full", "tty",
-            "console", "kcore", "kmsg", "dangling", "sparse",
+            "fifo",
+            "directory",
+            "socket",
+            "loop",
+            "link",
+            "zero",
+            "null",
+            "full",
+            "tty",
+            "console",
+            "kcore",
+            "kmsg",
+            "dangling",
+            "sparse",
         ];
         names.map(at).into()
     }

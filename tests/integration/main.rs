@@ -29,3 +29,4 @@ mod safety;
 mod secrets;
 mod terminal;
 mod walls_escape;
+mod walls_inside;

@@ -7,9 +7,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use ipnet::Ipv4Net;
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::time::timeout;
 
 use super::boot::Boot;
 use super::disk::in_use::{DiskInUse, DisksInUse};
@@ -26,6 +29,10 @@ use super::system::System;
 
 /// The console's file on a machine's disk.
 const CONSOLE: &str = "console.log";
+
+/// How long a machine may take to boot. Its disk is its root's, and may hold
+/// anything.
+const BOOT: Duration = Duration::from_secs(60);
 
 /// What a runtime is started with.
 #[derive(Clone, Debug)]
@@ -183,11 +190,14 @@ impl Runtime {
             switch: Arc::clone(&self.switch),
             _disk: disk,
         };
-        match self.finish(&channel, pid, address, held.cable).await {
+        let finish = self.finish(&channel, pid, address, held.cable);
+        let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
+        match timeout(BOOT, finish).await.unwrap_or_else(late) {
             Ok(proxy) => Ok(Machine::new(pid, pidfd, console, proxy, channel, held)),
             Err(error) => {
-                // Without its socket it goes.
+                // Without its socket it goes, unless it hangs.
                 drop(channel);
+                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
                 until_gone(&pidfd).await;
                 self.switch.unplug(held.cable).await;
                 Err(failed(error))

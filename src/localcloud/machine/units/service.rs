@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use super::super::super::files;
 use super::super::init::reaper::Reaper;
 use super::super::init::spawn::Child;
 use super::definition::{Definition, Kind, Restart};
@@ -229,7 +230,7 @@ impl Service {
             return self.state().family.members().into_iter().next();
         };
         loop {
-            let text = fs::read_to_string(file).unwrap_or_default();
+            let text = files::read_text(file).unwrap_or_default();
             match text.trim().parse().ok().filter(|pid| is_alive(*pid)) {
                 Some(pid) => return Some(pid),
                 None if self.state().family.members().is_empty() => return None,
@@ -298,7 +299,7 @@ impl Service {
 
     /// A daemon that upgrades itself has written its successor into its file.
     fn heir(&self, definition: &Definition) -> Option<Child> {
-        let text = fs::read_to_string(definition.pid_file.as_ref()?).ok()?;
+        let text = files::read_text(definition.pid_file.as_ref()?).ok()?;
         let pid = text.trim().parse().ok().filter(|pid| is_alive(*pid))?;
         let exited = self.0.reaper.exited(pid);
         Some(Child { pid, exited })
