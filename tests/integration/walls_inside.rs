@@ -111,7 +111,7 @@ fn nothing_that_stands_for_a_file_holds_an_instance_up() {
         );
         if !refused {
             let again = "#{ host_key: \"first_use\", timeout: 20 }";
-            let ssh = took(format!("wait_for_ssh(\"{id}\", {again});"), 30);
+            let ssh = took(format!("wait_until_ready(\"{id}\", {again});"), 30);
             let _ = ssh.exits(0);
             let _ = took(format!("reboot_instance(\"{id}\");"), 30);
         }

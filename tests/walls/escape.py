@@ -19,7 +19,6 @@ Other uses, for the owner of the host:
     escape.py --only GROUP|works [CANARIES.json]
 """
 
-import base64
 import ctypes
 import errno
 import fcntl
@@ -72,7 +71,7 @@ NUMBERS = {
     "pidfd_getfd": (438, 438), "mount_setattr": (442, 442),
     "lookup_dcookie": (212, 18), "vhangup": (153, 58),
     "move_pages": (279, 239), "process_madvise": (440, 440),
-    "statmount": (457, 457), "listmount": (458, 458),
+    "quotactl_fd": (443, 443), "statmount": (457, 457), "listmount": (458, 458),
 }
 
 NEW = {
@@ -303,7 +302,7 @@ def the_hosts_password_hashes():
 def host_keys_of_the_hosts_ssh_server():
     wanted = canary("host_keys")
     for path in glob.glob("/etc/ssh/ssh_host_*_key.pub"):
-        digest = hashlib.sha256(base64.b64decode(read(path).split()[1])).hexdigest()
+        digest = hashlib.sha256(read(path).split()[1]).hexdigest()
         if digest in wanted:
             return path
     return None
@@ -544,6 +543,9 @@ def settings_of_devices_and_the_rest():
 
 
 def writable(path):
+    # A right to pass over modes opens files that have no writer, too.
+    if not os.stat(path).st_mode & 0o222:
+        return None
     os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
     return path
 
@@ -599,9 +601,11 @@ def interrupts_and_buses():
         for place, _, names in os.walk(top):
             for name in names:
                 try:
-                    return writable(os.path.join(place, name))
+                    got = writable(os.path.join(place, name))
                 except OSError:
-                    pass
+                    continue
+                if got:
+                    return got
         return None
     return first(["/proc/irq", "/proc/bus", "/proc/acpi", "/proc/scsi", "/proc/fs", "/proc/driver", "/proc/tty"], look)
 
@@ -627,9 +631,11 @@ def writable_below(top, seconds=8):
             if time.monotonic() > end:
                 return None
             try:
-                return writable(os.path.join(place, name))
+                got = writable(os.path.join(place, name))
             except OSError:
-                pass
+                continue
+            if got:
+                return got
     return None
 
 
@@ -1438,8 +1444,9 @@ def accounts_of_processes():
 
 @attempt("kernel")
 def quotas_of_disks():
-    call("quotactl", 0x800001 << 8 | 0, None, 0, None)
-    return "Q_SYNC"
+    """The quota of user 1, of whatever holds the root directory."""
+    call("quotactl_fd", os.open("/", os.O_RDONLY), 0x800007 << 8, 1, Bytes64())
+    return "the quota of another user"
 
 
 @attempt("kernel")
@@ -2340,10 +2347,16 @@ def pages_by_the_proxy():
     text = open("/etc/apt/sources.list").read() if os.path.exists("/etc/apt/sources.list") else ""
     for path in glob.glob("/etc/apt/sources.list.d/*"):
         text += open(path).read()
-    address = re.search(r"https?://[^\s/]+/\S*", text)
-    if not address:
+    addresses = re.findall(r"https?://[^\s/]+/\S*", text)
+    if not addresses:
         raise Unavailable("no package source")
-    run("curl", "-sS", "-m", "20", "-o", "/dev/null", address.group())
+    reasons = []
+    for address in addresses[:4]:
+        try:
+            return run("curl", "-sS", "-m", "20", "-o", "/dev/null", address)
+        except AssertionError as error:
+            reasons.append(str(error))
+    raise AssertionError(reasons[0])
 
 
 @works
@@ -2393,6 +2406,9 @@ def in_child(function, limit):
             said = ["unavailable", str(error)]
         except OSError as error:
             said = ["refused", error.strerror or str(error)]
+        except ValueError as error:
+            # How Python says that a limit may not be raised.
+            said = ["refused" if "not allowed" in str(error) else "fault", str(error)]
         except BaseException as error:  # Any other end is a fault of the probe.
             said = ["fault", f"{type(error).__name__}: {error}"]
         os.write(writer, json.dumps(said)[:4000].encode())
