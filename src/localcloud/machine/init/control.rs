@@ -1,5 +1,6 @@
 //! The socket on which the programs of the init system talk to init.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -9,9 +10,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::SocketAddr;
+use tokio::net::unix::{OwnedWriteHalf, SocketAddr};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
 
 use super::super::boot::Ending;
@@ -27,6 +29,9 @@ const LONGEST: u64 = 256 * 1024;
 
 /// Calls at a time, of root and of all others.
 const MOST_CALLS: usize = 128;
+
+/// Requests that may be on their way in; then the oldest one is given up.
+const MOST_READING: usize = 64;
 
 /// How long a request may take to arrive, and an answer to be read.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -80,6 +85,7 @@ impl Control {
     pub(super) async fn serve(self, listener: UnixListener) -> io::Result<()> {
         let of_root = Arc::new(Semaphore::new(MOST_CALLS));
         let of_others = Arc::new(Semaphore::new(MOST_CALLS));
+        let mut reading: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             let accepted = listener.accept().await;
             let Ok((stream, uid)) = accepted.and_then(with_uid) else {
@@ -87,28 +93,49 @@ impl Control {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let calls = if uid == 0 { &of_root } else { &of_others };
-            let Ok(permit) = Arc::clone(calls).try_acquire_owned() else {
-                log::debug!("too many calls of init programs by user {uid}");
-                continue;
-            };
+            let calls = Arc::clone(if uid == 0 { &of_root } else { &of_others });
             let control = self.clone();
-            tokio::task::spawn_local(async move {
-                if let Err(error) = control.answer(stream, uid).await {
+            let task = spawn_local(async move {
+                if let Err(error) = control.read(stream, uid, &calls).await {
                     log::debug!("a call of an init program broke off: {error}");
                 }
-                drop(permit);
             });
+            // A whole request is read at once: those that wait are half ones.
+            reading.retain(|task| !task.is_finished());
+            reading.push_back(task.abort_handle());
+            if reading.len() > MOST_READING
+                && let Some(oldest) = reading.pop_front()
+            {
+                oldest.abort();
+            }
         }
     }
 
-    async fn answer(self, stream: UnixStream, uid: u32) -> io::Result<()> {
-        let (reader, mut writer) = stream.into_split();
+    /// Reads a request, and has it answered if not too many are.
+    async fn read(self, stream: UnixStream, uid: u32, calls: &Arc<Semaphore>) -> io::Result<()> {
+        let (reader, writer) = stream.into_split();
         let mut line = String::new();
         let mut reader = BufReader::new(reader.take(LONGEST));
         timeout(PATIENCE, reader.read_line(&mut line)).await??;
         let request: Request = serde_json::from_str(&line)?;
-        let reply = self.act(&request, uid).await;
+        let permit = Arc::clone(calls).try_acquire_owned();
+        let permit = permit.map_err(io::Error::other)?;
+        spawn_local(async move {
+            if let Err(error) = self.answer(writer, &request, uid).await {
+                log::debug!("the answer to an init program broke off: {error}");
+            }
+            drop(permit);
+        });
+        Ok(())
+    }
+
+    async fn answer(
+        self,
+        mut writer: OwnedWriteHalf,
+        request: &Request,
+        uid: u32,
+    ) -> io::Result<()> {
+        let reply = self.act(request, uid).await;
         let mut line = serde_json::to_vec(&reply)?;
         line.push(b'\n');
         timeout(PATIENCE, writer.write_all(&line)).await?
