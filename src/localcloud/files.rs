@@ -12,6 +12,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use nix::libc::{O_NOCTTY, O_NOFOLLOW, O_NONBLOCK};
 
 /// Settings, keys and units are shorter than this.
@@ -128,6 +130,19 @@ pub(super) fn append(path: impl AsRef<Path>, mode: u32) -> io::Result<File> {
 pub(super) fn entries(directory: impl AsRef<Path>) -> impl Iterator<Item = fs::DirEntry> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     entries.take(MOST_ENTRIES).flatten()
+}
+
+/// The machine's time zone. The usual way to ask opens `/etc/localtime` and
+/// waits if a fifo stands in its place.
+pub(super) fn time_zone() -> TimeZone {
+    let data = read("/etc/localtime", MOST).ok();
+    let zone = data.and_then(|data| TimeZone::tzif("Local", &data).ok());
+    zone.unwrap_or(TimeZone::UTC)
+}
+
+/// The time by the machine's clock and zone.
+pub(super) fn now() -> Zoned {
+    Timestamp::now().to_zoned(time_zone())
 }
 
 fn make_way(path: &Path) -> io::Result<()> {

@@ -556,7 +556,7 @@ fn two_hundred_instances_and_a_killed_daemon_leave_nothing() {
         });
         // Their disks are there to be started again, and go with them.
         let _ = cloud.cloud("up").exits(0);
-        let end = "for server in list_instances() { terminate_instance(server); }";
+        let end = "for server in list_instances(#{}) { terminate_instance(server); }";
         let _ = cloud.autorun().playbook(end).run().exits(0);
         becomes_true("disks of the dead are gone", || {
             Traces::of(&path, &[]).disks.is_empty()

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-
 use super::super::super::files;
 use super::super::boot::Ending;
 
@@ -33,7 +31,7 @@ impl Delay {
         match self {
             Self::Now => Duration::ZERO,
             Self::After(duration) => duration,
-            Self::At(hour, minute) => until(&now(), hour, minute),
+            Self::At(hour, minute) => until(&files::now(), hour, minute),
         }
     }
 }
@@ -79,16 +77,6 @@ fn delay(text: &str) -> Result<Delay, String> {
         0 => Ok(Delay::Now),
         minutes => Ok(Delay::After(Duration::from_secs(60 * u64::from(minutes)))),
     }
-}
-
-/// By the machine's clock. The time zone is read here, because a reader that
-/// waits for a fifo in its place would stop the machine.
-fn now() -> jiff::Zoned {
-    let data = files::read("/etc/localtime", files::MOST);
-    let zone = data
-        .ok()
-        .and_then(|data| TimeZone::tzif("Local", &data).ok());
-    jiff::Timestamp::now().to_zoned(zone.unwrap_or(TimeZone::UTC))
 }
 
 fn until(now: &jiff::Zoned, hour: i8, minute: i8) -> Duration {

@@ -45,7 +45,7 @@ impl Service {
             sub: "dead",
             result: "success",
             status: None,
-            since: jiff::Zoned::now(),
+            since: files::now(),
             restarts: 0,
             family: Family::default(),
             turn: 0,
@@ -107,7 +107,7 @@ impl Service {
     pub(super) fn set(&self, active: Active, sub: &'static str) {
         let mut state = self.0.state.borrow_mut();
         if state.active != active {
-            state.since = jiff::Zoned::now();
+            state.since = files::now();
         }
         state.active = active;
         state.sub = sub;
