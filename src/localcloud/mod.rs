@@ -13,15 +13,20 @@
 //!   what is signed and nothing else, `query` reads what their addresses say.
 //! - `machine` makes instances out of namespaces; `sshd`, `proxy` and
 //!   `metadata` are what they find in there.
+//! - `accounts` and `files` read what an instance's root controls.
 //! - [`home`] is where a local cloud keeps its state and its access key.
 //!
-//! It is made for one's own playbooks, not for hostile code: instances share
-//! the kernel, and root in an instance is root.
+//! Root in an instance is not root here: instances have user namespaces, files
+//! and limits of their own. They share the kernel; its faults are theirs, too.
 
+#[cfg(target_os = "linux")]
+mod accounts;
 mod crowd;
 pub mod daemon;
 mod ec2;
 pub mod faults;
+#[cfg(target_os = "linux")]
+mod files;
 pub mod home;
 mod line;
 mod logbook;

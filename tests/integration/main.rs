@@ -28,4 +28,6 @@ mod report;
 mod safety;
 mod secrets;
 mod terminal;
+mod walls_escape;
+mod walls_inside;
 mod walls_local_user;

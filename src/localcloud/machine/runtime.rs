@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ipnet::Ipv4Net;
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::time::timeout;
 
 use super::boot::Boot;
 use super::cgroups::Cgroups;
@@ -30,11 +32,12 @@ use super::network::switch::{self, Switch};
 use super::nursery::Nursery;
 use super::system::System;
 
-/// Patience with a boot, which takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// The console's file on a machine's disk.
 const CONSOLE: &str = "console.log";
+
+/// How long a machine may take to boot. Its disk is its root's, and may hold
+/// anything.
+const BOOT: Duration = Duration::from_secs(60);
 
 /// What a runtime is started with.
 #[derive(Clone, Debug)]
@@ -221,13 +224,14 @@ impl Runtime {
             _disk: disk,
         };
         let finished = self.finish(&channel, pid, address, held.cable);
-        let finished = tokio::time::timeout(PATIENCE, finished).await;
+        let finished = timeout(BOOT, finished).await;
         let late = |_| Err(io::Error::other("it is not up after a minute"));
         match finished.unwrap_or_else(late) {
             Ok(proxy) => Ok(Machine::new(pid, pidfd, console, proxy, channel, held)),
             Err(error) => {
-                // Without its socket it goes.
+                // Without its socket it goes, unless it hangs.
                 drop(channel);
+                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
                 until_gone(&pidfd).await;
                 held.release().await;
                 Err(failed(error))

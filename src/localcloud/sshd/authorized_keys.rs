@@ -3,20 +3,17 @@
 //! The file is read at each login, so that a key added or removed counts at
 //! once, and it counts only if nobody else could have written it.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::Read;
 use std::net::IpAddr;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::libc::O_NONBLOCK;
 use russh::keys::PublicKey;
 
-use super::accounts::Account;
+use super::super::accounts::Account;
+use super::super::files;
 use super::key_options::{self, Grant};
-
-/// More than this is not read.
-const MAX_SIZE: u64 = 1 << 20;
 
 /// What `key` may do as `account`, coming from `client`; nothing if `None`.
 pub(super) fn grant(account: &Account, key: &PublicKey, client: IpAddr) -> Option<Grant> {
@@ -48,20 +45,13 @@ fn read(account: &Account) -> Result<String, String> {
             .map_err(|e| format!("`{}`: {e}", place.display()))?;
         only_owner_writes(place, &found, account)?;
     }
-    // Not blocked by a fifo in its place.
-    let opened = File::options()
-        .read(true)
-        .custom_flags(O_NONBLOCK)
-        .open(&path);
     let failed = |e: std::io::Error| format!("`{}`: {e}", path.display());
-    let file = opened.map_err(failed)?;
-    let found = file.metadata().map_err(failed)?;
-    if !found.is_file() {
-        return Err(format!("`{}` is not a file", path.display()));
-    }
+    let (file, found) = files::open(&path).map_err(failed)?;
     only_owner_writes(&path, &found, account)?;
     let mut text = Vec::new();
-    file.take(MAX_SIZE).read_to_end(&mut text).map_err(failed)?;
+    file.take(files::MOST)
+        .read_to_end(&mut text)
+        .map_err(failed)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 

@@ -178,7 +178,7 @@ fn not_expired(time: &str) -> Result<(), String> {
     let unreadable = || format!("its `expiry-time` `{time}` is not a time");
     let (digits, zone) = match time.strip_suffix(['Z', 'z']) {
         Some(digits) => (digits, jiff::tz::TimeZone::UTC),
-        None => (time, jiff::tz::TimeZone::system()),
+        None => (time, super::super::files::time_zone()),
     };
     if !matches!(digits.len(), 8 | 12 | 14) {
         return Err(unreadable());

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use russh::keys::{Algorithm, PublicKey};
 
-use super::accounts::{self, Account};
+use super::super::accounts::{self, Account};
 use super::authorized_keys;
 use super::key_options::Grant;
 

@@ -8,14 +8,13 @@
 //!
 //! - `connection` answers the protocol's requests, with the help of
 //!   `login`, and keeps its `channels`;
-//! - `login` decides by `accounts`, `authorized_keys` and `key_options`;
+//! - `login` decides by accounts, `authorized_keys` and `key_options`;
 //! - `session` runs a program for a channel, `process` starts it, `terminal`
 //!   gives it a tty;
 //! - `intake` and `transport` hold back a client that sends faster than a
 //!   program reads;
 //! - `sftp` is the file server, a program of its own.
 
-mod accounts;
 mod authorized_keys;
 mod channels;
 mod connection;
@@ -29,7 +28,7 @@ mod sftp;
 mod terminal;
 mod transport;
 
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -42,6 +41,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 
 pub use sftp::sftp_server;
+
+use super::files;
 
 /// Failed logins after which a connection is closed, as in OpenSSH.
 const MAX_AUTH_TRIES: usize = 6;
@@ -187,16 +188,17 @@ fn host_key(path: &Path) -> io::Result<PrivateKey> {
         let path = path.display();
         io::Error::new(kind, format!("cannot use the host key `{path}`: {reason}"))
     };
-    let mode = std::fs::metadata(path)
-        .map_err(|e| failed(e.kind(), &e.to_string()))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
+    let (file, found) = files::open(path).map_err(|e| failed(e.kind(), &e.to_string()))?;
+    if found.permissions().mode() & 0o077 != 0 {
         return Err(failed(
             io::ErrorKind::PermissionDenied,
             "others can read it; set its mode to 0600",
         ));
     }
-    russh::keys::load_secret_key(path, None)
+    let mut text = String::new();
+    file.take(files::MOST)
+        .read_to_string(&mut text)
+        .map_err(|e| failed(e.kind(), &e.to_string()))?;
+    russh::keys::decode_secret_key(&text, None)
         .map_err(|e| failed(io::ErrorKind::InvalidData, &e.to_string()))
 }

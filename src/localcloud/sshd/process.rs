@@ -18,8 +18,9 @@ use nix::unistd::{Gid, Pid, Uid};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
+use super::super::accounts::Account;
+use super::super::files;
 use super::Reaper;
-use super::accounts::Account;
 use super::terminal::{self, Terminal};
 
 /// Where programs are looked for before `/etc/environment` or a profile says
@@ -229,7 +230,7 @@ pub(super) fn variables(
     requested: &[(String, String)],
     original_command: Option<&[u8]>,
 ) -> Vec<(OsString, OsString)> {
-    let machine = std::fs::read_to_string("/etc/environment").unwrap_or_default();
+    let machine = files::read_text("/etc/environment").unwrap_or_default();
     let Addresses { client, server } = addresses;
     let (client_ip, server_ip) = (client.ip().to_canonical(), server.ip().to_canonical());
     let mut all: Vec<(OsString, OsString)> = vec![("PATH".into(), PATH.into())];

@@ -17,7 +17,7 @@ use nix::sys::termios::{
 use russh::Pty;
 use tokio::io::unix::AsyncFd;
 
-use super::accounts::{self, Account};
+use super::super::accounts::{self, Account};
 
 /// What a client asked for.
 pub(super) struct Request {

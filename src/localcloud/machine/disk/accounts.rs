@@ -1,9 +1,9 @@
 //! The accounts of a machine: the host's system accounts without its people
 //! and passwords, and the login user.
 
-use std::fs;
 use std::io;
 
+use super::super::super::files;
 use super::seed::Seed;
 
 /// Ids that people have, on every distribution that is supported.
@@ -24,8 +24,8 @@ pub(in super::super) struct Accounts {
 impl Accounts {
     /// The host's, without people.
     pub(in super::super) fn of_host() -> io::Result<Self> {
-        let passwd = fs::read_to_string("/etc/passwd")?;
-        let group = fs::read_to_string("/etc/group")?;
+        let passwd = files::read_text("/etc/passwd")?;
+        let group = files::read_text("/etc/group")?;
         Ok(Self::without_people(&passwd, &group))
     }
 

@@ -3,8 +3,6 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
 use std::process::ExitStatus;
 use std::rc::Rc;
 
@@ -12,6 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
+use super::super::super::files;
 use super::super::boot::Faults;
 use super::console::Console;
 use super::reaper::Reaper;
@@ -64,7 +63,7 @@ impl CloudInit {
     }
 
     async fn result(&self, user_data: Option<Vec<u8>>) -> io::Result<Progress> {
-        let progress = match fs::read_to_string(RESULT) {
+        let progress = match files::read_text(RESULT) {
             Ok(result) => remembered(&result),
             Err(_) => self.first_time(user_data).await?,
         };
@@ -79,9 +78,9 @@ impl CloudInit {
         let Some(data) = user_data.filter(|data| !data.is_empty()) else {
             return Ok(Progress::Done);
         };
-        write(USER_DATA, &data, 0o600)?;
+        files::replace(USER_DATA, &data, 0o600)?;
         // From here on it has been run, even if the machine ends meanwhile.
-        write(RESULT, b"", 0o600)?;
+        files::replace(RESULT, b"", 0o600)?;
         let data = match is_gzip(&data) {
             true => self.unpacked().await?,
             false => data,
@@ -96,7 +95,7 @@ impl CloudInit {
             Progress::Failed(reason) => format!("failed {reason}"),
             Progress::Done | Progress::Running => String::new(),
         };
-        write(RESULT, text.as_bytes(), 0o600)?;
+        files::replace(RESULT, text.as_bytes(), 0o600)?;
         Ok(progress)
     }
 
@@ -107,7 +106,7 @@ impl CloudInit {
         for (index, script) in scripts.iter().enumerate() {
             let name = format!("part-{:03}", index + 1);
             let path = format!("{SCRIPTS}/{name}");
-            write(&path, script, 0o700)?;
+            files::replace(&path, script, 0o700)?;
             let result = match self.run_script(&path).await {
                 Ok(status) => self.described(status),
                 Err(error) => Some(format!("could not be started: {error}")),
@@ -167,7 +166,7 @@ impl CloudInit {
         let child = Spawn::new("gzip")
             .args(["-dc"])
             .environment(&self.environment)
-            .input(fs::File::open(USER_DATA)?)
+            .input(files::open(USER_DATA.as_ref())?.0)
             .output(OwnedFd::from(writer))?
             .start(&self.reaper)?;
         let mut data = Vec::new();
@@ -197,18 +196,9 @@ fn remembered(result: &str) -> Progress {
     }
 }
 
-fn write(path: impl AsRef<Path>, data: &[u8], mode: u32) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(mode);
-    let mut file = options.open(path)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.write_all(data)
-}
-
 fn open_log() -> io::Result<fs::File> {
     fs::create_dir_all("/var/log")?;
-    let mut options = fs::OpenOptions::new();
-    options.append(true).create(true).mode(0o640).open(LOG)
+    files::append(LOG, 0o640)
 }
 
 /// What a script says, on its way to log and console.

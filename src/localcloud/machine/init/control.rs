@@ -1,14 +1,20 @@
 //! The socket on which the programs of the init system talk to init.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedWriteHalf, SocketAddr};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::timeout;
 
 use super::super::boot::Ending;
 use super::super::units::Manager;
@@ -20,6 +26,18 @@ pub(super) const SOCKET: &str = "/run/autorun/init.sock";
 
 /// The longest request that is read.
 const LONGEST: u64 = 256 * 1024;
+
+/// Calls at a time, of root and of all others.
+const MOST_CALLS: usize = 128;
+
+/// Requests that may be on their way in; then the oldest one is given up.
+const MOST_READING: usize = 64;
+
+/// How long a request may take to arrive, and an answer to be read.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the server rests when the system gives it no more connections.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A call of one of the programs.
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,28 +83,62 @@ impl Control {
 
     /// Serves for ever.
     pub(super) async fn serve(self, listener: UnixListener) -> io::Result<()> {
+        let of_root = Arc::new(Semaphore::new(MOST_CALLS));
+        let of_others = Arc::new(Semaphore::new(MOST_CALLS));
+        let mut reading: VecDeque<AbortHandle> = VecDeque::new();
         loop {
-            let (stream, _) = listener.accept().await?;
+            let accepted = listener.accept().await;
+            let Ok((stream, uid)) = accepted.and_then(with_uid) else {
+                // A shortage of descriptors, which passes.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let calls = Arc::clone(if uid == 0 { &of_root } else { &of_others });
             let control = self.clone();
-            tokio::task::spawn_local(async move {
-                if let Err(error) = control.answer(stream).await {
+            let task = spawn_local(async move {
+                if let Err(error) = control.read(stream, uid, &calls).await {
                     log::debug!("a call of an init program broke off: {error}");
                 }
             });
+            // A whole request is read at once: those that wait are half ones.
+            reading.retain(|task| !task.is_finished());
+            reading.push_back(task.abort_handle());
+            if reading.len() > MOST_READING
+                && let Some(oldest) = reading.pop_front()
+            {
+                oldest.abort();
+            }
         }
     }
 
-    async fn answer(self, stream: UnixStream) -> io::Result<()> {
-        let uid = stream.peer_cred()?.uid();
-        let (reader, mut writer) = stream.into_split();
+    /// Reads a request, and has it answered if not too many are.
+    async fn read(self, stream: UnixStream, uid: u32, calls: &Arc<Semaphore>) -> io::Result<()> {
+        let (reader, writer) = stream.into_split();
         let mut line = String::new();
         let mut reader = BufReader::new(reader.take(LONGEST));
-        reader.read_line(&mut line).await?;
+        timeout(PATIENCE, reader.read_line(&mut line)).await??;
         let request: Request = serde_json::from_str(&line)?;
-        let reply = self.act(&request, uid).await;
+        let permit = Arc::clone(calls).try_acquire_owned();
+        let permit = permit.map_err(io::Error::other)?;
+        spawn_local(async move {
+            if let Err(error) = self.answer(writer, &request, uid).await {
+                log::debug!("the answer to an init program broke off: {error}");
+            }
+            drop(permit);
+        });
+        Ok(())
+    }
+
+    async fn answer(
+        self,
+        mut writer: OwnedWriteHalf,
+        request: &Request,
+        uid: u32,
+    ) -> io::Result<()> {
+        let reply = self.act(request, uid).await;
         let mut line = serde_json::to_vec(&reply)?;
         line.push(b'\n');
-        writer.write_all(&line).await
+        timeout(PATIENCE, writer.write_all(&line)).await?
     }
 
     async fn act(&self, request: &Request, uid: u32) -> Reply {
@@ -172,6 +224,11 @@ impl Control {
         let err = String::new();
         Reply { out, err, code }
     }
+}
+
+fn with_uid((stream, _): (UnixStream, SocketAddr)) -> io::Result<(UnixStream, u32)> {
+    let uid = stream.peer_cred()?.uid();
+    Ok((stream, uid))
 }
 
 fn status_options(options: &[String]) -> Result<(bool, Format), String> {

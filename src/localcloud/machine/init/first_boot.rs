@@ -1,11 +1,13 @@
 //! What makes a disk a certain machine's: name, keys, accounts. Once in its life.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
+use super::super::super::accounts::{self, Account};
+use super::super::super::files;
 use super::super::boot::Boot;
 use super::super::disk::accounts::Accounts;
 use super::super::disk::standins::{BINARY, CLOUD_INIT, login_shell, sudo_rule};
@@ -16,7 +18,7 @@ const MARKER: &str = "/var/lib/cloud/data/instance-id";
 /// Whether this disk was never booted, and makes it the machine's.
 pub(super) fn settle(boot: &Boot) -> io::Result<bool> {
     let directory = |path: &str| fs::create_dir_all(path);
-    let known = fs::read_to_string(MARKER).unwrap_or_default();
+    let known = files::read_text(MARKER).unwrap_or_default();
     name(boot)?;
     place_cloud_init(boot.faults.no_cloud_init)?;
     if known.trim() == boot.id {
@@ -24,11 +26,8 @@ pub(super) fn settle(boot: &Boot) -> io::Result<bool> {
     }
     directory("/var/lib/cloud/data")?;
     directory("/var/lib/cloud/instance")?;
-    write(
-        "/etc/machine-id",
-        &format!("{:032x}\n", rand::random::<u128>()),
-        0o444,
-    )?;
+    let id = format!("{:032x}\n", rand::random::<u128>());
+    write("/etc/machine-id", &id, 0o444)?;
     authorize(boot)?;
     // Last: a boot that broke off is begun anew.
     write(MARKER, &format!("{}\n", boot.id), 0o644)?;
@@ -37,7 +36,7 @@ pub(super) fn settle(boot: &Boot) -> io::Result<bool> {
 
 fn name(boot: &Boot) -> io::Result<()> {
     let (hostname, address) = (&boot.hostname, boot.address);
-    let before = fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let before = files::read_text("/etc/hostname").unwrap_or_default();
     if before.trim() == hostname {
         return Ok(());
     }
@@ -64,15 +63,15 @@ fn hosts(hostname: &str, address: Ipv4Addr) -> String {
 }
 
 fn authorize(boot: &Boot) -> io::Result<()> {
-    let user = match nix::unistd::User::from_name(&boot.user)? {
+    let user = match accounts::find(&boot.user) {
         Some(user) => user,
         None => add_user(&boot.user)?,
     };
-    let owner = (Some(user.uid.as_raw()), Some(user.gid.as_raw()));
-    if !user.dir.exists() {
-        make_home(&user.dir, owner)?;
+    let owner = (Some(user.uid), Some(user.gid));
+    if !user.home.exists() {
+        make_home(&user.home, owner)?;
     }
-    let ssh = user.dir.join(".ssh");
+    let ssh = user.home.join(".ssh");
     if !ssh.exists() {
         fs::DirBuilder::new().mode(0o700).create(&ssh)?;
         chown(&ssh, owner.0, owner.1)?;
@@ -86,7 +85,7 @@ fn authorize(boot: &Boot) -> io::Result<()> {
     chown(&file, owner.0, owner.1)
 }
 
-fn add_user(name: &str) -> io::Result<nix::unistd::User> {
+fn add_user(name: &str) -> io::Result<Account> {
     let mut accounts = Accounts::of_host()?;
     accounts.add_user(name, login_shell());
     write("/etc/passwd", &accounts.passwd, 0o644)?;
@@ -100,7 +99,7 @@ fn add_user(name: &str) -> io::Result<nix::unistd::User> {
             0o440,
         )?;
     }
-    nix::unistd::User::from_name(name)?
+    accounts::find(name)
         .ok_or_else(|| io::Error::other(format!("cannot make the login user `{name}`")))
 }
 
@@ -110,28 +109,21 @@ fn make_home(home: &PathBuf, owner: (Option<u32>, Option<u32>)) -> io::Result<()
         .mode(0o755)
         .create(home)?;
     fs::set_permissions(home, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir("/etc/skel").into_iter().flatten().flatten() {
-        if entry.file_type()?.is_file() {
+    for entry in files::entries("/etc/skel") {
+        if let (true, Ok(data)) = (
+            entry.file_type()?.is_file(),
+            files::read(entry.path(), files::MOST),
+        ) {
             let place = home.join(entry.file_name());
-            fs::copy(entry.path(), &place)?;
+            files::replace(&place, &data, 0o644)?;
             chown(&place, owner.0, owner.1)?;
         }
     }
     chown(home, owner.0, owner.1)
 }
 
-/// A new file in the place of the old one: writing through a file of the host's
-/// would keep its mode and copy it first.
 fn write(path: impl AsRef<Path>, text: &str, mode: u32) -> io::Result<()> {
-    let path = path.as_ref();
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.set_permissions(fs::Permissions::from_mode(mode))
+    files::replace(path, text.as_bytes(), mode)
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! ssh host keys: made at the first boot, shown on the console at each one.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::PathBuf;
 
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 
+use super::super::super::files;
 use super::console::Console;
 
 const DIRECTORY: &str = "/etc/ssh";
@@ -23,10 +23,11 @@ impl HostKey {
     /// The key on the disk; a new one if there is none.
     pub(super) fn on_disk(hostname: &str) -> io::Result<Self> {
         let file = PathBuf::from(ED25519);
-        let public = match fs::read_to_string(&file) {
-            Ok(text) => parse(&text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make(hostname)?,
-            Err(error) => return Err(error),
+        // A fifo or a directory in its place is no key that could be lost.
+        let is_file = file.metadata().is_ok_and(|found| found.is_file());
+        let public = match is_file {
+            true => parse(&files::read_text(&file)?)?,
+            false => make(hostname)?,
         };
         Ok(Self { file, public })
     }
@@ -74,19 +75,10 @@ fn make(hostname: &str) -> io::Result<PublicKey> {
     let private = key.to_openssh(LineEnding::LF).map_err(io::Error::other)?;
     let public = key.public_key().to_openssh().map_err(io::Error::other)?;
     fs::create_dir_all(DIRECTORY)?;
-    write(ED25519, private.as_bytes(), 0o600)?;
-    write(
-        &format!("{ED25519}.pub"),
-        format!("{public}\n").as_bytes(),
-        0o644,
-    )?;
+    files::replace(ED25519, private.as_bytes(), 0o600)?;
+    let shown = format!("{public}\n");
+    files::replace(format!("{ED25519}.pub"), shown.as_bytes(), 0o644)?;
     Ok(key.public_key().clone())
-}
-
-fn write(path: &str, text: &[u8], mode: u32) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(mode);
-    options.open(path)?.write_all(text)
 }
 
 fn parse(text: &str) -> io::Result<PublicKey> {

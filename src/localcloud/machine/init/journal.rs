@@ -3,12 +3,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixDatagram;
 use tokio::net::unix::pipe;
 
+use super::super::super::files;
 use super::console::Console;
 
 const SOCKET: &str = "/run/systemd/journal/dev-log";
@@ -24,6 +25,8 @@ pub(super) async fn console(console: Console) -> io::Result<()> {
     loop {
         let length = fifo.read(&mut buffer).await?;
         console.write(&buffer[..length]);
+        // A flood must leave time for the rest of the machine.
+        tokio::task::yield_now().await;
     }
 }
 
@@ -35,18 +38,11 @@ pub(super) async fn log() -> io::Result<()> {
     let mut buffer = vec![0; 8192];
     loop {
         let length = socket.recv(&mut buffer).await?;
-        if file.is_none() {
-            file = Some(open()?);
-        }
-        if let Some(file) = &mut file {
-            file.write_all(line(&buffer[..length]).as_bytes())?;
-        }
+        file = file.or_else(|| files::append(LOG, 0o640).ok());
+        // A message for which there is no place is lost; the next may have one.
+        file = file.filter(|mut file| file.write_all(line(&buffer[..length]).as_bytes()).is_ok());
+        tokio::task::yield_now().await;
     }
-}
-
-fn open() -> io::Result<File> {
-    let mut options = fs::OpenOptions::new();
-    options.append(true).create(true).mode(0o640).open(LOG)
 }
 
 /// The message without its priority, as one line.

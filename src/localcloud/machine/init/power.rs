@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::super::files;
 use super::super::boot::Ending;
 
 /// What a call of one of the programs asks for.
@@ -30,7 +31,7 @@ impl Delay {
         match self {
             Self::Now => Duration::ZERO,
             Self::After(duration) => duration,
-            Self::At(hour, minute) => until(&jiff::Zoned::now(), hour, minute),
+            Self::At(hour, minute) => until(&files::now(), hour, minute),
         }
     }
 }

@@ -13,6 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, oneshot};
 
+/// Ends that are looked at before anything else has its turn.
+const MOST_AT_ONCE: usize = 64;
+
 type Waiting = HashMap<i32, oneshot::Sender<ExitStatus>>;
 
 /// Tells about the end of processes.
@@ -56,16 +59,22 @@ impl Reaper {
     pub(super) async fn reap(self) -> io::Result<()> {
         let mut children = signal(SignalKind::child())?;
         loop {
-            self.reap_all();
-            if children.recv().await.is_none() {
+            if self.reap_some() == MOST_AT_ONCE {
+                // A flood of them must leave time for the rest of the machine.
+                tokio::task::yield_now().await;
+            } else if children.recv().await.is_none() {
                 return Ok(());
             }
         }
     }
 
-    fn reap_all(&self) {
-        // No child at all is an error of `wait` and ends the loop as well.
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+    /// Reaps some; gives back how many.
+    fn reap_some(&self) -> usize {
+        for count in 0..MOST_AT_ONCE {
+            // No child at all is an error of `wait`.
+            let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) else {
+                return count;
+            };
             let waiter = self.waiting().remove(&pid.as_raw_nonzero().get());
             if let Some(waiter) = waiter {
                 // Who does not listen any more need not know.
@@ -73,5 +82,6 @@ impl Reaper {
             }
             self.ends.notify_waiters();
         }
+        MOST_AT_ONCE
     }
 }

@@ -1,6 +1,6 @@
 //! Starts processes in the machine: sessions of their own, as whom, with what.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,9 +8,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{Gid, Uid};
 use tokio::sync::oneshot;
 
+use super::super::super::accounts;
 use super::reaper::Reaper;
 
 /// Whom a process runs as.
@@ -24,9 +25,11 @@ pub(in super::super) struct Identity {
 impl Identity {
     /// By name or number, as unit files have it.
     pub(in super::super) fn find(user: &str, group: Option<&str>) -> io::Result<Self> {
+        // Not by the name service switch: it would load what the machine's
+        // root chooses into this process.
         let found = match user.parse() {
-            Ok(uid) => User::from_uid(Uid::from_raw(uid))?,
-            Err(_) => User::from_name(user)?,
+            Ok(uid) => accounts::with_uid(uid),
+            Err(_) => accounts::find(user),
         };
         let Some(found) = found else {
             return Err(io::Error::other(format!("there is no user `{user}`")));
@@ -35,21 +38,19 @@ impl Identity {
             Some(group) => find_group(group)?,
             None => found.gid,
         };
-        let name = CString::new(found.name).map_err(io::Error::other)?;
-        let groups = nix::unistd::getgrouplist(&name, gid)?;
-        let uid = found.uid;
-        Ok(Self { uid, gid, groups })
+        let others = found.groups.into_iter().filter(|other| *other != gid);
+        Ok(Self {
+            uid: Uid::from_raw(found.uid),
+            gid: Gid::from_raw(gid),
+            groups: [gid].into_iter().chain(others).map(Gid::from_raw).collect(),
+        })
     }
 }
 
-fn find_group(name: &str) -> io::Result<Gid> {
-    if let Ok(gid) = name.parse() {
-        return Ok(Gid::from_raw(gid));
-    }
-    match Group::from_name(name)? {
-        Some(group) => Ok(group.gid),
-        None => Err(io::Error::other(format!("there is no group `{name}`"))),
-    }
+fn find_group(name: &str) -> io::Result<u32> {
+    let by_name = || accounts::group(name);
+    let found = name.parse().ok().or_else(by_name);
+    found.ok_or_else(|| io::Error::other(format!("there is no group `{name}`")))
 }
 
 /// A process to be started.

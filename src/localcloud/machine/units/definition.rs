@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::super::super::files;
 use super::exec::{Exec, specify, split};
 use super::file::{UnitFile, is_yes};
 use super::loader::Unit;
@@ -146,7 +147,7 @@ impl Definition {
                 Some(path) => (path, true),
                 None => (path.as_str(), false),
             };
-            match fs::read_to_string(path) {
+            match files::read_text(path) {
                 Ok(text) => variables.extend(assignments(&text)),
                 Err(_) if optional => {}
                 Err(error) => {

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use super::super::super::files;
 use super::loader::{Found, Loader, Unit, file_name, full_name};
 
 /// What a unit is, as `systemctl is-enabled` says it.
@@ -33,6 +34,9 @@ impl Enabled {
     }
 }
 
+/// Links that count: so many units can be enabled.
+const MOST_LINKS: usize = 1024;
+
 impl Loader {
     /// What is to be started at boot.
     pub(super) fn enabled(&self) -> Vec<String> {
@@ -45,18 +49,13 @@ impl Loader {
 
     /// Every link that makes a unit start.
     fn links(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.administrator());
-        let directories = entries
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path());
+        let directories = files::entries(self.administrator()).map(|entry| entry.path());
         let directories = directories.filter(|path| {
             let kind = path.extension();
             kind.is_some_and(|kind| kind == "wants" || kind == "requires")
         });
-        let links = directories.flat_map(fs::read_dir).flatten().flatten();
-        links.map(|entry| entry.path()).collect()
+        let links = directories.flat_map(files::entries);
+        links.take(MOST_LINKS).map(|entry| entry.path()).collect()
     }
 
     /// Whether a unit starts at boot; `None` if there is no such unit.

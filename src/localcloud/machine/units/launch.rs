@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::Path;
 
+use super::super::super::accounts;
+use super::super::super::files;
 use super::super::init::spawn::{Child, Identity, Spawn};
 use super::definition::Definition;
 use super::exec::Exec;
@@ -102,9 +104,9 @@ impl Service {
             give("MAINPID", main.to_string());
         }
         if let Some(user) = &definition.user
-            && let Some(found) = nix::unistd::User::from_name(user)?
+            && let Some(found) = accounts::find(user)
         {
-            give("HOME", found.dir.to_string_lossy().into_owned());
+            give("HOME", found.home.to_string_lossy().into_owned());
             give("SHELL", found.shell.to_string_lossy().into_owned());
             give("USER", user.clone());
             give("LOGNAME", user.clone());
@@ -125,9 +127,7 @@ impl Service {
 
     fn open_log(&self) -> io::Result<OwnedFd> {
         fs::create_dir_all("/var/log/units")?;
-        let mut options = fs::OpenOptions::new();
-        options.append(true).create(true).mode(0o640);
-        Ok(options.open(self.log())?.into())
+        Ok(files::append(self.log(), 0o640)?.into())
     }
 
     /// Says something where its output goes.

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::super::super::files;
 use super::file::UnitFile;
 
 /// The search path; the first one that has a file wins.
@@ -79,8 +80,8 @@ impl Loader {
 
     /// All units that have files, by name.
     pub(super) fn names(&self) -> Vec<String> {
-        let entries = self.directories.iter().flat_map(fs::read_dir).flatten();
-        let names = entries.flatten().map(|entry| file_name(&entry.path()));
+        let entries = self.directories.iter().flat_map(files::entries);
+        let names = entries.map(|entry| file_name(&entry.path()));
         let mut names: Vec<_> = names.filter(|name| is_unit(name)).collect();
         names.sort();
         names.dedup();
@@ -98,7 +99,7 @@ impl Loader {
 
     fn load(&self, name: String, path: PathBuf) -> io::Result<Found> {
         let mut file = UnitFile::default();
-        let text = fs::read(&path).map_err(|error| {
+        let text = files::read(&path, files::MOST).map_err(|error| {
             io::Error::new(
                 error.kind(),
                 format!("cannot read {}: {error}", path.display()),
@@ -106,7 +107,10 @@ impl Loader {
         })?;
         file.merge(&String::from_utf8_lossy(&text));
         for drop_in in self.drop_ins(&name) {
-            file.merge(&String::from_utf8_lossy(&fs::read(drop_in)?));
+            file.merge(&String::from_utf8_lossy(&files::read(
+                drop_in,
+                files::MOST,
+            )?));
         }
         Ok(Found::Unit(Unit { name, path, file }))
     }
@@ -117,8 +121,7 @@ impl Loader {
         let names = [template(name), Some(name.to_owned())];
         for name in names.into_iter().flatten() {
             for directory in self.directories.iter().rev() {
-                let entries = fs::read_dir(directory.join(format!("{name}.d")));
-                for entry in entries.into_iter().flatten().flatten() {
+                for entry in files::entries(directory.join(format!("{name}.d"))) {
                     let path = entry.path();
                     if path
                         .extension()

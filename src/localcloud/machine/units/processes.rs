@@ -6,6 +6,8 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::super::super::files;
+
 /// What is known about a service's processes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Family {
@@ -95,7 +97,7 @@ fn parse_stat(text: &str) -> Option<Process> {
 }
 
 fn has_invocation(pid: i32, invocation: &str) -> bool {
-    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
+    let Ok(environment) = files::head(format!("/proc/{pid}/environ"), files::MOST) else {
         return false;
     };
     let wanted = format!("INVOCATION_ID={invocation}");

@@ -1,7 +1,6 @@
 //! What `systemctl` tells about units.
 
-use std::fs;
-
+use super::super::super::files;
 use super::super::init::control::Reply;
 use super::enablement::Enabled;
 use super::manager::{Manager, Refusal, Target};
@@ -108,7 +107,8 @@ impl Manager {
                     unit.path.display(),
                     describe(&state)
                 );
-                let log = fs::read_to_string(service.log()).unwrap_or_default();
+                let log = files::tail(service.log(), files::MOST).unwrap_or_default();
+                let log = String::from_utf8_lossy(&log);
                 let lines: Vec<_> = log.lines().rev().take(LOG_LINES).collect();
                 out += if lines.is_empty() { "" } else { "\n" };
                 out += &lines_of(lines.into_iter().rev());
@@ -190,7 +190,7 @@ impl Manager {
             let Ok(Target::Service(unit, ..)) = self.target(name) else {
                 return Reply::failure(format!("No files found for {name}."), 1);
             };
-            let content = fs::read_to_string(&unit.path).unwrap_or_default();
+            let content = files::read_text(&unit.path).unwrap_or_default();
             text += &lines_of([format!("# {}", unit.path.display()), content]);
         }
         out(text)

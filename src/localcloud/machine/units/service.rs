@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use super::super::super::files;
 use super::super::init::reaper::Reaper;
 use super::super::init::spawn::Child;
 use super::definition::{Definition, Kind, Restart};
@@ -44,7 +45,7 @@ impl Service {
             sub: "dead",
             result: "success",
             status: None,
-            since: jiff::Zoned::now(),
+            since: files::now(),
             restarts: 0,
             family: Family::default(),
             turn: 0,
@@ -106,7 +107,7 @@ impl Service {
     pub(super) fn set(&self, active: Active, sub: &'static str) {
         let mut state = self.0.state.borrow_mut();
         if state.active != active {
-            state.since = jiff::Zoned::now();
+            state.since = files::now();
         }
         state.active = active;
         state.sub = sub;
@@ -229,7 +230,7 @@ impl Service {
             return self.state().family.members().into_iter().next();
         };
         loop {
-            let text = fs::read_to_string(file).unwrap_or_default();
+            let text = files::read_text(file).unwrap_or_default();
             match text.trim().parse().ok().filter(|pid| is_alive(*pid)) {
                 Some(pid) => return Some(pid),
                 None if self.state().family.members().is_empty() => return None,
@@ -298,7 +299,7 @@ impl Service {
 
     /// A daemon that upgrades itself has written its successor into its file.
     fn heir(&self, definition: &Definition) -> Option<Child> {
-        let text = fs::read_to_string(definition.pid_file.as_ref()?).ok()?;
+        let text = files::read_text(definition.pid_file.as_ref()?).ok()?;
         let pid = text.trim().parse().ok().filter(|pid| is_alive(*pid))?;
         let exited = self.0.reaper.exited(pid);
         Some(Child { pid, exited })

@@ -198,7 +198,7 @@ fn date(seconds: i64, now: jiff::Timestamp) -> String {
     } else {
         "%b %e  %Y"
     };
-    time.to_zoned(jiff::tz::TimeZone::system())
+    time.to_zoned(super::super::super::files::time_zone())
         .strftime(format)
         .to_string()
 }

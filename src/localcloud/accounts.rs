@@ -3,8 +3,9 @@
 //! The name service switch is not asked: it could load foreign code into
 //! pid 1 or wait for a network.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+
+use super::files;
 
 /// A user who can log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,26 +27,39 @@ impl Account {
 
 /// The account of that name.
 pub(super) fn find(name: &str) -> Option<Account> {
-    let passwd = fs::read_to_string("/etc/passwd").ok()?;
-    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-    parse(&passwd, &groups, name)
+    let (passwd, groups) = files_of_instance()?;
+    parse(&passwd, &groups, |found, _| found == name)
+}
+
+/// The first account with that number.
+pub(super) fn with_uid(uid: u32) -> Option<Account> {
+    let (passwd, groups) = files_of_instance()?;
+    parse(&passwd, &groups, |_, found| found.parse() == Ok(uid))
+}
+
+fn files_of_instance() -> Option<(String, String)> {
+    let passwd = files::read_text("/etc/passwd").ok()?;
+    let groups = files::read_text("/etc/group").unwrap_or_default();
+    Some((passwd, groups))
 }
 
 /// The group of that name.
 pub(super) fn group(name: &str) -> Option<u32> {
-    let groups = fs::read_to_string("/etc/group").ok()?;
+    let groups = files::read_text("/etc/group").ok()?;
     groups.lines().find_map(|line| {
         let mut fields = line.split(':');
         (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
     })
 }
 
-fn parse(passwd: &str, groups: &str, name: &str) -> Option<Account> {
-    let line = passwd
-        .lines()
-        .find(|line| line.split(':').next() == Some(name))?;
-    let fields: Vec<&str> = line.split(':').collect();
-    let [_, _, uid, gid, _, home, shell] = fields[..] else {
+/// The first account that a test of name and number picks.
+fn parse(passwd: &str, groups: &str, picks: impl Fn(&str, &str) -> bool) -> Option<Account> {
+    let fields = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, uid) = (fields.next()?, fields.nth(1)?);
+        picks(name, uid).then(|| line.split(':').collect::<Vec<&str>>())
+    })?;
+    let [name, _, uid, gid, _, home, shell] = fields[..] else {
         return None;
     };
     let gid = gid.parse().ok()?;
@@ -88,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_user_has_its_groups() {
-        let user = parse(PASSWD, GROUP, "ec2-user").unwrap();
+        let user = parse(PASSWD, GROUP, |name, _| name == "ec2-user").unwrap();
         assert_eq!((user.uid, user.gid), (1000, 1000));
         assert_eq!(user.groups, [1000, 10, 4]);
         assert_eq!(user.home, Path::new("/home/ec2-user"));
@@ -96,14 +110,20 @@ mod tests {
 
     #[test]
     fn unknown_and_broken_lines_are_no_users() {
-        assert_eq!(parse(PASSWD, GROUP, "ec2"), None);
-        assert_eq!(parse(PASSWD, GROUP, "broken"), None);
-        assert_eq!(parse(PASSWD, GROUP, ""), None);
+        assert_eq!(parse(PASSWD, GROUP, |name, _| name == "ec2"), None);
+        assert_eq!(parse(PASSWD, GROUP, |name, _| name == "broken"), None);
+        assert_eq!(parse(PASSWD, GROUP, |name, _| name == ""), None);
+    }
+
+    #[test]
+    fn a_number_finds_the_first_user_that_has_it() {
+        let user = parse(PASSWD, GROUP, |_, uid| uid == "1001").unwrap();
+        assert_eq!(user.name, "plain");
     }
 
     #[test]
     fn no_shell_means_sh() {
-        let user = parse(PASSWD, GROUP, "plain").unwrap();
+        let user = parse(PASSWD, GROUP, |name, _| name == "plain").unwrap();
         assert_eq!(user.shell, Path::new("/bin/sh"));
     }
 }
