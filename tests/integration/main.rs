@@ -28,3 +28,4 @@ mod report;
 mod safety;
 mod secrets;
 mod terminal;
+mod walls_network;
