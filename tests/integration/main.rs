@@ -31,3 +31,4 @@ mod terminal;
 mod walls_escape;
 mod walls_inside;
 mod walls_local_user;
+mod walls_network;

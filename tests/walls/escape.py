@@ -1125,13 +1125,6 @@ def pid_1_compared():
 
 
 @attempt("ptrace")
-def limits_of_pid_1():
-    own = resource.prlimit(1, resource.RLIMIT_NOFILE)
-    resource.prlimit(1, resource.RLIMIT_NOFILE, own)
-    return "limits of pid 1 can be set"
-
-
-@attempt("ptrace")
 def score_of_pid_1():
     with open("/proc/1/oom_score_adj", "r+b", buffering=0) as file:
         value = file.read()

@@ -534,7 +534,12 @@ fn ingress(permission: &Permission, source: ipnet::Ipv4Net) -> Option<Ingress> {
             port(permission.from, 0),
             port(permission.to, 65535),
         ),
-        "icmp" => (Protocol::Icmp, 0, 65535),
+        // Type and code: -1 means every one.
+        "icmp" => (
+            Protocol::Icmp,
+            port(permission.from, 65535),
+            port(permission.to, 65535),
+        ),
         "-1" => (Protocol::All, 0, 65535),
         // No other protocol crosses the local cloud's network.
         _ => return None,

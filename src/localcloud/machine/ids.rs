@@ -39,6 +39,11 @@ impl Ids {
         Self(FIRST + number * COUNT)
     }
 
+    /// The number of the range.
+    pub(super) fn range(self) -> u32 {
+        (self.0 - FIRST) / COUNT
+    }
+
     /// The host's id of the instance's root.
     pub(super) fn root(self) -> u32 {
         self.0

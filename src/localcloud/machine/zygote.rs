@@ -19,6 +19,7 @@ use nix::unistd::ForkResult;
 use rustix::mount::{MountPropagationFlags, mount_change};
 
 use super::cgroups::Cgroups;
+use super::claims::{Claim, Kind};
 use super::delivery::Delivery;
 use super::disk::seed::Seed;
 use super::disk::{package_settings, standins};
@@ -157,7 +158,14 @@ impl Zygote {
     /// The daemon is gone: what it could not remove any more is removed here.
     fn tidy_up(&self) {
         for ids in &self.used {
-            if let Err(error) = self.cgroups.group(*ids).remove() {
+            // Meanwhile another cloud may have them.
+            let claimed = Claim::first(Kind::UserIds, [ids.range()]);
+            let removed = match &claimed {
+                Ok(Some(_)) => self.cgroups.group(*ids).remove(),
+                Ok(None) => Ok(()),
+                Err(error) => Err(io::Error::other(error.to_string())),
+            };
+            if let Err(error) = removed {
                 log::warn!("{error}");
             }
         }

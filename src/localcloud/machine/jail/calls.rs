@@ -97,7 +97,7 @@ const NAMESPACES: [libc::c_int; 7] = [
 ];
 
 /// Kinds of sockets that are doors of a hypervisor or of drivers.
-const SOCKETS: [libc::c_int; 2] = [libc::AF_VSOCK, libc::AF_ALG];
+const SOCKETS: [libc::c_int; 3] = [libc::AF_VSOCK, libc::AF_ALG, libc::AF_XDP];
 
 /// Refuses these calls to this process and to all that it will run.
 pub(super) fn refuse() -> io::Result<()> {
