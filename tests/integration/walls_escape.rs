@@ -175,7 +175,7 @@ impl Canaries {
                          "udp_port": self.udp_port, "loopback_port": self.loopback_port },
             "peer": peer,
             "endpoint": endpoint,
-            "limits": { "memory": gib, "tasks": 6000, "disk": 8 * gib },
+            "limits": { "memory": gib, "tasks": 2_100, "disk": 8 * gib },
             "leftover": format!("leftover-{}", self.name),
             "user_data_mark": "/var/tmp/user-data-ran",
         })
@@ -266,7 +266,22 @@ impl Inside<'_> {
             .path()
             .join(".local/share/autorun/keys/walls");
         fs::copy(key, autorun.home.path().join(".ssh/id_ed25519")).unwrap();
-        autorun.run().exits(0)
+        let ended = autorun.run();
+        if ended.status != Some(0) {
+            self.show_consoles();
+        }
+        ended.exits(0)
+    }
+
+    /// What the instances say of a failure.
+    fn show_consoles(&self) {
+        for disk in fs::read_dir(self.cloud.home().join("state/instances")).unwrap() {
+            let console = disk.unwrap().path().join("console.log");
+            let text = fs::read(&console).unwrap_or_default();
+            let from = text.len().saturating_sub(2_000);
+            let end = String::from_utf8_lossy(&text[from..]);
+            println!("{}:\n{end}", console.display());
+        }
     }
 }
 

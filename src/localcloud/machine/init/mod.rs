@@ -88,6 +88,10 @@ fn boot(machine: &Machine) -> io::Result<tokio::runtime::Runtime> {
 
 fn enter(machine: &Machine) -> io::Result<()> {
     zygote::handle(Signal::SIGCHLD, SigHandler::SigDfl)?;
+    // The kernel drops a signal that pid 1 has no handler for. With the standard
+    // library's handlers many signals at once would overflow their stack.
+    zygote::handle(Signal::SIGBUS, SigHandler::SigDfl)?;
+    zygote::handle(Signal::SIGSEGV, SigHandler::SigDfl)?;
     nix::unistd::setsid()?;
     nix::unistd::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
     nix::unistd::dup2_stderr(&machine.console)?;
