@@ -66,7 +66,7 @@ async fn up() -> anyhow::Result<u8> {
     let file = cloud.home.access_file(uid);
     let _ = writeln!(said, "access key: {}", file.display());
     if cloud.status["boots"] == true {
-        said.push_str("  who has it can become root here: keep it as a password\n");
+        said.push_str("  who has it can use the instances: keep it as a password\n");
     } else if let Some(why) = cloud.status["cannot_boot"].as_str() {
         let _ = writeln!(said, "{why}");
     }

@@ -112,7 +112,7 @@ mod tests {
     fn unknown_and_broken_lines_are_no_users() {
         assert_eq!(parse(PASSWD, GROUP, |name, _| name == "ec2"), None);
         assert_eq!(parse(PASSWD, GROUP, |name, _| name == "broken"), None);
-        assert_eq!(parse(PASSWD, GROUP, |name, _| name == ""), None);
+        assert_eq!(parse(PASSWD, GROUP, |name, _| name.is_empty()), None);
     }
 
     #[test]

@@ -151,13 +151,11 @@ impl Front {
                 Some(service) => matches!(service, "ec2" | "sts"),
                 None => is_form(&parts),
             };
-        match is_query {
-            true => self.query(parts, body, visitor).await,
-            false => {
-                let request = Request::from_parts(parts, body);
-                self.object(request, peer, visitor).await
-            }
+        if is_query {
+            return self.query(parts, body, visitor).await;
         }
+        let request = Request::from_parts(parts, body);
+        self.object(request, peer, visitor).await
     }
 
     /// Whether a request is for this server, by its one `Host` and, if it is

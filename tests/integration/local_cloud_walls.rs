@@ -305,7 +305,11 @@ fn a_user_without_root_uses_what_sudo_brought_up() {
     let sudo = root().env("SUDO_UID", "65534").env("SUDO_GID", "65534");
     let ended = sudo.args(["cloud", "up"]).run().exits(0);
     assert!(ended.stdout.contains("/65534.json"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("become root"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("keep it as a password"),
+        "{}",
+        ended.stdout
+    );
 
     let playbook = users.join("p.rhai");
     let text = r#"

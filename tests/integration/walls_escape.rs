@@ -155,7 +155,7 @@ impl Canaries {
         let addresses: Vec<&str> = addresses.split_whitespace().collect();
         let files: Vec<_> = self.paths.iter().filter(|path| path.is_file()).collect();
         let keys = fs::read_dir("/etc/ssh").into_iter().flatten().flatten();
-        let keys = keys.filter(|file| file.file_name().display().to_string().ends_with(".pub"));
+        let keys = keys.filter(|file| file.path().extension().is_some_and(|ext| ext == "pub"));
         let keys: Vec<_> = keys
             .filter_map(|file| fs::read_to_string(file.path()).ok())
             .filter_map(|line| Some(hash(line.split_whitespace().nth(1)?.as_bytes())))

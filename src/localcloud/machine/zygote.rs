@@ -81,7 +81,7 @@ fn serve() -> io::Result<Option<Machine>> {
         match order {
             ToZygote::Boot(order) => {
                 if let Role::Other(machine) = zygote.fork(*order, fds)? {
-                    return Ok(machine);
+                    return Ok(machine.map(|machine| *machine));
                 }
             }
             ToZygote::Packages(layer) => zygote.layers.push(layer),
@@ -104,7 +104,7 @@ fn take_socket() -> io::Result<OwnedFd> {
 enum Role {
     Zygote,
     /// One that delivers an instance, or the instance itself.
-    Other(Option<Machine>),
+    Other(Option<Box<Machine>>),
 }
 
 struct Zygote {
@@ -152,7 +152,7 @@ impl Zygote {
             socket,
             console,
         };
-        delivery.run().map(Role::Other)
+        Ok(Role::Other(delivery.run()?.map(Box::new)))
     }
 
     /// The daemon is gone: what it could not remove any more is removed here.

@@ -26,7 +26,7 @@ impl Claim {
         before: Option<Ipv4Net>,
     ) -> io::Result<Option<Self>> {
         // Two clouds that start at once both see it free.
-        let numbers = free(taken, before).map(|subnet| number_of(&subnet));
+        let numbers = free(taken, before).map(number_of);
         let claim = claims.first(Kind::Subnet, numbers)?;
         Ok(claim.map(|number| Self {
             subnet: of_number(number.number()),
@@ -36,7 +36,7 @@ impl Claim {
 }
 
 /// A /24 by its first three bytes.
-fn number_of(subnet: &Ipv4Net) -> u32 {
+fn number_of(subnet: Ipv4Net) -> u32 {
     subnet.network().to_bits() >> 8
 }
 

@@ -23,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::sources::Sources;
 use self::writer::Writer;
+use crate::localcloud::signature::hex;
 
 /// The link on a disk to the base layer that it stands on.
 const LINK: &str = "base";
@@ -260,9 +261,10 @@ fn packages_are_changing() -> bool {
     let Ok(lock) = File::open("/var/lib/dpkg/lock") else {
         return false;
     };
+    let short = |value: i32| nix::libc::c_short::try_from(value).unwrap_or_default();
     let mut wanted = nix::libc::flock {
-        l_type: nix::libc::F_RDLCK as nix::libc::c_short,
-        l_whence: nix::libc::SEEK_SET as nix::libc::c_short,
+        l_type: short(nix::libc::F_RDLCK),
+        l_whence: short(nix::libc::SEEK_SET),
         l_start: 0,
         l_len: 0,
         l_pid: 0,
@@ -273,8 +275,5 @@ fn packages_are_changing() -> bool {
 
 fn digest(path: &Path) -> String {
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    digest[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&digest[..16])
 }

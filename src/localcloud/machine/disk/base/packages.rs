@@ -102,16 +102,16 @@ fn diverted(text: &str) -> impl Iterator<Item = PathBuf> {
 /// The links of an alternative: those in `/etc/alternatives` and those that
 /// lead there. The file has the state, the link, then pairs of a slave's name
 /// and its link, up to an empty line.
-fn alternative(name: &str, text: &str) -> Vec<PathBuf> {
+fn alternative(master: &str, text: &str) -> Vec<PathBuf> {
     let mut lines = text.lines().skip(1).take_while(|line| !line.is_empty());
-    let mut links = BTreeMap::new();
+    let mut by_name = BTreeMap::new();
     if let Some(link) = lines.next() {
-        links.insert(name.to_owned(), link.to_owned());
+        by_name.insert(master.to_owned(), link.to_owned());
     }
     while let (Some(slave), Some(link)) = (lines.next(), lines.next()) {
-        links.insert(slave.to_owned(), link.to_owned());
+        by_name.insert(slave.to_owned(), link.to_owned());
     }
-    let all = links
+    let all = by_name
         .into_iter()
         .flat_map(|(name, link)| [format!("/etc/alternatives/{name}"), link]);
     all.map(PathBuf::from).collect()

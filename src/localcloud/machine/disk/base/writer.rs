@@ -41,6 +41,8 @@ pub(super) struct Writer<'a> {
     root: &'a Path,
     hidden: &'a [PathBuf],
     always_copy: bool,
+    /// What is left out wherever it comes from.
+    outside: &'static [&'static str],
     /// Directories without links in their paths, by the paths they are known by.
     real: HashMap<PathBuf, Option<PathBuf>>,
     /// What is in the layer, or will be.
@@ -55,6 +57,7 @@ impl<'a> Writer<'a> {
             root,
             hidden,
             always_copy,
+            outside: &OUTSIDE,
             real: HashMap::new(),
             seen: HashSet::new(),
             files: Vec::new(),
@@ -114,9 +117,8 @@ impl<'a> Writer<'a> {
         if LEFT_OUT.iter().any(|left_out| path == Path::new(left_out)) {
             return Ok(());
         }
-        let found = match path.symlink_metadata() {
-            Ok(found) => found,
-            Err(_) => return Ok(()),
+        let Ok(found) = path.symlink_metadata() else {
+            return Ok(());
         };
         // A directory that others may not list is private.
         if found.is_dir() && found.mode() & READ_BY_ALL == 0 {
@@ -187,7 +189,7 @@ impl<'a> Writer<'a> {
 
     fn is_outside(&self, path: &Path) -> bool {
         let is_below = |start: &Path| path.starts_with(start);
-        OUTSIDE.iter().any(|start| is_below(Path::new(start)))
+        self.outside.iter().any(|start| is_below(Path::new(start)))
             || self.hidden.iter().any(|hidden| is_below(hidden))
     }
 
@@ -334,4 +336,120 @@ fn copy_attributes(path: &Path, place: &Path) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// Files of a host, and an empty layer.
+    struct Ground {
+        host: tempfile::TempDir,
+        layer: tempfile::TempDir,
+    }
+
+    impl Ground {
+        fn new() -> Self {
+            Self {
+                host: tempfile::tempdir().unwrap(),
+                layer: tempfile::tempdir().unwrap(),
+            }
+        }
+
+        fn file(&self, name: &str, mode: u32) -> PathBuf {
+            let path = self.host.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, name).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path
+        }
+
+        /// Builds the layer; returns what was copied.
+        fn write(&self, paths: &[PathBuf], hidden: &[PathBuf], copy: bool) -> Vec<PathBuf> {
+            let mut writer = Writer::new(self.layer.path(), hidden, copy);
+            // The host of a test may lie anywhere.
+            writer.outside = &[];
+            writer.add_owned(paths).unwrap();
+            writer.finish().unwrap()
+        }
+
+        fn placed(&self, path: &Path) -> Option<Metadata> {
+            let place = self.layer.path().join(path.strip_prefix("/").unwrap());
+            place.symlink_metadata().ok()
+        }
+    }
+
+    #[test]
+    fn what_not_everybody_may_read_is_left_out() {
+        let ground = Ground::new();
+        let open = ground.file("usr/open", 0o644);
+        let secret = ground.file("usr/secret", 0o600);
+        let group = ground.file("usr/group", 0o640);
+        let set_id = ground.file("usr/sudo", 0o4711);
+        let socket = ground.host.path().join("usr/socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let missing = ground.host.path().join("usr/missing");
+        let all = [&open, &secret, &group, &set_id, &socket, &missing].map(PathBuf::clone);
+        let copied = ground.write(&all, &[], false);
+        assert!(ground.placed(&secret).is_none() && ground.placed(&group).is_none());
+        assert!(ground.placed(&socket).is_none() && ground.placed(&missing).is_none());
+        // A link for the one, and a file of its own for the program with rights.
+        let inode = |path: &Path| path.metadata().unwrap().ino();
+        assert_eq!(ground.placed(&open).unwrap().ino(), inode(&open));
+        let own = ground.placed(&set_id).unwrap();
+        assert_eq!(own.mode() & 0o7777, 0o4711);
+        assert_ne!(own.ino(), inode(&set_id));
+        assert_eq!(copied, [set_id]);
+    }
+
+    #[test]
+    fn hidden_files_and_directories_are_left_out() {
+        let ground = Ground::new();
+        let kept = ground.file("etc/app/conf", 0o644);
+        let hidden = ground.file("etc/app/token", 0o644);
+        let below = ground.file("etc/keys/a/b", 0o644);
+        let all = [&kept, &hidden, &below].map(PathBuf::clone);
+        let directory = ground.host.path().join("etc/keys");
+        ground.write(&all, &[hidden.clone(), directory], false);
+        assert!(ground.placed(&kept).is_some());
+        assert!(ground.placed(&hidden).is_none() && ground.placed(&below).is_none());
+    }
+
+    #[test]
+    fn a_copy_has_the_content_mode_and_time_and_an_inode_of_its_own() {
+        let ground = Ground::new();
+        let file = ground.file("usr/bin/x", 0o755);
+        let copied = ground.write(std::slice::from_ref(&file), &[], true);
+        let (model, copy) = (file.metadata().unwrap(), ground.placed(&file).unwrap());
+        assert_eq!(
+            (copy.mode(), copy.len(), copy.mtime()),
+            (model.mode(), model.len(), model.mtime())
+        );
+        assert_ne!(copy.ino(), model.ino());
+        assert_eq!((copied, model.nlink()), (vec![file], 1));
+    }
+
+    #[test]
+    fn a_path_through_a_link_leads_to_the_real_place() {
+        let ground = Ground::new();
+        let file = ground.file("usr/bin/x", 0o755);
+        let link = ground.host.path().join("bin");
+        symlink("usr/bin", &link).unwrap();
+        ground.write(&[link.join("x"), link.clone()], &[], false);
+        assert!(ground.placed(&file).unwrap().is_file());
+        assert!(ground.placed(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn what_python_compiled_of_a_package_comes_with_it() {
+        let ground = Ground::new();
+        let source = ground.file("usr/lib/m.py", 0o644);
+        let compiled = ground.file("usr/lib/__pycache__/m.cpython-311.pyc", 0o644);
+        let stray = ground.file("usr/lib/__pycache__/n.cpython-311.pyc", 0o644);
+        ground.write(&[source], &[], false);
+        assert!(ground.placed(&compiled).is_some());
+        assert!(ground.placed(&stray).is_none());
+    }
 }

@@ -164,7 +164,9 @@ impl Batch {
             writer.text(1, table);
             writer.text(2, chain);
             writer.nested(4, |writer| {
-                rule.iter().for_each(|expression| expression.write(writer));
+                for expression in rule {
+                    expression.write(writer);
+                }
             });
         });
     }
