@@ -134,7 +134,7 @@ fn parents_of_root(path: &Path, links: &mut u32) -> Result<()> {
                 parent.display()
             ),
         )
-        .hint("choose a place that only root can change, /var/lib/NAME say"))
+        .hint("choose a place that only root can change, such as /var/lib/NAME"))
     };
     if found.uid() != 0 {
         return refused(format!("belongs to user {}", found.uid()));

@@ -27,7 +27,7 @@ impl User {
         let file = user.sudoers.path().join("sudoers");
         fs::write(&file, sudoers).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o440)).unwrap();
-        fs::set_permissions(user.cloud.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(user.cloud.path(), fs::Permissions::from_mode(0o1777)).unwrap();
         user
     }
 

@@ -16,6 +16,10 @@ use crate::support::{Autorun, Ended, HOST, Lab, at_terminal, conversation, root}
 /// Commands as the sources name them, and the test here that tries each; or why
 /// it cannot be tried.
 const TRIED: &[(&str, &str)] = &[
+    (
+        "autorun cloud doctor",
+        "the_local_cloud_is_started_and_ended",
+    ),
     ("autorun cloud down", "the_local_cloud_is_started_and_ended"),
     ("autorun cloud up", "the_local_cloud_is_started_and_ended"),
     (
@@ -694,6 +698,7 @@ fn the_local_cloud_is_started_and_ended() {
     };
     assert!(quietly(&start).success());
     let ended = autorun.run();
+    assert!(quietly("autorun cloud doctor").success());
     assert!(quietly("autorun cloud down").success());
     assert!(ended.exits(0).stdout.contains("AWS_ENDPOINT_URL"));
     autorun.run().exits(2);
