@@ -28,8 +28,8 @@ pub struct Home {
     access: PathBuf,
 }
 
-/// What a user needs to use a local cloud. As good as root's password where the
-/// cloud runs as root: who can launch an instance is root in it.
+/// What a user needs to use a local cloud. Who has it is root in its instances,
+/// and can fill this machine with them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// URL of EC2, S3 and STS.

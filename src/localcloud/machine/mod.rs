@@ -1,19 +1,19 @@
 //! Machines: real instances made of Linux namespaces, by root, with nothing
-//! but this program.
+//! but this program and `mkfs.ext4`.
 //!
 //! Three kinds of process:
 //!
 //! ```text
 //! daemon   owns a Runtime: boots, stops and watches machines, owns the addresses
-//! zygote   one thread; its mount namespace holds the seed, its network namespace
-//!          is the switch; forks machines without exec, so that they share memory
+//! zygote   one thread; its network namespace is the switch; forks machines
+//!          without exec, so that they share memory
 //! init     pid 1 of a machine: mounts, network, ssh, user data, units, reaping
 //! ```
 //!
 //! Everything hangs on sockets: when the daemon dies, however it dies, zygote
 //! and inits read an end of file and go, and their namespaces, mounts and
-//! interfaces with them. Nothing of the host is changed: not its files, not its
-//! firewall, not its sysctls; its routes only by the one interface.
+//! interfaces with them. Nothing of the host is changed: not the content of its
+//! files, not its firewall, not its sysctls; its routes only by the one interface.
 //!
 //! - `message`, `boot` are what the processes tell each other.
 //! - `claims` are numbers that one cloud of the host has to itself, `ids` the user
