@@ -409,7 +409,7 @@ fn with_named_key(
         .hint(format!(
             "pass `passphrase` to host(), from a secret variable; or load the key into \
              the ssh agent: `ssh-add {}`",
-            super::remote::quote(&key.to_string_lossy())
+            super::shell::quote(&key.to_string_lossy())
         )));
     }
     let login = with_file(connection, host, key, tries)?;
@@ -420,7 +420,7 @@ fn with_named_key(
         )
         .hint(format!(
             "try it by hand: `ssh-keygen -y -f {}`",
-            super::remote::quote(&key.to_string_lossy())
+            super::shell::quote(&key.to_string_lossy())
         )));
     }
     Ok(())

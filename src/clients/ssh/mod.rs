@@ -26,12 +26,12 @@ use tunnel::Jump;
 
 mod channel;
 mod connect;
+pub mod copy_programs;
 mod gate;
 mod known_hosts;
-pub mod paths;
 mod public_key;
 mod pump;
-mod remote;
+mod shell;
 mod trust;
 mod tunnel;
 

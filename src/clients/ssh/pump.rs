@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::channel::{Channel, must_wait};
 use super::connect::{Connection, GLANCE, Halt, LOGIN_TIMEOUT};
 use super::gate::{self, Shut};
-use super::remote::Sudo;
-use super::{Command, Finished, Host, KEPT, STREAMS, Sink, Stdin, broken, halted, remote};
+use super::shell::Sudo;
+use super::{Command, Finished, Host, KEPT, STREAMS, Sink, Stdin, broken, halted, shell};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Event, LineMask, PieceMask, Reporter, Stream, text};
 
@@ -56,7 +56,7 @@ pub(super) fn run(
         (None, true) => Sudo::Free,
         (Some(_), true) => Sudo::Password,
     };
-    let program = remote::program(
+    let program = shell::program(
         &command.command,
         command.cwd.as_deref(),
         &command.env,
@@ -79,7 +79,7 @@ pub(super) fn run(
         },
         report,
     };
-    let started = job.start(&remote::boot(&token, sudo), deadline, cancel);
+    let started = job.start(&shell::boot(&token, sudo), deadline, cancel);
     let moved = started.and_then(|()| job.pump(deadline, cancel));
     let stop = match moved {
         Ok(()) => match job.finish(sudo) {
@@ -394,7 +394,7 @@ fn ended(
     let gate = &connection.gate;
     gate.open(Some(until), &CancellationToken::new(), gate::ASIDE);
     let channel = connection.finish(Channel::open)?;
-    let command = remote::end_group(group, sudo);
+    let command = shell::end_group(group, sudo);
     connection.finish(|_| channel.exec(&command))?;
     if let (Sudo::Password, Some(password)) = (sudo, &host.sudo_password) {
         // What is not wanted is not read.
@@ -523,8 +523,8 @@ struct Dialog {
 impl Dialog {
     fn new(token: &str) -> Self {
         Self {
-            prompt: remote::prompt(token),
-            through: remote::through(token),
+            prompt: shell::prompt(token),
+            through: shell::through(token),
             answered: false,
         }
     }
