@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::clients::Clients;
-use crate::clients::ec2::{Ingress, StillUsed};
+use crate::clients::ec2::{Deletion, Ingress, InstanceState};
 use crate::clients::keys;
 use crate::clients::marks::Marks;
 use crate::clients::s3::PUBLIC_POLICIES_BLOCKED;
@@ -300,8 +300,8 @@ async fn terminate(clients: &Clients, report: &Reporter, id: &str) -> Result<()>
     }
     loop {
         match ec2.instances(&ids).await {
-            Ok(seen) if seen[0].state == "terminated" => return Ok(()),
-            Ok(seen) => pace.pause(&seen[0].state).await?,
+            Ok(seen) if seen[0].state == InstanceState::Terminated => return Ok(()),
+            Ok(seen) => pace.pause(seen[0].state.as_str()).await?,
             // Never seen so far: that may as well be a launch a moment ago.
             Err(e) if e.kind == ErrorKind::NotFound && pace.elapsed() < CONSISTENCY => {
                 pace.pause("not visible yet").await?;
@@ -316,7 +316,7 @@ async fn terminate(clients: &Clients, report: &Reporter, id: &str) -> Result<()>
 async fn delete_group(clients: &Clients, report: &Reporter, id: &str) -> Result<()> {
     let ec2 = clients.ec2().await?;
     let mut pace = clients.pace(format!("security group {id} to be unused"), TIMEOUT, report);
-    while ec2.delete_security_group(id).await? == StillUsed(true) {
+    while ec2.delete_security_group(id).await? == Deletion::StillUsed {
         pace.pause("still used by an instance or a rule")
             .await
             .map_err(|e| match e.kind {

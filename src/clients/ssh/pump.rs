@@ -75,6 +75,7 @@ pub(super) fn run(
             dialog: (sudo == Sudo::Password).then(|| Dialog::new(&token)),
             token: token.clone(),
             seen: Vec::new(),
+            asked_sudo: false,
             group: None,
         },
         report,
@@ -287,7 +288,7 @@ impl Job<'_> {
         gate.open(soon, &CancellationToken::new(), gate::ASIDE);
         let reusable = self.connection.finish(|_| self.channel.close()).is_ok();
         if self.boot.group.is_none() {
-            return Err(not_started(host, sudo, status, &stderr.0));
+            return Err(not_started(host, sudo, &self.boot, status, &stderr.0));
         }
         let dropped = stdout.1 + stderr.1;
         if dropped > 0 {
@@ -322,7 +323,7 @@ fn no_status(host: &Host) -> Error {
 }
 
 /// The boot program never spoke: sudo, the shell or the account refused.
-fn not_started(host: &Host, sudo: Sudo, status: i64, stderr: &[u8]) -> Error {
+fn not_started(host: &Host, sudo: Sudo, boot: &Boot, status: i64, stderr: &[u8]) -> Error {
     let said = super::tail(stderr, 3);
     let said = if said.is_empty() {
         format!("status {status}")
@@ -334,7 +335,7 @@ fn not_started(host: &Host, sudo: Sudo, status: i64, stderr: &[u8]) -> Error {
         format!("{} did not start the command: {said}", host.login()),
     );
     match sudo {
-        Sudo::Free if said.contains("sudo") => error.hint(format!(
+        Sudo::Free if boot.asked_sudo => error.hint(format!(
             "allow {} to use sudo without a password there, or pass `sudo_password` \
              to host(), from a secret variable",
             host.user
@@ -536,6 +537,8 @@ struct Boot {
     token: String,
     /// What came before it: a login shell's own words, or half a line.
     seen: Vec<u8>,
+    /// Whether the account's shell ran, and called sudo.
+    asked_sudo: bool,
     group: Option<i32>,
 }
 
@@ -560,6 +563,10 @@ impl Boot {
                 continue;
             };
             take(before.as_bytes());
+            if group.trim() == shell::ASKS_SUDO {
+                self.asked_sudo = true;
+                continue;
+            }
             self.group = group.trim().parse().ok();
             take(&std::mem::take(&mut self.seen));
             break;

@@ -20,6 +20,9 @@ done
 printf "%s %s\n" "$t" "$g" >&2
 eval "$p""#;
 
+/// What follows the token when sudo is called next.
+pub(super) const ASKS_SUDO: &str = "sudo";
+
 /// How a command becomes root's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sudo {
@@ -35,7 +38,11 @@ pub(super) fn boot(token: &str, sudo: Sudo) -> String {
     let boot = format!("sh -c '{BOOT}' sh {token}");
     match sudo {
         Sudo::No => boot,
-        Sudo::Free => format!("sudo -n -- {boot}"),
+        // The word before it tells a refusal of sudo's from one of the account's.
+        Sudo::Free => format!(
+            "sh -c 'printf \"%s {ASKS_SUDO}\\n\" \"$1\" >&2; exec sudo -n -- sh -c \"$2\" sh \"$1\"' \
+             sh {token} '{BOOT}'"
+        ),
         // The program must not be taken for a password, nor the password for a
         // part of the program: the word that sudo is through comes between.
         Sudo::Password => format!(

@@ -1,242 +1,7 @@
-//! What AWS says -> [`Error`]: the one place that knows AWS's error codes.
+//! What kind of failure each error code of AWS is, and what a person can do
+//! about it.
 
-use aws_sdk_ec2::config::http::HttpResponse;
-use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_ec2::operation::RequestId as _;
-use serde_json::json;
-
-use super::attempts::{NotSent, Place, find};
-use crate::error::{Error, ErrorKind};
-
-/// The error of one of AWS's operations.
-pub(crate) trait OperationError:
-    ProvideErrorMetadata + std::error::Error + Send + Sync + 'static
-{
-    /// AWS's name of the operation, as `RunInstances`.
-    const OPERATION: &'static str;
-}
-
-/// Names the operations whose errors reach a person: `module Error = "Name"`.
-macro_rules! operations {
-    ($($sdk:ident { $($module:ident $error:ident = $name:literal,)* })*) => {$($(
-        impl OperationError for $sdk::operation::$module::$error {
-            const OPERATION: &'static str = $name;
-        }
-    )*)*};
-}
-
-operations! {
-    aws_sdk_ec2 {
-        authorize_security_group_ingress AuthorizeSecurityGroupIngressError = "AuthorizeSecurityGroupIngress",
-        create_security_group CreateSecurityGroupError = "CreateSecurityGroup",
-        create_tags CreateTagsError = "CreateTags",
-        delete_key_pair DeleteKeyPairError = "DeleteKeyPair",
-        delete_security_group DeleteSecurityGroupError = "DeleteSecurityGroup",
-        describe_images DescribeImagesError = "DescribeImages",
-        describe_instance_types DescribeInstanceTypesError = "DescribeInstanceTypes",
-        describe_instances DescribeInstancesError = "DescribeInstances",
-        describe_key_pairs DescribeKeyPairsError = "DescribeKeyPairs",
-        describe_security_groups DescribeSecurityGroupsError = "DescribeSecurityGroups",
-        get_console_output GetConsoleOutputError = "GetConsoleOutput",
-        import_key_pair ImportKeyPairError = "ImportKeyPair",
-        reboot_instances RebootInstancesError = "RebootInstances",
-        revoke_security_group_ingress RevokeSecurityGroupIngressError = "RevokeSecurityGroupIngress",
-        run_instances RunInstancesError = "RunInstances",
-        start_instances StartInstancesError = "StartInstances",
-        stop_instances StopInstancesError = "StopInstances",
-        terminate_instances TerminateInstancesError = "TerminateInstances",
-    }
-    aws_sdk_s3 {
-        abort_multipart_upload AbortMultipartUploadError = "AbortMultipartUpload",
-        copy_object CopyObjectError = "CopyObject",
-        create_bucket CreateBucketError = "CreateBucket",
-        delete_bucket DeleteBucketError = "DeleteBucket",
-        delete_bucket_policy DeleteBucketPolicyError = "DeleteBucketPolicy",
-        delete_object DeleteObjectError = "DeleteObject",
-        delete_objects DeleteObjectsError = "DeleteObjects",
-        get_bucket_policy GetBucketPolicyError = "GetBucketPolicy",
-        get_bucket_tagging GetBucketTaggingError = "GetBucketTagging",
-        get_object GetObjectError = "GetObject",
-        get_public_access_block GetPublicAccessBlockError = "GetPublicAccessBlock",
-        head_bucket HeadBucketError = "HeadBucket",
-        head_object HeadObjectError = "HeadObject",
-        list_buckets ListBucketsError = "ListBuckets",
-        list_multipart_uploads ListMultipartUploadsError = "ListMultipartUploads",
-        list_object_versions ListObjectVersionsError = "ListObjectVersions",
-        list_objects_v2 ListObjectsV2Error = "ListObjectsV2",
-        put_bucket_policy PutBucketPolicyError = "PutBucketPolicy",
-        put_bucket_tagging PutBucketTaggingError = "PutBucketTagging",
-        put_object PutObjectError = "PutObject",
-        put_public_access_block PutPublicAccessBlockError = "PutPublicAccessBlock",
-    }
-    aws_sdk_sts {
-        get_caller_identity GetCallerIdentityError = "GetCallerIdentity",
-    }
-}
-
-/// The code AWS gave, as `InvalidGroup.NotFound`; empty when there was none.
-pub(crate) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> &str {
-    error.code().unwrap_or_default()
-}
-
-/// Makes an [`Error`] that says what was attempted.
-pub(crate) fn aws_error<E: OperationError>(
-    attempt: &str,
-    error: &SdkError<E, HttpResponse>,
-) -> Error {
-    let status = error.raw_response().map(|r| r.status().as_u16());
-    match error {
-        SdkError::ServiceError(_) | SdkError::ResponseError(_) if status.is_some() => {
-            answered(attempt, error, status.unwrap_or_default())
-        }
-        SdkError::TimeoutError(_) => Error::new(
-            ErrorKind::Timeout,
-            format!("cannot {attempt}: AWS did not answer in time"),
-        ),
-        _ => match find::<NotSent>(error) {
-            Some(not_sent) => unanswered(attempt, &chain(error), Some(not_sent)).unsent(),
-            None => unanswered(attempt, &chain(error), None),
-        },
-    }
-}
-
-/// AWS answered with an error.
-fn answered<E: OperationError>(
-    attempt: &str,
-    error: &SdkError<E, HttpResponse>,
-    status: u16,
-) -> Error {
-    let code = code(error);
-    let (said, encoded) = readable(error.message().unwrap_or_default());
-    let said = match said.is_empty() {
-        false => said.to_owned(),
-        true if code.is_empty() && status < 300 => {
-            format!("the answer (HTTP {status}) is not one of AWS's")
-        }
-        true if code.is_empty() => format!("AWS answered HTTP {status} without a reason"),
-        true => format!("AWS answered {code}"),
-    };
-    let mut made = Error::new(kind(code, status), format!("cannot {attempt}: {said}"))
-        .detail(json!({ "code": code, "status": status, "request_id": error.request_id() }));
-    if let Some(encoded) = encoded {
-        made.detail["encoded_message"] = json!(encoded);
-    }
-    let region = error
-        .raw_response()
-        .and_then(|answer| answer.headers().get("x-amz-bucket-region"));
-    made.hint = hint(code, E::OPERATION, status, &said).map(|hint| match region {
-        Some(region) => hint.replace(" REGION`", &format!(" {region}`")),
-        None => hint,
-    });
-    made
-}
-
-/// AWS's words without what no person can read: some kilobytes that
-/// `aws sts decode-authorization-message` would explain.
-fn readable(said: &str) -> (&str, Option<&str>) {
-    let (said, encoded) = match said.split_once("Encoded authorization failure message:") {
-        Some((said, encoded)) => (said, Some(encoded.trim())),
-        None => (said, None),
-    };
-    (said.trim().trim_end_matches('.'), encoded)
-}
-
-/// No answer: no credentials, no connection, or a broken one.
-fn unanswered(attempt: &str, chain: &[String], not_sent: Option<&NotSent>) -> Error {
-    let all = chain.join(": ");
-    if all.contains("Missing Region") {
-        return no_region();
-    }
-    if all.contains("credential") || all.contains("profile") || all.contains("SSO") {
-        return no_credentials(&all);
-    }
-    let last = chain.last().map_or("no connection", String::as_str);
-    // reqwest-like texts end in "Connection refused (os error 111)".
-    let last = last
-        .split(" (os error")
-        .next()
-        .unwrap_or(last)
-        .to_lowercase();
-    match not_sent {
-        Some(not_sent) if not_sent.place == Place::LocalCloud => {
-            no_cloud(attempt, &not_sent.endpoint)
-        }
-        Some(not_sent) if not_sent.place == Place::Given => Error::new(
-            ErrorKind::Unreachable,
-            format!(
-                "cannot {attempt}: no answer from {}: {last}",
-                not_sent.endpoint
-            ),
-        )
-        .hint(
-            "check that it is the right address, by `--endpoint-url` or AWS_ENDPOINT_URL, and \
-             that a server runs there",
-        ),
-        _ => Error::new(
-            ErrorKind::Unreachable,
-            format!("cannot {attempt}: no answer from AWS: {last}"),
-        )
-        .hint("check the network, the region and `--endpoint-url`"),
-    }
-}
-
-/// The local cloud is not there any more.
-pub(crate) fn no_cloud(attempt: &str, endpoint: &str) -> Error {
-    Error::new(
-        ErrorKind::Unreachable,
-        format!("cannot {attempt}: the local cloud does not run any more at {endpoint}"),
-    )
-    .hint("`autorun cloud up` starts it again, and then the run can be resumed")
-}
-
-/// The texts of an error and its sources, outermost first.
-fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
-    let mut texts = Vec::new();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        texts.push(inner.to_string());
-        source = inner.source();
-    }
-    texts
-}
-
-/// No region is configured.
-pub(crate) fn no_region() -> Error {
-    Error::new(ErrorKind::InvalidOption, "no AWS region is configured").hint(
-        "pass `--region eu-central-1`, set AWS_REGION, or write `region = ..` into ~/.aws/config",
-    )
-}
-
-/// Nobody provided credentials. `said` is the provider chain's own words.
-pub(crate) fn no_credentials(said: &str) -> Error {
-    let profile = said
-        .split("profile `")
-        .nth(1)
-        .and_then(|rest| rest.split('`').next());
-    if let (Some(profile), true) = (profile, said.contains("not defined")) {
-        let message = format!("AWS profile `{profile}` is not defined");
-        return Error::new(ErrorKind::Denied, message)
-            .hint("`grep '^\\[' ~/.aws/config ~/.aws/credentials` shows the profiles there are");
-    }
-    if said.contains("SSO token") || said.contains("sso") {
-        return Error::new(
-            ErrorKind::Denied,
-            "the AWS SSO session is missing or has expired",
-        )
-        .hint("run `aws sso login` of AWS CLI 2, with `--profile NAME` if you use one");
-    }
-    if said.contains("no providers in chain") || said.contains("no credentials found") {
-        return Error::new(ErrorKind::Denied, "no AWS credentials were found").hint(
-            "run `aws configure`, or put aws_access_key_id and aws_secret_access_key under \
-             [default] in ~/.aws/credentials, or set AWS_PROFILE",
-        );
-    }
-    Error::new(
-        ErrorKind::Denied,
-        format!("cannot get AWS credentials: {said}"),
-    )
-    .hint("`aws sts get-caller-identity` shows whether the AWS CLI has the same trouble")
-}
+use crate::error::ErrorKind;
 
 /// Codes, what kind of failure they are, and what a person can do about it.
 ///
@@ -583,7 +348,7 @@ fn known(code: &str) -> impl Iterator<Item = &'static Family> {
         .filter(move |family| family.codes.contains(&code))
 }
 
-fn kind(code: &str, status: u16) -> ErrorKind {
+pub(super) fn kind(code: &str, status: u16) -> ErrorKind {
     if let Some(family) = known(code).next() {
         return family.kind;
     }
@@ -609,7 +374,7 @@ fn kind(code: &str, status: u16) -> ErrorKind {
 
 /// What a person can do about an operation's answer. AWS's words may name the
 /// action that a policy has to allow.
-fn hint(code: &str, operation: &str, status: u16, said: &str) -> Option<String> {
+pub(super) fn hint(code: &str, operation: &str, status: u16, said: &str) -> Option<String> {
     let family = known(code).find(|family| family.operations.contain(operation));
     let hint = match family {
         Some(family) => family.hint,
@@ -669,21 +434,6 @@ mod tests {
         assert_eq!(kind("", 500), ErrorKind::Unreachable);
     }
 
-    #[test]
-    fn the_refused_action_is_named_and_what_nobody_can_read_is_left_out() {
-        let said = "You are not authorized to perform this operation. User: arn:aws:iam::1:user/a \
-             is not authorized to perform: ec2:RunInstances on resource: arn:aws:ec2:x because no \
-             identity-based policy allows it. Encoded authorization failure message: abc_-9";
-        let (said, encoded) = readable(said);
-        assert!(said.ends_with("policy allows it"), "{said}");
-        assert_eq!(encoded, Some("abc_-9"));
-        let hint = hint("UnauthorizedOperation", "RunInstances", 403, said).unwrap();
-        assert!(
-            hint.contains("policy that allows ec2:RunInstances, or"),
-            "{hint}"
-        );
-    }
-
     /// What people see of a code is looked at by a person: it has a golden text.
     #[test]
     fn every_code_has_a_golden_text() {
@@ -727,11 +477,5 @@ mod tests {
         assert_eq!(hint("OperationNotPermitted", "RunInstances"), None);
         assert_eq!(hint("Unsupported", "StartInstances"), None);
         assert_eq!(hint("MissingInput", "CreateTags"), None);
-    }
-
-    #[test]
-    fn an_unknown_profile_is_named() {
-        let error = no_credentials("profile `nosuch` was not defined: not defined");
-        assert_eq!(error.message, "AWS profile `nosuch` is not defined");
     }
 }
