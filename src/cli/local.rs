@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use autorun_localcloud::daemon;
+use autorun_localcloud::faults::{self, Faults};
+use autorun_localcloud::home::{self, Access, Home};
 use reqwest::Method;
 use serde_json::Value;
 
 use crate::clients::{AwsOptions, Endpoints, StaticKey};
 use crate::error::Error;
-use crate::localcloud::faults::{self, Faults};
-use crate::localcloud::home::{self, Access, Home};
-use crate::localcloud::{self, daemon};
 use crate::report::{Reporter, text};
 
 use super::settings::{data_dir, shown};
@@ -245,7 +245,7 @@ pub(super) fn read_faults(path: &Path) -> anyhow::Result<Faults> {
 
 /// An operation that nobody calls would be a fault that never comes.
 fn check_operations(faults: &Faults) -> Result<(), String> {
-    let known = || localcloud::operations().chain([faults::BOOT, faults::ANY]);
+    let known = || autorun_localcloud::operations().chain([faults::BOOT, faults::ANY]);
     for (index, fault) in faults.fault.iter().enumerate() {
         let name = fault.operation.as_str();
         if !known().any(|operation| operation == name) {

@@ -7,13 +7,13 @@
 
 use std::path::{Path, PathBuf};
 
+use autorun_private as private;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::store::{MIGRATIONS, OWNER_LETTERS, PATIENCE, new_id, unusable};
 use super::witness::{Noted, Seen, Witness};
 use crate::error::{Error, Result};
-use crate::private;
 
 /// Says that a SQLite file is a ledger: "atrn".
 const APPLICATION: i32 = 0x6174_726e;

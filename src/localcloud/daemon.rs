@@ -120,7 +120,7 @@ fn own_copy(home: &Home) -> io::Result<PathBuf> {
 }
 
 /// The background process itself: `STATE [UID:GID]..`.
-pub(super) fn main(arguments: &[OsString]) -> ExitCode {
+pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let Some(state) = arguments.first().map(PathBuf::from) else {
         return ExitCode::from(2);
     };

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::daemon;
 
 /// The name of the background process.
-pub(super) const DAEMON: &str = "autorun-cloud";
+pub(crate) const DAEMON: &str = "autorun-cloud";
 
 /// Does what this program is under another name; nothing under its own. Must be
 /// asked first, before there are threads.
@@ -38,7 +38,7 @@ mod in_machines {
     use super::super::machine::{self, Hooks, SshServer};
     use super::super::sshd;
 
-    pub(super) fn program(name: &OsStr, arguments: &[OsString]) -> Option<ExitCode> {
+    pub(crate) fn program(name: &OsStr, arguments: &[OsString]) -> Option<ExitCode> {
         let hooks = Hooks {
             sshd: |server| Box::pin(sshd::serve(config(server))),
             sftp_server: sshd::sftp_server,

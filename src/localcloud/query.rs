@@ -8,19 +8,19 @@ use percent_encoding::percent_decode_str;
 
 /// What a `+` stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Plus {
+pub(crate) enum Plus {
     Literal,
     Space,
 }
 
 /// The decoded pairs of a query string, in order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Reads a query; `None` if an escape in it is broken or a name or a value
     /// is not UTF-8.
-    pub(super) fn parse(raw: &str) -> Option<Self> {
+    pub(crate) fn parse(raw: &str) -> Option<Self> {
         let text = |part| String::from_utf8(decode(part, Plus::Space)?).ok();
         let pairs = raw.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs
@@ -29,23 +29,23 @@ impl Query {
         Some(Self(pairs.collect::<Option<_>>()?))
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// A name that is there more than once, however its letters are written.
-    pub(super) fn repeated(&self) -> Option<&str> {
+    pub(crate) fn repeated(&self) -> Option<&str> {
         let mut seen = HashSet::new();
         self.pairs()
             .map(|(name, _)| name)
@@ -54,7 +54,7 @@ impl Query {
 }
 
 /// Undoes percent encoding; `None` if an escape is broken.
-pub(super) fn decode(text: &str, plus: Plus) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &str, plus: Plus) -> Option<Vec<u8>> {
     let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let bytes = text.as_bytes();
     let whole = |(at, _): (usize, &str)| is_digit(bytes.get(at + 1)) && is_digit(bytes.get(at + 2));
@@ -68,7 +68,7 @@ pub(super) fn decode(text: &str, plus: Plus) -> Option<Vec<u8>> {
 }
 
 /// Percent-encodes everything but letters, digits, `-._~` and what is in `keep`.
-pub(super) fn encode(bytes: &[u8], keep: &[u8]) -> String {
+pub(crate) fn encode(bytes: &[u8], keep: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut encoded = String::with_capacity(bytes.len());
     for &byte in bytes {

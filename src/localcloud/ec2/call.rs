@@ -9,25 +9,25 @@ use super::machines::Machines;
 use super::params::Params;
 use super::refusal::{Refusal, Result};
 use super::state::{Instance, Millis, Phase, Region, State};
-use crate::localcloud::faults::Account;
+use crate::faults::Account;
 
 /// For so long after its making a thing may not be found, as on AWS.
 pub(super) const CONSISTENCY: Millis = 30;
 
 /// The same as it is announced to clients.
-pub(in crate::localcloud) const CONSISTENCY_SECONDS: f64 = 0.03;
+pub(crate) const CONSISTENCY_SECONDS: f64 = 0.03;
 
 /// What does not change while the local cloud runs.
 #[derive(Clone, Debug)]
-pub(in crate::localcloud) struct Facts {
+pub(crate) struct Facts {
     /// The account's number.
-    pub(in crate::localcloud) account: String,
+    pub(crate) account: String,
     /// Where instances have their addresses.
-    pub(in crate::localcloud) subnet: Ipv4Net,
+    pub(crate) subnet: Ipv4Net,
     /// What instances run, as `Debian GNU/Linux 12 (bookworm)`.
-    pub(in crate::localcloud) system: String,
+    pub(crate) system: String,
     /// Why no instance can boot here, and what to do.
-    pub(in crate::localcloud) cannot_boot: Option<String>,
+    pub(crate) cannot_boot: Option<String>,
 }
 
 /// What has to follow once a change is on disk.

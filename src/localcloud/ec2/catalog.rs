@@ -7,7 +7,7 @@ use super::filters::{Filtered, Filters, page};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::xml::Xml;
-use crate::localcloud::signature::hex;
+use crate::signature::hex;
 
 /// The regions that every AWS account has switched on.
 pub(super) const REGIONS: [&str; 17] = [

@@ -16,12 +16,10 @@ use super::call::{Effect, Facts, iso};
 use super::launch::decode;
 use super::state::{Group, Instance, OnShutdown, Peer, Permission, Phase, Region, State};
 use super::{Ec2, Inner, catalog, instances, network, now};
-use crate::localcloud::faults::{Act, BOOT, Fault, Plans};
-use crate::localcloud::machine::{
-    Boot, Ending, Faults, Ingress, Limits, Machine, Port, Protocol, Runtime,
-};
-use crate::localcloud::metadata::{self, Metadata};
-use crate::localcloud::proxy::Proxy;
+use crate::faults::{Act, BOOT, Fault, Plans};
+use crate::machine::{Boot, Ending, Faults, Ingress, Limits, Machine, Port, Protocol, Runtime};
+use crate::metadata::{self, Metadata};
+use crate::proxy::Proxy;
 
 /// Who logs in to an instance, as on Amazon Linux.
 const USER: &str = "ec2-user";
@@ -43,7 +41,7 @@ enum Command {
 
 /// All machines.
 #[derive(Clone)]
-pub(in crate::localcloud) struct Machines(Arc<Shared>);
+pub(crate) struct Machines(Arc<Shared>);
 
 struct Shared {
     runtime: Runtime,
@@ -61,7 +59,7 @@ impl fmt::Debug for Machines {
 }
 
 impl Machines {
-    pub(in crate::localcloud) fn new(runtime: Runtime, proxy: Proxy) -> Self {
+    pub(crate) fn new(runtime: Runtime, proxy: Proxy) -> Self {
         Self(Arc::new(Shared {
             runtime,
             proxy,

@@ -31,13 +31,13 @@ mod sts;
 mod tags;
 mod xml;
 
-pub(super) use authentication::authenticate;
+pub(crate) use authentication::authenticate;
 use call::Call;
-pub(super) use call::{CONSISTENCY_SECONDS, Facts};
+pub(crate) use call::{CONSISTENCY_SECONDS, Facts};
 use groups::Direction;
-pub(super) use machines::Machines;
+pub(crate) use machines::Machines;
 use params::{Params, Part};
-pub(super) use refusal::Refusal;
+pub(crate) use refusal::Refusal;
 use refusal::Result;
 use state::{Millis, Phase, State};
 use xml::Xml;
@@ -118,22 +118,22 @@ const ACTIONS: [(&str, Action); 35] = [
 ];
 
 /// The actions of EC2 and STS, by AWS's names.
-pub(super) fn actions() -> impl Iterator<Item = &'static str> {
+pub(crate) fn actions() -> impl Iterator<Item = &'static str> {
     let ec2 = ACTIONS.iter().map(|(name, _)| *name);
     ec2.chain(sts::ACTIONS)
 }
 
 /// An answer: HTTP status, request id and XML.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) request: String,
-    pub(super) xml: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) request: String,
+    pub(crate) xml: String,
 }
 
 /// EC2 and STS of the local cloud.
 #[derive(Clone, Debug)]
-pub(super) struct Ec2(Arc<Inner>);
+pub(crate) struct Ec2(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -147,7 +147,7 @@ struct Inner {
 impl Ec2 {
     /// With the state that an earlier daemon left in `file`. Its machines went
     /// with it, so their instances are stopped now.
-    pub(super) fn open(
+    pub(crate) fn open(
         facts: Facts,
         file: PathBuf,
         plans: Arc<Plans>,
@@ -197,7 +197,7 @@ impl Ec2 {
     }
 
     /// Answers a query request that has been verified.
-    pub(super) fn answer(&self, region: &str, form: &[u8], run: Option<&str>) -> Answer {
+    pub(crate) fn answer(&self, region: &str, form: &[u8], run: Option<&str>) -> Answer {
         let account = self.0.plans.account(run);
         let request = new_request_id();
         let result = self.act(region, form, run, &account);
@@ -283,12 +283,12 @@ impl Ec2 {
     }
 
     /// STS's answers.
-    pub(super) fn answer_sts(&self, form: &[u8], access_key_id: &str) -> Answer {
+    pub(crate) fn answer_sts(&self, form: &[u8], access_key_id: &str) -> Answer {
         sts::answer(&self.0.facts.account, form, access_key_id)
     }
 
     /// What `autorun cloud status` tells of instances: id, name, phase, address.
-    pub(super) fn listing(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn listing(&self) -> Vec<serde_json::Value> {
         let state = self.state();
         let all = state
             .regions
@@ -309,7 +309,7 @@ impl Ec2 {
 
     /// Ends all machines in order; instances stay as they are on record, and
     /// are stopped when the next daemon reads it.
-    pub(super) async fn shut_down(&self) {
+    pub(crate) async fn shut_down(&self) {
         if let Some(machines) = &self.0.machines {
             machines.shut_down().await;
         }
@@ -388,7 +388,7 @@ fn write(file: &Path, state: &State) -> io::Result<()> {
 }
 
 /// A request id as AWS's look.
-pub(super) fn new_request_id() -> String {
+pub(crate) fn new_request_id() -> String {
     let (a, b) = (rand::random::<u64>(), rand::random::<u64>());
     format!(
         "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
@@ -401,7 +401,7 @@ pub(super) fn new_request_id() -> String {
 }
 
 /// EC2's form of an error.
-pub(super) fn refused(refusal: &Refusal, request: &str) -> Answer {
+pub(crate) fn refused(refusal: &Refusal, request: &str) -> Answer {
     let mut xml = Xml::default();
     xml.node("Response", |xml| {
         xml.node("Errors", |xml| {
@@ -423,7 +423,7 @@ pub(super) fn refused(refusal: &Refusal, request: &str) -> Answer {
 }
 
 /// The action that a form names, to count and log it before it is answered.
-pub(super) fn action_of(form: &[u8]) -> String {
+pub(crate) fn action_of(form: &[u8]) -> String {
     form_urlencoded::parse(form)
         .find(|(name, _)| name == "Action")
         .map(|(_, value)| value.into_owned())

@@ -4,7 +4,7 @@ use super::params::Params;
 use super::refusal::{Refusal, Result};
 use super::xml::Xml;
 use super::{Answer, new_request_id};
-use crate::localcloud::{USER_ID, USER_NAME};
+use crate::{USER_ID, USER_NAME};
 
 const XMLNS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 

@@ -31,7 +31,7 @@ pub struct Check {
 
 /// Looks at everything; nothing is changed that does not vanish at once.
 #[must_use]
-pub fn checks(base: &BaseSettings) -> Vec<Check> {
+pub(crate) fn checks(base: &BaseSettings) -> Vec<Check> {
     // Namespaces are tried on a thread that ends with them.
     let probes = std::thread::spawn(probe).join();
     let mut checks = vec![root(), capabilities()];

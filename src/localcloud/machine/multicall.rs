@@ -21,11 +21,11 @@ pub(super) const ZYGOTE: &str = "autorun-zygote";
 pub(super) const SFTP_SERVER: &str = "sftp-server";
 
 /// The main function of the ssh server.
-pub type ServeSsh = fn(SshServer) -> Pin<Box<dyn Future<Output = io::Result<()>>>>;
+pub(crate) type ServeSsh = fn(SshServer) -> Pin<Box<dyn Future<Output = io::Result<()>>>>;
 
 /// What machines need from elsewhere.
 #[derive(Clone, Copy)]
-pub struct Hooks {
+pub(crate) struct Hooks {
     /// Serves ssh until the machine ends; runs on the machine's only thread,
     /// in a `LocalSet`.
     pub sshd: ServeSsh,
@@ -34,7 +34,7 @@ pub struct Hooks {
 }
 
 /// What the ssh server of a machine is given.
-pub struct SshServer {
+pub(crate) struct SshServer {
     /// Bound to port 22 on all addresses.
     pub listener: TcpListener,
     /// Private keys, 0600.
@@ -51,7 +51,7 @@ pub struct SshServer {
 
 /// Acts by the name this program was called by, if it is one of these.
 /// Must be asked first in `main`, before there are threads.
-pub fn multicall(
+pub(crate) fn multicall(
     arg0: &OsStr,
     arguments: impl IntoIterator<Item = OsString>,
     hooks: Hooks,

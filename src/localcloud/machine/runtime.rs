@@ -41,7 +41,7 @@ const BOOT: Duration = Duration::from_secs(60);
 
 /// What a runtime is started with.
 #[derive(Clone, Debug)]
-pub struct RuntimeSettings {
+pub(crate) struct RuntimeSettings {
     /// Where everything is kept; root's, 0700, locked by the caller.
     pub state_dir: PathBuf,
     /// The program that answers to the names of `multicall`: a copy that stays.
@@ -56,7 +56,7 @@ pub struct RuntimeSettings {
 
 /// Boots machines.
 #[derive(Debug)]
-pub struct Runtime {
+pub(crate) struct Runtime {
     settings: RuntimeSettings,
     claim: Claim,
     bases: Bases,
@@ -75,7 +75,7 @@ impl Runtime {
     /// Finds or builds the base layer, makes the namespaces and the host's
     /// interface. The rest, such as asking about packages, goes on in the
     /// background; the first boot waits for it.
-    pub async fn start(settings: RuntimeSettings) -> Result<Self, Error> {
+    pub(crate) async fn start(settings: RuntimeSettings) -> Result<Self, Error> {
         if !nix::unistd::geteuid().is_root() {
             let said = "instances need root: start the local cloud with sudo";
             return Err(Error::new(said));
@@ -124,49 +124,49 @@ impl Runtime {
 
     /// The machines' network.
     #[must_use]
-    pub fn subnet(&self) -> Ipv4Net {
+    pub(crate) fn subnet(&self) -> Ipv4Net {
         self.claim.subnet
     }
 
     /// The host's address in it.
     #[must_use]
-    pub fn gateway(&self) -> Ipv4Addr {
+    pub(crate) fn gateway(&self) -> Ipv4Addr {
         switch::gateway(self.subnet())
     }
 
     /// What the machines run.
     #[must_use]
-    pub fn system(&self) -> System {
+    pub(crate) fn system(&self) -> System {
         System::of_host()
     }
 
     /// How many packages are held because the host is behind on them; `None`
     /// as long as that is not known.
     #[must_use]
-    pub fn held_packages(&self) -> Option<usize> {
+    pub(crate) fn held_packages(&self) -> Option<usize> {
         self.nursery.held_packages()
     }
 
     /// The names of what machines can use up here: no control group limits it.
     #[must_use]
-    pub fn unlimited(&self) -> Vec<&'static str> {
+    pub(crate) fn unlimited(&self) -> Vec<&'static str> {
         self.cgroups.missing()
     }
 
     /// Waits until boots can follow.
-    pub async fn until_ready(&self) -> Result<(), Error> {
+    pub(crate) async fn until_ready(&self) -> Result<(), Error> {
         self.nursery.until_ready().await
     }
 
     /// Where machines look for their metadata, 169.254.169.254:80; not blocking.
     /// A connection's other address is that of the machine that asks.
-    pub async fn listen_for_metadata(&self) -> Result<TcpListener, Error> {
+    pub(crate) async fn listen_for_metadata(&self) -> Result<TcpListener, Error> {
         let listener = self.switch.listen_for_metadata().await;
         listener.map_err(|error| Error::io("listen for the metadata service", error))
     }
 
     /// Boots a machine; gives it back when it is up and ssh listens.
-    pub async fn boot(&self, boot: Boot) -> Result<Machine, Error> {
+    pub(crate) async fn boot(&self, boot: Boot) -> Result<Machine, Error> {
         self.check(&boot)?;
         let Some(disk) = self.disks.take(&boot.id) else {
             let said = format!("the disk of {} is in use", boot.id);
@@ -227,7 +227,7 @@ impl Runtime {
         let finished = timeout(BOOT, finished).await;
         let late = |_| Err(io::Error::other("it is not up after a minute"));
         match finished.unwrap_or_else(late) {
-            Ok(proxy) => Ok(Machine::new(pid, pidfd, console, proxy, channel, held)),
+            Ok(proxy) => Ok(Machine::new(pidfd, proxy, channel, held)),
             Err(error) => {
                 // Without its socket it goes, unless it hangs.
                 drop(channel);
@@ -262,7 +262,7 @@ impl Runtime {
     }
 
     /// Replaces what is let in to the machines, all of it at once.
-    pub async fn set_firewall(&self, ports: Vec<Port>) -> Result<(), Error> {
+    pub(crate) async fn set_firewall(&self, ports: Vec<Port>) -> Result<(), Error> {
         let gateway = Gateway {
             address: self.gateway(),
             port: self.settings.endpoint_port,
@@ -272,7 +272,7 @@ impl Runtime {
     }
 
     /// The console output of a machine, whether it runs or not.
-    pub fn console(&self, id: &str) -> io::Result<Vec<u8>> {
+    pub(crate) fn console(&self, id: &str) -> io::Result<Vec<u8>> {
         match is_disk_name(id) {
             true => console_of(&self.disk(id).join(CONSOLE)),
             false => Err(io::Error::from(io::ErrorKind::InvalidFilename)),
@@ -280,7 +280,7 @@ impl Runtime {
     }
 
     /// Removes the disk of a machine that has ended. None is no error.
-    pub async fn remove_disk(&self, id: &str) -> io::Result<()> {
+    pub(crate) async fn remove_disk(&self, id: &str) -> io::Result<()> {
         if !is_disk_name(id) {
             return Err(io::Error::from(io::ErrorKind::InvalidFilename));
         }
@@ -294,7 +294,7 @@ impl Runtime {
     }
 
     /// The disks there are.
-    pub fn disks(&self) -> io::Result<Vec<String>> {
+    pub(crate) fn disks(&self) -> io::Result<Vec<String>> {
         let entries = fs::read_dir(self.settings.state_dir.join("instances"))?;
         let mut names = Vec::new();
         for entry in entries {
@@ -305,7 +305,7 @@ impl Runtime {
     }
 
     /// Ends all machines, then everything else that was made.
-    pub async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self) {
         let machines = self.take_machines();
         machines.iter().for_each(Machine::kill);
         join_all(machines.iter().map(Machine::ended)).await;

@@ -48,7 +48,7 @@ const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What an instance can learn about itself.
 #[derive(Clone, Default)]
-pub struct Metadata {
+pub(crate) struct Metadata {
     pub instance_id: String,
     pub ami_id: String,
     pub instance_type: String,
@@ -88,10 +88,10 @@ pub struct Metadata {
 }
 
 /// Who asks from an address, as it is now.
-pub type LookUp = Arc<dyn Fn(IpAddr) -> Option<Arc<Metadata>> + Send + Sync>;
+pub(crate) type LookUp = Arc<dyn Fn(IpAddr) -> Option<Arc<Metadata>> + Send + Sync>;
 
 /// Serves all instances of a network until the listener is of no more use.
-pub async fn serve(listener: TcpListener, look_up: LookUp) -> io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, look_up: LookUp) -> io::Result<()> {
     let service = Arc::new(Service {
         look_up,
         tokens: Tokens::default(),

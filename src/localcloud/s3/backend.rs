@@ -6,8 +6,8 @@ use s3s::crypto::{Checksum as _, Sha256};
 use s3s::dto;
 
 use super::store::Store;
-use crate::localcloud::USER_NAME;
-use crate::localcloud::signature::hex;
+use crate::USER_NAME;
+use crate::signature::hex;
 
 /// The state behind the operations.
 pub(super) struct Backend {

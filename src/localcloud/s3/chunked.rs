@@ -15,7 +15,7 @@ use s3s::{S3Error, S3ErrorCode};
 use sha2::{Digest, Sha256};
 
 use super::failure::{Result, fail, named};
-use crate::localcloud::signature::Chain;
+use crate::signature::Chain;
 
 /// Longest line that says how long a chunk is.
 const MAX_LINE: usize = 512;

@@ -85,7 +85,7 @@ pub(super) fn internal(attempt: &str, error: &std::io::Error) -> S3Error {
 
 /// An answer to a request that no operation saw.
 #[must_use]
-pub fn error_response(
+pub(crate) fn error_response(
     code: &str,
     message: &str,
     status: u16,

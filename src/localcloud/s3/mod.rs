@@ -33,6 +33,6 @@ mod range;
 mod serve;
 mod store;
 
-pub use failure::error_response;
-pub use operation::operations;
-pub use serve::{Received, S3, Settings};
+pub(crate) use failure::error_response;
+pub(crate) use operation::operations;
+pub(crate) use serve::{S3, Settings};

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::chunked::Decoder;
 use super::failure::{Result, fail, invalid_argument, invalid_request, named};
-use crate::localcloud::signature::{CONTENT_SHA256, Signed, UNSIGNED, hex};
+use crate::signature::{CONTENT_SHA256, Signed, UNSIGNED, hex};
 
 /// How long a client may be silent in the middle of a body, as on AWS.
 const PATIENCE: Duration = Duration::from_secs(20);

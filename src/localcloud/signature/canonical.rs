@@ -3,7 +3,7 @@
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
 
-use crate::localcloud::query::{self, Plus, Query};
+use crate::query::{self, Plus, Query};
 
 /// The canonical request; `None` if its path cannot be decoded.
 pub(super) fn request(

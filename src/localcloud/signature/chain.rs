@@ -14,7 +14,7 @@ pub(super) const TERMINATOR: &str = "aws4_request";
 
 /// Signs what follows a request: each signature covers the one before.
 #[derive(Clone)]
-pub(in crate::localcloud) struct Chain {
+pub(crate) struct Chain {
     key: Vec<u8>,
     date: String,
     scope: String,
@@ -56,14 +56,14 @@ impl Chain {
     }
 
     /// Whether `signature` is the one for the next chunk, whose digest is given.
-    pub(in crate::localcloud) fn chunk(&mut self, content: &[u8], signature: &str) -> bool {
+    pub(crate) fn chunk(&mut self, content: &[u8], signature: &str) -> bool {
         let rest = format!("{}\n{}", digest(b""), hex(content));
         let text = self.text("PAYLOAD", &rest);
         self.advance(&text, signature)
     }
 
     /// Whether `signature` is the one for the trailer.
-    pub(in crate::localcloud) fn trailer(&mut self, canonical: &str, signature: &str) -> bool {
+    pub(crate) fn trailer(&mut self, canonical: &str, signature: &str) -> bool {
         let text = self.text("TRAILER", &digest(canonical.as_bytes()));
         self.advance(&text, signature)
     }
@@ -103,7 +103,7 @@ pub(super) fn same(calculated: &str, presented: &str) -> bool {
 }
 
 /// Lower-case hexadecimal.
-pub(in crate::localcloud) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         // Writing to a string does not fail.

@@ -5,13 +5,13 @@ use hyper::http::request::Parts;
 
 use super::chain::{ALGORITHM, TERMINATOR};
 use super::{Fault, Flaw};
-use crate::localcloud::query::Query;
+use crate::query::Query;
 
 const MAX_EXPIRY_SECONDS: i64 = 7 * 24 * 60 * 60;
 
 /// Where a signature is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::localcloud) enum Place {
+pub(crate) enum Place {
     /// In the header `Authorization`.
     Header,
     /// In the query: a presigned address.

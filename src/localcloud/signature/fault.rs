@@ -4,7 +4,7 @@ use super::Place;
 
 /// What is wrong with a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::localcloud) enum Fault {
+pub(crate) enum Fault {
     /// There is more than one.
     Several,
     /// It is of a kind that is not taken here.
@@ -38,7 +38,7 @@ pub(in crate::localcloud) enum Fault {
 
 /// What cannot be read about a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::localcloud) enum Flaw {
+pub(crate) enum Flaw {
     /// A part of it is not there.
     Missing(&'static str),
     /// It has a part that does not belong there, or one twice.

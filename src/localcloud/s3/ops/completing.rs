@@ -16,7 +16,7 @@ use super::super::failure::{Result, fail, invalid_request, malformed_xml};
 use super::super::store::{Object, ObjectRecord, Part, Upload, UploadRecord};
 use super::writing::{encryption, etag};
 use super::{Answer, done};
-use crate::localcloud::signature::hex;
+use crate::signature::hex;
 
 /// Smallest part, but for the last.
 const MIN_PART: u64 = 5 << 20;

@@ -16,7 +16,7 @@ use super::super::call::Call;
 use super::super::failure::{Result, invalid_argument, not_implemented};
 use super::super::store::{Entry, Listing, Object};
 use super::{Answer, done};
-use crate::localcloud::query::encode;
+use crate::query::encode;
 
 /// Most entries of a page.
 const MAX_PAGE: i32 = 1000;

@@ -2,7 +2,7 @@
 
 use super::context::{Context, Key};
 use super::statement::malformed;
-use crate::localcloud::s3::failure::Result;
+use crate::s3::failure::Result;
 
 /// A text as a policy has it.
 #[derive(Clone, Debug)]

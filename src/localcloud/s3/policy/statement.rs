@@ -9,8 +9,8 @@ use super::condition::{self, Condition};
 use super::context::Context;
 use super::pattern::{Template, fits_any_case};
 use super::principal::Principals;
-use crate::localcloud::s3::backend::Backend;
-use crate::localcloud::s3::failure::{Result, named};
+use crate::s3::backend::Backend;
+use crate::s3::failure::{Result, named};
 
 const FIELDS: [&str; 9] = [
     "Sid",

@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::super::checksum::{Algorithm, Checksum, Hasher};
 use super::super::failure::{Result, internal};
 use super::files;
-use crate::localcloud::signature::hex;
+use crate::signature::hex;
 
 /// How much is handed to the disk and to the digests at a time, and how often
 /// that before they have caught up.

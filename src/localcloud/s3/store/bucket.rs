@@ -12,7 +12,7 @@ use super::super::failure::{Result, fail, internal, no_such_bucket, no_such_key,
 use super::files;
 use super::listing::{Listing, Page};
 use super::record::{BucketRecord, Object, ObjectRecord, Part, UploadRecord};
-use crate::localcloud::signature::hex;
+use crate::signature::hex;
 use s3s::crypto::{Checksum as _, Sha256};
 
 pub(super) const SETTINGS: &str = "bucket.json";

@@ -27,7 +27,7 @@ const MAX_PACKET: usize = 256 * 1024;
 
 /// Serves files on standard input and output until the client is done.
 #[must_use]
-pub fn sftp_server() -> ExitCode {
+pub(crate) fn sftp_server() -> ExitCode {
     // Without the standard streams' own buffers.
     let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
     let output = io::stdout().as_fd().try_clone_to_owned().map(File::from);

@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::sources::Sources;
 use self::writer::Writer;
-use crate::localcloud::signature::hex;
+use crate::signature::hex;
 
 /// The link on a disk to the base layer that it stands on.
 const LINK: &str = "base";
@@ -39,7 +39,7 @@ const ATTEMPTS: u32 = 3;
 
 /// What base layers are made with.
 #[derive(Clone, Debug)]
-pub struct BaseSettings {
+pub(crate) struct BaseSettings {
     /// Where they are kept; root's, 0700.
     pub directory: PathBuf,
     /// Further files and directories of the host that instances must not see.

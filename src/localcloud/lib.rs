@@ -31,22 +31,22 @@ pub mod home;
 mod line;
 mod logbook;
 #[cfg(target_os = "linux")]
-pub mod machine;
-pub mod metadata;
+mod machine;
+mod metadata;
 mod peer;
 mod programs;
-pub mod proxy;
+mod proxy;
 mod query;
-pub mod s3;
+mod s3;
 mod server;
 mod signature;
 #[cfg(target_os = "linux")]
-pub mod sshd;
+mod sshd;
 mod visitors;
 
 #[cfg(not(target_os = "linux"))]
 #[path = "no_machines.rs"]
-pub mod machine;
+mod machine;
 
 pub use daemon::checks;
 pub use machine::Check;

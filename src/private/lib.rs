@@ -5,6 +5,8 @@
 //! belongs to another user, or is not of the kind that is expected, is refused.
 //! No symbolic link is followed: mode and owner are changed on what was opened.
 
+mod error;
+
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -12,7 +14,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::error::{Error, ErrorKind, Result};
+pub use error::{Error, Reason, Result};
 
 /// What others may do with a file or directory.
 const OTHERS: u32 = 0o077;
@@ -30,16 +32,16 @@ const STICKY: u32 = 0o1000;
 /// and it is refused if others can replace what is in it. One where they can
 /// only add to it, as /tmp, is left as it is: what they add is not this user's.
 ///
-/// Throws `denied`; `invalid_option` for what is no directory.
+/// Fails with [`Error::Denied`]; [`Error::WrongKind`] for what is no directory.
 pub fn directory(path: &Path, made_here: bool) -> Result<Vec<String>> {
     let link = lstat(path)?;
     if link.is_symlink() {
         owned(path, &link)?;
     }
     // A link of one's own to a directory of one's own is one's own choice.
-    let path = &path.canonicalize().map_err(|e| failed(path, &e))?;
+    let path = &path.canonicalize().map_err(|e| failed(path, e))?;
     let opened = open(path, OFlags::DIRECTORY)?;
-    let found = opened.metadata().map_err(|e| failed(path, &e))?;
+    let found = opened.metadata().map_err(|e| failed(path, e))?;
     if !found.is_dir() {
         return Err(of_another_kind(path, &found, "a directory"));
     }
@@ -49,14 +51,11 @@ pub fn directory(path: &Path, made_here: bool) -> Result<Vec<String>> {
         return Ok(said);
     }
     if !made_here && found.mode() & OTHERS_WRITE != 0 {
-        return Err(Error::new(
-            ErrorKind::Denied,
-            format!(
-                "others can write to `{}` (mode {:o})",
-                path.display(),
-                found.mode() & 0o7777
-            ),
-        )
+        return Err(Error::denied(format!(
+            "others can write to `{}` (mode {:o})",
+            path.display(),
+            found.mode() & 0o7777
+        ))
         .hint("choose a directory of your own, which autorun makes, for AUTORUN_HOME"));
     }
     if made_here {
@@ -68,7 +67,7 @@ pub fn directory(path: &Path, made_here: bool) -> Result<Vec<String>> {
 /// Checks a directory that others may look into and that one user alone may
 /// change, or that is one user's altogether. Gives what was repaired, in words.
 ///
-/// Throws `denied`; `invalid_option` for what is no directory.
+/// Fails with [`Error::Denied`]; [`Error::WrongKind`] for what is no directory.
 pub fn own_directory(path: &Path, readable: bool) -> Result<Option<String>> {
     let others = match readable {
         true => OTHERS_WRITE,
@@ -80,7 +79,7 @@ pub fn own_directory(path: &Path, readable: bool) -> Result<Option<String>> {
     }
     owned(path, &link)?;
     let opened = open(path, OFlags::DIRECTORY)?;
-    let found = opened.metadata().map_err(|e| failed(path, &e))?;
+    let found = opened.metadata().map_err(|e| failed(path, e))?;
     owned(path, &found)?;
     repaired(path, &opened, &found, others)
 }
@@ -88,16 +87,16 @@ pub fn own_directory(path: &Path, readable: bool) -> Result<Option<String>> {
 /// Refuses a directory in which another user could put a file: one that neither
 /// this user nor root has to himself.
 ///
-/// Throws `denied`.
+/// Fails with [`Error::Denied`].
 pub fn trusted_directory(path: &Path) -> Result<()> {
     let found = lstat(path)?;
     let user = rustix::process::geteuid().as_raw();
     let others = !found.is_dir() || found.mode() & OTHERS_WRITE != 0;
     if others || ![0, user].contains(&found.uid()) {
-        return Err(Error::new(
-            ErrorKind::Denied,
-            format!("others than you and root can write to `{}`", path.display()),
-        ));
+        return Err(Error::denied(format!(
+            "others than you and root can write to `{}`",
+            path.display()
+        )));
     }
     Ok(())
 }
@@ -110,12 +109,12 @@ const MOST_LINKS: u32 = 40;
 /// leads through, must be root's, and others may only add to it. Other users
 /// know whom they trust with the directories above their own.
 ///
-/// Throws `denied`.
+/// Fails with [`Error::Denied`].
 pub fn out_of_reach(path: &Path) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let path = std::path::absolute(path).map_err(|e| failed(path, &e))?;
+    let path = std::path::absolute(path).map_err(|e| failed(path, e))?;
     let mut links = MOST_LINKS;
     parents_of_root(&path, &mut links)
 }
@@ -127,13 +126,10 @@ fn parents_of_root(path: &Path, links: &mut u32) -> Result<()> {
     parents_of_root(parent, links)?;
     let found = lstat(parent)?;
     let refused = |why: String| {
-        Err(Error::new(
-            ErrorKind::Denied,
-            format!(
-                "`{}` {why}: others could replace what root keeps there",
-                parent.display()
-            ),
-        )
+        Err(Error::denied(format!(
+            "`{}` {why}: others could replace what root keeps there",
+            parent.display()
+        ))
         .hint("choose a place that only root can change, such as /var/lib/NAME"))
     };
     if found.uid() != 0 {
@@ -142,9 +138,9 @@ fn parents_of_root(path: &Path, links: &mut u32) -> Result<()> {
     if found.is_symlink() {
         *links = links.checked_sub(1).ok_or_else(|| {
             let said = format!("too many links lead to `{}`", path.display());
-            Error::new(ErrorKind::Denied, said)
+            Error::denied(said)
         })?;
-        let target = std::fs::read_link(parent).map_err(|e| failed(parent, &e))?;
+        let target = std::fs::read_link(parent).map_err(|e| failed(parent, e))?;
         let target = parent.parent().unwrap_or(parent).join(target);
         // What is in the directory, so that the directory itself is looked at.
         return parents_of_root(&target.join("inside"), links);
@@ -160,19 +156,19 @@ fn parents_of_root(path: &Path, links: &mut u32) -> Result<()> {
 /// Refuses what another user could have put into a directory of one's own while
 /// it was open to others: files of others, links, and files with a second name.
 ///
-/// Throws `denied`.
+/// Fails with [`Error::Denied`].
 pub fn own_entries(directory: &Path) -> Result<()> {
-    let entries = std::fs::read_dir(directory).map_err(|e| failed(directory, &e))?;
+    let entries = std::fs::read_dir(directory).map_err(|e| failed(directory, e))?;
     for entry in entries {
-        let path = entry.map_err(|e| failed(directory, &e))?.path();
+        let path = entry.map_err(|e| failed(directory, e))?.path();
         let found = match lstat(&path) {
-            Err(e) if e.kind == ErrorKind::NotFound => continue,
+            Err(e) if e.is_missing() => continue,
             found => found?,
         };
         owned(&path, &found)?;
         if found.is_symlink() || found.is_file() && found.nlink() > 1 {
             let said = format!("`{}` has a second name, or is a link", path.display());
-            return Err(Error::new(ErrorKind::Denied, said).hint("remove it"));
+            return Err(Error::denied(said).hint("remove it"));
         }
     }
     Ok(())
@@ -180,20 +176,20 @@ pub fn own_entries(directory: &Path) -> Result<()> {
 
 /// Checks a file if it is there. Gives what was repaired, in words.
 ///
-/// Throws `denied`; `invalid_option` for what is no file.
+/// Fails with [`Error::Denied`]; [`Error::WrongKind`] for what is no file.
 pub fn file(path: &Path) -> Result<Option<String>> {
     match lstat(path) {
-        Err(e) if e.kind == ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.is_missing() => return Ok(None),
         Err(e) => return Err(e),
         Ok(found) if !found.is_file() => return Err(of_another_kind(path, &found, "a file")),
         Ok(found) => owned(path, &found)?,
     }
     // Another process may remove it meanwhile, as SQLite does with its own.
     let opened = match open(path, OFlags::empty()) {
-        Err(e) if e.kind == ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.is_missing() => return Ok(None),
         opened => opened?,
     };
-    let found = opened.metadata().map_err(|e| failed(path, &e))?;
+    let found = opened.metadata().map_err(|e| failed(path, e))?;
     if !found.is_file() {
         return Err(of_another_kind(path, &found, "a file"));
     }
@@ -204,25 +200,25 @@ pub fn file(path: &Path) -> Result<Option<String>> {
 /// Checks a directory, if it is there, and everything in it. Gives what was
 /// repaired, in words.
 ///
-/// Throws `denied`; `invalid_option` for what is neither file nor directory.
+/// Fails with [`Error::Denied`]; [`Error::WrongKind`] for what is neither file nor directory.
 pub fn tree(path: &Path) -> Result<Vec<String>> {
     match lstat(path) {
-        Err(e) if e.kind == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.is_missing() => return Ok(Vec::new()),
         Err(e) => return Err(e),
         Ok(found) if !found.is_dir() => return Err(of_another_kind(path, &found, "a directory")),
         Ok(found) => owned(path, &found)?,
     }
     let opened = open(path, OFlags::DIRECTORY)?;
-    let found = opened.metadata().map_err(|e| failed(path, &e))?;
+    let found = opened.metadata().map_err(|e| failed(path, e))?;
     owned(path, &found)?;
     let mut said: Vec<String> = repaired(path, &opened, &found, OTHERS)?
         .into_iter()
         .collect();
-    for entry in std::fs::read_dir(path).map_err(|e| failed(path, &e))? {
-        let inside = entry.map_err(|e| failed(path, &e))?.path();
+    for entry in std::fs::read_dir(path).map_err(|e| failed(path, e))? {
+        let inside = entry.map_err(|e| failed(path, e))?.path();
         match lstat(&inside) {
             // A lock file or an unfinished one that was removed meanwhile.
-            Err(e) if e.kind == ErrorKind::NotFound => {}
+            Err(e) if e.is_missing() => {}
             Err(e) => return Err(e),
             Ok(found) if found.is_dir() => said.extend(tree(&inside)?),
             Ok(_) => said.extend(file(&inside)?),
@@ -257,7 +253,7 @@ fn repaired(path: &Path, opened: &File, found: &Metadata, others: u32) -> Result
     }
     let own = mode & 0o777 & !others;
     rustix::fs::fchmod(opened, Mode::from_raw_mode(own))
-        .map_err(|e| Error::io("take from others their access to", path, &e.into()))?;
+        .map_err(|e| Error::system("take from others their access to", path, e.into()))?;
     Ok(Some(format!(
         "others had access to `{}` (mode {mode:o}); it has mode {own:o} now",
         path.display()
@@ -272,7 +268,7 @@ fn owned(path: &Path, found: &Metadata) -> Result<()> {
         return Ok(());
     }
     let shown = path.display();
-    let error = |said: String| Error::new(ErrorKind::Denied, said);
+    let error = |said: String| Error::denied(said);
     Err(match (user, owner) {
         (0, owner) => error(format!(
             "`{shown}` belongs to user {owner}, and this is root"
@@ -293,7 +289,7 @@ fn owned(path: &Path, found: &Metadata) -> Result<()> {
 }
 
 fn lstat(path: &Path) -> Result<Metadata> {
-    std::fs::symlink_metadata(path).map_err(|e| failed(path, &e))
+    std::fs::symlink_metadata(path).map_err(|e| failed(path, e))
 }
 
 /// Opens it without following a link and without waiting for a writer.
@@ -303,11 +299,11 @@ fn open(path: &Path, flags: OFlags) -> Result<File> {
         .read(true)
         .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
         .open(path)
-        .map_err(|e| failed(path, &e))
+        .map_err(|e| failed(path, e))
 }
 
-fn failed(path: &Path, error: &io::Error) -> Error {
-    Error::io("check", path, error)
+fn failed(path: &Path, error: io::Error) -> Error {
+    Error::system("check", path, error)
 }
 
 fn of_another_kind(path: &Path, found: &Metadata, wanted: &str) -> Error {
@@ -321,7 +317,7 @@ fn of_another_kind(path: &Path, found: &Metadata, wanted: &str) -> Error {
         _ => "a device",
     };
     let shown = path.display();
-    Error::invalid(format!("`{shown}` is {is}, not {wanted}")).hint(match kind.is_symlink() {
+    Error::wrong_kind(format!("`{shown}` is {is}, not {wanted}")).hint(match kind.is_symlink() {
         true => "put what it leads to in its place: no link is followed there",
         false => "move it away",
     })
@@ -379,8 +375,18 @@ mod tests {
         set_mode(&other, 0o644);
         let at = home.path().join("ledger.db");
         symlink(&other, &at).unwrap();
-        assert!(file(&at).unwrap_err().message.contains("a symbolic link"));
-        assert!(tree(&at).unwrap_err().message.contains("a symbolic link"));
+        assert!(
+            file(&at)
+                .unwrap_err()
+                .to_string()
+                .contains("a symbolic link")
+        );
+        assert!(
+            tree(&at)
+                .unwrap_err()
+                .to_string()
+                .contains("a symbolic link")
+        );
         assert_eq!(mode(&other), 0o644);
         fs::remove_file(&at).unwrap();
         rustix::fs::mknodat(
@@ -391,10 +397,10 @@ mod tests {
             0,
         )
         .unwrap();
-        assert!(file(&at).unwrap_err().message.contains("a named pipe"));
+        assert!(file(&at).unwrap_err().to_string().contains("a named pipe"));
         fs::remove_file(&at).unwrap();
         fs::create_dir(&at).unwrap();
-        assert!(file(&at).unwrap_err().message.contains("a directory"));
+        assert!(file(&at).unwrap_err().to_string().contains("a directory"));
     }
 
     #[test]
@@ -409,8 +415,8 @@ mod tests {
         out_of_reach(&inside).unwrap();
         let of_user = || {
             let refused = out_of_reach(&inside).unwrap_err();
-            assert_eq!(refused.kind, ErrorKind::Denied);
-            refused.message.clone()
+            assert!(matches!(refused, Error::Denied(_)));
+            refused.to_string()
         };
         std::os::unix::fs::chown(&users, Some(65534), None).unwrap();
         assert!(of_user().contains("belongs to user 65534"));
@@ -462,7 +468,10 @@ mod tests {
         assert_eq!(mode(&open), 0o1777);
         set_mode(&inside, 0o775);
         let refused = directory(&inside, false).unwrap_err();
-        assert!(refused.message.contains("others can write"), "{refused}");
+        assert!(
+            refused.to_string().contains("others can write"),
+            "{refused}"
+        );
         set_mode(&inside, 0o755);
         assert!(directory(&inside, false).unwrap().is_empty());
         assert_eq!(directory(&inside, true).unwrap().len(), 1);
