@@ -384,11 +384,7 @@ impl Step {
 
 fn digest(text: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
-    hash.iter().take(16).fold(String::new(), |mut hex, byte| {
-        use std::fmt::Write as _;
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex::encode(&hash[..16])
 }
 
 /// The same value with the keys of its maps in order.

@@ -1,5 +1,10 @@
 //! Requests to origins, directly or through the host's own proxy, over
 //! connections that are kept for the next request.
+//!
+//! The connections are kept here and not by hyper-util's client: that one limits
+//! how many are kept to each origin, and not to all of them, which an instance
+//! chooses; and it opens a connection of its own to this machine's proxy for each
+//! origin.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

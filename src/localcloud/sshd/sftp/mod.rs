@@ -3,6 +3,11 @@
 //! It is a program of its own, run as the user who logged in, so the kernel
 //! decides what that user may read and write. Requests are answered in order;
 //! answers are collected while more requests are waiting.
+//!
+//! Not by russh-sftp 3.0: its paths are Rust strings, so it changes names that are
+//! not UTF-8. It also reads on in the middle of a packet whose length it refused,
+//! answers an unknown request under the number 0, and tries again without end when
+//! its input fails.
 
 mod attributes;
 mod files;

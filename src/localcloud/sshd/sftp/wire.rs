@@ -1,4 +1,5 @@
-//! SFTP's packets: fields in order, big-endian, strings with their length.
+//! SFTP's packets: fields in order, big-endian, strings with their length. What a
+//! request does is in `files`.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -76,12 +77,13 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A packet to be sent; the first four bytes are its length.
+/// A packet to be sent. Its first nine bytes are filled in by [`Packet::finish`]:
+/// length, kind and the number of the request.
 pub(super) struct Packet(Vec<u8>);
 
 impl Packet {
     pub(super) fn new(kind: u8) -> Self {
-        Self(vec![0, 0, 0, 0, kind])
+        Self(vec![0, 0, 0, 0, kind, 0, 0, 0, 0])
     }
 
     pub(super) fn number(mut self, number: u32) -> Self {
@@ -104,17 +106,18 @@ impl Packet {
 
     /// Puts in how many names follow, once that is known.
     pub(super) fn count(mut self, names: u32) -> Self {
-        // Behind the length, the kind and the request's number.
+        // The first field behind the number of the request.
         if let Some(place) = self.0.get_mut(9..13) {
             place.copy_from_slice(&names.to_be_bytes());
         }
         self
     }
 
-    /// The finished packet.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    /// The finished packet: the answer to the request of this number.
+    pub(super) fn finish(mut self, id: u32) -> Vec<u8> {
         let length = u32::try_from(self.0.len() - 4).unwrap_or(u32::MAX);
         self.0[..4].copy_from_slice(&length.to_be_bytes());
+        self.0[5..9].copy_from_slice(&id.to_be_bytes());
         self.0
     }
 }
@@ -126,10 +129,9 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read() {
         let packet = Packet::new(kind::DATA)
-            .number(7)
             .long(1 << 40)
             .string("abc")
-            .finish();
+            .finish(7);
         let mut fields = Fields(&packet);
         assert_eq!(fields.number(), Ok(1 + 4 + 8 + 7));
         assert_eq!(fields.byte(), Ok(kind::DATA));
