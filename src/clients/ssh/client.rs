@@ -11,13 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::channel::Channel;
 use super::command::{Command, Finished};
-use super::connect::{self, Connection, LOGIN_TIMEOUT, Patience};
+use super::connect;
+use super::connection::{Connection, LOGIN_TIMEOUT, Patience};
 use super::errors::{Halt, halted};
 use super::gate::Shut;
 use super::host::{Host, Trust};
 use super::known_hosts::KnownHosts;
+use super::login;
+use super::pin::Pin;
 use super::pump;
-use super::trust::{self, KeyTypes, Offered, Pin};
+use super::trust::{self, KeyTypes, Offered};
 use super::tunnel::Jump;
 use crate::clients::Local;
 use crate::error::{Error, ErrorKind, Result};
@@ -217,7 +220,7 @@ impl Ssh {
     async fn connect(&self, host: &Host, patience: &Patience) -> Result<Connection> {
         // Reject an unusable key before connecting.
         if let Some(key) = &host.key {
-            connect::private_key(key)?;
+            login::private_key(key)?;
         }
         let stream = self.reach(host, patience).await?;
         let (host, patience) = (host.clone(), patience.clone());

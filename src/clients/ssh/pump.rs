@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::boot::{Boot, Said};
 use super::channel::Channel;
 use super::command::{Command, Finished, Sink};
-use super::connect::{Connection, GLANCE, LOGIN_TIMEOUT};
+use super::connection::{Connection, GLANCE, LOGIN_TIMEOUT};
 use super::errors::{Halt, broken, halted, tail};
 use super::gate::{self, Shut};
 use super::host::Host;

@@ -16,7 +16,7 @@ use ssh2::{BlockDirections, Channel, Session};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{Connection, LOGIN_TIMEOUT};
+use super::connection::{Connection, LOGIN_TIMEOUT};
 use super::gate;
 use super::host::Host;
 use super::libssh2::{is_gone, must_wait};
