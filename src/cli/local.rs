@@ -159,6 +159,7 @@ impl Cloud {
         let endpoint = &self.access.endpoint;
         AwsOptions {
             profile: None,
+            environment_profile: None,
             region: Some(region.unwrap_or_else(|| self.access.region.clone())),
             endpoints: Endpoints {
                 ec2: Some(endpoint.clone()),

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::attempts::{NotSent, find};
 use crate::error::{Error, ErrorKind};
 use families::{hint, kind};
-use unanswered::{chain, unanswered};
+use unanswered::unanswered;
 
 mod codes;
 mod families;
@@ -35,8 +35,8 @@ pub(crate) fn aws_error<E: OperationError>(
             format!("cannot {attempt}: AWS did not answer in time"),
         ),
         _ => match find::<NotSent>(error) {
-            Some(not_sent) => unanswered(attempt, &chain(error), Some(not_sent)).unsent(),
-            None => unanswered(attempt, &chain(error), None),
+            Some(not_sent) => unanswered(attempt, error, Some(not_sent)).unsent(),
+            None => unanswered(attempt, error, None),
         },
     }
 }

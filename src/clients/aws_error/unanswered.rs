@@ -1,23 +1,25 @@
 //! Requests without an answer: no credentials, no region, no connection.
 
-use crate::clients::attempts::{NotSent, Place};
+use aws_credential_types::provider::error::CredentialsError;
+
+use crate::clients::attempts::{NotSent, Place, find};
 use crate::error::{Error, ErrorKind};
 
 /// No answer: no credentials, no connection, or a broken one.
-pub(super) fn unanswered(attempt: &str, chain: &[String], not_sent: Option<&NotSent>) -> Error {
-    let all = chain.join(": ");
-    if all.contains("Missing Region") {
-        return no_region();
+pub(super) fn unanswered(
+    attempt: &str,
+    error: &(dyn std::error::Error + 'static),
+    not_sent: Option<&NotSent>,
+) -> Error {
+    if let Some(error) = find::<CredentialsError>(error) {
+        return no_credentials(Some(error), None);
     }
-    if all.contains("credential") || all.contains("profile") || all.contains("SSO") {
-        return no_credentials(&all);
-    }
-    let last = chain.last().map_or("no connection", String::as_str);
-    // reqwest-like texts end in "Connection refused (os error 111)".
-    let last = last
+    let innermost = innermost(error);
+    // Rust's texts end in "Connection refused (os error 111)".
+    let last = innermost
         .split(" (os error")
         .next()
-        .unwrap_or(last)
+        .unwrap_or(&innermost)
         .to_lowercase();
     match not_sent {
         Some(not_sent) if not_sent.place == Place::LocalCloud => {
@@ -51,15 +53,15 @@ pub(crate) fn no_cloud(attempt: &str, endpoint: &str) -> Error {
     .hint("`autorun cloud up` starts it again, and then the run can be resumed")
 }
 
-/// The texts of an error and its sources, outermost first.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
-    let mut texts = Vec::new();
+/// The text of the innermost source of an error.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = "no connection".to_owned();
     let mut source = error.source();
     while let Some(inner) = source {
-        texts.push(inner.to_string());
+        innermost = inner.to_string();
         source = inner.source();
     }
-    texts
+    innermost
 }
 
 /// No region is configured.
@@ -69,35 +71,39 @@ pub(crate) fn no_region() -> Error {
     )
 }
 
-/// Nobody provided credentials. `said` is the provider chain's own words.
-pub(crate) fn no_credentials(said: &str) -> Error {
-    let profile = said
-        .split("profile `")
-        .nth(1)
-        .and_then(|rest| rest.split('`').next());
-    if let (Some(profile), true) = (profile, said.contains("not defined")) {
-        let message = format!("AWS profile `{profile}` is not defined");
-        return Error::new(ErrorKind::Denied, message)
-            .hint("`grep '^\\[' ~/.aws/config ~/.aws/credentials` shows the profiles there are");
-    }
-    if said.contains("SSO token") || said.contains("sso") {
-        return Error::new(
-            ErrorKind::Denied,
-            "the AWS SSO session is missing or has expired",
-        )
-        .hint("run `aws sso login` of AWS CLI 2, with `--profile NAME` if you use one");
-    }
-    if said.contains("no providers in chain") || said.contains("no credentials found") {
-        return Error::new(ErrorKind::Denied, "no AWS credentials were found").hint(
+/// No credentials, under the profile that was named, if one was.
+///
+/// The SDK gives up the types of its profile and SSO errors on the way here:
+/// only what kind of [`CredentialsError`] it is can be acted on.
+pub(crate) fn no_credentials(error: Option<&CredentialsError>, profile: Option<&str>) -> Error {
+    let (message, hint) = match (error, profile) {
+        (None | Some(CredentialsError::CredentialsNotLoaded(_)), Some(profile)) => (
+            format!("AWS profile `{profile}` is not defined, or has no credentials"),
+            "`grep '^\\[' ~/.aws/config ~/.aws/credentials` shows the profiles there are",
+        ),
+        (None | Some(CredentialsError::CredentialsNotLoaded(_)), None) => (
+            "no AWS credentials were found".to_owned(),
             "run `aws configure`, or put aws_access_key_id and aws_secret_access_key under \
              [default] in ~/.aws/credentials, or set AWS_PROFILE",
-        );
+        ),
+        (Some(error), _) => (
+            format!("cannot get AWS credentials: {}", all_sources(error)),
+            "`aws sso login` of AWS CLI 2 begins a new SSO session, if the profile uses one; \
+             `aws sts get-caller-identity` shows whether the AWS CLI has the same trouble",
+        ),
+    };
+    Error::new(ErrorKind::Denied, message).hint(hint)
+}
+
+/// An error and all its sources, for a person.
+fn all_sources(error: &dyn std::error::Error) -> String {
+    let mut all = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        all = format!("{all}: {inner}");
+        source = inner.source();
     }
-    Error::new(
-        ErrorKind::Denied,
-        format!("cannot get AWS credentials: {said}"),
-    )
-    .hint("`aws sts get-caller-identity` shows whether the AWS CLI has the same trouble")
+    all
 }
 
 #[cfg(test)]
@@ -105,8 +111,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_profile_is_named() {
-        let error = no_credentials("profile `nosuch` was not defined: not defined");
-        assert_eq!(error.message, "AWS profile `nosuch` is not defined");
+    fn a_named_profile_without_credentials_is_named() {
+        let missing = CredentialsError::not_loaded("no providers in chain");
+        let error = no_credentials(Some(&missing), Some("nosuch"));
+        assert!(error.to_string().contains("`nosuch` is not defined"));
+        let failed = CredentialsError::provider_error("the SSO session has expired");
+        let error = no_credentials(Some(&failed), Some("work"));
+        assert!(error.to_string().ends_with("the SSO session has expired"));
+        assert!(error.hint.as_ref().unwrap().contains("aws sso login"));
     }
 }

@@ -18,7 +18,7 @@ mod transfer;
 pub use buckets::{Creation, bucket_name_fault};
 pub use objects::{Content, LONGEST_PRESIGN};
 pub use places::{Places, check_file, places};
-pub use public_access::{PUBLIC_POLICIES_ALLOWED, PUBLIC_POLICIES_BLOCKED, Published};
+pub use public_access::{PoliciesBefore, Published};
 pub use transfer::Listed;
 
 /// The S3 client of a run.

@@ -12,11 +12,33 @@ use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::pace;
 use crate::error::{Error, Result};
 
-/// What a row of the ledger says of a bucket that refused public policies.
-pub const PUBLIC_POLICIES_BLOCKED: &str = "the bucket blocked public policies before";
+/// What a bucket did with public policies before a run changed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoliciesBefore {
+    /// It refused them.
+    Blocked,
+    /// It took them.
+    Allowed,
+}
 
-/// What it says of one that took them.
-pub const PUBLIC_POLICIES_ALLOWED: &str = "the bucket took public policies before";
+impl PoliciesBefore {
+    /// The name of the resource in the ledger, which people read as well.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blocked => "the bucket blocked public policies before",
+            Self::Allowed => "the bucket took public policies before",
+        }
+    }
+
+    /// What such a name says.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Blocked, Self::Allowed]
+            .into_iter()
+            .find(|before| before.as_str() == name)
+    }
+}
 
 /// Whether a policy could make an object public.
 #[derive(Clone, Debug, PartialEq, Eq)]

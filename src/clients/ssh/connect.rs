@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::Shutdown;
-use ssh2::{BlockDirections, ErrorCode, MethodType, Session};
+use ssh2::{BlockDirections, MethodType, Session};
 use tokio_util::sync::CancellationToken;
 
-use super::channel::{Channel, must_wait};
+use super::channel::Channel;
+use super::errors::{Halt, halted};
 use super::gate::{self, Gate, Shut};
+use super::host::Host;
 use super::known_hosts::KnownHosts;
-use super::trust::Expected;
-use super::{Host, Local, Offered};
+use super::libssh2::{is_broken, is_closed, is_key_exchange, is_of_a_file, must_wait};
+use super::trust::{Expected, Offered};
+use crate::clients::Local;
 use crate::clients::keys;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, text};
@@ -52,15 +55,6 @@ impl Patience {
 /// Keys tried when none is named and the agent has none that fits; OpenSSH's
 /// own order.
 const USUAL_KEYS: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
-
-/// Why something on a connection did not come to its end.
-#[derive(Debug)]
-pub(super) enum Halt {
-    /// The gate shut.
-    Shut(Shut),
-    /// libssh2 failed.
-    Broken(ssh2::Error),
-}
 
 /// A connection, whose session never blocks.
 pub(super) struct Connection {
@@ -275,19 +269,19 @@ fn no_handshake(host: &Host, session: &Session, halt: &Halt) -> Error {
             "it answered in another protocol".to_owned(),
             "no ssh server listens there: check the address and `port`".to_owned(),
         ),
-        Halt::Broken(error) => match error.code() {
-            ErrorCode::Session(-43 | -13) => (
+        Halt::Broken(error) => match error {
+            error if is_closed(error) => (
                 "it closed the connection".to_owned(),
                 "it may still be starting, or refuse this machine: try again, and look at the \
                  log of sshd there"
                     .to_owned(),
             ),
             // libssh2 does not tell the two apart.
-            ErrorCode::Session(-8 | -5) => (
+            error if is_key_exchange(error) => (
                 "no common ssh algorithm, or it closed the connection".to_owned(),
                 format!("`ssh {} -vv true` shows which", host.arguments()),
             ),
-            _ => (
+            error => (
                 error.message().to_owned(),
                 format!("`ssh {} -vv true` may show more", host.arguments()),
             ),
@@ -449,18 +443,13 @@ fn answered(
         Ok(()) => return Ok(Login::Answered),
         Err(halt) => halt,
     };
-    let code = match &halt {
-        Halt::Shut(_) => None,
-        Halt::Broken(error) => Some(error.code()),
-    };
-    match code {
-        Some(ErrorCode::Session(-16)) => Ok(Login::KeyNotRead),
-        // Its socket is closed, it said goodbye, or what it said made no sense.
-        None => Err(super::halted(host, "logging in", &halt)),
-        Some(ErrorCode::Session(-43 | -13 | -7 | -12 | -14 | -4)) if !tries.refused => {
-            Err(super::halted(host, "logging in", &halt))
+    match &halt {
+        Halt::Broken(error) if is_of_a_file(error) => Ok(Login::KeyNotRead),
+        Halt::Shut(_) => Err(halted(host, "logging in", &halt)),
+        Halt::Broken(error) if is_broken(error) && !tries.refused => {
+            Err(halted(host, "logging in", &halt))
         }
-        Some(_) => {
+        Halt::Broken(_) => {
             tries.refused = true;
             Ok(Login::Answered)
         }

@@ -23,7 +23,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::Host;
+use super::host::Host;
 use super::public_key::{Kind, PublicKey};
 use crate::report::{Level, Reporter};
 

@@ -9,9 +9,9 @@ use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
 use ssh2::Session;
 
+use super::host::{Host, Trust};
 use super::known_hosts::{self, Known, KnownHosts, Place, Verdict};
 use super::public_key::{Kind, PublicKey};
-use super::{Host, Trust};
 use crate::clients::keys;
 use crate::error::{Error, ErrorKind, Result};
 
