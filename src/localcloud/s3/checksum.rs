@@ -1,5 +1,5 @@
-//! Checksums of content: what a request announces, what is calculated, and how
-//! those of parts make that of the whole.
+//! Checksums of content: what a request announces, what is calculated, and how the
+//! checksums of parts make that of the whole.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -65,7 +65,7 @@ impl Algorithm {
         })
     }
 
-    /// How S3 makes one checksum of those of the parts, unless told otherwise.
+    /// How S3 makes one checksum of those of the parts by default.
     pub(super) fn default_kind(self) -> Kind {
         match self {
             C64 => Kind::FullObject,
@@ -81,7 +81,7 @@ impl Algorithm {
         }
     }
 
-    /// The cyclic redundancy check, which can be made of those of parts.
+    /// The cyclic redundancy check, if it is one: those of parts can be combined.
     fn cyclic(self) -> Option<CrcAlgorithm> {
         match self {
             C32 => Some(CrcAlgorithm::Crc32IsoHdlc),

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use nix::sys::statvfs::{Statvfs, fstatvfs, statvfs};
 
-use super::MAX_PACKET;
 use super::attributes::{self, Attributes};
+use super::kind;
 use super::paths::{expand, real, rename};
 use super::status::{Answer, END, FAILURE, Failure, UNSUPPORTED, failed, success};
-use super::wire::{Fields, Packet, kind};
+use super::wire::{Fields, MAX_PACKET, Packet};
 
 /// The most that is read or written at once, as in OpenSSH.
 const MAX_DATA: usize = MAX_PACKET - 1024;
@@ -24,7 +24,7 @@ const MAX_DATA: usize = MAX_PACKET - 1024;
 /// The version of the protocol.
 const VERSION: u32 = 3;
 
-/// Names in one answer.
+/// The most names in one answer.
 const MAX_NAMES: u32 = 100;
 
 const READ: u32 = 1;
@@ -47,7 +47,7 @@ const EXTENSIONS: [(&str, &str); 8] = [
 
 /// The files and directories a client has open.
 #[derive(Default)]
-pub(super) struct Server {
+pub(super) struct Files {
     open: HashMap<u32, Open>,
     last: u32,
 }
@@ -63,7 +63,7 @@ struct Entries {
     rest: ReadDir,
 }
 
-impl Server {
+impl Files {
     /// The answer to one packet.
     pub(super) fn answer(&mut self, packet: &[u8]) -> Vec<u8> {
         let mut fields = Fields(packet);
@@ -132,8 +132,8 @@ impl Server {
         let file = OpenOptions::new()
             .read(on(READ) || !on(WRITE))
             .write(on(WRITE))
-            // Not by the options of the same names: those want the file to be
-            // written to, which SFTP does not.
+            // As flags of the system: the options of the same names require the
+            // file to be opened for writing, and SFTP does not.
             .custom_flags(system_flags(flags))
             .mode(attributes.mode_or(0o666))
             .open(path)?;
@@ -225,7 +225,7 @@ impl Server {
             let Some(name) = entries.next().transpose()? else {
                 break;
             };
-            // What vanished meanwhile is left out.
+            // Skip what has vanished meanwhile.
             let Ok(found) = path.join(&name).symlink_metadata() else {
                 continue;
             };
@@ -251,7 +251,8 @@ impl Iterator for Entries {
     }
 }
 
-/// The answer to INIT. It has the protocol's version where others have a number.
+/// The answer to INIT. It has the version where others have the number of their
+/// request.
 fn version() -> Vec<u8> {
     let packet = Packet::new(kind::VERSION);
     let with = |packet: Packet, (name, version)| packet.string(name).string(version);
@@ -348,18 +349,18 @@ mod tests {
         fields.number().unwrap()
     }
 
-    fn ask(server: &mut Server, packet: Packet) -> Vec<u8> {
-        server.answer(&packet.finish(7)[4..])
+    fn ask(files: &mut Files, packet: Packet) -> Vec<u8> {
+        files.answer(&packet.finish(7)[4..])
     }
 
-    fn open(server: &mut Server, path: &Path, flags: u32) -> Vec<u8> {
+    fn open(files: &mut Files, path: &Path, flags: u32) -> Vec<u8> {
         let path = path.as_os_str().as_bytes();
         let packet = Packet::new(kind::OPEN).string(path).number(flags).number(0);
-        ask(server, packet)
+        ask(files, packet)
     }
 
-    fn opened(server: &mut Server, path: &Path, flags: u32) -> [u8; 4] {
-        let answer = open(server, path, flags);
+    fn opened(files: &mut Files, path: &Path, flags: u32) -> [u8; 4] {
+        let answer = open(files, path, flags);
         assert_eq!(answer[4], kind::HANDLE);
         *answer.last_chunk().unwrap()
     }
@@ -368,31 +369,31 @@ mod tests {
     fn files_are_written_appended_and_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
-        let mut server = Server::default();
-        let file = opened(&mut server, &path, WRITE | CREATE | EXCLUSIVE);
+        let mut files = Files::default();
+        let file = opened(&mut files, &path, WRITE | CREATE | EXCLUSIVE);
         let write = Packet::new(kind::WRITE).string(file).long(2).string("cd");
-        assert_eq!(status_of(&ask(&mut server, write)), OK);
+        assert_eq!(status_of(&ask(&mut files, write)), OK);
         let write = Packet::new(kind::WRITE).string(file).long(0).string("ab");
-        assert_eq!(status_of(&ask(&mut server, write)), OK);
-        let more = opened(&mut server, &path, WRITE | APPEND);
+        assert_eq!(status_of(&ask(&mut files, write)), OK);
+        let more = opened(&mut files, &path, WRITE | APPEND);
         let write = Packet::new(kind::WRITE).string(more).long(0).string("ef");
-        assert_eq!(status_of(&ask(&mut server, write)), OK);
+        assert_eq!(status_of(&ask(&mut files, write)), OK);
         assert_eq!(fs::read(&path).unwrap(), b"abcdef");
-        let read = opened(&mut server, &path, READ);
+        let read = opened(&mut files, &path, READ);
         let answer = ask(
-            &mut server,
+            &mut files,
             Packet::new(kind::READ).string(read).long(4).number(9),
         );
         assert_eq!((answer[4], answer.last_chunk()), (kind::DATA, Some(b"ef")));
         let answer = ask(
-            &mut server,
+            &mut files,
             Packet::new(kind::READ).string(read).long(6).number(9),
         );
         assert_eq!(status_of(&answer), END);
-        let again = open(&mut server, &path, WRITE | CREATE | EXCLUSIVE);
+        let again = open(&mut files, &path, WRITE | CREATE | EXCLUSIVE);
         assert_eq!(status_of(&again), FAILURE);
         assert_eq!(
-            status_of(&open(&mut server, Path::new("/no/file"), READ)),
+            status_of(&open(&mut files, Path::new("/no/file"), READ)),
             NO_SUCH_FILE
         );
     }
@@ -403,16 +404,16 @@ mod tests {
         let [from, to] = ["from", "to"].map(|name| directory.path().join(name));
         fs::write(&from, "new").unwrap();
         fs::write(&to, "old").unwrap();
-        let mut server = Server::default();
+        let mut files = Files::default();
         let paths = |packet: Packet| {
             packet
                 .string(from.as_os_str().as_bytes())
                 .string(to.as_os_str().as_bytes())
         };
-        let answer = ask(&mut server, paths(Packet::new(kind::RENAME)));
+        let answer = ask(&mut files, paths(Packet::new(kind::RENAME)));
         assert_eq!(status_of(&answer), FAILURE);
         let posix = Packet::new(kind::EXTENDED).string("posix-rename@openssh.com");
-        assert_eq!(status_of(&ask(&mut server, paths(posix))), OK);
+        assert_eq!(status_of(&ask(&mut files, paths(posix))), OK);
         assert_eq!(fs::read(&to).unwrap(), b"new");
         assert!(!from.exists());
     }
@@ -421,31 +422,31 @@ mod tests {
     fn names_are_bytes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(OsStr::from_bytes(b"caf\xe9"));
-        let mut server = Server::default();
-        opened(&mut server, &path, WRITE | CREATE);
+        let mut files = Files::default();
+        opened(&mut files, &path, WRITE | CREATE);
         assert!(path.exists());
         let listed = directory.path().as_os_str().as_bytes();
-        let answer = ask(&mut server, Packet::new(kind::OPENDIR).string(listed));
+        let answer = ask(&mut files, Packet::new(kind::OPENDIR).string(listed));
         let handle: [u8; 4] = *answer.last_chunk().unwrap();
-        let names = ask(&mut server, Packet::new(kind::READDIR).string(handle));
+        let names = ask(&mut files, Packet::new(kind::READDIR).string(handle));
         assert!(names.windows(4).any(|name| name == b"caf\xe9"));
         let remove = Packet::new(kind::REMOVE).string(path.as_os_str().as_bytes());
-        assert_eq!(status_of(&ask(&mut server, remove)), OK);
+        assert_eq!(status_of(&ask(&mut files, remove)), OK);
         assert!(!path.exists());
     }
 
     #[test]
     fn closed_handles_are_gone() {
         let directory = tempfile::tempdir().unwrap();
-        let mut server = Server::default();
+        let mut files = Files::default();
         let path = directory.path().as_os_str().as_bytes();
-        let answer = ask(&mut server, Packet::new(kind::OPENDIR).string(path));
+        let answer = ask(&mut files, Packet::new(kind::OPENDIR).string(path));
         let handle: [u8; 4] = *answer.last_chunk().unwrap();
         let read = || Packet::new(kind::READDIR).string(handle);
-        assert_eq!(ask(&mut server, read())[4], kind::NAME);
-        assert_eq!(status_of(&ask(&mut server, read())), END);
+        assert_eq!(ask(&mut files, read())[4], kind::NAME);
+        assert_eq!(status_of(&ask(&mut files, read())), END);
         let close = Packet::new(kind::CLOSE).string(handle);
-        assert_eq!(status_of(&ask(&mut server, close)), OK);
-        assert_eq!(status_of(&ask(&mut server, read())), FAILURE);
+        assert_eq!(status_of(&ask(&mut files, close)), OK);
+        assert_eq!(status_of(&ask(&mut files, read())), FAILURE);
     }
 }

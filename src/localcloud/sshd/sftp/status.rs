@@ -5,7 +5,8 @@ use std::io;
 use nix::errno::Errno;
 use nix::libc;
 
-use super::wire::{Malformed, Packet, kind};
+use super::kind;
+use super::wire::{Malformed, Packet};
 
 pub(super) const OK: u32 = 0;
 pub(super) const END: u32 = 1;
