@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::ec2::{Ec2, Facts, Machines};
+use super::ec2::{Ec2, Facts};
 use super::faults::Plans;
 use super::home::{Access, Home, private_file};
 use super::logbook;
@@ -193,7 +193,7 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
     })
     .map_err(io("cannot open the buckets"))?;
     let facts = facts(machines.as_ref());
-    let machines = machines.map(|begun| Machines::new(begun.runtime, begun.proxy));
+    let machines = machines.map(|begun| (begun.runtime, begun.proxy));
     let ec2 = Ec2::open(facts, home.state.join("ec2.json"), plans.clone(), machines)
         .map_err(io("cannot open EC2's state"))?;
     let access = Access {
@@ -492,7 +492,7 @@ fn keys(home: &Home) -> io::Result<Keys> {
 }
 
 fn random_hex(bytes: usize) -> String {
-    super::signature::hex(&(0..bytes).map(|_| rand::random()).collect::<Vec<u8>>())
+    hex::encode((0..bytes).map(|_| rand::random()).collect::<Vec<u8>>())
 }
 
 /// A path as it is written, and by the names without links that packages' files

@@ -13,6 +13,7 @@
 //!   what is signed and nothing else, `query` reads what their addresses say.
 //! - `machine` makes instances out of namespaces; `sshd`, `proxy` and
 //!   `metadata` are what they find in there.
+//! - `clock` is the time as it is written down.
 //! - `accounts` and `files` read what an instance's root controls.
 //! - [`home`] is where a local cloud keeps its state and its access key.
 //!
@@ -21,6 +22,7 @@
 
 #[cfg(target_os = "linux")]
 mod accounts;
+mod clock;
 mod crowd;
 pub mod daemon;
 mod ec2;

@@ -57,7 +57,7 @@ use std::fmt;
 use hyper::http::request::Parts;
 use jiff::Timestamp;
 
-pub(crate) use chain::{Chain, hex};
+pub(crate) use chain::Chain;
 pub(crate) use claim::Place;
 use claim::Presented;
 pub(crate) use fault::{Fault, Flaw};

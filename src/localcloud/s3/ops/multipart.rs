@@ -8,7 +8,7 @@ use s3s::dto::{
     UploadPartInput, UploadPartOutput,
 };
 
-use super::super::backend::{Backend, now, timestamp};
+use super::super::backend::{Backend, timestamp};
 use super::super::call::Call;
 use super::super::checksum::{self, Algorithm, Kind};
 use super::super::failure::{Result, invalid_argument, invalid_request};
@@ -17,6 +17,7 @@ use super::listing::initiator;
 use super::stored::Stored;
 use super::writing::encryption;
 use super::{Answer, blocking, content_of, done};
+use crate::clock;
 
 const MAX_NUMBER: i32 = 10_000;
 
@@ -55,7 +56,7 @@ pub(super) fn create_multipart_upload(
     }
     let upload_id = bucket.begin_upload(UploadRecord {
         key: input.key.clone(),
-        initiated: now(),
+        initiated: clock::seconds(),
         algorithm,
         kind,
         chosen: chosen.is_some(),
@@ -124,7 +125,7 @@ pub(super) async fn store_part(
     let record = PartRecord {
         number,
         etag: received.etag(),
-        modified: now(),
+        modified: clock::seconds(),
         piece: Piece {
             file: received.blob.name().to_owned(),
             size: received.size,

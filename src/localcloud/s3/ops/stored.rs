@@ -6,12 +6,12 @@ use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use s3s::S3ErrorCode;
 
-use super::super::backend::now;
 use super::super::call::Call;
 use super::super::checksum::Checksum;
 use super::super::failure::{Result, fail, invalid_argument, not_implemented};
 use super::super::store::{Object, ObjectRecord, Piece, Received, Tags};
 use super::tags;
+use crate::clock;
 
 /// Largest sum of an object's own metadata.
 const MAX_METADATA: usize = 2048;
@@ -48,7 +48,7 @@ impl Stored {
         let record = ObjectRecord {
             key: key.to_owned(),
             etag: received.etag(),
-            modified: now(),
+            modified: clock::seconds(),
             size: received.size,
             multipart: false,
             pieces: vec![Piece {

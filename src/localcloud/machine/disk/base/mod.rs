@@ -23,7 +23,6 @@ use sha2::{Digest as _, Sha256};
 
 use self::sources::Sources;
 use self::writer::Writer;
-use crate::signature::hex;
 
 /// The link on a disk to the base layer that it stands on.
 const LINK: &str = "base";
@@ -275,5 +274,5 @@ fn packages_are_changing() -> bool {
 
 fn digest(path: &Path) -> String {
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    hex(&digest[..16])
+    hex::encode(&digest[..16])
 }
