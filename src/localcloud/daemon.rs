@@ -24,12 +24,14 @@ use super::faults::Plans;
 use super::home::{Access, Home, private_file};
 use super::logbook;
 use super::machine::{BaseSettings, Check, Runtime, RuntimeSettings};
-use super::programs::DAEMON;
 use super::proxy::{self, Proxy};
 use super::s3::{self, S3};
 use super::server::{self, Front};
 use super::signature::Keys;
 use super::visitors::Visitors;
+
+/// The name by which this program is the background process.
+pub(crate) const NAME: &str = "autorun-cloud";
 
 /// The account that everything belongs to.
 const ACCOUNT: &str = "123456789012";
@@ -69,7 +71,7 @@ pub fn start(home: &Home, grants: &[(u32, u32)]) -> Result<Vec<String>, String> 
     let log =
         logbook::open(&home.log()).map_err(|e| failed("cannot open the local cloud's log", &e))?;
     let mut child = Command::new(binary)
-        .arg0(DAEMON)
+        .arg0(NAME)
         .arg(&home.state)
         .args(grants.iter().map(|(uid, gid)| format!("{uid}:{gid}")))
         .current_dir("/")

@@ -33,6 +33,14 @@ impl Backend {
         }
     }
 
+    /// Who begins multipart uploads.
+    pub(super) fn initiator(&self) -> dto::Initiator {
+        dto::Initiator {
+            display_name: None,
+            id: Some(self.user_arn()),
+        }
+    }
+
     pub(super) fn owner(&self) -> dto::Owner {
         dto::Owner {
             display_name: None,

@@ -58,9 +58,8 @@ use hyper::http::request::Parts;
 use jiff::Timestamp;
 
 pub(crate) use chain::Chain;
-pub(crate) use claim::Place;
 use claim::Presented;
-pub(crate) use fault::{Fault, Flaw};
+pub(crate) use fault::{Fault, Flaw, Place};
 pub(crate) use headers::join_repeated;
 
 use super::query::Query;

@@ -6,7 +6,9 @@
 //! (sockets, timers, mounts) can be started and stopped, which does nothing, and
 //! so can services that init itself stands for, as sshd.
 
+mod arguments;
 mod definition;
+mod directories;
 mod enablement;
 mod exec;
 mod file;

@@ -14,7 +14,8 @@ use super::super::checksum::{self, Algorithm, Checksum, Kind};
 use super::super::condition;
 use super::super::failure::{Result, fail, invalid_request, malformed_xml};
 use super::super::store::{Object, ObjectRecord, Part, Upload, UploadRecord};
-use super::writing::{encryption, etag};
+use super::stored::encryption;
+use super::writing::etag;
 use super::{Answer, done};
 use crate::clock;
 

@@ -288,7 +288,7 @@ pub(super) fn list_multipart_uploads(
             .chosen
             .then(|| dto::ChecksumType::from_static(upload.kind.name())),
         initiated: Some(timestamp(upload.initiated)),
-        initiator: Some(initiator(backend)),
+        initiator: Some(backend.initiator()),
         key: Some(encoding.show(key)),
         owner: Some(backend.owner()),
         storage_class: Some(super::multipart::class(upload)),
@@ -309,11 +309,4 @@ pub(super) fn list_multipart_uploads(
         upload_id_marker: input.upload_id_marker,
         uploads: Some(uploads.collect()),
     })
-}
-
-pub(super) fn initiator(backend: &Backend) -> dto::Initiator {
-    dto::Initiator {
-        display_name: None,
-        id: Some(format!("arn:aws:iam::{}:user/autorun", backend.account)),
-    }
 }

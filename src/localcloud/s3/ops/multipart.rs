@@ -13,9 +13,7 @@ use super::super::call::Call;
 use super::super::checksum::{self, Algorithm, Kind};
 use super::super::failure::{Result, invalid_argument, invalid_request};
 use super::super::store::{Bucket, Part, PartRecord, Piece, Received, UploadRecord, receive};
-use super::listing::initiator;
-use super::stored::Stored;
-use super::writing::encryption;
+use super::stored::{Stored, encryption};
 use super::{Answer, blocking, content_of, done};
 use crate::clock;
 
@@ -188,7 +186,7 @@ pub(super) fn list_parts(
         bucket: Some(input.bucket),
         checksum_algorithm: Some(dto::ChecksumAlgorithm::from_static(record.algorithm.name())),
         checksum_type: Some(dto::ChecksumType::from_static(record.kind.name())),
-        initiator: Some(initiator(backend)),
+        initiator: Some(backend.initiator()),
         is_truncated: Some(truncated),
         key: Some(input.key),
         max_parts: Some(max_parts),

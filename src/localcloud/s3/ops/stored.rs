@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use s3s::S3ErrorCode;
+use s3s::dto::ServerSideEncryption;
 
 use super::super::call::Call;
 use super::super::checksum::Checksum;
@@ -158,6 +159,11 @@ fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
     let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?;
     headers.insert(name, value);
     Ok(())
+}
+
+/// Every object is reported as encrypted, as on AWS.
+pub(super) fn encryption() -> ServerSideEncryption {
+    ServerSideEncryption::from_static(ServerSideEncryption::AES256)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 mod generated;
 mod packages;
+mod settings;
 mod sources;
 mod writer;
 
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use self::settings::BaseSettings;
 use self::sources::Sources;
 use self::writer::Writer;
 
@@ -35,18 +37,6 @@ const DISKS: &str = "disks";
 
 /// How often a build begins again because packages changed meanwhile.
 const ATTEMPTS: u32 = 3;
-
-/// What base layers are made with.
-#[derive(Clone, Debug)]
-pub(crate) struct BaseSettings {
-    /// Where they are kept; root's, 0700.
-    pub directory: PathBuf,
-    /// Further files and directories of the host that instances must not see.
-    pub hidden: Vec<PathBuf>,
-    /// Files are copied, not linked: takes the space of the system once more,
-    /// and leaves the host's change times and link counts alone.
-    pub copy: bool,
-}
 
 /// The base layers of this host.
 #[derive(Clone, Debug)]
