@@ -34,9 +34,11 @@ mod line;
 mod logbook;
 #[cfg(target_os = "linux")]
 mod machine;
+#[cfg(target_os = "linux")]
 mod metadata;
 mod peer;
 mod programs;
+#[cfg(target_os = "linux")]
 mod proxy;
 mod query;
 mod s3;
@@ -46,12 +48,7 @@ mod signature;
 mod sshd;
 mod visitors;
 
-#[cfg(not(target_os = "linux"))]
-#[path = "no_machines.rs"]
-mod machine;
-
-pub use daemon::checks;
-pub use machine::Check;
+pub use daemon::{Check, checks};
 pub use programs::program;
 
 /// The one user, who holds the one key: what STS and policies call it.

@@ -22,7 +22,7 @@ use crate::proxy::Proxy;
 
 /// All machines.
 #[derive(Clone)]
-pub(super) struct Machines(Arc<Fleet>);
+pub(crate) struct Machines(Arc<Fleet>);
 
 impl fmt::Debug for Machines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,7 +38,7 @@ impl Consoles for Machines {
 
 impl Machines {
     /// Begins to follow what EC2 decides; disks of unknown instances go.
-    pub(super) fn begin(runtime: Runtime, proxy: Proxy, store: Arc<Store>) -> Self {
+    pub(crate) fn begin(runtime: Runtime, proxy: Proxy, store: Arc<Store>) -> Self {
         let this = Self(Arc::new(Fleet::new(runtime, proxy, store)));
         let asked = this.clone();
         tokio::spawn(async move {

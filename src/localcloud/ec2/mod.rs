@@ -9,29 +9,37 @@
 
 mod actions;
 mod addresses;
+#[cfg(target_os = "linux")]
 mod admission;
 mod answer;
 mod attributes;
 mod authentication;
+#[cfg(target_os = "linux")]
 mod boot;
 mod call;
 mod console;
 mod filters;
+#[cfg(target_os = "linux")]
 mod fleet;
 mod group_rules;
 mod groups;
 mod ids;
 mod images;
 mod instance_answer;
+#[cfg(target_os = "linux")]
 mod instance_task;
 mod instance_types;
 mod instances;
 mod key_pairs;
 mod launch;
 mod launch_request;
+#[cfg(target_os = "linux")]
 mod machines;
+#[cfg(target_os = "linux")]
 mod metadata;
 mod network;
+#[cfg(not(target_os = "linux"))]
+mod no_machines;
 mod params;
 mod permissions;
 mod refusal;
@@ -49,5 +57,10 @@ pub(crate) use answer::{Answer, action_of, refused};
 pub(crate) use authentication::authenticate;
 pub(crate) use call::{CONSISTENCY_SECONDS, Facts};
 pub(crate) use ids::new_request_id;
+#[cfg(target_os = "linux")]
+pub(crate) use machines::Machines;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use no_machines::Machines;
 pub(crate) use refusal::Refusal;
 pub(crate) use service::Ec2;
+pub(crate) use store::Store;

@@ -1,13 +1,11 @@
 //! The service: answers query requests, and lets machines follow.
 
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::Machines;
 use super::answer::{Answer, refused};
-use super::call::{Call, Consoles, Facts};
+use super::call::{Call, Consoles};
 use super::ids::new_request_id;
-use super::machines::Machines;
 use super::params::Params;
 use super::refusal::{Refusal, Result};
 use super::regions::REGIONS;
@@ -17,8 +15,6 @@ use super::xml::Xml;
 use super::{actions, groups, sts};
 use crate::clock;
 use crate::faults::{Account, Plans};
-use crate::machine::Runtime;
-use crate::proxy::Proxy;
 
 /// EC2 and STS of the local cloud.
 #[derive(Clone, Debug)]
@@ -32,22 +28,13 @@ struct Inner {
 }
 
 impl Ec2 {
-    /// With the state that an earlier daemon left in `file`, and with machines
-    /// where there can be any.
-    pub(crate) fn open(
-        facts: Facts,
-        file: PathBuf,
-        plans: Arc<Plans>,
-        machines: Option<(Runtime, Proxy)>,
-    ) -> io::Result<Self> {
-        let store = Arc::new(Store::open(facts, file)?);
-        let begin = |(runtime, proxy)| Machines::begin(runtime, proxy, Arc::clone(&store));
-        let machines = machines.map(begin);
-        Ok(Self(Arc::new(Inner {
+    /// With machines where there can be any.
+    pub(crate) fn new(store: Arc<Store>, plans: Arc<Plans>, machines: Option<Machines>) -> Self {
+        Self(Arc::new(Inner {
             store,
             plans,
             machines,
-        })))
+        }))
     }
 
     /// Answers a query request that has been verified.

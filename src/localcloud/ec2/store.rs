@@ -17,7 +17,7 @@ use crate::clock;
 
 /// What EC2 knows, and the file that it is kept in.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(crate) struct Store {
     pub(super) facts: Facts,
     state: Mutex<State>,
     file: PathBuf,
@@ -26,7 +26,7 @@ pub(super) struct Store {
 impl Store {
     /// With the state that an earlier daemon left in `file`. Its machines went
     /// with it, so their instances are stopped now.
-    pub(super) fn open(facts: Facts, file: PathBuf) -> io::Result<Self> {
+    pub(crate) fn open(facts: Facts, file: PathBuf) -> io::Result<Self> {
         let mut state: State = match fs::read(&file) {
             Ok(text) => serde_json::from_slice(&text)
                 .map_err(|e| io::Error::other(format!("{} cannot be read: {e}", file.display())))?,
@@ -48,6 +48,7 @@ impl Store {
     }
 
     /// Changes the state from inside: what machines do by themselves.
+    #[cfg(target_os = "linux")]
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
         change(&mut state);
