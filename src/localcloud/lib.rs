@@ -13,6 +13,7 @@
 //!   what is signed and nothing else, `query` reads what their addresses say.
 //! - `machine` makes instances out of namespaces; `sshd`, `proxy` and
 //!   `metadata` are what they find in there.
+//! - `clock` is the time as it is written down.
 //! - `accounts` and `files` read what an instance's root controls.
 //! - [`home`] is where a local cloud keeps its state and its access key.
 //!
@@ -21,6 +22,7 @@
 
 #[cfg(target_os = "linux")]
 mod accounts;
+mod clock;
 mod crowd;
 pub mod daemon;
 mod ec2;
@@ -32,9 +34,11 @@ mod line;
 mod logbook;
 #[cfg(target_os = "linux")]
 mod machine;
+#[cfg(target_os = "linux")]
 mod metadata;
 mod peer;
 mod programs;
+#[cfg(target_os = "linux")]
 mod proxy;
 mod query;
 mod s3;
@@ -44,12 +48,7 @@ mod signature;
 mod sshd;
 mod visitors;
 
-#[cfg(not(target_os = "linux"))]
-#[path = "no_machines.rs"]
-mod machine;
-
-pub use daemon::checks;
-pub use machine::Check;
+pub use daemon::{Check, checks};
 pub use programs::program;
 
 /// The one user, who holds the one key: what STS and policies call it.

@@ -7,9 +7,6 @@ use std::process::ExitCode;
 
 use super::daemon;
 
-/// The name of the background process.
-pub(crate) const DAEMON: &str = "autorun-cloud";
-
 /// Does what this program is under another name; nothing under its own. Must be
 /// asked first, before there are threads.
 #[must_use]
@@ -17,7 +14,7 @@ pub fn program(arguments: &[OsString]) -> Option<ExitCode> {
     let (first, rest) = arguments.split_first()?;
     let name = PathBuf::from(first);
     let name = name.file_name()?;
-    if name == DAEMON {
+    if name == daemon::NAME {
         return Some(daemon::main(rest));
     }
     #[cfg(target_os = "linux")]

@@ -4,7 +4,17 @@
 
 use std::collections::HashSet;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+
+/// What is encoded in a name or a value: all but letters, digits and `-._~`.
+pub(crate) const VALUE: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The same in a path, whose slashes stay.
+pub(crate) const PATH: &AsciiSet = &VALUE.remove(b'/');
 
 /// What a `+` stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,20 +77,9 @@ pub(crate) fn decode(text: &str, plus: Plus) -> Option<Vec<u8>> {
     })
 }
 
-/// Percent-encodes everything but letters, digits, `-._~` and what is in `keep`.
-pub(crate) fn encode(bytes: &[u8], keep: &[u8]) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut encoded = String::with_capacity(bytes.len());
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push('%');
-            encoded.push(char::from(HEX[usize::from(byte >> 4)]));
-            encoded.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
-    encoded
+/// Percent-encodes a text; what the set leaves out stands for itself.
+pub(crate) fn encode(text: impl AsRef<[u8]>, set: &'static AsciiSet) -> String {
+    percent_encode(text.as_ref(), set).to_string()
 }
 
 #[cfg(test)]
@@ -90,7 +89,7 @@ mod tests {
     #[test]
     fn what_is_encoded_decodes_to_itself() {
         let text = "a/ü +%\u{1}~";
-        let encoded = encode(text.as_bytes(), b"/");
+        let encoded = encode(text, PATH);
         assert_eq!(encoded, "a/%C3%BC%20%2B%25%01~");
         assert_eq!(decode(&encoded, Plus::Literal).unwrap(), text.as_bytes());
     }

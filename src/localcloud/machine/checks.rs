@@ -12,7 +12,7 @@ use rustix::thread::CapabilitySet;
 use super::cgroups::Cgroups;
 use super::disk::base::{self, BaseSettings, Bases};
 use super::disk::image;
-use super::network::switch::connect;
+use super::network::links::connect;
 use super::network::{firewall, subnet};
 use super::system::{System, program};
 

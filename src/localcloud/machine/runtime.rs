@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::boot::Boot;
 use super::cgroups::Cgroups;
 use super::claims::{self, Claims, Kind};
-use super::disk::base::{BaseSettings, Bases};
+use super::disk::base::Bases;
 use super::disk::image;
 use super::disk::in_use::{DiskInUse, DisksInUse};
 use super::error::Error;
@@ -25,12 +25,13 @@ use super::ids::Ids;
 use super::instance::{Held, Machine, console_of, until_gone};
 use super::message::{Channel, FromInit, Order, ToInit};
 use super::network::firewall::{Gateway, Port};
-use super::network::inside;
 use super::network::namespace::NetworkNamespace;
 use super::network::subnet::{self, Claim};
 use super::network::switch::{self, Switch};
-use super::nursery::Nursery;
+use super::network::{inside, links};
+use super::settings::RuntimeSettings;
 use super::system::System;
+use super::zygote_handle::ZygoteHandle;
 
 /// The console's file on a machine's disk.
 const CONSOLE: &str = "console.log";
@@ -38,21 +39,6 @@ const CONSOLE: &str = "console.log";
 /// How long a machine may take to boot. Its disk is its root's, and may hold
 /// anything.
 const BOOT: Duration = Duration::from_secs(60);
-
-/// What a runtime is started with.
-#[derive(Clone, Debug)]
-pub(crate) struct RuntimeSettings {
-    /// Where everything is kept; root's, 0700, locked by the caller.
-    pub state_dir: PathBuf,
-    /// The program that answers to the names of `multicall`: a copy that stays.
-    pub binary: PathBuf,
-    /// The only port of the host that machines can reach.
-    pub endpoint_port: u16,
-    /// The network used before; used again if it is still free.
-    pub subnet: Option<Ipv4Net>,
-    /// What the files of machines are made of.
-    pub base: BaseSettings,
-}
 
 /// Boots machines.
 #[derive(Debug)]
@@ -63,7 +49,7 @@ pub(crate) struct Runtime {
     cgroups: Cgroups,
     /// The numbers of the ranges of ids that machines can have.
     ids: Vec<u32>,
-    nursery: Nursery,
+    zygote: ZygoteHandle,
     switch: Arc<Switch>,
     machines: Mutex<Vec<Machine>>,
     disks: DisksInUse,
@@ -85,7 +71,7 @@ impl Runtime {
         let bases = Bases::new(settings.base.clone());
         let current = in_background(&bases, Bases::current).await;
         let current = current.map_err(|error| Error::io("build the base layer", error))?;
-        let (host, connection) = switch::connect()
+        let (host, connection) = links::connect()
             .map_err(|error| Error::io("ask the kernel about the network", error))?;
         let taken = subnet::taken(&host).await;
         let taken = taken.map_err(|error| Error::io("read the host's routes", error))?;
@@ -94,8 +80,8 @@ impl Runtime {
             .ok_or_else(|| {
                 Error::new("no network is free: the host has routes to all of 10/8 and 100.64/10")
             })?;
-        let nursery = Nursery::start(&settings, current, claim.subnet).await?;
-        let switch = Switch::start(host, connection, nursery.pid(), claim.subnet).await;
+        let zygote = ZygoteHandle::start(&settings, current, claim.subnet).await?;
+        let switch = Switch::start(host, connection, zygote.pid(), claim.subnet).await;
         let switch = switch.map_err(|error| Error::io("make the network of instances", error))?;
         let cgroups =
             Cgroups::of_host().map_err(|error| Error::io("look for control groups", error))?;
@@ -111,7 +97,7 @@ impl Runtime {
             bases,
             cgroups,
             ids: Ids::free(),
-            nursery,
+            zygote,
             switch: Arc::new(switch),
             machines: Mutex::default(),
             disks: DisksInUse::default(),
@@ -144,7 +130,7 @@ impl Runtime {
     /// as long as that is not known.
     #[must_use]
     pub(crate) fn held_packages(&self) -> Option<usize> {
-        self.nursery.held_packages()
+        self.zygote.held_packages()
     }
 
     /// The names of what machines can use up here: no control group limits it.
@@ -155,7 +141,7 @@ impl Runtime {
 
     /// Waits until boots can follow.
     pub(crate) async fn until_ready(&self) -> Result<(), Error> {
-        self.nursery.until_ready().await
+        self.zygote.until_ready().await
     }
 
     /// Where machines look for their metadata, 169.254.169.254:80; not blocking.
@@ -172,7 +158,7 @@ impl Runtime {
             let said = format!("the disk of {} is in use", boot.id);
             return Err(Error::new(said));
         };
-        self.nursery.until_ready().await?;
+        self.zygote.until_ready().await?;
         let machine = self.bring_up(boot, disk).await?;
         let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
         machines.retain(|machine| !machine.has_ended());
@@ -212,7 +198,7 @@ impl Runtime {
             .ok_or_else(|| failed(io::Error::other("all ranges of user ids are in use")))?;
         let ids = Ids::of_range(claim.number());
         let order = Order { boot, base, ids };
-        let (channel, pid, pidfd) = self.nursery.order(order, &console).await.map_err(failed)?;
+        let (channel, pid, pidfd) = self.zygote.order(order, &console).await.map_err(failed)?;
         let number = self.cables.fetch_add(1, Ordering::Relaxed);
         let name = format!("machine{number}");
         let cable = self.switch.plug(&name, pid, address);
@@ -310,7 +296,7 @@ impl Runtime {
         machines.iter().for_each(Machine::kill);
         join_all(machines.iter().map(Machine::ended)).await;
         self.switch.stop().await;
-        self.nursery.end();
+        self.zygote.end();
     }
 
     fn take_machines(&self) -> Vec<Machine> {

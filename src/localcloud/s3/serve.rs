@@ -440,7 +440,7 @@ fn library_uri(path: &str, query: &Query) -> Result<Uri> {
             || name.starts_with("response-")
             || signature.contains(&name.as_str())
     };
-    let encoded = |text: &str| query::encode(text.as_bytes(), b"");
+    let encoded = |text: &str| query::encode(text, query::VALUE);
     let pairs: Vec<String> = query
         .pairs()
         .filter(|(name, _)| !ours(name))

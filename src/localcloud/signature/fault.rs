@@ -1,6 +1,13 @@
 //! Why a signature is not believed. Each service has words of its own for it.
 
-use super::Place;
+/// Where a signature is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the header `Authorization`.
+    Header,
+    /// In the query: a presigned address.
+    Query,
+}
 
 /// What is wrong with a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]

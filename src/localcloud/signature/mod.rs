@@ -57,10 +57,9 @@ use std::fmt;
 use hyper::http::request::Parts;
 use jiff::Timestamp;
 
-pub(crate) use chain::{Chain, hex};
-pub(crate) use claim::Place;
+pub(crate) use chain::Chain;
 use claim::Presented;
-pub(crate) use fault::{Fault, Flaw};
+pub(crate) use fault::{Fault, Flaw, Place};
 pub(crate) use headers::join_repeated;
 
 use super::query::Query;

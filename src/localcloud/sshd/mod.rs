@@ -25,6 +25,7 @@ mod login;
 mod process;
 mod session;
 mod sftp;
+mod signals;
 mod terminal;
 mod transport;
 

@@ -9,7 +9,9 @@
 //! No crate does this: those named after systemd bind its library or write unit
 //! files, and none of them reads and runs services.
 
+mod arguments;
 mod definition;
+mod directories;
 mod enablement;
 mod exec;
 mod file;

@@ -7,7 +7,7 @@ use hyper::http::request::Parts;
 use jiff::Timestamp;
 use s3s::S3Error;
 
-use super::statement::malformed;
+use super::syntax::malformed;
 use crate::query::Query;
 use crate::s3::backend::Backend;
 use crate::s3::failure::Result;

@@ -1,7 +1,7 @@
 //! Texts of a policy with wildcards and variables in them.
 
 use super::context::{Context, Key};
-use super::statement::malformed;
+use super::syntax::malformed;
 use crate::s3::failure::Result;
 
 /// A text as a policy has it.

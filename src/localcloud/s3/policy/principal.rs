@@ -4,7 +4,7 @@ use s3s::S3Error;
 use serde_json::{Map, Value};
 
 use super::context::Context;
-use super::statement::{malformed, strings};
+use super::syntax::{malformed, strings};
 use crate::s3::backend::Backend;
 use crate::s3::failure::Result;
 

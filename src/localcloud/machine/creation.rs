@@ -1,11 +1,11 @@
-//! How an instance comes into being: three processes, each for what the next
-//! one has no right to.
+//! How a machine is made: by three processes, each for what the next one has no
+//! right to.
 //!
 //! ```text
-//! midwife  root of the host, in a mount namespace of its own: joins the control
-//!          group, gives the user namespace its ids, mounts the file system
-//! cradle   in the user namespace: makes the other namespaces, which belong to it
-//! init     the first process in them: root of the instance
+//! outer  root of the host, in a mount namespace of its own: joins the control
+//!        group, gives the user namespace its ids, mounts the file system
+//! inner  in the user namespace: makes the other namespaces, which belong to it
+//! init   the first process in them: root of the instance
 //! ```
 
 use std::fs::File;
@@ -20,15 +20,15 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroups::Cgroups;
 use super::disk::{image, overlay};
-use super::init::Machine;
+use super::init::MachineParts;
 use super::message::{self, FromInit, Ground, Order};
-use super::zygote::fork;
+use super::process::fork;
 
-/// What the processes of a delivery say to each other. An end of file says
+/// What the outer and the inner process tell each other. An end of file says
 /// that the other one failed, and has said so itself.
 #[derive(Debug, Serialize, Deserialize)]
 enum Word {
-    /// The cradle is in its user namespace.
+    /// The inner process is in its user namespace.
     Unshared,
     /// The user namespace has its ids.
     Mapped,
@@ -36,8 +36,8 @@ enum Word {
     Mounted,
 }
 
-/// One instance to deliver.
-pub(super) struct Delivery<'a> {
+/// A machine to make.
+pub(super) struct Creation<'a> {
     pub(super) ground: &'a Ground,
     pub(super) cgroups: &'a Cgroups,
     /// The seed and fresh package lists, uppermost first.
@@ -48,10 +48,10 @@ pub(super) struct Delivery<'a> {
     pub(super) console: OwnedFd,
 }
 
-impl Delivery<'_> {
-    /// Delivers, in a process of its own. Returns the instance in the first
-    /// process of it, nothing in the others.
-    pub(super) fn run(self) -> io::Result<Option<Machine>> {
+impl Creation<'_> {
+    /// Makes it, in a process of its own. Returns its parts in its first process,
+    /// nothing in the others.
+    pub(super) fn run(self) -> io::Result<Option<MachineParts>> {
         match self.begin() {
             Ok(machine) => Ok(machine),
             Err(error) => {
@@ -62,7 +62,7 @@ impl Delivery<'_> {
         }
     }
 
-    fn begin(&self) -> io::Result<Option<Machine>> {
+    fn begin(&self) -> io::Result<Option<MachineParts>> {
         let group = self.cgroups.group(self.order.ids);
         group.make(self.order.boot.limits)?;
         group.join()?;
@@ -70,18 +70,18 @@ impl Delivery<'_> {
         match fork()? {
             ForkResult::Parent { child } => {
                 drop(theirs);
-                self.attend(child, &ours)?;
+                self.mount_root(child, &ours)?;
                 Ok(None)
             }
             ForkResult::Child => {
                 drop(ours);
-                self.lie(&theirs)
+                self.enter_namespaces(&theirs)
             }
         }
     }
 
-    /// The midwife's part, after the cradle is there.
-    fn attend(&self, cradle: Pid, socket: &OwnedFd) -> io::Result<()> {
+    /// The outer process's part, after the inner one is there.
+    fn mount_root(&self, inner: Pid, socket: &OwnedFd) -> io::Result<()> {
         // The layers are mounted where only this process sees them.
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount_change(
@@ -94,8 +94,8 @@ impl Delivery<'_> {
         let Some((Word::Unshared, _)) = message::receive(socket)? else {
             return Ok(());
         };
-        self.order.ids.map(cradle.as_raw())?;
-        let namespace = File::open(format!("/proc/{cradle}/ns/user"))?;
+        self.order.ids.map(inner.as_raw())?;
+        let namespace = File::open(format!("/proc/{inner}/ns/user"))?;
         message::send(socket, &Word::Mapped, &[])?;
         let mut layers = self.layers.to_vec();
         layers.push(self.order.base.clone());
@@ -109,8 +109,8 @@ impl Delivery<'_> {
         message::send(socket, &Word::Mounted, &[root.as_fd()])
     }
 
-    /// The cradle's part, and the beginning of the instance's own.
-    fn lie(&self, socket: &OwnedFd) -> io::Result<Option<Machine>> {
+    /// The inner process's part, and the beginning of init's own.
+    fn enter_namespaces(&self, socket: &OwnedFd) -> io::Result<Option<MachineParts>> {
         unshare(CloneFlags::CLONE_NEWUSER)?;
         message::send(socket, &Word::Unshared, &[])?;
         let Some((Word::Mapped, _)) = message::receive(socket)? else {
@@ -133,7 +133,7 @@ impl Delivery<'_> {
                 let Some((Word::Mounted, mut fds)) = message::receive(socket)? else {
                     return Ok(None);
                 };
-                fds.pop().map(|root| self.born(root)).transpose()
+                fds.pop().map(|root| self.parts(root)).transpose()
             }
         }
     }
@@ -147,8 +147,8 @@ impl Delivery<'_> {
         message::send(&self.socket, &started, &[pidfd.as_fd()])
     }
 
-    fn born(&self, root_mount: OwnedFd) -> io::Result<Machine> {
-        Ok(Machine {
+    fn parts(&self, root_mount: OwnedFd) -> io::Result<MachineParts> {
+        Ok(MachineParts {
             boot: self.order.boot.clone(),
             root_mount,
             root: self.ground.state_dir.join("root"),

@@ -18,9 +18,9 @@ use super::disk::package_settings;
 use super::disk::seed::Seed;
 use super::error::Error;
 use super::message::{self, Channel, FromInit, FromZygote, Ground, Order, ToZygote};
-use super::multicall::ZYGOTE;
 use super::packages;
-use super::runtime::RuntimeSettings;
+use super::settings::RuntimeSettings;
+use super::zygote::ZYGOTE;
 
 /// Patience with the first process of an instance.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ const LONGEST_LOG: u64 = 1 << 20;
 
 /// A running zygote. It ends when this is dropped, and all machines with it.
 #[derive(Debug)]
-pub(super) struct Nursery {
+pub(super) struct ZygoteHandle {
     process: Mutex<Child>,
     pid: i32,
     channel: Arc<Channel>,
@@ -38,7 +38,7 @@ pub(super) struct Nursery {
     ready: watch::Receiver<Option<Result<Option<usize>, String>>>,
 }
 
-impl Nursery {
+impl ZygoteHandle {
     /// Starts it; its namespaces are made, the rest goes on in the background.
     pub(super) async fn start(
         settings: &RuntimeSettings,
@@ -117,7 +117,7 @@ impl Nursery {
     }
 }
 
-impl Drop for Nursery {
+impl Drop for ZygoteHandle {
     fn drop(&mut self) {
         self.end();
     }
