@@ -169,6 +169,7 @@ impl Doomed {
                     kind: "run",
                     id: None,
                     name: self.run.id.clone(),
+                    can_log_in: false,
                 },
                 error,
             });

@@ -41,7 +41,7 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
     let mut given = Given {
         set: &arguments.set,
         files,
-        environment: environment(),
+        environment: environment()?,
         remembered: run.about.sources.clone(),
         directory: called_in,
     };

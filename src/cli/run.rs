@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ use crate::context::{Context, OWN_PATH, Parts};
 use crate::error::{Error, ErrorKind, exit};
 use crate::ledger::{About, Ledger, Remover, Run, Store};
 use crate::playbook::{Declared, Playbook, diagnostic};
-use crate::report::{Event, Reporter, is_too_short, text};
+use crate::report::{Event, Outcome, Reporter, is_too_short, text};
 use crate::script::Understood;
 use crate::teardown::Teardown;
 
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
     let mut given = Given {
         set: &arguments.set,
         files: read_files(&arguments.vars)?,
-        environment: environment(),
+        environment: environment()?,
         directory: run.about.directory.clone(),
         ..Given::default()
     };
@@ -157,12 +157,16 @@ pub(super) fn read_files(paths: &[std::path::PathBuf]) -> anyhow::Result<Vec<InF
 }
 
 /// `AUTORUN_VAR_name` without its prefix.
-pub(super) fn environment() -> Vec<(String, String)> {
-    let all = std::env::vars_os().filter_map(|(name, value)| {
+pub(super) fn environment() -> anyhow::Result<Vec<(String, String)>> {
+    let variables = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.to_str()?.strip_prefix("AUTORUN_VAR_")?.to_owned();
-        Some((name, value.into_string().ok()?))
+        Some((name, value))
     });
-    all.collect()
+    let text = variables.map(|(name, value)| match value.into_string() {
+        Ok(value) => Ok((name, value)),
+        Err(_) => bail!("the value of AUTORUN_VAR_{name} is not UTF-8"),
+    });
+    text.collect()
 }
 
 /// The environment as a playbook sees it: this process's, and the program's own
@@ -301,14 +305,14 @@ impl Attempt {
         watch_signals(runtime, cx, &self.store, self.on_error, started)?;
         let (outcome, error) = execute(runtime, self.playbook, cx, self.resumed)?;
         let mut code = match outcome {
-            "done" => exit::DONE,
-            "failed" => exit::FAILED,
-            _ => exit::INTERRUPTED,
+            Outcome::Done => exit::DONE,
+            Outcome::Failed => exit::FAILED,
+            Outcome::Interrupted => exit::INTERRUPTED,
         };
-        if outcome == "done" && self.resumed {
+        if outcome == Outcome::Done && self.resumed {
             name_left_over(cx);
         }
-        if outcome != "done" && self.on_error == OnError::Destroy {
+        if outcome != Outcome::Done && self.on_error == OnError::Destroy {
             cx.report
                 .info("removing what the run made (--on-error destroy)");
             // The token of the run says stop; this goes on.
@@ -388,7 +392,7 @@ fn execute(
     playbook: Playbook,
     cx: &Context,
     resumed: bool,
-) -> anyhow::Result<(&'static str, Option<Error>)> {
+) -> anyhow::Result<(Outcome, Option<Error>)> {
     let texts = playbook.texts();
     cx.report.report(&Event::RunStarted {
         playbook: playbook.path().to_owned(),
@@ -408,35 +412,24 @@ fn execute(
     let result = await_end(runtime, end, cx);
     let stopped = cx.cancel.is_cancelled();
     Ok(match result {
-        Some(Ok(())) => ("done", None),
+        Some(Ok(())) => (Outcome::Done, None),
         Some(Err(failed)) if !stopped || failed.error.kind != ErrorKind::Cancelled => {
             let rendered = diagnostic::render(&failed, &texts);
-            let mut kept = failed.error.clone();
-            kept.message = cx.report.mask().apply(&kept.message);
+            let error = failed.error.clone();
             cx.report.report(&Event::RunFailed {
                 error: failed.error,
                 rendered,
             });
-            ("failed", Some(kept))
+            (Outcome::Failed, Some(error))
         }
-        _ => ("interrupted", None),
+        _ => (Outcome::Interrupted, None),
     })
 }
 
 /// Says how the run ended and what is up, and writes it down.
-fn end(
-    cx: &Context,
-    store: &Store,
-    outcome: &'static str,
-    error: Option<&Error>,
-    started: Instant,
-) {
-    let written = cx
-        .ledger
-        .commit()
-        .and_then(|()| store.end(cx.ledger.run(), outcome, error));
-    if let Err(unwritten) = written {
-        cx.report.warn(unwritten.message.clone());
+fn end(cx: &Context, store: &Store, outcome: Outcome, error: Option<&Error>, started: Instant) {
+    if let Err(unwritten) = cx.ledger.end(outcome, error) {
+        cx.report.warn(unwritten.to_string());
     }
     store.rest();
     cx.report.report(&Event::RunFinished {
@@ -520,7 +513,7 @@ fn watch_signals(
         });
         cx.cancel.cancel();
         signals.next().await;
-        end(&cx, &store, "interrupted", None, started);
+        end(&cx, &store, Outcome::Interrupted, None, started);
         #[expect(clippy::exit, reason = "the user wants out at once")]
         std::process::exit(i32::from(exit::INTERRUPTED));
     });

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::settings::{shown, store};
 use super::{Output, RunsArgs, answer};
-use crate::error::{Result, exit};
-use crate::ledger::{Millis, Run, Store};
+use crate::error::exit;
+use crate::ledger::{Millis, Run, RunStatus};
 use crate::report::text;
 
 /// Width of a terminal.
@@ -20,7 +20,7 @@ pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
     let mut out = String::new();
     if arguments.output == Output::Json {
         for run in &runs {
-            let status = status(&store, run).map_err(|e| shown(&e))?;
+            let status = store.status(run).map_err(|e| shown(&e))?;
             let _ = writeln!(out, "{}", in_json(run, status));
         }
         answer(&out);
@@ -35,15 +35,16 @@ pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
     }
     out.push_str("RUN      STARTED           STATUS       UP  PLAYBOOK\n");
     for run in &runs {
-        let status = status(&store, run).map_err(|e| shown(&e))?;
+        let status = store.status(run).map_err(|e| shown(&e))?;
         let what = match run.name.as_str() {
             "" => run.about.playbook.clone(),
             name => format!("{} ({name})", run.about.playbook),
         };
         let line = format!(
-            "{}  {}  {status:<11} {:>3}  ",
+            "{}  {}  {:<11} {:>3}  ",
             run.id,
             minute(run.started),
+            status.as_str(),
             run.up
         );
         let room = COLUMNS.saturating_sub(line.chars().count());
@@ -53,28 +54,15 @@ pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
     Ok(exit::DONE)
 }
 
-/// `done`, `failed`, `interrupted`, `running`, or `killed` when its process is
-/// gone without a word.
-pub(super) fn status(store: &Store, run: &Run) -> Result<&'static str> {
-    Ok(match run.outcome.as_deref() {
-        Some("done") => "done",
-        Some("failed") => "failed",
-        Some("interrupted") => "interrupted",
-        // Only a run without an end may have a process.
-        _ if store.holder(run)?.is_some() => "running",
-        _ => "killed",
-    })
-}
-
 /// A run for machines.
-pub(super) fn in_json(run: &Run, status: &str) -> Value {
+pub(super) fn in_json(run: &Run, status: RunStatus) -> Value {
     let target = &run.about.target;
     json!({
         "run": run.id,
         "playbook": run.about.playbook,
         "directory": run.about.directory,
         "name": run.name,
-        "status": status,
+        "status": status.as_str(),
         "error": run.error,
         "started": timestamp(run.started),
         "ended": run.ended.map(timestamp),

@@ -17,13 +17,13 @@ use std::time::Instant;
 use rusqlite::{Transaction, params};
 
 pub use resource::{Resource, ResourceKind, State};
-pub use run::{About, Hold, Run, SecretSource, Target};
-pub use step::{Call, Progress, Step, StepRow, Wanted};
+pub use run::{About, Hold, Run, RunStatus, SecretSource, Target};
+pub use step::{Call, Progress, Step, StepResult, StepRow, Wanted};
 pub use store::Store;
 pub use wait::Wait;
 
 use crate::error::{Error, Result};
-use crate::report::{Event, Remaining, Reporter};
+use crate::report::{Event, Outcome, Remaining, Reporter};
 
 mod opening;
 mod resource;
@@ -95,6 +95,7 @@ impl Ledger {
     pub fn take_up(store: &Store, run: &Run, report: Reporter) -> Result<Self> {
         let hold = store.take_up(run)?;
         let mut memory = Memory::load(store, &run.id)?;
+        memory.check()?;
         let done = memory.steps.iter().enumerate();
         memory.recorded = done
             .filter(|(_, step)| step.state == Progress::Done)
@@ -280,7 +281,7 @@ impl Ledger {
     pub fn gone_for_others(&self, kind: ResourceKind, id: &str) {
         // What cannot be written now is found by that run's own removal.
         if let Err(unwritten) = self.store.release_of_others(&self.run, kind, id) {
-            self.report.warn(unwritten.message.clone());
+            self.report.warn(unwritten.to_string());
         }
     }
 
@@ -339,6 +340,20 @@ impl Ledger {
             state.new_waits.splice(0..0, waits);
         }
         written
+    }
+
+    /// Writes down, durably, how the run ended.
+    pub fn end(&self, outcome: Outcome, error: Option<&Error>) -> Result<()> {
+        self.commit()?;
+        let error = error.map(|error| {
+            let said = error.to_string();
+            let said = said.lines().next().unwrap_or_default();
+            self.report.mask().apply(&match error.place.line {
+                0 => said.to_owned(),
+                line => format!("{said} ({}:{line})", error.place.source),
+            })
+        });
+        self.store.end(&self.run, outcome, error.as_deref())
     }
 
     fn add(&self, state: &mut Memory, wanted: &Wanted, step: &str) -> usize {
@@ -439,6 +454,29 @@ impl Memory {
             .iter()
             .filter(|row| row.id.as_deref() == Some(on));
         rows.any(|row| row.kind == ResourceKind::Instance && !row.state.may_be_up())
+    }
+
+    /// Refuses rows that belong to no step: a step that cannot find what it was
+    /// about to make would make it a second time.
+    fn check(&self) -> Result<()> {
+        let keys: HashSet<&str> = self.steps.iter().map(|step| step.key.as_str()).collect();
+        match self
+            .resources
+            .iter()
+            .find(|row| !keys.contains(row.step.as_str()))
+        {
+            None => Ok(()),
+            Some(row) => Err(Error::internal(format!(
+                "the ledger does not say which step made {} `{}` (row {})",
+                row.kind.words(),
+                row.name,
+                row.row
+            ))
+            .hint(
+                "the row was changed, so the step would be done a second time: bring the ledger \
+                 back from a backup, or remove what the run made with `autorun destroy`",
+            )),
+        }
     }
 
     fn load(store: &Store, run: &str) -> Result<Self> {
@@ -568,6 +606,7 @@ impl Resource {
             // The id that is known from the start proves nothing yet.
             id: self.id.clone().filter(|_| self.state != State::Intended),
             name: self.name.clone(),
+            can_log_in: self.kind == ResourceKind::Instance && self.state == State::Live,
         }
     }
 }
@@ -611,7 +650,7 @@ fn write_step(tx: &Transaction, run: &str, step: &StepRow) -> rusqlite::Result<(
         step.summary,
         step.place,
         step.state.as_str(),
-        step.result.as_ref().map(ToString::to_string),
+        step.result.as_ref().map(StepResult::text),
         step.altered,
         step.error,
         step.started,
@@ -631,12 +670,14 @@ impl Store {
                  FROM resource WHERE run = ?1 ORDER BY row",
             )?;
             let rows = query.query_map([run], |row| {
+                let id: String = row.get(0)?;
+                let what = format!("run {run}, resource {id}");
                 Ok(Resource {
-                    row: row.get(0)?,
-                    kind: word(row, 1, &ResourceKind::ALL, ResourceKind::as_str)?,
+                    row: id,
+                    kind: word(row, 1, &what, &ResourceKind::ALL, ResourceKind::as_str)?,
                     name: row.get(2)?,
                     id: row.get(3)?,
-                    state: word(row, 4, &State::ALL, State::as_str)?,
+                    state: word(row, 4, &what, &State::ALL, State::as_str)?,
                     step: row.get(5)?,
                     intended: row.get(6)?,
                     changed: row.get(7)?,
@@ -657,15 +698,17 @@ impl Store {
             )?;
             let rows = query.query_map([run], |row| {
                 let result: Option<String> = row.get(7)?;
+                let (function, place): (String, String) = (row.get(3)?, row.get(5)?);
+                let what = format!("run {run}, {function} ({place})");
                 Ok(StepRow {
                     number: row.get(0)?,
                     key: row.get(1)?,
                     branch: row.get(2)?,
-                    function: row.get(3)?,
+                    function,
                     summary: row.get(4)?,
-                    place: row.get(5)?,
-                    state: word(row, 6, &Progress::ALL, Progress::as_str)?,
-                    result: result.and_then(|text| serde_json::from_str(&text).ok()),
+                    place,
+                    state: word(row, 6, &what, &Progress::ALL, Progress::as_str)?,
+                    result: result.map(StepResult::read),
                     altered: row.get(8)?,
                     error: row.get(9)?,
                     started: row.get(10)?,
@@ -677,19 +720,34 @@ impl Store {
     }
 }
 
-/// A column that holds one of a few words.
+/// A column that holds one of a few words; `what` names the row.
 fn word<T: Copy>(
     row: &rusqlite::Row,
     column: usize,
+    what: &str,
     all: &[T],
     name: fn(T) -> &'static str,
 ) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
+    known_word(&text, all, name).map_err(|why| unreadable(column, format!("{what}: a word {why}")))
+}
+
+/// The value that has this name.
+fn known_word<T: Copy>(
+    text: &str,
+    all: &[T],
+    name: fn(T) -> &'static str,
+) -> std::result::Result<T, String> {
     let known = all.iter().copied().find(|one| name(*one) == text);
     known.ok_or_else(|| {
-        let kind = rusqlite::types::Type::Text;
-        rusqlite::Error::FromSqlConversionFailure(column, kind, text.into())
+        let names: Vec<&str> = all.iter().map(|one| name(*one)).collect();
+        format!("is `{text}`, not one of {}", names.join(", "))
     })
+}
+
+/// An error about a row that autorun did not write so.
+fn unreadable(column: usize, why: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, why.into())
 }
 
 #[cfg(test)]
@@ -770,7 +828,7 @@ mod tests {
         assert_eq!(ledger.live().len(), 1);
         assert_eq!(ledger.possibly_made()[0].name, "b");
         let mut again = step(&ledger, "create_bucket", &json!(["b"]));
-        assert!(again.recorded::<Value>().is_none());
+        assert!(again.recorded::<Value>().unwrap().is_none());
         let intent = again.intend_one(bucket("b")).unwrap();
         assert!(intent.is_retried());
         assert_eq!(
@@ -789,15 +847,18 @@ mod tests {
         let ledger = Ledger::take_up(&home.store, &home.run, quiet()).unwrap();
         assert_eq!(ledger.left_over().len(), 1);
         let mut first = step(&ledger, "create_bucket", &json!(["a"]));
-        let recorded: Value = first.recorded().unwrap();
+        let recorded: Value = first.recorded().unwrap().unwrap();
         assert_eq!(recorded["name"], "a");
         first.replay();
         first.finish(&Ok(recorded)).unwrap();
         assert!(ledger.left_over().is_empty());
         let second = step(&ledger, "create_bucket", &json!(["a"]));
-        assert!(second.recorded::<Value>().is_none(), "it ran once before");
+        assert!(
+            second.recorded::<Value>().unwrap().is_none(),
+            "it ran once before"
+        );
         let other = step(&ledger, "create_bucket", &json!(["b"]));
-        assert!(other.recorded::<Value>().is_none());
+        assert!(other.recorded::<Value>().unwrap().is_none());
     }
 
     #[test]
@@ -909,12 +970,109 @@ mod tests {
         drop(ledger);
         let row = &home.store.steps(&home.run.id).unwrap()[0];
         assert_eq!(row.summary, "web echo ****");
-        assert_eq!(row.result.as_ref().unwrap()["stdout"], "****\n");
+        assert_eq!(
+            row.result.as_ref().unwrap().value().unwrap()["stdout"],
+            "****\n"
+        );
         assert!(row.altered);
         let ledger = Ledger::take_up(&home.store, &home.run, report_with("hunter22")).unwrap();
         let mut named = self::step(&ledger, "create_bucket", &json!(["hunter22"]));
         let refused = named.intend_one(bucket("a-hunter22")).unwrap_err();
         assert!(refused.message.contains("holds a secret"), "{refused}");
+    }
+
+    /// What a step of an earlier attempt made of a result that was changed.
+    fn recorded_as(sql: &str) -> Result<Option<Named>> {
+        let home = home();
+        let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+        make(&ledger, "a");
+        drop(ledger);
+        let changed = home.store.write(|tx| tx.execute(sql, []));
+        assert_eq!(changed.unwrap(), 1);
+        let ledger = Ledger::take_up(&home.store, &home.run, quiet())?;
+        step(&ledger, "create_bucket", &json!(["a"])).recorded()
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Named {
+        name: String,
+    }
+
+    #[test]
+    fn a_result_that_cannot_be_read_is_an_error() {
+        let whole = recorded_as("UPDATE step SET summary = summary").unwrap();
+        assert_eq!(whole.unwrap().name, "a");
+        for (sql, why) in [
+            ("UPDATE step SET result = '{\"name\":'", "EOF while parsing"),
+            ("UPDATE step SET result = '[1]'", "invalid type"),
+            ("UPDATE step SET result = '{}'", "missing field `name`"),
+            ("UPDATE step SET result = 'null'", "invalid type: null"),
+            ("UPDATE step SET result = NULL", "there is none"),
+            (
+                "UPDATE step SET state = 'did'",
+                "is `did`, not one of under_way",
+            ),
+            (
+                "UPDATE resource SET state = 'up'",
+                "is `up`, not one of intended",
+            ),
+            (
+                "UPDATE resource SET kind = 'pail'",
+                "is `pail`, not one of instance",
+            ),
+            (
+                "UPDATE resource SET step = 'other'",
+                "which step made bucket `a`",
+            ),
+        ] {
+            let error = recorded_as(sql).unwrap_err();
+            assert!(error.to_string().contains(why), "{sql}: {error}");
+            assert_eq!(error.kind, ErrorKind::Internal, "{sql}");
+            assert!(error.hint.is_some(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_cannot_be_read_is_named() {
+        let home = home();
+        drop(Ledger::begin(&home.store, &home.run, quiet()).unwrap());
+        for (sql, why) in [
+            (
+                "UPDATE run SET outcome = 'well'",
+                "is `well`, not one of done",
+            ),
+            ("UPDATE run SET about = ''", "column `about`"),
+        ] {
+            home.store.write(|tx| tx.execute(sql, [])).unwrap();
+            let error = home.store.runs().unwrap_err().to_string();
+            assert!(
+                error.contains(why) && error.contains(&home.run.id),
+                "{error}"
+            );
+            let whole = "UPDATE run SET outcome = NULL";
+            home.store.write(|tx| tx.execute(whole, [])).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_result_that_was_too_long_is_not_an_error() {
+        let cut = "UPDATE step SET result = 'null', altered = 1";
+        assert!(recorded_as(cut).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_step_whose_result_cannot_be_written_is_not_done_again() {
+        let home = home();
+        let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+        let mut made = step(&ledger, "local_exec", &json!(["true"]));
+        made.begin().unwrap();
+        let no_key = HashMap::from([(vec![1], 2)]);
+        let error = made.finish(&Ok(no_key)).unwrap_err();
+        assert!(error.to_string().contains("local_exec"), "{error}");
+        drop(ledger);
+        let ledger = Ledger::take_up(&home.store, &home.run, quiet()).unwrap();
+        let again = step(&ledger, "local_exec", &json!(["true"]));
+        assert!(again.recorded::<Value>().is_err());
     }
 
     #[test]

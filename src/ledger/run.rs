@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::store::new_id;
-use super::{Millis, ResourceKind, Store, now};
+use super::{Millis, ResourceKind, Store, known_word, now, unreadable};
 use crate::error::{Error, ErrorKind, Result};
+use crate::report::Outcome;
 
 /// Length of a run's id.
 const LETTERS: usize = 7;
@@ -144,13 +145,44 @@ pub struct Run {
     pub started: Millis,
     /// When it ended last.
     pub ended: Option<Millis>,
-    /// `done`, `failed` or `interrupted`; nothing while it runs or when its
-    /// process was killed.
-    pub outcome: Option<String>,
+    /// How; nothing while it runs or when its process was killed.
+    pub outcome: Option<Outcome>,
     /// What it failed with, masked.
     pub error: Option<String>,
     /// How much of it may be up.
     pub up: usize,
+}
+
+/// What a run does, or what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunStatus {
+    /// A process works on it.
+    Running,
+    /// Its process is gone and did not write down how it ended.
+    Killed,
+    /// It ended.
+    Ended(Outcome),
+}
+
+impl RunStatus {
+    /// The name that `runs` and `show` use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Killed => "killed",
+            Self::Ended(outcome) => outcome.as_str(),
+        }
+    }
+
+    /// Whether `autorun resume` takes such a run up.
+    #[must_use]
+    pub fn can_go_on(self) -> bool {
+        match self {
+            Self::Killed | Self::Ended(Outcome::Failed | Outcome::Interrupted) => true,
+            Self::Running | Self::Ended(Outcome::Done) => false,
+        }
+    }
 }
 
 impl Run {
@@ -197,10 +229,15 @@ impl Store {
     /// under the same name in the same place.
     pub fn begin(&self, run: &Run) -> Result<Hold> {
         let hold = self.hold_or_refuse(run)?;
-        let about = serde_json::to_string(&run.about).unwrap_or_default();
+        let about = serde_json::to_string(&run.about).map_err(|e| {
+            Error::invalid(format!("the run cannot be written down: {e}")).hint(
+                "the current directory and the files that variables are read from need names in \
+                 UTF-8",
+            )
+        })?;
         let rival = self.write(|tx| {
             let rival = self.rival(tx, run)?;
-            if rival.is_none() {
+            if matches!(rival, Ok(None)) {
                 tx.execute(
                     "INSERT INTO run (id, playbook, name, target, account, about, pid, started) \
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -218,7 +255,7 @@ impl Store {
             }
             Ok(rival)
         })?;
-        match rival {
+        match rival? {
             Some(rival) => Err(in_progress(&rival)),
             None => Ok(hold),
         }
@@ -232,7 +269,7 @@ impl Store {
         let hold = self.hold_or_refuse(run)?;
         let rival = self.write(|tx| {
             let rival = self.rival(tx, run)?;
-            if rival.is_none() {
+            if matches!(rival, Ok(None)) {
                 tx.execute(
                     "UPDATE run SET pid = ?2, ended = NULL, outcome = NULL, error = NULL \
                      WHERE id = ?1",
@@ -241,7 +278,7 @@ impl Store {
             }
             Ok(rival)
         })?;
-        match rival {
+        match rival? {
             Some(rival) => Err(in_progress(&rival)),
             None => Ok(hold),
         }
@@ -255,21 +292,24 @@ impl Store {
     }
 
     /// Writes down how a run ended.
-    pub fn end(&self, run: &str, outcome: &str, error: Option<&Error>) -> Result<()> {
-        let error = error.map(|error| {
-            let said = error.message.lines().next().unwrap_or_default();
-            match error.place.line {
-                0 => said.to_owned(),
-                line => format!("{said} ({}:{line})", error.place.source),
-            }
-        });
+    pub fn end(&self, run: &str, outcome: Outcome, error: Option<&str>) -> Result<()> {
         self.write(|tx| {
             tx.execute(
                 "UPDATE run SET ended = ?2, outcome = ?3, error = ?4 WHERE id = ?1",
-                params![run, now(), outcome, error],
+                params![run, now(), outcome.as_str(), error],
             )
         })?;
         Ok(())
+    }
+
+    /// What a run does, or what became of it.
+    pub fn status(&self, run: &Run) -> Result<RunStatus> {
+        Ok(match run.outcome {
+            Some(outcome) => RunStatus::Ended(outcome),
+            // Only a run without an end may have a process.
+            None if self.holder(run)?.is_some() => RunStatus::Running,
+            None => RunStatus::Killed,
+        })
     }
 
     /// Marks as released what other runs on the same target made.
@@ -343,7 +383,7 @@ impl Store {
     }
 
     /// A run in progress that must not meet this one.
-    fn rival(&self, db: &rusqlite::Connection, run: &Run) -> rusqlite::Result<Option<Run>> {
+    fn rival(&self, db: &rusqlite::Connection, run: &Run) -> rusqlite::Result<Result<Option<Run>>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM run WHERE playbook = ?1 AND name = ?2 AND target = ?3 \
              AND account = ?4 AND outcome IS NULL AND id <> ?5"
@@ -362,13 +402,13 @@ impl Store {
         )?;
         for rival in rivals {
             let rival = rival?;
-            // A holder that cannot be looked for is no holder: the directory is
-            // the one that the ledger is in.
-            if self.is_held(&rival.id).unwrap_or(false) {
-                return Ok(Some(rival));
+            match self.is_held(&rival.id) {
+                Ok(false) => {}
+                Ok(true) => return Ok(Ok(Some(rival))),
+                Err(error) => return Ok(Err(error)),
             }
         }
-        Ok(None)
+        Ok(Ok(None))
     }
 
     fn hold_or_refuse(&self, run: &Run) -> Result<Hold> {
@@ -491,18 +531,29 @@ fn in_progress(run: &Run) -> Error {
 }
 
 fn read(row: &Row) -> rusqlite::Result<Run> {
+    let id: String = row.get(0)?;
     let about: String = row.get(3)?;
+    let outcome: Option<String> = row.get(7)?;
+    let fault = |column, why: String| unreadable(column, format!("run {id}: {why}"));
+    let about = serde_json::from_str(&about).map_err(|e| {
+        fault(
+            3,
+            format!("its column `about` is not what autorun writes: {e}"),
+        )
+    })?;
+    let outcome = outcome
+        .map(|word| known_word(&word, &Outcome::ALL, Outcome::as_str))
+        .transpose()
+        .map_err(|why| fault(7, format!("its outcome {why}")))?;
     Ok(Run {
-        id: row.get(0)?,
+        id,
         playbook: row.get(1)?,
         name: row.get(2)?,
-        about: serde_json::from_str(&about).map_err(|e| {
-            rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, e.into())
-        })?,
+        about,
         pid: row.get(4)?,
         started: row.get(5)?,
         ended: row.get(6)?,
-        outcome: row.get(7)?,
+        outcome,
         error: row.get(8)?,
         up: row.get(9)?,
     })

@@ -29,10 +29,10 @@ pub struct StepRow {
     pub summary: String,
     /// Where in the playbook, as `web.rhai:12`.
     pub place: String,
-    /// `under_way`, `done` or `failed`.
+    /// How far it got.
     pub state: Progress,
-    /// What it gave, masked.
-    pub result: Option<Value>,
+    /// What it returned, masked.
+    pub result: Option<StepResult>,
     /// Whether the result was masked or shortened.
     pub altered: bool,
     /// What it failed with, masked.
@@ -41,6 +41,50 @@ pub struct StepRow {
     pub started: Millis,
     /// When it ended.
     pub ended: Option<Millis>,
+}
+
+/// What a step returned, as the ledger has it.
+#[derive(Clone, Debug)]
+pub enum StepResult {
+    /// A value, masked and shortened.
+    Value(Value),
+    /// A text that autorun did not write.
+    Unreadable {
+        /// The text.
+        text: String,
+        /// Why it cannot be read.
+        why: String,
+    },
+}
+
+impl StepResult {
+    /// Reads what the ledger has.
+    pub(super) fn read(text: String) -> Self {
+        match serde_json::from_str(&text) {
+            Ok(value) => Self::Value(value),
+            Err(e) => Self::Unreadable {
+                text,
+                why: e.to_string(),
+            },
+        }
+    }
+
+    /// As the ledger keeps it.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Value(value) => value.to_string(),
+            Self::Unreadable { text, .. } => text.clone(),
+        }
+    }
+
+    /// The value, where it can be read.
+    #[must_use]
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Unreadable { .. } => None,
+        }
+    }
 }
 
 /// How far a step got.
@@ -181,12 +225,45 @@ impl Step {
         }
     }
 
-    /// What the same step gave when an earlier attempt did it. Whoever uses it
-    /// calls [`Self::replay`].
-    #[must_use]
-    pub fn recorded<T: DeserializeOwned>(&self) -> Option<T> {
-        let result = self.ledger.state().steps[self.earlier?].result.clone();
-        serde_json::from_value(with_secrets(result?, &self.ledger.secrets)).ok()
+    /// What the same step returned when an earlier attempt did it. A caller that
+    /// uses it calls [`Self::replay`].
+    ///
+    /// Throws `internal` when the step succeeded and its result cannot be read:
+    /// what was done is not done a second time.
+    pub fn recorded<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        let Some(earlier) = self.earlier else {
+            return Ok(None);
+        };
+        let row = self.ledger.state().steps[earlier].clone();
+        let value = match &row.result {
+            Some(StepResult::Value(value)) => value,
+            Some(StepResult::Unreadable { why, .. }) => return Err(self.unreadable(&row, why)),
+            None => return Err(self.unreadable(&row, "there is none")),
+        };
+        match serde_json::from_value(with_secrets(value.clone(), &self.ledger.secrets)) {
+            Ok(result) => Ok(Some(result)),
+            Err(_) if row.altered && value.is_null() => {
+                self.ledger.report.warn(format!(
+                    "{} {} was done before; its result was too long to be recorded, so it is done \
+                     again",
+                    row.function, row.summary
+                ));
+                Ok(None)
+            }
+            Err(e) => Err(self.unreadable(&row, &e.to_string())),
+        }
+    }
+
+    fn unreadable(&self, row: &StepRow, why: &str) -> Error {
+        Error::internal(format!(
+            "an earlier attempt did {} {} ({}), and its recorded result cannot be read: {why}",
+            row.function, row.summary, row.place
+        ))
+        .hint(format!(
+            "so it is not done a second time; bring the ledger back from a backup, or remove what \
+             the run made with `autorun destroy {}`",
+            self.ledger.run()
+        ))
     }
 
     /// What the same step made in an earlier attempt.
@@ -343,18 +420,25 @@ impl Step {
         };
         let mut row = self.row;
         row.ended = Some(now());
+        let mut unkept = None;
+        let function = row.function.clone();
         match result {
             Ok(value) => {
-                let value = serde_json::to_value(value).unwrap_or_default();
-                let mut kept = without_secrets(value.clone(), &self.ledger.secrets);
-                mask.apply_json(&mut kept);
-                shorten(&mut kept);
-                row.altered = with_secrets(kept.clone(), &self.ledger.secrets) != value;
-                row.result = Some(kept);
+                // A step without a result is not done a second time either.
                 row.state = Progress::Done;
+                match serde_json::to_value(value) {
+                    Ok(value) => {
+                        let mut kept = without_secrets(value.clone(), &self.ledger.secrets);
+                        mask.apply_json(&mut kept);
+                        shorten(&mut kept);
+                        row.altered = with_secrets(kept.clone(), &self.ledger.secrets) != value;
+                        row.result = Some(StepResult::Value(kept));
+                    }
+                    Err(e) => unkept = Some(e),
+                }
             }
             Err(error) => {
-                let mut said = Value::String(mask.apply(&error.message));
+                let mut said = Value::String(mask.apply(&error.to_string()));
                 shorten(&mut said);
                 row.error = said.as_str().map(str::to_owned);
                 row.state = Progress::Failed;
@@ -362,10 +446,12 @@ impl Step {
         }
         self.ledger.change_step(index, row);
         self.ledger.commit().map_err(|error| {
-            error.while_doing(&format!(
-                "what came of {} could not be written down",
-                self.ledger.state().steps[index].function
-            ))
+            error.while_doing(&format!("the end of {function} could not be written down"))
+        })?;
+        unkept.map_or(Ok(()), |e| {
+            Err(Error::internal(format!(
+                "the result of {function} could not be written down: {e}"
+            )))
         })
     }
 

@@ -310,6 +310,15 @@ pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> Error {
         None if *error == rusqlite::Error::QueryReturnedNoRows => {
             return damaged(path, "it names no owner");
         }
+        None if let rusqlite::Error::FromSqlConversionFailure(_, _, why) = error => (
+            ErrorKind::Internal,
+            format!("a row of it cannot be read: {why}"),
+            format!(
+                "another program changed it: bring it back from a backup; `sqlite3 {} .dump` shows \
+                 what it has",
+                shell_words::quote(&path.to_string_lossy())
+            ),
+        ),
         _ => (
             ErrorKind::Internal,
             error.to_string(),

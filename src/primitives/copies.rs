@@ -284,7 +284,7 @@ async fn scp(
         seconds("timeout", timeout)?;
     }
     let source = Source::of(cx, source, &options)?;
-    if let Some(recorded) = step.recorded::<Value>() {
+    if let Some(recorded) = step.recorded::<Value>()? {
         step.replay();
         return Ok(recorded);
     }

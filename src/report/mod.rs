@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Zoned;
 use log::{Level as LogLevel, LevelFilter, Log, Metadata, Record};
 
-pub use event::{Event, Level, Remaining, Steps, Stream};
+pub use event::{Event, Level, Outcome, Remaining, Steps, Stream};
 use live::{Live, Task};
 pub use mask::{LineMask, MASK, Mask, PieceMask, SHORTEST, is_too_short};
 pub use meter::Meter;
@@ -281,8 +281,13 @@ impl Reporter {
     }
 
     fn json(&self, event: &Event) {
-        let Ok(mut line) = serde_json::to_value(event) else {
-            return;
+        let mut line = match serde_json::to_value(event) {
+            Ok(line) => line,
+            Err(e) => serde_json::json!({
+                "event": "logged",
+                "level": Level::Error,
+                "message": format!("an event could not be written as JSON: {e}"),
+            }),
         };
         self.mask.apply_json(&mut line);
         if let Some(map) = line.as_object_mut() {

@@ -5,11 +5,10 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use super::runs::status;
 use super::settings::{shown, store};
 use super::{Output, ShowArgs, answer, complain};
 use crate::error::{Result, exit};
-use crate::ledger::{Millis, Resource, Run, StepRow, Wait, now};
+use crate::ledger::{Millis, Resource, Run, RunStatus, StepRow, Wait, now};
 use crate::report::text;
 
 mod calls;
@@ -23,7 +22,7 @@ mod words;
 /// All that the ledger tells of a run.
 struct Told {
     run: Run,
-    status: &'static str,
+    status: RunStatus,
     resources: Vec<Resource>,
     steps: Vec<StepRow>,
     waits: Vec<Wait>,
@@ -36,7 +35,7 @@ impl Told {
         let all = || -> Result<Self> {
             let run = store.find(run)?;
             Ok(Self {
-                status: status(&store, &run)?,
+                status: store.status(&run)?,
                 resources: store.resources(&run.id)?,
                 steps: store.steps(&run.id)?,
                 waits: store.waits(&run.id)?,
@@ -45,11 +44,6 @@ impl Told {
             })
         };
         all().map_err(|e| shown(&e))
-    }
-
-    /// Whether `autorun resume` takes it up.
-    fn can_go_on(&self) -> bool {
-        ["failed", "interrupted", "killed"].contains(&self.status)
     }
 }
 

@@ -8,13 +8,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::runs::local;
 use super::Told;
-use super::calls::{Call, CallState, branch_in_words, calls};
+use super::calls::{Call, CallState, branch_in_words, calls, colour};
 use super::layout::{Span, lanes, rows, visits};
 use super::template::{PAGE_STYLE, TIMELINE_STYLE, render};
 use super::timeline::{NARROW, WIDE, part};
 use super::words;
 use crate::error::Result;
-use crate::ledger::{Millis, Resource, ResourceKind, State};
+use crate::ledger::{Millis, Resource, ResourceKind, State, StepResult};
 use crate::report::text;
 
 /// How much of all results a page holds. A browser shows no more with ease.
@@ -99,7 +99,7 @@ pub(super) fn page(told: &Told) -> Result<String> {
             style,
             run: run.id.clone(),
             title: file_name(&run.about.playbook).to_owned(),
-            status: told.status,
+            status: told.status.as_str(),
             error: run.error.clone(),
             facts: facts(told),
             variables: variables.chain(secrets).collect(),
@@ -209,7 +209,14 @@ fn entry(
     mut notes: Vec<String>,
     room: &mut usize,
 ) -> Entry {
-    let mut blocks = call.result.as_ref().map(blocks).unwrap_or_default();
+    let mut blocks = match &call.result {
+        None => Vec::new(),
+        Some(StepResult::Value(value)) => blocks(value),
+        Some(StepResult::Unreadable { why, .. }) => {
+            notes.push(format!("the recorded result cannot be read: {why}"));
+            Vec::new()
+        }
+    };
     let size: usize = blocks.iter().map(|block| block.text.len()).sum();
     if size > *room {
         blocks.clear();
@@ -232,7 +239,7 @@ fn entry(
         number,
         function: call.function.clone(),
         summary: call.summary.clone(),
-        class: format!("{} {}{wait}", call.family, call.state.class()),
+        class: format!("{} {}{wait}", colour(call.realm).0, call.state.class()),
         from: text::duration(words::between(told.run.started, call.span.started)),
         outcome: call.outcome(),
         branch: branch_in_words(&call.span.branch),
@@ -255,7 +262,7 @@ fn blocks(result: &Value) -> Vec<Block> {
     };
     let json = |value: &Value| Block {
         name: "result".to_owned(),
-        text: serde_json::to_string_pretty(value).unwrap_or_default(),
+        text: format!("{value:#}"),
     };
     match result {
         Value::Null => Vec::new(),
@@ -324,7 +331,7 @@ fn commands(told: &Told) -> Vec<Fact> {
     {
         commands.push(command("ssh", "logs in to its instance"));
     }
-    if told.can_go_on() {
+    if told.status.can_go_on() {
         commands.push(command("resume", "goes on where it ended"));
     }
     if !up.is_empty() {

@@ -7,12 +7,13 @@ use serde::Serialize;
 
 use super::super::runs::local;
 use super::Told;
-use super::calls::{Call, CallState, FAMILIES, branch_in_words, calls};
+use super::calls::{Call, CallState, branch_in_words, calls, colour};
 use super::layout::{Lane, Scale, Span, Tick, Visit, elapsed, float, lanes, rows, visits};
 use super::page::file_name;
 use super::template::{TIMELINE_STYLE, render};
 use crate::error::Result;
-use crate::ledger::Millis;
+use crate::ledger::{Millis, RunStatus};
+use crate::primitives::Realm;
 use crate::report::text;
 
 /// More rows than this make no picture.
@@ -149,7 +150,20 @@ struct Row {
 #[derive(Serialize)]
 struct Stroke {
     path: String,
-    class: &'static str,
+    #[serde(rename = "class")]
+    line: Line,
+}
+
+/// What a line means; its name is a class of the style sheet.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    /// One call followed the other.
+    Then,
+    /// In between, nothing is on record.
+    Pause,
+    /// A branch begins, or is waited for.
+    Fork,
 }
 
 #[derive(Serialize)]
@@ -171,7 +185,7 @@ pub(super) fn alone(told: &Told) -> Result<String> {
     );
     let head = Head {
         title: fitted(file_name(&run.about.playbook), 60),
-        status: told.status,
+        status: told.status.as_str(),
         subtitle: fitted(&subtitle, 120),
         style: TIMELINE_STYLE,
     };
@@ -194,8 +208,8 @@ fn draw(told: &Told, calls: &[Call], shape: Shape, alone: Option<Head>) -> Resul
     let from = told.run.started;
     let last = spans.iter().map(|span| span.ended).max().unwrap_or(from);
     let to = match told.status {
-        "running" => told.now,
-        _ => told.run.ended.unwrap_or(last),
+        RunStatus::Running => told.now,
+        RunStatus::Killed | RunStatus::Ended(_) => told.run.ended.unwrap_or(last),
     };
     let scale = Scale::new(&spans, from, to.max(last), shape.plot_width);
     let drawing = Drawing {
@@ -353,7 +367,7 @@ impl Drawing<'_> {
             bar_y: y + shape.bar_y,
             width: round((self.x(told.span.ended) - x).max(THINNEST)),
             bar: shape.bar,
-            class: format!("{} {}{wait}", told.family, told.state.class()),
+            class: format!("{} {}{wait}", colour(told.realm).0, told.state.class()),
             title: self.title(told, &summary),
             link: self.linked.then(|| format!("#call-{number}")),
             name,
@@ -400,12 +414,12 @@ impl Drawing<'_> {
             let (x, y) = (self.x(ended), middles[next]);
             strokes.push(Stroke {
                 path: format!("M{} {}V{}", round(x), round(middles[one]), round(y)),
-                class: "then",
+                line: Line::Then,
             });
             if began - ended >= PAUSE {
                 strokes.push(Stroke {
                     path: format!("M{} {}H{}", round(x), round(y), round(self.x(began))),
-                    class: "pause",
+                    line: Line::Pause,
                 });
             }
         }
@@ -421,7 +435,7 @@ impl Drawing<'_> {
             };
             strokes.push(Stroke {
                 path: elbow((x, y), (self.x(begin), middles[visit.first])),
-                class: "fork",
+                line: Line::Fork,
             });
             let end = self.spans[visit.last].ended;
             let goes_on = match (visit.after, visit.before) {
@@ -434,7 +448,7 @@ impl Drawing<'_> {
             if let Some(to) = goes_on {
                 strokes.push(Stroke {
                     path: elbow(to, (self.x(end), middles[visit.last])),
-                    class: "fork",
+                    line: Line::Fork,
                 });
             }
         }
@@ -483,21 +497,24 @@ fn round(x: f64) -> f64 {
 
 /// What the picture's signs mean, and where that ends.
 fn legend(drawing: &Drawing, strokes: &[Stroke], y: f64) -> (Vec<Key>, f64) {
-    let has = |class: &str| drawing.calls.iter().any(|(_, call)| call.family == class);
+    let has = |realm: Realm| drawing.calls.iter().any(|(_, call)| call.realm == realm);
     let is = |state: CallState| drawing.calls.iter().any(|(_, call)| call.state == state);
-    let line = |class: &str| strokes.iter().any(|line| line.class == class);
+    let line = |kind: Line| strokes.iter().any(|stroke| stroke.line == kind);
     let waits = drawing.calls.iter().any(|(_, call)| call.is_wait);
-    let families = FAMILIES.into_iter().filter(|(class, _)| has(class));
+    let realms = Realm::ALL
+        .into_iter()
+        .filter(|realm| has(*realm))
+        .map(colour);
     let others = [
         (waits, "flow wait", "waiting or looking"),
         (is(CallState::Failed), "failed", "✕ failed"),
         (is(CallState::CutOff), "cut", "cut off"),
         (is(CallState::UnderWay), "running", "under way"),
-        (line("fork"), "fork", "begins, and is waited for"),
-        (line("pause"), "pause", "nothing on record"),
+        (line(Line::Fork), "fork", "begins, and is waited for"),
+        (line(Line::Pause), "pause", "nothing on record"),
     ];
     let others = others.into_iter().filter(|(there, ..)| *there);
-    let all = families.chain(others.map(|(_, class, label)| (class, label)));
+    let all = realms.chain(others.map(|(_, class, label)| (class, label)));
     let (mut keys, mut x, mut y) = (Vec::new(), drawing.shape.name_x, y);
     for (class, label) in all {
         let width = 34.0 + 6.4 * float(label.chars().count());

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::super::runs::{in_json as run_in_json, local, minute, timestamp};
 use super::Told;
-use crate::ledger::{Millis, Resource, ResourceKind, Run, State, StepRow, Wait, now};
+use crate::ledger::{
+    Millis, Progress, Resource, ResourceKind, Run, RunStatus, State, StepResult, StepRow, Wait, now,
+};
 use crate::report::{Reporter, text};
 
 pub(super) fn in_json(told: &Told) -> String {
@@ -40,8 +42,8 @@ pub(super) fn in_words(told: &Told) -> String {
     line(
         "status",
         &match &run.error {
-            Some(error) => format!("{status}: {error}"),
-            None => (*status).to_owned(),
+            Some(error) => format!("{}: {error}", status.as_str()),
+            None => status.as_str().to_owned(),
         },
     );
     let took = run.ended.map_or_else(String::new, |ended| {
@@ -68,7 +70,7 @@ pub(super) fn in_words(told: &Told) -> String {
     if !steps.is_empty() {
         out.push_str("\nsteps\n");
         for step in steps {
-            let _ = writeln!(out, "{}", step_in_words(run, status, step));
+            let _ = writeln!(out, "{}", step_in_words(run, *status, step));
         }
     }
     let up: Vec<&Resource> = resources
@@ -91,19 +93,21 @@ pub(super) fn in_words(told: &Told) -> String {
         let _ = writeln!(out, "log in:    autorun ssh {}", run.id);
     }
     let _ = writeln!(out, "remove it: autorun destroy {}", run.id);
-    if told.can_go_on() {
+    if status.can_go_on() {
         let _ = writeln!(out, "go on:     autorun resume {}", run.id);
     }
     out
 }
 
 /// `   0.4 s  create_bucket pictures  12 ms  [a] web.rhai:12`.
-fn step_in_words(run: &Run, status: &str, step: &StepRow) -> String {
-    let how = match (step.state.as_str(), step.ended) {
-        ("done", Some(ended)) => text::duration(between(step.started, ended)),
-        ("failed", _) => "failed".to_owned(),
-        _ if status == "running" => "under way".to_owned(),
-        _ => "cut off".to_owned(),
+fn step_in_words(run: &Run, status: RunStatus, step: &StepRow) -> String {
+    let how = match (step.state, step.ended) {
+        (Progress::Done, Some(ended)) => text::duration(between(step.started, ended)),
+        (Progress::Failed, _) => "failed".to_owned(),
+        (Progress::UnderWay, _) | (Progress::Done, None) => match status {
+            RunStatus::Running => "under way".to_owned(),
+            RunStatus::Killed | RunStatus::Ended(_) => "cut off".to_owned(),
+        },
     };
     // `/a#1/b#2`: the second of two b in a.
     let branch = step.branch.replace("#1", "");
@@ -120,7 +124,13 @@ fn step_in_words(run: &Run, status: &str, step: &StepRow) -> String {
     } else {
         let _ = write!(line, "  {rest}");
     }
-    if let Some(error) = &step.error {
+    let unreadable = match &step.result {
+        Some(StepResult::Unreadable { why, .. }) => {
+            Some(format!("the recorded result cannot be read: {why}"))
+        }
+        Some(StepResult::Value(_)) | None => None,
+    };
+    if let Some(error) = step.error.as_ref().or(unreadable.as_ref()) {
         let said = error.lines().next().unwrap_or_default();
         let said = text::wrap(&format!("{:15}{said}", ""), 15);
         let _ = write!(line, "\n{said}");
@@ -169,18 +179,22 @@ fn resource_in_json(row: &Resource, ttl: Option<u64>) -> Value {
 }
 
 fn step_in_json(step: &StepRow) -> Value {
-    json!({
+    let mut all = json!({
         "function": step.function,
         "summary": step.summary,
         "branch": step.branch,
         "place": step.place,
         "state": step.state.as_str(),
-        "result": step.result,
+        "result": step.result.as_ref().and_then(StepResult::value),
         "altered": step.altered,
         "error": step.error,
         "started": timestamp(step.started),
         "ended": step.ended.map(timestamp),
-    })
+    });
+    if let Some(StepResult::Unreadable { why, .. }) = &step.result {
+        all["unreadable"] = why.as_str().into();
+    }
+    all
 }
 
 fn wait_in_json(wait: &Wait) -> Value {
