@@ -33,7 +33,7 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
     let mut doomed = Vec::new();
     for run in wanted(arguments, &store)? {
         let report = reporter(&arguments.report, &run.id)?;
-        let ledger = Ledger::of_ended(&store, &run, report.clone()).map_err(|e| shown(&e))?;
+        let ledger = Ledger::ended(&store, &run, report.clone()).map_err(|e| shown(&e))?;
         if possibly_up(&ledger).is_empty() {
             report.info(format!("run {}: nothing is left to remove", run.id));
         } else {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::store::is_owner;
+use super::ids::is_owner;
 use crate::error::{Error, Result};
 
 /// What is known of the ledger from outside of it.

@@ -543,6 +543,7 @@ fn a_row_of_what_was_about_to_be_made_that_cannot_be_read_stops_the_run() {
         home.sql(&format!("UPDATE resource SET {change}"));
         let refused = home.call(&["resume", &id]).run().exits(2);
         says(&refused, &[why, "back from a backup"]);
+        assert_eq!(home.column("outcome FROM run"), "failed", "{change}");
         assert_eq!(buckets("intended-"), 1, "{change}");
         home.sql(&format!("UPDATE resource SET {back}"));
     }
