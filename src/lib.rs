@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! cli -> playbook -> primitives -> script -> context -> clients, ledger -> report -> error
+//! cli -> page -> primitives, ledger, report, error
 //! cli, primitives -> teardown -> clients, ledger
 //! cli, clients, ledger, localcloud -> private -> error
 //! cli, tests -> localcloud -> error
@@ -29,6 +30,7 @@ pub mod error;
 pub mod ledger;
 #[cfg(feature = "local-cloud")]
 pub mod localcloud;
+pub mod page;
 pub mod playbook;
 pub mod primitives;
 pub mod private;

@@ -20,6 +20,7 @@ mod destroy;
 mod docs;
 #[cfg(feature = "local-cloud")]
 mod local;
+mod output_file;
 mod resume;
 mod run;
 mod runs;

@@ -2,13 +2,11 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
-
 use super::settings::{shown, store};
 use super::{Output, RunsArgs, answer};
 use crate::error::exit;
-use crate::ledger::{Millis, Run, RunStatus};
-use crate::report::text;
+use crate::page::run_as_json;
+use crate::report::{clock, text};
 
 /// Width of a terminal.
 const COLUMNS: usize = 80;
@@ -21,7 +19,7 @@ pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
     if arguments.output == Output::Json {
         for run in &runs {
             let status = store.status(run).map_err(|e| shown(&e))?;
-            let _ = writeln!(out, "{}", in_json(run, status));
+            let _ = writeln!(out, "{}", run_as_json(run, status));
         }
         answer(&out);
         return Ok(exit::DONE);
@@ -43,7 +41,7 @@ pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
         let line = format!(
             "{}  {}  {:<11} {:>3}  ",
             run.id,
-            minute(run.started),
+            clock::minute(run.started),
             status.as_str(),
             run.up
         );
@@ -52,53 +50,6 @@ pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
     }
     answer(&out);
     Ok(exit::DONE)
-}
-
-/// A run for machines.
-pub(super) fn in_json(run: &Run, status: RunStatus) -> Value {
-    let target = &run.about.target;
-    json!({
-        "run": run.id,
-        "playbook": run.about.playbook,
-        "directory": run.about.directory,
-        "name": run.name,
-        "status": status.as_str(),
-        "error": run.error,
-        "started": timestamp(run.started),
-        "ended": run.ended.map(timestamp),
-        "pid": run.pid,
-        "up": run.up,
-        "variables": run.about.variables,
-        "secrets": run.about.secrets,
-        "tags": run.about.tags,
-        "ttl_seconds": run.about.ttl,
-        "endpoint": target.endpoint(),
-        "region": target.region,
-        "account": target.account,
-    })
-}
-
-/// `2026-11-25T22:10:03.123Z`.
-pub(super) fn timestamp(at: Millis) -> String {
-    jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |t| t.to_string())
-}
-
-/// `2026-11-25 22:10`, as this machine's clock shows it.
-pub(super) fn minute(at: Millis) -> String {
-    local(at, "%Y-%m-%d %H:%M")
-}
-
-/// A time as this machine's clock shows it.
-pub(super) fn local(at: Millis, format: &str) -> String {
-    let time = jiff::Timestamp::from_millisecond(at);
-    time.map_or_else(
-        |_| at.to_string(),
-        |time| {
-            time.to_zoned(jiff::tz::TimeZone::system())
-                .strftime(format)
-                .to_string()
-        },
-    )
 }
 
 /// The end of a text that is too long: of a path that is the file.

@@ -16,7 +16,7 @@
 //! `opening` decides whether it can be trusted.
 
 pub use about::{About, SecretSource, Target};
-pub use clock::{Millis, now};
+pub use clock::{Millis, between, now};
 pub use handle::{Intent, Ledger, Release};
 pub use hold::Hold;
 pub use record::RunRecord;

@@ -170,6 +170,13 @@ impl Resource {
         matches!(self.state, State::Live | State::Releasing)
     }
 
+    /// When an instance ends itself.
+    #[must_use]
+    pub fn ends(&self, ttl_seconds: Option<u64>) -> Option<Millis> {
+        let ttl = ttl_seconds.and_then(|ttl| Millis::try_from(ttl).ok())?;
+        (self.kind == ResourceKind::Instance).then(|| self.intended + ttl * 1000)
+    }
+
     /// As it is listed.
     #[must_use]
     pub fn remaining(&self) -> Remaining {

@@ -19,6 +19,7 @@ use tally::Tally;
 
 use crate::error::{Error, Result};
 
+pub mod clock;
 mod event;
 mod human;
 mod live;

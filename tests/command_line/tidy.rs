@@ -46,6 +46,7 @@ fn modules_use_only_what_stands_to_their_right() {
             "cli",
             &[
                 "playbook",
+                "page",
                 "script",
                 "context",
                 "clients",
@@ -67,6 +68,7 @@ fn modules_use_only_what_stands_to_their_right() {
                 "script", "context", "clients", "ledger", "report", "error", "teardown", "crash",
             ],
         ),
+        ("page", &["primitives", "ledger", "report", "error"]),
         ("script", &["context", "ledger", "report", "error"]),
         ("context", &["clients", "ledger", "report", "error"]),
         (

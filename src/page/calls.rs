@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::Told;
-use super::layout::Span;
-use crate::ledger::{Millis, Progress, RunStatus, StepResult, StepRow};
+use super::lanes::Span;
+use crate::ledger::{Millis, Progress, RunRecord, RunStatus, StepResult, StepRow, between};
 use crate::primitives::{Realm, realms};
 use crate::report::text;
 
@@ -60,7 +59,7 @@ pub(super) fn colour(realm: Realm) -> (&'static str, &'static str) {
 impl Call {
     /// How long it took, where that is known.
     pub(super) fn took(&self) -> String {
-        let took = text::duration(super::words::between(self.span.started, self.span.ended));
+        let took = text::duration(between(self.span.started, self.span.ended));
         match self.state {
             CallState::Done | CallState::Failed => took,
             CallState::CutOff => "cut off".to_owned(),
@@ -87,25 +86,25 @@ impl Call {
 
 /// Steps and waits by their beginnings. Of two that began at once, the longer
 /// one holds the other.
-pub(super) fn calls(told: &Told) -> Vec<Call> {
+pub(super) fn calls(record: &RunRecord) -> Vec<Call> {
     let realms = realms();
     // A run of another version may have called a function that this one lacks.
     let realm = |function: &str| realms.get(function).copied().unwrap_or(Realm::Playbook);
     let mut latest: HashMap<&str, Millis> = HashMap::new();
-    for step in &told.steps {
+    for step in &record.steps {
         let latest = latest.entry(&step.branch).or_default();
         *latest = step.started.max(*latest);
     }
     // What an earlier attempt left so is not under way any more.
     let unended = |step: &StepRow| {
         let is_last = latest.get(step.branch.as_str()) == Some(&step.started);
-        if told.status == RunStatus::Running && is_last {
+        if record.status == RunStatus::Running && is_last {
             CallState::UnderWay
         } else {
             CallState::CutOff
         }
     };
-    let steps = told.steps.iter().map(|step| {
+    let steps = record.steps.iter().map(|step| {
         let state = match (step.state, step.ended) {
             (Progress::Done, Some(_)) => CallState::Done,
             (Progress::Failed, Some(_)) => CallState::Failed,
@@ -113,7 +112,7 @@ pub(super) fn calls(told: &Told) -> Vec<Call> {
         };
         // How far what was cut off got is not known.
         let ended = match state {
-            CallState::UnderWay => told.now,
+            CallState::UnderWay => record.read,
             _ => step.ended.unwrap_or(step.started),
         };
         Call {
@@ -133,7 +132,7 @@ pub(super) fn calls(told: &Told) -> Vec<Call> {
             error: step.error.clone(),
         }
     });
-    let waits = told.waits.iter().map(|wait| Call {
+    let waits = record.waits.iter().map(|wait| Call {
         span: Span {
             branch: wait.branch.clone(),
             started: wait.started,

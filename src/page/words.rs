@@ -1,35 +1,24 @@
-//! A run in words and as JSON.
+//! A run in words.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use super::super::runs::{in_json as run_in_json, local, minute, timestamp};
-use super::Told;
 use crate::ledger::{
-    Millis, Progress, Resource, ResourceKind, Run, RunStatus, State, StepResult, StepRow, Wait, now,
+    Progress, Resource, ResourceKind, Run, RunRecord, RunStatus, State, StepResult, StepRow,
+    between, now,
 };
-use crate::report::{Reporter, text};
+use crate::report::{Reporter, clock, text};
 
-pub(super) fn in_json(told: &Told) -> String {
-    let mut all = run_in_json(&told.run, told.status);
-    let ttl = told.run.about.ttl;
-    let resources = told.resources.iter();
-    all["resources"] = resources.map(|r| resource_in_json(r, ttl)).collect();
-    all["steps"] = told.steps.iter().map(step_in_json).collect();
-    all["waits"] = told.waits.iter().map(wait_in_json).collect();
-    format!("{all}\n")
-}
-
-pub(super) fn in_words(told: &Told) -> String {
-    let Told {
+/// A run in words.
+#[must_use]
+pub fn words(record: &RunRecord) -> String {
+    let RunRecord {
         run,
         status,
         resources,
         steps,
         ..
-    } = told;
+    } = record;
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {
         let value = text::harmless(value);
@@ -47,11 +36,11 @@ pub(super) fn in_words(told: &Told) -> String {
         },
     );
     let took = run.ended.map_or_else(String::new, |ended| {
-        format!(", ended {}", local(ended, "%Y-%m-%d %H:%M:%S"))
+        format!(", ended {}", clock::local(ended, "%Y-%m-%d %H:%M:%S"))
     });
     line(
         "started",
-        &format!("{}{took}", local(run.started, "%Y-%m-%d %H:%M:%S")),
+        &format!("{}{took}", clock::local(run.started, "%Y-%m-%d %H:%M:%S")),
     );
     line("where", &run.about.target.words());
     for (name, value) in &run.about.variables {
@@ -139,13 +128,15 @@ fn step_in_words(run: &Run, status: RunStatus, step: &StepRow) -> String {
 }
 
 fn resource_in_words(row: &Resource, ttl: Option<u64>) -> String {
-    let end = ends(row, ttl).map_or_else(String::new, |end| match end > now() {
-        true => format!(", ends itself {}", local(end, "%H:%M:%S")),
-        false => format!(", ended itself {}", minute(end)),
-    });
+    let end = row
+        .ends(ttl)
+        .map_or_else(String::new, |end| match end > now() {
+            true => format!(", ends itself {}", clock::local(end, "%H:%M:%S")),
+            false => format!(", ended itself {}", clock::minute(end)),
+        });
     let since = match row.state {
         State::Intended => "possibly made".to_owned(),
-        _ => format!("since {}", minute(row.intended)),
+        _ => format!("since {}", clock::minute(row.intended)),
     };
     let listed = Reporter::listed(&row.remaining());
     let line = format!("{listed}, {since}{end}");
@@ -153,61 +144,4 @@ fn resource_in_words(row: &Resource, ttl: Option<u64>) -> String {
         true => format!("{listed}\n{:18}{since}{end}", ""),
         false => line,
     })
-}
-
-/// When an instance ends itself.
-pub(super) fn ends(row: &Resource, ttl: Option<u64>) -> Option<Millis> {
-    let ttl = ttl.and_then(|ttl| Millis::try_from(ttl).ok())?;
-    (row.kind == ResourceKind::Instance).then(|| row.intended + ttl * 1000)
-}
-
-fn resource_in_json(row: &Resource, ttl: Option<u64>) -> Value {
-    json!({
-        "kind": row.kind.as_str(),
-        "id": row.remaining().id,
-        "name": row.name,
-        "state": row.state.as_str(),
-        "row": row.row,
-        "since": timestamp(row.intended),
-        "changed": timestamp(row.changed),
-        "ends": ends(row, ttl).map(timestamp),
-        "up_seconds": row
-            .state
-            .may_be_up()
-            .then(|| between(row.intended, now()).as_secs()),
-    })
-}
-
-fn step_in_json(step: &StepRow) -> Value {
-    let mut all = json!({
-        "function": step.function,
-        "summary": step.summary,
-        "branch": step.branch,
-        "place": step.place,
-        "state": step.state.as_str(),
-        "result": step.result.as_ref().and_then(StepResult::value),
-        "altered": step.altered,
-        "error": step.error,
-        "started": timestamp(step.started),
-        "ended": step.ended.map(timestamp),
-    });
-    if let Some(StepResult::Unreadable { why, .. }) = &step.result {
-        all["unreadable"] = why.as_str().into();
-    }
-    all
-}
-
-fn wait_in_json(wait: &Wait) -> Value {
-    json!({
-        "function": wait.function,
-        "branch": wait.branch,
-        "place": wait.place,
-        "error": wait.error,
-        "started": timestamp(wait.started),
-        "ended": timestamp(wait.ended),
-    })
-}
-
-pub(super) fn between(from: Millis, to: Millis) -> Duration {
-    Duration::from_millis(u64::try_from(to - from).unwrap_or(0))
 }
