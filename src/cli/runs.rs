@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::args::{Output, RunsArgs};
+use super::output::answer;
 use super::settings::{shown, store};
-use super::{Output, RunsArgs, answer};
 use crate::error::exit;
 use crate::page::run_as_json;
 use crate::report::{clock, text};
@@ -25,9 +26,10 @@ pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
         return Ok(exit::DONE);
     }
     if runs.is_empty() {
-        answer(match arguments.up {
-            true => "nothing is up\n",
-            false => "no runs yet\n",
+        answer(if arguments.up {
+            "nothing is up\n"
+        } else {
+            "no runs yet\n"
         });
         return Ok(exit::DONE);
     }

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use anyhow::bail;
 
+use super::args::{Output, ShowArgs};
+use super::output::{answer, complain};
+use super::output_file;
 use super::settings::{shown, store};
-use super::{Output, ShowArgs, answer, complain, output_file};
 use crate::error::exit;
 use crate::page;
 use crate::report::text;

@@ -11,11 +11,11 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::SshArgs;
+use super::args::SshArgs;
 use super::settings::{local, shown, store};
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
-use super::target::Reach;
+use super::target::CloudTarget;
 use crate::clients::Clients;
 use crate::clients::ssh::{Host, Trust};
 use crate::error::{Error, ErrorKind, Result, exit};
@@ -31,13 +31,13 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
     let (user, key) = login(&store, &run, &instance).map_err(|e| shown(&e))?;
     let report = quiet(&run)?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
-    let reach = runtime.block_on(Reach::of_run(
+    let target = runtime.block_on(CloudTarget::from_run(
         &run,
         None,
         #[cfg(feature = "local-cloud")]
         Sudo::Ask,
     ))?;
-    let clients = Clients::new(reach.aws, local()?, report, CancellationToken::new());
+    let clients = Clients::new(target.aws, local()?, report, CancellationToken::new());
     let id = instance
         .id
         .clone()

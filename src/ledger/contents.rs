@@ -73,9 +73,10 @@ pub(super) fn compare(
 pub(super) fn contents(connection: &Connection) -> rusqlite::Result<Contents> {
     let counts = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'written')";
     // An older version neither counted nor said that it was writing.
-    let sql = match connection.query_row(counts, [], |row| row.get(0))? {
-        true => "SELECT owner, commits, open FROM written",
-        false => "SELECT owner, 0, 0 FROM ledger",
+    let sql = if connection.query_row(counts, [], |row| row.get(0))? {
+        "SELECT owner, commits, open FROM written"
+    } else {
+        "SELECT owner, 0, 0 FROM ledger"
     };
     connection.query_row(sql, [], |row| {
         Ok(Contents {

@@ -59,9 +59,10 @@ pub(super) fn damaged(main: &Path, said: &str) -> Error {
     let said = said.lines().next().unwrap_or_default();
     let shown = shell_words::quote(&main.to_string_lossy()).into_owned();
     let files = Files::in_directory(main.parent().unwrap_or(Path::new(".")));
-    let or_else = match wal_holds_commits(&files) {
-        true => ", or the `-wal` beside it is not its own",
-        false => "",
+    let or_else = if wal_holds_commits(&files) {
+        ", or the `-wal` beside it is not its own"
+    } else {
+        ""
     };
     files.refused_unless(
         &format!("it is damaged{or_else} ({said})"),

@@ -22,7 +22,7 @@ pub struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.path));
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -71,7 +71,7 @@ impl Store {
             let name = lock.file_name();
             if let Some(run) = name.to_str().and_then(|name| name.strip_suffix(".lock")) {
                 // What is wrong with it is reported when it is needed.
-                drop(self.seems_held(run));
+                let _ = self.seems_held(run);
             }
         }
     }
@@ -97,7 +97,7 @@ impl Store {
                     // Held while it is removed, so that it cannot be a new
                     // holder's; see `hold`.
                     if is_at(&file, &path) {
-                        drop(std::fs::remove_file(&path));
+                        let _ = std::fs::remove_file(&path);
                     }
                     Ok(false)
                 }

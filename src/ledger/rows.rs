@@ -35,9 +35,10 @@ fn write_stopped(tx: &Transaction, run: &str, row: &Resource) -> rusqlite::Resul
     if row.kind != ResourceKind::Instance {
         return Ok(());
     }
-    let mut write = tx.prepare_cached(match row.stopped {
-        true => "INSERT OR IGNORE INTO stopped (run, row) VALUES (?1, ?2)",
-        false => "DELETE FROM stopped WHERE run = ?1 AND row = ?2",
+    let mut write = tx.prepare_cached(if row.stopped {
+        "INSERT OR IGNORE INTO stopped (run, row) VALUES (?1, ?2)"
+    } else {
+        "DELETE FROM stopped WHERE run = ?1 AND row = ?2"
     })?;
     write.execute([run, &row.row])?;
     Ok(())

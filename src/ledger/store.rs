@@ -117,7 +117,7 @@ impl Store {
         if !was_open {
             // From now on a copy of the main file alone is known as one. Where
             // another process reads just now, it cannot be said there, and need not.
-            drop(checkpoint(connection, "PASSIVE"));
+            let _ = checkpoint(connection, "PASSIVE");
         }
         Ok(done)
     }
@@ -130,16 +130,16 @@ impl Store {
         let rested = connection
             .busy_timeout(Duration::ZERO)
             .and_then(|()| rest(&mut connection));
-        drop(connection.busy_timeout(PATIENCE));
+        let _ = connection.busy_timeout(PATIENCE);
         if let Ok(Some(commits)) = rested
             && let Some(file) = Seen::of(&self.0.path)
         {
             // Not noted, the next start looks at the file more closely.
-            drop(self.0.witness.note(|noted| {
+            let _ = self.0.witness.note(|noted| {
                 noted.written = commits;
                 noted.in_file = commits;
                 noted.file = file;
-            }));
+            });
         }
     }
 

@@ -201,9 +201,10 @@ fn writable(path: &Path) -> io::Result<File> {
 
 fn failed(path: &Path, error: &io::Error) -> Error {
     let error = Error::io("write down beside the ledger, in", path, error);
-    match error.hint.is_some() {
-        true => error,
-        false => error.hint("give yourself write access to it, or set AUTORUN_HOME"),
+    if error.hint.is_some() {
+        error
+    } else {
+        error.hint("give yourself write access to it, or set AUTORUN_HOME")
     }
 }
 

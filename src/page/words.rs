@@ -128,20 +128,22 @@ fn step_in_words(run: &Run, status: RunStatus, step: &StepRow) -> String {
 }
 
 fn resource_in_words(row: &Resource, ttl: Option<u64>) -> String {
-    let end = row
-        .ends(ttl)
-        .map_or_else(String::new, |end| match end > now() {
-            true => format!(", ends itself {}", clock::local(end, "%H:%M:%S")),
-            false => format!(", ended itself {}", clock::minute(end)),
-        });
+    let end = row.ends(ttl).map_or_else(String::new, |end| {
+        if end > now() {
+            format!(", ends itself {}", clock::local(end, "%H:%M:%S"))
+        } else {
+            format!(", ended itself {}", clock::minute(end))
+        }
+    });
     let since = match row.state {
         State::Intended => "possibly made".to_owned(),
         _ => format!("since {}", clock::minute(row.intended)),
     };
     let listed = Reporter::listed(&row.remaining());
     let line = format!("{listed}, {since}{end}");
-    text::harmless(&match line.chars().count() > 80 {
-        true => format!("{listed}\n{:18}{since}{end}", ""),
-        false => line,
+    text::harmless(&if line.chars().count() > 80 {
+        format!("{listed}\n{:18}{since}{end}", "")
+    } else {
+        line
     })
 }

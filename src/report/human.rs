@@ -9,10 +9,13 @@ use std::time::Duration;
 /// The log level and text of an event; nothing for those that only machines want.
 pub(super) fn line(event: &Event, run: &str) -> Option<(LogLevel, String)> {
     Some(match event {
-        Event::RunStarted { playbook, resumed } => match resumed {
-            true => (LogLevel::Info, format!("resuming {playbook}")),
-            false => (LogLevel::Debug, format!("running {playbook}")),
-        },
+        Event::RunStarted { playbook, resumed } => {
+            if *resumed {
+                (LogLevel::Info, format!("resuming {playbook}"))
+            } else {
+                (LogLevel::Debug, format!("running {playbook}"))
+            }
+        }
         Event::StepStarted { function } => (LogLevel::Debug, format!("{function} started")),
         Event::StepFinished {
             function,

@@ -87,7 +87,9 @@ impl Reporter {
                 // A closed stderr is no reason to stop, so the result is dropped.
                 move |record| {
                     let said = console_line(record, color, terminal);
-                    below.above(|| drop(writeln!(std::io::stderr(), "{said}")));
+                    below.above(|| {
+                        let _ = writeln!(std::io::stderr(), "{said}");
+                    });
                 },
             ));
         let mut sinks = fern::Dispatch::new().chain(console);
@@ -274,10 +276,13 @@ impl Reporter {
             masked
         };
         // A reader that went away, as `head` does, is no failure of the run.
-        let write = || drop(writeln!(std::io::stdout(), "{shown}"));
-        match terminal {
-            true => self.live.above(write),
-            false => write(),
+        let write = || {
+            let _ = writeln!(std::io::stdout(), "{shown}");
+        };
+        if terminal {
+            self.live.above(write);
+        } else {
+            write();
         }
     }
 
@@ -298,10 +303,13 @@ impl Reporter {
                 map.insert("branch".to_owned(), branch.to_string().into());
             }
         }
-        let write = || drop(writeln!(std::io::stdout(), "{line}"));
-        match std::io::stdout().is_terminal() {
-            true => self.live.above(write),
-            false => write(),
+        let write = || {
+            let _ = writeln!(std::io::stdout(), "{line}");
+        };
+        if std::io::stdout().is_terminal() {
+            self.live.above(write);
+        } else {
+            write();
         }
     }
 }
@@ -359,8 +367,9 @@ fn console_line(record: &Record, color: bool, terminal: bool) -> String {
         None if terminal => text::wrap_to(&line, 2, Live::columns()),
         _ => line,
     };
-    match color && !heading.is_empty() {
-        true => line.replacen(heading, &format!("\x1b[{code}m{heading}\x1b[0m"), 1),
-        false => line,
+    if color && !heading.is_empty() {
+        line.replacen(heading, &format!("\x1b[{code}m{heading}\x1b[0m"), 1)
+    } else {
+        line
     }
 }
