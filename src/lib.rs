@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! cli -> playbook -> primitives -> script -> context -> clients, ledger -> report -> error
+//! cli -> page -> primitives, ledger, report, error
 //! cli, primitives -> teardown -> clients, ledger
 //! ```
 //!
@@ -18,7 +19,8 @@
 //!
 //! - A primitive is one documented function in one file of `primitives`.
 //! - `script` is the only place that knows how Rust meets Rhai.
-//! - `report` is the only place that prints.
+//! - `report` writes what a run says, without its secrets. `cli` answers commands
+//!   and asks questions; `prompt` in `primitives` asks for the playbook.
 //! - Whatever is made is written down in the `ledger` before the request leaves,
 //!   and removed by `teardown` alone.
 //! - Nothing is global: a [`context::Context`] is passed along.
@@ -29,6 +31,7 @@ pub mod context;
 pub mod crash;
 pub mod error;
 pub mod ledger;
+pub mod page;
 pub mod playbook;
 pub mod primitives;
 pub mod report;

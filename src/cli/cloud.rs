@@ -8,9 +8,9 @@ use autorun_localcloud::home;
 use clap::Subcommand;
 use reqwest::Method;
 
-use super::local::{Cloud, Wanted, sudo_user};
+use super::local::{Cloud, CloudNeed, sudo_user};
+use super::output::{answer, complain};
 use super::sudo::Sudo;
-use super::{answer, complain};
 use crate::error::exit;
 use crate::report::text;
 
@@ -48,7 +48,7 @@ pub(super) fn cloud(command: &CloudCommand) -> anyhow::Result<u8> {
 }
 
 async fn up() -> anyhow::Result<u8> {
-    let (cloud, started) = Cloud::find_or_start(Wanted::Records, Sudo::Ask).await?;
+    let (cloud, started) = Cloud::find_or_start(CloudNeed::Records, Sudo::Ask).await?;
     // Whoever calls sudo is to use it without.
     let user = sudo_user();
     if let (Some((uid, gid)), false) = (user, started) {
@@ -162,7 +162,7 @@ async fn env() -> anyhow::Result<u8> {
         ("AWS_REGION", &access.region),
         ("AWS_DEFAULT_REGION", &access.region),
         ("AWS_EC2_METADATA_DISABLED", "true"),
-        // A proxy cannot reach it.
+        // A proxy cannot target it.
         ("NO_PROXY", host),
     ];
     let mut said = String::from("unset AWS_PROFILE AWS_SESSION_TOKEN\n");

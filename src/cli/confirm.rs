@@ -2,8 +2,8 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
-/// Whether there is somebody to ask.
-pub(super) fn somebody_is_there() -> bool {
+/// Whether a question can be asked.
+pub(super) fn is_at_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 

@@ -6,14 +6,16 @@ use futures_util::stream;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use super::args::DestroyArgs;
+use super::confirm;
 #[cfg(feature = "local-cloud")]
-use super::local::Wanted;
+use super::local::CloudNeed;
+use super::output::complain;
 use super::settings::{local, reporter, shown, store, store_for_orphans};
 use super::signals::Signals;
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
-use super::target::{Reach, check_account};
-use super::{DestroyArgs, complain, confirm};
+use super::target::{CloudTarget, check_account};
 use crate::clients::Clients;
 use crate::error::{Error, ErrorKind, exit};
 use crate::ledger::{Ledger, Remover, Resource, Run, Store};
@@ -30,61 +32,61 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
         return destroy_orphans(arguments, &runtime, &cancel);
     }
     let store = store(Some(&reporter(&arguments.report, "")?))?;
-    let mut doomed = Vec::new();
-    for run in wanted(arguments, &store)? {
+    let mut plans = Vec::new();
+    for run in chosen(arguments, &store)? {
         let report = reporter(&arguments.report, &run.id)?;
-        let ledger = Ledger::of_ended(&store, &run, report.clone()).map_err(|e| shown(&e))?;
+        let ledger = Ledger::ended(&store, &run, report.clone()).map_err(|e| shown(&e))?;
         if possibly_up(&ledger).is_empty() {
             report.info(format!("run {}: nothing is left to remove", run.id));
         } else {
-            doomed.push(Doomed {
+            plans.push(DestroyPlan {
                 run,
                 ledger,
                 report,
             });
         }
     }
-    if doomed.is_empty() {
+    if plans.is_empty() {
         return Ok(exit::DONE);
     }
     if arguments.dry_run {
-        doomed.iter().map(Doomed::introduce).for_each(drop);
+        for plan in &plans {
+            plan.introduce();
+        }
         return Ok(exit::DONE);
     }
     if !arguments.yes {
-        if !confirm::somebody_is_there() {
+        if !confirm::is_at_terminal() {
             bail!("nobody is at a terminal to be asked\nhint: pass --yes to remove it all");
         }
-        let things: usize = doomed.iter().map(Doomed::introduce).sum();
+        let things: usize = plans.iter().map(DestroyPlan::introduce).sum();
         if !confirm::agrees(&format!("remove {}?", text::count(things, "thing")))? {
             complain("nothing was removed");
             return Ok(exit::FAILED);
         }
     }
-    let mut reached = Vec::new();
+    let mut located = Vec::new();
     let mut all_gone = true;
-    for doomed in doomed {
+    for plan in plans {
         // One after the other: this may start the local cloud.
-        let reach = runtime.block_on(Reach::of_run(
-            &doomed.run,
+        let target = runtime.block_on(CloudTarget::from_run(
+            &plan.run,
             Some(&arguments.target),
             #[cfg(feature = "local-cloud")]
-            Sudo::of_flag(arguments.target.sudo),
+            Sudo::from_flag(arguments.target.sudo),
         ));
-        match reach {
-            Ok(reach) => reached.push((doomed, reach)),
+        match target {
+            Ok(target) => located.push((plan, target)),
             Err(error) if arguments.all => {
-                doomed
-                    .report
-                    .warn(format!("run {}: {error:#}", doomed.run.id));
+                plan.report.warn(format!("run {}: {error:#}", plan.run.id));
                 all_gone = false;
             }
             Err(error) => return Err(error),
         }
     }
-    let removals = reached
+    let removals = located
         .into_iter()
-        .map(|(doomed, reach)| doomed.remove(reach, cancel.clone(), arguments.forget));
+        .map(|(plan, target)| plan.remove(target, cancel.clone(), arguments.forget));
     let gone = runtime.block_on(
         stream::iter(removals)
             .buffer_unordered(AT_ONCE)
@@ -94,15 +96,17 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
     for gone in gone {
         all_gone &= gone?;
     }
-    Ok(match all_gone {
-        true => exit::DONE,
-        false if cancel.is_cancelled() => exit::INTERRUPTED,
-        false => exit::NOT_REMOVED,
+    Ok(if all_gone {
+        exit::DONE
+    } else if cancel.is_cancelled() {
+        exit::INTERRUPTED
+    } else {
+        exit::NOT_REMOVED
     })
 }
 
 /// The runs that are meant, the newest first.
-fn wanted(arguments: &DestroyArgs, store: &Store) -> anyhow::Result<Vec<Run>> {
+fn chosen(arguments: &DestroyArgs, store: &Store) -> anyhow::Result<Vec<Run>> {
     if !arguments.all {
         let mut runs: Vec<Run> = Vec::new();
         for prefix in &arguments.runs {
@@ -132,14 +136,14 @@ fn wanted(arguments: &DestroyArgs, store: &Store) -> anyhow::Result<Vec<Run>> {
     Ok(ended)
 }
 
-/// A run whose things go.
-struct Doomed {
+/// A run that is about to be removed.
+struct DestroyPlan {
     run: Run,
     ledger: Ledger,
     report: Reporter,
 }
 
-impl Doomed {
+impl DestroyPlan {
     /// Says what goes; gives how much it is.
     fn introduce(&self) -> usize {
         let run = &self.run;
@@ -157,11 +161,11 @@ impl Doomed {
 
     async fn remove(
         self,
-        reach: Reach,
+        target: CloudTarget,
         cancel: CancellationToken,
         forget: bool,
     ) -> anyhow::Result<bool> {
-        let clients = Clients::new(reach.aws, local()?, self.report.clone(), cancel);
+        let clients = Clients::new(target.aws, local()?, self.report.clone(), cancel);
         if let Err(error) = check_account(&clients, &self.run).await {
             // Nothing was touched.
             self.report.report(&Event::NotRemoved {
@@ -169,6 +173,7 @@ impl Doomed {
                     kind: "run",
                     id: None,
                     name: self.run.id.clone(),
+                    can_log_in: false,
                 },
                 error,
             });
@@ -253,15 +258,15 @@ fn destroy_orphans(
 ) -> anyhow::Result<u8> {
     let report = reporter(&arguments.report, "")?;
     let store = &store_for_orphans(&report)?;
-    let reach = runtime.block_on(Reach::of_arguments(
+    let target = runtime.block_on(CloudTarget::from_arguments(
         &arguments.target,
         "orphans",
         #[cfg(feature = "local-cloud")]
         None,
         #[cfg(feature = "local-cloud")]
-        Wanted::Records,
+        CloudNeed::Records,
     ))?;
-    let clients = Clients::new(reach.aws, local()?, report.clone(), cancel.clone());
+    let clients = Clients::new(target.aws, local()?, report.clone(), cancel.clone());
     let found = runtime
         .block_on(orphans::find(&clients, store))
         .map_err(|e| shown(&e))?;
@@ -290,7 +295,7 @@ fn destroy_orphans(
                 .map(|thing| Reporter::listed(&thing.remaining())),
         );
         report.warn(lines.join("\n"));
-        if !confirm::somebody_is_there() {
+        if !confirm::is_at_terminal() {
             bail!("orphans are confirmed one run at a time, at a terminal");
         }
         if confirm::ask(&format!("type {run} to remove them:"))? == *run {
@@ -305,14 +310,12 @@ fn destroy_orphans(
             error: error.clone(),
         });
     }
-    Ok(
-        match left
-            .iter()
-            .any(|(_, e): &(Remaining, Error)| e.kind == ErrorKind::Cancelled)
-        {
-            true => exit::INTERRUPTED,
-            false if left.is_empty() => exit::DONE,
-            false => exit::NOT_REMOVED,
-        },
-    )
+    let is_cancelled = |(_, error): &(Remaining, Error)| error.kind == ErrorKind::Cancelled;
+    Ok(if left.is_empty() {
+        exit::DONE
+    } else if left.iter().any(is_cancelled) {
+        exit::INTERRUPTED
+    } else {
+        exit::NOT_REMOVED
+    })
 }

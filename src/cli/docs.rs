@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use super::{DocsArgs, answer, complain};
+use super::args::DocsArgs;
+use super::output::{answer, complain};
 use crate::error::exit;
 use crate::playbook::{Declared, Playbook, diagnostic, reference};
 use crate::report::{Mask, text};

@@ -15,16 +15,16 @@ use crate::clients::{AwsOptions, Endpoints, StaticKey};
 use crate::error::Error;
 use crate::report::{Reporter, text};
 
+use super::output::{complain, fitted};
 use super::settings::{data_dir, shown};
 use super::sudo::{self, Sudo};
-use super::{complain, fitted};
 
 /// How long the local cloud may take to answer about itself.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// What a command wants of the local cloud.
+/// What a command needs of the local cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum CloudNeed {
     /// Buckets, and the records of EC2.
     Records,
     /// Instances that boot.
@@ -79,7 +79,7 @@ impl Cloud {
 
     /// The one with this state, which a run used. It is started if it is down,
     /// through sudo if it is root's.
-    pub(super) async fn of_state(state: &str, sudo: Sudo) -> anyhow::Result<Self> {
+    pub(super) async fn with_state(state: &str, sudo: Sudo) -> anyhow::Result<Self> {
         let home = Home::of_state(Path::new(state));
         if let Some(cloud) = Self::at(home.clone()).await? {
             return Ok(cloud);
@@ -92,13 +92,13 @@ impl Cloud {
     }
 
     /// Finds one that can do this, or starts one. True when it was started.
-    pub(super) async fn find_or_start(wanted: Wanted, sudo: Sudo) -> anyhow::Result<(Self, bool)> {
+    pub(super) async fn find_or_start(need: CloudNeed, sudo: Sudo) -> anyhow::Result<(Self, bool)> {
         let found = Self::find().await?;
         let mut homes = homes()?;
         // The last place is one's own: root's for root.
         let own = homes.pop().context("no place for a local cloud")?;
         let is_root = home::user().0 == 0;
-        let through_sudo = wanted == Wanted::Instances && !is_root && cfg!(target_os = "linux");
+        let through_sudo = need == CloudNeed::Instances && !is_root && cfg!(target_os = "linux");
         let (cloud, started) = match found {
             None if through_sudo => (Self::of_root(sudo).await?, true),
             // Root's has a place of its own; elsewhere this one is in the way.
@@ -109,11 +109,12 @@ impl Cloud {
             Some(cloud) => (cloud, false),
             None => (Self::start(own).await?, true),
         };
-        if wanted == Wanted::Instances && !cloud.boots() {
+        if need == CloudNeed::Instances && !cloud.boots() {
             let why = cloud.status["cannot_boot"].as_str().unwrap_or_default();
-            let hint = match through_sudo {
-                true => "\nhint: end it with `autorun cloud down` first",
-                false => "",
+            let hint = if through_sudo {
+                "\nhint: end it with `autorun cloud down` first"
+            } else {
+                ""
             };
             bail!("nothing was made: the playbook launches instances, and {why}{hint}");
         }
@@ -188,9 +189,8 @@ impl Cloud {
 
     /// Forgets them.
     pub(super) async fn forget_faults(&self, run: &str) {
-        let forgotten = own_words(&self.access, Method::DELETE, "faults", Some(run), None).await;
-        // They would hit nobody else.
-        drop(forgotten);
+        // Left where they are, they would hit no other run.
+        let _ = own_words(&self.access, Method::DELETE, "faults", Some(run), None).await;
     }
 
     /// Says where the run goes and how that differs from AWS.

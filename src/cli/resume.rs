@@ -5,12 +5,13 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use tokio::runtime::Runtime;
 
-use super::ResumeArgs;
-use super::run::{Attempt, ask_for_secrets, environment, load, read_files, settle};
+use super::args::ResumeArgs;
+use super::attempt::Attempt;
+use super::inputs::{ask_for_secrets, environment, load, read_files, settle};
 use super::settings::{reporter, shown, store};
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
-use super::target::Reach;
+use super::target::CloudTarget;
 use super::variables::{Given, InFile};
 use crate::error::exit;
 use crate::ledger::Run;
@@ -41,7 +42,7 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
     let mut given = Given {
         set: &arguments.set,
         files,
-        environment: environment(),
+        environment: environment()?,
         remembered: run.about.sources.clone(),
         directory: called_in,
     };
@@ -64,11 +65,11 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
         return Ok(exit::USAGE);
     };
     let runtime = Runtime::new().context("cannot start the runtime")?;
-    let reach = runtime.block_on(Reach::of_run(
+    let target = runtime.block_on(CloudTarget::from_run(
         &run,
         None,
         #[cfg(feature = "local-cloud")]
-        Sudo::of_flag(arguments.sudo),
+        Sudo::from_flag(arguments.sudo),
     ))?;
     let attempt = Attempt {
         playbook,
@@ -79,7 +80,7 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
         on_error: arguments.on_error,
         resumed: true,
     };
-    let ended = attempt.perform(&runtime, &reach)?;
+    let ended = attempt.perform(&runtime, &target.aws)?;
     runtime.shutdown_background();
     Ok(ended.code)
 }
@@ -106,7 +107,11 @@ fn recorded(run: &Run, declared: &[Declared], report: &Reporter) -> Vec<InFile> 
     let mut values = Vec::new();
     for (name, value) in &run.about.variables {
         if declared.iter().any(|d| d.name == *name) {
-            values.push(InFile::of("the ledger", name.clone(), value.clone()));
+            values.push(InFile::from_other(
+                "the ledger",
+                name.clone(),
+                value.clone(),
+            ));
         } else {
             report.info(format!("the playbook has no variable `{name}` any more"));
         }

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use log::LevelFilter;
 
-use super::{LogLevel, Output, ReportArgs, complain, fitted};
+use super::args::{LogLevel, Output, ReportArgs};
+use super::output::{complain, fitted};
 use crate::clients::Local;
 use crate::error::{Error, Place, Result};
 use crate::ledger::Store;

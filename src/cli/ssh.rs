@@ -11,15 +11,15 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::SshArgs;
+use super::args::SshArgs;
 use super::settings::{local, shown, store};
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
-use super::target::Reach;
+use super::target::CloudTarget;
 use crate::clients::Clients;
 use crate::clients::ssh::{Host, Trust};
 use crate::error::{Error, ErrorKind, Result, exit};
-use crate::ledger::{Resource, ResourceKind, Run, State, Store};
+use crate::ledger::{Resource, ResourceKind, Run, State, StepResult, Store};
 use crate::report::{Output, Reporter, Settings};
 
 /// How long the host may take to show its key.
@@ -31,14 +31,17 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
     let (user, key) = login(&store, &run, &instance).map_err(|e| shown(&e))?;
     let report = quiet(&run)?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
-    let reach = runtime.block_on(Reach::of_run(
+    let target = runtime.block_on(CloudTarget::from_run(
         &run,
         None,
         #[cfg(feature = "local-cloud")]
         Sudo::Ask,
     ))?;
-    let clients = Clients::new(reach.aws, local()?, report, CancellationToken::new());
-    let id = instance.id.clone().unwrap_or_default();
+    let clients = Clients::new(target.aws, local()?, report, CancellationToken::new());
+    let id = instance
+        .id
+        .clone()
+        .context("the ledger has no id of the instance")?;
     let host = Host {
         name: instance.name.clone(),
         address: runtime
@@ -88,6 +91,7 @@ fn find(store: &Store, whom: &str) -> Result<(Run, Resource)> {
         Ok(rows)
     };
     let mut found = Vec::new();
+    let mut ambiguous = None;
     match store.find(whom) {
         Ok(run) => {
             found.extend(up(&run)?.into_iter().map(|row| (run.clone(), row)));
@@ -99,7 +103,8 @@ fn find(store: &Store, whom: &str) -> Result<(Run, Resource)> {
                 .hint(format!("`autorun show {}` tells what it made", run.id)));
             }
         }
-        Err(_) => {
+        Err(error) => {
+            ambiguous = (error.kind == ErrorKind::InvalidOption).then_some(error);
             for run in store.runs()?.into_iter().filter(|run| run.up > 0) {
                 let named = up(&run)?.into_iter();
                 let named = named.filter(|row| row.name == whom || row.id.as_deref() == Some(whom));
@@ -118,18 +123,34 @@ fn find(store: &Store, whom: &str) -> Result<(Run, Resource)> {
         );
     }
     found.pop().ok_or_else(|| {
-        Error::new(
-            ErrorKind::NotFound,
-            format!("no run and no instance that is up is called `{whom}`"),
-        )
-        .hint("`autorun runs` lists the runs, `autorun show RUN` what they made")
+        ambiguous.unwrap_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("no run and no instance that is up is called `{whom}`"),
+            )
+            .hint("`autorun runs` lists the runs, `autorun show RUN` what they made")
+        })
     })
 }
 
 /// Who logs in and with which key, as the launch said.
 fn login(store: &Store, run: &Run, instance: &Resource) -> Result<(String, Option<PathBuf>)> {
     let steps = store.steps(&run.id)?;
-    let results = steps.iter().filter_map(|step| step.result.as_ref());
+    let made_it = steps.iter().filter(|step| step.key == instance.step);
+    for step in made_it {
+        if let Some(StepResult::Unreadable { why, .. }) = &step.result {
+            return Err(Error::internal(format!(
+                "the recorded result of {} ({}) cannot be read: {why}",
+                step.function, step.place
+            ))
+            .hint(
+                "it names the user and the key to log in with: bring the ledger back from a backup",
+            ));
+        }
+    }
+    let results = steps
+        .iter()
+        .filter_map(|step| step.result.as_ref()?.value());
     let servers = results.flat_map(|result| match result {
         Value::Array(all) => all.iter().collect(),
         one => vec![one],

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-use super::{complain, confirm};
+use super::confirm;
+use super::output::{complain, fitted};
 
 /// Why the local cloud is started as root.
 const WHY: &str = "the local cloud makes instances out of namespaces, mounts and a network of \
@@ -34,11 +35,8 @@ pub(super) enum Sudo {
 
 impl Sudo {
     /// What the flag `--sudo` says.
-    pub(super) fn of_flag(allowed: bool) -> Self {
-        match allowed {
-            true => Self::Allowed,
-            false => Self::Ask,
-        }
+    pub(super) fn from_flag(allowed: bool) -> Self {
+        if allowed { Self::Allowed } else { Self::Ask }
     }
 }
 
@@ -47,12 +45,12 @@ pub(super) fn start_cloud(sudo: Sudo) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program's file")?;
     let shown = program.display().to_string();
     let by_hand = format!("sudo {} cloud up", shell_words::quote(&shown));
-    let terminal = confirm::somebody_is_there();
+    let terminal = confirm::is_at_terminal();
     if sudo == Sudo::Ask {
         if !terminal {
             bail!("nothing was made: {WHY}\nhint: pass `--sudo`, or start it once: {by_hand}");
         }
-        complain(&super::fitted(&format!("{WHY}\nthe command is: {by_hand}")));
+        complain(&fitted(&format!("{WHY}\nthe command is: {by_hand}")));
         if !confirm::agrees("start it through sudo?")? {
             bail!("nothing was made: the local cloud is not up\nhint: start it once: {by_hand}");
         }

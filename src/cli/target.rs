@@ -2,9 +2,9 @@
 
 use anyhow::bail;
 
-use super::TargetArgs;
+use super::args::TargetArgs;
 #[cfg(feature = "local-cloud")]
-use super::local::{Cloud, Wanted};
+use super::local::{Cloud, CloudNeed};
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
 use crate::clients::{AwsOptions, Clients, Endpoints};
@@ -13,34 +13,34 @@ use crate::ledger::{Run, Target};
 #[cfg(feature = "local-cloud")]
 use crate::report::Reporter;
 
-/// A target that was settled: how to reach it, and what the ledger keeps of it.
+/// A target that was settled: how to target it, and what the ledger keeps of it.
 #[derive(Debug)]
-pub(super) struct Reach {
+pub(super) struct CloudTarget {
     pub(super) aws: AwsOptions,
-    pub(super) target: Target,
+    pub(super) recorded: Target,
     #[cfg(feature = "local-cloud")]
     pub(super) cloud: Option<Cloud>,
 }
 
-impl Reach {
+impl CloudTarget {
     /// What the command line and the environment say, for this run.
-    pub(super) async fn of_arguments(
+    pub(super) async fn from_arguments(
         arguments: &TargetArgs,
         run: &str,
         #[cfg(feature = "local-cloud")] report: Option<&Reporter>,
-        #[cfg(feature = "local-cloud")] wanted: Wanted,
+        #[cfg(feature = "local-cloud")] need: CloudNeed,
     ) -> anyhow::Result<Self> {
         #[cfg(feature = "local-cloud")]
         if arguments.local {
-            let sudo = Sudo::of_flag(arguments.sudo);
-            let (cloud, started) = Cloud::find_or_start(wanted, sudo).await?;
+            let sudo = Sudo::from_flag(arguments.sudo);
+            let (cloud, started) = Cloud::find_or_start(need, sudo).await?;
             if let Some(report) = report {
                 cloud.introduce(started, report);
             }
-            return Ok(Self::of_cloud(cloud, arguments.region.clone(), run));
+            return Ok(Self::on_local_cloud(cloud, arguments.region.clone(), run));
         }
         let endpoints = endpoints(arguments)?;
-        Ok(Self::of_target(
+        Ok(Self::at_endpoints(
             Target {
                 local_cloud: None,
                 ec2: endpoints.ec2,
@@ -58,7 +58,7 @@ impl Reach {
     /// Where a run's things are, as the ledger says.
     ///
     /// What the command line says besides must not contradict it.
-    pub(super) async fn of_run(
+    pub(super) async fn from_run(
         run: &Run,
         arguments: Option<&TargetArgs>,
         #[cfg(feature = "local-cloud")] sudo: Sudo,
@@ -70,8 +70,8 @@ impl Reach {
         if let Some(state) = &target.local_cloud {
             #[cfg(feature = "local-cloud")]
             {
-                let cloud = Cloud::of_state(state, sudo).await?;
-                return Ok(Self::of_cloud(cloud, target.region.clone(), &run.id));
+                let cloud = Cloud::with_state(state, sudo).await?;
+                return Ok(Self::on_local_cloud(cloud, target.region.clone(), &run.id));
             }
             #[cfg(not(feature = "local-cloud"))]
             bail!(
@@ -84,10 +84,10 @@ impl Reach {
         if let Some(profile) = arguments.and_then(|a| a.profile.clone()) {
             target.profile = Some(profile);
         }
-        Ok(Self::of_target(target, check_ip, &run.id))
+        Ok(Self::at_endpoints(target, check_ip, &run.id))
     }
 
-    fn of_target(target: Target, check_ip: Option<String>, run: &str) -> Self {
+    fn at_endpoints(target: Target, check_ip: Option<String>, run: &str) -> Self {
         Self {
             aws: AwsOptions {
                 profile: target.profile.clone(),
@@ -104,20 +104,20 @@ impl Reach {
                 app_name: Some(format!("autorun-{run}")),
                 consistency: None,
             },
-            target,
+            recorded: target,
             #[cfg(feature = "local-cloud")]
             cloud: None,
         }
     }
 
     #[cfg(feature = "local-cloud")]
-    fn of_cloud(cloud: Cloud, region: Option<String>, run: &str) -> Self {
+    fn on_local_cloud(cloud: Cloud, region: Option<String>, run: &str) -> Self {
         let aws = AwsOptions {
             app_name: Some(format!("autorun-{run}")),
             ..cloud.aws_options(region)
         };
         Self {
-            target: Target {
+            recorded: Target {
                 local_cloud: Some(cloud.home.state.display().to_string()),
                 region: aws.region.clone(),
                 ..Target::default()
@@ -143,7 +143,7 @@ pub(super) async fn check_account(clients: &Clients, run: &Run) -> Result<()> {
         return Err(Error::new(
             ErrorKind::Unreachable,
             format!(
-                "nobody tells whether the credentials are of account {}, where run {} is",
+                "cannot verify that the credentials belong to account {}, where run {} is",
                 wanted.account, run.id
             ),
         )

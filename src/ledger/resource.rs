@@ -1,6 +1,7 @@
 //! What can be made, and the states it goes through.
 
-use super::Millis;
+use super::clock::{Millis, now};
+use crate::report::Remaining;
 
 /// Kinds of things a run can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,6 +146,86 @@ pub struct Resource {
     pub removed_by_playbook: bool,
     /// Whether the playbook stopped it, and has not started it since.
     pub stopped: bool,
+}
+
+impl Resource {
+    /// A row that is written down before the request leaves.
+    pub(super) fn intended(row: String, wanted: &Wanted, step: &str) -> Self {
+        Self {
+            row,
+            kind: wanted.kind,
+            name: wanted.name.clone(),
+            id: wanted.id.clone(),
+            state: State::Intended,
+            step: step.to_owned(),
+            intended: now(),
+            changed: now(),
+            removed_by_playbook: false,
+            stopped: false,
+        }
+    }
+
+    /// Whether it was made and is not gone.
+    pub(super) fn is_there(&self) -> bool {
+        matches!(self.state, State::Live | State::Releasing)
+    }
+
+    /// When an instance ends itself.
+    #[must_use]
+    pub fn ends(&self, ttl_seconds: Option<u64>) -> Option<Millis> {
+        let ttl = ttl_seconds.and_then(|ttl| Millis::try_from(ttl).ok())?;
+        (self.kind == ResourceKind::Instance).then(|| self.intended + ttl * 1000)
+    }
+
+    /// As it is listed.
+    #[must_use]
+    pub fn remaining(&self) -> Remaining {
+        Remaining {
+            kind: self.kind.as_str(),
+            // The id that is known from the start proves nothing yet.
+            id: self.id.clone().filter(|_| self.state != State::Intended),
+            name: self.name.clone(),
+            can_log_in: self.kind == ResourceKind::Instance && self.state == State::Live,
+        }
+    }
+}
+
+/// Something that is about to be made.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub(super) kind: ResourceKind,
+    pub(super) name: String,
+    pub(super) id: Option<String>,
+}
+
+impl Wanted {
+    /// Something whose id the cloud will give.
+    #[must_use]
+    pub fn new(kind: ResourceKind, name: &str) -> Self {
+        Self {
+            kind,
+            name: name.to_owned(),
+            id: None,
+        }
+    }
+
+    /// Something whose id is known from the start.
+    #[must_use]
+    pub fn with_id(kind: ResourceKind, name: &str, id: &str) -> Self {
+        Self {
+            id: Some(id.to_owned()),
+            ..Self::new(kind, name)
+        }
+    }
+}
+
+/// Who removes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remover {
+    /// The playbook: a resumed run takes it as done.
+    Playbook,
+    /// The user, by `autorun destroy` or `--on-error destroy`.
+    User,
 }
 
 #[cfg(test)]

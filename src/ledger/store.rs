@@ -10,106 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::opening::{self, IfLost, damaged};
+use super::creation::IfLost;
+use super::faults::{PATIENCE, unusable};
+use super::opening;
 use super::witness::{Seen, Witness};
 use crate::crash;
-use crate::error::{Error, ErrorKind, Result};
-
-/// The schema, one entry per version: a ledger of version n gets those from n
-/// on.
-pub(super) const MIGRATIONS: [&str; 3] = [
-    "
-CREATE TABLE ledger (owner TEXT NOT NULL) STRICT;
-CREATE TABLE run (
-    id TEXT PRIMARY KEY,
-    playbook TEXT NOT NULL,
-    name TEXT NOT NULL,
-    target TEXT NOT NULL,
-    account TEXT NOT NULL,
-    about TEXT NOT NULL,
-    pid INTEGER NOT NULL,
-    started INTEGER NOT NULL,
-    ended INTEGER,
-    outcome TEXT,
-    error TEXT
-) STRICT, WITHOUT ROWID;
-CREATE INDEX run_started ON run (started);
-CREATE TABLE step (
-    run TEXT NOT NULL REFERENCES run (id),
-    number INTEGER NOT NULL,
-    key TEXT NOT NULL,
-    branch TEXT NOT NULL,
-    function TEXT NOT NULL,
-    summary TEXT NOT NULL,
-    place TEXT NOT NULL,
-    state TEXT NOT NULL,
-    result TEXT,
-    altered INTEGER NOT NULL,
-    error TEXT,
-    started INTEGER NOT NULL,
-    ended INTEGER,
-    PRIMARY KEY (run, number)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE resource (
-    run TEXT NOT NULL REFERENCES run (id),
-    row TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    name TEXT NOT NULL,
-    id TEXT,
-    state TEXT NOT NULL,
-    step TEXT NOT NULL,
-    intended INTEGER NOT NULL,
-    changed INTEGER NOT NULL,
-    removed_by_playbook INTEGER NOT NULL,
-    PRIMARY KEY (run, row)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX resource_row ON resource (row);
-CREATE INDEX resource_up ON resource (run) WHERE state IN ('intended', 'live', 'releasing');
-",
-    "
-CREATE TABLE wait (
-    run TEXT NOT NULL REFERENCES run (id),
-    branch TEXT NOT NULL,
-    function TEXT NOT NULL,
-    place TEXT NOT NULL,
-    error TEXT,
-    started INTEGER NOT NULL,
-    ended INTEGER NOT NULL
-) STRICT;
-CREATE INDEX wait_run ON wait (run);
-",
-    // Every commit changes `written`, so every `-wal` names its owner. It is
-    // `open` in the main file while more may be in the `-wal`.
-    "
-CREATE TABLE IF NOT EXISTS written (
-    owner TEXT NOT NULL,
-    commits INTEGER NOT NULL,
-    open INTEGER NOT NULL
-) STRICT;
-INSERT INTO written SELECT owner, 0, 0 FROM ledger WHERE NOT EXISTS (SELECT 1 FROM written);
-CREATE TABLE IF NOT EXISTS stopped (
-    run TEXT NOT NULL,
-    row TEXT NOT NULL,
-    PRIMARY KEY (run, row)
-) STRICT, WITHOUT ROWID;
-INSERT OR IGNORE INTO stopped SELECT run, row FROM resource WHERE kind = 'instance' AND 'stop_instance' = (
-    SELECT function FROM step WHERE step.run = resource.run AND summary = resource.id
-    AND function IN ('stop_instance', 'start_instance') ORDER BY number DESC LIMIT 1
-);
-",
-];
-
-/// How long another process may hold the file.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Letters and digits of ids: none that look alike, and no vowels, so that no
-/// words arise.
-const ID_LETTERS: &[u8] = b"23456789bcdfghjkmnpqrstvwxz";
-
-/// Length of the ledger's own id.
-pub(super) const OWNER_LETTERS: usize = 16;
+use crate::error::Result;
 
 /// An open ledger file. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -209,7 +117,7 @@ impl Store {
         if !was_open {
             // From now on a copy of the main file alone is known as one. Where
             // another process reads just now, it cannot be said there, and need not.
-            drop(checkpoint(connection, "PASSIVE"));
+            let _ = checkpoint(connection, "PASSIVE");
         }
         Ok(done)
     }
@@ -222,16 +130,16 @@ impl Store {
         let rested = connection
             .busy_timeout(Duration::ZERO)
             .and_then(|()| rest(&mut connection));
-        drop(connection.busy_timeout(PATIENCE));
+        let _ = connection.busy_timeout(PATIENCE);
         if let Ok(Some(commits)) = rested
             && let Some(file) = Seen::of(&self.0.path)
         {
             // Not noted, the next start looks at the file more closely.
-            drop(self.0.witness.note(|noted| {
+            let _ = self.0.witness.note(|noted| {
                 noted.written = commits;
                 noted.in_file = commits;
                 noted.file = file;
-            }));
+            });
         }
     }
 
@@ -243,18 +151,6 @@ impl Store {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A random id of so many letters.
-pub(super) fn new_id(letters: usize) -> String {
-    (0..letters)
-        .map(|_| char::from(ID_LETTERS[rand::random_range(0..ID_LETTERS.len())]))
-        .collect()
-}
-
-/// Whether a text can be the id of a ledger.
-pub(super) fn is_owner(text: &str) -> bool {
-    text.len() == OWNER_LETTERS && text.bytes().all(|b| ID_LETTERS.contains(&b))
 }
 
 /// Counts a commit, and says whether more is to follow; gives the count, and
@@ -285,43 +181,10 @@ fn checkpoint(connection: &Connection, how: &str) -> rusqlite::Result<bool> {
     })
 }
 
-/// What SQLite says, in words a person can act on.
-pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> Error {
-    let shown = path.display();
-    let (kind, what, hint) = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
-            ErrorKind::Timeout,
-            format!("another process has held it for {} s", PATIENCE.as_secs()),
-            format!("`fuser -v {shown}` shows which; wait for it or end it"),
-        ),
-        Some(ErrorCode::DiskFull) => (
-            ErrorKind::QuotaExceeded,
-            "the disk is full".to_owned(),
-            "make room: nothing is made that cannot be written down".to_owned(),
-        ),
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => (
-            ErrorKind::Denied,
-            "it cannot be written to".to_owned(),
-            "give yourself write access to it and its directory, or set AUTORUN_HOME".to_owned(),
-        ),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            return damaged(path, &error.to_string());
-        }
-        None if *error == rusqlite::Error::QueryReturnedNoRows => {
-            return damaged(path, "it names no owner");
-        }
-        _ => (
-            ErrorKind::Internal,
-            error.to_string(),
-            "set AUTORUN_HOME to a directory on a local disk".to_owned(),
-        ),
-    };
-    Error::new(kind, format!("cannot use the ledger `{shown}`: {what}")).hint(hint)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn fault(directory: &Path) -> Error {

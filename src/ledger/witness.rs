@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::store::is_owner;
+use super::ids::is_owner;
 use crate::error::{Error, Result};
 
 /// What is known of the ledger from outside of it.
@@ -201,9 +201,10 @@ fn writable(path: &Path) -> io::Result<File> {
 
 fn failed(path: &Path, error: &io::Error) -> Error {
     let error = Error::io("write down beside the ledger, in", path, error);
-    match error.hint.is_some() {
-        true => error,
-        false => error.hint("give yourself write access to it, or set AUTORUN_HOME"),
+    if error.hint.is_some() {
+        error
+    } else {
+        error.hint("give yourself write access to it, or set AUTORUN_HOME")
     }
 }
 

@@ -115,7 +115,7 @@ async fn create_bucket(
 ) -> Result<Bucket> {
     // Before anything is asked about it: the name is in the URL.
     check_public(cx, "the name of a bucket", prefix)?;
-    if let Some(bucket) = step.recorded::<Bucket>() {
+    if let Some(bucket) = step.recorded::<Bucket>()? {
         if step.was_undone() || is_there(cx, step, &bucket).await? {
             step.replay();
             return Ok(bucket);

@@ -121,7 +121,7 @@ pub mod api {
             async |cx, step| {
                 let options: Within = script::options(options)?;
                 let timeout = seconds("timeout", options.timeout)?;
-                if let Some(recorded) = step.recorded::<Value>() {
+                if let Some(recorded) = step.recorded::<Value>()? {
                     step.replay();
                     return each(cx, &server, async |server| {
                         cx.ledger.comes_by_stop(&server.id);
@@ -175,7 +175,7 @@ pub mod api {
                 let options: Within = script::options(options)?;
                 let timeout = seconds("timeout", options.timeout)?;
                 // Done before or not, its address is asked for afresh.
-                let recorded = step.recorded::<Value>().is_some();
+                let recorded = step.recorded::<Value>()?.is_some();
                 if !recorded {
                     for id in ids(cx, &server)? {
                         cx.ledger.note_start(&id);
@@ -211,7 +211,7 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn reboot_instance(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
         script::effect(&call, &[&server], async |cx, step| {
-            if step.recorded::<Value>().is_some() {
+            if step.recorded::<Value>()?.is_some() {
                 step.replay();
                 return Ok(Value::Null);
             }
@@ -498,7 +498,7 @@ async fn tag(
         }
     }
     cx.report.mask().keep_out_of_tags(&tags)?;
-    if step.recorded::<Value>().is_some() {
+    if step.recorded::<Value>()?.is_some() {
         step.replay();
         return Ok(());
     }

@@ -172,7 +172,7 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn terminate_instance(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
         script::effect(&call, &[&server], async |cx, step| {
-            if step.recorded::<Value>().is_some() {
+            if step.recorded::<Value>()?.is_some() {
                 step.replay();
                 return Ok(Value::Null);
             }
@@ -221,7 +221,7 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
         .as_ref()
         .map(|v| KeyPairRef::of("key_pair", &script::to_dynamic(v)?))
         .transpose()?;
-    if let Some(recorded) = step.recorded::<Value>()
+    if let Some(recorded) = step.recorded::<Value>()?
         && step.was_undone()
     {
         step.replay();
@@ -252,7 +252,7 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
             count: missing,
         };
         launched.extend(plan.launch(cx, step, &ec2).await?);
-    } else if step.recorded::<Value>().is_some() {
+    } else if step.recorded::<Value>()?.is_some() {
         step.replay();
     } else {
         // Launched for certain, but the wait for it failed.

@@ -140,7 +140,7 @@ async fn create_key_pair(
     let path = options
         .path
         .map_or_else(default, |path| cx.clients.local.expand(&path));
-    if let Some(recorded) = step.recorded::<KeyPair>() {
+    if let Some(recorded) = step.recorded::<KeyPair>()? {
         if step.was_undone() || (key_of(step, &path).is_some() && is_there(cx, step, name).await?) {
             step.replay();
             return Ok(recorded);
@@ -247,7 +247,7 @@ async fn import_key_pair(cx: &Context, step: &mut Step, name: &str, file: &str) 
     check_name(name)?;
     let path = cx.clients.local.expand(Path::new(file));
     let key = keys::read(&path)?;
-    if let Some(recorded) = step.recorded::<KeyPair>() {
+    if let Some(recorded) = step.recorded::<KeyPair>()? {
         if step.was_undone() || is_there(cx, step, name).await? {
             step.replay();
             return Ok(recorded);

@@ -277,7 +277,7 @@ async fn local_exec(
     };
     check_arguments(cx, program, &words.as_deref().unwrap_or_default().join(" "))?;
     let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
-    if let Some(recorded) = step.recorded::<Finished>() {
+    if let Some(recorded) = step.recorded::<Finished>()? {
         step.replay();
         return Ok(recorded);
     }

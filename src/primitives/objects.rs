@@ -383,7 +383,7 @@ async fn put(
 ) -> Result<()> {
     let s3 = cx.clients.s3().await?;
     let id = format!("{bucket}/{key}");
-    if step.recorded::<Object>().is_some() {
+    if step.recorded::<Object>()?.is_some() {
         if step.was_undone() || s3.object_row(bucket, key).await?.is_some() {
             step.replay();
             return Ok(());

@@ -251,7 +251,7 @@ async fn ssh_exec(
     if let Some(timeout) = options.timeout {
         seconds("timeout", timeout)?;
     }
-    if let Some(recorded) = step.recorded::<Value>() {
+    if let Some(recorded) = step.recorded::<Value>()? {
         step.replay();
         return Ok(recorded);
     }

@@ -229,7 +229,7 @@ async fn create_security_group(
         .unwrap_or_else(|| format!("made by autorun, run {}", cx.ledger.run()));
     let ec2 = cx.clients.ec2().await?;
     let there = made_before(cx, step, &ec2).await?;
-    if let Some(recorded) = step.recorded::<SecurityGroup>()
+    if let Some(recorded) = step.recorded::<SecurityGroup>()?
         && (step.was_undone() || there.is_some())
     {
         step.replay();
@@ -282,7 +282,7 @@ async fn open_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -
     let rule = ingress(cx, rule).await?;
     let ec2 = cx.clients.ec2().await?;
     let id = rule.in_words(&group);
-    if let Some(recorded) = step.recorded::<bool>() {
+    if let Some(recorded) = step.recorded::<bool>()? {
         let closed_by_playbook = cx
             .ledger
             .was_removed_by_playbook(ResourceKind::Ingress, &id);
@@ -324,7 +324,7 @@ async fn open_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -
 async fn close_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -> Result<bool> {
     let group = group_id("group", group)?;
     let rule = ingress(cx, rule).await?;
-    if let Some(recorded) = step.recorded::<bool>() {
+    if let Some(recorded) = step.recorded::<bool>()? {
         step.replay();
         return Ok(recorded);
     }

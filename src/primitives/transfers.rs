@@ -369,7 +369,7 @@ async fn upload_dir(
             .hint("upload_file uploads one file"));
     }
     let (files, passed_over) = walk(&path)?;
-    if let Some(recorded) = step.recorded::<Uploaded>()
+    if let Some(recorded) = step.recorded::<Uploaded>()?
         && are_there(cx, step, bucket, &recorded.keys).await?
     {
         step.replay();
@@ -582,7 +582,7 @@ async fn copy_object(
         key: to.1.clone(),
     };
     let there = s3.object_row(&to.0, &to.1).await?.is_some();
-    if step.recorded::<Copied>().is_some() && (there || step.was_undone()) {
+    if step.recorded::<Copied>()?.is_some() && (there || step.was_undone()) {
         step.replay();
         return Ok(copied);
     }
@@ -619,7 +619,7 @@ async fn empty_bucket(cx: &Context, step: &mut Step, bucket: &str) -> Result<usi
     let s3 = cx.clients.s3().await?;
     // One that the playbook deleted afterwards is not looked for. Another is
     // emptied again: what had been in it may have been uploaded anew.
-    if let Some(recorded) = step.recorded::<usize>()
+    if let Some(recorded) = step.recorded::<usize>()?
         && cx
             .ledger
             .was_removed_by_playbook(ResourceKind::Bucket, bucket)

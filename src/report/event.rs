@@ -28,6 +28,33 @@ pub enum Stream {
     Stderr,
 }
 
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The playbook came to its end.
+    Done,
+    /// The playbook failed.
+    Failed,
+    /// A signal stopped it.
+    Interrupted,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 3] = [Self::Done, Self::Failed, Self::Interrupted];
+
+    /// The name that reports and the ledger use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// One thing that happened. With `--output json` each is one line on stdout.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -118,8 +145,8 @@ pub enum Event {
     },
     /// A run ended.
     RunFinished {
-        /// `done`, `failed` or `interrupted`.
-        outcome: &'static str,
+        /// How.
+        outcome: Outcome,
         /// How long it took.
         seconds: f64,
         /// What it did; what took longest comes first.
@@ -151,4 +178,7 @@ pub struct Remaining {
     pub id: Option<String>,
     /// Its name.
     pub name: String,
+    /// Whether `autorun ssh` logs in to it.
+    #[serde(skip)]
+    pub can_log_in: bool,
 }

@@ -2,17 +2,20 @@
 
 use log::Level as LogLevel;
 
-use super::event::{Event, Level, Remaining, Steps};
+use super::event::{Event, Level, Outcome, Remaining, Steps};
 use super::text;
 use std::time::Duration;
 
 /// The log level and text of an event; nothing for those that only machines want.
 pub(super) fn line(event: &Event, run: &str) -> Option<(LogLevel, String)> {
     Some(match event {
-        Event::RunStarted { playbook, resumed } => match resumed {
-            true => (LogLevel::Info, format!("resuming {playbook}")),
-            false => (LogLevel::Debug, format!("running {playbook}")),
-        },
+        Event::RunStarted { playbook, resumed } => {
+            if *resumed {
+                (LogLevel::Info, format!("resuming {playbook}"))
+            } else {
+                (LogLevel::Debug, format!("running {playbook}"))
+            }
+        }
         Event::StepStarted { function } => (LogLevel::Debug, format!("{function} started")),
         Event::StepFinished {
             function,
@@ -40,7 +43,7 @@ pub(super) fn line(event: &Event, run: &str) -> Option<(LogLevel, String)> {
             steps,
             up,
             possibly_made,
-        } => recap(run, outcome, *seconds, steps, up, possibly_made),
+        } => recap(run, *outcome, *seconds, steps, up, possibly_made),
         Event::NotRemoved { what, error } => {
             let hint = error.hint.as_ref().map(|hint| format!("\nhint: {hint}"));
             let said = format!(
@@ -63,14 +66,14 @@ pub(super) fn line(event: &Event, run: &str) -> Option<(LogLevel, String)> {
 /// louder when the run did not get through.
 fn recap(
     run: &str,
-    outcome: &str,
+    outcome: Outcome,
     seconds: f64,
     steps: &[Steps],
     up: &[Remaining],
     possibly_made: &[Remaining],
 ) -> (LogLevel, String) {
     let took = text::duration(Duration::from_secs_f64(seconds));
-    let mut lines = vec![format!("{outcome} in {took}{}", in_steps(steps))];
+    let mut lines = vec![format!("{} in {took}{}", outcome.as_str(), in_steps(steps))];
     lines.extend(longest(steps));
     let heading = lines.len();
     if !up.is_empty() {
@@ -82,25 +85,22 @@ fn recap(
         lines.extend(possibly_made.iter().map(remaining));
     }
     let something = lines.len() > heading;
-    if up
-        .iter()
-        .filter(|resource| resource.kind == "instance")
-        .count()
-        == 1
-    {
+    if up.iter().filter(|resource| resource.can_log_in).count() == 1 {
         lines.push(format!("log in:    autorun ssh {run}"));
     }
     if something {
         lines.push(format!("remove it: autorun destroy {run}"));
     }
-    if outcome != "done" {
+    if outcome != Outcome::Done {
         lines.push(format!("go on:     autorun resume {run}"));
     }
-    let level = match outcome {
+    let level = match (outcome, something) {
         // Of a playbook that did nothing there is nothing to say.
-        "done" if something || !steps.is_empty() => LogLevel::Info,
-        "done" | "failed" if !something => LogLevel::Debug,
-        _ => LogLevel::Warn,
+        (Outcome::Done, false) if steps.is_empty() => LogLevel::Debug,
+        (Outcome::Done, _) => LogLevel::Info,
+        // The error itself was reported.
+        (Outcome::Failed, false) => LogLevel::Debug,
+        (Outcome::Failed, true) | (Outcome::Interrupted, _) => LogLevel::Warn,
     };
     (level, lines.join("\n"))
 }

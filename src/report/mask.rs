@@ -99,10 +99,10 @@ impl Mask {
     /// Refuses what others can read and what holds a secret: a name, a tag, the
     /// arguments of a program. `what` names it.
     pub fn keep_out_of(&self, what: &str, text: &str) -> Result<()> {
-        match self.finds_in(text) {
-            false => Ok(()),
-            true => Err(Error::invalid(format!("{what} holds a secret"))),
+        if self.finds_in(text) {
+            return Err(Error::invalid(format!("{what} holds a secret")));
         }
+        Ok(())
     }
 
     /// The same for tags.
@@ -185,10 +185,12 @@ impl PieceMask {
     /// is masked still.
     pub fn let_go(&mut self) -> String {
         let rest = &self.held[self.given..];
-        let shown = match is_too_short(&self.held) {
-            true => rest.to_owned(),
-            false if rest.ends_with('\n') => format!("{MASK}\n"),
-            false => MASK.to_owned(),
+        let shown = if is_too_short(&self.held) {
+            rest.to_owned()
+        } else if rest.ends_with('\n') {
+            format!("{MASK}\n")
+        } else {
+            MASK.to_owned()
         };
         self.given = self.held.len();
         shown

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Zoned;
 use log::{Level as LogLevel, LevelFilter, Log, Metadata, Record};
 
-pub use event::{Event, Level, Remaining, Steps, Stream};
+pub use event::{Event, Level, Outcome, Remaining, Steps, Stream};
 use live::{Live, Task};
 pub use mask::{LineMask, MASK, Mask, PieceMask, SHORTEST, is_too_short};
 pub use meter::Meter;
@@ -19,6 +19,7 @@ use tally::Tally;
 
 use crate::error::{Error, Result};
 
+pub mod clock;
 mod event;
 mod human;
 mod live;
@@ -86,7 +87,9 @@ impl Reporter {
                 // A closed stderr is no reason to stop, so the result is dropped.
                 move |record| {
                     let said = console_line(record, color, terminal);
-                    below.above(|| drop(writeln!(std::io::stderr(), "{said}")));
+                    below.above(|| {
+                        let _ = writeln!(std::io::stderr(), "{said}");
+                    });
                 },
             ));
         let mut sinks = fern::Dispatch::new().chain(console);
@@ -273,16 +276,24 @@ impl Reporter {
             masked
         };
         // A reader that went away, as `head` does, is no failure of the run.
-        let write = || drop(writeln!(std::io::stdout(), "{shown}"));
-        match terminal {
-            true => self.live.above(write),
-            false => write(),
+        let write = || {
+            let _ = writeln!(std::io::stdout(), "{shown}");
+        };
+        if terminal {
+            self.live.above(write);
+        } else {
+            write();
         }
     }
 
     fn json(&self, event: &Event) {
-        let Ok(mut line) = serde_json::to_value(event) else {
-            return;
+        let mut line = match serde_json::to_value(event) {
+            Ok(line) => line,
+            Err(e) => serde_json::json!({
+                "event": "logged",
+                "level": Level::Error,
+                "message": format!("an event could not be written as JSON: {e}"),
+            }),
         };
         self.mask.apply_json(&mut line);
         if let Some(map) = line.as_object_mut() {
@@ -292,10 +303,13 @@ impl Reporter {
                 map.insert("branch".to_owned(), branch.to_string().into());
             }
         }
-        let write = || drop(writeln!(std::io::stdout(), "{line}"));
-        match std::io::stdout().is_terminal() {
-            true => self.live.above(write),
-            false => write(),
+        let write = || {
+            let _ = writeln!(std::io::stdout(), "{line}");
+        };
+        if std::io::stdout().is_terminal() {
+            self.live.above(write);
+        } else {
+            write();
         }
     }
 }
@@ -353,8 +367,9 @@ fn console_line(record: &Record, color: bool, terminal: bool) -> String {
         None if terminal => text::wrap_to(&line, 2, Live::columns()),
         _ => line,
     };
-    match color && !heading.is_empty() {
-        true => line.replacen(heading, &format!("\x1b[{code}m{heading}\x1b[0m"), 1),
-        false => line,
+    if color && !heading.is_empty() {
+        line.replacen(heading, &format!("\x1b[{code}m{heading}\x1b[0m"), 1)
+    } else {
+        line
     }
 }

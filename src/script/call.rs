@@ -71,12 +71,15 @@ pub fn effect<T: Serialize>(
     let arguments = identity(arguments);
     let place = place(call);
     let all = async |cx: &Context| {
-        let mut step = cx.ledger.step(Call {
-            branch: &cx.path,
-            function: call.fn_name(),
-            arguments: &arguments,
-            place,
-        });
+        let mut step = Step::new(
+            &cx.ledger,
+            Call {
+                branch: &cx.path,
+                function: call.fn_name(),
+                arguments: &arguments,
+                place,
+            },
+        );
         let result = work(cx, &mut step).await;
         match (result, step) {
             (Ok(value), step) => {

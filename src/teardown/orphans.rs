@@ -120,6 +120,7 @@ impl Orphan {
             kind: self.kind.as_str(),
             id: Some(self.id.clone()),
             name: self.name.clone(),
+            can_log_in: false,
         }
     }
 }

@@ -45,7 +45,8 @@ fn modules_use_only_what_stands_to_their_right() {
         (
             "cli",
             &[
-                "playbook", "script", "context", "clients", "ledger", "report", "error", "teardown",
+                "playbook", "page", "script", "context", "clients", "ledger", "report", "error",
+                "teardown",
             ],
         ),
         (
@@ -58,6 +59,7 @@ fn modules_use_only_what_stands_to_their_right() {
                 "script", "context", "clients", "ledger", "report", "error", "teardown", "crash",
             ],
         ),
+        ("page", &["primitives", "ledger", "report", "error"]),
         ("script", &["context", "ledger", "report", "error"]),
         ("context", &["clients", "ledger", "report", "error"]),
         (

@@ -72,6 +72,13 @@ impl Home {
         self.call(&["destroy", "--all", "--yes"]).run()
     }
 
+    /// One value of the ledger.
+    fn column(&self, select: &str) -> String {
+        let db = rusqlite::Connection::open(self.path().join("ledger.db")).unwrap();
+        db.query_row(&format!("SELECT {select}"), [], |row| row.get(0))
+            .unwrap()
+    }
+
     /// Changes the ledger behind the program's back.
     fn sql(&self, sql: &str) {
         let db = rusqlite::Connection::open(self.path().join("ledger.db")).unwrap();
@@ -439,6 +446,143 @@ fn a_corrected_playbook_goes_on_where_the_first_ended() {
     assert!(!again.said().contains("created"), "{}", again.stderr);
     home.destroy().exits(0);
     assert_eq!(buckets("resume-"), 0);
+}
+
+#[test]
+fn a_recorded_step_that_cannot_be_read_is_not_done_again() {
+    let home = Home::new();
+    let ran = home.dir.path().join("ran");
+    let playbook = format!(
+        r#"
+            let bucket = create_bucket("altered");
+            local_exec(["sh", "-c", "echo ran >> {}"]);
+            upload_file(bucket, "assets/logo.png");
+            fail("stop here");
+        "#,
+        ran.display()
+    );
+    home.run(&playbook, &[]).exits(1);
+    let id = home.id();
+    let resume = || home.call(&["resume", &id]).run();
+    for (number, function) in ["create_bucket altered", "local_exec", "upload_file"]
+        .into_iter()
+        .enumerate()
+    {
+        let whole = home.column(&format!("result FROM step WHERE number = {number}"));
+        for (changed, why) in [
+            ("'{\"bucket\": '", "EOF while parsing"),
+            ("'[]'", "invalid length 0"),
+            ("'\"altered\"'", "invalid type: string"),
+            ("'{}'", "missing field"),
+            ("NULL", "there is none"),
+        ] {
+            home.sql(&format!(
+                "UPDATE step SET result = {changed} WHERE number = {number}"
+            ));
+            let refused = resume().exits(1);
+            let place = format!("playbook.rhai:{}", number + 2);
+            says(
+                &refused,
+                &[
+                    &format!("an earlier attempt did {function}"),
+                    "its recorded result cannot be read",
+                    why,
+                    &place,
+                    &format!("`autorun destroy {id}`"),
+                ],
+            );
+            assert!(!refused.said().contains("stop here"), "{changed}");
+            assert_eq!(fs::read_to_string(&ran).unwrap(), "ran\n", "{changed}");
+            assert_eq!(buckets("altered-"), 1, "{changed}");
+        }
+        let shown = home.call(&["show", &id]).run().exits(0).stdout;
+        assert!(!shown.contains("cannot be read: missing"), "{shown}");
+        home.sql(&format!(
+            "UPDATE step SET result = '{{' WHERE number = {number}"
+        ));
+        let shown = home.call(&["show", &id]).run().exits(0).stdout;
+        assert!(
+            shown.contains("the recorded result cannot be read"),
+            "{shown}"
+        );
+        home.sql(&format!(
+            "UPDATE step SET result = '{whole}' WHERE number = {number}"
+        ));
+    }
+    says(&resume().exits(1), &["stop here"]);
+    // What was made is removed, whatever the steps say.
+    home.sql("UPDATE step SET result = '{'");
+    home.destroy().exits(0);
+    assert_eq!(buckets("altered-"), 0);
+}
+
+#[test]
+fn a_row_of_what_was_about_to_be_made_that_cannot_be_read_stops_the_run() {
+    let home = Home::new();
+    home.run(r#"create_bucket("intended"); fail("stop here");"#, &[])
+        .exits(1);
+    let id = home.id();
+    home.sql("UPDATE resource SET state = 'intended'; UPDATE step SET state = 'under_way'");
+    for (change, back, why) in [
+        (
+            "state = 'up'",
+            "state = 'intended'",
+            "is `up`, not one of intended, live",
+        ),
+        (
+            "kind = 'pail'",
+            "kind = 'bucket'",
+            "is `pail`, not one of instance",
+        ),
+        (
+            "step = 'x' || step",
+            "step = substr(step, 2)",
+            "the ledger does not say which step made bucket",
+        ),
+    ] {
+        home.sql(&format!("UPDATE resource SET {change}"));
+        let refused = home.call(&["resume", &id]).run().exits(2);
+        says(&refused, &[why, "back from a backup"]);
+        assert_eq!(home.column("outcome FROM run"), "failed", "{change}");
+        assert_eq!(buckets("intended-"), 1, "{change}");
+        home.sql(&format!("UPDATE resource SET {back}"));
+    }
+    home.sql("UPDATE step SET state = 'did'");
+    says(
+        &home.call(&["resume", &id]).run().exits(2),
+        &[
+            "create_bucket (",
+            "playbook.rhai:1)",
+            "is `did`, not one of under_way",
+        ],
+    );
+    home.sql("UPDATE step SET state = 'under_way'");
+    says(&home.call(&["resume", &id]).run().exits(1), &["stop here"]);
+    assert_eq!(buckets("intended-"), 1, "the same bucket");
+    home.destroy().exits(0);
+    assert_eq!(buckets("intended-"), 0);
+}
+
+#[test]
+fn a_run_that_the_ledger_cannot_describe_does_not_begin() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let home = Home::new();
+    let directory = home.dir.path().join(std::ffi::OsStr::from_bytes(b"\xff"));
+    fs::create_dir(&directory).unwrap();
+    let playbook = home.playbook("print(1)");
+    let output = home
+        .call(&[&playbook])
+        .command()
+        .current_dir(&directory)
+        .output()
+        .unwrap();
+    let refused = Ended::of(&output, home.dir.path()).exits(2);
+    says(
+        &refused,
+        &["the run cannot be written down", "names in UTF-8"],
+    );
+    let runs = home.call(&["runs"]).run().exits(0);
+    assert_eq!(runs.stdout, "no runs yet\n");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use autorun::error::Error;
 use autorun::ledger::{About, Run, Store};
+use autorun::report::Outcome;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
@@ -56,7 +57,7 @@ fn add_run(store: &Store, number: usize) {
         About::default(),
     );
     drop(store.begin(&run).unwrap());
-    store.end(&run.id, "done", None).unwrap();
+    store.end(&run.id, Outcome::Done, None).unwrap();
 }
 
 /// Rows of a size that fills pages, and that only a run writes.
@@ -91,7 +92,7 @@ fn rested() -> Bytes {
     drop(store);
     add_resources(home.path());
     let store = Store::open(home.path()).unwrap();
-    store.end("none", "done", None).unwrap();
+    store.end("none", Outcome::Done, None).unwrap();
     store.rest();
     bytes_of(home.path())
 }

@@ -125,7 +125,7 @@ pub(super) async fn scp(
         seconds("timeout", timeout)?;
     }
     let source = Source::of(cx, source, &options)?;
-    if let Some(recorded) = step.recorded::<Value>() {
+    if let Some(recorded) = step.recorded::<Value>()? {
         step.replay();
         return Ok(recorded);
     }

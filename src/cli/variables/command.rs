@@ -1,5 +1,5 @@
-//! Values that stand somewhere else than in the command line: in a file, or in
-//! the output of a program as a password manager.
+//! Values that are not in the command line itself: in a file, or in the output of
+//! a program such as a password manager.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
@@ -58,8 +58,8 @@ pub(super) fn output_of(
         let mut said = Vec::new();
         if let Some(mut stderr) = stderr {
             // What cannot be read is not shown.
-            drop(stderr.by_ref().take(LONGEST).read_to_end(&mut said));
-            drop(std::io::copy(&mut stderr, &mut std::io::sink()));
+            let _ = stderr.by_ref().take(LONGEST).read_to_end(&mut said);
+            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
         }
         String::from_utf8_lossy(&said).into_owned()
     });
@@ -69,7 +69,7 @@ pub(super) fn output_of(
         None => Ok(0),
     };
     if printed.len() as u64 > LONGEST {
-        drop(child.kill());
+        let _ = child.kill();
     }
     let status = child.wait().map_err(unusable)?;
     let said = said.join().unwrap_or_default();
@@ -137,7 +137,7 @@ mod tests {
         let error = output("echo hunter22; echo locked: hunter22 >&2; exit 3").unwrap_err();
         assert_eq!(error.kind, ErrorKind::CommandFailed);
         assert_eq!(
-            error.message,
+            error.to_string(),
             "the command for `pw` failed, exit status: 3:\nlocked: ****"
         );
         for (command, what) in [
@@ -149,7 +149,7 @@ mod tests {
             ("head -c 2000000 /dev/zero", "printed more than 1.0 MiB"),
             ("yes", "printed more than 1.0 MiB"),
         ] {
-            let message = output(command).unwrap_err().message.clone();
+            let message = output(command).unwrap_err().to_string();
             assert!(message.contains(what), "{command}: {message}");
         }
     }

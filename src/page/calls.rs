@@ -2,12 +2,9 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
-use super::Told;
-use super::layout::Span;
-use crate::ledger::{Millis, Progress, StepRow};
-use crate::playbook::reference;
+use super::lanes::Span;
+use crate::ledger::{Millis, Progress, RunRecord, RunStatus, StepResult, StepRow, between};
+use crate::primitives::{Realm, realms};
 use crate::report::text;
 
 /// A step or a wait.
@@ -16,12 +13,12 @@ pub(super) struct Call {
     pub(super) function: String,
     pub(super) summary: String,
     pub(super) place: String,
-    /// What kind of function it is, as a class of the style sheet.
-    pub(super) family: &'static str,
+    /// Where its function acts, which is its colour.
+    pub(super) realm: Realm,
     pub(super) state: CallState,
     /// Whether it only waited or looked.
     pub(super) is_wait: bool,
-    pub(super) result: Option<Value>,
+    pub(super) result: Option<StepResult>,
     pub(super) altered: bool,
     pub(super) error: Option<String>,
 }
@@ -48,19 +45,21 @@ impl CallState {
     }
 }
 
-/// What the colours mean: class and words.
-pub(super) const FAMILIES: [(&str, &str); 5] = [
-    ("ec2", "EC2"),
-    ("s3", "S3"),
-    ("hosts", "hosts"),
-    ("here", "this machine"),
-    ("flow", "the playbook"),
-];
+/// The class of the style sheet that colours a realm, and what the legend calls it.
+pub(super) fn colour(realm: Realm) -> (&'static str, &'static str) {
+    match realm {
+        Realm::Ec2 => ("ec2", "EC2"),
+        Realm::S3 => ("s3", "S3"),
+        Realm::Hosts => ("hosts", "hosts"),
+        Realm::Here => ("here", "this machine"),
+        Realm::Playbook => ("flow", "the playbook"),
+    }
+}
 
 impl Call {
     /// How long it took, where that is known.
     pub(super) fn took(&self) -> String {
-        let took = text::duration(super::words::between(self.span.started, self.span.ended));
+        let took = text::duration(between(self.span.started, self.span.ended));
         match self.state {
             CallState::Done | CallState::Failed => took,
             CallState::CutOff => "cut off".to_owned(),
@@ -87,31 +86,33 @@ impl Call {
 
 /// Steps and waits by their beginnings. Of two that began at once, the longer
 /// one holds the other.
-pub(super) fn calls(told: &Told) -> Vec<Call> {
-    let families = families();
-    let family = |function: &str| families.get(function).copied().unwrap_or("flow");
+pub(super) fn calls(record: &RunRecord) -> Vec<Call> {
+    let realms = realms();
+    // A run of another version may have called a function that this one lacks.
+    let realm = |function: &str| realms.get(function).copied().unwrap_or(Realm::Playbook);
     let mut latest: HashMap<&str, Millis> = HashMap::new();
-    for step in &told.steps {
+    for step in &record.steps {
         let latest = latest.entry(&step.branch).or_default();
         *latest = step.started.max(*latest);
     }
     // What an earlier attempt left so is not under way any more.
     let unended = |step: &StepRow| {
         let is_last = latest.get(step.branch.as_str()) == Some(&step.started);
-        match told.status == "running" && is_last {
-            true => CallState::UnderWay,
-            false => CallState::CutOff,
+        if record.status == RunStatus::Running && is_last {
+            CallState::UnderWay
+        } else {
+            CallState::CutOff
         }
     };
-    let steps = told.steps.iter().map(|step| {
+    let steps = record.steps.iter().map(|step| {
         let state = match (step.state, step.ended) {
             (Progress::Done, Some(_)) => CallState::Done,
             (Progress::Failed, Some(_)) => CallState::Failed,
-            _ => unended(step),
+            (Progress::UnderWay, _) | (_, None) => unended(step),
         };
         // How far what was cut off got is not known.
         let ended = match state {
-            CallState::UnderWay => told.now,
+            CallState::UnderWay => record.read,
             _ => step.ended.unwrap_or(step.started),
         };
         Call {
@@ -123,7 +124,7 @@ pub(super) fn calls(told: &Told) -> Vec<Call> {
             function: step.function.clone(),
             summary: step.summary.clone(),
             place: step.place.clone(),
-            family: family(&step.function),
+            realm: realm(&step.function),
             state,
             is_wait: false,
             result: step.result.clone(),
@@ -131,7 +132,7 @@ pub(super) fn calls(told: &Told) -> Vec<Call> {
             error: step.error.clone(),
         }
     });
-    let waits = told.waits.iter().map(|wait| Call {
+    let waits = record.waits.iter().map(|wait| Call {
         span: Span {
             branch: wait.branch.clone(),
             started: wait.started,
@@ -140,7 +141,7 @@ pub(super) fn calls(told: &Told) -> Vec<Call> {
         function: wait.function.clone(),
         summary: String::new(),
         place: wait.place.clone(),
-        family: family(&wait.function),
+        realm: realm(&wait.function),
         state: match wait.error {
             None => CallState::Done,
             Some(_) => CallState::Failed,
@@ -153,23 +154,6 @@ pub(super) fn calls(told: &Told) -> Vec<Call> {
     let mut calls: Vec<Call> = steps.chain(waits).collect();
     calls.sort_by_key(|call| (call.span.started, std::cmp::Reverse(call.span.ended)));
     calls
-}
-
-/// The class of each function, by the manual's families.
-fn families() -> HashMap<&'static str, &'static str> {
-    let class = |title: &str| match title {
-        "Images" | "Instances" | "Instances that are there" | "Key pairs" | "Security groups" => {
-            "ec2"
-        }
-        "Buckets" | "Objects" | "Directories, downloads and copies" => "s3",
-        "Remote hosts" | "Copies to and from hosts" | "HTTP" | "Monitoring" => "hosts",
-        "Local files" | "This machine" => "here",
-        _ => "flow",
-    };
-    let entries = reference::ENTRIES.iter();
-    entries
-        .map(|entry| (entry.name.as_str(), class(entry.family)))
-        .collect()
 }
 
 /// `/a#1/b#2` as people read it: `a › b#2`, the second of two b in a.
@@ -188,21 +172,5 @@ mod tests {
         assert_eq!(branch_in_words(""), "");
         assert_eq!(branch_in_words("/web#1#1"), "web#1");
         assert_eq!(branch_in_words("/a#1/b#2"), "a › b#2");
-    }
-
-    #[test]
-    fn every_family_of_the_manual_has_its_colour() {
-        let families = families();
-        for (function, class) in [
-            ("launch_instance", "ec2"),
-            ("wait_until_ready", "ec2"),
-            ("upload_image", "s3"),
-            ("ssh_exec", "hosts"),
-            ("wait_until_serving", "hosts"),
-            ("write_file", "here"),
-            ("parallel", "flow"),
-        ] {
-            assert_eq!(families[function], class, "{function}");
-        }
     }
 }

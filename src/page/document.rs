@@ -6,16 +6,15 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::super::runs::local;
-use super::Told;
-use super::calls::{Call, CallState, branch_in_words, calls};
-use super::layout::{Span, lanes, rows, visits};
+use super::calls::{Call, CallState, branch_in_words, calls, colour};
+use super::labels::file_name;
+use super::lanes::{Span, lanes, rows, visits};
+use super::shape::{NARROW, WIDE};
 use super::template::{PAGE_STYLE, TIMELINE_STYLE, render};
-use super::timeline::{NARROW, WIDE, part};
-use super::words;
+use super::timeline::part;
 use crate::error::Result;
-use crate::ledger::{Millis, Resource, ResourceKind, State};
-use crate::report::text;
+use crate::ledger::{Millis, Resource, ResourceKind, RunRecord, State, StepResult, between};
+use crate::report::{clock, text};
 
 /// How much of all results a page holds. A browser shows no more with ease.
 const MOST: usize = 4 << 20;
@@ -83,9 +82,12 @@ struct Thing {
     since: String,
 }
 
-pub(super) fn page(told: &Told) -> Result<String> {
-    let run = &told.run;
-    let calls = calls(told);
+/// The run as a page.
+///
+/// Throws `internal` when a template does not work.
+pub fn html(record: &RunRecord) -> Result<String> {
+    let run = &record.run;
+    let calls = calls(record);
     let style = format!("{TIMELINE_STYLE}{PAGE_STYLE}");
     let variables = run.about.variables.iter();
     let variables = variables.map(|(name, value)| fact(name, value.to_string()));
@@ -99,34 +101,29 @@ pub(super) fn page(told: &Told) -> Result<String> {
             style,
             run: run.id.clone(),
             title: file_name(&run.about.playbook).to_owned(),
-            status: told.status,
+            status: record.status.as_str(),
             error: run.error.clone(),
-            facts: facts(told),
+            facts: facts(record),
             variables: variables.chain(secrets).collect(),
             tags: run.about.tags.iter().map(|(k, v)| fact(k, v)).collect(),
-            wide: part(told, &calls, WIDE)?,
-            narrow: part(told, &calls, NARROW)?,
+            wide: part(record, &calls, WIDE)?,
+            narrow: part(record, &calls, NARROW)?,
             calls: calls
                 .iter()
                 .zip(waited_for(&calls))
                 .enumerate()
-                .map(|(number, (call, notes))| entry(told, number, call, notes, &mut room))
+                .map(|(number, (call, notes))| entry(record, number, call, notes, &mut room))
                 .collect(),
-            resources: told
+            resources: record
                 .resources
                 .iter()
                 .map(|r| thing(r, run.about.ttl))
                 .collect(),
-            commands: commands(told),
-            written: clock(told.now),
+            commands: commands(record),
+            written: zoned(record.read),
             version: env!("CARGO_PKG_VERSION"),
         },
     )
-}
-
-/// The last part of a path.
-pub(super) fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// Nothing but this very style is obeyed.
@@ -143,16 +140,16 @@ fn fact(name: &str, value: impl Into<String>) -> Fact {
 }
 
 /// As this machine's clock shows it, and which clock that is.
-fn clock(at: Millis) -> String {
-    local(at, "%Y-%m-%d %H:%M:%S %:z")
+fn zoned(at: Millis) -> String {
+    clock::local(at, "%Y-%m-%d %H:%M:%S %:z")
 }
 
-fn facts(told: &Told) -> Vec<Fact> {
-    let run = &told.run;
-    let mut facts = vec![fact("started", clock(run.started))];
+fn facts(record: &RunRecord) -> Vec<Fact> {
+    let run = &record.run;
+    let mut facts = vec![fact("started", zoned(run.started))];
     if let Some(ended) = run.ended {
-        facts.push(fact("ended", clock(ended)));
-        let took = words::between(run.started, ended);
+        facts.push(fact("ended", zoned(ended)));
+        let took = between(run.started, ended);
         facts.push(fact("took", text::duration(took)));
     }
     facts.push(fact("playbook", run.about.playbook.as_str()));
@@ -203,13 +200,20 @@ fn waited_for(calls: &[Call]) -> Vec<Vec<String>> {
 }
 
 fn entry(
-    told: &Told,
+    record: &RunRecord,
     number: usize,
     call: &Call,
     mut notes: Vec<String>,
     room: &mut usize,
 ) -> Entry {
-    let mut blocks = call.result.as_ref().map(blocks).unwrap_or_default();
+    let mut blocks = match &call.result {
+        None => Vec::new(),
+        Some(StepResult::Value(value)) => blocks(value),
+        Some(StepResult::Unreadable { why, .. }) => {
+            notes.push(format!("the recorded result cannot be read: {why}"));
+            Vec::new()
+        }
+    };
     let size: usize = blocks.iter().map(|block| block.text.len()).sum();
     if size > *room {
         blocks.clear();
@@ -232,13 +236,13 @@ fn entry(
         number,
         function: call.function.clone(),
         summary: call.summary.clone(),
-        class: format!("{} {}{wait}", call.family, call.state.class()),
-        from: text::duration(words::between(told.run.started, call.span.started)),
+        class: format!("{} {}{wait}", colour(call.realm).0, call.state.class()),
+        from: text::duration(between(record.run.started, call.span.started)),
         outcome: call.outcome(),
         branch: branch_in_words(&call.span.branch),
         short_place: call.short_place().to_owned(),
         place: call.place.clone(),
-        began: clock(call.span.started),
+        began: zoned(call.span.started),
         fault: error.map(|error| error.lines().next().unwrap_or_default().to_owned()),
         error: error.map(str::to_owned),
         blocks,
@@ -255,7 +259,7 @@ fn blocks(result: &Value) -> Vec<Block> {
     };
     let json = |value: &Value| Block {
         name: "result".to_owned(),
-        text: serde_json::to_string_pretty(value).unwrap_or_default(),
+        text: format!("{value:#}"),
     };
     match result {
         Value::Null => Vec::new(),
@@ -290,16 +294,16 @@ fn thing(row: &Resource, ttl: Option<u64>) -> Thing {
         State::Forgotten => "left to itself",
     };
     let mut since = match row.state {
-        State::Intended | State::Abandoned => format!("asked for {}", clock(row.intended)),
-        State::Live | State::Releasing => format!("since {}", clock(row.intended)),
+        State::Intended | State::Abandoned => format!("asked for {}", zoned(row.intended)),
+        State::Live | State::Releasing => format!("since {}", zoned(row.intended)),
         State::Released | State::Forgotten => {
-            format!("{} to {}", clock(row.intended), clock(row.changed))
+            format!("{} to {}", zoned(row.intended), zoned(row.changed))
         }
     };
     if row.state.may_be_up()
-        && let Some(end) = words::ends(row, ttl)
+        && let Some(end) = row.ends(ttl)
     {
-        since = format!("{since}, ends itself {}", clock(end));
+        since = format!("{since}, ends itself {}", zoned(end));
     }
     let shown = row.remaining();
     Thing {
@@ -313,9 +317,9 @@ fn thing(row: &Resource, ttl: Option<u64>) -> Thing {
 }
 
 /// What can be done about the run now.
-fn commands(told: &Told) -> Vec<Fact> {
-    let command = |word: &str, what: &str| fact(&format!("autorun {word} {}", told.run.id), what);
-    let up = told.resources.iter().filter(|row| row.state.may_be_up());
+fn commands(record: &RunRecord) -> Vec<Fact> {
+    let command = |word: &str, what: &str| fact(&format!("autorun {word} {}", record.run.id), what);
+    let up = record.resources.iter().filter(|row| row.state.may_be_up());
     let up: Vec<&Resource> = up.collect();
     let mut commands = Vec::new();
     if up
@@ -324,7 +328,7 @@ fn commands(told: &Told) -> Vec<Fact> {
     {
         commands.push(command("ssh", "logs in to its instance"));
     }
-    if told.can_go_on() {
+    if record.status.can_go_on() {
         commands.push(command("resume", "goes on where it ended"));
     }
     if !up.is_empty() {
@@ -343,11 +347,11 @@ mod tests {
 
     #[test]
     fn what_a_program_wrote_is_shown_as_it_is() {
-        let told = blocks(&json!({ "status": 1, "stdout": "one\n", "stderr": "" }));
-        let names: Vec<_> = told.iter().map(|block| block.name.as_str()).collect();
+        let shown = blocks(&json!({ "status": 1, "stdout": "one\n", "stderr": "" }));
+        let names: Vec<_> = shown.iter().map(|block| block.name.as_str()).collect();
         assert_eq!(names, ["stdout", "result"]);
-        assert_eq!(told[0].text, "one\n");
-        assert_eq!(told[1].text, "{\n  \"status\": 1,\n  \"stderr\": \"\"\n}");
+        assert_eq!(shown[0].text, "one\n");
+        assert_eq!(shown[1].text, "{\n  \"status\": 1,\n  \"stderr\": \"\"\n}");
         assert!(blocks(&json!(null)).is_empty());
         assert_eq!(blocks(&json!("a\nb"))[0].text, "a\nb");
         assert_eq!(blocks(&json!("a"))[0].text, "\"a\"");

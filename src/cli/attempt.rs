@@ -1,0 +1,259 @@
+//! One attempt to get a playbook to its end: the first, or one that resumes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use super::args::OnError;
+use super::destroy;
+use super::engine::{End, execute};
+use super::inputs::process_environment;
+use super::settings::{local, shown};
+use super::signals::Signals;
+use super::target::check_account;
+use super::variables::Settled;
+use crate::clients::{AwsOptions, Clients};
+use crate::context::{Context, Parts};
+use crate::error::{Error, exit};
+use crate::ledger::{Ledger, Remover, Run, Store};
+use crate::playbook::Playbook;
+use crate::report::{Event, Outcome, Reporter, is_too_short, text};
+use crate::teardown::Teardown;
+
+/// A playbook with everything it needs to run.
+pub(super) struct Attempt {
+    pub(super) playbook: Playbook,
+    pub(super) settled: Settled,
+    pub(super) store: Store,
+    pub(super) run: Run,
+    pub(super) report: Reporter,
+    pub(super) on_error: OnError,
+    pub(super) resumed: bool,
+}
+
+/// How an attempt ended.
+pub(super) struct Ended {
+    pub(super) code: u8,
+    /// The run's id.
+    pub(super) run: String,
+}
+
+impl Attempt {
+    /// Writes the run down, runs the playbook, and says how it ended.
+    pub(super) fn perform(mut self, runtime: &Runtime, aws: &AwsOptions) -> anyhow::Result<Ended> {
+        let cancel = CancellationToken::new();
+        let clients = Clients::new(aws.clone(), local()?, self.report.clone(), cancel.clone());
+        self.settle_account(runtime, &clients)?;
+        self.remember_variables();
+        let mask = self.report.mask();
+        mask.keep_out_of_tags(self.run.about.tags.iter())
+            .map_err(|e| shown(&e))?;
+        let ledger = self.begin()?;
+        self.announce_ttl();
+        let parts = Parts {
+            runtime: runtime.handle().clone(),
+            clients,
+            ledger,
+            variables: self.settled.values,
+            environment: process_environment(),
+            cancel,
+            playbook: self.playbook.path().to_owned(),
+            run_tags: self.run.about.tags,
+            ttl: self.run.about.ttl.map(Duration::from_secs),
+        };
+        let cx = Context::new(parts, self.report);
+        let started = Instant::now();
+        watch_signals(runtime, &cx, self.on_error, started)?;
+        let end = execute(runtime, self.playbook, &cx, self.resumed)?;
+        if matches!(end, End::Done) && self.resumed {
+            name_left_over(&cx);
+        }
+        let code = clean_up(runtime, &cx, end.outcome(), self.on_error);
+        write_end(&cx, end.outcome(), end.error(), started);
+        Ok(Ended {
+            code,
+            run: self.run.id,
+        })
+    }
+
+    /// The account of a resumed run must be the same one; that of a new run is
+    /// noted, where the playbook asks AWS.
+    fn settle_account(&mut self, runtime: &Runtime, clients: &Clients) -> anyhow::Result<()> {
+        if self.resumed {
+            let fits = runtime.block_on(check_account(clients, &self.run));
+            return fits.map_err(|e| shown(&e));
+        }
+        if self.playbook.asks_aws()
+            // The call that needs the account reports what goes wrong here.
+            && let Ok((region, account)) = runtime.block_on(clients.identity())
+        {
+            self.run.about.target.region = Some(region);
+            self.run.about.target.account = account;
+        }
+        Ok(())
+    }
+
+    /// What the ledger keeps of the variables: no secret, and nothing that holds
+    /// one.
+    fn remember_variables(&mut self) {
+        let mask = self.report.mask();
+        let about = &mut self.run.about;
+        about.secrets.clear();
+        about.sources.clear();
+        about.variables.clear();
+        for (name, value) in &self.settled.values {
+            let mut variables = self.playbook.variables.iter();
+            let Some(variable) = variables.find(|d| d.name == *name) else {
+                continue;
+            };
+            let mut masked = value.clone();
+            mask.apply_json(&mut masked);
+            if !variable.secret && masked == *value {
+                about.variables.insert(name.clone(), masked);
+                continue;
+            }
+            // The playbook itself has the default: it need not be given again.
+            if variable.default.as_ref() == Some(value) {
+                continue;
+            }
+            about.secrets.push(name.clone());
+            let Some(source) = self.settled.sources.get(name) else {
+                continue;
+            };
+            if mask.finds_in(source.text()) {
+                self.report.warn(format!(
+                    "what `{name}` is read from holds a secret itself, so the ledger does not \
+                     keep it: resuming the run will want it again"
+                ));
+            } else {
+                about.sources.insert(name.clone(), source.clone());
+            }
+        }
+        if let Some(Value::String(name)) = about.variables.get("name") {
+            self.run.name.clone_from(name);
+        }
+    }
+
+    /// Writes the run down.
+    fn begin(&self) -> anyhow::Result<Ledger> {
+        let begin = if self.resumed {
+            Ledger::take_up
+        } else {
+            Ledger::begin
+        };
+        let ledger = begin(&self.store, &self.run, self.report.clone()).map_err(|e| shown(&e))?;
+        Ok(ledger.with_secrets(secrets(&self.run, &self.settled.values)))
+    }
+
+    fn announce_ttl(&self) {
+        if let Some(ttl) = self.run.about.ttl {
+            self.report.warn(format!(
+                "instances end themselves {} after their launch (--ttl); buckets, security groups \
+                 and key pairs stay until `autorun destroy {}`",
+                text::duration(Duration::from_secs(ttl)),
+                self.run.id
+            ));
+        }
+    }
+}
+
+/// The secret texts among the values, with the names of their variables.
+fn secrets(run: &Run, values: &BTreeMap<String, Value>) -> Vec<(String, String)> {
+    let named = run.about.secrets.iter().filter_map(|name| {
+        let text = values.get(name)?.as_str()?;
+        (!is_too_short(text)).then(|| (name.clone(), text.to_owned()))
+    });
+    named.collect()
+}
+
+/// Removes what the run made, where that is asked for; returns the exit code.
+fn clean_up(runtime: &Runtime, cx: &Context, outcome: Outcome, on_error: OnError) -> u8 {
+    let code = match outcome {
+        Outcome::Done => return exit::DONE,
+        Outcome::Failed => exit::FAILED,
+        Outcome::Interrupted => exit::INTERRUPTED,
+    };
+    if on_error == OnError::Keep {
+        return code;
+    }
+    cx.report
+        .info("removing what the run made (--on-error destroy)");
+    // The token of the run says stop; this goes on.
+    let clients = cx
+        .clients
+        .with_cancel(cx.report.clone(), CancellationToken::new());
+    let teardown = Teardown {
+        clients: &clients,
+        ledger: &cx.ledger,
+        report: &cx.report,
+        by: Remover::User,
+    };
+    if runtime.block_on(destroy::everything(teardown)) {
+        code
+    } else {
+        exit::NOT_REMOVED
+    }
+}
+
+/// Writes down how the run ended, and says what is up.
+fn write_end(cx: &Context, outcome: Outcome, error: Option<&Error>, started: Instant) {
+    if let Err(unwritten) = cx.ledger.end(outcome, error) {
+        cx.report.warn(unwritten.to_string());
+    }
+    cx.ledger.rest();
+    cx.report.report(&Event::RunFinished {
+        outcome,
+        seconds: started.elapsed().as_secs_f64(),
+        steps: cx.report.steps(),
+        up: cx.ledger.live(),
+        possibly_made: cx.ledger.possibly_made(),
+    });
+}
+
+/// Effects of an earlier attempt that the playbook does not ask for any more.
+fn name_left_over(cx: &Context) {
+    let left = cx.ledger.left_over();
+    if left.is_empty() {
+        return;
+    }
+    let lines: Vec<String> = left
+        .iter()
+        .map(|step| format!("  {} {} ({})", step.function, step.summary, step.place))
+        .collect();
+    cx.report.warn(format!(
+        "done before, and not asked for by the playbook any more; what it made stays in the \
+         ledger:\n{}",
+        lines.join("\n")
+    ));
+}
+
+/// The first signal stops the playbook; the second lists what is up and ends
+/// the process at once.
+fn watch_signals(
+    runtime: &Runtime,
+    cx: &Context,
+    on_error: OnError,
+    started: Instant,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::watch(runtime)?;
+    let cx = cx.clone();
+    runtime.spawn(async move {
+        signals.next().await;
+        cx.report.warn(match on_error {
+            OnError::Keep => "stopping; a second signal ends the program at once",
+            OnError::Destroy => {
+                "stopping, then removing what the run made; a second signal ends the program at \
+                 once"
+            }
+        });
+        cx.cancel.cancel();
+        signals.next().await;
+        write_end(&cx, Outcome::Interrupted, None, started);
+        #[expect(clippy::exit, reason = "the user wants out at once")]
+        std::process::exit(i32::from(exit::INTERRUPTED));
+    });
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! From the arguments of the process to its exit code.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::args::{Cli, Command};
+#[cfg(feature = "local-cloud")]
+use super::cloud;
+use super::output::{complain, fitted};
+use super::{destroy, docs, resume, run, runs, show, ssh};
+use crate::error::exit;
+use crate::report::text;
+
+/// Does what the arguments of this process say.
+#[must_use]
+pub fn main() -> ExitCode {
+    // A panic is reported as an internal error, not as a backtrace.
+    std::panic::set_hook(Box::new(|_| {}));
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    #[cfg(feature = "local-cloud")]
+    if let Some(code) = autorun_localcloud::program(&arguments) {
+        return code;
+    }
+    let all = std::panic::AssertUnwindSafe(|| dispatch(arguments.into_iter()));
+    ExitCode::from(std::panic::catch_unwind(all).unwrap_or_else(|_| {
+        complain("error: a fault of autorun itself\nhint: please report what was called");
+        exit::FAILED
+    }))
+}
+
+fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(with_command(arguments.collect())) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to stdout.
+            let _ = error.print();
+            return if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::DONE
+            };
+        }
+    };
+    let result = match cli.command {
+        Command::Run(run) => run::run(&run),
+        Command::Runs(runs) => runs::runs(&runs),
+        Command::Show(show) => show::show(&show),
+        Command::Resume(resume) => resume::resume(&resume),
+        Command::Destroy(destroy) => destroy::destroy(&destroy),
+        Command::Ssh(ssh) => ssh::ssh(&ssh),
+        Command::Docs(docs) => docs::docs(&docs),
+        #[cfg(feature = "local-cloud")]
+        Command::Cloud { command } => cloud::cloud(&command),
+        Command::Completions { shell } => completions(shell),
+    };
+    result.unwrap_or_else(|error| {
+        complain(&fitted(&format!("error: {error:#}")));
+        exit::USAGE
+    })
+}
+
+/// What begins with no command is a run, unless it is a misspelt command.
+fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_run = arguments.get(1).is_some_and(|first| {
+        let general = ["-h", "--help", "-V", "--version", "help"];
+        let command = Cli::command().find_subcommand(first).is_some();
+        !command && !general.iter().any(|word| first == word)
+    });
+    if is_run && !is_misspelt(&arguments[1..]) {
+        arguments.insert(1, "run".into());
+    }
+    arguments
+}
+
+/// A word that is not a file and near to a command, with arguments: clap names
+/// the command that is meant.
+fn is_misspelt(arguments: &[OsString]) -> bool {
+    let [first, _, ..] = arguments else {
+        return false;
+    };
+    let word = first.to_string_lossy();
+    !word.starts_with('-') && !Path::new(first).exists() && nearest_command(&word).is_some()
+}
+
+/// The command that a misspelt word may mean.
+pub(super) fn nearest_command(word: &str) -> Option<String> {
+    let commands = Cli::command();
+    let names = commands.get_subcommands().map(clap::Command::get_name);
+    text::nearest(word, names).map(str::to_owned)
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "autorun", &mut script);
+    std::io::stdout().write_all(&script)?;
+    Ok(exit::DONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn a_playbook_alone_is_run() {
+        for call in [
+            &["a.rhai", "--set", "x=1"][..],
+            &["run", "a.rhai"],
+            &["-v", "a.rhai"],
+        ] {
+            let arguments = std::iter::once("autorun").chain(call.iter().copied());
+            let arguments = with_command(arguments.map(OsString::from).collect());
+            let cli = Cli::try_parse_from(arguments).unwrap();
+            let Command::Run(run) = cli.command else {
+                panic!("{call:?} is no run");
+            };
+            assert_eq!(run.playbook, PathBuf::from("a.rhai"));
+        }
+    }
+
+    #[test]
+    fn a_misspelt_command_is_not_taken_for_a_playbook() {
+        let error = |words: &[&str]| {
+            let all = std::iter::once("autorun").chain(words.iter().copied());
+            let all = with_command(all.map(OsString::from).collect());
+            Cli::try_parse_from(all).unwrap_err().to_string()
+        };
+        let said = error(&["destory", "7kq2m9w"]);
+        assert!(said.contains("'destroy'"), "{said}");
+    }
+}

@@ -1,0 +1,87 @@
+//! What can be wrong with the values of variables.
+
+use super::file::InFile;
+use crate::error::{Error, ErrorKind, Place};
+use crate::playbook::{Declared, Kind};
+use crate::report::{MASK, text};
+
+pub(super) fn wrong_type(d: &Declared, given: &str) -> Error {
+    let given = if d.secret { MASK } else { given };
+    let hint = match d.kind {
+        Kind::Bool => "give true or false",
+        Kind::Int => "give a whole number",
+        Kind::Float => "give a number",
+        Kind::Array => "give a,b,c or a JSON array",
+        Kind::Map => "give a JSON object",
+        Kind::String => "give a text",
+    };
+    at(
+        d,
+        format!(
+            "variable `{}`: `{given}` is not of type {}",
+            d.name,
+            d.kind.as_str()
+        ),
+    )
+    .hint(hint)
+}
+
+pub(super) fn missing(d: &Declared) -> Error {
+    let error = at(d, format!("variable `{}` must be set", d.name));
+    let help = if d.help.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", d.help)
+    };
+    let name = &d.name;
+    if d.secret {
+        error.hint(format!(
+            "pass --set {name}=@FILE or --set {name}=cmd:COMMAND, or set AUTORUN_VAR_{name}{help}"
+        ))
+    } else {
+        error.hint(format!("pass --set {name}=VALUE{help}"))
+    }
+}
+
+pub(super) fn undeclared(name: &str, declared: &[Declared], from: &str) -> Error {
+    let error = Error::invalid(format!("{from}: the playbook has no variable `{name}`"));
+    let names: Vec<&str> = declared.iter().map(|d| d.name.as_str()).collect();
+    match text::nearest(name, names.iter().copied()) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None if names.is_empty() => error.hint("it has none"),
+        None => error.hint(format!("it has {}", names.join(", "))),
+    }
+}
+
+/// A fault of a value is where the value stands; its declaration comes next.
+pub(super) fn in_its_file(mut fault: Error, in_file: &InFile) -> Error {
+    if in_file.place.line > 0 {
+        let declared = std::mem::replace(&mut fault.place, in_file.place.clone());
+        let hint = fault.hint.take().unwrap_or_default();
+        let Place {
+            source,
+            line,
+            column,
+        } = declared;
+        fault.hint = Some(format!(
+            "{hint}; it is declared at {source}:{line}:{column}"
+        ));
+    }
+    fault
+}
+
+/// The warning about a secret that other users can read.
+pub(super) fn in_command_line(name: &str) -> String {
+    format!(
+        "the secret `{name}` stands in the command line, where other users can read it; use \
+         --set {name}=@FILE, --set {name}=cmd:COMMAND or AUTORUN_VAR_{name}, or leave it out to \
+         be asked on a terminal"
+    )
+}
+
+/// An error that points at the declaration.
+pub(super) fn at(d: &Declared, message: String) -> Error {
+    let mut error = Error::new(ErrorKind::InvalidOption, message);
+    error.place = d.place.clone();
+    error
+}

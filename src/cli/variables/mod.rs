@@ -1,0 +1,13 @@
+//! The variables of a playbook: which value each one has, and where it is from.
+
+pub(super) use file::{InFile, read_file};
+pub(super) use settle::{Given, Settled, settle};
+
+mod command;
+mod faults;
+mod file;
+mod origin;
+mod settle;
+#[cfg(test)]
+mod tests;
+mod value;

@@ -1,0 +1,208 @@
+//! Attempts at a run: one process at a time works on it, and no two runs of the
+//! same playbook under the same name work in the same place.
+
+use rusqlite::params;
+
+use super::clock::now;
+use super::hold::Hold;
+use super::resource::{ResourceKind, State};
+use super::run::{COLUMNS, Run, read};
+use super::store::Store;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::Outcome;
+
+impl Store {
+    /// Writes a new run down and holds it.
+    ///
+    /// Throws `already_exists` while another process runs the same playbook
+    /// under the same name in the same place.
+    pub fn begin(&self, run: &Run) -> Result<Hold> {
+        let hold = self.hold_or_refuse(run)?;
+        let about = serde_json::to_string(&run.about).map_err(|e| {
+            Error::invalid(format!("the run cannot be written down: {e}")).hint(
+                "the current directory and the files that variables are read from need names in \
+                 UTF-8",
+            )
+        })?;
+        let rival = self.write(|tx| {
+            let rival = self.rival(tx, run)?;
+            if matches!(rival, Ok(None)) {
+                tx.execute(
+                    "INSERT INTO run (id, playbook, name, target, account, about, pid, started) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    params![
+                        run.id,
+                        run.playbook,
+                        run.name,
+                        run.about.target.place(),
+                        run.about.target.account,
+                        about,
+                        run.pid,
+                        run.started,
+                    ],
+                )?;
+            }
+            Ok(rival)
+        })?;
+        match rival? {
+            Some(rival) => Err(in_progress(&rival)),
+            None => Ok(hold),
+        }
+    }
+
+    /// Takes up a run that has ended and that this process holds.
+    ///
+    /// Throws `already_exists` while a process works on another run that must not
+    /// go on at the same time.
+    pub(super) fn take_up(&self, run: &Run, _hold: &Hold) -> Result<()> {
+        let rival = self.write(|tx| {
+            let rival = self.rival(tx, run)?;
+            if matches!(rival, Ok(None)) {
+                tx.execute(
+                    "UPDATE run SET pid = ?2, ended = NULL, outcome = NULL, error = NULL \
+                     WHERE id = ?1",
+                    params![run.id, std::process::id()],
+                )?;
+            }
+            Ok(rival)
+        })?;
+        match rival? {
+            Some(rival) => Err(in_progress(&rival)),
+            None => Ok(()),
+        }
+    }
+
+    /// Holds a run without taking it up, to remove what it made.
+    ///
+    /// Throws `already_exists` while a process works on it.
+    pub fn hold_ended(&self, run: &Run) -> Result<Hold> {
+        self.hold_or_refuse(run)
+    }
+
+    /// Writes down how a run ended.
+    pub fn end(&self, run: &str, outcome: Outcome, error: Option<&str>) -> Result<()> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE run SET ended = ?2, outcome = ?3, error = ?4 WHERE id = ?1",
+                params![run, now(), outcome.as_str(), error],
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Marks as released what other runs on the same target made.
+    pub(super) fn release_of_others(&self, run: &str, kind: ResourceKind, id: &str) -> Result<()> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE resource SET state = ?4, changed = ?5 \
+                 WHERE kind = ?2 AND id = ?3 AND state IN ('intended', 'live', 'releasing') \
+                 AND run IN (SELECT other.id FROM run other JOIN run mine ON mine.id = ?1 \
+                 WHERE other.id <> mine.id AND other.target = mine.target \
+                 AND other.account = mine.account)",
+                params![run, kind.as_str(), id, State::Released.as_str(), now()],
+            )
+        })?;
+        Ok(())
+    }
+
+    /// A run in progress that must not meet this one.
+    fn rival(&self, db: &rusqlite::Connection, run: &Run) -> rusqlite::Result<Result<Option<Run>>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM run WHERE playbook = ?1 AND name = ?2 AND target = ?3 \
+             AND account = ?4 AND outcome IS NULL AND id <> ?5"
+        );
+        let target = &run.about.target;
+        let mut query = db.prepare(&sql)?;
+        let rivals = query.query_map(
+            params![
+                run.playbook,
+                run.name,
+                target.place(),
+                target.account,
+                run.id
+            ],
+            read,
+        )?;
+        for rival in rivals {
+            let rival = rival?;
+            match self.is_held(&rival.id) {
+                Ok(false) => {}
+                Ok(true) => return Ok(Ok(Some(rival))),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(None))
+    }
+
+    fn hold_or_refuse(&self, run: &Run) -> Result<Hold> {
+        if let Some(hold) = self.hold(&run.id)? {
+            return Ok(hold);
+        }
+        let pid = self.holder(run)?.unwrap_or(run.pid);
+        Err(in_progress(&Run { pid, ..run.clone() }))
+    }
+}
+
+fn in_progress(run: &Run) -> Error {
+    let named = match run.name.as_str() {
+        "" => String::new(),
+        name => format!(" (name {name})"),
+    };
+    Error::new(
+        ErrorKind::AlreadyExists,
+        format!(
+            "run {} of `{}`{named} is in progress, process {}",
+            run.id, run.about.playbook, run.pid
+        ),
+    )
+    .hint("wait for its end, or stop it with Ctrl-C")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::ledger::About;
+
+    fn run(name: &str) -> Run {
+        Run::new(Path::new("/srv/web.rhai"), name, About::default())
+    }
+
+    #[test]
+    fn the_second_run_of_the_same_is_refused_while_the_first_holds_on() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path()).unwrap();
+        let first = run("shop");
+        let hold = store.begin(&first).unwrap();
+        let refused = store.begin(&run("shop")).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::AlreadyExists);
+        assert!(refused.message.contains(&first.pid.to_string()));
+        let other = store.begin(&run("blog")).unwrap();
+        drop(hold);
+        // Its holder died: nobody wrote an outcome, and nobody holds it.
+        let again = store.begin(&run("shop")).unwrap();
+        drop((other, again));
+        assert_eq!(store.runs().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn lock_files_of_killed_runs_disappear_and_those_of_others_stay() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path()).unwrap();
+        let (killed, works) = (run("shop"), run("blog"));
+        drop(store.begin(&killed).unwrap());
+        let hold = store.begin(&works).unwrap();
+        let lock = |run: &Run| store.hold_path(&run.id);
+        std::fs::write(lock(&killed), "1").unwrap();
+        assert!(store.holder(&works).unwrap().is_some());
+        assert!(store.holder(&killed).unwrap().is_none());
+        assert!(!lock(&killed).exists());
+        std::fs::write(lock(&killed), "1").unwrap();
+        drop(Store::open(home.path()).unwrap());
+        assert!(!lock(&killed).exists());
+        assert!(lock(&works).exists());
+        drop(hold);
+        assert!(!lock(&works).exists());
+    }
+}

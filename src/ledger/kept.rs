@@ -1,0 +1,99 @@
+//! What of a result is kept: no secret, and no more than has room.
+
+use serde_json::Value;
+
+/// How much of a result or an error is kept, as JSON.
+const KEPT: usize = 64 << 10;
+
+/// A result with the names of secret variables in place of their values.
+pub(super) fn without_secrets(value: Value, secrets: &[(String, String)]) -> Value {
+    let by_name = |text: String| {
+        secrets.iter().fold(text, |text, (name, secret)| {
+            text.replace(secret.as_str(), &format!("****{name}****"))
+        })
+    };
+    in_texts(value, &by_name)
+}
+
+/// The same with the values in place of the names.
+pub(super) fn with_secrets(value: Value, secrets: &[(String, String)]) -> Value {
+    let by_value = |text: String| {
+        secrets.iter().fold(text, |text, (name, secret)| {
+            text.replace(&format!("****{name}****"), secret)
+        })
+    };
+    in_texts(value, &by_value)
+}
+
+fn in_texts(value: Value, change: &impl Fn(String) -> String) -> Value {
+    match value {
+        Value::String(text) => change(text).into(),
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| in_texts(item, change))
+            .collect(),
+        Value::Object(map) => {
+            let entries = map.into_iter().map(|(k, v)| (k, in_texts(v, change)));
+            Value::Object(entries.collect())
+        }
+        other => other,
+    }
+}
+
+/// Shortens the texts of a value that is too long, to their ends.
+pub(super) fn shorten(value: &mut Value) {
+    let mut most = KEPT;
+    while value.to_string().len() > KEPT {
+        most = most * 7 / 8;
+        if most == 0 {
+            *value = Value::Null;
+            return;
+        }
+        cut(value, most);
+    }
+}
+
+fn cut(value: &mut Value, most: usize) {
+    match value {
+        Value::String(text) if text.len() > most => {
+            let mut start = text.len() - most;
+            while !text.is_char_boundary(start) {
+                start += 1;
+            }
+            *text = format!("[{start} bytes not recorded]{}", &text[start..]);
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| cut(item, most)),
+        Value::Object(map) => map.values_mut().for_each(|item| cut(item, most)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_kept_is_at_most_64_kib() {
+        let long = "é".repeat(100_000);
+        let mut value = json!({ "stdout": long, "stderr": long, "status": 3 });
+        shorten(&mut value);
+        assert!(value.to_string().len() <= KEPT);
+        assert_eq!(value["status"], 3);
+        let mut many = json!(vec!["x".repeat(100); 10_000]);
+        shorten(&mut many);
+        assert!(many.to_string().len() <= KEPT);
+        let mut control = json!("\u{1}".repeat(40_000));
+        shorten(&mut control);
+        assert!(control.to_string().len() <= KEPT);
+    }
+
+    #[test]
+    fn a_secret_is_recorded_by_its_name_and_put_back() {
+        let secrets = [("pw".to_owned(), "hunter22".to_owned())];
+        let value = json!({ "stdout": "password=hunter22\n", "status": 0 });
+        let kept = without_secrets(value.clone(), &secrets);
+        assert_eq!(kept["stdout"], "password=****pw****\n");
+        assert_eq!(with_secrets(kept, &secrets), value);
+    }
+}
