@@ -4,11 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-#[cfg(feature = "local-cloud")]
-use super::cloud::CloudCommand;
 use crate::error::exit;
+use crate::report::text;
 
 /// Runs playbooks: Rhai scripts in which EC2, S3 and ssh are built-in functions.
 ///
@@ -52,6 +51,21 @@ pub(super) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+#[cfg(feature = "local-cloud")]
+#[derive(Debug, Subcommand)]
+pub(super) enum CloudCommand {
+    /// Start it, unless it is up; with sudo, instances can boot
+    Up,
+    /// End it; instances are stopped, buckets and disks stay
+    Down,
+    /// Show where it is and which instances it has
+    Status,
+    /// Print exports for the AWS CLI and boto3: eval "$(autorun cloud env)"
+    Env,
+    /// Say what this machine can do, and why not
+    Doctor,
 }
 
 /// What a run takes.
@@ -319,6 +333,13 @@ fn parse_tag(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// The command that a misspelt word may mean.
+pub(super) fn nearest_command(word: &str) -> Option<String> {
+    let commands = Cli::command();
+    let names = commands.get_subcommands().map(clap::Command::get_name);
+    text::nearest(word, names).map(str::to_owned)
+}
+
 fn exit_codes() -> String {
     let lines = exit::TABLE.map(|(code, meaning)| format!("  {code:>3}  {meaning}"));
     format!("Exit codes:\n{}", lines.join("\n"))
@@ -326,8 +347,6 @@ fn exit_codes() -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use autorun_localcloud::home;
-use clap::Subcommand;
 use reqwest::Method;
 
+use super::args::CloudCommand;
 use super::local::{Cloud, CloudNeed, sudo_user};
 use super::output::{answer, complain};
 use super::sudo::Sudo;
@@ -16,20 +16,6 @@ use crate::report::text;
 
 /// How long machines may take to shut themselves down.
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
-
-#[derive(Debug, Subcommand)]
-pub(super) enum CloudCommand {
-    /// Start it, unless it is up; with sudo, instances can boot
-    Up,
-    /// End it; instances are stopped, buckets and disks stay
-    Down,
-    /// Show where it is and which instances it has
-    Status,
-    /// Print exports for the AWS CLI and boto3: eval "$(autorun cloud env)"
-    Env,
-    /// Say what this machine can do, and why not
-    Doctor,
-}
 
 pub(super) fn cloud(command: &CloudCommand) -> anyhow::Result<u8> {
     if matches!(command, CloudCommand::Doctor) {
@@ -49,7 +35,7 @@ pub(super) fn cloud(command: &CloudCommand) -> anyhow::Result<u8> {
 
 async fn up() -> anyhow::Result<u8> {
     let (cloud, started) = Cloud::find_or_start(CloudNeed::Records, Sudo::Ask).await?;
-    // Whoever calls sudo is to use it without.
+    // The user who called sudo then uses it without.
     let user = sudo_user();
     if let (Some((uid, gid)), false) = (user, started) {
         cloud

@@ -7,7 +7,7 @@ pub(super) fn is_at_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Asks, and gives the line that was typed, without blanks around it.
+/// Asks, and returns the line that was typed, without blanks around it.
 pub(super) fn ask(question: &str) -> anyhow::Result<String> {
     let mut stderr = std::io::stderr();
     write!(stderr, "{question} ")?;

@@ -57,7 +57,7 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
     }
     if !arguments.yes {
         if !confirm::is_at_terminal() {
-            bail!("nobody is at a terminal to be asked\nhint: pass --yes to remove it all");
+            bail!("there is no terminal to ask at\nhint: pass --yes to remove it all");
         }
         let things: usize = plans.iter().map(DestroyPlan::introduce).sum();
         if !confirm::agrees(&format!("remove {}?", text::count(things, "thing")))? {
@@ -144,7 +144,7 @@ struct DestroyPlan {
 }
 
 impl DestroyPlan {
-    /// Says what goes; gives how much it is.
+    /// Says what goes; returns how much it is.
     fn introduce(&self) -> usize {
         let run = &self.run;
         let all = possibly_up(&self.ledger);

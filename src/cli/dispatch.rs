@@ -7,13 +7,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use super::args::{Cli, Command};
+use super::args::{Cli, Command, nearest_command};
 #[cfg(feature = "local-cloud")]
 use super::cloud;
 use super::output::{complain, fitted};
 use super::{destroy, docs, resume, run, runs, show, ssh};
 use crate::error::exit;
-use crate::report::text;
 
 /// Does what the arguments of this process say.
 #[must_use]
@@ -84,13 +83,6 @@ fn is_misspelt(arguments: &[OsString]) -> bool {
     };
     let word = first.to_string_lossy();
     !word.starts_with('-') && !Path::new(first).exists() && nearest_command(&word).is_some()
-}
-
-/// The command that a misspelt word may mean.
-pub(super) fn nearest_command(word: &str) -> Option<String> {
-    let commands = Cli::command();
-    let names = commands.get_subcommands().map(clap::Command::get_name);
-    text::nearest(word, names).map(str::to_owned)
 }
 
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<u8> {

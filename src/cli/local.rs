@@ -244,7 +244,7 @@ pub(super) fn read_faults(path: &Path) -> anyhow::Result<Faults> {
     Ok(faults)
 }
 
-/// An operation that nobody calls would be a fault that never comes.
+/// A fault of an operation that does not exist would never come.
 fn check_operations(faults: &Faults) -> Result<(), String> {
     let known = || autorun_localcloud::operations().chain([faults::BOOT, faults::ANY]);
     for (index, fault) in faults.fault.iter().enumerate() {

@@ -5,9 +5,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
-use super::args::RunArgs;
+use super::args::{RunArgs, nearest_command};
 use super::attempt::Attempt;
-use super::dispatch::nearest_command;
 use super::inputs::{ask_for_secrets, environment, load, read_files, settle};
 #[cfg(feature = "local-cloud")]
 use super::local::CloudNeed;

@@ -69,10 +69,10 @@ pub(super) fn store_for_orphans(report: &Reporter) -> anyhow::Result<Store> {
 
 fn opened(store: Result<Store>, report: Option<&Reporter>) -> anyhow::Result<Store> {
     let store = store.map_err(|e| shown(&e))?;
-    for said in store.said() {
+    for warning in store.warnings() {
         match report {
-            Some(report) => report.warn(said.clone()),
-            None => complain(&fitted(&format!("warning: {said}"))),
+            Some(report) => report.warn(warning.clone()),
+            None => complain(&fitted(&format!("warning: {warning}"))),
         }
     }
     Ok(store)

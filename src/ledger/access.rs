@@ -67,7 +67,7 @@ pub(super) fn check_access(files: &Files) -> Result<Vec<String>> {
         for name in ["runs", "keys"] {
             said.extend(private::tree(&files.directory.join(name))?);
         }
-        // A pin that others could write to is not repaired: whoever reads it
+        // A pin that others could write to is not repaired: what reads it
         // refuses it.
         let pins = files.directory.join("hosts");
         if pins.symlink_metadata().is_ok() {

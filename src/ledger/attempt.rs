@@ -180,7 +180,7 @@ mod tests {
         assert!(refused.message.contains(&first.pid.to_string()));
         let other = store.begin(&run("blog")).unwrap();
         drop(hold);
-        // Its holder died: nobody wrote an outcome, and nobody holds it.
+        // Its holder died: the run has no outcome, and no process holds it.
         let again = store.begin(&run("shop")).unwrap();
         drop((other, again));
         assert_eq!(store.runs().unwrap().len(), 3);

@@ -77,7 +77,7 @@ impl Store {
     }
 
     pub(super) fn is_held(&self, run: &str) -> Result<bool> {
-        // Whoever looks at a lock holds it for a moment.
+        // A process that looks at a lock holds it for a moment.
         for _ in 0..LOOKS {
             if !self.seems_held(run)? {
                 return Ok(false);

@@ -28,9 +28,9 @@ pub(super) struct Memory {
     pub(super) waits_noted: usize,
     /// Steps of earlier attempts that succeeded, by key.
     pub(super) recorded: HashMap<String, usize>,
-    /// Those of them that this attempt has come by.
+    /// Recorded steps that this attempt has reached.
     pub(super) used: HashSet<String>,
-    /// How many steps told by the same have succeeded in this attempt.
+    /// How many steps of the same identity have succeeded in this attempt.
     pub(super) occurrences: HashMap<String, u32>,
     /// Instances at whose stop this attempt has arrived.
     pub(super) stopped_here: HashSet<String>,
@@ -236,11 +236,11 @@ impl Memory {
     /// Whether this attempt did the same with other contents: a file that has
     /// changed, a try that was not needed any more.
     fn has_counterpart(&self, index: usize) -> bool {
-        let told_by = |step: &StepRow| {
-            let told = (&step.branch, &step.function, &step.summary);
-            (told.0.clone(), told.1.clone(), told.2.clone())
+        let wanted = &self.steps[index];
+        let is_same = |step: &StepRow| {
+            (&step.branch, &step.function, &step.summary)
+                == (&wanted.branch, &wanted.function, &wanted.summary)
         };
-        let wanted = told_by(&self.steps[index]);
         let done = self
             .steps
             .iter()
@@ -249,7 +249,7 @@ impl Memory {
         let mut here = done.filter(|(_, step)| {
             !self.recorded.contains_key(&step.key) || self.used.contains(&step.key)
         });
-        here.any(|(other, step)| other != index && told_by(step) == wanted)
+        here.any(|(other, step)| other != index && is_same(step))
     }
 
     /// Whether all that a step made is gone, or the instance it worked on.

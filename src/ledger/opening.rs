@@ -27,7 +27,7 @@ pub(super) struct Opened {
     pub(super) owner: String,
     pub(super) witness: Witness,
     /// What the user should know: what was repaired.
-    pub(super) said: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 /// Opens the ledger in a directory; makes one if there never was one.
@@ -37,7 +37,7 @@ pub(super) fn open(directory: &Path, if_lost: IfLost) -> Result<Opened> {
     let files = Files::in_directory(directory);
     make_directory(directory)?;
     refuse_another_programs(&files)?;
-    let mut said = check_access(&files)?;
+    let mut warnings = check_access(&files)?;
     let witness = Witness::open(&files.owner)?;
     match size(&files.main) {
         Some(0) => {
@@ -53,7 +53,7 @@ pub(super) fn open(directory: &Path, if_lost: IfLost) -> Result<Opened> {
             refuse_what_is_left(&files)?;
             let before = witness.as_ref();
             if let Some(witness) = before {
-                said.push(begun_again(&files, witness, if_lost)?);
+                warnings.push(begun_again(&files, witness, if_lost)?);
             }
             make(&files, before)?;
         }
@@ -91,7 +91,7 @@ pub(super) fn open(directory: &Path, if_lost: IfLost) -> Result<Opened> {
         connection,
         owner: contents.owner,
         witness,
-        said,
+        warnings,
     })
 }
 
@@ -218,7 +218,7 @@ fn refuse_what_is_left(files: &Files) -> Result<()> {
     }
 }
 
-/// SQLite would write the pages of a journal over the ledger, whoever's it is.
+/// SQLite would write the pages of a journal over the ledger, of whichever database they are.
 fn refuse_journal(files: &Files) -> Result<()> {
     if size(&files.journal).is_none_or(|size| size == 0) {
         return Ok(());

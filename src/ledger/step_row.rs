@@ -82,7 +82,7 @@ impl StepResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
-    /// It began, and nobody wrote down how it ended.
+    /// It began, and how it ended is not on record.
     UnderWay,
     /// It succeeded.
     Done,

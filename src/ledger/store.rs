@@ -3,7 +3,7 @@
 //!
 //! A commit is on the disk when it returns (`synchronous=FULL`). The directory
 //! is the user's alone, and so is the file. Commits are counted, in the ledger
-//! and beside it (see [`super::witness`]), and whoever is done writing brings
+//! and beside it (see [`super::witness`]), and a process that is done writing brings
 //! everything into the one file, so that a copy of it is a copy of the ledger.
 
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ struct Inner {
     owner: String,
     path: PathBuf,
     witness: Witness,
-    said: Vec<String>,
+    warnings: Vec<String>,
 }
 
 impl Store {
@@ -55,7 +55,7 @@ impl Store {
             owner: opened.owner,
             path: directory.join("ledger.db"),
             witness: opened.witness,
-            said: opened.said,
+            warnings: opened.warnings,
         }));
         store.clear_locks();
         Ok(store)
@@ -64,8 +64,8 @@ impl Store {
     /// What the user should know of the opening: whose access was taken away,
     /// and that an empty ledger began.
     #[must_use]
-    pub fn said(&self) -> &[String] {
-        &self.0.said
+    pub fn warnings(&self) -> &[String] {
+        &self.0.warnings
     }
 
     /// The ledger's id: the tag `autorun:owner` on all that its runs make.
@@ -214,7 +214,11 @@ mod tests {
         assert!(lost.message.contains("it is gone"), "{}", lost.message);
         let again = Store::open_or_begin_again(&directory).unwrap();
         assert_eq!(again.owner(), first);
-        assert!(again.said()[0].contains("was lost"), "{:?}", again.said());
+        assert!(
+            again.warnings()[0].contains("was lost"),
+            "{:?}",
+            again.warnings()
+        );
     }
 
     #[test]

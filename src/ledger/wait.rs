@@ -1,6 +1,6 @@
 //! Waits: calls without an effect that took a while. They are on record for the
 //! picture of a run alone: nothing is decided by them, a resumed run waits
-//! afresh, and no commit is made on their account.
+//! again, and no commit is made on their account.
 
 use super::clock::Millis;
 use crate::report::Mask;

@@ -1,5 +1,5 @@
 //! The file `owner` beside the ledger: whose it is, and how much was written to
-//! it. So a ledger that was lost, emptied, or replaced by an older one is told
+//! it. So a ledger that was lost, emptied, or replaced by an older one is known
 //! from one that never had more.
 //!
 //! Each commit is counted in the ledger itself, and noted here when it is
@@ -111,7 +111,7 @@ impl Witness {
         })
     }
 
-    /// Notes what the ledger has by now; of several processes the one that
+    /// Notes what the ledger has; of several processes the one that
     /// knows of more is right.
     pub(super) fn note(&self, change: impl Fn(&mut Noted)) -> Result<()> {
         self.try_note(&change).map_err(|e| failed(&self.path, &e))

@@ -28,7 +28,7 @@ pub(super) struct Call {
 pub(super) enum CallState {
     Done,
     Failed,
-    /// The run ended, and nobody wrote down how the call did.
+    /// The run ended, and how the call did is not on record.
     CutOff,
     UnderWay,
 }

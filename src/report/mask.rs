@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 pub const MASK: &str = "****";
 
 /// A secret has so many characters at least, without blanks around it: a
-/// shorter one cannot be told from ordinary words, and is soon guessed.
+/// shorter one cannot be distinguished from ordinary words, and is soon guessed.
 pub const SHORTEST: usize = 6;
 
 /// Whether a text is too short to be a secret.

@@ -207,7 +207,7 @@ fn nothing_is_removed_without_a_yes() {
     let home = Home::new();
     home.run(r#"create_bucket("unasked");"#, &[]).exits(0);
     let refused = home.call(&["destroy", &home.id()]).run().exits(2);
-    says(&refused, &["nobody is at a terminal", "pass --yes"]);
+    says(&refused, &["there is no terminal to ask at", "pass --yes"]);
     assert_eq!(buckets("unasked-"), 1);
     // At a terminal it shows what goes, and asks.
     let at_terminal = |answer: &str| home.call(&["destroy", &home.id()]).at_terminal(answer);

@@ -52,7 +52,7 @@ pub(in crate::cli) struct Settled {
     pub(in crate::cli) warnings: Vec<String>,
 }
 
-/// Settles every declared variable, or gives every fault found. Secrets are
+/// Settles every declared variable, or returns every fault found. Secrets are
 /// masked from here on.
 pub(in crate::cli) fn settle(
     declared: &[Declared],
