@@ -11,13 +11,14 @@ use super::settings::{SETTINGS, base_settings};
 use crate::ec2::{Machines, Store};
 use crate::home::Home;
 pub use crate::machine::Check;
-use crate::machine::{self, Runtime, RuntimeSettings};
+use crate::machine::{self, Runtime, RuntimeSettings, System};
 use crate::proxy::{self, Proxy};
 
 /// The machines of this cloud, before EC2 has them.
 pub(super) struct Hosting {
     runtime: Runtime,
     proxy: Proxy,
+    system: String,
 }
 
 impl Hosting {
@@ -38,7 +39,7 @@ impl Hosting {
 
     /// What machines run.
     pub(super) fn system(&self) -> String {
-        self.runtime.system().name
+        self.system.clone()
     }
 
     /// How many packages this computer is behind on.
@@ -77,7 +78,12 @@ pub(super) async fn begin(
     .map_err(|e| e.to_string())?;
     let proxy = Proxy::new(proxy_settings(&home.state))
         .map_err(|e| format!("cannot set up the instances' proxy: {e}"))?;
-    Ok(Some(Hosting { runtime, proxy }))
+    let system = System::of_host().name;
+    Ok(Some(Hosting {
+        runtime,
+        proxy,
+        system,
+    }))
 }
 
 /// What this computer can do for instances.

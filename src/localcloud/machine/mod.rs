@@ -60,3 +60,4 @@ pub(crate) use multicall::multicall;
 pub(crate) use network::firewall::{Ingress, Port, Protocol};
 pub(crate) use runtime::Runtime;
 pub(crate) use settings::RuntimeSettings;
+pub(crate) use system::System;

@@ -30,7 +30,6 @@ use super::network::subnet::{self, Claim};
 use super::network::switch::{self, Switch};
 use super::network::{inside, links};
 use super::settings::RuntimeSettings;
-use super::system::System;
 use super::zygote_handle::ZygoteHandle;
 
 /// The console's file on a machine's disk.
@@ -118,12 +117,6 @@ impl Runtime {
     #[must_use]
     pub(crate) fn gateway(&self) -> Ipv4Addr {
         switch::gateway(self.subnet())
-    }
-
-    /// What the machines run.
-    #[must_use]
-    pub(crate) fn system(&self) -> System {
-        System::of_host()
     }
 
     /// How many packages are held because the host is behind on them; `None`

@@ -1,5 +1,10 @@
 //! Every operation of S3: the query that marks it, its name in the SDKs, and the
-//! permission it needs. Without a permission it is known and not offered here.
+//! permission it needs.
+//!
+//! Those without a permission are refused, and still listed: without its row,
+//! `PUT /b/k?renameObject` would be taken for the upload of an empty object, by
+//! the library (s3s 0.14.1) as well, and permissions, faults and the log would
+//! go by the name of another operation.
 
 use hyper::Method;
 
