@@ -1,18 +1,17 @@
 //! What playbooks call: one file per family, one function per primitive.
 //!
 //! A family registers itself by its line in [`FAMILIES`]; a primitive by
-//! standing in its family's `api` module.
+//! standing in its family's `api` module; what it takes and returns by its row in
+//! the family's `DECLARED`.
 
-use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
-use rhai::{Dynamic, Module, NativeCallContext, exported_module};
+use rhai::{Dynamic, NativeCallContext};
 use serde_json::Value;
 
 use crate::clients::tree;
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ledger::{Remover, ResourceKind, Step};
 use crate::script;
 use crate::teardown::Teardown;
@@ -22,8 +21,10 @@ pub mod buckets;
 pub mod control;
 pub mod copies;
 pub mod data;
+mod families;
 pub mod fleet;
 mod host_keys;
+mod host_map;
 mod hosts;
 pub mod http;
 pub mod images;
@@ -42,137 +43,7 @@ pub mod transfers;
 mod ttl;
 pub mod variables;
 
-/// A group of primitives, in the order of the manual.
-pub struct Family {
-    /// Heading in the manual.
-    pub title: &'static str,
-    /// Whether its functions ask AWS.
-    pub aws: bool,
-    /// Builds the module that holds its functions.
-    pub module: fn() -> Module,
-}
-
-/// Every family.
-pub const FAMILIES: [Family; 18] = [
-    Family {
-        title: "Variables",
-        aws: false,
-        module: || exported_module!(variables::api),
-    },
-    Family {
-        title: "Images",
-        aws: true,
-        module: || exported_module!(images::api),
-    },
-    Family {
-        title: "Instances",
-        aws: true,
-        module: || exported_module!(instances::api),
-    },
-    Family {
-        title: "Instances that are there",
-        aws: true,
-        module: || exported_module!(fleet::api),
-    },
-    Family {
-        title: "Key pairs",
-        aws: true,
-        module: || exported_module!(key_pairs::api),
-    },
-    Family {
-        title: "Security groups",
-        aws: true,
-        module: || exported_module!(security_groups::api),
-    },
-    Family {
-        title: "Buckets",
-        aws: true,
-        module: || exported_module!(buckets::api),
-    },
-    Family {
-        title: "Objects",
-        aws: true,
-        module: || exported_module!(objects::api),
-    },
-    Family {
-        title: "Directories, downloads and copies",
-        aws: true,
-        module: || exported_module!(transfers::api),
-    },
-    Family {
-        title: "Remote hosts",
-        aws: false,
-        module: || exported_module!(remote::api),
-    },
-    Family {
-        title: "Copies to and from hosts",
-        aws: false,
-        module: || exported_module!(copies::api),
-    },
-    Family {
-        title: "HTTP",
-        aws: false,
-        module: || exported_module!(http::api),
-    },
-    Family {
-        title: "Monitoring",
-        aws: false,
-        module: || exported_module!(monitoring::api),
-    },
-    Family {
-        title: "Local files",
-        aws: false,
-        module: || exported_module!(local::api),
-    },
-    Family {
-        title: "This machine",
-        aws: false,
-        module: || exported_module!(machine::api),
-    },
-    Family {
-        title: "Values",
-        aws: false,
-        module: || exported_module!(data::api),
-    },
-    Family {
-        title: "Control",
-        aws: false,
-        module: || exported_module!(control::api),
-    },
-    Family {
-        title: "Logging",
-        aws: false,
-        module: || exported_module!(logging::api),
-    },
-];
-
-/// The one function that launches instances.
-pub const LAUNCHES: &str = "launch_instance";
-
-/// The names of the functions that ask AWS.
-#[must_use]
-pub fn ask_aws() -> BTreeSet<String> {
-    let families = FAMILIES.iter().filter(|family| family.aws);
-    let signatures = families.flat_map(|family| {
-        let module = (family.module)();
-        let all = module.gen_fn_signatures_with_mapper(Into::into);
-        all.collect::<Vec<_>>()
-    });
-    let name = |signature: String| signature.split('(').next().unwrap_or_default().to_owned();
-    signatures.map(name).collect()
-}
-
-/// Seconds as scripts give them -> a duration.
-fn seconds(name: &str, value: f64) -> Result<Duration> {
-    /// Ten years: clocks can count that far.
-    const LONGEST: f64 = 315_360_000.0;
-    match value {
-        0.0..=LONGEST => Ok(Duration::from_secs_f64(value)),
-        _ => Err(Error::invalid(format!(
-            "`{name}` must be a number of seconds from 0 to {LONGEST} (10 years)"
-        ))),
-    }
-}
+pub use families::{FAMILIES, Family, LAUNCHES, ask_aws, declared};
 
 /// Refuses a secret in what others can read: whoever may look at AWS, other users
 /// of a host or of this machine.
