@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::OnceCell;
 
@@ -13,7 +14,7 @@ use crate::report::text;
 const LONGEST_BODY: usize = 64 << 20;
 
 /// An answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Response {
     /// HTTP status, as 200.
     pub status: i64,
@@ -23,7 +24,7 @@ pub struct Response {
     pub body: String,
     /// Size of the body in bytes.
     pub size: i64,
-    /// Time to the last byte.
+    /// Seconds to the last byte.
     pub seconds: f64,
 }
 

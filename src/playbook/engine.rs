@@ -15,7 +15,7 @@ const MOST_CALL_LEVELS: usize = 64;
 pub(super) fn build() -> Engine {
     let mut engine = Engine::new();
     for family in &FAMILIES {
-        engine.register_global_module((family.module)().into());
+        engine.register_global_module(family.module().into());
     }
     // Unknown variables are compile errors; a missing map key is an error.
     engine.set_strict_variables(true);

@@ -21,6 +21,7 @@ pub mod diagnostic;
 mod engine;
 mod imports;
 pub mod reference;
+mod tables;
 mod variables;
 
 /// A compiled and checked playbook.
@@ -140,8 +141,12 @@ impl Playbook {
             .set_module_resolver(imports::Loaded::new(self.files));
         let result = self.engine.run_ast_with_scope(&mut Scope::new(), &main);
         result.map_err(|error| {
-            let Understood { error, trail } = understand(&error, &self.path);
-            let error = relocate(&texts, check::explain(&self.engine, "", error));
+            let Understood {
+                error: known,
+                trail,
+            } = understand(&error, &self.path);
+            let known = check::explain(&self.engine, "", &error, known);
+            let error = relocate(&texts, known);
             Understood { error, trail }
         })
     }
@@ -172,10 +177,10 @@ impl Loader<'_> {
             .compile_with_scope(&Scope::new(), &text)
             .map_err(|error| {
                 let position = error.position();
-                let error = EvalAltResult::from(error);
-                let mut error = understand(&error, path).error;
+                let raised = EvalAltResult::from(error);
+                let mut error = understand(&raised, path).error;
                 error.place.line = position.line().unwrap_or(0);
-                check::explain(self.engine, &text, error)
+                check::explain(self.engine, &text, &raised, error)
             })?;
         ast.set_source(path);
         let imports = imports::of(path, &ast)?;

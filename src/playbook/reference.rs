@@ -1,12 +1,12 @@
 //! The manual, made from the engine's own metadata: doc comments are its text.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use rhai::Engine;
 use serde::Deserialize;
 
+use super::tables;
 use crate::error::exit;
 use crate::primitives::FAMILIES;
 
@@ -19,8 +19,8 @@ pub struct Entry {
     pub family: &'static str,
     /// Its calls, as `create_bucket(prefix: string)`, shortest first.
     pub signatures: Vec<String>,
-    /// What each of its calls takes, as Rust's types.
-    overloads: Vec<Vec<String>>,
+    /// What each of its calls takes.
+    overloads: Vec<Vec<Parameter>>,
     /// Its text, in Markdown.
     pub text: String,
 }
@@ -39,23 +39,6 @@ impl Entry {
         blocks
             .filter_map(|rest| rest.split("```").next())
             .map(str::to_owned)
-            .collect()
-    }
-
-    /// Its options with their types: what stands in `` - `name` (type, ..): ``
-    /// lines that are not nested in another.
-    #[must_use]
-    pub fn options(&self) -> Vec<(String, String)> {
-        let lines = self
-            .text
-            .lines()
-            .filter_map(|line| line.strip_prefix("- `"));
-        lines
-            .filter_map(|rest| rest.split_once('`'))
-            .map(|(name, rest)| {
-                let kind = rest.trim_start_matches(" (").split([',', ')']).next();
-                (name.to_owned(), kind.unwrap_or_default().to_owned())
-            })
             .collect()
     }
 }
@@ -79,19 +62,21 @@ struct Function {
     doc_comments: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct Parameter {
+/// A parameter of a function.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Parameter {
     #[serde(default)]
-    name: String,
+    pub(super) name: String,
+    /// Its type, as Rust names it.
     #[serde(default, rename = "type")]
-    kind: String,
+    pub(super) kind: String,
 }
 
 fn entries() -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     for family in &FAMILIES {
         let mut engine = Engine::new_raw();
-        engine.register_global_module((family.module)().into());
+        engine.register_global_module(family.module().into());
         let json = engine.gen_fn_metadata_to_json(false).unwrap_or_default();
         let metadata: Metadata = serde_json::from_str(&json).unwrap_or(Metadata {
             functions: Vec::new(),
@@ -114,8 +99,8 @@ fn entries() -> Vec<Entry> {
                 let last = entries.len() - 1;
                 &mut entries[last]
             };
-            let types = own_parameters(&function).map(|p| p.kind.clone());
-            entry.overloads.push(types.collect());
+            let parameters = own_parameters(&function).cloned();
+            entry.overloads.push(parameters.collect());
             // Overloads for Rhai's own types look alike.
             let signature = signature(&function);
             if !entry.signatures.contains(&signature) {
@@ -128,6 +113,7 @@ fn entries() -> Vec<Entry> {
         entries[first..].sort_by(|a, b| a.name.cmp(&b.name));
     }
     for entry in &mut entries {
+        entry.text = tables::with_tables(&entry.name, &entry.text);
         entry
             .signatures
             .sort_by_key(|signature| (signature.len(), signature.clone()));
@@ -179,20 +165,10 @@ pub(super) fn signatures(name: &str) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// What the calls of a function take, as Rust's types.
-pub(super) fn overloads(name: &str) -> &'static [Vec<String>] {
+/// What the calls of a function take.
+pub(super) fn overloads(name: &str) -> &'static [Vec<Parameter>] {
     let entry = ENTRIES.iter().find(|entry| entry.name == name);
     entry.map_or(&[], |entry| &entry.overloads)
-}
-
-/// The options of every function that takes a map of them last, with types.
-pub(super) fn options() -> HashMap<String, Vec<(String, String)>> {
-    let with_options = ENTRIES.iter().filter(|e| {
-        e.signatures.iter().any(|s| s.ends_with("options: map)")) && !e.options().is_empty()
-    });
-    with_options
-        .map(|entry| (entry.name.clone(), entry.options()))
-        .collect()
 }
 
 /// An overview: every family with its functions.

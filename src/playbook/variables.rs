@@ -3,67 +3,14 @@
 use std::collections::BTreeMap;
 
 use rhai::{ASTNode, Expr, FnCallExpr, Position, Stmt};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{SourceFile, imports, literal};
 use crate::error::{Error, ErrorKind, Place, Result};
+use crate::primitives::variables::Declaration;
+pub use crate::primitives::variables::VariableType as Kind;
 use crate::report::{SHORTEST, is_too_short};
-
-/// Type of a variable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Text.
-    String,
-    /// Whole number.
-    Int,
-    /// Number.
-    Float,
-    /// `true` or `false`.
-    Bool,
-    /// Several values.
-    Array,
-    /// Names with values.
-    Map,
-}
-
-impl Kind {
-    /// As it is written in a playbook.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::String => "string",
-            Self::Int => "int",
-            Self::Float => "float",
-            Self::Bool => "bool",
-            Self::Array => "array",
-            Self::Map => "map",
-        }
-    }
-
-    fn of(value: &Value) -> Option<Self> {
-        Some(match value {
-            Value::Null => return None,
-            Value::Bool(_) => Self::Bool,
-            Value::Number(n) if n.is_f64() => Self::Float,
-            Value::Number(_) => Self::Int,
-            Value::String(_) => Self::String,
-            Value::Array(_) => Self::Array,
-            Value::Object(_) => Self::Map,
-        })
-    }
-
-    /// Whether a value is of this type; a whole number is also a float.
-    #[must_use]
-    pub fn fits(self, value: &Value) -> bool {
-        match Self::of(value) {
-            Some(Self::Int) => matches!(self, Self::Int | Self::Float),
-            Some(kind) => kind == self,
-            None => false,
-        }
-    }
-}
+use crate::script;
 
 /// A variable as the playbook declares it.
 #[derive(Clone, Debug)]
@@ -92,20 +39,6 @@ impl Declared {
         let values = self.default.iter().chain(self.choices.iter().flatten());
         values.filter(|_| self.secret)
     }
-}
-
-/// The map form of a declaration.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Options {
-    r#type: Option<Kind>,
-    default: Option<Value>,
-    choices: Option<Vec<Value>>,
-    pattern: Option<String>,
-    #[serde(default)]
-    secret: bool,
-    #[serde(default)]
-    help: String,
 }
 
 /// The variables of a playbook and of what it imports.
@@ -190,16 +123,22 @@ fn read(call: &FnCallExpr, place: Place) -> Result<Declared> {
     };
     let (name, options) = match arguments.as_slice() {
         [Value::String(name), default, Value::String(help)] => {
-            let options = Options {
+            let options = Declaration {
                 default: Some(default.clone()),
                 help: help.clone(),
-                ..Options::default()
+                ..Declaration::default()
             };
             (name, options)
         }
         [Value::String(name), options @ Value::Object(_)] => {
-            let options: Options = serde_path_to_error::deserialize(options.clone())
-                .map_err(|e| fault(place.clone(), &format!("var(\"{name}\"): {}", e.inner())))?;
+            let map = script::to_dynamic(options)?.try_cast::<rhai::Map>();
+            let options =
+                script::options::<Declaration>(map.unwrap_or_default()).map_err(|mut error| {
+                    error = error.while_doing(&format!("var(\"{name}\")"));
+                    error.kind = ErrorKind::Script;
+                    error.place = place.clone();
+                    error
+                })?;
             (name, options)
         }
         _ => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{check_public, release};
@@ -11,18 +12,14 @@ use crate::clients::s3::{Creation, S3, bucket_name_fault};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{ResourceKind, Step, Wanted};
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
 #[export_module]
 pub mod api {
     /// Creates a bucket under a free name that begins with `prefix`.
     ///
     /// The name is the prefix and the run's id. Nothing in the bucket is public
-    /// until something is made so. Gives a map with `name`, `region`, `url` and
-    /// `made`.
-    ///
-    /// - `exact` (bool, false): take `prefix` as the whole name. A bucket of
-    ///   yours that exists already is then used as it is, and `made` is false.
+    /// until something is made so.
     ///
     /// Throws `already_exists` when somebody else has the exact name,
     /// `invalid_option` for a name that S3 refuses, `quota_exceeded`.
@@ -30,8 +27,8 @@ pub mod api {
     /// ```rhai
     /// let bucket = create_bucket("pictures");
     /// ```
-    #[rhai_fn(name = "create_bucket", return_raw)]
-    pub fn create_bucket_with(
+    #[rhai_fn(return_raw)]
+    pub fn create_bucket(
         call: NativeCallContext,
         prefix: ImmutableString,
         options: Map,
@@ -40,11 +37,6 @@ pub mod api {
         script::effect(&call, &arguments, async |cx, step| {
             super::create_bucket(cx, step, &prefix, script::options(options)?).await
         })
-    }
-
-    #[rhai_fn(return_raw)]
-    pub fn create_bucket(call: NativeCallContext, prefix: ImmutableString) -> Outcome<Dynamic> {
-        create_bucket_with(call, prefix, Map::new())
     }
 
     /// Deletes an empty bucket.
@@ -68,20 +60,42 @@ pub mod api {
     }
 }
 
-#[derive(Debug, Deserialize)]
+pub(super) const DECLARED: &[Declared] = &[Declared::of("create_bucket")
+    .options::<CreateBucket>()
+    .gives::<Bucket>(Shape::One)];
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateBucket {
+    /// Take `prefix` as the whole name. A bucket of yours that exists already
+    /// is then used as it is, and `made` is false.
     #[serde(default)]
     exact: bool,
 }
 
 /// A bucket of the account.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Bucket {
+    /// "bucket".
+    kind: ResultKind,
+    /// Its name.
     name: String,
+    /// The region it is in.
     region: String,
+    /// Its URL.
     url: String,
+    /// Whether this run made it.
     made: bool,
+}
+
+/// A bucket as a playbook passes it on.
+#[derive(Deserialize)]
+struct KnownBucket {
+    name: String,
+}
+
+impl Named for KnownBucket {
+    const EXPECTED: &'static str = "a name, or what create_bucket returned";
 }
 
 /// The name of a bucket, from a name or from what `create_bucket` gave.
@@ -89,13 +103,9 @@ struct Bucket {
 /// Throws `invalid_option` for a name that no bucket can have: a slash would make
 /// the rest a part of the key. Old buckets have names that S3 refuses today.
 pub(super) fn bucket_name(value: &Dynamic) -> Result<String> {
-    #[derive(Deserialize)]
-    struct Named {
-        name: String,
-    }
-    let name: String = match value.clone().into_immutable_string() {
-        Ok(name) => name.into(),
-        Err(_) => script::argument::<Named>("bucket", value)?.name,
+    let name = match script::argument("bucket", value)? {
+        NameOr::Name(name) => name,
+        NameOr::Map(KnownBucket { name }) => name,
     };
     let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     match (3..=255).contains(&name.len()) && name.chars().all(fits) {
@@ -212,6 +222,7 @@ async fn make(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Result<
 
 fn bucket(s3: &S3<'_>, name: &str, made: bool) -> Bucket {
     Bucket {
+        kind: ResultKind::Bucket,
         name: name.to_owned(),
         region: s3.region().to_owned(),
         url: s3.url(name, ""),

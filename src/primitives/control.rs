@@ -8,12 +8,12 @@ use rhai::plugin::*;
 use rhai::{
     Array, Dynamic, EvalAltResult, FLOAT, FnPtr, INT, ImmutableString, Map, NativeCallContext,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::seconds;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::now;
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, ErrorInfo, Outcome, Seconds, Shape, integer, seconds};
 
 /// Branches that run at the same time; further items wait for a free place.
 const MOST_BRANCHES: usize = 64;
@@ -68,10 +68,6 @@ pub mod api {
     /// cannot mend (`invalid_option`, faults of the playbook itself) are thrown
     /// at once, the last error when the attempts are used up.
     ///
-    /// - `attempts` (integer, 3).
-    /// - `delay` (seconds, 1): the pause before the second attempt; it doubles
-    ///   each time.
-    ///
     /// ```rhai
     /// let page = retry(#{ attempts: 5, delay: 0.1 }, |n| {
     ///     if n < 3 { throw "not yet"; }
@@ -92,8 +88,8 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn sleep(call: NativeCallContext, seconds: Dynamic) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let length: f64 = script::argument("seconds", &seconds)?;
-            cx.clients.sleep(super::seconds("seconds", length)?).await
+            let length: Seconds = script::argument("seconds", &seconds)?;
+            cx.clients.sleep(length.duration()).await
         })
     }
 
@@ -150,9 +146,7 @@ pub mod api {
 
     /// Makes an error map from anything that a `catch` can see.
     ///
-    /// The map has `kind`, `message`, `retryable`, `hint`, `causes`, `function`,
-    /// `line`, `column`, `source` and `detail`. What `throw` and Rhai itself
-    /// raise is of kind `script`.
+    /// What `throw` and Rhai itself raise is of kind `script`.
     ///
     /// The kinds: `invalid_option`, `not_found`, `already_exists`, `denied`,
     /// `quota_exceeded`, `throttled`, `timeout`, `unreachable`,
@@ -314,21 +308,20 @@ fn label(n: usize, item: &Dynamic) -> String {
         .unwrap_or_else(|| (n + 1).to_string())
 }
 
-#[derive(Debug, Deserialize)]
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("retry").takes::<Retry>("attempts"),
+    Declared::of("error_info").gives::<ErrorInfo>(Shape::One),
+];
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Retry {
-    #[serde(default = "three")]
+    /// How often the function is called at most.
+    #[serde(default = "integer::<3>")]
     attempts: i64,
-    #[serde(default = "one_second")]
-    delay: f64,
-}
-
-fn three() -> i64 {
-    3
-}
-
-fn one_second() -> f64 {
-    1.0
+    /// The pause before the second attempt; it doubles each time.
+    #[serde(default = "seconds::<1>")]
+    delay: Seconds,
 }
 
 impl Retry {
@@ -336,14 +329,14 @@ impl Retry {
         let options = match value.as_int() {
             Ok(attempts) => Self {
                 attempts,
-                delay: one_second(),
+                delay: seconds::<1>(),
             },
             Err(_) => script::argument("attempts", value)?,
         };
         if options.attempts < 1 {
             return Err(Error::invalid("`attempts` must be 1 or more"));
         }
-        Ok((options.attempts, seconds("delay", options.delay)?))
+        Ok((options.attempts, options.delay.duration()))
     }
 }
 

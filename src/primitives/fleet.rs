@@ -5,25 +5,25 @@ use std::time::Duration;
 
 use rhai::plugin::*;
 use rhai::{Dynamic, Map, NativeCallContext};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::host_map::KnownHost;
 use super::readiness::{left_stopped, running};
-use super::seconds;
 use super::servers::{Server, ServerRef, described, each, ec2_user, ids, is_host};
 use crate::clients::Pace;
 use crate::clients::ec2::{Instance, InstanceState, Start, TypeInfo};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, NameOr, Named, Outcome, Seconds, Shape, seconds};
 
 #[export_module]
 pub mod api {
     /// Describes an instance as it is now.
     ///
-    /// `server` is what `launch_instance` gave, an array of such, or an id. Gives
-    /// the same map as `launch_instance`, with `tags` and `launched_at`.
+    /// `server` is what `launch_instance` gave, an array of such, or an id.
     ///
     /// Throws `not_found`.
     ///
@@ -43,17 +43,7 @@ pub mod api {
 
     /// Lists the instances that match, oldest launch first.
     ///
-    /// Gives an array of maps as `launch_instance` gives them. What was
-    /// terminated is not listed unless `states` asks for it.
-    ///
-    /// - `name` (string): the tag `Name`; `*` stands for anything.
-    /// - `tags` (map of strings): tags that it must have.
-    /// - `states` (array): by default `pending`, `running`, `stopping` and
-    ///   `stopped`.
-    /// - `run` (string): made by this run of autorun.
-    /// - `user` (string, "ec2-user"): who `ssh_exec` and `scp` log in as.
-    /// - `key` (string): private key file for that; by default the one that
-    ///   `create_key_pair` made under the name of the instance's key pair.
+    /// What was terminated is not listed unless `states` asks for it.
     ///
     /// Throws `denied`, `invalid_option`.
     ///
@@ -71,15 +61,7 @@ pub mod api {
 
     /// Finds the one instance that matches, or gives `()`.
     ///
-    /// So a second run can use what a first one made. The options are those of
-    /// `list_instances`.
-    ///
-    /// - `name` (string): the tag `Name`; `*` stands for anything.
-    /// - `tags` (map of strings): tags that it must have.
-    /// - `states` (array): as for `list_instances`.
-    /// - `run` (string): made by this run of autorun.
-    /// - `user` (string, "ec2-user"): who `ssh_exec` and `scp` log in as.
-    /// - `key` (string): private key file for that.
+    /// So a second run can use what a first one made.
     ///
     /// Throws `invalid_option` when several match.
     ///
@@ -101,16 +83,14 @@ pub mod api {
     /// `server` is what `launch_instance` gave, an array of such, or an id. Gives
     /// its map anew. One that is stopped is no error.
     ///
-    /// - `timeout` (seconds, 300).
-    ///
     /// Throws `timeout`, `not_found`, `denied`.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web" });
     /// server = stop_instance(server);
     /// ```
-    #[rhai_fn(name = "stop_instance", return_raw)]
-    pub fn stop_instance_with(
+    #[rhai_fn(return_raw)]
+    pub fn stop_instance(
         call: NativeCallContext,
         server: Dynamic,
         options: Map,
@@ -120,7 +100,7 @@ pub mod api {
             &[&server, &options.clone().into()],
             async |cx, step| {
                 let options: Within = script::options(options)?;
-                let timeout = seconds("timeout", options.timeout)?;
+                let timeout = options.timeout.duration();
                 if let Some(recorded) = step.recorded::<Value>()? {
                     step.replay();
                     return each(cx, &server, async |server| {
@@ -141,19 +121,12 @@ pub mod api {
         )
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn stop_instance(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
-        stop_instance_with(call, server, Map::new())
-    }
-
     /// Starts a stopped instance and waits until it is running.
     ///
     /// Gives its map anew: on AWS it has another public address. One that runs is
     /// no error. Call `wait_until_ready` before logging in.
     ///
     /// `server` is what `launch_instance` gave, an array of such, or an id.
-    ///
-    /// - `timeout` (seconds, 300).
     ///
     /// Throws `timeout`, `not_found`, `denied`.
     ///
@@ -162,8 +135,8 @@ pub mod api {
     /// stop_instance(server);
     /// server = start_instance(server);
     /// ```
-    #[rhai_fn(name = "start_instance", return_raw)]
-    pub fn start_instance_with(
+    #[rhai_fn(return_raw)]
+    pub fn start_instance(
         call: NativeCallContext,
         server: Dynamic,
         options: Map,
@@ -173,7 +146,7 @@ pub mod api {
             &[&server, &options.clone().into()],
             async |cx, step| {
                 let options: Within = script::options(options)?;
-                let timeout = seconds("timeout", options.timeout)?;
+                let timeout = options.timeout.duration();
                 // Done before or not, its address is asked for afresh.
                 let recorded = step.recorded::<Value>()?.is_some();
                 if !recorded {
@@ -191,11 +164,6 @@ pub mod api {
                 .await
             },
         )
-    }
-
-    #[rhai_fn(return_raw)]
-    pub fn start_instance(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
-        start_instance_with(call, server, Map::new())
     }
 
     /// Reboots an instance, and returns as soon as EC2 has taken the request.
@@ -263,60 +231,73 @@ pub mod api {
 
     /// Lists the instance types that the region offers, smallest first.
     ///
-    /// Gives an array of maps with `name`, `vcpus`, `memory` in GiB,
-    /// `architectures` and `free_tier`.
-    ///
-    /// - `free_tier` (bool): only those that are free-tier eligible, or only the
-    ///   others.
-    /// - `architecture` (string): `x86_64` or `arm64`.
-    ///
     /// Throws `denied`.
     ///
     /// ```rhai
     /// let small = instance_types(#{ free_tier: true, architecture: "x86_64" });
     /// print(small[0].name);
     /// ```
-    #[rhai_fn(name = "instance_types", return_raw)]
-    pub fn instance_types_with(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
+    #[rhai_fn(return_raw)]
+    pub fn instance_types(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
             super::instance_types(cx, script::options(options)?).await
         })
     }
-
-    #[rhai_fn(return_raw)]
-    pub fn instance_types(call: NativeCallContext) -> Outcome<Dynamic> {
-        instance_types_with(call, Map::new())
-    }
 }
 
-#[derive(Debug, Deserialize)]
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("describe_instance").gives::<Server>(Shape::LikeArgument),
+    Declared::of("list_instances")
+        .options::<ListInstances>()
+        .gives::<Server>(Shape::Many),
+    Declared::of("find_instance")
+        .options::<ListInstances>()
+        .gives::<Server>(Shape::Maybe),
+    Declared::of("stop_instance")
+        .options::<Within>()
+        .gives::<Server>(Shape::LikeArgument),
+    Declared::of("start_instance")
+        .options::<Within>()
+        .gives::<Server>(Shape::LikeArgument),
+    Declared::of("tag").takes::<BTreeMap<String, String>>("tags"),
+    Declared::of("instance_types")
+        .options::<InstanceTypes>()
+        .gives::<TypeInfo>(Shape::Many),
+];
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct ListInstances {
+    /// The tag `Name`; `*` stands for anything.
     name: Option<String>,
+    /// Tags that it must have.
     #[serde(default)]
     tags: BTreeMap<String, String>,
+    /// By default `pending`, `running`, `stopping` and `stopped`.
     states: Option<Vec<String>>,
+    /// Made by this run of autorun.
     run: Option<String>,
+    /// Who `ssh_exec` and `scp` log in as.
     #[serde(default = "ec2_user")]
     user: String,
+    /// Private key file for that; by default the one that `create_key_pair` made
+    /// under the name of the instance's key pair.
     key: Option<std::path::PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Within {
-    #[serde(default = "five_minutes")]
-    timeout: f64,
+    #[serde(default = "seconds::<300>")]
+    timeout: Seconds,
 }
 
-fn five_minutes() -> f64 {
-    300.0
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct InstanceTypes {
+    /// Only those that are free-tier eligible, or only the others.
     free_tier: Option<bool>,
+    /// `x86_64` or `arm64`.
     architecture: Option<String>,
 }
 
@@ -326,7 +307,7 @@ async fn describe(cx: &Context, server: ServerRef) -> Result<Server> {
     Ok(ServerRef { key, ..server }.with(cx, instance))
 }
 
-async fn list_instances(cx: &Context, wanted: Wanted) -> Result<Vec<Server>> {
+async fn list_instances(cx: &Context, wanted: ListInstances) -> Result<Vec<Server>> {
     let mut filters = Vec::new();
     let names = InstanceState::ALL.map(InstanceState::as_str);
     let states = match &wanted.states {
@@ -338,7 +319,7 @@ async fn list_instances(cx: &Context, wanted: Wanted) -> Result<Vec<Server>> {
         Some(states) => {
             if let Some(unknown) = states.iter().find(|s| !names.contains(&s.as_str())) {
                 let error = Error::invalid(format!("option `states`: unknown state `{unknown}`"));
-                return Err(error.hint(format!("there are {}", names.join(", "))));
+                return Err(error.hint(format!("valid states: {}", names.join(", "))));
             }
             states.clone()
         }
@@ -383,7 +364,7 @@ fn key_made_here(cx: &Context, instance: &Instance) -> Option<std::path::PathBuf
     file.is_file().then_some(file)
 }
 
-async fn find_instance(cx: &Context, wanted: Wanted) -> Result<Option<Server>> {
+async fn find_instance(cx: &Context, wanted: ListInstances) -> Result<Option<Server>> {
     let mut found = list_instances(cx, wanted).await?;
     if found.len() > 1 {
         let ids: Vec<&str> = found.iter().map(|s| s.instance.id.as_str()).collect();
@@ -436,7 +417,7 @@ fn reached_as_before(recorded: &Value, server: ServerRef) -> Value {
     .cloned()
     .unwrap_or_default();
     if let Some(host) = server.host {
-        kept["host"] = serde_json::to_value(host).unwrap_or_default();
+        kept["host"] = serde_json::to_value(KnownHost::from(host)).unwrap_or_default();
     }
     kept
 }
@@ -474,20 +455,29 @@ async fn reboot(cx: &Context, server: ServerRef) -> Result<()> {
     Ok(())
 }
 
+/// Anything in EC2 that has an id.
+#[derive(Deserialize)]
+struct Identified {
+    id: String,
+}
+
+impl Named for Identified {
+    const EXPECTED: &'static str =
+        "an id, or what launch_instance or create_security_group returned";
+}
+
 async fn tag(
     cx: &Context,
     step: &mut crate::ledger::Step,
     resource: &Dynamic,
     tags: BTreeMap<String, String>,
 ) -> Result<()> {
-    #[derive(Deserialize)]
-    struct Identified {
-        id: String,
-    }
-    let id = match resource.clone().into_immutable_string() {
-        Ok(id) => id.to_string(),
-        Err(_) if is_host(resource) => ServerRef::of(cx, resource)?.id,
-        Err(_) => script::argument::<Identified>("resource", resource)?.id,
+    let id = match is_host(resource) {
+        true => ServerRef::of(cx, resource)?.id,
+        false => match script::argument("resource", resource)? {
+            NameOr::Name(id) => id,
+            NameOr::Map(Identified { id }) => id,
+        },
     };
     for key in tags.keys() {
         if key.is_empty() || ["aws:", "autorun:"].iter().any(|own| key.starts_with(own)) {

@@ -7,10 +7,12 @@ use std::time::Instant;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use rhai::{Array, Dynamic, Map};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::host_keys::{compared_or_said, pin_first_key};
+use super::host_map::KnownHost;
 use super::servers::{ServerRef, explained, instance_host, is_host, mask_secrets};
 use super::variables::declare_secret;
 use crate::clients::ec2::Instance;
@@ -18,31 +20,44 @@ use crate::clients::ssh::{Host, Secret, Trust, is_fingerprint};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
-use crate::script;
+use crate::script::{self, HostValue};
 
 /// How many hosts of an array are worked on at once.
 const AT_ONCE: usize = 64;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct HostOptions {
+pub(super) struct HostOptions {
+    /// By default the user who runs autorun.
     user: Option<String>,
+    /// By default 22.
     port: Option<u16>,
+    /// Private key file; by default the ssh agent and the usual files in
+    /// `~/.ssh`.
     key: Option<PathBuf>,
-    host_key: Option<String>,
-    name: Option<String>,
+    /// Unlocks the key file; from a secret variable. Without it an encrypted key
+    /// must be in the ssh agent.
     passphrase: Option<Secret>,
+    /// What sudo asks for there; from a secret variable. Without it `sudo: true`
+    /// needs sudo without a password.
     sudo_password: Option<Secret>,
-    via: Option<Value>,
+    /// The jump host through which it is reached, as what `launch_instance` or
+    /// `host` gave, or an address; as `ssh -J` does it, so keys and passwords
+    /// stay here.
+    via: Option<HostValue>,
+    /// Its fingerprint, as "SHA256:...".
+    host_key: Option<String>,
+    /// How the log calls it; by default the address.
+    name: Option<String>,
 }
 
 /// What a playbook says of a host, and of its jump host.
-pub(super) fn host(cx: &Context, address: &Dynamic, options: Map) -> Result<Host> {
+pub(super) fn host(cx: &Context, address: &Dynamic, options: Map) -> Result<KnownHost> {
     let mut options: HostOptions = script::options(options)?;
-    let via = options.via.take().map(|via| {
-        let via = script::to_dynamic(&via)?;
-        named(cx, &via).map_err(|error| error.while_doing("option `via`"))
-    });
+    let via = options
+        .via
+        .take()
+        .map(|HostValue(via)| named(cx, &via).map_err(|error| error.while_doing("option `via`")));
     let mut host = match address.clone().into_immutable_string() {
         Ok(address) if !address.starts_with("i-") => addressed(cx, &address, options)?,
         _ => adjusted(cx, named(cx, address)?, options)?,
@@ -56,7 +71,7 @@ pub(super) fn host(cx: &Context, address: &Dynamic, options: Map) -> Result<Host
         }
         host.via = Some(Box::new(via));
     }
-    Ok(host)
+    Ok(host.into())
 }
 
 /// A host by its address.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::seconds;
 use crate::clients::http::Response;
 use crate::context::Context;
 use crate::error::Result;
 use crate::report::text;
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, Outcome, Seconds, Shape, integer, seconds};
 
 /// One request while waiting: a server that accepts and then says nothing must
 /// not hold up the next try.
@@ -24,19 +24,14 @@ const SHORTEST_TRY: Duration = Duration::from_secs(1);
 pub mod api {
     /// Fetches a URL; any status is an answer.
     ///
-    /// Gives a map with `status`, `headers` (names in lower case), `body`,
-    /// `size` in bytes and `seconds`.
-    ///
-    /// - `timeout` (seconds, 30).
-    ///
     /// Throws `timeout`, `unreachable`, `invalid_option` for what is no URL.
     ///
     /// ```rhai
     /// let page = http_get("http://192.0.2.10/");
     /// assert(page.status == 200, "the page is missing");
     /// ```
-    #[rhai_fn(name = "http_get", return_raw)]
-    pub fn http_get_with(
+    #[rhai_fn(return_raw)]
+    pub fn http_get(
         call: NativeCallContext,
         url: ImmutableString,
         options: Map,
@@ -46,25 +41,16 @@ pub mod api {
         })
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn http_get(call: NativeCallContext, url: ImmutableString) -> Outcome<Dynamic> {
-        http_get_with(call, url, Map::new())
-    }
-
     /// Waits until a URL answers as it should, and gives the answer as
     /// `http_get` does.
-    ///
-    /// - `timeout` (seconds, 120).
-    /// - `status` (integer, 200): the status that counts.
-    /// - `contains` (string): text that the body must hold.
     ///
     /// Throws `timeout`, with what was seen last.
     ///
     /// ```rhai
     /// wait_until_serving("http://192.0.2.10/", #{ contains: "Welcome" });
     /// ```
-    #[rhai_fn(name = "wait_until_serving", return_raw)]
-    pub fn wait_until_serving_with(
+    #[rhai_fn(return_raw)]
+    pub fn wait_until_serving(
         call: NativeCallContext,
         url: ImmutableString,
         options: Map,
@@ -73,47 +59,38 @@ pub mod api {
             super::wait_until_serving(cx, &url, script::options(options)?).await
         })
     }
-
-    #[rhai_fn(return_raw)]
-    pub fn wait_until_serving(call: NativeCallContext, url: ImmutableString) -> Outcome<Dynamic> {
-        wait_until_serving_with(call, url, Map::new())
-    }
 }
 
-#[derive(Debug, Deserialize)]
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("http_get")
+        .options::<HttpGet>()
+        .gives::<Response>(Shape::One),
+    Declared::of("wait_until_serving")
+        .options::<WaitUntilServing>()
+        .gives::<Response>(Shape::One),
+];
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct HttpGet {
-    #[serde(default = "half_a_minute")]
-    timeout: f64,
+    #[serde(default = "seconds::<30>")]
+    timeout: Seconds,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct WaitUntilServing {
-    #[serde(default = "two_minutes")]
-    timeout: f64,
-    #[serde(default = "ok")]
+    #[serde(default = "seconds::<120>")]
+    timeout: Seconds,
+    /// The status that counts.
+    #[serde(default = "integer::<200>")]
     status: i64,
+    /// Text that the body must hold.
     contains: Option<String>,
 }
 
-fn half_a_minute() -> f64 {
-    30.0
-}
-
-fn two_minutes() -> f64 {
-    120.0
-}
-
-fn ok() -> i64 {
-    200
-}
-
 async fn http_get(cx: &Context, url: &str, options: HttpGet) -> Result<Response> {
-    cx.clients
-        .http()
-        .get(url, seconds("timeout", options.timeout)?)
-        .await
+    cx.clients.http().get(url, options.timeout.duration()).await
 }
 
 async fn wait_until_serving(
@@ -121,7 +98,7 @@ async fn wait_until_serving(
     url: &str,
     options: WaitUntilServing,
 ) -> Result<Response> {
-    let timeout = seconds("timeout", options.timeout)?;
+    let timeout = options.timeout.duration();
     let mut pace = cx.pace(format!("{url} to serve"), timeout);
     loop {
         let seen = match cx

@@ -2,44 +2,41 @@
 
 use rhai::plugin::*;
 use rhai::{Dynamic, Map, NativeCallContext};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::clients::ec2::Image;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, Named, Outcome, ResultKind, Shape};
 
 #[export_module]
 pub mod api {
     /// Finds the newest standard Amazon Linux 2023 image of Amazon.
     ///
     /// The newest by creation date, then by name; its id goes to the log.
-    /// Gives a map with `id`, `name`, `architecture`, `root_device` and
-    /// `volume_size` in GiB.
-    ///
-    /// - `architecture` (string, "x86_64"): `x86_64` or `arm64`.
     ///
     /// Throws `not_found` where the region has none, `denied`.
     ///
     /// ```rhai
     /// let image = latest_amazon_linux(#{ architecture: "arm64" });
     /// ```
-    #[rhai_fn(name = "latest_amazon_linux", return_raw)]
-    pub fn latest_amazon_linux_with(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
+    #[rhai_fn(return_raw)]
+    pub fn latest_amazon_linux(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
             super::latest_amazon_linux(cx, script::options(options)?).await
         })
     }
-
-    #[rhai_fn(return_raw)]
-    pub fn latest_amazon_linux(call: NativeCallContext) -> Outcome<Dynamic> {
-        latest_amazon_linux_with(call, Map::new())
-    }
 }
 
-#[derive(Debug, Deserialize)]
+pub(super) const DECLARED: &[Declared] = &[Declared::of("latest_amazon_linux")
+    .options::<LatestAmazonLinux>()
+    .gives::<FoundImage>(Shape::One)];
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LatestAmazonLinux {
+    /// `x86_64` or `arm64`.
     #[serde(default = "x86_64")]
     architecture: String,
 }
@@ -52,11 +49,27 @@ impl Default for LatestAmazonLinux {
     }
 }
 
+/// An image as a playbook sees it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct FoundImage {
+    /// "image".
+    kind: ResultKind,
+    #[serde(flatten)]
+    pub(super) image: Image,
+}
+
+impl Named for Image {
+    const EXPECTED: &'static str = "an id as \"ami-0abc\", or what latest_amazon_linux returned";
+}
+
 fn x86_64() -> String {
     "x86_64".to_owned()
 }
 
-pub(super) async fn latest_amazon_linux(cx: &Context, options: LatestAmazonLinux) -> Result<Image> {
+pub(super) async fn latest_amazon_linux(
+    cx: &Context,
+    options: LatestAmazonLinux,
+) -> Result<FoundImage> {
     let architecture = options.architecture.as_str();
     if !["x86_64", "arm64"].contains(&architecture) {
         return Err(
@@ -72,5 +85,8 @@ pub(super) async fn latest_amazon_linux(cx: &Context, options: LatestAmazonLinux
         .await?;
     cx.report
         .info(format!("image {} ({})", image.id, image.name));
-    Ok(image)
+    Ok(FoundImage {
+        kind: ResultKind::Image,
+        image,
+    })
 }

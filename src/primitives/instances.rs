@@ -6,19 +6,21 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use rhai::plugin::*;
 use rhai::{Dynamic, Map, NativeCallContext};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::images::{LatestAmazonLinux, latest_amazon_linux};
 use super::key_pairs::KeyPairRef;
 use super::readiness::{WaitUntilReady, WaitUntilRunning, ready, running, start_again};
-use super::servers::{ServerRef, each, ec2_user};
-use super::{seconds, security_groups, teardown, ttl};
+use super::security_groups::GroupRef;
+use super::servers::{Server, ServerRef, each, ec2_user};
+use super::{teardown, ttl};
 use crate::clients::ec2::{Ec2, Image, Instance, LONGEST_USER_DATA, Launch, Launched};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Intent, ResourceKind, Step, Wanted, now};
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, NameOr, Outcome, Shape, yes};
 
 /// How long `launch_instance` waits: the default of `wait_until_running`.
 const RUNS_WITHIN: Duration = Duration::from_secs(300);
@@ -30,31 +32,7 @@ const MOST_AT_ONCE: i32 = 500;
 pub mod api {
     /// Launches an instance and waits until it is running.
     ///
-    /// The instance requires IMDSv2 and its root volume is encrypted. Gives a
-    /// map with `id`, `name`, `state`, `type`, `image`, `public_ip`,
-    /// `private_ip`, `url`, `key_pair`, `security_groups`, `user`, `key`, the
-    /// private key's file, and `host_key`, which is "verified" once its ssh host
-    /// key has been compared with its console, else "unverified"; an array of
-    /// such maps when `count` is given.
-    ///
-    /// - `name` (string): tag `Name`, and the name in the log; by default
-    ///   "autorun-" and the run's id.
-    /// - `type` (string): by default the micro type that is free-tier eligible
-    ///   for the image's architecture: `t3.micro`, else `t2.micro`.
-    /// - `image` (string or map): an AMI's id or what `latest_amazon_linux`
-    ///   gave, which is also the default.
-    /// - `key_pair` (string or map): a name or what `create_key_pair` gave.
-    /// - `security_groups` (array): ids or what `create_security_group` gave.
-    /// - `user_data` (string): script or cloud-config for the first boot, at
-    ///   most 16384 bytes.
-    /// - `subnet` (string): id; by default one of the default VPC.
-    /// - `public_ip` (bool): by default as the subnet says.
-    /// - `volume_size` (integer): GiB of the root volume.
-    /// - `iam_profile` (string): name of an IAM instance profile.
-    /// - `count` (integer): how many, all the same; at most 500.
-    /// - `user` (string, "ec2-user"): who `ssh_exec` and `scp` log in as.
-    /// - `tags` (map of strings): further tags.
-    /// - `wait` (bool, true): false returns as soon as EC2 accepts the launch.
+    /// The instance requires IMDSv2 and its root volume is encrypted.
     ///
     /// Throws `quota_exceeded` when the account or AWS has no room,
     /// `invalid_option`, `denied`, `not_found`, `timeout`.
@@ -77,33 +55,26 @@ pub mod api {
     ///
     /// `server` is what `launch_instance` gave, an array of such, or an id.
     ///
-    /// - `timeout` (seconds, 300).
-    ///
     /// Throws `timeout`; at once when the instance ends instead.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web", wait: false });
     /// server = wait_until_running(server);
     /// ```
-    #[rhai_fn(name = "wait_until_running", return_raw)]
-    pub fn wait_until_running_with(
+    #[rhai_fn(return_raw)]
+    pub fn wait_until_running(
         call: NativeCallContext,
         server: Dynamic,
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
             let options: WaitUntilRunning = script::options(options)?;
-            let timeout = seconds("timeout", options.timeout)?;
+            let timeout = options.timeout.duration();
             super::each(cx, &server, async |server| {
                 super::running(cx, server, timeout).await
             })
             .await
         })
-    }
-
-    #[rhai_fn(return_raw)]
-    pub fn wait_until_running(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
-        wait_until_running_with(call, server, Map::new())
     }
 
     /// Waits until an instance can be worked with, and gives its map anew.
@@ -121,12 +92,6 @@ pub mod api {
     /// `host` made of it is reached in the way said there, through a jump host or
     /// with a passphrase, and so is the map that is given for it.
     ///
-    /// - `timeout` (seconds, 900).
-    /// - `user_data` (bool, true): false does not look at the user data; needed
-    ///   for images without cloud-init.
-    /// - `host_key` (string): "strict" waits until the console shows the key, for
-    ///   types other than Nitro as well; "first_use" does not wait for it.
-    ///
     /// Throws `command_failed` with the end of the log when the user data
     /// failed, `host_key_changed`, `timeout`, `denied` when the login is
     /// refused.
@@ -138,8 +103,8 @@ pub mod api {
     /// let options = #{ key_pair: key, security_groups: [group], wait: false };
     /// let server = wait_until_ready(launch_instance(options));
     /// ```
-    #[rhai_fn(name = "wait_until_ready", return_raw)]
-    pub fn wait_until_ready_with(
+    #[rhai_fn(return_raw)]
+    pub fn wait_until_ready(
         call: NativeCallContext,
         server: Dynamic,
         options: Map,
@@ -151,11 +116,6 @@ pub mod api {
             })
             .await
         })
-    }
-
-    #[rhai_fn(return_raw)]
-    pub fn wait_until_ready(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
-        wait_until_ready_with(call, server, Map::new())
     }
 
     /// Terminates an instance and waits until it is gone.
@@ -186,41 +146,62 @@ pub mod api {
     }
 }
 
-#[derive(Debug, Deserialize)]
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("launch_instance")
+        .options::<LaunchInstance>()
+        .gives::<Server>(Shape::ManyWith("count")),
+    Declared::of("wait_until_running")
+        .options::<WaitUntilRunning>()
+        .gives::<Server>(Shape::LikeArgument),
+    Declared::of("wait_until_ready")
+        .options::<WaitUntilReady>()
+        .gives::<Server>(Shape::LikeArgument),
+];
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LaunchInstance {
+    /// Tag `Name`, and the name in the log; by default "autorun-" and the run's
+    /// id.
     name: Option<String>,
+    /// By default the micro type that is free-tier eligible for the image's
+    /// architecture: `t3.micro`, else `t2.micro`.
     #[serde(rename = "type")]
     instance_type: Option<String>,
-    image: Option<Value>,
-    key_pair: Option<Value>,
+    /// An AMI's id or what `latest_amazon_linux` gave, which is also the
+    /// default.
+    image: Option<NameOr<Image>>,
+    /// A name or what `create_key_pair` gave.
+    key_pair: Option<KeyPairRef>,
+    /// Ids or what `create_security_group` gave.
     #[serde(default)]
-    security_groups: Vec<Value>,
+    security_groups: Vec<GroupRef>,
+    /// Script or cloud-config for the first boot, at most 16384 bytes.
     user_data: Option<String>,
+    /// Id; by default one of the default VPC.
     subnet: Option<String>,
+    /// By default as the subnet says.
     public_ip: Option<bool>,
+    /// GiB of the root volume.
     volume_size: Option<i32>,
+    /// Name of an IAM instance profile.
     iam_profile: Option<String>,
+    /// How many, all the same; at most 500.
     count: Option<i32>,
+    /// Who `ssh_exec` and `scp` log in as.
     #[serde(default = "ec2_user")]
     user: String,
+    /// Further tags.
     #[serde(default)]
     tags: BTreeMap<String, String>,
+    /// False returns as soon as EC2 accepts the launch.
     #[serde(default = "yes")]
     wait: bool,
 }
 
-fn yes() -> bool {
-    true
-}
-
 async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance) -> Result<Value> {
     check(cx, &options)?;
-    let key_pair = options
-        .key_pair
-        .as_ref()
-        .map(|v| KeyPairRef::of("key_pair", &script::to_dynamic(v)?))
-        .transpose()?;
+    let key_pair = options.key_pair.clone();
     if let Some(recorded) = step.recorded::<Value>()?
         && step.was_undone()
     {
@@ -230,9 +211,8 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
     let security_groups = options
         .security_groups
         .iter()
-        .map(|group| security_groups::group_id("security_groups", &script::to_dynamic(group)?))
+        .map(|group| group.clone().id("option `security_groups`"))
         .collect::<Result<Vec<_>>>()?;
-    let image = ImageRef::of(options.image.clone())?;
     let ec2 = cx.clients.ec2().await?;
     let count = usize::try_from(options.count.unwrap_or(1)).unwrap_or(1);
     let mut launched = launched_before(cx, step, &ec2).await?;
@@ -248,7 +228,6 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
             options: &options,
             key_pair: key_pair.as_ref().map(|k| k.name.clone()),
             security_groups,
-            image,
             count: missing,
         };
         launched.extend(plan.launch(cx, step, &ec2).await?);
@@ -309,7 +288,6 @@ struct Plan<'a> {
     options: &'a LaunchInstance,
     key_pair: Option<String>,
     security_groups: Vec<String>,
-    image: ImageRef,
     count: usize,
 }
 
@@ -317,10 +295,10 @@ impl Plan<'_> {
     /// Writes the instances down, then asks for them once.
     async fn launch(self, cx: &Context, step: &mut Step, ec2: &Ec2<'_>) -> Result<Vec<Instance>> {
         let options = self.options;
-        let image = match self.image {
-            ImageRef::Newest => latest_amazon_linux(cx, LatestAmazonLinux::default()).await?,
-            ImageRef::Id(id) => ec2.image(&id).await?,
-            ImageRef::Known(image) => image,
+        let image = match &options.image {
+            None => newest(cx).await?,
+            Some(NameOr::Name(id)) => ec2.image(id).await?,
+            Some(NameOr::Map(image)) => image.clone(),
         };
         let instance_type = match &options.instance_type {
             Some(instance_type) => instance_type.clone(),
@@ -460,21 +438,10 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
     Ok(())
 }
 
-/// An image as a playbook passes it on.
-enum ImageRef {
-    Newest,
-    Id(String),
-    Known(Image),
-}
-
-impl ImageRef {
-    fn of(given: Option<Value>) -> Result<Self> {
-        match given {
-            None => Ok(Self::Newest),
-            Some(Value::String(id)) => Ok(Self::Id(id)),
-            Some(map) => script::argument("image", &script::to_dynamic(&map)?).map(Self::Known),
-        }
-    }
+/// The image that is launched by default.
+async fn newest(cx: &Context) -> Result<Image> {
+    let found = latest_amazon_linux(cx, LatestAmazonLinux::default()).await?;
+    Ok(found.image)
 }
 
 /// `RunInstances`, asked again while EC2 does not yet know the key pair or

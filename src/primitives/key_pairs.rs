@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use ssh_key::{Algorithm, PublicKey};
 
@@ -13,26 +14,22 @@ use crate::clients::keys;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Intent, ResourceKind, Step, Wanted};
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
 #[export_module]
 pub mod api {
     /// Makes an ed25519 key pair here and imports its public half into EC2.
     ///
     /// The private key never leaves this machine: it goes into a file with mode
-    /// 0600 and is never overwritten. Gives a map with `name`, `id`,
-    /// `fingerprint` and `private_key`, the file's path.
-    ///
-    /// - `path` (string): where the private key goes; by default a file under
-    ///   the data directory.
+    /// 0600 and is never overwritten.
     ///
     /// Throws `already_exists` when EC2 has the name or the file is there.
     ///
     /// ```rhai
     /// let key = create_key_pair("web-" + run_id());
     /// ```
-    #[rhai_fn(name = "create_key_pair", return_raw)]
-    pub fn create_key_pair_with(
+    #[rhai_fn(return_raw)]
+    pub fn create_key_pair(
         call: NativeCallContext,
         name: ImmutableString,
         options: Map,
@@ -43,16 +40,10 @@ pub mod api {
         })
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn create_key_pair(call: NativeCallContext, name: ImmutableString) -> Outcome<Dynamic> {
-        create_key_pair_with(call, name, Map::new())
-    }
-
     /// Imports the public half of an ssh key of yours into EC2.
     ///
     /// `file` is a private key, whose public half alone is sent, or a public
-    /// one. Gives the same map as `create_key_pair`; `private_key` is `()` when
-    /// `file` is a public key.
+    /// one.
     ///
     /// Throws `already_exists`, `not_found`, `invalid_option` for what is no key.
     ///
@@ -86,46 +77,74 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn delete_key_pair(call: NativeCallContext, key_pair: Dynamic) -> Outcome<Dynamic> {
         script::effect(&call, &[&key_pair], async |cx, step| {
-            super::delete_key_pair(cx, step, KeyPairRef::of("key_pair", &key_pair)?).await
+            super::delete_key_pair(cx, step, script::argument("key_pair", &key_pair)?).await
         })
     }
 }
 
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("create_key_pair")
+        .options::<CreateKeyPair>()
+        .gives::<KeyPair>(Shape::One),
+    Declared::of("import_key_pair").gives::<KeyPair>(Shape::One),
+];
+
 /// A key pair that EC2 knows.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct KeyPair {
+    /// "key_pair".
+    kind: ResultKind,
+    /// Name in EC2.
     name: String,
+    /// AWS's id, as `key-0abc`.
     id: String,
+    /// Fingerprint of the public half, as "SHA256:...".
     fingerprint: String,
+    /// Path of the private key's file; `()` when it is not known.
     private_key: Option<PathBuf>,
 }
 
-/// A key pair as a playbook passes it on.
-#[derive(Debug, Deserialize)]
+/// A key pair as a playbook passes it on: a name, or what `create_key_pair`
+/// returned.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(from = "NameOr<KnownKeyPair>")]
 pub(super) struct KeyPairRef {
     /// Name in EC2.
     pub(super) name: String,
     /// The private key's file, if known.
-    #[serde(default)]
     pub(super) private_key: Option<PathBuf>,
 }
 
-impl KeyPairRef {
-    /// From a name or from what `create_key_pair` gave.
-    pub(super) fn of(argument: &str, value: &Dynamic) -> Result<Self> {
-        match value.clone().into_immutable_string() {
-            Ok(name) => Ok(Self {
-                name: name.into(),
+#[derive(Deserialize)]
+struct KnownKeyPair {
+    name: String,
+    #[serde(default)]
+    private_key: Option<PathBuf>,
+}
+
+impl Named for KnownKeyPair {
+    const EXPECTED: &'static str = "a name, or what create_key_pair returned";
+}
+
+impl From<NameOr<KnownKeyPair>> for KeyPairRef {
+    fn from(given: NameOr<KnownKeyPair>) -> Self {
+        match given {
+            NameOr::Name(name) => Self {
+                name,
                 private_key: None,
-            }),
-            Err(_) => script::argument(argument, value),
+            },
+            NameOr::Map(known) => Self {
+                name: known.name,
+                private_key: known.private_key,
+            },
         }
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateKeyPair {
+    /// Where the private key goes; by default a file under the data directory.
     path: Option<PathBuf>,
 }
 
@@ -309,6 +328,7 @@ async fn import(
             ));
             let fingerprint = keys::fingerprint(public);
             Ok(KeyPair {
+                kind: ResultKind::KeyPair,
                 name: name.to_owned(),
                 id,
                 fingerprint,

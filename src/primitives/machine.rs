@@ -10,16 +10,17 @@ use std::time::Instant;
 
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::check_public;
 use super::variables::declare_secret;
-use super::{check_public, seconds};
 use crate::context::{Context, OWN_PATH};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
 use crate::report::{Mask, text};
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, Outcome, Seconds, Shape, yes};
 
 /// How much of each output a result holds: its end.
 const KEPT: usize = 4 << 20;
@@ -32,9 +33,7 @@ pub mod api {
     /// Writes a text file on this machine.
     ///
     /// The file appears under its name when it is whole; what was there is
-    /// replaced. Gives a map with `path` and `size` in bytes.
-    ///
-    /// - `mode` (string, "0644"): permissions.
+    /// replaced.
     ///
     /// Throws `not_found` when the directory is missing, `denied`,
     /// `quota_exceeded` when the disk is full.
@@ -42,8 +41,8 @@ pub mod api {
     /// ```rhai
     /// write_file("/tmp/hosts.txt", "web1\nweb2\n");
     /// ```
-    #[rhai_fn(name = "write_file", return_raw)]
-    pub fn write_file_with(
+    #[rhai_fn(return_raw)]
+    pub fn write_file(
         call: NativeCallContext,
         path: ImmutableString,
         text: ImmutableString,
@@ -54,30 +53,14 @@ pub mod api {
         })
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn write_file(
-        call: NativeCallContext,
-        path: ImmutableString,
-        text: ImmutableString,
-    ) -> Outcome<Dynamic> {
-        write_file_with(call, path, text, Map::new())
-    }
-
     /// Runs a program on this machine and waits for its end.
     ///
     /// `command` is an array: the program and its arguments, taken as they are;
-    /// no shell is asked. Gives a map with `status`, `stdout`, `stderr` and
-    /// `seconds`; of very long output the last 4 MiB.
+    /// no shell is asked. Of very long output the last 4 MiB are kept.
     ///
     /// Every user of this machine can read the arguments of a program, so a
     /// secret in them is an error. `env` and `stdin` are for secrets: only the
     /// same user and root can read them.
-    ///
-    /// - `check` (bool, true): a status other than 0 is an error.
-    /// - `timeout` (seconds): the program is ended after that.
-    /// - `cwd` (string): directory to run in.
-    /// - `env` (map of strings): further environment variables.
-    /// - `stdin` (string): what the program reads.
     ///
     /// Throws `command_failed`, whose `detail` has `status`, `stdout` and
     /// `stderr`; `not_found` when there is no such program; `timeout`;
@@ -89,21 +72,12 @@ pub mod api {
     /// let password = secret("correct horse battery");
     /// local_exec(["sh", "-c", `test "$PASSWORD"`], #{ env: #{ PASSWORD: password } });
     /// ```
-    #[rhai_fn(name = "local_exec", return_raw)]
-    pub fn local_exec_with(
-        call: NativeCallContext,
-        command: Array,
-        options: Map,
-    ) -> Outcome<Dynamic> {
+    #[rhai_fn(return_raw)]
+    pub fn local_exec(call: NativeCallContext, command: Array, options: Map) -> Outcome<Dynamic> {
         let arguments = [&command.clone().into(), &options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
             super::local_exec(cx, step, &command, script::options(options)?).await
         })
-    }
-
-    #[rhai_fn(return_raw)]
-    pub fn local_exec(call: NativeCallContext, command: Array) -> Outcome<Dynamic> {
-        local_exec_with(call, command, Map::new())
     }
 
     /// Gives an environment variable, or `()` when it is not set.
@@ -140,9 +114,6 @@ pub mod api {
 
     /// Asks the person at the terminal, and gives the line that was typed.
     ///
-    /// - `secret` (bool, false): what is typed is not shown, and masked in every
-    ///   output from then on; it must have 6 characters at least.
-    ///
     /// Throws `invalid_option` when nobody is at a terminal: let a variable say
     /// it then.
     ///
@@ -150,8 +121,8 @@ pub mod api {
     /// let answer = "no";
     /// try { answer = prompt("Go on?"); } catch { log_warn("nobody to ask"); }
     /// ```
-    #[rhai_fn(name = "prompt", return_raw)]
-    pub fn prompt_with(
+    #[rhai_fn(return_raw)]
+    pub fn prompt(
         call: NativeCallContext,
         question: ImmutableString,
         options: Map,
@@ -160,16 +131,22 @@ pub mod api {
             super::prompt(cx, &question, &script::options(options)?)
         })
     }
-
-    #[rhai_fn(return_raw)]
-    pub fn prompt(call: NativeCallContext, question: ImmutableString) -> Outcome<Dynamic> {
-        prompt_with(call, question, Map::new())
-    }
 }
 
-#[derive(Debug, Deserialize)]
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("write_file")
+        .options::<WriteFile>()
+        .gives::<Written>(Shape::One),
+    Declared::of("local_exec")
+        .options::<LocalExec>()
+        .gives::<Finished>(Shape::One),
+    Declared::of("prompt").options::<Prompt>(),
+];
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct WriteFile {
+    /// Permissions.
     #[serde(default = "readable")]
     mode: String,
 }
@@ -178,43 +155,52 @@ fn readable() -> String {
     "0644".to_owned()
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LocalExec {
+    /// A status other than 0 is an error.
     #[serde(default = "yes")]
     check: bool,
-    timeout: Option<f64>,
+    /// The program is ended after that.
+    timeout: Option<Seconds>,
+    /// Directory to run in.
     cwd: Option<PathBuf>,
+    /// Further environment variables.
     #[serde(default)]
     env: BTreeMap<String, String>,
+    /// What the program reads.
     #[serde(default)]
     stdin: String,
 }
 
-fn yes() -> bool {
-    true
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Prompt {
+    /// What is typed is not shown, and masked in every output from then on; it
+    /// must have 6 characters at least.
     #[serde(default)]
     secret: bool,
 }
 
 /// What `write_file` gives.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Written {
+    /// The file's path.
     path: PathBuf,
+    /// Its size in bytes.
     size: usize,
 }
 
 /// What `local_exec` gives.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Finished {
+    /// The exit status.
     status: i64,
+    /// What it wrote to its standard output.
     stdout: String,
+    /// What it wrote to its standard error.
     stderr: String,
+    /// How many seconds it took.
     seconds: f64,
 }
 
@@ -276,7 +262,7 @@ async fn local_exec(
         );
     };
     check_arguments(cx, program, &words.as_deref().unwrap_or_default().join(" "))?;
-    let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
+    let timeout = options.timeout.map(Seconds::duration);
     if let Some(recorded) = step.recorded::<Finished>()? {
         step.replay();
         return Ok(recorded);

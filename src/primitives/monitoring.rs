@@ -4,27 +4,20 @@ use std::time::{Duration, Instant};
 
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::hosts::target;
-use super::seconds;
 use super::servers::explained;
 use crate::clients::ssh::{self, Command};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Event, text};
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, Outcome, Seconds, Shape, integer, seconds};
 
 #[export_module]
 pub mod api {
     /// Asks a URL once and tells how it answered; a failure is a result, too.
-    ///
-    /// Gives a map with `time` (UTC), `url`, `ok`, `status` (`()` without an
-    /// answer), `seconds` and `error` (a text, or `()`).
-    ///
-    /// - `timeout` (seconds, 10).
-    /// - `status` (integer, 200): the status that is `ok`.
-    /// - `contains` (string): text that the body must hold to be `ok`.
     ///
     /// Throws `invalid_option` for what is no URL.
     ///
@@ -32,29 +25,17 @@ pub mod api {
     /// let sample = probe("http://192.0.2.10/", #{ timeout: 5 });
     /// if !sample.ok { log_warn(sample.error); }
     /// ```
-    #[rhai_fn(name = "probe", return_raw)]
-    pub fn probe_with(
-        call: NativeCallContext,
-        url: ImmutableString,
-        options: Map,
-    ) -> Outcome<Dynamic> {
+    #[rhai_fn(return_raw)]
+    pub fn probe(call: NativeCallContext, url: ImmutableString, options: Map) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
             super::probe(cx, &url, script::options(options)?).await
         })
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn probe(call: NativeCallContext, url: ImmutableString) -> Outcome<Dynamic> {
-        probe_with(call, url, Map::new())
-    }
-
     /// Measures a Linux host over ssh: processor, memory, disk and load.
     ///
     /// `server` is what `launch_instance` or `host` gave, or an address. Nothing
-    /// is installed there. Gives a map with `cpu` (percent busy, over a fifth of
-    /// a second), `memory` and `disk` (percent used; of the disk that holds `/`),
-    /// `load` (of the last minute), `memory_total` and `disk_total` in bytes, and
-    /// `uptime` in seconds.
+    /// is installed there.
     ///
     /// Throws `command_failed` for a host that is no Linux, `unreachable`,
     /// `timeout`, `denied`, `host_key_changed`.
@@ -91,10 +72,8 @@ pub mod api {
 
     /// Sums up what `probe` gave: availability and latency.
     ///
-    /// `samples` is an array of maps with `ok` and `seconds`. Gives a map with
-    /// `samples` and `failures` (numbers), `availability` in percent, and the
-    /// latency of what succeeded in seconds: `p50`, `p95`, `p99`, `least`,
-    /// `most`; those are `()` when nothing did.
+    /// `samples` is an array of maps with `ok` and `seconds`. The latencies are of
+    /// what succeeded, in seconds, and `()` when nothing did.
     ///
     /// Throws `invalid_option` for an empty array.
     ///
@@ -105,38 +84,46 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn summary(call: NativeCallContext, samples: Array) -> Outcome<Dynamic> {
         script::run_quietly(&call, |_| {
-            let samples: Vec<Sample> = script::array_argument("samples", samples)?;
+            let samples: Vec<Sample> = script::argument("samples", &samples.into())?;
             super::summary(&samples)
         })
     }
 }
 
-#[derive(Debug, Deserialize)]
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("probe")
+        .options::<Probe>()
+        .gives::<Probed>(Shape::One),
+    Declared::of("host_metrics").gives::<Metrics>(Shape::One),
+    Declared::of("summary").gives::<Summary>(Shape::One),
+];
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Probe {
-    #[serde(default = "ten_seconds")]
-    timeout: f64,
-    #[serde(default = "ok")]
+    #[serde(default = "seconds::<10>")]
+    timeout: Seconds,
+    /// The status that is `ok`.
+    #[serde(default = "integer::<200>")]
     status: i64,
+    /// Text that the body must hold to be `ok`.
     contains: Option<String>,
 }
 
-fn ten_seconds() -> f64 {
-    10.0
-}
-
-fn ok() -> i64 {
-    200
-}
-
 /// What `probe` gives.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Probed {
+    /// When it was asked, in UTC.
     time: String,
+    /// What was asked.
     url: String,
+    /// Whether it answered as it should.
     ok: bool,
+    /// HTTP status; `()` without an answer.
     status: Option<i64>,
+    /// How many seconds the answer took.
     seconds: f64,
+    /// What is wrong; `()` when it is `ok`.
     error: Option<String>,
 }
 
@@ -150,8 +137,8 @@ struct Sample {
 /// What `show_samples` shows.
 #[derive(Debug, Deserialize)]
 struct Newest {
-    #[serde(flatten)]
-    sample: Sample,
+    ok: bool,
+    seconds: Seconds,
     time: String,
     status: Option<i64>,
     error: Option<String>,
@@ -165,32 +152,47 @@ struct Newest {
 const GRAPH: usize = 32;
 
 /// What `summary` gives.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
 struct Summary {
+    /// How many samples there are.
     samples: usize,
+    /// How many of them are not `ok`.
     failures: usize,
+    /// Percentage of those that are `ok`.
     availability: f64,
+    /// Half of the latencies are at most this.
     p50: Option<f64>,
+    /// 95 percent of the latencies are at most this.
     p95: Option<f64>,
+    /// 99 percent of the latencies are at most this.
     p99: Option<f64>,
+    /// The shortest latency.
     least: Option<f64>,
+    /// The longest latency.
     most: Option<f64>,
 }
 
 /// What `host_metrics` gives.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 struct Metrics {
+    /// Percent busy, over a fifth of a second.
     cpu: f64,
+    /// Percent used.
     memory: f64,
+    /// Percent used of the disk that holds `/`.
     disk: f64,
+    /// Load of the last minute.
     load: f64,
+    /// Memory in bytes.
     memory_total: i64,
+    /// The disk's size in bytes.
     disk_total: i64,
+    /// Seconds since it booted.
     uptime: f64,
 }
 
 async fn probe(cx: &Context, url: &str, options: Probe) -> Result<Probed> {
-    let timeout = seconds("timeout", options.timeout)?;
+    let timeout = options.timeout.duration();
     let time = jiff::Timestamp::now().to_string();
     let started = Instant::now();
     let answer = cx.clients.http().get(url, timeout).await;
@@ -311,7 +313,7 @@ fn show_samples(cx: &Context, mut samples: Array) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     cx.report.report(&Event::Sampled {
         sample,
-        line: line(&newest)?,
+        line: line(&newest),
         latencies,
     });
     Ok(())
@@ -319,11 +321,11 @@ fn show_samples(cx: &Context, mut samples: Array) -> Result<()> {
 
 /// `02:40:00Z 200 in 12 ms, check ok, cpu 3 %, mem 20 %, disk 11 %, load 0.5, ..`:
 /// 80 columns as a rule, so without the exact figures.
-fn line(newest: &Newest) -> Result<String> {
+fn line(newest: &Newest) -> String {
     let time = newest.time.split('T').nth(1).unwrap_or(&newest.time);
     let time = time.split(['.', 'Z']).next().unwrap_or(time);
-    let took = text::duration(seconds("seconds", newest.sample.seconds)?);
-    let answer = match (newest.sample.ok, newest.status, &newest.error) {
+    let took = text::duration(newest.seconds.duration());
+    let answer = match (newest.ok, newest.status, &newest.error) {
         (true, Some(status), _) => format!("{status} in {took}"),
         (true, None, _) => format!("ok in {took}"),
         (false, _, Some(error)) => format!("down: {error}"),
@@ -342,7 +344,7 @@ fn line(newest: &Newest) -> Result<String> {
     }
     parts.extend(newest.state.clone());
     parts.extend(newest.note.clone());
-    Ok(format!("{time}Z {}", parts.join(", ")))
+    format!("{time}Z {}", parts.join(", "))
 }
 
 fn summary(samples: &[Sample]) -> Result<Summary> {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
@@ -13,7 +14,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::ledger::{Intent, Resource, ResourceKind, State, Step, Wanted};
 use crate::report::text;
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, Outcome, Shape};
 
 #[export_module]
 pub mod api {
@@ -24,12 +25,6 @@ pub mod api {
     /// more than 1024 bytes in UTF-8, one with a NUL, and one with `.` or `..`
     /// between its slashes, which no URL can have.
     ///
-    /// - `public` (bool, false): let everyone read this one key, by a statement
-    ///   in the bucket's policy. Where the account forbids public policies, and
-    ///   for a key with `*`, `?` or `${`, by which a policy means other keys as
-    ///   well, the URL is a presigned one, good for 7 days at most, and the log
-    ///   says so.
-    ///
     /// Throws `denied`, `not_found` when there is no such bucket,
     /// `invalid_option`.
     ///
@@ -37,8 +32,8 @@ pub mod api {
     /// let bucket = create_bucket("pictures");
     /// let url = object_url(bucket, "logo.png", #{ public: true });
     /// ```
-    #[rhai_fn(name = "object_url", return_raw)]
-    pub fn object_url_with(
+    #[rhai_fn(return_raw)]
+    pub fn object_url(
         call: NativeCallContext,
         bucket: Dynamic,
         key: ImmutableString,
@@ -51,27 +46,9 @@ pub mod api {
         })
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn object_url(
-        call: NativeCallContext,
-        bucket: Dynamic,
-        key: ImmutableString,
-    ) -> Outcome<Dynamic> {
-        object_url_with(call, bucket, key, Map::new())
-    }
-
     /// Uploads an image so that a browser can show it.
     ///
-    /// The content type follows the file's ending. Gives a map with `bucket`,
-    /// `key`, `url`, `size`, `content_type` and `public`.
-    ///
-    /// - `key` (string): used as it is. By default a relative path, without `.`
-    ///   and doubled slashes; the file's name alone of a path that is absolute,
-    ///   begins with `~/` or has `..`.
-    /// - `public` (bool): let everyone read this one key; by default true in a
-    ///   bucket that this run made. Otherwise, and where `object_url` could not
-    ///   make it public, `url` is a presigned one, good for 7 days at most.
-    /// - `content_type` (string).
+    /// The content type follows the file's ending.
     ///
     /// Throws `invalid_option` for what is no image, `not_found`, `denied`.
     ///
@@ -80,8 +57,8 @@ pub mod api {
     /// let image = upload_image(bucket, "assets/logo.png", #{ key: "logo.png" });
     /// print(image.url);
     /// ```
-    #[rhai_fn(name = "upload_image", return_raw)]
-    pub fn upload_image_with(
+    #[rhai_fn(return_raw)]
+    pub fn upload_image(
         call: NativeCallContext,
         bucket: Dynamic,
         file: ImmutableString,
@@ -100,23 +77,9 @@ pub mod api {
         })
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn upload_image(
-        call: NativeCallContext,
-        bucket: Dynamic,
-        file: ImmutableString,
-    ) -> Outcome<Dynamic> {
-        upload_image_with(call, bucket, file, Map::new())
-    }
-
     /// Uploads a file; nobody but the account can read it.
     ///
-    /// Gives the same map as `upload_image`; `url` is the plain one.
-    ///
-    /// - `key` (string): used as it is. By default a relative path, without `.`
-    ///   and doubled slashes; the file's name alone of a path that is absolute,
-    ///   begins with `~/` or has `..`.
-    /// - `content_type` (string): by default from the file's ending.
+    /// `url` in the map is the plain one.
     ///
     /// Throws `not_found`, `denied`, `invalid_option` for what cannot be a key.
     ///
@@ -124,8 +87,8 @@ pub mod api {
     /// let bucket = create_bucket("backup");
     /// upload_file(bucket, "assets/check_webserver.py", #{ key: "check.py" });
     /// ```
-    #[rhai_fn(name = "upload_file", return_raw)]
-    pub fn upload_file_with(
+    #[rhai_fn(return_raw)]
+    pub fn upload_file(
         call: NativeCallContext,
         bucket: Dynamic,
         file: ImmutableString,
@@ -142,15 +105,6 @@ pub mod api {
             let options = script::options(options)?;
             super::upload_file(cx, step, &bucket_name(&bucket)?, &file, options).await
         })
-    }
-
-    #[rhai_fn(return_raw)]
-    pub fn upload_file(
-        call: NativeCallContext,
-        bucket: Dynamic,
-        file: ImmutableString,
-    ) -> Outcome<Dynamic> {
-        upload_file_with(call, bucket, file, Map::new())
     }
 
     /// Deletes the object of this key; one that is gone already is fine.
@@ -179,36 +133,66 @@ pub mod api {
     }
 }
 
-#[derive(Debug, Deserialize)]
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("object_url").options::<ObjectUrl>(),
+    Declared::of("upload_image")
+        .options::<UploadImage>()
+        .gives::<Object>(Shape::One),
+    Declared::of("upload_file")
+        .options::<UploadFile>()
+        .gives::<Object>(Shape::One),
+];
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ObjectUrl {
+    /// Let everyone read this one key, by a statement in the bucket's policy.
+    /// Where the account forbids public policies, and for a key with `*`, `?`
+    /// or `${`, by which a policy means other keys as well, the URL is a
+    /// presigned one, good for 7 days at most, and the log says so.
     #[serde(default)]
     public: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct UploadImage {
+    /// Used as it is. By default a relative path, without `.` and doubled
+    /// slashes; the file's name alone of a path that is absolute, begins with
+    /// `~/` or has `..`.
     key: Option<String>,
+    /// Let everyone read this one key; by default true in a bucket that this
+    /// run made. Otherwise, and where `object_url` could not make it public,
+    /// `url` is a presigned one, good for 7 days at most.
     public: Option<bool>,
     content_type: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct UploadFile {
+    /// Used as it is. By default a relative path, without `.` and doubled
+    /// slashes; the file's name alone of a path that is absolute, begins with
+    /// `~/` or has `..`.
     key: Option<String>,
+    /// By default from the file's ending.
     content_type: Option<String>,
 }
 
 /// An object that was uploaded.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Object {
+    /// The bucket's name.
     bucket: String,
+    /// Its key.
     key: String,
+    /// Its URL.
     url: String,
+    /// Its size in bytes.
     size: u64,
+    /// Its content type, as "image/png".
     content_type: String,
+    /// Whether everyone can read it.
     public: bool,
 }
 

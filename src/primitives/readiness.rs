@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::fleet::ask_to_start;
+use super::host_keys;
 use super::host_keys::Compared;
 use super::hosts::know_keys;
 use super::servers::{Server, ServerRef, described, instance_host, not_running, stuck};
-use super::{host_keys, seconds};
 use crate::clients::Pace;
 use crate::clients::ec2::{Instance, InstanceState};
 use crate::clients::ssh::{self, Command, Finished, Host};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
+use crate::script::{Seconds, seconds, yes};
 
 /// How long right after a launch EC2 may not know the instance.
 const CONSISTENCY: Duration = Duration::from_secs(60);
@@ -26,44 +28,36 @@ const SHOWS_WITHIN: Duration = Duration::from_secs(60);
 /// How long a fresh instance may refuse a login: its key arrives after sshd.
 const KEY_ARRIVES: Duration = Duration::from_secs(30);
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WaitUntilRunning {
-    #[serde(default = "five_minutes")]
-    pub(super) timeout: f64,
+    #[serde(default = "seconds::<300>")]
+    pub(super) timeout: Seconds,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WaitUntilReady {
-    #[serde(default = "fifteen_minutes")]
-    timeout: f64,
+    #[serde(default = "seconds::<900>")]
+    timeout: Seconds,
+    /// False does not look at the user data; needed for images without
+    /// cloud-init.
     #[serde(default = "yes")]
     user_data: bool,
+    /// "strict" waits until the console shows the key, for types other than
+    /// Nitro as well; "first_use" does not wait for it.
     host_key: Option<Demand>,
 }
 
 /// What `wait_until_ready` demands of the host key. By default it waits for the
 /// console where that can be read at any time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Demand {
     /// It is accepted and logged, and compared if the console shows it.
     FirstUse,
     /// It is on the console, however long that takes.
     Strict,
-}
-
-fn five_minutes() -> f64 {
-    300.0
-}
-
-fn fifteen_minutes() -> f64 {
-    900.0
-}
-
-fn yes() -> bool {
-    true
 }
 
 pub(super) async fn running(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Server> {
@@ -192,7 +186,7 @@ pub(super) async fn ready(
     server: ServerRef,
     options: &WaitUntilReady,
 ) -> Result<Server> {
-    let timeout = seconds("timeout", options.timeout)?;
+    let timeout = options.timeout.duration();
     let mut pace = cx.pace(format!("instance {} to be ready", server.id), timeout);
     let instance = seen_running(cx, &server.id, &mut pace).await?;
     if is_stopped(&instance) {

@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::hosts::{self, Targets, gathered, know_keys, located, on_each};
-use super::seconds;
+use super::host_map::KnownHost;
+use super::hosts::{self, HostOptions, Targets, gathered, know_keys, located, on_each};
 use super::servers::explained;
 use crate::clients::ssh::{self, Command, Finished, Host, Stdin};
 use crate::context::Context;
@@ -18,7 +19,7 @@ use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
 use crate::report::{Mask, text};
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, Outcome, Seconds, Shape, seconds, yes};
 
 /// How long a host may refuse a login: its key may arrive after sshd.
 const KEY_ARRIVES: Duration = Duration::from_secs(30);
@@ -44,34 +45,15 @@ pub mod api {
     /// hosts (`@cert-authority`) are not verified: name the key of such a host.
     /// Lines that are skipped are logged with their number.
     ///
-    /// - `user` (string): by default the user who runs autorun.
-    /// - `port` (integer, 22).
-    /// - `key` (string): private key file; by default the ssh agent and the
-    ///   usual files in `~/.ssh`.
-    /// - `passphrase` (string): unlocks the key file; from a secret variable.
-    ///   Without it an encrypted key must be in the ssh agent.
-    /// - `sudo_password` (string): what sudo asks for there; from a secret
-    ///   variable. Without it `sudo: true` needs sudo without a password.
-    /// - `via` (host): the jump host through which it is reached, as what
-    ///   `launch_instance` or `host` gave, or an address; as `ssh -J` does it,
-    ///   so keys and passwords stay here.
-    /// - `host_key` (string): its fingerprint, as "SHA256:...".
-    /// - `name` (string): how the log calls it; by default the address.
-    ///
     /// Throws `invalid_option`.
     ///
     /// ```rhai
     /// let db = host("db.example.com", #{ user: "admin", port: 2222 });
     /// let inner = host("10.0.1.7", #{ via: "bastion.example.com" });
     /// ```
-    #[rhai_fn(name = "host", return_raw)]
-    pub fn host_with(call: NativeCallContext, address: Dynamic, options: Map) -> Outcome<Dynamic> {
-        script::run_blocking(&call, |cx| hosts::host(cx, &address, options))
-    }
-
     #[rhai_fn(return_raw)]
-    pub fn host(call: NativeCallContext, address: Dynamic) -> Outcome<Dynamic> {
-        host_with(call, address, Map::new())
+    pub fn host(call: NativeCallContext, address: Dynamic, options: Map) -> Outcome<Dynamic> {
+        script::run_blocking(&call, |cx| hosts::host(cx, &address, options))
     }
 
     /// Runs a command on a host and waits for its end.
@@ -81,21 +63,10 @@ pub mod api {
     /// of results in the same order. A failure lets the others finish and is then
     /// thrown, with every failure in `causes`. The
     /// command is text for the user's login shell there. Its output goes to the
-    /// log while it runs. Gives a map with `status`, `stdout`, `stderr`,
-    /// `seconds` and `signal`; of very long output the last 4 MiB.
+    /// log while it runs; of very long output the last 4 MiB are kept.
     ///
     /// Every user there can read a command line, so a secret in it is an error.
     /// `env` and `stdin` are for secrets.
-    ///
-    /// - `check` (bool, true): a status other than 0 is an error.
-    /// - `timeout` (seconds): the command is ended after that; by default it
-    ///   may take as long as it wants.
-    /// - `cwd` (string): directory to run in.
-    /// - `env` (map of strings): environment variables. They and `stdin` travel
-    ///   inside the connection, never in a command line.
-    /// - `stdin` (string): what the command reads.
-    /// - `sudo` (bool, false): run as root; needs sudo without a password, or
-    ///   `sudo_password` of `host`.
     ///
     /// On `timeout` and Ctrl-C the command and what it started is ended; if that
     /// cannot be made sure, the error says so.
@@ -110,8 +81,8 @@ pub mod api {
     /// let disk = ssh_exec(web, "df -h /", #{ timeout: 10 });
     /// print(disk.stdout);
     /// ```
-    #[rhai_fn(name = "ssh_exec", return_raw)]
-    pub fn ssh_exec_with(
+    #[rhai_fn(return_raw)]
+    pub fn ssh_exec(
         call: NativeCallContext,
         server: Dynamic,
         command: ImmutableString,
@@ -123,22 +94,11 @@ pub mod api {
         })
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn ssh_exec(
-        call: NativeCallContext,
-        server: Dynamic,
-        command: ImmutableString,
-    ) -> Outcome<Dynamic> {
-        ssh_exec_with(call, server, command, Map::new())
-    }
-
     /// Waits until a host lets us in by ssh.
     ///
     /// For instances `wait_until_ready` is better: it waits for the user data,
     /// too. `server` is what `launch_instance` or `host` gave, or an address; or
     /// an array of such.
-    ///
-    /// - `timeout` (seconds, 300).
     ///
     /// Throws `timeout`, `denied` when the login is refused for half a minute,
     /// `host_key_changed`.
@@ -147,8 +107,8 @@ pub mod api {
     /// let web = host("192.0.2.10");
     /// wait_for_ssh(web);
     /// ```
-    #[rhai_fn(name = "wait_for_ssh", return_raw)]
-    pub fn wait_for_ssh_with(
+    #[rhai_fn(return_raw)]
+    pub fn wait_for_ssh(
         call: NativeCallContext,
         server: Dynamic,
         options: Map,
@@ -158,24 +118,17 @@ pub mod api {
         })
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn wait_for_ssh(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
-        wait_for_ssh_with(call, server, Map::new())
-    }
-
     /// Waits until a TCP port of a host accepts connections.
     ///
     /// `server` is what `launch_instance` or `host` gave, or an address.
-    ///
-    /// - `timeout` (seconds, 300).
     ///
     /// Throws `timeout`.
     ///
     /// ```rhai
     /// wait_for_port("192.0.2.10", 22, #{ timeout: 60 });
     /// ```
-    #[rhai_fn(name = "wait_for_port", return_raw)]
-    pub fn wait_for_port_with(
+    #[rhai_fn(return_raw)]
+    pub fn wait_for_port(
         call: NativeCallContext,
         server: Dynamic,
         port: i64,
@@ -185,49 +138,61 @@ pub mod api {
             super::wait_for_port(cx, &server, port, script::options(options)?).await
         })
     }
-
-    #[rhai_fn(return_raw)]
-    pub fn wait_for_port(call: NativeCallContext, server: Dynamic, port: i64) -> Outcome<Dynamic> {
-        wait_for_port_with(call, server, port, Map::new())
-    }
 }
 
-#[derive(Clone, Debug, Deserialize)]
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("host")
+        .options::<HostOptions>()
+        .gives::<KnownHost>(Shape::One),
+    Declared::of("ssh_exec")
+        .options::<SshExec>()
+        .gives::<CommandResult>(Shape::LikeArgument),
+    Declared::of("wait_for_ssh").options::<Within>(),
+    Declared::of("wait_for_port").options::<Within>(),
+];
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SshExec {
+    /// A status other than 0 is an error.
     #[serde(default = "yes")]
     check: bool,
-    timeout: Option<f64>,
+    /// The command is ended after that; by default it may take as long as it
+    /// wants.
+    timeout: Option<Seconds>,
+    /// Directory to run in.
     cwd: Option<String>,
+    /// Environment variables. They and `stdin` travel inside the connection,
+    /// never in a command line.
     #[serde(default)]
     env: BTreeMap<String, String>,
+    /// What the command reads.
     stdin: Option<String>,
+    /// Run as root; needs sudo without a password, or `sudo_password` of
+    /// `host`.
     #[serde(default)]
     sudo: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Within {
-    #[serde(default = "five_minutes")]
-    timeout: f64,
-}
-
-fn five_minutes() -> f64 {
-    300.0
-}
-
-fn yes() -> bool {
-    true
+    #[serde(default = "seconds::<300>")]
+    timeout: Seconds,
 }
 
 /// What `ssh_exec` gives.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct CommandResult {
+    /// The exit status.
     status: i64,
+    /// What it wrote to its standard output.
     stdout: String,
+    /// What it wrote to its standard error.
     stderr: String,
+    /// How many seconds it took.
     seconds: f64,
+    /// The signal that ended it, as "TERM"; `()` when none did.
     signal: Option<String>,
 }
 
@@ -248,9 +213,6 @@ async fn ssh_exec(
     for (name, value) in &options.env {
         check_env(name, value)?;
     }
-    if let Some(timeout) = options.timeout {
-        seconds("timeout", timeout)?;
-    }
     if let Some(recorded) = step.recorded::<Value>()? {
         step.replay();
         return Ok(recorded);
@@ -269,7 +231,7 @@ async fn ssh_exec(
 }
 
 async fn wait_for_ssh(cx: &Context, servers: &Dynamic, options: Within) -> Result<()> {
-    let timeout = seconds("timeout", options.timeout)?;
+    let timeout = options.timeout.duration();
     let list = servers.read_lock::<Array>().map(|list| list.clone());
     let explained_one = async |server: &Dynamic| match let_in(cx, server, timeout).await {
         Err(error) => match located(cx, server).await {
@@ -318,7 +280,7 @@ async fn let_in(cx: &Context, server: &Dynamic, timeout: Duration) -> Result<()>
 }
 
 async fn wait_for_port(cx: &Context, server: &Dynamic, port: i64, options: Within) -> Result<()> {
-    let timeout = seconds("timeout", options.timeout)?;
+    let timeout = options.timeout.duration();
     let port = u16::try_from(port)
         .ok()
         .filter(|port| *port > 0)
@@ -362,7 +324,7 @@ async fn run_on(
     command: &str,
     options: SshExec,
 ) -> Result<CommandResult> {
-    let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
+    let timeout = options.timeout.map(Seconds::duration);
     cx.report.debug(format!("{}: {command}", host.name));
     cx.report
         .doing(command.trim().lines().next().unwrap_or_default());

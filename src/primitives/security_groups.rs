@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{check_public, release};
 use crate::clients::ec2::{Ec2, Ingress, Marked};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Intent, Remover, ResourceKind, State, Step, Wanted};
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
 /// Where ssh listens: opened to the caller alone unless told otherwise.
 const SSH_PORT: u16 = 22;
@@ -24,19 +24,7 @@ pub mod api {
     /// Creates a security group and opens the ports given.
     ///
     /// Without `ingress` only ssh is open, and only for this machine's own
-    /// public address. Gives a map with `id` and `name`.
-    ///
-    /// - `ingress` (array of maps): the rules, each with
-    ///   - `port` (integer): the port, or the first of a range,
-    ///   - `to_port` (integer): the last port of a range,
-    ///   - `from` (string or map): an address or network, as `my_ip()`,
-    ///     "203.0.113.0/24" or "0.0.0.0/0"; or what `create_security_group`
-    ///     gave, or its id, for the instances in that group; by default
-    ///     everyone, but for port 22 this machine's address,
-    ///   - `protocol` (string, "tcp"): `tcp` or `udp`,
-    ///   - `description` (string).
-    /// - `description` (string): shown in the console.
-    /// - `vpc` (string): id of the VPC; by default the region's default VPC.
+    /// public address.
     ///
     /// Throws `already_exists`, `invalid_option`, `denied`.
     ///
@@ -45,8 +33,8 @@ pub mod api {
     ///     ingress: [#{ port: 22, from: my_ip() }, #{ port: 80 }],
     /// });
     /// ```
-    #[rhai_fn(name = "create_security_group", return_raw)]
-    pub fn create_security_group_with(
+    #[rhai_fn(return_raw)]
+    pub fn create_security_group(
         call: NativeCallContext,
         name: ImmutableString,
         options: Map,
@@ -57,14 +45,6 @@ pub mod api {
         })
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn create_security_group(
-        call: NativeCallContext,
-        name: ImmutableString,
-    ) -> Outcome<Dynamic> {
-        create_security_group_with(call, name, Map::new())
-    }
-
     /// Opens a port of a security group; one that is open is no error.
     ///
     /// `group` is what `create_security_group` gave, or an id. `rule` is as in
@@ -72,12 +52,6 @@ pub mod api {
     /// says otherwise, other ports to everyone. Gives whether it was closed
     /// before. In a group that the run did not make, `autorun destroy` closes it
     /// again.
-    ///
-    /// - `port` (integer), `to_port` (integer): the last one of a range.
-    /// - `from` (string or map): who may connect, as "203.0.113.0/24", or a
-    ///   security group.
-    /// - `protocol` (string, "tcp"): or "udp".
-    /// - `description` (string).
     ///
     /// Throws `not_found`, `invalid_option`, `denied`.
     ///
@@ -97,12 +71,6 @@ pub mod api {
     ///
     /// `group` and `rule` are as for `open_port`: a rule is told by its ports,
     /// its protocol and `from`. Gives whether it was open before.
-    ///
-    /// - `port` (integer), `to_port` (integer): the last one of a range.
-    /// - `from` (string or map): who may connect, as "203.0.113.0/24", or a
-    ///   security group.
-    /// - `protocol` (string, "tcp"): or "udp".
-    /// - `description` (string): not looked at.
     ///
     /// Throws `not_found`, `invalid_option`, `denied`.
     ///
@@ -134,7 +102,7 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn delete_security_group(call: NativeCallContext, group: Dynamic) -> Outcome<Dynamic> {
         script::effect(&call, &[&group], async |cx, step| {
-            let id = super::group_id("group", &group)?;
+            let id = super::group_id(&group)?;
             release(cx, step, ResourceKind::SecurityGroup, &id).await
         })
     }
@@ -152,22 +120,40 @@ pub mod api {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("create_security_group")
+        .options::<CreateSecurityGroup>()
+        .gives::<SecurityGroup>(Shape::One),
+    Declared::of("open_port").takes::<Rule>("rule"),
+    Declared::of("close_port").takes::<Rule>("rule"),
+];
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateSecurityGroup {
+    /// The rules.
     ingress: Option<Vec<Rule>>,
+    /// Shown in the console.
     description: Option<String>,
+    /// Id of the VPC; by default the region's default VPC.
     vpc: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Rule {
+    /// The port, or the first of a range.
     port: u16,
+    /// The last port of a range.
     to_port: Option<u16>,
-    from: Option<Value>,
+    /// An address or network, as `my_ip()`, "203.0.113.0/24" or "0.0.0.0/0"; or
+    /// what `create_security_group` gave, or its id, for the instances in that
+    /// group; by default everyone, but for port 22 this machine's address.
+    from: Option<NameOr<SourceGroup>>,
+    /// `tcp` or `udp`.
     #[serde(default = "tcp")]
     protocol: String,
+    /// Shown in the console.
     description: Option<String>,
 }
 
@@ -176,31 +162,70 @@ fn tcp() -> String {
 }
 
 /// A security group that EC2 knows.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct SecurityGroup {
+    /// "security_group".
+    kind: ResultKind,
+    /// AWS's id, as `sg-0abc`.
     id: String,
+    /// Its name.
     name: String,
 }
 
-/// The id of a group, from an id or from what `create_security_group` gave.
-pub(super) fn group_id(argument: &str, value: &Dynamic) -> Result<String> {
-    #[derive(Deserialize)]
-    struct Group {
-        id: String,
+/// A security group as a playbook passes it on: an id, or what
+/// `create_security_group` returned.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(from = "NameOr<GroupMap>")]
+pub(super) struct GroupRef(String);
+
+#[derive(Clone, Debug, Deserialize)]
+struct GroupMap {
+    id: String,
+}
+
+impl Named for GroupMap {
+    const EXPECTED: &'static str = "an id as \"sg-0abc\", or what create_security_group returned";
+}
+
+/// A group whose instances may connect.
+#[derive(Clone, Debug, Deserialize)]
+struct SourceGroup {
+    id: String,
+}
+
+impl Named for SourceGroup {
+    const EXPECTED: &'static str = "an address or network, or what create_security_group returned";
+}
+
+impl From<NameOr<GroupMap>> for GroupRef {
+    fn from(given: NameOr<GroupMap>) -> Self {
+        match given {
+            NameOr::Name(id) => Self(id),
+            NameOr::Map(group) => Self(group.id),
+        }
     }
-    let hint = "pass what create_security_group gave, or an id as \"sg-0abc\"";
-    let id = match value.clone().into_immutable_string() {
-        Ok(id) => id.into(),
-        Err(_) => match script::argument::<Group>(argument, value) {
-            Ok(group) => group.id,
-            Err(error) => return Err(error.hint(hint)),
-        },
-    };
-    if !id.starts_with("sg-") {
-        let said = format!("argument `{argument}`: `{id}` is not a security group's id");
-        return Err(Error::invalid(said).hint(hint));
+}
+
+const GROUP_HINT: &str = "pass what create_security_group gave, or an id as \"sg-0abc\"";
+
+impl GroupRef {
+    fn of(argument: &str, value: &Dynamic) -> Result<Self> {
+        script::argument(argument, value).map_err(|error| error.hint(GROUP_HINT))
     }
-    Ok(id)
+
+    /// Its id. `what` names it in the error.
+    pub(super) fn id(self, what: &str) -> Result<String> {
+        if self.0.starts_with("sg-") {
+            return Ok(self.0);
+        }
+        let said = format!("{what}: `{}` is not a security group's id", self.0);
+        Err(Error::invalid(said).hint(GROUP_HINT))
+    }
+}
+
+/// The id of a group that is an argument.
+fn group_id(value: &Dynamic) -> Result<String> {
+    GroupRef::of("group", value)?.id("argument `group`")
 }
 
 async fn create_security_group(
@@ -272,13 +297,14 @@ async fn create_security_group(
         "created security group {id} ({name}), open: {open}"
     ));
     Ok(SecurityGroup {
+        kind: ResultKind::SecurityGroup,
         id,
         name: name.to_owned(),
     })
 }
 
 async fn open_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -> Result<bool> {
-    let group = group_id("group", group)?;
+    let group = group_id(group)?;
     let rule = ingress(cx, rule).await?;
     let ec2 = cx.clients.ec2().await?;
     let id = rule.in_words(&group);
@@ -322,7 +348,7 @@ async fn open_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -
 }
 
 async fn close_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -> Result<bool> {
-    let group = group_id("group", group)?;
+    let group = group_id(group)?;
     let rule = ingress(cx, rule).await?;
     if let Some(recorded) = step.recorded::<bool>()? {
         step.replay();
@@ -409,7 +435,7 @@ async fn ingress(cx: &Context, rule: Rule) -> Result<Ingress> {
         );
     }
     let from = match rule.from {
-        Some(from) => source(&script::to_dynamic(&from)?)?,
+        Some(from) => source(from)?,
         None if (rule.port..=to_port).contains(&SSH_PORT) => network(&my_ip(cx).await?)?,
         None => "0.0.0.0/0".to_owned(),
     };
@@ -423,13 +449,15 @@ async fn ingress(cx: &Context, rule: Rule) -> Result<Ingress> {
 }
 
 /// Who may connect: a network, or a group's id.
-fn source(from: &Dynamic) -> Result<String> {
-    match from.clone().into_immutable_string() {
-        Ok(text) if !text.starts_with("sg-") => network(&text),
-        _ => group_id("from", from).map_err(|error| {
-            error.hint("pass an address or network, or what create_security_group gave")
-        }),
-    }
+fn source(from: NameOr<SourceGroup>) -> Result<String> {
+    let id = match from {
+        NameOr::Name(text) if !text.starts_with("sg-") => return network(&text),
+        NameOr::Name(id) => id,
+        NameOr::Map(group) => group.id,
+    };
+    GroupRef(id)
+        .id("option `from`")
+        .map_err(|error| error.hint(format!("pass {}", SourceGroup::EXPECTED)))
 }
 
 /// An address or network as a network.

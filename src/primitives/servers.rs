@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use rhai::Dynamic;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::host_keys::HostKey;
+use super::host_map::KnownHost;
 use crate::clients::ec2::{Instance, InstanceState, no_instance};
 use crate::clients::ssh::{Host, Trust};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::ResourceKind;
-use crate::script;
+use crate::script::{self, HostValue, NameOr, Named, ResultKind};
 
 /// How long EC2 may take to explain why ssh failed.
 const EXPLAINS_WITHIN: Duration = Duration::from_secs(5);
@@ -30,17 +32,23 @@ pub(super) fn ec2_user() -> String {
 }
 
 /// An instance as a playbook sees it: EC2's description and how to log in.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct Server {
+    /// "instance".
+    kind: ResultKind,
     #[serde(flatten)]
     pub(super) instance: Instance,
+    /// Who `ssh_exec` and `scp` log in as.
     user: String,
+    /// The private key's file; `()` when it is not known.
     key: Option<PathBuf>,
-    /// Whether its ssh host key has been compared with its console.
+    /// "verified" once its ssh host key has been compared with its console, else
+    /// "unverified".
     host_key: HostKey,
-    /// What `host` said of it.
+    /// What `host` returned; only there if the instance was passed on in that way.
     #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<Host>,
+    #[schemars(with = "HostValue")]
+    host: Option<KnownHost>,
 }
 
 /// An instance as a playbook passes it on.
@@ -63,14 +71,20 @@ pub(super) struct ServerRef {
     pub(super) host: Option<Host>,
 }
 
+impl Named for ServerRef {
+    const EXPECTED: &'static str = "an id as \"i-0abc\", or what launch_instance returned";
+}
+
 impl ServerRef {
     /// From an id, from what `launch_instance` gave, or from what `host` made of
     /// that.
     pub(super) fn of(cx: &Context, value: &Dynamic) -> Result<Self> {
-        let server = match value.clone().into_immutable_string() {
-            Ok(id) => Self::by_id(id.into()),
-            Err(_) if is_host(value) => Self::of_host(script::argument("server", value)?)?,
-            Err(_) => script::argument::<Self>("server", value)?,
+        let server = match is_host(value) {
+            true => Self::of_host(script::argument("server", value)?)?,
+            false => match script::argument("server", value)? {
+                NameOr::Name(id) => Self::by_id(id),
+                NameOr::Map(server) => server,
+            },
         };
         server.host.iter().for_each(|host| mask_secrets(cx, host));
         if !server.id.starts_with("i-") {
@@ -116,11 +130,12 @@ impl ServerRef {
 
     pub(super) fn with(self, cx: &Context, instance: Instance) -> Server {
         Server {
+            kind: ResultKind::Instance,
             host_key: HostKey::of(cx, &instance.id),
             instance,
             user: self.user,
             key: self.key,
-            host: self.host,
+            host: self.host.map(KnownHost::from),
         }
     }
 }
@@ -135,8 +150,7 @@ pub(super) fn mask_secrets(cx: &Context, host: &Host) {
 
 /// Whether this is what `host` gives.
 pub(super) fn is_host(value: &Dynamic) -> bool {
-    let map = value.read_lock::<rhai::Map>();
-    map.is_some_and(|map| map.contains_key("trust"))
+    ResultKind::of(value) == Some(ResultKind::Host)
 }
 
 /// Does the work for one server or for each of an array, all at once, and

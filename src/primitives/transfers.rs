@@ -7,18 +7,19 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
 use super::objects::{check_object, content, content_type};
-use super::{check_public, file_state, seconds};
-use crate::clients::s3::{Content, LONGEST_PRESIGN, check_file, keys, places};
+use super::{check_public, file_state};
+use crate::clients::s3::{Content, LONGEST_PRESIGN, Listed, check_file, keys, places};
 use crate::clients::tree::{self, Kind};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Remover, ResourceKind, Step, Wanted};
 use crate::report::text;
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, Outcome, Seconds, Shape, seconds};
 
 /// How many objects are under way at once.
 const AT_ONCE: usize = 16;
@@ -27,13 +28,10 @@ const AT_ONCE: usize = 16;
 pub mod api {
     /// Uploads all files below a directory.
     ///
-    /// An object's key is `prefix` and the file's path below the directory. Gives
-    /// a map with `bucket`, `files` (the number of them), `size` in bytes and
-    /// `keys`. Links to files of the directory are followed; links to anything
-    /// else and what is neither file nor directory (sockets, devices) are
-    /// skipped, and the log says so.
-    ///
-    /// - `prefix` (string): what the keys begin with, as "backup/".
+    /// An object's key is `prefix` and the file's path below the directory. Links
+    /// to files of the directory are followed; links to anything else and what is
+    /// neither file nor directory (sockets, devices) are skipped, and the log says
+    /// so.
     ///
     /// Throws `not_found`, `denied`, `invalid_option` for what is no directory,
     /// for a file whose name is not UTF-8, and for what cannot be a key.
@@ -42,8 +40,8 @@ pub mod api {
     /// let bucket = create_bucket("backup");
     /// upload_dir(bucket, "userdata", #{ prefix: "2026/" });
     /// ```
-    #[rhai_fn(name = "upload_dir", return_raw)]
-    pub fn upload_dir_with(
+    #[rhai_fn(return_raw)]
+    pub fn upload_dir(
         call: NativeCallContext,
         bucket: Dynamic,
         directory: ImmutableString,
@@ -62,21 +60,11 @@ pub mod api {
         })
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn upload_dir(
-        call: NativeCallContext,
-        bucket: Dynamic,
-        directory: ImmutableString,
-    ) -> Outcome<Dynamic> {
-        upload_dir_with(call, bucket, directory, Map::new())
-    }
-
     /// Downloads an object into a file.
     ///
     /// The file appears under its name when it is whole: its size is compared,
     /// and its checksum where S3 keeps one, as it does for all that autorun
     /// uploads. What was there is replaced; a link is replaced, not followed.
-    /// Gives a map with `path` and `size`.
     ///
     /// Throws `not_found`, `denied`, `quota_exceeded` when the disk is full,
     /// `invalid_option` for what cannot be a key, and where a directory or a
@@ -103,8 +91,7 @@ pub mod api {
     ///
     /// A file's path below the directory is the object's key without the prefix,
     /// and without the slash after a prefix that has none. An empty object whose
-    /// key ends in a slash is a directory. Missing directories are made. Gives a
-    /// map with `directory`, `files` (the number of them) and `size` in bytes.
+    /// key ends in a slash is a directory. Missing directories are made.
     ///
     /// Before anything is written, it refuses keys that are no path below the
     /// directory (as `/a`, `a//b` and `../a`), two keys that are one path (as `a`
@@ -133,10 +120,6 @@ pub mod api {
 
     /// Lists the objects of a bucket, in the order of their keys.
     ///
-    /// Gives an array of maps with `key`, `size` in bytes, `modified` and `etag`.
-    ///
-    /// - `prefix` (string): only keys that begin so.
-    ///
     /// Throws `not_found` when there is no such bucket, `denied`.
     ///
     /// ```rhai
@@ -145,8 +128,8 @@ pub mod api {
     ///     print(`${object.key} ${object.size}`);
     /// }
     /// ```
-    #[rhai_fn(name = "list_objects", return_raw)]
-    pub fn list_objects_with(
+    #[rhai_fn(return_raw)]
+    pub fn list_objects(
         call: NativeCallContext,
         bucket: Dynamic,
         options: Map,
@@ -158,18 +141,10 @@ pub mod api {
         })
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn list_objects(call: NativeCallContext, bucket: Dynamic) -> Outcome<Dynamic> {
-        list_objects_with(call, bucket, Map::new())
-    }
-
     /// Gives a URL with which everyone can read an object for a while.
     ///
     /// The object need not exist yet. `key` is used as it is, like everywhere:
     /// see `object_url`. The URL is masked in every output.
-    ///
-    /// - `valid` (seconds, 3600): at most 604800 (7 days); less with temporary
-    ///   credentials, which end it with them.
     ///
     /// Throws `invalid_option`.
     ///
@@ -177,8 +152,8 @@ pub mod api {
     /// let bucket = create_bucket("backup");
     /// let url = presigned_url(bucket, "logo.png", #{ valid: 600 });
     /// ```
-    #[rhai_fn(name = "presigned_url", return_raw)]
-    pub fn presigned_url_with(
+    #[rhai_fn(return_raw)]
+    pub fn presigned_url(
         call: NativeCallContext,
         bucket: Dynamic,
         key: ImmutableString,
@@ -190,20 +165,10 @@ pub mod api {
         })
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn presigned_url(
-        call: NativeCallContext,
-        bucket: Dynamic,
-        key: ImmutableString,
-    ) -> Outcome<Dynamic> {
-        presigned_url_with(call, bucket, key, Map::new())
-    }
-
     /// Copies an object inside S3, without its bytes passing through here.
     ///
     /// Its content type goes with it. Up to 5 GiB, AWS's limit for one copy.
-    /// Gives a map with `bucket` and `key` of the copy. Both keys are used as
-    /// they are: see `object_url`.
+    /// Both keys are used as they are: see `object_url`.
     ///
     /// Throws `not_found`, `denied`, `invalid_option` for what cannot be a key.
     ///
@@ -253,59 +218,83 @@ pub mod api {
     }
 }
 
-#[derive(Debug, Deserialize)]
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("upload_dir")
+        .options::<UploadDir>()
+        .gives::<Uploaded>(Shape::One),
+    Declared::of("download_file").gives::<Downloaded>(Shape::One),
+    Declared::of("download_dir").gives::<Restored>(Shape::One),
+    Declared::of("list_objects")
+        .options::<ListObjects>()
+        .gives::<Listed>(Shape::Many),
+    Declared::of("presigned_url").options::<PresignedUrl>(),
+    Declared::of("copy_object").gives::<Copied>(Shape::One),
+];
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct UploadDir {
+    /// What the keys begin with, as "backup/".
     #[serde(default)]
     prefix: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListObjects {
+    /// Only keys that begin so.
     #[serde(default)]
     prefix: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PresignedUrl {
-    #[serde(default = "one_hour")]
-    valid: f64,
-}
-
-fn one_hour() -> f64 {
-    3600.0
+    /// At most 604800 (7 days); less with temporary credentials, which end it
+    /// with them.
+    #[serde(default = "seconds::<3600>")]
+    valid: Seconds,
 }
 
 /// What `upload_dir` gives.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Uploaded {
+    /// The bucket's name.
     bucket: String,
+    /// How many files were uploaded.
     files: usize,
+    /// Their size in bytes.
     size: u64,
+    /// Their keys.
     keys: Vec<String>,
 }
 
 /// What `download_file` gives.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Downloaded {
+    /// The file's path.
     path: PathBuf,
+    /// Its size in bytes.
     size: u64,
 }
 
 /// What `download_dir` gives.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Restored {
+    /// The directory's path.
     directory: PathBuf,
+    /// How many files were downloaded.
     files: usize,
+    /// Their size in bytes.
     size: u64,
 }
 
 /// What `copy_object` gives.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Copied {
+    /// The bucket of the copy.
     bucket: String,
+    /// The key of the copy.
     key: String,
 }
 
@@ -553,7 +542,7 @@ async fn presigned_url(
     options: PresignedUrl,
 ) -> Result<String> {
     keys::check(key)?;
-    let valid = seconds("valid", options.valid)?;
+    let valid = options.valid.duration();
     if valid.is_zero() || valid > LONGEST_PRESIGN {
         return Err(Error::invalid(
             "option `valid`: it must be from 1 to 604800 seconds (7 days)",

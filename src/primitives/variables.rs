@@ -5,11 +5,14 @@
 
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::report::{SHORTEST, is_too_short};
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, Outcome};
 
 #[export_module]
 pub mod api {
@@ -28,17 +31,6 @@ pub mod api {
     /// in the environment all of these are plain text.
     ///
     /// Instead of default and help a map may be given:
-    ///
-    /// - `type` (string): `string`, `int`, `float`, `bool`, `array` or `map`;
-    ///   without it the default's type.
-    /// - `default`: the value if none is set; without it one must be set.
-    /// - `choices` (array): the values allowed.
-    /// - `pattern` (string): a regular expression that the whole text matches.
-    /// - `secret` (bool, false): masked in every output, also in base64, in
-    ///   hexadecimal digits, and as URLs, JSON, HTML and shells write it; not
-    ///   what a playbook makes of it, as a part, its upper case or a digest. It
-    ///   must have 6 characters at least; an empty default stands for none.
-    /// - `help` (string): shown by `autorun docs PLAYBOOK`.
     ///
     /// ```rhai
     /// let name = var("name", "web", "Prefix of what this run creates");
@@ -97,6 +89,89 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn run_id(call: NativeCallContext) -> Outcome<Dynamic> {
         script::run_quietly(&call, |cx| Ok(cx.ledger.run().to_owned()))
+    }
+}
+
+pub(super) const DECLARED: &[Declared] = &[Declared::of("var").takes::<Declaration>("options")];
+
+/// The declaration of a variable as a map.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Declaration {
+    /// `string`, `int`, `float`, `bool`, `array` or `map`; without it the
+    /// default's type.
+    pub r#type: Option<VariableType>,
+    /// The value if none is set; without it one must be set.
+    pub default: Option<Value>,
+    /// The values allowed.
+    pub choices: Option<Vec<Value>>,
+    /// A regular expression that the whole text matches.
+    pub pattern: Option<String>,
+    /// Masked in every output, also in base64, in hexadecimal digits, and as
+    /// URLs, JSON, HTML and shells write it; not what a playbook makes of it, as
+    /// a part, its upper case or a digest. It must have 6 characters at least;
+    /// an empty default stands for none.
+    #[serde(default)]
+    pub secret: bool,
+    /// Shown by `autorun docs PLAYBOOK`.
+    #[serde(default)]
+    pub help: String,
+}
+
+/// Type of a variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VariableType {
+    /// Text.
+    String,
+    /// Whole number.
+    Int,
+    /// Number.
+    Float,
+    /// `true` or `false`.
+    Bool,
+    /// Several values.
+    Array,
+    /// Names with values.
+    Map,
+}
+
+impl VariableType {
+    /// As it is written in a playbook.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Int => "int",
+            Self::Float => "float",
+            Self::Bool => "bool",
+            Self::Array => "array",
+            Self::Map => "map",
+        }
+    }
+
+    /// The type of a value; none of nothing.
+    #[must_use]
+    pub fn of(value: &Value) -> Option<Self> {
+        Some(match value {
+            Value::Null => return None,
+            Value::Bool(_) => Self::Bool,
+            Value::Number(n) if n.is_f64() => Self::Float,
+            Value::Number(_) => Self::Int,
+            Value::String(_) => Self::String,
+            Value::Array(_) => Self::Array,
+            Value::Object(_) => Self::Map,
+        })
+    }
+
+    /// Whether a value is of this type; a whole number is also a float.
+    #[must_use]
+    pub fn fits(self, value: &Value) -> bool {
+        match Self::of(value) {
+            Some(Self::Int) => matches!(self, Self::Int | Self::Float),
+            Some(kind) => kind == self,
+            None => false,
+        }
     }
 }
 

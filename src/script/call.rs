@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use rhai::{Dynamic, EvalAltResult, GlobalRuntimeState, NativeCallContext, Position};
 use serde::Serialize;
 
-use super::options::identity;
-use super::{throw, to_dynamic};
+use super::call_context::context;
+use super::identity::identity;
+use super::options::to_dynamic;
+use super::throw::throw;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::ledger::{Call, Millis, Step, Wait, now};
@@ -22,18 +24,6 @@ const GRACE: Duration = Duration::from_millis(750);
 
 /// What takes less is no wait that the ledger keeps.
 const A_WHILE: Duration = Duration::from_millis(100);
-
-/// The context of the run that this call belongs to.
-///
-/// # Panics
-///
-/// Never with an engine of ours: its tag is the context.
-#[must_use]
-pub fn context(call: &NativeCallContext) -> Context {
-    call.tag()
-        .and_then(|tag| tag.clone().try_cast::<Context>())
-        .expect("the engine's tag is the context")
-}
 
 /// Does a primitive's work: blocks on it, reports it, and makes its result
 /// or error the script's.

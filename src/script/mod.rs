@@ -4,10 +4,23 @@
 //! [`rhai::NativeCallContext`] first and does its work in [`run`]: plain Rust
 //! in, plain Rust out. Its doc comment is its manual entry.
 
-pub use call::{Outcome, branch_call, context, effect, note_wait, run, run_blocking, run_quietly};
-pub use options::{argument, array_argument, options, to_dynamic, to_json};
-pub use throw::{Frame, Understood, throw, to_map, understand, understand_caught};
+pub use call::{Outcome, branch_call, effect, note_wait, run, run_blocking, run_quietly};
+pub use call_context::context;
+pub use caught::understand_caught;
+pub use declared::{Declared, Shape, add_shorter_calls};
+pub use identity::ResultKind;
+pub use options::{argument, options, to_dynamic, to_json};
+pub use throw::{ErrorInfo, Frame, Understood, throw, to_map, understand};
+pub use types::{HostValue, NameOr, Named, Seconds, integer, seconds, yes};
 
 mod call;
+mod call_context;
+mod caught;
+mod declared;
+mod fault;
+mod identity;
 mod options;
+pub mod schema;
 mod throw;
+mod types;
+mod value;

@@ -1,37 +1,22 @@
 //! Script values -> checked Rust structs, with errors that name the key.
 
 use rhai::Dynamic;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::value::Script;
 use crate::error::{Error, Result};
-use crate::report::text;
 
 /// An options map as a struct (`deny_unknown_fields`): a misspelt key, a wrong
 /// type or a missing key is an error that names it.
 pub fn options<T: DeserializeOwned>(map: rhai::Map) -> Result<T> {
-    decode(&Dynamic::from_map(map)).map_err(|fault| fault.error("option"))
+    T::deserialize(Script::Map(map)).map_err(|fault| fault.error("option"))
 }
 
 /// One argument, named in the error.
 pub fn argument<T: DeserializeOwned>(name: &str, value: &Dynamic) -> Result<T> {
-    // Of an array serde would make a struct, field by field.
-    if value.is_array() {
-        return Err(Error::invalid(format!(
-            "argument `{name}`: an array cannot be used here"
-        )));
-    }
-    argument_or_array(name, value)
-}
-
-/// One argument that is an array, named in the error.
-pub fn array_argument<T: DeserializeOwned>(name: &str, values: rhai::Array) -> Result<Vec<T>> {
-    argument_or_array(name, &Dynamic::from_array(values))
-}
-
-fn argument_or_array<T: DeserializeOwned>(name: &str, value: &Dynamic) -> Result<T> {
-    decode(value).map_err(|fault| {
+    T::deserialize(Script::from(value)).map_err(|fault| {
         let error = fault.error("field");
         error.while_doing(&format!("argument `{name}`"))
     })
@@ -39,8 +24,7 @@ fn argument_or_array<T: DeserializeOwned>(name: &str, value: &Dynamic) -> Result
 
 /// A script value as JSON. Functions and other foreign types are errors.
 pub fn to_json(value: &Dynamic) -> Result<Value> {
-    serde_json::to_value(value)
-        .map_err(|e| Error::invalid(format!("a {} cannot be used here: {e}", value.type_name())))
+    Value::deserialize(Script::from(value)).map_err(|fault| fault.error("field"))
 }
 
 /// A result as a script value.
@@ -49,168 +33,200 @@ pub fn to_dynamic<T: Serialize>(value: &T) -> Result<Dynamic> {
         .map_err(|e| Error::internal(format!("cannot hand the result to the playbook: {e}")))
 }
 
-/// Arguments by which a call is known again in another attempt: what AWS gave
-/// an id to is that id, whatever its state; a key pair is its fingerprint.
-pub(super) fn identity(arguments: &[&Dynamic]) -> Value {
-    let one = |argument: &&Dynamic| match to_json(argument) {
-        Ok(value) => identity_of(value),
-        // Refused by whoever gets it.
-        Err(_) => Value::from(argument.type_name()),
-    };
-    arguments.iter().map(one).collect()
-}
-
-fn identity_of(value: Value) -> Value {
-    match value {
-        Value::Array(items) => items.into_iter().map(identity_of).collect(),
-        Value::Object(map) => {
-            let text = |key: &str| map.get(key).and_then(Value::as_str);
-            let is_key = text("id").is_some_and(|id| id.starts_with("key-"));
-            if let (true, Some(fingerprint)) = (is_key, text("fingerprint")) {
-                return serde_json::json!({ "key_pair": fingerprint, "name": text("name") });
-            }
-            if let Some(id) = text("id")
-                && ["i-", "sg-", "ami-"].iter().any(|p| id.starts_with(p))
-            {
-                return serde_json::json!({ "id": id, "user": text("user") });
-            }
-            if let (Some(name), Some(Value::Bool(_))) = (text("name"), map.get("made")) {
-                return serde_json::json!({ "bucket": name });
-            }
-            let entries = map
-                .into_iter()
-                .map(|(key, value)| (key, identity_of(value)));
-            Value::Object(entries.collect())
-        }
-        other => other,
-    }
-}
-
-fn decode<T: DeserializeOwned>(value: &Dynamic) -> std::result::Result<T, Fault> {
-    let json = to_json(value).map_err(|e| Fault {
-        path: String::new(),
-        said: e.message.clone(),
-    })?;
-    serde_path_to_error::deserialize(json).map_err(|e| Fault {
-        path: e.path().to_string(),
-        said: e.inner().to_string(),
-    })
-}
-
-/// What serde says about a value, and where in it.
-struct Fault {
-    path: String,
-    said: String,
-}
-
-impl Fault {
-    fn error(&self, noun: &str) -> Error {
-        let ticked = |part: &str| {
-            part.split('`')
-                .skip(1)
-                .step_by(2)
-                .map(str::to_owned)
-                .collect()
-        };
-        if let Some(rest) = self.said.strip_prefix("unknown field ") {
-            let names: Vec<String> = ticked(rest);
-            let [unknown, known @ ..] = names.as_slice() else {
-                return Error::invalid(self.said.clone());
-            };
-            let error = Error::invalid(format!("unknown {noun} `{}`", self.path_of(unknown)));
-            return match text::nearest(unknown, known.iter().map(String::as_str)) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None if known.is_empty() => error.hint("it takes none"),
-                None => error.hint(format!("there are {}", known.join(", "))),
-            };
-        }
-        if let Some(rest) = self.said.strip_prefix("missing field ") {
-            let names: Vec<String> = ticked(rest);
-            let missing = names.first().map_or("", String::as_str);
-            return Error::invalid(format!("missing {noun} `{}`", self.path_of(missing)));
-        }
-        let said = in_words(&self.said);
-        match self.path.as_str() {
-            "" | "." => Error::invalid(said),
-            path => Error::invalid(format!("{noun} `{path}`: {said}")),
-        }
-    }
-
-    /// The path with the field's own name at its end.
-    fn path_of(&self, field: &str) -> String {
-        match self.path.as_str() {
-            "" | "." => field.to_owned(),
-            path if path == field || path.ends_with(&format!(".{field}")) => path.to_owned(),
-            path => format!("{path}.{field}"),
-        }
-    }
-}
-
-/// serde's words in those of the playbook's language.
-fn in_words(said: &str) -> String {
-    let (seen, expected) = said.split_once(", expected ").unwrap_or((said, ""));
-    let seen = seen.replace("null", "()").replace("sequence", "array");
-    let seen = seen
-        .replace("unknown variant", "unknown value")
-        .replace("floating point", "float");
-    let expected = match expected {
-        "" => return seen,
-        "f64" | "f32" => "a number",
-        "i64" => "an integer",
-        "u16" => "an integer from 0 to 65535",
-        "i32" | "u32" | "u64" => "an integer that is not so large",
-        "a sequence" => "an array",
-        text if text.starts_with("struct ") => "a map",
-        text => text,
-    };
-    format!("{seen}, expected {expected}")
-}
-
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn a_server_is_its_id_whatever_its_state() {
-        let server = |state: &str| {
-            let map = serde_json::json!({ "id": "i-0a", "state": state, "user": "admin" });
-            super::super::to_dynamic(&map).unwrap()
-        };
-        let identity = |state: &str| super::identity(&[&server(state), &"uptime".into()]);
-        assert_eq!(identity("pending"), identity("running"));
-        assert_eq!(identity("pending")[0]["id"], "i-0a");
-    }
-
     use super::*;
     use std::collections::BTreeMap;
 
-    #[derive(Debug, serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields, default)]
     struct Launch {
-        #[expect(dead_code, reason = "only its type counts")]
         image: String,
-        #[serde(default)]
-        #[expect(dead_code, reason = "only its type counts")]
         tags: BTreeMap<String, String>,
+        ingress: Vec<Rule>,
+        wait: bool,
+        timeout: f64,
+        count: Option<i32>,
+        demand: Option<Demand>,
+        any: Option<Value>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Rule {
+        port: u16,
+        from: Option<String>,
+    }
+
+    #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "snake_case")]
+    enum Demand {
+        FirstUse,
+        Strict,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    fn map(script: &str) -> rhai::Map {
+        rhai::Engine::new().eval(script).unwrap()
     }
 
     fn fault(script: &str) -> (String, Option<String>) {
-        let map: rhai::Map = rhai::Engine::new().eval(script).unwrap();
-        let error = options::<Launch>(map).unwrap_err();
+        let error = options::<Launch>(map(script)).unwrap_err();
         (error.message.clone(), error.hint.clone())
     }
 
+    fn message(script: &str) -> String {
+        fault(script).0
+    }
+
     #[test]
-    fn faults_name_the_key_and_the_nearest() {
+    fn what_fits_is_read() {
+        let read: Launch = options(map(
+            r#"#{ image: "a", wait: true, timeout: 5, count: (), demand: "strict",
+                  any: [1, #{ a: 'c' }], ingress: [#{ port: 22, from: () }] }"#,
+        ))
+        .unwrap();
+        assert!((read.timeout - 5.0).abs() < f64::EPSILON);
+        assert_eq!(read.count, None);
+        assert_eq!(read.demand, Some(Demand::Strict));
+        assert_eq!(read.any, Some(serde_json::json!([1, { "a": "c" }])));
+        assert_eq!(
+            read.ingress,
+            [Rule {
+                port: 22,
+                from: None
+            }]
+        );
+    }
+
+    #[test]
+    fn unknown_and_missing_keys_name_the_nearest() {
+        let hint = |text: &str| Some(text.to_owned());
         assert_eq!(
             fault("#{ imgae: 1 }"),
             (
                 "unknown option `imgae`".to_owned(),
-                Some("did you mean `image`?".to_owned())
+                hint("did you mean `image`?")
             )
         );
-        assert_eq!(fault("#{}"), ("missing option `image`".to_owned(), None));
         assert_eq!(
-            fault(r#"#{ image: "a", tags: #{ Name: 1 } }"#).0,
-            "option `tags.Name`: invalid type: integer `1`, expected a string"
+            fault("#{ ingress: [#{ port: 1 }, #{ frm: 1, port: 2 }] }"),
+            (
+                "unknown option `ingress[1].frm`".to_owned(),
+                hint("did you mean `from`?")
+            )
+        );
+        let (said, valid) = fault(r#"#{ "unknown field `x`, expected": 1 }"#);
+        assert_eq!(said, r#"unknown option `["unknown field `x`, expected"]`"#);
+        assert!(valid.unwrap().starts_with("valid options: image, tags"));
+        assert_eq!(
+            message("#{ ingress: [#{}] }"),
+            "missing option `ingress[0].port`"
+        );
+        let error = options::<Nothing>(map("#{ x: 1 }")).unwrap_err();
+        assert_eq!(error.hint, hint("it has no options"));
+    }
+
+    #[test]
+    fn wrong_types_say_what_was_given() {
+        let faults = [
+            (
+                "#{ tags: #{ Name: 1 } }",
+                "tags.Name",
+                "integer `1`",
+                "a string",
+            ),
+            ("#{ ingress: #{} }", "ingress", "map", "an array"),
+            ("#{ ingress: [[]] }", "ingress[0]", "array", "a map"),
+            ("#{ image: () }", "image", "()", "a string"),
+            ("#{ image: || 1 }", "image", "function", "a string"),
+            ("#{ image: timestamp() }", "image", "timestamp", "a string"),
+            ("#{ image: blob(2) }", "image", "blob", "a string"),
+            ("#{ image: 1.0 }", "image", "float `1.0`", "a string"),
+            ("#{ wait: 'c' }", "wait", "character 'c'", "true or false"),
+            ("#{ wait: 0 }", "wait", "integer `0`", "true or false"),
+            ("#{ timeout: true }", "timeout", "bool `true`", "a number"),
+            ("#{ demand: 3 }", "demand", "integer `3`", "a string"),
+            (
+                r#"#{ ingress: [#{ port: 1 }, #{ port: "null.example.com" }] }"#,
+                "ingress[1].port",
+                r#"string "null.example.com""#,
+                "an integer from 0 to 65535",
+            ),
+            (
+                r#"#{ ingress: [#{ port: "a sequence, expected `floating point`" }] }"#,
+                "ingress[0].port",
+                r#"string "a sequence, expected `floating point`""#,
+                "an integer from 0 to 65535",
+            ),
+            (
+                r#"#{ tags: #{ "a.b": 1.5 } }"#,
+                r#"tags["a.b"]"#,
+                "float `1.5`",
+                "a string",
+            ),
+        ];
+        for (script, path, seen, wanted) in faults {
+            let expected = format!("option `{path}`: invalid type: {seen}, expected {wanted}");
+            assert_eq!(message(script), expected, "{script}");
+        }
+    }
+
+    #[test]
+    fn wrong_values_say_what_is_allowed() {
+        assert_eq!(
+            message("#{ ingress: [#{ port: 70000 }] }"),
+            "option `ingress[0].port`: invalid value: integer `70000`, expected an integer \
+             from 0 to 65535"
+        );
+        assert_eq!(
+            message("#{ count: 99999999999 }"),
+            "option `count`: invalid value: integer `99999999999`, expected an integer from \
+             -2147483648 to 2147483647"
+        );
+        assert_eq!(
+            message(r#"#{ demand: "lax" }"#),
+            r#"option `demand`: unknown value "lax", expected "first_use" or "strict""#
+        );
+        assert_eq!(
+            message("#{ any: #{ f: [|| 1] } }"),
+            "option `any.f[0]`: a function cannot be used here"
+        );
+    }
+
+    #[test]
+    fn an_argument_is_named() {
+        let argued = |value: Dynamic| {
+            argument::<Rule>("rule", &value)
+                .unwrap_err()
+                .message
+                .clone()
+        };
+        assert_eq!(
+            argued(rhai::Array::new().into()),
+            "argument `rule`: invalid type: array, expected a map"
+        );
+        assert_eq!(
+            argued(map(r#"#{ port: "x" }"#).into()),
+            "argument `rule`: field `port`: invalid type: string \"x\", expected an integer \
+             from 0 to 65535"
+        );
+    }
+
+    #[test]
+    fn functions_are_no_json() {
+        let value: Dynamic = map("#{ a: [1, || 2] }").into();
+        assert_eq!(
+            to_json(&value).unwrap_err().message,
+            "field `a[1]`: a function cannot be used here"
+        );
+        let value: Dynamic = map("#{ a: [1, (), 0.5, 'c'] }").into();
+        assert_eq!(
+            to_json(&value).unwrap(),
+            serde_json::json!({ "a": [1, null, 0.5, "c"] })
         );
     }
 }

@@ -1,8 +1,13 @@
 //! Errors on their way into a playbook and out of it.
 
 use rhai::{Dynamic, EvalAltResult, Map, NativeCallContext, Position};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
-use super::{to_dynamic, to_json};
+use super::call_context::context;
+use super::caught::{lower_first, understand_caught};
+use super::options::to_dynamic;
 use crate::error::{Error, ErrorKind, Place};
 
 /// Makes an error the script's: a map that `catch` receives. A cancelled run
@@ -11,7 +16,7 @@ use crate::error::{Error, ErrorKind, Place};
 pub fn throw(call: &NativeCallContext, mut error: Error) -> Box<EvalAltResult> {
     let position = call.call_position();
     // Only a signal cancels: a playbook may throw that word as well.
-    if error.kind == ErrorKind::Cancelled && super::context(call).cancel.is_cancelled() {
+    if error.kind == ErrorKind::Cancelled && context(call).cancel.is_cancelled() {
         return EvalAltResult::ErrorTerminated(Dynamic::UNIT, position).into();
     }
     if error.place.line == 0 {
@@ -24,94 +29,54 @@ pub fn throw(call: &NativeCallContext, mut error: Error) -> Box<EvalAltResult> {
 }
 
 /// The map that `catch` receives.
-#[must_use]
-pub fn to_map(error: &Error) -> Map {
-    let text = |text: &Option<String>| text.clone().map_or(Dynamic::UNIT, Dynamic::from);
-    let number = |n: usize| Dynamic::from_int(i64::try_from(n).unwrap_or(0));
-    let causes: rhai::Array = error
-        .causes
-        .iter()
-        .map(|cause| Dynamic::from_map(to_map(cause)))
-        .collect();
-    [
-        ("kind", error.kind.as_str().into()),
-        ("message", error.message.clone().into()),
-        ("retryable", error.kind.retryable().into()),
-        ("hint", text(&error.hint)),
-        ("causes", causes.into()),
-        ("function", text(&error.function)),
-        ("line", number(error.place.line)),
-        ("column", number(error.place.column)),
-        ("source", error.place.source.clone().into()),
-        ("detail", to_dynamic(&error.detail).unwrap_or_default()),
-    ]
-    .into_iter()
-    .map(|(key, value): (&str, Dynamic)| (key.into(), value))
-    .collect()
+#[derive(Serialize, JsonSchema)]
+pub struct ErrorInfo {
+    /// What kind of failure it is.
+    kind: &'static str,
+    /// What failed, without a final period.
+    message: String,
+    /// Whether the same call may succeed a little later.
+    retryable: bool,
+    /// What to do about it.
+    hint: Option<String>,
+    /// What led to it, as such maps, nearest first; all failures of `parallel`.
+    #[schemars(with = "Vec<Value>")]
+    causes: Vec<ErrorInfo>,
+    /// The function that failed.
+    function: Option<String>,
+    /// Where it failed: the line, from 1; 0 if unknown.
+    line: usize,
+    /// The column, from 1; 0 if unknown.
+    column: usize,
+    /// The path of the playbook or of the imported file.
+    source: String,
+    /// Facts of this kind of failure; `()` for most.
+    #[schemars(with = "Value")]
+    detail: Dynamic,
 }
 
-/// Anything a `catch` can see, as an [`Error`].
-#[must_use]
-pub fn understand_caught(caught: &Dynamic) -> Error {
-    let Some(map) = caught.read_lock::<Map>() else {
-        let said = match caught.is_unit() {
-            true => "something failed without a word".to_owned(),
-            false => caught.to_string(),
-        };
-        return Error::new(ErrorKind::Script, said);
-    };
-    let wordless = || "something failed without a word".to_owned();
-    let text = |key: &str| {
-        map.get(key)
-            .and_then(|v| v.clone().into_string().ok())
-            .filter(|text| !text.is_empty())
-    };
-    let number = |key: &str| {
-        map.get(key)
-            .and_then(|v| v.as_int().ok())
-            .and_then(|n| usize::try_from(n).ok())
-    };
-    let kind = text("kind").and_then(|kind| serde_json::from_value(kind.into()).ok());
-    let message = match map.contains_key("error") {
-        // Rhai's own: its text goes on with where it was, which `place` says.
-        true => text("message").map(|text| bare(&text)),
-        false => text("message"),
-    };
-    let message = message.unwrap_or_else(|| match map.contains_key("message") {
-        true => wordless(),
-        // A map somebody threw that is not ours: shown as it is.
-        false => caught.to_string(),
-    });
-    let mut error = Error::new(kind.unwrap_or(ErrorKind::Script), message);
-    error.hint = text("hint");
-    error.function = text("function");
-    error.place = Place {
-        source: text("source").unwrap_or_default(),
-        line: number("line").unwrap_or(0),
-        column: number("column").or_else(|| number("position")).unwrap_or(0),
-    };
-    if map.contains_key("error")
-        && let Some(place) = text("message").and_then(|text| innermost(&text))
-    {
-        // Rhai's keys tell where the outermost call stood.
-        error.place.line = place.line;
-        error.place.column = place.column;
-        if !place.source.is_empty() {
-            error.place.source = place.source;
+impl ErrorInfo {
+    fn new(error: &Error) -> Self {
+        Self {
+            kind: error.kind.as_str(),
+            message: error.message.clone(),
+            retryable: error.kind.retryable(),
+            hint: error.hint.clone(),
+            causes: error.causes.iter().map(Self::new).collect(),
+            function: error.function.clone(),
+            line: error.place.line,
+            column: error.place.column,
+            source: error.place.source.clone(),
+            detail: to_dynamic(&error.detail).unwrap_or_default(),
         }
-        error.function = text("message").and_then(|text| innermost_function(&text));
     }
-    error.detail = map
-        .get("detail")
-        .and_then(|v| to_json(v).ok())
-        .unwrap_or_default();
-    if let Some(causes) = map
-        .get("causes")
-        .and_then(rhai::Dynamic::read_lock::<rhai::Array>)
-    {
-        error.causes = causes.iter().map(understand_caught).collect();
-    }
-    error
+}
+
+/// The map that `catch` receives.
+#[must_use]
+pub fn to_map(error: &Error) -> Map {
+    let map = to_dynamic(&ErrorInfo::new(error)).ok();
+    map.and_then(Dynamic::try_cast).unwrap_or_default()
 }
 
 /// A function that was being executed when an error happened.
@@ -209,49 +174,10 @@ fn root_error(root: &EvalAltResult) -> Error {
         other => {
             // Rhai puts the position behind its text; ours is shown with a caret.
             let text = other.to_string();
-            let text = text
-                .rsplit_once(" (line ")
-                .map_or(text.as_str(), |(text, _)| text);
-            script(lower_first(text))
+            let place = format!(" ({})", other.position());
+            script(lower_first(text.strip_suffix(&place).unwrap_or(&text)))
         }
     }
-}
-
-/// Where Rhai's text says that it happened:
-/// `.. @ 'file' (line 6, position 9)`.
-fn innermost(text: &str) -> Option<Place> {
-    let first = text.lines().next()?;
-    let (before, place) = first.rsplit_once("(line ")?;
-    let (line, column) = place.trim_end_matches(')').split_once(", position ")?;
-    let source = before
-        .trim_end()
-        .strip_suffix('\'')
-        .and_then(|b| b.rsplit_once(" @ '"));
-    Some(Place {
-        source: source.map_or("", |(_, source)| source).to_owned(),
-        line: line.parse().ok()?,
-        column: column.parse().ok()?,
-    })
-}
-
-/// `in call to function 'divide'` on Rhai's second line; nothing for a closure.
-fn innermost_function(text: &str) -> Option<String> {
-    let name = text
-        .lines()
-        .nth(1)?
-        .strip_prefix("in call to function '")?
-        .split('\'')
-        .next()?;
-    (!name.starts_with("anon$")).then(|| name.to_owned())
-}
-
-/// Rhai's text without the places behind it: ours are shown with a caret.
-fn bare(text: &str) -> String {
-    let first = text.lines().next().unwrap_or_default();
-    let ends = [" @ '", " (line ", " (position "]
-        .iter()
-        .filter_map(|end| first.find(end));
-    lower_first(&first[..ends.min().unwrap_or(first.len())])
 }
 
 /// Rhai's type names in a signature, as a person writes them.
@@ -260,14 +186,6 @@ fn readable(signature: &str) -> String {
         .replace("&str | ImmutableString | String", "string")
         .replace("i64", "integer")
         .replace("f64", "float")
-}
-
-fn lower_first(text: &str) -> String {
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_lowercase().chain(chars).collect(),
-        None => String::new(),
-    }
 }
 
 fn place(source: &str, position: Position) -> Place {

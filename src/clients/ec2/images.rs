@@ -1,6 +1,7 @@
 //! Machine images.
 
 use aws_sdk_ec2::types::EbsBlockDevice;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Ec2;
@@ -9,7 +10,7 @@ use crate::clients::aws_error::aws_error;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A machine image.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Image {
     /// AWS's id, as `ami-0abc`.
     pub id: String,

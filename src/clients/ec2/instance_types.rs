@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::{InstanceType, InstanceTypeInfo, MemoryInfo, ProcessorInfo, VCpuInfo};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Ec2;
@@ -11,7 +12,7 @@ use crate::clients::aws_error::aws_error;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What EC2 offers under the name of an instance type.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TypeInfo {
     /// As `t3.micro`.
     pub name: String,

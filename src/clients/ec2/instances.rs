@@ -6,6 +6,7 @@ use std::fmt;
 use aws_sdk_ec2::types::{Filter, InstanceStateName, InstanceType, Reservation, StateReason, Tag};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Ec2;
@@ -15,7 +16,7 @@ use crate::clients::marks::{Marks, RESOURCE_TAG, Tags};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What an instance is doing, as EC2 says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
     /// It starts.
@@ -86,13 +87,14 @@ impl fmt::Display for InstanceState {
 }
 
 /// An instance as EC2 describes it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Instance {
     /// AWS's id, as `i-0abc`.
     pub id: String,
     /// Value of its tag `Name`.
     pub name: String,
-    /// What it is doing.
+    /// `pending`, `running`, `stopping`, `stopped`, `shutting-down` or
+    /// `terminated`.
     pub state: InstanceState,
     /// Instance type, as `t3.micro`.
     #[serde(rename = "type")]

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use aws_sdk_s3::types::{ChecksumMode, EncodingType, MetadataDirective};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{S3, keys};
@@ -14,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
 
 /// An object as a list shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Listed {
     /// Its key.
     pub key: String,

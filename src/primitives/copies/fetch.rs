@@ -20,6 +20,7 @@ use crate::clients::ssh::{self, Command, Finished, Host, Sink};
 use crate::clients::tree::{self, LeftOut, NotUnpacked, Stage, Unpacked};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
+use crate::script::Seconds;
 
 pub(super) async fn scp_from(
     cx: &Context,
@@ -28,7 +29,7 @@ pub(super) async fn scp_from(
     to: &str,
     options: &ScpFrom,
 ) -> Result<Copied> {
-    let timeout = options.timeout()?;
+    let timeout = options.timeout.map(Seconds::duration);
     for (name, path) in [("source", source), ("target", to)] {
         if path.is_empty() || path.contains('\0') {
             return Err(Error::invalid(format!(

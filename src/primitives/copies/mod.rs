@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{file_state, seconds};
+use super::file_state;
 use crate::clients::ssh::{Command, Finished, Host};
 use crate::context::Context;
 use crate::error::Result;
 use crate::report::text;
-use crate::script::{self, Outcome};
+use crate::script::{self, Declared, Outcome, Seconds, Shape};
 
 mod errors;
 mod fetch;
@@ -26,21 +27,13 @@ pub mod api {
     ///
     /// `target` is a path there; a relative one starts at the home directory.
     /// In a directory a file keeps its name, and it appears under that name only
-    /// when it is complete: its size is compared there first. Gives a map with
-    /// `path`, `size` and `seconds`.
+    /// when it is complete: its size is compared there first.
     ///
     /// A directory becomes `target` itself, or goes into `target` when that ends
     /// in `/`. It is unpacked under a hidden name and then moved: in one go when
     /// nothing is there, else file by file, and other files that are there stay.
     /// Links are copied as links; sockets and devices are passed over, and the
-    /// log says so. The host needs tar. The map has `files`, too.
-    ///
-    /// - `mode` (string): permissions of a file, as "0644"; by default those of
-    ///   the local one.
-    /// - `delete` (bool, false): a directory takes the place of the one that is
-    ///   there, with all that it holds.
-    /// - `sudo` (bool, false): write as root.
-    /// - `timeout` (seconds).
+    /// log says so. The host needs tar.
     ///
     /// Throws `not_found` when the local file does not exist, `command_failed`
     /// when the target cannot be written, `quota_exceeded` when the disk there is
@@ -51,8 +44,8 @@ pub mod api {
     /// scp(web, "assets/check_webserver.py", "check_webserver.py");
     /// scp(web, "userdata", "scripts");
     /// ```
-    #[rhai_fn(name = "scp", return_raw)]
-    pub fn scp_with(
+    #[rhai_fn(return_raw)]
+    pub fn scp(
         call: NativeCallContext,
         server: Dynamic,
         source: ImmutableString,
@@ -73,16 +66,6 @@ pub mod api {
         })
     }
 
-    #[rhai_fn(return_raw)]
-    pub fn scp(
-        call: NativeCallContext,
-        server: Dynamic,
-        source: ImmutableString,
-        target: ImmutableString,
-    ) -> Outcome<Dynamic> {
-        scp_with(call, server, source, target, Map::new())
-    }
-
     /// Copies a file or directory of a host to this machine.
     ///
     /// `source` is a path there: a directory when it ends in `/`, else a file. The
@@ -95,13 +78,7 @@ pub mod api {
     /// `/`; other files that are there stay, and directories that are there keep
     /// their permissions. Nothing of it becomes setuid, and nothing gets outside
     /// of `target`: links that lead out of the directory are left out, as are
-    /// devices and pipes, and the log says so. Gives a map with `path`, `size` and
-    /// `seconds`, of a directory with `files`, too.
-    ///
-    /// - `delete` (bool, false): a directory takes the place of the one that is
-    ///   here, with all that it holds.
-    /// - `sudo` (bool, false): read as root.
-    /// - `timeout` (seconds).
+    /// devices and pipes, and the log says so.
     ///
     /// Throws `command_failed` when it cannot be read there, is of the other kind,
     /// or when the host sends something else; `not_found` when it is not there or
@@ -113,8 +90,8 @@ pub mod api {
     /// scp_from(web, "/etc/hostname", "/tmp/hostname");
     /// scp_from(web, "/etc/skel/", "/tmp/skel");
     /// ```
-    #[rhai_fn(name = "scp_from", return_raw)]
-    pub fn scp_from_with(
+    #[rhai_fn(return_raw)]
+    pub fn scp_from(
         call: NativeCallContext,
         server: Dynamic,
         source: ImmutableString,
@@ -126,52 +103,57 @@ pub mod api {
             super::fetch::scp_from(cx, &server, &source, &target, &options).await
         })
     }
-
-    #[rhai_fn(return_raw)]
-    pub fn scp_from(
-        call: NativeCallContext,
-        server: Dynamic,
-        source: ImmutableString,
-        target: ImmutableString,
-    ) -> Outcome<Dynamic> {
-        scp_from_with(call, server, source, target, Map::new())
-    }
 }
 
-#[derive(Debug, Deserialize)]
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("scp")
+        .options::<Scp>()
+        .gives::<Copied>(Shape::LikeArgument),
+    Declared::of("scp_from")
+        .options::<ScpFrom>()
+        .gives::<Copied>(Shape::One),
+];
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Scp {
+    /// Permissions of a file, as "0644"; by default those of the local one.
     mode: Option<String>,
+    /// A directory takes the place of the one that is there, with all that it
+    /// holds.
     #[serde(default)]
     delete: bool,
+    /// Write as root.
     #[serde(default)]
     sudo: bool,
-    timeout: Option<f64>,
+    timeout: Option<Seconds>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ScpFrom {
+    /// A directory takes the place of the one that is here, with all that it
+    /// holds.
     #[serde(default)]
     delete: bool,
+    /// Read as root.
     #[serde(default)]
     sudo: bool,
-    timeout: Option<f64>,
-}
-
-impl ScpFrom {
-    fn timeout(&self) -> Result<Option<Duration>> {
-        self.timeout.map(|t| seconds("timeout", t)).transpose()
-    }
+    timeout: Option<Seconds>,
 }
 
 /// What both give.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Copied {
+    /// The path of the copy.
     path: String,
+    /// Its size in bytes.
     size: u64,
+    /// How many files a directory has; only there for directories.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "usize")]
     files: Option<usize>,
+    /// How many seconds it took.
     seconds: f64,
 }
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rhai::Dynamic;
 use serde_json::Value;
 
+use super::super::check_public;
 use super::super::hosts::{Targets, on_each};
-use super::super::{check_public, seconds};
 use super::errors::{in_time, no_tar, not_copied};
 use super::{Copied, Scp, ask, say_copied};
 use crate::clients::ssh::copy_programs::{self, Tar};
@@ -22,6 +22,7 @@ use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
 use crate::report::text;
+use crate::script::Seconds;
 
 /// The system's own limit.
 const LONGEST_PATH: usize = 4096;
@@ -121,9 +122,6 @@ pub(super) async fn scp(
     // The name goes with the target, in the command that takes the copy there.
     check_public(cx, "argument `source`", source)?;
     check_public(cx, "argument `target`", to)?;
-    if let Some(timeout) = options.timeout {
-        seconds("timeout", timeout)?;
-    }
     let source = Source::of(cx, source, &options)?;
     if let Some(recorded) = step.recorded::<Value>()? {
         step.replay();
@@ -207,7 +205,7 @@ async fn send_file(
         // A file that became shorter ends here; the size check there tells.
         stdin: Stdin::Reader(Box::new(meter.reading(file.take(source.size)))),
         sudo: options.sudo,
-        timeout: options.timeout.map(|t| seconds("timeout", t)).transpose()?,
+        timeout: options.timeout.map(Seconds::duration),
         ..Command::default()
     };
     cx.clients.ssh().run(host, command, &cx.report).await
@@ -221,7 +219,7 @@ async fn send_directory(
     to: &str,
     options: &Scp,
 ) -> Result<Finished> {
-    let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
+    let timeout = options.timeout.map(Seconds::duration);
     let tar = tar_of(cx, host, timeout).await?;
     let (reader, writer) =
         std::io::pipe().map_err(|e| Error::internal(format!("cannot make a pipe: {e}")))?;

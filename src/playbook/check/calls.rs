@@ -1,0 +1,156 @@
+//! Every function called exists, and takes so many arguments.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
+
+use crate::error::{Error, ErrorKind};
+use crate::playbook::{SourceFile, imports, reference};
+use crate::report::text;
+
+/// Function names with the numbers of arguments they take.
+pub(super) type Table = HashMap<String, BTreeSet<usize>>;
+
+/// What Rhai itself handles and lists nowhere.
+const KEYWORDS: [&str; 10] = [
+    "print",
+    "debug",
+    "type_of",
+    "Fn",
+    "call",
+    "curry",
+    "is_def_var",
+    "is_def_fn",
+    "is_shared",
+    "this",
+];
+
+pub(super) fn natives(engine: &Engine) -> Table {
+    let mut table = Table::new();
+    let signatures = engine.collect_fn_metadata(
+        None,
+        |f| Some((f.metadata.name.to_string(), f.metadata.num_params)),
+        true,
+    );
+    for (name, arity) in signatures {
+        table.entry(name).or_default().insert(arity);
+    }
+    table
+}
+
+pub(super) fn add_script_functions(table: &mut Table, ast: &AST) {
+    for function in ast.iter_fn_def() {
+        table
+            .entry(function.name.to_string())
+            .or_default()
+            .insert(function.params.len());
+    }
+}
+
+/// The functions of imported files, by alias.
+pub(super) fn modules(
+    path: &str,
+    ast: &AST,
+    files: &BTreeMap<String, SourceFile>,
+) -> HashMap<String, Table> {
+    let imports = imports::of(path, ast).unwrap_or_default();
+    let table = |file: &str| {
+        let mut table = Table::new();
+        if let Some(file) = files.get(file) {
+            add_script_functions(&mut table, &file.ast);
+        }
+        table
+    };
+    imports
+        .into_iter()
+        .map(|import| (import.alias, table(&import.file)))
+        .collect()
+}
+
+/// Every name that may hold a function pointer: `f(x)` calls it.
+pub(super) fn variables(ast: &AST) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for function in ast.iter_fn_def() {
+        names.extend(function.params.iter().map(ToString::to_string));
+    }
+    ast.walk(&mut |nodes| {
+        match nodes.last() {
+            Some(ASTNode::Stmt(Stmt::Var(var, ..))) => {
+                names.insert(var.0.name.to_string());
+            }
+            Some(ASTNode::Stmt(Stmt::For(each, _))) => {
+                names.insert(each.0.name.to_string());
+            }
+            _ => {}
+        }
+        true
+    });
+    names
+}
+
+pub(super) fn call<'a>(node: &'a ASTNode<'a>) -> Option<(&'a FnCallExpr, Position)> {
+    match node {
+        ASTNode::Expr(Expr::FnCall(call, position))
+        | ASTNode::Stmt(Stmt::FnCall(call, position)) => {
+            (!call.is_operator_call()).then_some((call, *position))
+        }
+        _ => None,
+    }
+}
+
+/// One function call in a file. Method calls are left to the run: a map may
+/// hold functions of any name.
+pub(super) struct Call<'a> {
+    pub(super) expr: &'a FnCallExpr,
+    pub(super) position: Position,
+    pub(super) path: &'a str,
+}
+
+impl Call<'_> {
+    pub(super) fn unknown(
+        &self,
+        known: &Table,
+        modules: &HashMap<String, Table>,
+        variables: &BTreeSet<String>,
+    ) -> Option<Error> {
+        let name = self.expr.name.as_str();
+        let given = self.expr.args.len();
+        let table = match self.expr.namespace.path.as_slice() {
+            [] if KEYWORDS.contains(&name) || variables.contains(name) => return None,
+            [] => known,
+            [module] => modules.get(module.name.as_str())?,
+            _ => return None,
+        };
+        let Some(arities) = table.get(name) else {
+            let error = self.fault(format!("unknown function `{name}`"));
+            let near = text::nearest(name, table.keys().map(String::as_str));
+            return Some(match near {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint("`autorun docs` lists the functions"),
+            });
+        };
+        if arities.contains(&given) {
+            return None;
+        }
+        let takes: Vec<String> = arities.iter().map(ToString::to_string).collect();
+        let takes = takes.join(" or ");
+        let error = self.fault(format!(
+            "`{name}` takes {takes} {}, not {given}",
+            if takes == "1" {
+                "argument"
+            } else {
+                "arguments"
+            }
+        ));
+        Some(match reference::signatures(name) {
+            signatures if signatures.is_empty() => error,
+            signatures => error.hint(format!("call it as {}", signatures.join(" or "))),
+        })
+    }
+
+    pub(super) fn fault(&self, message: String) -> Error {
+        let mut error = Error::new(ErrorKind::Script, message);
+        error.place = imports::place(self.path, self.position);
+        error
+    }
+}

@@ -1,0 +1,62 @@
+//! The nearest right name, or the right call, for what Rhai refused.
+
+use rhai::{Engine, EvalAltResult, ParseErrorType};
+
+use super::calls::natives;
+use crate::error::Error;
+use crate::playbook::reference;
+use crate::report::text;
+
+/// Adds the nearest right name, or the right call, to an error that Rhai raised.
+/// `text` is the file's.
+pub(in crate::playbook) fn explain(
+    engine: &Engine,
+    text: &str,
+    raised: &EvalAltResult,
+    error: Error,
+) -> Error {
+    match raised.unwrap_inner() {
+        EvalAltResult::ErrorParsing(ParseErrorType::VariableUndefined(name), _)
+        | EvalAltResult::ErrorVariableNotFound(name, _) => {
+            unknown_variable(engine, text, name, error)
+        }
+        EvalAltResult::ErrorFunctionNotFound(signature, _) => {
+            // `name (type, type)`
+            let name = signature.split(' ').next().unwrap_or_default();
+            match reference::signatures(name) {
+                calls if calls.is_empty() => error,
+                calls => error.hint(format!("call it as {}", calls.join(" or "))),
+            }
+        }
+        _ => error,
+    }
+}
+
+fn unknown_variable(engine: &Engine, text: &str, name: &str, mut error: Error) -> Error {
+    error.message = format!("unknown variable `{name}`");
+    if natives(engine).contains_key(name) {
+        return error.hint(format!("`{name}` is a function: call it as {name}(..)"));
+    }
+    if declared(text).contains(&name) {
+        return error.hint(
+            "a function does not see the playbook's variables: pass it as an argument, \
+             or make it a `const` and write global::NAME",
+        );
+    }
+    match text::nearest(name, declared(text)) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error,
+    }
+}
+
+/// The names that a script declares, read from its text: it did not compile.
+fn declared(text: &str) -> Vec<&str> {
+    let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let mut names = Vec::new();
+    while let Some(word) = words.next() {
+        if matches!(word, "let" | "const" | "for") {
+            names.extend(words.next());
+        }
+    }
+    names
+}

@@ -1,0 +1,88 @@
+//! All faults of all files of a playbook, in their order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rhai::{AST, ASTNode, Engine, Expr};
+use serde_json::Value;
+
+use super::calls::{Call, add_script_functions, call, modules, natives, variables};
+use super::{literals, results};
+use crate::error::Error;
+use crate::playbook::{SourceFile, literal};
+
+/// All faults found in all files.
+pub(in crate::playbook) fn faults(
+    engine: &Engine,
+    main: &str,
+    files: &BTreeMap<String, SourceFile>,
+) -> Vec<Error> {
+    let natives = natives(engine);
+    // The playbook's own faults first, then those of what it imports.
+    let mut ordered: Vec<_> = files.iter().collect();
+    ordered.sort_by_key(|(path, _)| path.as_str() != main);
+    let mut faults = Vec::new();
+    // The playbook's own functions come before those of the program, also in
+    // what it imports.
+    let mut own = BTreeSet::new();
+    for (path, file) in ordered {
+        if path == main {
+            own = functions(&file.ast);
+        }
+        let own: BTreeSet<String> = own.union(&functions(&file.ast)).cloned().collect();
+        let mut known = natives.clone();
+        add_script_functions(&mut known, &file.ast);
+        let modules = modules(path, &file.ast, files);
+        let variables = variables(&file.ast);
+        let mut here = Vec::new();
+        file.ast.walk(&mut |nodes| {
+            let Some((call, position)) = nodes.last().and_then(call) else {
+                return true;
+            };
+            let checked = Call {
+                expr: call,
+                position,
+                path,
+            };
+            let unknown = checked.unknown(&known, &modules, &variables);
+            if unknown.is_none() && !own.contains(call.name.as_str()) {
+                here.extend(literals::wrong_argument(&checked));
+                here.extend(literals::wrong_options(&checked));
+            }
+            here.extend(unknown);
+            true
+        });
+        here.extend(results::unknown_fields(path, &file.ast, &own));
+        here.sort_by_key(|fault: &Error| (fault.place.line, fault.place.column));
+        faults.append(&mut here);
+    }
+    faults
+}
+
+fn functions(ast: &AST) -> BTreeSet<String> {
+    ast.iter_fn_def().map(|f| f.name.to_string()).collect()
+}
+
+/// The names of all functions that are called in any file: as functions, as
+/// methods, or through `Fn("name")`.
+pub(in crate::playbook) fn called(files: &BTreeMap<String, SourceFile>) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for file in files.values() {
+        file.ast.walk(&mut |nodes| {
+            names.extend(nodes.last().and_then(called_name));
+            true
+        });
+    }
+    names
+}
+
+fn called_name(node: &ASTNode) -> Option<String> {
+    if let ASTNode::Expr(Expr::MethodCall(call, _)) = node {
+        return Some(call.name.to_string());
+    }
+    let (call, _) = call(node)?;
+    let pointed = (call.name == "Fn").then(|| call.args.first().and_then(literal));
+    match pointed.flatten() {
+        Some(Value::String(name)) => Some(name),
+        _ => Some(call.name.to_string()),
+    }
+}

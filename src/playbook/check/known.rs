@@ -1,0 +1,128 @@
+//! What is known of a value before the run: which function returned it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rhai::{Expr, FnCallExpr};
+
+use super::chain::{Link, chain, variable};
+use crate::primitives;
+use crate::script::Shape;
+use crate::script::schema::{Field, Kind};
+
+/// What is known of a value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Known {
+    /// A map that this function returns.
+    Map(Returned),
+    /// An array of such maps.
+    Array(Returned),
+}
+
+/// What a function returns.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Returned {
+    pub(super) function: String,
+    pub(super) fields: Vec<Field>,
+}
+
+/// Variables whose value is known.
+pub(super) type Variables = BTreeMap<String, Known>;
+
+impl Known {
+    /// Whether it has the same keys, whichever function it is of.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Map(one), Self::Map(other)) | (Self::Array(one), Self::Array(other)) => {
+                one.fields == other.fields
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Finds out what an expression is.
+pub(super) struct Reader<'a> {
+    pub(super) variables: &'a Variables,
+    /// Functions that the playbook itself defines.
+    pub(super) own: &'a BTreeSet<String>,
+}
+
+impl Reader<'_> {
+    pub(super) fn known(&self, expr: &Expr) -> Option<Known> {
+        match expr {
+            Expr::FnCall(call, _) => self.returned(call),
+            Expr::Dot(..) | Expr::Index(..) => {
+                let (root, links) = chain(expr)?;
+                let mut known = self.known(root)?;
+                for link in links {
+                    known = step(&known, &link)?;
+                }
+                Some(known)
+            }
+            expr => variable(expr).and_then(|name| self.variables.get(name).cloned()),
+        }
+    }
+
+    /// What a call returns.
+    fn returned(&self, call: &FnCallExpr) -> Option<Known> {
+        let name = call.name.as_str();
+        if !call.namespace.path.is_empty() || self.own.contains(name) {
+            return None;
+        }
+        let gives = primitives::declared(name)?.gives?;
+        let returned = Returned {
+            function: name.to_owned(),
+            fields: (gives.kind)().fields()?.to_vec(),
+        };
+        match gives.shape {
+            Shape::One | Shape::Maybe => Some(Known::Map(returned)),
+            Shape::Many => Some(Known::Array(returned)),
+            Shape::LikeArgument => match call.args.first()? {
+                Expr::StringConstant(..) | Expr::InterpolatedString(..) => {
+                    Some(Known::Map(returned))
+                }
+                Expr::Array(..) => Some(Known::Array(returned)),
+                argument => match self.known(argument)? {
+                    Known::Map(_) => Some(Known::Map(returned)),
+                    Known::Array(_) => Some(Known::Array(returned)),
+                },
+            },
+            Shape::ManyWith(option) => match call.args.last() {
+                None => Some(Known::Map(returned)),
+                Some(Expr::Map(options, _)) => {
+                    match options.0.iter().any(|(key, _)| key.name == option) {
+                        true => Some(Known::Array(returned)),
+                        false => Some(Known::Map(returned)),
+                    }
+                }
+                Some(_) => None,
+            },
+        }
+    }
+}
+
+/// What is found behind one link.
+pub(super) fn step(known: &Known, link: &Link) -> Option<Known> {
+    match (known, link) {
+        (Known::Array(returned), Link::Index(Expr::IntegerConstant(..))) => {
+            Some(Known::Map(returned.clone()))
+        }
+        (Known::Map(returned), link) => {
+            let (key, _) = link.key()?;
+            let field = returned.fields.iter().find(|field| field.name == key)?;
+            let deeper = |fields: &Vec<Field>| Returned {
+                function: returned.function.clone(),
+                fields: fields.clone(),
+            };
+            match &field.kind {
+                Kind::Map(fields) => Some(Known::Map(deeper(fields))),
+                Kind::Array(items) => match &**items {
+                    Kind::Map(fields) => Some(Known::Array(deeper(fields))),
+                    _ => None,
+                },
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}

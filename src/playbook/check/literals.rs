@@ -1,0 +1,174 @@
+//! Every literal is of a type that is taken where it stands, and every option
+//! that is written out is one that the function has.
+
+use rhai::Position;
+
+use super::calls::Call;
+use super::written::{Literal, Written};
+use crate::error::Error;
+use crate::playbook::{imports, reference};
+use crate::primitives;
+use crate::report::text;
+use crate::script::schema::{Field, Kind};
+
+const ORDINALS: [&str; 4] = ["first", "second", "third", "fourth"];
+
+/// A literal argument of a type that no call of this function takes.
+pub(super) fn wrong_argument(call: &Call) -> Option<Error> {
+    let name = call.expr.name.as_str();
+    if !call.expr.namespace.path.is_empty() {
+        return None;
+    }
+    let given = &call.expr.args;
+    let fitting = overloads(call);
+    let fits = |parameters: &&Vec<reference::Parameter>| {
+        let mut pairs = parameters.iter().zip(given);
+        pairs.all(|(wanted, given)| Literal::of(given).is_none_or(|l| l.is_a(&wanted.kind)))
+    };
+    if fitting.clone().next().is_none() || fitting.clone().any(|types| fits(&types)) {
+        return None;
+    }
+    let wrong = given.iter().enumerate().find_map(|(at, given)| {
+        let literal = Literal::of(given)?;
+        let fits = fitting.clone().any(|types| literal.is_a(&types[at].kind));
+        (!fits).then_some((at, literal, given.position()))
+    });
+    let (at, literal, position) = wrong?;
+    let mut error = call.fault(format!(
+        "`{name}` does not take {} as its {} argument",
+        literal.with_article(),
+        ORDINALS.get(at).unwrap_or(&"last")
+    ));
+    error.place = imports::place(call.path, position);
+    Some(error.hint(format!(
+        "call it as {}",
+        reference::signatures(name).join(" or ")
+    )))
+}
+
+/// What the calls of this function take that have so many arguments.
+fn overloads<'a>(
+    call: &Call<'a>,
+) -> impl Iterator<Item = &'static Vec<reference::Parameter>> + Clone + use<'a> {
+    let given = call.expr.args.len();
+    let overloads = reference::overloads(call.expr.name.as_str()).iter();
+    overloads.filter(move |parameters| parameters.len() == given)
+}
+
+/// Options that a function does not have, misses, or has with another type, as
+/// far as they are written out.
+pub(super) fn wrong_options(call: &Call) -> Vec<Error> {
+    let takes = primitives::declared(call.expr.name.as_str()).and_then(|row| row.takes);
+    let (Some(takes), true) = (takes, call.expr.namespace.path.is_empty()) else {
+        return Vec::new();
+    };
+    let at = overloads(call).find_map(|parameters| {
+        let named = |parameter: &reference::Parameter| parameter.name == takes.argument;
+        parameters.iter().position(named)
+    });
+    let Some(given) = at.and_then(|at| call.expr.args.get(at)) else {
+        return Vec::new();
+    };
+    let mut options = Options {
+        call,
+        faults: Vec::new(),
+    };
+    // A number in its place is another matter.
+    if Literal::of(given) == Some(Literal::Map) {
+        options.check(&(takes.kind)(), &Written::Code(given), "");
+    }
+    options.faults
+}
+
+/// The options of one call.
+struct Options<'a> {
+    call: &'a Call<'a>,
+    faults: Vec<Error>,
+}
+
+impl Options<'_> {
+    /// Checks what is written at `path` against what belongs there.
+    fn check(&mut self, kind: &Kind, written: &Written, path: &str) {
+        match (kind, written.literal()) {
+            (_, None) | (Kind::Any, _) => {}
+            (Kind::Map(fields), Some(Literal::Map)) => self.check_map(fields, written, path),
+            (Kind::MapOf(values), Some(Literal::Map)) => {
+                for (key, value, _) in written.entries() {
+                    self.check(values, &value, &joined(path, &key));
+                }
+            }
+            (Kind::Array(items), Some(Literal::Array)) => {
+                for (n, item) in written.items().iter().enumerate() {
+                    self.check(items, item, &format!("{path}[{n}]"));
+                }
+            }
+            (Kind::Choice(all), Some(Literal::String)) => {
+                if let Some(text) = written.text()
+                    && !all.contains(&text)
+                {
+                    self.is_not(kind, &format!("{text:?}"), written, path);
+                }
+            }
+            (kind, Some(literal)) if literal.fits(kind) => {}
+            (kind, Some(literal)) => self.is_not(kind, literal.with_article(), written, path),
+        }
+    }
+
+    fn check_map(&mut self, fields: &[Field], written: &Written, path: &str) {
+        let name = self.call.expr.name.as_str();
+        let entries = written.entries();
+        for (key, value, position) in &entries {
+            if let Some(field) = fields.iter().find(|field| field.name == *key) {
+                self.check(&field.kind, value, &joined(path, key));
+                continue;
+            }
+            let unknown = joined(path, key);
+            let error = self.fault(format!("`{name}` has no option `{unknown}`"), *position);
+            let names = fields.iter().map(|field| field.name.as_str());
+            self.faults.push(match text::nearest(key, names.clone()) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint(format!("it has {}", names.collect::<Vec<_>>().join(", "))),
+            });
+        }
+        let known = |key: &String| fields.iter().any(|field| field.name == *key);
+        if !entries.iter().all(|(key, ..)| known(key)) {
+            // The one that is missing may be the one that is misspelt.
+            return;
+        }
+        let given = |field: &&Field| entries.iter().any(|(key, ..)| *key == field.name);
+        for missing in fields
+            .iter()
+            .filter(|field| field.required && !given(field))
+        {
+            let missing = joined(path, &missing.name);
+            let message = format!("`{name}` needs the option `{missing}`");
+            let error = self.fault(message, written.position());
+            self.faults.push(error.hint(all_options(name)));
+        }
+    }
+
+    fn is_not(&mut self, kind: &Kind, given: &str, written: &Written, path: &str) {
+        let name = self.call.expr.name.as_str();
+        let wanted = kind.with_article();
+        let message = format!("option `{path}` of `{name}` takes {wanted}, not {given}");
+        let error = self.fault(message, written.position());
+        self.faults.push(error.hint(all_options(name)));
+    }
+
+    fn fault(&self, message: String, position: Position) -> Error {
+        let mut error = self.call.fault(message);
+        error.place = imports::place(self.call.path, position);
+        error
+    }
+}
+
+fn all_options(function: &str) -> String {
+    format!("`autorun docs {function}` has all its options")
+}
+
+fn joined(path: &str, key: &str) -> String {
+    match path {
+        "" => key.to_owned(),
+        path => format!("{path}.{key}"),
+    }
+}

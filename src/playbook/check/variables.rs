@@ -1,0 +1,265 @@
+//! Which variables hold a function's result, wherever they are read.
+//!
+//! One that is declared twice in a function, that gets other values, or that may
+//! get keys in any way, is not among them.
+
+use std::collections::BTreeSet;
+
+use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
+
+use super::chain::{Link, chain, variable};
+use super::known::{Known, Reader, Variables};
+use crate::playbook::reference;
+
+/// Methods of a map that add no key.
+const READING: [&str; 9] = [
+    "contains",
+    "get",
+    "keys",
+    "values",
+    "len",
+    "is_empty",
+    "to_string",
+    "to_json",
+    "type_of",
+];
+
+/// Where the functions of a file stand, closures as well. A walk visits their
+/// statements without saying whose they are.
+pub(super) struct Bodies(Vec<(Spot, Spot)>);
+
+/// Line and column.
+type Spot = (usize, usize);
+
+fn spot(position: Position) -> Spot {
+    (
+        position.line().unwrap_or(0),
+        position.position().unwrap_or(0),
+    )
+}
+
+impl Bodies {
+    pub(super) fn of(ast: &AST) -> Self {
+        let bodies = ast.iter_fn_def().map(|f| {
+            let (start, end) = (f.body.start_position(), f.body.end_position());
+            (spot(start), spot(end))
+        });
+        Self(bodies.collect())
+    }
+
+    /// The number of the function around a node, from 1; 0 outside of all.
+    pub(super) fn around(&self, nodes: &[ASTNode]) -> usize {
+        let at = nodes.first().map_or((0, 0), |node| spot(node.position()));
+        let around = self
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(_, (start, end))| match end {
+                // A closure without braces is one statement.
+                (0, _) => at == *start,
+                end => (start..=end).contains(&&at),
+            });
+        // Of nested ones the innermost begins last.
+        let innermost = around.max_by_key(|(_, (start, _))| *start);
+        innermost.map_or(0, |(n, _)| n + 1)
+    }
+}
+
+/// The variables that one function, or the file outside of functions, declares.
+pub(super) struct Scope {
+    /// With what each begins, unless it is declared twice.
+    declared: Vec<(String, Begins)>,
+}
+
+/// Rhai lends code to a walk for a moment only, so it is cloned.
+enum Begins {
+    With(Expr),
+    /// With each item of an array.
+    WithEach(Expr),
+    Unknown,
+}
+
+impl Scope {
+    /// Of the file outside of functions, and of each function.
+    pub(super) fn all(ast: &AST, bodies: &Bodies) -> Vec<Self> {
+        let parameters = ast.iter_fn_def().map(|f| {
+            let unknown = f.params.iter().map(|p| (p.to_string(), Begins::Unknown));
+            Self {
+                declared: unknown.collect(),
+            }
+        });
+        let file = Self {
+            declared: Vec::new(),
+        };
+        let mut scopes: Vec<Self> = std::iter::once(file).chain(parameters).collect();
+        ast.walk(&mut |nodes| {
+            let scope = &mut scopes[bodies.around(nodes)];
+            match nodes.last() {
+                Some(ASTNode::Stmt(Stmt::Var(var, ..))) => {
+                    scope.declare(&var.0.name, Begins::With(var.1.clone()));
+                }
+                Some(ASTNode::Stmt(Stmt::For(each, _))) => {
+                    scope.declare(&each.0.name, Begins::WithEach(each.2.expr.clone()));
+                    if let Some(counter) = &each.1 {
+                        scope.declare(&counter.name, Begins::Unknown);
+                    }
+                }
+                Some(ASTNode::Stmt(Stmt::TryCatch(parts, _))) => {
+                    if let Expr::Variable(caught, ..) = &parts.expr {
+                        scope.declare(&caught.1, Begins::Unknown);
+                    }
+                }
+                _ => {}
+            }
+            true
+        });
+        scopes
+    }
+
+    fn declare(&mut self, name: &str, begins: Begins) {
+        match self.declared.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = Begins::Unknown,
+            None => self.declared.push((name.to_owned(), begins)),
+        }
+    }
+}
+
+/// What a whole file does with variables: a closure sees those around it.
+pub(super) struct Uses<'a> {
+    /// What is assigned to each.
+    assigned: Vec<(String, Expr)>,
+    /// Keys that are written.
+    written: Vec<(String, String)>,
+    /// Variables that may get keys in another way.
+    extended: BTreeSet<String>,
+    own: &'a BTreeSet<String>,
+}
+
+impl<'a> Uses<'a> {
+    pub(super) fn of_file(ast: &AST, own: &'a BTreeSet<String>) -> Self {
+        let mut uses = Self {
+            assigned: Vec::new(),
+            written: Vec::new(),
+            extended: BTreeSet::new(),
+            own,
+        };
+        ast.walk(&mut |nodes| {
+            match nodes.last() {
+                Some(ASTNode::Stmt(Stmt::Assignment(assignment))) => {
+                    let (operator, sides) = &**assignment;
+                    uses.assign(&sides.lhs, &sides.rhs, operator.is_op_assignment());
+                }
+                Some(ASTNode::Expr(expr @ (Expr::Dot(..) | Expr::Index(..)))) => {
+                    uses.call_method(expr);
+                }
+                Some(
+                    ASTNode::Expr(Expr::FnCall(call, _)) | ASTNode::Stmt(Stmt::FnCall(call, _)),
+                ) => uses.call(call),
+                _ => {}
+            }
+            true
+        });
+        uses
+    }
+
+    fn assign(&mut self, to: &Expr, value: &Expr, combined: bool) {
+        if let Some(name) = variable(to) {
+            match combined {
+                true => {
+                    self.extended.insert(name.to_owned());
+                }
+                false => self.assigned.push((name.to_owned(), value.clone())),
+            }
+            return;
+        }
+        let Some((root, links)) = chain(to) else {
+            return;
+        };
+        let Some(name) = variable(root) else { return };
+        match links.first().and_then(Link::key) {
+            Some((key, _)) => self.written.push((name.to_owned(), key.to_owned())),
+            None => {
+                self.extended.insert(name.to_owned());
+            }
+        }
+    }
+
+    /// A method may change what it is called on.
+    fn call_method(&mut self, expr: &Expr) {
+        if let Some((root, links)) = chain(expr)
+            && let Some(name) = variable(root)
+            && let Some(Link::Method(method)) = links.first()
+            && !READING.contains(method)
+        {
+            self.extended.insert(name.to_owned());
+        }
+    }
+
+    /// So may a function of Rhai's, its first argument. Ours and those of the
+    /// playbook get a copy.
+    fn call(&mut self, call: &FnCallExpr) {
+        let name = call.name.as_str();
+        let copies = call.is_operator_call()
+            || !call.namespace.path.is_empty()
+            || self.own.contains(name)
+            || READING.contains(&name)
+            || ["print", "debug"].contains(&name)
+            || reference::ENTRIES.iter().any(|entry| entry.name == name);
+        if !copies && let Some(argument) = call.args.first().and_then(variable) {
+            self.extended.insert(argument.to_owned());
+        }
+    }
+
+    /// The variables of a scope whose value is known, wherever they stand.
+    pub(super) fn variables(&self, scope: &Scope) -> Variables {
+        let mut doubtful = self.extended.clone();
+        loop {
+            let mut variables = Variables::new();
+            for (name, begins) in &scope.declared {
+                if doubtful.contains(name) {
+                    continue;
+                }
+                let reader = Reader {
+                    variables: &variables,
+                    own: self.own,
+                };
+                let known = match begins {
+                    Begins::With(expr) => reader.known(expr),
+                    Begins::WithEach(expr) => match reader.known(expr) {
+                        Some(Known::Array(returned)) => Some(Known::Map(returned)),
+                        _ => None,
+                    },
+                    Begins::Unknown => None,
+                };
+                if let Some(known) = known {
+                    variables.insert(name.clone(), known);
+                }
+            }
+            let wrong = variables
+                .iter()
+                .find(|(name, known)| !self.keeps(name, known, &variables));
+            match wrong {
+                Some((name, _)) => doubtful.insert(name.clone()),
+                None => return variables,
+            };
+        }
+    }
+
+    /// Whether a variable is of this kind after everything that is assigned.
+    fn keeps(&self, name: &str, known: &Known, variables: &Variables) -> bool {
+        let reader = Reader {
+            variables,
+            own: self.own,
+        };
+        let mut assigned = self.assigned.iter().filter(|(to, _)| to == name);
+        let mut written = self.written.iter().filter(|(to, _)| to == name);
+        let is_there = |key: &str| match known {
+            Known::Map(returned) => returned.fields.iter().any(|field| field.name == key),
+            Known::Array(_) => false,
+        };
+        assigned.all(|(_, value)| {
+            let value = reader.known(value);
+            value.is_some_and(|value| value.is_like(known))
+        }) && written.all(|(_, key)| is_there(key))
+    }
+}

@@ -1,0 +1,170 @@
+//! Values that are written out in a playbook, and their types.
+
+use rhai::{Dynamic, Expr, Map, Position};
+
+use crate::script::schema::Kind;
+
+/// A value as it is written: code, or what the compiler made of it. The place of
+/// an option is its key's.
+pub(super) enum Written<'a> {
+    Code(&'a Expr),
+    Entry(&'a Expr, Position),
+    Value(Dynamic, Position),
+}
+
+impl Written<'_> {
+    pub(super) fn literal(&self) -> Option<Literal> {
+        match self {
+            Self::Code(expr) | Self::Entry(expr, _) => Literal::of(expr),
+            Self::Value(value, _) => Literal::of_value(value),
+        }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        match self {
+            Self::Code(expr) => expr.position(),
+            Self::Entry(_, position) | Self::Value(_, position) => *position,
+        }
+    }
+
+    pub(super) fn text(&self) -> Option<String> {
+        match self {
+            Self::Code(Expr::StringConstant(text, _))
+            | Self::Entry(Expr::StringConstant(text, _), _) => Some(text.to_string()),
+            Self::Code(_) | Self::Entry(..) => None,
+            Self::Value(value, _) => value.clone().into_string().ok(),
+        }
+    }
+
+    pub(super) fn entries(&self) -> Vec<(String, Written<'_>, Position)> {
+        let (Self::Code(expr) | Self::Entry(expr, _)) = self else {
+            let Self::Value(value, position) = self else {
+                return Vec::new();
+            };
+            return constant_entries(value, *position);
+        };
+        match expr {
+            Expr::Map(map, _) => {
+                let entries = map.0.iter().map(|(key, value)| {
+                    let written = Written::Entry(value, key.pos);
+                    (key.name.to_string(), written, key.pos)
+                });
+                entries.collect()
+            }
+            Expr::DynamicConstant(value, position) => constant_entries(value, *position),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn items(&self) -> Vec<Written<'_>> {
+        let constants = |value: &Dynamic, position: Position| {
+            let items = value.read_lock::<rhai::Array>();
+            let items = items.iter().flat_map(|items| items.iter());
+            items
+                .map(|item| Written::Value(item.clone(), position))
+                .collect()
+        };
+        match self {
+            Self::Code(Expr::Array(items, _)) | Self::Entry(Expr::Array(items, _), _) => {
+                items.iter().map(Written::Code).collect()
+            }
+            Self::Code(Expr::DynamicConstant(value, position))
+            | Self::Entry(Expr::DynamicConstant(value, _), position) => constants(value, *position),
+            Self::Value(value, position) => constants(value, *position),
+            Self::Code(_) | Self::Entry(..) => Vec::new(),
+        }
+    }
+}
+
+fn constant_entries(
+    value: &Dynamic,
+    position: Position,
+) -> Vec<(String, Written<'static>, Position)> {
+    let map = value.read_lock::<Map>();
+    let entries = map.iter().flat_map(|map| map.iter());
+    entries
+        .map(|(key, value)| {
+            let written = Written::Value(value.clone(), position);
+            (key.to_string(), written, position)
+        })
+        .collect()
+}
+
+/// The type of a value that is written out in a playbook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Literal {
+    String,
+    Integer,
+    Float,
+    Bool,
+    Array,
+    Map,
+}
+
+impl Literal {
+    /// Nothing for what is known at run time alone, and for `()`, which stands
+    /// for an option that is left out.
+    pub(super) fn of(expr: &Expr) -> Option<Self> {
+        match expr {
+            Expr::StringConstant(..) | Expr::InterpolatedString(..) => Some(Self::String),
+            Expr::IntegerConstant(..) => Some(Self::Integer),
+            Expr::FloatConstant(..) => Some(Self::Float),
+            Expr::BoolConstant(..) => Some(Self::Bool),
+            Expr::Array(..) => Some(Self::Array),
+            Expr::Map(..) => Some(Self::Map),
+            Expr::DynamicConstant(value, _) => Self::of_value(value),
+            _ => None,
+        }
+    }
+
+    pub(super) fn of_value(value: &Dynamic) -> Option<Self> {
+        match value.type_name() {
+            "string" => Some(Self::String),
+            "i64" => Some(Self::Integer),
+            "f64" => Some(Self::Float),
+            "bool" => Some(Self::Bool),
+            "array" => Some(Self::Array),
+            "map" => Some(Self::Map),
+            _ => None,
+        }
+    }
+
+    /// Whether a parameter of this Rust type takes it.
+    pub(super) fn is_a(self, rust: &str) -> bool {
+        match rust {
+            "Dynamic" => true,
+            "i64" => self == Self::Integer,
+            "f64" => self == Self::Float,
+            "bool" => self == Self::Bool,
+            "Array" => self == Self::Array,
+            "Map" => self == Self::Map,
+            "FnPtr" => false,
+            rust => self == Self::String || !rust.contains("String"),
+        }
+    }
+
+    /// Whether an option of this type takes it.
+    pub(super) fn fits(self, kind: &Kind) -> bool {
+        match kind {
+            Kind::String | Kind::Choice(_) => self == Self::String,
+            Kind::Integer => self == Self::Integer,
+            Kind::Number | Kind::Seconds => matches!(self, Self::Integer | Self::Float),
+            Kind::Bool => self == Self::Bool,
+            Kind::Array(_) => self == Self::Array,
+            Kind::Map(_) | Kind::MapOf(_) => self == Self::Map,
+            Kind::TextOrMap | Kind::Host => matches!(self, Self::String | Self::Map),
+            Kind::Any => true,
+        }
+    }
+
+    pub(super) fn with_article(self) -> &'static str {
+        match self {
+            Self::String => "a string",
+            Self::Integer => "an integer",
+            Self::Float => "a float",
+            Self::Bool => "a bool",
+            Self::Array => "an array",
+            Self::Map => "a map",
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The map that `host` returns.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::clients::ssh::{Host, Secret, Trust};
+use crate::script::{HostValue, ResultKind};
+
+/// A host as a playbook sees it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct KnownHost {
+    /// "host".
+    kind: ResultKind,
+    /// How the log calls it.
+    name: String,
+    /// Its address or host name.
+    address: String,
+    /// The TCP port of its ssh server.
+    port: u16,
+    /// Who `ssh_exec` and `scp` log in as.
+    user: String,
+    /// The private key's file; `()` means the ssh agent and the usual files.
+    key: Option<PathBuf>,
+    /// How its host key is verified.
+    #[schemars(with = "Value")]
+    trust: Trust,
+    /// What unlocks the key file; only there if it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    passphrase: Option<Secret>,
+    /// What sudo asks for there; only there if it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    sudo_password: Option<Secret>,
+    /// The jump host through which it is reached; only there if it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "HostValue")]
+    via: Option<Box<KnownHost>>,
+}
+
+impl From<Host> for KnownHost {
+    fn from(host: Host) -> Self {
+        Self {
+            kind: ResultKind::Host,
+            name: host.name,
+            address: host.address,
+            port: host.port,
+            user: host.user,
+            key: host.key,
+            trust: host.trust,
+            passphrase: host.passphrase,
+            sudo_password: host.sudo_password,
+            via: host.via.map(|via| Box::new(Self::from(*via))),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What a playbook's `catch` holds, as an [`Error`].
+//!
+//! An error of ours comes back as the map that it was thrown as. Of its own
+//! errors Rhai hands a `catch` a map with the rendered text: where the innermost
+//! call stood is in that text alone, so this file reads it, and no other does.
+
+use rhai::{Dynamic, Map};
+
+use super::options::to_json;
+use crate::error::{Error, ErrorKind, Place};
+
+/// Anything a `catch` can see, as an [`Error`].
+#[must_use]
+pub fn understand_caught(caught: &Dynamic) -> Error {
+    let Some(map) = caught.read_lock::<Map>() else {
+        let said = match caught.is_unit() {
+            true => UNKNOWN.to_owned(),
+            false => caught.to_string(),
+        };
+        return Error::new(ErrorKind::Script, said);
+    };
+    // This key marks a map that Rhai made.
+    let rhais_own = map.contains_key("error");
+    let mut error = Error::new(kind(&map), message(caught, &map, rhais_own));
+    error.hint = text(&map, "hint");
+    error.function = text(&map, "function");
+    error.place = Place {
+        source: text(&map, "source").unwrap_or_default(),
+        line: number(&map, "line").unwrap_or(0),
+        column: number(&map, "column")
+            .or_else(|| number(&map, "position"))
+            .unwrap_or(0),
+    };
+    if rhais_own
+        && let Some(rendered) = text(&map, "message")
+        && let Some(place) = innermost(&rendered)
+    {
+        // Rhai's keys tell where the outermost call stood.
+        error.place.line = place.line;
+        error.place.column = place.column;
+        if !place.source.is_empty() {
+            error.place.source = place.source;
+        }
+        error.function = innermost_function(&rendered);
+    }
+    error.detail = map
+        .get("detail")
+        .and_then(|v| to_json(v).ok())
+        .unwrap_or_default();
+    if let Some(causes) = map
+        .get("causes")
+        .and_then(rhai::Dynamic::read_lock::<rhai::Array>)
+    {
+        error.causes = causes.iter().map(understand_caught).collect();
+    }
+    error
+}
+
+/// What is thrown without any text.
+const UNKNOWN: &str = "unknown error";
+
+fn kind(map: &Map) -> ErrorKind {
+    let kind = text(map, "kind").and_then(|kind| serde_json::from_value(kind.into()).ok());
+    kind.unwrap_or(ErrorKind::Script)
+}
+
+fn message(caught: &Dynamic, map: &Map, rhais_own: bool) -> String {
+    match text(map, "message") {
+        Some(text) if rhais_own => bare(&text),
+        Some(text) => text,
+        None if map.contains_key("message") => UNKNOWN.to_owned(),
+        // A map that the playbook threw: shown as it is.
+        None => caught.to_string(),
+    }
+}
+
+fn text(map: &Map, key: &str) -> Option<String> {
+    map.get(key)
+        .and_then(|v| v.clone().into_string().ok())
+        .filter(|text| !text.is_empty())
+}
+
+fn number(map: &Map, key: &str) -> Option<usize> {
+    map.get(key)
+        .and_then(|v| v.as_int().ok())
+        .and_then(|n| usize::try_from(n).ok())
+}
+
+/// Where Rhai's text says that it happened:
+/// `.. @ 'file' (line 6, position 9)`.
+fn innermost(text: &str) -> Option<Place> {
+    let first = text.lines().next()?;
+    let (before, place) = first.rsplit_once("(line ")?;
+    let (line, column) = place.trim_end_matches(')').split_once(", position ")?;
+    let source = before
+        .trim_end()
+        .strip_suffix('\'')
+        .and_then(|b| b.rsplit_once(" @ '"));
+    Some(Place {
+        source: source.map_or("", |(_, source)| source).to_owned(),
+        line: line.parse().ok()?,
+        column: column.parse().ok()?,
+    })
+}
+
+/// `in call to function 'divide'` on Rhai's second line; nothing for a closure.
+fn innermost_function(text: &str) -> Option<String> {
+    let name = text
+        .lines()
+        .nth(1)?
+        .strip_prefix("in call to function '")?
+        .split('\'')
+        .next()?;
+    (!name.starts_with("anon$")).then(|| name.to_owned())
+}
+
+/// Rhai's text without the places behind it: ours are shown with a caret.
+fn bare(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let ends = [" @ '", " (line ", " (position "]
+        .iter()
+        .filter_map(|end| first.find(end));
+    lower_first(&first[..ends.min().unwrap_or(first.len())])
+}
+
+pub(super) fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}

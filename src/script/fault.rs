@@ -1,0 +1,285 @@
+//! What is wrong with a script value: collected as data while it is read, put
+//! into words here alone.
+//!
+//! It is the error type of [`super::value::Script`], so serde's own texts
+//! never reach a user.
+
+use std::fmt::{self, Write as _};
+
+use serde::de::{Expected, Unexpected};
+
+use crate::error::Error;
+use crate::report::text;
+
+/// A fault of a value, and where in it.
+#[derive(Debug)]
+pub(super) struct Fault {
+    what: What,
+    /// The way to it, innermost first.
+    path: Vec<Step>,
+}
+
+/// One step into a map or an array.
+#[derive(Debug)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// What is wrong.
+#[derive(Debug)]
+enum What {
+    UnknownField {
+        name: String,
+        known: &'static [&'static str],
+    },
+    MissingField(&'static str),
+    UnknownVariant {
+        name: String,
+        known: &'static [&'static str],
+    },
+    WrongType {
+        seen: Seen,
+        wanted: Wanted,
+    },
+    /// Of the right type, but not one of its values.
+    WrongValue {
+        seen: Seen,
+        wanted: Wanted,
+    },
+    /// What no option can be: a function, a point in time.
+    Foreign(&'static str),
+    /// What a type of ours says about its value.
+    Custom(String),
+}
+
+/// A value as a message shows it.
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    Unit,
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    Char(char),
+    String(String),
+    Array,
+    Map,
+    /// The name of its type.
+    Other(&'static str),
+}
+
+/// What would have been right.
+#[derive(Clone, Debug)]
+pub(super) enum Wanted {
+    Unit,
+    Bool,
+    /// From the first to the last.
+    Integer(i128, i128),
+    Number,
+    Char,
+    String,
+    Array,
+    Map,
+    /// What a visitor says that it expects.
+    Described(String),
+}
+
+impl Fault {
+    fn new(what: What) -> Self {
+        Self {
+            what,
+            path: Vec::new(),
+        }
+    }
+
+    pub(super) fn wrong_type(seen: Seen, wanted: Wanted) -> Self {
+        Self::new(What::WrongType { seen, wanted })
+    }
+
+    pub(super) fn wrong_value(seen: Seen, wanted: Wanted) -> Self {
+        Self::new(What::WrongValue { seen, wanted })
+    }
+
+    pub(super) fn foreign(type_name: &'static str) -> Self {
+        Self::new(What::Foreign(type_name))
+    }
+
+    /// The fault as seen from the map around it.
+    pub(super) fn under(mut self, key: &str) -> Self {
+        self.path.push(Step::Key(key.to_owned()));
+        self
+    }
+
+    /// The fault as seen from the array around it.
+    pub(super) fn at(mut self, index: usize) -> Self {
+        self.path.push(Step::Index(index));
+        self
+    }
+
+    /// In words; `noun` is what a key is called: "option", "field".
+    pub(super) fn error(&self, noun: &str) -> Error {
+        match &self.what {
+            What::UnknownField { name, known } => {
+                let path = self.path_to(Some(name));
+                let error = Error::invalid(format!("unknown {noun} `{path}`"));
+                match text::nearest(name, known.iter().copied()) {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None if known.is_empty() => error.hint(format!("it has no {noun}s")),
+                    None => error.hint(format!("valid {noun}s: {}", known.join(", "))),
+                }
+            }
+            What::MissingField(name) => {
+                let path = self.path_to(Some(name));
+                Error::invalid(format!("missing {noun} `{path}`"))
+            }
+            what => {
+                let path = self.path_to(None);
+                match path.as_str() {
+                    "" => Error::invalid(what.to_string()),
+                    path => Error::invalid(format!("{noun} `{path}`: {what}")),
+                }
+            }
+        }
+    }
+
+    /// The way to the fault, as `ingress[1].port`, with a key behind it.
+    fn path_to(&self, last: Option<&str>) -> String {
+        let mut path = String::new();
+        let key = |path: &mut String, key: &str| {
+            let plain = |c: char| c.is_alphanumeric() || "_-".contains(c);
+            let is_plain = !key.is_empty() && key.chars().all(plain);
+            match (is_plain, path.is_empty()) {
+                (true, true) => path.push_str(key),
+                (true, false) => {
+                    path.push('.');
+                    path.push_str(key);
+                }
+                // Its dots would look like further steps.
+                (false, _) => drop(write!(path, "[{key:?}]")),
+            }
+        };
+        for step in self.path.iter().rev() {
+            match step {
+                Step::Key(name) => key(&mut path, name),
+                Step::Index(n) => drop(write!(path, "[{n}]")),
+            }
+        }
+        if let Some(last) = last {
+            key(&mut path, last);
+        }
+        path
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownField { name, .. } => write!(f, "unknown field `{name}`"),
+            Self::MissingField(name) => write!(f, "missing field `{name}`"),
+            Self::UnknownVariant { name, known } => {
+                write!(f, "unknown value {name:?}, expected ")?;
+                let quoted: Vec<String> = known.iter().map(|name| format!("{name:?}")).collect();
+                f.write_str(&quoted.join(" or "))
+            }
+            Self::WrongType { seen, wanted } => {
+                write!(f, "invalid type: {seen}, expected {wanted}")
+            }
+            Self::WrongValue { seen, wanted } => {
+                write!(f, "invalid value: {seen}, expected {wanted}")
+            }
+            Self::Foreign(name) => write!(f, "a {name} cannot be used here"),
+            Self::Custom(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unit => f.write_str("()"),
+            Self::Bool(value) => write!(f, "bool `{value}`"),
+            Self::Integer(value) => write!(f, "integer `{value}`"),
+            Self::Float(value) => write!(f, "float `{value:?}`"),
+            Self::Char(value) => write!(f, "character {value:?}"),
+            Self::String(value) => write!(f, "string {value:?}"),
+            Self::Array => f.write_str("array"),
+            Self::Map => f.write_str("map"),
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let least = i128::from(i64::MIN);
+        let most = i128::from(i64::MAX);
+        match self {
+            Self::Unit => f.write_str("()"),
+            Self::Bool => f.write_str("true or false"),
+            // A playbook's integers have no others.
+            Self::Integer(from, to) if *from <= least && *to >= most => f.write_str("an integer"),
+            Self::Integer(from, to) if *to >= most => write!(f, "an integer of {from} or more"),
+            Self::Integer(from, to) => write!(f, "an integer from {from} to {to}"),
+            Self::Number => f.write_str("a number"),
+            Self::Char => f.write_str("a character"),
+            Self::String => f.write_str("a string"),
+            Self::Array => f.write_str("an array"),
+            Self::Map => f.write_str("a map"),
+            Self::Described(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error("field").message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl serde::de::Error for Fault {
+    fn custom<T: fmt::Display>(text: T) -> Self {
+        Self::new(What::Custom(text.to_string()))
+    }
+
+    fn invalid_type(seen: Unexpected<'_>, wanted: &dyn Expected) -> Self {
+        Self::wrong_type(seen.into(), Wanted::Described(wanted.to_string()))
+    }
+
+    fn invalid_value(seen: Unexpected<'_>, wanted: &dyn Expected) -> Self {
+        Self::wrong_value(seen.into(), Wanted::Described(wanted.to_string()))
+    }
+
+    fn unknown_variant(name: &str, known: &'static [&'static str]) -> Self {
+        let name = name.to_owned();
+        Self::new(What::UnknownVariant { name, known })
+    }
+
+    fn unknown_field(name: &str, known: &'static [&'static str]) -> Self {
+        let name = name.to_owned();
+        Self::new(What::UnknownField { name, known })
+    }
+
+    fn missing_field(name: &'static str) -> Self {
+        Self::new(What::MissingField(name))
+    }
+}
+
+impl From<Unexpected<'_>> for Seen {
+    fn from(seen: Unexpected<'_>) -> Self {
+        match seen {
+            Unexpected::Bool(value) => Self::Bool(value),
+            Unexpected::Signed(value) => Self::Integer(value),
+            Unexpected::Unsigned(value) => Self::Integer(i64::try_from(value).unwrap_or(i64::MAX)),
+            Unexpected::Float(value) => Self::Float(value),
+            Unexpected::Char(value) => Self::Char(value),
+            Unexpected::Str(value) => Self::String(value.to_owned()),
+            Unexpected::Unit | Unexpected::Option => Self::Unit,
+            Unexpected::Seq => Self::Array,
+            Unexpected::Map => Self::Map,
+            Unexpected::Bytes(_) => Self::Other("blob"),
+            _ => Self::Other("value"),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What a map is of, and what tells a call from others by its arguments.
+
+use rhai::{Dynamic, Map};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::options::to_json;
+
+/// What a map stands for that a function returned: its `kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResultKind {
+    /// What `latest_amazon_linux` returned.
+    Image,
+    /// What `launch_instance` returned.
+    Instance,
+    /// What `create_key_pair` returned.
+    KeyPair,
+    /// What `create_security_group` returned.
+    SecurityGroup,
+    /// What `create_bucket` returned.
+    Bucket,
+    /// What `host` returned.
+    Host,
+}
+
+impl ResultKind {
+    /// The kind of a map, if it has one.
+    #[must_use]
+    pub fn of(value: &Dynamic) -> Option<Self> {
+        let map = value.read_lock::<Map>()?;
+        let kind = map.get("kind")?.read_lock::<rhai::ImmutableString>()?;
+        Self::parse(&kind)
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        serde_json::from_value(name.into()).ok()
+    }
+}
+
+/// Arguments by which a call is known again in another attempt: what AWS gave
+/// an id to is that id, whatever its state; a key pair is its fingerprint.
+pub(super) fn identity(arguments: &[&Dynamic]) -> Value {
+    let one = |argument: &&Dynamic| match to_json(argument) {
+        Ok(value) => identity_of(value),
+        // Refused by whoever gets it.
+        Err(_) => Value::from(argument.type_name()),
+    };
+    arguments.iter().map(one).collect()
+}
+
+fn identity_of(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(identity_of).collect(),
+        Value::Object(map) => {
+            match map
+                .get("kind")
+                .and_then(Value::as_str)
+                .and_then(ResultKind::parse)
+            {
+                Some(ResultKind::KeyPair) => {
+                    return json!({ "key_pair": map.get("fingerprint"), "name": map.get("name") });
+                }
+                Some(ResultKind::Instance | ResultKind::SecurityGroup | ResultKind::Image) => {
+                    return json!({ "id": map.get("id"), "user": map.get("user") });
+                }
+                Some(ResultKind::Bucket) => return json!({ "bucket": map.get("name") }),
+                Some(ResultKind::Host) | None => {}
+            }
+            let entries = map
+                .into_iter()
+                .map(|(key, value)| (key, identity_of(value)));
+            Value::Object(entries.collect())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::to_dynamic;
+
+    #[test]
+    fn a_server_is_its_id_whatever_its_state() {
+        let server = |state: &str| {
+            let map = json!({ "kind": "instance", "id": "i-0a", "state": state, "user": "admin" });
+            to_dynamic(&map).unwrap()
+        };
+        let identity = |state: &str| identity(&[&server(state), &"uptime".into()]);
+        assert_eq!(identity("pending"), identity("running"));
+        assert_eq!(identity("pending")[0]["id"], "i-0a");
+    }
+
+    #[test]
+    fn a_map_of_the_playbook_is_all_that_it_holds() {
+        for map in [
+            json!({ "id": "i-0a", "size": 1 }),
+            json!({ "kind": "fish", "id": "i-0a" }),
+            json!({ "name": "x", "made": true }),
+        ] {
+            let value = to_dynamic(&map).unwrap();
+            assert_eq!(identity(&[&value])[0], map);
+        }
+    }
+}
