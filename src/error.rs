@@ -301,6 +301,26 @@ impl Error {
     }
 }
 
+impl From<autorun_private::Error> for Error {
+    fn from(error: autorun_private::Error) -> Self {
+        use autorun_private::Error as Private;
+        let (kind, reason) = match error {
+            Private::System {
+                attempt,
+                path,
+                source,
+            } => return Self::io(attempt, &path, &source),
+            Private::Denied(reason) => (ErrorKind::Denied, reason),
+            Private::WrongKind(reason) => (ErrorKind::InvalidOption, reason),
+        };
+        let error = Self::new(kind, reason.message);
+        match reason.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
 /// The path, or the nearest directory above it that can be seen.
 fn there(path: &Path) -> &Path {
     path.ancestors()

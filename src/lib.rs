@@ -8,12 +8,14 @@
 //! cli -> playbook -> primitives -> script -> context -> clients, ledger -> report -> error
 //! cli -> page -> primitives, ledger, report, error
 //! cli, primitives -> teardown -> clients, ledger
-//! cli, clients, ledger, localcloud -> private -> error
-//! cli, tests -> localcloud -> error
 //! ```
 //!
 //! `crash` stands at the right end as well: places where the tests end the
 //! program.
+//!
+//! Two further packages lie below `src`. `localcloud` is EC2 and S3 on this
+//! computer: only `cli` uses it, and it knows neither an SDK nor Rhai. `private`
+//! checks whether files are one user's alone, for the ledger and `localcloud`.
 //!
 //! - A primitive is one documented function in one file of `primitives`.
 //! - `script` is the only place that knows how Rust meets Rhai.
@@ -29,12 +31,9 @@ pub mod context;
 pub mod crash;
 pub mod error;
 pub mod ledger;
-#[cfg(feature = "local-cloud")]
-pub mod localcloud;
 pub mod page;
 pub mod playbook;
 pub mod primitives;
-pub mod private;
 pub mod report;
 pub mod script;
 pub mod teardown;

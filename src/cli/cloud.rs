@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use autorun_localcloud::home;
 use reqwest::Method;
 
 use super::args::CloudCommand;
@@ -11,7 +12,6 @@ use super::local::{Cloud, CloudNeed, sudo_user};
 use super::output::{answer, complain};
 use super::sudo::Sudo;
 use crate::error::exit;
-use crate::localcloud::{self, home};
 use crate::report::text;
 
 /// How long machines may take to shut themselves down.
@@ -162,7 +162,7 @@ async fn env() -> anyhow::Result<u8> {
 fn doctor() -> anyhow::Result<u8> {
     let mut said = String::new();
     let mut able = true;
-    for check in localcloud::checks().map_err(anyhow::Error::msg)? {
+    for check in autorun_localcloud::checks().map_err(anyhow::Error::msg)? {
         let word = match (check.ok, check.essential) {
             (true, _) => "ok",
             (false, true) => "no",

@@ -21,7 +21,7 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let arguments: Vec<OsString> = std::env::args_os().collect();
     #[cfg(feature = "local-cloud")]
-    if let Some(code) = crate::localcloud::program(&arguments) {
+    if let Some(code) = autorun_localcloud::program(&arguments) {
         return code;
     }
     let all = std::panic::AssertUnwindSafe(|| dispatch(arguments.into_iter()));

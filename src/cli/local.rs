@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use autorun_localcloud::daemon;
+use autorun_localcloud::faults::{self, Faults};
+use autorun_localcloud::home::{self, Access, Home};
 use reqwest::Method;
 use serde_json::Value;
 
 use crate::clients::{AwsOptions, Endpoints, StaticKey};
 use crate::error::Error;
-use crate::localcloud::faults::{self, Faults};
-use crate::localcloud::home::{self, Access, Home};
-use crate::localcloud::{self, daemon};
 use crate::report::{Reporter, text};
 
 use super::output::{complain, fitted};
@@ -160,6 +160,7 @@ impl Cloud {
         let endpoint = &self.access.endpoint;
         AwsOptions {
             profile: None,
+            environment_profile: None,
             region: Some(region.unwrap_or_else(|| self.access.region.clone())),
             endpoints: Endpoints {
                 ec2: Some(endpoint.clone()),
@@ -245,7 +246,7 @@ pub(super) fn read_faults(path: &Path) -> anyhow::Result<Faults> {
 
 /// A fault of an operation that does not exist would never come.
 fn check_operations(faults: &Faults) -> Result<(), String> {
-    let known = || localcloud::operations().chain([faults::BOOT, faults::ANY]);
+    let known = || autorun_localcloud::operations().chain([faults::BOOT, faults::ANY]);
     for (index, fault) in faults.fault.iter().enumerate() {
         let name = fault.operation.as_str();
         if !known().any(|operation| operation == name) {

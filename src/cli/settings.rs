@@ -91,8 +91,9 @@ pub(super) fn local() -> anyhow::Result<Local> {
     })
 }
 
-/// The name of this process's user, for where no variable has it: cron,
-/// containers.
+/// The name of this process's user where no variable has it, as in cron jobs and
+/// containers. From the file, where such users are: asking the C library takes
+/// unsafe code or a crate that only the local cloud needs.
 fn own_name() -> Option<String> {
     let id = rustix::process::getuid().as_raw().to_string();
     let users = std::fs::read_to_string("/etc/passwd").ok()?;

@@ -91,6 +91,7 @@ impl CloudTarget {
         Self {
             aws: AwsOptions {
                 profile: target.profile.clone(),
+                environment_profile: from_environment("AWS_PROFILE"),
                 region: target.region.clone(),
                 endpoints: Endpoints {
                     ec2: target.ec2.clone(),

@@ -45,6 +45,9 @@ pub struct Endpoints {
 pub struct AwsOptions {
     /// Profile in `~/.aws`.
     pub profile: Option<String>,
+    /// Profile that AWS_PROFILE names, where no other is named; the SDK reads the
+    /// variable itself.
+    pub environment_profile: Option<String>,
     /// Region, above the profile's.
     pub region: Option<String>,
     /// Endpoints, above the environment's.
@@ -230,6 +233,14 @@ impl Aws {
         self.options.consistency.unwrap_or(CONSISTENCY)
     }
 
+    fn named_profile(&self) -> Option<&str> {
+        let options = &self.options;
+        let profile = options.profile.as_ref();
+        profile
+            .or(options.environment_profile.as_ref())
+            .map(String::as_str)
+    }
+
     /// Loaded once; what fails then is not mended within a run.
     async fn config(&self) -> Result<&SdkConfig> {
         let loaded = self.config.get_or_init(async || self.load().await).await;
@@ -263,14 +274,14 @@ impl Aws {
         // Credentials first: a profile that does not exist has no region either.
         let provider = config
             .credentials_provider()
-            .ok_or_else(|| no_credentials(""))?;
+            .ok_or_else(|| no_credentials(None, self.named_profile()))?;
         let credentials = tokio::time::timeout(CREDENTIALS_TIMEOUT, provider.provide_credentials())
             .await
             .map_err(|_| {
                 Error::new(ErrorKind::Timeout, "getting AWS credentials took too long")
                     .hint("set AWS_EC2_METADATA_DISABLED=true if this is not an EC2 instance")
             })?
-            .map_err(|e| no_credentials(&all_sources(&e)))?;
+            .map_err(|e| no_credentials(Some(&e), self.named_profile()))?;
         if config.region().is_none() {
             return Err(no_region());
         }
@@ -281,14 +292,4 @@ impl Aws {
         }
         Ok(config)
     }
-}
-
-fn all_sources(error: &dyn std::error::Error) -> String {
-    let mut all = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        all = format!("{all}: {inner}");
-        source = inner.source();
-    }
-    all
 }

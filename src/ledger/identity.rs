@@ -11,11 +11,7 @@ use crate::report::text;
 /// A short name of a text, the same in every attempt.
 pub(super) fn digest(text: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
-    hash.iter().take(16).fold(String::new(), |mut hex, byte| {
-        use std::fmt::Write as _;
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex::encode(&hash[..16])
 }
 
 /// The same value with the keys of its maps in order.

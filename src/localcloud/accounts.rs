@@ -9,30 +9,30 @@ use super::files;
 
 /// A user who can log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Account {
-    pub(super) name: String,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// Every group of the user, the login group first.
-    pub(super) groups: Vec<u32>,
-    pub(super) home: PathBuf,
-    pub(super) shell: PathBuf,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) home: PathBuf,
+    pub(crate) shell: PathBuf,
 }
 
 impl Account {
-    pub(super) fn is_root(&self) -> bool {
+    pub(crate) fn is_root(&self) -> bool {
         self.uid == 0
     }
 }
 
 /// The account of that name.
-pub(super) fn find(name: &str) -> Option<Account> {
+pub(crate) fn find(name: &str) -> Option<Account> {
     let (passwd, groups) = files_of_instance()?;
     parse(&passwd, &groups, |found, _| found == name)
 }
 
 /// The first account with that number.
-pub(super) fn with_uid(uid: u32) -> Option<Account> {
+pub(crate) fn with_uid(uid: u32) -> Option<Account> {
     let (passwd, groups) = files_of_instance()?;
     parse(&passwd, &groups, |_, found| found.parse() == Ok(uid))
 }
@@ -44,7 +44,7 @@ fn files_of_instance() -> Option<(String, String)> {
 }
 
 /// The group of that name.
-pub(super) fn group(name: &str) -> Option<u32> {
+pub(crate) fn group(name: &str) -> Option<u32> {
     let groups = files::read_text("/etc/group").ok()?;
     groups.lines().find_map(|line| {
         let mut fields = line.split(':');

@@ -13,18 +13,18 @@ use tokio_util::sync::CancellationToken;
 
 /// How many connections there can be at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Of all sources, as long as they are not settled.
-    pub(super) all: usize,
+    pub(crate) all: usize,
     /// Of one source, as long as they are not settled.
-    pub(super) each: usize,
+    pub(crate) each: usize,
     /// Those that are settled.
-    pub(super) settled: usize,
+    pub(crate) settled: usize,
 }
 
 /// The connections of one listener, by source.
 #[derive(Debug)]
-pub(super) struct Crowd<K: Clone + Eq + Hash> {
+pub(crate) struct Crowd<K: Clone + Eq + Hash> {
     limits: Limits,
     places: Mutex<Places<K>>,
 }
@@ -39,7 +39,7 @@ struct Places<K> {
 }
 
 impl<K: Clone + Eq + Hash> Crowd<K> {
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
         let places = Mutex::new(Places {
             next: 0,
             of: HashMap::new(),
@@ -50,7 +50,7 @@ impl<K: Clone + Eq + Hash> Crowd<K> {
     }
 
     /// A place for a new connection; another one may have to go for it.
-    pub(super) fn enter(self: &Arc<Self>, source: K) -> Place<K> {
+    pub(crate) fn enter(self: &Arc<Self>, source: K) -> Place<K> {
         let gone = CancellationToken::new();
         let mut places = self.places();
         if places.of.get(&source).map_or(0, BTreeSet::len) >= self.limits.each {
@@ -72,7 +72,7 @@ impl<K: Clone + Eq + Hash> Crowd<K> {
     }
 
     /// Ends the oldest connection of the source that has most.
-    pub(super) fn evict_one(&self) {
+    pub(crate) fn evict_one(&self) {
         self.places().evict_one();
     }
 
@@ -111,7 +111,7 @@ impl<K: Clone + Eq + Hash> Places<K> {
 
 /// The place of one connection; free again when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place<K: Clone + Eq + Hash> {
+pub(crate) struct Place<K: Clone + Eq + Hash> {
     crowd: Arc<Crowd<K>>,
     source: K,
     number: u64,
@@ -120,7 +120,7 @@ pub(super) struct Place<K: Clone + Eq + Hash> {
 
 impl<K: Clone + Eq + Hash> Place<K> {
     /// Keeps the place from being taken: the other side proved who it is.
-    pub(super) fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let mut places = self.crowd.places();
         let room = places.settled.len() < self.crowd.limits.settled;
         if room && places.leave(&self.source, self.number).is_some() {
@@ -129,7 +129,7 @@ impl<K: Clone + Eq + Hash> Place<K> {
     }
 
     /// Waits until another connection got this place.
-    pub(super) async fn taken(&self) {
+    pub(crate) async fn taken(&self) {
         self.gone.cancelled().await;
     }
 }

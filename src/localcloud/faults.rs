@@ -204,14 +204,14 @@ struct Run {
 
 /// The faults of all runs.
 #[derive(Debug, Default)]
-pub(super) struct Plans(Mutex<HashMap<String, Run>>);
+pub(crate) struct Plans(Mutex<HashMap<String, Run>>);
 
 /// How many runs' faults are kept: those of runs that were killed stay behind.
 const MOST_RUNS: usize = 1000;
 
 impl Plans {
     /// Sets a run's faults; false when too many runs have some.
-    pub(super) fn set(&self, run: &str, faults: Faults) -> bool {
+    pub(crate) fn set(&self, run: &str, faults: Faults) -> bool {
         let mut runs = self.lock();
         if runs.len() >= MOST_RUNS {
             return false;
@@ -222,12 +222,12 @@ impl Plans {
     }
 
     /// Forgets a run's faults.
-    pub(super) fn forget(&self, run: &str) {
+    pub(crate) fn forget(&self, run: &str) {
         self.lock().remove(run);
     }
 
     /// Counts a call and tells which fault hits it.
-    pub(super) fn hit(&self, run: Option<&str>, operation: &str) -> Option<Fault> {
+    pub(crate) fn hit(&self, run: Option<&str>, operation: &str) -> Option<Fault> {
         let mut runs = self.lock();
         let run = runs.get_mut(run?)?;
         let call = run.calls.entry(operation.to_owned()).or_default();
@@ -242,7 +242,7 @@ impl Plans {
     }
 
     /// How a run's account is set up.
-    pub(super) fn account(&self, run: Option<&str>) -> Account {
+    pub(crate) fn account(&self, run: Option<&str>) -> Account {
         let runs = self.lock();
         run.and_then(|run| runs.get(run))
             .map(|run| run.faults.account.clone())

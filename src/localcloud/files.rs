@@ -17,13 +17,13 @@ use jiff::{Timestamp, Zoned};
 use nix::libc::{O_NOCTTY, O_NOFOLLOW, O_NONBLOCK};
 
 /// Settings, keys and units are shorter than this.
-pub(super) const MOST: u64 = 1 << 20;
+pub(crate) const MOST: u64 = 1 << 20;
 
 /// Entries of a directory that count.
 const MOST_ENTRIES: usize = 4096;
 
 /// Opens a regular file for reading; does not wait for anything.
-pub(super) fn open(path: &Path) -> io::Result<(File, Metadata)> {
+pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let mut options = OpenOptions::new();
     // A lease on the file would make a waiting open wait, too.
     options.read(true).custom_flags(O_NONBLOCK | O_NOCTTY);
@@ -44,7 +44,7 @@ fn not_regular(path: &Path) -> io::Error {
 }
 
 /// All of a regular file; an error if it is longer than `most` bytes.
-pub(super) fn read(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
     let (file, _) = open(path)?;
     let mut data = Vec::new();
@@ -59,20 +59,20 @@ pub(super) fn read(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The text of a regular file; an error if it is longer than [`MOST`].
-pub(super) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
+pub(crate) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     let text = String::from_utf8(read(path, MOST)?);
     text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// The first bytes of a regular file, `most` of them.
-pub(super) fn head(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn head(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let mut data = Vec::new();
     open(path.as_ref())?.0.take(most).read_to_end(&mut data)?;
     Ok(data)
 }
 
 /// The last bytes of a regular file, `most` of them.
-pub(super) fn tail(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn tail(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let (mut file, found) = open(path.as_ref())?;
     file.seek(SeekFrom::Start(found.len().saturating_sub(most)))?;
     let mut data = Vec::new();
@@ -82,7 +82,7 @@ pub(super) fn tail(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
 
 /// Puts a new file in the place of whatever is there. A directory in the way
 /// is moved aside, because it may hold more than there is time to remove.
-pub(super) fn replace(path: impl AsRef<Path>, data: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn replace(path: impl AsRef<Path>, data: &[u8], mode: u32) -> io::Result<()> {
     let path = path.as_ref();
     let next = beside(path);
     let mut options = OpenOptions::new();
@@ -105,7 +105,7 @@ pub(super) fn replace(path: impl AsRef<Path>, data: &[u8], mode: u32) -> io::Res
 }
 
 /// Opens a regular file at its end; replaces anything else by a new file.
-pub(super) fn append(path: impl AsRef<Path>, mode: u32) -> io::Result<File> {
+pub(crate) fn append(path: impl AsRef<Path>, mode: u32) -> io::Result<File> {
     let path = path.as_ref();
     let open = || {
         let mut options = OpenOptions::new();
@@ -127,21 +127,21 @@ pub(super) fn append(path: impl AsRef<Path>, mode: u32) -> io::Result<File> {
 }
 
 /// The entries of a directory, as far as they count.
-pub(super) fn entries(directory: impl AsRef<Path>) -> impl Iterator<Item = fs::DirEntry> {
+pub(crate) fn entries(directory: impl AsRef<Path>) -> impl Iterator<Item = fs::DirEntry> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     entries.take(MOST_ENTRIES).flatten()
 }
 
 /// The machine's time zone. The usual way to ask opens `/etc/localtime` and
 /// waits if a fifo stands in its place.
-pub(super) fn time_zone() -> TimeZone {
+pub(crate) fn time_zone() -> TimeZone {
     let data = read("/etc/localtime", MOST).ok();
     let zone = data.and_then(|data| TimeZone::tzif("Local", &data).ok());
     zone.unwrap_or(TimeZone::UTC)
 }
 
 /// The time by the machine's clock and zone.
-pub(super) fn now() -> Zoned {
+pub(crate) fn now() -> Zoned {
     Timestamp::now().to_zoned(time_zone())
 }
 

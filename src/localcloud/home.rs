@@ -9,10 +9,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use autorun_private as private;
 use serde::{Deserialize, Serialize};
-
-use crate::error::Error;
-use crate::private;
 
 /// State of root's cloud.
 const ROOTS_STATE: &str = "/var/lib/autorun/cloud";
@@ -95,14 +93,14 @@ impl Home {
         make_dir(&self.state, 0o700)?;
         make_dir(&self.access, 0o755)?;
         for directory in [&self.state, &self.access] {
-            private::out_of_reach(directory).map_err(said)?;
+            private::out_of_reach(directory)?;
         }
         let repaired = [
-            private::own_directory(&self.state, false).map_err(said)?,
-            private::own_directory(&self.access, true).map_err(said)?,
-            private::file(&self.key_file()).map_err(said)?,
+            private::own_directory(&self.state, false)?,
+            private::own_directory(&self.access, true)?,
+            private::file(&self.key_file())?,
         ];
-        private::own_entries(&self.state).map_err(said)?;
+        private::own_entries(&self.state)?;
         Ok(repaired.into_iter().flatten().collect())
     }
 
@@ -116,12 +114,10 @@ impl Home {
         // Root's own file may be what this user reads; it is root's to repair.
         match fs::symlink_metadata(&file) {
             Ok(found) if found.uid() == uid => {
-                private::trusted_directory(&self.access).map_err(said)?;
-                private::file(&file).map_err(said)
+                private::trusted_directory(&self.access)?;
+                Ok(private::file(&file)?)
             }
-            Ok(_) => private::trusted_directory(&self.access)
-                .map_err(said)
-                .map(|()| None),
+            Ok(_) => Ok(private::trusted_directory(&self.access).map(|()| None)?),
             Err(_) => Ok(None),
         }
     }
@@ -232,7 +228,7 @@ pub fn is_running(pid: u32) -> bool {
 ///
 /// # Errors
 /// When it cannot be made.
-pub(super) fn private_file(path: &Path) -> io::Result<File> {
+pub(crate) fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -250,20 +246,12 @@ fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         // Root makes nothing where another user could redirect it.
         let there = parent.ancestors().find(|above| above.exists());
-        private::out_of_reach(&there.unwrap_or(parent).join("inside")).map_err(said)?;
+        private::out_of_reach(&there.unwrap_or(parent).join("inside"))?;
         fs::create_dir_all(parent)?;
     }
     match DirBuilder::new().mode(mode).create(path) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
         _ => Ok(()),
-    }
-}
-
-/// An error with its hint, which an `io::Error` has no place for.
-fn said(error: Error) -> io::Error {
-    match &error.hint {
-        Some(hint) => io::Error::other(format!("{}; {hint}", error.message)),
-        None => io::Error::other(error),
     }
 }
 

@@ -17,7 +17,7 @@ const UNREAD: Duration = Duration::from_secs(30);
 
 /// A stream on which nothing waits for ever to be read.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     stream: TcpStream,
     stalled: Option<Pin<Box<Sleep>>>,
     reset: Reset,
@@ -26,16 +26,16 @@ pub(super) struct Line {
 /// Says that a connection is to be reset when it is closed: nothing that was
 /// not sent yet is kept for it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reset(Arc<AtomicBool>);
+pub(crate) struct Reset(Arc<AtomicBool>);
 
 impl Reset {
-    pub(super) fn at_close(&self) {
+    pub(crate) fn at_close(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 impl Line {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         // Small answers would wait for what follows them.
         drop(stream.set_nodelay(true));
         Self {
@@ -45,7 +45,7 @@ impl Line {
         }
     }
 
-    pub(super) fn reset(&self) -> Reset {
+    pub(crate) fn reset(&self) -> Reset {
         self.reset.clone()
     }
 

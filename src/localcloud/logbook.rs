@@ -28,10 +28,10 @@ const BURST: f64 = 500.0;
 const PER_SECOND: f64 = 50.0;
 
 /// The part of the program whose lines anybody can cause, with a key or without.
-pub(super) const STRANGERS: &str = "autorun::strangers";
+pub(crate) const STRANGERS: &str = "autorun::strangers";
 
 /// Writes what is logged into a file, from here on.
-pub(super) fn start(path: &Path) -> io::Result<()> {
+pub(crate) fn start(path: &Path) -> io::Result<()> {
     let book = Logbook::open(path, LONGEST)?;
     nix::unistd::dup2_stderr(&book.file)?;
     let limiter = Limiter::default();
@@ -50,7 +50,7 @@ pub(super) fn start(path: &Path) -> io::Result<()> {
 }
 
 /// Opens the file for more lines; it is this user's alone.
-pub(super) fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
     let file = OpenOptions::new()
         .append(true)
@@ -67,7 +67,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Makes room: a file that is too long is kept once, under another name.
-pub(super) fn rotate(path: &Path, longest: u64) -> io::Result<bool> {
+pub(crate) fn rotate(path: &Path, longest: u64) -> io::Result<bool> {
     if !fs::symlink_metadata(path).is_ok_and(|log| log.len() >= longest) {
         return Ok(false);
     }
@@ -78,12 +78,12 @@ pub(super) fn rotate(path: &Path, longest: u64) -> io::Result<bool> {
 }
 
 /// A name that another side chose, as it appears in the log.
-pub(super) fn name(text: &str) -> String {
+pub(crate) fn name(text: &str) -> String {
     shown(text, LONGEST_NAME)
 }
 
 /// A message, as it appears in the log.
-pub(super) fn line(message: &str) -> String {
+pub(crate) fn line(message: &str) -> String {
     shown(message, LONGEST_LINE)
 }
 
@@ -161,7 +161,7 @@ impl Write for Logbook {
 
 /// How much each part of the program may still say; the parts are few.
 #[derive(Default)]
-pub(super) struct Limiter(Mutex<HashMap<String, Allowance>>);
+pub(crate) struct Limiter(Mutex<HashMap<String, Allowance>>);
 
 struct Allowance {
     lines: f64,
@@ -170,7 +170,7 @@ struct Allowance {
 
 impl Limiter {
     /// Whether a part of the program may say one more line now.
-    pub(super) fn allows(&self, part: &str) -> bool {
+    pub(crate) fn allows(&self, part: &str) -> bool {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !parts.contains_key(part) {
             let (lines, since) = (BURST, Instant::now());

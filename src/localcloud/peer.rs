@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 /// Asked right after a connection was accepted: the kernel knows the owner only
 /// as long as the other side has its end open.
 #[cfg(target_os = "linux")]
-pub(super) fn user_of(peer: SocketAddr, own: SocketAddr) -> Option<u32> {
+pub(crate) fn user_of(peer: SocketAddr, own: SocketAddr) -> Option<u32> {
     let (SocketAddr::V4(peer), SocketAddr::V4(own)) = (peer, own) else {
         return None;
     };
@@ -20,7 +20,7 @@ pub(super) fn user_of(peer: SocketAddr, own: SocketAddr) -> Option<u32> {
 
 /// Elsewhere nothing is known.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn user_of(_: SocketAddr, _: SocketAddr) -> Option<u32> {
+pub(crate) fn user_of(_: SocketAddr, _: SocketAddr) -> Option<u32> {
     None
 }
 
@@ -44,7 +44,7 @@ mod diag {
     const STATE: usize = 17;
     const OWNER: usize = 80;
 
-    pub(super) fn user_of(peer: SocketAddrV4, own: SocketAddrV4) -> io::Result<Option<u32>> {
+    pub(crate) fn user_of(peer: SocketAddrV4, own: SocketAddrV4) -> io::Result<Option<u32>> {
         let netlink = socket(
             AddressFamily::Netlink,
             SockType::Datagram,

@@ -7,9 +7,6 @@ use std::process::ExitCode;
 
 use super::daemon;
 
-/// The name of the background process.
-pub(super) const DAEMON: &str = "autorun-cloud";
-
 /// Does what this program is under another name; nothing under its own. Must be
 /// asked first, before there are threads.
 #[must_use]
@@ -17,7 +14,7 @@ pub fn program(arguments: &[OsString]) -> Option<ExitCode> {
     let (first, rest) = arguments.split_first()?;
     let name = PathBuf::from(first);
     let name = name.file_name()?;
-    if name == DAEMON {
+    if name == daemon::NAME {
         return Some(daemon::main(rest));
     }
     #[cfg(target_os = "linux")]
@@ -38,7 +35,7 @@ mod in_machines {
     use super::super::machine::{self, Hooks, SshServer};
     use super::super::sshd;
 
-    pub(super) fn program(name: &OsStr, arguments: &[OsString]) -> Option<ExitCode> {
+    pub(crate) fn program(name: &OsStr, arguments: &[OsString]) -> Option<ExitCode> {
         let hooks = Hooks {
             sshd: |server| Box::pin(sshd::serve(config(server))),
             sftp_server: sshd::sftp_server,

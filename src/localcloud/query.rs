@@ -4,23 +4,33 @@
 
 use std::collections::HashSet;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+
+/// What is encoded in a name or a value: all but letters, digits and `-._~`.
+pub(crate) const VALUE: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The same in a path, whose slashes stay.
+pub(crate) const PATH: &AsciiSet = &VALUE.remove(b'/');
 
 /// What a `+` stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Plus {
+pub(crate) enum Plus {
     Literal,
     Space,
 }
 
 /// The decoded pairs of a query string, in order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Reads a query; `None` if an escape in it is broken or a name or a value
     /// is not UTF-8.
-    pub(super) fn parse(raw: &str) -> Option<Self> {
+    pub(crate) fn parse(raw: &str) -> Option<Self> {
         let text = |part| String::from_utf8(decode(part, Plus::Space)?).ok();
         let pairs = raw.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs
@@ -29,23 +39,23 @@ impl Query {
         Some(Self(pairs.collect::<Option<_>>()?))
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// A name that is there more than once, however its letters are written.
-    pub(super) fn repeated(&self) -> Option<&str> {
+    pub(crate) fn repeated(&self) -> Option<&str> {
         let mut seen = HashSet::new();
         self.pairs()
             .map(|(name, _)| name)
@@ -54,7 +64,7 @@ impl Query {
 }
 
 /// Undoes percent encoding; `None` if an escape is broken.
-pub(super) fn decode(text: &str, plus: Plus) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &str, plus: Plus) -> Option<Vec<u8>> {
     let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let bytes = text.as_bytes();
     let whole = |(at, _): (usize, &str)| is_digit(bytes.get(at + 1)) && is_digit(bytes.get(at + 2));
@@ -67,20 +77,9 @@ pub(super) fn decode(text: &str, plus: Plus) -> Option<Vec<u8>> {
     })
 }
 
-/// Percent-encodes everything but letters, digits, `-._~` and what is in `keep`.
-pub(super) fn encode(bytes: &[u8], keep: &[u8]) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut encoded = String::with_capacity(bytes.len());
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push('%');
-            encoded.push(char::from(HEX[usize::from(byte >> 4)]));
-            encoded.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
-    encoded
+/// Percent-encodes a text; what the set leaves out stands for itself.
+pub(crate) fn encode(text: impl AsRef<[u8]>, set: &'static AsciiSet) -> String {
+    percent_encode(text.as_ref(), set).to_string()
 }
 
 #[cfg(test)]
@@ -90,7 +89,7 @@ mod tests {
     #[test]
     fn what_is_encoded_decodes_to_itself() {
         let text = "a/ü +%\u{1}~";
-        let encoded = encode(text.as_bytes(), b"/");
+        let encoded = encode(text, PATH);
         assert_eq!(encoded, "a/%C3%BC%20%2B%25%01~");
         assert_eq!(decode(&encoded, Plus::Literal).unwrap(), text.as_bytes());
     }

@@ -34,20 +34,20 @@ use super::visitors::{Visitor, Visitors};
 const LONGEST_HEAD: usize = 64 << 10;
 
 /// Everything behind the port.
-pub(super) struct Front {
-    pub(super) ec2: Ec2,
-    pub(super) s3: S3,
-    pub(super) plans: Arc<Plans>,
-    pub(super) keys: Keys,
-    pub(super) token: String,
+pub(crate) struct Front {
+    pub(crate) ec2: Ec2,
+    pub(crate) s3: S3,
+    pub(crate) plans: Arc<Plans>,
+    pub(crate) keys: Keys,
+    pub(crate) token: String,
     /// The names and addresses that a request may use for this server: a page
     /// in a browser must not reach it under a name of its own.
-    pub(super) hosts: Vec<String>,
+    pub(crate) hosts: Vec<String>,
     /// What everybody may know of this cloud.
-    pub(super) status: Value,
-    pub(super) visitors: Visitors,
+    pub(crate) status: Value,
+    pub(crate) visitors: Visitors,
     /// Ends the process.
-    pub(super) end: CancellationToken,
+    pub(crate) end: CancellationToken,
 }
 
 /// The connection is to be reset instead of answered.
@@ -63,7 +63,7 @@ impl std::fmt::Display for Reset {
 impl std::error::Error for Reset {}
 
 /// Serves until the process is to end; requests under way are finished.
-pub(super) async fn serve(front: Arc<Front>, listener: TcpListener) {
+pub(crate) async fn serve(front: Arc<Front>, listener: TcpListener) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {

@@ -50,7 +50,7 @@ enum Source {
 }
 
 /// Everybody who is connected.
-pub(super) struct Visitors {
+pub(crate) struct Visitors {
     home: Home,
     holders: Group,
     strangers: Group,
@@ -74,7 +74,7 @@ impl Group {
 }
 
 impl Visitors {
-    pub(super) fn new(home: Home) -> Self {
+    pub(crate) fn new(home: Home) -> Self {
         Self {
             home,
             holders: Group::new(HOLDERS, FORMS_OF_HOLDERS, 60),
@@ -83,7 +83,7 @@ impl Visitors {
     }
 
     /// A place for a new connection.
-    pub(super) fn enter(&self, peer: SocketAddr, own: SocketAddr) -> Visitor<'_> {
+    pub(crate) fn enter(&self, peer: SocketAddr, own: SocketAddr) -> Visitor<'_> {
         let user = peer::user_of(peer, own);
         let group = match user.is_some_and(|user| self.may_use(user)) {
             true => &self.holders,
@@ -97,7 +97,7 @@ impl Visitors {
     }
 
     /// Ends one connection of a stranger: descriptors are short.
-    pub(super) fn make_room(&self) {
+    pub(crate) fn make_room(&self) {
         self.strangers.crowd.evict_one();
     }
 
@@ -107,28 +107,28 @@ impl Visitors {
 }
 
 /// One connection.
-pub(super) struct Visitor<'a> {
+pub(crate) struct Visitor<'a> {
     place: Place<Source>,
     group: &'a Group,
 }
 
 impl Visitor<'_> {
     /// A request was signed with the key, or came with the token.
-    pub(super) fn settle(&self) {
+    pub(crate) fn settle(&self) {
         self.place.settle();
     }
 
     /// Waits until another connection got its place.
-    pub(super) async fn is_evicted(&self) {
+    pub(crate) async fn is_evicted(&self) {
         self.place.taken().await;
     }
 
-    pub(super) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         self.group.patience
     }
 
     /// Reads a whole form: whose it is can be known only then.
-    pub(super) async fn form(&self, body: Incoming) -> Result<Form<'_>, Refusal> {
+    pub(crate) async fn form(&self, body: Incoming) -> Result<Form<'_>, Refusal> {
         let read = self.read(body);
         let read = tokio::time::timeout_at(Instant::now() + FORM_WITHIN, read).await;
         read.unwrap_or_else(|_| {
@@ -174,7 +174,7 @@ impl Visitor<'_> {
 }
 
 /// A form and the room that it takes.
-pub(super) struct Form<'a> {
-    pub(super) bytes: Bytes,
+pub(crate) struct Form<'a> {
+    pub(crate) bytes: Bytes,
     _room: Option<SemaphorePermit<'a>>,
 }

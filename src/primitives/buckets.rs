@@ -7,7 +7,7 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::{Deserialize, Serialize};
 
 use super::{check_public, release};
-use crate::clients::s3::{S3, bucket_name_fault};
+use crate::clients::s3::{Creation, S3, bucket_name_fault};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{ResourceKind, Step, Wanted};
@@ -182,21 +182,19 @@ async fn make(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Result<
     let tags = cx.tags(name, intent.token(), &BTreeMap::new());
     match s3.create_bucket(name).await {
         // This request once before, its answer lost; or an earlier attempt.
-        Err(error) if error.detail["code"] == "BucketAlreadyOwnedByYou" => {
-            match s3.bucket_marks(name).await? {
-                Some(marks) if marks.none => {}
-                Some(marks) if marks.row.as_deref() == Some(intent.token()) => {}
-                _ => {
-                    intent.abandoned(&error);
-                    return Err(error);
-                }
+        Ok(Creation::OwnedBefore(error)) => match s3.bucket_marks(name).await? {
+            Some(marks) if marks.none => {}
+            Some(marks) if marks.row.as_deref() == Some(intent.token()) => {}
+            _ => {
+                intent.abandoned(&error);
+                return Err(error);
             }
-        }
+        },
         Err(error) => {
             intent.abandoned(&error);
             return Err(error);
         }
-        Ok(()) => {}
+        Ok(Creation::Made) => {}
     }
     if let Err(error) = s3.tag_bucket(name, &tags).await {
         // It is there, whatever became of its tags. Empty as it is, it goes

@@ -12,7 +12,7 @@ use super::readiness::{left_stopped, running};
 use super::seconds;
 use super::servers::{Server, ServerRef, described, each, ec2_user, ids, is_host};
 use crate::clients::Pace;
-use crate::clients::ec2::{Instance, TypeInfo};
+use crate::clients::ec2::{Instance, InstanceState, Start, TypeInfo};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
@@ -320,17 +320,6 @@ struct InstanceTypes {
     architecture: Option<String>,
 }
 
-/// EC2's states, and those that are listed unless told otherwise.
-const STATES: [&str; 6] = [
-    "pending",
-    "running",
-    "stopping",
-    "stopped",
-    "shutting-down",
-    "terminated",
-];
-const NOT_ENDED: usize = 4;
-
 async fn describe(cx: &Context, server: ServerRef) -> Result<Server> {
     let instance = described(cx, &server.id).await?;
     let key = server.key.clone().or_else(|| key_made_here(cx, &instance));
@@ -339,15 +328,17 @@ async fn describe(cx: &Context, server: ServerRef) -> Result<Server> {
 
 async fn list_instances(cx: &Context, wanted: Wanted) -> Result<Vec<Server>> {
     let mut filters = Vec::new();
+    let names = InstanceState::ALL.map(InstanceState::as_str);
     let states = match &wanted.states {
-        None => STATES[..NOT_ENDED]
-            .iter()
-            .map(|s| (*s).to_owned())
-            .collect(),
+        None => {
+            let mut states = InstanceState::ALL.to_vec();
+            states.retain(|state| !state.has_ended());
+            states.iter().map(ToString::to_string).collect()
+        }
         Some(states) => {
-            if let Some(unknown) = states.iter().find(|s| !STATES.contains(&s.as_str())) {
+            if let Some(unknown) = states.iter().find(|s| !names.contains(&s.as_str())) {
                 let error = Error::invalid(format!("option `states`: unknown state `{unknown}`"));
-                return Err(error.hint(format!("there are {}", STATES.join(", "))));
+                return Err(error.hint(format!("there are {}", names.join(", "))));
             }
             states.clone()
         }
@@ -415,8 +406,8 @@ async fn stop(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Serv
     loop {
         let mut seen = ec2.instances(std::slice::from_ref(&server.id)).await?;
         let instance = seen.swap_remove(0);
-        match instance.state.as_str() {
-            "stopped" => {
+        match instance.state {
+            InstanceState::Stopped => {
                 cx.report.info(format!(
                     "{} has stopped after {}",
                     instance.id,
@@ -424,7 +415,9 @@ async fn stop(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Serv
                 ));
                 return Ok(server.with(cx, instance));
             }
-            "stopping" | "running" => pace.pause(&instance.state).await?,
+            InstanceState::Stopping | InstanceState::Running => {
+                pace.pause(instance.state.as_str()).await?;
+            }
             state => {
                 let message = format!("{} is {state} instead of stopped", instance.id);
                 return Err(Error::new(ErrorKind::NotFound, message));
@@ -458,18 +451,19 @@ async fn start(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Ser
 pub(super) async fn ask_to_start(cx: &Context, id: &str, pace: &mut Pace) -> Result<()> {
     let ec2 = cx.clients.ec2().await?;
     loop {
-        match ec2.start(id).await {
-            Ok(()) => return Ok(()),
+        match ec2.start(id).await? {
+            Start::Accepted => return Ok(()),
             // One that is stopping can be started when it has stopped.
-            Err(e) if e.detail["code"] == "IncorrectInstanceState" => {
+            Start::NotNow(error) => {
                 let seen = described(cx, id).await?;
-                match seen.state.as_str() {
-                    "pending" | "running" => return Ok(()),
-                    "stopping" | "stopped" => pace.pause(&seen.state).await?,
-                    _ => return Err(e),
+                match seen.state {
+                    InstanceState::Pending | InstanceState::Running => return Ok(()),
+                    InstanceState::Stopping | InstanceState::Stopped => {
+                        pace.pause(seen.state.as_str()).await?;
+                    }
+                    _ => return Err(error),
                 }
             }
-            Err(e) => return Err(e),
         }
     }
 }

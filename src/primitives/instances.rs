@@ -14,7 +14,7 @@ use super::key_pairs::KeyPairRef;
 use super::readiness::{WaitUntilReady, WaitUntilRunning, ready, running, start_again};
 use super::servers::{ServerRef, each, ec2_user};
 use super::{seconds, security_groups, teardown, ttl};
-use crate::clients::ec2::{Ec2, Image, Instance, LONGEST_USER_DATA, Launch};
+use crate::clients::ec2::{Ec2, Image, Instance, LONGEST_USER_DATA, Launch, Launched};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Intent, ResourceKind, Step, Wanted, now};
@@ -301,7 +301,7 @@ async fn launched_before(cx: &Context, step: &Step, ec2: &Ec2<'_>) -> Result<Vec
 }
 
 fn has_ended(instance: &Instance) -> bool {
-    ["shutting-down", "terminated"].contains(&instance.state.as_str())
+    instance.state.has_ended()
 }
 
 /// A launch whose options have been checked.
@@ -491,10 +491,10 @@ async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<V
             .iter()
             .any(|g| cx.ledger.made(ResourceKind::SecurityGroup, g));
     loop {
-        match ec2.launch(launch).await {
+        match ec2.launch(launch).await? {
             // This token has launched, with another image or type: an earlier
             // attempt did, and EC2 will show it.
-            Err(e) if e.detail["code"] == "IdempotentParameterMismatch" => {
+            Launched::Before(error) => {
                 let launched = ec2.launched(&launch.token).await;
                 let launched = launched.map_err(Error::after_another)?;
                 if !launched.is_empty() {
@@ -502,22 +502,13 @@ async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<V
                 }
                 let pause = pace.pause("launched before, not visible yet").await;
                 pause.map_err(|late| match late.kind {
-                    ErrorKind::Timeout => e,
+                    ErrorKind::Timeout => error,
                     _ => late,
                 })?;
             }
-            Err(e)
-                if fresh
-                    && e.kind == ErrorKind::NotFound
-                    && ["InvalidKeyPair", "InvalidGroup"].iter().any(|family| {
-                        e.detail["code"]
-                            .as_str()
-                            .is_some_and(|code| code.starts_with(family))
-                    }) =>
-            {
-                pace.pause("not visible yet").await?;
-            }
-            result => return result,
+            Launched::UnknownParts(_) if fresh => pace.pause("not visible yet").await?,
+            Launched::UnknownParts(error) => return Err(error),
+            Launched::Instances(instances) => return Ok(instances),
         }
     }
 }

@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
 use super::{check_public, file_state, release};
-use crate::clients::s3::{
-    Content, LONGEST_PRESIGN, PUBLIC_POLICIES_ALLOWED, PUBLIC_POLICIES_BLOCKED, Published, S3, keys,
-};
+use crate::clients::s3::{Content, LONGEST_PRESIGN, PoliciesBefore, Published, S3, keys};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::ledger::{Intent, Resource, ResourceKind, State, Step, Wanted};
@@ -285,8 +283,8 @@ async fn intend_publishing(
     let before = match (earlier, blocked) {
         // Of an attempt that was cut off, the row tells what it was before that.
         (Some(row), _) => row.name,
-        (None, true) => PUBLIC_POLICIES_BLOCKED.to_owned(),
-        (None, false) => PUBLIC_POLICIES_ALLOWED.to_owned(),
+        (None, true) => PoliciesBefore::Blocked.as_str().to_owned(),
+        (None, false) => PoliciesBefore::Allowed.as_str().to_owned(),
     };
     let id = format!("{bucket}/{key}");
     let wanted = Wanted::with_id(ResourceKind::PublicAccess, &before, &id);

@@ -10,7 +10,7 @@ use super::hosts::know_keys;
 use super::servers::{Server, ServerRef, described, instance_host, not_running, stuck};
 use super::{host_keys, seconds};
 use crate::clients::Pace;
-use crate::clients::ec2::Instance;
+use crate::clients::ec2::{Instance, InstanceState};
 use crate::clients::ssh::{self, Command, Finished, Host};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -86,7 +86,10 @@ pub(super) async fn running(cx: &Context, server: ServerRef, timeout: Duration) 
 }
 
 pub(super) fn is_stopped(instance: &Instance) -> bool {
-    ["stopping", "stopped"].contains(&instance.state.as_str())
+    matches!(
+        instance.state,
+        InstanceState::Stopping | InstanceState::Stopped
+    )
 }
 
 /// What a resumed run gives of an instance that the playbook stops later on, and
@@ -131,9 +134,9 @@ async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instanc
         match ec2.instances(&ids).await {
             Ok(mut seen) => {
                 let instance = seen.swap_remove(0);
-                match instance.state.as_str() {
-                    "running" => return Ok(instance),
-                    "pending" => pace.pause("pending").await?,
+                match instance.state {
+                    InstanceState::Running => return Ok(instance),
+                    InstanceState::Pending => pace.pause(instance.state.as_str()).await?,
                     _ if is_stopped(&instance) && cx.ledger.is_stopped_later_on(id) => {
                         say_left(cx, &instance);
                         return Ok(instance);
@@ -144,7 +147,7 @@ async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instanc
                         && (cx.ledger.started_again(id))
                             .is_some_and(|since| since < cx.clients.consistency()) =>
                     {
-                        pace.pause(&instance.state).await?;
+                        pace.pause(instance.state.as_str()).await?;
                     }
                     _ => return Err(ended(&instance)),
                 }
@@ -164,16 +167,19 @@ fn ended(instance: &Instance) -> Error {
         .state_reason
         .as_deref()
         .unwrap_or("EC2 gives no reason");
-    let kind = match reason.contains("Limit") || reason.contains("Insufficient") {
-        true => ErrorKind::QuotaExceeded,
-        false => ErrorKind::Internal,
+    let kind = if instance.lacked_room {
+        ErrorKind::QuotaExceeded
+    } else {
+        ErrorKind::Internal
     };
     Error::new(
         kind,
         format!("{} is {}: {reason}", instance.id, instance.state),
     )
-    .hint(match instance.state.as_str() {
-        "stopped" | "stopping" => not_running(instance).unwrap_or_default(),
+    .hint(match instance.state {
+        InstanceState::Stopped | InstanceState::Stopping => {
+            not_running(instance).unwrap_or_default()
+        }
         _ => format!(
             "`aws ec2 get-console-output --instance-id {}` may tell more",
             instance.id

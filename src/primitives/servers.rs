@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::host_keys::HostKey;
-use crate::clients::ec2::{Instance, no_instance};
+use crate::clients::ec2::{Instance, InstanceState, no_instance};
 use crate::clients::ssh::{Host, Trust};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -260,17 +260,17 @@ fn explanation(host: &Host, instance: &Instance) -> Option<String> {
 /// Why an instance cannot answer, and what to do.
 pub(super) fn not_running(instance: &Instance) -> Option<String> {
     let id = named(instance);
-    match instance.state.as_str() {
-        "stopped" => Some(format!(
+    match instance.state {
+        InstanceState::Stopped => Some(format!(
             "{id} is stopped; start_instance starts it, and gives its new address"
         )),
-        "stopping" => Some(format!(
+        InstanceState::Stopping => Some(format!(
             "{id} is stopping; start_instance starts it again, and gives its new address"
         )),
-        "shutting-down" | "terminated" => Some(format!(
+        InstanceState::ShuttingDown | InstanceState::Terminated => Some(format!(
             "{id} is terminated and will not come back; launch another one"
         )),
-        _ => None,
+        InstanceState::Pending | InstanceState::Running | InstanceState::Unknown => None,
     }
 }
 
@@ -312,24 +312,25 @@ mod tests {
     #[test]
     fn ssh_that_fails_is_explained_by_the_state_and_the_address() {
         let server = ServerRef::by_id("i-0a".to_owned());
-        let seen = |state: &str, address: Option<&str>| Instance {
+        let seen = |state: InstanceState, address: Option<&str>| Instance {
             id: "i-0a".to_owned(),
-            state: state.to_owned(),
+            state,
             public_ip: address.map(str::to_owned),
             private_ip: Some("10.0.0.7".to_owned()),
             ..Instance::default()
         };
-        let host = instance_host(&server, &seen("running", Some("203.0.113.7"))).unwrap();
+        let host =
+            instance_host(&server, &seen(InstanceState::Running, Some("203.0.113.7"))).unwrap();
         let explained = |state, address| explanation(&host, &seen(state, address));
-        assert_eq!(explained("running", Some("203.0.113.7")), None);
-        let moved = explained("running", Some("203.0.113.8")).unwrap();
+        assert_eq!(explained(InstanceState::Running, Some("203.0.113.7")), None);
+        let moved = explained(InstanceState::Running, Some("203.0.113.8")).unwrap();
         assert!(
             moved.contains("has the address 203.0.113.8 by now"),
             "{moved}"
         );
-        let stopped = explained("stopped", None).unwrap();
+        let stopped = explained(InstanceState::Stopped, None).unwrap();
         assert!(stopped.contains("start_instance starts it"), "{stopped}");
-        let gone = explained("terminated", None).unwrap();
+        let gone = explained(InstanceState::Terminated, None).unwrap();
         assert!(gone.contains("will not come back"), "{gone}");
     }
     #[test]

@@ -1,9 +1,13 @@
-//! What moves on a terminal: a block of lines below the log, one for each thing
-//! that takes its time.
+//! What moves on a terminal: a block of lines below the log, one for each task
+//! that is under way.
 //!
-//! Everything that writes to the terminal goes through [`Live::above`]: the block
-//! is taken away, the log speaks, and the block stands below it again. Where
-//! stderr is no terminal there is no block, and nothing of this costs anything.
+//! Everything that writes to the terminal goes through [`Live::above`]: it erases
+//! the block, writes, and draws the block below again. Where stderr is not a
+//! terminal there is no block, and none of this has a cost.
+//!
+//! The block is drawn here and not by indicatif, which erases by the width the
+//! window had when it drew, and redraws all bars for each line of the log: 20,000
+//! lines above three bars take it 2.4 s, and this 0.06 s.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -14,13 +18,13 @@ use console::{Term, measure_text_width, truncate_str};
 
 use super::text;
 
-/// How often the block is drawn anew.
+/// How often the block is redrawn.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What is over sooner is not shown: lines would only flicker.
+/// A task that ends sooner is not shown: its line would only flicker.
 const SHOWN_AFTER: Duration = Duration::from_millis(400);
 
-/// The most lines; what does not fit is counted.
+/// The most lines; the tasks that do not fit are counted.
 const MOST_LINES: usize = 8;
 
 /// Width of a bar in columns.
@@ -29,14 +33,14 @@ const BAR: usize = 20;
 /// The block of a terminal.
 #[derive(Debug)]
 pub(super) struct Live {
-    /// None where stderr is no terminal that can move its cursor.
+    /// None where stderr is not a terminal that can move its cursor.
     screen: Option<Screen>,
 }
 
 #[derive(Debug)]
 struct Screen {
     state: Mutex<State>,
-    /// Tells the thread that draws that there is something to draw.
+    /// Wakes the thread that draws when the first task begins.
     wanted: Condvar,
     color: bool,
     utf8: bool,
@@ -48,9 +52,10 @@ struct State {
     next: u64,
     /// A line that stays below them.
     pinned: Option<String>,
-    /// Widths of the lines that stand there now.
+    /// Widths of the lines on the screen.
     drawn: Vec<usize>,
-    /// Somebody else has the terminal, or the run is over.
+    /// How many holders use the terminal for something else; a finished run holds
+    /// it for good.
     held: usize,
     drawing: bool,
     turn: usize,
@@ -74,7 +79,7 @@ struct Meter {
     since: Instant,
 }
 
-/// Something that takes its time; it is on the terminal until this is dropped.
+/// A task under way; it is on the terminal until this is dropped.
 #[derive(Debug)]
 pub(super) struct Task {
     live: Arc<Live>,
@@ -102,13 +107,13 @@ impl Live {
         let mut state = screen.lock();
         state.erase();
         write();
-        // Of a flood of lines each would draw it anew; the thread does it soon.
+        // In a flood of lines the thread redraws, not each line.
         if state.last.is_none_or(|last| last.elapsed() >= TICK) || state.tasks.is_empty() {
             screen.draw(&mut state);
         }
     }
 
-    /// Leaves the terminal to somebody else until [`Live::go_on`].
+    /// Leaves the terminal to its caller until [`Live::go_on`].
     pub(super) fn hold(&self) {
         if let Some(screen) = &self.screen {
             let mut state = screen.lock();
@@ -142,7 +147,7 @@ impl Live {
         graph(values, utf8)
     }
 
-    /// Something begins. Nothing when there is no terminal to show it on.
+    /// Shows a new task. None where there is no terminal to show it on.
     pub(super) fn begin(self: &Arc<Self>, what: String) -> Option<Task> {
         let screen = self.screen.as_ref()?;
         let mut state = screen.lock();
@@ -168,8 +173,8 @@ impl Live {
     }
 }
 
-/// Draws while there is something to draw, and for as long as there is somebody
-/// who could begin something.
+/// Draws while there are tasks, and ends once no reporter is left that could
+/// begin one.
 fn keep_drawing(live: &Weak<Live>) {
     while let Some(live) = live.upgrade() {
         let Some(screen) = &live.screen else { return };
@@ -190,12 +195,12 @@ fn keep_drawing(live: &Weak<Live>) {
 }
 
 impl Task {
-    /// Says how far it is.
+    /// Replaces the text behind the task's name.
     pub(super) fn state(&self, said: &str) {
         self.change(|shown| said.clone_into(&mut shown.state));
     }
 
-    /// So many bytes of a total are through.
+    /// Sets how many bytes of a total are transferred.
     pub(super) fn meter(&self, done: u64, total: u64) {
         self.change(|shown| {
             let since = shown.meter.map_or_else(Instant::now, |meter| meter.since);
@@ -250,7 +255,7 @@ impl Screen {
     fn lines(&self, state: &State, rows: usize, columns: usize) -> Vec<String> {
         let due = |shown: &&Shown| shown.since.elapsed() >= SHOWN_AFTER;
         let due: Vec<&Shown> = state.tasks.iter().filter(due).collect();
-        // A line for the log stays.
+        // Leave a line for the log.
         let most = MOST_LINES.min(rows.saturating_sub(2)).max(1);
         let shown = match due.len() > most {
             true => most - 1,
@@ -279,8 +284,8 @@ impl Screen {
         }
     }
 
-    /// `⠙ wait_until_ready: instance i-0abc to run: pending  12 s`. What it is
-    /// gives way when the window is narrow, the figures stay.
+    /// `⠙ wait_until_ready: instance i-0abc to run: pending  12 s`. In a narrow
+    /// window the text is cut and the figures stay.
     fn line(&self, task: &Shown, sign: &str, columns: usize) -> String {
         let figures = match &task.meter {
             Some(meter) => self.bar(meter, columns),
@@ -339,8 +344,7 @@ impl Screen {
 }
 
 impl State {
-    /// Takes the block away. The lines may have been broken by a window that
-    /// became narrower.
+    /// Erases the block. A window that became narrower may have broken its lines.
     fn erase(&mut self) {
         if self.drawn.is_empty() {
             return;
@@ -352,11 +356,10 @@ impl State {
             .map(|width| width.div_ceil(columns.max(1)).max(1))
             .sum();
         self.drawn.clear();
-        let up = match rows - 1 {
-            0 => String::new(),
-            up => format!("\x1b[{up}A"),
-        };
-        write_out(&format!("\r{up}\x1b[J"));
+        // Row by row: tmux copies the block into its history when everything from
+        // the first row on is cleared.
+        let above = "\x1b[A\x1b[K".repeat(rows - 1);
+        write_out(&format!("\x1b[J\r\x1b[K{above}"));
     }
 }
 
@@ -385,7 +388,7 @@ fn size() -> (usize, usize) {
     (usize::from(rows), usize::from(columns))
 }
 
-/// A closed terminal is no reason to stop.
+/// Writes to the terminal. A run goes on when its terminal is closed.
 fn write_out(out: &str) {
     let mut stderr = std::io::stderr().lock();
     drop(stderr.write_all(out.as_bytes()));

@@ -184,8 +184,7 @@ impl Needles {
             return;
         }
         self.add_line(secret);
-        let digits = secret.bytes().map(|byte| format!("{byte:02x}"));
-        self.insert(digits.collect::<String>().into_bytes(), Code::Hexadecimal);
+        self.insert(hex::encode(secret).into_bytes(), Code::Hexadecimal);
         for before in 0..3 {
             let bytes = [&[0; 2][..before], secret.as_bytes()].concat();
             let first = (before * 8).div_ceil(6);

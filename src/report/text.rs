@@ -1,4 +1,8 @@
 //! Text itself: lists, plurals, durations, harmless control characters.
+//!
+//! Lines are broken here and not by textwrap: ours is twenty lines, keeps the
+//! indentation of each line and never breaks a word. Sizes and durations have the
+//! form that the manual shows, with a space before the unit.
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -102,7 +102,7 @@ pub async fn remove(
             if orphan.kind == ResourceKind::Bucket {
                 clients.s3().await?.empty_bucket(&orphan.id).await?;
             }
-            super::delete(clients, report, orphan.kind, &orphan.id).await
+            super::delete::delete(clients, report, orphan.kind, &orphan.id).await
         };
         match removed.await {
             Ok(()) => report.info(format!("deleted {} {}", orphan.kind.words(), orphan.id)),

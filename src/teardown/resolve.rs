@@ -5,7 +5,10 @@ use std::path::Path;
 
 use futures_util::future::join_all;
 
-use super::{Maker, Teardown, id_of, key_file_maker, split_object};
+use super::Teardown;
+use super::delete::split_object;
+use super::maker::{Maker, key_file_maker};
+use super::release::id_of;
 use crate::clients::keys;
 use crate::error::Result;
 use crate::ledger::{Ledger, Resource, ResourceKind, State};

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
-use super::{Teardown, id_of};
+use super::Teardown;
+use super::release::id_of;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::{Resource, ResourceKind, State};
 

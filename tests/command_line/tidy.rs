@@ -45,16 +45,7 @@ fn modules_use_only_what_stands_to_their_right() {
         (
             "cli",
             &[
-                "playbook",
-                "page",
-                "script",
-                "context",
-                "clients",
-                "ledger",
-                "localcloud",
-                "private",
-                "report",
-                "error",
+                "playbook", "page", "script", "context", "clients", "ledger", "report", "error",
                 "teardown",
             ],
         ),
@@ -75,15 +66,16 @@ fn modules_use_only_what_stands_to_their_right() {
             "teardown",
             &["clients", "ledger", "report", "error", "crash"],
         ),
-        ("clients", &["private", "report", "error", "crash"]),
-        ("ledger", &["private", "report", "error", "crash"]),
+        ("clients", &["report", "error", "crash"]),
+        ("ledger", &["report", "error", "crash"]),
         ("crash", &[]),
-        ("localcloud", &["private", "error"]),
-        ("private", &["error"]),
         ("report", &["error"]),
         ("error", &[]),
     ]);
-    for path in files("src", "rs") {
+    // Between packages the compiler holds the wall.
+    let packages = ["src/localcloud", "src/private"].map(|package| root().join(package));
+    let of_this_one = |path: &PathBuf| !packages.iter().any(|package| path.starts_with(package));
+    for path in files("src", "rs").into_iter().filter(of_this_one) {
         let module = module_of(&path);
         for line in fs::read_to_string(&path).unwrap().lines() {
             let Some((_, used)) = line.split_once("crate::") else {

@@ -1,6 +1,8 @@
 //! The local cloud: the main job on it, real clients, its life and its death.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -101,6 +103,52 @@ fn a_port_that_is_not_opened_is_not_reachable() {
     "#
     );
     assert_eq!(python(&cloud, &open).trim(), "here");
+}
+
+#[test]
+fn sftp_and_scp_of_openssh_move_files() {
+    let cloud = LocalCloud::start();
+    let autorun = cloud.autorun().playbook(
+        r#"
+        let key = create_key_pair("files");
+        let group = create_security_group("files");
+        let server = wait_until_ready(launch_instance(#{ key_pair: key, security_groups: [group] }));
+        print(server.public_ip + " " + server.key);
+        "#,
+    );
+    let here = tempfile::tempdir().unwrap();
+    let at = |name: &str| here.path().join(name).display().to_string();
+    let content: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+    fs::write(at("sent"), &content).unwrap();
+    // A name that is not UTF-8 is a name like any other.
+    let odd = here.path().join(OsStr::from_bytes(b"caf\xe9"));
+    fs::write(&odd, "odd").unwrap();
+
+    let ended = autorun.run().exits(0);
+    let (address, key) = last_line(&ended).split_once(' ').unwrap();
+    let client = |program: &str| {
+        let mut command = Command::new(program);
+        command.args(["-q", "-i", key, "-oBatchMode=yes"]).args([
+            "-oStrictHostKeyChecking=no",
+            "-oUserKnownHostsFile=/dev/null",
+        ]);
+        command
+    };
+    let host = format!("ec2-user@{address}");
+    let batch = format!(
+        "put {sent} sent\nchmod 600 sent\nrename sent there\nln -s there link\n\
+         mkdir sub\nput {directory}/caf* sub/\nls -l\nget link {back}\n-get nothing\n",
+        sent = at("sent"),
+        directory = here.path().display(),
+        back = at("back"),
+    );
+    fs::write(at("batch"), batch).unwrap();
+    let listed = succeeds(client("sftp").args(["-b", &at("batch"), &host]));
+    assert!(listed.contains("-rw-------"), "{listed}");
+    assert_eq!(fs::read(at("back")).unwrap(), content);
+    succeeds(client("scp").args(["-r", &format!("{host}:sub"), &at("sub")]));
+    let back = here.path().join("sub").join(odd.file_name().unwrap());
+    assert_eq!(fs::read(back).unwrap(), b"odd");
 }
 
 /// Runs Python that knows nothing but `cloud env`, in eu-central-1.

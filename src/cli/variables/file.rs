@@ -103,7 +103,8 @@ fn place_of(path: &Path, before: &str) -> Place {
     }
 }
 
-/// The keys of the outermost object of valid JSON, and where they begin.
+/// The keys of the outermost object of valid JSON, and where they begin: serde
+/// does not tell where a key is.
 fn json_keys(content: &str) -> Vec<(String, usize)> {
     let bytes = content.as_bytes();
     let mut keys = Vec::new();

@@ -1,24 +1,106 @@
-//! Buckets: whose they are, and emptying them.
+//! Buckets: making, tagging, deleting them, and whose they are.
 
-use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier};
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, Tag, Tagging};
 
-use super::{S3, keys};
-use crate::clients::aws_error::{aws_error, code};
-use crate::clients::marks::Marks;
-use crate::error::{Error, ErrorKind, Result};
+use super::S3;
+use crate::clients::aws_error::{Code, aws_error, code};
+use crate::clients::marks::{Marks, Tags};
+use crate::error::{Error, Result};
 
-/// How many objects one request deletes: AWS's limit.
-const BATCH: usize = 1000;
+/// The region that must not be named as a location constraint.
+const US_EAST_1: &str = "us-east-1";
+
+/// What S3 answers to [`S3::create_bucket`].
+#[derive(Debug)]
+pub enum Creation {
+    /// The bucket is new.
+    Made,
+    /// The account has a bucket of this name already.
+    OwnedBefore(Error),
+}
 
 impl S3<'_> {
+    /// Whether a bucket of ours with this name exists.
+    pub async fn owns(&self, bucket: &str) -> Result<bool> {
+        match self.client.head_bucket().bucket(bucket).send().await {
+            Ok(_) => Ok(true),
+            // Another account's bucket answers 403.
+            Err(e)
+                if matches!(
+                    e.raw_response().map(|r| r.status().as_u16()),
+                    Some(403 | 404)
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(e) => Err(aws_error(&format!("look for bucket `{bucket}`"), &e)),
+        }
+    }
+
+    /// Makes a bucket in the configured region.
+    ///
+    /// Throws `already_exists` for a name of another account's.
+    pub async fn create_bucket(&self, bucket: &str) -> Result<Creation> {
+        let place = (self.region != US_EAST_1).then(|| {
+            CreateBucketConfiguration::builder()
+                .location_constraint(BucketLocationConstraint::from(self.region.as_str()))
+                .build()
+        });
+        let request = self
+            .client
+            .create_bucket()
+            .bucket(bucket)
+            .set_create_bucket_configuration(place);
+        match request.send().await {
+            Ok(_) => Ok(Creation::Made),
+            Err(e) => {
+                let error = aws_error(&format!("create bucket `{bucket}`"), &e);
+                match code(&e) {
+                    Code::BucketAlreadyOwnedByYou => Ok(Creation::OwnedBefore(error)),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Tags a bucket that was just made.
+    pub async fn tag_bucket(&self, bucket: &str, tags: &Tags) -> Result<()> {
+        let attempt = format!("tag bucket `{bucket}`");
+        let tags: Vec<Tag> = tags
+            .iter()
+            .filter_map(|(key, value)| Tag::builder().key(key).value(value).build().ok())
+            .collect();
+        let tagging = Tagging::builder()
+            .set_tag_set(Some(tags))
+            .build()
+            .map_err(|e| Error::internal(format!("cannot {attempt}: {e}")))?;
+        self.client
+            .put_bucket_tagging()
+            .bucket(bucket)
+            .tagging(tagging)
+            .send()
+            .await
+            .map_err(|e| aws_error(&attempt, &e))?;
+        Ok(())
+    }
+
+    /// Deletes an empty bucket. Deleting one that does not exist is not an error.
+    pub async fn delete_bucket(&self, bucket: &str) -> Result<()> {
+        match self.client.delete_bucket().bucket(bucket).send().await {
+            Ok(_) => Ok(()),
+            Err(e) if code(&e) == Code::NoSuchBucket => Ok(()),
+            Err(e) => Err(aws_error(&format!("delete bucket `{bucket}`"), &e)),
+        }
+    }
+
     /// The marks of a bucket; nothing when there is none of this name.
     pub async fn bucket_marks(&self, bucket: &str) -> Result<Option<Marks>> {
         match self.client.get_bucket_tagging().bucket(bucket).send().await {
             Ok(answer) => Ok(Some(Marks::of(
                 answer.tag_set().iter().map(|t| (t.key(), t.value())),
             ))),
-            Err(e) if code(&e) == "NoSuchTagSet" => Ok(Some(Marks::of([]))),
-            Err(e) if code(&e) == "NoSuchBucket" => Ok(None),
+            Err(e) if code(&e) == Code::NoSuchTagSet => Ok(Some(Marks::of([]))),
+            Err(e) if code(&e) == Code::NoSuchBucket => Ok(None),
             Err(e) => Err(aws_error(
                 &format!("read the tags of bucket `{bucket}`"),
                 &e,
@@ -50,139 +132,55 @@ impl S3<'_> {
         }
         Ok(all)
     }
+}
 
-    /// Deletes all that a bucket holds: every version of every object, and
-    /// uploads that were never completed. Gives how many objects there were.
-    ///
-    /// A bucket that is gone is no error.
-    pub async fn empty_bucket(&self, bucket: &str) -> Result<usize> {
-        match self.delete_versions(bucket).await {
-            Err(e) if e.detail["code"] == "NoSuchBucket" => Ok(0),
-            Ok(deleted) => self.abort_uploads(bucket).await.map(|()| deleted),
-            failed => failed,
-        }
+/// Why S3 would refuse a bucket name; nothing when it would not.
+#[must_use]
+pub fn bucket_name_fault(name: &str) -> Option<&'static str> {
+    let ends_well = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if !(3..=63).contains(&name.len()) {
+        Some("it must have 3 to 63 characters")
+    } else if !name.chars().all(|c| ends_well(c) || c == '-' || c == '.') {
+        Some("only lower-case letters, digits, hyphens and dots are allowed")
+    } else if !name.starts_with(ends_well) || !name.ends_with(ends_well) {
+        Some("it must begin and end with a letter or digit")
+    } else if name.contains("..") {
+        Some("it must not hold two dots in a row")
+    } else if name.parse::<std::net::Ipv4Addr>().is_ok() {
+        Some("it must not look like an IP address")
+    } else if ["xn--", "sthree-", "amzn-s3-demo-"]
+        .iter()
+        .any(|p| name.starts_with(p))
+    {
+        Some("this beginning is reserved by AWS")
+    } else if ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"]
+        .iter()
+        .any(|s| name.ends_with(s))
+    {
+        Some("this ending is reserved by AWS")
+    } else {
+        None
     }
+}
 
-    async fn delete_versions(&self, bucket: &str) -> Result<usize> {
-        let attempt = format!("empty bucket `{bucket}`");
-        let mut deleted = 0;
-        let mut before = Vec::new();
-        // What is listed is deleted, so the next list begins at the start.
-        loop {
-            let page = self
-                .client
-                .list_object_versions()
-                .bucket(bucket)
-                .encoding_type(EncodingType::Url)
-                .max_keys(i32::try_from(BATCH).unwrap_or(i32::MAX))
-                .send()
-                .await
-                .map_err(|e| aws_error(&attempt, &e))?;
-            let encoding = page.encoding_type();
-            let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
-            let markers = page
-                .delete_markers()
-                .iter()
-                .map(|m| (m.key(), m.version_id()));
-            let objects: Vec<ObjectIdentifier> = versions
-                .chain(markers)
-                .filter_map(|(key, version)| {
-                    let object = ObjectIdentifier::builder().key(keys::listed(key?, encoding));
-                    object
-                        .set_version_id(version.map(str::to_owned))
-                        .build()
-                        .ok()
-                })
-                .collect();
-            let Some(first) = objects.first() else {
-                return Ok(deleted);
-            };
-            if objects == before {
-                let key = first.key();
-                return Err(Error::new(
-                    ErrorKind::Internal,
-                    format!("cannot {attempt}: `{key}` is listed after it was deleted"),
-                ));
-            }
-            before.clone_from(&objects);
-            deleted += objects.len();
-            let (alone, together): (Vec<_>, Vec<_>) = objects
-                .into_iter()
-                .partition(|object| keys::goes_alone(object.key()));
-            for batch in together.chunks(BATCH) {
-                self.delete_objects(bucket, batch, &attempt).await?;
-            }
-            for object in alone {
-                self.client
-                    .delete_object()
-                    .bucket(bucket)
-                    .key(object.key)
-                    .set_version_id(object.version_id)
-                    .send()
-                    .await
-                    .map_err(|e| aws_error(&attempt, &e))?;
-            }
-        }
-    }
+#[cfg(test)]
+mod tests {
 
-    async fn delete_objects(
-        &self,
-        bucket: &str,
-        objects: &[ObjectIdentifier],
-        attempt: &str,
-    ) -> Result<()> {
-        let delete = Delete::builder()
-            .set_objects(Some(objects.to_vec()))
-            .quiet(true)
-            .build()
-            .map_err(|e| Error::internal(format!("cannot {attempt}: {e}")))?;
-        let answer = self
-            .client
-            .delete_objects()
-            .bucket(bucket)
-            .delete(delete)
-            .send()
-            .await
-            .map_err(|e| aws_error(attempt, &e))?;
-        match answer.errors().first() {
-            None => Ok(()),
-            Some(refused) => Err(Error::new(
-                ErrorKind::Denied,
-                format!(
-                    "cannot {attempt}: `{}`: {}",
-                    refused.key().unwrap_or_default(),
-                    refused.message().or(refused.code()).unwrap_or("refused"),
-                ),
-            )),
-        }
-    }
+    use super::*;
 
-    async fn abort_uploads(&self, bucket: &str) -> Result<()> {
-        let attempt = format!("end the unfinished uploads to `{bucket}`");
-        loop {
-            // What is listed is ended, so the next list begins anew.
-            let page = self
-                .client
-                .list_multipart_uploads()
-                .bucket(bucket)
-                .encoding_type(EncodingType::Url)
-                .send()
-                .await
-                .map_err(|e| aws_error(&attempt, &e))?;
-            if page.uploads().is_empty() {
-                return Ok(());
-            }
-            for upload in page.uploads() {
-                let key = keys::listed(upload.key().unwrap_or_default(), page.encoding_type());
-                self.client
-                    .abort_multipart_upload()
-                    .bucket(bucket)
-                    .key(key)
-                    .set_upload_id(upload.upload_id().map(str::to_owned))
-                    .send()
-                    .await
-                    .map_err(|e| aws_error(&attempt, &e))?;
-            }
+    #[test]
+    fn bucket_names_are_checked_as_s3_does() {
+        assert_eq!(bucket_name_fault("newwebserver-7k2m"), None);
+        for bad in [
+            "ab",
+            "Upper",
+            "a..b",
+            "-a1",
+            "192.168.0.1",
+            "xn--abc",
+            "abc-s3alias",
+        ] {
+            assert!(bucket_name_fault(bad).is_some(), "{bad}");
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{S3, keys};
 use crate::clients::aws_error::aws_error;
+use crate::clients::marks::RESOURCE_METADATA;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
 
@@ -140,7 +141,7 @@ impl S3<'_> {
             .metadata_directive(MetadataDirective::Replace)
             .set_content_type(about.content_type().map(str::to_owned));
         if let Some(row) = row {
-            request = request.metadata(super::RESOURCE_METADATA, row);
+            request = request.metadata(RESOURCE_METADATA, row);
         }
         request
             .send()

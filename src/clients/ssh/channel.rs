@@ -8,7 +8,7 @@ use std::ffi::{c_char, c_int, c_uint};
 use std::ptr::{null, null_mut};
 
 use libssh2_sys as sys;
-use ssh2::{Error, ErrorCode, Session};
+use ssh2::{Error, Session};
 
 /// The kind of channel, and the request on it, for a command.
 const SESSION: &str = "session";
@@ -19,11 +19,6 @@ const LONGEST_SIGNAL: usize = 32;
 
 unsafe extern "C" {
     fn libssh2_channel_has_exit_status(channel: *mut sys::LIBSSH2_CHANNEL) -> c_int;
-}
-
-/// Whether a call of libssh2 only has to be repeated later.
-pub(super) fn must_wait(error: &Error) -> bool {
-    error.code() == ErrorCode::Session(sys::LIBSSH2_ERROR_EAGAIN)
 }
 
 /// See the module. Calls that must wait fail with an error of that kind.

@@ -4,40 +4,37 @@
 //! Reading one output to its end before the other would deadlock as soon as
 //! the other fills its window.
 
-use std::collections::VecDeque;
-use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::io::{ErrorKind as IoErrorKind, Write as _};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::channel::{Channel, must_wait};
-use super::connect::{Connection, GLANCE, Halt, LOGIN_TIMEOUT};
+use super::boot::{Boot, Said};
+use super::channel::Channel;
+use super::command::{Command, Finished, Sink};
+use super::connection::{Connection, GLANCE, LOGIN_TIMEOUT};
+use super::errors::{Halt, broken, halted, tail};
 use super::gate::{self, Shut};
-use super::remote::Sudo;
-use super::{Command, Finished, Host, KEPT, STREAMS, Sink, Stdin, broken, halted, remote};
+use super::host::Host;
+use super::input::{CHUNK, Fault, Input};
+use super::libssh2::must_wait;
+use super::lines::Lines;
+use super::shell;
+use super::shell::Sudo;
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{Event, LineMask, PieceMask, Reporter, Stream, text};
+use crate::report::{Reporter, Stream, text};
+
+/// Both outputs of a command.
+const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
 /// How often a silent connection is tested, so that a dead host is noticed.
 const KEEPALIVE: u32 = 15;
-
-/// Longer lines are cut into pieces for the log.
-const LONGEST_LINE: usize = 16 << 10;
 
 /// How long ending a remote command may take, so that Ctrl-C stays quick.
 const ENDS_WITHIN: Duration = Duration::from_millis(650);
 
 /// How long the last word on a channel may take.
 const CLOSES_WITHIN: Duration = Duration::from_secs(2);
-
-/// What a login shell may say before the command runs; of more only the end is
-/// looked at.
-const LONGEST_PREFACE: usize = 64 << 10;
-
-/// How long a line is held back that may be the beginning of a secret.
-const HOLDS: Duration = Duration::from_millis(200);
-
-const CHUNK: usize = 256 << 10;
 
 /// Runs a command, and says whether the connection can be used again; after an
 /// error it cannot.
@@ -56,7 +53,7 @@ pub(super) fn run(
         (None, true) => Sudo::Free,
         (Some(_), true) => Sudo::Password,
     };
-    let program = remote::program(
+    let program = shell::program(
         &command.command,
         command.cwd.as_deref(),
         &command.env,
@@ -71,15 +68,10 @@ pub(super) fn run(
         input: Input::new(program, command.stdin, sudo == Sudo::Password),
         outputs: STREAMS.map(|stream| Lines::new(stream, host, report, live)),
         sink: command.stdout,
-        boot: Boot {
-            dialog: (sudo == Sudo::Password).then(|| Dialog::new(&token)),
-            token: token.clone(),
-            seen: Vec::new(),
-            group: None,
-        },
+        boot: Boot::new(&token, sudo),
         report,
     };
-    let started = job.start(&remote::boot(&token, sudo), deadline, cancel);
+    let started = job.start(&shell::boot(&token, sudo), deadline, cancel);
     let moved = started.and_then(|()| job.pump(deadline, cancel));
     let stop = match moved {
         Ok(()) => match job.finish(sudo) {
@@ -287,7 +279,7 @@ impl Job<'_> {
         gate.open(soon, &CancellationToken::new(), gate::ASIDE);
         let reusable = self.connection.finish(|_| self.channel.close()).is_ok();
         if self.boot.group.is_none() {
-            return Err(not_started(host, sudo, status, &stderr.0));
+            return Err(not_started(host, sudo, &self.boot, status, &stderr.0));
         }
         let dropped = stdout.1 + stderr.1;
         if dropped > 0 {
@@ -322,8 +314,8 @@ fn no_status(host: &Host) -> Error {
 }
 
 /// The boot program never spoke: sudo, the shell or the account refused.
-fn not_started(host: &Host, sudo: Sudo, status: i64, stderr: &[u8]) -> Error {
-    let said = super::tail(stderr, 3);
+fn not_started(host: &Host, sudo: Sudo, boot: &Boot, status: i64, stderr: &[u8]) -> Error {
+    let said = tail(stderr, 3);
     let said = if said.is_empty() {
         format!("status {status}")
     } else {
@@ -334,7 +326,7 @@ fn not_started(host: &Host, sudo: Sudo, status: i64, stderr: &[u8]) -> Error {
         format!("{} did not start the command: {said}", host.login()),
     );
     match sudo {
-        Sudo::Free if said.contains("sudo") => error.hint(format!(
+        Sudo::Free if boot.asked_sudo => error.hint(format!(
             "allow {} to use sudo without a password there, or pass `sudo_password` \
              to host(), from a secret variable",
             host.user
@@ -394,7 +386,7 @@ fn ended(
     let gate = &connection.gate;
     gate.open(Some(until), &CancellationToken::new(), gate::ASIDE);
     let channel = connection.finish(Channel::open)?;
-    let command = remote::end_group(group, sudo);
+    let command = shell::end_group(group, sudo);
     connection.finish(|_| channel.exec(&command))?;
     if let (Sudo::Password, Some(password)) = (sudo, &host.sudo_password) {
         // What is not wanted is not read.
@@ -415,327 +407,6 @@ fn ended(
     }
     connection.finish(|_| channel.wait_close())?;
     Ok(channel.exit_status())
-}
-
-/// What goes to the other side: the program, then the command's own stdin.
-struct Input {
-    pending: Vec<u8>,
-    /// How much of `pending` has gone.
-    sent: usize,
-    /// What comes next.
-    rest: VecDeque<Stdin>,
-    /// Nothing more goes until sudo is through with its question.
-    held: bool,
-    done: bool,
-}
-
-/// What keeps input from going on.
-enum Fault {
-    There(ssh2::Error),
-    Here(std::io::Error),
-}
-
-impl Input {
-    fn new(program: String, rest: Stdin, held: bool) -> Self {
-        Self {
-            pending: Vec::new(),
-            sent: 0,
-            rest: [Stdin::Bytes(program.into_bytes()), rest].into(),
-            held,
-            done: false,
-        }
-    }
-
-    /// Sends the password; what follows waits until sudo is through.
-    fn answer(&mut self, password: &str) {
-        self.pending = format!("{password}\n").into_bytes();
-        self.sent = 0;
-    }
-
-    /// Writes what the channel takes; how much came of it.
-    fn write(&mut self, channel: &Channel) -> std::result::Result<usize, Fault> {
-        if self.sent < self.pending.len() {
-            return match channel.write(&self.pending[self.sent..]) {
-                Ok(n) => {
-                    self.sent += n;
-                    Ok(n)
-                }
-                Err(e) if must_wait(&e) => Ok(0),
-                Err(e) => Err(Fault::There(e)),
-            };
-        }
-        if self.done || self.held {
-            return Ok(0);
-        }
-        if self.refill().map_err(Fault::Here)? {
-            return Ok(1);
-        }
-        match channel.send_eof() {
-            Ok(()) => {
-                self.done = true;
-                Ok(1)
-            }
-            Err(e) if must_wait(&e) => Ok(0),
-            Err(e) => Err(Fault::There(e)),
-        }
-    }
-
-    /// The next piece of what is to be sent; false at its end.
-    fn refill(&mut self) -> std::io::Result<bool> {
-        self.sent = 0;
-        self.pending.clear();
-        while let Some(next) = self.rest.pop_front() {
-            match next {
-                Stdin::Empty => {}
-                Stdin::Bytes(bytes) => self.pending = bytes,
-                Stdin::Reader(mut reader) => {
-                    let mut piece = reader.by_ref().take(CHUNK as u64);
-                    if piece.read_to_end(&mut self.pending)? > 0 {
-                        self.rest.push_front(Stdin::Reader(reader));
-                    }
-                }
-            }
-            if !self.pending.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-}
-
-/// What the other side said on stderr before the program runs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Said {
-    Nothing,
-    AsksForPassword,
-    AsksAgain,
-    /// sudo asks no more.
-    Through,
-}
-
-/// sudo's question and its end.
-struct Dialog {
-    prompt: String,
-    through: String,
-    answered: bool,
-}
-
-impl Dialog {
-    fn new(token: &str) -> Self {
-        Self {
-            prompt: remote::prompt(token),
-            through: remote::through(token),
-            answered: false,
-        }
-    }
-}
-
-/// Finds the boot program's one line on stderr, which says the process group.
-struct Boot {
-    dialog: Option<Dialog>,
-    token: String,
-    /// What came before it: a login shell's own words, or half a line.
-    seen: Vec<u8>,
-    group: Option<i32>,
-}
-
-impl Boot {
-    fn strip(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) -> Said {
-        if self.group.is_some() {
-            take(bytes);
-            return Said::Nothing;
-        }
-        self.seen.extend_from_slice(bytes);
-        if let Some(said) = self.listen() {
-            // What sudo says besides is no output.
-            self.shorten(|_| {});
-            return said;
-        }
-        while let Some(end) = self.seen.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = self.seen.drain(..=end).collect();
-            let text = String::from_utf8_lossy(&line);
-            // A login shell may have written there without ending its line.
-            let Some((before, group)) = text.split_once(self.token.as_str()) else {
-                take(&line);
-                continue;
-            };
-            take(before.as_bytes());
-            self.group = group.trim().parse().ok();
-            take(&std::mem::take(&mut self.seen));
-            break;
-        }
-        self.shorten(take);
-        Said::Nothing
-    }
-
-    /// Lets go of what is too long for the line that is waited for.
-    fn shorten(&mut self, mut take: impl FnMut(&[u8])) {
-        if self.seen.len() > LONGEST_PREFACE {
-            let over: Vec<u8> = self.seen.drain(..LONGEST_PREFACE / 2).collect();
-            take(&over);
-        }
-    }
-
-    /// Follows sudo's dialog; nothing when there is none, or none any more.
-    fn listen(&mut self) -> Option<Said> {
-        let dialog = self.dialog.as_mut()?;
-        let seen = String::from_utf8_lossy(&self.seen).into_owned();
-        // What sudo says besides, as its lecture, is nobody's output.
-        if let Some((_, rest)) = seen.split_once(&format!("{}\n", dialog.through)) {
-            self.seen = rest.as_bytes().to_vec();
-            self.dialog = None;
-            return Some(Said::Through);
-        }
-        let Some((_, rest)) = seen.split_once(&dialog.prompt) else {
-            return Some(Said::Nothing);
-        };
-        self.seen = rest.as_bytes().to_vec();
-        Some(match std::mem::replace(&mut dialog.answered, true) {
-            false => Said::AsksForPassword,
-            true => Said::AsksAgain,
-        })
-    }
-
-    fn flush(&mut self, take: impl FnOnce(&[u8])) {
-        take(&std::mem::take(&mut self.seen));
-    }
-}
-
-/// One output: its end for the result, its lines for the log.
-struct Lines<'a> {
-    stream: Stream,
-    host: &'a str,
-    report: &'a Reporter,
-    live: bool,
-    /// Up to twice what is kept: its beginning is cut off now and then, not
-    /// byte by byte.
-    kept: Vec<u8>,
-    dropped: u64,
-    /// The line whose end has not come.
-    unended: Vec<u8>,
-    /// A secret may go on in the next line, or in the next piece of a long one.
-    secrets: PieceMask,
-    last_came: Instant,
-    /// The masked line whose end may be held back.
-    line: String,
-    keys: LineMask,
-}
-
-impl<'a> Lines<'a> {
-    fn new(stream: Stream, host: &'a Host, report: &'a Reporter, live: bool) -> Self {
-        Self {
-            stream,
-            host: &host.name,
-            report,
-            live,
-            kept: Vec::new(),
-            dropped: 0,
-            unended: Vec::new(),
-            secrets: PieceMask::default(),
-            last_came: Instant::now(),
-            line: String::new(),
-            keys: LineMask::default(),
-        }
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        self.keep(bytes);
-        if !self.live {
-            return;
-        }
-        let newline = bytes.iter().rposition(|b| *b == b'\n');
-        let before = self.unended.len();
-        self.unended.extend_from_slice(bytes);
-        let end = match newline {
-            Some(newline) => before + newline + 1,
-            None if self.unended.len() > LONGEST_LINE => whole_characters(&self.unended),
-            None => return,
-        };
-        let rest = self.unended.split_off(end);
-        let piece = std::mem::replace(&mut self.unended, rest);
-        self.last_came = Instant::now();
-        let piece = String::from_utf8_lossy(&piece);
-        let shown = self.secrets.take(self.report.mask(), &piece);
-        self.show(shown);
-    }
-
-    fn keep(&mut self, bytes: &[u8]) {
-        self.kept.extend_from_slice(bytes);
-        if self.kept.len() > 2 * KEPT {
-            self.cut();
-        }
-    }
-
-    fn cut(&mut self) {
-        let over = self.kept.len().saturating_sub(KEPT);
-        self.kept.drain(..over);
-        self.dropped += over as u64;
-    }
-
-    /// What has been held back for a while need not be the beginning of a
-    /// secret.
-    fn let_go(&mut self) {
-        if self.secrets.holds() && self.last_came.elapsed() >= HOLDS {
-            let shown = self.secrets.let_go();
-            self.show(shown);
-        }
-    }
-
-    /// Reports every line that has ended, and what is too long to wait for its
-    /// end.
-    fn show(&mut self, shown: String) {
-        let all = match self.line.is_empty() {
-            true => shown,
-            false => std::mem::take(&mut self.line) + shown.as_str(),
-        };
-        let rest = match all.rsplit_once('\n') {
-            Some((lines, rest)) => {
-                lines.split('\n').for_each(|line| self.emit(line));
-                rest
-            }
-            None => &all,
-        };
-        match rest.len() > LONGEST_LINE {
-            true => self.emit(rest),
-            false => rest.clone_into(&mut self.line),
-        }
-    }
-
-    fn emit(&mut self, line: &str) {
-        // A progress bar rewrites its line: only what it ends with is shown.
-        let line = line
-            .trim_end_matches('\r')
-            .rsplit('\r')
-            .next()
-            .unwrap_or_default();
-        self.report.report(&Event::RemoteOutput {
-            host: self.host.to_owned(),
-            stream: self.stream,
-            line: self.keys.apply(line).to_owned(),
-        });
-    }
-
-    fn finish(&mut self) -> (Vec<u8>, u64) {
-        let rest = std::mem::take(&mut self.unended);
-        let mask = self.report.mask();
-        let mut shown = self.secrets.take(mask, &String::from_utf8_lossy(&rest));
-        shown.push_str(&self.secrets.finish(mask));
-        self.show(shown);
-        if !self.line.is_empty() {
-            let line = std::mem::take(&mut self.line);
-            self.emit(&line);
-        }
-        self.cut();
-        (std::mem::take(&mut self.kept), self.dropped)
-    }
-}
-
-/// How much of a text ends with a whole character.
-fn whole_characters(bytes: &[u8]) -> usize {
-    match std::str::from_utf8(bytes) {
-        Err(e) if e.error_len().is_none() => e.valid_up_to(),
-        _ => bytes.len(),
-    }
 }
 
 /// The number of a signal that ssh gives by name (RFC 4254, section 6.10).

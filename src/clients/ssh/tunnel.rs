@@ -12,12 +12,14 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use ssh2::{BlockDirections, Channel, ErrorCode, Session};
+use ssh2::{BlockDirections, Channel, Session};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{Connection, LOGIN_TIMEOUT};
-use super::{Host, gate};
+use super::connection::{Connection, LOGIN_TIMEOUT};
+use super::gate;
+use super::host::Host;
+use super::libssh2::{is_gone, must_wait};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often a silent connection is tested, in seconds.
@@ -133,21 +135,21 @@ impl Worker {
         };
         let to = &order.to;
         let opened = match session.channel_direct_tcpip(&to.address, to.port, None) {
-            Err(e) if e.code() == ErrorCode::Session(-37) && since.elapsed() < LOGIN_TIMEOUT => {
+            Err(e) if must_wait(&e) && since.elapsed() < LOGIN_TIMEOUT => {
                 if since.elapsed() >= STEPS_ASIDE {
                     self.orders = None;
                 }
                 self.opening = Some((order, since));
                 return false;
             }
-            Err(e) if e.code() == ErrorCode::Session(-37) => {
+            Err(e) if must_wait(&e) => {
                 // What libssh2 has begun cannot be given up on this connection.
                 self.orders = None;
                 Err(format!("no answer within {} s", LOGIN_TIMEOUT.as_secs()))
             }
             // Closed while nobody needed it. Nothing has been said yet: whoever
             // asks gets a new one.
-            Err(e) if matches!(e.code(), ErrorCode::Session(-43 | -13 | -7)) => {
+            Err(e) if is_gone(&e) => {
                 self.lost = true;
                 return false;
             }
@@ -216,7 +218,7 @@ impl Worker {
 fn is_lost(session: &Session) -> bool {
     match session.keepalive_send() {
         Ok(_) => false,
-        Err(e) => e.code() != ErrorCode::Session(-37),
+        Err(e) => !must_wait(&e),
     }
 }
 
@@ -330,7 +332,7 @@ impl Tunnel {
         if self.near_ended && self.out.is_empty() && !self.said_end {
             match self.channel.send_eof() {
                 Ok(()) => self.said_end = true,
-                Err(e) if e.code() == ErrorCode::Session(-37) => {}
+                Err(e) if must_wait(&e) => {}
                 Err(e) => return Err(e.into()),
             }
         }

@@ -9,9 +9,9 @@ mod tests;
 mod unpack;
 mod walk;
 
-pub use pack::pack;
+pub use pack::{NotPacked, pack};
 pub use root::{Root, open_file};
 pub use settle::{Stage, settle};
-pub use unpack::{LeftOut, Unpacked, unpack};
+pub use unpack::{LeftOut, NotUnpacked, Unpacked, unpack};
 use walk::About;
 pub use walk::{Entry, Kind, state, walk};

@@ -9,7 +9,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::walk::{About, is_closed};
 use super::{Entry, Kind, Root};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 
 /// Writes a directory as a tar stream, under the name `tree`; the file `done`
 /// is last, so that the other side knows that all is there. `closed` has the
@@ -19,9 +19,77 @@ use crate::error::{Error, ErrorKind, Result};
 /// What was listed is opened again without following a link; what became
 /// something else meanwhile is not sent.
 ///
-/// Throws `denied`, `not_found` for a file that cannot be read any more, and
+/// Fails with `denied`, `not_found` for a file that cannot be read any more, and
 /// `command_failed` for one that changed meanwhile.
-pub fn pack(directory: &Path, entries: &[Entry], sparse: bool, to: impl Write) -> Result<()> {
+pub fn pack(
+    directory: &Path,
+    entries: &[Entry],
+    sparse: bool,
+    to: impl Write,
+) -> Result<(), NotPacked> {
+    let mut refused = false;
+    let to = Watched {
+        to,
+        refused: &mut refused,
+    };
+    let packed = pack_all(directory, entries, sparse, to);
+    packed.map_err(|error| match refused {
+        true => NotPacked::Refused(error),
+        false => NotPacked::Unreadable(error),
+    })
+}
+
+/// Why a directory was not packed.
+#[derive(Debug)]
+pub enum NotPacked {
+    /// Something in it cannot be read, or changed meanwhile.
+    Unreadable(Error),
+    /// Whoever was to take the stream stopped taking it.
+    Refused(Error),
+}
+
+impl From<NotPacked> for Error {
+    fn from(reason: NotPacked) -> Self {
+        match reason {
+            NotPacked::Unreadable(error) | NotPacked::Refused(error) => error,
+        }
+    }
+}
+
+/// A writer that remembers that it was refused: tar mixes such errors with those
+/// of the files that it reads.
+struct Watched<'a, W> {
+    to: W,
+    refused: &'a mut bool,
+}
+
+impl<W> Watched<'_, W> {
+    fn note<T>(&mut self, result: std::io::Result<T>) -> std::io::Result<T> {
+        if let Err(error) = &result {
+            *self.refused |= error.kind() != std::io::ErrorKind::Interrupted;
+        }
+        result
+    }
+}
+
+impl<W: Write> Write for Watched<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes);
+        self.note(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let flushed = self.to.flush();
+        self.note(flushed)
+    }
+}
+
+fn pack_all(
+    directory: &Path,
+    entries: &[Entry],
+    sparse: bool,
+    to: impl Write,
+) -> Result<(), Error> {
     let mut tar = Builder::new(to);
     tar.sparse(sparse);
     let unreadable = |e: std::io::Error| Error::io("read", directory, &e);

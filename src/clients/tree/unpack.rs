@@ -12,7 +12,7 @@ use tar::EntryType;
 
 use super::Root;
 use super::archive::{Archive, Item, nonsense};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::report::text;
 
 /// How many names of what was left out are kept for the log.
@@ -48,9 +48,55 @@ pub struct LeftOut {
 /// directory that came before. Nothing becomes setuid. The directories stay open
 /// to us until [`super::settle`].
 ///
-/// Throws `command_failed` for anything else and for a damaged stream,
+/// Fails with `command_failed` for anything else and for a damaged stream,
 /// `quota_exceeded` for a full disk, `denied`.
-pub fn unpack(from: impl Read, into: &Path) -> Result<Unpacked> {
+pub fn unpack(from: impl Read, into: &Path) -> Result<Unpacked, NotUnpacked> {
+    let mut ended = false;
+    let from = Watched {
+        from,
+        ended: &mut ended,
+    };
+    unpack_all(from, into).map_err(|error| match ended {
+        true => NotUnpacked::Short(error),
+        false => NotUnpacked::Refused(error),
+    })
+}
+
+/// Why a stream did not become a directory.
+#[derive(Debug)]
+pub enum NotUnpacked {
+    /// The stream ended too early: whoever sent it knows why.
+    Short(Error),
+    /// What came is not accepted, or cannot be written here.
+    Refused(Error),
+}
+
+impl From<NotUnpacked> for Error {
+    fn from(reason: NotUnpacked) -> Self {
+        match reason {
+            NotUnpacked::Short(error) | NotUnpacked::Refused(error) => error,
+        }
+    }
+}
+
+/// A reader that remembers that it ended or failed.
+struct Watched<'a, R> {
+    from: R,
+    ended: &'a mut bool,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.from.read(buffer);
+        *self.ended |= match &read {
+            Ok(n) => *n == 0 && !buffer.is_empty(),
+            Err(error) => error.kind() != std::io::ErrorKind::Interrupted,
+        };
+        read
+    }
+}
+
+fn unpack_all(from: impl Read, into: &Path) -> Result<Unpacked, Error> {
     let root = Root::open(into).map_err(|e| Error::io("write", into, &e))?;
     let mut archive = Archive::new(from);
     let mut unpacked = Unpacked::default();

@@ -1,16 +1,17 @@
 //! Attributes of one instance, its volume, and its metadata options.
 
-use super::call::{Call, Effect, done, iso};
-use super::catalog;
+use super::call::{Call, Effect};
 use super::filters::{Filtered, Filters, page};
 use super::groups;
-use super::instances::write_metadata;
-use super::launch;
+use super::instance_answer::write_metadata;
+use super::instance_types::instance_type;
+use super::launch_request::{metadata, on_shutdown};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Instance, Phase, Tags, Volume};
 use super::tags;
 use super::xml::Xml;
+use crate::clock::iso;
 
 fn one(call: &mut Call<'_>, request: &Part<'_>) -> Result<Instance> {
     let id = request.required("InstanceId")?;
@@ -86,13 +87,13 @@ pub(super) fn modify_instance_attribute(call: &mut Call<'_>, request: &Part<'_>)
         "InstanceInitiatedShutdownBehavior",
         "instanceInitiatedShutdownBehavior",
     ) {
-        instance.on_shutdown = launch::on_shutdown(Some(text))?;
+        instance.on_shutdown = on_shutdown(Some(text))?;
     }
     if let Some(name) = given("InstanceType", "instanceType") {
         if !stopped {
             return Err(only_stopped("type"));
         }
-        let known = catalog::instance_type(name)
+        let known = instance_type(name)
             .filter(|known| known.architecture == instance.architecture)
             .ok_or_else(|| Refusal::value("instanceType", name, "No such type here."))?;
         known.name.clone_into(&mut instance.instance_type);
@@ -115,7 +116,7 @@ pub(super) fn modify_instance_attribute(call: &mut Call<'_>, request: &Part<'_>)
     call.region()
         .instances
         .insert(instance.id.clone(), instance);
-    Ok(done())
+    Ok(Xml::done())
 }
 
 pub(super) fn modify_instance_metadata_options(
@@ -123,7 +124,7 @@ pub(super) fn modify_instance_metadata_options(
     request: &Part<'_>,
 ) -> Result<Xml> {
     let mut instance = one(call, request)?;
-    instance.metadata = launch::metadata(request, Some(instance.metadata))?;
+    instance.metadata = metadata(request, Some(instance.metadata))?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.text("instanceId", &instance.id);

@@ -4,11 +4,11 @@ use hyper::http::request::Parts;
 use jiff::Timestamp;
 
 use super::refusal::{Refusal, Result};
-use crate::localcloud::query::Query;
-use crate::localcloud::signature::{self, Fault, Flaw, Keys, Scope, Service};
+use crate::query::Query;
+use crate::signature::{self, Fault, Flaw, Keys, Scope, Service};
 
 /// Verifies a request with its whole body and says what it is signed for.
-pub(in crate::localcloud) fn authenticate(
+pub(crate) fn authenticate(
     parts: &Parts,
     query: &Query,
     body: &[u8],

@@ -1,33 +1,31 @@
 //! What an action works on: a copy of the state, which replaces the old one
 //! only when the action succeeds.
 
-use std::net::Ipv4Addr;
-
 use ipnet::Ipv4Net;
 
-use super::machines::Machines;
+use super::ids::is_id;
 use super::params::Params;
 use super::refusal::{Refusal, Result};
-use super::state::{Instance, Millis, Phase, Region, State};
-use crate::localcloud::faults::Account;
+use super::state::{Instance, Millis, Region, State};
+use crate::faults::Account;
 
 /// For so long after its making a thing may not be found, as on AWS.
 pub(super) const CONSISTENCY: Millis = 30;
 
 /// The same as it is announced to clients.
-pub(in crate::localcloud) const CONSISTENCY_SECONDS: f64 = 0.03;
+pub(crate) const CONSISTENCY_SECONDS: f64 = 0.03;
 
 /// What does not change while the local cloud runs.
 #[derive(Clone, Debug)]
-pub(in crate::localcloud) struct Facts {
+pub(crate) struct Facts {
     /// The account's number.
-    pub(in crate::localcloud) account: String,
+    pub(crate) account: String,
     /// Where instances have their addresses.
-    pub(in crate::localcloud) subnet: Ipv4Net,
+    pub(crate) subnet: Ipv4Net,
     /// What instances run, as `Debian GNU/Linux 12 (bookworm)`.
-    pub(in crate::localcloud) system: String,
+    pub(crate) system: String,
     /// Why no instance can boot here, and what to do.
-    pub(in crate::localcloud) cannot_boot: Option<String>,
+    pub(crate) cannot_boot: Option<String>,
 }
 
 /// What has to follow once a change is on disk.
@@ -45,6 +43,12 @@ pub(super) enum Effect {
     Groups,
 }
 
+/// What the machines of instances have written to their consoles.
+pub(super) trait Consoles {
+    /// All that is kept of it; of a machine that has ended, too.
+    fn console(&self, id: &str) -> Vec<u8>;
+}
+
 /// One call of an action.
 pub(super) struct Call<'a> {
     pub(super) region_name: &'a str,
@@ -52,7 +56,7 @@ pub(super) struct Call<'a> {
     pub(super) params: &'a Params,
     pub(super) facts: &'a Facts,
     pub(super) account: &'a Account,
-    pub(super) machines: Option<&'a Machines>,
+    pub(super) consoles: Option<&'a dyn Consoles>,
     /// The run that asks, if it said so.
     pub(super) run: Option<&'a str>,
     pub(super) now: Millis,
@@ -84,7 +88,7 @@ impl Call<'_> {
         let mut found = Vec::new();
         let mut missing = Vec::new();
         for id in ids {
-            if !super::catalog::is_id("i", id) {
+            if !is_id("i", id) {
                 return Err(Refusal::new(
                     "InvalidInstanceID.Malformed",
                     format!("Invalid id: \"{id}\""),
@@ -107,60 +111,4 @@ impl Call<'_> {
             )),
         }
     }
-
-    /// A free address of the subnet: the first one is the gateway's.
-    pub(super) fn free_address(&mut self) -> Result<Ipv4Addr> {
-        let taken: Vec<Ipv4Addr> = self
-            .state
-            .regions
-            .values()
-            .flat_map(|region| region.instances.values())
-            .filter(|instance| instance.phase != Phase::Terminated)
-            .map(|instance| instance.address)
-            .collect();
-        let all: Vec<Ipv4Addr> = self.facts.subnet.hosts().skip(1).collect();
-        let start = self
-            .state
-            .last_address
-            .and_then(|last| all.iter().position(|address| *address == last))
-            .map_or(0, |position| position + 1);
-        let free = all
-            .iter()
-            .cycle()
-            .skip(start)
-            .take(all.len())
-            .find(|address| !taken.contains(address));
-        let Some(free) = free.copied() else {
-            return Err(Refusal::new(
-                "InsufficientFreeAddressesInSubnet",
-                format!(
-                    "The subnet of this local cloud has room for {} instances: terminate some",
-                    all.len()
-                ),
-            ));
-        };
-        self.state.last_address = Some(free);
-        Ok(free)
-    }
-}
-
-/// A new id, as `i-0123456789abcdef0`.
-pub(super) fn new_id(prefix: &str) -> String {
-    format!("{prefix}-0{:016x}", rand::random::<u64>())
-}
-
-/// An instant as AWS writes it.
-pub(super) fn iso(millis: Millis) -> String {
-    let time = i64::try_from(millis)
-        .ok()
-        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
-        .unwrap_or_default();
-    format!("{time:.3}")
-}
-
-/// The end of an action that has nothing to tell.
-pub(super) fn done() -> super::xml::Xml {
-    let mut xml = super::xml::Xml::default();
-    xml.text("return", true);
-    xml
 }

@@ -4,12 +4,13 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::call::{Call, iso};
-use super::catalog;
+use super::call::Call;
+use super::instance_types::instance_type;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Instance, Millis, Phase};
 use super::xml::Xml;
+use crate::clock::iso;
 
 /// How long after a start AWS posts what the console showed by then.
 const POSTED_AFTER: Millis = 4 * 60 * 1000;
@@ -19,7 +20,7 @@ pub(super) fn get_console_output(call: &mut Call<'_>, request: &Part<'_>) -> Res
     let latest = request.flag("Latest")?.unwrap_or(false);
     let instance = call.instances(&[id])?.swap_remove(0);
     call.read_all()?;
-    let known = catalog::instance_type(&instance.instance_type);
+    let known = instance_type(&instance.instance_type);
     if latest && known.is_some_and(|known| !known.nitro) {
         return Err(Refusal::new(
             "UnsupportedOperation",
@@ -27,8 +28,8 @@ pub(super) fn get_console_output(call: &mut Call<'_>, request: &Part<'_>) -> Res
         ));
     }
     let shown = latest || is_posted(&instance, call.now);
-    let output = match call.machines.filter(|_| shown) {
-        Some(machines) => machines.console(id),
+    let output = match call.consoles.filter(|_| shown) {
+        Some(consoles) => consoles.console(id),
         None => Vec::new(),
     };
     let mut xml = Xml::default();

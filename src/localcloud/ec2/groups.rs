@@ -1,12 +1,12 @@
-//! Security groups and their rules.
+//! Security groups: made, found, deleted, described.
 
 use std::collections::BTreeMap;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 
-use super::call::{Call, Effect, done, new_id};
-use super::catalog::stable_id;
+use super::call::Call;
 use super::filters::{Filtered, Filters, page};
+use super::ids::{is_id, new_id, stable_id};
 use super::network::{check_vpc, vpc_id};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
@@ -14,8 +14,6 @@ use super::state::{Group, Peer, Permission, Region, Rule, Tags};
 use super::tags;
 use super::xml::Xml;
 
-/// AWS's default quota of rules in one direction.
-const MOST_RULES: usize = 60;
 /// AWS's default quota of groups in a VPC is 2500; in one file this is plenty.
 const MOST_GROUPS: usize = 500;
 
@@ -59,7 +57,7 @@ pub(super) fn ensure_default(call: &mut Call<'_>) {
 pub(super) fn find(call: &mut Call<'_>, id: &str) -> Result<Group> {
     let found = call.region().groups.get(id).cloned();
     found.filter(|g| call.visible(g.created)).ok_or_else(|| {
-        if super::catalog::is_id("sg", id) {
+        if is_id("sg", id) {
             return Refusal::new(
                 "InvalidGroup.NotFound",
                 format!("The security group '{id}' does not exist"),
@@ -81,7 +79,7 @@ pub(super) fn id_by_name(call: &mut Call<'_>, name: &str) -> Result<String> {
 }
 
 /// The group a request names by `GroupId` or `GroupName`.
-fn named(call: &mut Call<'_>, request: &Part<'_>) -> Result<String> {
+pub(super) fn named(call: &mut Call<'_>, request: &Part<'_>) -> Result<String> {
     let name = request.text("GroupName");
     match (request.text("GroupId"), name) {
         (Some(id), _) => Ok(id.to_owned()),
@@ -155,7 +153,7 @@ pub(super) fn create_security_group(call: &mut Call<'_>, request: &Part<'_>) -> 
         tags,
         created: call.now,
     };
-    let mut xml = done();
+    let mut xml = Xml::done();
     xml.text("groupId", &group.id);
     tags::write(&mut xml, &group.tags);
     call.region().groups.insert(group.id.clone(), group);
@@ -182,7 +180,7 @@ pub(super) fn delete_security_group(call: &mut Call<'_>, request: &Part<'_>) -> 
         ));
     }
     call.region().groups.remove(&id);
-    let mut xml = done();
+    let mut xml = Xml::done();
     xml.text("groupId", &id);
     Ok(xml)
 }
@@ -202,264 +200,6 @@ fn is_used(region: &Region, id: &str) -> bool {
         .flat_map(|group| group.ingress.iter().chain(&group.egress))
         .any(|rule| rule.permission.peer == peer);
     by_instance || by_rule
-}
-
-/// The two directions of a group's rules.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    Ingress,
-    Egress,
-}
-
-impl Direction {
-    fn of(self, group: &mut Group) -> &mut Vec<Rule> {
-        match self {
-            Self::Ingress => &mut group.ingress,
-            Self::Egress => &mut group.egress,
-        }
-    }
-}
-
-pub(super) fn authorize(
-    call: &mut Call<'_>,
-    request: &Part<'_>,
-    direction: Direction,
-) -> Result<Xml> {
-    let id = named(call, request)?;
-    let asked = permissions(call, request)?;
-    let tags = tags::specified(request, &["security-group-rule"], "security-group-rule")?;
-    call.read_all()?;
-    let mut group = find(call, &id)?;
-    let rules = direction.of(&mut group);
-    let mut added = Vec::new();
-    for (permission, description) in asked {
-        if rules.iter().any(|rule| rule.permission == permission) {
-            return Err(Refusal::new(
-                "InvalidPermission.Duplicate",
-                format!(
-                    "the specified rule \"peer: {}, {}, from port: {}, to port: {}, ALLOW\" \
-                     already exists",
-                    peer_text(&permission.peer),
-                    permission.protocol.to_uppercase(),
-                    permission.from.unwrap_or(-1),
-                    permission.to.unwrap_or(-1),
-                ),
-            ));
-        }
-        let rule = Rule {
-            id: new_id("sgr"),
-            permission,
-            description,
-            tags: tags.clone(),
-        };
-        rules.push(rule.clone());
-        added.push(rule);
-    }
-    if rules.len() > MOST_RULES {
-        return Err(Refusal::new(
-            "RulesPerSecurityGroupLimitExceeded",
-            "The maximum number of rules per security group has been reached.",
-        ));
-    }
-    call.region().groups.insert(id.clone(), group);
-    call.effects.push(Effect::Groups);
-    let owner = &call.facts.account;
-    let mut xml = done();
-    xml.list("securityGroupRuleSet", added, |xml, rule| {
-        write_rule(xml, &id, owner, &rule, direction);
-    });
-    Ok(xml)
-}
-
-pub(super) fn revoke(call: &mut Call<'_>, request: &Part<'_>, direction: Direction) -> Result<Xml> {
-    let id = named(call, request)?;
-    let ids = request.list("SecurityGroupRuleId");
-    let asked = if ids.is_empty() {
-        permissions(call, request)?
-    } else {
-        Vec::new()
-    };
-    call.read_all()?;
-    let mut group = find(call, &id)?;
-    let rules = direction.of(&mut group);
-    let missing = asked
-        .iter()
-        .any(|(permission, _)| !rules.iter().any(|rule| rule.permission == *permission));
-    let unknown = ids
-        .iter()
-        .find(|id| !rules.iter().any(|rule| rule.id == **id));
-    if missing || unknown.is_some() {
-        return Err(Refusal::new(
-            "InvalidPermission.NotFound",
-            "The specified rule does not exist in this security group.",
-        ));
-    }
-    rules.retain(|rule| {
-        !ids.contains(&rule.id.as_str())
-            && !asked
-                .iter()
-                .any(|(permission, _)| *permission == rule.permission)
-    });
-    call.region().groups.insert(id, group);
-    call.effects.push(Effect::Groups);
-    Ok(done())
-}
-
-/// The rules a request means: `IpPermissions.N`, or the short form for one.
-fn permissions(
-    call: &mut Call<'_>,
-    request: &Part<'_>,
-) -> Result<Vec<(Permission, Option<String>)>> {
-    let mut found = Vec::new();
-    for part in request.parts("IpPermissions") {
-        found.extend(permissions_of(call, &part)?);
-    }
-    let peers: Vec<Peer> = request
-        .text("CidrIp")
-        .map(cidr)
-        .transpose()?
-        .into_iter()
-        .collect();
-    if let Some(protocol) = request.text("IpProtocol") {
-        let (protocol, from, to) = ports(protocol, request)?;
-        found.extend(peers.into_iter().map(|peer| {
-            let permission = Permission {
-                protocol: protocol.clone(),
-                from,
-                to,
-                peer,
-            };
-            (permission, None)
-        }));
-    }
-    if found.is_empty() {
-        return Err(Refusal::new(
-            "MissingParameter",
-            "The request must contain the parameter ipPermissions",
-        ));
-    }
-    Ok(found)
-}
-
-fn permissions_of(
-    call: &mut Call<'_>,
-    part: &Part<'_>,
-) -> Result<Vec<(Permission, Option<String>)>> {
-    let (protocol, from, to) = ports(part.required("IpProtocol")?, part)?;
-    let mut peers: Vec<(Peer, Option<String>)> = Vec::new();
-    let described = |part: &Part<'_>| part.text("Description").map(str::to_owned);
-    for range in part.parts("IpRanges") {
-        peers.push((cidr(range.required("CidrIp")?)?, described(&range)));
-    }
-    for range in part.parts("Ipv6Ranges") {
-        peers.push((cidr(range.required("CidrIpv6")?)?, described(&range)));
-    }
-    for group in part.parts("Groups") {
-        group.text("UserId");
-        group.text("VpcId");
-        let id = match group.text("GroupId") {
-            Some(id) => find(call, id)?.id,
-            None => id_by_name(call, group.required("GroupName")?)?,
-        };
-        peers.push((Peer::Group(id), described(&group)));
-    }
-    if peers.is_empty() {
-        return Err(Refusal::new(
-            "InvalidParameterValue",
-            "Invalid value 'null' for ipRanges: a permission needs a source or destination",
-        ));
-    }
-    let permission = |(peer, description)| {
-        let permission = Permission {
-            protocol: protocol.clone(),
-            from,
-            to,
-            peer,
-        };
-        (permission, description)
-    };
-    Ok(peers.into_iter().map(permission).collect())
-}
-
-type Ports = (String, Option<i32>, Option<i32>);
-
-fn ports(protocol: &str, part: &Part<'_>) -> Result<Ports> {
-    let (from, to): (Option<i32>, Option<i32>) = (part.number("FromPort")?, part.number("ToPort")?);
-    let protocol = match protocol.to_lowercase().as_str() {
-        "6" => "tcp".to_owned(),
-        "17" => "udp".to_owned(),
-        "1" => "icmp".to_owned(),
-        "58" => "icmpv6".to_owned(),
-        "all" => "-1".to_owned(),
-        known @ ("tcp" | "udp" | "icmp" | "icmpv6" | "-1") => known.to_owned(),
-        number if number.parse::<u8>().is_ok() => number.to_owned(),
-        other => {
-            return Err(Refusal::value(
-                "protocol",
-                other,
-                "VPC security group rules must specify protocols explicitly.",
-            ));
-        }
-    };
-    match protocol.as_str() {
-        "tcp" | "udp" => {
-            let (Some(from), Some(to)) = (from, to) else {
-                return Err(Refusal::new(
-                    "MissingParameter",
-                    "The request must contain the parameters fromPort and toPort",
-                ));
-            };
-            if !(0..=65535).contains(&from) || !(0..=65535).contains(&to) || from > to {
-                return Err(Refusal::new(
-                    "InvalidParameterValue",
-                    format!(
-                        "Invalid value '{from}-{to}' for portRange. It must be between 0 and 65535"
-                    ),
-                ));
-            }
-            Ok((protocol, Some(from), Some(to)))
-        }
-        "icmp" | "icmpv6" => Ok((protocol, from.or(Some(-1)), to.or(Some(-1)))),
-        // All ports, whatever was given.
-        _ => Ok((protocol, None, None)),
-    }
-}
-
-fn cidr(text: &str) -> Result<Peer> {
-    match text.parse::<IpNet>() {
-        // AWS keeps the canonical form, too.
-        Ok(IpNet::V4(net)) => Ok(Peer::V4(net.trunc())),
-        Ok(IpNet::V6(net)) => Ok(Peer::V6(net.trunc())),
-        Err(_) => Err(Refusal::new(
-            "InvalidParameterValue",
-            format!("CIDR block {text} is malformed"),
-        )),
-    }
-}
-
-fn peer_text(peer: &Peer) -> String {
-    match peer {
-        Peer::V4(net) => net.to_string(),
-        Peer::V6(net) => net.to_string(),
-        Peer::Group(id) => id.clone(),
-    }
-}
-
-fn write_rule(xml: &mut Xml, group: &str, owner: &str, rule: &Rule, direction: Direction) {
-    xml.text("securityGroupRuleId", &rule.id);
-    xml.text("groupId", group);
-    xml.text("groupOwnerId", owner);
-    xml.text("isEgress", direction == Direction::Egress);
-    xml.text("ipProtocol", &rule.permission.protocol);
-    xml.text("fromPort", rule.permission.from.unwrap_or(-1));
-    xml.text("toPort", rule.permission.to.unwrap_or(-1));
-    match &rule.permission.peer {
-        Peer::V4(net) => xml.text("cidrIpv4", net),
-        Peer::V6(net) => xml.text("cidrIpv6", net),
-        Peer::Group(id) => xml.node("referencedGroupInfo", |xml| xml.text("groupId", id)),
-    }
-    xml.option("description", rule.description.as_ref());
-    tags::write(xml, &rule.tags);
 }
 
 /// Rules as `DescribeSecurityGroups` shows them: one entry for all peers that
@@ -608,66 +348,6 @@ pub(super) fn describe_security_groups(call: &mut Call<'_>, request: &Part<'_>) 
         write_permissions(xml, "ipPermissions", &group.ingress, &in_vpc.owner);
         write_permissions(xml, "ipPermissionsEgress", &group.egress, &in_vpc.owner);
         tags::write(xml, &group.tags);
-    });
-    xml.option("nextToken", next);
-    Ok(xml)
-}
-
-/// A rule with the group that it belongs to.
-struct InGroup {
-    rule: Rule,
-    group: String,
-    direction: Direction,
-}
-
-impl Filtered for InGroup {
-    fn values(&self, name: &str) -> Option<Vec<String>> {
-        match name {
-            "group-id" => Some(vec![self.group.clone()]),
-            "security-group-rule-id" => Some(vec![self.rule.id.clone()]),
-            _ => None,
-        }
-    }
-
-    fn tags(&self) -> Option<&Tags> {
-        Some(&self.rule.tags)
-    }
-}
-
-pub(super) fn describe_security_group_rules(
-    call: &mut Call<'_>,
-    request: &Part<'_>,
-) -> Result<Xml> {
-    let ids = request.list("SecurityGroupRuleId");
-    let mut all = Vec::new();
-    for group in call.region().groups.values() {
-        let both = [
-            (Direction::Ingress, &group.ingress),
-            (Direction::Egress, &group.egress),
-        ];
-        for (direction, rules) in both {
-            let rules = rules
-                .iter()
-                .filter(|rule| ids.is_empty() || ids.contains(&rule.id.as_str()));
-            all.extend(rules.map(|rule| InGroup {
-                rule: rule.clone(),
-                group: group.id.clone(),
-                direction,
-            }));
-        }
-    }
-    if let Some(missing) = ids.iter().find(|id| !all.iter().any(|r| r.rule.id == **id)) {
-        return Err(Refusal::new(
-            "InvalidSecurityGroupRuleId.NotFound",
-            format!("The security group rule ID '{missing}' does not exist"),
-        ));
-    }
-    let (rules, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
-    call.read_all()?;
-    let owner = call.facts.account.clone();
-    let mut xml = Xml::default();
-    xml.list("securityGroupRuleSet", rules, |xml, each| {
-        write_rule(xml, &each.group, &owner, &each.rule, each.direction);
     });
     xml.option("nextToken", next);
     Ok(xml)

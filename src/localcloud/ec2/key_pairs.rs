@@ -9,13 +9,15 @@ use base64::prelude::BASE64_STANDARD;
 use ssh_key::public::RsaPublicKey;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 
-use super::call::{Call, done, iso, new_id};
+use super::call::Call;
 use super::filters::{Filtered, Filters};
+use super::ids::new_id;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{KeyPair, Tags};
 use super::tags;
 use super::xml::Xml;
+use crate::clock::iso;
 
 impl Filtered for KeyPair {
     fn values(&self, name: &str) -> Option<Vec<String>> {
@@ -262,7 +264,7 @@ pub(super) fn delete_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result
     call.region()
         .key_pairs
         .retain(|_, pair| Some(pair.name.as_str()) != name && Some(pair.id.as_str()) != id);
-    Ok(done())
+    Ok(Xml::done())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The default VPC with its subnets, as every region of an account has one.
 
 use super::call::Call;
-use super::catalog::stable_id;
 use super::filters::{Filtered, Filters, page};
+use super::ids::stable_id;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::xml::Xml;

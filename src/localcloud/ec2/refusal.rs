@@ -7,21 +7,18 @@ pub(super) type Result<T> = std::result::Result<T, Refusal>;
 
 /// What an error answer holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::localcloud) struct Refusal {
+pub(crate) struct Refusal {
     /// AWS's code, as `InvalidGroup.NotFound`.
-    pub(in crate::localcloud) code: Cow<'static, str>,
+    pub(crate) code: Cow<'static, str>,
     /// AWS's words, or the local cloud's where AWS has none.
-    pub(in crate::localcloud) message: String,
+    pub(crate) message: String,
     /// HTTP status.
-    pub(in crate::localcloud) status: u16,
+    pub(crate) status: u16,
 }
 
 impl Refusal {
     /// With status 400, as most of EC2's errors have.
-    pub(in crate::localcloud) fn new(
-        code: impl Into<Cow<'static, str>>,
-        message: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self {
             code: code.into(),
             message: message.into(),
@@ -29,7 +26,7 @@ impl Refusal {
         }
     }
 
-    pub(in crate::localcloud) fn status(mut self, status: u16) -> Self {
+    pub(crate) fn status(mut self, status: u16) -> Self {
         self.status = status;
         self
     }

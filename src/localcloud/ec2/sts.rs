@@ -1,10 +1,11 @@
 //! STS: who is asking. There is one user, the owner of the one key.
 
+use super::answer::Answer;
+use super::ids::new_request_id;
 use super::params::Params;
 use super::refusal::{Refusal, Result};
 use super::xml::Xml;
-use super::{Answer, new_request_id};
-use crate::localcloud::{USER_ID, USER_NAME};
+use crate::{USER_ID, USER_NAME};
 
 const XMLNS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 

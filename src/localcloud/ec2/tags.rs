@@ -1,8 +1,8 @@
 //! Tags: given at a create, added, removed, described.
 
-use super::call::{Call, done};
-use super::catalog::is_id;
+use super::call::Call;
 use super::filters::{Filtered, Filters, page};
+use super::ids::is_id;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Region, Tags};
@@ -126,7 +126,7 @@ pub(super) fn create_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml
             return Err(limit());
         }
     }
-    Ok(done())
+    Ok(Xml::done())
 }
 
 pub(super) fn delete_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
@@ -144,7 +144,7 @@ pub(super) fn delete_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml
             !unwanted.is_empty() && !unwanted.iter().any(goes)
         });
     }
-    Ok(done())
+    Ok(Xml::done())
 }
 
 /// One tag with what it belongs to.

@@ -9,6 +9,13 @@ use quick_xml::escape::escape;
 pub(super) struct Xml(String);
 
 impl Xml {
+    /// The answer of an action that has nothing to tell.
+    pub(super) fn done() -> Self {
+        let mut xml = Self::default();
+        xml.text("return", true);
+        xml
+    }
+
     /// `<name>value</name>`.
     pub(super) fn text(&mut self, name: &str, value: impl Display) {
         let value = value.to_string();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything about one boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Boot {
+pub(crate) struct Boot {
     /// Name of the disk; an instance id.
     pub id: String,
     /// Private address, one of the subnet.
@@ -27,7 +27,7 @@ pub struct Boot {
 
 /// What an instance may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// MiB of memory.
     pub mebibytes: u32,
     /// Processors' time.
@@ -37,7 +37,7 @@ pub struct Limits {
 /// What is to go wrong with a boot, so that a playbook's answer can be rehearsed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "faults are independent")]
-pub struct Faults {
+pub(crate) struct Faults {
     /// The user data runs, but this is its exit status.
     pub user_data_exit: Option<i32>,
     /// `cloud-init status` ends with 2, as after a recoverable error.
@@ -58,7 +58,7 @@ pub struct Faults {
 
 /// How a machine ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// It was shut down, from inside or by [`super::Machine::stop`].
     PowerOff,
     /// It asked to be booted again.

@@ -12,7 +12,7 @@ use rustix::thread::CapabilitySet;
 use super::cgroups::Cgroups;
 use super::disk::base::{self, BaseSettings, Bases};
 use super::disk::image;
-use super::network::switch::connect;
+use super::network::links::connect;
 use super::network::{firewall, subnet};
 use super::system::{System, program};
 
@@ -31,7 +31,7 @@ pub struct Check {
 
 /// Looks at everything; nothing is changed that does not vanish at once.
 #[must_use]
-pub fn checks(base: &BaseSettings) -> Vec<Check> {
+pub(crate) fn checks(base: &BaseSettings) -> Vec<Check> {
     // Namespaces are tried on a thread that ends with them.
     let probes = std::thread::spawn(probe).join();
     let mut checks = vec![root(), capabilities()];

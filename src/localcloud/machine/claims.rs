@@ -10,11 +10,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use autorun_private as private;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
-
-use crate::private;
 
 /// The directory is made with it; it is root's and everybody may look into it.
 const FILE: &str = "/run/autorun/claims";
@@ -100,7 +99,7 @@ fn open(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    if let Some(repaired) = private::own_directory(directory, true).map_err(io::Error::other)? {
+    if let Some(repaired) = private::own_directory(directory, true)? {
         log::warn!("{repaired}");
     }
     let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What was attempted and why it failed, in words for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
+pub(crate) struct Error {
     message: String,
 }
 

@@ -50,13 +50,11 @@ impl Held {
 
 /// A handle of a running machine; the machine goes on without it.
 #[derive(Clone, Debug)]
-pub struct Machine(Arc<Inner>);
+pub(crate) struct Machine(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    pid: i32,
     pidfd: Arc<AsyncFd<OwnedFd>>,
-    console: File,
     proxy: Mutex<Option<TcpListener>>,
     ending: watch::Receiver<Option<Ending>>,
 }
@@ -64,9 +62,7 @@ struct Inner {
 impl Machine {
     /// Takes over a machine that is ready.
     pub(super) fn new(
-        pid: i32,
         pidfd: AsyncFd<OwnedFd>,
-        console: File,
         proxy: TcpListener,
         channel: Channel,
         held: Held,
@@ -75,9 +71,7 @@ impl Machine {
         let (sender, ending) = watch::channel(None);
         tokio::spawn(watch_over(channel, Arc::clone(&pidfd), held, sender));
         Self(Arc::new(Inner {
-            pid,
             pidfd,
-            console,
             proxy: Mutex::new(Some(proxy)),
             ending,
         }))
@@ -87,18 +81,13 @@ impl Machine {
     /// must be dropped when the machine has ended: an open socket keeps its
     /// network namespace.
     #[must_use]
-    pub fn take_proxy(&self) -> Option<TcpListener> {
+    pub(crate) fn take_proxy(&self) -> Option<TcpListener> {
         let mut proxy = self.0.proxy.lock().unwrap_or_else(PoisonError::into_inner);
         proxy.take()
     }
 
-    /// The end of the console output.
-    pub fn console(&self) -> io::Result<Vec<u8>> {
-        tail(&self.0.console)
-    }
-
     /// Asks it to shut down, and kills it when it does not in time.
-    pub async fn stop(&self, patience: Duration) {
+    pub(crate) async fn stop(&self, patience: Duration) {
         self.signal(Signal::TERM);
         if tokio::time::timeout(patience, self.ended()).await.is_err() {
             self.kill();
@@ -107,12 +96,12 @@ impl Machine {
     }
 
     /// Kills it and all that runs in it.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
     /// Waits for its end, when its processes and its cable are gone.
-    pub async fn ended(&self) -> Ending {
+    pub(crate) async fn ended(&self) -> Ending {
         let mut ending = self.0.ending.clone();
         let ended = ending.wait_for(Option::is_some).await;
         ended
@@ -124,12 +113,6 @@ impl Machine {
     /// Whether it has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.0.ending.borrow().is_some()
-    }
-
-    /// Number of its first process, as the host counts.
-    #[must_use]
-    pub fn pid(&self) -> i32 {
-        self.0.pid
     }
 
     fn signal(&self, signal: Signal) {

@@ -18,7 +18,7 @@
 //! - `message`, `boot` are what the processes tell each other.
 //! - `claims` are numbers that one cloud of the host has to itself, `ids` the user
 //!   ids of a machine, `cgroups` what it may use.
-//! - `delivery` is how a machine comes into being.
+//! - `creation` is how a machine is made, `zygote_handle` how the daemon orders one.
 //! - `disk` is what a machine's files are made of, `jail` puts a process into them.
 //! - `network` is the switch: addresses, cables, firewall.
 //! - `init` runs inside, with `units` as its service manager.
@@ -28,9 +28,10 @@ mod boot;
 mod cgroups;
 mod checks;
 mod claims;
-mod delivery;
+mod creation;
 mod disk;
 mod error;
+mod hooks;
 mod ids;
 mod init;
 mod instance;
@@ -38,21 +39,24 @@ mod jail;
 mod message;
 mod multicall;
 mod network;
-mod nursery;
 mod packages;
+mod process;
 mod runtime;
+mod settings;
 mod stderr_log;
 mod system;
 mod units;
 mod zygote;
+mod zygote_handle;
 
-pub use boot::{Boot, Ending, Faults, Limits};
-pub use checks::{Check, checks};
-pub use disk::base::BaseSettings;
-pub use error::Error;
-pub use init::reaper::Reaper;
-pub use instance::Machine;
-pub use multicall::{Hooks, ServeSsh, SshServer, multicall};
-pub use network::firewall::{Ingress, Port, Protocol};
-pub use runtime::{Runtime, RuntimeSettings};
-pub use system::{PackageManager, System};
+pub(crate) use boot::{Boot, Ending, Faults, Limits};
+pub use checks::Check;
+pub(crate) use checks::checks;
+pub(crate) use disk::base::BaseSettings;
+pub(crate) use hooks::{Hooks, SshServer};
+pub(crate) use init::reaper::Reaper;
+pub(crate) use instance::Machine;
+pub(crate) use multicall::multicall;
+pub(crate) use network::firewall::{Ingress, Port, Protocol};
+pub(crate) use runtime::Runtime;
+pub(crate) use settings::RuntimeSettings;

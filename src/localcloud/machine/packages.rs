@@ -10,18 +10,19 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use super::system::program;
+use crate::clock;
 
 const HOST_LISTS: &str = "/var/lib/apt/lists";
 const HOST_STATUS: &str = "/var/lib/dpkg/status";
 
-/// How long an answer is good for.
-const FRESH: Duration = Duration::from_secs(12 * 3600);
+/// Seconds for which an answer is good.
+const FRESH: i64 = 12 * 3600;
 
 /// Patience with the servers of the packages.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -41,7 +42,7 @@ pub(super) struct Packages {
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
     /// Seconds since the epoch.
-    at: u64,
+    at: i64,
     /// Of the host's status file: when it changed, and its size.
     status: (i64, i64, u64),
     /// Directory of package lists.
@@ -87,7 +88,7 @@ impl Place {
             }
         };
         let behind = self.simulate(&lists).await?;
-        let at = now();
+        let at = clock::seconds();
         let answer = Answer {
             at,
             status,
@@ -106,14 +107,14 @@ impl Place {
     fn remembered(&self, status: (i64, i64, u64)) -> Option<Answer> {
         let text = fs::read(self.answer_file()).ok()?;
         let answer: Answer = serde_json::from_slice(&text).ok()?;
-        let age = now().checked_sub(answer.at)?;
+        let age = clock::seconds() - answer.at;
         let lists_are_there = answer.lists.is_dir();
-        let is_good = age < FRESH.as_secs() && answer.status == status && lists_are_there;
+        let is_good = (0..FRESH).contains(&age) && answer.status == status && lists_are_there;
         is_good.then_some(answer)
     }
 
     async fn fetch_lists(&self) -> io::Result<PathBuf> {
-        let lists = self.directory.join(format!("lists-{}", now()));
+        let lists = self.directory.join(format!("lists-{}", clock::seconds()));
         let model = self.old_lists().pop().unwrap_or_else(|| HOST_LISTS.into());
         copy_lists(&model, &lists)?;
         fs::create_dir_all(lists.join("partial"))?;
@@ -122,7 +123,9 @@ impl Place {
     }
 
     fn copy_of_host(&self) -> io::Result<PathBuf> {
-        let lists = self.directory.join(format!("lists-{}-host", now()));
+        let lists = self
+            .directory
+            .join(format!("lists-{}-host", clock::seconds()));
         copy_lists(Path::new(HOST_LISTS), &lists)?;
         Ok(lists)
     }
@@ -192,11 +195,6 @@ fn packages_of(answer: Answer) -> io::Result<Packages> {
         lists: answer.lists,
         held,
     })
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 fn fingerprint() -> io::Result<(i64, i64, u64)> {

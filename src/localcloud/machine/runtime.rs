@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::boot::Boot;
 use super::cgroups::Cgroups;
 use super::claims::{self, Claims, Kind};
-use super::disk::base::{BaseSettings, Bases};
+use super::disk::base::Bases;
 use super::disk::image;
 use super::disk::in_use::{DiskInUse, DisksInUse};
 use super::error::Error;
@@ -25,12 +25,13 @@ use super::ids::Ids;
 use super::instance::{Held, Machine, console_of, until_gone};
 use super::message::{Channel, FromInit, Order, ToInit};
 use super::network::firewall::{Gateway, Port};
-use super::network::inside;
 use super::network::namespace::NetworkNamespace;
 use super::network::subnet::{self, Claim};
 use super::network::switch::{self, Switch};
-use super::nursery::Nursery;
+use super::network::{inside, links};
+use super::settings::RuntimeSettings;
 use super::system::System;
+use super::zygote_handle::ZygoteHandle;
 
 /// The console's file on a machine's disk.
 const CONSOLE: &str = "console.log";
@@ -39,31 +40,16 @@ const CONSOLE: &str = "console.log";
 /// anything.
 const BOOT: Duration = Duration::from_secs(60);
 
-/// What a runtime is started with.
-#[derive(Clone, Debug)]
-pub struct RuntimeSettings {
-    /// Where everything is kept; root's, 0700, locked by the caller.
-    pub state_dir: PathBuf,
-    /// The program that answers to the names of `multicall`: a copy that stays.
-    pub binary: PathBuf,
-    /// The only port of the host that machines can reach.
-    pub endpoint_port: u16,
-    /// The network used before; used again if it is still free.
-    pub subnet: Option<Ipv4Net>,
-    /// What the files of machines are made of.
-    pub base: BaseSettings,
-}
-
 /// Boots machines.
 #[derive(Debug)]
-pub struct Runtime {
+pub(crate) struct Runtime {
     settings: RuntimeSettings,
     claim: Claim,
     bases: Bases,
     cgroups: Cgroups,
     /// The numbers of the ranges of ids that machines can have.
     ids: Vec<u32>,
-    nursery: Nursery,
+    zygote: ZygoteHandle,
     switch: Arc<Switch>,
     machines: Mutex<Vec<Machine>>,
     disks: DisksInUse,
@@ -75,7 +61,7 @@ impl Runtime {
     /// Finds or builds the base layer, makes the namespaces and the host's
     /// interface. The rest, such as asking about packages, goes on in the
     /// background; the first boot waits for it.
-    pub async fn start(settings: RuntimeSettings) -> Result<Self, Error> {
+    pub(crate) async fn start(settings: RuntimeSettings) -> Result<Self, Error> {
         if !nix::unistd::geteuid().is_root() {
             let said = "instances need root: start the local cloud with sudo";
             return Err(Error::new(said));
@@ -85,7 +71,7 @@ impl Runtime {
         let bases = Bases::new(settings.base.clone());
         let current = in_background(&bases, Bases::current).await;
         let current = current.map_err(|error| Error::io("build the base layer", error))?;
-        let (host, connection) = switch::connect()
+        let (host, connection) = links::connect()
             .map_err(|error| Error::io("ask the kernel about the network", error))?;
         let taken = subnet::taken(&host).await;
         let taken = taken.map_err(|error| Error::io("read the host's routes", error))?;
@@ -94,8 +80,8 @@ impl Runtime {
             .ok_or_else(|| {
                 Error::new("no network is free: the host has routes to all of 10/8 and 100.64/10")
             })?;
-        let nursery = Nursery::start(&settings, current, claim.subnet).await?;
-        let switch = Switch::start(host, connection, nursery.pid(), claim.subnet).await;
+        let zygote = ZygoteHandle::start(&settings, current, claim.subnet).await?;
+        let switch = Switch::start(host, connection, zygote.pid(), claim.subnet).await;
         let switch = switch.map_err(|error| Error::io("make the network of instances", error))?;
         let cgroups =
             Cgroups::of_host().map_err(|error| Error::io("look for control groups", error))?;
@@ -111,7 +97,7 @@ impl Runtime {
             bases,
             cgroups,
             ids: Ids::free(),
-            nursery,
+            zygote,
             switch: Arc::new(switch),
             machines: Mutex::default(),
             disks: DisksInUse::default(),
@@ -124,55 +110,55 @@ impl Runtime {
 
     /// The machines' network.
     #[must_use]
-    pub fn subnet(&self) -> Ipv4Net {
+    pub(crate) fn subnet(&self) -> Ipv4Net {
         self.claim.subnet
     }
 
     /// The host's address in it.
     #[must_use]
-    pub fn gateway(&self) -> Ipv4Addr {
+    pub(crate) fn gateway(&self) -> Ipv4Addr {
         switch::gateway(self.subnet())
     }
 
     /// What the machines run.
     #[must_use]
-    pub fn system(&self) -> System {
+    pub(crate) fn system(&self) -> System {
         System::of_host()
     }
 
     /// How many packages are held because the host is behind on them; `None`
     /// as long as that is not known.
     #[must_use]
-    pub fn held_packages(&self) -> Option<usize> {
-        self.nursery.held_packages()
+    pub(crate) fn held_packages(&self) -> Option<usize> {
+        self.zygote.held_packages()
     }
 
     /// The names of what machines can use up here: no control group limits it.
     #[must_use]
-    pub fn unlimited(&self) -> Vec<&'static str> {
+    pub(crate) fn unlimited(&self) -> Vec<&'static str> {
         self.cgroups.missing()
     }
 
     /// Waits until boots can follow.
-    pub async fn until_ready(&self) -> Result<(), Error> {
-        self.nursery.until_ready().await
+    pub(crate) async fn until_ready(&self) -> Result<(), Error> {
+        self.zygote.until_ready().await
     }
 
     /// Where machines look for their metadata, 169.254.169.254:80; not blocking.
     /// A connection's other address is that of the machine that asks.
-    pub async fn listen_for_metadata(&self) -> Result<TcpListener, Error> {
+    pub(crate) async fn listen_for_metadata(&self) -> Result<TcpListener, Error> {
         let listener = self.switch.listen_for_metadata().await;
         listener.map_err(|error| Error::io("listen for the metadata service", error))
     }
 
     /// Boots a machine; gives it back when it is up and ssh listens.
-    pub async fn boot(&self, boot: Boot) -> Result<Machine, Error> {
+    pub(crate) async fn boot(&self, boot: Boot) -> Result<Machine, Error> {
         self.check(&boot)?;
         let Some(disk) = self.disks.take(&boot.id) else {
             let said = format!("the disk of {} is in use", boot.id);
             return Err(Error::new(said));
         };
-        self.nursery.until_ready().await?;
+        self.zygote.until_ready().await?;
         let machine = self.bring_up(boot, disk).await?;
         let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
         machines.retain(|machine| !machine.has_ended());
@@ -212,7 +198,7 @@ impl Runtime {
             .ok_or_else(|| failed(io::Error::other("all ranges of user ids are in use")))?;
         let ids = Ids::of_range(claim.number());
         let order = Order { boot, base, ids };
-        let (channel, pid, pidfd) = self.nursery.order(order, &console).await.map_err(failed)?;
+        let (channel, pid, pidfd) = self.zygote.order(order, &console).await.map_err(failed)?;
         let number = self.cables.fetch_add(1, Ordering::Relaxed);
         let name = format!("machine{number}");
         let cable = self.switch.plug(&name, pid, address);
@@ -227,7 +213,7 @@ impl Runtime {
         let finished = timeout(BOOT, finished).await;
         let late = |_| Err(io::Error::other("it is not up after a minute"));
         match finished.unwrap_or_else(late) {
-            Ok(proxy) => Ok(Machine::new(pid, pidfd, console, proxy, channel, held)),
+            Ok(proxy) => Ok(Machine::new(pidfd, proxy, channel, held)),
             Err(error) => {
                 // Without its socket it goes, unless it hangs.
                 drop(channel);
@@ -262,7 +248,7 @@ impl Runtime {
     }
 
     /// Replaces what is let in to the machines, all of it at once.
-    pub async fn set_firewall(&self, ports: Vec<Port>) -> Result<(), Error> {
+    pub(crate) async fn set_firewall(&self, ports: Vec<Port>) -> Result<(), Error> {
         let gateway = Gateway {
             address: self.gateway(),
             port: self.settings.endpoint_port,
@@ -272,7 +258,7 @@ impl Runtime {
     }
 
     /// The console output of a machine, whether it runs or not.
-    pub fn console(&self, id: &str) -> io::Result<Vec<u8>> {
+    pub(crate) fn console(&self, id: &str) -> io::Result<Vec<u8>> {
         match is_disk_name(id) {
             true => console_of(&self.disk(id).join(CONSOLE)),
             false => Err(io::Error::from(io::ErrorKind::InvalidFilename)),
@@ -280,7 +266,7 @@ impl Runtime {
     }
 
     /// Removes the disk of a machine that has ended. None is no error.
-    pub async fn remove_disk(&self, id: &str) -> io::Result<()> {
+    pub(crate) async fn remove_disk(&self, id: &str) -> io::Result<()> {
         if !is_disk_name(id) {
             return Err(io::Error::from(io::ErrorKind::InvalidFilename));
         }
@@ -294,7 +280,7 @@ impl Runtime {
     }
 
     /// The disks there are.
-    pub fn disks(&self) -> io::Result<Vec<String>> {
+    pub(crate) fn disks(&self) -> io::Result<Vec<String>> {
         let entries = fs::read_dir(self.settings.state_dir.join("instances"))?;
         let mut names = Vec::new();
         for entry in entries {
@@ -305,12 +291,12 @@ impl Runtime {
     }
 
     /// Ends all machines, then everything else that was made.
-    pub async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self) {
         let machines = self.take_machines();
         machines.iter().for_each(Machine::kill);
         join_all(machines.iter().map(Machine::ended)).await;
         self.switch.stop().await;
-        self.nursery.end();
+        self.zygote.end();
     }
 
     fn take_machines(&self) -> Vec<Machine> {

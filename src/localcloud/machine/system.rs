@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The operating system of the machines, which is the host's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct System {
+pub(crate) struct System {
     /// As `debian`.
     pub id: String,
     /// As `12`; empty for rolling releases.
@@ -21,7 +21,7 @@ pub struct System {
 
 /// A package manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PackageManager {
+pub(crate) enum PackageManager {
     /// Debian, Ubuntu and relatives.
     Apt,
     /// Amazon Linux, Fedora and relatives.
@@ -31,7 +31,7 @@ pub enum PackageManager {
 impl PackageManager {
     /// As users type it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Apt => "apt",
             Self::Dnf => "dnf",
@@ -42,7 +42,7 @@ impl PackageManager {
 impl System {
     /// The host's.
     #[must_use]
-    pub fn of_host() -> Self {
+    pub(crate) fn of_host() -> Self {
         let release = std::fs::read_to_string("/etc/os-release")
             .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
             .unwrap_or_default();

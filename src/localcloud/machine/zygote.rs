@@ -5,6 +5,7 @@
 //! ends when the daemon does, and with it the switch and its interfaces.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -20,15 +21,19 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 
 use super::cgroups::Cgroups;
 use super::claims::{Claim, Kind};
-use super::delivery::Delivery;
+use super::creation::Creation;
 use super::disk::seed::Seed;
 use super::disk::{package_settings, standins};
+use super::hooks::Hooks;
 use super::ids::Ids;
-use super::init::{self, Machine};
+use super::init::{self, MachineParts};
 use super::jail;
 use super::message::{self, FromInit, FromZygote, Ground, Order, ToZygote};
-use super::multicall::{Hooks, ZYGOTE};
+use super::process::{fork, handle};
 use super::stderr_log;
+
+/// Name by which the daemon runs the zygote.
+pub(super) const ZYGOTE: &str = "autorun-zygote";
 
 /// Says that this is the zygote's second life.
 const SETTLED: &str = "settled";
@@ -38,7 +43,7 @@ pub(super) fn run(life: Option<&OsStr>, hooks: Hooks) -> ExitCode {
     stderr_log::start();
     let served = match life {
         Some(life) if life == SETTLED => serve(),
-        _ => begin_second_life(),
+        _ => begin_second_life().map(|never| match never {}),
     };
     match served {
         Ok(Some(machine)) => init::run(machine, hooks),
@@ -49,7 +54,7 @@ pub(super) fn run(life: Option<&OsStr>, hooks: Hooks) -> ExitCode {
 
 /// Runs this program again in the zygote's own namespaces, from a file that
 /// cannot be written there: a machine's `/proc/1/exe` is this file.
-fn begin_second_life() -> io::Result<Option<Machine>> {
+fn begin_second_life() -> io::Result<Infallible> {
     let failed = isolate().and_then(|()| {
         let program = fs::read_link("/proc/self/exe")?;
         jail::bind_read_only(&program, &program)?;
@@ -63,8 +68,9 @@ fn begin_second_life() -> io::Result<Option<Machine>> {
     failed
 }
 
-/// Serves the daemon until it is gone; returns an instance in its first process.
-fn serve() -> io::Result<Option<Machine>> {
+/// Serves the daemon until it is gone; returns what a machine is made of in its
+/// first process, and nothing in processes that have done their part.
+fn serve() -> io::Result<Option<MachineParts>> {
     let daemon = take_socket()?;
     let Some((ToZygote::Start(ground), _)) = message::receive(&daemon)? else {
         return Ok(None);
@@ -79,11 +85,11 @@ fn serve() -> io::Result<Option<Machine>> {
     };
     while let Some((order, fds)) = message::receive(&daemon)? {
         match order {
-            ToZygote::Boot(order) => {
-                if let Role::Other(machine) = zygote.fork(*order, fds)? {
-                    return Ok(machine.map(|machine| *machine));
-                }
-            }
+            ToZygote::Boot(order) => match zygote.fork(*order, fds)? {
+                Role::Zygote => {}
+                Role::Helper => return Ok(None),
+                Role::Machine(machine) => return Ok(Some(*machine)),
+            },
             ToZygote::Packages(layer) => zygote.layers.push(layer),
             ToZygote::Start(_) => {}
         }
@@ -103,8 +109,10 @@ fn take_socket() -> io::Result<OwnedFd> {
 /// Which process this is after a fork.
 enum Role {
     Zygote,
-    /// One that delivers an instance, or the instance itself.
-    Other(Option<Box<Machine>>),
+    /// One that has helped to make a machine.
+    Helper,
+    /// The first process of a machine.
+    Machine(Box<MachineParts>),
 }
 
 struct Zygote {
@@ -129,7 +137,7 @@ impl Zygote {
         })
     }
 
-    /// Forks a process that delivers an instance.
+    /// Forks a process that makes a machine.
     fn fork(&mut self, order: Order, mut fds: Vec<OwnedFd>) -> io::Result<Role> {
         let (Some(console), Some(socket)) = (fds.pop(), fds.pop()) else {
             return Ok(Role::Zygote);
@@ -144,7 +152,7 @@ impl Zygote {
                 return Ok(Role::Zygote);
             }
         }
-        let delivery = Delivery {
+        let creation = Creation {
             ground: &self.ground,
             cgroups: &self.cgroups,
             layers: &self.layers,
@@ -152,7 +160,8 @@ impl Zygote {
             socket,
             console,
         };
-        Ok(Role::Other(delivery.run()?.map(Box::new)))
+        let machine = creation.run()?.map(Box::new);
+        Ok(machine.map_or(Role::Helper, Role::Machine))
     }
 
     /// The daemon is gone: what it could not remove any more is removed here.
@@ -172,13 +181,6 @@ impl Zygote {
     }
 }
 
-#[expect(unsafe_code, reason = "fork copies the process, which std cannot do")]
-pub(super) fn fork() -> nix::Result<ForkResult> {
-    // SAFETY: the zygote and its children up to here have one thread, so that
-    // no lock can be held by a thread that does not exist in the child.
-    unsafe { nix::unistd::fork() }
-}
-
 /// Leaves the daemon's terminal, descriptors and namespaces.
 fn isolate() -> io::Result<()> {
     nix::unistd::setsid()?;
@@ -189,13 +191,6 @@ fn isolate() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     Ok(mount_change("/", private)?)
-}
-
-/// Sets how a signal is met: ignored or by default.
-#[expect(unsafe_code, reason = "signal handlers can be unsafe; these are none")]
-pub(super) fn handle(signal: Signal, handler: SigHandler) -> nix::Result<()> {
-    // SAFETY: no code is run on the signal.
-    unsafe { nix::sys::signal::signal(signal, handler) }.map(drop)
 }
 
 /// Closes what a daemon started by hand may have inherited from a terminal;

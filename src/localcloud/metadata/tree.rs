@@ -1,6 +1,6 @@
 //! What the metadata service shows, as a tree of paths and values.
 
-use super::Metadata;
+use super::instance::Metadata;
 
 /// Paths and what is there. A path that ends with `/` is a directory whose
 /// listing is not simply what lies below.

@@ -44,7 +44,7 @@ use super::crowd::{Crowd, Limits, Place};
 use super::line::Line;
 use super::logbook;
 
-pub use self::sources::package_sources_of_host;
+pub(crate) use self::sources::package_sources_of_host;
 
 /// Connections of one instance at a time; more wait.
 const MAX_CONNECTIONS: usize = 128;
@@ -62,10 +62,10 @@ const MAX_HEAD: usize = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The bytes that [`Settings::cache_limit`] is by default: 2 GiB.
-pub const CACHE_LIMIT: u64 = 2 << 30;
+pub(crate) const CACHE_LIMIT: u64 = 2 << 30;
 
 /// What the proxy needs to know.
-pub struct Settings {
+pub(crate) struct Settings {
     /// Where package files are kept; made if it is not there.
     pub cache_dir: PathBuf,
     /// How many bytes of them; the oldest go first.
@@ -82,7 +82,7 @@ pub struct Settings {
 
 /// The proxy of all instances.
 #[derive(Clone)]
-pub struct Proxy(Arc<Parts>);
+pub(crate) struct Proxy(Arc<Parts>);
 
 struct Parts {
     origins: Arc<Origins>,
@@ -92,7 +92,7 @@ struct Parts {
 
 impl Proxy {
     /// Prepares the cache and the way out.
-    pub fn new(settings: Settings) -> io::Result<Self> {
+    pub(crate) fn new(settings: Settings) -> io::Result<Self> {
         let origins = Arc::new(Origins::new(
             Policy::new(&settings.package_sources),
             Upstream::parse("http_proxy", settings.upstream.as_deref())?,
@@ -111,13 +111,13 @@ impl Proxy {
 
     /// See [`package_sources_of_host`].
     #[must_use]
-    pub fn package_sources_of_host() -> Vec<String> {
+    pub(crate) fn package_sources_of_host() -> Vec<String> {
         package_sources_of_host()
     }
 
     /// Serves one instance, until its listener is of no more use; dropping
     /// the future ends all its connections.
-    pub async fn serve(&self, listener: TcpListener, instance: String) {
+    pub(crate) async fn serve(&self, listener: TcpListener, instance: String) {
         let instance: Arc<str> = instance.into();
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let end = CancellationToken::new();

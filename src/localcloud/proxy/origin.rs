@@ -1,5 +1,9 @@
 //! Requests to origins, directly or through the host's own proxy, over
 //! connections that are kept for the next request.
+//!
+//! hyper-util's client does not keep them. It limits how many it keeps to each
+//! origin, but not to all of them, and an instance can name any number of origins.
+//! It would also keep separate connections to the host's own proxy for each origin.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -172,7 +176,7 @@ impl Origins {
         };
         let (origins, hop) = (Arc::clone(self), hop.clone());
         tokio::spawn(async move {
-            // Once the body was read to its end.
+            // Ready again means: the body was read to its end.
             if sender.ready().await.is_ok() {
                 origins.keep(hop, sender);
             }
@@ -181,7 +185,7 @@ impl Origins {
     }
 }
 
-/// Why an exchange came to nothing.
+/// Why an exchange failed.
 enum Exchange {
     /// The connection was closed already; nothing was sent.
     NotSent(Box<Request<Body>>),

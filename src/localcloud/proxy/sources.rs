@@ -8,7 +8,7 @@ use hyper::Uri;
 /// `host`, or `host:port` where the port is not the usual one, of every
 /// configured source of apt and dnf.
 #[must_use]
-pub fn package_sources_of_host() -> Vec<String> {
+pub(crate) fn package_sources_of_host() -> Vec<String> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     files.extend(in_directory(
         Path::new("/etc/apt/sources.list.d"),

@@ -5,7 +5,6 @@
 //! complete, so whatever has its final name is whole.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
@@ -289,10 +288,5 @@ fn remove(path: &Path) {
 
 /// The name of the file of an address.
 fn key(url: &str) -> String {
-    let mut name = String::with_capacity(64);
-    for byte in Sha256::digest(url) {
-        // Writing to a string cannot fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    name
+    hex::encode(Sha256::digest(url))
 }

@@ -11,8 +11,8 @@ use super::failure::{Result, access_denied, fail, invalid_request};
 use super::operation::{Operation, Target};
 use super::policy::{Context, Policy, Verdict};
 use super::store::Bucket;
-use crate::localcloud::query::Query;
-use crate::localcloud::signature::Signed;
+use crate::query::Query;
+use crate::signature::Signed;
 
 /// What a policy can open to everyone here. AWS also lets it open settings of
 /// the bucket and operations on several objects; those stay with the key.

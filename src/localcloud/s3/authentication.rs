@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use s3s::{S3Error, S3ErrorCode};
 
 use super::failure::{Result, access_denied, fail, invalid_argument, invalid_request, named};
-use crate::localcloud::query::Query;
-use crate::localcloud::signature::{self, Fault, Flaw, Keys, Place, Service, Signed};
+use crate::query::Query;
+use crate::signature::{self, Fault, Flaw, Keys, Place, Service, Signed};
 
 /// Verifies the signature of a request; `None` if it has none.
 pub(super) fn authenticate(

@@ -1,13 +1,12 @@
 //! What all operations share.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use s3s::crypto::{Checksum as _, Sha256};
 use s3s::dto;
 
 use super::store::Store;
-use crate::localcloud::USER_NAME;
-use crate::localcloud::signature::hex;
+use crate::USER_NAME;
 
 /// The state behind the operations.
 pub(super) struct Backend {
@@ -18,7 +17,7 @@ pub(super) struct Backend {
 impl Backend {
     /// The canonical identifier of the account.
     pub(super) fn owner_id(&self) -> String {
-        hex(&Sha256::checksum(self.account.as_bytes()))
+        hex::encode(Sha256::checksum(self.account.as_bytes()))
     }
 
     /// The one user of the account.
@@ -34,20 +33,20 @@ impl Backend {
         }
     }
 
+    /// Who begins multipart uploads.
+    pub(super) fn initiator(&self) -> dto::Initiator {
+        dto::Initiator {
+            display_name: None,
+            id: Some(self.user_arn()),
+        }
+    }
+
     pub(super) fn owner(&self) -> dto::Owner {
         dto::Owner {
             display_name: None,
             id: Some(self.owner_id()),
         }
     }
-}
-
-/// Seconds since 1970. S3's times have no fractions.
-pub(super) fn now() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
-    elapsed.map_or(0, |elapsed| {
-        i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
-    })
 }
 
 /// A time in the library's terms.

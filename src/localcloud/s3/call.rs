@@ -8,7 +8,7 @@ use s3s::{S3Error, S3ErrorCode, S3Request};
 use super::failure::{Result, fail};
 use super::payload::Trailers;
 use super::policy::Context;
-use crate::localcloud::query::Query;
+use crate::query::Query;
 
 /// Who asks.
 #[derive(Clone, Debug)]

@@ -1,14 +1,14 @@
-//! Checksums of content: what a request announces, what is calculated, and how
-//! those of parts make that of the whole.
+//! Checksums of content: what a request announces, what is calculated, and how the
+//! checksums of parts make that of the whole.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use crc_fast::{CrcAlgorithm, checksum_combine};
 use hyper::HeaderMap;
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Sha1, Sha256};
 use s3s::{S3Error, S3ErrorCode};
 use serde::{Deserialize, Serialize};
 
-use super::crc;
 use super::failure::{Result, fail, invalid_request};
 use super::payload::Trailers;
 
@@ -65,7 +65,7 @@ impl Algorithm {
         })
     }
 
-    /// How S3 makes one checksum of those of the parts, unless told otherwise.
+    /// How S3 makes one checksum of those of the parts by default.
     pub(super) fn default_kind(self) -> Kind {
         match self {
             C64 => Kind::FullObject,
@@ -81,12 +81,12 @@ impl Algorithm {
         }
     }
 
-    /// The reflected polynomial and the bits of a cyclic redundancy check.
-    fn polynomial(self) -> Option<(u64, u32)> {
+    /// The cyclic redundancy check, if it is one: those of parts can be combined.
+    fn cyclic(self) -> Option<CrcAlgorithm> {
         match self {
-            C32 => Some((0xEDB8_8320, 32)),
-            C32C => Some((0x82F6_3B78, 32)),
-            C64 => Some((0x9A6C_9329_AC4B_C9B5, 64)),
+            C32 => Some(CrcAlgorithm::Crc32IsoHdlc),
+            C32C => Some(CrcAlgorithm::Crc32Iscsi),
+            C64 => Some(CrcAlgorithm::Crc64Nvme),
             S1 | S256 => None,
         }
     }
@@ -302,10 +302,9 @@ pub(super) fn of_parts(algorithm: Algorithm, kind: Kind, parts: &[(String, u64)]
     let digests = parts
         .iter()
         .map(|(value, size)| (BASE64_STANDARD.decode(value).unwrap_or_default(), *size));
-    let value = if let (Kind::FullObject, Some((polynomial, bits))) = (kind, algorithm.polynomial())
-    {
+    let value = if let (Kind::FullObject, Some(cyclic)) = (kind, algorithm.cyclic()) {
         let whole = digests.fold(0, |crc, (bytes, size)| {
-            crc::combine(polynomial, bits, crc, number(&bytes), size)
+            checksum_combine(cyclic, crc, number(&bytes), size)
         });
         BASE64_STANDARD.encode(&whole.to_be_bytes()[8 - algorithm.bytes()..])
     } else {

@@ -2,6 +2,9 @@
 //!
 //! Content is passed on as it comes, before the signature at the end of its
 //! chunk is known; whoever stores it must not show it before the end.
+//!
+//! Not s3s's decoder (0.14.1): it holds a whole chunk in memory, up to 4 GiB, and
+//! takes a body that ends before its last chunk for a whole one.
 
 use std::collections::VecDeque;
 
@@ -12,7 +15,7 @@ use s3s::{S3Error, S3ErrorCode};
 use sha2::{Digest, Sha256};
 
 use super::failure::{Result, fail, named};
-use crate::localcloud::signature::Chain;
+use crate::signature::Chain;
 
 /// Longest line that says how long a chunk is.
 const MAX_LINE: usize = 512;

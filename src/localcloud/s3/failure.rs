@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
+use quick_xml::escape::partial_escape;
 use s3s::{Body, S3Error, S3ErrorCode};
 
 /// Result of an operation.
@@ -85,7 +86,7 @@ pub(super) fn internal(attempt: &str, error: &std::io::Error) -> S3Error {
 
 /// An answer to a request that no operation saw.
 #[must_use]
-pub fn error_response(
+pub(crate) fn error_response(
     code: &str,
     message: &str,
     status: u16,
@@ -94,8 +95,8 @@ pub fn error_response(
 ) -> Response<Body> {
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{}</Code><Message>{}</Message>{}</Error>",
-        escape(code),
-        escape(message),
+        partial_escape(code),
+        partial_escape(message),
         trailer(resource, request_id),
     );
     let mut response = Response::new(Body::from(body));
@@ -142,14 +143,8 @@ pub(super) fn identify(response: &mut Response<Body>, request_id: &str) {
 fn trailer(resource: &str, request_id: &str) -> String {
     format!(
         "<Resource>{}</Resource><RequestId>{request_id}</RequestId><HostId>{request_id}</HostId>",
-        escape(resource)
+        partial_escape(resource)
     )
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 #[cfg(test)]

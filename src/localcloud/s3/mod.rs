@@ -7,7 +7,8 @@
 //! ```
 //! - `serve` decides everything that concerns any request: what it asks for,
 //!   who asks, whether its body is what it says. The library `s3s` turns what
-//!   is left into typed operations and their results into XML.
+//!   is left into typed operations and their results into XML. Its own checks are
+//!   not used; `signature` and `chunked` say why.
 //! - `ops` has one function per operation; `store` knows the disk.
 //!
 //! Left out, and refused with `NotImplemented` rather than ignored: versioning,
@@ -22,7 +23,6 @@ mod catalogue;
 mod checksum;
 mod chunked;
 mod condition;
-mod crc;
 mod failure;
 mod names;
 mod operation;
@@ -33,6 +33,6 @@ mod range;
 mod serve;
 mod store;
 
-pub use failure::error_response;
-pub use operation::operations;
-pub use serve::{Received, S3, Settings};
+pub(crate) use failure::error_response;
+pub(crate) use operation::operations;
+pub(crate) use serve::{S3, Settings};

@@ -5,7 +5,7 @@ use s3s::S3ErrorCode;
 
 use super::catalogue::{self, Scope};
 use super::failure::{Result, fail};
-use crate::localcloud::query::{self, Query};
+use crate::query::{self, Query};
 
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub(super) const UNKNOWN: Operation = Operation {
 const COPIES: [&str; 2] = ["CopyObject", "UploadPartCopy"];
 
 /// The operations offered here, by the SDKs' names.
-pub fn operations() -> impl Iterator<Item = &'static str> {
+pub(crate) fn operations() -> impl Iterator<Item = &'static str> {
     catalogue::offered().chain(COPIES)
 }
 

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::chunked::Decoder;
 use super::failure::{Result, fail, invalid_argument, invalid_request, named};
-use crate::localcloud::signature::{CONTENT_SHA256, Signed, UNSIGNED, hex};
+use crate::signature::{CONTENT_SHA256, Signed, UNSIGNED};
 
 /// How long a client may be silent in the middle of a body, as on AWS.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -236,7 +236,7 @@ impl Payload {
         let Some((digest, expected)) = self.digest.take() else {
             return Ok(());
         };
-        match hex(&digest.finalize()) == expected {
+        match hex::encode(digest.finalize()) == expected {
             true => Ok(()),
             false => Err(named(
                 "XAmzContentSHA256Mismatch",

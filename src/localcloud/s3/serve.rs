@@ -30,8 +30,8 @@ use super::ops::Operations;
 use super::payload::{Payload, Source};
 use super::policy::Context;
 use super::store::Store;
-use crate::localcloud::query::{self, Query};
-use crate::localcloud::signature::{Keys, Place, Signed};
+use crate::query::{self, Query};
+use crate::signature::{Keys, Place, Signed};
 
 /// Largest object of a single upload.
 const MAX_CONTENT: u64 = 5 << 30;
@@ -39,7 +39,7 @@ const MAX_CONTENT: u64 = 5 << 30;
 const MAX_DOCUMENT: u64 = 8 << 20;
 
 /// Where the service keeps its data and whom it serves.
-pub struct Settings {
+pub(crate) struct Settings {
     /// Directory of the service's own; made if it is not there.
     pub dir: PathBuf,
     /// The one key.
@@ -52,7 +52,7 @@ pub struct Settings {
 
 /// The S3 service. Clones share everything.
 #[derive(Clone)]
-pub struct S3(Arc<Inner>);
+pub(crate) struct S3(Arc<Inner>);
 
 struct Inner {
     keys: Keys,
@@ -63,7 +63,7 @@ struct Inner {
 impl S3 {
     /// Opens the directory, making it when it is not there, and removes what
     /// interrupted uploads left in it.
-    pub fn open(settings: Settings) -> io::Result<Self> {
+    pub(crate) fn open(settings: Settings) -> io::Result<Self> {
         let backend = Arc::new(Backend {
             store: Store::open(&settings.dir)?,
             account: settings.account,
@@ -83,7 +83,7 @@ impl S3 {
     /// Checks who sent a request. Nothing is done for it before it is given to
     /// [`Self::serve`], whatever it comes to.
     #[must_use]
-    pub fn receive(&self, request: Request<Incoming>, peer: IpAddr) -> Received {
+    pub(crate) fn receive(&self, request: Request<Incoming>, peer: IpAddr) -> Received {
         let (mut parts, incoming) = request.into_parts();
         let now = Timestamp::now();
         let known = self.recognise(&parts, now);
@@ -104,7 +104,11 @@ impl S3 {
 
     /// Answers a request; `account_blocks_public` says that Block Public Access
     /// of the account is on for it, whatever a bucket says.
-    pub async fn serve(&self, received: Received, account_blocks_public: bool) -> Response<Body> {
+    pub(crate) async fn serve(
+        &self,
+        received: Received,
+        account_blocks_public: bool,
+    ) -> Response<Body> {
         let id = format!("{:016X}", rand::random::<u64>());
         let resource = received.parts.uri.path().to_owned();
         let silent = received.parts.method == Method::HEAD;
@@ -197,7 +201,7 @@ impl S3 {
 }
 
 /// A request whose signature has been looked at.
-pub struct Received {
+pub(crate) struct Received {
     parts: Parts,
     source: Source,
     known: Result<Known>,
@@ -217,14 +221,14 @@ impl Received {
     /// The SDKs' name of the operation it asks for; `Unknown` if there is none,
     /// or if it is going to be refused for its signature.
     #[must_use]
-    pub fn operation(&self) -> &'static str {
+    pub(crate) fn operation(&self) -> &'static str {
         let known = self.known.as_ref();
         known.map_or(operation::UNKNOWN.name, |known| known.operation.name)
     }
 
     /// Its headers, if they are signed.
     #[must_use]
-    pub fn signed_headers(&self) -> Option<&HeaderMap> {
+    pub(crate) fn signed_headers(&self) -> Option<&HeaderMap> {
         let known = self.known.as_ref().ok()?;
         known.signed.as_ref().map(|_| &self.parts.headers)
     }
@@ -232,19 +236,19 @@ impl Received {
     /// Whether it is either signed or sent by someone who does not say that it
     /// is.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.known.is_ok()
     }
 
     /// Its path, as it came.
     #[must_use]
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.parts.uri.path()
     }
 
     /// Takes a body off the line that no one wants, so that its sender gets to
     /// read the answer.
-    pub async fn discard(self) {
+    pub(crate) async fn discard(self) {
         let held = self.parts.headers.contains_key(EXPECT);
         self.source.drain(held).await;
     }
@@ -436,7 +440,7 @@ fn library_uri(path: &str, query: &Query) -> Result<Uri> {
             || name.starts_with("response-")
             || signature.contains(&name.as_str())
     };
-    let encoded = |text: &str| query::encode(text.as_bytes(), b"");
+    let encoded = |text: &str| query::encode(text, query::VALUE);
     let pairs: Vec<String> = query
         .pairs()
         .filter(|(name, _)| !ours(name))

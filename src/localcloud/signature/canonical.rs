@@ -3,7 +3,7 @@
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
 
-use crate::localcloud::query::{self, Plus, Query};
+use crate::query::{self, Plus, Query};
 
 /// The canonical request; `None` if its path cannot be decoded.
 pub(super) fn request(
@@ -12,7 +12,7 @@ pub(super) fn request(
     signed_headers: &[&str],
     payload: &str,
 ) -> Option<Vec<u8>> {
-    let path = query::encode(&query::decode(parts.uri.path(), Plus::Literal)?, b"/");
+    let path = query::encode(query::decode(parts.uri.path(), Plus::Literal)?, query::PATH);
     let mut text = format!("{}\n{path}\n{}\n", parts.method, parameters(query)).into_bytes();
     for name in signed_headers {
         text.extend_from_slice(name.as_bytes());
@@ -26,7 +26,7 @@ pub(super) fn request(
 
 /// All of the query but the signature itself.
 fn parameters(query: &Query) -> String {
-    let encode = |text: &str| query::encode(text.as_bytes(), b"");
+    let encode = |text: &str| query::encode(text, query::VALUE);
     let mut pairs: Vec<(String, String)> = query
         .pairs()
         .filter(|(name, _)| *name != "X-Amz-Signature")

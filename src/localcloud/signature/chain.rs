@@ -1,8 +1,6 @@
 //! What is computed with the secret: signatures, and the chain that a request's
 //! chunks make.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::hmac;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -14,7 +12,7 @@ pub(super) const TERMINATOR: &str = "aws4_request";
 
 /// Signs what follows a request: each signature covers the one before.
 #[derive(Clone)]
-pub(in crate::localcloud) struct Chain {
+pub(crate) struct Chain {
     key: Vec<u8>,
     date: String,
     scope: String,
@@ -56,14 +54,14 @@ impl Chain {
     }
 
     /// Whether `signature` is the one for the next chunk, whose digest is given.
-    pub(in crate::localcloud) fn chunk(&mut self, content: &[u8], signature: &str) -> bool {
-        let rest = format!("{}\n{}", digest(b""), hex(content));
+    pub(crate) fn chunk(&mut self, content: &[u8], signature: &str) -> bool {
+        let rest = format!("{}\n{}", digest(b""), hex::encode(content));
         let text = self.text("PAYLOAD", &rest);
         self.advance(&text, signature)
     }
 
     /// Whether `signature` is the one for the trailer.
-    pub(in crate::localcloud) fn trailer(&mut self, canonical: &str, signature: &str) -> bool {
+    pub(crate) fn trailer(&mut self, canonical: &str, signature: &str) -> bool {
         let text = self.text("TRAILER", &digest(canonical.as_bytes()));
         self.advance(&text, signature)
     }
@@ -76,7 +74,7 @@ impl Chain {
     }
 
     fn advance(&mut self, text: &str, signature: &str) -> bool {
-        self.previous = hex(&sign(&self.key, text.as_bytes()));
+        self.previous = hex::encode(sign(&self.key, text.as_bytes()));
         same(&self.previous, signature)
     }
 }
@@ -94,22 +92,12 @@ pub(super) fn sign_sha1(secret: &str, text: &[u8]) -> Vec<u8> {
 
 /// The SHA-256 of something, in hexadecimal.
 pub(super) fn digest(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Compares without telling by the time it takes where the difference is.
 pub(super) fn same(calculated: &str, presented: &str) -> bool {
     calculated.as_bytes().ct_eq(presented.as_bytes()).into()
-}
-
-/// Lower-case hexadecimal.
-pub(in crate::localcloud) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -120,7 +108,10 @@ mod tests {
     fn sha1_is_that_of_the_rfc() {
         // RFC 2202, case 2.
         let case_2 = sign_sha1("Jefe", b"what do ya want for nothing?");
-        assert_eq!(hex(&case_2), "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79");
+        assert_eq!(
+            hex::encode(case_2),
+            "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"
+        );
     }
 
     /// The example of Amazon's documentation: one chunk of 65536 bytes, one of

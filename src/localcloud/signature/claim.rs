@@ -4,19 +4,10 @@ use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
 
 use super::chain::{ALGORITHM, TERMINATOR};
-use super::{Fault, Flaw};
-use crate::localcloud::query::Query;
+use super::fault::{Fault, Flaw, Place};
+use crate::query::Query;
 
 const MAX_EXPIRY_SECONDS: i64 = 7 * 24 * 60 * 60;
-
-/// Where a signature is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::localcloud) enum Place {
-    /// In the header `Authorization`.
-    Header,
-    /// In the query: a presigned address.
-    Query,
-}
 
 /// What a request presents.
 pub(super) enum Presented<'a> {

@@ -1,10 +1,17 @@
 //! Why a signature is not believed. Each service has words of its own for it.
 
-use super::Place;
+/// Where a signature is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the header `Authorization`.
+    Header,
+    /// In the query: a presigned address.
+    Query,
+}
 
 /// What is wrong with a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::localcloud) enum Fault {
+pub(crate) enum Fault {
     /// There is more than one.
     Several,
     /// It is of a kind that is not taken here.
@@ -38,7 +45,7 @@ pub(in crate::localcloud) enum Fault {
 
 /// What cannot be read about a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::localcloud) enum Flaw {
+pub(crate) enum Flaw {
     /// A part of it is not there.
     Missing(&'static str),
     /// It has a part that does not belong there, or one twice.

@@ -25,7 +25,7 @@ const DECIDING: [&str; 12] = [
 
 /// Makes one header of those that come more than once, as the signature reads
 /// them: whoever looks at a header sees all of what was signed.
-pub(in crate::localcloud) fn join_repeated(headers: &mut HeaderMap) {
+pub(crate) fn join_repeated(headers: &mut HeaderMap) {
     let repeated: Vec<HeaderName> = headers
         .keys()
         .filter(|name| headers.get_all(*name).iter().nth(1).is_some())

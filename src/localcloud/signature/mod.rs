@@ -57,24 +57,23 @@ use std::fmt;
 use hyper::http::request::Parts;
 use jiff::Timestamp;
 
-pub(super) use chain::{Chain, hex};
-pub(super) use claim::Place;
+pub(crate) use chain::Chain;
 use claim::Presented;
-pub(super) use fault::{Fault, Flaw};
-pub(super) use headers::join_repeated;
+pub(crate) use fault::{Fault, Flaw, Place};
+pub(crate) use headers::join_repeated;
 
 use super::query::Query;
 
 /// `x-amz-content-sha256` of a body that is not signed.
-pub(super) const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+pub(crate) const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 /// The header that says how the body of a request to S3 is signed.
-pub(super) const CONTENT_SHA256: &str = "x-amz-content-sha256";
+pub(crate) const CONTENT_SHA256: &str = "x-amz-content-sha256";
 
 /// The one access key of a local cloud.
 #[derive(Clone)]
-pub(super) struct Keys {
-    pub(super) access_key_id: String,
-    pub(super) secret_access_key: String,
+pub(crate) struct Keys {
+    pub(crate) access_key_id: String,
+    pub(crate) secret_access_key: String,
 }
 
 impl fmt::Debug for Keys {
@@ -85,14 +84,14 @@ impl fmt::Debug for Keys {
 
 /// What a request is signed for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Scope {
-    pub(super) region: String,
-    pub(super) service: String,
+pub(crate) struct Scope {
+    pub(crate) region: String,
+    pub(crate) service: String,
 }
 
 /// Whom a request was sent to, as far as signatures differ in it.
 #[derive(Clone, Copy)]
-pub(super) enum Service<'a> {
+pub(crate) enum Service<'a> {
     /// The header says how the body is signed.
     S3,
     /// EC2 or STS: the digest of the whole body is signed.
@@ -110,31 +109,31 @@ impl Service<'_> {
 
 /// A signature that was verified.
 #[derive(Clone, Debug)]
-pub(super) struct Signed {
-    pub(super) scope: Scope,
-    pub(super) place: Place,
+pub(crate) struct Signed {
+    pub(crate) scope: Scope,
+    pub(crate) place: Place,
     /// `AWS4-HMAC-SHA256`, or `AWS` for version 2, as policies call it.
-    pub(super) version: &'static str,
+    pub(crate) version: &'static str,
     /// When it was signed; version 2 does not say.
-    pub(super) time: Option<Timestamp>,
+    pub(crate) time: Option<Timestamp>,
     /// Whether the type of the content may be believed.
-    pub(super) covers_type: bool,
+    pub(crate) covers_type: bool,
     /// `x-amz-content-sha256`, or that the body is not signed.
-    pub(super) payload: String,
+    pub(crate) payload: String,
     /// What the signatures of chunks build upon.
-    pub(super) chain: Option<Chain>,
+    pub(crate) chain: Option<Chain>,
 }
 
 /// The service that a signature in the header claims to be for, to find who
 /// answers the request.
-pub(super) fn claimed_service(parts: &Parts) -> Option<&str> {
+pub(crate) fn claimed_service(parts: &Parts) -> Option<&str> {
     claim::in_header(parts)
         .ok()?
         .map(|claim| claim.scope.service)
 }
 
 /// Verifies the signature of a request; `None` if it has none.
-pub(super) fn verify(
+pub(crate) fn verify(
     parts: &Parts,
     query: &Query,
     service: Service<'_>,

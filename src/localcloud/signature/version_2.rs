@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::chain::{same, sign_sha1};
 use super::version_4::has_token;
 use super::{CONTENT_SHA256, Fault, Flaw, Keys, Place, Scope, Signed, UNSIGNED};
-use crate::localcloud::query::Query;
+use crate::query::Query;
 
 /// The parameters that carry the signature itself.
 const OWN: [&str; 3] = ["AWSAccessKeyId", "Signature", "Expires"];

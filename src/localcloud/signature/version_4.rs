@@ -11,7 +11,7 @@ use super::{
     CONTENT_SHA256, Chain, Fault, Flaw, Keys, Place, Scope, Service, Signed, UNSIGNED, canonical,
     headers,
 };
-use crate::localcloud::query::Query;
+use crate::query::Query;
 
 const MAX_SKEW_SECONDS: i64 = 15 * 60;
 

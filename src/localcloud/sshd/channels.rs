@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::intake::{Gate, Intake};
 use super::process::Process;
-use super::session;
+use super::signals;
 use super::terminal::{self, Terminal};
 
 /// What a client's variables may take in all.
@@ -162,7 +162,7 @@ impl Channels {
 
     pub(super) fn signal(&self, channel: ChannelId, signal: &Sig) -> Option<()> {
         let running = self.running(channel)?;
-        running.process.signal(session::requested(signal)?);
+        running.process.signal(signals::requested(signal)?);
         Some(())
     }
 }

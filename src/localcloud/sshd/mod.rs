@@ -25,6 +25,7 @@ mod login;
 mod process;
 mod session;
 mod sftp;
+mod signals;
 mod terminal;
 mod transport;
 
@@ -40,7 +41,7 @@ use russh::{MethodKind, MethodSet, SshId, compression};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 
-pub use sftp::sftp_server;
+pub(crate) use sftp::sftp_server;
 
 use super::files;
 
@@ -54,14 +55,14 @@ const MAX_STARTUPS: usize = 100;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Who waits for the children of this process.
-pub trait Reaper: Send + Sync {
+pub(crate) trait Reaper: Send + Sync {
     /// Tells how the child `pid` ended. Asked for right after the child was
     /// started, before the thread does anything else.
     fn exited(&self, pid: i32) -> oneshot::Receiver<ExitStatus>;
 }
 
 /// What the server needs to know.
-pub struct Config {
+pub(crate) struct Config {
     /// Where clients connect.
     pub listener: TcpListener,
     /// Private host keys in OpenSSH's format, readable by root alone.
@@ -88,7 +89,7 @@ struct Settings {
 }
 
 /// Serves ssh until its listener is of no more use.
-pub async fn serve(config: Config) -> io::Result<()> {
+pub(crate) async fn serve(config: Config) -> io::Result<()> {
     let protocol = Arc::new(protocol(&config.host_keys)?);
     let settings = Arc::new(Settings {
         drop_after: config.drop_after,

@@ -6,14 +6,15 @@ use std::process::ExitStatus;
 
 use bytes::BytesMut;
 use nix::sys::signal::Signal;
+use russh::ChannelWriteHalf;
 use russh::server::{Handle, Msg};
-use russh::{ChannelWriteHalf, Sig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use super::channels::Ends;
 use super::process::{Process, Started, Streams};
+use super::signals;
 use super::terminal::Terminal;
 
 /// What is read from a program at once: as much as one packet holds.
@@ -186,7 +187,7 @@ async fn tell(status: Result<ExitStatus, oneshot::error::RecvError>, link: &Link
     let number = status.signal().unwrap_or_default();
     let sent = link.handle.exit_signal_request(
         link.channel.id(),
-        name(number),
+        signals::name(number),
         status.core_dumped(),
         String::new(),
         String::new(),
@@ -200,44 +201,4 @@ fn report(sent: Result<(), russh::Error>) {
     if let Err(e) = sent {
         log::debug!("ssh: a client left before its program's end: {e}");
     }
-}
-
-/// The signal's name in the protocol.
-fn name(number: i32) -> Sig {
-    match Signal::try_from(number) {
-        Ok(Signal::SIGABRT) => Sig::ABRT,
-        Ok(Signal::SIGALRM) => Sig::ALRM,
-        Ok(Signal::SIGFPE) => Sig::FPE,
-        Ok(Signal::SIGHUP) => Sig::HUP,
-        Ok(Signal::SIGILL) => Sig::ILL,
-        Ok(Signal::SIGINT) => Sig::INT,
-        Ok(Signal::SIGKILL) => Sig::KILL,
-        Ok(Signal::SIGPIPE) => Sig::PIPE,
-        Ok(Signal::SIGQUIT) => Sig::QUIT,
-        Ok(Signal::SIGSEGV) => Sig::SEGV,
-        Ok(Signal::SIGTERM) => Sig::TERM,
-        Ok(Signal::SIGUSR1) => Sig::USR1,
-        Ok(other) => Sig::Custom(other.as_str().trim_start_matches("SIG").to_owned()),
-        Err(_) => Sig::Custom(format!("{number}@autorun")),
-    }
-}
-
-/// The signal a client asks to be sent, among those OpenSSH sends.
-pub(super) fn requested(signal: &Sig) -> Option<Signal> {
-    Some(match signal {
-        Sig::ABRT => Signal::SIGABRT,
-        Sig::ALRM => Signal::SIGALRM,
-        Sig::FPE => Signal::SIGFPE,
-        Sig::HUP => Signal::SIGHUP,
-        Sig::ILL => Signal::SIGILL,
-        Sig::INT => Signal::SIGINT,
-        Sig::KILL => Signal::SIGKILL,
-        Sig::PIPE => Signal::SIGPIPE,
-        Sig::QUIT => Signal::SIGQUIT,
-        Sig::SEGV => Signal::SIGSEGV,
-        Sig::TERM => Signal::SIGTERM,
-        Sig::USR1 => Signal::SIGUSR1,
-        Sig::Custom(name) if name == "USR2" => Signal::SIGUSR2,
-        Sig::Custom(_) => return None,
-    })
 }

@@ -35,11 +35,11 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use super::boot::{Boot, Ending};
 use super::disk::standins::{PATH, SFTP_SERVER, proxy_variables};
+use super::hooks::{Hooks, SshServer};
 use super::jail;
 use super::message::{Channel, FromInit, ToInit};
-use super::multicall::{Hooks, SshServer};
+use super::process;
 use super::units::Manager;
-use super::zygote;
 use cloud_init::{CloudInit, Progress};
 use console::Console;
 use control::Control;
@@ -51,7 +51,7 @@ use reaper::Reaper;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that a machine is made of, in its own process.
-pub(super) struct Machine {
+pub(super) struct MachineParts {
     pub(super) boot: Boot,
     pub(super) root_mount: OwnedFd,
     pub(super) root: PathBuf,
@@ -61,11 +61,8 @@ pub(super) struct Machine {
     pub(super) socket: OwnedFd,
 }
 
-/// Is the machine, until it ends. `None` is a process that only made one.
-pub(super) fn run(machine: impl Into<Option<Machine>>, hooks: Hooks) -> ExitCode {
-    let Some(machine) = machine.into() else {
-        return ExitCode::SUCCESS;
-    };
+/// Is the machine, until it ends.
+pub(super) fn run(machine: MachineParts, hooks: Hooks) -> ExitCode {
     match boot(&machine).and_then(|runtime| live(&runtime, machine, hooks)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
@@ -73,7 +70,7 @@ pub(super) fn run(machine: impl Into<Option<Machine>>, hooks: Hooks) -> ExitCode
 }
 
 /// Makes the machine around this process.
-fn boot(machine: &Machine) -> io::Result<tokio::runtime::Runtime> {
+fn boot(machine: &MachineParts) -> io::Result<tokio::runtime::Runtime> {
     let result = enter(machine).and_then(|()| {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -86,16 +83,16 @@ fn boot(machine: &Machine) -> io::Result<tokio::runtime::Runtime> {
     result
 }
 
-fn enter(machine: &Machine) -> io::Result<()> {
-    zygote::handle(Signal::SIGCHLD, SigHandler::SigDfl)?;
+fn enter(machine: &MachineParts) -> io::Result<()> {
+    process::handle(Signal::SIGCHLD, SigHandler::SigDfl)?;
     // The kernel drops a signal that pid 1 has no handler for. With the standard
     // library's handlers many signals at once would overflow their stack.
-    zygote::handle(Signal::SIGBUS, SigHandler::SigDfl)?;
-    zygote::handle(Signal::SIGSEGV, SigHandler::SigDfl)?;
+    process::handle(Signal::SIGBUS, SigHandler::SigDfl)?;
+    process::handle(Signal::SIGSEGV, SigHandler::SigDfl)?;
     nix::unistd::setsid()?;
     nix::unistd::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
     nix::unistd::dup2_stderr(&machine.console)?;
-    let Machine { boot, root, .. } = machine;
+    let MachineParts { boot, root, .. } = machine;
     jail::enter(
         &machine.root_mount,
         root,
@@ -105,10 +102,10 @@ fn enter(machine: &Machine) -> io::Result<()> {
     )
 }
 
-fn live(runtime: &tokio::runtime::Runtime, machine: Machine, hooks: Hooks) -> io::Result<()> {
+fn live(runtime: &tokio::runtime::Runtime, machine: MachineParts, hooks: Hooks) -> io::Result<()> {
     let local = LocalSet::new();
     local.block_on(runtime, async move {
-        let Machine {
+        let MachineParts {
             boot,
             subnet,
             console,

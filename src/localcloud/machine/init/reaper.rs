@@ -20,7 +20,7 @@ type Waiting = HashMap<i32, oneshot::Sender<ExitStatus>>;
 
 /// Tells about the end of processes.
 #[derive(Clone, Debug, Default)]
-pub struct Reaper {
+pub(crate) struct Reaper {
     waiting: Arc<Mutex<Waiting>>,
     ends: Arc<Notify>,
 }
@@ -29,7 +29,7 @@ impl Reaper {
     /// The end of a child. To be called right after it was started, on the
     /// machine's thread and before anything is awaited: so none is missed.
     #[must_use]
-    pub fn exited(&self, pid: i32) -> oneshot::Receiver<ExitStatus> {
+    pub(crate) fn exited(&self, pid: i32) -> oneshot::Receiver<ExitStatus> {
         let (sender, receiver) = oneshot::channel();
         self.waiting().insert(pid, sender);
         receiver

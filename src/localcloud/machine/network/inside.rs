@@ -9,7 +9,7 @@ use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::super::disk::standins::{METADATA, PROXY};
-use super::switch::{NEXT_HOP, connect, index_of};
+use super::links::{NEXT_HOP, connect, index_of};
 
 /// Brings the interfaces up and binds the proxy's listener. Runs in the
 /// machine's network namespace, on a thread of its own.

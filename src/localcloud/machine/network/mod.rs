@@ -12,6 +12,7 @@
 
 pub(super) mod firewall;
 pub(super) mod inside;
+pub(super) mod links;
 pub(super) mod namespace;
 pub(super) mod subnet;
 pub(super) mod switch;

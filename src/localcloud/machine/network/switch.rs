@@ -10,7 +10,6 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
@@ -19,13 +18,8 @@ use tokio::task::JoinHandle;
 use super::super::disk::standins::METADATA;
 use super::firewall::{Cable, Firewall, Gateway, Port};
 use super::inside;
+use super::links::{NEXT_HOP, UPLINK, connect, index_of};
 use super::namespace::NetworkNamespace;
-
-/// Where machines send packets to; nobody else sees this address.
-pub(super) const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
-
-/// The end of the host's cable in the switch.
-pub(super) const UPLINK: &str = "host";
 
 /// How many clouds can run at once.
 const MOST_CLOUDS: u32 = 64;
@@ -48,21 +42,6 @@ impl Drop for Switch {
     fn drop(&mut self) {
         self.inner_connection.abort();
         self.host_connection.abort();
-    }
-}
-
-/// A netlink connection of the current thread's network namespace.
-pub(in super::super) fn connect() -> io::Result<(Handle, JoinHandle<()>)> {
-    let (connection, handle, _) = rtnetlink::new_connection()?;
-    Ok((handle, tokio::spawn(connection)))
-}
-
-/// Number of an interface.
-pub(super) async fn index_of(handle: &Handle, name: &str) -> Result<u32, rtnetlink::Error> {
-    let mut links = handle.link().get().match_name(name.to_owned()).execute();
-    match links.try_next().await? {
-        Some(link) => Ok(link.header.index),
-        None => Err(rtnetlink::Error::RequestFailed),
     }
 }
 

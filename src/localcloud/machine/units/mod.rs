@@ -5,8 +5,13 @@
 //! descent and the invocation id in their environment. Units other than services
 //! (sockets, timers, mounts) can be started and stopped, which does nothing, and
 //! so can services that init itself stands for, as sshd.
+//!
+//! No crate does this: those named after systemd bind its library or write unit
+//! files, and none of them reads and runs services.
 
+mod arguments;
 mod definition;
+mod directories;
 mod enablement;
 mod exec;
 mod file;

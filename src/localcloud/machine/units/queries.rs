@@ -2,10 +2,10 @@
 
 use super::super::super::files;
 use super::super::init::control::Reply;
+use super::arguments::Call;
 use super::enablement::Enabled;
 use super::manager::{Manager, Refusal, Target};
 use super::state::{Active, State};
-use super::systemctl::Call;
 use super::wording::{describe, lines_of, out, refused};
 
 /// How many lines of its output the status of a service shows.

@@ -18,7 +18,7 @@ use super::super::super::files;
 use super::super::init::reaper::Reaper;
 use super::super::init::spawn::Child;
 use super::definition::{Definition, Kind, Restart};
-use super::launch::make_directories;
+use super::directories::make_directories;
 use super::processes::{Family, is_alive};
 use super::state::{Active, Failure, State, is_polite_end, is_success};
 

@@ -1,9 +1,9 @@
 //! What `systemctl` says, in the real one's words and exit statuses.
 
 use super::super::init::control::Reply;
+use super::arguments::Call;
 use super::manager::Refusal;
 use super::state::{Active, State};
-use super::systemctl::Call;
 
 /// What is said about units that are not made to be enabled.
 pub(super) const NOT_INSTALLABLE: &str = "The unit files have no installation config (WantedBy=, \

@@ -7,12 +7,13 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3ErrorCode};
 
-use super::super::backend::{Backend, now, timestamp};
+use super::super::backend::{Backend, timestamp};
 use super::super::call::Call;
 use super::super::failure::{Result, fail, invalid_argument, not_implemented};
 use super::super::names;
 use super::super::store::{BucketRecord, Created, PublicAccessBlock};
 use super::{Answer, done};
+use crate::clock;
 
 /// The region that is not named.
 const US_EAST_1: &str = "us-east-1";
@@ -41,7 +42,7 @@ pub(super) fn create_bucket(
     }
     let record = BucketRecord {
         region: region.to_owned(),
-        created: now(),
+        created: clock::seconds(),
         tags: None,
         policy: None,
         public_access_block: Some(PublicAccessBlock::ALL),

@@ -8,15 +8,16 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3ErrorCode};
 
-use super::super::backend::{Backend, now};
+use super::super::backend::Backend;
 use super::super::call::Call;
 use super::super::checksum::{self, Algorithm, Checksum, Kind};
 use super::super::condition;
 use super::super::failure::{Result, fail, invalid_request, malformed_xml};
 use super::super::store::{Object, ObjectRecord, Part, Upload, UploadRecord};
-use super::writing::{encryption, etag};
+use super::stored::encryption;
+use super::writing::etag;
 use super::{Answer, done};
-use crate::localcloud::signature::hex;
+use crate::clock;
 
 /// Smallest part, but for the last.
 const MIN_PART: u64 = 5 << 20;
@@ -122,14 +123,14 @@ fn assemble(upload: &UploadRecord, parts: &[&Part]) -> Object {
     let mut digests = Md5::new();
     let mut sums = Vec::new();
     for part in parts {
-        digests.update(&unhex(&part.record.etag));
+        digests.update(&hex::decode(&part.record.etag).unwrap_or_default());
         let sum = part.record.piece.checksum.clone().unwrap_or_default();
         sums.push((sum, part.record.piece.size));
     }
     let record = ObjectRecord {
         key: upload.key.clone(),
-        etag: format!("{}-{}", hex(&digests.finalize()), parts.len()),
-        modified: now(),
+        etag: format!("{}-{}", hex::encode(digests.finalize()), parts.len()),
+        modified: clock::seconds(),
         size: sums.iter().map(|(_, size)| size).sum(),
         multipart: true,
         pieces: parts.iter().map(|part| part.record.piece.clone()).collect(),
@@ -142,13 +143,6 @@ fn assemble(upload: &UploadRecord, parts: &[&Part]) -> Object {
         record,
         blobs: parts.iter().map(|part| Arc::clone(&part.blob)).collect(),
     }
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let pairs = text.as_bytes().chunks(2);
-    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0);
-    let bytes = pairs.map(|pair| pair.iter().fold(0, |sum, &byte| sum * 16 + digit(byte)));
-    bytes.map(|byte| u8::try_from(byte).unwrap_or(0)).collect()
 }
 
 /// Compares the object with what the request says it should be.

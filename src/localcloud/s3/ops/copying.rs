@@ -19,8 +19,8 @@ use super::super::range;
 use super::super::store::{Object, content, receive};
 use super::multipart::{check_number, store_part};
 use super::reading::find;
-use super::stored::Stored;
-use super::writing::{encryption, etag, store};
+use super::stored::{Stored, encryption};
+use super::writing::{etag, store};
 use super::{Answer, done};
 
 /// Largest object that is copied in one go.

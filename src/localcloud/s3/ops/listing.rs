@@ -16,7 +16,7 @@ use super::super::call::Call;
 use super::super::failure::{Result, invalid_argument, not_implemented};
 use super::super::store::{Entry, Listing, Object};
 use super::{Answer, done};
-use crate::localcloud::query::encode;
+use crate::query::{self, encode};
 
 /// Most entries of a page.
 const MAX_PAGE: i32 = 1000;
@@ -41,7 +41,7 @@ impl Encoding {
     fn show(self, text: &str) -> String {
         match self.url {
             // A space is a plus sign here, unlike anywhere else in S3.
-            true => encode(text.as_bytes(), b"/").replace("%20", "+"),
+            true => encode(text, query::PATH).replace("%20", "+"),
             false => text.to_owned(),
         }
     }
@@ -288,7 +288,7 @@ pub(super) fn list_multipart_uploads(
             .chosen
             .then(|| dto::ChecksumType::from_static(upload.kind.name())),
         initiated: Some(timestamp(upload.initiated)),
-        initiator: Some(initiator(backend)),
+        initiator: Some(backend.initiator()),
         key: Some(encoding.show(key)),
         owner: Some(backend.owner()),
         storage_class: Some(super::multipart::class(upload)),
@@ -309,11 +309,4 @@ pub(super) fn list_multipart_uploads(
         upload_id_marker: input.upload_id_marker,
         uploads: Some(uploads.collect()),
     })
-}
-
-pub(super) fn initiator(backend: &Backend) -> dto::Initiator {
-    dto::Initiator {
-        display_name: None,
-        id: Some(format!("arn:aws:iam::{}:user/autorun", backend.account)),
-    }
 }

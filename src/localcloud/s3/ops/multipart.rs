@@ -8,15 +8,14 @@ use s3s::dto::{
     UploadPartInput, UploadPartOutput,
 };
 
-use super::super::backend::{Backend, now, timestamp};
+use super::super::backend::{Backend, timestamp};
 use super::super::call::Call;
 use super::super::checksum::{self, Algorithm, Kind};
 use super::super::failure::{Result, invalid_argument, invalid_request};
 use super::super::store::{Bucket, Part, PartRecord, Piece, Received, UploadRecord, receive};
-use super::listing::initiator;
-use super::stored::Stored;
-use super::writing::encryption;
+use super::stored::{Stored, encryption};
 use super::{Answer, blocking, content_of, done};
+use crate::clock;
 
 const MAX_NUMBER: i32 = 10_000;
 
@@ -55,7 +54,7 @@ pub(super) fn create_multipart_upload(
     }
     let upload_id = bucket.begin_upload(UploadRecord {
         key: input.key.clone(),
-        initiated: now(),
+        initiated: clock::seconds(),
         algorithm,
         kind,
         chosen: chosen.is_some(),
@@ -124,7 +123,7 @@ pub(super) async fn store_part(
     let record = PartRecord {
         number,
         etag: received.etag(),
-        modified: now(),
+        modified: clock::seconds(),
         piece: Piece {
             file: received.blob.name().to_owned(),
             size: received.size,
@@ -187,7 +186,7 @@ pub(super) fn list_parts(
         bucket: Some(input.bucket),
         checksum_algorithm: Some(dto::ChecksumAlgorithm::from_static(record.algorithm.name())),
         checksum_type: Some(dto::ChecksumType::from_static(record.kind.name())),
-        initiator: Some(initiator(backend)),
+        initiator: Some(backend.initiator()),
         is_truncated: Some(truncated),
         key: Some(input.key),
         max_parts: Some(max_parts),

@@ -21,8 +21,7 @@ use super::super::failure::{
 use super::super::range;
 use super::super::store::{self, Object, ObjectRecord};
 use super::settings::owners_grant;
-use super::stored::{answer_headers, insert_checksum};
-use super::writing::encryption;
+use super::stored::{answer_headers, encryption, insert_checksum};
 use super::{Answer, done, tags};
 
 /// Nothing here has versions: `null` is the one there is.
@@ -155,6 +154,24 @@ fn headers(call: &Call, record: &ObjectRecord, selection: &Selection) -> Result<
     Ok(headers)
 }
 
+/// What the answers to `GetObject` and `HeadObject`, two types of the library,
+/// say of an object.
+macro_rules! described {
+    ($output:ident, $record:expr, $selection:expr) => {
+        $output {
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: Some($selection.length()),
+            content_range: $selection.content_range($record.size),
+            e_tag: Some(ETag::Strong($record.etag.clone())),
+            last_modified: Some(timestamp($record.modified)),
+            parts_count: $selection.parts_count,
+            server_side_encryption: Some(encryption()),
+            storage_class: $record.storage_class.clone().map(StorageClass::from),
+            ..$output::default()
+        }
+    };
+}
+
 /// Sends an object or a range of it.
 pub(super) fn get_object(
     backend: &Backend,
@@ -166,21 +183,11 @@ pub(super) fn get_object(
     let record = &object.record;
     check_conditions(call, record)?;
     let selection = select(call, record, input.part_number)?;
+    let body = store::body(&object, selection.range.clone())?;
     let output = GetObjectOutput {
-        accept_ranges: Some("bytes".to_owned()),
-        content_length: Some(selection.length()),
-        content_range: selection.content_range(record.size),
-        e_tag: Some(ETag::Strong(record.etag.clone())),
-        last_modified: Some(timestamp(record.modified)),
-        parts_count: selection.parts_count,
-        server_side_encryption: Some(encryption()),
-        storage_class: record.storage_class.clone().map(StorageClass::from),
         tag_count: tag_count(record),
-        body: Some(StreamingBlob::from(store::body(
-            &object,
-            selection.range.clone(),
-        )?)),
-        ..GetObjectOutput::default()
+        body: Some(StreamingBlob::from(body)),
+        ..described!(GetObjectOutput, record, selection)
     };
     Ok(S3Response::with_headers(
         output,
@@ -204,17 +211,7 @@ pub(super) fn head_object(
     let record = &object.record;
     check_conditions(call, record)?;
     let selection = select(call, record, input.part_number)?;
-    let output = HeadObjectOutput {
-        accept_ranges: Some("bytes".to_owned()),
-        content_length: Some(selection.length()),
-        content_range: selection.content_range(record.size),
-        e_tag: Some(ETag::Strong(record.etag.clone())),
-        last_modified: Some(timestamp(record.modified)),
-        parts_count: selection.parts_count,
-        server_side_encryption: Some(encryption()),
-        storage_class: record.storage_class.clone().map(StorageClass::from),
-        ..HeadObjectOutput::default()
-    };
+    let output = described!(HeadObjectOutput, record, selection);
     Ok(S3Response::with_headers(
         output,
         headers(call, record, &selection)?,

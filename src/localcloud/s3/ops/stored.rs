@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use s3s::S3ErrorCode;
+use s3s::dto::ServerSideEncryption;
 
-use super::super::backend::now;
 use super::super::call::Call;
 use super::super::checksum::Checksum;
 use super::super::failure::{Result, fail, invalid_argument, not_implemented};
 use super::super::store::{Object, ObjectRecord, Piece, Received, Tags};
 use super::tags;
+use crate::clock;
 
 /// Largest sum of an object's own metadata.
 const MAX_METADATA: usize = 2048;
@@ -48,7 +49,7 @@ impl Stored {
         let record = ObjectRecord {
             key: key.to_owned(),
             etag: received.etag(),
-            modified: now(),
+            modified: clock::seconds(),
             size: received.size,
             multipart: false,
             pieces: vec![Piece {
@@ -158,6 +159,11 @@ fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
     let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?;
     headers.insert(name, value);
     Ok(())
+}
+
+/// Every object is reported as encrypted, as on AWS.
+pub(super) fn encryption() -> ServerSideEncryption {
+    ServerSideEncryption::from_static(ServerSideEncryption::AES256)
 }
 
 #[cfg(test)]

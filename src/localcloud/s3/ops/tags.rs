@@ -8,7 +8,7 @@ use s3s::{S3Error, S3ErrorCode};
 
 use super::super::failure::{Result, fail, invalid_argument, named};
 use super::super::store::Tags;
-use crate::localcloud::query::Query;
+use crate::query::Query;
 
 const MAX_OF_BUCKET: usize = 50;
 const MAX_OF_OBJECT: usize = 10;

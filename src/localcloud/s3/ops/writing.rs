@@ -6,7 +6,7 @@ use s3s::S3Response;
 use s3s::dto::{
     self, DeleteObjectInput, DeleteObjectOutput, DeleteObjectTaggingInput,
     DeleteObjectTaggingOutput, DeleteObjectsInput, DeleteObjectsOutput, ETag, PutObjectInput,
-    PutObjectOutput, PutObjectTaggingInput, PutObjectTaggingOutput, ServerSideEncryption,
+    PutObjectOutput, PutObjectTaggingInput, PutObjectTaggingOutput,
 };
 
 use super::super::access::permit;
@@ -18,16 +18,11 @@ use super::super::failure::{Result, fail, malformed_xml};
 use super::super::operation::Target;
 use super::super::store::{Bucket, Object, receive};
 use super::reading::check_version;
-use super::stored::{Stored, insert_checksum};
+use super::stored::{Stored, encryption, insert_checksum};
 use super::{Answer, blocking, content_of, done, tags};
 
 /// How many keys one request may remove.
 const MAX_KEYS: usize = 1000;
-
-/// Every object is reported as encrypted, as on AWS.
-pub(super) fn encryption() -> ServerSideEncryption {
-    ServerSideEncryption::from_static(ServerSideEncryption::AES256)
-}
 
 /// Stores an object; it appears when all of it has arrived and is what it was
 /// announced to be.

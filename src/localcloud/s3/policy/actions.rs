@@ -80,7 +80,7 @@ mod tests {
     /// Every permission that an operation needs can be written in a policy.
     #[test]
     fn the_permissions_of_operations_are_actions() {
-        use crate::localcloud::s3::catalogue;
+        use crate::s3::catalogue;
         for action in catalogue::permissions() {
             if action != "s3:ListAllMyBuckets" {
                 assert_eq!(matching(action).count(), 1, "{action}");

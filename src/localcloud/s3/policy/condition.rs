@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::context::{Context, Key};
 use super::pattern::{self, Glyph, Template};
-use super::statement::malformed;
-use crate::localcloud::s3::failure::Result;
+use super::syntax::malformed;
+use crate::s3::failure::Result;
 
 /// One key of one operator, with the values of which any may match.
 #[derive(Clone, Debug)]

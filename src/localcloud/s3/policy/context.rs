@@ -7,11 +7,11 @@ use hyper::http::request::Parts;
 use jiff::Timestamp;
 use s3s::S3Error;
 
-use super::statement::malformed;
-use crate::localcloud::query::Query;
-use crate::localcloud::s3::backend::Backend;
-use crate::localcloud::s3::failure::Result;
-use crate::localcloud::signature::{CONTENT_SHA256, Place, Signed};
+use super::syntax::malformed;
+use crate::query::Query;
+use crate::s3::backend::Backend;
+use crate::s3::failure::Result;
+use crate::signature::{CONTENT_SHA256, Place, Signed};
 
 /// Keys with a value in some requests or in all.
 const KNOWN: [&str; 38] = [
@@ -121,7 +121,7 @@ fn unknown(name: &str) -> S3Error {
 
 /// The values that one request has.
 #[derive(Clone, Debug, Default)]
-pub(in crate::localcloud::s3) struct Context {
+pub(in crate::s3) struct Context {
     values: BTreeMap<Key, Vec<String>>,
     signed: bool,
 }
@@ -129,7 +129,7 @@ pub(in crate::localcloud::s3) struct Context {
 impl Context {
     /// Reads a request. It comes over plain HTTP, so `aws:SecureTransport` is
     /// false.
-    pub(in crate::localcloud::s3) fn new(
+    pub(in crate::s3) fn new(
         backend: &Backend,
         (parts, query): (&Parts, &Query),
         signed: Option<&Signed>,
@@ -177,8 +177,8 @@ impl Context {
             self.set("aws:principalaccount", &backend.account);
             self.set("aws:principalarn", &backend.user_arn());
             self.set("aws:principaltype", "User");
-            self.set("aws:userid", crate::localcloud::USER_ID);
-            self.set("aws:username", crate::localcloud::USER_NAME);
+            self.set("aws:userid", crate::USER_ID);
+            self.set("aws:username", crate::USER_NAME);
         } else {
             self.set("aws:principaltype", "Anonymous");
             self.set("aws:userid", "anonymous");

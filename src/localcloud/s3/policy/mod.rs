@@ -17,13 +17,15 @@ mod document;
 mod pattern;
 mod principal;
 mod statement;
+mod syntax;
 
 use serde_json::Value;
 
 use super::backend::Backend;
 use super::failure::Result;
 pub(super) use context::Context;
-use statement::{Statement, malformed};
+use statement::Statement;
+use syntax::malformed;
 
 /// S3's limit for a policy document.
 const MAX_BYTES: usize = 20 * 1024;

@@ -1,8 +1,8 @@
 //! Texts of a policy with wildcards and variables in them.
 
 use super::context::{Context, Key};
-use super::statement::malformed;
-use crate::localcloud::s3::failure::Result;
+use super::syntax::malformed;
+use crate::s3::failure::Result;
 
 /// A text as a policy has it.
 #[derive(Clone, Debug)]

@@ -4,9 +4,9 @@ use s3s::S3Error;
 use serde_json::{Map, Value};
 
 use super::context::Context;
-use super::statement::{malformed, strings};
-use crate::localcloud::s3::backend::Backend;
-use crate::localcloud::s3::failure::Result;
+use super::syntax::{malformed, strings};
+use crate::s3::backend::Backend;
+use crate::s3::failure::Result;
 
 /// The principals of a statement, as far as they can be met here: everyone, the
 /// account, and its one user.

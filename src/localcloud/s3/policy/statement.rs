@@ -1,7 +1,5 @@
 //! One statement of a policy: its parts, and what S3 refuses about them.
 
-use hyper::StatusCode;
-use s3s::S3Error;
 use serde_json::{Map, Value};
 
 use super::actions::{self, Kind};
@@ -9,8 +7,9 @@ use super::condition::{self, Condition};
 use super::context::Context;
 use super::pattern::{Template, fits_any_case};
 use super::principal::Principals;
-use crate::localcloud::s3::backend::Backend;
-use crate::localcloud::s3::failure::{Result, named};
+use super::syntax::{malformed, strings};
+use crate::s3::backend::Backend;
+use crate::s3::failure::Result;
 
 const FIELDS: [&str; 9] = [
     "Sid",
@@ -123,14 +122,6 @@ impl Statement {
     }
 }
 
-pub(super) fn malformed(message: &str) -> S3Error {
-    named(
-        "MalformedPolicy",
-        StatusCode::BAD_REQUEST,
-        message.to_owned(),
-    )
-}
-
 fn listed(fields: &Map<String, Value>, name: &str, negated: &str) -> Result<Listed<String>> {
     let (value, negated) = match (fields.get(name), fields.get(negated)) {
         (Some(value), None) => (value, false),
@@ -145,18 +136,6 @@ fn listed(fields: &Map<String, Value>, name: &str, negated: &str) -> Result<List
         _ => Err(malformed(&format!(
             "Missing required field {name} cannot be empty!"
         ))),
-    }
-}
-
-/// A string, or a list of them.
-pub(super) fn strings(value: &Value) -> Option<Vec<String>> {
-    match value {
-        Value::String(text) => Some(vec![text.clone()]),
-        Value::Array(values) => values
-            .iter()
-            .map(|value| value.as_str().map(str::to_owned))
-            .collect(),
-        _ => None,
     }
 }
 

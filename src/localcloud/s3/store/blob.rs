@@ -16,7 +16,6 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::super::checksum::{Algorithm, Checksum, Hasher};
 use super::super::failure::{Result, internal};
 use super::files;
-use crate::localcloud::signature::hex;
 
 /// How much is handed to the disk and to the digests at a time, and how often
 /// that before they have caught up.
@@ -87,7 +86,7 @@ pub(in super::super) struct Received {
 impl Received {
     /// The entity tag of content that came in one piece.
     pub(in super::super) fn etag(&self) -> String {
-        hex(&self.md5)
+        hex::encode(self.md5)
     }
 }
 

@@ -12,7 +12,6 @@ use super::super::failure::{Result, fail, internal, no_such_bucket, no_such_key,
 use super::files;
 use super::listing::{Listing, Page};
 use super::record::{BucketRecord, Object, ObjectRecord, Part, UploadRecord};
-use crate::localcloud::signature::hex;
 use s3s::crypto::{Checksum as _, Sha256};
 
 pub(super) const SETTINGS: &str = "bucket.json";
@@ -301,5 +300,5 @@ impl Bucket {
 
 /// The file of an object's document: a digest, so that no key can be a path.
 fn document_name(key: &str) -> String {
-    format!("{}.json", hex(&Sha256::checksum(key.as_bytes())))
+    format!("{}.json", hex::encode(Sha256::checksum(key.as_bytes())))
 }

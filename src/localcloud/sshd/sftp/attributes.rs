@@ -22,7 +22,7 @@ const EXTENDED: u32 = 0x8000_0000;
 /// The bits of a mode that can be set.
 const MODE: u32 = 0o7777;
 
-/// What a client sets; what it leaves out stays as it is.
+/// What a client sets. What it leaves out stays unchanged.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Attributes {
     size: Option<u64>,
@@ -57,7 +57,7 @@ impl Attributes {
         Ok(found)
     }
 
-    /// The mode for something new.
+    /// The mode of a new file or directory.
     pub(super) fn mode_or(&self, default: u32) -> u32 {
         self.mode.unwrap_or(default)
     }
@@ -77,7 +77,7 @@ impl Attributes {
         Ok(())
     }
 
-    /// Sets what a symbolic link itself can have.
+    /// Sets the attributes that a symbolic link itself can have.
     pub(super) fn set_on_link(&self, path: &Path) -> io::Result<()> {
         if self.size.is_some() || self.mode.is_some() {
             return Err(io::ErrorKind::Unsupported.into());
@@ -198,7 +198,7 @@ fn date(seconds: i64, now: jiff::Timestamp) -> String {
     } else {
         "%b %e  %Y"
     };
-    time.to_zoned(super::super::super::files::time_zone())
+    time.to_zoned(crate::files::time_zone())
         .strftime(format)
         .to_string()
 }

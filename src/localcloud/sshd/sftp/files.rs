@@ -1,4 +1,5 @@
-//! What the requests do.
+//! What the requests do with the files, as the user the server runs as. How
+//! packets are read and written is in `wire`.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -11,16 +12,19 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use nix::sys::statvfs::{Statvfs, fstatvfs, statvfs};
 
-use super::MAX_PACKET;
 use super::attributes::{self, Attributes};
+use super::kind;
 use super::paths::{expand, real, rename};
-use super::status::{Answer, DONE, END, FAILURE, Failure, UNSUPPORTED, status};
-use super::wire::{Fields, Packet, kind};
+use super::status::{Answer, END, FAILURE, Failure, UNSUPPORTED, failed, success};
+use super::wire::{Fields, MAX_PACKET, Packet};
 
 /// The most that is read or written at once, as in OpenSSH.
 const MAX_DATA: usize = MAX_PACKET - 1024;
 
-/// Names in one answer.
+/// The version of the protocol.
+const VERSION: u32 = 3;
+
+/// The most names in one answer.
 const MAX_NAMES: u32 = 100;
 
 const READ: u32 = 1;
@@ -43,7 +47,7 @@ const EXTENSIONS: [(&str, &str); 8] = [
 
 /// The files and directories a client has open.
 #[derive(Default)]
-pub(super) struct Server {
+pub(super) struct Files {
     open: HashMap<u32, Open>,
     last: u32,
 }
@@ -59,49 +63,48 @@ struct Entries {
     rest: ReadDir,
 }
 
-impl Server {
+impl Files {
     /// The answer to one packet.
     pub(super) fn answer(&mut self, packet: &[u8]) -> Vec<u8> {
         let mut fields = Fields(packet);
         let kind = fields.byte().unwrap_or_default();
         if kind == kind::INIT {
-            return version().finish();
+            return version();
         }
         let id = fields.number().unwrap_or_default();
-        let answer = self.act(kind, id, &mut fields);
-        answer
-            .unwrap_or_else(|failure| status(id, &failure))
-            .finish()
+        self.act(kind, &mut fields)
+            .unwrap_or_else(|failure| failed(&failure))
+            .finish(id)
     }
 
-    fn act(&mut self, kind: u8, id: u32, fields: &mut Fields) -> Answer {
+    fn act(&mut self, kind: u8, fields: &mut Fields) -> Answer {
         match kind {
-            kind::OPEN => self.open(id, fields),
+            kind::OPEN => self.open(fields),
             kind::CLOSE => self.close(fields),
-            kind::READ => self.read(id, fields),
+            kind::READ => self.read(fields),
             kind::WRITE => self.write(fields),
-            kind::LSTAT => stat(id, fields, Path::symlink_metadata),
-            kind::STAT => stat(id, fields, Path::metadata),
-            kind::FSTAT => self.fstat(id, fields),
+            kind::LSTAT => stat(fields, Path::symlink_metadata),
+            kind::STAT => stat(fields, Path::metadata),
+            kind::FSTAT => self.fstat(fields),
             kind::SETSTAT => set(fields, Attributes::set_on_path),
             kind::FSETSTAT => self.fsetstat(fields),
-            kind::OPENDIR => self.opendir(id, fields),
-            kind::READDIR => self.readdir(id, fields),
+            kind::OPENDIR => self.opendir(fields),
+            kind::READDIR => self.readdir(fields),
             kind::REMOVE => done(fs::remove_file(fields.path()?)),
             kind::MKDIR => mkdir(fields),
             kind::RMDIR => done(fs::remove_dir(fields.path()?)),
-            kind::REALPATH => Ok(name(id, &real(fields.path()?)?)),
+            kind::REALPATH => Ok(name(&real(fields.path()?)?)),
             kind::RENAME => done(rename(fields.path()?, fields.path()?)),
-            kind::READLINK => Ok(name(id, &fs::read_link(fields.path()?)?)),
+            kind::READLINK => Ok(name(&fs::read_link(fields.path()?)?)),
             // OpenSSH's order, which every client has come to use: what the
             // link says, then where it is.
             kind::SYMLINK => done(std::os::unix::fs::symlink(fields.path()?, fields.path()?)),
-            kind::EXTENDED => self.extended(id, fields),
+            kind::EXTENDED => self.extended(fields),
             _ => Err(Failure::Status(UNSUPPORTED, "Operation unsupported")),
         }
     }
 
-    fn extended(&mut self, id: u32, fields: &mut Fields) -> Answer {
+    fn extended(&mut self, fields: &mut Fields) -> Answer {
         match fields.string()? {
             b"posix-rename@openssh.com" => done(fs::rename(fields.path()?, fields.path()?)),
             b"hardlink@openssh.com" => done(fs::hard_link(fields.path()?, fields.path()?)),
@@ -109,19 +112,19 @@ impl Server {
                 Open::File { file, .. } => done(file.sync_all()),
                 Open::Directory { .. } => Err(no_handle()),
             },
-            b"statvfs@openssh.com" => Ok(space(id, &statvfs(fields.path()?)?)),
+            b"statvfs@openssh.com" => Ok(space(&statvfs(fields.path()?)?)),
             b"fstatvfs@openssh.com" => match self.get(fields)? {
-                Open::File { file, .. } => Ok(space(id, &fstatvfs(file)?)),
-                Open::Directory { path, .. } => Ok(space(id, &statvfs(path.as_path())?)),
+                Open::File { file, .. } => Ok(space(&fstatvfs(file)?)),
+                Open::Directory { path, .. } => Ok(space(&statvfs(path.as_path())?)),
             },
             b"lsetstat@openssh.com" => set(fields, Attributes::set_on_link),
-            b"limits@openssh.com" => Ok(limits(id)),
-            b"expand-path@openssh.com" => Ok(name(id, &real(&expand(fields.path()?)?)?)),
+            b"limits@openssh.com" => Ok(limits()),
+            b"expand-path@openssh.com" => Ok(name(&real(&expand(fields.path()?)?)?)),
             _ => Err(Failure::Status(UNSUPPORTED, "Operation unsupported")),
         }
     }
 
-    fn open(&mut self, id: u32, fields: &mut Fields) -> Answer {
+    fn open(&mut self, fields: &mut Fields) -> Answer {
         let path = fields.path()?;
         let flags = fields.number()?;
         let attributes = Attributes::parse(fields)?;
@@ -129,32 +132,30 @@ impl Server {
         let file = OpenOptions::new()
             .read(on(READ) || !on(WRITE))
             .write(on(WRITE))
-            // Not by the options of the same names: those want the file to be
-            // written to, which SFTP does not.
+            // As flags of the system: the options of the same names require the
+            // file to be opened for writing, and SFTP does not.
             .custom_flags(system_flags(flags))
             .mode(attributes.mode_or(0o666))
             .open(path)?;
         let append = on(APPEND);
-        Ok(self.add(id, Open::File { file, append }))
+        Ok(self.add(Open::File { file, append }))
     }
 
-    fn opendir(&mut self, id: u32, fields: &mut Fields) -> Answer {
+    fn opendir(&mut self, fields: &mut Fields) -> Answer {
         let path = fields.path()?.to_owned();
         let entries = Entries {
             dots: [".", ".."].into_iter(),
             rest: fs::read_dir(&path)?,
         };
-        Ok(self.add(id, Open::Directory { path, entries }))
+        Ok(self.add(Open::Directory { path, entries }))
     }
 
-    fn add(&mut self, id: u32, open: Open) -> Packet {
+    fn add(&mut self, open: Open) -> Packet {
         while self.open.contains_key(&self.last) {
             self.last = self.last.wrapping_add(1);
         }
         self.open.insert(self.last, open);
-        Packet::new(kind::HANDLE)
-            .number(id)
-            .string(self.last.to_be_bytes())
+        Packet::new(kind::HANDLE).string(self.last.to_be_bytes())
     }
 
     fn get(&mut self, fields: &mut Fields) -> Result<&mut Open, Failure> {
@@ -172,10 +173,10 @@ impl Server {
     fn close(&mut self, fields: &mut Fields) -> Answer {
         let handle = handle(fields)?;
         self.open.remove(&handle).ok_or_else(no_handle)?;
-        Err(DONE)
+        Ok(success())
     }
 
-    fn read(&mut self, id: u32, fields: &mut Fields) -> Answer {
+    fn read(&mut self, fields: &mut Fields) -> Answer {
         let (file, _) = self.file(fields)?;
         let offset = fields.long()?;
         let length = (fields.number()? as usize).min(MAX_DATA);
@@ -184,7 +185,7 @@ impl Server {
         if read == 0 && length > 0 {
             return Err(Failure::Status(END, "End of file"));
         }
-        Ok(Packet::new(kind::DATA).number(id).string(&data[..read]))
+        Ok(Packet::new(kind::DATA).string(&data[..read]))
     }
 
     fn write(&mut self, fields: &mut Fields) -> Answer {
@@ -197,12 +198,12 @@ impl Server {
         })
     }
 
-    fn fstat(&mut self, id: u32, fields: &mut Fields) -> Answer {
+    fn fstat(&mut self, fields: &mut Fields) -> Answer {
         let found = match self.get(fields)? {
             Open::File { file, .. } => file.metadata()?,
             Open::Directory { path, .. } => path.metadata()?,
         };
-        Ok(attributes::put(Packet::new(kind::ATTRS).number(id), &found))
+        Ok(attributes::put(Packet::new(kind::ATTRS), &found))
     }
 
     fn fsetstat(&mut self, fields: &mut Fields) -> Answer {
@@ -214,17 +215,17 @@ impl Server {
         })
     }
 
-    fn readdir(&mut self, id: u32, fields: &mut Fields) -> Answer {
+    fn readdir(&mut self, fields: &mut Fields) -> Answer {
         let Open::Directory { path, entries } = self.get(fields)? else {
             return Err(no_handle());
         };
-        let mut names = Packet::new(kind::NAME).number(id).number(0);
+        let mut names = Packet::new(kind::NAME).number(0);
         let mut count = 0;
         while count < MAX_NAMES {
             let Some(name) = entries.next().transpose()? else {
                 break;
             };
-            // What vanished meanwhile is left out.
+            // Skip what has vanished meanwhile.
             let Ok(found) = path.join(&name).symlink_metadata() else {
                 continue;
             };
@@ -250,11 +251,12 @@ impl Iterator for Entries {
     }
 }
 
-fn version() -> Packet {
-    let packet = Packet::new(kind::VERSION).number(3);
-    EXTENSIONS.iter().fold(packet, |packet, (name, version)| {
-        packet.string(name).string(version)
-    })
+/// The answer to INIT. It has the version where others have the number of their
+/// request.
+fn version() -> Vec<u8> {
+    let packet = Packet::new(kind::VERSION);
+    let with = |packet: Packet, (name, version)| packet.string(name).string(version);
+    EXTENSIONS.into_iter().fold(packet, with).finish(VERSION)
 }
 
 fn system_flags(flags: u32) -> i32 {
@@ -280,16 +282,12 @@ fn no_handle() -> Failure {
 
 fn done(result: io::Result<()>) -> Answer {
     result?;
-    Err(DONE)
+    Ok(success())
 }
 
-fn stat(
-    id: u32,
-    fields: &mut Fields,
-    look: impl FnOnce(&Path) -> io::Result<fs::Metadata>,
-) -> Answer {
+fn stat(fields: &mut Fields, look: impl FnOnce(&Path) -> io::Result<fs::Metadata>) -> Answer {
     let found = look(fields.path()?)?;
-    Ok(attributes::put(Packet::new(kind::ATTRS).number(id), &found))
+    Ok(attributes::put(Packet::new(kind::ATTRS), &found))
 }
 
 fn set(fields: &mut Fields, apply: impl FnOnce(&Attributes, &Path) -> io::Result<()>) -> Answer {
@@ -304,18 +302,17 @@ fn mkdir(fields: &mut Fields) -> Answer {
     done(DirBuilder::new().mode(mode).create(path))
 }
 
-fn name(id: u32, path: &Path) -> Packet {
+fn name(path: &Path) -> Packet {
     let path = path.as_os_str().as_bytes();
-    let packet = Packet::new(kind::NAME).number(id).number(1);
+    let packet = Packet::new(kind::NAME).number(1);
     // The attributes are left empty.
     packet.string(path).string(path).number(0)
 }
 
-fn space(id: u32, found: &Statvfs) -> Packet {
+fn space(found: &Statvfs) -> Packet {
     /// Read-only and without set-user-id programs, in the protocol's bits.
     const FLAGS: u64 = 3;
     Packet::new(kind::EXTENDED_REPLY)
-        .number(id)
         .long(found.block_size())
         .long(found.fragment_size())
         .long(found.blocks())
@@ -329,9 +326,8 @@ fn space(id: u32, found: &Statvfs) -> Packet {
         .long(found.name_max())
 }
 
-fn limits(id: u32) -> Packet {
+fn limits() -> Packet {
     Packet::new(kind::EXTENDED_REPLY)
-        .number(id)
         .long(MAX_PACKET as u64)
         .long(MAX_DATA as u64)
         .long(MAX_DATA as u64)
@@ -341,6 +337,8 @@ fn limits(id: u32) -> Packet {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::super::status::{NO_SUCH_FILE, OK};
     use super::*;
 
@@ -351,22 +349,18 @@ mod tests {
         fields.number().unwrap()
     }
 
-    fn request(kind: u8) -> Packet {
-        Packet::new(kind).number(7)
+    fn ask(files: &mut Files, packet: Packet) -> Vec<u8> {
+        files.answer(&packet.finish(7)[4..])
     }
 
-    fn ask(server: &mut Server, packet: Packet) -> Vec<u8> {
-        server.answer(&packet.finish()[4..])
-    }
-
-    fn open(server: &mut Server, path: &Path, flags: u32) -> Vec<u8> {
+    fn open(files: &mut Files, path: &Path, flags: u32) -> Vec<u8> {
         let path = path.as_os_str().as_bytes();
-        let packet = request(kind::OPEN).string(path).number(flags).number(0);
-        ask(server, packet)
+        let packet = Packet::new(kind::OPEN).string(path).number(flags).number(0);
+        ask(files, packet)
     }
 
-    fn opened(server: &mut Server, path: &Path, flags: u32) -> [u8; 4] {
-        let answer = open(server, path, flags);
+    fn opened(files: &mut Files, path: &Path, flags: u32) -> [u8; 4] {
+        let answer = open(files, path, flags);
         assert_eq!(answer[4], kind::HANDLE);
         *answer.last_chunk().unwrap()
     }
@@ -375,31 +369,31 @@ mod tests {
     fn files_are_written_appended_and_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
-        let mut server = Server::default();
-        let file = opened(&mut server, &path, WRITE | CREATE | EXCLUSIVE);
-        let write = request(kind::WRITE).string(file).long(2).string("cd");
-        assert_eq!(status_of(&ask(&mut server, write)), OK);
-        let write = request(kind::WRITE).string(file).long(0).string("ab");
-        assert_eq!(status_of(&ask(&mut server, write)), OK);
-        let more = opened(&mut server, &path, WRITE | APPEND);
-        let write = request(kind::WRITE).string(more).long(0).string("ef");
-        assert_eq!(status_of(&ask(&mut server, write)), OK);
+        let mut files = Files::default();
+        let file = opened(&mut files, &path, WRITE | CREATE | EXCLUSIVE);
+        let write = Packet::new(kind::WRITE).string(file).long(2).string("cd");
+        assert_eq!(status_of(&ask(&mut files, write)), OK);
+        let write = Packet::new(kind::WRITE).string(file).long(0).string("ab");
+        assert_eq!(status_of(&ask(&mut files, write)), OK);
+        let more = opened(&mut files, &path, WRITE | APPEND);
+        let write = Packet::new(kind::WRITE).string(more).long(0).string("ef");
+        assert_eq!(status_of(&ask(&mut files, write)), OK);
         assert_eq!(fs::read(&path).unwrap(), b"abcdef");
-        let read = opened(&mut server, &path, READ);
+        let read = opened(&mut files, &path, READ);
         let answer = ask(
-            &mut server,
-            request(kind::READ).string(read).long(4).number(9),
+            &mut files,
+            Packet::new(kind::READ).string(read).long(4).number(9),
         );
         assert_eq!((answer[4], answer.last_chunk()), (kind::DATA, Some(b"ef")));
         let answer = ask(
-            &mut server,
-            request(kind::READ).string(read).long(6).number(9),
+            &mut files,
+            Packet::new(kind::READ).string(read).long(6).number(9),
         );
         assert_eq!(status_of(&answer), END);
-        let again = open(&mut server, &path, WRITE | CREATE | EXCLUSIVE);
+        let again = open(&mut files, &path, WRITE | CREATE | EXCLUSIVE);
         assert_eq!(status_of(&again), FAILURE);
         assert_eq!(
-            status_of(&open(&mut server, Path::new("/no/file"), READ)),
+            status_of(&open(&mut files, Path::new("/no/file"), READ)),
             NO_SUCH_FILE
         );
     }
@@ -410,32 +404,49 @@ mod tests {
         let [from, to] = ["from", "to"].map(|name| directory.path().join(name));
         fs::write(&from, "new").unwrap();
         fs::write(&to, "old").unwrap();
-        let mut server = Server::default();
+        let mut files = Files::default();
         let paths = |packet: Packet| {
             packet
                 .string(from.as_os_str().as_bytes())
                 .string(to.as_os_str().as_bytes())
         };
-        let answer = ask(&mut server, paths(request(kind::RENAME)));
+        let answer = ask(&mut files, paths(Packet::new(kind::RENAME)));
         assert_eq!(status_of(&answer), FAILURE);
-        let posix = request(kind::EXTENDED).string("posix-rename@openssh.com");
-        assert_eq!(status_of(&ask(&mut server, paths(posix))), OK);
+        let posix = Packet::new(kind::EXTENDED).string("posix-rename@openssh.com");
+        assert_eq!(status_of(&ask(&mut files, paths(posix))), OK);
         assert_eq!(fs::read(&to).unwrap(), b"new");
         assert!(!from.exists());
     }
 
     #[test]
+    fn names_are_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(OsStr::from_bytes(b"caf\xe9"));
+        let mut files = Files::default();
+        opened(&mut files, &path, WRITE | CREATE);
+        assert!(path.exists());
+        let listed = directory.path().as_os_str().as_bytes();
+        let answer = ask(&mut files, Packet::new(kind::OPENDIR).string(listed));
+        let handle: [u8; 4] = *answer.last_chunk().unwrap();
+        let names = ask(&mut files, Packet::new(kind::READDIR).string(handle));
+        assert!(names.windows(4).any(|name| name == b"caf\xe9"));
+        let remove = Packet::new(kind::REMOVE).string(path.as_os_str().as_bytes());
+        assert_eq!(status_of(&ask(&mut files, remove)), OK);
+        assert!(!path.exists());
+    }
+
+    #[test]
     fn closed_handles_are_gone() {
         let directory = tempfile::tempdir().unwrap();
-        let mut server = Server::default();
+        let mut files = Files::default();
         let path = directory.path().as_os_str().as_bytes();
-        let answer = ask(&mut server, request(kind::OPENDIR).string(path));
+        let answer = ask(&mut files, Packet::new(kind::OPENDIR).string(path));
         let handle: [u8; 4] = *answer.last_chunk().unwrap();
-        let read = || request(kind::READDIR).string(handle);
-        assert_eq!(ask(&mut server, read())[4], kind::NAME);
-        assert_eq!(status_of(&ask(&mut server, read())), END);
-        let close = request(kind::CLOSE).string(handle);
-        assert_eq!(status_of(&ask(&mut server, close)), OK);
-        assert_eq!(status_of(&ask(&mut server, read())), FAILURE);
+        let read = || Packet::new(kind::READDIR).string(handle);
+        assert_eq!(ask(&mut files, read())[4], kind::NAME);
+        assert_eq!(status_of(&ask(&mut files, read())), END);
+        let close = Packet::new(kind::CLOSE).string(handle);
+        assert_eq!(status_of(&ask(&mut files, close)), OK);
+        assert_eq!(status_of(&ask(&mut files, read())), FAILURE);
     }
 }

@@ -1,10 +1,12 @@
-//! Answers that are only a status.
+//! Answers that are only a status: that a request succeeded, or why it failed.
 
 use std::io;
 
+use nix::errno::Errno;
 use nix::libc;
 
-use super::wire::{Malformed, Packet, kind};
+use super::kind;
+use super::wire::{Malformed, Packet};
 
 pub(super) const OK: u32 = 0;
 pub(super) const END: u32 = 1;
@@ -14,7 +16,7 @@ pub(super) const FAILURE: u32 = 4;
 const BAD_MESSAGE: u32 = 5;
 pub(super) const UNSUPPORTED: u32 = 8;
 
-/// Why a request got no answer of its own.
+/// Why a request failed.
 pub(super) enum Failure {
     Status(u32, &'static str),
     Io(io::Error),
@@ -28,8 +30,8 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl From<nix::errno::Errno> for Failure {
-    fn from(error: nix::errno::Errno) -> Self {
+impl From<Errno> for Failure {
+    fn from(error: Errno) -> Self {
         Self::Io(error.into())
     }
 }
@@ -40,17 +42,21 @@ impl From<Malformed> for Failure {
     }
 }
 
-/// What a request without a result is answered.
-pub(super) const DONE: Failure = Failure::Status(OK, "Success");
+/// The answer to a request that succeeded and has no result.
+pub(super) fn success() -> Packet {
+    status(OK, "Success")
+}
 
-/// The answer that tells of it.
-pub(super) fn status(id: u32, failure: &Failure) -> Packet {
-    let (code, text) = match failure {
-        Failure::Status(code, text) => (*code, (*text).to_owned()),
-        Failure::Io(e) => (code(e), reason(e)),
-    };
+/// The answer to a request that failed.
+pub(super) fn failed(failure: &Failure) -> Packet {
+    match failure {
+        Failure::Status(code, text) => status(*code, text),
+        Failure::Io(e) => status(code(e), &reason(e)),
+    }
+}
+
+fn status(code: u32, text: &str) -> Packet {
     Packet::new(kind::STATUS)
-        .number(id)
         .number(code)
         .string(text)
         .string("en")
@@ -68,8 +74,10 @@ fn code(error: &io::Error) -> u32 {
     }
 }
 
-/// The system's words without Rust's ` (os error 2)`.
+/// The system's words for an error, without its number.
 fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
+    match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
 }

@@ -1,45 +1,18 @@
-//! SFTP's packets: fields in order, big-endian, strings with their length.
+//! SFTP's packets: fields in order, big-endian, strings with their length. What a
+//! request does is in `files`.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The kinds of packets, as in draft-ietf-secsh-filexfer-02.
-pub(super) mod kind {
-    pub(in super::super) const INIT: u8 = 1;
-    pub(in super::super) const VERSION: u8 = 2;
-    pub(in super::super) const OPEN: u8 = 3;
-    pub(in super::super) const CLOSE: u8 = 4;
-    pub(in super::super) const READ: u8 = 5;
-    pub(in super::super) const WRITE: u8 = 6;
-    pub(in super::super) const LSTAT: u8 = 7;
-    pub(in super::super) const FSTAT: u8 = 8;
-    pub(in super::super) const SETSTAT: u8 = 9;
-    pub(in super::super) const FSETSTAT: u8 = 10;
-    pub(in super::super) const OPENDIR: u8 = 11;
-    pub(in super::super) const READDIR: u8 = 12;
-    pub(in super::super) const REMOVE: u8 = 13;
-    pub(in super::super) const MKDIR: u8 = 14;
-    pub(in super::super) const RMDIR: u8 = 15;
-    pub(in super::super) const REALPATH: u8 = 16;
-    pub(in super::super) const STAT: u8 = 17;
-    pub(in super::super) const RENAME: u8 = 18;
-    pub(in super::super) const READLINK: u8 = 19;
-    pub(in super::super) const SYMLINK: u8 = 20;
-    pub(in super::super) const STATUS: u8 = 101;
-    pub(in super::super) const HANDLE: u8 = 102;
-    pub(in super::super) const DATA: u8 = 103;
-    pub(in super::super) const NAME: u8 = 104;
-    pub(in super::super) const ATTRS: u8 = 105;
-    pub(in super::super) const EXTENDED: u8 = 200;
-    pub(in super::super) const EXTENDED_REPLY: u8 = 201;
-}
+/// The longest packet that is accepted, as in OpenSSH.
+pub(super) const MAX_PACKET: usize = 256 * 1024;
 
 /// A packet ends too early, or a length in it is wrong.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// The fields of a received packet that were not read yet.
+/// The fields of a received packet that are still to be read.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -68,7 +41,7 @@ impl<'a> Fields<'a> {
         Ok(field)
     }
 
-    /// A path; the empty one is the directory the server runs in.
+    /// A path. The empty one is the directory the server runs in.
     pub(super) fn path(&mut self) -> Result<&'a Path, Malformed> {
         let path = self.string()?;
         let path = if path.is_empty() { b"." } else { path };
@@ -76,12 +49,13 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A packet to be sent; the first four bytes are its length.
+/// A packet to be sent. Its first nine bytes are filled in by [`Packet::finish`]:
+/// length, kind and the number of the request.
 pub(super) struct Packet(Vec<u8>);
 
 impl Packet {
     pub(super) fn new(kind: u8) -> Self {
-        Self(vec![0, 0, 0, 0, kind])
+        Self(vec![0, 0, 0, 0, kind, 0, 0, 0, 0])
     }
 
     pub(super) fn number(mut self, number: u32) -> Self {
@@ -96,40 +70,41 @@ impl Packet {
 
     pub(super) fn string(self, bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
-        // No field comes near 4 GiB: the reading side bounds it.
+        // The length fits: no field is longer than the longest packet.
         let mut packet = self.number(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         packet.0.extend_from_slice(bytes);
         packet
     }
 
-    /// Puts in how many names follow, once that is known.
+    /// Sets how many names follow, once that is known.
     pub(super) fn count(mut self, names: u32) -> Self {
-        // Behind the length, the kind and the request's number.
+        // The first field behind the number of the request.
         if let Some(place) = self.0.get_mut(9..13) {
             place.copy_from_slice(&names.to_be_bytes());
         }
         self
     }
 
-    /// The finished packet.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    /// The finished packet: the answer to the request of this number.
+    pub(super) fn finish(mut self, id: u32) -> Vec<u8> {
         let length = u32::try_from(self.0.len() - 4).unwrap_or(u32::MAX);
         self.0[..4].copy_from_slice(&length.to_be_bytes());
+        self.0[5..9].copy_from_slice(&id.to_be_bytes());
         self.0
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::kind;
     use super::*;
 
     #[test]
     fn what_is_written_can_be_read() {
         let packet = Packet::new(kind::DATA)
-            .number(7)
             .long(1 << 40)
             .string("abc")
-            .finish();
+            .finish(7);
         let mut fields = Fields(&packet);
         assert_eq!(fields.number(), Ok(1 + 4 + 8 + 7));
         assert_eq!(fields.byte(), Ok(kind::DATA));

@@ -9,6 +9,7 @@
 
 mod generated;
 mod packages;
+mod settings;
 mod sources;
 mod writer;
 
@@ -21,9 +22,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use self::settings::BaseSettings;
 use self::sources::Sources;
 use self::writer::Writer;
-use crate::localcloud::signature::hex;
 
 /// The link on a disk to the base layer that it stands on.
 const LINK: &str = "base";
@@ -36,18 +37,6 @@ const DISKS: &str = "disks";
 
 /// How often a build begins again because packages changed meanwhile.
 const ATTEMPTS: u32 = 3;
-
-/// What base layers are made with.
-#[derive(Clone, Debug)]
-pub struct BaseSettings {
-    /// Where they are kept; root's, 0700.
-    pub directory: PathBuf,
-    /// Further files and directories of the host that instances must not see.
-    pub hidden: Vec<PathBuf>,
-    /// Files are copied, not linked: takes the space of the system once more,
-    /// and leaves the host's change times and link counts alone.
-    pub copy: bool,
-}
 
 /// The base layers of this host.
 #[derive(Clone, Debug)]
@@ -275,5 +264,5 @@ fn packages_are_changing() -> bool {
 
 fn digest(path: &Path) -> String {
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    hex(&digest[..16])
+    hex::encode(&digest[..16])
 }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::BaseSettings;
 use super::generated::COPIED;
 use super::packages;
+use super::settings::BaseSettings;
 
 /// Counts the changes of how base layers are made.
 const VERSION: u32 = 1;

@@ -20,7 +20,7 @@ use netlink::Kernel;
 
 /// What is let in to one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
+pub(crate) struct Port {
     /// The machine's address.
     pub address: Ipv4Addr,
     /// Rules; any of them suffices.
@@ -29,7 +29,7 @@ pub struct Port {
 
 /// One rule of a security group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ingress {
+pub(crate) struct Ingress {
     /// What is let in.
     pub protocol: Protocol,
     /// First port; for ICMP the type, 65535 for any.
@@ -42,7 +42,7 @@ pub struct Ingress {
 
 /// A protocol that a rule can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// TCP.
     Tcp,
     /// UDP.

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use nix::libc::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
 
 use super::super::super::disk::standins::METADATA;
-use super::super::switch::UPLINK;
+use super::super::links::UPLINK;
 use super::batch::{Batch, CableKey, Hook};
 use super::expressions::{
     Comparison, Expression, Field, Meta, Rule, Verdict, accept, equal, is_address, is_ipv4,

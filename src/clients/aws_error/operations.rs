@@ -1,0 +1,69 @@
+//! The operations of AWS that the program calls.
+
+use aws_sdk_ec2::error::ProvideErrorMetadata;
+
+/// The error of one of AWS's operations.
+pub(crate) trait OperationError:
+    ProvideErrorMetadata + std::error::Error + Send + Sync + 'static
+{
+    /// AWS's name of the operation, as `RunInstances`.
+    const OPERATION: &'static str;
+}
+
+/// Names the operations whose errors reach a person: `module Error = "Name"`.
+macro_rules! operations {
+    ($($sdk:ident { $($module:ident $error:ident = $name:literal,)* })*) => {$($(
+        impl OperationError for $sdk::operation::$module::$error {
+            const OPERATION: &'static str = $name;
+        }
+    )*)*};
+}
+
+operations! {
+    aws_sdk_ec2 {
+        authorize_security_group_ingress AuthorizeSecurityGroupIngressError = "AuthorizeSecurityGroupIngress",
+        create_security_group CreateSecurityGroupError = "CreateSecurityGroup",
+        create_tags CreateTagsError = "CreateTags",
+        delete_key_pair DeleteKeyPairError = "DeleteKeyPair",
+        delete_security_group DeleteSecurityGroupError = "DeleteSecurityGroup",
+        describe_images DescribeImagesError = "DescribeImages",
+        describe_instance_types DescribeInstanceTypesError = "DescribeInstanceTypes",
+        describe_instances DescribeInstancesError = "DescribeInstances",
+        describe_key_pairs DescribeKeyPairsError = "DescribeKeyPairs",
+        describe_security_groups DescribeSecurityGroupsError = "DescribeSecurityGroups",
+        get_console_output GetConsoleOutputError = "GetConsoleOutput",
+        import_key_pair ImportKeyPairError = "ImportKeyPair",
+        reboot_instances RebootInstancesError = "RebootInstances",
+        revoke_security_group_ingress RevokeSecurityGroupIngressError = "RevokeSecurityGroupIngress",
+        run_instances RunInstancesError = "RunInstances",
+        start_instances StartInstancesError = "StartInstances",
+        stop_instances StopInstancesError = "StopInstances",
+        terminate_instances TerminateInstancesError = "TerminateInstances",
+    }
+    aws_sdk_s3 {
+        abort_multipart_upload AbortMultipartUploadError = "AbortMultipartUpload",
+        copy_object CopyObjectError = "CopyObject",
+        create_bucket CreateBucketError = "CreateBucket",
+        delete_bucket DeleteBucketError = "DeleteBucket",
+        delete_bucket_policy DeleteBucketPolicyError = "DeleteBucketPolicy",
+        delete_object DeleteObjectError = "DeleteObject",
+        delete_objects DeleteObjectsError = "DeleteObjects",
+        get_bucket_policy GetBucketPolicyError = "GetBucketPolicy",
+        get_bucket_tagging GetBucketTaggingError = "GetBucketTagging",
+        get_object GetObjectError = "GetObject",
+        get_public_access_block GetPublicAccessBlockError = "GetPublicAccessBlock",
+        head_bucket HeadBucketError = "HeadBucket",
+        head_object HeadObjectError = "HeadObject",
+        list_buckets ListBucketsError = "ListBuckets",
+        list_multipart_uploads ListMultipartUploadsError = "ListMultipartUploads",
+        list_object_versions ListObjectVersionsError = "ListObjectVersions",
+        list_objects_v2 ListObjectsV2Error = "ListObjectsV2",
+        put_bucket_policy PutBucketPolicyError = "PutBucketPolicy",
+        put_bucket_tagging PutBucketTaggingError = "PutBucketTagging",
+        put_object PutObjectError = "PutObject",
+        put_public_access_block PutPublicAccessBlockError = "PutPublicAccessBlock",
+    }
+    aws_sdk_sts {
+        get_caller_identity GetCallerIdentityError = "GetCallerIdentity",
+    }
+}

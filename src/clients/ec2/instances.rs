@@ -1,0 +1,365 @@
+//! EC2 instances: describing, finding, stopping, starting, ending them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aws_sdk_ec2::types::{Filter, InstanceStateName, InstanceType, Reservation, StateReason, Tag};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::Ec2;
+use super::tags::{aws_tags, filter, marks};
+use crate::clients::aws_error::{Code, aws_error, code};
+use crate::clients::marks::{Marks, RESOURCE_TAG, Tags};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What an instance is doing, as EC2 says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceState {
+    /// It starts.
+    #[default]
+    Pending,
+    /// It runs.
+    Running,
+    /// It is being stopped.
+    Stopping,
+    /// It is stopped, and can be started again.
+    Stopped,
+    /// It is being terminated.
+    ShuttingDown,
+    /// It is gone for good; EC2 shows it for about an hour.
+    Terminated,
+    /// A state that EC2 did not have when this program was written.
+    Unknown,
+}
+
+impl InstanceState {
+    /// Every state that EC2 has.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Running,
+        Self::Stopping,
+        Self::Stopped,
+        Self::ShuttingDown,
+        Self::Terminated,
+    ];
+
+    /// EC2's name of it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::ShuttingDown => "shutting-down",
+            Self::Terminated => "terminated",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether the instance has been terminated, or soon will be.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::Terminated)
+    }
+
+    fn from_name(name: &InstanceStateName) -> Self {
+        match name {
+            InstanceStateName::Pending => Self::Pending,
+            InstanceStateName::Running => Self::Running,
+            InstanceStateName::Stopping => Self::Stopping,
+            InstanceStateName::Stopped => Self::Stopped,
+            InstanceStateName::ShuttingDown => Self::ShuttingDown,
+            InstanceStateName::Terminated => Self::Terminated,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for InstanceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An instance as EC2 describes it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Instance {
+    /// AWS's id, as `i-0abc`.
+    pub id: String,
+    /// Value of its tag `Name`.
+    pub name: String,
+    /// What it is doing.
+    pub state: InstanceState,
+    /// Instance type, as `t3.micro`.
+    #[serde(rename = "type")]
+    pub instance_type: String,
+    /// The image's id.
+    pub image: String,
+    /// Public IPv4 address; `()` until it has one.
+    pub public_ip: Option<String>,
+    /// Private IPv4 address.
+    pub private_ip: Option<String>,
+    /// The page a web server on it would serve; `()` without a public address.
+    pub url: Option<String>,
+    /// Name of the key pair it was launched with.
+    pub key_pair: Option<String>,
+    /// Ids of its security groups.
+    pub security_groups: Vec<String>,
+    /// Why EC2 changed its state, if it says so.
+    pub state_reason: Option<String>,
+    /// Whether EC2 ended it because it had no capacity, or a limit was reached.
+    #[serde(skip)]
+    pub lacked_room: bool,
+    /// When it was launched, as `2026-11-25T22:10:03Z`.
+    pub launched_at: Option<String>,
+    /// All its tags.
+    pub tags: BTreeMap<String, String>,
+    /// What its tags say of who made it.
+    #[serde(skip)]
+    pub marks: Marks,
+}
+
+/// What EC2 answers to a request to start an instance.
+#[derive(Debug)]
+pub enum Start {
+    /// It starts, or runs.
+    Accepted,
+    /// Its state does not allow it, as while it stops.
+    NotNow(Error),
+}
+
+/// What an instance wrote to its console.
+#[derive(Clone, Debug)]
+pub struct Console {
+    /// The end of it.
+    pub text: String,
+    /// Whether this is what it shows now: AWS tells that of Nitro types alone.
+    /// Of others it is what was there some minutes after a start or a stop.
+    pub live: bool,
+}
+
+impl Ec2<'_> {
+    /// Describes instances, in the order of the ids.
+    ///
+    /// Throws `not_found`, also for a moment after a launch.
+    pub async fn instances(&self, ids: &[String]) -> Result<Vec<Instance>> {
+        let answer = self
+            .client
+            .describe_instances()
+            .set_instance_ids(Some(ids.to_vec()))
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("describe {}", ids.join(", ")), &e))?;
+        let seen: Vec<Instance> = answer
+            .reservations()
+            .iter()
+            .flat_map(aws_sdk_ec2::types::Reservation::instances)
+            .map(instance)
+            .collect();
+        ids.iter()
+            .map(|id| {
+                let named = seen.iter().find(|i| i.id == *id);
+                named.cloned().ok_or_else(|| no_instance(id))
+            })
+            .collect()
+    }
+
+    /// Describes one instance; nothing when EC2 does not know it.
+    pub async fn instance(&self, id: &str) -> Result<Option<Instance>> {
+        match self.instances(&[id.to_owned()]).await {
+            Ok(mut seen) => Ok(seen.pop()),
+            Err(e) if e.kind == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The instances that match every filter, oldest launch first.
+    pub async fn find_instances(&self, wanted: &[(String, Vec<String>)]) -> Result<Vec<Instance>> {
+        let mut request = self.client.describe_instances();
+        for (name, values) in wanted {
+            let one_of = Filter::builder()
+                .name(name)
+                .set_values(Some(values.clone()));
+            request = request.filters(one_of.build());
+        }
+        let mut pages = request.into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| aws_error("look for instances", &e))?;
+            let seen = page.reservations().iter().flat_map(Reservation::instances);
+            found.extend(seen.map(instance));
+        }
+        found.sort_by(|a, b| (&a.launched_at, &a.id).cmp(&(&b.launched_at, &b.id)));
+        Ok(found)
+    }
+
+    /// The instances that were launched with this token, or carry it as their
+    /// tag, terminated ones too.
+    pub async fn launched(&self, token: &str) -> Result<Vec<Instance>> {
+        let mut found: Vec<Instance> = Vec::new();
+        for by in ["client-token".to_owned(), format!("tag:{RESOURCE_TAG}")] {
+            let answer = self
+                .client
+                .describe_instances()
+                .filters(filter(&by, token))
+                .send()
+                .await
+                .map_err(|e| aws_error(&format!("look for instances of `{token}`"), &e))?;
+            let seen = answer
+                .reservations()
+                .iter()
+                .flat_map(Reservation::instances)
+                .map(instance);
+            for instance in seen {
+                if !found.iter().any(|known| known.id == instance.id) {
+                    found.push(instance);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Asks an instance to stop. Stopping a stopped instance is not an error.
+    pub async fn stop(&self, id: &str) -> Result<()> {
+        let request = self.client.stop_instances().instance_ids(id);
+        let asked = request.send().await;
+        asked
+            .map(drop)
+            .map_err(|e| aws_error(&format!("stop `{id}`"), &e))
+    }
+
+    /// Asks an instance to start. Starting a running instance is not an error.
+    pub async fn start(&self, id: &str) -> Result<Start> {
+        let request = self.client.start_instances().instance_ids(id);
+        let asked = request.send().await;
+        match asked {
+            Ok(_) => Ok(Start::Accepted),
+            Err(e) => {
+                let error = aws_error(&format!("start `{id}`"), &e);
+                match code(&e) {
+                    Code::IncorrectInstanceState => Ok(Start::NotNow(error)),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Asks an instance to reboot.
+    pub async fn reboot(&self, id: &str) -> Result<()> {
+        let request = self.client.reboot_instances().instance_ids(id);
+        let asked = request.send().await;
+        asked
+            .map(drop)
+            .map_err(|e| aws_error(&format!("reboot `{id}`"), &e))
+    }
+
+    /// Sets tags of anything in EC2.
+    pub async fn tag(&self, id: &str, tags: &Tags) -> Result<()> {
+        let request = self.client.create_tags().resources(id);
+        let asked = request.set_tags(Some(aws_tags(tags))).send().await;
+        asked
+            .map(drop)
+            .map_err(|e| aws_error(&format!("tag `{id}`"), &e))
+    }
+
+    /// Asks EC2 to terminate an instance. Asking twice is not an error.
+    pub async fn terminate(&self, id: &str) -> Result<()> {
+        self.client
+            .terminate_instances()
+            .instance_ids(id)
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("terminate `{id}`"), &e))?;
+        Ok(())
+    }
+
+    /// What the instance wrote to its console, newest if AWS can tell.
+    pub async fn console(&self, id: &str) -> Result<Console> {
+        let attempt = format!("read the console of `{id}`");
+        let request = self.client.get_console_output().instance_id(id);
+        let (answer, live) = match request.clone().latest(true).send().await {
+            Ok(answer) => (answer, true),
+            // Only Nitro types can tell at any time.
+            Err(e) if code(&e) == Code::Unsupported => {
+                let answer = request.send().await;
+                (answer.map_err(|e| aws_error(&attempt, &e))?, false)
+            }
+            Err(e) => return Err(aws_error(&attempt, &e)),
+        };
+        let bytes = BASE64_STANDARD
+            .decode(answer.output().unwrap_or_default())
+            .unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Console { text, live })
+    }
+}
+
+/// An instance that EC2 does not know, or not any more.
+#[must_use]
+pub fn no_instance(id: &str) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!("instance `{id}` does not exist"),
+    )
+    .hint(
+        "an instance's id holds in one region of one account: check `--region` and `--profile`; \
+         `aws ec2 describe-instances` lists those there",
+    )
+}
+
+/// Whether a reason as `Server.InsufficientInstanceCapacity` or
+/// `Client.VolumeLimitExceeded` is a lack of room.
+fn lacks_room(code: &str) -> bool {
+    let reason = code.split_once('.').map_or(code, |(_, reason)| reason);
+    reason.starts_with("Insufficient") || reason.ends_with("LimitExceeded")
+}
+
+pub(super) fn instance(instance: &aws_sdk_ec2::types::Instance) -> Instance {
+    let tag = |key| {
+        instance
+            .tags()
+            .iter()
+            .find(|t| t.key() == Some(key))
+            .and_then(Tag::value)
+    };
+    let known = |text: Option<&str>| text.filter(|t| !t.is_empty()).map(str::to_owned);
+    let public_ip = known(instance.public_ip_address());
+    Instance {
+        id: instance.instance_id().unwrap_or_default().to_owned(),
+        name: tag("Name").unwrap_or_default().to_owned(),
+        state: instance
+            .state()
+            .and_then(aws_sdk_ec2::types::InstanceState::name)
+            .map_or(InstanceState::Pending, InstanceState::from_name),
+        instance_type: instance
+            .instance_type()
+            .map_or("", InstanceType::as_str)
+            .to_owned(),
+        image: instance.image_id().unwrap_or_default().to_owned(),
+        url: public_ip.as_ref().map(|ip| format!("http://{ip}/")),
+        public_ip,
+        private_ip: known(instance.private_ip_address()),
+        key_pair: known(instance.key_name()),
+        security_groups: instance
+            .security_groups()
+            .iter()
+            .filter_map(|g| g.group_id().map(str::to_owned))
+            .collect(),
+        state_reason: instance.state_reason().and_then(|r| known(r.message())),
+        lacked_room: instance
+            .state_reason()
+            .and_then(StateReason::code)
+            .is_some_and(lacks_room),
+        launched_at: instance.launch_time().map(ToString::to_string),
+        tags: instance
+            .tags()
+            .iter()
+            .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())))
+            .collect(),
+        marks: marks(instance.tags()),
+    }
+}

@@ -1,0 +1,249 @@
+//! Security groups and their rules.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{
+    IpPermission, IpRange, Ipv6Range, ResourceType, SecurityGroup, UserIdGroupPair,
+};
+
+use super::Ec2;
+use super::marked::{Marked, marked_group};
+use super::tags::{filter, marks, tag_specification};
+use crate::clients::aws_error::{Code, aws_error, code};
+use crate::clients::marks::{Marks, RESOURCE_TAG, Tags};
+use crate::clients::pace;
+use crate::error::Result;
+
+/// One rule of a security group.
+#[derive(Clone, Debug)]
+pub struct Ingress {
+    /// `tcp`, `udp`, `icmp` or `-1` for all.
+    pub protocol: String,
+    /// First port.
+    pub port: i32,
+    /// Last port.
+    pub to_port: i32,
+    /// Who may connect: a network, as `203.0.113.7/32`, or the instances of a
+    /// security group, by its id.
+    pub from: String,
+    /// Shown in the console.
+    pub description: Option<String>,
+}
+
+impl Ingress {
+    /// `sg-0abc tcp 80-80 0.0.0.0/0`: a rule of a group, as the ledger calls it.
+    #[must_use]
+    pub fn in_words(&self, group: &str) -> String {
+        format!(
+            "{group} {} {}-{} {}",
+            self.protocol, self.port, self.to_port, self.from
+        )
+    }
+
+    /// The security group whose instances may connect.
+    #[must_use]
+    pub fn from_group(&self) -> Option<&str> {
+        Some(self.from.as_str()).filter(|from| from.starts_with("sg-"))
+    }
+
+    /// The group and the rule that are meant by such words.
+    #[must_use]
+    pub fn of_words(words: &str) -> Option<(String, Self)> {
+        let mut words = words.split(' ');
+        let (group, protocol, ports, from) =
+            (words.next()?, words.next()?, words.next()?, words.next()?);
+        let (port, to_port) = ports.split_once('-')?;
+        let rule = Self {
+            protocol: protocol.to_owned(),
+            port: port.parse().ok()?,
+            to_port: to_port.parse().ok()?,
+            from: from.to_owned(),
+            description: None,
+        };
+        Some((group.to_owned(), rule))
+    }
+}
+
+/// What became of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is gone.
+    Done,
+    /// EC2 refuses while something uses it.
+    StillUsed,
+}
+
+impl Ec2<'_> {
+    /// Makes a security group without rules; gives its id.
+    ///
+    /// Throws `already_exists`; `invalid_option` where there is no default VPC.
+    pub async fn create_security_group(
+        &self,
+        name: &str,
+        description: &str,
+        vpc: Option<&str>,
+        tags: &Tags,
+    ) -> Result<String> {
+        let answer = self
+            .client
+            .create_security_group()
+            .group_name(name)
+            .description(description)
+            .set_vpc_id(vpc.map(str::to_owned))
+            .tag_specifications(tag_specification(ResourceType::SecurityGroup, tags))
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("create security group `{name}`"), &e))?;
+        Ok(answer.group_id().unwrap_or_default().to_owned())
+    }
+
+    /// Adds rules to a group that was just made; EC2 may not know it yet.
+    pub async fn authorize(&self, group: &str, rules: &[Ingress]) -> Result<()> {
+        let request = self
+            .client
+            .authorize_security_group_ingress()
+            .group_id(group)
+            .set_ip_permissions(Some(rules.iter().map(permission).collect()));
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match request.clone().send().await {
+                Ok(_) => return Ok(()),
+                Err(e)
+                    if code(&e) == Code::InvalidGroupNotFound
+                        && pause < Duration::from_secs(10) =>
+                {
+                    pace::sleep(pause, self.cancel).await?;
+                    pause *= 2;
+                }
+                // A repeated request whose first answer was lost.
+                Err(e) if code(&e) == Code::InvalidPermissionDuplicate => return Ok(()),
+                Err(e) => return Err(aws_error(&format!("open ports of `{group}`"), &e)),
+            }
+        }
+    }
+
+    /// Deletes a security group. Deleting one that does not exist is not an error.
+    pub async fn delete_security_group(&self, id: &str) -> Result<Deletion> {
+        let request = self.client.delete_security_group().group_id(id);
+        match request.send().await {
+            Ok(_) => Ok(Deletion::Done),
+            Err(e) => match code(&e) {
+                Code::InvalidGroupNotFound => Ok(Deletion::Done),
+                Code::DependencyViolation => Ok(Deletion::StillUsed),
+                _ => Err(aws_error(&format!("delete security group `{id}`"), &e)),
+            },
+        }
+    }
+
+    /// Whether a group has this very rule.
+    ///
+    /// Throws `not_found`.
+    pub async fn is_open(&self, group: &str, rule: &Ingress) -> Result<bool> {
+        let request = self.client.describe_security_groups().group_ids(group);
+        let answer = request
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("look up security group `{group}`"), &e))?;
+        let groups = answer.security_groups().iter();
+        let mut open = groups.flat_map(SecurityGroup::ip_permissions).filter(|p| {
+            p.ip_protocol() == Some(rule.protocol.as_str())
+                && p.from_port() == Some(rule.port)
+                && p.to_port() == Some(rule.to_port)
+        });
+        Ok(open.any(|p| {
+            let v4 = p.ip_ranges().iter().filter_map(|r| r.cidr_ip());
+            let v6 = p.ipv6_ranges().iter().filter_map(|r| r.cidr_ipv6());
+            let pairs = p.user_id_group_pairs().iter();
+            let groups = pairs.filter_map(|pair| pair.group_id());
+            v4.chain(v6).chain(groups).any(|from| from == rule.from)
+        }))
+    }
+
+    /// Opens a port; true when it was not open before.
+    pub async fn open(&self, group: &str, rule: &Ingress) -> Result<bool> {
+        let request = self
+            .client
+            .authorize_security_group_ingress()
+            .group_id(group)
+            .ip_permissions(permission(rule));
+        match request.send().await {
+            Ok(_) => Ok(true),
+            Err(e) if code(&e) == Code::InvalidPermissionDuplicate => Ok(false),
+            Err(e) => Err(aws_error(&format!("open a port of `{group}`"), &e)),
+        }
+    }
+
+    /// Closes a port; true when it was open before.
+    pub async fn close(&self, group: &str, rule: &Ingress) -> Result<bool> {
+        let request = self
+            .client
+            .revoke_security_group_ingress()
+            .group_id(group)
+            .ip_permissions(permission(rule));
+        match request.send().await {
+            Ok(_) => Ok(true),
+            Err(e) if code(&e) == Code::InvalidPermissionNotFound => Ok(false),
+            Err(e) => Err(aws_error(&format!("close a port of `{group}`"), &e)),
+        }
+    }
+
+    /// The marks of a security group; nothing when there is none of this id.
+    pub async fn security_group_marks(&self, id: &str) -> Result<Option<Marks>> {
+        let request = self.client.describe_security_groups().group_ids(id);
+        match request.send().await {
+            Ok(answer) => Ok(answer.security_groups().first().map(|g| marks(g.tags()))),
+            Err(e) if code(&e) == Code::InvalidGroupNotFound => Ok(None),
+            Err(e) => Err(aws_error(&format!("look up security group `{id}`"), &e)),
+        }
+    }
+
+    /// The id of the security group that carries this row as its tag.
+    pub async fn security_group_of(&self, row: &str) -> Result<Option<String>> {
+        let answer = self
+            .client
+            .describe_security_groups()
+            .filters(filter(&format!("tag:{RESOURCE_TAG}"), row))
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("look for the security group of `{row}`"), &e))?;
+        let first = answer.security_groups().first().and_then(|g| g.group_id());
+        Ok(first.map(str::to_owned))
+    }
+
+    /// The security groups of this name, one per VPC at most.
+    pub async fn security_groups_named(&self, name: &str) -> Result<Vec<Marked>> {
+        let answer = self
+            .client
+            .describe_security_groups()
+            .filters(filter("group-name", name))
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("look for security group `{name}`"), &e))?;
+        Ok(answer.security_groups().iter().map(marked_group).collect())
+    }
+}
+
+fn permission(rule: &Ingress) -> IpPermission {
+    let permission = IpPermission::builder()
+        .ip_protocol(&rule.protocol)
+        .from_port(rule.port)
+        .to_port(rule.to_port);
+    let text = rule.description.clone();
+    if let Some(group) = rule.from_group() {
+        let group = UserIdGroupPair::builder()
+            .group_id(group)
+            .set_description(text);
+        return permission.user_id_group_pairs(group.build()).build();
+    }
+    let address = rule.from.split('/').next();
+    if address.is_some_and(|ip| matches!(ip.parse(), Ok(IpAddr::V6(_)))) {
+        let range = Ipv6Range::builder()
+            .cidr_ipv6(&rule.from)
+            .set_description(text);
+        permission.ipv6_ranges(range.build()).build()
+    } else {
+        let range = IpRange::builder().cidr_ip(&rule.from).set_description(text);
+        permission.ip_ranges(range.build()).build()
+    }
+}

@@ -1,0 +1,149 @@
+//! Emptying a bucket: every version, and uploads that were never completed.
+
+use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier};
+
+use super::{S3, keys};
+use crate::clients::aws_error::{Code, aws_error, code};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How many objects one request deletes: AWS's limit.
+const BATCH: usize = 1000;
+
+impl S3<'_> {
+    /// Deletes all that a bucket holds: every version of every object, and
+    /// uploads that were never completed. Gives how many objects there were.
+    ///
+    /// Emptying a bucket that does not exist is not an error.
+    pub async fn empty_bucket(&self, bucket: &str) -> Result<usize> {
+        match self.delete_versions(bucket).await? {
+            Some(deleted) => self.abort_uploads(bucket).await.map(|()| deleted),
+            None => Ok(0),
+        }
+    }
+
+    /// Nothing when there is no such bucket.
+    async fn delete_versions(&self, bucket: &str) -> Result<Option<usize>> {
+        let attempt = format!("empty bucket `{bucket}`");
+        let mut deleted = 0;
+        let mut before = Vec::new();
+        // What is listed is deleted, so the next list begins at the start.
+        loop {
+            let request = self
+                .client
+                .list_object_versions()
+                .bucket(bucket)
+                .encoding_type(EncodingType::Url)
+                .max_keys(i32::try_from(BATCH).unwrap_or(i32::MAX));
+            let page = match request.send().await {
+                Ok(page) => page,
+                Err(e) if code(&e) == Code::NoSuchBucket => return Ok(None),
+                Err(e) => return Err(aws_error(&attempt, &e)),
+            };
+            let encoding = page.encoding_type();
+            let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
+            let markers = page
+                .delete_markers()
+                .iter()
+                .map(|m| (m.key(), m.version_id()));
+            let objects: Vec<ObjectIdentifier> = versions
+                .chain(markers)
+                .filter_map(|(key, version)| {
+                    let object = ObjectIdentifier::builder().key(keys::listed(key?, encoding));
+                    object
+                        .set_version_id(version.map(str::to_owned))
+                        .build()
+                        .ok()
+                })
+                .collect();
+            let Some(first) = objects.first() else {
+                return Ok(Some(deleted));
+            };
+            if objects == before {
+                let key = first.key();
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    format!("cannot {attempt}: `{key}` is listed after it was deleted"),
+                ));
+            }
+            before.clone_from(&objects);
+            deleted += objects.len();
+            let (alone, together): (Vec<_>, Vec<_>) = objects
+                .into_iter()
+                .partition(|object| keys::goes_alone(object.key()));
+            for batch in together.chunks(BATCH) {
+                self.delete_objects(bucket, batch, &attempt).await?;
+            }
+            for object in alone {
+                self.client
+                    .delete_object()
+                    .bucket(bucket)
+                    .key(object.key)
+                    .set_version_id(object.version_id)
+                    .send()
+                    .await
+                    .map_err(|e| aws_error(&attempt, &e))?;
+            }
+        }
+    }
+
+    async fn delete_objects(
+        &self,
+        bucket: &str,
+        objects: &[ObjectIdentifier],
+        attempt: &str,
+    ) -> Result<()> {
+        let delete = Delete::builder()
+            .set_objects(Some(objects.to_vec()))
+            .quiet(true)
+            .build()
+            .map_err(|e| Error::internal(format!("cannot {attempt}: {e}")))?;
+        let answer = self
+            .client
+            .delete_objects()
+            .bucket(bucket)
+            .delete(delete)
+            .send()
+            .await
+            .map_err(|e| aws_error(attempt, &e))?;
+        match answer.errors().first() {
+            None => Ok(()),
+            Some(refused) => Err(Error::new(
+                ErrorKind::Denied,
+                format!(
+                    "cannot {attempt}: `{}`: {}",
+                    refused.key().unwrap_or_default(),
+                    refused.message().or(refused.code()).unwrap_or("refused"),
+                ),
+            )),
+        }
+    }
+
+    async fn abort_uploads(&self, bucket: &str) -> Result<()> {
+        let attempt = format!("end the unfinished uploads to `{bucket}`");
+        loop {
+            // What is listed is ended, so the next list begins at the start.
+            let page = self
+                .client
+                .list_multipart_uploads()
+                .bucket(bucket)
+                .encoding_type(EncodingType::Url)
+                .send()
+                .await
+                .map_err(|e| aws_error(&attempt, &e))?;
+            if page.uploads().is_empty() {
+                return Ok(());
+            }
+            for upload in page.uploads() {
+                let key = keys::listed(upload.key().unwrap_or_default(), page.encoding_type());
+                self.client
+                    .abort_multipart_upload()
+                    .bucket(bucket)
+                    .key(key)
+                    .set_upload_id(upload.upload_id().map(str::to_owned))
+                    .send()
+                    .await
+                    .map_err(|e| aws_error(&attempt, &e))?;
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Objects: uploading, finding, deleting them, and URLs that are signed.
+
+use std::path::Path;
+use std::time::Duration;
+
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::primitives::{ByteStream, Length};
+
+use super::S3;
+use super::counted::counted;
+use crate::clients::aws_error::{Code, aws_error, code};
+use crate::clients::marks::RESOURCE_METADATA;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::Reporter;
+
+/// AWS's upper limit for a presigned URL.
+pub const LONGEST_PRESIGN: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What is uploaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    /// The file.
+    pub file: &'a Path,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its content type.
+    pub kind: &'a str,
+    /// The object's row in a ledger, which goes into its metadata.
+    pub row: Option<&'a str>,
+}
+
+impl S3<'_> {
+    /// Uploads a file; the SDK adds a checksum that S3 verifies. A file that grows
+    /// meanwhile is uploaded up to the size that it had.
+    pub async fn put(
+        &self,
+        bucket: &str,
+        key: &str,
+        content: Content<'_>,
+        report: &Reporter,
+    ) -> Result<()> {
+        let file = content.file.display();
+        let body = ByteStream::read_from()
+            .path(content.file)
+            .length(Length::Exact(content.size))
+            .build()
+            .await
+            .map_err(|e| {
+                Error::new(ErrorKind::NotFound, format!("cannot read `{file}`: {e}"))
+                    .hint("nothing may change or remove it during the upload")
+            })?;
+        let mut request = self.client.put_object().bucket(bucket).key(key);
+        if let Some(row) = content.row {
+            request = request.metadata(RESOURCE_METADATA, row);
+        }
+        request
+            .content_type(content.kind)
+            .body(counted(body, report.meter(key, content.size)))
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("upload `{file}` to `{bucket}`"), &e))?;
+        Ok(())
+    }
+
+    /// The object's row in a ledger, if it is there: nothing when there is no
+    /// object, an empty text when it has no row.
+    pub async fn object_row(&self, bucket: &str, key: &str) -> Result<Option<String>> {
+        match self
+            .client
+            .head_object()
+            .bucket(bucket)
+            .key(key)
+            .send()
+            .await
+        {
+            Ok(answer) => {
+                let row = answer.metadata().and_then(|all| all.get(RESOURCE_METADATA));
+                Ok(Some(row.cloned().unwrap_or_default()))
+            }
+            Err(e) if e.raw_response().is_some_and(|r| r.status().as_u16() == 404) => Ok(None),
+            Err(e) => Err(aws_error(&format!("look for `{key}` in `{bucket}`"), &e)),
+        }
+    }
+
+    /// Deletes an object. Deleting one that does not exist is not an error.
+    pub async fn delete_object(&self, bucket: &str, key: &str) -> Result<()> {
+        match self
+            .client
+            .delete_object()
+            .bucket(bucket)
+            .key(key)
+            .send()
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(e) if code(&e) == Code::NoSuchBucket => Ok(()),
+            Err(e) => Err(aws_error(&format!("delete `{key}` from `{bucket}`"), &e)),
+        }
+    }
+
+    /// A URL that works for everyone who has it, for a while.
+    pub async fn presigned_url(&self, bucket: &str, key: &str, valid: Duration) -> Result<String> {
+        let attempt = format!("sign a URL for `{key}` in `{bucket}`");
+        let config = PresigningConfig::expires_in(valid)
+            .map_err(|e| Error::invalid(format!("cannot {attempt}: {e}")))?;
+        let signed = self
+            .client
+            .get_object()
+            .bucket(bucket)
+            .key(key)
+            .presigned(config)
+            .await
+            .map_err(|e| aws_error(&attempt, &e))?;
+        Ok(signed.uri().to_owned())
+    }
+}

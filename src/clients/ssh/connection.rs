@@ -1,0 +1,140 @@
+//! A connection: its session, its socket and the gate on it.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::Shutdown;
+use ssh2::{BlockDirections, Session};
+use tokio_util::sync::CancellationToken;
+
+use super::channel::Channel;
+use super::errors::Halt;
+use super::gate::{self, Gate};
+use super::libssh2::must_wait;
+use crate::error::{Error, Result};
+
+/// Time from the first packet to the open channel, the way through a jump host
+/// included.
+pub(super) const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How soon a cancellation is seen when nothing moves on a connection.
+pub(super) const GLANCE: Duration = Duration::from_millis(100);
+
+/// Until when a host must have done something, and who may end the wait before.
+#[derive(Clone, Debug)]
+pub(super) struct Patience {
+    /// How long it was, for messages.
+    pub(super) limit: Duration,
+    pub(super) until: Instant,
+    pub(super) cancel: CancellationToken,
+}
+
+impl Patience {
+    pub(super) fn new(limit: Duration, cancel: &CancellationToken) -> Self {
+        Self {
+            limit,
+            until: Instant::now() + limit,
+            cancel: cancel.clone(),
+        }
+    }
+
+    pub(super) fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+}
+
+/// A connection, whose session never blocks.
+pub(super) struct Connection {
+    pub(super) session: Session,
+    pub(super) gate: Arc<Gate>,
+    /// The session's own socket once more, to poll on.
+    socket: OwnedFd,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// A session on this socket, on which nothing was said yet.
+    pub(super) fn over(socket: OwnedFd, patience: &Patience) -> Result<Self> {
+        let failed = |e: &dyn std::fmt::Display| {
+            Error::internal(format!("cannot start an ssh session: {e}"))
+        };
+        let mut session = Session::new().map_err(|e| failed(&e))?;
+        session.set_blocking(false);
+        let own = socket.try_clone().map_err(|e| failed(&e))?;
+        let cancel = patience.cancel.clone();
+        let gate = Gate::new(patience.until, cancel, gate::BEFORE_LOGIN);
+        gate::guard(&mut session, socket, &gate);
+        Ok(Self {
+            session,
+            gate,
+            socket: own,
+        })
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Opens a channel, which tells whether the other side is still there.
+    pub(super) fn open(&self, patience: &Patience) -> std::result::Result<Channel, Halt> {
+        let until = Some(patience.until);
+        self.gate.open(until, &patience.cancel, gate::ASIDE);
+        self.finish(Channel::open)
+    }
+
+    /// Repeats a call of libssh2 until it need not wait any more, or until the
+    /// gate shuts.
+    pub(super) fn finish<T>(
+        &self,
+        mut call: impl FnMut(&Session) -> std::result::Result<T, ssh2::Error>,
+    ) -> std::result::Result<T, Halt> {
+        loop {
+            match call(&self.session) {
+                Err(e) if must_wait(&e) => {}
+                done => return done.map_err(Halt::Broken),
+            }
+            if let Some(shut) = self.gate.shut() {
+                return Err(Halt::Shut(shut));
+            }
+            // If it fails, so does the call.
+            let _ = self.wait(GLANCE);
+        }
+    }
+
+    /// Waits until libssh2 can go on, at most so long.
+    pub(super) fn wait(&self, longest: Duration) -> rustix::io::Result<()> {
+        let flags = match self.session.block_directions() {
+            BlockDirections::Inbound | BlockDirections::None => PollFlags::IN,
+            BlockDirections::Outbound => PollFlags::OUT,
+            BlockDirections::Both => PollFlags::IN | PollFlags::OUT,
+        };
+        let longest = Timespec::try_from(longest).unwrap_or_default();
+        match poll(&mut [PollFd::new(&self.fd(), flags)], Some(&longest)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Ends it at once, whatever the other side does: what is freed afterwards
+    /// has nothing to wait for.
+    pub(super) fn cut(&self) {
+        self.gate.close();
+        // One that is gone already needs no end.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}

@@ -1,0 +1,136 @@
+//! Who to connect to, and how.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Who to connect to and how.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Host {
+    /// What log lines call it.
+    pub name: String,
+    /// Address or host name.
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+    /// User to log in as.
+    pub user: String,
+    /// Private key file; none means the agent and the usual files.
+    pub key: Option<PathBuf>,
+    /// How its host key is verified.
+    pub trust: Trust,
+    /// What unlocks the private key file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<Secret>,
+    /// What sudo asks for there; none means that it asks for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sudo_password: Option<Secret>,
+    /// The jump host through which it is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Box<Host>>,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("****")
+    }
+}
+
+/// How a host key is verified.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// `~/.ssh/known_hosts` and the other files that OpenSSH reads.
+    KnownHosts,
+    /// This fingerprint and no other, as `SHA256:...`.
+    Fingerprint(String),
+    /// The key pinned for this EC2 instance id.
+    Instance(String),
+}
+
+impl Host {
+    /// `user@address`, with the port if it is not 22.
+    #[must_use]
+    pub fn login(&self) -> String {
+        match self.port {
+            22 => format!("{}@{}", self.user, self.address),
+            port => format!("{}@{}:{port}", self.user, self.address),
+        }
+    }
+
+    /// OpenSSH's arguments that lead there, for a shell. `-J` would do for a
+    /// jump host if it had an option for that one's key.
+    #[must_use]
+    pub fn arguments(&self) -> String {
+        let mut arguments = Vec::new();
+        if let Some(key) = &self.key {
+            let key = key.to_string_lossy();
+            arguments.push(if key.contains('%') {
+                // It begins a token, which only the option can be told not to be.
+                let option = format!("IdentityFile=\"{}\"", key.replace('%', "%%"));
+                format!("-o {}", shell_words::quote(&option))
+            } else {
+                format!("-i {}", shell_words::quote(&key))
+            });
+        }
+        if self.port != 22 {
+            arguments.push(format!("-p {}", self.port));
+        }
+        if let Some(via) = &self.via {
+            // What is a token to the jump host's own ssh is none to this one.
+            let way = via.arguments().replace('%', "%%");
+            let proxy = format!("ProxyCommand=ssh -W '[%h]:%p' {way}");
+            arguments.push(format!("-o {}", shell_words::quote(&proxy)));
+        }
+        let login = format!("{}@{}", self.user, self.address);
+        arguments.push(shell_words::quote(&login).into_owned());
+        arguments.join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_lead_there_through_every_jump_host() {
+        let mut host = Host {
+            name: "web".to_owned(),
+            address: "10.0.0.7".to_owned(),
+            port: 22,
+            user: "admin".to_owned(),
+            key: None,
+            trust: Trust::KnownHosts,
+            passphrase: None,
+            sudo_password: None,
+            via: None,
+        };
+        assert_eq!(host.arguments(), "admin@10.0.0.7");
+        let jump = Host {
+            address: "203.0.113.7".to_owned(),
+            port: 2222,
+            key: Some("/keys/50% off".into()),
+            ..host.clone()
+        };
+        assert_eq!(
+            jump.arguments(),
+            "-o 'IdentityFile=\"/keys/50%% off\"' -p 2222 admin@203.0.113.7"
+        );
+        host.via = Some(Box::new(jump));
+        let arguments = shell_words::split(&host.arguments()).unwrap();
+        assert_eq!(
+            arguments,
+            [
+                "-o",
+                "ProxyCommand=ssh -W '[%h]:%p' -o 'IdentityFile=\"/keys/50%%%% off\"' -p 2222 \
+                 admin@203.0.113.7",
+                "admin@10.0.0.7",
+            ]
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! The algorithms of host keys, as a host is asked for them.
+
+use crate::clients::ssh::public_key::Kind;
+
+/// What is asked of hosts, in OpenSSH's order. Certificates are not among them,
+/// for nothing here verifies one.
+pub(super) const ALGORITHMS: [(&str, Kind); 6] = [
+    ("ssh-ed25519", Kind::Ed25519),
+    ("ecdsa-sha2-nistp256", Kind::Ecdsa256),
+    ("ecdsa-sha2-nistp384", Kind::Ecdsa384),
+    ("ecdsa-sha2-nistp521", Kind::Ecdsa521),
+    ("rsa-sha2-512", Kind::Rsa),
+    ("rsa-sha2-256", Kind::Rsa),
+];
+
+/// For hosts that know nothing newer; OpenSSH does not ask for it any more.
+const OLDEST_ALGORITHM: &str = "ssh-rsa";
+
+/// Every algorithm, those first whose keys are `preferred`.
+pub(in crate::clients::ssh) fn algorithms(preferred: impl Fn(&Kind) -> bool) -> String {
+    let mut names = ALGORITHMS.to_vec();
+    names.sort_by_key(|(_, kind)| !preferred(kind));
+    let names = names.iter().map(|(name, _)| *name);
+    names
+        .chain([OLDEST_ALGORITHM])
+        .collect::<Vec<_>>()
+        .join(",")
+}

@@ -1,0 +1,23 @@
+//! The background process: started by `autorun cloud up` or `--local`, it
+//! outlives them, so that a server can still be looked at when the run ended.
+
+mod before;
+#[cfg(target_os = "linux")]
+mod hosting;
+mod keys;
+#[cfg(not(target_os = "linux"))]
+mod no_hosting;
+mod process;
+#[cfg(target_os = "linux")]
+mod settings;
+mod sockets;
+mod start;
+mod status;
+
+#[cfg(not(target_os = "linux"))]
+use no_hosting as hosting;
+
+pub use hosting::{Check, checks};
+pub(crate) use process::main;
+pub(crate) use start::NAME;
+pub use start::start;

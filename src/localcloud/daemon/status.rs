@@ -1,0 +1,71 @@
+//! What a cloud says of itself, to EC2 and to its users.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+use serde_json::{Value, json};
+
+use super::hosting::Hosting;
+use crate::ec2::{CONSISTENCY_SECONDS, Facts};
+
+pub(super) fn facts(hosting: Option<&Hosting>) -> Facts {
+    Facts {
+        account: ACCOUNT.to_owned(),
+        subnet: hosting.map_or_else(no_subnet, Hosting::subnet),
+        system: hosting.map_or_else(
+            || "nothing: it cannot boot here".to_owned(),
+            Hosting::system,
+        ),
+        cannot_boot: hosting.is_none().then(cannot_boot),
+    }
+}
+
+/// AWS's own default, for records of what cannot boot.
+fn no_subnet() -> Ipv4Net {
+    Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 24).unwrap_or_default()
+}
+
+/// Why there are no machines, and the whole command that changes it.
+fn cannot_boot() -> String {
+    if !cfg!(target_os = "linux") {
+        return "this local cloud cannot boot instances: they are made of Linux namespaces, \
+                and this is not Linux; buckets and objects work"
+            .to_owned();
+    }
+    let program = std::env::var_os("AUTORUN_PROGRAM").map(PathBuf::from);
+    let program = program.unwrap_or_else(|| "autorun".into());
+    format!(
+        "this local cloud cannot boot instances, for it was started without root, which \
+         namespaces and mounts need; run once: sudo {} cloud up",
+        program.display()
+    )
+}
+
+/// What everybody may know, and how a rehearsal here differs from AWS.
+pub(super) fn status(endpoint: &str, hosting: Option<&Hosting>) -> Value {
+    let Some(hosting) = hosting else {
+        return json!({
+            "endpoint": endpoint,
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "boots": false,
+            "consistency_seconds": CONSISTENCY_SECONDS,
+            "cannot_boot": cannot_boot(),
+        });
+    };
+    json!({
+        "endpoint": endpoint,
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "boots": true,
+        "consistency_seconds": CONSISTENCY_SECONDS,
+        "subnet": hosting.subnet().to_string(),
+        "system": hosting.system(),
+        "held_packages": hosting.held_packages(),
+        "unlimited": hosting.unlimited(),
+    })
+}
+
+/// The account that everything belongs to.
+pub(super) const ACCOUNT: &str = "123456789012";

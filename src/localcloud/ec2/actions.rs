@@ -1,0 +1,104 @@
+//! The list of actions: one line for each, by AWS's name.
+
+use super::call::Call;
+use super::group_rules::{self, Direction};
+use super::params::Part;
+use super::refusal::Result;
+use super::xml::Xml;
+use super::{
+    attributes, console, groups, images, instance_types, instances, key_pairs, launch, network,
+    regions, sts, tags,
+};
+
+pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
+
+/// Every action, by AWS's name.
+const ACTIONS: [(&str, Action); 35] = [
+    ("AuthorizeSecurityGroupEgress", |call, request| {
+        group_rules::authorize(call, request, Direction::Egress)
+    }),
+    ("AuthorizeSecurityGroupIngress", |call, request| {
+        group_rules::authorize(call, request, Direction::Ingress)
+    }),
+    ("CreateKeyPair", key_pairs::create_key_pair),
+    ("CreateSecurityGroup", groups::create_security_group),
+    ("CreateTags", tags::create_tags),
+    ("DeleteKeyPair", key_pairs::delete_key_pair),
+    ("DeleteSecurityGroup", groups::delete_security_group),
+    ("DeleteTags", tags::delete_tags),
+    (
+        "DescribeAccountAttributes",
+        network::describe_account_attributes,
+    ),
+    (
+        "DescribeAvailabilityZones",
+        regions::describe_availability_zones,
+    ),
+    ("DescribeImages", images::describe_images),
+    (
+        "DescribeInstanceAttribute",
+        attributes::describe_instance_attribute,
+    ),
+    (
+        "DescribeInstanceStatus",
+        instances::describe_instance_status,
+    ),
+    (
+        "DescribeInstanceTypeOfferings",
+        instance_types::describe_instance_type_offerings,
+    ),
+    (
+        "DescribeInstanceTypes",
+        instance_types::describe_instance_types,
+    ),
+    ("DescribeInstances", instances::describe_instances),
+    ("DescribeKeyPairs", key_pairs::describe_key_pairs),
+    ("DescribeRegions", regions::describe_regions),
+    (
+        "DescribeSecurityGroupRules",
+        group_rules::describe_security_group_rules,
+    ),
+    ("DescribeSecurityGroups", groups::describe_security_groups),
+    ("DescribeSubnets", network::describe_subnets),
+    ("DescribeTags", tags::describe_tags),
+    ("DescribeVolumes", attributes::describe_volumes),
+    ("DescribeVpcs", network::describe_vpcs),
+    ("GetConsoleOutput", console::get_console_output),
+    ("ImportKeyPair", key_pairs::import_key_pair),
+    (
+        "ModifyInstanceAttribute",
+        attributes::modify_instance_attribute,
+    ),
+    (
+        "ModifyInstanceMetadataOptions",
+        attributes::modify_instance_metadata_options,
+    ),
+    ("RebootInstances", instances::reboot_instances),
+    ("RevokeSecurityGroupEgress", |call, request| {
+        group_rules::revoke(call, request, Direction::Egress)
+    }),
+    ("RevokeSecurityGroupIngress", |call, request| {
+        group_rules::revoke(call, request, Direction::Ingress)
+    }),
+    ("RunInstances", launch::run_instances),
+    ("StartInstances", instances::start_instances),
+    ("StopInstances", instances::stop_instances),
+    ("TerminateInstances", instances::terminate_instances),
+];
+
+/// The action of this name.
+pub(super) fn find(name: &str) -> Option<Action> {
+    let found = ACTIONS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, action)| *action)
+}
+
+/// The actions of EC2 and STS, by AWS's names.
+pub(crate) fn actions() -> impl Iterator<Item = &'static str> {
+    let ec2 = ACTIONS.iter().map(|(name, _)| *name);
+    ec2.chain(sts::ACTIONS)
+}
+
+/// Whether an action changes anything.
+pub(super) fn changes(action: &str) -> bool {
+    !action.starts_with("Describe") && !action.starts_with("Get")
+}

@@ -1,0 +1,61 @@
+//! Addresses of instances: all of one subnet, whatever their region.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::refusal::{Refusal, Result};
+use super::state::{Phase, State};
+
+/// A free address of the subnet, whose first one is the gateway's.
+pub(super) fn free_address(state: &mut State, subnet: Ipv4Net) -> Result<Ipv4Addr> {
+    let taken: Vec<Ipv4Addr> = state
+        .regions
+        .values()
+        .flat_map(|region| region.instances.values())
+        .filter(|instance| instance.phase != Phase::Terminated)
+        .map(|instance| instance.address)
+        .collect();
+    let all: Vec<Ipv4Addr> = subnet.hosts().skip(1).collect();
+    let start = state
+        .last_address
+        .and_then(|last| all.iter().position(|address| *address == last))
+        .map_or(0, |position| position + 1);
+    let free = all
+        .iter()
+        .cycle()
+        .skip(start)
+        .take(all.len())
+        .find(|address| !taken.contains(address));
+    let Some(free) = free.copied() else {
+        return Err(Refusal::new(
+            "InsufficientFreeAddressesInSubnet",
+            format!(
+                "The subnet of this local cloud has room for {} instances: terminate some",
+                all.len()
+            ),
+        ));
+    };
+    state.last_address = Some(free);
+    Ok(free)
+}
+
+/// Gives instances of a former subnet addresses of this one.
+pub(super) fn readdress(state: &mut State, subnet: Ipv4Net) {
+    let all = || state.regions.values().flat_map(|r| r.instances.values());
+    let taken: Vec<_> = all()
+        .map(|i| i.address)
+        .filter(|a| subnet.contains(a))
+        .collect();
+    let mut free = subnet.hosts().skip(1).filter(|a| !taken.contains(a));
+    for instance in state
+        .regions
+        .values_mut()
+        .flat_map(|region| region.instances.values_mut())
+        .filter(|instance| !subnet.contains(&instance.address))
+    {
+        if let Some(address) = free.next() {
+            instance.address = address;
+        }
+    }
+}

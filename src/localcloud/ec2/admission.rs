@@ -1,0 +1,76 @@
+//! What may reach which instance, by the rules of its security groups.
+
+use ipnet::Ipv4Net;
+
+use super::state::{Peer, Permission, State};
+use crate::machine::{Ingress, Port, Protocol};
+
+/// What may reach which instance, by the groups' rules.
+pub(super) fn ports(state: &State) -> Vec<Port> {
+    let mut ports = Vec::new();
+    for region in state.regions.values() {
+        let up = || region.instances.values().filter(|i| i.phase.is_up());
+        let members = |group: &str| -> Vec<Ipv4Net> {
+            up().filter(|i| i.groups.iter().any(|g| g == group))
+                .map(|i| i.address.into())
+                .collect()
+        };
+        for instance in up() {
+            let rules = instance
+                .groups
+                .iter()
+                .filter_map(|id| region.groups.get(id))
+                .flat_map(|group| &group.ingress);
+            let ingress = rules.flat_map(|rule| {
+                let sources = match &rule.permission.peer {
+                    Peer::V4(net) => vec![*net],
+                    Peer::V6(_) => Vec::new(),
+                    Peer::Group(id) => members(id),
+                };
+                sources
+                    .into_iter()
+                    .filter_map(|source| ingress(&rule.permission, source))
+                    .collect::<Vec<_>>()
+            });
+            ports.push(Port {
+                address: instance.address,
+                ingress: ingress.collect(),
+            });
+        }
+    }
+    ports
+}
+
+fn ingress(permission: &Permission, source: Ipv4Net) -> Option<Ingress> {
+    let port = |port: Option<i32>, otherwise: u16| {
+        port.and_then(|port| u16::try_from(port).ok())
+            .unwrap_or(otherwise)
+    };
+    let (protocol, from_port, to_port) = match permission.protocol.as_str() {
+        "tcp" => (
+            Protocol::Tcp,
+            port(permission.from, 0),
+            port(permission.to, 65535),
+        ),
+        "udp" => (
+            Protocol::Udp,
+            port(permission.from, 0),
+            port(permission.to, 65535),
+        ),
+        // Type and code: -1 means every one.
+        "icmp" => (
+            Protocol::Icmp,
+            port(permission.from, 65535),
+            port(permission.to, 65535),
+        ),
+        "-1" => (Protocol::All, 0, 65535),
+        // No other protocol crosses the local cloud's network.
+        _ => return None,
+    };
+    Some(Ingress {
+        protocol,
+        from_port,
+        to_port,
+        source,
+    })
+}

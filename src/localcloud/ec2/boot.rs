@@ -1,0 +1,59 @@
+//! What the machine of an instance is booted with.
+
+use super::instance_types;
+use super::state::Instance;
+use super::user_data::decode;
+use crate::faults::{Act, Fault};
+use crate::machine::{Boot, Faults, Limits};
+
+/// Who logs in to an instance, as on Amazon Linux.
+const USER: &str = "ec2-user";
+
+pub(super) fn boot_of(instance: &Instance, fault: Option<&Fault>) -> Boot {
+    let mut faults = Faults::default();
+    if let Some(fault) = fault {
+        match fault.act {
+            Act::FailUserData => {
+                faults.user_data_exit = Some(i32::from(fault.status.unwrap_or(1)));
+            }
+            Act::DegradeUserData => faults.degraded = true,
+            Act::DropSsh => faults.drop_ssh_after = Some(fault.bytes.unwrap_or(20_000)),
+            Act::NoSsh => faults.no_ssh = true,
+            Act::NoCloudInit => faults.no_cloud_init = true,
+            Act::NoConsoleKeys => faults.host_keys_not_in_console = true,
+            Act::OtherConsoleKeys => faults.other_host_keys_in_console = true,
+            Act::LateConsoleKeys => faults.host_keys_late_in_console = true,
+            _ => {}
+        }
+    }
+    Boot {
+        id: instance.id.clone(),
+        address: instance.address,
+        hostname: instance
+            .private_name()
+            .split('.')
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+        authorized_keys: instance.authorized_keys.clone(),
+        user: USER.to_owned(),
+        user_data: instance.user_data.as_deref().and_then(decode),
+        limits: limits_of(&instance.instance_type),
+        faults,
+    }
+}
+
+/// What a type has; a type that is not known here has what the free one has.
+fn limits_of(instance_type: &str) -> Limits {
+    let known = instance_types::instance_type(instance_type);
+    known.map_or(
+        Limits {
+            mebibytes: 1024,
+            vcpus: 2,
+        },
+        |known| Limits {
+            mebibytes: known.mebibytes,
+            vcpus: known.vcpus,
+        },
+    )
+}

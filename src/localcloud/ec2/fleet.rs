@@ -1,0 +1,58 @@
+//! The machines that there are, as the tasks of instances share them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, mpsc};
+use tokio_util::task::TaskTracker;
+
+use super::store::Store;
+use crate::faults::Fault;
+use crate::machine::Runtime;
+use crate::proxy::Proxy;
+
+/// What happens to a machine.
+pub(super) enum Command {
+    Boot(Option<Fault>),
+    Stop {
+        force: bool,
+    },
+    Reboot,
+    Terminate,
+    /// The daemon ends; the record stays as it is.
+    Leave,
+}
+
+/// What all machines share.
+pub(super) struct Fleet {
+    pub(super) runtime: Runtime,
+    pub(super) proxy: Proxy,
+    pub(super) store: Arc<Store>,
+    /// Where the task of each instance hears what happens to its machine.
+    tasks: Mutex<HashMap<String, mpsc::UnboundedSender<Command>>>,
+    pub(super) tracker: TaskTracker,
+    pub(super) groups_changed: Notify,
+}
+
+impl Fleet {
+    pub(super) fn new(runtime: Runtime, proxy: Proxy, store: Arc<Store>) -> Self {
+        Self {
+            runtime,
+            proxy,
+            store,
+            tasks: Mutex::default(),
+            tracker: TaskTracker::new(),
+            groups_changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn tasks(&self) -> MutexGuard<'_, HashMap<String, mpsc::UnboundedSender<Command>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) async fn remove_disk(&self, id: &str) {
+        if let Err(e) = self.runtime.remove_disk(id).await {
+            log::warn!("cannot remove the disk of {id}: {e}");
+        }
+    }
+}

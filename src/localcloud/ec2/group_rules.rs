@@ -1,0 +1,193 @@
+//! Rules of security groups, each of its own id.
+
+use super::call::{Call, Effect};
+use super::filters::{Filtered, Filters, page};
+use super::groups::{find, named};
+use super::ids::new_id;
+use super::params::Part;
+use super::permissions::{peer_text, permissions};
+use super::refusal::{Refusal, Result};
+use super::state::{Group, Peer, Rule, Tags};
+use super::tags;
+use super::xml::Xml;
+
+/// AWS's default quota of rules in one direction.
+const MOST_RULES: usize = 60;
+
+/// The two directions of a group's rules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Ingress,
+    Egress,
+}
+
+impl Direction {
+    fn of(self, group: &mut Group) -> &mut Vec<Rule> {
+        match self {
+            Self::Ingress => &mut group.ingress,
+            Self::Egress => &mut group.egress,
+        }
+    }
+}
+
+pub(super) fn authorize(
+    call: &mut Call<'_>,
+    request: &Part<'_>,
+    direction: Direction,
+) -> Result<Xml> {
+    let id = named(call, request)?;
+    let asked = permissions(call, request)?;
+    let tags = tags::specified(request, &["security-group-rule"], "security-group-rule")?;
+    call.read_all()?;
+    let mut group = find(call, &id)?;
+    let rules = direction.of(&mut group);
+    let mut added = Vec::new();
+    for (permission, description) in asked {
+        if rules.iter().any(|rule| rule.permission == permission) {
+            return Err(Refusal::new(
+                "InvalidPermission.Duplicate",
+                format!(
+                    "the specified rule \"peer: {}, {}, from port: {}, to port: {}, ALLOW\" \
+                     already exists",
+                    peer_text(&permission.peer),
+                    permission.protocol.to_uppercase(),
+                    permission.from.unwrap_or(-1),
+                    permission.to.unwrap_or(-1),
+                ),
+            ));
+        }
+        let rule = Rule {
+            id: new_id("sgr"),
+            permission,
+            description,
+            tags: tags.clone(),
+        };
+        rules.push(rule.clone());
+        added.push(rule);
+    }
+    if rules.len() > MOST_RULES {
+        return Err(Refusal::new(
+            "RulesPerSecurityGroupLimitExceeded",
+            "The maximum number of rules per security group has been reached.",
+        ));
+    }
+    call.region().groups.insert(id.clone(), group);
+    call.effects.push(Effect::Groups);
+    let owner = &call.facts.account;
+    let mut xml = Xml::done();
+    xml.list("securityGroupRuleSet", added, |xml, rule| {
+        write_rule(xml, &id, owner, &rule, direction);
+    });
+    Ok(xml)
+}
+
+pub(super) fn revoke(call: &mut Call<'_>, request: &Part<'_>, direction: Direction) -> Result<Xml> {
+    let id = named(call, request)?;
+    let ids = request.list("SecurityGroupRuleId");
+    let asked = if ids.is_empty() {
+        permissions(call, request)?
+    } else {
+        Vec::new()
+    };
+    call.read_all()?;
+    let mut group = find(call, &id)?;
+    let rules = direction.of(&mut group);
+    let missing = asked
+        .iter()
+        .any(|(permission, _)| !rules.iter().any(|rule| rule.permission == *permission));
+    let unknown = ids
+        .iter()
+        .find(|id| !rules.iter().any(|rule| rule.id == **id));
+    if missing || unknown.is_some() {
+        return Err(Refusal::new(
+            "InvalidPermission.NotFound",
+            "The specified rule does not exist in this security group.",
+        ));
+    }
+    rules.retain(|rule| {
+        !ids.contains(&rule.id.as_str())
+            && !asked
+                .iter()
+                .any(|(permission, _)| *permission == rule.permission)
+    });
+    call.region().groups.insert(id, group);
+    call.effects.push(Effect::Groups);
+    Ok(Xml::done())
+}
+
+fn write_rule(xml: &mut Xml, group: &str, owner: &str, rule: &Rule, direction: Direction) {
+    xml.text("securityGroupRuleId", &rule.id);
+    xml.text("groupId", group);
+    xml.text("groupOwnerId", owner);
+    xml.text("isEgress", direction == Direction::Egress);
+    xml.text("ipProtocol", &rule.permission.protocol);
+    xml.text("fromPort", rule.permission.from.unwrap_or(-1));
+    xml.text("toPort", rule.permission.to.unwrap_or(-1));
+    match &rule.permission.peer {
+        Peer::V4(net) => xml.text("cidrIpv4", net),
+        Peer::V6(net) => xml.text("cidrIpv6", net),
+        Peer::Group(id) => xml.node("referencedGroupInfo", |xml| xml.text("groupId", id)),
+    }
+    xml.option("description", rule.description.as_ref());
+    tags::write(xml, &rule.tags);
+}
+
+/// A rule with the group that it belongs to.
+struct InGroup {
+    rule: Rule,
+    group: String,
+    direction: Direction,
+}
+
+impl Filtered for InGroup {
+    fn values(&self, name: &str) -> Option<Vec<String>> {
+        match name {
+            "group-id" => Some(vec![self.group.clone()]),
+            "security-group-rule-id" => Some(vec![self.rule.id.clone()]),
+            _ => None,
+        }
+    }
+
+    fn tags(&self) -> Option<&Tags> {
+        Some(&self.rule.tags)
+    }
+}
+
+pub(super) fn describe_security_group_rules(
+    call: &mut Call<'_>,
+    request: &Part<'_>,
+) -> Result<Xml> {
+    let ids = request.list("SecurityGroupRuleId");
+    let mut all = Vec::new();
+    for group in call.region().groups.values() {
+        let both = [
+            (Direction::Ingress, &group.ingress),
+            (Direction::Egress, &group.egress),
+        ];
+        for (direction, rules) in both {
+            let rules = rules
+                .iter()
+                .filter(|rule| ids.is_empty() || ids.contains(&rule.id.as_str()));
+            all.extend(rules.map(|rule| InGroup {
+                rule: rule.clone(),
+                group: group.id.clone(),
+                direction,
+            }));
+        }
+    }
+    if let Some(missing) = ids.iter().find(|id| !all.iter().any(|r| r.rule.id == **id)) {
+        return Err(Refusal::new(
+            "InvalidSecurityGroupRuleId.NotFound",
+            format!("The security group rule ID '{missing}' does not exist"),
+        ));
+    }
+    let (rules, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
+    call.read_all()?;
+    let owner = call.facts.account.clone();
+    let mut xml = Xml::default();
+    xml.list("securityGroupRuleSet", rules, |xml, each| {
+        write_rule(xml, &each.group, &owner, &each.rule, each.direction);
+    });
+    xml.option("nextToken", next);
+    Ok(xml)
+}

@@ -1,0 +1,49 @@
+//! Ids as AWS's look: new ones, ones that are the same for the same words, and
+//! whether a text is one.
+
+use sha2::{Digest as _, Sha256};
+
+/// A new id, as `i-0123456789abcdef0`.
+pub(super) fn new_id(prefix: &str) -> String {
+    format!("{prefix}-0{:016x}", rand::random::<u64>())
+}
+
+/// An id that is the same for the same words, as `ami-0123..`.
+pub(super) fn stable_id(prefix: &str, words: &[&str]) -> String {
+    let digest = hex::encode(Sha256::digest(words.join("/").as_bytes()));
+    format!("{prefix}-{}", &digest[..17])
+}
+
+/// Whether a text is an id of this kind, as `i-0123abcd`.
+pub(super) fn is_id(prefix: &str, id: &str) -> bool {
+    id.strip_prefix(prefix)
+        .and_then(|rest| rest.strip_prefix('-'))
+        .is_some_and(|rest| {
+            (8..=17).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_hexdigit())
+        })
+}
+
+/// A request id as AWS's look.
+pub(crate) fn new_request_id() -> String {
+    let (a, b) = (rand::random::<u64>(), rand::random::<u64>());
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        a >> 32,
+        a >> 16 & 0xffff,
+        a & 0xffff,
+        b >> 48,
+        b & 0xffff_ffff_ffff
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_their_form() {
+        assert!(is_id("i", "i-0123456789abcdef0"));
+        assert!(!is_id("i", "i-xyz"));
+        assert!(!is_id("ami", "i-0123456789abcdef0"));
+    }
+}

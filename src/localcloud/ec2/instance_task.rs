@@ -1,0 +1,233 @@
+//! One instance's task: it does one thing at a time to the machine, and writes
+//! down what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::boot::boot_of;
+use super::fleet::{Command, Fleet};
+use super::state::{Instance, OnShutdown, Phase};
+use crate::clock;
+use crate::faults::{Act, Fault};
+use crate::machine::{Ending, Machine};
+
+/// How long a machine may take to shut itself down before it is killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A machine that runs, with what the daemon does for it: the sockets of those
+/// services lie in the machine's network and would keep it in being.
+struct Running {
+    machine: Machine,
+    _services: DropGuard,
+}
+
+/// One instance's task.
+pub(super) struct InstanceTask {
+    fleet: Arc<Fleet>,
+    region: String,
+    id: String,
+    commands: mpsc::UnboundedReceiver<Command>,
+    /// What was asked for during a slow boot: it comes first.
+    overtaken_by: Option<Command>,
+}
+
+/// What the task wakes up for.
+enum Event {
+    Command(Command),
+    Ended(Ending),
+}
+
+impl InstanceTask {
+    pub(super) fn new(
+        fleet: Arc<Fleet>,
+        region: &str,
+        id: String,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Self {
+        Self {
+            fleet,
+            region: region.to_owned(),
+            id,
+            commands,
+            overtaken_by: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut machine: Option<Running> = None;
+        while let Some(event) = self.next(machine.as_ref()).await {
+            machine = match event {
+                Event::Command(Command::Boot(fault)) => self.boot(fault).await,
+                Event::Command(Command::Stop { force }) => {
+                    stop(machine, if force { Duration::ZERO } else { PATIENCE }).await;
+                    self.becomes(Phase::Stopped, None);
+                    None
+                }
+                Event::Command(Command::Reboot) | Event::Ended(Ending::Reboot) => {
+                    stop(machine, PATIENCE).await;
+                    self.boot(None).await
+                }
+                Event::Command(Command::Terminate) => {
+                    stop(machine, Duration::ZERO).await;
+                    self.terminated(None).await;
+                    return;
+                }
+                Event::Command(Command::Leave) => {
+                    stop(machine, PATIENCE).await;
+                    return;
+                }
+                Event::Ended(Ending::PowerOff) => {
+                    let why = (
+                        "Client.InstanceInitiatedShutdown",
+                        "Client.InstanceInitiatedShutdown: Instance initiated shutdown",
+                    );
+                    if self.on_shutdown() == OnShutdown::Terminate {
+                        self.terminated(Some(why)).await;
+                        return;
+                    }
+                    self.becomes(Phase::Stopped, Some(why));
+                    None
+                }
+                Event::Ended(Ending::Killed) => {
+                    let why = (
+                        "Server.InternalError",
+                        "Server.InternalError: the machine broke down",
+                    );
+                    self.becomes(Phase::Stopped, Some(why));
+                    None
+                }
+            };
+        }
+    }
+
+    /// The next command, or the machine's own end.
+    async fn next(&mut self, running: Option<&Running>) -> Option<Event> {
+        if let Some(command) = self.overtaken_by.take() {
+            return Some(Event::Command(command));
+        }
+        let Some(running) = running else {
+            return self.commands.recv().await.map(Event::Command);
+        };
+        tokio::select! {
+            command = self.commands.recv() => command.map(Event::Command),
+            ending = running.machine.ended() => Some(Event::Ended(ending)),
+        }
+    }
+
+    fn instance(&self) -> Option<Instance> {
+        let state = self.fleet.store.state();
+        state
+            .regions
+            .get(&self.region)?
+            .instances
+            .get(&self.id)
+            .cloned()
+    }
+
+    fn on_shutdown(&self) -> OnShutdown {
+        self.instance().map_or(OnShutdown::Stop, |i| i.on_shutdown)
+    }
+
+    /// Writes the phase down, unless the instance is on its way out.
+    fn becomes(&self, phase: Phase, reason: Option<(&str, &str)>) {
+        self.fleet.store.change(|state| {
+            let Some(region) = state.regions.get_mut(&self.region) else {
+                return;
+            };
+            let Some(known) = region.instances.get(&self.id) else {
+                return;
+            };
+            let kept = known.reason.clone();
+            let overtaken = match phase {
+                Phase::Terminated => false,
+                // A stop was asked for meanwhile; its command comes next.
+                Phase::Running => known.phase != Phase::Pending,
+                _ => known.phase.is_ending(),
+            };
+            if !overtaken {
+                let kept = kept.as_ref().map(|(code, words)| (&**code, &**words));
+                region.set_phase(&self.id, phase, reason.or(kept), clock::millis());
+            }
+        });
+        self.fleet.groups_changed.notify_one();
+    }
+
+    /// The end: out of the map first, for nothing more can happen.
+    async fn terminated(&self, reason: Option<(&str, &str)>) {
+        self.fleet.remove_disk(&self.id).await;
+        self.fleet.tasks().remove(&self.id);
+        self.becomes(Phase::Terminated, reason);
+    }
+
+    /// Boots the machine. Nothing is booted when something else was asked for
+    /// during a slow boot: that is done instead.
+    async fn boot(&mut self, fault: Option<Fault>) -> Option<Running> {
+        let instance = self.instance()?;
+        if let Some(wait) = fault.as_ref().and_then(delay) {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                command = self.commands.recv() => {
+                    self.overtaken_by = command;
+                    return None;
+                }
+            }
+        }
+        let boot = boot_of(&instance, fault.as_ref());
+        match self.fleet.runtime.boot(boot).await {
+            Ok(machine) => {
+                let services = CancellationToken::new();
+                if let Some(listener) = machine.take_proxy() {
+                    self.serve_proxy(listener, &services);
+                }
+                self.becomes(Phase::Running, None);
+                Some(Running {
+                    machine,
+                    _services: services.drop_guard(),
+                })
+            }
+            Err(e) => {
+                log::error!("{} did not boot: {e}", self.id);
+                let words = format!("Server.InternalError: {e}");
+                self.becomes(Phase::Stopped, Some(("Server.InternalError", &words)));
+                None
+            }
+        }
+    }
+
+    /// The way out of the machine, until it ends.
+    fn serve_proxy(&self, listener: std::net::TcpListener, until: &CancellationToken) {
+        let (fleet, id) = (&self.fleet, self.id.clone());
+        let (proxy, until) = (fleet.proxy.clone(), until.clone());
+        match TcpListener::from_std(listener) {
+            Ok(listener) => drop(fleet.tracker.spawn(async move {
+                until.run_until_cancelled(proxy.serve(listener, id)).await;
+            })),
+            Err(e) => log::error!("{id} has no way out: {e}"),
+        }
+    }
+}
+
+async fn stop(running: Option<Running>, patience: Duration) {
+    let Some(Running { machine, .. }) = &running else {
+        return;
+    };
+    if patience.is_zero() {
+        machine.kill();
+        machine.ended().await;
+    } else {
+        machine.stop(patience).await;
+    }
+}
+
+/// How long a fault keeps an instance pending.
+fn delay(fault: &Fault) -> Option<Duration> {
+    match fault.act {
+        Act::SlowBoot => Some(Duration::from_secs_f64(fault.seconds.unwrap_or(20.0))),
+        Act::EndlessBoot => Some(Duration::MAX),
+        _ => None,
+    }
+}

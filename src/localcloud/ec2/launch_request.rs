@@ -1,0 +1,278 @@
+//! What a launch asks for: `RunInstances`' parameters, checked. Some of them are
+//! changed later by actions of their own.
+
+use super::call::Call;
+use super::groups;
+use super::images::{IMAGE_SIZE, Image, ROOT_DEVICE, resolve_image};
+use super::instance_types::{InstanceType, instance_type};
+use super::network::{check_subnet, zone};
+use super::params::Part;
+use super::refusal::{Refusal, Result};
+use super::state::{KeyPair, MetadataOptions, OnShutdown, Tags, Volume};
+use super::tags;
+use super::user_data::user_data;
+
+/// A launch as it was asked for, checked.
+pub(super) struct Launch {
+    pub(super) least: u32,
+    pub(super) most: u32,
+    pub(super) image: Image,
+    pub(super) instance_type: InstanceType,
+    pub(super) key: Option<KeyPair>,
+    pub(super) groups: Vec<String>,
+    pub(super) user_data: Option<String>,
+    pub(super) tags: Tags,
+    pub(super) volume: Volume,
+    pub(super) on_shutdown: OnShutdown,
+    pub(super) protected: bool,
+    pub(super) metadata: MetadataOptions,
+    pub(super) public: bool,
+    pub(super) iam_profile: Option<String>,
+    pub(super) token: Option<String>,
+}
+
+pub(super) fn read(
+    call: &mut Call<'_>,
+    request: &Part<'_>,
+    token: Option<String>,
+) -> Result<Launch> {
+    let (least, most) = counts(request)?;
+    let image = resolve_image(
+        call.region_name,
+        &call.facts.system,
+        request.required("ImageId")?,
+    )?;
+    let name = request.text("InstanceType").unwrap_or("m1.small");
+    let instance_type = instance_type(name).ok_or_else(|| {
+        Refusal::new(
+            "InvalidParameterValue",
+            format!("Invalid value '{name}' for InstanceType."),
+        )
+    })?;
+    if instance_type.architecture != image.architecture {
+        return Err(Refusal::new(
+            "InvalidParameterValue",
+            format!(
+                "The architecture '{}' of the specified instance type does not match the \
+                 architecture '{}' of the specified AMI. Specify an instance type and an AMI \
+                 that have matching architectures, and try again.",
+                instance_type.architecture, image.architecture
+            ),
+        ));
+    }
+    let kinds = ["instance", "volume", "network-interface"];
+    let tags = tags::specified(request, &kinds, "instance")?;
+    let volume_tags = tags::specified(request, &kinds, "volume")?;
+    let placement = request.part("Placement");
+    placement.text("Tenancy");
+    if let Some(given) = placement.text("AvailabilityZone")
+        && given != zone(call.region_name)
+    {
+        return Err(Refusal::value(
+            "AvailabilityZone",
+            given,
+            &format!(
+                "The local cloud launches in {} only.",
+                zone(call.region_name)
+            ),
+        ));
+    }
+    request.flag("EbsOptimized")?;
+    request.part("Monitoring").flag("Enabled")?;
+    request.part("CreditSpecification").text("CpuCredits");
+    let profile = request.part("IamInstanceProfile");
+    let iam_profile = profile.text("Name").or_else(|| profile.text("Arn"));
+    let (public, groups) = network(call, request)?;
+    Ok(Launch {
+        least,
+        most,
+        key: key(call, request)?,
+        groups,
+        user_data: user_data(request)?,
+        tags,
+        volume: volume(request, volume_tags)?,
+        on_shutdown: on_shutdown(request.text("InstanceInitiatedShutdownBehavior"))?,
+        protected: request.flag("DisableApiTermination")?.unwrap_or(false),
+        metadata: metadata(&request.part("MetadataOptions"), None)?,
+        public,
+        iam_profile: iam_profile.map(str::to_owned),
+        image,
+        instance_type,
+        token,
+    })
+}
+
+fn counts(request: &Part<'_>) -> Result<(u32, u32)> {
+    request.required("MinCount")?;
+    request.required("MaxCount")?;
+    let least: u32 = request.number("MinCount")?.unwrap_or(1);
+    let most: u32 = request.number("MaxCount")?.unwrap_or(1);
+    if least == 0 || most < least {
+        return Err(Refusal::new(
+            "InvalidParameterValue",
+            format!(
+                "Invalid value '{least}' for minCount, '{most}' for maxCount: from 1, and not more than maxCount"
+            ),
+        ));
+    }
+    Ok((least, most))
+}
+
+fn key(call: &mut Call<'_>, request: &Part<'_>) -> Result<Option<KeyPair>> {
+    let Some(name) = request.text("KeyName") else {
+        return Ok(None);
+    };
+    let found = call.region().key_pairs.get(name).cloned();
+    let found = found.filter(|pair| call.visible(pair.created));
+    found.map(Some).ok_or_else(|| {
+        Refusal::new(
+            "InvalidKeyPair.NotFound",
+            format!("The key pair '{name}' does not exist"),
+        )
+    })
+}
+
+/// Whether the instance has a public address, and the ids of its groups: they
+/// stand beside the interface or in it, never both.
+fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Vec<String>)> {
+    let interfaces = request.parts("NetworkInterface");
+    if interfaces.len() > 1 {
+        return Err(Refusal::new(
+            "UnsupportedOperation",
+            "Instances of the local cloud have one network interface",
+        ));
+    }
+    let mut ids: Vec<String> = Vec::new();
+    let mut public = true;
+    let mut subnet = request.text("SubnetId");
+    for name in request.list("SecurityGroup") {
+        ids.push(groups::id_by_name(call, name)?);
+    }
+    ids.extend(
+        request
+            .list("SecurityGroupId")
+            .into_iter()
+            .map(str::to_owned),
+    );
+    if let Some(interface) = interfaces.first() {
+        if subnet.is_some() || !ids.is_empty() {
+            return Err(Refusal::new(
+                "InvalidParameterCombination",
+                "Network interfaces and an instance-level subnet ID or security groups may not \
+                 be specified on the same request",
+            ));
+        }
+        interface.text("DeviceIndex");
+        interface.text("Description");
+        interface.flag("DeleteOnTermination")?;
+        subnet = interface.text("SubnetId");
+        public = interface.flag("AssociatePublicIpAddress")?.unwrap_or(true);
+        ids.extend(
+            interface
+                .list("SecurityGroupId")
+                .into_iter()
+                .map(str::to_owned),
+        );
+    }
+    check_subnet(call, subnet)?;
+    groups::ensure_default(call);
+    if ids.is_empty() {
+        ids.push(groups::default_id(call.region_name));
+    }
+    for id in &ids {
+        groups::find(call, id)?;
+    }
+    if ids.len() > 5 {
+        return Err(Refusal::new(
+            "SecurityGroupsPerInterfaceLimitExceeded",
+            "The maximum number of security groups per interface has been reached.",
+        ));
+    }
+    Ok((public, ids))
+}
+
+fn volume(request: &Part<'_>, tags: Tags) -> Result<Volume> {
+    let mut volume = Volume {
+        id: String::new(),
+        device: ROOT_DEVICE.to_owned(),
+        size: IMAGE_SIZE,
+        kind: "gp3".to_owned(),
+        encrypted: false,
+        delete_on_termination: true,
+        tags,
+    };
+    for mapping in request.parts("BlockDeviceMapping") {
+        let device = mapping.required("DeviceName")?;
+        if device != ROOT_DEVICE {
+            return Err(Refusal::new(
+                "UnsupportedOperation",
+                format!(
+                    "Instances of the local cloud have the root device {ROOT_DEVICE} only, not {device}"
+                ),
+            ));
+        }
+        let ebs = mapping.part("Ebs");
+        volume.size = ebs.number("VolumeSize")?.unwrap_or(volume.size);
+        volume.encrypted = ebs.flag("Encrypted")?.unwrap_or(false);
+        volume.delete_on_termination = ebs.flag("DeleteOnTermination")?.unwrap_or(true);
+        if let Some(kind) = ebs.text("VolumeType") {
+            kind.clone_into(&mut volume.kind);
+        }
+        ebs.text("Iops");
+        ebs.text("Throughput");
+        ebs.text("KmsKeyId");
+    }
+    if !(IMAGE_SIZE..=16384).contains(&volume.size) {
+        return Err(Refusal::new(
+            "InvalidBlockDeviceMapping",
+            format!(
+                "Volume of size {}GB is smaller than snapshot, expect size >= {IMAGE_SIZE}GB",
+                volume.size
+            ),
+        ));
+    }
+    Ok(volume)
+}
+
+/// What an operating system's shutdown does.
+pub(super) fn on_shutdown(text: Option<&str>) -> Result<OnShutdown> {
+    match text {
+        None | Some("stop") => Ok(OnShutdown::Stop),
+        Some("terminate") => Ok(OnShutdown::Terminate),
+        Some(other) => Err(Refusal::value(
+            "instanceInitiatedShutdownBehavior",
+            other,
+            "Expected stop or terminate.",
+        )),
+    }
+}
+
+/// Options of the metadata service, over those that hold now. An image of
+/// Amazon Linux 2023 requires tokens unless the launch says otherwise.
+pub(super) fn metadata(part: &Part<'_>, now: Option<MetadataOptions>) -> Result<MetadataOptions> {
+    let mut options = now.unwrap_or(MetadataOptions {
+        tokens_required: true,
+        enabled: true,
+        tags: false,
+        hop_limit: 2,
+    });
+    let choice = |name: &str, yes: &str, no: &str| match part.text(name) {
+        None => Ok(None),
+        Some(text) if text == yes => Ok(Some(true)),
+        Some(text) if text == no => Ok(Some(false)),
+        Some(text) => Err(Refusal::value(
+            name,
+            text,
+            &format!("Expected {yes} or {no}."),
+        )),
+    };
+    options.tokens_required =
+        choice("HttpTokens", "required", "optional")?.unwrap_or(options.tokens_required);
+    options.enabled = choice("HttpEndpoint", "enabled", "disabled")?.unwrap_or(options.enabled);
+    options.tags = choice("InstanceMetadataTags", "enabled", "disabled")?.unwrap_or(options.tags);
+    options.hop_limit = part
+        .number("HttpPutResponseHopLimit")?
+        .unwrap_or(options.hop_limit);
+    part.text("HttpProtocolIpv6");
+    Ok(options)
+}

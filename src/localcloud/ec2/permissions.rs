@@ -1,0 +1,149 @@
+//! The permissions that a request is about.
+
+use ipnet::IpNet;
+
+use super::call::Call;
+use super::groups::{find, id_by_name};
+use super::params::Part;
+use super::refusal::{Refusal, Result};
+use super::state::{Peer, Permission};
+
+/// The rules a request means: `IpPermissions.N`, or the short form for one.
+pub(super) fn permissions(
+    call: &mut Call<'_>,
+    request: &Part<'_>,
+) -> Result<Vec<(Permission, Option<String>)>> {
+    let mut found = Vec::new();
+    for part in request.parts("IpPermissions") {
+        found.extend(permissions_of(call, &part)?);
+    }
+    let peers: Vec<Peer> = request
+        .text("CidrIp")
+        .map(cidr)
+        .transpose()?
+        .into_iter()
+        .collect();
+    if let Some(protocol) = request.text("IpProtocol") {
+        let (protocol, from, to) = ports(protocol, request)?;
+        found.extend(peers.into_iter().map(|peer| {
+            let permission = Permission {
+                protocol: protocol.clone(),
+                from,
+                to,
+                peer,
+            };
+            (permission, None)
+        }));
+    }
+    if found.is_empty() {
+        return Err(Refusal::new(
+            "MissingParameter",
+            "The request must contain the parameter ipPermissions",
+        ));
+    }
+    Ok(found)
+}
+
+fn permissions_of(
+    call: &mut Call<'_>,
+    part: &Part<'_>,
+) -> Result<Vec<(Permission, Option<String>)>> {
+    let (protocol, from, to) = ports(part.required("IpProtocol")?, part)?;
+    let mut peers: Vec<(Peer, Option<String>)> = Vec::new();
+    let described = |part: &Part<'_>| part.text("Description").map(str::to_owned);
+    for range in part.parts("IpRanges") {
+        peers.push((cidr(range.required("CidrIp")?)?, described(&range)));
+    }
+    for range in part.parts("Ipv6Ranges") {
+        peers.push((cidr(range.required("CidrIpv6")?)?, described(&range)));
+    }
+    for group in part.parts("Groups") {
+        group.text("UserId");
+        group.text("VpcId");
+        let id = match group.text("GroupId") {
+            Some(id) => find(call, id)?.id,
+            None => id_by_name(call, group.required("GroupName")?)?,
+        };
+        peers.push((Peer::Group(id), described(&group)));
+    }
+    if peers.is_empty() {
+        return Err(Refusal::new(
+            "InvalidParameterValue",
+            "Invalid value 'null' for ipRanges: a permission needs a source or destination",
+        ));
+    }
+    let permission = |(peer, description)| {
+        let permission = Permission {
+            protocol: protocol.clone(),
+            from,
+            to,
+            peer,
+        };
+        (permission, description)
+    };
+    Ok(peers.into_iter().map(permission).collect())
+}
+
+type Ports = (String, Option<i32>, Option<i32>);
+
+fn ports(protocol: &str, part: &Part<'_>) -> Result<Ports> {
+    let (from, to): (Option<i32>, Option<i32>) = (part.number("FromPort")?, part.number("ToPort")?);
+    let protocol = match protocol.to_lowercase().as_str() {
+        "6" => "tcp".to_owned(),
+        "17" => "udp".to_owned(),
+        "1" => "icmp".to_owned(),
+        "58" => "icmpv6".to_owned(),
+        "all" => "-1".to_owned(),
+        known @ ("tcp" | "udp" | "icmp" | "icmpv6" | "-1") => known.to_owned(),
+        number if number.parse::<u8>().is_ok() => number.to_owned(),
+        other => {
+            return Err(Refusal::value(
+                "protocol",
+                other,
+                "VPC security group rules must specify protocols explicitly.",
+            ));
+        }
+    };
+    match protocol.as_str() {
+        "tcp" | "udp" => {
+            let (Some(from), Some(to)) = (from, to) else {
+                return Err(Refusal::new(
+                    "MissingParameter",
+                    "The request must contain the parameters fromPort and toPort",
+                ));
+            };
+            if !(0..=65535).contains(&from) || !(0..=65535).contains(&to) || from > to {
+                return Err(Refusal::new(
+                    "InvalidParameterValue",
+                    format!(
+                        "Invalid value '{from}-{to}' for portRange. It must be between 0 and 65535"
+                    ),
+                ));
+            }
+            Ok((protocol, Some(from), Some(to)))
+        }
+        "icmp" | "icmpv6" => Ok((protocol, from.or(Some(-1)), to.or(Some(-1)))),
+        // All ports, whatever was given.
+        _ => Ok((protocol, None, None)),
+    }
+}
+
+fn cidr(text: &str) -> Result<Peer> {
+    match text.parse::<IpNet>() {
+        // AWS keeps the canonical form, too.
+        Ok(IpNet::V4(net)) => Ok(Peer::V4(net.trunc())),
+        Ok(IpNet::V6(net)) => Ok(Peer::V6(net.trunc())),
+        Err(_) => Err(Refusal::new(
+            "InvalidParameterValue",
+            format!("CIDR block {text} is malformed"),
+        )),
+    }
+}
+
+pub(super) fn peer_text(peer: &Peer) -> String {
+    match peer {
+        Peer::V4(net) => net.to_string(),
+        Peer::V6(net) => net.to_string(),
+        Peer::Group(id) => id.clone(),
+    }
+}

@@ -1,0 +1,96 @@
+//! The regions that there are, and the zones of each.
+
+use super::call::Call;
+use super::filters::{Filtered, Filters};
+use super::params::Part;
+use super::refusal::{Refusal, Result};
+use super::xml::Xml;
+
+/// The regions that every AWS account has switched on.
+pub(super) const REGIONS: [&str; 17] = [
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ca-central-1",
+    "eu-central-1",
+    "eu-north-1",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-west-1",
+    "us-west-2",
+];
+
+pub(super) fn describe_regions(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    struct Region(&'static str);
+    impl Filtered for Region {
+        fn values(&self, name: &str) -> Option<Vec<String>> {
+            match name {
+                "region-name" => Some(vec![self.0.to_owned()]),
+                "endpoint" => Some(vec![format!("ec2.{}.amazonaws.com", self.0)]),
+                "opt-in-status" => Some(vec!["opt-in-not-required".to_owned()]),
+                _ => None,
+            }
+        }
+    }
+    let names = request.list("RegionName");
+    request.flag("AllRegions")?;
+    if let Some(name) = names.iter().find(|name| !REGIONS.contains(name)) {
+        return Err(Refusal::value("region", name, "No such region."));
+    }
+    let wanted = REGIONS
+        .into_iter()
+        .filter(|region| names.is_empty() || names.contains(region));
+    let regions = Filters::of(request)?.keep(wanted.map(Region).collect())?;
+    call.read_all()?;
+    let mut xml = Xml::default();
+    xml.list("regionInfo", regions, |xml, Region(name)| {
+        xml.text("regionName", name);
+        xml.text("regionEndpoint", format!("ec2.{name}.amazonaws.com"));
+        xml.text("optInStatus", "opt-in-not-required");
+    });
+    Ok(xml)
+}
+
+pub(super) fn describe_availability_zones(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    struct Zone<'a>(&'a str, String);
+    impl Filtered for Zone<'_> {
+        fn values(&self, name: &str) -> Option<Vec<String>> {
+            match name {
+                "zone-name" => Some(vec![self.1.clone()]),
+                "region-name" | "group-name" => Some(vec![self.0.to_owned()]),
+                "state" => Some(vec!["available".to_owned()]),
+                "zone-type" => Some(vec!["availability-zone".to_owned()]),
+                "opt-in-status" => Some(vec!["opt-in-not-required".to_owned()]),
+                _ => None,
+            }
+        }
+    }
+    let names = request.list("ZoneName");
+    request.flag("AllAvailabilityZones")?;
+    let region = call.region_name;
+    let zones = ["a", "b", "c"].map(|letter| Zone(region, format!("{region}{letter}")));
+    let wanted = zones
+        .into_iter()
+        .filter(|zone| names.is_empty() || names.contains(&zone.1.as_str()));
+    let zones = Filters::of(request)?.keep(wanted.collect())?;
+    call.read_all()?;
+    let mut xml = Xml::default();
+    xml.list("availabilityZoneInfo", zones, |xml, Zone(region, name)| {
+        xml.text("zoneName", &name);
+        xml.text("zoneState", "available");
+        xml.text("regionName", region);
+        xml.text("zoneId", name.replace('-', ""));
+        xml.text("groupName", region);
+        xml.text("networkBorderGroup", region);
+        xml.text("zoneType", "availability-zone");
+        xml.text("optInStatus", "opt-in-not-required");
+    });
+    Ok(xml)
+}

@@ -1,0 +1,158 @@
+//! The service: answers query requests, and lets machines follow.
+
+use std::sync::Arc;
+
+use super::Machines;
+use super::answer::{Answer, refused};
+use super::call::{Call, Consoles};
+use super::ids::new_request_id;
+use super::params::Params;
+use super::refusal::{Refusal, Result};
+use super::regions::REGIONS;
+use super::state::Phase;
+use super::store::Store;
+use super::xml::Xml;
+use super::{actions, groups, sts};
+use crate::clock;
+use crate::faults::{Account, Plans};
+
+/// EC2 and STS of the local cloud.
+#[derive(Clone, Debug)]
+pub(crate) struct Ec2(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<Store>,
+    plans: Arc<Plans>,
+    machines: Option<Machines>,
+}
+
+impl Ec2 {
+    /// With machines where there can be any.
+    pub(crate) fn new(store: Arc<Store>, plans: Arc<Plans>, machines: Option<Machines>) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            plans,
+            machines,
+        }))
+    }
+
+    /// Answers a query request that has been verified.
+    pub(crate) fn answer(&self, region: &str, form: &[u8], run: Option<&str>) -> Answer {
+        let account = self.0.plans.account(run);
+        let request = new_request_id();
+        let result = self.act(region, form, run, &account);
+        match result {
+            Ok((action, xml)) => Answer {
+                status: 200,
+                xml: format!(
+                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{action}Response \
+                     xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>{request}\
+                     </requestId>{}</{action}Response>",
+                    xml.finish()
+                ),
+                request,
+            },
+            Err(refusal) => refused(&refusal, &request),
+        }
+    }
+
+    fn act(
+        &self,
+        region: &str,
+        form: &[u8],
+        run: Option<&str>,
+        account: &Account,
+    ) -> Result<(String, Xml)> {
+        let params = Params::parse(form)?;
+        let request = params.all();
+        let name = request.required("Action")?;
+        request.text("Version");
+        let dry = request.flag("DryRun")?.unwrap_or(false);
+        if !REGIONS.contains(&region) {
+            return Err(Refusal::new(
+                "AuthFailure",
+                format!("The local cloud has no region '{region}'"),
+            )
+            .status(401));
+        }
+        let Some(action) = actions::find(name) else {
+            return Err(Refusal::new(
+                "InvalidAction",
+                format!("The action {name} is not valid for this web service (the local cloud)."),
+            ));
+        };
+        let current = self.0.store.state();
+        let mut next = current.clone();
+        let mut call = Call {
+            region_name: region,
+            state: &mut next,
+            params: &params,
+            facts: &self.0.store.facts,
+            account,
+            consoles: self
+                .0
+                .machines
+                .as_ref()
+                .map(|machines| machines as &dyn Consoles),
+            run,
+            now: clock::millis(),
+            effects: Vec::new(),
+        };
+        groups::ensure_default(&mut call);
+        call.now = clock::millis();
+        let moment = call.now;
+        call.region().forget_old(moment);
+        let xml = action(&mut call, &request)?;
+        let effects = call.effects;
+        if dry {
+            return Err(Refusal::new(
+                "DryRunOperation",
+                "Request would have succeeded, but DryRun flag is set.",
+            )
+            .status(412));
+        }
+        if actions::changes(name) {
+            self.0.store.replace(current, next).map_err(|_| {
+                Refusal::new("InternalError", "The local cloud cannot write its state").status(500)
+            })?;
+            if let Some(machines) = &self.0.machines {
+                machines.follow(region, effects, &self.0.plans, run);
+            }
+        }
+        Ok((name.to_owned(), xml))
+    }
+
+    /// STS's answers.
+    pub(crate) fn answer_sts(&self, form: &[u8], access_key_id: &str) -> Answer {
+        sts::answer(&self.0.store.facts.account, form, access_key_id)
+    }
+
+    /// What `autorun cloud status` tells of instances: id, name, phase, address.
+    pub(crate) fn listing(&self) -> Vec<serde_json::Value> {
+        let state = self.0.store.state();
+        let all = state
+            .regions
+            .iter()
+            .flat_map(|(region, known)| known.instances.values().map(move |i| (region, i)));
+        all.filter(|(_, instance)| instance.phase != Phase::Terminated)
+            .map(|(region, instance)| {
+                serde_json::json!({
+                    "id": instance.id,
+                    "name": instance.tags.get("Name"),
+                    "state": instance.phase.code_and_name().1,
+                    "address": instance.address,
+                    "region": region,
+                })
+            })
+            .collect()
+    }
+
+    /// Ends all machines in order; instances stay as they are on record, and
+    /// are stopped when the next daemon reads it.
+    pub(crate) async fn shut_down(&self) {
+        if let Some(machines) = &self.0.machines {
+            machines.shut_down().await;
+        }
+    }
+}

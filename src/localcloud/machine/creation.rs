@@ -1,0 +1,177 @@
+//! How a machine is made: by three processes, each for what the next one has no
+//! right to.
+//!
+//! ```text
+//! outer  root of the host, in a mount namespace of its own: joins the control
+//!        group, gives the user namespace its ids, mounts the file system
+//! inner  in the user namespace: makes the other namespaces, which belong to it
+//! init   the first process in them: root of the instance
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{ForkResult, Pid};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use serde::{Deserialize, Serialize};
+
+use super::cgroups::Cgroups;
+use super::disk::{image, overlay};
+use super::init::MachineParts;
+use super::message::{self, FromInit, Ground, Order};
+use super::process::fork;
+
+/// What the outer and the inner process tell each other. An end of file says
+/// that the other one failed, and has said so itself.
+#[derive(Debug, Serialize, Deserialize)]
+enum Word {
+    /// The inner process is in its user namespace.
+    Unshared,
+    /// The user namespace has its ids.
+    Mapped,
+    /// The root file system; beside it its mount.
+    Mounted,
+}
+
+/// A machine to make.
+pub(super) struct Creation<'a> {
+    pub(super) ground: &'a Ground,
+    pub(super) cgroups: &'a Cgroups,
+    /// The seed and fresh package lists, uppermost first.
+    pub(super) layers: &'a [PathBuf],
+    pub(super) order: Order,
+    /// The instance's socket to the daemon.
+    pub(super) socket: OwnedFd,
+    pub(super) console: OwnedFd,
+}
+
+impl Creation<'_> {
+    /// Makes it, in a process of its own. Returns its parts in its first process,
+    /// nothing in the others.
+    pub(super) fn run(self) -> io::Result<Option<MachineParts>> {
+        match self.begin() {
+            Ok(machine) => Ok(machine),
+            Err(error) => {
+                let reason = format!("cannot make an instance: {error}");
+                message::send(&self.socket, &FromInit::Failed { reason }, &[])?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn begin(&self) -> io::Result<Option<MachineParts>> {
+        let group = self.cgroups.group(self.order.ids);
+        group.make(self.order.boot.limits)?;
+        group.join()?;
+        let (ours, theirs) = message::pair()?;
+        match fork()? {
+            ForkResult::Parent { child } => {
+                drop(theirs);
+                self.mount_root(child, &ours)?;
+                Ok(None)
+            }
+            ForkResult::Child => {
+                drop(ours);
+                self.enter_namespaces(&theirs)
+            }
+        }
+    }
+
+    /// The outer process's part, after the inner one is there.
+    fn mount_root(&self, inner: Pid, socket: &OwnedFd) -> io::Result<()> {
+        // The layers are mounted where only this process sees them.
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount_change(
+            "/",
+            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+        )?;
+        let state = &self.ground.state_dir;
+        let scratch = state.join("mounts");
+        image::make(state, &self.disk())?;
+        let Some((Word::Unshared, _)) = message::receive(socket)? else {
+            return Ok(());
+        };
+        self.order.ids.map(inner.as_raw())?;
+        let namespace = File::open(format!("/proc/{inner}/ns/user"))?;
+        message::send(socket, &Word::Mapped, &[])?;
+        let mut layers = self.layers.to_vec();
+        layers.push(self.order.base.clone());
+        mount_memory(&scratch)?;
+        let parts = overlay::Parts {
+            layers: &layers,
+            disk: &self.disk(),
+            scratch: &scratch,
+        };
+        let root = overlay::mount(&parts, self.order.ids, namespace.as_fd())?;
+        message::send(socket, &Word::Mounted, &[root.as_fd()])
+    }
+
+    /// The inner process's part, and the beginning of init's own.
+    fn enter_namespaces(&self, socket: &OwnedFd) -> io::Result<Option<MachineParts>> {
+        unshare(CloneFlags::CLONE_NEWUSER)?;
+        message::send(socket, &Word::Unshared, &[])?;
+        let Some((Word::Mapped, _)) = message::receive(socket)? else {
+            return Ok(None);
+        };
+        unshare(
+            CloneFlags::CLONE_NEWNS
+                | CloneFlags::CLONE_NEWNET
+                | CloneFlags::CLONE_NEWUTS
+                | CloneFlags::CLONE_NEWIPC
+                | CloneFlags::CLONE_NEWPID
+                | CloneFlags::CLONE_NEWCGROUP,
+        )?;
+        match fork()? {
+            ForkResult::Parent { child } => {
+                self.announce(child)?;
+                Ok(None)
+            }
+            ForkResult::Child => {
+                let Some((Word::Mounted, mut fds)) = message::receive(socket)? else {
+                    return Ok(None);
+                };
+                fds.pop().map(|root| self.parts(root)).transpose()
+            }
+        }
+    }
+
+    fn announce(&self, child: Pid) -> io::Result<()> {
+        let pid = rustix::process::Pid::from_raw(child.as_raw()).ok_or(io::ErrorKind::NotFound)?;
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+        let started = FromInit::Started {
+            pid: child.as_raw(),
+        };
+        message::send(&self.socket, &started, &[pidfd.as_fd()])
+    }
+
+    fn parts(&self, root_mount: OwnedFd) -> io::Result<MachineParts> {
+        Ok(MachineParts {
+            boot: self.order.boot.clone(),
+            root_mount,
+            root: self.ground.state_dir.join("root"),
+            binary: self.ground.binary.clone(),
+            subnet: self.ground.subnet.clone(),
+            console: self.console.try_clone()?,
+            socket: self.socket.try_clone()?,
+        })
+    }
+
+    fn disk(&self) -> PathBuf {
+        let disks = self.ground.state_dir.join("instances");
+        disks.join(&self.order.boot.id)
+    }
+}
+
+/// A place for mount points, over whatever is there.
+fn mount_memory(place: &Path) -> io::Result<()> {
+    Ok(mount(
+        "autorun",
+        place,
+        "tmpfs",
+        MountFlags::NODEV,
+        c"mode=700,size=1m",
+    )?)
+}

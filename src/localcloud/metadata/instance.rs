@@ -1,0 +1,42 @@
+//! What the service knows of an instance.
+
+/// What an instance can learn about itself.
+#[derive(Clone, Default)]
+pub(crate) struct Metadata {
+    pub instance_id: String,
+    pub ami_id: String,
+    pub instance_type: String,
+    /// `x86_64` or `arm64`.
+    pub architecture: String,
+    pub local_ipv4: String,
+    pub public_ipv4: Option<String>,
+    pub local_hostname: String,
+    pub public_hostname: Option<String>,
+    pub mac: String,
+    pub interface_id: String,
+    pub subnet_id: String,
+    pub subnet_cidr: String,
+    pub vpc_id: String,
+    pub vpc_cidr: String,
+    pub region: String,
+    pub availability_zone: String,
+    pub account: String,
+    pub reservation_id: String,
+    /// When the launch was asked for, as `2026-01-31T12:00:00Z`.
+    pub pending_time: String,
+    /// The name of the key pair and its public key in OpenSSH's format.
+    pub key_name: Option<(String, String)>,
+    /// Names of the groups.
+    pub security_groups: Vec<String>,
+    pub security_group_ids: Vec<String>,
+    pub user_data: Option<Vec<u8>>,
+    /// The name of the instance profile.
+    pub iam_profile: Option<String>,
+    pub tags: Vec<(String, String)>,
+    /// Whether tags are shown.
+    pub instance_metadata_tags: bool,
+    /// Whether every request needs a token (`HttpTokens=required`).
+    pub tokens_required: bool,
+    /// Whether there is an answer at all (`HttpEndpoint=enabled`).
+    pub enabled: bool,
+}

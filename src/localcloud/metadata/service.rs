@@ -1,0 +1,213 @@
+//! The service: who asks, whether they may, and what they are told.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, SERVER};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::instance::Metadata;
+use super::tokens::Tokens;
+use super::tree::{self, Tree};
+use crate::crowd::{Crowd, Limits};
+use crate::line::Line;
+
+/// Connections at a time. An instance that has its share takes from itself.
+const CONNECTIONS: Limits = Limits {
+    all: 512,
+    each: 32,
+    settled: 0,
+};
+/// Bytes of a request's head.
+const MAX_HEAD: usize = 16 * 1024;
+/// How long a request's head may take to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the service rests when the system gives it no more connections.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Seconds that a token may live, as on AWS.
+const MAX_TTL: u64 = 21_600;
+
+const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
+const TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
+const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Who asks from an address, as it is now.
+pub(crate) type LookUp = Arc<dyn Fn(IpAddr) -> Option<Arc<Metadata>> + Send + Sync>;
+
+/// Serves all instances of a network until the listener is of no more use.
+pub(crate) async fn serve(listener: TcpListener, look_up: LookUp) -> io::Result<()> {
+    let service = Arc::new(Service {
+        look_up,
+        tokens: Tokens::default(),
+    });
+    let crowd = Crowd::new(CONNECTIONS);
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let service = Arc::clone(&service);
+                let place = crowd.enter(peer.ip());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = service.converse(stream, peer.ip()) => {}
+                        () = place.taken() => {}
+                    }
+                });
+            }
+            Err(e) => {
+                log::warn!("metadata: cannot accept a connection: {e}");
+                crowd.evict_one();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+struct Service {
+    look_up: LookUp,
+    tokens: Tokens,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Service {
+    async fn converse(&self, stream: TcpStream, peer: IpAddr) {
+        let answer =
+            service_fn(|request| async move { Ok::<_, Infallible>(self.answer(&request, peer)) });
+        let result = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(Line::new(stream)), answer)
+            .await;
+        if let Err(e) = result {
+            log::debug!("metadata: a connection ended: {e}");
+        }
+    }
+
+    fn answer(&self, request: &Request<Incoming>, peer: IpAddr) -> Answer {
+        let Some(metadata) = (self.look_up)(peer).filter(|metadata| metadata.enabled) else {
+            return failure(StatusCode::FORBIDDEN);
+        };
+        match (request.method(), request.uri().path()) {
+            (&Method::PUT, "/latest/api/token") => self.new_token(request, &metadata, peer),
+            (&Method::GET | &Method::HEAD, path) => match self.may_read(request, &metadata, peer) {
+                true => look_up(&metadata, path),
+                false => failure(StatusCode::UNAUTHORIZED),
+            },
+            (_, path) => {
+                let allowed = if path == "/latest/api/token" {
+                    "OPTIONS, PUT"
+                } else {
+                    "OPTIONS, GET, HEAD"
+                };
+                let mut answer = failure(StatusCode::METHOD_NOT_ALLOWED);
+                let allowed = HeaderValue::from_static(allowed);
+                answer.headers_mut().insert(ALLOW, allowed);
+                answer
+            }
+        }
+    }
+
+    fn new_token(&self, request: &Request<Incoming>, metadata: &Metadata, peer: IpAddr) -> Answer {
+        // Something in the instance passes requests on, perhaps a stranger's.
+        if request.headers().contains_key(FORWARDED) {
+            return failure(StatusCode::FORBIDDEN);
+        }
+        let ttl = request
+            .headers()
+            .get(TTL)
+            .and_then(|ttl| ttl.to_str().ok()?.trim().parse().ok())
+            .filter(|ttl| (1..=MAX_TTL).contains(ttl));
+        let Some(ttl) = ttl else {
+            return failure(StatusCode::BAD_REQUEST);
+        };
+        let lives = Duration::from_secs(ttl);
+        let is_up = |address, instance: &str| {
+            (self.look_up)(address).is_some_and(|found| found.instance_id == instance)
+        };
+        let token = self.tokens.issue(peer, &metadata.instance_id, lives, is_up);
+        let mut answer = text(token);
+        answer.headers_mut().insert(TTL, ttl.into());
+        answer
+    }
+
+    /// A token that is given must be good, even where none is needed.
+    fn may_read(&self, request: &Request<Incoming>, metadata: &Metadata, peer: IpAddr) -> bool {
+        let Some(token) = request.headers().get(TOKEN) else {
+            return !metadata.tokens_required;
+        };
+        let instance = &metadata.instance_id;
+        let is_good = |token| self.tokens.is_good(peer, instance, token);
+        token.to_str().is_ok_and(is_good)
+    }
+}
+
+fn text(body: impl Into<Bytes>) -> Answer {
+    with_type(body, "text/plain")
+}
+
+fn with_type(body: impl Into<Bytes>, kind: &'static str) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(SERVER, HeaderValue::from_static("EC2ws"));
+    answer
+}
+
+fn failure(status: StatusCode) -> Answer {
+    let page = format!(
+        "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n<!DOCTYPE html PUBLIC \"-//W3C//DTD \
+         XHTML 1.0 Transitional//EN\"\n\t\"http://www.w3.org/TR/xhtml1/DTD/\
+         xhtml1-transitional.dtd\">\n<html xmlns=\"http://www.w3.org/1999/xhtml\" \
+         xml:lang=\"en\" lang=\"en\">\n <head>\n  <title>{0} - {1}</title>\n </head>\n <body>\n  \
+         <h1>{0} - {1}</h1>\n </body>\n</html>\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or("Error"),
+    );
+    let mut answer = with_type(page, "text/html");
+    *answer.status_mut() = status;
+    answer
+}
+
+fn look_up(metadata: &Metadata, path: &str) -> Answer {
+    let mut parts = path.trim_matches('/').splitn(2, '/');
+    let version = parts.next().unwrap_or_default();
+    let rest = parts.next().unwrap_or_default();
+    if version.is_empty() {
+        return text("1.0\n2021-07-15\n2024-10-17\nlatest");
+    }
+    if !is_version(version) {
+        return failure(StatusCode::NOT_FOUND);
+    }
+    match rest.split_once('/').unwrap_or((rest, "")) {
+        ("", _) => text("dynamic\nmeta-data\nuser-data"),
+        ("user-data", "") => match &metadata.user_data {
+            Some(data) => with_type(data.clone(), "application/octet-stream"),
+            None => failure(StatusCode::NOT_FOUND),
+        },
+        ("meta-data", path) => found(tree::meta_data(metadata), path),
+        ("dynamic", path) => found(tree::dynamic(metadata), path),
+        _ => failure(StatusCode::NOT_FOUND),
+    }
+}
+
+fn is_version(text: &str) -> bool {
+    let is_date = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    text == "latest" || text == "1.0" || is_date
+}
+
+fn found(tree: Tree, path: &str) -> Answer {
+    match tree::read(tree, path) {
+        Some(value) => text(value),
+        None => failure(StatusCode::NOT_FOUND),
+    }
+}

@@ -1,0 +1,353 @@
+//! Files and directories on their way from a host to this machine.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rhai::Dynamic;
+use tokio_util::sync::CancellationToken;
+
+use super::super::check_public;
+use super::super::hosts::target;
+use super::errors::{in_time, no_tar, not_sent, other_kind};
+use super::{Copied, ScpFrom, ask, say_copied};
+use crate::clients::ssh::copy_programs::{self, Looked, Tar};
+use crate::clients::ssh::{self, Command, Finished, Host, Sink};
+use crate::clients::tree::{self, LeftOut, NotUnpacked, Stage, Unpacked};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+
+pub(super) async fn scp_from(
+    cx: &Context,
+    server: &Dynamic,
+    source: &str,
+    to: &str,
+    options: &ScpFrom,
+) -> Result<Copied> {
+    let timeout = options.timeout()?;
+    for (name, path) in [("source", source), ("target", to)] {
+        if path.is_empty() || path.contains('\0') {
+            return Err(Error::invalid(format!(
+                "argument `{name}`: it must name a path"
+            )));
+        }
+    }
+    check_public(cx, "argument `source`", source)?;
+    check_public(cx, "argument `target`", to)?;
+    if server.is_array() {
+        return Err(
+            Error::invalid("argument `server`: it is one host, not an array")
+                .hint("call scp_from for each of them, with a target of its own"),
+        );
+    }
+    let place = cx.clients.local.expand(Path::new(to));
+    let wants_directory = options.delete || source.ends_with('/');
+    let inside = to.ends_with('/') || (!wants_directory && place.is_dir());
+    let path = match inside {
+        true => place.join(own_name(source)?),
+        false => place,
+    };
+    let host = target(cx, server).await?;
+    let started = Instant::now();
+    // The slash is for us: what it stands behind may be a file there.
+    let asked = match source.trim_end_matches('/') {
+        "" => "/",
+        plain => plain,
+    };
+    let looked = ask(cx, &host, copy_programs::look(asked), options.sudo, timeout).await?;
+    if looked.status != 0 {
+        return Err(not_sent(&host, source, &looked));
+    }
+    let said = String::from_utf8_lossy(&looked.stdout).into_owned();
+    let looked = Looked::parse(&said).ok_or_else(|| {
+        Error::new(
+            ErrorKind::CommandFailed,
+            format!(
+                "{} does not say what `{source}` is: {}",
+                host.name,
+                ssh::tail(said.as_bytes(), 1)
+            ),
+        )
+    })?;
+    let from = RemoteSource {
+        host: &host,
+        source,
+        sudo: options.sudo,
+        timeout,
+    };
+    let (size, files) = match looked {
+        Looked::File(size, mode) if !wants_directory => {
+            get_file(cx, &from, source, size, mode, &path).await?;
+            (size, None)
+        }
+        Looked::Directory(tar) if wants_directory => {
+            let tar = tar.ok_or_else(|| no_tar(&host))?;
+            let got = get_directory(cx, &from, tar, &path, options.delete).await?;
+            (got.size, Some(got.files))
+        }
+        Looked::File(..) if options.delete => {
+            return Err(
+                Error::invalid("option `delete`: it is for directories").hint("leave it out")
+            );
+        }
+        Looked::File(..) => return Err(other_kind(&host, source, "a file")),
+        Looked::Directory(_) => return Err(other_kind(&host, source, "a directory")),
+    };
+    let copied = Copied {
+        path: path.display().to_string(),
+        size,
+        files,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    say_copied(cx, (&host.name, source), (&copied.path, ""), &copied);
+    Ok(copied)
+}
+
+/// The last part of a path, under which it is stored here: never a name that the
+/// host chooses.
+fn own_name(source: &str) -> Result<&OsStr> {
+    let name = Path::new(source).file_name();
+    name.filter(|_| source != "~" && source != "~/")
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "argument `source`: `{source}` has no name of its own"
+            ))
+            .hint("name the target itself, without a `/` at its end")
+        })
+}
+
+/// A file or directory on a host, and how it is read.
+struct RemoteSource<'a> {
+    host: &'a Host,
+    source: &'a str,
+    sudo: bool,
+    timeout: Option<Duration>,
+}
+
+impl RemoteSource<'_> {
+    /// Runs a command there whose output goes into a file or a pipe.
+    async fn stream(
+        &self,
+        cx: &Context,
+        command: String,
+        into: Box<dyn Write + Send>,
+    ) -> Result<Finished> {
+        let command = Command {
+            command,
+            sudo: self.sudo,
+            timeout: self.timeout,
+            stdout: Some(Sink(into)),
+            ..Command::default()
+        };
+        let ran = cx.clients.ssh().run(self.host, command, &cx.report).await;
+        ran.map_err(|e| in_time(e, &format!("copy `{}`", self.source)))
+    }
+}
+
+/// Copies a file here; it appears under its name when it is whole.
+async fn get_file(
+    cx: &Context,
+    from: &RemoteSource<'_>,
+    source: &str,
+    size: u64,
+    mode: u32,
+    path: &Path,
+) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io("write", path, &e);
+    let file = tempfile::Builder::new()
+        .prefix(".autorun-")
+        .tempfile_in(folder_of(path)?)
+        .map_err(failed)?;
+    let meter = cx.report.meter(source, size);
+    let writer = AtMost {
+        to: meter.writing(file.reopen().map_err(failed)?),
+        left: size,
+    };
+    let command = copy_programs::send_file(source, size);
+    let finished = from.stream(cx, command, Box::new(writer)).await?;
+    if finished.status != 0 {
+        return Err(not_sent(from.host, source, &finished));
+    }
+    let got = file.as_file().metadata().map_err(failed)?.len();
+    if got != size {
+        return Err(Error::new(
+            ErrorKind::CommandFailed,
+            format!(
+                "{} gave {got} of {size} bytes of `{source}`",
+                from.host.name
+            ),
+        )
+        .hint("was it changed meanwhile? copy it again"));
+    }
+    let permissions = fs::Permissions::from_mode(mode);
+    file.as_file()
+        .set_permissions(permissions)
+        .map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+/// Takes as many bytes as were announced.
+struct AtMost<W> {
+    to: W,
+    left: u64,
+}
+
+impl<W: Write> Write for AtMost<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if bytes.len() as u64 > self.left {
+            return Err(std::io::Error::other("it is more than was announced"));
+        }
+        let written = self.to.write(bytes)?;
+        self.left -= written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Reads until Ctrl-C, so that what is unpacked does not outlive the call.
+struct UntilCancelled<R> {
+    from: R,
+    cancel: CancellationToken,
+}
+
+impl<R: Read> Read for UntilCancelled<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.cancel.is_cancelled() {
+            true => Err(std::io::Error::other("interrupted")),
+            false => self.from.read(buffer),
+        }
+    }
+}
+
+/// The directory that a path is to be in.
+fn folder_of(path: &Path) -> Result<&Path> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    match folder.is_dir() {
+        true => Ok(folder),
+        false => Err(Error::new(
+            ErrorKind::NotFound,
+            format!("the directory `{}` does not exist here", folder.display()),
+        )
+        .hint(format!(
+            "make it first: `mkdir -p {}`",
+            shell_words::quote(&folder.to_string_lossy())
+        ))),
+    }
+}
+
+async fn get_directory(
+    cx: &Context,
+    from: &RemoteSource<'_>,
+    tar: Tar,
+    path: &Path,
+    replace: bool,
+) -> Result<Unpacked> {
+    if replace {
+        is_replaceable(cx, path)?;
+    }
+    // On the same file system: inside a directory that stays, else beside it.
+    let folder = match path.is_dir() && !replace {
+        true => path,
+        false => folder_of(path)?,
+    };
+    let stage = Stage::within(folder).map_err(|e| Error::io("write", path, &e))?;
+    let stage = Arc::new(stage);
+    let got = async {
+        let tree = stage.path().join("tree");
+        fs::create_dir(&tree).map_err(|e| Error::io("write", path, &e))?;
+        let got = get_tar(cx, from, tar, &stage, &tree).await?;
+        tree::settle(&tree, path, replace, &got.modes)?;
+        Ok(got)
+    };
+    let got = got.await;
+    if let Err(error) = stage.clear() {
+        cx.report.warn(format!("{error}"));
+    }
+    got
+}
+
+/// Refuses to replace the current directory or a home directory.
+fn is_replaceable(cx: &Context, path: &Path) -> Result<()> {
+    let Ok(path) = fs::canonicalize(path) else {
+        return Ok(());
+    };
+    let here = std::env::current_dir().ok();
+    let home = cx.clients.local.home.clone();
+    let kept = [here, home].into_iter().flatten();
+    let mut kept = kept.filter_map(|kept| fs::canonicalize(kept).ok());
+    match kept.any(|kept| kept.starts_with(&path)) {
+        true => Err(Error::invalid(format!(
+            "`{}` is not replaced: the home or the current directory is in it",
+            path.display()
+        ))
+        .hint("leave `delete` out, or name a directory of its own")),
+        false => Ok(()),
+    }
+}
+
+async fn get_tar(
+    cx: &Context,
+    from: &RemoteSource<'_>,
+    tar: Tar,
+    stage: &Arc<Stage>,
+    tree: &Path,
+) -> Result<Unpacked> {
+    let (reader, writer) =
+        std::io::pipe().map_err(|e| Error::internal(format!("cannot make a pipe: {e}")))?;
+    let (into, stage) = (tree.to_owned(), Arc::clone(stage));
+    let reader = UntilCancelled {
+        from: reader,
+        cancel: cx.cancel.clone(),
+    };
+    let unpacking = tokio::task::spawn_blocking(move || {
+        let unpacked = tree::unpack(reader, &into);
+        // It is there for as long as something is unpacked into it.
+        drop(stage);
+        unpacked
+    });
+    let command = copy_programs::send_tree(from.source);
+    let finished = from.stream(cx, command, Box::new(writer)).await;
+    let unpacked = unpacking
+        .await
+        .map_err(|_| Error::internal("unpacking stopped unexpectedly"))?;
+    // What stopped the reading here ended the host's writing, too.
+    if let Err(NotUnpacked::Refused(error)) = unpacked {
+        return Err(error);
+    }
+    let finished = finished?;
+    // 1 is GNU tar's word for a file that changed while it was read, and what
+    // came is in order; others mean any failure by it.
+    let changed = tar == Tar::Gnu && finished.status == 1;
+    if finished.status != 0 && !changed {
+        return Err(not_sent(from.host, from.source, &finished));
+    }
+    let unpacked = unpacked?;
+    if finished.status == 1 {
+        cx.report.warn(format!(
+            "{}: {}",
+            from.host.name,
+            ssh::tail(&finished.stderr, 3)
+        ));
+    }
+    let LeftOut { count, names } = &unpacked.left_out;
+    if *count > 0 {
+        let more = match count - names.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        cx.report.warn(format!(
+            "left out, as they are neither files nor links within the directory: {}{more}",
+            names.join(", ")
+        ));
+    }
+    Ok(unpacked)
+}

@@ -1,0 +1,267 @@
+//! Files and directories on their way to hosts.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rhai::Dynamic;
+use serde_json::Value;
+
+use super::super::hosts::{Targets, on_each};
+use super::super::{check_public, seconds};
+use super::errors::{in_time, no_tar, not_copied};
+use super::{Copied, Scp, ask, say_copied};
+use crate::clients::ssh::copy_programs::{self, Tar};
+use crate::clients::ssh::{Command, Finished, Host, Stdin};
+use crate::clients::tree::{self, Entry, Kind, NotPacked};
+use crate::context::Context;
+use crate::crash;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Step;
+use crate::report::text;
+
+/// The system's own limit.
+const LONGEST_PATH: usize = 4096;
+
+/// What is copied to hosts.
+struct Source {
+    /// As the playbook names it.
+    shown: String,
+    path: PathBuf,
+    size: u64,
+    content: Content,
+}
+
+enum Content {
+    /// A file with these permissions.
+    File(u32),
+    Directory(Arc<Vec<Entry>>),
+}
+
+impl Source {
+    fn of(cx: &Context, source: &str, options: &Scp) -> Result<Self> {
+        let path = cx.clients.local.expand(Path::new(source));
+        let about = fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
+        if about.is_dir() {
+            if options.mode.is_some() {
+                return Err(Error::invalid("option `mode`: it is for files")
+                    .hint("a directory keeps the permissions that it has here"));
+            }
+            return Self::directory(cx, source, path);
+        }
+        if !about.is_file() {
+            return Err(Error::invalid(format!(
+                "`{source}` is neither a file nor a directory"
+            )));
+        }
+        if options.delete {
+            return Err(
+                Error::invalid("option `delete`: it is for directories").hint("leave it out")
+            );
+        }
+        let (_, about) = tree::open_file(&path).map_err(|e| Error::io("read", &path, &e))?;
+        let mode = match &options.mode {
+            Some(text) => mode(text)?,
+            // Not what would make it root's own program with `sudo`.
+            None => about.permissions().mode() & 0o777,
+        };
+        Ok(Self {
+            shown: source.to_owned(),
+            size: about.len(),
+            content: Content::File(mode),
+            path,
+        })
+    }
+
+    fn directory(cx: &Context, source: &str, path: PathBuf) -> Result<Self> {
+        let (odd, entries): (Vec<Entry>, Vec<Entry>) = tree::walk(&path)?
+            .into_iter()
+            .partition(|entry| entry.kind == Kind::Other);
+        if !odd.is_empty() {
+            let odd = odd.iter().map(|entry| entry.path.display().to_string());
+            cx.report.warn(format!(
+                "passed over, as they are no files: {}",
+                text::some_of(odd, 5)
+            ));
+        }
+        let files = entries.iter().filter(|entry| entry.kind == Kind::File);
+        Ok(Self {
+            shown: source.to_owned(),
+            size: files.map(Entry::size).sum(),
+            content: Content::Directory(Arc::new(entries)),
+            path,
+        })
+    }
+
+    fn name(&self) -> String {
+        let whole = fs::canonicalize(&self.path);
+        let path = self.path.file_name().map(Path::new);
+        let path = path.or(whole.as_deref().ok()).unwrap_or(&self.path);
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    }
+}
+
+pub(super) async fn scp(
+    cx: &Context,
+    step: &mut Step,
+    servers: &Dynamic,
+    source: &str,
+    to: &str,
+    options: Scp,
+) -> Result<Value> {
+    if to.is_empty() || to.contains('\0') {
+        return Err(Error::invalid("argument `target`: it must name a path"));
+    }
+    // The name goes with the target, in the command that takes the copy there.
+    check_public(cx, "argument `source`", source)?;
+    check_public(cx, "argument `target`", to)?;
+    if let Some(timeout) = options.timeout {
+        seconds("timeout", timeout)?;
+    }
+    let source = Source::of(cx, source, &options)?;
+    if let Some(recorded) = step.recorded::<Value>()? {
+        step.replay();
+        return Ok(recorded);
+    }
+    let targets = Targets::of(cx, servers).await?;
+    step.begin()?;
+    crash::reached("before a copy");
+    let done = on_each(cx, targets, async |cx, host| {
+        copy_to(cx, host, &source, to, &options).await
+    });
+    let done = done.await;
+    crash::reached("after a copy");
+    done
+}
+
+/// Copies to one host.
+async fn copy_to(
+    cx: &Context,
+    host: Host,
+    source: &Source,
+    to: &str,
+    options: &Scp,
+) -> Result<Copied> {
+    let started = Instant::now();
+    let sent = match &source.content {
+        Content::File(mode) => send_file(cx, &host, source, *mode, to, options).await,
+        Content::Directory(entries) => {
+            send_directory(cx, &host, source, entries, to, options).await
+        }
+    };
+    let finished = sent.map_err(|e| in_time(e, &format!("copy `{}`", source.shown)))?;
+    if finished.status != 0 {
+        let source = &source.shown;
+        return Err(not_copied(&host, source, to, &finished, options.sudo));
+    }
+    let path = said_path(&host, &finished.stdout)?;
+    let files = match &source.content {
+        Content::File(_) => None,
+        Content::Directory(entries) => {
+            Some(entries.iter().filter(|e| e.kind == Kind::File).count())
+        }
+    };
+    let copied = Copied {
+        path,
+        size: source.size,
+        files,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    let from = (source.shown.as_str(), "");
+    say_copied(cx, from, (&host.name, &copied.path), &copied);
+    Ok(copied)
+}
+
+/// Where a host says that it put something: a path, and nothing else.
+fn said_path(host: &Host, said: &[u8]) -> Result<String> {
+    let path = std::str::from_utf8(said).ok();
+    let path = path.filter(|path| !path.is_empty() && path.len() <= LONGEST_PATH);
+    path.map(str::to_owned).ok_or_else(|| {
+        Error::new(
+            ErrorKind::CommandFailed,
+            format!("{} does not say where it put what it got", host.name),
+        )
+        .hint("look there whether it is whole, and copy it again")
+    })
+}
+
+async fn send_file(
+    cx: &Context,
+    host: &Host,
+    source: &Source,
+    mode: u32,
+    to: &str,
+    options: &Scp,
+) -> Result<Finished> {
+    let unreadable = |e: std::io::Error| Error::io("read", &source.path, &e);
+    let (file, _) = tree::open_file(&source.path).map_err(unreadable)?;
+    let meter = cx.report.meter(&source.shown, source.size);
+    let command = Command {
+        command: copy_programs::receive_file(&source.name(), to, source.size, mode),
+        // A file that became shorter ends here; the size check there tells.
+        stdin: Stdin::Reader(Box::new(meter.reading(file.take(source.size)))),
+        sudo: options.sudo,
+        timeout: options.timeout.map(|t| seconds("timeout", t)).transpose()?,
+        ..Command::default()
+    };
+    cx.clients.ssh().run(host, command, &cx.report).await
+}
+
+async fn send_directory(
+    cx: &Context,
+    host: &Host,
+    source: &Source,
+    entries: &Arc<Vec<Entry>>,
+    to: &str,
+    options: &Scp,
+) -> Result<Finished> {
+    let timeout = options.timeout.map(|t| seconds("timeout", t)).transpose()?;
+    let tar = tar_of(cx, host, timeout).await?;
+    let (reader, writer) =
+        std::io::pipe().map_err(|e| Error::internal(format!("cannot make a pipe: {e}")))?;
+    let (directory, entries) = (source.path.clone(), Arc::clone(entries));
+    let packing = tokio::task::spawn_blocking(move || {
+        let writer = std::io::BufWriter::with_capacity(1 << 16, writer);
+        tree::pack(&directory, &entries, tar == Tar::Gnu, writer)
+    });
+    let meter = cx.report.meter(&source.shown, source.size);
+    let command = Command {
+        command: copy_programs::receive_tree(&source.name(), to, options.delete),
+        stdin: Stdin::Reader(Box::new(meter.reading(reader))),
+        sudo: options.sudo,
+        timeout,
+        ..Command::default()
+    };
+    let finished = cx.clients.ssh().run(host, command, &cx.report).await?;
+    let packed = packing
+        .await
+        .map_err(|_| Error::internal("packing stopped unexpectedly"))?;
+    match packed {
+        Ok(()) => Ok(finished),
+        // What went wrong here is why the host did not get all of it.
+        Err(NotPacked::Unreadable(error)) => Err(error),
+        // The host's status says why it stopped reading.
+        Err(NotPacked::Refused(_)) if finished.status != 0 => Ok(finished),
+        Err(NotPacked::Refused(error)) => Err(error),
+    }
+}
+
+async fn tar_of(cx: &Context, host: &Host, timeout: Option<Duration>) -> Result<Tar> {
+    let finished = ask(cx, host, Tar::COMMAND.to_owned(), false, timeout).await?;
+    Tar::parse(&String::from_utf8_lossy(&finished.stdout)).ok_or_else(|| no_tar(host))
+}
+
+/// Permissions as `chmod` takes them: octal digits.
+pub(in crate::primitives) fn mode(text: &str) -> Result<u32> {
+    Some(text)
+        .filter(|mode| mode.chars().all(|c| c.is_digit(8)))
+        .and_then(|mode| u32::from_str_radix(mode, 8).ok())
+        .filter(|mode| *mode <= 0o7777)
+        .ok_or_else(|| Error::invalid(format!("option `mode`: `{text}` is not octal, as \"0644\"")))
+}

@@ -1,0 +1,480 @@
+//! Files and directories that are one user's alone: the ledger, keys, pins, the
+//! access to the local cloud.
+//!
+//! What others could read or write is repaired, and the caller says so. What
+//! belongs to another user, or is not of the kind that is expected, is refused.
+//! No symbolic link is followed: mode and owner are changed on what was opened.
+
+mod error;
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+pub use error::{Error, Reason, Result};
+
+/// What others may do with a file or directory.
+const OTHERS: u32 = 0o077;
+
+/// What others may do to change one.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// Deleting in a directory is for the owner of a file alone.
+const STICKY: u32 = 0o1000;
+
+/// Checks a directory that is made for one user, and what its parents allow.
+/// Gives what was repaired and what the user should know, in words.
+///
+/// `made_here` says whether autorun made it: the mode of any other one is left,
+/// and it is refused if others can replace what is in it. One where they can
+/// only add to it, as /tmp, is left as it is: what they add is not this user's.
+///
+/// Fails with [`Error::Denied`]; [`Error::WrongKind`] for what is no directory.
+pub fn directory(path: &Path, made_here: bool) -> Result<Vec<String>> {
+    let link = lstat(path)?;
+    if link.is_symlink() {
+        owned(path, &link)?;
+    }
+    // A link of one's own to a directory of one's own is one's own choice.
+    let path = &path.canonicalize().map_err(|e| failed(path, e))?;
+    let opened = open(path, OFlags::DIRECTORY)?;
+    let found = opened.metadata().map_err(|e| failed(path, e))?;
+    if !found.is_dir() {
+        return Err(of_another_kind(path, &found, "a directory"));
+    }
+    owned(path, &found)?;
+    let mut said: Vec<String> = replaceable(path).into_iter().collect();
+    if found.mode() & STICKY != 0 {
+        return Ok(said);
+    }
+    if !made_here && found.mode() & OTHERS_WRITE != 0 {
+        return Err(Error::denied(format!(
+            "others can write to `{}` (mode {:o})",
+            path.display(),
+            found.mode() & 0o7777
+        ))
+        .hint("choose a directory of your own, which autorun makes, for AUTORUN_HOME"));
+    }
+    if made_here {
+        said.extend(repaired(path, &opened, &found, OTHERS)?);
+    }
+    Ok(said)
+}
+
+/// Checks a directory that others may look into and that one user alone may
+/// change, or that is one user's altogether. Gives what was repaired, in words.
+///
+/// Fails with [`Error::Denied`]; [`Error::WrongKind`] for what is no directory.
+pub fn own_directory(path: &Path, readable: bool) -> Result<Option<String>> {
+    let others = match readable {
+        true => OTHERS_WRITE,
+        false => OTHERS,
+    };
+    let link = lstat(path)?;
+    if !link.is_dir() {
+        return Err(of_another_kind(path, &link, "a directory"));
+    }
+    owned(path, &link)?;
+    let opened = open(path, OFlags::DIRECTORY)?;
+    let found = opened.metadata().map_err(|e| failed(path, e))?;
+    owned(path, &found)?;
+    repaired(path, &opened, &found, others)
+}
+
+/// Refuses a directory in which another user could put a file: one that neither
+/// this user nor root has to himself.
+///
+/// Fails with [`Error::Denied`].
+pub fn trusted_directory(path: &Path) -> Result<()> {
+    let found = lstat(path)?;
+    let user = rustix::process::geteuid().as_raw();
+    let others = !found.is_dir() || found.mode() & OTHERS_WRITE != 0;
+    if others || ![0, user].contains(&found.uid()) {
+        return Err(Error::denied(format!(
+            "others than you and root can write to `{}`",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+/// How many links a path may lead through.
+const MOST_LINKS: u32 = 40;
+
+/// Refuses a path of root's on which another user could put something else in
+/// its place: each directory before it, and each one that a link on the way
+/// leads through, must be root's, and others may only add to it. Other users
+/// know whom they trust with the directories above their own.
+///
+/// Fails with [`Error::Denied`].
+pub fn out_of_reach(path: &Path) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let path = std::path::absolute(path).map_err(|e| failed(path, e))?;
+    let mut links = MOST_LINKS;
+    parents_of_root(&path, &mut links)
+}
+
+fn parents_of_root(path: &Path, links: &mut u32) -> Result<()> {
+    let Some(parent) = path.parent() else {
+        return Ok(());
+    };
+    parents_of_root(parent, links)?;
+    let found = lstat(parent)?;
+    let refused = |why: String| {
+        Err(Error::denied(format!(
+            "`{}` {why}: others could replace what root keeps there",
+            parent.display()
+        ))
+        .hint("choose a place that only root can change, such as /var/lib/NAME"))
+    };
+    if found.uid() != 0 {
+        return refused(format!("belongs to user {}", found.uid()));
+    }
+    if found.is_symlink() {
+        *links = links.checked_sub(1).ok_or_else(|| {
+            let said = format!("too many links lead to `{}`", path.display());
+            Error::denied(said)
+        })?;
+        let target = std::fs::read_link(parent).map_err(|e| failed(parent, e))?;
+        let target = parent.parent().unwrap_or(parent).join(target);
+        // What is in the directory, so that the directory itself is looked at.
+        return parents_of_root(&target.join("inside"), links);
+    }
+    let mode = found.mode() & 0o7777;
+    let group = mode & 0o020 != 0 && found.gid() != 0;
+    if (group || mode & 0o002 != 0) && mode & STICKY == 0 {
+        return refused(format!("has mode {mode:o}"));
+    }
+    Ok(())
+}
+
+/// Refuses what another user could have put into a directory of one's own while
+/// it was open to others: files of others, links, and files with a second name.
+///
+/// Fails with [`Error::Denied`].
+pub fn own_entries(directory: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(directory).map_err(|e| failed(directory, e))?;
+    for entry in entries {
+        let path = entry.map_err(|e| failed(directory, e))?.path();
+        let found = match lstat(&path) {
+            Err(e) if e.is_missing() => continue,
+            found => found?,
+        };
+        owned(&path, &found)?;
+        if found.is_symlink() || found.is_file() && found.nlink() > 1 {
+            let said = format!("`{}` has a second name, or is a link", path.display());
+            return Err(Error::denied(said).hint("remove it"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks a file if it is there. Gives what was repaired, in words.
+///
+/// Fails with [`Error::Denied`]; [`Error::WrongKind`] for what is no file.
+pub fn file(path: &Path) -> Result<Option<String>> {
+    match lstat(path) {
+        Err(e) if e.is_missing() => return Ok(None),
+        Err(e) => return Err(e),
+        Ok(found) if !found.is_file() => return Err(of_another_kind(path, &found, "a file")),
+        Ok(found) => owned(path, &found)?,
+    }
+    // Another process may remove it meanwhile, as SQLite does with its own.
+    let opened = match open(path, OFlags::empty()) {
+        Err(e) if e.is_missing() => return Ok(None),
+        opened => opened?,
+    };
+    let found = opened.metadata().map_err(|e| failed(path, e))?;
+    if !found.is_file() {
+        return Err(of_another_kind(path, &found, "a file"));
+    }
+    owned(path, &found)?;
+    repaired(path, &opened, &found, OTHERS)
+}
+
+/// Checks a directory, if it is there, and everything in it. Gives what was
+/// repaired, in words.
+///
+/// Fails with [`Error::Denied`]; [`Error::WrongKind`] for what is neither file nor directory.
+pub fn tree(path: &Path) -> Result<Vec<String>> {
+    match lstat(path) {
+        Err(e) if e.is_missing() => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+        Ok(found) if !found.is_dir() => return Err(of_another_kind(path, &found, "a directory")),
+        Ok(found) => owned(path, &found)?,
+    }
+    let opened = open(path, OFlags::DIRECTORY)?;
+    let found = opened.metadata().map_err(|e| failed(path, e))?;
+    owned(path, &found)?;
+    let mut said: Vec<String> = repaired(path, &opened, &found, OTHERS)?
+        .into_iter()
+        .collect();
+    for entry in std::fs::read_dir(path).map_err(|e| failed(path, e))? {
+        let inside = entry.map_err(|e| failed(path, e))?.path();
+        match lstat(&inside) {
+            // A lock file or an unfinished one that was removed meanwhile.
+            Err(e) if e.is_missing() => {}
+            Err(e) => return Err(e),
+            Ok(found) if found.is_dir() => said.extend(tree(&inside)?),
+            Ok(_) => said.extend(file(&inside)?),
+        }
+    }
+    Ok(said)
+}
+
+/// What lies in a directory that everybody can write to could be taken away:
+/// that is said, for the directory may be another one's business.
+fn replaceable(path: &Path) -> Option<String> {
+    path.ancestors().skip(1).find_map(|parent| {
+        // One that cannot be seen cannot be judged.
+        let mode = lstat(parent).ok()?.mode() & 0o7777;
+        let open = mode & 0o002 != 0 && mode & STICKY == 0;
+        open.then(|| {
+            format!(
+                "everybody can take `{}` away: `{}` has mode {mode:o}",
+                path.display(),
+                parent.display()
+            )
+        })
+    })
+}
+
+/// Takes from others what they may do with it. What was opened is changed, so
+/// no link can be put in its place meanwhile.
+fn repaired(path: &Path, opened: &File, found: &Metadata, others: u32) -> Result<Option<String>> {
+    let mode = found.mode() & 0o7777;
+    if mode & others == 0 {
+        return Ok(None);
+    }
+    let own = mode & 0o777 & !others;
+    rustix::fs::fchmod(opened, Mode::from_raw_mode(own))
+        .map_err(|e| Error::system("take from others their access to", path, e.into()))?;
+    Ok(Some(format!(
+        "others had access to `{}` (mode {mode:o}); it has mode {own:o} now",
+        path.display()
+    )))
+}
+
+/// Refuses what belongs to another user.
+fn owned(path: &Path, found: &Metadata) -> Result<()> {
+    let user = rustix::process::geteuid().as_raw();
+    let owner = found.uid();
+    if owner == user {
+        return Ok(());
+    }
+    let shown = path.display();
+    let error = |said: String| Error::denied(said);
+    Err(match (user, owner) {
+        (0, owner) => error(format!(
+            "`{shown}` belongs to user {owner}, and this is root"
+        ))
+        .hint("call autorun without sudo: what root makes there its user could not remove"),
+        (_, 0) if found.mode() & STICKY != 0 => error(format!("`{shown}` belongs to root"))
+            .hint("set AUTORUN_HOME to a directory of your own"),
+        (user, 0) => error(format!("`{shown}` belongs to root")).hint(format!(
+            "if autorun was called with sudo there once: `sudo chown -R {user} {}`; else set \
+             AUTORUN_HOME to a directory of your own",
+            quoted(path)
+        )),
+        (user, owner) => error(format!(
+            "`{shown}` belongs to user {owner}, not to you (user {user})"
+        ))
+        .hint("set AUTORUN_HOME to a directory of your own"),
+    })
+}
+
+fn lstat(path: &Path) -> Result<Metadata> {
+    std::fs::symlink_metadata(path).map_err(|e| failed(path, e))
+}
+
+/// Opens it without following a link and without waiting for a writer.
+fn open(path: &Path, flags: OFlags) -> Result<File> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
+        .open(path)
+        .map_err(|e| failed(path, e))
+}
+
+fn failed(path: &Path, error: io::Error) -> Error {
+    Error::system("check", path, error)
+}
+
+fn of_another_kind(path: &Path, found: &Metadata, wanted: &str) -> Error {
+    let kind = found.file_type();
+    let is = match kind {
+        _ if kind.is_symlink() => "a symbolic link",
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_file() => "a file",
+        _ if kind.is_fifo() => "a named pipe",
+        _ if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    let shown = path.display();
+    Error::wrong_kind(format!("`{shown}` is {is}, not {wanted}")).hint(match kind.is_symlink() {
+        true => "put what it leads to in its place: no link is followed there",
+        false => "move it away",
+    })
+}
+
+fn quoted(path: &Path) -> String {
+    shell_words::quote(&path.to_string_lossy()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn what_others_could_do_is_taken_from_them_and_said() {
+        let home = tempfile::tempdir().unwrap();
+        let inside = home.path().join("keys/deep");
+        fs::create_dir_all(&inside).unwrap();
+        let key = inside.join("web");
+        fs::write(&key, "key").unwrap();
+        for (path, open) in [
+            (&inside, 0o777),
+            (&key, 0o644),
+            (&key, 0o602),
+            (&key, 0o660),
+        ] {
+            set_mode(path, open);
+            let said = tree(&home.path().join("keys")).unwrap();
+            assert!(
+                said.iter().any(|s| s.contains(&format!("mode {open:o}"))),
+                "{said:?}"
+            );
+            assert_eq!(mode(path), open & 0o700);
+            assert!(tree(&home.path().join("keys")).unwrap().is_empty());
+        }
+        assert!(file(&home.path().join("nosuch")).unwrap().is_none());
+        assert!(tree(&home.path().join("nosuch")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn links_pipes_and_directories_are_refused_and_left_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let other = home.path().join("other");
+        fs::write(&other, "of another user").unwrap();
+        set_mode(&other, 0o644);
+        let at = home.path().join("ledger.db");
+        symlink(&other, &at).unwrap();
+        assert!(
+            file(&at)
+                .unwrap_err()
+                .to_string()
+                .contains("a symbolic link")
+        );
+        assert!(
+            tree(&at)
+                .unwrap_err()
+                .to_string()
+                .contains("a symbolic link")
+        );
+        assert_eq!(mode(&other), 0o644);
+        fs::remove_file(&at).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &at,
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        assert!(file(&at).unwrap_err().to_string().contains("a named pipe"));
+        fs::remove_file(&at).unwrap();
+        fs::create_dir(&at).unwrap();
+        assert!(file(&at).unwrap_err().to_string().contains("a directory"));
+    }
+
+    #[test]
+    fn what_root_uses_is_out_of_the_reach_of_others() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let top = tempfile::tempdir().unwrap();
+        let users = top.path().join("users");
+        let inside = users.join("cloud/state");
+        fs::create_dir_all(&inside).unwrap();
+        out_of_reach(&inside).unwrap();
+        let of_user = || {
+            let refused = out_of_reach(&inside).unwrap_err();
+            assert!(matches!(refused, Error::Denied(_)));
+            refused.to_string()
+        };
+        std::os::unix::fs::chown(&users, Some(65534), None).unwrap();
+        assert!(of_user().contains("belongs to user 65534"));
+        let link = top.path().join("link");
+        symlink("users/cloud", &link).unwrap();
+        assert!(out_of_reach(&link.join("state")).is_err(), "by a link");
+        std::os::unix::fs::chown(&users, Some(0), None).unwrap();
+        out_of_reach(&link.join("state")).unwrap();
+        set_mode(&users, 0o777);
+        assert!(of_user().contains("mode 777"));
+        set_mode(&users, 0o1777);
+        out_of_reach(&inside).unwrap();
+        std::os::unix::fs::chown(users.join("cloud"), None, Some(65534)).unwrap();
+        set_mode(&users.join("cloud"), 0o775);
+        assert!(of_user().contains("mode 775"));
+        symlink("loop", top.path().join("loop")).unwrap();
+        assert!(out_of_reach(&top.path().join("loop/x")).is_err());
+    }
+
+    #[test]
+    fn what_others_planted_is_refused() {
+        let top = tempfile::tempdir().unwrap();
+        let state = top.path().join("state");
+        fs::create_dir_all(state.join("instances")).unwrap();
+        let planted = state.join("ec2.json");
+        fs::write(&planted, "").unwrap();
+        own_entries(&state).unwrap();
+        fs::hard_link(&planted, top.path().join("second")).unwrap();
+        assert!(own_entries(&state).is_err());
+        fs::remove_file(&planted).unwrap();
+        symlink(top.path().join("second"), &planted).unwrap();
+        assert!(own_entries(&state).is_err());
+    }
+
+    #[test]
+    fn a_directory_that_everybody_can_replace_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let open = home.path().join("open");
+        let inside = open.join("autorun");
+        fs::create_dir_all(&inside).unwrap();
+        set_mode(&inside, 0o700);
+        set_mode(&open, 0o777);
+        let said = directory(&inside, true).unwrap();
+        assert!(said[0].contains("everybody can take"), "{said:?}");
+        set_mode(&open, 0o1777);
+        assert!(directory(&inside, true).unwrap().is_empty());
+        // A directory for everybody is not made one's own.
+        assert!(directory(&open, true).unwrap().is_empty());
+        assert_eq!(mode(&open), 0o1777);
+        set_mode(&inside, 0o775);
+        let refused = directory(&inside, false).unwrap_err();
+        assert!(
+            refused.to_string().contains("others can write"),
+            "{refused}"
+        );
+        set_mode(&inside, 0o755);
+        assert!(directory(&inside, false).unwrap().is_empty());
+        assert_eq!(directory(&inside, true).unwrap().len(), 1);
+        assert_eq!(mode(&inside), 0o700);
+    }
+}

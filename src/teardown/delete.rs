@@ -1,0 +1,114 @@
+//! Deletes one resource of each kind, and waits until it is gone.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::clients::Clients;
+use crate::clients::ec2::{Deletion, Ingress, InstanceState};
+use crate::crash;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::ResourceKind;
+use crate::report::{Reporter, text};
+
+/// How long the cloud may take to let something go.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long an instance may stay unknown to EC2 after its launch.
+pub(super) const CONSISTENCY: Duration = Duration::from_secs(10);
+
+/// Removes a resource and waits until it is gone; no questions asked.
+pub(super) async fn delete(
+    clients: &Clients,
+    report: &Reporter,
+    kind: ResourceKind,
+    id: &str,
+) -> Result<()> {
+    match kind {
+        ResourceKind::Instance => terminate(clients, report, id).await,
+        ResourceKind::KeyPair => clients.ec2().await?.delete_key_pair(id).await,
+        ResourceKind::SecurityGroup => delete_group(clients, report, id).await,
+        ResourceKind::Bucket => clients.s3().await?.delete_bucket(id).await,
+        ResourceKind::Object => {
+            let (bucket, key) = split_object(id)?;
+            clients.s3().await?.delete_object(bucket, key).await
+        }
+        ResourceKind::PublicAccess => {
+            let (bucket, key) = split_object(id)?;
+            clients.s3().await?.unpublish(bucket, key).await
+        }
+        ResourceKind::Ingress => {
+            let (group, rule) = Ingress::of_words(id)
+                .ok_or_else(|| Error::internal(format!("`{id}` is no rule of a group")))?;
+            match clients.ec2().await?.close(&group, &rule).await {
+                // The group is gone, and its rules with it.
+                Err(e) if e.kind == ErrorKind::NotFound => Ok(()),
+                closed => closed.map(drop),
+            }
+        }
+        ResourceKind::KeyFile => {
+            crash::reached("before a key file is removed");
+            match std::fs::remove_file(id) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    Err(Error::io("remove", Path::new(id), &e))
+                }
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+async fn terminate(clients: &Clients, report: &Reporter, id: &str) -> Result<()> {
+    let ec2 = clients.ec2().await?;
+    let mut pace = clients.pace(format!("instance {id} to terminate"), TIMEOUT, report);
+    let ids = [id.to_owned()];
+    loop {
+        match ec2.terminate(id).await {
+            Ok(()) => break,
+            // Right after the launch EC2 may not know it yet. Not found does
+            // not prove that it is gone, so it is asked for a while.
+            Err(e) if e.kind == ErrorKind::NotFound && pace.elapsed() < CONSISTENCY => {
+                pace.pause("not visible yet").await?;
+            }
+            Err(e) if e.kind == ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+    loop {
+        match ec2.instances(&ids).await {
+            Ok(seen) if seen[0].state == InstanceState::Terminated => return Ok(()),
+            Ok(seen) => pace.pause(seen[0].state.as_str()).await?,
+            // Never seen so far: that may as well be a launch a moment ago.
+            Err(e) if e.kind == ErrorKind::NotFound && pace.elapsed() < CONSISTENCY => {
+                pace.pause("not visible yet").await?;
+            }
+            Err(e) if e.kind == ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// A group stays in use until its instances are terminated.
+async fn delete_group(clients: &Clients, report: &Reporter, id: &str) -> Result<()> {
+    let ec2 = clients.ec2().await?;
+    let mut pace = clients.pace(format!("security group {id} to be unused"), TIMEOUT, report);
+    while ec2.delete_security_group(id).await? == Deletion::StillUsed {
+        pace.pause("still used by an instance or a rule")
+            .await
+            .map_err(|e| match e.kind {
+                ErrorKind::Timeout => e.hint(format!(
+                    "terminate the instances that use {id}, close what other groups open for it, and \
+                     try again"
+                )),
+                _ => e,
+            })?;
+    }
+    Ok(())
+}
+
+/// `bucket/key`.
+pub(super) fn split_object(id: &str) -> Result<(&str, &str)> {
+    id.split_once('/').ok_or_else(|| {
+        let example = text::or_ticked(&["bucket/key"]);
+        Error::internal(format!("`{id}` is no object id, as {example}"))
+    })
+}

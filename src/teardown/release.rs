@@ -1,0 +1,91 @@
+//! Releasing one resource: who made it, the ledger's row, the deletion.
+
+use super::Teardown;
+use super::delete::{delete, split_object};
+use super::maker::{Maker, not_ours};
+use crate::clients::s3::PoliciesBefore;
+use crate::error::Result;
+use crate::ledger::{Remover, Resource, ResourceKind};
+
+impl Teardown<'_> {
+    /// Removes a resource and waits until it is gone. That it is about to be
+    /// removed is durable before; that it is gone, with the next commit.
+    ///
+    /// Throws `denied` for what autorun did not make, `timeout`.
+    pub async fn release(&self, kind: ResourceKind, id: &str) -> Result<()> {
+        let words = kind.words();
+        let row = self.ledger.live_row(kind, id);
+        match self.maker(kind, id, row.as_ref()).await? {
+            Maker::Ours => {}
+            Maker::Gone => {
+                self.ledger.commit()?;
+                if let Some(release) = self.ledger.intend_release(kind, id, self.by) {
+                    release.released();
+                }
+                self.forget(kind, id);
+                self.report
+                    .info(format!("{words} {id} is not there; nothing to delete"));
+                return Ok(());
+            }
+            Maker::Other => return Err(not_ours(kind, id, row.is_some())),
+        }
+        let release = self.ledger.intend_release(kind, id, self.by);
+        self.ledger.commit()?;
+        if kind == ResourceKind::Bucket && self.by == Remover::User {
+            let emptied = self.clients.s3().await?.empty_bucket(id).await;
+            if let Err(error) = emptied {
+                if let Some(release) = release {
+                    release.abandoned();
+                }
+                return Err(error);
+            }
+        }
+        let result = delete(self.clients, self.report, kind, id).await;
+        if result.is_ok()
+            && let Some(row) = row.filter(|row| row.kind == ResourceKind::PublicAccess)
+            && PoliciesBefore::parse(&row.name) == Some(PoliciesBefore::Blocked)
+        {
+            let (bucket, _) = split_object(id_of(&row))?;
+            self.clients
+                .s3()
+                .await?
+                .block_public_policies(bucket, true)
+                .await?;
+        }
+        match (&result, release) {
+            (Ok(()), Some(release)) => release.released(),
+            (Err(_), Some(release)) => release.abandoned(),
+            (_, None) => {}
+        }
+        result?;
+        self.ledger.gone_for_others(kind, id);
+        self.forget(kind, id);
+        self.report.info(format!("deleted {words} {id}"));
+        Ok(())
+    }
+
+    /// What goes with a thing that is gone.
+    fn forget(&self, kind: ResourceKind, id: &str) {
+        match kind {
+            ResourceKind::Instance => self.clients.ssh().forget_pin(id),
+            ResourceKind::Bucket => self.went_with(ResourceKind::Object, &format!("{id}/")),
+            ResourceKind::SecurityGroup => self.went_with(ResourceKind::Ingress, &format!("{id} ")),
+            _ => {}
+        }
+    }
+
+    /// What is of this kind, and whose id begins so, is gone as well.
+    fn went_with(&self, kind: ResourceKind, beginning: &str) {
+        let inside = |id: &str| id.starts_with(beginning);
+        for row in self.ledger.resources() {
+            if row.kind == kind && row.id.as_deref().is_some_and(inside) {
+                self.ledger.went_with(&row, self.by);
+            }
+        }
+    }
+}
+
+/// The row's id in the cloud, or its name.
+pub(super) fn id_of(row: &Resource) -> &str {
+    row.id.as_deref().unwrap_or(&row.name)
+}
