@@ -82,7 +82,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let error = write(home.path(), "").unwrap_err();
         assert_eq!(error.kind, ErrorKind::InvalidOption, "{error}");
-        assert!(error.message.contains("is a directory"), "{error}");
+        assert!(error.to_string().contains("is a directory"), "{error}");
         let error = write(&home.path().join("no/such"), "").unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
         let kept = home.path().join("kept");

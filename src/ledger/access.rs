@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
+use autorun_private as private;
+
 use super::files::{Files, size};
 use super::schema::APPLICATION;
 use crate::error::{Error, Result};
-use autorun_private as private;
 
 /// Another program may have a `ledger.db` in a directory of its own: that is left
 /// as it is, its mode too.

@@ -177,7 +177,7 @@ mod tests {
         let hold = store.begin(&first).unwrap();
         let refused = store.begin(&run("shop")).unwrap_err();
         assert_eq!(refused.kind, ErrorKind::AlreadyExists);
-        assert!(refused.message.contains(&first.pid.to_string()));
+        assert!(refused.to_string().contains(&first.pid.to_string()));
         let other = store.begin(&run("blog")).unwrap();
         drop(hold);
         // Its holder died: the run has no outcome, and no process holds it.

@@ -221,7 +221,7 @@ mod tests {
             drop(store.begin(&run).unwrap());
         }
         assert_eq!(store.find("abc").unwrap().id, "abcdefg");
-        assert!(store.find("ab").unwrap_err().message.contains("2 runs"));
+        assert!(store.find("ab").unwrap_err().to_string().contains("2 runs"));
         for nothing in ["", "x", "abcdefgh", "%"] {
             assert!(store.find(nothing).is_err(), "{nothing}");
         }

@@ -211,7 +211,7 @@ mod tests {
             drop(std::fs::remove_file(directory.join(file)));
         }
         let lost = fault(&directory);
-        assert!(lost.message.contains("it is gone"), "{}", lost.message);
+        assert!(lost.to_string().contains("it is gone"), "{lost}");
         let again = Store::open_or_begin_again(&directory).unwrap();
         assert_eq!(again.owner(), first);
         assert!(
@@ -229,7 +229,7 @@ mod tests {
             .connection()
             .pragma_update(None, "user_version", 99)
             .unwrap();
-        assert!(fault(home.path()).message.contains("newer autorun"));
+        assert!(fault(home.path()).to_string().contains("newer autorun"));
         let version = opening::pragma(&store.connection(), "user_version");
         assert_eq!(version.unwrap(), 99);
     }
@@ -242,7 +242,7 @@ mod tests {
         theirs
             .execute_batch("CREATE TABLE t (x); PRAGMA user_version = 1")
             .unwrap();
-        assert!(fault(home.path()).message.contains("no ledger"));
+        assert!(fault(home.path()).to_string().contains("no ledger"));
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("ledger.db"), "x".repeat(4096)).unwrap();
         let fault = fault(home.path());
-        assert!(fault.message.contains("it is damaged"), "{}", fault.message);
+        assert!(fault.to_string().contains("it is damaged"), "{fault}");
         assert!(fault.hint.as_deref().unwrap().contains("--orphans"));
     }
 

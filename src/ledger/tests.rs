@@ -231,7 +231,7 @@ fn no_secret_enters_it() {
     let ledger = Ledger::take_up(&home.store, &home.run, report_with("hunter22")).unwrap();
     let mut named = self::step(&ledger, "create_bucket", &json!(["hunter22"]));
     let refused = named.intend_one(bucket("a-hunter22")).unwrap_err();
-    assert!(refused.message.contains("holds a secret"), "{refused}");
+    assert!(refused.to_string().contains("holds a secret"), "{refused}");
 }
 
 /// What a step of an earlier attempt made of a result that was changed.
