@@ -158,8 +158,9 @@ pub struct Error(Box<Parts>);
 pub struct Parts {
     /// What kind of failure this is.
     pub kind: ErrorKind,
-    /// Lower-case fragment without a final period.
-    pub message: String,
+    /// Lower-case fragment without a final period; for people alone, who get it
+    /// by `Display`.
+    message: String,
     /// What to do, if doing it can help.
     pub hint: Option<String>,
     /// What led to this error, nearest first; all failures of a `parallel`.
@@ -291,6 +292,13 @@ impl Error {
     #[must_use]
     pub fn proves_no_effect(&self) -> bool {
         self.unsent || self.kind.proves_no_effect()
+    }
+
+    /// Says the same in other words.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.0.message = message.into();
+        self
     }
 
     /// Puts what was attempted in front of the message.

@@ -222,7 +222,7 @@ impl Aws {
             Ok(answer) => Ok(answer.account().unwrap_or_default().to_owned()),
             Err(e) => {
                 let said = aws_error("ask for the account's number", &e);
-                self.report.debug(said.message.clone());
+                self.report.debug(said.to_string());
                 Ok(String::new())
             }
         }

@@ -15,7 +15,7 @@ pub type Texts = BTreeMap<String, String>;
 #[must_use]
 pub fn render(understood: &Understood, texts: &Texts) -> String {
     let Understood { error, trail } = understood;
-    let mut out = text::wrap(&format!("error: {}", error.message), 2);
+    let mut out = text::wrap(&format!("error: {error}"), 2);
     snippet(&mut out, &error.place, texts);
     for frame in trail {
         let what = match &frame.function {
@@ -49,7 +49,7 @@ pub fn render_error(error: &Error, texts: &Texts) -> String {
 
 fn cause(out: &mut String, cause: &Error, depth: usize) {
     let indent = "  ".repeat(depth - 1);
-    let message = cause.message.replace('\n', &format!("\n{indent}  "));
+    let message = cause.to_string().replace('\n', &format!("\n{indent}  "));
     let line = text::wrap(&format!("{indent}caused by: {message}"), 2 * depth);
     let _ = write!(out, "\n{line}");
     if cause.place.line > 0 {

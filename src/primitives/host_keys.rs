@@ -91,15 +91,15 @@ pub(super) async fn compare(cx: &Context, host: &Host, id: &str) -> Result<Compa
     }
     let console = match cx.clients.ec2().await?.console(id).await {
         Ok(console) => console,
-        Err(error) if error.kind.retryable() => return Ok(Compared::NotYet(error.message.clone())),
-        Err(error) => return Ok(Compared::Cannot(error.message.clone())),
+        Err(error) if error.kind.retryable() => return Ok(Compared::NotYet(error.to_string())),
+        Err(error) => return Ok(Compared::Cannot(error.to_string())),
     };
     let shown = shown(&console.text);
     if !shown.is_empty() {
         return match settle(cx, host, id, &pin, &shown).await {
             Ok(()) => Ok(Compared::Verified),
             // The host was asked for a key of another type.
-            Err(error) if error.kind.retryable() => Ok(Compared::NotYet(error.message.clone())),
+            Err(error) if error.kind.retryable() => Ok(Compared::NotYet(error.to_string())),
             Err(error) => Err(error),
         };
     }

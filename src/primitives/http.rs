@@ -120,7 +120,7 @@ async fn wait_until_serving(
                     return Ok(answer);
                 }
             },
-            Err(error) if error.kind.retryable() => error.message.clone(),
+            Err(error) if error.kind.retryable() => error.to_string(),
             Err(error) => return Err(error),
         };
         pace.pause(&seen).await?;

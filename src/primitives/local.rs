@@ -169,11 +169,11 @@ mod tests {
         }
         let error = fill("t.sh", "a\n{{ nmae }}", &json!({ "name": 1 })).unwrap_err();
         assert!(
-            error.message.contains("`t.sh`, line 2"),
+            error.to_string().contains("`t.sh`, line 2"),
             "{}",
-            error.message
+            "{error}"
         );
-        assert!(error.message.contains("{{ nmae }}"), "{}", error.message);
+        assert!(error.to_string().contains("{{ nmae }}"), "{error}");
         assert_eq!(error.hint.as_deref(), Some("render() was given name"));
     }
 }

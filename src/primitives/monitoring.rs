@@ -213,7 +213,7 @@ async fn probe(cx: &Context, url: &str, options: Probe) -> Result<Probed> {
         Err(error) if matches!(error.kind, ErrorKind::InvalidOption | ErrorKind::Cancelled) => {
             return Err(error);
         }
-        Err(error) => (None, Some(error.message.clone())),
+        Err(error) => (None, Some(error.to_string())),
     };
     Ok(Probed {
         time,

@@ -302,7 +302,7 @@ async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result
                 if let Some(error) = stuck(cx, host, &e).await {
                     return Err(error);
                 }
-                pace.pause(&e.message).await?;
+                pace.pause(&e.to_string()).await?;
             }
             Err(e) => return Err(e),
         }
@@ -335,7 +335,7 @@ async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) ->
                 if let Some(error) = stuck(cx, host, &e).await {
                     return Err(error);
                 }
-                pace.pause(&e.message).await?;
+                pace.pause(&e.to_string()).await?;
             }
             Err(e) => return Err(e),
         }
@@ -373,12 +373,11 @@ async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) ->
 
 async fn user_data_timeout(cx: &Context, host: &Host, pace: &Pace) -> Error {
     let log = user_data_log(cx, host).await;
-    let mut error = pace.timeout();
-    error.message = format!(
-        "{}; the user data still runs, its log ends:\n{log}",
-        error.message
-    );
-    error.hint("pass a longer `timeout` to wait_until_ready")
+    let error = pace.timeout();
+    let message = format!("{error}; the user data still runs, its log ends:\n{log}");
+    error
+        .with_message(message)
+        .hint("pass a longer `timeout` to wait_until_ready")
 }
 
 /// The end of the user data's log, as far as the user may read it.

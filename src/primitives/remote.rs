@@ -273,7 +273,7 @@ async fn let_in(cx: &Context, server: &Dynamic, timeout: Duration) -> Result<()>
                 }
                 pace.pause("the login is refused").await?;
             }
-            Err(e) if e.kind.retryable() => pace.pause(&e.message).await?,
+            Err(e) if e.kind.retryable() => pace.pause(&e.to_string()).await?,
             Err(e) => return Err(e),
         }
     }
@@ -292,7 +292,7 @@ async fn wait_for_port(cx: &Context, server: &Dynamic, port: i64, options: Withi
         let one_try = pace.left().min(ONE_TRY);
         let paused = match cx.clients.ssh().accepts(&host, one_try).await {
             Ok(()) => break,
-            Err(e) if e.kind.retryable() => pace.pause(&e.message).await,
+            Err(e) if e.kind.retryable() => pace.pause(&e.to_string()).await,
             Err(e) => Err(e),
         };
         if let Err(error) = paused {

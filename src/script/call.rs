@@ -81,7 +81,7 @@ pub fn effect<T: Serialize>(
                 // Why it failed matters more than that this is not on record.
                 let result: Result<T> = Err(error);
                 if let Err(unwritten) = step.finish(&result) {
-                    cx.report.warn(unwritten.message.clone());
+                    cx.report.warn(unwritten.to_string());
                 }
                 result
             }
@@ -111,7 +111,7 @@ pub fn note_wait(call: &NativeCallContext, cx: &Context, since: Millis, error: O
         branch: cx.path.to_string(),
         function: call.fn_name().to_owned(),
         place: place(call),
-        error: error.map(|error| error.message.clone()),
+        error: error.map(ToString::to_string),
         started: since,
         ended: now(),
     };

@@ -232,7 +232,7 @@ impl fmt::Display for Wanted {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.error("field").message)
+        self.error("field").fmt(f)
     }
 }
 

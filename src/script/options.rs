@@ -75,7 +75,7 @@ mod tests {
 
     fn fault(script: &str) -> (String, Option<String>) {
         let error = options::<Launch>(map(script)).unwrap_err();
-        (error.message.clone(), error.hint.clone())
+        (error.to_string(), error.hint.clone())
     }
 
     fn message(script: &str) -> String {
@@ -199,12 +199,7 @@ mod tests {
 
     #[test]
     fn an_argument_is_named() {
-        let argued = |value: Dynamic| {
-            argument::<Rule>("rule", &value)
-                .unwrap_err()
-                .message
-                .clone()
-        };
+        let argued = |value: Dynamic| argument::<Rule>("rule", &value).unwrap_err().to_string();
         assert_eq!(
             argued(rhai::Array::new().into()),
             "argument `rule`: invalid type: array, expected a map"
@@ -220,7 +215,7 @@ mod tests {
     fn functions_are_no_json() {
         let value: Dynamic = map("#{ a: [1, || 2] }").into();
         assert_eq!(
-            to_json(&value).unwrap_err().message,
+            to_json(&value).unwrap_err().to_string(),
             "field `a[1]`: a function cannot be used here"
         );
         let value: Dynamic = map("#{ a: [1, (), 0.5, 'c'] }").into();

@@ -59,7 +59,7 @@ impl ErrorInfo {
     fn new(error: &Error) -> Self {
         Self {
             kind: error.kind.as_str(),
-            message: error.message.clone(),
+            message: error.to_string(),
             retryable: error.kind.retryable(),
             hint: error.hint.clone(),
             causes: error.causes.iter().map(Self::new).collect(),
@@ -218,7 +218,7 @@ mod tests {
             .unwrap();
         let error = understand_caught(&caught);
         assert_eq!(error.kind, ErrorKind::Script);
-        assert!(error.message.contains("nosuch"), "{}", error.message);
-        assert_eq!(understand_caught(&"text".into()).message, "text");
+        assert!(error.to_string().contains("nosuch"), "{error}");
+        assert_eq!(understand_caught(&"text".into()).to_string(), "text");
     }
 }

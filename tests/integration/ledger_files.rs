@@ -135,7 +135,7 @@ impl Count {
                 self.whole += 1;
             }
             Err(error) => {
-                assert!(!error.message.is_empty(), "{what}");
+                assert!(!error.to_string().is_empty(), "{what}");
                 assert!(error.hint.is_some(), "{what}: {error}");
                 let after = bytes_of(home.path());
                 for name in ["ledger.db", "ledger.db-wal"] {
@@ -251,7 +251,7 @@ fn content<'a>(bytes: &'a Bytes, name: &str) -> &'a [u8] {
 #[track_caller]
 fn refused_at(directory: &Path, why: &str) {
     let error = known(directory).map(|runs| runs.len()).unwrap_err();
-    assert!(error.message.contains(why), "no `{why}` in: {error}");
+    assert!(error.to_string().contains(why), "no `{why}` in: {error}");
     assert!(error.hint.is_some(), "{error}");
 }
 
@@ -311,7 +311,9 @@ fn parts_that_do_not_belong_together_are_refused() {
     let home = written(&with(&[("ledger.db-wal", Some(&other["ledger.db-wal"]))]));
     let error = known(home.path()).map(|runs| runs.len()).unwrap_err();
     assert!(
-        not_its_own.iter().any(|why| error.message.contains(why)),
+        not_its_own
+            .iter()
+            .any(|why| error.to_string().contains(why)),
         "{error}"
     );
     refused(

@@ -210,7 +210,7 @@ mod tests {
         assert!(written(&whole, 0o600).unwrap().is_some());
         for length in 0..whole.len() {
             let error = written(&whole[..length], 0o600).unwrap_err();
-            assert!(error.message.contains("is damaged"), "{error}");
+            assert!(error.to_string().contains("is damaged"), "{error}");
             assert!(error.hint.as_ref().unwrap().contains("remove `"));
         }
         for text in [

@@ -32,8 +32,8 @@ pub(in crate::playbook) fn explain(
     }
 }
 
-fn unknown_variable(engine: &Engine, text: &str, name: &str, mut error: Error) -> Error {
-    error.message = format!("unknown variable `{name}`");
+fn unknown_variable(engine: &Engine, text: &str, name: &str, error: Error) -> Error {
+    let error = error.with_message(format!("unknown variable `{name}`"));
     if natives(engine).contains_key(name) {
         return error.hint(format!("`{name}` is a function: call it as {name}(..)"));
     }

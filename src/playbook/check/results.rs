@@ -75,12 +75,7 @@ mod tests {
         let faults = unknown_fields("a.rhai", &ast, &own);
         faults
             .iter()
-            .map(|fault| {
-                format!(
-                    "{}:{} {}",
-                    fault.place.line, fault.place.column, fault.message
-                )
-            })
+            .map(|fault| format!("{}:{} {fault}", fault.place.line, fault.place.column))
             .collect()
     }
 
