@@ -10,10 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::host_map::KnownHost;
-use super::readiness::{left_stopped, running};
+use super::readiness::{ask_to_start, left_stopped, running};
 use super::servers::{Server, ServerRef, described, each, ec2_user, ids, is_host};
-use crate::clients::Pace;
-use crate::clients::ec2::{Instance, InstanceState, Start, TypeInfo};
+use crate::clients::ec2::{Instance, InstanceState, TypeInfo};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
@@ -426,27 +425,6 @@ async fn start(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Ser
     let mut pace = cx.pace(format!("instance {} to start", server.id), timeout);
     ask_to_start(cx, &server.id, &mut pace).await?;
     running(cx, server, pace.left()).await
-}
-
-/// Asks an instance to start, as soon as it can be asked.
-pub(super) async fn ask_to_start(cx: &Context, id: &str, pace: &mut Pace) -> Result<()> {
-    let ec2 = cx.clients.ec2().await?;
-    loop {
-        match ec2.start(id).await? {
-            Start::Accepted => return Ok(()),
-            // One that is stopping can be started when it has stopped.
-            Start::NotNow(error) => {
-                let seen = described(cx, id).await?;
-                match seen.state {
-                    InstanceState::Pending | InstanceState::Running => return Ok(()),
-                    InstanceState::Stopping | InstanceState::Stopped => {
-                        pace.pause(seen.state.as_str()).await?;
-                    }
-                    _ => return Err(error),
-                }
-            }
-        }
-    }
 }
 
 async fn reboot(cx: &Context, server: ServerRef) -> Result<()> {

@@ -5,13 +5,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::fleet::ask_to_start;
 use super::host_keys;
 use super::host_keys::Compared;
 use super::hosts::know_keys;
 use super::servers::{Server, ServerRef, described, instance_host, not_running, stuck};
 use crate::clients::Pace;
-use crate::clients::ec2::{Instance, InstanceState};
+use crate::clients::ec2::{Instance, InstanceState, Start};
 use crate::clients::ssh::{self, Command, Finished, Host};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -117,6 +116,27 @@ pub(super) async fn start_again(
     ));
     ask_to_start(cx, &instance.id, pace).await?;
     Ok(true)
+}
+
+/// Asks an instance to start, as soon as it can be asked.
+pub(super) async fn ask_to_start(cx: &Context, id: &str, pace: &mut Pace) -> Result<()> {
+    let ec2 = cx.clients.ec2().await?;
+    loop {
+        match ec2.start(id).await? {
+            Start::Accepted => return Ok(()),
+            // One that is stopping can be started when it has stopped.
+            Start::NotNow(error) => {
+                let seen = described(cx, id).await?;
+                match seen.state {
+                    InstanceState::Pending | InstanceState::Running => return Ok(()),
+                    InstanceState::Stopping | InstanceState::Stopped => {
+                        pace.pause(seen.state.as_str()).await?;
+                    }
+                    _ => return Err(error),
+                }
+            }
+        }
+    }
 }
 
 /// Polls until the instance runs; fails at once when it never will. One that the

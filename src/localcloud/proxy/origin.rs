@@ -17,12 +17,12 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, Uri, Version};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::body::{self, Body};
 use super::failure::Failure;
 use super::target::{Policy, Target};
-use super::tunnel::Stream;
 use super::upstream::{Exceptions, Upstream};
 
 /// How long a connection may take.
@@ -34,6 +34,11 @@ const KEEP: Duration = Duration::from_secs(20);
 /// How many connections to one origin are kept, and to all of them.
 const MAX_KEPT: usize = 8;
 const MAX_KEPT_IN_ALL: usize = 128;
+
+/// One end of a tunnel.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// The way to all origins.
 pub(super) struct Origins {

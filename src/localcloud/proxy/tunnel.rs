@@ -10,17 +10,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::body::{self, Body};
 use super::failure::Failure;
-use super::origin::Origins;
+use super::origin::{Origins, Stream};
 use super::target::Target;
 
 /// How long a tunnel may be silent.
 const IDLE: Duration = Duration::from_secs(300);
 const CHUNK: usize = 16 * 1024;
-
-/// One end of a tunnel.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Connects to the target; the tunnel lives until `end` is ready at most.
 pub(super) async fn open(
