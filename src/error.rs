@@ -334,9 +334,12 @@ fn there(path: &Path) -> &Path {
     path.ancestors()
         .find(|path| path.symlink_metadata().is_ok())
         .filter(|path| !path.as_os_str().is_empty())
-        .unwrap_or_else(|| match path.is_absolute() {
-            true => Path::new("/"),
-            false => Path::new("."),
+        .unwrap_or_else(|| {
+            if path.is_absolute() {
+                Path::new("/")
+            } else {
+                Path::new(".")
+            }
         })
 }
 

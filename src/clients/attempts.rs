@@ -102,10 +102,7 @@ impl Intercept for Attempts {
         let gone = self.0 == Place::LocalCloud && !is_on_this_machine(&sending.endpoint);
         sending.sent |= !gone;
         cfg.interceptor_state().store_put(sending);
-        match gone {
-            true => Err(Gone.into()),
-            false => Ok(()),
-        }
+        if gone { Err(Gone.into()) } else { Ok(()) }
     }
 
     fn read_after_attempt(

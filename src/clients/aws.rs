@@ -187,9 +187,10 @@ impl Aws {
     pub(super) fn check_ip(&self) -> Result<&str> {
         let url = self.options.endpoints.check_ip.as_deref();
         let url = url.unwrap_or(CHECK_IP);
-        match self.options.local_cloud && !is_on_this_machine(url) {
-            true => Err(no_cloud("ask for this machine's address", url)),
-            false => Ok(url),
+        if self.options.local_cloud && !is_on_this_machine(url) {
+            Err(no_cloud("ask for this machine's address", url))
+        } else {
+            Ok(url)
         }
     }
 

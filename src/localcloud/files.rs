@@ -32,9 +32,10 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
 
 fn regular(file: File, path: &Path) -> io::Result<(File, Metadata)> {
     let found = file.metadata()?;
-    match found.is_file() {
-        true => Ok((file, found)),
-        false => Err(not_regular(path)),
+    if found.is_file() {
+        Ok((file, found))
+    } else {
+        Err(not_regular(path))
     }
 }
 
@@ -49,12 +50,11 @@ pub(crate) fn read(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let (file, _) = open(path)?;
     let mut data = Vec::new();
     file.take(most + 1).read_to_end(&mut data)?;
-    match data.len() as u64 > most {
-        true => {
-            let said = format!("`{}` is longer than {most} bytes", path.display());
-            Err(io::Error::new(io::ErrorKind::FileTooLarge, said))
-        }
-        false => Ok(data),
+    if data.len() as u64 > most {
+        let said = format!("`{}` is longer than {most} bytes", path.display());
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, said))
+    } else {
+        Ok(data)
     }
 }
 

@@ -92,9 +92,10 @@ fn shown(text: &str, longest: usize) -> String {
     let mut line = String::with_capacity(text.len().min(longest));
     let mut characters = text.chars();
     for character in characters.by_ref().take(longest) {
-        match is_harmless(character) {
-            true => line.push(character),
-            false => line.extend(character.escape_default()),
+        if is_harmless(character) {
+            line.push(character);
+        } else {
+            line.extend(character.escape_default());
         }
     }
     let more = characters.count();

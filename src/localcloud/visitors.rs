@@ -85,9 +85,10 @@ impl Visitors {
     /// A place for a new connection.
     pub(crate) fn enter(&self, peer: SocketAddr, own: SocketAddr) -> Visitor<'_> {
         let user = peer::user_of(peer, own);
-        let group = match user.is_some_and(|user| self.may_use(user)) {
-            true => &self.holders,
-            false => &self.strangers,
+        let group = if user.is_some_and(|user| self.may_use(user)) {
+            &self.holders
+        } else {
+            &self.strangers
         };
         let source = user.map_or(Source::Address(peer.ip()), Source::User);
         Visitor {

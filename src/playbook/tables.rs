@@ -19,10 +19,10 @@ pub(super) fn with_tables(function: &str, description: &str) -> String {
         return description.to_owned();
     };
     let (returned, options) = (returned(row), options(row));
-    let heading = match returned.is_empty() || options.is_empty() {
-        true => Vec::new(),
-        // Two lists without a word between them would be one.
-        false => vec!["Options:".to_owned()],
+    let heading = if returned.is_empty() || options.is_empty() {
+        Vec::new()
+    } else {
+        vec!["Options:".to_owned()]
     };
     let lists = [returned, heading, options].concat();
     if lists.is_empty() {

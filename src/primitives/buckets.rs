@@ -104,16 +104,16 @@ impl Named for KnownBucket {
 /// the rest a part of the key. Old buckets have names that S3 refuses today.
 pub(super) fn bucket_name(value: &Dynamic) -> Result<String> {
     let name = match script::argument("bucket", value)? {
-        NameOr::Name(name) => name,
-        NameOr::Map(KnownBucket { name }) => name,
+        NameOr::Name(name) | NameOr::Map(KnownBucket { name }) => name,
     };
     let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    match (3..=255).contains(&name.len()) && name.chars().all(fits) {
-        true => Ok(name),
-        false => Err(Error::invalid(format!(
+    if (3..=255).contains(&name.len()) && name.chars().all(fits) {
+        Ok(name)
+    } else {
+        Err(Error::invalid(format!(
             "`{name}` cannot name a bucket: it takes three or more letters, digits, \
-             hyphens, dots and underscores"
-        ))),
+         hyphens, dots and underscores"
+        )))
     }
 }
 

@@ -155,9 +155,10 @@ pub mod api {
                     step.begin()?;
                 }
                 each(cx, &server, async |server| {
-                    match recorded && cx.ledger.comes_by_start(&server.id) {
-                        true => super::left_stopped(cx, server).await,
-                        false => super::start(cx, server, timeout).await,
+                    if recorded && cx.ledger.comes_by_start(&server.id) {
+                        super::left_stopped(cx, server).await
+                    } else {
+                        super::start(cx, server, timeout).await
                     }
                 })
                 .await
@@ -450,12 +451,12 @@ async fn tag(
     resource: &Dynamic,
     tags: BTreeMap<String, String>,
 ) -> Result<()> {
-    let id = match is_host(resource) {
-        true => ServerRef::of(cx, resource)?.id,
-        false => match script::argument("resource", resource)? {
-            NameOr::Name(id) => id,
-            NameOr::Map(Identified { id }) => id,
-        },
+    let id = if is_host(resource) {
+        ServerRef::of(cx, resource)?.id
+    } else {
+        match script::argument("resource", resource)? {
+            NameOr::Name(id) | NameOr::Map(Identified { id }) => id,
+        }
     };
     for key in tags.keys() {
         if key.is_empty() || ["aws:", "autorun:"].iter().any(|own| key.starts_with(own)) {

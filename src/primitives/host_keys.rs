@@ -104,9 +104,10 @@ pub(super) async fn compare(cx: &Context, host: &Host, id: &str) -> Result<Compa
         };
     }
     let why = "the console shows no fingerprints yet".to_owned();
-    Ok(match console.live {
-        true => Compared::NotYet(why),
-        false => Compared::Cannot(why),
+    Ok(if console.live {
+        Compared::NotYet(why)
+    } else {
+        Compared::Cannot(why)
     })
 }
 
@@ -175,9 +176,10 @@ async fn settle(cx: &Context, host: &Host, id: &str, pin: &Pin, shown: &[Shown])
     let types = KeyTypes::Only(types.map(|name| (*name).to_owned()).collect());
     let offered = ssh.offered(host, &types, ANSWER).await?;
     ssh.forget(host);
-    match is_shown(&offered.fingerprint) {
-        true => verified_as(cx, id, &pin_of(&offered, true)),
-        false => Err(other_key(host, id, &offered.fingerprint, shown)),
+    if is_shown(&offered.fingerprint) {
+        verified_as(cx, id, &pin_of(&offered, true))
+    } else {
+        Err(other_key(host, id, &offered.fingerprint, shown))
     }
 }
 

@@ -304,9 +304,10 @@ pub(super) fn gathered<T>(done: Vec<Result<T>>) -> Result<Vec<T>> {
         return Ok(results);
     };
     let same = causes.iter().all(|cause| cause.kind == first.kind);
-    let kind = match same {
-        true => first.kind,
-        false => ErrorKind::CommandFailed,
+    let kind = if same {
+        first.kind
+    } else {
+        ErrorKind::CommandFailed
     };
     let message = format!("it failed on {} of {count} hosts", causes.len());
     Err(Error::new(kind, message).caused_by(causes))

@@ -244,9 +244,10 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
             key: key.clone(),
             ..ServerRef::by_id(instance.id.clone())
         };
-        match options.wait {
-            true => running(cx, server, RUNS_WITHIN).await,
-            false => Ok(server.with(cx, instance)),
+        if options.wait {
+            running(cx, server, RUNS_WITHIN).await
+        } else {
+            Ok(server.with(cx, instance))
         }
     });
     let servers = join_all(described)
@@ -335,9 +336,10 @@ impl Plan<'_> {
             },
             ends_itself: cx.ttl.is_some(),
         };
-        let launched = match launched.is_empty() {
-            true => run_instances(cx, ec2, &launch).await,
-            false => Ok(launched),
+        let launched = if launched.is_empty() {
+            run_instances(cx, ec2, &launch).await
+        } else {
+            Ok(launched)
         };
         let launched = match launched {
             Ok(launched) => launched,

@@ -135,9 +135,10 @@ fn html(
     state: &mut State,
     value: &minijinja::Value,
 ) -> std::result::Result<minijinja::Value, minijinja::Error> {
-    match value.is_undefined() {
-        true => Err(minijinja::ErrorKind::UndefinedError.into()),
-        false => minijinja::filters::escape(state, value),
+    if value.is_undefined() {
+        Err(minijinja::ErrorKind::UndefinedError.into())
+    } else {
+        minijinja::filters::escape(state, value)
     }
 }
 

@@ -277,9 +277,10 @@ fn metrics(said: &str) -> Option<Metrics> {
     };
     let ((all, idle), (all_later, idle_later)) = (counters(&before)?, counters(&after)?);
     let passed = all_later - all;
-    let busy = match passed > 0.0 {
-        true => 100.0 * (1.0 - (idle_later - idle) / passed),
-        false => 0.0,
+    let busy = if passed > 0.0 {
+        100.0 * (1.0 - (idle_later - idle) / passed)
+    } else {
+        0.0
     };
     let (memory, free) = (number(&total, 1)?, number(&available, 1)?);
     let (blocks, used) = (number(&disk, 1)?, number(&disk, 2)?);

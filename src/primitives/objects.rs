@@ -221,10 +221,10 @@ async fn object_url(
 /// Makes a key public, or falls back to a presigned URL, aloud.
 async fn published(cx: &Context, step: &mut Step, bucket: &str, key: &str) -> Result<Link> {
     let s3 = cx.clients.s3().await?;
-    let (intent, blocked) = match cx.ledger.made(ResourceKind::Bucket, bucket) {
-        // It goes with the bucket, and a new one blocks.
-        true => (None, true),
-        false => intend_publishing(step, &s3, bucket, key).await?,
+    let (intent, blocked) = if cx.ledger.made(ResourceKind::Bucket, bucket) {
+        (None, true)
+    } else {
+        intend_publishing(step, &s3, bucket, key).await?
     };
     let published = cx.clients.publish(&s3, bucket, key, blocked).await;
     match (&published, intent) {
@@ -310,9 +310,10 @@ async fn upload_image(
     let key = key_of(file, options.key)?;
     check_object(cx, &key, Some(&kind))?;
     let made = cx.ledger.made(ResourceKind::Bucket, bucket);
-    let link = match options.public.unwrap_or(made) {
-        true => published(cx, step, bucket, &key).await?,
-        false => presigned(cx, bucket, &key).await?,
+    let link = if options.public.unwrap_or(made) {
+        published(cx, step, bucket, &key).await?
+    } else {
+        presigned(cx, bucket, &key).await?
     };
     put(cx, step, bucket, &key, content(&path, size, &kind)).await?;
     Ok(Object {
@@ -443,9 +444,10 @@ pub(super) fn content_type(path: &Path, given: Option<String>) -> String {
 fn size(path: &Path) -> Result<u64> {
     let about = std::fs::metadata(path).map_err(|e| Error::io("read", path, &e))?;
     if !about.is_file() {
-        let what = match about.is_dir() {
-            true => "a directory",
-            false => "not a regular file",
+        let what = if about.is_dir() {
+            "a directory"
+        } else {
+            "not a regular file"
         };
         return Err(
             Error::invalid(format!("cannot upload `{}`: it is {what}", path.display()))

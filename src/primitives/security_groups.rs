@@ -283,9 +283,12 @@ async fn create_security_group(
     }
     let open: Vec<String> = rules
         .iter()
-        .map(|rule| match rule.port == rule.to_port {
-            true => format!("{} for {}", rule.port, rule.from),
-            false => format!("{}-{} for {}", rule.port, rule.to_port, rule.from),
+        .map(|rule| {
+            if rule.port == rule.to_port {
+                format!("{} for {}", rule.port, rule.from)
+            } else {
+                format!("{}-{} for {}", rule.port, rule.to_port, rule.from)
+            }
         })
         .collect();
     let open = if open.is_empty() {
@@ -360,9 +363,10 @@ async fn close_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) 
     if let Some(row) = cx.ledger.live_row(ResourceKind::Ingress, &id) {
         cx.ledger.went_with(&row, Remover::Playbook);
     }
-    cx.report.info(match closed {
-        true => format!("closed {id}"),
-        false => format!("{id} was closed before"),
+    cx.report.info(if closed {
+        format!("closed {id}")
+    } else {
+        format!("{id} was closed before")
     });
     Ok(closed)
 }

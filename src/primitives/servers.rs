@@ -79,12 +79,13 @@ impl ServerRef {
     /// From an id, from what `launch_instance` gave, or from what `host` made of
     /// that.
     pub(super) fn of(cx: &Context, value: &Dynamic) -> Result<Self> {
-        let server = match is_host(value) {
-            true => Self::of_host(script::argument("server", value)?)?,
-            false => match script::argument("server", value)? {
+        let server = if is_host(value) {
+            Self::of_host(script::argument("server", value)?)?
+        } else {
+            match script::argument("server", value)? {
                 NameOr::Name(id) => Self::by_id(id),
                 NameOr::Map(server) => server,
-            },
+            }
         };
         server.host.iter().for_each(|host| mask_secrets(cx, host));
         if !server.id.starts_with("i-") {
@@ -202,9 +203,10 @@ pub(super) async fn described(cx: &Context, id: &str) -> Result<Instance> {
 pub(super) fn instance_host(server: &ServerRef, instance: &Instance) -> Result<Host> {
     let through = server.host.as_ref().is_some_and(|host| host.via.is_some());
     // Behind a jump host an instance is reached at its address in there.
-    let addresses = match through {
-        true => [&instance.private_ip, &instance.public_ip],
-        false => [&instance.public_ip, &instance.private_ip],
+    let addresses = if through {
+        [&instance.private_ip, &instance.public_ip]
+    } else {
+        [&instance.public_ip, &instance.private_ip]
     };
     let address = addresses.into_iter().flatten().next().ok_or_else(|| {
         Error::new(

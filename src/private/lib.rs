@@ -69,10 +69,7 @@ pub fn directory(path: &Path, made_here: bool) -> Result<Vec<String>> {
 ///
 /// Fails with [`Error::Denied`]; [`Error::WrongKind`] for what is no directory.
 pub fn own_directory(path: &Path, readable: bool) -> Result<Option<String>> {
-    let others = match readable {
-        true => OTHERS_WRITE,
-        false => OTHERS,
-    };
+    let others = if readable { OTHERS_WRITE } else { OTHERS };
     let link = lstat(path)?;
     if !link.is_dir() {
         return Err(of_another_kind(path, &link, "a directory"));
@@ -317,9 +314,10 @@ fn of_another_kind(path: &Path, found: &Metadata, wanted: &str) -> Error {
         _ => "a device",
     };
     let shown = path.display();
-    Error::wrong_kind(format!("`{shown}` is {is}, not {wanted}")).hint(match kind.is_symlink() {
-        true => "put what it leads to in its place: no link is followed there",
-        false => "move it away",
+    Error::wrong_kind(format!("`{shown}` is {is}, not {wanted}")).hint(if kind.is_symlink() {
+        "put what it leads to in its place: no link is followed there"
+    } else {
+        "move it away"
     })
 }
 

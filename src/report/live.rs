@@ -257,9 +257,10 @@ impl Screen {
         let due: Vec<&Shown> = state.tasks.iter().filter(due).collect();
         // Leave a line for the log.
         let most = MOST_LINES.min(rows.saturating_sub(2)).max(1);
-        let shown = match due.len() > most {
-            true => most - 1,
-            false => due.len(),
+        let shown = if due.len() > most {
+            most - 1
+        } else {
+            due.len()
         };
         let sign = self.sign(state.turn);
         let mut lines: Vec<String> = due[..shown]
@@ -278,9 +279,10 @@ impl Screen {
     fn sign(&self, turn: usize) -> &'static str {
         const DOTS: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
         const STROKES: [&str; 4] = ["|", "/", "-", "\\"];
-        match self.utf8 {
-            true => DOTS[turn % DOTS.len()],
-            false => STROKES[turn % STROKES.len()],
+        if self.utf8 {
+            DOTS[turn % DOTS.len()]
+        } else {
+            STROKES[turn % STROKES.len()]
         }
     }
 
@@ -299,17 +301,15 @@ impl Screen {
         let what = truncate_str(&what, left, self.cut()).into_owned();
         let line = format!("{what}  {figures}");
         let line = truncate_str(&line, columns.saturating_sub(2), "").into_owned();
-        match self.color {
-            true => format!("\x1b[36m{sign}\x1b[0m {line}"),
-            false => format!("{sign} {line}"),
+        if self.color {
+            format!("\x1b[36m{sign}\x1b[0m {line}")
+        } else {
+            format!("{sign} {line}")
         }
     }
 
     fn cut(&self) -> &'static str {
-        match self.utf8 {
-            true => "…",
-            false => "..",
-        }
+        if self.utf8 { "…" } else { ".." }
     }
 
     /// `[########------------]  40 %  3.1 MiB/s  12 s left`.
@@ -333,9 +333,10 @@ impl Screen {
         if columns < 60 {
             return figures;
         }
-        let (full, empty) = match self.utf8 {
-            true => ("█", "░"),
-            false => ("#", "-"),
+        let (full, empty) = if self.utf8 {
+            ("█", "░")
+        } else {
+            ("#", "-")
         };
         let filled = usize::try_from(part(BAR as u64)).unwrap_or(BAR);
         let bar = format!("{}{}", full.repeat(filled), empty.repeat(BAR - filled));
@@ -364,9 +365,10 @@ impl State {
 }
 
 fn graph(values: &[Option<f64>], utf8: bool) -> String {
-    let heights: Vec<char> = match utf8 {
-        true => "▁▂▃▄▅▆▇█".chars().collect(),
-        false => "_.:-=+*#".chars().collect(),
+    let heights: Vec<char> = if utf8 {
+        "▁▂▃▄▅▆▇█".chars().collect()
+    } else {
+        "_.:-=+*#".chars().collect()
     };
     let most = values.iter().flatten().copied().fold(0.0, f64::max);
     #[expect(
@@ -374,9 +376,12 @@ fn graph(values: &[Option<f64>], utf8: bool) -> String {
         clippy::cast_sign_loss,
         reason = "one of eight heights"
     )]
-    let height = |value: f64| match most > 0.0 {
-        true => (value / most * 7.0).round().clamp(0.0, 7.0) as usize,
-        false => 0,
+    let height = |value: f64| {
+        if most > 0.0 {
+            (value / most * 7.0).round().clamp(0.0, 7.0) as usize
+        } else {
+            0
+        }
     };
     let one = |value: &Option<f64>| value.map_or('x', |value| heights[height(value)]);
     values.iter().map(one).collect()

@@ -13,9 +13,10 @@ use crate::error::{Error, ErrorKind, Place};
 #[must_use]
 pub fn understand_caught(caught: &Dynamic) -> Error {
     let Some(map) = caught.read_lock::<Map>() else {
-        let said = match caught.is_unit() {
-            true => UNKNOWN.to_owned(),
-            false => caught.to_string(),
+        let said = if caught.is_unit() {
+            UNKNOWN.to_owned()
+        } else {
+            caught.to_string()
         };
         return Error::new(ErrorKind::Script, said);
     };

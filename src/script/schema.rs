@@ -124,9 +124,10 @@ impl Kind {
             Self::Any => "anything".to_owned(),
             kind => {
                 let name = kind.in_manual().unwrap_or_default();
-                let article = match name.starts_with(['a', 'i']) {
-                    true => "an",
-                    false => "a",
+                let article = if name.starts_with(['a', 'i']) {
+                    "an"
+                } else {
+                    "a"
                 };
                 format!("{article} {name}")
             }

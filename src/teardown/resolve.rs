@@ -84,9 +84,10 @@ impl Teardown<'_> {
         Ok(match row.kind {
             ResourceKind::Instance => {
                 let found = clients.ec2().await?.launched(&row.row).await?;
-                match found.is_empty() {
-                    true => Answer::NotYet,
-                    false => Answer::Made(found.into_iter().map(|i| i.id).collect()),
+                if found.is_empty() {
+                    Answer::NotYet
+                } else {
+                    Answer::Made(found.into_iter().map(|i| i.id).collect())
                 }
             }
             ResourceKind::SecurityGroup => {
@@ -110,9 +111,10 @@ impl Teardown<'_> {
             ResourceKind::PublicAccess => {
                 let id = id_of(row);
                 let (bucket, key) = split_object(id)?;
-                match clients.s3().await?.is_public(bucket, key).await? {
-                    true => one(id),
-                    false => Answer::Absent,
+                if clients.s3().await?.is_public(bucket, key).await? {
+                    one(id)
+                } else {
+                    Answer::Absent
                 }
             }
             // Nobody tells who opened a port; it was closed when the row was

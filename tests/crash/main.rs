@@ -46,8 +46,9 @@ fn main() -> ExitCode {
             .status();
         ok &= sweep.is_ok_and(|status| status.success());
     }
-    match ok {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }

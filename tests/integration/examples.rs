@@ -96,9 +96,10 @@ impl Machine {
 fn playbook_call(autorun: Autorun, playbook: &str, variables: &[&str]) -> Autorun {
     let sets = variables.iter().flat_map(|set| ["--set", set]);
     let autorun = autorun.args(sets);
-    match EXAMPLES.contains(&playbook) {
-        true => autorun.arg(format!("playbooks/{playbook}.rhai")),
-        false => autorun.playbook(playbook),
+    if EXAMPLES.contains(&playbook) {
+        autorun.arg(format!("playbooks/{playbook}.rhai"))
+    } else {
+        autorun.playbook(playbook)
     }
 }
 

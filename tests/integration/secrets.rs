@@ -154,9 +154,12 @@ fn traces(secret: &str) -> Vec<Vec<u8>> {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD_NO_PAD;
     let hex = |upper: bool| -> String {
-        let digits = secret.bytes().map(|b| match upper {
-            true => format!("{b:02X}"),
-            false => format!("{b:02x}"),
+        let digits = secret.bytes().map(|b| {
+            if upper {
+                format!("{b:02X}")
+            } else {
+                format!("{b:02x}")
+            }
         });
         digits.collect()
     };

@@ -128,9 +128,10 @@ pub(crate) fn run(autorun: Autorun, path: &Path, text: &str) -> Ended {
         None => autorun.arg(path.display().to_string()),
     };
     let autorun = autorun.args(args);
-    match directives(text, "user").is_empty() {
-        true => autorun.run(),
-        false => autorun.by_nobody().run(),
+    if directives(text, "user").is_empty() {
+        autorun.run()
+    } else {
+        autorun.by_nobody().run()
     }
 }
 

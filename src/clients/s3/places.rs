@@ -102,9 +102,10 @@ impl Entry {
             return Err(fault(&format!("it does not begin with `{prefix}`")));
         };
         // A prefix may name a directory without its slash.
-        let rest = match prefix.is_empty() || prefix.ends_with('/') {
-            true => rest,
-            false => rest.strip_prefix('/').unwrap_or(rest),
+        let rest = if prefix.is_empty() || prefix.ends_with('/') {
+            rest
+        } else {
+            rest.strip_prefix('/').unwrap_or(rest)
         };
         if is_directory && object.size > 0 {
             return Err(fault("it ends in a slash, but it is not empty"));

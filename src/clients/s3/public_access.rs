@@ -77,10 +77,7 @@ impl S3<'_> {
             let restored = self.block_public_policies(bucket, true).await;
             restored.map_err(Error::after_another)?;
         }
-        published.map_err(|e| match blocked {
-            true => e.after_another(),
-            false => e,
-        })
+        published.map_err(|e| if blocked { e.after_another() } else { e })
     }
 
     /// Whether a statement of ours lets everyone read this key.

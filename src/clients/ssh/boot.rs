@@ -110,9 +110,11 @@ impl Boot {
             return Some(Said::Nothing);
         };
         self.seen = rest.as_bytes().to_vec();
-        Some(match std::mem::replace(&mut dialog.answered, true) {
-            false => Said::AsksForPassword,
-            true => Said::AsksAgain,
+        let again = std::mem::replace(&mut dialog.answered, true);
+        Some(if again {
+            Said::AsksAgain
+        } else {
+            Said::AsksForPassword
         })
     }
 

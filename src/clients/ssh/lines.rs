@@ -95,9 +95,10 @@ impl<'a> Lines<'a> {
     /// Reports every line that has ended, and what is too long to wait for its
     /// end.
     fn show(&mut self, shown: String) {
-        let all = match self.line.is_empty() {
-            true => shown,
-            false => std::mem::take(&mut self.line) + shown.as_str(),
+        let all = if self.line.is_empty() {
+            shown
+        } else {
+            std::mem::take(&mut self.line) + shown.as_str()
         };
         let rest = match all.rsplit_once('\n') {
             Some((lines, rest)) => {
@@ -106,9 +107,10 @@ impl<'a> Lines<'a> {
             }
             None => &all,
         };
-        match rest.len() > LONGEST_LINE {
-            true => self.emit(rest),
-            false => rest.clone_into(&mut self.line),
+        if rest.len() > LONGEST_LINE {
+            self.emit(rest);
+        } else {
+            rest.clone_into(&mut self.line);
         }
     }
 

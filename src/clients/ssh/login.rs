@@ -49,9 +49,10 @@ pub(super) fn authenticate(connection: &Connection, host: &Host, local: &Local) 
     }
     let keys = tries.keys;
     let (message, hint) = if keys.is_empty() {
-        let agent = match agent_runs {
-            true => "the ssh agent holds none",
-            false => "no ssh agent runs",
+        let agent = if agent_runs {
+            "the ssh agent holds none"
+        } else {
+            "no ssh agent runs"
         };
         (
             format!(

@@ -92,9 +92,10 @@ impl<R: Read> Archive<R> {
         // The sum counts its own place as blanks.
         let (place, around) = (148..156, block.iter().enumerate());
         let bytes = around.map(|(at, byte)| if place.contains(&at) { b' ' } else { *byte });
-        match bytes.map(u32::from).sum::<u32>() == number_of(header.cksum())? {
-            true => Ok(Some(header)),
-            false => Err(nonsense("a damaged header")),
+        if bytes.map(u32::from).sum::<u32>() == number_of(header.cksum())? {
+            Ok(Some(header))
+        } else {
+            Err(nonsense("a damaged header"))
         }
     }
 

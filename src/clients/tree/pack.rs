@@ -33,9 +33,12 @@ pub fn pack(
         refused: &mut refused,
     };
     let packed = pack_all(directory, entries, sparse, to);
-    packed.map_err(|error| match refused {
-        true => NotPacked::Refused(error),
-        false => NotPacked::Unreadable(error),
+    packed.map_err(|error| {
+        if refused {
+            NotPacked::Refused(error)
+        } else {
+            NotPacked::Unreadable(error)
+        }
     })
 }
 
@@ -172,9 +175,10 @@ fn pack_one(
 /// tar takes a file with holes as long as it finds it.
 fn unchanged(before: &Metadata, file: &File) -> std::io::Result<()> {
     let (before, after) = (About::of(before), About::of(&file.metadata()?));
-    match (before.size, before.changed) == (after.size, after.changed) {
-        true => Ok(()),
-        false => Err(std::io::Error::other("it changed meanwhile")),
+    if (before.size, before.changed) == (after.size, after.changed) {
+        Ok(())
+    } else {
+        Err(std::io::Error::other("it changed meanwhile"))
     }
 }
 

@@ -153,9 +153,10 @@ fn regular(folder: &OwnedFd, name: &OsStr) -> Result<()> {
 
 fn is_regular(file: &File) -> Result<Metadata> {
     let about = file.metadata()?;
-    match about.is_file() {
-        true => Ok(about),
-        false => Err(no_file()),
+    if about.is_file() {
+        Ok(about)
+    } else {
+        Err(no_file())
     }
 }
 

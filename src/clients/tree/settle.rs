@@ -159,9 +159,10 @@ fn merge(tree: &Path, target: &Path) -> Result<()> {
     for entry in fs::read_dir(tree).map_err(|e| Error::io("read", tree, &e))? {
         let path = entry.map_err(|e| Error::io("read", tree, &e))?.path();
         let place = target.join(path.file_name().unwrap_or_default());
-        match is_directory(&path) && is_directory(&place) {
-            true => merge(&path, &place)?,
-            false => fs::rename(&path, &place).map_err(|e| Error::io("write", &place, &e))?,
+        if is_directory(&path) && is_directory(&place) {
+            merge(&path, &place)?;
+        } else {
+            fs::rename(&path, &place).map_err(|e| Error::io("write", &place, &e))?;
         }
     }
     Ok(())

@@ -56,9 +56,12 @@ pub fn unpack(from: impl Read, into: &Path) -> Result<Unpacked, NotUnpacked> {
         from,
         ended: &mut ended,
     };
-    unpack_all(from, into).map_err(|error| match ended {
-        true => NotUnpacked::Short(error),
-        false => NotUnpacked::Refused(error),
+    unpack_all(from, into).map_err(|error| {
+        if ended {
+            NotUnpacked::Short(error)
+        } else {
+            NotUnpacked::Refused(error)
+        }
     })
 }
 
@@ -191,9 +194,10 @@ fn path_below(name: &[u8]) -> std::io::Result<PathBuf> {
     }
     let rest = name.strip_prefix(b"./").unwrap_or(name);
     let plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b"..";
-    match rest.split(|byte| *byte == b'/').all(plain) && !rest.contains(&0) {
-        true => Ok(PathBuf::from(OsStr::from_bytes(rest))),
-        false => Err(odd()),
+    if rest.split(|byte| *byte == b'/').all(plain) && !rest.contains(&0) {
+        Ok(PathBuf::from(OsStr::from_bytes(rest)))
+    } else {
+        Err(odd())
     }
 }
 

@@ -113,9 +113,10 @@ impl Entry {
 /// Throws `not_found`, `denied` for what cannot be read.
 pub fn walk(directory: &Path) -> Result<Vec<Entry>> {
     let unreadable = |below: &Path, e: &std::io::Error| {
-        let path = match below.as_os_str().is_empty() {
-            true => directory.to_owned(),
-            false => directory.join(below),
+        let path = if below.as_os_str().is_empty() {
+            directory.to_owned()
+        } else {
+            directory.join(below)
         };
         Error::io("read", &path, e)
     };

@@ -166,9 +166,10 @@ pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Inst
     if let Some(profile) = &instance.iam_profile {
         let owner = &call.facts.account;
         xml.node("iamInstanceProfile", |xml| {
-            let arn = match profile.starts_with("arn:") {
-                true => profile.clone(),
-                false => format!("arn:aws:iam::{owner}:instance-profile/{profile}"),
+            let arn = if profile.starts_with("arn:") {
+                profile.clone()
+            } else {
+                format!("arn:aws:iam::{owner}:instance-profile/{profile}")
             };
             xml.text("arn", arn);
             xml.text("id", "AIPALOCALCLOUD");

@@ -177,9 +177,10 @@ pub(super) fn describe_subnets(call: &mut Call<'_>, request: &Part<'_>) -> Resul
 pub(super) fn describe_account_attributes(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let names = request.list("AttributeName");
     call.read_all()?;
-    let default_vpc = match call.account.no_default_vpc {
-        true => "none".to_owned(),
-        false => vpc_id(call.region_name),
+    let default_vpc = if call.account.no_default_vpc {
+        "none".to_owned()
+    } else {
+        vpc_id(call.region_name)
     };
     let all = [
         ("supported-platforms", "VPC".to_owned()),

@@ -172,9 +172,10 @@ impl Runtime {
             let said = format!("{address} is no address of an instance in {subnet}");
             return Err(Error::new(said));
         }
-        match is_user_name(user) {
-            true => Ok(()),
-            false => Err(Error::new(format!("`{user}` cannot be the name of a user"))),
+        if is_user_name(user) {
+            Ok(())
+        } else {
+            Err(Error::new(format!("`{user}` cannot be the name of a user")))
         }
     }
 
@@ -252,9 +253,10 @@ impl Runtime {
 
     /// The console output of a machine, whether it runs or not.
     pub(crate) fn console(&self, id: &str) -> io::Result<Vec<u8>> {
-        match is_disk_name(id) {
-            true => console_of(&self.disk(id).join(CONSOLE)),
-            false => Err(io::Error::from(io::ErrorKind::InvalidFilename)),
+        if is_disk_name(id) {
+            console_of(&self.disk(id).join(CONSOLE))
+        } else {
+            Err(io::Error::from(io::ErrorKind::InvalidFilename))
         }
     }
 

@@ -99,10 +99,13 @@ impl Service {
         };
         match (request.method(), request.uri().path()) {
             (&Method::PUT, "/latest/api/token") => self.new_token(request, &metadata, peer),
-            (&Method::GET | &Method::HEAD, path) => match self.may_read(request, &metadata, peer) {
-                true => look_up(&metadata, path),
-                false => failure(StatusCode::UNAUTHORIZED),
-            },
+            (&Method::GET | &Method::HEAD, path) => {
+                if self.may_read(request, &metadata, peer) {
+                    look_up(&metadata, path)
+                } else {
+                    failure(StatusCode::UNAUTHORIZED)
+                }
+            }
             (_, path) => {
                 let allowed = if path == "/latest/api/token" {
                     "OPTIONS, PUT"

@@ -200,8 +200,9 @@ fn check_owner(backend: &Backend, parts: &Parts) -> Result<()> {
         "x-amz-source-expected-bucket-owner",
     ];
     let mut expected = expected.iter().filter_map(|name| parts.headers.get(*name));
-    match expected.all(|account| account.as_bytes() == backend.account.as_bytes()) {
-        true => Ok(()),
-        false => Err(access_denied()),
+    if expected.all(|account| account.as_bytes() == backend.account.as_bytes()) {
+        Ok(())
+    } else {
+        Err(access_denied())
     }
 }

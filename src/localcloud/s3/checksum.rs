@@ -200,9 +200,10 @@ impl Announced {
             })?,
         };
         check_form(algorithm, &value)?;
-        match algorithm == calculated.algorithm && value != calculated.value {
-            true => Err(mismatch(algorithm)),
-            false => Ok(()),
+        if algorithm == calculated.algorithm && value != calculated.value {
+            Err(mismatch(algorithm))
+        } else {
+            Ok(())
         }
     }
 

@@ -148,9 +148,10 @@ impl Decoder {
     fn begin_chunk(&mut self, line: &str) -> Result<()> {
         let (size, extension) = line.split_once(';').unwrap_or((line, ""));
         let hexadecimal = !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let size = match hexadecimal {
-            true => u64::from_str_radix(size, 16).ok(),
-            false => None,
+        let size = if hexadecimal {
+            u64::from_str_radix(size, 16).ok()
+        } else {
+            None
         };
         let size = size.ok_or_else(|| malformed("a chunk does not begin with its size"))?;
         let signature = match (&self.chain, extension) {
@@ -175,9 +176,10 @@ impl Decoder {
         let Some(chain) = &mut self.chain else {
             return Ok(());
         };
-        match chain.chunk(&digest, &self.signature) {
-            true => Ok(()),
-            false => Err(signature_mismatch()),
+        if chain.chunk(&digest, &self.signature) {
+            Ok(())
+        } else {
+            Err(signature_mismatch())
         }
     }
 
@@ -221,9 +223,10 @@ impl Decoder {
             (Some(_), None, Some(_)) => Err(malformed_trailer()),
             (Some(chain), Some(_), signature) => {
                 let signature = signature.unwrap_or_default();
-                match chain.trailer(&self.canonical_trailer, &signature) {
-                    true => Ok(()),
-                    false => Err(signature_mismatch()),
+                if chain.trailer(&self.canonical_trailer, &signature) {
+                    Ok(())
+                } else {
+                    Err(signature_mismatch())
                 }
             }
         }

@@ -120,9 +120,10 @@ pub(super) fn answer(error: &S3Error, resource: &str, request_id: &str) -> Respo
 /// Adds what every error document of S3 ends with to one the library wrote.
 pub(super) fn complete(document: &str, resource: &str, request_id: &str) -> Option<String> {
     let head = document.strip_suffix("</Error>")?;
-    let message = match head.contains("<Message>") {
-        true => "",
-        false => "<Message>The request failed.</Message>",
+    let message = if head.contains("<Message>") {
+        ""
+    } else {
+        "<Message>The request failed.</Message>"
     };
     Some(format!(
         "{head}{message}{}</Error>",

@@ -34,12 +34,13 @@ pub(super) fn is_bucket_name(name: &str) -> bool {
 
 /// Refuses what is no bucket name.
 pub(super) fn check_bucket(name: &str) -> Result<()> {
-    match is_bucket_name(name) {
-        true => Ok(()),
-        false => Err(fail(
+    if is_bucket_name(name) {
+        Ok(())
+    } else {
+        Err(fail(
             S3ErrorCode::InvalidBucketName,
             "The specified bucket is not valid.",
-        )),
+        ))
     }
 }
 

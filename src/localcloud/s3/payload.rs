@@ -236,13 +236,14 @@ impl Payload {
         let Some((digest, expected)) = self.digest.take() else {
             return Ok(());
         };
-        match hex::encode(digest.finalize()) == expected {
-            true => Ok(()),
-            false => Err(named(
+        if hex::encode(digest.finalize()) == expected {
+            Ok(())
+        } else {
+            Err(named(
                 "XAmzContentSHA256Mismatch",
                 StatusCode::BAD_REQUEST,
                 "The provided 'x-amz-content-sha256' header does not match what was computed.",
-            )),
+            ))
         }
     }
 }

@@ -7,9 +7,12 @@ use std::ops::Range;
 /// the object is in it.
 pub(super) fn requested(header: &str, size: u64) -> Option<Result<Range<u64>, Unsatisfiable>> {
     let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
-    let number = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => text.parse::<u64>().ok(),
-        false => None,
+    let number = |text: &str| {
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            text.parse::<u64>().ok()
+        } else {
+            None
+        }
     };
     let range = match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(size),
@@ -17,9 +20,10 @@ pub(super) fn requested(header: &str, size: u64) -> Option<Result<Range<u64>, Un
         (None, Some(suffix)) if first.is_empty() => size.saturating_sub(suffix)..size,
         _ => return None,
     };
-    Some(match range.is_empty() {
-        true => Err(Unsatisfiable),
-        false => Ok(range),
+    Some(if range.is_empty() {
+        Err(Unsatisfiable)
+    } else {
+        Ok(range)
     })
 }
 

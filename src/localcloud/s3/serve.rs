@@ -273,9 +273,10 @@ fn check_target(operation: Operation, target: &Target) -> Result<()> {
     if let Target::Object(_, key) = target {
         names::check_key(key)?;
     }
-    match operation.offered() {
-        true => Ok(()),
-        false => Err(not_implemented(operation.name)),
+    if operation.offered() {
+        Ok(())
+    } else {
+        Err(not_implemented(operation.name))
     }
 }
 

@@ -136,9 +136,10 @@ fn resource(path: &str, query: &Query) -> String {
             _ => format!("{name}={value}"),
         })
         .collect();
-    match pairs.is_empty() {
-        true => path.to_owned(),
-        false => format!("{path}?{}", pairs.join("&")),
+    if pairs.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{}", pairs.join("&"))
     }
 }
 

@@ -124,9 +124,10 @@ fn payload(
         }
         (Service::Query { body }, _) => {
             let actual = digest(body);
-            match declared.is_none_or(|declared| declared == actual) {
-                true => Ok(actual),
-                false => Err(Fault::Mismatch),
+            if declared.is_none_or(|declared| declared == actual) {
+                Ok(actual)
+            } else {
+                Err(Fault::Mismatch)
             }
         }
     }

@@ -68,7 +68,7 @@ pub(super) fn variable(expr: &Expr) -> Option<&str> {
 pub(super) fn is_link(parent: &ASTNode, node: &ASTNode) -> bool {
     match (parent, node) {
         (ASTNode::Expr(Expr::Dot(chain, ..) | Expr::Index(chain, ..)), ASTNode::Expr(node)) => {
-            std::ptr::eq(&chain.rhs, *node)
+            std::ptr::eq(&raw const chain.rhs, *node)
         }
         _ => false,
     }

@@ -90,9 +90,10 @@ impl Reader<'_> {
             Shape::ManyWith(option) => match call.args.last() {
                 None => Some(Known::Map(returned)),
                 Some(Expr::Map(options, _)) => {
-                    match options.0.iter().any(|(key, _)| key.name == option) {
-                        true => Some(Known::Array(returned)),
-                        false => Some(Known::Map(returned)),
+                    if options.0.iter().any(|(key, _)| key.name == option) {
+                        Some(Known::Array(returned))
+                    } else {
+                        Some(Known::Map(returned))
                     }
                 }
                 Some(_) => None,

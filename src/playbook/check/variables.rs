@@ -164,11 +164,10 @@ impl<'a> Uses<'a> {
 
     fn assign(&mut self, to: &Expr, value: &Expr, combined: bool) {
         if let Some(name) = variable(to) {
-            match combined {
-                true => {
-                    self.extended.insert(name.to_owned());
-                }
-                false => self.assigned.push((name.to_owned(), value.clone())),
+            if combined {
+                self.extended.insert(name.to_owned());
+            } else {
+                self.assigned.push((name.to_owned(), value.clone()));
             }
             return;
         }

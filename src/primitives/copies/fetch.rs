@@ -48,9 +48,10 @@ pub(super) async fn scp_from(
     let place = cx.clients.local.expand(Path::new(to));
     let wants_directory = options.delete || source.ends_with('/');
     let inside = to.ends_with('/') || (!wants_directory && place.is_dir());
-    let path = match inside {
-        true => place.join(own_name(source)?),
-        false => place,
+    let path = if inside {
+        place.join(own_name(source)?)
+    } else {
+        place
     };
     let host = target(cx, server).await?;
     let started = Instant::now();
@@ -221,9 +222,10 @@ struct UntilCancelled<R> {
 
 impl<R: Read> Read for UntilCancelled<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self.cancel.is_cancelled() {
-            true => Err(std::io::Error::other("interrupted")),
-            false => self.from.read(buffer),
+        if self.cancel.is_cancelled() {
+            Err(std::io::Error::other("interrupted"))
+        } else {
+            self.from.read(buffer)
         }
     }
 }
@@ -232,16 +234,17 @@ impl<R: Read> Read for UntilCancelled<R> {
 fn folder_of(path: &Path) -> Result<&Path> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    match folder.is_dir() {
-        true => Ok(folder),
-        false => Err(Error::new(
+    if folder.is_dir() {
+        Ok(folder)
+    } else {
+        Err(Error::new(
             ErrorKind::NotFound,
             format!("the directory `{}` does not exist here", folder.display()),
         )
         .hint(format!(
             "make it first: `mkdir -p {}`",
             shell_words::quote(&folder.to_string_lossy())
-        ))),
+        )))
     }
 }
 
@@ -256,9 +259,10 @@ async fn get_directory(
         is_replaceable(cx, path)?;
     }
     // On the same file system: inside a directory that stays, else beside it.
-    let folder = match path.is_dir() && !replace {
-        true => path,
-        false => folder_of(path)?,
+    let folder = if path.is_dir() && !replace {
+        path
+    } else {
+        folder_of(path)?
     };
     let stage = Stage::within(folder).map_err(|e| Error::io("write", path, &e))?;
     let stage = Arc::new(stage);
@@ -285,13 +289,14 @@ fn is_replaceable(cx: &Context, path: &Path) -> Result<()> {
     let home = cx.clients.local.home.clone();
     let kept = [here, home].into_iter().flatten();
     let mut kept = kept.filter_map(|kept| fs::canonicalize(kept).ok());
-    match kept.any(|kept| kept.starts_with(&path)) {
-        true => Err(Error::invalid(format!(
+    if kept.any(|kept| kept.starts_with(&path)) {
+        Err(Error::invalid(format!(
             "`{}` is not replaced: the home or the current directory is in it",
             path.display()
         ))
-        .hint("leave `delete` out, or name a directory of its own")),
-        false => Ok(()),
+        .hint("leave `delete` out, or name a directory of its own"))
+    } else {
+        Ok(())
     }
 }
 

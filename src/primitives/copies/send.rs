@@ -242,11 +242,10 @@ async fn send_directory(
         .map_err(|_| Error::internal("packing stopped unexpectedly"))?;
     match packed {
         Ok(()) => Ok(finished),
-        // What went wrong here is why the host did not get all of it.
-        Err(NotPacked::Unreadable(error)) => Err(error),
         // The host's status says why it stopped reading.
         Err(NotPacked::Refused(_)) if finished.status != 0 => Ok(finished),
-        Err(NotPacked::Refused(error)) => Err(error),
+        // What went wrong here is why the host did not get all of it.
+        Err(error) => Err(error.into()),
     }
 }
 

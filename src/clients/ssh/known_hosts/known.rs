@@ -79,9 +79,10 @@ impl Known {
             first.is_some_and(|key| self.revoked(key).is_none())
         };
         // The best one known leaves the order as it is.
-        match is_known(&ALGORITHMS[0].1) {
-            true => algorithms(|_| true),
-            false => algorithms(is_known),
+        if is_known(&ALGORITHMS[0].1) {
+            algorithms(|_| true)
+        } else {
+            algorithms(is_known)
         }
     }
 

@@ -54,10 +54,12 @@ pub(super) fn parse_line(number: usize, line: &[u8]) -> Result<Line, &'static st
     }
     let names = match names {
         [b'|', ..] => hashed(names).ok_or("its hashed name cannot be read")?,
-        list => match list.split(|byte| *byte == b',').any(is_too_long) {
-            true => return Err("a name in it is too long"),
-            false => Names::List(list.to_ascii_lowercase()),
-        },
+        list => {
+            if list.split(|byte| *byte == b',').any(is_too_long) {
+                return Err("a name in it is too long");
+            }
+            Names::List(list.to_ascii_lowercase())
+        }
     };
     let (base64, _comment) = field(rest);
     let key = PublicKey::of_fields(kind, base64)?;
@@ -103,9 +105,10 @@ pub(super) fn marker(line: &[u8]) -> Result<(Marker, &[u8]), &'static str> {
         _ => return Err(UNKNOWN),
     };
     let rest = without_blanks(&line[end..]);
-    match rest.starts_with(b"@") {
-        true => Err("it has two markers"),
-        false => Ok((marker, rest)),
+    if rest.starts_with(b"@") {
+        Err("it has two markers")
+    } else {
+        Ok((marker, rest))
     }
 }
 

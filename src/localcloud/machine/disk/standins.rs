@@ -109,9 +109,10 @@ fn place_accounts(seed: &Seed) -> io::Result<u32> {
 
 /// What users log in with.
 pub(in super::super) fn login_shell() -> &'static str {
-    match Path::new("/bin/bash").exists() {
-        true => "/bin/bash",
-        false => "/bin/sh",
+    if Path::new("/bin/bash").exists() {
+        "/bin/bash"
+    } else {
+        "/bin/sh"
     }
 }
 

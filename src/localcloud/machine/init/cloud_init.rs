@@ -81,9 +81,10 @@ impl CloudInit {
         files::replace(USER_DATA, &data, 0o600)?;
         // From here on it has been run, even if the machine ends meanwhile.
         files::replace(RESULT, b"", 0o600)?;
-        let data = match is_gzip(&data) {
-            true => self.unpacked().await?,
-            false => data,
+        let data = if is_gzip(&data) {
+            self.unpacked().await?
+        } else {
+            data
         };
         let parsed = UserData::parse(&data);
         let mut progress = self.run_scripts(&parsed.scripts).await?;
@@ -173,9 +174,10 @@ impl CloudInit {
         let reader = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
         reader.take(LARGEST_UNPACKED).read_to_end(&mut data).await?;
         let status = child.exited.await.map_err(io::Error::other)?;
-        match status.success() {
-            true => Ok(data),
-            false => Err(io::Error::other("it cannot be unpacked by gzip")),
+        if status.success() {
+            Ok(data)
+        } else {
+            Err(io::Error::other("it cannot be unpacked by gzip"))
         }
     }
 

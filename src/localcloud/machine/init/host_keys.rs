@@ -25,9 +25,10 @@ impl HostKey {
         let file = PathBuf::from(ED25519);
         // A fifo or a directory in its place is no key that could be lost.
         let is_file = file.metadata().is_ok_and(|found| found.is_file());
-        let public = match is_file {
-            true => parse(&files::read_text(&file)?)?,
-            false => make(hostname)?,
+        let public = if is_file {
+            parse(&files::read_text(&file)?)?
+        } else {
+            make(hostname)?
         };
         Ok(Self { file, public })
     }

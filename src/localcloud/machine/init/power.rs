@@ -89,9 +89,10 @@ fn until(now: &jiff::Zoned, hour: i8, minute: i8) -> Duration {
     let Ok(then) = today.build() else {
         return Duration::ZERO;
     };
-    let then = match then > *now {
-        true => then,
-        false => then.tomorrow().unwrap_or(then),
+    let then = if then > *now {
+        then
+    } else {
+        then.tomorrow().unwrap_or(then)
     };
     Duration::try_from(now.duration_until(&then)).unwrap_or_default()
 }

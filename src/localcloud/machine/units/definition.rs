@@ -213,9 +213,10 @@ impl Text<'_> {
 
     fn kill_signal(&self) -> Signal {
         let name = self.value("KillSignal").unwrap_or_default();
-        let name = match name.starts_with("SIG") {
-            true => name,
-            false => format!("SIG{name}"),
+        let name = if name.starts_with("SIG") {
+            name
+        } else {
+            format!("SIG{name}")
         };
         name.parse().unwrap_or(Signal::SIGTERM)
     }

@@ -56,18 +56,23 @@ impl Exec {
 
     /// With variables replaced: `${A}` within a word, `$A` as whole words.
     pub(super) fn argv(&self, variables: &BTreeMap<String, String>) -> Argv {
-        let replaced = |word: &String| match self.literal {
-            true => vec![word.clone()],
-            false => replace(word, variables),
+        let replaced = |word: &String| {
+            if self.literal {
+                vec![word.clone()]
+            } else {
+                replace(word, variables)
+            }
         };
         let mut words: Vec<String> = self.words.iter().flat_map(replaced).collect();
-        let program = match words.is_empty() {
-            true => String::new(),
-            false => words.remove(0),
+        let program = if words.is_empty() {
+            String::new()
+        } else {
+            words.remove(0)
         };
-        let arg0 = match self.names_itself && !words.is_empty() {
-            true => words.remove(0),
-            false => program.clone(),
+        let arg0 = if self.names_itself && !words.is_empty() {
+            words.remove(0)
+        } else {
+            program.clone()
         };
         Argv {
             program,

@@ -33,9 +33,10 @@ impl Service {
             Ok(child) => {
                 let status = child.exited.await.map_err(Failure::resources)?;
                 self.0.state.borrow_mut().status = Some(status);
-                match is_success(definition, status) {
-                    true => Ok(()),
-                    false => Err(Failure::of_status("a command failed", status)),
+                if is_success(definition, status) {
+                    Ok(())
+                } else {
+                    Err(Failure::of_status("a command failed", status))
                 }
             }
             Err(failure) => Err(failure),

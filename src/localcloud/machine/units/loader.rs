@@ -160,9 +160,10 @@ impl Loader {
 
 /// The name that a unit is called by, in full.
 pub(super) fn full_name(name: &str) -> String {
-    match is_unit(name) {
-        true => name.to_owned(),
-        false => format!("{name}.service"),
+    if is_unit(name) {
+        name.to_owned()
+    } else {
+        format!("{name}.service")
     }
 }
 

@@ -129,9 +129,12 @@ impl Manager {
         let all = call.units.iter().flat_map(|unit| self.properties(unit));
         let is_wanted = |key: &String| call.properties.is_empty() || call.properties.contains(key);
         let wanted = all.filter(|(key, _)| is_wanted(key));
-        out(lines_of(wanted.map(|(key, value)| match call.value {
-            true => value,
-            false => format!("{key}={value}"),
+        out(lines_of(wanted.map(|(key, value)| {
+            if call.value {
+                value
+            } else {
+                format!("{key}={value}")
+            }
         })))
     }
 

@@ -210,9 +210,10 @@ impl Service {
             self.run(definition, exec).await?;
         }
         let Some(main) = self.find_main(definition).await else {
-            return match definition.remain_after_exit {
-                true => Ok(()),
-                false => Err(Failure::resources("no process of it is left running")),
+            return if definition.remain_after_exit {
+                Ok(())
+            } else {
+                Err(Failure::resources("no process of it is left running"))
             };
         };
         self.0.state.borrow_mut().family.main = Some(main);

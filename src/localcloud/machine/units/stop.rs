@@ -46,9 +46,10 @@ impl Service {
         let gone = async {
             loop {
                 let next = self.0.reaper.next_end();
-                let left = match only_main {
-                    true => family.main.is_some_and(is_alive),
-                    false => !family.members().is_empty(),
+                let left = if only_main {
+                    family.main.is_some_and(is_alive)
+                } else {
+                    !family.members().is_empty()
                 };
                 if !left {
                     return;
@@ -58,12 +59,13 @@ impl Service {
         };
         if timeout(definition.stop_patience, gone).await.is_err() {
             self.note("it did not end when asked and is killed");
-            match only_main {
-                true => family
+            if only_main {
+                family
                     .main
                     .into_iter()
-                    .for_each(|main| send(main, Signal::SIGKILL)),
-                false => family.signal(Signal::SIGKILL),
+                    .for_each(|main| send(main, Signal::SIGKILL));
+            } else {
+                family.signal(Signal::SIGKILL);
             }
         }
     }

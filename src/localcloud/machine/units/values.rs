@@ -6,9 +6,10 @@ use super::exec::split;
 
 /// A path that is below `/run` unless it says otherwise.
 pub(super) fn absolute(path: &str) -> String {
-    match path.starts_with('/') {
-        true => path.to_owned(),
-        false => format!("/run/{path}"),
+    if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/run/{path}")
     }
 }
 

@@ -76,15 +76,16 @@ fn choose<'a>(upload: &'a Upload, named: &[CompletedPart]) -> Result<Vec<&'a Par
         chosen.push(part);
     }
     let (_, all_but_last) = chosen.split_last().ok_or_else(malformed_xml)?;
-    match all_but_last
+    if all_but_last
         .iter()
         .all(|part| part.record.piece.size >= MIN_PART)
     {
-        true => Ok(chosen),
-        false => Err(fail(
+        Ok(chosen)
+    } else {
+        Err(fail(
             S3ErrorCode::EntityTooSmall,
             "Your proposed upload is smaller than the minimum allowed size",
-        )),
+        ))
     }
 }
 

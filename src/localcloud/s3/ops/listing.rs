@@ -39,10 +39,10 @@ impl Encoding {
     }
 
     fn show(self, text: &str) -> String {
-        match self.url {
-            // A space is a plus sign here, unlike anywhere else in S3.
-            true => encode(text, query::PATH).replace("%20", "+"),
-            false => text.to_owned(),
+        if self.url {
+            encode(text, query::PATH).replace("%20", "+")
+        } else {
+            text.to_owned()
         }
     }
 

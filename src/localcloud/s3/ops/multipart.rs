@@ -101,16 +101,18 @@ pub(super) async fn upload_part(
 }
 
 fn check_algorithm(upload: &UploadRecord, actual: Algorithm) -> Result<()> {
-    let expected = match upload.chosen {
-        true => upload.algorithm.name().to_ascii_lowercase(),
-        false => "null".to_owned(),
+    let expected = if upload.chosen {
+        upload.algorithm.name().to_ascii_lowercase()
+    } else {
+        "null".to_owned()
     };
     let actual = actual.name().to_ascii_lowercase();
-    match actual == expected {
-        true => Ok(()),
-        false => Err(invalid_request(format!(
+    if actual == expected {
+        Ok(())
+    } else {
+        Err(invalid_request(format!(
             "Checksum Type mismatch occurred, expected checksum Type: {expected}, actual checksum Type: {actual}"
-        ))),
+        )))
     }
 }
 

@@ -17,9 +17,10 @@ const MAX_VALUE: usize = 256;
 
 pub(super) fn of_bucket(tagging: Tagging) -> Result<Tags> {
     let tags = collect(pairs(tagging))?;
-    match tags.len() > MAX_OF_BUCKET {
-        true => Err(too_many("Bucket tag count cannot be greater than 50")),
-        false => Ok(tags),
+    if tags.len() > MAX_OF_BUCKET {
+        Err(too_many("Bucket tag count cannot be greater than 50"))
+    } else {
+        Ok(tags)
     }
 }
 
@@ -88,9 +89,10 @@ fn is_allowed(c: char) -> bool {
 }
 
 fn limited(tags: Tags) -> Result<Tags> {
-    match tags.len() > MAX_OF_OBJECT {
-        true => Err(too_many("Object tags cannot be greater than 10")),
-        false => Ok(tags),
+    if tags.len() > MAX_OF_OBJECT {
+        Err(too_many("Object tags cannot be greater than 10"))
+    } else {
+        Ok(tags)
     }
 }
 

@@ -73,9 +73,12 @@ pub(super) fn delete_object(
     let bucket = backend.store.bucket(&input.bucket)?;
     check_version(input.version_id.as_deref())?;
     let conditional = call.headers.contains_key("if-match");
-    bucket.delete(&input.key, |object| match conditional {
-        true => condition::of_write(&call.headers, etag(object)),
-        false => Ok(()),
+    bucket.delete(&input.key, |object| {
+        if conditional {
+            condition::of_write(&call.headers, etag(object))
+        } else {
+            Ok(())
+        }
     })?;
     done(DeleteObjectOutput::default())
 }

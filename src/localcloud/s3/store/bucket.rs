@@ -89,9 +89,10 @@ impl Bucket {
 
     fn state(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.removed {
-            true => Err(no_such_bucket()),
-            false => Ok(state),
+        if state.removed {
+            Err(no_such_bucket())
+        } else {
+            Ok(state)
         }
     }
 

@@ -75,9 +75,10 @@ pub(super) fn names(dir: &Path) -> io::Result<Vec<String>> {
 
 /// Removes a file or a directory; what cannot be removed is said, not fatal.
 pub(super) fn discard(path: &Path) {
-    let removed = match path.is_dir() {
-        true => fs::remove_dir_all(path),
-        false => fs::remove_file(path),
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
     };
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -34,9 +34,10 @@ impl Listing {
     pub(in super::super) fn page<T: Clone>(&self, items: &BTreeMap<String, T>) -> Page<T> {
         let mut entries = Vec::new();
         let mut last = String::new();
-        let mut from = match self.after < self.prefix {
-            true => Bound::Included(self.prefix.clone()),
-            false => Bound::Excluded(self.after.clone()),
+        let mut from = if self.after < self.prefix {
+            Bound::Included(self.prefix.clone())
+        } else {
+            Bound::Excluded(self.after.clone())
         };
         while let Some((key, item)) = first(items, &from) {
             if !key.starts_with(&self.prefix) {

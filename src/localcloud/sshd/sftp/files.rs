@@ -192,9 +192,10 @@ impl Files {
         let (file, append) = self.file(fields)?;
         let offset = fields.long()?;
         let data = fields.string()?;
-        done(match append {
-            true => file.write_all(data),
-            false => file.write_all_at(data, offset),
+        done(if append {
+            file.write_all(data)
+        } else {
+            file.write_all_at(data, offset)
         })
     }
 

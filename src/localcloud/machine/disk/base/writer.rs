@@ -269,9 +269,10 @@ impl<'a> Writer<'a> {
         let is_edited = EDITED.iter().any(|start| path.starts_with(start));
         // dpkg takes the rights from every name of a set-id file it replaces.
         let must_copy = self.always_copy || is_edited || found.mode() & SET_ID != 0;
-        let outcome = match must_copy {
-            true => copy(path, &place, found).map(|()| true),
-            false => link_or_copy(path, &place, found),
+        let outcome = if must_copy {
+            copy(path, &place, found).map(|()| true)
+        } else {
+            link_or_copy(path, &place, found)
         };
         match outcome {
             // The file went while the layer was built: a new one is due.

@@ -257,9 +257,10 @@ fn judge(subjects: &[Subject], confirmed: usize, answers: &[Answer]) -> io::Resu
         let subject = subjects.get(position(refused).saturating_sub(1));
         return Err(refusal(*subject.unwrap_or(&Subject::All), refused));
     }
-    match answers.iter().any(|answer| position(answer) == confirmed) {
-        true => Ok(()),
-        false => Err(io::Error::other("the kernel does not confirm the rules")),
+    if answers.iter().any(|answer| position(answer) == confirmed) {
+        Ok(())
+    } else {
+        Err(io::Error::other("the kernel does not confirm the rules"))
     }
 }
 

@@ -123,9 +123,10 @@ impl Writer {
 
     /// All of it, unless the kernel would misread it.
     pub(super) fn finish(self) -> io::Result<Vec<u8>> {
-        match self.too_long {
-            true => Err(io::Error::other("the rules do not fit into a message")),
-            false => Ok(self.bytes),
+        if self.too_long {
+            Err(io::Error::other("the rules do not fit into a message"))
+        } else {
+            Ok(self.bytes)
         }
     }
 }
