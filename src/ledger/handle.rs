@@ -43,7 +43,7 @@ impl Ledger {
     pub fn take_up(store: &Store, run: &Run, report: Reporter) -> Result<Self> {
         let hold = store.hold_ended(run)?;
         let mut memory = Self::load(store, run)?;
-        memory.resume()?;
+        memory.resume(&run.id)?;
         store.take_up(run, &hold)?;
         Ok(Self::new(store, run, report, hold, memory))
     }

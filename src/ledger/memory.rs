@@ -67,7 +67,7 @@ impl Memory {
     ///
     /// Throws `internal` when a resource belongs to no step: a step that cannot
     /// find what it was about to make would make it a second time.
-    pub(super) fn resume(&mut self) -> Result<()> {
+    pub(super) fn resume(&mut self, run: &str) -> Result<()> {
         let keys: HashSet<&str> = self.steps.iter().map(|step| step.key.as_str()).collect();
         let mut rows = self.resources.iter();
         if let Some(row) = rows.find(|row| !keys.contains(row.step.as_str())) {
@@ -77,10 +77,10 @@ impl Memory {
                 row.name,
                 row.row
             ))
-            .hint(
+            .hint(format!(
                 "the row was changed, so the step would be done a second time: bring the ledger \
-                 back from a backup, or remove what the run made with `autorun destroy`",
-            ));
+                 back from a backup, or remove what the run made with `autorun destroy {run}`",
+            )));
         }
         let done = self.steps.iter().enumerate();
         self.recorded = done
@@ -349,7 +349,7 @@ mod tests {
     fn resumed() -> Memory {
         let resources = vec![bucket("a", "one"), bucket("b", "two")];
         let mut memory = Memory::loaded(resources, vec![done("one", "a"), done("two", "b")]);
-        memory.resume().unwrap();
+        memory.resume("run").unwrap();
         memory
     }
 
@@ -386,7 +386,7 @@ mod tests {
     #[test]
     fn a_row_of_no_step_is_refused() {
         let mut memory = Memory::loaded(vec![bucket("a", "lost")], vec![done("one", "a")]);
-        let error = memory.resume().unwrap_err().to_string();
+        let error = memory.resume("run").unwrap_err().to_string();
         assert!(error.contains("which step made bucket `a`"), "{error}");
     }
 
