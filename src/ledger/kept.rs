@@ -5,6 +5,9 @@ use serde_json::Value;
 /// How much of a result or an error is kept, as JSON.
 const KEPT: usize = 64 << 10;
 
+/// Texts are not shortened further than to this many bytes.
+const SHORTEST: usize = 1 << 10;
+
 /// A result with the names of secret variables in place of their values.
 pub(super) fn without_secrets(value: Value, secrets: &[(String, String)]) -> Value {
     let by_name = |text: String| {
@@ -40,17 +43,20 @@ fn in_texts(value: Value, change: &impl Fn(String) -> String) -> Value {
     }
 }
 
-/// Shortens the texts of a value that is too long, to their ends.
+/// Shortens the texts of a value that is too long, to their ends. One that is
+/// too long for its many entries is kept whole: without them, a step that
+/// succeeded could not be given back.
 pub(super) fn shorten(value: &mut Value) {
+    let mut shorter = value.clone();
     let mut most = KEPT;
-    while value.to_string().len() > KEPT {
+    while shorter.to_string().len() > KEPT {
         most = most * 7 / 8;
-        if most == 0 {
-            *value = Value::Null;
+        if most < SHORTEST {
             return;
         }
-        cut(value, most);
+        cut(&mut shorter, most);
     }
+    *value = shorter;
 }
 
 fn cut(value: &mut Value, most: usize) {
@@ -74,15 +80,16 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_kept_is_at_most_64_kib() {
+    fn long_texts_are_shortened_and_many_entries_are_kept() {
         let long = "é".repeat(100_000);
         let mut value = json!({ "stdout": long, "stderr": long, "status": 3 });
         shorten(&mut value);
         assert!(value.to_string().len() <= KEPT);
         assert_eq!(value["status"], 3);
-        let mut many = json!(vec!["x".repeat(100); 10_000]);
-        shorten(&mut many);
-        assert!(many.to_string().len() <= KEPT);
+        let many = json!(vec!["x".repeat(100); 10_000]);
+        let mut kept = many.clone();
+        shorten(&mut kept);
+        assert_eq!(kept, many);
         let mut control = json!("\u{1}".repeat(40_000));
         shorten(&mut control);
         assert!(control.to_string().len() <= KEPT);

@@ -98,14 +98,6 @@ impl Step {
         };
         match serde_json::from_value(with_secrets(value.clone(), &self.ledger.secrets)) {
             Ok(result) => Ok(Some(result)),
-            Err(_) if row.altered && value.is_null() => {
-                self.ledger.report.warn(format!(
-                    "{} {} was done before; its result was too long to be recorded, so it is done \
-                     again",
-                    row.function, row.summary
-                ));
-                Ok(None)
-            }
             Err(e) => Err(self.unreadable(&row, &e.to_string())),
         }
     }

@@ -308,12 +308,6 @@ fn a_run_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn a_result_that_was_too_long_is_not_an_error() {
-    let cut = "UPDATE step SET result = 'null', altered = 1";
-    assert!(recorded_as(cut).unwrap().is_none());
-}
-
-#[test]
 fn a_step_whose_result_cannot_be_written_is_not_done_again() {
     let home = home();
     let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();

@@ -358,7 +358,7 @@ async fn run_on(
     if options.check && result.status != 0 {
         let error = failed(&host, command, &finished, cx.report.mask());
         return Err(match &options.cwd {
-            Some(cwd) if result.stderr.contains("cd: ") => {
+            Some(cwd) if finished.no_directory => {
                 error.hint(format!("does the directory `{cwd}` of `cwd` exist there?"))
             }
             _ => error,

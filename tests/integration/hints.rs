@@ -34,7 +34,10 @@ const TRIED: &[(&str, &str)] = &[
     ("autorun docs", "the_manual_has_what_is_looked_for"),
     ("autorun docs NAME", "the_manual_has_what_is_looked_for"),
     ("autorun docs render", "the_manual_has_what_is_looked_for"),
-    ("autorun docs {function}", "the_manual_has_what_is_looked_for"),
+    (
+        "autorun docs {function}",
+        "the_manual_has_what_is_looked_for",
+    ),
     ("autorun resume {}", "a_failed_run_goes_on_or_is_removed"),
     ("autorun resume {run}", "a_failed_run_goes_on_or_is_removed"),
     ("autorun runs", "runs_are_listed_and_shown"),

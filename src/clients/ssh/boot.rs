@@ -42,6 +42,8 @@ pub(super) struct Boot {
     seen: Vec<u8>,
     /// Whether the account's shell ran, and called sudo.
     pub(super) asked_sudo: bool,
+    /// Whether the directory of the command cannot be entered.
+    pub(super) no_directory: bool,
     pub(super) group: Option<i32>,
 }
 
@@ -52,6 +54,7 @@ impl Boot {
             token: token.to_owned(),
             seen: Vec::new(),
             asked_sudo: false,
+            no_directory: false,
             group: None,
         }
     }
@@ -76,9 +79,16 @@ impl Boot {
                 continue;
             };
             take(before.as_bytes());
-            if group.trim() == shell::ASKS_SUDO {
-                self.asked_sudo = true;
-                continue;
+            match group.trim() {
+                shell::ASKS_SUDO => {
+                    self.asked_sudo = true;
+                    continue;
+                }
+                shell::NO_DIRECTORY => {
+                    self.no_directory = true;
+                    continue;
+                }
+                _ => {}
             }
             self.group = group.trim().parse().ok();
             take(&std::mem::take(&mut self.seen));

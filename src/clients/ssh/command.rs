@@ -64,6 +64,8 @@ pub struct Finished {
     pub status: i64,
     /// Name of the signal that ended it, as `TERM`.
     pub signal: Option<String>,
+    /// Whether it did not run, as its directory cannot be entered there.
+    pub no_directory: bool,
     /// Standard output, at most the last [`KEPT`] bytes.
     pub stdout: Vec<u8>,
     /// Standard error, likewise.

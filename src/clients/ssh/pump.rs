@@ -278,7 +278,7 @@ impl Job<'_> {
         let gate = &self.connection.gate;
         gate.open(soon, &CancellationToken::new(), gate::ASIDE);
         let reusable = self.connection.finish(|_| self.channel.close()).is_ok();
-        if self.boot.group.is_none() {
+        if self.boot.group.is_none() && !self.boot.no_directory {
             return Err(not_started(host, sudo, &self.boot, status, &stderr.0));
         }
         let dropped = stdout.1 + stderr.1;
@@ -292,6 +292,7 @@ impl Job<'_> {
         let finished = Finished {
             status,
             signal,
+            no_directory: self.boot.no_directory,
             stdout: stdout.0,
             stderr: stderr.0,
             dropped,

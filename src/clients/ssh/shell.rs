@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Runs there first: reads its program line by line up to the token, says its
-/// process group, then becomes the program. What follows on stdin is the
+/// Runs there first: reads its program line by line up to the token, learns its
+/// process group, then becomes the program, which says it. What follows on stdin is the
 /// program's own. `read` takes byte by byte from a pipe, so nothing is lost.
 ///
 /// The token keeps a broken connection from running half a program.
@@ -17,11 +17,13 @@ p="$p$l
 done
 [ "$d" ] || exit 255
 { read -r _ _ _ _ g _ </proc/$$/stat; } 2>/dev/null || g=$$
-printf "%s %s\n" "$t" "$g" >&2
 eval "$p""#;
 
 /// What follows the token when sudo is called next.
 pub(super) const ASKS_SUDO: &str = "sudo";
+
+/// What follows it when the directory of the command cannot be entered.
+pub(super) const NO_DIRECTORY: &str = "cwd";
 
 /// How a command becomes root's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +78,13 @@ pub(super) fn program(
         let _ = writeln!(program, "export {name}={}", quote(value));
     }
     if let Some(cwd) = cwd {
-        let _ = writeln!(program, "cd -- {} || exit 1", quote(cwd));
+        let _ = writeln!(
+            program,
+            "cd -- {} || {{ printf '%s {NO_DIRECTORY}\\n' \"$t\" >&2; exit 1; }}",
+            quote(cwd)
+        );
     }
+    program.push_str("printf '%s %s\\n' \"$t\" \"$g\" >&2\n");
     // The login shell, as ssh itself would take.
     let _ = writeln!(
         program,
