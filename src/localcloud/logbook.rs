@@ -27,26 +27,32 @@ const LONGEST_NAME: usize = 100;
 const BURST: f64 = 500.0;
 const PER_SECOND: f64 = 50.0;
 
+/// Where the lines of this package come from: its modules have longer names.
+const OURS: &str = env!("CARGO_CRATE_NAME");
+
 /// The part of the program whose lines anybody can cause, with a key or without.
-pub(crate) const STRANGERS: &str = "autorun::strangers";
+pub(crate) const STRANGERS: &str = concat!(env!("CARGO_CRATE_NAME"), "::strangers");
 
 /// Writes what is logged into a file, from here on.
 pub(crate) fn start(path: &Path) -> io::Result<()> {
     let book = Logbook::open(path, LONGEST)?;
     nix::unistd::dup2_stderr(&book.file)?;
+    dispatch(Box::new(book)).apply().map_err(io::Error::other)
+}
+
+/// What is logged: of other packages warnings alone.
+fn dispatch(book: Box<dyn Write + Send>) -> fern::Dispatch {
     let limiter = Limiter::default();
     fern::Dispatch::new()
         .level(log::LevelFilter::Warn)
-        .level_for("autorun", log::LevelFilter::Info)
+        .level_for(OURS, log::LevelFilter::Info)
         .filter(move |about| limiter.allows(about.target()))
         .format(|out, message, record| {
             let time = jiff::Timestamp::now();
             let line = line(&message.to_string());
             out.finish(format_args!("{time:.3} {} {line}", record.level()));
         })
-        .chain(Box::new(book) as Box<dyn Write + Send>)
-        .apply()
-        .map_err(io::Error::other)
+        .chain(book)
 }
 
 /// Opens the file for more lines; it is this user's alone.
@@ -254,6 +260,17 @@ mod tests {
         let limiter = Limiter::default();
         let said = (0..5000).filter(|_| limiter.allows(STRANGERS)).count();
         assert!((500..700).contains(&said), "{said}");
-        assert!(limiter.allows("autorun::localcloud::server"));
+        assert!(limiter.allows(module_path!()));
+    }
+
+    #[test]
+    fn requests_are_logged_and_the_chatter_of_libraries_is_not() {
+        let (_, log) = dispatch(Box::new(io::sink())).into_log();
+        let logs = |target: &str| {
+            let mut about = log::Metadata::builder();
+            log.enabled(&about.level(log::Level::Info).target(target).build())
+        };
+        assert!(logs(module_path!()) && logs(STRANGERS));
+        assert!(!logs("hyper::proto"));
     }
 }

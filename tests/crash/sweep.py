@@ -362,6 +362,8 @@ class Sweep:
             asked[operation] = asked.get(operation, 0) + 1
         expect_nothing(self.cloud, copy, "a run to its end")
         copy.close()
+        if not asked:
+            raise SystemExit(f"{log} has no request of run {run}")
         waits = {"DescribeInstances", "GetConsoleOutput"}
         return {op: min(count, 2) if op in waits else count for op, count in asked.items()}
 
