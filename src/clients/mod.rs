@@ -4,15 +4,14 @@
 //! is loaded when it is first needed, never for a playbook without AWS.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-
 use tokio_util::sync::CancellationToken;
 
 pub use aws::{AwsOptions, Endpoints, StaticKey};
+pub use local::Local;
 pub use pace::Pace;
 use s3::Published;
 
@@ -27,33 +26,12 @@ mod crash_points;
 pub mod ec2;
 pub mod http;
 pub mod keys;
+mod local;
 pub mod marks;
 mod pace;
 pub mod s3;
 pub mod ssh;
 pub mod tree;
-
-/// What the clients need to know of the user's machine.
-#[derive(Clone, Debug, Default)]
-pub struct Local {
-    /// Directory for pinned host keys and private keys.
-    pub data_dir: PathBuf,
-    /// The user's home directory, if there is one.
-    pub home: Option<PathBuf>,
-    /// Name of the user, the default for ssh.
-    pub user: Option<String>,
-}
-
-impl Local {
-    /// The path with `~/` as the user's home directory.
-    #[must_use]
-    pub fn expand(&self, path: &Path) -> PathBuf {
-        match (&self.home, path.strip_prefix("~")) {
-            (Some(home), Ok(rest)) => home.join(rest),
-            _ => path.to_owned(),
-        }
-    }
-}
 
 /// The clients of a run, each built when it is first used.
 #[derive(Debug)]
@@ -115,7 +93,8 @@ impl Clients {
     }
 
     /// Asks for something that was made at `made`, in milliseconds since 1970:
-    /// while the endpoint may deny that it exists, nothing proves nothing.
+    /// while the endpoint may deny that it exists, an empty answer does not mean that
+    /// it is missing.
     pub async fn once_consistent<T>(
         &self,
         what: &str,

@@ -8,7 +8,8 @@ use rhai::{
     AST, ASTNode, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared, Stmt,
 };
 
-use super::{SourceFile, literal};
+use super::SourceFile;
+use super::literal::literal;
 use crate::error::{Error, ErrorKind, Place, Result};
 
 /// One `import` statement.

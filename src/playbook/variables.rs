@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use rhai::{ASTNode, Expr, FnCallExpr, Position, Stmt};
 use serde_json::Value;
 
-use super::{SourceFile, imports, literal};
+use super::literal::literal;
+use super::{SourceFile, imports};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::primitives::variables::Declaration;
 pub use crate::primitives::variables::VariableType as Kind;

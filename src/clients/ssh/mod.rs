@@ -3,6 +3,9 @@
 //! libssh2 blocks by nature, so everything here runs on blocking threads, in
 //! non-blocking mode with poll(2). A connection is kept and used again; two
 //! jobs at once on one host get two connections.
+//!
+//! The pump and the tunnels are ours because ssh2 moves one stream at a time; an
+//! asynchronous ssh client would need neither, but ssh2 is this project's choice.
 
 mod boot;
 mod channel;

@@ -1,4 +1,7 @@
 //! Directories of this machine: what is in them, as streams to hosts, and back.
+//!
+//! The crate `tar` makes and reads headers; that nothing of a stream leaves the
+//! directory, however hostile the host, is decided here.
 
 mod archive;
 mod pack;

@@ -1,0 +1,157 @@
+//! A compiled and checked playbook, and its run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rhai::{AST, Engine, Scope};
+
+use super::loading::{LoadError, Loader};
+use super::variables::{self, Declared};
+use super::{check, engine, imports};
+use crate::context::Context;
+use crate::error::Error;
+use crate::primitives::{LAUNCHES, ask_aws};
+use crate::script::{Understood, understand};
+
+/// A compiled and checked playbook.
+#[derive(Debug)]
+pub struct Playbook {
+    path: String,
+    files: BTreeMap<String, SourceFile>,
+    engine: Engine,
+    /// Its variables, in the order they are declared.
+    pub variables: Vec<Declared>,
+}
+
+/// A playbook or an imported file.
+#[derive(Debug)]
+pub struct SourceFile {
+    /// Its text, for carets.
+    pub text: String,
+    pub(super) ast: AST,
+}
+
+impl Playbook {
+    /// Reads, compiles and checks a playbook and all that it imports.
+    pub fn load(path: &Path) -> std::result::Result<Self, LoadError> {
+        let engine = engine::build();
+        let mut loader = Loader {
+            engine: &engine,
+            files: BTreeMap::new(),
+            texts: BTreeMap::new(),
+        };
+        let path = path.display().to_string();
+        let outcome = loader.load(&path, &mut Vec::new(), None);
+        let Loader { files, texts, .. } = loader;
+        let failed = |errors, secrets| LoadError {
+            errors,
+            texts: texts.clone(),
+            secrets,
+        };
+        outcome.map_err(|error| failed(vec![error], Vec::new()))?;
+        let variables = variables::declared(&path, &files);
+        let faults = check::faults(&engine, &path, &files);
+        if !faults.is_empty() {
+            let secrets = variables.iter().flatten().flat_map(Declared::secrets);
+            return Err(failed(faults, secrets.cloned().collect()));
+        }
+        let variables = variables.map_err(|error| failed(vec![error], Vec::new()))?;
+        variables::check_secrets(&variables).map_err(|error| LoadError {
+            errors: vec![error],
+            // The line to be shown holds what cannot be masked.
+            texts: BTreeMap::new(),
+            secrets: Vec::new(),
+        })?;
+        Ok(Self {
+            path,
+            files,
+            engine,
+            variables,
+        })
+    }
+
+    /// Its path, as it was given.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What the playbook says of itself in its `//!` lines.
+    #[must_use]
+    pub fn description(&self) -> String {
+        let doc = self.files.get(&self.path).map_or("", |file| file.ast.doc());
+        let lines = doc.lines().map(|line| {
+            let line = line.trim_start().trim_start_matches("//!");
+            line.strip_prefix(' ').unwrap_or(line)
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Whether it calls a function that asks AWS.
+    #[must_use]
+    pub fn asks_aws(&self) -> bool {
+        !check::called(&self.files).is_disjoint(&ask_aws())
+    }
+
+    /// Whether it calls a function that launches instances.
+    #[must_use]
+    pub fn launches_instances(&self) -> bool {
+        check::called(&self.files).contains(LAUNCHES)
+    }
+
+    /// The texts of its files, for carets.
+    #[must_use]
+    pub fn texts(&self) -> BTreeMap<String, String> {
+        self.files
+            .iter()
+            .map(|(path, file)| (path.clone(), file.text.clone()))
+            .collect()
+    }
+
+    /// Runs it to its end on this thread.
+    pub fn run(mut self, cx: &Context) -> std::result::Result<(), Understood> {
+        let Some(main) = self.files.get(&self.path).map(|file| file.ast.clone()) else {
+            return Ok(());
+        };
+        engine::attach(&mut self.engine, cx);
+        let texts = self.texts();
+        self.engine
+            .set_module_resolver(imports::Loaded::new(self.files));
+        let result = self.engine.run_ast_with_scope(&mut Scope::new(), &main);
+        result.map_err(|error| {
+            let Understood {
+                error: known,
+                trail,
+            } = understand(&error, &self.path);
+            let known = check::explain(&self.engine, "", &error, known);
+            let error = relocate(&texts, known);
+            Understood { error, trail }
+        })
+    }
+}
+
+/// For a closure that another file calls, Rhai tells the line and the wrong
+/// file: the right one has the function's name at that place.
+fn relocate(texts: &BTreeMap<String, String>, mut error: Error) -> Error {
+    let Some(function) = error.function.clone() else {
+        return error;
+    };
+    let stands_in = |source: &String| {
+        let line = texts
+            .get(source)
+            .and_then(|t| t.lines().nth(error.place.line.checked_sub(1)?));
+        let column = error.place.column.saturating_sub(1);
+        line.is_some_and(|line| {
+            line.chars()
+                .skip(column)
+                .collect::<String>()
+                .starts_with(&function)
+        })
+    };
+    if !stands_in(&error.place.source)
+        && let Some(source) = texts.keys().find(|source| stands_in(source)).cloned()
+    {
+        error.place.source = source;
+    }
+    error
+}
