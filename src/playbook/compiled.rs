@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rhai::{AST, Engine, Scope};
+use rhai::{Engine, Scope};
 
 use super::loading::{LoadError, Loader};
+use super::source_file::SourceFile;
 use super::variables::{self, Declared};
 use super::{check, engine, imports};
 use crate::context::Context;
@@ -21,14 +22,6 @@ pub struct Playbook {
     engine: Engine,
     /// Its variables, in the order they are declared.
     pub variables: Vec<Declared>,
-}
-
-/// A playbook or an imported file.
-#[derive(Debug)]
-pub struct SourceFile {
-    /// Its text, for carets.
-    pub text: String,
-    pub(super) ast: AST,
 }
 
 impl Playbook {

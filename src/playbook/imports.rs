@@ -8,8 +8,8 @@ use rhai::{
     AST, ASTNode, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared, Stmt,
 };
 
-use super::SourceFile;
 use super::literal::literal;
+use super::source_file::SourceFile;
 use crate::error::{Error, ErrorKind, Place, Result};
 
 /// One `import` statement.

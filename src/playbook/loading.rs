@@ -6,7 +6,7 @@ use std::path::Path;
 use rhai::{Engine, EvalAltResult, Scope};
 use serde_json::Value;
 
-use super::compiled::SourceFile;
+use super::source_file::SourceFile;
 use super::{check, imports};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::script::understand;

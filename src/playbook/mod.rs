@@ -12,9 +12,11 @@ mod imports;
 mod literal;
 mod loading;
 pub mod reference;
+mod source_file;
 mod tables;
 mod variables;
 
-pub use compiled::{Playbook, SourceFile};
+pub use compiled::Playbook;
 pub use loading::LoadError;
+pub use source_file::SourceFile;
 pub use variables::{Declared, Kind};

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use rhai::{ASTNode, Expr, FnCallExpr, Position, Stmt};
 use serde_json::Value;
 
+use super::imports;
 use super::literal::literal;
-use super::{SourceFile, imports};
+use super::source_file::SourceFile;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::primitives::variables::Declaration;
 pub use crate::primitives::variables::VariableType as Kind;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
 
 use crate::error::{Error, ErrorKind};
-use crate::playbook::{SourceFile, imports, reference};
+use crate::playbook::source_file::SourceFile;
+use crate::playbook::{imports, reference};
 use crate::report::text;
 
 /// Function names with the numbers of arguments they take.

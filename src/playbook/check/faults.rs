@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::calls::{Call, add_script_functions, call, modules, natives, variables};
 use super::{literals, results};
 use crate::error::Error;
-use crate::playbook::SourceFile;
 use crate::playbook::literal::literal;
+use crate::playbook::source_file::SourceFile;
 
 /// All faults found in all files.
 pub(in crate::playbook) fn faults(
