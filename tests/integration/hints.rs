@@ -90,6 +90,7 @@ const TRIED: &[(&str, &str)] = &[
     ),
     ("ls -ld {}", "disks_and_directories_are_shown_and_made"),
     ("mkdir -p {}", "disks_and_directories_are_shown_and_made"),
+    ("sqlite3 {} .dump", "a_changed_row_of_a_ledger_is_shown"),
     (
         "sqlite3 {shown} .dump",
         "a_damaged_ledger_is_read_and_replaced",
@@ -753,6 +754,21 @@ fn an_incomplete_copy_of_a_ledger_goes_on() {
     assert!(ended.said().contains("a copy without its `-wal`"));
     tried(&autorun, &hinted(&ended, "sqlite3"));
     let shown = tried(&autorun, "autorun runs").stdout;
+    assert!(shown.contains(id.trim()), "{shown}");
+}
+
+#[test]
+fn a_changed_row_of_a_ledger_is_shown() {
+    let autorun = Autorun::new().playbook("print(run_id());");
+    let id = autorun.run().exits(0).stdout;
+    let ledger = autorun.home.path().join(".local/share/autorun/ledger.db");
+    let database = rusqlite::Connection::open(&ledger).unwrap();
+    let changed = "UPDATE run SET outcome = 'well'";
+    database.execute(changed, []).unwrap();
+    drop(database);
+    let ended = tried(&autorun, "autorun runs").exits(2);
+    assert!(ended.said().contains("`well`"), "{}", ended.said());
+    let shown = tried(&autorun, &hinted(&ended, "sqlite3")).stdout;
     assert!(shown.contains(id.trim()), "{shown}");
 }
 
