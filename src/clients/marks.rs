@@ -32,7 +32,7 @@ pub struct Marks {
 
 impl Marks {
     /// From names and values.
-    pub fn of<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    pub fn from_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut tags: BTreeMap<&str, &str> = tags.into_iter().collect();
         let none = tags.is_empty();
         let mut take = |tag| tags.remove(tag).map(str::to_owned);

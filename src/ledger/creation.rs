@@ -7,7 +7,7 @@ use super::faults::unusable;
 use super::files::{BY_TAGS, Files};
 use super::ids::{OWNER_LETTERS, new_id};
 use super::schema::{APPLICATION, MIGRATIONS};
-use super::witness::{Noted, Witness};
+use super::witness::{Witness, WitnessRecord};
 use crate::error::{Error, Result};
 
 /// What happens when there was a ledger, and it is gone.
@@ -66,7 +66,7 @@ pub(super) fn make(files: &Files, before: Option<&Witness>) -> Result<()> {
 /// There was a ledger: what is to be said when another one begins.
 pub(super) fn begun_again(files: &Files, witness: &Witness, if_lost: IfLost) -> Result<String> {
     let knew = match witness.noted {
-        Some(Noted { written: 1, .. }) => "one commit".to_owned(),
+        Some(WitnessRecord { written: 1, .. }) => "one commit".to_owned(),
         Some(noted) => format!("{} commits", noted.written),
         None => "one".to_owned(),
     };

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 use super::clock::now;
-use super::resource::{Remover, Resource, ResourceKind, State, Wanted};
+use super::resource::{NewResource, Remover, Resource, ResourceKind, State};
 use super::step_row::{Progress, StepRow};
 use super::wait::Wait;
 use crate::error::{Error, Result};
@@ -91,7 +91,7 @@ impl Memory {
     }
 
     /// Adds the row of something that is about to be made; returns its index.
-    pub(super) fn add(&mut self, run: &str, wanted: &Wanted, step: &str) -> usize {
+    pub(super) fn add(&mut self, run: &str, wanted: &NewResource, step: &str) -> usize {
         let index = self.resources.len();
         let row = format!("autorun-{run}-{index:04}-{:08x}", rand::random::<u32>());
         self.resources.push(Resource::intended(row, wanted, step));
@@ -100,7 +100,12 @@ impl Memory {
     }
 
     /// What the step was about to make in an earlier attempt, unless it is taken.
-    pub(super) fn intended(&self, wanted: &Wanted, step: &str, taken: &[usize]) -> Option<usize> {
+    pub(super) fn intended(
+        &self,
+        wanted: &NewResource,
+        step: &str,
+        taken: &[usize],
+    ) -> Option<usize> {
         let mut rows = self.resources.iter().enumerate();
         let again = rows.find(|(index, row)| {
             row.step == step
@@ -114,7 +119,7 @@ impl Memory {
 
     /// Whether another step of this run has it: S3 would give the same bucket a
     /// second time, in us-east-1.
-    pub(super) fn is_taken(&self, wanted: &Wanted, step: &str) -> bool {
+    pub(super) fn is_taken(&self, wanted: &NewResource, step: &str) -> bool {
         wanted.kind == ResourceKind::Bucket
             && self.resources.iter().any(|row| {
                 row.kind == wanted.kind
@@ -342,7 +347,7 @@ mod tests {
     }
 
     fn bucket(name: &str, step: &str) -> Resource {
-        let wanted = Wanted::with_id(ResourceKind::Bucket, name, name);
+        let wanted = NewResource::with_id(ResourceKind::Bucket, name, name);
         Resource::intended(format!("row-{name}"), &wanted, step)
     }
 
@@ -376,7 +381,7 @@ mod tests {
     #[test]
     fn an_intended_row_is_found_by_its_step_and_its_name() {
         let memory = resumed();
-        let wanted = Wanted::with_id(ResourceKind::Bucket, "a", "a");
+        let wanted = NewResource::with_id(ResourceKind::Bucket, "a", "a");
         assert_eq!(memory.intended(&wanted, "one", &[]), Some(0));
         assert_eq!(memory.intended(&wanted, "one", &[0]), None);
         assert_eq!(memory.intended(&wanted, "two", &[]), None);

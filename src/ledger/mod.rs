@@ -20,7 +20,7 @@ pub use clock::{Millis, between, now};
 pub use handle::{Intent, Ledger, Release};
 pub use hold::Hold;
 pub use record::RunRecord;
-pub use resource::{Remover, Resource, ResourceKind, State, Wanted};
+pub use resource::{NewResource, Remover, Resource, ResourceKind, State};
 pub use run::{Run, RunStatus};
 pub use step::{Call, Step};
 pub use step_row::{Progress, StepResult, StepRow};

@@ -18,7 +18,7 @@ use super::creation::{IfLost, begun_again, make};
 use super::faults::{PATIENCE, damaged, unusable};
 use super::files::{BY_TAGS, Files, size, wal_holds_commits};
 use super::schema::{APPLICATION, MIGRATIONS};
-use super::witness::{Noted, Seen, Witness};
+use super::witness::{FileStamp, Witness, WitnessRecord};
 use crate::error::{Error, Result};
 
 /// An open ledger.
@@ -63,7 +63,7 @@ pub(super) fn open(directory: &Path, if_lost: IfLost) -> Result<Opened> {
     // Read before the connection is opened: to close another handle on the file
     // would give up the locks that this process has on it.
     let alone = main_file_alone(&files, witness.as_ref())?;
-    let seen = Seen::of(&files.main);
+    let seen = FileStamp::read(&files.main);
     let failed = |e: &rusqlite::Error| unusable(&files.main, e);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(&files.main, flags).map_err(|e| failed(&e))?;
@@ -80,9 +80,9 @@ pub(super) fn open(directory: &Path, if_lost: IfLost) -> Result<Opened> {
         Some(witness) if witness.noted.is_some() => witness,
         _ => {
             let written = contents.commits;
-            let noted = Noted {
+            let noted = WitnessRecord {
                 written,
-                ..Noted::default()
+                ..WitnessRecord::default()
             };
             Witness::make(&files.owner, &contents.owner, noted)?
         }

@@ -150,7 +150,7 @@ pub struct Resource {
 
 impl Resource {
     /// A row that is written down before the request leaves.
-    pub(super) fn intended(row: String, wanted: &Wanted, step: &str) -> Self {
+    pub(super) fn intended(row: String, wanted: &NewResource, step: &str) -> Self {
         Self {
             row,
             kind: wanted.kind,
@@ -192,13 +192,13 @@ impl Resource {
 
 /// Something that is about to be made.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct NewResource {
     pub(super) kind: ResourceKind,
     pub(super) name: String,
     pub(super) id: Option<String>,
 }
 
-impl Wanted {
+impl NewResource {
     /// Something whose id the cloud will give.
     #[must_use]
     pub fn new(kind: ResourceKind, name: &str) -> Self {

@@ -10,7 +10,7 @@ use super::clock::{Millis, now};
 use super::handle::{Intent, Ledger};
 use super::identity::{digest, forget_signatures, sorted, summary};
 use super::kept::{shorten, with_secrets, without_secrets};
-use super::resource::{Resource, ResourceKind, State, Wanted};
+use super::resource::{NewResource, Resource, ResourceKind, State};
 use super::step_row::{Progress, StepResult, StepRow};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -165,7 +165,7 @@ impl Step {
     /// Writes down, durably, that the step begins and what it is about to make.
     /// What an earlier attempt was about to make and may have made keeps its
     /// row, and so its token.
-    pub fn intend(&mut self, wanted: &[Wanted]) -> Result<Vec<Intent>> {
+    pub fn intend(&mut self, wanted: &[NewResource]) -> Result<Vec<Intent>> {
         self.check(wanted)?;
         self.begin_unwritten();
         let mut intents: Vec<Intent> = Vec::new();
@@ -199,7 +199,7 @@ impl Step {
 
     /// What others see of a thing must hold no secret: names are in the ledger,
     /// in URLs and in AWS's own logs.
-    fn check(&self, wanted: &[Wanted]) -> Result<()> {
+    fn check(&self, wanted: &[NewResource]) -> Result<()> {
         let mask = self.ledger.report.mask();
         let checked = wanted.iter().try_for_each(|wanted| {
             let what = format!("the name of a {}", wanted.kind.words());
@@ -212,7 +212,7 @@ impl Step {
     }
 
     /// The same for one thing.
-    pub fn intend_one(&mut self, wanted: Wanted) -> Result<Intent> {
+    pub fn intend_one(&mut self, wanted: NewResource) -> Result<Intent> {
         let mut intents = self.intend(&[wanted])?;
         intents
             .pop()

@@ -15,7 +15,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use super::creation::IfLost;
 use super::faults::{PATIENCE, unusable};
 use super::opening;
-use super::witness::{Seen, Witness};
+use super::witness::{FileStamp, Witness};
 use crate::crash;
 use crate::error::Result;
 
@@ -132,7 +132,7 @@ impl Store {
             .and_then(|()| rest(&mut connection));
         let _ = connection.busy_timeout(PATIENCE);
         if let Ok(Some(commits)) = rested
-            && let Some(file) = Seen::of(&self.0.path)
+            && let Some(file) = FileStamp::read(&self.0.path)
         {
             // Not noted, the next start looks at the file more closely.
             let _ = self.0.witness.note(|noted| {

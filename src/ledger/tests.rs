@@ -55,8 +55,8 @@ fn step(ledger: &Ledger, function: &str, arguments: &Value) -> Step {
     )
 }
 
-fn bucket(name: &str) -> Wanted {
-    Wanted::with_id(ResourceKind::Bucket, name, name)
+fn bucket(name: &str) -> NewResource {
+    NewResource::with_id(ResourceKind::Bucket, name, name)
 }
 
 /// Makes a bucket, as a primitive does.
@@ -121,7 +121,7 @@ fn a_retry_in_the_same_run_keeps_the_token() {
     let mut tokens = Vec::new();
     for _ in 0..2 {
         let mut step = step(&ledger, "launch_instance", &json!([{ "name": "web" }]));
-        let wanted = Wanted::new(ResourceKind::Instance, "web");
+        let wanted = NewResource::new(ResourceKind::Instance, "web");
         let intent = step.intend_one(wanted).unwrap();
         tokens.push(intent.token().to_owned());
         let lost = Error::new(ErrorKind::Timeout, "no answer");
@@ -327,7 +327,7 @@ fn tokens_fit_ec2() {
     let home = home();
     let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
     let mut step = step(&ledger, "launch_instance", &json!([]));
-    let wanted = Wanted::new(ResourceKind::Instance, "web");
+    let wanted = NewResource::new(ResourceKind::Instance, "web");
     let intent = step.intend_one(wanted).unwrap();
     assert!(intent.token().len() <= 64 && intent.token().is_ascii());
 }

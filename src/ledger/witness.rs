@@ -18,27 +18,27 @@ use crate::error::{Error, Result};
 
 /// What is known of the ledger from outside of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Noted {
+pub(super) struct WitnessRecord {
     /// Commits that it has, its `-wal` included.
     pub(super) written: u64,
     /// Commits that its main file has by itself.
     pub(super) in_file: u64,
     /// The main file as it was left whole, by which it is known again.
-    pub(super) file: Seen,
+    pub(super) file: FileStamp,
 }
 
 /// Tells one state of a file from another without reading it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct FileStamp {
     inode: u64,
     size: u64,
     modified: i128,
     changed: i128,
 }
 
-impl Seen {
+impl FileStamp {
     /// Nothing that equals another one when the file cannot be seen.
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    pub(super) fn read(path: &Path) -> Option<Self> {
         let about = std::fs::symlink_metadata(path).ok()?;
         let time = |seconds: i64, nanoseconds: i64| {
             i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
@@ -60,7 +60,7 @@ pub(super) struct Witness {
     /// The ledger's id.
     pub(super) owner: String,
     /// What was noted when it was opened; nothing in one of an older version.
-    pub(super) noted: Option<Noted>,
+    pub(super) noted: Option<WitnessRecord>,
 }
 
 impl Witness {
@@ -92,7 +92,7 @@ impl Witness {
     }
 
     /// Writes one for a ledger that has none, or one of an older version.
-    pub(super) fn make(path: &Path, owner: &str, noted: Noted) -> Result<Self> {
+    pub(super) fn make(path: &Path, owner: &str, noted: WitnessRecord) -> Result<Self> {
         let write = || {
             let directory = path.parent().unwrap_or(Path::new("."));
             let mut file = tempfile::Builder::new()
@@ -113,11 +113,11 @@ impl Witness {
 
     /// Notes what the ledger has; of several processes the one that
     /// knows of more is right.
-    pub(super) fn note(&self, change: impl Fn(&mut Noted)) -> Result<()> {
+    pub(super) fn note(&self, change: impl Fn(&mut WitnessRecord)) -> Result<()> {
         self.try_note(&change).map_err(|e| failed(&self.path, &e))
     }
 
-    fn try_note(&self, change: &impl Fn(&mut Noted)) -> io::Result<()> {
+    fn try_note(&self, change: &impl Fn(&mut WitnessRecord)) -> io::Result<()> {
         if self.file.metadata()?.nlink() == 0 {
             // Another process wrote a new one; if the user took it away, the
             // next start makes one.
@@ -131,9 +131,9 @@ impl Witness {
     }
 }
 
-fn note_in(file: &File, change: &impl Fn(&mut Noted)) -> io::Result<()> {
+fn note_in(file: &File, change: &impl Fn(&mut WitnessRecord)) -> io::Result<()> {
     file.lock()?;
-    let mut there = vec![0; text("", Noted::default()).len() + 64];
+    let mut there = vec![0; text("", WitnessRecord::default()).len() + 64];
     let length = file.read_at(&mut there, 0)?;
     let there = String::from_utf8_lossy(&there[..length]).into_owned();
     let written = match understood(&there) {
@@ -152,8 +152,8 @@ fn note_in(file: &File, change: &impl Fn(&mut Noted)) -> io::Result<()> {
 }
 
 /// All numbers have as many digits, so that a later text is as long.
-fn text(owner: &str, noted: Noted) -> String {
-    let Seen {
+fn text(owner: &str, noted: WitnessRecord) -> String {
+    let FileStamp {
         inode,
         size,
         modified,
@@ -166,7 +166,7 @@ fn text(owner: &str, noted: Noted) -> String {
     )
 }
 
-fn understood(text: &str) -> Option<(String, Option<Noted>)> {
+fn understood(text: &str) -> Option<(String, Option<WitnessRecord>)> {
     let mut lines = text.lines();
     let owner = lines.next().map(str::trim).filter(|id| is_owner(id))?;
     let Some(written) = lines.next() else {
@@ -175,14 +175,14 @@ fn understood(text: &str) -> Option<(String, Option<Noted>)> {
     let written = written.strip_prefix("commits ")?.parse().ok()?;
     let in_file = lines.next()?.strip_prefix("in ledger.db ")?.parse().ok()?;
     let mut left = lines.next()?.strip_prefix("left as ")?.split(' ');
-    let file = Seen {
+    let file = FileStamp {
         inode: left.next()?.parse().ok()?,
         size: left.next()?.parse().ok()?,
         modified: left.next()?.parse().ok()?,
         changed: left.next()?.parse().ok()?,
     };
     let whole = lines.next().is_none() && left.next().is_none();
-    let noted = Noted {
+    let noted = WitnessRecord {
         written,
         in_file,
         file,
@@ -219,7 +219,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("owner");
         assert!(Witness::open(&path).unwrap().is_none());
-        let witness = Witness::make(&path, OWNER, Noted::default()).unwrap();
+        let witness = Witness::make(&path, OWNER, WitnessRecord::default()).unwrap();
         let length = std::fs::metadata(&path).unwrap().len();
         let note = |written| {
             witness.note(|noted| noted.written = written).unwrap();
@@ -232,7 +232,7 @@ mod tests {
         };
         assert_eq!([note(7), note(5), note(u64::MAX)], [7, 7, u64::MAX]);
         witness
-            .note(|noted| noted.file = Seen::of(&path).unwrap())
+            .note(|noted| noted.file = FileStamp::read(&path).unwrap())
             .unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().len(), length);
         assert_eq!(Witness::open(&path).unwrap().unwrap().owner, OWNER);

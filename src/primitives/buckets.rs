@@ -11,7 +11,7 @@ use super::{check_public, release};
 use crate::clients::s3::{Creation, S3, bucket_name_fault};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{ResourceKind, Step, Wanted};
+use crate::ledger::{NewResource, ResourceKind, Step};
 use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
 #[export_module]
@@ -188,7 +188,7 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 async fn make(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Result<Bucket> {
-    let intent = step.intend_one(Wanted::with_id(ResourceKind::Bucket, name, name))?;
+    let intent = step.intend_one(NewResource::with_id(ResourceKind::Bucket, name, name))?;
     let tags = cx.tags(name, intent.token(), &BTreeMap::new());
     match s3.create_bucket(name).await {
         // This request once before, its answer lost; or an earlier attempt.

@@ -10,13 +10,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::host_map::KnownHost;
-use super::readiness::{ask_to_start, left_stopped, running};
+use super::readiness::{WaitOptions, ask_to_start, left_stopped, running};
 use super::servers::{Server, ServerRef, described, each, ec2_user, ids, is_host};
 use crate::clients::ec2::{Instance, InstanceState, TypeInfo};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
-use crate::script::{self, Declared, NameOr, Named, Outcome, Seconds, Shape, seconds};
+use crate::script::{self, Declared, NameOr, Named, Outcome, Shape};
 
 #[export_module]
 pub mod api {
@@ -98,7 +98,7 @@ pub mod api {
             &call,
             &[&server, &options.clone().into()],
             async |cx, step| {
-                let options: Within = script::options(options)?;
+                let options: WaitOptions = script::options(options)?;
                 let timeout = options.timeout.duration();
                 if let Some(recorded) = step.recorded::<Value>()? {
                     step.replay();
@@ -144,7 +144,7 @@ pub mod api {
             &call,
             &[&server, &options.clone().into()],
             async |cx, step| {
-                let options: Within = script::options(options)?;
+                let options: WaitOptions = script::options(options)?;
                 let timeout = options.timeout.duration();
                 // Done before or not, its address is asked for afresh.
                 let recorded = step.recorded::<Value>()?.is_some();
@@ -203,7 +203,7 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn console_output(call: NativeCallContext, server: Dynamic) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let server = ServerRef::of(cx, &server)?;
+            let server = ServerRef::from_value(cx, &server)?;
             let console = cx.clients.ec2().await?.console(&server.id).await?;
             Ok(cx.report.mask().apply(&console.text))
         })
@@ -254,10 +254,10 @@ pub(super) const DECLARED: &[Declared] = &[
         .options::<ListInstances>()
         .gives::<Server>(Shape::Maybe),
     Declared::of("stop_instance")
-        .options::<Within>()
+        .options::<WaitOptions>()
         .gives::<Server>(Shape::LikeArgument),
     Declared::of("start_instance")
-        .options::<Within>()
+        .options::<WaitOptions>()
         .gives::<Server>(Shape::LikeArgument),
     Declared::of("tag").takes::<BTreeMap<String, String>>("tags"),
     Declared::of("instance_types")
@@ -283,13 +283,6 @@ struct ListInstances {
     /// Private key file for that; by default the one that `create_key_pair` made
     /// under the name of the instance's key pair.
     key: Option<std::path::PathBuf>,
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Within {
-    #[serde(default = "seconds::<300>")]
-    timeout: Seconds,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -452,7 +445,7 @@ async fn tag(
     tags: BTreeMap<String, String>,
 ) -> Result<()> {
     let id = if is_host(resource) {
-        ServerRef::of(cx, resource)?.id
+        ServerRef::from_value(cx, resource)?.id
     } else {
         match script::argument("resource", resource)? {
             NameOr::Name(id) | NameOr::Map(Identified { id }) => id,

@@ -35,7 +35,7 @@ pub(super) enum HostKey {
 
 impl HostKey {
     /// A pin that cannot be read verifies nothing; the next login says why.
-    pub(super) fn of(cx: &Context, id: &str) -> Self {
+    pub(super) fn from_pin(cx: &Context, id: &str) -> Self {
         match cx.clients.ssh().pin(id) {
             Ok(Some(pin)) if pin.verified => Self::Verified,
             Ok(_) | Err(_) => Self::Unverified,
@@ -96,7 +96,7 @@ pub(super) async fn compare(cx: &Context, host: &Host, id: &str) -> Result<Compa
     };
     let shown = shown(&console.text);
     if !shown.is_empty() {
-        return match settle(cx, host, id, &pin, &shown).await {
+        return match compare_pin(cx, host, id, &pin, &shown).await {
             Ok(()) => Ok(Compared::Verified),
             // The host was asked for a key of another type.
             Err(error) if error.kind.retryable() => Ok(Compared::NotYet(error.to_string())),
@@ -154,7 +154,13 @@ struct Shown {
 
 /// Accepts the pinned key if the console shows it. Where the console shows keys
 /// of other types alone, the host has to show one of those.
-async fn settle(cx: &Context, host: &Host, id: &str, pin: &Pin, shown: &[Shown]) -> Result<()> {
+async fn compare_pin(
+    cx: &Context,
+    host: &Host,
+    id: &str,
+    pin: &Pin,
+    shown: &[Shown],
+) -> Result<()> {
     let ssh = cx.clients.ssh();
     let is_shown = |fingerprint: &str| shown.iter().any(|key| key.fingerprint == fingerprint);
     if is_shown(&pin.fingerprint) {

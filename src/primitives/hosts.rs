@@ -64,7 +64,7 @@ pub(super) fn host(cx: &Context, address: &Dynamic, options: Map) -> Result<Know
     };
     if let Some(via) = via.transpose()? {
         // Behind a jump host an instance is reached at its address in there.
-        if let (Trust::Instance(_), Ok(server)) = (&host.trust, ServerRef::of(cx, address))
+        if let (Trust::Instance(_), Ok(server)) = (&host.trust, ServerRef::from_value(cx, address))
             && let Some(private) = server.private_ip
         {
             host.address = private;
@@ -176,7 +176,7 @@ pub(super) fn named(cx: &Context, value: &Dynamic) -> Result<Host> {
         mask_secrets(cx, &host);
         return Ok(host);
     }
-    let server = ServerRef::of(cx, value).map_err(|e| match e.hint {
+    let server = ServerRef::from_value(cx, value).map_err(|e| match e.hint {
         Some(_) => e,
         None => e.hint("pass what launch_instance or host gave, or an address"),
     })?;
@@ -203,7 +203,7 @@ pub(super) async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
 pub(super) async fn located(cx: &Context, value: &Dynamic) -> Result<Host> {
     match named(cx, value) {
         Err(error) if error.kind == ErrorKind::NotFound => {
-            let server = ServerRef::of(cx, value)?;
+            let server = ServerRef::from_value(cx, value)?;
             let ids = [server.id.clone()];
             let seen = cx.clients.ec2().await?.instances(&ids).await?;
             instance_host(&server, &seen[0])
@@ -233,7 +233,7 @@ pub(super) enum Targets {
 }
 
 impl Targets {
-    pub(super) async fn of(cx: &Context, servers: &Dynamic) -> Result<Self> {
+    pub(super) async fn resolve(cx: &Context, servers: &Dynamic) -> Result<Self> {
         let list = servers.read_lock::<Array>().map(|list| list.clone());
         match list {
             Some(list) => Ok(Self::Each(list)),

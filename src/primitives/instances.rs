@@ -12,14 +12,14 @@ use serde_json::Value;
 
 use super::images::{LatestAmazonLinux, latest_amazon_linux};
 use super::key_pairs::KeyPairRef;
-use super::readiness::{WaitUntilReady, WaitUntilRunning, ready, running, start_again};
+use super::readiness::{WaitOptions, WaitUntilReady, ready, running, start_again};
 use super::security_groups::GroupRef;
 use super::servers::{Server, ServerRef, each, ec2_user};
 use super::{teardown, ttl};
 use crate::clients::ec2::{Ec2, Image, Instance, LONGEST_USER_DATA, Launch, Launched};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Intent, ResourceKind, Step, Wanted, now};
+use crate::ledger::{Intent, NewResource, ResourceKind, Step, now};
 use crate::script::{self, Declared, NameOr, Outcome, Shape, yes};
 
 /// How long `launch_instance` waits: the default of `wait_until_running`.
@@ -68,7 +68,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let options: WaitUntilRunning = script::options(options)?;
+            let options: WaitOptions = script::options(options)?;
             let timeout = options.timeout.duration();
             super::each(cx, &server, async |server| {
                 super::running(cx, server, timeout).await
@@ -151,7 +151,7 @@ pub(super) const DECLARED: &[Declared] = &[
         .options::<LaunchInstance>()
         .gives::<Server>(Shape::ManyWith("count")),
     Declared::of("wait_until_running")
-        .options::<WaitUntilRunning>()
+        .options::<WaitOptions>()
         .gives::<Server>(Shape::LikeArgument),
     Declared::of("wait_until_ready")
         .options::<WaitUntilReady>()
@@ -369,7 +369,7 @@ async fn intend(
     name: &str,
     count: usize,
 ) -> Result<(Vec<Intent>, Vec<Instance>)> {
-    let wanted = vec![Wanted::new(ResourceKind::Instance, name); count];
+    let wanted = vec![NewResource::new(ResourceKind::Instance, name); count];
     let intents = step.intend(&wanted)?;
     let Some(first) = intents.first().filter(|intent| intent.is_retried()) else {
         return Ok((intents, Vec::new()));

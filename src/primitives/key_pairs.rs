@@ -13,7 +13,7 @@ use super::{file_state, release, teardown};
 use crate::clients::keys;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Intent, ResourceKind, Step, Wanted};
+use crate::ledger::{Intent, NewResource, ResourceKind, Step};
 use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
 #[export_module]
@@ -169,10 +169,10 @@ async fn create_key_pair(
     // Asked first: a missing region or credential must not leave a key behind.
     cx.clients.ec2().await?;
     let id = path.display().to_string();
-    let mut wanted = vec![Wanted::with_id(ResourceKind::KeyPair, name, name)];
+    let mut wanted = vec![NewResource::with_id(ResourceKind::KeyPair, name, name)];
     let known = key_of(step, &path);
     if known.is_none() {
-        wanted.push(Wanted::with_id(ResourceKind::KeyFile, name, &id));
+        wanted.push(NewResource::with_id(ResourceKind::KeyFile, name, &id));
     }
     let mut intents = step.intend(&wanted)?;
     let file = known.is_none().then(|| intents.pop()).flatten();
@@ -277,7 +277,7 @@ async fn import_key_pair(cx: &Context, step: &mut Step, name: &str, file: &str) 
     }
     check_algorithm(&key.public)?;
     cx.clients.ec2().await?;
-    let intent = step.intend_one(Wanted::with_id(ResourceKind::KeyPair, name, name))?;
+    let intent = step.intend_one(NewResource::with_id(ResourceKind::KeyPair, name, name))?;
     import(cx, intent, name, &key.public, key.private.then_some(path)).await
 }
 

@@ -12,7 +12,7 @@ use super::{check_public, file_state, release};
 use crate::clients::s3::{Content, LONGEST_PRESIGN, PoliciesBefore, Published, S3, keys};
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::ledger::{Intent, Resource, ResourceKind, State, Step, Wanted};
+use crate::ledger::{Intent, NewResource, Resource, ResourceKind, State, Step};
 use crate::report::text;
 use crate::script::{self, Declared, Outcome, Shape};
 
@@ -271,7 +271,7 @@ async fn intend_publishing(
         (None, false) => PoliciesBefore::Allowed.as_str().to_owned(),
     };
     let id = format!("{bucket}/{key}");
-    let wanted = Wanted::with_id(ResourceKind::PublicAccess, &before, &id);
+    let wanted = NewResource::with_id(ResourceKind::PublicAccess, &before, &id);
     Ok((Some(step.intend_one(wanted)?), blocked))
 }
 
@@ -388,7 +388,7 @@ async fn put(
             && (cx.ledger.made(ResourceKind::Bucket, bucket)
                 || s3.object_row(bucket, key).await?.is_none());
     let intent = if new {
-        Some(step.intend_one(Wanted::with_id(ResourceKind::Object, &id, &id))?)
+        Some(step.intend_one(NewResource::with_id(ResourceKind::Object, &id, &id))?)
     } else {
         step.begin()?;
         None

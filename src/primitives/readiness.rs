@@ -27,9 +27,11 @@ const SHOWS_WITHIN: Duration = Duration::from_secs(60);
 /// How long a fresh instance may refuse a login: its key arrives after sshd.
 const KEY_ARRIVES: Duration = Duration::from_secs(30);
 
+/// What functions take that wait and have no other option.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WaitUntilRunning {
+pub(super) struct WaitOptions {
+    /// How long to wait.
     #[serde(default = "seconds::<300>")]
     pub(super) timeout: Seconds,
 }
@@ -37,6 +39,7 @@ pub(super) struct WaitUntilRunning {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WaitUntilReady {
+    /// How long to wait.
     #[serde(default = "seconds::<900>")]
     timeout: Seconds,
     /// False does not look at the user data; needed for images without

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::host_map::KnownHost;
 use super::hosts::{self, HostOptions, Targets, gathered, know_keys, located, on_each};
+use super::readiness::WaitOptions;
 use super::servers::explained;
 use crate::clients::ssh::{self, Command, Finished, Host, Stdin};
 use crate::context::Context;
@@ -19,7 +20,7 @@ use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
 use crate::report::{Mask, text};
-use crate::script::{self, Declared, Outcome, Seconds, Shape, seconds, yes};
+use crate::script::{self, Declared, Outcome, Seconds, Shape, yes};
 
 /// How long a host may refuse a login: its key may arrive after sshd.
 const KEY_ARRIVES: Duration = Duration::from_secs(30);
@@ -147,8 +148,8 @@ pub(super) const DECLARED: &[Declared] = &[
     Declared::of("ssh_exec")
         .options::<SshExec>()
         .gives::<CommandResult>(Shape::LikeArgument),
-    Declared::of("wait_for_ssh").options::<Within>(),
-    Declared::of("wait_for_port").options::<Within>(),
+    Declared::of("wait_for_ssh").options::<WaitOptions>(),
+    Declared::of("wait_for_port").options::<WaitOptions>(),
 ];
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -172,13 +173,6 @@ struct SshExec {
     /// `host`.
     #[serde(default)]
     sudo: bool,
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Within {
-    #[serde(default = "seconds::<300>")]
-    timeout: Seconds,
 }
 
 /// What `ssh_exec` gives.
@@ -219,7 +213,7 @@ async fn ssh_exec(
     }
     // An address that is none, a host key that changed: before it counts as
     // begun.
-    let targets = Targets::of(cx, servers).await?;
+    let targets = Targets::resolve(cx, servers).await?;
     step.begin()?;
     crash::reached("before a command");
     let done = on_each(cx, targets, async |cx, host| {
@@ -230,10 +224,10 @@ async fn ssh_exec(
     done
 }
 
-async fn wait_for_ssh(cx: &Context, servers: &Dynamic, options: Within) -> Result<()> {
+async fn wait_for_ssh(cx: &Context, servers: &Dynamic, options: WaitOptions) -> Result<()> {
     let timeout = options.timeout.duration();
     let list = servers.read_lock::<Array>().map(|list| list.clone());
-    let explained_one = async |server: &Dynamic| match let_in(cx, server, timeout).await {
+    let explained_one = async |server: &Dynamic| match wait_for_login(cx, server, timeout).await {
         Err(error) => match located(cx, server).await {
             Ok(host) => Err(explained(cx, &host, error).await),
             Err(_) => Err(error),
@@ -248,7 +242,7 @@ async fn wait_for_ssh(cx: &Context, servers: &Dynamic, options: Within) -> Resul
     gathered(done).map(drop)
 }
 
-async fn let_in(cx: &Context, server: &Dynamic, timeout: Duration) -> Result<()> {
+async fn wait_for_login(cx: &Context, server: &Dynamic, timeout: Duration) -> Result<()> {
     let mut pace = cx.pace("ssh to let us in".to_owned(), timeout);
     let mut refused_at = None;
     loop {
@@ -279,7 +273,12 @@ async fn let_in(cx: &Context, server: &Dynamic, timeout: Duration) -> Result<()>
     }
 }
 
-async fn wait_for_port(cx: &Context, server: &Dynamic, port: i64, options: Within) -> Result<()> {
+async fn wait_for_port(
+    cx: &Context,
+    server: &Dynamic,
+    port: i64,
+    options: WaitOptions,
+) -> Result<()> {
     let timeout = options.timeout.duration();
     let port = u16::try_from(port)
         .ok()

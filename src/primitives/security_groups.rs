@@ -13,7 +13,7 @@ use super::{check_public, release};
 use crate::clients::ec2::{Ec2, Ingress, Marked};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Intent, Remover, ResourceKind, State, Step, Wanted};
+use crate::ledger::{Intent, NewResource, Remover, ResourceKind, State, Step};
 use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
 /// Where ssh listens: opened to the caller alone unless told otherwise.
@@ -265,7 +265,7 @@ async fn create_security_group(
         step.begin_unwritten();
         id
     } else {
-        let intent = step.intend_one(Wanted::new(ResourceKind::SecurityGroup, name))?;
+        let intent = step.intend_one(NewResource::new(ResourceKind::SecurityGroup, name))?;
         let vpc = options.vpc.as_deref();
         match make(cx, &ec2, &intent, name, &description, vpc).await {
             Ok(id) => {
@@ -335,7 +335,7 @@ async fn open_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -
         step.begin()?;
         None
     } else {
-        let wanted = Wanted::with_id(ResourceKind::Ingress, &id, &id);
+        let wanted = NewResource::with_id(ResourceKind::Ingress, &id, &id);
         Some(step.intend_one(wanted)?)
     };
     let opened = ec2.open(&group, &rule).await;

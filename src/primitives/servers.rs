@@ -78,7 +78,7 @@ impl Named for ServerRef {
 impl ServerRef {
     /// From an id, from what `launch_instance` gave, or from what `host` made of
     /// that.
-    pub(super) fn of(cx: &Context, value: &Dynamic) -> Result<Self> {
+    pub(super) fn from_value(cx: &Context, value: &Dynamic) -> Result<Self> {
         let server = if is_host(value) {
             Self::of_host(script::argument("server", value)?)?
         } else {
@@ -132,7 +132,7 @@ impl ServerRef {
     pub(super) fn with(self, cx: &Context, instance: Instance) -> Server {
         Server {
             kind: ResultKind::Instance,
-            host_key: HostKey::of(cx, &instance.id),
+            host_key: HostKey::from_pin(cx, &instance.id),
             instance,
             user: self.user,
             key: self.key,
@@ -165,9 +165,9 @@ pub(super) async fn each<T: Serialize>(
         serde_json::to_value(value).map_err(|e| Error::internal(format!("cannot show it: {e}")))
     };
     let Some(list) = servers.read_lock::<rhai::Array>() else {
-        return json(work(ServerRef::of(cx, servers)?).await?);
+        return json(work(ServerRef::from_value(cx, servers)?).await?);
     };
-    let list = list.iter().map(|server| ServerRef::of(cx, server));
+    let list = list.iter().map(|server| ServerRef::from_value(cx, server));
     let list = list.collect::<Result<Vec<_>>>()?;
     let done = join_all(list.into_iter().map(async |server| work(server).await)).await;
     done.into_iter()
@@ -179,9 +179,11 @@ pub(super) async fn each<T: Serialize>(
 /// The ids of a server or of each of an array.
 pub(super) fn ids(cx: &Context, servers: &Dynamic) -> Result<Vec<String>> {
     match servers.read_lock::<rhai::Array>() {
-        None => Ok(vec![ServerRef::of(cx, servers)?.id]),
+        None => Ok(vec![ServerRef::from_value(cx, servers)?.id]),
         Some(list) => {
-            let ids = list.iter().map(|server| Ok(ServerRef::of(cx, server)?.id));
+            let ids = list
+                .iter()
+                .map(|server| Ok(ServerRef::from_value(cx, server)?.id));
             ids.collect()
         }
     }

@@ -17,7 +17,7 @@ use crate::clients::s3::{Content, LONGEST_PRESIGN, Listed, check_file, keys, pla
 use crate::clients::tree::{self, Kind};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Remover, ResourceKind, Step, Wanted};
+use crate::ledger::{NewResource, Remover, ResourceKind, Step};
 use crate::report::text;
 use crate::script::{self, Declared, Outcome, Seconds, Shape, seconds};
 
@@ -460,12 +460,12 @@ async fn intend(
         let id = format!("{bucket}/{key}");
         !there.contains(key.as_str()) || retried.iter().any(|row| row.name == id)
     };
-    let wanted: Vec<Wanted> = keys
+    let wanted: Vec<NewResource> = keys
         .iter()
         .filter(|key| is_new(key))
         .map(|key| {
             let id = format!("{bucket}/{key}");
-            Wanted::with_id(ResourceKind::Object, &id, &id)
+            NewResource::with_id(ResourceKind::Object, &id, &id)
         })
         .collect();
     let mut intents = step.intend(&wanted)?.into_iter();
@@ -581,7 +581,7 @@ async fn copy_object(
         .live_row(ResourceKind::Object, &id)
         .map(|row| row.row);
     let intent = if known.is_none() && (!there || again) {
-        Some(step.intend_one(Wanted::with_id(ResourceKind::Object, &id, &id))?)
+        Some(step.intend_one(NewResource::with_id(ResourceKind::Object, &id, &id))?)
     } else {
         step.begin()?;
         None

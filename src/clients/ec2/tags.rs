@@ -22,7 +22,7 @@ pub(super) fn tag_specification(kind: ResourceType, tags: &Tags) -> TagSpecifica
 }
 
 pub(super) fn marks(tags: &[Tag]) -> Marks {
-    Marks::of(
+    Marks::from_tags(
         tags.iter()
             .filter_map(|tag| Some((tag.key()?, tag.value()?))),
     )

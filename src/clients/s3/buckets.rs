@@ -96,10 +96,10 @@ impl S3<'_> {
     /// The marks of a bucket; nothing when there is none of this name.
     pub async fn bucket_marks(&self, bucket: &str) -> Result<Option<Marks>> {
         match self.client.get_bucket_tagging().bucket(bucket).send().await {
-            Ok(answer) => Ok(Some(Marks::of(
+            Ok(answer) => Ok(Some(Marks::from_tags(
                 answer.tag_set().iter().map(|t| (t.key(), t.value())),
             ))),
-            Err(e) if code(&e) == Code::NoSuchTagSet => Ok(Some(Marks::of([]))),
+            Err(e) if code(&e) == Code::NoSuchTagSet => Ok(Some(Marks::from_tags([]))),
             Err(e) if code(&e) == Code::NoSuchBucket => Ok(None),
             Err(e) => Err(aws_error(
                 &format!("read the tags of bucket `{bucket}`"),

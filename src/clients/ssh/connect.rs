@@ -90,7 +90,7 @@ pub(super) fn login(
     report: &Reporter,
     patience: &Patience,
 ) -> Result<Connection> {
-    let expected = Expected::of(host, known, &local.data_dir)?;
+    let expected = Expected::for_host(host, known, &local.data_dir)?;
     let (connection, offered) = handshake(host, stream, &expected.algorithms(), patience)?;
     expected.check(host, &offered)?;
     authenticate(&connection, host, local)?;
@@ -112,7 +112,7 @@ fn handshake(
     connection
         .finish(|session| session.clone().handshake())
         .map_err(|halt| no_handshake(host, &connection.session, &halt))?;
-    let offered = Offered::of(&connection.session)
+    let offered = Offered::from_session(&connection.session)
         .ok_or_else(|| Error::internal(format!("{} offered no host key", host.address)))?;
     Ok((connection, offered))
 }

@@ -27,7 +27,7 @@ impl Offered {
         key_type(&self.key)
     }
 
-    pub(super) fn of(session: &Session) -> Option<Self> {
+    pub(super) fn from_session(session: &Session) -> Option<Self> {
         let hash = session.host_key_hash(ssh2::HashType::Sha256)?;
         let fingerprint = format!("SHA256:{}", BASE64_STANDARD_NO_PAD.encode(hash));
         Some(Self {
@@ -101,7 +101,7 @@ pub(super) enum Expected {
 }
 
 impl Expected {
-    pub(super) fn of(host: &Host, known: &KnownHosts, data_dir: &Path) -> Result<Self> {
+    pub(super) fn for_host(host: &Host, known: &KnownHosts, data_dir: &Path) -> Result<Self> {
         Ok(match &host.trust {
             Trust::Fingerprint(fingerprint) => Self::Fingerprint(fingerprint.clone()),
             Trust::Instance(id) => Self::Pinned {
@@ -110,7 +110,7 @@ impl Expected {
                 place: Pin::path(data_dir, id),
                 id: id.clone(),
             },
-            Trust::KnownHosts => Self::Known(known.of(host)),
+            Trust::KnownHosts => Self::Known(known.look_up(host)),
         })
     }
 

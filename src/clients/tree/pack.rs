@@ -97,7 +97,7 @@ fn pack_all(
     tar.sparse(sparse);
     let unreadable = |e: std::io::Error| Error::io("read", directory, &e);
     let root = Root::open(directory).map_err(unreadable)?;
-    let about = About::of(&fs::metadata(directory).map_err(unreadable)?);
+    let about = About::from_metadata(&fs::metadata(directory).map_err(unreadable)?);
     let failed = |e: std::io::Error| not_packed(directory, &e);
     let mut top = header(&about, EntryType::Directory);
     tar.append_data(&mut top, "tree", std::io::empty())
@@ -151,7 +151,7 @@ fn pack_one(
         Kind::File => {
             let mut file = root.read_file(&entry.below)?;
             let before = file.metadata()?;
-            let about = About::of(&before);
+            let about = About::from_metadata(&before);
             if sparse && about.has_holes() {
                 tar.append_file(name, &mut file)?;
                 return unchanged(&before, &file);
@@ -174,7 +174,10 @@ fn pack_one(
 
 /// tar takes a file with holes as long as it finds it.
 fn unchanged(before: &Metadata, file: &File) -> std::io::Result<()> {
-    let (before, after) = (About::of(before), About::of(&file.metadata()?));
+    let (before, after) = (
+        About::from_metadata(before),
+        About::from_metadata(&file.metadata()?),
+    );
     if (before.size, before.changed) == (after.size, after.changed) {
         Ok(())
     } else {

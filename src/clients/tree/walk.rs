@@ -56,7 +56,7 @@ impl About {
         }
     }
 
-    pub(super) fn of(about: &Metadata) -> Self {
+    pub(super) fn from_metadata(about: &Metadata) -> Self {
         Self {
             kind: match about.file_type() {
                 kind if kind.is_dir() => Kind::Directory,
@@ -146,7 +146,8 @@ pub fn walk(directory: &Path) -> Result<Vec<Entry>> {
 /// it leads to.
 pub fn state(directory: &Path) -> Result<Vec<String>> {
     let line = |entry: Entry| {
-        let about = fs::metadata(&entry.path).map_or(entry.about, |about| About::of(&about));
+        let about =
+            fs::metadata(&entry.path).map_or(entry.about, |about| About::from_metadata(&about));
         let (below, mode) = (entry.below.display(), about.mode);
         // A directory's own time changes with every temporary file in it.
         if about.kind == Kind::Directory {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
-use super::before::Before;
+use super::network_record::NetworkRecord;
 use super::settings::{SETTINGS, base_settings};
 use crate::ec2::{Machines, Store};
 use crate::home::Home;
@@ -61,7 +61,7 @@ impl Hosting {
 /// Prepares for machines, where there can be any.
 pub(super) async fn begin(
     home: &Home,
-    before: &Before,
+    before: &NetworkRecord,
     port: u16,
 ) -> Result<Option<Hosting>, String> {
     if !nix::unistd::geteuid().is_root() {

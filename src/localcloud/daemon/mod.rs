@@ -1,10 +1,10 @@
 //! The background process: started by `autorun cloud up` or `--local`, it
 //! outlives them, so that a server can still be looked at when the run ended.
 
-mod before;
 #[cfg(target_os = "linux")]
 mod hosting;
 mod keys;
+mod network_record;
 #[cfg(not(target_os = "linux"))]
 mod no_hosting;
 mod process;

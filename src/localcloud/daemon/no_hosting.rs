@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
-use super::before::Before;
+use super::network_record::NetworkRecord;
 use crate::ec2::{Machines, Store};
 use crate::home::Home;
 
@@ -40,7 +40,7 @@ pub fn checks() -> Result<Vec<Check>, String> {
 pub(super) enum Hosting {}
 
 #[expect(clippy::unused_async, reason = "as where there are machines")]
-pub(super) async fn begin(_: &Home, _: &Before, _: u16) -> Result<Option<Hosting>, String> {
+pub(super) async fn begin(_: &Home, _: &NetworkRecord, _: u16) -> Result<Option<Hosting>, String> {
     Ok(None)
 }
 

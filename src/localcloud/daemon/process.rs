@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::before::Before;
 use super::hosting::{self, Hosting};
 use super::keys::{keys, random_hex};
+use super::network_record::NetworkRecord;
 use super::sockets::{free_port, listen};
 use super::status::{ACCOUNT, facts, status};
 use crate::ec2::{self, Ec2};
@@ -70,13 +70,13 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
     };
     let keys = keys(home).map_err(io("cannot make the access key"))?;
     let end = CancellationToken::new();
-    let before = Before::read(home);
+    let before = NetworkRecord::read(home);
     let port = free_port(before.port.unwrap_or(PORT)).map_err(io("no port is free"))?;
     let hosting = hosting::begin(home, &before, port).await?;
     let host = hosting.as_ref();
     let address = host.map_or(Ipv4Addr::LOCALHOST, Hosting::gateway);
     let subnet = host.map(Hosting::subnet);
-    Before {
+    NetworkRecord {
         port: Some(port),
         subnet: subnet.map(|net| net.to_string()).or(before.subnet),
     }

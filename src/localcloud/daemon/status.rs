@@ -7,10 +7,10 @@ use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
 use super::hosting::Hosting;
-use crate::ec2::{CONSISTENCY_SECONDS, Facts};
+use crate::ec2::{CONSISTENCY_SECONDS, CloudInfo};
 
-pub(super) fn facts(hosting: Option<&Hosting>) -> Facts {
-    Facts {
+pub(super) fn facts(hosting: Option<&Hosting>) -> CloudInfo {
+    CloudInfo {
         account: ACCOUNT.to_owned(),
         subnet: hosting.map_or_else(no_subnet, Hosting::subnet),
         system: hosting.map_or_else(

@@ -17,7 +17,7 @@ pub(crate) const CONSISTENCY_SECONDS: f64 = 0.03;
 
 /// What does not change while the local cloud runs.
 #[derive(Clone, Debug)]
-pub(crate) struct Facts {
+pub(crate) struct CloudInfo {
     /// The account's number.
     pub(crate) account: String,
     /// Where instances have their addresses.
@@ -54,7 +54,7 @@ pub(super) struct Call<'a> {
     pub(super) region_name: &'a str,
     pub(super) state: &'a mut State,
     pub(super) params: &'a Params,
-    pub(super) facts: &'a Facts,
+    pub(super) facts: &'a CloudInfo,
     pub(super) account: &'a Account,
     pub(super) consoles: Option<&'a dyn Consoles>,
     /// The run that asks, if it said so.

@@ -1,6 +1,6 @@
 //! What an instance can learn about itself.
 
-use super::call::Facts;
+use super::call::CloudInfo;
 use super::instance_answer::mac;
 use super::network::{subnet_id, vpc_id};
 use super::state::{Group, Instance, Region};
@@ -12,7 +12,7 @@ pub(super) fn metadata_of(
     instance: &Instance,
     known: &Region,
     region: &str,
-    facts: &Facts,
+    facts: &CloudInfo,
 ) -> Metadata {
     let name = |id: &String| known.groups.get(id).map(|g: &Group| g.name.clone());
     let subnet = facts.subnet.to_string();

@@ -55,7 +55,7 @@ mod xml;
 pub(crate) use actions::actions;
 pub(crate) use answer::{Answer, action_of, refused};
 pub(crate) use authentication::authenticate;
-pub(crate) use call::{CONSISTENCY_SECONDS, Facts};
+pub(crate) use call::{CONSISTENCY_SECONDS, CloudInfo};
 pub(crate) use ids::new_request_id;
 #[cfg(target_os = "linux")]
 pub(crate) use machines::Machines;

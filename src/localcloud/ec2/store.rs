@@ -11,14 +11,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ipnet::Ipv4Net;
 
 use super::addresses::readdress;
-use super::call::Facts;
+use super::call::CloudInfo;
 use super::state::{Millis, Phase, State};
 use crate::clock;
 
 /// What EC2 knows, and the file that it is kept in.
 #[derive(Debug)]
 pub(crate) struct Store {
-    pub(super) facts: Facts,
+    pub(super) facts: CloudInfo,
     state: Mutex<State>,
     file: PathBuf,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Store {
 impl Store {
     /// With the state that an earlier daemon left in `file`. Its machines went
     /// with it, so their instances are stopped now.
-    pub(crate) fn open(facts: Facts, file: PathBuf) -> io::Result<Self> {
+    pub(crate) fn open(facts: CloudInfo, file: PathBuf) -> io::Result<Self> {
         let mut state: State = match fs::read(&file) {
             Ok(text) => serde_json::from_slice(&text)
                 .map_err(|e| io::Error::other(format!("{} cannot be read: {e}", file.display())))?,

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::cgroups::Cgroups;
 use super::disk::{image, overlay};
 use super::init::MachineParts;
-use super::message::{self, FromInit, Ground, Order};
+use super::message::{self, FromInit, Order, ZygoteConfig};
 use super::process::fork;
 
 /// What the outer and the inner process tell each other. An end of file says
@@ -38,7 +38,7 @@ enum Word {
 
 /// A machine to make.
 pub(super) struct Creation<'a> {
-    pub(super) ground: &'a Ground,
+    pub(super) ground: &'a ZygoteConfig,
     pub(super) cgroups: &'a Cgroups,
     /// The seed and fresh package lists, uppermost first.
     pub(super) layers: &'a [PathBuf],

@@ -30,7 +30,7 @@ const MOST_FDS: usize = 4;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToZygote {
     /// First message: make the namespaces, build the seed.
-    Start(Ground),
+    Start(ZygoteConfig),
     /// Before the first boot, if it is there: the layer of fresh package lists.
     Packages(PathBuf),
     /// Boots a machine; beside it the machine's socket and its console file.
@@ -39,7 +39,7 @@ pub(super) enum ToZygote {
 
 /// What all machines of a zygote stand on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Ground {
+pub(super) struct ZygoteConfig {
     /// Where everything is kept.
     pub(super) state_dir: PathBuf,
     /// The program, as bound into the machines.

@@ -28,7 +28,7 @@ use super::hooks::Hooks;
 use super::ids::Ids;
 use super::init::{self, MachineParts};
 use super::jail;
-use super::message::{self, FromInit, FromZygote, Ground, Order, ToZygote};
+use super::message::{self, FromInit, FromZygote, Order, ToZygote, ZygoteConfig};
 use super::process::{fork, handle};
 use super::stderr_log;
 
@@ -116,7 +116,7 @@ enum Role {
 }
 
 struct Zygote {
-    ground: Ground,
+    ground: ZygoteConfig,
     cgroups: Cgroups,
     /// What all instances have in common above their base layers.
     layers: Vec<PathBuf>,
@@ -125,7 +125,7 @@ struct Zygote {
 }
 
 impl Zygote {
-    fn start(daemon: &OwnedFd, ground: Ground) -> io::Result<Self> {
+    fn start(daemon: &OwnedFd, ground: ZygoteConfig) -> io::Result<Self> {
         message::send(daemon, &FromZygote::Up, &[])?;
         let layers = vec![build_seed(&ground)?];
         message::send(daemon, &FromZygote::Seeded, &[])?;
@@ -225,7 +225,7 @@ fn is_close_on_exec(fdinfo: &str) -> bool {
 }
 
 /// The layer of all that differs from the base layer in every instance.
-fn build_seed(ground: &Ground) -> io::Result<PathBuf> {
+fn build_seed(ground: &ZygoteConfig) -> io::Result<PathBuf> {
     let seed = Seed::new(ground.state_dir.join("seed"), ground.base.clone())?;
     standins::place(&seed, &ground.subnet)?;
     package_settings::place(&seed)?;

@@ -17,7 +17,7 @@ use super::super::logbook;
 use super::disk::package_settings;
 use super::disk::seed::Seed;
 use super::error::Error;
-use super::message::{self, Channel, FromInit, FromZygote, Ground, Order, ToZygote};
+use super::message::{self, Channel, FromInit, FromZygote, Order, ToZygote, ZygoteConfig};
 use super::packages;
 use super::settings::RuntimeSettings;
 use super::zygote::ZYGOTE;
@@ -154,7 +154,7 @@ async fn introduce(
 ) -> Result<(), Error> {
     let attempt = "make the namespaces of instances";
     let failed = |error: io::Error| Error::io(attempt, error);
-    let ground = Ground {
+    let ground = ZygoteConfig {
         state_dir: settings.state_dir.clone(),
         binary: settings.binary.clone(),
         subnet: subnet.to_string(),

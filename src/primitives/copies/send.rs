@@ -43,7 +43,7 @@ enum Content {
 }
 
 impl Source {
-    fn of(cx: &Context, source: &str, options: &Scp) -> Result<Self> {
+    fn open(cx: &Context, source: &str, options: &Scp) -> Result<Self> {
         let path = cx.clients.local.expand(Path::new(source));
         let about = fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
         if about.is_dir() {
@@ -122,12 +122,12 @@ pub(super) async fn scp(
     // The name goes with the target, in the command that takes the copy there.
     check_public(cx, "argument `source`", source)?;
     check_public(cx, "argument `target`", to)?;
-    let source = Source::of(cx, source, &options)?;
+    let source = Source::open(cx, source, &options)?;
     if let Some(recorded) = step.recorded::<Value>()? {
         step.replay();
         return Ok(recorded);
     }
-    let targets = Targets::of(cx, servers).await?;
+    let targets = Targets::resolve(cx, servers).await?;
     step.begin()?;
     crash::reached("before a copy");
     let done = on_each(cx, targets, async |cx, host| {

@@ -65,7 +65,7 @@ impl KnownHosts {
     }
 
     /// What is said of a host.
-    pub(super) fn of(&self, host: &Host) -> Known {
+    pub(super) fn look_up(&self, host: &Host) -> Known {
         let files = self.current();
         let bare = name_of(&host.address);
         let (name, without_port) = match host.port {

@@ -10,12 +10,12 @@ use crate::home::Home;
 
 /// Port and network of a cloud.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Before {
+pub(super) struct NetworkRecord {
     pub(super) port: Option<u16>,
     pub(super) subnet: Option<String>,
 }
 
-impl Before {
+impl NetworkRecord {
     fn file(home: &Home) -> PathBuf {
         home.state.join("network.json")
     }
