@@ -1,10 +1,19 @@
 //! The proxy between a client and an origin, over TCP.
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
-use super::*;
+use super::body::{self, Body};
+use super::service::{CACHE_LIMIT, Proxy, Settings};
 
 const DATE: &str = "Sat, 17 May 2025 09:01:51 GMT";
 

@@ -18,8 +18,9 @@ use super::intake::Gate;
 use super::login::{self, User};
 use super::process::{self, Addresses, Circumstances, Program};
 use super::session::{self, Link};
+use super::settings::Settings;
 use super::transport::Transport;
-use super::{Settings, forward, terminal};
+use super::{forward, terminal};
 
 /// How long a client may take to log in, as in OpenSSH.
 const LOGIN_GRACE: Duration = Duration::from_secs(120);

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::super::accounts::Account;
 use super::super::files;
-use super::Reaper;
+use super::settings::Reaper;
 use super::terminal::{self, Terminal};
 
 /// Where programs are looked for before `/etc/environment` or a profile says

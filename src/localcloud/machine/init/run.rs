@@ -1,0 +1,286 @@
+//! The life of pid 1 of a machine, from the fork to the end.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::sys::signal::{SigHandler, Signal};
+use nix::unistd::Pid;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+
+use super::cloud_init::{CloudInit, Progress};
+use super::console::Console;
+use super::control::Control;
+use super::first_boot;
+use super::host_keys::HostKey;
+use super::journal;
+use super::power::Delay;
+use super::reaper::Reaper;
+use crate::machine::boot::{Boot, Ending};
+use crate::machine::disk::standins::{PATH, SFTP_SERVER, proxy_variables};
+use crate::machine::hooks::{Hooks, SshServer};
+use crate::machine::jail;
+use crate::machine::message::{self, Channel, FromInit, ToInit};
+use crate::machine::process;
+use crate::machine::units::Manager;
+
+/// Patience with processes that were asked to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything that a machine is made of, in its own process.
+pub(in crate::machine) struct MachineParts {
+    pub(in crate::machine) boot: Boot,
+    pub(in crate::machine) root_mount: OwnedFd,
+    pub(in crate::machine) root: PathBuf,
+    pub(in crate::machine) binary: PathBuf,
+    pub(in crate::machine) subnet: String,
+    pub(in crate::machine) console: OwnedFd,
+    pub(in crate::machine) socket: OwnedFd,
+}
+
+/// Is the machine, until it ends.
+pub(in crate::machine) fn run(machine: MachineParts, hooks: Hooks) -> ExitCode {
+    match boot(&machine).and_then(|runtime| live(&runtime, machine, hooks)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Makes the machine around this process.
+fn boot(machine: &MachineParts) -> io::Result<tokio::runtime::Runtime> {
+    let result = enter(machine).and_then(|()| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+    });
+    if let Err(error) = &result {
+        let reason = error.to_string();
+        message::send(&machine.socket, &FromInit::Failed { reason }, &[])?;
+    }
+    result
+}
+
+fn enter(machine: &MachineParts) -> io::Result<()> {
+    process::handle(Signal::SIGCHLD, SigHandler::SigDfl)?;
+    // The kernel drops a signal that pid 1 has no handler for. With the standard
+    // library's handlers many signals at once would overflow their stack.
+    process::handle(Signal::SIGBUS, SigHandler::SigDfl)?;
+    process::handle(Signal::SIGSEGV, SigHandler::SigDfl)?;
+    nix::unistd::setsid()?;
+    nix::unistd::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
+    nix::unistd::dup2_stderr(&machine.console)?;
+    let MachineParts { boot, root, .. } = machine;
+    jail::enter(
+        &machine.root_mount,
+        root,
+        &machine.binary,
+        &boot.hostname,
+        boot.limits,
+    )
+}
+
+fn live(runtime: &tokio::runtime::Runtime, machine: MachineParts, hooks: Hooks) -> io::Result<()> {
+    let local = LocalSet::new();
+    local.block_on(runtime, async move {
+        let MachineParts {
+            boot,
+            subnet,
+            console,
+            socket,
+            ..
+        } = machine;
+        let daemon = Channel::new(socket)?;
+        let init = Init::new(&boot, &subnet, Console::new(File::from(console)));
+        match init.serve(&daemon, boot, hooks).await {
+            Ok(Some(ending)) => {
+                init.end(ending).await;
+                daemon.send(&FromInit::Ending(ending), &[]).await
+            }
+            Ok(None) => Ok(()),
+            Err(error) => {
+                let reason = error.to_string();
+                daemon.send(&FromInit::Failed { reason }, &[]).await
+            }
+        }
+    })
+}
+
+/// What init has in hand.
+struct Init {
+    console: Console,
+    reaper: Reaper,
+    units: Manager,
+    environment: Vec<(String, String)>,
+}
+
+impl Init {
+    fn new(boot: &Boot, subnet: &str, console: Console) -> Self {
+        console.stamped(&format!("autorun: instance {} is booting", boot.id));
+        let mut environment = vec![("PATH".to_owned(), PATH.to_owned())];
+        environment.extend(proxy_variables(subnet));
+        let reaper = Reaper::default();
+        in_background("the reaper", reaper.clone().reap());
+        let units = Manager::new(reaper.clone(), environment.clone());
+        Self {
+            console,
+            reaper,
+            units,
+            environment,
+        }
+    }
+
+    /// Boots, and lives until there is an ending; none when the daemon is gone.
+    async fn serve(
+        &self,
+        daemon: &Channel,
+        boot: Boot,
+        hooks: Hooks,
+    ) -> io::Result<Option<Ending>> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let (plans, mut planned) = mpsc::unbounded_channel();
+        let (progress, _) = watch::channel(Progress::Running);
+        let control = Control {
+            units: self.units.clone(),
+            progress: Rc::new(progress),
+            plans,
+        };
+        first_boot::settle(&boot)?;
+        let progress = Rc::clone(&control.progress);
+        in_background("the control socket", control.serve(Control::bind()?));
+        in_background("the console", journal::console(self.console.clone()));
+        in_background("the system log", journal::log());
+        // Whatever the daemon says first is that the cable is in.
+        if daemon.receive::<ToInit>().await?.is_none() {
+            return Ok(None);
+        }
+        self.start_ssh(&boot, hooks).await?;
+        daemon.send(&FromInit::Ready, &[]).await?;
+        let user_data = self.start_services(boot, progress);
+        let ending = tokio::select! {
+            ending = next_ending(&mut planned) => Some(ending),
+            _ = terminate.recv() => Some(Ending::PowerOff),
+            _ = daemon.receive::<ToInit>() => None,
+        };
+        // What the end of the machine does to a script is no result of it.
+        user_data.abort();
+        Ok(ending)
+    }
+
+    async fn start_ssh(&self, boot: &Boot, hooks: Hooks) -> io::Result<()> {
+        let key = HostKey::on_disk(&boot.hostname)?;
+        if !boot.faults.host_keys_late_in_console {
+            show_keys(boot, &self.console)?;
+        }
+        if boot.faults.no_ssh {
+            return Ok(());
+        }
+        let server = SshServer {
+            listener: TcpListener::bind((Ipv4Addr::UNSPECIFIED, 22)).await?,
+            host_keys: vec![key.file],
+            drop_after: boot.faults.drop_ssh_after,
+            environment: self.environment.clone(),
+            reaper: self.reaper.clone(),
+            sftp_server: PathBuf::from(SFTP_SERVER),
+        };
+        in_background("the ssh server", (hooks.sshd)(server));
+        Ok(())
+    }
+
+    /// User data and units run beside each other, as on a machine that boots.
+    fn start_services(&self, boot: Boot, progress: Rc<watch::Sender<Progress>>) -> JoinHandle<()> {
+        let cloud_init = CloudInit {
+            console: self.console.clone(),
+            reaper: self.reaper.clone(),
+            environment: self.environment.clone(),
+            faults: boot.faults.clone(),
+            progress,
+        };
+        let units = self.units.clone();
+        spawn_local(async move { units.start_enabled().await });
+        let console = self.console.clone();
+        spawn_local(async move {
+            cloud_init.run(boot.user_data.clone()).await;
+            if boot.faults.host_keys_late_in_console
+                && let Err(error) = show_keys(&boot, &console)
+            {
+                console.stamped(&format!("autorun: cannot show the host keys: {error}"));
+            }
+        })
+    }
+
+    /// Stops units, then everything else.
+    async fn end(&self, ending: Ending) {
+        let what = match ending {
+            Ending::Reboot => "Rebooting",
+            Ending::PowerOff | Ending::Killed => "Powering off",
+        };
+        self.console.stamped(&format!("systemd: {what}."));
+        let stopped = async {
+            self.units.stop_all().await;
+            ask_all(Signal::SIGTERM);
+            self.reaper.alone().await;
+        };
+        if tokio::time::timeout(PATIENCE, stopped).await.is_err() {
+            log::info!("processes did not end when asked; they are killed");
+        }
+        ask_all(Signal::SIGKILL);
+    }
+}
+
+/// Sends a signal to every process but this one.
+fn ask_all(signal: Signal) {
+    // An error says that there is none.
+    let _ = nix::sys::signal::kill(Pid::from_raw(-1), signal);
+}
+
+fn in_background(what: &'static str, work: impl Future<Output = io::Result<()>> + 'static) {
+    spawn_local(async move {
+        if let Err(error) = work.await {
+            log::error!("{what} ended: {error}");
+        }
+    });
+}
+
+/// Waits until a planned ending is due; a newer plan replaces an older one.
+async fn next_ending(plans: &mut mpsc::UnboundedReceiver<Option<(Ending, Delay)>>) -> Ending {
+    let mut plan: Option<(Ending, tokio::time::Instant)> = None;
+    loop {
+        let due = async {
+            match plan {
+                Some((ending, at)) => {
+                    tokio::time::sleep_until(at).await;
+                    ending
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ending = due => return ending,
+            Some(newer) = plans.recv() => {
+                let now = tokio::time::Instant::now();
+                plan = newer.map(|(ending, delay)| (ending, now + delay.left()));
+            }
+        }
+    }
+}
+
+/// Shows the host keys on the console, or what a fault puts in their place.
+fn show_keys(boot: &Boot, console: &Console) -> io::Result<()> {
+    let faults = &boot.faults;
+    if faults.other_host_keys_in_console {
+        HostKey::of_nobody(&boot.hostname)?.show(console)
+    } else if faults.host_keys_not_in_console {
+        Ok(())
+    } else {
+        HostKey::on_disk(&boot.hostname)?.show(console)
+    }
+}

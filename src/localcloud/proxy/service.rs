@@ -1,0 +1,226 @@
+//! The proxy as a service: its connections, and what becomes of a request.
+
+use std::convert::Infallible;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::body;
+use super::body::Body;
+use super::failure::Failure;
+use super::origin::Origins;
+use super::packages::Packages;
+use super::sources::package_sources_of_host;
+use super::store::Store;
+use super::target::Policy;
+use super::tunnel;
+use super::upstream::{Exceptions, Upstream};
+use crate::crowd::{Crowd, Limits, Place};
+use crate::line::Line;
+use crate::logbook;
+
+/// Connections of one instance at a time; more wait.
+const MAX_CONNECTIONS: usize = 128;
+
+/// Connections of all instances: the instance that has most gives way.
+const CONNECTIONS: Limits = Limits {
+    all: 1024,
+    each: MAX_CONNECTIONS,
+    settled: 0,
+};
+
+/// How long a kept connection may be silent, or take for a request's head.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Bytes of a request's head, and of a body that is read at once.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// How long the proxy rests when the system gives it no more connections.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The bytes that [`Settings::cache_limit`] is by default: 2 GiB.
+pub(crate) const CACHE_LIMIT: u64 = 2 << 30;
+
+/// What the proxy needs to know.
+pub(crate) struct Settings {
+    /// Where package files are kept; made if it is not there.
+    pub cache_dir: PathBuf,
+    /// How many bytes of them; the oldest go first.
+    pub cache_limit: u64,
+    /// The value of the host's `http_proxy`.
+    pub upstream: Option<String>,
+    /// The value of the host's `https_proxy`.
+    pub upstream_https: Option<String>,
+    /// The value of the host's `no_proxy`.
+    pub no_proxy: String,
+    /// `host` or `host:port` of the package sources, which may be private.
+    pub package_sources: Vec<String>,
+}
+
+/// The proxy of all instances.
+#[derive(Clone)]
+pub(crate) struct Proxy(Arc<Parts>);
+
+struct Parts {
+    origins: Arc<Origins>,
+    packages: Packages,
+    crowd: Arc<Crowd<Arc<str>>>,
+}
+
+impl Proxy {
+    /// Prepares the cache and the way out.
+    pub(crate) fn new(settings: Settings) -> io::Result<Self> {
+        let origins = Arc::new(Origins::new(
+            Policy::new(&settings.package_sources),
+            Upstream::parse("http_proxy", settings.upstream.as_deref())?,
+            Upstream::parse("https_proxy", settings.upstream_https.as_deref())?,
+            Exceptions::parse(&settings.no_proxy),
+        ));
+        let store = Store::open(settings.cache_dir, settings.cache_limit)?;
+        let packages = Packages::new(Arc::clone(&origins), Arc::new(store));
+        let crowd = Crowd::new(CONNECTIONS);
+        Ok(Self(Arc::new(Parts {
+            origins,
+            packages,
+            crowd,
+        })))
+    }
+
+    /// See [`package_sources_of_host`].
+    #[must_use]
+    pub(crate) fn package_sources_of_host() -> Vec<String> {
+        package_sources_of_host()
+    }
+
+    /// Serves one instance, until its listener is of no more use; dropping
+    /// the future ends all its connections.
+    pub(crate) async fn serve(&self, listener: TcpListener, instance: String) {
+        let instance: Arc<str> = instance.into();
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let end = CancellationToken::new();
+        let _end = end.clone().drop_guard();
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let client = Client {
+                        proxy: Arc::clone(&self.0),
+                        instance: Arc::clone(&instance),
+                        seat: Arc::new(Seat {
+                            place: self.0.crowd.enter(Arc::clone(&instance)),
+                            _slot: slot,
+                        }),
+                        end: end.clone(),
+                    };
+                    connections.spawn(async move {
+                        let seat = Arc::clone(&client.seat);
+                        tokio::select! {
+                            () = client.converse(stream) => {}
+                            () = seat.place.taken() => {}
+                        }
+                    });
+                }
+                Err(e) => {
+                    log::warn!("proxy: cannot accept a connection of {instance}: {e}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// One connection of an instance.
+struct Client {
+    proxy: Arc<Parts>,
+    instance: Arc<str>,
+    seat: Arc<Seat>,
+    /// Cancelled when the instance is gone.
+    end: CancellationToken,
+}
+
+/// What a connection takes up, and the tunnel that it became after it.
+struct Seat {
+    place: Place<Arc<str>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Client {
+    async fn converse(&self, stream: TcpStream) {
+        let answer =
+            service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
+        // apt sends its next requests before it has the answers.
+        let result = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE)
+            .pipeline_flush(true)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(Line::new(stream)), answer)
+            .with_upgrades()
+            .await;
+        if let Err(e) = result {
+            log::debug!("proxy: a connection of {} ended: {e}", self.instance);
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let wanted = format!("{} {}", request.method(), shown(&request));
+        match self.act(request).await {
+            Ok(response) => response,
+            Err(Failure { status, reason }) => {
+                let wanted = logbook::name(&wanted);
+                log::warn!("proxy: {}: {wanted}: {reason}", self.instance);
+                let mut response = Response::new(body::full(format!("{reason}\n")));
+                *response.status_mut() = status;
+                let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+                response.headers_mut().insert(CONTENT_TYPE, kind);
+                response
+            }
+        }
+    }
+
+    async fn act(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+        if request.method() == Method::CONNECT {
+            let origins = &self.proxy.origins;
+            let (seat, end) = (Arc::clone(&self.seat), self.end.clone());
+            return tunnel::open(origins, request, async move {
+                tokio::select! {
+                    () = seat.place.taken() => {}
+                    () = end.cancelled() => {}
+                }
+            })
+            .await;
+        }
+        match request.uri().scheme_str() {
+            Some("http") => {}
+            Some(_) => return Err(Failure::invalid("only http can be asked for; use CONNECT")),
+            None => return Err(Failure::invalid("this is a proxy, not a web server")),
+        }
+        let request = request.map(body::incoming);
+        self.proxy.packages.serve(request).await
+    }
+}
+
+/// The address without what could be secret in it.
+fn shown(request: &Request<Incoming>) -> String {
+    let uri = request.uri();
+    let host = uri.host().unwrap_or_default();
+    match uri.port_u16() {
+        Some(port) => format!("{host}:{port}{}", uri.path()),
+        None => format!("{host}{}", uri.path()),
+    }
+}
