@@ -13,11 +13,11 @@ use crate::report::{Mask, text};
 
 /// Subjects that are neither a function nor a playbook.
 const PAGES: &[(&str, &str)] = &[
-    ("runs", include_str!("../../playbooks/RUNS.md")),
+    ("runs", include_str!("../../playbooks/manual/runs.md")),
     #[cfg(feature = "local-cloud")]
     (
         "local-cloud",
-        include_str!("../../playbooks/LOCAL-CLOUD.md"),
+        include_str!("../../playbooks/manual/local-cloud.md"),
     ),
 ];
 

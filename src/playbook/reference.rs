@@ -222,7 +222,7 @@ pub fn entry(name: &str) -> Option<String> {
     ))
 }
 
-/// The whole manual in Markdown: `playbooks/REFERENCE.md`.
+/// The whole manual in Markdown: `playbooks/manual/reference.md`.
 #[must_use]
 pub fn markdown() -> String {
     let mut out = "# Functions of a playbook\n\n\

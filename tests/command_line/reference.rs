@@ -28,7 +28,7 @@ fn every_function_is_documented_with_an_example() {
 
 #[test]
 fn the_reference_is_current() {
-    let path = root().join("playbooks/REFERENCE.md");
+    let path = root().join("playbooks/manual/reference.md");
     let current = reference::markdown();
     if std::env::var_os("BLESS").is_some() {
         fs::write(&path, &current).unwrap();
