@@ -239,3 +239,32 @@ fn golden_texts_fit_80_columns_and_say_where() {
         );
     }
 }
+
+/// Whether these lines occur in the text in this order, indentation aside.
+fn in_order(lines: &[&str], text: &str) -> bool {
+    let mut rest = text.lines().map(str::trim);
+    lines.iter().all(|line| rest.any(|other| other == *line))
+}
+
+#[test]
+fn the_code_in_the_contributing_guide_is_in_the_tree() {
+    let guide = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let texts: Vec<String> = [("src", "rs"), ("tests/primitives", "rhai")]
+        .iter()
+        .flat_map(|(folder, ending)| files(folder, ending))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let mut blocks = 0;
+    for block in guide.split("\n```r").skip(1) {
+        let (_, block) = block.split_once('\n').unwrap();
+        let (block, _) = block.split_once("\n```").unwrap();
+        let lines: Vec<&str> = block.lines().map(str::trim).collect();
+        let lines: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+        assert!(
+            texts.iter().any(|text| in_order(&lines, text)),
+            "no file has these lines in this order:\n{block}"
+        );
+        blocks += 1;
+    }
+    assert!(blocks >= 6, "{blocks} blocks of code were found");
+}

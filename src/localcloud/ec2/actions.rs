@@ -13,7 +13,7 @@ use super::{
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
 
 /// Every action, by AWS's name.
-const ACTIONS: [(&str, Action); 35] = [
+const ACTIONS: &[(&str, Action)] = &[
     ("AuthorizeSecurityGroupEgress", |call, request| {
         group_rules::authorize(call, request, Direction::Egress)
     }),
