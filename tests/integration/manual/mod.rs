@@ -1,12 +1,17 @@
-//! The manual: its examples run.
+//! The manual: every example in it runs.
 
 use autorun::playbook::reference;
 use serde_json::json;
 
 use crate::support::Lab;
 
+mod page;
+mod shell;
+
+use page::Page;
+
 #[test]
-fn every_example_runs() {
+fn the_examples_of_the_reference_run() {
     let lab = Lab::start(&json!({}));
     // A page to fetch, as the HTTP examples expect it.
     let setup = "ssh_exec(\"192.0.2.10\", \"nohup python3 -c 'import http.server as h, os; \
@@ -28,4 +33,69 @@ fn every_example_runs() {
             );
         }
     }
+}
+
+/// Runs the examples of one page.
+fn runs(name: &str, at_least: usize) {
+    let examples = Page::read(name).run();
+    assert!(
+        examples >= at_least,
+        "{name}.md has only {examples} examples"
+    );
+}
+
+#[test]
+fn getting_started() {
+    runs("getting-started", 8);
+}
+
+#[test]
+fn language() {
+    runs("language", 12);
+}
+
+#[test]
+fn recipes() {
+    runs("recipes", 20);
+}
+
+#[test]
+fn coming_from() {
+    runs("coming-from", 8);
+}
+
+#[test]
+fn runs_page() {
+    runs("runs", 4);
+}
+
+#[test]
+fn local_cloud_page() {
+    runs("local-cloud", 4);
+}
+
+#[test]
+fn errors() {
+    runs("errors", 4);
+}
+
+#[test]
+fn security() {
+    runs("security", 2);
+}
+
+#[test]
+fn no_page_is_forgotten() {
+    let known = [
+        "coming-from",
+        "errors",
+        "getting-started",
+        "language",
+        "local-cloud",
+        "recipes",
+        "reference",
+        "runs",
+        "security",
+    ];
+    assert_eq!(page::names(), known);
 }
