@@ -61,7 +61,7 @@ fn recipes() {
 
 #[test]
 fn coming_from() {
-    runs("coming-from", 8);
+    runs("coming-from", 6);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn runs_page() {
 
 #[test]
 fn local_cloud_page() {
-    runs("local-cloud", 4);
+    runs("local-cloud", 3);
 }
 
 #[test]

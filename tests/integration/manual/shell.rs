@@ -74,7 +74,7 @@ impl Shell {
     /// Runs a command; returns its exit status and both outputs, mixed as a
     /// terminal shows them.
     pub(super) fn run(&mut self, command: &str) -> (i32, String) {
-        let script = format!("{{ {command}\n}} 2>&1 </dev/null; echo; echo {MARK} $?\n");
+        let script = format!("{{ {command}\n}} 2>&1 </dev/null; echo \"\n{MARK} $?\"\n");
         self.stdin.write_all(script.as_bytes()).unwrap();
         self.stdin.flush().unwrap();
         let mut output = String::new();
