@@ -21,7 +21,7 @@ PHRASES = [
     (r"anew|afresh", "makes it anew", "`again`, `recreates`"),
     (r"nobody|no one", "nobody knows", "name the subject: `no user`, `the caller`"),
     (r"somebody|someone|anybody|anyone", "somebody else", "`another user`, `another process`"),
-    (r"(is|are|was|were)\snone", "a key that is none", "`missing`, `invalid`, `there is no key`"),
+    (r"(?<!there )(?:is|are|was|were)\s(?-i:none)", "a key that is none", "`missing`, `invalid`, `there is no key`"),
     (
         r"(?<!there )(is|are|was|were) no (?!longer|more|less|such)[a-z]+",
         "that is no error",
@@ -47,6 +47,8 @@ PHRASES = [
 
 # Where a phrase stays, and why: path, text around it.
 ALLOWED = [
+    # The system account of this name.
+    ("userdata/app.sh", "User=nobody"),
     # These two are about the phrases.
     ("tests/words.py", ""),
     ("CONTRIBUTING.md", ""),

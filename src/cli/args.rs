@@ -46,6 +46,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: CloudCommand,
     },
+    /// Write man pages of the commands and of the functions
+    Man(ManArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -274,9 +276,16 @@ pub(super) struct SshArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DocsArgs {
-    /// A function's name, a playbook, `runs`, or `local-cloud`
-    #[arg(value_name = "NAME|PLAYBOOK")]
+    /// A function, a page of the manual, or a playbook
+    #[arg(value_name = "NAME|PAGE|PLAYBOOK")]
     pub(super) subject: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ManArgs {
+    /// Directory that man1 and man7 are written into, as /usr/local/share/man
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -11,7 +11,7 @@ use super::args::{Cli, Command, nearest_command};
 #[cfg(feature = "local-cloud")]
 use super::cloud;
 use super::output::{complain, fitted};
-use super::{destroy, docs, resume, run, runs, show, ssh};
+use super::{destroy, docs, man, resume, run, runs, show, ssh};
 use crate::error::exit;
 
 /// Does what the arguments of this process say.
@@ -54,6 +54,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         Command::Docs(docs) => docs::docs(&docs),
         #[cfg(feature = "local-cloud")]
         Command::Cloud { command } => cloud::cloud(&command),
+        Command::Man(man) => man::man(&man),
         Command::Completions { shell } => completions(shell),
     };
     result.unwrap_or_else(|error| {

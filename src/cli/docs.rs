@@ -11,23 +11,40 @@ use crate::error::exit;
 use crate::playbook::{Declared, Playbook, diagnostic, reference};
 use crate::report::{Mask, text};
 
-/// Subjects that are neither a function nor a playbook.
+/// The pages of the manual that are not made from the functions.
 const PAGES: &[(&str, &str)] = &[
+    (
+        "getting-started",
+        include_str!("../../playbooks/manual/getting-started.md"),
+    ),
+    (
+        "language",
+        include_str!("../../playbooks/manual/language.md"),
+    ),
+    ("recipes", include_str!("../../playbooks/manual/recipes.md")),
+    (
+        "coming-from",
+        include_str!("../../playbooks/manual/coming-from.md"),
+    ),
     ("runs", include_str!("../../playbooks/manual/runs.md")),
-    #[cfg(feature = "local-cloud")]
     (
         "local-cloud",
         include_str!("../../playbooks/manual/local-cloud.md"),
+    ),
+    ("errors", include_str!("../../playbooks/manual/errors.md")),
+    (
+        "security",
+        include_str!("../../playbooks/manual/security.md"),
     ),
 ];
 
 pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
     let Some(subject) = &arguments.subject else {
-        answer(&reference::overview());
+        answer(&overview());
         return Ok(exit::DONE);
     };
     if let Some((_, page)) = PAGES.iter().find(|(name, _)| name == subject) {
-        answer(page);
+        answer(&shown(page));
         return Ok(exit::DONE);
     }
     if let Some(entry) = reference::entry(subject) {
@@ -38,11 +55,25 @@ pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
     if path.exists() || path.extension().is_some_and(|e| e == "rhai") {
         return Ok(playbook(path));
     }
-    let names = reference::ENTRIES.iter().map(|entry| entry.name.as_str());
+    let functions = reference::ENTRIES.iter().map(|entry| entry.name.as_str());
+    let names = functions.chain(PAGES.iter().map(|(name, _)| *name));
     match text::nearest(subject, names) {
         Some(near) => bail!("there is no function `{subject}`\nhint: did you mean `{near}`?"),
         None => bail!("there is no function `{subject}`\nhint: `autorun docs` lists all of them"),
     }
+}
+
+/// Every function, then every page.
+fn overview() -> String {
+    let names: Vec<&str> = PAGES.iter().map(|(name, _)| *name).collect();
+    let pages = text::wrap(&names.join(", "), 2);
+    format!("{}\nPages\n  {pages}\n", reference::overview())
+}
+
+/// A page without the comments that direct its tests.
+fn shown(page: &str) -> String {
+    let lines = page.lines().filter(|line| !line.starts_with("<!-- "));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 fn playbook(path: &Path) -> u8 {

@@ -17,6 +17,7 @@ mod engine;
 mod inputs;
 #[cfg(feature = "local-cloud")]
 mod local;
+mod man;
 mod output;
 mod output_file;
 mod resume;

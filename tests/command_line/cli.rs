@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
 
-use crate::support::Autorun;
+use crate::support::{Autorun, root};
 
 #[test]
 fn variables_come_from_everywhere_in_their_type() {
@@ -148,6 +148,33 @@ fn completions_are_for_real_shells() {
         .args(["completions", "nosuch"])
         .run()
         .exits(2);
+}
+
+#[test]
+fn man_pages_are_written_for_every_command_and_the_functions() {
+    let run = Autorun::new();
+    let directory = run.home.path().join("man");
+    let run = run.args(["man", &directory.display().to_string()]);
+    let _ = run.run().exits(0);
+    let page = |file: &str| fs::read_to_string(directory.join(file)).unwrap();
+    assert!(page("man1/autorun.1").contains("EXTRA"));
+    assert!(page("man1/autorun-run.1").contains("endpoint"));
+    assert!(page("man7/autorun-functions.7").contains(".SS launch_instance"));
+}
+
+#[test]
+fn every_page_of_the_manual_is_shown() {
+    let folder = root().join("playbooks/manual");
+    for file in fs::read_dir(folder).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let name = name.strip_suffix(".md").unwrap();
+        if name == "reference" {
+            continue; // `autorun docs` and `autorun docs NAME` are this page.
+        }
+        let shown = Autorun::new().args(["docs", name]).run().exits(0).stdout;
+        assert!(shown.starts_with("# "), "{name}: {shown}");
+        assert!(!shown.contains("<!--"), "{name} shows a comment");
+    }
 }
 
 #[test]

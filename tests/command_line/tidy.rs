@@ -240,10 +240,12 @@ fn golden_texts_fit_80_columns_and_say_where() {
     }
 }
 
-/// Whether these lines occur in the text in this order, indentation aside.
-fn in_order(lines: &[&str], text: &str) -> bool {
+/// The first of these lines that does not occur in the text after those before
+/// it, indentation aside.
+fn first_missing<'a>(lines: &[&'a str], text: &str) -> Option<&'a str> {
     let mut rest = text.lines().map(str::trim);
-    lines.iter().all(|line| rest.any(|other| other == *line))
+    let missing = lines.iter().find(|line| !rest.any(|other| other == **line));
+    missing.copied()
 }
 
 #[test]
@@ -258,11 +260,20 @@ fn the_code_in_the_contributing_guide_is_in_the_tree() {
     for block in guide.split("\n```r").skip(1) {
         let (_, block) = block.split_once('\n').unwrap();
         let (block, _) = block.split_once("\n```").unwrap();
-        let lines: Vec<&str> = block.lines().map(str::trim).collect();
-        let lines: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+        let lines = block.lines().map(str::trim);
+        let lines: Vec<&str> = lines.filter(|line| !["", "// .."].contains(line)).collect();
+        let missing = texts.iter().map(|text| first_missing(&lines, text));
+        // Of the file that comes closest.
+        let place = |line: Option<&str>| {
+            let at = line.and_then(|line| lines.iter().position(|other| *other == line));
+            at.unwrap_or(lines.len())
+        };
+        let closest = missing.max_by_key(|line| place(*line)).flatten();
         assert!(
-            texts.iter().any(|text| in_order(&lines, text)),
-            "no file has these lines in this order:\n{block}"
+            closest.is_none(),
+            "CONTRIBUTING.md quotes code that is not in the tree; first line not found: \
+             `{}`, in\n{block}",
+            closest.unwrap_or_default()
         );
         blocks += 1;
     }

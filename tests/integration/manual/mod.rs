@@ -1,9 +1,12 @@
 //! The manual: every example in it runs.
 
+use std::fs;
+use std::process::Command;
+
 use autorun::playbook::reference;
 use serde_json::json;
 
-use crate::support::Lab;
+use crate::support::{Autorun, Lab};
 
 mod page;
 mod shell;
@@ -98,4 +101,27 @@ fn no_page_is_forgotten() {
         "security",
     ];
     assert_eq!(page::names(), known);
+}
+
+#[test]
+fn groff_accepts_the_man_pages() {
+    let run = Autorun::new();
+    let directory = run.home.path().join("man");
+    let run = run.args(["man", &directory.display().to_string()]);
+    let _ = run.run().exits(0);
+    let mut pages = 0;
+    for section in ["man1", "man7"] {
+        for page in fs::read_dir(directory.join(section)).unwrap() {
+            let page = page.unwrap().path();
+            let checked = Command::new("groff")
+                .args(["-man", "-Tutf8", "-ww", "-z"])
+                .arg(&page)
+                .output()
+                .unwrap();
+            let complaints = String::from_utf8_lossy(&checked.stderr);
+            assert_eq!(complaints, "", "{}", page.display());
+            pages += 1;
+        }
+    }
+    assert!(pages > 10, "{pages} pages");
 }

@@ -92,7 +92,8 @@ impl Page {
             match (line.strip_prefix("```"), &mut open) {
                 (Some(_), Some(_)) => blocks.extend(open.take()),
                 (Some(language), None) => {
-                    let before = |name| at.checked_sub(1).and_then(|at| directive(&lines[at], name));
+                    let before =
+                        |name| at.checked_sub(1).and_then(|at| directive(&lines[at], name));
                     open = Some(Block {
                         line: at,
                         language: language.to_owned(),
@@ -173,7 +174,10 @@ impl Page {
     fn program(&self, shell: &mut Shell, block: &Block, place: &str) -> String {
         let (file, command) = match block.language.as_str() {
             "rhai" => ("example.rhai", "autorun --local -q example.rhai"),
-            _ => ("example.py", "(eval \"$(autorun cloud env)\"; python3 example.py)"),
+            _ => (
+                "example.py",
+                "(eval \"$(autorun cloud env)\"; python3 example.py)",
+            ),
         };
         fs::write(shell.checkout().join(file), block.text.join("\n") + "\n").unwrap();
         let command = format!("{command} 2>example.err");
@@ -252,18 +256,25 @@ fn last_run(shell: &mut Shell) -> String {
 
 /// Without what differs between two runs.
 fn normal(text: &str) -> String {
-    VARIABLE.iter().fold(text.to_owned(), |text, (pattern, name)| {
-        Regex::new(pattern)
-            .unwrap()
-            .replace_all(&text, *name)
-            .into_owned()
-    })
+    VARIABLE
+        .iter()
+        .fold(text.to_owned(), |text, (pattern, name)| {
+            Regex::new(pattern)
+                .unwrap()
+                .replace_all(&text, *name)
+                .into_owned()
+        })
 }
 
 /// Whether an output is the one expected; how its lines are broken does not
 /// count, because addresses and times differ in length.
 fn matches(expected: &str, output: &str) -> bool {
-    let words = |text: &str| normal(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = |text: &str| {
+        normal(text)
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     let any_lines = expected.lines().map(|line| match line.trim() {
         "..." => "[..lines..]",
         _ => line,
