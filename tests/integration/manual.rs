@@ -1,4 +1,4 @@
-//! The manual: its examples run.
+//! The examples of the manual run.
 
 use autorun::playbook::reference;
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::support::Lab;
 #[test]
 fn every_example_runs() {
     let lab = Lab::start(&json!({}));
-    // A page to fetch, as the HTTP examples expect it.
+    // Serves the page that the HTTP examples expect.
     let setup = "ssh_exec(\"192.0.2.10\", \"nohup python3 -c 'import http.server as h, os; \
         os.makedirs(\\\"www\\\", exist_ok=True); os.chdir(\\\"www\\\"); \
         open(\\\"index.html\\\", \\\"w\\\").write(\\\"Welcome\\\"); \
