@@ -530,7 +530,7 @@ fn disks_and_directories_are_shown_and_made() {
 
     let autorun = Autorun::new()
         .playbook("read_file(\"/etc/shadow\");")
-        .by_nobody();
+        .by_other_user();
     let shown = tried(&autorun, &hinted(&autorun.run().exits(1), "ls")).exits(0);
     assert!(shown.stdout.contains("root"), "{}", shown.stdout);
 
