@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures the program in the lab: start, memory, and the main job above the boot.
+"""Measures the program in the lab: start, memory, and the main job without the boot.
 
 Usage (as root, after tests/run): target/lab-venv/bin/python tests/speed.py [AUTORUN [RUNS]]
 Prints the minimum, median and maximum of several runs; asserts nothing.
