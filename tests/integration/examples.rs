@@ -366,7 +366,7 @@ fn a_rolling_update_stops_at_the_first_host_that_fails() {
             &["tag=role=web", "check=", "url="][..],
             "without a health gate",
         ),
-        (&["tag=role=nobody"], "there is no host"),
+        (&["tag=role=nosuch"], "there is no host"),
         (
             &["hosts=192.0.2.1", "tag=role=web"],
             "set `hosts`, or `tag`",

@@ -13,7 +13,7 @@ use crate::support::{Autorun, Ended, conversation};
 const LAUNCHES: &str = "let server = launch_instance(#{ name: \"first\" });\nprint(server.id);";
 const RECORDS: &str = "print(create_bucket(\"first\"));";
 
-/// The user `nobody` on a machine whose sudoers file allows, or does not allow,
+/// User 65534 on a machine whose sudoers file allows, or does not allow,
 /// this user to run commands.
 struct User {
     cloud: TempDir,
@@ -34,7 +34,7 @@ impl User {
     }
 
     fn allowed() -> Self {
-        Self::new("nobody ALL=(ALL:ALL) NOPASSWD: ALL\n")
+        Self::new("#65534 ALL=(ALL:ALL) NOPASSWD: ALL\n")
     }
 
     /// Returns the command, in a mount namespace that has the user's sudoers

@@ -667,7 +667,7 @@ fn a_failed_run_is_resumed_or_removed() {
          let group = create_security_group(\"web-\" + run_id());\n\
          wait_until_ready(launch_instance(#{ name: \"web\", key_pair: key,\n\
              security_groups: [group] }));\n\
-         if !is_file(\"~/go-on\") { fail(\"not yet\"); }",
+         if !is_file(\"~/proceed\") { fail(\"not yet\"); }",
     );
     let ended = autorun.run().exits(1);
     let login = Regex::new(r"log in with: (ssh -i \S+ \S+)").unwrap();
@@ -684,7 +684,7 @@ fn a_failed_run_is_resumed_or_removed() {
     assert_eq!(after(&shown, "log in:"), after(&ended.stderr, "log in:"));
     let login = format!("{} whoami", after(&shown, "log in:"));
     assert_eq!(tried(&autorun, &login).exits(0).stdout.trim(), "ec2-user");
-    fs::write(autorun.home.path().join("go-on"), "").unwrap();
+    fs::write(autorun.home.path().join("proceed"), "").unwrap();
     tried(&autorun, &after(&shown, "go on:")).exits(0);
     let remove = after(&shown, "remove it:");
     assert_eq!(remove, after(&ended.stderr, "remove it:"));
@@ -700,8 +700,8 @@ fn a_failed_run_is_resumed_or_removed() {
          fail(\"not yet\");",
     );
     let ended = other.run().exits(1);
-    let go_on = format!("{} --set name=shop", after(&ended.stderr, "go on:"));
-    let refused = tried(&other, &go_on).exits(2);
+    let proceed = format!("{} --set name=shop", after(&ended.stderr, "go on:"));
+    let refused = tried(&other, &proceed).exits(2);
     let removed = hinted(&refused, "autorun destroy");
     tried_by_hand(&other, &removed, &[("?", "yes")]);
 }

@@ -516,16 +516,16 @@ fn resume_finds_and_destroy_removes_exactly_the_recorded_key() {
         )
     };
     run("theirs", &upload(&theirs)).exits(0);
-    let go_on = dir.path().join("go-on").display().to_string();
+    let proceed = dir.path().join("proceed").display().to_string();
     let more = format!(
         r#"
         for key in ["//a/b", "*"] {{ object_url(bucket, key, #{{ public: true }}); }}
         copy_object(bucket, "a//b", bucket, "b//a");
-        if !is_file("{go_on}") {{ fail("not yet"); }}
+        if !is_file("{proceed}") {{ fail("not yet"); }}
         "#
     );
     run("ours", &format!("{}{more}", upload(&ours))).exits(1);
-    fs::write(&go_on, "").unwrap();
+    fs::write(&proceed, "").unwrap();
     let ledger = dir.path().join("ours");
     let runs = with_ledger(&ledger, &["runs", "--output", "json"]).exits(0);
     let newest: Value = serde_json::from_str(runs.stdout.lines().next().unwrap()).unwrap();

@@ -1148,10 +1148,10 @@ fn a_rule_that_names_a_group_does_not_prevent_its_removal() {
         open_port(web, #{ port: 5432, from: clients });
         delete_security_group(web);
         delete_security_group(clients);
-        if !is_file("GO-ON") { fail("not yet"); }
+        if !is_file("PROCEED") { fail("not yet"); }
     "#;
-    let file = home.dir.path().join("go-on");
-    let away = away.replace("GO-ON", &file.display().to_string());
+    let file = home.dir.path().join("proceed");
+    let away = away.replace("PROCEED", &file.display().to_string());
     home.run(&away, &[]).exits(1);
     assert_eq!(home.newest()["up"], 0);
     fs::write(file, "").unwrap();

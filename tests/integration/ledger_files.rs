@@ -250,8 +250,8 @@ fn refused(bytes: &Bytes, why: &str) {
     }
 }
 
-/// Treats a missing file as an empty one: SQLite creates an empty `-wal` if there
-/// is none.
+/// Treats a missing file as an empty one: SQLite creates a missing `-wal` as an
+/// empty file.
 fn content<'a>(bytes: &'a Bytes, name: &str) -> &'a [u8] {
     bytes.get(name).map_or(&[], Vec::as_slice)
 }
@@ -826,7 +826,7 @@ fn kill(cloud: &LocalCloud) {
 fn resume_starts_the_runs_instances_after_the_local_cloud_was_killed() {
     let cloud = LocalCloud::start();
     let home = Home::new();
-    let go_on = home.dir.path().join("go-on");
+    let proceed = home.dir.path().join("proceed");
     let playbook = home.playbook(
         &r#"
         let name = "own-" + run_id();
@@ -848,7 +848,7 @@ fn resume_starts_the_runs_instances_after_the_local_cloud_was_killed() {
         stop_instance([off]);
         two[0] = stop_instance(two[0]);
         two[0] = start_instance(two[0]);
-        if !is_file("GO-ON") { fail("not yet"); }
+        if !is_file("PROCEED") { fail("not yet"); }
         server = wait_until_ready(server);
         print(ssh_exec(server, "cat kept").stdout);
         print(`${describe_instance(off).state} ${describe_instance(two[0]).state} ` +
@@ -856,12 +856,12 @@ fn resume_starts_the_runs_instances_after_the_local_cloud_was_killed() {
         start_instance(off);
         print(wait_until_ready(off).state);
         "#
-        .replace("GO-ON", &go_on.display().to_string()),
+        .replace("PROCEED", &proceed.display().to_string()),
     );
     let call = |args: &[&str]| home.with(cloud.plain(), args).run();
     call(&["--local", &playbook]).exits(1);
     let id = home.ids().remove(0);
-    fs::write(go_on, "").unwrap();
+    fs::write(proceed, "").unwrap();
     kill(&cloud);
     let down = call(&["cloud", "status"]).exits(1);
     assert!(
@@ -891,21 +891,21 @@ fn resume_starts_the_runs_instances_after_the_local_cloud_was_killed() {
 fn a_local_cloud_that_is_killed_during_a_run_is_reported_at_once() {
     let cloud = LocalCloud::start();
     let home = Home::new();
-    let go_on = home.dir.path().join("go-on");
+    let proceed = home.dir.path().join("proceed");
     let playbook = home.playbook(
         &r#"
         create_bucket("before");
         log_info("begun");
-        while !is_file("GO-ON") { sleep(0.02); }
+        while !is_file("PROCEED") { sleep(0.02); }
         create_bucket("after");
         "#
-        .replace("GO-ON", &go_on.display().to_string()),
+        .replace("PROCEED", &proceed.display().to_string()),
     );
     let run = home.with(cloud.plain(), &["--local", &playbook]);
     let (child, mut stderr) = started(&run, "begun");
     kill(&cloud);
     let began = Instant::now();
-    fs::write(go_on, "").unwrap();
+    fs::write(proceed, "").unwrap();
     let mut said = String::new();
     std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
     let took = began.elapsed();

@@ -587,11 +587,11 @@ fn a_resumed_run_reads_the_passphrase_that_is_not_in_the_ledger() {
         server = start_instance(stop_instance(server));
         server = wait_until_ready(server);
         print(ssh_exec(server, "echo inside").stdout);
-        if !is_file("~/go-on") { fail("not yet"); }
+        if !is_file("~/proceed") { fail("not yet"); }
         "#,
     );
     let ended = autorun.run().exits(1);
-    fs::write(autorun.home.path().join("go-on"), "").unwrap();
+    fs::write(autorun.home.path().join("proceed"), "").unwrap();
     let (_, resume) = ended.stderr.split_once("go on:").unwrap();
     let resumed = autorun.shell(resume.trim()).output().unwrap();
     let said = String::from_utf8(resumed.stderr).unwrap();

@@ -32,7 +32,7 @@ fn without_root_buckets_work_and_a_launch_reports_what_is_missing() {
          let name = \"launch_\"; name += \"instance\";\nFn(name).call(#{});\n",
     )
     .unwrap();
-    let as_nobody = |arguments: &[&str]| {
+    let as_other_user = |arguments: &[&str]| {
         let mut command = Command::new("setpriv");
         command
             .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
@@ -44,7 +44,7 @@ fn without_root_buckets_work_and_a_launch_reports_what_is_missing() {
             .env("PATH", "/usr/bin:/bin");
         Ended::of(&command.output().unwrap(), home.path())
     };
-    let ended = as_nobody(&["--local", &playbook.display().to_string()]).exits(1);
+    let ended = as_other_user(&["--local", &playbook.display().to_string()]).exits(1);
     assert_eq!(ended.stdout, "true\n", "{}", ended.stderr);
     let command = format!("sudo {} cloud up", own.display());
     assert!(
@@ -53,7 +53,7 @@ fn without_root_buckets_work_and_a_launch_reports_what_is_missing() {
         ended.stderr
     );
     assert!(!ended.said().contains("hint: "), "{}", ended.stderr);
-    let _ = as_nobody(&["cloud", "down"]).exits(0);
+    let _ = as_other_user(&["cloud", "down"]).exits(0);
 }
 
 #[test]

@@ -413,7 +413,7 @@ def ssh(user):
     return done.stdout if done.returncode == 0 else None
 
 
-for account in ["ec2-user", "root", "nobody"]:
+for account in ["ec2-user", "root", "daemon"]:
     attempt(f"ssh as {account} without a key")(lambda user=account: ssh(user))
 
 
