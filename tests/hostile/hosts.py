@@ -404,7 +404,7 @@ async def window_for_ever(process):
     await flood_packets(process.channel._conn, 93, number + b"\xff\xff\xff\xff")
 
 
-# During a command, which the server does not run_command run. `started` is sent
+# During a command, which the server does not really run. `started` is sent
 # before the boot program's line on standard error, as if the command had begun.
 AT_COMMAND = {
     "no status": no_status,
