@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Uses boto3 and ssh on the local cloud with the output of `autorun cloud env` alone.
+"""Uses boto3 and ssh on the local cloud with only the output of `autorun cloud env`.
 
 Usage: ec2_clients.py BUCKET_PREFIX. Reports a difference to AWS and exits with 1.
 """

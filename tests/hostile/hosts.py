@@ -268,7 +268,7 @@ async def drop(conn):
 # During the login.
 AT_LOGIN = {
     "a login never answered": hang,
-    "half a login for ever": partial,
+    "half a login without end": partial,
     "login banners without end": banners,
     "ignored packets at the login": again(IGNORE, string(b"x" * 100)),
     "channel packets at the login": again(91, bytes(16)),

@@ -3,7 +3,7 @@
 
     python tests/hostile/run.py AUTORUN_BINARY [PART OF A TRICK'S NAME]
 
-Needs asyncssh (tests/lab/requirements.txt), but neither root nor a network besides
+Needs asyncssh (tests/lab/requirements.txt), but neither root nor a network except
 loopback. Every trick must end with the right error, in time, with little CPU time and
 memory, and must change nothing but its target. Prints how many tricks were tried and how
 many were refused, and exits with 1 if the two differ.

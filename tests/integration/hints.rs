@@ -287,10 +287,10 @@ fn credentials_are_entered() {
 fn aws_lists_the_existing_resources() {
     let lab = quick_lab();
     let made = lab.autorun().playbook(
-        "print(create_bucket(\"there\").name);\n\
-         import_key_pair(\"there\", \"~/.ssh/id_ed25519\");\n\
-         create_security_group(\"there\");\n\
-         print(launch_instance(#{ name: \"there\" }).id);",
+        "print(create_bucket(\"existing\").name);\n\
+         import_key_pair(\"existing\", \"~/.ssh/id_ed25519\");\n\
+         create_security_group(\"existing\");\n\
+         print(launch_instance(#{ name: \"existing\" }).id);",
     );
     let made = made.run().exits(0).stdout;
     let (bucket, instance) = made.trim().split_once('\n').unwrap();
@@ -299,12 +299,12 @@ fn aws_lists_the_existing_resources() {
         (
             "launch_instance(#{ key_pair: \"nosuch\" });",
             "aws ec2 describe-key-pairs",
-            "there",
+            "existing",
         ),
         (
             "launch_instance(#{ security_groups: [\"sg-0123456789abcdef0\"] });",
             "aws ec2 describe-security-groups",
-            "there",
+            "existing",
         ),
         (
             "describe_instance(\"i-0123456789abcdef0\");",

@@ -226,15 +226,15 @@ fn an_existing_bucket_stays_with_the_objects_that_were_overwritten() {
     before
         .run(
             r#"
-                create_bucket("was-there-before", #{ exact: true });
-                upload_file("was-there-before", "assets/logo.png", #{ key: "theirs" });
+                create_bucket("existed-before", #{ exact: true });
+                upload_file("existed-before", "assets/logo.png", #{ key: "theirs" });
             "#,
             &[],
         )
         .exits(0);
     home.run(
         r#"
-            let bucket = create_bucket("was-there-before", #{ exact: true });
+            let bucket = create_bucket("existed-before", #{ exact: true });
             assert(!bucket.made);
             upload_file(bucket, "assets/check_webserver.py", #{ key: "theirs" });
             upload_file(bucket, "assets/check_webserver.py", #{ key: "ours" });
@@ -244,7 +244,7 @@ fn an_existing_bucket_stays_with_the_objects_that_were_overwritten() {
     )
     .exits(0);
     let about = |what: &str| {
-        let call = ["s3api", what, "--bucket", "was-there-before"];
+        let call = ["s3api", what, "--bucket", "existed-before"];
         aws().args(call).output().unwrap()
     };
     assert!(about("get-bucket-policy").status.success());
@@ -254,12 +254,12 @@ fn an_existing_bucket_stays_with_the_objects_that_were_overwritten() {
     let blocks: Value = serde_json::from_slice(&about("get-public-access-block").stdout).unwrap();
     let blocks = &blocks["PublicAccessBlockConfiguration"];
     assert_eq!(blocks["RestrictPublicBuckets"], true);
-    let list = ["s3", "ls", "s3://was-there-before"];
+    let list = ["s3", "ls", "s3://existed-before"];
     let list = aws().args(list).output().unwrap();
     let list = String::from_utf8(list.stdout).unwrap();
     assert!(list.contains("theirs") && !list.contains("ours"), "{list}");
     before.destroy().exits(0);
-    assert_eq!(buckets("was-there-before"), 0);
+    assert_eq!(buckets("existed-before"), 0);
 }
 
 #[test]

@@ -168,7 +168,7 @@ fn page_size(bytes: &Bytes) -> usize {
 
 #[test]
 fn a_damaged_ledger_is_refused_or_complete() {
-    let mut random_generator = random_generator();
+    let mut random = random_generator();
     let rested = rested();
     let killed = killed(&rested);
     for (state, bytes) in [("rested", &rested), ("killed", &killed)] {
@@ -181,7 +181,7 @@ fn a_damaged_ledger_is_refused_or_complete() {
                 continue;
             }
             let mut ends: Vec<usize> = (0..length).step_by(page_size(bytes)).collect();
-            ends.extend((0..TRIES).map(|_| random_generator.random_range(0..length)));
+            ends.extend((0..TRIES).map(|_| random.random_range(0..length)));
             for end in ends {
                 let mut damaged = bytes.clone();
                 damaged.get_mut(file).unwrap().truncate(end);
@@ -201,14 +201,14 @@ fn a_damaged_ledger_is_refused_or_complete() {
                 let mut damaged = bytes.clone();
                 // Half of the changes are at the beginning of a page, whose
                 // header locates the rest.
-                let at = if random_generator.random_bool(0.5) {
-                    random_generator.random_range(0..length)
+                let at = if random.random_bool(0.5) {
+                    random.random_range(0..length)
                 } else {
-                    let page = random_generator.random_range(0..length.div_ceil(page_size(bytes)));
-                    let at = page * page_size(bytes) + random_generator.random_range(0..100);
+                    let page = random.random_range(0..length.div_ceil(page_size(bytes)));
+                    let at = page * page_size(bytes) + random.random_range(0..100);
                     at.min(length - 1)
                 };
-                let noise: u8 = random_generator.random_range(1..=255);
+                let noise: u8 = random.random_range(1..=255);
                 damaged.get_mut(file).unwrap()[at] ^= noise;
                 count.add(
                     &format!("{state}: {file} is changed at {at}, {noise}"),
@@ -818,8 +818,8 @@ fn kill(cloud: &LocalCloud) {
     let pid = cloud.pid().to_string();
     let killed = Command::new("kill").args(["-s", "KILL", &pid]).status();
     assert!(killed.unwrap().success());
-    let there = Path::new("/proc").join(&pid);
-    becomes_true("the local cloud is gone", || !there.join("exe").exists());
+    let process = Path::new("/proc").join(&pid);
+    becomes_true("the local cloud is gone", || !process.join("exe").exists());
 }
 
 #[test]

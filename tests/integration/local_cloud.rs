@@ -136,7 +136,7 @@ fn sftp_and_scp_of_openssh_copy_files() {
     };
     let host = format!("ec2-user@{address}");
     let batch = format!(
-        "put {sent} sent\nchmod 600 sent\nrename sent there\nln -s there link\n\
+        "put {sent} sent\nchmod 600 sent\nrename sent moved\nln -s moved link\n\
          mkdir sub\nput {directory}/caf* sub/\nls -l\nget link {back}\n-get nothing\n",
         sent = at("sent"),
         directory = here.path().display(),

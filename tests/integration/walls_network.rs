@@ -1,5 +1,5 @@
 //! The isolation of the local cloud's network: what security groups allow, what
-//! they deny, and what root inside an instance can send in spite of them.
+//! they deny, and what root inside an instance can send despite them.
 //!
 //! The tests play root in the instance's network namespace with more rights than
 //! it has: they can change all network settings of the kernel.
@@ -291,9 +291,9 @@ fn groups_are_enforced(two: &Two) {
 fn the_host_is_not_reachable(two: &Two) {
     let (outer, gateway) = (&two.outer, two.gateway.as_str());
     let everywhere = TcpListener::bind("0.0.0.0:0").unwrap();
-    let there = TcpListener::bind((gateway, 0)).unwrap();
+    let at_gateway = TcpListener::bind((gateway, 0)).unwrap();
     let datagrams = UdpSocket::bind("0.0.0.0:0").unwrap();
-    for listener in [&everywhere, &there] {
+    for listener in [&everywhere, &at_gateway] {
         listener.set_nonblocking(true).unwrap();
     }
     datagrams.set_nonblocking(true).unwrap();
@@ -309,7 +309,7 @@ fn the_host_is_not_reachable(two: &Two) {
         "224.0.0.1",
         &broadcast,
     ] {
-        for listener in [&everywhere, &there] {
+        for listener in [&everywhere, &at_gateway] {
             let port = listener.local_addr().unwrap().port();
             assert_eq!(outer.ask("tcp", target, port), None, "{target}");
             assert!(listener.accept().is_err(), "{target}");

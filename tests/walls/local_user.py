@@ -144,7 +144,7 @@ attempt("plant a link in the state directory")(
 )
 
 
-@attempt("plant an access file of one's own")
+@attempt("plant another access file")
 def plant_access():
     os.symlink(SCRATCH, f"{ACCESS}/{os.getuid()}.json")
     return "made"
