@@ -74,7 +74,7 @@ def unshare(flags):
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(flags):
         reason = os.strerror(ctypes.get_errno())
-        sys.exit(f"lab: no new namespaces ({reason}): it has to run as root")
+        sys.exit(f"lab: cannot create namespaces ({reason}): run it as root")
 
 
 def exit_at_end_of(descriptor):
