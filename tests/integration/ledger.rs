@@ -115,7 +115,7 @@ fn buckets(beginning: &str) -> usize {
 fn runs_and_show_list_what_is_up_and_the_command_that_removes_it() {
     let home = Home::new();
     let playbook = r#"
-        let name = var("name", "listed", "Name");
+        let name = var("name", "told", "Name");
         let token = var("token", #{ type: "string", secret: true, default: "", help: "Secret" });
         let bucket = create_bucket(name);
         parallel(["x"], |which| upload_file(bucket, "assets/logo.png", #{ key: which }));
@@ -148,12 +148,12 @@ fn runs_and_show_list_what_is_up_and_the_command_that_removes_it() {
     for text in [
         "status     failed: cannot read",
         "where      the local cloud, eu-central-1, account 123456789012",
-        "variable   name = \"listed\"",
+        "variable   name = \"told\"",
         "variable   token = **** (secret)",
         "tag        team = web",
-        "create_bucket listed",
+        "create_bucket told",
         "[x], playbook.rhai:5",
-        "bucket          listed-",
+        "bucket          told-",
         "remove it: autorun destroy",
     ] {
         assert!(shown.contains(text), "no `{text}` in\n{shown}");
@@ -164,12 +164,12 @@ fn runs_and_show_list_what_is_up_and_the_command_that_removes_it() {
     for file in [ledger, wal] {
         assert!(!file.windows(8).any(|window| window == b"hunter22"));
     }
-    let shown = home.show();
-    assert_eq!(shown["steps"][0]["result"]["made"], true);
-    assert_eq!(shown["resources"][0]["state"], "live");
+    let told = home.show();
+    assert_eq!(told["steps"][0]["result"]["made"], true);
+    assert_eq!(told["resources"][0]["state"], "live");
 
     says(&home.destroy().exits(0), &["everything it made is gone"]);
-    assert_eq!(buckets("listed-"), 0);
+    assert_eq!(buckets("told-"), 0);
     says(
         &home.destroy().exits(0),
         &["no run has anything left to remove"],
@@ -942,10 +942,10 @@ fn ssh_logs_in_with_the_pinned_key() {
             .exits(7);
         assert_eq!(ssh.stdout, "hello\n");
     }
-    let unknown = home.call(&["ssh", "nosuch"]).run().exits(2);
+    let nobody = home.call(&["ssh", "nobody"]).run().exits(2);
     says(
-        &unknown,
-        &["no run and no instance that is up is called `nosuch`"],
+        &nobody,
+        &["no run and no instance that is up is called `nobody`"],
     );
     // A changed host key at that address is rejected before the login.
     let pin = fs::read_dir(home.path().join("hosts")).unwrap();
