@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Checks that a web server runs on this machine: its process, its port and its page.
+"""Checks this machine's web server: its process, its port and its page.
 
-Prints one line. Exit status: 0 it serves, 1 it does not, 2 wrong usage.
-Needs nothing but Python 3.6 and Linux.
+Prints one line. Exit status: 0 if the server works, 1 if it does not, 2 for wrong usage.
+Needs only Python 3.6 and Linux.
 """
 
 import argparse
@@ -21,13 +21,13 @@ def main():
         line, status = "ok: " + check(options), 0
     except (Down, OSError) as reason:
         line, status = "down: {}".format(reason), 1
-    # Over ssh the locale is often C, in which Python 3.6 cannot print all characters.
+    # Over ssh the locale is often C, which Python 3.6 cannot print all characters in.
     print(line.encode("ascii", "backslashreplace").decode())
     return status
 
 
 class Down(Exception):
-    """The first thing that is wrong."""
+    """The first check that failed."""
 
 
 def check(options):
@@ -46,13 +46,13 @@ def is_running(name):
         if not entry.isdigit():
             continue
         try:
-            # "PID (name) state ...": the name may hold spaces and brackets.
+            # "PID (name) state ...": the name may contain spaces and brackets.
             with open("/proc/{}/stat".format(entry), errors="replace") as file:
                 head, _, tail = file.read().rpartition(")")
-        except OSError:  # it ended while we looked
+        except OSError:  # the process has ended in the meantime
             continue
-        # A zombie (Z) has ended and only waits to be collected. The kernel keeps
-        # 15 characters of a name.
+        # A zombie (Z) has ended and only waits for its parent to collect it. The
+        # kernel truncates names to 15 characters.
         if head.partition("(")[2] == name[:15] and tail[1:2] not in ("Z", "X"):
             return True
     return False
@@ -67,7 +67,7 @@ def is_listening(port):
 
 
 def fetch(options):
-    """The time the page took, in milliseconds."""
+    """Requests the page and returns the response time in milliseconds."""
     start = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", options.port, timeout=TIMEOUT)
     try:

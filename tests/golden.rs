@@ -1,6 +1,7 @@
-//! The playbooks that need neither a lab nor a local cloud: those that assert in
-//! Rhai (`primitives/`), and those that fail, with what the user then sees
-//! (`diagnostics/`). `playbooks.rs` has the others, and the words of their heads.
+//! Runs the playbooks that need neither a lab nor a local cloud: those that make their
+//! assertions in Rhai (`primitives/`), and those that fail, with the error text that
+//! the user sees (`diagnostics/`). `playbooks.rs` runs the others and describes the
+//! lines at their heads.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::process::ExitCode;

@@ -1,19 +1,21 @@
-//! One test per file: playbooks that assert in Rhai (`primitives/`), and
-//! playbooks that fail, with what the user then sees (`diagnostics/`).
+//! Tests that are playbooks, one per file: playbooks that make their assertions
+//! in Rhai (`primitives/`), and playbooks that fail, with the error output that
+//! the user sees (`diagnostics/`).
 //!
-//! The first are run twice, against moto in the lab and against the local
-//! cloud: where both can play the scene they have to agree.
+//! The playbooks in `primitives/` run twice, against moto in the lab and against
+//! the local cloud. Where both can provide the scenario, they must agree.
 //!
-//! Lines at a file's head say how it is run: `// lab: JSON` gives it a lab of
-//! its own with these settings, or an instance of its own, for what would
-//! disturb others there (`none`: no lab at all, and `golden.rs` runs it), `// lab
-//! only: WHY` keeps it off the local cloud, `// args: ..` adds arguments,
-//! `// exit: N` is the status expected, `// stdout: ..` and `// stderr: ..` must
-//! occur, `// not: ..` must not. `// faults: {"RunInstances": {"code": ..,
-//! "status": .., "message": ..}}` has the local cloud answer so, `// kind: NAME`
-//! is what `err.kind` must be, `// user: nobody` runs it without root's rights,
-//! and `// call: ..` are arguments in the place of the playbook's. `BLESS=1`
-//! rewrites the `.stderr` files.
+//! Lines at the head of a file specify how it runs. `// lab: JSON` gives the
+//! playbook its own lab with these settings, or its own instance, if it would
+//! disturb other tests in the shared one (`none`: it needs no lab, and
+//! `golden.rs` runs it). `// lab only: WHY` skips it on the local cloud. `//
+//! args: ..` adds arguments, and `// call: ..` replaces the playbook with these
+//! arguments. `// exit: N` is the expected exit status. `// stdout: ..` and `//
+//! stderr: ..` must occur in the output, and `// not: ..` must not. `// faults:
+//! {"RunInstances": {"code": .., "status": .., "message": ..}}` lets the local
+//! cloud return this error. `// kind: NAME` is the expected `err.kind`. `// user:
+//! other` runs the playbook as an unprivileged user.
+//! `BLESS=1` rewrites the `.stderr` files.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
@@ -27,18 +29,18 @@ use support::{Autorun, Ended, Lab};
 
 mod support;
 
-/// The lab of all playbooks that need no settings of their own.
+/// The lab of all playbooks without settings.
 static LAB: LazyLock<Lab> = LazyLock::new(|| Lab::start(&json!({})));
 
 /// The local cloud of all playbooks.
 static CLOUD: LazyLock<LocalCloud> = LazyLock::new(LocalCloud::start);
 
-/// An instance in the place of the lab's host that accepts everything.
+/// An instance that replaces the lab's host without restrictions.
 static INSTANCE: LazyLock<Instance> = LazyLock::new(Instance::launch);
 
 fn run_in_lab(row: &Row) -> Ended {
     let own: Option<Lab>;
-    let autorun = match row.says("lab").as_deref() {
+    let autorun = match row.directive("lab").as_deref() {
         None => LAB.autorun(),
         Some("none") => Autorun::new(),
         Some(settings) => {
@@ -54,18 +56,18 @@ fn primitive(row: &Row) {
     row.check(run_in_lab(row));
 }
 
-/// The faults that stand for the settings of a row's lab; nothing for a row
-/// that is for the lab only.
+/// Returns the faults that correspond to a row's lab settings, or `None` if the
+/// row is only for the lab.
 fn faults_of(row: &Row) -> Option<Value> {
-    if row.says("lab only").is_some() {
+    if row.directive("lab only").is_some() {
         return None;
     }
-    let settings = row.says("lab").unwrap_or_else(|| "{}".to_owned());
+    let settings = row.directive("lab").unwrap_or_else(|| "{}".to_owned());
     let settings: Value = serde_json::from_str(&settings).unwrap();
     let faults = faults_for(&settings);
     Some(faults.unwrap_or_else(|| {
         let file = row.path.display();
-        panic!("{file}: the local cloud has no words for {settings}: say `lab only`")
+        panic!("{file}: the local cloud has no fault for {settings}: add `lab only`")
     }))
 }
 
@@ -77,21 +79,22 @@ fn with_faults(faults: &Value) -> Autorun {
     autorun.args(["--faults", &file.display().to_string()])
 }
 
-/// The same playbook on the local cloud. Faults stand for the lab's settings.
+/// Runs the same playbook on the local cloud, with faults in place of the lab's
+/// settings.
 fn primitive_on_local_cloud(row: &Row) {
     let autorun = with_faults(&faults_of(row).unwrap());
     let ended = match row.text.contains(support::HOST) {
-        true if row.says("lab").is_some() => Instance::launch().run(autorun, row),
+        true if row.directive("lab").is_some() => Instance::launch().run(autorun, row),
         true => INSTANCE.run(autorun, row),
         false => row.run(autorun),
     };
     row.check(ended);
 }
 
-/// What a playbook that fails shows: in a lab, or on a local cloud that answers
-/// as it says and says nothing of itself.
+/// Checks the error output of a failing playbook, in a lab or on a local cloud
+/// that returns the row's errors.
 fn diagnostic(row: &Row) {
-    row.check_golden(|row| match row.says("faults") {
+    row.check_golden(|row| match row.directive("faults") {
         None => run_in_lab(row),
         Some(rules) => {
             let rules: Value = serde_json::from_str(&rules).unwrap();
@@ -103,7 +106,7 @@ fn diagnostic(row: &Row) {
 
 struct Instance {
     address: String,
-    /// Whose home has the key that opens it, and knows its host key.
+    /// The home that has the instance's private key and its known_hosts entry.
     owner: Autorun,
 }
 
@@ -124,8 +127,8 @@ impl Instance {
         Self { address, owner }
     }
 
-    /// The run of a playbook for the lab's host, with the instance's address and
-    /// its user.
+    /// Runs a playbook that was written for the lab's host with the instance's
+    /// address and user.
     fn run(&self, autorun: Autorun, row: &Row) -> Ended {
         let home = autorun.home.path();
         for file in ["id_ed25519", "id_ed25519.pub", "known_hosts"] {

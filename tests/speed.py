@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Measures the program in the lab: start, memory, and the main job above the boot.
+"""Measures the program in the lab: start, memory, and the main job without the boot.
 
 Usage (as root, after tests/run): target/lab-venv/bin/python tests/speed.py [AUTORUN [RUNS]]
-Prints the minimum, median and maximum of several runs; asserts nothing.
+Prints the minimum, median and maximum of several runs, without assertions.
 """
 
 import json
@@ -27,15 +27,15 @@ def main():
         directory = Path(directory)
         show("start to end, `print(1)`", "ms", [start(autorun, directory) for _ in range(runs)])
         rss = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        print(f"{'memory of that':40} {rss:.1f} MiB")
+        print(f"{'peak memory of `print(1)`':40} {rss:.1f} MiB")
         lab = subprocess.Popen(
             [sys.executable, ROOT / "tests/lab/lab.py", directory / "lab"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )
         pid = json.loads(lab.stdout.readline())["pid"]
         jobs = [main_job(autorun, directory, pid) for _ in range(runs)]
-        show("main job, all of it", "s", [total for total, _ in jobs])
-        show("main job above boot and user data", "s", [above for _, above in jobs])
+        show("main job, total", "s", [total for total, _ in jobs])
+        show("main job without boot and user data", "s", [rest for _, rest in jobs])
         lab.stdin.close()
         lab.wait()
 
@@ -64,7 +64,7 @@ def start(autorun, directory):
 
 
 def main_job(autorun, directory, pid):
-    """Seconds in all, and without those from the launch to the user data's end."""
+    """Returns the total seconds, and those outside the launch, boot and user data."""
     log = directory / "run.log"
     log.unlink(missing_ok=True)
     begun = time.monotonic()

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What a program shows on a terminal: terminal.py ROWS COLUMNS [--resize TEXT ROWS COLUMNS] -- COMMAND..
+"""Records what a program shows on a terminal: terminal.py ROWS COLUMNS [--resize TEXT ROWS COLUMNS] -- COMMAND..
 
-Runs the command on a pseudo terminal and follows its output with a terminal
-emulator. Once TEXT stands on the screen the window gets its other size. Prints
-JSON: `status`; `lines`, what has scrolled off and what stands there at the end;
-`passing`, every line that stood there at some time and does not at the end;
-`colored`, whether anything of it was ever in a colour.
+Runs the command on a pseudo terminal and interprets its output with a terminal
+emulator. Changes the window size once TEXT is on the screen. Prints JSON: `status`;
+`lines`, all lines at the end, including those that have scrolled off; `passing`, every
+line that appeared at some time but is not there at the end; `colored`, whether any text
+ever had a colour.
 """
 
 import fcntl
@@ -29,13 +29,14 @@ def main():
     if pid == 0:
         os.environ.setdefault("TERM", "xterm-256color")
         os.execvp(command[0], command)
-    give_size(terminal, rows, columns)
+    set_size(terminal, rows, columns)
     screen = pyte.HistoryScreen(columns, rows, history=100_000, ratio=1)
     stream = pyte.ByteStream(screen)
     passing = set()
     colored = False
     while data := read(terminal):
-        # In small pieces: what stands there for a moment is seen as well.
+        # Process the output in small pieces, to see lines that appear only for a
+        # moment.
         for piece in data.splitlines(keepends=True):
             stream.feed(piece)
             shown = [line.rstrip() for line in screen.display]
@@ -46,7 +47,7 @@ def main():
             )
             passing.update(shown)
             if resize and any(resize[0] in line for line in shown):
-                give_size(terminal, resize[1], resize[2])
+                set_size(terminal, resize[1], resize[2])
                 screen.resize(resize[1], resize[2])
                 resize = None
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -64,15 +65,15 @@ def split(arguments):
     return arguments[:at], arguments[at + 1 :]
 
 
-def give_size(terminal, rows, columns):
-    # The kernel tells the programs in there by SIGWINCH.
+def set_size(terminal, rows, columns):
+    # The kernel notifies the programs of the terminal with SIGWINCH.
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
 def read(terminal):
     try:
         return os.read(terminal, 65536)
-    except OSError:  # the last program in there has ended
+    except OSError:  # the last program on the terminal has ended
         return b""
 
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Tests of the files that run on a server: userdata/webserver.sh, assets/check_webserver.py.
-# As root. The user data runs in an overlay of this system, so that nothing of it changes,
-# with stand-ins for dnf and systemctl: that real ones accept these calls is not shown here.
-# (The apt-get path runs with the real apt-get and nginx in the lab.)
+# Needs root. The user data runs in an overlay of this system, so that the system does not
+# change, with stand-ins for dnf and systemctl. This test therefore does not show that the
+# real dnf and systemctl accept these calls. (The apt-get path runs with the real apt-get
+# and nginx in the lab.)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,17 +18,17 @@ if [ "${1-}" != inside ]; then
     scratch=$(mktemp -d)
     trap 'rmdir "$scratch"' EXIT
     unshare --mount --propagation private bash tests/userdata.sh inside "$scratch"
-    echo "userdata: ok (dnf by a stand-in)"
+    echo "userdata: ok (with a stand-in for dnf)"
     exit
 fi
 scratch=$2
 
-# The user data, where dnf is.
+# The user data on a system with dnf.
 mount -t tmpfs tmpfs "$scratch"
 mkdir -p "$scratch"/{upper/stand-in,work,root}
 cat >"$scratch/upper/stand-in/dnf" <<'STAND_IN'
 #!/bin/sh
-# Refuses the call that holds $REFUSE.
+# Fails for a call that contains $REFUSE.
 echo "${0##*/} $*" >>/calls
 case "${REFUSE:+$*}" in *"${REFUSE:-.}"*) exit 1 ;; esac
 STAND_IN
@@ -53,7 +54,7 @@ for _ in first again; do
     run || fail "the user data failed: $output"
     [ "$(cat "$root/calls")" = "$calls" ] || fail "other calls: $(cat "$root/calls")"
     sed "1,/<<'HTML'/d; /^HTML\$/,\$d" userdata/webserver.sh | cmp - "$page"
-    grep -q "this AMI's release" <<<"$output" || fail "does not say which patches: $output"
+    grep -q "this AMI's release" <<<"$output" || fail "does not name the patches: $output"
 done
 for name in '{{ title | e }}' '<img src="{{ picture | e }}"'; do
     grep -qF "$name" "$page" || fail "the page lacks $name"
@@ -62,16 +63,16 @@ done
 rm "$page"
 for call in upgrade install; do
     run REFUSE="$call" && fail "a failing dnf $call was not noticed"
-    [ ! -e "$page" ] || fail "went on after a failing dnf $call"
+    [ ! -e "$page" ] || fail "continued after a failing dnf $call"
 done
 for call in enable is-active; do
     run REFUSE="$call" && fail "a failing systemctl $call was not noticed"
 done
-run PATH=/nowhere && fail "ran without dnf and apt-get"
-grep -q "not supported" <<<"$output" || fail "no reason given: $output"
+run PATH=/nowhere && fail "succeeded without dnf and apt-get"
+grep -q "not supported" <<<"$output" || fail "the output names no reason: $output"
 
 # The check of the web server.
-check() { # STATUS TEXT ARGUMENT...: one line that holds TEXT, and the exit status
+check() { # STATUS TEXT ARGUMENT...: the output must be one line with TEXT
     local status=0 expected=$1 text=$2
     shift 2
     output=$(python3 assets/check_webserver.py "$@" 2>&1) || status=$?

@@ -1,7 +1,7 @@
 #!/bin/sh
-# User data of a small web application that needs no package: Python's own web
-# server shows one page. A Jinja template; `version` and `port` are filled in.
-# Runs as root on Amazon Linux 2023, Debian and Ubuntu.
+# User data of a small web application that needs no package: Python's own web server
+# serves one page. This file is a Jinja template with the values `version` and `port`.
+# It runs as root on Amazon Linux 2023, Debian and Ubuntu.
 set -eu
 
 mkdir -p /opt/app

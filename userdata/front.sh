@@ -1,7 +1,7 @@
 #!/bin/sh
-# User data of a front: nginx passes requests on as /etc/nginx/live.conf says,
-# which front-switch replaces. Runs as root on Amazon Linux 2023 (dnf), Debian and
-# Ubuntu (apt).
+# User data of a front-end server: nginx forwards requests according to
+# /etc/nginx/live.conf, which front-switch replaces. It runs as root on Amazon
+# Linux 2023 (dnf), Debian and Ubuntu (apt).
 set -eu
 
 if command -v dnf >/dev/null; then
@@ -32,8 +32,8 @@ server {
 }
 CONF
 
-# Takes the next live.conf from its input, and returns when it serves. What nginx
-# does not accept is taken back before it is loaded.
+# Reads the next live.conf from standard input and returns when nginx serves it. A
+# file that nginx rejects is reverted before nginx loads it.
 cat >/usr/local/sbin/front-switch <<'SH'
 #!/bin/sh
 set -e
@@ -42,7 +42,7 @@ workers() {
 }
 cd /etc/nginx
 cat >next.conf
-# Whole, not cut off with the connection.
+# Reject a file that a lost connection has truncated.
 [ "$(tail -n 1 next.conf)" = '# end' ]
 before=$(workers) || true
 cp live.conf last.conf
@@ -51,15 +51,15 @@ nginx -t && systemctl reload nginx || {
     mv last.conf live.conf
     exit 1
 }
-# Those of before take no request any more once their title says so.
+# The old workers accept no more requests as soon as their titles say so.
 for _ in $(seq 100); do
     workers | grep -qxF "$before" || exit 0
     sleep 0.05
 done
 SH
 
-# Waits until the requests under way at the last switch have ended, but not longer
-# than so many seconds.
+# Waits until the requests that were in progress at the last switch have ended,
+# but at most for the given number of seconds.
 cat >/usr/local/sbin/front-drain <<'SH'
 #!/bin/sh
 end=$(($(date +%s) + $1))

@@ -1,7 +1,7 @@
 #!/bin/sh
-# User data of a web server whose home page shows one picture: a Jinja template and
-# a shell script at once, since the placeholders stand inside the page only.
-# Runs as root on Amazon Linux 2023 (dnf), Debian and Ubuntu (apt); may run again.
+# User data of a web server whose home page shows one picture. This file is a shell
+# script and a Jinja template: the placeholders are only inside the page. It runs as
+# root on Amazon Linux 2023 (dnf), Debian and Ubuntu (apt), and can run repeatedly.
 set -eu
 
 step() {
@@ -9,16 +9,16 @@ step() {
 }
 
 if command -v dnf >/dev/null; then
-    # Amazon Linux 2023 is locked to the release of its AMI: the patches of that
-    # release are known to work together. Newer ones come with a newer AMI, or with
-    # --releasever, which would make every launch install something else.
+    # Amazon Linux 2023 is locked to the release of its AMI, whose patches are known
+    # to work together. Newer patches come with a newer AMI, or with --releasever,
+    # which would let every launch install something else.
     step "applying the patches of this AMI's release with dnf (not those of a newer release)"
     dnf -y upgrade
     step "installing nginx and Python 3"
     dnf -y install nginx python3
     root=/usr/share/nginx/html
 elif command -v apt-get >/dev/null; then
-    # Nobody is there to answer questions; an update at boot may hold the lock.
+    # No user is present to answer questions, and an update at boot may hold the lock.
     export DEBIAN_FRONTEND=noninteractive
     apt() {
         apt-get -y -o DPkg::Lock::Timeout=300 \
@@ -31,14 +31,14 @@ elif command -v apt-get >/dev/null; then
     apt install nginx python3
     root=/var/www/html
 else
-    step "neither dnf nor apt-get is here: this system is not supported" >&2
+    step "this system is not supported: it has neither dnf nor apt-get" >&2
     exit 1
 fi
 
 step "writing the home page to $root/index.html"
 mkdir -p "$root"
-# A new file, not a write through what is there: on Amazon Linux index.html may be a
-# link into another package's files.
+# Create a new file and rename it: on Amazon Linux, index.html may be a link into
+# another package's files, which writing through the link would change.
 cat >"$root/.index.html.new" <<'HTML'
 <!DOCTYPE html>
 <html lang="en">

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The AWS CLI on the local cloud, knowing nothing but `autorun cloud env`:
-# launches, describes, logs in to and terminates an instance; makes, fills, reads
-# and empties a bucket. Usage: aws_cli.sh BUCKET; `aws` is on the PATH.
+# Uses the AWS CLI on the local cloud with the output of `autorun cloud env`
+# alone: launches, describes, logs in to and terminates an instance; creates,
+# fills, reads and empties a bucket. Usage: aws_cli.sh BUCKET, with `aws` on the
+# PATH.
 set -euo pipefail
 bucket=$1
 scratch=$(mktemp -d)
@@ -11,7 +12,7 @@ export AWS_PAGER=
 ec2() {
     aws ec2 "$@" --output text
 }
-# What was just made may not be known yet, as on AWS.
+# As on AWS, a new resource may not be visible yet.
 until_known() {
     local pause
     for pause in 0.05 0.1 0.2 0.4; do
@@ -33,9 +34,9 @@ instance=$(ec2 run-instances --image-id "$image" --instance-type t3.micro --key-
 until_known ec2 wait instance-running --instance-ids "$instance"
 address=$(ec2 describe-instances --instance-ids "$instance" \
     --query 'Reservations[0].Instances[0].PublicIpAddress')
-said=$(ssh -i key -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=known \
+user=$(ssh -i key -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=known \
     -o LogLevel=ERROR "ec2-user@$address" 'sudo -n id -un')
-[ "$said" = root ]
+[ "$user" = root ]
 ec2 terminate-instances --instance-ids "$instance" >/dev/null
 ec2 wait instance-terminated --instance-ids "$instance"
 ec2 delete-security-group --group-id "$group" >/dev/null
@@ -44,7 +45,7 @@ ec2 delete-key-pair --key-name cli >/dev/null
 aws s3 mb "s3://$bucket" >/dev/null
 mkdir tree
 printf one >tree/one.txt
-# Large enough to go up in parts.
+# Large enough for a multipart upload.
 head -c 12000000 /dev/urandom >tree/large.bin
 aws s3 sync --only-show-errors tree "s3://$bucket/tree"
 aws s3 cp --only-show-errors "s3://$bucket/tree/large.bin" back.bin

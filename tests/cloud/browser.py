@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What a browser shows of a page: browser.py URL SCREENSHOT.
+"""Reports what a browser shows for a page: browser.py URL SCREENSHOT.
 
-Drives headless Chromium by ChromeDriver. Prints JSON: the heading, and the natural
-width of the first image, which is 0 when the image could not be loaded.
+Controls headless Chromium with ChromeDriver. Prints JSON: the heading, and the natural
+width of the first image, which is 0 if the image could not be loaded.
 """
 
 import base64
@@ -52,7 +52,7 @@ def main():
     driver = Driver()
     try:
         session = driver.session()
-        # Returns when the page is loaded, its images included.
+        # Returns when the page and its images are loaded.
         driver.ask("POST", session + "/url", {"url": url})
         shown = driver.ask("POST", session + "/execute/sync", {"script": LOOK, "args": []})
         image = driver.ask("GET", session + "/screenshot")

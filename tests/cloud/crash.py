@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Kills the local cloud in the middle of every kind of request: what it acknowledged
-has to be there when it is up again, and half of anything must not.
+"""Kills the local cloud during every kind of request. After a restart, everything that
+it acknowledged must exist, and nothing may be incomplete.
 
 Usage: crash.py AUTORUN BUCKET_PREFIX, with AUTORUN_CLOUD_HOME set.
 """
@@ -20,13 +20,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 AUTORUN, PREFIX = sys.argv[1:]
 ACCESS = Path(os.environ["AUTORUN_CLOUD_HOME"]) / "access" / f"{os.getuid()}.json"
-# Longer than one write, so that it can be caught half way.
+# Large enough for several writes, so that the kill can interrupt the upload.
 BODY = os.urandom(3 << 20)
 PART = os.urandom(5 << 20)
 
 
 class Cloud:
-    """The clients of the daemon that is up."""
+    """The clients of the running daemon."""
 
     def __init__(self):
         access = json.loads(ACCESS.read_text())
@@ -48,7 +48,7 @@ def up():
 
 
 def settled(call, **arguments):
-    """The answer, once what was just made can be seen."""
+    """Retries a call until a new resource is visible, and returns the response."""
     for _ in range(20):
         try:
             return call(**arguments)
@@ -59,10 +59,10 @@ def settled(call, **arguments):
     return call(**arguments)
 
 
-# Each kind: how the n-th one is made, and how one sees all that are there.
+# For each kind: how to create the n-th resource, and how to list all of them.
 
 
-def make_key_pair(cloud, n):
+def create_key_pair(cloud, n):
     cloud.ec2.create_key_pair(KeyName=f"crash-{n}", KeyType="ed25519")
     return f"crash-{n}"
 
@@ -71,7 +71,7 @@ def key_pairs(cloud):
     return {pair["KeyName"] for pair in cloud.ec2.describe_key_pairs()["KeyPairs"]}
 
 
-def make_group(cloud, n):
+def create_group(cloud, n):
     cloud.ec2.create_security_group(GroupName=f"crash-{n}", Description="x")
     return f"crash-{n}"
 
@@ -80,7 +80,7 @@ def groups(cloud):
     return {group["GroupName"] for group in cloud.ec2.describe_security_groups()["SecurityGroups"]}
 
 
-def make_rule(cloud, n):
+def create_rule(cloud, n):
     arguments = {"IpProtocol": "tcp", "FromPort": n, "ToPort": n, "CidrIp": "10.0.0.0/8"}
     settled(cloud.ec2.authorize_security_group_ingress, GroupName="crash-rules", **arguments)
     return n
@@ -91,7 +91,7 @@ def rules(cloud):
     return {permission["FromPort"] for permission in group["IpPermissions"]}
 
 
-def make_tag(cloud, n):
+def create_tag(cloud, n):
     key = f"crash-{n % 40}"
     cloud.ec2.create_tags(Resources=[TAGGED], Tags=[{"Key": key, "Value": "x"}])
     return key
@@ -101,7 +101,7 @@ def tags(cloud):
     return {tag["Key"] for tag in cloud.ec2.describe_tags()["Tags"]}
 
 
-def make_instance(cloud, n):
+def create_instance(cloud, n):
     made = cloud.ec2.run_instances(
         ImageId=IMAGE, InstanceType="t3.nano", MinCount=1, MaxCount=1, ClientToken=f"crash-{n}-{os.getpid()}"
     )
@@ -111,14 +111,15 @@ def make_instance(cloud, n):
 def instances(cloud):
     pages = cloud.ec2.get_paginator("describe_instances").paginate()
     all_of_them = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
-    # No machine has outlived the daemon; nothing is between two states for ever.
+    # No machine has outlived the daemon, and no instance stays in an intermediate
+    # state.
     for instance in all_of_them:
         assert instance["State"]["Name"] in ("stopped", "terminated"), instance["State"]
     return {instance["InstanceId"] for instance in all_of_them}
 
 
-def make_end(cloud, n):
-    instance = make_instance(cloud, n)
+def create_termination(cloud, n):
+    instance = create_instance(cloud, n)
     settled(cloud.ec2.terminate_instances, InstanceIds=[instance])
     return instance
 
@@ -129,7 +130,7 @@ def ended(cloud):
     return {i["InstanceId"] for i in gone if i["State"]["Name"] == "terminated"}
 
 
-def make_bucket(cloud, n):
+def create_bucket(cloud, n):
     place = {"LocationConstraint": "eu-central-1"}
     cloud.s3.create_bucket(Bucket=f"{PREFIX}-{n}", CreateBucketConfiguration=place)
     return f"{PREFIX}-{n}"
@@ -139,12 +140,12 @@ def buckets(cloud):
     return {bucket["Name"] for bucket in cloud.s3.list_buckets()["Buckets"]}
 
 
-def make_object(cloud, n):
+def create_object(cloud, n):
     cloud.s3.put_object(Bucket=f"{PREFIX}-objects", Key=f"o/{n}", Body=BODY)
     return f"o/{n}"
 
 
-def make_upload(cloud, n):
+def create_upload(cloud, n):
     names = {"Bucket": f"{PREFIX}-objects", "Key": f"m/{n}"}
     upload = cloud.s3.create_multipart_upload(**names, ChecksumAlgorithm="CRC32")["UploadId"]
     parts = []
@@ -165,7 +166,7 @@ def objects(cloud):
     return set(found)
 
 
-def make_policy(cloud, n):
+def create_policy(cloud, n):
     tags = [{"Key": f"t{n % 40}", "Value": str(n)}]
     cloud.s3.put_object_tagging(Bucket=f"{PREFIX}-objects", Key="o/0", Tagging={"TagSet": tags})
     return n
@@ -178,24 +179,24 @@ def policies(cloud):
 
 
 KINDS = [
-    (make_key_pair, key_pairs),
-    (make_group, groups),
-    (make_rule, rules),
-    (make_tag, tags),
-    (make_instance, instances),
-    (make_end, ended),
-    (make_bucket, buckets),
-    (make_object, objects),
-    (make_upload, objects),
-    (make_policy, policies),
+    (create_key_pair, key_pairs),
+    (create_group, groups),
+    (create_rule, rules),
+    (create_tag, tags),
+    (create_instance, instances),
+    (create_termination, ended),
+    (create_bucket, buckets),
+    (create_object, objects),
+    (create_upload, objects),
+    (create_policy, policies),
 ]
 
 
-def hammer(cloud, make, acknowledged, failures):
-    """Makes one after the other until the daemon is gone."""
+def create_until_killed(cloud, create, acknowledged, failures):
+    """Creates one resource after the other until the daemon is gone."""
     for n in range(55):
         try:
-            acknowledged.append(make(cloud, n))
+            acknowledged.append(create(cloud, n))
         except (BotoCoreError, ClientError) as error:
             if isinstance(error, ClientError):
                 failures.append(error)
@@ -211,20 +212,21 @@ def main():
     cloud.s3.create_bucket(Bucket=f"{PREFIX}-objects", CreateBucketConfiguration=place)
     cloud.s3.put_object(Bucket=f"{PREFIX}-objects", Key="o/0", Body=BODY)
     total = 0
-    for number, (make, see) in enumerate(KINDS):
+    for number, (create, see) in enumerate(KINDS):
         acknowledged, failures = [], []
-        thread = threading.Thread(target=hammer, args=(cloud, make, acknowledged, failures))
+        thread = threading.Thread(target=create_until_killed, args=(cloud, create, acknowledged, failures))
         thread.start()
-        # Some have been answered, one is under way: another moment for each kind.
+        # Wait for a few responses, and kill the daemon during a request: at a
+        # different moment for each kind.
         while len(acknowledged) < 3 and thread.is_alive():
             time.sleep(0.001)
         time.sleep(0.003 * number)
         os.kill(cloud.pid, signal.SIGKILL)
         thread.join()
-        assert not failures, f"{make.__name__}: {failures[0]}"
+        assert not failures, f"{create.__name__}: {failures[0]}"
         cloud = up()
         missing = set(acknowledged) - see(cloud)
-        assert not missing, f"{make.__name__}: acknowledged, but gone: {missing}"
+        assert not missing, f"{create.__name__}: acknowledged, but missing: {missing}"
         total += len(acknowledged)
     print(f"crash: ok, {len(KINDS)} kinds, {total} acknowledged")
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""boto3 and ssh on the local cloud, knowing nothing but `autorun cloud env`.
+"""Uses boto3 and ssh on the local cloud with only the output of `autorun cloud env`.
 
-Usage: ec2_clients.py BUCKET_PREFIX. Exits 1 and says what differed from AWS.
+Usage: ec2_clients.py BUCKET_PREFIX. Reports a difference to AWS and exits with 1.
 """
 
 import base64
@@ -21,7 +21,7 @@ ec2 = boto3.client("ec2")
 
 
 def refused(code, call, **arguments):
-    """The call is refused with this code."""
+    """Asserts that the call fails with this code."""
     try:
         call(**arguments)
     except ClientError as error:
@@ -32,7 +32,7 @@ def refused(code, call, **arguments):
 
 
 def visible(call, **arguments):
-    """The answer, once what was just made can be seen, as on AWS."""
+    """Retries a call until a new resource is visible, as on AWS. Returns the response."""
     for pause in (0.01, 0.02, 0.04, 0.08, 0.16, 0.32):
         try:
             return call(**arguments)
@@ -46,7 +46,7 @@ def visible(call, **arguments):
 def only_instance(**arguments):
     found = visible(ec2.describe_instances, **arguments)["Reservations"]
     if not found and "Filters" in arguments:
-        time.sleep(0.1)  # just made, so not found by everybody yet
+        time.sleep(0.1)  # a new instance may not be visible yet
         found = ec2.describe_instances(**arguments)["Reservations"]
     assert len(found) == 1 and len(found[0]["Instances"]) == 1, found
     return found[0]["Instances"][0]
@@ -155,7 +155,7 @@ def launch(image, group):
     token = {"ClientToken": f"clients-{os.getpid()}"}
     first = ec2.run_instances(**arguments, **token)["Instances"][0]
     again = ec2.run_instances(**arguments, **token)["Instances"][0]
-    assert first["InstanceId"] == again["InstanceId"], "the same token is the same launch"
+    assert first["InstanceId"] == again["InstanceId"], "the same token returns the same instance"
     refused(
         "IdempotentParameterMismatch",
         ec2.run_instances, **{**arguments, "InstanceType": "t3.small"}, **token,
@@ -184,14 +184,14 @@ def inside(instance, key):
     assert ssh(key, address, "cat /var/tmp/done; id -un; sudo -n id -un") == "doneec2-user\nroot\n"
     token = "$(curl -sS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)"
     ask = "curl -sS -w ' %{http_code}' http://169.254.169.254/latest/meta-data/instance-id"
-    assert ssh(key, address, ask).endswith(" 401"), "tokens are required"
+    assert ssh(key, address, ask).endswith(" 401"), "a request without a token must fail"
     with_token = f"{ask} -H \"X-aws-ec2-metadata-token: {token}\""
     assert ssh(key, address, with_token) == f"{instance['InstanceId']} 200"
     console = ec2.get_console_output(InstanceId=instance["InstanceId"], Latest=True)["Output"]
     assert "SSH HOST KEY FINGERPRINTS" in console and "hello from the user data" in console, console
     scan = subprocess.run(["ssh-keyscan", "-t", "ed25519", address], capture_output=True, check=True)
     shown = subprocess.run(["ssh-keygen", "-lf", "-"], input=scan.stdout, capture_output=True, check=True)
-    assert shown.stdout.split()[1].decode() in console, "the console shows the key that ssh has"
+    assert shown.stdout.split()[1].decode() in console, "the console must show the key that ssh has seen"
     data = ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
     assert b"hello" in base64.b64decode(data["UserData"]["Value"])
 
@@ -209,10 +209,10 @@ def life(instance, group, key):
     ssh(key, instance["PublicIpAddress"], "echo kept >kept")
     ec2.stop_instances(InstanceIds=[identifier])
     stopped = wait_for(identifier, "stopped")
-    assert "PublicIpAddress" not in stopped, "a stopped instance has none"
+    assert "PublicIpAddress" not in stopped, "a stopped instance must have no public address"
     ec2.start_instances(InstanceIds=[identifier])
     started = wait_for(identifier, "running")
-    assert ssh(key, started["PublicIpAddress"], "cat kept") == "kept\n", "the disk is kept"
+    assert ssh(key, started["PublicIpAddress"], "cat kept") == "kept\n", "the disk must be kept"
     ec2.modify_instance_attribute(InstanceId=identifier, DisableApiTermination={"Value": True})
     refused("OperationNotPermitted", ec2.terminate_instances, InstanceIds=[identifier])
     ec2.modify_instance_attribute(InstanceId=identifier, DisableApiTermination={"Value": False})
@@ -239,7 +239,8 @@ def pages(image):
 
 
 def shutdowns(image):
-    """What `shutdown -h` from inside does is what the launch said."""
+    """Checks that `shutdown -h` in an instance has the effect that the launch
+    specified."""
     launch = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
     launch["UserData"] = "#!/bin/sh\nshutdown -h now\n"
     stops = ec2.run_instances(**launch)["Instances"][0]["InstanceId"]
@@ -262,7 +263,7 @@ def bucket(name):
     assert urllib.request.urlopen(url, timeout=10).read() == b"text"
     try:
         urllib.request.urlopen(url.split("?")[0], timeout=10)
-        raise AssertionError("a new bucket is private")
+        raise AssertionError("a new bucket must be private")
     except urllib.error.HTTPError as error:
         assert error.code == 403
     refused("BucketNotEmpty", s3.delete_bucket, Bucket=name)

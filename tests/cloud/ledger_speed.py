@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Measures the ledger: a large one, and what it costs in the main job.
+"""Measures a large ledger, and the cost of the ledger in the main job.
 
 Usage (as root, after tests/run):
     target/lab-venv/bin/python tests/cloud/ledger_speed.py [AUTORUN [RUNS]]
-Prints the minimum, median and maximum of several runs; asserts nothing. The
-main job runs on a local cloud of its own, once with the ledger on this disk and
-once in memory (/dev/shm), in turn.
+Prints the minimum, median and maximum of several runs, without assertions. The main
+job runs on its own local cloud, alternately with the ledger on this disk and in memory
+(/dev/shm).
 """
 
 import json
@@ -40,7 +40,7 @@ def timed(call, env):
 
 
 def fill(home):
-    """A ledger of so many runs, as they would have left it."""
+    """Fills a ledger with runs, with the rows that real runs would have left."""
     db = sqlite3.connect(home / "ledger.db")
     about = json.dumps({
         "playbook": "playbooks/run_newwebserver.rhai", "directory": "/srv", "variables": {},
@@ -72,7 +72,7 @@ def fill(home):
 
 
 def commit_times(directory, count=100):
-    """What one durable write costs on this disk: 4 KiB and fdatasync."""
+    """Measures the duration of a durable write on this disk: 4 KiB and fdatasync."""
     times = []
     with open(directory / "probe", "wb") as file:
         for _ in range(count):
@@ -125,7 +125,7 @@ def measure(autorun, repetitions, env, disk, memory, playbook):
     for what in homes:
         show(f"`runs`, {what}", "ms", listed[what])
         show(f"`destroy` of one bucket, {what}", "ms", removed[what])
-    show("one durable write of this disk", "ms", commit_times(disk))
+    show("one durable write to this disk", "ms", commit_times(disk))
     jobs = {"disk": [], "memory": []}
     job = [autorun, "--local", "playbooks/run_newwebserver.rhai"]
     timed(job, dict(env, AUTORUN_HOME=str(disk / "warm")))

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What a browser makes of a run's page and picture: report.py PAGE PICTURE FOLDER.
+"""Reports how a browser renders a run's page and picture: report.py PAGE PICTURE FOLDER.
 
-Drives headless Chromium by ChromeDriver, at the widths of a phone and of a
-screen, light and dark. Prints JSON: what was logged and asked for, what scrolls,
-where lanes and bars are, what is folded. FOLDER gets the screenshots.
+Controls headless Chromium with ChromeDriver, at the widths of a phone and of a large
+screen, light and dark. Prints JSON: console messages and requested URLs, what scrolls,
+the positions of lanes and bars, and what is folded. Saves the screenshots to FOLDER.
 """
 
 import base64
@@ -46,7 +46,7 @@ for (const details of document.querySelectorAll("details")) details.open = false
 return shown;
 """
 
-# A bar of the picture leads to its entry, which unfolds.
+# A click on a bar of the picture opens its entry.
 FOLLOW = """
 const seen = [...document.querySelectorAll("figure")].find(f => f.getClientRects().length);
 const bar = seen.querySelector(".call rect.failed").closest("a");
@@ -118,7 +118,7 @@ def main():
     frame.write_text(f'<!DOCTYPE html><title>x</title><img alt="" src="{picture.name}">')
     driver = Driver()
     root = xml.etree.ElementTree.parse(picture).getroot()
-    told = {"pages": {}, "shots": {}, "root": root.tag, "tags": sorted({e.tag for e in root.iter()})}
+    result = {"pages": {}, "shots": {}, "root": root.tag, "tags": sorted({e.tag for e in root.iter()})}
     try:
         page = Page(driver)
         shots = {}
@@ -126,18 +126,18 @@ def main():
             for scheme in ["light", "dark"]:
                 page.open(page_file.as_uri(), width, scheme)
                 shots[f"{name}-{scheme}"] = page.screenshot(folder / f"{name}-{scheme}.png")
-            told["pages"][name] = page.run(LOOK)
-            told["pages"][name]["follows"] = page.run(FOLLOW, how="async")
+            result["pages"][name] = page.run(LOOK)
+            result["pages"][name]["follows"] = page.run(FOLLOW, how="async")
         for scheme in ["light", "dark"]:
             page.open(frame.as_uri(), 1000, scheme)
             shots[f"picture-{scheme}"] = page.screenshot(folder / f"picture-{scheme}.png")
-        told["picture"] = page.run("const i = document.images[0]; return [i.naturalWidth, i.naturalHeight];")
-        told["asked"], told["logged"] = page.asked_for(), page.logged()
+        result["picture"] = page.run("const i = document.images[0]; return [i.naturalWidth, i.naturalHeight];")
+        result["asked"], result["logged"] = page.asked_for(), page.logged()
         page.open("about:blank", 800, "light")
         for name, shot in shots.items():
-            told["shots"][name] = page.run(COLOURS, shot, how="async")
+            result["shots"][name] = page.run(COLOURS, shot, how="async")
         driver.ask("DELETE", page.session)
-        print(json.dumps(told))
+        print(json.dumps(result))
     finally:
         driver.process.terminate()
         driver.process.wait()

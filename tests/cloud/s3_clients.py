@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What boto3 and plain HTTP see of the local S3: every operation, and every refusal AWS would give.
+"""Checks every S3 operation of the local cloud, and every refusal of AWS, with boto3 and plain HTTP.
 
     AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=.. AWS_SECRET_ACCESS_KEY=.. s3_clients.py
 
-Prints one line when all is well; otherwise what differed, and exits 1. Needs boto3 and nothing else. Everything it
-makes has a name of its own and is removed again.
+Prints one line if all checks succeed. Otherwise reports the differences and exits with 1. Needs only boto3. Everything
+that it creates has a unique name and is removed at the end.
 """
 
 import base64
@@ -51,7 +51,7 @@ ASSERTIONS = 0
 
 
 def check(function):
-    """Marks a function as one of the checks."""
+    """Registers a function as one of the checks."""
     CHECKS.append(function)
     return function
 
@@ -64,7 +64,7 @@ def same(actual, expected):
 
 
 def refused(status, code, call, *args, **kwargs):
-    """Calls something that must fail in exactly this way; gives back the error."""
+    """Makes a call that must fail in exactly this way. Returns the error."""
     try:
         answer = call(*args, **kwargs)
     except ClientError as error:
@@ -75,7 +75,7 @@ def refused(status, code, call, *args, **kwargs):
 
 @contextlib.contextmanager
 def bucket(label, s3=S3, **options):
-    """A bucket that is emptied and removed at the end."""
+    """Creates a bucket that is emptied and removed at the end."""
     name = f"clients-{RUN}-{label}"
     s3.create_bucket(Bucket=name, **options)
     try:
@@ -90,7 +90,8 @@ def bucket(label, s3=S3, **options):
 
 
 def plain(method, path, body=None, headers=None):
-    """A request without a signature, or with whatever is in its headers: status, headers, body."""
+    """Sends a request without a signature, or with the given headers. Returns status, headers and
+    body."""
     request = urllib.request.Request(ENDPOINT + path, data=body, method=method, headers=headers or {})
     return fetch(request)
 
@@ -104,7 +105,7 @@ def fetch(request):
 
 
 def signed(method, path, body=b"", headers=None, *, key_id=KEY_ID, secret=SECRET, service="s3", region="us-east-1"):
-    """A request signed by hand; what is in `headers` is signed too."""
+    """Sends a request signed without an SDK. The signature covers `headers`, too."""
     headers = dict(headers or {})
     headers.setdefault("x-amz-content-sha256", hashlib.sha256(body).hexdigest())
     request = AWSRequest(method=method, url=ENDPOINT + path, data=body, headers=headers)
@@ -148,7 +149,7 @@ def bucket_names_and_regions():
 
 
 @check
-def buckets_come_and_go():
+def buckets_are_created_and_deleted():
     refused(404, "404", S3.head_bucket, Bucket=f"missing-{RUN}")
     refused(404, "NoSuchBucket", S3.delete_bucket, Bucket=f"missing-{RUN}")
     refused(404, "NoSuchBucket", S3.list_objects_v2, Bucket=f"missing-{RUN}")
@@ -161,8 +162,8 @@ def buckets_come_and_go():
 
 
 @check
-def a_listing_stands_while_buckets_come_and_go():
-    """A bucket that goes while others are listed is no error of the listing."""
+def a_listing_succeeds_while_buckets_are_deleted():
+    """A bucket that is deleted during a listing does not make the listing fail."""
     over = threading.Event()
 
     def come_and_go(number):
@@ -199,7 +200,7 @@ def tags_of_buckets():
 
 
 @check
-def what_a_new_bucket_has():
+def settings_of_a_new_bucket():
     with bucket("new") as name:
         block = S3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
         same(sorted(block.values()), [True] * 4)
@@ -237,7 +238,7 @@ def access_control_lists_are_off():
         same(len(S3.get_object_acl(Bucket=name, Key="k")["Grants"]), 1)
 
 
-# --- who may do what -------------------------------------------------------------------------------------------------
+# --- permissions -----------------------------------------------------------------------------------------------------
 
 
 def public(name, resource="/*", action="s3:GetObject", effect="Allow"):
@@ -313,7 +314,7 @@ def one_public_key_is_public_and_no_other():
 
 
 @check
-def everyone_learns_what_is_missing_only_when_allowed_to_list():
+def a_missing_object_is_revealed_only_to_those_who_may_list():
     with bucket("list") as name:
         unblock(name)
         S3.put_object(Bucket=name, Key="k", Body=b"x")
@@ -337,7 +338,7 @@ def denial(name, resource="/*", action="s3:*", **condition):
 
 
 @check
-def denials_count_for_the_owner():
+def denials_apply_to_the_owner():
     with bucket("denied") as name, bucket("source") as other:
         for key in ("a", "never/a"):
             S3.put_object(Bucket=name, Key=key, Body=b"x", Tagging="t=1")
@@ -363,7 +364,7 @@ def denials_count_for_the_owner():
         same([(entry["Key"], entry["Code"]) for entry in gone["Errors"]], [("never/a", "AccessDenied")])
         url = S3.generate_presigned_url("get_object", Params={"Bucket": name, "Key": "never/a"})
         same(fetch(urllib.request.Request(url))[0], 403)
-        # Everything: only the policy itself stays within reach.
+        # Deny everything: only the policy itself can still be changed.
         S3.put_bucket_policy(Bucket=name, Policy=policy(denial(name), denial(name, "")))
         refused(403, "AccessDenied", S3.list_objects_v2, Bucket=name)
         refused(403, "AccessDenied", S3.get_bucket_location, Bucket=name)
@@ -374,7 +375,7 @@ def denials_count_for_the_owner():
 
 
 @check
-def conditions_of_denials_count():
+def conditions_of_denials_apply():
     with bucket("conditions") as name:
         S3.put_object(Bucket=name, Key="k", Body=b"x")
         for holds, condition in [
@@ -404,7 +405,7 @@ def conditions_of_denials_count():
 
 
 @check
-def a_policy_that_is_not_understood_in_full_is_refused():
+def a_policy_with_unsupported_parts_is_refused():
     with bucket("understood") as name:
         one = denial(name, action="s3:GetObject")
         for wrong in [
@@ -448,7 +449,7 @@ def signatures_are_verified():
 
 
 def at(offset, *args):
-    """The headers of a request signed at another time."""
+    """Returns the headers of a request that was signed at a different time."""
     import botocore.auth
 
     real = botocore.auth.get_current_datetime
@@ -460,7 +461,7 @@ def at(offset, *args):
 
 
 @check
-def presigned_addresses():
+def presigned_urls():
     with bucket("presign") as name:
         S3.put_object(Bucket=name, Key="a b+ü.txt", Body=b"hello", ContentType="text/plain")
         get = lambda **more: S3.generate_presigned_url(
@@ -497,7 +498,7 @@ def presigned_addresses():
 
 
 @check
-def presigned_addresses_of_the_old_kind():
+def presigned_urls_with_signature_version_2():
     old = boto3.client("s3", region_name="eu-west-1", config=Config(signature_version="s3"))
     with bucket("presign2") as name:
         S3.put_object(Bucket=name, Key="a b+ü.txt", Body=b"hello", ContentType="text/plain")
@@ -567,7 +568,7 @@ def any_key_is_a_key():
 
 
 @check
-def what_is_stored_comes_back():
+def stored_objects_are_returned_unchanged():
     with bucket("stored") as name:
         put = S3.put_object(
             Bucket=name,
@@ -674,7 +675,7 @@ def conditional_writes():
 
 
 @check
-def checksums_are_verified_and_kept():
+def checksums_are_verified_and_stored():
     known = {
         "CRC32": "DUoRhQ==",
         "CRC32C": "yZRlqg==",
@@ -739,7 +740,7 @@ def chunked(path, body, trailer, length):
 
 
 def signed_chunks(path, chunks, tamper=False):
-    """A body whose chunks carry signatures, each covering the one before."""
+    """Returns a body in chunks with signatures. Each signature covers the previous one."""
     import hmac
 
     kind = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
@@ -979,7 +980,8 @@ def checksums_of_parts():
             same((upload["ChecksumAlgorithm"], upload["ChecksumType"]), (algorithm, kind))
             parts = []
             for number, piece in enumerate(pieces, 1):
-                # botocore alone calculates no CRC32C and CRC64NVME; the service does whatever the client sends.
+                # botocore does not calculate CRC32C and CRC64NVME. The service accepts whatever
+                # the client sends.
                 answer = bare.upload_part(**place, UploadId=upload["UploadId"], PartNumber=number, Body=piece)
                 parts.append({"PartNumber": number, "ETag": answer["ETag"], field: answer[field]})
             done = S3.complete_multipart_upload(**place, UploadId=upload["UploadId"], MultipartUpload={"Parts": parts})
@@ -1034,7 +1036,7 @@ def copied_parts_and_managed_transfers():
 
 
 @check
-def answers_name_their_request():
+def responses_have_a_request_id():
     status, headers, body = plain("GET", f"/missing-{RUN}", headers=signed("GET", f"/missing-{RUN}"))
     same((status, code_of(body), headers["Content-Type"]), (404, "NoSuchBucket", "application/xml"))
     same(f"<RequestId>{headers['x-amz-request-id']}</RequestId>" in body.decode(), True)
@@ -1043,7 +1045,7 @@ def answers_name_their_request():
 
 
 @check
-def what_is_not_offered_is_said():
+def unsupported_operations_are_refused():
     with bucket("other") as name:
         for method, query in [
             ("GET", "?cors"),
@@ -1061,7 +1063,7 @@ def what_is_not_offered_is_said():
 
 
 @check
-def sizes_are_checked_before_anything_is_read():
+def sizes_are_checked_before_the_body_is_read():
     with bucket("sizes") as name:
         path = f"/{name}/k"
         same(announce(path, 5 * 1024 * MIB + 1), (400, "EntityTooLarge"))
@@ -1076,7 +1078,7 @@ def sizes_are_checked_before_anything_is_read():
 
 
 def announce(path, length, body=None):
-    """Announces a body; sends `body` and hangs up, or waits for the answer."""
+    """Announces a body. Sends `body` and closes the connection, or waits for the response."""
     host = urllib.parse.urlsplit(ENDPOINT)
     connection = http.client.HTTPConnection(host.hostname, host.port, timeout=30)
     connection.putrequest("PUT", path)
@@ -1103,7 +1105,7 @@ def main():
     if failures:
         print(f"{failures} of {len(CHECKS)} checks differ", file=sys.stderr)
         return 1
-    print(f"{len(CHECKS)} checks, {ASSERTIONS} comparisons: all as AWS has it")
+    print(f"{len(CHECKS)} checks, {ASSERTIONS} comparisons: all as on AWS")
     return 0
 
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Takes requests that are signed, changes one part of each at a time, and sees what the local cloud makes of it.
+"""Changes one part of signed requests at a time, and checks how the local cloud handles each change.
 
     AWS_ENDPOINT_URL=http://10.0.0.1:4566 AWS_ACCESS_KEY_ID=.. AWS_SECRET_ACCESS_KEY=.. signed_requests.py
 
-A change is either refused, with a code that speaks of the signature or of the form of the request, and nothing in the
-account is another than before; or it is one that AWS's rules of canonical form call the same request, and its answer
-and its effect are those of the request that was signed. Two things are neither: runs of blanks in text that is stored
-with an object, and what a presigned address leaves to its bearer. Prints how many were tried and what came of them.
-Signs with code of its own, sends raw bytes, and needs boto3 to look at the account.
+A changed request must either be refused, with an error code about the signature or the form of the request, and leave
+the account unchanged. Or, if AWS's canonical form of the request stays the same, the response and the effect must be
+those of the signed request. There are two exceptions: runs of blanks in text that is stored with an object, and the
+parts of a request that a presigned URL leaves to its bearer. Prints the number of changes and their outcomes. Creates
+the signatures without an SDK, sends raw bytes, and needs boto3 to inspect the account.
 """
 
 import base64
@@ -53,18 +53,18 @@ EC2 = boto3.client("ec2", region_name=REGION, config=Config(retries={"total_max_
 class Request:
     method: str
     path: str
-    query: list = field(default_factory=list)  # `name=value`, as it is sent
-    headers: list = field(default_factory=list)  # pairs, in their order
+    query: list = field(default_factory=list)  # `name=value`, as sent
+    headers: list = field(default_factory=list)  # pairs, in the order of sending
     body: bytes = b""
-    framed: bool = False  # its headers say themselves how long the body is
-    prefix: str = ""  # before the path, in the first line
+    framed: bool = False  # its own headers specify the length of the body
+    prefix: str = ""  # before the path, in the request line
 
     def header(self, name):
         values = [value for key, value in self.headers if key.lower() == name]
         return values[0] if values else None
 
     def with_header(self, name, value):
-        """The same with another value; without one, without the header."""
+        """Returns the request with a different value of a header, or without the header."""
         kept = [(key, old if key.lower() != name.lower() else value) for key, old in self.headers]
         if self.header(name.lower()) is None:
             kept.append((name, value))
@@ -94,13 +94,14 @@ class Request:
 
 
 def send(request):
-    """Status, headers, body; None if the connection ends without an answer."""
+    """Sends a request. Returns status, headers and body, or None if the connection ends without a
+    response."""
     host, port = HOST.rsplit(":", 1)
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         try:
             connection.sendall(request.wire())
             if request.framed:
-                # It may wait for more than there is.
+                # The server may wait for more data than the request has.
                 connection.shutdown(socket.SHUT_WR)
             answer = http.client.HTTPResponse(connection, method=request.method)
             answer.begin()
@@ -158,7 +159,7 @@ def signature(request, names, payload, date, service, region=REGION):
 
 
 def sign(request, service="s3", payload=None, offset=0, region=REGION, day=None):
-    """Signs in the header, all headers that are there."""
+    """Signs all headers of the request, with the signature in a header."""
     date = stamp(offset)
     request = request.with_header("Host", HOST).with_header("X-Amz-Date", date)
     payload = payload or digest(request.body)
@@ -172,7 +173,7 @@ def sign(request, service="s3", payload=None, offset=0, region=REGION, day=None)
 
 
 def presign(request, expires=600, offset=0, service="s3"):
-    """Signs in the query, all headers that are there."""
+    """Signs all headers of the request, with the signature in the query."""
     date = stamp(offset)
     request = request.with_header("Host", HOST)
     names = sorted(name.lower() for name, _ in request.headers)
@@ -192,7 +193,7 @@ OF_VERSION_2 = ("acl", "tagging", "policy", "partNumber", "uploadId", "uploads",
 
 
 def presign_2(request, expires=600):
-    """Signs in the query as botocore does by itself in the older regions."""
+    """Signs in the query with signature version 2, the default of botocore in older regions."""
     end = str(int(time.time()) + expires)
     request = request.with_header("Host", HOST)
     value = lambda name: request.header(name) or ""
@@ -214,7 +215,7 @@ TRAILER = ("x-amz-checksum-crc32", base64.b64encode(zlib.crc32(b"".join(CHUNKS))
 
 @dataclass
 class Chunked:
-    """A body in chunks, signed or not, with or without a trailer: its lines."""
+    """The lines of a body in chunks, signed or not, with or without a trailer."""
 
     head: Request
     chunks: list  # size, signature, content
@@ -230,7 +231,7 @@ class Chunked:
 
 
 def chunked(request, signed, trailer):
-    """Signs a request whose body is `CHUNKS`."""
+    """Signs a request with the body `CHUNKS`."""
     kind = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" if signed else "STREAMING-UNSIGNED-PAYLOAD"
     kind += "-TRAILER" if trailer else ""
     request = request.with_header("Content-Encoding", "aws-chunked")
@@ -268,7 +269,7 @@ STATE = {}
 
 
 def restore():
-    """Makes the account what it is before every request."""
+    """Resets the account to the state before every request."""
     for name in (BUCKET, OTHER):
         with contextlib.suppress(S3.exceptions.BucketAlreadyOwnedByYou):
             S3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -304,7 +305,7 @@ def optional(call, name, **arguments):
 
 
 def snapshot():
-    """Everything that a request could have changed."""
+    """Returns everything that a request could have changed."""
     seen = {"buckets": [b["Name"] for b in S3.list_buckets()["Buckets"]]}
     for bucket in (BUCKET, OTHER):
         for entry in S3.list_objects_v2(Bucket=bucket).get("Contents", []):
@@ -339,7 +340,7 @@ FORM = [("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")]
 
 
 def public_key():
-    """An ed25519 key in OpenSSH's form, base64 as EC2 wants it."""
+    """Returns an ed25519 key in OpenSSH's format, in base64 as EC2 expects it."""
     text = lambda data: len(data).to_bytes(4, "big") + data
     blob = base64.b64encode(text(b"ssh-ed25519") + text(bytes(range(32))))
     return urllib.parse.quote_plus(base64.b64encode(b"ssh-ed25519 " + blob + b" x").decode())
@@ -350,7 +351,8 @@ def import_key():
 
 
 def requests():
-    """Each request that is signed, by its name; made for each use, as an upload may get another id."""
+    """Returns the signed requests by name. Created for each use, because an upload may have a new
+    id."""
     upload = STATE["upload"]
     put = Request("PUT", PATH, ["x-id=PutObject"], META, b"hello")
     copy = [("x-amz-copy-source", f"/{OTHER}/keep"), ("x-amz-metadata-directive", "COPY")]
@@ -456,11 +458,11 @@ def of_the_path(name, request):
     if key:
         changes += [f"/{bucket}/{key.upper()}", f"/{bucket}", f"/{bucket}/keep2", path.replace("%20", "+")]
     for other in changes:
-        # `a` has no escapes, so that nothing is encoded twice.
+        # `a` has no escapes, so nothing can be encoded twice.
         if other != path and (other.rstrip("/") != path or key):
             yield other, REFUSED, with_path(other)
     letter = path[-1]
-    # Version 2 signs the path as it is sent.
+    # Version 2 signs the path as sent.
     spelled = REFUSED if name.startswith("version 2") else SAME
     yield "an escape of a letter", spelled, with_path(f"{path[:-1]}%{ord(letter):02X}")
     yield "an escape in lower case", spelled, with_path(path[:-1] + f"%{ord(letter):02x}")
@@ -489,32 +491,32 @@ def of_the_query(name, request):
             yield f"added {more} in front", REFUSED, request.with_query([more, *query])
     for at, pair in enumerate(query):
         key, equals, value = pair.partition("=")
-        there = lambda *pairs: request.with_query([*query[:at], *pairs, *query[at + 1 :]])
-        yield f"without {key}", REFUSED, there()
-        yield f"{key} twice", REFUSED, there(pair, pair)
-        yield f"{key} once more, first", REFUSED, request.with_query([f"{key}=x", *query])
-        yield f"{key} once more, last", REFUSED, request.with_query([*query, f"{key}=x"])
-        yield f"{key} once more, in another case", REFUSED, request.with_query([*query, f"{key.swapcase()}=x"])
-        yield f"{key} longer", REFUSED, there(f"{key}={value}x")
-        yield f"{key} renamed", REFUSED, there(f"{key}x={value}")
-        yield f"{key} with a blank", REFUSED, there(f"{key}={value}%20")
+        changed = lambda *pairs: request.with_query([*query[:at], *pairs, *query[at + 1 :]])
+        yield f"without {key}", REFUSED, changed()
+        yield f"{key} twice", REFUSED, changed(pair, pair)
+        yield f"{key} again, first", REFUSED, request.with_query([f"{key}=x", *query])
+        yield f"{key} again, last", REFUSED, request.with_query([*query, f"{key}=x"])
+        yield f"{key} again, in another case", REFUSED, request.with_query([*query, f"{key.swapcase()}=x"])
+        yield f"{key} longer", REFUSED, changed(f"{key}={value}x")
+        yield f"{key} renamed", REFUSED, changed(f"{key}x={value}")
+        yield f"{key} with a blank", REFUSED, changed(f"{key}={value}%20")
         if "%" in value:
-            yield f"{key} encoded twice", REFUSED, there(pair.replace("%", "%25"))
+            yield f"{key} encoded twice", REFUSED, changed(pair.replace("%", "%25"))
         if value:
-            yield f"{key} empty", REFUSED, there(f"{key}=")
-            yield f"{key} joined", REFUSED, there(f"{key}={value}%26acl")
-            yield f"{key} with an escape more", SAME, there(f"{key}=%{ord(value[0]):02x}{value[1:]}") if (
+            yield f"{key} empty", REFUSED, changed(f"{key}=")
+            yield f"{key} joined", REFUSED, changed(f"{key}={value}%26acl")
+            yield f"{key} with an escape more", SAME, changed(f"{key}=%{ord(value[0]):02x}{value[1:]}") if (
                 value[0] != "%"
-            ) else there(f"%{ord(key[0]):02X}{key[1:]}={value}")
+            ) else changed(f"%{ord(key[0]):02X}{key[1:]}={value}")
             if value.swapcase() != value and "%" not in value:
-                yield f"{key} in another case", REFUSED, there(f"{key}={value.swapcase()}")
+                yield f"{key} in another case", REFUSED, changed(f"{key}={value.swapcase()}")
         else:
-            yield f"{key} with or without `=`", SAME, there(key if equals else f"{key}=")
+            yield f"{key} with or without `=`", SAME, changed(key if equals else f"{key}=")
         if "%20" in value:
-            yield f"{key} with a plus", SAME, there(pair.replace("%20", "+"))
-            yield f"{key} with a tab", REFUSED, there(pair.replace("%20", "%09"))
+            yield f"{key} with a plus", SAME, changed(pair.replace("%20", "+"))
+            yield f"{key} with a tab", REFUSED, changed(pair.replace("%20", "%09"))
         if version_2 and key == "Expires":
-            yield "+ before a number", REFUSED, there(f"{key}=%2B{value}")
+            yield "+ before a number", REFUSED, changed(f"{key}=%2B{value}")
     if len(query) > 1:
         yield "in another order", SAME, request.with_query(query[::-1])
         yield "joined by a semicolon", REFUSED, request.with_query([";".join(query)])
@@ -535,7 +537,7 @@ ADDED = [
     ("x-amz-checksum-crc32", "AAAAAA=="),
     ("x-amz-anything", ""),
 ]
-# What describes content, or makes a request partial or conditional.
+# Headers that describe content, or that make a request partial or conditional.
 DECIDING = [
     ("Content-Encoding", "gzip"),
     ("Content-Disposition", "attachment"),
@@ -568,29 +570,31 @@ def of_the_headers(name, request):
     for key, value in request.headers:
         lower = key.lower()
         others = [pair for pair in request.headers if pair[0] != key]
-        there = lambda *pairs: replace(request, headers=[*others, *pairs])
-        yield f"without {key}", REFUSED, there()
-        yield f"{key} twice", REFUSED, there((key, value), (key, value))
-        yield f"{key} once more, last", REFUSED, there((key, value), (key, "x"))
-        yield f"{key} once more, first", REFUSED, there((key, "x"), (key, value))
-        yield f"{key} longer", REFUSED, there((key, value + "x"))
-        yield f"{key} empty", REFUSED, there((key, ""))
+        changed = lambda *pairs: replace(request, headers=[*others, *pairs])
+        yield f"without {key}", REFUSED, changed()
+        yield f"{key} twice", REFUSED, changed((key, value), (key, value))
+        yield f"{key} again, last", REFUSED, changed((key, value), (key, "x"))
+        yield f"{key} again, first", REFUSED, changed((key, "x"), (key, value))
+        yield f"{key} longer", REFUSED, changed((key, value + "x"))
+        yield f"{key} empty", REFUSED, changed((key, ""))
         if lower != "authorization":
-            yield f"{key} in another case", SAME, there((key.swapcase(), value))
-            yield f"{key} around blanks", SAME, there((key, f" \t {value} "))
+            yield f"{key} in another case", SAME, changed((key.swapcase(), value))
+            yield f"{key} around blanks", SAME, changed((key, f" \t {value} "))
             if value.swapcase() != value:
-                yield f"{key} of another case", REFUSED, there((key, value.swapcase()))
+                yield f"{key} of another case", REFUSED, changed((key, value.swapcase()))
         if " " in value and lower != "authorization":
-            # Version 4 does not say how many blanks there are; they are kept with an object, and decide nothing.
+            # Version 4 ignores the number of blanks. They are stored with an object, but decide
+            # nothing.
             expected = REFUSED if version_2 else BLANKS
-            yield f"{key} with more blanks", expected, there((key, value.replace(" ", "  ")))
-            yield f"{key} with tabs", expected, there((key, value.replace(" ", "\t")))
+            yield f"{key} with more blanks", expected, changed((key, value.replace(" ", "  ")))
+            yield f"{key} with tabs", expected, changed((key, value.replace(" ", "\t")))
         if lower.startswith("x-amz-meta-"):
-            yield f"{key} renamed", REFUSED, there((key + "x", value))
+            yield f"{key} renamed", REFUSED, changed((key + "x", value))
             if ", " in value and not version_2:
-                # Version 4 leaves a blank after the comma to the value; without one, the lines are the value.
+                # Version 4 treats a blank after the comma as part of the value. Without one, the
+                # lines form the value.
                 head, _, tail = value.partition(",")
-                yield f"{key} in two lines", REFUSED, there((key, head), (key, tail.strip()))
+                yield f"{key} in two lines", REFUSED, changed((key, head), (key, tail.strip()))
         if lower.startswith("x-amz-"):
             moved = request.with_query([*request.query, f"{key}={encoded(value)}"])
             yield f"{key} moved to the query", REFUSED, replace(moved, headers=others)
@@ -605,12 +609,12 @@ def of_the_headers(name, request):
 
 
 def of_the_lines(name, request):
-    """How long the body says it is, in ways that contradict each other."""
+    """Contradicting lengths of the body."""
     framed = lambda *pairs: replace(request, headers=[*request.headers, *pairs], framed=True)
     size = len(request.body)
     if not request.body:
         return
-    # A body that is not signed is whatever its sender says it is.
+    # If the body is not signed, its sender may choose any.
     if is_covered(name):
         yield "a length too short", REFUSED, framed(("Content-Length", str(size - 1)))
     yield "a length too long", REFUSED, framed(("Content-Length", str(size + 1)))
@@ -653,7 +657,7 @@ def of_the_authorization(name, request):
     found = re.search("Signature=([0-9a-f]{64})", value).group(1)
     listed = re.search("SignedHeaders=([^,]+)", value).group(1)
     key, day, region, service, end = re.search("Credential=([^,]+)", value).group(1).split("/")
-    there = lambda old, new: request.with_header("Authorization", value.replace(old, new, 1))
+    changed = lambda old, new: request.with_header("Authorization", value.replace(old, new, 1))
     flipped = ("0" if found[0] != "0" else "1") + found[1:]
     names = listed.split(";")
     other_service = {"s3": "ec2", "ec2": "sts", "sts": "ec2"}[service]
@@ -673,11 +677,11 @@ def of_the_authorization(name, request):
         ("no region", f"/{region}/", "//"),
         ("a region in upper case", f"/{region}/", f"/{region.upper()}/"),
         ("another service", f"/{service}/", f"/{other_service}/"),
-        ("a service that is not here", f"/{service}/", "/iam/"),
-        ("another end", end, "aws5_request"),
-        ("more of a scope", end, f"{end}/x"),
+        ("an unknown service", f"/{service}/", "/iam/"),
+        ("another terminator", end, "aws5_request"),
+        ("a longer scope", end, f"{end}/x"),
         ("one header less", listed, ";".join(names[:-1])),
-        ("host less", listed, ";".join(n for n in names if n != "host")),
+        ("without host", listed, ";".join(n for n in names if n != "host")),
         ("one header more", listed, ";".join([*names, "x-amz-zzz"])),
         ("headers in another order", listed, ";".join(names[::-1])),
         ("headers in upper case", listed, listed.upper()),
@@ -692,8 +696,8 @@ def of_the_authorization(name, request):
         ("version 2", value, f"AWS {key}:{found}"),
         ("Basic", value, "Basic " + base64.b64encode(f"{KEY_ID}:{found}".encode()).decode()),
     ]:
-        yield label, REFUSED, there(old, new)
-    yield "without blanks", SAME, there(", SignedHeaders", ",SignedHeaders")
+        yield label, REFUSED, changed(old, new)
+    yield "without blanks", SAME, changed(", SignedHeaders", ",SignedHeaders")
     moved = {
         "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
         "X-Amz-Credential": "/".join([key, day, region, service, end]),
@@ -708,26 +712,26 @@ def of_the_authorization(name, request):
     yield "in the query as well, of version 2", REFUSED, request.with_query(
         [*request.query, f"AWSAccessKeyId={key}", "Signature=x", "Expires=1"]
     )
-    yield "of another service", REFUSED, there(f"/{service}/", f"/{other_service}/")
+    yield "of another service", REFUSED, changed(f"/{service}/", f"/{other_service}/")
 
 
 def of_a_presigned_address(name, request):
     if request.parameter("X-Amz-Signature") is None:
         return
-    there = request.with_parameter
+    with_value = request.with_parameter
     for expires in ("-1", "604801", "9999999999", "0600", "", "600s", "6e2"):
-        yield f"expires {expires}", REFUSED, there("X-Amz-Expires", expires)
+        yield f"expires {expires}", REFUSED, with_value("X-Amz-Expires", expires)
     yield "the header as well", REFUSED, request.with_header("Authorization", sign(request).header("authorization"))
     date = request.parameter("X-Amz-Date")
     for other in (date[:-1], date.lower(), date[:8] + "T000000Z", "20200101T000000Z", date + "0"):
-        yield f"date {other}", REFUSED, there("X-Amz-Date", other)
+        yield f"date {other}", REFUSED, with_value("X-Amz-Date", other)
     for header in ("UNSIGNED-PAYLOAD", digest(b"hello"), EMPTY, "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "x"):
         expected = SAME if header == "UNSIGNED-PAYLOAD" else REFUSED
         yield f"says {header}", expected, request.with_header("x-amz-content-sha256", header)
 
 
 def of_the_chunks(name, _):
-    """Changes of a body in chunks, each on a request of its own."""
+    """Changes a body in chunks, each time in a new request."""
     if not name.startswith("chunked"):
         return
     signed, trailer = "unsigned" not in name, "," in name
@@ -754,7 +758,7 @@ def of_the_chunks(name, _):
         none = [(size, None, content) for size, _, content in base.chunks]
         yield "no signatures", REFUSED, made(chunks=none)
     else:
-        yield "signatures that no one asked for", REFUSED, made(chunks=[forged(chunk) for chunk in base.chunks])
+        yield "unexpected signatures", REFUSED, made(chunks=[forged(chunk) for chunk in base.chunks])
     yield "another content", REFUSED, made(chunks=[(first[0], first[1], b"FIRST chunk, "), second, last])
     yield "a chunk less", REFUSED, made(chunks=[first, last])
     yield "the last chunk missing", REFUSED, replace(made(), body=made(chunks=[first, second], trailer=[]).body[:-2])
@@ -805,8 +809,8 @@ CHANGES = [
 ]
 
 
-def signed_wrongly():
-    """Requests whose signature is right for what it says, and that are refused for what it says."""
+def invalid_requests():
+    """Requests with a valid signature that are refused because of their contents."""
     get, put = Request("GET", PATH), Request("PUT", PATH, [], [], b"x")
     form = Request("POST", "/", [], FORM, import_key().encode())
     delete = Request("POST", f"/{BUCKET}", ["delete="], MD5, DELETE)
@@ -855,12 +859,12 @@ def signed_wrongly():
     )
     for method, path in [("GET", PATH), ("PUT", PATH), ("DELETE", PATH), ("GET", f"/{BUCKET}"), ("GET", "/")]:
         yield f"anonymous {method} {path}", Request(method, path, [], [("Host", HOST)], b"x" if method == "PUT" else b"")
-    yield "anonymous EC2", form.with_header("Host", HOST)
+    yield "EC2 without a signature", form.with_header("Host", HOST)
 
 
-# --- what comes of it ------------------------------------------------------------------------------------------------
+# --- the outcomes ----------------------------------------------------------------------------------------------------
 
-# Codes that speak of the signature, or of the form of a request before anything is done.
+# Error codes about the signature, or about the form of a request, before it has any effect.
 BEFORE = {
     *("AccessDenied", "AuthFailure", "AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"),
     *("BadDigest", "IncompleteBody", "IncompleteSignature", "InvalidAccessKeyId", "InvalidArgument", "InvalidDigest"),
@@ -876,20 +880,21 @@ def code_of(body):
 
 
 def is_refused(answer, request):
-    """Refused before anything was done. What is no HTTP at all gets no answer, or one without words."""
+    """Whether the request was refused before any effect. Invalid HTTP has no response, or one
+    without a body."""
     if answer is None:
         return request.framed
     status, _, body = answer
     if request.method == "HEAD" or not body or b"<Code>" not in body:
         return status in (400, 403, 411)
     if code_of(body) == "NotImplemented":
-        # Said to anyone, so also to someone who shows no signature any more.
+        # This response needs no signature, so the change must have removed the signature.
         return request.header("authorization") is None and request.parameter("X-Amz-Signature") is None
     return status >= 400 and code_of(body) in BEFORE
 
 
 def essence(answer):
-    """An answer without what differs each time."""
+    """Returns a response without the parts that differ each time."""
     if answer is None:
         return None
     status, headers, body = answer
@@ -900,7 +905,8 @@ def essence(answer):
 
 
 class Tally:
-    """What was tried, and what came of it: only what came out as it has to is counted by its kind."""
+    """The number of changes and their outcomes. A kind counts only the changes with the expected
+    outcome."""
 
     def __init__(self):
         self.tried = 0
@@ -911,7 +917,7 @@ class Tally:
         self.failures.append(text)
 
     def count(self, kind, wrong=None):
-        """One change more; `wrong` says what is the matter with what came of it."""
+        """Counts one change. `wrong` describes an unexpected outcome."""
         self.tried += 1
         if wrong is None:
             self.counts[kind] += 1
@@ -928,7 +934,7 @@ def unchanged(tally, where, before):
     after = snapshot()
     if after != before:
         changed = {k: (before.get(k), after.get(k)) for k in {*before, *after} if before.get(k) != after.get(k)}
-        tally.fail(f"{where}: something was done: {changed}")
+        tally.fail(f"{where}: the account has changed: {changed}")
         restore()
 
 
@@ -939,26 +945,27 @@ def changes_of(name, request):
 
 
 def outcome(request):
-    """What a request comes to: its answer, and what is then where it points."""
+    """Sends a request. Returns its response and the resulting state of its object."""
     answer = essence(send(request))
     if request.method in ("GET", "HEAD") or not urllib.parse.unquote(request.path).startswith(f"/{BUCKET}/"):
         return answer, None
     place = {"Bucket": BUCKET, "Key": urllib.parse.unquote(PATH).partition(f"/{BUCKET}/")[2]}
     names = ("ContentType", "ContentEncoding", "CacheControl", "Metadata", "ETag")
-    there = optional(S3.head_object, "ETag", **place)
-    head = S3.head_object(**place) if there != "404" else {}
+    existing = optional(S3.head_object, "ETag", **place)
+    head = S3.head_object(**place) if existing != "404" else {}
     return answer, [head.get(name) for name in names], optional(S3.get_object_tagging, "TagSet", **place)
 
 
 def is_repeatable(name):
-    """Whether the second of two such requests does what the first did."""
+    """Whether a second identical request has the same effect as the first."""
     return "uploads" not in name and "import" not in name and name != "EC2 POST"
 
 
 def check_accepted(tally, name, expected):
-    """Sends what has to be accepted; the account is as the signed request left it."""
+    """Sends the changes that must be accepted. The account must stay as the signed request left
+    it."""
     after = snapshot()
-    # Made for each use: an upload has another id after `restore`.
+    # Create the requests for each use: an upload has a new id after `restore`.
     accepted = [(where, kind) for where, kind, _ in changes_of(name, requests()[name]) if kind != REFUSED]
     for where, kind in accepted:
         if not is_repeatable(name):
@@ -972,12 +979,13 @@ def check_accepted(tally, name, expected):
             wrong = None if same else f"{where}: not the same: {str(found)[:300]} instead of {str(expected)[:300]}"
             tally.count(kind, wrong)
             continue
-        # The bearer's to choose: the answer is that of a request to the same place, or a condition that fails.
+        # The bearer's choice: the response is that of a request for the same resource, or of a
+        # failed condition.
         answer = send(request)
         refused = answer is None or (answer[0] >= 300 and answer[0] not in (304, 404, 412, 501))
         tally.count(kind, f"{where}: refused: {str(answer)[:300]}" if refused else None)
     if all(kind == SAME for _, kind in accepted):
-        unchanged(tally, f"{name}, all that is the same", after)
+        unchanged(tally, f"{name}, all equivalent changes", after)
 
 
 def check(tally, name):
@@ -990,7 +998,7 @@ def check(tally, name):
     restore()
     expected = outcome(requests()[name])
     if expected[0] is None or expected[0][0] >= 300:
-        tally.fail(f"{name}: the request itself is refused: {expected[0]}")
+        tally.fail(f"{name}: the signed request itself is refused: {expected[0]}")
         return
     check_accepted(tally, name, expected)
 
@@ -1003,9 +1011,9 @@ def main():
         check(tally, name)
     restore()
     before = snapshot()
-    for where, request in signed_wrongly():
+    for where, request in invalid_requests():
         tally.refused(where, request)
-    unchanged(tally, "signed wrongly", before)
+    unchanged(tally, "invalid requests", before)
     remove()
     for text in tally.failures:
         print(text, file=sys.stderr)

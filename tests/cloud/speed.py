@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measures the local cloud: speed.py AUTORUN [RUNS], as root, in a checkout.
 
-Prints minimum, median and maximum. Packages are fetched once before anything is
-timed, so that the instances' proxy has them. Nothing is asserted.
+Prints the minimum, median and maximum, without assertions. Fetches the packages once
+before the first measurement, so that the instances' proxy has them in its cache.
 """
 
 import json
@@ -82,7 +82,7 @@ def main_job():
     autorun("--local", job)
     show("main job, packages cached", [timed(autorun, "--local", "-q", job) for _ in range(RUNS)], "s")
     times = [float(autorun("--local", "-q", playbook(PACKAGES))) for _ in range(RUNS)]
-    show("  of that the package manager alone", times, "s")
+    show("  of that, only the package manager", times, "s")
 
 
 def launches(ec2):
@@ -105,8 +105,8 @@ def launches(ec2):
 
     others = machines()
     one = [answers(1) for _ in range(20)]
-    show("RunInstances is answered", [accepted for _, accepted, _ in one], "s")
-    show("  from then to the ssh banner", [ready for _, _, ready in one], "s")
+    show("response to RunInstances", [accepted for _, accepted, _ in one], "s")
+    show("  from the response to the ssh banner", [ready for _, _, ready in one], "s")
     many, accepted, ready = answers(50)
     show("50 launches, all with an ssh banner", [accepted + ready], "s")
     memory([pid for pid in machines() if pid not in others])
@@ -161,7 +161,7 @@ def objects(s3):
     upload = lambda: subprocess.run([*curl, "-T", source, put], check=True)
     uploads = []
     for _ in range(RUNS):
-        os.sync()  # what the last one left to be written is not this one's
+        os.sync()  # pending writes must not slow down the next upload
         uploads.append(rate(timed(upload)))
     show("PUT of 512 MiB", uploads, "MB/s")
     download = lambda: subprocess.run([*curl, get], check=True)
@@ -183,7 +183,7 @@ def loopback(source):
 
 def main():
     try:
-        show("cloud up, asking about packages", [timed(autorun, "cloud", "up")], "s")
+        show("cloud up, with requests for packages", [timed(autorun, "cloud", "up")], "s")
         autorun("cloud", "down")
         show("cloud up again", [timed(autorun, "cloud", "up")], "s")
         main_job()

@@ -49,7 +49,7 @@ fn variables_come_from_everywhere_in_their_type() {
 }
 
 #[test]
-fn a_json_variables_file_names_its_fault() {
+fn an_error_in_a_json_variables_file_has_its_position() {
     let autorun = Autorun::new().playbook("let a = var(\"a\", 1, \"\");");
     let vars = autorun.home.path().join("vars.json");
     fs::write(&vars, "{\n  \"a\": 1,,\n}\n").unwrap();
@@ -88,7 +88,7 @@ fn json_output_is_json_lines_only() {
     );
     assert!(
         ended.said().contains("error: x"),
-        "a person still reads stderr"
+        "the error is also on stderr, for people"
     );
 }
 
@@ -244,7 +244,7 @@ fn remote_text_cannot_steer_the_terminal() {
 }
 
 #[test]
-fn a_closed_stdout_is_no_failure() {
+fn a_closed_stdout_is_not_a_failure() {
     use std::process::Stdio;
     let autorun = Autorun::new().playbook("for i in 0..2000 { print(i); }");
     let mut child = autorun
@@ -257,9 +257,9 @@ fn a_closed_stdout_is_no_failure() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-/// As of a network that shows a page to log in to, whatever is asked for.
+/// Like a network that returns a login page for every request.
 #[test]
-fn what_answers_in_the_place_of_aws_is_told() {
+fn an_answer_that_is_not_from_aws_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -274,7 +274,8 @@ fn what_answers_in_the_place_of_aws_is_told() {
                 "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{page}"
             )
             .unwrap();
-            // What is left of the request is taken, or it would reset the answer.
+            // Read the rest of the request: closing with unread data would reset
+            // the connection and discard the response.
             stream.shutdown(Shutdown::Write).unwrap();
             let _ = std::io::copy(&mut stream, &mut std::io::sink());
         }

@@ -1,5 +1,5 @@
-//! What needs neither root nor a network nor packages: the command line, the
-//! manual's text, and the project's own rules.
+//! Tests that need no root, network or packages: the command line, the text of the
+//! manual, and the project's own rules.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 #[path = "../support/mod.rs"]

@@ -1,4 +1,4 @@
-//! The manual: complete and current.
+//! The manual is complete and current.
 
 use std::fs;
 
@@ -36,6 +36,6 @@ fn the_reference_is_current() {
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         written == current,
-        "BLESS=1 cargo test the_reference_is_current rewrites it"
+        "the reference is out of date: BLESS=1 cargo test the_reference_is_current rewrites it"
     );
 }

@@ -38,7 +38,7 @@ fn module_of(path: &Path) -> String {
 }
 
 #[test]
-fn modules_use_only_what_stands_to_their_right() {
+fn modules_use_only_the_modules_listed_for_them() {
     let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("main", &["cli"][..]),
         ("lib", &[]),
@@ -72,7 +72,7 @@ fn modules_use_only_what_stands_to_their_right() {
         ("report", &["error"]),
         ("error", &[]),
     ]);
-    // Between packages the compiler holds the wall.
+    // Between packages, the compiler enforces the boundaries.
     let packages = ["src/localcloud", "src/private"].map(|package| root().join(package));
     let of_this_one = |path: &PathBuf| !packages.iter().any(|package| path.starts_with(package));
     for path in files("src", "rs").into_iter().filter(of_this_one) {
@@ -92,15 +92,19 @@ fn modules_use_only_what_stands_to_their_right() {
 }
 
 #[test]
-fn every_module_says_what_it_is_for() {
+fn every_module_has_a_header() {
     for path in files("src", "rs").into_iter().chain(files("tests", "rs")) {
         let text = fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with("//! "), "{} has no header", path.display());
+        assert!(
+            text.starts_with("//! "),
+            "{} has no `//!` header",
+            path.display()
+        );
     }
 }
 
 #[test]
-fn no_marker_is_left_over() {
+fn no_task_marker_is_left() {
     let markers = ["TO", "FIX"].map(|start| match start {
         "TO" => format!("{start}DO"),
         start => format!("{start}ME"),
@@ -154,8 +158,8 @@ fn every_shipped_playbook_compiles_and_describes_itself() {
 }
 
 #[test]
-fn the_legacy_http_stack_stays_out() {
-    // The SDK's default features would build a second one.
+fn the_legacy_http_stack_is_not_a_dependency() {
+    // The SDK's default features would add a second HTTP stack.
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     for old in [
         "name = \"hyper\"\nversion = \"0.14",
@@ -165,7 +169,7 @@ fn the_legacy_http_stack_stays_out() {
     }
 }
 
-/// The playbooks that fail, and what is then shown.
+/// The playbooks that fail, with their text and their expected error output.
 fn golden_texts() -> Vec<(PathBuf, String, String)> {
     let playbooks = fs::read_dir(root().join("tests/diagnostics")).unwrap();
     let playbooks = playbooks.map(|entry| entry.unwrap().path());
@@ -179,7 +183,7 @@ fn golden_texts() -> Vec<(PathBuf, String, String)> {
         .collect()
 }
 
-/// The names of the kinds of errors.
+/// The names of the error kinds.
 fn kinds() -> Vec<String> {
     let source = fs::read_to_string(root().join("src/error.rs")).unwrap();
     let names = source.lines().filter_map(|line| {
@@ -192,23 +196,26 @@ fn kinds() -> Vec<String> {
 }
 
 #[test]
-fn the_shipped_playbook_has_words_for_every_kind_of_error() {
+fn the_shipped_playbook_handles_every_kind_of_error() {
     let playbook = fs::read_to_string(root().join("playbooks/run_newwebserver.rhai")).unwrap();
-    // A cancelled run is not caught, and `internal` is what the last arm is for.
+    // A playbook cannot catch `cancelled`, and its last arm handles `internal`.
     let caught = kinds()
         .into_iter()
         .filter(|kind| !["cancelled", "internal"].contains(&&**kind));
     for kind in caught {
         let arm = format!("\"{kind}\" => \"");
-        assert!(playbook.contains(&arm), "there is no arm for `{kind}`");
+        assert!(
+            playbook.contains(&arm),
+            "the playbook has no arm for `{kind}`"
+        );
     }
 }
 
 #[test]
-fn every_kind_of_error_has_a_golden_text() {
+fn every_kind_of_error_has_a_golden_file() {
     let texts = golden_texts();
     for name in kinds() {
-        // What stops a run is no error that is shown.
+        // An interruption shows no error with a kind, only an exit status.
         let line = match &*name {
             "cancelled" => "// exit: 130".to_owned(),
             name => format!("// kind: {name}"),
@@ -221,9 +228,9 @@ fn every_kind_of_error_has_a_golden_text() {
 }
 
 #[test]
-fn golden_texts_fit_80_columns_and_say_where() {
+fn golden_texts_fit_80_columns_and_name_a_place() {
     for (path, playbook, shown) in golden_texts() {
-        // Source is shown as it is, and a path is never broken.
+        // Source lines are shown unchanged, and paths are never wrapped.
         let error = shown.lines().skip_while(|line| !line.starts_with("error:"));
         for line in error.filter(|line| !line.contains(" | ") && !line.contains("-->")) {
             let long = line.chars().count() > 80 && line.trim().contains(' ');
@@ -234,7 +241,7 @@ fn golden_texts_fit_80_columns_and_say_where() {
         let placeless = of_the_call.iter().any(|head| playbook.contains(head));
         assert!(
             placeless || shown.contains("\n  --> tests/diagnostics/"),
-            "{} says no place",
+            "{} names no place",
             path.display()
         );
     }

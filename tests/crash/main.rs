@@ -1,7 +1,7 @@
-//! Runs ended at every place where they can end, on the local cloud: `destroy`
-//! leaves nothing, `resume` makes exactly one of each.
+//! Ends runs at every possible place, on the local cloud: afterwards `destroy`
+//! leaves nothing, and `resume` creates exactly one of each resource.
 //!
-//! Without a harness, so that what was counted is printed. `AUTORUN_SWEEP` is
+//! Without a harness, so that the counts are printed. `AUTORUN_SWEEP` is
 //! `full` for every place, or the seed of a sample.
 
 #[path = "../support/mod.rs"]
@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use support::cloud::LocalCloud;
 use support::{Lab, root};
 
-/// What sweep.py is asked for, and how many places a sample has.
+/// The arguments of sweep.py, and the number of places in a sample.
 const SWEEPS: [(&str, &str); 4] = [
     ("crash --part destroy", "40"),
     ("crash --part resume", "25"),
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let wanted = |what: &str| words.is_empty() || words.iter().any(|w| what.contains(w.as_str()));
     let seed = std::env::var("AUTORUN_SWEEP").unwrap_or_else(|_| "0".to_owned());
     let mut ok = true;
-    // Each on a cloud of its own: hundreds of terminated instances are slow.
+    // Each sweep has its own cloud: hundreds of terminated instances are slow.
     for (what, size) in SWEEPS.into_iter().filter(|(what, _)| wanted(what)) {
         let sample = match &*seed {
             "full" => vec![],

@@ -1,24 +1,24 @@
-"""Ends runs at every place where they can end, and asks what is left.
+"""Ends runs at every possible place and checks what is left.
 
     sweep.py AUTORUN crash  [--part destroy|resume|removal] [--playbook FILE]
                             [--jobs N] [--only N,N..] [--sample N --seed TEXT]
     sweep.py AUTORUN faults [--jobs N] [--sample N --seed TEXT]
 
-`crash` counts the places that a run comes by (before and after each request,
-each ledger commit, each command, copy and key file), and then, for each of
-them, ends a fresh run there by SIGKILL. Of one copy `destroy` must leave
-nothing; of a second one `resume`, ended once itself, must make exactly one of
-each. Then destroy itself is ended at each of its places, and a second destroy
-must finish.
+`crash` counts the crash points of a run (before and after each request, each ledger
+commit, each command, copy and key file). Then, for each point, it ends a new run
+there by SIGKILL. After one such run, `destroy` must leave nothing. After a second
+one, `resume`, which is also killed once, must lead to exactly one of each resource.
+Finally, `destroy` is killed at each of its own points, and a second `destroy` must
+succeed.
 
 `faults` does the same with every fault of the local cloud at every request.
 
-`--sample N` takes N of the places, or of the faults, drawn by the seed: another
-seed draws others, so that all are visited over time.
+`--sample N` selects N of the points, or of the faults, by the seed. Other seeds
+select others, so that all are tested over time.
 
-Needs a program built with the feature crash-points, a local cloud
-(AUTORUN_CLOUD_HOME), and boto3. Prints what was counted; exits 1 with the first
-findings otherwise.
+Needs a program with the feature crash-points, a local cloud (AUTORUN_CLOUD_HOME),
+and boto3. Prints the counts. If something is wrong, prints the first findings and
+exits with 1.
 """
 
 import argparse
@@ -44,7 +44,7 @@ GONE = {"terminated", "shutting-down"}
 
 
 class Wrong(Exception):
-    """Something is left over, or is there twice."""
+    """A resource is left over, or exists twice."""
 
 
 class Cloud:
@@ -67,7 +67,7 @@ class Cloud:
         self.s3 = session.client("s3", endpoint_url=url, config=path)
 
     def things(self, prefix=""):
-        """What is there under names that begin so."""
+        """Returns the resources whose names begin with the prefix."""
         reservations = self.ec2.describe_instances()["Reservations"]
         instances = [i for r in reservations for i in r["Instances"]]
         tag = lambda i: {t["Key"]: t["Value"] for t in i.get("Tags", [])}.get("Name", "")
@@ -100,7 +100,7 @@ class Cloud:
 
 
 class Copy:
-    """A run with a ledger of its own."""
+    """A run with its own ledger."""
 
     def __init__(self, autorun, playbook, name, extra=()):
         self.autorun, self.name = autorun, name
@@ -128,7 +128,7 @@ class Copy:
         return self._run([self.autorun, "destroy", "--all", "--yes"], **how)
 
     def resume(self, **how):
-        """Resumes the run; if it never got into the ledger, runs it."""
+        """Resumes the run, or runs it if the ledger has not recorded it."""
         runs = self.ledger()
         if not runs:
             return self.run(**how)
@@ -139,7 +139,8 @@ class Copy:
         return [json.loads(line) for line in lines]
 
     def files(self):
-        """Local files that should go: keys, pins, half-written ones."""
+        """Returns the local files that should be removed: keys, pins,
+        half-written files."""
         data = self.home / "data"
         kept = ["keys", "hosts"]
         return sorted(str(f) for k in kept for f in (data / k).glob("**/*") if f.is_file())
@@ -149,7 +150,7 @@ class Copy:
 
 
 def changes(operation):
-    """Whether an operation does more than look."""
+    """Whether an operation changes something."""
     return not operation.startswith(("Describe", "Get", "Head", "List"))
 
 
@@ -164,11 +165,12 @@ def expect_nothing(cloud, copy, why):
         raise Wrong(f"{why}: destroy left {copy.files()}\n{destroyed.stderr}")
     up = [run for run in copy.ledger() if run["up"]]
     if up:
-        raise Wrong(f"{why}: the ledger still thinks something is up: {up}")
+        raise Wrong(f"{why}: the ledger still lists resources as up: {up}")
 
 
 def shape(cloud, name):
-    """How many of each there are, and what is in the buckets."""
+    """Returns the number of resources of each kind, and the contents of the
+    buckets."""
     things = cloud.things(name)
     counts = {kind: len(names) for kind, names in things.items()}
     return counts, [cloud.objects(bucket) for bucket in things.get("buckets", [])]
@@ -187,23 +189,24 @@ class Sweep:
     def __init__(self, options):
         self.options = options
         self.cloud = Cloud(options.autorun)
-        self.wrong, self.reached, self.passed_by = [], 0, 0
+        self.wrong, self.reached, self.ended_before = [], 0, 0
         self.lock = threading.Lock()
 
     def copy(self, name, extra=()):
         return Copy(self.options.autorun, self.options.playbook, name, extra)
 
     def whole(self, log=None):
-        """A run to its end: what it makes, and the requests it asks."""
+        """Runs the playbook to its end. Stores what it has created, and its
+        requests."""
         copy = self.copy("whole")
         ended = copy.run(log=log)
         if ended.returncode != 0:
-            sys.exit(f"the playbook fails by itself\n{ended.stderr}")
+            sys.exit(f"the playbook fails without a crash\n{ended.stderr}")
         self.wanted = shape(self.cloud, copy.name)
         return copy
 
     def each(self, jobs):
-        """Does every job, a few at a time; collects what is wrong."""
+        """Runs all jobs, a few at a time, and collects the findings."""
 
         def guarded(job):
             try:
@@ -211,7 +214,7 @@ class Sweep:
             except Wrong as wrong:
                 with self.lock:
                     self.wrong.append(str(wrong))
-            except Exception as error:  # a broken test is a finding, too
+            except Exception as error:  # an error of the test is a finding, too
                 with self.lock:
                     self.wrong.append(f"{job}: {error!r}")
 
@@ -219,7 +222,7 @@ class Sweep:
             list(pool.map(guarded, jobs))
 
     def sample(self, part, all_of_them):
-        """All of them, or as many as --sample says."""
+        """Returns all items, or as many as --sample specifies."""
         all_of_them = list(all_of_them)
         wanted = self.options.sample
         if wanted is None or wanted >= len(all_of_them):
@@ -265,18 +268,19 @@ class Sweep:
         self.finish(
             f"{', '.join(wanted)}: {len(jobs)} tried of {len(points)} points of a run and "
             f"{len(ends)} of its removal: "
-            f"{self.reached} processes killed, {self.passed_by} were over before; {took:.0f} s"
+            f"{self.reached} processes killed, {self.ended_before} ended before their point; {took:.0f} s"
         )
 
     def killed(self, ended):
-        """Notes whether the place was reached: waits ask more or less often."""
+        """Counts whether the run reached its point: the number of requests in
+        waits varies."""
         if ended.returncode not in (0, -9):
             raise Wrong(f"exits {ended.returncode}\n{ended.stderr}")
         with self.lock:
             if ended.returncode == -9:
                 self.reached += 1
             else:
-                self.passed_by += 1
+                self.ended_before += 1
 
     def crash_and_destroy(self, point):
         copy = self.copy(f"d{point}x")
@@ -287,7 +291,7 @@ class Sweep:
     def crash_and_resume(self, point):
         copy = self.copy(f"r{point}x")
         self.killed(copy.run(crash_at=point))
-        # Resuming is ended as well, somewhere else each time.
+        # The resumed run is killed as well, each time at a different point.
         second = point * 7 % self.points + 1
         self.killed(copy.resume(crash_at=second))
         why = f"killed at point {point}, then at point {second} of resume"
@@ -301,14 +305,14 @@ class Sweep:
         if ended.returncode != 0:
             raise Wrong(f"exits {ended.returncode}\n{ended.stderr}")
         self.killed(copy.destroy(crash_at=point))
-        expect_nothing(self.cloud, copy, f"destroy killed at point {point}")
+        expect_nothing(self.cloud, copy, f"`destroy` killed at point {point}")
         copy.close()
 
     # Faults
 
     def faults(self):
         copy = self.whole()
-        expect_nothing(self.cloud, copy, "a run to its end")
+        expect_nothing(self.cloud, copy, "a complete run")
         copy.close()
         requests = self.requests_of_a_run()
         acts = [
@@ -343,34 +347,35 @@ class Sweep:
         chosen = self.sample("faults", enumerate(plans))
         self.each([lambda n=n, plan=plan: self.fault(n, plan) for n, plan in chosen])
         took = time.monotonic() - started
-        asked = sum(requests.values())
+        requested = sum(requests.values())
         self.finish(
-            f"{len(acts)} faults at {asked} requests of {len(requests)} operations and "
+            f"{len(acts)} faults at {requested} requests of {len(requests)} operations and "
             f"{len(boots)} of the boot, destroyed and resumed: {len(chosen)} tried of "
             f"{len(plans)} plans; {took:.0f} s"
         )
 
     def requests_of_a_run(self):
-        """The operations of one run, by the cloud's own log, without the
-        repetitions of waits."""
-        copy = self.copy("asked")
+        """Returns the operations of one run from the cloud's log, without the
+        repetitions in waits."""
+        copy = self.copy("requested")
         log = pathlib.Path(os.environ["AUTORUN_CLOUD_HOME"]) / "state/cloud.log"
         copy.run()
         run = copy.ledger()[0]["run"]
-        asked = {}
+        requested = {}
         for operation in re.findall(rf"\b{run} (\w+) ", log.read_text()):
-            asked[operation] = asked.get(operation, 0) + 1
-        expect_nothing(self.cloud, copy, "a run to its end")
+            requested[operation] = requested.get(operation, 0) + 1
+        expect_nothing(self.cloud, copy, "a complete run")
         copy.close()
-        if not asked:
+        if not requested:
             raise SystemExit(f"{log} has no request of run {run}")
         waits = {"DescribeInstances", "GetConsoleOutput"}
-        return {op: min(count, 2) if op in waits else count for op, count in asked.items()}
+        return {op: min(count, 2) if op in waits else count for op, count in requested.items()}
 
     def fault(self, number, plan):
         lines = [f"{key} = {json.dumps(value)}" for key, value in plan.items()]
         why = f"fault {plan}"
-        # What only looks leaves the same things behind, resumed or not.
+        # Requests that change nothing leave the same resources, resumed or
+        # not.
         for resume in (False, True) if changes(plan["operation"]) else (True,):
             copy = self.copy(f"{'s' if resume else 'f'}{number}x")
             file = copy.home / "faults.toml"

@@ -1,7 +1,7 @@
 """ssh servers that misbehave, on loopback.
 
-What happens before the login is played on plain sockets; what happens after it by
-asyncssh, of which a trick may take over the login, the channel or the command.
+Plain sockets play the part before the login. After the login, asyncssh is the server,
+and a trick can take over the login, the channel or the command.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ IGNORE, UNIMPLEMENTED, DEBUG, KEXINIT, NEWKEYS = 2, 3, 4, 20, 21
 
 
 def packet(kind, payload=b""):
-    """A packet as it is before the first key exchange."""
+    """Returns an unencrypted packet, as sent before the first key exchange."""
     body = bytes([kind]) + payload
     padding = 8 - (len(body) + 5) % 8
     padding += 8 if padding < 4 else 0
@@ -48,7 +48,7 @@ async def forever():
 
 
 async def flood(writer, piece):
-    """Sends as fast as the other side takes it."""
+    """Sends as fast as the other side reads."""
     piece *= max(1, 65536 // len(piece))
     while True:
         writer.write(piece)
@@ -62,8 +62,8 @@ async def drip(writer, pieces, seconds):
         await asyncio.sleep(seconds)
 
 
-def said(*pieces):
-    """Says this, then nothing more."""
+def sending(*pieces):
+    """Sends these pieces, then nothing more."""
 
     async def play(reader, writer):
         for piece in pieces:
@@ -84,7 +84,7 @@ def endless(piece, *before):
 
 
 def slow(data, seconds, *before):
-    """One piece at a time, and again from the beginning."""
+    """Sends one piece at a time, and starts again from the beginning."""
 
     async def play(reader, writer):
         for each in before:
@@ -109,9 +109,9 @@ def bytes_of(data):
     return [data[i : i + 1] for i in range(len(data))]
 
 
-# Before the login: what a plain socket says.
+# Before the login: what a plain socket sends.
 BEFORE_LOGIN = {
-    "silence": said(),
+    "silence": sending(),
     "lines without end": endless(b"Welcome to this machine.\r\n"),
     "lines without end, slowly": slow([b"Welcome.\r\n"], 0.2),
     "empty lines without end": endless(b"\r\n"),
@@ -121,17 +121,17 @@ BEFORE_LOGIN = {
     "garbage": endless(bytes(range(1, 256))),
     "zeros": endless(b"\0"),
     "http": closing(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"),
-    "ssh 1": said(b"SSH-1.5-OpenSSH_2.0\r\n"),
-    "a banner of 8 KiB": said(b"SSH-2.0-" + b"x" * 8192 + b"\r\n"),
-    "a banner, then silence": said(BANNER),
+    "ssh 1": sending(b"SSH-1.5-OpenSSH_2.0\r\n"),
+    "a banner of 8 KiB": sending(b"SSH-2.0-" + b"x" * 8192 + b"\r\n"),
+    "a banner, then silence": sending(BANNER),
     "a banner, then the end": closing(BANNER),
     "banners without end": endless(BANNER),
     "a huge packet": endless(b"x", BANNER, b"\xff\xff\xff\xff\x04"),
     "a large packet": endless(b"x", BANNER, b"\x7f\xff\xff\xff\x04"),
-    "a packet of no length": said(BANNER, bytes(64)),
-    "a packet of all padding": said(BANNER, struct.pack(">IB", 12, 255) + bytes(64)),
+    "a packet of no length": sending(BANNER, bytes(64)),
+    "a packet of all padding": sending(BANNER, struct.pack(">IB", 12, 255) + bytes(64)),
     "half a key exchange": closing(BANNER, kexinit()[:50]),
-    "a key exchange that stops": said(BANNER, kexinit()),
+    "a key exchange that stops": sending(BANNER, kexinit()),
     "a key exchange byte by byte": slow(bytes_of(kexinit()), 0.5, BANNER),
     "a key exchange again and again": endless(kexinit(), BANNER),
     "ignored packets without end": endless(packet(IGNORE, string(b"x" * 100)), BANNER, kexinit()),
@@ -146,14 +146,14 @@ BEFORE_LOGIN = {
     ),
     "unknown packets without end": endless(packet(99, b"x" * 200), BANNER, kexinit()),
     "ignored packets, slowly": slow([packet(IGNORE, string(b"x"))], 0.2, BANNER, kexinit()),
-    "an answer of garbage": said(BANNER, kexinit(), packet(31, os.urandom(300))),
-    "an answer of huge strings": said(BANNER, kexinit(), packet(31, b"\xff\xff\xff\xff" * 20)),
-    "new keys at once": said(BANNER, kexinit(), packet(NEWKEYS)),
+    "an answer of garbage": sending(BANNER, kexinit(), packet(31, os.urandom(300))),
+    "an answer of huge strings": sending(BANNER, kexinit(), packet(31, b"\xff\xff\xff\xff" * 20)),
+    "new keys at once": sending(BANNER, kexinit(), packet(NEWKEYS)),
     "a goodbye": closing(BANNER, packet(1, struct.pack(">I", 2) + string(b"bye") + string(b""))),
 }
 
 
-# These are tried in other ways, too.
+# Tricks that are also tried in other ways.
 HANGING = (
     "silence",
     "lines without end, slowly",
@@ -164,12 +164,13 @@ ALSO = ("Ctrl-C", "jump host", "behind a jump host")
 
 
 def trick_of(username):
-    """User names have no blanks; what is tried with Ctrl-C, too, has another."""
+    """Returns the trick of a user name, which has underscores in place of blanks, and a
+    prefix if the trick is tried with Ctrl-C."""
     return username.replace("_", " ").removeprefix("Ctrl-C ")
 
 
 class Trick(asyncssh.SSHServer):
-    """A server for one connection; the user's name tells the trick."""
+    """A server for one connection. The user's name selects the trick."""
 
     def __init__(self, world):
         self.world = world
@@ -221,7 +222,7 @@ def send(conn, kind, *parts):
 
 
 async def flood_packets(conn, kind, *parts):
-    """Packets as fast as the other side takes them."""
+    """Sends packets as fast as the other side reads them."""
     transport = conn._transport
     while not transport.is_closing():
         for _ in range(100):
@@ -264,10 +265,10 @@ async def drop(conn):
     await forever()
 
 
-# While logging in.
+# During the login.
 AT_LOGIN = {
     "a login never answered": hang,
-    "half a login for ever": partial,
+    "half a login without end": partial,
     "login banners without end": banners,
     "ignored packets at the login": again(IGNORE, string(b"x" * 100)),
     "channel packets at the login": again(91, bytes(16)),
@@ -278,7 +279,7 @@ AT_LOGIN = {
 
 
 def request(process, name, payload):
-    """A channel request, in whatever state the channel is."""
+    """Sends a channel request, whatever the state of the channel."""
     channel = process.channel
     channel._conn.send_packet(
         98, struct.pack(">I", channel._send_chan), string(name), b"\0", payload
@@ -403,8 +404,8 @@ async def window_for_ever(process):
     await flood_packets(process.channel._conn, 93, number + b"\xff\xff\xff\xff")
 
 
-# While a command runs, of which nothing is really run. `started` says before the
-# boot program's line on standard error, as if the command had begun.
+# During a command, which the server does not really run. `started` is sent
+# before the boot program's line on standard error, as if the command had begun.
 AT_COMMAND = {
     "no status": no_status,
     "no status, no end": no_status_no_eof,
@@ -436,7 +437,7 @@ AT_COMMAND = {
     "a window without end": window_for_ever,
 }
 
-# The same, but the command is never said to have started.
+# The same, but the server never reports that the command has started.
 BEFORE_COMMAND = {
     "a preface without end": output(b"x" * 30_000, "stderr"),
     "lines of a preface without end": output(b"y\n" * 5_000, "stderr"),
@@ -446,7 +447,7 @@ BEFORE_COMMAND = {
 
 
 async def pour(source, sink):
-    """Copies until the end, which is passed on to a program."""
+    """Copies a stream until its end, and closes the program's input."""
     try:
         while piece := await source.read(1 << 16):
             sink.write(piece)
@@ -458,7 +459,7 @@ async def pour(source, sink):
 
 
 class World:
-    """All servers of a run, and what they were told."""
+    """All servers of a run, with the states that they have reached."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -467,7 +468,7 @@ class World:
         self.commands = {}
 
     def reached(self, trick):
-        """The other side is in the state that the trick is about."""
+        """Notes that the client has reached the state that the trick needs."""
         self.seen.setdefault(trick, asyncio.Event()).set()
 
     async def wait_for(self, trick):
@@ -504,7 +505,7 @@ class World:
         return serve
 
     async def command(self, process):
-        """What is done instead of a command, or with it."""
+        """Plays the trick instead of the command, or runs the command."""
         name = process.get_extra_info("username")
         user = trick_of(name)
         try:
@@ -517,20 +518,21 @@ class World:
                 self.reached(name)
                 await AT_COMMAND[user](process)
             else:
-                await self.really(name, process)
+                await self.run_command(name, process)
         except (ConnectionError, asyncssh.Error, BrokenPipeError):
             pass
 
-    async def really(self, name, process):
-        """Runs it with the programs of a trick in front of the system's."""
-        # The first command only asks what is there.
+    async def run_command(self, name, process):
+        """Runs the command, with the trick's programs before those of the
+        system."""
+        # The first command only checks what kind of file the path is.
         self.commands[name] = self.commands.get(name, 0) + 1
         if self.commands[name] == 2:
             self.reached(name)
         user = trick_of(name)
         environment = {
             "PATH": f"{self.folder}/tricks/{user}:/usr/bin:/bin",
-            "HOME": f"{self.folder}/there",
+            "HOME": f"{self.folder}/remote",
             "SHELL": "/bin/sh",
         }
         pipe = asyncio.subprocess.PIPE
@@ -538,12 +540,12 @@ class World:
             "/bin/sh",
             "-c",
             process.command,
-            cwd=f"{self.folder}/there",
+            cwd=f"{self.folder}/remote",
             env=environment,
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
-            # The other side may end its group.
+            # The program may kill its process group.
             start_new_session=True,
         )
         taking = asyncio.create_task(pour(process.stdin, child.stdin))

@@ -3,10 +3,10 @@
 
     python tests/hostile/run.py AUTORUN_BINARY [PART OF A TRICK'S NAME]
 
-It needs asyncssh (tests/lab/requirements.txt); no root, and nothing but loopback. Every
-trick must end in the right way, in time, with little CPU and memory, and change nothing
-but what was asked for. It prints how many tricks were tried and how many were refused,
-and ends with 1 if the two differ.
+Needs asyncssh (tests/lab/requirements.txt), but neither root nor a network except
+loopback. Every trick must end with the right error, in time, with little CPU time and
+memory, and must change nothing but its target. Prints how many tricks were tried and how
+many were refused, and exits with 1 if the two differ.
 """
 
 import asyncio
@@ -25,36 +25,40 @@ import asyncssh
 import hosts
 import streams
 
-# A login may take 15 s in all; the rest is for a machine that has much to do.
+# A login may take 15 s in total. The rest is for a busy machine.
 LOGIN, SLACK = 15, 8
 MOST_CPU, MOST_MEMORY = 6.0, 300
-# After Ctrl-C: autorun's own second, and again something for the machine.
+# After Ctrl-C: one second for autorun itself, and some time for a busy
+# machine.
 INTERRUPTED = 5.0
-# How many are starting at once. Those that wait for a host do so together.
+# The number of runs that start at once. Runs that wait for a host do not
+# count.
 STARTING = 6
 
 
 @dataclass
 class Trick:
-    """One call, and how it must end."""
+    """One call, and its expected end."""
 
     name: str
     call: str
-    # The error's kind, or `done`.
+    # The kind of the error, or `done`.
     ends: tuple
     user: str = "honest"
     port: int = 0
     seconds: float = LOGIN + SLACK
-    # What must be in the message.
-    says: str = ""
-    # Whether it is sent SIGINT once the host is in the state that it is about.
+    # Text that the message must contain.
+    must_contain: str = ""
+    # Whether to send SIGINT once the host is in the state that the trick
+    # needs.
     interrupt: bool = False
-    # What the target must hold at the end; none: it must not be there.
+    # The expected contents of the target at the end. None: the target must not
+    # exist.
     holds: dict | None = None
     honest: bool = False
     faults: list = field(default_factory=list)
 
-    # What the host calls the state that this is about.
+    # The host's name for the state that the trick needs.
     state: str = ""
 
     def __post_init__(self):
@@ -67,14 +71,14 @@ class Trick:
 
 PLAYBOOK = """
 let at = #{ user: "%(user)s", port: %(port)d, host_key: "%(print)s", key: "%(key)s" };
-let there = host("127.0.0.1", at);
+let remote = host("127.0.0.1", at);
 try { %(call)s; print("done"); }
 catch (caught) { let e = error_info(caught); print(`${e.kind}: ${e.message}`); }
 """
 
 
 def snapshot(folder):
-    """Everything below a directory: kind, mode and contents."""
+    """Returns all files below a directory: kind, mode and contents."""
     seen = {}
     for path in sorted([folder, *folder.rglob("*")]):
         about = path.lstat()
@@ -86,7 +90,7 @@ def snapshot(folder):
 
 
 class Box:
-    """A home, a place for what is copied, and what must not be touched."""
+    """A home, a directory for the copies, and files that must not change."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -97,7 +101,7 @@ class Box:
         self.before = snapshot(folder)
 
     def changes(self):
-        """What is different now, but for the ledger and the target."""
+        """Returns what has changed, except the ledger and the target."""
         after = snapshot(self.folder)
         own = ("data", "home/.local", "playbook.rhai", "here/target")
         return [
@@ -115,7 +119,7 @@ class Run:
         self.starting = asyncio.Semaphore(STARTING)
 
     async def prepare(self):
-        (self.folder / "there").mkdir()
+        (self.folder / "remote").mkdir()
         self.key = self.folder / "id_ed25519"
         key = asyncssh.generate_private_key("ssh-ed25519")
         key.write_private_key(self.key)
@@ -124,15 +128,15 @@ class Run:
         self.print = self.world.host_key.get_fingerprint()
 
     def program(self, user, name, text):
-        """A program of this name on the host of this user."""
+        """Installs a program with this name on the host of this user."""
         folder = self.folder / "tricks" / user
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("#!/bin/sh\n" + text)
         (folder / name).chmod(0o755)
 
     def sends(self, user, stream, status=0):
-        """The host of this user sends this for any directory."""
-        (self.folder / "there" / "asked").mkdir(exist_ok=True)
+        """Lets the host of this user send this stream for any directory."""
+        (self.folder / "remote" / "asked").mkdir(exist_ok=True)
         self.program(
             user,
             "tar",
@@ -184,13 +188,15 @@ class Run:
         self.starting.release()
         began = time.monotonic()
         if trick.interrupt and not talking.done():
-            # It reaches our side after it has left the other one.
+            # The client sees the state a little after the server has caused
+            # it.
             await asyncio.sleep(0.3)
             began = time.monotonic()
             try:
                 child.send_signal(signal.SIGINT)
             except ProcessLookupError:
-                # It has ended before; `judge` says whether it may.
+                # The run has already ended. `judge` checks whether that is
+                # right.
                 pass
         await asyncio.wait({talking}, timeout=trick.limit + SLACK)
         if not talking.done():
@@ -204,12 +210,12 @@ class Run:
     def judge(self, trick, box, status, out, err, took, used):
         fault = trick.faults.append
         cpu, memory = used
-        said = out.strip().splitlines()[-1] if out.strip() else ""
-        kind = "cancelled" if status == 130 else said.split(":")[0]
+        last_line = out.strip().splitlines()[-1] if out.strip() else ""
+        kind = "cancelled" if status == 130 else last_line.split(":")[0]
         if kind not in trick.ends:
-            fault(f"ended as `{said}` ({status}), not {'/'.join(trick.ends)}\n{err[-600:]}")
-        if trick.says not in said:
-            fault(f"said `{said}`, without `{trick.says}`")
+            fault(f"ended as `{last_line}` ({status}), not {'/'.join(trick.ends)}\n{err[-600:]}")
+        if trick.must_contain not in last_line:
+            fault(f"printed `{last_line}`, without `{trick.must_contain}`")
         if took > trick.limit:
             fault(f"took {took:.1f} s, not {trick.limit:.1f}")
         if cpu > MOST_CPU:
@@ -226,7 +232,7 @@ class Run:
         target = box.folder / "here/target"
         if trick.holds is None:
             if target.exists() or target.is_symlink():
-                fault("the target is there")
+                fault("the target exists")
         else:
             found = (
                 {name: value for name, value in snapshot(target).items() if name != "."}
@@ -244,7 +250,8 @@ def snapshot_of_file(path):
 
 
 async def watch(pid):
-    """CPU seconds and memory in MB that a process has taken by now."""
+    """Records the CPU seconds and the peak memory in MB of a process until it
+    ends."""
     task, ticks = asyncio.current_task(), os.sysconf("SC_CLK_TCK")
     task.seen = (0.0, 0)
     while True:
@@ -261,18 +268,18 @@ async def watch(pid):
 
 def before_login(world):
     for name in hosts.BEFORE_LOGIN:
-        yield Trick(name, 'ssh_exec(there, "true")', ("unreachable",), port=world.ports[name])
+        yield Trick(name, 'ssh_exec(remote, "true")', ("unreachable",), port=world.ports[name])
     for name in hosts.HANGING:
         trick = f"jump host: {name}"
-        call = 'ssh_exec(host("192.0.2.1", #{ via: there, user: "x" }), "true")'
+        call = 'ssh_exec(host("192.0.2.1", #{ via: remote, user: "x" }), "true")'
         yield Trick(trick, call, ("unreachable", "timeout"), port=world.ports[trick])
         trick = f"behind a jump host: {name}"
-        call = f'ssh_exec(host("127.0.0.1", #{{ via: there, user: "x", port: {world.ports[trick]} }}), "true")'
+        call = f'ssh_exec(host("127.0.0.1", #{{ via: remote, user: "x", port: {world.ports[trick]} }}), "true")'
         yield Trick(trick, call, ("unreachable", "timeout"), state=trick)
         trick = f"Ctrl-C: {name}"
         yield Trick(
             trick,
-            'ssh_exec(there, "true")',
+            'ssh_exec(remote, "true")',
             ("cancelled",),
             port=world.ports[trick],
             interrupt=True,
@@ -281,17 +288,17 @@ def before_login(world):
 
 def at_login():
     for name in hosts.AT_LOGIN:
-        yield Trick(name, 'ssh_exec(there, "true")', ("unreachable", "denied"), user=name)
-    yield Trick("keyboard only", 'ssh_exec(there, "true")', ("denied",), user="keyboard only")
+        yield Trick(name, 'ssh_exec(remote, "true")', ("unreachable", "denied"), user=name)
+    yield Trick("keyboard only", 'ssh_exec(remote, "true")', ("denied",), user="keyboard only")
     yield Trick(
-        "a channel refused", 'ssh_exec(there, "true")', ("unreachable",), user="a channel refused"
+        "a channel refused", 'ssh_exec(remote, "true")', ("unreachable",), user="a channel refused"
     )
     name = "a channel never opened"
-    yield Trick(name, 'ssh_exec(there, "true")', ("unreachable",), user=name)
+    yield Trick(name, 'ssh_exec(remote, "true")', ("unreachable",), user=name)
     for name in ("a login never answered", "a channel never opened"):
         yield Trick(
             f"Ctrl-C: {name}",
-            'ssh_exec(there, "true")',
+            'ssh_exec(remote, "true")',
             ("cancelled",),
             user=f"Ctrl-C {name}",
             interrupt=True,
@@ -310,10 +317,10 @@ def at_command():
         "a signal without a name",
     ):
         yield Trick(
-            name, 'ssh_exec(there, "true")', ("unreachable",), user=name, says="may still run"
+            name, 'ssh_exec(remote, "true")', ("unreachable",), user=name, must_contain="may still run"
         )
     for name in ("a signal", "a signal with an odd name", "status 256", "status -1"):
-        yield Trick(name, 'ssh_exec(there, "true")', ("command_failed",), user=name)
+        yield Trick(name, 'ssh_exec(remote, "true")', ("command_failed",), user=name)
     quiet = ("an end without a close", "a command that hangs", "new keys again and again")
     loud = (
         "output without end",
@@ -330,7 +337,7 @@ def at_command():
         "a window without end",
     )
     for name in quiet + loud:
-        call = 'ssh_exec(there, "true", #{ timeout: 2 })'
+        call = 'ssh_exec(remote, "true", #{ timeout: 2 })'
         yield Trick(name, call, ("timeout", "unreachable"), user=name, seconds=2 + SLACK)
     for name in (
         "a command that hangs",
@@ -341,20 +348,20 @@ def at_command():
     ):
         yield Trick(
             f"Ctrl-C: {name}",
-            'ssh_exec(there, "true")',
+            'ssh_exec(remote, "true")',
             ("cancelled", "unreachable"),
             user=f"Ctrl-C {name}",
             interrupt=True,
         )
     for name in hosts.BEFORE_COMMAND:
-        call = 'ssh_exec(there, "true", #{ timeout: 2 })'
+        call = 'ssh_exec(remote, "true", #{ timeout: 2 })'
         yield Trick(name, call, ("timeout", "unreachable", "denied"), user=name, seconds=2 + SLACK)
 
 
 def copies(run):
-    """Directories and files from the host."""
+    """Copies directories and files from the host."""
     outside = "/nonexistent"
-    directory = 'scp_from(there, "asked/", "TARGET")'
+    directory = 'scp_from(remote, "asked/", "TARGET")'
     for name, stream in streams.hostile(outside).items():
         run.sends(f"tar {name}".replace("/", " "), stream)
         yield Trick(
@@ -386,7 +393,7 @@ def copies(run):
     )
     run.sends("tar no status", streams.of(streams.file(b"x")))
     yield Trick("tar: no status", directory, ("unreachable",), user="tar no status", seconds=SLACK)
-    file = 'scp_from(there, "asked/file", "TARGET")'
+    file = 'scp_from(remote, "asked/file", "TARGET")'
     for name, programs in {
         "more than announced": {"head": "head() { :; }; yes | /usr/bin/head -c 100000\n"},
         "more without end": {"head": "exec yes\n"},
@@ -407,19 +414,19 @@ def copies(run):
         yield Trick(f"file: {name}", file, ("command_failed", "timeout"), user=user, seconds=SLACK)
     yield Trick(
         "file: a directory instead",
-        'scp_from(there, "asked", "TARGET")',
+        'scp_from(remote, "asked", "TARGET")',
         ("command_failed",),
         seconds=SLACK,
     )
     yield Trick(
         "file: a directory where a directory is",
-        'scp_from(there, "asked", "FOLDER/there")',
+        'scp_from(remote, "asked", "FOLDER/remote")',
         ("command_failed",),
         seconds=SLACK,
     )
     yield Trick(
         "directory: a file instead",
-        'scp_from(there, "asked/file/", "TARGET")',
+        'scp_from(remote, "asked/file/", "TARGET")',
         ("command_failed", "not_found"),
         seconds=SLACK,
     )
@@ -452,46 +459,46 @@ def copies(run):
 
 
 def uploads():
-    """Files to the host."""
-    scp = 'scp(there, "BOX/playbook.rhai", "copy"'
+    """Copies files to the host."""
+    scp = 'scp(remote, "BOX/playbook.rhai", "copy"'
     for name in ("upload no status", "no status", "the connection drops"):
         yield Trick(f"upload: {name}", f"{scp})", ("unreachable",), user=name, seconds=SLACK)
     for name in ("a command that hangs", "output without end", "errors without end"):
         call = f"{scp}, #{{ timeout: 2 }})"
         yield Trick(f"upload: {name}", call, ("timeout",), user=name, seconds=2 + SLACK)
-    yield Trick("upload: status 0 for nothing", f"{scp})", ("command_failed",), user="status 0")
+    yield Trick("upload: status 0 for no file", f"{scp})", ("command_failed",), user="status 0")
 
 
 def honest(run):
-    """What must go on working, with the same servers."""
+    """Checks that normal use still works, with the same servers."""
     yield Trick(
         "a status",
-        'assert(ssh_exec(there, "exit 3", #{ check: false }).status == 3)',
+        'assert(ssh_exec(remote, "exit 3", #{ check: false }).status == 3)',
         ("done",),
         honest=True,
     )
     yield Trick(
         "much output",
-        'assert(ssh_exec(there, "yes $(printf %01000d 0) | head -c 5000000").stdout.len > 4000000)',
+        'assert(ssh_exec(remote, "yes $(printf %01000d 0) | head -c 5000000").stdout.len > 4000000)',
         ("done",),
         honest=True,
     )
     yield Trick(
         "many small packets",
-        'ssh_exec(there, "i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1)); done")',
+        'ssh_exec(remote, "i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1)); done")',
         ("done",),
         honest=True,
     )
     yield Trick(
         "a file",
-        'scp_from(there, "asked/file", "TARGET")',
+        'scp_from(remote, "asked/file", "TARGET")',
         ("done",),
         honest=True,
         holds={"": ("0o100640", b"hello\n")},
     )
     tree = {"file": ("0o100640", b"hello\n"), "up": ("0o120777", "file")}
     yield Trick(
-        "a directory", 'scp_from(there, "asked/", "TARGET")', ("done",), honest=True, holds=tree
+        "a directory", 'scp_from(remote, "asked/", "TARGET")', ("done",), honest=True, holds=tree
     )
     for number, stream in enumerate(streams.honest()):
         run.sends(f"format {number}", stream)
@@ -505,7 +512,7 @@ def honest(run):
         }
         yield Trick(
             f"tar format {number}",
-            'scp_from(there, "asked/", "TARGET")',
+            'scp_from(remote, "asked/", "TARGET")',
             ("done",),
             user=f"format {number}",
             honest=True,
@@ -513,7 +520,7 @@ def honest(run):
         )
     yield Trick(
         "through a jump host",
-        f'ssh_exec(host("127.0.0.1", #{{ via: there, port: {run.world.port}, host_key: "{run.print}", key: "{run.key}", user: "x" }}), "true")',
+        f'ssh_exec(host("127.0.0.1", #{{ via: remote, port: {run.world.port}, host_key: "{run.print}", key: "{run.key}", user: "x" }}), "true")',
         ("done",),
         honest=True,
     )
@@ -523,7 +530,7 @@ async def main(binary, only):
     with tempfile.TemporaryDirectory(prefix="autorun-hostile-") as folder:
         run = Run(Path(binary).resolve(), folder)
         await run.prepare()
-        asked = run.folder / "there/asked"
+        asked = run.folder / "remote/asked"
         asked.mkdir()
         (asked / "file").write_text("hello\n")
         (asked / "file").chmod(0o640)
@@ -538,7 +545,7 @@ async def main(binary, only):
             honest(run),
         )
         tricks = [trick for maker in makers for trick in maker if only in trick.name]
-        # Those that may take the longest begin first.
+        # Tricks that may take the longest start first.
         tricks.sort(key=lambda trick: -trick.seconds)
         done = await asyncio.gather(*(run.try_one(trick) for trick in tricks))
     for trick in done:
@@ -556,9 +563,9 @@ async def main(binary, only):
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    # Broken connections are what this is about.
+    # Broken connections are expected here.
     logging.disable(logging.CRITICAL)
     code = asyncio.new_event_loop().run_until_complete(main(sys.argv[1], "".join(sys.argv[2:])))
     sys.stdout.flush()
-    # Servers that hang as they should have no other end.
+    # Exit at once: servers that hang on purpose never end.
     os._exit(code)

@@ -1,6 +1,6 @@
-"""tar streams that a host has no right to send, and some that it may send.
+"""tar streams that a host must not send, and some that it may send.
 
-Each is what `tar -cf - .` would have written for the directory that was asked for.
+Each replaces the output of `tar -cf - .` for the directory that was requested.
 """
 
 import io
@@ -11,7 +11,7 @@ END = bytes(2 * BLOCK)
 
 
 def header(name, kind=b"0", size=0, mode=0o644, link=b"", size_field=None):
-    """A ustar header with any bytes for a name."""
+    """Returns a ustar header, with any bytes as the name."""
     field = b"%011o\0" % size if size_field is None else size_field
     block = bytearray(BLOCK)
     for at, part in (
@@ -69,7 +69,7 @@ def of(*parts):
 
 
 def honest():
-    """What Python's tar makes of a tree, in its three formats."""
+    """Returns Python's tar archives of a tree, in its three formats."""
     for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w", format=form) as tar:
@@ -93,7 +93,8 @@ def honest():
 
 
 def hostile(outside):
-    """Name and stream of each trick; `outside` is a directory elsewhere."""
+    """Returns the name and the stream of each trick. `outside` is a directory
+    elsewhere."""
     out = outside.encode()
     big = 1 << 40
     return {
@@ -125,7 +126,7 @@ def hostile(outside):
         "no name by pax": of(pax(b"path=") + file(b"n")),
         "a long name without end": of(header(b"x", b"L", big)),
         "pax without end": of(header(b"x", b"x", big)),
-        "names for ever": of(gnu_name(b"n") * 50 + file(b"n")),
+        "names without end": of(gnu_name(b"n") * 50 + file(b"n")),
         "pax in another form": of(header(b"pax", b"x", 9) + content(b"999 a=b\n\n")),
         "pax with a negative length": of(header(b"pax", b"x", 9) + content(b"-9 path=a")),
         # Kinds.
@@ -169,23 +170,23 @@ def hostile(outside):
         "not a byte": b"",
         "garbage": b"Permission denied\n" * 400,
         "zeros in the middle": ROOT + bytes(BLOCK) + file(b"x") + END,
-        "more behind the end": of(file(b"x")) + b"y" * 4096,
-        "another stream behind the end": of(file(b"x")) + of(file(b"y")),
+        "more after the end": of(file(b"x")) + b"y" * 4096,
+        "another stream after the end": of(file(b"x")) + of(file(b"y")),
         "without an end": ROOT + file(b"x"),
         "half a header": ROOT + file(b"x")[:300],
         "half a file": ROOT + header(b"x", size=5000) + b"y" * 100,
         "a file without end": ROOT + header(b"x", size=big) + b"y" * 100_000,
         "a negative size": of(header(b"x", size_field=b"-0000000001\0")),
         "a negative size in binary": of(header(b"x", size_field=b"\xff" * 12)),
-        "a size that is no number": of(header(b"x", size_field=b"notanumber\0\0")),
-        "a size by pax that is no number": of(pax(b"size=-1") + file(b"n")),
+        "a size that is not a number": of(header(b"x", size_field=b"notanumber\0\0")),
+        "a size by pax that is not a number": of(pax(b"size=-1") + file(b"n")),
         "a size by pax without end": of(pax(b"size=99999999999999999999") + file(b"n")),
         "a damaged sum": of(file(b"x").replace(b"ustar", b"ustaR", 1)),
     }
 
 
 def left_out(outside):
-    """Streams of which a part is left out; the rest, `kept`, arrives."""
+    """Returns streams of which one part is skipped. The rest, `kept`, arrives."""
     out = outside.encode()
     kept = file(b"kept")
     return {

@@ -1,17 +1,17 @@
-//! A clock that is set forward and back while a run goes on.
+//! Sets the clock forward and back during a run.
 
 use std::fs;
 
 use crate::support::Autorun;
 
-/// Steps over three days, and back over six; both times something is waited for
-/// that never comes.
+/// Moves the clock forward by three days and back by six. After both changes,
+/// the playbook waits for things that never happen.
 const JUMPS: &str = r#"
 fn jump(to) {
     write_file(env("FAKETIME_TIMESTAMP_FILE"), to);
     local_exec(["true"]);
 }
-fn in_vain() {
+fn time_out() {
     let start = timestamp();
     try { wait_for_port("127.0.0.1", 4, #{ timeout: 0.5 }); fail("it accepted"); }
     catch (caught) { assert(error_info(caught).kind == "timeout", `${error_info(caught).message}`); }
@@ -22,14 +22,14 @@ for to in ["+3d", "-3d", "+0"] {
     jump(to);
     days.push(utc_now());
     sleep(0.1);
-    in_vain();
+    time_out();
 }
 assert(days[1] > days[0] && days[2] < days[0], `${days}`);
 print(run_id());
 "#;
 
 #[test]
-fn waits_durations_and_the_ledger_outlive_it() {
+fn waits_durations_and_the_ledger_survive_clock_changes() {
     let autorun = Autorun::new();
     let clock = autorun.home.path().join("clock");
     fs::write(&clock, "+0").unwrap();
@@ -42,12 +42,12 @@ fn waits_durations_and_the_ledger_outlive_it() {
         .env("LD_PRELOAD", &library.display().to_string())
         .env("FAKETIME_TIMESTAMP_FILE", &clock.display().to_string())
         .env("FAKETIME_NO_CACHE", "1")
-        // Only the wall clock jumps: the kernel's own never does.
+        // Only the wall clock jumps: the kernel's monotonic clock never does.
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
         .playbook(JUMPS);
     let ended = autorun.run().exits(0);
     let run = ended.stdout.trim().to_owned();
-    // Three waits of half a second, whatever the clock says.
+    // Three waits of half a second each, independent of the wall clock.
     let took = ended
         .stderr
         .lines()

@@ -1,5 +1,5 @@
-//! The playbooks that people copy, each on the local cloud: what they bring
-//! about, and what they leave alone.
+//! Runs the example playbooks on the local cloud and checks what they change and
+//! what they leave unchanged.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -70,12 +70,12 @@ impl Machine {
         self.plain().args(args).run()
     }
 
-    /// An example, or a playbook of this text, with these variables.
+    /// Runs an example, or a playbook with this text, with these variables.
     fn run(&self, playbook: &str, variables: &[&str]) -> Ended {
         playbook_call(self.plain().arg("--local"), playbook, variables).run()
     }
 
-    /// The runs of which something is up, the newest first.
+    /// The runs that still have resources, newest first.
     fn up(&self) -> Vec<Value> {
         let runs = self.call(&["runs", "--up", "--output", "json"]).exits(0);
         let lines = runs.stdout.lines();
@@ -84,7 +84,7 @@ impl Machine {
             .collect()
     }
 
-    /// Names of the instances that run.
+    /// The names of the running instances.
     fn running(&self) -> BTreeSet<String> {
         let list =
             "for server in list_instances(#{ states: [\"running\"] }) { print(server.name); }";
@@ -103,7 +103,8 @@ fn playbook_call(autorun: Autorun, playbook: &str, variables: &[&str]) -> Autoru
     }
 }
 
-/// One request; the page of an answer 200, else what came instead.
+/// Sends one request. Returns the page of a response with status 200, or else the
+/// problem.
 fn get(host: &str) -> Result<String, String> {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(host)?;
@@ -124,8 +125,9 @@ fn get(host: &str) -> Result<String, String> {
     }
 }
 
-/// Asks all the time while the work goes on; gives what every request got.
-fn asked_while<T>(host: &str, work: impl FnOnce() -> T) -> (T, Vec<Result<String, String>>) {
+/// Sends requests continuously while `work` runs. Returns the result of each
+/// request.
+fn requested_during<T>(host: &str, work: impl FnOnce() -> T) -> (T, Vec<Result<String, String>>) {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
@@ -145,9 +147,9 @@ fn asked_while<T>(host: &str, work: impl FnOnce() -> T) -> (T, Vec<Result<String
     })
 }
 
-/// The versions that the answers show, in the order of their first appearance
-/// (while nginx reloads, its old and its new processes both answer), and then the
-/// last one again.
+/// Returns the versions that the responses show, in the order of their first
+/// appearance, and then the last one again. (While nginx reloads, old and new
+/// workers both respond.)
 #[track_caller]
 fn versions(answers: &[Result<String, String>]) -> Vec<&str> {
     let shown = answers.iter().map(|answer| {
@@ -169,15 +171,15 @@ fn versions(answers: &[Result<String, String>]) -> Vec<&str> {
     seen
 }
 
-/// Answers as it should three times, and then never again.
+/// Serves the expected page three times, and then only errors.
 const BROKEN: &str = r#"#!/bin/sh
 cat >/opt/app.py <<'PY'
 import http.server
 class Handler(http.server.BaseHTTPRequestHandler):
-    asked = 0
+    requests = 0
     def do_GET(self):
-        Handler.asked += 1
-        self.send_response(200 if Handler.asked <= 3 else 500)
+        Handler.requests += 1
+        self.send_response(200 if Handler.requests <= 3 else 500)
         self.end_headers()
         self.wfile.write(b"version {{ version }}")
 http.server.ThreadingHTTPServer(("", {{ port }}), Handler).serve_forever()
@@ -186,21 +188,21 @@ PY
 "#;
 
 #[test]
-fn blue_green_swaps_without_a_failed_request_and_goes_back() {
+fn blue_green_switches_without_a_failed_request_and_switches_back() {
     let machine = Machine::start();
     let deploy = |more: &[&str]| machine.run("blue_green", more);
-    // A first run whose application is mended, and which goes on then.
+    // The first run fails. The application is repaired, and the run is resumed.
     let app = machine.write("app.sh", "#!/bin/sh\nexit 7\n");
     let _ = deploy(&["version=one", "contains=version one", &format!("app={app}")]).exits(1);
     fs::copy(root().join("userdata/app.sh"), &app).unwrap();
     let run = machine.up()[0]["run"].as_str().unwrap().to_owned();
     let first = machine.call(&["resume", &run]).exits(0);
-    assert_eq!(machine.running().len(), 2, "what failed is gone");
+    assert_eq!(machine.running().len(), 2, "the failed instance is removed");
     let host = last_line(&first).trim_start_matches("http://");
     let host = format!("{}:80", host.trim_end_matches('/'));
 
-    // Twice the other colour, behind the same address.
-    let ((), answers) = asked_while(&host, || {
+    // Deploy to the other colour twice, behind the same address.
+    let ((), answers) = requested_during(&host, || {
         for version in ["version=two", "version=three"] {
             let next = deploy(&[version]).exits(0);
             assert_eq!(last_line(&next), last_line(&first));
@@ -212,13 +214,19 @@ fn blue_green_swaps_without_a_failed_request_and_goes_back() {
         names.iter().map(of).collect::<Vec<_>>()
     };
     let running = machine.running();
-    assert_eq!(running.len(), 2, "the old ones are gone: {running:?}");
+    assert_eq!(
+        running.len(),
+        2,
+        "the old instances are removed: {running:?}"
+    );
 
-    // Broken behind the front, broken at once, and no shell script at all.
+    // An application that fails behind the front-end server, one that fails at
+    // once, and user data that is not a shell script.
     let broken = format!("app={}", machine.write("broken.sh", BROKEN));
-    let (ended, answers) = asked_while(&host, || deploy(&["version=broken", &broken]).exits(1));
+    let (ended, answers) =
+        requested_during(&host, || deploy(&["version=broken", &broken]).exits(1));
     assert!(ended.said().contains("back to blue"), "{}", ended.stderr);
-    // Not as the backup of the broken one, but as what is live.
+    // It is live itself, not the backup of the broken application.
     assert!(get(&host).unwrap().contains("X-Colour: blue"));
     let seen = versions(&answers);
     assert_eq!(
@@ -227,12 +235,12 @@ fn blue_green_swaps_without_a_failed_request_and_goes_back() {
         "{seen:?}"
     );
     let unwell = format!("app={}", machine.write("unwell.sh", "#!/bin/sh\nexit 7\n"));
-    let (ended, answers) = asked_while(&host, || deploy(&[&unwell]).exits(1));
+    let (ended, answers) = requested_during(&host, || deploy(&[&unwell]).exits(1));
     assert!(ended.said().contains("user data"), "{}", ended.stderr);
     assert_eq!(versions(&answers), ["three", "three"]);
 
-    // The next one that works takes their place; the old one is kept if asked for.
-    let (_, answers) = asked_while(&host, || {
+    // The next working version replaces them. The old one is kept if requested.
+    let (_, answers) = requested_during(&host, || {
         deploy(&["version=four", "keep_old=true"]).exits(0)
     });
     assert_eq!(versions(&answers), ["three", "four", "four"]);
@@ -244,7 +252,7 @@ fn blue_green_swaps_without_a_failed_request_and_goes_back() {
     assert!(machine.up().is_empty());
 }
 
-/// Three hosts with an application, launched by a run of their own.
+/// Three hosts with an application, launched by a separate run.
 const THREE_HOSTS: &str = r#"
     let key = create_key_pair("rolling");
     let group = create_security_group("rolling", #{ ingress: [#{ port: 22 }, #{ port: 8080 }] });
@@ -294,7 +302,7 @@ fn a_rolling_update_stops_at_the_first_host_that_fails() {
     assert_eq!(order.len(), 3, "{}", second.stdout);
     assert!(order.iter().all(|host| shows(host).ends_with("release 2")));
 
-    // The second host's application does not come up any more.
+    // The application of the second host no longer starts.
     let unit = "/etc/systemd/system/app.service";
     let cripple =
         format!("sudo sed -i 's/http.server/no.server/' {unit}; sudo systemctl daemon-reload");
@@ -305,9 +313,12 @@ fn a_rolling_update_stops_at_the_first_host_that_fails() {
     assert!(third.said().contains(&wanted), "{}", third.stderr);
     assert!(third.said().contains("http://"), "{}", third.stderr);
     assert!(shows(order[0]).ends_with("release 3"));
-    assert!(shows(order[2]).ends_with("release 2"), "it is untouched");
+    assert!(
+        shows(order[2]).ends_with("release 2"),
+        "the host is unchanged"
+    );
 
-    // Mended by hand, the run goes on where it stopped.
+    // After a manual repair, the resumed run continues at this host.
     let mend = format!(
         "sudo sed -i 's/no.server/http.server/' {unit}; sudo systemctl daemon-reload; sudo systemctl restart app"
     );
@@ -320,7 +331,7 @@ fn a_rolling_update_stops_at_the_first_host_that_fails() {
         .exits(0);
     assert!(order.iter().all(|host| shows(host).ends_with("release 3")));
 
-    // Hosts by their addresses, in one batch, and a command as the gate.
+    // Hosts by address, in one batch, with a command as the health gate.
     fs::write(&page, "release 4").unwrap();
     let hosts: Vec<String> = order
         .iter()
@@ -349,13 +360,13 @@ fn a_rolling_update_stops_at_the_first_host_that_fails() {
     assert_eq!(fourth.stdout.lines().count(), 1, "{}", fourth.stdout);
     assert!(order.iter().all(|host| shows(host).ends_with("release 4")));
 
-    // What would not work is said before any host is touched.
+    // Wrong options are reported before any host is changed.
     for (wrong, said) in [
         (
             &["tag=role=web", "check=", "url="][..],
             "without a health gate",
         ),
-        (&["tag=role=nobody"], "there is no host"),
+        (&["tag=role=nosuch"], "there is no host"),
         (
             &["hosts=192.0.2.1", "tag=role=web"],
             "set `hosts`, or `tag`",
@@ -367,7 +378,7 @@ fn a_rolling_update_stops_at_the_first_host_that_fails() {
     }
 }
 
-/// A directory with all that may go wrong in a backup.
+/// Creates a directory with everything that can go wrong in a backup.
 fn odd_directory(directory: &Path) {
     let at = |name: &str| directory.join(name);
     fs::create_dir_all(at("a b/empty")).unwrap();
@@ -389,7 +400,8 @@ fn odd_directory(directory: &Path) {
     symlink("nowhere", at("broken link")).unwrap();
 }
 
-/// Names, permissions, links and contents of all that is in a directory.
+/// Returns the names, permissions, links and contents of all files in a
+/// directory.
 fn contents(directory: &Path) -> Vec<String> {
     let list = "find . -printf '%P %M %l\\0' | sort -z | tr '\\0' '\\n'; \
         find . -type f -print0 | sort -z | xargs -0r sha256sum";
@@ -455,7 +467,7 @@ fn a_directory_is_backed_up_and_restored_as_it_was() {
         "untouched"
     );
 
-    // A third one, and the first is one too many.
+    // A third backup exceeds the limit, so the first is removed.
     let third = back_up(&["keep=2"]);
     let gone = restore(&first, "gone").exits(1);
     assert!(
@@ -466,7 +478,7 @@ fn a_directory_is_backed_up_and_restored_as_it_was() {
     let _ = restore(&second, "second").exits(0);
     assert_eq!(contents(Path::new(&machine.path("second"))), latest);
 
-    // Another content under the same name is noticed.
+    // A changed object under the same name is detected.
     let forge = format!(
         "let it = \"backups-of-the-tests\";
         local_exec([\"tar\", \"-C\", \"{}\", \"-czf\", \"{room}/forged\", \".\"]);
@@ -478,7 +490,8 @@ fn a_directory_is_backed_up_and_restored_as_it_was() {
     let forged = restore("latest", "forged").exits(1);
     assert!(forged.said().contains("did NOT match"), "{}", forged.stderr);
 
-    // An empty directory, a disk that was not mounted perhaps, is no backup.
+    // An empty directory, perhaps because a disk is not mounted, is not backed
+    // up.
     let empty = machine.path("empty");
     fs::create_dir(&empty).unwrap();
     let refused = call(&[format!("directory={empty}"), "keep=1".to_owned()]).exits(1);
@@ -488,7 +501,11 @@ fn a_directory_is_backed_up_and_restored_as_it_was() {
         refused.stderr
     );
     let _ = restore(&second, "again").exits(0);
-    assert_eq!(fs::read_dir(&room).unwrap().count(), 0, "the room is swept");
+    assert_eq!(
+        fs::read_dir(&room).unwrap().count(),
+        0,
+        "the temporary directory is empty"
+    );
 }
 
 #[test]
@@ -503,7 +520,7 @@ fn expired_runs_are_removed_and_others_are_not() {
     let expired = make(&["--ttl", "1s"]);
     let fresh = make(&["--ttl", "1h"]);
     let endless = make(&[]);
-    // One that is in progress, and is past its end.
+    // A run that is in progress and has expired.
     let busy = machine.plain().args(["--local", "--ttl", "1s"]);
     let busy = busy.playbook("create_key_pair(\"busy\"); log_info(\"made\"); sleep(1000);");
     let (mut busy, _stderr) = started(&busy, "made");
@@ -514,7 +531,7 @@ fn expired_runs_are_removed_and_others_are_not() {
     };
     let busy_run = up()[0].clone();
     let clean = |more: &[&str]| machine.run("cleanup_expired", more).exits(0).stdout;
-    becomes_true("the busy one is past its end", || {
+    becomes_true("the busy run has expired", || {
         let shown = machine
             .call(&["show", &busy_run, "--output", "json"])
             .exits(0);
@@ -535,9 +552,9 @@ fn expired_runs_are_removed_and_others_are_not() {
         "{removed}"
     );
     assert_eq!(up(), [busy_run.clone(), endless.clone(), fresh.clone()]);
-    assert_eq!(clean(&["dry_run=false"]), "", "nothing is left to do");
+    assert_eq!(clean(&["dry_run=false"]), "", "no expired run is left");
 
-    // By age: those without an end, unless they are spared.
+    // By age: runs without an expiry time, unless they are spared.
     let spare = format!("spare={endless}");
     assert_eq!(clean(&["dry_run=false", "older_than=0.0001", &spare]), "");
     assert_eq!(clean(&["dry_run=false", "older_than=1"]), "");
@@ -550,7 +567,8 @@ fn expired_runs_are_removed_and_others_are_not() {
     signal(&busy, "TERM");
     assert!(!busy.wait().unwrap().success());
 
-    // What cannot be removed is told, and the others go all the same.
+    // A resource that cannot be removed is reported, and the other runs are still
+    // removed.
     let (stuck, other) = (make(&["--ttl", "1s"]), make(&["--ttl", "1s"]));
     let unmark = format!(
         "import boto3; boto3.client('s3').delete_bucket_tagging(Bucket='expiring-{stuck}')"
@@ -560,7 +578,8 @@ fn expired_runs_are_removed_and_others_are_not() {
     becomes_true("both have expired", || {
         said().contains(&stuck) && said().contains(&other)
     });
-    // The ledger knows where they are: no `--local`, and no credentials.
+    // The ledger records the runs' clouds: neither `--local` nor credentials are
+    // needed.
     let nightly = playbook_call(machine.plain(), "cleanup_expired", &["dry_run=false"]);
     let ended = nightly.run().exits(1);
     assert!(

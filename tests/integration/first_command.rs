@@ -1,5 +1,6 @@
-//! The first command of a new user, who is not root: the local cloud is started
-//! through sudo, after a question or with `--sudo`; refused, nothing is made.
+//! The first command of a new user without root rights. The local cloud is
+//! started with sudo, after a question or with `--sudo`. If the user declines,
+//! nothing is created.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +13,8 @@ use crate::support::{Autorun, Ended, conversation};
 const LAUNCHES: &str = "let server = launch_instance(#{ name: \"first\" });\nprint(server.id);";
 const RECORDS: &str = "print(create_bucket(\"first\"));";
 
-/// The user `nobody` on a computer whose sudo knows, or does not know, this user.
+/// User 65534 on a machine whose sudoers file allows, or does not allow,
+/// this user to run commands.
 struct User {
     cloud: TempDir,
     sudoers: TempDir,
@@ -31,14 +33,15 @@ impl User {
         user
     }
 
-    fn who_may() -> Self {
-        Self::new("nobody ALL=(ALL:ALL) NOPASSWD: ALL\n")
+    fn allowed() -> Self {
+        Self::new("#65534 ALL=(ALL:ALL) NOPASSWD: ALL\n")
     }
 
-    /// The command in a mount namespace that has the user's sudoers file.
+    /// Returns the command, in a mount namespace that has the user's sudoers
+    /// file.
     fn command(&self, autorun: Autorun) -> (Command, Autorun) {
         let cloud = self.cloud.path().display().to_string();
-        let autorun = autorun.env("AUTORUN_CLOUD_HOME", &cloud).by_nobody();
+        let autorun = autorun.env("AUTORUN_CLOUD_HOME", &cloud).by_other_user();
         let inner = autorun.command();
         let mut command = Command::new("unshare");
         command
@@ -84,12 +87,12 @@ fn runs(autorun: &Autorun) -> String {
     let listed = Autorun::new()
         .env("HOME", &home)
         .args(["runs", "--output", "json"]);
-    listed.by_nobody().run().exits(0).stdout
+    listed.by_other_user().run().exits(0).stdout
 }
 
 #[test]
-fn without_a_terminal_nothing_is_made_and_both_ways_on_are_named() {
-    let user = User::who_may();
+fn without_a_terminal_nothing_is_created_and_the_hint_names_both_ways() {
+    let user = User::allowed();
     let ended = user.run(local(LAUNCHES)).exits(2);
     let said = ended.said();
     for part in [
@@ -104,16 +107,16 @@ fn without_a_terminal_nothing_is_made_and_both_ways_on_are_named() {
 }
 
 #[test]
-fn the_flag_starts_it_through_sudo_and_the_user_has_access() {
-    let user = User::who_may();
+fn the_flag_starts_it_with_sudo_and_the_user_has_access() {
+    let user = User::allowed();
     let ended = user.run(local(LAUNCHES).arg("--sudo")).exits(0);
     assert!(ended.stdout.starts_with("i-"), "{}", ended.stdout);
-    // It is there now: the second run asks nothing.
+    // The local cloud is already up, so the second run asks nothing.
     let _ = user.run(local(LAUNCHES)).exits(0);
 }
 
 #[test]
-fn the_flag_says_why_sudo_refuses() {
+fn with_the_flag_the_error_explains_why_sudo_refuses() {
     let user = User::new("root ALL=(ALL:ALL) ALL\n");
     let ended = user.run(local(LAUNCHES).arg("--sudo")).exits(2);
     assert!(
@@ -125,8 +128,8 @@ fn the_flag_says_why_sudo_refuses() {
 }
 
 #[test]
-fn at_a_terminal_it_asks_and_takes_no_for_an_answer() {
-    let user = User::who_may();
+fn at_a_terminal_it_asks_and_accepts_no() {
+    let user = User::allowed();
     let (command, autorun) = user.command(local(LAUNCHES));
     let (status, shown) = conversation(&command, &[("[y/N]", "n")]);
     assert_eq!(status, Some(2), "{shown}");
@@ -136,17 +139,17 @@ fn at_a_terminal_it_asks_and_takes_no_for_an_answer() {
 }
 
 #[test]
-fn at_a_terminal_it_starts_after_a_yes() {
-    let user = User::who_may();
+fn at_a_terminal_it_starts_after_yes() {
+    let user = User::allowed();
     let (command, _autorun) = user.command(local(LAUNCHES));
     let (status, shown) = conversation(&command, &[("[y/N]", "y")]);
     assert_eq!(status, Some(0), "{shown}");
 }
 
-/// Methods and pointers are calls, too.
+/// Method calls and function pointers count as calls, too.
 #[test]
-fn every_way_to_launch_is_known_before_the_run() {
-    let user = User::who_may();
+fn every_way_to_launch_is_found_before_the_run() {
+    let user = User::allowed();
     for launch in [
         "fn begin() { launch_instance(#{}) }\nbegin();",
         "#{}.launch_instance();",
@@ -165,8 +168,8 @@ fn every_way_to_launch_is_known_before_the_run() {
 }
 
 #[test]
-fn what_launches_nothing_needs_no_root_and_a_cloud_without_it_is_named() {
-    let user = User::who_may();
+fn without_a_launch_no_root_is_needed_and_a_later_launch_names_the_command() {
+    let user = User::allowed();
     let _ = user.run(local(RECORDS)).exits(0);
     let ended = user.run(local(LAUNCHES).arg("--sudo")).exits(2);
     let said = ended.said();

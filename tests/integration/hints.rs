@@ -1,6 +1,6 @@
-//! Every hint that names a command is tried: the error is provoked, the command
-//! is taken out of what was printed and run by a shell, and then the playbook
-//! goes, or the command shows what the hint promises.
+//! Tries every hint that names a command: provokes the error, takes the command
+//! from the output and runs it in a shell. Afterwards the playbook succeeds, or
+//! the command shows what the hint promises.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,33 +13,33 @@ use serde_json::json;
 use crate::support::cloud::LocalCloud;
 use crate::support::{Autorun, Ended, HOST, Lab, at_terminal, conversation, root};
 
-/// Commands as the sources name them, and the test here that tries each; or why
-/// it cannot be tried.
+/// The commands in the hints of the sources, each with the test that tries it,
+/// or the reason why it cannot be tried.
 const TRIED: &[(&str, &str)] = &[
     (
         "autorun cloud doctor",
-        "the_local_cloud_is_started_and_ended",
+        "the_local_cloud_is_started_and_stopped",
     ),
-    ("autorun cloud down", "the_local_cloud_is_started_and_ended"),
-    ("autorun cloud up", "the_local_cloud_is_started_and_ended"),
+    (
+        "autorun cloud down",
+        "the_local_cloud_is_started_and_stopped",
+    ),
+    ("autorun cloud up", "the_local_cloud_is_started_and_stopped"),
     (
         "autorun destroy {run}",
-        "a_failed_run_goes_on_or_is_removed",
+        "a_failed_run_is_resumed_or_removed",
     ),
-    ("autorun destroy {}", "a_failed_run_goes_on_or_is_removed"),
+    ("autorun destroy {}", "a_failed_run_is_resumed_or_removed"),
     (
         "autorun destroy --orphans",
         "a_damaged_ledger_is_read_and_replaced",
     ),
-    ("autorun docs", "the_manual_has_what_is_looked_for"),
-    ("autorun docs NAME", "the_manual_has_what_is_looked_for"),
-    ("autorun docs render", "the_manual_has_what_is_looked_for"),
-    (
-        "autorun docs {function}",
-        "the_manual_has_what_is_looked_for",
-    ),
-    ("autorun resume {}", "a_failed_run_goes_on_or_is_removed"),
-    ("autorun resume {run}", "a_failed_run_goes_on_or_is_removed"),
+    ("autorun docs", "the_manual_has_the_wanted_entry"),
+    ("autorun docs NAME", "the_manual_has_the_wanted_entry"),
+    ("autorun docs render", "the_manual_has_the_wanted_entry"),
+    ("autorun docs {function}", "the_manual_has_the_wanted_entry"),
+    ("autorun resume {}", "a_failed_run_is_resumed_or_removed"),
+    ("autorun resume {run}", "a_failed_run_is_resumed_or_removed"),
     ("autorun runs", "runs_are_listed_and_shown"),
     ("autorun show RUN", "runs_are_listed_and_shown"),
     (
@@ -47,49 +47,64 @@ const TRIED: &[(&str, &str)] = &[
         "runs_are_listed_and_shown",
     ),
     ("autorun show {}", "runs_are_listed_and_shown"),
-    ("autorun ssh {}", "a_failed_run_goes_on_or_is_removed"),
-    ("autorun ssh {run}", "a_failed_run_goes_on_or_is_removed"),
+    ("autorun ssh {}", "a_failed_run_is_resumed_or_removed"),
+    ("autorun ssh {run}", "a_failed_run_is_resumed_or_removed"),
     ("aws configure", "credentials_are_entered"),
     ("aws configure list", "credentials_are_entered"),
-    ("aws ec2 create-default-vpc", "a_default_vpc_is_made"),
+    ("aws ec2 create-default-vpc", "a_default_vpc_is_created"),
     (
         "aws ec2 delete-key-pair --key-name NAME",
         "an_old_key_pair_is_removed",
     ),
-    ("aws ec2 describe-instances", "aws_lists_what_there_is"),
-    ("aws ec2 describe-key-pairs", "aws_lists_what_there_is"),
+    (
+        "aws ec2 describe-instances",
+        "aws_lists_the_existing_resources",
+    ),
+    (
+        "aws ec2 describe-key-pairs",
+        "aws_lists_the_existing_resources",
+    ),
     (
         "aws ec2 describe-security-groups",
-        "aws_lists_what_there_is",
+        "aws_lists_the_existing_resources",
     ),
-    ("aws ec2 describe-subnets", "aws_lists_what_there_is"),
+    (
+        "aws ec2 describe-subnets",
+        "aws_lists_the_existing_resources",
+    ),
     (
         "aws ec2 get-console-output --instance-id {}",
         "the_console_of_an_ended_instance_is_read",
     ),
     (
         "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id ID",
-        "a_protection_is_lifted",
+        "termination_protection_is_removed",
     ),
     (
         "aws ec2 modify-instance-attribute --no-disable-api-stop --instance-id ID",
-        "not tried: moto and the local cloud stop an instance in spite of the attribute",
+        "not tried: moto and the local cloud ignore the attribute when they stop an instance",
     ),
-    ("aws s3 ls", "aws_lists_what_there_is"),
+    ("aws s3 ls", "aws_lists_the_existing_resources"),
     (
         "aws sso login",
-        "not tried: it is in AWS CLI 2 alone and asks a person in a browser",
+        "not tried: only AWS CLI 2 has it, and it needs a person and a browser",
     ),
-    ("aws sts get-caller-identity", "aws_lists_what_there_is"),
-    ("chmod 600 {}", "a_key_that_others_can_read_is_closed"),
+    (
+        "aws sts get-caller-identity",
+        "aws_lists_the_existing_resources",
+    ),
+    (
+        "chmod 600 {}",
+        "the_mode_of_a_key_that_others_can_read_is_corrected",
+    ),
     ("date -u", "credentials_are_entered"),
-    ("df -h", "disks_and_directories_are_shown_and_made"),
+    ("df -h", "disks_and_directories_are_shown_and_created"),
     (
         "grep '^\\\\[' ~/.aws/config ~/.aws/credentials",
         "credentials_are_entered",
     ),
-    ("ls -ld {}", "disks_and_directories_are_shown_and_made"),
-    ("mkdir -p {}", "disks_and_directories_are_shown_and_made"),
+    ("ls -ld {}", "disks_and_directories_are_shown_and_created"),
+    ("mkdir -p {}", "disks_and_directories_are_shown_and_created"),
     ("sqlite3 {} .dump", "a_changed_row_of_a_ledger_is_shown"),
     (
         "sqlite3 {shown} .dump",
@@ -97,30 +112,30 @@ const TRIED: &[(&str, &str)] = &[
     ),
     (
         "sqlite3 {} 'UPDATE written SET open = 0'",
-        "an_incomplete_copy_of_a_ledger_goes_on",
+        "an_incomplete_copy_of_a_ledger_can_be_used",
     ),
-    ("ssh {}", "an_unknown_host_is_made_known"),
-    ("ssh {} -vv true", "ssh_shows_what_a_server_offers"),
+    ("ssh {}", "an_unknown_host_is_added"),
+    ("ssh {} -vv true", "ssh_shows_the_algorithms_of_a_server"),
     ("ssh-add {}", "a_key_is_loaded_into_the_agent"),
     (
         "ssh-keygen -R {name}",
-        "a_host_that_was_set_up_anew_is_made_known",
+        "the_entry_of_a_reinstalled_host_is_replaced",
     ),
     (
         "ssh-keygen -R {name} -f {}",
-        "a_host_that_was_set_up_anew_is_made_known",
+        "the_entry_of_a_reinstalled_host_is_replaced",
     ),
-    ("ssh-keygen -l -f KEY.pub", "keys_are_made_and_shown"),
-    ("ssh-keygen -t ed25519", "keys_are_made_and_shown"),
-    ("ssh-keygen -y -f '{}' > '{}'", "keys_are_made_and_shown"),
+    ("ssh-keygen -l -f KEY.pub", "keys_are_created_and_shown"),
+    ("ssh-keygen -t ed25519", "keys_are_created_and_shown"),
+    ("ssh-keygen -y -f '{}' > '{}'", "keys_are_created_and_shown"),
     ("ssh-keygen -y -f {}", "a_key_is_loaded_into_the_agent"),
     (
         "sudo chown -R {user} {}",
-        "not tried: the user of the tests who is not root may not use sudo",
+        "not tried: the unprivileged user of the tests may not use sudo",
     ),
 ];
 
-/// The texts in a source file: string literals outside of its unit tests.
+/// Returns the string literals of a source file, without its unit tests.
 fn literals(source: &str) -> Vec<String> {
     let source = source.split("#[cfg(test)]").next().unwrap();
     let code: String = source
@@ -136,7 +151,7 @@ fn literals(source: &str) -> Vec<String> {
         .collect()
 }
 
-/// Commands that a text tells its reader to run.
+/// Returns the commands that a text asks its reader to run.
 fn commands(text: &str) -> Vec<String> {
     let programs = "autorun|aws|cat|chmod|date|df|grep|ls|mkdir|ping|sqlite3|ssh|ssh-[a-z]+|sudo|\
          systemctl|timedatectl|ufw";
@@ -156,7 +171,8 @@ fn commands(text: &str) -> Vec<String> {
     found.collect()
 }
 
-/// What the sources say, apart from the local cloud's machines.
+/// Returns all commands in the sources, except those of the local cloud's
+/// machines.
 fn named() -> BTreeSet<String> {
     let mut folders = vec![root().join("src")];
     let mut named = BTreeSet::new();
@@ -178,11 +194,11 @@ fn named() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_command_that_a_text_names_is_tried() {
+fn every_command_in_a_hint_is_tried() {
     let tests = include_str!("hints.rs");
     for command in named() {
         let how = TRIED.iter().find(|(tried, _)| *tried == command);
-        let (_, how) = how.unwrap_or_else(|| panic!("`{command}` is in no row of TRIED"));
+        let (_, how) = how.unwrap_or_else(|| panic!("`{command}` has no row in TRIED"));
         assert!(
             how.starts_with("not tried: ") || tests.contains(&format!("\nfn {how}() {{")),
             "`{command}`: there is no test {how}"
@@ -191,14 +207,14 @@ fn every_command_that_a_text_names_is_tried() {
 }
 
 #[test]
-fn every_row_is_of_a_command_that_is_named() {
+fn every_row_has_a_command_of_a_hint() {
     let named = named();
     for (command, _) in TRIED {
-        assert!(named.contains(*command), "nobody names `{command}`");
+        assert!(named.contains(*command), "no hint names `{command}`");
     }
 }
 
-/// The command in what was printed that begins so.
+/// Returns the command in the output that begins like this.
 fn hinted(ended: &Ended, beginning: &str) -> String {
     let said = ended.said();
     let at = said
@@ -208,13 +224,14 @@ fn hinted(ended: &Ended, beginning: &str) -> String {
     command.to_owned()
 }
 
-/// Runs a command as it was printed, where the program ran.
+/// Runs a command exactly as printed, in the environment of the program.
 fn tried(autorun: &Autorun, command: &str) -> Ended {
     let output = autorun.shell(command).output().unwrap();
     Ended::of(&output, autorun.home.path())
 }
 
-/// The same at a terminal: each line is typed when it is asked for.
+/// Runs a command on a terminal and types each answer when its question
+/// appears.
 fn tried_by_hand(autorun: &Autorun, command: &str, answers: &[(&str, &str)]) -> String {
     let (status, shown) = conversation(&autorun.shell(command), answers);
     assert_eq!(status, Some(0), "{shown}");
@@ -267,13 +284,13 @@ fn credentials_are_entered() {
 }
 
 #[test]
-fn aws_lists_what_there_is() {
+fn aws_lists_the_existing_resources() {
     let lab = quick_lab();
     let made = lab.autorun().playbook(
-        "print(create_bucket(\"there\").name);\n\
-         import_key_pair(\"there\", \"~/.ssh/id_ed25519\");\n\
-         create_security_group(\"there\");\n\
-         print(launch_instance(#{ name: \"there\" }).id);",
+        "print(create_bucket(\"existing\").name);\n\
+         import_key_pair(\"existing\", \"~/.ssh/id_ed25519\");\n\
+         create_security_group(\"existing\");\n\
+         print(launch_instance(#{ name: \"existing\" }).id);",
     );
     let made = made.run().exits(0).stdout;
     let (bucket, instance) = made.trim().split_once('\n').unwrap();
@@ -282,12 +299,12 @@ fn aws_lists_what_there_is() {
         (
             "launch_instance(#{ key_pair: \"nosuch\" });",
             "aws ec2 describe-key-pairs",
-            "there",
+            "existing",
         ),
         (
             "launch_instance(#{ security_groups: [\"sg-0123456789abcdef0\"] });",
             "aws ec2 describe-security-groups",
-            "there",
+            "existing",
         ),
         (
             "describe_instance(\"i-0123456789abcdef0\");",
@@ -315,7 +332,7 @@ fn aws_lists_what_there_is() {
 }
 
 #[test]
-fn a_default_vpc_is_made() {
+fn a_default_vpc_is_created() {
     let lab = Lab::start(&json!({ "boot": false, "hosts": [], "no_default_vpc": true }));
     let autorun = lab.autorun().playbook("create_security_group(\"web\");");
     tried(&autorun, &hinted(&autorun.run().exits(1), "aws ec2")).exits(0);
@@ -333,7 +350,7 @@ fn an_old_key_pair_is_removed() {
 }
 
 #[test]
-fn a_protection_is_lifted() {
+fn termination_protection_is_removed() {
     let lab = quick_lab();
     let autorun = lab.autorun().playbook(
         "let web = launch_instance(#{ name: \"web\" });\n\
@@ -341,7 +358,7 @@ fn a_protection_is_lifted() {
              \"--instance-id\", web.id]);\n\
          terminate_instance(web);",
     );
-    // The playbook calls the AWS CLI itself.
+    // The playbook itself calls the AWS CLI.
     let run = autorun.words();
     let ended = tried(&autorun, &run).exits(1);
     tried(&autorun, &hinted(&ended, "aws ec2")).exits(0);
@@ -365,7 +382,7 @@ fn the_console_of_an_ended_instance_is_read() {
 }
 
 #[test]
-fn an_unknown_host_is_made_known() {
+fn an_unknown_host_is_added() {
     let lab = Lab::start(&json!({ "boot": false }));
     let autorun = lab
         .autorun()
@@ -374,15 +391,16 @@ fn an_unknown_host_is_made_known() {
     let command = hinted(&autorun.run().exits(1), "ssh ");
     let shown = tried_by_hand(
         &autorun,
-        &as_of_home(&autorun, &command),
+        &with_home_files(&autorun, &command),
         &[("yes/no", "yes"), ("$", "exit")],
     );
     assert!(shown.contains("SHA256:"), "{shown}");
     autorun.run().exits(0);
 }
 
-/// OpenSSH looks its files up in the home of the account, not in `$HOME`.
-fn as_of_home(autorun: &Autorun, command: &str) -> String {
+/// OpenSSH looks for its files in the home directory of the account, not in
+/// `$HOME`.
+fn with_home_files(autorun: &Autorun, command: &str) -> String {
     let ssh = autorun.home.path().join(".ssh");
     let files = format!(
         " -o UserKnownHostsFile={0}/known_hosts -i {0}/id_ed25519 ",
@@ -392,7 +410,7 @@ fn as_of_home(autorun: &Autorun, command: &str) -> String {
 }
 
 #[test]
-fn a_host_that_was_set_up_anew_is_made_known() {
+fn the_entry_of_a_reinstalled_host_is_replaced() {
     let lab = Lab::start(&json!({ "boot": false }));
     let autorun = lab
         .autorun()
@@ -404,7 +422,7 @@ fn a_host_that_was_set_up_anew_is_made_known() {
     tried(&autorun, &format!("{command} -f '{}'", known.display())).exits(0);
     assert_eq!(fs::read_to_string(&known).unwrap(), "");
     assert!(autorun.run().exits(1).said().contains("is unknown"));
-    // In another file, which the hint names.
+    // The key is in a different file, which the hint names.
     let known = autorun.home.path().join(".ssh/known_hosts2");
     fs::write(&known, format!("{HOST} {other}\n")).unwrap();
     let command = hinted(&autorun.run().exits(1), "ssh-keygen -R");
@@ -413,14 +431,14 @@ fn a_host_that_was_set_up_anew_is_made_known() {
 }
 
 #[test]
-fn ssh_shows_what_a_server_offers() {
+fn ssh_shows_the_algorithms_of_a_server() {
     let lab = Lab::start(&json!({ "boot": false }));
     let autorun = lab.autorun().playbook(&format!(
         "ssh_exec(\"{HOST}\", \"/usr/sbin/sshd -p 2201 -o PidFile=none \
          -o KexAlgorithms=sntrup761x25519-sha512@openssh.com\", #{{ sudo: true }});\n\
          ssh_exec(host(\"{HOST}\", #{{ port: 2201 }}), \"true\");"
     ));
-    // Whether it lets us in is another question.
+    // Whether the server accepts the login does not matter here.
     let command = hinted(&autorun.run().exits(1), "ssh -p");
     let shown = tried(&autorun, &format!("setsid --wait {command}"));
     let offers = "KEX algorithms: sntrup761x25519-sha512@openssh.com";
@@ -454,7 +472,7 @@ fn a_key_is_loaded_into_the_agent() {
     assert!(shown.contains("Identity added"), "{shown}");
     ended.exits(0);
 
-    // A wrong passphrase, and how to find the right one.
+    // A wrong passphrase, and the command that checks it.
     let autorun = lab.autorun();
     let home = autorun.home.path();
     let key = home.join(".ssh/id_ed25519").display().to_string();
@@ -472,9 +490,9 @@ fn a_key_is_loaded_into_the_agent() {
 }
 
 #[test]
-fn keys_are_made_and_shown() {
+fn keys_are_created_and_shown() {
     let lab = Lab::start(&json!({ "boot": false }));
-    // A file that is no key, and where to get one.
+    // A file that is not a key, and the command that saves one.
     let autorun = lab.autorun();
     let home = autorun.home.path().to_owned();
     let key = home.join("deploy").display().to_string();
@@ -490,7 +508,7 @@ fn keys_are_made_and_shown() {
     tried_by_hand(&autorun, &command, &asked);
     autorun.run().exits(0);
 
-    // A PEM key alone, and how to get its public half.
+    // A PEM key, and the command that shows its public half.
     let pem = home.join("pem").display().to_string();
     let options = ["-q", "-t", "rsa", "-m", "PEM", "-N", "", "-f", &pem];
     assert!(
@@ -507,7 +525,7 @@ fn keys_are_made_and_shown() {
     tried(&autorun, &hinted(&autorun.run().exits(1), "ssh-keygen -y")).exits(0);
     autorun.run().exits(0);
 
-    // A fingerprint that is none, and what shows the true one.
+    // An invalid fingerprint, and the command that shows the right one.
     let trusting = |fingerprint: &str| {
         let options = format!("#{{ host_key: \"{fingerprint}\" }}");
         lab.autorun()
@@ -523,18 +541,18 @@ fn keys_are_made_and_shown() {
 }
 
 #[test]
-fn disks_and_directories_are_shown_and_made() {
+fn disks_and_directories_are_shown_and_created() {
     let autorun = Autorun::new().playbook("write_file(\"~/site/css/page.css\", \"\");");
     tried(&autorun, &hinted(&autorun.run().exits(1), "mkdir")).exits(0);
     autorun.run().exits(0);
 
     let autorun = Autorun::new()
         .playbook("read_file(\"/etc/shadow\");")
-        .by_nobody();
+        .by_other_user();
     let shown = tried(&autorun, &hinted(&autorun.run().exits(1), "ls")).exits(0);
     assert!(shown.stdout.contains("root"), "{}", shown.stdout);
 
-    // A disk that is full, in a mount namespace of the call's own.
+    // A full disk, in its own mount namespace.
     let autorun = Autorun::new().playbook(
         "local_exec([\"mkdir\", env(\"HOME\") + \"/small\"]);\n\
          local_exec([\"mount\", \"-t\", \"tmpfs\", \"-o\", \"size=16k\", \"tmpfs\", env(\"HOME\") + \"/small\"]);\n\
@@ -547,7 +565,7 @@ fn disks_and_directories_are_shown_and_made() {
     let shown = tried(&autorun, &command).exits(0);
     assert!(shown.stdout.contains("Avail"), "{}", shown.stdout);
 
-    // The same on a host, where the hint is a call.
+    // A full disk on a host, for which the hint is a playbook call.
     let lab = Lab::start(&json!({ "boot": false }));
     for (playbook, then) in [
         (
@@ -578,11 +596,11 @@ fn disks_and_directories_are_shown_and_made() {
 }
 
 #[test]
-fn the_manual_has_what_is_looked_for() {
+fn the_manual_has_the_wanted_entry() {
     let autorun = Autorun::new().playbook("zzzz();");
     let shown = tried(&autorun, &hinted(&autorun.run().exits(3), "autorun docs")).exits(0);
     assert!(shown.stdout.contains("launch_instance"), "{}", shown.stdout);
-    // Its last line says how to go on.
+    // The last line says how to show one entry.
     assert!(shown.stdout.contains("autorun docs NAME shows one"));
     let shown = tried(&autorun, "autorun docs ssh_exec").exits(0);
     assert!(shown.stdout.contains("Throws"), "{}", shown.stdout);
@@ -625,7 +643,7 @@ fn runs_are_listed_and_shown() {
     let unknown = ask(&["ssh", "zzzzzzz"]).exits(2);
     let command = hinted(&unknown, "autorun show").replace("RUN", &id);
     assert!(tried(&autorun, &command).exits(0).stdout.contains(&id));
-    // The report names it for results that have no room there.
+    // The report names this command for results that are too long for it.
     let whole = ask(&["show", &id, "--output", "json"]).exits(0).stdout;
     let whole: serde_json::Value = serde_json::from_str(&whole).unwrap();
     assert!(whole["steps"].is_array(), "{whole}");
@@ -634,7 +652,7 @@ fn runs_are_listed_and_shown() {
     assert!(shown.stdout.contains(&id), "{}", shown.stdout);
 }
 
-/// The command after `label`, as the end of a run and `show` name it.
+/// Returns the command after `label` in the output of a run or of `show`.
 fn after(text: &str, label: &str) -> String {
     let line = text.lines().find_map(|line| line.strip_prefix(label));
     let line = line.unwrap_or_else(|| panic!("no `{label}` in\n{text}"));
@@ -642,14 +660,14 @@ fn after(text: &str, label: &str) -> String {
 }
 
 #[test]
-fn a_failed_run_goes_on_or_is_removed() {
+fn a_failed_run_is_resumed_or_removed() {
     let cloud = LocalCloud::start();
     let autorun = cloud.autorun().playbook(
         "let key = create_key_pair(\"web-\" + run_id());\n\
          let group = create_security_group(\"web-\" + run_id());\n\
          wait_until_ready(launch_instance(#{ name: \"web\", key_pair: key,\n\
              security_groups: [group] }));\n\
-         if !is_file(\"~/go-on\") { fail(\"not yet\"); }",
+         if !is_file(\"~/proceed\") { fail(\"not yet\"); }",
     );
     let ended = autorun.run().exits(1);
     let login = Regex::new(r"log in with: (ssh -i \S+ \S+)").unwrap();
@@ -666,30 +684,30 @@ fn a_failed_run_goes_on_or_is_removed() {
     assert_eq!(after(&shown, "log in:"), after(&ended.stderr, "log in:"));
     let login = format!("{} whoami", after(&shown, "log in:"));
     assert_eq!(tried(&autorun, &login).exits(0).stdout.trim(), "ec2-user");
-    fs::write(autorun.home.path().join("go-on"), "").unwrap();
+    fs::write(autorun.home.path().join("proceed"), "").unwrap();
     tried(&autorun, &after(&shown, "go on:")).exits(0);
     let remove = after(&shown, "remove it:");
     assert_eq!(remove, after(&ended.stderr, "remove it:"));
-    // It asks first.
+    // `destroy` asks for confirmation.
     tried_by_hand(&autorun, &remove, &[("?", "yes")]);
     let left = tried(&autorun, &remove.replace("destroy", "show")).exits(0);
     assert!(!left.stdout.contains("remove it:"), "{}", left.stdout);
 
-    // A variable of a run is not changed, but a new run can have another value.
+    // A resumed run cannot change a variable, but a new run can.
     let other = cloud.autorun().playbook(
         "let name = var(\"name\", \"web\", \"Prefix\");\n\
          create_bucket(name);\n\
          fail(\"not yet\");",
     );
     let ended = other.run().exits(1);
-    let go_on = format!("{} --set name=shop", after(&ended.stderr, "go on:"));
-    let refused = tried(&other, &go_on).exits(2);
+    let proceed = format!("{} --set name=shop", after(&ended.stderr, "go on:"));
+    let refused = tried(&other, &proceed).exits(2);
     let removed = hinted(&refused, "autorun destroy");
     tried_by_hand(&other, &removed, &[("?", "yes")]);
 }
 
 #[test]
-fn the_local_cloud_is_started_and_ended() {
+fn the_local_cloud_is_started_and_stopped() {
     let home = tempfile::tempdir().unwrap();
     let autorun = Autorun::new()
         .env("AUTORUN_CLOUD_HOME", &home.path().display().to_string())
@@ -721,14 +739,14 @@ fn a_damaged_ledger_is_read_and_replaced() {
     database.execute_batch(whole).unwrap();
     drop(database);
     let mut bytes = fs::read(&ledger).unwrap();
-    // The table of the runs.
+    // Damage the table of the runs.
     bytes[2 * 4096..3 * 4096].fill(0x5a);
     fs::write(&ledger, bytes).unwrap();
     let ended = autorun.run().exits(2);
     let shown = tried(&autorun, &hinted(&ended, "sqlite3")).stdout;
     assert!(shown.contains(&bucket), "{shown}");
 
-    // Moved away, and what its run made is found by its owner.
+    // The file is moved away, and the resources are found by their owner tag.
     fs::rename(&ledger, ledger.with_extension("damaged")).unwrap();
     let orphans = format!(
         "{} --local --region eu-central-1",
@@ -739,11 +757,11 @@ fn a_damaged_ledger_is_read_and_replaced() {
 }
 
 #[test]
-fn an_incomplete_copy_of_a_ledger_goes_on() {
+fn an_incomplete_copy_of_a_ledger_can_be_used() {
     let autorun = Autorun::new().playbook("print(run_id());");
     let id = autorun.run().exits(0).stdout;
     let ledger = autorun.home.path().join(".local/share/autorun/ledger.db");
-    // As a copy is that was made while a run was writing.
+    // Like a copy that was made during a run.
     let database = rusqlite::Connection::open(&ledger).unwrap();
     database
         .execute_batch("UPDATE written SET open = 1")
@@ -773,7 +791,7 @@ fn a_changed_row_of_a_ledger_is_shown() {
 }
 
 #[test]
-fn a_key_that_others_can_read_is_closed() {
+fn the_mode_of_a_key_that_others_can_read_is_corrected() {
     let lab = Lab::start(&json!({ "boot": false }));
     let playbook = r#"ssh_exec(host("192.0.2.10", #{ key: "~/.ssh/id_ed25519" }), "true");"#;
     let autorun = lab.autorun().playbook(playbook);
@@ -786,7 +804,7 @@ fn a_key_that_others_can_read_is_closed() {
 }
 
 #[test]
-fn a_name_that_is_not_utf_8_is_told() {
+fn a_name_that_is_not_utf_8_is_reported() {
     let home = tempfile::tempdir().unwrap();
     let name = std::ffi::OsStr::from_bytes(b"caf\xe9.rhai");
     let autorun = Autorun::new();

@@ -1,5 +1,5 @@
-//! The first SIGINT or SIGTERM stops the playbook within a second, wherever
-//! it is; the second ends the program at once.
+//! The first SIGINT or SIGTERM stops the playbook within a second, wherever it
+//! is. The second signal ends the program at once.
 
 use std::io::{BufRead as _, Read as _};
 use std::time::{Duration, Instant};
@@ -8,20 +8,21 @@ use serde_json::json;
 
 use crate::support::{Autorun, Ended, Lab, signal, started};
 
-/// Sends a signal at `sign` and gives how the run ended, and how soon.
+/// Sends a signal when `sign` appears. Returns the result of the run and the
+/// time until it ended.
 fn interrupted(autorun: &Autorun, sign: &str, name: &str) -> (Ended, Duration) {
     interrupted_when(autorun, sign, || true, name)
 }
 
-/// The same, but not before `there`.
+/// Like [`interrupted`], but sends the signal only when `ready` returns true.
 fn interrupted_when(
     autorun: &Autorun,
     sign: &str,
-    there: impl Fn() -> bool,
+    ready: impl Fn() -> bool,
     name: &str,
 ) -> (Ended, Duration) {
     let (mut child, mut stderr) = started(autorun, sign);
-    while !there() {
+    while !ready() {
         std::thread::yield_now();
     }
     let sent = Instant::now();
@@ -38,8 +39,8 @@ fn interrupted_when(
     (Ended::of(&output, autorun.home.path()).exits(130), took)
 }
 
-/// A second is what is promised; a busy machine may need longer to notice. What
-/// does not stop at all takes minutes.
+/// The documented limit is one second, but a busy machine may need longer. A
+/// run that does not react takes minutes.
 #[track_caller]
 fn soon(took: Duration) {
     assert!(took < Duration::from_secs(4), "it took {took:?}");
@@ -64,7 +65,7 @@ fn in_a_wait_for_a_page() {
 }
 
 #[test]
-fn in_an_ssh_command_which_is_ended_there() {
+fn in_an_ssh_command_which_is_ended_on_the_host() {
     let lab = Lab::start(&json!({}));
     let long = r#"ssh_exec("192.0.2.10", "echo go; sleep 4711");"#;
     let (ended, took) = interrupted(&lab.autorun().playbook(long), "| go", "INT");
@@ -77,7 +78,7 @@ fn in_an_ssh_command_which_is_ended_there() {
 }
 
 #[test]
-fn in_an_upload_with_what_is_up_and_what_may_be() {
+fn in_an_upload_with_a_list_of_resources_that_are_up_or_may_be() {
     let lab = Lab::start(&json!({ "hosts": [], "hang": { "PutObject": 60 } }));
     let playbook = r#"
         let bucket = create_bucket("pictures");
@@ -113,7 +114,7 @@ fn in_a_wait_for_an_instance() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_ends_the_program_at_once() {
     let lab = Lab::start(&json!({ "hosts": [], "hang": { "CreateBucket": 60 } }));
     let autorun = lab
         .autorun()

@@ -1,5 +1,5 @@
-//! Keys of objects: every function means the object of exactly this key, and
-//! nothing else changes.
+//! Object keys: every function accesses exactly the object with the given key,
+//! and changes nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,8 +14,9 @@ use crate::support::{Ended, Lab};
 
 static CLOUD: LazyLock<LocalCloud> = LazyLock::new(LocalCloud::start);
 
-/// What keys are made of: what URLs, XML, policies, shells, paths and terminals
-/// have a meaning for, and characters that look or fold alike.
+/// Parts of keys: characters with a meaning in URLs, XML, policies, shells, paths
+/// and terminals, and characters that look alike or that case folding or
+/// normalization makes equal.
 const PIECES: [&str; 62] = [
     "a",
     "A",
@@ -81,7 +82,7 @@ const PIECES: [&str; 62] = [
     "\u{1f600}",
 ];
 
-/// Keys that each had a fault of its own somewhere.
+/// Keys that each exposed an error in the past.
 const NAMED: [&str; 33] = [
     "a//b",
     "a/b",
@@ -118,7 +119,7 @@ const NAMED: [&str; 33] = [
     "soap",
 ];
 
-/// The seed of this run's keys; `AUTORUN_TEST_SEED` gives another one.
+/// Returns the seed of this run's keys. `AUTORUN_TEST_SEED` sets it.
 fn seed() -> u64 {
     let given = std::env::var("AUTORUN_TEST_SEED").ok();
     given.map_or_else(rand::random, |seed| seed.parse().unwrap())
@@ -129,7 +130,7 @@ fn is_valid(key: &str) -> bool {
     !key.trim().is_empty() && key.len() <= 1024 && !key.split('/').any(dots)
 }
 
-/// Keys at random, each with some that are nearly the same.
+/// Generates random keys, each with some nearly equal keys.
 fn keys(seed: u64) -> BTreeSet<String> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut all: BTreeSet<String> = NAMED.map(str::to_owned).into();
@@ -154,7 +155,7 @@ fn keys(seed: u64) -> BTreeSet<String> {
                 .replace('\0', ""),
             format!("{key}{}", &longest[..end]),
         ] {
-            // Policies have room for a few long ones only.
+            // A policy has room for only a few long keys.
             if is_valid(&near) && (near.len() < 500 || random.random_ratio(1, 4)) {
                 all.insert(near);
             }
@@ -163,8 +164,9 @@ fn keys(seed: u64) -> BTreeSet<String> {
     all
 }
 
-/// Stores what the program refuses to name, by a client that sends a path as it
-/// is: `BUCKET KEYS` as JSON on standard input, each with its size.
+/// Stores keys that the program rejects, with a client that sends paths
+/// unchanged. Reads `BUCKET KEYS` as JSON from standard input, with a size for
+/// each key.
 const PLANT: &str = r#"
 import http.client, json, sys
 from urllib.parse import quote, urlsplit
@@ -184,15 +186,15 @@ for key, size in given["keys"].items():
     assert answer.status == 200, (key, answer.status, answer.read())
 "#;
 
-/// The objects of a bucket as another client lists them, by key with sizes.
+/// Lists the objects of a bucket with another client. Returns their sizes by key.
 const LIST: &str = r#"
 import boto3, json, sys
 pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=json.load(sys.stdin)["bucket"])
 print(json.dumps({o["Key"]: o["Size"] for page in pages for o in page.get("Contents", [])}))
 "#;
 
-/// Runs a Python program that knows nothing but the environment of a client.
-fn python(program: &str, given: &Value) -> String {
+/// Runs a Python program whose only configuration is the environment of a client.
+fn python(program: &str, input: &Value) -> String {
     use std::io::Write as _;
     use std::process::Stdio;
     let mut child = CLOUD
@@ -204,7 +206,7 @@ fn python(program: &str, given: &Value) -> String {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(given.to_string().as_bytes()).unwrap();
+    stdin.write_all(input.to_string().as_bytes()).unwrap();
     drop(stdin);
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -216,8 +218,8 @@ fn listed(bucket: &str) -> BTreeMap<String, u64> {
     serde_json::from_str(&python(LIST, &json!({ "bucket": bucket }))).unwrap()
 }
 
-/// Every function with every key, while all the others are there. An object is
-/// known by its size.
+/// Calls every function with every key, while all other objects exist. The size
+/// identifies an object.
 const USE: &str = r#"
     fn sizes(bucket) { list_objects(bucket).map(|o| `${o.size} ${o.key}`) }
     let data = parse_json(read_file("~/keys.json"));
@@ -227,8 +229,8 @@ const USE: &str = r#"
         let done = upload_file(bucket, `~/content/${object.size}`, #{ key: object.key });
         assert(done.key == object.key && done.size == object.size, `${done}`);
     }
-    let there = sizes(bucket);
-    assert(there == data.all, `${there}`);
+    let existing = sizes(bucket);
+    assert(existing == data.all, `${existing}`);
     for object in data.objects {
         let key = object.key;
         let url = object_url(bucket, key, #{ public: object.public });
@@ -245,17 +247,17 @@ const USE: &str = r#"
         assert(sizes(copies) == [], `${object}: ${sizes(copies)}`);
         assert(list_objects(bucket, #{ prefix: key }).filter(|o| o.key == key).len == 1, `${object}`);
     }
-    assert(sizes(bucket) == there, `${sizes(bucket)}`);
+    assert(sizes(bucket) == existing, `${sizes(bucket)}`);
     for object in data.objects.filter(|o| o.size % 2 == 0) {
         delete_object(bucket, object.key);
-        there = there.filter(|line| line != `${object.size} ${object.key}`);
-        assert(sizes(bucket) == there, `${object}: ${sizes(bucket)}`);
+        existing = existing.filter(|line| line != `${object.size} ${object.key}`);
+        assert(sizes(bucket) == existing, `${object}: ${sizes(bucket)}`);
     }
     print(bucket.name);
 "#;
 
 #[test]
-fn every_function_means_the_object_of_exactly_this_key() {
+fn every_function_accesses_exactly_the_object_with_this_key() {
     let seed = seed();
     let keys = keys(seed);
     let autorun = CLOUD.autorun();
@@ -272,8 +274,8 @@ fn every_function_means_the_object_of_exactly_this_key() {
             json!({ "key": key, "size": size, "public": public })
         })
         .collect();
-    // Refused by the program, and what a client makes of some of the keys that
-    // resolves them.
+    // Keys that the program rejects. A client that resolves dots would confuse
+    // some of them with other keys.
     let size = objects.len() + 1;
     let planted = BTreeMap::from([
         ("./a/b".to_owned(), size),
@@ -299,7 +301,7 @@ fn every_function_means_the_object_of_exactly_this_key() {
     all.retain(|key, size| planted.contains_key(key) || *size % 2 == 1);
     let left: BTreeMap<String, u64> = all.into_iter().map(|(k, n)| (k, n as u64)).collect();
     assert_eq!(listed(&bucket), left, "seed {seed}");
-    // What no request for one object can name goes as well.
+    // `empty_bucket` also deletes objects that no single-object request can name.
     let number = left.len();
     let empty = format!("assert(empty_bucket(\"{bucket}\") == {number});");
     let _ = CLOUD.autorun().playbook(&empty).run().exits(0);
@@ -307,7 +309,7 @@ fn every_function_means_the_object_of_exactly_this_key() {
 }
 
 #[test]
-fn what_one_function_refuses_all_refuse_for_the_same_reason() {
+fn all_functions_reject_the_same_keys_with_the_same_message() {
     let playbook = r#"
         let bucket = create_bucket("refused");
         let long = "";
@@ -347,7 +349,7 @@ fn what_one_function_refuses_all_refuse_for_the_same_reason() {
 }
 
 #[test]
-fn a_path_of_this_machine_leaves_its_directories_here() {
+fn a_local_path_does_not_reveal_its_directories() {
     let autorun = CLOUD.autorun();
     let home = autorun.home.path().to_owned();
     fs::create_dir_all(home.join("secret plans/sub")).unwrap();
@@ -370,7 +372,7 @@ fn a_path_of_this_machine_leaves_its_directories_here() {
 }
 
 #[test]
-fn a_download_writes_everything_in_a_place_of_its_own_or_nothing() {
+fn a_download_writes_everything_or_nothing_to_distinct_files() {
     let playbook = r#"
         let bucket = create_bucket("down");
         let cases = [
@@ -389,12 +391,13 @@ fn a_download_writes_everything_in_a_place_of_its_own_or_nothing() {
             for key in keys { assert(err.message.contains("`" + `${number}/${key}` + "`"), `${keys}: ${err.message}`); }
             assert(!is_file("~/down/fine"), `${keys}`);
         }
-        // A prefix with and without its slash.
+        // A prefix with and without a slash at its end.
         for key in ["p/a", "pa"] { upload_file(bucket, "assets/logo.png", #{ key: key }); }
         let err = ();
         try { download_dir(bucket, "p", "~/down"); } catch (caught) { err = error_info(caught); }
         assert(err.message.contains("`p/a`") && err.message.contains("`pa`"), `${err}`);
-        // Directories of S3's console, names that nothing here has a meaning for.
+        // Directory objects of S3's console, and names without a special meaning
+        // on this machine.
         for key in ["ok/", "ok/empty/", "ok/A/x", "ok/a/X", "ok/ .autorun-x", "ok/~", "ok/a\\..\\b", "ok/*\n"] {
             let file = if key.ends_with("/") { "tests/primitives/data/empty" } else { "assets/logo.png" };
             upload_file(bucket, file, #{ key: key });
@@ -445,7 +448,7 @@ fn a_download_writes_everything_in_a_place_of_its_own_or_nothing() {
 }
 
 #[test]
-fn a_directory_comes_back_as_it_was_whatever_its_names() {
+fn a_directory_comes_back_unchanged_with_any_file_names() {
     let autorun = CLOUD.autorun();
     let home = autorun.home.path().to_owned();
     let long = "x".repeat(255);
@@ -478,7 +481,7 @@ fn a_directory_comes_back_as_it_was_whatever_its_names() {
     let _ = autorun.playbook(&playbook).run().exits(0);
 }
 
-/// A run with a ledger of its own.
+/// A run with its own ledger.
 fn with_ledger(ledger: &std::path::Path, args: &[&str]) -> Ended {
     let autorun = CLOUD
         .plain()
@@ -513,16 +516,16 @@ fn resume_finds_and_destroy_removes_exactly_the_recorded_key() {
         )
     };
     run("theirs", &upload(&theirs)).exits(0);
-    let go_on = dir.path().join("go-on").display().to_string();
+    let proceed = dir.path().join("proceed").display().to_string();
     let more = format!(
         r#"
         for key in ["//a/b", "*"] {{ object_url(bucket, key, #{{ public: true }}); }}
         copy_object(bucket, "a//b", bucket, "b//a");
-        if !is_file("{go_on}") {{ fail("not yet"); }}
+        if !is_file("{proceed}") {{ fail("not yet"); }}
         "#
     );
     run("ours", &format!("{}{more}", upload(&ours))).exits(1);
-    fs::write(&go_on, "").unwrap();
+    fs::write(&proceed, "").unwrap();
     let ledger = dir.path().join("ours");
     let runs = with_ledger(&ledger, &["runs", "--output", "json"]).exits(0);
     let newest: Value = serde_json::from_str(runs.stdout.lines().next().unwrap()).unwrap();

@@ -1,10 +1,11 @@
-//! `known_hosts` means what it means to OpenSSH: files made for the purpose are
-//! given to `ssh` and to the program, and both must say the same of a host.
+//! `known_hosts` has the same meaning as in OpenSSH: the test passes the same
+//! files to `ssh` and to the program, and both must reach the same verdict on a
+//! host.
 //!
-//! The hosts are real sshds in a network of their own, where the system's
-//! `known_hosts` files are ours as well. known_hosts.txt has the files, and the
-//! reason wherever the two differ by decision. Further files come from a grammar;
-//! `AUTORUN_TEST_SEED` repeats those of a run.
+//! The hosts are real sshds in their own network, in which the tests also control
+//! the system's `known_hosts` files. known_hosts.txt contains the files, and the
+//! reasons where the two differ by decision. A grammar generates further files.
+//! `AUTORUN_TEST_SEED` repeats the files of a run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,10 +25,10 @@ use tempfile::TempDir;
 
 use crate::support::{Ended, root};
 
-/// The host that is meant when none is named.
+/// The default host of a row.
 const WEB: &str = "web.example.com";
 
-/// What is in the table when it is not a file's text.
+/// Contents in the table that are not the text of a file.
 const DIRECTORY: &[u8] = b"(directory)\n";
 const LINK: &[u8] = b"-> ";
 
@@ -39,7 +40,7 @@ const FILES: [&str; 4] = [
     "ssh_known_hosts2",
 ];
 
-/// Files by which a host is known, and what is said of it by them.
+/// The known_hosts files of a test, and the host to connect to.
 #[derive(Debug)]
 struct Row {
     name: String,
@@ -48,7 +49,7 @@ struct Row {
     port: u16,
 }
 
-/// What is right, and what ssh says instead.
+/// The expected verdict, and ssh's verdict if it differs.
 #[derive(Debug, Default)]
 struct Right {
     verdict: String,
@@ -56,35 +57,35 @@ struct Right {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "how much was tried")]
-fn known_hosts_means_what_it_means_to_openssh() {
+#[expect(clippy::print_stdout, reason = "shows the number of files")]
+fn known_hosts_has_the_same_meaning_as_in_openssh() {
     let hosts = Hosts::start();
     let table = fs::read_to_string(root().join("tests/integration/known_hosts.txt")).unwrap();
     let (rows, right) = hosts.table(&table);
-    let ssh = hosts.asked_ssh(&rows);
-    let ours = hosts.asked_autorun(&rows);
+    let ssh = hosts.ssh_verdicts(&rows);
+    let ours = hosts.autorun_verdicts(&rows);
     let mut wrong = Vec::new();
     for (row, right) in rows.iter().zip(&right) {
         let (ssh, ours) = (&ssh[&row.name], &ours[&row.name]);
         let expected = right.ssh.as_ref().unwrap_or(&right.verdict);
         if (expected != "any" && ssh != expected) || *ours != right.verdict {
             wrong.push(format!(
-                "{}: expected {}; ssh says {ssh}, autorun {ours}",
+                "{}: expected {}; got {ssh} from ssh, {ours} from autorun",
                 row.name, right.verdict
             ));
         }
     }
     let differ = right.iter().filter(|right| right.ssh.is_some()).count();
     println!(
-        "{} files, {differ} on which ssh differs by decision",
+        "{} files, {differ} with a different verdict by decision",
         rows.len()
     );
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "how much was tried")]
-fn arbitrary_known_hosts_mean_what_they_mean_to_openssh() {
+#[expect(clippy::print_stdout, reason = "shows the number of files")]
+fn random_known_hosts_have_the_same_meaning_as_in_openssh() {
     let seed = std::env::var("AUTORUN_TEST_SEED")
         .map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     println!("AUTORUN_TEST_SEED={seed}");
@@ -93,8 +94,8 @@ fn arbitrary_known_hosts_mean_what_they_mean_to_openssh() {
     let rows: Vec<Row> = (0..80)
         .map(|number| hosts.arbitrary(number, &mut random))
         .collect();
-    let ssh = hosts.asked_ssh(&rows);
-    let ours = hosts.asked_autorun(&rows);
+    let ssh = hosts.ssh_verdicts(&rows);
+    let ours = hosts.autorun_verdicts(&rows);
     let mut counts = BTreeMap::new();
     for row in &rows {
         let (ssh, ours) = (&ssh[&row.name], &ours[&row.name]);
@@ -116,7 +117,7 @@ fn arbitrary_known_hosts_mean_what_they_mean_to_openssh() {
 }
 
 #[test]
-fn what_is_skipped_is_said_with_its_number_once() {
+fn skipped_lines_are_reported_once_with_their_numbers() {
     let hosts = Hosts::start();
     let row = |name: &str, text: &str| hosts.row(name, text);
     let odd = "# hosts\nodd\nweb.example.com {ed}\n@revokd x {ed}\nx ssh-none AAAA\n\
@@ -145,7 +146,7 @@ fn what_is_skipped_is_said_with_its_number_once() {
             ended.stderr
         );
     }
-    // A file that cannot be read is said, and what to do about it.
+    // An unreadable file is reported, with what to do about it.
     let mut directory = row("directory", "");
     directory
         .files
@@ -159,7 +160,7 @@ fn what_is_skipped_is_said_with_its_number_once() {
         ended.stderr
     );
     assert!(ended.stdout.contains("readable"), "{}", ended.stdout);
-    // What to do about a certificate.
+    // What to do about a host with a certificate.
     let row = Row {
         port: 2224,
         ..row("authority", "@cert-authority * {ca}\n")
@@ -173,7 +174,7 @@ fn what_is_skipped_is_said_with_its_number_once() {
 }
 
 #[test]
-fn a_jump_host_is_verified_as_any_host() {
+fn a_jump_host_is_verified_like_any_host() {
     let hosts = Hosts::start();
     let row = |name: &str, text: &str| hosts.row(name, text);
     let inner = "web.example.com {ed}\n";
@@ -203,7 +204,7 @@ fn a_jump_host_is_verified_as_any_host() {
     assert!(ended.stdout.contains("jump host of"), "{}", ended.stdout);
 }
 
-/// A line that is skipped is said once, however many connections there are.
+/// A skipped line is reported once, for any number of connections.
 #[test]
 fn a_long_file_is_read_once() {
     let hosts = Hosts::start();
@@ -226,7 +227,8 @@ fn a_long_file_is_read_once() {
 #[test]
 fn a_file_that_changes_is_read_again() {
     let hosts = Hosts::start();
-    // The same file and the same length, and changed faster than clocks tick.
+    // The same file with the same length, changed faster than the resolution of
+    // its timestamps.
     let (right, wrong) = ("web.example.com {ed}\n", "web.example.com {other}\n");
     let rows: Vec<Row> = (0..12)
         .map(|number| {
@@ -245,15 +247,15 @@ fn a_file_that_changes_is_read_again() {
     }
 }
 
-/// How a playbook names the host of a row.
+/// The host of a row, as a playbook names it.
 const HOST: &str = "host(row[1], #{ port: row[2], user: \"root\", name: row[0] })";
 
-/// sshds in a network of their own.
+/// sshds in their own network.
 struct Hosts {
     dir: TempDir,
-    /// Holds the network; it ends with its standard input.
+    /// Keeps the network. It ends when its standard input is closed.
     holder: Child,
-    /// What `{name}` stands for in the table.
+    /// The values of `{name}` in the table.
     words: BTreeMap<String, String>,
 }
 
@@ -264,7 +266,7 @@ impl Drop for Hosts {
     }
 }
 
-/// Starts the hosts, and ends them with its standard input.
+/// Starts the hosts, and ends them when standard input is closed.
 const NETWORK: &str = r#"
 cd "$1" && ip link set lo up && mount --bind system /etc/ssh && mount --bind hosts /etc/hosts || exit
 mkdir -p /run/sshd
@@ -327,7 +329,7 @@ impl Hosts {
             at("home/.ssh/id_ed25519.pub").display()
         );
         fs::write(at("config"), config).unwrap();
-        // What these lead to changes with each row.
+        // The targets of these links change with each row.
         for (index, file) in FILES.iter().enumerate() {
             let folder = if index < 2 { "home/.ssh" } else { "system" };
             symlink(at("current").join(file), at(folder).join(file)).unwrap();
@@ -351,7 +353,7 @@ impl Hosts {
         hosts
     }
 
-    /// A row that has one file, of the host that is meant when none is named.
+    /// Returns a row with one file and the default host.
     fn row(&self, name: &str, text: &str) -> Row {
         Row {
             name: name.to_owned(),
@@ -376,7 +378,7 @@ impl Hosts {
         command
     }
 
-    /// Fields of keys, and keys that ssh cannot read.
+    /// Creates the fields of keys, and keys that ssh cannot read.
     fn make_odd_keys(&mut self) {
         let mut more = BTreeMap::new();
         for (name, key) in &self.words {
@@ -395,7 +397,7 @@ impl Hosts {
         let longer = [ed.as_slice(), b"\0\0\0\x01x"].concat();
         let shorter = [&ed[..15], b"\0\0\0\x1f", &ed[19..50]].concat();
         let off = [&ecdsa[..ecdsa.len() - 1], &[ecdsa.last().unwrap() ^ 1]].concat();
-        // e is 65537; n begins with a zero byte, for its first bit is set.
+        // e is 65537. n begins with a zero byte because its first bit is set.
         let start: &[u8] = b"\0\0\0\x07ssh-rsa\0\0\0\x03\x01\0\x01";
         let modulus = &blob("rsa")[start.len() + 5..];
         let number = |zeros: usize, bytes: &[u8]| {
@@ -426,7 +428,7 @@ impl Hosts {
             .extend(odd.map(|(name, key)| (name.to_owned(), key)));
     }
 
-    /// A text of the table as it is in a file.
+    /// Replaces the `{name}` parts in a text of the table.
     fn filled(&self, text: &str) -> Vec<u8> {
         let mut all = Vec::new();
         let mut rest = text;
@@ -470,7 +472,7 @@ impl Hosts {
                     "names" => format!("host{number}.example.org,"),
                     "lines" => format!("host{number}.example.org {key}\n"),
                     "hashed" => format!("{} {key}\n", hashed(&format!("host{number}"))),
-                    other => panic!("what is {{{other}}}?"),
+                    other => panic!("unknown name {{{other}}}"),
                 };
                 let count: usize = count.parse().unwrap();
                 (0..count).map(each).collect::<String>().into_bytes()
@@ -478,7 +480,7 @@ impl Hosts {
         }
     }
 
-    /// The rows of the table, and what is right of each.
+    /// Returns the rows of the table with the expected verdicts.
     fn table(&self, text: &str) -> (Vec<Row>, Vec<Right>) {
         let mut rows: Vec<Row> = Vec::new();
         let mut right: Vec<Right> = Vec::new();
@@ -518,7 +520,8 @@ impl Hosts {
         (rows, right)
     }
 
-    /// Puts the files of a row where `--place` looks for them.
+    /// Writes the files of a row to the directory from which the playbook copies
+    /// them.
     fn put(&self, number: usize, row: &Row) -> PathBuf {
         let folder = self.at("rows").join(number.to_string());
         drop(fs::remove_dir_all(&folder));
@@ -537,15 +540,18 @@ impl Hosts {
         folder
     }
 
-    /// What ssh says of each row.
-    fn asked_ssh(&self, rows: &[Row]) -> BTreeMap<String, String> {
+    /// Returns ssh's verdict on each row.
+    fn ssh_verdicts(&self, rows: &[Row]) -> BTreeMap<String, String> {
         let numbered: Vec<(usize, &Row)> = rows.iter().enumerate().collect();
         let share = numbered.len().div_ceil(4).max(1);
         std::thread::scope(|scope| {
             let shares = numbered.chunks(share).map(|rows| {
                 scope.spawn(move || {
                     let verdicts = rows.iter().map(|(number, row)| {
-                        (row.name.clone(), self.ask_ssh(&self.put(*number, row), row))
+                        (
+                            row.name.clone(),
+                            self.ssh_verdict(&self.put(*number, row), row),
+                        )
                     });
                     verdicts.collect::<Vec<_>>()
                 })
@@ -558,8 +564,8 @@ impl Hosts {
         })
     }
 
-    /// Asks without logging in: an accepted host refuses that.
-    fn ask_ssh(&self, folder: &Path, row: &Row) -> String {
+    /// Connects without logging in: an accepted host denies the login.
+    fn ssh_verdict(&self, folder: &Path, row: &Row) -> String {
         let files = |names: [&str; 2]| {
             names
                 .map(|name| folder.join(name).display().to_string())
@@ -604,9 +610,9 @@ impl Hosts {
             .to_owned()
     }
 
-    /// What the program says of each row, in one run: the files change while it
-    /// works.
-    fn asked_autorun(&self, rows: &[Row]) -> BTreeMap<String, String> {
+    /// Returns the program's verdict on each row. One run checks all rows, with
+    /// files that change during the run.
+    fn autorun_verdicts(&self, rows: &[Row]) -> BTreeMap<String, String> {
         self.run(rows).0
     }
 
@@ -614,14 +620,15 @@ impl Hosts {
         self.run_playbook(rows, &["ln", "-sfn"], HOST)
     }
 
-    /// The same through a jump host.
+    /// Connects through a jump host.
     fn run_via(&self, rows: &[Row], address: &str, port: u16) -> (BTreeMap<String, String>, Ended) {
         let via = format!("host(\"{address}\", #{{ port: {port}, user: \"root\", name: row[0] }})");
         let host = HOST.replace(" })", &format!(", via: {via} }})"));
         self.run_playbook(rows, &["ln", "-sfn"], &host)
     }
 
-    /// Puts the files of each row in their place by a command, and tries its host.
+    /// For each row, copies its files to their place with a command and connects
+    /// to its host.
     fn run_playbook(
         &self,
         rows: &[Row],
@@ -669,7 +676,8 @@ impl Hosts {
         (verdicts.collect(), ended)
     }
 
-    /// A row of a grammar: lines that are right, nearly right and wrong.
+    /// Generates a row from a grammar: lines that are right, nearly right and
+    /// wrong.
     fn arbitrary(&self, number: usize, random: &mut StdRng) -> Row {
         let one = |random: &mut StdRng, list: &[&str]| (*list.choose(random).unwrap()).to_owned();
         let (address, port) = address_and_port(&one(
@@ -707,7 +715,7 @@ impl Hosts {
     }
 }
 
-/// A line of the grammar.
+/// Generates a line from the grammar.
 fn line(random: &mut StdRng) -> String {
     let mut one = |list: &[&str]| (*list.choose(random).unwrap()).to_owned();
     let marker = one(&[
@@ -791,7 +799,7 @@ fn line(random: &mut StdRng) -> String {
     format!("{start}{marker}{names}{between}{key}{end}")
 }
 
-/// What an error or its absence says of the key.
+/// Returns the verdict that an error, or its absence, means.
 fn verdict(said: &str) -> &str {
     let signs = [
         ("accepted", "accepted", "accepted"),
@@ -818,7 +826,7 @@ fn address_and_port(host: &str) -> (String, u16) {
     }
 }
 
-/// A name as `ssh-keygen -H` writes it.
+/// Returns a name as `ssh-keygen -H` hashes it.
 fn hashed(name: &str) -> String {
     let salt = [7; 20];
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &salt);

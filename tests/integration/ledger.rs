@@ -1,5 +1,5 @@
-//! What the ledger is for: `runs`, `show`, `ssh`, `destroy`, `resume`; and a
-//! ledger that cannot be used.
+//! What the ledger makes possible: `runs`, `show`, `ssh`, `destroy`,
+//! `resume`. Also tests ledgers that cannot be used.
 
 use std::fs;
 use std::io::{BufRead as _, Read as _};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::cloud::LocalCloud;
 use crate::support::{Autorun, Ended, Lab, signal, started, words_of};
 
-/// One local cloud for all; each test has a ledger of its own.
+/// One local cloud for all tests. Each test has its own ledger.
 static CLOUD: LazyLock<LocalCloud> = LazyLock::new(LocalCloud::start);
 
 /// A home with a ledger, and commands that use it.
@@ -31,7 +31,7 @@ impl Home {
         self.dir.path().join("autorun")
     }
 
-    /// `autorun` with this ledger.
+    /// Calls `autorun` with this ledger.
     fn call(&self, args: &[&str]) -> Autorun {
         CLOUD
             .plain()
@@ -53,7 +53,7 @@ impl Home {
             .run()
     }
 
-    /// The newest run, as `runs --output json` says.
+    /// Returns the newest run from the output of `runs --output json`.
     fn newest(&self) -> Value {
         let all = self.call(&["runs", "--output", "json"]).run().exits(0);
         serde_json::from_str(all.stdout.lines().next().unwrap()).unwrap()
@@ -72,21 +72,21 @@ impl Home {
         self.call(&["destroy", "--all", "--yes"]).run()
     }
 
-    /// One value of the ledger.
+    /// Returns one value of the ledger.
     fn column(&self, select: &str) -> String {
         let db = rusqlite::Connection::open(self.path().join("ledger.db")).unwrap();
         db.query_row(&format!("SELECT {select}"), [], |row| row.get(0))
             .unwrap()
     }
 
-    /// Changes the ledger behind the program's back.
+    /// Changes the ledger with SQL, without the program.
     fn sql(&self, sql: &str) {
         let db = rusqlite::Connection::open(self.path().join("ledger.db")).unwrap();
         db.execute_batch(sql).unwrap();
     }
 }
 
-/// Asserts that stderr holds each text.
+/// Asserts that stderr contains each text.
 #[track_caller]
 fn says(ended: &Ended, texts: &[&str]) {
     for text in texts {
@@ -98,13 +98,13 @@ fn says(ended: &Ended, texts: &[&str]) {
     }
 }
 
-/// The AWS CLI, which knows nothing but `cloud env`.
+/// The AWS CLI, whose only configuration is the output of `cloud env`.
 fn aws() -> Command {
     let aws = Path::new(&Lab::python()).with_file_name("aws");
     CLOUD.client(aws.to_str().unwrap())
 }
 
-/// What of a bucket's name the cloud has.
+/// The number of buckets whose names begin like this.
 fn buckets(beginning: &str) -> usize {
     let all = aws().args(["s3", "ls"]).output().unwrap();
     let all = String::from_utf8(all.stdout).unwrap();
@@ -112,7 +112,7 @@ fn buckets(beginning: &str) -> usize {
 }
 
 #[test]
-fn runs_and_show_tell_what_is_up_and_what_removes_it() {
+fn runs_and_show_list_what_is_up_and_the_command_that_removes_it() {
     let home = Home::new();
     let playbook = r#"
         let name = var("name", "told", "Name");
@@ -179,7 +179,7 @@ fn runs_and_show_tell_what_is_up_and_what_removes_it() {
 }
 
 #[test]
-fn a_run_is_named_by_the_beginning_of_its_id_and_no_other() {
+fn a_run_is_named_by_an_unambiguous_beginning_of_its_id() {
     let home = Home::new();
     home.run("print(1)", &[]).exits(0);
     home.run("print(1)", &[]).exits(0);
@@ -203,13 +203,13 @@ fn a_run_is_named_by_the_beginning_of_its_id_and_no_other() {
 }
 
 #[test]
-fn nothing_is_removed_without_a_yes() {
+fn nothing_is_removed_without_confirmation() {
     let home = Home::new();
     home.run(r#"create_bucket("unasked");"#, &[]).exits(0);
     let refused = home.call(&["destroy", &home.id()]).run().exits(2);
     says(&refused, &["there is no terminal to ask at", "pass --yes"]);
     assert_eq!(buckets("unasked-"), 1);
-    // At a terminal it shows what goes, and asks.
+    // On a terminal it lists what it will remove, and asks.
     let at_terminal = |answer: &str| home.call(&["destroy", &home.id()]).at_terminal(answer);
     let (status, said) = at_terminal("n\n");
     assert!(said.contains("bucket          unasked-"), "{said}");
@@ -220,21 +220,21 @@ fn nothing_is_removed_without_a_yes() {
 }
 
 #[test]
-fn a_bucket_that_was_there_before_stays_with_what_was_overwritten() {
+fn an_existing_bucket_stays_with_the_objects_that_were_overwritten() {
     let home = Home::new();
     let before = Home::new();
     before
         .run(
             r#"
-                create_bucket("was-there-before", #{ exact: true });
-                upload_file("was-there-before", "assets/logo.png", #{ key: "theirs" });
+                create_bucket("existed-before", #{ exact: true });
+                upload_file("existed-before", "assets/logo.png", #{ key: "theirs" });
             "#,
             &[],
         )
         .exits(0);
     home.run(
         r#"
-            let bucket = create_bucket("was-there-before", #{ exact: true });
+            let bucket = create_bucket("existed-before", #{ exact: true });
             assert(!bucket.made);
             upload_file(bucket, "assets/check_webserver.py", #{ key: "theirs" });
             upload_file(bucket, "assets/check_webserver.py", #{ key: "ours" });
@@ -244,26 +244,26 @@ fn a_bucket_that_was_there_before_stays_with_what_was_overwritten() {
     )
     .exits(0);
     let about = |what: &str| {
-        let call = ["s3api", what, "--bucket", "was-there-before"];
+        let call = ["s3api", what, "--bucket", "existed-before"];
         aws().args(call).output().unwrap()
     };
     assert!(about("get-bucket-policy").status.success());
     home.destroy().exits(0);
-    // Nobody is let in any more, and the bucket blocks as it did.
+    // Public access is removed, and the bucket's access block is as before.
     assert!(!about("get-bucket-policy").status.success());
     let blocks: Value = serde_json::from_slice(&about("get-public-access-block").stdout).unwrap();
     let blocks = &blocks["PublicAccessBlockConfiguration"];
     assert_eq!(blocks["RestrictPublicBuckets"], true);
-    let list = ["s3", "ls", "s3://was-there-before"];
+    let list = ["s3", "ls", "s3://existed-before"];
     let list = aws().args(list).output().unwrap();
     let list = String::from_utf8(list.stdout).unwrap();
     assert!(list.contains("theirs") && !list.contains("ours"), "{list}");
     before.destroy().exits(0);
-    assert_eq!(buckets("was-there-before"), 0);
+    assert_eq!(buckets("existed-before"), 0);
 }
 
 #[test]
-fn what_lost_its_tag_is_left_with_the_reason_and_taken_up_later() {
+fn a_resource_without_its_tag_is_kept_with_the_reason_and_removed_later() {
     let home = Home::new();
     home.run(r#"create_bucket("tagged"); create_bucket("other");"#, &[])
         .exits(0);
@@ -287,7 +287,7 @@ fn what_lost_its_tag_is_left_with_the_reason_and_taken_up_later() {
             "try again with: autorun destroy",
         ],
     );
-    assert_eq!(home.newest()["up"], 1, "the other one is gone");
+    assert_eq!(home.newest()["up"], 1, "the other resource is removed");
     ask(&[
         "s3api",
         "put-bucket-tagging",
@@ -301,7 +301,7 @@ fn what_lost_its_tag_is_left_with_the_reason_and_taken_up_later() {
 }
 
 #[test]
-fn what_cannot_be_removed_can_be_forgotten() {
+fn resources_that_cannot_be_removed_can_be_forgotten() {
     let home = Home::new();
     home.run(r#"create_bucket("forgotten");"#, &[]).exits(0);
     let bucket = home.show()["resources"][0]["name"]
@@ -374,7 +374,7 @@ fn another_account_region_or_endpoint_is_refused() {
 }
 
 #[test]
-fn a_corrected_playbook_goes_on_where_the_first_ended() {
+fn a_corrected_playbook_continues_where_the_first_ended() {
     let home = Home::new();
     let broken = r#"
         let name = var("name", "resumed", "Name");
@@ -398,7 +398,8 @@ fn a_corrected_playbook_goes_on_where_the_first_ended() {
             )
             .replace("nosuch.png", "check_webserver.py"),
     );
-    // The secret is nowhere, so it is asked for again; other variables stay.
+    // The ledger does not contain the secret, so it must be given again.
+    // Other variables keep their values.
     let asked = home.call(&["resume", &id]).run().exits(2);
     says(
         &asked,
@@ -430,14 +431,15 @@ fn a_corrected_playbook_goes_on_where_the_first_ended() {
             "create_bucket resume-dropped (",
         ],
     );
-    // Counted before the lines about the whole run, which may name it as well.
+    // Count only these lines: those about the whole run may name the step as
+    // well.
     let steps = resumed.stderr.split("\ndone in ").next().unwrap();
     let uploads = steps.matches("upload_file").count();
     assert_eq!(uploads, 3, "{}", resumed.stderr);
     assert_eq!(buckets("resume-"), 3);
     assert_eq!(home.newest()["status"], "done");
 
-    // A second time nothing is left to do.
+    // The second time, nothing is left to do.
     let again = home
         .call(&["resume", &id])
         .env("AUTORUN_VAR_token", "hunter22")
@@ -449,7 +451,7 @@ fn a_corrected_playbook_goes_on_where_the_first_ended() {
 }
 
 #[test]
-fn a_recorded_step_that_cannot_be_read_is_not_done_again() {
+fn a_recorded_step_with_an_unreadable_result_is_not_repeated() {
     let home = Home::new();
     let ran = home.dir.path().join("ran");
     let playbook = format!(
@@ -510,14 +512,15 @@ fn a_recorded_step_that_cannot_be_read_is_not_done_again() {
         ));
     }
     says(&resume().exits(1), &["stop here"]);
-    // What was made is removed, whatever the steps say.
+    // `destroy` removes the resources, even if the steps' results are
+    // unreadable.
     home.sql("UPDATE step SET result = '{'");
     home.destroy().exits(0);
     assert_eq!(buckets("altered-"), 0);
 }
 
 #[test]
-fn a_row_of_what_was_about_to_be_made_that_cannot_be_read_stops_the_run() {
+fn an_unreadable_row_of_an_intended_resource_stops_the_run() {
     let home = Home::new();
     home.run(r#"create_bucket("intended"); fail("stop here");"#, &[])
         .exits(1);
@@ -586,13 +589,13 @@ fn a_run_that_the_ledger_cannot_describe_does_not_begin() {
 }
 
 #[test]
-fn what_is_gone_is_made_anew_when_a_run_is_resumed() {
+fn a_resumed_run_recreates_what_is_gone() {
     let home = Home::new();
     let playbook = r#"
-        let bucket = create_bucket("anew");
+        let bucket = create_bucket("again");
         upload_file(bucket, "assets/logo.png", #{ key: "k" });
-        let key = create_key_pair("anew-" + run_id());
-        let server = launch_instance(#{ name: "anew-" + run_id(), key_pair: key });
+        let key = create_key_pair("again-" + run_id());
+        let server = launch_instance(#{ name: "again-" + run_id(), key_pair: key });
         fail("stop here");
     "#;
     home.run(playbook, &[]).exits(1);
@@ -614,7 +617,7 @@ fn what_is_gone_is_made_anew_when_a_run_is_resumed() {
 }
 
 #[test]
-fn directories_and_ports_are_made_anew_or_left_as_the_playbook_left_them() {
+fn directories_and_ports_are_recreated_unless_the_playbook_removed_them() {
     let other = Home::new();
     let group = r#"print(create_security_group("kept-" + run_id()).id);"#;
     let group = other.run(group, &[]).exits(0).stdout;
@@ -630,14 +633,15 @@ fn directories_and_ports_are_made_anew_or_left_as_the_playbook_left_them() {
             copy_object(scratch, "one", scratch, "two");
             empty_bucket(scratch);
             delete_bucket(scratch);
-            assert(list_objects(bucket).len > 0, "the directory is not there");
+            assert(list_objects(bucket).len > 0, "the bucket is empty");
             fail("stop here");
         "#,
         group = group.trim()
     );
     home.run(&playbook, &[]).exits(1);
     let stopped = |ended: Ended| says(&ended.exits(1), &["stop here"]);
-    // What the playbook removed itself stays removed; then all of it is gone.
+    // What the playbook itself removed stays removed. Then `destroy` removes
+    // the rest.
     stopped(home.call(&["resume", &home.id()]).run());
     assert_eq!((buckets("whole-"), buckets("scratch-")), (1, 0));
     home.destroy().exits(0);
@@ -656,14 +660,14 @@ fn directories_and_ports_are_made_anew_or_left_as_the_playbook_left_them() {
 }
 
 #[test]
-fn on_error_destroy_removes_what_a_failed_run_made() {
+fn on_error_destroy_removes_what_a_failed_run_created() {
     let home = Home::new();
     let failed = home
         .run(
             r#"
                 let bucket = create_bucket("undone");
                 upload_file(bucket, "assets/logo.png");
-                fail("as it must");
+                fail("expected failure");
             "#,
             &["--on-error", "destroy"],
         )
@@ -676,7 +680,7 @@ fn on_error_destroy_removes_what_a_failed_run_made() {
 }
 
 #[test]
-fn a_signal_removes_with_progress_and_a_second_one_lists() {
+fn a_signal_removes_with_progress_and_a_second_signal_lists() {
     let home = Home::new();
     let playbook = home.playbook(
         r#"
@@ -690,7 +694,7 @@ fn a_signal_removes_with_progress_and_a_second_one_lists() {
         let args = ["--local", &playbook, "--on-error", on_error];
         home.call(&args)
     };
-    // A terminal that is closed is a signal, too.
+    // A closed terminal sends a signal, too.
     for name in ["INT", "HUP"] {
         let (mut child, mut stderr) = started(&call("destroy"), "made");
         signal(&child, name);
@@ -726,7 +730,7 @@ fn a_signal_removes_with_progress_and_a_second_one_lists() {
 }
 
 #[test]
-fn the_second_run_of_the_same_is_refused_until_the_first_is_dead() {
+fn a_second_run_of_the_same_playbook_is_refused_while_the_first_runs() {
     let home = Home::new();
     let playbook =
         home.playbook(r#"let name = var("name", "one", "Name"); log_info("up"); sleep(100);"#);
@@ -742,7 +746,7 @@ fn the_second_run_of_the_same_is_refused_until_the_first_is_dead() {
         says(&refused, &["is in progress, process", &pid]);
     }
     says(&home.destroy().exits(0), &["no run has anything left"]);
-    // Another name is another run.
+    // With a different name, it is a different run.
     let other = home.call(&["--local", &playbook, "--set", "name=two"]);
     let (mut second, _stderr2) = started(&other, "up");
     for child in [&mut child, &mut second] {
@@ -756,8 +760,8 @@ fn the_second_run_of_the_same_is_refused_until_the_first_is_dead() {
 }
 
 #[test]
-fn a_name_is_made_once_in_a_run() {
-    // In us-east-1 S3 gives its owner the same bucket a second time.
+fn a_run_creates_a_name_only_once() {
+    // In us-east-1, S3 lets the owner create the same bucket a second time.
     let home = Home::new();
     let playbook = home.playbook(
         r#"
@@ -779,7 +783,7 @@ fn a_name_is_made_once_in_a_run() {
 }
 
 #[test]
-fn a_secret_is_put_back_into_what_was_recorded_and_names_hold_none() {
+fn a_secret_is_restored_in_recorded_results_and_names_contain_none() {
     let home = Home::new();
     let playbook = r#"
         let pw = var("pw", #{ type: "string", secret: true, help: "Secret" });
@@ -813,7 +817,7 @@ fn a_secret_is_put_back_into_what_was_recorded_and_names_hold_none() {
 }
 
 #[test]
-fn a_lost_ledger_leaves_its_owner() {
+fn resources_of_a_lost_ledger_are_found_by_its_owner_file() {
     let home = Home::new();
     home.run(r#"create_bucket("lost");"#, &[]).exits(0);
     let id = home.id();
@@ -878,7 +882,7 @@ fn several_runs_share_a_ledger() {
 }
 
 #[test]
-fn instances_end_themselves_at_their_time() {
+fn instances_terminate_themselves_at_their_time() {
     let home = Home::new();
     let playbook = r##"
         let key = create_key_pair("ttl-" + run_id());
@@ -900,7 +904,7 @@ fn instances_end_themselves_at_their_time() {
         ],
     );
     let id = ran.stdout.trim();
-    crate::local_cloud::becomes_true("the instance ends itself", || {
+    crate::local_cloud::becomes_true("the instance has terminated itself", || {
         let query = ["ec2", "describe-instances", "--region", "eu-central-1"];
         let seen = aws()
             .args(query)
@@ -943,7 +947,7 @@ fn ssh_logs_in_with_the_pinned_key() {
         &nobody,
         &["no run and no instance that is up is called `nobody`"],
     );
-    // Another host key at that address is refused before anybody logs in.
+    // A changed host key at that address is rejected before the login.
     let pin = fs::read_dir(home.path().join("hosts")).unwrap();
     let pin = pin.map(|entry| entry.unwrap().path());
     let pin = pin
@@ -959,7 +963,7 @@ fn ssh_logs_in_with_the_pinned_key() {
 }
 
 #[test]
-fn orphans_are_found_by_the_owner_and_confirmed_by_name() {
+fn orphans_are_found_by_their_owner_tag_and_confirmed_by_name() {
     let home = Home::new();
     let other = Home::new();
     other.run(r#"create_bucket("others");"#, &[]).exits(0);
@@ -1005,8 +1009,8 @@ fn orphans_are_found_by_the_owner_and_confirmed_by_name() {
     other.destroy().exits(0);
 }
 
-/// A run with a ledger in `directory`, in a mount namespace of its own after
-/// `before` was done there.
+/// A run with a ledger in `directory`, in its own mount namespace, in which
+/// the shell command `before` runs first.
 fn with_mount(home: &Home, before: &str) -> Ended {
     let run = home.call(&[&home.playbook("print(\"ran\");")]);
     let command = run.command();
@@ -1076,7 +1080,7 @@ fn a_ledger_that_cannot_be_used_stops_a_run_before_it_begins() {
 }
 
 #[test]
-fn what_another_run_removed_is_up_nowhere() {
+fn a_resource_that_another_run_removed_is_up_in_no_run() {
     let cloud = LocalCloud::start();
     let home = tempfile::tempdir().unwrap();
     let call = |args: &[&str]| {
@@ -1105,11 +1109,11 @@ fn what_another_run_removed_is_up_nowhere() {
     );
     assert_eq!(up(), 2);
     play(&format!("terminate_instance(\"{}\");", id.trim()));
-    assert_eq!(up(), 1, "its group alone");
+    assert_eq!(up(), 1, "only its group");
 }
 
 #[test]
-fn keys_that_xml_cannot_carry_are_listed_and_removed() {
+fn keys_with_characters_that_xml_forbids_are_listed_and_removed() {
     let home = Home::new();
     let fill = r#"
         let odd = "a\u0001 b\u001f/\r+\uffff";
@@ -1125,28 +1129,29 @@ fn keys_that_xml_cannot_carry_are_listed_and_removed() {
 }
 
 #[test]
-fn a_rule_that_names_a_group_does_not_keep_it() {
+fn a_rule_that_names_a_group_does_not_prevent_its_removal() {
     let home = Home::new();
     let rules = r#"
         let web = create_security_group("web");
         let clients = create_security_group("clients", #{ ingress: [#{ port: 22, from: web }] });
-        // Each names the other one now.
+        // Now each group has a rule that names the other group.
         open_port(web, #{ port: 5432, from: clients });
     "#;
     home.run(rules, &[]).exits(0);
     home.destroy().exits(0);
     assert_eq!(home.newest()["up"], 0);
-    // A rule goes with its group, also when the playbook deletes that.
+    // A rule is removed with its group, also when the playbook deletes the
+    // group.
     let away = r#"
         let web = create_security_group("web");
         let clients = create_security_group("clients");
         open_port(web, #{ port: 5432, from: clients });
         delete_security_group(web);
         delete_security_group(clients);
-        if !is_file("GO-ON") { fail("not yet"); }
+        if !is_file("PROCEED") { fail("not yet"); }
     "#;
-    let file = home.dir.path().join("go-on");
-    let away = away.replace("GO-ON", &file.display().to_string());
+    let file = home.dir.path().join("proceed");
+    let away = away.replace("PROCEED", &file.display().to_string());
     home.run(&away, &[]).exits(1);
     assert_eq!(home.newest()["up"], 0);
     fs::write(file, "").unwrap();

@@ -1,5 +1,6 @@
-//! Ledger files as copies, crashes and disks leave them: refused with the reason,
-//! or everything is still there. Never are there fewer runs without a word.
+//! Ledger files in the states in which copies, crashes and disks leave them. The
+//! program either rejects a ledger with the reason or reads everything in it. It
+//! never shows fewer runs without a message.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,16 +20,16 @@ use crate::local_cloud::becomes_true;
 use crate::support::cloud::LocalCloud;
 use crate::support::{Autorun, Ended, started};
 
-/// How many runs a ledger has here, and how many resources each.
+/// The number of runs in a ledger of these tests, and of resources in each run.
 const RUNS: usize = 24;
 const RESOURCES: usize = 12;
 
-/// How many damages of each kind are tried at places of chance.
+/// The number of damaged ledgers of each kind, with damage at random places.
 const TRIES: usize = 60;
 
 const FILES: [&str; 4] = ["ledger.db", "ledger.db-wal", "ledger.db-shm", "owner"];
 
-/// What a ledger's directory holds, file by file.
+/// The contents of a ledger's directory, by file.
 type Bytes = BTreeMap<&'static str, Vec<u8>>;
 
 fn bytes_of(directory: &Path) -> Bytes {
@@ -49,7 +50,7 @@ fn written(bytes: &Bytes) -> TempDir {
     home
 }
 
-/// A run and what it made, written down as runs are.
+/// Adds a run and its resources as a run of the program does.
 fn add_run(store: &Store, number: usize) {
     let run = Run::new(
         Path::new("/srv/web.rhai"),
@@ -60,7 +61,8 @@ fn add_run(store: &Store, number: usize) {
     store.end(&run.id, Outcome::Done, None).unwrap();
 }
 
-/// Rows of a size that fills pages, and that only a run writes.
+/// Adds rows that are large enough to fill several pages, and that only a run
+/// writes.
 fn add_resources(directory: &Path) {
     let db = rusqlite::Connection::open(directory.join("ledger.db")).unwrap();
     let ids = "SELECT id FROM run WHERE id NOT IN (SELECT run FROM resource)";
@@ -82,7 +84,7 @@ fn add_resources(directory: &Path) {
     }
 }
 
-/// A ledger that is at rest: its main file has everything.
+/// A ledger without a running process: its main file contains everything.
 fn rested() -> Bytes {
     let home = tempfile::tempdir().unwrap();
     let store = Store::open(home.path()).unwrap();
@@ -97,19 +99,19 @@ fn rested() -> Bytes {
     bytes_of(home.path())
 }
 
-/// The same after two more runs, the last of which was killed: that one is in the
-/// `-wal` alone.
+/// The same ledger after two more runs. The last one was killed, so only the
+/// `-wal` contains it.
 fn killed(rested: &Bytes) -> Bytes {
     let home = written(rested);
     let store = Store::open(home.path()).unwrap();
     add_run(&store, RUNS);
     store.rest();
     add_run(&store, RUNS + 1);
-    // As the files are while the process is there.
+    // Copy the files while the process still has them open.
     bytes_of(home.path())
 }
 
-/// The runs with the number of their resources, or why they cannot be known.
+/// Returns the runs with their numbers of resources, or the error.
 fn known(directory: &Path) -> Result<BTreeMap<String, usize>, Error> {
     let store = Store::open(directory)?;
     let runs = store.runs()?.into_iter();
@@ -117,7 +119,7 @@ fn known(directory: &Path) -> Result<BTreeMap<String, usize>, Error> {
         .collect()
 }
 
-/// What became of a damaged ledger.
+/// The outcomes of reading damaged ledgers.
 #[derive(Default)]
 struct Count {
     refused: usize,
@@ -125,13 +127,14 @@ struct Count {
 }
 
 impl Count {
-    /// Refused with a reason and left as it was, or with everything in it.
+    /// Checks that a ledger is either rejected with a reason and unchanged, or
+    /// complete.
     #[track_caller]
     fn add(&mut self, what: &str, bytes: &Bytes, all: &BTreeMap<String, usize>) {
         let home = written(bytes);
         match known(home.path()) {
             Ok(known) => {
-                assert_eq!(&known, all, "{what}: something is gone without a word");
+                assert_eq!(&known, all, "{what}: data is lost without a message");
                 self.whole += 1;
             }
             Err(error) => {
@@ -150,9 +153,8 @@ impl Count {
     }
 }
 
-/// The seed of the chances here; the same one makes the same ledgers damaged in
-/// the same way.
-fn chances() -> StdRng {
+/// Returns the random generator. The same seed leads to the same damage.
+fn random_generator() -> StdRng {
     let given = std::env::var("AUTORUN_TEST_SEED").ok();
     let seed = given.map_or_else(rand::random, |seed| seed.parse().unwrap());
     println!("AUTORUN_TEST_SEED={seed}");
@@ -165,8 +167,8 @@ fn page_size(bytes: &Bytes) -> usize {
 }
 
 #[test]
-fn a_torn_ledger_is_refused_or_whole() {
-    let mut chances = chances();
+fn a_damaged_ledger_is_refused_or_complete() {
+    let mut random = random_generator();
     let rested = rested();
     let killed = killed(&rested);
     for (state, bytes) in [("rested", &rested), ("killed", &killed)] {
@@ -179,48 +181,53 @@ fn a_torn_ledger_is_refused_or_whole() {
                 continue;
             }
             let mut ends: Vec<usize> = (0..length).step_by(page_size(bytes)).collect();
-            ends.extend((0..TRIES).map(|_| chances.random_range(0..length)));
+            ends.extend((0..TRIES).map(|_| random.random_range(0..length)));
             for end in ends {
-                let mut torn = bytes.clone();
-                torn.get_mut(file).unwrap().truncate(end);
-                count.add(&format!("{state}: {file} ends at {end}"), &torn, &all);
+                let mut damaged = bytes.clone();
+                damaged.get_mut(file).unwrap().truncate(end);
+                count.add(&format!("{state}: {file} ends at {end}"), &damaged, &all);
             }
             for at in (0..length).step_by(page_size(bytes)) {
-                let mut torn = bytes.clone();
+                let mut damaged = bytes.clone();
                 let end = length.min(at + page_size(bytes));
-                torn.get_mut(file).unwrap()[at..end].fill(0);
-                count.add(&format!("{state}: {file} has zeros from {at}"), &torn, &all);
+                damaged.get_mut(file).unwrap()[at..end].fill(0);
+                count.add(
+                    &format!("{state}: {file} has zeros from {at}"),
+                    &damaged,
+                    &all,
+                );
             }
             for _ in 0..TRIES {
-                let mut torn = bytes.clone();
-                // Half of them where a page begins: that is what finds the rest.
-                let at = if chances.random_bool(0.5) {
-                    chances.random_range(0..length)
+                let mut damaged = bytes.clone();
+                // Half of the changes are at the beginning of a page, whose
+                // header locates the rest.
+                let at = if random.random_bool(0.5) {
+                    random.random_range(0..length)
                 } else {
-                    let page = chances.random_range(0..length.div_ceil(page_size(bytes)));
-                    let at = page * page_size(bytes) + chances.random_range(0..100);
+                    let page = random.random_range(0..length.div_ceil(page_size(bytes)));
+                    let at = page * page_size(bytes) + random.random_range(0..100);
                     at.min(length - 1)
                 };
-                let noise: u8 = chances.random_range(1..=255);
-                torn.get_mut(file).unwrap()[at] ^= noise;
+                let noise: u8 = random.random_range(1..=255);
+                damaged.get_mut(file).unwrap()[at] ^= noise;
                 count.add(
                     &format!("{state}: {file} is changed at {at}, {noise}"),
-                    &torn,
+                    &damaged,
                     &all,
                 );
             }
         }
         for at in 0..100 {
-            let mut torn = bytes.clone();
-            torn.get_mut("ledger.db").unwrap()[at] ^= 0xff;
+            let mut damaged = bytes.clone();
+            damaged.get_mut("ledger.db").unwrap()[at] ^= 0xff;
             count.add(
                 &format!("{state}: the header is changed at {at}"),
-                &torn,
+                &damaged,
                 &all,
             );
         }
         println!(
-            "{state}: {} damages, {} refused, {} did no harm",
+            "{state}: {} damages, {} refused, {} read completely",
             count.refused + count.whole,
             count.refused,
             count.whole
@@ -229,7 +236,7 @@ fn a_torn_ledger_is_refused_or_whole() {
     }
 }
 
-/// Asserts that a ledger is refused, for this reason.
+/// Asserts that a ledger is rejected for this reason.
 #[track_caller]
 fn refused(bytes: &Bytes, why: &str) {
     let home = written(bytes);
@@ -243,7 +250,8 @@ fn refused(bytes: &Bytes, why: &str) {
     }
 }
 
-/// SQLite makes an empty `-wal` where there is none.
+/// Treats a missing file as an empty one: SQLite creates a missing `-wal` as an
+/// empty file.
 fn content<'a>(bytes: &'a Bytes, name: &str) -> &'a [u8] {
     bytes.get(name).map_or(&[], Vec::as_slice)
 }
@@ -273,7 +281,7 @@ fn parts_that_do_not_belong_together_are_refused() {
     let whole = |bytes: &Bytes| {
         assert_eq!(known(written(bytes).path()).unwrap(), all);
     };
-    // SQLite makes the index of the `-wal` itself.
+    // SQLite recreates the index of the `-wal`.
     whole(&with(&[("ledger.db-shm", None)]));
     whole(&with(&[("ledger.db-shm", Some(&vec![0x5a; 32768]))]));
     whole(&with(&[("owner", None)]));
@@ -286,7 +294,7 @@ fn parts_that_do_not_belong_together_are_refused() {
         &with(&[("ledger.db-wal", Some(&empty))]),
         "its `-wal` is lost: it has",
     );
-    // Copied while a run was writing, and copied by itself.
+    // A copy that was made during a run, and a copy of only one file.
     refused(
         &with(&[
             ("ledger.db-wal", None),
@@ -351,12 +359,12 @@ fn parts_that_do_not_belong_together_are_refused() {
         "it is gone, and the file `owner` beside it knows of one",
     );
     refused(&with(&[("owner", Some(&empty))]), "is damaged");
-    // What is copied at rest needs nothing beside it.
+    // A copy of a ledger at rest needs only the main file.
     let alone = Bytes::from([("ledger.db", rested["ledger.db"].clone())]);
     assert_eq!(known(written(&alone).path()).unwrap().len(), RUNS);
 }
 
-/// Another ledger, as a killed run left it.
+/// Another ledger in the state in which a killed run leaves it.
 fn another() -> Bytes {
     let home = tempfile::tempdir().unwrap();
     let store = Store::open(home.path()).unwrap();
@@ -365,7 +373,7 @@ fn another() -> Bytes {
 }
 
 #[test]
-fn going_on_with_an_older_ledger_is_the_users_word() {
+fn the_user_can_decide_to_continue_with_an_older_ledger() {
     let rested = rested();
     let home = written(&killed(&rested));
     fs::remove_file(home.path().join("ledger.db-wal")).unwrap();
@@ -378,7 +386,7 @@ fn going_on_with_an_older_ledger_is_the_users_word() {
 }
 
 #[test]
-fn an_older_schema_is_brought_up_to_date_with_all_that_is_in_it() {
+fn an_older_schema_is_upgraded_without_loss() {
     let rested = rested();
     let owner = rested["owner"][..17].to_vec();
     let home = written(&rested);
@@ -386,7 +394,8 @@ fn an_older_schema_is_brought_up_to_date_with_all_that_is_in_it() {
     db.execute_batch("DROP TABLE written; DROP TABLE stopped; PRAGMA user_version = 2;")
         .unwrap();
     drop(db);
-    // With what the newer one noted it is known as older than that.
+    // The `owner` file of the newer version shows that the ledger is older than
+    // its last write.
     refused_at(home.path(), "older than what was written last");
     fs::write(home.path().join("owner"), owner).unwrap();
     let all = known(home.path()).unwrap();
@@ -396,11 +405,11 @@ fn an_older_schema_is_brought_up_to_date_with_all_that_is_in_it() {
     assert_eq!(known(home.path()).unwrap(), all);
 }
 
-/// A change of a ledger's directory, and what is to be said of it.
+/// A change to a ledger's directory, and the expected reason.
 type Change = (&'static str, fn(&Path), &'static str);
 
 #[test]
-fn what_is_no_ledger_of_this_user_is_refused_and_left_alone() {
+fn a_file_that_is_not_a_ledger_of_this_user_is_refused_and_unchanged() {
     let rested = rested();
     let changes: [Change; 10] = [
         ("link", move_and_link, "is a symbolic link"),
@@ -473,7 +482,7 @@ fn what_is_no_ledger_of_this_user_is_refused_and_left_alone() {
 }
 
 #[test]
-fn another_programs_directory_is_left_as_it_is() {
+fn the_directory_of_another_program_is_not_changed() {
     let theirs = tempfile::tempdir().unwrap();
     let path = theirs.path().join("ledger.db");
     let db = rusqlite::Connection::open(&path).unwrap();
@@ -508,7 +517,7 @@ fn chown(path: &Path) {
 }
 
 #[test]
-fn access_that_others_have_is_taken_from_them_and_said() {
+fn access_of_other_users_is_removed_and_logged() {
     let home = Home::new();
     home.run("print(1)").exits(0);
     let path = home.path();
@@ -537,7 +546,7 @@ fn access_that_others_have_is_taken_from_them_and_said() {
     }
     let silent = home.call(&["runs"]).run().exits(0);
     assert_eq!(silent.stderr, "");
-    // A directory that is not autorun's own keeps its mode.
+    // A directory that does not belong to autorun keeps its mode.
     let shared = tempfile::tempdir().unwrap();
     fs::write(shared.path().join("theirs"), "").unwrap();
     fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o777)).unwrap();
@@ -577,7 +586,8 @@ impl Home {
         autorun.env("AUTORUN_HOME", &home).args(args)
     }
 
-    /// `autorun` with this ledger, on AWS that is not there.
+    /// Calls `autorun` with this ledger, with an AWS endpoint where nothing
+    /// listens.
     fn call(&self, args: &[&str]) -> Autorun {
         let autorun = Autorun::new()
             .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
@@ -608,7 +618,7 @@ impl Home {
 }
 
 #[test]
-fn every_command_refuses_a_ledger_that_is_gone_and_a_search_by_tags_begins_another() {
+fn every_command_refuses_a_missing_ledger_and_a_search_by_tags_begins_a_new_one() {
     let home = Home::new();
     home.run("print(1)").exits(0);
     let id = home.ids().remove(0);
@@ -664,7 +674,7 @@ fn every_command_refuses_a_ledger_that_is_gone_and_a_search_by_tags_begins_anoth
 }
 
 #[test]
-fn runs_that_are_killed_beside_others_lose_nothing() {
+fn runs_that_are_killed_during_others_lose_nothing() {
     let home = Home::new();
     let quick = home.playbook("print(run_id());");
     let path = home.dir.path().join("slow.rhai");
@@ -683,7 +693,7 @@ fn runs_that_are_killed_beside_others_lose_nothing() {
             victim.kill().unwrap();
             for run in quick {
                 let ended = run.join().unwrap();
-                // The same playbook does not run twice at once: that is said.
+                // The same playbook cannot run twice at once: the error says so.
                 match ended.status {
                     Some(0) => expected.push(ended.stdout.trim().to_owned()),
                     _ => assert!(ended.said().contains("in progress"), "{}", ended.stderr),
@@ -697,11 +707,11 @@ fn runs_that_are_killed_beside_others_lose_nothing() {
         for id in &expected {
             assert!(ids.contains(id), "run {id} is not in {ids:?}");
         }
-        // Whoever looked has removed the lock of the one that was killed.
+        // The next process has removed the lock of the killed run.
         assert_eq!(fs::read_dir(home.path().join("runs")).unwrap().count(), 0);
     }
     assert!(expected.len() >= 8, "{expected:?}");
-    // Who is done leaves nothing beside the main file.
+    // A process that has ended leaves nothing beside the main file.
     home.run("print(1)").exits(0);
     assert_eq!(
         fs::metadata(home.path().join("ledger.db-wal"))
@@ -712,7 +722,7 @@ fn runs_that_are_killed_beside_others_lose_nothing() {
 }
 
 #[test]
-fn an_endpoint_where_nobody_answers_is_reported_at_once_and_nothing_was_made() {
+fn an_endpoint_that_does_not_answer_is_reported_at_once_and_nothing_was_created() {
     let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let tls = format!("https://{}", plain.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -763,7 +773,7 @@ fn an_endpoint_where_nobody_answers_is_reported_at_once_and_nothing_was_made() {
 
 #[test]
 fn a_request_that_may_have_arrived_is_listed() {
-    // It takes one request and is gone: the second attempt is refused.
+    // The endpoint accepts one request and closes: the second attempt is refused.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let taken = std::thread::spawn(move || {
@@ -786,7 +796,8 @@ fn a_request_that_may_have_arrived_is_listed() {
         "{}",
         failed.stderr
     );
-    // To look for it where nothing answers is over at once, and forgets nothing.
+    // With an endpoint that does not answer, the search ends at once and the
+    // ledger keeps the resource.
     let id = home.ids().remove(0);
     for (command, status) in [(&["destroy", &id, "--yes"][..], 4), (&["resume", &id], 1)] {
         let began = Instant::now();
@@ -802,20 +813,20 @@ fn a_request_that_may_have_arrived_is_listed() {
     );
 }
 
-/// Ends the local cloud as a power cut would.
+/// Kills the local cloud, as a power failure would.
 fn kill(cloud: &LocalCloud) {
     let pid = cloud.pid().to_string();
     let killed = Command::new("kill").args(["-s", "KILL", &pid]).status();
     assert!(killed.unwrap().success());
-    let there = Path::new("/proc").join(&pid);
-    becomes_true("the local cloud is gone", || !there.join("exe").exists());
+    let process = Path::new("/proc").join(&pid);
+    becomes_true("the local cloud is gone", || !process.join("exe").exists());
 }
 
 #[test]
-fn resume_starts_its_own_instances_after_the_local_cloud_was_killed() {
+fn resume_starts_the_runs_instances_after_the_local_cloud_was_killed() {
     let cloud = LocalCloud::start();
     let home = Home::new();
-    let go_on = home.dir.path().join("go-on");
+    let proceed = home.dir.path().join("proceed");
     let playbook = home.playbook(
         &r#"
         let name = "own-" + run_id();
@@ -837,7 +848,7 @@ fn resume_starts_its_own_instances_after_the_local_cloud_was_killed() {
         stop_instance([off]);
         two[0] = stop_instance(two[0]);
         two[0] = start_instance(two[0]);
-        if !is_file("GO-ON") { fail("not yet"); }
+        if !is_file("PROCEED") { fail("not yet"); }
         server = wait_until_ready(server);
         print(ssh_exec(server, "cat kept").stdout);
         print(`${describe_instance(off).state} ${describe_instance(two[0]).state} ` +
@@ -845,12 +856,12 @@ fn resume_starts_its_own_instances_after_the_local_cloud_was_killed() {
         start_instance(off);
         print(wait_until_ready(off).state);
         "#
-        .replace("GO-ON", &go_on.display().to_string()),
+        .replace("PROCEED", &proceed.display().to_string()),
     );
     let call = |args: &[&str]| home.with(cloud.plain(), args).run();
     call(&["--local", &playbook]).exits(1);
     let id = home.ids().remove(0);
-    fs::write(go_on, "").unwrap();
+    fs::write(proceed, "").unwrap();
     kill(&cloud);
     let down = call(&["cloud", "status"]).exits(1);
     assert!(
@@ -877,24 +888,24 @@ fn resume_starts_its_own_instances_after_the_local_cloud_was_killed() {
 }
 
 #[test]
-fn a_local_cloud_that_is_killed_under_a_run_is_named_at_once() {
+fn a_local_cloud_that_is_killed_during_a_run_is_reported_at_once() {
     let cloud = LocalCloud::start();
     let home = Home::new();
-    let go_on = home.dir.path().join("go-on");
+    let proceed = home.dir.path().join("proceed");
     let playbook = home.playbook(
         &r#"
         create_bucket("before");
         log_info("begun");
-        while !is_file("GO-ON") { sleep(0.02); }
+        while !is_file("PROCEED") { sleep(0.02); }
         create_bucket("after");
         "#
-        .replace("GO-ON", &go_on.display().to_string()),
+        .replace("PROCEED", &proceed.display().to_string()),
     );
     let run = home.with(cloud.plain(), &["--local", &playbook]);
     let (child, mut stderr) = started(&run, "begun");
     kill(&cloud);
     let began = Instant::now();
-    fs::write(go_on, "").unwrap();
+    fs::write(proceed, "").unwrap();
     let mut said = String::new();
     std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
     let took = began.elapsed();
@@ -919,7 +930,7 @@ fn a_local_cloud_that_is_killed_under_a_run_is_named_at_once() {
 }
 
 #[test]
-fn a_full_disk_and_one_for_reading_are_named() {
+fn a_full_disk_and_a_read_only_file_system_are_reported() {
     for (mount, said) in [
         (
             "mount -t tmpfs -o size=64k none \"$DIR\" && chmod 700 \"$DIR\"",

@@ -1,4 +1,4 @@
-//! The local cloud: the main job on it, real clients, its life and its death.
+//! The local cloud: the main job on it, real clients, its start and its end.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,7 +19,7 @@ pub(crate) fn last_line(ended: &Ended) -> &str {
     ended.stdout.trim_end().lines().last().unwrap_or_default()
 }
 
-/// What a process of another program ended with, asserted to be success.
+/// Runs a program, asserts that it succeeds, and returns its output.
 #[track_caller]
 pub(crate) fn succeeds(command: &mut Command) -> String {
     let output = command.output().unwrap();
@@ -32,7 +32,7 @@ pub(crate) fn succeeds(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Asks until it is true; a hundred seconds are too long.
+/// Repeats a check until it is true. Fails after a hundred seconds.
 #[track_caller]
 pub(crate) fn becomes_true(what: &str, mut ask: impl FnMut() -> bool) {
     let began = Instant::now();
@@ -67,7 +67,7 @@ fn the_main_job_runs_and_a_browser_shows_the_image() {
         shown["width"].as_u64() > Some(0),
         "the image is shown: {shown}"
     );
-    // The server outlives the run, and its end is one command.
+    // The server outlives the run, and one command removes it.
     let status = cloud.cloud("status").exits(0).stdout;
     assert!(
         status.contains("running") && status.contains("newwebserver-"),
@@ -76,7 +76,7 @@ fn the_main_job_runs_and_a_browser_shows_the_image() {
 }
 
 #[test]
-fn a_port_that_is_not_opened_is_not_reachable() {
+fn a_closed_port_is_not_reachable() {
     let cloud = LocalCloud::start();
     let playbook = r##"
         let key = create_key_pair("ports");
@@ -91,7 +91,7 @@ fn a_port_that_is_not_opened_is_not_reachable() {
     let ended = cloud.autorun().playbook(playbook).run().exits(0);
     assert_eq!(last_line(&ended), "timeout", "{}", ended.stdout);
     let url = ended.stdout.lines().next().unwrap();
-    // Opened, it is at once.
+    // An open port is reachable at once.
     let open = format!(
         r#"
         import time, urllib.request, boto3
@@ -106,7 +106,7 @@ fn a_port_that_is_not_opened_is_not_reachable() {
 }
 
 #[test]
-fn sftp_and_scp_of_openssh_move_files() {
+fn sftp_and_scp_of_openssh_copy_files() {
     let cloud = LocalCloud::start();
     let autorun = cloud.autorun().playbook(
         r#"
@@ -120,7 +120,7 @@ fn sftp_and_scp_of_openssh_move_files() {
     let at = |name: &str| here.path().join(name).display().to_string();
     let content: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
     fs::write(at("sent"), &content).unwrap();
-    // A name that is not UTF-8 is a name like any other.
+    // A file name that is not UTF-8 is as valid as any other.
     let odd = here.path().join(OsStr::from_bytes(b"caf\xe9"));
     fs::write(&odd, "odd").unwrap();
 
@@ -136,7 +136,7 @@ fn sftp_and_scp_of_openssh_move_files() {
     };
     let host = format!("ec2-user@{address}");
     let batch = format!(
-        "put {sent} sent\nchmod 600 sent\nrename sent there\nln -s there link\n\
+        "put {sent} sent\nchmod 600 sent\nrename sent moved\nln -s moved link\n\
          mkdir sub\nput {directory}/caf* sub/\nls -l\nget link {back}\n-get nothing\n",
         sent = at("sent"),
         directory = here.path().display(),
@@ -151,7 +151,8 @@ fn sftp_and_scp_of_openssh_move_files() {
     assert_eq!(fs::read(back).unwrap(), b"odd");
 }
 
-/// Runs Python that knows nothing but `cloud env`, in eu-central-1.
+/// Runs a Python program whose only configuration is `cloud env` and the region
+/// eu-central-1.
 #[track_caller]
 pub(crate) fn python(cloud: &LocalCloud, text: &str) -> String {
     let text: Vec<&str> = text.lines().map(str::trim_start).collect();
@@ -165,7 +166,7 @@ pub(crate) fn python(cloud: &LocalCloud, text: &str) -> String {
 }
 
 #[test]
-fn boto3_and_the_aws_cli_work_by_cloud_env_alone() {
+fn boto3_and_the_aws_cli_need_only_cloud_env() {
     let cloud = LocalCloud::start();
     let python = Lab::python();
     succeeds(
@@ -185,7 +186,7 @@ fn boto3_and_the_aws_cli_work_by_cloud_env_alone() {
 }
 
 #[test]
-fn a_request_that_is_not_the_signed_one_is_refused() {
+fn a_request_that_differs_from_the_signed_one_is_refused() {
     let cloud = LocalCloud::start();
     let mut signed = cloud.client(&Lab::python());
     let said = succeeds(signed.arg("tests/cloud/signed_requests.py"));
@@ -205,7 +206,7 @@ fn fifty_instances_at_once() {
 }
 
 #[test]
-fn two_hundred_launches_leave_nothing() {
+fn two_hundred_launches_leave_no_traces() {
     let cloud = LocalCloud::start();
     let before = Traces::of(&cloud);
     let playbook = "for round in 0..20 { terminate_instance(launch_instance(#{ count: 10 })); }";
@@ -213,7 +214,7 @@ fn two_hundred_launches_leave_nothing() {
     becomes_true("everything is gone", || Traces::of(&cloud) == before);
 }
 
-/// What machines leave traces in.
+/// The traces that machines leave on the host.
 #[derive(Debug, PartialEq, Eq)]
 struct Traces {
     processes: usize,
@@ -225,7 +226,7 @@ struct Traces {
 impl Traces {
     fn of(cloud: &LocalCloud) -> Self {
         let descendants = descendants(cloud.pid());
-        // The first one holds the machines' mounts and their network.
+        // The first child process has the machines' mounts and their network.
         let first = format!("/proc/{}", descendants.iter().min().unwrap());
         let count = |path: &str| fs::read_to_string(path).map_or(0, |text| text.lines().count());
         let disks = fs::read_dir(cloud.home().join("state/instances")).unwrap();
@@ -238,7 +239,7 @@ impl Traces {
     }
 }
 
-/// The processes that a process started itself.
+/// The direct children of a process.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     tasks
@@ -254,7 +255,7 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The processes below one.
+/// All descendants of a process.
 pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     let mut all = Vec::new();
     let mut open = children(pid);
@@ -266,7 +267,7 @@ pub(crate) fn descendants(pid: u32) -> Vec<u32> {
 }
 
 #[test]
-fn a_killed_cloud_takes_everything_along_and_loses_nothing() {
+fn a_killed_cloud_ends_all_its_processes_and_loses_no_data() {
     let cloud = LocalCloud::start();
     let playbook = r#"
         let bucket = create_bucket("kept");
@@ -306,7 +307,8 @@ fn a_killed_cloud_takes_everything_along_and_loses_nothing() {
         began.elapsed()
     );
 
-    // The next one knows all of it; the instance is stopped and its disk is kept.
+    // The next cloud still knows the instance, which is stopped and has kept its
+    // disk.
     let check = format!(
         r#"
         import boto3
@@ -332,7 +334,8 @@ fn a_killed_cloud_takes_everything_along_and_loses_nothing() {
     assert_eq!(ended.stdout.trim(), "kept");
 }
 
-/// Another run from the home directory of an earlier one: it knows its pins.
+/// Another run with the home directory of an earlier run, and thus with its
+/// pinned keys.
 pub(crate) fn first_home(cloud: &LocalCloud, first: &Autorun) -> Autorun {
     let data = first
         .home
@@ -391,7 +394,7 @@ fn up_down_status_env_and_doctor() {
 }
 
 #[test]
-fn faults_happen_as_the_file_says() {
+fn faults_happen_as_configured() {
     let cloud = LocalCloud::start();
     let run = |faults: &str, playbook: &str| {
         let autorun = cloud.autorun();
@@ -402,19 +405,22 @@ fn faults_happen_as_the_file_says() {
             .playbook(playbook)
             .run()
     };
-    // Throttled and reset once: the SDK asks again, and there is one group.
+    // A throttled and a reset request: the SDK retries both, and only one group
+    // is created.
     let twice = "[[fault]]\noperation = 'CreateSecurityGroup'\ndo = 'throttle'\n\
          [[fault]]\noperation = 'DescribeImages'\ndo = 'reset'\n";
     let once = "create_security_group(\"f-\" + run_id()); latest_amazon_linux();";
     let _ = run(twice, once).exits(0);
-    // The answer is lost after the effect: nobody knows, and that is said.
+    // The response is lost after the launch, so the program reports that the
+    // instance is possibly created.
     let lost = "[[fault]]\noperation = 'RunInstances'\nwhen = 'after'\ntimes = 0\ndo = 'reset'\n";
     let ended = run(lost, "launch_instance(#{ name: \"lost\" });").exits(1);
     assert!(ended.said().contains("possibly made"), "{}", ended.stderr);
-    // Though asked several times with one token, there is one instance.
+    // Although the SDK sent the request several times, one client token leads to
+    // one instance.
     let status = cloud.cloud("status").exits(0).stdout;
     assert_eq!(status.matches(" lost").count(), 1, "{status}");
-    // S3 has its own word for it.
+    // S3 has its own error code for throttling.
     let slow = "[[fault]]\noperation = 'CreateBucket'\ntimes = 0\ndo = 'throttle'\n";
     let ended = run(slow, "create_bucket(\"slow\");").exits(1);
     assert!(
@@ -422,7 +428,7 @@ fn faults_happen_as_the_file_says() {
         "{}",
         ended.stderr
     );
-    // An instance that never comes up.
+    // An instance that never boots.
     let endless = "[[fault]]\noperation = 'boot'\ndo = 'endless-boot'\n";
     let ended = run(
         endless,
@@ -430,14 +436,14 @@ fn faults_happen_as_the_file_says() {
     )
     .exits(1);
     assert!(ended.said().contains("pending"), "{}", ended.stderr);
-    // One that is slow is terminated all the same, and at once.
+    // An instance that boots slowly is terminated at once.
     let slow = "[[fault]]\noperation = 'boot'\nseconds = 600\ndo = 'slow-boot'\n";
     let _ = run(
         slow,
         "terminate_instance(launch_instance(#{ wait: false }));",
     )
     .exits(0);
-    // ssh breaks as soon as something larger is copied.
+    // ssh breaks as soon as a larger file is copied.
     let dropped = "[[fault]]\noperation = 'boot'\ndo = 'drop-ssh'\nbytes = 30000\n";
     let copy = r#"
         let key = create_key_pair("dropped");
@@ -448,7 +454,7 @@ fn faults_happen_as_the_file_says() {
     "#;
     let ended = run(dropped, copy).exits(0);
     assert_eq!(last_line(&ended), "unreachable", "{}", ended.stderr);
-    // A file that makes no sense is said before anything is done.
+    // An invalid fault file is reported before the playbook runs.
     let ended = run(
         "[[fault]]\noperation = 'boot'\ndo = 'explode'\n",
         "print(1)",
@@ -459,7 +465,7 @@ fn faults_happen_as_the_file_says() {
         "{}",
         ended.stderr
     );
-    // Nor does a fault of an operation that is none go unsaid.
+    // A fault for an unknown operation is reported, too.
     let misspelt = "[[fault]]\noperation = 'RunInstance'\ndo = 'throttle'\n";
     let ended = run(misspelt, "print(1)").exits(2);
     assert!(
@@ -471,7 +477,7 @@ fn faults_happen_as_the_file_says() {
     );
 }
 
-/// A key that `opens the key` unlocks, in `~/locked`.
+/// Writes a key with the passphrase `opens the key` to `~/locked`.
 fn locked_key(autorun: &Autorun) {
     let file = autorun.home.path().join("locked");
     let keygen = ["-q", "-t", "ed25519", "-N", "opens the key", "-f"];
@@ -503,10 +509,11 @@ fn an_instance_behind_a_jump_host_is_waited_for_with_a_locked_key() {
             let client = ssh_exec(inner, "echo ${SSH_CONNECTION%% *}").stdout;
             client.trim();
             assert(client == bastion.public_ip, client);
-            // An instance is an instance, whatever way leads to it.
+            // An instance remains an instance, even behind a jump host.
             assert(describe_instance(inner).id == launched.id);
 
-            // Who does not run is named, whether it is the host or its jump host.
+            // The error names the stopped instance, whether it is the host or its
+            // jump host.
             let hint = |name| {
                 try { ssh_exec(inner, "true"); fail(`${name} is stopped`); }
                 catch (caught) { return error_info(caught).hint; }
@@ -521,13 +528,13 @@ fn an_instance_behind_a_jump_host_is_waited_for_with_a_locked_key() {
                 try { wait.call(); fail("the bastion is stopped"); }
                 catch (caught) { assert(error_info(caught).hint.contains("(bastion) is stopped")); }
             }
-            // One that moved is no different.
+            // A jump host at a wrong address is named as well.
             let moved = inner;
             moved.host.via.address = "10.77.255.250";
             try { wait_until_ready(moved, long); fail("the bastion is elsewhere"); }
             catch (caught) { assert(error_info(caught).hint.contains("(bastion)")); }
             start_instance(bastion);
-            // What starts anew is reached as before.
+            // Started again, the instance is reachable as before.
             wait_until_ready(inner);
             "#,
         );
@@ -544,8 +551,8 @@ fn an_instance_behind_a_jump_host_is_waited_for_with_a_locked_key() {
         inner.contains("(inner)") && bastion.contains("(bastion)"),
         "{inner} {bastion}"
     );
-    // The command that was printed leads there; who it asks for the passphrase
-    // is a program here.
+    // The command that was printed leads to the instance. A program provides the
+    // passphrase.
     let way = ended
         .stderr
         .lines()
@@ -564,11 +571,11 @@ fn an_instance_behind_a_jump_host_is_waited_for_with_a_locked_key() {
 }
 
 #[test]
-fn a_resumed_run_has_the_passphrase_again_that_the_ledger_has_not() {
+fn a_resumed_run_reads_the_passphrase_that_is_not_in_the_ledger() {
     let cloud = LocalCloud::start();
     let autorun = cloud.autorun();
     locked_key(&autorun);
-    // Not a secret variable: those the ledger could put in again.
+    // Not a secret variable, which the ledger could restore.
     fs::write(autorun.home.path().join("passphrase"), "opens the key").unwrap();
     let autorun = autorun.playbook(
         r#"
@@ -580,16 +587,16 @@ fn a_resumed_run_has_the_passphrase_again_that_the_ledger_has_not() {
         server = start_instance(stop_instance(server));
         server = wait_until_ready(server);
         print(ssh_exec(server, "echo inside").stdout);
-        if !is_file("~/go-on") { fail("not yet"); }
+        if !is_file("~/proceed") { fail("not yet"); }
         "#,
     );
     let ended = autorun.run().exits(1);
-    fs::write(autorun.home.path().join("go-on"), "").unwrap();
+    fs::write(autorun.home.path().join("proceed"), "").unwrap();
     let (_, resume) = ended.stderr.split_once("go on:").unwrap();
     let resumed = autorun.shell(resume.trim()).output().unwrap();
     let said = String::from_utf8(resumed.stderr).unwrap();
     assert_eq!(resumed.status.code(), Some(0), "{said}");
-    // Nothing but the file that holds it has it.
+    // Only the file of the user contains the passphrase.
     let found = Command::new("grep")
         .args(["-rlF", "opens the key"])
         .arg(autorun.home.path())
@@ -601,7 +608,7 @@ fn a_resumed_run_has_the_passphrase_again_that_the_ledger_has_not() {
 }
 
 #[test]
-fn killed_in_every_kind_of_request_it_loses_nothing_acknowledged() {
+fn a_cloud_that_is_killed_during_any_request_loses_nothing_acknowledged() {
     let cloud = LocalCloud::start();
     let home = cloud.home().display().to_string();
     succeeds(
@@ -617,7 +624,7 @@ fn killed_in_every_kind_of_request_it_loses_nothing_acknowledged() {
 }
 
 #[test]
-fn a_byte_that_changed_on_its_way_is_noticed() {
+fn a_byte_that_changed_in_transit_is_detected() {
     let cloud = LocalCloud::start();
     let autorun = cloud.autorun().playbook(
         "let bucket = create_bucket(\"sums\");\n\

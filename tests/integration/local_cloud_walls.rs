@@ -1,5 +1,5 @@
-//! The local cloud's walls: who may use it, what an instance can see of this
-//! machine, and what becomes of requests that make no sense.
+//! The local cloud's isolation: who can use it, what an instance can see of
+//! this machine, and how it handles invalid requests.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -12,9 +12,9 @@ use crate::support::cloud::LocalCloud;
 use crate::support::{Autorun, Ended};
 
 #[test]
-fn without_root_buckets_work_and_a_launch_says_what_is_missing() {
+fn without_root_buckets_work_and_a_launch_reports_what_is_missing() {
     let home = tempfile::tempdir().unwrap();
-    // A user without rights, and files that the user can read.
+    // A user without rights, and the files that this user can read.
     let own = home.path().join("autorun");
     fs::copy(env!("CARGO_BIN_EXE_autorun"), &own).unwrap();
     succeeds(
@@ -27,12 +27,12 @@ fn without_root_buckets_work_and_a_launch_says_what_is_missing() {
     let playbook = home.path().join("p.rhai");
     fs::write(
         &playbook,
-        // A launch that no check before the run can see.
+        // A launch that the check before the run cannot detect.
         "print(create_bucket(\"mine\").name.len() > 0);\n\
          let name = \"launch_\"; name += \"instance\";\nFn(name).call(#{});\n",
     )
     .unwrap();
-    let as_nobody = |arguments: &[&str]| {
+    let as_other_user = |arguments: &[&str]| {
         let mut command = Command::new("setpriv");
         command
             .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
@@ -44,7 +44,7 @@ fn without_root_buckets_work_and_a_launch_says_what_is_missing() {
             .env("PATH", "/usr/bin:/bin");
         Ended::of(&command.output().unwrap(), home.path())
     };
-    let ended = as_nobody(&["--local", &playbook.display().to_string()]).exits(1);
+    let ended = as_other_user(&["--local", &playbook.display().to_string()]).exits(1);
     assert_eq!(ended.stdout, "true\n", "{}", ended.stderr);
     let command = format!("sudo {} cloud up", own.display());
     assert!(
@@ -53,11 +53,11 @@ fn without_root_buckets_work_and_a_launch_says_what_is_missing() {
         ended.stderr
     );
     assert!(!ended.said().contains("hint: "), "{}", ended.stderr);
-    let _ = as_nobody(&["cloud", "down"]).exits(0);
+    let _ = as_other_user(&["cloud", "down"]).exits(0);
 }
 
 #[test]
-fn requests_that_make_no_sense_are_refused_and_cost_nothing() {
+fn invalid_requests_are_refused_and_cost_nothing() {
     let cloud = LocalCloud::start();
     let env = cloud.env();
     let endpoint = &env
@@ -73,7 +73,7 @@ fn requests_that_make_no_sense_are_refused_and_cost_nothing() {
             .unwrap();
         drop(stream.write_all(request));
         let mut answer = Vec::new();
-        // A reset is an answer, too.
+        // A connection reset also counts as a response.
         drop(stream.take(1 << 16).read_to_end(&mut answer));
         String::from_utf8_lossy(&answer).into_owned()
     };
@@ -120,7 +120,8 @@ fn requests_that_make_no_sense_are_refused_and_cost_nothing() {
     let _ = cloud.cloud("status").exits(0);
 }
 
-/// Requests that look a little like AWS's, several on one connection.
+/// Sends requests that partly look like those of AWS clients, several on each
+/// connection.
 fn random_requests(address: SocketAddr, count: u32) {
     let mut seed = 1_u64;
     let mut random = |below: usize| {
@@ -199,7 +200,7 @@ fn random_requests(address: SocketAddr, count: u32) {
     }
 }
 
-/// A program that ends with the test, failed or not.
+/// A program that ends with the test, even if the test fails.
 struct EndsWithTheTest(Child);
 
 impl EndsWithTheTest {
@@ -232,7 +233,8 @@ fn a_man_in_the_middle_is_refused() {
         panic!("{}", ended.stdout)
     };
     // A real sshd between client and instance, in the network that joins them.
-    // It is the cloud's own child in another network; numbers may wrap.
+    // That network belongs to a child of the cloud's process. Find the child
+    // by its namespace, because process ids can wrap.
     let network = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
     let of_cloud = children(cloud.pid()).into_iter();
     let mut in_another = of_cloud.filter(|pid| network(&pid.to_string()) != network("self"));
@@ -264,7 +266,7 @@ fn a_man_in_the_middle_is_refused() {
          add rule ip middle p ip daddr {address} tcp dport 22 dnat to 169.254.1.1:2222; \
          insert rule inet autorun_walls input tcp dport 2222 accept"
     );
-    // The switch itself lets nothing of the kind in.
+    // The switch itself has no rule for such traffic.
     succeeds(inside("nft").arg(redirect));
     becomes_true("the man in the middle listens", || {
         fs::read_to_string(dir.path().join("log"))
@@ -280,14 +282,15 @@ fn a_man_in_the_middle_is_refused() {
             ended.stderr
         );
     }
-    // He was asked for readiness and saw the user's name, never a login.
+    // The impostor was probed for readiness and saw the user's name, but no
+    // login.
     sshd.end();
     let seen = fs::read_to_string(dir.path().join("log")).unwrap();
     assert!(!seen.contains("Accepted"), "{seen}");
 }
 
 #[test]
-fn a_user_without_root_uses_what_sudo_brought_up() {
+fn a_user_without_root_uses_a_cloud_that_sudo_started() {
     let home = tempfile::tempdir().unwrap();
     succeeds(Command::new("chmod").arg("755").arg(home.path()));
     let users = home.path().join("home");
@@ -347,8 +350,9 @@ fn a_user_without_root_uses_what_sudo_brought_up() {
 }
 
 #[test]
-fn an_instance_sees_nothing_of_this_machine_that_it_should_not() {
-    // What a host may have: a service on all addresses, and files of root's.
+fn an_instance_sees_nothing_private_of_this_machine() {
+    // Typical targets on a host: a service on all addresses, and private files
+    // of root.
     let service = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
     let port = service.local_addr().unwrap().port();
     let secret = tempfile::Builder::new()
@@ -387,7 +391,8 @@ fn an_instance_sees_nothing_of_this_machine_that_it_should_not() {
         refuses.call("ip link add dummy0 type dummy");
         refuses.call("nft flush ruleset");
         refuses.call("sh -c 'echo x >/proc/1/exe'");
-        // Nor the daemon's environment, nor another's processes.
+        // Nor can it read the environment of the daemon or the processes of
+        // another instance.
         assert(as_root.call("tr '\\0' '\\n' </proc/1/environ").stdout == "");
         assert(as_root.call("ls -d /proc/[0-9]* | wc -l").stdout.len < 4);
         terminate_instance(server);

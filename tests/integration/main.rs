@@ -1,5 +1,5 @@
 //! Tests of the whole program in a lab or on a local cloud: the main job,
-//! interruption, secrets, reports, hints, and the manual's examples.
+//! interruption, secrets, reports, hints, and the examples of the manual.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(
     clippy::print_stdout,

@@ -1,5 +1,5 @@
 //! `playbooks/run_newwebserver.rhai` from end to end: real user data, real
-//! nginx, real ssh, moto for AWS.
+//! nginx and real ssh, with moto for AWS.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use crate::support::{Autorun, Ended, Lab, root};
 
 const PLAYBOOK: &str = "playbooks/run_newwebserver.rhai";
 
-/// What a browser in the lab's network gets: status, type, body.
+/// Returns what a browser in the lab's network receives: status, type, body.
 fn fetch(lab: &Lab, url: &str) -> (u16, String, String) {
     let answer = lab
         .inside("curl")
@@ -46,7 +46,7 @@ fn picture_of(page: &str) -> String {
 }
 
 #[test]
-fn brings_up_a_page_with_its_image_and_twice() {
+fn creates_a_page_with_its_image_and_runs_twice() {
     let lab = Lab::start(&json!({}));
     let first = lab.autorun();
     let ended = first.run_playbook().exits(0);
@@ -67,15 +67,15 @@ fn brings_up_a_page_with_its_image_and_twice() {
         ended.stderr
     );
 
-    // The private key is the user's alone.
+    // Only the user can read the private key.
     let keys = first.home.path().join(".local/share/autorun/keys");
     let key = fs::read_dir(keys).unwrap().next().unwrap().unwrap();
     assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
 
-    what_was_asked_of_aws(&lab);
+    check_the_requests(&lab);
 
-    // Names carry the run's id, so a second run does not collide. An own key,
-    // another title, another log.
+    // Names contain the run id, so a second run does not collide. This run has
+    // an existing key, a different title and a different log.
     let second = lab.autorun();
     let log = second.home.path().join("run.log");
     let second = second
@@ -98,12 +98,12 @@ fn brings_up_a_page_with_its_image_and_twice() {
             .path()
             .join(".local/share/autorun/keys")
             .exists(),
-        "no key was made"
+        "no key pair was created"
     );
 }
 
 #[test]
-fn a_missing_picture_is_said_before_anything_is_made() {
+fn a_missing_picture_is_reported_before_anything_is_created() {
     let lab = Lab::start(&json!({ "hosts": [], "boot": false }));
     let autorun = lab.autorun().args(["--set", "image=assets/nosuch.png"]);
     let ended = autorun.run_playbook().exits(1);
@@ -112,7 +112,7 @@ fn a_missing_picture_is_said_before_anything_is_made() {
         "{}",
         ended.stderr
     );
-    // Who it is, and nothing else.
+    // The only requests ask for the caller's identity.
     let asked = lab.requests();
     assert!(
         asked.iter().all(|r| r["action"] == "GetCallerIdentity"),
@@ -120,8 +120,8 @@ fn a_missing_picture_is_said_before_anything_is_made() {
     );
 }
 
-/// The safe defaults, as they went over the wire.
-fn what_was_asked_of_aws(lab: &Lab) {
+/// Checks the safe defaults in the requests that were sent.
+fn check_the_requests(lab: &Lab) {
     let launch = &lab.requests_of("RunInstances")[0]["params"];
     let text = launch.to_string();
     let has = |name: &str, value: &str| {
@@ -141,7 +141,7 @@ fn what_was_asked_of_aws(lab: &Lab) {
     let ingress = lab.requests_of("AuthorizeSecurityGroupIngress")[0].to_string();
     assert!(
         ingress.contains("203.0.113.7/32"),
-        "ssh is open to the caller alone: {ingress}"
+        "ssh is open only to the caller: {ingress}"
     );
     let bucket = lab.requests_of("CreateBucket")[0].to_string();
     assert!(
@@ -153,8 +153,8 @@ fn what_was_asked_of_aws(lab: &Lab) {
 }
 
 #[test]
-fn credentials_come_from_the_users_files_alone() {
-    // Without them the job stops before anything is made.
+fn credentials_come_only_from_the_users_files() {
+    // Without credentials, the job stops before anything is created.
     let lab = Lab::start(&json!({ "hosts": [], "boot": false }));
     let without = lab.autorun();
     fs::remove_file(without.home.path().join(".aws/credentials")).unwrap();
@@ -167,7 +167,8 @@ fn credentials_come_from_the_users_files_alone() {
     assert_eq!(lab.requests().len(), 0);
     assert!(!ended.said().contains("still up"), "{}", ended.stderr);
 
-    // And nothing that ships looks like one. AWS's own example key is allowed.
+    // No shipped file contains anything that looks like a credential, except
+    // AWS's example key.
     let key_id = regex_lite::Regex::new(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b").unwrap();
     let secret = regex_lite::Regex::new(r"secret_access_key\W+[A-Za-z0-9/+]{40}\b").unwrap();
     for file in shipped_files() {
@@ -206,7 +207,7 @@ fn shipped_files() -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn a_forbidden_public_policy_is_settled_before_the_launch() {
+fn a_forbidden_public_policy_is_detected_before_the_launch() {
     let lab = Lab::start(&json!({ "hosts": [], "account_blocks_public": true }));
     let ended = lab.autorun().run_playbook().exits(0);
     assert!(
@@ -219,7 +220,7 @@ fn a_forbidden_public_policy_is_settled_before_the_launch() {
     assert!(picture.contains("X-Amz-Signature="), "{picture}");
     let (status, kind, _) = fetch(&lab, &picture);
     assert_eq!((status, kind.as_str()), (200, "image/png"));
-    // The page holds the URL, so the refusal came first.
+    // The page contains the URL, so the URL was chosen before the launch.
     let order: Vec<Value> = lab.requests();
     let at = |action: &str| {
         order
@@ -234,7 +235,7 @@ fn a_forbidden_public_policy_is_settled_before_the_launch() {
 #[test]
 fn a_web_server_that_is_down_is_started() {
     let lab = Lab::start(&json!({ "hosts": [] }));
-    // The same job with user data that ends with the server down.
+    // The same job with user data that stops the web server at its end.
     let text = fs::read_to_string(root().join(PLAYBOOK)).unwrap();
     let stopped = text.replace(
         "server = wait_until_ready(server);",
@@ -256,7 +257,7 @@ fn a_web_server_that_is_down_is_started() {
 }
 
 #[test]
-fn a_failure_says_what_is_still_up() {
+fn a_failure_lists_what_is_still_up() {
     let fail = json!({ "RunInstances": {
         "code": "VcpuLimitExceeded", "status": 400,
         "message": "You have requested more vCPU capacity than your current vCPU limit.",
@@ -279,14 +280,14 @@ fn a_failure_says_what_is_still_up() {
     }
     assert!(
         !ended.said().contains("possibly made"),
-        "a refusal is certain\n{}",
+        "the launch was certainly refused\n{}",
         ended.stderr
     );
 }
 
 #[test]
-fn a_lost_answer_is_possibly_made() {
-    // The launch is answered after the SDK and the user gave up.
+fn after_a_lost_response_the_instance_is_possibly_made() {
+    // The response arrives after the SDK and the user have given up.
     let lab = Lab::start(&json!({ "hosts": [], "fail": { "RunInstances": {
         "code": "InternalError", "status": 500, "message": "An internal error has occurred",
     }}}));
@@ -300,7 +301,7 @@ fn a_lost_answer_is_possibly_made() {
 }
 
 #[test]
-fn hello_hosts_asks_every_host() {
+fn hello_hosts_runs_on_every_host() {
     let lab = Lab::start(&json!({}));
     let ended = lab
         .autorun()
@@ -324,7 +325,7 @@ fn hello_hosts_asks_every_host() {
 }
 
 #[test]
-fn us_east_1_gets_no_location_constraint() {
+fn us_east_1_has_no_location_constraint() {
     let lab = Lab::start(&json!({ "hosts": [], "boot": false }));
     let playbook = "delete_bucket(create_bucket(\"pictures\"));";
     let autorun = lab
@@ -341,7 +342,7 @@ trait RunPlaybook {
 }
 
 impl RunPlaybook for Autorun {
-    /// The shipped playbook, after the arguments given.
+    /// Runs the shipped playbook with the arguments so far.
     fn run_playbook(&self) -> Ended {
         let mut command = self.command();
         command.arg(PLAYBOOK);

@@ -1,9 +1,9 @@
-//! The shipped monitoring playbook, on a server that goes down.
+//! The shipped monitoring playbook, with a server that goes down.
 
 use crate::support::cloud::LocalCloud;
 
 #[test]
-fn a_server_is_watched_healed_and_judged() {
+fn a_server_is_monitored_restarted_and_rated() {
     let cloud = LocalCloud::start();
     let home = tempfile::tempdir().unwrap();
     let call = |args: &[&str]| {
@@ -47,7 +47,7 @@ fn a_server_is_watched_healed_and_judged() {
     ] {
         assert!(up.stdout.contains(text), "no `{text}` in\n{}", up.stdout);
     }
-    // Taken down, it is judged; told to, the playbook brings it up again.
+    // A server that is down is rated as such. With `heal`, the playbook restarts it.
     call(&["ssh", run, "sudo systemctl stop nginx"]).exits(0);
     let down = monitor(&[]).exits(1);
     assert!(

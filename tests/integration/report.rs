@@ -1,5 +1,5 @@
-//! `show --html` and `show --svg`: what a browser makes of them, and where they
-//! can be written.
+//! `show --html` and `show --svg`: how a browser renders them, and where they can
+//! be written.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,8 +14,9 @@ use crate::support::{Autorun, Ended, root};
 const SECRET: &str = "correct-horse-battery";
 const SCRIPT: &str = "<script>alert(1)</script>";
 
-/// Names that a page must not obey, branches that must overlap because each
-/// waits for the other, a failure that is caught and one that is not.
+/// A playbook with names that a page must escape, branches that must overlap
+/// because each waits for the other, a failure that is caught, and one that is
+/// not.
 const PLAYBOOK: &str = r#"
     let token = var("token", #{ type: "string", secret: true, help: "Secret" });
     let name = var("name", "<script>alert(1)</script>", "Name");
@@ -59,7 +60,7 @@ impl Home {
         autorun.env("AUTORUN_HOME", &ledger).args(args).run()
     }
 
-    /// `autorun show` of the newest run.
+    /// Runs `autorun show` for the newest run.
     fn show(&self, args: &[&str]) -> Ended {
         let all = self.call(Autorun::new(), &["runs", "--output", "json"]);
         let newest: Value = serde_json::from_str(all.stdout.lines().next().unwrap()).unwrap();
@@ -67,7 +68,8 @@ impl Home {
         self.call(show, args)
     }
 
-    /// `show --html` and `--svg` into files; gives their texts.
+    /// Runs `show --html` and `--svg` into files. Returns the texts of both
+    /// files.
     fn report(&self) -> (String, String) {
         let (page, picture) = (self.path("report.html"), self.path("report.svg"));
         let files = [
@@ -83,7 +85,7 @@ impl Home {
         (text(page), text(picture))
     }
 
-    /// What a browser makes of them; screenshots stay in the home.
+    /// Renders both files in a browser. The screenshots stay in the home.
     fn look(&self) -> Value {
         let looked = Command::new("python3")
             .arg(root().join("tests/cloud/report.py"))
@@ -107,7 +109,7 @@ fn number(value: &Value) -> f64 {
 }
 
 #[test]
-fn a_page_is_read_on_a_phone_and_on_a_screen() {
+fn a_page_is_readable_on_a_phone_and_on_a_large_screen() {
     let cloud = LocalCloud::start();
     let home = Home::new();
     let meeting = home.path("meeting");
@@ -127,30 +129,30 @@ fn a_page_is_read_on_a_phone_and_on_a_screen() {
         assert!(!text.contains("https://") && !text.contains('\u{1b}'));
     }
 
-    let told = home.look();
-    assert_eq!(told["logged"], Value::Array(Vec::new()));
-    let asked = told["asked"].as_array().unwrap();
+    let look = home.look();
+    assert_eq!(look["logged"], Value::Array(Vec::new()));
+    let asked = look["asked"].as_array().unwrap();
     assert_eq!(
         asked.len(),
         3,
         "the page, the picture, its frame: {asked:?}"
     );
-    for (name, shown) in told["pages"].as_object().unwrap() {
+    for (name, shown) in look["pages"].as_object().unwrap() {
         the_page_is_readable(name, shown);
         branches_lie_side_by_side(shown);
     }
-    assert_eq!(told["root"], "{http://www.w3.org/2000/svg}svg");
-    let tags = told["tags"].to_string();
+    assert_eq!(look["root"], "{http://www.w3.org/2000/svg}svg");
+    let tags = look["tags"].to_string();
     assert!(!tags.contains("script") && !tags.contains("foreignObject"));
-    assert_eq!(told["picture"][0], 960);
-    for (name, shot) in told["shots"].as_object().unwrap() {
-        // Text alone gives a hundred shades; a blank page has one colour.
+    assert_eq!(look["picture"][0], 960);
+    for (name, shot) in look["shots"].as_object().unwrap() {
+        // Text alone yields a hundred shades, while a blank page has one colour.
         assert!(number(&shot["colours"]) > 200.0, "{name}: {shot}");
         assert!(number(&shot["plain"]) < 0.95, "{name}: {shot}");
     }
 }
 
-/// How many pictures are in it: each names SVG's namespace.
+/// The number of pictures in a text: each has the namespace of SVG.
 fn svgs(text: &str) -> usize {
     text.matches("xmlns=\"http://www.w3.org/2000/svg\"").count()
 }
@@ -162,7 +164,7 @@ fn the_page_is_readable(name: &str, shown: &Value) {
     assert_eq!(shown["figures"], 1, "one timeline is shown: {name}");
     assert!(number(&shown["letters"]) >= 12.0, "{name}");
     assert_eq!(shown["folded"], true);
-    assert_eq!(shown["follows"], true, "a bar leads to its entry");
+    assert_eq!(shown["follows"], true, "a click on a bar opens its entry");
     let error = shown["unfolded"].as_str().unwrap();
     assert!(error.contains("<img src=x onerror=alert(2)>"), "{error}");
     let text = shown["text"].as_str().unwrap();
@@ -185,8 +187,8 @@ fn the_page_is_readable(name: &str, shown: &Value) {
     assert!(waited.iter().any(|w| text.contains(w)), "{text}");
 }
 
-/// Two branches have lanes of their own, apart from each other, and what they
-/// did at the same time lies at the same place of the axis.
+/// Checks that two branches have separate lanes, and that simultaneous calls have
+/// the same position on the time axis.
 fn branches_lie_side_by_side(shown: &Value) {
     let lanes = &shown["lanes"];
     let side = |lane: &str, side: &str| number(&lanes[lane][side]);
@@ -194,7 +196,7 @@ fn branches_lie_side_by_side(shown: &Value) {
         side(one, "right").min(side(other, "right")) - side(one, "left").max(side(other, "left"))
     };
     assert!(overlap("<b>left", "right") > 0.0, "{lanes}");
-    // Which of the two began first is up to the machine.
+    // Which branch begins first is not deterministic.
     let apart = |one: &str, other: &str| side(one, "bottom") < side(other, "top");
     assert!(
         apart("<b>left", "right") || apart("right", "<b>left"),
@@ -211,7 +213,7 @@ fn branches_lie_side_by_side(shown: &Value) {
 }
 
 #[test]
-fn an_older_ledger_and_a_killed_run_are_shown_as_far_as_they_are_known() {
+fn an_older_ledger_and_a_killed_run_are_shown_with_the_recorded_data() {
     let home = Home::new();
     let playbook = r#"
         local_exec(["true"]);
@@ -230,9 +232,10 @@ fn an_older_ledger_and_a_killed_run_are_shown_as_far_as_they_are_known() {
     let (page, picture) = home.report();
     for text in [&page, &picture] {
         assert!(text.contains("killed") && text.contains("cut off"));
-        // A day, less what the run took, is cut out of the axis.
+        // One day, less the duration of the run, is cut out of the axis.
         assert!(text.contains("1 d 3 h 46 min"), "{text}");
-        // Each of two branches begins and is waited for; the legend has one, too.
+        // Each of the two branches has a start and a wait marker, and the legend
+        // has both, too.
         let forks = text.matches("class=\"fork\" d=\"M").count();
         assert_eq!(forks, 5 * svgs(text));
     }
@@ -242,7 +245,7 @@ fn an_older_ledger_and_a_killed_run_are_shown_as_far_as_they_are_known() {
 }
 
 #[test]
-fn a_run_of_thousands_of_calls_has_a_picture_of_the_longest() {
+fn a_run_with_thousands_of_calls_shows_the_longest() {
     let home = Home::new();
     home.call(Autorun::new().playbook("local_exec([\"true\"]);"), &[])
         .exits(0);
@@ -257,14 +260,17 @@ fn a_run_of_thousands_of_calls_has_a_picture_of_the_longest() {
     let (page, picture) = home.report();
     assert_eq!(picture.matches("role=\"listitem\"").count(), 300);
     assert!(picture.contains("2701 shorter calls not shown here"));
-    assert!(picture.contains("this one"), "what failed is always there");
+    assert!(
+        picture.contains("this one"),
+        "failed calls are always shown"
+    );
     assert_eq!(page.matches("<details>").count(), 3001);
     assert!(page.contains("the result has no room on this page"));
     assert!(page.len() < 12 << 20, "{}", page.len());
 }
 
 #[test]
-fn files_are_written_as_a_whole_or_not_at_all() {
+fn files_are_written_completely_or_not_at_all() {
     let home = Home::new();
     home.call(Autorun::new().playbook("print(1)"), &[]).exits(0);
     let (page, _) = home.report();
@@ -273,7 +279,11 @@ fn files_are_written_as_a_whole_or_not_at_all() {
     let mode = |file: &PathBuf| file.metadata().unwrap().permissions().mode();
     let other = home.path("other");
     fs::write(&other, "").unwrap();
-    assert_eq!(mode(&file), mode(&other), "as any file");
+    assert_eq!(
+        mode(&file),
+        mode(&other),
+        "the mode is that of any new file"
+    );
 
     for (file, wanted) in [
         ("no/such/report.html", "no such file or directory"),

@@ -1,5 +1,5 @@
-//! What must never happen: deleting what others made, talking to a host that
-//! is not the one it was.
+//! What must never happen: deleting resources that others created, or talking to
+//! a host with a changed host key.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::support::{HOST, Lab};
 
-/// Makes an instance, a group, a key pair and a bucket by another tool.
+/// Creates an instance, a security group, a key pair and a bucket with another
+/// tool.
 const OTHERS: &str = r#"
 import boto3
 config = dict(region_name="eu-central-1", endpoint_url="http://127.0.0.1:5000",
@@ -25,7 +26,7 @@ print(made["Instances"][0]["InstanceId"], group)
 "#;
 
 #[test]
-fn what_others_made_is_not_deleted() {
+fn resources_of_others_are_not_deleted() {
     let lab = Lab::start(&json!({ "hosts": [], "boot": false }));
     let output = lab
         .inside(&Lab::python())
@@ -61,12 +62,12 @@ fn what_others_made_is_not_deleted() {
         "DeleteKeyPair",
         "DeleteBucket",
     ] {
-        assert!(lab.requests_of(action).is_empty(), "{action} was asked for");
+        assert!(lab.requests_of(action).is_empty(), "{action} was requested");
     }
 }
 
 #[test]
-fn a_bucket_of_others_stays_private_unless_told() {
+fn a_bucket_of_others_stays_private_unless_requested() {
     let lab = Lab::start(&json!({ "hosts": [], "boot": false }));
     let made = lab
         .inside(&Lab::python())
@@ -91,17 +92,18 @@ fn a_bucket_of_others_stays_private_unless_told() {
         "PutBucketPolicy",
         "PutBucketTagging",
     ] {
-        assert!(lab.requests_of(action).is_empty(), "{action} was asked for");
+        assert!(lab.requests_of(action).is_empty(), "{action} was requested");
     }
 }
 
 #[test]
-fn a_key_other_than_the_known_one_is_refused() {
+fn a_key_other_than_the_known_key_is_refused() {
     let lab = Lab::start(&json!({}));
     let autorun = lab
         .autorun()
         .playbook(&format!("ssh_exec(\"{HOST}\", \"true\");"));
-    // Another key of the same type, as after an attack or a new installation.
+    // A different key of the same type, as after an attack or a new
+    // installation.
     let known = autorun.home.path().join(".ssh/known_hosts");
     let other = fs::read_to_string(autorun.home.path().join(".ssh/id_ed25519.pub")).unwrap();
     fs::write(&known, format!("{HOST} {other}")).unwrap();
@@ -125,7 +127,8 @@ fn an_instance_whose_key_changed_is_refused() {
         let key = create_key_pair("k-" + run_id());
         print(wait_until_ready(launch_instance(#{ key_pair: key })).id);
     "#;
-    // The same user and home directory in both runs: the pin is kept there.
+    // Both runs have the same user and home directory, where the pinned key is
+    // kept.
     let autorun = lab.autorun().playbook(first);
     let ended = autorun.run().exits(0);
     let server = ended.stdout.trim().to_owned();
@@ -142,8 +145,8 @@ fn an_instance_whose_key_changed_is_refused() {
         "{}",
         ended.stderr
     );
-    // A pin that others may have written, or that is torn, is not relied on, nor
-    // is it taken for none.
+    // A pin file that other users can write, or that is truncated, is neither
+    // trusted nor treated as missing.
     let pins = autorun.home.path().join(".local/share/autorun/hosts");
     let pin = pins.join(format!("{server}.json"));
     let whole = fs::read_to_string(&pin).unwrap();
@@ -158,8 +161,8 @@ fn an_instance_whose_key_changed_is_refused() {
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o666)).unwrap();
     refused("may be written by other users");
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
-    for torn in ["", &whole[..whole.len() / 2]] {
-        fs::write(&pin, torn).unwrap();
+    for truncated in ["", &whole[..whole.len() / 2]] {
+        fs::write(&pin, truncated).unwrap();
         refused("is damaged");
     }
 }

@@ -1,4 +1,4 @@
-//! No secret in any output, file or process argument.
+//! No secret appears in any output, file or process argument.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn a_declared_secret_is_masked_in_every_output() {
 }
 
 #[test]
-fn a_secret_in_the_command_line_draws_a_warning() {
+fn a_secret_on_the_command_line_leads_to_a_warning() {
     let playbook = r#"let token = var("token", #{ type: "string", secret: true });"#;
     let set = format!("token={SECRET}");
     let ended = Autorun::new()
@@ -65,7 +65,7 @@ fn a_secret_in_the_command_line_draws_a_warning() {
 }
 
 #[test]
-fn a_wrong_secret_is_not_shown_either() {
+fn an_invalid_secret_is_not_shown_either() {
     let playbook = r#"let pin = var("pin", #{ type: "int", secret: true });"#;
     let ended = Autorun::new()
         .playbook(playbook)
@@ -104,7 +104,7 @@ fn keys_of_aws_and_ssh_are_masked() {
 }
 
 #[test]
-fn user_data_with_a_secret_draws_a_warning() {
+fn user_data_with_a_secret_leads_to_a_warning() {
     let lab = Lab::start(&json!({ "hosts": [], "boot": false }));
     let playbook = r##"
         let token = var("token", #{ type: "string", secret: true });
@@ -123,13 +123,13 @@ fn user_data_with_a_secret_draws_a_warning() {
         "{}",
         ended.stderr
     );
-    // The SDK has no log of its own.
+    // The SDK does not log.
     assert_no_trace("stderr", ended.stderr.as_bytes(), SECRET);
     assert_no_trace("stdout", ended.stdout.as_bytes(), SECRET);
 }
 
 #[test]
-fn environment_and_stdin_are_in_no_process_argument_there() {
+fn environment_and_stdin_are_in_no_process_argument_on_the_host() {
     let lab = Lab::start(&json!({}));
     let playbook = r#"
         let token = var("token", #{ type: "string", secret: true });
@@ -149,7 +149,8 @@ fn environment_and_stdin_are_in_no_process_argument_there() {
     assert_eq!(ended.stdout.trim(), format!("kept\n{}", SECRET.len()));
 }
 
-/// What must be found nowhere: the secret as several programs write it.
+/// The forms of a secret that must not appear: the secret as several programs
+/// encode it.
 fn traces(secret: &str) -> Vec<Vec<u8>> {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -165,7 +166,7 @@ fn traces(secret: &str) -> Vec<Vec<u8>> {
     };
     let encoded = |before: &str| {
         let all = STANDARD_NO_PAD.encode(format!("{before}{secret}"));
-        // What the neighbours have no part in.
+        // Only the part that the neighbouring bytes do not influence.
         all[4..all.len() - 2].to_owned()
     };
     let percent = percent_encoding::utf8_percent_encode(secret, percent_encoding::NON_ALPHANUMERIC)
@@ -183,7 +184,7 @@ fn traces(secret: &str) -> Vec<Vec<u8>> {
         hex(true),
     ];
     all.extend(["", "x", "xy"].map(encoded));
-    // Half of it is too much as well.
+    // Half of the secret is too much as well.
     all.push(secret[..secret.len() / 2].to_owned());
     all.push(secret[secret.len() / 2..].to_owned());
     all.into_iter().map(String::into_bytes).collect()
@@ -219,18 +220,18 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Says a secret in every way and on every way out that there is.
+/// Prints a secret in every form and through every output.
 const LEAKS: &str = r#"
     let pw = var("pw", #{ type: "string", secret: true });
     let web = "192.0.2.10";
 
-    // As it is, in results, in texts.
+    // Unchanged, in results and in texts.
     print(pw); print(#{ inside: [pw] }); debug(pw);
     log_debug(pw); log_info("it is " + pw); log_warn(pw); log_error(`${[pw]}`);
     print(format_json([pw])); print(format_json([format_json([pw])]));
     print(format_toml(#{ pw: pw }));
 
-    // As other programs write it.
+    // In the encodings of other programs.
     let write = |program| {
         let said = local_exec(["python3", "-c", "import sys; s = sys.stdin.read(); " + program], #{ stdin: pw });
         print(said.stdout);
@@ -252,7 +253,8 @@ const LEAKS: &str = r#"
     write.call("import textwrap; print('\\n'.join(textwrap.wrap('word ' * 14 + s, 80)))");
     write.call("w = 'x' * 70 + s; print('\\n'.join(w[i:i + 80] for i in range(0, len(w), 80)))");
 
-    // What a host says while it runs, also in pieces and in broken lines.
+    // In the output of a host during a command, also in parts and in wrapped
+    // lines.
     let on_host = |command| ssh_exec(web, command, #{ env: #{ PW: pw }, stdin: pw, check: false });
     on_host.call("cat; echo; printenv PW; printenv PW >&2; env | sort");
     on_host.call("printenv PW | base64; printenv PW | base64 -w 10; printenv PW | od -An -tx1");
@@ -261,7 +263,7 @@ const LEAKS: &str = r#"
     on_host.call("p=$(printenv PW); printf '%s\\n' \"${p%????????}\"; printf '   %s\\n' \"${p#\"${p%????????}\"}\"");
     on_host.call(`set -x; : "$PW"; printf '%s\n' "$PW" >&2; exit 3`);
 
-    // Errors.
+    // In errors.
     let caught_all = |work| { try { work.call(); } catch (caught) {
         let err = error_info(caught);
         log_error(err.message); log_error(`${err}`); print(err);
@@ -287,7 +289,8 @@ const LEAKS: &str = r#"
     caught_all.call(|| parse_int(pw));
     caught_all.call(|| wait_until_serving("http://127.0.0.1:9/" + pw, #{ timeout: 0.2 }));
 
-    // No process on either side has it in its arguments.
+    // No process on this machine or on the host has the secret in its
+    // arguments.
     let cmdlines = "cat /proc/[0-9]*/cmdline | tr '\\0' ' '";
     let seen = local_exec(["sh", "-c", cmdlines], #{ env: #{ PW: pw }, stdin: pw }).stdout
         + ssh_exec(web, cmdlines, #{ env: #{ PW: pw }, stdin: pw }).stdout;
@@ -296,7 +299,7 @@ const LEAKS: &str = r#"
 "#;
 
 #[test]
-fn a_secret_leaves_no_trace_anywhere() {
+fn a_secret_leaves_no_trace() {
     let lab = Lab::start(&json!({}));
     for secret in [
         "correct'horse\"battery \\$table",
@@ -390,11 +393,11 @@ fn a_secret_in_a_command_line_is_refused_before_anything_runs() {
             expect.call(|| ssh_exec("192.0.2.10", "touch /tmp/ran; echo " + text));
             refused += 4;
         }
-        // Its words as arguments of their own.
+        // The secret's words as separate arguments.
         let words = ["touch", marker];
         for word in pw.split(" ") { words.push(word); }
         expect.call(|| local_exec(words));
-        assert(!is_file(marker), "it ran here");
+        assert(!is_file(marker), "it ran on this machine");
         assert(ssh_exec("192.0.2.10", "ls /tmp/ran", #{ check: false }).status != 0, "it ran there");
         for path in ["/tmp/" + pw, "/tmp/" + encoded.call("s.encode().hex()")] {
             for work in [|| scp("192.0.2.10", "assets/logo.png", path), || scp_from("192.0.2.10", path, "/tmp/x")] {
@@ -415,7 +418,7 @@ fn a_secret_in_a_command_line_is_refused_before_anything_runs() {
 }
 
 #[test]
-fn no_name_tag_or_description_holds_a_secret() {
+fn no_name_tag_or_description_contains_a_secret() {
     let lab = Lab::start(&json!({ "hosts": [], "boot": false }));
     let playbook = r#"
         let pw = var("pw", #{ type: "string", secret: true });
@@ -481,7 +484,7 @@ fn no_name_tag_or_description_holds_a_secret() {
 }
 
 #[test]
-fn a_short_secret_is_refused_by_its_name() {
+fn a_short_secret_is_refused_and_named() {
     let declared = r#"let pin = var("pin", #{ type: "string", secret: true });"#;
     let given = |args: &[&str]| {
         let autorun = Autorun::new()
@@ -524,7 +527,7 @@ fn a_short_secret_is_refused_by_its_name() {
 }
 
 #[test]
-fn what_a_playbook_says_of_a_secret_is_not_shown_by_its_errors() {
+fn errors_do_not_show_a_playbook_line_with_a_secret_default() {
     let playbook = r#"let pw = var("pw", #{ default: "correct-horse", secret: true }); nosuch(1);"#;
     let autorun = Autorun::new().playbook(playbook);
     let path = autorun.home.path().join("playbook.rhai");
@@ -545,7 +548,7 @@ fn what_a_playbook_says_of_a_secret_is_not_shown_by_its_errors() {
 }
 
 #[test]
-fn a_program_gives_the_secret_and_resume_asks_it_again() {
+fn a_program_returns_the_secret_and_resume_runs_it_again() {
     let autorun = Autorun::new();
     let home = autorun.home.path().to_owned();
     let data = home.join("data").display().to_string();
@@ -556,7 +559,7 @@ fn a_program_gives_the_secret_and_resume_asks_it_again() {
         print(`${plain} ${said.stdout.contains(pw)} ${pw.len()}`);
         fail("once");
     "#;
-    // A password manager that counts how often it is asked.
+    // A password manager that counts its calls.
     fs::write(home.join("vault"), SECRET).unwrap();
     let manager = format!("echo x >>{0}/asked; cat {0}/vault", home.display());
     let autorun = autorun.env("AUTORUN_HOME", &data).playbook(playbook);
@@ -574,7 +577,8 @@ fn a_program_gives_the_secret_and_resume_asks_it_again() {
     let runs = call(&["runs", "--output", "json"]).run().exits(0).stdout;
     let run: serde_json::Value = serde_json::from_str(&runs).unwrap();
     let run = run["run"].as_str().unwrap().to_owned();
-    // From another directory: the command runs where the run began.
+    // From a different directory: the command still runs in the directory of
+    // the first run.
     let mut resume = call(&["resume", &run]).command();
     let resumed = resume.current_dir("/").output().unwrap();
     let said = String::from_utf8_lossy(&resumed.stderr).into_owned();
@@ -592,7 +596,7 @@ fn a_program_gives_the_secret_and_resume_asks_it_again() {
         );
     }
 
-    // A program that fails is told, and so is what it said.
+    // A failing program is reported with its output.
     fs::write(home.join("vault"), "").unwrap();
     let ended = call(&["resume", &run]).run().exits(2);
     let said = ended.said();
@@ -603,7 +607,7 @@ fn a_program_gives_the_secret_and_resume_asks_it_again() {
 }
 
 #[test]
-fn a_command_that_names_the_secret_is_not_kept() {
+fn a_command_that_contains_the_secret_is_not_recorded() {
     let autorun = Autorun::new();
     let data = autorun.home.path().join("data");
     let autorun = autorun
@@ -626,7 +630,7 @@ fn a_command_that_names_the_secret_is_not_kept() {
 }
 
 #[test]
-fn a_program_may_ask_at_the_terminal() {
+fn a_program_can_ask_on_the_terminal() {
     let playbook = r#"let pw = var("pw", #{ type: "string", secret: true }); print(pw.len());"#;
     let autorun = Autorun::new().playbook(playbook);
     let asking =
@@ -639,7 +643,7 @@ fn a_program_may_ask_at_the_terminal() {
     );
     assert!(!shown.contains("correct-horse"), "{shown}");
 
-    // Without a value it is asked for.
+    // Without a value, the program asks for it.
     let autorun = Autorun::new().playbook(playbook);
     let (status, shown) = autorun.at_terminal("correct-horse\n");
     assert_eq!(status, Some(0), "{shown}");

@@ -1,4 +1,4 @@
-//! What a person sees on a terminal while a run goes on.
+//! What a person sees on a terminal during a run.
 
 use std::process::Command;
 
@@ -7,15 +7,15 @@ use serde_json::Value;
 use crate::support::cloud::LocalCloud;
 use crate::support::{Autorun, Lab, root};
 
-/// What [`on_terminal`] gives: see `tests/terminal.py`.
+/// The result of [`on_terminal`]: see `tests/terminal.py`.
 struct Seen {
     lines: Vec<String>,
     passing: Vec<String>,
     colored: bool,
 }
 
-/// Runs a command on a terminal of this size, which gets another one when a
-/// text stands there.
+/// Runs a command on a terminal of this size. `resize` changes the size when
+/// a text appears.
 fn on_terminal(
     autorun: &Autorun,
     size: (usize, usize),
@@ -52,7 +52,7 @@ fn on_terminal(
     }
 }
 
-/// Three branches that take their time, while the log speaks.
+/// Three branches that run for a while and log lines.
 const BUSY: &str = r#"
 log_info("the log speaks first");
 let all = parallel(["a", "b", "c"], |n| {
@@ -72,11 +72,11 @@ fn any(lines: &[String], parts: &[&str]) -> bool {
 }
 
 #[test]
-fn the_log_stays_whole_above_what_moves() {
+fn log_lines_stay_intact_above_the_spinners() {
     let autorun = Autorun::new().playbook(BUSY).env("LANG", "C.UTF-8");
     let seen = on_terminal(&autorun, (24, 80), None);
     assert!(seen.colored);
-    // Spinners were there, and nothing of them is left.
+    // Spinners appeared, and no trace of them is left.
     for branch in ["[a] sleep", "[b] sleep", "[c] sleep"] {
         assert!(any(&seen.passing, &[branch, " s"]), "{:?}", seen.passing);
     }
@@ -104,11 +104,11 @@ fn the_log_stays_whole_above_what_moves() {
 }
 
 #[test]
-fn a_window_that_becomes_narrow_shows_no_rubbish() {
+fn a_narrowed_window_shows_no_leftovers() {
     let autorun = Autorun::new().playbook(BUSY).env("LANG", "C.UTF-8");
     let seen = on_terminal(&autorun, (24, 80), Some(("a line from", 20, 34)));
     assert!(seen.lines.iter().all(|line| line.chars().count() <= 34));
-    // After the change each line of the log is broken to the new width.
+    // After the change, log lines wrap at the new width.
     for n in ["a", "b", "c"] {
         let begin = format!("[{n}] warning: a line of {n}");
         assert!(any(&seen.lines, &[&begin]), "{:#?}", seen.lines);
@@ -119,22 +119,22 @@ fn a_window_that_becomes_narrow_shows_no_rubbish() {
 }
 
 #[test]
-fn many_branches_are_counted_and_old_terminals_get_plain_lines() {
+fn many_branches_are_counted_and_simple_terminals_show_plain_lines() {
     let busy = "parallel([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], |n| sleep(1));";
     let autorun = Autorun::new().playbook(busy).env("LC_ALL", "C");
     let seen = on_terminal(&autorun, (24, 80), None);
     assert!(any(&seen.passing, &["  and 5 more"]), "{:?}", seen.passing);
-    // A locale that cannot show more gets ASCII.
+    // A locale without Unicode leads to ASCII output.
     assert!(
         seen.passing.iter().all(|line| line.is_ascii()),
         "{:?}",
         seen.passing
     );
-    // NO_COLOR is obeyed, and spinners go on.
+    // NO_COLOR removes the colours but not the spinners.
     let autorun = Autorun::new().playbook(BUSY).env("NO_COLOR", "1");
     let seen = on_terminal(&autorun, (24, 80), None);
     assert!(!seen.colored && any(&seen.passing, &["[a] sleep", " s"]));
-    // A dumb terminal gets plain lines.
+    // A dumb terminal shows plain lines.
     let autorun = Autorun::new().playbook(BUSY).env("TERM", "dumb");
     let seen = on_terminal(&autorun, (24, 80), None);
     assert!(!any(&seen.passing, &["sleep  "]), "{:?}", seen.passing);
@@ -162,7 +162,7 @@ fn a_transfer_has_a_bar_and_a_wait_its_state() {
     ));
     let seen = on_terminal(&autorun.env("LANG", "C.UTF-8"), (24, 100), None);
     let bars = [
-        // Long enough for a rate.
+        // Long enough for a transfer rate to be shown.
         &["upload_file: big", "░", " %", "MiB/s", " left"][..],
         &["download_file: big", "░", " %"],
     ];
@@ -211,7 +211,7 @@ fn monitoring_keeps_a_graph_below_the_log() {
             seen.passing
         );
     }
-    // Its own line for each sample stays, the graph does not.
+    // The line of each sample stays, and the graph does not.
     assert_eq!(seen.lines.len(), 4, "{:#?}", seen.lines);
     assert!(
         seen.lines[3].ends_with("Z 200 in 400 ms"),

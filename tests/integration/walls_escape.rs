@@ -1,5 +1,5 @@
-//! The escape probe in an instance, beside canaries on the host; and what
-//! two hundred instances and a killed daemon leave behind.
+//! Runs the escape probe in an instance, with canaries on the host. Also
+//! checks that two hundred instances and a killed daemon leave nothing behind.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,14 +22,15 @@ use crate::support::{Autorun, Ended};
 
 const PROBE: &str = "tests/walls/escape.py";
 
-/// Private things of the host, each with a content that shows who reached it.
+/// Private resources of the host, each with a content that shows whether the
+/// probe has reached it.
 struct Canaries {
     name: String,
     content: String,
     paths: Vec<PathBuf>,
     key: String,
     process: Child,
-    /// Datagrams from instances, and the port that they come to.
+    /// Datagrams from instances, and the port that receives them.
     datagrams: Arc<AtomicUsize>,
     udp_port: u16,
     tcp_port: u16,
@@ -91,7 +92,7 @@ impl Canaries {
         canaries
     }
 
-    /// Answers each connection with the content.
+    /// Sends the content to each connection.
     fn answer<L, S>(&self, listener: L, accept: impl Fn(&L) -> std::io::Result<S> + Send + 'static)
     where
         L: Send + 'static,
@@ -112,7 +113,8 @@ impl Canaries {
             .into()
     }
 
-    /// Files that belong to no package: private ones, and ones for all users.
+    /// Creates files that belong to no package, both private and readable for
+    /// all users.
     fn plant_files(&mut self, when: &str) {
         let places = [
             "/etc",
@@ -136,7 +138,8 @@ impl Canaries {
         }
     }
 
-    /// What the probe has to know; contents by their hash only.
+    /// Describes the canaries for the probe, with hashes in place of their
+    /// contents.
     fn described(&self, cloud: &LocalCloud, peer: &Value) -> Value {
         let hash = |data: &[u8]| {
             let mut sum = Command::new("sha256sum");
@@ -181,7 +184,7 @@ impl Canaries {
         })
     }
 
-    /// Nothing of it was touched.
+    /// Checks that the canaries are unchanged.
     fn are_whole(&mut self) {
         assert!(
             self.process.try_wait().unwrap().is_none(),
@@ -226,7 +229,7 @@ fn endpoint(cloud: &LocalCloud) -> String {
     endpoint.unwrap().1.trim_start_matches("http://").to_owned()
 }
 
-/// Two instances: the probe's own and its neighbour.
+/// Launches two instances: that of the probe and its neighbour.
 const LAUNCH: &str = r##"
     let key = create_key_pair("walls");
     let group = create_security_group("walls");
@@ -241,7 +244,7 @@ const LAUNCH: &str = r##"
     }
 "##;
 
-/// Commands in the two instances, as root; each prints what it says.
+/// Runs commands as root in the two instances and prints their output.
 struct Inside<'a> {
     cloud: &'a LocalCloud,
     first: &'a Autorun,
@@ -257,7 +260,7 @@ impl Inside<'_> {
         self.playbook(&playbook)
     }
 
-    /// A run with the key that the first one made.
+    /// Runs a playbook with the key that the first run created.
     fn playbook(&self, playbook: &str) -> Ended {
         let autorun = first_home(self.cloud, self.first).playbook(playbook);
         let key = self
@@ -273,7 +276,7 @@ impl Inside<'_> {
         ended.exits(0)
     }
 
-    /// What the instances say of a failure.
+    /// Prints the instances' consoles after a failure.
     fn show_consoles(&self) {
         for disk in fs::read_dir(self.cloud.home().join("state/instances")).unwrap() {
             let console = disk.unwrap().path().join("console.log");
@@ -286,7 +289,7 @@ impl Inside<'_> {
 }
 
 #[test]
-fn nothing_gets_out_of_an_instance() {
+fn nothing_escapes_from_an_instance() {
     let mut canaries = Canaries::plant();
     let cloud = LocalCloud::start();
     canaries.plant_files("after");
@@ -337,10 +340,10 @@ fn nothing_gets_out_of_an_instance() {
         still.starts_with("200"),
         "the neighbour's token was evicted: {still}"
     );
-    no_user_can_run_what_was_left(&cloud);
+    no_user_can_run_the_programs_left(&cloud);
     files_of_the_cloud_are_bounded(&cloud);
 
-    // All processes but pid 1, which serves on.
+    // Kill all processes but pid 1, which must continue to serve.
     let _ = inside.run(id, "(sleep 0.2; kill -9 -1) >/dev/null 2>&1 & sleep 0.1");
     let again = inside.playbook(&format!("wait_for_ssh(\"{id}\"); reboot_instance(\"{id}\"); wait_until_ready(\"{id}\"); print(ssh_exec(\"{id}\", \"id -un\").stdout);"));
     assert!(again.stdout.contains("ec2-user"), "{}", again.stdout);
@@ -366,9 +369,10 @@ fn nothing_gets_out_of_an_instance() {
     assert!(said.contains(" 0 got through"), "{said}");
 }
 
-/// Set-id programs and capable ones of an instance's root are out of reach for
-/// users of the host, by their path and through processes.
-fn no_user_can_run_what_was_left(cloud: &LocalCloud) {
+/// Checks that users of the host cannot run set-id programs or programs with
+/// capabilities that root of an instance has left, neither by path nor through
+/// processes.
+fn no_user_can_run_the_programs_left(cloud: &LocalCloud) {
     let home = cloud.home();
     let left = succeeds(
         Command::new("find")
@@ -411,7 +415,7 @@ fn no_user_can_run_what_was_left(cloud: &LocalCloud) {
     }
 }
 
-/// Floods of the console and the log have cost the host little.
+/// Checks that floods of console and log output have cost the host little.
 fn files_of_the_cloud_are_bounded(cloud: &LocalCloud) {
     let found = succeeds(Command::new("find").arg(cloud.home()).args([
         "-type",
@@ -443,7 +447,7 @@ fn processes_with(mark: &str) -> Vec<String> {
         .collect()
 }
 
-/// What the whole machine shows of this cloud.
+/// The traces of this cloud on the whole machine.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Traces {
     processes: usize,
@@ -455,7 +459,8 @@ struct Traces {
 }
 
 impl Traces {
-    /// Traces of the cloud with this home and of the given processes.
+    /// Returns the traces of the cloud with this home and of the given
+    /// processes.
     fn of(home: &Path, pids: &[u32]) -> Self {
         let text = home.display().to_string();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -494,7 +499,8 @@ impl Traces {
     }
 }
 
-/// Groups of instances; other tests' clouds may have some at the same time.
+/// The control groups of instances. Other tests' clouds may have some at the
+/// same time.
 fn groups_below(place: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -523,7 +529,7 @@ fn two_hundred_instances_and_a_killed_daemon_leave_nothing() {
             "for round in 0..20 { terminate_instance(launch_instance(#{ count: 10 })); }";
         let _ = cloud.autorun().playbook(playbook).run().exits(0);
         println!(
-            "200 instances came and went in {:.1} s",
+            "200 instances were launched and terminated in {:.1} s",
             began.elapsed().as_secs_f64()
         );
         becomes_true("the instances are gone", || {
@@ -536,14 +542,15 @@ fn two_hundred_instances_and_a_killed_daemon_leave_nothing() {
             now.namespaces.len() <= quiet.namespaces.len(),
             "{now:?}\n{quiet:?}"
         );
-        // Groups of other clouds may come and go, but have processes.
+        // Control groups of other clouds may appear and vanish, but they have
+        // processes.
         becomes_true("no empty group is left", || {
             let groups = Traces::of(cloud.home(), &[]).groups;
             let mut new = groups.iter().filter(|group| !quiet.groups.contains(group));
             !new.any(|group| is_empty_group(group))
         });
 
-        // With instances in it, the daemon is killed.
+        // Kill the daemon while instances are running.
         let _ = cloud
             .autorun()
             .playbook("launch_instance(#{ count: 5 });")
@@ -555,12 +562,12 @@ fn two_hundred_instances_and_a_killed_daemon_leave_nothing() {
         let pid = cloud.pid();
         succeeds(Command::new("kill").args(["-9", &pid.to_string()]));
         becomes_true("all processes of the cloud are gone", || {
-            let there = |pid: &u32| {
+            let exists = |pid: &u32| {
                 let line = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
                 let state = line.rsplit(')').next().unwrap_or_default().trim_start();
                 !state.is_empty() && !state.starts_with('Z')
             };
-            !alive.iter().any(there)
+            !alive.iter().any(exists)
         });
         let path = cloud.home().to_owned();
         let left = Traces::of(&path, &[]);
@@ -569,7 +576,8 @@ fn two_hundred_instances_and_a_killed_daemon_leave_nothing() {
             let addresses = succeeds(Command::new("ip").args(["-o", "-4", "address"]));
             !addresses.contains(&gateway)
         });
-        // Their disks are there to be started again, and go with them.
+        // The instances' disks remain for the next start and are removed with
+        // the instances.
         let _ = cloud.cloud("up").exits(0);
         let end = "for server in list_instances(#{}) { terminate_instance(server); }";
         let _ = cloud.autorun().playbook(end).run().exits(0);

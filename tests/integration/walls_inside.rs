@@ -1,5 +1,5 @@
-//! Whatever stands where pid 1 of an instance expects a file, the instance
-//! boots or fails, and stops, within a bound.
+//! Replaces the files that pid 1 of an instance reads with other objects. The
+//! instance must boot or fail, and stop, within a limited time.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ const FILES: [&str; 21] = [
     "/var/log/units/wait.log",
 ];
 
-/// What is put there, by a shell that has the path in `$f`.
+/// The replacements, created by a shell with the path in `$f`.
 const ODD: [(&str, &str); 6] = [
     ("a fifo", "mkfifo \"$f\""),
     ("a directory", "mkdir \"$f\""),
@@ -44,7 +44,8 @@ const ODD: [(&str, &str); 6] = [
     ),
 ];
 
-/// A service whose every file may be odd, and whose stop hangs.
+/// A service with a named pipe as its environment file and a stop command
+/// that hangs.
 const SERVICE: &str = "mkdir -p /etc/systemd/system/multi-user.target.wants; \
     printf '[Service]\\nEnvironmentFile=/etc/odd.env\\nPIDFile=/run/odd.pid\\nType=forking\\n\
     ExecStart=/bin/sh -c \"sleep 600 &\"\\nExecStop=/bin/sleep 600\\n' \
@@ -52,7 +53,7 @@ const SERVICE: &str = "mkdir -p /etc/systemd/system/multi-user.target.wants; \
     ln -sf ../wait.service /etc/systemd/system/multi-user.target.wants/wait.service; ";
 
 #[test]
-fn nothing_that_stands_for_a_file_holds_an_instance_up() {
+fn no_replacement_of_a_file_blocks_an_instance() {
     let cloud = LocalCloud::start();
     let launch = r##"
         let key = create_key_pair("odd");
@@ -102,7 +103,7 @@ fn nothing_that_stands_for_a_file_holds_an_instance_up() {
         );
         let _ = took(format!("stop_instance(\"{id}\");"), 30);
         let started = took(format!("start_instance(\"{id}\");"), 40);
-        // A key of ten gigabytes is a key that cannot be read.
+        // A key file of ten gigabytes cannot be read.
         let refused = what == "ten gigabytes";
         assert_eq!(
             started.status == Some(0),
@@ -111,7 +112,7 @@ fn nothing_that_stands_for_a_file_holds_an_instance_up() {
             started.stderr
         );
         if !refused {
-            // Its host key may be a new one: the old one was replaced.
+            // The host key may be new, because the old one was replaced.
             let place: std::net::SocketAddr = format!("{address}:22").parse().unwrap();
             let mut banner = [0; 8];
             let patience = Duration::from_secs(10);

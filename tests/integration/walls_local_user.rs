@@ -1,5 +1,5 @@
-//! What a user of this computer without the access key can do to a local cloud
-//! of root's: nothing.
+//! A user of this machine without the access key must not be able to do
+//! anything to a local cloud of root.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
@@ -8,12 +8,14 @@ use crate::support::cloud::LocalCloud;
 use crate::support::root;
 
 #[test]
-fn a_local_user_without_the_key_gets_nowhere() {
+fn a_local_user_without_the_key_has_no_access() {
     let cloud = LocalCloud::start();
-    // The cloud's own directories are the wall, not the one above them.
+    // Isolation must come from the cloud's own directories, not from the
+    // directory above them.
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(cloud.home(), open).unwrap();
-    // A process of the user 1000 in the instance, whom this computer may know.
+    // A process of user 1000 in the instance, a user id that may exist on this
+    // machine.
     let playbook = cloud.home().join("p.rhai");
     let text = r#"
         let key = create_key_pair("probe");

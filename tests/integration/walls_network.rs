@@ -1,8 +1,8 @@
-//! The walls of the local cloud's network: what groups let in, what they do
-//! not, and what a root inside an instance can send in spite of them.
+//! The isolation of the local cloud's network: what security groups allow, what
+//! they deny, and what root inside an instance can send despite them.
 //!
-//! Its root is played in the instance's network, with more rights than it has:
-//! all of the kernel's network settings are open to it.
+//! The tests play root in the instance's network namespace with more rights than
+//! it has: they can change all network settings of the kernel.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::local_cloud::{becomes_true, children, descendants, python, succeeds};
 use crate::support::cloud::LocalCloud;
 
-/// Answers with its name on all ports of TCP and UDP that are asked for.
+/// Responds with its name on all the given ports of TCP and UDP.
 const SERVE: &str = r"
 import socket, sys, threading
 name = sys.argv[1].encode()
@@ -40,8 +40,8 @@ print('listening', flush=True)
 sys.stdin.read()
 ";
 
-/// Prints what is answered: `tcp`, `udp` or `icmp`, an address, a port, and the
-/// address to send from or nothing.
+/// Prints the response. Arguments: `tcp`, `udp` or `icmp`, an address, a port, and
+/// the source address or an empty string.
 const ASK: &str = r"
 import socket, sys, struct
 how, to, port, source = sys.argv[1:]
@@ -61,7 +61,7 @@ else:
     print(asking.recv(100).decode())
 ";
 
-/// A network namespace, and what can be done in it.
+/// A network namespace, and what a test can do in it.
 struct Place {
     pid: u32,
     address: String,
@@ -82,7 +82,7 @@ impl Place {
         command
     }
 
-    /// What answers, if anything does.
+    /// Sends a request and returns the response, if any.
     fn ask_from(&self, source: &str, how: &str, to: &str, port: u16) -> Option<String> {
         let arguments = [how, to, &port.to_string(), source];
         let output = self.python(ASK, &arguments).output().unwrap();
@@ -122,7 +122,7 @@ impl Drop for Server {
     }
 }
 
-/// A cloud with two instances, whose groups are `outer` and `inner`.
+/// A cloud with two instances, whose security groups are `outer` and `inner`.
 struct Two {
     cloud: LocalCloud,
     gateway: String,
@@ -183,7 +183,7 @@ impl Two {
         }
     }
 
-    /// Changes the rules of `inner` by a call of boto3's.
+    /// Changes the rules of `inner` with a boto3 call.
     fn change(&self, call: &str, rules: &str) {
         let text = format!(
             r#"
@@ -206,24 +206,24 @@ fn halves(address: &str) -> [String; 2] {
 }
 
 #[test]
-fn groups_let_in_what_they_say_and_nothing_else() {
-    groups_hold(&Two::launch(LocalCloud::start()));
+fn groups_allow_what_their_rules_allow_and_nothing_else() {
+    groups_are_enforced(&Two::launch(LocalCloud::start()));
 }
 
 #[test]
-fn no_program_is_needed_for_it() {
+fn groups_need_no_external_program() {
     let hidden = "mount --bind /dev/null \"$(command -v nft)\"";
     let two = Two::launch(LocalCloud::start_after(hidden));
-    groups_hold(&two);
-    the_host_is_out_of_reach(&two);
+    groups_are_enforced(&two);
+    the_host_is_not_reachable(&two);
 }
 
-fn groups_hold(two: &Two) {
+fn groups_are_enforced(two: &Two) {
     let (inner, outer, host) = (&two.inner, &two.outer, &two.host);
     let _server = inner.serve("inner", "80,81,82,83,84,5000", "80,5000,5001,5002");
     let asks = |place: &Place, how: &str, port| place.ask(how, &inner.address, port);
     let reaches = |place, how, port| asks(place, how, port).as_deref() == Some("inner");
-    // Not even ssh, which is for the host alone.
+    // Not even ssh, which is only for the host.
     for place in [outer, host] {
         assert!(!reaches(place, "tcp", 80) && !reaches(place, "udp", 5000));
         assert_eq!(asks(place, "icmp", 0), None);
@@ -240,7 +240,8 @@ fn groups_hold(two: &Two) {
     two.change("authorize", &rules);
     becomes_true("a port is opened", || reaches(host, "tcp", 80));
     let rows = [
-        // Protocol, port, whether the other instance reaches it, whether the host.
+        // Protocol, port, whether the other instance reaches it, whether the host
+        // reaches it.
         ("tcp", 80, true, true),
         ("tcp", 81, false, false),
         ("tcp", 5000, false, false),
@@ -258,10 +259,10 @@ fn groups_hold(two: &Two) {
     }
     assert_eq!(asks(outer, "icmp", 0).as_deref(), Some("echo"));
     assert_eq!(asks(host, "icmp", 0), None);
-    // The groups of one say nothing about the other.
+    // The groups of one instance do not apply to the other.
     assert_eq!(inner.ask("icmp", &outer.address, 0), None);
 
-    // A connection outlives the rule that let it in.
+    // An established connection outlives the rule that allowed it.
     let mut stream = TcpStream::connect(format!("{}:80", inner.address)).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
@@ -287,17 +288,17 @@ fn groups_hold(two: &Two) {
 }
 
 /// Services of the host, on all addresses and on the gateway's.
-fn the_host_is_out_of_reach(two: &Two) {
+fn the_host_is_not_reachable(two: &Two) {
     let (outer, gateway) = (&two.outer, two.gateway.as_str());
     let everywhere = TcpListener::bind("0.0.0.0:0").unwrap();
-    let there = TcpListener::bind((gateway, 0)).unwrap();
+    let at_gateway = TcpListener::bind((gateway, 0)).unwrap();
     let datagrams = UdpSocket::bind("0.0.0.0:0").unwrap();
-    for listener in [&everywhere, &there] {
+    for listener in [&everywhere, &at_gateway] {
         listener.set_nonblocking(true).unwrap();
     }
     datagrams.set_nonblocking(true).unwrap();
     let udp = datagrams.local_addr().unwrap().port();
-    // Whatever else the host is called is behind a default route.
+    // Any other address of the host is behind a default route.
     let route = ["route", "add", "default", "via", "169.254.1.1"];
     succeeds(outer.command("ip").args(route));
     let broadcast = halves(gateway)[1].replace(".128/25", ".255");
@@ -308,7 +309,7 @@ fn the_host_is_out_of_reach(two: &Two) {
         "224.0.0.1",
         &broadcast,
     ] {
-        for listener in [&everywhere, &there] {
+        for listener in [&everywhere, &at_gateway] {
             let port = listener.local_addr().unwrap().port();
             assert_eq!(outer.ask("tcp", target, port), None, "{target}");
             assert!(listener.accept().is_err(), "{target}");
@@ -317,7 +318,7 @@ fn the_host_is_out_of_reach(two: &Two) {
         assert!(datagrams.recv(&mut [0; 100]).is_err(), "{target}");
     }
     succeeds(outer.command("ip").args(["route", "del", "default"]));
-    // The cloud itself answers, and so do the metadata.
+    // The cloud itself and the metadata service respond.
     let endpoint = (gateway, two.endpoint);
     let connected = outer.python(
         "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)",
@@ -328,9 +329,9 @@ fn the_host_is_out_of_reach(two: &Two) {
 }
 
 #[test]
-fn the_host_and_the_switch_serve_nothing_but_the_cloud() {
+fn the_host_and_the_switch_serve_only_the_cloud() {
     let two = Two::launch(LocalCloud::start());
-    the_host_is_out_of_reach(&two);
+    the_host_is_not_reachable(&two);
     let (outer, switch) = (&two.outer, &two.switch);
     let _server = switch.serve("switch", "8080", "8080");
     for address in ["169.254.1.1", "169.254.169.254"] {
@@ -343,16 +344,17 @@ fn the_host_and_the_switch_serve_nothing_but_the_cloud() {
     let echo = outer.ask("icmp", "169.254.169.254", 0);
     assert_eq!(echo.as_deref(), Some("echo"));
     assert_eq!(outer.ask("icmp", "169.254.1.1", 0), None);
-    // There is no IPv6 to reach it by.
+    // The network has no IPv6.
     let addresses = fs::read_to_string(format!("/proc/{}/net/if_inet6", switch.pid));
     assert_eq!(addresses.unwrap_or_default(), "");
 }
 
 #[test]
-fn an_instance_cannot_be_another_one() {
+fn an_instance_cannot_impersonate_another() {
     let two = Two::launch(LocalCloud::start());
     let (outer, inner, switch) = (&two.outer, &two.inner, &two.switch);
-    // Without the kernel's own check, so that the firewall's is seen.
+    // Disable the kernel's own source check, so that the test sees that of the
+    // firewall.
     let off = "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done";
     succeeds(switch.command("sh").args(["-c", off]));
     let own = &outer.address;
@@ -388,7 +390,8 @@ fn an_instance_cannot_be_another_one() {
     for address in claimed {
         assert!(!counted(address), "{address}\n{seen}");
     }
-    // Claims by ARP change nothing either: each cable has its own neighbours.
+    // False ARP messages change nothing either: each link has its own neighbour
+    // table.
     let claim = r"
 import socket, sys
 raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)

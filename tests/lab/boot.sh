@@ -1,14 +1,14 @@
 #!/bin/sh
-# Turns the namespaces that it was started in into a machine and becomes its first
-# process. Usage: boot.sh MACHINE_DIR LOG_DIR DEBS HOSTNAME, and the LAB_* variables.
-# Says "ready" when its network namespace may be given an interface, and then waits
-# for a line on standard input.
+# Turns the namespaces in which it starts into a machine and becomes the machine's
+# first process. Usage: boot.sh MACHINE_DIR LOG_DIR DEBS HOSTNAME, with the LAB_*
+# variables. Prints "ready" when its network namespace can receive an interface, then
+# waits for a line on standard input.
 set -eu
 machine=$1 log=$2 debs=$3
 hostname "$4"
 exec 3>>"$log/sshd.log"
 
-# The host's files, with everything that is written kept in memory.
+# The host's files; everything that is written stays in memory.
 mount -t overlay -o "lowerdir=/,upperdir=$machine/upper,workdir=$machine/work" \
     overlay "$machine/root"
 cd "$machine/root"
@@ -29,7 +29,8 @@ ln -s /proc/self/fd/1 dev/stdout
 ln -s /proc/self/fd/2 dev/stderr
 mount --bind "$debs" var/lib/lab/debs
 
-# Services may start here, packages come from the lab alone, and nobody reads manuals.
+# Allow services to start, install packages only from the lab, and skip the manual
+# pages.
 rm -f usr/sbin/policy-rc.d etc/apt/sources.list.d/* var/lib/man-db/auto-update
 
 echo ready

@@ -1,4 +1,5 @@
-"""moto, made to behave as AWS does where a program can tell the difference."""
+"""moto, adapted to behave like AWS wherever a program can notice the
+difference."""
 
 import base64
 import json
@@ -13,7 +14,8 @@ from io import BytesIO
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-# moto logs in and signs nothing; keep it from looking for real credentials.
+# moto needs no login and checks no signature. Do not let it look for real
+# credentials.
 os.environ.update(AWS_ACCESS_KEY_ID="lab", AWS_SECRET_ACCESS_KEY="lab")
 
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -49,7 +51,7 @@ CODES = {
     "stopping": 64,
     "stopped": 80,
 }
-# The parts of a bucket or object that have operations of their own.
+# The parts of a bucket or object that have their own operations.
 PARTS = {
     "acl": "Acl",
     "cors": "Cors",
@@ -91,7 +93,7 @@ class QuietHandler(MotoRequestHandler):
 
 
 class Refusal(Exception):
-    """An answer of the lab's own, in place of moto's."""
+    """A response of the lab itself, in place of moto's."""
 
     def __init__(self, code, message, status=400):
         super().__init__(code)
@@ -99,7 +101,7 @@ class Refusal(Exception):
 
 
 class Request:
-    """What the front has to know of a request."""
+    """The parts of a request that the front end needs."""
 
     def __init__(self, environ):
         self.environ = environ
@@ -132,7 +134,7 @@ class Request:
             value = self.header(name)
             if value:
                 self.params[name] = value
-        # Settings of a bucket are small and worth seeing; objects are neither.
+        # Log a bucket's settings, which are small and useful, but no objects.
         if self.method == "PUT" and not self.key:
             self.settings = self.body()
             self.params["body"] = self.settings.decode("utf-8", "replace")
@@ -168,7 +170,7 @@ class Request:
         return self.environ.get(name if plain else "HTTP_" + name)
 
     def body(self):
-        """The whole body, which moto can read again."""
+        """Reads the whole body and makes it available to moto again."""
         length = self.environ.get("CONTENT_LENGTH")
         stream = self.environ["wsgi.input"]
         body = stream.read(int(length)) if length else b""
@@ -176,7 +178,7 @@ class Request:
         return body
 
     def drain(self):
-        # An unread body would be taken for the connection's next request.
+        # An unread body would be parsed as the connection's next request.
         left = int(self.environ.get("CONTENT_LENGTH") or 0)
         stream = self.environ["wsgi.input"]
         while left > 0 and (data := stream.read(min(left, 1 << 20))):
@@ -192,15 +194,16 @@ class Cloud:
         self.log = open(lab.directory / "requests.jsonl", "a")
         self.lock = threading.RLock()
         self.current = threading.local()
-        self.failed = {}  # rule of "fail" -> how often it has been used
-        self.unseen = {}  # instance id -> how often it was "not found"
+        self.failed = {}  # rule of "fail" -> number of uses
+        self.unseen = {}  # instance id -> number of "not found" responses
         self.tokens = {}  # (region, client token) -> (parameters, reservation id)
         self.instances = {}
         self.machines = {}
         self.made_default_vpc = False
         patch_ec2(self)
         patch_s3()
-        # Loading the images takes a while: not within a test's first call.
+        # Loading the images takes a while. Do it before the first call of a
+        # test.
         start(lambda: ec2_backends[DEFAULT_ACCOUNT_ID]["us-east-1"])
 
     def listen(self, address, port):
@@ -215,7 +218,7 @@ class Cloud:
         self.current.request = request
         try:
             time.sleep(self.setting("hang").get(request.operation, 0))
-            self.fail_if_asked(request)
+            self.fail_if_requested(request)
             if request.service == "s3":
                 self.check_s3(request)
             elif request.service == "ec2":
@@ -236,7 +239,7 @@ class Cloud:
             self.log.write(json.dumps(line) + "\n")
             self.log.flush()
 
-    def fail_if_asked(self, request):
+    def fail_if_requested(self, request):
         rule = self.setting("fail").get(request.operation)
         if not rule:
             return
@@ -262,7 +265,8 @@ class Cloud:
                 raise Refusal("VPCIdNotSpecified", "No default VPC for this user")
 
     def pass_time(self):
-        """Instances take their time from one state to the next."""
+        """Moves instances from one state to the next after a delay, as on AWS.
+        """
         for instance in self.instances.values():
             if instance.lab_change:
                 since, setting, state = instance.lab_change
@@ -285,7 +289,7 @@ class Cloud:
         machine = Machine(self.lab, instance.id, hostname, "ec2-user", keys)
         if not self.setting("cloud_init"):
             machine.remove_cloud_init()
-        machine.give_user_data(user_data)
+        machine.set_user_data(user_data)
         self.lab.machines.add(machine)
         self.machines[instance.id] = machine
         self.boot(instance, machine)
@@ -294,7 +298,7 @@ class Cloud:
         nic = instance.nics[0]
         machine.boot(nic.public_ip or nic.private_ip_address, self.setting("user_data_result"))
         if instance.lab_state in ("shutting-down", "terminated"):
-            self.lab.discard(machine)  # it was terminated meanwhile
+            self.lab.discard(machine)  # terminated in the meantime
         elif instance.lab_state in ("stopping", "stopped"):
             machine.kill()
 
@@ -322,7 +326,7 @@ class Cloud:
         if not bucket:
             return
         if not request.signed and "Signature" not in request.query:
-            self.check_anonymous(request, bucket)
+            self.check_unsigned(request, bucket)
         without_acls = "BucketOwnerEnforced" in str(bucket.ownership_rule)
         sets_acl = acl not in (None, "bucket-owner-full-control") and request.key
         if without_acls and (sets_acl or operation in ("PutObjectAcl", "PutBucketAcl")):
@@ -351,8 +355,9 @@ class Cloud:
                 403,
             )
 
-    def check_anonymous(self, request, bucket):
-        """Who signs nothing may do what the policy allows everybody."""
+    def check_unsigned(self, request, bucket):
+        """Allows an unsigned request only what the policy allows for everyone.
+        """
         verb = "Get" if request.method == "HEAD" else request.method.capitalize()
         if request.key:
             action, resource = f"s3:{verb}Object", f"{bucket.arn}/{request.key}"
@@ -363,11 +368,13 @@ class Cloud:
             block and block.restrict_public_buckets
         )
         allowed = bucket.get_permission(action, resource) == PermissionResult.PERMITTED
-        # Without leave to list, what is missing looks like what is forbidden.
+        # Without permission to list, a missing object looks like a forbidden
+        # one.
         missing = request.key and request.key not in bucket.keys and verb == "Get"
         if restricted or not allowed or missing:
             raise Refusal("AccessDenied", "Access Denied", 403)
-        # Decided: keep moto from deciding again, by rules of its own.
+        # The request is allowed. Keep moto from checking it again by different
+        # rules.
         scope = f"{DEFAULT_ACCOUNT_ID}/20260101/{bucket.region_name}/s3/aws4_request"
         request.environ["HTTP_AUTHORIZATION"] = f"AWS4-HMAC-SHA256 Credential={scope}"
 
@@ -420,7 +427,7 @@ def patch_ec2(cloud):
     def get_console_output(self):
         instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
         machine = cloud.machines.get(instance.id)
-        # What other types show is posted minutes after the start.
+        # Other instance types show this only minutes after the start.
         is_nitro = not instance.instance_type.startswith("t2.")
         if str(self._get_param("Latest")).lower() == "true" and not is_nitro:
             message = "This instance type does not support retrieving the latest console logs."
@@ -444,14 +451,15 @@ def patch_images():
         for image in self.amis.values():
             date = re.search(r"20[12]\d(?:0\d|1[0-2])(?:[0-2]\d|3[01])", image.name or "")
             day = datetime.strptime(date.group() if date else "20180101", "%Y%m%d")
-            # Images of one day were not made in the same second.
+            # Let images of the same day differ in their time of creation.
             image.creation_date = day + timedelta(seconds=zlib.crc32(image.id.encode()) % 86400)
 
     AmiBackend._load_amis = load_images
 
 
 def find_image(backend, name):
-    """The image that a launch names, by its id or by AWS's parameter for the newest one."""
+    """Returns the image of a launch, given by its id or by AWS's parameter for
+    the newest image."""
     latest = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-"
     if name.startswith(latest):
         architecture = name[len(latest) :]
@@ -494,7 +502,7 @@ def patch_launch(cloud):
 
     InstanceBackend.run_instances = run
 
-    # AWS gives out the public address some time after the launch.
+    # AWS assigns the public address some time after the launch.
     def public_ip(self):
         return None if self._state.name == "pending" else self.nics[0].public_ip
 
@@ -502,7 +510,7 @@ def patch_launch(cloud):
 
 
 def check_launch(backend, params):
-    """Returns the user data, decoded."""
+    """Checks the parameters. Returns the decoded user data."""
     try:
         raw = base64.b64decode(params.get("UserData", ""), validate=True)
     except ValueError:
@@ -531,7 +539,8 @@ def check_type(name, image):
 
 
 def patch_ends(cloud):
-    """Terminate, stop, start and reboot: states in between, and machines that follow."""
+    """Terminate, stop, start and reboot: adds intermediate states and changes
+    the machines."""
 
     def act(self, ids, act_on):
         with cloud.lock:
@@ -600,8 +609,8 @@ def patch_networks(cloud):
     subnets = SubnetBackend.describe_subnets
 
     def hidden(backend):
-        # Not while the backend is being made: it needs its default VPC itself.
-        # CreateDefaultVpc has come true when it is asked for the next time.
+        # Not during the creation of the backend, which needs its default VPC.
+        # After CreateDefaultVpc, the next call returns the new VPC.
         if not hasattr(backend, "default_vpc") or cloud.made_default_vpc:
             return False
         return cloud.setting("no_default_vpc")
@@ -635,7 +644,8 @@ def patch_s3():
     create = S3Backend.create_bucket
 
     def create_bucket(self, *args, **options):
-        """With the settings that every new bucket has since April 2023."""
+        """Creates a bucket with the default settings of new buckets since
+        April 2023."""
         bucket = create(self, *args, **options)
         bucket.public_access_block = PublicAccessBlock(True, True, True, True)
         bucket.ownership_rule = "BucketOwnerEnforced"

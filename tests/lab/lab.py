@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The test lab: AWS's API and real machines in a network namespace of their own.
+"""The test lab: AWS's API and real machines in a separate network namespace.
 
-Usage (as root): lab.py DIR. See README.md. Prints one line of JSON when all is ready
-and ends when its standard input is closed.
+Usage (as root): lab.py DIR. See README.md. Prints one line of JSON when the lab is ready.
+Ends when its standard input is closed.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-sys.dont_write_bytecode = True  # a checkout stays as it is
+sys.dont_write_bytecode = True  # leaves no files in the checkout
 
 from machine import CLIENT, HERE, Machine, package_index, run, start
 
@@ -35,7 +35,7 @@ DEFAULTS = {
     "hang": {},
     "hosts": [],
 }
-# Whatever moto's random_public_ip makes up for new instances.
+# The range of the public addresses that moto's random_public_ip generates.
 PUBLIC_RANGE = "54.214.0.0/16"
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
 
@@ -46,10 +46,10 @@ def main():
     directory = Path(sys.argv[1]).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     outside = os.getpid()
-    # The lab is the first process of a PID namespace: when it ends, however that
-    # comes about, the kernel kills every process in there, and with the last process
-    # the mounts and interfaces go. This process only stands for it outside; by the
-    # pipe the lab learns that this process has ended.
+    # The lab is the first process of a PID namespace. When the lab ends, for
+    # whatever reason, the kernel kills every process in the namespace, and the
+    # mounts and interfaces disappear with the last process. This outer process only
+    # waits. The lab notices the end of the outer process by a pipe.
     unshare(CLONE_NEWPID | CLONE_NEWNET)
     alive, held = os.pipe()
     child = os.fork()
@@ -59,7 +59,7 @@ def main():
         try:
             (directory / "memory").rmdir()
         except OSError:
-            pass  # never made
+            pass  # never created
         sys.exit(1 if status else 0)
     os.close(held)
     start(exit_at_end_of, alive)
@@ -74,7 +74,7 @@ def unshare(flags):
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(flags):
         reason = os.strerror(ctypes.get_errno())
-        sys.exit(f"lab: no new namespaces ({reason}): it has to run as root")
+        sys.exit(f"lab: cannot create namespaces ({reason}): run it as root")
 
 
 def exit_at_end_of(descriptor):
@@ -95,7 +95,8 @@ class Lab:
         self.isolate()
         self.debs = self.find_debs()
         self.packages = package_index(self.debs)
-        # Only now: the imports take a second, and errors above should come first.
+        # Import moto only now: the imports take a second, and the errors above
+        # should appear first.
         from cloud import Cloud
 
         ThreadingHTTPServer.request_queue_size = 100
@@ -124,20 +125,20 @@ class Lab:
         unshare(CLONE_NEWNS)
         run("mount", "--make-rprivate", "/")
         run("mount", "-t", "proc", "proc", "/proc")
-        # All that machines write; gone with this process.
+        # Everything that machines write. It disappears with this process.
         self.memory.mkdir(exist_ok=True)
         run("mount", "-t", "tmpfs", "-o", "mode=700", "tmpfs", self.memory)
         run("ip", "link", "set", "lo", "up")
         run("ip", "address", "add", f"{CLIENT}/32", "dev", "lo")
-        # An address without a machine refuses at once.
+        # An address without a machine refuses connections at once.
         run("ip", "route", "add", "local", PUBLIC_RANGE, "dev", "lo", "table", "local")
-        # One address to which there is no way, and one where all packets get lost.
+        # One address without a route, and one at which all packets are lost.
         run("ip", "route", "add", "unreachable", "192.0.2.98")
         run("ip", "link", "add", "lost", "type", "veth", "peer", "name", "nowhere")
         for end in ("lost", "nowhere"):
             run("ip", "link", "set", end, "arp", "off", "up")
         run("ip", "route", "add", "192.0.2.97", "dev", "lost", "src", CLIENT)
-        # Machines reach each other by way of the lab.
+        # Packets between machines are routed through the lab.
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")
 
     @staticmethod
@@ -146,7 +147,7 @@ class Lab:
         return fetched if fetched.is_dir() else Path("/var/cache/apt/archives")
 
     def settings(self, key):
-        """lab.json as it is now; a half-written one counts as not yet written."""
+        """Reads a setting from the current lab.json. Ignores a half-written file."""
         try:
             self.last_settings = json.loads((self.directory / "lab.json").read_text())
         except FileNotFoundError:
@@ -168,7 +169,7 @@ class Lab:
                 traceback.print_exc()
 
     def follow_hosts(self):
-        """Makes the machines be those of `hosts` in lab.json."""
+        """Starts and ends machines so that they match `hosts` in lab.json."""
         wanted = {host["address"]: host for host in self.settings("hosts")}
         for address, (entry, machine) in list(self.hosts.items()):
             if wanted.get(address) != entry:
@@ -200,7 +201,7 @@ class Lab:
 
 
 class CheckIp(BaseHTTPRequestHandler):
-    """Answers with the caller's public address, as checkip.amazonaws.com does."""
+    """Returns the caller's public address, like checkip.amazonaws.com."""
 
     protocol_version = "HTTP/1.1"
 

@@ -1,4 +1,5 @@
-"""Machines: the host's files, a user, sshd and an address of its own, until it is killed."""
+"""Machines: the host's files with a separate user, sshd and address, until the machine
+is killed."""
 
 import base64
 import contextlib
@@ -16,7 +17,7 @@ from pathlib import Path
 from subprocess import PIPE
 
 HERE = Path(__file__).resolve().parent
-# Where the lab itself is, seen from a machine; also what the check-ip service answers.
+# The address of the lab as seen from a machine, which the check-ip service also returns.
 CLIENT = "203.0.113.7"
 KEY_TYPES = ("ed25519", "ecdsa")
 
@@ -26,7 +27,7 @@ def run(*command):
 
 
 class Machine:
-    """One machine. `address` may change between two boots, the files stay."""
+    """One machine. `address` can change between two boots, while the files stay."""
 
     numbers = iter(range(1, 1 << 20))
 
@@ -50,8 +51,8 @@ class Machine:
         self.log.mkdir(parents=True, exist_ok=True)
         shutil.copytree(HERE / "root", self.files / "upper", dirs_exist_ok=True)
         for directory, _, _ in os.walk(self.files / "upper"):
-            os.chmod(directory, 0o755)  # whatever the checkout's umask was
-        # Nothing private of the host is to be seen: these directories start empty.
+            os.chmod(directory, 0o755)  # independent of the checkout's umask
+        # Hide the host's private files: these directories start empty.
         for directory, mode in (("root", 0o700), ("home", 0o755)):
             path = self.files / "upper" / directory
             path.mkdir(mode=mode)
@@ -79,24 +80,28 @@ class Machine:
             self.write(f"etc/ssh/ssh_host_{kind}_key.pub", public)
 
     def remove_cloud_init(self):
-        # A character device 0:0 in the upper directory hides the host's own one as well.
+        # A character device 0:0 in the upper directory hides the host's cloud-init as
+        # well.
         path = self.files / "upper/usr/bin/cloud-init"
         path.unlink()
         os.mknod(path, 0o20000, 0)
 
-    def give_user_data(self, data):
+    def set_user_data(self, data):
         script = script_in(data)
         if script:
             self.write("var/lib/cloud/instance/scripts/part-001", script, 0o700)
 
     def boot(self, address, result=None, relay_after=None):
-        """Returns when sshd listens; only then host_key.pub appears."""
+        """Boots the machine. Returns when sshd listens. Only then does host_key.pub
+        appear."""
         with self.lock:
-            # A number per boot: the interface of the last one may still be going.
+            # A new number for each boot: the last boot's interface may not have vanished
+            # yet.
             self.number = next(self.numbers)
             inner = address
             if relay_after is not None:
-                # The relay has the machine's address; the machine itself an inner one.
+                # The relay has the machine's address, and the machine itself has an
+                # internal one.
                 inner = f"10.254.{self.number >> 8}.{self.number & 255}"
             self._start(inner, result)
             if relay_after is not None:
@@ -131,15 +136,15 @@ class Machine:
         peer = ["peer", "name", "eth0", "netns", str(self.process.pid)]
         run("ip", "link", "add", port, "type", "veth", *peer)
         run("ip", "link", "set", port, "up")
-        # In the table `local`: it is looked at first, and there the whole range of
-        # public addresses ends at this host.
+        # Use the table `local`, which the kernel searches first and in which the whole
+        # range of public addresses ends at this host.
         route = [address, "dev", port, "src", CLIENT, "table", "local"]
         run("ip", "route", "replace", *route)
         self.process.stdin.write(b"go\n")
         self.process.stdin.close()
 
     def _wait_for_sshd(self):
-        # Asking the kernel, for a connection would show in sshd's log.
+        # Ask the kernel: a test connection would appear in sshd's log.
         table = f"/proc/{self.process.pid}/net/tcp"
         while True:
             with open(table) as sockets:
@@ -156,7 +161,7 @@ class Machine:
             os.replace(self.log / (name + ".new"), self.log / name)
 
     def change_host_keys(self):
-        """sshd goes on with new keys; the console keeps showing those of the boot."""
+        """Restarts sshd with new keys. The console still shows the keys of the boot."""
         with self.lock:
             if not self.process or self.process.poll() is not None:
                 return
@@ -165,7 +170,8 @@ class Machine:
             self.keys = make_keys(self.files / "keys", f"root@{self.hostname}")
             for kind, pair in self.keys.items():
                 for suffix, key in zip(("", ".pub"), pair):
-                    # In place: the upper directory of a mounted overlay is not ours.
+                    # Overwrite the file in place: the upper directory of a mounted
+                    # overlay must not be changed.
                     inside = f"/proc/{pid}/root/etc/ssh/ssh_host_{kind}_key{suffix}"
                     with open(inside, "wb") as file:
                         file.write(key)
@@ -176,7 +182,7 @@ class Machine:
             self.boot_keys = shown
 
     def console(self, mode, after):
-        """What GetConsoleOutput shows, in cloud-init's words."""
+        """Returns the output of GetConsoleOutput, in the format of cloud-init."""
         booted = self.booted
         if mode == "none" or booted is None or time.monotonic() - booted < after:
             return ""
@@ -221,7 +227,7 @@ class Machine:
             self.booted = None
             (self.log / "host_key.pub").unlink(missing_ok=True)
             if self.process:
-                self.process.kill()  # unshare takes the machine's first process with it
+                self.process.kill()  # this also ends the machine's first process
                 self.process.wait()
             if self.relay:
                 self.relay.close()
@@ -232,7 +238,7 @@ class Machine:
 
 
 class Relay:
-    """A TCP relay that breaks each connection after so many bytes from the client."""
+    """A TCP relay that resets each connection after a number of bytes from the client."""
 
     def __init__(self, address, inner, limit):
         self.inner, self.limit = inner, limit
@@ -269,10 +275,11 @@ class Relay:
                 left -= len(data)
         except OSError:
             pass
-        # The thread that reads from upstream would keep its socket open.
+        # Shut down the socket, because the thread that reads from upstream keeps it
+        # open.
         with contextlib.suppress(OSError):
             upstream.shutdown(socket.SHUT_RDWR)
-        # No linger: the client gets a reset, as from a network that went away.
+        # Without lingering, the client receives a reset, as from a broken network.
         for end in (client, upstream):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             end.close()
@@ -292,7 +299,7 @@ def start(function, *arguments):
 
 
 def make_keys(directory, comment):
-    """New host keys: kind -> (private, public)."""
+    """Creates new host keys. Returns kind -> (private, public)."""
     directory.mkdir(exist_ok=True)
     keys = {}
     for kind in KEY_TYPES:
@@ -309,7 +316,7 @@ def fingerprint(public):
 
 
 def script_in(data):
-    """The shell script in user data, as cloud-init finds it; None if there is none."""
+    """Returns the shell script in the user data as cloud-init would find it, or None."""
     if data.startswith(b"\x1f\x8b"):
         data = decompress(data)
     if data.startswith((b"Content-Type: multipart", b"MIME-Version:")):
@@ -321,7 +328,8 @@ def script_in(data):
 
 
 def package_index(debs):
-    """The files that make a directory of .deb files a repository: name -> text."""
+    """Returns the index files that turn a directory of .deb files into a repository:
+    name -> text."""
     entries = []
     for deb in sorted(debs.glob("*.deb")):
         fields = subprocess.run(["dpkg-deb", "-f", deb], check=True, stdout=PIPE, text=True)
@@ -332,7 +340,7 @@ def package_index(debs):
         )
     packages = "".join(entries).encode()
     digest = hashlib.sha256(packages).hexdigest()
-    # Without a Release file apt would look for every kind of compressed index.
+    # Without a Release file, apt would look for every kind of compressed index.
     date = "Thu, 01 Jan 2026 00:00:00 UTC"
     release = f"Suite: lab\nDate: {date}\nSHA256:\n {digest} {len(packages)} Packages\n"
     return {"Packages": packages, "Release": release}

@@ -1,4 +1,5 @@
-//! A local cloud of the tests' own, and the lab's settings in its words.
+//! A local cloud for the tests, and the translation of lab settings into its
+//! faults.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -9,22 +10,23 @@ use tempfile::TempDir;
 
 use super::{Autorun, Ended, new_key, root};
 
-/// A local cloud with a home of its own; gone when the tests' process is.
+/// A local cloud with its own home. It ends with the test process.
 pub(crate) struct LocalCloud {
-    /// Ends the cloud when its standard input is closed, whatever closed it.
+    /// Stops the cloud when its standard input is closed, however the test
+    /// process ends.
     guard: Child,
     stdin: Option<ChildStdin>,
     home: TempDir,
 }
 
 impl LocalCloud {
-    /// One that is up.
+    /// Starts a local cloud and waits until it is up.
     pub(crate) fn start() -> Self {
         Self::start_by(Command::new("sh"), "true")
     }
 
-    /// One that sees the file system as a shell command has left it; nothing
-    /// else does.
+    /// Starts a local cloud that sees the file system as this shell command
+    /// leaves it. Only the local cloud sees these changes.
     pub(crate) fn start_after(command: &str) -> Self {
         let mut shell = Command::new("unshare");
         shell.args(["--mount", "sh"]);
@@ -52,17 +54,17 @@ impl LocalCloud {
         out.read_line(&mut line).unwrap();
         assert_eq!(
             line, "up\n",
-            "no local cloud: run the tests by tests/run, as root"
+            "the local cloud did not start: run the tests with tests/run, as root"
         );
         Self { guard, stdin, home }
     }
 
-    /// Where it is kept.
+    /// The cloud's home directory.
     pub(crate) fn home(&self) -> &std::path::Path {
         self.home.path()
     }
 
-    /// A run on it, with a home directory of its own.
+    /// A run on this cloud, with its own home directory.
     pub(crate) fn autorun(&self) -> Autorun {
         let autorun = self.plain();
         let ssh = autorun.home.path().join(".ssh");
@@ -71,18 +73,18 @@ impl LocalCloud {
         autorun.arg("--local").args(["--region", "eu-central-1"])
     }
 
-    /// The program with this cloud, without arguments.
+    /// The program with this cloud and without arguments.
     pub(crate) fn plain(&self) -> Autorun {
         let home = self.home.path().display().to_string();
         Autorun::new().env("AUTORUN_CLOUD_HOME", &home)
     }
 
-    /// `autorun cloud COMMAND`.
+    /// Runs `autorun cloud COMMAND`.
     pub(crate) fn cloud(&self, command: &str) -> Ended {
         self.plain().args(["cloud", command]).run()
     }
 
-    /// What `autorun cloud env` tells: names and values.
+    /// Returns the names and values that `autorun cloud env` prints.
     pub(crate) fn env(&self) -> Vec<(String, String)> {
         let said = self.cloud("env").exits(0).stdout;
         said.lines()
@@ -91,7 +93,7 @@ impl LocalCloud {
             .collect()
     }
 
-    /// A program that knows nothing but `cloud env`.
+    /// A program whose only configuration is the output of `cloud env`.
     pub(crate) fn client(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
@@ -103,7 +105,7 @@ impl LocalCloud {
         command
     }
 
-    /// The background process.
+    /// The process id of the cloud's background process.
     pub(crate) fn pid(&self) -> u32 {
         let file = self.home.path().join("access/0.json");
         let access: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
@@ -118,15 +120,15 @@ impl Drop for LocalCloud {
     }
 }
 
-/// The faults that are the lab's settings here; nothing when the local cloud
-/// has no words for one of them.
+/// Returns the local cloud's faults that correspond to these settings of the
+/// lab, or `None` if the local cloud has no fault for one of them.
 pub(crate) fn faults_for(settings: &Value) -> Option<Value> {
     let mut account = json!({});
     let mut faults = Vec::new();
     let boot = |act: &str| json!({ "operation": "boot", "times": 0, "do": act });
     for (name, value) in settings.as_object()? {
         match (name.as_str(), value) {
-            // Machines cost nothing here.
+            // The local cloud always boots its instances.
             ("boot", _) => {}
             ("account_blocks_public", on) => account["blocks_public"] = on.clone(),
             ("no_default_vpc", on) => account["no_default_vpc"] = on.clone(),

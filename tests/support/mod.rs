@@ -1,5 +1,5 @@
 //! Labs, local clouds and runs of the program, for all test binaries.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, reason = "each test binary uses only some of it")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -13,27 +13,28 @@ use tempfile::TempDir;
 pub(crate) mod cloud;
 pub(crate) mod rows;
 
-/// The host that accepts everything.
+/// The host that has no restrictions.
 pub(crate) const HOST: &str = "192.0.2.10";
 /// The host whose connections break after 300,000 bytes.
 pub(crate) const BREAKING_HOST: &str = "192.0.2.11";
 
-/// The project's root: runs start there, as a user's would.
+/// The project's root, which is the current directory of the runs.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// AWS's API and two hosts in a network namespace; gone when it is dropped.
+/// AWS's API and two hosts in a network namespace. They end when this value is
+/// dropped.
 pub(crate) struct Lab {
     child: Child,
-    /// The lab ends with its standard input.
+    /// The lab ends when its standard input is closed.
     _stdin: ChildStdin,
     dir: TempDir,
     pid: u64,
 }
 
 impl Lab {
-    /// A lab with these settings over the usual ones.
+    /// Starts a lab with these settings in addition to the defaults.
     pub(crate) fn start(settings: &Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ssh = dir.path().join("ssh");
@@ -63,7 +64,7 @@ impl Lab {
             .read_line(&mut line)
             .unwrap();
         let ready: Value = serde_json::from_str(&line)
-            .expect("the lab did not start: run the tests by tests/run, as root");
+            .expect("the lab did not start: run the tests with tests/run, as root");
         let lab = Self {
             child,
             _stdin: stdin,
@@ -80,19 +81,20 @@ impl Lab {
         lab
     }
 
-    /// The public host key of a machine.
+    /// Returns the public host key of a machine.
     pub(crate) fn host_key(&self, machine: &str) -> String {
         self.try_host_key(machine)
             .unwrap_or_else(|| panic!("{machine} has no host key"))
     }
 
-    /// The same, or nothing while the machine does not answer.
+    /// Returns the public host key of a machine, or `None` while the machine
+    /// does not respond.
     pub(crate) fn try_host_key(&self, machine: &str) -> Option<String> {
         let machine = self.dir.path().join("machines").join(machine);
         fs::read_to_string(machine.join("host_key.pub")).ok()
     }
 
-    /// A Python that has boto3.
+    /// The path of a Python that has boto3.
     pub(crate) fn python() -> String {
         let usual = || {
             root()
@@ -103,7 +105,7 @@ impl Lab {
         std::env::var("AUTORUN_TEST_PYTHON").unwrap_or_else(|_| usual())
     }
 
-    /// Changes settings while the lab runs.
+    /// Changes settings of the running lab.
     pub(crate) fn set(&self, settings: &Value) {
         let path = self.dir.path().join("lab.json");
         let mut all: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
@@ -115,7 +117,7 @@ impl Lab {
         fs::rename(next, path).unwrap();
     }
 
-    /// Every API request so far.
+    /// Returns all API requests up to now.
     pub(crate) fn requests(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.dir.path().join("requests.jsonl")).unwrap_or_default();
         text.lines()
@@ -123,7 +125,7 @@ impl Lab {
             .collect()
     }
 
-    /// The requests of one action.
+    /// Returns the requests of one action.
     pub(crate) fn requests_of(&self, action: &str) -> Vec<Value> {
         let is = |r: &Value| r["action"] == action || r["operation"] == action;
         self.requests().into_iter().filter(is).collect()
@@ -134,7 +136,7 @@ impl Lab {
         inside(self.pid, program)
     }
 
-    /// A run in this lab, with a home directory of its own.
+    /// A run in this lab, with its own home directory.
     pub(crate) fn autorun(&self) -> Autorun {
         let mut autorun = Autorun::new();
         autorun.namespace = Some(self.pid);
@@ -150,7 +152,7 @@ impl Lab {
     }
 }
 
-/// A new ssh key in these files.
+/// Writes a new ssh key pair to these files.
 fn new_key(file: &Path) {
     let keygen = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])
@@ -177,11 +179,11 @@ impl Drop for Lab {
     }
 }
 
-/// One call of the program: nothing of the tester's environment reaches it.
+/// One call of the program, without the tester's environment variables.
 pub(crate) struct Autorun {
     pub(crate) home: TempDir,
     namespace: Option<u64>,
-    by_nobody: bool,
+    by_other_user: bool,
     env: Vec<(String, String)>,
     args: Vec<String>,
 }
@@ -193,14 +195,14 @@ impl Autorun {
         Self {
             home,
             namespace: None,
-            by_nobody: false,
+            by_other_user: false,
             env: Vec::new(),
             args: Vec::new(),
         }
         .env("AWS_EC2_METADATA_DISABLED", "true")
     }
 
-    /// Credentials and region in `~/.aws`, as a user has them.
+    /// Writes credentials and a region to `~/.aws`, where users have them.
     pub(crate) fn credentials(self) -> Self {
         let aws = self.home.path().join(".aws");
         fs::create_dir_all(&aws).unwrap();
@@ -217,15 +219,16 @@ impl Autorun {
         self
     }
 
-    /// A run by a user who may read nothing but what all may.
-    pub(crate) fn by_nobody(mut self) -> Self {
-        let given = Command::new("chown")
+    /// Runs the program as an unprivileged user, who owns only the home
+    /// directory.
+    pub(crate) fn by_other_user(mut self) -> Self {
+        let owned = Command::new("chown")
             .args(["-R", "65534:65534"])
             .arg(self.home.path())
             .status()
             .unwrap();
-        assert!(given.success());
-        self.by_nobody = true;
+        assert!(owned.success());
+        self.by_other_user = true;
         self
     }
 
@@ -240,7 +243,8 @@ impl Autorun {
         self
     }
 
-    /// A playbook with this text, in the home directory.
+    /// Writes a playbook with this text to the home directory and passes it as
+    /// an argument.
     pub(crate) fn playbook(self, text: &str) -> Self {
         let path = self.home.path().join("playbook.rhai");
         fs::write(&path, text).unwrap();
@@ -253,7 +257,8 @@ impl Autorun {
         command
     }
 
-    /// A shell where the program runs, which also has the AWS CLI and `autorun`.
+    /// A shell in the program's environment, with the AWS CLI and `autorun` on
+    /// its PATH.
     pub(crate) fn shell(&self, line: &str) -> Command {
         let folders = [Lab::python(), env!("CARGO_BIN_EXE_autorun").to_owned()]
             .map(|file| Path::new(&file).parent().unwrap().display().to_string());
@@ -265,7 +270,7 @@ impl Autorun {
         command
     }
 
-    /// The program and its arguments as a line for that shell.
+    /// Returns the program and its arguments as a line for that shell.
     pub(crate) fn words(&self) -> String {
         let program = [env!("CARGO_BIN_EXE_autorun").to_owned()];
         shell_words::join(program.iter().chain(&self.args))
@@ -273,7 +278,7 @@ impl Autorun {
 
     fn program(&self, program: &str) -> Command {
         let mut words = vec![program];
-        if self.by_nobody {
+        if self.by_other_user {
             let other = ["--reuid=65534", "--regid=65534", "--clear-groups"];
             words.splice(0..0, ["setpriv"].into_iter().chain(other));
         }
@@ -293,21 +298,21 @@ impl Autorun {
         command
     }
 
-    /// Runs it at a terminal where this is typed; gives its status and what the
-    /// terminal showed.
+    /// Runs the program on a terminal, with this input. Returns the exit status
+    /// and what the terminal showed.
     pub(crate) fn at_terminal(&self, typed: &str) -> (Option<i32>, String) {
         at_terminal(&self.command(), typed)
     }
 
-    /// Runs it to its end.
+    /// Runs the program until it ends.
     #[must_use]
     pub(crate) fn run(&self) -> Ended {
         Ended::of(&self.command().output().unwrap(), self.home.path())
     }
 }
 
-/// Runs a command at a terminal where this is typed; gives its status and what
-/// the terminal showed.
+/// Runs a command on a terminal, with this input. Returns the exit status and
+/// what the terminal showed.
 pub(crate) fn at_terminal(command: &Command, typed: &str) -> (Option<i32>, String) {
     let mut child = Command::new("script")
         .args(["-qec", &words_of(command), "/dev/null"])
@@ -323,8 +328,8 @@ pub(crate) fn at_terminal(command: &Command, typed: &str) -> (Option<i32>, Strin
     (output.status.code(), shown)
 }
 
-/// Runs a command at a terminal and types each answer when its question shows.
-/// For programs that throw away what was typed before they asked.
+/// Runs a command on a terminal and types each answer when its question
+/// appears. For programs that discard input that was typed before the question.
 pub(crate) fn conversation(command: &Command, answers: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut child = Command::new("script")
         .args(["-qec", &words_of(command), "/dev/null"])
@@ -342,7 +347,10 @@ pub(crate) fn conversation(command: &Command, answers: &[(&str, &str)]) -> (Opti
             let mut some = [0; 4096];
             let length = stdout.read(&mut some).unwrap();
             let so_far = String::from_utf8_lossy(&shown);
-            assert!(length > 0, "`{question}` was not asked in\n{so_far}");
+            assert!(
+                length > 0,
+                "the question `{question}` did not appear in\n{so_far}"
+            );
             shown.extend_from_slice(&some[..length]);
         }
         answered = shown.len();
@@ -353,7 +361,7 @@ pub(crate) fn conversation(command: &Command, answers: &[(&str, &str)]) -> (Opti
     (status, String::from_utf8_lossy(&shown).into_owned())
 }
 
-/// Starts a run and waits until stderr shows `sign`.
+/// Starts a run and waits until stderr contains `sign`.
 pub(crate) fn started(
     autorun: &Autorun,
     sign: &str,
@@ -384,13 +392,13 @@ pub(crate) fn signal(child: &Child, name: &str) {
     assert!(sent.success());
 }
 
-/// A command as a line for a shell.
+/// Returns a command as a line for a shell.
 pub(crate) fn words_of(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     shell_words::join(words.map(|word| word.to_str().unwrap()))
 }
 
-/// How a run ended.
+/// The exit status and the output of a run.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: Option<i32>,
@@ -422,12 +430,13 @@ impl Ended {
         self
     }
 
-    /// Stderr with its line breaks as spaces: ours may stand anywhere.
+    /// Stderr with single spaces in place of line breaks, so that tests do not
+    /// depend on where a message wraps.
     pub(crate) fn said(&self) -> String {
         self.stderr.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// Stderr without what differs between two runs.
+    /// Stderr without the parts that differ between two runs.
     pub(crate) fn normal(&self) -> String {
         let text = self.stderr.replace(&self.home.display().to_string(), "~");
         let rules = [
@@ -439,7 +448,7 @@ impl Ended {
             (r"127\.0\.0\.1:[0-9]{4,5}", "127.0.0.1:PORT"),
             (r"\b54\.214\.[0-9]+\.[0-9]+", "54.214.X.X"),
             (r"-[23456789bcdfghjkmnpqrstvwxz]{7}\b", "-RUN"),
-            // Only what took a while is named there.
+            // This line appears only if a step took long.
             (r"longest:   .*\n", ""),
             (
                 r"\b(destroy|resume) [23456789bcdfghjkmnpqrstvwxz]{7}\b",
@@ -455,7 +464,8 @@ impl Ended {
     }
 }
 
-/// `// name: value` lines at the head of a test playbook.
+/// Returns the values of the `// name: value` lines at the head of a test
+/// playbook.
 pub(crate) fn directives(text: &str, name: &str) -> Vec<String> {
     let lines = text.lines().take_while(|line| line.starts_with("//"));
     let prefix = format!("// {name}: ");

@@ -1,4 +1,4 @@
-//! Rows of playbooks: which there are, how one is run, and what is then checked.
+//! Tests that are playbooks, one per file: how to list, run and check them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,19 +29,19 @@ impl Row {
         paths.into_iter().map(read).collect()
     }
 
-    /// What the first `// name: value` line of this name says.
-    pub(crate) fn says(&self, name: &str) -> Option<String> {
+    /// Returns the value of the first `// name: value` line with this name.
+    pub(crate) fn directive(&self, name: &str) -> Option<String> {
         directives(&self.text, name).into_iter().next()
     }
 
-    /// Whether it asks for neither a lab nor a local cloud.
+    /// Whether the playbook needs neither a lab nor a local cloud.
     pub(crate) fn needs_nothing(&self) -> bool {
         let others = ["faults", "user"];
-        self.says("lab").as_deref() == Some("none")
-            && !others.iter().any(|o| self.says(o).is_some())
+        self.directive("lab").as_deref() == Some("none")
+            && !others.iter().any(|o| self.directive(o).is_some())
     }
 
-    /// The test of it, `kind::name`.
+    /// Returns the test of this playbook, with the name `kind::name`.
     pub(crate) fn trial(self, kind: &str, test: fn(&Self)) -> Trial {
         let name = self.path.file_stem().unwrap().to_string_lossy();
         let name = format!("{kind}::{name}");
@@ -51,19 +51,19 @@ impl Row {
         })
     }
 
-    /// Runs it as its head says.
+    /// Runs the playbook as the lines at its head specify.
     pub(crate) fn run(&self, autorun: Autorun) -> Ended {
         run(autorun, &self.path, &self.text)
     }
 
-    /// Checks how a primitive's playbook ended.
+    /// Checks the exit status and the output of a primitive's playbook.
     pub(crate) fn check(&self, ended: Ended) {
         let ended = ended.exits(self.status(0));
         for (stream, shown) in [("stdout", &ended.stdout), ("stderr", &ended.stderr)] {
             for wanted in directives(&self.text, stream) {
                 assert!(
                     shown.contains(&wanted),
-                    "no `{wanted}` in {stream}:\n{shown}"
+                    "`{wanted}` is not in {stream}:\n{shown}"
                 );
             }
         }
@@ -76,11 +76,11 @@ impl Row {
         }
     }
 
-    /// Compares what a playbook that fails shows with its golden text, and what
-    /// a `catch` would see as `err.kind`, which a second run tells.
+    /// Compares the error output of a failing playbook with its golden file. A
+    /// second run with JSON output checks `err.kind` as a `catch` would see it.
     pub(crate) fn check_golden(&self, run: impl Fn(&Self) -> Ended) {
         let ended = run(self).exits(self.status(1));
-        if let Some(wanted) = self.says("kind") {
+        if let Some(wanted) = self.directive("kind") {
             let again = Self {
                 path: self.path.clone(),
                 text: format!("// args: --output json\n{}", self.text),
@@ -98,12 +98,13 @@ impl Row {
     }
 
     fn status(&self, otherwise: i32) -> i32 {
-        self.says("exit")
+        self.directive("exit")
             .map_or(otherwise, |status| status.parse().unwrap())
     }
 }
 
-/// Runs the rows that the command line names, as many at once as other tests.
+/// Runs the tests that the command line selects, with as many threads as other
+/// test binaries.
 pub(crate) fn main(trials: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     let threads = std::env::var("RUST_TEST_THREADS").ok();
@@ -113,7 +114,7 @@ pub(crate) fn main(trials: Vec<Trial>) -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Runs a playbook that is at this path as the head of the text says.
+/// Runs the playbook at this path as the lines at the head of its text specify.
 pub(crate) fn run(autorun: Autorun, path: &Path, text: &str) -> Ended {
     let env = directives(text, "env");
     let env = env.iter().map(|pair| pair.split_once('=').unwrap());
@@ -131,11 +132,11 @@ pub(crate) fn run(autorun: Autorun, path: &Path, text: &str) -> Ended {
     if directives(text, "user").is_empty() {
         autorun.run()
     } else {
-        autorun.by_nobody().run()
+        autorun.by_other_user().run()
     }
 }
 
-/// The kind of the error among JSON lines.
+/// Returns the kind of the error in JSON Lines output.
 fn kind(stdout: &str) -> Option<String> {
     let events = stdout
         .lines()

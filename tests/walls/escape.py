@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Tries to get out of a local instance, as root in it.
+"""Tries to escape from a local instance, as root in the instance.
 
     sudo python3 escape.py [CANARIES.json]
 
 Each attempt prints one line: `refused GROUP NAME`, `GOT THROUGH GROUP NAME:
-detail` or `unavailable GROUP NAME: why`. Each runs in a child of its own with
-a time limit. Things that users do must still work: `works NAME` or `BROKEN
-NAME: detail`. The exit status is 1 if anything got through or is broken.
+detail` or `unavailable GROUP NAME: why`. Each attempt runs in a child process
+with a time limit. Normal use must still work: `works NAME` or `BROKEN NAME:
+detail`. The exit status is 1 if an attempt got through or normal use is broken.
 
-The optional file names canaries that the host's owner planted: files, a key,
-listeners, a neighbour instance. Without it the attempts that need them are
-unavailable. The program needs nothing but Python's standard library.
+The optional file describes canaries that the host's owner has planted: files, a
+key, listeners, a neighbour instance. Without the file, the attempts that need
+canaries are unavailable. The program needs only Python's standard library.
 
 Other uses, for the owner of the host:
     escape.py plant-key DESCRIPTION PAYLOAD     prints the key's number
@@ -49,7 +49,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
 
 ARM = platform.machine() == "aarch64"
-# Name: (x86_64, aarch64); numbers from 424 are the same everywhere.
+# Name: (x86_64, aarch64); numbers from 424 are the same on all architectures.
 NUMBERS = {
     "ptrace": (101, 117), "syslog": (103, 116), "personality": (135, 92),
     "pivot_root": (155, 41), "adjtimex": (159, 171), "acct": (163, 89),
@@ -84,11 +84,11 @@ CANARIES = {}
 
 
 class Unavailable(Exception):
-    """The attempt cannot be made here."""
+    """The attempt is not possible on this system."""
 
 
 def call(name, *args):
-    """A raw system call; raises OSError."""
+    """Makes a raw system call. Raises OSError."""
     number = NUMBERS[name][ARM]
     if number is None:
         raise Unavailable("not on this processor")
@@ -122,7 +122,8 @@ WORKS = []
 
 
 def attempt(group, name=None, limit=LIMIT):
-    """Marks an attempt: it returns what it reached, or nothing."""
+    """Registers an attempt. It returns what it has reached, or nothing if it was
+    refused."""
     def mark(function):
         ATTEMPTS.append((group, name or function.__name__, limit, function))
         return function
@@ -130,7 +131,8 @@ def attempt(group, name=None, limit=LIMIT):
 
 
 def works(function):
-    """Marks what users do: it raises if that is broken."""
+    """Registers a check of normal use. It raises an exception if the use is
+    broken."""
     WORKS.append((function.__name__, function))
     return function
 
@@ -143,7 +145,7 @@ def canary(name):
 
 
 def is_canary(data):
-    """Whether some bytes hold the content of a canary."""
+    """Whether the bytes contain the content of a canary."""
     if isinstance(data, str):
         data = data.encode()
     for found in re.findall(rb"canary:[0-9a-f]{32}", data):
@@ -171,7 +173,7 @@ def try_read(path, length=MIB):
 
 
 def first(values, check):
-    """What the first value that gets anywhere gives."""
+    """Returns the result of the first value for which the check succeeds."""
     for value in values:
         try:
             got = check(value)
@@ -252,7 +254,7 @@ def private_files_through_hard_links():
 
 @attempt("files")
 def private_files_after_chroot_and_back():
-    """Leaves by a directory that is open above the new root."""
+    """Leaves the chroot through a directory that was opened above the new root."""
     above = os.open("/", os.O_RDONLY)
     place = scratch()
     os.chroot(place)
@@ -271,8 +273,8 @@ def private_files_in_every_mount():
 
 
 @attempt("files")
-def private_files_that_a_walk_finds():
-    """Looks in all regular files of the usual places of secrets."""
+def private_files_found_by_a_search():
+    """Searches all regular files in the usual places of secrets."""
     end = time.monotonic() + 8
     for top in ["/etc", "/root", "/home", "/usr/local", "/opt", "/srv", "/var/lib", "/run", "/mnt"]:
         for place, _, names in os.walk(top):
@@ -321,7 +323,8 @@ HANDLE = ctypes.c_char * 136
 
 @attempt("files")
 def a_handle_of_the_hosts_root():
-    """open_by_handle_at with inode 2, in every mount; the shocker."""
+    """Opens inode 2 with open_by_handle_at in every mount, like the `shocker`
+    exploit."""
     def look(place):
         mount = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
         for inode in (2, 128, 256):
@@ -337,8 +340,8 @@ def a_handle_of_the_hosts_root():
 
 
 @attempt("files")
-def a_handle_of_an_own_file():
-    """Whether handles can be opened at all."""
+def a_handle_of_a_file_of_the_instance():
+    """Checks whether file handles can be opened at all."""
     handle, mount = HANDLE(), ctypes.c_int()
     struct.pack_into("ii", handle, 0, 128, 0)
     call("name_to_handle_at", -100, "/", handle, mount, 0)
@@ -364,7 +367,8 @@ def the_program_of_the_cloud_can_be_written():
 
 @attempt("files")
 def programs_left_for_a_user_of_the_host():
-    """Leaves set-id programs; the host's owner checks that nobody can run them."""
+    """Leaves set-id programs. The host's owner checks that no user of the host
+    can run them."""
     program = shutil.which("id") or "/usr/bin/id"
     for place in ["/var/tmp", "/usr/local/bin", "/root", "/tmp", "/dev/shm"]:
         path = os.path.join(place, "escape-set-id")
@@ -373,7 +377,7 @@ def programs_left_for_a_user_of_the_host():
         os.chmod(path, 0o6755)
         capable = os.path.join(place, "escape-capable")
         shutil.copy(program, capable)
-        # cap_setuid+ep for the namespace's root, as setcap writes it.
+        # cap_setuid+ep for the namespace's root, in the format of setcap.
         value = struct.pack("<IIIII", 0x02000001, 1 << 7, 0, 0, 0)
         try:
             os.setxattr(capable, "security.capability", value)
@@ -449,7 +453,7 @@ def raw_disks():
 
 
 @attempt("devices")
-def machines_and_tunnels():
+def virtual_machines_and_tunnels():
     return opened(["/dev/kvm", "/dev/vhost*", "/dev/net/tun", "/dev/vsock", "/dev/vfio/*", "/dev/ppp"])
 
 
@@ -472,7 +476,7 @@ def any_other_device():
 
 @attempt("devices")
 def input_for_a_console():
-    """TIOCSTI puts characters into a terminal as if they were typed."""
+    """TIOCSTI inserts characters into a terminal as if a user had typed them."""
     def look(path):
         fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         fcntl.ioctl(fd, 0x5412, b"\n")
@@ -482,7 +486,7 @@ def input_for_a_console():
 
 @attempt("devices")
 def terminals_of_the_host():
-    """/dev/pts holds the instance's own terminals and no others."""
+    """/dev/pts must contain only the instance's own terminals."""
     kind = try_read("/proc/self/mountinfo").decode()
     if not any(" /dev/pts " in line for line in kind.splitlines()):
         raise Unavailable("no /dev/pts")
@@ -499,7 +503,7 @@ OWN_SETTINGS = re.compile(
 
 
 def settable(top):
-    """Writes a setting's own value into it."""
+    """Writes the current value of a setting back to it."""
     for place, _, names in os.walk(top):
         for name in names:
             path = os.path.join(place, name)
@@ -543,7 +547,7 @@ def settings_of_devices_and_the_rest():
 
 
 def writable(path):
-    # A right to pass over modes opens files that have no writer, too.
+    # CAP_DAC_OVERRIDE also opens files that have no writer.
     if not os.stat(path).st_mode & 0o222:
         return None
     os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
@@ -560,15 +564,15 @@ def the_program_for_core_dumps():
 
 @attempt("proc")
 def limits_of_namespaces():
-    """An own limit raised must not open namespaces."""
+    """A raised limit of the instance must not allow namespaces."""
     with open("/proc/sys/user/max_user_namespaces", "wb", buffering=0) as file:
         file.write(b"100")
     call("unshare", NEW["user"])
-    return "raised, and a user namespace was made"
+    return "raised, and a user namespace was created"
 
 
 @attempt("proc")
-def the_magic_request():
+def the_magic_sysrq_key():
     return writable("/proc/sysrq-trigger")
 
 
@@ -586,7 +590,7 @@ def addresses_of_the_kernel():
 
 @attempt("proc")
 def keys_and_timers_of_the_host():
-    """/proc/keys with a key of the host's, or other processes' timers."""
+    """/proc/keys with a key of the host, or timers of other processes."""
     description = CANARIES.get("key", {}).get("description", "no canary")
     keys = try_read("/proc/keys").decode(errors="replace")
     if description in keys:
@@ -756,7 +760,7 @@ def a_key_linked_by_its_number():
 
 
 @attempt("keyrings")
-def a_key_taken_over():
+def a_key_with_changed_permissions():
     number = canary("key")["number"]
     call("keyctl", KEYCTL["setperm"], number, 0x3F3F3F3F)
     return found_key(number)
@@ -764,7 +768,8 @@ def a_key_taken_over():
 
 @attempt("keyrings")
 def a_key_revoked():
-    """Only reading and linking come before it: the canary must stay."""
+    """Runs after the reading and linking attempts, because it removes the canary
+    if it gets through."""
     number = canary("key")["number"]
     call("keyctl", KEYCTL["unlink"], number, RINGS["user"])
     return "unlinked from the user keyring"
@@ -850,7 +855,7 @@ def a_new_group():
 
 @attempt("cgroups")
 def names_of_the_hosts_groups():
-    """An own group is the root of what an instance sees."""
+    """The control group of the instance must look like the root."""
     def look(line):
         path = line.rstrip("\n").split(":", 2)[2]
         return ("autorun" in path or path.startswith("/..")) and path
@@ -879,7 +884,7 @@ for _kind in NEW:
 
 @attempt("namespaces")
 def user_namespaces_of_a_user():
-    """Without root's rights the kernel may be more generous."""
+    """The kernel may allow more to a user without root rights."""
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
@@ -909,7 +914,7 @@ def clone_with_all_namespaces():
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    return "a child in namespaces of its own"
+    return "a child in new namespaces"
 
 
 @attempt("namespaces")
@@ -926,7 +931,7 @@ def namespaces_of_other_processes():
 
 
 @attempt("namespaces")
-def the_mounts_of_pid_1_entered():
+def entering_the_mounts_of_pid_1():
     fd = os.open("/proc/1/ns/mnt", os.O_RDONLY)
     call("setns", fd, 0)
     return "setns to pid 1's mounts"
@@ -934,7 +939,7 @@ def the_mounts_of_pid_1_entered():
 
 @attempt("namespaces")
 def the_parent_user_namespace():
-    """NS_GET_USERNS and NS_GET_PARENT lead upwards."""
+    """NS_GET_USERNS and NS_GET_PARENT lead to the parent namespaces."""
     def look(request):
         parent = fcntl.ioctl(os.open("/proc/self/ns/user", os.O_RDONLY), request)
         call("setns", parent, 0)
@@ -968,7 +973,7 @@ for _kind, _options in {
 
 @attempt("mounts")
 def mount_of_a_disk():
-    """Any disk that the kernel has, by a node that exists or by its name."""
+    """Mounts any disk of the kernel, through an existing node or by its name."""
     def look(kind):
         return first(["/dev/sda1", "/dev/vda", "/dev/vda1", "/dev/nvme0n1p1", "/dev/root"],
                      lambda disk: call("mount", disk, scratch(), kind, 1, None) == 0 and disk)
@@ -995,7 +1000,7 @@ def remounted_for_writing():
 
 @attempt("mounts")
 def unmounted_masks():
-    """What is mounted over /proc, /sys and /dev hides something."""
+    """The mounts over /proc, /sys and /dev hide files."""
     places = [line.split()[4] for line in open("/proc/self/mountinfo")]
 
     def look(place):
@@ -1029,7 +1034,7 @@ def new_mount_by_fsopen():
 @attempt("mounts")
 def copied_tree():
     fd = call("open_tree", -100, "/", 1 | 0x8000)
-    return f"open_tree gave {fd}"
+    return f"open_tree returned {fd}"
 
 
 @attempt("mounts")
@@ -1068,7 +1073,7 @@ def descriptors_of_pid_1():
 
 @attempt("ptrace")
 def memory_of_pid_1():
-    """A bad address shows that a good one would be read."""
+    """An EFAULT for an invalid address shows that a valid address could be read."""
     class Vector(ctypes.Structure):
         _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
     buffer = ctypes.create_string_buffer(8)
@@ -1157,7 +1162,7 @@ def stop_pid_1():
 
 @attempt("signals")
 def every_other_signal_to_pid_1():
-    """All but SIGTERM, which is a power button."""
+    """All signals except SIGTERM, which acts as a power button."""
     for number in range(1, 65):
         if number not in (signal.SIGTERM, 32, 33):
             for _ in range(3):
@@ -1172,7 +1177,8 @@ def every_other_signal_to_pid_1():
 
 @attempt("signals")
 def processes_of_the_host():
-    """A host's process by its number there, and all numbers that are not here."""
+    """A process of the host by its pid there, and all pids that do not exist in
+    the instance."""
     target = canary("process")
     try:
         name = open(f"/proc/{target}/cmdline").read()
@@ -1232,7 +1238,7 @@ NLM_REQUEST, NLM_ACK, NLM_CREATE, NLM_EXCL, NLM_DUMP = 1, 4, 0x400, 0x200, 0x300
 
 
 def netlink(family, kind, flags, payload):
-    """Sends one request; raises what the kernel answers."""
+    """Sends one request. Raises the error that the kernel returns."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family) as link:
         link.settimeout(2)
         link.bind((0, 0))
@@ -1253,7 +1259,7 @@ def attribute(kind, data):
 
 @attempt("sockets")
 def routes():
-    """A default route over the first interface."""
+    """Adds a default route over the first interface."""
     message = struct.pack("BBBBBBBBI", socket.AF_INET, 0, 0, 0, 254, 4, 253, 1, 0)
     index = struct.pack("i", outer_interface()[1])
     netlink(0, 24, NLM_CREATE | NLM_EXCL, message + attribute(4, index))
@@ -1262,7 +1268,7 @@ def routes():
 
 @attempt("sockets")
 def rules_of_the_firewall():
-    """A table of nftables of an own name."""
+    """Adds a table to nftables."""
     begin = struct.pack("IHHII", 20, 16, 1, 0, 0) + struct.pack("BBH", 0, 0, socket.htons(10))
     table = struct.pack("BBH", 2, 0, 0) + attribute(1, b"escape\0")
     make = struct.pack("IHHII", 16 + len(table), (10 << 8) | 0, NLM_REQUEST | NLM_ACK | NLM_CREATE, 1, 0) + table
@@ -1288,7 +1294,8 @@ def new_interface():
 
 @attempt("sockets")
 def interface_in_another_namespace():
-    """An interface moved to the network of pid 1's parent, and a peer there."""
+    """Moves an interface to the network namespace of pid 1's parent, and creates
+    a peer there."""
     name, index = outer_interface()
     netlink(0, 16, 0, struct.pack("BxHiII", 0, 0, index, 0, 0) + attribute(19, struct.pack("I", 1)))
     return f"{name} was moved"
@@ -1296,14 +1303,14 @@ def interface_in_another_namespace():
 
 @attempt("sockets")
 def audit_of_the_kernel():
-    """AUDIT_GET, and a group of messages of the kernel."""
+    """Sends AUDIT_GET and joins a multicast group of kernel messages."""
     answer = netlink(9, 1000, 0, b"")
     return struct.unpack_from("H", answer, 4)[0] == 1000 and "status of the audit system" or None
 
 
 @attempt("sockets")
 def events_of_devices():
-    """Sends an event as the kernel would, which udev of the host would read."""
+    """Sends an event in the kernel's format, which udev on the host would read."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15) as link:
         link.bind((0, 1))
         link.sendto(b"add@/devices/escape\0ACTION=add\0", (0, 1))
@@ -1335,7 +1342,7 @@ class Bytes64(ctypes.Structure):
 
 @attempt("kernel")
 def programs_in_the_kernel():
-    """A map, and the smallest program: `r0 = 0; exit`."""
+    """Creates a map, and the smallest program: `r0 = 0; exit`."""
     entry = Bytes64()
     struct.pack_into("IIII", entry, 0, 2, 4, 8, 1)
     try:
@@ -1377,20 +1384,21 @@ def page_faults_handled_by_a_program():
 
 
 @attempt("kernel")
-def another_kernel():
+def kexec_of_another_kernel():
     call("kexec_load", 0, 0, None, 0)
     return "kexec_load"
 
 
 @attempt("kernel")
 def modules():
-    """Empty modules: a right to load them ends in another error."""
+    """Loads empty modules: with the permission, the error would be a different
+    one."""
     def look(load):
         try:
             load()
         except OSError as error:
             if error.errno in (errno.ENOEXEC, errno.EINVAL, errno.EFAULT, errno.EBADF):
-                return f"the right is there: {error.strerror}"
+                return f"permitted: {error.strerror}"
             raise
         return "loaded"
     return first([
@@ -1405,7 +1413,7 @@ def a_module_removed():
         call("delete_module", "escape_has_no_such_module", 0x800)
     except OSError as error:
         if error.errno == errno.ENOENT:
-            return "the right is there"
+            return "permitted"
     return None
 
 
@@ -1422,12 +1430,12 @@ def swap_space():
     try:
         call("swapon", path, 0)
     except OSError as error:
-        return "the right is there" if error.errno == errno.EINVAL else None
+        return "permitted" if error.errno == errno.EINVAL else None
     return "swapon"
 
 
 @attempt("kernel")
-def accounts_of_processes():
+def process_accounting():
     path = os.path.join(scratch(), "acct")
     open(path, "w").close()
     call("acct", path)
@@ -1437,7 +1445,7 @@ def accounts_of_processes():
 
 @attempt("kernel")
 def quotas_of_disks():
-    """The quota of user 1, of whatever holds the root directory."""
+    """Changes the quota of user 1 on the disk of the root directory."""
     call("quotactl_fd", os.open("/", os.O_RDONLY), 0x800007 << 8, 1, Bytes64())
     return "the quota of another user"
 
@@ -1466,8 +1474,8 @@ def the_speed_of_the_clock():
 
 
 @attempt("kernel")
-def the_end_of_the_host():
-    """Turning Ctrl-Alt-Del on, which is its default."""
+def a_reboot_of_the_host():
+    """Enables Ctrl-Alt-Del, which is its default."""
     call("reboot", 0xFEE1DEAD, 0x28121969, 0x89ABCDEF, None)
     return "reboot(CAD_ON)"
 
@@ -1494,14 +1502,14 @@ def the_log_level_of_the_host():
 
 
 @attempt("kernel")
-def watch_over_all_files():
+def a_watch_on_all_files():
     fd = call("fanotify_init", 4, os.O_RDONLY)
     return f"fanotify with permission events: {fd}"
 
 
 @attempt("kernel")
 def the_name_of_the_host():
-    """A name that is set here must be this instance's alone."""
+    """A host name set here must change only this instance's name."""
     before = socket.gethostname()
     try:
         socket.sethostname("escape-canary")
@@ -1512,7 +1520,8 @@ def the_name_of_the_host():
 
 @attempt("kernel")
 def a_personality_without_randomness():
-    """ADDR_NO_RANDOMIZE is harmless; READ_IMPLIES_EXEC with set-id is not."""
+    """ADDR_NO_RANDOMIZE is harmless, but READ_IMPLIES_EXEC with set-id programs
+    is not."""
     call("personality", 0x0400000)
     os.execv("/bin/sh", ["sh", "-c", "exit 0"])
 
@@ -1531,7 +1540,8 @@ def machine_code(code, argument=0):
 
 
 def ia32(number, first_argument):
-    """A system call of 32 bits: push rbx; mov eax, N; mov ebx, edi; int 0x80; pop rbx; ret."""
+    """Makes a 32-bit system call: push rbx; mov eax, N; mov ebx, edi; int 0x80;
+    pop rbx; ret."""
     if ARM:
         raise Unavailable("not on this processor")
     code = b"\x53\xb8" + struct.pack("I", number) + b"\x89\xfb\x31\xc9\x31\xd2\xcd\x80\x5b\xc3"
@@ -1549,7 +1559,7 @@ def namespaces_by_calls_of_32_bits():
 def clock_and_modules_by_calls_of_32_bits():
     if ia32(20, 0) != os.getpid():
         return None
-    # delete_module(NULL): EPERM without the right, EFAULT with it.
+    # delete_module(NULL): EPERM without the permission, EFAULT with it.
     return "delete_module by int 0x80" if ia32(129, 0) == -errno.EFAULT else None
 
 
@@ -1580,7 +1590,7 @@ def ask(method, path, headers=None, host=METADATA, port=80):
         answer = link.getresponse()
         return answer.status, answer.read(MIB).decode(errors="replace")
     except http.client.HTTPException:
-        raise OSError("no answer of HTTP") from None
+        raise OSError("no HTTP response") from None
     finally:
         link.close()
 
@@ -1594,7 +1604,7 @@ def token(headers=None):
 
 
 def peers(answer):
-    """Whether an answer is about the neighbour."""
+    """Whether a response is about the neighbour."""
     peer = canary("peer")
     return first([peer["id"], peer["address"]], lambda word: word in answer and word)
 
@@ -1649,7 +1659,8 @@ def metadata_above_its_root():
 
 @attempt("metadata")
 def tokens_of_others_evicted():
-    """Asks for many; the host's owner checks that the neighbour's still holds."""
+    """Requests many tokens. The host's owner checks that the neighbour's token is
+    still valid."""
     end = time.monotonic() + 8
     for _ in range(3000):
         if time.monotonic() > end:
@@ -1662,8 +1673,9 @@ def tokens_of_others_evicted():
 
 
 @attempt("metadata")
-def the_service_held_up():
-    """Half requests on many connections; another one must be answered."""
+def the_service_blocked():
+    """Opens many connections with half requests. Another request must still be
+    answered."""
     held = []
     for _ in range(700):
         try:
@@ -1672,7 +1684,7 @@ def the_service_held_up():
             break
         link.send(b"GET / HTTP/1.1\r\n")
         held.append(link)
-    # The neighbour's answer is checked by the host's owner.
+    # The host's owner checks the neighbour's response.
     return None
 
 
@@ -1778,7 +1790,8 @@ def closed_ports_of_another_instance():
 
 @attempt("network")
 def datagrams_to_another_instance():
-    """The host's owner checks that the neighbour received none of them."""
+    """Sends datagrams. The host's owner checks that the neighbour has received
+    none of them."""
     peer = canary("peer")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for _ in range(5):
@@ -1800,7 +1813,7 @@ def spoofed(source, target, port, text):
 
 @attempt("network")
 def datagrams_from_a_false_address():
-    """The host's owner checks that they did not arrive."""
+    """Sends datagrams. The host's owner checks that they did not arrive."""
     peer, service = canary("peer"), canary("service")
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
         for target, port in [(peer["address"], peer["port"]), (service["gateway"], service["udp_port"])]:
@@ -1824,7 +1837,7 @@ def frames(packet):
 
 @attempt("network")
 def a_way_around_the_firewall_by_frames():
-    """Whole frames from a false address and a false sender, to all."""
+    """Broadcasts complete frames with false hardware and network addresses."""
     peer, service = canary("peer"), canary("service")
     packet = spoofed(service["gateway"], peer["address"], peer["port"], b"escape-datagram frame")
     frames(lambda own: b"\xff" * 6 + b"\x02\x00\x00\x00\x00\x01" + b"\x08\x00" + packet)
@@ -1834,7 +1847,7 @@ def a_way_around_the_firewall_by_frames():
 
 @attempt("network")
 def traffic_of_others_overheard():
-    """Listens to everything, after claiming the gateway's address."""
+    """Captures all traffic after claiming the gateway's address."""
     peer, gateway = canary("peer"), canary("service")["gateway"]
 
     def claim(own):
@@ -1862,7 +1875,7 @@ def traffic_of_others_overheard():
 
 @attempt("network")
 def another_address():
-    """The neighbour's address as an own one."""
+    """Adds the neighbour's address to the own interface."""
     peer = canary("peer")["address"]
     name, index = outer_interface()
     data = struct.pack("BBBBI", socket.AF_INET, 24, 0, 0, index) + attribute(2, socket.inet_aton(peer))
@@ -1882,7 +1895,8 @@ def another_hardware_address():
 
 @attempt("network")
 def neighbours_of_the_host():
-    """Entries for the gateway in the own table are harmless; its loss is not."""
+    """Entries for the gateway in the instance's own neighbour table are harmless,
+    but their loss is not."""
     _, index = outer_interface()
     gateway = canary("service")["gateway"]
     data = struct.pack("BxxxiHBB", socket.AF_INET, index, 2, 0, 1)
@@ -1937,7 +1951,7 @@ def processes_beyond_the_instances():
 
 @attempt("resources", limit=60)
 def forks_beyond_the_instances():
-    """Forks that fork, four deep and no more."""
+    """Forks recursively, at most four levels deep."""
     wanted = canary("limits")["tasks"]
     marked_for_the_killer()
     count = mmap.mmap(-1, 8)
@@ -2002,7 +2016,7 @@ def shared_memory_beyond_the_memory():
 
 @attempt("resources", limit=60)
 def other_memory_beyond_the_memory():
-    """Memory without a file or a process's page: pipes, memfd, sockets."""
+    """Memory that belongs to no file or process page: pipes, memfd, sockets."""
     marked_for_the_killer()
     wanted = canary("limits")["memory"] * 3 // 2
     fd = os.memfd_create("escape")
@@ -2033,7 +2047,8 @@ def own_limits_raised():
 
 
 def flood(send, most):
-    """Sends until a limit or for some seconds; what it costs the host is checked there."""
+    """Sends up to a limit or for a few seconds. The host's owner checks the cost
+    on the host."""
     end = time.monotonic() + 6
     sent = 0
     while sent < most and time.monotonic() < end:
@@ -2073,7 +2088,7 @@ def a_flood_of_the_log():
 
 @attempt("resources", limit=30)
 def a_flood_of_short_processes():
-    """Pid 1 must answer while orphans end by the thousand."""
+    """Pid 1 must respond while thousands of orphans end."""
     end = time.monotonic() + 4
     while time.monotonic() < end:
         pid = os.fork()
@@ -2089,12 +2104,13 @@ def a_flood_of_short_processes():
     began = time.monotonic()
     subprocess.run(["systemctl", "is-system-running"], capture_output=True, timeout=8, check=False)
     took = time.monotonic() - began
-    return f"pid 1 took {took:.1f} s to answer" if took > 5 else None
+    return f"pid 1 took {took:.1f} s to respond" if took > 5 else None
 
 
 @attempt("resources", limit=20)
-def the_control_socket_held_up():
-    """Half requests on many connections; a whole one must be answered."""
+def the_control_socket_blocked():
+    """Opens many connections with half requests. A complete request must still be
+    answered."""
     held = []
     for path in glob.glob("/run/**/*", recursive=True):
         if "dev-log" in path or not os.path.exists(path) or not stat.S_ISSOCK(os.stat(path).st_mode):
@@ -2118,7 +2134,8 @@ def the_control_socket_held_up():
 
 @attempt("leftovers")
 def a_process_that_outlives_the_instance():
-    """Leaves one behind; the host's owner looks for it after the end."""
+    """Leaves a process behind. The host's owner looks for it after the instance
+    has ended."""
     mark = CANARIES.get("leftover")
     if not mark:
         raise Unavailable("no canary `leftover`")
@@ -2133,7 +2150,8 @@ def a_process_that_outlives_the_instance():
             null = os.open("/dev/null", os.O_RDWR)
             for fd in range(3):
                 os.dup2(null, fd)
-            # The kernel closes the others here: the parent must see its pipe end.
+            # The kernel closes the other descriptors here: the parent must see
+            # the end of its pipe.
             os.closerange(3, 1024)
             os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(3600)", mark])
         os._exit(0)
@@ -2142,7 +2160,7 @@ def a_process_that_outlives_the_instance():
 
 @attempt("leftovers")
 def a_process_that_is_stopped():
-    """A stopped process must not hold up the end of the instance."""
+    """A stopped process must not delay the end of the instance."""
     mark = CANARIES.get("leftover")
     if not mark:
         raise Unavailable("no canary `leftover`")
@@ -2162,15 +2180,15 @@ def a_process_that_is_stopped():
 # --- what must work --------------------------------------------------------
 
 def run(*args, user=None, timeout=150, env=None):
-    """A program that must succeed; its output."""
+    """Runs a program that must succeed. Returns its output."""
     command = list(args)
     if user:
         command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *command]
     done = subprocess.run(command, capture_output=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
                           env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", **proxies(), **(env or {})})
     if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        raise AssertionError(f"`{' '.join(args)}` ended with {done.returncode}: {' / '.join(said[-3:])}")
+        result = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise AssertionError(f"`{' '.join(args)}` ended with {done.returncode}: {' / '.join(result[-3:])}")
     return done.stdout.decode(errors="replace").strip()
 
 
@@ -2289,7 +2307,7 @@ def a_set_id_program():
 
 @works
 def files_of_the_system_changed():
-    """Changes, appends, renames and removes what came with the system."""
+    """Changes, appends to, renames and removes files of the system."""
     path = "/usr/share/escape-works"
     with open(path, "w") as file:
         file.write("x")
@@ -2361,7 +2379,7 @@ def terminals():
 
 @works
 def own_processes_and_locks():
-    """What databases and web servers need of the kernel."""
+    """Kernel features that databases and web servers need."""
     run("sh", "-c", "flock /tmp/escape.lock true && nice -n 5 true && ulimit -c 0 && timeout 1 true")
     with open("/proc/self/status") as file:
         expect("VmRSS" in file.read(), True)
@@ -2370,7 +2388,7 @@ def own_processes_and_locks():
 
 @works
 def a_debugger_of_an_own_process():
-    """ptrace of a child is what gdb and strace do."""
+    """ptrace of a child process, as gdb and strace use it."""
     pid = os.fork()
     if pid == 0:
         call("ptrace", 0, 0, 0, 0)
@@ -2385,7 +2403,7 @@ def a_debugger_of_an_own_process():
 # --- the run ---------------------------------------------------------------
 
 def in_child(function, limit):
-    """What a function returns in a child: (kind, text)."""
+    """Runs a function in a child process. Returns its result as (kind, text)."""
     reader, writer = os.pipe()
     sys.stdout.flush()
     pid = os.fork()
@@ -2394,17 +2412,17 @@ def in_child(function, limit):
         os.close(reader)
         try:
             got = function()
-            said = ["got", str(got)] if got else ["refused", ""]
+            result = ["got", str(got)] if got else ["refused", ""]
         except Unavailable as error:
-            said = ["unavailable", str(error)]
+            result = ["unavailable", str(error)]
         except OSError as error:
-            said = ["refused", error.strerror or str(error)]
+            result = ["refused", error.strerror or str(error)]
         except ValueError as error:
-            # How Python says that a limit may not be raised.
-            said = ["refused" if "not allowed" in str(error) else "fault", str(error)]
-        except BaseException as error:  # Any other end is a fault of the probe.
-            said = ["fault", f"{type(error).__name__}: {error}"]
-        os.write(writer, json.dumps(said)[:4000].encode())
+            # Python's error if a limit must not be raised.
+            result = ["refused" if "not allowed" in str(error) else "fault", str(error)]
+        except BaseException as error:  # Any other exception is an error of the probe.
+            result = ["fault", f"{type(error).__name__}: {error}"]
+        os.write(writer, json.dumps(result)[:4000].encode())
         os._exit(0)
     os.close(writer)
     try:
@@ -2457,7 +2475,7 @@ def probe(only):
         kind, text = in_child(function, limit)
         text = " ".join(text.split())
         if kind in ("late", "fault"):
-            # Neither proves a wall: the attempt counts as one that was not made.
+            # Neither result proves anything, so the attempt counts as not made.
             kind = "unavailable"
         counts[kind] += 1
         line = {"refused": "refused", "got": "GOT THROUGH", "unavailable": "unavailable"}[kind]
@@ -2487,7 +2505,8 @@ def check_works(only):
 
 
 def listen(port, record, target=None):
-    """Answers connections with a canary, records datagrams, sends beats to a target."""
+    """Sends a canary to connections, records datagrams, and sends beats to a
+    target."""
     def receive():
         receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         receiver.bind(("0.0.0.0", port))

@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""What a user of this computer without the access key can do to a local cloud.
+"""Tries what a user of this machine without the access key can do to a local cloud.
 
     sudo tests/walls/local_user.py PROGRAM CLOUD_HOME INSTANCE_ADDRESS
 
-CLOUD_HOME is the AUTORUN_CLOUD_HOME of a cloud that root started and in which
-an instance runs. PROGRAM is the autorun that started it.
+CLOUD_HOME is the AUTORUN_CLOUD_HOME of a cloud that root started and that has a
+running instance. PROGRAM is the autorun that started the cloud.
 
-The attempts run as user 65534, some as user 1000. Root looks on: it measures
-how soon the key's owner is served, and how the log and the memory grow. Each
-attempt is a line, `refused NAME` or `GOT THROUGH NAME: HOW`. The exit status
-is 1 when any got through.
+The attempts run as user 65534, some as user 1000. Meanwhile, root measures how
+fast the owner of the key gets responses, and how much the log and the memory
+grow. Each attempt prints one line, `refused NAME` or `GOT THROUGH NAME: HOW`.
+The exit status is 1 if any attempt got through.
 """
 
 import ctypes
 import datetime
-import encodings.idna  # noqa: F401 -- before the rights to read it are given up
+import encodings.idna  # noqa: F401 -- import it while it is still readable
 import fcntl
 import glob
 import hashlib
@@ -38,9 +38,9 @@ import urllib.parse
 
 PROGRAM, HOME, INSTANCE = sys.argv[1:4] if len(sys.argv) == 4 else sys.exit(__doc__)
 STATE, ACCESS = os.path.join(HOME, "state"), os.path.join(HOME, "access")
-NOBODY, USER = 65534, 1000
+UNPRIVILEGED, USER = 65534, 1000
 CROWD = 2100
-# How long the owner may wait for an answer, in seconds.
+# The longest time that the owner may wait for a response, in seconds.
 PATIENCE = 2.0
 
 with open(os.path.join(ACCESS, "0.json"), encoding="utf-8") as file:
@@ -54,8 +54,9 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 ATTEMPTS = []
 
 
-def attempt(name, user=NOBODY):
-    """Registers an attempt; it returns how it got through, or nothing."""
+def attempt(name, user=UNPRIVILEGED):
+    """Registers an attempt. It returns how it got through, or nothing if it
+    was refused."""
 
     def register(function):
         ATTEMPTS.append((name, user, function))
@@ -65,7 +66,7 @@ def attempt(name, user=NOBODY):
 
 
 def call(function, *arguments):
-    """A function of the C library; its failure is an OSError."""
+    """Calls a function of the C library. Raises OSError if it fails."""
     result = function(*arguments)
     if result == -1:
         number = ctypes.get_errno()
@@ -78,7 +79,7 @@ def syscall(number, *arguments):
 
 
 def descendants(pid):
-    """A process and all that it started."""
+    """Returns a process and all its descendants."""
     found, left = [], [pid]
     while left:
         parent = left.pop()
@@ -93,7 +94,7 @@ def descendants(pid):
 
 
 def sockets_of(pids):
-    """The names of their unix sockets, as /proc shows them."""
+    """Returns the names of their unix sockets, as in /proc."""
     own = set()
     for path in [path for pid in pids for path in glob.glob(f"/proc/{pid}/fd/*")]:
         try:
@@ -110,7 +111,7 @@ SOCKETS = sockets_of(PROCESSES)
 
 
 def each_process(visit):
-    """What can be done to any process of the cloud."""
+    """Tries an action on every process of the cloud."""
     got = []
     for pid in PROCESSES:
         try:
@@ -143,7 +144,7 @@ attempt("plant a link in the state directory")(
 )
 
 
-@attempt("plant an access file of one's own")
+@attempt("plant another access file")
 def plant_access():
     os.symlink(SCRATCH, f"{ACCESS}/{os.getuid()}.json")
     return "made"
@@ -174,13 +175,13 @@ def lock_claims():
     return "locked"
 
 
-@attempt("plant something in /run/autorun")
+@attempt("create a file in /run/autorun")
 def plant_run():
     os.symlink("/etc/passwd", "/run/autorun/planted")
     return "made"
 
 
-@attempt("read the state in a user namespace of one's own")
+@attempt("read the state in a new user namespace")
 def own_namespace():
     done = subprocess.run(
         ["unshare", "-Urm", "cat", STATE + "/keys.json"], capture_output=True, check=False
@@ -188,7 +189,7 @@ def own_namespace():
     return "read" if done.returncode == 0 else None
 
 
-@attempt("mount over the state in a user namespace of one's own")
+@attempt("mount over the state in a new user namespace")
 def mount_over():
     script = f"mount -t tmpfs none {STATE} && cat /proc/{DAEMON}/root{STATE}/keys.json"
     done = subprocess.run(["unshare", "-Urm", "sh", "-c", script], capture_output=True, check=False)
@@ -230,25 +231,25 @@ attempt("the list of buckets without a signature")(lambda: is_served("GET", "/")
 attempt("a new bucket without a signature")(lambda: is_served("PUT", "/planted"))
 attempt("an object in no bucket")(lambda: is_served("PUT", "/planted/object", b"x"))
 attempt("the list of instances without the token")(lambda: is_served("GET", "/_autorun/instances"))
-attempt("the end of the cloud without the token")(lambda: is_served("POST", "/_autorun/down", b""))
-attempt("the end of the cloud with an empty token")(
+attempt("stop the cloud without the token")(lambda: is_served("POST", "/_autorun/down", b""))
+attempt("stop the cloud with an empty token")(
     lambda: is_served("POST", "/_autorun/down", b"", {"X-Autorun-Token": ""})
 )
 attempt("faults without the token")(lambda: is_served("PUT", "/_autorun/faults", b"{}"))
-attempt("the cloud under another name")(
+attempt("the cloud with a different host name")(
     lambda: is_served("GET", "/_autorun/status", host="attacker.example")
 )
 
 
-@attempt("the key in what everybody may ask")
+@attempt("the key in public responses")
 def status_has_key():
-    said = ask("GET", "/_autorun/status")[1] + ask("GET", "/_autorun/checkip")[1]
+    result = ask("GET", "/_autorun/status")[1] + ask("GET", "/_autorun/checkip")[1]
     secrets = [KEY["secret_access_key"], KEY["token"], KEY["access_key_id"]]
-    return "shown" if any(secret.encode() in said for secret in secrets) else None
+    return "shown" if any(secret.encode() in result for secret in secrets) else None
 
 
 def signed(key, secret):
-    """A request to EC2, signed by version 4."""
+    """Returns a signed EC2 request (signature version 4)."""
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     scope = f"{now[:8]}/us-east-1/ec2/aws4_request"
     names = "content-type;host;x-amz-date"
@@ -277,7 +278,7 @@ NAMESPACES = ["user", "mnt", "net", "pid", "ipc", "uts", "cgroup"]
 
 
 def processes_of(user, suffix):
-    """The same attempts as several users."""
+    """Registers the same attempts for another user."""
 
     def add(name, visit):
         attempt(name + suffix, user)(lambda: each_process(visit))
@@ -320,7 +321,8 @@ def vm_read(pid):
 
     buffer = ctypes.create_string_buffer(8)
     own = Piece(ctypes.addressof(buffer), 8)
-    # The address is not mapped: a process that may look is told so (EFAULT).
+    # The address is not mapped: the kernel reports EFAULT to a process that
+    # has access.
     other = Piece(4096, 8)
     try:
         call(
@@ -348,7 +350,8 @@ def take_descriptor(pid):
 
 def join(pid, kind):
     namespace = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY)
-    # In a process of its own: one that joined is no longer the same user.
+    # Use a child process, because a process that has joined is no longer the
+    # same user.
     child = os.fork()
     if child == 0:
         os._exit(0 if LIBC.setns(namespace, 0) == 0 else 1)
@@ -363,7 +366,7 @@ def nsenter(pid):
     return "entered" if done.returncode == 0 else None
 
 
-processes_of(NOBODY, "")
+processes_of(UNPRIVILEGED, "")
 processes_of(USER, " as user 1000")
 
 
@@ -394,11 +397,12 @@ for number in [80, 443, 3128, 4577, 8080]:
 
 @attempt("the instances' metadata service")
 def metadata():
-    # Where this computer is in a cloud, another service has this address.
+    # On a machine in a cloud, this address may belong to the metadata service
+    # of that cloud.
     service = http.client.HTTPConnection("169.254.169.254", timeout=2)
     service.request("GET", "/latest/meta-data/local-ipv4")
-    said = service.getresponse().read().decode(errors="replace")
-    return said if said in [INSTANCE, ADDRESS] else None
+    result = service.getresponse().read().decode(errors="replace")
+    return result if result in [INSTANCE, ADDRESS] else None
 
 
 def ssh(user):
@@ -409,12 +413,12 @@ def ssh(user):
     return done.stdout if done.returncode == 0 else None
 
 
-for account in ["ec2-user", "root", "nobody"]:
+for account in ["ec2-user", "root", "daemon"]:
     attempt(f"ssh as {account} without a key")(lambda user=account: ssh(user))
 
 
 def netlink(kind, flags, body):
-    """One request to change the network; the kernel's error is raised."""
+    """Sends one request to change the network. Raises the kernel's error."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as route:
         head = struct.pack("=IHHII", 16 + len(body), kind, flags | 5, 1, 0)
         route.send(head + body)
@@ -447,7 +451,7 @@ attempt("remove the interface")(
 )
 
 
-@attempt("take the instance's route away")
+@attempt("remove the instance's route")
 def take_route():
     destination = struct.pack("=HH4s", 8, 1, socket.inet_aton(INSTANCE))
     return netlink(25, 0, struct.pack("=BBBBBBBBI", 2, 32, 0, 0, 254, 0, 0, 0, 0) + destination)
@@ -461,7 +465,7 @@ def add_route():
     return netlink(24, 0x400, body + destination + out)
 
 
-@attempt("answer for the instance's address")
+@attempt("add the instance's address to an interface")
 def take_address():
     return netlink(20, 0x400, struct.pack("=BBBBI", 2, 32, 0, 0, 1) + struct.pack(
         "=HH4s", 8, 2, socket.inet_aton(INSTANCE)))
@@ -532,13 +536,13 @@ def block_up():
         except OSError:
             pass
         held.append(taken)
-    said = ROOT.ask("up")
+    result = ROOT.ask("up")
     for taken in held:
         taken.close()
-    return said
+    return result
 
 
-# Crowds: the owner is served while they are there
+# Many connections: the owner must be served while they exist.
 
 
 def crowd(name, behave, count=CROWD):
@@ -566,7 +570,8 @@ def crowd(name, behave, count=CROWD):
 
 
 def until_open(held):
-    """A connection is open once it can be written to."""
+    """Waits until all connections are established, which makes them writable.
+    """
     waiting = select.poll()
     for client in held:
         waiting.register(client, select.POLLOUT)
@@ -629,7 +634,7 @@ def reconnecting(held, ended):
 
 
 def flood(held, ended):
-    """Each asks all the time."""
+    """Sends requests on all connections continuously."""
     text = f"GET /_autorun/status HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
     while not ended.is_set():
         for client in held:
@@ -657,8 +662,8 @@ crowd(
 )
 crowd("kept and idle", once(f"GET /_autorun/checkip HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()))
 crowd("answers that are not read", unread)
-crowd("new ones all the time", reconnecting)
-crowd("requests all the time", flood, 200)
+crowd("new connections continuously", reconnecting)
+crowd("requests continuously", flood, 200)
 
 
 @attempt("fill the memory with bodies")
@@ -685,7 +690,7 @@ def fill_memory():
 # The log
 
 
-@attempt("write lines of one's own into the log")
+@attempt("write forged lines to the log")
 def forge_log():
     name = urllib.parse.quote("X\r\nERROR forged \x1b[2J\x9b2J")
     ask("POST", "/", f"Action={name}".encode(), FORM)
@@ -710,19 +715,19 @@ def fill_log():
     return f"{grown} bytes for 20,000 requests" if grown > 500_000 else None
 
 
-# Root, who looks on
+# Root, which measures the cloud.
 
 
 class Owner:
-    """Answers what only root can know."""
+    """Answers questions that only root can answer."""
 
     def __init__(self):
         self.near, self.far = socket.socketpair()
 
     def ask(self, question):
         self.near.sendall(question.encode() + b"\n")
-        said = self.near.makefile("r", encoding="utf-8").readline().strip()
-        return None if said == "-" else said
+        result = self.near.makefile("r", encoding="utf-8").readline().strip()
+        return None if result == "-" else result
 
     def serve(self):
         for question in self.far.makefile("r", encoding="utf-8"):
@@ -746,7 +751,7 @@ class Owner:
             except OSError as error:
                 return f"the owner is not served: {error}"
             if status != 200:
-                return f"the owner gets {status}"
+                return f"the owner receives status {status}"
             slowest = max(slowest, time.monotonic() - begun)
         print(f"        the owner waits {slowest * 1000:.0f} ms at most", flush=True)
         return f"the owner waits {slowest:.1f} s" if slowest > PATIENCE else None
@@ -791,7 +796,7 @@ ROOT = Owner()
 
 
 def run(user, function):
-    """An attempt in a process of its own, as a user without rights."""
+    """Runs an attempt in a separate process, as a user without rights."""
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
@@ -801,38 +806,38 @@ def run(user, function):
         os.environ["HOME"] = "/nonexistent"
         signal.alarm(120)
         try:
-            said = function()
+            result = function()
         except (OSError, http.client.HTTPException, subprocess.TimeoutExpired):
-            said = None
-        except BaseException as error:  # a fault of the probe is no refusal
-            said = f"the probe failed: {error!r}"
-        os.write(into, str(said or "").encode()[:4000])
+            result = None
+        except BaseException as error:  # an error of the probe is not a refusal
+            result = f"the probe failed: {error!r}"
+        os.write(into, str(result or "").encode()[:4000])
         os._exit(0)
     os.close(into)
     with os.fdopen(out, "rb") as read:
-        said = read.read().decode()
+        result = read.read().decode()
     ended = os.waitpid(child, 0)[1]
-    return said or (f"the probe ended with {ended}" if ended else None)
+    return result or (f"the probe ended with {ended}" if ended else None)
 
 
 def main():
     if os.geteuid() != 0:
-        sys.exit("call it as root: it gives up its rights before each attempt")
+        sys.exit("run this program as root: it drops its rights before each attempt")
     limit = CROWD + 500
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     os.chmod(SCRATCH, 0o777)
     threading.Thread(target=ROOT.serve, daemon=True).start()
     through = 0
     for name, user, function in ATTEMPTS:
-        said = run(user, function)
-        if said:
+        result = run(user, function)
+        if result:
             through += 1
-            print(f"GOT THROUGH {name}: {' '.join(said.split())[:300]}", flush=True)
+            print(f"GOT THROUGH {name}: {' '.join(result.split())[:300]}", flush=True)
         else:
             print(f"refused {name}", flush=True)
-    if not os.path.exists(f"/proc/{DAEMON}") or (said := ROOT.is_served()):
+    if not os.path.exists(f"/proc/{DAEMON}") or (result := ROOT.is_served()):
         through += 1
-        print("GOT THROUGH all of them together: the cloud serves no more")
+        print("GOT THROUGH all attempts together: the cloud no longer responds")
     shutil.rmtree(SCRATCH)
     print(f"{len(ATTEMPTS)} attempts, {through} got through")
     return 1 if through else 0

@@ -16,7 +16,7 @@ use page::Page;
 #[test]
 fn the_examples_of_the_reference_run() {
     let lab = Lab::start(&json!({}));
-    // A page to fetch, as the HTTP examples expect it.
+    // Serves the page that the HTTP examples expect.
     let setup = "ssh_exec(\"192.0.2.10\", \"nohup python3 -c 'import http.server as h, os; \
         os.makedirs(\\\"www\\\", exist_ok=True); os.chdir(\\\"www\\\"); \
         open(\\\"index.html\\\", \\\"w\\\").write(\\\"Welcome\\\"); \
