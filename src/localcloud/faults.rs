@@ -169,7 +169,9 @@ impl Faults {
                 return at("`corrupt` needs `operation = \"GetObject\"`");
             }
             if fault.act.concerns_boot() != (fault.operation == BOOT) {
-                return at("faults of an instance need `operation = \"boot\"`, others must not have it");
+                return at(
+                    "faults of an instance need `operation = \"boot\"`, others must not have it",
+                );
             }
         }
         Ok(())

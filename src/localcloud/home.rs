@@ -313,7 +313,10 @@ mod tests {
         set(&home.access, 0o777);
         set(&home.key_file(), 0o644);
         set(&home.access_file(uid), 0o666);
-        assert!(home.check_access(uid).is_err(), "others can write to the directory");
+        assert!(
+            home.check_access(uid).is_err(),
+            "others can write to the directory"
+        );
         assert_eq!(home.prepare().unwrap().len(), 3);
         assert_eq!(mode(&home.state), 0o700);
         assert_eq!(mode(&home.access), 0o755);

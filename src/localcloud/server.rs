@@ -344,7 +344,10 @@ impl Front {
             return plain(StatusCode::BAD_REQUEST, "the request does not name a run\n");
         };
         let Ok(form) = visitor.form(request.into_body()).await else {
-            return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long or did not arrive in time\n");
+            return plain(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the body is too long or did not arrive in time\n",
+            );
         };
         let faults = serde_json::from_slice::<Faults>(&form.bytes)
             .map_err(|e| e.to_string())
@@ -430,12 +433,7 @@ fn refusal_after(fault: Option<&Fault>) -> Result<Option<Refusal>, Reset> {
 }
 
 fn refusal(fault: &Fault) -> Result<Option<Refusal>, Reset> {
-    let words = |default: &str| {
-        fault
-            .message
-            .clone()
-            .unwrap_or_else(|| default.to_owned())
-    };
+    let words = |default: &str| fault.message.clone().unwrap_or_else(|| default.to_owned());
     match fault.act {
         Act::Reset => Err(Reset),
         Act::Throttle => Ok(Some(

@@ -40,12 +40,12 @@ pub fn checks() -> Result<Vec<Check>, String> {
 /// No value: there is no runtime on this system.
 pub(super) enum Hosting {}
 
- #[expect(clippy::unused_async, reason = "same signature as in `hosting`")]
+#[expect(clippy::unused_async, reason = "same signature as in `hosting`")]
 pub(super) async fn begin(_: &Home, _: &NetworkRecord, _: u16) -> Result<Option<Hosting>, String> {
     Ok(None)
 }
 
- #[expect(clippy::unused_async, reason = "same signature as in `hosting`")]
+#[expect(clippy::unused_async, reason = "same signature as in `hosting`")]
 impl Hosting {
     pub(super) async fn until_ready(&self) -> Result<(), String> {
         match *self {}

@@ -64,9 +64,9 @@ fn say(line: &Value) {
 
 async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
     let lock = lock(home)?;
-     let io = |action: &str| {
-             let action = action.to_owned();
-             move |e: io::Error| format!("{action}: {e}")
+    let io = |action: &str| {
+        let action = action.to_owned();
+        move |e: io::Error| format!("{action}: {e}")
     };
     let keys = keys(home).map_err(io("cannot create the access key"))?;
     let end = CancellationToken::new();

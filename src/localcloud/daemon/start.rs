@@ -50,8 +50,8 @@ pub fn start(home: &Home, grants: &[(u32, u32)]) -> Result<Vec<String>, String> 
     let out = child.stdout.take().map(BufReader::new);
     out.map(|mut out| out.read_line(&mut line));
     match serde_json::from_str::<Value>(&line) {
-         Ok(reply) if reply["error"].is_null() => Ok(repaired),
-         Ok(reply) => Err(reply["error"].as_str().unwrap_or_default().to_owned()),
+        Ok(reply) if reply["error"].is_null() => Ok(repaired),
+        Ok(reply) => Err(reply["error"].as_str().unwrap_or_default().to_owned()),
         Err(_) => Err(format!(
             "the local cloud exited during startup; its log is {}",
             home.log().display()
