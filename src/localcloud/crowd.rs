@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// The most connections at the same time.
+/// The maximum number of connections at the same time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Unsettled connections of all sources.
@@ -52,7 +52,7 @@ impl<K: Clone + Eq + Hash> Crowd<K> {
 
     /// Returns a place for a new connection. It may close another connection.
     pub(crate) fn enter(self: &Arc<Self>, source: K) -> Place<K> {
-        let gone = CancellationToken::new();
+        let evicted = CancellationToken::new();
         let mut places = self.places();
         if places.of.get(&source).map_or(0, BTreeSet::len) >= self.limits.each {
             places.evict_oldest_of(&source);
@@ -62,13 +62,13 @@ impl<K: Clone + Eq + Hash> Crowd<K> {
         let number = places.next;
         places.next += 1;
         places.of.entry(source.clone()).or_default().insert(number);
-        places.all.insert(number, gone.clone());
+        places.all.insert(number, evicted.clone());
         drop(places);
         Place {
             crowd: Arc::clone(self),
             source,
             number,
-            gone,
+            evicted,
         }
     }
 
@@ -93,8 +93,8 @@ impl<K: Clone + Eq + Hash> Places<K> {
 
     fn evict_oldest_of(&mut self, source: &K) {
         let oldest = self.of.get(source).and_then(|n| n.first().copied());
-        if let Some(gone) = oldest.and_then(|number| self.leave(source, number)) {
-            gone.cancel();
+        if let Some(evicted) = oldest.and_then(|number| self.leave(source, number)) {
+            evicted.cancel();
         }
     }
 
@@ -116,7 +116,7 @@ pub(crate) struct Place<K: Clone + Eq + Hash> {
     crowd: Arc<Crowd<K>>,
     source: K,
     number: u64,
-    gone: CancellationToken,
+    evicted: CancellationToken,
 }
 
 impl<K: Clone + Eq + Hash> Place<K> {
@@ -131,7 +131,7 @@ impl<K: Clone + Eq + Hash> Place<K> {
 
     /// Waits until this place is taken for another connection.
     pub(crate) async fn taken(&self) {
-        self.gone.cancelled().await;
+        self.evicted.cancelled().await;
     }
 }
 
@@ -153,7 +153,7 @@ mod tests {
     };
 
     fn is_open(place: &Place<&str>) -> bool {
-        !place.gone.is_cancelled()
+        !place.evicted.is_cancelled()
     }
 
     #[test]

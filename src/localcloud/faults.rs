@@ -95,7 +95,7 @@ pub enum Act {
     Corrupt,
     /// An instance that stays pending for a while.
     SlowBoot,
-    /// An instance that stays pending for ever.
+    /// An instance that stays pending forever.
     EndlessBoot,
     /// User data that runs and then counts as failed.
     FailUserData,
@@ -170,7 +170,7 @@ impl Faults {
             }
             if fault.act.concerns_boot() != (fault.operation == BOOT) {
                 return at(
-                    "faults of an instance need `operation = \"boot\"`, others must not have it",
+                    "a fault of an instance needs `operation = \"boot\"`, and no other fault may have it",
                 );
             }
         }
@@ -211,8 +211,8 @@ struct Run {
 #[derive(Debug, Default)]
 pub(crate) struct Plans(Mutex<HashMap<String, Run>>);
 
-/// The most runs with faults. The faults of a killed run stay until the process
-/// ends.
+/// The maximum number of runs with faults. The faults of a killed run stay
+/// until the process ends.
 const MOST_RUNS: usize = 1000;
 
 impl Plans {

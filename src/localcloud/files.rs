@@ -4,7 +4,7 @@
 //! Root can put a fifo where a key is expected, or a link to `/dev/zero` in the
 //! place of a password file. Each file is therefore opened without blocking,
 //! must be a regular file, and is read only up to a limit. Writing replaces the
-//! directory entry, of whatever kind, and never follows it.
+//! directory entry, of any kind, and never follows it.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -19,7 +19,7 @@ use nix::libc::{O_NOCTTY, O_NOFOLLOW, O_NONBLOCK};
 /// The longest file that is read. Settings, keys and units are shorter.
 pub(crate) const MOST: u64 = 1 << 20;
 
-/// The most entries of a directory that are read.
+/// The maximum number of entries of a directory that are read.
 const MOST_ENTRIES: usize = 4096;
 
 /// Opens a regular file for reading. Never blocks.
@@ -83,8 +83,8 @@ pub(crate) fn tail(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     Ok(data)
 }
 
-/// Replaces whatever has this name by a new file. A directory is moved aside,
-/// because removing its content could take too long.
+/// Writes a new file in the place of an existing entry. A directory is moved
+/// aside, because removing its content could take too long.
 pub(crate) fn replace(path: impl AsRef<Path>, data: &[u8], mode: u32) -> io::Result<()> {
     let path = path.as_ref();
     let next = beside(path);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn appending_is_only_to_regular_files() {
+    fn append_opens_only_regular_files() {
         let place = tempfile::tempdir().unwrap();
         for path in odd_entries(place.path()) {
             if path.ends_with("sparse") {
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_directory_with_many_entries_some_are_read() {
+    fn only_some_of_many_directory_entries_are_read() {
         let place = tempfile::tempdir().unwrap();
         for number in 0..MOST_ENTRIES + 10 {
             File::create(place.path().join(number.to_string())).unwrap();

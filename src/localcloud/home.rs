@@ -28,8 +28,8 @@ pub struct Home {
     access: PathBuf,
 }
 
-/// The endpoint and the credentials of a local cloud. They make their holder
-/// root in its instances, and allow any number of instances on this machine.
+/// The endpoint and the credentials of a local cloud. Their holder is root in
+/// the cloud's instances and can start instances until this machine is full.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// The URL of EC2, S3 and STS.

@@ -19,14 +19,14 @@ use std::time::Instant;
 /// begins.
 const LONGEST: u64 = 5 << 20;
 
-/// The most characters of a line; the rest is only counted.
+/// The maximum number of characters of a line; the rest is only counted.
 const LONGEST_LINE: usize = 1000;
 
-/// The most characters of a name that another side chose.
+/// The maximum number of characters of a name that another side chose.
 const LONGEST_NAME: usize = 100;
 
-/// The most lines of one part of the program: at once, and per second after
-/// that.
+/// The maximum number of lines of one part of the program: at once, and per
+/// second after that.
 const BURST: f64 = 500.0;
 const PER_SECOND: f64 = 50.0;
 
@@ -71,7 +71,10 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
         .open(path)?;
     let found = file.metadata()?;
     if !found.is_file() || found.nlink() != 1 {
-        let message = format!("`{}` is not a file of its own", path.display());
+        let message = format!(
+            "`{}` is not a regular file, or has other hard links",
+            path.display()
+        );
         return Err(io::Error::other(message));
     }
     Ok(file)

@@ -30,7 +30,8 @@ use super::s3::{self, S3};
 use super::signature::{self, Keys, Scope};
 use super::visitors::{Visitor, Visitors};
 
-/// The most bytes of a request's header, and of a body that is read at once.
+/// The maximum size, in bytes, of a request's header, and of a body that is
+/// read at once.
 const LONGEST_HEAD: usize = 64 << 10;
 
 /// The state that all connections share.
@@ -433,11 +434,11 @@ fn refusal_after(fault: Option<&Fault>) -> Result<Option<Refusal>, Reset> {
 }
 
 fn refusal(fault: &Fault) -> Result<Option<Refusal>, Reset> {
-    let words = |default: &str| fault.message.clone().unwrap_or_else(|| default.to_owned());
+    let message = |default: &str| fault.message.clone().unwrap_or_else(|| default.to_owned());
     match fault.act {
         Act::Reset => Err(Reset),
         Act::Throttle => Ok(Some(
-            Refusal::new("RequestLimitExceeded", words("Request limit exceeded.")).status(503),
+            Refusal::new("RequestLimitExceeded", message("Request limit exceeded.")).status(503),
         )),
         Act::Error => {
             let code = fault.code.clone();
@@ -445,8 +446,8 @@ fn refusal(fault: &Fault) -> Result<Option<Refusal>, Reset> {
                 .status
                 .unwrap_or(if code.is_some() { 400 } else { 500 });
             let code = code.unwrap_or_else(|| "InternalError".to_owned());
-            let words = words("An internal error has occurred");
-            Ok(Some(Refusal::new(code, words).status(status)))
+            let message = message("An internal error has occurred");
+            Ok(Some(Refusal::new(code, message).status(status)))
         }
         _ => Ok(None),
     }

@@ -21,11 +21,11 @@ use super::ec2::Refusal;
 use super::home::{self, Home};
 use super::peer;
 
-/// The most bytes of a form. Requests are small: user data takes 22 KiB in
-/// base64.
+/// The maximum size, in bytes, of a form. Requests are small: user data takes
+/// 22 KiB in base64.
 const LONGEST_FORM: usize = 256 << 10;
 
-/// The most bytes of all forms that are being read.
+/// The maximum size, in bytes, of all forms that are being read.
 const FORMS_OF_HOLDERS: usize = 64 << 20;
 const FORMS_OF_STRANGERS: usize = 16 << 20;
 
@@ -139,8 +139,8 @@ impl Visitor<'_> {
         let read = self.read(body);
         let read = tokio::time::timeout_at(Instant::now() + FORM_WITHIN, read).await;
         read.unwrap_or_else(|_| {
-            let words = "The request did not arrive in time";
-            Err(Refusal::new("RequestTimeout", words).status(408))
+            let message = "The request did not arrive in time";
+            Err(Refusal::new("RequestTimeout", message).status(408))
         })
     }
 
@@ -149,14 +149,17 @@ impl Visitor<'_> {
         let mut room: Option<SemaphorePermit> = None;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| {
-                Refusal::new("IncompleteBody", "The request is shorter than it says")
+                Refusal::new(
+                    "IncompleteBody",
+                    "The request is shorter than its Content-Length",
+                )
             })?;
             let Ok(piece) = frame.into_data() else {
                 continue;
             };
             if form.len() + piece.len() > LONGEST_FORM {
-                let words = "The request is too long";
-                return Err(Refusal::new("RequestEntityTooLarge", words).status(413));
+                let message = "The request is too long";
+                return Err(Refusal::new("RequestEntityTooLarge", message).status(413));
             }
             let more = self.room(piece.len())?;
             match &mut room {
@@ -174,8 +177,8 @@ impl Visitor<'_> {
     fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Refusal> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.group.forms.try_acquire_many(bytes).map_err(|_| {
-            let words = "Too many requests are being read.";
-            Refusal::new("RequestLimitExceeded", words).status(503)
+            let message = "Too many requests are being read.";
+            Refusal::new("RequestLimitExceeded", message).status(503)
         })
     }
 }

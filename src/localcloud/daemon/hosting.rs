@@ -23,9 +23,9 @@ pub(super) struct Hosting {
 }
 
 impl Hosting {
-    /// Waits until instances can boot: until private files are hidden and the
-    /// package lists, which are queried at most once in 12 hours, have been
-    /// checked.
+    /// Waits until instances can boot: until their common files are written and
+    /// the outdated packages are known, which are determined at most once in 12
+    /// hours.
     pub(super) async fn until_ready(&self) -> Result<(), String> {
         self.runtime.until_ready().await.map_err(|e| e.to_string())
     }
@@ -54,7 +54,8 @@ impl Hosting {
         self.runtime.unlimited()
     }
 
-    /// Hands the instances over to EC2, whose records control them from then on.
+    /// Hands the instances over to EC2, whose records control them from then
+    /// on.
     pub(super) fn hand_over(self, store: &Arc<Store>) -> Machines {
         Machines::begin(self.runtime, self.proxy, Arc::clone(store))
     }
@@ -91,8 +92,8 @@ pub(super) async fn begin(
 
 /// Checks what this machine can do for instances.
 ///
-/// # Errors
-/// Fails if the administrator's settings are unusable; the text is for the user.
+/// # Errors Fails if the administrator's settings are unusable; the text is for
+/// the user.
 pub fn checks() -> Result<Vec<Check>, String> {
     let settings = base_settings(Path::new(SETTINGS))?;
     Ok(machine::checks(&settings))

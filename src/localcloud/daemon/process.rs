@@ -38,11 +38,13 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     });
     let home = Home::of_state(&state);
     if let Err(error) = logbook::start(&home.log()) {
-        say(&json!({ "error": format!("cannot open the local cloud's log: {error}") }));
+        report(&json!({ "error": format!("cannot open the local cloud's log: {error}") }));
         return ExitCode::FAILURE;
     }
     // A panic in one task must not end the instances. It is only logged.
-    std::panic::set_hook(Box::new(|panic| log::error!("fault of autorun: {panic}")));
+    std::panic::set_hook(Box::new(|panic| {
+        log::error!("internal error of autorun: {panic}")
+    }));
     let served = tokio::runtime::Runtime::new()
         .map_err(|e| format!("cannot start the runtime: {e}"))
         .and_then(|runtime| runtime.block_on(run(&home, &grants.collect::<Vec<_>>())));
@@ -50,14 +52,14 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             log::error!("{why}");
-            say(&json!({ "error": why }));
+            report(&json!({ "error": why }));
             ExitCode::FAILURE
         }
     }
 }
 
 /// Prints one line for the process that started this one.
-fn say(line: &Value) {
+fn report(line: &Value) {
     let mut out = io::stdout().lock();
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
@@ -127,7 +129,7 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
             .map_err(io("cannot write the access file"))?;
     }
     watch_signals(&end).map_err(io("cannot watch for signals"))?;
-    say(&json!({ "ready": access.endpoint }));
+    report(&json!({ "ready": access.endpoint }));
     detach();
     log::info!("serving at {}", access.endpoint);
     server::serve(front, listener).await;
@@ -156,11 +158,11 @@ fn lock(home: &Home) -> Result<Flock<File>, String> {
         .open(&path)
         .map_err(|e| format!("cannot open {}: {e}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|_| "another local cloud is using this state, or just starting".to_owned())
+        .map_err(|_| "another local cloud uses this state directory or is just starting".to_owned())
 }
 
-/// Raises the limit of file descriptors, which connections need. Called late, so
-/// that the instances do not inherit the new limit.
+/// Raises the limit of file descriptors, which connections need. Called late,
+/// so that the instances do not inherit the new limit.
 fn raise_descriptors() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {

@@ -48,9 +48,9 @@ pub(super) fn base_settings(path: &Path) -> Result<BaseSettings, String> {
     })
 }
 
-/// Returns a path as written, with the links of its directory resolved, and fully
-/// resolved. Package lists name files without links, so that a path through a
-/// link would match no file.
+/// Returns a path as written, with the links of its directory resolved, and
+/// fully resolved. Package lists name files without links, so that a path
+/// through a link would match no file.
 fn names_of(path: &Path) -> Vec<PathBuf> {
     let own = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
     let mut names = vec![path.to_owned()];

@@ -14,7 +14,8 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(WAITING)
 }
 
-/// Returns a free port: the wanted one if possible. It is free on all addresses.
+/// Returns a free port: the wanted one if possible. It is free on all
+/// addresses.
 pub(super) fn free_port(wanted: u16) -> io::Result<u16> {
     let bound = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, wanted))
         .or_else(|_| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)))?;

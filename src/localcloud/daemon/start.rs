@@ -16,13 +16,14 @@ use crate::logbook;
 /// The name under which this program runs as the background process.
 pub(crate) const NAME: &str = "autorun-cloud";
 
-/// Starts the background process of this home and waits until it serves requests.
+/// Starts the background process of this home and waits until it serves
+/// requests.
 ///
-/// `grants` lists the users, as uid and gid, who get an access file. Returns one
-/// sentence for each repair of the state directory.
+/// `grants` lists the users, as uid and gid, who get an access file. Returns
+/// one sentence for each repair of the state directory.
 ///
-/// # Errors
-/// Fails with the reason why the process did not start; the text is for the user.
+/// # Errors Fails with the reason why the process did not start; the text is
+/// for the user.
 pub fn start(home: &Home, grants: &[(u32, u32)]) -> Result<Vec<String>, String> {
     let failed = |what: &str, e: &io::Error| format!("{what}: {e}");
     let repaired = home
@@ -73,8 +74,8 @@ fn environment() -> impl Iterator<Item = (OsString, OsString)> {
         .chain(program.map(|program| ("AUTORUN_PROGRAM".into(), program)))
 }
 
-/// Copies this program into the state directory, so that an upgrade or removal of
-/// the program does not affect running instances.
+/// Copies this program into the state directory, so that an upgrade or removal
+/// of the program does not affect running instances.
 fn own_copy(home: &Home) -> io::Result<PathBuf> {
     let copy = home.state.join("autorun");
     let next = home.state.join(format!(".autorun.{}", std::process::id()));

@@ -21,13 +21,14 @@ pub(super) fn facts(hosting: Option<&Hosting>) -> CloudInfo {
     }
 }
 
-/// Returns the subnet of EC2's records where instances cannot boot: AWS's own
-/// default.
+/// Returns a subnet in AWS's default range, for EC2's records where instances
+/// cannot boot.
 fn no_subnet() -> Ipv4Net {
     Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 24).unwrap_or_default()
 }
 
-/// Explains why instances cannot boot and names the whole command that fixes it.
+/// Explains why instances cannot boot and names the whole command that fixes
+/// it.
 fn cannot_boot() -> String {
     if !cfg!(target_os = "linux") {
         return "this local cloud cannot boot instances: they are made of Linux namespaces, \

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::boot::Limits;
 use super::ids::Ids;
 
-/// The period of the CPU quota, in microseconds.
+/// The period of the CPU quota, in microseconds: the kernel's default.
 const PERIOD: u64 = 100_000;
 
 /// How long to wait for the last process of a cgroup to end.
@@ -197,8 +197,8 @@ impl Group {
     }
 }
 
-/// Enables controllers for the children of the parent cgroup. If another
-/// program manages the parent, it may refuse.
+/// Enables controllers for the children of the parent cgroup. A
+/// failure is only logged: another program may manage the parent.
 fn enable(place: &Path, controllers: &[Controller]) {
     let Some(parent) = place.parent() else {
         return;

@@ -68,7 +68,11 @@ fn check(
 fn root() -> Check {
     let is_root = nix::unistd::geteuid().is_root();
     let result = is_root.then_some("running as root");
-    check("root", true, result.ok_or("not root: run it with sudo"))
+    check(
+        "root",
+        true,
+        result.ok_or("not running as root: run the command with sudo"),
+    )
 }
 
 fn capabilities() -> Check {
@@ -123,7 +127,7 @@ fn user_namespace() -> Check {
 fn can_make_user_namespace() -> io::Result<()> {
     let Some(program) = program("true") else {
         return Err(io::Error::other(
-            "the program `true` is missing, which the check runs",
+            "the program `true`, which the check runs, is missing",
         ));
     };
     let mut command = std::process::Command::new(program);
@@ -144,7 +148,7 @@ fn id_mapping() -> Check {
     let result = match version(&release) {
         Some(version) if version >= OLDEST_KERNEL => Ok(format!("Linux {release}")),
         _ => Err(format!(
-            "Linux {release} cannot map the owners of an instance's files: 5.19 or newer is needed"
+            "Linux {release} is too old to map the owners of an instance's files: use 5.19 or newer"
         )),
     };
     check("kernel", true, result)
@@ -164,12 +168,13 @@ fn base_layer(settings: &BaseSettings) -> Check {
         base::packages_are_known(),
         Bases::new(settings.clone()).is_built(),
     ) {
-        (false, _) => {
-            Err("neither dpkg nor rpm is installed, which list the files of an instance".to_owned())
-        }
-        (true, true) => Ok(format!("{place} has {how} of the files of packages")),
+        (false, _) => Err(
+            "instances need the package database of dpkg or rpm, and neither is installed"
+                .to_owned(),
+        ),
+        (true, true) => Ok(format!("{place} contains {how} of the packages' files")),
         (true, false) => Ok(format!(
-            "{place} will have {how} of the files of packages after the first start"
+            "the first start fills {place} with {how} of the packages' files"
         )),
     };
     check("base layer", true, result)
@@ -201,7 +206,7 @@ fn limits() -> Check {
             Ok("memory, pids and cpu, by instance type".to_owned())
         }
         Ok(missing) => Err(format!(
-            "no mounted cgroup limits {}: instances can use all of this machine's",
+            "instances are not limited in {}: no mounted cgroup has the controllers",
             missing.join(", ")
         )),
         Err(error) => Err(format!("cannot read the mounted cgroups: {error}")),

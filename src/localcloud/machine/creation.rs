@@ -27,18 +27,18 @@ use super::process::fork;
 /// Messages between the outer and the inner process. An end of file means that
 /// the other process failed and has already reported why.
 #[derive(Debug, Serialize, Deserialize)]
-enum Word {
+enum Stage {
     /// The inner process has entered its user namespace.
     Unshared,
     /// The user namespace has its id map.
     Mapped,
-    /// The root file system is mounted; its mount descriptor comes along.
+    /// The root file system is mounted. Sent with the mount's descriptor.
     Mounted,
 }
 
 /// A machine to create.
 pub(super) struct Creation<'a> {
-    pub(super) ground: &'a ZygoteConfig,
+    pub(super) config: &'a ZygoteConfig,
     pub(super) cgroups: &'a Cgroups,
     /// The seed and the package lists, the uppermost layer first.
     pub(super) layers: &'a [PathBuf],
@@ -88,15 +88,15 @@ impl Creation<'_> {
             "/",
             MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
         )?;
-        let state = &self.ground.state_dir;
+        let state = &self.config.state_dir;
         let scratch = state.join("mounts");
         image::make(state, &self.disk())?;
-        let Some((Word::Unshared, _)) = message::receive(socket)? else {
+        let Some((Stage::Unshared, _)) = message::receive(socket)? else {
             return Ok(());
         };
         self.order.ids.map(inner.as_raw())?;
         let namespace = File::open(format!("/proc/{inner}/ns/user"))?;
-        message::send(socket, &Word::Mapped, &[])?;
+        message::send(socket, &Stage::Mapped, &[])?;
         let mut layers = self.layers.to_vec();
         layers.push(self.order.base.clone());
         mount_memory(&scratch)?;
@@ -106,14 +106,14 @@ impl Creation<'_> {
             scratch: &scratch,
         };
         let root = overlay::mount(&parts, self.order.ids, namespace.as_fd())?;
-        message::send(socket, &Word::Mounted, &[root.as_fd()])
+        message::send(socket, &Stage::Mounted, &[root.as_fd()])
     }
 
     /// The inner process's part. Its child continues as init.
     fn enter_namespaces(&self, socket: &OwnedFd) -> io::Result<Option<MachineParts>> {
         unshare(CloneFlags::CLONE_NEWUSER)?;
-        message::send(socket, &Word::Unshared, &[])?;
-        let Some((Word::Mapped, _)) = message::receive(socket)? else {
+        message::send(socket, &Stage::Unshared, &[])?;
+        let Some((Stage::Mapped, _)) = message::receive(socket)? else {
             return Ok(None);
         };
         unshare(
@@ -130,7 +130,7 @@ impl Creation<'_> {
                 Ok(None)
             }
             ForkResult::Child => {
-                let Some((Word::Mounted, mut fds)) = message::receive(socket)? else {
+                let Some((Stage::Mounted, mut fds)) = message::receive(socket)? else {
                     return Ok(None);
                 };
                 fds.pop().map(|root| self.parts(root)).transpose()
@@ -151,16 +151,16 @@ impl Creation<'_> {
         Ok(MachineParts {
             boot: self.order.boot.clone(),
             root_mount,
-            root: self.ground.state_dir.join("root"),
-            binary: self.ground.binary.clone(),
-            subnet: self.ground.subnet.clone(),
+            root: self.config.state_dir.join("root"),
+            binary: self.config.binary.clone(),
+            subnet: self.config.subnet.clone(),
             console: self.console.try_clone()?,
             socket: self.socket.try_clone()?,
         })
     }
 
     fn disk(&self) -> PathBuf {
-        let disks = self.ground.state_dir.join("instances");
+        let disks = self.config.state_dir.join("instances");
         disks.join(&self.order.boot.id)
     }
 }

@@ -20,7 +20,7 @@ use super::disk::in_use::DiskInUse;
 use super::message::{Channel, FromInit};
 use super::network::switch::Switch;
 
-/// The most bytes of console output that are returned, as on AWS.
+/// The maximum size, in bytes, of console output that are returned, as on AWS.
 const CONSOLE: u64 = 64 * 1024;
 
 /// The resources that a machine occupies until its end.
@@ -117,7 +117,7 @@ impl Machine {
 
     fn signal(&self, signal: Signal) {
         if let Err(error) = pidfd_send_signal(self.0.pidfd.get_ref(), signal) {
-            log::debug!("cannot signal an instance, which has ended: {error}");
+            log::debug!("cannot signal an instance, which may have ended: {error}");
         }
     }
 }

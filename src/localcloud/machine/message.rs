@@ -23,7 +23,7 @@ use super::ids::Ids;
 /// The longest packet. User data is at most 16 KiB; keys and names are short.
 const LONGEST: usize = 128 * 1024;
 
-/// The most descriptors with one packet.
+/// The maximum number of descriptors with one packet.
 const MOST_FDS: usize = 4;
 
 /// Messages from the daemon to the zygote.
@@ -34,7 +34,7 @@ pub(super) enum ToZygote {
     /// Use this layer of package lists. Sent before the first boot, if it
     /// exists.
     Packages(PathBuf),
-    /// Boot a machine. The machine's socket and its console file come along.
+    /// Boot a machine. Sent with the machine's socket and its console file.
     Boot(Box<Order>),
 }
 
@@ -85,7 +85,7 @@ pub(super) enum ToInit {
 /// Messages to the daemon from init and from the processes that create it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromInit {
-    /// The first process exists; its pidfd comes along.
+    /// The first process exists. Sent with its pidfd.
     Started {
         /// The pid in the daemon's pid namespace.
         pid: i32,
@@ -221,13 +221,13 @@ mod tests {
 
     #[test]
     fn messages_carry_descriptors() {
-        let (here, there) = pair().unwrap();
+        let (left, right) = pair().unwrap();
         let file = tempfile::tempfile().unwrap();
-        send(&here, &FromInit::Started { pid: 7 }, &[file.as_fd()]).unwrap();
-        let (message, fds) = receive::<FromInit>(&there).unwrap().unwrap();
+        send(&left, &FromInit::Started { pid: 7 }, &[file.as_fd()]).unwrap();
+        let (message, fds) = receive::<FromInit>(&right).unwrap().unwrap();
         assert!(matches!(message, FromInit::Started { pid: 7 }));
         assert_eq!(fds.len(), 1);
-        drop(here);
-        assert!(receive::<FromInit>(&there).unwrap().is_none());
+        drop(left);
+        assert!(receive::<FromInit>(&right).unwrap().is_none());
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! daemon   owns a Runtime: boots, stops and watches machines, owns the addresses
-//! daemon   owns a Runtime: boots, stops and watches machines, assigns addresses
+//! zygote   one thread; its network namespace is the switch; forks machines
 //!          without exec, so that they share memory
 //! init     pid 1 of a machine: mounts, network, ssh, user data, units, reaping
 //! ```

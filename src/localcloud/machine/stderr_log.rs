@@ -1,5 +1,5 @@
-//! The log of the zygote and of inits: standard error. It is the zygote's log
-//! file or the machine's console. Both have a bounded size.
+//! The log of the zygote and of inits: standard error. In the zygote that is
+//! its log file, in an init the machine's console. Both have a bounded size.
 
 use std::io::Write;
 

@@ -73,10 +73,10 @@ fn begin_second_life() -> io::Result<Infallible> {
 /// part.
 fn serve() -> io::Result<Option<MachineParts>> {
     let daemon = take_socket()?;
-    let Some((ToZygote::Start(ground), _)) = message::receive(&daemon)? else {
+    let Some((ToZygote::Start(config), _)) = message::receive(&daemon)? else {
         return Ok(None);
     };
-    let mut zygote = match Zygote::start(&daemon, ground) {
+    let mut zygote = match Zygote::start(&daemon, config) {
         Ok(zygote) => zygote,
         Err(error) => {
             let reason = error.to_string();
@@ -118,7 +118,7 @@ enum Role {
 }
 
 struct Zygote {
-    ground: ZygoteConfig,
+    config: ZygoteConfig,
     cgroups: Cgroups,
     /// The layers that all machines share above their base layers.
     layers: Vec<PathBuf>,
@@ -127,15 +127,15 @@ struct Zygote {
 }
 
 impl Zygote {
-    fn start(daemon: &OwnedFd, ground: ZygoteConfig) -> io::Result<Self> {
+    fn start(daemon: &OwnedFd, config: ZygoteConfig) -> io::Result<Self> {
         message::send(daemon, &FromZygote::Up, &[])?;
-        let layers = vec![build_seed(&ground)?];
+        let layers = vec![build_seed(&config)?];
         message::send(daemon, &FromZygote::Seeded, &[])?;
         Ok(Self {
             cgroups: Cgroups::of_host()?,
             layers,
             used: BTreeSet::new(),
-            ground,
+            config,
         })
     }
 
@@ -155,7 +155,7 @@ impl Zygote {
             }
         }
         let creation = Creation {
-            ground: &self.ground,
+            config: &self.config,
             cgroups: &self.cgroups,
             layers: &self.layers,
             order,
@@ -196,7 +196,8 @@ fn isolate() -> io::Result<()> {
 }
 
 /// Closes descriptors that a daemon may have inherited from its caller.
-/// Descriptors that Rust opened close at exec.
+/// Descriptors that Rust opened close at exec. The socket is standard input,
+/// which stays open.
 fn close_inherited() -> io::Result<()> {
     let mut inherited = Vec::new();
     for entry in fs::read_dir("/proc/self/fd")? {
@@ -228,9 +229,9 @@ fn is_close_on_exec(fdinfo: &str) -> bool {
 
 /// Builds the layer with the files that differ from the base layer in every
 /// machine.
-fn build_seed(ground: &ZygoteConfig) -> io::Result<PathBuf> {
-    let seed = Seed::new(ground.state_dir.join("seed"), ground.base.clone())?;
-    standins::place(&seed, &ground.subnet)?;
+fn build_seed(config: &ZygoteConfig) -> io::Result<PathBuf> {
+    let seed = Seed::new(config.state_dir.join("seed"), config.base.clone())?;
+    standins::place(&seed, &config.subnet)?;
     package_settings::place(&seed)?;
     Ok(seed.root().to_owned())
 }

@@ -159,13 +159,13 @@ async fn introduce(
 ) -> Result<(), Error> {
     let attempt = "create the namespaces of instances";
     let failed = |error: io::Error| Error::io(attempt, error);
-    let ground = ZygoteConfig {
+    let config = ZygoteConfig {
         state_dir: settings.state_dir.clone(),
         binary: settings.binary.clone(),
         subnet: subnet.to_string(),
         base,
     };
-    let start = ToZygote::Start(ground);
+    let start = ToZygote::Start(config);
     channel.send(&start, &[]).await.map_err(failed)?;
     match channel.receive::<FromZygote>().await.map_err(failed)? {
         Some((FromZygote::Up, _)) => Ok(()),

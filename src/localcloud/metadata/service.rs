@@ -21,14 +21,14 @@ use super::tree::{self, Tree};
 use crate::crowd::{Crowd, Limits};
 use crate::line::Line;
 
-/// The most connections at the same time. An instance at its limit loses its
-/// own oldest connection.
+/// The maximum number of connections at the same time. An instance at its limit
+/// loses its own oldest connection.
 const CONNECTIONS: Limits = Limits {
     all: 512,
     each: 32,
     settled: 0,
 };
-/// The most bytes of a request's header.
+/// The maximum size, in bytes, of a request's header.
 const MAX_HEAD: usize = 16 * 1024;
 /// How long a request's header may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 
-/// The most tokens of one instance. A new token replaces the one that expires
-/// first.
+/// The maximum number of tokens of one instance. A new token replaces the one
+/// that expires first.
 const MOST: usize = 256;
 
 /// All tokens, by the address of the instance.
@@ -23,8 +23,8 @@ struct Kept {
 }
 
 impl Tokens {
-    /// Issues a token. `is_up` tells whether an instance still has an address;
-    /// tokens of instances that do not are removed.
+    /// Issues a token. `is_up` returns whether an instance still has an
+    /// address; tokens of instances that do not are removed.
     pub(super) fn issue(
         &self,
         address: IpAddr,

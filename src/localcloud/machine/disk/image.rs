@@ -42,7 +42,7 @@ pub(in super::super) fn make_blank(state_dir: &Path) -> io::Result<()> {
     }
     let Some(mkfs) = program("mkfs.ext4") else {
         return Err(io::Error::other(
-            "`mkfs.ext4` is missing, which creates the disks of instances: install e2fsprogs",
+            "`mkfs.ext4`, which creates the disks of instances, is missing: install e2fsprogs",
         ));
     };
     let next = state_dir.join(format!(".blank.{}", std::process::id()));

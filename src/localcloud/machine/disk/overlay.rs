@@ -1,5 +1,5 @@
 //! The root file system of an instance, from top to bottom: its own changes,
-//! the package lists, the seed, the base layer. The ids of each layer are
+//! the seed, the package lists, the base layer. The ids of each layer are
 //! mapped to the instance's user namespace.
 
 use std::ffi::CString;
@@ -111,8 +111,8 @@ fn map_ids(mount: &OwnedFd, user_namespace: BorrowedFd) -> io::Result<()> {
 
 /// Creates the upper directory and an empty work directory. A volatile overlay
 /// marks its work directory, and after a crash of the host it refuses to mount
-/// with the mark. The state of a rehearsal's disk is good enough after such a
-/// crash.
+/// with the mark. Removing the mark accepts the disk as it is, which is good
+/// enough for a rehearsal.
 fn begin(upper: &Path, work: &Path) -> io::Result<()> {
     match fs::remove_dir_all(work) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

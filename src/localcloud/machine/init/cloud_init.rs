@@ -24,7 +24,7 @@ const USER_DATA: &str = "/var/lib/cloud/instance/user-data.txt";
 /// Exists once the user data has started. Its content is the result.
 const RESULT: &str = "/var/lib/cloud/instance/user-data-result";
 
-/// The most bytes of unpacked user data.
+/// The maximum size, in bytes, of unpacked user data.
 const LARGEST_UNPACKED: u64 = 16 * 1024 * 1024;
 
 /// The progress of cloud-init.
@@ -67,7 +67,7 @@ impl CloudInit {
             Ok(result) => remembered(&result),
             Err(_) => self.first_time(user_data).await?,
         };
-        let message = "a warning from the faults file";
+        let message = "a warning requested by the faults file";
         Ok(match progress {
             Progress::Done if self.faults.degraded => Progress::Degraded(message.to_owned()),
             other => other,

@@ -24,14 +24,14 @@ use super::power::{self, Delay};
 /// The path of the socket in the machine.
 pub(super) const SOCKET: &str = "/run/autorun/init.sock";
 
-/// The most bytes of a request.
+/// The maximum size, in bytes, of a request.
 const LONGEST: u64 = 256 * 1024;
 
-/// The most concurrent calls of root, and of all other users.
+/// The maximum number of concurrent calls of root, and of all other users.
 const MOST_CALLS: usize = 128;
 
-/// The most requests that are being read; beyond that the oldest one is
-/// aborted.
+/// The maximum number of requests that are being read; beyond that the oldest
+/// one is aborted.
 const MOST_READING: usize = 64;
 
 /// How long a request may take to arrive, and a reply to be read.

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, oneshot};
 
-/// The most processes to reap before other tasks run.
+/// The maximum number of processes to reap before other tasks run.
 const MOST_AT_ONCE: usize = 64;
 
 type Waiting = HashMap<i32, oneshot::Sender<ExitStatus>>;

@@ -23,7 +23,7 @@ use super::inside;
 use super::links::{NEXT_HOP, UPLINK, connect, index_of};
 use super::namespace::NetworkNamespace;
 
-/// The most local clouds that can run at once on a host.
+/// The maximum number of local clouds that can run at once on a host.
 const MOST_CLOUDS: u32 = 64;
 
 /// The switch, from the daemon's side.
@@ -178,7 +178,9 @@ impl Switch {
             index_of(&self.inner, name).await
         };
         let index = plugged.await.map_err(|error: rtnetlink::Error| {
-            io::Error::other(format!("cannot plug an instance into the network: {error}"))
+            io::Error::other(format!(
+                "cannot connect an instance to the network: {error}"
+            ))
         })?;
         match self.admit(index, address).await {
             Ok(()) => Ok(index),

@@ -14,7 +14,8 @@ use super::file::{UnitFile, is_yes};
 use super::loader::Unit;
 use super::values::{absolute, assignments, duration};
 
-/// The longest timeout. A service must not block init for longer.
+/// The default and the longest timeout; the default is systemd's. A service
+/// must not block init for longer.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(90);
 
 /// The condition for a service to count as started.

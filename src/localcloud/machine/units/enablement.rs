@@ -35,7 +35,7 @@ impl Enabled {
     }
 }
 
-/// The most links that are read, and thus the most enabled units.
+/// The maximum number of links that are read, and thus the most enabled units.
 const MOST_LINKS: usize = 1024;
 
 impl Loader {
@@ -97,7 +97,7 @@ impl Loader {
             changes.push(format!("Created symlink {link} → {target}."));
         }
         for other in unit.file.words("Install", "Also") {
-            // Units that name each other would recurse for ever.
+            // Units that name each other would recurse forever.
             if let Found::Unit(mut other) = self.find(&other)?
                 && other.name != unit.name
             {

@@ -198,7 +198,7 @@ impl Manager {
         mut on_the_way: BTreeSet<String>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + '_>> {
         Box::pin(async move {
-            // Units that depend on each other would recurse for ever.
+            // Units that depend on each other would recurse forever.
             if !on_the_way.insert(name.clone()) {
                 return Ok(());
             }

@@ -22,7 +22,7 @@ use super::directories::make_directories;
 use super::processes::{Family, is_alive};
 use super::state::{Active, Failure, State, ended_by_usual_signal, is_success};
 
-/// The most automatic starts within this time.
+/// The maximum number of automatic starts within this time, as in systemd.
 const START_LIMIT: (usize, Duration) = (5, Duration::from_secs(10));
 
 /// A service that was requested at least once.
@@ -277,9 +277,9 @@ impl Service {
         if self.0.state.borrow().turn != turn {
             return;
         }
-        if let Some(heir) = self.heir(&definition) {
-            self.0.state.borrow_mut().family.main = Some(heir.pid);
-            return self.watch(&definition, heir);
+        if let Some(successor) = self.successor(&definition) {
+            self.0.state.borrow_mut().family.main = Some(successor.pid);
+            return self.watch(&definition, successor);
         }
         self.0.state.borrow_mut().status = Some(status);
         let success = is_success(&definition, status) || ended_by_usual_signal(status);
@@ -306,7 +306,7 @@ impl Service {
 
     /// Returns the successor of a daemon that upgraded itself, which is in its
     /// PID file.
-    fn heir(&self, definition: &Definition) -> Option<Child> {
+    fn successor(&self, definition: &Definition) -> Option<Child> {
         let text = files::read_text(definition.pid_file.as_ref()?).ok()?;
         let pid = text.trim().parse().ok().filter(|pid| is_alive(*pid))?;
         let exited = self.0.reaper.exited(pid);

@@ -13,7 +13,7 @@ use super::service::Service;
 use super::state::Active;
 
 impl Service {
-    /// Stops the service. The caller holds the lock of changes.
+    /// Stops the service. The caller holds the lock `turn`.
     pub(super) async fn stop_in_turn(&self, definition: &Rc<Definition>) {
         let before = self.state();
         self.0.state.borrow_mut().turn += 1;

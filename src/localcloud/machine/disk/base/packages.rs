@@ -18,7 +18,7 @@ pub(super) fn files() -> io::Result<Vec<PathBuf>> {
     match system::program("rpm") {
         Some(rpm) => files_of_rpm(&rpm),
         None => Err(io::Error::other(
-            "neither dpkg nor rpm is installed, which list the files of an instance",
+            "instances need the package database of dpkg or rpm, and neither is installed",
         )),
     }
 }

@@ -1,5 +1,6 @@
 //! Batches of changes to tables, chains, sets and rules, which take effect
-//! together.
+//! together. The numbers of attributes are the kernel's `NFTA_*`, from
+//! linux/netfilter/nf_tables.h.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -26,7 +27,8 @@ const TYPE_IPV4_ADDRESS: u32 = 7;
 const TYPE_INTERFACE_AND_ADDRESS: u32 = 20 << 6 | TYPE_IPV4_ADDRESS;
 const TYPE_VERDICT: u32 = 0xffff_ff00;
 
-/// The most elements in one message; a few times as many would fit.
+/// The maximum number of elements in one message; a few times as many would
+/// fit.
 const ELEMENTS_A_MESSAGE: usize = 256;
 
 /// The point at which packets enter a chain.

@@ -11,7 +11,8 @@ pub(super) type Rule = Vec<Expression>;
 /// The registers that pass values between expressions.
 const VERDICT_REGISTER: u32 = 0;
 const REGISTER: u32 = 1;
-/// The second word of `REGISTER`, for keys with two parts.
+/// The second 32-bit word of `REGISTER` (`NFT_REG32_01`), for keys with two
+/// parts.
 const SECOND_WORD: u32 = 9;
 
 pub(super) const NFPROTO_INET: u8 = 1;
