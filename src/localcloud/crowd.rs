@@ -120,7 +120,9 @@ pub(crate) struct Place<K: Clone + Eq + Hash> {
 }
 
 impl<K: Clone + Eq + Hash> Place<K> {
-    /// Protects the place from eviction: the client has proved its identity.
+    /// Protects the place from eviction, because the client has proved its
+    /// identity. Does nothing if there are already too many settled
+    /// connections.
     pub(crate) fn settle(&self) {
         let mut places = self.crowd.places();
         let room = places.settled.len() < self.crowd.limits.settled;

@@ -54,7 +54,8 @@ impl Exec {
         }
     }
 
-    /// Replaces variables: `${A}` within a word, `$A` by whole words.
+    /// Replaces variables: `${A}` within a word, and a word `$A` by the words
+    /// of the value.
     pub(super) fn argv(&self, variables: &BTreeMap<String, String>) -> Argv {
         let replaced = |word: &String| {
             if self.literal {
