@@ -1,7 +1,7 @@
 //! Users and groups, read from the instance's own files.
 //!
-//! The name service switch is not asked: it could load foreign code into
-//! pid 1 or wait for a network.
+//! The name service switch is not used: it could load foreign code into pid 1
+//! or wait for a network.
 
 use std::path::{Path, PathBuf};
 
@@ -25,13 +25,13 @@ impl Account {
     }
 }
 
-/// The account of that name.
+/// Returns the account with this name.
 pub(crate) fn find(name: &str) -> Option<Account> {
     let (passwd, groups) = files_of_instance()?;
     parse(&passwd, &groups, |found, _| found == name)
 }
 
-/// The first account with that number.
+/// Returns the first account with this uid.
 pub(crate) fn with_uid(uid: u32) -> Option<Account> {
     let (passwd, groups) = files_of_instance()?;
     parse(&passwd, &groups, |_, found| found.parse() == Ok(uid))
@@ -43,7 +43,7 @@ fn files_of_instance() -> Option<(String, String)> {
     Some((passwd, groups))
 }
 
-/// The group of that name.
+/// Returns the gid of the group with this name.
 pub(crate) fn group(name: &str) -> Option<u32> {
     let groups = files::read_text("/etc/group").ok()?;
     groups.lines().find_map(|line| {
@@ -52,7 +52,7 @@ pub(crate) fn group(name: &str) -> Option<u32> {
     })
 }
 
-/// The first account that a test of name and number picks.
+/// Returns the first account whose name and uid `picks` accepts.
 fn parse(passwd: &str, groups: &str, picks: impl Fn(&str, &str) -> bool) -> Option<Account> {
     let fields = passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -101,7 +101,7 @@ mod tests {
         ec2-user:x:1000:ec2-user\nother:x:7:ec2-user2\nbroken:x\n";
 
     #[test]
-    fn a_user_has_its_groups() {
+    fn a_user_has_all_of_its_groups() {
         let user = parse(PASSWD, GROUP, |name, _| name == "ec2-user").unwrap();
         assert_eq!((user.uid, user.gid), (1000, 1000));
         assert_eq!(user.groups, [1000, 10, 4]);
@@ -109,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_broken_lines_are_no_users() {
+    fn unknown_users_and_broken_lines_are_not_found() {
         assert_eq!(parse(PASSWD, GROUP, |name, _| name == "ec2"), None);
         assert_eq!(parse(PASSWD, GROUP, |name, _| name == "broken"), None);
         assert_eq!(parse(PASSWD, GROUP, |name, _| name.is_empty()), None);
     }
 
     #[test]
-    fn a_number_finds_the_first_user_that_has_it() {
+    fn a_uid_finds_the_first_user_that_has_it() {
         let user = parse(PASSWD, GROUP, |_, uid| uid == "1001").unwrap();
         assert_eq!(user.name, "plain");
     }

@@ -1,18 +1,19 @@
-//! The time since 1970, as state on disk and protocols count it.
+//! The current time in the formats of state files and protocols.
 
 use jiff::Timestamp;
 
-/// Whole seconds.
+/// Returns the seconds since 1970.
 pub(crate) fn seconds() -> i64 {
     Timestamp::now().as_second()
 }
 
-/// Milliseconds; none before 1970.
+/// Returns the milliseconds since 1970, or 0 if the clock shows an earlier
+/// time.
 pub(crate) fn millis() -> u64 {
     u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
 }
 
-/// An instant in milliseconds as AWS writes it.
+/// Formats a time, given in milliseconds since 1970, as AWS does.
 pub(crate) fn iso(millis: u64) -> String {
     let time = i64::try_from(millis)
         .ok()

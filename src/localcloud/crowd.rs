@@ -1,9 +1,10 @@
-//! Who may hold how many connections of a listener.
+//! Limits on the connections of a listener, overall and for each source.
 //!
-//! A listener accepts all the time. When a source has its share, its oldest
-//! connection goes for the new one; when all places are taken, the oldest of
-//! the source that has most goes. A connection whose request was signed is
-//! settled: it has a place that no other can take.
+//! A listener accepts every connection. If a source already has its share, its
+//! oldest connection is closed for the new one. If all places are taken, the
+//! oldest connection of the source with the most connections is closed. A
+//! connection that sent a validly signed request is settled: its place is never
+//! taken.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -11,14 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// How many connections there can be at once.
+/// The maximum number of connections at the same time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Of all sources, as long as they are not settled.
+    /// Unsettled connections of all sources.
     pub(crate) all: usize,
-    /// Of one source, as long as they are not settled.
+    /// Unsettled connections of one source.
     pub(crate) each: usize,
-    /// Those that are settled.
+    /// Settled connections of all sources.
     pub(crate) settled: usize,
 }
 
@@ -32,7 +33,7 @@ pub(crate) struct Crowd<K: Clone + Eq + Hash> {
 #[derive(Debug)]
 struct Places<K> {
     next: u64,
-    /// The numbers of a source's places, the oldest first.
+    /// The place numbers of each source, the oldest first.
     of: HashMap<K, BTreeSet<u64>>,
     all: HashMap<u64, CancellationToken>,
     settled: BTreeSet<u64>,
@@ -49,9 +50,9 @@ impl<K: Clone + Eq + Hash> Crowd<K> {
         Arc::new(Self { limits, places })
     }
 
-    /// A place for a new connection; another one may have to go for it.
+    /// Returns a place for a new connection. It may close another connection.
     pub(crate) fn enter(self: &Arc<Self>, source: K) -> Place<K> {
-        let gone = CancellationToken::new();
+        let evicted = CancellationToken::new();
         let mut places = self.places();
         if places.of.get(&source).map_or(0, BTreeSet::len) >= self.limits.each {
             places.evict_oldest_of(&source);
@@ -61,17 +62,17 @@ impl<K: Clone + Eq + Hash> Crowd<K> {
         let number = places.next;
         places.next += 1;
         places.of.entry(source.clone()).or_default().insert(number);
-        places.all.insert(number, gone.clone());
+        places.all.insert(number, evicted.clone());
         drop(places);
         Place {
             crowd: Arc::clone(self),
             source,
             number,
-            gone,
+            evicted,
         }
     }
 
-    /// Ends the oldest connection of the source that has most.
+    /// Closes the oldest connection of the source that has the most.
     pub(crate) fn evict_one(&self) {
         self.places().evict_one();
     }
@@ -92,8 +93,8 @@ impl<K: Clone + Eq + Hash> Places<K> {
 
     fn evict_oldest_of(&mut self, source: &K) {
         let oldest = self.of.get(source).and_then(|n| n.first().copied());
-        if let Some(gone) = oldest.and_then(|number| self.leave(source, number)) {
-            gone.cancel();
+        if let Some(evicted) = oldest.and_then(|number| self.leave(source, number)) {
+            evicted.cancel();
         }
     }
 
@@ -109,17 +110,19 @@ impl<K: Clone + Eq + Hash> Places<K> {
     }
 }
 
-/// The place of one connection; free again when it is dropped.
+/// The place of one connection, free again when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Place<K: Clone + Eq + Hash> {
     crowd: Arc<Crowd<K>>,
     source: K,
     number: u64,
-    gone: CancellationToken,
+    evicted: CancellationToken,
 }
 
 impl<K: Clone + Eq + Hash> Place<K> {
-    /// Keeps the place from being taken: the other side proved who it is.
+    /// Protects the place from eviction, because the client has proved its
+    /// identity. Does nothing if there are already too many settled
+    /// connections.
     pub(crate) fn settle(&self) {
         let mut places = self.crowd.places();
         let room = places.settled.len() < self.crowd.limits.settled;
@@ -128,9 +131,9 @@ impl<K: Clone + Eq + Hash> Place<K> {
         }
     }
 
-    /// Waits until another connection got this place.
+    /// Waits until this place is taken for another connection.
     pub(crate) async fn taken(&self) {
-        self.gone.cancelled().await;
+        self.evicted.cancelled().await;
     }
 }
 
@@ -151,8 +154,8 @@ mod tests {
         settled: 1,
     };
 
-    fn is_there(place: &Place<&str>) -> bool {
-        !place.gone.is_cancelled()
+    fn is_open(place: &Place<&str>) -> bool {
+        !place.evicted.is_cancelled()
     }
 
     #[test]
@@ -160,9 +163,9 @@ mod tests {
         let crowd = Crowd::new(LIMITS);
         let owner = crowd.enter("owner");
         let flood: Vec<_> = (0..2100).map(|_| crowd.enter("other")).collect();
-        assert!(is_there(&owner));
-        assert_eq!(flood.iter().filter(|place| is_there(place)).count(), 4);
-        assert!(flood[2096..].iter().all(is_there), "the oldest go");
+        assert!(is_open(&owner));
+        assert_eq!(flood.iter().filter(|place| is_open(place)).count(), 4);
+        assert!(flood[2096..].iter().all(is_open), "the oldest are closed");
     }
 
     #[test]
@@ -171,22 +174,22 @@ mod tests {
         let many: Vec<_> = (0..4).map(|_| crowd.enter("many")).collect();
         let few: Vec<_> = (0..2).map(|_| crowd.enter("few")).collect();
         let new = crowd.enter("new");
-        assert!(!is_there(&many[0]) && many[1..].iter().all(is_there));
-        assert!(few.iter().all(is_there) && is_there(&new));
+        assert!(!is_open(&many[0]) && many[1..].iter().all(is_open));
+        assert!(few.iter().all(is_open) && is_open(&new));
         drop(many);
         let next = crowd.enter("next");
-        assert!(is_there(&new) && is_there(&next) && few.iter().all(is_there));
+        assert!(is_open(&new) && is_open(&next) && few.iter().all(is_open));
     }
 
     #[test]
-    fn one_that_proved_who_it_is_stays() {
+    fn a_settled_connection_stays() {
         let crowd = Crowd::new(LIMITS);
         let settled = crowd.enter("other");
         settled.settle();
         let second = crowd.enter("other");
         second.settle();
         let flood: Vec<_> = (0..100).map(|_| crowd.enter("other")).collect();
-        assert!(is_there(&settled) && !is_there(&second), "room for one");
+        assert!(is_open(&settled) && !is_open(&second), "room for one");
         drop((settled, flood, second));
         let places = crowd.places();
         assert!(places.of.is_empty() && places.all.is_empty() && places.settled.is_empty());

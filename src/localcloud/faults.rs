@@ -1,9 +1,9 @@
-//! What goes wrong on request: the faults of `--faults FILE`, so that a
-//! playbook's `catch` blocks can be rehearsed.
+//! The faults of `--faults FILE`: failures on request, to rehearse a playbook's
+//! `catch` blocks.
 //!
-//! Faults hold for one run alone, which is told by the application's name in
-//! its requests. Which call is hit depends on the file and on the order of the
-//! run's own calls, on nothing else.
+//! Faults apply to one run, identified by the application name in its requests.
+//! Which call is hit depends only on the file and on the order of the run's own
+//! calls.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -11,33 +11,34 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-/// The name under which the start of an instance is counted.
+/// The name of the pseudo-operation that starts an instance.
 pub const BOOT: &str = "boot";
 
-/// The name that stands for every operation, but not for [`BOOT`].
+/// The name that matches every operation except [`BOOT`].
 pub const ANY: &str = "*";
 
 /// A faults file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// Decides what `chance` hits.
+    /// The seed of the random numbers for `chance`.
     pub seed: u64,
-    /// How the account is set up.
+    /// The settings of the account.
     pub account: Account,
-    /// The faults; every one that fits a call is counted, the first acts.
+    /// The faults. A call counts for every fault that matches it; the first
+    /// fault that hits acts.
     pub fault: Vec<Fault>,
 }
 
-/// What an account may be like.
+/// Settings of the account that a playbook may meet.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Account {
-    /// S3 Block Public Access of the whole account.
+    /// Whether S3 Block Public Access is on for the whole account.
     pub blocks_public: bool,
-    /// There is no default VPC.
+    /// Whether the account has no default VPC.
     pub no_default_vpc: bool,
-    /// How many vCPUs may run.
+    /// The quota of running vCPUs.
     pub vcpus: Option<u32>,
 }
 
@@ -45,31 +46,32 @@ pub struct Account {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// The SDK's name of the operation, as `RunInstances`; `boot` is the start
-    /// of an instance, `*` every operation.
+    /// The operation's name in the SDK, such as `RunInstances`; `boot` for the
+    /// start of an instance; `*` for every operation.
     pub operation: String,
-    /// Which call is the first one hit, from 1.
+    /// The number of the first call that is hit, from 1.
     #[serde(default = "one")]
     pub nth: u64,
-    /// How many calls are hit, 0 for all; 1 by default, all with `chance`.
+    /// How many calls are hit, 0 for all. The default is 1, or all with
+    /// `chance`.
     pub times: Option<u64>,
-    /// How likely a call is hit, from 0 to 1.
+    /// The probability that a call is hit, from 0 to 1.
     pub chance: Option<f64>,
     /// What happens.
     #[serde(rename = "do")]
     pub act: Act,
-    /// Before the operation has any effect, or after.
+    /// Whether the fault acts before or after the operation takes effect.
     #[serde(default)]
     pub when: When,
     /// The code of an `error`.
     pub code: Option<String>,
-    /// The words of an `error`.
+    /// The message of an `error`.
     pub message: Option<String>,
-    /// HTTP status of an `error`, exit status of a `fail-user-data`.
+    /// The HTTP status of an `error`, the exit status of a `fail-user-data`.
     pub status: Option<u16>,
     /// How long a `hang` or `slow-boot` lasts.
     pub seconds: Option<f64>,
-    /// After how many bytes a `drop-ssh` drops a connection.
+    /// The number of bytes after which a `drop-ssh` resets a connection.
     pub bytes: Option<u64>,
 }
 
@@ -81,35 +83,35 @@ fn one() -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Act {
-    /// AWS asks to slow down.
+    /// A throttling error of the service.
     Throttle,
-    /// An error answer; without a code 500 `InternalError`.
+    /// An error response. The default is status 500 with code `InternalError`.
     Error,
-    /// The connection is reset without an answer.
+    /// A connection reset instead of a response.
     Reset,
-    /// Nothing happens for a while, then the operation goes on.
+    /// A delay before the operation continues.
     Hang,
-    /// An object's bytes are not those that were stored.
+    /// An object whose last byte differs from the stored one.
     Corrupt,
-    /// The instance stays pending for a while.
+    /// An instance that stays pending for a while.
     SlowBoot,
-    /// The instance stays pending.
+    /// An instance that stays pending forever.
     EndlessBoot,
-    /// The user data runs, but counts as failed.
+    /// User data that runs and then counts as failed.
     FailUserData,
-    /// cloud-init ends with recoverable errors.
+    /// A cloud-init that ends with recoverable errors.
     DegradeUserData,
-    /// Each ssh connection is reset after some bytes.
+    /// ssh connections that are reset after some bytes.
     DropSsh,
-    /// No ssh server answers.
+    /// An instance without an ssh server.
     NoSsh,
-    /// The instance has no cloud-init.
+    /// An instance without cloud-init.
     NoCloudInit,
-    /// The console never shows the host keys.
+    /// A console that never shows the host keys.
     NoConsoleKeys,
-    /// The console shows other host keys than the server has.
+    /// A console that shows other host keys than those of the ssh server.
     OtherConsoleKeys,
-    /// The console shows the host keys only after the user data, as AWS's does.
+    /// A console that shows the host keys only after the user data, as on AWS.
     LateConsoleKeys,
 }
 
@@ -129,44 +131,47 @@ pub enum When {
     /// The operation has no effect.
     #[default]
     Before,
-    /// The operation has its effect, but its answer is lost.
+    /// The operation takes effect, but its response is lost.
     After,
 }
 
 impl Faults {
-    /// Finds what makes no sense, in words for whoever wrote the file.
+    /// Checks the values that the types cannot check.
     ///
     /// # Errors
-    /// The first fault found, as a sentence's fragment.
+    /// Fails with a message about the first bad fault, a sentence fragment for
+    /// the author of the file.
     pub fn check(&self) -> Result<(), String> {
         for (index, fault) in self.fault.iter().enumerate() {
             let at = |what: &str| Err(format!("fault {}: {what}", index + 1));
             if fault.nth == 0 {
-                return at("`nth` counts from 1");
+                return at("`nth` must be at least 1");
             }
             if fault
                 .chance
                 .is_some_and(|chance| !(0.0..=1.0).contains(&chance))
             {
-                return at("`chance` is from 0 to 1");
+                return at("`chance` must be from 0 to 1");
             }
             if fault
                 .seconds
                 .is_some_and(|s| !(0.0..=86_400.0).contains(&s))
             {
-                return at("`seconds` is from 0 to 86400");
+                return at("`seconds` must be from 0 to 86400");
             }
             if fault
                 .status
                 .is_some_and(|status| fault.act == Act::Error && !(400..600).contains(&status))
             {
-                return at("`status` of an error is from 400 to 599");
+                return at("`status` of an error must be from 400 to 599");
             }
             if fault.act == Act::Corrupt && fault.operation != "GetObject" {
-                return at("`corrupt` goes with `operation = \"GetObject\"`");
+                return at("`corrupt` needs `operation = \"GetObject\"`");
             }
             if fault.act.concerns_boot() != (fault.operation == BOOT) {
-                return at("what an instance does goes with `operation = \"boot\"`, and only that");
+                return at(
+                    "a fault of an instance needs `operation = \"boot\"`, and no other fault may have it",
+                );
             }
         }
         Ok(())
@@ -186,7 +191,7 @@ impl Fault {
     }
 }
 
-/// A number from 0 to 1 that is the same for the same three.
+/// Returns a number from 0 to 1 that depends only on the arguments.
 fn dice(seed: u64, index: usize, call: u64) -> f64 {
     let mut hasher = DefaultHasher::new();
     (seed, index, call).hash(&mut hasher);
@@ -195,7 +200,7 @@ fn dice(seed: u64, index: usize, call: u64) -> f64 {
     share
 }
 
-/// One run's faults and how far it has come.
+/// The faults of one run and its call counters.
 #[derive(Debug)]
 struct Run {
     faults: Faults,
@@ -206,11 +211,12 @@ struct Run {
 #[derive(Debug, Default)]
 pub(crate) struct Plans(Mutex<HashMap<String, Run>>);
 
-/// How many runs' faults are kept: those of runs that were killed stay behind.
+/// The maximum number of runs with faults. The faults of a killed run stay
+/// until the process ends.
 const MOST_RUNS: usize = 1000;
 
 impl Plans {
-    /// Sets a run's faults; false when too many runs have some.
+    /// Sets the faults of a run. Returns false if too many runs have faults.
     pub(crate) fn set(&self, run: &str, faults: Faults) -> bool {
         let mut runs = self.lock();
         if runs.len() >= MOST_RUNS {
@@ -221,12 +227,12 @@ impl Plans {
         true
     }
 
-    /// Forgets a run's faults.
+    /// Removes the faults of a run.
     pub(crate) fn forget(&self, run: &str) {
         self.lock().remove(run);
     }
 
-    /// Counts a call and tells which fault hits it.
+    /// Counts a call and returns the fault that hits it.
     pub(crate) fn hit(&self, run: Option<&str>, operation: &str) -> Option<Fault> {
         let mut runs = self.lock();
         let run = runs.get_mut(run?)?;
@@ -241,7 +247,7 @@ impl Plans {
         hit.map(|(_, fault)| fault.clone())
     }
 
-    /// How a run's account is set up.
+    /// Returns the account settings of a run.
     pub(crate) fn account(&self, run: Option<&str>) -> Account {
         let runs = self.lock();
         run.and_then(|run| runs.get(run))
@@ -250,7 +256,7 @@ impl Plans {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Run>> {
-        // A panic elsewhere leaves counters that are still counters.
+        // After a panic in another thread the counters are still valid.
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -298,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_found() {
+    fn invalid_faults_are_rejected() {
         let fault = |text: &str| {
             toml::from_str::<Faults>(&format!("[[fault]]\n{text}"))
                 .unwrap()

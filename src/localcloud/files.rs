@@ -1,10 +1,10 @@
-//! Files that an instance's root controls, opened by pid 1 and its servers.
+//! Access for pid 1 and its servers to files that an instance's root controls.
 //!
-//! Pid 1 has one thread, so an open that waits stops the whole instance. A
-//! fifo may stand where a key is expected, a link to `/dev/zero` where a
-//! password file is. So each file is opened without waiting, must be a regular
-//! file, and is read up to a limit. What is written replaces the old entry,
-//! whatever it is, and never goes through it.
+//! Pid 1 has one thread, so an `open` that blocks stops the whole instance.
+//! Root can put a fifo where a key is expected, or a link to `/dev/zero` in the
+//! place of a password file. Each file is therefore opened without blocking,
+//! must be a regular file, and is read only up to a limit. Writing replaces the
+//! directory entry, of any kind, and never follows it.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -16,16 +16,17 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use nix::libc::{O_NOCTTY, O_NOFOLLOW, O_NONBLOCK};
 
-/// Settings, keys and units are shorter than this.
+/// The longest file that is read. Settings, keys and units are shorter.
 pub(crate) const MOST: u64 = 1 << 20;
 
-/// Entries of a directory that count.
+/// The maximum number of entries of a directory that are read.
 const MOST_ENTRIES: usize = 4096;
 
-/// Opens a regular file for reading; does not wait for anything.
+/// Opens a regular file for reading. Never blocks.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let mut options = OpenOptions::new();
-    // A lease on the file would make a waiting open wait, too.
+    // Without `O_NONBLOCK` a fifo, or another process's lease on the file,
+    // blocks `open`.
     options.read(true).custom_flags(O_NONBLOCK | O_NOCTTY);
     regular(options.open(path)?, path)
 }
@@ -40,38 +41,40 @@ fn regular(file: File, path: &Path) -> io::Result<(File, Metadata)> {
 }
 
 fn not_regular(path: &Path) -> io::Error {
-    let said = format!("`{}` is not a regular file", path.display());
-    io::Error::new(io::ErrorKind::InvalidInput, said)
+    let message = format!("`{}` is not a regular file", path.display());
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
-/// All of a regular file; an error if it is longer than `most` bytes.
+/// Returns the content of a regular file. Fails if it is longer than `most`
+/// bytes.
 pub(crate) fn read(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
     let (file, _) = open(path)?;
     let mut data = Vec::new();
     file.take(most + 1).read_to_end(&mut data)?;
     if data.len() as u64 > most {
-        let said = format!("`{}` is longer than {most} bytes", path.display());
-        Err(io::Error::new(io::ErrorKind::FileTooLarge, said))
+        let message = format!("`{}` is longer than {most} bytes", path.display());
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
     } else {
         Ok(data)
     }
 }
 
-/// The text of a regular file; an error if it is longer than [`MOST`].
+/// Returns the text of a regular file. Fails if it is longer than [`MOST`]
+/// bytes.
 pub(crate) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     let text = String::from_utf8(read(path, MOST)?);
     text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// The first bytes of a regular file, `most` of them.
+/// Returns at most the first `most` bytes of a regular file.
 pub(crate) fn head(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let mut data = Vec::new();
     open(path.as_ref())?.0.take(most).read_to_end(&mut data)?;
     Ok(data)
 }
 
-/// The last bytes of a regular file, `most` of them.
+/// Returns at most the last `most` bytes of a regular file.
 pub(crate) fn tail(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let (mut file, found) = open(path.as_ref())?;
     file.seek(SeekFrom::Start(found.len().saturating_sub(most)))?;
@@ -80,13 +83,14 @@ pub(crate) fn tail(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     Ok(data)
 }
 
-/// Puts a new file in the place of whatever is there. A directory in the way
-/// is moved aside, because it may hold more than there is time to remove.
+/// Writes a new file in the place of an existing entry. A directory is moved
+/// aside, because removing its content could take too long.
 pub(crate) fn replace(path: impl AsRef<Path>, data: &[u8], mode: u32) -> io::Result<()> {
     let path = path.as_ref();
     let next = beside(path);
     let mut options = OpenOptions::new();
-    // A fresh name: nothing is followed, nothing is opened that exists.
+    // The name is new, and `create_new` neither follows a link nor opens an
+    // existing file.
     let mut file = options
         .write(true)
         .create_new(true)
@@ -98,13 +102,13 @@ pub(crate) fn replace(path: impl AsRef<Path>, data: &[u8], mode: u32) -> io::Res
         .and_then(|()| make_way(path))
         .and_then(|()| fs::rename(&next, path));
     if written.is_err() {
-        // The error that counts is the first one.
+        // The first error is the one to report.
         let _ = fs::remove_file(&next);
     }
     written
 }
 
-/// Opens a regular file at its end; replaces anything else by a new file.
+/// Opens a regular file for appending. Replaces anything else by a new file.
 pub(crate) fn append(path: impl AsRef<Path>, mode: u32) -> io::Result<File> {
     let path = path.as_ref();
     let open = || {
@@ -126,21 +130,21 @@ pub(crate) fn append(path: impl AsRef<Path>, mode: u32) -> io::Result<File> {
     open()
 }
 
-/// The entries of a directory, as far as they count.
+/// Returns the entries of a directory, at most [`MOST_ENTRIES`].
 pub(crate) fn entries(directory: impl AsRef<Path>) -> impl Iterator<Item = fs::DirEntry> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     entries.take(MOST_ENTRIES).flatten()
 }
 
-/// The machine's time zone. The usual way to ask opens `/etc/localtime` and
-/// waits if a fifo stands in its place.
+/// Returns the time zone of the instance. The usual functions of the libraries
+/// block if `/etc/localtime` is a fifo.
 pub(crate) fn time_zone() -> TimeZone {
     let data = read("/etc/localtime", MOST).ok();
     let zone = data.and_then(|data| TimeZone::tzif("Local", &data).ok());
     zone.unwrap_or(TimeZone::UTC)
 }
 
-/// The time by the machine's clock and zone.
+/// Returns the instance's time in its time zone.
 pub(crate) fn now() -> Zoned {
     Timestamp::now().to_zoned(time_zone())
 }
@@ -152,7 +156,7 @@ fn make_way(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A name of no file in the same directory.
+/// Returns an unused name in the same directory.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
     name.push(format!(".{:016x}", rand::random::<u64>()));
@@ -168,17 +172,18 @@ mod tests {
 
     use super::*;
 
-    /// Runs something that must come back soon.
+    /// Runs work that must return soon.
     fn soon<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || sender.send(work()));
         receiver
             .recv_timeout(Duration::from_secs(10))
-            .expect("it does not come back")
+            .expect("the work does not return")
     }
 
-    /// One of each kind that is not a regular file of a sound size.
-    fn odd_ones(place: &Path) -> Vec<PathBuf> {
+    /// Creates one entry of each kind that is not a regular file of acceptable
+    /// size.
+    fn odd_entries(place: &Path) -> Vec<PathBuf> {
         let at = |name: &str| place.join(name);
         nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         fs::create_dir(at("directory")).unwrap();
@@ -214,9 +219,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_a_regular_file_of_a_sound_size_is_read() {
+    fn only_regular_files_of_acceptable_size_are_read() {
         let place = tempfile::tempdir().unwrap();
-        for path in odd_ones(place.path()) {
+        for path in odd_entries(place.path()) {
             let shown = path.display().to_string();
             assert!(soon(move || read(path, MOST)).is_err(), "{shown} was read");
         }
@@ -234,7 +239,7 @@ mod tests {
     #[test]
     fn heads_and_tails_are_bounded() {
         let place = tempfile::tempdir().unwrap();
-        for path in odd_ones(place.path()) {
+        for path in odd_entries(place.path()) {
             let other = path.clone();
             let length = |data: io::Result<Vec<u8>>| data.map_or(0, |data| data.len());
             assert!(soon(move || length(tail(path, 100))) <= 100);
@@ -247,11 +252,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_replaces_and_follows_nothing() {
+    fn writing_replaces_every_kind_of_entry_and_follows_no_link() {
         let place = tempfile::tempdir().unwrap();
         let other = place.path().join("other");
         fs::write(&other, "untouched").unwrap();
-        let mut odd = odd_ones(place.path());
+        let mut odd = odd_entries(place.path());
         let link = place.path().join("to-other");
         symlink("other", &link).unwrap();
         odd.push(link);
@@ -270,9 +275,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_appended_to_is_a_regular_file() {
+    fn append_opens_only_regular_files() {
         let place = tempfile::tempdir().unwrap();
-        for path in odd_ones(place.path()) {
+        for path in odd_entries(place.path()) {
             if path.ends_with("sparse") {
                 continue;
             }
@@ -286,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_with_many_entries_counts_in_part() {
+    fn only_some_of_many_directory_entries_are_read() {
         let place = tempfile::tempdir().unwrap();
         for number in 0..MOST_ENTRIES + 10 {
             File::create(place.path().join(number.to_string())).unwrap();

@@ -1,8 +1,10 @@
-//! Where a local cloud keeps its state, and how its users find it.
+//! The directories of a local cloud: its state, and the access files of its
+//! users.
 //!
-//! Root's cloud serves everybody who was given its access key: the key lies in
-//! a file of that user in a directory that only root can write. A cloud without
-//! root serves its own user, from that user's data directory.
+//! A cloud that runs as root serves every user with an access file. The file
+//! holds the access key and lies in a directory that only root can write. A
+//! cloud without root serves only its own user, from that user's data
+//! directory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -12,35 +14,36 @@ use std::path::{Path, PathBuf};
 use autorun_private as private;
 use serde::{Deserialize, Serialize};
 
-/// State of root's cloud.
+/// The state of root's cloud.
 const ROOTS_STATE: &str = "/var/lib/autorun/cloud";
-/// Access files of root's cloud.
+/// The access files of root's cloud.
 const ROOTS_ACCESS: &str = "/run/autorun";
 
-/// The places of one local cloud.
+/// The directories of one local cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
-    /// Everything it keeps: 0700.
+    /// The state directory, with mode 0700.
     pub state: PathBuf,
-    /// Access files, one per user.
+    /// The directory of the access files, one for each user.
     access: PathBuf,
 }
 
-/// What a user needs to use a local cloud. Who has it is root in its instances,
-/// and can fill this machine with them.
+/// The endpoint and the credentials of a local cloud. Their holder is root in
+/// the cloud's instances and can start instances until this machine is full.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
-    /// URL of EC2, S3 and STS.
+    /// The URL of EC2, S3 and STS.
     pub endpoint: String,
-    /// AWS's two halves of a key.
+    /// The access key id, as in AWS.
     pub access_key_id: String,
-    /// The secret half.
+    /// The secret access key, as in AWS.
     pub secret_access_key: String,
-    /// Allows what AWS's protocols have no words for: faults, the end.
+    /// The token for requests that are not part of AWS: faults, the list of
+    /// instances, the end of the process.
     pub token: String,
-    /// The region used when none is given.
+    /// The region for clients that do not name one.
     pub region: String,
-    /// The background process.
+    /// The pid of the background process.
     pub pid: u32,
 }
 
@@ -51,7 +54,7 @@ impl std::fmt::Debug for Access {
 }
 
 impl Home {
-    /// Root's cloud, which serves everybody.
+    /// Returns the home of root's cloud, which serves several users.
     #[must_use]
     pub fn of_root() -> Self {
         Self {
@@ -60,7 +63,8 @@ impl Home {
         }
     }
 
-    /// A cloud below one directory: one without root, or one of several.
+    /// Returns the home below a directory: of a cloud without root, or of an
+    /// additional cloud.
     #[must_use]
     pub fn below(directory: &Path) -> Self {
         Self {
@@ -69,7 +73,8 @@ impl Home {
         }
     }
 
-    /// The cloud whose state is here, as its background process was told.
+    /// Returns the home with this state directory, an argument of the
+    /// background process.
     #[must_use]
     pub fn of_state(state: &Path) -> Self {
         if state == Path::new(ROOTS_STATE) {
@@ -78,17 +83,17 @@ impl Home {
         Self::below(state.parent().unwrap_or(state))
     }
 
-    /// Whether its state is there and belongs to root.
+    /// Whether the state directory exists and belongs to root.
     #[must_use]
     pub fn is_of_root(&self) -> bool {
         fs::symlink_metadata(&self.state).is_ok_and(|state| state.uid() == 0)
     }
 
-    /// Makes the directories, and takes from others what they could do to them
-    /// and to the access key. Gives what was repaired, in words.
+    /// Creates the directories, and removes other users' permissions on them
+    /// and on the access key. Returns one sentence for each repair.
     ///
     /// # Errors
-    /// When one cannot be made or is not this user's.
+    /// Fails if a directory cannot be created or does not belong to this user.
     pub fn prepare(&self) -> io::Result<Vec<String>> {
         make_dir(&self.state, 0o700)?;
         make_dir(&self.access, 0o755)?;
@@ -104,14 +109,14 @@ impl Home {
         Ok(repaired.into_iter().flatten().collect())
     }
 
-    /// Takes from others what they could do with this user's access. Gives what
-    /// was repaired, in words.
+    /// Removes other users' permissions on this user's access file. Returns a
+    /// sentence if it repaired them.
     ///
     /// # Errors
-    /// When another user could have put it there.
+    /// Fails if another user could have created the file.
     pub fn check_access(&self, uid: u32) -> io::Result<Option<String>> {
         let file = self.access_file(uid);
-        // Root's own file may be what this user reads; it is root's to repair.
+        // A file of root that this user reads is root's to repair.
         match fs::symlink_metadata(&file) {
             Ok(found) if found.uid() == uid => {
                 private::trusted_directory(&self.access)?;
@@ -122,13 +127,13 @@ impl Home {
         }
     }
 
-    /// Where the access key is kept between two processes.
+    /// The file that keeps the access key while no process runs.
     #[must_use]
     pub fn key_file(&self) -> PathBuf {
         self.state.join("keys.json")
     }
 
-    /// Where the background process writes its log.
+    /// The log of the background process.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.state.join("cloud.log")
@@ -140,16 +145,18 @@ impl Home {
         self.access.join(format!("{uid}.json"))
     }
 
-    /// Whether a user was given access; the directory is this user's or root's.
+    /// Whether a user has an access file. Its directory belongs to this user or
+    /// to root.
     #[must_use]
     pub fn has_access(&self, uid: u32) -> bool {
         fs::symlink_metadata(self.access_file(uid)).is_ok()
     }
 
-    /// Reads a user's access.
+    /// Reads a user's access file.
     ///
     /// # Errors
-    /// `NotFound` when there is none, `InvalidData` when it is broken.
+    /// Fails with `NotFound` if it does not exist, with `InvalidData` if it is
+    /// broken.
     pub fn access(&self, uid: u32) -> io::Result<Access> {
         let file = self.access_file(uid);
         let mut open = OpenOptions::new();
@@ -164,10 +171,10 @@ impl Home {
         serde_json::from_reader(opened).map_err(io::Error::from)
     }
 
-    /// Gives a user access: a file that is theirs alone.
+    /// Writes a user's access file, which only that user can read.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// Fails if the file cannot be written.
     pub fn grant(&self, uid: u32, gid: u32, access: &Access) -> io::Result<()> {
         let file = self.access_file(uid);
         let next = self.access.join(format!(".{uid}.{}", std::process::id()));
@@ -181,11 +188,11 @@ impl Home {
         fs::rename(next, file)
     }
 
-    /// Takes every access file away, and nothing else: what several clouds of
-    /// root share lies beside them.
+    /// Removes all access files, but not the files beside them, which root's
+    /// clouds share.
     ///
     /// # Errors
-    /// When the directory cannot be read.
+    /// Fails if the directory cannot be read.
     pub fn revoke_all(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.access)? {
             let file = entry?.path();
@@ -197,7 +204,7 @@ impl Home {
     }
 }
 
-/// This process's user and group.
+/// Returns the effective uid and gid of this process.
 #[must_use]
 pub fn user() -> (u32, u32) {
     (
@@ -206,7 +213,7 @@ pub fn user() -> (u32, u32) {
     )
 }
 
-/// Whether a process of this number is there and has not ended.
+/// Whether a process with this pid exists and has not ended.
 #[must_use]
 pub fn is_running(pid: u32) -> bool {
     let Ok(number) = i32::try_from(pid) else {
@@ -216,7 +223,7 @@ pub fn is_running(pid: u32) -> bool {
     if found == Err(nix::errno::Errno::ESRCH) {
         return false;
     }
-    // One that has ended and that nobody has asked about yet is there, too.
+    // A zombie still accepts signals, although it has ended.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !stat
         .rsplit(')')
@@ -224,10 +231,10 @@ pub fn is_running(pid: u32) -> bool {
         .is_some_and(|rest| rest.trim_start().starts_with('Z'))
 }
 
-/// A new file of this user alone; one that is there is refused.
+/// Creates a file that only this user can access. Fails if it already exists.
 ///
 /// # Errors
-/// When it cannot be made.
+/// Fails if the file cannot be created.
 pub(crate) fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
@@ -241,12 +248,13 @@ fn nofollow() -> i32 {
     nix::fcntl::OFlag::O_NOFOLLOW.bits()
 }
 
-/// Makes a directory unless there is something of this name.
+/// Creates a directory unless an entry of this name exists.
 fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     if let Some(parent) = path.parent() {
-        // Root makes nothing where another user could redirect it.
-        let there = parent.ancestors().find(|above| above.exists());
-        private::out_of_reach(&there.unwrap_or(parent).join("inside"))?;
+        // As root, do not create directories where another user could redirect
+        // the path.
+        let existing = parent.ancestors().find(|above| above.exists());
+        private::out_of_reach(&existing.unwrap_or(parent).join("inside"))?;
         fs::create_dir_all(parent)?;
     }
     match DirBuilder::new().mode(mode).create(path) {
@@ -271,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_access_file_is_its_users_alone() {
+    fn only_its_user_can_read_an_access_file() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::below(dir.path());
         home.prepare().unwrap();
@@ -289,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_could_do_is_taken_from_them() {
+    fn permissions_of_other_users_are_removed() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let home = Home::below(dir.path());
@@ -305,7 +313,10 @@ mod tests {
         set(&home.access, 0o777);
         set(&home.key_file(), 0o644);
         set(&home.access_file(uid), 0o666);
-        assert!(home.check_access(uid).is_err(), "others can write there");
+        assert!(
+            home.check_access(uid).is_err(),
+            "others can write to the directory"
+        );
         assert_eq!(home.prepare().unwrap().len(), 3);
         assert_eq!(mode(&home.state), 0o700);
         assert_eq!(mode(&home.access), 0o755);
@@ -317,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_the_way_is_refused() {
+    fn a_link_instead_of_a_directory_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::below(dir.path());
         std::os::unix::fs::symlink("/tmp", &home.state).unwrap();

@@ -1,24 +1,27 @@
-//! The local cloud: EC2 and S3 on this computer, with instances that are real.
+//! The local cloud: EC2 and S3 on this machine, with real instances.
 //!
-//! A background process answers AWS's protocols on one address; the SDKs reach
-//! it over TCP like any endpoint, so that a primitive cannot tell it from AWS.
-//! Nothing here knows an SDK or Rhai, and only `cli` and the tests know this.
+//! A background process serves AWS's protocols at one address. The SDKs reach
+//! it over TCP like any other endpoint, so that a primitive cannot tell it from
+//! AWS. No module here uses an SDK or Rhai, and only `cli` and the tests use
+//! this package.
 //!
-//! - [`daemon`] is the process, `server` its HTTP front, [`faults`] what goes
-//!   wrong on request.
-//! - `crowd` says who may hold how many connections, `visitors` whose those of
-//!   the front are (with `peer`), `line` gives up those that read no answers;
-//!   `logbook` is the log.
-//! - `ec2` (with STS) and `s3` are the services; `signature` checks that they do
-//!   what is signed and nothing else, `query` reads what their addresses say.
-//! - `machine` makes instances out of namespaces; `sshd`, `proxy` and
-//!   `metadata` are what they find in there.
-//! - `clock` is the time as it is written down.
-//! - `accounts` and `files` read what an instance's root controls.
-//! - [`home`] is where a local cloud keeps its state and its access key.
+//! - [`daemon`] is the process, `server` its HTTP server, [`faults`] the
+//!   failures on request.
+//! - `crowd` limits the connections of a listener; `visitors` identifies the
+//!   users behind those of the HTTP server, with `peer`; `line` closes
+//!   connections whose clients do not read; `logbook` is the log.
+//! - `ec2` (with STS) and `s3` are the services. `signature` verifies requests,
+//!   so that a service acts only on what is signed; `query` parses query
+//!   strings.
+//! - `machine` creates instances from namespaces; `sshd`, `proxy` and
+//!   `metadata` are the services that instances use.
+//! - `clock` formats times.
+//! - `accounts` and `files` read files that an instance's root controls.
+//! - [`home`] is the directory of a local cloud: its state and its access key.
 //!
-//! Root in an instance is not root here: instances have user namespaces, files
-//! and limits of their own. They share the kernel; its faults are theirs, too.
+//! Root in an instance is not root on the host: each instance has its own user
+//! namespace, files and limits. All instances share the host's kernel, and with
+//! it the kernel's vulnerabilities.
 
 #[cfg(target_os = "linux")]
 mod accounts;
@@ -51,13 +54,13 @@ mod visitors;
 pub use daemon::{Check, checks};
 pub use programs::program;
 
-/// The one user, who holds the one key: what STS and policies call it.
+/// The name of the only user, who owns the access key, for STS and policies.
 const USER_NAME: &str = "autorun";
-/// The same user, by the id that never changes.
+/// The unique id of the same user.
 const USER_ID: &str = "AIDALOCALCLOUD";
 
-/// The operations of AWS that the local cloud has, by the SDKs' names: what a
-/// fault may be about, beside [`faults::BOOT`] and [`faults::ANY`].
+/// Returns the AWS operations of the local cloud, by their names in the SDK. A
+/// faults file may name them, [`faults::BOOT`] and [`faults::ANY`].
 pub fn operations() -> impl Iterator<Item = &'static str> {
     ec2::actions().chain(s3::operations())
 }

@@ -1,4 +1,4 @@
-//! A connection whose other side may not read its answers.
+//! A TCP stream that fails if the other side does not read.
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-/// How long the other side may leave an answer unread.
+/// How long the other side may leave a response unread.
 const UNREAD: Duration = Duration::from_secs(30);
 
-/// A stream on which nothing waits for ever to be read.
+/// A stream whose writes fail after [`UNREAD`] without progress.
 #[derive(Debug)]
 pub(crate) struct Line {
     stream: TcpStream,
@@ -23,8 +23,8 @@ pub(crate) struct Line {
     reset: Reset,
 }
 
-/// Says that a connection is to be reset when it is closed: nothing that was
-/// not sent yet is kept for it.
+/// A switch that turns the close of a connection into a reset, which discards
+/// unsent data.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reset(Arc<AtomicBool>);
 
@@ -36,7 +36,7 @@ impl Reset {
 
 impl Line {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        // Small answers would wait for what follows them.
+        // Without this, a small response waits for the next packet.
         drop(stream.set_nodelay(true));
         Self {
             stream,
@@ -49,7 +49,8 @@ impl Line {
         self.reset.clone()
     }
 
-    /// What a write came to; one that makes no progress fails in time.
+    /// Passes on the result of a write. Fails if writes make no progress for
+    /// [`UNREAD`].
     fn watch<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -71,9 +72,9 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if self.reset.0.load(Ordering::Relaxed) {
-            // Without lingering a close is a reset.
-            let none = Some(Duration::ZERO);
-            let _closed = rustix::net::sockopt::set_socket_linger(&self.stream, none);
+            // A close with a linger time of zero is a reset.
+            let zero = Some(Duration::ZERO);
+            let _closed = rustix::net::sockopt::set_socket_linger(&self.stream, zero);
         }
     }
 }

@@ -1,9 +1,10 @@
-//! The log of the background process: a file of bounded size, in which each
-//! line is what the process wrote, whatever others put into it.
+//! The log of the background process: a file of bounded size, in which every
+//! line is one message, whatever input it contains.
 //!
-//! What instances and clients name appears in the log. It is escaped, so that
-//! it cannot begin a line or move a cursor; shortened; and left out when one
-//! part of the program says too much at once.
+//! Names that instances and clients choose appear in the log. They are
+//! shortened, and escaped, so that they can neither start a new line nor
+//! control a terminal. Lines beyond a rate limit for each part of the program
+//! are dropped.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -14,33 +15,37 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// A longer file is kept once under another name, and a new one begins.
+/// The length, in bytes, at which the log becomes the old log and a new one
+/// begins.
 const LONGEST: u64 = 5 << 20;
 
-/// Characters of a line; the rest is counted.
+/// The maximum number of characters of a line; the rest is only counted.
 const LONGEST_LINE: usize = 1000;
 
-/// Characters of a name that another side chose.
+/// The maximum number of characters of a name that another side chose.
 const LONGEST_NAME: usize = 100;
 
-/// Lines of one part of the program at once, and per second after that.
+/// The maximum number of lines of one part of the program: at once, and per
+/// second after that.
 const BURST: f64 = 500.0;
 const PER_SECOND: f64 = 50.0;
 
-/// Where the lines of this package come from: its modules have longer names.
+/// The target of this package's messages; those of its modules start with it.
 const OURS: &str = env!("CARGO_CRATE_NAME");
 
-/// The part of the program whose lines anybody can cause, with a key or without.
+/// The target for messages that any client can cause, even without the access
+/// key.
 pub(crate) const STRANGERS: &str = concat!(env!("CARGO_CRATE_NAME"), "::strangers");
 
-/// Writes what is logged into a file, from here on.
+/// Directs log messages and standard error into a file.
 pub(crate) fn start(path: &Path) -> io::Result<()> {
     let book = Logbook::open(path, LONGEST)?;
     nix::unistd::dup2_stderr(&book.file)?;
     dispatch(Box::new(book)).apply().map_err(io::Error::other)
 }
 
-/// What is logged: of other packages warnings alone.
+/// Selects and formats the messages: from other packages only warnings and
+/// errors.
 fn dispatch(book: Box<dyn Write + Send>) -> fern::Dispatch {
     let limiter = Limiter::default();
     fern::Dispatch::new()
@@ -55,7 +60,7 @@ fn dispatch(book: Box<dyn Write + Send>) -> fern::Dispatch {
         .chain(book)
 }
 
-/// Opens the file for more lines; it is this user's alone.
+/// Opens the log for appending. Only this user can access it.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
     let file = OpenOptions::new()
@@ -66,13 +71,16 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
         .open(path)?;
     let found = file.metadata()?;
     if !found.is_file() || found.nlink() != 1 {
-        let said = format!("`{}` is not a file of its own", path.display());
-        return Err(io::Error::other(said));
+        let message = format!(
+            "`{}` is not a regular file, or has other hard links",
+            path.display()
+        );
+        return Err(io::Error::other(message));
     }
     Ok(file)
 }
 
-/// Makes room: a file that is too long is kept once, under another name.
+/// Renames a log that is too long, which replaces the previous old log.
 pub(crate) fn rotate(path: &Path, longest: u64) -> io::Result<bool> {
     if !fs::symlink_metadata(path).is_ok_and(|log| log.len() >= longest) {
         return Ok(false);
@@ -83,17 +91,17 @@ pub(crate) fn rotate(path: &Path, longest: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// A name that another side chose, as it appears in the log.
+/// Formats a name that another side chose for the log.
 pub(crate) fn name(text: &str) -> String {
     shown(text, LONGEST_NAME)
 }
 
-/// A message, as it appears in the log.
+/// Formats a message for the log.
 pub(crate) fn line(message: &str) -> String {
     shown(message, LONGEST_LINE)
 }
 
-/// Text on one line, without what a terminal obeys, and not too long.
+/// Returns the text on one line, without control characters, and shortened.
 fn shown(text: &str, longest: usize) -> String {
     let mut line = String::with_capacity(text.len().min(longest));
     let mut characters = text.chars();
@@ -106,13 +114,14 @@ fn shown(text: &str, longest: usize) -> String {
     }
     let more = characters.count();
     if more > 0 {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(line, ".. ({more} more characters)");
     }
     line
 }
 
-/// Whether a character is shown as itself, in its place.
+/// Whether a character neither controls the terminal nor changes the order of
+/// text.
 fn is_harmless(character: char) -> bool {
     let moves = matches!(
         character,
@@ -121,7 +130,7 @@ fn is_harmless(character: char) -> bool {
     !character.is_control() && !moves
 }
 
-/// The file, as it is written.
+/// The open log file.
 struct Logbook {
     path: PathBuf,
     file: File,
@@ -145,7 +154,7 @@ impl Logbook {
         rotate(&self.path, self.longest)?;
         self.file = open(&self.path)?;
         self.length = self.file.metadata()?.len();
-        // A fault of the runtime is written there.
+        // Panics of the runtime go to standard error.
         nix::unistd::dup2_stderr(&self.file)?;
         Ok(())
     }
@@ -166,7 +175,7 @@ impl Write for Logbook {
     }
 }
 
-/// How much each part of the program may still say; the parts are few.
+/// The remaining lines of each part of the program. The parts are few.
 #[derive(Default)]
 pub(crate) struct Limiter(Mutex<HashMap<String, Allowance>>);
 
@@ -176,7 +185,7 @@ struct Allowance {
 }
 
 impl Limiter {
-    /// Whether a part of the program may say one more line now.
+    /// Whether a part of the program may log one more line now.
     pub(crate) fn allows(&self, part: &str) -> bool {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !parts.contains_key(part) {
@@ -206,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_name_stays_on_its_line() {
+    fn foreign_names_stay_on_their_line() {
         assert_eq!(name("RunInstances"), "RunInstances");
         assert_eq!(
             name("a\r\n2026 ERROR b\u{1b}[2J\u{9b}\u{202e}\u{2028}\0ü"),
@@ -243,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_the_place_of_the_log_is_refused() {
+    fn a_link_instead_of_the_log_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let other = directory.path().join("other");
         fs::write(&other, "").unwrap();
@@ -256,15 +265,15 @@ mod tests {
     }
 
     #[test]
-    fn one_part_that_says_too_much_does_not_silence_another() {
+    fn a_noisy_part_does_not_silence_another() {
         let limiter = Limiter::default();
-        let said = (0..5000).filter(|_| limiter.allows(STRANGERS)).count();
-        assert!((500..700).contains(&said), "{said}");
+        let allowed = (0..5000).filter(|_| limiter.allows(STRANGERS)).count();
+        assert!((500..700).contains(&allowed), "{allowed}");
         assert!(limiter.allows(module_path!()));
     }
 
     #[test]
-    fn requests_are_logged_and_the_chatter_of_libraries_is_not() {
+    fn requests_are_logged_and_details_of_libraries_are_not() {
         let (_, log) = dispatch(Box::new(io::sink())).into_log();
         let logs = |target: &str| {
             let mut about = log::Metadata::builder();

@@ -1,24 +1,24 @@
-//! Which user of this computer is at the other end of a connection.
+//! The user at the other end of a local connection.
 
 use std::net::SocketAddr;
 
-/// The user whose socket it is; `None` for one that is not on this computer, or
-/// in another network namespace of it.
+/// Returns the user who owns the peer's socket. Returns `None` if the peer is
+/// on another host or in another network namespace.
 ///
-/// Asked right after a connection was accepted: the kernel knows the owner only
-/// as long as the other side has its end open.
+/// Call this directly after accepting: the kernel knows the owner only while
+/// the other side keeps its end open.
 #[cfg(target_os = "linux")]
 pub(crate) fn user_of(peer: SocketAddr, own: SocketAddr) -> Option<u32> {
     let (SocketAddr::V4(peer), SocketAddr::V4(own)) = (peer, own) else {
         return None;
     };
     diag::user_of(peer, own).unwrap_or_else(|error| {
-        log::debug!("cannot ask whose connection it is: {error}");
+        log::debug!("cannot query the owner of a connection: {error}");
         None
     })
 }
 
-/// Elsewhere nothing is known.
+/// Other systems have no such query.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn user_of(_: SocketAddr, _: SocketAddr) -> Option<u32> {
     None
@@ -26,7 +26,7 @@ pub(crate) fn user_of(_: SocketAddr, _: SocketAddr) -> Option<u32> {
 
 #[cfg(target_os = "linux")]
 mod diag {
-    //! `sock_diag(7)`: one question about one socket, answered at once.
+    //! `sock_diag(7)`: a query about one socket, answered synchronously.
 
     use std::io;
     use std::net::SocketAddrV4;
@@ -36,11 +36,11 @@ mod diag {
         AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
     };
 
-    /// The type of question and answer.
+    /// The message type of both the query and the answer.
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     const ESTABLISHED: u8 = 1;
-    /// Where the answer has the state and the owner: after netlink's head of 16
-    /// bytes, and after the socket's addresses.
+    /// Offsets in the answer: netlink's header has 16 bytes; the addresses of
+    /// the socket precede the owner.
     const STATE: usize = 17;
     const OWNER: usize = 80;
 
@@ -51,17 +51,18 @@ mod diag {
             SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
             SockProtocol::NetlinkSockDiag,
         )?;
-        send(netlink.as_raw_fd(), &question(peer, own), MsgFlags::empty())?;
+        send(netlink.as_raw_fd(), &query(peer, own), MsgFlags::empty())?;
         let mut answer = [0; 1024];
         let length = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
         Ok(owner(&answer[..length]))
     }
 
-    fn question(peer: SocketAddrV4, own: SocketAddrV4) -> Vec<u8> {
+    fn query(peer: SocketAddrV4, own: SocketAddrV4) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(72);
         bytes.extend(72_u32.to_ne_bytes());
         bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-        // A request about one socket, without a number and for the kernel.
+        // `NLM_F_REQUEST`: the query is about one socket. Sequence number and
+        // port id are 0.
         bytes.extend(1_u16.to_ne_bytes());
         bytes.extend([0; 8]);
         // AF_INET, IPPROTO_TCP, in all states.
@@ -73,7 +74,7 @@ mod diag {
             bytes.extend(address.ip().octets());
             bytes.extend([0; 12]);
         }
-        // On any interface, of any cookie.
+        // On any interface, with any cookie.
         bytes.extend([0; 4]);
         bytes.extend([0xff; 8]);
         bytes
@@ -81,7 +82,7 @@ mod diag {
 
     fn owner(answer: &[u8]) -> Option<u32> {
         let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
-        // The kernel says 0 for a socket that was closed.
+        // For a closed socket the kernel reports owner 0.
         if kind != SOCK_DIAG_BY_FAMILY || *answer.get(STATE)? != ESTABLISHED {
             return None;
         }

@@ -1,5 +1,5 @@
-//! The other names this program answers to: what the background process starts,
-//! and what stands in instances for programs that need systemd.
+//! The other names of this program: the background process, and the programs
+//! that an instance needs in the place of systemd.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use super::daemon;
 
-/// Does what this program is under another name; nothing under its own. Must be
-/// asked first, before there are threads.
+/// Runs the program that the name in `arguments` selects. Returns `None` for
+/// its own name. Call this before any thread starts.
 #[must_use]
 pub fn program(arguments: &[OsString]) -> Option<ExitCode> {
     let (first, rest) = arguments.split_first()?;
@@ -23,7 +23,7 @@ pub fn program(arguments: &[OsString]) -> Option<ExitCode> {
     None
 }
 
-/// The names of machines, with the ssh server that they are to have.
+/// The programs of instances, with the ssh server of this package.
 #[cfg(target_os = "linux")]
 mod in_machines {
     use std::ffi::{OsStr, OsString};

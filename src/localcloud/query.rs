@@ -1,22 +1,23 @@
-//! Percent encoding and query strings, read in exactly one way: what has no
-//! meaning in them is an error, so that a signature never covers another text
-//! than the one that is acted on.
+//! Percent encoding and query strings, parsed strictly: an ambiguous or broken
+//! text is an error, so that the signed text is always the text that the
+//! service acts on.
 
 use std::collections::HashSet;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
-/// What is encoded in a name or a value: all but letters, digits and `-._~`.
+/// The characters to encode in a name or a value: all but letters, digits and
+/// `-._~`.
 pub(crate) const VALUE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// The same in a path, whose slashes stay.
+/// The characters to encode in a path: the same, without the slash.
 pub(crate) const PATH: &AsciiSet = &VALUE.remove(b'/');
 
-/// What a `+` stands for.
+/// The meaning of a `+`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plus {
     Literal,
@@ -28,7 +29,7 @@ pub(crate) enum Plus {
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads a query; `None` if an escape in it is broken or a name or a value
+    /// Parses a query. Returns `None` if an escape is broken or a name or value
     /// is not UTF-8.
     pub(crate) fn parse(raw: &str) -> Option<Self> {
         let text = |part| String::from_utf8(decode(part, Plus::Space)?).ok();
@@ -54,7 +55,7 @@ impl Query {
             .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// A name that is there more than once, however its letters are written.
+    /// Returns a name that occurs more than once, ignoring case.
     pub(crate) fn repeated(&self) -> Option<&str> {
         let mut seen = HashSet::new();
         self.pairs()
@@ -63,7 +64,7 @@ impl Query {
     }
 }
 
-/// Undoes percent encoding; `None` if an escape is broken.
+/// Decodes percent encoding. Returns `None` if an escape is broken.
 pub(crate) fn decode(text: &str, plus: Plus) -> Option<Vec<u8>> {
     let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let bytes = text.as_bytes();
@@ -77,7 +78,7 @@ pub(crate) fn decode(text: &str, plus: Plus) -> Option<Vec<u8>> {
     })
 }
 
-/// Percent-encodes a text; what the set leaves out stands for itself.
+/// Percent-encodes the characters of a text that are in the set.
 pub(crate) fn encode(text: impl AsRef<[u8]>, set: &'static AsciiSet) -> String {
     percent_encode(text.as_ref(), set).to_string()
 }
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_encoded_decodes_to_itself() {
+    fn encoded_text_decodes_to_itself() {
         let text = "a/ü +%\u{1}~";
         let encoded = encode(text, PATH);
         assert_eq!(encoded, "a/%C3%BC%20%2B%25%01~");
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_escapes_and_other_bytes_than_text_are_refused() {
+    fn broken_escapes_and_invalid_utf8_are_refused() {
         for broken in ["%", "%4", "a%zz", "%%41", "%+1"] {
             assert_eq!(decode(broken, Plus::Literal), None, "{broken}");
             assert_eq!(decode(broken, Plus::Space), None, "{broken}");

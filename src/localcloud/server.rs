@@ -1,5 +1,5 @@
-//! The HTTP front: one port for EC2, STS, S3, the check-ip service and the
-//! local cloud's own words, told apart by signature and path.
+//! The HTTP server: one port for EC2, STS, S3, the check-ip service and the
+//! local cloud's own requests, which signature and path distinguish.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,27 +30,28 @@ use super::s3::{self, S3};
 use super::signature::{self, Keys, Scope};
 use super::visitors::{Visitor, Visitors};
 
-/// Bytes of a request's head, and of a body that is read at once.
+/// The maximum size, in bytes, of a request's header, and of a body that is
+/// read at once.
 const LONGEST_HEAD: usize = 64 << 10;
 
-/// Everything behind the port.
+/// The state that all connections share.
 pub(crate) struct Front {
     pub(crate) ec2: Ec2,
     pub(crate) s3: S3,
     pub(crate) plans: Arc<Plans>,
     pub(crate) keys: Keys,
     pub(crate) token: String,
-    /// The names and addresses that a request may use for this server: a page
-    /// in a browser must not reach it under a name of its own.
+    /// The values of `Host` that a request may have. A web page in a browser
+    /// must not reach this server under the page's own name (DNS rebinding).
     pub(crate) hosts: Vec<String>,
-    /// What everybody may know of this cloud.
+    /// The public status of this cloud.
     pub(crate) status: Value,
     pub(crate) visitors: Visitors,
     /// Ends the process.
     pub(crate) end: CancellationToken,
 }
 
-/// The connection is to be reset instead of answered.
+/// A connection reset instead of a response.
 #[derive(Debug)]
 struct Reset;
 
@@ -62,7 +63,8 @@ impl std::fmt::Display for Reset {
 
 impl std::error::Error for Reset {}
 
-/// Serves until the process is to end; requests under way are finished.
+/// Serves until the process is to end. Requests in progress get 5 seconds to
+/// finish.
 pub(crate) async fn serve(front: Arc<Front>, listener: TcpListener) {
     let connections = TaskTracker::new();
     loop {
@@ -74,7 +76,7 @@ pub(crate) async fn serve(front: Arc<Front>, listener: TcpListener) {
             Ok((stream, peer)) => {
                 connections.spawn(connection(front.clone(), stream, peer));
             }
-            // Out of descriptors, say: those that are open may close.
+            // Possibly out of descriptors: give open connections time to close.
             Err(e) => {
                 log::warn!("cannot accept a connection: {e}");
                 front.visitors.make_room();
@@ -136,7 +138,7 @@ impl Front {
         if !self.knows_host(&request) {
             return Ok(plain(
                 StatusCode::FORBIDDEN,
-                "this is a local cloud; it answers under its own address only\n",
+                "this is a local cloud; it serves requests for its own address only\n",
             ));
         }
         if let Some(path) = request.uri().path().strip_prefix("/_autorun/") {
@@ -145,7 +147,8 @@ impl Front {
         }
         signature::join_repeated(request.headers_mut());
         let (parts, body) = request.into_parts();
-        // Query requests have no path; S3 refuses another service's signature.
+        // Requests to EC2 and STS have no path. S3 refuses another service's
+        // signature.
         let is_query = parts.uri.path() == "/"
             && match signature::claimed_service(&parts) {
                 Some(service) => matches!(service, "ec2" | "sts"),
@@ -158,8 +161,8 @@ impl Front {
         self.object(request, peer, visitor).await
     }
 
-    /// Whether a request is for this server, by its one `Host` and, if it is
-    /// there, by the address in its first line.
+    /// Whether a request is for this server: its only `Host`, and the address
+    /// in its request line if it has one.
     fn knows_host(&self, request: &Request<Incoming>) -> bool {
         let mut hosts = request.headers().get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
@@ -173,7 +176,7 @@ impl Front {
                 .any(|known| known.as_bytes() == host.as_bytes())
     }
 
-    /// EC2 and STS.
+    /// Serves requests to EC2 and STS.
     async fn query(
         &self,
         parts: Parts,
@@ -213,8 +216,8 @@ impl Front {
         Ok(xml(answer))
     }
 
-    /// The parameters of a request to EC2 or STS, all of which are signed: those
-    /// of a `POST` are its body, those of a `GET` its query.
+    /// Returns the parameters of a request to EC2 or STS after verifying their
+    /// signature. They are the body of a `POST` or the query of a `GET`.
     fn verified(&self, parts: &Parts, body: &[u8]) -> Result<Verified, Refusal> {
         let raw = parts.uri.query().unwrap_or_default();
         let malformed = |why: &str| Refusal::new("MalformedQueryString", why);
@@ -239,7 +242,7 @@ impl Front {
         }
     }
 
-    /// S3.
+    /// Serves requests to S3.
     async fn object(
         &self,
         request: Request<Incoming>,
@@ -291,7 +294,8 @@ impl Front {
         }
     }
 
-    /// What is neither EC2's nor S3's: no bucket's name begins with `_`.
+    /// Serves requests that are neither EC2's nor S3's. No bucket name begins
+    /// with `_`.
     async fn own(
         &self,
         path: &str,
@@ -304,12 +308,12 @@ impl Front {
             visitor.settle();
         }
         match (request.method(), path) {
-            // As checkip.amazonaws.com.
+            // The same response as checkip.amazonaws.com.
             (&Method::GET, "checkip") => plain(StatusCode::OK, &format!("{}\n", peer.ip())),
             (&Method::GET, "status") => json_body(&self.status),
             _ if !is_owner => plain(
                 StatusCode::FORBIDDEN,
-                "this needs the token of the access file\n",
+                "this request needs the token of the access file\n",
             ),
             (&Method::GET, "instances") => json_body(&Value::Array(self.ec2.listing())),
             (&Method::PUT, "faults") => self.set_faults(request, visitor).await,
@@ -323,7 +327,7 @@ impl Front {
                 self.end.cancel();
                 json_body(&json!({}))
             }
-            _ => plain(StatusCode::NOT_FOUND, "there is nothing here\n"),
+            _ => plain(StatusCode::NOT_FOUND, "no such path\n"),
         }
     }
 
@@ -338,10 +342,13 @@ impl Front {
         visitor: &Visitor<'_>,
     ) -> Response<Body> {
         let Some(run) = run_of(&request) else {
-            return plain(StatusCode::BAD_REQUEST, "no run is named\n");
+            return plain(StatusCode::BAD_REQUEST, "the request does not name a run\n");
         };
         let Ok(form) = visitor.form(request.into_body()).await else {
-            return plain(StatusCode::PAYLOAD_TOO_LARGE, "too long, or too late\n");
+            return plain(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the body is too long or did not arrive in time\n",
+            );
         };
         let faults = serde_json::from_slice::<Faults>(&form.bytes)
             .map_err(|e| e.to_string())
@@ -355,35 +362,37 @@ impl Front {
         } else {
             plain(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "too many runs have faults\n",
+                "too many runs have faults already\n",
             )
         }
     }
 }
 
-/// The last answer on a connection: a body was not read to its end.
+/// Closes the connection after this response, because the request's body was
+/// not read.
 fn closing(mut answer: Response<Body>) -> Response<Body> {
     let close = HeaderValue::from_static("close");
     answer.headers_mut().insert(CONNECTION, close);
     answer
 }
 
-/// The name of a run in the log.
+/// Formats the name of a run for the log.
 fn shown(run: Option<&str>) -> String {
     logbook::name(run.unwrap_or("-"))
 }
 
-/// What the SDKs say of themselves, in a header that they sign.
+/// The header in which the SDKs name the application. They sign it, unlike
+/// `User-Agent`.
 const SIGNED_AGENT: &str = "x-amz-user-agent";
 
-/// A request to EC2 or STS that was verified.
+/// A verified request to EC2 or STS.
 struct Verified {
     scope: Scope,
     form: Vec<u8>,
 }
 
-/// The run that a header names: the application's name in what a client says of
-/// itself, `app/autorun-RUN`.
+/// Returns the run that a header names with the application name
+/// `app/autorun-RUN`.
 fn named_run(headers: &HeaderMap, header: &str) -> Option<String> {
     let agent = headers.get(header)?.to_str().ok()?;
     agent
@@ -392,7 +401,7 @@ fn named_run(headers: &HeaderMap, header: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The run that someone with the token speaks of.
+/// Returns the run that a request with the token concerns.
 fn run_of(request: &Request<Incoming>) -> Option<String> {
     named_run(request.headers(), USER_AGENT.as_str())
 }
@@ -402,11 +411,11 @@ fn is_form(parts: &Parts) -> bool {
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form"))
 }
 
-/// What a fault does before the operation: an error, a reset, a pause.
+/// Applies a fault before the operation: an error, a reset or a delay.
 async fn refusal_before(fault: Option<&Fault>) -> Result<Option<Refusal>, Reset> {
     let Some(fault) = fault else { return Ok(None) };
     if fault.act == Act::Hang {
-        // Without a number, until the client gives up.
+        // Without `seconds`: until the client gives up.
         let seconds = fault.seconds.unwrap_or(86_400.0);
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
         return Ok(None);
@@ -425,16 +434,11 @@ fn refusal_after(fault: Option<&Fault>) -> Result<Option<Refusal>, Reset> {
 }
 
 fn refusal(fault: &Fault) -> Result<Option<Refusal>, Reset> {
-    let words = |otherwise: &str| {
-        fault
-            .message
-            .clone()
-            .unwrap_or_else(|| otherwise.to_owned())
-    };
+    let message = |default: &str| fault.message.clone().unwrap_or_else(|| default.to_owned());
     match fault.act {
         Act::Reset => Err(Reset),
         Act::Throttle => Ok(Some(
-            Refusal::new("RequestLimitExceeded", words("Request limit exceeded.")).status(503),
+            Refusal::new("RequestLimitExceeded", message("Request limit exceeded.")).status(503),
         )),
         Act::Error => {
             let code = fault.code.clone();
@@ -442,14 +446,14 @@ fn refusal(fault: &Fault) -> Result<Option<Refusal>, Reset> {
                 .status
                 .unwrap_or(if code.is_some() { 400 } else { 500 });
             let code = code.unwrap_or_else(|| "InternalError".to_owned());
-            let words = words("An internal error has occurred");
-            Ok(Some(Refusal::new(code, words).status(status)))
+            let message = message("An internal error has occurred");
+            Ok(Some(Refusal::new(code, message).status(status)))
         }
         _ => Ok(None),
     }
 }
 
-/// The same answer with another last byte.
+/// Returns the same response with a different last byte.
 async fn corrupted(answer: Response<Body>) -> Response<Body> {
     let (head, body) = answer.into_parts();
     let whole = body
@@ -463,7 +467,7 @@ async fn corrupted(answer: Response<Body>) -> Response<Body> {
     Response::from_parts(head, Body::from(Bytes::from(bytes)))
 }
 
-/// EC2 and S3 have different words for throttling.
+/// Translates EC2's throttling error to that of S3.
 fn slow_down(refusal: Refusal) -> Refusal {
     if refusal.code == "RequestLimitExceeded" {
         return Refusal::new("SlowDown", "Please reduce your request rate.").status(503);
@@ -477,7 +481,7 @@ fn xml(answer: Answer) -> Response<Body> {
         "text/xml;charset=UTF-8",
         answer.xml,
     );
-    // The SDKs read it here, the error's XML has it for people.
+    // The SDKs read the request id here; people read it in the XML.
     if let Ok(request) = HeaderValue::from_str(&answer.request) {
         response.headers_mut().insert("x-amzn-requestid", request);
     }

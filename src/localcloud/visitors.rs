@@ -1,9 +1,10 @@
-//! The connections of the HTTP front: whose they are, and how many each may have.
+//! The connections of the HTTP server: their users, and the limits of each
+//! user.
 //!
-//! All users of this computer reach the front from the same address, so the
-//! kernel is asked which user a connection belongs to. Those who have an access
-//! file and those who do not share no places: 2,100 half-open requests of one
-//! user do not keep another one out.
+//! All users of this machine connect from the same address, so the kernel is
+//! queried for the user of each connection. Users with an access file and users
+//! without one have separate places: a user without access cannot keep others
+//! out, even with thousands of half-open requests.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,10 +21,11 @@ use super::ec2::Refusal;
 use super::home::{self, Home};
 use super::peer;
 
-/// Query requests are small: user data makes 22 KiB in base64.
+/// The maximum size, in bytes, of a form. Requests are small: user data takes
+/// 22 KiB in base64.
 const LONGEST_FORM: usize = 256 << 10;
 
-/// Bytes of all forms that are being read.
+/// The maximum size, in bytes, of all forms that are being read.
 const FORMS_OF_HOLDERS: usize = 64 << 20;
 const FORMS_OF_STRANGERS: usize = 16 << 20;
 
@@ -41,15 +43,15 @@ const STRANGERS: Limits = Limits {
     settled: 384,
 };
 
-/// Whose a connection is.
+/// The source of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Source {
     User(u32),
-    /// An instance, say.
+    /// A remote address, for example of an instance.
     Address(IpAddr),
 }
 
-/// Everybody who is connected.
+/// All connected clients.
 pub(crate) struct Visitors {
     home: Home,
     holders: Group,
@@ -59,7 +61,8 @@ pub(crate) struct Visitors {
 struct Group {
     crowd: Arc<Crowd<Source>>,
     forms: Semaphore,
-    /// How long one of them may be silent, or take for the head of a request.
+    /// How long a connection may be idle, or take to send the header of a
+    /// request.
     patience: Duration,
 }
 
@@ -82,7 +85,7 @@ impl Visitors {
         }
     }
 
-    /// A place for a new connection.
+    /// Returns a place for a new connection.
     pub(crate) fn enter(&self, peer: SocketAddr, own: SocketAddr) -> Visitor<'_> {
         let user = peer::user_of(peer, own);
         let group = if user.is_some_and(|user| self.may_use(user)) {
@@ -97,7 +100,8 @@ impl Visitors {
         }
     }
 
-    /// Ends one connection of a stranger: descriptors are short.
+    /// Closes one connection of a user without access, because descriptors are
+    /// short.
     pub(crate) fn make_room(&self) {
         self.strangers.crowd.evict_one();
     }
@@ -114,12 +118,13 @@ pub(crate) struct Visitor<'a> {
 }
 
 impl Visitor<'_> {
-    /// A request was signed with the key, or came with the token.
+    /// Protects the connection from eviction: its request was signed or had the
+    /// token.
     pub(crate) fn settle(&self) {
         self.place.settle();
     }
 
-    /// Waits until another connection got its place.
+    /// Waits until the place is taken for another connection.
     pub(crate) async fn is_evicted(&self) {
         self.place.taken().await;
     }
@@ -128,13 +133,14 @@ impl Visitor<'_> {
         self.group.patience
     }
 
-    /// Reads a whole form: whose it is can be known only then.
+    /// Reads a whole form. Its signature covers the body, so it is verified
+    /// only afterwards.
     pub(crate) async fn form(&self, body: Incoming) -> Result<Form<'_>, Refusal> {
         let read = self.read(body);
         let read = tokio::time::timeout_at(Instant::now() + FORM_WITHIN, read).await;
         read.unwrap_or_else(|_| {
-            let words = "The request did not arrive in time";
-            Err(Refusal::new("RequestTimeout", words).status(408))
+            let message = "The request did not arrive in time";
+            Err(Refusal::new("RequestTimeout", message).status(408))
         })
     }
 
@@ -143,14 +149,17 @@ impl Visitor<'_> {
         let mut room: Option<SemaphorePermit> = None;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| {
-                Refusal::new("IncompleteBody", "The request is shorter than it says")
+                Refusal::new(
+                    "IncompleteBody",
+                    "The request is shorter than its Content-Length",
+                )
             })?;
             let Ok(piece) = frame.into_data() else {
                 continue;
             };
             if form.len() + piece.len() > LONGEST_FORM {
-                let words = "The request is too long";
-                return Err(Refusal::new("RequestEntityTooLarge", words).status(413));
+                let message = "The request is too long";
+                return Err(Refusal::new("RequestEntityTooLarge", message).status(413));
             }
             let more = self.room(piece.len())?;
             match &mut room {
@@ -168,13 +177,13 @@ impl Visitor<'_> {
     fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Refusal> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.group.forms.try_acquire_many(bytes).map_err(|_| {
-            let words = "Too many requests are being read.";
-            Refusal::new("RequestLimitExceeded", words).status(503)
+            let message = "Too many requests are being read.";
+            Refusal::new("RequestLimitExceeded", message).status(503)
         })
     }
 }
 
-/// A form and the room that it takes.
+/// A form, and its share of the limit on bytes.
 pub(crate) struct Form<'a> {
     pub(crate) bytes: Bytes,
     _room: Option<SemaphorePermit<'a>>,

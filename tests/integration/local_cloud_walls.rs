@@ -114,7 +114,7 @@ fn invalid_requests_are_refused_and_cost_nothing() {
     );
     let log = fs::read_to_string(cloud.home().join("state/cloud.log")).unwrap();
     assert!(
-        !log.contains("panicked") && !log.contains("fault of autorun"),
+        !log.contains("panicked") && !log.contains("internal error of autorun"),
         "{log}"
     );
     let _ = cloud.cloud("status").exits(0);

@@ -1,4 +1,5 @@
-//! Prepares for machines, and says what this computer can do for them.
+//! Prepares the runtime for instances and reports what this machine can do for
+//! them.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -14,7 +15,7 @@ pub use crate::machine::Check;
 use crate::machine::{self, Runtime, RuntimeSettings, System};
 use crate::proxy::{self, Proxy};
 
-/// The machines of this cloud, before EC2 has them.
+/// The runtime of this cloud's instances, before EC2's records control it.
 pub(super) struct Hosting {
     runtime: Runtime,
     proxy: Proxy,
@@ -22,13 +23,14 @@ pub(super) struct Hosting {
 }
 
 impl Hosting {
-    /// Waits until machines can boot: what is private is hidden, and packages
-    /// are asked about once in 12 hours.
+    /// Waits until instances can boot: until their common files are written and
+    /// the outdated packages are known, which are determined at most once in 12
+    /// hours.
     pub(super) async fn until_ready(&self) -> Result<(), String> {
         self.runtime.until_ready().await.map_err(|e| e.to_string())
     }
 
-    /// The address of the host in the network of machines.
+    /// Returns the host's address in the network of the instances.
     pub(super) fn gateway(&self) -> Ipv4Addr {
         self.runtime.gateway()
     }
@@ -37,31 +39,33 @@ impl Hosting {
         self.runtime.subnet()
     }
 
-    /// What machines run.
+    /// Returns the name of the operating system that the instances run.
     pub(super) fn system(&self) -> String {
         self.system.clone()
     }
 
-    /// How many packages this computer is behind on.
+    /// Returns the number of installed packages that have newer versions.
     pub(super) fn held_packages(&self) -> Option<usize> {
         self.runtime.held_packages()
     }
 
-    /// What nothing limits.
+    /// Returns the names of the resources that no cgroup limits.
     pub(super) fn unlimited(&self) -> Vec<&'static str> {
         self.runtime.unlimited()
     }
 
-    /// Lets EC2's records decide about the machines from here on.
+    /// Hands the instances over to EC2, whose records control them from then
+    /// on.
     pub(super) fn hand_over(self, store: &Arc<Store>) -> Machines {
         Machines::begin(self.runtime, self.proxy, Arc::clone(store))
     }
 }
 
-/// Prepares for machines, where there can be any.
+/// Prepares the runtime. Returns `None` without root, as there are no instances
+/// then.
 pub(super) async fn begin(
     home: &Home,
-    before: &NetworkRecord,
+    previous: &NetworkRecord,
     port: u16,
 ) -> Result<Option<Hosting>, String> {
     if !nix::unistd::geteuid().is_root() {
@@ -71,7 +75,7 @@ pub(super) async fn begin(
         state_dir: home.state.clone(),
         binary: home.state.join("autorun"),
         endpoint_port: port,
-        subnet: before.subnet.as_deref().and_then(|net| net.parse().ok()),
+        subnet: previous.subnet.as_deref().and_then(|net| net.parse().ok()),
         base: base_settings(Path::new(SETTINGS))?,
     })
     .await
@@ -86,10 +90,10 @@ pub(super) async fn begin(
     }))
 }
 
-/// What this computer can do for instances.
+/// Checks what this machine can do for instances.
 ///
-/// # Errors
-/// When the administrator's settings cannot be used, in words for the user.
+/// # Errors Fails if the administrator's settings are unusable; the text is for
+/// the user.
 pub fn checks() -> Result<Vec<Check>, String> {
     let settings = base_settings(Path::new(SETTINGS))?;
     Ok(machine::checks(&settings))

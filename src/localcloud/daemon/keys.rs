@@ -1,4 +1,4 @@
-//! The access key of a cloud, and other secrets.
+//! The access key of a cloud, and other random secrets.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::home::{Home, private_file};
 use crate::signature::Keys;
 
-/// The access key: made once, the same ever after.
+/// Returns the access key of this cloud. The first call creates it.
 pub(super) fn keys(home: &Home) -> io::Result<Keys> {
     #[derive(Serialize, Deserialize)]
     struct Kept {

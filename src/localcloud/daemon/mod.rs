@@ -1,5 +1,6 @@
-//! The background process: started by `autorun cloud up` or `--local`, it
-//! outlives them, so that a server can still be looked at when the run ended.
+//! The background process, started by `autorun cloud up` or `--local`. It
+//! outlives the command that started it, so that an instance can still be
+//! inspected after the run.
 
 #[cfg(target_os = "linux")]
 mod hosting;

@@ -1,4 +1,5 @@
-//! What the process before this one used: URLs hold while it can be had again.
+//! The port and subnet of the previous process. Reusing them keeps URLs valid
+//! across restarts.
 
 use std::fs;
 use std::io;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::home::Home;
 
-/// Port and network of a cloud.
+/// The port and subnet of a cloud.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct NetworkRecord {
     pub(super) port: Option<u16>,

@@ -1,5 +1,5 @@
-//! Where there are no namespaces there are no machines: the same words as
-//! `hosting`, for buckets and the records of EC2 alone.
+//! The stand-in for `hosting` on systems without Linux namespaces. It has the
+//! same interface; buckets and EC2 records work, instances do not.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -10,23 +10,24 @@ use super::network_record::NetworkRecord;
 use crate::ec2::{Machines, Store};
 use crate::home::Home;
 
-/// One thing that instances need or use.
+/// One requirement or optional feature of instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at.
+    /// What was checked.
     pub name: &'static str,
-    /// Whether it is as it should be.
+    /// Whether the check succeeded.
     pub ok: bool,
-    /// Whether there are no instances without it.
+    /// Whether instances are impossible without it.
     pub essential: bool,
-    /// One line: what works, or why it does not and what to do.
+    /// One line: what works, or why it does not work and how to fix it.
     pub detail: String,
 }
 
-/// What this computer lacks.
+/// Reports what this machine lacks.
 ///
 /// # Errors
-/// Never; elsewhere when the administrator's settings cannot be used.
+/// Never fails here. On Linux it fails if the administrator's settings are
+/// unusable.
 pub fn checks() -> Result<Vec<Check>, String> {
     Ok(vec![Check {
         name: "namespaces",
@@ -36,15 +37,15 @@ pub fn checks() -> Result<Vec<Check>, String> {
     }])
 }
 
-/// There is none.
+/// No value: there is no runtime on this system.
 pub(super) enum Hosting {}
 
-#[expect(clippy::unused_async, reason = "as where there are machines")]
+#[expect(clippy::unused_async, reason = "same signature as in `hosting`")]
 pub(super) async fn begin(_: &Home, _: &NetworkRecord, _: u16) -> Result<Option<Hosting>, String> {
     Ok(None)
 }
 
-#[expect(clippy::unused_async, reason = "as where there are machines")]
+#[expect(clippy::unused_async, reason = "same signature as in `hosting`")]
 impl Hosting {
     pub(super) async fn until_ready(&self) -> Result<(), String> {
         match *self {}

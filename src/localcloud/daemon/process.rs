@@ -1,4 +1,4 @@
-//! The background process itself, from its first line to its end.
+//! The background process, from its start to its end.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -27,7 +27,7 @@ use crate::s3::{self, S3};
 use crate::server::{self, Front};
 use crate::visitors::Visitors;
 
-/// The background process itself: `STATE [UID:GID]..`.
+/// Runs the background process. Arguments: `STATE [UID:GID]..`.
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let Some(state) = arguments.first().map(PathBuf::from) else {
         return ExitCode::from(2);
@@ -38,11 +38,13 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     });
     let home = Home::of_state(&state);
     if let Err(error) = logbook::start(&home.log()) {
-        say(&json!({ "error": format!("cannot open the local cloud's log: {error}") }));
+        report(&json!({ "error": format!("cannot open the local cloud's log: {error}") }));
         return ExitCode::FAILURE;
     }
-    // A failed task must not take the instances with it; it is in the log.
-    std::panic::set_hook(Box::new(|panic| log::error!("fault of autorun: {panic}")));
+    // A panic in one task must not end the instances. It is only logged.
+    std::panic::set_hook(Box::new(|panic| {
+        log::error!("internal error of autorun: {panic}")
+    }));
     let served = tokio::runtime::Runtime::new()
         .map_err(|e| format!("cannot start the runtime: {e}"))
         .and_then(|runtime| runtime.block_on(run(&home, &grants.collect::<Vec<_>>())));
@@ -50,35 +52,35 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             log::error!("{why}");
-            say(&json!({ "error": why }));
+            report(&json!({ "error": why }));
             ExitCode::FAILURE
         }
     }
 }
 
-/// One line to whoever started the process, and no more.
-fn say(line: &Value) {
+/// Prints one line for the process that started this one.
+fn report(line: &Value) {
     let mut out = io::stdout().lock();
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
 async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
     let lock = lock(home)?;
-    let io = |what: &str| {
-        let what = what.to_owned();
-        move |e: io::Error| format!("{what}: {e}")
+    let io = |action: &str| {
+        let action = action.to_owned();
+        move |e: io::Error| format!("{action}: {e}")
     };
-    let keys = keys(home).map_err(io("cannot make the access key"))?;
+    let keys = keys(home).map_err(io("cannot create the access key"))?;
     let end = CancellationToken::new();
-    let before = NetworkRecord::read(home);
-    let port = free_port(before.port.unwrap_or(PORT)).map_err(io("no port is free"))?;
-    let hosting = hosting::begin(home, &before, port).await?;
+    let previous = NetworkRecord::read(home);
+    let port = free_port(previous.port.unwrap_or(PORT)).map_err(io("no port is free"))?;
+    let hosting = hosting::begin(home, &previous, port).await?;
     let host = hosting.as_ref();
     let address = host.map_or(Ipv4Addr::LOCALHOST, Hosting::gateway);
     let subnet = host.map(Hosting::subnet);
     NetworkRecord {
         port: Some(port),
-        subnet: subnet.map(|net| net.to_string()).or(before.subnet),
+        subnet: subnet.map(|net| net.to_string()).or(previous.subnet),
     }
     .write(home)
     .map_err(io("cannot write the local cloud's state"))?;
@@ -127,7 +129,7 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
             .map_err(io("cannot write the access file"))?;
     }
     watch_signals(&end).map_err(io("cannot watch for signals"))?;
-    say(&json!({ "ready": access.endpoint }));
+    report(&json!({ "ready": access.endpoint }));
     detach();
     log::info!("serving at {}", access.endpoint);
     server::serve(front, listener).await;
@@ -138,7 +140,8 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whoever started the process reads to the end of its output.
+/// Closes the pipe to the process that started this one, which reads it to its
+/// end.
 fn detach() {
     if let Ok(null) = OpenOptions::new().write(true).open("/dev/null") {
         let _gone = nix::unistd::dup2_stdout(null);
@@ -155,10 +158,11 @@ fn lock(home: &Home) -> Result<Flock<File>, String> {
         .open(&path)
         .map_err(|e| format!("cannot open {}: {e}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|_| "another local cloud is using this state, or just starting".to_owned())
+        .map_err(|_| "another local cloud uses this state directory or is just starting".to_owned())
 }
 
-/// Connections need descriptors. Only now: instances do not inherit the limit.
+/// Raises the limit of file descriptors, which connections need. Called late,
+/// so that the instances do not inherit the new limit.
 fn raise_descriptors() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
@@ -166,11 +170,11 @@ fn raise_descriptors() {
         setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
     });
     if let Err(error) = raised {
-        log::warn!("cannot have more descriptors: {error}");
+        log::warn!("cannot raise the limit of file descriptors: {error}");
     }
 }
 
-/// Descriptors for connections, where the system allows it.
+/// The wanted limit of file descriptors; a lower hard limit wins.
 const DESCRIPTORS: u64 = 16_384;
 
 fn watch_signals(end: &CancellationToken) -> io::Result<()> {
@@ -192,8 +196,8 @@ fn hosts(address: Ipv4Addr, port: u16) -> Vec<String> {
     hosts
 }
 
-/// The region used when a client names none.
+/// The region for clients that do not name one.
 const REGION: &str = "us-east-1";
 
-/// The port of the first choice.
+/// The port to try first.
 const PORT: u16 = 4577;

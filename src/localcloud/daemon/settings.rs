@@ -1,4 +1,4 @@
-//! What an administrator decides about the files of instances.
+//! The administrator's settings for the files of instances.
 
 use std::fs;
 use std::io;
@@ -8,20 +8,20 @@ use serde::Deserialize;
 
 use crate::machine::BaseSettings;
 
-/// The base layers of instances, for all clouds of root's.
+/// The base layers of instances, shared by all clouds that run as root.
 const BASES: &str = "/var/lib/autorun/base";
 
-/// What an administrator decides about them.
+/// The administrator's settings file.
 pub(super) const SETTINGS: &str = "/etc/autorun/cloud.toml";
 
-/// The administrator's file, or what is without it.
+/// Reads the administrator's settings. A missing file means the defaults.
 pub(super) fn base_settings(path: &Path) -> Result<BaseSettings, String> {
     #[derive(Default, Deserialize)]
     #[serde(default, deny_unknown_fields)]
     struct Settings {
-        /// Paths of this computer that instances must not see.
+        /// Paths of the host that instances must not see.
         hidden: Vec<PathBuf>,
-        /// Whether files of packages are copied instead of linked.
+        /// Whether package files are copied instead of hard-linked.
         copy: bool,
     }
     let text = match fs::read_to_string(path) {
@@ -48,8 +48,9 @@ pub(super) fn base_settings(path: &Path) -> Result<BaseSettings, String> {
     })
 }
 
-/// A path as it is written, and by the names without links that packages' files
-/// are known by: its own and that of what it leads to.
+/// Returns a path as written, with the links of its directory resolved, and
+/// fully resolved. Package lists name files without links, so that a path
+/// through a link would match no file.
 fn names_of(path: &Path) -> Vec<PathBuf> {
     let own = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
     let mut names = vec![path.to_owned()];
@@ -70,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_administrators_file_files_are_linked_and_none_is_hidden() {
+    fn without_a_settings_file_files_are_linked_and_all_are_visible() {
         let without = base_settings(Path::new("/nowhere/cloud.toml")).unwrap();
         assert!(!without.copy && without.hidden.is_empty());
         let chosen = settings("copy = true\nhidden = [\"/etc/pip.conf\"]\n").unwrap();
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_through_links_hides_what_it_leads_to() {
+    fn a_path_through_links_hides_its_target() {
         let directory = tempfile::tempdir().unwrap();
         let real = directory.path().canonicalize().unwrap();
         fs::create_dir(real.join("usr")).unwrap();
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_would_hide_nothing_is_refused() {
+    fn a_setting_that_would_hide_nothing_is_rejected() {
         for (text, part) in [
             ("hiden = [\"/etc/x\"]", "hiden"),
             ("hidden = \"/etc/x\"", "hidden"),

@@ -1,4 +1,4 @@
-//! Starts the background process, from the program that its user called.
+//! Starts the background process from a copy of this program.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,16 +13,17 @@ use serde_json::Value;
 use crate::home::Home;
 use crate::logbook;
 
-/// The name by which this program is the background process.
+/// The name under which this program runs as the background process.
 pub(crate) const NAME: &str = "autorun-cloud";
 
-/// Starts the background process of this home and waits until it serves.
+/// Starts the background process of this home and waits until it serves
+/// requests.
 ///
-/// `grants` are the users, as uid and gid, who get an access file. Gives what
-/// was repaired of the state, in words.
+/// `grants` lists the users, as uid and gid, who get an access file. Returns
+/// one sentence for each repair of the state directory.
 ///
-/// # Errors
-/// What kept it from starting, in words for the user.
+/// # Errors Fails with the reason why the process did not start; the text is
+/// for the user.
 pub fn start(home: &Home, grants: &[(u32, u32)]) -> Result<Vec<String>, String> {
     let failed = |what: &str, e: &io::Error| format!("{what}: {e}");
     let repaired = home
@@ -42,7 +43,7 @@ pub fn start(home: &Home, grants: &[(u32, u32)]) -> Result<Vec<String>, String> 
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)
-        // A signal for this terminal's programs is none for it.
+        // Signals from the user's terminal must not reach the process.
         .process_group(0)
         .spawn()
         .map_err(|e| failed("cannot start the local cloud", &e))?;
@@ -50,17 +51,18 @@ pub fn start(home: &Home, grants: &[(u32, u32)]) -> Result<Vec<String>, String> 
     let out = child.stdout.take().map(BufReader::new);
     out.map(|mut out| out.read_line(&mut line));
     match serde_json::from_str::<Value>(&line) {
-        Ok(said) if said["error"].is_null() => Ok(repaired),
-        Ok(said) => Err(said["error"].as_str().unwrap_or_default().to_owned()),
+        Ok(reply) if reply["error"].is_null() => Ok(repaired),
+        Ok(reply) => Err(reply["error"].as_str().unwrap_or_default().to_owned()),
         Err(_) => Err(format!(
-            "the local cloud ended while it was starting; its log is {}",
+            "the local cloud exited during startup; its log is {}",
             home.log().display()
         )),
     }
 }
 
-/// What the process gets to know of the user's environment: how to reach the
-/// network, and how this program was called. Credentials, say, it does not.
+/// Returns the environment of the process: the network settings and the path of
+/// this program, but none of the user's other variables, which may be
+/// credentials.
 fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     let kept = |name: &str| {
         let lower = name.to_lowercase();
@@ -72,8 +74,8 @@ fn environment() -> impl Iterator<Item = (OsString, OsString)> {
         .chain(program.map(|program| ("AUTORUN_PROGRAM".into(), program)))
 }
 
-/// The binary goes with the process: an upgrade or removal of the program does
-/// not pull it away from under running instances.
+/// Copies this program into the state directory, so that an upgrade or removal
+/// of the program does not affect running instances.
 fn own_copy(home: &Home) -> io::Result<PathBuf> {
     let copy = home.state.join("autorun");
     let next = home.state.join(format!(".autorun.{}", std::process::id()));

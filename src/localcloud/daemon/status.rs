@@ -1,4 +1,4 @@
-//! What a cloud says of itself, to EC2 and to its users.
+//! The description of a cloud, for EC2 and for its users.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -14,19 +14,21 @@ pub(super) fn facts(hosting: Option<&Hosting>) -> CloudInfo {
         account: ACCOUNT.to_owned(),
         subnet: hosting.map_or_else(no_subnet, Hosting::subnet),
         system: hosting.map_or_else(
-            || "nothing: it cannot boot here".to_owned(),
+            || "none: instances cannot boot here".to_owned(),
             Hosting::system,
         ),
         cannot_boot: hosting.is_none().then(cannot_boot),
     }
 }
 
-/// AWS's own default, for records of what cannot boot.
+/// Returns a subnet in AWS's default range, for EC2's records where instances
+/// cannot boot.
 fn no_subnet() -> Ipv4Net {
     Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 24).unwrap_or_default()
 }
 
-/// Why there are no machines, and the whole command that changes it.
+/// Explains why instances cannot boot and names the whole command that fixes
+/// it.
 fn cannot_boot() -> String {
     if !cfg!(target_os = "linux") {
         return "this local cloud cannot boot instances: they are made of Linux namespaces, \
@@ -36,13 +38,13 @@ fn cannot_boot() -> String {
     let program = std::env::var_os("AUTORUN_PROGRAM").map(PathBuf::from);
     let program = program.unwrap_or_else(|| "autorun".into());
     format!(
-        "this local cloud cannot boot instances, for it was started without root, which \
+        "this local cloud cannot boot instances: it was started without root, which \
          namespaces and mounts need; run once: sudo {} cloud up",
         program.display()
     )
 }
 
-/// What everybody may know, and how a rehearsal here differs from AWS.
+/// Returns the public status of a cloud, including its differences from AWS.
 pub(super) fn status(endpoint: &str, hosting: Option<&Hosting>) -> Value {
     let Some(hosting) = hosting else {
         return json!({
@@ -67,5 +69,5 @@ pub(super) fn status(endpoint: &str, hosting: Option<&Hosting>) -> Value {
     })
 }
 
-/// The account that everything belongs to.
+/// The account that owns everything.
 pub(super) const ACCOUNT: &str = "123456789012";

@@ -1,68 +1,69 @@
-//! What a machine is booted with, and how it can end.
+//! The parameters of a boot, and the ways in which a machine ends.
 
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-/// Everything about one boot.
+/// The parameters of one boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Boot {
-    /// Name of the disk; an instance id.
+    /// The name of the disk: an instance id.
     pub id: String,
-    /// Private address, one of the subnet.
+    /// The private address, from the subnet.
     pub address: Ipv4Addr,
-    /// Host name, as `ip-10-77-0-5`.
+    /// The host name, such as `ip-10-77-0-5`.
     pub hostname: String,
-    /// Public keys that may log in, as lines of `authorized_keys`.
+    /// The public keys that may log in, as lines of `authorized_keys`.
     pub authorized_keys: Vec<String>,
-    /// Login user, made at the first boot; may use sudo.
+    /// The login user, created at the first boot. It may use sudo.
     pub user: String,
-    /// User data, run once in the life of the disk.
+    /// The user data. It runs once for each disk.
     pub user_data: Option<Vec<u8>>,
-    /// What it may use, by its type.
+    /// The limits of the instance type.
     pub limits: Limits,
-    /// What is to go wrong.
+    /// The faults of this boot.
     pub faults: Faults,
 }
 
-/// What an instance may use.
+/// The limits of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Limits {
-    /// MiB of memory.
+    /// Memory in MiB.
     pub mebibytes: u32,
-    /// Processors' time.
+    /// The number of CPUs whose time the instance may use.
     pub vcpus: u32,
 }
 
-/// What is to go wrong with a boot, so that a playbook's answer can be rehearsed.
+/// The faults of a boot, which rehearse a playbook's error handling.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "faults are independent")]
 pub(crate) struct Faults {
-    /// The user data runs, but this is its exit status.
+    /// The exit status that the user data seems to have; it runs nevertheless.
     pub user_data_exit: Option<i32>,
-    /// `cloud-init status` ends with 2, as after a recoverable error.
+    /// Whether `cloud-init status` exits with 2, as after a recoverable error.
     pub degraded: bool,
-    /// No ssh server is started.
+    /// Whether no ssh server starts.
     pub no_ssh: bool,
-    /// Each ssh connection is reset after so many bytes from the client.
+    /// The number of bytes from the client after which each ssh connection is
+    /// reset.
     pub drop_ssh_after: Option<u64>,
-    /// There is no `cloud-init` program.
+    /// Whether the `cloud-init` program is missing.
     pub no_cloud_init: bool,
-    /// The console does not show the host keys.
+    /// Whether the console does not show the host keys.
     pub host_keys_not_in_console: bool,
-    /// The console shows host keys that are not the machine's.
+    /// Whether the console shows host keys of another machine.
     pub other_host_keys_in_console: bool,
-    /// The console shows the host keys only after the user data.
+    /// Whether the console shows the host keys only after the user data.
     pub host_keys_late_in_console: bool,
 }
 
 /// How a machine ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ending {
-    /// It was shut down, from inside or by [`super::Machine::stop`].
+    /// A shutdown from inside or by [`super::Machine::stop`].
     PowerOff,
-    /// It asked to be booted again.
+    /// A reboot, requested from inside.
     Reboot,
-    /// It was killed or broke.
+    /// A kill or a failure.
     Killed,
 }

@@ -1,8 +1,8 @@
-//! The control group of an instance: so much memory, so many processes, so
-//! much processor time as its type has.
+//! The cgroup of an instance, which limits memory, processes and CPU time
+//! according to the instance type.
 //!
-//! Version 2 where it has the controllers, version 1 otherwise; a host with
-//! both gets each limit where its controller is.
+//! It uses version 2 where that has the controllers, and version 1 otherwise.
+//! On a host with both, each limit is set where its controller is.
 
 use std::fs;
 use std::io;
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use super::boot::Limits;
 use super::ids::Ids;
 
-/// The period over which processor time is counted, in microseconds.
+/// The period of the CPU quota, in microseconds: the kernel's default.
 const PERIOD: u64 = 100_000;
 
-/// Patience with the last process of a group.
+/// How long to wait for the last process of a cgroup to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Limits {
@@ -23,7 +23,7 @@ impl Limits {
         u64::from(self.mebibytes) << 20
     }
 
-    /// As many processes and threads as a small server never has.
+    /// The limit of processes and threads, far above what a small server needs.
     fn processes(self) -> u32 {
         self.mebibytes.saturating_mul(2).clamp(1024, 16_384)
     }
@@ -32,7 +32,7 @@ impl Limits {
         u64::from(self.vcpus) * PERIOD
     }
 
-    /// The files that set it, and their content.
+    /// The files that set the limits of a controller, with their content.
     fn settings(self, controller: Controller, version: Version) -> Vec<(&'static str, String)> {
         match (controller, version) {
             (Controller::Memory, Version::Two) => vec![
@@ -60,7 +60,7 @@ enum Version {
     Two,
 }
 
-/// What limits one kind of thing.
+/// A controller, which limits one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Controller {
     Memory,
@@ -80,7 +80,7 @@ impl Controller {
     }
 }
 
-/// A mounted hierarchy of control groups, and the controllers used of it.
+/// A mounted cgroup hierarchy, and the controllers that are used in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Hierarchy {
     place: PathBuf,
@@ -88,12 +88,12 @@ struct Hierarchy {
     controllers: Vec<Controller>,
 }
 
-/// The hierarchies of this host that limit something.
+/// The hierarchies of this host that have controllers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cgroups(Vec<Hierarchy>);
 
 impl Cgroups {
-    /// Those that are mounted.
+    /// Reads the mounted hierarchies.
     pub(super) fn of_host() -> io::Result<Self> {
         let mounts = mounts(&fs::read_to_string("/proc/self/mountinfo")?);
         let controllers = |place: &Path| {
@@ -113,19 +113,19 @@ impl Cgroups {
         Ok(Self(used.collect()))
     }
 
-    /// The names of what is not limited on this host.
+    /// The names of the resources that this host cannot limit.
     pub(super) fn missing(&self) -> Vec<&'static str> {
-        let is_there = |wanted: &Controller| {
+        let is_mounted = |wanted: &Controller| {
             let mut hierarchies = self.0.iter();
             hierarchies.any(|hierarchy| hierarchy.controllers.contains(wanted))
         };
         let missing = Controller::ALL
             .into_iter()
-            .filter(|wanted| !is_there(wanted));
+            .filter(|wanted| !is_mounted(wanted));
         missing.map(Controller::name).collect()
     }
 
-    /// The group of the instance with these ids, which no other one has.
+    /// The cgroup of the instance with these ids, which no other instance has.
     pub(super) fn group(&self, ids: Ids) -> Group {
         let name = format!("autorun-{}", ids.root());
         let places = self.0.iter().map(|hierarchy| Hierarchy {
@@ -136,13 +136,13 @@ impl Cgroups {
     }
 }
 
-/// The control group of one instance, in every hierarchy.
+/// The cgroup of one instance, in every hierarchy.
 #[derive(Clone, Debug)]
 pub(super) struct Group(Vec<Hierarchy>);
 
 impl Group {
-    /// Makes it with its limits. What an earlier instance with these ids left
-    /// behind is removed first.
+    /// Creates the cgroup with its limits. Removes the remains of an earlier
+    /// instance with these ids first.
     pub(super) fn make(&self, limits: Limits) -> io::Result<()> {
         self.remove()?;
         for Hierarchy {
@@ -159,7 +159,8 @@ impl Group {
                 for (file, value) in limits.settings(*controller, *version) {
                     let path = place.join(file);
                     match fs::write(&path, value) {
-                        // A kernel without accounting of swap has no such file.
+                        // A kernel without swap accounting does not have all of
+                        // the files.
                         Err(error)
                             if error.kind() != io::ErrorKind::NotFound
                                 && error.kind() != io::ErrorKind::PermissionDenied =>
@@ -175,7 +176,8 @@ impl Group {
         Ok(())
     }
 
-    /// Puts the calling process into it, and with it all that it forks.
+    /// Moves the calling process into the cgroup. Its future children start
+    /// there.
     pub(super) fn join(&self) -> io::Result<()> {
         for hierarchy in &self.0 {
             fs::write(hierarchy.place.join("cgroup.procs"), "0")?;
@@ -183,7 +185,7 @@ impl Group {
         Ok(())
     }
 
-    /// Ends what still runs in it, and removes it.
+    /// Kills the remaining processes and removes the cgroup.
     pub(super) fn remove(&self) -> io::Result<()> {
         self.0.iter().try_for_each(|hierarchy| {
             let removed = remove(&hierarchy.place);
@@ -195,8 +197,8 @@ impl Group {
     }
 }
 
-/// Lets the groups below the parent have these controllers. Where another
-/// program decides about that, the limits of its groups are not ours.
+/// Enables controllers for the children of the parent cgroup. A
+/// failure is only logged: another program may manage the parent.
 fn enable(place: &Path, controllers: &[Controller]) {
     let Some(parent) = place.parent() else {
         return;
@@ -213,7 +215,8 @@ fn enable(place: &Path, controllers: &[Controller]) {
     }
 }
 
-/// The kernel lets go of a group some time after its last process.
+/// Removes a cgroup. The kernel keeps it busy for a while after its last
+/// process.
 fn remove(place: &Path) -> io::Result<()> {
     let began = Instant::now();
     let mut pause = Duration::from_millis(1);
@@ -236,7 +239,7 @@ fn remove(place: &Path) -> io::Result<()> {
 fn kill_all(place: &Path) {
     let text = fs::read_to_string(place.join("cgroup.procs")).unwrap_or_default();
     for process in text.lines().filter_map(|line| line.parse().ok()) {
-        // A process that is gone is what is wanted.
+        // The process may have ended already.
         let _ = nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(process),
             nix::sys::signal::Signal::SIGKILL,
@@ -244,8 +247,8 @@ fn kill_all(place: &Path) {
     }
 }
 
-/// The hierarchies in a `mountinfo`: those of version 1 with their controllers,
-/// which are among the options of the file system.
+/// Returns the hierarchies in a `mountinfo`. For version 1 the controllers are
+/// among the file system's options.
 fn mounts(mountinfo: &str) -> Vec<Hierarchy> {
     let mounts = mountinfo.lines().filter_map(|line| {
         let (front, back) = line.split_once(" - ")?;

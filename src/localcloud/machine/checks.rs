@@ -1,5 +1,5 @@
-//! What this machine can do for instances, line by line, and why not: what they
-//! need, and the walls around them.
+//! `autorun cloud doctor`: what instances need on this machine, what isolates
+//! them, and how to fix what is missing.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -16,23 +16,23 @@ use super::network::links::connect;
 use super::network::{firewall, subnet};
 use super::system::{System, program};
 
-/// One thing that instances need or use.
+/// One requirement or optional feature of instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at.
+    /// What was checked.
     pub name: &'static str,
-    /// Whether it is as it should be.
+    /// Whether the check succeeded.
     pub ok: bool,
-    /// Whether there are no instances without it.
+    /// Whether instances are impossible without it.
     pub essential: bool,
-    /// One line: what works, or why it does not and what to do.
+    /// One line: what works, or why it does not work and how to fix it.
     pub detail: String,
 }
 
-/// Looks at everything; nothing is changed that does not vanish at once.
+/// Runs all checks. They leave nothing behind.
 #[must_use]
 pub(crate) fn checks(base: &BaseSettings) -> Vec<Check> {
-    // Namespaces are tried on a thread that ends with them.
+    // The probe unshares namespaces, which end with its thread.
     let probes = std::thread::spawn(probe).join();
     let mut checks = vec![root(), capabilities()];
     checks.extend(probes.unwrap_or_default());
@@ -68,7 +68,11 @@ fn check(
 fn root() -> Check {
     let is_root = nix::unistd::geteuid().is_root();
     let result = is_root.then_some("running as root");
-    check("root", true, result.ok_or("not root: run it with sudo"))
+    check(
+        "root",
+        true,
+        result.ok_or("not running as root: run the command with sudo"),
+    )
 }
 
 fn capabilities() -> Check {
@@ -76,8 +80,8 @@ fn capabilities() -> Check {
     let result = match rustix::thread::capabilities(None) {
         Ok(sets) if sets.effective.contains(needed) => Ok("CAP_SYS_ADMIN and CAP_NET_ADMIN"),
         _ => Err(
-            "CAP_SYS_ADMIN or CAP_NET_ADMIN is missing: run it as root, outside of containers \
-                  or in a privileged one",
+            "CAP_SYS_ADMIN or CAP_NET_ADMIN is missing: run as root, and outside of a container \
+                           or in a privileged one",
         ),
     };
     check("capabilities", true, result)
@@ -92,24 +96,24 @@ fn probe() -> Vec<Check> {
     let mut made = unshare(spaces);
     if made.is_ok() {
         checks.push(veth());
-        // Last: after it this thread can start no other one.
+        // Last, because afterwards this thread cannot start another one.
         made = unshare(CloneFlags::CLONE_NEWPID);
     }
     let result = made
         .map(|()| "mount, network, uts, ipc, pid")
         .map_err(|error| {
-            format!("cannot make namespaces ({error}): is this root, and outside of containers?")
+            format!("cannot create namespaces ({error}): run as root, outside of a container")
         });
     checks.insert(0, check("namespaces", true, result));
     checks
 }
 
-/// Root in an instance has no rights over this machine.
+/// Checks that root in an instance can be an unprivileged id of the host.
 fn user_namespace() -> Check {
     let result = match can_make_user_namespace() {
         Ok(()) => Ok("root in an instance has no id on this machine"),
         Err(error) => Err(format!(
-            "cannot make a user namespace ({error}): set the sysctl user.max_user_namespaces \
+            "cannot create a user namespace ({error}): set the sysctl user.max_user_namespaces \
              to at least 1000"
         )),
     };
@@ -118,23 +122,23 @@ fn user_namespace() -> Check {
 
 #[expect(
     unsafe_code,
-    reason = "code between fork and exec can be unsafe; this is not"
+    reason = "code between fork and exec must be async-signal-safe; this code is"
 )]
 fn can_make_user_namespace() -> io::Result<()> {
-    let Some(nothing) = program("true") else {
+    let Some(program) = program("true") else {
         return Err(io::Error::other(
-            "there is no program `true` to try it with",
+            "the program `true`, which the check runs, is missing",
         ));
     };
-    let mut command = std::process::Command::new(nothing);
+    let mut command = std::process::Command::new(program);
     let unshare = || Ok(unshare(CloneFlags::CLONE_NEWUSER)?);
-    // SAFETY: one system call, which allocates nothing. This process has
-    // threads, and a process with threads cannot do it.
+    // SAFETY: one system call, which allocates nothing. The call fails in a
+    // process with threads such as this one, so the child makes it.
     unsafe { command.pre_exec(unshare) };
     command.env_clear().status().map(drop)
 }
 
-/// The first kernel whose overlays take layers with other ids.
+/// The first kernel whose overlays accept ID-mapped layers.
 const OLDEST_KERNEL: (u32, u32) = (5, 19);
 
 fn id_mapping() -> Check {
@@ -144,7 +148,7 @@ fn id_mapping() -> Check {
     let result = match version(&release) {
         Some(version) if version >= OLDEST_KERNEL => Ok(format!("Linux {release}")),
         _ => Err(format!(
-            "Linux {release} cannot give the files of an instance its ids: 5.19 or newer can"
+            "Linux {release} is too old to map the owners of an instance's files: use 5.19 or newer"
         )),
     };
     check("kernel", true, result)
@@ -155,7 +159,8 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// An instance sees what belongs to packages, and no other file.
+/// Checks that the host has a package database. Instances see only the files of
+/// packages.
 fn base_layer(settings: &BaseSettings) -> Check {
     let how = if settings.copy { "copies" } else { "links" };
     let place = settings.directory.display();
@@ -163,18 +168,19 @@ fn base_layer(settings: &BaseSettings) -> Check {
         base::packages_are_known(),
         Bases::new(settings.clone()).is_built(),
     ) {
-        (false, _) => {
-            Err("neither dpkg nor rpm is here, which list the files of an instance".to_owned())
-        }
-        (true, true) => Ok(format!("{place} has {how} of the packages' files")),
+        (false, _) => Err(
+            "instances need the package database of dpkg or rpm, and neither is installed"
+                .to_owned(),
+        ),
+        (true, true) => Ok(format!("{place} contains {how} of the packages' files")),
         (true, false) => Ok(format!(
-            "{place} gets {how} of the packages' files at the first start"
+            "the first start fills {place} with {how} of the packages' files"
         )),
     };
     check("base layer", true, result)
 }
 
-/// What an instance writes has an end.
+/// Checks that instances can have disks of limited size.
 fn disks() -> Check {
     let loops = Path::new("/dev/loop-control").exists();
     let result = match (program("mkfs.ext4"), loops) {
@@ -182,9 +188,9 @@ fn disks() -> Check {
             "each instance has {} GiB of ext4",
             image::GIBIBYTES
         )),
-        (None, _) => Err("there is no `mkfs.ext4`: install e2fsprogs".to_owned()),
+        (None, _) => Err("`mkfs.ext4` is missing: install e2fsprogs".to_owned()),
         (_, false) => Err(
-            "there is no /dev/loop-control: load the kernel module `loop`, or give the \
+            "/dev/loop-control is missing: load the kernel module `loop`, or give the \
              container that device and /dev/loop*"
                 .to_owned(),
         ),
@@ -192,7 +198,7 @@ fn disks() -> Check {
     check("disks", true, result)
 }
 
-/// Memory, processes and processor time of an instance have an end.
+/// Checks which resources can be limited.
 fn limits() -> Check {
     let missing = Cgroups::of_host().map(|cgroups| cgroups.missing());
     let result = match missing {
@@ -200,25 +206,26 @@ fn limits() -> Check {
             Ok("memory, pids and cpu, by instance type".to_owned())
         }
         Ok(missing) => Err(format!(
-            "instances share all of this machine's {}: no mounted control groups limit it",
+            "instances are not limited in {}: no mounted cgroup has the controllers",
             missing.join(", ")
         )),
-        Err(error) => Err(format!("cannot look for control groups: {error}")),
+        Err(error) => Err(format!("cannot read the mounted cgroups: {error}")),
     };
     check("limits", false, result)
 }
 
-/// A second wall behind the ids.
+/// Checks that the kernel can filter system calls, the second line of defense
+/// behind user namespaces.
 fn system_calls() -> Check {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let result = status
         .lines()
         .any(|line| line.starts_with("Seccomp:"))
-        .then_some("a filter refuses what acts on the whole kernel (seccomp)");
+        .then_some("seccomp filters block calls that affect the whole kernel");
     check(
         "calls",
         true,
-        result.ok_or("this kernel has no seccomp filters"),
+        result.ok_or("this kernel does not have seccomp filters"),
     )
 }
 
@@ -229,9 +236,11 @@ fn veth() -> Check {
             handle.link().add(cable).execute().await
         })
     };
-    let result = probe().map(|()| "virtual cables (veth) work");
+    let result = probe().map(|()| "virtual network interfaces (veth) work");
     let result = result.map_err(|error| {
-        format!("cannot make a virtual cable ({error}): load the kernel module `veth`")
+        format!(
+            "cannot create a virtual network interface ({error}): load the kernel module `veth`"
+        )
     });
     check("veth", true, result)
 }
@@ -240,13 +249,14 @@ fn network() -> Check {
     let free = on_netlink(async |handle| subnet::taken(&handle).await);
     let result = match free.map(|taken| subnet::free(&taken, None).next()) {
         Ok(Some(free)) => Ok(format!("{free} is free")),
-        Ok(None) => Err("no /24 of 10/8 or 100.64/10 is free of the host's routes".to_owned()),
+        Ok(None) => Err("the host has routes to every /24 of 10/8 and 100.64/10".to_owned()),
         Err(error) => Err(format!("cannot read the host's routes: {error}")),
     };
     check("network", true, result)
 }
 
-/// On a thread of its own: the caller may be on a runtime.
+/// Runs work with a netlink connection on its own thread, because the caller
+/// may be on a runtime.
 fn on_netlink<T: Send>(
     work: impl AsyncFnOnce(rtnetlink::Handle) -> Result<T, rtnetlink::Error> + Send,
 ) -> io::Result<T> {
@@ -263,19 +273,19 @@ fn on_netlink<T: Send>(
     };
     std::thread::scope(|scope| {
         let done = scope.spawn(run).join();
-        done.unwrap_or_else(|_| Err(io::Error::other("the probe broke")))
+        done.unwrap_or_else(|_| Err(io::Error::other("the probe panicked")))
     })
 }
 
-/// On a thread of its own, whose namespace ends with it.
+/// Probes in a new network namespace, which ends with its thread.
 fn firewall() -> Check {
     let probe = || -> io::Result<()> {
         unshare(CloneFlags::CLONE_NEWNET)?;
         firewall::probe()
     };
     let probed = std::thread::spawn(probe).join();
-    let probed = probed.unwrap_or_else(|_| Err(io::Error::other("the probe broke")));
-    let result = probed.map(|()| "security groups are enforced by the kernel's nf_tables");
+    let probed = probed.unwrap_or_else(|_| Err(io::Error::other("the probe panicked")));
+    let result = probed.map(|()| "the kernel's nf_tables enforces security groups");
     let result = result.map_err(|error| {
         format!(
             "cannot filter the traffic of instances ({error}): the kernel needs nf_tables \
@@ -288,9 +298,11 @@ fn firewall() -> Check {
 fn sudo() -> Check {
     let result = match (program("sudo"), program("setpriv")) {
         (Some(path), _) | (None, Some(path)) => {
-            Ok(format!("the login user's sudo works by {}", path.display()))
+            Ok(format!("the login user's sudo uses {}", path.display()))
         }
-        (None, None) => Err("instances have no sudo: install `sudo` or `util-linux` (setpriv)"),
+        (None, None) => {
+            Err("instances will not have sudo: install `sudo` or `util-linux` (setpriv)")
+        }
     };
     check("sudo", false, result)
 }

@@ -1,9 +1,9 @@
-//! Numbers that one cloud of this host has to itself: networks, ranges of user
-//! ids.
+//! Numbers that only one local cloud of this host may use at a time: subnets
+//! and ranges of user ids.
 //!
 //! A claim is a lock on one byte of a file that only root can open. No other
-//! user can take a number away, and the kernel gives it back when its holder
-//! ends, however it ends.
+//! user can take the lock, and the kernel releases it when its holder ends,
+//! even after a crash.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -15,26 +15,27 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 
-/// The directory is made with it; it is root's and everybody may look into it.
+/// The claims file. Its directory is created too; it belongs to root and is
+/// readable by all.
 const FILE: &str = "/run/autorun/claims";
 
-/// What is counted; each kind has numbers of its own.
+/// The kind of a number. Each kind has its own range of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The first three bytes of a /24.
     Subnet = 0,
-    /// The slot of an instance's user ids.
+    /// The range of an instance's user ids.
     UserIds = 1,
 }
 
-/// The file in which numbers are claimed.
+/// The file with the locks.
 #[derive(Debug)]
 pub(super) struct Claims {
     file: PathBuf,
 }
 
 impl Claims {
-    /// Those of this host.
+    /// Returns the claims of this host.
     pub(super) fn of_host() -> Self {
         Self::at(FILE)
     }
@@ -43,14 +44,15 @@ impl Claims {
         Self { file: file.into() }
     }
 
-    /// Takes the first number that no other process has, and that this one does
-    /// not have already. `None` when all of them are taken.
+    /// Claims the first number that neither another process nor this one holds.
+    /// Returns `None` if all are taken.
     pub(super) fn first(
         &self,
         kind: Kind,
         candidates: impl IntoIterator<Item = u32>,
     ) -> io::Result<Option<Claim>> {
-        // A lock belongs to what was opened, so each claim opens its own.
+        // An open-file-description lock belongs to the open file, so each claim
+        // opens its own.
         let file = open(&self.file)?;
         for number in candidates {
             if lock(&file, libc::F_WRLCK, kind, number)? {
@@ -61,7 +63,7 @@ impl Claims {
     }
 }
 
-/// A number that no other process can claim as long as this lives.
+/// A number that no other process can claim until this value is dropped.
 #[derive(Debug)]
 pub(super) struct Claim {
     file: File,
@@ -70,7 +72,8 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// The first number that is free on this host; see [`Claims::first`].
+    /// Claims the first number that is free on this host; see
+    /// [`Claims::first`].
     pub(super) fn first(
         kind: Kind,
         candidates: impl IntoIterator<Item = u32>,
@@ -85,14 +88,16 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // A process that was just forked may have the file open still.
+        // A process that was just forked may still have the file open, so
+        // closing alone does not unlock.
         if let Err(error) = lock(&self.file, libc::F_UNLCK, self.kind, self.number) {
-            log::debug!("a claim is given back when its file is closed: {error}");
+            log::debug!("a claim is released only when its file is closed: {error}");
         }
     }
 }
 
-/// Opens the file, which must be this user's alone, as its directory must.
+/// Opens the file. Only this user may be able to use the file and its
+/// directory.
 fn open(path: &Path) -> io::Result<File> {
     let directory = path.parent().unwrap_or(path);
     match DirBuilder::new().mode(0o755).create(directory) {
@@ -115,14 +120,15 @@ fn open(path: &Path) -> io::Result<File> {
     let own = found.uid() == nix::unistd::geteuid().as_raw();
     if !found.is_file() || !own || found.mode() & 0o077 != 0 || found.nlink() != 1 {
         return Err(io::Error::other(format!(
-            "others than this user can use `{}`; remove it",
+            "other users can access `{}`; remove it",
             path.display()
         )));
     }
     Ok(file)
 }
 
-/// Locks or unlocks the byte of a number; whether another claim has it not.
+/// Locks or unlocks the byte of a number. Returns false if another claim has
+/// the lock.
 fn lock(file: &File, how: i32, kind: Kind, number: u32) -> io::Result<bool> {
     let short = |value: i32| libc::c_short::try_from(value).map_err(io::Error::other);
     let range = libc::flock {
@@ -154,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_has_one_holder() {
+    fn a_number_has_only_one_holder() {
         let directory = tempfile::tempdir().unwrap();
         let claims = claims(directory.path());
         let first = claims.first(Kind::Subnet, 7..9).unwrap().unwrap();
@@ -171,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_free_again_though_a_forked_process_has_the_file() {
+    fn a_number_is_free_again_even_if_a_forked_process_has_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let claims = claims(directory.path());
         let claim = claims.first(Kind::Subnet, [7]).unwrap().unwrap();
@@ -182,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_could_use_is_refused() {
+    fn a_file_that_others_can_use_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let claims = claims(directory.path());
         assert_eq!(number(claims.first(Kind::Subnet, [1])), Some(1));

@@ -1,10 +1,10 @@
-//! How a machine is made: by three processes, each for what the next one has no
-//! right to.
+//! Creates a machine with three processes, each of which has privileges that
+//! the next one lacks.
 //!
 //! ```text
-//! outer  root of the host, in a mount namespace of its own: joins the control
-//!        group, gives the user namespace its ids, mounts the file system
-//! inner  in the user namespace: makes the other namespaces, which belong to it
+//! outer  root of the host, in its own mount namespace: joins the cgroup, writes
+//!        the id map of the user namespace, mounts the file system
+//! inner  in the user namespace: creates the other namespaces, which it owns
 //! init   the first process in them: root of the instance
 //! ```
 
@@ -24,38 +24,38 @@ use super::init::MachineParts;
 use super::message::{self, FromInit, Order, ZygoteConfig};
 use super::process::fork;
 
-/// What the outer and the inner process tell each other. An end of file says
-/// that the other one failed, and has said so itself.
+/// Messages between the outer and the inner process. An end of file means that
+/// the other process failed and has already reported why.
 #[derive(Debug, Serialize, Deserialize)]
-enum Word {
-    /// The inner process is in its user namespace.
+enum Stage {
+    /// The inner process has entered its user namespace.
     Unshared,
-    /// The user namespace has its ids.
+    /// The user namespace has its id map.
     Mapped,
-    /// The root file system; beside it its mount.
+    /// The root file system is mounted. Sent with the mount's descriptor.
     Mounted,
 }
 
-/// A machine to make.
+/// A machine to create.
 pub(super) struct Creation<'a> {
-    pub(super) ground: &'a ZygoteConfig,
+    pub(super) config: &'a ZygoteConfig,
     pub(super) cgroups: &'a Cgroups,
-    /// The seed and fresh package lists, uppermost first.
+    /// The seed and the package lists, the uppermost layer first.
     pub(super) layers: &'a [PathBuf],
     pub(super) order: Order,
-    /// The instance's socket to the daemon.
+    /// The socket between the machine and the daemon.
     pub(super) socket: OwnedFd,
     pub(super) console: OwnedFd,
 }
 
 impl Creation<'_> {
-    /// Makes it, in a process of its own. Returns its parts in its first process,
-    /// nothing in the others.
+    /// Forks the processes that create the machine. Returns its parts in its
+    /// first process and `None` in the helpers.
     pub(super) fn run(self) -> io::Result<Option<MachineParts>> {
         match self.begin() {
             Ok(machine) => Ok(machine),
             Err(error) => {
-                let reason = format!("cannot make an instance: {error}");
+                let reason = format!("cannot create an instance: {error}");
                 message::send(&self.socket, &FromInit::Failed { reason }, &[])?;
                 Ok(None)
             }
@@ -80,7 +80,7 @@ impl Creation<'_> {
         }
     }
 
-    /// The outer process's part, after the inner one is there.
+    /// The outer process's part, after the fork of the inner one.
     fn mount_root(&self, inner: Pid, socket: &OwnedFd) -> io::Result<()> {
         // The layers are mounted where only this process sees them.
         unshare(CloneFlags::CLONE_NEWNS)?;
@@ -88,15 +88,15 @@ impl Creation<'_> {
             "/",
             MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
         )?;
-        let state = &self.ground.state_dir;
+        let state = &self.config.state_dir;
         let scratch = state.join("mounts");
         image::make(state, &self.disk())?;
-        let Some((Word::Unshared, _)) = message::receive(socket)? else {
+        let Some((Stage::Unshared, _)) = message::receive(socket)? else {
             return Ok(());
         };
         self.order.ids.map(inner.as_raw())?;
         let namespace = File::open(format!("/proc/{inner}/ns/user"))?;
-        message::send(socket, &Word::Mapped, &[])?;
+        message::send(socket, &Stage::Mapped, &[])?;
         let mut layers = self.layers.to_vec();
         layers.push(self.order.base.clone());
         mount_memory(&scratch)?;
@@ -106,14 +106,14 @@ impl Creation<'_> {
             scratch: &scratch,
         };
         let root = overlay::mount(&parts, self.order.ids, namespace.as_fd())?;
-        message::send(socket, &Word::Mounted, &[root.as_fd()])
+        message::send(socket, &Stage::Mounted, &[root.as_fd()])
     }
 
-    /// The inner process's part, and the beginning of init's own.
+    /// The inner process's part. Its child continues as init.
     fn enter_namespaces(&self, socket: &OwnedFd) -> io::Result<Option<MachineParts>> {
         unshare(CloneFlags::CLONE_NEWUSER)?;
-        message::send(socket, &Word::Unshared, &[])?;
-        let Some((Word::Mapped, _)) = message::receive(socket)? else {
+        message::send(socket, &Stage::Unshared, &[])?;
+        let Some((Stage::Mapped, _)) = message::receive(socket)? else {
             return Ok(None);
         };
         unshare(
@@ -130,7 +130,7 @@ impl Creation<'_> {
                 Ok(None)
             }
             ForkResult::Child => {
-                let Some((Word::Mounted, mut fds)) = message::receive(socket)? else {
+                let Some((Stage::Mounted, mut fds)) = message::receive(socket)? else {
                     return Ok(None);
                 };
                 fds.pop().map(|root| self.parts(root)).transpose()
@@ -151,21 +151,21 @@ impl Creation<'_> {
         Ok(MachineParts {
             boot: self.order.boot.clone(),
             root_mount,
-            root: self.ground.state_dir.join("root"),
-            binary: self.ground.binary.clone(),
-            subnet: self.ground.subnet.clone(),
+            root: self.config.state_dir.join("root"),
+            binary: self.config.binary.clone(),
+            subnet: self.config.subnet.clone(),
             console: self.console.try_clone()?,
             socket: self.socket.try_clone()?,
         })
     }
 
     fn disk(&self) -> PathBuf {
-        let disks = self.ground.state_dir.join("instances");
+        let disks = self.config.state_dir.join("instances");
         disks.join(&self.order.boot.id)
     }
 }
 
-/// A place for mount points, over whatever is there.
+/// Mounts a small tmpfs over a directory, for mount points.
 fn mount_memory(place: &Path) -> io::Result<()> {
     Ok(mount(
         "autorun",

@@ -1,8 +1,8 @@
-//! Why machines cannot be had.
+//! The error type of the runtime.
 
 use std::fmt;
 
-/// What was attempted and why it failed, in words for the user.
+/// A failed attempt and its cause; the text is for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Error {
     message: String,

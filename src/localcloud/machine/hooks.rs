@@ -1,4 +1,4 @@
-//! What machines need from elsewhere in this program.
+//! The functions that machines need from other modules of this package.
 
 use std::future::Future;
 use std::io;
@@ -13,27 +13,30 @@ use super::init::reaper::Reaper;
 /// The main function of the ssh server.
 pub(crate) type ServeSsh = fn(SshServer) -> Pin<Box<dyn Future<Output = io::Result<()>>>>;
 
-/// What machines need from elsewhere.
+/// The functions that machines need from other modules.
 #[derive(Clone, Copy)]
 pub(crate) struct Hooks {
-    /// Serves ssh until the machine ends; runs on the machine's only thread,
-    /// in a `LocalSet`.
+    /// Serves ssh until the machine ends. Runs on the machine's only thread, in
+    /// a `LocalSet`.
     pub sshd: ServeSsh,
-    /// Main function of the sftp server: sftp on standard input and output.
+    /// The main function of the sftp server, which uses standard input and
+    /// output.
     pub sftp_server: fn() -> ExitCode,
 }
 
-/// What the ssh server of a machine is given.
+/// The parameters of a machine's ssh server.
 pub(crate) struct SshServer {
-    /// Bound to port 22 on all addresses.
+    /// The listener at port 22 of all addresses.
     pub listener: TcpListener,
-    /// Private keys, 0600.
+    /// The private host keys, with mode 0600.
     pub host_keys: Vec<PathBuf>,
-    /// A fault: each connection is reset after so many bytes from the client.
+    /// A fault: the number of bytes from the client after which each connection
+    /// is reset.
     pub drop_after: Option<u64>,
-    /// Variables of every session.
+    /// The environment variables of every session.
     pub environment: Vec<(String, String)>,
-    /// Tells about the end of processes: init waits for all of them.
+    /// Reports the end of processes: init reaps them all, so the server cannot
+    /// wait for its own.
     pub reaper: Reaper,
     /// The program of the sftp subsystem.
     pub sftp_server: PathBuf,

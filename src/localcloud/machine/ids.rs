@@ -1,5 +1,5 @@
-//! The user and group ids of an instance: a range that no account of the host
-//! has, in which the instance's ids begin at 0.
+//! The user and group ids of an instance: a range of host ids without an
+//! account, mapped to 0 and above in the instance.
 
 use std::fs;
 use std::io;
@@ -8,20 +8,21 @@ use std::path::Path;
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use serde::{Deserialize, Serialize};
 
-/// As many ids as there are in an instance.
+/// The number of ids of an instance.
 const COUNT: u32 = 65_536;
 
-/// The first range. `systemd` leaves what lies above to other programs, and the
-/// last one ends where its own ids begin again.
+/// The first host id of the first range. `systemd` assigns no ids from here up
+/// to 0x7ffe_0000, where the last range ends.
 const FIRST: u32 = 0x7000_0000;
 const RANGES: u32 = 4_094;
 
-/// One range of ids, by its first.
+/// A range of ids, by its first host id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Ids(u32);
 
 impl Ids {
-    /// The numbers of all ranges that no account of the host has.
+    /// Returns the numbers of all ranges in which no account of the host has an
+    /// id.
     pub(super) fn free() -> Vec<u32> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let mut taken = Vec::new();
@@ -34,22 +35,22 @@ impl Ids {
         free(&taken)
     }
 
-    /// The range of this number.
+    /// Returns the range with this number.
     pub(super) fn of_range(number: u32) -> Self {
         Self(FIRST + number * COUNT)
     }
 
-    /// The number of the range.
+    /// Returns the number of the range.
     pub(super) fn range(self) -> u32 {
         (self.0 - FIRST) / COUNT
     }
 
-    /// The host's id of the instance's root.
+    /// Returns the host id of the instance's root.
     pub(super) fn root(self) -> u32 {
         self.0
     }
 
-    /// Makes these the ids of a process's user namespace.
+    /// Writes the id map of a process's user namespace.
     pub(super) fn map(self, process: i32) -> io::Result<()> {
         let map = format!("0 {} {COUNT}\n", self.0);
         let process = Path::new("/proc").join(process.to_string());
@@ -57,13 +58,13 @@ impl Ids {
         fs::write(process.join("gid_map"), &map)
     }
 
-    /// Does something with files as the instance's root does, with the rights
-    /// of the host's: what is made belongs to the instance.
+    /// Runs file operations with the ids of the instance's root and the
+    /// capabilities of the host's root. New files belong to the instance.
     pub(super) fn act_as_root<T>(self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let held = rustix::thread::capabilities(None)?;
         setfsgid(Gid::from_raw(self.0));
         setfsuid(Uid::from_raw(self.0));
-        // Leaving id 0 took the rights over files away.
+        // Changing the file system uid from 0 dropped the file capabilities.
         rustix::thread::set_capabilities(None, held)?;
         let result = work();
         setfsuid(Uid::from_raw(0));
@@ -85,12 +86,12 @@ fn free(taken: &[(u32, u32)]) -> Vec<u32> {
     (0..RANGES).filter(is_free).collect()
 }
 
-/// The id in a line of passwd or group.
+/// Parses the id in a line of passwd or group.
 fn account(line: &str) -> Option<(u32, u32)> {
     Some((line.split(':').nth(2)?.parse().ok()?, 1))
 }
 
-/// The first id and their count in a line of subuid or subgid.
+/// Parses the first id and the count in a line of subuid or subgid.
 fn subordinate(line: &str) -> Option<(u32, u32)> {
     let mut fields = line.split(':').skip(1);
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_that_accounts_have_are_left_alone() {
+    fn ranges_with_accounts_are_not_used() {
         assert_eq!(free(&[]).len(), 4_094);
         assert_eq!(free(&[(0, 1), (1000, 1), (100_000, 65_536)]).len(), 4_094);
         let taken = [
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_range_ends_below_what_systemd_keeps() {
+    fn the_last_range_ends_below_the_ids_of_systemd() {
         assert_eq!(Ids::of_range(4_093).root() + (COUNT - 1), 0x7ffd_ffff);
     }
 }

@@ -1,4 +1,4 @@
-//! A running machine, as the daemon holds it.
+//! A running machine, from the daemon's side.
 
 use std::fs::File;
 use std::io;
@@ -20,14 +20,14 @@ use super::disk::in_use::DiskInUse;
 use super::message::{Channel, FromInit};
 use super::network::switch::Switch;
 
-/// So much of the console is shown.
+/// The maximum size, in bytes, of console output that are returned, as on AWS.
 const CONSOLE: u64 = 64 * 1024;
 
-/// What a machine occupies until its end.
+/// The resources that a machine occupies until its end.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) switch: Arc<Switch>,
-    /// Number of the switch's end of its cable.
+    /// The interface index of its cable's end in the switch.
     pub(super) cable: u32,
     pub(super) group: Group,
     pub(super) _ids: Claim,
@@ -35,20 +35,20 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Gives everything back, after the machine's end.
+    /// Releases the resources after the machine's end.
     pub(super) async fn release(self) {
         self.switch.unplug(self.cable).await;
         let group = self.group.clone();
         let removed = tokio::task::spawn_blocking(move || group.remove()).await;
         match removed {
             Ok(Err(error)) => log::warn!("{error}"),
-            Err(error) => log::warn!("cannot remove the control group of an instance: {error}"),
+            Err(error) => log::warn!("cannot remove the cgroup of an instance: {error}"),
             Ok(Ok(())) => {}
         }
     }
 }
 
-/// A handle of a running machine; the machine goes on without it.
+/// A handle to a running machine. Dropping it does not end the machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine(Arc<Inner>);
 
@@ -60,7 +60,7 @@ struct Inner {
 }
 
 impl Machine {
-    /// Takes over a machine that is ready.
+    /// Takes over a machine that has booted.
     pub(super) fn new(
         pidfd: AsyncFd<OwnedFd>,
         proxy: TcpListener,
@@ -77,16 +77,16 @@ impl Machine {
         }))
     }
 
-    /// Where programs in the machine find their proxy, once; not blocking. It
-    /// must be dropped when the machine has ended: an open socket keeps its
-    /// network namespace.
+    /// Returns the non-blocking listener of the machine's proxy, once. Drop it
+    /// when the machine has ended: an open socket keeps the machine's network
+    /// namespace.
     #[must_use]
     pub(crate) fn take_proxy(&self) -> Option<TcpListener> {
         let mut proxy = self.0.proxy.lock().unwrap_or_else(PoisonError::into_inner);
         proxy.take()
     }
 
-    /// Asks it to shut down, and kills it when it does not in time.
+    /// Requests a shutdown, and kills the machine if it does not end in time.
     pub(crate) async fn stop(&self, patience: Duration) {
         self.signal(Signal::TERM);
         if tokio::time::timeout(patience, self.ended()).await.is_err() {
@@ -95,12 +95,12 @@ impl Machine {
         }
     }
 
-    /// Kills it and all that runs in it.
+    /// Kills the machine and all processes in it.
     pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
-    /// Waits for its end, when its processes and its cable are gone.
+    /// Waits until the machine's processes and its cable are gone.
     pub(crate) async fn ended(&self) -> Ending {
         let mut ending = self.0.ending.clone();
         let ended = ending.wait_for(Option::is_some).await;
@@ -110,19 +110,19 @@ impl Machine {
             .unwrap_or(Ending::Killed)
     }
 
-    /// Whether it has ended.
+    /// Whether the machine has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.0.ending.borrow().is_some()
     }
 
     fn signal(&self, signal: Signal) {
         if let Err(error) = pidfd_send_signal(self.0.pidfd.get_ref(), signal) {
-            log::debug!("an instance was gone already: {error}");
+            log::debug!("cannot signal an instance, which may have ended: {error}");
         }
     }
 }
 
-/// The end of a console file; for machines that do not run, too.
+/// Reads the end of a console file. The machine need not be running.
 pub(super) fn console_of(path: &Path) -> io::Result<Vec<u8>> {
     match File::open(path) {
         Ok(file) => tail(&file),
@@ -136,7 +136,7 @@ fn tail(file: &File) -> io::Result<Vec<u8>> {
     let start = length.saturating_sub(CONSOLE);
     let mut text = vec![0; usize::try_from(length - start).unwrap_or_default()];
     let mut filled = 0;
-    // It may be shortened meanwhile.
+    // The machine may shorten the file meanwhile.
     while filled < text.len() {
         match file.read_at(&mut text[filled..], start + filled as u64)? {
             0 => break,
@@ -147,7 +147,8 @@ fn tail(file: &File) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Holds the machine's socket, which keeps it alive, until its end.
+/// Holds the machine's socket, whose end of file would end the machine, until
+/// its end.
 async fn watch_over(
     channel: Channel,
     pidfd: Arc<AsyncFd<OwnedFd>>,
@@ -159,9 +160,9 @@ async fn watch_over(
         tokio::select! {
             biased;
             message = channel.receive::<FromInit>() => match message {
-                Ok(Some((FromInit::Ending(said), _))) => ending = said,
+                Ok(Some((FromInit::Ending(reported), _))) => ending = reported,
                 Ok(Some((FromInit::Failed { reason }, _))) => {
-                    log::warn!("an instance broke: {reason}");
+                    log::warn!("an instance failed: {reason}");
                 }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
@@ -174,7 +175,7 @@ async fn watch_over(
     sender.send_replace(Some(ending));
 }
 
-/// Waits for the end of a process, and with it of all in its namespace.
+/// Waits for the end of a namespace's first process, which ends all others.
 pub(super) async fn until_gone(pidfd: &AsyncFd<OwnedFd>) {
     if let Err(error) = pidfd.readable().await {
         log::warn!("cannot wait for the end of an instance: {error}");

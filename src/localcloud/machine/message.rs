@@ -1,7 +1,7 @@
-//! What daemon, zygote and init tell each other: JSON in packets over unix
-//! sockets, with file descriptors beside it.
+//! The messages between daemon, zygote and init: JSON in packets over unix
+//! sockets, together with file descriptors.
 //!
-//! An end of file is a message too: the other side is gone.
+//! An end of file is a message too: the other process has ended.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -20,87 +20,88 @@ use tokio::io::unix::AsyncFd;
 use super::boot::{Boot, Ending};
 use super::ids::Ids;
 
-/// The longest packet: user data is at most 16 KiB, keys and names are short.
+/// The longest packet. User data is at most 16 KiB; keys and names are short.
 const LONGEST: usize = 128 * 1024;
 
-/// The most descriptors beside one packet.
+/// The maximum number of descriptors with one packet.
 const MOST_FDS: usize = 4;
 
-/// Daemon to zygote.
+/// Messages from the daemon to the zygote.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToZygote {
-    /// First message: make the namespaces, build the seed.
+    /// The first message: create the namespaces, build the seed.
     Start(ZygoteConfig),
-    /// Before the first boot, if it is there: the layer of fresh package lists.
+    /// Use this layer of package lists. Sent before the first boot, if it
+    /// exists.
     Packages(PathBuf),
-    /// Boots a machine; beside it the machine's socket and its console file.
+    /// Boot a machine. Sent with the machine's socket and its console file.
     Boot(Box<Order>),
 }
 
-/// What all machines of a zygote stand on.
+/// The settings that all machines of a zygote share.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct ZygoteConfig {
-    /// Where everything is kept.
+    /// The state directory.
     pub(super) state_dir: PathBuf,
-    /// The program, as bound into the machines.
+    /// The program, as mounted in the machines.
     pub(super) binary: PathBuf,
-    /// Network of the machines, in CIDR notation.
+    /// The network of the machines, in CIDR notation.
     pub(super) subnet: String,
-    /// The base layer for the packages of the host.
+    /// The base layer for the host's current packages.
     pub(super) base: PathBuf,
 }
 
-/// An instance to boot, and what it stands on.
+/// A machine to boot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) boot: Boot,
-    /// The base layer of its disk.
+    /// The base layer of the machine's disk.
     pub(super) base: PathBuf,
-    /// Its ids on the host.
+    /// The machine's ids on the host.
     pub(super) ids: Ids,
 }
 
-/// Zygote to daemon.
+/// Messages from the zygote to the daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromZygote {
-    /// Namespaces are there.
+    /// The namespaces exist.
     Up,
-    /// The seed is built; boots may follow.
+    /// The seed is built; machines can boot.
     Seeded,
-    /// It does not work, and why; the zygote has ended.
+    /// The zygote failed and has ended.
     Failed {
-        /// One line.
+        /// The reason, one line.
         reason: String,
     },
 }
 
-/// Daemon to init.
+/// Messages from the daemon to init.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToInit {
-    /// `eth0` is plugged in, and up.
+    /// `eth0` is connected and up.
     Linked,
 }
 
-/// Init, or the process that makes it, to the daemon.
+/// Messages to the daemon from init and from the processes that create it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromInit {
-    /// The process exists; beside it a pidfd.
+    /// The first process exists. Sent with its pidfd.
     Started {
-        /// In the daemon's numbers.
+        /// The pid in the daemon's pid namespace.
         pid: i32,
     },
-    /// It is up: ssh listens.
+    /// The machine is up: the ssh server listens.
     Ready,
-    /// It is about to end, and how.
+    /// The machine is about to end in this way.
     Ending(Ending),
-    /// It did not come up, and why.
+    /// The machine did not boot.
     Failed {
-        /// One line.
+        /// The reason, one line.
         reason: String,
     },
 }
 
-/// Two connected sockets that keep packets apart.
+/// Returns two connected sockets that preserve packet boundaries.
 pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -110,7 +111,7 @@ pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Sends one message with descriptors beside it.
+/// Sends one message together with descriptors.
 pub(super) fn send<T: Serialize>(
     socket: impl AsFd,
     message: &T,
@@ -139,7 +140,7 @@ fn send_packet(socket: BorrowedFd, packet: &[u8], fds: &[BorrowedFd]) -> io::Res
     Ok(())
 }
 
-/// Waits for one message; `None` when the other side is gone.
+/// Waits for one message. Returns `None` if the other process has ended.
 pub(super) fn receive<T: DeserializeOwned>(
     socket: impl AsFd,
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
@@ -153,7 +154,8 @@ pub(super) fn receive<T: DeserializeOwned>(
         })
     };
     let received = match receive() {
-        // The other side went without reading all; its last words come next.
+        // The other process ended with unread messages. Its own last message
+        // comes next.
         Err(rustix::io::Errno::CONNRESET) => receive(),
         received => received,
     };
@@ -174,13 +176,13 @@ pub(super) fn receive<T: DeserializeOwned>(
     Ok(Some((serde_json::from_slice(&packet[..length])?, fds)))
 }
 
-/// Puts a descriptor under the eyes of the tokio runtime.
+/// Registers a descriptor with the tokio runtime.
 #[expect(
     unsafe_code,
     reason = "tokio cannot know that the descriptor stays the same"
 )]
 pub(super) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` always gives the same descriptor, and owns it.
+    // SAFETY: an `OwnedFd` owns its descriptor and always returns the same one.
     Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
@@ -219,13 +221,13 @@ mod tests {
 
     #[test]
     fn messages_carry_descriptors() {
-        let (here, there) = pair().unwrap();
+        let (left, right) = pair().unwrap();
         let file = tempfile::tempfile().unwrap();
-        send(&here, &FromInit::Started { pid: 7 }, &[file.as_fd()]).unwrap();
-        let (message, fds) = receive::<FromInit>(&there).unwrap().unwrap();
+        send(&left, &FromInit::Started { pid: 7 }, &[file.as_fd()]).unwrap();
+        let (message, fds) = receive::<FromInit>(&right).unwrap().unwrap();
         assert!(matches!(message, FromInit::Started { pid: 7 }));
         assert_eq!(fds.len(), 1);
-        drop(here);
-        assert!(receive::<FromInit>(&there).unwrap().is_none());
+        drop(left);
+        assert!(receive::<FromInit>(&right).unwrap().is_none());
     }
 }

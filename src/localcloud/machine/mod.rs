@@ -1,5 +1,5 @@
-//! Machines: real instances made of Linux namespaces, by root, with nothing
-//! but this program and `mkfs.ext4`.
+//! Machines: real instances made of Linux namespaces. They need root, this
+//! program and `mkfs.ext4`, and nothing else.
 //!
 //! Three kinds of process:
 //!
@@ -10,19 +10,20 @@
 //! init     pid 1 of a machine: mounts, network, ssh, user data, units, reaping
 //! ```
 //!
-//! Everything hangs on sockets: when the daemon dies, however it dies, zygote
-//! and inits read an end of file and go, and their namespaces, mounts and
-//! interfaces with them. Nothing of the host is changed: not the content of its
-//! files, not its firewall, not its sysctls; its routes only by the one interface.
+//! All processes depend on sockets: when the daemon ends, even by a crash,
+//! zygote and inits read an end of file and end too, and with them their
+//! namespaces, mounts and interfaces. The host stays unchanged: the content of
+//! its files, its firewall and its sysctls. Only one network interface with its
+//! route is added.
 //!
-//! - `message`, `boot` are what the processes tell each other.
-//! - `claims` are numbers that one cloud of the host has to itself, `ids` the user
-//!   ids of a machine, `cgroups` what it may use.
-//! - `creation` is how a machine is made, `zygote_handle` how the daemon orders one.
-//! - `disk` is what a machine's files are made of, `jail` puts a process into them.
+//! - `message`, `boot` are the messages between the processes.
+//! - `claims` are numbers that only one cloud of the host uses at a time, `ids`
+//!   the user ids of a machine, `cgroups` its resource limits.
+//! - `creation` creates a machine, `zygote_handle` requests one.
+//! - `disk` provides a machine's files, `jail` confines a process to them.
 //! - `network` is the switch: addresses, cables, firewall.
 //! - `init` runs inside, with `units` as its service manager.
-//! - `multicall` is the other face of this program: the names it answers to.
+//! - `multicall` selects the program by the name under which it was called.
 
 mod boot;
 mod cgroups;

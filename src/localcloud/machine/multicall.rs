@@ -1,5 +1,5 @@
-//! The names this program answers to besides its own: the zygote on the host,
-//! and the programs of an init system inside machines.
+//! The names of this program besides its own: the zygote on the host, and the
+//! programs of an init system in machines.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -9,11 +9,11 @@ use super::hooks::Hooks;
 use super::init::client;
 use super::zygote::{self, ZYGOTE};
 
-/// Name by which the ssh server runs its file transfer.
+/// The name under which the ssh server runs the sftp server.
 pub(super) const SFTP_SERVER: &str = "sftp-server";
 
-/// Acts by the name this program was called by, if it is one of these.
-/// Must be asked first in `main`, before there are threads.
+/// Runs the program that `arg0` names. Returns `None` for other names. Call
+/// this first in `main`, before any thread starts.
 pub(crate) fn multicall(
     arg0: &OsStr,
     arguments: impl IntoIterator<Item = OsString>,

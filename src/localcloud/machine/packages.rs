@@ -1,8 +1,8 @@
-//! Which packages the host itself is behind on: they are held in machines, so
-//! that "patch the system" is quick in a rehearsal.
+//! Finds the host's outdated packages. Machines hold them, so that a rehearsal
+//! of "upgrade the system" takes seconds.
 //!
-//! Found out with package lists of our own: nothing on the host changes, and
-//! its apt hooks are not run.
+//! apt runs with separate package lists and without the host's hooks, so that
+//! nothing on the host changes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,38 +21,38 @@ use crate::clock;
 const HOST_LISTS: &str = "/var/lib/apt/lists";
 const HOST_STATUS: &str = "/var/lib/dpkg/status";
 
-/// Seconds for which an answer is good.
+/// How many seconds an answer stays valid.
 const FRESH: i64 = 12 * 3600;
 
-/// Patience with the servers of the packages.
+/// How long apt may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What was found out.
+/// The packages of the host.
 #[derive(Clone, Debug)]
 pub(super) struct Packages {
-    /// The text of a `dpkg` status file in which outdated packages are held.
+    /// The text of a `dpkg` status file that holds the outdated packages.
     pub(super) status: String,
-    /// A directory of package lists, fresh if they could be fetched.
+    /// A directory of package lists, up to date if they could be fetched.
     pub(super) lists: PathBuf,
-    /// How many packages are held.
+    /// The number of held packages.
     pub(super) held: usize,
 }
 
-/// The answer, as it is kept in the state directory.
+/// The cached answer in the state directory.
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
-    /// Seconds since the epoch.
+    /// The time of the answer, in seconds since 1970.
     at: i64,
-    /// Of the host's status file: when it changed, and its size.
+    /// The host's status file: its modification time and its size.
     status: (i64, i64, u64),
-    /// Directory of package lists.
+    /// The directory of package lists.
     lists: PathBuf,
-    /// Names, as `libc6:amd64` or `nginx`.
+    /// The names of outdated packages, such as `libc6:amd64` or `nginx`.
     behind: BTreeSet<String>,
 }
 
-/// Finds out, or remembers; `None` where it is not known. What does not work is
-/// in the log, and done without.
+/// Returns the packages of the host, if possible from the cache. Returns `None`
+/// where they cannot be determined; failures are only logged.
 pub(super) async fn prepare(state_dir: &Path) -> Option<Packages> {
     let apt_get = program("apt-get")?;
     let place = Place {
@@ -62,7 +62,7 @@ pub(super) async fn prepare(state_dir: &Path) -> Option<Packages> {
     match place.answer().await.and_then(packages_of) {
         Ok(packages) => Some(packages),
         Err(error) => {
-            log::warn!("cannot find out which packages the host is behind on: {error}");
+            log::warn!("cannot determine the host's outdated packages: {error}");
             None
         }
     }
@@ -108,8 +108,8 @@ impl Place {
         let text = fs::read(self.answer_file()).ok()?;
         let answer: Answer = serde_json::from_slice(&text).ok()?;
         let age = clock::seconds() - answer.at;
-        let lists_are_there = answer.lists.is_dir();
-        let is_good = (0..FRESH).contains(&age) && answer.status == status && lists_are_there;
+        let lists_exist = answer.lists.is_dir();
+        let is_good = (0..FRESH).contains(&age) && answer.status == status && lists_exist;
         is_good.then_some(answer)
     }
 
@@ -131,8 +131,8 @@ impl Place {
     }
 
     async fn simulate(&self, lists: &Path) -> io::Result<BTreeSet<String>> {
-        let said = self.apt_get(lists, &["-s", "dist-upgrade"]).await?;
-        Ok(upgradable(&said))
+        let output = self.apt_get(lists, &["-s", "dist-upgrade"]).await?;
+        Ok(upgradable(&output))
     }
 
     async fn apt_get(&self, lists: &Path, args: &[&str]) -> io::Result<String> {
@@ -152,15 +152,15 @@ impl Place {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let first = said.lines().next().unwrap_or("no reason given");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let first = errors.lines().next().unwrap_or("no error message");
         Err(io::Error::other(format!(
             "apt-get {}: {first}",
             args.join(" ")
         )))
     }
 
-    /// Oldest first.
+    /// Returns the directories of package lists, the oldest first.
     fn old_lists(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.directory)
             .into_iter()
@@ -186,7 +186,7 @@ impl Place {
     }
 }
 
-/// What an answer means for the host's packages.
+/// Applies an answer to the host's status file.
 fn packages_of(answer: Answer) -> io::Result<Packages> {
     let text = fs::read_to_string(HOST_STATUS)?;
     let (status, held) = with_holds(&text, &answer.behind);
@@ -202,7 +202,7 @@ fn fingerprint() -> io::Result<(i64, i64, u64)> {
     Ok((found.mtime(), found.mtime_nsec(), found.len()))
 }
 
-/// Read after all of the host's settings: they hold, but for these.
+/// Returns apt settings that override the host's. apt reads them last.
 fn apt_settings(lists: &Path) -> String {
     let lists = lists.display();
     format!(
@@ -222,7 +222,8 @@ fn apt_settings(lists: &Path) -> String {
     )
 }
 
-/// The times are kept: by them apt asks servers for what is newer.
+/// Copies package lists with their modification times, from which apt tells
+/// servers what it already has.
 fn copy_lists(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from).into_iter().flatten().flatten() {
@@ -238,8 +239,9 @@ fn copy_lists(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Names in lines as `Inst bash [5.2-1] (5.2-2 Debian:12 [amd64])`; a line
-/// without the first brackets is about a package that is not there yet.
+/// Returns the names in lines such as `Inst bash [5.2-1] (5.2-2 Debian:12
+/// [amd64])`. A line without the first brackets is about a package that is not
+/// yet installed.
 fn upgradable(simulation: &str) -> BTreeSet<String> {
     let lines = simulation.lines();
     let names = lines.filter_map(|line| {
@@ -252,7 +254,8 @@ fn upgradable(simulation: &str) -> BTreeSet<String> {
 
 const INSTALLED: &str = "Status: install ok installed";
 
-/// A status file in which these packages are held, and how many there are.
+/// Returns the status file with these packages held, and the number of held
+/// packages.
 fn with_holds(status: &str, behind: &BTreeSet<String>) -> (String, usize) {
     let mut held = 0;
     let mut result = String::with_capacity(status.len());
@@ -281,11 +284,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_installed_can_be_behind() {
-        let said = "Inst bash [5.2-1] (5.2-2 Debian:12 [amd64])\n\
+    fn only_installed_packages_are_outdated() {
+        let simulation = "Inst bash [5.2-1] (5.2-2 Debian:12 [amd64])\n\
             Inst linux-image-6.1 (6.1.2 Debian [amd64])\n\
             Inst libx:i386 [1] (2 Debian [i386]) []\nConf bash (5.2-2)\n";
-        let names: Vec<_> = upgradable(said).into_iter().collect();
+        let names: Vec<_> = upgradable(simulation).into_iter().collect();
         assert_eq!(names, ["bash", "libx:i386"]);
     }
 

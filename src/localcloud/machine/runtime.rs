@@ -1,4 +1,5 @@
-//! The daemon's side of all machines: boots them, lets them in, keeps their disks.
+//! The daemon's interface to all machines: boots them, opens their firewall,
+//! keeps their disks.
 
 use std::fs::{self, File};
 use std::io;
@@ -32,62 +33,62 @@ use super::network::{inside, links};
 use super::settings::RuntimeSettings;
 use super::zygote_handle::ZygoteHandle;
 
-/// The console's file on a machine's disk.
+/// The name of the console file beside a machine's disk.
 const CONSOLE: &str = "console.log";
 
-/// How long a machine may take to boot. Its disk is its root's, and may hold
-/// anything.
+/// How long a machine may take to boot. Its disk belongs to its root and may
+/// contain anything, so a boot may hang.
 const BOOT: Duration = Duration::from_secs(60);
 
-/// Boots machines.
+/// Boots and manages machines.
 #[derive(Debug)]
 pub(crate) struct Runtime {
     settings: RuntimeSettings,
     claim: Claim,
     bases: Bases,
     cgroups: Cgroups,
-    /// The numbers of the ranges of ids that machines can have.
+    /// The numbers of the id ranges for machines.
     ids: Vec<u32>,
     zygote: ZygoteHandle,
     switch: Arc<Switch>,
     machines: Mutex<Vec<Machine>>,
     disks: DisksInUse,
-    /// Counts the cables that were ever plugged in.
+    /// The number of cables ever created.
     cables: AtomicU32,
 }
 
 impl Runtime {
-    /// Finds or builds the base layer, makes the namespaces and the host's
-    /// interface. The rest, such as asking about packages, goes on in the
+    /// Finds or builds the base layer, and creates the namespaces and the
+    /// host's interface. The rest, such as querying packages, continues in the
     /// background; the first boot waits for it.
     pub(crate) async fn start(settings: RuntimeSettings) -> Result<Self, Error> {
         if !nix::unistd::geteuid().is_root() {
-            let said = "instances need root: start the local cloud with sudo";
-            return Err(Error::new(said));
+            let message = "instances need root: start the local cloud with sudo";
+            return Err(Error::new(message));
         }
         prepare(&settings.state_dir)
             .map_err(|error| Error::io("prepare the state directory", error))?;
         let bases = Bases::new(settings.base.clone());
         let current = in_background(&bases, Bases::current).await;
         let current = current.map_err(|error| Error::io("build the base layer", error))?;
-        let (host, connection) = links::connect()
-            .map_err(|error| Error::io("ask the kernel about the network", error))?;
+        let (host, connection) =
+            links::connect().map_err(|error| Error::io("open a netlink connection", error))?;
         let taken = subnet::taken(&host).await;
         let taken = taken.map_err(|error| Error::io("read the host's routes", error))?;
         let claim = Claim::of_free(&Claims::of_host(), &taken, settings.subnet)
             .map_err(|error| Error::io("claim a network", error))?
             .ok_or_else(|| {
-                Error::new("no network is free: the host has routes to all of 10/8 and 100.64/10")
+                Error::new("no subnet is free: the host has routes to all of 10/8 and 100.64/10")
             })?;
         let zygote = ZygoteHandle::start(&settings, current, claim.subnet).await?;
         let switch = Switch::start(host, connection, zygote.pid(), claim.subnet).await;
-        let switch = switch.map_err(|error| Error::io("make the network of instances", error))?;
+        let switch = switch.map_err(|error| Error::io("create the network of instances", error))?;
         let cgroups =
-            Cgroups::of_host().map_err(|error| Error::io("look for control groups", error))?;
+            Cgroups::of_host().map_err(|error| Error::io("read the mounted cgroups", error))?;
         let unused = bases.clone();
         tokio::task::spawn_blocking(move || {
             if let Err(error) = unused.remove_unused() {
-                log::warn!("cannot remove base layers that are out of date: {error}");
+                log::warn!("cannot remove outdated base layers: {error}");
             }
         });
         let runtime = Self {
@@ -102,54 +103,55 @@ impl Runtime {
             disks: DisksInUse::default(),
             cables: AtomicU32::new(0),
         };
-        // All ports are closed until a group opens them.
+        // All ports stay closed until a security group opens them.
         runtime.set_firewall(Vec::new()).await?;
         Ok(runtime)
     }
 
-    /// The machines' network.
+    /// Returns the network of the machines.
     #[must_use]
     pub(crate) fn subnet(&self) -> Ipv4Net {
         self.claim.subnet
     }
 
-    /// The host's address in it.
+    /// Returns the host's address in this network.
     #[must_use]
     pub(crate) fn gateway(&self) -> Ipv4Addr {
         switch::gateway(self.subnet())
     }
 
-    /// How many packages are held because the host is behind on them; `None`
-    /// as long as that is not known.
+    /// Returns the number of outdated packages, which machines hold. Returns
+    /// `None` while it is not known.
     #[must_use]
     pub(crate) fn held_packages(&self) -> Option<usize> {
         self.zygote.held_packages()
     }
 
-    /// The names of what machines can use up here: no control group limits it.
+    /// Returns the names of the resources that no cgroup limits.
     #[must_use]
     pub(crate) fn unlimited(&self) -> Vec<&'static str> {
         self.cgroups.missing()
     }
 
-    /// Waits until boots can follow.
+    /// Waits until machines can boot.
     pub(crate) async fn until_ready(&self) -> Result<(), Error> {
         self.zygote.until_ready().await
     }
 
-    /// Where machines look for their metadata, 169.254.169.254:80; not blocking.
-    /// A connection's other address is that of the machine that asks.
+    /// Returns the non-blocking listener of the metadata service,
+    /// 169.254.169.254:80. The source address of a connection is that of a
+    /// machine.
     pub(crate) async fn listen_for_metadata(&self) -> Result<TcpListener, Error> {
         let listener = self.switch.listen_for_metadata().await;
         listener.map_err(|error| Error::io("listen for the metadata service", error))
     }
 
-    /// Boots a machine; gives it back when it is up and ssh listens.
+    /// Boots a machine. Returns it when its ssh server listens.
     pub(crate) async fn boot(&self, boot: Boot) -> Result<Machine, Error> {
         self.check(&boot)?;
         let Some(disk) = self.disks.take(&boot.id) else {
-            let said = format!("the disk of {} is in use", boot.id);
-            return Err(Error::new(said));
+            let message = format!("the disk of {} is in use", boot.id);
+            return Err(Error::new(message));
         };
         self.zygote.until_ready().await?;
         let machine = self.bring_up(boot, disk).await?;
@@ -169,8 +171,8 @@ impl Runtime {
         let subnet = self.subnet();
         let reserved = [subnet.network(), self.gateway(), subnet.broadcast()];
         if !subnet.contains(address) || reserved.contains(address) {
-            let said = format!("{address} is no address of an instance in {subnet}");
-            return Err(Error::new(said));
+            let message = format!("{address} cannot be the address of an instance in {subnet}");
+            return Err(Error::new(message));
         }
         if is_user_name(user) {
             Ok(())
@@ -205,11 +207,11 @@ impl Runtime {
         };
         let finished = self.finish(&channel, pid, address, held.cable);
         let finished = timeout(BOOT, finished).await;
-        let late = |_| Err(io::Error::other("it is not up after a minute"));
+        let late = |_| Err(io::Error::other("it is not up after 60 seconds"));
         match finished.unwrap_or_else(late) {
             Ok(proxy) => Ok(Machine::new(pidfd, proxy, channel, held)),
             Err(error) => {
-                // Without its socket it goes, unless it hangs.
+                // Without its socket the machine ends, unless it hangs.
                 drop(channel);
                 let _ = pidfd_send_signal(&pidfd, Signal::KILL);
                 until_gone(&pidfd).await;
@@ -219,7 +221,8 @@ impl Runtime {
         }
     }
 
-    /// Sets its network up from inside, and waits until it is up.
+    /// Configures the machine's network from inside, and waits until the
+    /// machine is up.
     async fn finish(
         &self,
         channel: &Channel,
@@ -232,16 +235,18 @@ impl Runtime {
         let settle = namespace.run(move || inside::settle(address, subnet));
         let proxy = settle.await?;
         self.switch.open(address, cable).await?;
-        // Where it has failed already, what it says about that is waiting.
+        // If the machine failed already, its message is still in the socket.
         let linked = channel.send(&ToInit::Linked, &[]).await;
         match channel.receive::<FromInit>().await? {
             Some((FromInit::Ready, _)) => Ok(proxy),
             Some((FromInit::Failed { reason }, _)) => Err(io::Error::other(reason)),
-            _ => Err(linked.err().unwrap_or_else(|| io::Error::other("it ended"))),
+            _ => Err(linked
+                .err()
+                .unwrap_or_else(|| io::Error::other("it ended during the boot"))),
         }
     }
 
-    /// Replaces what is let in to the machines, all of it at once.
+    /// Replaces all firewall rules of the machines at once.
     pub(crate) async fn set_firewall(&self, ports: Vec<Port>) -> Result<(), Error> {
         let gateway = Gateway {
             address: self.gateway(),
@@ -251,7 +256,7 @@ impl Runtime {
         applied.map_err(|error| Error::io("apply the security groups", error))
     }
 
-    /// The console output of a machine, whether it runs or not.
+    /// Returns the console output of a machine, which need not be running.
     pub(crate) fn console(&self, id: &str) -> io::Result<Vec<u8>> {
         if is_disk_name(id) {
             console_of(&self.disk(id).join(CONSOLE))
@@ -260,7 +265,8 @@ impl Runtime {
         }
     }
 
-    /// Removes the disk of a machine that has ended. None is no error.
+    /// Removes the disk of a machine that has ended. A missing disk is not an
+    /// error.
     pub(crate) async fn remove_disk(&self, id: &str) -> io::Result<()> {
         if !is_disk_name(id) {
             return Err(io::Error::from(io::ErrorKind::InvalidFilename));
@@ -274,7 +280,7 @@ impl Runtime {
         removed
     }
 
-    /// The disks there are.
+    /// Returns the ids of all disks.
     pub(crate) fn disks(&self) -> io::Result<Vec<String>> {
         let entries = fs::read_dir(self.settings.state_dir.join("instances"))?;
         let mut names = Vec::new();
@@ -285,7 +291,8 @@ impl Runtime {
         Ok(names)
     }
 
-    /// Ends all machines, then everything else that was made.
+    /// Ends all machines, then removes everything else that the runtime
+    /// created.
     pub(crate) async fn shutdown(&self) {
         let machines = self.take_machines();
         machines.iter().for_each(Machine::kill);
@@ -303,7 +310,8 @@ impl Runtime {
     }
 }
 
-/// Directories of the state, and the empty file system that disks begin as.
+/// Creates the directories of the state, and the empty file system that disks
+/// are copied from.
 fn prepare(state_dir: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
@@ -313,7 +321,8 @@ fn prepare(state_dir: &Path) -> io::Result<()> {
     image::make_blank(state_dir)
 }
 
-/// Looking at a base layer blocks, and building one takes seconds.
+/// Runs blocking work. Checking a base layer takes a moment, building one takes
+/// seconds.
 async fn in_background<T: Send + 'static>(
     bases: &Bases,
     work: impl FnOnce(&Bases) -> io::Result<T> + Send + 'static,
@@ -353,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_checked_before_they_become_paths() {
+    fn names_that_become_paths_are_checked() {
         assert!(is_disk_name("i-0123456789abcdef0"));
         assert!(!is_disk_name("../i-1") && !is_disk_name("") && !is_disk_name("a/b"));
         assert!(is_user_name("ec2-user"));

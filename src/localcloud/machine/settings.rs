@@ -1,4 +1,4 @@
-//! What the runtime of machines is started with.
+//! The settings of the runtime of machines.
 
 use std::path::PathBuf;
 
@@ -6,17 +6,18 @@ use ipnet::Ipv4Net;
 
 use super::disk::base::BaseSettings;
 
-/// What a runtime is started with.
+/// The settings of a runtime.
 #[derive(Clone, Debug)]
 pub(crate) struct RuntimeSettings {
-    /// Where everything is kept; root's, 0700, locked by the caller.
+    /// The state directory. It belongs to root, has mode 0700 and is locked by
+    /// the caller.
     pub state_dir: PathBuf,
-    /// The program that answers to the names of `multicall`: a copy that stays.
+    /// The program of `multicall`: a copy that an upgrade does not replace.
     pub binary: PathBuf,
     /// The only port of the host that machines can reach.
     pub endpoint_port: u16,
-    /// The network used before; used again if it is still free.
+    /// The previous subnet, which is preferred if it is still free.
     pub subnet: Option<Ipv4Net>,
-    /// What the files of machines are made of.
+    /// The settings of base layers.
     pub base: BaseSettings,
 }

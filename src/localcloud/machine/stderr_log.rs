@@ -1,5 +1,5 @@
-//! The log of zygote and inits: standard error, which is the zygote's log file
-//! in the one, the machine's console in the others. Both have a bounded size.
+//! The log of the zygote and of inits: standard error. In the zygote that is
+//! its log file, in an init the machine's console. Both have a bounded size.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::super::logbook::{self, Limiter};
 
-/// A file that has this many bytes gets no more lines.
+/// The length in bytes from which a file gets no more lines.
 const LONGEST: i64 = 5 << 20;
 
 #[derive(Default)]
@@ -34,14 +34,14 @@ impl Log for StandardError {
             return;
         }
         let line = logbook::line(&record.args().to_string());
-        // There is no other place to say that this one cannot be written.
+        // If this write fails, there is no other place to report it.
         let _ = write!(std::io::stderr(), "autorun: {line}\r\n");
     }
 
     fn flush(&self) {}
 }
 
-/// Makes it the log of this process.
+/// Directs the log messages of this process to standard error.
 pub(super) fn start() {
     if log::set_boxed_logger(Box::new(StandardError::default())).is_ok() {
         log::set_max_level(LevelFilter::Warn);

@@ -1,35 +1,35 @@
-//! Which system the host, and with it every machine, runs.
+//! The operating system of the host, which every machine runs too.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// The operating system of the machines, which is the host's.
+/// The operating system of the host and its machines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct System {
-    /// As `debian`.
+    /// The id, such as `debian`.
     pub id: String,
-    /// As `12`; empty for rolling releases.
+    /// The version, such as `12`; empty for rolling releases.
     pub version: String,
-    /// As `Debian GNU/Linux 12 (bookworm)`.
+    /// The full name, such as `Debian GNU/Linux 12 (bookworm)`.
     pub name: String,
-    /// What installs packages, if it is one that is known.
+    /// The package manager, if it is a known one.
     pub package_manager: Option<PackageManager>,
-    /// As AWS calls it: `x86_64` or `arm64`.
+    /// The architecture in AWS's terms: `x86_64` or `arm64`.
     pub arch: String,
 }
 
 /// A package manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PackageManager {
-    /// Debian, Ubuntu and relatives.
+    /// For Debian, Ubuntu and their derivatives.
     Apt,
-    /// Amazon Linux, Fedora and relatives.
+    /// For Amazon Linux, Fedora and their relatives.
     Dnf,
 }
 
 impl PackageManager {
-    /// As users type it.
+    /// Returns the command name.
     #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl PackageManager {
 }
 
 impl System {
-    /// The host's.
+    /// Reads the host's operating system.
     #[must_use]
     pub(crate) fn of_host() -> Self {
         let release = std::fs::read_to_string("/etc/os-release")
@@ -80,7 +80,7 @@ fn package_manager() -> Option<PackageManager> {
     found.then_some(PackageManager::Dnf)
 }
 
-/// Finds a program where root's programs are, whatever `PATH` says.
+/// Finds a program in the system's directories, regardless of `PATH`.
 pub(super) fn program(name: &str) -> Option<std::path::PathBuf> {
     const PLACES: [&str; 6] = [
         "/usr/sbin",

@@ -1,8 +1,8 @@
-//! The zygote: one thread whose namespaces all machines start from.
+//! The zygote: a process with one thread whose forks become machines.
 //!
-//! Its mount namespace is its own, its network namespace is the switch. Instances
-//! fork from it without exec, so that all share the memory of the program. It
-//! ends when the daemon does, and with it the switch and its interfaces.
+//! It has its own mount namespace; its network namespace is the switch.
+//! Machines fork from it without exec, so that all share the program's memory.
+//! It ends when the daemon ends, and with it the switch and its interfaces.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -32,10 +32,10 @@ use super::message::{self, FromInit, FromZygote, Order, ToZygote, ZygoteConfig};
 use super::process::{fork, handle};
 use super::stderr_log;
 
-/// Name by which the daemon runs the zygote.
+/// The name under which the daemon runs the zygote.
 pub(super) const ZYGOTE: &str = "autorun-zygote";
 
-/// Says that this is the zygote's second life.
+/// The argument of the zygote's second execution.
 const SETTLED: &str = "settled";
 
 /// Runs the zygote, and the processes that fork from it.
@@ -52,8 +52,8 @@ pub(super) fn run(life: Option<&OsStr>, hooks: Hooks) -> ExitCode {
     }
 }
 
-/// Runs this program again in the zygote's own namespaces, from a file that
-/// cannot be written there: a machine's `/proc/1/exe` is this file.
+/// Executes this program again in the zygote's own namespaces, from a read-only
+/// mount: the file is `/proc/1/exe` in a machine, which must not write to it.
 fn begin_second_life() -> io::Result<Infallible> {
     let failed = isolate().and_then(|()| {
         let program = fs::read_link("/proc/self/exe")?;
@@ -68,14 +68,15 @@ fn begin_second_life() -> io::Result<Infallible> {
     failed
 }
 
-/// Serves the daemon until it is gone; returns what a machine is made of in its
-/// first process, and nothing in processes that have done their part.
+/// Serves the daemon until it ends. Returns the parts of a machine in the
+/// machine's first process, and `None` in processes that have finished their
+/// part.
 fn serve() -> io::Result<Option<MachineParts>> {
     let daemon = take_socket()?;
-    let Some((ToZygote::Start(ground), _)) = message::receive(&daemon)? else {
+    let Some((ToZygote::Start(config), _)) = message::receive(&daemon)? else {
         return Ok(None);
     };
-    let mut zygote = match Zygote::start(&daemon, ground) {
+    let mut zygote = match Zygote::start(&daemon, config) {
         Ok(zygote) => zygote,
         Err(error) => {
             let reason = error.to_string();
@@ -98,7 +99,8 @@ fn serve() -> io::Result<Option<MachineParts>> {
     Ok(None)
 }
 
-/// The socket is standard input, so that nothing unsafe is needed to pass it on.
+/// Returns the socket to the daemon. It is passed as standard input, which
+/// needs no unsafe code.
 fn take_socket() -> io::Result<OwnedFd> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     let null = fs::File::open("/dev/null")?;
@@ -106,38 +108,38 @@ fn take_socket() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Which process this is after a fork.
+/// The role of this process after a fork.
 enum Role {
     Zygote,
-    /// One that has helped to make a machine.
+    /// A process that helped to create a machine.
     Helper,
     /// The first process of a machine.
     Machine(Box<MachineParts>),
 }
 
 struct Zygote {
-    ground: ZygoteConfig,
+    config: ZygoteConfig,
     cgroups: Cgroups,
-    /// What all instances have in common above their base layers.
+    /// The layers that all machines share above their base layers.
     layers: Vec<PathBuf>,
-    /// The ids of all instances that there were.
+    /// The ids of all machines ever started.
     used: BTreeSet<Ids>,
 }
 
 impl Zygote {
-    fn start(daemon: &OwnedFd, ground: ZygoteConfig) -> io::Result<Self> {
+    fn start(daemon: &OwnedFd, config: ZygoteConfig) -> io::Result<Self> {
         message::send(daemon, &FromZygote::Up, &[])?;
-        let layers = vec![build_seed(&ground)?];
+        let layers = vec![build_seed(&config)?];
         message::send(daemon, &FromZygote::Seeded, &[])?;
         Ok(Self {
             cgroups: Cgroups::of_host()?,
             layers,
             used: BTreeSet::new(),
-            ground,
+            config,
         })
     }
 
-    /// Forks a process that makes a machine.
+    /// Forks a process that creates a machine.
     fn fork(&mut self, order: Order, mut fds: Vec<OwnedFd>) -> io::Result<Role> {
         let (Some(console), Some(socket)) = (fds.pop(), fds.pop()) else {
             return Ok(Role::Zygote);
@@ -147,13 +149,13 @@ impl Zygote {
             Ok(ForkResult::Child) => {}
             Ok(ForkResult::Parent { .. }) => return Ok(Role::Zygote),
             Err(error) => {
-                let reason = format!("cannot start a process: {error}");
+                let reason = format!("cannot fork: {error}");
                 message::send(&socket, &FromInit::Failed { reason }, &[])?;
                 return Ok(Role::Zygote);
             }
         }
         let creation = Creation {
-            ground: &self.ground,
+            config: &self.config,
             cgroups: &self.cgroups,
             layers: &self.layers,
             order,
@@ -164,10 +166,10 @@ impl Zygote {
         Ok(machine.map_or(Role::Helper, Role::Machine))
     }
 
-    /// The daemon is gone: what it could not remove any more is removed here.
+    /// Removes what the daemon could not remove before it ended.
     fn tidy_up(&self) {
         for ids in &self.used {
-            // Meanwhile another cloud may have them.
+            // Another cloud may have claimed the ids meanwhile.
             let claimed = Claim::first(Kind::UserIds, [ids.range()]);
             let removed = match &claimed {
                 Ok(Some(_)) => self.cgroups.group(*ids).remove(),
@@ -181,11 +183,11 @@ impl Zygote {
     }
 }
 
-/// Leaves the daemon's terminal, descriptors and namespaces.
+/// Leaves the daemon's session, descriptors and namespaces.
 fn isolate() -> io::Result<()> {
     nix::unistd::setsid()?;
     close_inherited()?;
-    // Children are not waited for; the kernel forgets them at once.
+    // The zygote never waits for its children: the kernel reaps them.
     handle(Signal::SIGCHLD, SigHandler::SigIgn)?;
     nix::sys::prctl::set_child_subreaper(true)?;
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)?;
@@ -193,8 +195,9 @@ fn isolate() -> io::Result<()> {
     Ok(mount_change("/", private)?)
 }
 
-/// Closes what a daemon started by hand may have inherited from a terminal;
-/// everything opened by Rust is closed at exec, and the socket is not listed.
+/// Closes descriptors that a daemon may have inherited from its caller.
+/// Descriptors that Rust opened close at exec. The socket is standard input,
+/// which stays open.
 fn close_inherited() -> io::Result<()> {
     let mut inherited = Vec::new();
     for entry in fs::read_dir("/proc/self/fd")? {
@@ -207,7 +210,7 @@ fn close_inherited() -> io::Result<()> {
     for fd in inherited {
         let flags = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
         if fd > 2 && !is_close_on_exec(&flags) {
-            // Gone already is as good as closed.
+            // The descriptor may be closed already.
             let _ = nix::unistd::close::<std::os::fd::RawFd>(fd);
         }
     }
@@ -218,16 +221,17 @@ fn is_close_on_exec(fdinfo: &str) -> bool {
     const CLOEXEC: u32 = 0o2_000_000;
     let mut lines = fdinfo.lines();
     let flags = lines.find_map(|line| line.strip_prefix("flags:"));
-    // Not readable means that it is not open any more.
+    // Without flags, the descriptor is closed already.
     flags.is_none_or(|flags| {
         u32::from_str_radix(flags.trim(), 8).is_ok_and(|flags| flags & CLOEXEC != 0)
     })
 }
 
-/// The layer of all that differs from the base layer in every instance.
-fn build_seed(ground: &ZygoteConfig) -> io::Result<PathBuf> {
-    let seed = Seed::new(ground.state_dir.join("seed"), ground.base.clone())?;
-    standins::place(&seed, &ground.subnet)?;
+/// Builds the layer with the files that differ from the base layer in every
+/// machine.
+fn build_seed(config: &ZygoteConfig) -> io::Result<PathBuf> {
+    let seed = Seed::new(config.state_dir.join("seed"), config.base.clone())?;
+    standins::place(&seed, &config.subnet)?;
     package_settings::place(&seed)?;
     Ok(seed.root().to_owned())
 }
@@ -237,7 +241,7 @@ mod tests {
     use super::is_close_on_exec;
 
     #[test]
-    fn inherited_descriptors_are_told_by_their_flags() {
+    fn inherited_descriptors_are_known_by_their_flags() {
         assert!(is_close_on_exec("pos:\t0\nflags:\t02100002\nmnt_id:\t1\n"));
         assert!(!is_close_on_exec("pos:\t0\nflags:\t0100002\n"));
         assert!(is_close_on_exec(""));

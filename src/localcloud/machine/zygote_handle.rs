@@ -1,4 +1,4 @@
-//! The zygote, as the daemon holds it: starts it, and orders machines from it.
+//! The zygote from the daemon's side: starts it and requests machines from it.
 
 use std::fs::File;
 use std::io;
@@ -22,24 +22,26 @@ use super::packages;
 use super::settings::RuntimeSettings;
 use super::zygote::ZYGOTE;
 
-/// Patience with the first process of an instance.
+/// How long the creation of a machine's first process may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A longer log of the zygote is kept once under another name.
+/// The length in bytes at which the log of the zygote is rotated.
 const LONGEST_LOG: u64 = 1 << 20;
 
-/// A running zygote. It ends when this is dropped, and all machines with it.
+/// A running zygote. Dropping it ends the zygote and all machines.
 #[derive(Debug)]
 pub(super) struct ZygoteHandle {
     process: Mutex<Child>,
     pid: i32,
     channel: Arc<Channel>,
-    /// Set once boots can follow: how many packages are held, or why none can.
+    /// The state of the preparations, once they end: the number of held
+    /// packages, or why no machine can boot.
     ready: watch::Receiver<Option<Result<Option<usize>, String>>>,
 }
 
 impl ZygoteHandle {
-    /// Starts it; its namespaces are made, the rest goes on in the background.
+    /// Starts the zygote and waits for its namespaces. The other preparations
+    /// continue in the background.
     pub(super) async fn start(
         settings: &RuntimeSettings,
         base: PathBuf,
@@ -67,7 +69,7 @@ impl ZygoteHandle {
         self.pid
     }
 
-    /// Waits until boots can follow.
+    /// Waits until machines can boot.
     pub(super) async fn until_ready(&self) -> Result<(), Error> {
         let mut ready = self.ready.clone();
         let state = ready.wait_for(Option::is_some).await;
@@ -78,7 +80,7 @@ impl ZygoteHandle {
         }
     }
 
-    /// How many packages are held, once it is known.
+    /// Returns the number of held packages, once it is known.
     pub(super) fn held_packages(&self) -> Option<usize> {
         match &*self.ready.borrow() {
             Some(Ok(held)) => *held,
@@ -86,7 +88,7 @@ impl ZygoteHandle {
         }
     }
 
-    /// Orders a machine; gives back its socket, its pid and its pidfd.
+    /// Requests a machine. Returns its socket, its pid and its pidfd.
     pub(super) async fn order(
         &self,
         order: Order,
@@ -102,16 +104,18 @@ impl ZygoteHandle {
         match started.await?? {
             Some((FromInit::Started { pid }, fds)) => match fds.into_iter().next() {
                 Some(pidfd) => Ok((channel, pid, message::watched(pidfd)?)),
-                None => Err(io::Error::other("it came without its descriptor")),
+                None => Err(io::Error::other(
+                    "the first process came without a descriptor",
+                )),
             },
             Some((FromInit::Failed { reason }, _)) => Err(io::Error::other(reason)),
             _ => Err(io::Error::other(
-                "the process that instances fork from ended",
+                "the process that instances fork from has ended",
             )),
         }
     }
 
-    /// Ends it, which has nothing to tidy up that the kernel would not.
+    /// Kills the zygote. The kernel removes everything that belongs to it.
     pub(super) fn end(&self) {
         end(&mut self.process.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -125,11 +129,12 @@ impl Drop for ZygoteHandle {
 
 fn end(process: &mut Child) {
     if let Err(error) = process.kill().and_then(|()| process.wait()) {
-        log::debug!("the process that instances fork from was gone already: {error}");
+        log::debug!("cannot end the process that instances fork from: {error}");
     }
 }
 
-/// It runs without the daemon's environment, which machines could read.
+/// Starts the process without the daemon's environment, which machines could
+/// read.
 fn spawn(settings: &RuntimeSettings) -> io::Result<(Child, Channel)> {
     let (ours, theirs) = message::pair()?;
     let log = settings.state_dir.join("zygote.log");
@@ -152,27 +157,27 @@ async fn introduce(
     base: PathBuf,
     subnet: Ipv4Net,
 ) -> Result<(), Error> {
-    let attempt = "make the namespaces of instances";
+    let attempt = "create the namespaces of instances";
     let failed = |error: io::Error| Error::io(attempt, error);
-    let ground = ZygoteConfig {
+    let config = ZygoteConfig {
         state_dir: settings.state_dir.clone(),
         binary: settings.binary.clone(),
         subnet: subnet.to_string(),
         base,
     };
-    let start = ToZygote::Start(ground);
+    let start = ToZygote::Start(config);
     channel.send(&start, &[]).await.map_err(failed)?;
     match channel.receive::<FromZygote>().await.map_err(failed)? {
         Some((FromZygote::Up, _)) => Ok(()),
         Some((FromZygote::Failed { reason }, _)) => Err(Error::io(attempt, reason)),
         Some((FromZygote::Seeded, _)) | None => Err(Error::io(
             attempt,
-            "the process that instances fork from ended; see zygote.log in the state directory",
+            "the process that instances fork from has ended; see zygote.log in the state directory",
         )),
     }
 }
 
-/// Waits for the seed and the packages, and says that boots can follow.
+/// Waits for the seed and the packages, then reports that machines can boot.
 async fn get_ready(
     channel: Arc<Channel>,
     state_dir: PathBuf,
@@ -201,7 +206,7 @@ async fn seeded(channel: &Channel) -> io::Result<()> {
         Some((FromZygote::Seeded, _)) => Ok(()),
         Some((FromZygote::Failed { reason }, _)) => Err(io::Error::other(reason)),
         _ => Err(io::Error::other(
-            "the process that instances fork from ended",
+            "the process that instances fork from has ended",
         )),
     }
 }

@@ -1,6 +1,6 @@
-//! What the service knows of an instance.
+//! The data of one instance that the metadata service shows.
 
-/// What an instance can learn about itself.
+/// The metadata of an instance.
 #[derive(Clone, Default)]
 pub(crate) struct Metadata {
     pub instance_id: String,
@@ -22,21 +22,21 @@ pub(crate) struct Metadata {
     pub availability_zone: String,
     pub account: String,
     pub reservation_id: String,
-    /// When the launch was asked for, as `2026-01-31T12:00:00Z`.
+    /// When the launch was requested, such as `2026-01-31T12:00:00Z`.
     pub pending_time: String,
-    /// The name of the key pair and its public key in OpenSSH's format.
+    /// The name of the key pair and its public key in OpenSSH format.
     pub key_name: Option<(String, String)>,
-    /// Names of the groups.
+    /// The names of the security groups.
     pub security_groups: Vec<String>,
     pub security_group_ids: Vec<String>,
     pub user_data: Option<Vec<u8>>,
     /// The name of the instance profile.
     pub iam_profile: Option<String>,
     pub tags: Vec<(String, String)>,
-    /// Whether tags are shown.
+    /// Whether the instance's tags are shown.
     pub instance_metadata_tags: bool,
-    /// Whether every request needs a token (`HttpTokens=required`).
+    /// Whether every request needs a session token (`HttpTokens=required`).
     pub tokens_required: bool,
-    /// Whether there is an answer at all (`HttpEndpoint=enabled`).
+    /// Whether the service answers this instance (`HttpEndpoint=enabled`).
     pub enabled: bool,
 }

@@ -1,8 +1,9 @@
-//! The instance metadata service (IMDSv2) of all instances of a network.
+//! The instance metadata service (IMDSv2) of all instances of a cloud.
 //!
-//! It listens in the namespace that joins them, where an address has one owner:
-//! the address says who asks. It has no credentials to give away:
-//! `iam/security-credentials` is never there.
+//! It listens in the network namespace of the switch, where each address
+//! belongs to one instance, so the source address of a request identifies the
+//! instance. There are no role credentials: `iam/security-credentials` does not
+//! exist.
 
 mod instance;
 mod service;

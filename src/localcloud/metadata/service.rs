@@ -1,4 +1,4 @@
-//! The service: who asks, whether they may, and what they are told.
+//! The HTTP service: identifies the instance, checks its token, and answers.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,29 +21,30 @@ use super::tree::{self, Tree};
 use crate::crowd::{Crowd, Limits};
 use crate::line::Line;
 
-/// Connections at a time. An instance that has its share takes from itself.
+/// The maximum number of connections at the same time. An instance at its limit
+/// loses its own oldest connection.
 const CONNECTIONS: Limits = Limits {
     all: 512,
     each: 32,
     settled: 0,
 };
-/// Bytes of a request's head.
+/// The maximum size, in bytes, of a request's header.
 const MAX_HEAD: usize = 16 * 1024;
-/// How long a request's head may take to arrive.
+/// How long a request's header may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the service rests when the system gives it no more connections.
+/// How long the service pauses if it cannot accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Seconds that a token may live, as on AWS.
+/// The longest lifetime of a token in seconds, as on AWS.
 const MAX_TTL: u64 = 21_600;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 const TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Who asks from an address, as it is now.
+/// Returns the metadata of the instance that has an address now.
 pub(crate) type LookUp = Arc<dyn Fn(IpAddr) -> Option<Arc<Metadata>> + Send + Sync>;
 
-/// Serves all instances of a network until the listener is of no more use.
+/// Serves all instances of a network until the caller drops the future.
 pub(crate) async fn serve(listener: TcpListener, look_up: LookUp) -> io::Result<()> {
     let service = Arc::new(Service {
         look_up,
@@ -121,7 +122,8 @@ impl Service {
     }
 
     fn new_token(&self, request: &Request<Incoming>, metadata: &Metadata, peer: IpAddr) -> Answer {
-        // Something in the instance passes requests on, perhaps a stranger's.
+        // A proxy in the instance forwards the request, possibly for an outside
+        // client.
         if request.headers().contains_key(FORWARDED) {
             return failure(StatusCode::FORBIDDEN);
         }
@@ -143,7 +145,8 @@ impl Service {
         answer
     }
 
-    /// A token that is given must be good, even where none is needed.
+    /// Whether the request may read metadata. A token must be valid even if
+    /// none is required.
     fn may_read(&self, request: &Request<Incoming>, metadata: &Metadata, peer: IpAddr) -> bool {
         let Some(token) = request.headers().get(TOKEN) else {
             return !metadata.tokens_required;

@@ -1,4 +1,4 @@
-//! Tokens of the metadata service: each instance has a quota of its own.
+//! The session tokens of the metadata service. Each instance has its own quota.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,22 +8,23 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 
-/// Tokens of one instance; its own first to expire goes for a new one.
+/// The maximum number of tokens of one instance. A new token replaces the one
+/// that expires first.
 const MOST: usize = 256;
 
-/// All tokens, by the address that asked.
+/// All tokens, by the address of the instance.
 #[derive(Default)]
 pub(super) struct Tokens(Mutex<HashMap<IpAddr, Kept>>);
 
-/// The tokens of the instance that has an address now.
+/// The tokens of the instance that currently has an address.
 struct Kept {
     instance: String,
     until: HashMap<String, Instant>,
 }
 
 impl Tokens {
-    /// A new token. `is_up` says whether an instance has an address still: the
-    /// tokens of one that has not are forgotten.
+    /// Issues a token. `is_up` returns whether an instance still has an
+    /// address; tokens of instances that do not are removed.
     pub(super) fn issue(
         &self,
         address: IpAddr,
@@ -52,7 +53,8 @@ impl Tokens {
         token
     }
 
-    /// Whether a token is of this instance, at this address, and lives still.
+    /// Whether a token was issued to this instance at this address and has not
+    /// expired.
     pub(super) fn is_good(&self, address: IpAddr, instance: &str, token: &str) -> bool {
         let all = self.all();
         let kept = all.get(&address).filter(|kept| kept.instance == instance);
@@ -87,7 +89,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn an_instance_takes_tokens_from_itself_alone() {
+    fn an_instance_replaces_only_its_own_tokens() {
         let tokens = Tokens::default();
         let [one, two] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
         let up = |_: IpAddr, _: &str| true;
@@ -98,7 +100,10 @@ mod tests {
         }
         assert!(tokens.is_good(one, "i-1", &mine));
         assert!(!tokens.is_good(two, "i-2", &first));
-        assert!(!tokens.is_good(two, "i-2", &mine), "of another instance");
+        assert!(
+            !tokens.is_good(two, "i-2", &mine),
+            "token of another instance"
+        );
         assert_eq!(tokens.all()[&two].until.len(), MOST);
     }
 
@@ -107,12 +112,15 @@ mod tests {
         let tokens = Tokens::default();
         let [one, two] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
         let old = tokens.issue(one, "i-1", HOUR, |_, _| true);
-        assert!(!tokens.is_good(one, "i-3", &old), "the address has another");
+        assert!(
+            !tokens.is_good(one, "i-3", &old),
+            "the address has another instance"
+        );
         let new = tokens.issue(one, "i-3", HOUR, |_, instance| instance == "i-3");
         assert!(!tokens.is_good(one, "i-1", &old) && tokens.is_good(one, "i-3", &new));
         let _ = tokens.issue(two, "i-4", HOUR, |_, instance| instance == "i-4");
         assert_eq!(tokens.all().len(), 1);
-        let none = tokens.issue(two, "i-4", Duration::ZERO, |_, _| true);
-        assert!(!tokens.is_good(two, "i-4", &none));
+        let expired = tokens.issue(two, "i-4", Duration::ZERO, |_, _| true);
+        assert!(!tokens.is_good(two, "i-4", &expired));
     }
 }

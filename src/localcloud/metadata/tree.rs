@@ -1,12 +1,12 @@
-//! What the metadata service shows, as a tree of paths and values.
+//! The content of the metadata service, as a tree of paths and values.
 
 use super::instance::Metadata;
 
-/// Paths and what is there. A path that ends with `/` is a directory whose
-/// listing is not simply what lies below.
+/// Pairs of path and value. A path that ends with `/` is the listing of a
+/// directory that differs from the names of its entries.
 pub(super) type Tree = Vec<(String, String)>;
 
-/// The value at a path, or the listing of what lies below it.
+/// Returns the value at a path, or the listing of the directory.
 pub(super) fn read(tree: Tree, path: &str) -> Option<String> {
     let path = path.trim_end_matches('/');
     let directory = if path.is_empty() {
@@ -35,7 +35,7 @@ pub(super) fn read(tree: Tree, path: &str) -> Option<String> {
     (!names.is_empty()).then(|| names.join("\n"))
 }
 
-/// What lies below `meta-data`.
+/// Returns the content of `meta-data`.
 pub(super) fn meta_data(of: &Metadata) -> Tree {
     let mut tree: Tree = Vec::new();
     let mut add = |path: &str, value: &str| tree.push((path.to_owned(), value.to_owned()));
@@ -119,7 +119,7 @@ fn profile_info(of: &Metadata, profile: &str) -> String {
     format!("{info:#}")
 }
 
-/// What lies below `dynamic`.
+/// Returns the content of `dynamic`.
 pub(super) fn dynamic(of: &Metadata) -> Tree {
     let document = serde_json::json!({
         "accountId": of.account,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_found_and_nothing_else() {
+    fn missing_values_are_not_found() {
         let read = |path| read(meta_data(&metadata()), path);
         assert_eq!(read("instance-id").unwrap(), "i-1");
         assert_eq!(read("instance-id/").unwrap(), "i-1");

@@ -1,18 +1,18 @@
-//! The accounts of a machine: the host's system accounts without its people
-//! and passwords, and the login user.
+//! The accounts of a machine: the host's system accounts without passwords, and
+//! the login user. Accounts of people are left out.
 
 use std::io;
 
 use super::super::super::files;
 use super::seed::Seed;
 
-/// Ids that people have, on every distribution that is supported.
+/// The ids of people's accounts on every supported distribution.
 const PEOPLE: std::ops::RangeInclusive<u32> = 1000..=59_999;
 
-/// Groups that a cloud image's login user is in, where they exist.
+/// The groups of a cloud image's login user, as far as they exist.
 const USER_GROUPS: [&str; 5] = ["adm", "ec2-user", "sudo", "systemd-journal", "wheel"];
 
-/// The four account files.
+/// The content of the four account files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Accounts {
     pub(in super::super) passwd: String,
@@ -22,7 +22,7 @@ pub(in super::super) struct Accounts {
 }
 
 impl Accounts {
-    /// The host's, without people.
+    /// Reads the host's accounts, without those of people.
     pub(in super::super) fn of_host() -> io::Result<Self> {
         let passwd = files::read_text("/etc/passwd")?;
         let group = files::read_text("/etc/group")?;
@@ -36,7 +36,7 @@ impl Accounts {
         let passwd: Vec<_> = passwd.lines().filter(stays).collect();
         let group: Vec<_> = group.lines().filter(stays).collect();
         let group: Vec<_> = group.iter().map(|line| without(line, &people)).collect();
-        // Nobody logs in with a password.
+        // Password logins are disabled.
         let shadow = |line: &&str| format!("{}:*:19700:0:99999:7:::\n", name_of(line));
         let gshadow = |line: &String| format!("{}:*::\n", name_of(line));
         Self {
@@ -47,7 +47,7 @@ impl Accounts {
         }
     }
 
-    /// Adds the login user with a group of its own; gives back its id.
+    /// Adds the login user with its own group. Returns its id.
     pub(in super::super) fn add_user(&mut self, name: &str, shell: &str) -> u32 {
         let ids = self.passwd.lines().chain(self.group.lines());
         let taken: Vec<u32> = ids.filter_map(id_of).collect();
@@ -83,7 +83,7 @@ impl Accounts {
         seed.file("/etc/group", &self.group, 0o644)?;
         seed.file("/etc/shadow", &self.shadow, 0o600)?;
         seed.file("/etc/gshadow", &self.gshadow, 0o600)?;
-        // The copies that useradd and its kin leave behind.
+        // Backup copies by useradd and similar programs.
         for copy in ["/etc/passwd-", "/etc/group-"] {
             seed.hide(copy.as_ref())?;
         }
@@ -102,7 +102,7 @@ fn id_of(line: &str) -> Option<u32> {
     line.split(':').nth(2)?.parse().ok()
 }
 
-/// The line of a group without these members.
+/// Returns the line of a group without these members.
 fn without(line: &str, people: &[&str]) -> String {
     let Some((front, members)) = line.rsplit_once(':') else {
         return line.to_owned();
@@ -118,14 +118,14 @@ mod tests {
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\
         www-data:x:33:33::/var/www:/usr/sbin/nologin\n\
         ada:x:1000:1000:Ada:/home/ada:/bin/zsh\n\
-        nobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n";
+        nfsnobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n";
     const GROUP: &str = "root:x:0:\nadm:x:4:syslog,ada\nsudo:x:27:ada\nada:x:1000:\n";
 
     #[test]
-    fn people_stay_on_the_host() {
+    fn accounts_of_people_are_left_out() {
         let accounts = Accounts::without_people(PASSWD, GROUP);
         assert!(!accounts.passwd.contains("ada"));
-        assert!(accounts.passwd.contains("nobody:x:65534"));
+        assert!(accounts.passwd.contains("nfsnobody:x:65534"));
         assert_eq!(accounts.group, "root:x:0:\nadm:x:4:syslog\nsudo:x:27:\n");
         assert!(accounts.shadow.starts_with("root:*:"));
     }

@@ -1,6 +1,7 @@
 #!/bin/sh
-# The packages that the host is behind on are held, so that an upgrade is quick here.
-# Who asks for a package by its name gets it all the same, with what it needs.
+# Holds the packages that are outdated on the host, so that an upgrade takes
+# seconds. A package that is requested by name is installed nevertheless, with
+# its dependencies.
 real=/usr/lib/autorun/${0##*/}
 for argument; do
     case $argument in

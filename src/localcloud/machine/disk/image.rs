@@ -1,6 +1,6 @@
 //! The disk of an instance: an ext4 file system in a sparse file, as large as
-//! the root volume on AWS. What the instance writes has an end there, and no
-//! name, set-user-ID bit or capability on the host.
+//! the root volume on AWS. It limits what an instance can write. Its files have
+//! no paths on the host, and their set-user-ID bits and capabilities no effect.
 
 use std::fs::{self, File};
 use std::io::{self, Seek as _, SeekFrom};
@@ -22,19 +22,19 @@ use rustix::mount::{
 
 use super::super::system::program;
 
-/// The root volume of Amazon Linux.
+/// The size of Amazon Linux's root volume.
 pub(in super::super) const GIBIBYTES: u64 = 8;
 
-/// The name of the image on a disk.
+/// The name of the image in a disk's directory.
 const IMAGE: &str = "image";
 
-/// Patience with the end of an earlier boot's mount.
+/// How long to wait for the unmount of an earlier boot.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Attempts to get a loop device that another process does not get first.
+/// How often to try again if another process takes the free loop device.
 const ATTEMPTS: u32 = 64;
 
-/// Makes the empty file system that disks begin as, unless it is there.
+/// Creates the empty file system that disks are copied from, unless it exists.
 pub(in super::super) fn make_blank(state_dir: &Path) -> io::Result<()> {
     let blank = blank(state_dir);
     if blank.exists() {
@@ -42,7 +42,7 @@ pub(in super::super) fn make_blank(state_dir: &Path) -> io::Result<()> {
     }
     let Some(mkfs) = program("mkfs.ext4") else {
         return Err(io::Error::other(
-            "there is no `mkfs.ext4`, which makes the disks of instances: install e2fsprogs",
+            "`mkfs.ext4`, which creates the disks of instances, is missing: install e2fsprogs",
         ));
     };
     let next = state_dir.join(format!(".blank.{}", std::process::id()));
@@ -61,8 +61,8 @@ pub(in super::super) fn make_blank(state_dir: &Path) -> io::Result<()> {
         .stdin(Stdio::null())
         .output()?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.lines().last().unwrap_or("it gives no reason");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let last = errors.lines().last().unwrap_or("no error message");
         return Err(io::Error::other(format!("mkfs.ext4 failed: {last}")));
     }
     fs::rename(next, blank)
@@ -72,7 +72,7 @@ fn blank(state_dir: &Path) -> PathBuf {
     state_dir.join(format!("blank-{GIBIBYTES}g.ext4"))
 }
 
-/// Makes the image of a disk, unless it is there.
+/// Creates the image of a disk, unless it exists.
 pub(in super::super) fn make(state_dir: &Path, disk: &Path) -> io::Result<()> {
     let image = disk.join(IMAGE);
     if image.exists() {
@@ -93,7 +93,7 @@ fn new_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Copies the parts of a file that are not holes.
+/// Copies a file without its holes.
 fn copy_sparse(mut from: &File, to: &File) -> io::Result<()> {
     if rustix::fs::ioctl_ficlone(to, from).is_ok() {
         return Ok(());
@@ -117,7 +117,7 @@ fn copy_sparse(mut from: &File, to: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Mounts the image of a disk, without a place yet.
+/// Returns a detached mount of a disk's image.
 pub(in super::super) fn mount(disk: &Path) -> io::Result<OwnedFd> {
     let path = disk.join(IMAGE);
     wait_until_free(&path)?;
@@ -125,8 +125,8 @@ pub(in super::super) fn mount(disk: &Path) -> io::Result<OwnedFd> {
     let (device, name) = attach(&image)?;
     let context = fsopen("ext4", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(context.as_fd(), "source", name)?;
-    // The kernel would fill the tables with zeros in the background, and wait
-    // for the host's disk at the end.
+    // Otherwise the kernel initializes the tables in the background, and
+    // flushes to the host's disk at the unmount.
     fsconfig_set_flag(context.as_fd(), "noinit_itable")?;
     fsconfig_set_flag(context.as_fd(), "nobarrier")?;
     fsconfig_create(context.as_fd())?;
@@ -135,12 +135,13 @@ pub(in super::super) fn mount(disk: &Path) -> io::Result<OwnedFd> {
         FsMountFlags::FSMOUNT_CLOEXEC,
         MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_RELATIME,
     )?;
-    // From here on the mount holds the device, which frees itself with it.
+    // From here on the mount holds the loop device, which is released at the
+    // unmount.
     drop(device);
     Ok(mount)
 }
 
-/// A loop device with the image in it, and its name.
+/// Attaches the image to a loop device. Returns the device and its name.
 fn attach(image: &File) -> io::Result<(File, String)> {
     let control = File::options()
         .read(true)
@@ -160,14 +161,14 @@ fn attach(image: &File) -> io::Result<(File, String)> {
     Err(busy.into())
 }
 
-#[expect(unsafe_code, reason = "no crate at hand wraps loop devices")]
+#[expect(unsafe_code, reason = "no dependency wraps loop devices")]
 fn free_device(control: &File) -> nix::Result<i32> {
-    // SAFETY: the call takes no argument and returns a number.
+    // SAFETY: the call has no argument and returns a number.
     let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE.into()) };
     Errno::result(number)
 }
 
-#[expect(unsafe_code, reason = "no crate at hand wraps loop devices")]
+#[expect(unsafe_code, reason = "no dependency wraps loop devices")]
 fn configure(device: &File, image: &File) -> nix::Result<()> {
     // SAFETY: a structure of numbers, for which zeros are valid.
     let mut config: loop_config = unsafe { std::mem::zeroed() };
@@ -179,9 +180,9 @@ fn configure(device: &File, image: &File) -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
-/// Waits until no loop device has the image: the kernel ends the mount of an
-/// earlier boot a moment after its last process, and two mounts of one image
-/// would destroy it.
+/// Waits until no loop device has the image. The kernel unmounts the image of
+/// an earlier boot shortly after its last process ends, and two mounts of one
+/// image would destroy it.
 fn wait_until_free(image: &Path) -> io::Result<()> {
     let image = image.canonicalize()?;
     let began = Instant::now();
@@ -189,7 +190,7 @@ fn wait_until_free(image: &Path) -> io::Result<()> {
     while is_attached(&image)? {
         if began.elapsed() > PATIENCE {
             return Err(io::Error::other(
-                "its disk is still mounted by an earlier boot",
+                "an earlier boot still has the disk mounted",
             ));
         }
         std::thread::sleep(pause);

@@ -1,13 +1,13 @@
-//! Which disks are in use: two machines on one disk would destroy it.
+//! Prevents two machines from using the same disk, which would destroy it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The disks that are in use.
+/// The disks in use.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct DisksInUse(Arc<Mutex<BTreeSet<String>>>);
 
-/// A disk that is in use as long as this lives.
+/// A disk that is in use until this value is dropped.
 #[derive(Debug)]
 pub(in super::super) struct DiskInUse {
     id: String,
@@ -15,7 +15,7 @@ pub(in super::super) struct DiskInUse {
 }
 
 impl DisksInUse {
-    /// Takes a disk; `None` if it is in use.
+    /// Marks a disk as in use. Returns `None` if it already is.
     pub(in super::super) fn take(&self, id: &str) -> Option<DiskInUse> {
         let is_new = self.ids().insert(id.to_owned());
         is_new.then(|| DiskInUse {

@@ -1,9 +1,9 @@
-//! What the files of a machine are made of: its own disk, over the seed, over the
-//! base layer.
+//! The files of a machine, in three layers: its own disk, the seed, the base
+//! layer.
 //!
-//! The base layer is what the host's packages consist of, the seed what differs
-//! in every machine, so that a boot copies nothing. Neither is ever changed, and
-//! nothing that a machine writes reaches a file of the host.
+//! The base layer contains the files of the host's packages, the seed what
+//! differs in every machine, so that a boot copies nothing. Neither ever
+//! changes, and no write in a machine reaches a file of the host.
 
 pub(super) mod accounts;
 pub(super) mod base;

@@ -1,6 +1,6 @@
-//! The root file system of an instance: what it wrote, over the seed, over
-//! fresh package lists, over the base layer; each of them with the ids of the
-//! instance's user namespace.
+//! The root file system of an instance, from top to bottom: its own changes,
+//! the seed, the package lists, the base layer. The ids of each layer are
+//! mapped to the instance's user namespace.
 
 use std::ffi::CString;
 use std::fs;
@@ -21,19 +21,19 @@ use rustix::mount::{
 use super::super::ids::Ids;
 use super::image;
 
-/// What a root file system is made of.
+/// The parts of a root file system.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Parts<'a> {
-    /// Read-only layers, uppermost first.
+    /// The read-only layers, the uppermost first.
     pub(in super::super) layers: &'a [PathBuf],
     /// The directory of the instance's disk.
     pub(in super::super) disk: &'a Path,
-    /// An empty directory in which the layers are mounted meanwhile.
+    /// An empty directory for the mount points of the layers.
     pub(in super::super) scratch: &'a Path,
 }
 
-/// Mounts the root file system, without a place yet. The caller's mount
-/// namespace is its own; the layers stay in it.
+/// Returns a detached mount of the root file system. The caller needs its own
+/// mount namespace, in which the mounts of the layers remain.
 pub(in super::super) fn mount(
     parts: &Parts,
     ids: Ids,
@@ -59,7 +59,7 @@ pub(in super::super) fn mount(
     })
 }
 
-/// Gives a mount the ids of the instance and a place.
+/// Maps the ids of a mount and attaches it.
 fn place(
     mount: &OwnedFd,
     parts: &Parts,
@@ -82,7 +82,7 @@ fn place(
     Ok(place)
 }
 
-#[expect(unsafe_code, reason = "no crate at hand wraps mount_setattr")]
+#[expect(unsafe_code, reason = "no dependency wraps mount_setattr")]
 fn map_ids(mount: &OwnedFd, user_namespace: BorrowedFd) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
@@ -104,14 +104,15 @@ fn map_ids(mount: &OwnedFd, user_namespace: BorrowedFd) -> io::Result<()> {
     match Errno::result(result) {
         Ok(_) => Ok(()),
         Err(error) => Err(io::Error::other(format!(
-            "cannot give files the ids of an instance: {error}"
+            "cannot map the ids of an instance's files: {error}"
         ))),
     }
 }
 
-/// The work directory begins empty at each boot: a volatile overlay marks it
-/// as not to be trusted after a crash of the system, and after one a
-/// rehearsal's disk is worth no more than its last state.
+/// Creates the upper directory and an empty work directory. A volatile overlay
+/// marks its work directory, and after a crash of the host it refuses to mount
+/// with the mark. Removing the mark accepts the disk as it is, which is good
+/// enough for a rehearsal.
 fn begin(upper: &Path, work: &Path) -> io::Result<()> {
     match fs::remove_dir_all(work) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -139,7 +140,7 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> io::Result<OwnedFd> 
     )?)
 }
 
-/// A colon separates layers, a backslash escapes it.
+/// Escapes the separator of layers, a colon, with a backslash.
 fn escaped(path: &Path) -> Vec<u8> {
     let mut result = Vec::new();
     for byte in path.as_os_str().as_bytes() {

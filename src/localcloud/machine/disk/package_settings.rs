@@ -1,5 +1,5 @@
-//! Settings of the package managers in a machine: through the proxy, without
-//! what a machine that lives for minutes does not need.
+//! The settings of package managers in a machine: they select the proxy and
+//! skip work that a short-lived machine does not need.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use super::super::packages::Packages;
 use super::seed::Seed;
 use super::standins::PROXY;
 
-/// Hooks of desktops and of machines that live long; they cost seconds.
+/// apt hooks for desktops and long-lived machines. They take seconds.
 const SLOW_APT_HOOKS: [&str; 9] = [
     "20apt-esm-hook.conf",
     "20packagekit",
@@ -22,7 +22,7 @@ const SLOW_APT_HOOKS: [&str; 9] = [
     "99update-notifier",
 ];
 
-/// Puts the settings into the seed.
+/// Adds the settings to the seed.
 pub(in super::super) fn place(seed: &Seed) -> io::Result<()> {
     if seed.is_in_base("/etc/apt") {
         place_apt(seed)?;
@@ -35,7 +35,7 @@ pub(in super::super) fn place(seed: &Seed) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts what was found out about packages into a layer above the seed's base.
+/// Adds the outdated packages and the package lists to a separate layer.
 pub(in super::super) fn place_packages(seed: &Seed, packages: &Packages) -> io::Result<()> {
     seed.file("/var/lib/dpkg/status", &packages.status, 0o644)?;
     let lists = seed.empty_directory(Path::new("/var/lib/apt/lists"))?;
@@ -57,7 +57,7 @@ pub(in super::super) fn place_packages(seed: &Seed, packages: &Packages) -> io::
 }
 
 fn place_apt(seed: &Seed) -> io::Result<()> {
-    // The main file is read last, so that it has the last word.
+    // apt reads the main file last, so its settings override the others.
     let own = seed.text_in_base("/etc/apt/apt.conf").unwrap_or_default();
     let (address, port) = PROXY;
     let settings = format!(
@@ -88,7 +88,7 @@ const DPKG: &str = "force-unsafe-io\n\
     path-exclude=/usr/share/man/*\n\
     path-exclude=/usr/share/info/*\n";
 
-/// The settings of dnf or yum with the proxy as the only one.
+/// Returns the settings of dnf or yum with our proxy as the only one.
 fn with_proxy(text: &str) -> String {
     let (address, port) = PROXY;
     let own = format!("proxy=http://{address}:{port}\ntsflags=nodocs");
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dnf_gets_one_proxy() {
+    fn dnf_has_only_our_proxy() {
         let text = "[main]\ngpgcheck=True\nproxy = http://old:1\nproxy_username=x\n";
         let expected = "[main]\nproxy=http://127.0.0.1:3128\ntsflags=nodocs\ngpgcheck=True\n";
         assert_eq!(with_proxy(text), expected);

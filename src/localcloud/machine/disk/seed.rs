@@ -1,8 +1,9 @@
-//! The seed: a layer between the base layer and what an instance writes.
+//! The seed: a layer between the base layer and the instance's own changes.
 //!
-//! Overlay rules it uses: a character device 0:0 hides a file (whiteout), a
-//! directory with `trusted.overlay.opaque` hides what is below it, and the
-//! topmost layer gives a directory its mode and owner.
+//! It relies on these rules of overlays: a character device 0:0 hides a file
+//! (whiteout), a directory with `trusted.overlay.opaque` hides the lower
+//! directory, and the topmost layer determines the mode and owner of a
+//! directory.
 
 use std::fs;
 use std::io;
@@ -14,16 +15,16 @@ use rustix::fs::XattrFlags;
 
 const OPAQUE: &str = "trusted.overlay.opaque";
 
-/// The seed's directory. Paths given to it are absolute, as in a machine.
+/// A layer's directory. Paths in its methods are absolute paths in a machine.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Seed {
     root: PathBuf,
-    /// The layer below it.
+    /// The base layer below.
     base: PathBuf,
 }
 
 impl Seed {
-    /// An empty one; what is in the directory goes.
+    /// Creates an empty layer and removes the previous content.
     pub(in super::super) fn new(root: PathBuf, base: PathBuf) -> io::Result<Self> {
         remove(&root)?;
         fs::create_dir(&root)?;
@@ -31,12 +32,13 @@ impl Seed {
         Ok(Self { root, base })
     }
 
-    /// Where it is.
+    /// The directory of the layer.
     pub(in super::super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A directory with the mode and owner that it has in the base layer.
+    /// Returns a directory, created with the mode and owner that it has in the
+    /// base layer.
     pub(super) fn directory(&self, path: &Path) -> io::Result<PathBuf> {
         let path = real(path);
         let mut place = self.root.clone();
@@ -56,7 +58,8 @@ impl Seed {
         Ok(place)
     }
 
-    /// An empty directory: nothing of the base layer is seen below it.
+    /// Creates an empty directory, which hides the content of the base layer's
+    /// directory.
     pub(super) fn empty_directory(&self, path: &Path) -> io::Result<PathBuf> {
         let place = self.directory(path)?;
         rustix::fs::lsetxattr(&place, OPAQUE, b"y", XattrFlags::empty())?;
@@ -71,7 +74,7 @@ impl Seed {
         Ok(())
     }
 
-    /// A file in the place of whatever is there.
+    /// Writes a file in the place of an existing entry.
     pub(super) fn file(&self, path: &str, text: impl AsRef<[u8]>, mode: u32) -> io::Result<()> {
         let place = self.place(Path::new(path))?;
         remove(&place)?;
@@ -82,26 +85,26 @@ impl Seed {
             .mode(mode)
             .open(place)?;
         io::Write::write_all(&mut file, text.as_ref())?;
-        // Whatever the umask was.
+        // The umask does not apply to this call.
         file.set_permissions(fs::Permissions::from_mode(mode))
     }
 
-    /// A symbolic link in the place of whatever is there.
+    /// Creates a symbolic link in the place of an existing entry.
     pub(super) fn link(&self, path: &str, target: &str) -> io::Result<()> {
         let place = self.place(Path::new(path))?;
         remove(&place)?;
         symlink(target, place)
     }
 
-    /// Whether the base layer has something here.
+    /// Whether the base layer has an entry at this path.
     pub(super) fn is_in_base(&self, path: impl AsRef<Path>) -> bool {
         self.below(path.as_ref()).symlink_metadata().is_ok()
     }
 
-    /// The text of a file of the base layer, if it has it.
+    /// Returns the text of a file in the base layer, if it exists.
     pub(super) fn text_in_base(&self, path: &str) -> Option<String> {
         let place = self.below(Path::new(path));
-        // A link would lead to the host.
+        // Do not follow a link, which would lead to a file of the host.
         let is_file = place.symlink_metadata().is_ok_and(|found| found.is_file());
         is_file.then(|| fs::read_to_string(place).ok()).flatten()
     }
@@ -118,8 +121,8 @@ impl Seed {
     }
 }
 
-/// The path without the host's symbolic links, as far as it exists: an overlay
-/// merges directories by their real names.
+/// Resolves the host's symbolic links in a path, as far as it exists: an
+/// overlay merges directories by their real names.
 fn real(path: &Path) -> PathBuf {
     if let Ok(real) = path.canonicalize() {
         return real;
@@ -130,7 +133,7 @@ fn real(path: &Path) -> PathBuf {
     }
 }
 
-/// Gives the place the mode and owner of a directory.
+/// Copies the mode and owner of a directory.
 fn mirror(model: &Path, place: &Path) -> io::Result<()> {
     let Ok(found) = model.symlink_metadata() else {
         return fs::set_permissions(place, fs::Permissions::from_mode(0o755));

@@ -1,5 +1,5 @@
-//! What a machine has in place of the host's: programs of an init system, a
-//! sudo that asks nobody, empty settings, an environment with the proxy.
+//! Replacements for parts of the host's system: the programs of an init system,
+//! a sudo without passwords, empty settings, variables that select the proxy.
 
 use std::fs;
 use std::io;
@@ -11,19 +11,19 @@ use super::super::system;
 use super::accounts::Accounts;
 use super::seed::Seed;
 
-/// The program inside machines, where `jail` binds it.
+/// The path of this program in a machine, where `jail` mounts it.
 pub(in super::super) const BINARY: &str = "/run/autorun/bin";
 
-/// The program by the name under which it serves files to ssh clients.
+/// The name of this program as the sftp server.
 pub(in super::super) const SFTP_SERVER: &str = "/usr/lib/autorun/sftp-server";
 
-/// Where a machine has its `cloud-init`.
+/// The path of `cloud-init` in a machine.
 pub(in super::super) const CLOUD_INIT: &str = "/usr/bin/cloud-init";
 
-/// The login user that is in every machine from the start.
+/// The login user that exists in every machine from the start.
 pub(in super::super) const USER: &str = "ec2-user";
 
-/// Names of this program inside machines, and where they belong.
+/// The names of this program in a machine, and their directories.
 const TOOLS: [(&str, &str); 7] = [
     ("bin", "cloud-init"),
     ("bin", "systemctl"),
@@ -34,20 +34,20 @@ const TOOLS: [(&str, &str); 7] = [
     ("sbin", "shutdown"),
 ];
 
-/// Where the proxy listens in every machine.
+/// The address of the proxy in every machine.
 pub(in super::super) const PROXY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 3128);
 
-/// Where machines look for their metadata: on the switch.
+/// The address of the metadata service, on the switch.
 pub(in super::super) const METADATA: (Ipv4Addr, u16) = (Ipv4Addr::new(169, 254, 169, 254), 80);
 
-/// Where programs are found.
+/// The default search path for programs.
 pub(in super::super) const PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The variables that lead programs to the proxy.
+/// Returns the environment variables that direct programs to the proxy.
 pub(in super::super) fn proxy_variables(subnet: &str) -> Vec<(String, String)> {
     let proxy = format!("http://{}:{}", PROXY.0, PROXY.1);
-    let none = format!("localhost,127.0.0.1,{},{subnet}", METADATA.0);
+    let direct = format!("localhost,127.0.0.1,{},{subnet}", METADATA.0);
     let both = |name: &str, value: &str| {
         let pair = |name: String| (name, value.to_owned());
         [pair(name.to_owned()), pair(name.to_uppercase())]
@@ -55,12 +55,12 @@ pub(in super::super) fn proxy_variables(subnet: &str) -> Vec<(String, String)> {
     let variables = [
         both("http_proxy", &proxy),
         both("https_proxy", &proxy),
-        both("no_proxy", &none),
+        both("no_proxy", &direct),
     ];
     variables.into_iter().flatten().collect()
 }
 
-/// Puts all stand-ins but those for packages into the seed.
+/// Adds all stand-ins to the seed, except those for packages.
 pub(in super::super) fn place(seed: &Seed, subnet: &str) -> io::Result<()> {
     place_tools(seed)?;
     place_settings(seed, subnet)?;
@@ -70,7 +70,8 @@ pub(in super::super) fn place(seed: &Seed, subnet: &str) -> io::Result<()> {
 
 fn place_tools(seed: &Seed) -> io::Result<()> {
     for (directory, name) in TOOLS {
-        // Elsewhere as well, where /bin and /sbin are not links into /usr.
+        // Also hide other copies, on hosts where /bin and /sbin are not links
+        // into /usr.
         for other in ["/bin", "/sbin", "/usr/bin", "/usr/sbin"] {
             let path = Path::new(other).join(name);
             if seed.is_in_base(&path) {
@@ -89,15 +90,15 @@ fn place_settings(seed: &Seed, subnet: &str) -> io::Result<()> {
         .map(|(k, v)| format!("{k}={v}\n"))
         .collect();
     seed.file("/etc/environment", lines.concat(), 0o644)?;
-    let nameless = "# Names are resolved by the proxy, see /etc/environment.\n";
-    seed.file("/etc/resolv.conf", nameless, 0o644)?;
+    let resolv_conf = "# The proxy resolves names, see /etc/environment.\n";
+    seed.file("/etc/resolv.conf", resolv_conf, 0o644)?;
     seed.file("/etc/fstab", "", 0o644)?;
     seed.link("/etc/mtab", "../proc/self/mounts")?;
     seed.empty_directory(Path::new("/var/tmp"))
         .and_then(|place| fs::set_permissions(place, fs::Permissions::from_mode(0o1777)))
 }
 
-/// The login user's id.
+/// Adds the accounts. Returns the login user's id.
 fn place_accounts(seed: &Seed) -> io::Result<u32> {
     let mut accounts = Accounts::of_host()?;
     let user = accounts.add_user(USER, login_shell());
@@ -107,7 +108,7 @@ fn place_accounts(seed: &Seed) -> io::Result<u32> {
     Ok(user)
 }
 
-/// What users log in with.
+/// The shell of login users.
 pub(in super::super) fn login_shell() -> &'static str {
     if Path::new("/bin/bash").exists() {
         "/bin/bash"
@@ -116,7 +117,7 @@ pub(in super::super) fn login_shell() -> &'static str {
     }
 }
 
-/// The rules of a cloud image: the login user may do everything.
+/// The sudo rule of a cloud image: the login user may do everything.
 pub(in super::super) fn sudo_rule(user: &str) -> String {
     format!("{user} ALL=(ALL:ALL) NOPASSWD:ALL\n")
 }
@@ -134,12 +135,12 @@ fn place_sudo(seed: &Seed, user: u32) -> io::Result<()> {
         return seed.file("/etc/sudoers", rules, 0o440);
     }
     let Some(setpriv) = system::program("setpriv") else {
-        log::warn!("neither sudo nor setpriv is here: instances have no sudo");
+        log::warn!("neither sudo nor setpriv is installed: instances will not have sudo");
         return Ok(());
     };
     seed.file("/usr/lib/autorun/setpriv", fs::read(setpriv)?, 0o750)?;
     let place = seed.root().join("usr/lib/autorun/setpriv");
-    // In this order: a change of owner takes the set-user-ID bit away.
+    // The order matters: a change of owner clears the set-user-ID bit.
     chown(&place, Some(0), Some(user))?;
     fs::set_permissions(&place, fs::Permissions::from_mode(0o4750))?;
     seed.file("/usr/bin/sudo", include_str!("sudo.sh"), 0o755)
@@ -150,11 +151,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_are_led_to_the_proxy() {
+    fn programs_use_the_proxy() {
         let variables = proxy_variables("10.77.0.0/24");
         let find = |name: &str| variables.iter().find(|(key, _)| key == name);
         assert_eq!(find("HTTPS_PROXY").unwrap().1, "http://127.0.0.1:3128");
-        let none = "localhost,127.0.0.1,169.254.169.254,10.77.0.0/24";
-        assert_eq!(find("no_proxy").unwrap().1, none);
+        let direct = "localhost,127.0.0.1,169.254.169.254,10.77.0.0/24";
+        assert_eq!(find("no_proxy").unwrap().1, direct);
     }
 }

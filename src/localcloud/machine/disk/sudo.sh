@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stand-in for sudo: the members of the login user's group may become anybody.
+# Stand-in for sudo: members of the login user's group may become any user.
 set -f
 elevate=/usr/lib/autorun/setpriv
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -53,7 +53,7 @@ IFS=: read -r name _ uid gid _ home shell <<ENTRY
 $entry
 ENTRY
 
-# What is run: "$@" with assignments in front, which env understands.
+# The command to run: "$@" with assignments in front, which env understands.
 shell=${shell:-/bin/sh}
 [ "$how" != shell ] || shell=${SHELL:-/bin/sh}
 case $how in

@@ -1,5 +1,5 @@
-//! The programs of the init system: each passes its arguments on to init, and
-//! says what init says.
+//! The programs of the init system: each sends its arguments to init and prints
+//! init's reply.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::Shutdown;
@@ -8,10 +8,10 @@ use std::process::ExitCode;
 
 use super::control::{Reply, Request, SOCKET};
 
-/// Runs one of the programs; `None` if the name is none of them.
+/// Runs one of the programs. Returns `None` for other names.
 pub(in super::super) fn run(tool: &str, args: Vec<String>) -> Option<ExitCode> {
     match tool {
-        "runlevel" => Some(say("N 5\n", 0)),
+        "runlevel" => Some(print("N 5\n", 0)),
         "systemctl" | "cloud-init" | "shutdown" | "reboot" | "poweroff" | "halt" => {
             let tool = tool.to_owned();
             Some(match call(&Request { tool, args }) {
@@ -38,12 +38,12 @@ fn call(request: &Request) -> io::Result<Reply> {
 }
 
 fn finish(reply: &Reply) -> ExitCode {
-    // Whoever closed the other end does not want to know.
+    // The other end may be closed, which is not an error here.
     let _ = io::stderr().write_all(reply.err.as_bytes());
-    say(&reply.out, reply.code)
+    print(&reply.out, reply.code)
 }
 
-fn say(text: &str, code: u8) -> ExitCode {
+fn print(text: &str, code: u8) -> ExitCode {
     let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::from(code)
 }

@@ -1,4 +1,4 @@
-//! Runs user data as cloud-init does, and tells how far it is.
+//! Runs user data as cloud-init does, and reports its progress.
 
 use std::fs;
 use std::io::{self, Write};
@@ -21,20 +21,20 @@ const LOG: &str = "/var/log/cloud-init-output.log";
 const SCRIPTS: &str = "/var/lib/cloud/instance/scripts";
 const USER_DATA: &str = "/var/lib/cloud/instance/user-data.txt";
 
-/// Its presence says that user data was begun, its content how it ended.
+/// Exists once the user data has started. Its content is the result.
 const RESULT: &str = "/var/lib/cloud/instance/user-data-result";
 
-/// The most that packed user data may become.
+/// The maximum size, in bytes, of unpacked user data.
 const LARGEST_UNPACKED: u64 = 16 * 1024 * 1024;
 
-/// How far the machine is.
+/// The progress of cloud-init.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Running,
     Done,
-    /// Done, with something that should be looked at.
+    /// Done, with a warning.
     Degraded(String),
-    /// Failed, and at what.
+    /// Failed, with the reason.
     Failed(String),
 }
 
@@ -48,14 +48,14 @@ pub(super) struct CloudInit {
 }
 
 impl CloudInit {
-    /// Runs user data if this disk has not seen it, and remembers the result.
+    /// Runs user data if this disk has not run it yet, and records the result.
     pub(super) async fn run(self, user_data: Option<Vec<u8>>) {
         let progress = match self.result(user_data).await {
             Ok(progress) => progress,
             Err(error) => Progress::Failed(format!("cannot run user data: {error}")),
         };
         if let Progress::Failed(reason) | Progress::Degraded(reason) = &progress {
-            self.say(&format!("cloud-init: {reason}"));
+            self.report(&format!("cloud-init: {reason}"));
         }
         self.console
             .stamped("cloud-init: Cloud-init v. 22.2.2 finished. Datasource DataSourceEc2Local.");
@@ -67,9 +67,9 @@ impl CloudInit {
             Ok(result) => remembered(&result),
             Err(_) => self.first_time(user_data).await?,
         };
-        let said = "a warning that was asked for";
+        let message = "a warning requested by the faults file";
         Ok(match progress {
-            Progress::Done if self.faults.degraded => Progress::Degraded(said.to_owned()),
+            Progress::Done if self.faults.degraded => Progress::Degraded(message.to_owned()),
             other => other,
         })
     }
@@ -79,7 +79,8 @@ impl CloudInit {
             return Ok(Progress::Done);
         };
         files::replace(USER_DATA, &data, 0o600)?;
-        // From here on it has been run, even if the machine ends meanwhile.
+        // From here on it counts as run, even if the machine ends during the
+        // run.
         files::replace(RESULT, b"", 0o600)?;
         let data = if is_gzip(&data) {
             self.unpacked().await?
@@ -100,7 +101,7 @@ impl CloudInit {
         Ok(progress)
     }
 
-    /// All of them, whatever becomes of the others.
+    /// Runs all scripts, even if some of them fail.
     async fn run_scripts(&self, scripts: &[Vec<u8>]) -> io::Result<Progress> {
         fs::create_dir_all(SCRIPTS)?;
         let mut failed = Vec::new();
@@ -110,10 +111,10 @@ impl CloudInit {
             files::replace(&path, script, 0o700)?;
             let result = match self.run_script(&path).await {
                 Ok(status) => self.described(status),
-                Err(error) => Some(format!("could not be started: {error}")),
+                Err(error) => Some(format!("could not start: {error}")),
             };
-            let ended = result.as_deref().unwrap_or("ended with exit status 0");
-            self.say(&format!("cloud-init: user data {name} {ended}"));
+            let ended = result.as_deref().unwrap_or("exited with status 0");
+            self.report(&format!("cloud-init: user data {name} {ended}"));
             if result.is_some() {
                 failed.push(format!("{name} {ended}"));
             }
@@ -127,16 +128,16 @@ impl CloudInit {
         )))
     }
 
-    /// What is to be said about a failure; `None` for success.
+    /// Describes a failure. Returns `None` for success.
     fn described(&self, status: ExitStatus) -> Option<String> {
         use std::os::unix::process::ExitStatusExt;
         let code = self.faults.user_data_exit.or(status.code());
         match code {
             Some(0) => None,
-            Some(code) => Some(format!("ended with exit status {code}")),
+            Some(code) => Some(format!("exited with status {code}")),
             None => {
                 let signal = status.signal().unwrap_or_default();
-                Some(format!("was ended by signal {signal}"))
+                Some(format!("was killed by signal {signal}"))
             }
         }
     }
@@ -156,8 +157,8 @@ impl CloudInit {
                 status = &mut exited => break status,
             }
         };
-        output.copy_what_is_there()?;
-        // Programs in the background may go on writing.
+        output.copy_available()?;
+        // Background programs may continue to write.
         tokio::task::spawn_local(output.copy_to_end());
         status.map_err(io::Error::other)
     }
@@ -177,14 +178,14 @@ impl CloudInit {
         if status.success() {
             Ok(data)
         } else {
-            Err(io::Error::other("it cannot be unpacked by gzip"))
+            Err(io::Error::other("gzip cannot unpack it"))
         }
     }
 
-    fn say(&self, text: &str) {
+    fn report(&self, text: &str) {
         self.console.line(text);
         if let Ok(mut log) = open_log() {
-            // The console has it.
+            // If the log cannot be written, the console still has the text.
             let _ = writeln!(log, "{text}");
         }
     }
@@ -203,7 +204,7 @@ fn open_log() -> io::Result<fs::File> {
     files::append(LOG, 0o640)
 }
 
-/// What a script says, on its way to log and console.
+/// The output of a script, on its way to log and console.
 struct Output {
     pipe: pipe::Receiver,
     log: fs::File,
@@ -221,13 +222,13 @@ impl Output {
         })
     }
 
-    /// Copies what comes next; false at the end.
+    /// Copies the next piece. Returns false at the end of the output.
     async fn copy(&mut self) -> io::Result<bool> {
         let length = self.pipe.read(&mut self.buffer).await?;
         self.pass_on(length)
     }
 
-    fn copy_what_is_there(&mut self) -> io::Result<()> {
+    fn copy_available(&mut self) -> io::Result<()> {
         loop {
             match self.pipe.try_read(&mut self.buffer) {
                 Ok(length) if self.pass_on(length)? => {}
@@ -250,7 +251,7 @@ impl Output {
     }
 }
 
-/// What `cloud-init status` says, and its exit status.
+/// Returns the output of `cloud-init status` and its exit status.
 pub(super) fn describe(progress: &Progress, format: Format) -> (String, u8) {
     let (status, extended, code) = match progress {
         Progress::Running => ("running", "running", 0),
@@ -290,7 +291,7 @@ pub(super) fn describe(progress: &Progress, format: Format) -> (String, u8) {
     (text, code)
 }
 
-/// How `cloud-init status` is to say it.
+/// The output format of `cloud-init status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Short,
@@ -303,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn status_is_said_in_cloud_inits_words() {
+    fn status_has_the_format_of_cloud_init() {
         let done = describe(&Progress::Done, Format::Short);
         assert_eq!(done, ("status: done\n".to_owned(), 0));
         let degraded = Progress::Degraded("odd".to_owned());

@@ -1,4 +1,4 @@
-//! The console: what `GetConsoleOutput` shows.
+//! The console output, which `GetConsoleOutput` returns.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -7,13 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// A console longer than this loses its beginning.
+/// The length in bytes at which the console loses its beginning.
 const LONGEST: u64 = 1024 * 1024;
 
-/// What stays of one that got too long.
+/// The number of bytes that remain then.
 const KEPT: usize = 256 * 1024;
 
-/// The console file, which is outside the machine's own files.
+/// The console file, which lies outside the machine's file system.
 #[derive(Clone, Debug)]
 pub(super) struct Console(Rc<Inner>);
 
@@ -25,7 +25,7 @@ struct Inner {
 }
 
 impl Console {
-    /// On a file that is open for reading and appending.
+    /// Wraps a file that is open for reading and appending.
     pub(super) fn new(file: File) -> Self {
         let length = Cell::new(file.metadata().map_or(0, |metadata| metadata.len()));
         let booted = Instant::now();
@@ -36,18 +36,19 @@ impl Console {
         }))
     }
 
-    /// A line as the kernel writes them, with the seconds since boot.
+    /// Writes a line in the kernel's format, with the seconds since boot.
     pub(super) fn stamped(&self, text: &str) {
         let seconds = self.0.booted.elapsed().as_secs_f64();
         self.line(&format!("[{seconds:12.6}] {text}"));
     }
 
-    /// A line.
+    /// Writes a line.
     pub(super) fn line(&self, text: &str) {
         self.write(format!("{text}\r\n").as_bytes());
     }
 
-    /// Bytes as they are. A console that cannot be written is no reason to stop.
+    /// Writes bytes unchanged. Errors are only logged: a boot must not depend
+    /// on its console.
     pub(super) fn write(&self, bytes: &[u8]) {
         if let Err(error) = self.try_write(bytes) {
             log::debug!("cannot write the console: {error}");

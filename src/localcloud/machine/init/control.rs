@@ -1,4 +1,4 @@
-//! The socket on which the programs of the init system talk to init.
+//! The socket over which the programs of the init system reach init.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -21,22 +21,23 @@ use super::super::units::Manager;
 use super::cloud_init::{Format, Progress, describe};
 use super::power::{self, Delay};
 
-/// Where it is, inside the machine.
+/// The path of the socket in the machine.
 pub(super) const SOCKET: &str = "/run/autorun/init.sock";
 
-/// The longest request that is read.
+/// The maximum size, in bytes, of a request.
 const LONGEST: u64 = 256 * 1024;
 
-/// Calls at a time, of root and of all others.
+/// The maximum number of concurrent calls of root, and of all other users.
 const MOST_CALLS: usize = 128;
 
-/// Requests that may be on their way in; then the oldest one is given up.
+/// The maximum number of requests that are being read; beyond that the oldest
+/// one is aborted.
 const MOST_READING: usize = 64;
 
-/// How long a request may take to arrive, and an answer to be read.
+/// How long a request may take to arrive, and a reply to be read.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the server rests when the system gives it no more connections.
+/// How long the server pauses if it cannot accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A call of one of the programs.
@@ -46,7 +47,7 @@ pub(super) struct Request {
     pub(super) args: Vec<String>,
 }
 
-/// What the program says, and its exit status.
+/// The output of the program and its exit status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct Reply {
     pub(in super::super) out: String,
@@ -55,7 +56,7 @@ pub(in super::super) struct Reply {
 }
 
 impl Reply {
-    /// A failure with a line about it.
+    /// Returns a failure with one line of error output.
     pub(in super::super) fn failure(text: impl Into<String>, code: u8) -> Self {
         let mut err = text.into();
         err.push('\n');
@@ -64,12 +65,12 @@ impl Reply {
     }
 }
 
-/// What the programs act on.
+/// The state that the programs act on.
 #[derive(Clone)]
 pub(super) struct Control {
     pub(super) units: Manager,
     pub(super) progress: Rc<watch::Sender<Progress>>,
-    /// The plans to end the machine; the last one counts.
+    /// Plans to end the machine. The last plan counts.
     pub(super) plans: mpsc::UnboundedSender<Option<(Ending, Delay)>>,
 }
 
@@ -81,7 +82,7 @@ impl Control {
         Ok(listener)
     }
 
-    /// Serves for ever.
+    /// Serves until the machine ends.
     pub(super) async fn serve(self, listener: UnixListener) -> io::Result<()> {
         let of_root = Arc::new(Semaphore::new(MOST_CALLS));
         let of_others = Arc::new(Semaphore::new(MOST_CALLS));
@@ -89,7 +90,7 @@ impl Control {
         loop {
             let accepted = listener.accept().await;
             let Ok((stream, uid)) = accepted.and_then(with_uid) else {
-                // A shortage of descriptors, which passes.
+                // Probably no descriptors are left, which passes.
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
@@ -97,10 +98,11 @@ impl Control {
             let control = self.clone();
             let task = spawn_local(async move {
                 if let Err(error) = control.read(stream, uid, &calls).await {
-                    log::debug!("a call of an init program broke off: {error}");
+                    log::debug!("cannot read the request of an init program: {error}");
                 }
             });
-            // A whole request is read at once: those that wait are half ones.
+            // A complete request is read at once, so tasks that wait have
+            // incomplete ones.
             reading.retain(|task| !task.is_finished());
             reading.push_back(task.abort_handle());
             if reading.len() > MOST_READING
@@ -111,7 +113,8 @@ impl Control {
         }
     }
 
-    /// Reads a request, and has it answered if not too many are.
+    /// Reads a request and starts its answer, unless too many calls are
+    /// running.
     async fn read(self, stream: UnixStream, uid: u32, calls: &Arc<Semaphore>) -> io::Result<()> {
         let (reader, writer) = stream.into_split();
         let mut line = String::new();
@@ -122,7 +125,7 @@ impl Control {
         let permit = permit.map_err(io::Error::other)?;
         spawn_local(async move {
             if let Err(error) = self.answer(writer, &request, uid).await {
-                log::debug!("the answer to an init program broke off: {error}");
+                log::debug!("cannot answer an init program: {error}");
             }
             drop(permit);
         });
@@ -151,7 +154,7 @@ impl Control {
             "shutdown" => self.shutdown(&request.args, uid),
             "reboot" => self.end(Ending::Reboot, uid),
             "poweroff" | "halt" => self.end(Ending::PowerOff, uid),
-            other => Reply::failure(format!("{other}: not known here"), 127),
+            other => Reply::failure(format!("{other}: unknown program"), 127),
         }
     }
 
@@ -203,9 +206,9 @@ impl Control {
                 };
             }
             other => {
-                let said =
-                    format!("cloud-init: `{other}` is not known to the local cloud, only `status`");
-                return Reply::failure(said, 2);
+                let message =
+                    format!("cloud-init: the local cloud supports only `status`, not `{other}`");
+                return Reply::failure(message, 2);
             }
         }
         match status_options(options) {
@@ -217,7 +220,7 @@ impl Control {
     async fn cloud_init_status(&self, wait: bool, format: Format) -> Reply {
         let mut progress = self.progress.subscribe();
         if wait {
-            // The sender is held by `self`: there is always an end to wait for.
+            // `self` holds the sender, so the channel cannot close.
             let _ = progress.wait_for(|now| *now != Progress::Running).await;
         }
         let (out, code) = describe(&progress.borrow(), format);
@@ -256,7 +259,7 @@ fn status_options(options: &[String]) -> Result<(bool, Format), String> {
     Ok((wait, format))
 }
 
-/// `systemctl reboot` and its like.
+/// Returns the ending for `systemctl reboot` and similar verbs.
 fn power_verb(args: &[String]) -> Option<Ending> {
     let verb = args.iter().find(|arg| !arg.starts_with('-'))?;
     match verb.as_str() {

@@ -1,4 +1,4 @@
-//! What makes a disk a certain machine's: name, keys, accounts. Once in its life.
+//! The first boot of a disk: sets its name, keys and accounts.
 
 use std::fs;
 use std::io;
@@ -12,10 +12,11 @@ use super::super::boot::Boot;
 use super::super::disk::accounts::Accounts;
 use super::super::disk::standins::{BINARY, CLOUD_INIT, login_shell, sudo_rule};
 
-/// Remembers whose disk it is.
+/// The file with the id of the disk's machine.
 const MARKER: &str = "/var/lib/cloud/data/instance-id";
 
-/// Whether this disk was never booted, and makes it the machine's.
+/// Returns whether this is the first boot of the disk, and prepares the disk
+/// for the machine.
 pub(super) fn settle(boot: &Boot) -> io::Result<bool> {
     let directory = |path: &str| fs::create_dir_all(path);
     let known = files::read_text(MARKER).unwrap_or_default();
@@ -29,7 +30,7 @@ pub(super) fn settle(boot: &Boot) -> io::Result<bool> {
     let id = format!("{:032x}\n", rand::random::<u128>());
     write("/etc/machine-id", &id, 0o444)?;
     authorize(boot)?;
-    // Last: a boot that broke off is begun anew.
+    // Last, so that an interrupted first boot is repeated.
     write(MARKER, &format!("{}\n", boot.id), 0o644)?;
     Ok(true)
 }
@@ -44,7 +45,8 @@ fn name(boot: &Boot) -> io::Result<()> {
     write("/etc/hosts", &hosts(hostname, address), 0o644)
 }
 
-/// An image without cloud-init does not have the program.
+/// Adds or removes the `cloud-init` program, which an image without cloud-init
+/// lacks.
 fn place_cloud_init(missing: bool) -> io::Result<()> {
     let program = Path::new(CLOUD_INIT);
     match (program.symlink_metadata().is_ok(), missing) {
@@ -100,7 +102,7 @@ fn add_user(name: &str) -> io::Result<Account> {
         )?;
     }
     accounts::find(name)
-        .ok_or_else(|| io::Error::other(format!("cannot make the login user `{name}`")))
+        .ok_or_else(|| io::Error::other(format!("cannot create the login user `{name}`")))
 }
 
 fn make_home(home: &PathBuf, owner: (Option<u32>, Option<u32>)) -> io::Result<()> {
@@ -131,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_knows_its_own_name() {
+    fn a_machine_can_resolve_its_own_name() {
         let text = hosts("ip-10-77-0-5", Ipv4Addr::new(10, 77, 0, 5));
         assert!(text.contains("10.77.0.5 ip-10-77-0-5.ec2.internal ip-10-77-0-5\n"));
     }

@@ -1,4 +1,5 @@
-//! ssh host keys: made at the first boot, shown on the console at each one.
+//! The ssh host keys: created at the first boot, shown on the console at each
+//! boot.
 
 use std::fs;
 use std::io;
@@ -13,17 +14,18 @@ use super::console::Console;
 const DIRECTORY: &str = "/etc/ssh";
 const ED25519: &str = "/etc/ssh/ssh_host_ed25519_key";
 
-/// A machine's host key.
+/// The host key of a machine.
 pub(super) struct HostKey {
     pub(super) file: PathBuf,
     public: PublicKey,
 }
 
 impl HostKey {
-    /// The key on the disk; a new one if there is none.
+    /// Reads the key on the disk. Creates a new key if it is missing.
     pub(super) fn on_disk(hostname: &str) -> io::Result<Self> {
         let file = PathBuf::from(ED25519);
-        // A fifo or a directory in its place is no key that could be lost.
+        // A fifo or a directory in its place contains no key, so it is
+        // replaced.
         let is_file = file.metadata().is_ok_and(|found| found.is_file());
         let public = if is_file {
             parse(&files::read_text(&file)?)?
@@ -33,8 +35,8 @@ impl HostKey {
         Ok(Self { file, public })
     }
 
-    /// A key that is no machine's.
-    pub(super) fn of_nobody(hostname: &str) -> io::Result<Self> {
+    /// Returns a key that no machine uses.
+    pub(super) fn of_no_machine(hostname: &str) -> io::Result<Self> {
         let key = random(hostname)?;
         Ok(Self {
             file: PathBuf::new(),
@@ -42,7 +44,7 @@ impl HostKey {
         })
     }
 
-    /// Shows it on the console, in cloud-init's words.
+    /// Writes the key to the console in cloud-init's format.
     pub(super) fn show(&self, console: &Console) -> io::Result<()> {
         let fingerprint = self.public.fingerprint(HashAlg::Sha256);
         let comment = self.public.comment();
@@ -59,7 +61,7 @@ impl HostKey {
             &public,
             "-----END SSH HOST KEY KEYS-----",
         ];
-        // In one piece: a reader sees all of the block or none.
+        // One write: a reader sees the whole block or none of it.
         console.write(format!("{}\r\n", text.join("\r\n")).as_bytes());
         Ok(())
     }
@@ -84,9 +86,7 @@ fn make(hostname: &str) -> io::Result<PublicKey> {
 
 fn parse(text: &str) -> io::Result<PublicKey> {
     let key = PrivateKey::from_openssh(text).map_err(|error| {
-        io::Error::other(format!(
-            "the ssh host key on the disk is not usable: {error}"
-        ))
+        io::Error::other(format!("the ssh host key on the disk is unusable: {error}"))
     })?;
     Ok(key.public_key().clone())
 }

@@ -1,5 +1,5 @@
-//! Where programs without a terminal write to: `/dev/console`, which goes to the
-//! console, and `/dev/log`, which goes to `/var/log/messages`.
+//! Output of programs without a terminal: `/dev/console` goes to the console,
+//! `/dev/log` to `/var/log/messages`.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,9 +15,10 @@ use super::console::Console;
 const SOCKET: &str = "/run/systemd/journal/dev-log";
 const LOG: &str = "/var/log/messages";
 
-/// Copies `/dev/console` for ever.
+/// Copies `/dev/console` until the machine ends.
 pub(super) async fn console(console: Console) -> io::Result<()> {
-    // For reading and writing: so there is no end when the last writer goes.
+    // Also open for writing, so that there is no end of file when the last
+    // writer closes it.
     let mut fifo = pipe::OpenOptions::new()
         .read_write(true)
         .open_receiver("/dev/console")?;
@@ -25,12 +26,12 @@ pub(super) async fn console(console: Console) -> io::Result<()> {
     loop {
         let length = fifo.read(&mut buffer).await?;
         console.write(&buffer[..length]);
-        // A flood must leave time for the rest of the machine.
+        // Other tasks of the machine must run even during a flood of output.
         tokio::task::yield_now().await;
     }
 }
 
-/// Copies `/dev/log` for ever.
+/// Copies `/dev/log` until the machine ends.
 pub(super) async fn log() -> io::Result<()> {
     let socket = UnixDatagram::bind(SOCKET)?;
     fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o666))?;
@@ -39,13 +40,13 @@ pub(super) async fn log() -> io::Result<()> {
     loop {
         let length = socket.recv(&mut buffer).await?;
         file = file.or_else(|| files::append(LOG, 0o640).ok());
-        // A message for which there is no place is lost; the next may have one.
+        // A message that cannot be written is lost; the next one may succeed.
         file = file.filter(|mut file| file.write_all(line(&buffer[..length]).as_bytes()).is_ok());
         tokio::task::yield_now().await;
     }
 }
 
-/// The message without its priority, as one line.
+/// Returns the message as one line without its priority.
 fn line(message: &[u8]) -> String {
     let text = String::from_utf8_lossy(message);
     let text = text.trim_end_matches(['\0', '\n']);

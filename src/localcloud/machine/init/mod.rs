@@ -1,8 +1,9 @@
-//! Pid 1 of a machine: one process, one thread, everything by events.
+//! Pid 1 of a machine: one process with one thread and an event loop.
 //!
-//! It makes the machine around itself (`jail`), then serves: ssh, user data,
-//! units, the programs that talk to it, and the end of every process. When the
-//! daemon is gone it goes too, and the kernel ends what runs in the machine.
+//! It confines itself to the machine (`jail`), then runs everything: ssh, user
+//! data, units, the calls of the init programs, and the reaping of processes.
+//! When the daemon ends, it ends too, and the kernel kills what runs in the
+//! machine.
 
 pub(super) mod client;
 mod cloud_init;

@@ -1,32 +1,32 @@
-//! Shutting down: `shutdown` with its times, `poweroff`, `reboot`, `halt`.
+//! Shutdown: `shutdown` with its times, `poweroff`, `reboot`, `halt`.
 
 use std::time::Duration;
 
 use super::super::super::files;
 use super::super::boot::Ending;
 
-/// What a call of one of the programs asks for.
+/// The request of one of these programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// End the machine, after a while.
+    /// End the machine after a delay.
     End(Ending, Delay),
-    /// Forget the shutdown that was planned.
+    /// Cancel the planned shutdown.
     Cancel,
-    /// Only tell users; there is nobody to tell.
+    /// Only warn users, which has no effect here.
     Warn,
 }
 
-/// When to end.
+/// The time of the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delay {
     Now,
     After(Duration),
-    /// At this hour and minute of the machine's clock.
+    /// The next time that the machine's clock shows this hour and minute.
     At(i8, i8),
 }
 
 impl Delay {
-    /// Time left until then.
+    /// Returns the time left.
     pub(super) fn left(self) -> Duration {
         match self {
             Self::Now => Duration::ZERO,
@@ -36,7 +36,7 @@ impl Delay {
     }
 }
 
-/// Understands `shutdown`'s arguments.
+/// Parses the arguments of `shutdown`.
 pub(super) fn shutdown(args: &[String]) -> Result<Request, String> {
     let mut ending = Ending::PowerOff;
     let mut request = None;
@@ -51,7 +51,7 @@ pub(super) fn shutdown(args: &[String]) -> Result<Request, String> {
             option if option.starts_with('-') => {
                 return Err(format!("shutdown: unrecognized option '{option}'"));
             }
-            // What follows the time is a message for users.
+            // The arguments after the time are a message for users.
             time if when.is_none() => when = Some(delay(time)?),
             _ => {}
         }

@@ -1,5 +1,4 @@
-//! Waits for every process of the machine: those it started and those that
-//! lost their parents.
+//! Reaps every process of the machine: its own children and orphans.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,12 +12,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, oneshot};
 
-/// Ends that are looked at before anything else has its turn.
+/// The maximum number of processes to reap before other tasks run.
 const MOST_AT_ONCE: usize = 64;
 
 type Waiting = HashMap<i32, oneshot::Sender<ExitStatus>>;
 
-/// Tells about the end of processes.
+/// Reports the end of processes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reaper {
     waiting: Arc<Mutex<Waiting>>,
@@ -26,8 +25,9 @@ pub(crate) struct Reaper {
 }
 
 impl Reaper {
-    /// The end of a child. To be called right after it was started, on the
-    /// machine's thread and before anything is awaited: so none is missed.
+    /// Returns a receiver for the end of a child. Call this on the machine's
+    /// thread, directly after the start and before awaiting anything: then the
+    /// end cannot be missed.
     #[must_use]
     pub(crate) fn exited(&self, pid: i32) -> oneshot::Receiver<ExitStatus> {
         let (sender, receiver) = oneshot::channel();
@@ -39,12 +39,12 @@ impl Reaper {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next end of any process, from now on.
+    /// Waits for the next end of any process.
     pub(in super::super) fn next_end(&self) -> OwnedNotified {
         Arc::clone(&self.ends).notified_owned()
     }
 
-    /// Waits until there is no other process in the machine.
+    /// Waits until no other process exists in the machine.
     pub(super) async fn alone(&self) {
         loop {
             let next = self.next_end();
@@ -55,12 +55,13 @@ impl Reaper {
         }
     }
 
-    /// Reaps for ever.
+    /// Reaps until the machine ends.
     pub(super) async fn reap(self) -> io::Result<()> {
         let mut children = signal(SignalKind::child())?;
         loop {
             if self.reap_some() == MOST_AT_ONCE {
-                // A flood of them must leave time for the rest of the machine.
+                // Other tasks of the machine must run even during a flood of
+                // ends.
                 tokio::task::yield_now().await;
             } else if children.recv().await.is_none() {
                 return Ok(());
@@ -68,16 +69,16 @@ impl Reaper {
         }
     }
 
-    /// Reaps some; gives back how many.
+    /// Reaps some processes. Returns their number.
     fn reap_some(&self) -> usize {
         for count in 0..MOST_AT_ONCE {
-            // No child at all is an error of `wait`.
+            // Without any child, `wait` fails.
             let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) else {
                 return count;
             };
             let waiter = self.waiting().remove(&pid.as_raw_nonzero().get());
             if let Some(waiter) = waiter {
-                // Who does not listen any more need not know.
+                // The receiver may have been dropped.
                 let _ = waiter.send(ExitStatus::from_raw(status.as_raw()));
             }
             self.ends.notify_waiters();

@@ -1,4 +1,4 @@
-//! The life of pid 1 of a machine, from the fork to the end.
+//! Pid 1 of a machine, from the fork to the end.
 
 use std::fs::File;
 use std::future::Future;
@@ -33,10 +33,10 @@ use crate::machine::message::{self, Channel, FromInit, ToInit};
 use crate::machine::process;
 use crate::machine::units::Manager;
 
-/// Patience with processes that were asked to end.
+/// How long processes may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Everything that a machine is made of, in its own process.
+/// The parts of a machine, in its first process.
 pub(in crate::machine) struct MachineParts {
     pub(in crate::machine) boot: Boot,
     pub(in crate::machine) root_mount: OwnedFd,
@@ -47,7 +47,7 @@ pub(in crate::machine) struct MachineParts {
     pub(in crate::machine) socket: OwnedFd,
 }
 
-/// Is the machine, until it ends.
+/// Runs the machine until it ends.
 pub(in crate::machine) fn run(machine: MachineParts, hooks: Hooks) -> ExitCode {
     match boot(&machine).and_then(|runtime| live(&runtime, machine, hooks)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,7 +55,7 @@ pub(in crate::machine) fn run(machine: MachineParts, hooks: Hooks) -> ExitCode {
     }
 }
 
-/// Makes the machine around this process.
+/// Confines this process to the machine.
 fn boot(machine: &MachineParts) -> io::Result<tokio::runtime::Runtime> {
     let result = enter(machine).and_then(|()| {
         tokio::runtime::Builder::new_current_thread()
@@ -71,8 +71,9 @@ fn boot(machine: &MachineParts) -> io::Result<tokio::runtime::Runtime> {
 
 fn enter(machine: &MachineParts) -> io::Result<()> {
     process::handle(Signal::SIGCHLD, SigHandler::SigDfl)?;
-    // The kernel drops a signal that pid 1 has no handler for. With the standard
-    // library's handlers many signals at once would overflow their stack.
+    // The kernel ignores a signal that pid 1 has no handler for. With the
+    // standard library's handlers, many signals at once would overflow their
+    // stack.
     process::handle(Signal::SIGBUS, SigHandler::SigDfl)?;
     process::handle(Signal::SIGSEGV, SigHandler::SigDfl)?;
     nix::unistd::setsid()?;
@@ -114,7 +115,7 @@ fn live(runtime: &tokio::runtime::Runtime, machine: MachineParts, hooks: Hooks) 
     })
 }
 
-/// What init has in hand.
+/// The state of init.
 struct Init {
     console: Console,
     reaper: Reaper,
@@ -138,7 +139,8 @@ impl Init {
         }
     }
 
-    /// Boots, and lives until there is an ending; none when the daemon is gone.
+    /// Boots, and serves until the machine is to end. Returns `None` if the
+    /// daemon has ended.
     async fn serve(
         &self,
         daemon: &Channel,
@@ -158,7 +160,8 @@ impl Init {
         in_background("the control socket", control.serve(Control::bind()?));
         in_background("the console", journal::console(self.console.clone()));
         in_background("the system log", journal::log());
-        // Whatever the daemon says first is that the cable is in.
+        // The first message of the daemon means that the network cable is
+        // connected.
         if daemon.receive::<ToInit>().await?.is_none() {
             return Ok(None);
         }
@@ -170,7 +173,7 @@ impl Init {
             _ = terminate.recv() => Some(Ending::PowerOff),
             _ = daemon.receive::<ToInit>() => None,
         };
-        // What the end of the machine does to a script is no result of it.
+        // What happens to a script during shutdown is not its result.
         user_data.abort();
         Ok(ending)
     }
@@ -195,7 +198,7 @@ impl Init {
         Ok(())
     }
 
-    /// User data and units run beside each other, as on a machine that boots.
+    /// Starts user data and units, which run concurrently as on a real machine.
     fn start_services(&self, boot: Boot, progress: Rc<watch::Sender<Progress>>) -> JoinHandle<()> {
         let cloud_init = CloudInit {
             console: self.console.clone(),
@@ -217,7 +220,7 @@ impl Init {
         })
     }
 
-    /// Stops units, then everything else.
+    /// Stops units, then all other processes.
     async fn end(&self, ending: Ending) {
         let what = match ending {
             Ending::Reboot => "Rebooting",
@@ -226,19 +229,19 @@ impl Init {
         self.console.stamped(&format!("systemd: {what}."));
         let stopped = async {
             self.units.stop_all().await;
-            ask_all(Signal::SIGTERM);
+            signal_all(Signal::SIGTERM);
             self.reaper.alone().await;
         };
         if tokio::time::timeout(PATIENCE, stopped).await.is_err() {
-            log::info!("processes did not end when asked; they are killed");
+            log::info!("processes did not end after SIGTERM and are killed");
         }
-        ask_all(Signal::SIGKILL);
+        signal_all(Signal::SIGKILL);
     }
 }
 
-/// Sends a signal to every process but this one.
-fn ask_all(signal: Signal) {
-    // An error says that there is none.
+/// Sends a signal to every other process.
+fn signal_all(signal: Signal) {
+    // The call fails if there is no other process.
     let _ = nix::sys::signal::kill(Pid::from_raw(-1), signal);
 }
 
@@ -250,7 +253,7 @@ fn in_background(what: &'static str, work: impl Future<Output = io::Result<()>> 
     });
 }
 
-/// Waits until a planned ending is due; a newer plan replaces an older one.
+/// Waits until a planned ending is due. A newer plan replaces an older one.
 async fn next_ending(plans: &mut mpsc::UnboundedReceiver<Option<(Ending, Delay)>>) -> Ending {
     let mut plan: Option<(Ending, tokio::time::Instant)> = None;
     loop {
@@ -273,11 +276,11 @@ async fn next_ending(plans: &mut mpsc::UnboundedReceiver<Option<(Ending, Delay)>
     }
 }
 
-/// Shows the host keys on the console, or what a fault puts in their place.
+/// Shows the host keys on the console, subject to the faults.
 fn show_keys(boot: &Boot, console: &Console) -> io::Result<()> {
     let faults = &boot.faults;
     if faults.other_host_keys_in_console {
-        HostKey::of_nobody(&boot.hostname)?.show(console)
+        HostKey::of_no_machine(&boot.hostname)?.show(console)
     } else if faults.host_keys_not_in_console {
         Ok(())
     } else {

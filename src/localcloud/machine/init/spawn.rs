@@ -1,4 +1,4 @@
-//! Starts processes in the machine: sessions of their own, as whom, with what.
+//! Starts processes in the machine: each in its own session, as a given user.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::super::super::accounts;
 use super::reaper::Reaper;
 
-/// Whom a process runs as.
+/// The user and groups of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Identity {
     pub(in super::super) uid: Uid,
@@ -23,16 +23,16 @@ pub(in super::super) struct Identity {
 }
 
 impl Identity {
-    /// By name or number, as unit files have it.
+    /// Finds a user and group by name or number, as unit files have them.
     pub(in super::super) fn find(user: &str, group: Option<&str>) -> io::Result<Self> {
-        // Not by the name service switch: it would load what the machine's
-        // root chooses into this process.
+        // The name service switch is not used: it would load libraries that the
+        // machine's root chooses into this process.
         let found = match user.parse() {
             Ok(uid) => accounts::with_uid(uid),
             Err(_) => accounts::find(user),
         };
         let Some(found) = found else {
-            return Err(io::Error::other(format!("there is no user `{user}`")));
+            return Err(io::Error::other(format!("user `{user}` does not exist")));
         };
         let gid = match group {
             Some(group) => find_group(group)?,
@@ -50,17 +50,17 @@ impl Identity {
 fn find_group(name: &str) -> io::Result<u32> {
     let by_name = || accounts::group(name);
     let found = name.parse().ok().or_else(by_name);
-    found.ok_or_else(|| io::Error::other(format!("there is no group `{name}`")))
+    found.ok_or_else(|| io::Error::other(format!("group `{name}` does not exist")))
 }
 
-/// A process to be started.
+/// A process to start.
 pub(in super::super) struct Spawn {
     command: Command,
     identity: Option<Identity>,
     umask: u32,
 }
 
-/// A process that was started.
+/// A started process.
 pub(in super::super) struct Child {
     pub(in super::super) pid: i32,
     pub(in super::super) exited: oneshot::Receiver<ExitStatus>,
@@ -116,13 +116,13 @@ impl Spawn {
         self
     }
 
-    /// Output and errors to one place.
+    /// Directs standard output and standard error to one file.
     pub(in super::super) fn output(mut self, file: OwnedFd) -> io::Result<Self> {
         self.command.stderr(file.try_clone()?).stdout(file);
         Ok(self)
     }
 
-    /// Starts it; the end will be told by the reaper.
+    /// Starts the process. The reaper reports its end.
     pub(in super::super) fn start(mut self, reaper: &Reaper) -> io::Result<Child> {
         prepare(&mut self.command, self.identity, self.umask);
         let child = self.command.spawn()?;
@@ -134,11 +134,12 @@ impl Spawn {
 
 #[expect(
     unsafe_code,
-    reason = "code between fork and exec can be unsafe; this is not"
+    reason = "code between fork and exec must be async-signal-safe; this code is"
 )]
 fn prepare(command: &mut Command, identity: Option<Identity>, umask: u32) {
     let prepare = move || {
-        // Its own session, so that all of a service can be found.
+        // A session of its own, so that all processes of a service can be
+        // found.
         nix::unistd::setsid()?;
         nix::sys::stat::umask(Mode::from_bits_truncate(umask));
         if let Some(identity) = &identity {
@@ -148,6 +149,7 @@ fn prepare(command: &mut Command, identity: Option<Identity>, umask: u32) {
         }
         Ok(())
     };
-    // SAFETY: only system calls on values made before the fork; no allocation.
+    // SAFETY: only system calls on values from before the fork; nothing is
+    // allocated.
     unsafe { command.pre_exec(prepare) };
 }

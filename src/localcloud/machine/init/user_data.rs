@@ -1,21 +1,21 @@
-//! What is in user data: scripts, alone or as parts of a MIME message.
+//! Parses user data: scripts, alone or as parts of a MIME message.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// How deep messages may lie in messages.
+/// The deepest nesting of messages.
 const DEEPEST: usize = 8;
 
-/// User data, taken apart.
+/// Parsed user data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct UserData {
-    /// In the order in which they run.
+    /// The scripts, in the order in which they run.
     pub(super) scripts: Vec<Vec<u8>>,
-    /// What is there but cannot be done here, one sentence each.
+    /// One sentence for each part that the local cloud does not support.
     pub(super) unsupported: Vec<String>,
 }
 
-/// Whether it has to be unpacked first.
+/// Whether the data has to be unpacked first.
 pub(super) fn is_gzip(data: &[u8]) -> bool {
     data.starts_with(b"\x1f\x8b")
 }
@@ -69,7 +69,7 @@ impl UserData {
     }
 }
 
-/// Headers with folded lines joined, and the body.
+/// Returns the headers with folded lines joined, and the body.
 fn split_headers(message: &[u8]) -> (String, &[u8]) {
     let mut position = 0;
     let mut headers = String::new();
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_is_a_script() {
+    fn a_script_is_found() {
         let data = UserData::parse(b"#!/bin/sh\necho hi\n");
         assert_eq!(data.scripts, [b"#!/bin/sh\necho hi\n".to_vec()]);
         assert!(UserData::parse(b"\n\n").scripts.is_empty());
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_it_panics() {
+    fn broken_messages_do_not_panic() {
         for data in [
             &b"MIME-Version: 1.0"[..],
             b"Content-Type: multipart/mixed; boundary=",

@@ -1,9 +1,10 @@
-//! The system calls that no process of an instance may make: those that act on
-//! the whole kernel, and those that are ways around what guards the rest.
+//! The system calls that no process of an instance may make: those that affect
+//! the whole kernel, and those that could circumvent other protections.
 //!
-//! A second wall behind the user namespace, in the manner of Docker's default
-//! filter. A call that is refused fails with `EPERM`, as it does without the
-//! right to it. Programs for another architecture than the host's are ended.
+//! The filter is a second line of defense behind the user namespace, similar to
+//! Docker's default filter. A blocked call fails with `EPERM`, as it does
+//! without the privilege. Programs for a different architecture than the host's
+//! are killed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,17 +16,17 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-/// Numbers of the x32 interface have this bit; it reaches the same calls.
+/// The bit of x32 call numbers, which reach the same calls.
 #[cfg(target_arch = "x86_64")]
 const X32: libc::c_long = 0x4000_0000;
 
-/// Refused whatever their arguments are.
+/// Blocked with any arguments.
 const REFUSED: &[libc::c_long] = &[
-    // Keys of the kernel.
+    // Kernel keyrings.
     libc::SYS_add_key,
     libc::SYS_keyctl,
     libc::SYS_request_key,
-    // Programs and events inside the kernel.
+    // Programs and events in the kernel.
     libc::SYS_bpf,
     libc::SYS_fanotify_init,
     libc::SYS_io_uring_enter,
@@ -49,7 +50,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_settimeofday,
     libc::SYS_swapoff,
     libc::SYS_swapon,
-    // Files beside their paths, and mounts.
+    // Files outside their paths, and mounts.
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
     libc::SYS_fsopen,
@@ -61,7 +62,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_open_tree,
     libc::SYS_pivot_root,
     libc::SYS_umount2,
-    // Other processes' namespaces, memory placement and descriptors.
+    // Namespaces, memory placement and descriptors of other processes.
     libc::SYS_kcmp,
     libc::SYS_lookup_dcookie,
     libc::SYS_move_pages,
@@ -71,7 +72,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_vhangup,
 ];
 
-/// Of x86 alone.
+/// Blocked calls that only x86 has.
 #[cfg(target_arch = "x86_64")]
 const REFUSED_HERE: &[libc::c_long] = &[
     libc::SYS_ioperm,
@@ -96,10 +97,10 @@ const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWUTS,
 ];
 
-/// Kinds of sockets that are doors of a hypervisor or of drivers.
+/// Socket families that reach a hypervisor or drivers.
 const SOCKETS: [libc::c_int; 3] = [libc::AF_VSOCK, libc::AF_ALG, libc::AF_XDP];
 
-/// Refuses these calls to this process and to all that it will run.
+/// Blocks these calls for this process and all that it executes.
 pub(super) fn refuse() -> io::Result<()> {
     install(&unknown_calls().map_err(io::Error::other)?)?;
     install(&refused_calls().map_err(io::Error::other)?)
@@ -108,8 +109,8 @@ pub(super) fn refuse() -> io::Result<()> {
 type Rules = BTreeMap<libc::c_long, Vec<SeccompRule>>;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The flags of `clone3` lie in memory, where a filter cannot see them. A
-/// program that is told that there is no such call uses `clone`.
+/// Compiles the filter for `clone3`. Its flags are in memory, which a filter
+/// cannot read. With `ENOSYS`, programs fall back to `clone`.
 fn unknown_calls() -> Result<BpfProgram, Failure> {
     let mut rules = Rules::new();
     refuse_call(&mut rules, libc::SYS_clone3, &[]);
@@ -157,15 +158,19 @@ fn refuse_call(rules: &mut Rules, call: libc::c_long, when: &[SeccompRule]) {
     rules.insert(call | X32, when.to_vec());
 }
 
-/// Not by the crate's own function, which would take set-user-ID programs such
-/// as sudo their rights. The process has the right to do it without that.
-#[expect(unsafe_code, reason = "the crate installs filters for good only")]
+/// Installs a filter. The crate's own function sets no_new_privs, which would
+/// disable set-user-ID programs such as sudo. This process has the privilege to
+/// install filters without it.
+#[expect(
+    unsafe_code,
+    reason = "the crate installs filters only with no_new_privs"
+)]
 fn install(program: &BpfProgram) -> io::Result<()> {
     let filter = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(io::Error::other)?,
         filter: program.as_ptr().cast_mut().cast(),
     };
-    // SAFETY: the kernel reads so many instructions, whose layout is its own.
+    // SAFETY: the kernel reads `len` instructions, which have its own layout.
     let result = unsafe {
         libc::prctl(
             libc::PR_SET_SECCOMP,

@@ -1,8 +1,8 @@
-//! Puts a process into a machine: its root directory, its devices, its rights.
+//! Confines a process to a machine: its root directory, devices and privileges.
 //!
-//! The process is in namespaces of the machine's own, the user namespace among
-//! them: root there has no id on the host, and what little it may do it may do
-//! to the machine alone.
+//! The process is in the machine's own namespaces, among them a user namespace:
+//! its root has an unprivileged id on the host, and its privileges apply only
+//! to the machine.
 
 mod calls;
 mod privileges;
@@ -16,7 +16,7 @@ pub(super) use root::bind_read_only;
 
 use super::boot::Limits;
 
-/// Makes this process, the first one of its namespaces, the machine's own.
+/// Confines this process, the first one in its namespaces.
 pub(super) fn enter(
     root_mount: &OwnedFd,
     root: &Path,
@@ -25,7 +25,7 @@ pub(super) fn enter(
     limits: Limits,
 ) -> io::Result<()> {
     nix::sys::prctl::set_name(c"init")?;
-    // The host's directories can be entered as the host's root only.
+    // Only the host's root can enter the host's directories, so mount first.
     root::attach(root_mount, root)?;
     let program = root::clone(binary)?;
     let root = root::enter(root)?;

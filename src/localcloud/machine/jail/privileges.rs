@@ -1,5 +1,5 @@
-//! What root may do in a machine: what it may in a container, without making
-//! devices.
+//! The privileges of root in a machine: those of root in a container, except
+//! the creation of devices.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use rustix::thread::{
     set_capabilities,
 };
 
-/// The rights that remain.
+/// The capabilities that remain.
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)
@@ -26,9 +26,9 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::AUDIT_WRITE)
     .union(CapabilitySet::SETFCAP);
 
-/// Becomes root of the user namespace: until then the process has the id of the
-/// host's root, which has no name there. Afterwards no process of the machine
-/// can look into this one, whose memory is the host's.
+/// Becomes root of the user namespace. Until then the process has the id of the
+/// host's root, which is not mapped there. Afterwards no process of the machine
+/// can inspect this one, whose memory is shared with the host's zygote.
 pub(super) fn become_root() -> io::Result<()> {
     nix::unistd::setgroups(&[])?;
     let root = Gid::from_raw(0);
@@ -39,7 +39,7 @@ pub(super) fn become_root() -> io::Result<()> {
     Ok(())
 }
 
-/// Drops all other rights, of this process and of all that it will run.
+/// Drops all other capabilities of this process and of all that it executes.
 pub(super) fn drop_capabilities() -> io::Result<()> {
     for number in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << number);
@@ -48,7 +48,7 @@ pub(super) fn drop_capabilities() -> io::Result<()> {
                 remove_capability_from_bounding_set(capability)?;
             }
             Ok(_) => {}
-            // The kernel knows no more.
+            // The kernel does not have more capabilities.
             Err(_) => break,
         }
     }
@@ -61,14 +61,15 @@ pub(super) fn drop_capabilities() -> io::Result<()> {
     Ok(set_capabilities(None, sets)?)
 }
 
-/// Leaves the daemon's keyring: keys in it are the user's.
-#[expect(unsafe_code, reason = "no crate at hand wraps keyctl")]
+/// Leaves the daemon's keyring, which holds the user's keys.
+#[expect(unsafe_code, reason = "no dependency wraps keyctl")]
 pub(super) fn join_new_keyring() -> io::Result<()> {
     const JOIN_SESSION_KEYRING: libc::c_long = 1;
-    // SAFETY: a null name asks for an anonymous keyring; nothing else is read.
+    // SAFETY: a null name requests an anonymous keyring; the kernel reads
+    // nothing else.
     let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0usize) };
     match Errno::result(result) {
-        // A kernel without keyrings has nothing to leave.
+        // A kernel without keyrings needs no new one.
         Ok(_) | Err(Errno::ENOSYS) => Ok(()),
         Err(error) => Err(error.into()),
     }

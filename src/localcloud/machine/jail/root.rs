@@ -17,19 +17,19 @@ use rustix::mount::{
 use super::super::boot::Limits;
 use super::super::disk::standins::BINARY;
 
-/// Devices that are the kernel's and harmless; the rest is not there.
+/// The devices of a machine: harmless ones that the kernel implements.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
-/// Parts of `/proc` that act on the whole kernel.
+/// The parts of `/proc` that control the whole kernel.
 const READ_ONLY: [&str; 5] = ["sys", "sysrq-trigger", "irq", "bus", "fs"];
 
-/// Parts of `/proc` that tell about the whole kernel.
+/// The parts of `/proc` that reveal data of the whole kernel.
 const HIDDEN: [&str; 5] = ["kcore", "keys", "timer_list", "kallsyms", "sched_debug"];
 
-/// Directories of `/sys` that tell about or act on the host's hardware.
+/// The directories of `/sys` that reveal or control the host's hardware.
 const HIDDEN_SYS: [&str; 2] = ["firmware", "fs/selinux"];
 
-/// Gives the root file system its place, in this process's own mount namespace.
+/// Attaches the root file system in this process's own mount namespace.
 pub(super) fn attach(mount: &OwnedFd, root: &Path) -> io::Result<()> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private)?;
@@ -37,19 +37,20 @@ pub(super) fn attach(mount: &OwnedFd, root: &Path) -> io::Result<()> {
     Ok(move_mount(mount, "", CWD, root, flags)?)
 }
 
-/// A mount of one file that has no place yet.
+/// Returns a detached mount of one file.
 pub(super) fn clone(file: &Path) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     Ok(open_tree(CWD, file, flags)?)
 }
 
-/// Makes it the current directory, which needs no way to it any more.
+/// Makes the root the current directory and returns it as a relative path,
+/// which needs no access to the host's directories.
 pub(super) fn enter(root: &Path) -> io::Result<&'static Path> {
     std::env::set_current_dir(root)?;
     Ok(Path::new("."))
 }
 
-/// Mounts everything below `root`.
+/// Mounts all file systems below `root`.
 pub(super) fn build(root: &Path, program: &OwnedFd, limits: Limits) -> io::Result<()> {
     let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     place(root, "proc", "proc", plain, c"")?;
@@ -100,44 +101,46 @@ fn build_devices(root: &Path) -> io::Result<()> {
     for (name, target) in links {
         symlink(target, dev.join(name))?;
     }
-    // What is written here is read by init, for the console output.
+    // Init reads this fifo and writes to the console output.
     nix::unistd::mkfifo(&dev.join("console"), Mode::from_bits_truncate(0o622))?;
     Ok(())
 }
 
 fn fill_run(root: &Path, program: &OwnedFd) -> io::Result<()> {
     let run = root.join("run");
-    // Packages' scripts look for the last one to know that there are units.
+    // Maintainer scripts test for the last directory to decide whether systemd
+    // runs.
     for name in ["autorun", "lock", "systemd/journal", "systemd/system"] {
         fs::create_dir_all(run.join(name))?;
     }
     let inside = root.join(BINARY.trim_start_matches('/'));
     fs::write(&inside, "")?;
-    // Read-only, as it was before: /proc/PID/exe is a way to a process's program.
+    // The mount stays read-only: /proc/PID/exe leads to a process's program.
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     Ok(move_mount(program, "", CWD, &inside, flags)?)
 }
 
-/// Shows a file or directory at another place, or the same, read-only.
+/// Mounts a file or directory read-only at another path, or over itself.
 pub(in super::super) fn bind_read_only(from: &Path, to: &Path) -> io::Result<()> {
     mount_bind(from, to)?;
     let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
     Ok(mount_remount(to, flags, c"")?)
 }
 
-/// Settings of this machine's own namespaces, before they become read-only.
+/// Sets kernel parameters of this machine's namespaces, before they become
+/// read-only.
 pub(super) fn settle_kernel(hostname: &str) -> io::Result<()> {
     nix::unistd::sethostname(hostname)?;
-    // Ping without the right to raw sockets.
+    // Lets all groups use ping without raw sockets.
     let range = Path::new("/proc/sys/net/ipv4/ping_group_range");
     if let Err(error) = fs::write(range, "0 65535") {
         log::debug!("ping needs root in this instance: {error}");
     }
-    // Root could make namespaces of its own, and have more rights in them.
+    // In namespaces of its own, root would have more privileges.
     fs::write("/proc/sys/user/max_user_namespaces", "0")
 }
 
-/// Takes the ways to the whole kernel away.
+/// Makes the kernel-wide parts of `/proc` and `/sys` read-only or hides them.
 pub(super) fn protect_kernel(root: &Path) -> io::Result<()> {
     let proc = root.join("proc");
     for name in READ_ONLY {
@@ -161,7 +164,7 @@ pub(super) fn protect_kernel(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the current directory the root directory, and forgets the host's.
+/// Makes the current directory the root directory and detaches the host's.
 pub(super) fn pivot() -> io::Result<()> {
     rustix::process::pivot_root(".", ".")?;
     unmount(".", UnmountFlags::DETACH)?;

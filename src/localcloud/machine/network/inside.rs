@@ -1,5 +1,5 @@
-//! A machine's own side of its network: `lo`, `eth0`, the way to the metadata
-//! service, and the listener of the machine's proxy.
+//! The network in a machine: `lo`, `eth0`, the route to the metadata service,
+//! and the listener of the proxy.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -11,8 +11,8 @@ use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use super::super::disk::standins::{METADATA, PROXY};
 use super::links::{NEXT_HOP, connect, index_of};
 
-/// Brings the interfaces up and binds the proxy's listener. Runs in the
-/// machine's network namespace, on a thread of its own.
+/// Configures the interfaces and binds the proxy's listener. Runs in the
+/// machine's network namespace, on its own thread.
 pub(in super::super) fn settle(address: Ipv4Addr, subnet: Ipv4Net) -> io::Result<TcpListener> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -59,7 +59,7 @@ async fn configure(
     Ok(())
 }
 
-/// A listener that tokio can take over.
+/// Binds a non-blocking listener, as tokio needs it.
 pub(super) fn listen(at: (Ipv4Addr, u16)) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(at)?;
     listener.set_nonblocking(true)?;

@@ -1,14 +1,15 @@
-//! The network of the machines: a router in a namespace of its own, one cable
-//! to the host and one to each machine.
+//! The network of the machines: a router in its own namespace, with one cable
+//! (a veth pair) to the host and one to each machine.
 //!
 //! ```text
 //! host: autorun0 10.x.y.1/24 ---- switch ---- eth0 10.x.y.5/32 of a machine
 //!                                        \--- eth0 10.x.y.6/32 of another one
 //! ```
 //!
-//! A machine has no default route: beyond the subnet there is nothing, and the
-//! way out is a proxy that listens inside. The host has one interface more,
-//! which goes with the namespace, that is with the zygote.
+//! A machine has no default route: it cannot reach addresses outside the subnet
+//! except through the proxy, which listens in the machine. The host has one
+//! additional interface, which disappears with the namespace, that is, with the
+//! zygote.
 
 pub(super) mod firewall;
 pub(super) mod inside;

@@ -1,4 +1,4 @@
-//! Which addresses are free: a /24 that no route of the host touches.
+//! Selects the subnet: a /24 that no route of the host overlaps.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -10,7 +10,8 @@ use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::super::claims::{self, Claims, Kind};
 
-/// A network that no other cloud on this host can have, as long as this lives.
+/// A subnet that no other cloud on this host can use until this value is
+/// dropped.
 #[derive(Debug)]
 pub(in super::super) struct Claim {
     pub(in super::super) subnet: Ipv4Net,
@@ -18,15 +19,16 @@ pub(in super::super) struct Claim {
 }
 
 impl Claim {
-    /// The subnet used before if it is still free, else the first free one.
-    /// `None` when the host has routes to all of them.
+    /// Claims the previous subnet if it is still free, and otherwise the first
+    /// free one. Returns `None` if the host has routes to all of them.
     pub(in super::super) fn of_free(
         claims: &Claims,
         taken: &[Ipv4Net],
-        before: Option<Ipv4Net>,
+        previous: Option<Ipv4Net>,
     ) -> io::Result<Option<Self>> {
-        // Two clouds that start at once both see it free.
-        let numbers = free(taken, before).map(number_of);
+        // Two clouds that start at the same time both see the same free
+        // subnets. The claim decides.
+        let numbers = free(taken, previous).map(number_of);
         let claim = claims.first(Kind::Subnet, numbers)?;
         Ok(claim.map(|number| Self {
             subnet: of_number(number.number()),
@@ -35,7 +37,7 @@ impl Claim {
     }
 }
 
-/// A /24 by its first three bytes.
+/// Returns the first three bytes of a /24 as a number.
 fn number_of(subnet: Ipv4Net) -> u32 {
     subnet.network().to_bits() >> 8
 }
@@ -44,7 +46,7 @@ fn of_number(number: u32) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::from_bits(number << 8), 24)
 }
 
-/// Networks that the host has routes to, without the default route.
+/// Returns the networks that the host has routes to, without the default route.
 pub(in super::super) async fn taken(handle: &Handle) -> Result<Vec<Ipv4Net>, rtnetlink::Error> {
     let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
     let mut routes = handle.route().get(all).execute();
@@ -61,10 +63,10 @@ pub(in super::super) async fn taken(handle: &Handle) -> Result<Vec<Ipv4Net>, rtn
     Ok(taken)
 }
 
-/// Networks that no route of the host touches.
+/// Returns the subnets that no route of the host overlaps.
 pub(in super::super) fn free(
     taken: &[Ipv4Net],
-    before: Option<Ipv4Net>,
+    previous: Option<Ipv4Net>,
 ) -> impl Iterator<Item = Ipv4Net> {
     let is_free = move |candidate: &Ipv4Net| {
         let overlaps = |network: &Ipv4Net| {
@@ -72,14 +74,15 @@ pub(in super::super) fn free(
         };
         !taken.iter().any(overlaps)
     };
-    let before = before.filter(|network| network.prefix_len() == 24);
-    before
+    let previous = previous.filter(|network| network.prefix_len() == 24);
+    previous
         .into_iter()
         .chain(candidates())
         .filter(move |candidate| is_free(candidate))
 }
 
-/// Private addresses in an order that avoids what others take first.
+/// Returns private /24 networks. Ranges that other software uses first come
+/// last.
 fn candidates() -> impl Iterator<Item = Ipv4Net> {
     let second = (77..=255).chain(0..77);
     let private = second.map(|second| Ipv4Addr::new(10, second, 0, 0));
@@ -92,18 +95,18 @@ fn candidates() -> impl Iterator<Item = Ipv4Net> {
 mod tests {
     use super::*;
 
-    fn choose(taken: &[Ipv4Net], before: Option<Ipv4Net>) -> Option<Ipv4Net> {
-        free(taken, before).next()
+    fn choose(taken: &[Ipv4Net], previous: Option<Ipv4Net>) -> Option<Ipv4Net> {
+        free(taken, previous).next()
     }
 
     #[test]
     fn clouds_that_start_at_once_get_different_subnets() {
         let directory = tempfile::tempdir().unwrap();
         let claims = Claims::at(directory.path().join("autorun/claims"));
-        let before = Some(net("10.251.3.0/24"));
-        let first = Claim::of_free(&claims, &[], before).unwrap().unwrap();
-        let second = Claim::of_free(&claims, &[], before).unwrap().unwrap();
-        assert_eq!(Some(first.subnet), before);
+        let previous = Some(net("10.251.3.0/24"));
+        let first = Claim::of_free(&claims, &[], previous).unwrap().unwrap();
+        let second = Claim::of_free(&claims, &[], previous).unwrap().unwrap();
+        assert_eq!(Some(first.subnet), previous);
         assert_ne!(first.subnet, second.subnet);
     }
 
@@ -112,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subnet_is_free_or_not_taken() {
+    fn only_free_subnets_are_chosen() {
         assert_eq!(choose(&[], None), Some(net("10.77.0.0/24")));
         let taken = [net("10.77.0.0/16"), net("10.78.0.1/32")];
         assert_eq!(choose(&taken, None), Some(net("10.79.0.0/24")));

@@ -1,7 +1,9 @@
-//! The router between host and machines: the zygote's network namespace.
+//! The router between the host and the machines: the zygote's network
+//! namespace.
 //!
-//! Machines send everything to one next hop that exists on the switch's loopback,
-//! so that it answers for itself; towards the host the switch answers for them all.
+//! Machines send all packets to one next hop, an address of the switch's
+//! loopback interface, for which the switch answers ARP. On the cable to the
+//! host it answers ARP for all machines.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,15 +23,16 @@ use super::inside;
 use super::links::{NEXT_HOP, UPLINK, connect, index_of};
 use super::namespace::NetworkNamespace;
 
-/// How many clouds can run at once.
+/// The maximum number of local clouds that can run at once on a host.
 const MOST_CLOUDS: u32 = 64;
 
-/// The switch, as the daemon holds it.
+/// The switch, from the daemon's side.
 #[derive(Debug)]
 pub(in super::super) struct Switch {
     namespace: NetworkNamespace,
     firewall: Arc<Firewall>,
-    /// The addresses of the cables that are plugged in, by number.
+    /// The addresses of the plugged cables, by the interface indexes of their
+    /// ends here.
     plugged: Mutex<HashMap<u32, Ipv4Addr>>,
     inner: Handle,
     inner_connection: JoinHandle<()>,
@@ -46,7 +49,7 @@ impl Drop for Switch {
 }
 
 impl Switch {
-    /// Cables the namespace of the zygote to the host, which becomes the first
+    /// Connects the zygote's namespace to the host, which gets the first
     /// address of the subnet.
     pub(in super::super) async fn start(
         host: Handle,
@@ -56,7 +59,7 @@ impl Switch {
     ) -> io::Result<Self> {
         let namespace = NetworkNamespace::of_process(zygote)?;
         namespace.run(route_packets).await?;
-        // Before anything can come in.
+        // Before the first cable, so that no packet passes unfiltered.
         let firewall = namespace.run(Firewall::raise).await?;
         let runtime = tokio::runtime::Handle::current();
         let (inner, inner_connection) = namespace
@@ -87,14 +90,14 @@ impl Switch {
         Ok(switch)
     }
 
-    /// Where the metadata service is to listen. It is here and not in the
-    /// machines, where its port would be taken for a web server: an address on
-    /// all interfaces includes it.
+    /// Returns the listener of the metadata service. It is here and not in the
+    /// machines, where a server on port 80 of all addresses would conflict with
+    /// it.
     pub(in super::super) async fn listen_for_metadata(&self) -> io::Result<TcpListener> {
         self.namespace.run(|| inside::listen(METADATA)).await
     }
 
-    /// Replaces what is let in to the machines, all of it at once.
+    /// Replaces the security group rules of all machines at once.
     pub(in super::super) async fn let_in(
         &self,
         gateway: Gateway,
@@ -104,7 +107,7 @@ impl Switch {
             .await
     }
 
-    /// Lets a cable use its address.
+    /// Allows a cable to use its address.
     async fn admit(&self, index: u32, address: Ipv4Addr) -> io::Result<()> {
         let cable = Cable { index, address };
         self.change(move |firewall| firewall.admit(cable)).await?;
@@ -112,8 +115,7 @@ impl Switch {
         Ok(())
     }
 
-    /// The kernel takes milliseconds for many rules, which no other task is to
-    /// wait for.
+    /// Changes the firewall on a blocking thread: many rules take milliseconds.
     async fn change(
         &self,
         change: impl FnOnce(&Firewall) -> io::Result<()> + Send + 'static,
@@ -138,9 +140,10 @@ impl Switch {
             addresses.add(lo, address.into(), 32).execute().await?;
         }
         self.route(gateway(subnet).into(), uplink).await?;
-        // Addresses without a machine: what is sent there is lost, but the host
-        // is answered when it asks who has one. Otherwise it would ask again
-        // after a second only, and find a new machine that much later.
+        // Routes addresses without a machine to loopback. Their packets are
+        // lost, but the switch answers ARP for them. Without an answer, the
+        // host would retry only a second later, and reach a new machine that
+        // much later.
         self.route(subnet, lo).await
     }
 
@@ -150,11 +153,12 @@ impl Switch {
             .output_interface(index)
             .scope(rtnetlink::packet_route::route::RouteScope::Link)
             .build();
-        // The last boot's interface at this address may still be going.
+        // The interface of an earlier boot with this address may not have
+        // disappeared yet.
         self.inner.route().add(route).replace().execute().await
     }
 
-    /// Plugs a machine in; gives back the number of the switch's end.
+    /// Connects a machine. Returns the interface index of the switch's end.
     pub(in super::super) async fn plug(
         &self,
         name: &str,
@@ -174,7 +178,9 @@ impl Switch {
             index_of(&self.inner, name).await
         };
         let index = plugged.await.map_err(|error: rtnetlink::Error| {
-            io::Error::other(format!("cannot plug an instance into the network: {error}"))
+            io::Error::other(format!(
+                "cannot connect an instance to the network: {error}"
+            ))
         })?;
         match self.admit(index, address).await {
             Ok(()) => Ok(index),
@@ -185,18 +191,19 @@ impl Switch {
         }
     }
 
-    /// Sends a machine what is for it, once its end of the cable is up: asked too
-    /// early who it is, it would be asked again after a second only.
+    /// Routes a machine's address to its cable, once the machine's end is up:
+    /// ARP requests that the machine misses would be repeated only after a
+    /// second.
     pub(in super::super) async fn open(&self, address: Ipv4Addr, cable: u32) -> io::Result<()> {
         let opened = self.route(address.into(), cable).await;
         opened.map_err(io::Error::other)
     }
 
-    /// Takes a machine's cable away, both ends of it.
+    /// Removes both ends of a machine's cable.
     pub(in super::super) async fn unplug(&self, index: u32) {
-        // Mostly it went with the machine's namespace.
+        // Usually the cable already disappeared with the machine's namespace.
         if let Err(error) = self.inner.link().del(index).execute().await {
-            log::debug!("the cable of an instance was gone already: {error}");
+            log::debug!("cannot remove the cable of an instance: {error}");
         }
         let Some(address) = self.plugged().remove(&index) else {
             return;
@@ -204,30 +211,31 @@ impl Switch {
         let cable = Cable { index, address };
         let dismissed = self.change(move |firewall| firewall.dismiss(cable)).await;
         if let Err(error) = dismissed {
-            log::warn!("the firewall keeps the cable of an instance: {error}");
+            log::warn!("cannot remove the cable of an instance from the firewall: {error}");
         }
     }
 
-    /// Takes the host's interface away.
+    /// Removes the host's interface.
     pub(in super::super) async fn stop(&self) {
         if let Err(error) = self.host.link().del(self.cable).execute().await {
-            log::debug!("the interface of the local cloud was gone already: {error}");
+            log::debug!("cannot remove the interface of the local cloud: {error}");
         }
     }
 }
 
-/// The host's address.
+/// Returns the host's address in a subnet.
 pub(in super::super) fn gateway(subnet: Ipv4Net) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(subnet.network()) + 1)
 }
 
-/// Hardware address of a machine, locally administered.
+/// Returns the hardware address of a machine, a locally administered one.
 pub(in super::super) fn mac(address: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = address.octets();
     [0x06, 0x00, a, b, c, d]
 }
 
-/// Makes the namespace a router that lets a machine use its own address only.
+/// Makes the namespace a router that rejects packets with another machine's
+/// address.
 fn route_packets() -> io::Result<()> {
     let settings = [
         ("ip_forward", "1"),
@@ -240,7 +248,8 @@ fn route_packets() -> io::Result<()> {
     for (name, value) in settings {
         write_setting(name, value)?;
     }
-    // The network of machines is IPv4 alone; a kernel may be, too.
+    // The machines' network uses only IPv4. The kernel may not even support
+    // IPv6.
     for whose in ["all", "default"] {
         let path = format!("/proc/sys/net/ipv6/conf/{whose}/disable_ipv6");
         if Path::new(&path).exists() {
@@ -250,7 +259,7 @@ fn route_packets() -> io::Result<()> {
     Ok(())
 }
 
-/// The host believes all machines to be on its cable.
+/// Answers the host's ARP requests for all machines.
 fn answer_for_all() -> io::Result<()> {
     write_setting(&format!("conf/{UPLINK}/proxy_arp"), "1")?;
     write_setting(&format!("neigh/{UPLINK}/proxy_delay"), "0")
@@ -265,7 +274,7 @@ fn write_file(path: &str, value: &str) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot write {path}: {error}")))
 }
 
-/// The first free `autorunN`, with its other end in the switch.
+/// Creates the first free `autorunN`, with its other end in the switch.
 async fn plug_host(host: &Handle, zygote: i32, subnet: Ipv4Net) -> Result<u32, rtnetlink::Error> {
     let name = add_cable(host, zygote).await?;
     let index = index_of(host, &name).await?;

@@ -2,7 +2,7 @@
 
 use super::loader::full_name;
 
-/// A call, taken apart.
+/// A parsed call.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "options are independent")]
 pub(super) struct Call {
@@ -11,9 +11,9 @@ pub(super) struct Call {
     pub(super) now: bool,
     pub(super) quiet: bool,
     pub(super) no_block: bool,
-    /// Only values, without their names.
+    /// Print only values, without their names.
     pub(super) value: bool,
-    /// Units that are inactive, too.
+    /// Include inactive units.
     pub(super) all: bool,
     pub(super) properties: Vec<String>,
 }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_taken_apart() {
+    fn calls_are_parsed() {
         let args = [
             "-q",
             "enable",

@@ -1,4 +1,4 @@
-//! What a unit file says about a service, parsed once into a type.
+//! The definition of a service, parsed once from its unit file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,10 +14,11 @@ use super::file::{UnitFile, is_yes};
 use super::loader::Unit;
 use super::values::{absolute, assignments, duration};
 
-/// No service may hold init up longer than this.
+/// The default and the longest timeout; the default is systemd's. A service
+/// must not block init for longer.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(90);
 
-/// When a service counts as started.
+/// The condition for a service to count as started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Simple,
@@ -26,7 +27,7 @@ pub(super) enum Kind {
     Notify,
 }
 
-/// When a service is started again after its end.
+/// When a service restarts after its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Restart {
     No,
@@ -35,7 +36,7 @@ pub(super) enum Restart {
     Always,
 }
 
-/// Who gets the signals of a stop.
+/// Which processes receive the signals of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KillMode {
     ControlGroup,
@@ -44,7 +45,7 @@ pub(super) enum KillMode {
     None,
 }
 
-/// A directory that is made for a service: base, name, mode.
+/// A directory to create for a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OwnDirectory {
     pub(super) variable: &'static str,
@@ -53,7 +54,7 @@ pub(super) struct OwnDirectory {
     pub(super) mode: u32,
 }
 
-/// A service as its files describe it.
+/// The definition of a service.
 #[derive(Clone, Debug)]
 pub(super) struct Definition {
     pub(super) kind: Kind,
@@ -83,7 +84,7 @@ pub(super) struct Definition {
 }
 
 impl Definition {
-    /// Of a loaded unit.
+    /// Parses a loaded unit.
     pub(super) fn of(unit: &Unit) -> Self {
         let text = Text(unit);
         let restart_pause = text
@@ -124,14 +125,14 @@ impl Definition {
         }
     }
 
-    /// The first condition that does not hold.
+    /// Returns the first condition that is not met.
     pub(super) fn unmet_condition(&self) -> Option<String> {
         let unmet = |(key, value): &&(String, String)| !holds(key, value);
         let (key, value) = self.conditions.iter().find(unmet)?;
         Some(format!("{key}={value}"))
     }
 
-    /// The variables of the unit file over those given.
+    /// Adds the unit file's variables to the given ones, which they override.
     pub(super) fn variables(
         &self,
         given: &[(String, String)],
@@ -151,8 +152,8 @@ impl Definition {
                 Ok(text) => variables.extend(assignments(&text)),
                 Err(_) if optional => {}
                 Err(error) => {
-                    let said = format!("cannot read the environment file {path}: {error}");
-                    return Err(io::Error::new(error.kind(), said));
+                    let message = format!("cannot read the environment file {path}: {error}");
+                    return Err(io::Error::new(error.kind(), message));
                 }
             }
         }
@@ -160,7 +161,7 @@ impl Definition {
     }
 }
 
-/// A unit's text, with specifiers replaced.
+/// A unit file whose specifiers are replaced.
 struct Text<'a>(&'a Unit);
 
 impl Text<'_> {
@@ -196,7 +197,7 @@ impl Text<'_> {
             Some("forking") => Kind::Forking,
             Some("oneshot") => Kind::Oneshot,
             Some("notify" | "notify-reload") => Kind::Notify,
-            // Without ExecStart only the commands around it are run.
+            // Without ExecStart only the commands around it run.
             None if self.file().last("Service", "ExecStart").is_none() => Kind::Oneshot,
             _ => Kind::Simple,
         }
@@ -248,7 +249,7 @@ impl Text<'_> {
             let mode = self.octal(&format!("{key}Mode")).unwrap_or(0o755);
             let names = self.values(key);
             for name in names.iter().flat_map(|line| line.split_whitespace()) {
-                // A unit file must not reach out of the directory it names.
+                // A unit file must not leave the base directory.
                 if !name.split('/').any(|part| part == ".." || part.is_empty()) {
                     let name = name.split(':').next().unwrap_or(name).to_owned();
                     directories.push(OwnDirectory {
@@ -334,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_looked_at() {
+    fn conditions_are_checked() {
         let unit = definition("[Unit]\nConditionPathExists=/nosuch\n[Service]\nExecStart=/a\n");
         let unmet = unit.unmet_condition();
         assert_eq!(unmet.as_deref(), Some("ConditionPathExists=/nosuch"));

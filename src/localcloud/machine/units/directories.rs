@@ -1,4 +1,4 @@
-//! The directories that a service's unit file asks for.
+//! The directories that a service's unit file requests.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, chown};
@@ -8,7 +8,7 @@ use super::super::init::spawn::Identity;
 use super::definition::Definition;
 use super::state::Failure;
 
-/// The directories that its unit file asks for.
+/// Creates the directories that a unit file requests.
 pub(super) fn make_directories(definition: &Definition) -> Result<(), Failure> {
     let owner = match &definition.user {
         Some(user) => {

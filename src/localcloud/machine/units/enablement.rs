@@ -1,4 +1,5 @@
-//! Which units start at boot: links below `/etc/systemd/system`.
+//! Determines and changes which units start at boot: links below
+//! `/etc/systemd/system`.
 
 use std::fs;
 use std::io;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::super::super::files;
 use super::loader::{Found, Loader, Unit, file_name, full_name};
 
-/// What a unit is, as `systemctl is-enabled` says it.
+/// The state of a unit that `systemctl is-enabled` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Enabled {
     Yes,
@@ -34,11 +35,11 @@ impl Enabled {
     }
 }
 
-/// Links that count: so many units can be enabled.
+/// The maximum number of links that are read, and thus the most enabled units.
 const MOST_LINKS: usize = 1024;
 
 impl Loader {
-    /// What is to be started at boot.
+    /// Returns the names of all units that start at boot.
     pub(super) fn enabled(&self) -> Vec<String> {
         let links = self.links();
         let mut names: Vec<_> = links.iter().map(|link| file_name(link)).collect();
@@ -47,7 +48,7 @@ impl Loader {
         names
     }
 
-    /// Every link that makes a unit start.
+    /// Returns every link that makes a unit start.
     fn links(&self) -> Vec<PathBuf> {
         let directories = files::entries(self.administrator()).map(|entry| entry.path());
         let directories = directories.filter(|path| {
@@ -58,7 +59,7 @@ impl Loader {
         links.take(MOST_LINKS).map(|entry| entry.path()).collect()
     }
 
-    /// Whether a unit starts at boot; `None` if there is no such unit.
+    /// Returns a unit's state. Returns `None` if the unit does not exist.
     pub(super) fn is_enabled(&self, name: &str) -> io::Result<Option<Enabled>> {
         Ok(match self.find(name)? {
             Found::Masked => Some(Enabled::Masked),
@@ -80,9 +81,9 @@ impl Loader {
         }
     }
 
-    /// Makes a unit start at boot; gives back what is to be said about it.
+    /// Makes a unit start at boot. Returns the lines to print.
     pub(super) fn enable(&self, unit: &Unit) -> io::Result<Vec<String>> {
-        let mut said = Vec::new();
+        let mut changes = Vec::new();
         for link in self.wanted_links(unit) {
             if let Some(parent) = link.parent() {
                 fs::create_dir_all(parent)?;
@@ -93,23 +94,23 @@ impl Loader {
             remove(&link)?;
             symlink(&unit.path, &link)?;
             let (link, target) = (link.display(), unit.path.display());
-            said.push(format!("Created symlink {link} → {target}."));
+            changes.push(format!("Created symlink {link} → {target}."));
         }
         for other in unit.file.words("Install", "Also") {
-            // Units that name each other would go round for ever.
+            // Units that name each other would recurse forever.
             if let Found::Unit(mut other) = self.find(&other)?
                 && other.name != unit.name
             {
                 other.file = without_also(&other);
-                said.extend(self.enable(&other)?);
+                changes.extend(self.enable(&other)?);
             }
         }
-        Ok(said)
+        Ok(changes)
     }
 
-    /// Undoes that; gives back what is to be said about it.
+    /// Reverts `enable`. Returns the lines to print.
     pub(super) fn disable(&self, unit: &Unit) -> io::Result<Vec<String>> {
-        let mut said = Vec::new();
+        let mut changes = Vec::new();
         let aliases = self.alias_links(unit);
         let links = self.links();
         let own = links
@@ -118,21 +119,21 @@ impl Loader {
         for link in own.chain(aliases) {
             if link.symlink_metadata().is_ok() {
                 fs::remove_file(&link)?;
-                said.push(format!("Removed \"{}\".", link.display()));
+                changes.push(format!("Removed \"{}\".", link.display()));
             }
         }
-        Ok(said)
+        Ok(changes)
     }
 
-    /// Makes a unit impossible to start.
+    /// Makes it impossible to start a unit.
     pub(super) fn mask(&self, name: &str) -> io::Result<Vec<String>> {
         let link = self.administrator().join(name);
         if fs::read_link(&link).is_ok_and(|target| target == Path::new("/dev/null")) {
             return Ok(Vec::new());
         }
         if link.symlink_metadata().is_ok_and(|found| found.is_file()) {
-            let said = format!("File {} already exists.", link.display());
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, said));
+            let message = format!("File {} already exists.", link.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
         remove(&link)?;
         symlink("/dev/null", &link)?;
@@ -142,7 +143,7 @@ impl Loader {
         )])
     }
 
-    /// Undoes that.
+    /// Reverts `mask`.
     pub(super) fn unmask(&self, name: &str) -> io::Result<Vec<String>> {
         let link = self.administrator().join(name);
         if fs::read_link(&link).is_ok_and(|target| target == Path::new("/dev/null")) {

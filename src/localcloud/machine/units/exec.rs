@@ -1,23 +1,23 @@
-//! Command lines in unit files: prefixes, quoting, specifiers, variables.
+//! Command lines in unit files: prefixes, quotes, specifiers, variables.
 
 use std::collections::BTreeMap;
 
-/// One command of a service.
+/// A command of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "prefixes are independent")]
 pub(super) struct Exec {
     words: Vec<String>,
-    /// `@`: the second word is what the program sees as its name.
+    /// `@`: the second word is the program's `argv[0]`.
     names_itself: bool,
-    /// `-`: a failure is none.
+    /// `-`: a failure is ignored.
     pub(super) may_fail: bool,
-    /// `+` or `!`: as root, whatever `User=` says.
+    /// `+` or `!`: runs as root, regardless of `User=`.
     pub(super) as_root: bool,
     /// `:`: variables are not replaced.
     literal: bool,
 }
 
-/// A command, ready to be started.
+/// A command that is ready to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Argv {
     pub(super) program: String,
@@ -26,7 +26,7 @@ pub(super) struct Argv {
 }
 
 impl Exec {
-    /// The commands of a line; most have one, `;` separates several.
+    /// Parses a line. Most lines have one command; `;` separates several.
     pub(super) fn parse(line: &str) -> Vec<Self> {
         let words = split(line);
         let commands = words.split(|word| word == ";");
@@ -54,7 +54,8 @@ impl Exec {
         }
     }
 
-    /// With variables replaced: `${A}` within a word, `$A` as whole words.
+    /// Replaces variables: `${A}` within a word, and a word `$A` by the words
+    /// of the value.
     pub(super) fn argv(&self, variables: &BTreeMap<String, String>) -> Argv {
         let replaced = |word: &String| {
             if self.literal {
@@ -114,7 +115,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(is_part) && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// Words as systemd splits them: quotes, and escapes as in C.
+/// Splits a line into words as systemd does, with quotes and C escapes.
 pub(super) fn split(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -154,7 +155,7 @@ fn unescape(chars: &mut std::str::Chars, word: &mut String) {
     }
 }
 
-/// Replaces `%n` and its like by what they mean for this unit.
+/// Replaces specifiers such as `%n` by their values for a unit.
 pub(super) fn specify(text: &str, unit: &str) -> String {
     let stem = unit.rsplit_once('.').map_or(unit, |(stem, _)| stem);
     let (prefix, instance) = stem.split_once('@').unwrap_or((stem, ""));
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn command_lines_are_understood() {
+    fn command_lines_are_parsed() {
         let nginx = argv("/usr/sbin/nginx -g 'daemon on; master_process on;'");
         assert_eq!(nginx.args, ["-g", "daemon on; master_process on;"]);
         let replaced = argv("-/bin/a $OPTIONS --name=${NAME} $$HOME \"a\\tb\"");

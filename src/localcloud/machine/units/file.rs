@@ -1,14 +1,14 @@
-//! The text of unit files: sections, keys, and how drop-ins change them.
+//! Parses unit files: sections, keys, and the effect of drop-ins.
 
-/// A unit file with its drop-ins merged in.
+/// A unit file merged with its drop-ins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct UnitFile {
-    /// Section, key, value; an empty value has emptied what was before.
+    /// Section, key and value. An empty value removed the earlier ones.
     entries: Vec<(String, String, String)>,
 }
 
 impl UnitFile {
-    /// Reads a text after what was read before.
+    /// Merges another text. Its values follow the earlier ones.
     pub(super) fn merge(&mut self, text: &str) {
         let mut section = String::new();
         for line in logical_lines(text) {
@@ -34,7 +34,7 @@ impl UnitFile {
         self.entries.push(entry);
     }
 
-    /// Every value of a key.
+    /// Returns every value of a key.
     pub(super) fn all<'a>(
         &'a self,
         section: &'a str,
@@ -47,7 +47,7 @@ impl UnitFile {
             .map(|(_, _, value)| value.as_str())
     }
 
-    /// The last value of a key.
+    /// Returns the last value of a key.
     pub(super) fn last(&self, section: &str, key: &str) -> Option<&str> {
         let is_it = |(s, k, _): &&(String, String, String)| s == section && k == key;
         self.entries
@@ -57,13 +57,13 @@ impl UnitFile {
             .map(|(_, _, value)| value.as_str())
     }
 
-    /// The words of all values of a key.
+    /// Returns the words of all values of a key.
     pub(super) fn words(&self, section: &str, key: &str) -> Vec<String> {
         let words = self.all(section, key).flat_map(str::split_whitespace);
         words.map(str::to_owned).collect()
     }
 
-    /// Whether it says how it is enabled.
+    /// Whether the file has a section with at least one value.
     pub(super) fn has_section(&self, section: &str) -> bool {
         self.entries.iter().any(|(name, _, _)| name == section)
     }
@@ -74,7 +74,7 @@ pub(super) fn is_yes(value: Option<&str>) -> bool {
     matches!(value, Some("yes" | "true" | "on" | "1"))
 }
 
-/// Lines without remarks, with continuations joined.
+/// Returns the lines without comments, with continuations joined.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut pending = String::new();
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_merged() {
+    fn drop_ins_are_merged() {
         let mut file = UnitFile::default();
         file.merge(
             "# remark\n[Unit]\nAfter=a.service \\\n  b.service\n[Service]\nExecStart=/bin/a\n",

@@ -1,4 +1,4 @@
-//! Runs the commands of a service: as whom, where, with what environment.
+//! Runs the commands of a service: user, directory, environment.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use super::service::Service;
 use super::state::{Failure, is_success};
 
 impl Service {
-    /// Runs commands one after the other, until one fails.
+    /// Runs commands one after the other until one fails.
     pub(super) async fn run_all(
         &self,
         definition: &Definition,
@@ -27,7 +27,7 @@ impl Service {
         Ok(())
     }
 
-    /// Runs a command to its end.
+    /// Runs a command until it ends.
     pub(super) async fn run(&self, definition: &Definition, exec: &Exec) -> Result<(), Failure> {
         let result = match self.spawn(definition, exec, &[]) {
             Ok(child) => {
@@ -98,29 +98,29 @@ impl Service {
     ) -> io::Result<BTreeMap<String, String>> {
         let state = self.state();
         let mut given = self.0.environment.clone();
-        let mut give = |key: &str, value: String| given.push((key.to_owned(), value));
-        give("INVOCATION_ID", state.family.invocation);
+        let mut add = |key: &str, value: String| given.push((key.to_owned(), value));
+        add("INVOCATION_ID", state.family.invocation);
         if let Some(main) = state.family.main {
-            give("MAINPID", main.to_string());
+            add("MAINPID", main.to_string());
         }
         if let Some(user) = &definition.user
             && let Some(found) = accounts::find(user)
         {
-            give("HOME", found.home.to_string_lossy().into_owned());
-            give("SHELL", found.shell.to_string_lossy().into_owned());
-            give("USER", user.clone());
-            give("LOGNAME", user.clone());
+            add("HOME", found.home.to_string_lossy().into_owned());
+            add("SHELL", found.shell.to_string_lossy().into_owned());
+            add("USER", user.clone());
+            add("LOGNAME", user.clone());
         }
         for own in &definition.directories {
-            give(own.variable, format!("{}/{}", own.base, own.name));
+            add(own.variable, format!("{}/{}", own.base, own.name));
         }
         for (key, value) in more {
-            give(key, (*value).to_owned());
+            add(key, (*value).to_owned());
         }
         definition.variables(&given)
     }
 
-    /// Where its output goes.
+    /// Returns the path of the service's log.
     pub(super) fn log(&self) -> String {
         log_of(&self.0.name)
     }
@@ -130,17 +130,18 @@ impl Service {
         Ok(files::append(self.log(), 0o640)?.into())
     }
 
-    /// Says something where its output goes.
+    /// Writes a line to the service's log.
     pub(super) fn note(&self, text: &str) {
         use io::Write as _;
         if let Ok(log) = self.open_log() {
-            // What cannot be logged is still in the service's state.
+            // If the log cannot be written, the service's state still shows the
+            // failure.
             let _ = writeln!(fs::File::from(log), "{}: {text}", self.0.name);
         }
     }
 }
 
-/// Where the output of a unit goes.
+/// Returns the path of a unit's log.
 fn log_of(unit: &str) -> String {
     let stem = unit.strip_suffix(".service").unwrap_or(unit);
     format!("/var/log/units/{stem}.log")

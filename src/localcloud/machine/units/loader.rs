@@ -1,4 +1,4 @@
-//! Where unit files are: search path, aliases, templates, drop-ins, init scripts.
+//! Finds unit files: search path, aliases, templates, drop-ins, init scripts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::super::files;
 use super::file::UnitFile;
 
-/// The search path; the first one that has a file wins.
+/// The search path. The first directory with the file wins.
 const DIRECTORIES: [&str; 5] = [
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -17,10 +17,10 @@ const DIRECTORIES: [&str; 5] = [
     "/usr/lib/systemd/system",
 ];
 
-/// Aliases of aliases are followed so far.
+/// The longest chain of aliases.
 const LONGEST_CHAIN: usize = 8;
 
-/// A unit as it is on the disk.
+/// The result of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Unit(Unit),
@@ -28,16 +28,16 @@ pub(super) enum Found {
     Missing,
 }
 
-/// A unit with a file, or with an init script.
+/// A unit with a file or an init script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unit {
-    /// Its own name, not an alias.
+    /// The unit's own name, not an alias.
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) file: UnitFile,
 }
 
-/// Looks units up.
+/// Finds and reads units.
 #[derive(Clone, Debug)]
 pub(super) struct Loader {
     directories: Vec<PathBuf>,
@@ -54,7 +54,7 @@ impl Default for Loader {
 }
 
 impl Loader {
-    /// Where the administrator's units and links are.
+    /// The directory of the administrator's units and links.
     pub(super) fn administrator(&self) -> &Path {
         &self.directories[0]
     }
@@ -78,7 +78,7 @@ impl Loader {
         Ok(Found::Missing)
     }
 
-    /// All units that have files, by name.
+    /// Returns the names of all units with files, sorted.
     pub(super) fn names(&self) -> Vec<String> {
         let entries = self.directories.iter().flat_map(files::entries);
         let names = entries.map(|entry| file_name(&entry.path()));
@@ -115,7 +115,8 @@ impl Loader {
         Ok(Found::Unit(Unit { name, path, file }))
     }
 
-    /// In the order of their names, those of the first directories winning.
+    /// Returns the drop-ins sorted by name. If several directories have a name,
+    /// the first one wins.
     fn drop_ins(&self, name: &str) -> Vec<PathBuf> {
         let mut found = BTreeMap::new();
         let names = [template(name), Some(name.to_owned())];
@@ -135,7 +136,7 @@ impl Loader {
         found.into_values().collect()
     }
 
-    /// A service made of an init script.
+    /// Returns a service that wraps an init script.
     fn init_script(&self, name: &str) -> Found {
         let Some(stem) = name.strip_suffix(".service") else {
             return Found::Missing;
@@ -146,7 +147,8 @@ impl Loader {
         }
         let script = path.display();
         let mut file = UnitFile::default();
-        // The variables keep Debian's and Red Hat's scripts from calling systemctl.
+        // These variables keep the scripts of Debian and Red Hat from calling
+        // systemctl.
         file.merge(&format!(
             "[Unit]\nDescription=LSB: {stem}\n[Service]\nType=forking\nRemainAfterExit=yes\n\
              Environment=_SYSTEMCTL_SKIP_REDIRECT=1 SYSTEMCTL_SKIP_REDIRECT=1\n\
@@ -158,7 +160,7 @@ impl Loader {
     }
 }
 
-/// The name that a unit is called by, in full.
+/// Returns the full name of a unit.
 pub(super) fn full_name(name: &str) -> String {
     if is_unit(name) {
         name.to_owned()
@@ -167,7 +169,7 @@ pub(super) fn full_name(name: &str) -> String {
     }
 }
 
-/// The last part of a path.
+/// Returns the last component of a path.
 pub(super) fn file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
@@ -196,7 +198,8 @@ fn template(name: &str) -> Option<String> {
     Some(format!("{prefix}@.{kind}"))
 }
 
-/// A link to a file of the same name only says where the file is.
+/// Whether a link is an alias. A link to a file of the same name is just the
+/// location.
 fn is_alias(target: &Path, link: &Path) -> bool {
     let (target, link) = (file_name(target), file_name(link));
     target != link && Some(target.as_str()) != template(&link).as_deref() && is_unit(&target)
@@ -209,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_are_found_as_systemd_finds_them() {
+    fn units_are_found_as_by_systemd() {
         let place = tempfile::tempdir().unwrap();
         let [etc, lib, init] = ["etc", "lib", "init.d"].map(|name| place.path().join(name));
         for directory in [&etc, &lib, &init, &etc.join("web.service.d")] {
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn services_need_not_be_called_so() {
+    fn the_suffix_service_is_optional() {
         assert_eq!(full_name("nginx"), "nginx.service");
         assert_eq!(full_name("a.timer"), "a.timer");
         assert_eq!(full_name("php8.2-fpm"), "php8.2-fpm.service");

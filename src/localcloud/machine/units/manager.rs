@@ -1,4 +1,4 @@
-//! All units of a machine: starts what others need, and what is enabled.
+//! Manages all units of a machine: starts enabled units and their dependencies.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,8 @@ use super::loader::{Found, Loader, Unit};
 use super::service::Service;
 use super::state::{Active, Failure};
 
-/// Services that init is, or does without: they are there and cannot fail.
+/// Services that init provides itself or that a machine does not need. They are
+/// always active.
 const BUILT_IN: [&str; 8] = [
     "auditd.service",
     "cloud-config.service",
@@ -50,7 +51,7 @@ struct Inner {
     reaper: Reaper,
     environment: Vec<(String, String)>,
     services: RefCell<BTreeMap<String, Service>>,
-    /// Units that do nothing, and were started.
+    /// Units without any effect that were started.
     pretended: RefCell<BTreeSet<String>>,
 }
 
@@ -59,9 +60,9 @@ struct Inner {
 pub(super) enum Refusal {
     Missing,
     Masked,
-    /// There is nothing that could be reloaded.
+    /// The unit has no reload command or is not active.
     NotApplicable,
-    /// What it needs did not start.
+    /// A dependency did not start.
     Dependency,
     Failed(Failure),
     Io(io::Error),
@@ -73,9 +74,9 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// A unit and how to act on it.
+/// A unit and the way to act on it.
 pub(super) enum Target {
-    /// Started and stopped without doing anything.
+    /// A unit whose start and stop have no effect.
     Pretended(String),
     Service(Box<Unit>, Service, Rc<Definition>),
 }
@@ -95,7 +96,7 @@ impl Manager {
         &self.0.loader
     }
 
-    /// Starts what is enabled, one after the other.
+    /// Starts the enabled units one after the other.
     pub(in super::super) async fn start_enabled(&self) {
         let enabled = self.loader().enabled();
         for name in self.in_order(&enabled) {
@@ -116,7 +117,7 @@ impl Manager {
         }
     }
 
-    /// Sorted by `After=` as far as it names others of them.
+    /// Sorts units by `After=`, as far as it names other units of the list.
     fn in_order(&self, names: &[String]) -> Vec<String> {
         let mut order = Vec::new();
         let mut seen = BTreeSet::new();
@@ -166,7 +167,7 @@ impl Manager {
         }
     }
 
-    /// Whether a unit that does nothing counts as active.
+    /// Whether a unit without any effect counts as active.
     pub(super) fn is_pretended_active(&self, name: &str) -> bool {
         is_built_in(name) || REACHED.contains(&name) || self.0.pretended.borrow().contains(name)
     }
@@ -177,7 +178,7 @@ impl Manager {
         services.entry(name.to_owned()).or_insert_with(make).clone()
     }
 
-    /// The services that were ever started.
+    /// Returns the services that were ever started.
     pub(super) fn services(&self) -> Vec<(String, Service)> {
         let services = self.0.services.borrow();
         let pairs = services
@@ -186,7 +187,7 @@ impl Manager {
         pairs.collect()
     }
 
-    /// Starts a unit and what it needs.
+    /// Starts a unit and its dependencies.
     pub(super) async fn start(&self, name: &str) -> Result<(), Refusal> {
         self.start_with(name.to_owned(), BTreeSet::new()).await
     }
@@ -197,7 +198,7 @@ impl Manager {
         mut on_the_way: BTreeSet<String>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + '_>> {
         Box::pin(async move {
-            // Units that need each other would go round for ever.
+            // Units that depend on each other would recurse forever.
             if !on_the_way.insert(name.clone()) {
                 return Ok(());
             }
@@ -228,7 +229,8 @@ impl Manager {
             for needed in unit.file.words("Unit", key) {
                 let result = self.start_with(needed, on_the_way.clone()).await;
                 match result {
-                    // What nobody has cannot be meant here.
+                    // A dependency without a unit file is ignored, even in
+                    // `Requires=`: it may be one that instances do not need.
                     Ok(()) | Err(Refusal::Missing) => {}
                     Err(_) if essential => return Err(Refusal::Dependency),
                     Err(refusal) => log::debug!("{}: {refusal:?}", unit.name),
@@ -249,7 +251,8 @@ impl Manager {
                 service.stop(&definition).await;
                 Ok(())
             }
-            // A masked unit is not running, or it is stopped once unmasked.
+            // A masked service may still run; a later stop after unmasking ends
+            // it.
             Err(Refusal::Masked) => Ok(()),
             Err(refusal) => Err(refusal),
         }
@@ -267,7 +270,7 @@ impl Manager {
         }
     }
 
-    /// Lets a unit read its settings again.
+    /// Runs the reload commands of a unit.
     pub(super) async fn reload(&self, name: &str) -> Result<(), Refusal> {
         match self.target(name)? {
             Target::Pretended(_) => Ok(()),
@@ -281,7 +284,7 @@ impl Manager {
         }
     }
 
-    /// Whether a unit runs.
+    /// Returns the active state of a unit.
     pub(super) fn active(&self, name: &str) -> Active {
         match self.target(name) {
             Ok(Target::Service(_, service, _)) => service.state().active,

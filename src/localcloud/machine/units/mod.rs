@@ -1,13 +1,13 @@
-//! The service manager of a machine: unit files as systemd has them, as far as
-//! servers use them.
+//! The service manager of a machine. It supports the parts of systemd's unit
+//! files that servers use.
 //!
-//! Without control groups: the processes of a service are found by session,
-//! descent and the invocation id in their environment. Units other than services
-//! (sockets, timers, mounts) can be started and stopped, which does nothing, and
-//! so can services that init itself stands for, as sshd.
+//! It works without cgroups: the processes of a service are found by session,
+//! descent and the invocation id in their environment. Units other than
+//! services (sockets, timers, mounts) can be started and stopped without
+//! effect, and so can services that init itself provides, such as sshd.
 //!
-//! No crate does this: those named after systemd bind its library or write unit
-//! files, and none of them reads and runs services.
+//! No crate does this: the systemd crates bind its library or write unit files,
+//! and none of them parses and runs services.
 
 mod arguments;
 mod definition;

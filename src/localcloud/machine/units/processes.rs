@@ -1,4 +1,4 @@
-//! Which processes belong to a service, found without control groups.
+//! Finds the processes of a service without cgroups.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,14 +8,14 @@ use nix::unistd::Pid;
 
 use super::super::super::files;
 
-/// What is known about a service's processes.
+/// The data that identifies a service's processes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Family {
-    /// Value of `INVOCATION_ID` in their environment.
+    /// The value of `INVOCATION_ID` in their environment.
     pub(super) invocation: String,
-    /// Processes that were started for it; each leads a session.
+    /// The processes that were started for the service. Each leads a session.
     pub(super) started: BTreeSet<i32>,
-    /// The process that is the service.
+    /// The main process.
     pub(super) main: Option<i32>,
 }
 
@@ -26,7 +26,7 @@ struct Process {
 }
 
 impl Family {
-    /// Every living process of it.
+    /// Returns every living process of the service.
     pub(super) fn members(&self) -> BTreeSet<i32> {
         let all = processes();
         let mut members: BTreeSet<i32> = all
@@ -34,7 +34,7 @@ impl Family {
             .filter(|(pid, process)| self.knows(**pid, **process))
             .map(|(pid, _)| *pid)
             .collect();
-        // Descendants of members, until there are no more.
+        // Add descendants of members until there are no more.
         loop {
             let before = members.len();
             for (pid, process) in &all {
@@ -55,7 +55,7 @@ impl Family {
             || has_invocation(pid, &self.invocation)
     }
 
-    /// Sends a signal to all of them.
+    /// Sends a signal to all processes of the service.
     pub(super) fn signal(&self, signal: Signal) {
         for pid in self.members() {
             send(pid, signal);
@@ -63,12 +63,12 @@ impl Family {
     }
 }
 
-/// Sends a signal to one process, which may be gone already.
+/// Sends a signal to a process, which may have ended already.
 pub(super) fn send(pid: i32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid), signal);
 }
 
-/// Whether it is there and no zombie.
+/// Whether a process exists and is not a zombie.
 pub(super) fn is_alive(pid: i32) -> bool {
     stat(pid).is_some()
 }
@@ -84,7 +84,8 @@ fn stat(pid: i32) -> Option<Process> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The name in parentheses may contain anything, parentheses too.
+/// Parses a `stat` file. The name in parentheses may itself contain
+/// parentheses.
 fn parse_stat(text: &str) -> Option<Process> {
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stat_files_are_read_whatever_the_name() {
+    fn stat_files_are_parsed_with_any_name() {
         let process = parse_stat("42 (a) b) S 7 42 41 0 -1").unwrap();
         assert_eq!((process.parent, process.session), (7, 41));
         assert_eq!(parse_stat("42 (a) Z 7 42 41 0"), None);

@@ -1,4 +1,4 @@
-//! What `systemctl` tells about units.
+//! The verbs of `systemctl` that query units.
 
 use super::super::super::files;
 use super::super::init::control::Reply;
@@ -8,7 +8,7 @@ use super::manager::{Manager, Refusal, Target};
 use super::state::{Active, State};
 use super::wording::{describe, lines_of, out, refused};
 
-/// How many lines of its output the status of a service shows.
+/// The number of log lines that `status` shows.
 const LOG_LINES: usize = 10;
 
 impl Manager {
@@ -46,10 +46,10 @@ impl Manager {
                     }
                 }
                 Ok(None) => {
-                    let said = format!(
+                    let message = format!(
                         "Failed to get unit file state for {unit}: No such file or directory"
                     );
-                    reply.err += &lines_of([said]);
+                    reply.err += &lines_of([message]);
                 }
                 Err(error) => return Reply::failure(error.to_string(), 1),
             }

@@ -1,4 +1,4 @@
-//! One service: starts it, watches it, starts it again.
+//! A service: its start, its supervision, its restarts.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -20,12 +20,12 @@ use super::super::init::spawn::Child;
 use super::definition::{Definition, Kind, Restart};
 use super::directories::make_directories;
 use super::processes::{Family, is_alive};
-use super::state::{Active, Failure, State, is_polite_end, is_success};
+use super::state::{Active, Failure, State, ended_by_usual_signal, is_success};
 
-/// So many starts within this time, then no more.
+/// The maximum number of automatic starts within this time, as in systemd.
 const START_LIMIT: (usize, Duration) = (5, Duration::from_secs(10));
 
-/// A service that was asked for at least once.
+/// A service that was requested at least once.
 #[derive(Clone)]
 pub(super) struct Service(pub(super) Rc<Inner>);
 
@@ -34,7 +34,7 @@ pub(super) struct Inner {
     pub(super) reaper: Reaper,
     pub(super) environment: Vec<(String, String)>,
     pub(super) state: RefCell<State>,
-    /// One change at a time.
+    /// Allows only one change at a time.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -64,7 +64,8 @@ impl Service {
         self.0.state.borrow().clone()
     }
 
-    /// Starts it unless it runs. Gives back once it counts as started.
+    /// Starts the service unless it is running. Returns once it counts as
+    /// started.
     pub(super) async fn start(&self, definition: &Rc<Definition>) -> Result<(), Failure> {
         let _turn = self.0.turn.lock().await;
         if matches!(self.state().active, Active::Running) {
@@ -74,7 +75,7 @@ impl Service {
         self.start_in_turn(definition).await
     }
 
-    /// Stops it and starts it again.
+    /// Stops the service and starts it again.
     pub(super) async fn restart(&self, definition: &Rc<Definition>) -> Result<(), Failure> {
         let _turn = self.0.turn.lock().await;
         self.stop_in_turn(definition).await;
@@ -82,13 +83,13 @@ impl Service {
         self.start_in_turn(definition).await
     }
 
-    /// Stops it if it runs.
+    /// Stops the service if it is running.
     pub(super) async fn stop(&self, definition: &Rc<Definition>) {
         let _turn = self.0.turn.lock().await;
         self.stop_in_turn(definition).await;
     }
 
-    /// Lets it read its settings again.
+    /// Runs the reload commands.
     pub(super) async fn reload(&self, definition: &Definition) -> Result<(), Failure> {
         let _turn = self.0.turn.lock().await;
         self.set(Active::Reloading, "reload");
@@ -97,7 +98,7 @@ impl Service {
         result
     }
 
-    /// Forgets that it failed.
+    /// Clears a failure.
     pub(super) fn reset(&self) {
         if self.state().active == Active::Failed {
             self.set(Active::Inactive, "dead");
@@ -164,28 +165,28 @@ impl Service {
                 self.set(Active::Inactive, "dead");
             }
             _ if self.state().active == Active::Activating => self.set(Active::Running, "running"),
-            // It has ended meanwhile, and its watcher has said how.
+            // The service has already ended, and its watcher has set the state.
             _ => {}
         }
         Ok(())
     }
 
-    /// Waits until it says that it is ready.
+    /// Starts the service and waits until it reports that it is ready.
     async fn start_notifying(&self, definition: &Rc<Definition>) -> Result<(), Failure> {
         let directory = "/run/autorun/notify";
         fs::create_dir_all(directory).map_err(Failure::resources)?;
         let path = format!("{directory}/{}", self.0.name);
-        // Of the start before.
+        // The socket of the previous start.
         let _ = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).map_err(Failure::resources)?;
-        let anybody = fs::Permissions::from_mode(0o777);
-        fs::set_permissions(&path, anybody).map_err(Failure::resources)?;
+        let all_users = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(&path, all_users).map_err(Failure::resources)?;
         let mut child = self.spawn_first(definition, &[("NOTIFY_SOCKET", &path)])?;
         let ready = tokio::select! {
             ready = self.until_ready(&socket) => ready.map_err(Failure::resources),
             status = &mut child.exited => {
                 let status = status.map_err(Failure::resources)?;
-                Err(Failure::of_status("it ended before it was ready", status))
+                Err(Failure::of_status("it exited before it was ready", status))
             }
         };
         ready?;
@@ -197,14 +198,15 @@ impl Service {
         let mut buffer = vec![0; 4096];
         loop {
             let length = socket.recv(&mut buffer).await?;
-            let said = String::from_utf8_lossy(&buffer[..length]);
-            if said.lines().any(|line| line == "READY=1") {
+            let message = String::from_utf8_lossy(&buffer[..length]);
+            if message.lines().any(|line| line == "READY=1") {
                 return Ok(());
             }
         }
     }
 
-    /// The first process ends when the service runs, and leaves another one.
+    /// Starts a service whose first process ends once a child of it runs the
+    /// service.
     async fn start_forking(&self, definition: &Rc<Definition>) -> Result<(), Failure> {
         for exec in &definition.start {
             self.run(definition, exec).await?;
@@ -213,12 +215,14 @@ impl Service {
             return if definition.remain_after_exit {
                 Ok(())
             } else {
-                Err(Failure::resources("no process of it is left running"))
+                Err(Failure::resources(
+                    "no process of it is running after the start",
+                ))
             };
         };
         self.0.state.borrow_mut().family.main = Some(main);
         let exited = self.0.reaper.exited(main);
-        // It may have ended before somebody listened.
+        // The process may have ended before `exited` was called.
         if is_alive(main) {
             self.watch(definition, Child { pid: main, exited });
         }
@@ -235,7 +239,8 @@ impl Service {
             match text.trim().parse().ok().filter(|pid| is_alive(*pid)) {
                 Some(pid) => return Some(pid),
                 None if self.state().family.members().is_empty() => return None,
-                // Daemons write the file a moment after their parent has ended.
+                // Daemons write the file shortly after their parent process has
+                // ended.
                 None => tokio::time::sleep(PAUSE).await,
             }
         }
@@ -254,7 +259,7 @@ impl Service {
         Ok(child)
     }
 
-    /// Says how it ended when it ends by itself.
+    /// Watches the main process, and handles its end.
     fn watch(&self, definition: &Rc<Definition>, child: Child) {
         let service = self.clone();
         let definition = Rc::clone(definition);
@@ -272,13 +277,13 @@ impl Service {
         if self.0.state.borrow().turn != turn {
             return;
         }
-        if let Some(heir) = self.heir(&definition) {
-            self.0.state.borrow_mut().family.main = Some(heir.pid);
-            return self.watch(&definition, heir);
+        if let Some(successor) = self.successor(&definition) {
+            self.0.state.borrow_mut().family.main = Some(successor.pid);
+            return self.watch(&definition, successor);
         }
         self.0.state.borrow_mut().status = Some(status);
-        let success = is_success(&definition, status) || is_polite_end(status);
-        let failure = Failure::of_status("it ended", status);
+        let success = is_success(&definition, status) || ended_by_usual_signal(status);
+        let failure = Failure::of_status("it exited", status);
         if success && definition.remain_after_exit {
             return self.set(Active::Running, "exited");
         }
@@ -293,13 +298,15 @@ impl Service {
             Restart::Always => true,
         };
         if again {
-            // Boxed: a start watches, and the watcher starts.
+            // Boxed because of the recursion: a start watches, and the watcher
+            // starts.
             Box::pin(self.start_again(definition, turn)).await;
         }
     }
 
-    /// A daemon that upgrades itself has written its successor into its file.
-    fn heir(&self, definition: &Definition) -> Option<Child> {
+    /// Returns the successor of a daemon that upgraded itself, which is in its
+    /// PID file.
+    fn successor(&self, definition: &Definition) -> Option<Child> {
         let text = files::read_text(definition.pid_file.as_ref()?).ok()?;
         let pid = text.trim().parse().ok().filter(|pid| is_alive(*pid))?;
         let exited = self.0.reaper.exited(pid);
@@ -318,7 +325,7 @@ impl Service {
         }
         self.0.state.borrow_mut().restarts += 1;
         if let Err(failure) = self.start_in_turn(&definition).await {
-            log::debug!("{} did not start again: {}", self.0.name, failure.reason);
+            log::debug!("cannot restart {}: {}", self.0.name, failure.reason);
         }
     }
 

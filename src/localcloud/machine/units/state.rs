@@ -1,4 +1,4 @@
-//! How a service is, and why it is not as it should be, in systemd's words.
+//! The states and failures of a service, in systemd's terms.
 
 use std::collections::VecDeque;
 use std::process::ExitStatus;
@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use super::definition::Definition;
 use super::processes::Family;
 
-/// What a service is doing, in systemd's words.
+/// The active state of a service, in systemd's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Active {
     Inactive,
@@ -33,7 +33,7 @@ impl Active {
     }
 }
 
-/// How a service is.
+/// The state of a service.
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) active: Active,
@@ -44,12 +44,14 @@ pub(super) struct State {
     pub(super) since: jiff::Zoned,
     pub(super) restarts: u32,
     pub(super) family: Family,
-    /// Counts starts and stops: an older watcher sees that it is not its turn.
+    /// The number of starts and stops. A watcher of an earlier start compares
+    /// it to detect that its start is outdated.
     pub(super) turn: u64,
     pub(super) starts: VecDeque<Instant>,
 }
 
-/// Why a service did not start or reload: a result in systemd's words, and more.
+/// Why a service did not start or reload: a result in systemd's terms, and the
+/// reason.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) result: &'static str,
@@ -76,21 +78,22 @@ impl Failure {
     pub(super) fn timeout(what: &str) -> Self {
         Self {
             result: "timeout",
-            reason: format!("{what} did not end in time"),
+            reason: format!("{what} timed out"),
         }
     }
 }
 
-/// Whether a service's end by itself is as its unit file wants it.
+/// Whether an exit status is a success according to the unit file.
 pub(super) fn is_success(definition: &Definition, status: ExitStatus) -> bool {
     let code = status.code();
     status.success() || code.is_some_and(|code| definition.success_codes.contains(&code))
 }
 
-/// Signals that a service is usually ended by are no failure.
-pub(super) fn is_polite_end(status: ExitStatus) -> bool {
+/// Whether a service ended by one of the signals that usually end services,
+/// which is not a failure.
+pub(super) fn ended_by_usual_signal(status: ExitStatus) -> bool {
     use std::os::unix::process::ExitStatusExt;
-    let polite = [
+    let usual = [
         Signal::SIGHUP,
         Signal::SIGINT,
         Signal::SIGTERM,
@@ -99,5 +102,5 @@ pub(super) fn is_polite_end(status: ExitStatus) -> bool {
     let signal = status
         .signal()
         .and_then(|signal| Signal::try_from(signal).ok());
-    signal.is_some_and(|signal| polite.contains(&signal))
+    signal.is_some_and(|signal| usual.contains(&signal))
 }

@@ -1,4 +1,4 @@
-//! Ends a service: its commands first, then signals to what is left.
+//! Stops a service: runs its commands, then signals the remaining processes.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::service::Service;
 use super::state::Active;
 
 impl Service {
-    /// Stops it; the caller has the turn.
+    /// Stops the service. The caller holds the lock `turn`.
     pub(super) async fn stop_in_turn(&self, definition: &Rc<Definition>) {
         let before = self.state();
         self.0.state.borrow_mut().turn += 1;
@@ -26,14 +26,14 @@ impl Service {
         match timeout(definition.stop_patience, commands).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => self.note(&failure.reason),
-            Err(_) => self.note("the stop commands did not end in time"),
+            Err(_) => self.note("the stop commands timed out"),
         }
         self.kill_rest(definition).await;
         self.run_post(definition).await;
         self.end(None);
     }
 
-    /// Ends what is left of it, politely first.
+    /// Ends the remaining processes, at first with the service's kill signal.
     pub(super) async fn kill_rest(&self, definition: &Definition) {
         let family = self.state().family;
         match (definition.kill_mode, family.main) {
@@ -58,7 +58,7 @@ impl Service {
             }
         };
         if timeout(definition.stop_patience, gone).await.is_err() {
-            self.note("it did not end when asked and is killed");
+            self.note("it did not end after the kill signal and is killed");
             if only_main {
                 family
                     .main
@@ -70,15 +70,15 @@ impl Service {
         }
     }
 
-    /// What is to be done after any end.
+    /// Cleans up after any end of the service.
     pub(super) async fn run_post(&self, definition: &Definition) {
         let commands = self.run_all(definition, &definition.stop_post);
         if timeout(definition.stop_patience, commands).await.is_err() {
-            self.note("the commands after the stop did not end in time");
+            self.note("the commands after the stop timed out");
         }
         for own in &definition.directories {
             if own.base == "/run" {
-                // Others may have put something there that is gone already.
+                // Other processes may have removed the directory already.
                 let _ = fs::remove_dir_all(Path::new(own.base).join(&own.name));
             }
         }

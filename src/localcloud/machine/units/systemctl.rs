@@ -1,4 +1,4 @@
-//! `systemctl`: does what its arguments say.
+//! The command `systemctl`.
 
 use super::super::init::control::Reply;
 use super::arguments::Call;
@@ -8,7 +8,7 @@ use super::state::Active;
 use super::wording::{NOT_INSTALLABLE, denied, lines_of, out, refused};
 
 impl Manager {
-    /// Answers a call of `systemctl` by this user.
+    /// Runs a call of `systemctl` by this user.
     pub(in super::super) async fn systemctl(&self, args: &[String], uid: u32) -> Reply {
         let call = Call::parse(args);
         let changes = !matches!(
@@ -170,18 +170,18 @@ impl Manager {
         let unit = match loader.find(name) {
             Ok(Found::Unit(unit)) => Some(unit),
             Ok(Found::Masked) if matches!(verb, "enable" | "reenable" | "preset") => {
-                let said = format!("Failed to {verb} unit: Unit file {name} is masked.");
-                return Reply::failure(said, 1);
+                let message = format!("Failed to {verb} unit: Unit file {name} is masked.");
+                return Reply::failure(message, 1);
             }
             Ok(_) => None,
             Err(error) => return Reply::failure(format!("Failed to {verb} unit: {error}"), 1),
         };
-        let said = match (verb, unit) {
+        let changes = match (verb, unit) {
             ("mask", _) => loader.mask(name),
             ("unmask" | "revert", _) => loader.unmask(name),
             (_, None) => {
-                let said = format!("Failed to {verb} unit: Unit file {name} does not exist.");
-                return Reply::failure(said, 1);
+                let message = format!("Failed to {verb} unit: Unit file {name} does not exist.");
+                return Reply::failure(message, 1);
             }
             ("disable", Some(unit)) => loader.disable(&unit),
             (_, Some(unit)) if !unit.file.has_section("Install") => {
@@ -192,7 +192,7 @@ impl Manager {
             }
             (_, Some(unit)) => loader.enable(&unit),
         };
-        match said {
+        match changes {
             Ok(lines) => Reply {
                 err: lines_of(lines),
                 ..Reply::default()

@@ -1,10 +1,10 @@
-//! Kinds of values in unit files: times, paths, assignments.
+//! Values in unit files: paths, times, assignments.
 
 use std::time::Duration;
 
 use super::exec::split;
 
-/// A path that is below `/run` unless it says otherwise.
+/// Returns an absolute path. Relative paths are below `/run`.
 pub(super) fn absolute(path: &str) -> String {
     if path.starts_with('/') {
         path.to_owned()
@@ -13,7 +13,8 @@ pub(super) fn absolute(path: &str) -> String {
     }
 }
 
-/// `5`, `1min 30s`, `500ms`; `infinity` is no limit and gives nothing.
+/// Parses a time such as `5`, `1min 30s` or `500ms`. Returns `None` for
+/// `infinity`, and for invalid times.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     for word in text.split_whitespace() {
@@ -33,7 +34,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     Some(total)
 }
 
-/// The lines of an environment file.
+/// Parses the lines of an environment file.
 pub(super) fn assignments(text: &str) -> Vec<(String, String)> {
     let lines = text.lines().map(str::trim);
     let lines = lines.filter(|line| !line.starts_with(['#', ';']));
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_understood() {
+    fn times_are_parsed() {
         assert_eq!(duration("1min 30s"), Some(Duration::from_secs(90)));
         assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(duration("infinity"), None);

@@ -1,11 +1,11 @@
-//! What `systemctl` says, in the real one's words and exit statuses.
+//! The messages of `systemctl`, with the texts and exit statuses of systemd.
 
 use super::super::init::control::Reply;
 use super::arguments::Call;
 use super::manager::Refusal;
 use super::state::{Active, State};
 
-/// What is said about units that are not made to be enabled.
+/// The message about units that are not meant to be enabled.
 pub(super) const NOT_INSTALLABLE: &str = "The unit files have no installation config (WantedBy=, \
     RequiredBy=, Also=,\nAlias= settings in the [Install] section, and DefaultInstance= for \
     template\nunits). This means they are not meant to be enabled or disabled using systemctl.\n";
@@ -83,7 +83,7 @@ pub(super) fn describe(state: &State) -> String {
     lines_of(lines)
 }
 
-/// Each of them on a line of its own.
+/// Joins lines, each with a line break.
 pub(super) fn lines_of<T: Into<String>>(lines: impl IntoIterator<Item = T>) -> String {
     lines.into_iter().map(|line| line.into() + "\n").collect()
 }
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_have_the_real_ones_exit_statuses() {
+    fn refusals_have_the_exit_statuses_of_systemd() {
         let reply = refused("start", "x.service", &Refusal::Missing);
         assert_eq!(
             reply.err,

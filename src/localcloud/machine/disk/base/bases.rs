@@ -1,4 +1,4 @@
-//! The base layers of this computer: made once, shared by all machines.
+//! Builds and removes the base layers of this host, which all machines share.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -14,25 +14,26 @@ use super::settings::BaseSettings;
 use super::sources::Sources;
 use super::writer::Writer;
 
-/// The link on a disk to the base layer that it stands on.
+/// The link from a disk to its base layer.
 const LINK: &str = "base";
 
-/// The names inside the directory of one base layer: its files, what they were
-/// made from, and links to the disks that stand on it.
+/// The entries of a base layer's directory: its files, the state of its
+/// sources, and links to the disks that use it.
 const FILES: &str = "files";
 
 const SOURCES: &str = "sources.json";
 
 const DISKS: &str = "disks";
 
-/// How often a build begins again because packages changed meanwhile.
+/// How often a build is tried if packages change meanwhile.
 const ATTEMPTS: u32 = 3;
 
 /// The base layers of this host.
 #[derive(Clone, Debug)]
 pub(in crate::machine) struct Bases {
     settings: BaseSettings,
-    /// The base layer that was up to date when the databases were like this.
+    /// The latest base layer, and the state of the databases for which it is
+    /// current.
     latest: Arc<Mutex<Option<(PathBuf, Sources)>>>,
 }
 
@@ -44,19 +45,21 @@ impl Bases {
         }
     }
 
-    /// The files of the host's present packages; built if they are not there.
+    /// Returns the files of the base layer for the host's current packages.
+    /// Builds the layer if it does not exist.
     pub(in crate::machine) fn current(&self) -> io::Result<PathBuf> {
         let _lock = self.lock()?;
         self.current_locked().map(|base| base.join(FILES))
     }
 
-    /// Whether a base layer for the host's present packages is there.
+    /// Whether a base layer for the host's current packages exists.
     pub(in crate::machine) fn is_built(&self) -> bool {
         self.all()
             .is_ok_and(|all| all.iter().any(|base| self.is_current(base)))
     }
 
-    /// The files that this disk stands on, from its first boot to its removal.
+    /// Returns the files of the base layer that this disk uses from its first
+    /// boot to its removal.
     pub(in crate::machine) fn of_disk(&self, disk: &Path) -> io::Result<PathBuf> {
         let link = disk.join(LINK);
         if let Ok(base) = fs::read_link(&link) {
@@ -64,7 +67,7 @@ impl Bases {
                 return Ok(base.join(FILES));
             }
             log::warn!(
-                "the base layer of {} is gone; it stands on the present packages now",
+                "the base layer of {} is missing; the disk now uses the current packages",
                 disk.display()
             );
             fs::remove_file(&link)?;
@@ -80,7 +83,7 @@ impl Bases {
         Ok(base.join(FILES))
     }
 
-    /// Removes base layers that are out of date and that no disk stands on.
+    /// Removes outdated base layers that no disk uses.
     pub(in crate::machine) fn remove_unused(&self) -> io::Result<()> {
         let lock = self.lock()?;
         let mut unused = Vec::new();
@@ -91,7 +94,7 @@ impl Bases {
                 unused.push(next);
             }
         }
-        // What no other process can find needs no lock.
+        // The lock protects only directories that other processes can find.
         drop(lock);
         unused.iter().try_for_each(|base| remove_directory(base))
     }
@@ -118,7 +121,9 @@ impl Bases {
         if packages_are_changing()
             && let Some(base) = all.pop()
         {
-            log::info!("packages are being installed on this host; instances start without them");
+            log::info!(
+                "packages are being installed on this host; instances start with the previous base layer"
+            );
             return Ok(base);
         }
         self.build()
@@ -129,7 +134,7 @@ impl Bases {
         sources.is_ok_and(|sources| sources.still_hold(&self.settings))
     }
 
-    /// All base layers, oldest first. What was left half-done goes.
+    /// Returns all finished base layers, the oldest first.
     fn all(&self) -> io::Result<Vec<PathBuf>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.settings.directory)? {
@@ -161,7 +166,7 @@ impl Bases {
         }
     }
 
-    /// Whether the packages stayed as they were while they were looked at.
+    /// Builds a base layer. Returns false if packages changed during the build.
     fn build_at(&self, next: &Path) -> io::Result<bool> {
         let mut private = fs::DirBuilder::new();
         private.mode(0o700).create(next)?;
@@ -177,7 +182,8 @@ impl Bases {
         let sources = Sources::of_host(&self.settings, &copied);
         let mut file = File::create_new(next.join(SOURCES))?;
         file.write_all(&serde_json::to_vec(&sources)?)?;
-        // A base layer that has its name is whole, whatever happens to the host.
+        // Once it has its final name, a base layer must be complete, even after
+        // a crash of the host.
         rustix::fs::syncfs(&file)?;
         Ok(unchanged)
     }
@@ -187,8 +193,8 @@ impl Bases {
         self.settings.directory.join(name)
     }
 
-    /// Builds and removals that were broken off; the caller holds the lock, but
-    /// a removal under way may be another process's.
+    /// Removes interrupted builds and removals. The caller holds the lock, but
+    /// another process may be in the middle of a removal.
     fn remove_unfinished(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.settings.directory)? {
             let entry = entry?;
@@ -210,7 +216,7 @@ impl Bases {
     }
 }
 
-/// Removes a directory, unless another process does.
+/// Removes a directory that another process may be removing, too.
 fn remove_directory(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -218,12 +224,12 @@ fn remove_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether this host's package database is one that is understood.
+/// Whether this host has a supported package database.
 pub(in crate::machine) fn packages_are_known() -> bool {
     packages::are_known()
 }
 
-/// Whether a disk that stands on it is still there.
+/// Whether a disk that uses this base layer still exists.
 fn is_in_use(base: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(base.join(DISKS))? {
         let user = entry?.path();
@@ -235,7 +241,7 @@ fn is_in_use(base: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether dpkg is at work: a package may be half installed.
+/// Whether dpkg is running, so that a package may be partly installed.
 fn packages_are_changing() -> bool {
     let Ok(lock) = File::open("/var/lib/dpkg/lock") else {
         return false;

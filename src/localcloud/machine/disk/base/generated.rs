@@ -1,7 +1,7 @@
-//! Files that programs generate on a host, and that instances need as well. No
-//! package owns them, so each is named here.
+//! Generated files of a host that instances need as well. No package owns them,
+//! so this list names each of them.
 
-/// Copied as they are; a directory with everything below it.
+/// Files to copy, and directories to copy with all of their content.
 pub(super) const COPIED: &[&str] = &[
     // The C library and its locales.
     "/etc/ld.so.cache",
@@ -48,7 +48,7 @@ pub(super) const COPIED: &[&str] = &[
     "/var/lib/rpm",
     "/var/lib/systemd/deb-systemd-helper-enabled",
     "/var/lib/ucf",
-    // Caches and links that maintainer scripts make.
+    // Caches and links that maintainer scripts create.
     "/etc/crypto-policies",
     "/etc/os-release",
     "/etc/rc0.d",
@@ -66,7 +66,7 @@ pub(super) const COPIED: &[&str] = &[
     "/var/lock",
     "/var/run",
     "/var/spool/mail",
-    // Where `/bin` and its like are links into `/usr`.
+    // Links into `/usr`, on hosts that merge `/bin` and the like into it.
     "/bin",
     "/lib",
     "/lib32",
@@ -75,7 +75,7 @@ pub(super) const COPIED: &[&str] = &[
     "/sbin",
 ];
 
-/// Left out of the directories above.
+/// Exceptions in the directories above.
 pub(super) const LEFT_OUT: &[&str] = &[
     "/var/lib/dpkg/lock",
     "/var/lib/dpkg/lock-frontend",

@@ -1,11 +1,11 @@
-//! The base layer of instances: what the installed packages of the host consist
-//! of, as a directory of its own.
+//! The base layer of instances: the files of the host's installed packages, in
+//! a separate directory.
 //!
-//! It holds files that belong to packages and that everybody may read, and a
-//! named list of generated ones. Whatever else is on the host, now or later, has
-//! no name in it. It is built once, is never changed, and stays as long as a
-//! disk stands on it; when the packages change, another one is built beside it.
-//! All local clouds of a host share it.
+//! It contains the world-readable files of packages and a fixed list of
+//! generated files. No other file of the host, present or future, is visible in
+//! it. It is built once, never changes, and exists as long as a disk uses it.
+//! When packages change, a new base layer is built beside it. All local clouds
+//! of a host share the base layers.
 
 mod bases;
 mod generated;

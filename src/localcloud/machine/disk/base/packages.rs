@@ -1,4 +1,4 @@
-//! Which files belong to the packages that are installed on the host.
+//! Lists the files of the host's installed packages.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use super::super::super::system;
 
 const DPKG: &str = "/var/lib/dpkg";
 
-/// The paths as the package database has them, unordered and perhaps missing.
+/// Returns the paths in the package database, unsorted. Some may be missing.
 pub(super) fn files() -> io::Result<Vec<PathBuf>> {
     if Path::new(DPKG).join("status").is_file() {
         return files_of_dpkg(Path::new(DPKG));
@@ -18,17 +18,17 @@ pub(super) fn files() -> io::Result<Vec<PathBuf>> {
     match system::program("rpm") {
         Some(rpm) => files_of_rpm(&rpm),
         None => Err(io::Error::other(
-            "this machine has neither dpkg nor rpm, which list the files of an instance",
+            "instances need the package database of dpkg or rpm, and neither is installed",
         )),
     }
 }
 
-/// Whether there is a database that is understood.
+/// Whether a supported package database exists.
 pub(super) fn are_known() -> bool {
     Path::new(DPKG).join("status").is_file() || system::program("rpm").is_some()
 }
 
-/// What changes whenever a package does.
+/// The files of which at least one changes with every package change.
 pub(super) fn databases() -> Vec<PathBuf> {
     let names = [
         "/etc/alternatives",
@@ -78,14 +78,14 @@ fn files_of_rpm(rpm: &Path) -> io::Result<Vec<PathBuf>> {
         .stdin(Stdio::null())
         .output()?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let first = said.lines().next().unwrap_or("it gives no reason");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let first = errors.lines().next().unwrap_or("no error message");
         return Err(io::Error::other(format!("rpm cannot list files: {first}")));
     }
     Ok(lines(&output.stdout).collect())
 }
 
-/// Absolute paths, one a line, without the `/.` that stands for the root.
+/// Returns the absolute paths in a text, one a line, without `/.`, the root.
 fn lines(text: &[u8]) -> impl Iterator<Item = PathBuf> {
     use std::os::unix::ffi::OsStrExt as _;
     let lines = text.split(|byte| *byte == b'\n');
@@ -94,14 +94,14 @@ fn lines(text: &[u8]) -> impl Iterator<Item = PathBuf> {
         .map(|line| PathBuf::from(std::ffi::OsStr::from_bytes(line)))
 }
 
-/// The names under which diverted files lie: the second of three lines each.
+/// Returns the names of diverted files: the second line of each group of three.
 fn diverted(text: &str) -> impl Iterator<Item = PathBuf> {
     text.lines().skip(1).step_by(3).map(PathBuf::from)
 }
 
-/// The links of an alternative: those in `/etc/alternatives` and those that
-/// lead there. The file has the state, the link, then pairs of a slave's name
-/// and its link, up to an empty line.
+/// Returns the links of an alternative: those in `/etc/alternatives` and those
+/// that lead there. The file contains the state, the link, then pairs of a
+/// slave's name and its link, up to an empty line.
 fn alternative(master: &str, text: &str) -> Vec<PathBuf> {
     let mut lines = text.lines().skip(1).take_while(|line| !line.is_empty());
     let mut by_name = BTreeMap::new();

@@ -1,15 +1,17 @@
-//! What an administrator decides about base layers.
+//! The administrator's settings for base layers.
 
 use std::path::PathBuf;
 
-/// What base layers are made with.
+/// The settings of base layers.
 #[derive(Clone, Debug)]
 pub(crate) struct BaseSettings {
-    /// Where they are kept; root's, 0700.
+    /// The directory of the base layers. It belongs to root and has mode 0700.
     pub directory: PathBuf,
-    /// Further files and directories of the host that instances must not see.
+    /// Additional files and directories of the host that instances must not
+    /// see.
     pub hidden: Vec<PathBuf>,
-    /// Files are copied, not linked: takes the space of the system once more,
-    /// and leaves the host's change times and link counts alone.
+    /// Whether files are copied instead of linked. Copies need as much space as
+    /// the installed system, but leave the host's change times and link counts
+    /// alone.
     pub copy: bool,
 }

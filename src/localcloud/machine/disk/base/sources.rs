@@ -1,4 +1,5 @@
-//! What a base layer was made from: while it holds, the layer is up to date.
+//! The sources of a base layer. As long as they are unchanged, the layer is
+//! current.
 
 use std::fs;
 use std::io;
@@ -11,10 +12,10 @@ use super::generated::COPIED;
 use super::packages;
 use super::settings::BaseSettings;
 
-/// Counts the changes of how base layers are made.
+/// The version of the build process. A change makes existing layers outdated.
 const VERSION: u32 = 1;
 
-/// When a file changed, in seconds and nanoseconds, and its size.
+/// The modification time of a file, in seconds and nanoseconds, and its size.
 type State = Option<(i64, i64, u64)>;
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +27,8 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// The package databases, the generated files and what else was copied, as
-    /// they are now.
+    /// Returns the current state of the package databases, the generated files
+    /// and the other copied files.
     pub(super) fn of_host(settings: &BaseSettings, copied: &[PathBuf]) -> Self {
         let generated = COPIED.iter().map(PathBuf::from);
         let mut paths: Vec<_> = packages::databases().into_iter().chain(generated).collect();
@@ -50,7 +51,8 @@ impl Sources {
         }
     }
 
-    /// The package databases alone, which are quickly looked at.
+    /// Returns the state of the package databases alone, which is quick to
+    /// check.
     pub(super) fn of_databases(settings: &BaseSettings) -> Self {
         Self::of(packages::databases(), settings)
     }
@@ -59,7 +61,7 @@ impl Sources {
         Ok(serde_json::from_slice(&fs::read(path)?)?)
     }
 
-    /// Whether nothing of it has changed.
+    /// Whether all sources are unchanged.
     pub(super) fn still_hold(&self, settings: &BaseSettings) -> bool {
         self.version == VERSION
             && self.copy == settings.copy
@@ -81,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_of_a_file_or_a_setting_is_seen() {
+    fn a_change_of_a_file_or_a_setting_is_detected() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "1").unwrap();

@@ -1,5 +1,5 @@
-//! Puts files of the host into a base layer: by links where the host never
-//! changes a file in place, by copies elsewhere.
+//! Places files of the host in a base layer: as hard links where the host never
+//! changes a file in place, as copies elsewhere.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata};
@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::generated::{COPIED, DIRECTORIES, LEFT_OUT};
 
-/// What instances never see of the host, whoever owns it.
+/// Directories of the host that instances never see, even if a package owns
+/// them.
 const OUTSIDE: [&str; 15] = [
     "/boot",
     "/dev",
@@ -30,28 +31,28 @@ const OUTSIDE: [&str; 15] = [
     "/var/tmp",
 ];
 
-/// Files that are edited in place on hosts: a link would change with them.
+/// Directories whose files are edited in place: a link would change, too.
 const EDITED: [&str; 2] = ["/etc", "/var"];
 
 const SET_ID: u32 = 0o6000;
 const READ_BY_ALL: u32 = 0o004;
 
-/// Collects what a base layer is made of, then makes it.
+/// Collects the content of a base layer, then writes its files.
 pub(super) struct Writer<'a> {
     root: &'a Path,
     hidden: &'a [PathBuf],
     always_copy: bool,
-    /// What is left out wherever it comes from.
+    /// Directories that are left out in any case.
     outside: &'static [&'static str],
-    /// Directories without links in their paths, by the paths they are known by.
+    /// The real paths of directories, by the paths under which they are known.
     real: HashMap<PathBuf, Option<PathBuf>>,
-    /// What is in the layer, or will be.
+    /// Paths that the layer has or will have.
     seen: HashSet<PathBuf>,
     files: Vec<(PathBuf, Metadata)>,
 }
 
 impl<'a> Writer<'a> {
-    /// Writes below `root`, without what is `hidden`.
+    /// Writes below `root`, without the `hidden` paths.
     pub(super) fn new(root: &'a Path, hidden: &'a [PathBuf], always_copy: bool) -> Self {
         Self {
             root,
@@ -64,8 +65,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Adds the files of packages, and with Python programs what Python has
-    /// compiled of them: without it each instance would do that again.
+    /// Adds the files of packages, and for Python modules their compiled code,
+    /// which each instance would otherwise compile again.
     pub(super) fn add_owned(&mut self, paths: &[PathBuf]) -> io::Result<()> {
         let mut python = HashSet::new();
         for path in paths {
@@ -80,7 +81,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// `X.cpython-311.pyc` for every `X.py` of a package.
+    /// Adds `X.cpython-311.pyc` for every `X.py` of a package.
     fn add_compiled(&mut self, directory: &Path) -> io::Result<()> {
         let Some(parent) = directory.parent() else {
             return Ok(());
@@ -100,8 +101,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Adds the named files that belong to no package, and the empty
-    /// directories.
+    /// Adds the listed generated files, and the empty directories.
     pub(super) fn add_generated(&mut self) -> io::Result<()> {
         for path in COPIED {
             self.add_tree(Path::new(path))?;
@@ -136,8 +136,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// A certificate that an administrator added lies in `/usr/local`, which
-    /// instances do not see: its content takes the place of the link.
+    /// Replaces the link to a certificate that an administrator added by its
+    /// content, because it lies in `/usr/local`, which instances do not see.
     fn add_certificate(&mut self, path: &Path) -> io::Result<()> {
         let Ok(target) = path.canonicalize() else {
             return Ok(());
@@ -151,7 +151,7 @@ impl<'a> Writer<'a> {
         copy(&target, &place, &found)
     }
 
-    /// Adds one file, directory or link, if instances may see it.
+    /// Adds a file, directory or link, if instances may see it.
     fn add(&mut self, path: &Path) -> io::Result<()> {
         let Some(path) = self.real_place(path) else {
             return Ok(());
@@ -166,7 +166,7 @@ impl<'a> Writer<'a> {
             return self.directory(&path).map(drop);
         }
         let kind = found.file_type();
-        // A socket, pipe or device of the host's would lead to the host.
+        // A socket, pipe or device would connect an instance to the host.
         if kind.is_socket() || kind.is_fifo() || kind.is_char_device() || kind.is_block_device() {
             return Ok(());
         }
@@ -193,8 +193,8 @@ impl<'a> Writer<'a> {
             || self.hidden.iter().any(|hidden| is_below(hidden))
     }
 
-    /// Makes a directory of the layer with the host's mode and owner, and those
-    /// above it.
+    /// Creates a directory of the layer and its parents, with the host's mode
+    /// and owner.
     fn directory(&mut self, path: &Path) -> io::Result<PathBuf> {
         let place = self.below_root(path);
         if path == Path::new("/") || !self.seen.insert(path.to_owned()) {
@@ -215,8 +215,8 @@ impl<'a> Writer<'a> {
         Ok(place)
     }
 
-    /// The path with no link in its directories, as an overlay wants it; `None`
-    /// where a directory is missing.
+    /// Resolves the links in a path's directory, as overlays need it. Returns
+    /// `None` if the directory does not exist.
     fn real_place(&mut self, path: &Path) -> Option<PathBuf> {
         let (parent, name) = (path.parent()?, path.file_name()?);
         if let Some(real) = self.real.get(parent) {
@@ -231,8 +231,8 @@ impl<'a> Writer<'a> {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Puts the files in their places. Returns the paths of those that were
-    /// copied: a change on the host does not show in them.
+    /// Writes the files. Returns the paths of the copied ones, because the
+    /// layer does not follow their changes on the host.
     pub(super) fn finish(self) -> io::Result<Vec<PathBuf>> {
         let copied = Mutex::new(Vec::new());
         let next = AtomicUsize::new(0);
@@ -248,26 +248,27 @@ impl<'a> Writer<'a> {
                 }
                 let mut all = copied
                     .lock()
-                    .map_err(|_| io::Error::other("a copy broke"))?;
+                    .map_err(|_| io::Error::other("a copying thread panicked"))?;
                 all.append(&mut own);
                 Ok(())
             };
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             workers.into_iter().try_for_each(|worker| {
-                let broke = |_| Err(io::Error::other("a copy broke"));
-                worker.join().unwrap_or_else(broke)
+                let panicked = |_| Err(io::Error::other("a copying thread panicked"));
+                worker.join().unwrap_or_else(panicked)
             })
         })?;
         copied
             .into_inner()
-            .map_err(|_| io::Error::other("a copy broke"))
+            .map_err(|_| io::Error::other("a copying thread panicked"))
     }
 
-    /// Whether the file was copied.
+    /// Places a file. Returns whether it was copied.
     fn place(&self, path: &Path, found: &Metadata) -> io::Result<bool> {
         let place = self.below_root(path);
         let is_edited = EDITED.iter().any(|start| path.starts_with(start));
-        // dpkg takes the rights from every name of a set-id file it replaces.
+        // When dpkg replaces a set-id file, it removes the permissions of every
+        // hard link.
         let must_copy = self.always_copy || is_edited || found.mode() & SET_ID != 0;
         let outcome = if must_copy {
             copy(path, &place, found).map(|()| true)
@@ -275,7 +276,8 @@ impl<'a> Writer<'a> {
             link_or_copy(path, &place, found)
         };
         match outcome {
-            // The file went while the layer was built: a new one is due.
+            // The file was removed during the build, so the layer is outdated
+            // and will be rebuilt.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => {
                 let message = format!("cannot place {}: {error}", path.display());
@@ -286,8 +288,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Whether the file had to be copied: it lies on another file system, cannot be
-/// changed, or has all the links it can have.
+/// Links a file. Copies it if it lies on another file system, is immutable, or
+/// has the most links possible. Returns whether it was copied.
 fn link_or_copy(path: &Path, place: &Path, found: &Metadata) -> io::Result<bool> {
     match fs::hard_link(path, place) {
         Ok(()) => Ok(false),
@@ -296,8 +298,8 @@ fn link_or_copy(path: &Path, place: &Path, found: &Metadata) -> io::Result<bool>
     }
 }
 
-/// A file of its own with the same content, owner, mode, time and attributes;
-/// the content is shared where the file system can.
+/// Copies a file with its owner, mode, time and attributes. The copy shares the
+/// content if the file system can.
 fn copy(path: &Path, place: &Path, found: &Metadata) -> io::Result<()> {
     let mut from = File::open(path)?;
     let mut to = File::create_new(place)?;
@@ -306,12 +308,12 @@ fn copy(path: &Path, place: &Path, found: &Metadata) -> io::Result<()> {
     }
     std::os::unix::fs::fchown(&to, Some(found.uid()), Some(found.gid()))?;
     copy_attributes(path, place)?;
-    // Last, since a change of owner takes set-id bits away.
+    // Last, because a change of owner clears set-id bits.
     to.set_permissions(fs::Permissions::from_mode(found.mode() & 0o7777))?;
     to.set_modified(found.modified()?)
 }
 
-/// File capabilities and the like.
+/// Copies file capabilities and user attributes.
 fn copy_attributes(path: &Path, place: &Path) -> io::Result<()> {
     let mut names = vec![0; 1024];
     let length = match rustix::fs::llistxattr(path, &mut names) {
@@ -345,7 +347,7 @@ mod tests {
 
     use super::*;
 
-    /// Files of a host, and an empty layer.
+    /// A host's files and an empty layer.
     struct Ground {
         host: tempfile::TempDir,
         layer: tempfile::TempDir,
@@ -367,10 +369,10 @@ mod tests {
             path
         }
 
-        /// Builds the layer; returns what was copied.
+        /// Builds the layer. Returns the copied paths.
         fn write(&self, paths: &[PathBuf], hidden: &[PathBuf], copy: bool) -> Vec<PathBuf> {
             let mut writer = Writer::new(self.layer.path(), hidden, copy);
-            // The host of a test may lie anywhere.
+            // The files of the test may lie in any directory.
             writer.outside = &[];
             writer.add_owned(paths).unwrap();
             writer.finish().unwrap()
@@ -383,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_not_everybody_may_read_is_left_out() {
+    fn files_that_others_may_not_read_are_left_out() {
         let ground = Ground::new();
         let open = ground.file("usr/open", 0o644);
         let secret = ground.file("usr/secret", 0o600);
@@ -396,7 +398,7 @@ mod tests {
         let copied = ground.write(&all, &[], false);
         assert!(ground.placed(&secret).is_none() && ground.placed(&group).is_none());
         assert!(ground.placed(&socket).is_none() && ground.placed(&missing).is_none());
-        // A link for the one, and a file of its own for the program with rights.
+        // The readable file is a link, the set-user-ID program a copy.
         let inode = |path: &Path| path.metadata().unwrap().ino();
         assert_eq!(ground.placed(&open).unwrap().ino(), inode(&open));
         let own = ground.placed(&set_id).unwrap();
@@ -433,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_through_a_link_leads_to_the_real_place() {
+    fn a_path_through_a_link_is_resolved() {
         let ground = Ground::new();
         let file = ground.file("usr/bin/x", 0o755);
         let link = ground.host.path().join("bin");
@@ -444,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn what_python_compiled_of_a_package_comes_with_it() {
+    fn compiled_code_of_python_modules_is_added() {
         let ground = Ground::new();
         let source = ground.file("usr/lib/m.py", 0o644);
         let compiled = ground.file("usr/lib/__pycache__/m.cpython-311.pyc", 0o644);

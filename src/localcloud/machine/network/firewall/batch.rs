@@ -1,4 +1,6 @@
-//! Changes of tables, chains, sets and rules that take effect together.
+//! Batches of changes to tables, chains, sets and rules, which take effect
+//! together. The numbers of attributes are the kernel's `NFTA_*`, from
+//! linux/netfilter/nf_tables.h.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -20,18 +22,19 @@ const DELETE_ELEMENTS: u16 = 14;
 const NLM_F_CREATE: u16 = 0x400;
 const NLM_F_APPEND: u16 = 0x800;
 
-/// What a key of four bytes is, for programs that list the rules.
+/// The type of a four-byte key, for programs that list the rules.
 const TYPE_IPV4_ADDRESS: u32 = 7;
 const TYPE_INTERFACE_AND_ADDRESS: u32 = 20 << 6 | TYPE_IPV4_ADDRESS;
 const TYPE_VERDICT: u32 = 0xffff_ff00;
 
-/// So many elements fit into one message by far.
+/// The maximum number of elements in one message; a few times as many would
+/// fit.
 const ELEMENTS_A_MESSAGE: usize = 256;
 
-/// Where packets meet a chain.
+/// The point at which packets enter a chain.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Hook {
-    /// Everything that comes in, before connections are tracked.
+    /// All incoming packets, before connection tracking.
     Prerouting,
     Input,
     Forward,
@@ -49,19 +52,20 @@ impl Hook {
     }
 }
 
-/// An element of the set of cables: by this interface comes this address.
+/// An element of the set of cables: an interface index and its permitted source
+/// address.
 pub(super) type CableKey = (u32, Ipv4Addr);
 
-/// Messages that the kernel takes as a whole or not at all.
+/// Messages that the kernel applies together or not at all.
 #[derive(Debug)]
 pub(super) struct Batch {
     writer: Writer,
-    /// What each message is about, for errors.
+    /// The subject of each message, for errors.
     subjects: Vec<Subject>,
     maps: u32,
 }
 
-/// What a message is about.
+/// The subject of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
     All,
@@ -118,14 +122,14 @@ impl Batch {
             });
     }
 
-    /// Makes the table, where it is there already empties it.
+    /// Creates a table, or empties it if it exists.
     pub(super) fn renew_table(&mut self, name: &str) {
         let make = |batch: &mut Self, flags| {
             batch.message(NEW_TABLE, flags, Subject::Table, |writer| {
                 writer.text(1, name);
             });
         };
-        // One that is not there could not be deleted.
+        // The table must exist, or its deletion would fail.
         make(self, NLM_F_CREATE);
         self.message(DELETE_TABLE, 0, Subject::Table, |writer| {
             writer.text(1, name);
@@ -133,7 +137,7 @@ impl Batch {
         make(self, NLM_F_CREATE);
     }
 
-    /// A chain that others jump to.
+    /// Adds a chain that rules jump to.
     pub(super) fn add_chain(&mut self, table: &str, name: &str) {
         self.message(NEW_CHAIN, NLM_F_CREATE, Subject::Chain, |writer| {
             writer.text(1, table);
@@ -141,8 +145,8 @@ impl Batch {
         });
     }
 
-    /// A chain that packets come to by themselves. What it does not accept is
-    /// dropped.
+    /// Adds a chain that packets enter at a hook. It drops what it does not
+    /// accept.
     pub(super) fn add_base_chain(&mut self, table: &str, name: &str, hook: Hook) {
         const DROP: u32 = 0;
         let (number, priority) = hook.number_and_priority();
@@ -171,7 +175,7 @@ impl Batch {
         });
     }
 
-    /// A map from addresses to verdicts, for one rule of this batch.
+    /// Adds a map from addresses to verdicts, for one rule of this batch.
     pub(super) fn add_map(&mut self, table: &str, verdicts: &[(Ipv4Addr, Verdict)]) -> Map {
         const ANONYMOUS_CONSTANT_MAP: u32 = 1 | 2 | 8;
         self.maps += 1;
@@ -204,7 +208,7 @@ impl Batch {
         map
     }
 
-    /// An empty set of interfaces with their addresses.
+    /// Adds an empty set of interfaces with their addresses.
     pub(super) fn add_cable_set(&mut self, table: &str, name: &str) {
         self.maps += 1;
         let id = self.maps;
@@ -238,10 +242,10 @@ impl Batch {
         });
     }
 
-    /// Puts all of it into effect, or nothing of it.
+    /// Applies all changes or none.
     pub(super) fn commit(mut self, kernel: &Kernel) -> io::Result<()> {
-        // Errors are always answered. Without this answer, silence would have to
-        // mean success.
+        // The kernel always reports errors, but success only on request.
+        // Without this request, a missing answer would count as success.
         self.writer.demand_answer();
         let confirmed = self.subjects.len();
         self.envelope(BATCH_END);
@@ -250,7 +254,8 @@ impl Batch {
     }
 }
 
-/// The first error, or that the last change is not confirmed.
+/// Returns the first error, and an error if the last change is not
+/// acknowledged.
 fn judge(subjects: &[Subject], confirmed: usize, answers: &[Answer]) -> io::Result<()> {
     let position = |answer: &Answer| usize::try_from(answer.sequence).unwrap_or(usize::MAX);
     if let Some(refused) = answers.iter().find(|answer| answer.code != 0) {
@@ -260,17 +265,17 @@ fn judge(subjects: &[Subject], confirmed: usize, answers: &[Answer]) -> io::Resu
     if answers.iter().any(|answer| position(answer) == confirmed) {
         Ok(())
     } else {
-        Err(io::Error::other("the kernel does not confirm the rules"))
+        Err(io::Error::other("the kernel did not acknowledge the rules"))
     }
 }
 
 fn refusal(subject: Subject, answer: &Answer) -> io::Error {
     let error = io::Error::from_raw_os_error(answer.code);
-    let words = match &answer.message {
+    let detail = match &answer.message {
         Some(message) => format!(": {message}"),
         None => String::new(),
     };
-    let text = format!("the kernel refuses {}: {error}{words}", subject.as_str());
+    let text = format!("the kernel rejected {}: {error}{detail}", subject.as_str());
     io::Error::new(error.kind(), text)
 }
 
@@ -287,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_not_success() {
+    fn a_missing_answer_is_not_success() {
         let subjects = [Subject::All, Subject::Table, Subject::Rule];
         assert!(judge(&subjects, 3, &[answer(3, 0)]).is_ok());
         assert!(judge(&subjects, 3, &[]).is_err());
@@ -295,14 +300,14 @@ mod tests {
     }
 
     #[test]
-    fn an_error_counts_although_the_last_change_is_confirmed() {
+    fn an_error_counts_even_if_the_last_change_is_acknowledged() {
         let subjects = [Subject::All, Subject::Table, Subject::Rule];
         let mut refused = answer(2, nix::libc::EOPNOTSUPP);
         refused.message = Some("too old".to_owned());
         let error = judge(&subjects, 3, &[refused, answer(3, 0)]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the kernel refuses a table: Operation not supported (os error 95): too old"
+            "the kernel rejected a table: Operation not supported (os error 95): too old"
         );
         // An answer to a message that was never sent.
         assert!(judge(&subjects, 3, &[answer(0, 1), answer(3, 0)]).is_err());

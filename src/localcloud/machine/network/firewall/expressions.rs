@@ -1,17 +1,18 @@
-//! Expressions, which rules are made of: each looks at a packet or decides
-//! about it, and the first that does not match ends the rule.
+//! The expressions of rules. Each one loads or tests data of a packet, or
+//! decides its fate; the first one that does not match ends the rule.
 
 use std::net::Ipv4Addr;
 
 use super::netlink::Writer;
 
-/// A rule: all of its expressions must match.
+/// A rule. It applies if all of its expressions match.
 pub(super) type Rule = Vec<Expression>;
 
-/// Where values lie between two expressions.
+/// The registers that pass values between expressions.
 const VERDICT_REGISTER: u32 = 0;
 const REGISTER: u32 = 1;
-/// The second word of `REGISTER`, for keys of two parts.
+/// The second 32-bit word of `REGISTER` (`NFT_REG32_01`), for keys with two
+/// parts.
 const SECOND_WORD: u32 = 9;
 
 pub(super) const NFPROTO_INET: u8 = 1;
@@ -22,36 +23,36 @@ const NFT_JUMP: i32 = -3;
 
 const ESTABLISHED_OR_RELATED: u32 = 1 << 1 | 1 << 2;
 
-/// What the kernel knows about a packet beside its bytes.
+/// Data of a packet that is not in its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meta {
-    /// Number of the interface that it came in by.
+    /// The index of the interface at which it arrived.
     InputInterface = 4,
-    /// Name of the interface that it leaves by.
+    /// The name of the interface through which it leaves.
     OutputName = 7,
-    /// Protocol of the network layer.
+    /// The protocol of the network layer.
     Network = 15,
-    /// Protocol of the transport layer.
+    /// The protocol of the transport layer.
     Transport = 16,
 }
 
-/// A part of a packet.
+/// A field of a packet's headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
-    /// IPv4 source address.
+    /// The IPv4 source address.
     Source,
-    /// IPv4 destination address.
+    /// The IPv4 destination address.
     Destination,
-    /// Destination port of TCP and UDP.
+    /// The destination port of TCP and UDP.
     Port,
-    /// Type of ICMP.
+    /// The type of an ICMP message.
     IcmpType,
-    /// Code of ICMP.
+    /// The code of an ICMP message.
     IcmpCode,
 }
 
 impl Field {
-    /// Header, offset in it, and length.
+    /// Returns the header, the offset in it, and the length.
     fn place(self) -> (u32, u32, u32) {
         const NETWORK: u32 = 1;
         const TRANSPORT: u32 = 2;
@@ -65,7 +66,7 @@ impl Field {
     }
 }
 
-/// How two values compare.
+/// The comparison of two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Comparison {
     Equal = 0,
@@ -74,26 +75,26 @@ pub(super) enum Comparison {
     AtLeast = 5,
 }
 
-/// What becomes of a packet.
+/// The verdict on a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Accept,
-    /// On to the rules of a chain, then back.
+    /// Continue with the rules of a chain, then return.
     Jump(String),
 }
 
-/// One step of a rule.
+/// One expression of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Expression {
     Meta(Meta),
     Payload(Field),
-    /// A field as the second part of a key, after a number.
+    /// A field as the second part of a key, after the interface index.
     SecondPart(Field),
-    /// State of the connection, one bit a state.
+    /// The state of the connection, one bit for each state.
     ConnectionState,
     Mask(Vec<u8>),
     Compare(Comparison, Vec<u8>),
-    /// Whether a set has the key.
+    /// Whether a set contains the key.
     IsIn(&'static str),
     /// The verdict that a map of this batch has for the key.
     VerdictOf(Map),
@@ -101,19 +102,19 @@ pub(super) enum Expression {
     Decide(Verdict),
 }
 
-/// A map without a name of its own: the rule that uses it is all it is for.
+/// An anonymous map, which belongs to the rule that uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Map {
-    /// Number within the batch.
+    /// The id within the batch.
     pub(super) id: u32,
 }
 
 impl Map {
-    /// The kernel puts a number in.
+    /// The kernel replaces `%d` by a number.
     pub(super) const NAME: &'static str = "__map%d";
 }
 
-/// Matches what belongs to a connection that was let in.
+/// Matches packets of established and related connections.
 pub(super) fn is_of_known_connection() -> Rule {
     vec![
         Expression::ConnectionState,
@@ -122,20 +123,20 @@ pub(super) fn is_of_known_connection() -> Rule {
     ]
 }
 
-/// Matches what leaves by an interface.
+/// Matches packets that leave through an interface.
 pub(super) fn leaves_by(name: &str) -> Rule {
-    // Names of interfaces are compared in all of their 16 bytes.
+    // The kernel compares all 16 bytes of an interface name.
     let mut padded = name.as_bytes().to_vec();
     padded.resize(16, 0);
     vec![Expression::Meta(Meta::OutputName), equal(padded)]
 }
 
-/// Matches IPv4.
+/// Matches IPv4 packets.
 pub(super) fn is_ipv4() -> Rule {
     vec![Expression::Meta(Meta::Network), equal(vec![NFPROTO_IPV4])]
 }
 
-/// Matches an IPv4 address.
+/// Matches packets with an IPv4 address.
 pub(super) fn is_address(field: Field, address: Ipv4Addr) -> Rule {
     let mut rule = is_ipv4();
     rule.push(Expression::Payload(field));
@@ -143,23 +144,23 @@ pub(super) fn is_address(field: Field, address: Ipv4Addr) -> Rule {
     rule
 }
 
-/// Matches a protocol of the transport layer.
+/// Matches packets of a transport protocol.
 pub(super) fn is_transport(protocol: u8) -> Rule {
     vec![Expression::Meta(Meta::Transport), equal(vec![protocol])]
 }
 
-/// A comparison with the value looked at last.
+/// Compares the loaded value.
 pub(super) fn equal(value: Vec<u8>) -> Expression {
     Expression::Compare(Comparison::Equal, value)
 }
 
-/// Lets the packet pass.
+/// Accepts the packet.
 pub(super) fn accept() -> Expression {
     Expression::Decide(Verdict::Accept)
 }
 
 impl Expression {
-    /// Writes it as an element of a list.
+    /// Encodes the expression as an element of a list.
     pub(super) fn write(&self, writer: &mut Writer) {
         const LIST_ELEMENT: u16 = 1;
         const NAME: u16 = 1;
@@ -199,7 +200,8 @@ impl Expression {
             Self::Mask(mask) => {
                 writer.number(1, REGISTER);
                 writer.number(2, REGISTER);
-                // Masks are of an address or of a state: four bytes.
+                // Masks are for an address or a connection state, which have
+                // four bytes.
                 writer.number(3, u32::try_from(mask.len()).unwrap_or(u32::MAX));
                 write_value(writer, 4, mask);
                 write_value(writer, 5, &vec![0; mask.len()]);
@@ -239,13 +241,13 @@ fn write_payload(writer: &mut Writer, register: u32, field: Field) {
     writer.number(4, length);
 }
 
-/// Data as an attribute: bytes.
+/// Encodes bytes as a data attribute.
 pub(super) fn write_value(writer: &mut Writer, kind: u16, value: &[u8]) {
     const VALUE: u16 = 1;
     writer.nested(kind, |writer| writer.bytes(VALUE, value));
 }
 
-/// Data as an attribute: a verdict.
+/// Encodes a verdict as a data attribute.
 pub(super) fn write_verdict(writer: &mut Writer, kind: u16, verdict: &Verdict) {
     const VERDICT: u16 = 2;
     const CODE: u16 = 1;
@@ -265,7 +267,8 @@ pub(super) fn write_verdict(writer: &mut Writer, kind: u16, verdict: &Verdict) {
 mod tests {
     use super::*;
 
-    /// What `nft --debug=mnl` shows for the same, without the lengths' padding.
+    /// The expected bytes are from `nft --debug=mnl`, without the lengths'
+    /// padding.
     #[test]
     fn expressions_are_written_as_nft_writes_them() {
         let written = |expression: Expression| {
@@ -289,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_interfaces_are_compared_whole() {
+    fn names_of_interfaces_are_padded() {
         let rule = leaves_by("host");
         let Some(Expression::Compare(Comparison::Equal, value)) = rule.last() else {
             unreachable!("a comparison is last");

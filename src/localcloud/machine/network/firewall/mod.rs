@@ -1,10 +1,11 @@
-//! The firewall of the switch: rules for the kernel's nf_tables, which the
-//! switch sends itself.
+//! The firewall of the switch: rules of the kernel's nf_tables, which the
+//! switch loads itself over netlink. It does not need the `nft` program.
 //!
-//! As on AWS: what no rule lets in gets no answer. Connections that exist go on.
+//! As on AWS, packets that no rule allows are dropped without an answer, and
+//! established connections continue when rules change.
 //!
-//! `rules` says what is let in, `expressions` is what rules are made of, `batch`
-//! makes messages of them, `netlink` sends those and reads the answers.
+//! `rules` builds the rules, `expressions` are their parts, `batch` encodes
+//! them as messages, `netlink` sends messages and reads the answers.
 
 mod batch;
 mod expressions;
@@ -18,29 +19,29 @@ use ipnet::Ipv4Net;
 
 use netlink::Kernel;
 
-/// What is let in to one machine.
+/// The packets that may reach one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
     /// The machine's address.
     pub address: Ipv4Addr,
-    /// Rules; any of them suffices.
+    /// The rules. A packet that matches any of them is allowed.
     pub ingress: Vec<Ingress>,
 }
 
 /// One rule of a security group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ingress {
-    /// What is let in.
+    /// The allowed protocol.
     pub protocol: Protocol,
-    /// First port; for ICMP the type, 65535 for any.
+    /// The first port. For ICMP the type; 65535 means any.
     pub from_port: u16,
-    /// Last port; for ICMP the code, 65535 for any.
+    /// The last port. For ICMP the code; 65535 means any.
     pub to_port: u16,
-    /// From where.
+    /// The allowed source network.
     pub source: Ipv4Net,
 }
 
-/// A protocol that a rule can name.
+/// The protocol of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     /// TCP.
@@ -49,19 +50,19 @@ pub(crate) enum Protocol {
     Udp,
     /// ICMP.
     Icmp,
-    /// All of them, all ports.
+    /// All protocols and ports.
     All,
 }
 
-/// What machines may always do.
+/// The service of the host that machines may always reach.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Gateway {
     pub(in super::super) address: Ipv4Addr,
-    /// The only port of the host that machines reach.
+    /// The only port of the host that machines can reach.
     pub(in super::super) port: u16,
 }
 
-/// The end of a cable in the switch, and the only address that may use it.
+/// The switch's end of a cable, and the only address that may use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cable {
     pub(super) index: u32,
@@ -73,32 +74,32 @@ pub(super) struct Cable {
 pub(in super::super) struct Firewall(Kernel);
 
 impl Firewall {
-    /// Raises the walls in the network namespace of the current thread. Nothing
-    /// passes until cables are admitted.
+    /// Loads the walls in the network namespace of the current thread. No
+    /// packet passes until cables are admitted.
     pub(super) fn raise() -> io::Result<Self> {
         let kernel = Kernel::open()?;
         rules::walls().commit(&kernel)?;
         Ok(Self(kernel))
     }
 
-    /// Lets a cable use its address.
+    /// Allows a cable to use its address.
     pub(super) fn admit(&self, cable: Cable) -> io::Result<()> {
         rules::admitted((cable.index, cable.address)).commit(&self.0)
     }
 
-    /// Forgets a cable.
+    /// Removes a cable.
     pub(super) fn dismiss(&self, cable: Cable) -> io::Result<()> {
         rules::dismissed((cable.index, cable.address)).commit(&self.0)
     }
 
-    /// Replaces all security groups at once.
+    /// Replaces the rules of all security groups at once.
     pub(super) fn enforce(&self, gateway: Gateway, ports: &[Port]) -> io::Result<()> {
         rules::groups(gateway, ports).commit(&self.0)
     }
 }
 
-/// Tries all kinds of rules in the network namespace of the current thread,
-/// which should be one that nothing else uses.
+/// Tests all kinds of rules in the network namespace of the current thread,
+/// which must not be in use.
 pub(in super::super) fn probe() -> io::Result<()> {
     let address = Ipv4Addr::new(10, 0, 0, 2);
     let firewall = Firewall::raise()?;

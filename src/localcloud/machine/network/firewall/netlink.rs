@@ -1,5 +1,5 @@
-//! Netlink messages: attributes, a batch as one datagram, and the kernel's
-//! answers to it.
+//! Netlink: encodes attributes and messages, sends a batch as one datagram, and
+//! parses the kernel's answers.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -9,13 +9,13 @@ use nix::sys::socket::sockopt::SndBufForce;
 use rtnetlink::sys::Socket;
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 
-/// A message is an answer: an error, or an acknowledgement when its number is 0.
+/// The type of an answer: an error, or an acknowledgement if its code is 0.
 const NLMSG_ERROR: u16 = 2;
-/// An answer repeats only the header of what it answers.
+/// The flag of an answer that repeats only the header of the request.
 const NLM_F_CAPPED: u16 = 0x100;
-/// An answer has attributes.
+/// The flag of an answer with attributes.
 const NLM_F_ACK_TLVS: u16 = 0x200;
-/// The attribute with the kernel's own words.
+/// The attribute with the kernel's error message.
 const NLMSGERR_ATTR_MSG: u16 = 1;
 const NLA_F_NESTED: u16 = 0x8000;
 const NLA_TYPE_MASK: u16 = 0x3fff;
@@ -23,27 +23,28 @@ const NLA_TYPE_MASK: u16 = 0x3fff;
 pub(super) const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 
-/// Length of the header of a message.
+/// The length of a message header.
 const HEADER: usize = 16;
 
-/// What is written is aligned to this.
+/// The alignment of messages and attributes.
 const ALIGNMENT: usize = 4;
 
-/// So much more than the messages themselves counts against a socket's buffer.
+/// The overhead, beyond the messages, that counts toward a socket's send
+/// buffer.
 const BUFFER_OVERHEAD: usize = 64 * 1024;
 
-/// Bytes of one or more messages, with attributes in them.
+/// Encodes messages and their attributes.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     bytes: Vec<u8>,
-    /// Where the last message begins.
+    /// The offset of the last message.
     last: usize,
-    /// Something did not fit into the length that its header can name.
+    /// Whether a message or attribute is longer than its length field allows.
     too_long: bool,
 }
 
 impl Writer {
-    /// A whole message; `body` writes all of it but the header.
+    /// Adds a message. `body` writes everything after the header.
     pub(super) fn message(
         &mut self,
         kind: u16,
@@ -65,7 +66,7 @@ impl Writer {
         }
     }
 
-    /// Has the kernel answer the last message even when it succeeds.
+    /// Requests an answer to the last message even if it succeeds.
     pub(super) fn demand_answer(&mut self) {
         let flags = self.last + 6;
         if let Some(bytes) = self.bytes.get_mut(flags..flags + 2) {
@@ -75,23 +76,24 @@ impl Writer {
         }
     }
 
-    /// Bytes that are no attribute.
+    /// Adds bytes that are not an attribute.
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.bytes.extend(bytes);
         self.align();
     }
 
-    /// An attribute of bytes.
+    /// Adds an attribute with bytes.
     pub(super) fn bytes(&mut self, kind: u16, value: &[u8]) {
         self.attribute(kind, |writer| writer.bytes.extend(value));
     }
 
-    /// An attribute of a number; nf_tables has them in network order.
+    /// Adds an attribute with a number, in network byte order as nf_tables
+    /// expects.
     pub(super) fn number(&mut self, kind: u16, value: u32) {
         self.bytes(kind, &value.to_be_bytes());
     }
 
-    /// An attribute of text, with the NUL that ends it.
+    /// Adds an attribute with a NUL-terminated text.
     pub(super) fn text(&mut self, kind: u16, value: &str) {
         self.attribute(kind, |writer| {
             writer.bytes.extend(value.as_bytes());
@@ -99,7 +101,7 @@ impl Writer {
         });
     }
 
-    /// An attribute of attributes.
+    /// Adds an attribute that contains attributes.
     pub(super) fn nested(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {
         self.attribute(kind | NLA_F_NESTED, body);
     }
@@ -121,46 +123,46 @@ impl Writer {
         self.bytes.resize(aligned, 0);
     }
 
-    /// All of it, unless the kernel would misread it.
+    /// Returns the messages. Fails if a length did not fit.
     pub(super) fn finish(self) -> io::Result<Vec<u8>> {
         if self.too_long {
-            Err(io::Error::other("the rules do not fit into a message"))
+            Err(io::Error::other("the rules are too long for a message"))
         } else {
             Ok(self.bytes)
         }
     }
 }
 
-/// What the kernel says about one message.
+/// The kernel's answer to one message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) sequence: u32,
-    /// Number of the error, 0 for success.
+    /// The error number, 0 for success.
     pub(super) code: i32,
-    /// The kernel's words, where it has some.
+    /// The kernel's error message, if it has one.
     pub(super) message: Option<String>,
 }
 
-/// A conversation with the kernel's nf_tables of one network namespace.
+/// A connection to the kernel's nf_tables in one network namespace.
 #[derive(Debug)]
 pub(super) struct Kernel(Mutex<Socket>);
 
 impl Kernel {
-    /// Opens one in the network namespace of the current thread. It stays there,
-    /// whatever thread uses it.
+    /// Opens a connection in the network namespace of the current thread. Its
+    /// namespace does not depend on the threads that use it later.
     pub(super) fn open() -> io::Result<Self> {
         let socket = Socket::new(NETLINK_NETFILTER)?;
-        // A kernel without these options says less in its errors.
+        // An older kernel without these options has shorter errors.
         for set in [socket.set_ext_ack(true), socket.set_cap_ack(true)] {
             if let Err(error) = set {
-                log::debug!("the kernel explains no errors of netlink: {error}");
+                log::debug!("the kernel cannot describe netlink errors: {error}");
             }
         }
         Ok(Self(Mutex::new(socket)))
     }
 
-    /// Sends a batch, which the kernel takes as a whole or not at all, and reads
-    /// all answers.
+    /// Sends a batch, which the kernel applies as a whole or not at all, and
+    /// reads all answers.
     pub(super) fn send(&self, batch: &[u8]) -> io::Result<Vec<Answer>> {
         let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         setsockopt(&*socket, SndBufForce, &(2 * batch.len() + BUFFER_OVERHEAD))?;
@@ -169,8 +171,8 @@ impl Kernel {
     }
 }
 
-/// The kernel works while a batch is being sent: then all answers are there.
-/// Their number is bounded by the socket's buffer.
+/// Reads the answers. The kernel processes a batch during `send`, so all
+/// answers are available. The socket's buffer bounds their number.
 fn read_answers(socket: &Socket) -> io::Result<Vec<Answer>> {
     let mut answers = Vec::new();
     loop {
@@ -179,14 +181,14 @@ fn read_answers(socket: &Socket) -> io::Result<Vec<Answer>> {
             Ok(_) => answers.extend(parse(&datagram)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(answers),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // More errors than the buffer holds: those that fit say enough.
+            // More errors than the buffer holds: the first ones suffice.
             Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-/// The answers in a datagram.
+/// Parses the answers in a datagram.
 fn parse(mut datagram: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
     while let Some(length) = u32_at(datagram, 0).and_then(|length| usize::try_from(length).ok()) {
@@ -222,7 +224,7 @@ fn answer(message: &[u8]) -> Option<Answer> {
     })
 }
 
-/// The text of the first attribute of a kind.
+/// Returns the text of the first attribute of a kind.
 fn text_of(mut attributes: &[u8], kind: u16) -> Option<String> {
     loop {
         let length = usize::from(u16_at(attributes, 0)?);
@@ -250,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attributes_are_padded_and_count_what_is_in_them() {
+    fn attributes_are_padded_and_have_the_length_of_their_content() {
         let mut writer = Writer::default();
         writer.nested(3, |writer| {
             writer.text(1, "to0");
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_header_can_name_is_refused_before_it_is_sent() {
+    fn a_length_that_does_not_fit_is_refused() {
         let mut writer = Writer::default();
         writer.bytes(1, &vec![0; 0x1_0000]);
         assert!(writer.finish().is_err());
@@ -295,30 +297,33 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_with_the_words_of_the_kernel() {
-        let mut words = Writer::default();
-        words.number(2, 20);
-        words.text(NLMSGERR_ATTR_MSG, "No such chain");
-        let words = words.finish().unwrap();
-        let capped = [repeated()[..HEADER].to_vec(), words.clone()].concat();
-        let whole = [repeated(), words].concat();
+    fn answers_are_parsed_with_the_message_of_the_kernel() {
+        let mut message = Writer::default();
+        message.number(2, 20);
+        message.text(NLMSGERR_ATTR_MSG, "No such chain");
+        let message = message.finish().unwrap();
+        let capped = [repeated()[..HEADER].to_vec(), message.clone()].concat();
+        let whole = [repeated(), message].concat();
         let both = [
             error(NLM_F_CAPPED | NLM_F_ACK_TLVS, -2, &capped),
             error(NLM_F_ACK_TLVS, -2, &whole),
             error(NLM_F_CAPPED, 0, &repeated()[..HEADER]),
         ];
         let read = parse(&both.concat());
-        let said = |code: i32, message: Option<&str>| Answer {
+        let answer = |code: i32, message: Option<&str>| Answer {
             sequence: 9,
             code,
             message: message.map(str::to_owned),
         };
-        let words = Some("No such chain");
-        assert_eq!(read, [said(2, words), said(2, words), said(0, None)]);
+        let message = Some("No such chain");
+        assert_eq!(
+            read,
+            [answer(2, message), answer(2, message), answer(0, None)]
+        );
     }
 
     #[test]
-    fn half_an_answer_is_none() {
+    fn a_truncated_answer_is_ignored() {
         let whole = error(NLM_F_ACK_TLVS, -2, &repeated());
         for length in 0..whole.len() {
             assert_eq!(parse(&whole[..length]), []);

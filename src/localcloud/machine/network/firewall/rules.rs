@@ -1,5 +1,5 @@
-//! The rules themselves: the walls, which stand as long as the switch, and the
-//! security groups, which are replaced whenever one changes.
+//! The rules: the walls, which stay as long as the switch, and the security
+//! groups, which are replaced when one of them changes.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -15,21 +15,22 @@ use super::expressions::{
 };
 use super::{Gateway, Ingress, Port, Protocol};
 
-/// The table of the security groups.
+/// The table with the security groups.
 const GROUPS: &str = "autorun";
-/// The table of the walls.
+/// The table with the walls.
 const WALLS: &str = "autorun_walls";
-/// The set in it: the interfaces of the switch, each with its one address.
+/// The set of the switch's interfaces, each with its permitted address.
 const CABLES: &str = "cables";
 
-/// What no group opens: each cable uses its own address only, and the switch
-/// itself serves nothing but metadata. The rest is dropped, all of IPv6 with it.
+/// Returns the rules that no security group overrides: each cable uses only its
+/// own address, and the switch itself serves only metadata. All other packets
+/// are dropped, including all of IPv6.
 pub(super) fn walls() -> Batch {
     let mut batch = Batch::new();
     batch.renew_table(WALLS);
     batch.add_cable_set(WALLS, CABLES);
     batch.add_base_chain(WALLS, "prerouting", Hook::Prerouting);
-    batch.add_rule(WALLS, "prerouting", &comes_by_its_cable());
+    batch.add_rule(WALLS, "prerouting", &arrives_on_its_cable());
     batch.add_base_chain(WALLS, "input", Hook::Input);
     batch.add_rule(WALLS, "input", &known_connection());
     let (address, port) = METADATA;
@@ -41,34 +42,34 @@ pub(super) fn walls() -> Batch {
     batch
 }
 
-/// Lets an address come in by an interface.
+/// Allows an address as the source of packets from an interface.
 pub(super) fn admitted(cable: CableKey) -> Batch {
     let mut batch = Batch::new();
     batch.add_cable(WALLS, CABLES, cable);
     batch
 }
 
-/// Takes that back.
+/// Reverts `admitted`.
 pub(super) fn dismissed(cable: CableKey) -> Batch {
     let mut batch = Batch::new();
     batch.delete_cable(WALLS, CABLES, cable);
     batch
 }
 
-/// All security groups.
+/// Returns the rules of all security groups.
 pub(super) fn groups(gateway: Gateway, ports: &[Port]) -> Batch {
     let mut batch = Batch::new();
     batch.renew_table(GROUPS);
-    // Two ports with one address would be two verdicts for one key.
+    // A map cannot have two verdicts for one address.
     let ports: BTreeMap<_, _> = ports.iter().map(|port| (port.address, port)).collect();
-    let mut doors = Vec::new();
+    let mut verdicts = Vec::new();
     for (number, port) in ports.values().enumerate() {
         let chain = format!("to{number}");
         batch.add_chain(GROUPS, &chain);
         for ingress in &port.ingress {
-            batch.add_rule(GROUPS, &chain, &letting_in(ingress));
+            batch.add_rule(GROUPS, &chain, &allows(ingress));
         }
-        doors.push((port.address, Verdict::Jump(chain)));
+        verdicts.push((port.address, Verdict::Jump(chain)));
     }
     batch.add_base_chain(GROUPS, "forward", Hook::Forward);
     batch.add_rule(GROUPS, "forward", &known_connection());
@@ -77,8 +78,8 @@ pub(super) fn groups(gateway: Gateway, ports: &[Port]) -> Batch {
         let outwards = [leaves_by(UPLINK), rule].concat();
         batch.add_rule(GROUPS, "forward", &outwards);
     }
-    if !doors.is_empty() {
-        let map = batch.add_map(GROUPS, &doors);
+    if !verdicts.is_empty() {
+        let map = batch.add_map(GROUPS, &verdicts);
         let mut rule = is_ipv4();
         rule.push(Expression::Payload(Field::Destination));
         rule.push(Expression::VerdictOf(map));
@@ -87,7 +88,7 @@ pub(super) fn groups(gateway: Gateway, ports: &[Port]) -> Batch {
     batch
 }
 
-fn comes_by_its_cable() -> Rule {
+fn arrives_on_its_cable() -> Rule {
     let mut rule = is_ipv4();
     rule.extend([
         Expression::Meta(Meta::InputInterface),
@@ -120,14 +121,14 @@ fn to_icmp(address: Ipv4Addr) -> Rule {
     rule
 }
 
-fn letting_in(ingress: &Ingress) -> Rule {
+fn allows(ingress: &Ingress) -> Rule {
     let mut rule = comes_from(ingress);
     rule.extend(is_for(ingress));
     rule.push(accept());
     rule
 }
 
-/// Any source where the network is all of them.
+/// Matches the source network. Any source matches 0.0.0.0/0.
 fn comes_from(ingress: &Ingress) -> Rule {
     let source = ingress.source.trunc();
     match source.prefix_len() {
@@ -166,7 +167,7 @@ fn within(protocol: u8, ingress: &Ingress) -> Rule {
     rule
 }
 
-/// A type above 255 is any type, a code above 255 any code.
+/// A type above 255 means any type, a code above 255 any code.
 fn is_icmp(ingress: &Ingress) -> Rule {
     let Ok(kind) = u8::try_from(ingress.from_port) else {
         return is_transport(number(IPPROTO_ICMP));
@@ -182,7 +183,7 @@ fn is_icmp(ingress: &Ingress) -> Rule {
     rule
 }
 
-/// Numbers of protocols are bytes.
+/// Protocol numbers are bytes.
 fn number(protocol: i32) -> u8 {
     u8::try_from(protocol).unwrap_or(u8::MAX)
 }

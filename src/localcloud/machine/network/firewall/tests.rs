@@ -1,4 +1,5 @@
-//! The rules as the `nft` program reads them back from the kernel.
+//! Compares the rules with those that `nft` creates, by listing both with
+//! `nft`.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -28,8 +29,8 @@ fn port(last: u8, ingress: Vec<Ingress>) -> Port {
     }
 }
 
-/// Runs `work` in a network namespace of its own, as root. Without root there
-/// is none to be had; `tests/run` runs all tests as root.
+/// Runs `work` in a new network namespace. Returns `None` without root;
+/// `tests/run` runs all tests as root.
 fn in_a_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     if !nix::unistd::geteuid().is_root() {
         return None;
@@ -56,8 +57,8 @@ fn nft(arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// All rules in `nft`'s words, both for people and, without the numbers that
-/// count up, as JSON.
+/// Lists all rules with `nft`, as text and as JSON. The JSON leaves out
+/// handles, which differ between runs.
 fn listed() -> (String, serde_json::Value) {
     let mut json = serde_json::from_str(&nft(&["-j", "list", "ruleset"], "")).unwrap();
     without_handles(&mut json);
@@ -75,7 +76,7 @@ fn without_handles(value: &mut serde_json::Value) {
     }
 }
 
-/// The kernel has the same rules whether `nft` reads `text` or `own` is run.
+/// Asserts that `nft` with `text` and `own` create the same rules.
 fn same_as(text: &str, own: impl FnOnce() + Send) {
     let by_nft = in_a_namespace(|| {
         nft(&["-f", "-"], text);
@@ -93,7 +94,7 @@ fn same_as(text: &str, own: impl FnOnce() + Send) {
 }
 
 #[test]
-fn groups_are_what_nft_makes_of_their_text() {
+fn groups_equal_the_rules_that_nft_creates() {
     let text = r#"table inet autorun {
         chain to0 {
             ip saddr 10.77.0.1/32 tcp dport 22-22 accept
@@ -152,7 +153,7 @@ fn groups_are_what_nft_makes_of_their_text() {
     ];
     same_as(text, || {
         let kernel = Kernel::open().unwrap();
-        // The second time in the place of the first.
+        // The second call replaces the rules of the first.
         for ports in [&ports[..2], &ports[..]] {
             rules::groups(GATEWAY, ports).commit(&kernel).unwrap();
         }
@@ -176,7 +177,7 @@ fn without_machines_there_is_no_map() {
 }
 
 #[test]
-fn walls_are_what_nft_makes_of_their_text() {
+fn walls_equal_the_rules_that_nft_creates() {
     let text = "table inet autorun_walls {
         set cables {
             type iface_index . ipv4_addr
@@ -211,7 +212,7 @@ fn walls_are_what_nft_makes_of_their_text() {
 }
 
 #[test]
-fn more_rules_than_a_socket_holds_by_default_are_taken_whole() {
+fn more_rules_than_a_socket_buffers_by_default_are_loaded() {
     let ingress: Vec<Ingress> = (0..60)
         .map(|from| rule(Protocol::Tcp, from, from, "10.77.0.0/24"))
         .collect();
@@ -227,29 +228,30 @@ fn more_rules_than_a_socket_holds_by_default_are_taken_whole() {
 }
 
 #[test]
-fn a_refused_batch_changes_nothing_and_says_why() {
-    let refused = in_a_namespace(|| {
+fn a_rejected_batch_changes_nothing_and_reports_why() {
+    let rejected = in_a_namespace(|| {
         let kernel = Kernel::open().unwrap();
         rules::groups(GATEWAY, &[]).commit(&kernel).unwrap();
         let before = listed();
-        // Without the walls there is no set that could take a cable.
+        // Without the walls, the set of cables does not exist.
         let error = rules::admitted((1, GATEWAY.address)).commit(&kernel);
         let mut batch = rules::groups(GATEWAY, &[port(5, Vec::new())]);
         batch.add_rule("autorun", "nowhere", &[]);
         let second = batch.commit(&kernel).unwrap_err().to_string();
         assert_eq!(listed(), before);
-        // The next one is not taken for what was refused.
+        // The answers to the next batch do not include those to the rejected
+        // one.
         rules::groups(GATEWAY, &[]).commit(&kernel).unwrap();
         (error.unwrap_err().to_string(), second)
     });
-    let Some((set, rule)) = refused else { return };
+    let Some((set, rule)) = rejected else { return };
     assert_eq!(
         set,
-        "the kernel refuses a set: No such file or directory (os error 2)"
+        "the kernel rejected a set: No such file or directory (os error 2)"
     );
     assert_eq!(
         rule,
-        "the kernel refuses a rule: No such file or directory (os error 2)"
+        "the kernel rejected a rule: No such file or directory (os error 2)"
     );
 }
 
