@@ -1,4 +1,4 @@
-//! Rules of security groups, each of its own id.
+//! Security group rules. Each rule has its own id.
 
 use super::call::{Call, Effect};
 use super::filters::{Filtered, Filters, page};
@@ -11,7 +11,7 @@ use super::state::{Group, Peer, Rule, Tags};
 use super::tags;
 use super::xml::Xml;
 
-/// AWS's default quota of rules in one direction.
+/// AWS's default quota of rules per group and direction.
 const MOST_RULES: usize = 60;
 
 /// The two directions of a group's rules.
@@ -132,7 +132,7 @@ fn write_rule(xml: &mut Xml, group: &str, owner: &str, rule: &Rule, direction: D
     tags::write(xml, &rule.tags);
 }
 
-/// A rule with the group that it belongs to.
+/// A rule and the id of its group.
 struct InGroup {
     rule: Rule,
     group: String,

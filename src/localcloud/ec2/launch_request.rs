@@ -1,5 +1,5 @@
-//! What a launch asks for: `RunInstances`' parameters, checked. Some of them are
-//! changed later by actions of their own.
+//! Reads and checks the parameters of `RunInstances`. Actions that change an
+//! instance later share the functions for some of them.
 
 use super::call::Call;
 use super::groups;
@@ -12,7 +12,7 @@ use super::state::{KeyPair, MetadataOptions, OnShutdown, Tags, Volume};
 use super::tags;
 use super::user_data::user_data;
 
-/// A launch as it was asked for, checked.
+/// The checked parameters of a launch.
 pub(super) struct Launch {
     pub(super) least: u32,
     pub(super) most: u32,
@@ -72,7 +72,7 @@ pub(super) fn read(
             "AvailabilityZone",
             given,
             &format!(
-                "The local cloud launches in {} only.",
+                "The local cloud launches instances in {} only.",
                 zone(call.region_name)
             ),
         ));
@@ -111,7 +111,8 @@ fn counts(request: &Part<'_>) -> Result<(u32, u32)> {
         return Err(Refusal::new(
             "InvalidParameterValue",
             format!(
-                "Invalid value '{least}' for minCount, '{most}' for maxCount: from 1, and not more than maxCount"
+                "Invalid value '{least}' for minCount, '{most}' for maxCount: minCount must be \
+                 at least 1 and at most maxCount"
             ),
         ));
     }
@@ -132,8 +133,9 @@ fn key(call: &mut Call<'_>, request: &Part<'_>) -> Result<Option<KeyPair>> {
     })
 }
 
-/// Whether the instance has a public address, and the ids of its groups: they
-/// stand beside the interface or in it, never both.
+/// Returns whether the instance has a public address, and the ids of its groups.
+/// A request contains the groups either at the top level or in its network
+/// interface, not in both places.
 fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Vec<String>)> {
     let interfaces = request.parts("NetworkInterface");
     if interfaces.len() > 1 {
@@ -234,7 +236,7 @@ fn volume(request: &Part<'_>, tags: Tags) -> Result<Volume> {
     Ok(volume)
 }
 
-/// What an operating system's shutdown does.
+/// Parses the effect of a shutdown by the instance's own operating system.
 pub(super) fn on_shutdown(text: Option<&str>) -> Result<OnShutdown> {
     match text {
         None | Some("stop") => Ok(OnShutdown::Stop),
@@ -247,8 +249,9 @@ pub(super) fn on_shutdown(text: Option<&str>) -> Result<OnShutdown> {
     }
 }
 
-/// Options of the metadata service, over those that hold now. An image of
-/// Amazon Linux 2023 requires tokens unless the launch says otherwise.
+/// Returns the options of the metadata service: the current options, changed by
+/// the request. Without current options, tokens are required, which is the
+/// default of Amazon Linux 2023's images.
 pub(super) fn metadata(part: &Part<'_>, now: Option<MetadataOptions>) -> Result<MetadataOptions> {
     let mut options = now.unwrap_or(MetadataOptions {
         tokens_required: true,

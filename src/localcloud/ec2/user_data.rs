@@ -1,4 +1,4 @@
-//! User data: in base64 as requests bring it, and what is in there.
+//! User data: checks the base64 of requests and decodes it.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -28,7 +28,7 @@ pub(super) fn user_data(request: &Part<'_>) -> Result<Option<String>> {
     Ok(Some(encoded.to_owned()))
 }
 
-/// Base64, broken into lines or not.
+/// Decodes base64, which may contain line breaks.
 pub(super) fn decode(encoded: &str) -> Option<Vec<u8>> {
     let joined: String = encoded.split_whitespace().collect();
     BASE64_STANDARD.decode(joined).ok()
