@@ -13,8 +13,8 @@
 //!   presigned URL chooses these headers freely, unless the URL lists them as
 //!   signed: as on AWS, the URL is for a client that cannot sign.
 //! - *Body*: its digest, a chain of signed chunks, or the signed declaration that
-//!   the body is not signed. EC2 and STS accept only the digest. S3 accepts only
-//!   the digest for a document (XML or a policy), unless the URL is presigned.
+//!   the body is not signed. EC2 and STS accept only the digest. S3 does not
+//!   accept an unsigned document (XML or a policy), unless the URL is presigned.
 //! - *Time and scope*: the request was signed at most fifteen minutes before or
 //!   after now, or the presigned URL has not expired. Day, region, service and
 //!   terminator of the scope match the request.
