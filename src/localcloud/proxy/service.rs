@@ -133,7 +133,7 @@ impl Proxy {
                     connections.spawn(async move {
                         let seat = Arc::clone(&client.seat);
                         tokio::select! {
-                            () = client.converse(stream) => {}
+                            () = client.serve(stream) => {}
                             () = seat.place.taken() => {}
                         }
                     });
@@ -164,7 +164,7 @@ struct Seat {
 }
 
 impl Client {
-    async fn converse(&self, stream: TcpStream) {
+    async fn serve(&self, stream: TcpStream) {
         let answer =
             service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
         // apt pipelines: it sends further requests before it receives answers.
