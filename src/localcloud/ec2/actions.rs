@@ -12,7 +12,7 @@ use super::{
 
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
 
-/// All actions, by AWS's names.
+/// Every action, by AWS's name.
 const ACTIONS: [(&str, Action); 35] = [
     ("AuthorizeSecurityGroupEgress", |call, request| {
         group_rules::authorize(call, request, Direction::Egress)

@@ -1,5 +1,5 @@
 //! Authentication of requests to EC2 and STS, with the error messages of these
-//! services. S3 words the same faults in its own way.
+//! services. S3 has its own messages for the same faults.
 
 use hyper::http::request::Parts;
 use jiff::Timestamp;

@@ -12,7 +12,7 @@ use super::tags;
 use super::xml::Xml;
 
 /// AWS's default quota of rules per group and direction.
-const MOST_RULES: usize = 60;
+const MAX_RULES: usize = 60;
 
 /// The two directions of a group's rules.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(super) fn authorize(
         rules.push(rule.clone());
         added.push(rule);
     }
-    if rules.len() > MOST_RULES {
+    if rules.len() > MAX_RULES {
         return Err(Refusal::new(
             "RulesPerSecurityGroupLimitExceeded",
             "The maximum number of rules per security group has been reached.",

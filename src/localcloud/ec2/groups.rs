@@ -16,7 +16,7 @@ use super::xml::Xml;
 
 /// The quota of security groups per region. AWS's default is 2500 per VPC; here
 /// every change rewrites the whole state file, so the quota is lower.
-const MOST_GROUPS: usize = 500;
+const MAX_GROUPS: usize = 500;
 
 /// Returns the id of a region's default group.
 pub(super) fn default_id(region: &str) -> String {
@@ -129,7 +129,7 @@ pub(super) fn create_security_group(call: &mut Call<'_>, request: &Part<'_>) -> 
             format!("The security group '{name}' already exists for VPC '{vpc}'"),
         ));
     }
-    if call.region().groups.len() >= MOST_GROUPS {
+    if call.region().groups.len() >= MAX_GROUPS {
         return Err(Refusal::new(
             "SecurityGroupLimitExceeded",
             "You have reached the limit on the number of security groups",

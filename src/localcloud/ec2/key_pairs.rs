@@ -186,7 +186,8 @@ fn new_rsa(name: &str) -> Result<NewKey> {
         "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n",
         lines.join("\n")
     );
-    // The public key is a sequence of modulus and exponent.
+    // The public key is a sequence of modulus and exponent in DER. aws-lc-rs returns
+    // the two numbers only with its feature `ring-io`, which is off.
     let inner = pair.public_key().as_ref();
     let (inner, _) = der(inner, 0x30).ok_or_else(|| failed("the public key is not a sequence"))?;
     let (n, rest) = der(inner, 0x02).ok_or_else(|| failed("no modulus"))?;

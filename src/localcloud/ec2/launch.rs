@@ -84,7 +84,7 @@ fn room(call: &mut Call<'_>, launch: &Launch) -> Result<u32> {
         .map(|known| known.vcpus)
         .sum();
     let room = quota.saturating_sub(in_use) / launch.instance_type.vcpus;
-    if room < launch.least {
+    if room < launch.min_count {
         return Err(Refusal::new(
             "VcpuLimitExceeded",
             format!(
@@ -93,7 +93,7 @@ fn room(call: &mut Call<'_>, launch: &Launch) -> Result<u32> {
             ),
         ));
     }
-    Ok(room.min(launch.most))
+    Ok(room.min(launch.max_count))
 }
 
 fn instance(

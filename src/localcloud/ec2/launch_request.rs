@@ -14,8 +14,8 @@ use super::user_data::user_data;
 
 /// The checked parameters of a launch.
 pub(super) struct Launch {
-    pub(super) least: u32,
-    pub(super) most: u32,
+    pub(super) min_count: u32,
+    pub(super) max_count: u32,
     pub(super) image: Image,
     pub(super) instance_type: InstanceType,
     pub(super) key: Option<KeyPair>,
@@ -36,7 +36,7 @@ pub(super) fn read(
     request: &Part<'_>,
     token: Option<String>,
 ) -> Result<Launch> {
-    let (least, most) = counts(request)?;
+    let (min_count, max_count) = counts(request)?;
     let image = resolve_image(
         call.region_name,
         &call.facts.system,
@@ -84,8 +84,8 @@ pub(super) fn read(
     let iam_profile = profile.text("Name").or_else(|| profile.text("Arn"));
     let (public, groups) = network(call, request)?;
     Ok(Launch {
-        least,
-        most,
+        min_count,
+        max_count,
         key: key(call, request)?,
         groups,
         user_data: user_data(request)?,
@@ -105,18 +105,18 @@ pub(super) fn read(
 fn counts(request: &Part<'_>) -> Result<(u32, u32)> {
     request.required("MinCount")?;
     request.required("MaxCount")?;
-    let least: u32 = request.number("MinCount")?.unwrap_or(1);
-    let most: u32 = request.number("MaxCount")?.unwrap_or(1);
-    if least == 0 || most < least {
+    let min_count: u32 = request.number("MinCount")?.unwrap_or(1);
+    let max_count: u32 = request.number("MaxCount")?.unwrap_or(1);
+    if min_count == 0 || max_count < min_count {
         return Err(Refusal::new(
             "InvalidParameterValue",
             format!(
-                "Invalid value '{least}' for minCount, '{most}' for maxCount: minCount must be \
-                 at least 1 and at most maxCount"
+                "Invalid value '{min_count}' for minCount, '{max_count}' for maxCount: minCount \
+                 must be at least 1 and at most maxCount"
             ),
         ));
     }
-    Ok((least, most))
+    Ok((min_count, max_count))
 }
 
 fn key(call: &mut Call<'_>, request: &Part<'_>) -> Result<Option<KeyPair>> {

@@ -214,7 +214,7 @@ pub(super) struct Volume {
 /// How long a terminated instance can still be described.
 const REMEMBERED: Millis = 3_600_000;
 /// How many terminated instances can still be described.
-const MOST_REMEMBERED: usize = 500;
+const MAX_REMEMBERED: usize = 500;
 
 impl Region {
     /// Removes instances that were terminated long ago, and the client tokens of
@@ -227,7 +227,7 @@ impl Region {
             .map(|i| (i.since, i.id.clone()))
             .collect();
         ended.sort_unstable();
-        let too_many = ended.len().saturating_sub(MOST_REMEMBERED);
+        let too_many = ended.len().saturating_sub(MAX_REMEMBERED);
         for (index, (since, id)) in ended.into_iter().enumerate() {
             if index < too_many || now.saturating_sub(since) > REMEMBERED {
                 self.instances.remove(&id);

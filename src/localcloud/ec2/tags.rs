@@ -9,7 +9,7 @@ use super::state::{Region, Tags};
 use super::xml::Xml;
 
 /// AWS's limit of tags per resource.
-const MOST: usize = 50;
+const MAX_TAGS: usize = 50;
 
 /// Returns the tags in `TagSpecification.N` for one kind of resource.
 ///
@@ -53,7 +53,7 @@ fn read(part: &Part<'_>, name: &str) -> Result<Tags> {
             ));
         }
     }
-    if tags.len() > MOST {
+    if tags.len() > MAX_TAGS {
         return Err(limit());
     }
     Ok(tags)
@@ -62,7 +62,7 @@ fn read(part: &Part<'_>, name: &str) -> Result<Tags> {
 fn limit() -> Refusal {
     Refusal::new(
         "TagLimitExceeded",
-        format!("The maximum number of tags is {MOST}"),
+        format!("The maximum number of tags is {MAX_TAGS}"),
     )
 }
 
@@ -122,7 +122,7 @@ pub(super) fn create_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml
     for id in ids {
         let (_, own) = of(call.region(), id).ok_or_else(|| not_found(id))?;
         own.extend(tags.clone());
-        if own.len() > MOST {
+        if own.len() > MAX_TAGS {
             return Err(limit());
         }
     }

@@ -7,7 +7,7 @@ use super::params::Part;
 use super::refusal::{Refusal, Result};
 
 /// AWS's limit of user data, before base64.
-const LONGEST_USER_DATA: usize = 16 * 1024;
+const MAX_USER_DATA: usize = 16 * 1024;
 
 pub(super) fn user_data(request: &Part<'_>) -> Result<Option<String>> {
     let Some(encoded) = request.text("UserData") else {
@@ -19,10 +19,10 @@ pub(super) fn user_data(request: &Part<'_>) -> Result<Option<String>> {
             "Invalid BASE64 encoding of user data.",
         )
     })?;
-    if decoded.len() > LONGEST_USER_DATA {
+    if decoded.len() > MAX_USER_DATA {
         return Err(Refusal::new(
             "InvalidParameterValue",
-            format!("User data is limited to {LONGEST_USER_DATA} bytes"),
+            format!("User data is limited to {MAX_USER_DATA} bytes"),
         ));
     }
     Ok(Some(encoded.to_owned()))

@@ -68,7 +68,7 @@ const FIND_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOK_UPS: usize = 64;
 
 /// The maximum number of targets that are remembered.
-const MOST_REMEMBERED: usize = 4096;
+const MAX_REMEMBERED: usize = 4096;
 
 /// How long a target behind the upstream proxy is allowed without another look-up.
 /// On a host without DNS every look-up takes until its timeout.
@@ -132,7 +132,7 @@ impl Policy {
             return Err(refused(target, "loopback"));
         }
         let mut allowed = self.allowed();
-        if allowed.len() < MOST_REMEMBERED {
+        if allowed.len() < MAX_REMEMBERED {
             allowed.insert(target.clone(), Instant::now());
         }
         Ok(())

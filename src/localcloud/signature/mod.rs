@@ -6,8 +6,8 @@
 //!   EC2 and STS have only one path.
 //! - *Query*: every parameter except the signature itself. Each parameter may
 //!   occur only once.
-//! - *Headers*: the host and all headers of AWS. A request that is signed in its
-//!   header must also sign each header that describes content or makes the
+//! - *Headers*: the host and all headers `x-amz-..`. A request that is signed in
+//!   its header must also sign each header that describes content or makes the
 //!   request conditional or partial. An unsigned `content-type` is ignored,
 //!   because HTTP libraries add this header by themselves. The user of a
 //!   presigned URL chooses these headers freely, unless the URL lists them as
