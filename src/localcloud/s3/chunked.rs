@@ -1,8 +1,8 @@
 //! The `aws-chunked` encoding: content in chunks, which may be signed, and a
 //! trailer.
 //!
-//! The decoder passes content on as it arrives, before the end of the chunk, when
-//! its signature can be verified. Code that stores the content must not show it
+//! The decoder passes content on as it arrives, although the signature of a chunk
+//! can be verified only at its end. Code that stores the content must not show it
 //! before the decoder has finished.
 //!
 //! Why not the decoder of s3s (0.14.1): it holds a whole chunk in memory, up to

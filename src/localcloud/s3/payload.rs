@@ -117,7 +117,7 @@ impl Payload {
             }
             Kind::Unsigned | Kind::Digest(_) => {
                 let length = number(headers, CONTENT_LENGTH.as_str())?;
-                // Without any of the two headers there is no body.
+                // Without either header there is no body.
                 let none = !headers.contains_key(TRANSFER_ENCODING);
                 (None, length.or(none.then_some(0)))
             }

@@ -168,8 +168,8 @@ impl Channels {
 }
 
 impl Preparation {
-    /// Sets a variable. As in OpenSSH's default configuration, only variables of
-    /// the locale are allowed.
+    /// Sets a variable. As in the sshd_config of most distributions, only variables
+    /// of the locale are accepted.
     pub(super) fn set_variable(&mut self, name: &str, value: &str) -> Option<()> {
         let size: usize = self.variables.iter().map(|(n, v)| n.len() + v.len()).sum();
         let fits = size + name.len() + value.len() <= MAX_VARIABLES;

@@ -37,7 +37,7 @@ pub(super) struct Line {
     pub(super) path: PathBuf,
 }
 
-/// Converts a size in the protocol's numbers.
+/// Converts the size of a window from the protocol's numbers.
 pub(super) fn size(columns: u32, rows: u32, width: u32, height: u32) -> Winsize {
     let short = |number| u16::try_from(number).unwrap_or(u16::MAX);
     Winsize {

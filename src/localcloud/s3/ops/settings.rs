@@ -278,8 +278,8 @@ pub(super) fn put_bucket_versioning(
     Err(not_implemented("versioning"))
 }
 
-/// Returns the default encryption of AWS. The local disk is not encrypted because
-/// of it.
+/// Returns the default encryption of AWS. The content on the local disk is not
+/// encrypted.
 pub(super) fn get_bucket_encryption(
     backend: &Backend,
     _call: &Call,
