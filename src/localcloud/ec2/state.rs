@@ -47,7 +47,7 @@ pub(super) struct Token {
 pub(super) struct KeyPair {
     pub(super) id: String,
     pub(super) name: String,
-    /// `ed25519`, `rsa` or `ecdsa`.
+    /// `ed25519` or `rsa`: AWS does not accept other types.
     pub(super) kind: String,
     pub(super) fingerprint: String,
     /// The public key in OpenSSH's format.
