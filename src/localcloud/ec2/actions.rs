@@ -1,4 +1,4 @@
-//! The list of actions: one line for each, by AWS's name.
+//! The table of actions, by AWS's names.
 
 use super::call::Call;
 use super::group_rules::{self, Direction};
@@ -86,19 +86,20 @@ const ACTIONS: &[(&str, Action)] = &[
     ("TerminateInstances", instances::terminate_instances),
 ];
 
-/// The action of this name.
+/// Returns the action with this name.
 pub(super) fn find(name: &str) -> Option<Action> {
     let found = ACTIONS.iter().find(|(known, _)| *known == name);
     found.map(|(_, action)| *action)
 }
 
-/// The actions of EC2 and STS, by AWS's names.
+/// Returns AWS's names of the actions of EC2 and STS.
 pub(crate) fn actions() -> impl Iterator<Item = &'static str> {
     let ec2 = ACTIONS.iter().map(|(name, _)| *name);
     ec2.chain(sts::ACTIONS)
 }
 
-/// Whether an action changes anything.
+/// Whether an action changes the state. AWS names all actions that only read
+/// `Describe..` or `Get..`.
 pub(super) fn changes(action: &str) -> bool {
     !action.starts_with("Describe") && !action.starts_with("Get")
 }

@@ -1,4 +1,4 @@
-//! Addresses of instances: all of one subnet, whatever their region.
+//! Addresses of instances. The instances of all regions share one subnet.
 
 use std::net::Ipv4Addr;
 
@@ -7,7 +7,9 @@ use ipnet::Ipv4Net;
 use super::refusal::{Refusal, Result};
 use super::state::{Phase, State};
 
-/// A free address of the subnet, whose first one is the gateway's.
+/// Returns a free address of the subnet. The first host address belongs to the
+/// gateway. The search starts after the last assigned address, so that a freed
+/// address is not reused at once.
 pub(super) fn free_address(state: &mut State, subnet: Ipv4Net) -> Result<Ipv4Addr> {
     let taken: Vec<Ipv4Addr> = state
         .regions
@@ -31,7 +33,8 @@ pub(super) fn free_address(state: &mut State, subnet: Ipv4Net) -> Result<Ipv4Add
         return Err(Refusal::new(
             "InsufficientFreeAddressesInSubnet",
             format!(
-                "The subnet of this local cloud has room for {} instances: terminate some",
+                "The subnet of the local cloud holds at most {} instances. Terminate \
+                 instances that you do not need.",
                 all.len()
             ),
         ));
@@ -40,7 +43,8 @@ pub(super) fn free_address(state: &mut State, subnet: Ipv4Net) -> Result<Ipv4Add
     Ok(free)
 }
 
-/// Gives instances of a former subnet addresses of this one.
+/// Assigns an address of this subnet to each instance whose address is of
+/// another subnet.
 pub(super) fn readdress(state: &mut State, subnet: Ipv4Net) {
     let all = || state.regions.values().flat_map(|r| r.instances.values());
     let taken: Vec<_> = all()

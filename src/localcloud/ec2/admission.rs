@@ -1,11 +1,12 @@
-//! What may reach which instance, by the rules of its security groups.
+//! Translates the security groups' rules into the firewall's rules.
 
 use ipnet::Ipv4Net;
 
 use super::state::{Peer, Permission, State};
 use crate::machine::{Ingress, Port, Protocol};
 
-/// What may reach which instance, by the groups' rules.
+/// Returns the allowed incoming traffic of each instance that is pending or
+/// running.
 pub(super) fn ports(state: &State) -> Vec<Port> {
     let mut ports = Vec::new();
     for region in state.regions.values() {
@@ -57,14 +58,14 @@ fn ingress(permission: &Permission, source: Ipv4Net) -> Option<Ingress> {
             port(permission.from, 0),
             port(permission.to, 65535),
         ),
-        // Type and code: -1 means every one.
+        // For ICMP the ports are type and code. -1 means all and is not a u16.
         "icmp" => (
             Protocol::Icmp,
             port(permission.from, 65535),
             port(permission.to, 65535),
         ),
         "-1" => (Protocol::All, 0, 65535),
-        // No other protocol crosses the local cloud's network.
+        // The local cloud's network does not forward any other protocol.
         _ => return None,
     };
     Some(Ingress {

@@ -1,4 +1,4 @@
-//! Answers to query requests, and EC2's form of an error.
+//! Answers to query requests, and the format of EC2's errors.
 
 use super::refusal::Refusal;
 use super::xml::Xml;
@@ -11,7 +11,7 @@ pub(crate) struct Answer {
     pub(crate) xml: String,
 }
 
-/// EC2's form of an error.
+/// Returns an error answer in EC2's format.
 pub(crate) fn refused(refusal: &Refusal, request: &str) -> Answer {
     let mut xml = Xml::default();
     xml.node("Response", |xml| {
@@ -33,7 +33,8 @@ pub(crate) fn refused(refusal: &Refusal, request: &str) -> Answer {
     }
 }
 
-/// The action that a form names, to count and log it before it is answered.
+/// Returns the name of the action in a form: the request is counted and logged
+/// before it is parsed and answered.
 pub(crate) fn action_of(form: &[u8]) -> String {
     form_urlencoded::parse(form)
         .find(|(name, _)| name == "Action")

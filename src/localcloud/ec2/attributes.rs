@@ -1,4 +1,4 @@
-//! Attributes of one instance, its volume, and its metadata options.
+//! Attributes of an instance, its volume and its metadata options.
 
 use super::call::{Call, Effect};
 use super::filters::{Filtered, Filters, page};
@@ -70,7 +70,8 @@ pub(super) fn modify_instance_attribute(call: &mut Call<'_>, request: &Part<'_>)
             ),
         )
     };
-    // The new form is `NAME.Value`, the old one `Attribute=NAME&Value=..`.
+    // AWS accepts the current form `NAME.Value=..` and the old form
+    // `Attribute=NAME&Value=..`.
     let old = request.text("Attribute");
     let given = |name: &str, old_name: &str| {
         let new = request.part(name).text("Value");
@@ -95,7 +96,13 @@ pub(super) fn modify_instance_attribute(call: &mut Call<'_>, request: &Part<'_>)
         }
         let known = instance_type(name)
             .filter(|known| known.architecture == instance.architecture)
-            .ok_or_else(|| Refusal::value("instanceType", name, "No such type here."))?;
+            .ok_or_else(|| {
+                Refusal::value(
+                    "instanceType",
+                    name,
+                    "The local cloud does not have this type for the instance's architecture.",
+                )
+            })?;
         known.name.clone_into(&mut instance.instance_type);
     }
     if let Some(text) = given("UserData", "userData") {
@@ -137,7 +144,7 @@ pub(super) fn modify_instance_metadata_options(
     Ok(xml)
 }
 
-/// A volume with the instance that it is attached to.
+/// A volume and the instance to which it is attached.
 struct Attached {
     volume: Volume,
     instance: Instance,

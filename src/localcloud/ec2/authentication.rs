@@ -1,4 +1,5 @@
-//! Who signed a request to EC2 or STS, and their words when it is not right.
+//! Authentication of requests to EC2 and STS, with the error messages of these
+//! services. S3 has its own messages for the same faults.
 
 use hyper::http::request::Parts;
 use jiff::Timestamp;
@@ -7,7 +8,8 @@ use super::refusal::{Refusal, Result};
 use crate::query::Query;
 use crate::signature::{self, Fault, Flaw, Keys, Scope, Service};
 
-/// Verifies a request with its whole body and says what it is signed for.
+/// Verifies a request, including its whole body. Returns the scope of its
+/// signature.
 pub(crate) fn authenticate(
     parts: &Parts,
     query: &Query,
@@ -49,17 +51,22 @@ fn refusal(fault: Fault, now: Timestamp) -> Refusal {
         Fault::Mismatch => mismatch(
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.",
         ),
+        Fault::Malformed(_, Flaw::Field(name)) => Refusal::new(
+            "IncompleteSignature",
+            format!("Authorization header contains an unknown or repeated '{name}' parameter"),
+        )
+        .status(403),
         Fault::Malformed(_, flaw) => incomplete(&part(&flaw)),
         Fault::NoDate => incomplete("'X-Amz-Date' header"),
-        Fault::Several => incomplete("one signature and no second one"),
+        Fault::Several => incomplete("exactly one signature"),
         Fault::Scheme { .. } | Fault::NoPayload | Fault::Expired | Fault::Uncovered(_) => {
             incomplete("'AWS4-HMAC-SHA256'")
         }
     }
 }
 
-fn mismatch(words: &str) -> Refusal {
-    Refusal::new("SignatureDoesNotMatch", words).status(403)
+fn mismatch(message: &str) -> Refusal {
+    Refusal::new("SignatureDoesNotMatch", message).status(403)
 }
 
 fn incomplete(what: &str) -> Refusal {
@@ -70,11 +77,10 @@ fn incomplete(what: &str) -> Refusal {
     .status(403)
 }
 
-/// What a flawed header lacks.
+/// Returns the part that a flawed header lacks.
 fn part(flaw: &Flaw) -> String {
     match flaw {
         Flaw::Missing(name) => format!("'{name}' parameter"),
-        Flaw::Field(name) => format!("no second or unknown '{name}' parameter"),
         Flaw::SignedHeaders => "a canonical 'SignedHeaders' parameter".to_owned(),
         Flaw::Date => "a valid 'X-Amz-Date' header".to_owned(),
         _ => "a complete 'Credential' parameter".to_owned(),
@@ -88,7 +94,7 @@ mod tests {
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
     #[test]
-    fn every_fault_has_amazons_code() {
+    fn every_fault_has_the_code_of_aws() {
         let now = Timestamp::UNIX_EPOCH;
         for (fault, code) in [
             (Fault::UnknownKey, "AuthFailure"),
@@ -107,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_a_signature_says_so() {
+    fn a_request_without_a_signature_has_its_own_code() {
         let parts = hyper::Request::post("/").body(()).unwrap().into_parts().0;
         let keys = Keys {
             access_key_id: "AKIDEXAMPLE".into(),

@@ -1,4 +1,4 @@
-//! What the machine of an instance is booted with.
+//! The boot parameters of an instance's machine.
 
 use super::instance_types;
 use super::state::Instance;
@@ -6,7 +6,7 @@ use super::user_data::decode;
 use crate::faults::{Act, Fault};
 use crate::machine::{Boot, Faults, Limits};
 
-/// Who logs in to an instance, as on Amazon Linux.
+/// The login user of every instance, as on Amazon Linux.
 const USER: &str = "ec2-user";
 
 pub(super) fn boot_of(instance: &Instance, fault: Option<&Fault>) -> Boot {
@@ -43,7 +43,8 @@ pub(super) fn boot_of(instance: &Instance, fault: Option<&Fault>) -> Boot {
     }
 }
 
-/// What a type has; a type that is not known here has what the free one has.
+/// Returns the limits of an instance type. An unknown type, which only a state
+/// of another version can contain, has the limits of `t3.micro`.
 fn limits_of(instance_type: &str) -> Limits {
     let known = instance_types::instance_type(instance_type);
     known.map_or(

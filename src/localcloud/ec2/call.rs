@@ -1,5 +1,5 @@
-//! What an action works on: a copy of the state, which replaces the old one
-//! only when the action succeeds.
+//! The context of one action. The action changes a copy of the state, which
+//! replaces the state only if the action succeeds.
 
 use ipnet::Ipv4Net;
 
@@ -9,43 +9,45 @@ use super::refusal::{Refusal, Result};
 use super::state::{Instance, Millis, Region, State};
 use crate::faults::Account;
 
-/// For so long after its making a thing may not be found, as on AWS.
+/// How long a new resource is not found. It imitates AWS's eventual consistency
+/// on a smaller scale.
 pub(super) const CONSISTENCY: Millis = 30;
 
-/// The same as it is announced to clients.
+/// The same time in seconds, as announced to clients.
 pub(crate) const CONSISTENCY_SECONDS: f64 = 0.03;
 
-/// What does not change while the local cloud runs.
+/// Facts that do not change while the local cloud runs.
 #[derive(Clone, Debug)]
 pub(crate) struct CloudInfo {
-    /// The account's number.
+    /// The account id.
     pub(crate) account: String,
-    /// Where instances have their addresses.
+    /// The subnet of the instances' addresses.
     pub(crate) subnet: Ipv4Net,
-    /// What instances run, as `Debian GNU/Linux 12 (bookworm)`.
+    /// The operating system of instances, for example
+    /// `Debian GNU/Linux 12 (bookworm)`.
     pub(crate) system: String,
-    /// Why no instance can boot here, and what to do.
+    /// Why instances cannot boot on this host, and what the user can do.
     pub(crate) cannot_boot: Option<String>,
 }
 
-/// What has to follow once a change is on disk.
+/// A consequence of a change, applied after the change is on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Boot a new instance, or one that was stopped.
+    /// Boot a new or stopped instance.
     Boot(String),
-    /// Stop the machine, by force or not, keep the disk.
+    /// Stop the machine and keep its disk. `force` skips the orderly shutdown.
     Stop { id: String, force: bool },
     /// Stop the machine and boot it again.
     Reboot(String),
-    /// End the machine, remove the disk.
+    /// Stop the machine and remove its disk.
     Terminate(String),
     /// Security groups or their members have changed.
     Groups,
 }
 
-/// What the machines of instances have written to their consoles.
+/// The console output of the instances' machines.
 pub(super) trait Consoles {
-    /// All that is kept of it; of a machine that has ended, too.
+    /// Returns the output that is kept, also of a machine that has ended.
     fn console(&self, id: &str) -> Vec<u8>;
 }
 
@@ -57,14 +59,14 @@ pub(super) struct Call<'a> {
     pub(super) facts: &'a CloudInfo,
     pub(super) account: &'a Account,
     pub(super) consoles: Option<&'a dyn Consoles>,
-    /// The run that asks, if it said so.
+    /// The run that sent the request, if the request names one.
     pub(super) run: Option<&'a str>,
     pub(super) now: Millis,
     pub(super) effects: Vec<Effect>,
 }
 
 impl Call<'_> {
-    /// The region asked.
+    /// Returns the region of the request.
     pub(super) fn region(&mut self) -> &mut Region {
         self.state
             .regions
@@ -72,18 +74,19 @@ impl Call<'_> {
             .or_default()
     }
 
-    /// Refuses parameters that were not read. An action calls it when it has
-    /// read its own and before it changes anything.
+    /// Refuses a request with a parameter that was not read. An action calls
+    /// this function after it has read its parameters and before it changes the
+    /// state.
     pub(super) fn read_all(&self) -> Result<()> {
         self.params.none_left()
     }
 
-    /// Whether what was made then can be found by now.
+    /// Whether a resource created at this time can be found.
     pub(super) fn visible(&self, created: Millis) -> bool {
         self.now.saturating_sub(created) >= CONSISTENCY
     }
 
-    /// Instances by their ids, all of which must be there.
+    /// Returns the instances with these ids. Fails if one of them does not exist.
     pub(super) fn instances(&mut self, ids: &[&str]) -> Result<Vec<Instance>> {
         let mut found = Vec::new();
         let mut missing = Vec::new();

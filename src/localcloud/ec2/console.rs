@@ -1,5 +1,5 @@
-//! `GetConsoleOutput`: the latest output of Nitro types, and of all types what
-//! AWS posts some minutes after a start or a stop.
+//! `GetConsoleOutput`. As on AWS, `Latest` returns the current output of Nitro
+//! types; without it the output appears some minutes after a start or stop.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -12,7 +12,7 @@ use super::state::{Instance, Millis, Phase};
 use super::xml::Xml;
 use crate::clock::iso;
 
-/// How long after a start AWS posts what the console showed by then.
+/// How long after a start AWS posts the console output.
 const POSTED_AFTER: Millis = 4 * 60 * 1000;
 
 pub(super) fn get_console_output(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {

@@ -1,20 +1,22 @@
-//! Filters of the describe actions, and pages of what they find.
+//! Filters and pagination of the describe actions.
 
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::Tags;
 
-/// What a thing shows to filters.
+/// A resource that filters can select.
 pub(super) trait Filtered {
-    /// The values behind a filter's name; nothing when there is no such filter.
+    /// Returns the values that a filter compares, or `None` for an unknown
+    /// filter.
     fn values(&self, name: &str) -> Option<Vec<String>>;
-    /// Its tags.
+    /// Returns the tags, or `None` if this kind of resource has no tags.
     fn tags(&self) -> Option<&Tags> {
         None
     }
 }
 
-/// One `Filter.N`: all of them must hold, each by any of its values.
+/// One `Filter.N`. A resource must match all filters. It matches a filter if it
+/// matches any of the filter's values.
 #[derive(Debug)]
 struct Filter {
     name: String,
@@ -42,7 +44,7 @@ impl Filters {
         Ok(Self(filters))
     }
 
-    /// Keeps what fits.
+    /// Keeps the items that match all filters.
     pub(super) fn keep<T: Filtered>(&self, items: Vec<T>) -> Result<Vec<T>> {
         let mut kept = Vec::new();
         for item in items {
@@ -83,7 +85,9 @@ fn invalid(name: &str) -> Refusal {
     )
 }
 
-/// Whether a text fits a pattern with `*` and `?`; `\` takes them literally.
+/// Whether a text matches a pattern with `*` and `?`. `\` makes the next
+/// character literal. The time is at most the product of both lengths:
+/// patterns come from clients.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut parts: Vec<Wild> = Vec::new();
     let mut chars = pattern.chars();
@@ -96,7 +100,7 @@ fn matches(pattern: &str, text: &str) -> bool {
         });
     }
     let text: Vec<char> = text.chars().collect();
-    // Where to go on when the rest after the last `*` does not fit.
+    // Where to continue if the rest after the last `*` does not match.
     let (mut at, mut seen, mut back) = (0, 0, None);
     while seen < text.len() {
         match parts.get(at) {
@@ -125,7 +129,7 @@ enum Wild {
     This(char),
 }
 
-/// The part of a listing that was asked for, and the token of the next one.
+/// Returns the requested page of a listing and the token of the next page.
 pub(super) fn page<T>(
     request: &Part<'_>,
     items: Vec<T>,
@@ -165,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_fit_as_ec2s_do() {
+    fn patterns_match_as_in_ec2() {
         assert!(matches("al2023-ami-2023.*", "al2023-ami-2023.9"));
         assert!(matches("*", ""));
         assert!(matches("a*b*c", "a-b-b-c"));
@@ -177,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_pattern_ends() {
+    fn many_wildcards_do_not_take_exponential_time() {
         assert!(!matches(&"*a".repeat(200), &"a".repeat(150)));
     }
 }

@@ -1,4 +1,4 @@
-//! The machines that there are, as the tasks of instances share them.
+//! The state that the tasks of all instances share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::faults::Fault;
 use crate::machine::Runtime;
 use crate::proxy::Proxy;
 
-/// What happens to a machine.
+/// A command to an instance's task.
 pub(super) enum Command {
     Boot(Option<Fault>),
     Stop {
@@ -19,16 +19,17 @@ pub(super) enum Command {
     },
     Reboot,
     Terminate,
-    /// The daemon ends; the record stays as it is.
+    /// The daemon ends. The task stops the machine and leaves the instance's
+    /// record unchanged.
     Leave,
 }
 
-/// What all machines share.
+/// The resources that all machines share.
 pub(super) struct Fleet {
     pub(super) runtime: Runtime,
     pub(super) proxy: Proxy,
     pub(super) store: Arc<Store>,
-    /// Where the task of each instance hears what happens to its machine.
+    /// The command channel of each instance's task, by instance id.
     tasks: Mutex<HashMap<String, mpsc::UnboundedSender<Command>>>,
     pub(super) tracker: TaskTracker,
     pub(super) groups_changed: Notify,

@@ -1,4 +1,4 @@
-//! Rules of security groups, each of its own id.
+//! Security group rules. Each rule has its own id.
 
 use super::call::{Call, Effect};
 use super::filters::{Filtered, Filters, page};
@@ -11,8 +11,8 @@ use super::state::{Group, Peer, Rule, Tags};
 use super::tags;
 use super::xml::Xml;
 
-/// AWS's default quota of rules in one direction.
-const MOST_RULES: usize = 60;
+/// AWS's default quota of rules per group and direction.
+const MAX_RULES: usize = 60;
 
 /// The two directions of a group's rules.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(super) fn authorize(
         rules.push(rule.clone());
         added.push(rule);
     }
-    if rules.len() > MOST_RULES {
+    if rules.len() > MAX_RULES {
         return Err(Refusal::new(
             "RulesPerSecurityGroupLimitExceeded",
             "The maximum number of rules per security group has been reached.",
@@ -132,7 +132,7 @@ fn write_rule(xml: &mut Xml, group: &str, owner: &str, rule: &Rule, direction: D
     tags::write(xml, &rule.tags);
 }
 
-/// A rule with the group that it belongs to.
+/// A rule and the id of its group.
 struct InGroup {
     rule: Rule,
     group: String,

@@ -1,4 +1,4 @@
-//! Security groups: made, found, deleted, described.
+//! Security groups: create, find, delete and describe.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +14,16 @@ use super::state::{Group, Peer, Permission, Region, Rule, Tags};
 use super::tags;
 use super::xml::Xml;
 
-/// AWS's default quota of groups in a VPC is 2500; in one file this is plenty.
-const MOST_GROUPS: usize = 500;
+/// The quota of security groups per region. AWS's default is 2500 per VPC; here
+/// every change rewrites the whole state file, so the quota is lower.
+const MAX_GROUPS: usize = 500;
 
-/// The id of a region's default group.
+/// Returns the id of a region's default group.
 pub(super) fn default_id(region: &str) -> String {
     stable_id("sg", &[region, "default"])
 }
 
-/// Makes the default group where it is not yet there.
+/// Creates the default group if the region does not have it.
 pub(super) fn ensure_default(call: &mut Call<'_>) {
     let id = default_id(call.region_name);
     let now = call.now;
@@ -48,12 +49,13 @@ pub(super) fn ensure_default(call: &mut Call<'_>) {
         ingress: vec![all_from(Peer::Group(id.clone()))],
         egress: vec![all_from(Peer::V4(Ipv4Net::default()))],
         tags: Tags::new(),
+        // Older than the consistency delay, so that it can be found at once.
         created: now.saturating_sub(60_000),
     };
     region.groups.insert(id, group);
 }
 
-/// The group with this id, if it can be seen by now.
+/// Returns the group with this id. A group that was just created is not found.
 pub(super) fn find(call: &mut Call<'_>, id: &str) -> Result<Group> {
     let found = call.region().groups.get(id).cloned();
     found.filter(|g| call.visible(g.created)).ok_or_else(|| {
@@ -67,7 +69,7 @@ pub(super) fn find(call: &mut Call<'_>, id: &str) -> Result<Group> {
     })
 }
 
-/// The id of a default-VPC group from its name.
+/// Returns the id of the group with this name in the default VPC.
 pub(super) fn id_by_name(call: &mut Call<'_>, name: &str) -> Result<String> {
     let found = call.region().groups.values().find(|g| g.name == name);
     found.map(|group| group.id.clone()).ok_or_else(|| {
@@ -78,7 +80,7 @@ pub(super) fn id_by_name(call: &mut Call<'_>, name: &str) -> Result<String> {
     })
 }
 
-/// The group a request names by `GroupId` or `GroupName`.
+/// Returns the id of the group in `GroupId` or `GroupName`.
 pub(super) fn named(call: &mut Call<'_>, request: &Part<'_>) -> Result<String> {
     let name = request.text("GroupName");
     match (request.text("GroupId"), name) {
@@ -127,7 +129,7 @@ pub(super) fn create_security_group(call: &mut Call<'_>, request: &Part<'_>) -> 
             format!("The security group '{name}' already exists for VPC '{vpc}'"),
         ));
     }
-    if call.region().groups.len() >= MOST_GROUPS {
+    if call.region().groups.len() >= MAX_GROUPS {
         return Err(Refusal::new(
             "SecurityGroupLimitExceeded",
             "You have reached the limit on the number of security groups",
@@ -185,8 +187,8 @@ pub(super) fn delete_security_group(call: &mut Call<'_>, request: &Part<'_>) -> 
     Ok(xml)
 }
 
-/// Whether an instance that is not terminated, or another group's rule, names
-/// the group.
+/// Whether the group is used by an instance that is not terminated or by a rule
+/// of another group.
 fn is_used(region: &Region, id: &str) -> bool {
     let by_instance = region.instances.values().any(|instance| {
         instance.phase != super::state::Phase::Terminated
@@ -202,8 +204,8 @@ fn is_used(region: &Region, id: &str) -> bool {
     by_instance || by_rule
 }
 
-/// Rules as `DescribeSecurityGroups` shows them: one entry for all peers that
-/// share protocol and ports.
+/// Writes rules as `DescribeSecurityGroups` shows them: one entry for all peers
+/// with the same protocol and ports.
 fn write_permissions(xml: &mut Xml, name: &str, rules: &[Rule], owner: &str) {
     type Entry<'a> = (&'a str, Option<i32>, Option<i32>);
     let mut entries: BTreeMap<Entry<'_>, Vec<&Rule>> = BTreeMap::new();
@@ -251,7 +253,7 @@ fn write_permissions(xml: &mut Xml, name: &str, rules: &[Rule], owner: &str) {
     });
 }
 
-/// A group with the VPC that it is in.
+/// A group, its VPC and its owner.
 struct InVpc {
     group: Group,
     vpc: String,

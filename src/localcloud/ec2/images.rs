@@ -1,4 +1,4 @@
-//! Machine images. All of them boot what this computer runs.
+//! Machine images. All of them boot the operating system of the host.
 
 use super::call::Call;
 use super::filters::{Filtered, Filters, page};
@@ -7,7 +7,7 @@ use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::xml::Xml;
 
-/// A machine image. All of them boot what this computer runs.
+/// A machine image.
 #[derive(Clone, Debug)]
 pub(super) struct Image {
     pub(super) id: String,
@@ -26,7 +26,8 @@ pub(super) const ROOT_DEVICE: &str = "/dev/xvda";
 /// The size of every image in GiB.
 pub(super) const IMAGE_SIZE: u32 = 8;
 
-/// The images of a region: newest and older Amazon Linux, both architectures.
+/// Returns the images of a region: two releases of Amazon Linux, the newest
+/// last, for each architecture.
 pub(super) fn images(region: &str, system: &str) -> Vec<Image> {
     let releases = [
         ("2023.11.20260825.0-kernel-6.12", "2026-08-25T00:00:00.000Z"),
@@ -37,7 +38,7 @@ pub(super) fn images(region: &str, system: &str) -> Vec<Image> {
         Image {
             id: stable_id("ami", &[region, &name]),
             description: format!(
-                "Amazon Linux 2023 on AWS; in this local cloud an instance of it runs {system}"
+                "Amazon Linux 2023 on AWS. Its instances in this local cloud run {system}."
             ),
             name,
             owner: "137112412989",
@@ -116,7 +117,8 @@ impl Image {
     }
 }
 
-/// The image that an id or `resolve:ssm:PARAMETER` names.
+/// Returns the image with this id, or the image to which
+/// `resolve:ssm:PARAMETER` resolves.
 pub(super) fn resolve_image(region: &str, system: &str, id: &str) -> Result<Image> {
     let images = images(region, system);
     if let Some(parameter) = id.strip_prefix("resolve:ssm:") {
@@ -131,7 +133,8 @@ pub(super) fn resolve_image(region: &str, system: &str, id: &str) -> Result<Imag
                 Refusal::new(
                     "InvalidParameterValue",
                     format!(
-                        "Invalid value '{parameter}' for SSM parameter: no such parameter here"
+                        "Invalid value '{parameter}' for SSM parameter: the local cloud has \
+                         parameters for al2023-ami images only"
                     ),
                 )
             });
@@ -184,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parameter_names_the_newest_image() {
+    fn an_ssm_parameter_resolves_to_the_newest_image() {
         let newest = resolve_image(
             "eu-central-1",
             "Debian",
@@ -200,7 +203,7 @@ mod tests {
                 .unwrap_err()
                 .code,
             "",
-            "an image's id holds in one region"
+            "an image id is valid in one region only"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! An instance as answers show it, and what filters ask of it.
+//! Instances in answers, and the values that filters compare.
 
 use super::call::Call;
 use super::filters::Filtered;
@@ -61,12 +61,13 @@ impl Filtered for Instance {
 }
 
 impl Instance {
-    /// The region, which is the zone without its letter.
+    /// Returns the region, which is the zone without its letter.
     fn region(&self) -> String {
         self.zone[..self.zone.len() - 1].to_owned()
     }
 
-    /// A public address belongs to an instance that is up.
+    /// Whether the instance has a public address. As on AWS, only a running
+    /// instance has one.
     pub(super) fn has_public_address(&self) -> bool {
         self.public && self.phase == Phase::Running
     }
@@ -79,7 +80,8 @@ impl Instance {
         }
     }
 
-    /// The name that AWS's DNS gives a private address.
+    /// Returns the name of the private address in AWS's DNS. `us-east-1`, the
+    /// oldest region, has names of its own.
     pub(super) fn private_name(&self) -> String {
         let dashed = self.address.to_string().replace('.', "-");
         match self.region().as_str() {
@@ -97,7 +99,7 @@ pub(super) fn write_state(xml: &mut Xml, name: &str, phase: Phase) {
     });
 }
 
-/// An instance as `RunInstances` and `DescribeInstances` show it.
+/// Writes an instance as `RunInstances` and `DescribeInstances` return it.
 pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Instance) {
     let gone = instance.phase == Phase::Terminated;
     let names: Vec<(String, String)> = instance
@@ -119,7 +121,7 @@ pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Inst
     );
     xml.text("dnsName", "");
     let reason = instance.reason.as_ref();
-    xml.text("reason", reason.map_or("", |(_, words)| words));
+    xml.text("reason", reason.map_or("", |(_, message)| message));
     xml.option("keyName", instance.key_name.as_ref());
     xml.text("amiLaunchIndex", instance.launch_index);
     xml.text("instanceType", &instance.instance_type);
@@ -138,10 +140,10 @@ pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Inst
     xml.option("ipAddress", public);
     xml.text("sourceDestCheck", true);
     write_groups(xml, names.iter().filter(|_| !gone));
-    if let Some((code, words)) = reason {
+    if let Some((code, message)) = reason {
         xml.node("stateReason", |xml| {
             xml.text("code", code);
-            xml.text("message", words);
+            xml.text("message", message);
         });
     }
     xml.text("architecture", &instance.architecture);
@@ -225,7 +227,7 @@ fn write_interface(
     }
 }
 
-/// An instance's options of the metadata service.
+/// Writes an instance's options of the metadata service.
 pub(super) fn write_metadata(xml: &mut Xml, instance: &Instance) {
     let word = |on: bool| if on { "enabled" } else { "disabled" };
     xml.text("state", "applied");
@@ -235,7 +237,8 @@ pub(super) fn write_metadata(xml: &mut Xml, instance: &Instance) {
     xml.text("instanceMetadataTags", word(instance.metadata.tags));
 }
 
-/// A hardware address out of the network address, as AWS's look.
+/// Returns a MAC address derived from the IP address. Its first byte, 06, marks
+/// it as locally administered, as on AWS.
 pub(super) fn mac(instance: &Instance) -> String {
     let [a, b, c, d] = instance.address.octets();
     format!("06:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")

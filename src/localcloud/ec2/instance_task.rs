@@ -1,5 +1,5 @@
-//! One instance's task: it does one thing at a time to the machine, and writes
-//! down what came of it.
+//! The task of one instance. It executes one command at a time on the instance's
+//! machine and records the result in the state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,12 @@ use crate::clock;
 use crate::faults::{Act, Fault};
 use crate::machine::{Ending, Machine};
 
-/// How long a machine may take to shut itself down before it is killed.
+/// How long a machine may take to shut down before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A machine that runs, with what the daemon does for it: the sockets of those
-/// services lie in the machine's network and would keep it in being.
+/// A running machine and the services that the daemon runs for it. The services
+/// end together with the machine, because their sockets are in the machine's
+/// network namespace and would keep the namespace alive.
 struct Running {
     machine: Machine,
     _services: DropGuard,
@@ -31,11 +32,11 @@ pub(super) struct InstanceTask {
     region: String,
     id: String,
     commands: mpsc::UnboundedReceiver<Command>,
-    /// What was asked for during a slow boot: it comes first.
+    /// A command that arrived during a slow boot. It is executed first.
     overtaken_by: Option<Command>,
 }
 
-/// What the task wakes up for.
+/// An event for which the task wakes up.
 enum Event {
     Command(Command),
     Ended(Ending),
@@ -64,7 +65,7 @@ impl InstanceTask {
                 Event::Command(Command::Boot(fault)) => self.boot(fault).await,
                 Event::Command(Command::Stop { force }) => {
                     stop(machine, if force { Duration::ZERO } else { PATIENCE }).await;
-                    self.becomes(Phase::Stopped, None);
+                    self.set_phase(Phase::Stopped, None);
                     None
                 }
                 Event::Command(Command::Reboot) | Event::Ended(Ending::Reboot) => {
@@ -81,30 +82,30 @@ impl InstanceTask {
                     return;
                 }
                 Event::Ended(Ending::PowerOff) => {
-                    let why = (
+                    let reason = (
                         "Client.InstanceInitiatedShutdown",
                         "Client.InstanceInitiatedShutdown: Instance initiated shutdown",
                     );
                     if self.on_shutdown() == OnShutdown::Terminate {
-                        self.terminated(Some(why)).await;
+                        self.terminated(Some(reason)).await;
                         return;
                     }
-                    self.becomes(Phase::Stopped, Some(why));
+                    self.set_phase(Phase::Stopped, Some(reason));
                     None
                 }
                 Event::Ended(Ending::Killed) => {
-                    let why = (
+                    let reason = (
                         "Server.InternalError",
-                        "Server.InternalError: the machine broke down",
+                        "Server.InternalError: the instance ended unexpectedly",
                     );
-                    self.becomes(Phase::Stopped, Some(why));
+                    self.set_phase(Phase::Stopped, Some(reason));
                     None
                 }
             };
         }
     }
 
-    /// The next command, or the machine's own end.
+    /// Waits for the next command or for the machine's end.
     async fn next(&mut self, running: Option<&Running>) -> Option<Event> {
         if let Some(command) = self.overtaken_by.take() {
             return Some(Event::Command(command));
@@ -132,8 +133,8 @@ impl InstanceTask {
         self.instance().map_or(OnShutdown::Stop, |i| i.on_shutdown)
     }
 
-    /// Writes the phase down, unless the instance is on its way out.
-    fn becomes(&self, phase: Phase, reason: Option<(&str, &str)>) {
+    /// Records the phase, unless a later request has changed the phase already.
+    fn set_phase(&self, phase: Phase, reason: Option<(&str, &str)>) {
         self.fleet.store.change(|state| {
             let Some(region) = state.regions.get_mut(&self.region) else {
                 return;
@@ -144,27 +145,28 @@ impl InstanceTask {
             let kept = known.reason.clone();
             let overtaken = match phase {
                 Phase::Terminated => false,
-                // A stop was asked for meanwhile; its command comes next.
+                // A stop was requested meanwhile. Its command comes next.
                 Phase::Running => known.phase != Phase::Pending,
                 _ => known.phase.is_ending(),
             };
             if !overtaken {
-                let kept = kept.as_ref().map(|(code, words)| (&**code, &**words));
+                let kept = kept.as_ref().map(|(code, message)| (&**code, &**message));
                 region.set_phase(&self.id, phase, reason.or(kept), clock::millis());
             }
         });
         self.fleet.groups_changed.notify_one();
     }
 
-    /// The end: out of the map first, for nothing more can happen.
+    /// Removes the disk and records the end. The task leaves the map before the
+    /// phase changes, so that no further command is sent to it.
     async fn terminated(&self, reason: Option<(&str, &str)>) {
         self.fleet.remove_disk(&self.id).await;
         self.fleet.tasks().remove(&self.id);
-        self.becomes(Phase::Terminated, reason);
+        self.set_phase(Phase::Terminated, reason);
     }
 
-    /// Boots the machine. Nothing is booted when something else was asked for
-    /// during a slow boot: that is done instead.
+    /// Boots the machine. If a command arrives during a slow boot, the boot is
+    /// abandoned and the command is executed instead.
     async fn boot(&mut self, fault: Option<Fault>) -> Option<Running> {
         let instance = self.instance()?;
         if let Some(wait) = fault.as_ref().and_then(delay) {
@@ -183,22 +185,23 @@ impl InstanceTask {
                 if let Some(listener) = machine.take_proxy() {
                     self.serve_proxy(listener, &services);
                 }
-                self.becomes(Phase::Running, None);
+                self.set_phase(Phase::Running, None);
                 Some(Running {
                     machine,
                     _services: services.drop_guard(),
                 })
             }
             Err(e) => {
-                log::error!("{} did not boot: {e}", self.id);
-                let words = format!("Server.InternalError: {e}");
-                self.becomes(Phase::Stopped, Some(("Server.InternalError", &words)));
+                log::error!("cannot boot {}: {e}", self.id);
+                let message = format!("Server.InternalError: {e}");
+                self.set_phase(Phase::Stopped, Some(("Server.InternalError", &message)));
                 None
             }
         }
     }
 
-    /// The way out of the machine, until it ends.
+    /// Serves the proxy, which is the machine's only access to the internet,
+    /// until the machine ends.
     fn serve_proxy(&self, listener: std::net::TcpListener, until: &CancellationToken) {
         let (fleet, id) = (&self.fleet, self.id.clone());
         let (proxy, until) = (fleet.proxy.clone(), until.clone());
@@ -206,7 +209,7 @@ impl InstanceTask {
             Ok(listener) => drop(fleet.tracker.spawn(async move {
                 until.run_until_cancelled(proxy.serve(listener, id)).await;
             })),
-            Err(e) => log::error!("{id} has no way out: {e}"),
+            Err(e) => log::error!("cannot serve the proxy of {id}: {e}"),
         }
     }
 }
@@ -223,7 +226,7 @@ async fn stop(running: Option<Running>, patience: Duration) {
     }
 }
 
-/// How long a fault keeps an instance pending.
+/// Returns how long a fault keeps an instance pending.
 fn delay(fault: &Fault) -> Option<Duration> {
     match fault.act {
         Act::SlowBoot => Some(Duration::from_secs_f64(fault.seconds.unwrap_or(20.0))),

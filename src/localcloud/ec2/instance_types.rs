@@ -1,4 +1,4 @@
-//! Instance types: a choice of AWS's, with what the answers say of them.
+//! Instance types: a selection of AWS's types and their description in answers.
 
 use super::call::Call;
 use super::filters::{Filtered, Filters, page};
@@ -49,7 +49,7 @@ const fn xen(instance_type: InstanceType) -> InstanceType {
     }
 }
 
-/// A choice of AWS's types; sizes from their public descriptions.
+/// A selection of AWS's types, with the sizes that AWS publishes.
 const TYPES: [InstanceType; 28] = [
     xen(intel("t2.nano", 1, 512)),
     free(xen(intel("t2.micro", 1, 1024))),
@@ -81,7 +81,7 @@ const TYPES: [InstanceType; 28] = [
     intel("r6i.large", 2, 16384),
 ];
 
-/// The type of this name.
+/// Returns the type with this name.
 pub(super) fn instance_type(name: &str) -> Option<InstanceType> {
     TYPES.into_iter().find(|known| known.name == name)
 }
@@ -177,7 +177,13 @@ pub(super) fn describe_instance_type_offerings(
     let locations = match kind {
         "region" => vec![region.to_owned()],
         "availability-zone" => ["a", "b", "c"].map(|z| format!("{region}{z}")).to_vec(),
-        other => return Err(Refusal::value("LocationType", other, "Not known here.")),
+        other => {
+            return Err(Refusal::value(
+                "LocationType",
+                other,
+                "Expected region or availability-zone.",
+            ));
+        }
     };
     let all = locations
         .iter()

@@ -1,4 +1,4 @@
-//! Instances: described, started, stopped, rebooted, terminated.
+//! Instances: describe, start, stop, reboot and terminate.
 
 use super::call::{Call, Effect};
 use super::filters::{Filters, page};
@@ -18,7 +18,7 @@ pub(super) fn describe_instances(call: &mut Call<'_>, request: &Part<'_>) -> Res
         call.instances(&ids)?
     };
     let mut found = Filters::of(request)?.keep(asked)?;
-    // The instances of a launch stand together, the oldest launch first.
+    // The instances of a launch are listed together, the oldest launch first.
     found.sort_by(|a, b| {
         let key = |i: &Instance| (i.launched, i.reservation.clone(), i.launch_index);
         key(a).cmp(&key(b))
@@ -78,7 +78,7 @@ pub(super) fn describe_instance_status(call: &mut Call<'_>, request: &Part<'_>) 
     Ok(xml)
 }
 
-/// The instances an action is about, in the order asked.
+/// Returns the instances that a request names, in the order of the request.
 fn named(call: &mut Call<'_>, request: &Part<'_>) -> Result<Vec<Instance>> {
     let ids = request.list("InstanceId");
     if ids.is_empty() {

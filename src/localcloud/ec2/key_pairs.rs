@@ -1,4 +1,4 @@
-//! Key pairs: made here or imported.
+//! Key pairs: create, import, describe and delete.
 
 use aws_lc_rs::digest;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -42,8 +42,8 @@ fn write(xml: &mut Xml, pair: &KeyPair) {
     tags::write(xml, &pair.tags);
 }
 
-/// Keeps a public key under a new name.
-fn keep(call: &mut Call<'_>, name: &str, public: &PublicKey, tags: Tags) -> Result<KeyPair> {
+/// Stores a public key under a new name.
+fn store(call: &mut Call<'_>, name: &str, public: &PublicKey, tags: Tags) -> Result<KeyPair> {
     if call.region().key_pairs.contains_key(name) {
         return Err(Refusal::new(
             "InvalidKeyPair.Duplicate",
@@ -108,7 +108,7 @@ pub(super) fn import_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result
     let text = BASE64_STANDARD.decode(material).map_err(|_| format())?;
     let text = String::from_utf8(text).map_err(|_| format())?;
     let public = PublicKey::from_openssh(text.trim()).map_err(|_| format())?;
-    let pair = keep(call, name, &public, tags)?;
+    let pair = store(call, name, &public, tags)?;
     let mut xml = Xml::default();
     write(&mut xml, &pair);
     Ok(xml)
@@ -124,7 +124,7 @@ pub(super) fn create_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result
         return Err(Refusal::value(
             "KeyFormat",
             form,
-            "The local cloud gives pem only.",
+            "The local cloud creates keys in the format pem only.",
         ));
     }
     let (private, public, fingerprint) = match kind {
@@ -132,7 +132,7 @@ pub(super) fn create_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result
         "rsa" => new_rsa(name)?,
         other => return Err(Refusal::value("KeyType", other, "Expected rsa or ed25519.")),
     };
-    let mut pair = keep(call, name, &public, tags)?;
+    let mut pair = store(call, name, &public, tags)?;
     if let Some(fingerprint) = fingerprint {
         pair.fingerprint = fingerprint;
         call.region()
@@ -145,15 +145,19 @@ pub(super) fn create_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result
     Ok(xml)
 }
 
-/// A private key as text, its public half, and AWS's fingerprint of it if that
-/// is not the public key's.
-type Made = (String, PublicKey, Option<String>);
+/// The text of a private key, its public key, and the fingerprint that AWS
+/// shows for it if this is not the fingerprint of the public key.
+type NewKey = (String, PublicKey, Option<String>);
 
 fn failed(error: impl std::fmt::Display) -> Refusal {
-    Refusal::new("InternalError", format!("cannot make a key: {error}")).status(500)
+    Refusal::new(
+        "InternalError",
+        format!("cannot create a key pair: {error}"),
+    )
+    .status(500)
 }
 
-fn new_ed25519(name: &str) -> Result<Made> {
+fn new_ed25519(name: &str) -> Result<NewKey> {
     let mut key =
         PrivateKey::random(&mut ssh_key::rand_core::OsRng, Algorithm::Ed25519).map_err(failed)?;
     key.set_comment(name);
@@ -161,17 +165,17 @@ fn new_ed25519(name: &str) -> Result<Made> {
     Ok((text.to_string(), key.public_key().clone(), None))
 }
 
-/// RSA with 2048 bits in PKCS #1, as AWS makes it.
-fn new_rsa(name: &str) -> Result<Made> {
+/// Creates an RSA key of 2048 bits in PKCS #1, as AWS does.
+fn new_rsa(name: &str) -> Result<NewKey> {
     let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).map_err(failed)?;
     let document = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).map_err(failed)?;
-    // The PKCS #1 key stands behind PKCS #8's header, whose length is the same
-    // for every key of this size.
+    // PKCS #8 is a header and the PKCS #1 key. The header has 26 bytes for every
+    // key of this size.
     let pkcs1 = document
         .as_ref()
         .get(26..)
         .filter(|der| der.starts_with(&[0x30, 0x82]))
-        .ok_or_else(|| failed("an unexpected form"))?;
+        .ok_or_else(|| failed("unexpected PKCS #8 header"))?;
     let encoded = BASE64_STANDARD.encode(pkcs1);
     let lines: Vec<String> = encoded
         .as_bytes()
@@ -182,15 +186,18 @@ fn new_rsa(name: &str) -> Result<Made> {
         "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n",
         lines.join("\n")
     );
-    // The public half is a sequence of modulus and exponent.
+    // The public key is a sequence of modulus and exponent in DER. aws-lc-rs returns
+    // the two numbers only with its feature `ring-io`, which is off.
     let inner = pair.public_key().as_ref();
-    let (inner, _) = der(inner, 0x30).ok_or_else(|| failed("an unexpected form"))?;
+    let (inner, _) = der(inner, 0x30).ok_or_else(|| failed("the public key is not a sequence"))?;
     let (n, rest) = der(inner, 0x02).ok_or_else(|| failed("no modulus"))?;
     let (e, _) = der(rest, 0x02).ok_or_else(|| failed("no exponent"))?;
     let public = RsaPublicKey {
         e: ssh_key::Mpint::from_bytes(e).map_err(failed)?,
         n: ssh_key::Mpint::from_bytes(n).map_err(failed)?,
     };
+    // AWS's fingerprint of a key that it creates is the SHA-1 of the private
+    // key in PKCS #8.
     let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, document.as_ref());
     let fingerprint: Vec<String> = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
     Ok((
@@ -200,7 +207,8 @@ fn new_rsa(name: &str) -> Result<Made> {
     ))
 }
 
-/// The content of a DER element with this tag, and what follows it.
+/// Returns the content of a DER element with this tag, and the bytes after the
+/// element.
 fn der(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&first, rest) = bytes.split_first()?;
     let (&length, rest) = rest.split_first()?;
@@ -260,7 +268,7 @@ pub(super) fn delete_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result
     if name.is_none() && id.is_none() {
         request.required("KeyName")?;
     }
-    // One that is not there is no error, as on AWS.
+    // As on AWS, deleting a missing key pair is not an error.
     call.region()
         .key_pairs
         .retain(|_, pair| Some(pair.name.as_str()) != name && Some(pair.id.as_str()) != id);
@@ -272,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_made_rsa_key_is_the_one_that_is_kept() {
+    fn a_new_rsa_key_has_the_formats_of_aws() {
         let (pem, public, fingerprint) = new_rsa("mine").unwrap();
         assert!(
             pem.starts_with("-----BEGIN RSA PRIVATE KEY-----\nMII"),

@@ -1,4 +1,4 @@
-//! `RunInstances`: makes instances, once for each client token.
+//! `RunInstances`: creates instances, once for each client token.
 
 use super::addresses::free_address;
 use super::call::{Call, Effect};
@@ -12,8 +12,8 @@ use super::refusal::{Refusal, Result};
 use super::state::{Instance, Phase, Token, Volume};
 use super::xml::Xml;
 
-/// How many vCPUs may run, unless the account is set up otherwise: more than
-/// the subnet has addresses for of the smallest types.
+/// The default quota of vCPUs. It is larger than the number of vCPUs of the
+/// smallest instances that fill the subnet, so that the subnet is the limit.
 const VCPUS: u32 = 1024;
 
 pub(super) fn run_instances(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
@@ -72,7 +72,7 @@ fn token(request: &Part<'_>) -> Result<Option<String>> {
     Ok(Some(token.to_owned()))
 }
 
-/// How many instances there is room for.
+/// Returns how many instances of the launch fit into the vCPU quota.
 fn room(call: &mut Call<'_>, launch: &Launch) -> Result<u32> {
     let quota = call.account.vcpus.unwrap_or(VCPUS);
     let in_use: u32 = call
@@ -84,7 +84,7 @@ fn room(call: &mut Call<'_>, launch: &Launch) -> Result<u32> {
         .map(|known| known.vcpus)
         .sum();
     let room = quota.saturating_sub(in_use) / launch.instance_type.vcpus;
-    if room < launch.least {
+    if room < launch.min_count {
         return Err(Refusal::new(
             "VcpuLimitExceeded",
             format!(
@@ -93,7 +93,7 @@ fn room(call: &mut Call<'_>, launch: &Launch) -> Result<u32> {
             ),
         ));
     }
-    Ok(room.min(launch.most))
+    Ok(room.min(launch.max_count))
 }
 
 fn instance(
@@ -139,7 +139,8 @@ fn instance(
     })
 }
 
-/// The answer to a launch, the first time and again.
+/// Returns the answer to a launch. A repeated request with the same client token
+/// has the same answer.
 fn reservation(call: &mut Call<'_>, id: &str) -> Xml {
     let mut launched: Vec<Instance> = call
         .region()

@@ -1,5 +1,5 @@
-//! What a launch asks for: `RunInstances`' parameters, checked. Some of them are
-//! changed later by actions of their own.
+//! Reads and checks the parameters of `RunInstances`. Actions that change an
+//! instance later share the functions for some of them.
 
 use super::call::Call;
 use super::groups;
@@ -12,10 +12,10 @@ use super::state::{KeyPair, MetadataOptions, OnShutdown, Tags, Volume};
 use super::tags;
 use super::user_data::user_data;
 
-/// A launch as it was asked for, checked.
+/// The checked parameters of a launch.
 pub(super) struct Launch {
-    pub(super) least: u32,
-    pub(super) most: u32,
+    pub(super) min_count: u32,
+    pub(super) max_count: u32,
     pub(super) image: Image,
     pub(super) instance_type: InstanceType,
     pub(super) key: Option<KeyPair>,
@@ -36,7 +36,7 @@ pub(super) fn read(
     request: &Part<'_>,
     token: Option<String>,
 ) -> Result<Launch> {
-    let (least, most) = counts(request)?;
+    let (min_count, max_count) = counts(request)?;
     let image = resolve_image(
         call.region_name,
         &call.facts.system,
@@ -72,7 +72,7 @@ pub(super) fn read(
             "AvailabilityZone",
             given,
             &format!(
-                "The local cloud launches in {} only.",
+                "The local cloud launches instances in {} only.",
                 zone(call.region_name)
             ),
         ));
@@ -84,8 +84,8 @@ pub(super) fn read(
     let iam_profile = profile.text("Name").or_else(|| profile.text("Arn"));
     let (public, groups) = network(call, request)?;
     Ok(Launch {
-        least,
-        most,
+        min_count,
+        max_count,
         key: key(call, request)?,
         groups,
         user_data: user_data(request)?,
@@ -105,17 +105,18 @@ pub(super) fn read(
 fn counts(request: &Part<'_>) -> Result<(u32, u32)> {
     request.required("MinCount")?;
     request.required("MaxCount")?;
-    let least: u32 = request.number("MinCount")?.unwrap_or(1);
-    let most: u32 = request.number("MaxCount")?.unwrap_or(1);
-    if least == 0 || most < least {
+    let min_count: u32 = request.number("MinCount")?.unwrap_or(1);
+    let max_count: u32 = request.number("MaxCount")?.unwrap_or(1);
+    if min_count == 0 || max_count < min_count {
         return Err(Refusal::new(
             "InvalidParameterValue",
             format!(
-                "Invalid value '{least}' for minCount, '{most}' for maxCount: from 1, and not more than maxCount"
+                "Invalid value '{min_count}' for minCount, '{max_count}' for maxCount: minCount \
+                 must be at least 1 and at most maxCount"
             ),
         ));
     }
-    Ok((least, most))
+    Ok((min_count, max_count))
 }
 
 fn key(call: &mut Call<'_>, request: &Part<'_>) -> Result<Option<KeyPair>> {
@@ -132,8 +133,9 @@ fn key(call: &mut Call<'_>, request: &Part<'_>) -> Result<Option<KeyPair>> {
     })
 }
 
-/// Whether the instance has a public address, and the ids of its groups: they
-/// stand beside the interface or in it, never both.
+/// Returns whether the instance has a public address, and the ids of its groups.
+/// A request contains the groups either at the top level or in its network
+/// interface, not in both places.
 fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Vec<String>)> {
     let interfaces = request.parts("NetworkInterface");
     if interfaces.len() > 1 {
@@ -234,7 +236,7 @@ fn volume(request: &Part<'_>, tags: Tags) -> Result<Volume> {
     Ok(volume)
 }
 
-/// What an operating system's shutdown does.
+/// Parses the effect of a shutdown by the instance's own operating system.
 pub(super) fn on_shutdown(text: Option<&str>) -> Result<OnShutdown> {
     match text {
         None | Some("stop") => Ok(OnShutdown::Stop),
@@ -247,8 +249,9 @@ pub(super) fn on_shutdown(text: Option<&str>) -> Result<OnShutdown> {
     }
 }
 
-/// Options of the metadata service, over those that hold now. An image of
-/// Amazon Linux 2023 requires tokens unless the launch says otherwise.
+/// Returns the options of the metadata service: the current options, changed by
+/// the request. Without current options, tokens are required, which is the
+/// default of Amazon Linux 2023's images.
 pub(super) fn metadata(part: &Part<'_>, now: Option<MetadataOptions>) -> Result<MetadataOptions> {
     let mut options = now.unwrap_or(MetadataOptions {
         tokens_required: true,

@@ -1,5 +1,5 @@
-//! The machines behind the instances: what EC2 decides happens to them, and
-//! what they ask is answered.
+//! The machines behind the instances: applies EC2's changes to them and answers
+//! their requests for metadata.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -37,19 +37,20 @@ impl Consoles for Machines {
 }
 
 impl Machines {
-    /// Begins to follow what EC2 decides; disks of unknown instances go.
+    /// Starts the metadata service and the enforcement of security groups, and
+    /// removes the disks of instances that the state does not contain.
     pub(crate) fn begin(runtime: Runtime, proxy: Proxy, store: Arc<Store>) -> Self {
         let this = Self(Arc::new(Fleet::new(runtime, proxy, store)));
-        let asked = this.clone();
+        let machines = this.clone();
         tokio::spawn(async move {
-            let listener = asked.0.runtime.listen_for_metadata().await;
+            let listener = machines.0.runtime.listen_for_metadata().await;
             let listener = listener
                 .map_err(std::io::Error::other)
                 .and_then(TcpListener::from_std);
-            let look_up: metadata::LookUp = Arc::new(move |address| asked.metadata(address));
+            let look_up: metadata::LookUp = Arc::new(move |address| machines.metadata(address));
             match listener {
                 Ok(listener) => drop(metadata::serve(listener, look_up).await),
-                Err(e) => log::error!("there is no metadata service: {e}"),
+                Err(e) => log::error!("cannot start the metadata service: {e}"),
             }
         });
         let (kept, fleet) = (this.known(), Arc::clone(&this.0));
@@ -68,7 +69,7 @@ impl Machines {
         this
     }
 
-    /// The ids of all instances that are not terminated.
+    /// Returns the ids of all instances that are not terminated.
     fn known(&self) -> Vec<String> {
         let state = self.0.store.state();
         let all = state.regions.values().flat_map(|r| r.instances.values());
@@ -77,7 +78,7 @@ impl Machines {
             .collect()
     }
 
-    /// What the instance of an address can learn about itself.
+    /// Returns the metadata of the instance with this address.
     fn metadata(&self, address: IpAddr) -> Option<Arc<Metadata>> {
         let store = &self.0.store;
         let state = store.state();
@@ -89,7 +90,7 @@ impl Machines {
         })
     }
 
-    /// Has done what a change demands.
+    /// Sends the effects of a change to the tasks of the instances.
     pub(super) fn follow(
         &self,
         region: &str,
@@ -99,7 +100,8 @@ impl Machines {
     ) {
         for effect in effects {
             match effect {
-                // Counted here, in the order of the launches.
+                // The boot is counted here, not in the task, so that faults hit
+                // boots in the order of the launches.
                 Effect::Boot(id) => self.send(region, id, Command::Boot(plans.hit(run, BOOT))),
                 Effect::Stop { id, force } => self.send(region, id, Command::Stop { force }),
                 Effect::Reboot(id) => self.send(region, id, Command::Reboot),
@@ -117,11 +119,11 @@ impl Machines {
             self.0.tracker.spawn(task.run());
             sender
         });
-        // The task ends only after it has left the map.
+        // Sending cannot fail: a task removes itself from the map before it ends.
         drop(sender.send(command));
     }
 
-    /// Ends every machine; disks stay.
+    /// Stops every machine. The disks stay.
     pub(super) async fn shut_down(&self) {
         let all: Vec<_> = self.0.tasks().values().cloned().collect();
         for task in all {

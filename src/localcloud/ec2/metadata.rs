@@ -1,4 +1,4 @@
-//! What an instance can learn about itself.
+//! The metadata of an instance.
 
 use super::call::CloudInfo;
 use super::instance_answer::mac;

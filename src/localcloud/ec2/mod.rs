@@ -1,11 +1,12 @@
-//! EC2's query API, as far as the primitives and ordinary work need it.
+//! EC2's query API: the actions that autorun's primitives and common tools need.
 //!
-//! An action is one function: it reads its parameters, refuses what it does not
-//! know, and changes a copy of the state. Only when the copy is on disk does it
-//! take the old state's place, and only then anything happens to a machine: a
-//! dry run is the same without that last step.
+//! An action is a function. It reads its parameters, refuses unknown parameters
+//! and changes a copy of the state. The copy is written to disk, then replaces
+//! the state, and then the machines are changed. A dry run stops before the copy
+//! is written.
 //!
-//! A further action is a line in `actions` and a function beside its like.
+//! To add an action, write a function beside similar actions and add a line to
+//! the table in `actions`.
 
 mod actions;
 mod addresses;

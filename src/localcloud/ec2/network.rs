@@ -1,4 +1,4 @@
-//! The default VPC with its subnets, as every region of an account has one.
+//! The default VPC and its subnet, one in every region of the account.
 
 use super::call::Call;
 use super::filters::{Filtered, Filters, page};
@@ -7,22 +7,24 @@ use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::xml::Xml;
 
-/// The default VPC's id.
+/// Returns the id of a region's default VPC.
 pub(super) fn vpc_id(region: &str) -> String {
     stable_id("vpc", &[region])
 }
 
-/// The default subnet's id: the local cloud has one, in the first zone.
+/// Returns the id of a region's default subnet. The local cloud has one subnet,
+/// in the first zone.
 pub(super) fn subnet_id(region: &str) -> String {
     stable_id("subnet", &[region])
 }
 
-/// The zone of the default subnet.
+/// Returns the zone of a region's default subnet.
 pub(super) fn zone(region: &str) -> String {
     format!("{region}a")
 }
 
-/// Refuses a VPC that is not the default one, and its absence.
+/// Refuses a VPC that is not the default VPC. Without a VPC in the request, the
+/// account must have a default VPC.
 pub(super) fn check_vpc(call: &Call<'_>, vpc: Option<&str>) -> Result<()> {
     match vpc {
         None if call.account.no_default_vpc => Err(Refusal::new(
@@ -39,7 +41,8 @@ pub(super) fn check_vpc(call: &Call<'_>, vpc: Option<&str>) -> Result<()> {
     }
 }
 
-/// Refuses a subnet that is not the default one, and its absence.
+/// Refuses a subnet that is not the default subnet. Without a subnet in the
+/// request, the account must have a default VPC.
 pub(super) fn check_subnet(call: &Call<'_>, subnet: Option<&str>) -> Result<()> {
     match subnet {
         None if call.account.no_default_vpc => Err(Refusal::new(

@@ -1,9 +1,9 @@
-//! Where there are no namespaces there are no machines.
+//! The replacement for `machines` on systems without Linux namespaces.
 
 use super::call::{Consoles, Effect};
 use crate::faults::Plans;
 
-/// There are none.
+/// A type without values: there are no machines on this system.
 #[derive(Clone, Debug)]
 pub(crate) enum Machines {}
 
@@ -13,7 +13,7 @@ impl Consoles for Machines {
     }
 }
 
-#[expect(clippy::unused_async, reason = "as where there are machines")]
+#[expect(clippy::unused_async, reason = "the same signature as on Linux")]
 impl Machines {
     pub(super) fn follow(&self, _: &str, _: Vec<Effect>, _: &Plans, _: Option<&str>) {
         match *self {}

@@ -1,7 +1,8 @@
-//! The parameters of a query request: `Filter.1.Value.2=x`, read one by one.
+//! The parameters of a query request, for example `Filter.1.Value.2=x`.
 //!
-//! Whatever an action has not read is refused: AWS would act on it, and a
-//! rehearsal that ignored it would promise too much.
+//! A request with a parameter that its action has not read is refused. AWS would
+//! act on the parameter, so a rehearsal that ignored it would not show what AWS
+//! does.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,14 +10,14 @@ use std::str::FromStr;
 
 use super::refusal::{Refusal, Result};
 
-/// A request's parameters and which of them were read.
+/// A request's parameters, and the names of those that were read.
 #[derive(Debug)]
 pub(super) struct Params {
     values: BTreeMap<String, String>,
     read: RefCell<BTreeSet<String>>,
 }
 
-/// The parameters below one name, as those below `Filter.1`.
+/// The parameters below one name, for example below `Filter.1`.
 #[derive(Clone, Debug)]
 pub(super) struct Part<'a> {
     params: &'a Params,
@@ -24,16 +25,16 @@ pub(super) struct Part<'a> {
 }
 
 impl Params {
-    /// From a form-encoded body or query.
+    /// Parses a form-encoded body or query.
     ///
-    /// Refuses a name given twice.
+    /// Refuses a name that occurs twice.
     pub(super) fn parse(form: &[u8]) -> Result<Self> {
         let mut values = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(form) {
             if values.contains_key(&*name) {
                 return Err(Refusal::new(
                     "InvalidParameterCombination",
-                    format!("The parameter '{name}' was given twice"),
+                    format!("The parameter '{name}' is specified more than once"),
                 ));
             }
             values.insert(name.into_owned(), value.into_owned());
@@ -44,7 +45,7 @@ impl Params {
         })
     }
 
-    /// All parameters.
+    /// Returns all parameters.
     pub(super) fn all(&self) -> Part<'_> {
         Part {
             params: self,
@@ -52,7 +53,7 @@ impl Params {
         }
     }
 
-    /// Refuses what no action has read.
+    /// Refuses the request if one of its parameters was not read.
     pub(super) fn none_left(&self) -> Result<()> {
         let read = self.read.borrow();
         match self.values.keys().find(|name| !read.contains(*name)) {
@@ -64,8 +65,8 @@ impl Params {
         }
     }
 
-    /// The parameters as text, without one of them: two requests are the same
-    /// when these texts are.
+    /// Returns all parameters but one as text. Two requests are the same if
+    /// these texts are equal.
     pub(super) fn canonical_without(&self, without: &str) -> String {
         let mut form = form_urlencoded::Serializer::new(String::new());
         for (name, value) in &self.values {
@@ -88,7 +89,7 @@ impl<'a> Part<'a> {
         format!("{}.{name}", self.prefix)
     }
 
-    /// A value, if it is there and not empty.
+    /// Returns a value, or `None` if it is missing or empty.
     pub(super) fn text(&self, name: &str) -> Option<&'a str> {
         let name = self.name(name);
         let (name, value) = self.params.values.get_key_value(&name)?;
@@ -96,7 +97,7 @@ impl<'a> Part<'a> {
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// A value that must be there.
+    /// Returns a required value. Fails if it is missing or empty.
     pub(super) fn required(&self, name: &str) -> Result<&'a str> {
         self.text(name).ok_or_else(|| {
             Refusal::new(
@@ -106,12 +107,12 @@ impl<'a> Part<'a> {
         })
     }
 
-    /// A number.
+    /// Returns a number.
     pub(super) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>> {
         self.parsed(name, "an integer")
     }
 
-    /// `true` or `false`; AWS takes no other word.
+    /// Returns a boolean. As on AWS, only `true` and `false` are valid.
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>> {
         self.parsed(name, "a boolean")
     }
@@ -131,7 +132,7 @@ impl<'a> Part<'a> {
         })
     }
 
-    /// The values `NAME.1`, `NAME.2` .. in their order.
+    /// Returns the values `NAME.1`, `NAME.2` .. in numeric order.
     pub(super) fn list(&self, name: &str) -> Vec<&'a str> {
         self.parts(name)
             .iter()
@@ -139,7 +140,7 @@ impl<'a> Part<'a> {
             .collect()
     }
 
-    /// The structures `NAME.1`, `NAME.2` .. in their order.
+    /// Returns the structures `NAME.1`, `NAME.2` .. in numeric order.
     pub(super) fn parts(&self, name: &str) -> Vec<Part<'a>> {
         let prefix = format!("{}.", self.name(name));
         let numbers: BTreeSet<u32> = self
@@ -156,7 +157,7 @@ impl<'a> Part<'a> {
         numbers.into_iter().map(part).collect()
     }
 
-    /// The structure of this name, whether or not anything is in it.
+    /// Returns the structure with this name, which may be empty.
     pub(super) fn part(&self, name: &str) -> Part<'a> {
         Part {
             params: self.params,
@@ -170,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_and_structures_come_in_their_order() {
+    fn lists_and_structures_are_in_numeric_order() {
         let params =
             Params::parse(b"Id.10=c&Id.2=b&Id.1=a&Filter.1.Name=n&Filter.1.Value.1=v").unwrap();
         let all = params.all();
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_types_are_named() {
+    fn a_value_of_the_wrong_type_names_its_parameter() {
         let params = Params::parse(b"MaxCount=many").unwrap();
         let refusal = params.all().number::<i32>("MaxCount").unwrap_err();
         assert_eq!(refusal.code, "InvalidParameterValue");
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_ignores_the_token_alone() {
+    fn the_canonical_form_omits_only_the_token() {
         let one = Params::parse(b"A=1&ClientToken=x").unwrap();
         let other = Params::parse(b"ClientToken=y&A=1").unwrap();
         let canonical = |p: &Params| p.canonical_without("ClientToken");

@@ -1,4 +1,4 @@
-//! The permissions that a request is about.
+//! The permissions in a request that adds or removes security group rules.
 
 use ipnet::IpNet;
 
@@ -8,7 +8,8 @@ use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Peer, Permission};
 
-/// The rules a request means: `IpPermissions.N`, or the short form for one.
+/// Returns the permissions of a request, each with its description. A request
+/// contains `IpPermissions.N`, or the short form for one permission.
 pub(super) fn permissions(
     call: &mut Call<'_>,
     request: &Part<'_>,
@@ -123,14 +124,14 @@ fn ports(protocol: &str, part: &Part<'_>) -> Result<Ports> {
             Ok((protocol, Some(from), Some(to)))
         }
         "icmp" | "icmpv6" => Ok((protocol, from.or(Some(-1)), to.or(Some(-1)))),
-        // All ports, whatever was given.
+        // As on AWS, such a rule covers all ports, and given ports are ignored.
         _ => Ok((protocol, None, None)),
     }
 }
 
 fn cidr(text: &str) -> Result<Peer> {
     match text.parse::<IpNet>() {
-        // AWS keeps the canonical form, too.
+        // AWS stores the canonical form, too.
         Ok(IpNet::V4(net)) => Ok(Peer::V4(net.trunc())),
         Ok(IpNet::V6(net)) => Ok(Peer::V6(net.trunc())),
         Err(_) => Err(Refusal::new(

@@ -1,23 +1,23 @@
-//! An answer that says no, in AWS's codes.
+//! Error answers with AWS's codes.
 
 use std::borrow::Cow;
 
 /// Result of an action.
 pub(super) type Result<T> = std::result::Result<T, Refusal>;
 
-/// What an error answer holds.
+/// The content of an error answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// AWS's code, as `InvalidGroup.NotFound`.
+    /// AWS's code, for example `InvalidGroup.NotFound`.
     pub(crate) code: Cow<'static, str>,
-    /// AWS's words, or the local cloud's where AWS has none.
+    /// AWS's message, or the local cloud's own where AWS does not have one.
     pub(crate) message: String,
     /// HTTP status.
     pub(crate) status: u16,
 }
 
 impl Refusal {
-    /// With status 400, as most of EC2's errors have.
+    /// Creates an error with status 400, the status of most of EC2's errors.
     pub(crate) fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self {
             code: code.into(),
@@ -31,7 +31,7 @@ impl Refusal {
         self
     }
 
-    /// A value that EC2 does not take.
+    /// Creates the error for an invalid value of a parameter.
     pub(super) fn value(parameter: &str, value: &str, why: &str) -> Self {
         Self::new(
             "InvalidParameterValue",

@@ -1,4 +1,4 @@
-//! The regions that there are, and the zones of each.
+//! The regions and their availability zones.
 
 use super::call::Call;
 use super::filters::{Filtered, Filters};
@@ -6,7 +6,7 @@ use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::xml::Xml;
 
-/// The regions that every AWS account has switched on.
+/// The regions that are enabled in every AWS account.
 pub(super) const REGIONS: [&str; 17] = [
     "ap-northeast-1",
     "ap-northeast-2",
@@ -42,7 +42,11 @@ pub(super) fn describe_regions(call: &mut Call<'_>, request: &Part<'_>) -> Resul
     let names = request.list("RegionName");
     request.flag("AllRegions")?;
     if let Some(name) = names.iter().find(|name| !REGIONS.contains(name)) {
-        return Err(Refusal::value("region", name, "No such region."));
+        return Err(Refusal::value(
+            "region",
+            name,
+            "The local cloud does not have this region.",
+        ));
     }
     let wanted = REGIONS
         .into_iter()

@@ -1,4 +1,4 @@
-//! The service: answers query requests, and lets machines follow.
+//! The service: answers query requests and passes their effects to the machines.
 
 use std::sync::Arc;
 
@@ -28,7 +28,8 @@ struct Inner {
 }
 
 impl Ec2 {
-    /// With machines where there can be any.
+    /// Creates the service. `machines` is `None` if instances cannot boot on
+    /// this host.
     pub(crate) fn new(store: Arc<Store>, plans: Arc<Plans>, machines: Option<Machines>) -> Self {
         Self(Arc::new(Inner {
             store,
@@ -37,7 +38,7 @@ impl Ec2 {
         }))
     }
 
-    /// Answers a query request that has been verified.
+    /// Answers a query request whose signature has been verified.
     pub(crate) fn answer(&self, region: &str, form: &[u8], run: Option<&str>) -> Answer {
         let account = self.0.plans.account(run);
         let request = new_request_id();
@@ -72,7 +73,7 @@ impl Ec2 {
         if !REGIONS.contains(&region) {
             return Err(Refusal::new(
                 "AuthFailure",
-                format!("The local cloud has no region '{region}'"),
+                format!("The local cloud does not have the region '{region}'"),
             )
             .status(401));
         }
@@ -123,12 +124,13 @@ impl Ec2 {
         Ok((name.to_owned(), xml))
     }
 
-    /// STS's answers.
+    /// Answers a request to STS.
     pub(crate) fn answer_sts(&self, form: &[u8], access_key_id: &str) -> Answer {
         sts::answer(&self.0.store.facts.account, form, access_key_id)
     }
 
-    /// What `autorun cloud status` tells of instances: id, name, phase, address.
+    /// Returns the instances for `autorun cloud status`: id, name, state, address
+    /// and region of each instance that is not terminated.
     pub(crate) fn listing(&self) -> Vec<serde_json::Value> {
         let state = self.0.store.state();
         let all = state
@@ -148,8 +150,8 @@ impl Ec2 {
             .collect()
     }
 
-    /// Ends all machines in order; instances stay as they are on record, and
-    /// are stopped when the next daemon reads it.
+    /// Shuts down all machines. The instances' records stay as they are; the next
+    /// daemon marks the instances as stopped when it reads the records.
     pub(crate) async fn shut_down(&self) {
         if let Some(machines) = &self.0.machines {
             machines.shut_down().await;

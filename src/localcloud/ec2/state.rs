@@ -1,7 +1,7 @@
-//! What EC2 knows: one small document, replaced as a whole.
+//! The state of EC2: one small document, which is replaced as a whole.
 //!
-//! It is written to disk before a change is answered, so that a daemon that is
-//! killed has lost nothing that it acknowledged.
+//! A change is written to disk before its request is answered. A daemon that is
+//! killed therefore loses no change that it has acknowledged.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -11,34 +11,34 @@ use serde::{Deserialize, Serialize};
 /// Milliseconds since 1970.
 pub(super) type Millis = u64;
 
-/// Tags of one thing.
+/// The tags of one resource.
 pub(super) type Tags = BTreeMap<String, String>;
 
-/// Everything, of all regions.
+/// The state of all regions.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct State {
     pub(super) regions: BTreeMap<String, Region>,
-    /// The address given last: one that was freed is not given again at once.
+    /// The address assigned last. A freed address is not assigned again at once.
     pub(super) last_address: Option<Ipv4Addr>,
 }
 
-/// One region.
+/// The resources of one region.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Region {
-    /// By name.
+    /// Key pairs by name.
     pub(super) key_pairs: BTreeMap<String, KeyPair>,
-    /// By id.
+    /// Security groups by id.
     pub(super) groups: BTreeMap<String, Group>,
-    /// By id.
+    /// Instances by id.
     pub(super) instances: BTreeMap<String, Instance>,
-    /// By client token.
+    /// Launches by client token.
     pub(super) tokens: BTreeMap<String, Token>,
 }
 
-/// A launch that was made with a client token.
+/// A launch with a client token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Token {
-    /// The request, but for its token.
+    /// The canonical request without its token.
     pub(super) request: String,
     pub(super) reservation: String,
 }
@@ -47,10 +47,10 @@ pub(super) struct Token {
 pub(super) struct KeyPair {
     pub(super) id: String,
     pub(super) name: String,
-    /// `ed25519`, `rsa` or `ecdsa`.
+    /// `ed25519` or `rsa`: AWS does not accept other types.
     pub(super) kind: String,
     pub(super) fingerprint: String,
-    /// In OpenSSH's form.
+    /// The public key in OpenSSH's format.
     pub(super) public_key: String,
     pub(super) tags: Tags,
     pub(super) created: Millis,
@@ -67,7 +67,7 @@ pub(super) struct Group {
     pub(super) created: Millis,
 }
 
-/// One rule of a group: one source or destination.
+/// One rule of a group, with one source or destination.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Rule {
     pub(super) id: String,
@@ -77,7 +77,8 @@ pub(super) struct Rule {
     pub(super) tags: Tags,
 }
 
-/// What a rule allows; two rules of one group never allow the same.
+/// The traffic that a rule allows. Two rules of one group and direction never
+/// have the same permission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Permission {
     /// `tcp`, `udp`, `icmp`, `icmpv6`, `-1` or a protocol's number.
@@ -87,7 +88,7 @@ pub(super) struct Permission {
     pub(super) peer: Peer,
 }
 
-/// Where from, or where to.
+/// The source of incoming traffic or the destination of outgoing traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Peer {
@@ -97,7 +98,7 @@ pub(super) enum Peer {
     Group(String),
 }
 
-/// What an instance is doing.
+/// The lifecycle state of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Phase {
@@ -110,7 +111,7 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// AWS's code and name.
+    /// Returns AWS's code and name of the state.
     pub(super) fn code_and_name(self) -> (u8, &'static str) {
         match self {
             Self::Pending => (0, "pending"),
@@ -122,18 +123,18 @@ impl Phase {
         }
     }
 
-    /// Whether a machine is there, or about to be.
+    /// Whether the instance's machine is running or booting.
     pub(super) fn is_up(self) -> bool {
         matches!(self, Self::Pending | Self::Running)
     }
 
-    /// Whether it is on its way out, or out.
+    /// Whether the instance is being terminated or is terminated.
     pub(super) fn is_ending(self) -> bool {
         matches!(self, Self::ShuttingDown | Self::Terminated)
     }
 }
 
-/// What an operating system's own shutdown does to its instance.
+/// The effect of a shutdown by the instance's own operating system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum OnShutdown {
@@ -161,9 +162,9 @@ pub(super) struct Instance {
     pub(super) reservation: String,
     pub(super) launch_index: u32,
     pub(super) phase: Phase,
-    /// Since when it has been in this phase.
+    /// When the instance entered this phase.
     pub(super) since: Millis,
-    /// Code and words of the last change.
+    /// Code and message of the last change.
     pub(super) reason: Option<(String, String)>,
     pub(super) instance_type: String,
     pub(super) image: String,
@@ -172,10 +173,11 @@ pub(super) struct Instance {
     pub(super) public: bool,
     pub(super) zone: String,
     pub(super) key_name: Option<String>,
-    /// Of the key pair at the launch: the pair may be deleted meanwhile.
+    /// The public key at the time of the launch. The key pair may be deleted
+    /// afterwards.
     pub(super) authorized_keys: Vec<String>,
     pub(super) groups: Vec<String>,
-    /// In base64, as it came.
+    /// User data in base64, as received.
     pub(super) user_data: Option<String>,
     pub(super) tags: Tags,
     pub(super) launched: Millis,
@@ -186,7 +188,7 @@ pub(super) struct Instance {
     pub(super) volume: Volume,
     pub(super) interface: String,
     pub(super) iam_profile: Option<String>,
-    /// The run that launched it: its faults are the instance's.
+    /// The run that launched the instance. The faults of this run apply to it.
     pub(super) run: Option<String>,
 }
 
@@ -212,10 +214,11 @@ pub(super) struct Volume {
 /// How long a terminated instance can still be described.
 const REMEMBERED: Millis = 3_600_000;
 /// How many terminated instances can still be described.
-const MOST_REMEMBERED: usize = 500;
+const MAX_REMEMBERED: usize = 500;
 
 impl Region {
-    /// Forgets what ended long ago.
+    /// Removes instances that were terminated long ago, and the client tokens of
+    /// launches without remaining instances.
     pub(super) fn forget_old(&mut self, now: Millis) {
         let mut ended: Vec<(Millis, String)> = self
             .instances
@@ -224,7 +227,7 @@ impl Region {
             .map(|i| (i.since, i.id.clone()))
             .collect();
         ended.sort_unstable();
-        let too_many = ended.len().saturating_sub(MOST_REMEMBERED);
+        let too_many = ended.len().saturating_sub(MAX_REMEMBERED);
         for (index, (since, id)) in ended.into_iter().enumerate() {
             if index < too_many || now.saturating_sub(since) > REMEMBERED {
                 self.instances.remove(&id);
@@ -247,12 +250,12 @@ impl Region {
         if let Some(instance) = self.instances.get_mut(id) {
             instance.phase = phase;
             instance.since = now;
-            instance.reason = reason.map(|(code, words)| (code.to_owned(), words.to_owned()));
+            instance.reason = reason.map(|(code, message)| (code.to_owned(), message.to_owned()));
         }
     }
 }
 
-/// A value in its written form.
+/// Serializes a value as its text.
 mod as_text {
     use std::fmt::Display;
     use std::str::FromStr;

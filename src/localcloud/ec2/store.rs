@@ -1,6 +1,6 @@
-//! The state, in memory and on disk.
+//! The state in memory and on disk.
 //!
-//! Only when a change is on disk does it take the old state's place.
+//! A changed state is written to disk before it replaces the state in memory.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -15,7 +15,7 @@ use super::call::CloudInfo;
 use super::state::{Millis, Phase, State};
 use crate::clock;
 
-/// What EC2 knows, and the file that it is kept in.
+/// The state of EC2 and its file.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(super) facts: CloudInfo,
@@ -24,16 +24,16 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// With the state that an earlier daemon left in `file`. Its machines went
-    /// with it, so their instances are stopped now.
+    /// Reads the state that an earlier daemon left in `file`. The machines of that
+    /// daemon ended with it, so their instances become stopped.
     pub(crate) fn open(facts: CloudInfo, file: PathBuf) -> io::Result<Self> {
         let mut state: State = match fs::read(&file) {
             Ok(text) => serde_json::from_slice(&text)
-                .map_err(|e| io::Error::other(format!("{} cannot be read: {e}", file.display())))?,
+                .map_err(|e| io::Error::other(format!("cannot parse {}: {e}", file.display())))?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => State::default(),
             Err(e) => return Err(e),
         };
-        put_right(&mut state, facts.subnet, clock::millis());
+        settle(&mut state, facts.subnet, clock::millis());
         write(&file, &state)?;
         Ok(Self {
             facts,
@@ -43,11 +43,12 @@ impl Store {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // The state is replaced as a whole, so a panic cannot leave half of one.
+        // The lock may be poisoned: the state is replaced as a whole, so a panic
+        // cannot leave it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state from inside: what machines do by themselves.
+    /// Changes the state without a request, for changes that start in a machine.
     #[cfg(target_os = "linux")]
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
@@ -57,7 +58,7 @@ impl Store {
         }
     }
 
-    /// Puts the next state in the place of the current one, once it is on disk.
+    /// Writes the next state to disk, then replaces the current state with it.
     pub(super) fn replace(
         &self,
         mut current: MutexGuard<'_, State>,
@@ -71,8 +72,9 @@ impl Store {
     }
 }
 
-/// What a daemon that ended in any way has left: no machine runs.
-fn put_right(state: &mut State, subnet: Ipv4Net, now: Millis) {
+/// Moves each instance to the phase that it has when no machine runs. A daemon
+/// may end in any way, and its machines always end with it.
+fn settle(state: &mut State, subnet: Ipv4Net, now: Millis) {
     let reason = (
         "Server.InternalError",
         "Server.InternalError: the local cloud ended while the instance was running",
@@ -83,7 +85,6 @@ fn put_right(state: &mut State, subnet: Ipv4Net, now: Millis) {
             let Some(instance) = region.instances.get(&id) else {
                 continue;
             };
-            // Another network since: an address of the old one reaches nobody.
             let phase = match instance.phase {
                 Phase::Pending | Phase::Running | Phase::Stopping => Phase::Stopped,
                 Phase::ShuttingDown => Phase::Terminated,
@@ -92,10 +93,12 @@ fn put_right(state: &mut State, subnet: Ipv4Net, now: Millis) {
             region.set_phase(&id, phase, Some(reason), now);
         }
     }
+    // The subnet may differ from the earlier daemon's subnet.
     readdress(state, subnet);
 }
 
-/// Replaces the state on disk as a whole.
+/// Replaces the state on disk. It writes a new file and renames it, so that the
+/// file is complete whenever the daemon is killed.
 fn write(file: &Path, state: &State) -> io::Result<()> {
     let next = file.with_extension("new");
     let text = serde_json::to_vec(state)?;

@@ -1,4 +1,5 @@
-//! STS: who is asking. There is one user, the owner of the one key.
+//! STS, the service that reports the caller's identity. The local cloud has one
+//! user, who owns the only access key.
 
 use super::answer::Answer;
 use super::ids::new_request_id;
@@ -9,7 +10,7 @@ use crate::{USER_ID, USER_NAME};
 
 const XMLNS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// Every action, by AWS's name.
+/// All actions, by AWS's names.
 pub(super) const ACTIONS: [&str; 2] = ["GetCallerIdentity", "GetAccessKeyInfo"];
 
 pub(super) fn answer(account: &str, form: &[u8], access_key_id: &str) -> Answer {
@@ -53,7 +54,7 @@ fn act(account: &str, form: &[u8], access_key_id: &str) -> Result<(String, Strin
     Ok((action.to_owned(), xml.finish()))
 }
 
-/// STS's form of an error.
+/// Returns an error answer in STS's format.
 fn refused(refusal: &Refusal, request: &str) -> Answer {
     let mut xml = Xml::default();
     xml.node("Error", |xml| {

@@ -1,4 +1,4 @@
-//! Tags: given at a create, added, removed, described.
+//! Tags: set when a resource is created, added, removed and described.
 
 use super::call::Call;
 use super::filters::{Filtered, Filters, page};
@@ -8,12 +8,12 @@ use super::refusal::{Refusal, Result};
 use super::state::{Region, Tags};
 use super::xml::Xml;
 
-/// The most tags one thing may have.
-const MOST: usize = 50;
+/// AWS's limit of tags per resource.
+const MAX_TAGS: usize = 50;
 
-/// The tags in `TagSpecification.N` for one kind of thing.
+/// Returns the tags in `TagSpecification.N` for one kind of resource.
 ///
-/// Refuses kinds that the action does not make.
+/// Refuses kinds of resources that the action does not create.
 pub(super) fn specified(request: &Part<'_>, kinds: &[&str], kind: &str) -> Result<Tags> {
     let mut tags = Tags::new();
     for specification in request.parts("TagSpecification") {
@@ -41,8 +41,8 @@ fn read(part: &Part<'_>, name: &str) -> Result<Tags> {
             return Err(Refusal::new(
                 "InvalidParameterValue",
                 format!(
-                    "Tag key '{key}': at most 127 characters, a value of at most 255, and no \
-                     key that starts with 'aws:'"
+                    "Tag key '{key}' or its value is invalid: a key has at most 127 characters \
+                     and does not start with 'aws:', a value has at most 255 characters"
                 ),
             ));
         }
@@ -53,7 +53,7 @@ fn read(part: &Part<'_>, name: &str) -> Result<Tags> {
             ));
         }
     }
-    if tags.len() > MOST {
+    if tags.len() > MAX_TAGS {
         return Err(limit());
     }
     Ok(tags)
@@ -62,7 +62,7 @@ fn read(part: &Part<'_>, name: &str) -> Result<Tags> {
 fn limit() -> Refusal {
     Refusal::new(
         "TagLimitExceeded",
-        format!("The maximum number of tags is {MOST}"),
+        format!("The maximum number of tags is {MAX_TAGS}"),
     )
 }
 
@@ -73,7 +73,7 @@ pub(super) fn write(xml: &mut Xml, tags: &Tags) {
     });
 }
 
-/// The tags of the thing with this id, and its kind.
+/// Returns the kind and the tags of the resource with this id.
 fn of<'a>(region: &'a mut Region, id: &str) -> Option<(&'static str, &'a mut Tags)> {
     if is_id("key", id) {
         let pair = region.key_pairs.values_mut().find(|pair| pair.id == id)?;
@@ -122,7 +122,7 @@ pub(super) fn create_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml
     for id in ids {
         let (_, own) = of(call.region(), id).ok_or_else(|| not_found(id))?;
         own.extend(tags.clone());
-        if own.len() > MOST {
+        if own.len() > MAX_TAGS {
             return Err(limit());
         }
     }
@@ -147,7 +147,7 @@ pub(super) fn delete_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml
     Ok(Xml::done())
 }
 
-/// One tag with what it belongs to.
+/// A tag and its resource.
 struct Tag {
     id: String,
     kind: &'static str,

@@ -1,4 +1,4 @@
-//! User data: in base64 as requests bring it, and what is in there.
+//! User data: checks the base64 of requests and decodes it.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -7,7 +7,7 @@ use super::params::Part;
 use super::refusal::{Refusal, Result};
 
 /// AWS's limit of user data, before base64.
-const LONGEST_USER_DATA: usize = 16 * 1024;
+const MAX_USER_DATA: usize = 16 * 1024;
 
 pub(super) fn user_data(request: &Part<'_>) -> Result<Option<String>> {
     let Some(encoded) = request.text("UserData") else {
@@ -19,16 +19,16 @@ pub(super) fn user_data(request: &Part<'_>) -> Result<Option<String>> {
             "Invalid BASE64 encoding of user data.",
         )
     })?;
-    if decoded.len() > LONGEST_USER_DATA {
+    if decoded.len() > MAX_USER_DATA {
         return Err(Refusal::new(
             "InvalidParameterValue",
-            format!("User data is limited to {LONGEST_USER_DATA} bytes"),
+            format!("User data is limited to {MAX_USER_DATA} bytes"),
         ));
     }
     Ok(Some(encoded.to_owned()))
 }
 
-/// Base64, broken into lines or not.
+/// Decodes base64, which may contain line breaks.
 pub(super) fn decode(encoded: &str) -> Option<Vec<u8>> {
     let joined: String = encoded.split_whitespace().collect();
     BASE64_STANDARD.decode(joined).ok()

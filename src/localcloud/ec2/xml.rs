@@ -9,17 +9,17 @@ use quick_xml::escape::escape;
 pub(super) struct Xml(String);
 
 impl Xml {
-    /// The answer of an action that has nothing to tell.
+    /// Creates the answer of an action without a result.
     pub(super) fn done() -> Self {
         let mut xml = Self::default();
         xml.text("return", true);
         xml
     }
 
-    /// `<name>value</name>`.
+    /// Appends `<name>value</name>`.
     pub(super) fn text(&mut self, name: &str, value: impl Display) {
         let value = value.to_string();
-        // XML 1.0 has no words for most control characters.
+        // XML 1.0 cannot represent most control characters, not even escaped.
         let clean: String = value
             .chars()
             .map(|c| match c {
@@ -31,7 +31,7 @@ impl Xml {
         self.raw(name, &escape(&clean));
     }
 
-    /// The same if there is a value.
+    /// Appends `<name>value</name>` if there is a value.
     pub(super) fn option(&mut self, name: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.text(name, value);
@@ -44,14 +44,14 @@ impl Xml {
         }
     }
 
-    /// `<name>..</name>` around what `inner` writes.
+    /// Appends `<name>..</name>` around the output of `inner`.
     pub(super) fn node(&mut self, name: &str, inner: impl FnOnce(&mut Self)) {
         let mut xml = Self::default();
         inner(&mut xml);
         self.raw(name, &xml.0);
     }
 
-    /// `<name><item>..</item>..</name>`.
+    /// Appends `<name><item>..</item>..</name>`.
     pub(super) fn list<T>(
         &mut self,
         name: &str,
@@ -65,7 +65,7 @@ impl Xml {
         });
     }
 
-    /// The same for items that are text alone.
+    /// Appends a list whose items are text.
     pub(super) fn texts(&mut self, name: &str, items: impl IntoIterator<Item = impl Display>) {
         self.node(name, |xml| {
             for each in items {
@@ -74,7 +74,7 @@ impl Xml {
         });
     }
 
-    /// The XML as text.
+    /// Returns the XML as text.
     pub(super) fn finish(self) -> String {
         self.0
     }
@@ -85,7 +85,7 @@ mod tests {
     use super::Xml;
 
     #[test]
-    fn text_cannot_break_out() {
+    fn text_is_escaped() {
         let mut xml = Xml::default();
         xml.list("set", ["a<b", "c&\u{1}"], |xml, value| {
             xml.text("v", value);

@@ -1,5 +1,5 @@
-//! Which addresses an instance may reach: the public ones, and none of the
-//! host's own.
+//! The addresses that an instance may reach: public addresses, except the
+//! addresses of the host.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -39,17 +39,18 @@ const fn v6([a, b]: [u16; 2], length: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0), length)
 }
 
-/// Why an instance may not reach the address.
-pub(super) fn refusal(address: IpAddr, of_host: &[IpAddr]) -> Option<&'static str> {
+/// Returns the reason why an instance may not reach an address, or `None` if it
+/// may.
+pub(super) fn refusal(address: IpAddr, host_addresses: &[IpAddr]) -> Option<&'static str> {
     let address = address.to_canonical();
-    if of_host.contains(&address) {
-        return Some("the host's own");
+    if host_addresses.contains(&address) {
+        return Some("an address of the host");
     }
     match address {
         IpAddr::V4(address) => refusal_v4(address),
         IpAddr::V6(address) => refusal_v6(address).or_else(|| {
             let inner = embedded(address)?;
-            refusal(inner.into(), of_host)
+            refusal(inner.into(), host_addresses)
         }),
     }
 }
@@ -70,7 +71,8 @@ fn refusal_v6(address: Ipv6Addr) -> Option<&'static str> {
         .find_map(|(net, reason)| net.contains(&address).then_some(*reason))
 }
 
-/// The IPv4 address that a gateway would make of it (NAT64, 6to4).
+/// Returns the IPv4 address to which a gateway translates an IPv6 address (NAT64,
+/// 6to4).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let ([0x64, 0xff9b, .., a, b] | [0x2002, a, b, ..]) = address.segments() else {
         return None;
@@ -79,10 +81,10 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_bits(bits))
 }
 
-/// Every address of the host's interfaces.
-pub(super) async fn of_host() -> io::Result<Vec<IpAddr>> {
+/// Returns all addresses of the host's interfaces.
+pub(super) async fn host_addresses() -> io::Result<Vec<IpAddr>> {
     let failed = |e: rtnetlink::Error| {
-        let reason = format!("cannot list the addresses of this machine: {e}");
+        let reason = format!("cannot list the addresses of the host: {e}");
         io::Error::other(reason)
     };
     let (connection, handle, _) = rtnetlink::new_connection()?;
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_not_public() {
+    fn addresses_that_are_not_public_are_refused() {
         for address in [
             "127.0.0.1",
             "127.9.9.9",
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_public_is_allowed() {
+    fn public_addresses_are_allowed() {
         for address in [
             "8.8.8.8",
             "100.63.255.255",
@@ -165,8 +167,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_host_knows_its_loopback() {
-        let own = of_host().await.unwrap();
+    async fn the_addresses_of_the_host_include_its_loopback() {
+        let own = host_addresses().await.unwrap();
         assert!(own.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
 }

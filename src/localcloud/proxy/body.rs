@@ -1,4 +1,4 @@
-//! Bodies of messages: passed through piece by piece, given up when silent.
+//! Message bodies, which are forwarded piece by piece and abandoned if they stall.
 
 use std::io;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
 
-/// How long a body may be silent.
+/// How long a body may stall.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// What is sent, to either side.
+/// A body that the proxy sends to a client or an origin.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 pub(super) fn empty() -> Body {
@@ -25,7 +25,7 @@ pub(super) fn full(text: String) -> Body {
         .boxed_unsync()
 }
 
-/// A body that comes from the other side.
+/// Forwards a received body.
 pub(super) fn incoming(body: Incoming) -> Body {
     if body.is_end_stream() {
         return empty();
@@ -36,7 +36,7 @@ pub(super) fn incoming(body: Incoming) -> Body {
     StreamBody::new(frames).boxed_unsync()
 }
 
-/// The next piece of a body.
+/// Returns the next piece of a body.
 pub(super) async fn next(body: &mut Incoming) -> io::Result<Option<Frame<Bytes>>> {
     match tokio::time::timeout(IDLE, body.frame()).await {
         Ok(frame) => frame.transpose().map_err(io::Error::other),

@@ -1,4 +1,5 @@
-//! Which files are kept, and what HTTP says about answering from a copy.
+//! The rules of the cache: which files are cached, and how HTTP's conditions and
+//! ranges apply to a cached file.
 
 use std::ops::Range;
 
@@ -8,16 +9,17 @@ use jiff::Timestamp;
 
 use super::store::Head;
 
-/// How long a copy is good for.
+/// How long a cached file is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lifetime {
-    /// The file of this name never changes.
+    /// A file with this name never changes.
     Forever,
-    /// The origin has to be asked whether it changed.
+    /// The file must be revalidated with its origin.
     Revalidated,
 }
 
-/// Whether a file is kept, judged by its address.
+/// Returns how long a file may be cached, judged by its URL, or `None` if it is
+/// not cached.
 pub(super) fn lifetime(uri: &Uri) -> Option<Lifetime> {
     let path = uri.path();
     if uri.query().is_some() {
@@ -53,9 +55,9 @@ pub(super) fn lifetime(uri: &Uri) -> Option<Lifetime> {
     is_index.then_some(Lifetime::Revalidated)
 }
 
-/// Whether the client has this copy already.
-pub(super) fn is_known(head: &Head, asked: &HeaderMap) -> bool {
-    if let Some(tags) = text(asked, &IF_NONE_MATCH) {
+/// Whether the client already has this version of the file.
+pub(super) fn is_not_modified(head: &Head, client_headers: &HeaderMap) -> bool {
+    if let Some(tags) = text(client_headers, &IF_NONE_MATCH) {
         return tags.trim() == "*"
             || tags.split(',').any(|tag| {
                 let tag = tag.trim();
@@ -64,8 +66,10 @@ pub(super) fn is_known(head: &Head, asked: &HeaderMap) -> bool {
                     .is_some_and(|own| weak(own) == weak(tag))
             });
     }
-    let (Some(since), Some(changed)) = (text(asked, &IF_MODIFIED_SINCE), &head.last_modified)
-    else {
+    let (Some(since), Some(changed)) = (
+        text(client_headers, &IF_MODIFIED_SINCE),
+        &head.last_modified,
+    ) else {
         return false;
     };
     match (date(since), date(changed)) {
@@ -74,13 +78,14 @@ pub(super) fn is_known(head: &Head, asked: &HeaderMap) -> bool {
     }
 }
 
-/// The part that is asked for: `Ok(None)` is all of it, an error a part that
-/// is not there.
-pub(super) fn range(head: &Head, asked: &HeaderMap) -> Result<Option<Range<u64>>, ()> {
-    let Some(range) = text(asked, &RANGE).and_then(|range| range.strip_prefix("bytes=")) else {
+/// Returns the range of the file that a request asks for, or `Ok(None)` for the
+/// whole file. Fails if the range is outside the file.
+pub(super) fn range(head: &Head, client_headers: &HeaderMap) -> Result<Option<Range<u64>>, ()> {
+    let Some(range) = text(client_headers, &RANGE).and_then(|range| range.strip_prefix("bytes="))
+    else {
         return Ok(None);
     };
-    if let Some(condition) = text(asked, &IF_RANGE) {
+    if let Some(condition) = text(client_headers, &IF_RANGE) {
         let is_same = [&head.etag, &head.last_modified]
             .into_iter()
             .flatten()
@@ -97,7 +102,7 @@ pub(super) fn range(head: &Head, asked: &HeaderMap) -> Result<Option<Range<u64>>
         (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(length),
         (Ok(first), Err(_)) if last.trim().is_empty() => first..length,
         (Err(_), Ok(count)) if first.trim().is_empty() => length.saturating_sub(count)..length,
-        // Several ranges, or nonsense.
+        // Several ranges or an invalid range: send the whole file.
         _ => return Ok(None),
     };
     if bounds.is_empty() {
@@ -136,7 +141,7 @@ mod tests {
         }
     }
 
-    fn asked(headers: &[(HeaderName, &str)]) -> HeaderMap {
+    fn client_headers(headers: &[(HeaderName, &str)]) -> HeaderMap {
         headers
             .iter()
             .map(|(name, value)| (name.clone(), HeaderValue::try_from(*value).unwrap()))
@@ -144,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_last_and_indices_do_not() {
+    fn packages_are_valid_forever_and_indices_are_revalidated() {
         let of = |path: &str| lifetime(&format!("http://h{path}").parse().unwrap());
         for path in [
             "/debian/pool/main/n/nginx/nginx_1.22.1-9_amd64.deb",
@@ -166,19 +171,19 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_has_is_not_sent() {
-        let known = |name, value| is_known(&head(), &asked(&[(name, value)]));
+    fn an_unchanged_file_is_not_sent_again() {
+        let known = |name, value| is_not_modified(&head(), &client_headers(&[(name, value)]));
         assert!(known(IF_NONE_MATCH, "\"b\", W/\"a\""));
         assert!(!known(IF_NONE_MATCH, "\"b\""));
         assert!(known(IF_MODIFIED_SINCE, DATE));
         assert!(known(IF_MODIFIED_SINCE, "Sun, 18 May 2025 00:00:00 GMT"));
         assert!(!known(IF_MODIFIED_SINCE, "Fri, 16 May 2025 00:00:00 GMT"));
-        assert!(!is_known(&head(), &HeaderMap::new()));
+        assert!(!is_not_modified(&head(), &HeaderMap::new()));
     }
 
     #[test]
-    fn parts_of_a_file() {
-        let part = |value| range(&head(), &asked(&[(RANGE, value)]));
+    fn ranges_are_parsed() {
+        let part = |value| range(&head(), &client_headers(&[(RANGE, value)]));
         assert_eq!(part("bytes=0-9"), Ok(Some(0..10)));
         assert_eq!(part("bytes=90-"), Ok(Some(90..100)));
         assert_eq!(part("bytes=-10"), Ok(Some(90..100)));
@@ -189,7 +194,7 @@ mod tests {
         let with = |condition| {
             range(
                 &head(),
-                &asked(&[(RANGE, "bytes=1-1"), (IF_RANGE, condition)]),
+                &client_headers(&[(RANGE, "bytes=1-1"), (IF_RANGE, condition)]),
             )
         };
         assert_eq!(with("\"a\""), Ok(Some(1..2)));

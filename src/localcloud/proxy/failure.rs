@@ -1,8 +1,8 @@
-//! Why a request was not served, as the client is told.
+//! The errors that the proxy returns to clients.
 
 use hyper::StatusCode;
 
-/// A status and one sentence.
+/// An HTTP status and a sentence.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) status: StatusCode,
@@ -10,17 +10,17 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// The request makes no sense.
+    /// The request is invalid.
     pub(super) fn invalid(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, reason)
     }
 
-    /// The target is out of bounds.
+    /// Instances may not reach the target.
     pub(super) fn refused(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, reason)
     }
 
-    /// The origin cannot be reached or broke off.
+    /// The origin cannot be reached or closed the connection.
     pub(super) fn unreachable(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, reason)
     }
@@ -30,7 +30,7 @@ impl Failure {
         Self::new(StatusCode::GATEWAY_TIMEOUT, reason)
     }
 
-    /// This machine failed.
+    /// The proxy failed.
     pub(super) fn internal(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, reason)
     }

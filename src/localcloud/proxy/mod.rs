@@ -1,9 +1,11 @@
-//! The only way out of an instance: a forward proxy for http and https.
+//! A forward proxy for HTTP and HTTPS, which is an instance's only access to the
+//! internet.
 //!
-//! An instance has no route to the world. It has this proxy on a socket in its
-//! own network namespace, served here, in the daemon: public addresses on the
-//! ports 80 and 443, the configured package sources, and nothing else. Package
-//! files are kept, so that the second instance installs from this machine.
+//! An instance does not have a route to the internet. The daemon serves this proxy
+//! on a socket in the instance's network namespace. The proxy forwards to public
+//! addresses on the ports 80 and 443 and to the package sources of the host, and
+//! refuses everything else. It caches package files, so that the second instance
+//! installs from the host's disk.
 
 mod addresses;
 mod body;

@@ -1,9 +1,10 @@
-//! Requests to origins, directly or through the host's own proxy, over
-//! connections that are kept for the next request.
+//! Sends requests to origins, directly or through the host's upstream proxy, and
+//! keeps idle connections for further requests.
 //!
-//! hyper-util's client does not keep them. It limits how many it keeps to each
-//! origin, but not to all of them, and an instance can name any number of origins.
-//! It would also keep separate connections to the host's own proxy for each origin.
+//! Why not the connection pool of hyper-util's client: it limits the idle
+//! connections to each origin, but not to all origins, and an instance can name
+//! any number of origins. It would also keep separate connections to the upstream
+//! proxy for each origin.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,22 +26,22 @@ use super::failure::Failure;
 use super::target::{Policy, Target};
 use super::upstream::{Exceptions, Upstream};
 
-/// How long a connection may take.
+/// How long connecting to an origin may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an origin may think about an answer.
+/// How long an origin may take to answer a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long a connection is kept for the next request.
+/// How long an idle connection is kept.
 const KEEP: Duration = Duration::from_secs(20);
-/// How many connections to one origin are kept, and to all of them.
+/// How many idle connections are kept to each origin, and to all origins.
 const MAX_KEPT: usize = 8;
 const MAX_KEPT_IN_ALL: usize = 128;
 
-/// One end of a tunnel.
+/// An end of a tunnel.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// The way to all origins.
+/// The connections to all origins.
 pub(super) struct Origins {
     policy: Policy,
     http: Option<Upstream>,
@@ -49,13 +50,13 @@ pub(super) struct Origins {
     kept: Mutex<HashMap<Target, Vec<Kept>>>,
 }
 
-/// An open connection that is not in use.
+/// An idle connection.
 struct Kept {
     sender: SendRequest<Body>,
     since: Instant,
 }
 
-/// Where to connect to for a target.
+/// How to connect to a target.
 enum Route<'a> {
     Direct(Vec<std::net::SocketAddr>),
     Through(&'a Upstream),
@@ -77,7 +78,7 @@ impl Origins {
         }
     }
 
-    /// Sends a request with an absolute address on its way.
+    /// Sends a request with an absolute URL to its origin.
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Body>,
@@ -85,7 +86,7 @@ impl Origins {
         let authority = request
             .uri()
             .authority()
-            .ok_or_else(|| Failure::invalid("the address has no host"))?;
+            .ok_or_else(|| Failure::invalid("the URL has no host"))?;
         let target = Target::new(authority, Some(80))?;
         let route = self.route(&target, self.http.as_ref()).await?;
         prepare(&mut request, &route)?;
@@ -169,7 +170,7 @@ impl Origins {
                 return Err(match e.take_message() {
                     Some(unsent) => Exchange::NotSent(Box::new(unsent)),
                     None => Exchange::Failed(Failure::unreachable(format!(
-                        "`{hop}` broke off: {}",
+                        "`{hop}` closed the connection: {}",
                         e.into_error()
                     ))),
                 });
@@ -181,7 +182,7 @@ impl Origins {
         };
         let (origins, hop) = (Arc::clone(self), hop.clone());
         tokio::spawn(async move {
-            // Ready again means: the body was read to its end.
+            // The connection is ready again after the body was read completely.
             if sender.ready().await.is_ok() {
                 origins.keep(hop, sender);
             }
@@ -192,7 +193,8 @@ impl Origins {
 
 /// Why an exchange failed.
 enum Exchange {
-    /// The connection was closed already; nothing was sent.
+    /// The connection was already closed and the request was not sent, so it can
+    /// be sent on another connection.
     NotSent(Box<Request<Body>>),
     Failed(Failure),
 }
@@ -212,7 +214,7 @@ async fn connect(target: &Target, route: &Route<'_>) -> Result<TcpStream, Failur
     };
     let by = match route {
         Route::Direct(_) => "",
-        Route::Through(_) => " through this machine's own proxy",
+        Route::Through(_) => " through the host's upstream proxy",
     };
     let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(Ok(stream)) => stream,
@@ -244,7 +246,7 @@ async fn handshake(target: &Target, stream: TcpStream) -> Result<SendRequest<Bod
     Ok(sender)
 }
 
-/// Asks the host's proxy for a tunnel.
+/// Opens a tunnel through the host's upstream proxy.
 async fn through(
     upstream: &Upstream,
     target: &Target,
@@ -264,13 +266,13 @@ async fn through(
         Ok(Ok(response)) => response,
         Ok(Err(_)) => return Err(broken(target)),
         Err(_) => {
-            let reason = format!("this machine's own proxy does not connect to `{target}`");
+            let reason = format!("the host's upstream proxy does not connect to `{target}`");
             return Err(Failure::timeout(reason));
         }
     };
     if !response.status().is_success() {
         return Err(Failure::unreachable(format!(
-            "this machine's own proxy does not connect to `{target}`: {}",
+            "the host's upstream proxy does not connect to `{target}`: {}",
             response.status()
         )));
     }
@@ -285,12 +287,12 @@ fn authorize(headers: &mut HeaderMap, upstream: &Upstream) {
     }
 }
 
-/// Makes a client's request one of the proxy's own.
+/// Turns a client's request into a request of the proxy.
 fn prepare(request: &mut Request<Body>, route: &Route) -> Result<(), Failure> {
     let uri = request.uri().clone();
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let host = HeaderValue::try_from(authority)
-        .map_err(|_| Failure::invalid("the address has no valid host"))?;
+        .map_err(|_| Failure::invalid("the URL has no valid host"))?;
     remove_hop_by_hop(request.headers_mut());
     request.headers_mut().insert(HOST, host);
     *request.version_mut() = Version::HTTP_11;
@@ -299,14 +301,14 @@ fn prepare(request: &mut Request<Body>, route: &Route) -> Result<(), Failure> {
             let path = uri.path_and_query().map_or("/", |path| path.as_str());
             *request.uri_mut() = path
                 .parse::<Uri>()
-                .map_err(|_| Failure::invalid("the address has no valid path"))?;
+                .map_err(|_| Failure::invalid("the URL has no valid path"))?;
         }
         Route::Through(upstream) => authorize(request.headers_mut(), upstream),
     }
     Ok(())
 }
 
-/// Removes what is between two neighbours only.
+/// Removes the headers that apply only to one connection (hop-by-hop headers).
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -339,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_between_neighbours_goes_no_further() {
+    fn hop_by_hop_headers_are_removed() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("connection", "close, X-Private"),

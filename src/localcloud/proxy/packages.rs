@@ -1,4 +1,4 @@
-//! Requests for package files, answered from the store where that is right.
+//! Requests for package files, answered from the cache where it is valid.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -25,18 +25,19 @@ use super::failure::Failure;
 use super::origin::{Origins, remove_hop_by_hop};
 use super::store::{Entry, Head, Store};
 
-/// How long an index counts as new after its origin was asked.
+/// How long an index is fresh after it was revalidated.
 const FRESH: Duration = Duration::from_secs(60);
-/// Locks that keep two requests from fetching one file.
+/// The number of locks that prevent two requests from fetching the same file. A
+/// hash of the URL selects the lock.
 const LOCKS: usize = 64;
-/// What is read from disk at once.
+/// How many bytes are read from disk at a time.
 const CHUNK: usize = 128 * 1024;
 
-/// The store in front of the origins.
+/// The cache in front of the origins.
 pub(super) struct Packages {
     origins: Arc<Origins>,
     store: Arc<Store>,
-    /// When each index was last compared with its origin.
+    /// When each index was last revalidated.
     checked: Mutex<HashMap<String, Instant>>,
     locks: [tokio::sync::Mutex<()>; LOCKS],
 }
@@ -51,7 +52,7 @@ impl Packages {
         }
     }
 
-    /// Answers a request with an absolute address.
+    /// Answers a request with an absolute URL.
     pub(super) async fn serve(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
         let lifetime = match request.method() {
             &Method::GET if !request.headers().contains_key(AUTHORIZATION) => {
@@ -60,56 +61,57 @@ impl Packages {
             _ => None,
         };
         match lifetime {
-            Some(lifetime) => self.serve_kept(request, lifetime).await,
+            Some(lifetime) => self.serve_cached(request, lifetime).await,
             None => Ok(pass_on(self.origins.send(request).await?)),
         }
     }
 
-    async fn serve_kept(
+    async fn serve_cached(
         &self,
         request: Request<Body>,
         lifetime: Lifetime,
     ) -> Result<Response<Body>, Failure> {
         let url = request.uri().to_string();
-        let asked = request.headers().clone();
+        let client_headers = request.headers().clone();
         let lock = self.lock(&url).await;
         let entry = self.store.get(&url);
         if let Some(entry) = &entry
             && (lifetime == Lifetime::Forever || !entry.is_complete() || self.is_fresh(&url))
         {
-            // A part of a file that is still coming is the origin's business.
-            if asked.contains_key(RANGE) && !entry.is_complete() {
+            // A range of a file that is still being downloaded comes from the
+            // origin, so that the client does not wait for the bytes before it.
+            if client_headers.contains_key(RANGE) && !entry.is_complete() {
                 drop(lock);
                 return Ok(pass_on(self.origins.send(request).await?));
             }
-            return Ok(answer(entry.clone(), &asked));
+            return Ok(answer(entry.clone(), &client_headers));
         }
-        if entry.is_none() && asked.contains_key(RANGE) {
+        if entry.is_none() && client_headers.contains_key(RANGE) {
             drop(lock);
             return Ok(pass_on(self.origins.send(request).await?));
         }
-        self.fetch(&url, request, entry, &asked).await
+        self.fetch(&url, request, entry, &client_headers).await
     }
 
-    /// Fetches the file, unless the copy turns out to be the newest.
+    /// Fetches the file, or revalidates the cached copy.
     async fn fetch(
         &self,
         url: &str,
         mut request: Request<Body>,
         copy: Option<Entry>,
-        asked: &HeaderMap,
+        client_headers: &HeaderMap,
     ) -> Result<Response<Body>, Failure> {
         ask_for(request.headers_mut(), copy.as_ref().map(|copy| &copy.head));
         let response = match (self.origins.send(request).await, copy) {
             (Ok(response), Some(copy)) if response.status() == StatusCode::NOT_MODIFIED => {
                 self.has_checked(url);
-                return Ok(answer(copy, asked));
+                return Ok(answer(copy, client_headers));
             }
             (Ok(response), Some(copy)) if is_out_of_reach(response.status()) => {
-                return Ok(stale(url, copy, asked, response.status().as_str()));
+                return Ok(stale(url, copy, client_headers, response.status().as_str()));
             }
             (Err(failure), Some(copy)) if is_out_of_reach(failure.status) => {
-                return Ok(stale(url, copy, asked, &failure.reason));
+                return Ok(stale(url, copy, client_headers, &failure.reason));
             }
             (response, _) => response?,
         };
@@ -120,16 +122,16 @@ impl Packages {
         let entry = self
             .store
             .save(head, response.into_body())
-            .map_err(|e| Failure::internal(format!("cannot keep a package: {e}")))?;
+            .map_err(|e| Failure::internal(format!("cannot cache a package: {e}")))?;
         self.has_checked(url);
-        Ok(answer(entry, asked))
+        Ok(answer(entry, client_headers))
     }
 
     async fn lock(&self, url: &str) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         url.hash(&mut hasher);
         let index = hasher.finish() % LOCKS as u64;
-        // Smaller than the array, which is smaller than a `usize`.
+        // The index is smaller than the length of the array, so it is a `usize`.
         self.locks[usize::try_from(index).unwrap_or_default()]
             .lock()
             .await
@@ -147,7 +149,8 @@ impl Packages {
     }
 }
 
-/// Asks for the whole file, or whether it is another than the copy.
+/// Replaces the client's conditions: the request asks for the whole file, unless
+/// it is the same as the cached copy.
 fn ask_for(headers: &mut HeaderMap, copy: Option<&Head>) {
     for name in [
         RANGE,
@@ -177,16 +180,16 @@ fn is_out_of_reach(status: StatusCode) -> bool {
     )
 }
 
-fn stale(url: &str, copy: Entry, asked: &HeaderMap, reason: &str) -> Response<Body> {
+fn stale(url: &str, copy: Entry, client_headers: &HeaderMap, reason: &str) -> Response<Body> {
     let url = logbook::name(url);
-    log::warn!("proxy: {url} is answered from a copy that may be old: {reason}");
-    let mut response = answer(copy, asked);
+    log::warn!("proxy: answered {url} from a cached copy that may be stale: {reason}");
+    let mut response = answer(copy, client_headers);
     let warning = HeaderValue::from_static("110 autorun \"Response is stale\"");
     response.headers_mut().insert(WARNING, warning);
     response
 }
 
-/// The head of a response that can be kept.
+/// Returns the head of a response that may be cached, or `None`.
 fn head(url: &str, response: &Response<Incoming>) -> Option<Head> {
     let headers = response.headers();
     let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.to_owned());
@@ -207,28 +210,29 @@ fn head(url: &str, response: &Response<Incoming>) -> Option<Head> {
     })
 }
 
-/// An origin's response without what was meant for this proxy.
+/// Forwards an origin's response without its hop-by-hop headers.
 fn pass_on(response: Response<Incoming>) -> Response<Body> {
     let mut response = response.map(body::incoming);
     remove_hop_by_hop(response.headers_mut());
     response
 }
 
-/// A response from a copy, as the request's conditions want it.
-fn answer(entry: Entry, asked: &HeaderMap) -> Response<Body> {
+/// Returns a response from a cached file, according to the request's conditions
+/// and range.
+fn answer(entry: Entry, client_headers: &HeaderMap) -> Response<Body> {
     let head = &entry.head;
     let mut response = Response::new(body::empty());
     let headers = response.headers_mut();
     put(headers, ETAG, head.etag.as_deref());
     put(headers, LAST_MODIFIED, head.last_modified.as_deref());
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if cache::is_known(head, asked) {
+    if cache::is_not_modified(head, client_headers) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
     }
     put(headers, CONTENT_TYPE, head.content_type.as_deref());
     let length = head.length;
-    let part = match cache::range(head, asked) {
+    let part = match cache::range(head, client_headers) {
         Ok(None) => 0..length,
         Ok(Some(part)) => {
             let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
@@ -248,7 +252,8 @@ fn answer(entry: Entry, asked: &HeaderMap) -> Response<Body> {
     response
 }
 
-/// A part of a file, as far as it is there, then as it comes.
+/// Returns a range of a file as a body. It waits for bytes that are still being
+/// downloaded.
 fn content(entry: Entry, part: Range<u64>) -> Body {
     let frames = stream::try_unfold((entry, part), |(mut entry, mut part)| async move {
         let most = usize::try_from(part.end - part.start).map_or(CHUNK, |left| left.min(CHUNK));

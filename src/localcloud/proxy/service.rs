@@ -1,4 +1,4 @@
-//! The proxy as a service: its connections, and what becomes of a request.
+//! The proxy service: accepts connections and dispatches requests.
 
 use std::convert::Infallible;
 use std::io;
@@ -30,33 +30,35 @@ use crate::crowd::{Crowd, Limits, Place};
 use crate::line::Line;
 use crate::logbook;
 
-/// Connections of one instance at a time; more wait.
+/// The maximum number of connections of an instance. Further connections wait.
 const MAX_CONNECTIONS: usize = 128;
 
-/// Connections of all instances: the instance that has most gives way.
+/// The limits of connections. If all instances together have too many, the
+/// instance with the most connections loses one.
 const CONNECTIONS: Limits = Limits {
     all: 1024,
     each: MAX_CONNECTIONS,
     settled: 0,
 };
 
-/// How long a kept connection may be silent, or take for a request's head.
+/// How long a connection may be idle or take to send a request's head.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Bytes of a request's head, and of a body that is read at once.
+/// The maximum size of a request's head, and of a piece of a body, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// How long the proxy rests when the system gives it no more connections.
+/// How long the proxy waits after the kernel refuses to accept a connection, for
+/// example because there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The bytes that [`Settings::cache_limit`] is by default: 2 GiB.
+/// The default of [`Settings::cache_limit`]: 2 GiB.
 pub(crate) const CACHE_LIMIT: u64 = 2 << 30;
 
-/// What the proxy needs to know.
+/// The configuration of the proxy.
 pub(crate) struct Settings {
-    /// Where package files are kept; made if it is not there.
+    /// The directory of cached package files. It is created if it does not exist.
     pub cache_dir: PathBuf,
-    /// How many bytes of them; the oldest go first.
+    /// The maximum size of the cache in bytes. The oldest files are removed first.
     pub cache_limit: u64,
     /// The value of the host's `http_proxy`.
     pub upstream: Option<String>,
@@ -64,7 +66,8 @@ pub(crate) struct Settings {
     pub upstream_https: Option<String>,
     /// The value of the host's `no_proxy`.
     pub no_proxy: String,
-    /// `host` or `host:port` of the package sources, which may be private.
+    /// `host` or `host:port` of the package sources, which may have private
+    /// addresses.
     pub package_sources: Vec<String>,
 }
 
@@ -79,7 +82,7 @@ struct Parts {
 }
 
 impl Proxy {
-    /// Prepares the cache and the way out.
+    /// Opens the cache and parses the upstream proxies.
     pub(crate) fn new(settings: Settings) -> io::Result<Self> {
         let origins = Arc::new(Origins::new(
             Policy::new(&settings.package_sources),
@@ -103,8 +106,8 @@ impl Proxy {
         package_sources_of_host()
     }
 
-    /// Serves one instance, until its listener is of no more use; dropping
-    /// the future ends all its connections.
+    /// Serves an instance's listener. Dropping the future ends all connections of
+    /// the instance.
     pub(crate) async fn serve(&self, listener: TcpListener, instance: String) {
         let instance: Arc<str> = instance.into();
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -130,7 +133,7 @@ impl Proxy {
                     connections.spawn(async move {
                         let seat = Arc::clone(&client.seat);
                         tokio::select! {
-                            () = client.converse(stream) => {}
+                            () = client.serve(stream) => {}
                             () = seat.place.taken() => {}
                         }
                     });
@@ -149,21 +152,22 @@ struct Client {
     proxy: Arc<Parts>,
     instance: Arc<str>,
     seat: Arc<Seat>,
-    /// Cancelled when the instance is gone.
+    /// Cancelled when the instance ends.
     end: CancellationToken,
 }
 
-/// What a connection takes up, and the tunnel that it became after it.
+/// The resources that a connection occupies. A connection that becomes a tunnel
+/// passes them on to the tunnel.
 struct Seat {
     place: Place<Arc<str>>,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Client {
-    async fn converse(&self, stream: TcpStream) {
+    async fn serve(&self, stream: TcpStream) {
         let answer =
             service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
-        // apt sends its next requests before it has the answers.
+        // apt pipelines: it sends further requests before it receives answers.
         let result = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE)
@@ -207,7 +211,11 @@ impl Client {
         }
         match request.uri().scheme_str() {
             Some("http") => {}
-            Some(_) => return Err(Failure::invalid("only http can be asked for; use CONNECT")),
+            Some(_) => {
+                return Err(Failure::invalid(
+                    "only http URLs are supported; use CONNECT",
+                ));
+            }
             None => return Err(Failure::invalid("this is a proxy, not a web server")),
         }
         let request = request.map(body::incoming);
@@ -215,7 +223,8 @@ impl Client {
     }
 }
 
-/// The address without what could be secret in it.
+/// Returns the URL for the log, without its query and credentials, which may be
+/// secret.
 fn shown(request: &Request<Incoming>) -> String {
     let uri = request.uri();
     let host = uri.host().unwrap_or_default();

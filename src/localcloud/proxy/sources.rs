@@ -1,12 +1,12 @@
-//! The package sources that are configured on this machine.
+//! The package sources that are configured on the host.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use hyper::Uri;
 
-/// `host`, or `host:port` where the port is not the usual one, of every
-/// configured source of apt and dnf.
+/// Returns all configured package sources of apt and dnf, as `host`, or as
+/// `host:port` if the port is not the default.
 #[must_use]
 pub(crate) fn package_sources_of_host() -> Vec<String> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
@@ -38,8 +38,8 @@ fn in_directory(directory: &Path, extensions: &[&str]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Every http address in the text that is not commented out: all three formats
-/// write addresses as words of their own or behind `=`.
+/// Returns all HTTP sources in a text that are not commented out. In all three
+/// formats a URL is a separate word or follows `=`.
 fn sources(text: &str) -> Vec<String> {
     text.lines()
         .map(str::trim_start)
@@ -51,21 +51,21 @@ fn sources(text: &str) -> Vec<String> {
 
 fn source(word: &str) -> Option<String> {
     let start = word.find("http")?;
-    // `mirror+http://` and `tor+https://` are http too.
+    // `mirror+http://` and `tor+https://` are HTTP sources, too.
     if start > 0 && !word[..start].ends_with('+') {
         return None;
     }
-    // What a variable stands for is not known, and not part of the host.
-    let address = word[start..].split(['$', '?']).next()?;
-    let uri: Uri = address.parse().ok()?;
-    let usual = match uri.scheme_str()? {
+    // The value of a variable is unknown. Variables are not part of the host.
+    let url = word[start..].split(['$', '?']).next()?;
+    let uri: Uri = url.parse().ok()?;
+    let default = match uri.scheme_str()? {
         "http" => 80,
         "https" => 443,
         _ => return None,
     };
     let host = uri.host()?.to_ascii_lowercase();
     Some(match uri.port_u16() {
-        Some(port) if port != usual => format!("{host}:{port}"),
+        Some(port) if port != default => format!("{host}:{port}"),
         _ => host,
     })
 }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_format_is_read() {
+    fn every_format_is_parsed() {
         let text = "# deb http://old.example.com/debian stable main\n\
             deb [arch=amd64 signed-by=/usr/share/k.gpg] https://apt.example.com:8443/x stable main\n\
             deb mirror+http://mirror.example.com/list stable main\n\

@@ -1,8 +1,8 @@
-//! Package files on disk, and the downloads that fill it.
+//! Package files on disk, and the downloads that write them.
 //!
-//! A file is one download with its headers in front (`HEAD`'s length, `HEAD`
-//! as JSON, the body). It is written under another name and renamed when it is
-//! complete, so whatever has its final name is whole.
+//! A file contains the length of the head in four bytes, the head as JSON, and the
+//! body. It is written under a temporary name and renamed when it is complete, so
+//! a file with its final name is always complete.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
@@ -20,11 +20,13 @@ use tokio::sync::watch;
 
 use super::body;
 
-/// The longest head that is read.
+/// The maximum length of a head in bytes. A longer head means that the file is
+/// damaged.
 const MAX_HEAD: u32 = 64 * 1024;
+/// The end of the temporary name of a file.
 const UNFINISHED: &str = ".part";
 
-/// What is kept of a response's head.
+/// The part of a response's head that is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Head {
     pub(super) url: String,
@@ -34,19 +36,19 @@ pub(super) struct Head {
     pub(super) last_modified: Option<String>,
 }
 
-/// A file that can be read, perhaps while it grows.
+/// A file that can be read, also while it is being downloaded.
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) head: Head,
     file: Arc<File>,
-    /// Where the body begins.
+    /// The offset of the body in the file.
     start: u64,
     progress: watch::Receiver<Progress>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// So many bytes of the body are there.
+    /// The number of bytes of the body that have been downloaded.
     Growing(u64),
     Complete,
     Failed,
@@ -60,10 +62,10 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the directory and removes what was left unfinished.
+    /// Opens the directory and removes unfinished downloads.
     pub(super) fn open(directory: PathBuf, limit: u64) -> io::Result<Self> {
         let failed = |e: io::Error| {
-            let reason = format!("cannot keep packages in `{}`: {e}", directory.display());
+            let reason = format!("cannot cache packages in `{}`: {e}", directory.display());
             io::Error::new(e.kind(), reason)
         };
         DirBuilder::new()
@@ -84,12 +86,13 @@ impl Store {
         })
     }
 
-    /// Whether a file of that size is worth keeping.
+    /// Whether a file of this size may be cached. A file that fills more than half
+    /// of the cache would displace too many others.
     pub(super) fn has_room_for(&self, length: u64) -> bool {
         length <= self.limit / 2
     }
 
-    /// The file of that address, if it is there or on its way.
+    /// Returns the file of a URL if it is cached or being downloaded.
     pub(super) fn get(&self, url: &str) -> Option<Entry> {
         let key = key(url);
         if let Some(entry) = self.downloads().get(&key) {
@@ -101,14 +104,14 @@ impl Store {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Ok(_) => None,
             Err(e) => {
-                log::warn!("proxy: a kept package is not usable: {e}");
+                log::warn!("proxy: removed a damaged package from the cache: {e}");
                 remove(&path);
                 None
             }
         }
     }
 
-    /// Begins to save a body; the entry can be read from at once.
+    /// Starts to save a body. The entry can be read at once.
     pub(super) fn save(self: &Arc<Self>, head: Head, body: Incoming) -> io::Result<Entry> {
         let key = key(&head.url);
         let json = serde_json::to_vec(&head)?;
@@ -131,12 +134,13 @@ impl Store {
         let length = entry.head.length;
         tokio::spawn(async move {
             let result = store.fill(&key, file, body, length, &sender).await;
-            // In this order: who still finds no download finds the file.
+            // The file has its final name before its download is removed from the
+            // map, so that `get` finds one of them at any time.
             store.downloads().remove(&key);
             sender.send_replace(match result {
                 Ok(()) => Progress::Complete,
                 Err(e) => {
-                    log::warn!("proxy: a download was not completed: {e}");
+                    log::warn!("proxy: cannot complete a download: {e}");
                     Progress::Failed
                 }
             });
@@ -163,19 +167,19 @@ impl Store {
             progress.send_replace(Progress::Growing(written));
         }
         if written != length {
-            let reason = format!("{written} of {length} bytes came");
+            let reason = format!("received {written} of {length} bytes");
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
         }
         file.persist(self.directory.join(key))?;
         Ok(())
     }
 
-    /// Removes the oldest files until the rest fits.
+    /// Removes the oldest files until the cache is within its limit.
     fn make_room(&self) {
         let mut files = match self.files() {
             Ok(files) => files,
             Err(e) => {
-                log::warn!("proxy: cannot list the kept packages: {e}");
+                log::warn!("proxy: cannot list the cached packages: {e}");
                 return;
             }
         };
@@ -197,7 +201,7 @@ impl Store {
             if path.to_string_lossy().ends_with(UNFINISHED) {
                 continue;
             }
-            // Another instance's download may have removed it.
+            // A concurrent download may have removed the file to make room.
             if let Ok(found) = path.metadata() {
                 files.push((found.modified()?, found.len(), path));
             }
@@ -213,13 +217,13 @@ impl Store {
 }
 
 impl Entry {
-    /// Whether all of it is there.
+    /// Whether the whole file has been downloaded.
     pub(super) fn is_complete(&self) -> bool {
         *self.progress.borrow() == Progress::Complete
     }
 
-    /// Reads from an offset, and waits for what is not there yet; nothing at
-    /// the end.
+    /// Reads at most `most` bytes from an offset. Waits for bytes that have not
+    /// been downloaded yet. Returns no bytes at the end of the body.
     pub(super) async fn read(&mut self, offset: u64, most: usize) -> io::Result<Vec<u8>> {
         loop {
             let available = match *self.progress.borrow_and_update() {
@@ -259,14 +263,14 @@ fn read(path: &Path) -> io::Result<Entry> {
     file.read_exact_at(&mut length, 0)?;
     let length = u32::from_be_bytes(length);
     if length > MAX_HEAD {
-        return Err(invalid("its head is too long"));
+        return Err(invalid("the head is too long"));
     }
     let mut json = vec![0; length as usize];
     file.read_exact_at(&mut json, 4)?;
-    let head: Head = serde_json::from_slice(&json).map_err(|_| invalid("its head is broken"))?;
+    let head: Head = serde_json::from_slice(&json).map_err(|_| invalid("the head is damaged"))?;
     let start = u64::from(length) + 4;
     if file.metadata()?.len() != start + head.length {
-        return Err(invalid("it is not complete"));
+        return Err(invalid("the file is incomplete"));
     }
     let (_, progress) = watch::channel(Progress::Complete);
     Ok(Entry {
@@ -286,7 +290,7 @@ fn remove(path: &Path) {
     }
 }
 
-/// The name of the file of an address.
+/// Returns the name of a URL's file.
 fn key(url: &str) -> String {
     hex::encode(Sha256::digest(url))
 }

@@ -1,4 +1,4 @@
-//! Where a request wants to go, and whether it may.
+//! The target of a request, and whether instances may reach it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use super::failure::Failure;
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Target {
-    /// In lower case, an IPv6 address without brackets.
+    /// The host in lower case. An IPv6 address has no brackets.
     pub(super) host: String,
     pub(super) port: u16,
 }
@@ -40,7 +40,7 @@ impl Target {
         }
     }
 
-    /// A literal address, if it is one.
+    /// Returns the host as an IP address, if it is one.
     pub(super) fn address(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
@@ -56,28 +56,30 @@ impl fmt::Display for Target {
     }
 }
 
-/// How long a look-up may take whose answer only another proxy needs.
+/// How long a DNS look-up may take if the upstream proxy connects to the target
+/// and the result only serves to check the address.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a look-up may take whose answer is needed here.
+/// How long a DNS look-up may take if this proxy connects to the target.
 const FIND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Look-ups at a time: the threads for files are the same ones.
+/// The maximum number of concurrent look-ups. Each occupies a thread of the pool
+/// that also reads and writes files.
 const LOOK_UPS: usize = 64;
 
-/// Targets that are remembered.
-const MOST_REMEMBERED: usize = 4096;
+/// The maximum number of targets that are remembered.
+const MAX_REMEMBERED: usize = 4096;
 
-/// How long a target that may be reached through another proxy is not looked
-/// up again: where names are not known, every look-up is slow.
+/// How long a target behind the upstream proxy is allowed without another look-up.
+/// On a host without DNS every look-up takes until its timeout.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// What is let through.
+/// Decides which targets instances may reach.
 pub(super) struct Policy {
     /// `host` or `host:port` of the package sources.
     sources: Vec<String>,
-    /// When targets were found to be reachable through another proxy.
-    passed: Mutex<HashMap<Target, Instant>>,
+    /// When targets behind the upstream proxy were allowed.
+    allowed: Mutex<HashMap<Target, Instant>>,
     turns: Arc<Semaphore>,
 }
 
@@ -86,12 +88,13 @@ impl Policy {
         let sources = sources.iter().map(|source| source.to_ascii_lowercase());
         Self {
             sources: sources.collect(),
-            passed: Mutex::default(),
+            allowed: Mutex::default(),
             turns: Arc::new(Semaphore::new(LOOK_UPS)),
         }
     }
 
-    /// The addresses to connect to; an error if any of them is out of bounds.
+    /// Returns the addresses of a target. Fails if instances may not reach one of
+    /// them.
     pub(super) async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, Failure> {
         self.check_port(target)?;
         let host = &target.host;
@@ -111,14 +114,14 @@ impl Policy {
         Ok(found)
     }
 
-    /// The same for a target that another proxy connects to: names may be
-    /// known there only.
+    /// Checks a target to which the upstream proxy connects. A name that cannot be
+    /// looked up here is allowed, because the upstream proxy may know it.
     pub(super) async fn check_for_upstream(&self, target: &Target) -> Result<(), Failure> {
         self.check_port(target)?;
         if let Some(address) = target.address() {
             return self.check_addresses(target, [address].into_iter()).await;
         }
-        if self.has_passed(target) {
+        if self.was_allowed(target) {
             return Ok(());
         }
         let looking = tokio::time::timeout(LOOK_UP_TIMEOUT, self.look_up(target));
@@ -128,15 +131,16 @@ impl Policy {
         } else if target.host == "localhost" || target.host.ends_with(".localhost") {
             return Err(refused(target, "loopback"));
         }
-        let mut passed = self.passed();
-        if passed.len() < MOST_REMEMBERED {
-            passed.insert(target.clone(), Instant::now());
+        let mut allowed = self.allowed();
+        if allowed.len() < MAX_REMEMBERED {
+            allowed.insert(target.clone(), Instant::now());
         }
         Ok(())
     }
 
-    /// Asks the system, which occupies a thread until it answers, also when the
-    /// caller waits no longer.
+    /// Looks up a target with the system's resolver. The look-up occupies a thread
+    /// until the resolver answers, even if the caller stops waiting. It therefore
+    /// holds its permit until then.
     async fn look_up(&self, target: &Target) -> io::Result<Vec<SocketAddr>> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.map_err(io::Error::other)?;
@@ -149,14 +153,14 @@ impl Policy {
         looking.await.map_err(io::Error::other)?
     }
 
-    fn has_passed(&self, target: &Target) -> bool {
-        let mut passed = self.passed();
-        passed.retain(|_, when| when.elapsed() < REMEMBERED);
-        passed.contains_key(target)
+    fn was_allowed(&self, target: &Target) -> bool {
+        let mut allowed = self.allowed();
+        allowed.retain(|_, when| when.elapsed() < REMEMBERED);
+        allowed.contains_key(target)
     }
 
-    fn passed(&self) -> std::sync::MutexGuard<'_, HashMap<Target, Instant>> {
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn allowed(&self) -> std::sync::MutexGuard<'_, HashMap<Target, Instant>> {
+        self.allowed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_port(&self, target: &Target) -> Result<(), Failure> {
@@ -164,7 +168,7 @@ impl Policy {
             return Ok(());
         }
         Err(Failure::refused(format!(
-            "instances may reach the ports 80 and 443 only, not {}",
+            "instances may only reach the ports 80 and 443, not {}",
             target.port
         )))
     }
@@ -177,8 +181,8 @@ impl Policy {
         if self.is_source(target) {
             return Ok(());
         }
-        // A machine whose addresses are not known has none that are safe.
-        let own = addresses::of_host()
+        // If the host's addresses are unknown, no target is safe.
+        let own = addresses::host_addresses()
             .await
             .map_err(|e| Failure::internal(e.to_string()))?;
         for address in found {
@@ -199,7 +203,7 @@ impl Policy {
 
 fn refused(target: &Target, reason: &str) -> Failure {
     Failure::refused(format!(
-        "instances may reach public addresses only; `{}` is {reason}",
+        "instances may only reach public addresses; `{}` is {reason}",
         target.host
     ))
 }
@@ -237,7 +241,7 @@ mod tests {
             "[::ffff:10.0.0.1]",
             "169.254.169.254",
             "8.8.8.8:22",
-            // What the system's resolver makes an address of.
+            // Spellings that the system's resolver accepts as addresses.
             "2130706433",
             "127.1",
             "0x7f.1",

@@ -1,4 +1,4 @@
-//! The proxy between a client and an origin, over TCP.
+//! Tests of the proxy between a client and an origin over TCP.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use super::service::{CACHE_LIMIT, Proxy, Settings};
 
 const DATE: &str = "Sat, 17 May 2025 09:01:51 GMT";
 
-/// An origin whose files are all alike; counts what it is asked for.
+/// An origin that serves the same content for every file and counts requests.
 struct Origin {
     place: String,
-    asked: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
     server: tokio::task::AbortHandle,
 }
 
@@ -28,8 +28,8 @@ impl Origin {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let place = listener.local_addr().unwrap().to_string();
-        let asked = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&asked);
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&requests);
         let server = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -47,13 +47,13 @@ impl Origin {
         });
         Self {
             place,
-            asked,
+            requests,
             server: server.abort_handle(),
         }
     }
 
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::Relaxed)
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
     }
 }
 
@@ -96,7 +96,7 @@ async fn proxy_for(origin: &Origin) -> Fixture {
 }
 
 impl Fixture {
-    /// Sends the requests at once and gives back everything that is answered.
+    /// Sends all requests at once and returns all answers.
     async fn ask(&self, requests: &[String]) -> String {
         let mut stream = TcpStream::connect(&self.proxy).await.unwrap();
         let mut text = String::new();
@@ -135,35 +135,35 @@ async fn a_package_is_fetched_once() {
         assert!(answer.contains("content-length: 10000\r\n"));
         assert!(answer.ends_with("789"));
     }
-    assert_eq!(origin.asked(), 1);
+    assert_eq!(origin.requests(), 1);
     let part = fixture.get(&origin, path, "Range: bytes=5-6\r\n").await;
     assert!(part.starts_with("HTTP/1.1 206") && part.ends_with("\r\n\r\n56"));
     let since = format!("If-Modified-Since: {DATE}\r\n");
     let known = fixture.get(&origin, path, &since).await;
     assert!(known.starts_with("HTTP/1.1 304"));
-    assert_eq!(origin.asked(), 1);
+    assert_eq!(origin.requests(), 1);
 }
 
 #[tokio::test]
-async fn a_missing_package_is_not_kept() {
+async fn a_missing_package_is_not_cached() {
     let origin = Origin::start().await;
     let fixture = proxy_for(&origin).await;
     for _ in 0..2 {
         let answer = fixture.get(&origin, "/nothing.deb", "").await;
         assert!(answer.starts_with("HTTP/1.1 404"));
     }
-    assert_eq!(origin.asked(), 2);
+    assert_eq!(origin.requests(), 2);
 }
 
 #[tokio::test]
-async fn an_index_outlives_its_origin() {
+async fn a_cached_index_is_served_without_its_origin() {
     let origin = Origin::start().await;
     let fixture = proxy_for(&origin).await;
     let path = "/dists/stable/InRelease";
     for _ in 0..2 {
         fixture.get(&origin, path, "").await;
     }
-    assert_eq!(origin.asked(), 1);
+    assert_eq!(origin.requests(), 1);
     origin.server.abort();
     let later = proxy_with_cache_of(&fixture, &origin).await;
     let answer = later.get(&origin, path, "").await;
@@ -173,7 +173,8 @@ async fn an_index_outlives_its_origin() {
     assert!(other.starts_with("HTTP/1.1 502"), "{other}");
 }
 
-/// A new proxy, which has not asked the origin, with the old one's files.
+/// Returns a new proxy with the cached files of `old`. It has not sent a request
+/// to the origin yet.
 async fn proxy_with_cache_of(old: &Fixture, origin: &Origin) -> Fixture {
     let new = proxy_for(origin).await;
     let (from, to) = (old.cache.path(), new.cache.path());

@@ -1,4 +1,4 @@
-//! CONNECT: bytes between an instance and a target, whatever they are.
+//! CONNECT tunnels between an instance and a target.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,11 +13,12 @@ use super::failure::Failure;
 use super::origin::{Origins, Stream};
 use super::target::Target;
 
-/// How long a tunnel may be silent.
+/// How long a tunnel may be idle.
 const IDLE: Duration = Duration::from_secs(300);
 const CHUNK: usize = 16 * 1024;
 
-/// Connects to the target; the tunnel lives until `end` is ready at most.
+/// Connects to the target and opens a tunnel, which ends at the latest when `end`
+/// is ready.
 pub(super) async fn open(
     origins: &Origins,
     request: Request<Incoming>,
@@ -33,7 +34,7 @@ pub(super) async fn open(
         let tunnel = async {
             match hyper::upgrade::on(request).await {
                 Ok(near) => carry(TokioIo::new(near), far).await,
-                Err(e) => log::debug!("proxy: no tunnel to {target}: {e}"),
+                Err(e) => log::debug!("proxy: cannot open a tunnel to {target}: {e}"),
             }
         };
         tokio::select! {
@@ -54,7 +55,7 @@ async fn carry(near: impl Stream, far: Box<dyn Stream>) {
     );
 }
 
-/// Copies until the end, an error, or silence in both directions.
+/// Copies until the end of the stream, an error, or until both directions are idle.
 async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -77,6 +78,6 @@ async fn copy(
         }
     }
     if let Err(e) = to.shutdown().await {
-        log::debug!("proxy: a tunnel is closed already: {e}");
+        log::debug!("proxy: a tunnel is already closed: {e}");
     }
 }

@@ -1,4 +1,4 @@
-//! The proxy that this machine itself uses to reach the world.
+//! The upstream proxy: the proxy through which the host reaches the internet.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use super::target::Target;
 
-/// A proxy to chain to. Its credentials are shown to nobody else.
+/// An upstream proxy. Only the upstream proxy itself receives its credentials.
 pub(super) struct Upstream {
     pub(super) proxy: Target,
     /// The value of `Proxy-Authorization`.
@@ -29,19 +29,20 @@ impl fmt::Debug for Upstream {
 }
 
 impl Upstream {
-    /// Reads the value of `http_proxy`; an empty one means none.
+    /// Parses the value of `http_proxy`. An empty value means that there is no
+    /// upstream proxy.
     pub(super) fn parse(name: &str, value: Option<&str>) -> io::Result<Option<Self>> {
         let Some(value) = value.map(str::trim).filter(|value| !value.is_empty()) else {
             return Ok(None);
         };
-        // The value is not repeated: it may hold a password.
+        // The error does not contain the value, which may contain a password.
         let invalid = |reason: &str| {
             let reason = format!("cannot use the proxy in {name}: {reason}");
             io::Error::new(io::ErrorKind::InvalidInput, reason)
         };
         let rest = match value.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
-            Some(_) => return Err(invalid("its address must begin with http://")),
+            Some(_) => return Err(invalid("the URL must begin with http://")),
             None => value,
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
@@ -51,15 +52,15 @@ impl Upstream {
         };
         let place: Uri = place
             .parse()
-            .map_err(|_| invalid("its address has no valid host"))?;
+            .map_err(|_| invalid("the URL has no valid host"))?;
         let proxy = place
             .authority()
             .and_then(|authority| Target::new(authority, Some(80)).ok())
-            .ok_or_else(|| invalid("its address has no valid host"))?;
+            .ok_or_else(|| invalid("the URL has no valid host"))?;
         let authorization = credentials.map(authorization).transpose();
         Ok(Some(Self {
             proxy,
-            authorization: authorization.map_err(|()| invalid("its credentials are not text"))?,
+            authorization: authorization.map_err(|()| invalid("the credentials are not text"))?,
         }))
     }
 }
@@ -71,7 +72,7 @@ fn authorization(credentials: &str) -> Result<HeaderValue, ()> {
     Ok(value)
 }
 
-/// The hosts that are reached without the proxy: the list in `no_proxy`.
+/// The hosts that are reached without the upstream proxy, from `no_proxy`.
 pub(super) struct Exceptions(Vec<String>);
 
 impl Exceptions {
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_with_and_without_credentials() {
+    fn urls_with_and_without_credentials_are_parsed() {
         let plain = parse("proxy.example.com:3128").unwrap().unwrap();
         assert_eq!(plain.proxy.to_string(), "proxy.example.com:3128");
         assert!(plain.authorization.is_none());
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_of_proxies_are_refused_without_their_secrets() {
+    fn the_error_for_another_kind_of_proxy_does_not_contain_its_secret() {
         let error = parse("socks5://me:secret@10.0.0.1").unwrap_err();
         assert!(!error.to_string().contains("secret"));
     }

@@ -1,6 +1,6 @@
-//! Who may do what: the holder of the key everything that the policy of the
-//! bucket does not deny, others what it allows to everyone, while nothing blocks
-//! that.
+//! Authorization. The owner of the access key may do everything that the bucket
+//! policy does not deny. Anonymous callers may do what the policy allows to
+//! everyone, unless Block Public Access forbids it.
 
 use hyper::http::request::Parts;
 use s3s::{S3Error, S3ErrorCode};
@@ -14,8 +14,9 @@ use super::store::Bucket;
 use crate::query::Query;
 use crate::signature::Signed;
 
-/// What a policy can open to everyone here. AWS also lets it open settings of
-/// the bucket and operations on several objects; those stay with the key.
+/// The operations that a policy can allow to anonymous callers. On AWS a policy
+/// can also allow access to a bucket's settings and operations on several
+/// objects; here these always require the access key.
 const FOR_EVERYONE: [&str; 9] = [
     "GetObject",
     "HeadObject",
@@ -28,17 +29,18 @@ const FOR_EVERYONE: [&str; 9] = [
     "ListObjectVersions",
 ];
 
-/// What no policy denies to the holder of the key; see [`super::policy`].
+/// The actions that no policy denies to the owner of the access key; see
+/// [`super::policy`].
 const ALWAYS: [&str; 3] = [
     "s3:GetBucketPolicy",
     "s3:PutBucketPolicy",
     "s3:DeleteBucketPolicy",
 ];
 
-/// The permission to see what a bucket holds.
+/// The permission to list the objects of a bucket.
 const LIST: &str = "s3:ListBucket";
 
-/// Lets a request in or refuses it.
+/// Authorizes a request or refuses it.
 pub(super) fn authorize(
     backend: &Backend,
     signed: Option<&Signed>,
@@ -57,8 +59,8 @@ pub(super) fn authorize(
     }
 }
 
-/// Checks one thing more that an operation does on behalf of the holder of the
-/// key: an object of its own, as a source of a copy.
+/// Checks a further action that an operation executes for the owner of the
+/// access key, for example reading the source of a copy.
 pub(super) fn permit(
     backend: &Backend,
     context: &Context,
@@ -74,7 +76,8 @@ pub(super) fn permit(
     }
 }
 
-/// Says whether a key that is missing may be called missing.
+/// Checks the policy for the owner. Returns whether the caller may list the
+/// bucket, and may therefore know that a key is missing.
 fn authorize_owner(
     backend: &Backend,
     needed: &[&str],
@@ -82,7 +85,7 @@ fn authorize_owner(
     target: &Target,
     context: &Context,
 ) -> Result<bool> {
-    // A bucket that is not there has no policy; the operation says so.
+    // A missing bucket has no policy. The operation reports that it is missing.
     let bucket = target.bucket().map(|name| backend.store.bucket(name));
     let (Some(Ok(bucket)), false) = (bucket, ALWAYS.contains(&operation.action)) else {
         return Ok(true);
@@ -126,7 +129,7 @@ fn authorize_everyone(
     })
 }
 
-/// The permissions that a request needs on its target.
+/// Returns the permissions that a request needs on its target.
 fn needed(operation: Operation, parts: &Parts, query: &Query) -> Vec<&'static str> {
     let version = query.has("versionId");
     let mut needed = vec![match operation.action {
@@ -140,7 +143,7 @@ fn needed(operation: Operation, parts: &Parts, query: &Query) -> Vec<&'static st
         action => action,
     }];
     match operation.name {
-        // It asks for each key, see `ops::writing`.
+        // The operation checks each key, see `ops::writing`.
         "DeleteObjects" => needed.clear(),
         "GetObjectAttributes" if version => needed.push("s3:GetObjectVersion"),
         "GetObjectAttributes" => needed.push("s3:GetObject"),
@@ -177,23 +180,23 @@ fn explicitly_denied(backend: &Backend, action: &str, arn: &str) -> S3Error {
     )
 }
 
-/// The policy of a bucket. One that an earlier version of the local cloud took,
-/// and that is not understood in full, lets no one in.
+/// Returns the policy of a bucket. A policy that an earlier version of the local
+/// cloud accepted but this version cannot fully evaluate denies all access.
 fn policy(backend: &Backend, bucket: &Bucket) -> Result<Option<Policy>> {
     let policy = bucket
         .settings()?
         .policy
         .map(|text| Policy::parse(&text, &bucket.name, backend));
     policy.transpose().map_err(|error| {
-        let why = error.message().unwrap_or_default();
+        let reason = error.message().unwrap_or_default();
         fail(
             S3ErrorCode::AccessDenied,
-            format!("The policy of the bucket cannot be evaluated: {why}"),
+            format!("The policy of the bucket cannot be evaluated: {reason}"),
         )
     })
 }
 
-/// A request can name the account it expects.
+/// Checks the account id that a request expects to own the bucket.
 fn check_owner(backend: &Backend, parts: &Parts) -> Result<()> {
     let expected = [
         "x-amz-expected-bucket-owner",

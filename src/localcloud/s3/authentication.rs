@@ -1,4 +1,4 @@
-//! Who signed a request to S3, and S3's words when the signature is not right.
+//! Authentication of requests to S3, with the error messages of S3.
 
 use hyper::StatusCode;
 use hyper::http::request::Parts;
@@ -9,7 +9,8 @@ use super::failure::{Result, access_denied, fail, invalid_argument, invalid_requ
 use crate::query::Query;
 use crate::signature::{self, Fault, Flaw, Keys, Place, Service, Signed};
 
-/// Verifies the signature of a request; `None` if it has none.
+/// Verifies the signature of a request. Returns `None` if the request is not
+/// signed.
 pub(super) fn authenticate(
     parts: &Parts,
     query: &Query,
@@ -59,7 +60,7 @@ fn refusal(fault: Fault) -> S3Error {
             names.join(", ")
         )),
         Fault::Uncovered(name) => denied(format!(
-            "The signature of version 2 does not cover the query parameter {name}. Please use AWS4-HMAC-SHA256."
+            "A signature of version 2 does not cover the query parameter {name}. Please use AWS4-HMAC-SHA256."
         )),
         Fault::Mismatch => fail(
             S3ErrorCode::SignatureDoesNotMatch,
@@ -73,7 +74,7 @@ fn malformed_header(flaw: &Flaw) -> S3Error {
         Flaw::Missing(name) => format!(
             "the authorization header requires three components: Credential, SignedHeaders, and Signature; {name} is missing."
         ),
-        Flaw::Field(name) => format!("the component \"{name}\" is unknown or given twice."),
+        Flaw::Field(name) => format!("the component \"{name}\" is unknown or repeated."),
         Flaw::Credential => CREDENTIAL.to_owned(),
         Flaw::Service(name) => other_service(name),
         Flaw::SignedHeaders => SIGNED_HEADERS.to_owned(),
@@ -137,7 +138,7 @@ fn malformed_query(flaw: &Flaw) -> S3Error {
 const CREDENTIAL: &str =
     "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".";
 const SIGNED_HEADERS: &str =
-    "the SignedHeaders are mal-formed; expecting lower-case names in their order.";
+    "the SignedHeaders are mal-formed; expecting lower-case names in ascending order.";
 
 fn other_service(name: &str) -> String {
     format!("incorrect service \"{name}\". This endpoint belongs to \"s3\".")
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fault_has_amazons_code() {
+    fn every_fault_has_the_code_of_aws() {
         let malformed = |place, flaw| Fault::Malformed(place, flaw);
         let (header, query) = (Place::Header, Place::Query);
         for (fault, code) in [

@@ -1,4 +1,4 @@
-//! What all operations share.
+//! The state that all operations share.
 
 use std::time::UNIX_EPOCH;
 
@@ -15,12 +15,12 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    /// The canonical identifier of the account.
+    /// Returns the canonical user id of the account.
     pub(super) fn owner_id(&self) -> String {
         hex::encode(Sha256::checksum(self.account.as_bytes()))
     }
 
-    /// The one user of the account.
+    /// Returns the ARN of the account's only user.
     pub(super) fn user_arn(&self) -> String {
         format!("arn:aws:iam::{}:user/{USER_NAME}", self.account)
     }
@@ -33,7 +33,7 @@ impl Backend {
         }
     }
 
-    /// Who begins multipart uploads.
+    /// Returns the initiator of multipart uploads.
     pub(super) fn initiator(&self) -> dto::Initiator {
         dto::Initiator {
             display_name: None,
@@ -49,7 +49,7 @@ impl Backend {
     }
 }
 
-/// A time in the library's terms.
+/// Converts seconds since 1970 to the time type of s3s.
 pub(super) fn timestamp(seconds: i64) -> dto::Timestamp {
     let elapsed = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
     dto::Timestamp::from(UNIX_EPOCH + elapsed)

@@ -1,4 +1,4 @@
-//! What an operation knows of its request besides the parsed input.
+//! The context of an operation, in addition to its parsed input.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use super::payload::Trailers;
 use super::policy::Context;
 use crate::query::Query;
 
-/// Who asks.
+/// The caller of an operation.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
-    /// The holder of the one key; the region is that of the signature.
+    /// The owner of the access key. The region is the region of the signature.
     Owner { region: String, may_list: bool },
-    /// Somebody whom a bucket policy lets in.
+    /// An unsigned request that a bucket policy allows.
     Anonymous { may_list: bool },
 }
 
@@ -23,17 +23,18 @@ pub(super) enum Caller {
 #[derive(Clone)]
 pub(super) struct Call(Arc<Request>);
 
-/// The parts of a [`Call`]; reached through it.
+/// The fields of a [`Call`], which dereferences to them.
 pub(super) struct Request {
     pub(super) caller: Caller,
-    /// What policies can ask about the request.
+    /// The values of the condition keys in policies.
     pub(super) context: Context,
-    /// As they came: the operations read conditions, ranges and what is stored
-    /// with an object from here, in exactly the words of the client.
+    /// The headers as received. Operations read conditions, ranges and the
+    /// metadata of objects from here, exactly as the client wrote them, and not
+    /// from the parsed input.
     pub(super) headers: HeaderMap,
     pub(super) query: Query,
     pub(super) trailers: Trailers,
-    /// Whether Block Public Access of the account is on for this request.
+    /// Whether the account's Block Public Access is on for this request.
     pub(super) account_blocks_public: bool,
 }
 
@@ -47,12 +48,13 @@ impl Call {
         call.ok_or_else(|| S3Error::new(S3ErrorCode::InternalError))
     }
 
-    /// A header, if it is there and text.
+    /// Returns a header, or `None` if it is missing or not text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The signature's region; nobody else makes buckets.
+    /// Returns the region of the signature. Fails for anonymous callers, who
+    /// cannot create buckets.
     pub(super) fn region(&self) -> Result<&str> {
         match &self.caller {
             Caller::Owner { region, .. } => Ok(region),
@@ -60,7 +62,8 @@ impl Call {
         }
     }
 
-    /// Whether a key that is missing may be called missing.
+    /// Whether the caller may list the bucket. Otherwise a missing key is reported
+    /// as denied, as on AWS.
     pub(super) fn may_list(&self) -> bool {
         match &self.caller {
             Caller::Owner { may_list, .. } | Caller::Anonymous { may_list } => *may_list,

@@ -1,14 +1,14 @@
-//! Every operation of S3: the query that marks it, its name in the SDKs, and the
-//! permission it needs.
+//! The table of all operations of S3: the query parameter that selects an
+//! operation, its name in the SDKs, and the permission that it needs.
 //!
-//! Those without a permission are refused, and still listed: without its row,
-//! `PUT /b/k?renameObject` would be taken for the upload of an empty object, by
-//! the library (s3s 0.14.1) as well, and permissions, faults and the log would
-//! go by the name of another operation.
+//! Operations without a permission are not supported. They are listed
+//! nevertheless: without its row, `PUT /b/k?renameObject` would be taken for the
+//! upload of an empty object, also by s3s 0.14.1, and permissions, faults and the
+//! log would use the name of the wrong operation.
 
 use hyper::Method;
 
-/// What an operation is about.
+/// The kind of resource on which an operation acts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
     Service,
@@ -16,11 +16,12 @@ pub(super) enum Scope {
     Object,
 }
 
-/// Query, name, permission; the first whose query is there counts.
+/// Query parameter, name, permission. The first row whose parameter is in the
+/// query applies.
 pub(super) type Row = (&'static str, &'static str, &'static str);
 
-/// The operations of a method on a bucket or an object; with neither, on the
-/// account.
+/// Returns the operations of an HTTP method on the account, a bucket or an
+/// object.
 pub(super) fn rows(method: &Method, scope: Scope) -> &'static [Row] {
     match (scope, method.as_str()) {
         (Scope::Service, "GET") => GET_SERVICE,
@@ -52,7 +53,7 @@ const ALL: [&[Row]; 11] = [
     POST_OBJECT,
 ];
 
-/// The permissions that operations need.
+/// Returns the permissions that operations need.
 #[cfg(test)]
 pub(super) fn permissions() -> impl Iterator<Item = &'static str> {
     let rows = ALL
@@ -62,7 +63,7 @@ pub(super) fn permissions() -> impl Iterator<Item = &'static str> {
     rows.filter(|permission| !permission.is_empty())
 }
 
-/// The operations offered here, by their names.
+/// Returns the names of the supported operations.
 pub(super) fn offered() -> impl Iterator<Item = &'static str> {
     let rows = ALL.into_iter().flatten();
     rows.filter(|(_, _, permission)| !permission.is_empty())

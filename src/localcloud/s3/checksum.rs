@@ -1,5 +1,5 @@
-//! Checksums of content: what a request announces, what is calculated, and how the
-//! checksums of parts make that of the whole.
+//! Checksums of content: announced by requests, calculated while content arrives,
+//! and combined from the checksums of parts.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::failure::{Result, fail, invalid_request};
 use super::payload::Trailers;
 
-/// An algorithm S3 knows.
+/// A checksum algorithm of S3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Algorithm {
     Crc32,
@@ -65,7 +65,7 @@ impl Algorithm {
         })
     }
 
-    /// How S3 makes one checksum of those of the parts by default.
+    /// Returns how S3 combines the checksums of parts by default.
     pub(super) fn default_kind(self) -> Kind {
         match self {
             C64 => Kind::FullObject,
@@ -73,7 +73,7 @@ impl Algorithm {
         }
     }
 
-    /// Whether parts can make a checksum of this kind.
+    /// Whether the checksums of parts can be combined in this way.
     pub(super) fn supports(self, kind: Kind) -> bool {
         match kind {
             Kind::FullObject => matches!(self, C32 | C32C | C64),
@@ -81,7 +81,8 @@ impl Algorithm {
         }
     }
 
-    /// The cyclic redundancy check, if it is one: those of parts can be combined.
+    /// Returns the parameters of a CRC, or `None` for a hash. The CRC of a whole
+    /// can be calculated from the CRCs of its parts.
     fn cyclic(self) -> Option<CrcAlgorithm> {
         match self {
             C32 => Some(CrcAlgorithm::Crc32IsoHdlc),
@@ -92,7 +93,8 @@ impl Algorithm {
     }
 }
 
-/// What a checksum of several parts covers.
+/// What the checksum of a multipart object covers: the content, or the checksums
+/// of the parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
     FullObject,
@@ -118,7 +120,7 @@ impl Kind {
     }
 }
 
-/// A calculated checksum, in base64 as S3 shows it.
+/// A calculated checksum in base64, as S3 shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checksum {
     pub(super) algorithm: Algorithm,
@@ -126,7 +128,7 @@ pub(super) struct Checksum {
     pub(super) value: String,
 }
 
-/// What a request says about the checksum of its content.
+/// The checksums that a request announces for its content.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Announced {
     pub(super) algorithm: Option<Algorithm>,
@@ -169,12 +171,13 @@ impl Announced {
         Ok(announced)
     }
 
-    /// Whether anything at all protects the content.
-    pub(super) fn is_something(&self) -> bool {
+    /// Whether a checksum of any kind is announced.
+    pub(super) fn has_checksum(&self) -> bool {
         self.algorithm.is_some() || self.md5.is_some()
     }
 
-    /// Compares with what was calculated once all content has been read.
+    /// Compares the announced with the calculated checksums. Call this function
+    /// after all content has been read, because a trailer arrives last.
     pub(super) fn verify(
         &self,
         calculated: &Checksum,
@@ -195,7 +198,7 @@ impl Announced {
             None => trailers.get(algorithm.header()).ok_or_else(|| {
                 fail(
                     S3ErrorCode::MalformedXML,
-                    "The trailer the request announced is missing.",
+                    "The trailer that the request announced is missing.",
                 )
             })?,
         };
@@ -207,7 +210,7 @@ impl Announced {
         }
     }
 
-    /// Compares with a small body.
+    /// Compares the announced checksums with a small body.
     pub(super) fn verify_bytes(&self, body: &[u8], trailers: &Trailers) -> Result<()> {
         let mut hasher = Hasher::new(self.algorithm.unwrap_or(C64));
         hasher.update(body);
@@ -252,7 +255,7 @@ pub(super) fn mismatch(algorithm: Algorithm) -> S3Error {
     )
 }
 
-/// Calculates one checksum.
+/// Calculates a checksum.
 pub(super) enum Hasher {
     Crc32(Crc32),
     Crc32c(Crc32c),
@@ -298,7 +301,7 @@ impl Hasher {
     }
 }
 
-/// The checksum of the whole from those of its parts and their sizes.
+/// Returns the checksum of an object from the checksums and sizes of its parts.
 pub(super) fn of_parts(algorithm: Algorithm, kind: Kind, parts: &[(String, u64)]) -> Checksum {
     let digests = parts
         .iter()
@@ -337,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_make_the_checksum_of_the_whole() {
+    fn crcs_of_parts_combine_to_the_crc_of_the_whole() {
         let data: Vec<u8> = (0..100_000_u32)
             .map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1])
             .collect();
@@ -358,14 +361,14 @@ mod tests {
     }
 
     #[test]
-    fn a_composite_says_how_many_parts() {
+    fn a_composite_checksum_ends_with_the_number_of_parts() {
         let part = (of(S256, b"a"), 1);
         let whole = of_parts(S256, Kind::Composite, &[part.clone(), part]);
         assert!(whole.value.ends_with("=-2"));
     }
 
     #[test]
-    fn announcements_are_read_and_compared() {
+    fn announced_checksums_are_parsed_and_compared() {
         let mut headers = HeaderMap::new();
         headers.insert("x-amz-checksum-crc32", "DUoRhQ==".parse().unwrap());
         headers.insert("content-md5", "XrY7u+Ae7tCTyyK7j1rNww==".parse().unwrap());

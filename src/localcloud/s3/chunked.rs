@@ -1,10 +1,12 @@
-//! The `aws-chunked` encoding: content in chunks, signed or not, and a trailer.
+//! The `aws-chunked` encoding: content in chunks, which may be signed, and a
+//! trailer.
 //!
-//! Content is passed on as it comes, before the signature at the end of its
-//! chunk is known; whoever stores it must not show it before the end.
+//! The decoder passes content on as it arrives, although the signature of a chunk
+//! can be verified only at its end. Code that stores the content must not show it
+//! before the decoder has finished.
 //!
-//! Not s3s's decoder (0.14.1): it holds a whole chunk in memory, up to 4 GiB, and
-//! takes a body that ends before its last chunk for a whole one.
+//! Why not the decoder of s3s (0.14.1): it holds a whole chunk in memory, up to
+//! 4 GiB, and accepts a body that ends before its last chunk.
 
 use std::collections::VecDeque;
 
@@ -17,18 +19,19 @@ use sha2::{Digest, Sha256};
 use super::failure::{Result, fail, named};
 use crate::signature::Chain;
 
-/// Longest line that says how long a chunk is.
+/// The maximum length of a line with a chunk's size or a trailer. A valid line
+/// has about 100 bytes.
 const MAX_LINE: usize = 512;
 
-/// Takes an `aws-chunked` body apart, whatever the pieces it comes in.
+/// Decodes an `aws-chunked` body that arrives in pieces of any size.
 pub(super) struct Decoder {
     chain: Option<Chain>,
     digest: Sha256,
-    /// What the current chunk claims as its signature.
+    /// The signature that the current chunk presents.
     signature: String,
     state: State,
     line: Vec<u8>,
-    /// The name of the one trailer that has to come.
+    /// The name of the announced trailer.
     announced: Option<String>,
     trailers: HeaderMap,
     canonical_trailer: String,
@@ -39,15 +42,15 @@ pub(super) struct Decoder {
 enum State {
     Size,
     Content(u64),
-    /// The line end after a chunk's content.
+    /// The line break after a chunk's content.
     ContentEnd,
     Trailer,
     Done,
 }
 
 impl Decoder {
-    /// A decoder; with a chain every chunk must carry its signature. The body
-    /// ends with the announced trailer, if one is announced, and with no other.
+    /// Creates a decoder. With a chain, every chunk must be signed. The body must
+    /// end with the announced trailer and must not contain any other trailer.
     pub(super) fn new(chain: Option<Chain>, announced: Option<String>) -> Self {
         Self {
             chain,
@@ -62,7 +65,7 @@ impl Decoder {
         }
     }
 
-    /// Takes the next piece of the body and appends the content in it.
+    /// Decodes the next piece of the body and appends its content to `content`.
     pub(super) fn feed(&mut self, mut input: Bytes, content: &mut VecDeque<Bytes>) -> Result<()> {
         while !input.is_empty() {
             match self.state {
@@ -83,7 +86,7 @@ impl Decoder {
                 State::Done => return Err(malformed("data after the trailer")),
                 State::Size | State::ContentEnd | State::Trailer => {
                     if let Some(line) = self.take_line(&mut input)? {
-                        self.take_in(&line)?;
+                        self.handle_line(&line)?;
                     }
                 }
             }
@@ -91,15 +94,15 @@ impl Decoder {
         Ok(())
     }
 
-    /// Ends the body and gives its trailer.
+    /// Checks that the body is complete and returns its trailer.
     pub(super) fn finish(mut self) -> Result<HeaderMap> {
         if self.state == State::Trailer {
-            // The empty line at the very end is often left out.
+            // Many clients omit the empty line at the end.
             let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
             if !line.is_empty() {
-                self.take_in(&line)?;
+                self.handle_line(&line)?;
             }
-            self.take_in("")?;
+            self.handle_line("")?;
         }
         match self.state {
             State::Done => Ok(self.trailers),
@@ -110,7 +113,7 @@ impl Decoder {
         }
     }
 
-    /// The next whole line, without its end.
+    /// Returns the next complete line without its line break.
     fn take_line(&mut self, input: &mut Bytes) -> Result<Option<String>> {
         let end = input.iter().position(|&byte| byte == b'\n');
         let piece = input.split_to(end.map_or(input.len(), |end| end + 1));
@@ -122,11 +125,11 @@ impl Decoder {
             return Ok(None);
         }
         let line = std::mem::take(&mut self.line);
-        let line = String::from_utf8(line).map_err(|_| malformed("a line is not text"))?;
+        let line = String::from_utf8(line).map_err(|_| malformed("a line is not valid UTF-8"))?;
         Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
-    fn take_in(&mut self, line: &str) -> Result<()> {
+    fn handle_line(&mut self, line: &str) -> Result<()> {
         match self.state {
             State::Size => self.begin_chunk(line),
             State::ContentEnd if line.is_empty() => {
@@ -134,7 +137,7 @@ impl Decoder {
                 self.state = State::Size;
                 Ok(())
             }
-            State::ContentEnd => Err(malformed("a chunk is longer than it says")),
+            State::ContentEnd => Err(malformed("a chunk is longer than its declared size")),
             State::Trailer if line.is_empty() => {
                 self.end_trailer()?;
                 self.state = State::Done;
@@ -156,7 +159,7 @@ impl Decoder {
         let size = size.ok_or_else(|| malformed("a chunk does not begin with its size"))?;
         let signature = match (&self.chain, extension) {
             (None, "") => "",
-            (None, _) => return Err(malformed("a chunk says more than its size")),
+            (None, _) => return Err(malformed("an unsigned chunk has an extension")),
             (Some(_), extension) => extension
                 .strip_prefix("chunk-signature=")
                 .ok_or_else(signature_mismatch)?,
@@ -204,7 +207,7 @@ impl Decoder {
     fn take_announced(&mut self, name: &str, value: &str) -> Result<()> {
         let header = HeaderName::from_bytes(name.as_bytes()).ok();
         let (Some(header), Ok(content)) = (header, HeaderValue::from_str(value)) else {
-            return Err(malformed("a trailer line is no header"));
+            return Err(malformed("a trailer line is not a valid header"));
         };
         self.canonical_trailer = format!("{name}:{value}\n");
         match self.trailers.insert(header, content) {
@@ -233,7 +236,7 @@ impl Decoder {
     }
 }
 
-/// The trailer is not the one that was announced.
+/// Returns the error for a trailer that does not match the announcement.
 fn malformed_trailer() -> S3Error {
     named(
         "MalformedTrailerError",
@@ -282,7 +285,7 @@ mod tests {
     const BODY: &[u8] = b"5\r\nhello\r\n6\r\n world\r\n0\r\nx-amz-checksum-crc32: DUoRhQ==\r\n\r\n";
 
     #[test]
-    fn content_and_trailer_come_out_whatever_the_pieces() {
+    fn bodies_are_decoded_from_pieces_of_any_size() {
         for step in 1..=BODY.len() {
             let (content, trailers) = decode(BODY, step).unwrap();
             assert_eq!(content, b"hello world", "{step}");
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn half_bodies_and_nonsense_are_refused() {
+    fn incomplete_and_malformed_bodies_are_refused() {
         let content_end = BODY.len() - b"0\r\nx-amz-checksum-crc32: DUoRhQ==\r\n\r\n".len();
         for end in 0..content_end {
             assert!(decode(&BODY[..end], 7).is_err(), "{end}");
@@ -319,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_announced_trailer_is_taken_and_once() {
+    fn only_the_announced_trailer_is_accepted_and_only_once() {
         let with = |trailer: &str| format!("5\r\nhello\r\n0\r\n{trailer}\r\n").into_bytes();
         let line = "x-amz-checksum-crc32:NhCmhg==\r\n";
         assert!(decode(&with(line), 9).is_ok());

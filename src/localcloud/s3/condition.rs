@@ -1,4 +1,4 @@
-//! Conditional requests: `If-Match` and its relatives.
+//! Conditional requests: `If-Match` and related headers.
 
 use hyper::HeaderMap;
 use jiff::Timestamp;
@@ -7,16 +7,16 @@ use s3s::{S3Error, S3ErrorCode};
 
 use super::failure::{Result, fail, no_such_key, not_implemented};
 
-/// What a conditional read comes to.
+/// The outcome of a conditional read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Go,
     NotModified,
-    /// The header that does not hold.
+    /// The condition in this header does not hold.
     Failed(&'static str),
 }
 
-/// The four headers of one set of conditions.
+/// The names of the four headers of a conditional request.
 struct Names {
     matches: &'static str,
     none_match: &'static str,
@@ -38,12 +38,12 @@ const COPY: Names = Names {
     unmodified_since: "x-amz-copy-source-If-Unmodified-Since",
 };
 
-/// Whether an object may be read.
+/// Evaluates the conditions of a read.
 pub(super) fn of_read(headers: &HeaderMap, etag: &str, modified: i64) -> Outcome {
     evaluate(&READ, headers, etag, modified)
 }
 
-/// Whether an object may be copied from.
+/// Evaluates the conditions on the source of a copy.
 pub(super) fn of_copy(headers: &HeaderMap, etag: &str, modified: i64) -> Result<()> {
     match evaluate(&COPY, headers, etag, modified) {
         Outcome::Go => Ok(()),
@@ -55,7 +55,7 @@ pub(super) fn of_copy(headers: &HeaderMap, etag: &str, modified: i64) -> Result<
 fn evaluate(names: &Names, headers: &HeaderMap, etag: &str, modified: i64) -> Outcome {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let date = |name: &str| text(name).and_then(http_date);
-    // An entity tag outranks the date next to it.
+    // As in RFC 9110, a date is ignored if there is an entity tag.
     match (text(names.matches), date(names.unmodified_since)) {
         (Some(tags), _) if !names_tag(tags, etag) => return Outcome::Failed(names.matches),
         (None, Some(date)) if modified > date => return Outcome::Failed(names.unmodified_since),
@@ -68,7 +68,8 @@ fn evaluate(names: &Names, headers: &HeaderMap, etag: &str, modified: i64) -> Ou
     }
 }
 
-/// Whether a key may be written; `current` is the entity tag of what is there.
+/// Evaluates the conditions of a write. `current` is the entity tag of the
+/// existing object.
 pub(super) fn of_write(headers: &HeaderMap, current: Option<&str>) -> Result<()> {
     let text = |name: &str| {
         headers
@@ -88,7 +89,7 @@ pub(super) fn of_write(headers: &HeaderMap, current: Option<&str>) -> Result<()>
     }
 }
 
-/// Whether a list of entity tags has this one; quotes may be missing.
+/// Whether a list of entity tags contains this tag. The tags may be unquoted.
 pub(super) fn names_tag(list: &str, etag: &str) -> bool {
     list.split(',').map(str::trim).any(|tag| {
         let tag = tag.strip_prefix("W/").unwrap_or(tag);
@@ -96,7 +97,7 @@ pub(super) fn names_tag(list: &str, etag: &str) -> bool {
     })
 }
 
-/// Seconds of a date as HTTP writes it; other texts are no condition.
+/// Parses an HTTP date. Returns `None` for other texts, which are ignored.
 fn http_date(text: &str) -> Option<i64> {
     let zoned = rfc2822::DateTimeParser::new().parse_zoned(text);
     let seconds = zoned.map(|zoned| zoned.timestamp().as_second());
@@ -132,7 +133,7 @@ mod tests {
     const SECONDS: i64 = 1_445_412_480;
 
     #[test]
-    fn reads_honour_tags_before_dates() {
+    fn entity_tags_take_precedence_over_dates() {
         let read = |pairs: &[(&'static str, &str)]| of_read(&headers(pairs), "abc", SECONDS);
         assert_eq!(read(&[]), Outcome::Go);
         assert_eq!(read(&[("If-None-Match", "\"abc\"")]), Outcome::NotModified);
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_can_demand_absence_or_a_version() {
+    fn writes_can_require_a_missing_object_or_an_entity_tag() {
         let write = |pairs: &[(&'static str, &str)], current| {
             of_write(&headers(pairs), current).map_err(|error| error.code().as_str().to_owned())
         };

@@ -1,5 +1,5 @@
-//! Failures in S3's own words: one function per sentence that is used in more
-//! than one place, and the answer a failure becomes.
+//! Errors with S3's codes and messages: a function for each error that occurs in
+//! several places, and the error answers.
 
 use std::borrow::Cow;
 
@@ -11,12 +11,12 @@ use s3s::{Body, S3Error, S3ErrorCode};
 /// Result of an operation.
 pub(super) type Result<T> = std::result::Result<T, S3Error>;
 
-/// A failure with one of S3's codes.
+/// Creates an error with one of S3's codes.
 pub(super) fn fail(code: S3ErrorCode, message: impl Into<Cow<'static, str>>) -> S3Error {
     S3Error::with_message(code, message)
 }
 
-/// A failure whose code the library has no name for.
+/// Creates an error with a code that s3s does not define.
 pub(super) fn named(
     code: &str,
     status: StatusCode,
@@ -65,7 +65,8 @@ pub(super) fn invalid_request(message: impl Into<Cow<'static, str>>) -> S3Error 
     fail(S3ErrorCode::InvalidRequest, message)
 }
 
-/// What AWS can do and this service cannot; it is said rather than ignored.
+/// Creates the error for a feature of AWS that the local cloud does not have. Such
+/// a request is refused, because ignoring the feature would misrepresent AWS.
 pub(super) fn not_implemented(what: &str) -> S3Error {
     fail(
         S3ErrorCode::NotImplemented,
@@ -75,7 +76,8 @@ pub(super) fn not_implemented(what: &str) -> S3Error {
     )
 }
 
-/// The disk failed us. Paths stay out of the answer and go to the log.
+/// Creates the error for a failed disk operation. The log contains the cause; the
+/// answer does not, because the cause contains paths.
 pub(super) fn internal(attempt: &str, error: &std::io::Error) -> S3Error {
     log::error!("s3: cannot {attempt}: {error}");
     fail(
@@ -84,7 +86,7 @@ pub(super) fn internal(attempt: &str, error: &std::io::Error) -> S3Error {
     )
 }
 
-/// An answer to a request that no operation saw.
+/// Returns an error answer for a request that did not reach an operation.
 #[must_use]
 pub(crate) fn error_response(
     code: &str,
@@ -107,7 +109,7 @@ pub(crate) fn error_response(
     response
 }
 
-/// The answer for `error`.
+/// Returns the answer for `error`.
 pub(super) fn answer(error: &S3Error, resource: &str, request_id: &str) -> Response<Body> {
     let status = error
         .status_code()
@@ -117,7 +119,8 @@ pub(super) fn answer(error: &S3Error, resource: &str, request_id: &str) -> Respo
     error_response(code, message, status.as_u16(), resource, request_id)
 }
 
-/// Adds what every error document of S3 ends with to one the library wrote.
+/// Completes an error document of s3s with the elements that end every error
+/// document of S3. Returns `None` if the document is not an error document.
 pub(super) fn complete(document: &str, resource: &str, request_id: &str) -> Option<String> {
     let head = document.strip_suffix("</Error>")?;
     let message = if head.contains("<Message>") {
@@ -131,7 +134,7 @@ pub(super) fn complete(document: &str, resource: &str, request_id: &str) -> Opti
     ))
 }
 
-/// Names the request, as every answer of S3 does.
+/// Adds the headers that identify a request, as in every answer of S3.
 pub(super) fn identify(response: &mut Response<Body>, request_id: &str) {
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(request_id) {
@@ -153,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_librarys_document_is_completed() {
+    fn an_error_document_of_s3s_is_completed() {
         let text = complete("<Error><Code>NoSuchKey</Code></Error>", "/b/<k>", "0A").unwrap();
         assert_eq!(
             text,
@@ -164,11 +167,11 @@ mod tests {
     }
 
     #[test]
-    fn a_code_of_our_own_keeps_its_status() {
+    fn a_code_that_s3s_does_not_define_keeps_its_status() {
         let error = named(
             "NoSuchPublicAccessBlockConfiguration",
             StatusCode::NOT_FOUND,
-            "none",
+            "missing",
         );
         assert_eq!(
             error.code().as_str(),

@@ -1,19 +1,20 @@
-//! S3 as AWS offers it for a bucket made today, from a directory of this
-//! machine: Block Public Access on, no access control lists, and nothing done
-//! that is not signed (see `signature`).
+//! S3 as a directory on this host. Buckets behave as new buckets on AWS: Block
+//! Public Access is on and access control lists are disabled. A request acts only
+//! on what its signature covers (see `signature`).
 //!
 //! ```text
-//! serve -> authentication, access, payload -> ops (the library's trait) -> store
+//! serve -> authentication, access, payload -> ops (the trait of s3s) -> store
 //! ```
-//! - `serve` decides everything that concerns any request: what it asks for,
-//!   who asks, whether its body is what it says. The library `s3s` turns what
-//!   is left into typed operations and their results into XML. Its own checks are
-//!   not used; `signature` and `chunked` say why.
-//! - `ops` has one function per operation; `store` knows the disk.
+//! - `serve` does what all requests need: it identifies the operation,
+//!   authenticates and authorizes the caller and checks the body. The crate `s3s`
+//!   then parses the request into a typed operation and writes its result as XML.
+//!   The crate's own checks are not used; `signature` and `chunked` contain the
+//!   reasons.
+//! - `ops` has one function per operation. `store` reads and writes the disk.
 //!
-//! Left out, and refused with `NotImplemented` rather than ignored: versioning,
-//! encryption with own keys, object lock, lifecycle rules, replication, browser
-//! uploads by POST, websites, and virtual-hosted addresses.
+//! These features are missing, and requests for them fail with `NotImplemented`:
+//! versioning, encryption with custom keys, object lock, lifecycle rules,
+//! replication, browser uploads by POST, websites and virtual-hosted addresses.
 
 mod access;
 mod authentication;

@@ -1,4 +1,4 @@
-//! What a bucket and a key may be called.
+//! Rules for the names of buckets and the keys of objects.
 
 use std::net::Ipv4Addr;
 
@@ -6,10 +6,11 @@ use s3s::S3ErrorCode;
 
 use super::failure::{Result, fail, invalid_argument};
 
-/// Bucket names that begin so belong to somebody else, as popular names on AWS
-/// do: a playbook's answer to a taken name can be rehearsed with them.
+/// The prefix of bucket names that belong to another account, as popular names
+/// on AWS do. Playbooks can rehearse a taken name with it.
 pub(super) const TAKEN: &str = "taken-";
 
+/// S3's limit of a key in bytes.
 const MAX_KEY: usize = 1024;
 
 /// Whether S3 allows the name for a general purpose bucket.
@@ -32,7 +33,7 @@ pub(super) fn is_bucket_name(name: &str) -> bool {
         && !reserved_tail.iter().any(|tail| name.ends_with(tail))
 }
 
-/// Refuses what is no bucket name.
+/// Refuses an invalid bucket name.
 pub(super) fn check_bucket(name: &str) -> Result<()> {
     if is_bucket_name(name) {
         Ok(())
@@ -44,7 +45,8 @@ pub(super) fn check_bucket(name: &str) -> Result<()> {
     }
 }
 
-/// Refuses keys that are too long or that no listing could show.
+/// Refuses keys that are too long or contain a null byte, which a listing in XML
+/// cannot show.
 pub(super) fn check_key(key: &str) -> Result<()> {
     if key.len() > MAX_KEY {
         return Err(fail(S3ErrorCode::KeyTooLongError, "Your key is too long"));
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_may_be_nearly_anything() {
+    fn keys_may_contain_anything_but_null_bytes() {
         assert!(check_key("../../etc/passwd").is_ok());
         assert!(check_key(&"ä".repeat(512)).is_ok());
         assert!(check_key(&"ä".repeat(513)).is_err());

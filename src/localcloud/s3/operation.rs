@@ -1,4 +1,4 @@
-//! Which operation a request asks for, on what, and the permission it needs.
+//! Finds the operation of a request, its target and the permission that it needs.
 
 use hyper::http::request::Parts;
 use s3s::S3ErrorCode;
@@ -7,7 +7,7 @@ use super::catalogue::{self, Scope};
 use super::failure::{Result, fail};
 use crate::query::{self, Query};
 
-/// What a request is about.
+/// The resource that a request names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Service,
@@ -16,7 +16,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Reads a path-style path, undoing its percent encoding.
+    /// Parses a path-style path and decodes its percent encoding.
     pub(super) fn parse(path: &str) -> Result<Self> {
         let invalid = || fail(S3ErrorCode::InvalidURI, "Couldn't parse the specified URI.");
         let bytes = query::decode(path, query::Plus::Literal).ok_or_else(invalid)?;
@@ -37,7 +37,7 @@ impl Target {
         }
     }
 
-    /// The name policies know it by.
+    /// Returns the ARN, which is the name in policies.
     pub(super) fn arn(&self) -> String {
         match self {
             Self::Service => "*".to_owned(),
@@ -55,13 +55,13 @@ impl Target {
     }
 }
 
-/// One operation: its name in the SDKs and the permission it needs. Without a
-/// permission it is known to AWS and not offered here.
+/// An operation: its name in the SDKs and the permission that it needs. An
+/// operation without a permission exists on AWS but is not supported here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Operation {
     pub(super) name: &'static str,
     pub(super) action: &'static str,
-    /// Its query marks another one as well.
+    /// Whether the query also selects another operation.
     pub(super) ambiguous: bool,
 }
 
@@ -70,7 +70,7 @@ impl Operation {
         !self.action.is_empty()
     }
 
-    /// Whether it lists objects.
+    /// Whether the operation lists objects.
     pub(super) fn lists(&self) -> bool {
         matches!(
             self.name,
@@ -90,15 +90,15 @@ pub(super) const UNKNOWN: Operation = Operation {
     ambiguous: false,
 };
 
-/// Operations that a header tells from an upload.
+/// Operations that differ from an upload only in a header.
 const COPIES: [&str; 2] = ["CopyObject", "UploadPartCopy"];
 
-/// The operations offered here, by the SDKs' names.
+/// Returns the supported operations, by the SDKs' names.
 pub(crate) fn operations() -> impl Iterator<Item = &'static str> {
     catalogue::offered().chain(COPIES)
 }
 
-/// The operation a request asks for.
+/// Returns the operation that a request asks for.
 pub(super) fn resolve(parts: &Parts, target: &Target, query: &Query) -> Operation {
     let rows = catalogue::rows(&parts.method, target.scope()).iter();
     let mut marked = rows.clone().filter(|(mark, ..)| query.has(mark));
@@ -106,7 +106,7 @@ pub(super) fn resolve(parts: &Parts, target: &Target, query: &Query) -> Operatio
     let Some(&(_, name, action)) = marked.next().or_else(plain) else {
         return UNKNOWN;
     };
-    // A header alone makes a copy of an upload.
+    // Only this header distinguishes a copy from an upload.
     let name = match (name, parts.headers.contains_key("x-amz-copy-source")) {
         ("PutObject", true) => COPIES[0],
         ("UploadPart", true) => COPIES[1],
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn one_request_is_one_operation() {
+    fn a_query_that_selects_two_operations_is_ambiguous() {
         let ambiguous = |uri: &str| {
             let request = hyper::Request::get(uri).body(()).unwrap();
             let parts = request.into_parts().0;
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_taken_as_they_are() {
+    fn keys_are_not_normalised() {
         let target = |path| Target::parse(path).unwrap();
         assert_eq!(target("/b//k"), Target::Object("b".into(), "/k".into()));
         assert_eq!(target("/b/../x"), Target::Object("b".into(), "../x".into()));

@@ -1,5 +1,5 @@
-//! The body of a request: as long as it says it is, what its signature says it
-//! is, and never waited for without end.
+//! The body of a request: checks its length and its signature, and limits how
+//! long the service waits for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,13 +18,13 @@ use super::chunked::Decoder;
 use super::failure::{Result, fail, invalid_argument, invalid_request, named};
 use crate::signature::{CONTENT_SHA256, Signed, UNSIGNED};
 
-/// How long a client may be silent in the middle of a body, as on AWS.
+/// How long a client may pause within a body, as on AWS.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How much of a body that nobody wants is read, and for how long.
+/// How much of an unwanted body is read, and for how long.
 const MAX_DRAIN: usize = 256 << 20;
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The trailer of a body, once it has been read.
+/// The trailer of a body. It is empty until the body has been read.
 #[derive(Clone, Default)]
 pub(super) struct Trailers(Arc<Mutex<HeaderMap>>);
 
@@ -39,8 +39,8 @@ impl Trailers {
     }
 }
 
-/// A body as it arrives. It outlives the operation that reads it: what an
-/// operation refused to read may still have to be taken off the line.
+/// An arriving body. It outlives the operation that reads it, because a body that
+/// an operation refuses may have to be drained.
 #[derive(Clone)]
 pub(super) struct Source(Arc<tokio::sync::Mutex<Incoming>>);
 
@@ -53,14 +53,16 @@ impl Source {
         self.0.lock().await.frame().await
     }
 
-    /// Reads what is left of a small body, so that its sender gets to read the
-    /// answer; says whether nothing is left. With `held`, the sender waits for
-    /// our word before it sends anything.
-    pub(super) async fn drain(&self, held: bool) -> bool {
+    /// Reads the rest of a small body. Returns whether the whole body has been
+    /// read. If the connection were closed with unread data, the kernel would
+    /// reset it, and the client might lose the answer. With `expects_continue`,
+    /// the client does not send the body before the service asks for it, so there
+    /// is nothing to read.
+    pub(super) async fn drain(&self, expects_continue: bool) -> bool {
         let mut incoming = self.0.lock().await;
         let mut taken = 0;
         let all = async {
-            while !incoming.is_end_stream() && !held && taken < MAX_DRAIN {
+            while !incoming.is_end_stream() && !expects_continue && taken < MAX_DRAIN {
                 match incoming.frame().await {
                     Some(Ok(frame)) => taken += frame.data_ref().map_or(0, Bytes::len),
                     _ => break,
@@ -72,10 +74,10 @@ impl Source {
     }
 }
 
-/// A body yet to be read.
+/// A body that has not been read yet.
 pub(super) struct Payload {
     source: Source,
-    /// Bytes of content, without the encoding.
+    /// The length of the content in bytes, without its encoding.
     length: Option<u64>,
     seen: u64,
     is_covered: bool,
@@ -86,7 +88,7 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    /// Reads from the headers how the body is to be read.
+    /// Determines from the headers how to read the body.
     pub(super) fn new(
         headers: &HeaderMap,
         signed: Option<&Signed>,
@@ -135,13 +137,13 @@ impl Payload {
         })
     }
 
-    /// Whether the signature covers the content, and not only the statement
-    /// that it does not.
+    /// Whether the signature covers the content. Otherwise it only covers the
+    /// declaration that the content is not signed.
     pub(super) fn is_covered(&self) -> bool {
         self.is_covered
     }
 
-    /// How much content is announced.
+    /// Returns the announced length of the content.
     pub(super) fn length(&self) -> Option<u64> {
         self.length
     }
@@ -150,7 +152,7 @@ impl Payload {
         self.trailers.clone()
     }
 
-    /// The whole of a small body.
+    /// Reads a small body as a whole.
     pub(super) async fn collect(mut self, limit: u64) -> Result<Bytes> {
         let too_long = || {
             fail(
@@ -171,7 +173,7 @@ impl Payload {
         Ok(whole.freeze())
     }
 
-    /// The content, piece by piece.
+    /// Returns the content as a stream of pieces.
     pub(super) fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send {
         try_unfold(self, |mut payload| async move {
             let piece = payload.next().await?;
@@ -206,7 +208,7 @@ impl Payload {
             match frame {
                 None => return Ok(None),
                 Some(Err(_)) => return Err(incomplete()),
-                // HTTP's own trailers mean nothing here.
+                // S3 does not use HTTP's own trailers.
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(piece) if !piece.is_empty() => return Ok(Some(piece)),
                     _ => {}
@@ -248,12 +250,12 @@ impl Payload {
     }
 }
 
-/// What `x-amz-content-sha256` says of a body.
+/// How a body is signed, as declared by `x-amz-content-sha256`.
 #[derive(Clone, Copy)]
 enum Kind<'a> {
     Unsigned,
     Digest(&'a str),
-    /// Chunks without signatures, and a trailer.
+    /// Unsigned chunks and a trailer.
     Chunks,
     SignedChunks {
         trailer: bool,
@@ -285,13 +287,13 @@ fn unknown_kind() -> S3Error {
     )
 }
 
-/// The trailer that has to come after the content.
+/// Returns the name of the trailer that must follow the content.
 fn announced_trailer(headers: &HeaderMap, kind: Kind<'_>) -> Result<Option<String>> {
     let named = headers.get("x-amz-trailer");
     let named = named.map(|value| value.to_str().unwrap_or_default().to_ascii_lowercase());
     match (kind.has_trailer(), named) {
         (true, None) => Err(invalid_request(
-            "The request announces a trailer and does not name it: x-amz-trailer",
+            "The request announces a trailer but does not name it in x-amz-trailer.",
         )),
         (false, Some(_)) => Err(invalid_request(
             "The request names a trailer that its x-amz-content-sha256 does not announce.",
@@ -300,7 +302,7 @@ fn announced_trailer(headers: &HeaderMap, kind: Kind<'_>) -> Result<Option<Strin
     }
 }
 
-/// A header's number of bytes.
+/// Parses a header that contains a number of bytes.
 fn number(headers: &HeaderMap, name: &str) -> Result<Option<u64>> {
     let Some(value) = headers.get(name) else {
         return Ok(None);

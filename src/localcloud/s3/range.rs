@@ -1,10 +1,10 @@
-//! The part of an object a request asks for.
+//! Parses the byte ranges of requests.
 
 use std::ops::Range;
 
-/// Reads a `Range` header for something of `size` bytes: `None` if the header
-/// is none that S3 honours (it then sends everything), an error if nothing of
-/// the object is in it.
+/// Parses a `Range` header for an object of `size` bytes. Returns `None` for a
+/// header that S3 ignores, in which case it sends the whole object, and an error
+/// for a range outside the object.
 pub(super) fn requested(header: &str, size: u64) -> Option<Result<Range<u64>, Unsatisfiable>> {
     let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
     let number = |text: &str| {
@@ -27,11 +27,12 @@ pub(super) fn requested(header: &str, size: u64) -> Option<Result<Range<u64>, Un
     })
 }
 
-/// Nothing of the object is in the range.
+/// The error for a range outside the object.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unsatisfiable;
 
-/// Reads `x-amz-copy-source-range`, which must name both ends and lie inside.
+/// Parses `x-amz-copy-source-range`, which must have both ends and be within the
+/// object.
 pub(super) fn of_copy(header: &str, size: u64) -> Option<Range<u64>> {
     let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
     let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
@@ -43,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_read_as_s3_reads_them() {
+    fn ranges_are_parsed_as_on_s3() {
         assert_eq!(requested("bytes=0-4", 10), Some(Ok(0..5)));
         assert_eq!(requested("bytes=5-99", 10), Some(Ok(5..10)));
         assert_eq!(requested("bytes=5-", 10), Some(Ok(5..10)));
@@ -59,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn other_headers_are_no_ranges() {
+    fn headers_that_s3_ignores_are_not_ranges() {
         for header in [
             "",
             "bytes",
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_name_both_ends() {
+    fn ranges_of_copies_have_both_ends() {
         assert_eq!(of_copy("bytes=2-4", 5), Some(2..5));
         assert_eq!(of_copy("bytes=2-5", 5), None);
         assert_eq!(of_copy("bytes=2-", 5), None);

@@ -1,4 +1,4 @@
-//! From a request to its answer: what concerns every operation.
+//! Answers a request: the steps that all operations share.
 
 use std::io;
 use std::net::IpAddr;
@@ -33,24 +33,25 @@ use super::store::Store;
 use crate::query::{self, Query};
 use crate::signature::{Keys, Place, Signed};
 
-/// Largest object of a single upload.
+/// S3's maximum size of an object that is uploaded in one request.
 const MAX_CONTENT: u64 = 5 << 30;
-/// Largest document; the part list of a big upload is the longest there is.
+/// The maximum size of a document. The longest document is the list of 10,000
+/// parts that completes a multipart upload.
 const MAX_DOCUMENT: u64 = 8 << 20;
 
-/// Where the service keeps its data and whom it serves.
+/// The configuration of the service.
 pub(crate) struct Settings {
-    /// Directory of the service's own; made if it is not there.
+    /// The directory of the service. It is created if it does not exist.
     pub dir: PathBuf,
-    /// The one key.
+    /// The id of the only access key.
     pub access_key_id: String,
-    /// Its secret.
+    /// The secret access key.
     pub secret_access_key: String,
-    /// The account, 12 digits.
+    /// The account id of 12 digits.
     pub account: String,
 }
 
-/// The S3 service. Clones share everything.
+/// The S3 service. Clones share their state.
 #[derive(Clone)]
 pub(crate) struct S3(Arc<Inner>);
 
@@ -61,8 +62,8 @@ struct Inner {
 }
 
 impl S3 {
-    /// Opens the directory, making it when it is not there, and removes what
-    /// interrupted uploads left in it.
+    /// Opens the directory, creates it if it does not exist, and removes the
+    /// remains of interrupted uploads.
     pub(crate) fn open(settings: Settings) -> io::Result<Self> {
         let backend = Arc::new(Backend {
             store: Store::open(&settings.dir)?,
@@ -80,8 +81,8 @@ impl S3 {
         })))
     }
 
-    /// Checks who sent a request. Nothing is done for it before it is given to
-    /// [`Self::serve`], whatever it comes to.
+    /// Authenticates a request. The result, also if it is an error, has no effect
+    /// before [`Self::serve`] is called.
     #[must_use]
     pub(crate) fn receive(&self, request: Request<Incoming>, peer: IpAddr) -> Received {
         let (mut parts, incoming) = request.into_parts();
@@ -89,9 +90,9 @@ impl S3 {
         let known = self.recognise(&parts, now);
         let signed = known.as_ref().ok().and_then(|known| known.signed.as_ref());
         if signed.is_some_and(|signed| !signed.covers_type)
-            && let Some(passed_over) = parts.headers.remove(CONTENT_TYPE)
+            && let Some(ignored) = parts.headers.remove(CONTENT_TYPE)
         {
-            log::info!("s3: passed over a content-type that is not signed: {passed_over:?}");
+            log::info!("s3: ignored an unsigned content-type: {ignored:?}");
         }
         Received {
             parts,
@@ -102,8 +103,8 @@ impl S3 {
         }
     }
 
-    /// Answers a request; `account_blocks_public` says that Block Public Access
-    /// of the account is on for it, whatever a bucket says.
+    /// Answers a request. With `account_blocks_public`, Block Public Access of the
+    /// account is on for this request, regardless of the bucket's settings.
     pub(crate) async fn serve(
         &self,
         received: Received,
@@ -111,18 +112,18 @@ impl S3 {
     ) -> Response<Body> {
         let id = format!("{:016X}", rand::random::<u64>());
         let resource = received.parts.uri.path().to_owned();
-        let silent = received.parts.method == Method::HEAD;
-        let held = received.parts.headers.contains_key(EXPECT);
+        let is_head = received.parts.method == Method::HEAD;
+        let expects_continue = received.parts.headers.contains_key(EXPECT);
         let source = received.source.clone();
         let mut response = match self.answer(received, account_blocks_public).await {
             Ok(response) => response,
             Err(error) => failure::answer(&error, &resource, &id),
         };
-        if has_failed(response.status()) && !source.drain(held).await {
+        if has_failed(response.status()) && !source.drain(expects_continue).await {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        finish(&mut response, &resource, &id, silent);
+        finish(&mut response, &resource, &id, is_head);
         response
     }
 
@@ -132,7 +133,7 @@ impl S3 {
         let query = query.ok_or_else(invalid_uri)?;
         if let Some(name) = query.repeated() {
             return Err(invalid_argument(format!(
-                "The query parameter {name} is given more than once."
+                "The query parameter {name} is specified more than once."
             )));
         }
         Ok(Known {
@@ -200,7 +201,7 @@ impl S3 {
     }
 }
 
-/// A request whose signature has been looked at.
+/// An authenticated or refused request that has not been answered yet.
 pub(crate) struct Received {
     parts: Parts,
     source: Source,
@@ -209,7 +210,7 @@ pub(crate) struct Received {
     now: Timestamp,
 }
 
-/// What a request wants, and who signed it.
+/// The operation of a request and its signature.
 struct Known {
     target: Target,
     query: Query,
@@ -218,39 +219,39 @@ struct Known {
 }
 
 impl Received {
-    /// The SDKs' name of the operation it asks for; `Unknown` if there is none,
-    /// or if it is going to be refused for its signature.
+    /// Returns the SDKs' name of the operation, or `Unknown` if there is no such
+    /// operation or the request's signature is refused.
     #[must_use]
     pub(crate) fn operation(&self) -> &'static str {
         let known = self.known.as_ref();
         known.map_or(operation::UNKNOWN.name, |known| known.operation.name)
     }
 
-    /// Its headers, if they are signed.
+    /// Returns the headers of a signed request.
     #[must_use]
     pub(crate) fn signed_headers(&self) -> Option<&HeaderMap> {
         let known = self.known.as_ref().ok()?;
         known.signed.as_ref().map(|_| &self.parts.headers)
     }
 
-    /// Whether it is either signed or sent by someone who does not say that it
-    /// is.
+    /// Whether the request is valid so far: it can be parsed, and it is unsigned or
+    /// its signature is correct.
     #[must_use]
     pub(crate) fn is_sound(&self) -> bool {
         self.known.is_ok()
     }
 
-    /// Its path, as it came.
+    /// Returns the path as received.
     #[must_use]
     pub(crate) fn path(&self) -> &str {
         self.parts.uri.path()
     }
 
-    /// Takes a body off the line that no one wants, so that its sender gets to
-    /// read the answer.
+    /// Reads and discards an unwanted body, so that the client can read the
+    /// answer.
     pub(crate) async fn discard(self) {
-        let held = self.parts.headers.contains_key(EXPECT);
-        self.source.drain(held).await;
+        let expects_continue = self.parts.headers.contains_key(EXPECT);
+        self.source.drain(expects_continue).await;
     }
 }
 
@@ -280,7 +281,7 @@ fn check_target(operation: Operation, target: &Target) -> Result<()> {
     }
 }
 
-/// The library must not find another operation in the query than we did.
+/// Refuses a query in which s3s could find another operation than `operation`.
 fn check_query(operation: Operation, query: &Query) -> Result<()> {
     if operation.ambiguous {
         return Err(invalid_argument("Conflicting query string parameters"));
@@ -294,9 +295,9 @@ fn check_query(operation: Operation, query: &Query) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what a header asks for and nothing here would do.
+/// Refuses headers that ask for features that the local cloud does not have.
 fn check_features(headers: &HeaderMap, operation: Operation) -> Result<()> {
-    let foreign = [
+    let unsupported = [
         "x-amz-server-side-encryption-customer-",
         "x-amz-server-side-encryption-aws-kms-",
         "x-amz-server-side-encryption-context",
@@ -309,7 +310,7 @@ fn check_features(headers: &HeaderMap, operation: Operation) -> Result<()> {
     let names = || headers.keys().map(hyper::header::HeaderName::as_str);
     let off = |name: &str| headers.get(name).is_some_and(|value| value == "false");
     if let Some(name) =
-        names().find(|name| foreign.iter().any(|head| name.starts_with(head)) && !off(name))
+        names().find(|name| unsupported.iter().any(|head| name.starts_with(head)) && !off(name))
     {
         return Err(not_implemented(name));
     }
@@ -322,7 +323,7 @@ fn check_features(headers: &HeaderMap, operation: Operation) -> Result<()> {
         ));
     }
     let source = headers.get("x-amz-copy-source").map(HeaderValue::as_bytes);
-    // A signature does not say how many blanks there are.
+    // A signature does not cover the number of blanks.
     if source.is_some_and(|source| source.iter().any(|byte| matches!(byte, b' ' | b'\t'))) {
         return Err(invalid_argument("Invalid copy source encoding."));
     }
@@ -336,20 +337,20 @@ fn check_features(headers: &HeaderMap, operation: Operation) -> Result<()> {
             S3ErrorCode::InvalidBucketAclWithObjectOwnership,
             "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
         )),
-        ("PutBucketAcl" | "PutObjectAcl", _) => Err(no_lists()),
+        ("PutBucketAcl" | "PutObjectAcl", _) => Err(acls_not_supported()),
         (_, Some("bucket-owner-full-control") | None) if !granted => Ok(()),
-        _ => Err(no_lists()),
+        _ => Err(acls_not_supported()),
     }
 }
 
-fn no_lists() -> S3Error {
+fn acls_not_supported() -> S3Error {
     fail(
         S3ErrorCode::AccessControlListNotSupported,
         "The bucket does not allow ACLs",
     )
 }
 
-/// Content is passed on as it comes; a document is read and checked.
+/// Returns the content of an object as a stream. Reads and checks a document.
 async fn read_body(
     operation: Operation,
     parts: &Parts,
@@ -369,14 +370,15 @@ async fn read_body(
             "x-amz-content-sha256 must be a valid sha256 value: only the content of an object may be unsigned.",
         ));
     }
-    // With these four, the headers are about an object.
+    // The checksum headers of these operations are about an object, not about the
+    // document.
     let about_object = matches!(
         operation.name,
         "CreateMultipartUpload" | "CompleteMultipartUpload" | "CopyObject" | "UploadPartCopy"
     );
     if !about_object && !document.is_empty() {
         let announced = Announced::read(&parts.headers)?;
-        if operation.name == "DeleteObjects" && !announced.is_something() {
+        if operation.name == "DeleteObjects" && !announced.has_checksum() {
             return Err(invalid_request(
                 "Missing required header for this request: Content-MD5",
             ));
@@ -400,8 +402,8 @@ fn check_length(length: Option<u64>) -> Result<()> {
     }
 }
 
-/// The request as the library sees it: verified already, so without signature,
-/// and without the headers that operations read in the client's own words.
+/// Returns the request for s3s. It is already verified and does not contain the
+/// signature, nor the headers that operations read as the client wrote them.
 fn library_request(
     parts: Parts,
     length: Option<u64>,
@@ -431,8 +433,9 @@ fn library_request(
     Ok(request)
 }
 
-/// The address with what the operations read, in a spelling of our own: nothing
-/// in it can mean another thing to the library than it meant to us.
+/// Returns the URI for s3s. It contains only the parameters that operations read,
+/// in canonical spelling, so that s3s cannot interpret it differently from this
+/// module.
 fn library_uri(path: &str, query: &Query) -> Result<Uri> {
     let ours = |name: &str| {
         let name = name.to_ascii_lowercase();
@@ -455,11 +458,12 @@ fn has_failed(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }
 
-/// What every answer has, and what answers to `HEAD` and 304 have not.
-fn finish(response: &mut Response<Body>, resource: &str, id: &str, silent: bool) {
+/// Completes an answer. Answers to `HEAD` and answers with status 304 do not have
+/// a body.
+fn finish(response: &mut Response<Body>, resource: &str, id: &str, is_head: bool) {
     let status = response.status();
     let failed = has_failed(status);
-    let bodiless = silent || status == StatusCode::NOT_MODIFIED;
+    let bodiless = is_head || status == StatusCode::NOT_MODIFIED;
     if failed && !bodiless {
         let document = response.body().bytes();
         let document = document.and_then(|bytes| String::from_utf8(bytes.into()).ok());

@@ -1,11 +1,12 @@
-//! The canonical form of a request: what version 4 signs.
+//! The canonical form of a request, which version 4 signs.
 
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
 
 use crate::query::{self, Plus, Query};
 
-/// The canonical request; `None` if its path cannot be decoded.
+/// Returns the canonical request, or `None` if its path cannot be decoded or a
+/// signed header is missing.
 pub(super) fn request(
     parts: &Parts,
     query: &Query,
@@ -24,7 +25,7 @@ pub(super) fn request(
     Some(text)
 }
 
-/// All of the query but the signature itself.
+/// Returns the canonical query, which contains all parameters but the signature.
 fn parameters(query: &Query) -> String {
     let encode = |text: &str| query::encode(text, query::VALUE);
     let mut pairs: Vec<(String, String)> = query
@@ -40,7 +41,8 @@ fn parameters(query: &Query) -> String {
     pairs.join("&")
 }
 
-/// A header's value with single blanks; `None` if there is no such header.
+/// Returns a header's value with runs of blanks replaced by single blanks, or
+/// `None` if the header is missing.
 fn value(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
     let value = headers.get(name)?.as_bytes();
     let words: Vec<&[u8]> = value
@@ -67,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_one_request_are_one() {
+    fn spellings_of_one_request_have_one_canonical_form() {
         let one = canonical("/b/a%20b/~?x=1%202&a=", &[("h", b"a b")]).unwrap();
         assert_eq!(one, "GET\n/b/a%20b/~\na=&x=1%202\nh:a b\n\nh\nhash");
         for (uri, value) in [
@@ -82,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_stays_different() {
+    fn different_requests_have_different_canonical_forms() {
         let one = canonical("/b/a/b?x=1", &[("h", b"a")]).unwrap();
         for (uri, value) in [
             ("/b/a//b?x=1", &b"a"[..]),

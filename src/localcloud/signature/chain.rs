@@ -1,16 +1,17 @@
-//! What is computed with the secret: signatures, and the chain that a request's
-//! chunks make.
+//! Computations with the secret access key: signatures, and the chain of
+//! signatures over the chunks of a body.
 
 use aws_lc_rs::hmac;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// The algorithm of version 4.
+/// The name of version 4's algorithm.
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// The end of every scope.
+/// The last part of every scope.
 pub(super) const TERMINATOR: &str = "aws4_request";
 
-/// Signs what follows a request: each signature covers the one before.
+/// The chain of signatures of a request and its chunks. Each signature covers
+/// the previous signature.
 #[derive(Clone)]
 pub(crate) struct Chain {
     key: Vec<u8>,
@@ -26,8 +27,8 @@ impl std::fmt::Debug for Chain {
 }
 
 impl Chain {
-    /// The chain of a request signed at `date`, for `scope`: day, region and
-    /// service.
+    /// Creates the chain of a request that was signed at `date` for `scope`: day,
+    /// region and service.
     pub(super) fn new(secret: &str, date: &str, scope: [&str; 3]) -> Self {
         let secret = format!("AWS4{secret}").into_bytes();
         let key = scope
@@ -42,7 +43,7 @@ impl Chain {
         }
     }
 
-    /// Whether `signature` is the one for a canonical request.
+    /// Whether `signature` is the signature of a canonical request.
     pub(super) fn request(&mut self, canonical: &[u8], signature: &str) -> bool {
         let text = format!(
             "{ALGORITHM}\n{}\n{}\n{}",
@@ -53,14 +54,16 @@ impl Chain {
         self.advance(&text, signature)
     }
 
-    /// Whether `signature` is the one for the next chunk, whose digest is given.
+    /// Whether `signature` is the signature of the next chunk, whose content has
+    /// the SHA-256 `content`.
     pub(crate) fn chunk(&mut self, content: &[u8], signature: &str) -> bool {
+        // AWS's format has the digest of an empty string before the content's.
         let rest = format!("{}\n{}", digest(b""), hex::encode(content));
         let text = self.text("PAYLOAD", &rest);
         self.advance(&text, signature)
     }
 
-    /// Whether `signature` is the one for the trailer.
+    /// Whether `signature` is the signature of the trailer.
     pub(crate) fn trailer(&mut self, canonical: &str, signature: &str) -> bool {
         let text = self.text("TRAILER", &digest(canonical.as_bytes()));
         self.advance(&text, signature)
@@ -84,18 +87,19 @@ fn sign(key: &[u8], text: &[u8]) -> Vec<u8> {
     hmac::sign(&key, text).as_ref().to_vec()
 }
 
-/// The signature of version 2.
+/// Returns a signature of version 2.
 pub(super) fn sign_sha1(secret: &str, text: &[u8]) -> Vec<u8> {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
     hmac::sign(&key, text).as_ref().to_vec()
 }
 
-/// The SHA-256 of something, in hexadecimal.
+/// Returns the SHA-256 of bytes in hexadecimal.
 pub(super) fn digest(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// Compares without telling by the time it takes where the difference is.
+/// Compares in constant time, so that the time does not reveal where a guessed
+/// signature differs.
 pub(super) fn same(calculated: &str, presented: &str) -> bool {
     calculated.as_bytes().ct_eq(presented.as_bytes()).into()
 }
@@ -105,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sha1_is_that_of_the_rfc() {
+    fn hmac_sha1_agrees_with_the_rfc() {
         // RFC 2202, case 2.
         let case_2 = sign_sha1("Jefe", b"what do ya want for nothing?");
         assert_eq!(
@@ -114,10 +118,10 @@ mod tests {
         );
     }
 
-    /// The example of Amazon's documentation: one chunk of 65536 bytes, one of
-    /// 1024, and the last.
+    /// The example of AWS's documentation: a chunk of 65536 bytes, a chunk of
+    /// 1024 bytes and the empty last chunk.
     #[test]
-    fn amazons_chunks_verify_in_their_order_only() {
+    fn chunks_verify_only_in_order() {
         let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
         let scope = ["20130524", "us-east-1", "s3"];
         let mut chain = Chain::new(secret, "20130524T000000Z", scope);

@@ -1,4 +1,4 @@
-//! A signature as it is presented, in the header or in the query.
+//! Parses the signature that a request presents in its header or query.
 
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
@@ -7,9 +7,10 @@ use super::chain::{ALGORITHM, TERMINATOR};
 use super::fault::{Fault, Flaw, Place};
 use crate::query::Query;
 
+/// AWS's limit of the lifetime of a presigned URL.
 const MAX_EXPIRY_SECONDS: i64 = 7 * 24 * 60 * 60;
 
-/// What a request presents.
+/// The signature that a request presents.
 pub(super) enum Presented<'a> {
     /// A signature of version 2, in the query.
     Version2,
@@ -24,13 +25,13 @@ pub(super) struct Claim<'a> {
     pub(super) scope: Credential<'a>,
     pub(super) signed_headers: Vec<&'a str>,
     pub(super) signature: &'a str,
-    /// When it was made, as it was written.
+    /// When the request was signed, as written in the request.
     pub(super) date: Option<&'a str>,
-    /// How long a presigned address lives.
+    /// The lifetime of a presigned URL in seconds.
     pub(super) expires: Option<i64>,
 }
 
-/// What a credential says besides the key.
+/// The scope in a credential.
 #[derive(Clone, Copy)]
 pub(super) struct Credential<'a> {
     pub(super) day: &'a str,
@@ -38,7 +39,8 @@ pub(super) struct Credential<'a> {
     pub(super) service: &'a str,
 }
 
-/// Reads the one signature of a request, if it presents any.
+/// Parses the signature of a request. Returns `None` if there is no signature.
+/// Fails if there are several: as on AWS, a request has only one.
 pub(super) fn read<'a>(parts: &'a Parts, query: &'a Query) -> Result<Option<Presented<'a>>, Fault> {
     let any_of = |names: &[&str]| {
         let known = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
@@ -58,7 +60,7 @@ pub(super) fn read<'a>(parts: &'a Parts, query: &'a Query) -> Result<Option<Pres
     }
 }
 
-/// Reads the header.
+/// Parses the header `Authorization`.
 pub(super) fn in_header(parts: &Parts) -> Result<Option<Claim<'_>>, Fault> {
     let Some(value) = parts.headers.get(AUTHORIZATION) else {
         return Ok(None);
@@ -78,7 +80,7 @@ pub(super) fn in_header(parts: &Parts) -> Result<Option<Claim<'_>>, Fault> {
     for field in fields.split(',').map(str::trim) {
         let (name, value) = field.split_once('=').unwrap_or((field, ""));
         match values.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, place @ None)) => *place = Some(value),
+            Some((_, field @ None)) => *field = Some(value),
             _ if field.is_empty() => {}
             _ => return Err(flawed(Flaw::Field(name.to_owned()))),
         }
@@ -137,8 +139,8 @@ fn credential(text: &str) -> Option<(&str, Credential<'_>)> {
     };
     let is_day = day.len() == 8 && day.bytes().all(|byte| byte.is_ascii_digit());
     let is_region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let sound = is_day && !region.is_empty() && region.bytes().all(is_region);
-    sound.then_some((
+    let is_valid = is_day && !region.is_empty() && region.bytes().all(is_region);
+    is_valid.then_some((
         key,
         Credential {
             day,
@@ -148,7 +150,8 @@ fn credential(text: &str) -> Option<(&str, Credential<'_>)> {
     ))
 }
 
-/// The names of the signed headers: in lower case, in order, each once.
+/// Parses the list of signed headers. The names must be in lower case, sorted
+/// and unique.
 fn signed_headers(list: &str) -> Option<Vec<&str>> {
     let names: Vec<&str> = list.split(';').collect();
     let lower = |name: &&str| !name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase());

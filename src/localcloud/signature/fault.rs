@@ -1,70 +1,73 @@
-//! Why a signature is not believed. Each service has words of its own for it.
+//! The reasons for which a signature is refused. Each service has its own error
+//! codes and messages for them.
 
-/// Where a signature is.
+/// The place of a signature in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In the header `Authorization`.
     Header,
-    /// In the query: a presigned address.
+    /// In the query of a presigned URL.
     Query,
 }
 
-/// What is wrong with a signature.
+/// The reason for which a signature is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// There is more than one.
+    /// The request contains more than one signature.
     Several,
-    /// It is of a kind that is not taken here.
+    /// The service does not accept this kind of signature.
     Scheme {
-        /// It is one of version 2.
+        /// Whether it is a signature of version 2.
         version_2: bool,
     },
-    /// It cannot be read.
+    /// The signature cannot be parsed.
     Malformed(Place, Flaw),
-    /// The request does not say when it was signed.
+    /// The request does not contain the time of its signature.
     NoDate,
-    /// The request does not say how its body is signed.
+    /// The request does not declare how its body is signed.
     NoPayload,
-    /// Another access key.
+    /// The access key is not the key of this local cloud.
     UnknownKey,
-    /// A session token; there are none here.
+    /// The request contains a session token. The local cloud does not issue
+    /// session tokens.
     Token,
-    /// Signed on another day than its scope says; the day.
+    /// The date of the request is not on the day of the scope, which this
+    /// variant contains.
     OtherDay(String),
-    /// Signed too long ago, or in the future.
+    /// The request was signed too long ago or in the future. Contains its date.
     Skewed(String),
-    /// A presigned address whose time is over.
+    /// A presigned URL has expired.
     Expired,
-    /// Headers that decide about the request and are not signed.
+    /// Headers that must be signed are not signed. Contains their names.
     Unsigned(Vec<String>),
-    /// A parameter of the query that decides and that version 2 does not cover.
+    /// Version 2 does not cover this parameter of the query.
     Uncovered(String),
-    /// Another signature than the one for this request.
+    /// The signature is not the signature of this request.
     Mismatch,
 }
 
-/// What cannot be read about a signature.
+/// The part of a signature that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// A part of it is not there.
+    /// A part is missing.
     Missing(&'static str),
-    /// It has a part that does not belong there, or one twice.
+    /// A part is unknown or repeated.
     Field(String),
-    /// `X-Amz-Algorithm` is another one.
+    /// `X-Amz-Algorithm` is not the algorithm of version 4.
     Algorithm,
     /// The credential does not have its five parts.
     Credential,
     /// The credential is for another service.
     Service(String),
-    /// The date is not in the one form that there is.
+    /// The date does not have the form `20130524T000000Z`.
     Date,
-    /// The end of an address of version 2 is no number of seconds.
+    /// The expiry time in a URL of version 2 is not a number of seconds.
     Epoch,
-    /// The life of a presigned address is no number of seconds.
+    /// The lifetime of a presigned URL is not a number of seconds.
     Expires,
-    /// It is negative.
+    /// The lifetime of a presigned URL is negative.
     ExpiresNegative,
-    /// It is longer than a week.
+    /// The lifetime of a presigned URL is longer than a week.
     ExpiresTooLong,
     /// The list of signed headers is not in canonical form.
     SignedHeaders,

@@ -1,13 +1,13 @@
-//! Headers: one value each, and which of them a signature must cover.
+//! Merges repeated headers and checks which headers a signature covers.
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::{CONTENT_SHA256, Place};
 
-/// The headers that describe content, or make a request partial or conditional.
-/// `content-type` is not among them: HTTP libraries send one that no one asked
-/// for. It has no effect where it is not signed.
+/// The headers that describe content or make a request partial or conditional.
+/// `content-type` is not in the list, because HTTP libraries add it without being
+/// asked. An unsigned `content-type` has no effect.
 const DECIDING: [&str; 12] = [
     "cache-control",
     "content-disposition",
@@ -23,8 +23,8 @@ const DECIDING: [&str; 12] = [
     "range",
 ];
 
-/// Makes one header of those that come more than once, as the signature reads
-/// them: whoever looks at a header sees all of what was signed.
+/// Merges repeated headers into one header, in the form in which the signature
+/// covers them. Code that reads a header then sees everything that was signed.
 pub(crate) fn join_repeated(headers: &mut HeaderMap) {
     let repeated: Vec<HeaderName> = headers
         .keys()
@@ -40,10 +40,10 @@ pub(crate) fn join_repeated(headers: &mut HeaderMap) {
     }
 }
 
-/// The headers that a signature in this place must cover and does not.
+/// Returns the headers that a signature in this place must cover but does not.
 pub(super) fn not_covered(headers: &HeaderMap, signed: &[&str], place: Place) -> Vec<String> {
     let decides = |name: &str| match place {
-        // Its value is part of what is signed.
+        // Its value is part of the canonical request anyway.
         _ if name == CONTENT_SHA256 => false,
         _ if name == "host" || name.starts_with("x-amz-") => true,
         Place::Header => DECIDING.contains(&name),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_decides_has_to_be_signed() {
+    fn deciding_headers_must_be_signed() {
         let all = headers(&[
             ("host", "h"),
             ("x-amz-acl", "private"),

@@ -1,48 +1,51 @@
-//! Signatures of requests, for EC2, STS and S3 alike: who sent a request, and
-//! that it is the request which was signed.
+//! Verifies the signatures of requests to EC2, STS and S3: that the owner of the
+//! access key sent the request, and that nothing in it was changed.
 //!
-//! The rule: **what the local cloud acts on is what the signature covers.**
-//! - *Method and path*: byte for byte; S3 does not normalise a path, and EC2
-//!   and STS have one path only.
-//! - *Query*: every parameter, each at most once, except the signature itself.
-//! - *Headers*: the host and every header of Amazon's. A request that is signed
-//!   in its header also signs each header that describes content, or makes a
-//!   request conditional or partial; a `content-type` that it does not sign is
-//!   passed over, because HTTP libraries add one by themselves. The bearer of a
-//!   presigned address chooses those, unless the address says that they are
-//!   signed: it was made for a client that cannot sign, as on AWS.
-//! - *Body*: its digest, a chain of signed chunks, or the signed statement that
-//!   it is not signed. EC2 and STS take none but the first, and S3 for a document
-//!   neither, unless the address is presigned.
-//! - *Time and scope*: within fifteen minutes of now, or the life of a presigned
-//!   address; day, region, service and end of the scope agree with the request.
+//! The rule is: **the local cloud acts only on what the signature covers.**
+//! - *Method and path*: covered byte for byte. S3 does not normalise a path, and
+//!   EC2 and STS have only one path.
+//! - *Query*: every parameter except the signature itself. Each parameter may
+//!   occur only once.
+//! - *Headers*: the host and all headers `x-amz-..`. A request that is signed in
+//!   its header must also sign each header that describes content or makes the
+//!   request conditional or partial. An unsigned `content-type` is ignored,
+//!   because HTTP libraries add this header by themselves. The user of a
+//!   presigned URL chooses these headers freely, unless the URL lists them as
+//!   signed: as on AWS, the URL is for a client that cannot sign.
+//! - *Body*: its digest, a chain of signed chunks, or the signed declaration that
+//!   the body is not signed. EC2 and STS accept only the digest. S3 does not
+//!   accept an unsigned document (XML or a policy), unless the URL is presigned.
+//! - *Time and scope*: the request was signed at most fifteen minutes before or
+//!   after now, or the presigned URL has not expired. Day, region, service and
+//!   terminator of the scope match the request.
 //!
-//! Before anything looks at them, headers that come more than once become one
-//! ([`join_repeated`]), the way the signature reads them.
+//! Repeated headers are merged into one ([`join_repeated`]) before any other code
+//! reads them, in the form in which the signature covers them.
 //!
-//! By AWS's own rules of canonical form some spellings are the same request:
-//! `+` and `%20` in a query, another case of escapes, escapes of characters that
-//! need none, another order of a query's parameters, `a` and `a=` in it, another
-//! order or case of the names of headers, a header in one line or in several.
-//! They have the same effect. Runs of blanks within a header's value are the one
-//! thing that the rules leave open and that can be seen: text that is stored
-//! with an object keeps them, as on AWS. No value that decides about anything
+//! AWS's canonical form makes some spellings the same request: `+` and `%20` in a
+//! query, the case of escapes, unnecessary escapes, the order of a query's
+//! parameters, `a` and `a=` in a query, the order and the case of header names,
+//! and a header on one line or on several. These spellings have the same effect
+//! here. The canonical form also ignores the length of runs of blanks in a
+//! header's value, and this difference is visible: as on AWS, metadata that is
+//! stored with an object keeps the blanks. No value that decides about a request
 //! may contain a blank.
 //!
-//! That is stricter than AWS, because what is not covered must not decide: the
-//! SDK for PHP does not sign types, ranges and conditions, the one for JavaScript
-//! does not sign `cache-control`. The answer names the headers.
+//! These rules are stricter than AWS's, which accepts unsigned headers that
+//! decide about a request: the SDK for PHP does not sign types, ranges and
+//! conditions, and the SDK for JavaScript does not sign `cache-control`. The error
+//! names such headers.
 //!
-//! Version 2 is left in presigned addresses alone, as botocore 1.44 (boto3, and
-//! the AWS CLI 1.46 with `aws s3 presign`) makes them for an endpoint of one's
-//! own in us-east-1, eu-west-1 and the other regions of before 2014.
+//! Version 2 is accepted in presigned URLs only. botocore 1.44 (boto3, and
+//! `aws s3 presign` of the AWS CLI 1.46) still creates them for a custom endpoint
+//! in us-east-1, eu-west-1 and the other regions from before 2014.
 //!
-//! Not the library's (s3s 0.14.1), which was read for it: it passes over signed
-//! headers that are missing and headers that are not signed, tries a second
-//! canonical form of the path, accepts a trailer that was not announced, compares
-//! the signatures of chunks in variable time and keeps each chunk whole in
-//! memory; its answers are not in AWS's words; and it knows neither EC2's
-//! requests nor a limit on their scope.
+//! Why not the signature modules of the crate s3s (0.14.1): their source was
+//! reviewed. They skip signed headers that are missing and do not check for
+//! unsigned headers, try a second canonical form of the path, accept a trailer
+//! that was not announced, compare the signatures of chunks in variable time and
+//! hold each chunk whole in memory. Their errors do not have AWS's messages, and
+//! they do not support EC2's requests or restrict the service of a scope.
 
 mod canonical;
 mod chain;
@@ -64,12 +67,12 @@ pub(crate) use headers::join_repeated;
 
 use super::query::Query;
 
-/// `x-amz-content-sha256` of a body that is not signed.
+/// The value of `x-amz-content-sha256` for an unsigned body.
 pub(crate) const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
-/// The header that says how the body of a request to S3 is signed.
+/// The header that declares how the body of a request to S3 is signed.
 pub(crate) const CONTENT_SHA256: &str = "x-amz-content-sha256";
 
-/// The one access key of a local cloud.
+/// The only access key of a local cloud.
 #[derive(Clone)]
 pub(crate) struct Keys {
     pub(crate) access_key_id: String,
@@ -82,19 +85,19 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// What a request is signed for.
+/// The scope of a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scope {
     pub(crate) region: String,
     pub(crate) service: String,
 }
 
-/// Whom a request was sent to, as far as signatures differ in it.
+/// The service that received a request, as far as it matters to signatures.
 #[derive(Clone, Copy)]
 pub(crate) enum Service<'a> {
-    /// The header says how the body is signed.
+    /// S3: a header declares how the body is signed.
     S3,
-    /// EC2 or STS: the digest of the whole body is signed.
+    /// EC2 or STS: the signature covers the digest of the whole body.
     Query { body: &'a [u8] },
 }
 
@@ -107,32 +110,35 @@ impl Service<'_> {
     }
 }
 
-/// A signature that was verified.
+/// A verified signature.
 #[derive(Clone, Debug)]
 pub(crate) struct Signed {
     pub(crate) scope: Scope,
     pub(crate) place: Place,
-    /// `AWS4-HMAC-SHA256`, or `AWS` for version 2, as policies call it.
+    /// The name of the version in policies: `AWS4-HMAC-SHA256`, or `AWS` for
+    /// version 2.
     pub(crate) version: &'static str,
-    /// When it was signed; version 2 does not say.
+    /// When the request was signed. `None` for version 2, which does not contain
+    /// this time.
     pub(crate) time: Option<Timestamp>,
-    /// Whether the type of the content may be believed.
+    /// Whether the signature covers `content-type`.
     pub(crate) covers_type: bool,
-    /// `x-amz-content-sha256`, or that the body is not signed.
+    /// The value of `x-amz-content-sha256`, or [`UNSIGNED`] without this header.
     pub(crate) payload: String,
-    /// What the signatures of chunks build upon.
+    /// The chain that the signatures of chunks continue.
     pub(crate) chain: Option<Chain>,
 }
 
-/// The service that a signature in the header claims to be for, to find who
-/// answers the request.
+/// Returns the service in the scope of a signature in the header. It is not
+/// verified and only selects the service that answers the request.
 pub(crate) fn claimed_service(parts: &Parts) -> Option<&str> {
     claim::in_header(parts)
         .ok()?
         .map(|claim| claim.scope.service)
 }
 
-/// Verifies the signature of a request; `None` if it has none.
+/// Verifies the signature of a request. Returns `None` if the request is not
+/// signed.
 pub(crate) fn verify(
     parts: &Parts,
     query: &Query,

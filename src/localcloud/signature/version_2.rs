@@ -1,8 +1,8 @@
-//! Presigned addresses of version 2, for the clients that [`super`] names.
+//! Verifies presigned URLs of version 2, for the clients that [`super`] names.
 //!
-//! Version 2 covers only some of the parameters of a query, and writes their
-//! values without escapes. So every other parameter is refused here, and so is
-//! a value that could be read as two parameters.
+//! A signature of version 2 covers only some parameters of a query and contains
+//! their values without escapes. All other parameters are therefore refused, and
+//! so are values that could be read as two parameters.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -15,10 +15,10 @@ use super::version_4::has_token;
 use super::{CONTENT_SHA256, Fault, Flaw, Keys, Place, Scope, Signed, UNSIGNED};
 use crate::query::Query;
 
-/// The parameters that carry the signature itself.
+/// The parameters that contain the signature itself.
 const OWN: [&str; 3] = ["AWSAccessKeyId", "Signature", "Expires"];
 
-/// The parameters that are part of what is signed.
+/// The parameters that the signature covers.
 const COVERED: [&str; 28] = [
     "accelerate",
     "acl",
@@ -50,7 +50,7 @@ const COVERED: [&str; 28] = [
     "website",
 ];
 
-/// Verifies a presigned address.
+/// Verifies a presigned URL.
 pub(super) fn verify(
     parts: &Parts,
     query: &Query,
@@ -82,7 +82,7 @@ pub(super) fn verify(
     let payload = parts.headers.get(CONTENT_SHA256);
     let payload = payload.map_or(UNSIGNED, |value| value.to_str().unwrap_or_default());
     Ok(Signed {
-        // Version 2 knows no regions.
+        // A signature of version 2 does not contain a region.
         scope: Scope {
             region: "us-east-1".to_owned(),
             service: "s3".to_owned(),
@@ -96,7 +96,7 @@ pub(super) fn verify(
     })
 }
 
-/// A parameter that the signature does not cover, or not unambiguously.
+/// Returns a parameter that the signature does not cover or covers ambiguously.
 fn uncovered(query: &Query) -> Option<&str> {
     query
         .pairs()
@@ -119,8 +119,8 @@ fn string_to_sign(parts: &Parts, query: &Query, expires: &str) -> Vec<u8> {
     let mut names: Vec<&HeaderName> = parts.headers.keys().collect();
     names.retain(|name| name.as_str().starts_with("x-amz-"));
     names.sort_unstable_by_key(|name| name.as_str());
-    let amazon = |name: &HeaderName| [name.as_str().as_bytes(), header(name)].join(&b':');
-    lines.extend(names.into_iter().map(amazon));
+    let line = |name: &HeaderName| [name.as_str().as_bytes(), header(name)].join(&b':');
+    lines.extend(names.into_iter().map(line));
     lines.push(resource(parts.uri.path(), query).into_bytes());
     lines.join(&b'\n')
 }
@@ -147,7 +147,7 @@ fn resource(path: &str, query: &Query) -> String {
 mod tests {
     use super::*;
 
-    /// The example of Amazon's documentation, with more in its query.
+    /// Verifies the example of AWS's documentation, with `more` in its query.
     fn outcome(signature: &str, more: &str, now: i64) -> Result<Signed, Fault> {
         let keys = Keys {
             access_key_id: "AKIAIOSFODNN7EXAMPLE".into(),
@@ -164,7 +164,7 @@ mod tests {
     const RIGHT: &str = "NpgCjnDzrM%2BWFzoENXmpNDUsSn8%3D";
 
     #[test]
-    fn the_example_of_amazons_documentation_verifies() {
+    fn the_example_of_the_documentation_verifies_until_it_expires() {
         assert!(outcome(RIGHT, "", 1_175_139_620).is_ok());
         let fault = |signature, now| outcome(signature, "", now).unwrap_err();
         assert_eq!(fault(RIGHT, 1_175_139_621), Fault::Expired);
@@ -179,7 +179,7 @@ mod tests {
             assert_eq!(fault(&format!("&{name}=")), expected, "{name}");
         }
         assert_eq!(fault("&acl"), Fault::Mismatch);
-        // Written without escapes, it would be two parameters.
+        // Without escapes, the value would be two parameters.
         assert!(matches!(
             fault("&response-content-type=a%26versionId=1"),
             Fault::Uncovered(_)

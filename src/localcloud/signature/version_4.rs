@@ -1,4 +1,5 @@
-//! Version 4: checks that a claim is right, of now, and about all of a request.
+//! Verifies signatures of version 4: the signature, its time, and that it covers
+//! the whole request.
 
 use hyper::http::request::Parts;
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use super::{
 };
 use crate::query::Query;
 
+/// AWS's limit of the difference between the clocks of client and service.
 const MAX_SKEW_SECONDS: i64 = 15 * 60;
 
 /// Verifies a claim.
@@ -54,7 +56,7 @@ pub(super) fn verify(
         date,
         [scope.day, scope.region, scope.service],
     );
-    // A signed header that is not there is no canonical request at all.
+    // Without a signed header there is no canonical request to compare.
     let canonical = canonical.ok_or(Fault::Mismatch)?;
     if !chain.request(&canonical, claim.signature) {
         return Err(Fault::Mismatch);
@@ -73,7 +75,7 @@ pub(super) fn verify(
     })
 }
 
-/// Whether the request shows a session token.
+/// Whether the request contains a session token.
 pub(super) fn has_token(parts: &Parts, query: &Query) -> bool {
     const TOKEN: &str = "x-amz-security-token";
     let is_token = |(name, _): (&str, &str)| name.eq_ignore_ascii_case(TOKEN);
@@ -94,17 +96,19 @@ fn check_time(claim: &Claim<'_>, date: &str, now: Timestamp) -> Result<Timestamp
     }
 }
 
-/// Reads `20130524T000000Z`, and nothing that only looks like it.
+/// Parses a time of the form `20130524T000000Z`. `strptime` is more lenient than
+/// AWS, so the length and the digits are checked, too.
 fn instant(date: &str) -> Option<Timestamp> {
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    let sound = date.len() == 16 && digits(date.get(..8)?) && digits(date.get(9..15)?);
+    let has_form = date.len() == 16 && digits(date.get(..8)?) && digits(date.get(9..15)?);
     let civil = DateTime::strptime("%Y%m%dT%H%M%SZ", date)
         .ok()
-        .filter(|_| sound)?;
+        .filter(|_| has_form)?;
     Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
-/// The last line of the canonical request: what is signed of the body.
+/// Returns the last line of the canonical request, which declares how the body
+/// is signed.
 fn payload(
     parts: &Parts,
     query: &Query,
@@ -140,7 +144,7 @@ mod tests {
     use super::super::verify as verify_any;
     use super::*;
 
-    /// The example of Amazon's documentation: GET with a range.
+    /// The example of AWS's documentation: GET with a range.
     const SIGNATURE: &str = "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41";
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     const SCOPE: &str = "20130524/us-east-1/s3/aws4_request";
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn amazons_example_verifies_for_fifteen_minutes() {
+    fn the_example_of_the_documentation_verifies_for_fifteen_minutes() {
         let parts = example(SCOPE, SIGNATURE);
         for now in [NOW, "2013-05-24T00:14:59Z", "2013-05-23T23:45:01Z"] {
             let signed = outcome(&parts, Service::S3, now).unwrap().unwrap();
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_agrees_with_the_request() {
+    fn a_scope_must_match_the_request() {
         let flaw = |scope: &str| fault(&example(scope, SIGNATURE), NOW);
         let malformed = |flaw| Fault::Malformed(Place::Header, flaw);
         assert_eq!(flaw("20130524/eu-west-1/s3/aws4_request"), Fault::Mismatch);
@@ -217,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_is_read_strictly() {
+    fn the_header_is_parsed_strictly() {
         let with = |authorization: &str| {
             let mut parts = example(SCOPE, SIGNATURE);
             let value = authorization.parse().unwrap();
@@ -258,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn every_deciding_header_is_covered_and_there() {
+    fn every_deciding_header_is_signed_and_every_signed_header_exists() {
         for (name, value) in [
             ("x-amz-acl", "private"),
             ("content-md5", "x"),
@@ -280,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn two_signatures_are_none() {
+    fn two_signatures_are_refused() {
         for query in [
             "X-Amz-Signature=0",
             "x-amz-credential=0",
@@ -305,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_presigned_address_verifies_until_it_expires() {
+    fn a_presigned_url_verifies_until_it_expires() {
         let parts = presigned(str::to_owned);
         assert!(outcome(&parts, Service::S3, "2013-05-24T23:00:00Z").is_ok());
         assert_eq!(fault(&parts, "2013-05-25T00:00:01Z"), Fault::Expired);
@@ -342,7 +346,7 @@ mod tests {
 
     /// `get-vanilla-query-order-key-case` of AWS's published test suite.
     #[test]
-    fn a_query_request_is_signed_with_its_body() {
+    fn the_signature_of_a_query_request_covers_its_body() {
         let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
         let mut chain = Chain::new(
             secret,

@@ -1,7 +1,7 @@
-//! Which keys may log in as a user.
+//! The keys that may log in as a user.
 //!
-//! The file is read at each login, so that a key added or removed counts at
-//! once, and it counts only if nobody else could have written it.
+//! The file is read at each login, so that an added or removed key takes effect at
+//! once. As in OpenSSH, the file is ignored if another user could have written it.
 
 use std::fs::Metadata;
 use std::io::Read;
@@ -15,12 +15,13 @@ use super::super::accounts::Account;
 use super::super::files;
 use super::key_options::{self, Grant};
 
-/// What `key` may do as `account`, coming from `client`; nothing if `None`.
+/// Returns what `key` may do as `account` from the address `client`, or `None` if
+/// it may not log in.
 pub(super) fn grant(account: &Account, key: &PublicKey, client: IpAddr) -> Option<Grant> {
     let text = match read(account) {
         Ok(text) => text,
         Err(reason) => {
-            log::debug!("ssh: no key of {} counts: {reason}", account.name);
+            log::debug!("ssh: ignored the keys of {}: {reason}", account.name);
             return None;
         }
     };
@@ -29,13 +30,13 @@ pub(super) fn grant(account: &Account, key: &PublicKey, client: IpAddr) -> Optio
         .find_map(|options| match key_options::parse(options, client) {
             Ok(grant) => Some(grant),
             Err(reason) => {
-                log::warn!("ssh: a key of {} does not count: {reason}", account.name);
+                log::warn!("ssh: ignored a key of {}: {reason}", account.name);
                 None
             }
         })
 }
 
-/// Reads the file, unless somebody else could have written it.
+/// Reads the file. Fails if another user could have written it.
 fn read(account: &Account) -> Result<String, String> {
     let directory = account.home.join(".ssh");
     let path = directory.join("authorized_keys");
@@ -60,12 +61,12 @@ fn only_owner_writes(path: &Path, found: &Metadata, account: &Account) -> Result
         return Err(format!("`{}` belongs to another user", path.display()));
     }
     if found.mode() & 0o022 != 0 {
-        return Err(format!("others can write `{}`", path.display()));
+        return Err(format!("`{}` is writable by other users", path.display()));
     }
     Ok(())
 }
 
-/// The options of a line, if it is about this key.
+/// Returns the options of a line if it contains this key.
 fn entry<'a>(line: &'a str, key: &PublicKey) -> Option<&'a str> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -88,7 +89,7 @@ fn is_of_key(text: &str, key: &PublicKey) -> bool {
         .is_ok_and(|listed| listed.key_data() == key.key_data())
 }
 
-/// The first blank outside quotes.
+/// Returns the position of the first blank outside quotes.
 fn end_of_options(line: &str) -> Option<usize> {
     let mut quoted = false;
     let mut escaped = false;
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn root_is_told_to_come_as_the_user() {
+    fn the_line_that_cloud_init_writes_for_root_is_parsed() {
         let line = format!(
             "no-port-forwarding,no-agent-forwarding,no-X11-forwarding,command=\"echo 'Please \
              login as the user \\\"ec2-user\\\" rather than the user \\\"root\\\".';echo;sleep \
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn restrictions_are_obeyed() {
+    fn restrictions_apply() {
         let grant = allowed(&format!("restrict,pty {KEY}")).unwrap();
         assert!(grant.terminal && !grant.forwarding);
         let grant = allowed(&format!("permitopen=\"10.0.0.1:80\" {KEY}")).unwrap();
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_grants_nothing() {
+    fn unsupported_and_unmet_options_grant_nothing() {
         for options in [
             "cert-authority",
             "principals=\"a\"",
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_and_times_that_fit_are_allowed() {
+    fn matching_sources_and_future_expiry_times_are_allowed() {
         for options in [
             "from=\"10.0.0.0/8\"",
             "from=\"192.168.1.1,10.1.2.?\"",

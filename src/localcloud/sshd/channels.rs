@@ -1,4 +1,4 @@
-//! The channels of one connection, from their opening to their end.
+//! The channels of a connection.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,29 +14,29 @@ use super::process::Process;
 use super::signals;
 use super::terminal::{self, Terminal};
 
-/// What a client's variables may take in all.
+/// The maximum size of all variables that a client sets, in bytes.
 const MAX_VARIABLES: usize = 64 * 1024;
 
-/// All channels that are open.
+/// The open channels.
 pub(super) struct Channels {
     gate: Arc<Gate>,
     open: HashMap<ChannelId, Open>,
 }
 
-/// An open channel. Dropping it tells its task that the client is gone.
+/// An open channel. Dropping it signals its task that the client is gone.
 struct Open {
     ends: Ends,
     _close: DropGuard,
     state: State,
 }
 
-/// What a channel and its task share.
+/// The state that a channel and its task share.
 #[derive(Clone)]
 pub(super) struct Ends {
-    /// What the client sends.
+    /// The data that the client sends.
     pub(super) intake: Arc<Intake>,
-    /// Cancelled when the client has closed the channel or is gone, and when
-    /// the task is done with it.
+    /// Cancelled when the client closes the channel or is gone, and when the task
+    /// ends.
     pub(super) closed: CancellationToken,
 }
 
@@ -46,14 +46,14 @@ enum State {
     Running(Running),
 }
 
-/// A session whose client has not yet said what to run.
+/// A session whose client has not requested a program yet.
 pub(super) struct Preparation {
     pub(super) channel: ChannelWriteHalf<Msg>,
     pub(super) terminal: Option<terminal::Request>,
     pub(super) variables: Vec<(String, String)>,
 }
 
-/// A session whose program was started.
+/// A session with a started program.
 pub(super) struct Running {
     pub(super) process: Arc<Process>,
     pub(super) terminal: Option<Arc<Terminal>>,
@@ -89,8 +89,8 @@ impl Channels {
     }
 
     fn add(&mut self, channel: ChannelId, state: State) -> Ends {
-        // The client's answer to a channel that was closed from this side
-        // does not come up here.
+        // russh does not report when a client confirms that a channel is closed
+        // that was closed from this side.
         self.open.retain(|_, open| !open.ends.closed.is_cancelled());
         let closed = CancellationToken::new();
         let ends = Ends {
@@ -109,7 +109,7 @@ impl Channels {
     pub(super) fn data(&self, channel: ChannelId, data: &[u8]) -> io::Result<()> {
         match self.open.get(&channel) {
             Some(open) => open.ends.intake.push(data).inspect_err(|e| {
-                log::warn!("ssh: cannot keep what a client sent: {e}");
+                log::warn!("ssh: cannot store the data of a client: {e}");
             }),
             None => Ok(()),
         }
@@ -132,7 +132,7 @@ impl Channels {
         }
     }
 
-    /// Marks the session as running and gives out what its task needs.
+    /// Marks the session as running. Returns what its task needs.
     pub(super) fn run(
         &mut self,
         channel: ChannelId,
@@ -168,7 +168,8 @@ impl Channels {
 }
 
 impl Preparation {
-    /// Takes over a variable about the language; no others.
+    /// Sets a variable. As in the sshd_config of most distributions, only variables
+    /// of the locale are accepted.
     pub(super) fn set_variable(&mut self, name: &str, value: &str) -> Option<()> {
         let size: usize = self.variables.iter().map(|(n, v)| n.len() + v.len()).sum();
         let fits = size + name.len() + value.len() <= MAX_VARIABLES;

@@ -1,4 +1,4 @@
-//! One client: its login, and the channels it opens.
+//! The connection of a client: its login and its channels.
 
 use std::io;
 use std::sync::Arc;
@@ -25,13 +25,14 @@ use super::{forward, terminal};
 /// How long a client may take to log in, as in OpenSSH.
 const LOGIN_GRACE: Duration = Duration::from_secs(120);
 
-/// Sessions on one connection, as in OpenSSH.
+/// The maximum number of sessions on a connection, as in OpenSSH.
 const MAX_SESSIONS: usize = 10;
 
-/// A client that vanished is noticed after this.
+/// How long a connection is idle before the kernel probes whether the client still
+/// exists.
 const VANISHED: Duration = Duration::from_secs(60);
 
-/// Serves one client until it leaves.
+/// Serves a client until it disconnects.
 pub(super) async fn serve(
     protocol: Arc<russh::server::Config>,
     settings: Arc<Settings>,
@@ -41,7 +42,7 @@ pub(super) async fn serve(
     let addresses = match prepare(&stream) {
         Ok(addresses) => addresses,
         Err(e) => {
-            log::debug!("ssh: a client was lost: {e}");
+            log::debug!("ssh: lost a client: {e}");
             return;
         }
     };
@@ -61,7 +62,7 @@ pub(super) async fn serve(
         tokio::select! {
             () = logged_in.cancelled() => {}
             () = tokio::time::sleep(LOGIN_GRACE) => {
-                log::warn!("ssh: {} did not log in in time", addresses.client);
+                log::warn!("ssh: login of {} timed out", addresses.client);
                 end.cancel();
             }
         }
@@ -94,7 +95,7 @@ fn prepare(stream: &TcpStream) -> io::Result<Addresses> {
 struct Connection {
     settings: Arc<Settings>,
     addresses: Addresses,
-    /// Who logged in.
+    /// The user who logged in.
     user: Option<User>,
     startup: Option<OwnedSemaphorePermit>,
     logged_in: CancellationToken,
@@ -114,7 +115,7 @@ impl Connection {
         self.channels.preparation(channel)?.set_terminal(request)
     }
 
-    fn pass_on(&self, channel: ChannelId, signal: &Sig) -> Option<()> {
+    fn send_signal(&self, channel: ChannelId, signal: &Sig) -> Option<()> {
         if self.user.as_ref()?.grant.forced_command.is_some() {
             return None;
         }
@@ -158,7 +159,7 @@ impl Connection {
     }
 }
 
-/// Answers a channel's request.
+/// Answers a request on a channel.
 fn answer(session: &mut Session, channel: ChannelId, done: Option<()>) -> Result<(), russh::Error> {
     match done {
         Some(()) => session.channel_success(channel),
@@ -215,8 +216,8 @@ impl Handler for Connection {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         }
-        // What comes in is taken over by `data` below, so that it never waits
-        // in the library, where it would stop everything else.
+        // `data` below receives the client's data. If it were read from the
+        // channel, unread data would block the whole connection within russh.
         let (_, channel) = channel.split();
         self.channels.add_session(channel);
         reply.accept().await;
@@ -240,7 +241,7 @@ impl Handler for Connection {
             return Ok(());
         }
         let Some(destinations) = forward::destinations(host, port) else {
-            log::warn!("ssh: cannot forward to `{host}`: only to addresses");
+            log::warn!("ssh: cannot forward to `{host}`: it is not an IP address");
             reply.reject(ChannelOpenFailure::ConnectFailed).await;
             return Ok(());
         };
@@ -364,7 +365,7 @@ impl Handler for Connection {
         signal: Sig,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        let done = self.pass_on(channel, &signal);
+        let done = self.send_signal(channel, &signal);
         answer(session, channel, done)
     }
 

@@ -1,4 +1,4 @@
-//! Connections that a client makes through the instance (`ssh -L`, ProxyJump).
+//! Connections that a client forwards through the instance (`ssh -L`, ProxyJump).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -13,14 +13,15 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use super::channels::Ends;
 use super::intake::Intake;
 
-/// What is read at once: as much as one packet holds.
+/// How many bytes are read at a time: the size of a packet.
 const CHUNK: usize = 32 * 1024;
 
-/// How long a connection may take.
+/// How long connecting to a destination may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The addresses behind `host`. Names are not looked up: only addresses are
-/// reachable from an instance, and `localhost` needs no look-up.
+/// Returns the addresses of `host`, which must be an IP address or `localhost`.
+/// Names are not looked up, because an instance can reach other hosts only by their
+/// addresses.
 pub(super) fn destinations(host: &str, port: u32) -> Option<Vec<SocketAddr>> {
     let port = u16::try_from(port).ok()?;
     let addresses: Vec<IpAddr> = if host.eq_ignore_ascii_case("localhost") {
@@ -37,8 +38,8 @@ pub(super) fn destinations(host: &str, port: u32) -> Option<Vec<SocketAddr>> {
     )
 }
 
-/// Connects, answers the client and carries data until both sides are done or
-/// the client has `closed` the channel; that is cancelled in any case.
+/// Connects, answers the client and forwards data until both sides are done or the
+/// client closes the channel. Cancels `ends.closed` when it returns.
 pub(super) async fn run(
     destinations: Vec<SocketAddr>,
     channel: Channel<Msg>,
@@ -61,10 +62,10 @@ pub(super) async fn run(
         }
     };
     if let Err(e) = stream.set_nodelay(true) {
-        log::debug!("ssh: a forwarded connection is slow: {e}");
+        log::debug!("ssh: cannot set TCP_NODELAY on a forwarded connection: {e}");
     }
     reply.accept().await;
-    // What comes in is handed to the intake by the connection's handler.
+    // The connection's handler passes the client's data to the intake.
     let (_, channel) = channel.split();
     let (from, to) = stream.into_split();
     let both = async { tokio::join!(send(from, &channel), receive(&intake, to)) };
@@ -74,7 +75,7 @@ pub(super) async fn run(
     }
     intake.abandon();
     if let Err(e) = channel.close().await {
-        log::debug!("ssh: a client left before its forwarded connection: {e}");
+        log::debug!("ssh: a client left before its forwarded connection ended: {e}");
     }
 }
 
@@ -91,7 +92,7 @@ async fn send(mut from: OwnedReadHalf, channel: &ChannelWriteHalf<Msg>) {
         }
     }
     if let Err(e) = channel.eof().await {
-        log::debug!("ssh: a client left before its forwarded connection: {e}");
+        log::debug!("ssh: a client left before its forwarded connection ended: {e}");
     }
 }
 
@@ -103,7 +104,7 @@ async fn receive(intake: &Intake, mut to: OwnedWriteHalf) {
     }
     intake.abandon();
     if let Err(e) = to.shutdown().await {
-        log::debug!("ssh: a forwarded connection is closed already: {e}");
+        log::debug!("ssh: a forwarded connection is already closed: {e}");
     }
 }
 
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_addresses_and_localhost() {
+    fn destinations_are_addresses_or_localhost() {
         let local = destinations("localhost", 80).unwrap();
         assert_eq!(
             local,

@@ -1,11 +1,12 @@
-//! What a client sent and a program has not read yet.
+//! Buffers the data that a client has sent and a program has not read yet.
 //!
-//! The protocol's library grants a client more room as soon as data arrives,
-//! not when it is used. So the data is kept here: a little in memory, and when
-//! that is full the connection is no longer read (its [`Gate`] closes), which
-//! slows the client down. A program that does not read for a while must not
-//! keep its own output waiting, whose acknowledgements come in on the same
-//! connection: then the gate opens again and the rest goes to a file.
+//! russh enlarges the client's window as soon as data arrives, not when a program
+//! reads it, so the data has to be buffered here. A small buffer is in memory. When
+//! it is full, the connection is no longer read (its [`Gate`] closes), which slows
+//! the client down. However, the window updates for the program's output arrive on
+//! the same connection, so a program that does not read for a while would also
+//! block its output. The gate therefore opens again after a while, and further data
+//! goes to a file.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -17,45 +18,46 @@ use std::task::Waker;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-/// What is held in memory for one channel.
+/// How many bytes a channel buffers in memory.
 const MEMORY: usize = 1 << 20;
-/// Below this a channel counts as having room again.
+/// Below this number of bytes a full channel has room again.
 const ROOM: usize = MEMORY / 2;
-/// What is held on disk for one channel; after that the client has to wait.
+/// How many bytes a channel buffers on disk. After that the client has to wait.
 const DISK: u64 = 1 << 30;
-/// What is read back from disk at once.
+/// How many bytes are read from disk at a time.
 const CHUNK: usize = 1 << 18;
 
-/// Whether the connection may be read; shared by its channels.
+/// Decides whether the connection is read. Its channels share the gate.
 #[derive(Default)]
 pub(super) struct Gate(Mutex<Levels>);
 
 #[derive(Default)]
 struct Levels {
-    /// Channels whose memory is full.
+    /// The number of channels whose memory is full.
     full: usize,
-    /// Channels whose disk space is used up.
+    /// The number of channels whose disk space is used up.
     overfull: usize,
-    /// Reading goes on in spite of full channels.
+    /// Whether the connection is read although channels are full.
     overflow: bool,
-    /// Counts what the programs have read.
+    /// The number of bytes that programs have read.
     progress: u64,
     reader: Option<Waker>,
 }
 
-/// What the connection's reader has to do.
+/// The state of a gate for the connection's reader.
 pub(super) enum Passage {
+    /// Read.
     Open,
-    /// Wait a little; if `progress` is the same then, let it overflow.
-    Full {
-        progress: u64,
-    },
-    /// Wait until it is open.
+    /// Wait for a short time. If `progress` has not changed then, call
+    /// [`Gate::overflow`].
+    Full { progress: u64 },
+    /// Wait until the gate is open.
     Closed,
 }
 
 impl Gate {
-    /// Whether to read; if not, the waker is called when that changes.
+    /// Returns whether to read. If the gate is not open, the waker is called when
+    /// it opens.
     pub(super) fn passage(&self, reader: &Waker) -> Passage {
         let mut levels = lock(&self.0);
         if levels.is_open() {
@@ -70,7 +72,7 @@ impl Gate {
         }
     }
 
-    /// Lets data in although no program reads it.
+    /// Opens the gate although channels are full.
     pub(super) fn overflow(&self) {
         lock(&self.0).overflow = true;
     }
@@ -95,12 +97,12 @@ impl Levels {
     }
 }
 
-/// Counts one channel more or less.
+/// Adjusts the number of channels at a level when one channel changes.
 fn step(count: &mut usize, before: bool, after: bool) {
     *count = *count + usize::from(after) - usize::from(before);
 }
 
-/// The data of one channel, on its way to one reader.
+/// The buffered data of a channel, which has one reader.
 pub(super) struct Intake {
     gate: Arc<Gate>,
     queue: Mutex<Queue>,
@@ -113,7 +115,7 @@ struct Queue {
     in_memory: usize,
     disk: Option<Overflow>,
     flow: Flow,
-    /// What the gate was told last.
+    /// The level that was last reported to the gate.
     level: Level,
 }
 
@@ -121,9 +123,9 @@ struct Queue {
 enum Flow {
     #[default]
     Open,
-    /// The client will send no more.
+    /// The client does not send further data.
     Ended,
-    /// Nobody will read any more.
+    /// The program does not read further data.
     Abandoned,
 }
 
@@ -133,7 +135,7 @@ struct Level {
     is_overfull: bool,
 }
 
-/// The part that is kept in a nameless file, newer than what is in memory.
+/// The data in an unnamed file, which is newer than the data in memory.
 struct Overflow {
     file: File,
     read: u64,
@@ -149,7 +151,7 @@ impl Intake {
         }
     }
 
-    /// Takes in what the client sent.
+    /// Buffers data of the client.
     pub(super) fn push(&self, data: &[u8]) -> io::Result<()> {
         let mut queue = lock(&self.queue);
         if queue.flow != Flow::Open {
@@ -161,7 +163,7 @@ impl Intake {
         Ok(())
     }
 
-    /// The client will send no more.
+    /// Marks the end of the client's data.
     pub(super) fn end(&self) {
         let mut queue = lock(&self.queue);
         if queue.flow == Flow::Open {
@@ -170,7 +172,7 @@ impl Intake {
         self.changed.notify_one();
     }
 
-    /// Nobody will read any more: what came and what comes is thrown away.
+    /// Discards the buffered data and all further data, because nothing reads it.
     pub(super) fn abandon(&self) {
         let mut queue = lock(&self.queue);
         queue.flow = Flow::Abandoned;
@@ -180,7 +182,7 @@ impl Intake {
         self.report(&mut queue, 0);
     }
 
-    /// The next piece; `None` at the end.
+    /// Waits for the next piece of data. Returns `None` at the end.
     pub(super) async fn next(&self) -> io::Result<Option<Bytes>> {
         loop {
             if let Some(data) = self.take()? {
@@ -202,7 +204,7 @@ impl Intake {
         Ok(data)
     }
 
-    /// Tells the gate when a level was passed, and how much was read.
+    /// Reports to the gate the new level and how many bytes were read.
     fn report(&self, queue: &mut Queue, read: usize) {
         let limit = if queue.level.is_full { ROOM } else { MEMORY };
         let level = Level {
@@ -233,7 +235,7 @@ impl Queue {
         }
         let disk = match &mut self.disk {
             Some(disk) => disk,
-            none => none.insert(Overflow::new()?),
+            empty => empty.insert(Overflow::new()?),
         };
         disk.file.write_all_at(data, disk.written)?;
         disk.written += data.len() as u64;
@@ -262,7 +264,7 @@ impl Queue {
 
 impl Overflow {
     fn new() -> io::Result<Self> {
-        // Not in /tmp, which is memory.
+        // Not in /tmp, which is in memory.
         let file = tempfile::tempfile_in("/var/tmp").or_else(|_| tempfile::tempfile())?;
         Ok(Self {
             file,
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_overflows_comes_back_in_order() {
+    async fn overflowed_data_is_read_in_order() {
         let gate = Arc::new(Gate::default());
         let intake = Intake::new(Arc::clone(&gate));
         let sent: Vec<u8> = (0..=250).cycle().take(5 * MEMORY).collect();
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_channel_holds_nothing_back() {
+    fn an_abandoned_channel_does_not_keep_the_gate_closed() {
         let gate = Arc::new(Gate::default());
         let intake = Intake::new(Arc::clone(&gate));
         intake.push(&vec![0; 2 * MEMORY]).unwrap();

@@ -1,20 +1,20 @@
-//! The options in front of a key in `authorized_keys`.
+//! The options before a key in `authorized_keys`.
 //!
-//! An option that restricts the key is obeyed; with one that is not
-//! understood, the key grants nothing.
+//! A key with an unsupported option grants nothing, because the option could
+//! restrict the key.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// What a key is allowed to do.
+/// The rights that a key grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Grant {
-    /// Run instead of what the client asks for.
+    /// The command that runs instead of the client's command.
     pub(super) forced_command: Option<String>,
     pub(super) terminal: bool,
     pub(super) forwarding: bool,
-    /// `host:port` pairs that may be connected to; all if `None`.
+    /// The allowed destinations as `host:port`. `None` allows all destinations.
     pub(super) destinations: Option<Vec<String>>,
 }
 
@@ -28,7 +28,7 @@ impl Grant {
         }
     }
 
-    /// Whether a connection to this destination may be made.
+    /// Whether the client may connect to this destination.
     pub(super) fn may_connect(&self, host: &str, port: u32) -> bool {
         let Some(destinations) = &self.destinations else {
             return self.forwarding;
@@ -44,7 +44,7 @@ impl Grant {
     }
 }
 
-/// Splits at commas outside quotes.
+/// Splits options at commas outside quotes.
 fn split(options: &str) -> Vec<&str> {
     let mut quoted = false;
     let mut escaped = false;
@@ -59,7 +59,8 @@ fn split(options: &str) -> Vec<&str> {
         .collect()
 }
 
-/// What a line's options leave to the key, for a client of that address.
+/// Returns what a key with these options grants to a client at this address. Fails
+/// with the reason if it grants nothing.
 pub(super) fn parse(options: &str, client: IpAddr) -> Result<Grant, String> {
     let mut grant = Grant::all();
     if options.is_empty() {
@@ -92,7 +93,7 @@ fn apply(
         ("no-port-forwarding", None) => grant.forwarding = false,
         ("command", Some(command)) => grant.forced_command = Some(command),
         ("from", Some(patterns)) => {
-            if !comes_from(&patterns, client) {
+            if !allows_address(&patterns, client) {
                 return Err(format!("`from` does not allow {client}"));
             }
         }
@@ -100,8 +101,8 @@ fn apply(
         ("permitopen", Some(destination)) => {
             grant.destinations.get_or_insert_default().push(destination);
         }
-        // What these allow or forbid is never done here; variables of a key
-        // are not taken over by sshd's defaults either.
+        // This server does not have the features that these options allow or
+        // forbid. sshd ignores `environment`, too, in its default configuration.
         ("permitlisten" | "tunnel" | "environment", Some(_))
         | (
             "agent-forwarding"
@@ -113,7 +114,7 @@ fn apply(
             | "no-touch-required",
             None,
         ) => {}
-        _ => return Err(format!("its option `{name}` is not supported")),
+        _ => return Err(format!("the option `{name}` is not supported")),
     }
     Ok(())
 }
@@ -122,13 +123,13 @@ fn unquote(name: &str, value: &str) -> Result<String, String> {
     let inner = value
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'))
-        .ok_or_else(|| format!("the value of its option `{name}` is not in quotes"))?;
+        .ok_or_else(|| format!("the value of the option `{name}` is not in quotes"))?;
     Ok(inner.replace("\\\"", "\""))
 }
 
-/// Whether a pattern list matches the address: addresses with wildcards or
-/// networks, `!` in front of what is excluded. Names never match.
-fn comes_from(patterns: &str, client: IpAddr) -> bool {
+/// Whether a list of patterns matches an address. A pattern is a network or an
+/// address with wildcards; `!` excludes it. Host names never match.
+fn allows_address(patterns: &str, client: IpAddr) -> bool {
     let address = client.to_string();
     let mut found = false;
     for pattern in patterns.split(',').map(str::trim) {
@@ -148,7 +149,8 @@ fn comes_from(patterns: &str, client: IpAddr) -> bool {
     found
 }
 
-/// Matches `*` and `?`, in time that no pattern can blow up.
+/// Whether a text matches a pattern with `*` and `?`. The time is at most the
+/// product of both lengths.
 fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut read) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -173,22 +175,23 @@ fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
     pattern[at..].iter().all(|&c| c == b'*')
 }
 
-/// A time as `YYYYMMDD[HHMM[SS]]`, local, or in UTC with `Z` behind it.
+/// Fails if a time has passed. The time has the form `YYYYMMDD[HHMM[SS]]` and is
+/// local time, or UTC if it ends with `Z`.
 fn not_expired(time: &str) -> Result<(), String> {
-    let unreadable = || format!("its `expiry-time` `{time}` is not a time");
+    let invalid = || format!("the `expiry-time` `{time}` is not a time");
     let (digits, zone) = match time.strip_suffix(['Z', 'z']) {
         Some(digits) => (digits, jiff::tz::TimeZone::UTC),
         None => (time, super::super::files::time_zone()),
     };
     if !matches!(digits.len(), 8 | 12 | 14) {
-        return Err(unreadable());
+        return Err(invalid());
     }
     let padded = format!("{digits:0<14}");
     let expiry = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", &padded)
         .and_then(|time| time.to_zoned(zone))
-        .map_err(|_| unreadable())?;
+        .map_err(|_| invalid())?;
     if expiry.timestamp() <= jiff::Timestamp::now() {
-        return Err(format!("it expired at {time}"));
+        return Err(format!("the key expired at {time}"));
     }
     Ok(())
 }

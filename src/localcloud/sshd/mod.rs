@@ -1,19 +1,19 @@
-//! The ssh server of an instance: what OpenSSH's sshd does on Amazon Linux, on
-//! any distribution, without a package to install.
+//! The SSH server of an instance. It behaves as OpenSSH's sshd on Amazon Linux, on
+//! any distribution and without installing a package.
 //!
-//! It runs inside pid 1 of an instance, as root, on a single thread. It never
-//! waits for a child itself: pid 1 reaps every process and tells how it ended
-//! (see [`Reaper`]), so that nothing races for an exit status. Only public keys
-//! open it, and what a session starts runs with the rights of its user.
+//! The server runs in process 1 of an instance, as root, on a single thread. It
+//! never waits for a child process itself, because two waiting parties would
+//! compete for the exit status: process 1 reaps all processes and reports how they
+//! ended (see [`Reaper`]). Clients log in with public keys only. The programs of a
+//! session run as the user who logged in.
 //!
-//! - `connection` answers the protocol's requests, with the help of
-//!   `login`, and keeps its `channels`;
-//! - `login` decides by accounts, `authorized_keys` and `key_options`;
-//! - `session` runs a program for a channel, `process` starts it, `terminal`
-//!   gives it a tty;
-//! - `intake` and `transport` hold back a client that sends faster than a
-//!   program reads;
-//! - `sftp` is the file server, a program of its own.
+//! - `connection` answers the client's requests and holds its `channels`.
+//! - `login` checks accounts, `authorized_keys` and `key_options`.
+//! - `session` runs a program for a channel; `process` starts it, and `terminal`
+//!   opens a pseudo-terminal for it.
+//! - `intake` and `transport` slow down a client that sends faster than a program
+//!   reads.
+//! - `sftp` is the SFTP server, a separate program.
 
 mod authorized_keys;
 mod channels;

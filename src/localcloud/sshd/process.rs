@@ -1,4 +1,4 @@
-//! Starting a program as a user, the way a login does.
+//! Starts a program as a user, as a login does.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -23,22 +23,22 @@ use super::super::files;
 use super::settings::Reaper;
 use super::terminal::{self, Terminal};
 
-/// Where programs are looked for before `/etc/environment` or a profile says
-/// something else.
+/// The search path of programs, unless `/etc/environment` or a profile sets another
+/// path.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
-/// The last of the signals without a real-time number.
+/// The last signal before the real-time signals.
 const LAST_SIGNAL: i32 = 31;
 
-/// What a client wants to run.
+/// The program that a client requests.
 pub(super) enum Program<'a> {
     Shell,
     Command(&'a [u8]),
-    /// The file server at this path.
+    /// The SFTP server at this path.
     Sftp(&'a Path),
 }
 
-/// The circumstances of a program.
+/// The user, terminal and environment of a program.
 pub(super) struct Circumstances<'a> {
     pub(super) account: &'a Account,
     pub(super) terminal: Option<&'a terminal::Request>,
@@ -46,13 +46,13 @@ pub(super) struct Circumstances<'a> {
     pub(super) reaper: &'a dyn Reaper,
 }
 
-/// A program that was started, and its whole process group.
+/// A started program and its process group.
 pub(super) struct Process {
     pid: Pid,
     running: AtomicBool,
 }
 
-/// How to talk to a program.
+/// The input and output of a program.
 pub(super) enum Streams {
     Pipes {
         stdin: pipe::Sender,
@@ -62,7 +62,7 @@ pub(super) enum Streams {
     Terminal(Arc<Terminal>),
 }
 
-/// A program that was just started.
+/// A newly started program.
 pub(super) struct Started {
     pub(super) process: Arc<Process>,
     pub(super) streams: Streams,
@@ -70,7 +70,8 @@ pub(super) struct Started {
 }
 
 impl<'a> Program<'a> {
-    /// What a forced command is told the client asked for.
+    /// Returns the value of `SSH_ORIGINAL_COMMAND`, from which a forced command
+    /// learns what the client requested.
     pub(super) fn name(&self) -> Option<&'a [u8]> {
         match self {
             Self::Shell => None,
@@ -90,7 +91,7 @@ impl Streams {
 }
 
 impl Process {
-    /// Sends a signal to the whole group, unless its leader has ended.
+    /// Sends a signal to the process group, unless its leader has ended.
     pub(super) fn signal(&self, signal: Signal) {
         if self.running.load(Ordering::Relaxed)
             && let Err(e) = killpg(self.pid, signal)
@@ -99,13 +100,14 @@ impl Process {
         }
     }
 
-    /// Its number may be somebody else's from now on.
-    pub(super) fn has_ended(&self) {
+    /// Marks the leader as ended. From now on another process may get its id, so
+    /// signals are no longer sent.
+    pub(super) fn set_ended(&self) {
         self.running.store(false, Ordering::Relaxed);
     }
 }
 
-/// Starts the program in a session of its own.
+/// Starts a program in a new session.
 pub(super) fn start(program: &Program, with: Circumstances) -> io::Result<Started> {
     let mut command = command(program, with.account);
     command.env_clear().envs(with.variables);
@@ -113,9 +115,10 @@ pub(super) fn start(program: &Program, with: Circumstances) -> io::Result<Starte
         Some(request) => on_terminal(&mut command, request, with.account)?,
         None => on_pipes(&mut command)?,
     };
-    as_user(&mut command, with.account, with.terminal.is_some())?;
+    switch_user(&mut command, with.account, with.terminal.is_some())?;
     let child = command.spawn()?;
-    // Before anything else: the reaper sees the end of this child only once.
+    // Register the child before anything else: the reaper learns of its end only
+    // once.
     let pid = Pid::from_raw(child.id().cast_signed());
     let exited = with.reaper.exited(pid.as_raw());
     Ok(Started {
@@ -182,23 +185,27 @@ fn on_terminal(
     Ok(Streams::Terminal(Arc::new(terminal)))
 }
 
-/// Has the child become the user before it runs the program.
-#[expect(unsafe_code, reason = "only the child itself can become another user")]
-fn as_user(command: &mut Command, account: &Account, on_terminal: bool) -> io::Result<()> {
+/// Makes the child switch to the user before it executes the program.
+#[expect(
+    unsafe_code,
+    reason = "only the child itself can switch to another user"
+)]
+fn switch_user(command: &mut Command, account: &Account, on_terminal: bool) -> io::Result<()> {
     let groups: Vec<Gid> = account.groups.iter().copied().map(Gid::from_raw).collect();
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
     let home = CString::new(account.home.as_os_str().as_bytes())?;
     let root = c"/";
-    // SAFETY: between fork and exec only system calls are made; everything
-    // they need was allocated above.
+    // SAFETY: the closure only makes system calls between fork and exec. All
+    // memory that it needs was allocated above.
     unsafe {
         command.pre_exec(move || {
-            // What this process ignores, the program should not.
+            // The program would inherit which signals this process ignores.
             for signal in 1..=LAST_SIGNAL {
                 libc::signal(signal, libc::SIG_DFL);
             }
-            // Nor inherit what was opened without care. A kernel too old for
-            // this call has what every file here was opened with.
+            // The program must not inherit descriptors. A failure of this call is
+            // ignored: old kernels do not have it, and all files of this program
+            // are opened with close-on-exec anyway.
             libc::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed());
             nix::unistd::setsid()?;
             if on_terminal {
@@ -215,14 +222,15 @@ fn as_user(command: &mut Command, account: &Account, on_terminal: bool) -> io::R
     Ok(())
 }
 
-/// The two ends of a connection.
+/// The two addresses of a connection.
 #[derive(Clone, Copy)]
 pub(super) struct Addresses {
     pub(super) client: SocketAddr,
     pub(super) server: SocketAddr,
 }
 
-/// The variables of a session; what comes later in each list counts.
+/// Returns the variables of a session. Of several variables with the same name the
+/// last one applies.
 pub(super) fn variables(
     account: &Account,
     addresses: Addresses,
@@ -263,7 +271,7 @@ pub(super) fn variables(
     all
 }
 
-/// A line `NAME=value` of `/etc/environment`, as PAM reads it.
+/// Parses a line `NAME=value` of `/etc/environment`, as PAM does.
 fn assignment(line: &str) -> Option<(OsString, OsString)> {
     let line = line.trim();
     let line = line.strip_prefix("export ").unwrap_or(line);
@@ -294,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_the_machines_environment() {
+    fn lines_of_etc_environment_are_parsed() {
         let pair = |name: &str, value: &str| Some((name.into(), value.into()));
         assert_eq!(assignment("LANG=C.UTF-8"), pair("LANG", "C.UTF-8"));
         assert_eq!(assignment("export A=\"b c\" "), pair("A", "b c"));
@@ -304,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_cannot_change_who_the_user_is() {
+    fn a_client_cannot_override_the_variables_of_the_user() {
         let addresses = Addresses {
             client: "[::ffff:10.0.0.1]:4000".parse().unwrap(),
             server: "10.0.0.2:22".parse().unwrap(),

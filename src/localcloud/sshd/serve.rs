@@ -1,4 +1,4 @@
-//! The server: its settings, its keys, and the connections that it accepts.
+//! The server: its configuration, its host keys, and accepting connections.
 
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt;
@@ -15,33 +15,34 @@ use super::connection;
 use super::settings::{Reaper, Settings};
 use crate::files;
 
-/// Failed logins after which a connection is closed, as in OpenSSH.
+/// The number of failed logins after which a connection is closed, as in OpenSSH.
 const MAX_AUTH_TRIES: usize = 6;
 
-/// Connections that may be busy logging in, as in OpenSSH.
+/// The maximum number of connections that have not logged in yet, as in OpenSSH.
 const MAX_STARTUPS: usize = 100;
 
-/// How long the server rests when the system gives it no more connections.
+/// How long the server waits after the kernel refuses to accept a connection for
+/// lack of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What the server needs to know.
+/// The configuration of the server.
 pub(crate) struct Config {
-    /// Where clients connect.
+    /// The listener for clients.
     pub listener: TcpListener,
-    /// Private host keys in OpenSSH's format, readable by root alone.
+    /// Private host keys in OpenSSH's format. Only root may read them.
     pub host_keys: Vec<PathBuf>,
-    /// A fault to rehearse: every connection is reset after that many bytes
-    /// from its client.
+    /// A fault to rehearse: each connection is reset after this many bytes from
+    /// its client.
     pub drop_after: Option<u64>,
-    /// Variables of every session, beside those of `/etc/environment`.
+    /// Variables of all sessions, in addition to `/etc/environment`.
     pub environment: Vec<(String, String)>,
-    /// Who reaps the children.
+    /// The reaper of the child processes.
     pub reaper: Arc<dyn Reaper>,
-    /// The program that serves sftp, started under the name `sftp-server`.
+    /// The SFTP server, a program that is started with the name `sftp-server`.
     pub sftp_server: PathBuf,
 }
 
-/// Serves ssh until its listener is of no more use.
+/// Serves clients until the listener fails.
 pub(crate) async fn serve(config: Config) -> io::Result<()> {
     let protocol = Arc::new(protocol(&config.host_keys)?);
     let settings = Arc::new(Settings {
@@ -62,7 +63,7 @@ pub(crate) async fn serve(config: Config) -> io::Result<()> {
                 let protocol = Arc::clone(&protocol);
                 tokio::spawn(connection::serve(protocol, settings, stream, startup));
             }
-            Err(e) if is_of_one_client(&e) => log::debug!("ssh: a client was lost: {e}"),
+            Err(e) if is_of_one_client(&e) => log::debug!("ssh: lost a client: {e}"),
             Err(e) if is_shortage(&e) => {
                 log::warn!("ssh: cannot accept a connection: {e}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -88,8 +89,8 @@ fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
-/// The protocol's settings: keys in public-key logins only, no SHA-1, no time
-/// limit on an idle session.
+/// Returns the configuration of russh: logins with public keys only, no SHA-1, and
+/// no time limit of idle sessions.
 fn protocol(host_keys: &[PathBuf]) -> io::Result<russh::server::Config> {
     let keys = host_keys
         .iter()
@@ -99,17 +100,18 @@ fn protocol(host_keys: &[PathBuf]) -> io::Result<russh::server::Config> {
     Ok(russh::server::Config {
         server_id: SshId::Standard(name.into()),
         methods: MethodSet::from([MethodKind::PublicKey].as_slice()),
-        // A wrong key cannot be guessed by its delay; many keys of an agent
-        // should not add up to seconds.
+        // A delay only protects secrets that can be guessed, which keys cannot. An
+        // agent may offer many keys, whose delays would add up.
         auth_rejection_time: Duration::from_millis(5),
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys,
-        // The first `none` of every client counts too.
+        // russh also counts the initial `none` request of every client.
         max_auth_attempts: MAX_AUTH_TRIES + 1,
         inactivity_timeout: None,
         preferred: russh::Preferred {
             key: KEY_ALGORITHMS.into(),
-            // Nothing of a stranger is unpacked: only after the login.
+            // Data is decompressed only after the login (zlib@openssh.com), so that
+            // unauthenticated clients do not reach the decompressor.
             compression: vec![compression::NONE, compression::ZLIB_LEGACY].into(),
             ..russh::Preferred::default()
         },
@@ -136,7 +138,7 @@ const KEY_ALGORITHMS: &[Algorithm] = &[
     },
 ];
 
-/// Reads a host key, which nobody but its owner may read.
+/// Reads a host key. Fails if users other than its owner may read it.
 fn host_key(path: &Path) -> io::Result<PrivateKey> {
     let failed = |kind: io::ErrorKind, reason: &str| {
         let path = path.display();
@@ -146,7 +148,7 @@ fn host_key(path: &Path) -> io::Result<PrivateKey> {
     if found.permissions().mode() & 0o077 != 0 {
         return Err(failed(
             io::ErrorKind::PermissionDenied,
-            "others can read it; set its mode to 0600",
+            "it is readable by other users; set its mode to 0600",
         ));
     }
     let mut text = String::new();

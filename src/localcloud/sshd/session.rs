@@ -1,4 +1,5 @@
-//! A program and its channel: input in, output out, how it ended.
+//! Runs a program for a channel: forwards its input, its output and its exit
+//! status.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -17,23 +18,23 @@ use super::process::{Process, Started, Streams};
 use super::signals;
 use super::terminal::Terminal;
 
-/// What is read from a program at once: as much as one packet holds.
+/// How many bytes of a program's output are read at a time: the size of a packet.
 const CHUNK: usize = 32 * 1024;
 
-/// The number of the channel's error stream.
+/// The number of a channel's stderr stream in the protocol.
 const STDERR: u32 = 1;
 
-/// The client's side of a running program.
+/// The connection of a running program to its client.
 pub(super) struct Link {
     pub(super) channel: ChannelWriteHalf<Msg>,
     pub(super) handle: Handle,
     pub(super) ends: Ends,
 }
 
-/// Carries data until the program has ended and its output has too.
+/// Forwards data until the program and its output have ended.
 ///
-/// A program left in the background keeps the session open as long as it
-/// holds the output, as with OpenSSH.
+/// As in OpenSSH, a background program keeps the session open as long as it has
+/// the output open.
 pub(super) async fn run(started: Started, link: Link) {
     let Started {
         process,
@@ -48,25 +49,28 @@ pub(super) async fn run(started: Started, link: Link) {
             stderr,
         } => {
             let output = async {
-                tokio::join!(send(stdout, None, link), send(stderr, Some(STDERR), link));
+                tokio::join!(
+                    send_output(stdout, None, link),
+                    send_output(stderr, Some(STDERR), link)
+                );
             };
-            converse(&process, exited, feed(stdin, link), output, link).await;
+            forward(&process, exited, write_input(stdin, link), output, link).await;
         }
         Streams::Terminal(terminal) => {
-            let input = type_in(&terminal, link);
-            let output = show(&terminal, link);
-            converse(&process, exited, input, output, link).await;
+            let input = write_terminal_input(&terminal, link);
+            let output = send_terminal_output(&terminal, link);
+            forward(&process, exited, input, output, link).await;
         }
     }
     link.ends.intake.abandon();
-    process.has_ended();
+    process.set_ended();
     link.ends.closed.cancel();
     if let Err(e) = link.channel.close().await {
-        log::debug!("ssh: a client left before its program's end: {e}");
+        log::debug!("ssh: a client left before its program ended: {e}");
     }
 }
 
-async fn converse(
+async fn forward(
     process: &Process,
     mut exited: oneshot::Receiver<ExitStatus>,
     input: impl Future<Output = ()>,
@@ -86,25 +90,25 @@ async fn converse(
             () = &mut output, if writing => writing = false,
             status = &mut exited, if running => {
                 running = false;
-                process.has_ended();
-                tell(status, link).await;
+                process.set_ended();
+                send_status(status, link).await;
             }
         }
     }
-    // Not before the status: a client that is done itself closes the channel
-    // as soon as it sees the end of the output.
+    // The end of the output must not be sent before the exit status: a client that
+    // has no more input closes the channel as soon as it sees the end of the output.
     report(link.channel.eof().await);
 }
 
-/// What a terminal does when its line breaks; a stopped program has to go on
-/// to notice.
+/// Sends the signals of a terminal that hangs up. A stopped program has to continue
+/// to handle SIGHUP.
 fn hang_up(process: &Process) {
     process.signal(Signal::SIGHUP);
     process.signal(Signal::SIGCONT);
 }
 
-/// Gives the client's data to the program, and its end.
-async fn feed(mut stdin: pipe::Sender, link: &Link) {
+/// Writes the client's data to the program and closes its input at the end.
+async fn write_input(mut stdin: pipe::Sender, link: &Link) {
     let result = async {
         while let Some(data) = link.ends.intake.next().await? {
             stdin.write_all(&data).await?;
@@ -114,7 +118,7 @@ async fn feed(mut stdin: pipe::Sender, link: &Link) {
     stopped_reading(result.await, link);
 }
 
-async fn type_in(terminal: &Terminal, link: &Link) {
+async fn write_terminal_input(terminal: &Terminal, link: &Link) {
     let result = async {
         while let Some(data) = link.ends.intake.next().await? {
             terminal.write_all(&data).await?;
@@ -126,13 +130,14 @@ async fn type_in(terminal: &Terminal, link: &Link) {
 
 fn stopped_reading(result: io::Result<()>, link: &Link) {
     if let Err(e) = result {
-        log::debug!("ssh: a program reads no more: {e}");
+        log::debug!("ssh: a program stopped reading its input: {e}");
     }
     link.ends.intake.abandon();
 }
 
-/// Sends what the program writes; a program nobody listens to gets SIGPIPE.
-async fn send(mut from: impl AsyncRead + Unpin, stream: Option<u32>, link: &Link) {
+/// Sends the program's output to the client. If the client is gone, the pipe is
+/// closed and the program gets SIGPIPE.
+async fn send_output(mut from: impl AsyncRead + Unpin, stream: Option<u32>, link: &Link) {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(CHUNK);
@@ -155,7 +160,7 @@ async fn send(mut from: impl AsyncRead + Unpin, stream: Option<u32>, link: &Link
     }
 }
 
-async fn show(terminal: &Terminal, link: &Link) {
+async fn send_terminal_output(terminal: &Terminal, link: &Link) {
     let mut buffer = vec![0; CHUNK];
     loop {
         match terminal.read(&mut buffer).await {
@@ -174,10 +179,10 @@ async fn show(terminal: &Terminal, link: &Link) {
     }
 }
 
-/// Tells the client how the program ended.
-async fn tell(status: Result<ExitStatus, oneshot::error::RecvError>, link: &Link) {
+/// Sends the program's exit status or signal to the client.
+async fn send_status(status: Result<ExitStatus, oneshot::error::RecvError>, link: &Link) {
     let Ok(status) = status else {
-        log::warn!("ssh: how a program ended is not known");
+        log::warn!("ssh: the exit status of a program is unknown");
         return;
     };
     if let Some(code) = status.code() {
@@ -193,12 +198,12 @@ async fn tell(status: Result<ExitStatus, oneshot::error::RecvError>, link: &Link
         String::new(),
     );
     if sent.await.is_err() {
-        log::debug!("ssh: a client left before its program's end");
+        log::debug!("ssh: a client left before its program ended");
     }
 }
 
 fn report(sent: Result<(), russh::Error>) {
     if let Err(e) = sent {
-        log::debug!("ssh: a client left before its program's end: {e}");
+        log::debug!("ssh: a client left before its program ended: {e}");
     }
 }

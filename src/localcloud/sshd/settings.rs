@@ -1,4 +1,4 @@
-//! What all connections of a server share.
+//! The settings that all connections of a server share.
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, oneshot};
 
-/// Who waits for the children of this process.
+/// The part of process 1 that waits for its child processes.
 pub(crate) trait Reaper: Send + Sync {
-    /// Tells how the child `pid` ended. Asked for right after the child was
-    /// started, before the thread does anything else.
+    /// Returns a receiver of the exit status of the child `pid`. The caller must
+    /// call it right after it has started the child, before the thread does
+    /// anything else: otherwise the child may already have been reaped.
     fn exited(&self, pid: i32) -> oneshot::Receiver<ExitStatus>;
 }
 
-/// What all connections share.
+/// The settings that all connections share.
 pub(super) struct Settings {
     pub(super) drop_after: Option<u64>,
     pub(super) environment: Vec<(String, String)>,

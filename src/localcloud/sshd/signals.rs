@@ -1,9 +1,9 @@
-//! Signals by the protocol's names.
+//! The names of signals in the protocol.
 
 use nix::sys::signal::Signal;
 use russh::Sig;
 
-/// The signal's name in the protocol.
+/// Returns the name of a signal in the protocol.
 pub(super) fn name(number: i32) -> Sig {
     match Signal::try_from(number) {
         Ok(Signal::SIGABRT) => Sig::ABRT,
@@ -23,7 +23,8 @@ pub(super) fn name(number: i32) -> Sig {
     }
 }
 
-/// The signal a client asks to be sent, among those OpenSSH sends.
+/// Returns the signal that a client asks to send. As in OpenSSH, only these signals
+/// can be sent.
 pub(super) fn requested(signal: &Sig) -> Option<Signal> {
     Some(match signal {
         Sig::ABRT => Signal::SIGABRT,

@@ -1,5 +1,5 @@
-//! Pseudo-terminals: opened as the client asked, read and written without
-//! blocking.
+//! Pseudo-terminals with the settings that a client requests, and non-blocking
+//! input and output.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
@@ -19,25 +19,25 @@ use tokio::io::unix::AsyncFd;
 
 use super::super::accounts::{self, Account};
 
-/// What a client asked for.
+/// The terminal that a client requests.
 pub(super) struct Request {
     pub(super) term: String,
     pub(super) size: Winsize,
     pub(super) modes: Vec<(Pty, u32)>,
 }
 
-/// The server's side of a terminal.
+/// The server's end of a terminal.
 pub(super) struct Terminal {
     master: AsyncFd<File>,
 }
 
-/// The program's side.
+/// The program's end of a terminal.
 pub(super) struct Line {
     pub(super) tty: OwnedFd,
     pub(super) path: PathBuf,
 }
 
-/// The size as the protocol gives it.
+/// Converts the size of a window from the protocol's numbers.
 pub(super) fn size(columns: u32, rows: u32, width: u32, height: u32) -> Winsize {
     let short = |number| u16::try_from(number).unwrap_or(u16::MAX);
     Winsize {
@@ -48,7 +48,7 @@ pub(super) fn size(columns: u32, rows: u32, width: u32, height: u32) -> Winsize 
     }
 }
 
-/// Opens a terminal that belongs to the user.
+/// Opens a terminal whose owner is the user.
 pub(super) fn open(request: &Request, account: &Account) -> io::Result<(Terminal, Line)> {
     let OpenptyResult { master, slave } = openpty(Some(&request.size), None)?;
     let mut termios = tcgetattr(&slave)?;
@@ -57,7 +57,7 @@ pub(super) fn open(request: &Request, account: &Account) -> io::Result<(Terminal
     }
     tcsetattr(&slave, SetArg::TCSANOW, &termios)?;
     let path = nix::unistd::ttyname(&slave)?;
-    give_to(&slave, account)?;
+    set_owner(&slave, account)?;
     fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     for fd in [&master, &slave] {
         fcntl(fd, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
@@ -66,13 +66,13 @@ pub(super) fn open(request: &Request, account: &Account) -> io::Result<(Terminal
     Ok((Terminal { master }, Line { tty: slave, path }))
 }
 
-#[expect(unsafe_code, reason = "registering has no safe call for a file")]
+#[expect(unsafe_code, reason = "there is no safe function to register a file")]
 fn register(master: File) -> io::Result<AsyncFd<File>> {
-    // SAFETY: the file owns its descriptor, and nobody replaces or closes it.
+    // SAFETY: the file owns its descriptor, which is neither replaced nor closed.
     Ok(unsafe { AsyncFd::register(master)? })
 }
 
-fn give_to(slave: &OwnedFd, account: &Account) -> io::Result<()> {
+fn set_owner(slave: &OwnedFd, account: &Account) -> io::Result<()> {
     let tty = accounts::group("tty");
     fchown(slave, Some(account.uid), Some(tty.unwrap_or(account.gid)))?;
     let mode = if tty.is_some() { 0o620 } else { 0o600 };
@@ -80,12 +80,13 @@ fn give_to(slave: &OwnedFd, account: &Account) -> io::Result<()> {
 }
 
 impl Terminal {
-    /// Reads what the programs wrote; 0 once they all have left.
+    /// Reads the programs' output. Returns 0 after all programs have closed the
+    /// terminal.
     pub(super) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut ready = self.master.readable().await?;
             match ready.try_io(|master| master.get_ref().read(buffer)) {
-                // What Linux says when nobody has the other side open.
+                // Linux returns EIO if no process has the other end open.
                 Ok(Err(e)) if e.raw_os_error() == Some(libc::EIO) => return Ok(0),
                 Ok(result) => return result,
                 Err(_not_ready) => {}
@@ -93,7 +94,7 @@ impl Terminal {
         }
     }
 
-    /// Types the data in.
+    /// Writes data as input of the programs.
     pub(super) async fn write_all(&self, mut data: &[u8]) -> io::Result<()> {
         while !data.is_empty() {
             let mut ready = self.master.writable().await?;
@@ -105,8 +106,8 @@ impl Terminal {
         Ok(())
     }
 
-    /// Tells the programs of the window's new size.
-    #[expect(unsafe_code, reason = "no safe call sets a window's size")]
+    /// Sets the size of the window. The kernel notifies the programs.
+    #[expect(unsafe_code, reason = "there is no safe function to set the size")]
     pub(super) fn resize(&self, size: Winsize) -> io::Result<()> {
         let master = self.master.get_ref().as_raw_fd();
         // SAFETY: the descriptor is open, and the kernel only reads `size`.
@@ -116,10 +117,10 @@ impl Terminal {
     }
 }
 
-/// Sets one mode; those that Linux does not have are left out.
+/// Sets a terminal mode. Modes that Linux does not have are ignored.
 fn apply(termios: &mut Termios, mode: Pty, value: u32) {
     if let Some(index) = character(mode) {
-        // 255 means none.
+        // 255 disables the character.
         let byte = u8::try_from(value).unwrap_or(u8::MAX);
         termios.control_chars[index as usize] = if byte == u8::MAX { 0 } else { byte };
         return;

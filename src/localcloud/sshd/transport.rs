@@ -1,5 +1,5 @@
-//! The connection as the protocol's library sees it: read no faster than the
-//! programs read, ended from outside, reset when a fault asks for it.
+//! The connection as russh sees it. It is read no faster than the programs read
+//! their input, can be ended from outside, and is reset if a fault requires it.
 
 use std::io;
 use std::pin::Pin;
@@ -14,17 +14,17 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::intake::{Gate, Passage};
 
-/// How long a program may leave its input unread before the connection is
-/// read all the same.
+/// How long programs may leave their input unread before the connection is read
+/// nevertheless.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 pub(super) struct Transport {
     stream: TcpStream,
     gate: Arc<Gate>,
-    /// What the programs had read when the gate was found closed, and until
-    /// when they may go on without reading.
+    /// How many bytes the programs had read when the gate was found full, and a
+    /// timer until which they may pause.
     patience: Option<(u64, Pin<Box<Sleep>>)>,
-    /// What may still be read before the connection is reset.
+    /// How many bytes are read before the connection is reset.
     until_reset: Option<u64>,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
@@ -45,7 +45,7 @@ impl Transport {
         }
     }
 
-    /// Waits until the gate lets data in.
+    /// Waits until the gate is open.
     fn poll_passage(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let progress = match self.gate.passage(cx.waker()) {
@@ -69,7 +69,7 @@ impl Transport {
         }
     }
 
-    /// Counts what was read; an error when that was enough.
+    /// Counts the bytes that were read. Fails if the connection has to be reset.
     fn spend(&mut self, read: usize) -> io::Result<()> {
         let Some(left) = &mut self.until_reset else {
             return Ok(());
@@ -78,7 +78,7 @@ impl Transport {
         if *left > 0 {
             return Ok(());
         }
-        // Closing sends a reset then instead of a farewell.
+        // With a linger time of zero, closing sends a RST instead of a FIN.
         rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))?;
         Err(io::ErrorKind::ConnectionReset.into())
     }

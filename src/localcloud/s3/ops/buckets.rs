@@ -1,4 +1,4 @@
-//! Making, finding and removing buckets.
+//! Creating, finding and deleting buckets.
 
 use s3s::dto::{
     self, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketOutput,
@@ -15,10 +15,11 @@ use super::super::store::{BucketRecord, Created, PublicAccessBlock};
 use super::{Answer, done};
 use crate::clock;
 
-/// The region that is not named.
+/// The region without a location constraint, as on AWS.
 const US_EAST_1: &str = "us-east-1";
 
-/// Makes a bucket in the region the request is signed for.
+/// Creates a bucket in the region of the request's signature. As on AWS,
+/// creating an existing bucket again is not an error in us-east-1.
 pub(super) fn create_bucket(
     backend: &Backend,
     call: &Call,
@@ -47,7 +48,7 @@ pub(super) fn create_bucket(
         policy: None,
         public_access_block: Some(PublicAccessBlock::ALL),
     };
-    if let Created::Before(bucket) = backend.store.create(name, record)?
+    if let Created::Existing(bucket) = backend.store.create(name, record)?
         && (region != US_EAST_1 || bucket.settings()?.region != US_EAST_1)
     {
         return Err(fail(
@@ -108,7 +109,8 @@ fn check_ownership(ownership: Option<&dto::ObjectOwnership>) -> Result<()> {
     }
 }
 
-/// A name in the account's own namespace ends with account and region.
+/// Checks the namespace of a name. A name in the account's regional namespace
+/// ends with the account id and the region.
 fn check_namespace(call: &Call, account: &str, name: &str) -> Result<()> {
     match call.header("x-amz-bucket-namespace") {
         None | Some("global") => Ok(()),
@@ -125,7 +127,7 @@ fn check_namespace(call: &Call, account: &str, name: &str) -> Result<()> {
     }
 }
 
-/// Removes an empty bucket.
+/// Deletes an empty bucket.
 pub(super) fn delete_bucket(
     backend: &Backend,
     _call: &Call,
@@ -135,7 +137,7 @@ pub(super) fn delete_bucket(
     done(DeleteBucketOutput::default())
 }
 
-/// Says whether a bucket is there and where.
+/// Returns the region of a bucket.
 pub(super) fn head_bucket(
     backend: &Backend,
     _call: &Call,
@@ -148,7 +150,7 @@ pub(super) fn head_bucket(
     })
 }
 
-/// Says where a bucket is; nothing stands for us-east-1.
+/// Returns the location constraint of a bucket, which is empty for us-east-1.
 pub(super) fn get_bucket_location(
     backend: &Backend,
     _call: &Call,
@@ -208,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_is_made_where_the_request_is_signed_for() {
+    fn the_location_constraint_must_match_the_region_of_the_signature() {
         let code = |constraint, region| match check_location(constraint, region) {
             Ok(()) => "ok".to_owned(),
             Err(error) => error.code().as_str().to_owned(),

@@ -1,4 +1,4 @@
-//! The end of a multipart upload: parts become an object.
+//! Completes a multipart upload: parts become an object.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use super::writing::etag;
 use super::{Answer, done};
 use crate::clock;
 
-/// Smallest part, but for the last.
+/// S3's minimum size of a part, except the last.
 const MIN_PART: u64 = 5 << 20;
 
-/// Makes the object of the parts that are named.
+/// Creates the object from the parts that the request names.
 pub(super) fn complete_multipart_upload(
     backend: &Backend,
     call: &Call,
@@ -56,7 +56,8 @@ pub(super) fn complete_multipart_upload(
     done(output)
 }
 
-/// The parts a client names, in order, each as it was uploaded.
+/// Returns the parts that a client names. Fails if they are not in ascending
+/// order or differ from the uploaded parts.
 fn choose<'a>(upload: &'a Upload, named: &[CompletedPart]) -> Result<Vec<&'a Part>> {
     let mut chosen: Vec<&Part> = Vec::new();
     for name in named {
@@ -119,7 +120,8 @@ fn invalid_part() -> S3Error {
     )
 }
 
-/// The object the parts make. Their content stays where it is.
+/// Returns the object that consists of the parts. The content is not copied: the
+/// object uses the parts' files.
 fn assemble(upload: &UploadRecord, parts: &[&Part]) -> Object {
     let mut digests = Md5::new();
     let mut sums = Vec::new();
@@ -146,7 +148,7 @@ fn assemble(upload: &UploadRecord, parts: &[&Part]) -> Object {
     }
 }
 
-/// Compares the object with what the request says it should be.
+/// Compares the object with the size and the checksum in the request.
 fn check_whole(
     call: &Call,
     upload: &UploadRecord,
@@ -170,7 +172,7 @@ fn check_whole(
     let Checksum {
         algorithm, value, ..
     } = &record.checksum;
-    // A composite may be given without its number of parts.
+    // A request may omit the number of parts at the end of a composite checksum.
     let bare = value.split('-').next();
     match call.header(algorithm.header()) {
         Some(given) if given != value && Some(given) != bare => Err(checksum::mismatch(*algorithm)),

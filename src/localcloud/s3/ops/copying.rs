@@ -1,4 +1,4 @@
-//! Copying an object, or a range of it into a part of an upload.
+//! Copies an object, or a range of an object to a part of an upload.
 
 use std::sync::Arc;
 
@@ -23,10 +23,11 @@ use super::stored::{Stored, encryption};
 use super::writing::{etag, store};
 use super::{Answer, done};
 
-/// Largest object that is copied in one go.
+/// S3's maximum size of a copy in one request.
 const MAX_COPY: u64 = 5 << 30;
 
-/// The source of a copy, if it may be copied.
+/// Returns the source of a copy. Fails if the policy or a condition forbids the
+/// copy.
 fn source(backend: &Backend, call: &Call, source: &CopySource) -> Result<Arc<Object>> {
     let CopySource::Bucket {
         bucket,
@@ -51,7 +52,7 @@ fn source(backend: &Backend, call: &Call, source: &CopySource) -> Result<Arc<Obj
     Ok(object)
 }
 
-/// Copies an object with its metadata and tags, or with new ones.
+/// Copies an object with its metadata and tags, or with new metadata and tags.
 pub(super) async fn copy_object(
     backend: &Backend,
     call: &Call,
@@ -98,8 +99,8 @@ pub(super) async fn copy_object(
     })
 }
 
-/// What the copy is stored with: the source's or the request's, as the
-/// directives say.
+/// Returns the metadata and tags of the copy. The directives select the source's
+/// or the request's.
 fn stored(call: &Call, object: &Object) -> Result<Stored> {
     let mut stored = Stored::read(call)?;
     if !replaces(call, "x-amz-metadata-directive")? {
@@ -131,7 +132,7 @@ fn changes(call: &Call, stored: &Stored, object: &Object) -> bool {
         || call.headers.contains_key("x-amz-server-side-encryption")
 }
 
-/// Makes a part of an upload from an object or a range of it.
+/// Creates a part of an upload from an object or from a range of an object.
 pub(super) async fn upload_part_copy(
     backend: &Backend,
     call: &Call,

@@ -1,4 +1,4 @@
-//! Listing objects and uploads, in the four ways S3 has for it.
+//! Listing objects and uploads: the four listing operations of S3.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use super::super::store::{Entry, Listing, Object};
 use super::{Answer, done};
 use crate::query::{self, encode};
 
-/// Most entries of a page.
+/// S3's maximum number of entries on a page.
 const MAX_PAGE: i32 = 1000;
 
-/// How a request wants its keys.
+/// The encoding of keys that a request asks for.
 #[derive(Clone, Copy)]
 struct Encoding {
     url: bool,
@@ -52,7 +52,7 @@ impl Encoding {
     }
 }
 
-/// A page of objects, ready to be shown.
+/// A page of objects in an answer.
 struct Shown {
     objects: Vec<Arc<Object>>,
     prefixes: Vec<CommonPrefix>,
@@ -82,7 +82,7 @@ fn list(backend: &Backend, bucket: &str, listing: &Listing, encoding: Encoding) 
     Ok(shown)
 }
 
-/// The size of a page; more than a thousand are never sent.
+/// Returns the size of a page, which is at most [`MAX_PAGE`].
 fn page_size(requested: Option<i32>, name: &str) -> Result<(i32, usize)> {
     let requested = requested.unwrap_or(MAX_PAGE);
     let size = usize::try_from(requested.min(MAX_PAGE)).map_err(|_| {
@@ -114,7 +114,7 @@ fn algorithm(object: &Object) -> dto::ChecksumAlgorithm {
     dto::ChecksumAlgorithm::from_static(object.record.checksum.algorithm.name())
 }
 
-/// Lists objects page by page, each continued by a token.
+/// Lists objects. A token continues the listing on the next page.
 pub(super) fn list_objects_v2(
     backend: &Backend,
     _call: &Call,
@@ -165,7 +165,7 @@ fn from_token(token: &str) -> Result<String> {
         .ok_or_else(|| invalid_argument("The continuation token provided is incorrect"))
 }
 
-/// Lists objects page by page, each continued by the key before.
+/// Lists objects. The last key of a page continues the listing.
 pub(super) fn list_objects(
     backend: &Backend,
     _call: &Call,
@@ -183,7 +183,8 @@ pub(super) fn list_objects(
     let objects = shown.objects.iter();
     let contents = objects.map(|object| show(object, encoding, Some(backend.owner())));
     let truncated = shown.next.is_some();
-    // Without a delimiter the client continues with the last key it got.
+    // As on AWS, only a listing with a delimiter has a next marker. Otherwise the
+    // client continues with the last key.
     let next = shown.next.filter(|_| !listing.delimiter.is_empty());
     done(ListObjectsOutput {
         name: Some(input.bucket),
@@ -200,7 +201,7 @@ pub(super) fn list_objects(
     })
 }
 
-/// Lists every object as the one version it has.
+/// Lists every object as its only version.
 pub(super) fn list_object_versions(
     backend: &Backend,
     _call: &Call,
@@ -251,7 +252,7 @@ pub(super) fn list_object_versions(
     })
 }
 
-/// Lists uploads under way by key, then by identifier.
+/// Lists unfinished uploads by key, then by upload id.
 pub(super) fn list_multipart_uploads(
     backend: &Backend,
     _call: &Call,

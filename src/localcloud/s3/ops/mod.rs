@@ -1,10 +1,11 @@
-//! The operations, one function each, and the library's trait that calls them.
+//! The operations, one function each, and the implementation of the trait of s3s
+//! that calls them.
 #![expect(
     clippy::needless_pass_by_value,
-    reason = "the library hands inputs over; most operations only read theirs"
+    reason = "s3s passes inputs by value; most operations only read them"
 )]
 
-/// Fills in the field of a result that the algorithm has there.
+/// Sets the checksum field of a result that belongs to the algorithm.
 macro_rules! show_checksum {
     ($target:expr, $algorithm:expr, $value:expr) => {{
         use super::super::checksum::Algorithm;
@@ -43,14 +44,14 @@ use super::backend::Backend;
 use super::call::Call;
 use super::failure::{self, Result};
 
-/// What an operation gives back.
+/// The result of an operation.
 type Answer<T> = Result<S3Response<T>>;
 
-/// The library's view of the operations.
+/// The operations as s3s calls them.
 pub(super) struct Operations(pub(super) Arc<Backend>);
 
-/// Implements the trait by naming functions. Those that `block` run where
-/// blocking is allowed; those that `stream` are asynchronous themselves.
+/// Implements the trait of s3s from a list of functions. Functions under `block`
+/// run on a thread that may block; functions under `stream` are asynchronous.
 macro_rules! operations {
     (
         block { $($blocking:ident($input:ident) -> $output:ident in $module:ident;)* }
@@ -137,13 +138,13 @@ operations! {
     }
 }
 
-/// An answer without headers of its own.
+/// Returns an answer without additional headers.
 #[expect(clippy::unnecessary_wraps, reason = "the last line of most operations")]
 fn done<T>(output: T) -> Answer<T> {
     Ok(S3Response::new(output))
 }
 
-/// Runs what waits for the disk.
+/// Runs a function that waits for the disk.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -156,8 +157,8 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// The content of a request, with the failures of [`super::payload`] as they
-/// were before they went through the library.
+/// Returns the content of a request. s3s wraps the errors of [`super::payload`];
+/// this function unwraps them.
 fn content_of(body: Option<StreamingBlob>) -> impl Stream<Item = Result<Bytes>> + Send {
     stream::iter(body)
         .flatten()

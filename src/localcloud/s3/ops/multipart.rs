@@ -1,4 +1,4 @@
-//! Objects that come in parts.
+//! Multipart uploads.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use super::stored::{Stored, encryption};
 use super::{Answer, blocking, content_of, done};
 use crate::clock;
 
+/// S3's limit of part numbers.
 const MAX_NUMBER: i32 = 10_000;
 
 pub(super) fn check_number(number: i32) -> Result<u16> {
@@ -33,7 +34,7 @@ pub(super) fn class(upload: &UploadRecord) -> StorageClass {
     StorageClass::from(class.unwrap_or_else(|| StorageClass::STANDARD.to_owned()))
 }
 
-/// Begins an upload; what the object is stored with is settled here.
+/// Begins an upload. This request contains the metadata and tags of the object.
 pub(super) fn create_multipart_upload(
     backend: &Backend,
     call: &Call,
@@ -74,7 +75,7 @@ pub(super) fn create_multipart_upload(
     })
 }
 
-/// Stores a part, in place of one with the same number.
+/// Stores a part. It replaces a part with the same number.
 pub(super) async fn upload_part(
     backend: &Backend,
     call: &Call,
@@ -140,7 +141,7 @@ pub(super) async fn store_part(
     Ok(record)
 }
 
-/// Gives up an upload and what was uploaded.
+/// Aborts an upload and removes its parts.
 pub(super) fn abort_multipart_upload(
     backend: &Backend,
     _call: &Call,

@@ -1,4 +1,4 @@
-//! Reading objects and what is known of them.
+//! Reading objects, their metadata and their attributes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::settings::owners_grant;
 use super::stored::{answer_headers, encryption, insert_checksum};
 use super::{Answer, done, tags};
 
-/// Nothing here has versions: `null` is the one there is.
+/// Checks a version id. Buckets are not versioned, so only `null` is valid.
 pub(super) fn check_version(version: Option<&str>) -> Result<()> {
     match version {
         None | Some("null") => Ok(()),
@@ -32,7 +32,8 @@ pub(super) fn check_version(version: Option<&str>) -> Result<()> {
     }
 }
 
-/// The object of a key; who may not list is not told that it is missing.
+/// Returns the object with this key. As on AWS, a missing object is reported as
+/// denied to a caller who may not list the bucket.
 pub(super) fn find(
     backend: &Backend,
     call: &Call,
@@ -48,10 +49,10 @@ pub(super) fn find(
     }
 }
 
-/// What part of an object is asked for.
+/// The part of an object that a request asks for.
 struct Selection {
     range: Range<u64>,
-    /// It is a part of the object, even if that part is all of it.
+    /// Whether the request names a range or part, even if it is the whole object.
     partial: bool,
     parts_count: Option<i32>,
 }
@@ -143,8 +144,8 @@ fn check_conditions(call: &Call, record: &ObjectRecord) -> Result<()> {
     }
 }
 
-/// The headers of an answer with an object, its checksum among them if it was
-/// asked for and covers what is sent.
+/// Returns the headers of an answer with an object. They include the checksum if
+/// the request asks for it and the answer is the whole object.
 fn headers(call: &Call, record: &ObjectRecord, selection: &Selection) -> Result<HeaderMap> {
     let mut headers = answer_headers(record, call)?;
     let asked = call.header("x-amz-checksum-mode");
@@ -154,8 +155,8 @@ fn headers(call: &Call, record: &ObjectRecord, selection: &Selection) -> Result<
     Ok(headers)
 }
 
-/// What the answers to `GetObject` and `HeadObject`, two types of the library,
-/// say of an object.
+/// Creates the answer to `GetObject` or `HeadObject`. The two types of s3s have
+/// these fields in common.
 macro_rules! described {
     ($output:ident, $record:expr, $selection:expr) => {
         $output {
@@ -172,7 +173,7 @@ macro_rules! described {
     };
 }
 
-/// Sends an object or a range of it.
+/// Returns an object or a range of an object.
 pub(super) fn get_object(
     backend: &Backend,
     call: &Call,
@@ -200,7 +201,7 @@ fn tag_count(record: &ObjectRecord) -> Option<i32> {
     count.filter(|count| *count > 0)
 }
 
-/// Says what [`get_object`] would, without the content.
+/// Returns the headers of [`get_object`] without the content.
 pub(super) fn head_object(
     backend: &Backend,
     call: &Call,
@@ -218,7 +219,8 @@ pub(super) fn head_object(
     ))
 }
 
-/// The list of an object without lists: the bucket's owner may do everything.
+/// Returns the access control list of every object: full control for the bucket's
+/// owner.
 pub(super) fn get_object_acl(
     backend: &Backend,
     call: &Call,
@@ -246,7 +248,8 @@ pub(super) fn get_object_tagging(
     })
 }
 
-/// Says of an object what was asked: entity tag, checksum, parts, class, size.
+/// Returns the requested attributes of an object: entity tag, checksum, parts,
+/// storage class and size.
 pub(super) fn get_object_attributes(
     backend: &Backend,
     call: &Call,
@@ -259,7 +262,7 @@ pub(super) fn get_object_attributes(
         last_modified: Some(timestamp(record.modified)),
         ..GetObjectAttributesOutput::default()
     };
-    // Some clients send one header with commas, some one per attribute.
+    // Some clients send one header with commas, others one header per attribute.
     let names = input.object_attributes.iter();
     for name in names
         .flat_map(|names| names.as_str().split(','))

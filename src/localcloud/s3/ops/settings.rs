@@ -1,5 +1,5 @@
-//! Settings of a bucket: tags, policy, Block Public Access, and what a bucket
-//! made today has without being asked.
+//! Settings of a bucket: tags, policy, Block Public Access, and the settings that
+//! every new bucket has.
 
 use hyper::StatusCode;
 use s3s::dto::{
@@ -36,7 +36,7 @@ fn change(backend: &Backend, bucket: &str, edit: impl FnOnce(&mut BucketRecord))
     })
 }
 
-/// Gives a bucket these tags and no others.
+/// Replaces the tags of a bucket.
 pub(super) fn put_bucket_tagging(
     backend: &Backend,
     _call: &Call,
@@ -70,7 +70,8 @@ pub(super) fn delete_bucket_tagging(
     done(DeleteBucketTaggingOutput::default())
 }
 
-/// Sets the policy, unless it is public and such policies are blocked.
+/// Sets the policy. Fails if the policy is public and Block Public Access blocks
+/// public policies.
 pub(super) fn put_bucket_policy(
     backend: &Backend,
     call: &Call,
@@ -118,7 +119,7 @@ pub(super) fn get_bucket_policy(
     })
 }
 
-/// Says whether the policy alone would open the bucket to everyone.
+/// Returns whether the policy is public, regardless of Block Public Access.
 pub(super) fn get_bucket_policy_status(
     backend: &Backend,
     _call: &Call,
@@ -142,7 +143,8 @@ pub(super) fn delete_bucket_policy(
     done(DeleteBucketPolicyOutput::default())
 }
 
-/// Sets the four switches; what is not named is off.
+/// Sets the four settings of Block Public Access. A setting that the request does
+/// not contain is off.
 pub(super) fn put_public_access_block(
     backend: &Backend,
     _call: &Call,
@@ -195,7 +197,8 @@ pub(super) fn delete_public_access_block(
     done(DeletePublicAccessBlockOutput::default())
 }
 
-/// Accepts the one setting there is: every object belongs to the bucket.
+/// Accepts only `BucketOwnerEnforced`, the setting that disables access control
+/// lists.
 pub(super) fn put_bucket_ownership_controls(
     backend: &Backend,
     _call: &Call,
@@ -230,7 +233,7 @@ pub(super) fn get_bucket_ownership_controls(
     })
 }
 
-/// The list of a bucket without lists: its owner may do everything.
+/// Returns the access control list of every bucket: full control for its owner.
 pub(super) fn get_bucket_acl(
     backend: &Backend,
     _call: &Call,
@@ -256,7 +259,7 @@ pub(super) fn owners_grant(backend: &Backend) -> dto::Grant {
     }
 }
 
-/// Versioning was never switched on.
+/// Returns an empty answer, as for a bucket that never had versioning enabled.
 pub(super) fn get_bucket_versioning(
     backend: &Backend,
     _call: &Call,
@@ -275,8 +278,8 @@ pub(super) fn put_bucket_versioning(
     Err(not_implemented("versioning"))
 }
 
-/// What AWS does with every object unless told otherwise; the local disk is not
-/// encrypted for it.
+/// Returns the default encryption of AWS. The content on the local disk is not
+/// encrypted.
 pub(super) fn get_bucket_encryption(
     backend: &Backend,
     _call: &Call,

@@ -1,4 +1,4 @@
-//! What is stored with an object and given back with it, word for word.
+//! The metadata that is stored with an object and returned unchanged.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::super::store::{Object, ObjectRecord, Piece, Received, Tags};
 use super::tags;
 use crate::clock;
 
-/// Largest sum of an object's own metadata.
+/// S3's limit of an object's user-defined metadata in bytes.
 const MAX_METADATA: usize = 2048;
 const METADATA: &str = "x-amz-meta-";
 const DEFAULT_TYPE: &str = "binary/octet-stream";
@@ -27,7 +27,7 @@ const SYSTEM: [&str; 6] = [
     "expires",
 ];
 
-/// The headers, tags and class an upload asks for.
+/// The headers, tags and storage class of an upload.
 #[derive(Clone)]
 pub(super) struct Stored {
     pub(super) headers: BTreeMap<String, String>,
@@ -44,7 +44,7 @@ impl Stored {
         })
     }
 
-    /// The object of content that came in one piece.
+    /// Returns the object for content that was uploaded in one request.
     pub(super) fn object(self, key: &str, received: Received) -> Object {
         let record = ObjectRecord {
             key: key.to_owned(),
@@ -101,11 +101,13 @@ fn joined(all: &HeaderMap, name: &str) -> Result<String> {
     let values = all.get_all(name).iter();
     let values = values.map(|value| std::str::from_utf8(value.as_bytes()));
     let values = values.collect::<std::result::Result<Vec<_>, _>>();
-    let values = values.map_err(|_| invalid_argument(format!("{name} is not UTF-8")))?;
+    let values =
+        values.map_err(|_| invalid_argument(format!("The value of {name} is not valid UTF-8")))?;
     Ok(values.join(","))
 }
 
-/// The encoding of the request is not one of the object.
+/// Removes `aws-chunked`, which is an encoding of the request and not of the
+/// object.
 fn without_chunking(value: &str) -> String {
     let codings = value.split(',').map(str::trim);
     let codings: Vec<&str> = codings.filter(|coding| *coding != "aws-chunked").collect();
@@ -132,8 +134,8 @@ pub(super) fn storage_class(call: &Call) -> Result<Option<String>> {
     }
 }
 
-/// The headers of an answer with an object: what was stored, with what the
-/// query of a signed request puts in its place.
+/// Returns the headers of an answer with an object: the stored headers, replaced
+/// by `response-..` parameters in the query of a signed request.
 pub(super) fn answer_headers(record: &ObjectRecord, call: &Call) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in &record.headers {
@@ -154,14 +156,15 @@ pub(super) fn insert_checksum(headers: &mut HeaderMap, checksum: &Checksum) -> R
 }
 
 fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
-    let invalid = || invalid_argument(format!("the value of {name} is not one of a header"));
+    let invalid = || invalid_argument(format!("The value of {name} is not a valid header value"));
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
     let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?;
     headers.insert(name, value);
     Ok(())
 }
 
-/// Every object is reported as encrypted, as on AWS.
+/// Returns the encryption of every object. Objects are reported as encrypted, as
+/// on AWS.
 pub(super) fn encryption() -> ServerSideEncryption {
     ServerSideEncryption::from_static(ServerSideEncryption::AES256)
 }
@@ -171,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_kept_word_for_word() {
+    fn headers_are_stored_unchanged() {
         let mut all = HeaderMap::new();
         for (name, value) in [
             ("content-type", "Text/HTML;  Charset=utf-8"),

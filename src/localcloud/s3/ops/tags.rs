@@ -10,6 +10,7 @@ use super::super::failure::{Result, fail, invalid_argument, named};
 use super::super::store::Tags;
 use crate::query::Query;
 
+// S3's limits.
 const MAX_OF_BUCKET: usize = 50;
 const MAX_OF_OBJECT: usize = 10;
 const MAX_KEY: usize = 128;
@@ -28,7 +29,7 @@ pub(super) fn of_object(tagging: Tagging) -> Result<Tags> {
     limited(collect(pairs(tagging))?)
 }
 
-/// Reads the header, which is written like a query.
+/// Parses the header `x-amz-tagging`, which has the format of a query.
 pub(super) fn of_header(header: Option<&str>) -> Result<Tags> {
     let Some(header) = header else {
         return Ok(Tags::new());
@@ -38,7 +39,7 @@ pub(super) fn of_header(header: Option<&str>) -> Result<Tags> {
             "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
         )
     };
-    // A signature does not say how many blanks there are.
+    // A signature does not cover the number of blanks.
     let query = Query::parse(header).filter(|_| !header.contains([' ', '\t']));
     let query = query.ok_or_else(invalid)?;
     let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_read_like_queries() {
+    fn headers_are_parsed_like_queries() {
         let tags = of_header(Some("autorun%3Arun=r1&empty=&with+space=a%2Bb")).unwrap();
         assert_eq!(tags["autorun:run"], "r1");
         assert_eq!(tags["with space"], "a+b");

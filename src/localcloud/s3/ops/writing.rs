@@ -1,4 +1,4 @@
-//! Storing, tagging and removing objects.
+//! Storing, tagging and deleting objects.
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ use super::reading::check_version;
 use super::stored::{Stored, encryption, insert_checksum};
 use super::{Answer, blocking, content_of, done, tags};
 
-/// How many keys one request may remove.
+/// S3's limit of keys in one request.
 const MAX_KEYS: usize = 1000;
 
-/// Stores an object; it appears when all of it has arrived and is what it was
-/// announced to be.
+/// Stores an object. The object becomes visible after all of its content has
+/// arrived and the checksums match.
 pub(super) async fn put_object(
     backend: &Backend,
     call: &Call,
@@ -49,7 +49,7 @@ pub(super) async fn put_object(
     Ok(response)
 }
 
-/// Puts an object in its place if the conditions of the request still hold.
+/// Makes an object visible if the conditions of the request still hold.
 pub(super) async fn store(bucket: Arc<Bucket>, call: &Call, object: Object) -> Result<()> {
     let call = call.clone();
     blocking(move || {
@@ -64,7 +64,7 @@ pub(super) fn etag(object: Option<&Object>) -> Option<&str> {
     object.map(|object| object.record.etag.as_str())
 }
 
-/// Removes an object; one that is not there is removed already.
+/// Deletes an object. Deleting a missing object is not an error.
 pub(super) fn delete_object(
     backend: &Backend,
     call: &Call,
@@ -83,7 +83,7 @@ pub(super) fn delete_object(
     done(DeleteObjectOutput::default())
 }
 
-/// Removes up to a thousand objects and says of each what became of it.
+/// Deletes up to a thousand objects and returns the result for each.
 pub(super) fn delete_objects(
     backend: &Backend,
     call: &Call,
@@ -141,7 +141,7 @@ fn delete_one(
     })
 }
 
-/// Gives an object these tags and no others.
+/// Replaces the tags of an object.
 pub(super) fn put_object_tagging(
     backend: &Backend,
     _call: &Call,

@@ -1,8 +1,9 @@
-//! The actions that a bucket policy can be about, and on what each of them acts.
+//! The actions that a bucket policy can name, and the kind of resource on which
+//! each of them acts.
 
-use super::pattern::fits_any_case;
+use super::pattern::matches_ignoring_case;
 
-/// What an action acts on.
+/// The kind of resource on which an action acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Bucket,
@@ -34,7 +35,7 @@ const OF_OBJECTS: &str = "AbortMultipartUpload BypassGovernanceRetention DeleteO
     PutObjectAcl PutObjectLegalHold PutObjectRetention PutObjectTagging PutObjectVersionAcl \
     PutObjectVersionTagging ReplicateDelete ReplicateObject ReplicateTags RestoreObject";
 
-/// The actions that a pattern stands for, without `s3:`, and their kinds.
+/// Returns the actions that match a pattern, without `s3:`, and their kinds.
 pub(super) fn matching(pattern: &str) -> impl Iterator<Item = (&'static str, Kind)> {
     let names = match pattern.split_once(':') {
         None if pattern == "*" => Some("*"),
@@ -45,7 +46,7 @@ pub(super) fn matching(pattern: &str) -> impl Iterator<Item = (&'static str, Kin
     let objects = OF_OBJECTS.split(' ').map(|name| (name, Kind::Object));
     buckets
         .chain(objects)
-        .filter(move |(name, _)| names.is_some_and(|names| fits_any_case(names, name)))
+        .filter(move |(name, _)| names.is_some_and(|names| matches_ignoring_case(names, name)))
 }
 
 #[cfg(test)]
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_stand_for_known_actions_only() {
+    fn patterns_match_known_actions_only() {
         let kinds = |pattern: &str| {
             let mut kinds: Vec<Kind> = matching(pattern).map(|(_, kind)| kind).collect();
             kinds.dedup();
@@ -77,7 +78,7 @@ mod tests {
         }
     }
 
-    /// Every permission that an operation needs can be written in a policy.
+    /// A policy can name every permission that an operation needs.
     #[test]
     fn the_permissions_of_operations_are_actions() {
         use crate::s3::catalogue;

@@ -1,4 +1,4 @@
-//! Conditions of a statement, evaluated as AWS does.
+//! Conditions of a statement, evaluated as on AWS.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -12,7 +12,8 @@ use super::pattern::{self, Glyph, Template};
 use super::syntax::malformed;
 use crate::s3::failure::Result;
 
-/// One key of one operator, with the values of which any may match.
+/// An operator with one key and its values. The condition holds if any of the
+/// values matches.
 #[derive(Clone, Debug)]
 pub(super) struct Condition {
     quantifier: Quantifier,
@@ -22,7 +23,7 @@ pub(super) struct Condition {
     test: Test,
 }
 
-/// How the values of a key count that may have several.
+/// How many values of a multivalued key must match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Quantifier {
     One,
@@ -30,7 +31,7 @@ enum Quantifier {
     Any,
 }
 
-/// What a value is compared with.
+/// The comparison of a condition and the values in the policy.
 #[derive(Clone, Debug)]
 enum Test {
     Text {
@@ -79,7 +80,7 @@ impl Comparison {
     }
 }
 
-/// Reads the conditions of a statement, all of which have to hold.
+/// Parses the conditions of a statement, all of which must hold.
 pub(super) fn parse(value: &Value, variables: bool) -> Result<Vec<Condition>> {
     let syntax = || malformed("Invalid policy syntax.");
     let mut conditions = Vec::new();
@@ -94,7 +95,7 @@ pub(super) fn parse(value: &Value, variables: bool) -> Result<Vec<Condition>> {
     Ok(conditions)
 }
 
-/// Text, number or truth value, or a list of them, as text.
+/// Returns a string, number or boolean, or a list of them, as texts.
 fn texts(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::String(text) => Some(vec![text.clone()]),
@@ -137,18 +138,18 @@ impl Condition {
         })
     }
 
-    /// Whether it can only be about a listing.
-    pub(super) fn is_about_listing(&self) -> bool {
+    /// Whether the condition can only apply to listings.
+    pub(super) fn is_for_listings(&self) -> bool {
         self.key.is_of_listings()
     }
 
-    /// Whether it holds for a request.
+    /// Whether the condition holds for a request.
     pub(super) fn holds(&self, context: &Context) -> bool {
         let found = context.get(self.key);
         if let Test::Null(values) = &self.test {
             return values.contains(&found.is_empty());
         }
-        let passes = |value: &String| self.test.fits(value, context) != self.negated;
+        let passes = |value: &String| self.test.matches(value, context) != self.negated;
         match self.quantifier {
             _ if found.is_empty() && self.if_exists => true,
             Quantifier::One if found.is_empty() => self.negated,
@@ -157,8 +158,9 @@ impl Condition {
         }
     }
 
-    /// Whether it lets in only a few that AWS calls trusted: a policy with it is
-    /// not public.
+    /// Whether the condition restricts access to fixed values of keys that AWS
+    /// trusts. A policy with such a condition is not public. As on AWS, address
+    /// ranges broader than /8 (IPv4) or /32 (IPv6) do not restrict access.
     pub(super) fn restricts(&self) -> bool {
         const TRUSTED: [&str; 10] = [
             "aws:principalorgid",
@@ -187,7 +189,7 @@ impl Condition {
     }
 }
 
-/// Whether an operator is negated, and the one it negates.
+/// Returns whether an operator is negated, and the operator without the negation.
 fn positive(name: &str) -> (bool, &str) {
     match name {
         "StringNotEquals" => (true, "StringEquals"),
@@ -202,7 +204,7 @@ fn positive(name: &str) -> (bool, &str) {
 }
 
 impl Test {
-    /// Reads the values for an operator; `None` if there is no such operator.
+    /// Parses the values for an operator. Returns `None` for an unknown operator.
     fn parse(name: &str, values: &[String], variables: bool) -> Result<Option<Self>> {
         let templates = || -> Result<Vec<Template>> {
             let parsed = values.iter().map(|text| Template::parse(text, variables));
@@ -228,8 +230,8 @@ impl Test {
         }))
     }
 
-    /// Whether any of the values fits one of the request.
-    fn fits(&self, value: &str, context: &Context) -> bool {
+    /// Whether any of the policy's values matches a value of the request.
+    fn matches(&self, value: &str, context: &Context) -> bool {
         match self {
             Self::Text {
                 ignore_case,
@@ -247,7 +249,7 @@ impl Test {
             Self::Arn(values) => values
                 .iter()
                 .filter_map(|template| template.expand(context))
-                .any(|glyphs| arn_fits(&glyphs, value)),
+                .any(|glyphs| arn_matches(&glyphs, value)),
             Self::Number(comparison, values) => number(value).is_some_and(|value| {
                 let mut values = values.iter();
                 values.any(|wanted| comparison.holds(value.partial_cmp(wanted)))
@@ -265,9 +267,9 @@ impl Test {
     }
 }
 
-/// The six parts of a name are compared one by one: no wildcard reaches into
-/// the next part.
-fn arn_fits(pattern: &[Glyph], arn: &str) -> bool {
+/// Whether an ARN matches a pattern. As on AWS, the six parts are compared one by
+/// one, so that a wildcard does not match across a colon.
+fn arn_matches(pattern: &[Glyph], arn: &str) -> bool {
     const PARTS: usize = 6;
     let is_colon = |glyph: &Glyph| *glyph == Glyph::Char(':');
     let patterns: Vec<&[Glyph]> = pattern.splitn(PARTS, is_colon).collect();
@@ -292,7 +294,7 @@ fn truth(text: &str) -> Option<bool> {
     text.to_ascii_lowercase().parse().ok()
 }
 
-/// A date as ISO 8601 writes it, perhaps without time, or seconds since 1970.
+/// Parses a date in ISO 8601, with or without a time, or seconds since 1970.
 fn date(text: &str) -> Option<Timestamp> {
     let seconds = || Timestamp::from_second(text.parse().ok()?).ok();
     let day = || format!("{text}T00:00:00Z").parse().ok();
@@ -315,7 +317,7 @@ mod tests {
         conditions.iter().all(|condition| condition.holds(&context))
     }
 
-    /// Operator, values, one that fits and one that does not.
+    /// Operator, values, a value that matches and a value that does not match.
     const CASES: [(&str, &str, &str, &str); 20] = [
         ("StringEquals", r#"["a", "b*"]"#, "b*", "bc"),
         ("StringEqualsIgnoreCase", r#""AbC""#, "aBc", "abcd"),
@@ -370,7 +372,7 @@ mod tests {
     ];
 
     #[test]
-    fn operators_compare_as_they_are_called() {
+    fn each_operator_compares_as_its_name_says() {
         for (operator, values, fits, other) in CASES {
             let condition = format!(r#"{{"{operator}":{{"aws:referer":{values}}}}}"#);
             assert!(holds(&condition, &[("aws:referer", fits)]), "{operator}");
@@ -384,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn null_and_sets_count_what_is_there() {
+    fn null_and_set_operators_handle_missing_and_multiple_values() {
         let null = |truth: &str| format!(r#"{{"Null":{{"aws:SourceVpce":{truth}}}}}"#);
         assert!(holds(&null("true"), &[]));
         assert!(!holds(&null("\"false\""), &[]));
@@ -401,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn all_keys_of_all_operators_have_to_hold() {
+    fn all_keys_of_all_operators_must_hold() {
         let both = r#"{"StringEquals":{"aws:referer":"a","aws:UserAgent":"b"},"Bool":{"aws:SecureTransport":"false"}}"#;
         let all = [
             ("aws:referer", "a"),
@@ -414,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_evaluated_is_refused() {
+    fn invalid_conditions_are_refused() {
         for wrong in [
             r#"{"StringMatches":{"aws:referer":"a"}}"#,
             r#"{"stringequals":{"aws:referer":"a"}}"#,

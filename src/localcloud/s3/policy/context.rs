@@ -1,4 +1,4 @@
-//! What the conditions and variables of a policy can ask about a request.
+//! The values of a request that conditions and variables of a policy can use.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::s3::backend::Backend;
 use crate::s3::failure::Result;
 use crate::signature::{CONTENT_SHA256, Place, Signed};
 
-/// Keys with a value in some requests or in all.
+/// Condition keys that have a value in some or all requests.
 const KNOWN: [&str; 38] = [
     "aws:currenttime",
     "aws:epochtime",
@@ -55,9 +55,9 @@ const KNOWN: [&str; 38] = [
     "s3:x-amz-website-redirect-location",
 ];
 
-/// Keys that no request to the local cloud has: its one user has a long-term key,
-/// no organization, no tags, and comes through no other service, private network
-/// or access point.
+/// Condition keys without a value in any request to the local cloud. Its only user
+/// has a long-term key, no organization and no tags, and does not use another
+/// service, a VPC endpoint or an access point.
 const ABSENT: [&str; 24] = [
     "aws:calledvia",
     "aws:calledviafirst",
@@ -85,15 +85,15 @@ const ABSENT: [&str; 24] = [
     "s3:tlsversion",
 ];
 
-/// The keys of a listing; AWS refuses them in statements about anything else.
+/// The keys of listings. AWS refuses them in statements about other actions.
 const OF_LISTINGS: [&str; 3] = ["s3:delimiter", "s3:max-keys", "s3:prefix"];
 
-/// A key that can be evaluated here.
+/// A condition key that the local cloud can evaluate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key(&'static str);
 
 impl Key {
-    /// The key of this name, in any case.
+    /// Returns the key with this name, which is case-insensitive.
     pub(super) fn named(name: &str) -> Result<Self> {
         let lower = name.to_ascii_lowercase();
         if lower.starts_with("aws:principaltag/") {
@@ -119,7 +119,7 @@ fn unknown(name: &str) -> S3Error {
     ))
 }
 
-/// The values that one request has.
+/// The values of the condition keys in a request.
 #[derive(Clone, Debug, Default)]
 pub(in crate::s3) struct Context {
     values: BTreeMap<Key, Vec<String>>,
@@ -127,8 +127,8 @@ pub(in crate::s3) struct Context {
 }
 
 impl Context {
-    /// Reads a request. It comes over plain HTTP, so `aws:SecureTransport` is
-    /// false.
+    /// Collects the values of a request. The local cloud serves plain HTTP, so
+    /// `aws:SecureTransport` is false.
     pub(in crate::s3) fn new(
         backend: &Backend,
         (parts, query): (&Parts, &Query),
@@ -157,7 +157,7 @@ impl Context {
         context
     }
 
-    /// Whether the request comes from the holder of the key.
+    /// Whether the owner of the access key signed the request.
     pub(super) fn is_signed(&self) -> bool {
         self.signed
     }
@@ -192,7 +192,7 @@ impl Context {
                 "referer" => self.set("aws:referer", &value),
                 "user-agent" => self.set("aws:useragent", &value),
                 name if name.starts_with("x-amz-") || name.starts_with("if-") => {
-                    // Headers that policies do not know have no key.
+                    // A header without a condition key is ignored.
                     self.set(&format!("s3:{name}"), &value);
                 }
                 _ => {}
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_known_in_any_case_and_others_are_refused() {
+    fn keys_are_case_insensitive_and_unknown_keys_are_refused() {
         assert_eq!(Key::named("AWS:SourceIP").unwrap().name(), "aws:sourceip");
         assert!(Key::named("aws:PrincipalTag/team").is_ok());
         for name in ["s3:ExistingObjectTag/a", "ec2:Region", "", "sourceip"] {

@@ -1,15 +1,15 @@
-//! A policy's JSON, read without overlooking anything: a field given twice is an
-//! error, where most readers take the last one.
+//! Parses a policy's JSON strictly. A repeated field is an error; most parsers
+//! would silently use the last one.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// A value in which no object has a field twice.
+/// A value without repeated fields in any object.
 struct Strict(Value);
 
-/// Reads a document, which is an object; `None` if it is not one.
+/// Parses a document. Returns `None` if it is not a valid object.
 pub(super) fn read(text: &str) -> Option<Map<String, Value>> {
     match serde_json::from_str(text).ok()? {
         Strict(Value::Object(fields)) => Some(fields),
@@ -68,7 +68,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut all = Map::new();
         while let Some((name, Strict(value))) = fields.next_entry::<String, Strict>()? {
             if all.insert(name, value).is_some() {
-                return Err(A::Error::custom("a field is given twice"));
+                return Err(A::Error::custom("a field is repeated"));
             }
         }
         Ok(Value::Object(all))
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_given_twice_is_found_at_any_depth() {
+    fn a_repeated_field_is_found_at_any_depth() {
         assert!(read(r#"{"a": [{"b": 1, "c": null}], "b": -1.5}"#).is_some());
         assert!(read(r#"{"a": 1, "a": 1}"#).is_none());
         assert!(read(r#"{"a": [{"b": 1, "c": 2, "b": 1}]}"#).is_none());

@@ -1,14 +1,15 @@
-//! Bucket policies: what S3 accepts as one, whether it is public, and what it
-//! says about a request.
+//! Bucket policies: validation, whether a policy is public, and its verdict on a
+//! request.
 //!
-//! A policy is accepted only if all of it is understood: every action is one of
-//! S3's, every condition is on a key that can be evaluated here. The holder of
-//! the key may do everything that no statement denies; others may do what a
-//! statement allows and none denies.
+//! A policy is accepted only if the local cloud can evaluate all of it: every
+//! action is an action of S3, and every condition has a known key. The owner of
+//! the access key may do everything that no statement denies. Anonymous callers
+//! may do what a statement allows and no statement denies.
 //!
-//! Three operations no policy takes from the holder of the key: reading, setting
-//! and removing the policy. AWS keeps them for the root user of the account, and
-//! the one key of a local cloud is all that its account has.
+//! No policy denies reading, setting and deleting the policy to the owner of the
+//! access key. AWS reserves this exception for the root user of an account. The
+//! local cloud has only one key, so without the exception a policy could lock the
+//! account out of its bucket.
 
 mod actions;
 mod condition;
@@ -30,23 +31,23 @@ use syntax::malformed;
 /// S3's limit for a policy document.
 const MAX_BYTES: usize = 20 * 1024;
 
-/// A policy that S3 accepts for its bucket.
+/// A valid policy of a bucket.
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
     statements: Vec<Statement>,
 }
 
-/// What a policy says about a request.
+/// The verdict of a policy on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Denied,
     Allowed,
-    /// No statement is about it.
+    /// No statement applies to the request.
     Silent,
 }
 
 impl Policy {
-    /// Reads a policy document for `bucket`, refusing what S3 refuses.
+    /// Parses a policy document for `bucket`. Refuses what S3 refuses.
     pub(super) fn parse(text: &str, bucket: &str, backend: &Backend) -> Result<Self> {
         if text.len() > MAX_BYTES {
             return Err(malformed(
@@ -65,7 +66,7 @@ impl Policy {
         if document.get("Id").is_some_and(|id| !id.is_string()) {
             return Err(malformed("Invalid policy syntax."));
         }
-        // Only the newer version of the language has variables.
+        // Only the newer version of the policy language has variables.
         let variables = match document.get("Version").map(Value::as_str) {
             None | Some(Some("2008-10-17")) => false,
             Some(Some("2012-10-17")) => true,
@@ -87,19 +88,19 @@ impl Policy {
         })
     }
 
-    /// Whether it opens the bucket to everyone.
+    /// Whether the policy allows access to everyone.
     pub(super) fn is_public(&self) -> bool {
         self.statements.iter().any(Statement::is_public)
     }
 
-    /// What it says about a request doing `action` on `arn`: a denial counts
-    /// more than any permission.
+    /// Returns the verdict on a request that executes `action` on `arn`. A
+    /// statement that denies takes precedence over all that allow.
     pub(super) fn verdict(&self, context: &Context, action: &str, arn: &str) -> Verdict {
-        let about = |statement: &&Statement| statement.is_about(context, action, arn);
-        let about: Vec<&Statement> = self.statements.iter().filter(about).collect();
-        match about[..] {
+        let applies = |statement: &&Statement| statement.applies_to(context, action, arn);
+        let applicable: Vec<&Statement> = self.statements.iter().filter(applies).collect();
+        match applicable[..] {
             [] => Verdict::Silent,
-            _ if about.iter().all(|statement| statement.allow) => Verdict::Allowed,
+            _ if applicable.iter().all(|statement| statement.allow) => Verdict::Allowed,
             _ => Verdict::Denied,
         }
     }

@@ -1,19 +1,19 @@
-//! Texts of a policy with wildcards and variables in them.
+//! Texts of a policy that contain wildcards and variables.
 
 use super::context::{Context, Key};
 use super::syntax::malformed;
 use crate::s3::failure::Result;
 
-/// A text as a policy has it.
+/// A parsed text of a policy.
 #[derive(Clone, Debug)]
 pub(super) struct Template(Vec<Token>);
 
 #[derive(Clone, Debug)]
 enum Token {
     Char(char),
-    /// `*`: anything.
+    /// `*`: any number of characters.
     Any,
-    /// `?`: any one character.
+    /// `?`: any single character.
     One,
     Variable {
         key: Key,
@@ -21,7 +21,7 @@ enum Token {
     },
 }
 
-/// What is left of a template for one request.
+/// An element of a template after its variables are replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Glyph {
     Char(char),
@@ -30,8 +30,8 @@ pub(super) enum Glyph {
 }
 
 impl Template {
-    /// Reads a text; `${..}` is a variable only in the newer version of the
-    /// policy language.
+    /// Parses a text. `${..}` is a variable only in the newer version of the policy
+    /// language.
     pub(super) fn parse(text: &str, variables: bool) -> Result<Self> {
         let mut tokens = Vec::new();
         let mut rest = text;
@@ -54,12 +54,13 @@ impl Template {
         Ok(Self(tokens))
     }
 
-    /// Whether it stands for one text only, whatever the request.
+    /// Whether the template is the same text for every request.
     pub(super) fn is_fixed(&self) -> bool {
         self.0.iter().all(|token| matches!(token, Token::Char(_)))
     }
 
-    /// Puts in the values that a request has; `None` if it lacks one.
+    /// Replaces the variables by the values of a request. Returns `None` if the
+    /// request does not have one of them.
     pub(super) fn expand(&self, context: &Context) -> Option<Vec<Glyph>> {
         let mut glyphs = Vec::new();
         for token in &self.0 {
@@ -79,7 +80,7 @@ impl Template {
         Some(glyphs)
     }
 
-    /// Whether a text is the one this stands for in a request.
+    /// Whether a text matches the template in a request.
     pub(super) fn matches(&self, text: &str, context: &Context) -> bool {
         let glyphs = self.expand(context);
         glyphs.is_some_and(|glyphs| matches(&glyphs, text))
@@ -103,7 +104,7 @@ fn variable(name: &str) -> Result<Token> {
     Ok(Token::Variable { key, otherwise })
 }
 
-/// The glyphs as a text in which `*` and `?` are themselves.
+/// Returns the glyphs as a text in which `*` and `?` are literal.
 pub(super) fn literally(glyphs: &[Glyph]) -> String {
     let plain = |glyph: &Glyph| match glyph {
         Glyph::Char(c) => *c,
@@ -113,7 +114,8 @@ pub(super) fn literally(glyphs: &[Glyph]) -> String {
     glyphs.iter().map(plain).collect()
 }
 
-/// Matches in linear time for one star and never worse than pattern times text.
+/// Whether a text matches a pattern. The time is linear for one `*` and at most
+/// the product of both lengths: patterns come from clients.
 pub(super) fn matches(pattern: &[Glyph], text: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
     let (mut p, mut t) = (0, 0);
@@ -141,8 +143,9 @@ pub(super) fn matches(pattern: &[Glyph], text: &str) -> bool {
     pattern[p..].iter().all(|glyph| *glyph == Glyph::Any)
 }
 
-/// Whether a pattern of an action fits a name, in any case.
-pub(super) fn fits_any_case(pattern: &str, name: &str) -> bool {
+/// Whether a name of an action matches a pattern. The comparison is
+/// case-insensitive.
+pub(super) fn matches_ignoring_case(pattern: &str, name: &str) -> bool {
     let glyphs: Vec<Glyph> = pattern
         .to_ascii_lowercase()
         .chars()
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_end_where_they_should() {
+    fn wildcards_match_as_in_policies() {
         assert!(fits("a*c", "abbbc"));
         assert!(fits("*", ""));
         assert!(!fits("a*c", "abbb"));
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_stand_for_what_the_request_has() {
+    fn variables_are_replaced_by_values_of_the_request() {
         assert!(fits("home/${aws:username}/*", "home/ada*/x"));
         assert!(!fits("home/${aws:username}/*", "home/adam/x"));
         assert!(fits("${AWS:UserName}", "ada*"));

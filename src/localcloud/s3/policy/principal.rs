@@ -1,4 +1,4 @@
-//! Whom a statement is about.
+//! The principals of a statement.
 
 use s3s::S3Error;
 use serde_json::{Map, Value};
@@ -8,16 +8,16 @@ use super::syntax::{malformed, strings};
 use crate::s3::backend::Backend;
 use crate::s3::failure::Result;
 
-/// The principals of a statement, as far as they can be met here: everyone, the
-/// account, and its one user.
+/// The principals of a statement that can send requests to the local cloud:
+/// everyone, the account, and its only user.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Principals {
     named: Named,
-    /// `NotPrincipal`: all but these.
+    /// Whether the statement has `NotPrincipal`, all principals but these.
     negated: bool,
 }
 
-/// Who is named.
+/// The principals that a statement names.
 #[derive(Clone, Copy, Debug, Default)]
 struct Named {
     everyone: bool,
@@ -26,7 +26,7 @@ struct Named {
 }
 
 impl Principals {
-    /// Reads `Principal` or `NotPrincipal`.
+    /// Parses `Principal` or `NotPrincipal`.
     pub(super) fn parse(fields: &Map<String, Value>, backend: &Backend) -> Result<Self> {
         let (value, negated) = match (fields.get("Principal"), fields.get("NotPrincipal")) {
             (Some(value), None) => (value, false),
@@ -50,14 +50,14 @@ impl Principals {
         Ok(Self { named, negated })
     }
 
-    /// Whether everyone is among them, except perhaps a few.
+    /// Whether the principals are everyone, possibly with exceptions.
     pub(super) fn are_everyone(self) -> bool {
         self.named.everyone != self.negated
     }
 
-    /// Whether the one who asks is among them. In `NotPrincipal`, AWS looks at
-    /// the account and at the user: one of them spares no one from a denial,
-    /// and is enough to be left out of a permission.
+    /// Whether the caller is among the principals. In `NotPrincipal`, AWS checks
+    /// the account and the user separately: a denial spares the user only if both
+    /// are named, and a permission excludes the user if one of them is named.
     pub(super) fn include(self, context: &Context, allow: bool) -> bool {
         let Named {
             everyone,
@@ -76,18 +76,18 @@ impl Principals {
 
 impl Named {
     fn add(&mut self, kind: &str, name: &str, backend: &Backend) -> Result<()> {
-        let sound = match kind {
+        let is_valid = match kind {
             "AWS" => return self.add_aws(name, backend),
             "CanonicalUser" => {
                 self.account |= name == backend.owner_id();
                 name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
             }
-            // Neither services nor federated users come here.
+            // Services and federated users do not use the local cloud.
             "Service" => name.ends_with(".amazonaws.com") && !has_wildcard(name),
             "Federated" => !name.is_empty() && !has_wildcard(name),
             _ => false,
         };
-        sound.then_some(()).ok_or_else(invalid)
+        is_valid.then_some(()).ok_or_else(invalid)
     }
 
     fn add_aws(&mut self, name: &str, backend: &Backend) -> Result<()> {
@@ -115,7 +115,7 @@ impl Named {
             _ if !is_account => return Err(invalid()),
             "root" => self.account |= ours,
             _ if ours && name == backend.user_arn() => self.user = true,
-            // The account has one user; AWS refuses those that are not there.
+            // AWS refuses principals that do not exist. The account has one user.
             who if ours || !is_known(who) => return Err(invalid()),
             _ => {}
         }

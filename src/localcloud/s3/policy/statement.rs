@@ -1,11 +1,11 @@
-//! One statement of a policy: its parts, and what S3 refuses about them.
+//! A statement of a policy: parsing, validation and evaluation.
 
 use serde_json::{Map, Value};
 
 use super::actions::{self, Kind};
 use super::condition::{self, Condition};
 use super::context::Context;
-use super::pattern::{Template, fits_any_case};
+use super::pattern::{Template, matches_ignoring_case};
 use super::principal::Principals;
 use super::syntax::{malformed, strings};
 use crate::s3::backend::Backend;
@@ -23,7 +23,7 @@ const FIELDS: [&str; 9] = [
     "Condition",
 ];
 
-/// A statement that S3 accepts for its bucket.
+/// A valid statement of a bucket's policy.
 #[derive(Clone, Debug)]
 pub(super) struct Statement {
     pub(super) allow: bool,
@@ -33,7 +33,7 @@ pub(super) struct Statement {
     conditions: Vec<Condition>,
 }
 
-/// What a statement lists, or everything but that.
+/// A list of a statement, or everything that is not in the list.
 #[derive(Clone, Debug)]
 struct Listed<T> {
     any_of: Vec<T>,
@@ -41,13 +41,13 @@ struct Listed<T> {
 }
 
 impl<T> Listed<T> {
-    fn takes_in(&self, fits: impl Fn(&T) -> bool) -> bool {
-        self.any_of.iter().any(fits) != self.negated
+    fn includes(&self, matches: impl Fn(&T) -> bool) -> bool {
+        self.any_of.iter().any(matches) != self.negated
     }
 }
 
 impl Statement {
-    /// Reads a statement of the policy of `bucket`.
+    /// Parses a statement of the policy of `bucket`.
     pub(super) fn parse(
         value: &Value,
         (bucket, backend): (&str, &Backend),
@@ -86,7 +86,7 @@ impl Statement {
             None => Vec::new(),
             Some(value) => condition::parse(value, variables)?,
         };
-        if conditions.iter().any(Condition::is_about_listing) && !lists(&actions) {
+        if conditions.iter().any(Condition::is_for_listings) && !lists(&actions) {
             return Err(malformed(
                 "Conditions do not apply to combination of actions and resources in statement",
             ));
@@ -107,17 +107,19 @@ impl Statement {
         })
     }
 
-    /// Whether it opens something to everyone, as AWS counts it.
+    /// Whether the statement is public by AWS's definition.
     pub(super) fn is_public(&self) -> bool {
         let restricted = self.conditions.iter().any(Condition::restricts);
         self.allow && self.principals.are_everyone() && !restricted
     }
 
-    /// Whether it is about the request of `context` doing `action` on `arn`.
-    pub(super) fn is_about(&self, context: &Context, action: &str, arn: &str) -> bool {
+    /// Whether the statement applies to a request that executes `action` on `arn`.
+    pub(super) fn applies_to(&self, context: &Context, action: &str, arn: &str) -> bool {
         self.principals.include(context, self.allow)
-            && self.actions.takes_in(|it| fits_any_case(it, action))
-            && self.resources.takes_in(|it| it.matches(arn, context))
+            && self
+                .actions
+                .includes(|it| matches_ignoring_case(it, action))
+            && self.resources.includes(|it| it.matches(arn, context))
             && self.conditions.iter().all(|it| it.holds(context))
     }
 }
@@ -143,15 +145,15 @@ fn is_unknown(action: &str) -> bool {
     actions::matching(action).next().is_none()
 }
 
-/// Whether a resource names the bucket or what is in it.
+/// Whether a resource is the bucket or its objects.
 fn belongs_to(arn: &str, bucket: &str) -> bool {
     arn.strip_prefix("arn:aws:s3:::")
         .and_then(|rest| rest.strip_prefix(bucket))
         .is_some_and(|rest| rest.is_empty() || rest == "*" || rest.starts_with('/'))
 }
 
-/// Whether each action is about the kind of one resource: `s3:GetObject` does
-/// not apply to a bucket, nor `s3:ListBucket` to objects.
+/// Whether each action applies to at least one of the resources. `s3:GetObject`
+/// does not apply to a bucket, and `s3:ListBucket` does not apply to objects.
 fn apply(actions: &Listed<String>, resources: &Listed<String>) -> bool {
     let is_a = |kind| {
         move |arn: &String| match kind {
@@ -165,7 +167,7 @@ fn apply(actions: &Listed<String>, resources: &Listed<String>) -> bool {
     actions.any_of.iter().all(applies)
 }
 
-/// Whether any of the actions lists.
+/// Whether any of the actions lists objects.
 fn lists(actions: &Listed<String>) -> bool {
     let lists = |name: &str| matches!(name, "ListBucket" | "ListBucketVersions");
     let mut all = actions.any_of.iter();

@@ -1,4 +1,4 @@
-//! What all parts of a policy have in common when they are read.
+//! Functions that the parsers of all parts of a policy share.
 
 use hyper::StatusCode;
 use s3s::S3Error;
@@ -14,7 +14,7 @@ pub(super) fn malformed(message: &str) -> S3Error {
     )
 }
 
-/// A string, or a list of them.
+/// Returns the strings in a string or a list of strings.
 pub(super) fn strings(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::String(text) => Some(vec![text.clone()]),

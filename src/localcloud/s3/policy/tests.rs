@@ -1,4 +1,4 @@
-//! Policies as they are written, and what they come to.
+//! Tests of complete policies and their verdicts.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn message(result: Result<Policy>) -> String {
     error.message().unwrap().to_owned()
 }
 
-/// A statement with these fields besides its effect.
+/// Returns a statement with these fields.
 fn statement(effect: &str, principal: &str, action: &str, resource: &str, more: &str) -> String {
     format!(
         r#"{{"Effect":"{effect}","Principal":{principal},"Action":"{action}","Resource":"arn:aws:s3:::b{resource}"{more}}}"#
@@ -50,7 +50,7 @@ const ONE_KEY: &str = r#"{"Effect":"Allow","Principal":"*","Action":"s3:GetObjec
 use Verdict::{Allowed, Denied, Silent};
 
 #[test]
-fn one_public_key_is_that_key() {
+fn a_policy_for_one_key_allows_only_that_key() {
     let policy = policy(ONE_KEY).unwrap();
     assert!(policy.is_public());
     let verdict = |action, arn| policy.verdict(&anonymous(), action, arn);
@@ -60,7 +60,7 @@ fn one_public_key_is_that_key() {
 }
 
 #[test]
-fn a_denial_counts_more_than_a_permission_for_everyone() {
+fn a_denial_takes_precedence_over_a_permission() {
     let allow = statement("Allow", r#"{"AWS":["*"]}"#, "s3:Get*", "/*", "");
     let deny = statement("Deny", r#""*""#, "S3:getobject", "/secret/?", "");
     let policy = policy(&format!("[{allow},{deny}]")).unwrap();
@@ -77,7 +77,7 @@ fn a_denial_counts_more_than_a_permission_for_everyone() {
 }
 
 #[test]
-fn conditions_of_denials_count() {
+fn a_denial_applies_only_if_its_conditions_hold() {
     let denied = |condition: &str| {
         let more = format!(r#","Condition":{condition}"#);
         let text = statement("Deny", r#""*""#, "s3:*", "/*", &more);
@@ -112,7 +112,7 @@ fn conditions_of_denials_count() {
 }
 
 #[test]
-fn principals_are_those_that_are_named() {
+fn a_statement_applies_only_to_its_principals() {
     let verdict = |effect: &str, principal: &str, context: &Context| {
         let text = statement(effect, principal, "s3:GetObject", "/*", "");
         policy(&text).unwrap().verdict(context, "s3:GetObject", KEY)
@@ -163,7 +163,7 @@ fn principals_are_those_that_are_named() {
 }
 
 #[test]
-fn all_but_a_principal_spares_account_and_user_together() {
+fn not_principal_spares_a_user_only_together_with_its_account() {
     let denied = |principal: &str, context: &Context| {
         let text = statement("Deny", principal, "s3:GetObject", "/*", "");
         let text = text.replace("\"Principal\"", "\"NotPrincipal\"");
@@ -179,7 +179,7 @@ fn all_but_a_principal_spares_account_and_user_together() {
 }
 
 #[test]
-fn all_but_an_action_or_a_resource_is_all_the_rest() {
+fn not_action_and_not_resource_apply_to_all_others() {
     let deny = statement("Deny", r#""*""#, "s3:Get*", "/public/*", "");
     let not_action = policy(&deny.replace("\"Action\"", "\"NotAction\"")).unwrap();
     let not_resource = policy(&deny.replace("\"Resource\"", "\"NotResource\"")).unwrap();
@@ -192,7 +192,7 @@ fn all_but_an_action_or_a_resource_is_all_the_rest() {
 }
 
 #[test]
-fn variables_are_those_of_the_newer_language() {
+fn only_the_newer_language_has_variables() {
     let deny = statement("Deny", r#""*""#, "s3:*", "/home/${aws:username}/*", "");
     let arn = "arn:aws:s3:::b/home/autorun/x";
     let verdict = |policy: Policy, arn| policy.verdict(&owner(), "s3:GetObject", arn);
@@ -204,7 +204,7 @@ fn variables_are_those_of_the_newer_language() {
 }
 
 #[test]
-fn what_is_public_is_what_aws_calls_so() {
+fn public_policies_are_public_by_the_definition_of_aws() {
     let public = |principal: &str, condition: &str| {
         let more = format!(r#","Condition":{condition}"#);
         let text = statement("Allow", principal, "s3:GetObject", "/*", &more);
@@ -238,7 +238,7 @@ fn what_is_public_is_what_aws_calls_so() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn malformed_policies_have_the_messages_of_s3() {
     let action = |action: &str| ONE_KEY.replace("s3:GetObject", action);
     for (statement, expected) in [
         (

@@ -1,4 +1,4 @@
-//! Content on its way to the disk and as it lies there.
+//! Content on disk, and content that is being written to disk.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -17,14 +17,14 @@ use super::super::checksum::{Algorithm, Checksum, Hasher};
 use super::super::failure::{Result, internal};
 use super::files;
 
-/// How much is handed to the disk and to the digests at a time, and how often
-/// that before they have caught up.
+/// How many bytes the writer and the digests process at a time, and how many such
+/// batches may wait for each of them.
 const BATCH: usize = 1 << 20;
 const QUEUE: usize = 3;
 
-/// A file of content. It removes itself when nobody holds it any more, unless
-/// it was kept: an upload that breaks off and an object that is overwritten
-/// while somebody reads it take care of themselves.
+/// A file of content. The file is deleted when its last reference is dropped,
+/// unless it is kept. This handles an interrupted upload, and an object that is
+/// overwritten while a client reads it.
 #[derive(Debug)]
 pub(in super::super) struct Blob {
     dir: Arc<Path>,
@@ -36,12 +36,12 @@ impl Blob {
     fn new(dir: &Arc<Path>) -> Self {
         Self {
             dir: Arc::clone(dir),
-            name: files::fresh_name(),
+            name: files::unique_name(),
             kept: AtomicBool::new(false),
         }
     }
 
-    /// One that a document names.
+    /// Returns the existing file that a document names.
     pub(super) fn existing(dir: &Arc<Path>, name: &str) -> Self {
         Self {
             dir: Arc::clone(dir),
@@ -75,7 +75,7 @@ impl Drop for Blob {
     }
 }
 
-/// Content that is on disk, with everything that was calculated on the way.
+/// Content on disk, and the checksums that were calculated while it arrived.
 pub(in super::super) struct Received {
     pub(in super::super) blob: Arc<Blob>,
     pub(in super::super) size: u64,
@@ -84,15 +84,14 @@ pub(in super::super) struct Received {
 }
 
 impl Received {
-    /// The entity tag of content that came in one piece.
+    /// Returns the entity tag of content that was uploaded in one request.
     pub(in super::super) fn etag(&self) -> String {
         hex::encode(self.md5)
     }
 }
 
-/// Writes content to a new file in `dir`. While it comes in, what came before
-/// is written and digested, each at its own pace; a client that is slow holds
-/// no thread.
+/// Writes content to a new file in `dir`. Receiving, writing and digesting run
+/// concurrently. A slow client does not occupy a thread.
 pub(in super::super) async fn receive(
     dir: &Arc<Path>,
     content: impl Stream<Item = Result<Bytes>>,
@@ -149,7 +148,7 @@ impl Pipeline {
     }
 
     async fn finish(mut self) -> Result<Received> {
-        // Nothing at all makes a file, too.
+        // An empty object needs a file, too.
         if !self.batch.is_empty() || self.size == 0 {
             self.flush().await;
         }
@@ -164,7 +163,7 @@ impl Pipeline {
     }
 }
 
-/// Work on one batch after the other, where blocking is allowed.
+/// A worker that processes batches one after the other on threads that may block.
 struct Stage<T> {
     queue: mpsc::Sender<Arc<[Bytes]>>,
     work: JoinHandle<io::Result<T>>,
@@ -183,7 +182,7 @@ impl<T: Send + 'static> Stage<T> {
         Self { queue, work }
     }
 
-    /// Hands a batch over. Should the work have failed, [`Self::finish`] tells.
+    /// Queues a batch. If the worker has failed, [`Self::finish`] returns its error.
     async fn push(&self, batch: Arc<[Bytes]>) {
         let _ = self.queue.send(batch).await;
     }
@@ -195,8 +194,8 @@ impl<T: Send + 'static> Stage<T> {
     }
 }
 
-/// Holds the blob, so that the file of a broken upload goes after the last
-/// write to it.
+/// Writes a blob's file. It holds the blob, so that the file of an interrupted
+/// upload is deleted only after the last write.
 struct Writer {
     blob: Arc<Blob>,
     file: Option<File>,
@@ -206,7 +205,7 @@ impl Writer {
     fn write(&mut self, batch: &[Bytes]) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(files::create(&self.blob.path())?),
+            empty => empty.insert(files::create(&self.blob.path())?),
         };
         batch.iter().try_for_each(|piece| file.write_all(piece))
     }
@@ -225,7 +224,7 @@ impl Digests {
         }
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "steps of a stage may fail")]
+    #[expect(clippy::unnecessary_wraps, reason = "the signature of a stage's step")]
     fn update(&mut self, batch: &[Bytes]) -> io::Result<()> {
         for piece in batch {
             self.md5.update(piece);

@@ -1,4 +1,5 @@
-//! One bucket: its index in memory, its documents on disk, changed together.
+//! A bucket: its index in memory and its documents on disk, which are changed
+//! together.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +22,7 @@ pub(super) const UPLOAD: &str = "upload.json";
 pub(in super::super) struct Bucket {
     pub(in super::super) name: String,
     dir: PathBuf,
-    /// Where content goes.
+    /// The directory of the content.
     pub(in super::super) data: Arc<Path>,
     state: Mutex<State>,
 }
@@ -29,13 +30,13 @@ pub(in super::super) struct Bucket {
 pub(super) struct State {
     pub(super) record: BucketRecord,
     pub(super) objects: BTreeMap<String, Arc<Object>>,
-    /// By identifier.
+    /// Uploads by upload id.
     pub(super) uploads: BTreeMap<String, Upload>,
-    /// It was removed while somebody still held it.
+    /// Whether the bucket was deleted while another request still uses it.
     pub(super) removed: bool,
 }
 
-/// A multipart upload under way.
+/// An unfinished multipart upload.
 #[derive(Clone)]
 pub(in super::super) struct Upload {
     pub(in super::super) record: Arc<UploadRecord>,
@@ -52,15 +53,15 @@ impl Bucket {
         }
     }
 
-    /// Makes the directory of a new bucket.
+    /// Creates the directory of a new bucket.
     pub(super) fn create(root: &Path, name: &str, record: BucketRecord) -> io::Result<Self> {
-        let passing = root.join(files::passing_name());
+        let temporary = root.join(files::temporary_name());
         for part in ["data", "objects", "uploads"] {
-            files::create_dir(&passing.join(part))?;
+            files::create_dir(&temporary.join(part))?;
         }
-        files::write(&passing, SETTINGS, &record)?;
+        files::write(&temporary, SETTINGS, &record)?;
         let dir = root.join(name);
-        fs::rename(&passing, &dir)?;
+        fs::rename(&temporary, &dir)?;
         let state = State {
             record,
             objects: BTreeMap::new(),
@@ -79,11 +80,11 @@ impl Bucket {
                 "The bucket you tried to delete is not empty",
             ));
         }
-        let passing = root.join(files::passing_name());
-        fs::rename(&self.dir, &passing).map_err(|error| internal("remove a bucket", &error))?;
+        let temporary = root.join(files::temporary_name());
+        fs::rename(&self.dir, &temporary).map_err(|error| internal("remove a bucket", &error))?;
         state.removed = true;
         state.uploads.clear();
-        files::discard(&passing);
+        files::discard(&temporary);
         Ok(())
     }
 
@@ -100,7 +101,7 @@ impl Bucket {
         Ok(self.state()?.record.clone())
     }
 
-    /// Changes settings; `edit` may refuse.
+    /// Changes the settings. `edit` may refuse the change.
     pub(in super::super) fn change(
         &self,
         edit: impl FnOnce(&mut BucketRecord) -> Result<()>,
@@ -122,7 +123,7 @@ impl Bucket {
         Ok(listing.page(&self.state()?.objects))
     }
 
-    /// Puts an object in its place; `allow` sees what is there now.
+    /// Stores an object. `allow` receives the existing object and may refuse.
     pub(in super::super) fn put(
         &self,
         object: Object,
@@ -143,7 +144,7 @@ impl Bucket {
         if let Some(before) = before {
             before.discard();
         }
-        // Last, in case both share content.
+        // Keep the new object's content last: both objects may share content.
         object.keep();
         state
             .objects
@@ -151,7 +152,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// Changes an object's document and leaves its content.
+    /// Changes an object's document without changing its content.
     pub(in super::super) fn edit(
         &self,
         key: &str,
@@ -168,7 +169,8 @@ impl Bucket {
         Ok(())
     }
 
-    /// Removes an object, if it is there and `allow` agrees.
+    /// Deletes an object. Deleting a missing object is not an error. `allow` may
+    /// refuse.
     pub(in super::super) fn delete(
         &self,
         key: &str,
@@ -189,14 +191,14 @@ impl Bucket {
 
     pub(in super::super) fn begin_upload(&self, record: UploadRecord) -> Result<String> {
         let mut state = self.state()?;
-        let id = files::fresh_name();
-        let begun = || {
-            let passing = self.uploads().join(files::passing_name());
-            files::create_dir(&passing)?;
-            files::write(&passing, UPLOAD, &record)?;
-            fs::rename(&passing, self.uploads().join(&id))
+        let id = files::unique_name();
+        let begin = || {
+            let temporary = self.uploads().join(files::temporary_name());
+            files::create_dir(&temporary)?;
+            files::write(&temporary, UPLOAD, &record)?;
+            fs::rename(&temporary, self.uploads().join(&id))
         };
-        begun().map_err(|error| internal("begin an upload", &error))?;
+        begin().map_err(|error| internal("begin an upload", &error))?;
         let upload = Upload {
             record: Arc::new(record),
             parts: BTreeMap::new(),
@@ -205,7 +207,7 @@ impl Bucket {
         Ok(id)
     }
 
-    /// The upload of this identifier, if it is one to this key.
+    /// Returns the upload with this id. Fails if its key is not `key`.
     pub(in super::super) fn upload(&self, id: &str, key: &str) -> Result<Upload> {
         let state = self.state()?;
         let upload = state
@@ -215,7 +217,7 @@ impl Bucket {
         upload.cloned().ok_or_else(no_such_upload)
     }
 
-    /// All uploads, by key and identifier.
+    /// Returns all uploads by key and upload id.
     pub(in super::super) fn all_uploads(
         &self,
     ) -> Result<BTreeMap<(String, String), Arc<UploadRecord>>> {
@@ -244,8 +246,9 @@ impl Bucket {
         Ok(())
     }
 
-    /// Makes the object of an upload. Its document is in place before the
-    /// upload goes: interrupted in between, [`super::load`] finishes the job.
+    /// Creates the object of an upload. The object's document is written before
+    /// the upload is removed. If the process is killed in between, [`super::load`]
+    /// removes the upload.
     pub(in super::super) fn complete_upload(
         &self,
         id: &str,
@@ -259,7 +262,7 @@ impl Bucket {
         let used = object.blobs.clone();
         self.put_into(&mut state, object, allow)?;
         self.end_upload(&mut state, id)?;
-        // Ending it gave up all its parts.
+        // Ending the upload discarded all its parts. Keep those of the object.
         for blob in used {
             blob.keep();
         }
@@ -273,10 +276,10 @@ impl Bucket {
 
     fn end_upload(&self, state: &mut State, id: &str) -> Result<()> {
         let upload = state.uploads.remove(id).ok_or_else(no_such_upload)?;
-        let passing = self.uploads().join(files::passing_name());
-        fs::rename(self.uploads().join(id), &passing)
+        let temporary = self.uploads().join(files::temporary_name());
+        fs::rename(self.uploads().join(id), &temporary)
             .map_err(|error| internal("end an upload", &error))?;
-        files::discard(&passing);
+        files::discard(&temporary);
         upload.parts.values().for_each(|part| part.blob.discard());
         Ok(())
     }
@@ -299,7 +302,8 @@ impl Bucket {
     }
 }
 
-/// The file of an object's document: a digest, so that no key can be a path.
+/// Returns the name of an object's document. It is a digest, so that a key never
+/// becomes a path.
 fn document_name(key: &str) -> String {
     format!("{}.json", hex::encode(Sha256::checksum(key.as_bytes())))
 }

@@ -1,5 +1,5 @@
-//! Documents and directories, written so that a killed process leaves whole
-//! ones.
+//! Documents and directories, written such that a killed process leaves only
+//! complete ones.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
@@ -9,17 +9,19 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What is in the making or on its way out has a name that begins so.
-const PASSING: char = '.';
+/// The prefix of the names of files and directories that are being created or
+/// removed.
+const TEMPORARY: char = '.';
 
-/// A name nobody else has.
-pub(super) fn fresh_name() -> String {
+/// Returns a unique name.
+pub(super) fn unique_name() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-/// A name for what is in the making or on its way out.
-pub(super) fn passing_name() -> String {
-    format!("{PASSING}{}", fresh_name())
+/// Returns a unique name for a file or directory that is being created or
+/// removed.
+pub(super) fn temporary_name() -> String {
+    format!("{TEMPORARY}{}", unique_name())
 }
 
 pub(super) fn create_dir(path: &Path) -> io::Result<()> {
@@ -27,7 +29,7 @@ pub(super) fn create_dir(path: &Path) -> io::Result<()> {
     builder.recursive(true).mode(0o700);
     builder
         .create(path)
-        .map_err(|error| said("create", path, &error))
+        .map_err(|error| with_path("create", path, &error))
 }
 
 pub(super) fn create(path: &Path) -> io::Result<File> {
@@ -36,44 +38,45 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
         .create_new(true)
         .mode(0o600)
         .open(path)
-        .map_err(|error| said("create", path, &error))
+        .map_err(|error| with_path("create", path, &error))
 }
 
-/// Puts a document in its place, all at once.
+/// Writes a document to a temporary file and renames it, so that a reader never
+/// finds an incomplete document.
 pub(super) fn write<T: Serialize>(dir: &Path, name: &str, document: &T) -> io::Result<()> {
-    let passing = dir.join(passing_name());
-    let written = create(&passing).and_then(|file| {
+    let temporary = dir.join(temporary_name());
+    let written = create(&temporary).and_then(|file| {
         let mut file = BufWriter::new(file);
         serde_json::to_writer(&mut file, document)?;
         file.flush()?;
-        fs::rename(&passing, dir.join(name))
+        fs::rename(&temporary, dir.join(name))
     });
     if written.is_err() {
-        discard(&passing);
+        discard(&temporary);
     }
     written
 }
 
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
-    let text = fs::read(path).map_err(|error| said("read", path, &error))?;
-    serde_json::from_slice(&text).map_err(|error| said("understand", path, &error.into()))
+    let text = fs::read(path).map_err(|error| with_path("read", path, &error))?;
+    serde_json::from_slice(&text).map_err(|error| with_path("parse", path, &error.into()))
 }
 
-/// The names in a directory; what was passing when the process ended is
-/// removed.
+/// Returns the names in a directory. Removes the temporary files and directories
+/// of a process that was killed.
 pub(super) fn names(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(|error| said("read", dir, &error))? {
+    for entry in fs::read_dir(dir).map_err(|error| with_path("read", dir, &error))? {
         let entry = entry?;
         match entry.file_name().into_string() {
-            Ok(name) if !name.starts_with(PASSING) => names.push(name),
+            Ok(name) if !name.starts_with(TEMPORARY) => names.push(name),
             _ => discard(&entry.path()),
         }
     }
     Ok(names)
 }
 
-/// Removes a file or a directory; what cannot be removed is said, not fatal.
+/// Removes a file or directory. A failure is logged and ignored.
 pub(super) fn discard(path: &Path) {
     let removed = if path.is_dir() {
         fs::remove_dir_all(path)
@@ -88,7 +91,8 @@ pub(super) fn discard(path: &Path) {
     }
 }
 
-fn said(attempt: &str, path: &Path, error: &io::Error) -> io::Error {
+/// Adds the failed action and the path to an error.
+fn with_path(attempt: &str, path: &Path, error: &io::Error) -> io::Error {
     let text = format!("cannot {attempt} `{}`: {error}", path.display());
     io::Error::new(error.kind(), text)
 }

@@ -1,36 +1,36 @@
-//! Keys in order: prefixes, delimiters and pages.
+//! Listing keys in order: prefixes, delimiters and pages.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// What to list.
+/// The parameters of a listing.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Listing {
     pub(in super::super) prefix: String,
     pub(in super::super) delimiter: String,
-    /// Only what comes after it.
+    /// Only keys after this key or common prefix are listed.
     pub(in super::super) after: String,
     pub(in super::super) limit: usize,
 }
 
-/// A line of a listing.
+/// An entry of a listing.
 #[derive(Debug, PartialEq, Eq)]
 pub(in super::super) enum Entry<T> {
     Item(T),
-    /// Everything that begins so.
+    /// A common prefix, which stands for all keys that begin with it.
     Prefix(String),
 }
 
-/// One page.
+/// A page of a listing.
 #[derive(Debug)]
 pub(in super::super) struct Page<T> {
     pub(in super::super) entries: Vec<Entry<T>>,
-    /// Where the next page starts, if there is one.
+    /// The entry after which the next page starts. `None` on the last page.
     pub(in super::super) next: Option<String>,
 }
 
 impl Listing {
-    /// The page of `items` that was asked for.
+    /// Returns the requested page of `items`.
     pub(in super::super) fn page<T: Clone>(&self, items: &BTreeMap<String, T>) -> Page<T> {
         let mut entries = Vec::new();
         let mut last = String::new();
@@ -45,8 +45,7 @@ impl Listing {
             }
             let common = self.common_prefix(key);
             let name = common.as_deref().unwrap_or(key);
-            // The page before, or the turn before, may have ended with this
-            // very prefix.
+            // The previous page or iteration may have ended with this prefix.
             let listed = common.is_some() && (name == self.after || name == last);
             if !listed {
                 if entries.len() == self.limit {
@@ -86,8 +85,9 @@ fn first<'a, T>(
     items.range::<str, _>((from, Bound::Unbounded)).next()
 }
 
-/// Where to go on after a key: past everything with the same common prefix, but
-/// for keys that go on with the very last character; those cost a turn each.
+/// Returns where to continue after a key. Keys with the same common prefix are
+/// skipped at once, except keys whose next character is the last of Unicode,
+/// which take an iteration each.
 fn past(key: &str, common: Option<&str>) -> String {
     let beyond = common.map(|prefix| format!("{prefix}{}", char::MAX));
     beyond.map_or_else(|| key.to_owned(), |beyond| beyond.max(key.to_owned()))
@@ -99,13 +99,13 @@ mod tests {
 
     const KEYS: [&str; 7] = ["a", "b/1", "b/2", "b/c/3", "b/\u{10ffff}z", "c", "d/"];
 
-    /// The keys, each as what it stands for.
+    /// Returns a map from each key to itself.
     fn items() -> BTreeMap<String, String> {
         let keys = KEYS.map(str::to_owned);
         keys.into_iter().map(|key| (key.clone(), key)).collect()
     }
 
-    /// All pages, an item as its own name.
+    /// Returns all pages of a listing, with an item as its key.
     fn pages(prefix: &str, delimiter: &str, after: &str, limit: usize) -> Vec<Vec<String>> {
         let items = items();
         let mut listing = Listing {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_are_listed_once_and_pages_join_up() {
+    fn prefixes_are_listed_once_and_pages_are_complete() {
         assert_eq!(pages("", "", "", 1000), [KEYS.map(str::to_owned).to_vec()]);
         assert_eq!(pages("", "/", "", 1000), [["a", "b/*", "c", "d/*"]]);
         assert_eq!(pages("", "/", "", 1).concat(), ["a", "b/*", "c", "d/*"]);

@@ -1,4 +1,4 @@
-//! A bucket as the last process left it.
+//! Loads a bucket that an earlier process left on disk.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -10,8 +10,8 @@ use super::bucket::{Bucket, SETTINGS, State, UPLOAD, Upload};
 use super::files;
 use super::record::{Object, ObjectRecord, Part, PartRecord, UploadRecord};
 
-/// Reads a bucket's directory; content that nothing names is removed, and an
-/// upload that had become an object is ended.
+/// Reads a bucket's directory. Removes content that no document names, and
+/// uploads that already became an object.
 pub(super) fn bucket(name: &str, dir: PathBuf) -> io::Result<Bucket> {
     files::names(&dir)?;
     let record = files::read(&dir.join(SETTINGS))?;

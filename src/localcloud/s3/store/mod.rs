@@ -4,12 +4,12 @@
 //! DIR/buckets/NAME/bucket.json          settings
 //! DIR/buckets/NAME/objects/HASH.json    an object: its key, headers, pieces
 //! DIR/buckets/NAME/uploads/ID/*.json    a multipart upload and its parts
-//! DIR/buckets/NAME/data/ID              content, named by nothing but chance
+//! DIR/buckets/NAME/data/ID              content, under a random name
 //! ```
-//! No key ever becomes a path. Content is written first; an object exists from
-//! the moment its document is renamed into place, so a killed process leaves
-//! either the old object or the new one, and content that no document names.
-//! That is removed at [`Store::open`].
+//! A key never becomes a path. Content is written first, and an object exists from
+//! the moment when its document is renamed into place. A killed process therefore
+//! leaves either the old object or the new object, and possibly content that no
+//! document names. [`Store::open`] removes this content.
 
 mod blob;
 mod bucket;
@@ -37,7 +37,7 @@ pub(super) use record::{
     UploadRecord,
 };
 
-/// How many buckets an account has room for unless it asks for more.
+/// The quota of buckets per account. AWS's default was 100 until 2024.
 const MAX_BUCKETS: usize = 100;
 
 /// All buckets.
@@ -47,8 +47,8 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the directory, making it when it is not there, and removes what an
-    /// interrupted process left.
+    /// Opens the directory, creates it if it does not exist, and removes the
+    /// remains of a killed process.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let root = dir.join("buckets");
         files::create_dir(dir)?;
@@ -69,8 +69,9 @@ impl Store {
         buckets.get(name).cloned().ok_or_else(no_such_bucket)
     }
 
-    /// The names of all buckets with their settings. [`Store::remove`] has the
-    /// lock until a bucket is gone from here as well, so none is on its way out.
+    /// Returns the names and settings of all buckets. [`Store::remove`] holds the
+    /// lock until a bucket is deleted from disk and from the map, so this function
+    /// never finds a half-deleted bucket.
     pub(super) fn all(&self) -> Result<Vec<(String, BucketRecord)>> {
         let buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
         let named =
@@ -78,11 +79,11 @@ impl Store {
         buckets.iter().map(named).collect()
     }
 
-    /// Makes a bucket, or gives the one that is there already.
+    /// Creates a bucket, or returns the existing bucket.
     pub(super) fn create(&self, name: &str, record: BucketRecord) -> Result<Created> {
         let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = buckets.get(name) {
-            return Ok(Created::Before(Arc::clone(bucket)));
+            return Ok(Created::Existing(Arc::clone(bucket)));
         }
         if buckets.len() >= MAX_BUCKETS {
             return Err(fail(
@@ -93,10 +94,10 @@ impl Store {
         let bucket = Bucket::create(&self.root, name, record)
             .map_err(|error| internal("create a bucket", &error))?;
         buckets.insert(name.to_owned(), Arc::new(bucket));
-        Ok(Created::Now)
+        Ok(Created::New)
     }
 
-    /// Removes an empty bucket.
+    /// Deletes an empty bucket.
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
         let bucket = buckets.get(name).ok_or_else(no_such_bucket)?;
@@ -106,8 +107,8 @@ impl Store {
     }
 }
 
-/// What [`Store::create`] found.
+/// The result of [`Store::create`].
 pub(super) enum Created {
-    Now,
-    Before(Arc<Bucket>),
+    New,
+    Existing(Arc<Bucket>),
 }

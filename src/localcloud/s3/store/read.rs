@@ -1,4 +1,4 @@
-//! Content from the disk to whoever asked for it.
+//! Reads content from disk.
 
 use std::fs::File;
 use std::io;
@@ -17,9 +17,9 @@ use super::super::failure::{Result, internal};
 use super::blob::Blob;
 use super::record::Object;
 
-/// How much is read at a time.
+/// How many bytes are read at a time.
 const CHUNK: u64 = 1 << 20;
-/// How many reads are under way for one answer.
+/// How many reads run concurrently for one answer.
 const AHEAD: usize = 2;
 
 /// A part of a file.
@@ -38,8 +38,8 @@ impl Slice {
     }
 }
 
-/// An answer's body: this range of an object. What is small is read at once,
-/// so call it where blocking is allowed.
+/// Returns a range of an object as an answer's body. A small range is read at
+/// once, so this function must run on a thread that may block.
 pub(in super::super) fn body(object: &Object, range: Range<u64>) -> Result<Body> {
     let slices = slices(object, range);
     if let [slice] = &slices[..] {
@@ -50,7 +50,7 @@ pub(in super::super) fn body(object: &Object, range: Range<u64>) -> Result<Body>
     Ok(Body::http_body_unsync(StreamBody::new(frames)))
 }
 
-/// This range of an object, piece by piece.
+/// Returns a range of an object as a stream of pieces.
 pub(in super::super) fn content(
     object: &Object,
     range: Range<u64>,
@@ -70,7 +70,8 @@ fn lost(error: &io::Error) -> s3s::S3Error {
     internal("read content", error)
 }
 
-/// Where a range of an object lies, in slices of at most [`CHUNK`] bytes.
+/// Returns the slices of files that contain a range of an object, each of at most
+/// [`CHUNK`] bytes.
 fn slices(object: &Object, range: Range<u64>) -> Vec<Slice> {
     let mut slices = Vec::new();
     let mut start = 0;

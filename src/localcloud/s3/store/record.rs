@@ -1,4 +1,4 @@
-//! What is kept of buckets, objects and uploads, as it stands on disk.
+//! The documents of buckets, objects and uploads, as stored on disk.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 use super::super::checksum::{Algorithm, Checksum, Kind};
 use super::blob::Blob;
 
-/// Tags, by key.
+/// Tags by key.
 pub(in super::super) type Tags = BTreeMap<String, String>;
 
 /// A bucket's settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in super::super) struct BucketRecord {
     pub(in super::super) region: String,
-    /// Seconds since 1970, like every time here.
+    /// Seconds since 1970, as all times in these documents.
     pub(in super::super) created: i64,
     pub(in super::super) tags: Option<Tags>,
     pub(in super::super) policy: Option<String>,
     pub(in super::super) public_access_block: Option<PublicAccessBlock>,
 }
 
-/// The four switches of Block Public Access.
+/// The four settings of Block Public Access.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct PublicAccessBlock {
     pub(in super::super) acls: Switch,
@@ -35,7 +35,7 @@ pub(in super::super) struct PublicAccessBlock {
 pub(in super::super) type Switch = bool;
 
 impl PublicAccessBlock {
-    /// What a new bucket has.
+    /// The settings of a new bucket.
     pub(in super::super) const ALL: Self = Self {
         acls: true,
         ignored_acls: true,
@@ -49,7 +49,7 @@ impl PublicAccessBlock {
 pub(in super::super) struct Piece {
     pub(in super::super) file: String,
     pub(in super::super) size: u64,
-    /// That of a part, in the algorithm of its upload.
+    /// The checksum of a part, in the algorithm of its upload.
     pub(in super::super) checksum: Option<String>,
 }
 
@@ -63,13 +63,15 @@ pub(in super::super) struct ObjectRecord {
     pub(in super::super) multipart: bool,
     pub(in super::super) pieces: Vec<Piece>,
     pub(in super::super) checksum: Checksum,
-    /// The headers it is answered with: `content-type`, `x-amz-meta-...`.
+    /// The stored headers, which are returned with the object: `content-type`,
+    /// `x-amz-meta-..`.
     pub(in super::super) headers: BTreeMap<String, String>,
     pub(in super::super) storage_class: Option<String>,
     pub(in super::super) tags: Tags,
 }
 
-/// An object: its document, and its content for as long as somebody reads it.
+/// An object: its document and its content. The content exists at least as long
+/// as this value.
 #[derive(Debug)]
 pub(in super::super) struct Object {
     pub(in super::super) record: ObjectRecord,
@@ -81,7 +83,7 @@ impl Object {
         self.blobs.iter().for_each(|blob| blob.keep());
     }
 
-    /// Its content goes once nobody reads it any more.
+    /// Discards the content. It is deleted when no request reads it any more.
     pub(super) fn discard(&self) {
         self.blobs.iter().for_each(|blob| blob.discard());
     }
@@ -94,7 +96,7 @@ pub(in super::super) struct UploadRecord {
     pub(in super::super) initiated: i64,
     pub(in super::super) algorithm: Algorithm,
     pub(in super::super) kind: Kind,
-    /// Whether the client chose the algorithm; otherwise it is not shown.
+    /// Whether the client chose the algorithm. Otherwise answers do not show it.
     pub(in super::super) chosen: bool,
     pub(in super::super) headers: BTreeMap<String, String>,
     pub(in super::super) storage_class: Option<String>,

@@ -1,5 +1,4 @@
-//! Attributes of files: as packets carry them, as `ls -l` shows them, and
-//! setting them.
+//! Attributes of files: in packets, as lines of `ls -l`, and setting them.
 
 use std::fs::{self, File, FileTimes, Metadata, Permissions};
 use std::io;
@@ -13,6 +12,7 @@ use nix::sys::time::TimeSpec;
 
 use super::wire::{Fields, Malformed, Packet};
 
+// The flags of attributes in the protocol.
 const SIZE: u32 = 1;
 const OWNER: u32 = 2;
 const PERMISSIONS: u32 = 4;
@@ -22,13 +22,13 @@ const EXTENDED: u32 = 0x8000_0000;
 /// The bits of a mode that can be set.
 const MODE: u32 = 0o7777;
 
-/// What a client sets. What it leaves out stays unchanged.
+/// The attributes that a client sets. Missing attributes stay unchanged.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Attributes {
     size: Option<u64>,
     owner: Option<(u32, u32)>,
     mode: Option<u32>,
-    /// Of the last access and the last change.
+    /// The times of the last access and the last modification.
     times: Option<(u32, u32)>,
 }
 
@@ -57,7 +57,7 @@ impl Attributes {
         Ok(found)
     }
 
-    /// The mode of a new file or directory.
+    /// Returns the mode of a new file or directory.
     pub(super) fn mode_or(&self, default: u32) -> u32 {
         self.mode.unwrap_or(default)
     }
@@ -138,7 +138,7 @@ pub(super) fn put(packet: Packet, found: &Metadata) -> Packet {
         .number(seconds(found.mtime()))
 }
 
-/// A line as `ls -ln` prints it.
+/// Returns a line in the format of `ls -ln`.
 pub(super) fn line(name: &[u8], found: &Metadata) -> Vec<u8> {
     let mut line = format!(
         "{}{} {:>3} {:<8} {:<8} {:>8} {} ",
@@ -187,7 +187,8 @@ fn rights(mode: u32) -> String {
         .collect()
 }
 
-/// The time of day for what changed in the last half year, else the year.
+/// Returns a date in the format of `ls`: with the time of day for the last half
+/// year, otherwise with the year.
 fn date(seconds: i64, now: jiff::Timestamp) -> String {
     let Ok(time) = jiff::Timestamp::from_second(seconds) else {
         return "?".to_owned();
@@ -208,14 +209,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rights_as_ls_shows_them() {
+    fn modes_are_shown_as_by_ls() {
         assert_eq!(rights(0o100_644), "rw-r--r--");
         assert_eq!(rights(0o104_755), "rwsr-xr-x");
         assert_eq!(rights(0o101_666), "rw-rw-rwT");
     }
 
     #[test]
-    fn only_the_named_attributes_are_read() {
+    fn only_the_flagged_attributes_are_parsed() {
         let packet = [0, 0, 0, 4, 0, 0, 0x81, 0xa4];
         let found = Attributes::parse(&mut Fields(&packet)).unwrap();
         assert_eq!(found.mode, Some(0o644));

@@ -1,5 +1,4 @@
-//! What the requests do with the files, as the user the server runs as. How
-//! packets are read and written is in `wire`.
+//! Executes the requests on files. `wire` parses and writes the packets.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -18,15 +17,16 @@ use super::paths::{expand, real, rename};
 use super::status::{Answer, END, FAILURE, Failure, UNSUPPORTED, failed, success};
 use super::wire::{Fields, MAX_PACKET, Packet};
 
-/// The most that is read or written at once, as in OpenSSH.
+/// The maximum number of bytes in a read or write request, as in OpenSSH.
 const MAX_DATA: usize = MAX_PACKET - 1024;
 
 /// The version of the protocol.
 const VERSION: u32 = 3;
 
-/// The most names in one answer.
+/// The maximum number of names in an answer.
 const MAX_NAMES: u32 = 100;
 
+// The flags of an open request in the protocol.
 const READ: u32 = 1;
 const WRITE: u32 = 2;
 const APPEND: u32 = 4;
@@ -45,7 +45,7 @@ const EXTENSIONS: [(&str, &str); 8] = [
     ("expand-path@openssh.com", "1"),
 ];
 
-/// The files and directories a client has open.
+/// The files and directories that a client has opened.
 #[derive(Default)]
 pub(super) struct Files {
     open: HashMap<u32, Open>,
@@ -64,7 +64,7 @@ struct Entries {
 }
 
 impl Files {
-    /// The answer to one packet.
+    /// Returns the answer to a packet.
     pub(super) fn answer(&mut self, packet: &[u8]) -> Vec<u8> {
         let mut fields = Fields(packet);
         let kind = fields.byte().unwrap_or_default();
@@ -96,8 +96,8 @@ impl Files {
             kind::REALPATH => Ok(name(&real(fields.path()?)?)),
             kind::RENAME => done(rename(fields.path()?, fields.path()?)),
             kind::READLINK => Ok(name(&fs::read_link(fields.path()?)?)),
-            // OpenSSH's order, which every client has come to use: what the
-            // link says, then where it is.
+            // OpenSSH's order of the arguments, which all clients use: the target
+            // of the link, then its path. The draft has the reverse order.
             kind::SYMLINK => done(std::os::unix::fs::symlink(fields.path()?, fields.path()?)),
             kind::EXTENDED => self.extended(fields),
             _ => Err(Failure::Status(UNSUPPORTED, "Operation unsupported")),
@@ -132,8 +132,8 @@ impl Files {
         let file = OpenOptions::new()
             .read(on(READ) || !on(WRITE))
             .write(on(WRITE))
-            // As flags of the system: the options of the same names require the
-            // file to be opened for writing, and SFTP does not.
+            // As flags of the system call: the methods of `OpenOptions` with these
+            // names require that the file is opened for writing; SFTP does not.
             .custom_flags(system_flags(flags))
             .mode(attributes.mode_or(0o666))
             .open(path)?;
@@ -226,7 +226,7 @@ impl Files {
             let Some(name) = entries.next().transpose()? else {
                 break;
             };
-            // Skip what has vanished meanwhile.
+            // Skip an entry that was removed meanwhile.
             let Ok(found) = path.join(&name).symlink_metadata() else {
                 continue;
             };
@@ -252,7 +252,7 @@ impl Iterator for Entries {
     }
 }
 
-/// The answer to INIT. It has the version where others have the number of their
+/// Returns the answer to INIT. It contains the version in place of the id of a
 /// request.
 fn version() -> Vec<u8> {
     let packet = Packet::new(kind::VERSION);
@@ -306,12 +306,13 @@ fn mkdir(fields: &mut Fields) -> Answer {
 fn name(path: &Path) -> Packet {
     let path = path.as_os_str().as_bytes();
     let packet = Packet::new(kind::NAME).number(1);
-    // The attributes are left empty.
+    // The attributes are empty.
     packet.string(path).string(path).number(0)
 }
 
 fn space(found: &Statvfs) -> Packet {
-    /// Read-only and without set-user-id programs, in the protocol's bits.
+    /// The flags that the protocol defines: read-only and no set-user-id programs.
+    /// They have the same values as in `statvfs`.
     const FLAGS: u64 = 3;
     Packet::new(kind::EXTENDED_REPLY)
         .long(found.block_size())
@@ -332,7 +333,7 @@ fn limits() -> Packet {
         .long(MAX_PACKET as u64)
         .long(MAX_DATA as u64)
         .long(MAX_DATA as u64)
-        // No limit but the system's.
+        // The number of open handles has no limit except the system's.
         .long(0)
 }
 
@@ -400,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rename_replaces_only_when_asked_to() {
+    fn only_posix_rename_replaces_a_file() {
         let directory = tempfile::tempdir().unwrap();
         let [from, to] = ["from", "to"].map(|name| directory.path().join(name));
         fs::write(&from, "new").unwrap();
@@ -420,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_bytes() {
+    fn names_may_be_any_bytes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(OsStr::from_bytes(b"caf\xe9"));
         let mut files = Files::default();
@@ -437,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn closed_handles_are_gone() {
+    fn a_closed_handle_is_invalid() {
         let directory = tempfile::tempdir().unwrap();
         let mut files = Files::default();
         let path = directory.path().as_os_str().as_bytes();

@@ -1,5 +1,4 @@
-//! The kinds of packets, as in draft-ietf-secsh-filexfer-02. Nothing else of the
-//! protocol is here.
+//! The types of packets in draft-ietf-secsh-filexfer-02.
 
 pub(super) const INIT: u8 = 1;
 pub(super) const VERSION: u8 = 2;

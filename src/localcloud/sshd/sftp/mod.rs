@@ -1,12 +1,12 @@
-//! The file server: SFTP version 3 on standard input and output.
+//! The SFTP server: SFTP version 3 on standard input and output.
 //!
-//! It is a program of its own. It runs as the user who logged in, so the kernel
-//! decides what that user may read and write.
+//! The server is a separate program. It runs as the user who logged in, so the
+//! kernel decides what the user may read and write.
 //!
-//! russh-sftp 3.0 is not used. Its paths are Rust strings, so it changes names that
-//! are not UTF-8. After a packet whose length it refuses it reads on in the middle
-//! of that packet. It answers an unknown request under the number 0, and when its
-//! input fails it tries again without end.
+//! Why not the crate russh-sftp (3.0): its paths are Rust strings, so it changes
+//! names that are not UTF-8. After a packet whose length it refuses, it continues to
+//! read in the middle of this packet. It answers an unknown request with the id 0.
+//! If reading its input fails, it retries in an endless loop.
 
 mod attributes;
 mod files;

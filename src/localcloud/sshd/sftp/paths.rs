@@ -1,4 +1,4 @@
-//! Paths: resolved, expanded, renamed.
+//! Resolving, expanding and renaming paths.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::libc;
 
-/// The absolute path; its last part need not exist.
+/// Returns the absolute path. Its last component may be missing.
 pub(super) fn real(path: &Path) -> io::Result<PathBuf> {
     match (path.canonicalize(), path.file_name()) {
         (Err(e), Some(name)) if e.kind() == io::ErrorKind::NotFound => {
@@ -31,7 +31,8 @@ pub(super) fn expand(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Renames, but does not replace what is there.
+/// Renames a file without replacing an existing file. A hard link fails if the
+/// target exists, which a rename does not.
 pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     if from.symlink_metadata()?.is_file() {
         match fs::hard_link(from, to) {
@@ -46,7 +47,7 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether the file system has no links, or not for this user.
+/// Whether the file system does not allow this user to create a hard link.
 fn cannot_link(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

@@ -1,6 +1,6 @@
-//! The loop of the server: packets in, answers out.
+//! The main loop of the server, which reads packets and writes answers.
 //!
-//! Requests are answered in order. Answers are collected while more requests are
+//! Requests are answered in order. Answers are buffered while further requests are
 //! waiting.
 
 use std::fs::File;
@@ -11,10 +11,10 @@ use std::process::ExitCode;
 use super::files::Files;
 use super::wire::MAX_PACKET;
 
-/// Serves files on standard input and output until the client is done.
+/// Serves files on standard input and output until the end of the input.
 #[must_use]
 pub(crate) fn sftp_server() -> ExitCode {
-    // As files: the standard streams have buffers of their own.
+    // Use files, because the standard streams of Rust have their own buffers.
     let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
     let output = io::stdout().as_fd().try_clone_to_owned().map(File::from);
     let result = match (input, output) {
@@ -44,7 +44,7 @@ fn serve(input: impl Read, output: impl Write) -> io::Result<()> {
     output.flush()
 }
 
-/// Reads the next packet without its length; false at the end of the input.
+/// Reads the next packet without its length. Returns false at the end of the input.
 fn read_packet(input: &mut impl BufRead, packet: &mut Vec<u8>) -> io::Result<bool> {
     if input.fill_buf()?.is_empty() {
         return Ok(false);
@@ -53,7 +53,7 @@ fn read_packet(input: &mut impl BufRead, packet: &mut Vec<u8>) -> io::Result<boo
     input.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length) as usize;
     if length == 0 || length > MAX_PACKET {
-        let reason = format!("a packet of {length} bytes is not possible");
+        let reason = format!("invalid packet length {length}");
         return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     }
     packet.resize(length, 0);
@@ -61,7 +61,7 @@ fn read_packet(input: &mut impl BufRead, packet: &mut Vec<u8>) -> io::Result<boo
     Ok(true)
 }
 
-/// Whether the whole next packet is in the buffer.
+/// Whether the buffer contains the whole next packet.
 fn has_packet(buffer: &[u8]) -> bool {
     buffer
         .split_first_chunk()
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn impossible_packets_end_the_conversation() {
+    fn an_invalid_packet_length_ends_the_server() {
         let mut output = Vec::new();
         for input in [[0xff; 8].as_slice(), &[0; 8], &[0, 0, 0, 9, 1]] {
             assert!(serve(input, &mut output).is_err());
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn random_packets_get_answers() {
+    fn every_packet_gets_an_answer() {
         let mut files = Files::default();
         for kind in 0..=255 {
             for length in 0..40 {

@@ -1,4 +1,4 @@
-//! Answers that are only a status: that a request succeeded, or why it failed.
+//! Answers that consist of a status: success, or the reason of a failure.
 
 use std::io;
 
@@ -16,7 +16,7 @@ pub(super) const FAILURE: u32 = 4;
 const BAD_MESSAGE: u32 = 5;
 pub(super) const UNSUPPORTED: u32 = 8;
 
-/// Why a request failed.
+/// The reason of a failure.
 pub(super) enum Failure {
     Status(u32, &'static str),
     Io(io::Error),
@@ -42,12 +42,12 @@ impl From<Malformed> for Failure {
     }
 }
 
-/// The answer to a request that succeeded and has no result.
+/// Returns the answer to a successful request without a result.
 pub(super) fn success() -> Packet {
     status(OK, "Success")
 }
 
-/// The answer to a request that failed.
+/// Returns the answer to a failed request.
 pub(super) fn failed(failure: &Failure) -> Packet {
     match failure {
         Failure::Status(code, text) => status(*code, text),
@@ -62,7 +62,7 @@ fn status(code: u32, text: &str) -> Packet {
         .string("en")
 }
 
-/// The protocol's code for a system error, as OpenSSH maps them.
+/// Returns the protocol's code for a system error, with OpenSSH's mapping.
 fn code(error: &io::Error) -> u32 {
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR | libc::EBADF | libc::ELOOP) => NO_SUCH_FILE,
@@ -74,7 +74,7 @@ fn code(error: &io::Error) -> u32 {
     }
 }
 
-/// The system's words for an error, without its number.
+/// Returns the system's message for an error without its number.
 fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => Errno::from_raw(number).desc().to_owned(),

@@ -1,18 +1,18 @@
-//! SFTP's packets: fields in order, big-endian, strings with their length. What a
-//! request does is in `files`.
+//! Parses and writes SFTP's packets: a sequence of big-endian numbers and of strings
+//! with their lengths. `files` executes the requests.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The longest packet that is accepted, as in OpenSSH.
+/// The maximum length of a packet, as in OpenSSH.
 pub(super) const MAX_PACKET: usize = 256 * 1024;
 
-/// A packet ends too early, or a length in it is wrong.
+/// The error for a packet that ends too early or contains a wrong length.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// The fields of a received packet that are still to be read.
+/// The fields of a received packet that have not been parsed yet.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -41,7 +41,7 @@ impl<'a> Fields<'a> {
         Ok(field)
     }
 
-    /// A path. The empty one is the directory the server runs in.
+    /// Parses a path. An empty path is the working directory of the server.
     pub(super) fn path(&mut self) -> Result<&'a Path, Malformed> {
         let path = self.string()?;
         let path = if path.is_empty() { b"." } else { path };
@@ -49,8 +49,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A packet to be sent. Its first nine bytes are filled in by [`Packet::finish`]:
-/// length, kind and the number of the request.
+/// A packet to send. Its first nine bytes are the length, the type and the id of the
+/// request. [`Packet::finish`] sets the length and the id.
 pub(super) struct Packet(Vec<u8>);
 
 impl Packet {
@@ -70,22 +70,22 @@ impl Packet {
 
     pub(super) fn string(self, bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
-        // The length fits: no field is longer than the longest packet.
+        // The length fits in 32 bits: no field is longer than a packet.
         let mut packet = self.number(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         packet.0.extend_from_slice(bytes);
         packet
     }
 
-    /// Sets how many names follow, once that is known.
+    /// Sets the number of names after they have been appended.
     pub(super) fn count(mut self, names: u32) -> Self {
-        // The first field behind the number of the request.
-        if let Some(place) = self.0.get_mut(9..13) {
-            place.copy_from_slice(&names.to_be_bytes());
+        // The number is the first field after the id of the request.
+        if let Some(field) = self.0.get_mut(9..13) {
+            field.copy_from_slice(&names.to_be_bytes());
         }
         self
     }
 
-    /// The finished packet: the answer to the request of this number.
+    /// Returns the finished packet, the answer to the request with this id.
     pub(super) fn finish(mut self, id: u32) -> Vec<u8> {
         let length = u32::try_from(self.0.len() - 4).unwrap_or(u32::MAX);
         self.0[..4].copy_from_slice(&length.to_be_bytes());
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn written_packets_can_be_parsed() {
         let packet = Packet::new(kind::DATA)
             .long(1 << 40)
             .string("abc")
