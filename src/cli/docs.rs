@@ -1,4 +1,4 @@
-//! `autorun docs`: the manual, or a playbook's description and variables.
+//! `autorun docs`: shows the manual, or a playbook's description and variables.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::error::exit;
 use crate::playbook::{Declared, Playbook, diagnostic, reference};
 use crate::report::{Mask, text};
 
-/// Subjects that are neither a function nor a playbook.
+/// Pages of the manual, by the name that `autorun docs` takes.
 const PAGES: &[(&str, &str)] = &[
     ("runs", include_str!("../../playbooks/manual/runs.md")),
     #[cfg(feature = "local-cloud")]
@@ -66,7 +66,7 @@ fn playbook(path: &Path) -> u8 {
         let _ = writeln!(out, "\n{}", description.trim_end());
     }
     if playbook.variables.is_empty() {
-        out.push_str("\nIt has no variables.\n");
+        out.push_str("\nThe playbook has no variables.\n");
     } else {
         out.push_str("\nVariables, for --set NAME=VALUE:\n");
         playbook

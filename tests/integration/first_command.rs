@@ -93,7 +93,7 @@ fn without_a_terminal_nothing_is_made_and_both_ways_on_are_named() {
     let ended = user.run(local(LAUNCHES)).exits(2);
     let said = ended.said();
     for part in [
-        "nothing was made",
+        "nothing was created",
         "needs root",
         "--sudo",
         "autorun cloud up",
@@ -117,7 +117,7 @@ fn the_flag_says_why_sudo_refuses() {
     let user = User::new("root ALL=(ALL:ALL) ALL\n");
     let ended = user.run(local(LAUNCHES).arg("--sudo")).exits(2);
     assert!(
-        ended.said().contains("nothing was made"),
+        ended.said().contains("nothing was created"),
         "{}",
         ended.stderr
     );
@@ -156,7 +156,7 @@ fn every_way_to_launch_is_known_before_the_run() {
         let bucket = format!("create_bucket(\"early\");\n{launch}");
         let ended = user.run(local(&bucket)).exits(2);
         assert!(
-            ended.said().contains("nothing was made"),
+            ended.said().contains("nothing was created"),
             "{}",
             ended.stderr
         );

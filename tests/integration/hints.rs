@@ -661,19 +661,19 @@ fn a_failed_run_goes_on_or_is_removed() {
         known.display()
     );
     assert_eq!(tried(&autorun, &login).exits(0).stdout.trim(), "ec2-user");
-    let shown = after(&ended.stderr, "remove it:").replace("destroy", "show");
+    let shown = after(&ended.stderr, "remove:").replace("destroy", "show");
     let shown = tried(&autorun, &shown).exits(0).stdout;
     assert_eq!(after(&shown, "log in:"), after(&ended.stderr, "log in:"));
     let login = format!("{} whoami", after(&shown, "log in:"));
     assert_eq!(tried(&autorun, &login).exits(0).stdout.trim(), "ec2-user");
     fs::write(autorun.home.path().join("go-on"), "").unwrap();
-    tried(&autorun, &after(&shown, "go on:")).exits(0);
-    let remove = after(&shown, "remove it:");
-    assert_eq!(remove, after(&ended.stderr, "remove it:"));
+    tried(&autorun, &after(&shown, "resume:")).exits(0);
+    let remove = after(&shown, "remove:");
+    assert_eq!(remove, after(&ended.stderr, "remove:"));
     // It asks first.
     tried_by_hand(&autorun, &remove, &[("?", "yes")]);
     let left = tried(&autorun, &remove.replace("destroy", "show")).exits(0);
-    assert!(!left.stdout.contains("remove it:"), "{}", left.stdout);
+    assert!(!left.stdout.contains("remove:"), "{}", left.stdout);
 
     // A variable of a run is not changed, but a new run can have another value.
     let other = cloud.autorun().playbook(
@@ -682,7 +682,7 @@ fn a_failed_run_goes_on_or_is_removed() {
          fail(\"not yet\");",
     );
     let ended = other.run().exits(1);
-    let go_on = format!("{} --set name=shop", after(&ended.stderr, "go on:"));
+    let go_on = format!("{} --set name=shop", after(&ended.stderr, "resume:"));
     let refused = tried(&other, &go_on).exits(2);
     let removed = hinted(&refused, "autorun destroy");
     tried_by_hand(&other, &removed, &[("?", "yes")]);

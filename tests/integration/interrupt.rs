@@ -92,7 +92,7 @@ fn in_an_upload_with_what_is_up_and_what_may_be() {
         "interrupted in",
         "still up",
         "bucket pictures-",
-        "possibly made",
+        "possibly created",
         "assets/logo.png",
     ] {
         assert!(
@@ -122,7 +122,7 @@ fn a_second_signal_ends_at_once() {
     signal(&child, "INT");
     let mut line = String::new();
     stderr.read_line(&mut line).unwrap();
-    assert!(line.contains("a second signal ends"), "{line}");
+    assert!(line.contains("a second signal exits"), "{line}");
     let sent = Instant::now();
     signal(&child, "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));

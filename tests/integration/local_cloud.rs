@@ -410,7 +410,11 @@ fn faults_happen_as_the_file_says() {
     // The answer is lost after the effect: nobody knows, and that is said.
     let lost = "[[fault]]\noperation = 'RunInstances'\nwhen = 'after'\ntimes = 0\ndo = 'reset'\n";
     let ended = run(lost, "launch_instance(#{ name: \"lost\" });").exits(1);
-    assert!(ended.said().contains("possibly made"), "{}", ended.stderr);
+    assert!(
+        ended.said().contains("possibly created"),
+        "{}",
+        ended.stderr
+    );
     // Though asked several times with one token, there is one instance.
     let status = cloud.cloud("status").exits(0).stdout;
     assert_eq!(status.matches(" lost").count(), 1, "{status}");
@@ -464,8 +468,8 @@ fn faults_happen_as_the_file_says() {
     let ended = run(misspelt, "print(1)").exits(2);
     assert!(
         ended
-            .stderr
-            .contains("the nearest it has is `RunInstances`"),
+            .said()
+            .contains("the most similar one is `RunInstances`"),
         "{}",
         ended.stderr
     );
@@ -585,7 +589,7 @@ fn a_resumed_run_has_the_passphrase_again_that_the_ledger_has_not() {
     );
     let ended = autorun.run().exits(1);
     fs::write(autorun.home.path().join("go-on"), "").unwrap();
-    let (_, resume) = ended.stderr.split_once("go on:").unwrap();
+    let (_, resume) = ended.stderr.split_once("resume:").unwrap();
     let resumed = autorun.shell(resume.trim()).output().unwrap();
     let said = String::from_utf8(resumed.stderr).unwrap();
     assert_eq!(resumed.status.code(), Some(0), "{said}");

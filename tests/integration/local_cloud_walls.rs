@@ -306,7 +306,7 @@ fn a_user_without_root_uses_what_sudo_brought_up() {
     let ended = sudo.args(["cloud", "up"]).run().exits(0);
     assert!(ended.stdout.contains("/65534.json"), "{}", ended.stdout);
     assert!(
-        ended.stdout.contains("keep it as a password"),
+        ended.stdout.contains("protect it like a password"),
         "{}",
         ended.stdout
     );

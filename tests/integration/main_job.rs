@@ -267,7 +267,7 @@ fn a_failure_says_what_is_still_up() {
         "the web server is not up: there is no room for it",
         "VcpuLimitExceeded",
         "playbooks/run_newwebserver.rhai:",
-        "still up, made by this run:",
+        "still up, created by this run:",
         "security group sg-",
         "bucket newwebserver-",
     ] {
@@ -278,7 +278,7 @@ fn a_failure_says_what_is_still_up() {
         );
     }
     assert!(
-        !ended.said().contains("possibly made"),
+        !ended.said().contains("possibly created"),
         "a refusal is certain\n{}",
         ended.stderr
     );
@@ -295,7 +295,11 @@ fn a_lost_answer_is_possibly_made() {
         .playbook("launch_instance(#{ name: \"web\" });")
         .run()
         .exits(1);
-    assert!(ended.said().contains("possibly made"), "{}", ended.stderr);
+    assert!(
+        ended.said().contains("possibly created"),
+        "{}",
+        ended.stderr
+    );
     assert!(ended.said().contains("instance web"), "{}", ended.stderr);
 }
 

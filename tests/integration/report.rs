@@ -175,7 +175,7 @@ fn the_page_is_readable(name: &str, shown: &Value) {
         "met\\u{1b}[31m",
         "****token****",
         "in <b>left\"&'",
-        "<b>left was begun by parallel (playbook.rhai:8)",
+        "<b>left was started by parallel (playbook.rhai:8)",
         "autorun resume ",
         "autorun destroy ",
     ] {
@@ -229,14 +229,14 @@ fn an_older_ledger_and_a_killed_run_are_shown_as_far_as_they_are_known() {
     );
     let (page, picture) = home.report();
     for text in [&page, &picture] {
-        assert!(text.contains("killed") && text.contains("cut off"));
+        assert!(text.contains("killed") && text.contains("unfinished"));
         // A day, less what the run took, is cut out of the axis.
         assert!(text.contains("1 d 3 h 46 min"), "{text}");
         // Each of two branches begins and is waited for; the legend has one, too.
         let forks = text.matches("class=\"fork\" d=\"M").count();
         assert_eq!(forks, 5 * svgs(text));
     }
-    assert!(page.contains("a began after local_exec (playbook.rhai:2)"));
+    assert!(page.contains("a started after local_exec (playbook.rhai:2)"));
     assert!(page.contains("autorun resume "));
     assert!(!page.contains("autorun destroy "), "nothing is up");
 }
@@ -256,10 +256,10 @@ fn a_run_of_thousands_of_calls_has_a_picture_of_the_longest() {
     );
     let (page, picture) = home.report();
     assert_eq!(picture.matches("role=\"listitem\"").count(), 300);
-    assert!(picture.contains("2701 shorter calls not shown here"));
+    assert!(picture.contains("2701 shorter calls not shown"));
     assert!(picture.contains("this one"), "what failed is always there");
     assert_eq!(page.matches("<details>").count(), 3001);
-    assert!(page.contains("the result has no room on this page"));
+    assert!(page.contains("the result is too large for this page"));
     assert!(page.len() < 12 << 20, "{}", page.len());
 }
 
@@ -268,7 +268,7 @@ fn files_are_written_as_a_whole_or_not_at_all() {
     let home = Home::new();
     home.call(Autorun::new().playbook("print(1)"), &[]).exits(0);
     let (page, _) = home.report();
-    assert!(page.contains("No call with an effect"), "{page}");
+    assert!(page.contains("No steps or waits are recorded"), "{page}");
     let file = home.path("report.html");
     let mode = |file: &PathBuf| file.metadata().unwrap().permissions().mode();
     let other = home.path("other");
