@@ -56,7 +56,7 @@ pub(super) enum Command {
 #[cfg(feature = "local-cloud")]
 #[derive(Debug, Subcommand)]
 pub(super) enum CloudCommand {
-    /// Start the local cloud; launching instances needs sudo
+    /// Start the local cloud; run it with sudo to launch instances
     Up,
     /// Stop the local cloud and its instances; buckets and disks stay
     Down,

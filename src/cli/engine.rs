@@ -13,8 +13,8 @@ use crate::playbook::{Playbook, diagnostic};
 use crate::report::{Event, Outcome};
 use crate::script::Understood;
 
-/// Stack size of the engine's thread. It is large enough for Rhai's limit of
-/// nested calls, so deep recursion is an error and not a stack overflow.
+/// Stack size of the engine's thread. With this size, deep recursion reaches Rhai's
+/// limit of nested calls, which is an error, before the stack overflows.
 const STACK: usize = 16 << 20;
 
 /// How long the playbook may take to stop after the first signal.

@@ -213,7 +213,7 @@ impl Cloud {
         let held = match self.status["held_packages"].as_u64() {
             Some(0) | None => String::new(),
             Some(count) => format!(
-                "; {} of this machine are out of date and stay so in instances",
+                "; instances keep this machine's outdated versions of {}",
                 text::count(usize::try_from(count).unwrap_or_default(), "package")
             ),
         };
@@ -240,7 +240,7 @@ fn no_response(owner: &str) -> String {
     format!("the local cloud of {owner} was started but does not respond")
 }
 
-/// Reads a faults file. Errors name the line.
+/// Reads a faults file. The error for invalid TOML shows the line.
 pub(super) fn read_faults(path: &Path) -> anyhow::Result<Faults> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| shown(&Error::io("read the faults file", path, &e)))?;

@@ -27,7 +27,7 @@ pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
     }
     if runs.is_empty() {
         answer(if arguments.up {
-            "nothing is up\n"
+            "no run has resources that are up\n"
         } else {
             "no runs yet\n"
         });

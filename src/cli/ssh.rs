@@ -41,7 +41,7 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
     let id = instance
         .id
         .clone()
-        .context("the ledger has no id of the instance")?;
+        .context("the ledger has no ID of the instance")?;
     let host = Host {
         name: instance.name.clone(),
         address: runtime

@@ -164,8 +164,8 @@ fn refuse_other(run: &Run, arguments: &TargetArgs) -> anyhow::Result<()> {
     let target = &run.about.target;
     let refuse = |what: &str, given: &str| {
         bail!(
-            "run {} is on {}, not {what} {given}\nhint: omit the flag: the ledger records where a \
-             run is",
+            "run {} is on {}, not {what} {given}\nhint: omit the flag: the ledger has the target \
+             of the run",
             run.id,
             target.words()
         )

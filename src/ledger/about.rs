@@ -67,7 +67,7 @@ impl Target {
     }
 }
 
-/// The source of a secret, because the secret itself is not in the ledger.
+/// The source of a secret. The ledger records the source, not the secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretSource {

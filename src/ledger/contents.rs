@@ -36,7 +36,7 @@ pub(super) fn compare(
     witness: &Witness,
 ) -> Result<()> {
     let or_continue = format!(
-        "or remove {} to continue with it as it is, and {BY_TAGS}",
+        "or remove {} to continue with it as it is: then {BY_TAGS}",
         shell_words::quote(&files.owner.to_string_lossy())
     );
     if contents.owner != witness.owner {

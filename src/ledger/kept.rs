@@ -5,7 +5,7 @@ use serde_json::Value;
 /// The largest size of a recorded result or error, in bytes of JSON.
 const KEPT: usize = 64 << 10;
 
-/// The least bytes that `shorten` keeps of a text.
+/// The least number of bytes that `shorten` keeps of a text.
 const SHORTEST: usize = 1 << 10;
 
 /// Replaces the values of secret variables by their names.

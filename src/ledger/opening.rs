@@ -40,7 +40,7 @@ pub(super) fn open(directory: &Path, if_lost: IfLost) -> Result<Opened> {
     let witness = Witness::open(&files.owner)?;
     match size(&files.main) {
         Some(0) => {
-            let what = "it is an empty file, which autorun never leaves";
+            let what = "it is an empty file, which autorun never creates";
             return Err(files.refused_or_moved(
                 what,
                 "restore it from a backup",
@@ -147,7 +147,7 @@ fn check_version(connection: &Connection, files: &Files) -> Result<()> {
     let (application, version, tables) = about().map_err(|e| unusable(&files.main, &e))?;
     if application == 0 && tables == 0 {
         return Err(files.refused_or_moved(
-            "it is a database without tables, which autorun never leaves",
+            "it is a database without tables, which autorun never creates",
             "restore it from a backup",
             &format!("then {BY_TAGS}"),
         ));

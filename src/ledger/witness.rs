@@ -1,6 +1,6 @@
-//! The file `owner` beside the ledger: its owner and its number of commits. The
-//! file tells a lost, emptied or older ledger from one that never had more
-//! commits.
+//! The file `owner` beside the ledger: its owner and its number of commits. With
+//! this file, autorun recognizes a ledger that was lost, emptied or replaced by an
+//! older one.
 //!
 //! The ledger counts each commit itself. The number is written to this file only
 //! when the commit is durable, so it is never larger than the number in the

@@ -71,7 +71,7 @@ pub fn words(record: &RunRecord) -> String {
         out.push_str("\nno resources are up\n");
         return out;
     }
-    out.push_str("\nup, or possibly up\n");
+    out.push_str("\nresources that are or may be up\n");
     for row in &up {
         let _ = writeln!(out, "{}", resource_in_words(row, run.about.ttl));
     }

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 /// The replacement of a secret.
 pub const MASK: &str = "****";
 
-/// The least characters of a secret, without surrounding whitespace. A shorter
-/// secret cannot be distinguished from ordinary words and is easily guessed.
+/// The least number of characters of a secret, without surrounding whitespace. A
+/// shorter secret cannot be distinguished from ordinary words and is easily guessed.
 pub const SHORTEST: usize = 6;
 
 /// Returns whether a text is too short to be a secret.
@@ -45,7 +45,7 @@ static SHAPES: LazyLock<[(Regex, &str); 3]> = LazyLock::new(|| {
     ]
 });
 
-/// The least bytes after the first line of a private key.
+/// The least number of bytes after the first line of a private key.
 const SHORTEST_KEY: usize = 64;
 
 /// Substrings of all texts that match one of the patterns. Searching for them is

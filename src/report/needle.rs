@@ -1,7 +1,7 @@
 //! Finds secrets in a text, in many encodings.
 //!
 //! The search finds a secret in plain text, base64 and hexadecimal digits, each in
-//! every [`spelling`](super::spelling). It makes one pass over the text. A table of
+//! every [`spelling`](super::spelling). It reads the text once. A table of
 //! the pairs of bytes with which a secret may begin skips nearly all of the text.
 
 use std::collections::HashSet;

@@ -1,5 +1,5 @@
-//! The spellings of a text that is quoted, escaped or encoded: in URLs, JSON, HTML
-//! and shells, also nested.
+//! The spellings of a text: how it looks after quoting, escaping or encoding in URLs,
+//! JSON, HTML and shells, also nested.
 //!
 //! Decodes one byte at a time, so that it also reads texts in which only some
 //! characters are escaped: encoders differ in which characters they escape.
