@@ -338,7 +338,7 @@ fn what_cannot_be_removed_can_be_forgotten() {
     );
     assert_eq!(
         home.call(&["runs", "--up"]).run().exits(0).stdout,
-        "nothing is up\n"
+        "no run has resources that are up\n"
     );
     aws()
         .args(["s3", "rb", &format!("s3://{bucket}")])
