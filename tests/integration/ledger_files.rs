@@ -911,7 +911,7 @@ fn a_local_cloud_that_is_killed_under_a_run_is_named_at_once() {
         assert!(said.contains(text), "no `{text}` in {said}");
     }
     assert!(
-        said.contains("bucket before-") && !said.contains("possibly made"),
+        said.contains("bucket before-") && !said.contains("possibly created"),
         "{said}"
     );
     let id = home.ids().remove(0);
