@@ -48,7 +48,7 @@ fn the_main_job_runs_and_a_browser_shows_the_image() {
     let ended = cloud.autorun().arg(PLAYBOOK).run().exits(0);
     let said = ended.said();
     for wanted in [
-        "on the local cloud at http://10.",
+        "using the local cloud at http://10.",
         "here, Amazon Linux on AWS",
         "verified the ssh host key",
         "ok: nginx is running",
@@ -348,7 +348,7 @@ fn up_down_status_env_and_doctor() {
     let cloud = LocalCloud::start();
     let again = cloud.cloud("up").exits(0);
     assert!(
-        again.stdout.contains("was already up at http://10."),
+        again.stdout.contains("is already up at http://10."),
         "{}",
         again.stdout
     );

@@ -103,7 +103,8 @@ pub(super) fn allowed(d: &Declared, value: Value) -> Result<Value> {
             Error::internal(format!("`{pattern}` is not a regular expression: {e}"))
         })?;
         if !whole.is_match(text) {
-            let error = at(d, format!("variable `{}`: {shown} is not allowed", d.name));
+            let message = format!("variable `{}`: {shown} does not match the pattern", d.name);
+            let error = at(d, message);
             return Err(match d.help.as_str() {
                 "" => error.hint(format!("it must match {pattern}")),
                 help => error.hint(format!("{help}; it must match {pattern}")),
