@@ -295,9 +295,9 @@ pub(super) enum Output {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum OnError {
-    /// Keep them and list them
+    /// Keep the resources and list them
     Keep,
-    /// Remove them
+    /// Remove the resources
     Destroy,
 }
 

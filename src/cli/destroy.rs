@@ -149,7 +149,7 @@ impl DestroyPlan {
         let run = &self.run;
         let all = possibly_up(&self.ledger);
         let mut lines = vec![format!(
-            "run {} of {}, on {}:",
+            "run {} ({}) on {} created:",
             run.id,
             run.about.playbook,
             run.about.target.words()

@@ -213,7 +213,7 @@ impl Cloud {
         let held = match self.status["held_packages"].as_u64() {
             Some(0) | None => String::new(),
             Some(count) => format!(
-                "; instances keep this machine's outdated versions of {}",
+                "; they keep this machine's outdated versions of {}",
                 text::count(usize::try_from(count).unwrap_or_default(), "package")
             ),
         };

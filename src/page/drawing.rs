@@ -185,7 +185,7 @@ impl Drawing<'_> {
     fn title(&self, call: &Call, summary: &str) -> String {
         let began = elapsed(call.span.started - self.begin);
         let mut title = format!("{} {summary}", call.function).trim_end().to_owned();
-        title = format!("{title}: {}, from {began}", call.outcome());
+        title = format!("{title}: {}, started at {began}", call.outcome());
         let branch = branch_in_words(&call.span.branch);
         if !branch.is_empty() {
             title = format!("{title}, in {branch}");
