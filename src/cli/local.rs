@@ -303,6 +303,7 @@ async fn control(
     run: Option<&str>,
     body: Option<Value>,
 ) -> anyhow::Result<Value> {
+    // A proxy cannot reach the local cloud.
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(ANSWERS_WITHIN)

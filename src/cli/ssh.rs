@@ -60,6 +60,8 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
         .map_err(|e| shown(&e))?;
     let mut command = Command::new("ssh");
     let option = |name: &str, value: &str| format!("-o{name}={value}");
+    // Only the host key that autorun recorded is valid, not one of the user's or
+    // the system's known_hosts.
     command
         .arg(option(
             "UserKnownHostsFile",

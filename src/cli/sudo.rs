@@ -58,6 +58,7 @@ pub(super) fn start_cloud(sudo: Sudo) -> anyhow::Result<()> {
     }
     let mut command = Command::new("sudo");
     if !terminal {
+        // Without a terminal, sudo must fail instead of asking for a password.
         command.arg("--non-interactive");
     }
     let kept: Vec<&str> = KEPT

@@ -58,6 +58,7 @@ pub(super) fn create(files: &Files, before: Option<&Witness>) -> Result<()> {
         // Another process was first: use its ledger.
         Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(failed(e.error)),
+        // Sync the directory as well, so that the new name survives a crash.
         Ok(_) => std::fs::File::open(&files.directory)
             .and_then(|directory| directory.sync_all())
             .map_err(failed),

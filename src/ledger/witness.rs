@@ -133,6 +133,7 @@ impl Witness {
 
 fn note_in(file: &File, change: &impl Fn(&mut WitnessRecord)) -> io::Result<()> {
     file.lock()?;
+    // 64 bytes are more than the owner needs.
     let mut current = vec![0; text("", WitnessRecord::default()).len() + 64];
     let length = file.read_at(&mut current, 0)?;
     let current = String::from_utf8_lossy(&current[..length]).into_owned();

@@ -119,6 +119,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .map(|c| (strsim::damerau_levenshtein(name, c), c))
+        // One typo, and another one for every four letters.
         .filter(|(distance, c)| *distance <= 1 + name.len().min(c.len()) / 4)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, c)| c)
