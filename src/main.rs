@@ -1,4 +1,4 @@
-//! Parses the arguments, calls the command, returns its exit code.
+//! The `autorun` program: calls the command line and returns its exit code.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The arguments of every command, as clap parses them.
+//! The arguments of every command, declared for clap.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,13 +11,13 @@ use crate::report::text;
 
 /// Runs playbooks: Rhai scripts in which EC2, S3 and ssh are built-in functions.
 ///
-/// `autorun PLAYBOOK` is short for `autorun run PLAYBOOK`; its options are in
-/// `autorun run --help`.
+/// `autorun PLAYBOOK` is short for `autorun run PLAYBOOK`. `autorun run --help`
+/// lists the options of a run.
 #[derive(Debug, Parser)]
 #[command(name = "autorun", version, arg_required_else_help = true)]
-#[command(override_usage = "autorun [OPTIONS OF RUN] <PLAYBOOK>\n       autorun <COMMAND>")]
+#[command(override_usage = "autorun [RUN OPTIONS] <PLAYBOOK>\n       autorun <COMMAND>")]
 #[command(max_term_width = 80)]
-#[command(after_help = exit_codes())]
+#[command(after_help = after_help())]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -27,22 +27,22 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Run a playbook
     Run(Box<RunArgs>),
-    /// List the runs: when, how they ended, how much of them is up
+    /// List runs: start time, status, number of resources that are up
     Runs(RunsArgs),
-    /// Show a run: its variables, its steps, what is up and what removes it
+    /// Show a run: variables, steps, errors, and resources that are up
     Show(ShowArgs),
-    /// Go on with a run that failed or was stopped, where it ended
+    /// Continue a run that failed or was stopped
     Resume(Box<ResumeArgs>),
-    /// Remove everything that runs made
+    /// Remove the resources that runs created
     Destroy(DestroyArgs),
-    /// Log in to an instance of a run, or run a command there
+    /// Log in to an instance of a run, or run a command on it
     Ssh(SshArgs),
-    /// Show the manual: all functions, one of them, or a playbook's variables
+    /// Show the manual: all functions, one function, or a playbook's variables
     Docs(DocsArgs),
-    /// EC2 and S3 on this machine: up, down, status, env, doctor
+    /// Manage the local cloud: EC2 and S3 on this machine
     #[cfg(feature = "local-cloud")]
     Cloud {
-        /// What to do
+        /// The action
         #[command(subcommand)]
         command: CloudCommand,
     },
@@ -58,28 +58,28 @@ pub(super) enum Command {
 #[cfg(feature = "local-cloud")]
 #[derive(Debug, Subcommand)]
 pub(super) enum CloudCommand {
-    /// Start it, unless it is up; with sudo, instances can boot
+    /// Start the local cloud; run it with sudo to launch instances
     Up,
-    /// End it; instances are stopped, buckets and disks stay
+    /// Stop the local cloud and its instances; buckets and disks stay
     Down,
-    /// Show where it is and which instances it has
+    /// Show the endpoint and the instances
     Status,
-    /// Print exports for the AWS CLI and boto3: eval "$(autorun cloud env)"
+    /// Print variables for the AWS CLI and boto3: eval "$(autorun cloud env)"
     Env,
-    /// Say what this machine can do, and why not
+    /// Check whether this machine can run instances
     Doctor,
 }
 
-/// What a run takes.
+/// The arguments of `autorun run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// The playbook, a .rhai file
     #[arg(value_name = "PLAYBOOK")]
     pub(super) playbook: PathBuf,
 
-    /// Set a variable; VALUE may be @FILE for a file's text, or cmd:COMMAND
-    /// for what a shell command prints, as `pass show db` (@@ and cmd:: begin a
-    /// value with @ and cmd:)
+    /// Set a variable; VALUE is text, @FILE (content of a file) or cmd:COMMAND
+    /// (output of a shell command); write @@ or cmd:: for text that starts with
+    /// @ or cmd:
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) set: Vec<String>,
 
@@ -90,21 +90,21 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
 
-    /// Have things go wrong on the local cloud as a TOML file says
+    /// Inject the faults of a TOML file into the local cloud
     #[cfg(feature = "local-cloud")]
     #[arg(long, value_name = "FILE", requires = "local")]
     pub(super) faults: Option<PathBuf>,
 
-    /// What happens to what a run made when it fails or is stopped
+    /// What to do with the run's resources if it fails or is stopped
     #[arg(long, value_name = "WHAT", default_value = "keep")]
     pub(super) on_error: OnError,
 
-    /// Instances end themselves after this time, as 2h; buckets, groups and
-    /// key pairs stay
+    /// Instances terminate themselves after this time, for example 2h; buckets,
+    /// security groups and key pairs stay
     #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
     pub(super) ttl: Option<Duration>,
 
-    /// Tag everything the run makes
+    /// Add a tag to every resource that the run creates
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_tag)]
     pub(super) tag: Vec<(String, String)>,
 
@@ -112,16 +112,15 @@ pub(super) struct RunArgs {
     pub(super) report: ReportArgs,
 }
 
-/// Which account and region are meant, and where they are.
+/// The account, region and endpoints to use.
 #[derive(Debug, Args)]
 pub(super) struct TargetArgs {
-    /// This machine's local cloud instead of AWS; starts it if needed
+    /// Use the local cloud on this machine instead of AWS; start it if needed
     #[cfg(feature = "local-cloud")]
     #[arg(long, conflicts_with_all = ["profile", "endpoint_url"])]
     pub(super) local: bool,
 
-    /// Start the local cloud through sudo, without a question, if instances
-    /// need it
+    /// Start the local cloud through sudo, without asking, if instances need it
     #[cfg(feature = "local-cloud")]
     #[arg(long, requires = "local")]
     pub(super) sudo: bool,
@@ -130,29 +129,28 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "NAME")]
     pub(super) profile: Option<String>,
 
-    /// AWS region, as eu-central-1
+    /// AWS region, for example eu-central-1
     #[arg(long, value_name = "NAME")]
     pub(super) region: Option<String>,
 
-    /// Use this URL instead of AWS; SERVICE is ec2, s3 or checkip, and
-    /// without it EC2 and S3 are meant
+    /// Use this URL instead of the AWS endpoint; SERVICE is ec2, s3 or checkip;
+    /// without SERVICE, the URL is for EC2 and S3
     #[arg(long, value_name = "[SERVICE=]URL")]
     pub(super) endpoint_url: Vec<String>,
 }
 
-/// What is said, and where.
+/// The console output and the log.
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
     /// Append the log to a file
     #[arg(long, value_name = "FILE")]
     pub(super) log_file: Option<PathBuf>,
 
-    /// How much goes to the log [default: info on the console, debug in the
-    /// file]
+    /// Lowest level to log [default: info on the console, debug in the file]
     #[arg(long, value_name = "LEVEL")]
     pub(super) log_level: Option<LogLevel>,
 
-    /// Show more on the console
+    /// Show debug messages on the console
     #[arg(short, long, conflicts_with = "quiet")]
     pub(super) verbose: bool,
 
@@ -160,31 +158,31 @@ pub(super) struct ReportArgs {
     #[arg(short, long)]
     pub(super) quiet: bool,
 
-    /// What stdout holds: text, or JSON lines
+    /// Format of stdout: text or JSON lines
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(super) output: Output,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ResumeArgs {
-    /// The run's id, or the beginning of it
+    /// ID of the run; a unique prefix is enough
     #[arg(value_name = "RUN")]
     pub(super) run: String,
 
-    /// Give a secret again, or a variable that is new in the playbook
+    /// Set a secret again, or a variable that is new in the playbook
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) set: Vec<String>,
 
-    /// The same from a TOML or JSON file
+    /// Set such variables from a TOML or JSON file
     #[arg(long, value_name = "FILE")]
     pub(super) vars: Vec<PathBuf>,
 
-    /// What happens to what the run made when it fails or is stopped
+    /// What to do with the run's resources if it fails or is stopped
     #[arg(long, value_name = "WHAT", default_value = "keep")]
     pub(super) on_error: OnError,
 
-    /// Start the local cloud through sudo, without a question, if the run is
-    /// on it and it is root's
+    /// Start the local cloud through sudo, without asking, if the run used a
+    /// local cloud of root
     #[cfg(feature = "local-cloud")]
     #[arg(long)]
     pub(super) sudo: bool,
@@ -196,28 +194,29 @@ pub(super) struct ResumeArgs {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct DestroyArgs {
-    /// Ids of runs, or the beginnings of them
+    /// IDs of runs; unique prefixes are enough
     #[arg(value_name = "RUN", required_unless_present_any = ["all", "orphans"])]
     pub(super) runs: Vec<String>,
 
-    /// Every run that is not in progress
+    /// Remove the resources of every run that is not in progress
     #[arg(long, conflicts_with = "runs")]
     pub(super) all: bool,
 
-    /// What carries this ledger's tag and is not in it, in the account and
-    /// region that --profile, --region or --local name; asks for each run
+    /// Remove resources that carry this ledger's tag but are not in the ledger;
+    /// searches the account and region of --profile, --region or --local, and
+    /// asks for each run
     #[arg(long, conflicts_with_all = ["runs", "all", "yes", "forget", "dry_run"])]
     pub(super) orphans: bool,
 
-    /// Show what would go, and stop
+    /// List what would be removed, and exit
     #[arg(long)]
     pub(super) dry_run: bool,
 
-    /// Drop from the ledger what cannot be removed: it stays up
+    /// Forget resources that cannot be removed; they stay up
     #[arg(long)]
     pub(super) forget: bool,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub(super) yes: bool,
 
@@ -230,42 +229,42 @@ pub(super) struct DestroyArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct RunsArgs {
-    /// Only those of which something may be up
+    /// List only runs with resources that may be up
     #[arg(long)]
     pub(super) up: bool,
 
-    /// What stdout holds: a table, or a JSON line for each run
+    /// Format of stdout: a table, or one line of JSON for each run
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(super) output: Output,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
-    /// The run's id, or the beginning of it
+    /// ID of the run; a unique prefix is enough
     #[arg(value_name = "RUN")]
     pub(super) run: String,
 
-    /// Write a page to attach to a ticket: the timeline, outputs and errors, in
-    /// one file that needs no other; - is stdout
+    /// Write a self-contained HTML page with timeline, outputs and errors, for
+    /// example to attach to a ticket; - is stdout
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     pub(super) html: Option<PathBuf>,
 
-    /// Write the timeline alone, a picture for a README; - is stdout
+    /// Write only the timeline, as an SVG image; - is stdout
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     pub(super) svg: Option<PathBuf>,
 
-    /// What stdout holds: text, or one JSON object
+    /// Format of stdout: text or one JSON object
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(super) output: Output,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct SshArgs {
-    /// A run's id, or an instance's name or id
+    /// ID of a run, or name or ID of an instance
     #[arg(value_name = "RUN|NAME")]
-    pub(super) whom: String,
+    pub(super) target: String,
 
-    /// A command; without one, a shell
+    /// Command to run; without a command, a login shell starts
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,
@@ -276,7 +275,8 @@ pub(super) struct SshArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DocsArgs {
-    /// A function, a page of the manual, or a playbook
+    /// A function, a page of the manual, or a playbook file; without it, a list
+    /// of all functions and pages
     #[arg(value_name = "NAME|PAGE|PLAYBOOK")]
     pub(super) subject: Option<String>,
 }
@@ -304,13 +304,13 @@ pub(super) enum Output {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum OnError {
-    /// It stays, and is listed
+    /// Keep the resources and list them
     Keep,
-    /// It is removed
+    /// Remove the resources
     Destroy,
 }
 
-/// `2h`, `1h 30m`, `90s`, `3d`.
+/// Parses a duration such as `2h`, `1h 30m`, `90s` or `3d`.
 fn parse_ttl(text: &str) -> Result<Duration, String> {
     const DAY: u64 = 24 * 3600;
     let days = text
@@ -323,10 +323,10 @@ fn parse_ttl(text: &str) -> Result<Duration, String> {
     seconds
         .filter(|seconds| (1..=365 * DAY).contains(seconds))
         .map(Duration::from_secs)
-        .ok_or_else(|| "write a time from 1s to 365d, as 90m, 2h, 1h 30m or 3d".to_owned())
+        .ok_or_else(|| "use a time from 1s to 365d, such as 90m, 2h, 1h 30m or 3d".to_owned())
 }
 
-/// What EC2 and S3 take as a tag, and what is not ours.
+/// Parses a tag that both EC2 and S3 accept and that is not reserved.
 fn parse_tag(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
     let good = |c: char| c.is_alphanumeric() || " +-=._:/@".contains(c);
@@ -336,22 +336,43 @@ fn parse_tag(text: &str) -> Result<(String, String), String> {
     if !(1..=128).contains(&key.chars().count()) || value.chars().count() > 256 {
         return Err("a key has 1 to 128 characters, a value at most 256".to_owned());
     }
+    // The characters of S3, which allows fewer than EC2.
     if !key.chars().chain(value.chars()).all(good) {
-        return Err("S3 takes letters, digits, spaces and + - = . _ : / @".to_owned());
+        return Err("use only letters, digits, spaces and + - = . _ : / @".to_owned());
     }
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// The command that a misspelt word may mean.
+/// Returns the command whose name is most similar to a misspelt word.
 pub(super) fn nearest_command(word: &str) -> Option<String> {
     let commands = Cli::command();
     let names = commands.get_subcommands().map(clap::Command::get_name);
     text::nearest(word, names).map(str::to_owned)
 }
 
-fn exit_codes() -> String {
-    let lines = exit::TABLE.map(|(code, meaning)| format!("  {code:>3}  {meaning}"));
-    format!("Exit codes:\n{}", lines.join("\n"))
+/// The end of `autorun --help`: common calls, the manual, exit codes.
+fn after_help() -> String {
+    let rehearse = if cfg!(feature = "local-cloud") {
+        "  autorun --local web.rhai      Rehearse a playbook on this machine\n"
+    } else {
+        ""
+    };
+    let codes = exit::TABLE.map(|(code, meaning)| format!("  {code:>3}  {meaning}"));
+    format!(
+        "Common calls:\n{rehearse}\
+         \x20 autorun web.rhai              Run the playbook on AWS\n\
+         \x20 autorun runs --up             List the runs that left resources up\n\
+         \x20 autorun resume RUN            Continue after an error\n\
+         \x20 autorun destroy RUN           Remove what the run created\n\
+         \n\
+         Manual:\n\
+         \x20 autorun docs                  List the functions of playbooks\n\
+         \x20 autorun docs launch_instance  Show one function\n\
+         \x20 autorun docs web.rhai         Show the variables of a playbook\n\
+         \n\
+         Exit codes:\n{}",
+        codes.join("\n")
+    )
 }
 
 #[cfg(test)]

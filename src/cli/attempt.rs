@@ -1,4 +1,4 @@
-//! One attempt to get a playbook to its end: the first, or one that resumes.
+//! One attempt at a run: the first one, or one that resumes the run.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use crate::playbook::Playbook;
 use crate::report::{Event, Outcome, Reporter, is_too_short, text};
 use crate::teardown::Teardown;
 
-/// A playbook with everything it needs to run.
+/// A playbook and everything that it needs to run.
 pub(super) struct Attempt {
     pub(super) playbook: Playbook,
     pub(super) settled: Settled,
@@ -37,12 +37,12 @@ pub(super) struct Attempt {
 /// How an attempt ended.
 pub(super) struct Ended {
     pub(super) code: u8,
-    /// The run's id.
+    /// ID of the run.
     pub(super) run: String,
 }
 
 impl Attempt {
-    /// Writes the run down, runs the playbook, and says how it ended.
+    /// Records the run, runs the playbook, and reports how it ended.
     pub(super) fn perform(mut self, runtime: &Runtime, aws: &AwsOptions) -> anyhow::Result<Ended> {
         let cancel = CancellationToken::new();
         let clients = Clients::new(aws.clone(), local()?, self.report.clone(), cancel.clone());
@@ -69,7 +69,7 @@ impl Attempt {
         watch_signals(runtime, &cx, self.on_error, started)?;
         let end = execute(runtime, self.playbook, &cx, self.resumed)?;
         if matches!(end, End::Done) && self.resumed {
-            name_left_over(&cx);
+            warn_of_unused_steps(&cx);
         }
         let code = clean_up(runtime, &cx, end.outcome(), self.on_error);
         write_end(&cx, end.outcome(), end.error(), started);
@@ -79,15 +79,16 @@ impl Attempt {
         })
     }
 
-    /// The account of a resumed run must be the same one; that of a new run is
-    /// noted, where the playbook asks AWS.
+    /// Checks that a resumed run still has the same account. Records the account
+    /// of a new run if the playbook calls AWS.
     fn settle_account(&mut self, runtime: &Runtime, clients: &Clients) -> anyhow::Result<()> {
         if self.resumed {
             let fits = runtime.block_on(check_account(clients, &self.run));
             return fits.map_err(|e| shown(&e));
         }
         if self.playbook.asks_aws()
-            // The call that needs the account reports what goes wrong here.
+            // An error is ignored here: the first call to AWS reports it, with
+            // its place in the playbook.
             && let Ok((region, account)) = runtime.block_on(clients.identity())
         {
             self.run.about.target.region = Some(region);
@@ -96,8 +97,8 @@ impl Attempt {
         Ok(())
     }
 
-    /// What the ledger keeps of the variables: no secret, and nothing that holds
-    /// one.
+    /// Records the variables in the run, without secrets and without values that
+    /// contain a secret.
     fn remember_variables(&mut self) {
         let mask = self.report.mask();
         let about = &mut self.run.about;
@@ -115,7 +116,7 @@ impl Attempt {
                 about.variables.insert(name.clone(), masked);
                 continue;
             }
-            // The playbook itself has the default: it need not be given again.
+            // A default is in the playbook: `resume` need not ask for it.
             if variable.default.as_ref() == Some(value) {
                 continue;
             }
@@ -125,8 +126,8 @@ impl Attempt {
             };
             if mask.finds_in(source.text()) {
                 self.report.warn(format!(
-                    "what `{name}` is read from holds a secret itself, so the ledger does not \
-                     keep it: resuming the run will want it again"
+                    "the source of `{name}` contains a secret itself, so the ledger does not \
+                     record it: `resume` needs the value again"
                 ));
             } else {
                 about.sources.insert(name.clone(), source.clone());
@@ -137,10 +138,10 @@ impl Attempt {
         }
     }
 
-    /// Writes the run down.
+    /// Records the start of the run in the ledger.
     fn begin(&self) -> anyhow::Result<Ledger> {
         let begin = if self.resumed {
-            Ledger::take_up
+            Ledger::resume
         } else {
             Ledger::begin
         };
@@ -151,7 +152,7 @@ impl Attempt {
     fn announce_ttl(&self) {
         if let Some(ttl) = self.run.about.ttl {
             self.report.warn(format!(
-                "instances end themselves {} after their launch (--ttl); buckets, security groups \
+                "instances terminate themselves {} after launch (--ttl); buckets, security groups \
                  and key pairs stay until `autorun destroy {}`",
                 text::duration(Duration::from_secs(ttl)),
                 self.run.id
@@ -160,7 +161,8 @@ impl Attempt {
     }
 }
 
-/// The secret texts among the values, with the names of their variables.
+/// Returns the values that are secret strings, with the names of their
+/// variables.
 fn secrets(run: &Run, values: &BTreeMap<String, Value>) -> Vec<(String, String)> {
     let named = run.about.secrets.iter().filter_map(|name| {
         let text = values.get(name)?.as_str()?;
@@ -169,7 +171,7 @@ fn secrets(run: &Run, values: &BTreeMap<String, Value>) -> Vec<(String, String)>
     named.collect()
 }
 
-/// Removes what the run made, where that is asked for; returns the exit code.
+/// Removes the run's resources if `on_error` requests it. Returns the exit code.
 fn clean_up(runtime: &Runtime, cx: &Context, outcome: Outcome, on_error: OnError) -> u8 {
     let code = match outcome {
         Outcome::Done => return exit::DONE,
@@ -180,8 +182,8 @@ fn clean_up(runtime: &Runtime, cx: &Context, outcome: Outcome, on_error: OnError
         return code;
     }
     cx.report
-        .info("removing what the run made (--on-error destroy)");
-    // The token of the run says stop; this goes on.
+        .info("removing what the run created (--on-error destroy)");
+    // The run's token may be cancelled already, but the removal must continue.
     let clients = cx
         .clients
         .with_cancel(cx.report.clone(), CancellationToken::new());
@@ -198,12 +200,12 @@ fn clean_up(runtime: &Runtime, cx: &Context, outcome: Outcome, on_error: OnError
     }
 }
 
-/// Writes down how the run ended, and says what is up.
+/// Records how the run ended and reports the resources that are up.
 fn write_end(cx: &Context, outcome: Outcome, error: Option<&Error>, started: Instant) {
     if let Err(unwritten) = cx.ledger.end(outcome, error) {
         cx.report.warn(unwritten.to_string());
     }
-    cx.ledger.rest();
+    cx.ledger.checkpoint();
     cx.report.report(&Event::RunFinished {
         outcome,
         seconds: started.elapsed().as_secs_f64(),
@@ -213,9 +215,9 @@ fn write_end(cx: &Context, outcome: Outcome, error: Option<&Error>, started: Ins
     });
 }
 
-/// Effects of an earlier attempt that the playbook does not ask for any more.
-fn name_left_over(cx: &Context) {
-    let left = cx.ledger.left_over();
+/// Warns of steps of an earlier attempt that the playbook no longer performs.
+fn warn_of_unused_steps(cx: &Context) {
+    let left = cx.ledger.unused_steps();
     if left.is_empty() {
         return;
     }
@@ -224,14 +226,14 @@ fn name_left_over(cx: &Context) {
         .map(|step| format!("  {} {} ({})", step.function, step.summary, step.place))
         .collect();
     cx.report.warn(format!(
-        "done before, and not asked for by the playbook any more; what it made stays in the \
-         ledger:\n{}",
+        "the playbook no longer performs these recorded steps; the resources that they created \
+         stay in the ledger:\n{}",
         lines.join("\n")
     ));
 }
 
-/// The first signal stops the playbook; the second lists what is up and ends
-/// the process at once.
+/// Stops the playbook on the first signal. On the second signal, lists what is
+/// up and exits immediately.
 fn watch_signals(
     runtime: &Runtime,
     cx: &Context,
@@ -243,16 +245,15 @@ fn watch_signals(
     runtime.spawn(async move {
         signals.next().await;
         cx.report.warn(match on_error {
-            OnError::Keep => "stopping; a second signal ends the program at once",
+            OnError::Keep => "stopping; a second signal exits immediately",
             OnError::Destroy => {
-                "stopping, then removing what the run made; a second signal ends the program at \
-                 once"
+                "stopping, then removing what the run created; a second signal exits immediately"
             }
         });
         cx.cancel.cancel();
         signals.next().await;
         write_end(&cx, Outcome::Interrupted, None, started);
-        #[expect(clippy::exit, reason = "the user wants out at once")]
+        #[expect(clippy::exit, reason = "the user asked to exit immediately")]
         std::process::exit(i32::from(exit::INTERRUPTED));
     });
     Ok(())

@@ -14,7 +14,7 @@ use super::sudo::Sudo;
 use crate::error::exit;
 use crate::report::text;
 
-/// How long machines may take to shut themselves down.
+/// How long the instances may take to shut down.
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) fn cloud(command: &CloudCommand) -> anyhow::Result<u8> {
@@ -35,7 +35,7 @@ pub(super) fn cloud(command: &CloudCommand) -> anyhow::Result<u8> {
 
 async fn up() -> anyhow::Result<u8> {
     let (cloud, started) = Cloud::find_or_start(CloudNeed::Records, Sudo::Ask).await?;
-    // The user who called sudo then uses it without.
+    // The user who called sudo can then use the local cloud without sudo.
     let user = sudo_user();
     if let (Some((uid, gid)), false) = (user, started) {
         cloud
@@ -43,20 +43,20 @@ async fn up() -> anyhow::Result<u8> {
             .grant(uid, gid, &cloud.access)
             .context("cannot write the access file")?;
     }
-    let mut said = format!(
-        "the local cloud {} up at {}\n",
-        if started { "is" } else { "was already" },
+    let mut out = format!(
+        "the local cloud is {} at {}\n",
+        if started { "up" } else { "already up" },
         cloud.access.endpoint
     );
     let (uid, _) = user.unwrap_or_else(home::user);
     let file = cloud.home.access_file(uid);
-    let _ = writeln!(said, "access key: {}", file.display());
+    let _ = writeln!(out, "access key: {}", file.display());
     if cloud.status["boots"] == true {
-        said.push_str("  who has it can use the instances: keep it as a password\n");
+        out.push_str("  it gives access to the instances: protect it like a password\n");
     } else if let Some(why) = cloud.status["cannot_boot"].as_str() {
-        let _ = writeln!(said, "{why}");
+        let _ = writeln!(out, "{why}");
     }
-    answer(&said);
+    answer(&out);
     Ok(exit::DONE)
 }
 
@@ -72,7 +72,7 @@ async fn down() -> anyhow::Result<u8> {
         if began.elapsed() > ENDS_WITHIN {
             let log = cloud.home.log();
             bail!(
-                "the local cloud (process {}) does not end; its log is {}",
+                "the local cloud (process {}) does not stop; its log is {}",
                 cloud.access.pid,
                 log.display()
             );
@@ -90,7 +90,7 @@ async fn status() -> anyhow::Result<u8> {
         return Ok(exit::FAILED);
     };
     let known = &cloud.status;
-    let mut said = format!(
+    let mut out = format!(
         "endpoint   {}\nprocess    {}\nlog        {}\n",
         cloud.access.endpoint,
         cloud.access.pid,
@@ -98,18 +98,18 @@ async fn status() -> anyhow::Result<u8> {
     );
     if known["boots"] == true {
         let _ = writeln!(
-            said,
+            out,
             "system     {}",
             known["system"].as_str().unwrap_or("?")
         );
         let _ = writeln!(
-            said,
+            out,
             "network    {}",
             known["subnet"].as_str().unwrap_or("?")
         );
     } else {
         let _ = writeln!(
-            said,
+            out,
             "instances  none: {}",
             known["cannot_boot"].as_str().unwrap_or("?")
         );
@@ -118,7 +118,7 @@ async fn status() -> anyhow::Result<u8> {
     for instance in listed.as_array().into_iter().flatten() {
         let word = |name: &str| instance[name].as_str().unwrap_or("-").to_owned();
         let _ = writeln!(
-            said,
+            out,
             "{:<19} {:<10} {:<15} {:<12} {}",
             word("id"),
             word("state"),
@@ -127,11 +127,11 @@ async fn status() -> anyhow::Result<u8> {
             word("name")
         );
     }
-    answer(&said);
+    answer(&out);
     Ok(exit::DONE)
 }
 
-/// What `aws` and boto3 read, ready for a shell.
+/// Prints shell commands that set the variables of the AWS CLI and boto3.
 async fn env() -> anyhow::Result<u8> {
     let Some(cloud) = Cloud::find().await? else {
         bail!("no local cloud is up\nhint: `autorun cloud up` starts one");
@@ -148,19 +148,19 @@ async fn env() -> anyhow::Result<u8> {
         ("AWS_REGION", &access.region),
         ("AWS_DEFAULT_REGION", &access.region),
         ("AWS_EC2_METADATA_DISABLED", "true"),
-        // A proxy cannot target it.
+        // A proxy cannot reach the local cloud.
         ("NO_PROXY", host),
     ];
-    let mut said = String::from("unset AWS_PROFILE AWS_SESSION_TOKEN\n");
+    let mut out = String::from("unset AWS_PROFILE AWS_SESSION_TOKEN\n");
     for (name, value) in exports {
-        let _ = writeln!(said, "export {name}={}", shell_words::quote(value));
+        let _ = writeln!(out, "export {name}={}", shell_words::quote(value));
     }
-    answer(&said);
+    answer(&out);
     Ok(exit::DONE)
 }
 
 fn doctor() -> anyhow::Result<u8> {
-    let mut said = String::new();
+    let mut out = String::new();
     let mut able = true;
     for check in autorun_localcloud::checks().map_err(anyhow::Error::msg)? {
         let word = match (check.ok, check.essential) {
@@ -170,13 +170,13 @@ fn doctor() -> anyhow::Result<u8> {
         };
         able &= check.ok || !check.essential;
         let line = format!("{word:<3} {:<12} {}", check.name, check.detail);
-        said.push_str(&text::wrap(&line, 16));
-        said.push('\n');
+        out.push_str(&text::wrap(&line, 16));
+        out.push('\n');
     }
-    said.push_str("ok  buckets      S3 and the records of EC2 need nothing of this machine\n");
+    out.push_str("ok  buckets      S3 and EC2 without instances have no requirements\n");
     if !able {
-        said.push_str("\ninstances cannot boot here: see the lines with `no`\n");
+        out.push_str("\ninstances cannot boot on this machine: see the lines with `no`\n");
     }
-    answer(&said);
+    answer(&out);
     Ok(exit::DONE)
 }

@@ -1,4 +1,4 @@
-//! `autorun destroy`: removes what runs made, and nothing else.
+//! `autorun destroy`: removes what runs created, and nothing else.
 
 use anyhow::{Context as _, bail};
 use futures_util::StreamExt as _;
@@ -22,7 +22,7 @@ use crate::ledger::{Ledger, Remover, Resource, Run, Store};
 use crate::report::{Event, Remaining, Reporter, text};
 use crate::teardown::{NotRemoved, Teardown, orphans};
 
-/// How many runs are removed at once.
+/// How many runs are removed in parallel.
 const AT_ONCE: usize = 8;
 
 pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
@@ -37,7 +37,7 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
         let report = reporter(&arguments.report, &run.id)?;
         let ledger = Ledger::ended(&store, &run, report.clone()).map_err(|e| shown(&e))?;
         if possibly_up(&ledger).is_empty() {
-            report.info(format!("run {}: nothing is left to remove", run.id));
+            report.info(format!("run {}: nothing to remove", run.id));
         } else {
             plans.push(DestroyPlan {
                 run,
@@ -57,10 +57,10 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
     }
     if !arguments.yes {
         if !confirm::is_at_terminal() {
-            bail!("there is no terminal to ask at\nhint: pass --yes to remove it all");
+            bail!("cannot ask for confirmation without a terminal\nhint: pass --yes to remove all");
         }
-        let things: usize = plans.iter().map(DestroyPlan::introduce).sum();
-        if !confirm::agrees(&format!("remove {}?", text::count(things, "thing")))? {
+        let resources: usize = plans.iter().map(DestroyPlan::introduce).sum();
+        if !confirm::agrees(&format!("remove {}?", text::count(resources, "resource")))? {
             complain("nothing was removed");
             return Ok(exit::FAILED);
         }
@@ -68,7 +68,7 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
     let mut located = Vec::new();
     let mut all_gone = true;
     for plan in plans {
-        // One after the other: this may start the local cloud.
+        // Sequential, because each call may start the same local cloud.
         let target = runtime.block_on(CloudTarget::from_run(
             &plan.run,
             Some(&arguments.target),
@@ -92,7 +92,7 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<_>>(),
     );
-    store.rest();
+    store.checkpoint();
     for gone in gone {
         all_gone &= gone?;
     }
@@ -105,7 +105,7 @@ pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
     })
 }
 
-/// The runs that are meant, the newest first.
+/// Returns the runs that the arguments select, newest first.
 fn chosen(arguments: &DestroyArgs, store: &Store) -> anyhow::Result<Vec<Run>> {
     if !arguments.all {
         let mut runs: Vec<Run> = Vec::new();
@@ -124,19 +124,19 @@ fn chosen(arguments: &DestroyArgs, store: &Store) -> anyhow::Result<Vec<Run>> {
     for run in runs {
         match store.holder(&run).map_err(|e| shown(&e))? {
             Some(pid) => report.info(format!(
-                "run {} is in progress, process {pid}: left",
+                "skipped run {}: in progress, process {pid}",
                 run.id
             )),
             None => ended.push(run),
         }
     }
     if ended.is_empty() {
-        report.info("no run has anything left to remove");
+        report.info("no run has anything to remove");
     }
     Ok(ended)
 }
 
-/// A run that is about to be removed.
+/// A run whose resources are about to be removed.
 struct DestroyPlan {
     run: Run,
     ledger: Ledger,
@@ -144,12 +144,12 @@ struct DestroyPlan {
 }
 
 impl DestroyPlan {
-    /// Says what goes; returns how much it is.
+    /// Lists what will be removed. Returns the number of resources.
     fn introduce(&self) -> usize {
         let run = &self.run;
         let all = possibly_up(&self.ledger);
         let mut lines = vec![format!(
-            "run {} of {}, on {}:",
+            "run {} ({}) on {} created:",
             run.id,
             run.about.playbook,
             run.about.target.words()
@@ -167,7 +167,7 @@ impl DestroyPlan {
     ) -> anyhow::Result<bool> {
         let clients = Clients::new(target.aws, local()?, self.report.clone(), cancel);
         if let Err(error) = check_account(&clients, &self.run).await {
-            // Nothing was touched.
+            // The check comes before the first change, so nothing was removed.
             self.report.report(&Event::NotRemoved {
                 what: Remaining {
                     kind: "run",
@@ -187,54 +187,58 @@ impl DestroyPlan {
         };
         let left = teardown.everything().await;
         if left.is_empty() || !forget {
-            return Ok(say(&teardown, left));
+            return Ok(report_remaining(&teardown, left));
         }
-        for thing in &left {
-            self.ledger.forget(&thing.row);
+        for remaining in &left {
+            self.ledger.forget(&remaining.row);
         }
         self.ledger.commit().map_err(|e| shown(&e))?;
-        say(&teardown, left);
+        report_remaining(&teardown, left);
         self.report
-            .warn("all of that stays up, and is forgotten now");
+            .warn("the ledger no longer has these resources (--forget); they stay up");
         Ok(true)
     }
 }
 
-/// What is up or may be, newest first.
+/// Returns the resources that are or may be up, newest first.
 fn possibly_up(ledger: &Ledger) -> Vec<Remaining> {
     let mut rows = ledger.resources();
     rows.retain(|row| row.state.may_be_up());
     rows.iter().rev().map(Resource::remaining).collect()
 }
 
-/// Removes what a run made and says what could not be. True when all is gone.
+/// Removes what a run created and reports what could not be removed. Returns
+/// true if everything was removed.
 pub(super) async fn everything(teardown: Teardown<'_>) -> bool {
     let left = teardown.everything().await;
-    say(&teardown, left)
+    report_remaining(&teardown, left)
 }
 
-/// Says what is left. True when nothing is.
-fn say(teardown: &Teardown<'_>, left: Vec<NotRemoved>) -> bool {
+/// Reports the resources that could not be removed. Returns true if everything
+/// was removed.
+fn report_remaining(teardown: &Teardown<'_>, left: Vec<NotRemoved>) -> bool {
     let run = teardown.ledger.run();
     if left.is_empty() {
         teardown
             .report
-            .info(format!("run {run}: everything it made is gone"));
+            .info(format!("run {run}: removed everything that it created"));
         return true;
     }
-    for thing in left {
+    for remaining in left {
         teardown.report.report(&Event::NotRemoved {
-            what: thing.row.remaining(),
-            error: thing.error,
+            what: remaining.row.remaining(),
+            error: remaining.error,
         });
     }
     teardown.report.warn(format!(
-        "try again with: autorun destroy {run}; with --forget the ledger drops what stays"
+        "try again with: autorun destroy {run}; with --forget the ledger drops what cannot be \
+         removed"
     ));
     false
 }
 
-/// The first signal stops the removal, which can be taken up again.
+/// Stops the removal on the first signal; another `destroy` continues it. Exits
+/// immediately on the second signal.
 fn watch_signals(runtime: &Runtime) -> anyhow::Result<CancellationToken> {
     let cancel = CancellationToken::new();
     let mut signals = Signals::watch(runtime)?;
@@ -243,14 +247,15 @@ fn watch_signals(runtime: &Runtime) -> anyhow::Result<CancellationToken> {
         signals.next().await;
         stop.cancel();
         signals.next().await;
-        #[expect(clippy::exit, reason = "the user wants out at once")]
+        #[expect(clippy::exit, reason = "the user asked to exit immediately")]
         std::process::exit(i32::from(exit::INTERRUPTED));
     });
     Ok(cancel)
 }
 
-/// What carries this ledger's tag and is not in it. Each run is confirmed by
-/// its id: the ledger cannot say what these things are.
+/// Removes resources that carry this ledger's tag but are not in the ledger. The
+/// user confirms each run by typing its ID, because the ledger has no record of
+/// these resources.
 fn destroy_orphans(
     arguments: &DestroyArgs,
     runtime: &Runtime,
@@ -272,36 +277,38 @@ fn destroy_orphans(
         .map_err(|e| shown(&e))?;
     if found.others > 0 {
         report.info(format!(
-            "{} of other ledgers left alone",
-            text::count(found.others, "thing")
+            "skipped {} of other ledgers",
+            text::count(found.others, "resource")
         ));
     }
     if found.unread > 0 {
         report.warn(format!(
-            "the tags of {} could not be read",
+            "cannot read the tags of {}",
             text::count(found.unread, "bucket")
         ));
     }
     if found.orphans.is_empty() {
-        report.info("nothing carries this ledger's tag that it does not know");
+        report.info("found no resources with this ledger's tag that are not in the ledger");
         return Ok(exit::DONE);
     }
     let mut left = Vec::new();
-    for (run, things) in &found.orphans {
-        let mut lines = vec![format!("run {run}, which this ledger does not know, made:")];
+    for (run, resources) in &found.orphans {
+        let mut lines = vec![format!(
+            "created by run {run}, which is not in this ledger:"
+        )];
         lines.extend(
-            things
+            resources
                 .iter()
-                .map(|thing| Reporter::listed(&thing.remaining())),
+                .map(|resource| Reporter::listed(&resource.remaining())),
         );
         report.warn(lines.join("\n"));
         if !confirm::is_at_terminal() {
-            bail!("orphans are confirmed one run at a time, at a terminal");
+            bail!("--orphans asks for confirmation of each run and needs a terminal");
         }
         if confirm::ask(&format!("type {run} to remove them:"))? == *run {
-            left.extend(runtime.block_on(orphans::remove(&clients, &report, things)));
+            left.extend(runtime.block_on(orphans::remove(&clients, &report, resources)));
         } else {
-            report.info(format!("what run {run} made is left"));
+            report.info(format!("skipped what run {run} created"));
         }
     }
     for (what, error) in &left {

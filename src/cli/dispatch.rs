@@ -14,10 +14,10 @@ use super::output::{complain, fitted};
 use super::{destroy, docs, man, resume, run, runs, show, ssh};
 use crate::error::exit;
 
-/// Does what the arguments of this process say.
+/// Runs the command that this process's arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    // A panic is reported as an internal error, not as a backtrace.
+    // A panic is reported below as an internal error, without a backtrace.
     std::panic::set_hook(Box::new(|_| {}));
     let arguments: Vec<OsString> = std::env::args_os().collect();
     #[cfg(feature = "local-cloud")]
@@ -26,7 +26,7 @@ pub fn main() -> ExitCode {
     }
     let all = std::panic::AssertUnwindSafe(|| dispatch(arguments.into_iter()));
     ExitCode::from(std::panic::catch_unwind(all).unwrap_or_else(|_| {
-        complain("error: a fault of autorun itself\nhint: please report what was called");
+        complain("error: internal error of autorun\nhint: report it with the command that you ran");
         exit::FAILED
     }))
 }
@@ -35,7 +35,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     let cli = match Cli::try_parse_from(with_command(arguments.collect())) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors and go to stdout.
+            // clap returns help and version as errors; they go to stdout.
             let _ = error.print();
             return if error.use_stderr() {
                 exit::USAGE
@@ -63,7 +63,8 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     })
 }
 
-/// What begins with no command is a run, unless it is a misspelt command.
+/// Inserts `run` if the arguments do not begin with a command, unless the first
+/// one looks like a misspelt command.
 fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let is_run = arguments.get(1).is_some_and(|first| {
         let general = ["-h", "--help", "-V", "--version", "help"];
@@ -76,8 +77,8 @@ fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
 }
 
-/// A word that is not a file and near to a command, with arguments: clap names
-/// the command that is meant.
+/// Returns whether the first of several arguments is similar to a command and is
+/// not a file. clap's error then suggests the command.
 fn is_misspelt(arguments: &[OsString]) -> bool {
     let [first, _, ..] = arguments else {
         return false;
@@ -110,20 +111,20 @@ mod tests {
             let arguments = with_command(arguments.map(OsString::from).collect());
             let cli = Cli::try_parse_from(arguments).unwrap();
             let Command::Run(run) = cli.command else {
-                panic!("{call:?} is no run");
+                panic!("{call:?} is not a run");
             };
             assert_eq!(run.playbook, PathBuf::from("a.rhai"));
         }
     }
 
     #[test]
-    fn a_misspelt_command_is_not_taken_for_a_playbook() {
+    fn a_misspelt_command_is_not_run_as_a_playbook() {
         let error = |words: &[&str]| {
             let all = std::iter::once("autorun").chain(words.iter().copied());
             let all = with_command(all.map(OsString::from).collect());
             Cli::try_parse_from(all).unwrap_err().to_string()
         };
-        let said = error(&["destory", "7kq2m9w"]);
-        assert!(said.contains("'destroy'"), "{said}");
+        let message = error(&["destory", "7kq2m9w"]);
+        assert!(message.contains("'destroy'"), "{message}");
     }
 }

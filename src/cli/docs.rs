@@ -1,4 +1,4 @@
-//! `autorun docs`: the manual, or a playbook's description and variables.
+//! `autorun docs`: shows the manual, or a playbook's description and variables.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,7 +11,8 @@ use crate::error::exit;
 use crate::playbook::{Declared, Playbook, diagnostic, reference};
 use crate::report::{Mask, text};
 
-/// The pages of the manual that are not made from the functions.
+/// The pages of the manual, by the names that `autorun docs` takes. The reference
+/// is made from the functions.
 const PAGES: &[(&str, &str)] = &[
     (
         "getting-started",
@@ -97,7 +98,7 @@ fn playbook(path: &Path) -> u8 {
         let _ = writeln!(out, "\n{}", description.trim_end());
     }
     if playbook.variables.is_empty() {
-        out.push_str("\nIt has no variables.\n");
+        out.push_str("\nThe playbook has no variables.\n");
     } else {
         out.push_str("\nVariables, for --set NAME=VALUE:\n");
         playbook

@@ -1,4 +1,4 @@
-//! Runs a playbook on a thread of its own, and waits for its end or for a signal.
+//! Runs a playbook on its own thread and waits for its end or for a signal.
 
 use std::thread;
 use std::time::Duration;
@@ -13,17 +13,18 @@ use crate::playbook::{Playbook, diagnostic};
 use crate::report::{Event, Outcome};
 use crate::script::Understood;
 
-/// The engine's own thread: deep call chains end in an error, not in a crash.
+/// Stack size of the engine's thread. With this size, deep recursion reaches Rhai's
+/// limit of nested calls, which is an error, before the stack overflows.
 const STACK: usize = 16 << 20;
 
-/// After the first signal the playbook has this long to stop.
+/// How long the playbook may take to stop after the first signal.
 const STOPS_WITHIN: Duration = Duration::from_millis(900);
 
 /// How a playbook ended.
 pub(super) enum End {
-    /// It came to its end.
+    /// It ran to its end.
     Done,
-    /// It failed; that is reported already.
+    /// It failed; the error is already reported.
     Failed(Error),
     /// A signal stopped it.
     Interrupted,
@@ -46,7 +47,7 @@ impl End {
     }
 }
 
-/// Runs the playbook, and reports what it fails with.
+/// Runs the playbook and reports its error if it fails.
 pub(super) fn execute(
     runtime: &Runtime,
     playbook: Playbook,
@@ -65,7 +66,7 @@ pub(super) fn execute(
         .stack_size(STACK)
         .spawn(move || {
             let run = std::panic::AssertUnwindSafe(|| playbook.run(&engine_cx));
-            // The receiver is gone only when the run was given up.
+            // The receiver is dropped only after `STOPS_WITHIN` has passed.
             let _ = ended.send(std::panic::catch_unwind(run));
         })
         .context("cannot start a thread")?;
@@ -86,10 +87,11 @@ pub(super) fn execute(
     })
 }
 
-/// What the thread returned, or its panic.
+/// The result of the thread, or its panic.
 type Returned = thread::Result<std::result::Result<(), Understood>>;
 
-/// The playbook's end; nothing when it did not stop in time after a signal.
+/// Waits for the playbook to end. Returns `None` if it did not stop within
+/// `STOPS_WITHIN` after a signal.
 fn await_end(
     runtime: &Runtime,
     end: oneshot::Receiver<Returned>,
@@ -107,13 +109,13 @@ fn await_end(
 }
 
 fn internal(panic: &(dyn std::any::Any + Send)) -> Understood {
-    let said = panic
+    let message = panic
         .downcast_ref::<String>()
         .cloned()
         .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
-        .unwrap_or_else(|| "no reason given".to_owned());
-    let error = Error::internal(format!("a fault of autorun itself: {said}"))
-        .hint("please report it with the playbook that shows it");
+        .unwrap_or_else(|| "unknown panic".to_owned());
+    let error = Error::internal(format!("internal error of autorun: {message}"))
+        .hint("report it with the playbook that causes it");
     Understood {
         error,
         trail: Vec::new(),

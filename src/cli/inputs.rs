@@ -1,4 +1,4 @@
-//! What a playbook is given: its text, the values of its variables, the
+//! The inputs of a run: the playbook, the values of its variables, and the
 //! environment.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::context::OWN_PATH;
 use crate::playbook::{Declared, Playbook, diagnostic};
 use crate::report::{Event, Reporter};
 
-/// Loads the playbook; what is wrong with it is reported.
+/// Loads the playbook. Reports its errors and returns `None` if it is invalid.
 pub(super) fn load(path: &Path, report: &Reporter) -> Option<Playbook> {
     match Playbook::load(path) {
         Ok(playbook) => Some(playbook),
@@ -30,7 +30,7 @@ pub(super) fn load(path: &Path, report: &Reporter) -> Option<Playbook> {
     }
 }
 
-/// The values of `--vars` files.
+/// Reads the values of `--vars` files.
 pub(super) fn read_files(paths: &[PathBuf]) -> anyhow::Result<Vec<InFile>> {
     let read = paths.iter().map(|path| variables::read_file(path));
     let values = read.collect::<crate::error::Result<Vec<_>>>();
@@ -41,7 +41,7 @@ pub(super) fn read_files(paths: &[PathBuf]) -> anyhow::Result<Vec<InFile>> {
         .collect())
 }
 
-/// `AUTORUN_VAR_name` without its prefix.
+/// Returns the `AUTORUN_VAR_*` variables, without the prefix.
 pub(super) fn environment() -> anyhow::Result<Vec<(String, String)>> {
     let variables = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.to_str()?.strip_prefix("AUTORUN_VAR_")?.to_owned();
@@ -54,8 +54,8 @@ pub(super) fn environment() -> anyhow::Result<Vec<(String, String)>> {
     text.collect()
 }
 
-/// The environment as a playbook sees it: this process's, and the program's own
-/// path, with which a playbook can call it.
+/// Returns the environment that a playbook sees: the variables of this process,
+/// and the path of this program, so that a playbook can call it.
 pub(super) fn process_environment() -> BTreeMap<String, String> {
     let all = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -66,8 +66,8 @@ pub(super) fn process_environment() -> BTreeMap<String, String> {
     all.chain(own).collect()
 }
 
-/// The values of the playbook's variables; nothing when there are faults,
-/// which are then reported.
+/// Determines the values of the playbook's variables. Reports the errors and
+/// returns `None` if there are any.
 pub(super) fn settle(given: &Given, playbook: &Playbook, report: &Reporter) -> Option<Settled> {
     match variables::settle(&playbook.variables, given, report.mask()) {
         Ok(settled) => {
@@ -87,8 +87,7 @@ pub(super) fn settle(given: &Given, playbook: &Playbook, report: &Reporter) -> O
     }
 }
 
-/// Asks the person at the terminal, if there is one, for the secrets that are
-/// wanted and not given.
+/// Asks for the wanted secrets that have no value, if there is a terminal.
 pub(super) fn ask_for_secrets(
     given: &mut Given,
     declared: &[Declared],

@@ -1,5 +1,5 @@
-//! `--local`: finds the local cloud or starts it, and says how a rehearsal
-//! there differs from the real thing.
+//! `--local`: finds or starts the local cloud, and reports how a run on it
+//! differs from a run on AWS.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,29 +19,29 @@ use super::output::{complain, fitted};
 use super::settings::{data_dir, shown};
 use super::sudo::{self, Sudo};
 
-/// How long the local cloud may take to answer about itself.
+/// Timeout of a request to the local cloud's own API.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// What a command needs of the local cloud.
+/// What a command needs from the local cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloudNeed {
-    /// Buckets, and the records of EC2.
+    /// Buckets, and EC2 resources other than instances.
     Records,
     /// Instances that boot.
     Instances,
 }
 
-/// A local cloud that answers.
+/// A local cloud that is running.
 #[derive(Debug)]
 pub(super) struct Cloud {
     pub(super) access: Access,
-    /// What it says of itself.
+    /// The response of its status request.
     pub(super) status: Value,
     pub(super) home: Home,
 }
 
 impl Cloud {
-    /// The one that this user has access to; nothing when none is up.
+    /// Finds a running local cloud that this user has access to.
     pub(super) async fn find() -> anyhow::Result<Option<Self>> {
         for home in homes()? {
             if let Some(cloud) = Self::at(home).await? {
@@ -51,17 +51,19 @@ impl Cloud {
         Ok(None)
     }
 
-    /// The one that is kept here, if it is up and this user has access.
+    /// Returns the local cloud of a home, if it is running and this user has
+    /// access.
     async fn at(home: Home) -> anyhow::Result<Option<Self>> {
         let (uid, _) = home::user();
-        if let Some(said) = home.check_access(uid)? {
-            complain(&fitted(&format!("warning: {said}")));
+        if let Some(warning) = home.check_access(uid)? {
+            complain(&fitted(&format!("warning: {warning}")));
         }
         match home.access(uid) {
-            // Its network went with it, so a connection might not even be refused.
+            // Checked first, because the network is removed with the process: a
+            // connection could hang instead of being refused.
             Ok(access) if !home::is_running(access.pid) => Ok(None),
             Ok(access) => {
-                let status = own_words(&access, Method::GET, "status", None, None).await;
+                let status = control(&access, Method::GET, "status", None, None).await;
                 let status = status.ok().filter(|status| status["pid"] == access.pid);
                 Ok(status.map(|status| Self {
                     access,
@@ -77,8 +79,8 @@ impl Cloud {
         }
     }
 
-    /// The one with this state, which a run used. It is started if it is down,
-    /// through sudo if it is root's.
+    /// Returns the local cloud with the state directory that a run recorded.
+    /// Starts it if it is down, through sudo if it belongs to root.
     pub(super) async fn with_state(state: &str, sudo: Sudo) -> anyhow::Result<Self> {
         let home = Home::of_state(Path::new(state));
         if let Some(cloud) = Self::at(home.clone()).await? {
@@ -88,20 +90,24 @@ impl Cloud {
             return Self::start(home).await;
         }
         sudo::start_cloud(sudo)?;
-        Self::at(home).await?.with_context(|| silent(state))
+        Self::at(home).await?.with_context(|| no_response(state))
     }
 
-    /// Finds one that can do this, or starts one. True when it was started.
+    /// Finds or starts a local cloud that meets the need. Returns true if it
+    /// started one.
     pub(super) async fn find_or_start(need: CloudNeed, sudo: Sudo) -> anyhow::Result<(Self, bool)> {
         let found = Self::find().await?;
         let mut homes = homes()?;
-        // The last place is one's own: root's for root.
-        let own = homes.pop().context("no place for a local cloud")?;
+        // The last home is the user's own; for root, it is root's.
+        let own = homes
+            .pop()
+            .context("there is no directory for a local cloud")?;
         let is_root = home::user().0 == 0;
         let through_sudo = need == CloudNeed::Instances && !is_root && cfg!(target_os = "linux");
         let (cloud, started) = match found {
             None if through_sudo => (Self::of_root(sudo).await?, true),
-            // Root's has a place of its own; elsewhere this one is in the way.
+            // Root's cloud can start beside the user's, because it has its own
+            // home. With a single home (AUTORUN_CLOUD_HOME) it cannot.
             Some(cloud) if through_sudo && !cloud.boots() && !homes.is_empty() => {
                 drop(cloud);
                 (Self::of_root(sudo).await?, true)
@@ -112,23 +118,23 @@ impl Cloud {
         if need == CloudNeed::Instances && !cloud.boots() {
             let why = cloud.status["cannot_boot"].as_str().unwrap_or_default();
             let hint = if through_sudo {
-                "\nhint: end it with `autorun cloud down` first"
+                "\nhint: stop it with `autorun cloud down` first"
             } else {
                 ""
             };
-            bail!("nothing was made: the playbook launches instances, and {why}{hint}");
+            bail!("nothing was created: the playbook launches instances, and {why}{hint}");
         }
         Ok((cloud, started))
     }
 
-    /// Root's, which sudo starts.
+    /// Starts root's local cloud through sudo.
     async fn of_root(sudo: Sudo) -> anyhow::Result<Self> {
         sudo::start_cloud(sudo)?;
         let found = Self::find().await?;
-        found.with_context(|| silent("root"))
+        found.with_context(|| no_response("root"))
     }
 
-    /// Whether instances can be launched.
+    /// Returns whether it can launch instances.
     fn boots(&self) -> bool {
         self.status["boots"] == true
     }
@@ -138,24 +144,24 @@ impl Cloud {
         let mut grants = vec![(uid, gid)];
         grants.extend(sudo_user());
         let repaired = daemon::start(&home, &grants).map_err(|why| anyhow!("{why}"))?;
-        for said in repaired {
-            complain(&fitted(&format!("warning: {said}")));
+        for repair in repaired {
+            complain(&fitted(&format!("warning: {repair}")));
         }
         let log = home.log();
         Self::at(home).await?.with_context(|| {
             format!(
-                "the local cloud started but does not answer; its log is {}",
+                "the local cloud started but does not respond; its log is {}",
                 log.display()
             )
         })
     }
 
-    /// Asks it something beyond AWS's protocols.
+    /// Sends a request to the local cloud's own API, which is not part of AWS.
     pub(super) async fn ask(&self, method: Method, path: &str) -> anyhow::Result<Value> {
-        own_words(&self.access, method, path, None, None).await
+        control(&self.access, method, path, None, None).await
     }
 
-    /// Where the SDKs find it.
+    /// Returns the client options for this local cloud.
     pub(super) fn aws_options(&self, region: Option<String>) -> AwsOptions {
         let endpoint = &self.access.endpoint;
         AwsOptions {
@@ -180,24 +186,24 @@ impl Cloud {
         }
     }
 
-    /// Has the faults of this run happen.
+    /// Injects faults into the requests of a run.
     pub(super) async fn set_faults(&self, run: &str, faults: &Faults) -> anyhow::Result<()> {
         let body = serde_json::to_value(faults)?;
-        own_words(&self.access, Method::PUT, "faults", Some(run), Some(body)).await?;
+        control(&self.access, Method::PUT, "faults", Some(run), Some(body)).await?;
         Ok(())
     }
 
-    /// Forgets them.
+    /// Removes the faults of a run.
     pub(super) async fn forget_faults(&self, run: &str) {
-        // Left where they are, they would hit no other run.
-        let _ = own_words(&self.access, Method::DELETE, "faults", Some(run), None).await;
+        // A failure is harmless: faults affect only their own run.
+        let _ = control(&self.access, Method::DELETE, "faults", Some(run), None).await;
     }
 
-    /// Says where the run goes and how that differs from AWS.
+    /// Reports the endpoint and how the local cloud differs from AWS.
     pub(super) fn introduce(&self, started: bool, report: &Reporter) {
         let endpoint = &self.access.endpoint;
-        let now = if started { ", started now" } else { "" };
-        report.info(format!("on the local cloud at {endpoint}{now}"));
+        let now = if started { " (just started)" } else { "" };
+        report.info(format!("using the local cloud at {endpoint}{now}"));
         if !self.boots() {
             let why = self.status["cannot_boot"].as_str().unwrap_or_default();
             report.warn(why);
@@ -207,7 +213,7 @@ impl Cloud {
         let held = match self.status["held_packages"].as_u64() {
             Some(0) | None => String::new(),
             Some(count) => format!(
-                "; {} this computer is behind on stay as they are",
+                "; they keep this machine's outdated versions of {}",
                 text::count(usize::try_from(count).unwrap_or_default(), "package")
             ),
         };
@@ -222,19 +228,19 @@ impl Cloud {
             .collect();
         if !names.is_empty() {
             report.warn(format!(
-                "nothing limits what instances use of this computer's {}: no control \
-                 groups for it are mounted (see `autorun cloud doctor`)",
+                "instances can use all of this machine's {}: the control groups that would limit \
+                 it are not mounted (see `autorun cloud doctor`)",
                 names.join(" and ")
             ));
         }
     }
 }
 
-fn silent(whose: &str) -> String {
-    format!("the local cloud of {whose} was started and does not answer")
+fn no_response(owner: &str) -> String {
+    format!("the local cloud of {owner} was started but does not respond")
 }
 
-/// Reads a faults file; what is wrong in it is said with its line.
+/// Reads a faults file. The error for invalid TOML shows the line.
 pub(super) fn read_faults(path: &Path) -> anyhow::Result<Faults> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| shown(&Error::io("read the faults file", path, &e)))?;
@@ -244,7 +250,7 @@ pub(super) fn read_faults(path: &Path) -> anyhow::Result<Faults> {
     Ok(faults)
 }
 
-/// A fault of an operation that does not exist would never come.
+/// Rejects unknown operations: their faults would never happen.
 fn check_operations(faults: &Faults) -> Result<(), String> {
     let known = || autorun_localcloud::operations().chain([faults::BOOT, faults::ANY]);
     for (index, fault) in faults.fault.iter().enumerate() {
@@ -252,8 +258,8 @@ fn check_operations(faults: &Faults) -> Result<(), String> {
         if !known().any(|operation| operation == name) {
             let nearest = text::nearest(name, known());
             let instead = nearest.map_or_else(
-                || "write it as AWS does, as `RunInstances`".to_owned(),
-                |nearest| format!("the nearest it has is `{nearest}`"),
+                || "use the name of an AWS operation, such as `RunInstances`".to_owned(),
+                |nearest| format!("the most similar one is `{nearest}`"),
             );
             return Err(format!(
                 "fault {}: the local cloud has no operation `{name}`; {instead}",
@@ -264,7 +270,8 @@ fn check_operations(faults: &Faults) -> Result<(), String> {
     Ok(())
 }
 
-/// The places to look in, the one to start in last.
+/// Returns the homes in which to look for a local cloud. A new one starts in the
+/// last home.
 pub(super) fn homes() -> anyhow::Result<Vec<Home>> {
     if let Some(directory) = std::env::var_os("AUTORUN_CLOUD_HOME").filter(|d| !d.is_empty()) {
         return Ok(vec![Home::below(&PathBuf::from(directory))]);
@@ -278,7 +285,7 @@ pub(super) fn homes() -> anyhow::Result<Vec<Home>> {
     ])
 }
 
-/// Who called sudo, as uid and gid.
+/// Returns the uid and gid of the user who called sudo.
 pub(super) fn sudo_user() -> Option<(u32, u32)> {
     if home::user().0 != 0 {
         return None;
@@ -288,14 +295,15 @@ pub(super) fn sudo_user() -> Option<(u32, u32)> {
     (user.0 != 0).then_some(user)
 }
 
-/// A request to the local cloud itself.
-async fn own_words(
+/// Sends a request to the local cloud's own API.
+async fn control(
     access: &Access,
     method: Method,
     path: &str,
     run: Option<&str>,
     body: Option<Value>,
 ) -> anyhow::Result<Value> {
+    // A proxy cannot reach the local cloud.
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(ANSWERS_WITHIN)
@@ -314,7 +322,7 @@ async fn own_words(
     let status = answer.status();
     let text = answer.text().await?;
     if !status.is_success() {
-        bail!("the local cloud refuses: {}", text.trim_end());
+        bail!("the local cloud refused the request: {}", text.trim_end());
     }
     Ok(serde_json::from_str(&text)?)
 }

@@ -1,7 +1,8 @@
-//! The command line: parses, dispatches, gives the exit code.
+//! The command line: parses the arguments, dispatches to a command and returns
+//! the exit code.
 //!
-//! What the environment says of a run is read here and passed on: the clients,
-//! the ledger and the playbook read none of it.
+//! Only this module reads environment variables that configure a run. The
+//! clients, the ledger and the playbook receive the values from here.
 
 pub use dispatch::main;
 

@@ -1,4 +1,4 @@
-//! Files that are there as a whole or as they were before.
+//! Atomic file writes: after a crash, a file has its old or its new content.
 
 use std::fs::Permissions;
 use std::io::{ErrorKind, Write as _};
@@ -7,8 +7,8 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Writes a file in place of the one that is there. A pipe or a terminal is
-/// written to, a link is followed.
+/// Creates or replaces a file atomically. Follows symbolic links; writes directly
+/// to a pipe or terminal.
 pub(super) fn write(path: &Path, content: &str) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("write", path, &e);
     let there = match std::fs::metadata(path) {
@@ -26,7 +26,7 @@ pub(super) fn write(path: &Path, content: &str) -> Result<()> {
             .map_err(failed)?;
         return device.write_all(content.as_bytes()).map_err(failed);
     }
-    // What of a file that is there may not be written stays.
+    // Renaming would also replace a read-only file, so check this explicitly.
     let permissions = match &there {
         Some(there) if there.permissions().mode() & 0o222 == 0 => {
             return Err(failed(ErrorKind::PermissionDenied.into()));
@@ -41,7 +41,7 @@ pub(super) fn write(path: &Path, content: &str) -> Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // The umask takes from it what it takes from any new file.
+    // The umask applies to this mode as for any new file.
     let mut unfinished = tempfile::Builder::new()
         .prefix(".autorun-")
         .permissions(Permissions::from_mode(0o666))
@@ -62,7 +62,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn a_file_is_replaced_as_a_whole_and_keeps_its_mode() {
+    fn a_file_is_replaced_atomically_and_keeps_its_mode() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("report.html");
         write(&file, "one").unwrap();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_said() {
+    fn a_file_that_cannot_be_written_is_an_error() {
         let home = tempfile::tempdir().unwrap();
         let error = write(home.path(), "").unwrap_err();
         assert_eq!(error.kind, ErrorKind::InvalidOption, "{error}");

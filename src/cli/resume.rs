@@ -1,4 +1,4 @@
-//! `autorun resume`: goes on with a run where it ended.
+//! `autorun resume`: continues a run where it ended.
 
 use std::path::Path;
 
@@ -24,15 +24,16 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
     if let Some(pid) = store.holder(&run).map_err(|e| shown(&e))? {
         bail!("run {} is in progress, process {pid}", run.id);
     }
-    // Relative paths on this command line start here, those of the playbook
-    // where the run began.
+    // Relative paths on this command line start in the current directory;
+    // those in the playbook start where the run was started.
     let report = reporter(&arguments.report, &run.id)?;
     let files = read_files(&arguments.vars)?;
     let called_in = std::env::current_dir().context("the current directory is gone")?;
     let directory = &run.about.directory;
     std::env::set_current_dir(directory).with_context(|| {
         format!(
-            "the run began in {}: bring it back, for relative paths start there",
+            "cannot change to {}, where the run was started: restore it, because relative paths \
+             start there",
             directory.display()
         )
     })?;
@@ -55,7 +56,7 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
     let is_missing = |d: &&Declared| was_given(&d.name) && !given.has(&d.name);
     if let Some(missing) = declared.iter().find(is_missing) {
         bail!(
-            "the secret `{}` is not in the ledger and must be given again\nhint: pass --set \
+            "the secret `{}` is not in the ledger and must be set again\nhint: pass --set \
              {0}=@FILE or --set {0}=cmd:COMMAND, or set AUTORUN_VAR_{0}",
             missing.name
         );
@@ -85,16 +86,16 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
     Ok(ended.code)
 }
 
-/// A variable that the ledger knows keeps its value: what was done was done
-/// with it.
+/// Rejects new values of variables that the ledger has: the recorded steps used
+/// the old ones.
 fn refuse_changes(given: &Given, run: &Run) -> anyhow::Result<()> {
     let set = given.set.iter().filter_map(|set| set.split('=').next());
     let in_files = given.files.iter().map(|value| value.name.as_str());
     let mut names = set.chain(in_files);
     if let Some(name) = names.find(|name| run.about.variables.contains_key(*name)) {
         bail!(
-            "variable `{name}` has its value from the run: {}\nhint: a new run can have another; \
-             `autorun destroy {}` removes what this one made",
+            "cannot change variable `{name}` of the run; its value is {}\nhint: start a new run \
+             with another value; `autorun destroy {}` removes what this run created",
             run.about.variables[name],
             run.id
         );
@@ -102,7 +103,7 @@ fn refuse_changes(given: &Given, run: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The values that the ledger has, of variables that the playbook still has.
+/// Returns the recorded values of the variables that the playbook still has.
 fn recorded(run: &Run, declared: &[Declared], report: &Reporter) -> Vec<InFile> {
     let mut values = Vec::new();
     for (name, value) in &run.about.variables {
@@ -113,7 +114,7 @@ fn recorded(run: &Run, declared: &[Declared], report: &Reporter) -> Vec<InFile> 
                 value.clone(),
             ));
         } else {
-            report.info(format!("the playbook has no variable `{name}` any more"));
+            report.info(format!("the playbook no longer has variable `{name}`"));
         }
     }
     values

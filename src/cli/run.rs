@@ -1,4 +1,4 @@
-//! `autorun run`: settles everything, then lets the playbook run.
+//! `autorun run`: checks all inputs, then runs the playbook.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::error::{Error, exit};
 use crate::ledger::{About, Run};
 
 pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
-    check_there(&arguments.playbook)?;
+    check_exists(&arguments.playbook)?;
     let directory = std::env::current_dir().context("the current directory is gone")?;
     let about = About {
         playbook: arguments.playbook.display().to_string(),
@@ -81,13 +81,13 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
     if let (Some(cloud), Some(_)) = (&target.cloud, &faults) {
         runtime.block_on(cloud.forget_faults(&ended.run));
     }
-    // What is still under way is on record: nothing waits for it.
+    // Requests that are still in flight are recorded: do not wait for them.
     runtime.shutdown_background();
     Ok(ended.code)
 }
 
-/// A playbook that is not there is wrong usage, perhaps a misspelt command.
-fn check_there(playbook: &Path) -> anyhow::Result<()> {
+/// Checks that the playbook exists. Suggests a command if its name is similar.
+fn check_exists(playbook: &Path) -> anyhow::Result<()> {
     if playbook.to_str().is_none() {
         let message = format!("the name of `{}` is not UTF-8", playbook.display());
         return Err(shown(&Error::invalid(message).hint("rename the playbook")));

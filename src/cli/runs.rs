@@ -1,4 +1,4 @@
-//! `autorun runs`: what ran, how it ended, how much of it is up.
+//! `autorun runs`: lists runs with their status and how many resources are up.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::error::exit;
 use crate::page::run_as_json;
 use crate::report::{clock, text};
 
-/// Width of a terminal.
+/// Width of the table.
 const COLUMNS: usize = 80;
 
 pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
@@ -27,7 +27,7 @@ pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
     }
     if runs.is_empty() {
         answer(if arguments.up {
-            "nothing is up\n"
+            "no run has resources that are up\n"
         } else {
             "no runs yet\n"
         });
@@ -54,7 +54,7 @@ pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
     Ok(exit::DONE)
 }
 
-/// The end of a text that is too long: of a path that is the file.
+/// Shortens a text to its end, because the end of a path is the file's name.
 fn end_of(text: &str, room: usize) -> String {
     let length = text.chars().count();
     if length <= room {

@@ -1,4 +1,4 @@
-//! What the environment says of this machine and of how to report.
+//! Settings from the environment: directories, the user, and the reporter.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -14,7 +14,7 @@ use crate::error::{Error, Place, Result};
 use crate::ledger::Store;
 use crate::report::{self, Reporter, Settings};
 
-/// The reporter of a run with this id.
+/// Creates the reporter of a run.
 pub(super) fn reporter(arguments: &ReportArgs, run: &str) -> anyhow::Result<Reporter> {
     Reporter::new(run, settings(arguments)).map_err(|e| shown(&e))
 }
@@ -32,7 +32,7 @@ fn settings(arguments: &ReportArgs) -> Settings {
         _ => given.unwrap_or(LevelFilter::Info),
     };
     let terminal = std::io::stderr().is_terminal();
-    // https://no-color.org: any value but the empty one.
+    // https://no-color.org: any value except the empty string disables colors.
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     Settings {
         output: match arguments.output {
@@ -47,22 +47,22 @@ fn settings(arguments: &ReportArgs) -> Settings {
     }
 }
 
-/// Where the ledger, keys, pins and the own local cloud are kept.
+/// Returns the directory of the ledger, private keys, host keys, and the user's
+/// local cloud.
 pub(super) fn data_dir() -> anyhow::Result<PathBuf> {
     std::env::var_os("AUTORUN_HOME")
         .filter(|dir| !dir.is_empty())
         .map(PathBuf::from)
         .or_else(|| dirs::data_dir().map(|dir| dir.join("autorun")))
-        .context("no data directory is known\nhint: set HOME or AUTORUN_HOME")
+        .context("cannot determine the data directory\nhint: set HOME or AUTORUN_HOME")
 }
 
-/// The ledger. What there is to say of its opening is said to the reporter of
-/// the run, where there is one.
+/// Opens the ledger. Its warnings go to the reporter, or to stderr without one.
 pub(super) fn store(report: Option<&Reporter>) -> anyhow::Result<Store> {
     opened(Store::open(&data_dir()?), report)
 }
 
-/// The ledger, or an empty one in place of one that is lost.
+/// Opens the ledger, or creates an empty one if the ledger is lost.
 pub(super) fn store_for_orphans(report: &Reporter) -> anyhow::Result<Store> {
     opened(Store::open_or_begin_again(&data_dir()?), Some(report))
 }
@@ -78,7 +78,7 @@ fn opened(store: Result<Store>, report: Option<&Reporter>) -> anyhow::Result<Sto
     Ok(store)
 }
 
-/// What the clients need to know.
+/// Returns the settings of this machine that the clients need.
 pub(super) fn local() -> anyhow::Result<Local> {
     let user = ["USER", "LOGNAME"]
         .iter()
@@ -91,9 +91,9 @@ pub(super) fn local() -> anyhow::Result<Local> {
     })
 }
 
-/// The name of this process's user where no variable has it, as in cron jobs and
-/// containers. From the file, where such users are: asking the C library takes
-/// unsafe code or a crate that only the local cloud needs.
+/// Returns the name of this process's user if no variable has it, as in cron
+/// jobs and containers. Reads `/etc/passwd`, which has the users of containers:
+/// the C library's lookup needs unsafe code or another crate.
 fn own_name() -> Option<String> {
     let id = rustix::process::getuid().as_raw().to_string();
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
@@ -104,7 +104,7 @@ fn own_name() -> Option<String> {
     })
 }
 
-/// An error of ours for the command line: message, place and hint.
+/// Converts an error for the command line: message, place and hint.
 pub(super) fn shown(error: &Error) -> anyhow::Error {
     let mut text = error.to_string();
     let Place {

@@ -1,5 +1,4 @@
-//! `autorun show`: one run, its steps, what is up and what removes it; in words,
-//! as JSON, as a page, as a picture.
+//! `autorun show`: shows a run as text, JSON, an HTML page or an SVG timeline.
 
 use std::path::Path;
 
@@ -16,10 +15,10 @@ use crate::report::text;
 pub(super) fn show(arguments: &ShowArgs) -> anyhow::Result<u8> {
     let files = [&arguments.html, &arguments.svg];
     if files.iter().all(|file| is_stdout(file.as_deref())) {
-        bail!("--html and --svg cannot both go to stdout\nhint: give one of them a file");
+        bail!("--html and --svg cannot both go to stdout\nhint: write one of them to a file");
     }
     if arguments.html.is_some() && arguments.html == arguments.svg {
-        bail!("--html and --svg name the same file\nhint: give them two");
+        bail!("--html and --svg name the same file\nhint: use two files");
     }
     let record = store(None)?.record(&arguments.run).map_err(|e| shown(&e))?;
     if let Some(file) = &arguments.html {
@@ -41,7 +40,7 @@ fn is_stdout(file: Option<&Path>) -> bool {
     file == Some(Path::new("-"))
 }
 
-/// Writes a page or a picture to where it was asked for, and says so.
+/// Writes a page or image to a file or stdout. Reports the file that it wrote.
 fn deliver(file: &Path, content: &str) -> anyhow::Result<()> {
     if is_stdout(Some(file)) {
         answer(content);
@@ -49,7 +48,7 @@ fn deliver(file: &Path, content: &str) -> anyhow::Result<()> {
     }
     output_file::write(file, content).map_err(|e| shown(&e))?;
     let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
-    let said = format!("wrote {} ({})", file.display(), text::bytes(size));
-    complain(&text::wrap(&text::harmless(&said), 2));
+    let message = format!("wrote {} ({})", file.display(), text::bytes(size));
+    complain(&text::wrap(&text::harmless(&message), 2));
     Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ctrl-C, SIGTERM, and SIGHUP: the terminal was closed.
+/// SIGINT (Ctrl-C), SIGTERM, and SIGHUP (the terminal was closed).
 #[derive(Debug)]
 pub(super) struct Signals {
     interrupt: Signal,
@@ -13,7 +13,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From now on these signals end nothing by themselves.
+    /// Starts to watch. These signals no longer terminate the process.
     pub(super) fn watch(runtime: &Runtime) -> anyhow::Result<Self> {
         let _inside = runtime.enter();
         Ok(Self {
@@ -23,7 +23,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => (),

@@ -1,5 +1,5 @@
-//! `autorun ssh`: the system's ssh, with the key of the run and the host key
-//! that was pinned.
+//! `autorun ssh`: starts the system's ssh with the run's private key and the
+//! recorded host key.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -22,12 +22,12 @@ use crate::error::{Error, ErrorKind, Result, exit};
 use crate::ledger::{Resource, ResourceKind, Run, State, StepResult, Store};
 use crate::report::{Output, Reporter, Settings};
 
-/// How long the host may take to show its key.
+/// How long the host may take to send its host key.
 const ANSWER: Duration = Duration::from_secs(15);
 
 pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
     let store = store(None)?;
-    let (run, instance) = find(&store, &arguments.whom).map_err(|e| shown(&e))?;
+    let (run, instance) = find(&store, &arguments.target).map_err(|e| shown(&e))?;
     let (user, key) = login(&store, &run, &instance).map_err(|e| shown(&e))?;
     let report = quiet(&run)?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
@@ -41,7 +41,7 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
     let id = instance
         .id
         .clone()
-        .context("the ledger has no id of the instance")?;
+        .context("the ledger has no ID of the instance")?;
     let host = Host {
         name: instance.name.clone(),
         address: runtime
@@ -60,6 +60,8 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
         .map_err(|e| shown(&e))?;
     let mut command = Command::new("ssh");
     let option = |name: &str, value: &str| format!("-o{name}={value}");
+    // Only the host key that autorun recorded is valid, not one of the user's or
+    // the system's known_hosts.
     command
         .arg(option(
             "UserKnownHostsFile",
@@ -74,17 +76,17 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
             .arg(option("IdentitiesOnly", "yes"));
     }
     command.arg(host.login()).arg("--").args(&arguments.command);
-    // ssh takes this process's place, so its exit status is ours.
+    // ssh replaces this process, so its exit status is the one that callers see.
     let error = command.exec();
     if error.kind() == std::io::ErrorKind::NotFound {
-        bail!("the program `ssh` is not installed\nhint: it is in the package openssh-client");
+        bail!("`ssh` is not installed\nhint: install the package openssh-client");
     }
     Err(error).context("cannot start ssh")?;
     Ok(exit::USAGE)
 }
 
-/// The instance that is meant: the only one of a run, or one by name or id.
-fn find(store: &Store, whom: &str) -> Result<(Run, Resource)> {
+/// Finds an instance that is up: the only one of a run, or one by name or ID.
+fn find(store: &Store, target: &str) -> Result<(Run, Resource)> {
     let up = |run: &Run| -> Result<Vec<Resource>> {
         let mut rows = store.resources(&run.id)?;
         rows.retain(|row| row.kind == ResourceKind::Instance && row.state == State::Live);
@@ -92,7 +94,7 @@ fn find(store: &Store, whom: &str) -> Result<(Run, Resource)> {
     };
     let mut found = Vec::new();
     let mut ambiguous = None;
-    match store.find(whom) {
+    match store.find(target) {
         Ok(run) => {
             found.extend(up(&run)?.into_iter().map(|row| (run.clone(), row)));
             if found.is_empty() {
@@ -100,14 +102,15 @@ fn find(store: &Store, whom: &str) -> Result<(Run, Resource)> {
                     ErrorKind::NotFound,
                     format!("run {} has no instance that is up", run.id),
                 )
-                .hint(format!("`autorun show {}` tells what it made", run.id)));
+                .hint(format!("`autorun show {}` lists what it created", run.id)));
             }
         }
         Err(error) => {
             ambiguous = (error.kind == ErrorKind::InvalidOption).then_some(error);
             for run in store.runs()?.into_iter().filter(|run| run.up > 0) {
                 let named = up(&run)?.into_iter();
-                let named = named.filter(|row| row.name == whom || row.id.as_deref() == Some(whom));
+                let named =
+                    named.filter(|row| row.name == target || row.id.as_deref() == Some(target));
                 found.extend(named.map(|row| (run.clone(), row)));
             }
         }
@@ -118,33 +121,34 @@ fn find(store: &Store, whom: &str) -> Result<(Run, Resource)> {
             .filter_map(|(_, row)| row.id.as_deref())
             .collect();
         return Err(
-            Error::invalid(format!("{} instances are meant by `{whom}`", found.len()))
-                .hint(format!("name one: {}", ids.join(", "))),
+            Error::invalid(format!("`{target}` matches {} instances", found.len()))
+                .hint(format!("name one of {}", ids.join(", "))),
         );
     }
     found.pop().ok_or_else(|| {
         ambiguous.unwrap_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
-                format!("no run and no instance that is up is called `{whom}`"),
+                format!("`{target}` is neither a run nor an instance that is up"),
             )
-            .hint("`autorun runs` lists the runs, `autorun show RUN` what they made")
+            .hint("`autorun runs` lists the runs, `autorun show RUN` what a run created")
         })
     })
 }
 
-/// Who logs in and with which key, as the launch said.
+/// Returns the user and the private key file that the launch recorded.
 fn login(store: &Store, run: &Run, instance: &Resource) -> Result<(String, Option<PathBuf>)> {
     let steps = store.steps(&run.id)?;
     let made_it = steps.iter().filter(|step| step.key == instance.step);
     for step in made_it {
         if let Some(StepResult::Unreadable { why, .. }) = &step.result {
             return Err(Error::internal(format!(
-                "the recorded result of {} ({}) cannot be read: {why}",
+                "cannot read the recorded result of {} ({}): {why}",
                 step.function, step.place
             ))
             .hint(
-                "it names the user and the key to log in with: bring the ledger back from a backup",
+                "restore the ledger from a backup: the result has the user and the key for the \
+                 login",
             ));
         }
     }
@@ -161,7 +165,7 @@ fn login(store: &Store, run: &Run, instance: &Resource) -> Result<(String, Optio
     Ok((user, server["key"].as_str().map(PathBuf::from)))
 }
 
-/// The address now: it may have changed since.
+/// Returns the current address, which may have changed since the launch.
 async fn address(clients: &Clients, id: &str) -> Result<String> {
     let seen = clients.ec2().await?.instances(&[id.to_owned()]).await?;
     let instance = &seen[0];
@@ -177,7 +181,7 @@ async fn address(clients: &Clients, id: &str) -> Result<String> {
     })
 }
 
-/// Nothing is said: the terminal belongs to ssh.
+/// Creates a reporter that shows only warnings: the terminal belongs to ssh.
 fn quiet(run: &Run) -> anyhow::Result<Reporter> {
     let settings = Settings {
         output: Output::Human,

@@ -1,4 +1,4 @@
-//! Where a run's things are: AWS, the local cloud, or URLs that were given.
+//! The target of a run: AWS, the local cloud, or other endpoints.
 
 use anyhow::bail;
 
@@ -13,7 +13,7 @@ use crate::ledger::{Run, Target};
 #[cfg(feature = "local-cloud")]
 use crate::report::Reporter;
 
-/// A target that was settled: how to target it, and what the ledger keeps of it.
+/// A target: the options for its clients, and what the ledger records of it.
 #[derive(Debug)]
 pub(super) struct CloudTarget {
     pub(super) aws: AwsOptions,
@@ -23,7 +23,7 @@ pub(super) struct CloudTarget {
 }
 
 impl CloudTarget {
-    /// What the command line and the environment say, for this run.
+    /// Determines the target of a new run from the arguments and the environment.
     pub(super) async fn from_arguments(
         arguments: &TargetArgs,
         run: &str,
@@ -55,9 +55,9 @@ impl CloudTarget {
         ))
     }
 
-    /// Where a run's things are, as the ledger says.
+    /// Determines the target of a recorded run.
     ///
-    /// What the command line says besides must not contradict it.
+    /// Fails if the arguments contradict the record.
     pub(super) async fn from_run(
         run: &Run,
         arguments: Option<&TargetArgs>,
@@ -75,7 +75,8 @@ impl CloudTarget {
             }
             #[cfg(not(feature = "local-cloud"))]
             bail!(
-                "run {} is on the local cloud in {state}, which this autorun lacks",
+                "run {} is on the local cloud in {state}, and this autorun was built without the \
+                 local cloud",
                 run.id
             );
         }
@@ -128,8 +129,7 @@ impl CloudTarget {
     }
 }
 
-/// Asks who the credentials belong to, and refuses them when they do not fit
-/// the run.
+/// Checks that the credentials belong to the account of the run.
 pub(super) async fn check_account(clients: &Clients, run: &Run) -> Result<()> {
     let wanted = &run.about.target;
     if wanted.account.is_empty() {
@@ -147,25 +147,25 @@ pub(super) async fn check_account(clients: &Clients, run: &Run) -> Result<()> {
                 wanted.account, run.id
             ),
         )
-        .hint("`aws sts get-caller-identity` should answer; -v shows why it did not"));
+        .hint("check that `aws sts get-caller-identity` works; -v shows why the request failed"));
     }
     Err(Error::new(
         ErrorKind::Denied,
         format!(
-            "the credentials are of account {account}, run {} is in {}",
+            "the credentials belong to account {account}, but run {} is in {}",
             run.id, wanted.account
         ),
     )
-    .hint("name that account's `--profile`"))
+    .hint("pass a `--profile` of that account"))
 }
 
-/// The flags may repeat where the run is, not change it.
+/// Checks that the flags do not name another target than the run's.
 fn refuse_other(run: &Run, arguments: &TargetArgs) -> anyhow::Result<()> {
     let target = &run.about.target;
     let refuse = |what: &str, given: &str| {
         bail!(
-            "run {} is on {}, not {what} {given}\nhint: leave the flag out: the ledger knows where \
-             a run is",
+            "run {} is on {}, not {what} {given}\nhint: omit the flag: the ledger has the target \
+             of the run",
             run.id,
             target.words()
         )
@@ -194,7 +194,7 @@ fn from_environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|url| !url.is_empty())
 }
 
-/// The endpoints of the flags, above those of the environment.
+/// Returns the endpoints; flags have precedence over the environment.
 fn endpoints(arguments: &TargetArgs) -> anyhow::Result<Endpoints> {
     let general = from_environment("AWS_ENDPOINT_URL");
     let of = |service: &str| {
@@ -220,7 +220,7 @@ fn endpoints_given(arguments: &TargetArgs) -> anyhow::Result<Endpoints> {
             _ => ("", given.as_str()),
         };
         if !url.starts_with("http://") && !url.starts_with("https://") {
-            bail!("`--endpoint-url {given}`: a URL begins with http:// or https://");
+            bail!("`--endpoint-url {given}`: the URL must begin with http:// or https://");
         }
         let url = Some(url.to_owned());
         match service {

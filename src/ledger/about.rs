@@ -1,4 +1,4 @@
-//! What a run was asked to do, and where its things are.
+//! The request of a run, and the target of its resources.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,29 +6,29 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Where the things of a run are.
+/// Where the resources of a run are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// State directory of the local cloud, if it is there.
+    /// State directory of the local cloud, if the run uses one.
     pub local_cloud: Option<String>,
-    /// URL of EC2, where it is not AWS's.
+    /// URL of EC2, if it is not the AWS endpoint.
     pub ec2: Option<String>,
-    /// URL of S3, where it is not AWS's.
+    /// URL of S3, if it is not the AWS endpoint.
     pub s3: Option<String>,
-    /// URL of STS, where it is not AWS's.
+    /// URL of STS, if it is not the AWS endpoint.
     pub sts: Option<String>,
-    /// AWS profile, if one was named.
+    /// AWS profile, if `--profile` named one.
     pub profile: Option<String>,
     /// Region, if one is configured.
     pub region: Option<String>,
-    /// Number of the account; empty when nothing of AWS was used, or when STS
-    /// did not tell.
+    /// Account ID; empty if the run does not use AWS or STS did not return the
+    /// ID.
     #[serde(default)]
     pub account: String,
 }
 
 impl Target {
-    /// What the endpoints are, without the region and the account.
+    /// Describes the endpoints, without the region and the account.
     #[must_use]
     pub fn endpoint(&self) -> String {
         match (&self.local_cloud, &self.ec2, &self.s3) {
@@ -42,7 +42,7 @@ impl Target {
         }
     }
 
-    /// As a person reads it: `AWS, eu-central-1, account 111122223333`.
+    /// Describes the target: `AWS, eu-central-1, account 111122223333`.
     #[must_use]
     pub fn words(&self) -> String {
         let mut words = self.endpoint();
@@ -55,7 +55,8 @@ impl Target {
         words
     }
 
-    /// What tells two places apart where runs must not meet.
+    /// Returns a key of the endpoint and the region. Two runs of the same playbook
+    /// under the same name must not run at the same time with the same key.
     pub(super) fn place(&self) -> String {
         let place = [
             self.local_cloud.as_ref().or(self.ec2.as_ref()),
@@ -66,7 +67,7 @@ impl Target {
     }
 }
 
-/// Where a secret comes from, which is not in the ledger itself.
+/// The source of a secret. The ledger records the source, not the secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretSource {
@@ -79,35 +80,35 @@ pub enum SecretSource {
 }
 
 impl SecretSource {
-    /// The command, or the name of the file.
+    /// Returns the command, or the name of the file.
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
             Self::Command(command) => command,
-            // A name that is not UTF-8 holds no secret, which is.
+            // Secrets are UTF-8, so another name cannot contain one.
             Self::File(file) | Self::Variables(file) => file.to_str().unwrap_or_default(),
         }
     }
 }
 
-/// What a run was asked to do, as `resume` and `destroy` need it.
+/// The request of a run, as `resume` and `destroy` need it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct About {
-    /// The playbook's path as it was given.
+    /// Path of the playbook, as on the command line.
     pub playbook: String,
-    /// The directory that relative paths start at.
+    /// The directory at which relative paths start.
     pub directory: PathBuf,
-    /// Values of the variables, without the secret ones.
+    /// Values of the variables that are not secret.
     pub variables: BTreeMap<String, Value>,
-    /// Names of the secret ones.
+    /// Names of the secret variables.
     pub secrets: Vec<String>,
-    /// Where those can be read again that came from somewhere.
+    /// Sources of the secrets that can be read again.
     #[serde(default)]
     pub sources: BTreeMap<String, SecretSource>,
-    /// Tags given by `--tag`.
+    /// Tags of `--tag`.
     pub tags: BTreeMap<String, String>,
-    /// Seconds after which instances end themselves.
+    /// Seconds after which instances terminate themselves.
     pub ttl: Option<u64>,
-    /// Where it runs.
+    /// Where the resources are.
     pub target: Target,
 }

@@ -1,5 +1,6 @@
-//! Attempts at a run: one process at a time works on it, and no two runs of the
-//! same playbook under the same name work in the same place.
+//! The start and the end of attempts. One process at a time works on a run, and
+//! two runs of the same playbook under the same name cannot use the same target
+//! at the same time.
 
 use rusqlite::params;
 
@@ -12,15 +13,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::Outcome;
 
 impl Store {
-    /// Writes a new run down and holds it.
+    /// Records a new run and locks it.
     ///
-    /// Throws `already_exists` while another process runs the same playbook
-    /// under the same name in the same place.
+    /// Fails with [`ErrorKind::AlreadyExists`] while another process runs the same
+    /// playbook under the same name on the same target.
     pub fn begin(&self, run: &Run) -> Result<Hold> {
         let hold = self.hold_or_refuse(run)?;
         let about = serde_json::to_string(&run.about).map_err(|e| {
-            Error::invalid(format!("the run cannot be written down: {e}")).hint(
-                "the current directory and the files that variables are read from need names in \
+            Error::invalid(format!("cannot record the run: {e}")).hint(
+                "rename the current directory or the files with variables: their names must be \
                  UTF-8",
             )
         })?;
@@ -50,11 +51,11 @@ impl Store {
         }
     }
 
-    /// Takes up a run that has ended and that this process holds.
+    /// Marks an ended run, which this process has locked, as in progress again.
     ///
-    /// Throws `already_exists` while a process works on another run that must not
-    /// go on at the same time.
-    pub(super) fn take_up(&self, run: &Run, _hold: &Hold) -> Result<()> {
+    /// Fails with [`ErrorKind::AlreadyExists`] while another process runs the same
+    /// playbook under the same name on the same target.
+    pub(super) fn resume(&self, run: &Run, _hold: &Hold) -> Result<()> {
         let rival = self.write(|tx| {
             let rival = self.rival(tx, run)?;
             if matches!(rival, Ok(None)) {
@@ -72,14 +73,14 @@ impl Store {
         }
     }
 
-    /// Holds a run without taking it up, to remove what it made.
+    /// Locks a run without resuming it, to remove its resources.
     ///
-    /// Throws `already_exists` while a process works on it.
+    /// Fails with [`ErrorKind::AlreadyExists`] while another process works on it.
     pub fn hold_ended(&self, run: &Run) -> Result<Hold> {
         self.hold_or_refuse(run)
     }
 
-    /// Writes down how a run ended.
+    /// Records how a run ended.
     pub fn end(&self, run: &str, outcome: Outcome, error: Option<&str>) -> Result<()> {
         self.write(|tx| {
             tx.execute(
@@ -90,7 +91,7 @@ impl Store {
         Ok(())
     }
 
-    /// Marks as released what other runs on the same target made.
+    /// Marks a resource as released in the rows of other runs on the same target.
     pub(super) fn release_of_others(&self, run: &str, kind: ResourceKind, id: &str) -> Result<()> {
         self.write(|tx| {
             tx.execute(
@@ -105,7 +106,7 @@ impl Store {
         Ok(())
     }
 
-    /// A run in progress that must not meet this one.
+    /// Finds a run in progress that excludes this one.
     fn rival(&self, db: &rusqlite::Connection, run: &Run) -> rusqlite::Result<Result<Option<Run>>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM run WHERE playbook = ?1 AND name = ?2 AND target = ?3 \
@@ -155,7 +156,7 @@ fn in_progress(run: &Run) -> Error {
             run.id, run.about.playbook, run.pid
         ),
     )
-    .hint("wait for its end, or stop it with Ctrl-C")
+    .hint("wait until it ends, or stop it with Ctrl-C")
 }
 
 #[cfg(test)]
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_run_of_the_same_is_refused_while_the_first_holds_on() {
+    fn a_second_run_with_the_same_name_is_refused_while_the_first_is_in_progress() {
         let home = tempfile::tempdir().unwrap();
         let store = Store::open(home.path()).unwrap();
         let first = run("shop");
@@ -180,14 +181,14 @@ mod tests {
         assert!(refused.to_string().contains(&first.pid.to_string()));
         let other = store.begin(&run("blog")).unwrap();
         drop(hold);
-        // Its holder died: the run has no outcome, and no process holds it.
+        // As after a crash: the run has no outcome, but no process has its lock.
         let again = store.begin(&run("shop")).unwrap();
         drop((other, again));
         assert_eq!(store.runs().unwrap().len(), 3);
     }
 
     #[test]
-    fn lock_files_of_killed_runs_disappear_and_those_of_others_stay() {
+    fn lock_files_of_killed_runs_are_removed_and_those_of_other_runs_stay() {
         let home = tempfile::tempdir().unwrap();
         let store = Store::open(home.path()).unwrap();
         let (killed, works) = (run("shop"), run("blog"));

@@ -1,5 +1,5 @@
-//! What a ledger says of its owner and of how much was written to it, compared
-//! with what the file beside it says.
+//! The owner and the number of commits in the ledger, compared with the record in
+//! the file `owner` beside it.
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -8,18 +8,18 @@ use super::files::{BY_TAGS, Files, wal_holds_commits};
 use super::witness::Witness;
 use crate::error::Result;
 
-/// What the ledger says of itself.
+/// What the ledger records about itself.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Contents {
     pub(super) owner: String,
-    /// How many commits it has.
+    /// The number of commits.
     pub(super) commits: u64,
-    /// Whether a process was about to write more, so that the main file may not
-    /// be all.
+    /// Whether a process may have written more, so that the main file may be
+    /// incomplete without its `-wal`.
     pub(super) open: bool,
 }
 
-/// What of a ledger is looked at.
+/// The part of a ledger that is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     MainFile,
@@ -27,52 +27,53 @@ pub(super) enum Part {
     Whole,
 }
 
-/// Refuses what is another ledger's, or less than was written.
+/// Rejects files that belong to another ledger or have fewer commits than the
+/// witness recorded.
 pub(super) fn compare(
     contents: &Contents,
     part: Part,
     files: &Files,
     witness: &Witness,
 ) -> Result<()> {
-    let go_on = format!(
-        "or remove {} to go on with it as it is, and {BY_TAGS}",
+    let or_continue = format!(
+        "or remove {} to continue with it as it is: then {BY_TAGS}",
         shell_words::quote(&files.owner.to_string_lossy())
     );
     if contents.owner != witness.owner {
         return Err(files.refused(
             &format!(
-                "it, or its `-wal`, is another ledger's: the owner is `{}`, and the file `owner` \
-                 beside it says `{}`",
+                "it or its `-wal` belongs to another ledger: its owner is `{}`, but the file \
+                 `owner` beside it has `{}`",
                 contents.owner, witness.owner
             ),
-            format!("put the right one back, with its `-wal`; {go_on}"),
+            format!("restore the right file with its `-wal`; {or_continue}"),
         ));
     }
     let (has, noted) = (contents.commits, witness.noted.unwrap_or_default());
     match part {
         Part::Whole if has < noted.written => Err(files.refused(
             &format!(
-                "it is older than what was written last, or its `-wal` is lost: it has {has} of \
-                 {} commits",
+                "it is older than the last commit, or its `-wal` is missing: it has {has} of {} \
+                 commits",
                 noted.written
             ),
-            format!("bring the newest back, with its `-wal`; {go_on}"),
+            format!("restore the newest copy with its `-wal`; {or_continue}"),
         )),
         Part::MainFile if has < noted.in_file => Err(files.refused(
             &format!(
-                "it is older than the `-wal` beside it: it has {has} of {} commits by contents",
+                "it is older than the `-wal` beside it: the main file has {has} of {} commits",
                 noted.in_file
             ),
-            format!("bring both back as they were at one time; {go_on}"),
+            format!("restore both from the same backup; {or_continue}"),
         )),
         Part::Whole | Part::MainFile => Ok(()),
     }
 }
 
-/// What a connection reads.
+/// Reads the owner and the number of commits.
 pub(super) fn contents(connection: &Connection) -> rusqlite::Result<Contents> {
     let counts = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'written')";
-    // An older version neither counted nor said that it was writing.
+    // Older versions have no table `written`.
     let sql = if connection.query_row(counts, [], |row| row.get(0))? {
         "SELECT owner, commits, open FROM written"
     } else {
@@ -87,14 +88,14 @@ pub(super) fn contents(connection: &Connection) -> rusqlite::Result<Contents> {
     })
 }
 
-/// Asked once more: another process may just have brought everything into the
-/// main file.
+/// Reads `open` again, because another process may have checkpointed the `-wal`
+/// meanwhile.
 pub(super) fn is_still_open(connection: &Connection) -> bool {
     contents(connection).is_ok_and(|contents| contents.open)
 }
 
-/// What the main file says without its `-wal`; nothing where there is no need to
-/// know.
+/// Reads the main file without its `-wal`. Returns `None` if there is nothing to
+/// compare.
 pub(super) fn main_file_alone(
     files: &Files,
     witness: Option<&Witness>,
@@ -107,7 +108,7 @@ pub(super) fn main_file_alone(
         std::os::unix::ffi::OsStrExt::as_bytes(files.main.as_os_str()),
         percent_encoding::NON_ALPHANUMERIC,
     );
-    // SQLite then looks neither for a `-wal` nor for locks.
+    // With `immutable`, SQLite reads neither a `-wal` nor locks.
     let uri = format!("file:{encoded}?immutable=1");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
@@ -116,7 +117,7 @@ pub(super) fn main_file_alone(
         let connection = Connection::open_with_flags(&uri, flags)?;
         contents(&connection)
     };
-    // Another process may be writing to it at this moment.
+    // Retry once: another process may be writing to the file at this moment.
     let read = read().or_else(|_| read());
     read.map(Some).map_err(|e| unusable(&files.main, &e))
 }

@@ -1,5 +1,4 @@
-//! A ledger that begins: the first one, or an empty one in place of one that is
-//! lost.
+//! Creates a ledger: the first one, or an empty one that replaces a lost one.
 
 use rusqlite::Connection;
 
@@ -10,25 +9,27 @@ use super::schema::{APPLICATION, MIGRATIONS};
 use super::witness::{Witness, WitnessRecord};
 use crate::error::{Error, Result};
 
-/// What happens when there was a ledger, and it is gone.
+/// What to do if the ledger is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IfLost {
+    /// Fail.
     Refuse,
-    /// An empty one begins, under the same owner.
+    /// Create an empty ledger with the same owner.
     BeginAgain,
 }
 
-/// Makes a ledger. It has its name when it is whole, so an empty one is never
-/// one that was just begun.
-pub(super) fn make(files: &Files, before: Option<&Witness>) -> Result<()> {
+/// Creates a ledger. The file gets its name only when it is complete, so an empty
+/// `ledger.db` is always an error.
+pub(super) fn create(files: &Files, before: Option<&Witness>) -> Result<()> {
     let failed = |e: std::io::Error| {
-        let error = Error::io("make the ledger", &files.main, &e);
+        let error = Error::io("create the ledger", &files.main, &e);
         match e.kind() {
-            std::io::ErrorKind::StorageFull => error.hint("make room on the disk"),
+            std::io::ErrorKind::StorageFull => error.hint("free disk space"),
             _ => error.hint("give yourself write access to its directory, or set AUTORUN_HOME"),
         }
     };
-    // 0600 from the start, and so are SQLite's own files beside it.
+    // `tempfile` creates it with mode 0600. SQLite copies the mode to its `-wal`
+    // and `-shm`.
     let unfinished = tempfile::Builder::new()
         .prefix(".ledger-")
         .tempfile_in(&files.directory)
@@ -54,33 +55,33 @@ pub(super) fn make(files: &Files, before: Option<&Witness>) -> Result<()> {
     fill().map_err(|e| unusable(&files.main, &e))?;
     unfinished.as_file().sync_all().map_err(failed)?;
     match unfinished.persist_noclobber(&files.main) {
-        // Another process was first: its ledger is as good.
+        // Another process was first: use its ledger.
         Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(failed(e.error)),
+        // Sync the directory as well, so that the new name survives a crash.
         Ok(_) => std::fs::File::open(&files.directory)
             .and_then(|directory| directory.sync_all())
             .map_err(failed),
     }
 }
 
-/// There was a ledger: what is to be said when another one begins.
-pub(super) fn begun_again(files: &Files, witness: &Witness, if_lost: IfLost) -> Result<String> {
-    let knew = match witness.noted {
+/// Handles a lost ledger: fails, or returns the warning about the empty ledger
+/// that replaces it.
+pub(super) fn replace_lost(files: &Files, witness: &Witness, if_lost: IfLost) -> Result<String> {
+    let recorded = match witness.noted {
         Some(WitnessRecord { written: 1, .. }) => "one commit".to_owned(),
         Some(noted) => format!("{} commits", noted.written),
-        None => "one".to_owned(),
+        None => "that it existed".to_owned(),
     };
-    let what = format!("it is gone, and the file `owner` beside it knows of {knew}");
+    let what = format!("it is missing, but the file `owner` beside it records {recorded}");
     if if_lost == IfLost::Refuse {
         return Err(files.refused(
             &what,
-            format!(
-                "bring it back from a backup, with its `-wal`; or begin an empty one: {BY_TAGS}"
-            ),
+            format!("restore it from a backup, with its `-wal`; or start an empty one: {BY_TAGS}"),
         ));
     }
     let shown = files.main.display();
     Ok(format!(
-        "the ledger `{shown}` was lost: an empty one begins"
+        "the ledger `{shown}` was lost; created an empty one"
     ))
 }

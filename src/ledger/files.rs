@@ -1,17 +1,17 @@
-//! Where the parts of a ledger are, and errors that name them.
+//! The paths of a ledger's files, and errors that name them.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// Bytes of a `-wal` that holds no commit: nothing, or its header.
+/// The largest size, in bytes, of a `-wal` without commits: its header.
 const WAL_HEADER: u64 = 32;
 
-/// What `destroy --orphans` is for.
+/// A hint about `destroy --orphans`.
 pub(super) const BY_TAGS: &str =
-    "`autorun destroy --orphans` finds what its runs made by their tags";
+    "`autorun destroy --orphans` finds the resources of its runs by their tags";
 
-/// Where the parts of a ledger are.
+/// The paths of a ledger's files.
 pub(super) struct Files {
     pub(super) directory: PathBuf,
     pub(super) main: PathBuf,
@@ -32,27 +32,28 @@ impl Files {
         }
     }
 
-    /// An error about the ledger, with what to do.
+    /// Creates an error about the ledger.
     pub(super) fn refused(&self, what: &str, hint: String) -> Error {
         let shown = self.main.display();
         Error::internal(format!("cannot use the ledger `{shown}`: {what}")).hint(hint)
     }
 
-    /// The same, with a hint that names its files for a shell.
-    pub(super) fn refused_unless(&self, what: &str, first: &str, then: &str) -> Error {
+    /// Creates an error about the ledger whose hint also offers to move the files
+    /// away.
+    pub(super) fn refused_or_moved(&self, what: &str, first: &str, then: &str) -> Error {
         let files = format!("{}*", shell_words::quote(&self.main.to_string_lossy()));
         self.refused(what, format!("{first}; or move {files} away: {then}"))
     }
 }
 
-/// The size of a file; nothing where there is none.
+/// Returns the size of a file, or `None` if it does not exist.
 pub(super) fn size(path: &Path) -> Option<u64> {
     std::fs::symlink_metadata(path)
         .ok()
         .map(|about| about.len())
 }
 
-/// Whether the `-wal` may have what the main file has not.
+/// Returns whether the `-wal` may have commits that the main file does not have.
 pub(super) fn wal_holds_commits(files: &Files) -> bool {
     size(&files.wal).is_some_and(|size| size > WAL_HEADER)
 }

@@ -1,5 +1,4 @@
-//! The ledger of one run as a playbook and its removal use it: what is about to
-//! be made or removed, and the commits that make it durable.
+//! The ledger of one run, for the functions that create and remove resources.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,36 +20,40 @@ pub struct Ledger {
     store: Store,
     memory: Arc<Mutex<Memory>>,
     pub(super) report: Reporter,
-    /// Values of the secret variables: recorded by their names, and put back.
+    /// Names and values of the secret variables. Results are recorded with the
+    /// names in place of the values.
     pub(super) secrets: Arc<Vec<(String, String)>>,
     _hold: Arc<Hold>,
 }
 
 impl Ledger {
-    /// The ledger of a run that begins.
+    /// Records the start of a new run and returns its ledger.
     ///
-    /// Throws as [`Store::begin`].
+    /// Fails like [`Store::begin`].
     pub fn begin(store: &Store, run: &Run, report: Reporter) -> Result<Self> {
         let hold = store.begin(run)?;
         Ok(Self::new(store, run, report, hold, Memory::default()))
     }
 
-    /// The ledger of a run that goes on: its steps are given back, not repeated.
+    /// Resumes a run and returns its ledger, which replays the recorded steps.
     ///
-    /// Throws `already_exists` while a process works on it, or on another run that
-    /// must not go on at the same time; `internal` when its rows cannot be read or
-    /// contradict each other. The run is then as it was.
-    pub fn take_up(store: &Store, run: &Run, report: Reporter) -> Result<Self> {
+    /// Fails with [`ErrorKind::AlreadyExists`] while another process works on the
+    /// run or on a run that excludes it, and with [`ErrorKind::Internal`] if its
+    /// rows cannot be read or contradict each other. Does not change the run then.
+    ///
+    /// [`ErrorKind::AlreadyExists`]: crate::error::ErrorKind::AlreadyExists
+    /// [`ErrorKind::Internal`]: crate::error::ErrorKind::Internal
+    pub fn resume(store: &Store, run: &Run, report: Reporter) -> Result<Self> {
         let hold = store.hold_ended(run)?;
         let mut memory = Self::load(store, run)?;
         memory.resume(&run.id)?;
-        store.take_up(run, &hold)?;
+        store.resume(run, &hold)?;
         Ok(Self::new(store, run, report, hold, memory))
     }
 
-    /// The ledger of a run that has ended, to remove what it made.
+    /// Returns the ledger of an ended run, to remove its resources.
     ///
-    /// Throws as [`Store::hold_ended`].
+    /// Fails like [`Store::hold_ended`].
     pub fn ended(store: &Store, run: &Run, report: Reporter) -> Result<Self> {
         let hold = store.hold_ended(run)?;
         let memory = Self::load(store, run)?;
@@ -75,7 +78,7 @@ impl Ledger {
         }
     }
 
-    /// The same with the values of the secret variables.
+    /// Returns the ledger with the names and values of the secret variables.
     #[must_use]
     pub fn with_secrets(self, secrets: Vec<(String, String)>) -> Self {
         Self {
@@ -84,26 +87,26 @@ impl Ledger {
         }
     }
 
-    /// The run's short random id: the tag `autorun:run` on all it makes.
+    /// Returns the run's short random ID: the tag `autorun:run` of its resources.
     #[must_use]
     pub fn run(&self) -> &str {
         &self.run
     }
 
-    /// The ledger's id: the tag `autorun:owner`.
+    /// Returns the ledger's ID: the tag `autorun:owner` of its resources.
     #[must_use]
     pub fn owner(&self) -> &str {
         self.store.owner()
     }
 
-    /// Writes down that a live resource is about to be removed; the next commit
-    /// makes it durable. Nothing when this run did not make it.
+    /// Records that a live resource is about to be removed. The next commit makes
+    /// the record durable. Returns `None` if this run did not create the resource.
     #[must_use = "consume it with released() or abandoned()"]
     pub fn intend_release(&self, kind: ResourceKind, id: &str, by: Remover) -> Option<Release> {
         let mut memory = self.memory();
         let index = memory.find(kind, id)?;
         if memory.resources[index].state == State::Live {
-            memory.turn(index, State::Releasing);
+            memory.set_state(index, State::Releasing);
         }
         Some(Release {
             ledger: self.clone(),
@@ -112,13 +115,13 @@ impl Ledger {
         })
     }
 
-    /// Whether this run made the resource and it is still there.
+    /// Returns whether this run created the resource and has not removed it.
     #[must_use]
     pub fn made(&self, kind: ResourceKind, id: &str) -> bool {
         self.memory().find(kind, id).is_some()
     }
 
-    /// The row of a live resource.
+    /// Returns the row of a live resource.
     #[must_use]
     pub fn live_row(&self, kind: ResourceKind, id: &str) -> Option<Resource> {
         let memory = self.memory();
@@ -126,13 +129,14 @@ impl Ledger {
         Some(memory.resources[index].clone())
     }
 
-    /// What is up, newest first.
+    /// Returns the resources that are up, newest first.
     #[must_use]
     pub fn live(&self) -> Vec<Remaining> {
         self.remaining(|state| matches!(state, State::Live | State::Releasing))
     }
 
-    /// What was asked for without an answer, newest first.
+    /// Returns the resources whose create requests have no known result, newest
+    /// first.
     #[must_use]
     pub fn possibly_made(&self) -> Vec<Remaining> {
         self.remaining(|state| state == State::Intended)
@@ -144,71 +148,70 @@ impl Ledger {
         wanted.map(Resource::remaining).collect()
     }
 
-    /// Every row, oldest first.
+    /// Returns all resources, oldest first.
     #[must_use]
     pub fn resources(&self) -> Vec<Resource> {
         self.memory().resources.clone()
     }
 
-    /// Every step, oldest first.
+    /// Returns all steps, oldest first.
     #[must_use]
     pub fn steps(&self) -> Vec<StepRow> {
         self.memory().steps.clone()
     }
 
-    /// Steps that an earlier attempt did and for which this one has no
-    /// counterpart, unless all that they did is gone.
+    /// Returns the recorded steps that this attempt has not performed, without
+    /// those whose resources are all removed.
     #[must_use]
-    pub fn left_over(&self) -> Vec<StepRow> {
-        self.memory().left_over()
+    pub fn unused_steps(&self) -> Vec<StepRow> {
+        self.memory().unused_steps()
     }
 
-    /// What the cloud said about an intended row: its id if it was made.
+    /// Records whether an intended resource exists: `found` is its ID if it does.
     pub fn resolve(&self, row: &str, found: Option<&str>) {
         self.memory().resolve(row, found);
     }
 
-    /// Drops a row on the user's word: what it names stays up.
+    /// Forgets a resource because the user requested it. The resource stays up.
     pub fn forget(&self, row: &Resource) {
         self.memory().forget(&row.row);
     }
 
-    /// A recorded resource turned out to be gone.
+    /// Records that a resource no longer exists.
     pub fn is_gone(&self, row: &Resource) {
-        self.went_with(row, Remover::User);
+        self.removed_with(row, Remover::User);
     }
 
-    /// A resource went together with another one that was removed.
-    pub fn went_with(&self, row: &Resource, by: Remover) {
-        self.memory().went(&row.row, by);
+    /// Records that a resource was removed together with another one.
+    pub fn removed_with(&self, row: &Resource, by: Remover) {
+        self.memory().removed(&row.row, by);
     }
 
-    /// What another run of the same account made is gone: it is not up there
-    /// either.
-    pub fn gone_for_others(&self, kind: ResourceKind, id: &str) {
-        // What cannot be written now is found by that run's own removal.
+    /// Records in other runs on the same target that their resource was removed.
+    pub fn removed_for_other_runs(&self, kind: ResourceKind, id: &str) {
+        // After a failure, the removal of the other run finds out by itself.
         if let Err(unwritten) = self.store.release_of_others(&self.run, kind, id) {
             self.report.warn(unwritten.to_string());
         }
     }
 
-    /// Whether the playbook itself removed what it made under this id.
+    /// Returns whether the playbook itself removed the resource with this ID.
     #[must_use]
     pub fn was_removed_by_playbook(&self, kind: ResourceKind, id: &str) -> bool {
         self.memory().was_removed_by_playbook(kind, id)
     }
 
-    /// Notes a wait; the next commit writes it down.
+    /// Records a wait with the next commit.
     pub fn waited(&self, wait: Wait) {
         let wait = wait.masked(self.report.mask());
         self.memory().note_wait(wait);
     }
 
-    /// Writes durably what has changed, that of all branches. Nothing when
-    /// another branch's commit has done so meanwhile.
+    /// Writes the changes of all branches durably. Does nothing if another branch's
+    /// commit has written them already.
     ///
-    /// Throws when the ledger cannot be written; the changes are then written by
-    /// the next commit that can be.
+    /// Fails if the ledger cannot be written. The next commit then writes the
+    /// changes.
     pub fn commit(&self) -> Result<()> {
         let mut connection = self.store.connection();
         let unwritten = self.memory().take_unwritten();
@@ -235,33 +238,33 @@ impl Ledger {
         written
     }
 
-    /// Writes down, durably, how the run ended.
+    /// Records durably how the run ended.
     pub fn end(&self, outcome: Outcome, error: Option<&Error>) -> Result<()> {
         self.commit()?;
         let error = error.map(|error| {
-            let said = error.to_string();
-            let said = said.lines().next().unwrap_or_default();
+            let message = error.to_string();
+            let first = message.lines().next().unwrap_or_default();
             self.report.mask().apply(&match error.place.line {
-                0 => said.to_owned(),
-                line => format!("{said} ({}:{line})", error.place.source),
+                0 => first.to_owned(),
+                line => format!("{first} ({}:{line})", error.place.source),
             })
         });
         self.store.end(&self.run, outcome, error.as_deref())
     }
 
-    /// Brings everything into the one file of the ledger, for this process has
-    /// written what it had to write.
-    pub fn rest(&self) {
-        self.store.rest();
+    /// Moves all commits into the ledger's main file. Called when this process has
+    /// written its last commit.
+    pub fn checkpoint(&self) {
+        self.store.checkpoint();
     }
 
-    /// What is in memory.
+    /// Locks the rows in memory.
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Something that is about to be made.
+/// A resource that is about to be created.
 #[derive(Debug)]
 pub struct Intent {
     pub(super) ledger: Ledger,
@@ -271,27 +274,28 @@ pub struct Intent {
 }
 
 impl Intent {
-    /// The row's id: `ClientToken` of the request and tag `autorun:resource`.
-    /// At most 64 ASCII characters, as EC2 demands.
+    /// Returns the row's ID: the `ClientToken` of the request and the tag
+    /// `autorun:resource`. It has at most 64 ASCII characters, the limit of EC2.
     #[must_use]
     pub fn token(&self) -> &str {
         &self.row
     }
 
-    /// Whether an earlier attempt may have made it: look before making it.
+    /// Returns whether an earlier attempt may have created the resource. The caller
+    /// must then look for it before it creates it.
     #[must_use]
     pub fn is_retried(&self) -> bool {
         self.again
     }
 
-    /// It was made, and this is its id.
+    /// Records that the resource was created, and its ID.
     pub fn created(self, id: &str) {
         let row = {
             let mut memory = self.ledger.memory();
             memory.resources[self.index].id = Some(id.to_owned());
             memory.resources[self.index].clone()
         };
-        self.ledger.memory().turn(self.index, State::Live);
+        self.ledger.memory().set_state(self.index, State::Live);
         self.ledger.report.report(&Event::ResourceCreated {
             kind: row.kind.as_str(),
             id: id.to_owned(),
@@ -299,21 +303,21 @@ impl Intent {
         });
     }
 
-    /// It failed. Where the error does not prove that nothing was made, now or
-    /// in an earlier attempt, the row stays intended.
+    /// Records that the request failed. The row stays intended unless the error
+    /// proves that neither this nor an earlier attempt created the resource.
     pub fn abandoned(self, error: &Error) {
         if error.proves_no_effect() && !self.again {
-            self.ledger.memory().turn(self.index, State::Abandoned);
+            self.ledger.memory().set_state(self.index, State::Abandoned);
         }
     }
 
-    /// It is certain that nothing was made, or that it is gone again.
-    pub fn came_to_nothing(self) {
-        self.ledger.memory().turn(self.index, State::Abandoned);
+    /// Records that the resource was certainly not created, or is removed again.
+    pub fn not_created(self) {
+        self.ledger.memory().set_state(self.index, State::Abandoned);
     }
 }
 
-/// Something that is about to be removed.
+/// A resource that is about to be removed.
 #[derive(Debug)]
 pub struct Release {
     ledger: Ledger,
@@ -322,7 +326,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// It is gone.
+    /// Records that the resource was removed.
     pub fn released(self) {
         let row = {
             let mut memory = self.ledger.memory();
@@ -330,15 +334,15 @@ impl Release {
             row.removed_by_playbook = self.by == Remover::Playbook;
             row.clone()
         };
-        self.ledger.memory().turn(self.index, State::Released);
+        self.ledger.memory().set_state(self.index, State::Released);
         self.ledger.report.report(&Event::ResourceReleased {
             kind: row.kind.as_str(),
             id: row.id.unwrap_or_default(),
         });
     }
 
-    /// It could not be removed: it is still up.
+    /// Records that the resource could not be removed and is still up.
     pub fn abandoned(self) {
-        self.ledger.memory().turn(self.index, State::Live);
+        self.ledger.memory().set_state(self.index, State::Live);
     }
 }

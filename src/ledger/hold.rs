@@ -1,4 +1,4 @@
-//! Which process works on a run: the one that has the lock of its file.
+//! The lock of a run: the process that has locked its lock file works on it.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write as _;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::store::Store;
 use crate::error::{Error, Result};
 
-/// How often a lock is looked at before it counts as held.
-const LOOKS: usize = 3;
+/// How often a lock is checked before it counts as held.
+const CHECKS: usize = 3;
 
-/// Says that this process works on a run. The kernel gives it up when the
-/// process ends in any way.
+/// The lock of a run. The kernel releases it when the process ends, also after a
+/// crash.
 #[derive(Debug)]
 pub struct Hold {
     path: PathBuf,
@@ -27,10 +27,10 @@ impl Drop for Hold {
 }
 
 impl Store {
-    /// Holds a run; nothing when another process does.
+    /// Locks a run. Returns `None` if another process has locked it.
     pub(super) fn hold(&self, run: &str) -> Result<Option<Hold>> {
         let path = self.hold_path(run);
-        let failed = |e: &std::io::Error| Error::io("hold the run in", &path, e);
+        let failed = |e: &std::io::Error| Error::io("lock the run in", &path, e);
         if let Some(parent) = path.parent() {
             DirBuilder::new()
                 .recursive(true)
@@ -38,24 +38,24 @@ impl Store {
                 .create(parent)
                 .map_err(|e| failed(&e))?;
         }
-        // Looking at a run takes it for a moment, so one refusal means little.
+        // Retry: a process that checks the lock holds it for a moment.
         for _ in 0..10 {
             let file = OpenOptions::new()
                 .write(true)
                 .create(true)
-                .truncate(false) // it may be another holder's
+                .truncate(false) // another process may have locked it
                 .mode(0o600)
                 .open(&path)
                 .map_err(|e| failed(&e))?;
             match file.try_lock() {
                 Ok(()) if is_at(&file, &path) => {
                     let mut file = file;
-                    // A killed process may have left a longer number.
+                    // A killed process may have left a longer process ID.
                     file.set_len(0).map_err(|e| failed(&e))?;
                     write!(file, "{}", std::process::id()).map_err(|e| failed(&e))?;
                     return Ok(Some(Hold { path, _file: file }));
                 }
-                // The last holder removed it meanwhile.
+                // The last holder removed the file meanwhile: try again.
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
                 Err(TryLockError::Error(e)) => return Err(failed(&e)),
@@ -70,15 +70,15 @@ impl Store {
         for lock in locks.into_iter().flatten().flatten() {
             let name = lock.file_name();
             if let Some(run) = name.to_str().and_then(|name| name.strip_suffix(".lock")) {
-                // What is wrong with it is reported when it is needed.
+                // Errors are reported when the lock is needed.
                 let _ = self.seems_held(run);
             }
         }
     }
 
     pub(super) fn is_held(&self, run: &str) -> Result<bool> {
-        // A process that looks at a lock holds it for a moment.
-        for _ in 0..LOOKS {
+        // Another process that checks the lock holds it for a moment.
+        for _ in 0..CHECKS {
             if !self.seems_held(run)? {
                 return Ok(false);
             }
@@ -87,25 +87,25 @@ impl Store {
         self.seems_held(run)
     }
 
-    /// Whether a process has the lock of a run at this moment. A lock file that a
-    /// killed process left is removed.
+    /// Returns whether a process has the lock of a run at this moment. Removes the
+    /// lock file of a killed process.
     fn seems_held(&self, run: &str) -> Result<bool> {
         let path = self.hold_path(run);
         match File::open(&path) {
             Ok(file) => match file.try_lock() {
                 Ok(()) => {
-                    // Held while it is removed, so that it cannot be a new
-                    // holder's; see `hold`.
+                    // This process has the lock, so no other process can lock
+                    // the file before it is removed; see `hold`.
                     if is_at(&file, &path) {
                         let _ = std::fs::remove_file(&path);
                     }
                     Ok(false)
                 }
                 Err(TryLockError::WouldBlock) => Ok(true),
-                Err(TryLockError::Error(e)) => Err(Error::io("look at", &path, &e)),
+                Err(TryLockError::Error(e)) => Err(Error::io("check the lock", &path, &e)),
             },
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(Error::io("look at", &path, &e)),
+            Err(e) => Err(Error::io("check the lock", &path, &e)),
         }
     }
 
@@ -114,6 +114,7 @@ impl Store {
     }
 }
 
+/// Returns whether the open file is still the one at this path.
 fn is_at(file: &File, path: &Path) -> bool {
     let number = |about: std::fs::Metadata| (about.dev(), about.ino());
     let (file, path) = (

@@ -1,5 +1,5 @@
-//! What tells one step from another: its branch, its function and its arguments,
-//! without what may differ between two attempts.
+//! The identity of a step: its branch, its function and its arguments, without
+//! the parts that may differ between two attempts.
 
 use std::sync::LazyLock;
 
@@ -8,13 +8,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::report::text;
 
-/// A short name of a text, the same in every attempt.
+/// Returns a short digest of a text.
 pub(super) fn digest(text: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
     hex::encode(&hash[..16])
 }
 
-/// The same value with the keys of its maps in order.
+/// Returns the value with the keys of its maps sorted.
 pub(super) fn sorted(value: &Value) -> Value {
     match value {
         Value::Array(items) => items.iter().map(sorted).collect(),
@@ -27,7 +27,7 @@ pub(super) fn sorted(value: &Value) -> Value {
     }
 }
 
-/// A presigned URL is another one each time, and means the same.
+/// Removes the signatures of presigned URLs, which differ in every attempt.
 pub(super) fn forget_signatures(value: &mut Value) {
     static SIGNED: LazyLock<regex_lite::Regex> = LazyLock::new(|| {
         let pattern = r"(X-Amz-[A-Za-z-]+=)[^&\s\x22'<>]*";
@@ -43,7 +43,7 @@ pub(super) fn forget_signatures(value: &mut Value) {
     }
 }
 
-/// The first texts among the arguments, on one line.
+/// Returns the strings and names among the arguments on one short line.
 pub(super) fn summary(arguments: &Value) -> String {
     const LONGEST: usize = 40;
     let Value::Array(arguments) = arguments else {
@@ -57,7 +57,7 @@ pub(super) fn summary(arguments: &Value) -> String {
             .or_else(|| map.get("address"))
             .and_then(Value::as_str)
             .map(str::to_owned),
-        // A command and its arguments.
+        // A command and its arguments, but not a list of instance IDs.
         Value::Array(words) => words
             .iter()
             .map(Value::as_str)
@@ -79,14 +79,14 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_order_of_keys_means_nothing() {
+    fn the_order_of_keys_does_not_matter() {
         let one = json!({ "a": 1, "b": { "c": 2, "d": 3 } });
         let two = json!({ "b": { "d": 3, "c": 2 }, "a": 1 });
         assert_eq!(sorted(&one).to_string(), sorted(&two).to_string());
     }
 
     #[test]
-    fn a_signature_means_nothing() {
+    fn a_signature_does_not_matter() {
         let url = |date: &str, signature: &str| {
             let mut url = json!([format!(
                 "<img src='http://b/k?X-Amz-Date={date}&X-Amz-Signature={signature}'>"

@@ -1,14 +1,14 @@
-//! What of a result is kept: no secret, and no more than has room.
+//! The recorded form of a result: without secrets, and with a limited size.
 
 use serde_json::Value;
 
-/// How much of a result or an error is kept, as JSON.
+/// The largest size of a recorded result or error, in bytes of JSON.
 const KEPT: usize = 64 << 10;
 
-/// Texts are not shortened further than to this many bytes.
+/// The least number of bytes that `shorten` keeps of a text.
 const SHORTEST: usize = 1 << 10;
 
-/// A result with the names of secret variables in place of their values.
+/// Replaces the values of secret variables by their names.
 pub(super) fn without_secrets(value: Value, secrets: &[(String, String)]) -> Value {
     let by_name = |text: String| {
         secrets.iter().fold(text, |text, (name, secret)| {
@@ -18,7 +18,7 @@ pub(super) fn without_secrets(value: Value, secrets: &[(String, String)]) -> Val
     in_texts(value, &by_name)
 }
 
-/// The same with the values in place of the names.
+/// Replaces the names of secret variables by their values.
 pub(super) fn with_secrets(value: Value, secrets: &[(String, String)]) -> Value {
     let by_value = |text: String| {
         secrets.iter().fold(text, |text, (name, secret)| {
@@ -43,9 +43,9 @@ fn in_texts(value: Value, change: &impl Fn(String) -> String) -> Value {
     }
 }
 
-/// Shortens the texts of a value that is too long, to their ends. One that is
-/// too long for its many entries is kept whole: without them, a step that
-/// succeeded could not be given back.
+/// Shortens the texts of a large value to their ends. A value that is large
+/// because of its many entries stays as it is: without the entries, the step could
+/// not be replayed.
 pub(super) fn shorten(value: &mut Value) {
     let mut shorter = value.clone();
     let mut most = KEPT;
@@ -80,7 +80,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn long_texts_are_shortened_and_many_entries_are_kept() {
+    fn long_texts_are_shortened_and_entries_are_kept() {
         let long = "é".repeat(100_000);
         let mut value = json!({ "stdout": long, "stderr": long, "status": 3 });
         shorten(&mut value);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_recorded_by_its_name_and_put_back() {
+    fn a_secret_is_recorded_by_its_name_and_restored() {
         let secrets = [("pw".to_owned(), "hunter22".to_owned())];
         let value = json!({ "stdout": "password=hunter22\n", "status": 0 });
         let kept = without_secrets(value.clone(), &secrets);

@@ -1,5 +1,5 @@
-//! The rows of one run in memory: those on disk, and what the next commit adds.
-//! Pure: nothing here reads or writes a file.
+//! The rows of one run in memory: those on disk, and the changes that the next
+//! commit writes. This module does no I/O.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
@@ -10,35 +10,36 @@ use super::step_row::{Progress, StepRow};
 use super::wait::Wait;
 use crate::error::{Error, Result};
 
-/// How many waits of one attempt are kept: a playbook may watch something for days.
+/// The most waits that are recorded in an attempt, because a playbook may poll for
+/// days.
 const MOST_WAITS: usize = 2000;
 
-/// What is in memory, and which of it the next commit writes.
+/// The rows, and which of them the next commit writes.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub(super) resources: Vec<Resource>,
-    /// How many of them earlier attempts wrote down.
+    /// How many of the resources earlier attempts recorded.
     pub(super) known: usize,
     pub(super) changed_resources: BTreeSet<usize>,
     pub(super) steps: Vec<StepRow>,
     pub(super) changed_steps: BTreeSet<usize>,
-    /// Those that no commit has written yet.
+    /// Waits that no commit has written yet.
     pub(super) new_waits: Vec<Wait>,
-    /// How many this attempt has noted.
+    /// How many waits this attempt has recorded.
     pub(super) waits_noted: usize,
     /// Steps of earlier attempts that succeeded, by key.
     pub(super) recorded: HashMap<String, usize>,
-    /// Recorded steps that this attempt has reached.
+    /// Keys of recorded steps that this attempt has reached.
     pub(super) used: HashSet<String>,
-    /// How many steps of the same identity have succeeded in this attempt.
+    /// How many steps with the same identity have succeeded in this attempt.
     pub(super) occurrences: HashMap<String, u32>,
-    /// Instances at whose stop this attempt has arrived.
+    /// Instances whose stop this attempt has performed or replayed.
     pub(super) stopped_here: HashSet<String>,
     /// Instances that this attempt started again, and when.
     pub(super) started_again: HashMap<String, Instant>,
 }
 
-/// What a commit writes.
+/// The rows that a commit writes.
 #[derive(Debug)]
 pub(super) struct Unwritten {
     pub(super) resources: Vec<Resource>,
@@ -53,7 +54,7 @@ impl Unwritten {
 }
 
 impl Memory {
-    /// What earlier attempts wrote down.
+    /// Creates the memory from the rows of earlier attempts.
     pub(super) fn loaded(resources: Vec<Resource>, steps: Vec<StepRow>) -> Self {
         Self {
             known: resources.len(),
@@ -63,23 +64,25 @@ impl Memory {
         }
     }
 
-    /// Takes the steps that succeeded as done.
+    /// Marks the steps that succeeded as recorded.
     ///
-    /// Throws `internal` when a resource belongs to no step: a step that cannot
-    /// find what it was about to make would make it a second time.
+    /// Fails with [`ErrorKind::Internal`] if a resource belongs to no step: the
+    /// step would not find the resource and would create it a second time.
+    ///
+    /// [`ErrorKind::Internal`]: crate::error::ErrorKind::Internal
     pub(super) fn resume(&mut self, run: &str) -> Result<()> {
         let keys: HashSet<&str> = self.steps.iter().map(|step| step.key.as_str()).collect();
         let mut rows = self.resources.iter();
         if let Some(row) = rows.find(|row| !keys.contains(row.step.as_str())) {
             return Err(Error::internal(format!(
-                "the ledger does not say which step made {} `{}` (row {})",
+                "the ledger does not have the step that created {} `{}` (row {})",
                 row.kind.words(),
                 row.name,
                 row.row
             ))
             .hint(format!(
-                "the row was changed, so the step would be done a second time: bring the ledger \
-                 back from a backup, or remove what the run made with `autorun destroy {run}`",
+                "the row was changed, so the step would be repeated: restore the ledger from a \
+                 backup, or remove what the run created with `autorun destroy {run}`",
             )));
         }
         let done = self.steps.iter().enumerate();
@@ -90,7 +93,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Adds the row of something that is about to be made; returns its index.
+    /// Adds the row of a resource that is about to be created. Returns its index.
     pub(super) fn add(&mut self, run: &str, wanted: &NewResource, step: &str) -> usize {
         let index = self.resources.len();
         let row = format!("autorun-{run}-{index:04}-{:08x}", rand::random::<u32>());
@@ -99,7 +102,8 @@ impl Memory {
         index
     }
 
-    /// What the step was about to make in an earlier attempt, unless it is taken.
+    /// Finds the row that an earlier attempt of the step recorded for the same
+    /// resource. Skips the rows in `taken`.
     pub(super) fn intended(
         &self,
         wanted: &NewResource,
@@ -117,8 +121,8 @@ impl Memory {
         again.map(|(index, _)| index)
     }
 
-    /// Whether another step of this run has it: S3 would give the same bucket a
-    /// second time, in us-east-1.
+    /// Returns whether another step of this run has created the bucket. In
+    /// us-east-1, S3 does not fail if the caller already owns the bucket.
     pub(super) fn is_taken(&self, wanted: &NewResource, step: &str) -> bool {
         wanted.kind == ResourceKind::Bucket
             && self.resources.iter().any(|row| {
@@ -129,7 +133,7 @@ impl Memory {
             })
     }
 
-    /// Adds a step's row; returns its index, which is its number.
+    /// Adds the row of a step. Returns its index, which is its number.
     pub(super) fn add_step(&mut self, mut step: StepRow) -> usize {
         let index = self.steps.len();
         step.number = index;
@@ -146,7 +150,7 @@ impl Memory {
         self.changed_steps.insert(index);
     }
 
-    /// Notes a wait, unless this attempt has many.
+    /// Adds a wait, unless this attempt has reached the limit.
     pub(super) fn note_wait(&mut self, wait: Wait) {
         if self.waits_noted < MOST_WAITS {
             self.waits_noted += 1;
@@ -154,22 +158,23 @@ impl Memory {
         }
     }
 
-    /// Whether the last attempt at a step began and its end is not on record.
+    /// Returns whether the last attempt at a step has no recorded end.
     pub(super) fn was_under_way(&self, key: &str) -> bool {
         let last = self.steps.iter().rev().find(|step| step.key == key);
         last.is_some_and(|step| step.state == Progress::UnderWay)
     }
 
-    /// The row of a thing that is there.
+    /// Finds the row of a resource that exists.
     pub(super) fn find(&self, kind: ResourceKind, id: &str) -> Option<usize> {
         let mut rows = self.resources.iter();
-        rows.position(|row| row.kind == kind && row.id.as_deref() == Some(id) && row.is_there())
+        rows.position(|row| row.kind == kind && row.id.as_deref() == Some(id) && row.exists())
     }
 
-    /// Changes the state of a row, if that is legal.
-    pub(super) fn turn(&mut self, index: usize, next: State) {
+    /// Changes the state of a row if the transition is valid.
+    pub(super) fn set_state(&mut self, index: usize, next: State) {
         let row = &mut self.resources[index];
-        // Two branches may remove one thing: the second changes nothing.
+        // Two branches may remove the same resource: the second one changes
+        // nothing.
         if row.state.may_become(next) {
             row.state = next;
             row.changed = now();
@@ -177,20 +182,20 @@ impl Memory {
         }
     }
 
-    /// What the cloud said about an intended row: its id if it was made.
+    /// Records whether an intended resource exists: `found` is its ID if it does.
     pub(super) fn resolve(&mut self, row: &str, found: Option<&str>) {
         let Some(index) = self.position(row) else {
             return;
         };
         if let Some(id) = found {
             self.resources[index].id = Some(id.to_owned());
-            self.turn(index, State::Live);
+            self.set_state(index, State::Live);
         } else {
-            self.turn(index, State::Abandoned);
+            self.set_state(index, State::Abandoned);
         }
     }
 
-    /// Drops a row whose thing may be up.
+    /// Forgets a resource that may be up.
     pub(super) fn forget(&mut self, row: &str) {
         if let Some(index) = self.position(row)
             && self.resources[index].state.may_be_up()
@@ -201,10 +206,10 @@ impl Memory {
         }
     }
 
-    /// A thing went, together with another one that was removed.
-    pub(super) fn went(&mut self, row: &str, by: Remover) {
+    /// Records that a resource was removed together with another one.
+    pub(super) fn removed(&mut self, row: &str, by: Remover) {
         if let Some(index) = self.position(row)
-            && self.resources[index].is_there()
+            && self.resources[index].exists()
         {
             let changed = &mut self.resources[index];
             changed.state = State::Released;
@@ -218,16 +223,16 @@ impl Memory {
         self.resources.iter().position(|known| known.row == row)
     }
 
-    /// Whether the playbook itself removed what it made under this id.
+    /// Returns whether the playbook itself removed the resource with this ID.
     pub(super) fn was_removed_by_playbook(&self, kind: ResourceKind, id: &str) -> bool {
         let mut rows = self.resources.iter().rev();
         let last = rows.find(|row| row.kind == kind && row.id.as_deref() == Some(id));
         last.is_some_and(|row| row.removed_by_playbook && !row.state.may_be_up())
     }
 
-    /// Steps that an earlier attempt did and for which this one has no
-    /// counterpart, unless all that they did is gone.
-    pub(super) fn left_over(&self) -> Vec<StepRow> {
+    /// Returns the recorded steps that this attempt has not performed, without
+    /// those whose resources are all removed.
+    pub(super) fn unused_steps(&self) -> Vec<StepRow> {
         let unused = self.recorded.iter();
         let unused = unused.filter(|(key, _)| !self.used.contains(*key));
         let mut left: Vec<usize> = unused.map(|(_, index)| *index).collect();
@@ -238,8 +243,8 @@ impl Memory {
             .collect()
     }
 
-    /// Whether this attempt did the same with other contents: a file that has
-    /// changed, a try that was not needed any more.
+    /// Returns whether this attempt performed a similar step: with a changed file,
+    /// for example, or with fewer retries.
     fn has_counterpart(&self, index: usize) -> bool {
         let wanted = &self.steps[index];
         let is_same = |step: &StepRow| {
@@ -257,7 +262,8 @@ impl Memory {
         here.any(|(other, step)| other != index && is_same(step))
     }
 
-    /// Whether all that a step made is gone, or the instance it worked on.
+    /// Returns whether the resources that a step created, or the instance that it
+    /// worked on, are removed.
     fn is_undone(&self, step: &StepRow) -> bool {
         let mut made = self
             .resources
@@ -275,14 +281,14 @@ impl Memory {
         rows.any(|row| row.kind == ResourceKind::Instance && !row.state.may_be_up())
     }
 
-    /// The row of an instance that an earlier attempt made.
+    /// Returns the row of an instance that an earlier attempt created.
     pub(super) fn row_of_instance(&self, id: &str) -> Option<&Resource> {
         self.resources[..self.known.min(self.resources.len())]
             .iter()
             .find(|row| is_instance(row, id))
     }
 
-    /// Notes whether the playbook stopped an instance.
+    /// Records whether the playbook stopped an instance.
     pub(super) fn set_stopped(&mut self, id: &str, stopped: bool) {
         let found = self.resources.iter().position(|row| is_instance(row, id));
         if let Some(index) = found
@@ -293,7 +299,7 @@ impl Memory {
         }
     }
 
-    /// Takes what no commit has written yet.
+    /// Takes the changes that no commit has written yet.
     pub(super) fn take_unwritten(&mut self) -> Unwritten {
         let resources = std::mem::take(&mut self.changed_resources).into_iter();
         let steps = std::mem::take(&mut self.changed_steps).into_iter();
@@ -306,7 +312,8 @@ impl Memory {
         }
     }
 
-    /// Puts back what could not be written: the next commit writes it.
+    /// Puts back changes that could not be written, so that the next commit writes
+    /// them.
     pub(super) fn put_back(&mut self, unwritten: Unwritten) {
         for row in &unwritten.resources {
             let index = self.position(&row.row);
@@ -359,23 +366,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_and_is_not_asked_for_is_left_over() {
+    fn recorded_steps_that_are_not_performed_are_unused() {
         let mut memory = resumed();
         let left = |memory: &Memory| {
-            let left = memory.left_over().into_iter();
+            let left = memory.unused_steps().into_iter();
             left.map(|step| step.key).collect::<Vec<_>>()
         };
         assert_eq!(left(&memory), ["one", "two"]);
         memory.used.insert("one".to_owned());
         assert_eq!(left(&memory), ["two"]);
-        // The same with other contents is its counterpart.
+        // A step with another key but the same summary is similar.
         memory.add_step(done("new", "b"));
         assert!(left(&memory).is_empty());
         let mut memory = resumed();
         memory.resolve("row-a", None);
         memory.resolve("row-b", Some("b"));
-        memory.went("row-b", Remover::User);
-        assert!(left(&memory).is_empty(), "all of it is gone");
+        memory.removed("row-b", Remover::User);
+        assert!(left(&memory).is_empty(), "all resources are removed");
     }
 
     #[test]
@@ -389,14 +396,17 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_no_step_is_refused() {
+    fn a_row_without_a_step_is_refused() {
         let mut memory = Memory::loaded(vec![bucket("a", "lost")], vec![done("one", "a")]);
         let error = memory.resume("run").unwrap_err().to_string();
-        assert!(error.contains("which step made bucket `a`"), "{error}");
+        assert!(
+            error.contains("the step that created bucket `a`"),
+            "{error}"
+        );
     }
 
     #[test]
-    fn what_could_not_be_written_is_written_by_the_next_commit() {
+    fn changes_that_could_not_be_written_are_written_by_the_next_commit() {
         let mut memory = resumed();
         assert!(memory.take_unwritten().is_empty());
         memory.resolve("row-a", Some("a"));

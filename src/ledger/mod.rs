@@ -1,19 +1,20 @@
-//! What runs do, written down before it is asked for.
+//! The record of runs: every resource is recorded before its create request is
+//! sent.
 //!
-//! A *run* has *steps* (calls with an effect) and *resources* (what they make).
-//! A step writes durably twice: [`Step::intend`] before the request leaves, with
-//! a row per resource, and [`Step::finish`] when its end is known. Between the
-//! two, rows change in memory alone. A [`Wait`] goes along with the next commit.
-//! An [`Intent`] is consumed by `created` or `abandoned`; dropping it (an early
-//! `?`, a panic, a kill) leaves the row *intended*: possibly made, to be found by
-//! its token and tag.
+//! A *run* has *steps* (calls with an effect) and *resources* (created by steps).
+//! A step commits twice: [`Step::intend`] before the request is sent, with a row
+//! for each resource, and [`Step::finish`] when the result is known. Between the
+//! two commits, rows change only in memory. A [`Wait`] is written with the next
+//! commit. An [`Intent`] is consumed by `created` or `abandoned`. If it is dropped
+//! (by an early `?`, a panic or a kill), its row stays *intended*: the resource
+//! may exist, and is found by its token and tag.
 //!
-//! One process works on a run at a time ([`Hold`]), so the rows of its run in
-//! memory are those on disk and what the next commit adds.
+//! One process at a time works on a run ([`Hold`]), so the rows in memory are
+//! those on disk plus the changes that the next commit writes.
 //!
-//! `handle` and `step` are what callers use. Below them, `memory` has the rows of
-//! one run, `run`, `rows` and `record` know the tables, `store` is the file, and
-//! `opening` decides whether it can be trusted.
+//! Callers use `handle` and `step`. Below them, `memory` has the rows of one run;
+//! `run`, `rows` and `record` read and write the tables; `store` is the file; and
+//! `opening` checks whether the file can be trusted.
 
 pub use about::{About, SecretSource, Target};
 pub use clock::{Millis, between, now};

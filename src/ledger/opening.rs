@@ -1,9 +1,8 @@
-//! Opens the ledger's file, or says why it cannot be trusted: an empty, damaged,
-//! older or incomplete one is never taken for one in which there is no more.
+//! Opens the ledger's file. Rejects an empty, damaged, older or incomplete file
+//! instead of reading it as a ledger with fewer runs.
 //!
-//! Nothing is written before it is certain that the file is the newest, whole
-//! and this ledger's own: SQLite would let another ledger's `-wal` be written
-//! over it.
+//! Nothing is written before all checks have passed: SQLite would apply even
+//! another ledger's `-wal` to the file.
 
 use std::path::Path;
 
@@ -14,7 +13,7 @@ use super::access::{
     another_programs, check_access, check_writable, make_directory, refuse_another_programs,
 };
 use super::contents::{Contents, Part, compare, contents, is_still_open, main_file_alone};
-use super::creation::{IfLost, begun_again, make};
+use super::creation::{IfLost, create, replace_lost};
 use super::faults::{PATIENCE, damaged, unusable};
 use super::files::{BY_TAGS, Files, size, wal_holds_commits};
 use super::schema::{APPLICATION, MIGRATIONS};
@@ -26,13 +25,13 @@ pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) owner: String,
     pub(super) witness: Witness,
-    /// What the user should know: what was repaired.
+    /// Warnings for the user, such as repaired permissions.
     pub(super) warnings: Vec<String>,
 }
 
-/// Opens the ledger in a directory; makes one if there never was one.
+/// Opens the ledger in a directory. Creates it if there has never been one.
 ///
-/// Throws what makes it unusable.
+/// Fails if the ledger is unusable.
 pub(super) fn open(directory: &Path, if_lost: IfLost) -> Result<Opened> {
     let files = Files::in_directory(directory);
     make_directory(directory)?;
@@ -41,27 +40,27 @@ pub(super) fn open(directory: &Path, if_lost: IfLost) -> Result<Opened> {
     let witness = Witness::open(&files.owner)?;
     match size(&files.main) {
         Some(0) => {
-            let what = "it is empty, and autorun never leaves it so";
-            return Err(files.refused_unless(
+            let what = "it is an empty file, which autorun never creates";
+            return Err(files.refused_or_moved(
                 what,
-                "bring it back from a backup",
+                "restore it from a backup",
                 &format!("then {BY_TAGS}"),
             ));
         }
         Some(_) => {}
         None => {
-            refuse_what_is_left(&files)?;
+            refuse_leftover_wal(&files)?;
             let before = witness.as_ref();
             if let Some(witness) = before {
-                warnings.push(begun_again(&files, witness, if_lost)?);
+                warnings.push(replace_lost(&files, witness, if_lost)?);
             }
-            make(&files, before)?;
+            create(&files, before)?;
         }
     }
     check_writable(&files.main)?;
     refuse_journal(&files)?;
-    // Read before the connection is opened: to close another handle on the file
-    // would give up the locks that this process has on it.
+    // Read before the connection is opened: closing any file descriptor of the
+    // file releases all POSIX locks that this process has on it.
     let alone = main_file_alone(&files, witness.as_ref())?;
     let seen = FileStamp::read(&files.main);
     let failed = |e: &rusqlite::Error| unusable(&files.main, e);
@@ -70,7 +69,8 @@ pub(super) fn open(directory: &Path, if_lost: IfLost) -> Result<Opened> {
     let wal = wal_holds_commits(&files);
     let noted = witness.as_ref().and_then(|w| w.noted);
     let contents = examine(&connection, &files, alone.as_ref(), witness.as_ref())?;
-    // A file that is as it was left is as sound as it was then.
+    // The integrity check is slow, so skip it if the file has not changed since
+    // autorun wrote it.
     let as_left = noted.is_some_and(|noted| Some(noted.file) == seen);
     if wal || !as_left {
         check_integrity(&connection, &files)?;
@@ -84,7 +84,7 @@ pub(super) fn open(directory: &Path, if_lost: IfLost) -> Result<Opened> {
                 written,
                 ..WitnessRecord::default()
             };
-            Witness::make(&files.owner, &contents.owner, noted)?
+            Witness::create(&files.owner, &contents.owner, noted)?
         }
     };
     Ok(Opened {
@@ -95,7 +95,7 @@ pub(super) fn open(directory: &Path, if_lost: IfLost) -> Result<Opened> {
     })
 }
 
-/// Everything that must hold of a ledger's contents before it is written to.
+/// Checks the content of the ledger before anything is written to it.
 fn examine(
     connection: &Connection,
     files: &Files,
@@ -104,8 +104,8 @@ fn examine(
 ) -> Result<Contents> {
     let failed = |e: &rusqlite::Error| unusable(&files.main, e);
     connection.busy_timeout(PATIENCE).map_err(|e| failed(&e))?;
-    // A `-wal` that turns out to be another ledger's must not be written into
-    // this one when the connection is closed.
+    // If the `-wal` belongs to another ledger, closing the connection must not
+    // write it into this file.
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .map_err(|e| failed(&e))?;
@@ -123,8 +123,8 @@ fn examine(
             return Err(files.refused(
                 "it is a copy without its `-wal`, made while a run was writing",
                 format!(
-                    "copy `ledger.db-wal` as well, or copy both once more when no run is in \
-                     progress; `sqlite3 {} 'UPDATE written SET open = 0'` goes on with what it has",
+                    "copy `ledger.db-wal` as well, or copy both again when no run is in progress; \
+                     `sqlite3 {} 'UPDATE written SET open = 0'` accepts the copy as it is",
                     shell_words::quote(&files.main.to_string_lossy())
                 ),
             ));
@@ -134,7 +134,7 @@ fn examine(
     Ok(contents)
 }
 
-/// Refuses a file that is no ledger, or too new a one.
+/// Rejects a database that is not a ledger, or was written by a newer version.
 fn check_version(connection: &Connection, files: &Files) -> Result<()> {
     let about = || -> rusqlite::Result<(i32, i32, i64)> {
         let tables = "SELECT count(*) FROM sqlite_schema";
@@ -146,9 +146,9 @@ fn check_version(connection: &Connection, files: &Files) -> Result<()> {
     };
     let (application, version, tables) = about().map_err(|e| unusable(&files.main, &e))?;
     if application == 0 && tables == 0 {
-        return Err(files.refused_unless(
-            "it is a database without anything in it, and autorun never leaves it so",
-            "bring it back from a backup",
+        return Err(files.refused_or_moved(
+            "it is a database without tables, which autorun never creates",
+            "restore it from a backup",
             &format!("then {BY_TAGS}"),
         ));
     }
@@ -161,13 +161,13 @@ fn check_version(connection: &Connection, files: &Files) -> Result<()> {
         return Err(Error::internal(format!(
             "the ledger `{shown}` was written by a newer autorun"
         ))
-        .hint("use that version; this one could lose what it knows"));
+        .hint("use that version: this one could lose data"));
     }
     Ok(())
 }
 
-/// Refuses what a file that was changed behind our back has lost: SQLite contents
-/// notices only what it happens to read.
+/// Rejects a file that another program has damaged. SQLite itself notices damage
+/// only in the pages that it reads.
 fn check_integrity(connection: &Connection, files: &Files) -> Result<()> {
     let check = "PRAGMA integrity_check(1)";
     let found: String = connection
@@ -179,7 +179,7 @@ fn check_integrity(connection: &Connection, files: &Files) -> Result<()> {
     }
 }
 
-/// Sets the connection up and brings the schema up to date.
+/// Configures the connection and migrates the schema.
 fn prepare(connection: &mut Connection, files: &Files) -> Result<()> {
     let mut all = || -> rusqlite::Result<()> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -191,7 +191,7 @@ fn prepare(connection: &mut Connection, files: &Files) -> Result<()> {
             return Ok(());
         }
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // Another process may have done it meanwhile.
+        // Read again: another process may have migrated it meanwhile.
         let version = pragma(&tx, "user_version")?;
         for migration in &MIGRATIONS[usize::try_from(version).unwrap_or_default()..] {
             tx.execute_batch(migration)?;
@@ -202,23 +202,24 @@ fn prepare(connection: &mut Connection, files: &Files) -> Result<()> {
     all().map_err(|e| unusable(&files.main, &e))
 }
 
-/// A `-wal` without its ledger: SQLite would delete it.
-fn refuse_what_is_left(files: &Files) -> Result<()> {
+/// Rejects a `-wal` or journal without its ledger. SQLite would delete it.
+fn refuse_leftover_wal(files: &Files) -> Result<()> {
     let left = [&files.wal, &files.journal];
     match left
         .into_iter()
         .find(|path| size(path).is_some_and(|s| s > 0))
     {
         None => Ok(()),
-        Some(left) => Err(files.refused_unless(
-            &format!("it is gone, and `{}` is still there", left.display()),
-            "bring it back",
+        Some(left) => Err(files.refused_or_moved(
+            &format!("it is missing, but `{}` exists", left.display()),
+            "restore it",
             &format!("then {BY_TAGS}"),
         )),
     }
 }
 
-/// SQLite would write the pages of a journal over the ledger, of whichever database they are.
+/// Rejects a rollback journal. SQLite would write its pages into the ledger, even
+/// if it belongs to another database.
 fn refuse_journal(files: &Files) -> Result<()> {
     if size(&files.journal).is_none_or(|size| size == 0) {
         return Ok(());
@@ -226,7 +227,7 @@ fn refuse_journal(files: &Files) -> Result<()> {
     let journal = shell_words::quote(&files.journal.to_string_lossy()).into_owned();
     Err(files.refused(
         &format!(
-            "`{}` is beside it, which autorun does not make",
+            "`{}` is beside it, which autorun does not create",
             files.journal.display()
         ),
         format!("another program was writing to the ledger: let it finish, or move {journal} away"),

@@ -1,4 +1,4 @@
-//! All that the ledger has of a run, for those who show it.
+//! A complete record of a run, for output.
 
 use super::clock::{Millis, now};
 use super::resource::Resource;
@@ -8,27 +8,27 @@ use super::store::Store;
 use super::wait::Wait;
 use crate::error::Result;
 
-/// A run with its rows.
+/// A run with all its rows.
 #[derive(Debug)]
 pub struct RunRecord {
     /// The run itself.
     pub run: Run,
-    /// What it does, or what became of it.
+    /// Its status.
     pub status: RunStatus,
-    /// What it made, oldest first.
+    /// Its resources, oldest first.
     pub resources: Vec<Resource>,
     /// Its steps, oldest first.
     pub steps: Vec<StepRow>,
-    /// Its waits, by their beginnings.
+    /// Its waits, by start time.
     pub waits: Vec<Wait>,
-    /// When this was read.
+    /// When the record was read.
     pub read: Millis,
 }
 
 impl Store {
-    /// Everything about the run whose id begins so.
+    /// Reads everything about the run whose ID has this prefix.
     ///
-    /// Throws as [`Store::find`].
+    /// Fails like [`Store::find`].
     pub fn record(&self, prefix: &str) -> Result<RunRecord> {
         let run = self.find(prefix)?;
         Ok(RunRecord {

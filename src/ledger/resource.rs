@@ -1,27 +1,27 @@
-//! What can be made, and the states it goes through.
+//! Resources that a run can create, and their states.
 
 use super::clock::{Millis, now};
 use crate::report::Remaining;
 
-/// Kinds of things a run can make.
+/// The kinds of resources that a run can create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResourceKind {
-    /// An EC2 instance; its id is AWS's.
+    /// An EC2 instance; AWS assigns the ID.
     Instance,
-    /// An EC2 key pair; its id is its name.
+    /// An EC2 key pair; the ID is its name.
     KeyPair,
-    /// A private key file on this machine; its id is the path.
+    /// A private key file on this machine; the ID is its path.
     KeyFile,
-    /// A security group; its id is AWS's.
+    /// A security group; AWS assigns the ID.
     SecurityGroup,
-    /// An S3 bucket; its id is its name.
+    /// An S3 bucket; the ID is its name.
     Bucket,
-    /// An S3 object; its id is `bucket/key`.
+    /// An S3 object; the ID is `bucket/key`.
     Object,
-    /// That everybody may read an object in a bucket that was there before; its
-    /// id is `bucket/key`, its name says what the bucket did before.
+    /// Public read access to an object in a bucket that already existed. The ID is
+    /// `bucket/key`; the name records the bucket's previous settings.
     PublicAccess,
-    /// An open port of a security group that was there before; its id is
+    /// An ingress rule of a security group that already existed; the ID is
     /// `sg-0abc tcp 80-80 0.0.0.0/0`.
     Ingress,
 }
@@ -39,7 +39,7 @@ impl ResourceKind {
         Self::Ingress,
     ];
 
-    /// The name that reports and the ledger use.
+    /// Returns the name that reports and the ledger use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -54,28 +54,29 @@ impl ResourceKind {
         }
     }
 
-    /// The name in a sentence, as `security group`.
+    /// Returns the name for sentences, such as `security group`.
     #[must_use]
     pub fn words(self) -> String {
         self.as_str().replace('_', " ")
     }
 }
 
-/// intended -> live -> releasing -> released; an intended one may turn out to
-/// be abandoned, or be released as soon as it was found. Nothing else is legal.
+/// The state of a resource: intended -> live -> releasing -> released. An intended
+/// resource becomes abandoned if it was not created. `may_become` has the valid
+/// transitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Written down, the request may have left.
+    /// Recorded; the create request may have been sent.
     Intended,
-    /// Made, and its id is known.
+    /// Created; the ID is known.
     Live,
-    /// Certainly never made.
+    /// Certainly not created.
     Abandoned,
-    /// Removal was asked for.
+    /// The removal was requested.
     Releasing,
-    /// Gone.
+    /// Removed.
     Released,
-    /// It could not be removed, and the user said to drop it.
+    /// Not removed; dropped from the ledger by `--forget`.
     Forgotten,
 }
 
@@ -90,7 +91,7 @@ impl State {
         Self::Forgotten,
     ];
 
-    /// Whether this state may follow `self`.
+    /// Returns whether the transition from `self` to `next` is valid.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         matches!(
@@ -101,7 +102,7 @@ impl State {
         )
     }
 
-    /// The name that the ledger uses.
+    /// Returns the name that the ledger uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -114,42 +115,41 @@ impl State {
         }
     }
 
-    /// Whether it may still be there.
+    /// Returns whether the resource may exist.
     #[must_use]
     pub fn may_be_up(self) -> bool {
         matches!(self, Self::Intended | Self::Live | Self::Releasing)
     }
 }
 
-/// One row: something this run made or was about to make.
+/// A row of the ledger: a resource that a run created or was about to create.
 #[derive(Clone, Debug)]
 pub struct Resource {
-    /// The row's own id: the request's `ClientToken` and the tag
-    /// `autorun:resource`.
+    /// ID of the row: the request's `ClientToken` and the tag `autorun:resource`.
     pub row: String,
-    /// What it is.
+    /// Kind of the resource.
     pub kind: ResourceKind,
-    /// The name it was given.
+    /// Name of the resource.
     pub name: String,
-    /// Its id in the cloud, once known; for a key pair, a bucket, an object and
-    /// a file that is from the start.
+    /// ID of the resource, once it is known. For a key pair, a bucket, an object
+    /// and a file, it is known from the start.
     pub id: Option<String>,
-    /// Where in its life it is.
+    /// State of the resource.
     pub state: State,
-    /// The step that makes it.
+    /// Key of the step that creates it.
     pub step: String,
-    /// When it was written down.
+    /// When it was recorded.
     pub intended: Millis,
     /// When its state last changed.
     pub changed: Millis,
     /// Whether the playbook itself removed it.
     pub removed_by_playbook: bool,
-    /// Whether the playbook stopped it, and has not started it since.
+    /// Whether the playbook stopped it and has not started it again.
     pub stopped: bool,
 }
 
 impl Resource {
-    /// A row that is written down before the request leaves.
+    /// Creates the row that is recorded before the create request is sent.
     pub(super) fn intended(row: String, wanted: &NewResource, step: &str) -> Self {
         Self {
             row,
@@ -165,24 +165,25 @@ impl Resource {
         }
     }
 
-    /// Whether it was made and is not gone.
-    pub(super) fn is_there(&self) -> bool {
+    /// Returns whether the resource was created and is not removed.
+    pub(super) fn exists(&self) -> bool {
         matches!(self.state, State::Live | State::Releasing)
     }
 
-    /// When an instance ends itself.
+    /// Returns when an instance terminates itself.
     #[must_use]
     pub fn ends(&self, ttl_seconds: Option<u64>) -> Option<Millis> {
         let ttl = ttl_seconds.and_then(|ttl| Millis::try_from(ttl).ok())?;
         (self.kind == ResourceKind::Instance).then(|| self.intended + ttl * 1000)
     }
 
-    /// As it is listed.
+    /// Returns the resource as reports list it.
     #[must_use]
     pub fn remaining(&self) -> Remaining {
         Remaining {
             kind: self.kind.as_str(),
-            // The id that is known from the start proves nothing yet.
+            // An ID that is known from the start does not mean that the resource
+            // exists.
             id: self.id.clone().filter(|_| self.state != State::Intended),
             name: self.name.clone(),
             can_log_in: self.kind == ResourceKind::Instance && self.state == State::Live,
@@ -190,7 +191,7 @@ impl Resource {
     }
 }
 
-/// Something that is about to be made.
+/// A resource to create.
 #[derive(Clone, Debug)]
 pub struct NewResource {
     pub(super) kind: ResourceKind,
@@ -199,7 +200,7 @@ pub struct NewResource {
 }
 
 impl NewResource {
-    /// Something whose id the cloud will give.
+    /// Describes a resource whose ID AWS will assign.
     #[must_use]
     pub fn new(kind: ResourceKind, name: &str) -> Self {
         Self {
@@ -209,7 +210,7 @@ impl NewResource {
         }
     }
 
-    /// Something whose id is known from the start.
+    /// Describes a resource whose ID is known from the start.
     #[must_use]
     pub fn with_id(kind: ResourceKind, name: &str, id: &str) -> Self {
         Self {
@@ -219,10 +220,10 @@ impl NewResource {
     }
 }
 
-/// Who removes something.
+/// Who removes a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remover {
-    /// The playbook: a resumed run takes it as done.
+    /// The playbook: a resumed run does not create the resource again.
     Playbook,
     /// The user, by `autorun destroy` or `--on-error destroy`.
     User,
@@ -233,7 +234,7 @@ mod tests {
     use super::State;
 
     #[test]
-    fn what_is_released_stays_released() {
+    fn a_released_resource_stays_released() {
         assert!(State::Intended.may_become(State::Live));
         assert!(!State::Released.may_become(State::Live));
         assert!(!State::Intended.may_become(State::Released));

@@ -1,4 +1,4 @@
-//! The tables of steps, resources and waits: how their rows are written and read.
+//! Reads and writes the tables of steps, resources and waits.
 
 use rusqlite::{Transaction, params};
 
@@ -8,7 +8,7 @@ use super::store::Store;
 use super::wait::Wait;
 use crate::error::Result;
 
-/// Adds a resource, or writes down how it changed.
+/// Inserts or updates a resource.
 pub(super) fn write_resource(tx: &Transaction, run: &str, row: &Resource) -> rusqlite::Result<()> {
     let mut upsert = tx.prepare_cached(
         "INSERT INTO resource (run, row, kind, name, id, state, step, intended, changed, \
@@ -44,7 +44,7 @@ fn write_stopped(tx: &Transaction, run: &str, row: &Resource) -> rusqlite::Resul
     Ok(())
 }
 
-/// Adds a step, or writes down how it ended.
+/// Inserts or updates a step.
 pub(super) fn write_step(tx: &Transaction, run: &str, step: &StepRow) -> rusqlite::Result<()> {
     let mut upsert = tx.prepare_cached(
         "INSERT INTO step (run, number, key, branch, function, summary, place, state, result, \
@@ -71,7 +71,7 @@ pub(super) fn write_step(tx: &Transaction, run: &str, step: &StepRow) -> rusqlit
     Ok(())
 }
 
-/// Adds a wait.
+/// Inserts a wait.
 pub(super) fn write_wait(tx: &Transaction, run: &str, wait: &Wait) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached(
         "INSERT INTO wait (run, branch, function, place, error, started, ended) \
@@ -90,7 +90,7 @@ pub(super) fn write_wait(tx: &Transaction, run: &str, wait: &Wait) -> rusqlite::
 }
 
 impl Store {
-    /// The resources of a run, oldest first.
+    /// Returns the resources of a run, oldest first.
     pub fn resources(&self, run: &str) -> Result<Vec<Resource>> {
         self.read(|db| {
             let mut query = db.prepare(
@@ -119,7 +119,7 @@ impl Store {
         })
     }
 
-    /// The steps of a run, oldest first.
+    /// Returns the steps of a run, oldest first.
     pub fn steps(&self, run: &str) -> Result<Vec<StepRow>> {
         self.read(|db| {
             let mut query = db.prepare(
@@ -149,7 +149,7 @@ impl Store {
         })
     }
 
-    /// The waits of a run, by their beginnings.
+    /// Returns the waits of a run, by start time.
     pub fn waits(&self, run: &str) -> Result<Vec<Wait>> {
         self.read(|db| {
             let mut query = db.prepare(
@@ -171,7 +171,7 @@ impl Store {
     }
 }
 
-/// A column that holds one of a few words; `what` names the row.
+/// Reads a column with one of a few words. `what` names the row in the error.
 fn word<T: Copy>(
     row: &rusqlite::Row,
     column: usize,
@@ -180,10 +180,10 @@ fn word<T: Copy>(
     name: fn(T) -> &'static str,
 ) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
-    known_word(&text, all, name).map_err(|why| unreadable(column, format!("{what}: a word {why}")))
+    known_word(&text, all, name).map_err(|why| unreadable(column, format!("{what}: a value {why}")))
 }
 
-/// The value that has this name.
+/// Returns the value with this name.
 pub(super) fn known_word<T: Copy>(
     text: &str,
     all: &[T],
@@ -196,7 +196,7 @@ pub(super) fn known_word<T: Copy>(
     })
 }
 
-/// An error about a row that autorun did not write so.
+/// Creates an error about an invalid row.
 pub(super) fn unreadable(column: usize, why: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, why.into())
 }

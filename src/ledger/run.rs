@@ -1,4 +1,4 @@
-//! Runs: when they began, how they ended, and who works on them.
+//! The table of runs: their start, their end, and the process that works on them.
 
 use std::path::Path;
 
@@ -13,36 +13,37 @@ use super::store::Store;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Outcome;
 
-/// Length of a run's id.
+/// Length of a run's ID.
 const LETTERS: usize = 7;
 
-/// A run as the ledger knows it.
+/// A run in the ledger.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Its id.
+    /// Its ID.
     pub id: String,
-    /// The playbook's absolute path.
+    /// Absolute path of the playbook.
     pub playbook: String,
-    /// Value of its variable `name`, if it has one.
+    /// Value of the playbook's variable `name`, if it has one.
     pub name: String,
-    /// What it was asked to do.
+    /// The request of the run.
     pub about: About,
-    /// The process that ran it last.
+    /// The process of the last attempt.
     pub pid: u32,
-    /// When it began.
+    /// When the run started.
     pub started: Millis,
-    /// When it ended last.
+    /// When the last attempt ended.
     pub ended: Option<Millis>,
-    /// How; nothing while it runs or when its process was killed.
+    /// How the last attempt ended; `None` while it is in progress or if its process
+    /// was killed.
     pub outcome: Option<Outcome>,
-    /// What it failed with, masked.
+    /// The error of the last attempt, masked.
     pub error: Option<String>,
-    /// How much of it may be up.
+    /// The number of resources that may be up.
     pub up: usize,
 }
 
 impl Run {
-    /// A run that begins now.
+    /// Creates a run that starts now.
     #[must_use]
     pub fn new(playbook: &Path, name: &str, about: About) -> Self {
         Self {
@@ -60,19 +61,19 @@ impl Run {
     }
 }
 
-/// What a run does, or what became of it.
+/// The status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunStatus {
     /// A process works on it.
     Running,
-    /// Its process is gone and did not write down how it ended.
+    /// Its process ended without recording an outcome.
     Killed,
     /// It ended.
     Ended(Outcome),
 }
 
 impl RunStatus {
-    /// The name that `runs` and `show` use.
+    /// Returns the name that `runs` and `show` use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -82,9 +83,9 @@ impl RunStatus {
         }
     }
 
-    /// Whether `autorun resume` takes such a run up.
+    /// Returns whether `autorun resume` is useful for such a run.
     #[must_use]
-    pub fn can_go_on(self) -> bool {
+    pub fn can_resume(self) -> bool {
         match self {
             Self::Killed | Self::Ended(Outcome::Failed | Outcome::Interrupted) => true,
             Self::Running | Self::Ended(Outcome::Done) => false,
@@ -92,13 +93,13 @@ impl RunStatus {
     }
 }
 
-/// What [`read`] reads.
+/// The columns that [`read`] reads.
 pub(super) const COLUMNS: &str = "id, playbook, name, about, pid, started, ended, outcome, error, \
     (SELECT count(*) FROM resource WHERE resource.run = run.id \
      AND state IN ('intended', 'live', 'releasing'))";
 
 impl Store {
-    /// Every run, newest first.
+    /// Returns all runs, newest first.
     pub fn runs(&self) -> Result<Vec<Run>> {
         self.read(|db| {
             let sql = format!("SELECT {COLUMNS} FROM run ORDER BY started DESC, id");
@@ -108,9 +109,10 @@ impl Store {
         })
     }
 
-    /// The run whose id begins so, as git finds a commit.
+    /// Finds the run whose ID has this prefix, as git finds a commit.
     ///
-    /// Throws `not_found`; `invalid_option` when several begin so.
+    /// Fails with [`ErrorKind::NotFound`] if no run matches, and with
+    /// [`ErrorKind::InvalidOption`] if several runs match.
     pub fn find(&self, prefix: &str) -> Result<Run> {
         let runs = self.read(|db| {
             let sql = format!(
@@ -127,28 +129,28 @@ impl Store {
                 let ids: Vec<&str> = runs.iter().take(8).map(|run| run.id.as_str()).collect();
                 Err(
                     Error::invalid(format!("{} runs begin with `{prefix}`", runs.len()))
-                        .hint(format!("write more of the id: {}", ids.join(", "))),
+                        .hint(format!("use a longer prefix of one of {}", ids.join(", "))),
                 )
             }
             _ => Err(Error::new(
                 ErrorKind::NotFound,
                 format!("the ledger has no run `{prefix}`"),
             )
-            .hint("`autorun runs` lists them")),
+            .hint("`autorun runs` lists the runs")),
         }
     }
 
-    /// What a run does, or what became of it.
+    /// Returns the status of a run.
     pub fn status(&self, run: &Run) -> Result<RunStatus> {
         Ok(match run.outcome {
             Some(outcome) => RunStatus::Ended(outcome),
-            // Only a run without an end may have a process.
+            // Only a run without an outcome can have a process.
             None if self.holder(run)?.is_some() => RunStatus::Running,
             None => RunStatus::Killed,
         })
     }
 
-    /// The process that works on a run right now.
+    /// Returns the ID of the process that works on a run.
     pub fn holder(&self, run: &Run) -> Result<Option<u32>> {
         if !self.is_held(&run.id)? {
             return Ok(None);
@@ -157,7 +159,8 @@ impl Store {
         Ok(written.and_then(|pid| pid.parse().ok()).or(Some(run.pid)))
     }
 
-    /// Whether a thing that may be up is in the ledger, by its id or its row.
+    /// Returns whether the ledger has a resource that may be up, by its ID or its
+    /// row.
     pub fn knows(&self, kind: ResourceKind, id: &str, row: &str) -> Result<bool> {
         self.read(|db| {
             db.query_row(
@@ -170,22 +173,18 @@ impl Store {
     }
 }
 
-/// A run from its [`COLUMNS`].
+/// Reads a run from its [`COLUMNS`].
 pub(super) fn read(row: &Row) -> rusqlite::Result<Run> {
     let id: String = row.get(0)?;
     let about: String = row.get(3)?;
     let outcome: Option<String> = row.get(7)?;
     let fault = |column, why: String| unreadable(column, format!("run {id}: {why}"));
-    let about = serde_json::from_str(&about).map_err(|e| {
-        fault(
-            3,
-            format!("its column `about` is not what autorun writes: {e}"),
-        )
-    })?;
+    let about = serde_json::from_str(&about)
+        .map_err(|e| fault(3, format!("the column `about` is invalid: {e}")))?;
     let outcome = outcome
         .map(|word| known_word(&word, &Outcome::ALL, Outcome::as_str))
         .transpose()
-        .map_err(|why| fault(7, format!("its outcome {why}")))?;
+        .map_err(|why| fault(7, format!("the outcome {why}")))?;
     Ok(Run {
         id,
         playbook: row.get(1)?,
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_found_by_what_their_ids_begin_with() {
+    fn runs_are_found_by_prefixes_of_their_ids() {
         let home = tempfile::tempdir().unwrap();
         let store = Store::open(home.path()).unwrap();
         for id in ["abcdefg", "abzzzzz", "b"] {
@@ -222,8 +221,8 @@ mod tests {
         }
         assert_eq!(store.find("abc").unwrap().id, "abcdefg");
         assert!(store.find("ab").unwrap_err().to_string().contains("2 runs"));
-        for nothing in ["", "x", "abcdefgh", "%"] {
-            assert!(store.find(nothing).is_err(), "{nothing}");
+        for unknown in ["", "x", "abcdefgh", "%"] {
+            assert!(store.find(unknown).is_err(), "{unknown}");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The tables of the ledger, and how they came to be.
+//! The schema of the ledger and its migrations.
 
-/// Says that a SQLite file is a ledger: "atrn".
+/// The SQLite application ID that marks a file as a ledger: "atrn".
 pub(super) const APPLICATION: i32 = 0x6174_726e;
 
-/// The schema, one entry per version: a ledger of version n gets those from n
-/// on.
+/// The migrations, one for each version: a ledger of version n needs those from
+/// index n.
 pub(super) const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE ledger (owner TEXT NOT NULL) STRICT;
@@ -66,8 +66,8 @@ CREATE TABLE wait (
 ) STRICT;
 CREATE INDEX wait_run ON wait (run);
 ",
-    // Every commit changes `written`, so every `-wal` names its owner. It is
-    // `open` in the main file while more may be in the `-wal`.
+    // Every commit updates `written`, so every `-wal` has the owner. In the main
+    // file, `open` is 1 while the `-wal` may have more commits.
     "
 CREATE TABLE IF NOT EXISTS written (
     owner TEXT NOT NULL,

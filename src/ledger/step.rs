@@ -1,6 +1,6 @@
-//! Steps: calls with an effect. A step is known by its branch, its function, its
-//! arguments and how many of the same succeeded before it; so a resumed run
-//! knows what it has done.
+//! Steps: calls with an effect. Branch, function, arguments and the number of
+//! equal calls that succeeded before identify a step, so that a resumed run
+//! recognizes the recorded steps.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,34 +14,34 @@ use super::resource::{NewResource, Resource, ResourceKind, State};
 use super::step_row::{Progress, StepResult, StepRow};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a step does, before it is known whether it was done before.
+/// The call of a step.
 #[derive(Debug)]
 pub struct Call<'a> {
     /// The branch of `parallel`.
     pub branch: &'a str,
     /// The function.
     pub function: &'a str,
-    /// Its arguments, without what may differ between two attempts.
+    /// The arguments, without the parts that may differ between two attempts.
     pub arguments: &'a Value,
-    /// Where in the playbook.
+    /// The place in the playbook.
     pub place: String,
 }
 
-/// A call with an effect, from before it is asked for to its end.
+/// A call with an effect, from before its first request to its end.
 #[derive(Debug)]
 pub struct Step {
     ledger: Ledger,
     row: StepRow,
-    /// Counts the calls that this one is the n-th of.
+    /// Key of the counter of equal calls.
     counter: String,
-    /// Where its row is, once it has begun.
+    /// Index of the row, once the step has begun.
     index: Option<usize>,
-    /// The step that did the same in an earlier attempt, and succeeded.
+    /// Index of the recorded step of an earlier attempt.
     earlier: Option<usize>,
 }
 
 impl Step {
-    /// A call with an effect, which may have been done before.
+    /// Identifies a call. It may be a recorded step.
     #[must_use]
     pub fn new(ledger: &Ledger, call: Call) -> Self {
         let mask = ledger.report.mask();
@@ -81,11 +81,11 @@ impl Step {
         }
     }
 
-    /// What the same step returned when an earlier attempt did it. A caller that
-    /// uses it calls [`Self::replay`].
+    /// Returns the result of a recorded step. A caller that uses it calls
+    /// [`Self::replay`].
     ///
-    /// Throws `internal` when the step succeeded and its result cannot be read:
-    /// what was done is not done a second time.
+    /// Fails with [`ErrorKind::Internal`] if the step succeeded but its result
+    /// cannot be read: the step must not be repeated.
     pub fn recorded<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         let Some(earlier) = self.earlier else {
             return Ok(None);
@@ -94,7 +94,7 @@ impl Step {
         let value = match &row.result {
             Some(StepResult::Value(value)) => value,
             Some(StepResult::Unreadable { why, .. }) => return Err(self.unreadable(&row, why)),
-            None => return Err(self.unreadable(&row, "there is none")),
+            None => return Err(self.unreadable(&row, "it is missing")),
         };
         match serde_json::from_value(with_secrets(value.clone(), &self.ledger.secrets)) {
             Ok(result) => Ok(Some(result)),
@@ -104,17 +104,17 @@ impl Step {
 
     fn unreadable(&self, row: &StepRow, why: &str) -> Error {
         Error::internal(format!(
-            "an earlier attempt did {} {} ({}), and its recorded result cannot be read: {why}",
+            "cannot read the recorded result of {} {} ({}): {why}",
             row.function, row.summary, row.place
         ))
         .hint(format!(
-            "so it is not done a second time; bring the ledger back from a backup, or remove what \
-             the run made with `autorun destroy {}`",
+            "an earlier attempt completed the step, so it is not repeated: restore the ledger from \
+             a backup, or remove what the run created with `autorun destroy {}`",
             self.ledger.run()
         ))
     }
 
-    /// What the same step made in an earlier attempt.
+    /// Returns the resources that earlier attempts of this step recorded.
     #[must_use]
     pub fn made(&self) -> Vec<Resource> {
         let memory = self.ledger.memory();
@@ -124,17 +124,17 @@ impl Step {
             .collect()
     }
 
-    /// What an earlier attempt of this step made for certain and what, as far as
-    /// the ledger knows, is still there.
+    /// Returns the resources that earlier attempts of this step created and that,
+    /// according to the ledger, still exist.
     #[must_use]
     pub fn live(&self, kind: ResourceKind) -> Vec<Resource> {
         let mut made = self.made();
-        made.retain(|row| row.kind == kind && row.is_there());
+        made.retain(|row| row.kind == kind && row.exists());
         made
     }
 
-    /// Whether the playbook itself removed later on what this step made, so that
-    /// it need not be there.
+    /// Returns whether the playbook itself later removed the resources of this
+    /// step, so that they need not exist.
     #[must_use]
     pub fn was_undone(&self) -> bool {
         let made = self.made();
@@ -142,29 +142,30 @@ impl Step {
             && !made.iter().any(|row| row.state.may_be_up())
     }
 
-    /// The recorded result stands: nothing is done, nothing is written.
+    /// Reports that the step is replayed: its recorded result is used, and nothing
+    /// is written.
     pub fn replay(&self) {
         let altered = {
             let memory = self.ledger.memory();
             self.earlier
                 .is_some_and(|earlier| memory.steps[earlier].altered)
         };
-        let said = format!(
-            "{} {} was done before; not done again",
+        let message = format!(
+            "replayed {} {}: an earlier attempt completed it",
             self.row.function, self.row.summary
         );
         if altered {
             self.ledger.report.warn(format!(
-                "{said}; its recorded result is masked or shortened"
+                "{message}; its recorded result is masked or shortened"
             ));
         } else {
-            self.ledger.report.info(said);
+            self.ledger.report.info(message);
         }
     }
 
-    /// Writes down, durably, that the step begins and what it is about to make.
-    /// What an earlier attempt was about to make and may have made keeps its
-    /// row, and so its token.
+    /// Records durably that the step begins and which resources it is about to
+    /// create. A resource that an earlier attempt may have created keeps its row,
+    /// and therefore its token.
     pub fn intend(&mut self, wanted: &[NewResource]) -> Result<Vec<Intent>> {
         self.check(wanted)?;
         self.begin_unwritten();
@@ -175,7 +176,7 @@ impl Step {
             return Err(Error::new(
                 ErrorKind::AlreadyExists,
                 format!(
-                    "{} `{}` was made by this run before",
+                    "this run has already created {} `{}`",
                     wanted.kind.words(),
                     wanted.name
                 ),
@@ -197,8 +198,8 @@ impl Step {
         Ok(intents)
     }
 
-    /// What others see of a thing must hold no secret: names are in the ledger,
-    /// in URLs and in AWS's own logs.
+    /// Checks that names and IDs contain no secret: they appear in the ledger, in
+    /// URLs and in the logs of AWS.
     fn check(&self, wanted: &[NewResource]) -> Result<()> {
         let mask = self.ledger.report.mask();
         let checked = wanted.iter().try_for_each(|wanted| {
@@ -207,23 +208,23 @@ impl Step {
             mask.keep_out_of(&what, wanted.id.as_deref().unwrap_or_default())
         });
         checked.map_err(|error| {
-            error.hint("names are seen by others and kept in the ledger: choose another")
+            error.hint("choose another name: names are visible to others and kept in the ledger")
         })
     }
 
-    /// The same for one thing.
+    /// Like [`Self::intend`], for one resource.
     pub fn intend_one(&mut self, wanted: NewResource) -> Result<Intent> {
         let mut intents = self.intend(&[wanted])?;
         intents
             .pop()
-            .ok_or_else(|| Error::internal("one intent was asked for"))
+            .ok_or_else(|| Error::internal("`intend` returned no intent"))
     }
 
-    /// Writes down, durably, that the step begins.
+    /// Records durably that the step begins.
     pub fn begin(&mut self) -> Result<()> {
         if self.ledger.memory().was_under_way(&self.row.key) {
             self.ledger.report.warn(format!(
-                "{} {} was under way when the run ended; it is done again",
+                "{} {} was in progress when the last attempt ended; repeating it",
                 self.row.function, self.row.summary
             ));
         }
@@ -231,7 +232,7 @@ impl Step {
         self.ledger.commit()
     }
 
-    /// The next commit writes the beginning down.
+    /// Records with the next commit that the step begins.
     pub fn begin_unwritten(&mut self) {
         if self.index.is_none() {
             self.row.started = now();
@@ -239,8 +240,8 @@ impl Step {
         }
     }
 
-    /// Writes down, durably, how it ended. Nothing for a call that had no
-    /// effect: it was replayed, or it failed before it began.
+    /// Records durably how the step ended. Writes nothing for a call without an
+    /// effect: one that was replayed or failed before it began.
     pub fn finish<T: Serialize>(self, result: &Result<T>) -> Result<()> {
         let mask = self.ledger.report.mask();
         if result.is_ok() {
@@ -256,7 +257,8 @@ impl Step {
         let mut unkept = None;
         match result {
             Ok(value) => {
-                // A step without a result is not done a second time either.
+                // Set even if the result cannot be recorded: the step must not
+                // be repeated.
                 row.state = Progress::Done;
                 match serde_json::to_value(value) {
                     Ok(value) => {
@@ -270,25 +272,25 @@ impl Step {
                 }
             }
             Err(error) => {
-                let mut said = Value::String(mask.apply(&error.to_string()));
-                shorten(&mut said);
-                row.error = said.as_str().map(str::to_owned);
+                let mut message = Value::String(mask.apply(&error.to_string()));
+                shorten(&mut message);
+                row.error = message.as_str().map(str::to_owned);
                 row.state = Progress::Failed;
             }
         }
         self.ledger.memory().change_step(index, row);
-        self.ledger.commit().map_err(|error| {
-            error.while_doing(&format!("the end of {function} could not be written down"))
-        })?;
+        self.ledger
+            .commit()
+            .map_err(|error| error.while_doing(&format!("cannot record the end of {function}")))?;
         unkept.map_or(Ok(()), |e| {
             Err(Error::internal(format!(
-                "the result of {function} could not be written down: {e}"
+                "cannot record the result of {function}: {e}"
             )))
         })
     }
 
-    /// When the first of its resources was written down: the same in every
-    /// attempt.
+    /// Returns when the first of its resources was recorded, which is the same in
+    /// every attempt.
     #[must_use]
     pub fn intended(&self) -> Millis {
         let made = self.made();

@@ -1,55 +1,55 @@
-//! A step as the ledger keeps it.
+//! The row of a step.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::clock::Millis;
 
-/// A step as the ledger keeps it.
+/// A step in the ledger.
 #[derive(Clone, Debug)]
 pub struct StepRow {
     /// Its number in the run, from 0.
     pub number: usize,
-    /// Digest of what tells it from others.
+    /// Digest of its identity.
     pub key: String,
-    /// The branch of `parallel` that it was in.
+    /// The branch of `parallel`.
     pub branch: String,
-    /// The function that was called.
+    /// The function.
     pub function: String,
-    /// Its arguments in a few words, masked.
+    /// A short form of the arguments, masked.
     pub summary: String,
-    /// Where in the playbook, as `web.rhai:12`.
+    /// The place in the playbook, such as `web.rhai:12`.
     pub place: String,
-    /// How far it got.
+    /// Its progress.
     pub state: Progress,
-    /// What it returned, masked.
+    /// Its result, masked.
     pub result: Option<StepResult>,
     /// Whether the result was masked or shortened.
     pub altered: bool,
-    /// What it failed with, masked.
+    /// Its error, masked.
     pub error: Option<String>,
-    /// When it began.
+    /// When it started.
     pub started: Millis,
     /// When it ended.
     pub ended: Option<Millis>,
 }
 
-/// What a step returned, as the ledger has it.
+/// The recorded result of a step.
 #[derive(Clone, Debug)]
 pub enum StepResult {
     /// A value, masked and shortened.
     Value(Value),
-    /// A text that autorun did not write.
+    /// Invalid JSON, which autorun did not write.
     Unreadable {
         /// The text.
         text: String,
-        /// Why it cannot be read.
+        /// The parse error.
         why: String,
     },
 }
 
 impl StepResult {
-    /// Reads what the ledger has.
+    /// Parses the text in the ledger.
     pub(super) fn read(text: String) -> Self {
         match serde_json::from_str(&text) {
             Ok(value) => Self::Value(value),
@@ -60,7 +60,7 @@ impl StepResult {
         }
     }
 
-    /// As the ledger keeps it.
+    /// Returns the text for the ledger.
     pub(super) fn text(&self) -> String {
         match self {
             Self::Value(value) => value.to_string(),
@@ -68,7 +68,7 @@ impl StepResult {
         }
     }
 
-    /// The value, where it can be read.
+    /// Returns the value, if it is readable.
     #[must_use]
     pub fn value(&self) -> Option<&Value> {
         match self {
@@ -78,11 +78,11 @@ impl StepResult {
     }
 }
 
-/// How far a step got.
+/// The progress of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
-    /// It began, and how it ended is not on record.
+    /// It started; no end is recorded.
     UnderWay,
     /// It succeeded.
     Done,
@@ -94,7 +94,7 @@ impl Progress {
     /// Every state.
     pub const ALL: [Self; 3] = [Self::UnderWay, Self::Done, Self::Failed];
 
-    /// The name that the ledger uses.
+    /// Returns the name that the ledger uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,54 +1,54 @@
-//! Instances that the playbook stopped, and instances that something else did:
-//! the end of the local cloud or of its computer. A resumed run starts only the
-//! latter again.
+//! Distinguishes instances that the playbook stopped from instances that stopped
+//! with the local cloud or its machine. A resumed run starts only the latter
+//! again.
 
 use std::time::{Duration, Instant};
 
 use super::handle::Ledger;
 
 impl Ledger {
-    /// The playbook stops an instance; the next commit makes that durable.
+    /// Records, with the next commit, that the playbook stops an instance.
     pub fn note_stop(&self, id: &str) {
         let mut memory = self.memory();
         memory.stopped_here.insert(id.to_owned());
         memory.set_stopped(id, true);
     }
 
-    /// The playbook starts an instance; the next commit makes that durable.
+    /// Records, with the next commit, that the playbook starts an instance.
     pub fn note_start(&self, id: &str) {
         let mut memory = self.memory();
         memory.stopped_here.remove(id);
         memory.set_stopped(id, false);
     }
 
-    /// A resumed run comes by a stop that it did before.
-    pub fn comes_by_stop(&self, id: &str) {
+    /// Notes that a resumed run replayed a stop.
+    pub fn replayed_stop(&self, id: &str) {
         self.memory().stopped_here.insert(id.to_owned());
     }
 
-    /// A resumed run comes by a start that it did before. True if the playbook
-    /// has stopped the instance after it, so that it is to stay so.
+    /// Notes that a resumed run replayed a start. Returns true if the playbook
+    /// stopped the instance later, so that it must stay stopped.
     #[must_use]
-    pub fn comes_by_start(&self, id: &str) -> bool {
+    pub fn replayed_start(&self, id: &str) -> bool {
         let mut memory = self.memory();
         memory.stopped_here.remove(id);
         memory.row_of_instance(id).is_some_and(|row| row.stopped)
     }
 
-    /// Whether an earlier attempt has stopped an instance at a place of the
-    /// playbook that this one has not come to.
+    /// Returns whether an earlier attempt stopped an instance at a place of the
+    /// playbook that this attempt has not reached.
     #[must_use]
-    pub fn is_stopped_later_on(&self, id: &str) -> bool {
+    pub fn is_stopped_later(&self, id: &str) -> bool {
         let memory = self.memory();
         !memory.stopped_here.contains(id)
             && memory.row_of_instance(id).is_some_and(|row| row.stopped)
     }
 
-    /// Whether a stopped instance is to be started again: an earlier attempt made
-    /// it, and the playbook did not stop it. True once in an attempt, for it may
-    /// stop itself.
+    /// Returns whether to start a stopped instance again: an earlier attempt
+    /// created it, and the playbook did not stop it. Returns true only once in an
+    /// attempt, because the instance may stop itself.
     #[must_use]
-    pub fn starts_again(&self, id: &str) -> bool {
+    pub fn needs_restart(&self, id: &str) -> bool {
         let mut memory = self.memory();
         let stopped_by_other = memory.row_of_instance(id).is_some_and(|row| !row.stopped);
         if !stopped_by_other || memory.started_again.contains_key(id) {
@@ -58,7 +58,7 @@ impl Ledger {
         true
     }
 
-    /// How long ago this attempt started an instance again.
+    /// Returns how long ago this attempt started an instance again.
     #[must_use]
     pub fn started_again(&self, id: &str) -> Option<Duration> {
         self.memory().started_again.get(id).map(Instant::elapsed)

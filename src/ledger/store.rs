@@ -1,10 +1,11 @@
-//! The ledger's file: SQLite, one for all runs of a user, used by several
-//! processes at once.
+//! The ledger's file: a SQLite database for all runs of a user. Several processes
+//! can use it at the same time.
 //!
-//! A commit is on the disk when it returns (`synchronous=FULL`). The directory
-//! is the user's alone, and so is the file. Commits are counted, in the ledger
-//! and beside it (see [`super::witness`]), and a process that is done writing brings
-//! everything into the one file, so that a copy of it is a copy of the ledger.
+//! A commit is on disk when it returns (`synchronous=FULL`). Only the user can
+//! access the directory and the file. Commits are counted in the ledger and in a
+//! file beside it (see [`super::witness`]). After its last commit, a process moves
+//! everything into the main file, so that a copy of this file is a copy of the
+//! ledger.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,17 +34,23 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the ledger in a directory, or makes one where there never was one.
+    /// Opens the ledger in a directory. Creates it if there has never been one.
     ///
-    /// Throws what makes it unusable: `denied`, `quota_exceeded`, `timeout` when
-    /// another process holds it, `internal` when it is damaged, incomplete, older
-    /// than it was, or newer than this program.
+    /// Fails with [`ErrorKind::Denied`], [`ErrorKind::QuotaExceeded`],
+    /// [`ErrorKind::Timeout`] if another process has locked it, and
+    /// [`ErrorKind::Internal`] if it is damaged, incomplete, older than its last
+    /// commit, or newer than this program.
+    ///
+    /// [`ErrorKind::Denied`]: crate::error::ErrorKind::Denied
+    /// [`ErrorKind::QuotaExceeded`]: crate::error::ErrorKind::QuotaExceeded
+    /// [`ErrorKind::Timeout`]: crate::error::ErrorKind::Timeout
+    /// [`ErrorKind::Internal`]: crate::error::ErrorKind::Internal
     pub fn open(directory: &Path) -> Result<Self> {
         Self::opened(directory, IfLost::Refuse)
     }
 
-    /// The same, and where the ledger is lost an empty one begins under the same
-    /// owner: for a search by tags.
+    /// Like [`Self::open`], but replaces a lost ledger by an empty one with the
+    /// same owner. For a search by tags.
     pub fn open_or_begin_again(directory: &Path) -> Result<Self> {
         Self::opened(directory, IfLost::BeginAgain)
     }
@@ -61,26 +68,26 @@ impl Store {
         Ok(store)
     }
 
-    /// What the user should know of the opening: whose access was taken away,
-    /// and that an empty ledger began.
+    /// Returns the warnings of the opening: repaired permissions, and a lost ledger
+    /// that was replaced.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.0.warnings
     }
 
-    /// The ledger's id: the tag `autorun:owner` on all that its runs make.
+    /// Returns the ledger's ID: the tag `autorun:owner` of its resources.
     #[must_use]
     pub fn owner(&self) -> &str {
         &self.0.owner
     }
 
-    /// The directory it is in.
+    /// Returns the directory of the ledger.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.0.path.parent().unwrap_or(Path::new("."))
     }
 
-    /// Reads.
+    /// Reads from the ledger.
     pub(super) fn read<T>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -88,7 +95,7 @@ impl Store {
         work(&self.connection()).map_err(|e| unusable(&self.0.path, &e))
     }
 
-    /// Writes durably: all of it, or nothing.
+    /// Writes durably, in one transaction.
     pub(super) fn write<T>(
         &self,
         work: impl FnOnce(&Transaction) -> rusqlite::Result<T>,
@@ -97,7 +104,7 @@ impl Store {
         self.commit(&mut connection, work)
     }
 
-    /// The same on the connection already taken.
+    /// Writes durably, in one transaction, on a connection that is already locked.
     pub(super) fn commit<T>(
         &self,
         connection: &mut Connection,
@@ -115,26 +122,26 @@ impl Store {
         let (done, commits, was_open) = all().map_err(|e| unusable(&self.0.path, &e))?;
         self.0.witness.note(|noted| noted.written = commits)?;
         if !was_open {
-            // From now on a copy of the main file alone is known as one. Where
-            // another process reads just now, it cannot be said there, and need not.
+            // Writes `open` into the main file, so that a copy without its `-wal`
+            // is recognized. A failure because of a concurrent reader is harmless.
             let _ = checkpoint(connection, "PASSIVE");
         }
         Ok(done)
     }
 
-    /// Brings everything into the main file, when this process has written what
-    /// it had to write. Where another one is at work it is left to that one.
-    pub fn rest(&self) {
+    /// Moves all commits into the main file, after the last commit of this process.
+    /// Leaves this to another process if one is writing.
+    pub fn checkpoint(&self) {
         let mut connection = self.connection();
-        // It waits for no other process: what is in the `-wal` is as safe.
-        let rested = connection
+        // Do not wait for other processes: commits in the `-wal` are durable.
+        let closed = connection
             .busy_timeout(Duration::ZERO)
-            .and_then(|()| rest(&mut connection));
+            .and_then(|()| close_wal(&mut connection));
         let _ = connection.busy_timeout(PATIENCE);
-        if let Ok(Some(commits)) = rested
+        if let Ok(Some(commits)) = closed
             && let Some(file) = FileStamp::read(&self.0.path)
         {
-            // Not noted, the next start looks at the file more closely.
+            // After a failure here, the next start checks the file's integrity.
             let _ = self.0.witness.note(|noted| {
                 noted.written = commits;
                 noted.in_file = commits;
@@ -143,8 +150,8 @@ impl Store {
         }
     }
 
-    /// The one connection of this process. Who waits for it waits for the
-    /// commit of another branch.
+    /// Locks the only connection of this process. Waits for the commits of other
+    /// branches.
     pub(super) fn connection(&self) -> MutexGuard<'_, Connection> {
         self.0
             .connection
@@ -153,8 +160,8 @@ impl Store {
     }
 }
 
-/// Counts a commit, and says whether more is to follow; gives the count, and
-/// what was said before.
+/// Increments the number of commits and sets `open`. Returns the new number and
+/// the previous `open`.
 fn count(tx: &Transaction, open: bool) -> rusqlite::Result<(u64, bool)> {
     let mut ask = tx.prepare_cached("SELECT commits, open FROM written")?;
     let (commits, was_open): (u64, bool) =
@@ -164,15 +171,16 @@ fn count(tx: &Transaction, open: bool) -> rusqlite::Result<(u64, bool)> {
     Ok((commits + 1, was_open))
 }
 
-/// Nothing when another process kept some of it from coming into the main file.
-fn rest(connection: &mut Connection) -> rusqlite::Result<Option<u64>> {
+/// Clears `open` and moves the `-wal` into the main file. Returns the number of
+/// commits, or `None` if another process prevented this.
+fn close_wal(connection: &mut Connection) -> rusqlite::Result<Option<u64>> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let (commits, _) = count(&tx, false)?;
     tx.commit()?;
     Ok(checkpoint(connection, "TRUNCATE")?.then_some(commits))
 }
 
-/// Whether all that is in the `-wal` came into the main file.
+/// Runs a checkpoint. Returns whether it moved the whole `-wal` into the main file.
 fn checkpoint(connection: &Connection, how: &str) -> rusqlite::Result<bool> {
     let sql = format!("PRAGMA wal_checkpoint({how})");
     connection.query_row(&sql, [], |row| {
@@ -192,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_users_alone_and_keeps_its_owner() {
+    fn only_the_user_has_access_and_the_owner_stays() {
         let home = tempfile::tempdir().unwrap();
         let directory = home.path().join("deep/autorun");
         let first = Store::open(&directory).unwrap().owner().to_owned();
@@ -211,7 +219,7 @@ mod tests {
             drop(std::fs::remove_file(directory.join(file)));
         }
         let lost = fault(&directory);
-        assert!(lost.to_string().contains("it is gone"), "{lost}");
+        assert!(lost.to_string().contains("it is missing"), "{lost}");
         let again = Store::open_or_begin_again(&directory).unwrap();
         assert_eq!(again.owner(), first);
         assert!(
@@ -222,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_one_is_refused_and_left_alone() {
+    fn a_newer_ledger_is_refused_and_not_changed() {
         let home = tempfile::tempdir().unwrap();
         let store = Store::open(home.path()).unwrap();
         store
@@ -242,11 +250,11 @@ mod tests {
         theirs
             .execute_batch("CREATE TABLE t (x); PRAGMA user_version = 1")
             .unwrap();
-        assert!(fault(home.path()).to_string().contains("no ledger"));
+        assert!(fault(home.path()).to_string().contains("not a ledger"));
     }
 
     #[test]
-    fn what_is_no_database_is_damaged() {
+    fn a_file_that_is_not_a_database_is_damaged() {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("ledger.db"), "x".repeat(4096)).unwrap();
         let fault = fault(home.path());
@@ -255,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn two_processes_may_write_in_turn() {
+    fn two_processes_can_write_in_turn() {
         let home = tempfile::tempdir().unwrap();
         let one = Store::open(home.path()).unwrap();
         let two = Store::open(home.path()).unwrap();

@@ -1,4 +1,4 @@
-//! The ledger of a run from the first request to a resumed run.
+//! Tests of the ledger, from the first request to a resumed run.
 
 use std::path::Path;
 
@@ -59,7 +59,7 @@ fn bucket(name: &str) -> NewResource {
     NewResource::with_id(ResourceKind::Bucket, name, name)
 }
 
-/// Makes a bucket, as a primitive does.
+/// Records a bucket, as `create_bucket` does.
 fn make(ledger: &Ledger, name: &str) {
     let mut step = step(ledger, "create_bucket", &json!([name]));
     step.intend_one(bucket(name)).unwrap().created(name);
@@ -67,17 +67,17 @@ fn make(ledger: &Ledger, name: &str) {
 }
 
 #[test]
-fn what_was_intended_survives_the_process() {
+fn an_intended_resource_survives_the_process() {
     let home = home();
     let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
     make(&ledger, "a");
     let mut cut = step(&ledger, "create_bucket", &json!(["b"]));
     let intent = cut.intend_one(bucket("b")).unwrap();
     let token = intent.token().to_owned();
-    intent.created("b"); // in memory alone
+    intent.created("b"); // only in memory
     drop((cut, ledger));
 
-    let ledger = Ledger::take_up(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::resume(&home.store, &home.run, quiet()).unwrap();
     assert_eq!(ledger.live().len(), 1);
     assert_eq!(ledger.possibly_made()[0].name, "b");
     let mut again = step(&ledger, "create_bucket", &json!(["b"]));
@@ -87,28 +87,28 @@ fn what_was_intended_survives_the_process() {
     assert_eq!(
         intent.token(),
         token,
-        "the same token asks for the same thing"
+        "the same token requests the same resource"
     );
 }
 
 #[test]
-fn a_step_that_succeeded_is_given_back_once() {
+fn a_recorded_step_is_replayed_once() {
     let home = home();
     let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
     make(&ledger, "a");
     drop(ledger);
-    let ledger = Ledger::take_up(&home.store, &home.run, quiet()).unwrap();
-    assert_eq!(ledger.left_over().len(), 1);
+    let ledger = Ledger::resume(&home.store, &home.run, quiet()).unwrap();
+    assert_eq!(ledger.unused_steps().len(), 1);
     let first = step(&ledger, "create_bucket", &json!(["a"]));
     let recorded: Value = first.recorded().unwrap().unwrap();
     assert_eq!(recorded["name"], "a");
     first.replay();
     first.finish(&Ok(recorded)).unwrap();
-    assert!(ledger.left_over().is_empty());
+    assert!(ledger.unused_steps().is_empty());
     let second = step(&ledger, "create_bucket", &json!(["a"]));
     assert!(
         second.recorded::<Value>().unwrap().is_none(),
-        "it ran once before"
+        "only one such step is recorded"
     );
     let other = step(&ledger, "create_bucket", &json!(["b"]));
     assert!(other.recorded::<Value>().unwrap().is_none());
@@ -133,7 +133,7 @@ fn a_retry_in_the_same_run_keeps_the_token() {
 }
 
 #[test]
-fn only_a_proof_abandons() {
+fn only_an_error_that_proves_no_effect_abandons_a_resource() {
     let home = home();
     let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
     let lost = Error::new(ErrorKind::Timeout, "no answer");
@@ -147,7 +147,7 @@ fn only_a_proof_abandons() {
 }
 
 #[test]
-fn an_effect_takes_two_commits_and_no_effect_none() {
+fn a_step_takes_two_commits_and_a_call_without_effect_none() {
     let home = home();
     let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
     let commits = || {
@@ -161,7 +161,7 @@ fn an_effect_takes_two_commits_and_no_effect_none() {
         .finish::<()>(&Err(Error::invalid("no host")))
         .unwrap();
     assert_eq!(commits(), before);
-    // A row per step and per resource, each written twice, and the count.
+    // The rows of the step, the resource and the count, each written twice.
     make(&ledger, "a");
     assert_eq!(commits(), before + 6);
 }
@@ -180,17 +180,17 @@ fn a_wait_is_written_by_the_next_commit_and_masked() {
     };
     ledger.waited(wait);
     let noted = || home.store.waits(&home.run.id).unwrap();
-    assert!(noted().is_empty(), "no commit on its account");
+    assert!(noted().is_empty(), "a wait causes no commit");
     make(&ledger, "a");
     let noted = noted();
-    assert_eq!(noted.len(), 1, "and it is written once");
+    assert_eq!(noted.len(), 1, "it is written once");
     assert_eq!(noted[0].branch, "/****#1");
     assert_eq!(noted[0].error.as_deref(), Some("**** did not come"));
     assert_eq!((noted[0].started, noted[0].ended), (5, 9));
 }
 
 #[test]
-fn released_is_no_longer_live() {
+fn a_released_resource_is_no_longer_live() {
     let home = home();
     let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
     make(&ledger, "b");
@@ -201,10 +201,10 @@ fn released_is_no_longer_live() {
     assert!(release(Remover::User).is_none());
     ledger.commit().unwrap();
     drop(ledger);
-    let ledger = Ledger::take_up(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::resume(&home.store, &home.run, quiet()).unwrap();
     let mut made = step(&ledger, "create_bucket", &json!(["b"]));
     assert!(made.was_undone());
-    // Made again, and not gone again.
+    // Created again, and not yet removed again.
     made.intend_one(bucket("b")).unwrap().created("b");
     assert!(!made.was_undone());
     let release = ledger.intend_release(ResourceKind::Bucket, "b", Remover::User);
@@ -213,7 +213,7 @@ fn released_is_no_longer_live() {
 }
 
 #[test]
-fn no_secret_enters_it() {
+fn the_ledger_has_no_secrets() {
     let home = home();
     let report = report_with("hunter22");
     let ledger = Ledger::begin(&home.store, &home.run, report).unwrap();
@@ -228,13 +228,16 @@ fn no_secret_enters_it() {
         "****\n"
     );
     assert!(row.altered);
-    let ledger = Ledger::take_up(&home.store, &home.run, report_with("hunter22")).unwrap();
+    let ledger = Ledger::resume(&home.store, &home.run, report_with("hunter22")).unwrap();
     let mut named = self::step(&ledger, "create_bucket", &json!(["hunter22"]));
     let refused = named.intend_one(bucket("a-hunter22")).unwrap_err();
-    assert!(refused.to_string().contains("holds a secret"), "{refused}");
+    assert!(
+        refused.to_string().contains("contains a secret"),
+        "{refused}"
+    );
 }
 
-/// What a step of an earlier attempt made of a result that was changed.
+/// Returns the recorded result after a change of the ledger by another program.
 fn recorded_as(sql: &str) -> Result<Option<Named>> {
     let home = home();
     let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
@@ -242,7 +245,7 @@ fn recorded_as(sql: &str) -> Result<Option<Named>> {
     drop(ledger);
     let changed = home.store.write(|tx| tx.execute(sql, []));
     assert_eq!(changed.unwrap(), 1);
-    let ledger = Ledger::take_up(&home.store, &home.run, quiet())?;
+    let ledger = Ledger::resume(&home.store, &home.run, quiet())?;
     step(&ledger, "create_bucket", &json!(["a"])).recorded()
 }
 
@@ -260,7 +263,7 @@ fn a_result_that_cannot_be_read_is_an_error() {
         ("UPDATE step SET result = '[1]'", "invalid type"),
         ("UPDATE step SET result = '{}'", "missing field `name`"),
         ("UPDATE step SET result = 'null'", "invalid type: null"),
-        ("UPDATE step SET result = NULL", "there is none"),
+        ("UPDATE step SET result = NULL", "it is missing"),
         (
             "UPDATE step SET state = 'did'",
             "is `did`, not one of under_way",
@@ -275,7 +278,7 @@ fn a_result_that_cannot_be_read_is_an_error() {
         ),
         (
             "UPDATE resource SET step = 'other'",
-            "which step made bucket `a`",
+            "the step that created bucket `a`",
         ),
     ] {
         let error = recorded_as(sql).unwrap_err();
@@ -286,7 +289,7 @@ fn a_result_that_cannot_be_read_is_an_error() {
 }
 
 #[test]
-fn a_run_that_cannot_be_read_is_named() {
+fn the_error_about_an_unreadable_run_names_it() {
     let home = home();
     drop(Ledger::begin(&home.store, &home.run, quiet()).unwrap());
     for (sql, why) in [
@@ -308,7 +311,7 @@ fn a_run_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn a_step_whose_result_cannot_be_written_is_not_done_again() {
+fn a_step_whose_result_cannot_be_recorded_is_not_repeated() {
     let home = home();
     let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
     let mut made = step(&ledger, "local_exec", &json!(["true"]));
@@ -317,7 +320,7 @@ fn a_step_whose_result_cannot_be_written_is_not_done_again() {
     let error = made.finish(&Ok(no_key)).unwrap_err();
     assert!(error.to_string().contains("local_exec"), "{error}");
     drop(ledger);
-    let ledger = Ledger::take_up(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::resume(&home.store, &home.run, quiet()).unwrap();
     let again = step(&ledger, "local_exec", &json!(["true"]));
     assert!(again.recorded::<Value>().is_err());
 }

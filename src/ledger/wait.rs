@@ -1,39 +1,39 @@
-//! Waits: calls without an effect that took a while. They are on record for the
-//! picture of a run alone: nothing is decided by them, a resumed run waits
-//! again, and no commit is made on their account.
+//! Waits: calls without an effect that take time. They are recorded only for the
+//! timeline of a run. They have no influence on a resumed run, which waits again,
+//! and they cause no commit.
 
 use super::clock::Millis;
 use crate::report::Mask;
 
-/// How much of an error is kept, in characters.
+/// The longest error that is recorded, in characters.
 const LONGEST: usize = 2000;
 
-/// A call that waited or looked.
+/// A call that waited or queried a state.
 #[derive(Clone, Debug)]
 pub struct Wait {
-    /// The branch of `parallel` that it was in.
+    /// The branch of `parallel`.
     pub branch: String,
-    /// The function that was called.
+    /// The function.
     pub function: String,
-    /// Where in the playbook, as `web.rhai:12`.
+    /// The place in the playbook, such as `web.rhai:12`.
     pub place: String,
-    /// What it failed with, masked.
+    /// Its error, masked.
     pub error: Option<String>,
-    /// When it began.
+    /// When it started.
     pub started: Millis,
     /// When it ended.
     pub ended: Millis,
 }
 
 impl Wait {
-    /// The same without secrets, and without the rest of a long error.
+    /// Masks the secrets and shortens a long error.
     pub(super) fn masked(mut self, mask: &Mask) -> Self {
         self.branch = mask.apply(&self.branch);
         self.error = self.error.map(|error| {
-            let said = mask.apply(&error);
-            match said.char_indices().nth(LONGEST) {
-                Some((end, _)) => format!("{}..", &said[..end]),
-                None => said,
+            let masked = mask.apply(&error);
+            match masked.char_indices().nth(LONGEST) {
+                Some((end, _)) => format!("{}..", &masked[..end]),
+                None => masked,
             }
         });
         self

@@ -1,10 +1,10 @@
-//! The file `owner` beside the ledger: whose it is, and how much was written to
-//! it. So a ledger that was lost, emptied, or replaced by an older one is known
-//! from one that never had more.
+//! The file `owner` beside the ledger: its owner and its number of commits. With
+//! this file, autorun recognizes a ledger that was lost, emptied or replaced by an
+//! older one.
 //!
-//! Each commit is counted in the ledger itself, and noted here when it is
-//! durable. What is noted is therefore never more than what the ledger has, and
-//! a crash between the two does no harm.
+//! The ledger counts each commit itself. The number is written to this file only
+//! when the commit is durable, so it is never larger than the number in the
+//! ledger, and a crash between the two writes is harmless.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -16,18 +16,18 @@ use rustix::fs::OFlags;
 use super::ids::is_owner;
 use crate::error::{Error, Result};
 
-/// What is known of the ledger from outside of it.
+/// The record about the ledger outside of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct WitnessRecord {
-    /// Commits that it has, its `-wal` included.
+    /// The number of commits, including those in the `-wal`.
     pub(super) written: u64,
-    /// Commits that its main file has by itself.
+    /// The number of commits in the main file.
     pub(super) in_file: u64,
-    /// The main file as it was left whole, by which it is known again.
+    /// The main file after its last complete checkpoint.
     pub(super) file: FileStamp,
 }
 
-/// Tells one state of a file from another without reading it.
+/// Metadata that changes whenever a file changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FileStamp {
     inode: u64,
@@ -37,7 +37,7 @@ pub(super) struct FileStamp {
 }
 
 impl FileStamp {
-    /// Nothing that equals another one when the file cannot be seen.
+    /// Reads the metadata of a file. Returns `None` if it is not accessible.
     pub(super) fn read(path: &Path) -> Option<Self> {
         let about = std::fs::symlink_metadata(path).ok()?;
         let time = |seconds: i64, nanoseconds: i64| {
@@ -57,16 +57,16 @@ impl FileStamp {
 pub(super) struct Witness {
     path: PathBuf,
     file: File,
-    /// The ledger's id.
+    /// The ledger's ID.
     pub(super) owner: String,
-    /// What was noted when it was opened; nothing in one of an older version.
+    /// The record at the time of opening; `None` in a file of an older version.
     pub(super) noted: Option<WitnessRecord>,
 }
 
 impl Witness {
-    /// The one that is there.
+    /// Opens the file. Returns `None` if it does not exist.
     ///
-    /// Throws when it cannot be read, or is damaged.
+    /// Fails if it is not readable or damaged.
     pub(super) fn open(path: &Path) -> Result<Option<Self>> {
         let mut file = match writable(path) {
             Ok(file) => file,
@@ -76,12 +76,12 @@ impl Witness {
         let mut text = String::new();
         file.read_to_string(&mut text)
             .map_err(|e| failed(path, &e))?;
-        let (owner, noted) = understood(&text).ok_or_else(|| {
+        let (owner, noted) = parse(&text).ok_or_else(|| {
             Error::internal(format!(
                 "the file `{}`, which names the ledger's owner, is damaged",
                 path.display()
             ))
-            .hint("bring it back from a backup, or remove it to go on with the ledger as it is")
+            .hint("restore it from a backup, or remove it to continue with the ledger as it is")
         })?;
         Ok(Some(Self {
             path: path.to_owned(),
@@ -91,8 +91,8 @@ impl Witness {
         }))
     }
 
-    /// Writes one for a ledger that has none, or one of an older version.
-    pub(super) fn make(path: &Path, owner: &str, noted: WitnessRecord) -> Result<Self> {
+    /// Creates the file, or replaces one of an older version.
+    pub(super) fn create(path: &Path, owner: &str, noted: WitnessRecord) -> Result<Self> {
         let write = || {
             let directory = path.parent().unwrap_or(Path::new("."));
             let mut file = tempfile::Builder::new()
@@ -111,16 +111,16 @@ impl Witness {
         })
     }
 
-    /// Notes what the ledger has; of several processes the one that
-    /// knows of more is right.
+    /// Updates the record. Numbers never decrease, because another process may have
+    /// recorded more commits.
     pub(super) fn note(&self, change: impl Fn(&mut WitnessRecord)) -> Result<()> {
         self.try_note(&change).map_err(|e| failed(&self.path, &e))
     }
 
     fn try_note(&self, change: &impl Fn(&mut WitnessRecord)) -> io::Result<()> {
         if self.file.metadata()?.nlink() == 0 {
-            // Another process wrote a new one; if the user took it away, the
-            // next start makes one.
+            // Another process has replaced the file. If the user has removed it,
+            // the next start creates it again.
             return match writable(&self.path) {
                 Ok(file) => note_in(&file, change),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -133,16 +133,18 @@ impl Witness {
 
 fn note_in(file: &File, change: &impl Fn(&mut WitnessRecord)) -> io::Result<()> {
     file.lock()?;
-    let mut there = vec![0; text("", WitnessRecord::default()).len() + 64];
-    let length = file.read_at(&mut there, 0)?;
-    let there = String::from_utf8_lossy(&there[..length]).into_owned();
-    let written = match understood(&there) {
+    // 64 bytes are more than the owner needs.
+    let mut current = vec![0; text("", WitnessRecord::default()).len() + 64];
+    let length = file.read_at(&mut current, 0)?;
+    let current = String::from_utf8_lossy(&current[..length]).into_owned();
+    let written = match parse(&current) {
         Some((owner, Some(noted))) => {
             let mut next = noted;
             change(&mut next);
             next.written = next.written.max(noted.written);
             next.in_file = next.in_file.max(noted.in_file);
-            // As long as before: one sector, which is old or new.
+            // The length does not change and fits in a sector, so a crash leaves
+            // the old or the new content.
             file.write_all_at(text(&owner, next).as_bytes(), 0)
         }
         _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
@@ -151,7 +153,7 @@ fn note_in(file: &File, change: &impl Fn(&mut WitnessRecord)) -> io::Result<()> 
     written
 }
 
-/// All numbers have as many digits, so that a later text is as long.
+/// Formats the content. All numbers are padded, so that the length never changes.
 fn text(owner: &str, noted: WitnessRecord) -> String {
     let FileStamp {
         inode,
@@ -166,7 +168,7 @@ fn text(owner: &str, noted: WitnessRecord) -> String {
     )
 }
 
-fn understood(text: &str) -> Option<(String, Option<WitnessRecord>)> {
+fn parse(text: &str) -> Option<(String, Option<WitnessRecord>)> {
     let mut lines = text.lines();
     let owner = lines.next().map(str::trim).filter(|id| is_owner(id))?;
     let Some(written) = lines.next() else {
@@ -200,7 +202,7 @@ fn writable(path: &Path) -> io::Result<File> {
 }
 
 fn failed(path: &Path, error: &io::Error) -> Error {
-    let error = Error::io("write down beside the ledger, in", path, error);
+    let error = Error::io("access the ledger's file", path, error);
     if error.hint.is_some() {
         error
     } else {
@@ -215,11 +217,11 @@ mod tests {
     const OWNER: &str = "23456789bcdfghjk";
 
     #[test]
-    fn what_is_noted_is_read_again_and_never_becomes_less() {
+    fn the_record_is_read_again_and_never_decreases() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("owner");
         assert!(Witness::open(&path).unwrap().is_none());
-        let witness = Witness::make(&path, OWNER, WitnessRecord::default()).unwrap();
+        let witness = Witness::create(&path, OWNER, WitnessRecord::default()).unwrap();
         let length = std::fs::metadata(&path).unwrap().len();
         let note = |written| {
             witness.note(|noted| noted.written = written).unwrap();
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_an_older_version_names_the_owner_alone() {
+    fn a_file_of_an_older_version_has_only_the_owner() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("owner");
         std::fs::write(&path, format!("{OWNER}\n")).unwrap();

@@ -1,4 +1,4 @@
-//! The calls of a run, as a picture and a list of them need them.
+//! The calls of a run, for the timeline and the list of calls.
 
 use std::collections::HashMap;
 
@@ -13,40 +13,40 @@ pub(super) struct Call {
     pub(super) function: String,
     pub(super) summary: String,
     pub(super) place: String,
-    /// Where its function acts, which is its colour.
+    /// Where the function acts, which determines the color.
     pub(super) realm: Realm,
     pub(super) state: CallState,
-    /// Whether it only waited or looked.
+    /// Whether it is a wait: it only waited or queried a state.
     pub(super) is_wait: bool,
     pub(super) result: Option<StepResult>,
     pub(super) altered: bool,
     pub(super) error: Option<String>,
 }
 
-/// How far a call got.
+/// The state of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallState {
     Done,
     Failed,
-    /// The run ended, and how the call did is not on record.
-    CutOff,
-    UnderWay,
+    /// The run ended before the end of the call was recorded.
+    Unfinished,
+    InProgress,
 }
 
 impl CallState {
-    /// As a class of the style sheet.
+    /// Returns the CSS class.
     pub(super) fn class(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Failed => "failed",
-            Self::CutOff => "cut",
-            Self::UnderWay => "running",
+            Self::Unfinished => "cut",
+            Self::InProgress => "running",
         }
     }
 }
 
-/// The class of the style sheet that colours a realm, and what the legend calls it.
-pub(super) fn colour(realm: Realm) -> (&'static str, &'static str) {
+/// Returns the CSS class of a realm and its name in the legend.
+pub(super) fn color(realm: Realm) -> (&'static str, &'static str) {
     match realm {
         Realm::Ec2 => ("ec2", "EC2"),
         Realm::S3 => ("s3", "S3"),
@@ -57,51 +57,52 @@ pub(super) fn colour(realm: Realm) -> (&'static str, &'static str) {
 }
 
 impl Call {
-    /// How long it took, where that is known.
+    /// Returns the duration, or the state if there is no known duration.
     pub(super) fn took(&self) -> String {
         let took = text::duration(between(self.span.started, self.span.ended));
         match self.state {
             CallState::Done | CallState::Failed => took,
-            CallState::CutOff => "cut off".to_owned(),
-            CallState::UnderWay => "under way".to_owned(),
+            CallState::Unfinished => "unfinished".to_owned(),
+            CallState::InProgress => "in progress".to_owned(),
         }
     }
 
-    /// What became of it, in words.
+    /// Describes the outcome and the duration.
     pub(super) fn outcome(&self) -> String {
         let took = self.took();
         match (self.state, self.is_wait) {
             (CallState::Done, false) => format!("done in {took}"),
             (CallState::Done, true) => format!("waited {took}"),
             (CallState::Failed, _) => format!("failed after {took}"),
-            (CallState::CutOff | CallState::UnderWay, _) => took,
+            (CallState::Unfinished | CallState::InProgress, _) => took,
         }
     }
 
-    /// The last part of the path and the line.
+    /// Returns the file name and the line.
     pub(super) fn short_place(&self) -> &str {
         self.place.rsplit('/').next().unwrap_or_default()
     }
 }
 
-/// Steps and waits by their beginnings. Of two that began at once, the longer
-/// one holds the other.
+/// Returns the steps and waits by start time. Of two that started at the same time,
+/// the longer one comes first, because it contains the other one.
 pub(super) fn calls(record: &RunRecord) -> Vec<Call> {
     let realms = realms();
-    // A run of another version may have called a function that this one lacks.
+    // Another version of autorun may have functions that this one does not have.
     let realm = |function: &str| realms.get(function).copied().unwrap_or(Realm::Playbook);
     let mut latest: HashMap<&str, Millis> = HashMap::new();
     for step in &record.steps {
         let latest = latest.entry(&step.branch).or_default();
         *latest = step.started.max(*latest);
     }
-    // What an earlier attempt left so is not under way any more.
+    // Only the latest step of a branch can be in progress. Earlier ones without an
+    // end belong to earlier attempts.
     let unended = |step: &StepRow| {
         let is_last = latest.get(step.branch.as_str()) == Some(&step.started);
         if record.status == RunStatus::Running && is_last {
-            CallState::UnderWay
+            CallState::InProgress
         } else {
-            CallState::CutOff
+            CallState::Unfinished
         }
     };
     let steps = record.steps.iter().map(|step| {
@@ -110,9 +111,9 @@ pub(super) fn calls(record: &RunRecord) -> Vec<Call> {
             (Progress::Failed, Some(_)) => CallState::Failed,
             (Progress::UnderWay, _) | (_, None) => unended(step),
         };
-        // How far what was cut off got is not known.
+        // The duration of an unfinished call is unknown: draw it with no length.
         let ended = match state {
-            CallState::UnderWay => record.read,
+            CallState::InProgress => record.read,
             _ => step.ended.unwrap_or(step.started),
         };
         Call {
@@ -156,7 +157,7 @@ pub(super) fn calls(record: &RunRecord) -> Vec<Call> {
     calls
 }
 
-/// `/a#1/b#2` as people read it: `a › b#2`, the second of two b in a.
+/// Formats the branch `/a#1/b#2` as `a › b#2`: the second branch `b` in `a`.
 pub(super) fn branch_in_words(branch: &str) -> String {
     let names = branch.split('/').skip(1);
     let names = names.map(|name| name.strip_suffix("#1").unwrap_or(name));
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn branches_read_well() {
+    fn branches_are_formatted() {
         assert_eq!(branch_in_words(""), "");
         assert_eq!(branch_in_words("/web#1#1"), "web#1");
         assert_eq!(branch_in_words("/a#1/b#2"), "a › b#2");

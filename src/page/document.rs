@@ -1,4 +1,4 @@
-//! A run as one page that needs nothing else: no script, no file, no network.
+//! A run as a self-contained HTML page: no scripts, no other files, no network.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::calls::{Call, CallState, branch_in_words, calls, colour};
+use super::calls::{Call, CallState, branch_in_words, calls, color};
 use super::labels::file_name;
 use super::lanes::{Span, lanes, rows, visits};
 use super::shape::{NARROW, WIDE};
@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::ledger::{Millis, Resource, ResourceKind, RunRecord, State, StepResult, between};
 use crate::report::{clock, text};
 
-/// How much of all results a page holds. A browser shows no more with ease.
+/// The most bytes of results on a page. Browsers are slow with larger pages.
 const MOST: usize = 4 << 20;
 
 #[derive(Serialize)]
@@ -33,7 +33,7 @@ struct Page {
     wide: String,
     narrow: String,
     calls: Vec<Entry>,
-    resources: Vec<Thing>,
+    resources: Vec<ResourceItem>,
     commands: Vec<Fact>,
     written: String,
     version: &'static str,
@@ -73,7 +73,7 @@ struct Block {
 }
 
 #[derive(Serialize)]
-struct Thing {
+struct ResourceItem {
     kind: String,
     id: String,
     name: String,
@@ -82,9 +82,11 @@ struct Thing {
     since: String,
 }
 
-/// The run as a page.
+/// Renders the run as a page.
 ///
-/// Throws `internal` when a template does not work.
+/// Fails with [`ErrorKind::Internal`] if a template is invalid.
+///
+/// [`ErrorKind::Internal`]: crate::error::ErrorKind::Internal
 pub fn html(record: &RunRecord) -> Result<String> {
     let run = &record.run;
     let calls = calls(record);
@@ -117,7 +119,7 @@ pub fn html(record: &RunRecord) -> Result<String> {
             resources: record
                 .resources
                 .iter()
-                .map(|r| thing(r, run.about.ttl))
+                .map(|r| resource_item(r, run.about.ttl))
                 .collect(),
             commands: commands(record),
             written: zoned(record.read),
@@ -126,7 +128,7 @@ pub fn html(record: &RunRecord) -> Result<String> {
     )
 }
 
-/// Nothing but this very style is obeyed.
+/// Returns a content security policy that allows only this style.
 fn policy(style: &str) -> String {
     let hash = BASE64_STANDARD.encode(Sha256::digest(style.as_bytes()));
     format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'")
@@ -139,7 +141,7 @@ fn fact(name: &str, value: impl Into<String>) -> Fact {
     }
 }
 
-/// As this machine's clock shows it, and which clock that is.
+/// Formats a time in this machine's time zone, with the offset from UTC.
 fn zoned(at: Millis) -> String {
     clock::local(at, "%Y-%m-%d %H:%M:%S %:z")
 }
@@ -150,22 +152,22 @@ fn facts(record: &RunRecord) -> Vec<Fact> {
     if let Some(ended) = run.ended {
         facts.push(fact("ended", zoned(ended)));
         let took = between(run.started, ended);
-        facts.push(fact("took", text::duration(took)));
+        facts.push(fact("duration", text::duration(took)));
     }
     facts.push(fact("playbook", run.about.playbook.as_str()));
-    facts.push(fact("where", run.about.target.words()));
+    facts.push(fact("target", run.about.target.words()));
     facts.push(fact("directory", run.about.directory.display().to_string()));
     if let Some(ttl) = run.about.ttl {
         let ttl = text::duration(std::time::Duration::from_secs(ttl));
         facts.push(fact(
             "ttl",
-            format!("{ttl} for instances; other things stay"),
+            format!("{ttl} for instances; other resources stay"),
         ));
     }
     facts
 }
 
-/// For each call, what the lines of the timeline say.
+/// Returns for each call the dependencies that the lines of the timeline show.
 fn waited_for(calls: &[Call]) -> Vec<Vec<String>> {
     let spans: Vec<Span> = calls.iter().map(|call| call.span.clone()).collect();
     let lanes = lanes(spans.iter().map(|span| span.branch.as_str()));
@@ -180,13 +182,13 @@ fn waited_for(calls: &[Call]) -> Vec<Vec<String>> {
         let begun = match visit.after {
             Some(after) if spans[after].holds(&spans[visit.last]) => {
                 branches[after].push(branch.clone());
-                Some(format!("{branch} was begun by {}", named(after)))
+                Some(format!("{branch} was started by {}", named(after)))
             }
             after => {
                 if let Some(before) = visit.before {
                     branches[before].push(branch.clone());
                 }
-                after.map(|after| format!("{branch} began after {}", named(after)))
+                after.map(|after| format!("{branch} started after {}", named(after)))
             }
         };
         notes[visit.first].extend(begun);
@@ -210,7 +212,7 @@ fn entry(
         None => Vec::new(),
         Some(StepResult::Value(value)) => blocks(value),
         Some(StepResult::Unreadable { why, .. }) => {
-            notes.push(format!("the recorded result cannot be read: {why}"));
+            notes.push(format!("cannot read the recorded result: {why}"));
             Vec::new()
         }
     };
@@ -218,7 +220,7 @@ fn entry(
     if size > *room {
         blocks.clear();
         notes.push(
-            "the result has no room on this page; `autorun show RUN --output json` has it"
+            "the result is too large for this page; `autorun show RUN --output json` prints it"
                 .to_owned(),
         );
     } else {
@@ -227,8 +229,8 @@ fn entry(
     if call.altered {
         notes.push("the result is masked or shortened".to_owned());
     }
-    if call.state == CallState::CutOff {
-        notes.push("the run ended, and how this call did is not on record".to_owned());
+    if call.state == CallState::Unfinished {
+        notes.push("the run ended before the end of this call was recorded".to_owned());
     }
     let wait = if call.is_wait { " wait" } else { "" };
     let error = call.error.as_deref();
@@ -236,7 +238,7 @@ fn entry(
         number,
         function: call.function.clone(),
         summary: call.summary.clone(),
-        class: format!("{} {}{wait}", colour(call.realm).0, call.state.class()),
+        class: format!("{} {}{wait}", color(call.realm).0, call.state.class()),
         from: text::duration(between(record.run.started, call.span.started)),
         outcome: call.outcome(),
         branch: branch_in_words(&call.span.branch),
@@ -250,8 +252,8 @@ fn entry(
     }
 }
 
-/// A result as a person reads it: texts of several lines and what programs wrote
-/// as they are, the rest as JSON.
+/// Splits a result into blocks: the output of programs and texts of several lines
+/// as plain text, the rest as JSON.
 fn blocks(result: &Value) -> Vec<Block> {
     let is_text = |name: &str, value: &Value| {
         let text = value.as_str().unwrap_or_default();
@@ -284,17 +286,17 @@ fn blocks(result: &Value) -> Vec<Block> {
     }
 }
 
-fn thing(row: &Resource, ttl: Option<u64>) -> Thing {
+fn resource_item(row: &Resource, ttl: Option<u64>) -> ResourceItem {
     let state = match row.state {
-        State::Intended => "possibly made",
+        State::Intended => "possibly created",
         State::Live => "up",
-        State::Abandoned => "not made",
+        State::Abandoned => "not created",
         State::Releasing => "being removed",
         State::Released => "removed",
-        State::Forgotten => "left to itself",
+        State::Forgotten => "forgotten",
     };
     let mut since = match row.state {
-        State::Intended | State::Abandoned => format!("asked for {}", zoned(row.intended)),
+        State::Intended | State::Abandoned => format!("requested {}", zoned(row.intended)),
         State::Live | State::Releasing => format!("since {}", zoned(row.intended)),
         State::Released | State::Forgotten => {
             format!("{} to {}", zoned(row.intended), zoned(row.changed))
@@ -303,10 +305,10 @@ fn thing(row: &Resource, ttl: Option<u64>) -> Thing {
     if row.state.may_be_up()
         && let Some(end) = row.ends(ttl)
     {
-        since = format!("{since}, ends itself {}", zoned(end));
+        since = format!("{since}, terminates itself {}", zoned(end));
     }
     let shown = row.remaining();
-    Thing {
+    ResourceItem {
         kind: row.kind.words(),
         id: shown.id.unwrap_or_default(),
         name: row.name.clone(),
@@ -316,7 +318,7 @@ fn thing(row: &Resource, ttl: Option<u64>) -> Thing {
     }
 }
 
-/// What can be done about the run now.
+/// Returns the commands that are useful for the run, with descriptions.
 fn commands(record: &RunRecord) -> Vec<Fact> {
     let command = |word: &str, what: &str| fact(&format!("autorun {word} {}", record.run.id), what);
     let up = record.resources.iter().filter(|row| row.state.may_be_up());
@@ -326,14 +328,14 @@ fn commands(record: &RunRecord) -> Vec<Fact> {
         .iter()
         .any(|row| row.kind == ResourceKind::Instance && row.state == State::Live)
     {
-        commands.push(command("ssh", "logs in to its instance"));
+        commands.push(command("ssh", "logs in to the instance"));
     }
-    if record.status.can_go_on() {
-        commands.push(command("resume", "goes on where it ended"));
+    if record.status.can_resume() {
+        commands.push(command("resume", "continues the run"));
     }
     if !up.is_empty() {
-        let count = text::count(up.len(), "thing");
-        let what = format!("removes the {count} of it that may be up");
+        let count = text::count(up.len(), "resource");
+        let what = format!("removes {count} of the run");
         commands.push(command("destroy", &what));
     }
     commands
@@ -346,7 +348,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_program_wrote_is_shown_as_it_is() {
+    fn the_output_of_programs_is_shown_as_plain_text() {
         let shown = blocks(&json!({ "status": 1, "stdout": "one\n", "stderr": "" }));
         let names: Vec<_> = shown.iter().map(|block| block.name.as_str()).collect();
         assert_eq!(names, ["stdout", "result"]);

@@ -1,11 +1,10 @@
-//! The parts of the picture of a run: bands of rows, and strokes for what waited
-//! for what.
+//! The parts of the timeline: bands of rows, and lines for dependencies.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::calls::{Call, CallState, branch_in_words, colour};
+use super::calls::{Call, CallState, branch_in_words, color};
 use super::labels::fitted;
 use super::lanes::{Lane, Span, Visit};
 use super::scale::{Scale, Tick, elapsed, float};
@@ -18,10 +17,10 @@ const LANE_FOOT: f64 = 8.0;
 
 const LANE_GAP: f64 = 8.0;
 
-/// A call of no time at all is seen, too.
+/// The least width of a bar, so that the shortest call is visible.
 const THINNEST: f64 = 3.0;
 
-/// A pause of the playbook between two calls that is worth a line.
+/// The shortest pause between two calls that is drawn.
 const PAUSE: Millis = 100;
 
 #[derive(Serialize)]
@@ -73,28 +72,28 @@ pub(super) struct Stroke {
     pub(super) line: Line,
 }
 
-/// What a line means; its name is a class of the style sheet.
+/// The meaning of a line. The name is its CSS class.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Line {
-    /// One call followed the other.
+    /// The second call followed the first one.
     Then,
-    /// In between, nothing is on record.
+    /// No call is recorded in between.
     Pause,
-    /// A branch begins, or is waited for.
+    /// A branch starts, or another call waits for its end.
     Fork,
 }
 
-/// What is drawn, and where times are.
+/// The calls to draw, and the scale of the time axis.
 pub(super) struct Drawing<'a> {
-    /// With their numbers in the list of calls.
+    /// The calls, with their numbers in the list of calls.
     pub(super) calls: Vec<(usize, &'a Call)>,
     pub(super) spans: &'a [Span],
     pub(super) scale: &'a Scale,
     pub(super) begin: Millis,
     pub(super) shape: Shape,
     pub(super) linked: bool,
-    /// Of the lanes, from the edges of the picture.
+    /// The distance of the lanes from the edges of the image.
     pub(super) inset: f64,
 }
 
@@ -103,7 +102,8 @@ impl Drawing<'_> {
         self.shape.plot_x + self.scale.x(at)
     }
 
-    /// Lanes with their rows, the middle of each call's bar, and the end.
+    /// Returns the lanes with their rows, the vertical middle of each call's bar, and
+    /// the bottom.
     pub(super) fn bands(
         &self,
         lanes: &[Lane],
@@ -153,7 +153,7 @@ impl Drawing<'_> {
             ("parallel", n) if n > 1 => format!("{n} branches"),
             _ => shown.summary.clone(),
         };
-        // A letter is about as wide as the indent of a lane.
+        // A letter is about as wide as the indentation of a lane.
         let letters = shape.letters - depth;
         let name = fitted(&shown.function, letters);
         let room = letters.saturating_sub(name.chars().count() + 1);
@@ -175,7 +175,7 @@ impl Drawing<'_> {
             bar_y: y + shape.bar_y,
             width: round((self.x(shown.span.ended) - x).max(THINNEST)),
             bar: shape.bar,
-            class: format!("{} {}{wait}", colour(shown.realm).0, shown.state.class()),
+            class: format!("{} {}{wait}", color(shown.realm).0, shown.state.class()),
             title: self.title(shown, &summary),
             link: self.linked.then(|| format!("#call-{number}")),
             name,
@@ -185,7 +185,7 @@ impl Drawing<'_> {
     fn title(&self, call: &Call, summary: &str) -> String {
         let began = elapsed(call.span.started - self.begin);
         let mut title = format!("{} {summary}", call.function).trim_end().to_owned();
-        title = format!("{title}: {}, from {began}", call.outcome());
+        title = format!("{title}: {}, started at {began}", call.outcome());
         let branch = branch_in_words(&call.span.branch);
         if !branch.is_empty() {
             title = format!("{title}, in {branch}");
@@ -197,7 +197,7 @@ impl Drawing<'_> {
         title
     }
 
-    /// What waited for what.
+    /// Returns the lines that show dependencies.
     pub(super) fn strokes(
         &self,
         rows: &[Vec<usize>],
@@ -209,7 +209,7 @@ impl Drawing<'_> {
         let mut strokes = Vec::new();
         for two in rows.iter().flat_map(|rows| rows.windows(2)) {
             let (one, next) = (two[0], two[1]);
-            // Branches were at work in between: their lines lead there.
+            // Branches ran in between, and their lines connect the calls.
             let branched = visits.iter().any(|visit| {
                 visit.after == Some(one)
                     && visit.before == Some(next)
@@ -246,14 +246,14 @@ impl Drawing<'_> {
                 line: Line::Fork,
             });
             let end = self.spans[visit.last].ended;
-            let goes_on = match (visit.after, visit.before) {
+            let successor = match (visit.after, visit.before) {
                 (Some(after), _) if self.holds(after, visit.last) => {
                     Some((self.x(self.spans[after].ended), middles[after]))
                 }
                 (_, Some(before)) => Some((self.x(self.spans[before].started), middles[before])),
                 (_, None) => None,
             };
-            if let Some(to) = goes_on {
+            if let Some(to) = successor {
                 strokes.push(Stroke {
                     path: elbow(to, (self.x(end), middles[visit.last])),
                     line: Line::Fork,
@@ -282,7 +282,7 @@ impl Drawing<'_> {
             x: round(self.shape.plot_x + piece.x),
             width: round(piece.width),
             label: format!(
-                "{}, nothing on record",
+                "{} without recorded calls",
                 elapsed(whole_seconds(piece.to - piece.from))
             ),
         });
@@ -294,7 +294,7 @@ fn whole_seconds(length: Millis) -> Millis {
     length / 1000 * 1000
 }
 
-/// From a corner down or up, then along.
+/// Returns a path that goes vertically first, then horizontally.
 fn elbow((x, y): (f64, f64), (to_x, to_y): (f64, f64)) -> String {
     format!("M{} {}V{}H{}", round(x), round(y), round(to_y), round(to_x))
 }

@@ -1,11 +1,11 @@
-//! A run for machines.
+//! A run as JSON.
 
 use serde_json::{Value, json};
 
 use crate::ledger::{Resource, Run, RunRecord, RunStatus, StepResult, StepRow, Wait, between, now};
 use crate::report::clock;
 
-/// A run with its rows, as one object on a line.
+/// Renders a run with its rows as one object on one line.
 #[must_use]
 pub fn json(record: &RunRecord) -> String {
     let mut all = run_as_json(&record.run, record.status);
@@ -17,7 +17,7 @@ pub fn json(record: &RunRecord) -> String {
     format!("{all}\n")
 }
 
-/// A run without its rows.
+/// Returns a run without its rows.
 #[must_use]
 pub fn run_as_json(run: &Run, status: RunStatus) -> Value {
     let target = &run.about.target;

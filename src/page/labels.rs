@@ -1,12 +1,12 @@
-//! Texts that have to fit.
+//! Labels with limited width.
 
-/// The last part of a path.
+/// Returns the file name of a path.
 pub(super) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 
-/// A text cut to so many letters; those of other scripts may take twice the
-/// room.
+/// Shortens a text to a number of letters. Characters outside ASCII count twice,
+/// because they may be wider.
 pub(super) fn fitted(text: &str, letters: usize) -> String {
     let text = text.split(['\n', '\t']).next().unwrap_or_default();
     let room = |c: char| if c.is_ascii() { 1 } else { 2 };
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_cut_to_their_room() {
+    fn texts_are_shortened_to_fit() {
         assert_eq!(fitted("create_bucket", 13), "create_bucket");
         assert_eq!(fitted("create_bucket", 7), "create…");
         assert_eq!(fitted("一二三四", 6), "一二…");

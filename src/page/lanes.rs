@@ -1,22 +1,22 @@
-//! The lanes of the picture of a run, and what waited for what. Pure: times in,
-//! numbers out.
+//! The lanes of the timeline, and the dependencies of branches. This module only
+//! computes: it does no I/O and does not draw.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::ledger::Millis;
 
-/// Of a call in the picture, what its place depends on.
+/// The branch and the times of a call, which determine its position.
 #[derive(Clone, Debug)]
 pub(super) struct Span {
-    /// The branch of `parallel`, as `/a#1/b#1`; empty for the main one.
+    /// The branch of `parallel`, such as `/a#1/b#1`; empty for the main branch.
     pub(super) branch: String,
     pub(super) started: Millis,
-    /// Its end, or how far it is known to have got.
+    /// Its end, or the last time at which it is known to have run.
     pub(super) ended: Millis,
 }
 
 impl Span {
-    /// Whether it lasted over the whole other one.
+    /// Returns whether it contains the other span.
     pub(super) fn holds(&self, other: &Self) -> bool {
         self.started <= other.started && other.ended <= self.ended
     }
@@ -26,13 +26,13 @@ impl Span {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Lane {
     pub(super) branch: String,
-    /// The nearest branch above it that has calls, or the main one.
+    /// The nearest ancestor that has calls, or the main branch.
     pub(super) parent: Option<usize>,
     pub(super) depth: usize,
 }
 
-/// The lanes of branches given by their beginnings: the main one first, each
-/// other one below the one that began it.
+/// Returns the lanes of branches, which are sorted by start time: the main branch
+/// first, each other branch below the branch that started it.
 pub(super) fn lanes<'a>(branches: impl IntoIterator<Item = &'a str>) -> Vec<Lane> {
     let mut seen = HashSet::from([""]);
     let mut others: Vec<&str> = Vec::new();
@@ -74,7 +74,7 @@ fn descend(
     }
 }
 
-/// The spans of each lane, by their numbers.
+/// Returns the indices of the spans of each lane.
 pub(super) fn rows(spans: &[Span], lanes: &[Lane]) -> Vec<Vec<usize>> {
     let numbers: HashMap<&str, usize> = lanes
         .iter()
@@ -90,13 +90,13 @@ pub(super) fn rows(spans: &[Span], lanes: &[Lane]) -> Vec<Vec<usize>> {
     rows
 }
 
-/// A branch at work between two calls of the branch that began it, or during
-/// its `parallel`. Its numbers are those of spans.
+/// A period in which a branch ran: between two calls of its parent, or during the
+/// parent's `parallel`. The numbers are indices of spans.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Visit {
     pub(super) lane: usize,
-    /// The call of the parent that was the last to begin before: the `parallel`
-    /// itself, or what the branch waited for.
+    /// The last call of the parent that started before: the `parallel` itself, or
+    /// the call for which the branch waited.
     pub(super) after: Option<usize>,
     pub(super) first: usize,
     pub(super) last: usize,
@@ -104,9 +104,9 @@ pub(super) struct Visit {
     pub(super) before: Option<usize>,
 }
 
-/// When which branch was at work. A branch's own calls follow each other, and
-/// what began it does nothing itself until its branches have ended; so this is
-/// in the times. `rows` has the spans of each lane by their beginnings.
+/// Determines when each branch ran. The times are enough for this, because the calls
+/// of a branch are sequential, and a parent makes no calls until its branches have
+/// ended. `rows` has the spans of each lane by start time.
 pub(super) fn visits(spans: &[Span], lanes: &[Lane], rows: &[Vec<usize>]) -> Vec<Visit> {
     let mut visits: Vec<Visit> = Vec::new();
     for (lane, Lane { parent, .. }) in lanes.iter().enumerate() {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_branch_stands_below_the_one_that_began_it() {
+    fn a_branch_is_below_the_branch_that_started_it() {
         let lanes = lanes(["/b#1", "", "/a#1/x#1", "/b#1/y#1", "/a#1", "/c#1/d#1/e#1"]);
         let found: Vec<_> = lanes
             .iter()
@@ -170,15 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn a_branch_waits_for_the_call_before_and_the_call_after_for_it() {
+    fn a_branch_runs_between_the_calls_of_its_parent() {
         let spans = [
             span("", 0, 10),
-            span("", 11, 50), // parallel itself is on record
+            span("", 11, 50), // a recorded parallel
             span("/a#1", 12, 20),
             span("/a#1", 20, 49),
             span("/b#1", 12, 30),
             span("", 60, 70),
-            span("/a#1", 71, 80), // a second parallel, which is not
+            span("/a#1", 71, 80), // a second parallel, which is not recorded
             span("", 90, 95),
         ];
         let lanes = lanes(spans.iter().map(|s| &*s.branch));

@@ -1,8 +1,8 @@
-//! What the colours and lines of a picture mean.
+//! The legend of the timeline.
 
 use serde::Serialize;
 
-use super::calls::{CallState, colour};
+use super::calls::{CallState, color};
 use super::drawing::{Drawing, Line, Stroke};
 use super::scale::float;
 use crate::primitives::Realm;
@@ -15,7 +15,7 @@ pub(super) struct Key {
     label: &'static str,
 }
 
-/// What the picture's signs mean, and where that ends.
+/// Returns the keys of the legend and its bottom.
 pub(super) fn legend(drawing: &Drawing, strokes: &[Stroke], y: f64) -> (Vec<Key>, f64) {
     let has = |realm: Realm| drawing.calls.iter().any(|(_, call)| call.realm == realm);
     let is = |state: CallState| drawing.calls.iter().any(|(_, call)| call.state == state);
@@ -24,16 +24,16 @@ pub(super) fn legend(drawing: &Drawing, strokes: &[Stroke], y: f64) -> (Vec<Key>
     let realms = Realm::ALL
         .into_iter()
         .filter(|realm| has(*realm))
-        .map(colour);
+        .map(color);
     let others = [
-        (waits, "flow wait", "waiting or looking"),
+        (waits, "flow wait", "wait or query"),
         (is(CallState::Failed), "failed", "✕ failed"),
-        (is(CallState::CutOff), "cut", "cut off"),
-        (is(CallState::UnderWay), "running", "under way"),
-        (line(Line::Fork), "fork", "begins, and is waited for"),
-        (line(Line::Pause), "pause", "nothing on record"),
+        (is(CallState::Unfinished), "cut", "unfinished"),
+        (is(CallState::InProgress), "running", "in progress"),
+        (line(Line::Fork), "fork", "start and end of a branch"),
+        (line(Line::Pause), "pause", "no recorded call"),
     ];
-    let others = others.into_iter().filter(|(there, ..)| *there);
+    let others = others.into_iter().filter(|(is_used, ..)| *is_used);
     let all = realms.chain(others.map(|(_, class, label)| (class, label)));
     let (mut keys, mut x, mut y) = (Vec::new(), drawing.shape.name_x, y);
     for (class, label) in all {

@@ -1,6 +1,5 @@
-//! One run as those who ask about it read it: in words, as JSON, as a page that
-//! needs nothing else, as a picture. It is made of what the ledger has of the
-//! run; nothing here reads or writes a file.
+//! Renders the record of a run: as text, JSON, a self-contained HTML page, and an
+//! SVG timeline. This module does no I/O.
 
 pub use document::html;
 pub use json::{json, run_as_json};

@@ -1,11 +1,11 @@
-//! The axis of the picture of a run: times as places, and round times as marks.
-//! Pure: times in, places out.
+//! The time axis of the timeline: positions of times, and ticks at round times. This
+//! module only computes.
 
 use super::lanes::Span;
 use crate::ledger::Millis;
 
-/// Times as places from 0 to a width. Long times in which nothing is on record,
-/// the night before a run was resumed, say, are cut short.
+/// Maps times to positions from 0 to a width. Long periods without recorded calls,
+/// such as the night before a run was resumed, are cut out.
 #[derive(Debug)]
 pub(super) struct Scale {
     pieces: Vec<Piece>,
@@ -13,21 +13,21 @@ pub(super) struct Scale {
     width: f64,
 }
 
-/// A part of the axis.
+/// A section of the axis.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub(super) from: Millis,
     pub(super) to: Millis,
     pub(super) x: f64,
     pub(super) width: f64,
-    /// Whether it is cut short.
+    /// Whether the section is cut out.
     pub(super) cut: bool,
 }
 
-/// Nothing shorter is cut out of the axis.
+/// The shortest period that is cut out of the axis.
 const SHORTEST_CUT: Millis = 60_000;
 
-/// Width of what is cut out, if there is room.
+/// Width of a section that is cut out, if there is room.
 const CUT_WIDTH: f64 = 30.0;
 
 impl Scale {
@@ -80,7 +80,7 @@ impl Scale {
         self.pieces.iter().filter(|piece| piece.cut)
     }
 
-    /// Round times, as many as there is room for.
+    /// Returns ticks at round times, as many as there is room for.
     pub(super) fn ticks(&self) -> Vec<Tick> {
         const ROOM: f64 = 72.0;
         const LETTER: f64 = 6.5;
@@ -97,7 +97,7 @@ impl Scale {
                 let x = self.x(self.origin + at);
                 let label = elapsed(at);
                 let half = float(label.chars().count()) * LETTER / 2.0;
-                // Within the axis, so that none is cut at its ends.
+                // Keep the label within the axis.
                 let label_x = x.min(self.width - half).max(half);
                 if self.origin + at >= piece.from && label_x - half > taken {
                     taken = label_x + half + LETTER;
@@ -110,7 +110,7 @@ impl Scale {
     }
 }
 
-/// A mark on the axis.
+/// A tick on the axis.
 #[derive(Debug, PartialEq)]
 pub(super) struct Tick {
     pub(super) x: f64,
@@ -119,7 +119,7 @@ pub(super) struct Tick {
     pub(super) label_x: f64,
 }
 
-/// How long something was going on, and the times between.
+/// Returns the total time of calls, and the periods without calls.
 fn busy_and_idle(spans: &[Span], from: Millis, to: Millis) -> (Millis, Vec<(Millis, Millis)>) {
     let mut times: Vec<_> = spans.iter().map(|s| (s.started, s.ended)).collect();
     times.push((to, to));
@@ -143,7 +143,7 @@ const HOUR: Millis = 60 * MINUTE;
 
 const DAY: Millis = 24 * HOUR;
 
-/// The next round number of milliseconds.
+/// Returns the next round number of milliseconds.
 fn round_step(least: f64) -> Millis {
     const ROUND: [Millis; 27] = [
         1,
@@ -184,7 +184,7 @@ fn round_step(least: f64) -> Millis {
     })
 }
 
-/// `0`, `250 ms`, `1.5 s`, `2 min 30 s`, `20 h`.
+/// Formats a time from the start: `0`, `250 ms`, `1.5 s`, `2 min 30 s`, `20 h`.
 pub(super) fn elapsed(at: Millis) -> String {
     if at < SECOND {
         return match at {
@@ -208,13 +208,13 @@ pub(super) fn elapsed(at: Millis) -> String {
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "a picture is at most some thousand pixels wide"
+    reason = "an image is at most some thousand pixels wide"
 )]
 pub(super) fn millis(time: Millis) -> f64 {
     time as f64
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of what is in a picture")]
+#[expect(clippy::cast_precision_loss, reason = "counts in an image are small")]
 pub(super) fn float(count: usize) -> f64 {
     count as f64
 }
@@ -232,26 +232,26 @@ mod tests {
     }
 
     #[test]
-    fn times_are_places() {
+    fn times_are_mapped_to_positions() {
         let scale = Scale::new(&[span(100, 300)], 100, 1100, 500.0);
         assert!((scale.x(100) - 0.0).abs() < 1e-9);
         assert!((scale.x(600) - 250.0).abs() < 1e-9);
         assert!((scale.x(1100) - 500.0).abs() < 1e-9);
         assert!((scale.x(9999) - 500.0).abs() < 1e-9);
         assert_eq!(scale.cuts().count(), 0);
-        // A run in which nothing happened has an axis all the same.
+        // A run without calls has an axis, too.
         assert!(Scale::new(&[], 5, 5, 500.0).x(5).abs() < 1e-9);
     }
 
     #[test]
-    fn a_night_in_which_nothing_happened_is_cut_short() {
+    fn a_night_without_calls_is_cut_out() {
         let spans = [span(0, 10_000), span(12 * HOUR, 12 * HOUR + 10_000)];
         let scale = Scale::new(&spans, 0, 12 * HOUR + 10_000, 630.0);
         let cut: Vec<_> = scale.cuts().collect();
         assert_eq!((cut[0].from, cut[0].to), (10_000, 12 * HOUR));
         assert!((scale.x(10_000) - 300.0).abs() < 1e-9);
         assert!((scale.x(12 * HOUR) - 330.0).abs() < 1e-9);
-        // A wait of a minute in the middle of ten is shown as it was.
+        // A pause of one minute between calls of five minutes is not cut out.
         let spans = [span(0, 5 * MINUTE), span(6 * MINUTE, 11 * MINUTE)];
         let scale = Scale::new(&spans, 0, 11 * MINUTE, 600.0);
         assert_eq!(scale.cuts().count(), 0);
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(labels(3 * MINUTE, 300.0), ["0", "1 min", "2 min", "3 min"]);
         assert_eq!(labels(0, 300.0), ["0"]);
         assert!(labels(400 * DAY, 300.0).len() > 2);
-        // After a cut the labels are long: two at the end do not meet.
+        // After a cut the labels are long: they must not overlap at the end.
         let spans = [span(0, 2000), span(DAY + 61_000, DAY + 64_100)];
         let ticks = Scale::new(&spans, 0, DAY + 64_100, 540.0).ticks();
         let end = |tick: &Tick, side: f64| tick.label_x + side * 3.0 * float(tick.label.len());

@@ -1,17 +1,18 @@
-//! The measures of a picture, for a screen and for a phone.
+//! The dimensions of the timeline, for a screen and for a phone.
 
-/// The measures of a picture, in pixels.
+/// The dimensions of the timeline, in pixels.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     pub(super) width: f64,
-    /// Where names begin, and how many letters have room.
+    /// Left edge of the names.
     pub(super) name_x: f64,
+    /// The most letters of a name.
     pub(super) letters: usize,
     pub(super) plot_x: f64,
     pub(super) plot_width: f64,
-    /// The right end of the times.
+    /// Right edge of the durations.
     pub(super) took_x: f64,
-    /// Of a lane below another.
+    /// Indentation of each level of lanes.
     pub(super) indent: f64,
     pub(super) row: f64,
     pub(super) text_y: f64,
@@ -19,7 +20,7 @@ pub(super) struct Shape {
     pub(super) bar: f64,
 }
 
-/// Names stand beside the bars.
+/// Names are beside the bars.
 pub(super) const WIDE: Shape = Shape {
     width: 960.0,
     name_x: 20.0,
@@ -34,7 +35,7 @@ pub(super) const WIDE: Shape = Shape {
     bar: 12.0,
 };
 
-/// Names stand above the bars: for a phone.
+/// Names are above the bars, for a phone.
 pub(super) const NARROW: Shape = Shape {
     width: 336.0,
     name_x: 10.0,

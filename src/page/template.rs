@@ -1,5 +1,5 @@
-//! The templates of pages and pictures. Whatever they are given is data: markup
-//! in it is shown, not obeyed, and so are control characters, which XML forbids.
+//! The templates of the page and the timeline. All values are escaped: markup is
+//! shown as text, and so are control characters, which XML forbids.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, HtmlEscape, UndefinedBehavior};
@@ -13,15 +13,15 @@ const TEMPLATES: [(&str, &str); 2] = [
     ("timeline.svg", include_str!("timeline.svg")),
 ];
 
-/// The rules of the picture, for a page and for itself.
+/// The CSS of the timeline, in a page or in its own file.
 pub(super) const TIMELINE_STYLE: &str = include_str!("timeline.css");
-/// The rules of the page.
+/// The CSS of the page.
 pub(super) const PAGE_STYLE: &str = include_str!("page.css");
 
-/// Fills a template in.
+/// Renders a template.
 pub(super) fn render(name: &str, values: &impl Serialize) -> Result<String> {
     let broken =
-        |e: &minijinja::Error| Error::internal(format!("the template {name} does not work: {e:#}"));
+        |e: &minijinja::Error| Error::internal(format!("cannot render template {name}: {e:#}"));
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
         .lstrip_blocks(true)
@@ -49,7 +49,7 @@ pub(super) fn render(name: &str, values: &impl Serialize) -> Result<String> {
         .map_err(|e| broken(&e))
 }
 
-/// Text without what a terminal, a browser or XML would stumble over.
+/// Escapes control characters and characters that XML forbids.
 fn for_xml(text: &str) -> String {
     text::harmless(text)
         .replace('\u{fffe}', "\\u{fffe}")
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn characters_that_xml_forbids_are_shown() {
+    fn characters_that_xml_forbids_are_escaped() {
         assert_eq!(
             for_xml("a\u{0}\u{1b}\u{fffe}\u{202e}\n\tz"),
             "a\\u{0}\\u{1b}\\u{fffe}\\u{202e}\n\tz"

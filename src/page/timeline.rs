@@ -1,5 +1,5 @@
-//! The timeline of a run as an SVG picture: a lane for each branch of
-//! `parallel`, a row for each call, and lines for what waited for what.
+//! The timeline of a run as an SVG image: a lane for each branch of `parallel`, a
+//! row for each call, and lines for dependencies.
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::ledger::{RunRecord, RunStatus};
 use crate::report::{clock, text};
 
-/// More rows than this make no picture.
+/// The most rows. A larger image would not be readable.
 const MOST_ROWS: usize = 300;
 
 const AXIS: f64 = 30.0;
@@ -24,7 +24,7 @@ const AXIS: f64 = 30.0;
 struct Picture {
     width: f64,
     height: f64,
-    /// Title and subtitle of a picture that stands alone, and its style.
+    /// Title, subtitle and style of an image in its own file.
     alone: Option<Head>,
     label: String,
     top: f64,
@@ -48,9 +48,11 @@ struct Head {
     style: &'static str,
 }
 
-/// The timeline as a picture in a file of its own.
+/// Renders the timeline as an image in its own file.
 ///
-/// Throws `internal` when its template does not work.
+/// Fails with [`ErrorKind::Internal`] if the template is invalid.
+///
+/// [`ErrorKind::Internal`]: crate::error::ErrorKind::Internal
 pub fn timeline(record: &RunRecord) -> Result<String> {
     let run = &record.run;
     let subtitle = format!(
@@ -68,7 +70,7 @@ pub fn timeline(record: &RunRecord) -> Result<String> {
     draw(record, &calls(record), WIDE, Some(head))
 }
 
-/// The picture as a part of a page, where each call links to its entry.
+/// Renders the timeline as a part of a page, in which each call links to its entry.
 pub(super) fn part(record: &RunRecord, calls: &[Call], shape: Shape) -> Result<String> {
     draw(record, calls, shape, None)
 }
@@ -129,7 +131,8 @@ fn draw(record: &RunRecord, calls: &[Call], shape: Shape, alone: Option<Head>) -
     )
 }
 
-/// The calls that the picture shows: all, or those that failed and the longest.
+/// Returns the calls that the image shows: all of them, or the failed and the longest
+/// ones.
 fn chosen(calls: &[Call]) -> Vec<usize> {
     let mut all: Vec<usize> = (0..calls.len()).collect();
     if all.len() <= MOST_ROWS {
@@ -145,10 +148,7 @@ fn chosen(calls: &[Call]) -> Vec<usize> {
     all
 }
 
-fn note(left_out: usize) -> Option<String> {
-    let left_out = (left_out > 0).then_some(left_out)?;
-    Some(format!(
-        "{} not shown here",
-        text::count(left_out, "shorter call")
-    ))
+fn note(hidden: usize) -> Option<String> {
+    let hidden = (hidden > 0).then_some(hidden)?;
+    Some(format!("{} not shown", text::count(hidden, "shorter call")))
 }

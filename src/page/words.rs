@@ -1,4 +1,4 @@
-//! A run in words.
+//! A run as text.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::ledger::{
 };
 use crate::report::{Reporter, clock, text};
 
-/// A run in words.
+/// Renders a run as text.
 #[must_use]
 pub fn words(record: &RunRecord) -> String {
     let RunRecord {
@@ -22,12 +22,12 @@ pub fn words(record: &RunRecord) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {
         let value = text::harmless(value);
-        let said = text::wrap(&format!("{name:<10} {value}"), 11);
-        let _ = writeln!(out, "{}", said.trim_end());
+        let wrapped = text::wrap(&format!("{name:<10} {value}"), 11);
+        let _ = writeln!(out, "{}", wrapped.trim_end());
     };
     line("run", &run.id);
     line("playbook", &run.about.playbook);
-    line("in", &run.about.directory.display().to_string());
+    line("directory", &run.about.directory.display().to_string());
     line(
         "status",
         &match &run.error {
@@ -42,7 +42,7 @@ pub fn words(record: &RunRecord) -> String {
         "started",
         &format!("{}{took}", clock::local(run.started, "%Y-%m-%d %H:%M:%S")),
     );
-    line("where", &run.about.target.words());
+    line("target", &run.about.target.words());
     for (name, value) in &run.about.variables {
         line("variable", &format!("{name} = {value}"));
     }
@@ -54,7 +54,7 @@ pub fn words(record: &RunRecord) -> String {
     }
     if let Some(ttl) = run.about.ttl {
         let ttl = text::duration(Duration::from_secs(ttl));
-        line("ttl", &format!("{ttl} for instances; other things stay"));
+        line("ttl", &format!("{ttl} for instances; other resources stay"));
     }
     if !steps.is_empty() {
         out.push_str("\nsteps\n");
@@ -68,10 +68,10 @@ pub fn words(record: &RunRecord) -> String {
         .filter(|r| r.state.may_be_up())
         .collect();
     if up.is_empty() {
-        out.push_str("\nnothing of it is up\n");
+        out.push_str("\nno resources are up\n");
         return out;
     }
-    out.push_str("\nup, or possibly up\n");
+    out.push_str("\nresources that are or may be up\n");
     for row in &up {
         let _ = writeln!(out, "{}", resource_in_words(row, run.about.ttl));
     }
@@ -81,24 +81,24 @@ pub fn words(record: &RunRecord) -> String {
     {
         let _ = writeln!(out, "log in:    autorun ssh {}", run.id);
     }
-    let _ = writeln!(out, "remove it: autorun destroy {}", run.id);
-    if status.can_go_on() {
-        let _ = writeln!(out, "go on:     autorun resume {}", run.id);
+    let _ = writeln!(out, "remove:    autorun destroy {}", run.id);
+    if status.can_resume() {
+        let _ = writeln!(out, "resume:    autorun resume {}", run.id);
     }
     out
 }
 
-/// `   0.4 s  create_bucket pictures  12 ms  [a] web.rhai:12`.
+/// Formats a step: `   0.4 s  create_bucket pictures  12 ms [a], web.rhai:12`.
 fn step_in_words(run: &Run, status: RunStatus, step: &StepRow) -> String {
     let how = match (step.state, step.ended) {
         (Progress::Done, Some(ended)) => text::duration(between(step.started, ended)),
         (Progress::Failed, _) => "failed".to_owned(),
         (Progress::UnderWay, _) | (Progress::Done, None) => match status {
-            RunStatus::Running => "under way".to_owned(),
-            RunStatus::Killed | RunStatus::Ended(_) => "cut off".to_owned(),
+            RunStatus::Running => "in progress".to_owned(),
+            RunStatus::Killed | RunStatus::Ended(_) => "unfinished".to_owned(),
         },
     };
-    // `/a#1/b#2`: the second of two b in a.
+    // `/a#1/b#2` is the second branch `b` in `a`.
     let branch = step.branch.replace("#1", "");
     let branch = match branch.trim_start_matches('/') {
         "" => String::new(),
@@ -115,14 +115,14 @@ fn step_in_words(run: &Run, status: RunStatus, step: &StepRow) -> String {
     }
     let unreadable = match &step.result {
         Some(StepResult::Unreadable { why, .. }) => {
-            Some(format!("the recorded result cannot be read: {why}"))
+            Some(format!("cannot read the recorded result: {why}"))
         }
         Some(StepResult::Value(_)) | None => None,
     };
     if let Some(error) = step.error.as_ref().or(unreadable.as_ref()) {
-        let said = error.lines().next().unwrap_or_default();
-        let said = text::wrap(&format!("{:15}{said}", ""), 15);
-        let _ = write!(line, "\n{said}");
+        let first = error.lines().next().unwrap_or_default();
+        let wrapped = text::wrap(&format!("{:15}{first}", ""), 15);
+        let _ = write!(line, "\n{wrapped}");
     }
     text::harmless(&line)
 }
@@ -130,13 +130,13 @@ fn step_in_words(run: &Run, status: RunStatus, step: &StepRow) -> String {
 fn resource_in_words(row: &Resource, ttl: Option<u64>) -> String {
     let end = row.ends(ttl).map_or_else(String::new, |end| {
         if end > now() {
-            format!(", ends itself {}", clock::local(end, "%H:%M:%S"))
+            format!(", terminates itself {}", clock::local(end, "%H:%M:%S"))
         } else {
-            format!(", ended itself {}", clock::minute(end))
+            format!(", terminated itself {}", clock::minute(end))
         }
     });
     let since = match row.state {
-        State::Intended => "possibly made".to_owned(),
+        State::Intended => "possibly created".to_owned(),
         _ => format!("since {}", clock::minute(row.intended)),
     };
     let listed = Reporter::listed(&row.remaining());

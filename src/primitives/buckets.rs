@@ -210,7 +210,7 @@ async fn make(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Result<
         // It is there, whatever became of its tags. Empty as it is, it goes
         // again; else it is found by its name and its age.
         if s3.delete_bucket(name).await.is_ok() {
-            intent.came_to_nothing();
+            intent.not_created();
         }
         return Err(error);
     }

@@ -103,7 +103,7 @@ pub mod api {
                 if let Some(recorded) = step.recorded::<Value>()? {
                     step.replay();
                     return each(cx, &server, async |server| {
-                        cx.ledger.comes_by_stop(&server.id);
+                        cx.ledger.replayed_stop(&server.id);
                         Ok(super::reached_as_before(&recorded, server))
                     })
                     .await;
@@ -155,7 +155,7 @@ pub mod api {
                     step.begin()?;
                 }
                 each(cx, &server, async |server| {
-                    if recorded && cx.ledger.comes_by_start(&server.id) {
+                    if recorded && cx.ledger.replayed_start(&server.id) {
                         super::left_stopped(cx, server).await
                     } else {
                         super::start(cx, server, timeout).await

@@ -218,7 +218,7 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
     let mut launched = launched_before(cx, step, &ec2).await?;
     let missing = count.saturating_sub(launched.len());
     for instance in &launched {
-        if !cx.ledger.is_stopped_later_on(&instance.id) {
+        if !cx.ledger.is_stopped_later(&instance.id) {
             let what = format!("instance {} to start", instance.id);
             start_again(cx, instance, &mut cx.pace(what, RUNS_WITHIN)).await?;
         }
@@ -383,7 +383,7 @@ async fn intend(
     }
     // Launched and ended since: the token is used up.
     for intent in intents {
-        intent.came_to_nothing();
+        intent.not_created();
     }
     Ok((step.intend(&wanted)?, Vec::new()))
 }

@@ -198,7 +198,7 @@ async fn create_key_pair(
                 }
                 Err(error) => {
                     intent.abandoned(&error);
-                    pair.came_to_nothing();
+                    pair.not_created();
                     return Err(error);
                 }
             }

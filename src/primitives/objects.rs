@@ -229,7 +229,7 @@ async fn published(cx: &Context, step: &mut Step, bucket: &str, key: &str) -> Re
     let published = cx.clients.publish(&s3, bucket, key, blocked).await;
     match (&published, intent) {
         (Ok(Published::Public), Some(intent)) => intent.created(&format!("{bucket}/{key}")),
-        (Ok(Published::Forbidden(_)), Some(intent)) => intent.came_to_nothing(),
+        (Ok(Published::Forbidden(_)), Some(intent)) => intent.not_created(),
         (Err(error), Some(intent)) => intent.abandoned(error),
         (_, None) => {}
     }

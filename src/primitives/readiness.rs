@@ -110,7 +110,7 @@ pub(super) async fn start_again(
     instance: &Instance,
     pace: &mut Pace,
 ) -> Result<bool> {
-    if !is_stopped(instance) || !cx.ledger.starts_again(&instance.id) {
+    if !is_stopped(instance) || !cx.ledger.needs_restart(&instance.id) {
         return Ok(false);
     }
     cx.report.warn(format!(
@@ -154,7 +154,7 @@ async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instanc
                 match instance.state {
                     InstanceState::Running => return Ok(instance),
                     InstanceState::Pending => pace.pause(instance.state.as_str()).await?,
-                    _ if is_stopped(&instance) && cx.ledger.is_stopped_later_on(id) => {
+                    _ if is_stopped(&instance) && cx.ledger.is_stopped_later(id) => {
                         say_left(cx, &instance);
                         return Ok(instance);
                     }

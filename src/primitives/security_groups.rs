@@ -361,7 +361,7 @@ async fn close_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) 
     let closed = cx.clients.ec2().await?.close(&group, &rule).await?;
     let id = rule.in_words(&group);
     if let Some(row) = cx.ledger.live_row(ResourceKind::Ingress, &id) {
-        cx.ledger.went_with(&row, Remover::Playbook);
+        cx.ledger.removed_with(&row, Remover::Playbook);
     }
     cx.report.info(if closed {
         format!("closed {id}")

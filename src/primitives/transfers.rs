@@ -637,7 +637,7 @@ async fn empty_bucket(cx: &Context, step: &mut Step, bucket: &str) -> Result<usi
     let inside = format!("{bucket}/");
     for row in cx.ledger.resources() {
         if row.kind == ResourceKind::Object && row.name.starts_with(&inside) {
-            cx.ledger.went_with(&row, Remover::Playbook);
+            cx.ledger.removed_with(&row, Remover::Playbook);
         }
     }
     cx.report.info(format!(

@@ -1,14 +1,14 @@
-//! A log record as the console shows it.
+//! Formats log records for the console.
 
 use log::{Level as LogLevel, Record};
 
 use super::live::Live;
 use super::text;
 
-/// Marks a record whose lines must not be broken.
-pub(super) const AS_IT_IS: &str = "as it is";
+/// Marks a record whose lines must not be wrapped.
+pub(super) const VERBATIM: &str = "verbatim";
 
-/// `[branch] `, or nothing outside `parallel`.
+/// Returns `[branch] `, or an empty string outside `parallel`.
 pub(super) fn prefix(record: &Record) -> String {
     match record.target() {
         "" => String::new(),
@@ -16,7 +16,7 @@ pub(super) fn prefix(record: &Record) -> String {
     }
 }
 
-/// A record with its heading, broken to fit a terminal.
+/// Formats a record with its heading, wrapped for a terminal.
 pub(super) fn console_line(record: &Record, color: bool, terminal: bool) -> String {
     let message = record.args().to_string();
     let (heading, code) = match record.level() {
@@ -25,13 +25,13 @@ pub(super) fn console_line(record: &Record, color: bool, terminal: bool) -> Stri
         LogLevel::Info => ("", ""),
         LogLevel::Debug | LogLevel::Trace => ("debug:", "2"),
     };
-    // A rendered error brings its own heading.
-    let said = match message.strip_prefix(heading) {
+    // A rendered error already has the heading.
+    let body = match message.strip_prefix(heading) {
         Some(rest) if !heading.is_empty() => rest.trim_start(),
         _ => &message,
     };
     let space = if heading.is_empty() { "" } else { " " };
-    let line = format!("{}{heading}{space}{said}", prefix(record));
+    let line = format!("{}{heading}{space}{body}", prefix(record));
     let line = match record.module_path() {
         None if terminal => text::wrap_to(&line, 2, Live::columns()),
         _ => line,

@@ -1,24 +1,24 @@
-//! Everything that can be said about a run, in the past tense.
+//! The events of a run.
 
 use serde::Serialize;
 
 use crate::error::Error;
 
-/// How important something is.
+/// The level of a log message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Every step, for finding out why.
+    /// Details for troubleshooting.
     Debug,
     /// What was done.
     Info,
-    /// What deserves attention but did not stop the run.
+    /// Problems that do not stop the run.
     Warn,
-    /// What failed.
+    /// Failures.
     Error,
 }
 
-/// Which output of a remote command a line came from.
+/// The output stream of a remote command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
@@ -28,11 +28,11 @@ pub enum Stream {
     Stderr,
 }
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The playbook came to its end.
+    /// The playbook ran to its end.
     Done,
     /// The playbook failed.
     Failed,
@@ -44,7 +44,7 @@ impl Outcome {
     /// Every outcome.
     pub const ALL: [Self; 3] = [Self::Done, Self::Failed, Self::Interrupted];
 
-    /// The name that reports and the ledger use.
+    /// Returns the name that reports and the ledger use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -55,51 +55,51 @@ impl Outcome {
     }
 }
 
-/// One thing that happened. With `--output json` each is one line on stdout.
+/// An event of a run. With `--output json`, each event is a line on stdout.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A run began.
+    /// A run started.
     RunStarted {
         /// Path of the playbook.
         playbook: String,
-        /// Whether it goes on where an earlier attempt ended.
+        /// Whether it resumes an earlier attempt.
         resumed: bool,
     },
-    /// A primitive was called.
+    /// A playbook function was called.
     StepStarted {
-        /// Its name.
+        /// Name of the function.
         function: String,
     },
-    /// A primitive returned.
+    /// A playbook function returned.
     StepFinished {
-        /// Its name.
+        /// Name of the function.
         function: String,
-        /// How long it took.
+        /// Duration of the call.
         seconds: f64,
         /// Whether it succeeded.
         ok: bool,
     },
-    /// A primitive or the playbook logged something.
+    /// The program or the playbook logged a message.
     Logged {
-        /// How important it is.
+        /// Level of the message.
         level: Level,
-        /// The text.
+        /// The message.
         message: String,
     },
-    /// The playbook printed something.
+    /// The playbook printed a text.
     Printed {
         /// The text.
         text: String,
     },
     /// Monitoring took a sample.
     Sampled {
-        /// What was seen.
+        /// The sample.
         sample: serde_json::Value,
-        /// The same as a person reads it.
+        /// The sample as text.
         #[serde(skip)]
         line: String,
-        /// The last latencies in seconds, for a graph; nothing for a failure.
+        /// The last latencies in seconds, for a graph; `None` for a failure.
         #[serde(skip)]
         latencies: Vec<Option<f64>>,
     },
@@ -107,78 +107,78 @@ pub enum Event {
     RemoteOutput {
         /// Name of the host.
         host: String,
-        /// Which output.
+        /// The output stream.
         stream: Stream,
-        /// The line, without its end.
+        /// The line, without the newline.
         line: String,
     },
-    /// A resource was made.
+    /// A resource was created.
     ResourceCreated {
-        /// What it is, as `security_group`.
+        /// Kind of the resource, such as `security_group`.
         kind: &'static str,
-        /// AWS's id.
+        /// ID of the resource.
         id: String,
-        /// Its name.
+        /// Name of the resource.
         name: String,
     },
     /// A resource was removed.
     ResourceReleased {
-        /// What it was.
+        /// Kind of the resource.
         kind: &'static str,
-        /// AWS's id.
+        /// ID of the resource.
         id: String,
     },
     /// A run failed.
     RunFailed {
-        /// Why.
+        /// The error.
         error: Error,
-        /// The error as a person reads it: place, caret, call trail, hint.
+        /// The error as text: message, place, source line, call trail, hint.
         #[serde(skip)]
         rendered: String,
     },
-    /// Something could not be removed.
+    /// A resource could not be removed.
     NotRemoved {
-        /// What it is.
+        /// The resource.
         what: Remaining,
-        /// Why.
+        /// The error.
         error: Error,
     },
     /// A run ended.
     RunFinished {
-        /// How.
+        /// The outcome.
         outcome: Outcome,
-        /// How long it took.
+        /// Duration of the attempt.
         seconds: f64,
-        /// What it did; what took longest comes first.
+        /// The calls by function, longest first.
         steps: Vec<Steps>,
-        /// What the run made and is still there.
+        /// Resources that the run created and that are still up.
         up: Vec<Remaining>,
-        /// What was asked for without an answer: it may exist.
+        /// Resources whose create requests have no known result: they may exist.
         possibly_made: Vec<Remaining>,
     },
 }
 
-/// All calls of one function.
+/// All calls of a function.
 #[derive(Clone, Debug, Serialize)]
 pub struct Steps {
-    /// Its name.
+    /// Name of the function.
     pub function: String,
-    /// How often it was called.
+    /// Number of calls.
     pub count: usize,
-    /// How long the calls took together; those of branches overlap.
+    /// Total duration of the calls; calls in parallel branches overlap.
     pub seconds: f64,
 }
 
 /// A resource that outlives the run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Remaining {
-    /// What it is, as `security_group`.
+    /// Kind of the resource, such as `security_group`.
     pub kind: &'static str,
-    /// AWS's id, if known.
+    /// ID of the resource, if it is known.
     pub id: Option<String>,
-    /// Its name.
+    /// Name of the resource.
     pub name: String,
-    /// Whether `autorun ssh` logs in to it.
+    /// Whether `autorun ssh` can log in to it.
     #[serde(skip)]
     pub can_log_in: bool,
 }

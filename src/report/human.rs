@@ -1,4 +1,4 @@
-//! Events as a person reads them.
+//! Formats events as log messages.
 
 use log::Level as LogLevel;
 
@@ -6,7 +6,8 @@ use super::event::{Event, Level, Outcome, Remaining, Steps};
 use super::text;
 use std::time::Duration;
 
-/// The log level and text of an event; nothing for those that only machines want.
+/// Returns the log level and the text of an event, or `None` for events that are
+/// only for JSON output.
 pub(super) fn line(event: &Event, run: &str) -> Option<(LogLevel, String)> {
     Some(match event {
         Event::RunStarted { playbook, resumed } => {
@@ -46,12 +47,12 @@ pub(super) fn line(event: &Event, run: &str) -> Option<(LogLevel, String)> {
         } => recap(run, *outcome, *seconds, steps, up, possibly_made),
         Event::NotRemoved { what, error } => {
             let hint = error.hint.as_ref().map(|hint| format!("\nhint: {hint}"));
-            let said = format!(
+            let message = format!(
                 "not removed: {}: {error}{}",
                 remaining(what).trim_start(),
                 hint.unwrap_or_default()
             );
-            (LogLevel::Error, said)
+            (LogLevel::Error, message)
         }
         Event::Printed { .. }
         | Event::Sampled { .. }
@@ -62,8 +63,9 @@ pub(super) fn line(event: &Event, run: &str) -> Option<(LogLevel, String)> {
     })
 }
 
-/// What was done, what is left, how to reach it and how to remove it; said
-/// louder when the run did not get through.
+/// Formats the summary at the end of a run: duration, resources that are up, and
+/// the commands to log in, to remove and to resume. Its level is higher if the run
+/// did not succeed.
 fn recap(
     run: &str,
     outcome: Outcome,
@@ -77,35 +79,35 @@ fn recap(
     lines.extend(longest(steps));
     let heading = lines.len();
     if !up.is_empty() {
-        lines.push("still up, made by this run:".to_owned());
+        lines.push("still up, created by this run:".to_owned());
         lines.extend(up.iter().map(remaining));
     }
     if !possibly_made.is_empty() {
-        lines.push("possibly made, as no answer came:".to_owned());
+        lines.push("possibly created (the requests had no answer):".to_owned());
         lines.extend(possibly_made.iter().map(remaining));
     }
-    let something = lines.len() > heading;
+    let has_resources = lines.len() > heading;
     if up.iter().filter(|resource| resource.can_log_in).count() == 1 {
         lines.push(format!("log in:    autorun ssh {run}"));
     }
-    if something {
-        lines.push(format!("remove it: autorun destroy {run}"));
+    if has_resources {
+        lines.push(format!("remove:    autorun destroy {run}"));
     }
     if outcome != Outcome::Done {
-        lines.push(format!("go on:     autorun resume {run}"));
+        lines.push(format!("resume:    autorun resume {run}"));
     }
-    let level = match (outcome, something) {
-        // Of a playbook that did nothing there is nothing to say.
+    let level = match (outcome, has_resources) {
+        // A playbook without calls needs no summary.
         (Outcome::Done, false) if steps.is_empty() => LogLevel::Debug,
         (Outcome::Done, _) => LogLevel::Info,
-        // The error itself was reported.
+        // The error is already reported.
         (Outcome::Failed, false) => LogLevel::Debug,
         (Outcome::Failed, true) | (Outcome::Interrupted, _) => LogLevel::Warn,
     };
     (level, lines.join("\n"))
 }
 
-/// `: 12 steps`.
+/// Returns `: 12 steps`, or an empty string.
 fn in_steps(steps: &[Steps]) -> String {
     match steps.iter().map(|steps| steps.count).sum() {
         0 => String::new(),
@@ -113,7 +115,7 @@ fn in_steps(steps: &[Steps]) -> String {
     }
 }
 
-/// `longest:   wait_until_ready 8.1 s, ssh_exec 1.2 s (3 calls)`.
+/// Returns `longest:   wait_until_ready 8.1 s, ssh_exec 1.2 s (3 calls)`.
 fn longest(steps: &[Steps]) -> Option<String> {
     let long = steps.iter().filter(|steps| steps.seconds >= 0.1).take(3);
     let long: Vec<String> = long
@@ -129,7 +131,7 @@ fn longest(steps: &[Steps]) -> Option<String> {
     (!long.is_empty()).then(|| text::wrap(&line, 11))
 }
 
-/// `  bucket          pictures-7kq2m9w`.
+/// Formats a resource: `  bucket          pictures-7kq2m9w`.
 pub(super) fn remaining(resource: &Remaining) -> String {
     let kind = resource.kind.replace('_', " ");
     match &resource.id {

@@ -1,5 +1,5 @@
-//! Secrets never reach an output: known values and well-known shapes are
-//! replaced before anything is written anywhere.
+//! Masks secrets: replaces known values and well-known patterns before any output
+//! is written.
 
 use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard};
 
@@ -8,21 +8,21 @@ use regex_lite::Regex;
 use super::needle::Needles;
 use crate::error::{Error, Result};
 
-/// What stands in place of a secret.
+/// The replacement of a secret.
 pub const MASK: &str = "****";
 
-/// A secret has so many characters at least, without blanks around it: a
-/// shorter one cannot be distinguished from ordinary words, and is soon guessed.
+/// The least number of characters of a secret, without surrounding whitespace. A
+/// shorter secret cannot be distinguished from ordinary words and is easily guessed.
 pub const SHORTEST: usize = 6;
 
-/// Whether a text is too short to be a secret.
+/// Returns whether a text is too short to be a secret.
 #[must_use]
 pub fn is_too_short(secret: &str) -> bool {
     secret.trim().chars().nth(SHORTEST - 1).is_none()
 }
 
-/// Shapes that are secret wherever they appear: private keys, and what makes
-/// a presigned URL work.
+/// Patterns that are always secret: private keys, signatures of presigned URLs,
+/// and AWS credentials.
 static SHAPES: LazyLock<[(Regex, &str); 3]> = LazyLock::new(|| {
     let shape = |pattern| Regex::new(pattern).expect("the pattern is a constant");
     [
@@ -45,21 +45,22 @@ static SHAPES: LazyLock<[(Regex, &str); 3]> = LazyLock::new(|| {
     ]
 });
 
-/// What comes after the first line of a private key is longer.
+/// The least number of bytes after the first line of a private key.
 const SHORTEST_KEY: usize = 64;
 
-/// What a text with one of the shapes holds: looking for these costs less.
+/// Substrings of all texts that match one of the patterns. Searching for them is
+/// cheaper than matching the patterns.
 const SIGNS: [&str; 5] = ["PRIVATE KEY", "ignature=", "-Token=", "aws_s", "AWS_S"];
 
-/// The secrets of a run. A secret counts from when it is added.
+/// The secrets of a run. A secret is masked from the moment when it is added.
 #[derive(Debug, Default)]
 pub struct Mask {
     needles: RwLock<Needles>,
 }
 
 impl Mask {
-    /// Adds a secret; its single lines are secret too. One that
-    /// [`is_too_short`] is not looked for.
+    /// Adds a secret and its single lines. Ignores texts for which
+    /// [`is_too_short`] is true.
     pub fn add(&self, secret: &str) {
         let secret = secret.trim();
         if is_too_short(secret) || self.needles().has(secret) {
@@ -73,7 +74,7 @@ impl Mask {
             .for_each(|line| needles.add_line(line));
     }
 
-    /// Adds every text and number in a value.
+    /// Adds every string and number in a value.
     pub fn add_json(&self, value: &serde_json::Value) {
         match value {
             serde_json::Value::String(text) => self.add(text),
@@ -88,24 +89,24 @@ impl Mask {
         self.needles.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the text holds a secret that was added, however it is written, or
-    /// a private key.
+    /// Returns whether the text contains a private key or an added secret, in any
+    /// encoding.
     pub fn finds_in(&self, text: &str) -> bool {
         let is_key = |end: &str| end.len() > SHORTEST_KEY;
         let mut ends = text.split("PRIVATE KEY-----").skip(1);
         ends.any(is_key) || self.needles().are_in(text)
     }
 
-    /// Refuses what others can read and what holds a secret: a name, a tag, the
-    /// arguments of a program. `what` names it.
+    /// Fails if a text that others can read contains a secret: a name, a tag, or
+    /// the arguments of a program. `what` names the text.
     pub fn keep_out_of(&self, what: &str, text: &str) -> Result<()> {
         if self.finds_in(text) {
-            return Err(Error::invalid(format!("{what} holds a secret")));
+            return Err(Error::invalid(format!("{what} contains a secret")));
         }
         Ok(())
     }
 
-    /// The same for tags.
+    /// Like [`Self::keep_out_of`], for tags.
     pub fn keep_out_of_tags<'a>(
         &self,
         tags: impl IntoIterator<Item = (&'a String, &'a String)>,
@@ -114,10 +115,12 @@ impl Mask {
             self.keep_out_of("the key of a tag", key)?;
             self.keep_out_of(&format!("the tag `{key}`"), value)
         });
-        checked.map_err(|error| error.hint("others can read tags: pass the secret in another way"))
+        checked.map_err(|error| {
+            error.hint("pass the secret in another way: other users can read tags")
+        })
     }
 
-    /// The text without its secrets.
+    /// Returns the text with its secrets masked.
     pub fn apply(&self, text: &str) -> String {
         let mut shown = String::with_capacity(text.len());
         let mut at = 0;
@@ -130,7 +133,7 @@ impl Mask {
         without_shapes(shown)
     }
 
-    /// The same for every string and number in a JSON value.
+    /// Masks every string and number in a JSON value.
     pub fn apply_json(&self, value: &mut serde_json::Value) {
         match value {
             serde_json::Value::String(text) => *text = self.apply(text),
@@ -159,32 +162,32 @@ fn without_shapes(mut text: String) -> String {
     text
 }
 
-/// Masks a text that comes in pieces. Nothing is held back but what may be the
-/// beginning of a secret.
+/// Masks a text that arrives in pieces. Holds back only what may be the beginning
+/// of a secret.
 #[derive(Debug, Default)]
 pub struct PieceMask {
     held: String,
-    /// How much of what is held has been given already.
-    given: usize,
+    /// How many bytes of `held` have already been returned.
+    returned: usize,
 }
 
 impl PieceMask {
-    /// Takes the next piece, and gives what can be shown.
+    /// Takes the next piece. Returns the text that can be shown.
     pub fn take(&mut self, mask: &Mask, piece: &str) -> String {
         self.held.push_str(piece);
-        self.give(mask, false)
+        self.release(mask, false)
     }
 
-    /// The text has ended: gives the rest.
+    /// Ends the text. Returns the rest.
     pub fn finish(&mut self, mask: &Mask) -> String {
-        self.give(mask, true)
+        self.release(mask, true)
     }
 
-    /// Nothing came for a while: gives what is held, or a mask for so much of
-    /// it that it would tell a secret. Should the rest of the secret come, that
-    /// is masked still.
-    pub fn let_go(&mut self) -> String {
-        let rest = &self.held[self.given..];
+    /// Returns the text that is held back, because no piece has arrived for a while.
+    /// Returns a mask instead if the text would reveal a secret. If the rest of the
+    /// secret arrives later, it is still masked.
+    pub fn flush(&mut self) -> String {
+        let rest = &self.held[self.returned..];
         let shown = if is_too_short(&self.held) {
             rest.to_owned()
         } else if rest.ends_with('\n') {
@@ -192,43 +195,43 @@ impl PieceMask {
         } else {
             MASK.to_owned()
         };
-        self.given = self.held.len();
+        self.returned = self.held.len();
         shown
     }
 
-    /// Whether something is held that has not been given.
+    /// Returns whether text is held back.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.given < self.held.len()
+        self.returned < self.held.len()
     }
 
-    fn give(&mut self, mask: &Mask, whole: bool) -> String {
+    fn release(&mut self, mask: &Mask, whole: bool) -> String {
         let hits = mask.needles().find_in(&self.held, whole);
         let end = hits.open_from.unwrap_or(self.held.len());
         let mut shown = String::new();
-        let mut at = self.given;
-        // What has been given already cannot be taken back.
-        let given = self.given;
-        for range in hits.ranges.into_iter().filter(|range| range.end > given) {
+        let mut at = self.returned;
+        // Skip secrets that `flush` has already returned.
+        let returned = self.returned;
+        for range in hits.ranges.into_iter().filter(|range| range.end > returned) {
             shown.push_str(self.held.get(at..range.start).unwrap_or_default());
             shown.push_str(MASK);
             at = range.end;
         }
         shown.push_str(self.held.get(at..end).unwrap_or_default());
-        self.given = at.max(end) - end;
+        self.returned = at.max(end) - end;
         self.held.drain(..end);
         shown
     }
 }
 
-/// Masks private keys in text that comes line by line.
+/// Masks private keys in text that arrives line by line.
 #[derive(Debug, Default)]
 pub struct LineMask {
     in_key: bool,
 }
 
 impl LineMask {
-    /// The line, or the mask if it is inside a private key.
+    /// Returns the line, or the mask if the line is inside a private key.
     pub fn apply<'a>(&mut self, line: &'a str) -> &'a str {
         let begins = line.contains("-----BEGIN ") && line.contains("PRIVATE KEY-----");
         let ends = line.contains("-----END ") && line.contains("PRIVATE KEY-----");
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_masked_as_json_and_rhai_show_it() {
+    fn a_secret_is_masked_in_the_syntax_of_json_and_rhai() {
         let mask = Mask::default();
         mask.add("a\"b\\c\u{1b}d");
         let mut value = serde_json::json!({ "a\"b\\c\u{1b}d": ["a\"b\\c\u{1b}d"] });
@@ -282,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_as_people_write_them_are_masked() {
+    fn credentials_in_common_formats_are_masked() {
         let mask = Mask::default();
         for (text, shown) in [
             (
@@ -299,7 +302,7 @@ mod tests {
         }
     }
 
-    /// Everything that this file knows to write a text in another way.
+    /// Returns the secret in every encoding that these tests know.
     fn spellings(secret: &str) -> Vec<(&'static str, String)> {
         use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
         const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'&');
@@ -337,7 +340,7 @@ mod tests {
         };
         let percent = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
         let mut all = vec![
-            ("as it is", secret.to_owned()),
+            ("plain", secret.to_owned()),
             ("percent", percent.clone()),
             ("percent in lower case", percent.to_lowercase_escapes()),
             ("form", percent.replace("%20", "+")),
@@ -353,7 +356,7 @@ mod tests {
             ("json in json", serde_json::Value::from(json).to_string()),
             ("json of python", each(&ascii)),
             ("rust and rhai", format!("{secret:?}")),
-            ("rust, ascii alone", secret.escape_default().to_string()),
+            ("rust, only ascii", secret.escape_default().to_string()),
             ("bytes of python", bytes(&|b| format!("\\x{b:02x}"))),
             ("toml", toml::Value::from(secret).to_string()),
             ("shell", shell_words::quote(secret).into_owned()),
@@ -437,13 +440,13 @@ mod tests {
         }
     }
 
-    /// How much of a text can be seen.
+    /// Returns the number of visible characters.
     fn visible(text: &str) -> usize {
         let shown = text.replace(MASK, "");
         shown.chars().filter(|c| !c.is_whitespace()).count()
     }
 
-    /// What is left around the mask may be quotes and digits of a neighbour.
+    /// Checks that at most a few quotes and digits are left around the mask.
     fn assert_masked(mask: &Mask, secret: &str, name: &str, spelt: &str) {
         let shown = mask.apply(&format!("before {spelt} after"));
         let left = shown
@@ -458,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_masked_however_it_is_written() {
+    fn a_secret_is_masked_in_every_encoding() {
         for secret in [
             "hunter",
             "correct horse battery",
@@ -480,7 +483,7 @@ mod tests {
         }
     }
 
-    /// A generator whose seed a failure names.
+    /// Creates a random generator. A failed assertion shows its seed.
     fn seeded() -> (u64, rand::rngs::StdRng) {
         use rand::SeedableRng as _;
         let seed = match std::env::var("AUTORUN_TEST_SEED") {
@@ -509,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn any_secret_is_masked_however_it_is_written() {
+    fn any_secret_is_masked_in_every_encoding() {
         let (seed, mut random) = seeded();
         for _ in 0..60 {
             let secret = any_secret(&mut random);
@@ -522,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn any_secret_is_masked_where_its_lines_are_broken() {
+    fn any_secret_is_masked_across_line_breaks() {
         use rand::Rng as _;
         let (seed, mut random) = seeded();
         for _ in 0..40 {
@@ -530,7 +533,7 @@ mod tests {
             let mask = Mask::default();
             mask.add(&secret);
             for (name, spelt) in [
-                ("as it is", secret.clone()),
+                ("plain", secret.clone()),
                 (
                     "hex",
                     spellings(&secret)
@@ -595,7 +598,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_not_held_back() {
+    fn ordinary_text_is_not_held_back() {
         let mask = Mask::default();
         mask.add("hunter22");
         let mut pieces = PieceMask::default();
@@ -609,24 +612,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_back_is_given_after_a_while() {
+    fn text_that_is_held_back_can_be_released() {
         let mask = Mask::default();
         mask.add("hunter22");
         let mut pieces = PieceMask::default();
         assert_eq!(pieces.take(&mask, "the hunt"), "the ");
-        assert_eq!(pieces.let_go(), "hunt");
+        assert_eq!(pieces.flush(), "hunt");
         assert!(!pieces.holds());
         assert_eq!(pieces.take(&mask, "er22 b\n"), "**** b\n");
         assert_eq!(pieces.take(&mask, "the hunter2\n"), "the ");
-        assert_eq!(pieces.let_go(), "****\n");
+        assert_eq!(pieces.flush(), "****\n");
         assert_eq!(pieces.take(&mask, "2 b\n"), "**** b\n");
         assert_eq!(pieces.take(&mask, "the hunt"), "the ");
-        assert_eq!(pieces.let_go(), "hunt");
+        assert_eq!(pieces.flush(), "hunt");
         assert_eq!(pieces.take(&mask, " is on\n"), " is on\n");
     }
 
     #[test]
-    fn secrets_that_overlap_are_masked_whole() {
+    fn overlapping_secrets_are_masked_completely() {
         let mask = Mask::default();
         mask.add("abcdefgh");
         mask.add("efghijkl");
@@ -635,7 +638,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_to_be_a_secret_is_told_by_its_characters() {
+    fn the_length_of_a_secret_is_counted_in_characters() {
         for short in ["", "hunte", "  hunte  ", "日本語日本"] {
             assert!(is_too_short(short), "{short}");
         }

@@ -1,4 +1,4 @@
-//! Bytes of a transfer, counted.
+//! Counts the bytes of a transfer.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::{Reporter, text};
 
-/// How often a long transfer says where it is when no terminal shows it.
+/// How often the progress of a long transfer is logged if there is no terminal.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// How often a bar learns of it: a transfer has thousands of pieces a second.
+/// How often the bar is updated, because a transfer has thousands of chunks a
+/// second.
 const GRAIN: Duration = Duration::from_millis(50);
 
-/// Counts what has gone through. Cheap to clone.
+/// A counter of transferred bytes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Meter(Arc<Counted>);
 
@@ -29,7 +30,7 @@ struct Count {
     done: u64,
     began: Instant,
     shown: Instant,
-    spoke: Instant,
+    logged: Instant,
 }
 
 impl Meter {
@@ -43,12 +44,12 @@ impl Meter {
                 done: 0,
                 began: now,
                 shown: now,
-                spoke: now,
+                logged: now,
             }),
         }))
     }
 
-    /// So many more bytes are through.
+    /// Adds transferred bytes.
     pub fn add(&self, bytes: u64) {
         let counted = &*self.0;
         let mut count = counted.count.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,8 +61,8 @@ impl Meter {
                 task.meter(count.done, counted.total);
             }
         }
-        if counted.report.task.is_none() && now.duration_since(count.spoke) >= HEARTBEAT {
-            count.spoke = now;
+        if counted.report.task.is_none() && now.duration_since(count.logged) >= HEARTBEAT {
+            count.logged = now;
             let (what, done) = (&counted.what, text::bytes(count.done));
             counted.report.info(format!(
                 "{what}: {done} of {} after {}",
@@ -71,7 +72,7 @@ impl Meter {
         }
     }
 
-    /// Counts what is read.
+    /// Wraps a reader, to count its bytes.
     pub fn reading<R: Read>(&self, from: R) -> Metered<R> {
         Metered {
             inner: from,
@@ -79,7 +80,7 @@ impl Meter {
         }
     }
 
-    /// Counts what is written.
+    /// Wraps a writer, to count its bytes.
     pub fn writing<W: Write>(&self, to: W) -> Metered<W> {
         Metered {
             inner: to,

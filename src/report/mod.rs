@@ -1,8 +1,8 @@
-//! What a run says, on the terminal, in the log file and on stdout.
+//! The output of a run: on the terminal, in the log file and on stdout.
 //!
-//! Every other part of a run reports an [`Event`]. `print` and results go to stdout, all
-//! else to stderr and the log file; with `--output json` stdout holds JSON lines
-//! only. Secrets are masked here, once, for every way out.
+//! All other modules report an [`Event`]. `print` and results go to stdout,
+//! everything else goes to stderr and the log file. With `--output json`, stdout
+//! has only JSON lines. Secrets are masked here, for every output.
 
 pub use event::{Event, Level, Outcome, Remaining, Steps, Stream};
 pub use mask::{LineMask, MASK, Mask, PieceMask, SHORTEST, is_too_short};

@@ -1,9 +1,8 @@
-//! Secrets in a text, in whatever way they are written there.
+//! Finds secrets in a text, in many encodings.
 //!
-//! A secret is looked for as it is, in base64 and in hexadecimal digits, and of
-//! each every [`spelling`](super::spelling). One pass over the text tells where:
-//! a table of the pairs of bytes with which one may begin passes over nearly
-//! all of it.
+//! The search finds a secret in plain text, base64 and hexadecimal digits, each in
+//! every [`spelling`](super::spelling). It reads the text once. A table of
+//! the pairs of bytes with which a secret may begin skips nearly all of the text.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -13,12 +12,12 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::spelling::{after_break, beginnings, is_indentation, is_special, readings};
 
-/// How a secret is encoded as a whole.
+/// The encoding of a whole secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Code {
     Plain,
-    /// The characters that the secret alone determines. At an edge a character
-    /// may be made of the secret and of what stands beside it.
+    /// The characters that depend only on the secret. `before` and `after` are set
+    /// if the character at that edge also depends on the adjacent text.
     Base64 {
         before: bool,
         after: bool,
@@ -26,27 +25,27 @@ enum Code {
     Hexadecimal,
 }
 
-/// What is looked for.
+/// A byte sequence to search for.
 #[derive(Debug)]
 struct Needle {
     bytes: Vec<u8>,
     code: Code,
 }
 
-/// What a place in a text is.
+/// The result of a search at a position in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
-    /// As far as the text goes it may be the beginning of a secret.
+    /// The text ends with what may be the beginning of a secret.
     Beginning,
-    /// A secret up to there.
+    /// A secret that ends at this offset.
     Whole(usize),
 }
 
 impl Needle {
     fn fits(&self, index: usize, byte: u8) -> bool {
         let byte = match (self.code, byte) {
-            // The alphabet for URLs and file names.
+            // The base64 alphabet for URLs and file names.
             (Code::Base64 { .. }, b'-') => b'+',
             (Code::Base64 { .. }, b'_') => b'/',
             (Code::Plain | Code::Base64 { .. }, byte) => byte,
@@ -55,13 +54,13 @@ impl Needle {
         self.bytes[index] == byte
     }
 
-    /// The bytes of a text that may stand at an index as they are.
+    /// Returns the bytes that match at an index without decoding.
     fn literals(&self, index: usize) -> impl Iterator<Item = u8> + '_ {
         (0..=u8::MAX).filter(move |byte| self.fits(index, *byte))
     }
 
     fn find(&self, text: &[u8], at: usize) -> Found {
-        // Nearly all attempts end here.
+        // A fast path without backtracking, in which nearly all searches end.
         let (mut index, mut place) = (0, at);
         while index < self.bytes.len() {
             let Some(&byte) = text.get(place) else {
@@ -78,7 +77,8 @@ impl Needle {
         Found::Whole(place)
     }
 
-    /// The same where a byte may be read in several ways.
+    /// Continues [`Self::find`] with backtracking, because a byte can have several
+    /// readings.
     fn search(&self, text: &[u8], index: usize, place: usize) -> Found {
         let mut open = vec![(index, place)];
         let mut seen = HashSet::new();
@@ -118,7 +118,8 @@ impl Needle {
         }
     }
 
-    /// The range with the characters that are made of the secret in part.
+    /// Extends the range by the characters at its edges that partly depend on the
+    /// secret.
     fn with_edges(&self, text: &[u8], at: usize, end: usize) -> Range<usize> {
         let Code::Base64 { before, after } = self.code else {
             return at..end;
@@ -134,20 +135,21 @@ impl Needle {
     }
 }
 
-/// What may stand between the digits of a hexadecimal dump, or indent a line.
+/// Returns whether a byte may separate the digits of a hexadecimal dump or indent a
+/// line.
 const fn is_separator(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b':' | b'-')
 }
 
-/// Every needle, and where in a text one may begin.
+/// All needles, and a table of the byte pairs with which they may begin.
 #[derive(Debug)]
 pub(super) struct Needles {
     secrets: HashSet<String>,
     lines: HashSet<String>,
     all: Vec<Needle>,
-    /// Indices by the byte that a needle begins with.
+    /// Indices of needles by their first byte.
     by_first: Vec<Vec<usize>>,
-    /// One bit for each pair of bytes that may begin one.
+    /// A bit for each pair of bytes: whether a needle may begin with it.
     pairs: Vec<u64>,
 }
 
@@ -163,22 +165,22 @@ impl Default for Needles {
     }
 }
 
-/// What is found in a text.
+/// The secrets in a text.
 #[derive(Debug, Default)]
 pub(super) struct Hits {
-    /// Where secrets are, in order and apart from each other.
+    /// The ranges of secrets, in order and without overlaps.
     pub(super) ranges: Vec<Range<usize>>,
-    /// From where on the text may go on as a secret.
+    /// Offset of an incomplete secret that more text may complete.
     pub(super) open_from: Option<usize>,
 }
 
 impl Needles {
-    /// Whether a secret has been added.
+    /// Returns whether a secret has been added.
     pub(super) fn has(&self, secret: &str) -> bool {
         self.secrets.contains(secret)
     }
 
-    /// Adds a text as it is, in base64 and in hexadecimal digits.
+    /// Adds a text in plain, base64 and hexadecimal form.
     pub(super) fn add(&mut self, secret: &str) {
         if !self.secrets.insert(secret.to_owned()) {
             return;
@@ -198,7 +200,7 @@ impl Needles {
         }
     }
 
-    /// Adds a text as it is alone.
+    /// Adds a text only in plain form.
     pub(super) fn add_line(&mut self, secret: &str) {
         if !self.lines.insert(secret.to_owned()) {
             return;
@@ -230,8 +232,8 @@ impl Needles {
         }
     }
 
-    /// Finds every secret. A text that is not whole may end with the beginning
-    /// of one: what comes after that is not looked at.
+    /// Finds all secrets. If `whole` is false, more text will follow: the search
+    /// stops at an incomplete secret.
     pub(super) fn find_in(&self, text: &str, whole: bool) -> Hits {
         let text = text.as_bytes();
         let mut hits = Hits::default();
@@ -243,9 +245,9 @@ impl Needles {
                 continue;
             }
             match self.at(text, at) {
-                // Also of what is one already and may become a longer one.
+                // Also for a complete secret that may become a longer one.
                 (_, true) if !whole => {
-                    // What is covered in part is looked at again with the rest.
+                    // An overlapping secret is searched again with the rest.
                     let last = hits.ranges.pop_if(|last| last.end > at);
                     hits.open_from = Some(last.map_or(at, |last| last.start));
                     break;
@@ -257,14 +259,14 @@ impl Needles {
         hits
     }
 
-    /// Whether there is a secret in a text.
+    /// Returns whether a text contains a secret.
     pub(super) fn are_in(&self, text: &str) -> bool {
         let text = text.as_bytes();
         (0..text.len()).any(|at| self.may_begin(text, at) && self.at(text, at).0.is_some())
     }
 
-    /// The longest secret that begins at a place, and whether one may that is
-    /// not there to its end.
+    /// Returns the longest secret that begins at an offset, and whether an
+    /// incomplete secret may begin there.
     fn at(&self, text: &[u8], at: usize) -> (Option<Range<usize>>, bool) {
         let mut longest: Option<Range<usize>> = None;
         let mut begins = false;

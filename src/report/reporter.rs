@@ -1,5 +1,4 @@
-//! Takes events and writes them to stderr, stdout and the log file, without
-//! secrets.
+//! Writes events to stderr, stdout and the log file, without secrets.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 use jiff::Zoned;
 use log::{Level as LogLevel, LevelFilter, Log, Metadata, Record};
 
-use super::console::{AS_IT_IS, console_line, prefix};
+use super::console::{VERBATIM, console_line, prefix};
 use super::event::{Event, Level, Remaining, Steps};
 use super::human;
 use super::live::{Live, Task};
@@ -18,34 +17,34 @@ use super::tally::Tally;
 use super::text;
 use crate::error::{Error, Result};
 
-/// What stdout holds.
+/// The format of stdout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Output {
-    /// What the playbook prints, as it is.
+    /// The text that the playbook prints.
     #[default]
     Human,
-    /// One JSON object per line and event.
+    /// A line of JSON for each event.
     Json,
 }
 
-/// Where and how much to report.
+/// The outputs of a reporter and their levels.
 #[derive(Debug)]
 pub struct Settings {
-    /// What stdout holds.
+    /// Format of stdout.
     pub output: Output,
-    /// What the console shows on stderr.
+    /// Level of the console (stderr).
     pub console: LevelFilter,
-    /// File that is appended to.
+    /// Log file, to which the log is appended.
     pub file: Option<PathBuf>,
-    /// What goes into the file.
+    /// Level of the log file.
     pub file_level: LevelFilter,
-    /// Whether stderr may be coloured.
+    /// Whether to use colors on stderr.
     pub color: bool,
-    /// Whether stderr is a terminal, where long lines are broken to fit.
+    /// Whether stderr is a terminal; long lines are then wrapped.
     pub terminal: bool,
 }
 
-/// Takes events, writes them out. Cheap to clone.
+/// Writes events to the outputs. Cheap to clone.
 #[derive(Clone)]
 pub struct Reporter {
     sinks: Arc<dyn Log>,
@@ -54,7 +53,7 @@ pub struct Reporter {
     run: Arc<str>,
     branch: Option<Arc<str>>,
     live: Arc<Live>,
-    /// What this reports about, on the terminal.
+    /// The task on the terminal to which this reporter belongs.
     pub(super) task: Option<Arc<Task>>,
     tally: Arc<Tally>,
 }
@@ -62,21 +61,21 @@ pub struct Reporter {
 impl Reporter {
     /// Opens the log file and the console.
     ///
-    /// Throws `denied` or `not_found` when the log file cannot be opened.
+    /// Fails if the log file cannot be opened.
     pub fn new(run: &str, settings: Settings) -> Result<Self> {
         let (color, terminal) = (settings.color, settings.terminal);
-        // Who wants to see warnings only does not want to see this.
-        let moves = terminal && settings.console >= LevelFilter::Info;
-        let live = Live::new(moves, color);
+        // With `--quiet`, there is no progress display.
+        let has_progress = terminal && settings.console >= LevelFilter::Info;
+        let live = Live::new(has_progress, color);
         let below = Arc::clone(&live);
         let console = fern::Dispatch::new()
             .level(settings.console)
             .chain(fern::Output::call(
-                // A closed stderr is no reason to stop, so the result is dropped.
+                // Errors are ignored: a closed stderr does not stop the run.
                 move |record| {
-                    let said = console_line(record, color, terminal);
+                    let line = console_line(record, color, terminal);
                     below.above(|| {
-                        let _ = writeln!(std::io::stderr(), "{said}");
+                        let _ = writeln!(std::io::stderr(), "{line}");
                     });
                 },
             ));
@@ -108,7 +107,7 @@ impl Reporter {
         })
     }
 
-    /// A reporter for a branch of `parallel`: its lines carry the label.
+    /// Returns a reporter for a branch of `parallel`, whose lines have the label.
     #[must_use]
     pub fn branch(&self, label: &str) -> Self {
         let label = match &self.branch {
@@ -122,8 +121,8 @@ impl Reporter {
         }
     }
 
-    /// The same for something that takes its time: it is on the terminal until
-    /// the last clone of this is dropped.
+    /// Returns a reporter for a task, which the terminal shows until the last clone
+    /// of the reporter is dropped.
     #[must_use]
     pub fn working(&self, what: &str) -> Self {
         let what = match &self.branch {
@@ -137,71 +136,70 @@ impl Reporter {
         }
     }
 
-    /// Says on the terminal how far it is.
+    /// Shows the state of the task on the terminal.
     pub fn doing(&self, state: &str) {
         if let Some(task) = &self.task {
             task.state(&self.shown(state));
         }
     }
 
-    /// Counts the bytes of a transfer: a bar on a terminal, a line now and then
-    /// elsewhere.
+    /// Returns a counter for the bytes of a transfer. It shows a bar on a terminal,
+    /// and logs a line from time to time otherwise.
     #[must_use]
     pub fn meter(&self, what: &str, total: u64) -> Meter {
         self.doing(what);
         Meter::new(self.clone(), what.to_owned(), total)
     }
 
-    /// Keeps the terminal free, for a question, until this is dropped.
+    /// Removes the progress display, for a question, until the value is dropped.
     #[must_use]
     pub fn hold(&self) -> Hold {
         self.live.hold();
         Hold(Arc::clone(&self.live))
     }
 
-    /// On one line, without secrets and control characters.
-    fn shown(&self, said: &str) -> String {
-        let masked = self.mask.apply(said);
+    /// Returns the first line, without secrets and control characters.
+    fn shown(&self, text: &str) -> String {
+        let masked = self.mask.apply(text);
         let line = masked.lines().next().unwrap_or_default();
         text::harmless(&line.replace('\t', " "))
     }
 
-    /// The secrets of this run.
+    /// Returns the secrets of this run.
     #[must_use]
     pub fn mask(&self) -> &Mask {
         &self.mask
     }
 
-    /// A resource on a line of its own, as `  bucket  pictures-7kq2m9w`.
+    /// Formats a resource on its own line, such as `  bucket  pictures-7kq2m9w`.
     #[must_use]
     pub fn listed(resource: &Remaining) -> String {
         human::remaining(resource)
     }
 
-    /// Whether anybody sees what hosts write while they do.
+    /// Returns whether an output shows the lines of remote commands as they arrive.
     #[must_use]
     pub fn follows_hosts(&self) -> bool {
         let info = Metadata::builder().level(LogLevel::Info).build();
         self.output == Output::Json || self.sinks.enabled(&info)
     }
 
-    /// Writes one event to everything that wants it.
+    /// Writes an event to all outputs that show it.
     pub fn report(&self, event: &Event) {
         self.tally.count(event);
         if let Event::RunFinished { .. } = event {
-            // Nothing moves any more.
+            // Remove the progress display for good.
             self.live.hold();
         }
         if let Some((level, message)) = human::line(event, &self.run) {
             let message = text::harmless(&self.mask.apply(&message));
-            // What a host wrote, and source with its caret, keep their lines;
-            // others are broken to fit.
-            let as_it_is = matches!(event, Event::RemoteOutput { .. } | Event::RunFailed { .. });
+            // Do not wrap the output of hosts and errors with source lines.
+            let verbatim = matches!(event, Event::RemoteOutput { .. } | Event::RunFailed { .. });
             self.sinks.log(
                 &Record::builder()
                     .level(level)
                     .target(self.branch.as_deref().unwrap_or_default())
-                    .module_path_static(as_it_is.then_some(AS_IT_IS))
+                    .module_path_static(verbatim.then_some(VERBATIM))
                     .args(format_args!("{message}"))
                     .build(),
             );
@@ -226,7 +224,7 @@ impl Reporter {
         }
     }
 
-    /// Logs for finding out why.
+    /// Logs a detail for troubleshooting.
     pub fn debug(&self, message: impl Into<String>) {
         self.log(Level::Debug, message);
     }
@@ -236,7 +234,7 @@ impl Reporter {
         self.log(Level::Info, message);
     }
 
-    /// Logs what deserves attention.
+    /// Logs a problem that does not stop the run.
     pub fn warn(&self, message: impl Into<String>) {
         self.log(Level::Warn, message);
     }
@@ -249,7 +247,7 @@ impl Reporter {
         });
     }
 
-    /// What the run has done so far, in the order of the time it took.
+    /// Returns the calls of the run so far, by function, longest first.
     #[must_use]
     pub fn steps(&self) -> Vec<Steps> {
         self.tally.steps()
@@ -263,7 +261,8 @@ impl Reporter {
         } else {
             masked
         };
-        // A reader that went away, as `head` does, is no failure of the run.
+        // Errors are ignored: a closed stdout, as with `| head`, does not fail the
+        // run.
         let write = || {
             let _ = writeln!(std::io::stdout(), "{shown}");
         };
@@ -280,7 +279,7 @@ impl Reporter {
             Err(e) => serde_json::json!({
                 "event": "logged",
                 "level": Level::Error,
-                "message": format!("an event could not be written as JSON: {e}"),
+                "message": format!("cannot write an event as JSON: {e}"),
             }),
         };
         self.mask.apply_json(&mut line);
@@ -302,12 +301,12 @@ impl Reporter {
     }
 }
 
-/// Keeps the terminal free while it lives.
+/// Keeps the progress display off the terminal until it is dropped.
 pub struct Hold(Arc<Live>);
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.go_on();
+        self.0.release();
     }
 }
 

@@ -1,19 +1,21 @@
-//! How a text may be written where it is quoted, escaped or encoded: in URLs,
-//! JSON, HTML and shells, also in several of them at once.
+//! The spellings of a text: how it looks after quoting, escaping or encoding in URLs,
+//! JSON, HTML and shells, also nested.
 //!
-//! One byte at a time, so that a text of which only some characters are escaped
-//! is read as well: no two encoders agree on which ones need it.
+//! Decodes one byte at a time, so that it also reads texts in which only some
+//! characters are escaped: encoders differ in which characters they escape.
 
-/// How many backslashes in a row are looked at: JSON in JSON in JSON.
+/// The most consecutive backslashes that are decoded: JSON in JSON in JSON.
 const DEEPEST: usize = 16;
 
-/// How often `%25` may stand for the `%` of another escape.
+/// The most levels of percent-encoding, in which `%25` is the `%` of another
+/// escape.
 const LEVELS: usize = 3;
 
-/// More blanks than these are no indentation.
+/// The most blanks that count as indentation. The limit bounds the time of the
+/// search.
 const WIDEST: usize = 200;
 
-/// The named characters that encoders of HTML and XML write.
+/// The character names that encoders of HTML and XML write.
 const ENTITIES: [(&str, u8); 6] = [
     ("amp;", b'&'),
     ("lt;", b'<'),
@@ -23,7 +25,7 @@ const ENTITIES: [(&str, u8); 6] = [
     ("nbsp;", b' '),
 ];
 
-/// The quotes that stand for one quote between quotes of the same kind.
+/// The spellings of a quote inside quotes of the same kind.
 const QUOTES: [(&[u8], u8); 4] = [
     (br"'\''", b'\''),
     (br#"'"'"'"#, b'\''),
@@ -31,7 +33,7 @@ const QUOTES: [(&[u8], u8); 4] = [
     (br#""""#, b'"'),
 ];
 
-/// Whether a byte may begin a spelling of something else than itself.
+/// Returns whether a byte may begin a spelling of another byte.
 pub(super) const fn is_special(byte: u8) -> bool {
     matches!(
         byte,
@@ -39,7 +41,7 @@ pub(super) const fn is_special(byte: u8) -> bool {
     )
 }
 
-/// The pairs of bytes with which a spelling of a byte may begin.
+/// Returns the pairs of bytes with which a spelling of the byte `meant` may begin.
 pub(super) fn beginnings(meant: u8) -> impl Iterator<Item = [u8; 2]> {
     let digit = b"0123456789abcdef"[usize::from(meant >> 4)];
     let may_be = move |special: u8, next: u8| match special {
@@ -53,9 +55,9 @@ pub(super) fn beginnings(meant: u8) -> impl Iterator<Item = [u8; 2]> {
         .filter(move |[special, next]| may_be(*special, *next))
 }
 
-/// Gives what may be meant by the text at a place, at least the byte itself, and
-/// the place where it goes on. Gives back whether the text ends in the middle of
-/// a spelling.
+/// Calls `read` with each reading of the text at an offset, at least the byte
+/// itself, and the offset after it. Returns whether the text ends in the middle of a
+/// spelling.
 pub(super) fn readings(text: &[u8], at: usize, read: &mut impl FnMut(&[u8], usize)) -> bool {
     let byte = text[at];
     read(&[byte], at + 1);
@@ -69,7 +71,7 @@ pub(super) fn readings(text: &[u8], at: usize, read: &mut impl FnMut(&[u8], usiz
             false
         }
         b'\n' => {
-            // A line that was broken at a blank.
+            // A line that was wrapped at a blank.
             read(b" ", at + 1);
             false
         }
@@ -82,25 +84,26 @@ pub(super) fn readings(text: &[u8], at: usize, read: &mut impl FnMut(&[u8], usiz
     }
 }
 
-/// The place behind a line break that is no part of the text: the terminal or
-/// an encoder has put it there.
+/// Returns the offset after a line break that may not be part of the text, because
+/// a terminal or an encoder has inserted it.
 pub(super) fn after_break(text: &[u8], at: usize) -> Option<usize> {
     let rest = &text[at..];
-    // The break of a shell, and of quoted-printable.
+    // The line continuation of a shell, and of quoted-printable.
     let marked = usize::from(matches!(rest, [b'\\' | b'=', b'\n' | b'\r', ..]));
     let returned = usize::from(rest[marked..].starts_with(b"\r\n"));
     let newline = at + marked + returned;
     (text.get(newline) == Some(&b'\n')).then_some(newline + 1)
 }
 
-/// Whether a blank stands where a line begins, which may be no part of the text.
+/// Returns whether a blank is at the beginning of a line, where it may not be part
+/// of the text.
 pub(super) fn is_indentation(text: &[u8], at: usize) -> bool {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let mut before = text[..at].iter().rev().take(WIDEST);
     is_blank(&text[at]) && before.find(|byte| !is_blank(byte)) == Some(&b'\n')
 }
 
-/// `%2F`, `%252F`, and `=2F` of quoted-printable.
+/// Reads `%2F`, `%252F`, and `=2F` of quoted-printable.
 fn percent(text: &[u8], at: usize, read: &mut impl FnMut(&[u8], usize)) -> bool {
     for level in 0..=LEVELS {
         let from = at + 1 + 2 * level;
@@ -119,8 +122,8 @@ fn percent(text: &[u8], at: usize, read: &mut impl FnMut(&[u8], usize)) -> bool 
     false
 }
 
-/// `\n`, `\"`, `\x2f`, `\057`, `\u002f`, `\u{2f}`, `\U0000002f`, each with any
-/// number of backslashes more.
+/// Reads `\n`, `\"`, `\x2f`, `\057`, `\u002f`, `\u{2f}` and `\U0000002f`, each with
+/// any number of additional backslashes.
 fn backslash(text: &[u8], at: usize, read: &mut impl FnMut(&[u8], usize)) -> bool {
     let run = text[at..].iter().take(DEEPEST);
     let run = run.take_while(|b| **b == b'\\').count();
@@ -152,7 +155,7 @@ fn backslash(text: &[u8], at: usize, read: &mut impl FnMut(&[u8], usize)) -> boo
     false
 }
 
-/// Up to so many digits: a byte, or a character by its number.
+/// Reads up to `most` digits: a byte, or a character by its number.
 fn hexadecimal(text: &[u8], at: usize, most: usize, read: &mut impl FnMut(&[u8], usize)) -> bool {
     let digits = digits(text, at, most, 16);
     let end = at + digits.len();
@@ -167,7 +170,7 @@ fn hexadecimal(text: &[u8], at: usize, most: usize, read: &mut impl FnMut(&[u8],
     end == text.len() && digits.len() < most
 }
 
-/// `2f}`.
+/// Reads `2f}`.
 fn braced(text: &[u8], at: usize, read: &mut impl FnMut(&[u8], usize)) -> bool {
     let digits = digits(text, at, 6, 16);
     let end = at + digits.len();
@@ -179,7 +182,7 @@ fn braced(text: &[u8], at: usize, read: &mut impl FnMut(&[u8], usize)) -> bool {
     false
 }
 
-/// Four digits, or two times four for a character beyond them.
+/// Reads four digits, or a surrogate pair of two times four digits.
 fn utf16(text: &[u8], at: usize, run: usize, read: &mut impl FnMut(&[u8], usize)) -> bool {
     let unit = |at: usize| {
         let digits = digits(text, at, 4, 16);
@@ -212,7 +215,7 @@ fn octal(text: &[u8], at: usize, read: &mut impl FnMut(&[u8], usize)) -> bool {
     end == text.len() && digits.len() < 3
 }
 
-/// `&amp;`, `&#39;`, `&#x27;`, and with `amp;` in between any number of times.
+/// Reads `&amp;`, `&#39;` and `&#x27;`, with any number of `amp;` in between.
 fn entity(text: &[u8], at: usize, read: &mut impl FnMut(&[u8], usize)) -> bool {
     let mut rest = &text[at + 1..];
     loop {
@@ -270,7 +273,7 @@ fn number(digits: &[u8], radix: u32) -> Option<u32> {
     u32::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()
 }
 
-/// The byte of a number that is one.
+/// Returns the lowest byte of a number.
 fn low_byte(value: u32) -> u8 {
     value.to_le_bytes()[0]
 }
@@ -328,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_spelling_is_told() {
+    fn an_incomplete_spelling_is_reported() {
         for half in [
             "%",
             "%2",

@@ -1,11 +1,11 @@
-//! What a run has done, for the recap at its end.
+//! Counts the calls of a run, for the summary at its end.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::event::{Event, Steps};
 
-/// Steps by function.
+/// Number and total duration of calls, by function.
 #[derive(Debug, Default)]
 pub(super) struct Tally(Mutex<BTreeMap<String, (usize, f64)>>);
 
@@ -23,7 +23,7 @@ impl Tally {
         *took += seconds;
     }
 
-    /// What took longest comes first.
+    /// Returns the calls by function, longest first.
     pub(super) fn steps(&self) -> Vec<Steps> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut steps: Vec<Steps> = all

@@ -1,13 +1,13 @@
-//! Text itself: lists, plurals, durations, harmless control characters.
+//! Text formatting: lists, plurals, durations, line wrapping, control characters.
 //!
-//! Lines are broken here and not by textwrap: ours is twenty lines, keeps the
-//! indentation of each line and never breaks a word. Sizes and durations have the
-//! form that the manual shows, with a space before the unit.
+//! Wrapping does not use the crate textwrap: twenty lines here keep the indentation
+//! of each line and never break a word. Sizes and durations have the format of the
+//! manual, with a space before the unit.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// `1 instance`, `2 instances`.
+/// Returns `1 instance` or `2 instances`.
 #[must_use]
 pub fn count(n: usize, noun: &str) -> String {
     if n == 1 {
@@ -17,7 +17,7 @@ pub fn count(n: usize, noun: &str) -> String {
     }
 }
 
-/// `` `a`, `b` or `c` ``.
+/// Returns `` `a`, `b` or `c` ``.
 #[must_use]
 pub fn or_ticked<S: AsRef<str>>(items: &[S]) -> String {
     let ticked: Vec<String> = items.iter().map(|s| format!("`{}`", s.as_ref())).collect();
@@ -28,7 +28,7 @@ pub fn or_ticked<S: AsRef<str>>(items: &[S]) -> String {
     }
 }
 
-/// `a, b and 3 more`: the first few of many.
+/// Returns the first items, and the number of the others: `a, b and 3 more`.
 #[must_use]
 pub fn some_of(items: impl IntoIterator<Item = String>, most: usize) -> String {
     let items: Vec<String> = items.into_iter().collect();
@@ -38,7 +38,7 @@ pub fn some_of(items: impl IntoIterator<Item = String>, most: usize) -> String {
     }
 }
 
-/// `350 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min`.
+/// Formats a duration: `350 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min`.
 #[must_use]
 pub fn duration(d: Duration) -> String {
     let seconds = d.as_secs();
@@ -58,7 +58,7 @@ pub fn duration(d: Duration) -> String {
     }
 }
 
-/// `512 bytes`, `1.5 KiB`, `100.0 MiB`.
+/// Formats a size: `512 bytes`, `1.5 KiB`, `100.0 MiB`.
 #[must_use]
 pub fn bytes(n: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
@@ -71,14 +71,14 @@ pub fn bytes(n: u64) -> String {
     }
 }
 
-/// Breaks lines longer than 80 columns between words; what follows a break is
-/// indented. A word is never broken, so that it can be copied.
+/// Wraps lines longer than 80 columns between words and indents the continuation
+/// lines. Never breaks a word, so that it can be copied.
 #[must_use]
 pub fn wrap(text: &str, indent: usize) -> String {
     wrap_to(text, indent, 80)
 }
 
-/// The same for lines of so many columns.
+/// Like [`wrap`], for another number of columns.
 #[must_use]
 pub fn wrap_to(text: &str, indent: usize, columns: usize) -> String {
     let lines = text
@@ -92,7 +92,7 @@ fn wrap_line(line: &str, indent: usize, columns: usize) -> String {
         return line.to_owned();
     }
     let words = line.trim_start_matches(' ');
-    // The line's own indentation stays.
+    // Keep the line's own indentation.
     let begin = line.len() - words.len();
     let mut out = String::with_capacity(line.len() + 16);
     out.push_str(&line[..begin]);
@@ -113,21 +113,23 @@ fn wrap_line(line: &str, indent: usize, columns: usize) -> String {
     out
 }
 
-/// The candidate nearest to `name`, if one is near enough to be meant.
+/// Returns the candidate most similar to `name`, if one is similar enough to be a
+/// misspelling of it.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
         .map(|c| (strsim::damerau_levenshtein(name, c), c))
+        // One typo, and another one for every four letters.
         .filter(|(distance, c)| *distance <= 1 + name.len().min(c.len()) / 4)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, c)| c)
 }
 
-/// Makes control characters visible, so that foreign output cannot steer a
-/// terminal. Newlines and tabs stay.
+/// Escapes control characters, so that output of hosts cannot control the terminal.
+/// Keeps newlines and tabs.
 #[must_use]
 pub fn harmless(text: &str) -> String {
-    // Nearly all text is this, and there may be very much of it.
+    // A fast path for ordinary text.
     if text
         .bytes()
         .all(|b| matches!(b, b' '..=b'~' | b'\n' | b'\t'))
@@ -145,7 +147,8 @@ pub fn harmless(text: &str) -> String {
     out
 }
 
-/// Control characters, and those that reorder what is shown.
+/// Returns whether a character is a control character or changes the direction of
+/// text.
 fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -155,12 +158,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_are_shown_not_obeyed() {
+    fn control_characters_are_escaped() {
         assert_eq!(harmless("a\x1b[31mred\r\n\tb"), "a\\u{1b}[31mred\\r\n\tb");
     }
 
     #[test]
-    fn nearest_name_is_near() {
+    fn the_nearest_name_is_similar() {
         let names = ["launch_instance", "create_bucket"];
         assert_eq!(nearest("lanch_instance", names), Some("launch_instance"));
         assert_eq!(nearest("delete_everything", names), None);
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_broken_keeps_its_indentation() {
+    fn a_wrapped_line_keeps_its_indentation() {
         let text = format!("    hint: {}", "word ".repeat(20).trim_end());
         let wrapped = wrap(&text, 6);
         assert!(wrapped.starts_with("    hint: word"), "{wrapped}");
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lists_are_cut() {
+    fn long_lists_are_shortened() {
         let letters = || ["a", "b", "c"].map(str::to_owned);
         assert_eq!(some_of(letters(), 3), "a, b, c");
         assert_eq!(some_of(letters(), 1), "a and 2 more");

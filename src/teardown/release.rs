@@ -58,7 +58,7 @@ impl Teardown<'_> {
             (_, None) => {}
         }
         result?;
-        self.ledger.gone_for_others(kind, id);
+        self.ledger.removed_for_other_runs(kind, id);
         self.forget(kind, id);
         self.report.info(format!("deleted {words} {id}"));
         Ok(())
@@ -68,18 +68,20 @@ impl Teardown<'_> {
     fn forget(&self, kind: ResourceKind, id: &str) {
         match kind {
             ResourceKind::Instance => self.clients.ssh().forget_pin(id),
-            ResourceKind::Bucket => self.went_with(ResourceKind::Object, &format!("{id}/")),
-            ResourceKind::SecurityGroup => self.went_with(ResourceKind::Ingress, &format!("{id} ")),
+            ResourceKind::Bucket => self.removed_with(ResourceKind::Object, &format!("{id}/")),
+            ResourceKind::SecurityGroup => {
+                self.removed_with(ResourceKind::Ingress, &format!("{id} "))
+            }
             _ => {}
         }
     }
 
     /// What is of this kind, and whose id begins so, is gone as well.
-    fn went_with(&self, kind: ResourceKind, beginning: &str) {
+    fn removed_with(&self, kind: ResourceKind, beginning: &str) {
         let inside = |id: &str| id.starts_with(beginning);
         for row in self.ledger.resources() {
             if row.kind == kind && row.id.as_deref().is_some_and(inside) {
-                self.ledger.went_with(&row, self.by);
+                self.ledger.removed_with(&row, self.by);
             }
         }
     }

@@ -96,7 +96,7 @@ fn without_a_terminal_nothing_is_created_and_the_hint_names_both_ways() {
     let ended = user.run(local(LAUNCHES)).exits(2);
     let said = ended.said();
     for part in [
-        "nothing was made",
+        "nothing was created",
         "needs root",
         "--sudo",
         "autorun cloud up",
@@ -120,7 +120,7 @@ fn with_the_flag_the_error_explains_why_sudo_refuses() {
     let user = User::new("root ALL=(ALL:ALL) ALL\n");
     let ended = user.run(local(LAUNCHES).arg("--sudo")).exits(2);
     assert!(
-        ended.said().contains("nothing was made"),
+        ended.said().contains("nothing was created"),
         "{}",
         ended.stderr
     );
@@ -159,7 +159,7 @@ fn every_way_to_launch_is_found_before_the_run() {
         let bucket = format!("create_bucket(\"early\");\n{launch}");
         let ended = user.run(local(&bucket)).exits(2);
         assert!(
-            ended.said().contains("nothing was made"),
+            ended.said().contains("nothing was created"),
             "{}",
             ended.stderr
         );

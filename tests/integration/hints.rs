@@ -679,19 +679,19 @@ fn a_failed_run_is_resumed_or_removed() {
         known.display()
     );
     assert_eq!(tried(&autorun, &login).exits(0).stdout.trim(), "ec2-user");
-    let shown = after(&ended.stderr, "remove it:").replace("destroy", "show");
+    let shown = after(&ended.stderr, "remove:").replace("destroy", "show");
     let shown = tried(&autorun, &shown).exits(0).stdout;
     assert_eq!(after(&shown, "log in:"), after(&ended.stderr, "log in:"));
     let login = format!("{} whoami", after(&shown, "log in:"));
     assert_eq!(tried(&autorun, &login).exits(0).stdout.trim(), "ec2-user");
     fs::write(autorun.home.path().join("proceed"), "").unwrap();
-    tried(&autorun, &after(&shown, "go on:")).exits(0);
-    let remove = after(&shown, "remove it:");
-    assert_eq!(remove, after(&ended.stderr, "remove it:"));
+    tried(&autorun, &after(&shown, "resume:")).exits(0);
+    let remove = after(&shown, "remove:");
+    assert_eq!(remove, after(&ended.stderr, "remove:"));
     // `destroy` asks for confirmation.
     tried_by_hand(&autorun, &remove, &[("?", "yes")]);
     let left = tried(&autorun, &remove.replace("destroy", "show")).exits(0);
-    assert!(!left.stdout.contains("remove it:"), "{}", left.stdout);
+    assert!(!left.stdout.contains("remove:"), "{}", left.stdout);
 
     // A resumed run cannot change a variable, but a new run can.
     let other = cloud.autorun().playbook(
@@ -700,7 +700,7 @@ fn a_failed_run_is_resumed_or_removed() {
          fail(\"not yet\");",
     );
     let ended = other.run().exits(1);
-    let proceed = format!("{} --set name=shop", after(&ended.stderr, "go on:"));
+    let proceed = format!("{} --set name=shop", after(&ended.stderr, "resume:"));
     let refused = tried(&other, &proceed).exits(2);
     let removed = hinted(&refused, "autorun destroy");
     tried_by_hand(&other, &removed, &[("?", "yes")]);

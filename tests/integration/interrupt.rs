@@ -93,7 +93,7 @@ fn in_an_upload_with_a_list_of_resources_that_are_up_or_may_be() {
         "interrupted in",
         "still up",
         "bucket pictures-",
-        "possibly made",
+        "possibly created",
         "assets/logo.png",
     ] {
         assert!(
@@ -123,7 +123,7 @@ fn a_second_signal_ends_the_program_at_once() {
     signal(&child, "INT");
     let mut line = String::new();
     stderr.read_line(&mut line).unwrap();
-    assert!(line.contains("a second signal ends"), "{line}");
+    assert!(line.contains("a second signal exits"), "{line}");
     let sent = Instant::now();
     signal(&child, "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));

@@ -128,9 +128,9 @@ fn runs_and_show_list_what_is_up_and_the_command_that_removes_it() {
     says(
         &failed.exits(1),
         &[
-            "still up, made by this run:",
-            &format!("remove it: autorun destroy {id}"),
-            &format!("go on: autorun resume {id}"),
+            "still up, created by this run:",
+            &format!("remove: autorun destroy {id}"),
+            &format!("resume: autorun resume {id}"),
         ],
     );
     let runs = home.call(&["runs"]).run().exits(0).stdout;
@@ -147,14 +147,14 @@ fn runs_and_show_list_what_is_up_and_the_command_that_removes_it() {
     let shown = home.call(&["show", &id[..4]]).run().exits(0).stdout;
     for text in [
         "status     failed: cannot read",
-        "where      the local cloud, eu-central-1, account 123456789012",
+        "target     the local cloud, eu-central-1, account 123456789012",
         "variable   name = \"told\"",
         "variable   token = **** (secret)",
         "tag        team = web",
         "create_bucket told",
         "[x], playbook.rhai:5",
         "bucket          told-",
-        "remove it: autorun destroy",
+        "remove:    autorun destroy",
     ] {
         assert!(shown.contains(text), "no `{text}` in\n{shown}");
     }
@@ -168,14 +168,14 @@ fn runs_and_show_list_what_is_up_and_the_command_that_removes_it() {
     assert_eq!(told["steps"][0]["result"]["made"], true);
     assert_eq!(told["resources"][0]["state"], "live");
 
-    says(&home.destroy().exits(0), &["everything it made is gone"]);
-    assert_eq!(buckets("told-"), 0);
     says(
         &home.destroy().exits(0),
-        &["no run has anything left to remove"],
+        &["removed everything that it created"],
     );
+    assert_eq!(buckets("told-"), 0);
+    says(&home.destroy().exits(0), &["no run has anything to remove"]);
     let again = home.call(&["destroy", &id, "--yes"]).run().exits(0);
-    says(&again, &["nothing is left to remove"]);
+    says(&again, &["nothing to remove"]);
 }
 
 #[test]
@@ -189,14 +189,17 @@ fn a_run_is_named_by_an_unambiguous_beginning_of_its_id() {
     );
     says(
         &home.call(&["show", "ab"]).run().exits(2),
-        &["2 runs begin with `ab`", "write more of the id: abc"],
+        &[
+            "2 runs begin with `ab`",
+            "use a longer prefix of one of abc",
+        ],
     );
     for command in ["show", "resume", "destroy"] {
         says(
             &home.call(&[command, "nosuch"]).run().exits(2),
             &[
                 "the ledger has no run `nosuch`",
-                "`autorun runs` lists them",
+                "`autorun runs` lists the runs",
             ],
         );
     }
@@ -207,7 +210,13 @@ fn nothing_is_removed_without_confirmation() {
     let home = Home::new();
     home.run(r#"create_bucket("unasked");"#, &[]).exits(0);
     let refused = home.call(&["destroy", &home.id()]).run().exits(2);
-    says(&refused, &["there is no terminal to ask at", "pass --yes"]);
+    says(
+        &refused,
+        &[
+            "cannot ask for confirmation without a terminal",
+            "pass --yes",
+        ],
+    );
     assert_eq!(buckets("unasked-"), 1);
     // On a terminal it lists what it will remove, and asks.
     let at_terminal = |answer: &str| home.call(&["destroy", &home.id()]).at_terminal(answer);
@@ -316,20 +325,20 @@ fn resources_that_cannot_be_removed_can_be_forgotten() {
     aws().args(untag).output().unwrap();
     says(
         &home.destroy().exits(4),
-        &["with --forget the ledger drops what stays"],
+        &["with --forget the ledger drops what cannot be removed"],
     );
     let forgotten = home
         .call(&["destroy", &id, "--yes", "--forget"])
         .run()
         .exits(0);
-    says(&forgotten, &["all of that stays up, and is forgotten now"]);
+    says(&forgotten, &["the ledger no longer has these resources"]);
     assert_eq!(
         (home.newest()["up"].clone(), buckets(&bucket)),
         (0.into(), 1)
     );
     assert_eq!(
         home.call(&["runs", "--up"]).run().exits(0).stdout,
-        "nothing is up\n"
+        "no run has resources that are up\n"
     );
     aws()
         .args(["s3", "rb", &format!("s3://{bucket}")])
@@ -361,12 +370,12 @@ fn another_account_region_or_endpoint_is_refused() {
     let refused = home.call(&["destroy", &id, "--yes"]).run().exits(4);
     says(
         &refused,
-        &["the credentials are of account 123456789012, run"],
+        &["the credentials belong to account 123456789012, but run"],
     );
     let refused = home.call(&["resume", &id]).run().exits(2);
     says(
         &refused,
-        &["the credentials are of account 123456789012, run"],
+        &["the credentials belong to account 123456789012, but run"],
     );
     assert_eq!(buckets("elsewhere-"), 1);
     account("123456789012");
@@ -414,7 +423,7 @@ fn a_corrected_playbook_continues_where_the_first_ended() {
         .exits(2);
     says(
         &changed,
-        &["variable `name` has its value from the run: \"resume\""],
+        &["cannot change variable `name` of the run; its value is \"resume\""],
     );
 
     let resumed = home
@@ -426,8 +435,8 @@ fn a_corrected_playbook_continues_where_the_first_ended() {
     says(
         &resumed,
         &[
-            "create_bucket resume was done before; not done again",
-            "not asked for by the playbook any more",
+            "replayed create_bucket resume",
+            "the playbook no longer performs these recorded steps",
             "create_bucket resume-dropped (",
         ],
     );
@@ -476,7 +485,7 @@ fn a_recorded_step_with_an_unreadable_result_is_not_repeated() {
             ("'[]'", "invalid length 0"),
             ("'\"altered\"'", "invalid type: string"),
             ("'{}'", "missing field"),
-            ("NULL", "there is none"),
+            ("NULL", "it is missing"),
         ] {
             home.sql(&format!(
                 "UPDATE step SET result = {changed} WHERE number = {number}"
@@ -486,8 +495,8 @@ fn a_recorded_step_with_an_unreadable_result_is_not_repeated() {
             says(
                 &refused,
                 &[
-                    &format!("an earlier attempt did {function}"),
-                    "its recorded result cannot be read",
+                    &format!("cannot read the recorded result of {function}"),
+                    "an earlier attempt completed the step",
                     why,
                     &place,
                     &format!("`autorun destroy {id}`"),
@@ -498,15 +507,15 @@ fn a_recorded_step_with_an_unreadable_result_is_not_repeated() {
             assert_eq!(buckets("altered-"), 1, "{changed}");
         }
         let shown = home.call(&["show", &id]).run().exits(0).stdout;
-        assert!(!shown.contains("cannot be read: missing"), "{shown}");
+        assert!(
+            !shown.contains("cannot read the recorded result"),
+            "{shown}"
+        );
         home.sql(&format!(
             "UPDATE step SET result = '{{' WHERE number = {number}"
         ));
         let shown = home.call(&["show", &id]).run().exits(0).stdout;
-        assert!(
-            shown.contains("the recorded result cannot be read"),
-            "{shown}"
-        );
+        assert!(shown.contains("cannot read the recorded result"), "{shown}");
         home.sql(&format!(
             "UPDATE step SET result = '{whole}' WHERE number = {number}"
         ));
@@ -540,12 +549,12 @@ fn an_unreadable_row_of_an_intended_resource_stops_the_run() {
         (
             "step = 'x' || step",
             "step = substr(step, 2)",
-            "the ledger does not say which step made bucket",
+            "the ledger does not have the step that created bucket",
         ),
     ] {
         home.sql(&format!("UPDATE resource SET {change}"));
         let refused = home.call(&["resume", &id]).run().exits(2);
-        says(&refused, &[why, "back from a backup"]);
+        says(&refused, &[why, "from a backup"]);
         assert_eq!(home.column("outcome FROM run"), "failed", "{change}");
         assert_eq!(buckets("intended-"), 1, "{change}");
         home.sql(&format!("UPDATE resource SET {back}"));
@@ -580,10 +589,7 @@ fn a_run_that_the_ledger_cannot_describe_does_not_begin() {
         .output()
         .unwrap();
     let refused = Ended::of(&output, home.dir.path()).exits(2);
-    says(
-        &refused,
-        &["the run cannot be written down", "names in UTF-8"],
-    );
+    says(&refused, &["cannot record the run", "names must be UTF-8"]);
     let runs = home.call(&["runs"]).run().exits(0);
     assert_eq!(runs.stdout, "no runs yet\n");
 }
@@ -674,7 +680,10 @@ fn on_error_destroy_removes_what_a_failed_run_created() {
         .exits(1);
     says(
         &failed,
-        &["removing what the run made", "everything it made is gone"],
+        &[
+            "removing what the run created",
+            "removed everything that it created",
+        ],
     );
     assert_eq!(buckets("undone-"), 0);
 }
@@ -719,7 +728,7 @@ fn a_signal_removes_with_progress_and_a_second_signal_lists() {
     stderr.read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
     for text in [
-        "still up, made by this run:",
+        "still up, created by this run:",
         "instance        i-",
         "autorun destroy",
     ] {
@@ -745,7 +754,7 @@ fn a_second_run_of_the_same_playbook_is_refused_while_the_first_runs() {
         let refused = home.call(args).run().exits(2);
         says(&refused, &["is in progress, process", &pid]);
     }
-    says(&home.destroy().exits(0), &["no run has anything left"]);
+    says(&home.destroy().exits(0), &["no run has anything to remove"]);
     // With a different name, it is a different run.
     let other = home.call(&["--local", &playbook, "--set", "name=two"]);
     let (mut second, _stderr2) = started(&other, "up");
@@ -798,7 +807,7 @@ fn a_secret_is_restored_in_recorded_results_and_names_contain_none() {
         fail("once");
     "#;
     let failed = home.run(playbook, &["--set", "pw=hunter22x"]).exits(1);
-    says(&failed, &["the name of a bucket holds a secret"]);
+    says(&failed, &["the name of a bucket contains a secret"]);
     home.playbook(&playbook.replace("fail(\"once\");", ""));
     home.call(&["resume", &home.id(), "--set", "pw=hunter22x"])
         .run()
@@ -834,7 +843,7 @@ fn resources_of_a_lost_ledger_are_found_by_its_owner_file() {
     let found = home.call(&args).run().exits(2);
     says(
         &found,
-        &[&format!("run {id}, which this ledger does not know")],
+        &[&format!("created by run {id}, which is not in this ledger")],
     );
     let bucket = format!("s3://lost-{id}");
     aws().args(["s3", "rb", &bucket]).output().unwrap();
@@ -899,7 +908,7 @@ fn instances_terminate_themselves_at_their_time() {
     says(
         &ran,
         &[
-            "instances end themselves 4.0 s after",
+            "instances terminate themselves 4.0 s after",
             "key pairs stay until",
         ],
     );
@@ -945,7 +954,7 @@ fn ssh_logs_in_with_the_pinned_key() {
     let nobody = home.call(&["ssh", "nobody"]).run().exits(2);
     says(
         &nobody,
-        &["no run and no instance that is up is called `nobody`"],
+        &["`nobody` is neither a run nor an instance that is up"],
     );
     // A changed host key at that address is rejected before the login.
     let pin = fs::read_dir(home.path().join("hosts")).unwrap();
@@ -985,8 +994,8 @@ fn orphans_are_found_by_their_owner_tag_and_confirmed_by_name() {
     says(
         &refused,
         &[
-            &format!("run {id}, which this ledger does not know"),
-            "at a terminal",
+            &format!("created by run {id}, which is not in this ledger"),
+            "needs a terminal",
         ],
     );
     let no_yes = home.call(&["destroy", "--orphans", "--yes"]).run().exits(2);
@@ -994,12 +1003,12 @@ fn orphans_are_found_by_their_owner_tag_and_confirmed_by_name() {
     let typed = |answer: &str| home.call(&args).at_terminal(answer).1;
     let said = typed("yes\n");
     assert!(
-        said.contains("is left") && buckets("orphan-") == 1,
+        said.contains("skipped what run") && buckets("orphan-") == 1,
         "{said}"
     );
     let said = typed(&format!("{id}\n"));
     for text in [
-        "of other ledgers left alone",
+        "of other ledgers",
         "deleted instance i-",
         "deleted bucket orphan-",
     ] {
@@ -1043,7 +1052,7 @@ fn a_ledger_that_cannot_be_used_stops_a_run_before_it_begins() {
     run(&locked).exits(0);
     let db = rusqlite::Connection::open(locked.path().join("ledger.db")).unwrap();
     db.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    unusable(&locked, run(&locked), "another process has held it");
+    unusable(&locked, run(&locked), "another process has locked it");
     drop(db);
 
     let newer = Home::new();

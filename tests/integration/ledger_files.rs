@@ -95,7 +95,7 @@ fn rested() -> Bytes {
     add_resources(home.path());
     let store = Store::open(home.path()).unwrap();
     store.end("none", Outcome::Done, None).unwrap();
-    store.rest();
+    store.checkpoint();
     bytes_of(home.path())
 }
 
@@ -105,7 +105,7 @@ fn killed(rested: &Bytes) -> Bytes {
     let home = written(rested);
     let store = Store::open(home.path()).unwrap();
     add_run(&store, RUNS);
-    store.rest();
+    store.checkpoint();
     add_run(&store, RUNS + 1);
     // Copy the files while the process still has them open.
     bytes_of(home.path())
@@ -288,11 +288,11 @@ fn parts_that_do_not_belong_together_are_refused() {
     let empty = Vec::new();
     refused(
         &with(&[("ledger.db-wal", None)]),
-        "its `-wal` is lost: it has",
+        "its `-wal` is missing: it has",
     );
     refused(
         &with(&[("ledger.db-wal", Some(&empty))]),
-        "its `-wal` is lost: it has",
+        "its `-wal` is missing: it has",
     );
     // A copy that was made during a run, and a copy of only one file.
     refused(
@@ -312,10 +312,13 @@ fn parts_that_do_not_belong_together_are_refused() {
             ("ledger.db", Some(&rested["ledger.db"])),
             ("ledger.db-wal", None),
         ]),
-        "older than what was written last",
+        "older than the last commit",
     );
     let other = another();
-    let not_its_own = ["is another ledger's", "the `-wal` beside it is not its own"];
+    let not_its_own = [
+        "belongs to another ledger",
+        "the `-wal` beside it belongs to another file",
+    ];
     let home = written(&with(&[("ledger.db-wal", Some(&other["ledger.db-wal"]))]));
     let error = known(home.path()).map(|runs| runs.len()).unwrap_err();
     assert!(
@@ -326,28 +329,28 @@ fn parts_that_do_not_belong_together_are_refused() {
     );
     refused(
         &with(&[("ledger.db", Some(&other["ledger.db"]))]),
-        "is another ledger's",
+        "belongs to another ledger",
     );
     refused(
         &with(&[("owner", Some(&other["owner"]))]),
-        "is another ledger's",
+        "belongs to another ledger",
     );
-    refused(&with(&[("ledger.db", Some(&empty))]), "it is empty");
+    refused(&with(&[("ledger.db", Some(&empty))]), "it is an empty file");
     refused(
         &with(&[
             ("ledger.db", Some(&empty)),
             ("ledger.db-wal", None),
             ("owner", None),
         ]),
-        "it is empty",
+        "it is an empty file",
     );
     refused(
         &with(&[("ledger.db", None), ("owner", None)]),
-        "ledger.db-wal` is still there",
+        "ledger.db-wal` exists",
     );
     refused(
         &with(&[("ledger.db", None), ("ledger.db-wal", None)]),
-        "it is gone, and the file `owner` beside it knows of",
+        "it is missing, but the file `owner` beside it records",
     );
     let old_owner = b"23456789bcdfghjk\n".to_vec();
     refused(
@@ -356,7 +359,7 @@ fn parts_that_do_not_belong_together_are_refused() {
             ("ledger.db-wal", None),
             ("owner", Some(&old_owner)),
         ]),
-        "it is gone, and the file `owner` beside it knows of one",
+        "it is missing, but the file `owner` beside it records that it existed",
     );
     refused(&with(&[("owner", Some(&empty))]), "is damaged");
     // A copy of a ledger at rest needs only the main file.
@@ -396,7 +399,7 @@ fn an_older_schema_is_upgraded_without_loss() {
     drop(db);
     // The `owner` file of the newer version shows that the ledger is older than
     // its last write.
-    refused_at(home.path(), "older than what was written last");
+    refused_at(home.path(), "older than the last commit");
     fs::write(home.path().join("owner"), owner).unwrap();
     let all = known(home.path()).unwrap();
     assert_eq!(all.len(), RUNS);
@@ -438,7 +441,7 @@ fn a_file_that_is_not_a_ledger_of_this_user_is_refused_and_unchanged() {
                     other.execute_batch("CREATE TABLE t (x)").unwrap();
                 });
             },
-            "is a database, but no ledger of autorun",
+            "is a database, but not a ledger of autorun",
         ),
         (
             "a database with nothing in it",
@@ -450,7 +453,7 @@ fn a_file_that_is_not_a_ledger_of_this_user_is_refused_and_unchanged() {
                         .unwrap();
                 });
             },
-            "without anything in it",
+            "a database without tables",
         ),
         (
             "newer",
@@ -491,7 +494,7 @@ fn the_directory_of_another_program_is_not_changed() {
     for (path, mode) in [(theirs.path(), 0o755), (&path, 0o644)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
-    refused_at(theirs.path(), "no ledger of autorun");
+    refused_at(theirs.path(), "not a ledger of autorun");
     assert_eq!(fs::metadata(theirs.path()).unwrap().mode() & 0o777, 0o755);
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
     assert_eq!(fs::read_dir(theirs.path()).unwrap().count(), 1);
@@ -646,7 +649,7 @@ fn every_command_refuses_a_missing_ledger_and_a_search_by_tags_begins_a_new_one(
             refused.stderr
         );
         for text in [
-            "it is gone, and the file `owner`",
+            "it is missing, but the file `owner`",
             "hint:",
             "destroy --orphans",
         ] {
@@ -666,7 +669,7 @@ fn every_command_refuses_a_missing_ledger_and_a_search_by_tags_begins_a_new_one(
     ];
     let searched = home.call(&search).run().exits(2);
     assert!(
-        searched.said().contains("was lost: an empty one begins"),
+        searched.said().contains("was lost; created an empty one"),
         "{}",
         searched.stderr
     );
@@ -757,7 +760,7 @@ fn an_endpoint_that_does_not_answer_is_reported_at_once_and_nothing_was_created(
             let said = failed.said();
             assert!(said.contains(&format!("no answer from {url}")), "{said}");
             assert!(
-                !said.contains("possibly made") && !said.contains("still up"),
+                !said.contains("possibly created") && !said.contains("still up"),
                 "{said}"
             );
             let runs = home
@@ -792,7 +795,7 @@ fn a_request_that_may_have_arrived_is_listed() {
     assert!(
         failed
             .said()
-            .contains("possibly made, as no answer came: bucket"),
+            .contains("possibly created (the requests had no answer): bucket"),
         "{}",
         failed.stderr
     );
@@ -919,7 +922,7 @@ fn a_local_cloud_that_is_killed_during_a_run_is_reported_at_once() {
         assert!(said.contains(text), "no `{text}` in {said}");
     }
     assert!(
-        said.contains("bucket before-") && !said.contains("possibly made"),
+        said.contains("bucket before-") && !said.contains("possibly created"),
         "{said}"
     );
     let id = home.ids().remove(0);

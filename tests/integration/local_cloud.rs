@@ -48,7 +48,7 @@ fn the_main_job_runs_and_a_browser_shows_the_image() {
     let ended = cloud.autorun().arg(PLAYBOOK).run().exits(0);
     let said = ended.said();
     for wanted in [
-        "on the local cloud at http://10.",
+        "using the local cloud at http://10.",
         "here, Amazon Linux on AWS",
         "verified the ssh host key",
         "ok: nginx is running",
@@ -351,7 +351,7 @@ fn up_down_status_env_and_doctor() {
     let cloud = LocalCloud::start();
     let again = cloud.cloud("up").exits(0);
     assert!(
-        again.stdout.contains("was already up at http://10."),
+        again.stdout.contains("is already up at http://10."),
         "{}",
         again.stdout
     );
@@ -415,7 +415,11 @@ fn faults_happen_as_configured() {
     // instance is possibly created.
     let lost = "[[fault]]\noperation = 'RunInstances'\nwhen = 'after'\ntimes = 0\ndo = 'reset'\n";
     let ended = run(lost, "launch_instance(#{ name: \"lost\" });").exits(1);
-    assert!(ended.said().contains("possibly made"), "{}", ended.stderr);
+    assert!(
+        ended.said().contains("possibly created"),
+        "{}",
+        ended.stderr
+    );
     // Although the SDK sent the request several times, one client token leads to
     // one instance.
     let status = cloud.cloud("status").exits(0).stdout;
@@ -470,8 +474,8 @@ fn faults_happen_as_configured() {
     let ended = run(misspelt, "print(1)").exits(2);
     assert!(
         ended
-            .stderr
-            .contains("the nearest it has is `RunInstances`"),
+            .said()
+            .contains("the most similar one is `RunInstances`"),
         "{}",
         ended.stderr
     );
@@ -592,7 +596,7 @@ fn a_resumed_run_reads_the_passphrase_that_is_not_in_the_ledger() {
     );
     let ended = autorun.run().exits(1);
     fs::write(autorun.home.path().join("proceed"), "").unwrap();
-    let (_, resume) = ended.stderr.split_once("go on:").unwrap();
+    let (_, resume) = ended.stderr.split_once("resume:").unwrap();
     let resumed = autorun.shell(resume.trim()).output().unwrap();
     let said = String::from_utf8(resumed.stderr).unwrap();
     assert_eq!(resumed.status.code(), Some(0), "{said}");

@@ -309,7 +309,7 @@ fn a_user_without_root_uses_a_cloud_that_sudo_started() {
     let ended = sudo.args(["cloud", "up"]).run().exits(0);
     assert!(ended.stdout.contains("/65534.json"), "{}", ended.stdout);
     assert!(
-        ended.stdout.contains("keep it as a password"),
+        ended.stdout.contains("protect it like a password"),
         "{}",
         ended.stdout
     );

@@ -268,7 +268,7 @@ fn a_failure_lists_what_is_still_up() {
         "the web server is not up: there is no room for it",
         "VcpuLimitExceeded",
         "playbooks/run_newwebserver.rhai:",
-        "still up, made by this run:",
+        "still up, created by this run:",
         "security group sg-",
         "bucket newwebserver-",
     ] {
@@ -279,7 +279,7 @@ fn a_failure_lists_what_is_still_up() {
         );
     }
     assert!(
-        !ended.said().contains("possibly made"),
+        !ended.said().contains("possibly created"),
         "the launch was certainly refused\n{}",
         ended.stderr
     );
@@ -296,7 +296,11 @@ fn after_a_lost_response_the_instance_is_possibly_made() {
         .playbook("launch_instance(#{ name: \"web\" });")
         .run()
         .exits(1);
-    assert!(ended.said().contains("possibly made"), "{}", ended.stderr);
+    assert!(
+        ended.said().contains("possibly created"),
+        "{}",
+        ended.stderr
+    );
     assert!(ended.said().contains("instance web"), "{}", ended.stderr);
 }
 

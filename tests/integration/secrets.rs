@@ -48,7 +48,7 @@ fn a_secret_on_the_command_line_leads_to_a_warning() {
         .run()
         .exits(0);
     assert!(
-        ended.said().contains("stands in the command line"),
+        ended.said().contains("is on the command line"),
         "{}",
         ended.stderr
     );
@@ -451,7 +451,7 @@ fn no_name_tag_or_description_contains_a_secret() {
             ] {
                 let err = ();
                 try { work.call(); } catch (caught) { err = error_info(caught); }
-                assert(err != () && err.kind == "invalid_option" && err.message.contains("holds a secret"), `${refused}: ${err}`);
+                assert(err != () && err.kind == "invalid_option" && err.message.contains("contains a secret"), `${refused}: ${err}`);
                 assert(err.hint.contains("others") && !err.message.contains(text), `${err}`);
                 refused += 1;
             }
@@ -476,7 +476,7 @@ fn no_name_tag_or_description_contains_a_secret() {
         .run()
         .exits(2);
     assert!(
-        ended.said().contains("the tag `team` holds a secret"),
+        ended.said().contains("the tag `team` contains a secret"),
         "{}",
         ended.stderr
     );
@@ -583,7 +583,7 @@ fn a_program_returns_the_secret_and_resume_runs_it_again() {
     let resumed = resume.current_dir("/").output().unwrap();
     let said = String::from_utf8_lossy(&resumed.stderr).into_owned();
     assert_eq!(resumed.status.code(), Some(0), "{said}");
-    assert!(said.contains("was done before"), "{said}");
+    assert!(said.contains("an earlier attempt completed it"), "{said}");
     let stdout = String::from_utf8_lossy(&resumed.stdout);
     assert_eq!(stdout, format!("plain true {}\n", SECRET.len()));
     let asked = |file: &str| fs::read_to_string(home.join(file)).unwrap().lines().count();
@@ -616,7 +616,7 @@ fn a_command_that_contains_the_secret_is_not_recorded() {
     let autorun = autorun.args(["--set", &format!("pw=cmd:echo {SECRET}")]);
     let ended = autorun.run().exits(0);
     assert!(
-        ended.said().contains("holds a secret itself"),
+        ended.said().contains("contains a secret itself"),
         "{}",
         ended.stderr
     );

@@ -179,11 +179,11 @@ fn a_transfer_has_a_bar_and_a_wait_its_state() {
     );
     let lines = seen.lines.join("\n");
     for part in [
-        "still up, made by this run:",
+        "still up, created by this run:",
         "bucket ",
         "instance ",
         "log in:    autorun ssh ",
-        "remove it: autorun destroy ",
+        "remove:    autorun destroy ",
     ] {
         assert!(lines.contains(part), "no `{part}` in {lines}");
     }

@@ -1,5 +1,5 @@
-//! Values that are not in the command line itself: in a file, or in the output of
-//! a program such as a password manager.
+//! Values that the command line refers to: the content of a file, or the output
+//! of a program such as a password manager.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
@@ -9,13 +9,13 @@ use std::thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Mask, text};
 
-/// More than a value can be.
+/// The most bytes that a command may print.
 const LONGEST: u64 = 1 << 20;
 
-/// How much of what a failed program said its error shows.
+/// How many lines of a failed command's stderr the error shows.
 const SHOWN_LINES: usize = 5;
 
-/// The text of a file, without the newline that every editor adds.
+/// Reads a file, without the final newline that every editor adds.
 pub(super) fn read_file(name: &str, file: &Path, directory: &Path) -> Result<String> {
     let attempt = format!("read the value of `{name}` from");
     let content =
@@ -23,30 +23,30 @@ pub(super) fn read_file(name: &str, file: &Path, directory: &Path) -> Result<Str
     Ok(without_newline(&content))
 }
 
-/// What a command prints, without its last newline.
+/// Runs a shell command and returns its output, without the final newline.
 ///
-/// A shell runs it, so that it can be a pipe. It has the terminal, and may ask
-/// there. Where stderr is no terminal, what it says there is part of the error
-/// if it fails, and is given to `hears` if it does not.
+/// The command has the terminal, so that it can ask for a password. If stderr is
+/// not a terminal, it is captured: it is part of the error if the command fails,
+/// and is passed to `on_stderr` if the command succeeds.
 pub(super) fn output_of(
     name: &str,
     command: &str,
     directory: &Path,
     mask: &Mask,
-    hears: impl FnOnce(String),
+    on_stderr: impl FnOnce(String),
 ) -> Result<String> {
     let failed = |what: String| {
         let message = format!("the command for `{name}` {what}");
         Error::new(ErrorKind::CommandFailed, message)
     };
-    let unusable = |e: std::io::Error| failed(format!("cannot be run: {e}"));
-    let asks = std::io::stderr().is_terminal();
+    let unusable = |e: std::io::Error| failed(format!("cannot run: {e}"));
+    let at_terminal = std::io::stderr().is_terminal();
     let mut child = Command::new("sh")
         .args(["-c", command])
         .current_dir(directory)
         .stdin(Stdio::inherit())
         .stdout(Stdio::piped())
-        .stderr(if asks {
+        .stderr(if at_terminal {
             Stdio::inherit()
         } else {
             Stdio::piped()
@@ -54,14 +54,15 @@ pub(super) fn output_of(
         .spawn()
         .map_err(unusable)?;
     let stderr = child.stderr.take();
-    let said = thread::spawn(move || {
-        let mut said = Vec::new();
+    let messages = thread::spawn(move || {
+        let mut messages = Vec::new();
         if let Some(mut stderr) = stderr {
-            // What cannot be read is not shown.
-            let _ = stderr.by_ref().take(LONGEST).read_to_end(&mut said);
+            // A read error only shortens the messages.
+            let _ = stderr.by_ref().take(LONGEST).read_to_end(&mut messages);
+            // Without a reader, a full pipe would block the command.
             let _ = std::io::copy(&mut stderr, &mut std::io::sink());
         }
-        String::from_utf8_lossy(&said).into_owned()
+        String::from_utf8_lossy(&messages).into_owned()
     });
     let mut printed = Vec::new();
     let read = match child.stdout.take() {
@@ -72,7 +73,7 @@ pub(super) fn output_of(
         let _ = child.kill();
     }
     let status = child.wait().map_err(unusable)?;
-    let said = said.join().unwrap_or_default();
+    let messages = messages.join().unwrap_or_default();
     read.map_err(unusable)?;
     if printed.len() as u64 > LONGEST {
         return Err(failed(format!(
@@ -82,24 +83,28 @@ pub(super) fn output_of(
     }
     let printed = String::from_utf8(printed);
     if !status.success() {
-        // It may have printed the secret before, and said it on stderr as well.
+        // The command may have printed the secret to stdout and to stderr before
+        // it failed.
         mask.add(&printed.unwrap_or_default());
-        let lines: Vec<&str> = said.trim_end().lines().collect();
+        let lines: Vec<&str> = messages.trim_end().lines().collect();
         let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
-        let said = match last.as_str() {
+        let shown = match last.as_str() {
             "" => String::new(),
             last => format!(":\n{}", text::harmless(&mask.apply(last))),
         };
-        return Err(failed(format!("failed, {status}{said}")));
+        return Err(failed(format!("failed, {status}{shown}")));
     }
     let printed =
-        printed.map_err(|_| failed("printed something that is not UTF-8 text".to_owned()))?;
+        printed.map_err(|_| failed("printed output that is not UTF-8 text".to_owned()))?;
     let value = without_newline(&printed);
     if value.is_empty() {
         return Err(failed("printed nothing".to_owned()));
     }
-    if !said.trim().is_empty() {
-        hears(format!("the command for `{name}` said: {}", said.trim()));
+    if !messages.trim().is_empty() {
+        on_stderr(format!(
+            "stderr of the command for `{name}`: {}",
+            messages.trim()
+        ));
     }
     Ok(value)
 }
@@ -118,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_gives_its_output_without_its_last_newline() {
+    fn the_value_is_the_output_without_the_final_newline() {
         for (command, value) in [
             ("echo hunter22", "hunter22"),
             ("printf 'hunter22'", "hunter22"),
@@ -133,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_fails_is_told_without_the_secret() {
+    fn the_error_of_a_failed_command_has_no_secret() {
         let error = output("echo hunter22; echo locked: hunter22 >&2; exit 3").unwrap_err();
         assert_eq!(error.kind, ErrorKind::CommandFailed);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What can be wrong with the values of variables.
+//! Errors in the values of variables.
 
 use super::file::InFile;
 use crate::error::{Error, ErrorKind, Place};
@@ -8,12 +8,12 @@ use crate::report::{MASK, text};
 pub(super) fn wrong_type(d: &Declared, given: &str) -> Error {
     let given = if d.secret { MASK } else { given };
     let hint = match d.kind {
-        Kind::Bool => "give true or false",
-        Kind::Int => "give a whole number",
-        Kind::Float => "give a number",
-        Kind::Array => "give a,b,c or a JSON array",
-        Kind::Map => "give a JSON object",
-        Kind::String => "give a text",
+        Kind::Bool => "use true or false",
+        Kind::Int => "use a whole number",
+        Kind::Float => "use a number",
+        Kind::Array => "use a,b,c or a JSON array",
+        Kind::Map => "use a JSON object",
+        Kind::String => "use text",
     };
     at(
         d,
@@ -48,12 +48,13 @@ pub(super) fn undeclared(name: &str, declared: &[Declared], from: &str) -> Error
     let names: Vec<&str> = declared.iter().map(|d| d.name.as_str()).collect();
     match text::nearest(name, names.iter().copied()) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None if names.is_empty() => error.hint("it has none"),
-        None => error.hint(format!("it has {}", names.join(", "))),
+        None if names.is_empty() => error.hint("the playbook declares no variables"),
+        None => error.hint(format!("valid variables: {}", names.join(", "))),
     }
 }
 
-/// A fault of a value is where the value stands; its declaration comes next.
+/// Moves the place of an error to the value in the variables file. The place of
+/// the declaration goes to the hint.
 pub(super) fn in_its_file(mut fault: Error, in_file: &InFile) -> Error {
     if in_file.place.line > 0 {
         let declared = std::mem::replace(&mut fault.place, in_file.place.clone());
@@ -64,22 +65,22 @@ pub(super) fn in_its_file(mut fault: Error, in_file: &InFile) -> Error {
             column,
         } = declared;
         fault.hint = Some(format!(
-            "{hint}; it is declared at {source}:{line}:{column}"
+            "{hint}; the variable is declared at {source}:{line}:{column}"
         ));
     }
     fault
 }
 
-/// The warning about a secret that other users can read.
+/// Returns the warning about a secret that other users can read.
 pub(super) fn in_command_line(name: &str) -> String {
     format!(
-        "the secret `{name}` stands in the command line, where other users can read it; use \
-         --set {name}=@FILE, --set {name}=cmd:COMMAND or AUTORUN_VAR_{name}, or leave it out to \
-         be asked on a terminal"
+        "the secret `{name}` is on the command line, where other users can read it; use \
+         --set {name}=@FILE, --set {name}=cmd:COMMAND or AUTORUN_VAR_{name}, or omit it to be \
+         asked at the terminal"
     )
 }
 
-/// An error that points at the declaration.
+/// Creates an error at the place of the declaration.
 pub(super) fn at(d: &Declared, message: String) -> Error {
     let mut error = Error::new(ErrorKind::InvalidOption, message);
     error.place = d.place.clone();

@@ -1,5 +1,5 @@
-//! Variable files: TOML, or JSON by the ending of the name, with the place of each
-//! value.
+//! Variables files: TOML, or JSON if the name ends in `.json`, with the place of
+//! each value.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Place, Result};
 
-/// A value of a `--vars` file, and where it stands.
+/// A value of a `--vars` file and its place.
 #[derive(Debug)]
 pub(in crate::cli) struct InFile {
     pub(in crate::cli) name: String,
@@ -17,7 +17,7 @@ pub(in crate::cli) struct InFile {
 }
 
 impl InFile {
-    /// A value that comes from something like a file.
+    /// Creates a value from another source, such as the ledger.
     pub(in crate::cli) fn from_other(source: &str, name: String, value: Value) -> Self {
         let place = Place {
             source: source.to_owned(),
@@ -27,8 +27,8 @@ impl InFile {
     }
 }
 
-/// Reads a `--vars` file: TOML, or JSON by its ending. What is wrong is shown
-/// by its place, not by its line, which may hold a secret.
+/// Reads a `--vars` file. Errors have a place but do not quote the line, which
+/// may contain a secret.
 pub(in crate::cli) fn read_file(path: &Path) -> Result<Vec<InFile>> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("read the variables file", path, &e))?;
     let content = String::from_utf8(bytes).map_err(|e| {
@@ -52,13 +52,13 @@ pub(in crate::cli) fn read_file(path: &Path) -> Result<Vec<InFile>> {
     Ok(in_file.collect())
 }
 
-/// Where a key begins, the key, and its value.
+/// The offset of a key, the key, and its value.
 type Entry = (usize, String, Value);
 
 fn read_json(path: &Path, content: &str) -> Result<Vec<Entry>> {
     let values: serde_json::Map<String, Value> = serde_json::from_str(content).map_err(|e| {
-        let said = e.to_string();
-        let what = said.split(" at line ").next().unwrap_or(&said);
+        let message = e.to_string();
+        let what = message.split(" at line ").next().unwrap_or(&message);
         let mut place = place_of(path, "");
         place.line = e.line();
         place.column = e.column().max(1);
@@ -88,12 +88,12 @@ fn read_toml(path: &Path, content: &str) -> Result<Vec<Entry>> {
 fn unreadable(what: &str, place: Place) -> Error {
     let message = format!("cannot read the variables file `{}`: {what}", place.source);
     let mut error =
-        Error::invalid(message).hint("a variables file is TOML, or JSON if its name ends in .json");
+        Error::invalid(message).hint("use TOML, or JSON if the name of the file ends in .json");
     error.place = place;
     error
 }
 
-/// The place in a file that comes after this text.
+/// Returns the place in a file that follows the text `before`.
 fn place_of(path: &Path, before: &str) -> Place {
     let line = before.rsplit('\n').next().unwrap_or("");
     Place {
@@ -103,8 +103,8 @@ fn place_of(path: &Path, before: &str) -> Place {
     }
 }
 
-/// The keys of the outermost object of valid JSON, and where they begin: serde
-/// does not tell where a key is.
+/// Finds the keys of the outermost object in valid JSON, with their offsets.
+/// serde_json does not provide the positions of keys.
 fn json_keys(content: &str) -> Vec<(String, usize)> {
     let bytes = content.as_bytes();
     let mut keys = Vec::new();

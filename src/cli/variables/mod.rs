@@ -1,4 +1,4 @@
-//! The variables of a playbook: which value each one has, and where it is from.
+//! The variables of a playbook: their values, and where the values come from.
 
 pub(super) use file::{InFile, read_file};
 pub(super) use settle::{Given, Settled, settle};

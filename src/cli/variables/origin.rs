@@ -15,23 +15,24 @@ use crate::report::Mask;
 
 /// Where the value of a variable comes from.
 pub(super) enum Origin<'a> {
-    /// It stands in the command line.
+    /// Text on the command line.
     Literal(String),
-    /// It stands in the environment.
+    /// Text in the environment.
     Text(String),
     /// `@FILE`.
     File(PathBuf),
-    /// `cmd:COMMAND`, and where it is run.
+    /// `cmd:COMMAND`, and its working directory.
     Command(String, PathBuf),
+    /// A `--vars` file.
     VariablesFile(&'a InFile),
-    /// A file of an earlier attempt.
+    /// A `--vars` file of an earlier attempt.
     RememberedVariables(PathBuf),
 }
 
 impl Origin<'_> {
     pub(super) fn remembered(source: &SecretSource) -> Self {
         match source {
-            // Where the run began, which is where a resumed one is.
+            // `resume` changes to the directory in which the run was started.
             SecretSource::Command(command) => Self::Command(command.clone(), ".".into()),
             SecretSource::File(file) => Self::File(file.clone()),
             SecretSource::Variables(file) => Self::RememberedVariables(file.clone()),
@@ -43,13 +44,13 @@ impl Origin<'_> {
         d: &Declared,
         directory: &Path,
         mask: &Mask,
-        hears: impl FnOnce(String),
+        on_stderr: impl FnOnce(String),
     ) -> Result<Value> {
         match self {
             Self::Literal(text) | Self::Text(text) => parse(d, text),
             Self::File(file) => parse(d, &read_value(&d.name, file, directory)?),
             Self::Command(command, place) => {
-                parse(d, &output_of(&d.name, command, place, mask, hears)?)
+                parse(d, &output_of(&d.name, command, place, mask, on_stderr)?)
             }
             Self::VariablesFile(in_file) => typed(d, in_file.value.clone()),
             Self::RememberedVariables(file) => {
@@ -59,7 +60,7 @@ impl Origin<'_> {
         }
     }
 
-    /// What can be read again later: a pipe cannot.
+    /// Returns the source if it can be read again later, which a pipe cannot.
     pub(super) fn source(self, directory: &Path) -> Option<SecretSource> {
         let file = |file: PathBuf| {
             let file = directory.join(file);
@@ -78,22 +79,22 @@ impl Origin<'_> {
     }
 }
 
-/// `NAME=VALUE`, `NAME=@FILE` or `NAME=cmd:COMMAND`; `@@` and `cmd::` begin a
-/// value with `@` and `cmd:`.
+/// Parses `NAME=VALUE`, `NAME=@FILE` or `NAME=cmd:COMMAND`. `@@` and `cmd::`
+/// are escapes for values that start with `@` and `cmd:`.
 pub(super) fn parse_set<'a>(
     set: &'a str,
     declared: &[Declared],
     directory: &Path,
 ) -> Result<(&'a str, Origin<'static>)> {
     let Some((name, value)) = set.split_once('=') else {
-        // What is no variable's name may be a secret.
-        let said = if declared.iter().any(|d| d.name == set) {
+        // Text that is not the name of a variable may be a secret: do not show it.
+        let argument = if declared.iter().any(|d| d.name == set) {
             format!("`--set {set}`")
         } else {
             "`--set`".to_owned()
         };
         return Err(
-            Error::invalid(format!("{said} has no `=`")).hint("write it as --set name=value")
+            Error::invalid(format!("{argument} has no `=`")).hint("write it as --set name=value")
         );
     };
     let origin = match (value.strip_prefix('@'), value.strip_prefix("cmd:")) {

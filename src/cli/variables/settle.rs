@@ -1,5 +1,5 @@
-//! Values for the variables of a playbook: `--set` before `--vars` before the
-//! environment's `AUTORUN_VAR_name` before the default.
+//! Determines the values of a playbook's variables. `--set` has precedence over
+//! `--vars`, over `AUTORUN_VAR_name` in the environment, over the default.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::ledger::SecretSource;
 use crate::playbook::Declared;
 use crate::report::Mask;
 
-/// What the caller gives.
+/// The values that the caller provides.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Given<'a> {
     /// `--set NAME=VALUE`, in order.
@@ -26,12 +26,12 @@ pub(in crate::cli) struct Given<'a> {
     pub(in crate::cli) environment: Vec<(String, String)>,
     /// Where the secrets of an earlier attempt came from.
     pub(in crate::cli) remembered: BTreeMap<String, SecretSource>,
-    /// Where the command line was called: its relative paths start there.
+    /// The directory at which relative paths on the command line start.
     pub(in crate::cli) directory: PathBuf,
 }
 
 impl Given<'_> {
-    /// Whether there is a value for a variable.
+    /// Returns whether the caller provides a value for a variable.
     pub(in crate::cli) fn has(&self, name: &str) -> bool {
         let set = self
             .set
@@ -43,7 +43,7 @@ impl Given<'_> {
     }
 }
 
-/// The settled values, and what deserves a warning.
+/// The values of the variables, and warnings.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Settled {
     pub(in crate::cli) values: BTreeMap<String, Value>,
@@ -52,26 +52,27 @@ pub(in crate::cli) struct Settled {
     pub(in crate::cli) warnings: Vec<String>,
 }
 
-/// Settles every declared variable, or returns every fault found. Secrets are
-/// masked from here on.
+/// Determines the value of every declared variable, or returns all errors.
+/// Adds the secrets to the mask.
 pub(in crate::cli) fn settle(
     declared: &[Declared],
     given: &Given,
     mask: &Mask,
 ) -> std::result::Result<Settled, Vec<Error>> {
-    // What the playbook itself says of a secret is one, too.
+    // Defaults and choices of a secret in the playbook are secrets, too.
     for d in declared.iter().filter(|d| d.secret) {
         d.secrets().for_each(|value| mask.add_json(value));
     }
     let mut settled = Settled::default();
     let mut origins = Origins::find(declared, given, &mut settled.warnings);
     for d in declared {
-        // That it is missing has its reason named already.
+        // The error about its `--set` is already reported.
         if origins.not_read.contains(&d.name.as_str()) {
             continue;
         }
         let origin = origins.by_name.remove(d.name.as_str());
-        // No password is asked for in vain.
+        // Do not run a command, which may ask for a password, if the run cannot
+        // start.
         if !origins.faults.is_empty() && matches!(origin, Some(Origin::Command(..))) {
             continue;
         }
@@ -94,16 +95,17 @@ pub(in crate::cli) fn settle(
     }
 }
 
-/// Where values come from, and what is wrong with how they were given.
+/// The origins of the values, and errors in how they are set.
 struct Origins<'a> {
     by_name: BTreeMap<&'a str, Origin<'a>>,
     faults: Vec<Error>,
-    /// Variables of which a `--set` cannot be understood.
+    /// Variables with an invalid `--set`.
     not_read: Vec<&'a str>,
 }
 
 impl<'a> Origins<'a> {
-    /// What counts for each variable: of two, the one that is looked at later.
+    /// Finds the origin of each variable. Later origins replace earlier ones, so
+    /// the order of the loops is the precedence.
     fn find(declared: &'a [Declared], given: &'a Given, warnings: &mut Vec<String>) -> Self {
         let mut by_name: BTreeMap<&str, Origin> = BTreeMap::new();
         let (mut faults, mut not_read) = (Vec::new(), Vec::new());
@@ -156,7 +158,7 @@ impl<'a> Origins<'a> {
     }
 }
 
-/// The value of a variable, which is masked if it is a secret.
+/// Returns the value of a variable. Adds it to the mask if it is a secret.
 fn value(
     d: &Declared,
     origin: Option<&Origin>,
@@ -168,8 +170,8 @@ fn value(
         let value = match origin {
             None => d.default.clone().ok_or_else(|| missing(d))?,
             Some(origin) => {
-                let hears = |said| warnings.push(said);
-                origin.read(d, &given.directory, mask, hears)?
+                let on_stderr = |message| warnings.push(message);
+                origin.read(d, &given.directory, mask, on_stderr)?
             }
         };
         if d.secret {

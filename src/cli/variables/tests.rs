@@ -1,4 +1,4 @@
-//! Which value counts, and what is wrong with the others.
+//! Tests of the precedence, the types and the errors of variables.
 
 use serde_json::Value;
 
@@ -72,7 +72,7 @@ fn an_undeclared_name_offers_the_nearest() {
 }
 
 #[test]
-fn the_command_line_stands_above_files_above_the_environment() {
+fn the_command_line_precedes_files_and_files_precede_the_environment() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("vars.json");
     std::fs::write(&file, r#"{ "a": "file", "b": "file" }"#).unwrap();
@@ -93,7 +93,7 @@ fn the_command_line_stands_above_files_above_the_environment() {
 }
 
 #[test]
-fn a_literal_secret_is_masked_and_warned_of() {
+fn a_literal_secret_is_masked_and_causes_a_warning() {
     let mut token = declared("token", Kind::String, None);
     token.secret = true;
     let given = Given {
@@ -156,7 +156,7 @@ fn a_short_secret_is_refused_and_not_shown() {
 }
 
 #[test]
-fn a_value_comes_from_where_it_is_said_to_be() {
+fn a_value_is_read_from_its_source() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "in a file\n").unwrap();
     for (given, value, source) in [
@@ -187,7 +187,7 @@ fn a_value_comes_from_where_it_is_said_to_be() {
 }
 
 #[test]
-fn only_the_command_that_counts_is_run() {
+fn no_command_is_run_if_another_value_is_invalid() {
     let dir = tempfile::tempdir().unwrap();
     let set = [
         "pw=cmd:touch ran; echo hunter22",
@@ -204,7 +204,7 @@ fn only_the_command_that_counts_is_run() {
 }
 
 #[test]
-fn what_an_earlier_attempt_read_is_read_again() {
+fn sources_of_an_earlier_attempt_are_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("vars.toml");
     std::fs::write(&file, "pw = 'from a file'\n").unwrap();
@@ -229,7 +229,7 @@ fn what_an_earlier_attempt_read_is_read_again() {
 }
 
 #[test]
-fn what_may_be_a_secret_is_not_repeated() {
+fn errors_do_not_repeat_possible_secrets() {
     let given = Given {
         set: &["hunter22".to_owned()],
         ..Given::default()
@@ -247,10 +247,10 @@ fn what_may_be_a_secret_is_not_repeated() {
     };
     let mask = Mask::default();
     let faults = settle(&[chosen], &given, &mask).unwrap_err();
-    let said = format!("{faults:?}");
+    let shown = format!("{faults:?}");
     assert!(
-        !said.contains("correct horse") && !said.contains("battery"),
-        "{said}"
+        !shown.contains("correct horse") && !shown.contains("battery"),
+        "{shown}"
     );
     assert!(mask.finds_in("correct horse") && mask.finds_in("battery staple"));
 }

@@ -1,4 +1,4 @@
-//! A value as the type that the playbook declares, and whether it is allowed.
+//! Converts values to the types that the playbook declares, and checks them.
 
 use regex_lite::Regex;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::playbook::{Declared, Kind};
 use crate::report::{MASK, SHORTEST, is_too_short};
 
-/// Text from the command line or environment as the declared type.
+/// Parses text from the command line or the environment as the declared type.
 pub(super) fn parse(d: &Declared, given: &str) -> Result<Value> {
     let value = match d.kind {
         Kind::String => Some(Value::String(given.to_owned())),
@@ -28,7 +28,7 @@ pub(super) fn parse(d: &Declared, given: &str) -> Result<Value> {
         .ok_or_else(|| wrong_type(d, given))
 }
 
-/// `a,b,c` as an array of texts.
+/// Parses `a,b,c` as an array of strings.
 fn list(given: &str) -> Value {
     let items = given
         .split(',')
@@ -37,7 +37,7 @@ fn list(given: &str) -> Value {
     items.map(|item| Value::String(item.to_owned())).collect()
 }
 
-/// A value from a file, which has its own type.
+/// Checks the type of a value from a file, and converts integers to floats.
 pub(super) fn typed(d: &Declared, value: Value) -> Result<Value> {
     if !d.kind.fits(&value) {
         return Err(wrong_type(d, &value.to_string()));
@@ -48,8 +48,9 @@ pub(super) fn typed(d: &Declared, value: Value) -> Result<Value> {
     Ok(value)
 }
 
-/// Refuses a secret that cannot be masked, or a part of one. That there is none
-/// only the playbook can say, by its default.
+/// Rejects a secret that is too short to be masked, also as a part of an array
+/// or map. The default is always accepted: an empty one means that there is no
+/// secret.
 pub(super) fn check_length(d: &Declared, path: &str, value: &Value) -> Result<()> {
     let text = match value {
         _ if d.default.as_ref() == Some(value) => return Ok(()),
@@ -74,9 +75,9 @@ pub(super) fn check_length(d: &Declared, path: &str, value: &Value) -> Result<()
         format!("the secret `{path}` has fewer than {SHORTEST} characters"),
     );
     Err(if path == d.name {
-        error.hint("a shorter one cannot be masked in the output, and is soon guessed")
+        error.hint("use a longer secret: a short one cannot be masked and is easily guessed")
     } else {
-        error.hint("what is no secret has its place in another variable")
+        error.hint("use another variable for values that are not secret")
     })
 }
 
@@ -92,16 +93,18 @@ pub(super) fn allowed(d: &Declared, value: Value) -> Result<Value> {
         let choices: Vec<String> = choices.iter().map(ToString::to_string).collect();
         let error = at(d, format!("variable `{}`: {shown} is not allowed", d.name));
         return Err(if d.secret {
-            error.hint("the playbook says which are")
+            error.hint("see the playbook for the allowed values")
         } else {
-            error.hint(format!("choose {}", choices.join(", ")))
+            error.hint(format!("choose one of {}", choices.join(", ")))
         });
     }
     if let (Some(pattern), Some(text)) = (&d.pattern, value.as_str()) {
-        let whole = Regex::new(&format!("^(?:{pattern})$"))
-            .map_err(|e| Error::internal(format!("`{pattern}` is no regular expression: {e}")))?;
+        let whole = Regex::new(&format!("^(?:{pattern})$")).map_err(|e| {
+            Error::internal(format!("`{pattern}` is not a regular expression: {e}"))
+        })?;
         if !whole.is_match(text) {
-            let error = at(d, format!("variable `{}`: {shown} does not fit", d.name));
+            let message = format!("variable `{}`: {shown} does not match the pattern", d.name);
+            let error = at(d, message);
             return Err(match d.help.as_str() {
                 "" => error.hint(format!("it must match {pattern}")),
                 help => error.hint(format!("{help}; it must match {pattern}")),

@@ -85,9 +85,9 @@ impl<'a> Lines<'a> {
 
     /// What has been held back for a while need not be the beginning of a
     /// secret.
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn flush(&mut self) {
         if self.secrets.holds() && self.last_came.elapsed() >= HOLDS {
-            let shown = self.secrets.let_go();
+            let shown = self.secrets.flush();
             self.show(shown);
         }
     }

@@ -180,7 +180,7 @@ impl Job<'_> {
             gate.credit(read + wrote);
             if read == 0 && wrote == 0 {
                 self.wait(deadline)?;
-                self.outputs.iter_mut().for_each(Lines::let_go);
+                self.outputs.iter_mut().for_each(Lines::flush);
             }
         }
     }
