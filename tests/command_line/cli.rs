@@ -259,9 +259,9 @@ fn what_answers_in_the_place_of_aws_is_told() {
         let ended = autorun.playbook(call).run().exits(1);
         let said = ended.said();
         assert!(
-            said.contains("the answer (HTTP 200) is not one of AWS's"),
+            said.contains("the response (HTTP 200) is not from AWS"),
             "{said}"
         );
-        assert!(said.contains("wants a login in the browser"), "{said}");
+        assert!(said.contains("requires a login in the browser"), "{said}");
     }
 }

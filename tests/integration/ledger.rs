@@ -283,7 +283,7 @@ fn what_lost_its_tag_is_left_with_the_reason_and_taken_up_later() {
         &left,
         &[
             &format!("not removed: bucket {bucket}"),
-            "not the one that this run made any more",
+            "no longer the one that this run created",
             "try again with: autorun destroy",
         ],
     );

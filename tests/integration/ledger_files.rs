@@ -527,7 +527,7 @@ fn access_that_others_have_is_taken_from_them_and_said() {
         assert_eq!(runs.stdout.lines().count(), 2, "{}", runs.stdout);
         let said = runs.said();
         assert_eq!(
-            said.matches("others had access to").count(),
+            said.matches("other users had access to").count(),
             open.len(),
             "{said}"
         );
@@ -548,7 +548,7 @@ fn access_that_others_have_is_taken_from_them_and_said() {
         .run()
         .exits(2);
     assert!(
-        refused.said().contains("others can write to"),
+        refused.said().contains("other users can write to"),
         "{}",
         refused.stderr
     );
@@ -745,7 +745,7 @@ fn an_endpoint_where_nobody_answers_is_reported_at_once_and_nothing_was_made() {
             let took = began.elapsed();
             assert!(took < Duration::from_secs(1), "{url}, {create}: {took:?}");
             let said = failed.said();
-            assert!(said.contains(&format!("no answer from {url}")), "{said}");
+            assert!(said.contains(&format!("no response from {url}")), "{said}");
             assert!(
                 !said.contains("possibly made") && !said.contains("still up"),
                 "{said}"
@@ -901,10 +901,7 @@ fn a_local_cloud_that_is_killed_under_a_run_is_named_at_once() {
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(1));
     assert!(took < Duration::from_secs(1), "{took:?}: {said}");
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    for text in [
-        "the local cloud does not run any more at",
-        "autorun cloud up",
-    ] {
+    for text in ["the local cloud no longer runs at", "autorun cloud up"] {
         assert!(said.contains(text), "no `{text}` in {said}");
     }
     assert!(

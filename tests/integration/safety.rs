@@ -47,7 +47,7 @@ fn what_others_made_is_not_deleted() {
             try {{ delete.call(); }} catch (caught) {{
                 let err = error_info(caught);
                 assert(err.kind == "denied", err.message);
-                assert(err.message.contains("was not made by autorun"), err.message);
+                assert(err.message.contains("was not created by autorun"), err.message);
                 n += 1;
             }}
         }}
