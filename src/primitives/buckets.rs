@@ -204,7 +204,7 @@ async fn make(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Result<
             intent.abandoned(&error);
             return Err(error);
         }
-        Ok(Creation::Made) => {}
+        Ok(Creation::Created) => {}
     }
     if let Err(error) = s3.tag_bucket(name, &tags).await {
         // It is there, whatever became of its tags. Empty as it is, it goes
