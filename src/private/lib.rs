@@ -102,7 +102,7 @@ pub fn trusted_directory(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The most symbolic links that a path may lead through.
+/// The maximum number of symbolic links that a path may lead through.
 const MOST_LINKS: u32 = 40;
 
 /// Refuses a path of root's that another user could redirect: root must own

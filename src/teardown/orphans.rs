@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::ledger::{ResourceKind, Store};
 use crate::report::{Remaining, Reporter};
 
-/// The most buckets whose tags are requested at the same time.
+/// The maximum number of buckets whose tags are requested concurrently.
 const AT_ONCE: usize = 16;
 
 /// The resources with the tag `autorun:owner` in an account and region.

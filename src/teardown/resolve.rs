@@ -14,7 +14,7 @@ use crate::clients::keys;
 use crate::error::Result;
 use crate::ledger::{Ledger, Resource, ResourceKind, State};
 
-/// The most by which two clocks may differ, in milliseconds.
+/// The maximum difference between two clocks, in milliseconds.
 const SKEW: i64 = 600_000;
 
 /// What the cloud's answers mean for an intended row.

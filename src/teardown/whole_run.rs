@@ -11,7 +11,7 @@ use super::release::id_of;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::{Resource, ResourceKind, State};
 
-/// The most removals at the same time.
+/// The maximum number of concurrent removals.
 const AT_ONCE: usize = 16;
 
 /// A resource that could not be removed.

@@ -6,7 +6,7 @@ use super::{S3, keys};
 use crate::clients::aws_error::{Code, aws_error, code};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The most objects that one request can delete, AWS's limit.
+/// The maximum number of objects that one request can delete, AWS's limit.
 const BATCH: usize = 1000;
 
 impl S3<'_> {

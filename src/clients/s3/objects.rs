@@ -99,7 +99,7 @@ impl S3<'_> {
         }
     }
 
-    /// Returns a URL with which anyone can download the object while it is
+    /// Returns a URL that downloads the object without credentials while it is
     /// valid.
     pub async fn presigned_url(&self, bucket: &str, key: &str, valid: Duration) -> Result<String> {
         let attempt = format!("sign a URL for `{key}` in `{bucket}`");

@@ -15,7 +15,7 @@ const BLOCK: usize = 512;
 /// The longest name or attribute record before a header, in bytes.
 const LONGEST_EXTENSION: u64 = 1 << 20;
 
-/// The most records before one header.
+/// The maximum number of records before one header.
 const MOST_EXTENSIONS: usize = 8;
 
 /// The longest padding after the end, in bytes. tar pads its last record, whose
