@@ -172,8 +172,9 @@ fn read_beside(path: &Path, encrypted: bool) -> Result<KeyFile> {
         Error::new(
             ErrorKind::NotFound,
             format!(
-                "the public key of `{}` is missing: it must be beside it, with the extension .pub",
-                path.display()
+                "the public key of `{}` is missing: `{}` cannot be read",
+                path.display(),
+                beside.display()
             ),
         )
         .hint(format!(

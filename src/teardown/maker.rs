@@ -126,7 +126,7 @@ pub(super) fn not_ours(kind: ResourceKind, id: &str, was_ours: bool) -> Error {
             ErrorKind::Denied,
             format!("{words} `{id}` is no longer the one that this run created, so it is kept"),
         )
-        .hint("it was replaced, or its tag autorun:run was removed: check it in the AWS console");
+        .hint("it was replaced, or its tag autorun:run was removed: check it yourself");
     }
     Error::new(
         ErrorKind::Denied,

@@ -169,8 +169,8 @@ static KNOWN: &[Family] = &[
     any(
         &["IncorrectInstanceState"],
         ErrorKind::InvalidOption,
-        "wait until the state of the instance allows this operation: wait_until_running, \
-         stop_instance and start_instance wait",
+        "wait until the instance has a state that allows this operation: wait_until_running, \
+         stop_instance and start_instance do this",
     ),
     only(
         &["RunInstances"],
@@ -188,8 +188,8 @@ static KNOWN: &[Family] = &[
     any(
         &["VcpuLimitExceeded", "InstanceLimitExceeded"],
         ErrorKind::QuotaExceeded,
-        "terminate instances that you no longer need (`autorun runs` lists them), or request a \
-         higher limit in Service Quotas",
+        "terminate instances that you no longer need (`autorun runs` shows which runs have \
+         some), or request a higher limit in Service Quotas",
     ),
     any(
         &[
@@ -197,8 +197,8 @@ static KNOWN: &[Family] = &[
             "RulesPerSecurityGroupLimitExceeded",
         ],
         ErrorKind::QuotaExceeded,
-        "delete what you no longer need (`autorun runs` lists it), or request a higher limit in \
-         Service Quotas",
+        "delete what you no longer need (`autorun runs` shows which runs have resources), or \
+         request a higher limit in Service Quotas",
     ),
     any(
         &["TooManyBuckets"],
@@ -217,7 +217,8 @@ static KNOWN: &[Family] = &[
         &["StartInstances"],
         &["InsufficientInstanceCapacity"],
         ErrorKind::QuotaExceeded,
-        "AWS has no capacity for the type of this instance in its availability zone: try again later",
+        "AWS has no capacity for the type of this instance in its availability zone: try again \
+         later",
     ),
     only(
         &["RunInstances"],

@@ -84,7 +84,8 @@ impl Ec2<'_> {
                     .build(),
             )
             .build();
-        // With IMDSv2, a hop limit of 2 lets containers reach the metadata service.
+        // With IMDSv2, a hop limit of 2 lets containers reach the metadata
+        // service.
         let metadata = InstanceMetadataOptionsRequest::builder()
             .http_tokens(HttpTokensState::Required)
             .http_put_response_hop_limit(2)

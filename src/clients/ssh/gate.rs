@@ -21,13 +21,13 @@ use rustix::net::{RecvFlags, recv};
 use ssh2::Session;
 use tokio_util::sync::CancellationToken;
 
-/// The maximum number of bytes that a host may send before the login: banners and key
-/// exchange.
+/// The maximum number of bytes that a host may send before the login: banners
+/// and key exchange.
 pub(super) const BEFORE_LOGIN: u64 = 256 << 10;
 
-/// The maximum number of bytes that a host may send beyond the data in channels. This is
-/// more than a window and a socket buffer hold, and it limits what libssh2
-/// keeps.
+/// The maximum number of bytes that a host may send beyond the data in channels.
+/// This is more than a window and a socket buffer hold, and it limits what
+/// libssh2 keeps.
 pub(super) const ASIDE: u64 = 16 << 20;
 
 /// The credit for each byte in a channel, which may arrive in a packet of its
