@@ -94,18 +94,18 @@ impl Clients {
         self.aws.consistency()
     }
 
-    /// Queries a resource that was created at `made`, in milliseconds since
+    /// Queries a resource that was created at `created`, in milliseconds since
     /// 1970. Within the retry window, an empty answer does not mean that the
     /// resource is missing, so the query is repeated.
     pub async fn once_consistent<T>(
         &self,
         what: &str,
-        made: i64,
+        created: i64,
         report: &Reporter,
         ask: impl AsyncFn() -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         let window = i64::try_from(self.consistency().as_millis()).unwrap_or(i64::MAX);
-        let may_hide = || jiff::Timestamp::now().as_millisecond() - made <= window;
+        let may_hide = || jiff::Timestamp::now().as_millisecond() - created <= window;
         let what = format!("{what} to appear");
         let mut pace = self.pace(what, self.consistency() * 2, report);
         loop {

@@ -59,6 +59,7 @@ impl Pace {
         if now >= self.deadline {
             return Err(self.timeout());
         }
+        // Parallel branches must not send their queries at the same moment.
         let jitter = 0.8 + 0.4 * rand::random::<f64>();
         let pause = self.next.mul_f64(jitter).min(self.deadline - now);
         self.next = self.next.mul_f64(GROWTH).min(LONGEST);

@@ -280,7 +280,9 @@ fn owned(path: &Path, found: &Metadata) -> Result<()> {
         (0, owner) => error(format!(
             "`{shown}` belongs to user {owner}, but autorun runs as root"
         ))
-        .hint("call autorun without sudo: its user could not remove files that root creates there"),
+        .hint(
+            "call autorun without sudo: the owner could not remove files that root creates there",
+        ),
         (_, 0) if found.mode() & STICKY != 0 => error(format!("`{shown}` belongs to root"))
             .hint("set AUTORUN_HOME to a directory of your own"),
         (user, 0) => error(format!("`{shown}` belongs to root")).hint(format!(

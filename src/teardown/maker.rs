@@ -77,9 +77,9 @@ impl Teardown<'_> {
         row: Option<&Resource>,
         ask: impl AsyncFn() -> Result<Option<Marks>>,
     ) -> Result<Option<Marks>> {
-        let made = row.map_or(0, |row| row.changed);
+        let created = row.map_or(0, |row| row.changed);
         self.clients
-            .once_consistent(id, made, self.report, ask)
+            .once_consistent(id, created, self.report, ask)
             .await
     }
 

@@ -150,8 +150,8 @@ impl Teardown<'_> {
             Ok(Some(marks)) if marks.row.as_ref() == Some(&row.row) => {
                 Ok(Answer::Made(vec![name.clone()]))
             }
-            Ok(Some(marks)) if marks.untagged => match s3.bucket_made(name).await? {
-                Some(made) if made >= row.intended - SKEW => {
+            Ok(Some(marks)) if marks.untagged => match s3.bucket_created(name).await? {
+                Some(created) if created >= row.intended - SKEW => {
                     s3.tag_bucket(name, &bare_tags(self.ledger, row)).await?;
                     Ok(Answer::Made(vec![name.clone()]))
                 }

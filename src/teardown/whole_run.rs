@@ -34,7 +34,7 @@ impl Teardown<'_> {
             .map(|(row, error)| NotRemoved { row, error })
             .collect();
         if let Err(error) = self.ledger.commit() {
-            left.extend(self.up().into_iter().map(|row| NotRemoved {
+            left.extend(self.remaining().into_iter().map(|row| NotRemoved {
                 row,
                 error: error.clone(),
             }));
@@ -44,7 +44,7 @@ impl Teardown<'_> {
         // not create are removed one by one.
         left.extend(self.all_of(|row| self.goes_first(row)).await);
         let instance_stays = self
-            .up()
+            .remaining()
             .iter()
             .any(|row| row.kind == ResourceKind::Instance);
         if instance_stays {
@@ -54,10 +54,15 @@ impl Teardown<'_> {
                     .await,
             );
             let why = "kept, because an instance still exists";
-            left.extend(self.up().into_iter().filter(is_key).map(|row| NotRemoved {
-                row,
-                error: Error::new(ErrorKind::Denied, why),
-            }));
+            left.extend(
+                self.remaining()
+                    .into_iter()
+                    .filter(is_key)
+                    .map(|row| NotRemoved {
+                        row,
+                        error: Error::new(ErrorKind::Denied, why),
+                    }),
+            );
         } else {
             left.extend(self.all_of(|row| !self.goes_first(row)).await);
         }
@@ -79,7 +84,7 @@ impl Teardown<'_> {
     }
 
     /// Returns the remaining resources, newest first.
-    fn up(&self) -> Vec<Resource> {
+    fn remaining(&self) -> Vec<Resource> {
         let mut rows = self.ledger.resources();
         rows.retain(|row| matches!(row.state, State::Live | State::Releasing));
         rows.reverse();
@@ -87,7 +92,7 @@ impl Teardown<'_> {
     }
 
     async fn all_of(&self, wanted: impl Fn(&Resource) -> bool) -> Vec<NotRemoved> {
-        let mut rows: Vec<Resource> = self.up().into_iter().filter(wanted).collect();
+        let mut rows: Vec<Resource> = self.remaining().into_iter().filter(wanted).collect();
         let mut seen = HashSet::new();
         rows.retain(|row| seen.insert((row.kind, id_of(row).to_owned())));
         let removals = rows.into_iter().map(async |row| {

@@ -111,7 +111,7 @@ impl S3<'_> {
 
     /// Returns when a bucket of the account was created, in milliseconds since
     /// 1970, or `None` if the account does not have it.
-    pub async fn bucket_made(&self, bucket: &str) -> Result<Option<i64>> {
+    pub async fn bucket_created(&self, bucket: &str) -> Result<Option<i64>> {
         let all = self.buckets().await?;
         let found = all.into_iter().find(|(name, _)| name == bucket);
         Ok(found.map(|(_, created)| created))

@@ -156,7 +156,6 @@ enum Login {
 /// connection that ends after a refusal counts as a refusal as well, because
 /// hosts limit the number of attempts. A connection that ends without any
 /// refusal is an error.
-/// answered has not refused.
 fn answered(
     result: std::result::Result<(), Halt>,
     host: &Host,

@@ -32,6 +32,7 @@ const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 const KEEPALIVE: u32 = 15;
 
 /// The time limit for terminating a remote command, so that Ctrl-C stays quick.
+/// It is longer than the loop of [`shell::end_group`].
 const ENDS_WITHIN: Duration = Duration::from_millis(650);
 
 /// The time limit for closing a channel.

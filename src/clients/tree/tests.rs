@@ -88,7 +88,7 @@ fn a_directory_is_unpacked_unchanged() {
     let stream = sent(from.path());
     let unpacked = unpack(&stream[..], to.path()).unwrap();
     assert_eq!((unpacked.files, unpacked.size), (2, 9));
-    let target = to.path().join("there");
+    let target = to.path().join("target");
     let tree = to.path().join("tree");
     fs::create_dir(&tree).unwrap();
     let unpacked = unpack(&stream[..], &tree).unwrap();
@@ -285,37 +285,37 @@ fn existing_files_stay_unless_they_are_replaced() {
     };
     let mode = |name: &str| fs::metadata(at(name)).unwrap().mode() & 0o777;
     let modes = [("sub".into(), 0o500), (PathBuf::new(), 0o711)];
-    fs::create_dir_all(at("there/sub")).unwrap();
-    fs::write(at("there/sub/old"), "old").unwrap();
-    fs::set_permissions(at("there/sub"), fs::Permissions::from_mode(0o550)).unwrap();
-    fs::set_permissions(at("there"), fs::Permissions::from_mode(0o750)).unwrap();
+    fs::create_dir_all(at("target/sub")).unwrap();
+    fs::write(at("target/sub/old"), "old").unwrap();
+    fs::set_permissions(at("target/sub"), fs::Permissions::from_mode(0o550)).unwrap();
+    fs::set_permissions(at("target"), fs::Permissions::from_mode(0o750)).unwrap();
     make("tree");
-    settle(&at("tree"), &at("there"), false, &modes).unwrap();
-    assert!(at("there/sub/old").exists() && at("there/sub/new").exists());
-    assert_eq!((mode("there"), mode("there/sub")), (0o750, 0o550));
+    settle(&at("tree"), &at("target"), false, &modes).unwrap();
+    assert!(at("target/sub/old").exists() && at("target/sub/new").exists());
+    assert_eq!((mode("target"), mode("target/sub")), (0o750, 0o550));
     make("tree2");
-    settle(&at("tree2"), &at("there"), true, &modes).unwrap();
-    assert_eq!((mode("there"), mode("there/sub")), (0o711, 0o500));
-    assert!(!at("there/sub/old").exists());
-    assert_eq!(fs::read_to_string(at("there/sub/new")).unwrap(), "tree2");
+    settle(&at("tree2"), &at("target"), true, &modes).unwrap();
+    assert_eq!((mode("target"), mode("target/sub")), (0o711, 0o500));
+    assert!(!at("target/sub/old").exists());
+    assert_eq!(fs::read_to_string(at("target/sub/new")).unwrap(), "tree2");
     // A file does not replace a directory, and then nothing moves at all.
     fs::create_dir_all(at("tree3")).unwrap();
     fs::write(at("tree3/sub"), "file").unwrap();
     fs::write(at("tree3/a"), "file").unwrap();
-    let error = settle(&at("tree3"), &at("there"), false, &[]).unwrap_err();
+    let error = settle(&at("tree3"), &at("target"), false, &[]).unwrap_err();
     assert_eq!(error.kind, ErrorKind::AlreadyExists);
-    assert!(!at("there/a").exists() && mode("there") == 0o711);
+    assert!(!at("target/a").exists() && mode("target") == 0o711);
     // A link in the place of a directory is not followed.
     fs::create_dir(at("outside")).unwrap();
-    symlink(at("outside"), at("there/way")).unwrap();
+    symlink(at("outside"), at("target/way")).unwrap();
     fs::create_dir_all(at("tree4/way")).unwrap();
     fs::write(at("tree4/way/file"), "hi").unwrap();
-    let error = settle(&at("tree4"), &at("there"), false, &[]).unwrap_err();
+    let error = settle(&at("tree4"), &at("target"), false, &[]).unwrap_err();
     assert_eq!(error.kind, ErrorKind::AlreadyExists);
     assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 0);
     // A stage is removed with its contents, including directories that are not
     // writable.
-    let stage = Stage::within(&at("there")).unwrap();
+    let stage = Stage::within(&at("target")).unwrap();
     let path = stage.path().to_owned();
     fs::create_dir_all(path.join("a/b")).unwrap();
     fs::set_permissions(path.join("a"), fs::Permissions::from_mode(0o000)).unwrap();
