@@ -2,8 +2,8 @@
 //! limit on everything that it keeps in memory.
 //!
 //! The long names that GNU tar and pax put before a header are supported. Other
-//! extensions, such as sparse files, are refused, because the copy did not
-//! request them.
+//! attributes are ignored, and sparse files are refused, because the copy did
+//! not request them.
 
 use std::io::{Error, ErrorKind, Read, Result};
 
