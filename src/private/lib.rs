@@ -327,7 +327,7 @@ fn of_another_kind(path: &Path, found: &Metadata, wanted: &str) -> Error {
     };
     let shown = path.display();
     Error::wrong_kind(format!("`{shown}` is {is}, not {wanted}")).hint(if kind.is_symlink() {
-        "replace the link with its target: autorun does not follow links here"
+        "replace the link with its target, because links are not followed here"
     } else {
         "move it to another place"
     })

@@ -132,7 +132,7 @@ fn what_is_skipped_is_said_with_its_number_once() {
     for text in [
         "known_hosts`: line 2 is skipped: it ends before the key",
         "warning: `",
-        "known_hosts`: line 4 is skipped: its marker is not one of",
+        "known_hosts`: line 4 is skipped: its marker is neither",
         "known_hosts`: lines 5-6 are skipped: its key type is unknown",
         "known_hosts`: line 7 is skipped: a name in it is too long",
         "known_hosts`: line 8 is skipped: its hashed name is not valid",
