@@ -1,5 +1,6 @@
-//! What a primitive works with: clients, ledger, reporter, variables,
-//! cancellation. Passed along, never global; the command line builds it.
+//! The context of every primitive: clients, ledger, reporter, variables and the
+//! cancellation token. The command line creates it; it is passed as an argument
+//! and is never global.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,18 +16,18 @@ use crate::error::Result;
 use crate::ledger::{Ledger, Resource};
 use crate::report::Reporter;
 
-/// The name in the environment of a playbook, and of what it starts here, that
-/// holds the path of this program.
+/// The environment variable that holds the path of this program, for the
+/// playbook and for the commands that it starts on this machine.
 pub const OWN_PATH: &str = "AUTORUN_EXE";
 
 /// The parts that all branches of a run share.
 #[derive(Debug)]
 pub struct Parts {
-    /// Runs the clients' futures.
+    /// The runtime that drives the clients' futures.
     pub runtime: Handle,
-    /// The outside world.
+    /// The clients for AWS, ssh and HTTP.
     pub clients: Clients,
-    /// What the run makes.
+    /// The ledger, which records the resources of the run.
     pub ledger: Ledger,
     /// Values of the playbook's variables.
     pub variables: BTreeMap<String, Value>,
@@ -36,24 +37,25 @@ pub struct Parts {
     pub cancel: CancellationToken,
     /// Path of the playbook, for tags.
     pub playbook: String,
-    /// Tags of everything the run makes, given by `--tag`.
+    /// The tags from `--tag`, set on every resource of the run.
     pub run_tags: BTreeMap<String, String>,
-    /// How long instances live, given by `--ttl`.
+    /// The lifetime of instances, from `--ttl`.
     pub ttl: Option<Duration>,
 }
 
-/// Handle on a run, one per branch of `parallel`. Cheap to clone.
+/// A handle on a run, one per branch of `parallel`. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Context {
     parts: Arc<Parts>,
-    /// Reports under the branch's label.
+    /// The reporter, which shows messages under the branch's label.
     pub report: Reporter,
-    /// The branches of `parallel` that lead here, the same in every attempt.
+    /// The path of `parallel` branches that leads here, the same in every
+    /// attempt.
     pub path: Arc<str>,
 }
 
 impl Context {
-    /// The context of a run's main branch.
+    /// Creates the context of a run's main branch.
     #[must_use]
     pub fn new(parts: Parts, report: Reporter) -> Self {
         Self {
@@ -63,8 +65,8 @@ impl Context {
         }
     }
 
-    /// The same run in a branch of `parallel`, reporting under its label. `name`
-    /// tells the branch from its siblings.
+    /// Returns the context of a branch of `parallel`, which reports under its
+    /// label. `name` distinguishes the branch from its siblings.
     #[must_use]
     pub fn branch(&self, label: &str, name: &str) -> Self {
         Self {
@@ -74,8 +76,8 @@ impl Context {
         }
     }
 
-    /// The same, for something that takes its time and is on the terminal until
-    /// this is dropped.
+    /// Returns the same context for a lengthy operation, which the terminal
+    /// shows as in progress until the context is dropped.
     #[must_use]
     pub fn working(&self, what: &str) -> Self {
         Self {
@@ -84,14 +86,15 @@ impl Context {
         }
     }
 
-    /// A wait for `what` of at most `timeout`.
+    /// Starts a wait for `what` of at most `timeout`.
     #[must_use]
     pub fn pace(&self, what: String, timeout: Duration) -> Pace {
         self.clients.pace(what, timeout, &self.report)
     }
 
-    /// Asks for what a row of the ledger says was made: nothing, only once the
-    /// endpoint cannot deny it any more.
+    /// Queries a resource that the ledger records. Returns `None` only after
+    /// the retry window; within it, an empty answer does not mean that the
+    /// resource is missing.
     pub async fn seen<T>(
         &self,
         row: &Resource,
@@ -103,8 +106,8 @@ impl Context {
             .await
     }
 
-    /// The tags of something this run makes: which run, which ledger row, its
-    /// name, and the caller's own.
+    /// Returns the tags of a resource of this run: the run, the ledger row, its
+    /// name, the caller's own tags.
     #[must_use]
     pub fn tags(&self, name: &str, row: &str, own: &BTreeMap<String, String>) -> Tags {
         let mut tags = BTreeMap::from([("Name".to_owned(), name.to_owned())]);
@@ -121,8 +124,9 @@ impl Context {
     }
 }
 
-/// What S3 takes as a tag's value, which is less than EC2 does: the end of the
-/// text if it is too long, and `_` for other characters.
+/// Returns the text as a tag value that S3 accepts (S3 accepts fewer characters
+/// than EC2): only the end of a text that is too long, and `_` for each other
+/// character.
 fn fit_for_tag(text: &str) -> String {
     const LONGEST: usize = 256;
     let start = text.chars().count().saturating_sub(LONGEST);

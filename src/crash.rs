@@ -1,12 +1,12 @@
-//! Places at which the tests end the program as a power cut would.
+//! Points at which the tests kill the program, as a power cut would.
 //!
-//! Without the feature `crash-points`, which only the tests turn on, there is
-//! nothing here. With it, `AUTORUN_CRASH_LOG` is a file that gets the name of
-//! every place reached, and `AUTORUN_CRASH_AT` the number of the place at which
-//! the program is killed.
+//! Without the feature `crash-points`, which only the tests enable, [`reached`]
+//! does nothing. With it, `AUTORUN_CRASH_LOG` names a file to which the name of
+//! every point reached is appended, and `AUTORUN_CRASH_AT` is the number of the
+//! point at which the program is killed.
 
-/// Marks a place. Whatever was done before it must survive a kill, and nothing
-/// after it has happened.
+/// Marks a crash point. Everything done before it must survive a kill; nothing
+/// after it has happened yet.
 #[cfg(not(feature = "crash-points"))]
 pub fn reached(_place: &str) {}
 
@@ -35,7 +35,7 @@ mod points {
         })
     });
 
-    /// Marks a place, and ends the program if it is the one to end at.
+    /// Marks a crash point, and kills the program if it is the selected one.
     pub fn reached(place: &str) {
         let mut points = POINTS.lock().unwrap_or_else(PoisonError::into_inner);
         points.seen += 1;
@@ -47,7 +47,8 @@ mod points {
                 rustix::process::getpid(),
                 rustix::process::Signal::KILL,
             );
-            // The lock is held, so that no other thread goes further.
+            // This thread holds the lock, so no other thread gets past a crash
+            // point.
             loop {
                 std::thread::park();
             }

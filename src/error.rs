@@ -1,51 +1,52 @@
-//! The one error type: a kind that scripts can tell apart, a message, a hint.
+//! The project's error type: a kind that scripts can match on, a message and a
+//! hint.
 //!
-//! Clients map what AWS, ssh and the system say to an [`ErrorKind`] once; above
-//! them nobody looks at foreign error texts. The place in the playbook is added
-//! once, where Rust meets Rhai (`script::throw`).
+//! Clients map the errors of AWS, ssh and the system to an [`ErrorKind`] once.
+//! No other code inspects foreign error texts. `script::throw`, where Rust
+//! meets Rhai, adds the place in the playbook.
 
 use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// Result of everything that can fail with an [`Error`].
+/// The result of every operation that can fail with an [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong, as `err.kind` in a playbook.
+/// The kind of failure, `err.kind` in a playbook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
-    /// An option, argument or file of the caller is not usable.
+    /// An option, an argument or a file of the caller is not usable.
     InvalidOption,
-    /// The thing named does not exist.
+    /// The named resource, file or value does not exist.
     NotFound,
-    /// The thing exists already and is not ours to replace.
+    /// The resource or file already exists and autorun must not replace it.
     AlreadyExists,
-    /// Credentials or permissions do not suffice.
+    /// Credentials or permissions are missing or insufficient.
     Denied,
-    /// The account or the machine has no room for it.
+    /// A quota of the account or the space on the machine is exhausted.
     QuotaExceeded,
-    /// AWS asked to slow down, more often than was retried.
+    /// AWS throttled the request, also after all retries.
     Throttled,
-    /// It did not happen in the time allowed.
+    /// The operation did not finish within its timeout.
     Timeout,
-    /// No connection could be made or it broke.
+    /// No connection was possible, or the connection broke.
     Unreachable,
-    /// A host's ssh key is not the one that was pinned or shown.
+    /// A host's ssh key is not the one that was pinned or presented before.
     HostKeyChanged,
     /// A command ran and failed; `detail` has status, stdout and stderr.
     CommandFailed,
     /// The run was stopped.
     Cancelled,
-    /// An error of the playbook itself or of Rhai.
+    /// An error in the playbook itself or in Rhai.
     Script,
-    /// Anything else.
+    /// Any other failure.
     Internal,
 }
 
 impl ErrorKind {
-    /// The name a playbook sees.
+    /// Returns the name that a playbook sees.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -65,7 +66,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the same call may succeed a little later.
+    /// Returns whether the same call may succeed a little later.
     #[must_use]
     pub fn retryable(self) -> bool {
         match self {
@@ -83,8 +84,8 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the error proves that a request had no effect. A lost answer
-    /// proves nothing: what was to be made may exist.
+    /// Returns whether the error proves that a request had no effect. A lost
+    /// answer does not: the request may have created its resource.
     #[must_use]
     pub fn proves_no_effect(self) -> bool {
         match self {
@@ -111,25 +112,26 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// Exit codes of the program; the manual's table is made from this one.
+/// Exit codes of the program. The manual's table is generated from
+/// [`exit::TABLE`].
 pub mod exit {
-    /// Done.
+    /// Success.
     pub const DONE: u8 = 0;
-    /// The playbook failed (also when things were kept).
+    /// The playbook failed (also if resources were kept).
     pub const FAILED: u8 = 1;
-    /// Wrong usage or variables, or the ledger cannot be used.
+    /// Wrong usage or variables, or an unusable ledger.
     pub const USAGE: u8 = 2;
-    /// The playbook does not compile or a check found something.
+    /// The playbook does not compile, or a check failed.
     pub const COMPILE: u8 = 3;
-    /// Something could not be removed.
+    /// A resource could not be removed.
     pub const NOT_REMOVED: u8 = 4;
-    /// Interrupted by SIGINT or SIGTERM.
+    /// The program was interrupted by SIGINT or SIGTERM.
     pub const INTERRUPTED: u8 = 130;
 
     /// Every code with its meaning, for the manual.
     pub const TABLE: [(u8, &str); 6] = [
         (DONE, "done"),
-        (FAILED, "the playbook failed (also when things were kept)"),
+        (FAILED, "the playbook failed (also if resources were kept)"),
         (USAGE, "wrong usage or variables, or the ledger is unusable"),
         (COMPILE, "the playbook does not compile, or a check failed"),
         (NOT_REMOVED, "something could not be removed"),
@@ -137,10 +139,10 @@ pub mod exit {
     ];
 }
 
-/// Where in a playbook something happened.
+/// A place in a playbook.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// Path of the playbook or imported file, as it was given.
+    /// Path of the playbook or imported file, as the user wrote it.
     pub source: String,
     /// Line, from 1; 0 if unknown.
     pub line: usize,
@@ -148,40 +150,41 @@ pub struct Place {
     pub column: usize,
 }
 
-/// An error: kind, message, and what to do about it.
+/// An error: a kind, a message, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Error(Box<Parts>);
 
-/// The parts of an [`Error`]; reached through it.
+/// The parts of an [`Error`], which dereferences to them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Parts {
-    /// What kind of failure this is.
+    /// The kind of failure.
     pub kind: ErrorKind,
-    /// Lower-case fragment without a final period; for people alone, who get it
-    /// by `Display`.
+    /// A lower-case fragment without a final period. Private, so that no
+    /// decision depends on its words; `Display` shows it.
     message: String,
-    /// What to do, if doing it can help.
+    /// What to do next, if there is a remedy.
     pub hint: Option<String>,
-    /// What led to this error, nearest first; all failures of a `parallel`.
+    /// The errors that led to this one, nearest first; all failures of a
+    /// `parallel`.
     #[serde(default)]
     pub causes: Vec<Error>,
-    /// The function that failed.
+    /// The playbook function that failed.
     pub function: Option<String>,
-    /// Where in the playbook.
+    /// The place in the playbook.
     #[serde(default)]
     pub place: Place,
-    /// Machine-readable facts: a failed command's status, stdout and stderr,
-    /// an AWS error's code and request id.
+    /// Machine-readable facts: a failed command's status, stdout and stderr; an
+    /// AWS error's code and request id.
     #[serde(default)]
     pub detail: serde_json::Value,
-    /// Whether the request that failed was certainly never sent.
+    /// Whether the failed request was certainly never sent.
     #[serde(skip)]
     unsent: bool,
 }
 
 impl Error {
-    /// An error of this kind.
+    /// Creates an error of this kind.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Parts {
@@ -196,32 +199,35 @@ impl Error {
         }))
     }
 
-    /// An `invalid_option` error.
+    /// Creates an `invalid_option` error.
     #[must_use]
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidOption, message)
     }
 
-    /// An `internal` error.
+    /// Creates an `internal` error.
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, message)
     }
 
-    /// What every wait gives back once the run is being stopped.
+    /// Creates the error with which every wait fails once the run is being
+    /// stopped.
     #[must_use]
     pub fn cancelled() -> Self {
         Self::new(ErrorKind::Cancelled, "interrupted")
     }
 
-    /// An I/O error, naming the operation and the path.
+    /// Creates an error from an I/O error; the message names the operation and
+    /// the path.
     #[must_use]
     pub fn io(attempt: &str, path: &Path, source: &std::io::Error) -> Self {
         let kind = match source.kind() {
             std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
             std::io::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
-            // What is there is not what the caller took it for.
+            // The path exists, but is not the kind of file that the caller
+            // expects.
             std::io::ErrorKind::IsADirectory
             | std::io::ErrorKind::NotADirectory
             | std::io::ErrorKind::InvalidData
@@ -235,31 +241,31 @@ impl Error {
         let error = Self::new(kind, message);
         match source.kind() {
             std::io::ErrorKind::NotFound if path.is_relative() => {
-                error.hint("relative paths start at the directory autorun is called in")
+                error.hint("relative paths start at the directory in which autorun was called")
             }
             std::io::ErrorKind::PermissionDenied => error.hint(format!(
-                "`ls -ld {}` shows who may do that",
-                shell_words::quote(&there(path).to_string_lossy())
+                "`ls -ld {}` shows the owner and the permissions",
+                shell_words::quote(&nearest_visible(path).to_string_lossy())
             )),
-            std::io::ErrorKind::IsADirectory => error.hint("name a file in it"),
+            std::io::ErrorKind::IsADirectory => error.hint("name a file in this directory"),
             std::io::ErrorKind::StorageFull => {
-                error.hint("make room there: `df -h` shows the disks")
+                error.hint("free some space: `df -h` shows how full each disk is")
             }
             _ if kind == ErrorKind::Internal => {
-                error.hint("is it an ordinary file, and the disk that it is on sound?")
+                error.hint("check that it is a regular file and that the disk is healthy")
             }
             _ => error,
         }
     }
 
-    /// Adds what to do about it.
+    /// Adds a hint: what to do about the error.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// Adds what led to this error.
+    /// Adds the errors that led to this one.
     #[must_use]
     pub fn caused_by(mut self, causes: impl IntoIterator<Item = Error>) -> Self {
         self.0.causes.extend(causes);
@@ -273,35 +279,35 @@ impl Error {
         self
     }
 
-    /// Says that the request which failed was certainly never sent.
+    /// Marks the failed request as certainly never sent.
     #[must_use]
     pub fn unsent(mut self) -> Self {
         self.0.unsent = true;
         self
     }
 
-    /// Says that an earlier request for the same may have had an effect, whatever
-    /// became of this one.
+    /// Records that an earlier request for the same resource may have had an
+    /// effect, even if this one was never sent.
     #[must_use]
     pub fn after_another(mut self) -> Self {
         self.0.unsent = false;
         self
     }
 
-    /// Whether it is certain that what was asked for was not done.
+    /// Returns whether it is certain that the request had no effect.
     #[must_use]
     pub fn proves_no_effect(&self) -> bool {
         self.unsent || self.kind.proves_no_effect()
     }
 
-    /// Says the same in other words.
+    /// Replaces the message; everything else stays.
     #[must_use]
     pub fn with_message(mut self, message: impl Into<String>) -> Self {
         self.0.message = message.into();
         self
     }
 
-    /// Puts what was attempted in front of the message.
+    /// Puts the attempted operation in front of the message.
     #[must_use]
     pub fn while_doing(mut self, attempt: &str) -> Self {
         self.0.message = format!("{attempt}: {}", self.0.message);
@@ -329,8 +335,8 @@ impl From<autorun_private::Error> for Error {
     }
 }
 
-/// The path, or the nearest directory above it that can be seen.
-fn there(path: &Path) -> &Path {
+/// Returns the path, or its nearest ancestor that this user can see.
+fn nearest_visible(path: &Path) -> &Path {
     path.ancestors()
         .find(|path| path.symlink_metadata().is_ok())
         .filter(|path| !path.as_os_str().is_empty())
@@ -343,7 +349,7 @@ fn there(path: &Path) -> &Path {
         })
 }
 
-/// The system's words without Rust's ` (os error 2)`, in lower case.
+/// Returns the system's message in lower case, without Rust's ` (os error 2)`.
 fn reason(source: &std::io::Error) -> String {
     let text = source.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
@@ -392,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_answer_proves_nothing() {
+    fn a_lost_answer_does_not_prove_that_a_request_had_no_effect() {
         assert!(!ErrorKind::Timeout.proves_no_effect());
         assert!(ErrorKind::Denied.proves_no_effect());
         let lost = Error::new(ErrorKind::Unreachable, "connection reset");

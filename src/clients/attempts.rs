@@ -1,9 +1,9 @@
-//! The attempts of a request: whether any of them left this machine, and which
-//! failures to connect are final.
+//! Follows the attempts of a request: whether any of them left this machine,
+//! and which failures to connect are final.
 //!
-//! A create whose request cannot have been sent has made nothing, so there is nothing to
-//! look for. That is known by the types of the SDK's errors, over all its
-//! attempts: one of them that may have arrived is enough.
+//! A create request that was certainly not sent has created nothing, so there
+//! is nothing to look for. The types of the SDK's errors, over all attempts,
+//! show that: a single attempt that may have arrived is enough for doubt.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -20,22 +20,22 @@ use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use hyper_util::client::legacy::Error as HttpError;
 
-/// Whose endpoint it is that requests go to.
+/// The owner of the endpoint to which requests go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// AWS's own.
+    /// AWS.
     Aws,
-    /// One that the user named.
+    /// A server whose URL the user passed.
     Given,
-    /// The local cloud's, on this machine.
+    /// The local cloud, on this machine.
     LocalCloud,
 }
 
-/// Why no attempt of a request was sent.
+/// The error of a request of which no attempt was sent.
 #[derive(Debug)]
 pub(super) struct NotSent {
     pub(super) place: Place,
-    /// As `http://127.0.0.1:4577`.
+    /// The endpoint, as `http://127.0.0.1:4577`.
     pub(super) endpoint: String,
     source: BoxError,
 }
@@ -52,26 +52,26 @@ impl StdError for NotSent {
     }
 }
 
-/// The local cloud's network went with it. What is at its address now is a
-/// stranger, or nothing that would answer.
+/// The local cloud's network is gone. Its address now belongs to a stranger on
+/// another network, or does not answer.
 #[derive(Debug)]
 struct Gone;
 
 impl fmt::Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("its address is not one of this machine's any more")
+        f.write_str("its address no longer belongs to this machine")
     }
 }
 
 impl StdError for Gone {}
 
-/// What is known of a request while its attempts are made.
+/// What is known about a request during its attempts.
 #[derive(Clone, Debug, Default)]
 struct Sending {
     endpoint: String,
     /// Whether an attempt may have arrived.
     sent: bool,
-    /// The same before the attempt under way.
+    /// The value of `sent` before the current attempt.
     before: bool,
 }
 
@@ -148,8 +148,8 @@ impl Intercept for Attempts {
     }
 }
 
-/// Nothing can be gained by asking again where nothing answers at once: the
-/// endpoint was named by hand, or is on this machine.
+/// Forbids retries after a failure to connect if the user named the endpoint,
+/// or if it is on this machine: a retry would not help.
 impl ClassifyRetry for Attempts {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         match self.0 {
@@ -165,8 +165,8 @@ impl ClassifyRetry for Attempts {
     }
 }
 
-/// Whether an attempt failed before it had a connection: the name was not
-/// resolved, nothing listens, TLS was not agreed upon.
+/// Returns whether an attempt failed before it had a connection: the name did
+/// not resolve, no server listened, or the TLS handshake failed.
 fn never_connected(context: &InterceptorContext) -> bool {
     let failed = context.output_or_error().and_then(Result::err);
     let connector = failed.and_then(OrchestratorError::as_connector_error);
@@ -175,7 +175,7 @@ fn never_connected(context: &InterceptorContext) -> bool {
         .is_some_and(HttpError::is_connect)
 }
 
-/// The first error of a type among an error and its sources.
+/// Finds the first error of a type among an error and its sources.
 pub(super) fn find<'a, T: StdError + 'static>(
     error: &'a (dyn StdError + 'static),
 ) -> Option<&'a T> {
@@ -189,7 +189,7 @@ pub(super) fn find<'a, T: StdError + 'static>(
     None
 }
 
-/// A URL without its path.
+/// Returns a URL without its path.
 fn endpoint(url: &str) -> &str {
     let host = url.find("://").map_or(0, |at| at + 3);
     let end = url[host..]
@@ -198,14 +198,14 @@ fn endpoint(url: &str) -> &str {
     &url[..end]
 }
 
-/// Whether the host of an endpoint is an address of this machine; true for a
-/// name, which is not looked up.
+/// Returns whether the host of an endpoint is an address of this machine.
+/// Returns true for a host name, which is not looked up.
 pub(super) fn is_on_this_machine(endpoint: &str) -> bool {
     let host = endpoint.split("://").last().unwrap_or_default();
     let host = host.split('/').next().unwrap_or_default();
     let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
     let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
-    // The kernel lets no process use another machine's address.
+    // The kernel allows only local addresses in `bind`.
     address.is_err() || address.is_ok_and(|address| UdpSocket::bind((address, 0)).is_ok())
 }
 
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_this_machine_are_told_from_others() {
+    fn addresses_of_this_machine_are_recognized() {
         for here in [
             "http://127.0.0.1:1",
             "http://127.9.9.9",
@@ -236,7 +236,7 @@ mod tests {
         ] {
             assert!(is_on_this_machine(here), "{here}");
         }
-        // Of a network for documentation.
+        // An address from a network reserved for documentation.
         assert!(!is_on_this_machine("http://192.0.2.77:4577"));
     }
 }

@@ -1,5 +1,6 @@
-//! The AWS configuration, loaded when first needed: region, credentials,
-//! endpoints. The credentials' secrets are masked from then on.
+//! The AWS configuration: region, credentials, endpoints. It is loaded at its
+//! first use; from then on, the secrets of the credentials are masked in all
+//! output.
 
 use std::time::Duration;
 
@@ -14,61 +15,61 @@ use super::aws_error::{aws_error, no_cloud, no_credentials, no_region};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
 
-/// AWS's service that tells a caller's public address.
+/// AWS's service that returns the caller's public address.
 const CHECK_IP: &str = "https://checkip.amazonaws.com/";
 
-/// How long the credential providers may take: off EC2, asking the instance
-/// metadata service is a connection nobody answers.
+/// The timeout of the credential providers. Outside EC2, a request to the
+/// instance metadata service gets no answer at all.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long STS may take to tell the account.
+/// The timeout of the STS query for the account id.
 const STS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long EC2 and S3 of AWS may deny that something exists that was just made.
+/// The retry window of AWS: how long EC2 and S3 may deny a resource that they
+/// have just created.
 const CONSISTENCY: Duration = Duration::from_secs(60);
 
-/// Where the services are: AWS, or the URLs given.
+/// The endpoints of the services: AWS's own, or these URLs.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
-    /// EC2's URL; without it that of the AWS configuration.
+    /// EC2's URL; the default is the one in the AWS configuration.
     pub ec2: Option<String>,
-    /// S3's URL; without it that of the AWS configuration.
+    /// S3's URL; the default is the one in the AWS configuration.
     pub s3: Option<String>,
-    /// STS's URL; without it that of the AWS configuration.
+    /// STS's URL; the default is the one in the AWS configuration.
     pub sts: Option<String>,
     /// The URL that answers with the caller's public address.
     pub check_ip: Option<String>,
 }
 
-/// What the command line says about AWS.
+/// The command line's options for AWS.
 #[derive(Clone, Debug, Default)]
 pub struct AwsOptions {
-    /// Profile in `~/.aws`.
+    /// The profile in `~/.aws`.
     pub profile: Option<String>,
-    /// Profile that AWS_PROFILE names, where no other is named; the SDK reads the
+    /// The profile in AWS_PROFILE, for messages only: the SDK reads the
     /// variable itself.
     pub environment_profile: Option<String>,
-    /// Region, above the profile's.
+    /// The region; it takes precedence over the profile's region.
     pub region: Option<String>,
-    /// Endpoints, above the environment's.
+    /// The endpoints; they take precedence over those in the environment.
     pub endpoints: Endpoints,
-    /// An access key in place of the user's own.
+    /// An access key that replaces the user's own.
     pub key: Option<StaticKey>,
-    /// Whether the endpoints are the local cloud's.
+    /// Whether the endpoints belong to the local cloud.
     pub local_cloud: bool,
-    /// What the SDK says of this program in its requests, as `autorun-7kq2m9w`.
+    /// The name of this program in the SDK's requests, as `autorun-7kq2m9w`.
     pub app_name: Option<String>,
-    /// How long right after a create the endpoint may deny that it exists;
-    /// without it AWS's 60 s.
+    /// The retry window; the default is 60 seconds, for AWS.
     pub consistency: Option<Duration>,
 }
 
-/// An access key that is known from the start.
+/// An access key with fixed values.
 #[derive(Clone)]
 pub struct StaticKey {
-    /// AWS's name of the key.
+    /// The access key id.
     pub access_key_id: String,
-    /// Its secret.
+    /// The secret access key.
     pub secret_access_key: String,
 }
 
@@ -78,7 +79,7 @@ impl std::fmt::Debug for StaticKey {
     }
 }
 
-/// The lazily loaded configuration and clients.
+/// The configuration and clients, loaded at their first use.
 #[derive(Debug)]
 pub(super) struct Aws {
     options: AwsOptions,
@@ -99,9 +100,10 @@ impl Aws {
         }
     }
 
-    /// The EC2 client.
+    /// Returns the EC2 client.
     ///
-    /// Throws `invalid_option` without a region, `denied` without credentials.
+    /// Throws `invalid_option` if there is no region, `denied` if there are no
+    /// credentials.
     pub(super) async fn ec2(&self) -> Result<&aws_sdk_ec2::Client> {
         self.ec2
             .get_or_try_init(async || {
@@ -124,15 +126,17 @@ impl Aws {
             .await
     }
 
-    /// The S3 client. With an endpoint of its own, buckets are addressed by
-    /// path.
+    /// Returns the S3 client. At an endpoint other than AWS's, it addresses
+    /// buckets by path, because bucket names are not resolved there as host
+    /// names.
     ///
-    /// Throws as [`Self::ec2`].
+    /// Throws the same kinds as [`Self::ec2`].
     pub(super) async fn s3(&self) -> Result<&aws_sdk_s3::Client> {
         self.s3
             .get_or_try_init(async || {
                 let config = self.config().await?;
-                // A long upload must not be cut: only silence counts.
+                // A limit on the whole operation would break long uploads, so
+                // the timeout counts only the time without data.
                 let mut s3 = aws_sdk_s3::config::Builder::from(config).timeout_config(
                     TimeoutConfig::builder()
                         .connect_timeout(Duration::from_secs(5))
@@ -154,7 +158,7 @@ impl Aws {
             .await
     }
 
-    /// The region in use, as `eu-central-1`.
+    /// Returns the region in use, as `eu-central-1`.
     pub(super) async fn region(&self) -> Result<String> {
         let config = self.config().await?;
         config
@@ -163,14 +167,14 @@ impl Aws {
             .ok_or_else(no_region)
     }
 
-    /// S3's URL if it is not AWS's own.
+    /// Returns S3's URL if it is not AWS's own.
     pub(super) async fn s3_endpoint(&self) -> Result<Option<String>> {
         let config = self.config().await?;
         let general = || config.endpoint_url().map(str::to_owned);
         Ok(self.options.endpoints.s3.clone().or_else(general))
     }
 
-    /// How the attempts at an endpoint are looked upon.
+    /// Returns how to judge the attempts at an endpoint.
     fn attempts(&self, config: &SdkConfig, endpoint: Option<&String>) -> Attempts {
         Attempts(
             match endpoint.is_some() || config.endpoint_url().is_some() {
@@ -181,9 +185,10 @@ impl Aws {
         )
     }
 
-    /// The URL that answers with the caller's public address.
+    /// Returns the URL that answers with the caller's public address.
     ///
-    /// Throws `unreachable` when the local cloud that had it is gone.
+    /// Throws `unreachable` if it was the local cloud's and the local cloud is
+    /// gone.
     pub(super) fn check_ip(&self) -> Result<&str> {
         let url = self.options.endpoints.check_ip.as_deref();
         let url = url.unwrap_or(CHECK_IP);
@@ -194,15 +199,15 @@ impl Aws {
         }
     }
 
-    /// The number of the account; empty where nobody can tell it.
+    /// Returns the account id, or an empty string if it is not known.
     ///
-    /// Throws as [`Self::ec2`], not when STS does not answer: what goes wrong is
-    /// told by the call that needs it.
+    /// Throws the same kinds as [`Self::ec2`], but does not fail if STS does
+    /// not answer: no operation depends on the account id.
     pub(super) async fn account(&self) -> Result<String> {
         let config = self.config().await?;
         let general = || config.endpoint_url().map(str::to_owned);
         let endpoint = self.options.endpoints.sts.clone().or_else(general);
-        // Asked of AWS, an endpoint that is not AWS's would get no true answer.
+        // AWS's STS knows nothing about the account behind another endpoint.
         let elsewhere = self.options.endpoints.ec2.is_some() || self.options.endpoints.s3.is_some();
         if endpoint.is_none() && elsewhere {
             return Ok(String::new());
@@ -222,14 +227,14 @@ impl Aws {
         match sts.get_caller_identity().send().await {
             Ok(answer) => Ok(answer.account().unwrap_or_default().to_owned()),
             Err(e) => {
-                let said = aws_error("ask for the account's number", &e);
-                self.report.debug(said.to_string());
+                let error = aws_error("get the account id", &e);
+                self.report.debug(error.to_string());
                 Ok(String::new())
             }
         }
     }
 
-    /// How long right after a create the endpoint may deny that it exists.
+    /// Returns the retry window.
     pub(super) fn consistency(&self) -> Duration {
         self.options.consistency.unwrap_or(CONSISTENCY)
     }
@@ -242,7 +247,8 @@ impl Aws {
             .map(String::as_str)
     }
 
-    /// Loaded once; what fails then is not mended within a run.
+    /// Loads the configuration once; an error does not go away within a run, so
+    /// it is kept as well.
     async fn config(&self) -> Result<&SdkConfig> {
         let loaded = self.config.get_or_init(async || self.load().await).await;
         loaded.as_ref().map_err(Clone::clone)
@@ -272,7 +278,8 @@ impl Aws {
             loader = loader.app_name(name);
         }
         let config = loader.load().await;
-        // Credentials first: a profile that does not exist has no region either.
+        // Check the credentials first: a profile that does not exist has no
+        // region either.
         let provider = config
             .credentials_provider()
             .ok_or_else(|| no_credentials(None, self.named_profile()))?;

@@ -1,4 +1,4 @@
-//! Where the tests end the program around each request.
+//! Crash points around each AWS request.
 
 use aws_sdk_ec2::config::interceptors::{
     BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
@@ -8,8 +8,8 @@ use aws_sdk_ec2::error::BoxError;
 
 use crate::crash;
 
-/// Before a request leaves, after its effect but before its answer is read, and
-/// after its answer.
+/// Marks crash points before a request is sent, after its effect but before its
+/// answer is read, and after its answer is read.
 #[derive(Debug)]
 pub(super) struct CrashPoints;
 

@@ -1,4 +1,4 @@
-//! Plain HTTP requests, to see what a browser would see.
+//! Plain HTTP requests, to see a page as a browser would.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,17 +10,18 @@ use tokio::sync::OnceCell;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
 
-/// Longer bodies are an error rather than a full memory.
+/// The longest body, in bytes. A longer one is an error, so that it cannot
+/// exhaust the memory.
 const LONGEST_BODY: usize = 64 << 20;
 
-/// An answer.
+/// The response to a request.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Response {
     /// HTTP status, as 200.
     pub status: i64,
     /// Headers, names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body as text; what is not UTF-8 is replaced.
+    /// The body as text; bytes that are not UTF-8 are replaced.
     pub body: String,
     /// Size of the body in bytes.
     pub size: i64,
@@ -28,16 +29,17 @@ pub struct Response {
     pub seconds: f64,
 }
 
-/// The client, built when it is first used.
+/// The HTTP client, created at its first use.
 #[derive(Debug, Default)]
 pub struct Http {
     client: OnceCell<reqwest::Client>,
 }
 
 impl Http {
-    /// Fetches a URL; any status is an answer.
+    /// Fetches a URL; a response with any status is a success.
     ///
-    /// Throws `invalid_option` for what is not a URL, `timeout`, `unreachable`.
+    /// Throws `invalid_option` if the URL is not valid, `timeout`,
+    /// `unreachable`, or `quota_exceeded` if the body is longer than 64 MiB.
     pub async fn get(&self, url: &str, timeout: Duration) -> Result<Response> {
         let started = Instant::now();
         let client = self
@@ -63,7 +65,7 @@ impl Http {
                 let limit = text::bytes(LONGEST_BODY as u64);
                 return Err(Error::new(
                     ErrorKind::QuotaExceeded,
-                    format!("the answer of {url} is longer than {limit}"),
+                    format!("the response of {url} is longer than {limit}"),
                 ));
             }
         }

@@ -1,4 +1,5 @@
-//! ssh keys on this machine: made here, never overwritten, 0600 from the start.
+//! ssh keys on this machine: creates them with mode 0600 and never overwrites
+//! one.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,24 +9,24 @@ use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Makes a new ed25519 key pair; the private half goes into `path`. `row` goes
-/// into its comment, by which it is known again.
+/// Creates an ed25519 key pair and writes the private key to `path`. The
+/// comment of the key contains `row`, which identifies the key later.
 ///
-/// Throws `already_exists` rather than overwriting a file.
+/// Throws `already_exists` if the file exists.
 pub(crate) fn create(path: &Path, name: &str, row: &str) -> Result<PublicKey> {
     let mut key = PrivateKey::random(&mut ssh_key::rand_core::OsRng, Algorithm::Ed25519)
-        .map_err(|e| Error::internal(format!("cannot make an ssh key: {e}")))?;
+        .map_err(|e| Error::internal(format!("cannot create an ssh key: {e}")))?;
     key.set_comment(format!("{name} {row}"));
     let text = key
         .to_openssh(LineEnding::LF)
-        .map_err(|e| Error::internal(format!("cannot write an ssh key: {e}")))?;
+        .map_err(|e| Error::internal(format!("cannot encode an ssh key: {e}")))?;
     write_new_private(path, row, text.as_bytes())?;
     Ok(key.public_key().clone())
 }
 
-/// Writes a file that only the user may read, and that did not exist before. It
-/// has its name when it is whole: a crash leaves nothing, or a file that
-/// [`remove_unfinished`] knows.
+/// Writes a new file that only the user may read. The file gets its name only
+/// once it is complete, so a crash leaves at most a temporary file, which
+/// [`remove_unfinished`] recognizes.
 fn write_new_private(path: &Path, row: &str, bytes: &[u8]) -> Result<()> {
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         create_private_dir(parent)?;
@@ -33,16 +34,16 @@ fn write_new_private(path: &Path, row: &str, bytes: &[u8]) -> Result<()> {
     let failed = |e| match std::io::Error::kind(&e) {
         std::io::ErrorKind::AlreadyExists => Error::new(
             ErrorKind::AlreadyExists,
-            format!("the private key file `{}` exists already", path.display()),
+            format!("the private key file `{}` already exists", path.display()),
         )
-        .hint("choose another name or `path`; a private key is never overwritten"),
+        .hint("choose another name or `path`; autorun never overwrites a private key"),
         _ => Error::io("create the private key file", path, &e),
     };
     remove_unfinished(path, row);
     let unfinished = unfinished(path, row);
     let name = unfinished.file_name().unwrap_or_default();
     let folder = unfinished.parent().unwrap_or(Path::new(""));
-    // 0600 from the start.
+    // `tempfile` creates files with mode 0600.
     let mut file = tempfile::Builder::new()
         .prefix(name)
         .rand_bytes(0)
@@ -61,21 +62,21 @@ fn unfinished(path: &Path, row: &str) -> PathBuf {
     path.with_file_name(format!(".{row}"))
 }
 
-/// Removes what a crash left of a key that was being written.
+/// Removes the temporary file that a crash left while a key was written.
 pub(crate) fn remove_unfinished(path: &Path, row: &str) {
     drop(std::fs::remove_file(unfinished(path, row)));
 }
 
-/// The comment of a private key that is not encrypted.
+/// Returns the comment of an unencrypted private key.
 ///
-/// Throws `not_found` when there is no such file.
+/// Throws `not_found` if the file does not exist.
 pub(crate) fn comment(path: &Path) -> Result<Option<String>> {
     let text = std::fs::read(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
     let key = PrivateKey::from_openssh(text).ok();
     Ok(key.map(|key| key.comment().to_owned()))
 }
 
-/// Makes a directory that only the user may enter.
+/// Creates a directory that only the user may enter.
 pub(crate) fn create_private_dir(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
@@ -85,27 +86,28 @@ pub(crate) fn create_private_dir(path: &Path) -> Result<()> {
         .map_err(|e| Error::io("create directory", path, &e))
 }
 
-/// What a key file turned out to be.
+/// The contents of a key file.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyFile {
-    /// The public half.
+    /// The public key.
     pub(crate) public: PublicKey,
-    /// Whether `path` is the private half.
+    /// Whether `path` holds the private key.
     pub(crate) private: bool,
-    /// Whether a passphrase protects it.
+    /// Whether a passphrase protects the private key.
     pub(crate) encrypted: bool,
 }
 
-/// Reads a private or public key file. The public half of a private key in
-/// PEM form is read from `PATH.pub`.
+/// Reads a private or public key file. The public key of a private key in PEM
+/// form is read from `PATH.pub`.
 ///
-/// Throws `not_found`, `denied`, or `invalid_option` for what is no ssh key.
+/// Throws `not_found`, `denied`, or `invalid_option` if the file is not an ssh
+/// key.
 pub(crate) fn read(path: &Path) -> Result<KeyFile> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
     let text = String::from_utf8_lossy(&bytes);
     let not_a_key = |what: &str| {
         Error::invalid(format!("`{}` is not an ssh key: {what}", path.display()))
-            .hint("`ssh-keygen -t ed25519` makes one")
+            .hint("`ssh-keygen -t ed25519` creates one")
     };
     if text.contains("BEGIN OPENSSH PRIVATE KEY") {
         let key =
@@ -121,7 +123,7 @@ pub(crate) fn read(path: &Path) -> Result<KeyFile> {
         return read_beside(path, text.contains("ENCRYPTED"));
     }
     let public =
-        PublicKey::from_openssh(text.trim()).map_err(|_| not_a_key("no key was found in it"))?;
+        PublicKey::from_openssh(text.trim()).map_err(|_| not_a_key("it contains no key"))?;
     Ok(KeyFile {
         public,
         private: false,
@@ -129,18 +131,18 @@ pub(crate) fn read(path: &Path) -> Result<KeyFile> {
     })
 }
 
-/// Whether a file says of itself that it holds a private key of some kind.
+/// Returns whether the file's header is that of a private key of any format.
 pub(crate) fn looks_private(path: &Path) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| text.contains("PRIVATE KEY-----"))
 }
 
-/// Refuses a private key of one's own that others can read, as ssh does.
+/// Refuses the user's own private key if other users can read it, as ssh does.
 ///
 /// Throws `denied`.
 pub(crate) fn refuse_open(path: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     let Ok(found) = std::fs::metadata(path) else {
-        return Ok(()); // What is not there is said by whoever reads it.
+        return Ok(()); // The function that reads the file reports the error.
     };
     let mode = found.mode() & 0o7777;
     let others = mode & 0o077;
@@ -151,24 +153,32 @@ pub(crate) fn refuse_open(path: &Path) -> Result<()> {
     let shown = path.display();
     Err(Error::new(
         ErrorKind::Denied,
-        format!("others can read the private key `{shown}` (mode {mode:o}), so it is not used"),
+        format!(
+            "other users can read the private key `{shown}` (mode {mode:o}), so autorun does \
+             not use it"
+        ),
     )
     .hint(format!(
-        "`chmod 600 {}`, and make another key if others may have read it",
+        "`chmod 600 {}`; create another key if other users may have read it",
         shell_words::quote(&path.to_string_lossy())
     )))
 }
 
-/// A PEM key says nothing of its public half without being unlocked.
+/// Reads the public key beside a PEM private key, which does not contain it in
+/// the clear.
 fn read_beside(path: &Path, encrypted: bool) -> Result<KeyFile> {
     let beside = PathBuf::from(format!("{}.pub", path.display()));
     let text = std::fs::read_to_string(&beside).map_err(|_| {
         Error::new(
             ErrorKind::NotFound,
-            format!("the public half of `{}` is not beside it", path.display()),
+            format!(
+                "the public key of `{}` is missing: `{}` cannot be read",
+                path.display(),
+                beside.display()
+            ),
         )
         .hint(format!(
-            "make it: `ssh-keygen -y -f '{}' > '{}'`",
+            "create it: `ssh-keygen -y -f '{}' > '{}'`",
             path.display(),
             beside.display()
         ))
@@ -182,7 +192,7 @@ fn read_beside(path: &Path, encrypted: bool) -> Result<KeyFile> {
     })
 }
 
-/// `SHA256:...`, as ssh shows it.
+/// Returns the fingerprint as ssh shows it, `SHA256:...`.
 pub(crate) fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
@@ -232,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_said() {
+    fn a_file_that_is_not_a_key_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notes.txt");
         std::fs::write(&path, "hello").unwrap();

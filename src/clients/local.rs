@@ -1,20 +1,20 @@
-//! What the clients need to know of the user's machine.
+//! Facts about the user's machine that the clients need.
 
 use std::path::{Path, PathBuf};
 
-/// The user's machine.
+/// Facts about the user's machine.
 #[derive(Clone, Debug, Default)]
 pub struct Local {
-    /// Directory for pinned host keys and private keys.
+    /// The directory for pinned host keys and private keys.
     pub data_dir: PathBuf,
     /// The user's home directory, if there is one.
     pub home: Option<PathBuf>,
-    /// Name of the user, the default for ssh.
+    /// The user's name, the default for ssh.
     pub user: Option<String>,
 }
 
 impl Local {
-    /// The path with `~/` as the user's home directory.
+    /// Expands a leading `~/` to the user's home directory.
     #[must_use]
     pub fn expand(&self, path: &Path) -> PathBuf {
         match (&self.home, path.strip_prefix("~")) {

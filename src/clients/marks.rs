@@ -1,46 +1,46 @@
-//! The tags by which what runs make is known again.
+//! The tags that mark the resources of a run.
 
 use std::collections::BTreeMap;
 
-/// The tag that says which run made something.
+/// The tag with the id of the run that created the resource.
 pub const RUN_TAG: &str = "autorun:run";
-/// The tag that says which row of a ledger it is.
+/// The tag with the row of the resource in a ledger.
 pub const RESOURCE_TAG: &str = "autorun:resource";
-/// The tag that says whose ledger that is.
+/// The tag with the id of that ledger.
 pub const OWNER_TAG: &str = "autorun:owner";
-/// The tag that says by which playbook.
+/// The tag with the path of the playbook.
 pub const PLAYBOOK_TAG: &str = "autorun:playbook";
 
-/// The metadata of an object that says which row of a ledger it is.
+/// The metadata of an object with its row in a ledger.
 pub const RESOURCE_METADATA: &str = "autorun-resource";
 
-/// Tags as name and value.
+/// Tags, each a name and a value.
 pub type Tags = Vec<(String, String)>;
 
-/// What the tags of something say.
+/// The marks in the tags of a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// The run that made it.
+    /// The run that created the resource.
     pub run: Option<String>,
-    /// Its row in a ledger.
+    /// The row of the resource in a ledger.
     pub row: Option<String>,
-    /// The ledger's id.
+    /// The id of that ledger.
     pub owner: Option<String>,
-    /// Whether it has no tags at all.
-    pub none: bool,
+    /// Whether the resource has no tags at all.
+    pub untagged: bool,
 }
 
 impl Marks {
-    /// From names and values.
+    /// Extracts the marks from tag names and values.
     pub fn from_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut tags: BTreeMap<&str, &str> = tags.into_iter().collect();
-        let none = tags.is_empty();
+        let untagged = tags.is_empty();
         let mut take = |tag| tags.remove(tag).map(str::to_owned);
         Self {
             run: take(RUN_TAG),
             row: take(RESOURCE_TAG),
             owner: take(OWNER_TAG),
-            none,
+            untagged,
         }
     }
 }

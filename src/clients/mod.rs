@@ -1,7 +1,8 @@
-//! What the outside world is reached through: EC2, S3, ssh, HTTP. No Rhai here.
+//! Clients for EC2, S3, ssh and HTTP, without any Rhai.
 //!
-//! Each client maps foreign errors to [`crate::error::ErrorKind`] once. The SDK
-//! is loaded when it is first needed, never for a playbook without AWS.
+//! Each client maps foreign errors to [`crate::error::ErrorKind`] once. The AWS
+//! SDK is loaded at the first AWS call, so a playbook without AWS never loads
+//! it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,23 +34,23 @@ pub mod s3;
 pub mod ssh;
 pub mod tree;
 
-/// The clients of a run, each built when it is first used.
+/// The clients of a run, each created at its first use.
 #[derive(Debug)]
 pub struct Clients {
-    /// EC2 and S3 configuration.
+    /// The EC2 and S3 configuration.
     aws: Arc<aws::Aws>,
     ssh: ssh::Ssh,
     http: http::Http,
-    /// The user's machine.
+    /// Facts about the user's machine.
     pub local: Local,
     cancel: CancellationToken,
-    /// What became of making a key public: asking again would take seconds
-    /// where the account forbids it.
+    /// The outcome of publishing each key, by bucket and key. In an account
+    /// that forbids public objects, another attempt would take seconds.
     published: Mutex<HashMap<(String, String), Published>>,
 }
 
 impl Clients {
-    /// Clients that connect to nothing yet.
+    /// Creates clients, which connect at the first call.
     #[must_use]
     pub fn new(
         options: AwsOptions,
@@ -67,7 +68,7 @@ impl Clients {
         }
     }
 
-    /// The same clients for work that another signal stops.
+    /// Returns the same clients with another cancellation token.
     #[must_use]
     pub fn with_cancel(&self, report: Reporter, cancel: CancellationToken) -> Self {
         Self {
@@ -80,34 +81,36 @@ impl Clients {
         }
     }
 
-    /// The region in use and the account's number, which is empty when nobody
-    /// told it.
+    /// Returns the region in use and the account id, which is empty if it is
+    /// not known.
     pub async fn identity(&self) -> Result<(String, String)> {
         Ok((self.aws.region().await?, self.aws.account().await?))
     }
 
-    /// How long right after a create the endpoint may deny that it exists.
+    /// Returns the retry window: the time in which the endpoint may deny a
+    /// resource that it has just created.
     #[must_use]
     pub fn consistency(&self) -> Duration {
         self.aws.consistency()
     }
 
-    /// Asks for something that was made at `made`, in milliseconds since 1970:
-    /// while the endpoint may deny that it exists, an empty answer does not mean that
-    /// it is missing.
+    /// Queries a resource that was created at `created`, in milliseconds since
+    /// 1970. Within the retry window, an empty answer does not mean that the
+    /// resource is missing, so the query is repeated.
     pub async fn once_consistent<T>(
         &self,
         what: &str,
-        made: i64,
+        created: i64,
         report: &Reporter,
         ask: impl AsyncFn() -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         let window = i64::try_from(self.consistency().as_millis()).unwrap_or(i64::MAX);
-        let may_hide = || jiff::Timestamp::now().as_millisecond() - made <= window;
-        let what = format!("{what} to show");
+        let may_hide = || jiff::Timestamp::now().as_millisecond() - created <= window;
+        let what = format!("{what} to appear");
         let mut pace = self.pace(what, self.consistency() * 2, report);
         loop {
-            // The time first: an answer is as old as its question.
+            // Check the time before the query, because the answer may be older
+            // than the time after it.
             let hidden = may_hide();
             match ask().await? {
                 None if hidden => pace.pause("not visible yet").await?,
@@ -116,12 +119,12 @@ impl Clients {
         }
     }
 
-    /// EC2 in the configured region.
+    /// Returns EC2 in the configured region.
     pub async fn ec2(&self) -> Result<ec2::Ec2<'_>> {
         Ok(ec2::Ec2::new(self.aws.ec2().await?, &self.cancel))
     }
 
-    /// S3 in the configured region.
+    /// Returns S3 in the configured region.
     pub async fn s3(&self) -> Result<s3::S3<'_>> {
         let endpoint = self.aws.s3_endpoint().await?;
         Ok(s3::S3::new(
@@ -132,8 +135,8 @@ impl Clients {
         ))
     }
 
-    /// Lets everyone read one key, once per run. Changes of one bucket's
-    /// policy must not overlap, so the lock is held meanwhile.
+    /// Makes one key public, once per run. Each change replaces the bucket's
+    /// whole policy, so the lock is held to keep changes from overlapping.
     pub async fn publish(
         &self,
         s3: &s3::S3<'_>,
@@ -151,31 +154,32 @@ impl Clients {
         Ok(outcome)
     }
 
-    /// ssh connections.
+    /// Returns the ssh connections.
     #[must_use]
     pub fn ssh(&self) -> &ssh::Ssh {
         &self.ssh
     }
 
-    /// HTTP requests.
+    /// Returns the HTTP client.
     #[must_use]
     pub fn http(&self) -> &http::Http {
         &self.http
     }
 
-    /// The URL that answers with the caller's public address.
+    /// Returns the URL that answers with the caller's public address.
     ///
-    /// Throws `unreachable` when the local cloud that had it is gone.
+    /// Throws `unreachable` if it was the local cloud's and the local cloud is
+    /// gone.
     pub fn check_ip(&self) -> Result<&str> {
         self.aws.check_ip()
     }
 
-    /// Sleeps; `cancelled` at once when the run is stopped.
+    /// Sleeps; fails with `cancelled` at once if the run is stopped.
     pub async fn sleep(&self, duration: Duration) -> Result<()> {
         pace::sleep(duration, &self.cancel).await
     }
 
-    /// A wait for `what` of at most `timeout`.
+    /// Starts a wait for `what` of at most `timeout`.
     #[must_use]
     pub fn pace(&self, what: String, timeout: Duration, report: &Reporter) -> Pace {
         Pace::new(what, timeout, self.cancel.clone(), report.clone())

@@ -1,5 +1,5 @@
-//! How waits ask again: at once, then after 50 ms growing to 3 s, with
-//! jitter, until a deadline or the end of the run.
+//! The polling interval of waits: immediately, then after 50 ms growing to 3 s,
+//! with jitter, until a deadline or the end of the run.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(3);
 const GROWTH: f64 = 1.4;
 
-/// How often a long wait says that it is still there.
+/// How often a long wait logs that it still waits.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// The pauses of one wait.
+/// The state of one wait.
 #[derive(Debug)]
 pub struct Pace {
     what: String,
@@ -23,13 +23,14 @@ pub struct Pace {
     started: Instant,
     deadline: Instant,
     next: Duration,
-    spoke: Instant,
+    reported: Instant,
     cancel: CancellationToken,
     report: Reporter,
 }
 
 impl Pace {
-    /// A wait for `what`, as "instance i-1 to run", of at most `timeout`.
+    /// Creates a wait for `what`, as "instance i-1 to run", of at most
+    /// `timeout`.
     pub(crate) fn new(
         what: String,
         timeout: Duration,
@@ -43,40 +44,41 @@ impl Pace {
             started: now,
             deadline: now + timeout,
             next: FIRST,
-            spoke: now,
+            reported: now,
             cancel,
             report,
         }
     }
 
-    /// Waits until it is time to ask again. `state` is what was seen last.
+    /// Waits until the next attempt is due. `state` is the state seen last.
     ///
-    /// Throws `timeout` at the deadline, `cancelled` when the run is stopped.
+    /// Throws `timeout` at the deadline, `cancelled` if the run is stopped.
     pub async fn pause(&mut self, state: &str) -> Result<()> {
-        self.speak(state);
+        self.report_state(state);
         let now = Instant::now();
         if now >= self.deadline {
             return Err(self.timeout());
         }
+        // Parallel branches must not send their queries at the same moment.
         let jitter = 0.8 + 0.4 * rand::random::<f64>();
         let pause = self.next.mul_f64(jitter).min(self.deadline - now);
         self.next = self.next.mul_f64(GROWTH).min(LONGEST);
         sleep(pause, &self.cancel).await
     }
 
-    /// How long the wait may still take.
+    /// Returns the time left until the deadline.
     #[must_use]
     pub fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// How long it has taken.
+    /// Returns the time since the wait began.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The error when the deadline has come.
+    /// Returns the error for a wait whose deadline has passed.
     #[must_use]
     pub fn timeout(&self) -> Error {
         let took = text::duration(self.started.elapsed());
@@ -90,12 +92,13 @@ impl Pace {
         )
     }
 
-    /// Says what is waited for: when it changes, and now and then.
-    fn speak(&mut self, state: &str) {
+    /// Reports the wait: to the debug log when its state changes, and to the
+    /// user every [`HEARTBEAT`].
+    fn report_state(&mut self, state: &str) {
         let took = self.started.elapsed();
         self.report.doing(&format!("{}: {state}", self.what));
-        if self.spoke.elapsed() >= HEARTBEAT {
-            self.spoke = Instant::now();
+        if self.reported.elapsed() >= HEARTBEAT {
+            self.reported = Instant::now();
             self.report.info(format!(
                 "still waiting for {} after {}: {state}",
                 self.what,
@@ -109,7 +112,7 @@ impl Pace {
     }
 }
 
-/// Sleeps, or gives `cancelled` at once when the run is stopped.
+/// Sleeps; fails with `cancelled` at once if the run is stopped.
 pub(crate) async fn sleep(duration: Duration, cancel: &CancellationToken) -> Result<()> {
     tokio::select! {
         () = cancel.cancelled() => Err(Error::cancelled()),

@@ -193,7 +193,7 @@ async fn make(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Result<
     match s3.create_bucket(name).await {
         // This request once before, its answer lost; or an earlier attempt.
         Ok(Creation::OwnedBefore(error)) => match s3.bucket_marks(name).await? {
-            Some(marks) if marks.none => {}
+            Some(marks) if marks.untagged => {}
             Some(marks) if marks.row.as_deref() == Some(intent.token()) => {}
             _ => {
                 intent.abandoned(&error);
@@ -204,7 +204,7 @@ async fn make(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Result<
             intent.abandoned(&error);
             return Err(error);
         }
-        Ok(Creation::Made) => {}
+        Ok(Creation::Created) => {}
     }
     if let Err(error) = s3.tag_bucket(name, &tags).await {
         // It is there, whatever became of its tags. Empty as it is, it goes

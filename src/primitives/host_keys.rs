@@ -116,7 +116,7 @@ pub(super) async fn compare(cx: &Context, host: &Host, id: &str) -> Result<Compa
 pub(super) async fn compared_or_said(cx: &Context, host: &Host, id: &str) -> Result<()> {
     let ssh = cx.clients.ssh();
     let known = ssh.pin(id)?.is_some_and(|pin| pin.verified);
-    if known || ssh.said_unverified(id) {
+    if known || ssh.logged_unverified(id) {
         return Ok(());
     }
     if let Compared::NotYet(why) | Compared::Cannot(why) = compare(cx, host, id).await? {

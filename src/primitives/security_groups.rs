@@ -310,7 +310,7 @@ async fn open_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -
     let group = group_id(group)?;
     let rule = ingress(cx, rule).await?;
     let ec2 = cx.clients.ec2().await?;
-    let id = rule.in_words(&group);
+    let id = rule.ledger_id(&group);
     if let Some(recorded) = step.recorded::<bool>()? {
         let closed_by_playbook = cx
             .ledger
@@ -359,7 +359,7 @@ async fn close_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) 
     }
     step.begin()?;
     let closed = cx.clients.ec2().await?.close(&group, &rule).await?;
-    let id = rule.in_words(&group);
+    let id = rule.ledger_id(&group);
     if let Some(row) = cx.ledger.live_row(ResourceKind::Ingress, &id) {
         cx.ledger.removed_with(&row, Remover::Playbook);
     }

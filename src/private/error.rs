@@ -1,37 +1,37 @@
-//! Why something is not one user's alone. The callers have error types of their
-//! own, so that this one keeps its parts apart.
+//! Errors of the checks. This crate has its own type because its callers have
+//! different error types.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Result of every check.
+/// The result of every check.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why something is not one user's alone, or why that could not be found out.
+/// Why a file or directory is not private to one user, or why the check failed.
 #[derive(Debug)]
 pub enum Error {
-    /// The system did not let this user see or repair it.
+    /// The system did not let this user inspect or repair it.
     System {
-        /// What was attempted, as a verb for the path.
+        /// The attempted operation, as a verb for the path.
         attempt: &'static str,
-        /// What it was attempted on.
+        /// The path of the operation.
         path: PathBuf,
-        /// What the system answered.
+        /// The system's error.
         source: io::Error,
     },
-    /// Others have access to it, or it belongs to another user.
+    /// Other users have access to it, or it belongs to another user.
     Denied(Reason),
-    /// It is not of the kind that is expected.
+    /// It is not of the expected kind.
     WrongKind(Reason),
 }
 
-/// A refusal in words.
+/// The message and hint of a refusal.
 #[derive(Debug)]
 pub struct Reason {
     /// Lower-case fragment without a final period.
     pub message: String,
-    /// What to do, if doing it can help.
+    /// What to do next, if there is a remedy.
     pub hint: Option<String>,
 }
 
@@ -52,7 +52,7 @@ impl Error {
         Self::WrongKind(Reason::new(message))
     }
 
-    /// Adds what to do about a refusal.
+    /// Adds a hint to a refusal.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         match &mut self {
             Self::Denied(reason) | Self::WrongKind(reason) => reason.hint = Some(hint.into()),
@@ -61,7 +61,7 @@ impl Error {
         self
     }
 
-    /// Whether there is nothing at the path.
+    /// Returns whether the path does not exist.
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Self::System { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
@@ -76,7 +76,7 @@ impl Reason {
     }
 }
 
-/// The message and the hint, for callers whose errors have no place for a hint.
+/// The message and the hint in one text, for callers whose errors have no hint.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,9 +1,10 @@
-//! Files and directories that are one user's alone: the ledger, keys, pins, the
-//! access to the local cloud.
+//! Checks that files and directories are private to one user: the ledger, keys,
+//! pinned host keys, the access data of the local cloud.
 //!
-//! What others could read or write is repaired, and the caller says so. What
-//! belongs to another user, or is not of the kind that is expected, is refused.
-//! No symbolic link is followed: mode and owner are changed on what was opened.
+//! Permissions for other users are removed, and the caller logs each repair. A
+//! path that belongs to another user, or that is not of the expected kind, is
+//! refused. Symbolic links are not followed: mode and owner are checked and
+//! changed on the opened file.
 
 mod error;
 
@@ -16,29 +17,31 @@ use rustix::fs::{Mode, OFlags};
 
 pub use error::{Error, Reason, Result};
 
-/// What others may do with a file or directory.
+/// The permission bits of group and others.
 const OTHERS: u32 = 0o077;
 
-/// What others may do to change one.
+/// The write permission bits of group and others.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Deleting in a directory is for the owner of a file alone.
+/// The sticky bit: only the owner of a file may delete it from the directory.
 const STICKY: u32 = 0o1000;
 
-/// Checks a directory that is made for one user, and what its parents allow.
-/// Gives what was repaired and what the user should know, in words.
+/// Checks a private directory and the permissions of its parents. Returns one
+/// sentence for each repair and each warning.
 ///
-/// `made_here` says whether autorun made it: the mode of any other one is left,
-/// and it is refused if others can replace what is in it. One where they can
-/// only add to it, as /tmp, is left as it is: what they add is not this user's.
+/// `made_here` is whether autorun created the directory. autorun does not
+/// change the mode of any other directory, and refuses it if others can replace
+/// its files. It accepts a directory to which others can only add files, such
+/// as /tmp, because this user does not own those files.
 ///
-/// Fails with [`Error::Denied`]; [`Error::WrongKind`] for what is no directory.
+/// Fails with [`Error::Denied`], or with [`Error::WrongKind`] if it is not a
+/// directory.
 pub fn directory(path: &Path, made_here: bool) -> Result<Vec<String>> {
     let link = lstat(path)?;
     if link.is_symlink() {
         owned(path, &link)?;
     }
-    // A link of one's own to a directory of one's own is one's own choice.
+    // A user may link to another directory of their own.
     let path = &path.canonicalize().map_err(|e| failed(path, e))?;
     let opened = open(path, OFlags::DIRECTORY)?;
     let found = opened.metadata().map_err(|e| failed(path, e))?;
@@ -46,28 +49,29 @@ pub fn directory(path: &Path, made_here: bool) -> Result<Vec<String>> {
         return Err(of_another_kind(path, &found, "a directory"));
     }
     owned(path, &found)?;
-    let mut said: Vec<String> = replaceable(path).into_iter().collect();
+    let mut messages: Vec<String> = replaceable(path).into_iter().collect();
     if found.mode() & STICKY != 0 {
-        return Ok(said);
+        return Ok(messages);
     }
     if !made_here && found.mode() & OTHERS_WRITE != 0 {
         return Err(Error::denied(format!(
-            "others can write to `{}` (mode {:o})",
+            "other users can write to `{}` (mode {:o})",
             path.display(),
             found.mode() & 0o7777
         ))
-        .hint("choose a directory of your own, which autorun makes, for AUTORUN_HOME"));
+        .hint("set AUTORUN_HOME to a directory of your own; autorun creates it"));
     }
     if made_here {
-        said.extend(repaired(path, &opened, &found, OTHERS)?);
+        messages.extend(repaired(path, &opened, &found, OTHERS)?);
     }
-    Ok(said)
+    Ok(messages)
 }
 
-/// Checks a directory that others may look into and that one user alone may
-/// change, or that is one user's altogether. Gives what was repaired, in words.
+/// Checks a directory that only one user may change; with `readable`, others
+/// may list it. Returns one sentence if it repaired the mode.
 ///
-/// Fails with [`Error::Denied`]; [`Error::WrongKind`] for what is no directory.
+/// Fails with [`Error::Denied`], or with [`Error::WrongKind`] if it is not a
+/// directory.
 pub fn own_directory(path: &Path, readable: bool) -> Result<Option<String>> {
     let others = if readable { OTHERS_WRITE } else { OTHERS };
     let link = lstat(path)?;
@@ -81,8 +85,8 @@ pub fn own_directory(path: &Path, readable: bool) -> Result<Option<String>> {
     repaired(path, &opened, &found, others)
 }
 
-/// Refuses a directory in which another user could put a file: one that neither
-/// this user nor root has to himself.
+/// Refuses a directory in which a user other than this one and root could
+/// create a file.
 ///
 /// Fails with [`Error::Denied`].
 pub fn trusted_directory(path: &Path) -> Result<()> {
@@ -91,20 +95,20 @@ pub fn trusted_directory(path: &Path) -> Result<()> {
     let others = !found.is_dir() || found.mode() & OTHERS_WRITE != 0;
     if others || ![0, user].contains(&found.uid()) {
         return Err(Error::denied(format!(
-            "others than you and root can write to `{}`",
+            "users other than you and root can write to `{}`",
             path.display()
         )));
     }
     Ok(())
 }
 
-/// How many links a path may lead through.
+/// The maximum number of symbolic links that a path may lead through.
 const MOST_LINKS: u32 = 40;
 
-/// Refuses a path of root's on which another user could put something else in
-/// its place: each directory before it, and each one that a link on the way
-/// leads through, must be root's, and others may only add to it. Other users
-/// know whom they trust with the directories above their own.
+/// Refuses a path of root's that another user could redirect: root must own
+/// each directory above it, also along symbolic links, and others may at most
+/// add files to it. Only root's paths are checked, because other users choose
+/// whom to trust with the directories above their own.
 ///
 /// Fails with [`Error::Denied`].
 pub fn out_of_reach(path: &Path) -> Result<()> {
@@ -124,22 +128,23 @@ fn parents_of_root(path: &Path, links: &mut u32) -> Result<()> {
     let found = lstat(parent)?;
     let refused = |why: String| {
         Err(Error::denied(format!(
-            "`{}` {why}: others could replace what root keeps there",
+            "`{}` {why}: other users could replace root's files in it",
             parent.display()
         ))
-        .hint("choose a place that only root can change, such as /var/lib/NAME"))
+        .hint("choose a directory that only root can change, such as /var/lib/NAME"))
     };
     if found.uid() != 0 {
         return refused(format!("belongs to user {}", found.uid()));
     }
     if found.is_symlink() {
         *links = links.checked_sub(1).ok_or_else(|| {
-            let said = format!("too many links lead to `{}`", path.display());
-            Error::denied(said)
+            let message = format!("too many links lead to `{}`", path.display());
+            Error::denied(message)
         })?;
         let target = std::fs::read_link(parent).map_err(|e| failed(parent, e))?;
         let target = parent.parent().unwrap_or(parent).join(target);
-        // What is in the directory, so that the directory itself is looked at.
+        // The path of a file in it, so that the directory itself is checked as
+        // its parent.
         return parents_of_root(&target.join("inside"), links);
     }
     let mode = found.mode() & 0o7777;
@@ -150,8 +155,9 @@ fn parents_of_root(path: &Path, links: &mut u32) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what another user could have put into a directory of one's own while
-/// it was open to others: files of others, links, and files with a second name.
+/// Refuses a directory that contains entries which another user could have
+/// planted while it was open to others: files of other users, links, and files
+/// with a second hard link.
 ///
 /// Fails with [`Error::Denied`].
 pub fn own_entries(directory: &Path) -> Result<()> {
@@ -164,16 +170,17 @@ pub fn own_entries(directory: &Path) -> Result<()> {
         };
         owned(&path, &found)?;
         if found.is_symlink() || found.is_file() && found.nlink() > 1 {
-            let said = format!("`{}` has a second name, or is a link", path.display());
-            return Err(Error::denied(said).hint("remove it"));
+            let message = format!("`{}` has a second name, or is a link", path.display());
+            return Err(Error::denied(message).hint("remove it"));
         }
     }
     Ok(())
 }
 
-/// Checks a file if it is there. Gives what was repaired, in words.
+/// Checks a file, if it exists. Returns one sentence if it repaired the mode.
 ///
-/// Fails with [`Error::Denied`]; [`Error::WrongKind`] for what is no file.
+/// Fails with [`Error::Denied`], or with [`Error::WrongKind`] if it is not a
+/// regular file.
 pub fn file(path: &Path) -> Result<Option<String>> {
     match lstat(path) {
         Err(e) if e.is_missing() => return Ok(None),
@@ -181,7 +188,8 @@ pub fn file(path: &Path) -> Result<Option<String>> {
         Ok(found) if !found.is_file() => return Err(of_another_kind(path, &found, "a file")),
         Ok(found) => owned(path, &found)?,
     }
-    // Another process may remove it meanwhile, as SQLite does with its own.
+    // Another process may remove it in the meantime, as SQLite removes its own
+    // files.
     let opened = match open(path, OFlags::empty()) {
         Err(e) if e.is_missing() => return Ok(None),
         opened => opened?,
@@ -194,10 +202,11 @@ pub fn file(path: &Path) -> Result<Option<String>> {
     repaired(path, &opened, &found, OTHERS)
 }
 
-/// Checks a directory, if it is there, and everything in it. Gives what was
-/// repaired, in words.
+/// Checks a directory, if it exists, and everything in it. Returns one sentence
+/// for each repair.
 ///
-/// Fails with [`Error::Denied`]; [`Error::WrongKind`] for what is neither file nor directory.
+/// Fails with [`Error::Denied`], or with [`Error::WrongKind`] if an entry is
+/// neither a file nor a directory.
 pub fn tree(path: &Path) -> Result<Vec<String>> {
     match lstat(path) {
         Err(e) if e.is_missing() => return Ok(Vec::new()),
@@ -208,32 +217,33 @@ pub fn tree(path: &Path) -> Result<Vec<String>> {
     let opened = open(path, OFlags::DIRECTORY)?;
     let found = opened.metadata().map_err(|e| failed(path, e))?;
     owned(path, &found)?;
-    let mut said: Vec<String> = repaired(path, &opened, &found, OTHERS)?
+    let mut messages: Vec<String> = repaired(path, &opened, &found, OTHERS)?
         .into_iter()
         .collect();
     for entry in std::fs::read_dir(path).map_err(|e| failed(path, e))? {
         let inside = entry.map_err(|e| failed(path, e))?.path();
         match lstat(&inside) {
-            // A lock file or an unfinished one that was removed meanwhile.
+            // A lock file or a temporary file that was removed in the meantime.
             Err(e) if e.is_missing() => {}
             Err(e) => return Err(e),
-            Ok(found) if found.is_dir() => said.extend(tree(&inside)?),
-            Ok(_) => said.extend(file(&inside)?),
+            Ok(found) if found.is_dir() => messages.extend(tree(&inside)?),
+            Ok(_) => messages.extend(file(&inside)?),
         }
     }
-    Ok(said)
+    Ok(messages)
 }
 
-/// What lies in a directory that everybody can write to could be taken away:
-/// that is said, for the directory may be another one's business.
+/// Returns a warning if a parent directory is writable by every user, who could
+/// then replace the path. Only a warning, because the parent may belong to
+/// another user.
 fn replaceable(path: &Path) -> Option<String> {
     path.ancestors().skip(1).find_map(|parent| {
-        // One that cannot be seen cannot be judged.
+        // A parent that this user cannot see cannot be checked.
         let mode = lstat(parent).ok()?.mode() & 0o7777;
         let open = mode & 0o002 != 0 && mode & STICKY == 0;
         open.then(|| {
             format!(
-                "everybody can take `{}` away: `{}` has mode {mode:o}",
+                "any user can replace `{}`: `{}` has mode {mode:o}",
                 path.display(),
                 parent.display()
             )
@@ -241,8 +251,8 @@ fn replaceable(path: &Path) -> Option<String> {
     })
 }
 
-/// Takes from others what they may do with it. What was opened is changed, so
-/// no link can be put in its place meanwhile.
+/// Removes the permissions of other users. The mode is changed on the open
+/// file, so a link put in its place in the meantime has no effect.
 fn repaired(path: &Path, opened: &File, found: &Metadata, others: u32) -> Result<Option<String>> {
     let mode = found.mode() & 0o7777;
     if mode & others == 0 {
@@ -250,14 +260,14 @@ fn repaired(path: &Path, opened: &File, found: &Metadata, others: u32) -> Result
     }
     let own = mode & 0o777 & !others;
     rustix::fs::fchmod(opened, Mode::from_raw_mode(own))
-        .map_err(|e| Error::system("take from others their access to", path, e.into()))?;
+        .map_err(|e| Error::system("remove the permissions of other users on", path, e.into()))?;
     Ok(Some(format!(
-        "others had access to `{}` (mode {mode:o}); it has mode {own:o} now",
+        "other users had access to `{}` (mode {mode:o}); its mode is now {own:o}",
         path.display()
     )))
 }
 
-/// Refuses what belongs to another user.
+/// Refuses a path that belongs to another user.
 fn owned(path: &Path, found: &Metadata) -> Result<()> {
     let user = rustix::process::geteuid().as_raw();
     let owner = found.uid();
@@ -265,16 +275,18 @@ fn owned(path: &Path, found: &Metadata) -> Result<()> {
         return Ok(());
     }
     let shown = path.display();
-    let error = |said: String| Error::denied(said);
+    let error = |message: String| Error::denied(message);
     Err(match (user, owner) {
         (0, owner) => error(format!(
-            "`{shown}` belongs to user {owner}, and this is root"
+            "`{shown}` belongs to user {owner}, but autorun runs as root"
         ))
-        .hint("call autorun without sudo: what root makes there its user could not remove"),
+        .hint(
+            "call autorun without sudo: the owner could not remove files that root creates there",
+        ),
         (_, 0) if found.mode() & STICKY != 0 => error(format!("`{shown}` belongs to root"))
             .hint("set AUTORUN_HOME to a directory of your own"),
         (user, 0) => error(format!("`{shown}` belongs to root")).hint(format!(
-            "if autorun was called with sudo there once: `sudo chown -R {user} {}`; else set \
+            "if autorun was once called with sudo: `sudo chown -R {user} {}`; otherwise set \
              AUTORUN_HOME to a directory of your own",
             quoted(path)
         )),
@@ -289,7 +301,7 @@ fn lstat(path: &Path) -> Result<Metadata> {
     std::fs::symlink_metadata(path).map_err(|e| failed(path, e))
 }
 
-/// Opens it without following a link and without waiting for a writer.
+/// Opens a path without following a link and without waiting for a writer.
 fn open(path: &Path, flags: OFlags) -> Result<File> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     OpenOptions::new()
@@ -315,9 +327,9 @@ fn of_another_kind(path: &Path, found: &Metadata, wanted: &str) -> Error {
     };
     let shown = path.display();
     Error::wrong_kind(format!("`{shown}` is {is}, not {wanted}")).hint(if kind.is_symlink() {
-        "put what it leads to in its place: no link is followed there"
+        "replace the link with its target, because links are not followed here"
     } else {
-        "move it away"
+        "move it to another place"
     })
 }
 
@@ -340,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_could_do_is_taken_from_them_and_said() {
+    fn permissions_of_others_are_removed_and_reported() {
         let home = tempfile::tempdir().unwrap();
         let inside = home.path().join("keys/deep");
         fs::create_dir_all(&inside).unwrap();
@@ -353,10 +365,12 @@ mod tests {
             (&key, 0o660),
         ] {
             set_mode(path, open);
-            let said = tree(&home.path().join("keys")).unwrap();
+            let messages = tree(&home.path().join("keys")).unwrap();
             assert!(
-                said.iter().any(|s| s.contains(&format!("mode {open:o}"))),
-                "{said:?}"
+                messages
+                    .iter()
+                    .any(|s| s.contains(&format!("mode {open:o}"))),
+                "{messages:?}"
             );
             assert_eq!(mode(path), open & 0o700);
             assert!(tree(&home.path().join("keys")).unwrap().is_empty());
@@ -366,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn links_pipes_and_directories_are_refused_and_left_alone() {
+    fn links_pipes_and_directories_are_refused_and_not_changed() {
         let home = tempfile::tempdir().unwrap();
         let other = home.path().join("other");
         fs::write(&other, "of another user").unwrap();
@@ -402,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_root_uses_is_out_of_the_reach_of_others() {
+    fn paths_of_root_are_out_of_reach_of_other_users() {
         if !rustix::process::geteuid().is_root() {
             return;
         }
@@ -420,7 +434,7 @@ mod tests {
         assert!(of_user().contains("belongs to user 65534"));
         let link = top.path().join("link");
         symlink("users/cloud", &link).unwrap();
-        assert!(out_of_reach(&link.join("state")).is_err(), "by a link");
+        assert!(out_of_reach(&link.join("state")).is_err(), "through a link");
         std::os::unix::fs::chown(&users, Some(0), None).unwrap();
         out_of_reach(&link.join("state")).unwrap();
         set_mode(&users, 0o777);
@@ -435,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_planted_is_refused() {
+    fn entries_that_other_users_planted_are_refused() {
         let top = tempfile::tempdir().unwrap();
         let state = top.path().join("state");
         fs::create_dir_all(state.join("instances")).unwrap();
@@ -450,24 +464,24 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_everybody_can_replace_is_named() {
+    fn a_directory_that_any_user_can_replace_causes_a_warning() {
         let home = tempfile::tempdir().unwrap();
         let open = home.path().join("open");
         let inside = open.join("autorun");
         fs::create_dir_all(&inside).unwrap();
         set_mode(&inside, 0o700);
         set_mode(&open, 0o777);
-        let said = directory(&inside, true).unwrap();
-        assert!(said[0].contains("everybody can take"), "{said:?}");
+        let messages = directory(&inside, true).unwrap();
+        assert!(messages[0].contains("any user can replace"), "{messages:?}");
         set_mode(&open, 0o1777);
         assert!(directory(&inside, true).unwrap().is_empty());
-        // A directory for everybody is not made one's own.
+        // A directory that every user may write to is not made private.
         assert!(directory(&open, true).unwrap().is_empty());
         assert_eq!(mode(&open), 0o1777);
         set_mode(&inside, 0o775);
         let refused = directory(&inside, false).unwrap_err();
         assert!(
-            refused.to_string().contains("others can write"),
+            refused.to_string().contains("other users can write"),
             "{refused}"
         );
         set_mode(&inside, 0o755);

@@ -1,4 +1,4 @@
-//! Deletes one resource of each kind, and waits until it is gone.
+//! Deletes one resource of any kind and waits until it is gone.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::ResourceKind;
 use crate::report::{Reporter, text};
 
-/// How long the cloud may take to let something go.
+/// The longest time to wait for AWS to delete a resource.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long an instance may stay unknown to EC2 after its launch.
+/// The time after a launch in which EC2 may not find the instance.
 pub(super) const CONSISTENCY: Duration = Duration::from_secs(10);
 
-/// Removes a resource and waits until it is gone; no questions asked.
+/// Removes a resource without further checks, and waits until it is gone.
 pub(super) async fn delete(
     clients: &Clients,
     report: &Reporter,
@@ -37,10 +37,10 @@ pub(super) async fn delete(
             clients.s3().await?.unpublish(bucket, key).await
         }
         ResourceKind::Ingress => {
-            let (group, rule) = Ingress::of_words(id)
-                .ok_or_else(|| Error::internal(format!("`{id}` is no rule of a group")))?;
+            let (group, rule) = Ingress::from_ledger_id(id)
+                .ok_or_else(|| Error::internal(format!("`{id}` is not a security group rule")))?;
             match clients.ec2().await?.close(&group, &rule).await {
-                // The group is gone, and its rules with it.
+                // The group is gone, and its rules are gone too.
                 Err(e) if e.kind == ErrorKind::NotFound => Ok(()),
                 closed => closed.map(drop),
             }
@@ -64,8 +64,8 @@ async fn terminate(clients: &Clients, report: &Reporter, id: &str) -> Result<()>
     loop {
         match ec2.terminate(id).await {
             Ok(()) => break,
-            // Right after the launch EC2 may not know it yet. Not found does
-            // not prove that it is gone, so it is asked for a while.
+            // Right after the launch, EC2 may not find the instance yet.
+            // `not_found` does not prove that it is gone, so retry for a while.
             Err(e) if e.kind == ErrorKind::NotFound && pace.elapsed() < CONSISTENCY => {
                 pace.pause("not visible yet").await?;
             }
@@ -77,7 +77,8 @@ async fn terminate(clients: &Clients, report: &Reporter, id: &str) -> Result<()>
         match ec2.instances(&ids).await {
             Ok(seen) if seen[0].state == InstanceState::Terminated => return Ok(()),
             Ok(seen) => pace.pause(seen[0].state.as_str()).await?,
-            // Never seen so far: that may as well be a launch a moment ago.
+            // EC2 has not found the instance so far: it may just have been
+            // launched.
             Err(e) if e.kind == ErrorKind::NotFound && pace.elapsed() < CONSISTENCY => {
                 pace.pause("not visible yet").await?;
             }
@@ -87,28 +88,31 @@ async fn terminate(clients: &Clients, report: &Reporter, id: &str) -> Result<()>
     }
 }
 
-/// A group stays in use until its instances are terminated.
+/// Deletes a security group, which stays in use until its instances are
+/// terminated.
 async fn delete_group(clients: &Clients, report: &Reporter, id: &str) -> Result<()> {
     let ec2 = clients.ec2().await?;
     let mut pace = clients.pace(format!("security group {id} to be unused"), TIMEOUT, report);
     while ec2.delete_security_group(id).await? == Deletion::StillUsed {
         pace.pause("still used by an instance or a rule")
             .await
-            .map_err(|e| match e.kind {
+            .map_err(|e| {
+                match e.kind {
                 ErrorKind::Timeout => e.hint(format!(
-                    "terminate the instances that use {id}, close what other groups open for it, and \
-                     try again"
+"terminate the instances that use {id}, close the ports that other groups open for \
+it, and try again"
                 )),
                 _ => e,
+            }
             })?;
     }
     Ok(())
 }
 
-/// `bucket/key`.
+/// Splits an object id, `bucket/key`.
 pub(super) fn split_object(id: &str) -> Result<(&str, &str)> {
     id.split_once('/').ok_or_else(|| {
         let example = text::or_ticked(&["bucket/key"]);
-        Error::internal(format!("`{id}` is no object id, as {example}"))
+        Error::internal(format!("`{id}` is not an object id such as {example}"))
     })
 }

@@ -1,4 +1,4 @@
-//! Who made a resource: its row in the ledger, its tags, its metadata.
+//! Finds out who created a resource, from its ledger row, tags or metadata.
 
 use std::path::Path;
 
@@ -9,19 +9,20 @@ use crate::clients::marks::Marks;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Resource, ResourceKind};
 
-/// Who made a resource.
+/// Who created a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Maker {
-    /// This run, or, for what is not in its ledger, some run.
+    /// This run, or any run if the resource is not in this run's ledger.
     Ours,
     Other,
-    /// It does not exist (any more), so nothing is asked for.
+    /// The resource does not exist (any more), so there is nothing to check.
     Gone,
 }
 
 impl Teardown<'_> {
-    /// Who made a resource. The ledger is believed for ids that AWS gives once;
-    /// what has a name of its maker's choice must carry its mark.
+    /// Finds out who created a resource. AWS never reuses an instance id or a
+    /// group id, so the ledger suffices for those. A resource with a name that
+    /// a user can choose must still carry its mark.
     pub(super) async fn maker(
         &self,
         kind: ResourceKind,
@@ -76,9 +77,9 @@ impl Teardown<'_> {
         row: Option<&Resource>,
         ask: impl AsyncFn() -> Result<Option<Marks>>,
     ) -> Result<Option<Marks>> {
-        let made = row.map_or(0, |row| row.changed);
+        let created = row.map_or(0, |row| row.changed);
         self.clients
-            .once_consistent(id, made, self.report, ask)
+            .once_consistent(id, created, self.report, ask)
             .await
     }
 
@@ -99,8 +100,8 @@ impl Teardown<'_> {
         })
     }
 
-    /// What the tags of an instance say. Right after a launch EC2 may not know
-    /// it: that does not prove that it is gone.
+    /// Returns the marks from the tags of an instance. Right after a launch,
+    /// EC2 may not find the instance: that does not prove that it is gone.
     async fn instance_marks(&self, id: &str) -> Result<Option<Marks>> {
         let ec2 = self.clients.ec2().await?;
         let what = format!("instance {id} to be visible");
@@ -123,18 +124,21 @@ pub(super) fn not_ours(kind: ResourceKind, id: &str, was_ours: bool) -> Error {
     if was_ours {
         return Error::new(
             ErrorKind::Denied,
-            format!("{words} `{id}` is not the one that this run made any more; it is left"),
+            format!("{words} `{id}` is no longer the one that this run created, so it is kept"),
         )
-        .hint("somebody replaced it or took its tag autorun:run away: look at it yourself");
+        .hint("it was replaced, or its tag autorun:run was removed: check it yourself");
     }
     Error::new(
         ErrorKind::Denied,
-        format!("{words} `{id}` was not made by autorun, so it is not deleted"),
+        format!("{words} `{id}` was not created by autorun, so it is not deleted"),
     )
-    .hint("only what carries the tag autorun:run is deleted; remove others in the AWS console")
+    .hint(
+        "autorun deletes only resources with the tag autorun:run; delete others in the AWS console",
+    )
 }
 
-/// A key made here carries its row in its comment.
+/// Finds out who created a key file. A key created by autorun has its row in
+/// its comment.
 pub(super) fn key_file_maker(path: &Path, row: &str) -> Maker {
     match keys::comment(path) {
         Ok(Some(comment)) if comment.split(' ').any(|word| word == row) => Maker::Ours,

@@ -1,8 +1,8 @@
-//! Releases what runs made: the one deletion path.
+//! Removes the resources of runs; the program has no other way to delete one.
 //!
-//! Only what autorun made is ever deleted: the ledger knows it, or its tag
-//! `autorun:run` says so. What is known by its name alone must carry the tag
-//! still. What is gone already counts as done.
+//! autorun deletes only resources that it created: the ledger has them, or they
+//! have the tag `autorun:run`. A resource that is identified only by its name
+//! must still have the tag. A resource that is already gone counts as removed.
 
 use crate::clients::Clients;
 use crate::ledger::{Ledger, Remover};
@@ -17,15 +17,15 @@ mod whole_run;
 
 pub use whole_run::NotRemoved;
 
-/// What a removal works with.
+/// The context of a removal.
 #[derive(Clone, Copy, Debug)]
 pub struct Teardown<'a> {
-    /// The outside world.
+    /// The clients for AWS and ssh.
     pub clients: &'a Clients,
-    /// The run whose things are removed.
+    /// The ledger of the run whose resources are removed.
     pub ledger: &'a Ledger,
-    /// Says what was removed.
+    /// The reporter, which logs each removal.
     pub report: &'a Reporter,
-    /// Who asks for it.
+    /// Who asked for the removal.
     pub by: Remover,
 }

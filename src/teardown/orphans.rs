@@ -1,7 +1,7 @@
-//! Orphans: things that carry this ledger's tag, and that it does not know.
+//! Orphans: resources that have this ledger's tag but are not in this ledger.
 //!
-//! They come from a ledger that was restored from a backup or repaired. Those
-//! of other ledgers are counted and left.
+//! They remain if a ledger was repaired or restored from a backup. Resources of
+//! other ledgers are counted and kept.
 
 use std::collections::BTreeMap;
 
@@ -14,24 +14,24 @@ use crate::error::{Error, Result};
 use crate::ledger::{ResourceKind, Store};
 use crate::report::{Remaining, Reporter};
 
-/// How many buckets are asked for their tags at once.
+/// The maximum number of buckets whose tags are requested concurrently.
 const AT_ONCE: usize = 16;
 
-/// What carries the tag `autorun:owner` in an account and region.
+/// The resources with the tag `autorun:owner` in an account and region.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// By run: what this ledger owns and does not know.
+    /// Resources of this ledger that are not in it, by run.
     pub orphans: BTreeMap<String, Vec<Orphan>>,
-    /// How many things other ledgers own.
+    /// The number of resources of other ledgers.
     pub others: usize,
-    /// Buckets whose tags could not be read.
+    /// The number of buckets whose tags could not be read.
     pub unread: usize,
 }
 
-/// One of them.
+/// An orphan.
 #[derive(Clone, Debug)]
 pub struct Orphan {
-    /// What it is.
+    /// Its resource kind.
     pub kind: ResourceKind,
     /// Its id.
     pub id: String,
@@ -39,7 +39,7 @@ pub struct Orphan {
     pub name: String,
 }
 
-/// Looks for them.
+/// Finds the orphans of a ledger.
 pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
     let ec2 = clients.ec2().await?;
     let mut found = Found::default();
@@ -90,7 +90,8 @@ pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
     Ok(found)
 }
 
-/// Removes orphans of one run, in order. Gives those that could not be.
+/// Removes the orphans of one run, in order. Returns those that could not be
+/// removed.
 pub async fn remove(
     clients: &Clients,
     report: &Reporter,
@@ -113,7 +114,7 @@ pub async fn remove(
 }
 
 impl Orphan {
-    /// As it is listed.
+    /// Returns the entry for the list of remaining resources.
     #[must_use]
     pub fn remaining(&self) -> Remaining {
         Remaining {
@@ -125,7 +126,7 @@ impl Orphan {
     }
 }
 
-/// Instances go before their groups and keys.
+/// Returns the rank for removal: instances before their groups and keys.
 fn order(kind: ResourceKind) -> usize {
     match kind {
         ResourceKind::Instance => 0,

@@ -1,4 +1,5 @@
-//! Releasing one resource: who made it, the ledger's row, the deletion.
+//! Releases one resource: checks who created it, updates the ledger, deletes
+//! it.
 
 use super::Teardown;
 use super::delete::{delete, split_object};
@@ -8,10 +9,11 @@ use crate::error::Result;
 use crate::ledger::{Remover, Resource, ResourceKind};
 
 impl Teardown<'_> {
-    /// Removes a resource and waits until it is gone. That it is about to be
-    /// removed is durable before; that it is gone, with the next commit.
+    /// Removes a resource and waits until it is gone. The ledger durably
+    /// records the intention before the deletion; its next commit records that
+    /// the resource is gone.
     ///
-    /// Throws `denied` for what autorun did not make, `timeout`.
+    /// Throws `denied` if autorun did not create it, `timeout`.
     pub async fn release(&self, kind: ResourceKind, id: &str) -> Result<()> {
         let words = kind.words();
         let row = self.ledger.live_row(kind, id);
@@ -24,7 +26,7 @@ impl Teardown<'_> {
                 }
                 self.forget(kind, id);
                 self.report
-                    .info(format!("{words} {id} is not there; nothing to delete"));
+                    .info(format!("{words} {id} does not exist; nothing to delete"));
                 return Ok(());
             }
             Maker::Other => return Err(not_ours(kind, id, row.is_some())),
@@ -64,7 +66,7 @@ impl Teardown<'_> {
         Ok(())
     }
 
-    /// What goes with a thing that is gone.
+    /// Forgets everything that belonged to a removed resource.
     fn forget(&self, kind: ResourceKind, id: &str) {
         match kind {
             ResourceKind::Instance => self.clients.ssh().forget_pin(id),
@@ -76,7 +78,7 @@ impl Teardown<'_> {
         }
     }
 
-    /// What is of this kind, and whose id begins so, is gone as well.
+    /// Records resources of this kind whose id has this prefix as removed too.
     fn removed_with(&self, kind: ResourceKind, beginning: &str) {
         let inside = |id: &str| id.starts_with(beginning);
         for row in self.ledger.resources() {
@@ -87,7 +89,7 @@ impl Teardown<'_> {
     }
 }
 
-/// The row's id in the cloud, or its name.
+/// Returns the row's id in the cloud, or its name.
 pub(super) fn id_of(row: &Resource) -> &str {
     row.id.as_deref().unwrap_or(&row.name)
 }

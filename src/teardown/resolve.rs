@@ -1,5 +1,6 @@
-//! Intended rows: were they made? Asked by token and tag, for as long as the
-//! endpoint may deny what it just made.
+//! Settles intended rows: finds out whether their resources were created.
+//! Queries go by token and tag, and repeat throughout the retry window, in
+//! which the endpoint may deny a resource that it has just created.
 
 use std::path::Path;
 
@@ -13,28 +14,28 @@ use crate::clients::keys;
 use crate::error::Result;
 use crate::ledger::{Ledger, Resource, ResourceKind, State};
 
-/// How much two clocks may differ, in milliseconds.
+/// The maximum difference between two clocks, in milliseconds.
 const SKEW: i64 = 600_000;
 
-/// What the cloud says about an intended row.
+/// What the cloud's answers mean for an intended row.
 enum Answer {
-    /// It was made; of a launch of several, these.
+    /// It was created. A launch of several instances has all their ids here.
     Made(Vec<String>),
-    /// Nothing of it is there, and may yet appear.
+    /// It was not found, but may still appear.
     NotYet,
-    /// It is certain that it was not made.
+    /// It was certainly not created.
     Absent,
 }
 
 impl Teardown<'_> {
-    /// Settles every intended row of the run. What cannot be asked stays
-    /// intended; its errors are given back.
+    /// Settles every intended row of the run. Returns the rows that could not
+    /// be settled, which stay intended, with their errors.
     pub(super) async fn resolve(&self) -> Vec<(Resource, crate::error::Error)> {
         let open = || {
             let rows = self.ledger.resources().into_iter();
             rows.filter(|row| row.state == State::Intended)
         };
-        let asked = open().map(async |row| (self.ask_for_long_enough(&row).await, row));
+        let asked = open().map(async |row| (self.ask_within_window(&row).await, row));
         let answers = join_all(asked).await;
         let mut failed = Vec::new();
         let mut spare: Vec<(String, String)> = Vec::new();
@@ -50,7 +51,8 @@ impl Teardown<'_> {
                 Err(error) => failed.push((row, error)),
             }
         }
-        // A launch of several has one token: the first row's.
+        // A launch of several instances has a single token, that of its first
+        // row.
         for row in absent {
             let of_its_launch = |(step, _): &(String, String)| {
                 *step == row.step && row.kind == ResourceKind::Instance
@@ -64,14 +66,18 @@ impl Teardown<'_> {
         failed
     }
 
-    async fn ask_for_long_enough(&self, row: &Resource) -> Result<Answer> {
+    async fn ask_within_window(&self, row: &Resource) -> Result<Answer> {
         let window = self.clients.consistency();
-        let what = format!("{} {} to show, if it was made", row.kind.words(), row.name);
+        let what = format!(
+            "{} {} to appear, if it was created",
+            row.kind.words(),
+            row.name
+        );
         let mut pace = self.clients.pace(what, window * 2, self.report);
         loop {
             match self.ask(row).await? {
                 Answer::NotYet if pace.elapsed() < window => {
-                    pace.pause("nothing so far").await?;
+                    pace.pause("not found so far").await?;
                 }
                 answer => return Ok(answer),
             }
@@ -99,10 +105,11 @@ impl Teardown<'_> {
                 Some(marks) if marks.row.as_ref() == Some(&row.row) => one(&row.name),
                 Some(_) => Answer::Absent,
             },
-            ResourceKind::Bucket => self.ask_for_bucket(row).await?,
+            ResourceKind::Bucket => self.ask_about_bucket(row).await?,
             ResourceKind::Object => {
                 let (bucket, key) = split_object(&row.name)?;
-                // S3 shows an object as soon as it is stored.
+                // S3 has no retry window for objects: it shows an object as
+                // soon as it is stored.
                 match clients.s3().await?.object_row(bucket, key).await? {
                     Some(found) if found == row.row => one(&row.name),
                     _ => Answer::Absent,
@@ -117,8 +124,8 @@ impl Teardown<'_> {
                     Answer::Absent
                 }
             }
-            // Nobody tells who opened a port; it was closed when the row was
-            // written, or the row would be gone.
+            // EC2 does not record who opened a port. The port was closed when
+            // the row was written, or the row would not exist.
             ResourceKind::Ingress => one(id_of(row)),
             ResourceKind::KeyFile => {
                 let path = Path::new(row.id.as_deref().unwrap_or(&row.name));
@@ -131,9 +138,11 @@ impl Teardown<'_> {
         })
     }
 
-    /// A bucket gets its tags by a second request. One without any, that did
-    /// not exist when its row was written, and that this account owns, is ours.
-    async fn ask_for_bucket(&self, row: &Resource) -> Result<Answer> {
+    /// Finds out whether this run created a bucket. A second request tags the
+    /// bucket, so a crash can leave it without tags. A bucket without tags that
+    /// this account owns, and that did not exist when its row was written, is
+    /// this run's.
+    async fn ask_about_bucket(&self, row: &Resource) -> Result<Answer> {
         let s3 = self.clients.s3().await?;
         let name = &row.name;
         match s3.bucket_marks(name).await {
@@ -141,14 +150,15 @@ impl Teardown<'_> {
             Ok(Some(marks)) if marks.row.as_ref() == Some(&row.row) => {
                 Ok(Answer::Made(vec![name.clone()]))
             }
-            Ok(Some(marks)) if marks.none => match s3.bucket_made(name).await? {
-                Some(made) if made >= row.intended - SKEW => {
+            Ok(Some(marks)) if marks.untagged => match s3.bucket_created(name).await? {
+                Some(created) if created >= row.intended - SKEW => {
                     s3.tag_bucket(name, &bare_tags(self.ledger, row)).await?;
                     Ok(Answer::Made(vec![name.clone()]))
                 }
                 _ => Ok(Answer::Absent),
             },
-            // Somebody else's bucket: ours cannot have been made.
+            // The bucket belongs to another account, so this run did not create
+            // it.
             Err(e) if e.kind == crate::error::ErrorKind::Denied && !s3.owns(name).await? => {
                 Ok(Answer::Absent)
             }
@@ -158,7 +168,7 @@ impl Teardown<'_> {
     }
 }
 
-/// The tags by which it is known again.
+/// Returns the tags that identify a bucket as this run's.
 fn bare_tags(ledger: &Ledger, row: &Resource) -> crate::clients::marks::Tags {
     use crate::clients::marks::{OWNER_TAG, RESOURCE_TAG, RUN_TAG};
     [

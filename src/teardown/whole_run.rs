@@ -1,4 +1,5 @@
-//! Removes everything a run made: newest first, at once where order allows.
+//! Removes all resources of a run, newest first, concurrently where the order
+//! allows.
 
 use std::collections::HashSet;
 
@@ -10,21 +11,21 @@ use super::release::id_of;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::{Resource, ResourceKind, State};
 
-/// How many removals are under way at once.
+/// The maximum number of concurrent removals.
 const AT_ONCE: usize = 16;
 
-/// Something that could not be removed.
+/// A resource that could not be removed.
 #[derive(Clone, Debug)]
 pub struct NotRemoved {
     /// Its row in the ledger.
     pub row: Resource,
-    /// Why.
+    /// Why it could not be removed.
     pub error: Error,
 }
 
 impl Teardown<'_> {
-    /// Removes all that the run made and that is still there. Gives what could
-    /// not be removed; a second call picks up there.
+    /// Removes all remaining resources of the run. Returns those that could not
+    /// be removed; a second call continues with them.
     pub async fn everything(&self) -> Vec<NotRemoved> {
         let mut left: Vec<NotRemoved> = self
             .resolve()
@@ -33,30 +34,35 @@ impl Teardown<'_> {
             .map(|(row, error)| NotRemoved { row, error })
             .collect();
         if let Err(error) = self.ledger.commit() {
-            left.extend(self.up().into_iter().map(|row| NotRemoved {
+            left.extend(self.remaining().into_iter().map(|row| NotRemoved {
                 row,
                 error: error.clone(),
             }));
             return left;
         }
-        // Objects go with their bucket; others, in buckets that were there
-        // before, one by one.
+        // Objects go with their bucket. Objects in buckets that this run did
+        // not create are removed one by one.
         left.extend(self.all_of(|row| self.goes_first(row)).await);
         let instance_stays = self
-            .up()
+            .remaining()
             .iter()
             .any(|row| row.kind == ResourceKind::Instance);
         if instance_stays {
-            // Without its key nobody could look why it stays.
+            // The user needs the key to find out why the instance remains.
             left.extend(
                 self.all_of(|row| row.kind == ResourceKind::SecurityGroup)
                     .await,
             );
-            let why = "kept, because an instance is still there";
-            left.extend(self.up().into_iter().filter(is_key).map(|row| NotRemoved {
-                row,
-                error: Error::new(ErrorKind::Denied, why),
-            }));
+            let why = "kept, because an instance still exists";
+            left.extend(
+                self.remaining()
+                    .into_iter()
+                    .filter(is_key)
+                    .map(|row| NotRemoved {
+                        row,
+                        error: Error::new(ErrorKind::Denied, why),
+                    }),
+            );
         } else {
             left.extend(self.all_of(|row| !self.goes_first(row)).await);
         }
@@ -77,8 +83,8 @@ impl Teardown<'_> {
         }
     }
 
-    /// What is up, newest first.
-    fn up(&self) -> Vec<Resource> {
+    /// Returns the remaining resources, newest first.
+    fn remaining(&self) -> Vec<Resource> {
         let mut rows = self.ledger.resources();
         rows.retain(|row| matches!(row.state, State::Live | State::Releasing));
         rows.reverse();
@@ -86,7 +92,7 @@ impl Teardown<'_> {
     }
 
     async fn all_of(&self, wanted: impl Fn(&Resource) -> bool) -> Vec<NotRemoved> {
-        let mut rows: Vec<Resource> = self.up().into_iter().filter(wanted).collect();
+        let mut rows: Vec<Resource> = self.remaining().into_iter().filter(wanted).collect();
         let mut seen = HashSet::new();
         rows.retain(|row| seen.insert((row.kind, id_of(row).to_owned())));
         let removals = rows.into_iter().map(async |row| {

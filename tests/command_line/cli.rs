@@ -287,9 +287,9 @@ fn an_answer_that_is_not_from_aws_is_reported() {
         let ended = autorun.playbook(call).run().exits(1);
         let said = ended.said();
         assert!(
-            said.contains("the answer (HTTP 200) is not one of AWS's"),
+            said.contains("the response (HTTP 200) is not from AWS"),
             "{said}"
         );
-        assert!(said.contains("wants a login in the browser"), "{said}");
+        assert!(said.contains("requires a login in the browser"), "{said}");
     }
 }

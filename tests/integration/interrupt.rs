@@ -70,7 +70,11 @@ fn in_an_ssh_command_which_is_ended_on_the_host() {
     let long = r#"ssh_exec("192.0.2.10", "echo go; sleep 4711");"#;
     let (ended, took) = interrupted(&lab.autorun().playbook(long), "| go", "INT");
     soon(took);
-    assert!(ended.said().contains("it was ended"), "{}", ended.stderr);
+    assert!(
+        ended.said().contains("it was terminated"),
+        "{}",
+        ended.stderr
+    );
     let look =
         r#"print(ssh_exec("192.0.2.10", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout);"#;
     let left = lab.autorun().playbook(look).run().exits(0);

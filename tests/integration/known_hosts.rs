@@ -131,13 +131,13 @@ fn skipped_lines_are_reported_once_with_their_numbers() {
     assert!(verdicts.values().all(|verdict| verdict == "accepted"));
     let said = ended.said();
     for text in [
-        "known_hosts`: line 2 is skipped: it ends before its key",
+        "known_hosts`: line 2 is skipped: it ends before the key",
         "warning: `",
-        "known_hosts`: line 4 is skipped: its marker is not one of",
-        "known_hosts`: lines 5-6 are skipped: its key type is not known",
+        "known_hosts`: line 4 is skipped: its marker is neither",
+        "known_hosts`: lines 5-6 are skipped: its key type is unknown",
         "known_hosts`: line 7 is skipped: a name in it is too long",
-        "known_hosts`: line 8 is skipped: its hashed name cannot be read",
-        "known_hosts`: lines 2, 9 are skipped: it ends before its key",
+        "known_hosts`: line 8 is skipped: its hashed name is not valid",
+        "known_hosts`: lines 2, 9 are skipped: it ends before the key",
     ] {
         assert_eq!(
             said.matches(text).count(),
@@ -167,7 +167,7 @@ fn skipped_lines_are_reported_once_with_their_numbers() {
     };
     let (_, ended) = hosts.run(&[row]);
     assert!(
-        ended.stdout.contains("does not verify certificates"),
+        ended.stdout.contains("does not verify host certificates"),
         "{}",
         ended.stdout
     );

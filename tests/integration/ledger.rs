@@ -292,7 +292,7 @@ fn a_resource_without_its_tag_is_kept_with_the_reason_and_removed_later() {
         &left,
         &[
             &format!("not removed: bucket {bucket}"),
-            "not the one that this run made any more",
+            "no longer the one that this run created",
             "try again with: autorun destroy",
         ],
     );

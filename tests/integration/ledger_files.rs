@@ -539,7 +539,7 @@ fn access_of_other_users_is_removed_and_logged() {
         assert_eq!(runs.stdout.lines().count(), 2, "{}", runs.stdout);
         let said = runs.said();
         assert_eq!(
-            said.matches("others had access to").count(),
+            said.matches("other users had access to").count(),
             open.len(),
             "{said}"
         );
@@ -560,7 +560,7 @@ fn access_of_other_users_is_removed_and_logged() {
         .run()
         .exits(2);
     assert!(
-        refused.said().contains("others can write to"),
+        refused.said().contains("other users can write to"),
         "{}",
         refused.stderr
     );
@@ -758,7 +758,7 @@ fn an_endpoint_that_does_not_answer_is_reported_at_once_and_nothing_was_created(
             let took = began.elapsed();
             assert!(took < Duration::from_secs(1), "{url}, {create}: {took:?}");
             let said = failed.said();
-            assert!(said.contains(&format!("no answer from {url}")), "{said}");
+            assert!(said.contains(&format!("no response from {url}")), "{said}");
             assert!(
                 !said.contains("possibly created") && !said.contains("still up"),
                 "{said}"
@@ -915,10 +915,7 @@ fn a_local_cloud_that_is_killed_during_a_run_is_reported_at_once() {
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(1));
     assert!(took < Duration::from_secs(1), "{took:?}: {said}");
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    for text in [
-        "the local cloud does not run any more at",
-        "autorun cloud up",
-    ] {
+    for text in ["the local cloud no longer runs at", "autorun cloud up"] {
         assert!(said.contains(text), "no `{text}` in {said}");
     }
     assert!(

@@ -48,7 +48,7 @@ fn resources_of_others_are_not_deleted() {
             try {{ delete.call(); }} catch (caught) {{
                 let err = error_info(caught);
                 assert(err.kind == "denied", err.message);
-                assert(err.message.contains("was not made by autorun"), err.message);
+                assert(err.message.contains("was not created by autorun"), err.message);
                 n += 1;
             }}
         }}
@@ -153,13 +153,13 @@ fn an_instance_whose_key_changed_is_refused() {
     let refused = |words: &str| {
         let ended = autorun.run().exits(1);
         assert!(ended.said().contains(words), "{}", ended.stderr);
-        assert!(ended.said().contains("its key is pinned again"));
+        assert!(ended.said().contains("the next login pins its key again"));
     };
     chown(&pin, Some(4711), None).unwrap();
     refused("belongs to user 4711");
     chown(&pin, Some(0), None).unwrap();
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o666)).unwrap();
-    refused("may be written by other users");
+    refused("is writable by other users");
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
     for truncated in ["", &whole[..whole.len() / 2]] {
         fs::write(&pin, truncated).unwrap();

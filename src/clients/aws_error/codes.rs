@@ -1,30 +1,30 @@
-//! The error codes of AWS that the program acts on.
+//! The AWS error codes that change what the program does.
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 
-/// An error code of AWS, under AWS's own name.
+/// An AWS error code, under AWS's own name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
-    /// The credentials or a policy do not allow it.
+    /// The credentials or a policy do not allow the operation.
     AccessDenied,
-    /// The account has a bucket of this name.
+    /// The account already has a bucket of this name.
     BucketAlreadyOwnedByYou,
-    /// Something still uses the thing.
+    /// Another resource still uses this one.
     DependencyViolation,
-    /// The client token was used with other parameters.
+    /// The client token was already used with other parameters.
     IdempotentParameterMismatch,
-    /// The state of the instance does not allow it.
+    /// The state of the instance does not allow the operation.
     IncorrectInstanceState,
-    /// There is no such security group.
+    /// The security group does not exist.
     InvalidGroupNotFound,
-    /// There is no such key pair.
+    /// The key pair does not exist.
     InvalidKeyPairNotFound,
-    /// The security group has this rule already.
+    /// The security group already has this rule.
     InvalidPermissionDuplicate,
     /// The security group does not have this rule.
     InvalidPermissionNotFound,
-    /// There is no such bucket.
+    /// The bucket does not exist.
     NoSuchBucket,
     /// The bucket has no policy.
     NoSuchBucketPolicy,
@@ -32,11 +32,11 @@ pub(crate) enum Code {
     NoSuchPublicAccessBlockConfiguration,
     /// The bucket has no tags.
     NoSuchTagSet,
-    /// S3 is busy with another request for the same thing.
+    /// S3 is busy with another request for the same resource.
     OperationAborted,
-    /// This instance type or zone does not offer it.
+    /// The instance type or the zone does not support the operation.
     Unsupported,
-    /// A code that only a person reads.
+    /// Any other code: only people read it.
     Other,
 }
 
@@ -65,7 +65,7 @@ impl Code {
     }
 }
 
-/// The code of an answer.
+/// Returns the code of an error response.
 pub(crate) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Code {
     Code::parse(error.code().unwrap_or_default())
 }

@@ -1,12 +1,11 @@
-//! What kind of failure each error code of AWS is, and what a person can do
-//! about it.
+//! The kind of failure and the hint for each AWS error code.
 
 use crate::error::ErrorKind;
 
-/// Codes, what kind of failure they are, and what a person can do about it.
+/// A group of error codes with their kind of failure and their hint.
 ///
-/// A hint for some operations only names them: the same code of another
-/// operation means something else.
+/// A hint that applies only to some operations lists them: the same code means
+/// something else for another operation.
 struct Family {
     codes: &'static [&'static str],
     kind: ErrorKind,
@@ -14,7 +13,7 @@ struct Family {
     hint: &'static str,
 }
 
-/// The operations that a hint is right for.
+/// The operations to which a hint applies.
 enum Operations {
     All,
     Only(&'static [&'static str]),
@@ -29,48 +28,48 @@ impl Operations {
     }
 }
 
-/// The codes that AWS's services answer with, as far as there is something to
-/// say about them. Each has a text in `tests/diagnostics` that shows it.
+/// The AWS error codes that have a hint. The output of each is recorded in
+/// `tests/diagnostics`.
 static KNOWN: &[Family] = &[
     any(
         &["UnauthorizedOperation", "AccessDenied"],
         ErrorKind::Denied,
-        "ask for an IAM policy that allows this action, or use another `--profile`; \
-         `aws sts get-caller-identity` shows who you are",
+        "request an IAM policy that allows this action, or use another `--profile`; \
+         `aws sts get-caller-identity` shows your identity",
     ),
     any(
         &["ExpiredToken", "RequestExpired"],
         ErrorKind::Denied,
-        "log in again (`aws sso login` of AWS CLI 2, or fetch new temporary credentials), \
+        "log in again (`aws sso login` of AWS CLI 2, or get new temporary credentials), \
          and check this machine's clock",
     ),
     any(
         &["RequestTimeTooSkewed"],
         ErrorKind::Denied,
-        "set this machine's clock: `date -u` has to show the time in UTC",
+        "set this machine's clock: `date -u` must show the time in UTC",
     ),
     any(
         &["AuthFailure"],
         ErrorKind::Denied,
         "AWS does not know the access key in use, or this machine's clock is wrong: \
-         `aws configure list` shows which key it is, `date -u` the time in UTC",
+         `aws configure list` shows the key, `date -u` the time in UTC",
     ),
     any(
         &["InvalidAccessKeyId", "InvalidClientTokenId"],
         ErrorKind::Denied,
-        "AWS does not know the access key in use: `aws configure list` shows which one it is and \
-         where it comes from, `aws configure` changes it",
+        "AWS does not know the access key in use: `aws configure list` shows the key and its \
+         source, `aws configure` changes it",
     ),
     any(
         &["SignatureDoesNotMatch"],
         ErrorKind::Denied,
-        "the secret access key is not the one of this access key: enter both again with \
+        "the secret access key does not belong to this access key: enter both again with \
          `aws configure`",
     ),
     any(
         &["InvalidToken"],
         ErrorKind::Denied,
-        "the session token is not the one of this access key: fetch new temporary credentials, \
+        "the session token does not belong to this access key: get new temporary credentials, \
          or unset AWS_SESSION_TOKEN",
     ),
     any(
@@ -82,47 +81,47 @@ static KNOWN: &[Family] = &[
     any(
         &["PendingVerification"],
         ErrorKind::Denied,
-        "AWS still checks the new account: try again in a few hours, and ask AWS Support if it \
-         takes longer than a day",
+        "AWS still verifies the new account: try again in a few hours, and contact AWS Support \
+         if it takes longer than a day",
     ),
     any(
         &["Blocked"],
         ErrorKind::Denied,
-        "AWS has blocked the account: sign in to the AWS console and ask AWS Support",
+        "AWS has blocked the account: sign in to the AWS console and contact AWS Support",
     ),
     only(
         &["TerminateInstances"],
         &["OperationNotPermitted"],
         ErrorKind::Denied,
         "`aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id ID` \
-         lifts the protection",
+         turns the protection off",
     ),
     only(
         &["StopInstances"],
         &["OperationNotPermitted"],
         ErrorKind::Denied,
         "`aws ec2 modify-instance-attribute --no-disable-api-stop --instance-id ID` \
-         lifts the protection",
+         turns the protection off",
     ),
     only(
         &["CreateSecurityGroup", "RunInstances"],
         &["VPCIdNotSpecified", "MissingInput"],
         ErrorKind::InvalidOption,
-        "this region has no default VPC: make one with `aws ec2 create-default-vpc`, or \
+        "this region has no default VPC: create one with `aws ec2 create-default-vpc`, or \
          pass `vpc` to create_security_group and `subnet` to launch_instance",
     ),
     only(
         &["ImportKeyPair"],
         &["InvalidKeyPair.Duplicate"],
         ErrorKind::AlreadyExists,
-        "choose another name, or remove the old one with \
+        "choose another name, or delete the existing key pair with \
          `aws ec2 delete-key-pair --key-name NAME`",
     ),
     any(
         &["InvalidKeyPair.NotFound"],
         ErrorKind::NotFound,
-        "a key pair holds in one region only: check `--region`; `aws ec2 describe-key-pairs` \
-         lists those there",
+        "a key pair exists in one region only: check `--region`; `aws ec2 describe-key-pairs` \
+         lists the key pairs of a region",
     ),
     only(
         &["CreateSecurityGroup"],
@@ -133,63 +132,64 @@ static KNOWN: &[Family] = &[
     any(
         &["InvalidGroup.NotFound"],
         ErrorKind::NotFound,
-        "pass a group's id, as \"sg-0abc\", of this region; \
+        "pass the id of a group in this region, such as \"sg-0abc\"; \
          `aws ec2 describe-security-groups` lists them",
     ),
     any(
         &["InvalidInstanceID.NotFound"],
         ErrorKind::NotFound,
-        "an instance's id holds in one region of one account: check `--region` and `--profile`; \
-         `aws ec2 describe-instances` lists those there",
+        "an instance id is valid in one region of one account: check `--region` and `--profile`; \
+         `aws ec2 describe-instances` lists the instances of a region",
     ),
     any(
         &["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"],
         ErrorKind::NotFound,
-        "an AMI's id holds in one region only: use latest_amazon_linux()",
+        "an AMI id is valid in one region only: use latest_amazon_linux()",
     ),
     any(
         &["InvalidGroupId.Malformed"],
         ErrorKind::InvalidOption,
-        "pass a group's id, as \"sg-0abc\"; `aws ec2 describe-security-groups` lists them",
+        "pass a group id such as \"sg-0abc\"; `aws ec2 describe-security-groups` lists them",
     ),
     any(
         &["InvalidInstanceID.Malformed"],
         ErrorKind::InvalidOption,
-        "pass an instance's id, as \"i-0abc\"; `aws ec2 describe-instances` lists them",
+        "pass an instance id such as \"i-0abc\"; `aws ec2 describe-instances` lists them",
     ),
     any(
         &["InvalidAMIID.Malformed"],
         ErrorKind::InvalidOption,
-        "pass an AMI's id, as \"ami-0abc\", or use latest_amazon_linux()",
+        "pass an AMI id such as \"ami-0abc\", or use latest_amazon_linux()",
     ),
     any(
         &["InvalidSubnetID.NotFound", "InvalidVpcID.NotFound"],
         ErrorKind::NotFound,
-        "check `--region`: `aws ec2 describe-subnets` lists the subnets there, with their VPCs",
+        "check `--region`: `aws ec2 describe-subnets` lists the subnets of a region and their VPCs",
     ),
     any(
         &["IncorrectInstanceState"],
         ErrorKind::InvalidOption,
-        "wait until the instance has reached a state that allows it: wait_until_running, \
-         stop_instance and start_instance do",
+        "wait until the instance has a state that allows this operation: wait_until_running, \
+         stop_instance and start_instance do this",
     ),
     only(
         &["RunInstances"],
         &["IdempotentParameterMismatch"],
         ErrorKind::InvalidOption,
-        "an earlier attempt of this run has asked for it with other options: take those again, \
-         or begin a new run",
+        "an earlier attempt of this run requested the launch with other options: use those \
+         again, or start a new run",
     ),
     any(
         &["DryRunOperation"],
         ErrorKind::InvalidOption,
-        "nothing was done, and autorun asks for no dry runs: what is behind `--endpoint-url`?",
+        "the request had no effect, and autorun sends no dry runs: check which server is behind \
+         `--endpoint-url`",
     ),
     any(
         &["VcpuLimitExceeded", "InstanceLimitExceeded"],
         ErrorKind::QuotaExceeded,
-        "end instances you no longer need (`autorun runs` shows what is up), or ask for a higher \
-         limit under Service Quotas",
+        "terminate instances that you no longer need (`autorun runs` shows which runs have \
+         some), or request a higher limit in Service Quotas",
     ),
     any(
         &[
@@ -197,33 +197,34 @@ static KNOWN: &[Family] = &[
             "RulesPerSecurityGroupLimitExceeded",
         ],
         ErrorKind::QuotaExceeded,
-        "delete what you no longer need (`autorun runs` shows what is up), or ask for a higher \
-         limit under Service Quotas",
+        "delete what you no longer need (`autorun runs` shows which runs have resources), or \
+         request a higher limit in Service Quotas",
     ),
     any(
         &["TooManyBuckets"],
         ErrorKind::QuotaExceeded,
-        "delete buckets you no longer need (`aws s3 ls` lists them), or ask for a higher limit \
-         under Service Quotas",
+        "delete buckets that you no longer need (`aws s3 ls` lists them), or request a higher \
+         limit in Service Quotas",
     ),
     only(
         &["RunInstances"],
         &["InsufficientInstanceCapacity"],
         ErrorKind::QuotaExceeded,
-        "AWS has no capacity for this type there: pass another `type`, or a `subnet` in another \
-         availability zone, or try again later",
+        "AWS has no capacity for this instance type in this availability zone: pass another \
+         `type`, or a `subnet` in another availability zone, or try again later",
     ),
     only(
         &["StartInstances"],
         &["InsufficientInstanceCapacity"],
         ErrorKind::QuotaExceeded,
-        "AWS has no capacity for this instance's type in its availability zone: try again later",
+        "AWS has no capacity for the type of this instance in its availability zone: try again \
+         later",
     ),
     only(
         &["RunInstances"],
         &["InsufficientFreeAddressesInSubnet"],
         ErrorKind::QuotaExceeded,
-        "pass another `subnet`",
+        "pass a `subnet` with free addresses",
     ),
     only(
         &["RunInstances"],
@@ -239,12 +240,12 @@ static KNOWN: &[Family] = &[
             "EC2ThrottledException",
         ],
         ErrorKind::Throttled,
-        "AWS asks for fewer requests: wait a little",
+        "AWS limits the rate of requests: wait a minute and try again",
     ),
     any(
         &["OperationAborted", "ConditionalRequestConflict"],
         ErrorKind::Throttled,
-        "AWS is still busy with another request for the same thing: try again in a minute",
+        "AWS still processes another request for this resource: try again in a minute",
     ),
     any(
         &[
@@ -254,24 +255,25 @@ static KNOWN: &[Family] = &[
             "Unavailable",
         ],
         ErrorKind::Unreachable,
-        "AWS has trouble; try again in a minute",
+        "the AWS service has a problem: try again in a minute",
     ),
     any(
         &["RequestTimeout"],
         ErrorKind::Timeout,
-        "the connection is too slow or was held up: try again",
+        "the connection is too slow or was interrupted: try again",
     ),
     only(
         &["CreateBucket"],
         &["BucketAlreadyExists"],
         ErrorKind::AlreadyExists,
-        "bucket names are shared by all AWS accounts: choose another",
+        "bucket names are shared by all AWS accounts: choose another name",
     ),
     only(
         &["CreateBucket"],
         &["BucketAlreadyOwnedByYou"],
         ErrorKind::AlreadyExists,
-        "you have this bucket already: pass its name where a bucket is wanted, or choose another",
+        "the bucket already belongs to your account: pass its name to the functions that need a \
+         bucket, or choose another name",
     ),
     any(
         &["NoSuchBucket"],
@@ -281,12 +283,12 @@ static KNOWN: &[Family] = &[
     any(
         &["NoSuchKey"],
         ErrorKind::NotFound,
-        "list_objects(bucket) gives the keys that are there",
+        "list_objects(bucket) returns the existing keys",
     ),
     any(
         &["PreconditionFailed"],
         ErrorKind::AlreadyExists,
-        "somebody else has written it meanwhile: look at what is there now",
+        "another process wrote the object in the meantime: check its current contents",
     ),
     only(
         &["CreateBucket"],
@@ -295,7 +297,7 @@ static KNOWN: &[Family] = &[
             "IllegalLocationConstraintException",
         ],
         ErrorKind::InvalidOption,
-        "pass the region that this bucket is to be in as `--region`",
+        "pass the region for the bucket as `--region`",
     ),
     any(
         &["PermanentRedirect", "AuthorizationHeaderMalformed"],
@@ -306,7 +308,7 @@ static KNOWN: &[Family] = &[
         &["DeleteBucket"],
         &["BucketNotEmpty"],
         ErrorKind::InvalidOption,
-        "delete its objects first, with empty_bucket(bucket)",
+        "first delete its objects with empty_bucket(bucket)",
     ),
     any(
         &[
@@ -314,7 +316,7 @@ static KNOWN: &[Family] = &[
             "InvalidBucketAclWithObjectOwnership",
         ],
         ErrorKind::InvalidOption,
-        "make objects public by `public: true`, not by an ACL",
+        "make objects public with `public: true` instead of an ACL",
     ),
 ];
 
@@ -341,13 +343,16 @@ const fn only(
     }
 }
 
-/// The families of a code: one, or one for each operation.
+/// Returns the families of a code: one for all operations, or one for each
+/// group of operations.
 fn known(code: &str) -> impl Iterator<Item = &'static Family> {
     KNOWN
         .iter()
         .filter(move |family| family.codes.contains(&code))
 }
 
+/// Returns the kind of failure for a code. Codes without a family are judged by
+/// AWS's naming conventions, then by the HTTP status.
 pub(super) fn kind(code: &str, status: u16) -> ErrorKind {
     if let Some(family) = known(code).next() {
         return family.kind;
@@ -372,46 +377,46 @@ pub(super) fn kind(code: &str, status: u16) -> ErrorKind {
     }
 }
 
-/// What a person can do about an operation's answer. AWS's words may name the
-/// action that a policy has to allow.
-pub(super) fn hint(code: &str, operation: &str, status: u16, said: &str) -> Option<String> {
+/// Returns the hint for an operation's error. It names the action, name or
+/// region that AWS's message contains.
+pub(super) fn hint(code: &str, operation: &str, status: u16, message: &str) -> Option<String> {
     let family = known(code).find(|family| family.operations.contain(operation));
     let hint = match family {
         Some(family) => family.hint,
-        None if code.ends_with("LimitExceeded") => "ask for a higher limit under Service Quotas",
-        None if status >= 500 => "AWS has trouble; try again in a minute",
+        None if code.ends_with("LimitExceeded") => "request a higher limit in Service Quotas",
+        None if status >= 500 => "the AWS service has a problem: try again in a minute",
         None if code.is_empty() && status < 300 => {
-            "something else answers there: check the endpoint, the proxy, and whether this \
-             network wants a login in the browser first"
+            "another server answered: check the endpoint and the proxy, and whether this network \
+             requires a login in the browser first"
         }
         None => return None,
     };
     let mut hint = hint.to_owned();
-    if let Some(action) = action(said) {
+    if let Some(action) = action(message) {
         hint = hint.replace("allows this action", &format!("allows {action}"));
     }
-    if let Some(name) = quoted(said, "") {
+    if let Some(name) = quoted(message, "") {
         hint = hint.replace(" ID`", &format!(" {name}`"));
         hint = hint.replace(" NAME`", &format!(" {name}`"));
     }
-    if let Some(region) = quoted(said, "expecting ") {
+    if let Some(region) = quoted(message, "expecting ") {
         hint = hint.replace(" REGION`", &format!(" {region}`"));
     }
     Some(hint)
 }
 
-/// What AWS's words name first in quotes after this text, if a shell takes it
-/// as it is.
-fn quoted<'a>(said: &'a str, after: &str) -> Option<&'a str> {
-    let (_, rest) = said.split_once(&format!("{after}'"))?;
+/// Returns the first quoted name after this text in AWS's message, if it needs
+/// no quoting in a shell.
+fn quoted<'a>(message: &'a str, after: &str) -> Option<&'a str> {
+    let (_, rest) = message.split_once(&format!("{after}'"))?;
     let (name, _) = rest.split_once('\'')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     (!name.is_empty() && name.chars().all(plain)).then_some(name)
 }
 
-/// The action that was refused, as `ec2:RunInstances`.
-fn action(said: &str) -> Option<&str> {
-    let (_, rest) = said.split_once("is not authorized to perform: ")?;
+/// Returns the refused action, as `ec2:RunInstances`.
+fn action(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("is not authorized to perform: ")?;
     let action = rest.split_whitespace().next()?;
     action.contains(':').then_some(action)
 }
@@ -434,7 +439,7 @@ mod tests {
         assert_eq!(kind("", 500), ErrorKind::Unreachable);
     }
 
-    /// What people see of a code is looked at by a person: it has a golden text.
+    /// Every code has a golden text, so that a person has read its output.
     #[test]
     fn every_code_has_a_golden_text() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/diagnostics");
@@ -469,7 +474,7 @@ mod tests {
         }
     }
 
-    /// A protection of instances against their end explains no refused launch.
+    /// For example, termination protection does not explain a failed launch.
     #[test]
     fn a_hint_is_about_the_operation_that_failed() {
         let hint = |code, operation| hint(code, operation, 400, "");

@@ -1,5 +1,5 @@
-//! What AWS says -> [`Error`]. Nothing outside of `clients` knows AWS's error
-//! codes.
+//! Maps errors of the AWS SDK to [`Error`]. No code outside `clients` knows
+//! AWS's error codes.
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata as _, SdkError};
@@ -20,7 +20,7 @@ pub(crate) use codes::{Code, code};
 pub(crate) use operations::OperationError;
 pub(crate) use unanswered::{no_cloud, no_credentials, no_region};
 
-/// Makes an [`Error`] that says what was attempted.
+/// Creates an [`Error`] that names the attempted operation.
 pub(crate) fn aws_error<E: OperationError>(
     attempt: &str,
     error: &SdkError<E, HttpResponse>,
@@ -41,45 +41,45 @@ pub(crate) fn aws_error<E: OperationError>(
     }
 }
 
-/// AWS answered with an error.
+/// Creates the error for an error response from AWS.
 fn answered<E: OperationError>(
     attempt: &str,
     error: &SdkError<E, HttpResponse>,
     status: u16,
 ) -> Error {
     let code = error.code().unwrap_or_default();
-    let (said, encoded) = readable(error.message().unwrap_or_default());
-    let said = match said.is_empty() {
-        false => said.to_owned(),
+    let (message, encoded) = readable(error.message().unwrap_or_default());
+    let message = match message.is_empty() {
+        false => message.to_owned(),
         true if code.is_empty() && status < 300 => {
-            format!("the answer (HTTP {status}) is not one of AWS's")
+            format!("the response (HTTP {status}) is not from AWS")
         }
-        true if code.is_empty() => format!("AWS answered HTTP {status} without a reason"),
-        true => format!("AWS answered {code}"),
+        true if code.is_empty() => format!("AWS returned HTTP {status} without a reason"),
+        true => format!("AWS returned {code}"),
     };
-    let mut made = Error::new(kind(code, status), format!("cannot {attempt}: {said}"))
+    let mut created = Error::new(kind(code, status), format!("cannot {attempt}: {message}"))
         .detail(json!({ "code": code, "status": status, "request_id": error.request_id() }));
     if let Some(encoded) = encoded {
-        made.detail["encoded_message"] = json!(encoded);
+        created.detail["encoded_message"] = json!(encoded);
     }
     let region = error
         .raw_response()
         .and_then(|answer| answer.headers().get("x-amz-bucket-region"));
-    made.hint = hint(code, E::OPERATION, status, &said).map(|hint| match region {
+    created.hint = hint(code, E::OPERATION, status, &message).map(|hint| match region {
         Some(region) => hint.replace(" REGION`", &format!(" {region}`")),
         None => hint,
     });
-    made
+    created
 }
 
-/// AWS's words without what no person can read: some kilobytes that
-/// `aws sts decode-authorization-message` would explain.
-fn readable(said: &str) -> (&str, Option<&str>) {
-    let (said, encoded) = match said.split_once("Encoded authorization failure message:") {
-        Some((said, encoded)) => (said, Some(encoded.trim())),
-        None => (said, None),
+/// Splits AWS's message into its readable text and the encoded part: some
+/// kilobytes that only `aws sts decode-authorization-message` can decode.
+fn readable(message: &str) -> (&str, Option<&str>) {
+    let (message, encoded) = match message.split_once("Encoded authorization failure message:") {
+        Some((message, encoded)) => (message, Some(encoded.trim())),
+        None => (message, None),
     };
-    (said.trim().trim_end_matches('.'), encoded)
+    (message.trim().trim_end_matches('.'), encoded)
 }
 
 #[cfg(test)]
@@ -87,14 +87,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_refused_action_is_named_and_what_nobody_can_read_is_left_out() {
-        let said = "You are not authorized to perform this operation. User: arn:aws:iam::1:user/a \
+    fn the_hint_names_the_refused_action_and_the_encoded_text_is_split_off() {
+        let message = "You are not authorized to perform this operation. User: arn:aws:iam::1:user/a \
              is not authorized to perform: ec2:RunInstances on resource: arn:aws:ec2:x because no \
              identity-based policy allows it. Encoded authorization failure message: abc_-9";
-        let (said, encoded) = readable(said);
-        assert!(said.ends_with("policy allows it"), "{said}");
+        let (message, encoded) = readable(message);
+        assert!(message.ends_with("policy allows it"), "{message}");
         assert_eq!(encoded, Some("abc_-9"));
-        let hint = hint("UnauthorizedOperation", "RunInstances", 403, said).unwrap();
+        let hint = hint("UnauthorizedOperation", "RunInstances", 403, message).unwrap();
         assert!(
             hint.contains("policy that allows ec2:RunInstances, or"),
             "{hint}"

@@ -1,8 +1,8 @@
-//! The operations of AWS that the program calls.
+//! The AWS operations that the program calls.
 
 use aws_sdk_ec2::error::ProvideErrorMetadata;
 
-/// The error of one of AWS's operations.
+/// The error type of an AWS operation.
 pub(crate) trait OperationError:
     ProvideErrorMetadata + std::error::Error + Send + Sync + 'static
 {
@@ -10,7 +10,8 @@ pub(crate) trait OperationError:
     const OPERATION: &'static str;
 }
 
-/// Names the operations whose errors reach a person: `module Error = "Name"`.
+/// Implements [`OperationError`] for the operations whose errors reach a
+/// person: `module Error = "Name"`.
 macro_rules! operations {
     ($($sdk:ident { $($module:ident $error:ident = $name:literal,)* })*) => {$($(
         impl OperationError for $sdk::operation::$module::$error {

@@ -1,11 +1,13 @@
-//! Requests without an answer: no credentials, no region, no connection.
+//! Errors of requests without a response: no credentials, no region, no
+//! connection.
 
 use aws_credential_types::provider::error::CredentialsError;
 
 use crate::clients::attempts::{NotSent, Place, find};
 use crate::error::{Error, ErrorKind};
 
-/// No answer: no credentials, no connection, or a broken one.
+/// Creates the error for a request without a response: no credentials, no
+/// connection, or a broken one.
 pub(super) fn unanswered(
     attempt: &str,
     error: &(dyn std::error::Error + 'static),
@@ -15,7 +17,7 @@ pub(super) fn unanswered(
         return no_credentials(Some(error), None);
     }
     let innermost = innermost(error);
-    // Rust's texts end in "Connection refused (os error 111)".
+    // Rust's messages end with " (os error 111)".
     let last = innermost
         .split(" (os error")
         .next()
@@ -28,32 +30,32 @@ pub(super) fn unanswered(
         Some(not_sent) if not_sent.place == Place::Given => Error::new(
             ErrorKind::Unreachable,
             format!(
-                "cannot {attempt}: no answer from {}: {last}",
+                "cannot {attempt}: no response from {}: {last}",
                 not_sent.endpoint
             ),
         )
         .hint(
-            "check that it is the right address, by `--endpoint-url` or AWS_ENDPOINT_URL, and \
-             that a server runs there",
+            "check the URL in `--endpoint-url` or AWS_ENDPOINT_URL, and check that a server runs \
+             there",
         ),
         _ => Error::new(
             ErrorKind::Unreachable,
-            format!("cannot {attempt}: no answer from AWS: {last}"),
+            format!("cannot {attempt}: no response from AWS: {last}"),
         )
         .hint("check the network, the region and `--endpoint-url`"),
     }
 }
 
-/// The local cloud is not there any more.
+/// Creates the error for a local cloud that is gone.
 pub(crate) fn no_cloud(attempt: &str, endpoint: &str) -> Error {
     Error::new(
         ErrorKind::Unreachable,
-        format!("cannot {attempt}: the local cloud does not run any more at {endpoint}"),
+        format!("cannot {attempt}: the local cloud no longer runs at {endpoint}"),
     )
-    .hint("`autorun cloud up` starts it again, and then the run can be resumed")
+    .hint("`autorun cloud up` starts it again; then resume the run")
 }
 
-/// The text of the innermost source of an error.
+/// Returns the message of the innermost source of an error.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = "no connection".to_owned();
     let mut source = error.source();
@@ -64,22 +66,23 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     innermost
 }
 
-/// No region is configured.
+/// Creates the error for a missing region.
 pub(crate) fn no_region() -> Error {
     Error::new(ErrorKind::InvalidOption, "no AWS region is configured").hint(
-        "pass `--region eu-central-1`, set AWS_REGION, or write `region = ..` into ~/.aws/config",
+        "pass `--region eu-central-1`, set AWS_REGION, or put `region = ..` into ~/.aws/config",
     )
 }
 
-/// No credentials, under the profile that was named, if one was.
+/// Creates the error for missing credentials; it names the profile, if the user
+/// named one.
 ///
-/// The SDK gives up the types of its profile and SSO errors on the way here:
-/// only what kind of [`CredentialsError`] it is can be acted on.
+/// The SDK drops the types of its profile and SSO errors on the way here, so
+/// only the variant of [`CredentialsError`] distinguishes the cases.
 pub(crate) fn no_credentials(error: Option<&CredentialsError>, profile: Option<&str>) -> Error {
     let (message, hint) = match (error, profile) {
         (None | Some(CredentialsError::CredentialsNotLoaded(_)), Some(profile)) => (
-            format!("AWS profile `{profile}` is not defined, or has no credentials"),
-            "`grep '^\\[' ~/.aws/config ~/.aws/credentials` shows the profiles there are",
+            format!("AWS profile `{profile}` does not exist or has no credentials"),
+            "`grep '^\\[' ~/.aws/config ~/.aws/credentials` lists your profiles",
         ),
         (None | Some(CredentialsError::CredentialsNotLoaded(_)), None) => (
             "no AWS credentials were found".to_owned(),
@@ -88,14 +91,14 @@ pub(crate) fn no_credentials(error: Option<&CredentialsError>, profile: Option<&
         ),
         (Some(error), _) => (
             format!("cannot get AWS credentials: {}", all_sources(error)),
-            "`aws sso login` of AWS CLI 2 begins a new SSO session, if the profile uses one; \
-             `aws sts get-caller-identity` shows whether the AWS CLI has the same trouble",
+            "`aws sso login` of AWS CLI 2 starts a new SSO session, if the profile uses one; \
+             `aws sts get-caller-identity` shows whether the AWS CLI has the same problem",
         ),
     };
     Error::new(ErrorKind::Denied, message).hint(hint)
 }
 
-/// An error and all its sources, for a person.
+/// Returns the messages of an error and all its sources.
 fn all_sources(error: &dyn std::error::Error) -> String {
     let mut all = error.to_string();
     let mut source = error.source();
@@ -114,7 +117,7 @@ mod tests {
     fn a_named_profile_without_credentials_is_named() {
         let missing = CredentialsError::not_loaded("no providers in chain");
         let error = no_credentials(Some(&missing), Some("nosuch"));
-        assert!(error.to_string().contains("`nosuch` is not defined"));
+        assert!(error.to_string().contains("`nosuch` does not exist"));
         let failed = CredentialsError::provider_error("the SSO session has expired");
         let error = no_credentials(Some(&failed), Some("work"));
         assert!(error.to_string().ends_with("the SSO session has expired"));

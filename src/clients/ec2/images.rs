@@ -1,4 +1,4 @@
-//! Machine images.
+//! Machine images (AMIs).
 
 use aws_sdk_ec2::types::EbsBlockDevice;
 use schemars::JsonSchema;
@@ -12,9 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// A machine image.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Image {
-    /// AWS's id, as `ami-0abc`.
+    /// The image id, as `ami-0abc`.
     pub id: String,
-    /// AWS's name, as `al2023-ami-2023.9.20260930.0-kernel-6.12-x86_64`.
+    /// The image name, as `al2023-ami-2023.9.20260930.0-kernel-6.12-x86_64`.
     pub name: String,
     /// `x86_64` or `arm64`.
     pub architecture: String,
@@ -26,9 +26,10 @@ pub struct Image {
 }
 
 impl Ec2<'_> {
-    /// The newest standard Amazon Linux 2023 image of an architecture.
+    /// Returns the newest standard Amazon Linux 2023 image of an architecture.
     ///
-    /// Amazon's own images only; newest by creation date, then by name.
+    /// Considers only Amazon's own images, and orders them by creation date,
+    /// then by name.
     pub async fn newest_amazon_linux(&self, architecture: &str) -> Result<Image> {
         let answer = self
             .client
@@ -51,11 +52,11 @@ impl Ec2<'_> {
                 ErrorKind::NotFound,
                 format!("this region has no Amazon Linux 2023 image for {architecture}"),
             )
-            .hint("pass the id of another image")
+            .hint("pass the id of another image as `image`")
         })
     }
 
-    /// The image with this id.
+    /// Returns the image with this id.
     pub async fn image(&self, id: &str) -> Result<Image> {
         let answer = self
             .client
@@ -69,7 +70,7 @@ impl Ec2<'_> {
                 ErrorKind::NotFound,
                 format!("image `{id}` does not exist in this region"),
             )
-            .hint("an AMI's id holds in one region only: use latest_amazon_linux()")
+            .hint("an AMI id is valid in one region only: use latest_amazon_linux()")
         })
     }
 }

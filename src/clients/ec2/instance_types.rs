@@ -11,24 +11,25 @@ use super::tags::filter;
 use crate::clients::aws_error::aws_error;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What EC2 offers under the name of an instance type.
+/// An instance type as EC2 describes it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TypeInfo {
-    /// As `t3.micro`.
+    /// The name, as `t3.micro`.
     pub name: String,
-    /// How many virtual CPUs.
+    /// The number of virtual CPUs.
     pub vcpus: i32,
     /// Memory in GiB.
     pub memory: f64,
-    /// `x86_64`, `arm64`.
+    /// The architectures, as `x86_64`, `arm64`.
     pub architectures: Vec<String>,
-    /// Whether it is free-tier eligible here.
+    /// Whether the type is free-tier eligible in this region.
     pub free_tier: bool,
 }
 
 impl Ec2<'_> {
-    /// The micro type that is free-tier eligible here: `t3.micro`, else
-    /// `t2.micro`, else the smallest name AWS offers for the architecture.
+    /// Returns the micro type that is free-tier eligible in this region:
+    /// `t3.micro`, else `t2.micro`, else `t4g.micro`, else the first other
+    /// name.
     pub async fn free_tier_type(&self, architecture: &str) -> Result<String> {
         let answer = self
             .client
@@ -62,11 +63,12 @@ impl Ec2<'_> {
                     ErrorKind::NotFound,
                     format!("this region offers no free-tier micro type for {architecture}"),
                 )
-                .hint("pass `type`, as \"t3.micro\"")
+                .hint("pass `type`, such as \"t3.micro\"")
             })
     }
 
-    /// The instance types that the region offers and that match the filters.
+    /// Returns the instance types of the region that match the filters,
+    /// smallest first.
     pub async fn types(&self, wanted: &BTreeMap<String, String>) -> Result<Vec<TypeInfo>> {
         let mut request = self.client.describe_instance_types();
         for (name, value) in wanted {

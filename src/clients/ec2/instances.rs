@@ -1,4 +1,4 @@
-//! EC2 instances: describing, finding, stopping, starting, ending them.
+//! EC2 instances: describes, finds, starts, stops, reboots and terminates them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,29 +15,29 @@ use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::marks::{Marks, RESOURCE_TAG, Tags};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What an instance is doing, as EC2 says.
+/// The state of an instance, as EC2 reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
-    /// It starts.
+    /// The instance is starting.
     #[default]
     Pending,
-    /// It runs.
+    /// The instance is running.
     Running,
-    /// It is being stopped.
+    /// The instance is stopping.
     Stopping,
-    /// It is stopped, and can be started again.
+    /// The instance is stopped and can be started again.
     Stopped,
-    /// It is being terminated.
+    /// The instance is being terminated.
     ShuttingDown,
-    /// It is gone for good; EC2 shows it for about an hour.
+    /// The instance is terminated; EC2 shows it for about an hour.
     Terminated,
-    /// A state that EC2 did not have when this program was written.
+    /// A state that this program does not know.
     Unknown,
 }
 
 impl InstanceState {
-    /// Every state that EC2 has.
+    /// Every state of EC2 that this program knows.
     pub const ALL: [Self; 6] = [
         Self::Pending,
         Self::Running,
@@ -47,7 +47,7 @@ impl InstanceState {
         Self::Terminated,
     ];
 
-    /// EC2's name of it.
+    /// Returns EC2's name of the state.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl InstanceState {
         }
     }
 
-    /// Whether the instance has been terminated, or soon will be.
+    /// Returns whether the instance is terminated or is being terminated.
     #[must_use]
     pub fn has_ended(self) -> bool {
         matches!(self, Self::ShuttingDown | Self::Terminated)
@@ -89,9 +89,9 @@ impl fmt::Display for InstanceState {
 /// An instance as EC2 describes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Instance {
-    /// AWS's id, as `i-0abc`.
+    /// The instance id, as `i-0abc`.
     pub id: String,
-    /// Value of its tag `Name`.
+    /// The value of its tag `Name`.
     pub name: String,
     /// `pending`, `running`, `stopping`, `stopped`, `shutting-down` or
     /// `terminated`.
@@ -99,48 +99,49 @@ pub struct Instance {
     /// Instance type, as `t3.micro`.
     #[serde(rename = "type")]
     pub instance_type: String,
-    /// The image's id.
+    /// The image id.
     pub image: String,
-    /// Public IPv4 address; `()` until it has one.
+    /// The public IPv4 address; `()` while it has none.
     pub public_ip: Option<String>,
-    /// Private IPv4 address.
+    /// The private IPv4 address.
     pub private_ip: Option<String>,
-    /// The page a web server on it would serve; `()` without a public address.
+    /// The URL of a web server on it; `()` without a public address.
     pub url: Option<String>,
-    /// Name of the key pair it was launched with.
+    /// The name of the key pair of its launch.
     pub key_pair: Option<String>,
-    /// Ids of its security groups.
+    /// The ids of its security groups.
     pub security_groups: Vec<String>,
-    /// Why EC2 changed its state, if it says so.
+    /// Why EC2 changed its state, if EC2 reports a reason.
     pub state_reason: Option<String>,
-    /// Whether EC2 ended it because it had no capacity, or a limit was reached.
+    /// Whether EC2 terminated it for lack of capacity or because of a limit.
     #[serde(skip)]
     pub lacked_room: bool,
-    /// When it was launched, as `2026-11-25T22:10:03Z`.
+    /// The time of its launch, as `2026-11-25T22:10:03Z`.
     pub launched_at: Option<String>,
     /// All its tags.
     pub tags: BTreeMap<String, String>,
-    /// What its tags say of who made it.
+    /// The marks in its tags.
     #[serde(skip)]
     pub marks: Marks,
 }
 
-/// What EC2 answers to a request to start an instance.
+/// EC2's response to a request to start an instance.
 #[derive(Debug)]
 pub enum Start {
-    /// It starts, or runs.
+    /// The instance starts, or already runs.
     Accepted,
-    /// Its state does not allow it, as while it stops.
+    /// The state of the instance does not allow it, for example while it stops.
     NotNow(Error),
 }
 
-/// What an instance wrote to its console.
+/// The console output of an instance.
 #[derive(Clone, Debug)]
 pub struct Console {
-    /// The end of it.
+    /// The end of the output.
     pub text: String,
-    /// Whether this is what it shows now: AWS tells that of Nitro types alone.
-    /// Of others it is what was there some minutes after a start or a stop.
+    /// Whether the output is current. AWS provides current output of Nitro
+    /// types only. For other types, it dates from some minutes after a start or
+    /// a stop.
     pub live: bool,
 }
 
@@ -170,7 +171,7 @@ impl Ec2<'_> {
             .collect()
     }
 
-    /// Describes one instance; nothing when EC2 does not know it.
+    /// Describes one instance. Returns `None` if EC2 does not know it.
     pub async fn instance(&self, id: &str) -> Result<Option<Instance>> {
         match self.instances(&[id.to_owned()]).await {
             Ok(mut seen) => Ok(seen.pop()),
@@ -179,7 +180,7 @@ impl Ec2<'_> {
         }
     }
 
-    /// The instances that match every filter, oldest launch first.
+    /// Returns the instances that match every filter, oldest launch first.
     pub async fn find_instances(&self, wanted: &[(String, Vec<String>)]) -> Result<Vec<Instance>> {
         let mut request = self.client.describe_instances();
         for (name, values) in wanted {
@@ -199,8 +200,8 @@ impl Ec2<'_> {
         Ok(found)
     }
 
-    /// The instances that were launched with this token, or carry it as their
-    /// tag, terminated ones too.
+    /// Returns the instances that were launched with this token or have it as a
+    /// tag, including terminated ones.
     pub async fn launched(&self, token: &str) -> Result<Vec<Instance>> {
         let mut found: Vec<Instance> = Vec::new();
         for by in ["client-token".to_owned(), format!("tag:{RESOURCE_TAG}")] {
@@ -225,7 +226,8 @@ impl Ec2<'_> {
         Ok(found)
     }
 
-    /// Asks an instance to stop. Stopping a stopped instance is not an error.
+    /// Requests an instance to stop. Stopping a stopped instance is not an
+    /// error.
     pub async fn stop(&self, id: &str) -> Result<()> {
         let request = self.client.stop_instances().instance_ids(id);
         let asked = request.send().await;
@@ -234,7 +236,8 @@ impl Ec2<'_> {
             .map_err(|e| aws_error(&format!("stop `{id}`"), &e))
     }
 
-    /// Asks an instance to start. Starting a running instance is not an error.
+    /// Requests an instance to start. Starting a running instance is not an
+    /// error.
     pub async fn start(&self, id: &str) -> Result<Start> {
         let request = self.client.start_instances().instance_ids(id);
         let asked = request.send().await;
@@ -250,7 +253,7 @@ impl Ec2<'_> {
         }
     }
 
-    /// Asks an instance to reboot.
+    /// Requests an instance to reboot.
     pub async fn reboot(&self, id: &str) -> Result<()> {
         let request = self.client.reboot_instances().instance_ids(id);
         let asked = request.send().await;
@@ -259,7 +262,7 @@ impl Ec2<'_> {
             .map_err(|e| aws_error(&format!("reboot `{id}`"), &e))
     }
 
-    /// Sets tags of anything in EC2.
+    /// Sets tags of any EC2 resource.
     pub async fn tag(&self, id: &str, tags: &Tags) -> Result<()> {
         let request = self.client.create_tags().resources(id);
         let asked = request.set_tags(Some(aws_tags(tags))).send().await;
@@ -268,7 +271,8 @@ impl Ec2<'_> {
             .map_err(|e| aws_error(&format!("tag `{id}`"), &e))
     }
 
-    /// Asks EC2 to terminate an instance. Asking twice is not an error.
+    /// Requests the termination of an instance. A second request is not an
+    /// error.
     pub async fn terminate(&self, id: &str) -> Result<()> {
         self.client
             .terminate_instances()
@@ -279,13 +283,14 @@ impl Ec2<'_> {
         Ok(())
     }
 
-    /// What the instance wrote to its console, newest if AWS can tell.
+    /// Returns the console output of an instance, the current one if AWS has
+    /// it.
     pub async fn console(&self, id: &str) -> Result<Console> {
         let attempt = format!("read the console of `{id}`");
         let request = self.client.get_console_output().instance_id(id);
         let (answer, live) = match request.clone().latest(true).send().await {
             Ok(answer) => (answer, true),
-            // Only Nitro types can tell at any time.
+            // AWS has current output of Nitro types only.
             Err(e) if code(&e) == Code::Unsupported => {
                 let answer = request.send().await;
                 (answer.map_err(|e| aws_error(&attempt, &e))?, false)
@@ -300,7 +305,7 @@ impl Ec2<'_> {
     }
 }
 
-/// An instance that EC2 does not know, or not any more.
+/// Creates the error for an instance that EC2 does not know (any more).
 #[must_use]
 pub fn no_instance(id: &str) -> Error {
     Error::new(
@@ -308,13 +313,13 @@ pub fn no_instance(id: &str) -> Error {
         format!("instance `{id}` does not exist"),
     )
     .hint(
-        "an instance's id holds in one region of one account: check `--region` and `--profile`; \
-         `aws ec2 describe-instances` lists those there",
+        "an instance id is valid in one region of one account: check `--region` and `--profile`; \
+         `aws ec2 describe-instances` lists the instances of a region",
     )
 }
 
-/// Whether a reason as `Server.InsufficientInstanceCapacity` or
-/// `Client.VolumeLimitExceeded` is a lack of room.
+/// Returns whether a state reason, as `Server.InsufficientInstanceCapacity` or
+/// `Client.VolumeLimitExceeded`, means a lack of capacity or a limit.
 fn lacks_room(code: &str) -> bool {
     let reason = code.split_once('.').map_or(code, |(_, reason)| reason);
     reason.starts_with("Insufficient") || reason.ends_with("LimitExceeded")

@@ -10,7 +10,7 @@ use crate::clients::marks::{Marks, Tags};
 use crate::error::Result;
 
 impl Ec2<'_> {
-    /// Imports a public key; gives the key pair's id.
+    /// Imports a public key. Returns the key pair's id.
     ///
     /// Throws `already_exists`.
     pub async fn import_key_pair(&self, name: &str, public: &str, tags: &Tags) -> Result<String> {
@@ -37,7 +37,7 @@ impl Ec2<'_> {
         Ok(())
     }
 
-    /// The marks of a key pair; nothing when there is none of this name.
+    /// Returns the marks of a key pair, or `None` if it does not exist.
     pub async fn key_pair_marks(&self, name: &str) -> Result<Option<Marks>> {
         match self
             .client
@@ -52,7 +52,7 @@ impl Ec2<'_> {
         }
     }
 
-    /// AWS's id of a key pair, as `key-0abc`.
+    /// Returns the id of a key pair, as `key-0abc`.
     pub async fn key_pair_id(&self, name: &str) -> Result<String> {
         let answer = self
             .client

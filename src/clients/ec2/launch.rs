@@ -16,53 +16,56 @@ use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::marks::Tags;
 use crate::error::{Error, Result};
 
-/// EC2 refuses longer user data (before base64).
+/// The longest user data that EC2 accepts, in bytes before base64.
 pub const LONGEST_USER_DATA: usize = 16 * 1024;
 
-/// Everything that `RunInstances` is asked for.
+/// The parameters of `RunInstances`.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// Idempotency token: the same token never makes a second instance.
+    /// The idempotency token: EC2 launches only once for the same token.
     pub token: String,
     /// The image.
     pub image: Image,
     /// Instance type.
     pub instance_type: String,
-    /// How many.
+    /// The number of instances.
     pub count: i32,
-    /// Name of the key pair.
+    /// The name of the key pair.
     pub key_pair: Option<String>,
-    /// Ids of security groups.
+    /// The ids of the security groups.
     pub security_groups: Vec<String>,
-    /// Id of the subnet; none is the default one.
+    /// The id of the subnet; the default is the default subnet.
     pub subnet: Option<String>,
-    /// Whether it gets a public address; none is the subnet's choice.
+    /// Whether the instance gets a public address; the default is the subnet's
+    /// setting.
     pub public_ip: Option<bool>,
-    /// Size of the root volume in GiB; none is the image's.
+    /// The size of the root volume in GiB; the default is the image's.
     pub volume_size: Option<i32>,
-    /// Name of an IAM instance profile.
+    /// The name of an IAM instance profile.
     pub iam_profile: Option<String>,
-    /// User data as it is, not yet base64.
+    /// The user data, not encoded in base64.
     pub user_data: Option<String>,
-    /// Whether it is terminated when it shuts itself down.
+    /// Whether the instance is terminated when it shuts itself down.
     pub ends_itself: bool,
-    /// Tags of instances and volumes.
+    /// The tags of the instances and their volumes.
     pub tags: Tags,
 }
 
-/// What EC2 answers to [`Ec2::launch`].
+/// EC2's response to [`Ec2::launch`].
 #[derive(Debug)]
 pub enum Launched {
-    /// The instances of this token.
+    /// The instances launched with this token.
     Instances(Vec<Instance>),
-    /// The token has launched already, with another image or type.
+    /// The token was already used, with another image or type.
     Before(Error),
-    /// EC2 does not know the key pair or a security group, or not yet.
+    /// EC2 does not know the key pair or a security group, or does not know it
+    /// yet.
     UnknownParts(Error),
 }
 
 impl Ec2<'_> {
-    /// Launches instances: `IMDSv2` required, root volume encrypted.
+    /// Launches instances. `IMDSv2` is required and the root volume is
+    /// encrypted.
     pub async fn launch(&self, launch: &Launch) -> Result<Launched> {
         let tags = |kind| {
             TagSpecification::builder()
@@ -81,6 +84,8 @@ impl Ec2<'_> {
                     .build(),
             )
             .build();
+        // With IMDSv2, a hop limit of 2 lets containers reach the metadata
+        // service.
         let metadata = InstanceMetadataOptionsRequest::builder()
             .http_tokens(HttpTokensState::Required)
             .http_put_response_hop_limit(2)
@@ -112,8 +117,8 @@ impl Ec2<'_> {
                     .name(name)
                     .build()
             }));
-        // A wish for a public address goes with the interface, and then groups
-        // and subnet must go there too.
+        // EC2 accepts the public address setting only as part of a network
+        // interface, and then requires the groups and the subnet there too.
         if let Some(public) = launch.public_ip {
             request = request.network_interfaces(
                 InstanceNetworkInterfaceSpecification::builder()

@@ -1,4 +1,4 @@
-//! What ledgers own, found by its tags.
+//! Finds the resources of all ledgers by their tags.
 
 use aws_sdk_ec2::types::{Reservation, SecurityGroup};
 
@@ -9,19 +9,19 @@ use crate::clients::aws_error::aws_error;
 use crate::clients::marks::{Marks, OWNER_TAG};
 use crate::error::Result;
 
-/// A thing of EC2 with its marks.
+/// An EC2 resource with its marks.
 #[derive(Clone, Debug)]
 pub struct Marked {
-    /// AWS's id; of a key pair its name.
+    /// The resource id; for a key pair, its name.
     pub id: String,
     /// Its name.
     pub name: String,
-    /// What its tags say.
+    /// The marks in its tags.
     pub marks: Marks,
 }
 
 impl Ec2<'_> {
-    /// The instances that some ledger owns and that are not terminated.
+    /// Returns the instances that belong to any ledger and are not terminated.
     pub async fn owned_instances(&self) -> Result<Vec<Marked>> {
         let mut pages = self
             .client
@@ -46,7 +46,7 @@ impl Ec2<'_> {
         Ok(owned)
     }
 
-    /// The security groups that some ledger owns.
+    /// Returns the security groups that belong to any ledger.
     pub async fn owned_security_groups(&self) -> Result<Vec<Marked>> {
         let mut pages = self
             .client
@@ -62,7 +62,7 @@ impl Ec2<'_> {
         Ok(owned)
     }
 
-    /// The key pairs that some ledger owns.
+    /// Returns the key pairs that belong to any ledger.
     pub async fn owned_key_pairs(&self) -> Result<Vec<Marked>> {
         let answer = self
             .client

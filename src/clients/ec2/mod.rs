@@ -1,8 +1,8 @@
-//! EC2: one method per request, in our own words.
+//! EC2: one method per request.
 //!
-//! Nothing is waited for here, and nothing is retried but what the SDK retries
-//! and what EC2's eventual consistency demands right after a create. Error codes
-//! that a caller has to act on become variants of what a method returns.
+//! The methods do not wait. They retry only what the SDK retries, and what
+//! EC2's eventual consistency requires right after a create request. An error
+//! code to which a caller must react is a variant of the method's result.
 
 use aws_sdk_ec2::Client;
 use tokio_util::sync::CancellationToken;

@@ -15,41 +15,42 @@ use crate::clients::marks::{Marks, RESOURCE_TAG, Tags};
 use crate::clients::pace;
 use crate::error::Result;
 
-/// One rule of a security group.
+/// A security group rule.
 #[derive(Clone, Debug)]
 pub struct Ingress {
-    /// `tcp`, `udp`, `icmp` or `-1` for all.
+    /// The protocol: `tcp`, `udp`, `icmp`, or `-1` for all.
     pub protocol: String,
-    /// First port.
+    /// The first port.
     pub port: i32,
-    /// Last port.
+    /// The last port.
     pub to_port: i32,
-    /// Who may connect: a network, as `203.0.113.7/32`, or the instances of a
-    /// security group, by its id.
+    /// The source: a network, as `203.0.113.7/32`, or the id of a security
+    /// group for its instances.
     pub from: String,
-    /// Shown in the console.
+    /// The description that the AWS console shows.
     pub description: Option<String>,
 }
 
 impl Ingress {
-    /// `sg-0abc tcp 80-80 0.0.0.0/0`: a rule of a group, as the ledger calls it.
+    /// Returns a rule as text for the ledger, as `sg-0abc tcp 80-80 0.0.0.0/0`.
     #[must_use]
-    pub fn in_words(&self, group: &str) -> String {
+    pub fn ledger_id(&self, group: &str) -> String {
         format!(
             "{group} {} {}-{} {}",
             self.protocol, self.port, self.to_port, self.from
         )
     }
 
-    /// The security group whose instances may connect.
+    /// Returns the security group whose instances may connect, if the source is
+    /// one.
     #[must_use]
     pub fn from_group(&self) -> Option<&str> {
         Some(self.from.as_str()).filter(|from| from.starts_with("sg-"))
     }
 
-    /// The group and the rule that are meant by such words.
+    /// Parses the group and the rule from the ledger's text.
     #[must_use]
-    pub fn of_words(words: &str) -> Option<(String, Self)> {
+    pub fn from_ledger_id(words: &str) -> Option<(String, Self)> {
         let mut words = words.split(' ');
         let (group, protocol, ports, from) =
             (words.next()?, words.next()?, words.next()?, words.next()?);
@@ -65,19 +66,19 @@ impl Ingress {
     }
 }
 
-/// What became of a deletion.
+/// The result of a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
-    /// It is gone.
+    /// The resource is gone.
     Done,
-    /// EC2 refuses while something uses it.
+    /// EC2 refuses the deletion while another resource uses this one.
     StillUsed,
 }
 
 impl Ec2<'_> {
-    /// Makes a security group without rules; gives its id.
+    /// Creates a security group without rules. Returns its id.
     ///
-    /// Throws `already_exists`; `invalid_option` where there is no default VPC.
+    /// Throws `already_exists`; `invalid_option` if there is no default VPC.
     pub async fn create_security_group(
         &self,
         name: &str,
@@ -98,7 +99,8 @@ impl Ec2<'_> {
         Ok(answer.group_id().unwrap_or_default().to_owned())
     }
 
-    /// Adds rules to a group that was just made; EC2 may not know it yet.
+    /// Adds rules to a group that was just created. Retries while EC2 does not
+    /// know it.
     pub async fn authorize(&self, group: &str, rules: &[Ingress]) -> Result<()> {
         let request = self
             .client
@@ -116,7 +118,8 @@ impl Ec2<'_> {
                     pace::sleep(pause, self.cancel).await?;
                     pause *= 2;
                 }
-                // A repeated request whose first answer was lost.
+                // A retry after a lost response: the first attempt added the
+                // rules.
                 Err(e) if code(&e) == Code::InvalidPermissionDuplicate => return Ok(()),
                 Err(e) => return Err(aws_error(&format!("open ports of `{group}`"), &e)),
             }
@@ -136,7 +139,7 @@ impl Ec2<'_> {
         }
     }
 
-    /// Whether a group has this very rule.
+    /// Returns whether a group has exactly this rule.
     ///
     /// Throws `not_found`.
     pub async fn is_open(&self, group: &str, rule: &Ingress) -> Result<bool> {
@@ -160,7 +163,7 @@ impl Ec2<'_> {
         }))
     }
 
-    /// Opens a port; true when it was not open before.
+    /// Opens a port. Returns false if it was already open.
     pub async fn open(&self, group: &str, rule: &Ingress) -> Result<bool> {
         let request = self
             .client
@@ -174,7 +177,7 @@ impl Ec2<'_> {
         }
     }
 
-    /// Closes a port; true when it was open before.
+    /// Closes a port. Returns false if it was already closed.
     pub async fn close(&self, group: &str, rule: &Ingress) -> Result<bool> {
         let request = self
             .client
@@ -188,7 +191,7 @@ impl Ec2<'_> {
         }
     }
 
-    /// The marks of a security group; nothing when there is none of this id.
+    /// Returns the marks of a security group, or `None` if it does not exist.
     pub async fn security_group_marks(&self, id: &str) -> Result<Option<Marks>> {
         let request = self.client.describe_security_groups().group_ids(id);
         match request.send().await {
@@ -198,7 +201,7 @@ impl Ec2<'_> {
         }
     }
 
-    /// The id of the security group that carries this row as its tag.
+    /// Returns the id of the security group that has this row as its tag.
     pub async fn security_group_of(&self, row: &str) -> Result<Option<String>> {
         let answer = self
             .client
@@ -211,7 +214,7 @@ impl Ec2<'_> {
         Ok(first.map(str::to_owned))
     }
 
-    /// The security groups of this name, one per VPC at most.
+    /// Returns the security groups with this name, at most one per VPC.
     pub async fn security_groups_named(&self, name: &str) -> Result<Vec<Marked>> {
         let answer = self
             .client

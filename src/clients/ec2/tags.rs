@@ -1,4 +1,4 @@
-//! Filters and tags, as the SDK takes them.
+//! Filters and tags in the SDK's types.
 
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 

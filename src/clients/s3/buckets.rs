@@ -1,4 +1,4 @@
-//! Buckets: making, tagging, deleting them, and whose they are.
+//! Buckets: creates, tags, deletes and lists them, and finds out who owns them.
 
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, Tag, Tagging};
 
@@ -7,24 +7,25 @@ use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::marks::{Marks, Tags};
 use crate::error::{Error, Result};
 
-/// The region that must not be named as a location constraint.
+/// The region that S3 does not accept as a location constraint.
 const US_EAST_1: &str = "us-east-1";
 
-/// What S3 answers to [`S3::create_bucket`].
+/// S3's response to [`S3::create_bucket`].
 #[derive(Debug)]
 pub enum Creation {
     /// The bucket is new.
-    Made,
-    /// The account has a bucket of this name already.
+    Created,
+    /// The account already has a bucket of this name.
     OwnedBefore(Error),
 }
 
 impl S3<'_> {
-    /// Whether a bucket of ours with this name exists.
+    /// Returns whether a bucket with this name exists and belongs to this
+    /// account.
     pub async fn owns(&self, bucket: &str) -> Result<bool> {
         match self.client.head_bucket().bucket(bucket).send().await {
             Ok(_) => Ok(true),
-            // Another account's bucket answers 403.
+            // S3 returns 403 for a bucket of another account.
             Err(e)
                 if matches!(
                     e.raw_response().map(|r| r.status().as_u16()),
@@ -37,9 +38,9 @@ impl S3<'_> {
         }
     }
 
-    /// Makes a bucket in the configured region.
+    /// Creates a bucket in the configured region.
     ///
-    /// Throws `already_exists` for a name of another account's.
+    /// Throws `already_exists` if another account owns the name.
     pub async fn create_bucket(&self, bucket: &str) -> Result<Creation> {
         let place = (self.region != US_EAST_1).then(|| {
             CreateBucketConfiguration::builder()
@@ -52,7 +53,7 @@ impl S3<'_> {
             .bucket(bucket)
             .set_create_bucket_configuration(place);
         match request.send().await {
-            Ok(_) => Ok(Creation::Made),
+            Ok(_) => Ok(Creation::Created),
             Err(e) => {
                 let error = aws_error(&format!("create bucket `{bucket}`"), &e);
                 match code(&e) {
@@ -63,7 +64,7 @@ impl S3<'_> {
         }
     }
 
-    /// Tags a bucket that was just made.
+    /// Tags a bucket that was just created.
     pub async fn tag_bucket(&self, bucket: &str, tags: &Tags) -> Result<()> {
         let attempt = format!("tag bucket `{bucket}`");
         let tags: Vec<Tag> = tags
@@ -93,7 +94,7 @@ impl S3<'_> {
         }
     }
 
-    /// The marks of a bucket; nothing when there is none of this name.
+    /// Returns the marks of a bucket, or `None` if it does not exist.
     pub async fn bucket_marks(&self, bucket: &str) -> Result<Option<Marks>> {
         match self.client.get_bucket_tagging().bucket(bucket).send().await {
             Ok(answer) => Ok(Some(Marks::from_tags(
@@ -108,25 +109,25 @@ impl S3<'_> {
         }
     }
 
-    /// When a bucket of the account was made, in milliseconds since 1970;
-    /// nothing when the account has none of this name.
-    pub async fn bucket_made(&self, bucket: &str) -> Result<Option<i64>> {
+    /// Returns when a bucket of the account was created, in milliseconds since
+    /// 1970, or `None` if the account does not have it.
+    pub async fn bucket_created(&self, bucket: &str) -> Result<Option<i64>> {
         let all = self.buckets().await?;
         let found = all.into_iter().find(|(name, _)| name == bucket);
-        Ok(found.map(|(_, made)| made))
+        Ok(found.map(|(_, created)| created))
     }
 
-    /// Every bucket of the account, and when it was made.
+    /// Returns every bucket of the account with its creation time.
     pub async fn buckets(&self) -> Result<Vec<(String, i64)>> {
         let mut pages = self.client.list_buckets().into_paginator().send();
         let mut all = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|e| aws_error("list the buckets", &e))?;
             all.extend(page.buckets().iter().map(|bucket| {
-                let made = bucket.creation_date().and_then(|d| d.to_millis().ok());
+                let created = bucket.creation_date().and_then(|d| d.to_millis().ok());
                 (
                     bucket.name().unwrap_or_default().to_owned(),
-                    made.unwrap_or(0),
+                    created.unwrap_or(0),
                 )
             }));
         }
@@ -134,7 +135,7 @@ impl S3<'_> {
     }
 }
 
-/// Why S3 would refuse a bucket name; nothing when it would not.
+/// Returns why S3 would refuse a bucket name, or `None` if it would accept it.
 #[must_use]
 pub fn bucket_name_fault(name: &str) -> Option<&'static str> {
     let ends_well = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -145,19 +146,19 @@ pub fn bucket_name_fault(name: &str) -> Option<&'static str> {
     } else if !name.starts_with(ends_well) || !name.ends_with(ends_well) {
         Some("it must begin and end with a letter or digit")
     } else if name.contains("..") {
-        Some("it must not hold two dots in a row")
+        Some("it must not contain two dots in a row")
     } else if name.parse::<std::net::Ipv4Addr>().is_ok() {
         Some("it must not look like an IP address")
     } else if ["xn--", "sthree-", "amzn-s3-demo-"]
         .iter()
         .any(|p| name.starts_with(p))
     {
-        Some("this beginning is reserved by AWS")
+        Some("AWS reserves this prefix")
     } else if ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"]
         .iter()
         .any(|s| name.ends_with(s))
     {
-        Some("this ending is reserved by AWS")
+        Some("AWS reserves this suffix")
     } else {
         None
     }
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bucket_names_are_checked_as_s3_does() {
+    fn bucket_names_are_checked_by_the_rules_of_s3() {
         assert_eq!(bucket_name_fault("newwebserver-7k2m"), None);
         for bad in [
             "ab",

@@ -1,4 +1,4 @@
-//! Uploads whose bytes are counted on their way.
+//! Counts the bytes of uploads while they are sent.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::report::Meter;
 
-/// The same bytes, counted. An attempt that is repeated counts again.
+/// Wraps a stream to count its bytes. A retry counts its bytes again.
 pub(super) fn counted(stream: ByteStream, meter: Meter) -> ByteStream {
     ByteStream::new(stream.into_inner().map_preserve_contents(move |inner| {
         let meter = meter.clone();

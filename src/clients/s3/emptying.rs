@@ -1,4 +1,4 @@
-//! Emptying a bucket: every version, and uploads that were never completed.
+//! Empties a bucket: all versions of its objects, and incomplete uploads.
 
 use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier};
 
@@ -6,12 +6,12 @@ use super::{S3, keys};
 use crate::clients::aws_error::{Code, aws_error, code};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How many objects one request deletes: AWS's limit.
+/// The maximum number of objects that one request can delete, AWS's limit.
 const BATCH: usize = 1000;
 
 impl S3<'_> {
-    /// Deletes all that a bucket holds: every version of every object, and
-    /// uploads that were never completed. Gives how many objects there were.
+    /// Deletes everything in a bucket: every version of every object, and
+    /// incomplete uploads. Returns the number of objects.
     ///
     /// Emptying a bucket that does not exist is not an error.
     pub async fn empty_bucket(&self, bucket: &str) -> Result<usize> {
@@ -21,12 +21,14 @@ impl S3<'_> {
         }
     }
 
-    /// Nothing when there is no such bucket.
+    /// Returns the number of deleted objects, or `None` if the bucket does not
+    /// exist.
     async fn delete_versions(&self, bucket: &str) -> Result<Option<usize>> {
         let attempt = format!("empty bucket `{bucket}`");
         let mut deleted = 0;
         let mut before = Vec::new();
-        // What is listed is deleted, so the next list begins at the start.
+        // Each page is deleted before the next request, so each list starts at
+        // the beginning.
         loop {
             let request = self
                 .client
@@ -62,14 +64,14 @@ impl S3<'_> {
                 let key = first.key();
                 return Err(Error::new(
                     ErrorKind::Internal,
-                    format!("cannot {attempt}: `{key}` is listed after it was deleted"),
+                    format!("cannot {attempt}: S3 still lists `{key}` after its deletion"),
                 ));
             }
             before.clone_from(&objects);
             deleted += objects.len();
             let (alone, together): (Vec<_>, Vec<_>) = objects
                 .into_iter()
-                .partition(|object| keys::goes_alone(object.key()));
+                .partition(|object| keys::needs_own_request(object.key()));
             for batch in together.chunks(BATCH) {
                 self.delete_objects(bucket, batch, &attempt).await?;
             }
@@ -119,9 +121,10 @@ impl S3<'_> {
     }
 
     async fn abort_uploads(&self, bucket: &str) -> Result<()> {
-        let attempt = format!("end the unfinished uploads to `{bucket}`");
+        let attempt = format!("abort the incomplete uploads to `{bucket}`");
         loop {
-            // What is listed is ended, so the next list begins at the start.
+            // Each page is aborted before the next request, so each list starts
+            // at the beginning.
             let page = self
                 .client
                 .list_multipart_uploads()

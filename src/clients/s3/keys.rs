@@ -1,9 +1,10 @@
-//! The keys of objects: which ones can be used, what an upload calls a file, and
-//! how a key is written in URLs and in the XML of lists.
+//! Object keys: which keys are valid, the default key of an upload, and the
+//! spelling of keys in URLs and in the XML of lists.
 //!
-//! A key that a playbook names is used byte for byte, or refused by [`check`],
-//! which every function asks. Only [`of_path`] makes a key out of something
-//! else. What is already in a bucket is listed and emptied whatever its key is.
+//! A key in a playbook is used byte for byte, or [`check`], which every
+//! function calls, refuses it. Only [`of_path`] derives a key from something
+//! else. Objects that are already in a bucket can be listed and deleted
+//! whatever their key is.
 
 use std::path::{Component, Path};
 
@@ -12,11 +13,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::error::{Error, Result};
 
-/// S3's limit, counted in UTF-8.
+/// S3's limit, in bytes of UTF-8.
 const LONGEST: usize = 1024;
 
-/// What a key's URL spells out: all but RFC 3986's unreserved characters, and
-/// the slash.
+/// The characters that a URL escapes: all except RFC 3986's unreserved
+/// characters and the slash.
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -24,43 +25,43 @@ const IN_URL: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
-/// Refuses a key that some function could not use as it is.
+/// Refuses a key that some function could not use unchanged.
 ///
 /// Throws `invalid_option`.
 pub fn check(key: &str) -> Result<()> {
     let Some(fault) = fault(key) else {
         return Ok(());
     };
-    let error = Error::invalid(format!("`{key}` cannot be an object's key: {fault}"));
+    let error = Error::invalid(format!("`{key}` is not a valid object key: {fault}"));
     Err(match of_path(key) {
-        Ok(other) => error.hint(format!("an upload of that path has the key `{other}`")),
-        Err(_) => error.hint("give another key"),
+        Ok(other) => error.hint(format!("an upload of this path gets the key `{other}`")),
+        Err(_) => error.hint("pass another key"),
     })
 }
 
-/// Why a key cannot be used; nothing when it can.
+/// Returns why a key is not valid, or `None` if it is.
 pub(super) fn fault(key: &str) -> Option<&'static str> {
-    // The SDK takes a blank one for a missing one.
+    // The SDK treats a blank key as a missing one.
     if key.trim().is_empty() {
         Some("it is blank")
     } else if key.len() > LONGEST {
         Some("it has more than 1024 bytes in UTF-8")
     } else if key.contains('\0') {
-        Some("it has a NUL character")
-    // Browsers and other clients resolve these, also when they are escaped, so
+        Some("it contains a NUL character")
+    // Browsers and other clients resolve `.` and `..`, even in escaped form, so
     // the URL would lead to another object.
     } else if key.split('/').any(|part| part == "." || part == "..") {
-        Some("no URL can have `.` or `..` between its slashes")
+        Some("a URL cannot contain `.` or `..` between slashes")
     } else {
         None
     }
 }
 
-/// The key of a file that is uploaded without one: its relative path. Of any
-/// other path it is the file's name alone, as the directories of this machine
-/// concern no one else.
+/// Returns the default key of an uploaded file: a relative path as it is; for
+/// any other path only the file name, so that the key does not reveal
+/// directories of this machine.
 ///
-/// Throws `invalid_option` for a path that makes no key.
+/// Throws `invalid_option` if the path does not result in a valid key.
 pub fn of_path(path: &str) -> Result<String> {
     let relative = || -> Option<String> {
         let parts = Path::new(path).components().enumerate();
@@ -80,31 +81,32 @@ pub fn of_path(path: &str) -> Result<String> {
     match fault(&key) {
         None => Ok(key),
         Some(fault) => Err(Error::invalid(format!(
-            "`{path}` does not make an object's key: {fault}"
+            "`{path}` does not result in a valid object key: {fault}"
         ))
-        .hint("give `key`")),
+        .hint("pass `key`")),
     }
 }
 
-/// Why a bucket's policy cannot be about this key alone; nothing when it can.
+/// Returns why a bucket policy cannot apply to this key alone, or `None` if it
+/// can.
 pub(super) fn policy_fault(key: &str) -> Option<&'static str> {
     if key.contains(['*', '?']) {
-        Some("a bucket policy takes `*` and `?` for other keys as well")
+        Some("in a bucket policy, `*` and `?` match other keys as well")
     } else if key.contains("${") {
-        Some("a bucket policy takes `${` for the beginning of a variable")
+        Some("in a bucket policy, `${` begins a variable")
     } else {
         None
     }
 }
 
-/// A key as part of a URL.
+/// Escapes a key for a URL.
 pub(super) fn in_url(key: &str) -> String {
     utf8_percent_encode(key, IN_URL).to_string()
 }
 
-/// A key as a list has it, which was asked for `EncodingType::Url`: XML cannot
-/// carry every character of a key. S3 says whether it did as asked; a space is
-/// a plus sign then.
+/// Decodes a key from a list that was requested with `EncodingType::Url`,
+/// because XML cannot contain every character of a key. `encoding` is what S3
+/// used; in URL encoding, a plus sign is a space.
 pub(super) fn listed(key: &str, encoding: Option<&EncodingType>) -> String {
     match encoding {
         Some(EncodingType::Url) => {
@@ -115,12 +117,12 @@ pub(super) fn listed(key: &str, encoding: Option<&EncodingType>) -> String {
     }
 }
 
-/// Whether the key must be deleted by a request of its own: XML cannot carry all
-/// characters, and some servers take away white space at its ends.
-pub(super) fn goes_alone(key: &str) -> bool {
+/// Returns whether the key needs a delete request of its own: XML cannot
+/// contain every character, and some servers trim white space.
+pub(super) fn needs_own_request(key: &str) -> bool {
     let plain = |c: char| c >= ' ' && !matches!(c, '\u{fffe}' | '\u{ffff}');
     let trimmed = key.trim();
-    // A blank one has no request of its own: see `fault`.
+    // A blank key cannot have a request of its own: see `fault`.
     !trimmed.is_empty() && (trimmed != key || !key.chars().all(plain))
 }
 
@@ -137,16 +139,16 @@ mod tests {
     }
 
     #[test]
-    fn what_xml_may_change_goes_alone() {
-        assert!(!goes_alone("a/b c+ü<&>"));
+    fn keys_that_xml_may_change_are_deleted_alone() {
+        assert!(!needs_own_request("a/b c+ü<&>"));
         for odd in ["a\u{1}", "\r", "a\tb", "a\u{ffff}", " a", "a\n", "\u{a0}a"] {
-            assert_eq!(goes_alone(odd), !odd.trim().is_empty(), "{odd:?}");
+            assert_eq!(needs_own_request(odd), !odd.trim().is_empty(), "{odd:?}");
         }
-        assert!(!goes_alone(" "));
+        assert!(!needs_own_request(" "));
     }
 
     #[test]
-    fn keys_are_used_as_they_are_or_refused() {
+    fn keys_are_used_unchanged_or_refused() {
         let longest = "ü".repeat(512);
         for key in [
             "a//b", "/a", "a/", "/", "//", "~", "~/a", "...", "a/.b", "a..", "..a/b", "%2e%2e/a",
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn no_policy_is_about_more_than_one_key() {
+    fn keys_that_match_other_keys_in_a_policy_are_refused() {
         for key in ["a*", "?", "a${aws:userid}"] {
             assert!(policy_fault(key).is_some(), "{key}");
         }

@@ -1,7 +1,7 @@
-//! S3: one method per request, in our own words.
+//! S3: one method per request.
 //!
-//! Error codes that a caller has to act on become variants of what a method
-//! returns.
+//! An error code to which a caller must react is a variant of the method's
+//! result.
 
 use aws_sdk_s3::Client;
 use tokio_util::sync::CancellationToken;
@@ -45,20 +45,21 @@ impl<'a> S3<'a> {
         }
     }
 
-    /// The region buckets are made in.
+    /// Returns the region in which buckets are created.
     #[must_use]
     pub fn region(&self) -> &str {
         &self.region
     }
 
-    /// The plain URL of an object.
+    /// Returns the plain URL of an object.
     #[must_use]
     pub fn url(&self, bucket: &str, key: &str) -> String {
         let key = keys::in_url(key);
         match &self.endpoint {
             Some(endpoint) => format!("{}/{bucket}/{key}", endpoint.trim_end_matches('/')),
-            // A dot in the name does not fit the certificate, and some old names
-            // are no names of hosts: address by path.
+            // A dot in the name does not match the wildcard certificate, and
+            // some old bucket names are not valid host names, so address by
+            // path.
             None if bucket.contains('.') || bucket_name_fault(bucket).is_some() => {
                 format!(
                     "https://s3.{}.{}/{bucket}/{key}",
@@ -91,9 +92,9 @@ mod tests {
 
     use super::*;
 
-    /// Signing shows what goes over the line, without sending it.
+    /// A signed URL shows the path that the SDK would send, without sending it.
     #[tokio::test]
-    async fn the_sdk_sends_every_key_as_it_is_and_url_says_the_same() {
+    async fn the_sdk_sends_every_key_unchanged_and_url_agrees() {
         let credentials = Credentials::new("AKIAIOSFODNN7EXAMPLE", "secret", None, None, "test");
         let cancel = CancellationToken::new();
         for (endpoint, bucket) in [
@@ -137,7 +138,7 @@ mod tests {
                 assert_eq!(plain, s3.url(bucket, key), "{key:?}");
                 let end = format!("/{}", keys::in_url(key));
                 assert!(plain.ends_with(&end), "{plain}");
-                // What clients resolve, they do not resolve here.
+                // Clients do not change this URL when they resolve it.
                 assert_eq!(reqwest::Url::parse(plain).unwrap().as_str(), plain);
             }
         }

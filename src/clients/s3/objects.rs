@@ -1,4 +1,4 @@
-//! Objects: uploading, finding, deleting them, and URLs that are signed.
+//! Objects: uploads, finds and deletes them, and signs URLs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::clients::marks::RESOURCE_METADATA;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
 
-/// AWS's upper limit for a presigned URL.
+/// AWS's limit for the validity of a presigned URL.
 pub const LONGEST_PRESIGN: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What is uploaded.
+/// The content of an upload.
 #[derive(Clone, Copy, Debug)]
 pub struct Content<'a> {
     /// The file.
@@ -25,13 +25,14 @@ pub struct Content<'a> {
     pub size: u64,
     /// Its content type.
     pub kind: &'a str,
-    /// The object's row in a ledger, which goes into its metadata.
+    /// The object's row in a ledger, for its metadata.
     pub row: Option<&'a str>,
 }
 
 impl S3<'_> {
-    /// Uploads a file; the SDK adds a checksum that S3 verifies. A file that grows
-    /// meanwhile is uploaded up to the size that it had.
+    /// Uploads a file; the SDK adds a checksum that S3 verifies. If the file
+    /// grows during the upload, only the bytes up to its initial size are
+    /// uploaded.
     pub async fn put(
         &self,
         bucket: &str,
@@ -47,7 +48,7 @@ impl S3<'_> {
             .await
             .map_err(|e| {
                 Error::new(ErrorKind::NotFound, format!("cannot read `{file}`: {e}"))
-                    .hint("nothing may change or remove it during the upload")
+                    .hint("the file must not change or be removed during the upload")
             })?;
         let mut request = self.client.put_object().bucket(bucket).key(key);
         if let Some(row) = content.row {
@@ -62,8 +63,8 @@ impl S3<'_> {
         Ok(())
     }
 
-    /// The object's row in a ledger, if it is there: nothing when there is no
-    /// object, an empty text when it has no row.
+    /// Returns the row in a ledger from the object's metadata: `None` if the
+    /// object does not exist, an empty string if it has no row.
     pub async fn object_row(&self, bucket: &str, key: &str) -> Result<Option<String>> {
         match self
             .client
@@ -98,7 +99,8 @@ impl S3<'_> {
         }
     }
 
-    /// A URL that works for everyone who has it, for a while.
+    /// Returns a URL that downloads the object without credentials while it is
+    /// valid.
     pub async fn presigned_url(&self, bucket: &str, key: &str, valid: Duration) -> Result<String> {
         let attempt = format!("sign a URL for `{key}` in `{bucket}`");
         let config = PresigningConfig::expires_in(valid)

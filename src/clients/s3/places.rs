@@ -1,5 +1,5 @@
-//! Where the objects of a download go: paths below one directory, each for one
-//! object. All is settled before anything is written.
+//! The target paths of a download: a different path below one directory for
+//! each object. All paths are checked before anything is written.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -9,29 +9,29 @@ use std::path::{Path, PathBuf};
 use super::{Listed, keys};
 use crate::error::{Error, Result};
 
-/// The longest name that file systems take, in bytes.
+/// The longest file name of common file systems, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// The longest path here, in bytes. The system takes 4095; while a file is
-/// written it has another name, which may be longer.
+/// The longest path, in bytes. The system's limit is 4095; the difference
+/// leaves room for the temporary name of a file while it is written.
 const LONGEST_PATH: usize = 4000;
 
-/// What a download makes.
+/// The files and directories that a download creates.
 #[derive(Debug)]
 pub struct Places {
-    /// Directories, each after the one that it is in.
+    /// Directories, parents first.
     pub directories: Vec<PathBuf>,
-    /// Objects, and the file of each.
+    /// Each object with the path of its file.
     pub files: Vec<(Listed, PathBuf)>,
 }
 
-/// Finds a place below `directory` for each object; their keys begin with
-/// `prefix`. An empty object whose key ends in a slash is a directory, as S3's
-/// console makes them.
+/// Determines a path below `directory` for each object; all keys begin with
+/// `prefix`. An empty object whose key ends with a slash is a directory, as
+/// S3's console creates them.
 ///
-/// Throws `invalid_option` for a key that is no path below the directory, for
-/// two keys that would share a file, or be a file and a directory, and where
-/// something else is in the way.
+/// Throws `invalid_option` if a key does not result in a path below the
+/// directory, if two keys need the same file or one of them needs a file where
+/// the other needs a directory, and if something else already exists at a path.
 pub fn places(directory: &Path, prefix: &str, objects: Vec<Listed>) -> Result<Places> {
     let entries = objects
         .into_iter()
@@ -59,22 +59,23 @@ pub fn places(directory: &Path, prefix: &str, objects: Vec<Listed>) -> Result<Pl
     Ok(Places { directories, files })
 }
 
-/// Refuses to write an object where no regular file is or can be; `given` is
-/// the path as the playbook has it, which may end in a slash.
+/// Refuses a target path that cannot be a regular file; `given` is the path in
+/// the playbook, which may end with a slash.
 ///
 /// Throws `invalid_option`.
 pub fn check_file(path: &Path, given: &str) -> Result<()> {
     let what = match fs::metadata(path) {
         Ok(about) if about.is_dir() => "a directory",
         _ if given.ends_with('/') => "the name of a directory",
-        // Writing means replacing it here.
+        // Writing replaces the target, which must not happen to a device.
         Ok(about) if !about.is_file() => "a device, a pipe or a socket",
         _ => return Ok(()),
     };
-    Err(Error::invalid(format!("`{given}` is {what}")).hint("name the file that is to be written"))
+    Err(Error::invalid(format!("`{given}` is {what}")).hint("pass the path of a file"))
 }
 
-/// An object and its name below the directory; the directory's own is empty.
+/// An object and its path below the directory; the path of the directory itself
+/// is empty.
 struct Entry {
     object: Listed,
     name: String,
@@ -88,11 +89,11 @@ impl Entry {
         let fault = |fault: &str| {
             let directory = directory.display();
             Error::invalid(format!(
-                "the key `{key}` cannot be a path below `{directory}`: {fault}"
+                "the key `{key}` is not a valid path below `{directory}`: {fault}"
             ))
             .hint(match keys::fault(key) {
-                None => "download it by download_file, under a name of your own",
-                Some(_) => "give a prefix that leaves it out",
+                None => "use download_file and choose a file name for it",
+                Some(_) => "pass a prefix that excludes it",
             })
         };
         if let Some(found) = keys::fault(key) {
@@ -101,14 +102,14 @@ impl Entry {
         let Some(rest) = key.strip_prefix(prefix) else {
             return Err(fault(&format!("it does not begin with `{prefix}`")));
         };
-        // A prefix may name a directory without its slash.
+        // A prefix may name a directory without the slash at its end.
         let rest = if prefix.is_empty() || prefix.ends_with('/') {
             rest
         } else {
             rest.strip_prefix('/').unwrap_or(rest)
         };
         if is_directory && object.size > 0 {
-            return Err(fault("it ends in a slash, but it is not empty"));
+            return Err(fault("it ends with a slash, but the object is not empty"));
         }
         if is_directory && rest.is_empty() {
             return Ok(Self {
@@ -135,11 +136,11 @@ impl Entry {
 fn name_fault(name: &str) -> Option<&'static str> {
     let mut parts = name.split('/');
     if name.contains('\0') {
-        Some("it has a NUL character")
+        Some("it contains a NUL character")
     } else if name.split('/').any(str::is_empty) {
         Some("a name between its slashes is empty")
     } else if name.split('/').any(|part| part == "." || part == "..") {
-        Some("it has `.` or `..` between its slashes")
+        Some("it contains `.` or `..` between slashes")
     } else if parts.any(|part| part.len() > LONGEST_NAME) {
         Some("a name between its slashes has more than 255 bytes")
     } else {
@@ -147,8 +148,8 @@ fn name_fault(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The directories that entries need, each with a key that needs it; each
-/// behind the one that it is in.
+/// Returns the directories that entries need, parents first, each with a key
+/// that needs it.
 fn directories(entries: &[Entry], fold: fn(&str) -> String) -> BTreeMap<String, &str> {
     let mut needed = BTreeMap::new();
     for entry in entries {
@@ -162,7 +163,8 @@ fn directories(entries: &[Entry], fold: fn(&str) -> String) -> BTreeMap<String, 
     needed
 }
 
-/// Two keys that need the same file, or one a file and one a directory.
+/// Finds two keys that need the same file, or of which one needs a file where
+/// the other needs a directory.
 fn clash(entries: &[Entry], fold: fn(&str) -> String) -> Option<(&str, &str)> {
     let directories = directories(entries, fold);
     let mut files = HashMap::new();
@@ -183,31 +185,31 @@ fn check_clashes(directory: &Path, entries: &[Entry]) -> Result<()> {
     let error = |(one, other): (&str, &str), why: &str| {
         let directory = directory.display();
         Err(Error::invalid(format!(
-            "the keys `{one}` and `{other}` cannot both be below `{directory}`: {why}"
+            "the keys `{one}` and `{other}` cannot both be downloaded below `{directory}`: {why}"
         ))
-        .hint("download one of them by download_file, under a name of your own"))
+        .hint("use download_file for one of them and choose its file name"))
     };
     if let Some(keys) = clash(entries, str::to_owned) {
-        return error(keys, "they are one path there");
+        return error(keys, "they result in the same path");
     }
     match clash(entries, str::to_lowercase) {
         Some(keys) if ignores_case(directory) => error(
             keys,
-            "its file system takes capital and small letters for the same",
+            "the file system does not distinguish upper case from lower case",
         ),
         _ => Ok(()),
     }
 }
 
-/// Whether the file system of a directory, which need not exist, takes capital
-/// and small letters for the same.
+/// Returns whether the file system of a directory, which need not exist,
+/// ignores the case of names.
 fn ignores_case(directory: &Path) -> bool {
-    let there = directory.ancestors().find(|path| path.is_dir());
-    let there = there.unwrap_or(Path::new("."));
+    let existing = directory.ancestors().find(|path| path.is_dir());
+    let existing = existing.unwrap_or(Path::new("."));
     let probe = tempfile::Builder::new()
         .prefix(".autorun-case-")
-        .tempfile_in(there);
-    // Where nothing can be written, nothing can be mixed up.
+        .tempfile_in(existing);
+    // If nothing can be written, no names can clash.
     probe.is_ok_and(|probe| {
         let name = probe.path().file_name().unwrap_or_default();
         let capitals = name.to_ascii_uppercase();
@@ -219,7 +221,7 @@ fn ignores_case(directory: &Path) -> bool {
     })
 }
 
-/// The directory itself may be a link; it is the one that was named.
+/// Checks the directory itself, which may be a link because the user chose it.
 fn check_top(directory: &Path) -> Result<()> {
     match fs::metadata(directory) {
         Ok(about) if !about.is_dir() => Err(Error::invalid(format!(
@@ -231,9 +233,9 @@ fn check_top(directory: &Path) -> Result<()> {
     }
 }
 
-/// Refuses what is at a place and is neither the file to be replaced nor the
-/// directory to be used. Links are not followed: they may lead out of the
-/// directory, or to the place of another object.
+/// Refuses a path at which something exists that is neither a file to replace
+/// nor a directory to use. Links are not followed: they may lead out of the
+/// directory, or to the path of another object.
 fn check_free(path: &Path, key: &str, for_directory: bool) -> Result<()> {
     let about = match fs::symlink_metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
@@ -248,10 +250,10 @@ fn check_free(path: &Path, key: &str, for_directory: bool) -> Result<()> {
         _ => "a device, a pipe or a socket",
     };
     Err(Error::invalid(format!(
-        "there is no place for the key `{key}`: `{}` is {what}",
+        "cannot write the key `{key}`: `{}` is {what}",
         path.display()
     ))
-    .hint("move it away, or download into another directory"))
+    .hint("move it to another place, or choose another directory"))
 }
 
 #[cfg(test)]
@@ -283,9 +285,9 @@ mod tests {
         assert_eq!(at("", &["a", "b/c", ".d/..e"]), ["a", "b/c", ".d/..e"]);
         assert_eq!(at("2026/", &["2026/", "2026/a"]), ["a"]);
         assert_eq!(at("2026", &["2026/", "2026/a", "2026b"]), ["a", "b"]);
-        let made = places(directory, "", objects(&["a/b/", "c/d"])).unwrap();
+        let created = places(directory, "", objects(&["a/b/", "c/d"])).unwrap();
         let expected = ["", "a", "a/b", "c"].map(|name| directory.join(name));
-        assert_eq!(made.directories, expected);
+        assert_eq!(created.directories, expected);
     }
 
     #[test]
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn two_keys_need_two_places() {
+    fn two_keys_cannot_share_a_path() {
         for (prefix, one, other) in [
             ("p", "p/a", "pa"),
             ("", "a", "a/b"),
@@ -323,14 +325,14 @@ mod tests {
             ("", "a/b/c/d", "a/b"),
         ] {
             let refused = files(Path::new("/nonexistent"), prefix, &[one, other]).unwrap_err();
-            let said = refused.to_string();
-            assert!(said.contains(&format!("`{one}`")), "{said}");
-            assert!(said.contains(&format!("`{other}`")), "{said}");
+            let message = refused.to_string();
+            assert!(message.contains(&format!("`{one}`")), "{message}");
+            assert!(message.contains(&format!("`{other}`")), "{message}");
         }
         let dir = tempfile::tempdir().unwrap();
         let both = files(dir.path(), "", &["a", "A", "b/c", "B/c"]).unwrap();
         assert_eq!(both.len(), 4);
-        // Where capital and small letters are the same, these are not two files.
+        // These clash only on a file system that ignores case.
         let entry = |object| Entry::new(dir.path(), "", object).unwrap();
         for (one, other, clashes) in [("a", "A", true), ("a/x", "A", true), ("a/x", "A/y", false)] {
             let entries: Vec<_> = objects(&[one, other]).into_iter().map(entry).collect();
@@ -340,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_replaced_by_its_like_alone() {
+    fn only_a_file_replaces_a_file_and_only_a_directory_is_reused() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir(at("directory")).unwrap();

@@ -1,5 +1,4 @@
-//! What everyone may read: the statements of bucket policies, and Block Public
-//! Access.
+//! Public access to objects: bucket policies and Block Public Access.
 
 use std::time::Duration;
 
@@ -12,17 +11,18 @@ use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::pace;
 use crate::error::{Error, Result};
 
-/// What a bucket did with public policies before a run changed it.
+/// Whether a bucket refused public policies before a run changed the setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoliciesBefore {
-    /// It refused them.
+    /// The bucket refused public policies.
     Blocked,
-    /// It took them.
+    /// The bucket accepted public policies.
     Allowed,
 }
 
 impl PoliciesBefore {
-    /// The name of the resource in the ledger, which people read as well.
+    /// Returns the name of the resource in the ledger, which is also shown to
+    /// people. Existing ledgers contain these texts.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl PoliciesBefore {
         }
     }
 
-    /// What such a name says.
+    /// Parses the name of the resource in the ledger.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         [Self::Blocked, Self::Allowed]
@@ -40,26 +40,26 @@ impl PoliciesBefore {
     }
 }
 
-/// Whether a policy could make an object public.
+/// The result of making an object public with a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Published {
-    /// Everyone may read it.
+    /// Everyone can read the object.
     Public,
-    /// The account forbids public policies, in AWS's words; or a policy cannot be
-    /// about this key alone.
+    /// The account forbids public policies, with AWS's message; or a policy
+    /// cannot apply to this key alone.
     Forbidden(String),
 }
 
-/// What a request for a bucket's policy found.
+/// The result of a request for a bucket's policy.
 enum Found {
     Policy(Value),
     NoBucket(Error),
 }
 
 impl S3<'_> {
-    /// Lets everyone read one key by the bucket's policy, other statements
-    /// untouched. Block Public Access, if the bucket has it (`blocked`), gives way
-    /// as far as a policy needs it; ACLs stay blocked.
+    /// Makes one key public with a statement in the bucket's policy; other
+    /// statements stay. If the bucket has Block Public Access (`blocked`), only
+    /// its settings for policies are turned off; ACLs stay blocked.
     pub async fn publish(&self, bucket: &str, key: &str, blocked: bool) -> Result<Published> {
         if let Some(fault) = keys::policy_fault(key) {
             return Ok(Published::Forbidden(fault.to_owned()));
@@ -73,20 +73,20 @@ impl S3<'_> {
         }
         let published = self.put_policy(bucket, &policy.to_string()).await;
         if blocked && published != Ok(Published::Public) {
-            // Nothing became public, so nothing needs to stay open.
+            // The object did not become public, so restore the block.
             let restored = self.block_public_policies(bucket, true).await;
             restored.map_err(Error::after_another)?;
         }
         published.map_err(|e| if blocked { e.after_another() } else { e })
     }
 
-    /// Whether a statement of ours lets everyone read this key.
+    /// Returns whether a statement of autorun makes this key public.
     pub async fn is_public(&self, bucket: &str, key: &str) -> Result<bool> {
         let mut policy = self.policy(bucket).await?;
         Ok(!allow_reading(&mut policy, &self.arn(bucket, key)))
     }
 
-    /// Whether the bucket refuses public policies.
+    /// Returns whether the bucket refuses public policies.
     pub async fn blocks_public_policies(&self, bucket: &str) -> Result<bool> {
         match self
             .client
@@ -109,10 +109,10 @@ impl S3<'_> {
         }
     }
 
-    /// Takes the statement that lets everyone read one key out of the bucket's
-    /// policy. It is not an error when it is not there.
+    /// Removes the statement that makes one key public from the bucket's
+    /// policy. A missing statement is not an error.
     pub async fn unpublish(&self, bucket: &str, key: &str) -> Result<()> {
-        let Found::Policy(mut policy) = self.policy_if_there(bucket).await? else {
+        let Found::Policy(mut policy) = self.find_policy(bucket).await? else {
             return Ok(());
         };
         if !forbid_reading(&mut policy, &self.arn(bucket, key)) {
@@ -130,7 +130,7 @@ impl S3<'_> {
         Ok(())
     }
 
-    /// Has the bucket refuse public policies, or take them.
+    /// Sets whether the bucket refuses public policies.
     pub async fn block_public_policies(&self, bucket: &str, block: bool) -> Result<()> {
         let settings = PublicAccessBlockConfiguration::builder()
             .block_public_acls(true)
@@ -148,8 +148,9 @@ impl S3<'_> {
         Ok(())
     }
 
-    /// The two settings race: for some seconds AWS may still answer as if the
-    /// block were on. A refusal that stays is the account's own block.
+    /// Sets the bucket's policy. AWS may apply the changed Block Public Access
+    /// setting only after some seconds, so a refusal is retried. A refusal that
+    /// persists comes from the account's own block.
     async fn put_policy(&self, bucket: &str, policy: &str) -> Result<Published> {
         let mut pause = Duration::from_millis(250);
         loop {
@@ -167,8 +168,8 @@ impl S3<'_> {
                         pace::sleep(pause, self.cancel).await?;
                         pause *= 2;
                     } else if code(&e) == Code::AccessDenied {
-                        let said = e.message().unwrap_or("access denied");
-                        return Ok(Published::Forbidden(said.to_owned()));
+                        let message = e.message().unwrap_or("access denied");
+                        return Ok(Published::Forbidden(message.to_owned()));
                     } else {
                         return Err(aws_error(&format!("publish a key of `{bucket}`"), &e));
                     }
@@ -178,16 +179,16 @@ impl S3<'_> {
         }
     }
 
-    /// The bucket's policy, or one without statements.
+    /// Returns the bucket's policy, or an empty policy if it has none.
     async fn policy(&self, bucket: &str) -> Result<Value> {
-        match self.policy_if_there(bucket).await? {
+        match self.find_policy(bucket).await? {
             Found::Policy(policy) => Ok(policy),
             Found::NoBucket(error) => Err(error),
         }
     }
 
-    async fn policy_if_there(&self, bucket: &str) -> Result<Found> {
-        let attempt = format!("let a key of `{bucket}` be public");
+    async fn find_policy(&self, bucket: &str) -> Result<Found> {
+        let attempt = format!("make a key of `{bucket}` public");
         match self.client.get_bucket_policy().bucket(bucket).send().await {
             Ok(answer) => serde_json::from_str(answer.policy().unwrap_or_default())
                 .map(Found::Policy)
@@ -215,7 +216,8 @@ impl S3<'_> {
     }
 }
 
-/// The statement that lets everyone read `resource`.
+/// Returns the statement that makes `resource` public. Its Sid is a hash of the
+/// resource, because a Sid must be alphanumeric and unique in its policy.
 fn reading(resource: &str) -> Value {
     json!({
         "Sid": format!("autorun{}", resource.bytes().fold(5381_u32, |h, b| {
@@ -228,7 +230,7 @@ fn reading(resource: &str) -> Value {
     })
 }
 
-/// Takes that statement out. False when it was not there.
+/// Removes the statement for `resource`. Returns false if it was missing.
 fn forbid_reading(policy: &mut Value, resource: &str) -> bool {
     let Some(list) = policy["Statement"].as_array_mut() else {
         return false;
@@ -238,12 +240,12 @@ fn forbid_reading(policy: &mut Value, resource: &str) -> bool {
     list.len() < before
 }
 
-/// Adds a statement that lets everyone read `resource`. False when the policy
-/// says so already.
+/// Adds the statement that makes `resource` public. Returns false if the policy
+/// already contains it.
 fn allow_reading(policy: &mut Value, resource: &str) -> bool {
     let statement = reading(resource);
     let statements = &mut policy["Statement"];
-    // A policy of one statement may stand without its list.
+    // A single statement may appear without a list.
     if statements.is_object() {
         *statements = json!([statements.take()]);
     }
@@ -269,7 +271,7 @@ mod tests {
         assert!(allow_reading(&mut policy, "arn:aws:s3:::b/k"));
         assert!(
             !allow_reading(&mut policy, "arn:aws:s3:::b/k"),
-            "the second time it is there"
+            "the policy already contains it"
         );
         assert_eq!(policy["Statement"].as_array().unwrap().len(), 2);
         assert_eq!(policy["Statement"][0]["Sid"], "theirs");

@@ -1,4 +1,4 @@
-//! Objects on their way: listed, copied, downloaded.
+//! Lists, downloads and copies objects.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,21 +14,22 @@ use crate::clients::marks::RESOURCE_METADATA;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
 
-/// An object as a list shows it.
+/// An object in a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Listed {
-    /// Its key.
+    /// The key.
     pub key: String,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub size: i64,
-    /// When it was stored, as `2026-11-25T22:10:03Z`.
+    /// The time of the last change, as `2026-11-25T22:10:03Z`.
     pub modified: String,
-    /// Its entity tag, without quotes.
+    /// The entity tag, without quotes.
     pub etag: String,
 }
 
 impl S3<'_> {
-    /// The objects whose keys begin so, in the order of their keys.
+    /// Returns the objects whose keys begin with `prefix`, in the order of
+    /// their keys.
     pub async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<Listed>> {
         let mut pages = self
             .client
@@ -60,11 +61,11 @@ impl S3<'_> {
         Ok(all)
     }
 
-    /// Downloads an object into a file, which appears under its name when it is
-    /// whole. Its size is compared, and its checksum where S3 has one. Gives the
+    /// Downloads an object into a file, which gets its name once it is
+    /// complete. Verifies the size, and the checksum if S3 has one. Returns the
     /// size in bytes.
     ///
-    /// Throws `not_found`, `quota_exceeded` when the disk is full.
+    /// Throws `not_found`, `quota_exceeded` if the disk is full.
     pub async fn download(
         &self,
         bucket: &str,
@@ -96,11 +97,15 @@ impl S3<'_> {
         let mut written = 0;
         while let Some(chunk) = answer.body.next().await {
             let chunk = chunk.map_err(|e| {
-                // The SDK's own words say whether a checksum or the line broke.
-                let said = std::error::Error::source(&e)
+                // The source of the SDK's error distinguishes a wrong checksum
+                // from a broken connection.
+                let reason = std::error::Error::source(&e)
                     .map_or_else(|| e.to_string(), ToString::to_string);
-                Error::new(ErrorKind::Unreachable, format!("cannot {attempt}: {said}"))
-                    .hint("try again; what had arrived is not kept")
+                Error::new(
+                    ErrorKind::Unreachable,
+                    format!("cannot {attempt}: {reason}"),
+                )
+                .hint("try again; the partial file was discarded")
             })?;
             unfinished.write_all(&chunk).map_err(failed)?;
             written += chunk.len() as u64;
@@ -109,10 +114,11 @@ impl S3<'_> {
         if announced.is_some_and(|announced| announced != written) {
             return Err(Error::new(
                 ErrorKind::Unreachable,
-                format!("cannot {attempt}: it ended after {written} bytes"),
+                format!("cannot {attempt}: the response ended after {written} bytes"),
             ));
         }
-        // A file for reading, not a secret one.
+        // A download is readable by all users, like other files; temporary
+        // files are not.
         let usual = std::fs::Permissions::from_mode(0o644);
         unfinished
             .as_file()
@@ -122,8 +128,8 @@ impl S3<'_> {
         Ok(written)
     }
 
-    /// Copies an object inside S3, up to 5 GiB; its content type stays, `row`
-    /// becomes its metadata.
+    /// Copies an object of up to 5 GiB within S3. The content type stays; `row`
+    /// replaces the metadata.
     pub async fn copy(
         &self,
         from: (&str, &str),

@@ -1,26 +1,27 @@
-//! What the other side writes to stderr before the command runs: sudo's dialog,
-//! and the line with which the boot program says that it began.
+//! Parses what the host writes to stderr before the command runs: sudo's
+//! dialog, and the line with which the boot program reports that it has
+//! started.
 
 use super::shell::{self, Sudo};
 
-/// What a login shell may say before the command runs; of more only the end is
-/// looked at.
+/// The limit of kept output from a login shell before the command, in bytes;
+/// the beginning of longer output is passed on unexamined.
 pub(super) const LONGEST_PREFACE: usize = 64 << 10;
 
-/// What the other side said on stderr before the program runs.
+/// An event on stderr before the program runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum SudoEvent {
     Nothing,
     AsksForPassword,
     AsksAgain,
-    /// sudo asks no more.
-    Through,
+    /// sudo does not ask again.
+    Done,
 }
 
-/// sudo's question and its end.
+/// sudo's password dialog.
 struct Dialog {
     prompt: String,
-    through: String,
+    done: String,
     answered: bool,
 }
 
@@ -28,21 +29,22 @@ impl Dialog {
     fn new(token: &str) -> Self {
         Self {
             prompt: shell::prompt(token),
-            through: shell::through(token),
+            done: shell::sudo_done(token),
             answered: false,
         }
     }
 }
 
-/// Finds the boot program's one line on stderr, which says the process group.
+/// Finds the boot program's line on stderr, which contains the process group.
 pub(super) struct Boot {
     dialog: Option<Dialog>,
     token: String,
-    /// What came before it: a login shell's own words, or half a line.
+    /// The output before the line: that of a login shell, or an incomplete
+    /// line.
     seen: Vec<u8>,
-    /// Whether the account's shell ran, and called sudo.
+    /// Whether the account's shell ran and called sudo.
     pub(super) asked_sudo: bool,
-    /// Whether the directory of the command cannot be entered.
+    /// Whether the working directory of the command cannot be entered.
     pub(super) no_directory: bool,
     pub(super) group: Option<i32>,
 }
@@ -59,21 +61,23 @@ impl Boot {
         }
     }
 
-    pub(super) fn strip(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) -> Said {
+    /// Passes the command's own stderr to `take`, without the lines of sudo and
+    /// the boot program.
+    pub(super) fn strip(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) -> SudoEvent {
         if self.group.is_some() {
             take(bytes);
-            return Said::Nothing;
+            return SudoEvent::Nothing;
         }
         self.seen.extend_from_slice(bytes);
-        if let Some(said) = self.listen() {
-            // What sudo says besides is no output.
+        if let Some(event) = self.follow_dialog() {
+            // Other output of sudo is not part of the command's output.
             self.shorten(|_| {});
-            return said;
+            return event;
         }
         while let Some(end) = self.seen.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = self.seen.drain(..=end).collect();
             let text = String::from_utf8_lossy(&line);
-            // A login shell may have written there without ending its line.
+            // A login shell may have written text before it, without a newline.
             let Some((before, group)) = text.split_once(self.token.as_str()) else {
                 take(&line);
                 continue;
@@ -95,10 +99,10 @@ impl Boot {
             break;
         }
         self.shorten(take);
-        Said::Nothing
+        SudoEvent::Nothing
     }
 
-    /// Lets go of what is too long for the line that is waited for.
+    /// Passes on the beginning of output that is too long to be searched.
     fn shorten(&mut self, mut take: impl FnMut(&[u8])) {
         if self.seen.len() > LONGEST_PREFACE {
             let over: Vec<u8> = self.seen.drain(..LONGEST_PREFACE / 2).collect();
@@ -106,25 +110,26 @@ impl Boot {
         }
     }
 
-    /// Follows sudo's dialog; nothing when there is none, or none any more.
-    fn listen(&mut self) -> Option<Said> {
+    /// Follows sudo's dialog. Returns `None` if there is no dialog, or if it is
+    /// over.
+    fn follow_dialog(&mut self) -> Option<SudoEvent> {
         let dialog = self.dialog.as_mut()?;
         let seen = String::from_utf8_lossy(&self.seen).into_owned();
-        // What sudo says besides, as its lecture, is nobody's output.
-        if let Some((_, rest)) = seen.split_once(&format!("{}\n", dialog.through)) {
+        // Other output of sudo, such as its lecture, is discarded.
+        if let Some((_, rest)) = seen.split_once(&format!("{}\n", dialog.done)) {
             self.seen = rest.as_bytes().to_vec();
             self.dialog = None;
-            return Some(Said::Through);
+            return Some(SudoEvent::Done);
         }
         let Some((_, rest)) = seen.split_once(&dialog.prompt) else {
-            return Some(Said::Nothing);
+            return Some(SudoEvent::Nothing);
         };
         self.seen = rest.as_bytes().to_vec();
         let again = std::mem::replace(&mut dialog.answered, true);
         Some(if again {
-            Said::AsksAgain
+            SudoEvent::AsksAgain
         } else {
-            Said::AsksForPassword
+            SudoEvent::AsksForPassword
         })
     }
 

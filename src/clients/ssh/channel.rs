@@ -1,8 +1,11 @@
 //! A channel on which a command runs.
 //!
-//! ssh2 has channels of its own; but they take an exit status that never came
-//! for a 0, and that is the one thing that must not be made up.
-#![expect(unsafe_code, reason = "ssh2 does not say whether a status came")]
+//! ssh2 has its own channel type, but it returns exit status 0 if the host sent
+//! none. A missing exit status must not look like success.
+#![expect(
+    unsafe_code,
+    reason = "ssh2 does not distinguish a missing exit status from 0"
+)]
 
 use std::ffi::{c_char, c_int, c_uint};
 use std::ptr::{null, null_mut};
@@ -10,31 +13,33 @@ use std::ptr::{null, null_mut};
 use libssh2_sys as sys;
 use ssh2::{Error, Session};
 
-/// The kind of channel, and the request on it, for a command.
+/// The type of the channel and of the request for a command.
 const SESSION: &str = "session";
 const EXEC: &str = "exec";
 
-/// A signal's name is shorter (RFC 4254, section 6.10).
+/// The longest signal name that is kept; those of RFC 4254, section 6.10, are
+/// shorter.
 const LONGEST_SIGNAL: usize = 32;
 
 unsafe extern "C" {
     fn libssh2_channel_has_exit_status(channel: *mut sys::LIBSSH2_CHANNEL) -> c_int;
 }
 
-/// See the module. Calls that must wait fail with an error of that kind.
+/// A channel; see the module. A call that has to wait fails with libssh2's
+/// EAGAIN.
 pub(super) struct Channel {
     raw: *mut sys::LIBSSH2_CHANNEL,
     session: Session,
 }
 
-// SAFETY: the pointer is used with the session locked only.
+// SAFETY: the pointer is only used while the session is locked.
 unsafe impl Send for Channel {}
 
 impl Channel {
-    /// Opens one.
+    /// Opens a channel.
     pub(super) fn open(session: &Session) -> Result<Self, Error> {
         let mut locked = session.raw();
-        // SAFETY: the session is locked, the text lives on.
+        // SAFETY: the session is locked, and the text outlives the call.
         let raw = unsafe {
             sys::libssh2_channel_open_ex(
                 &raw mut *locked,
@@ -57,7 +62,8 @@ impl Channel {
         })
     }
 
-    /// Calls libssh2 with the session locked; negative numbers are its errors.
+    /// Calls libssh2 with the session locked. A negative result is an error
+    /// code.
     fn call(
         &self,
         function: impl FnOnce(*mut sys::LIBSSH2_CHANNEL) -> isize,
@@ -72,8 +78,8 @@ impl Channel {
 
     /// Starts a command.
     pub(super) fn exec(&self, command: &str) -> Result<(), Error> {
-        // SAFETY: both texts live on; the same in the calls below, whose channel
-        // is freed by `drop` alone.
+        // SAFETY: both texts outlive the call. As in the calls below, only
+        // `drop` frees the channel.
         let started = self.call(|raw| unsafe {
             sys::libssh2_channel_process_startup(
                 raw,
@@ -102,35 +108,36 @@ impl Channel {
         })
     }
 
-    /// Says that standard input ends.
+    /// Announces the end of standard input.
     pub(super) fn send_eof(&self) -> Result<(), Error> {
         // SAFETY: as in `exec`.
         self.call(|raw| unsafe { sys::libssh2_channel_send_eof(raw) as isize })
             .map(drop)
     }
 
-    /// Whether both outputs have ended and are read.
+    /// Returns whether both outputs have ended and have been read.
     pub(super) fn eof(&self) -> bool {
         // SAFETY: as in `exec`.
         let ended = self.call(|raw| unsafe { sys::libssh2_channel_eof(raw) as isize });
         ended.is_ok_and(|ended| ended != 0)
     }
 
-    /// Waits until the other side has closed it; its outputs have ended.
+    /// Waits until the other side has closed the channel; its outputs have
+    /// ended.
     pub(super) fn wait_close(&self) -> Result<(), Error> {
         // SAFETY: as in `exec`.
         self.call(|raw| unsafe { sys::libssh2_channel_wait_closed(raw) as isize })
             .map(drop)
     }
 
-    /// Closes it from our side.
+    /// Closes the channel from this side.
     pub(super) fn close(&self) -> Result<(), Error> {
         // SAFETY: as in `exec`.
         self.call(|raw| unsafe { sys::libssh2_channel_close(raw) as isize })
             .map(drop)
     }
 
-    /// The exit status, if one came.
+    /// Returns the exit status, if the host sent one.
     pub(super) fn exit_status(&self) -> Option<u32> {
         let _locked = self.session.raw();
         // SAFETY: as in `exec`.
@@ -140,12 +147,13 @@ impl Channel {
         }
     }
 
-    /// The name of the signal that ended the command, if one came.
+    /// Returns the name of the signal that ended the command, if the host sent
+    /// one.
     pub(super) fn exit_signal(&self) -> Option<String> {
         let mut locked = self.session.raw();
         let (mut name, mut length): (*mut c_char, usize) = (null_mut(), 0);
-        // SAFETY: as in `exec`; of the texts that libssh2 gives, only the one that
-        // is asked for is made, and it is freed here.
+        // SAFETY: as in `exec`; libssh2 allocates only the requested text,
+        // which is freed here.
         let name = unsafe {
             sys::libssh2_channel_get_exit_signal(
                 self.raw,
@@ -177,8 +185,8 @@ fn length(text: &str) -> c_uint {
 impl Drop for Channel {
     fn drop(&mut self) {
         let _locked = self.session.raw();
-        // SAFETY: nothing uses it afterwards. What must wait is freed with the
-        // session.
+        // SAFETY: nothing uses the channel afterwards. If libssh2 would have to
+        // wait, the session frees the channel.
         unsafe { sys::libssh2_channel_free(self.raw) };
     }
 }

@@ -1,5 +1,5 @@
-//! The ssh connections of a run: kept, used again, and shared by those who go
-//! through the same jump host.
+//! The ssh connections of a run: kept for reuse, and shared by all hosts behind
+//! the same jump host.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -29,15 +29,16 @@ use crate::report::{Reporter, text};
 /// Idle connections by host.
 type Idle = Arc<Mutex<HashMap<Host, Vec<Connection>>>>;
 
-/// The way through a jump host: open, not yet, or closed a moment ago.
+/// The connection to a jump host: open, not yet open, or failed recently.
 #[derive(Debug, Default)]
-struct Way {
+struct Route {
     jump: Option<Arc<Jump>>,
     failed: Option<(Instant, Error)>,
 }
 
-/// Ways by jump host. Many who want one at once share one login.
-type Ways = Mutex<HashMap<Host, Arc<tokio::sync::Mutex<Way>>>>;
+/// The connections to jump hosts. Concurrent users of one jump host share one
+/// login.
+type Routes = Mutex<HashMap<Host, Arc<tokio::sync::Mutex<Route>>>>;
 
 /// The ssh connections of a run.
 #[derive(Debug)]
@@ -47,8 +48,8 @@ pub struct Ssh {
     report: Reporter,
     cancel: CancellationToken,
     idle: Idle,
-    ways: Ways,
-    /// Instances whose unverified key has been spoken of.
+    routes: Routes,
+    /// Instances for whose unverified key a warning was logged.
     unverified: Mutex<HashSet<String>>,
 }
 
@@ -64,13 +65,13 @@ impl Ssh {
             report,
             cancel,
             idle: Idle::default(),
-            ways: Ways::default(),
+            routes: Routes::default(),
             unverified: Mutex::default(),
         }
     }
 
-    /// The key that a host offers when it is asked for one of these types,
-    /// without logging in.
+    /// Returns the key that a host offers for one of these types, without
+    /// logging in.
     ///
     /// Throws `timeout`, `unreachable`.
     pub async fn offered(
@@ -85,13 +86,13 @@ impl Ssh {
         blocking(move || connect::offered(&host, stream, &algorithms, &patience)).await
     }
 
-    /// The pinned key of an instance, if there is one.
+    /// Returns the pinned key of an instance, if there is one.
     pub fn pin(&self, instance: &str) -> Result<Option<Pin>> {
         Pin::load(&self.local.data_dir, instance)
     }
 
-    /// Pins the first key of an instance; gives what another one pinned
-    /// meanwhile.
+    /// Pins the first key of an instance. Returns the key that another process
+    /// pinned in the meantime, if there is one.
     pub fn save_first_pin(&self, instance: &str, pin: Pin) -> Result<Pin> {
         pin.save_first(&self.local.data_dir, instance)
     }
@@ -101,10 +102,10 @@ impl Ssh {
         pin.save(&self.local.data_dir, instance)
     }
 
-    /// A `known_hosts` file that holds the pinned key of an instance, for the
-    /// ssh program. The host is asked for its key, which must be that one.
+    /// Writes a `known_hosts` file with the pinned key of an instance, for the
+    /// ssh program, and returns its path. The host must offer that key.
     ///
-    /// Throws `not_found` when no key is pinned, `host_key_changed`.
+    /// Throws `not_found` if no key is pinned, `host_key_changed`.
     pub async fn known_hosts_of(&self, host: &Host, timeout: Duration) -> Result<PathBuf> {
         let Trust::Instance(id) = &host.trust else {
             return Err(Error::internal("only an instance's key is pinned"));
@@ -112,9 +113,9 @@ impl Ssh {
         let Some(pin) = self.pin(id)? else {
             return Err(Error::new(
                 ErrorKind::NotFound,
-                format!("the ssh host key of {id} was never seen"),
+                format!("no ssh host key is pinned for {id}"),
             )
-            .hint("wait_until_ready, ssh_exec and scp pin it when they first log in"));
+            .hint("wait_until_ready, ssh_exec and scp pin the key at their first login"));
         };
         let types = KeyTypes::First(pin.key_type.clone());
         let offered = self.offered(host, &types, timeout).await?;
@@ -129,15 +130,15 @@ impl Ssh {
         Pin::remove(&self.local.data_dir, instance);
     }
 
-    /// Whether the log says already that this instance's key is unverified.
-    pub fn said_unverified(&self, instance: &str) -> bool {
+    /// Returns whether the unverified key of this instance was already logged.
+    pub fn logged_unverified(&self, instance: &str) -> bool {
         self.unverified
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .contains(instance)
     }
 
-    /// Notes that the log says so.
+    /// Records that the unverified key of this instance was logged.
     pub fn note_unverified(&self, instance: &str) {
         let mut unverified = self
             .unverified
@@ -146,10 +147,11 @@ impl Ssh {
         unverified.insert(instance.to_owned());
     }
 
-    /// Runs a command, whatever its exit status.
+    /// Runs a command; any exit status is a success. `report` gets its live
+    /// output.
     ///
     /// Throws `timeout`, `unreachable`, `denied`, `host_key_changed`,
-    /// `cancelled`. `report` gets its live output.
+    /// `cancelled`.
     pub async fn run(&self, host: &Host, command: Command, report: &Reporter) -> Result<Finished> {
         let (connection, channel) = self.open(host).await?;
         let idle = Arc::clone(&self.idle);
@@ -161,14 +163,15 @@ impl Ssh {
             let (mut finished, reusable) = ran;
             finished.seconds = started.elapsed().as_secs_f64();
             if reusable {
-                give_back(&idle, host, connection);
+                keep_idle(&idle, host, connection);
             }
             Ok(finished)
         })
         .await
     }
 
-    /// Forgets idle connections, so that the next command logs in afresh.
+    /// Drops the idle connections to a host, so that the next command logs in
+    /// again.
     pub fn forget(&self, host: &Host) {
         self.idle
             .lock()
@@ -176,8 +179,8 @@ impl Ssh {
             .remove(host);
     }
 
-    /// A connection with an open channel: an idle one that still works, or a
-    /// new one. Nothing has run yet, so trying again is safe.
+    /// Returns a connection with an open channel: an idle connection that still
+    /// works, or a new one. No command has run yet, so a retry is safe.
     async fn open(&self, host: &Host) -> Result<(Connection, Channel)> {
         let patience = self.patience();
         loop {
@@ -211,12 +214,12 @@ impl Ssh {
         .await
     }
 
-    /// For the way to an open channel.
+    /// Returns the deadline for connecting and opening a channel.
     fn patience(&self) -> Patience {
         Patience::new(LOGIN_TIMEOUT, &self.cancel)
     }
 
-    /// A new connection, logged in.
+    /// Opens a new connection and logs in.
     async fn connect(&self, host: &Host, patience: &Patience) -> Result<Connection> {
         // Reject an unusable key before connecting.
         if let Some(key) = &host.key {
@@ -229,7 +232,7 @@ impl Ssh {
         blocking(move || connect::login(&host, stream, &local, &known, &report, &patience)).await
     }
 
-    /// A socket that leads to a host: straight there, or through its jump host.
+    /// Opens a socket to a host, directly or through its jump host.
     async fn reach(&self, host: &Host, patience: &Patience) -> Result<OwnedFd> {
         let Some(via) = &host.via else {
             return connect::tcp(host, patience).await;
@@ -245,16 +248,17 @@ impl Ssh {
                     via.login()
                 ),
             )
-            .hint("check the security group's rules: is the port open for the jump host?")
+            .hint("check that a security group rule opens the port for the jump host")
         };
         let tunnel = async {
             loop {
                 let jump = self.jump(host, via, patience).await?;
-                // One that takes no more has a successor.
+                // A connection that accepts no more tunnels is replaced by a
+                // new one.
                 if let Some(opened) = jump.open(host).await {
                     return opened.map(OwnedFd::from);
                 }
-                self.leave(via, &jump).await;
+                self.forget_jump(via, &jump).await;
             }
         };
         tokio::time::timeout_at(patience.until.into(), tunnel)
@@ -262,48 +266,49 @@ impl Ssh {
             .unwrap_or_else(|_| Err(late()))
     }
 
-    /// The connection to a jump host. It may be behind another one.
+    /// Returns the connection to a jump host, which may itself be behind
+    /// another one.
     async fn jump(&self, host: &Host, via: &Host, patience: &Patience) -> Result<Arc<Jump>> {
         let asked = Instant::now();
-        let way = self.way(via);
-        let mut way = way.lock().await;
-        // What failed while this one waited its turn need not fail again.
-        if let Some((at, error)) = &way.failed
+        let route = self.route(via);
+        let mut route = route.lock().await;
+        // A failure during the wait for the lock counts for this caller too.
+        if let Some((at, error)) = &route.failed
             && *at >= asked
         {
             return Err(error.clone());
         }
-        if let Some(jump) = &way.jump {
+        if let Some(jump) = &route.jump {
             return Ok(Arc::clone(jump));
         }
         match Box::pin(self.connect(via, patience)).await {
             Ok(connection) => {
                 let jump = Arc::new(Jump::over(connection, via.clone())?);
-                way.jump = Some(Arc::clone(&jump));
+                route.jump = Some(Arc::clone(&jump));
                 Ok(jump)
             }
             Err(error) => {
                 let error = error.while_doing(&format!("jump host of {}", host.name));
-                way.failed = Some((Instant::now(), error.clone()));
+                route.failed = Some((Instant::now(), error.clone()));
                 Err(error)
             }
         }
     }
 
-    fn way(&self, via: &Host) -> Arc<tokio::sync::Mutex<Way>> {
-        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(ways.entry(via.clone()).or_default())
+    fn route(&self, via: &Host) -> Arc<tokio::sync::Mutex<Route>> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(routes.entry(via.clone()).or_default())
     }
 
-    /// The next one who wants to go this way makes a new connection.
-    async fn leave(&self, via: &Host, jump: &Arc<Jump>) {
-        let way = self.way(via);
-        let mut way = way.lock().await;
-        way.jump.take_if(|current| Arc::ptr_eq(current, jump));
+    /// Drops the connection to a jump host; the next caller opens a new one.
+    async fn forget_jump(&self, via: &Host, jump: &Arc<Jump>) {
+        let route = self.route(via);
+        let mut route = route.lock().await;
+        route.jump.take_if(|current| Arc::ptr_eq(current, jump));
     }
 
-    /// Whether a host takes connections on its port, reached as it is reached for
-    /// ssh.
+    /// Checks that a host accepts connections on its port, reached in the same
+    /// way as for ssh.
     ///
     /// Throws `unreachable`, `timeout`.
     pub async fn accepts(&self, host: &Host, timeout: Duration) -> Result<()> {
@@ -312,7 +317,7 @@ impl Ssh {
     }
 }
 
-fn give_back(idle: &Idle, host: Host, connection: Connection) {
+fn keep_idle(idle: &Idle, host: Host, connection: Connection) {
     let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
     idle.entry(host).or_default().push(connection);
 }

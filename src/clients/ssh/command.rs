@@ -1,18 +1,18 @@
-//! A command for a host, and what became of it.
+//! A command for a host, and its result.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-/// What a command reads.
+/// The standard input of a command.
 #[derive(Default)]
 pub enum Stdin {
-    /// Nothing.
+    /// No input.
     #[default]
     Empty,
-    /// This text.
+    /// These bytes.
     Bytes(Vec<u8>),
-    /// All that this gives, which must not keep others waiting for long.
+    /// Everything from this reader, which must not block for long.
     Reader(Box<dyn Read + Send>),
 }
 
@@ -26,7 +26,7 @@ impl std::fmt::Debug for Stdin {
     }
 }
 
-/// Where a command's standard output goes instead of into its result.
+/// A writer that receives a command's standard output instead of its result.
 pub struct Sink(pub Box<dyn Write + Send>);
 
 impl std::fmt::Debug for Sink {
@@ -38,43 +38,45 @@ impl std::fmt::Debug for Sink {
 /// A command to run.
 #[derive(Debug, Default)]
 pub struct Command {
-    /// Text for the user's login shell.
+    /// The command, for the user's login shell.
     pub command: String,
-    /// Directory to run it in.
+    /// The working directory.
     pub cwd: Option<String>,
-    /// Environment variables; they travel inside the connection, never in a
+    /// Environment variables; they are sent inside the connection, never in a
     /// command line.
     pub env: BTreeMap<String, String>,
-    /// Its standard input.
+    /// The standard input.
     pub stdin: Stdin,
-    /// Where its standard output goes; none means into the result.
+    /// The destination of the standard output; without it, the result.
     pub stdout: Option<Sink>,
-    /// Whether it runs as root by sudo.
+    /// Whether the command runs as root with sudo.
     pub sudo: bool,
-    /// Time after which it is ended.
+    /// The time after which the command is terminated.
     pub timeout: Option<Duration>,
-    /// Whether its output goes to the log while it runs.
+    /// Whether the output is logged while the command runs.
     pub live: bool,
 }
 
-/// What became of a command.
+/// The result of a command.
 #[derive(Clone, Debug, Default)]
 pub struct Finished {
-    /// Exit status; 128 + n for signal n, as a shell says it.
+    /// The exit status; 128 + n for signal n, as in a shell.
     pub status: i64,
-    /// Name of the signal that ended it, as `TERM`.
+    /// The name of the signal that ended it, as `TERM`.
     pub signal: Option<String>,
-    /// Whether it did not run, as its directory cannot be entered there.
+    /// Whether the command did not run because its working directory cannot be
+    /// entered.
     pub no_directory: bool,
     /// Standard output, at most the last [`KEPT`] bytes.
     pub stdout: Vec<u8>,
-    /// Standard error, likewise.
+    /// Standard error, with the same limit.
     pub stderr: Vec<u8>,
-    /// Bytes of output that did not fit.
+    /// The number of output bytes that were dropped.
     pub dropped: u64,
-    /// How long it took.
+    /// The duration in seconds.
     pub seconds: f64,
 }
 
-/// How much of each output a result holds: its end. The log has all of it.
+/// The longest output in a result, in bytes: the end of each stream. The log
+/// has all of it.
 pub const KEPT: usize = 4 << 20;

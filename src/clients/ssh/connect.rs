@@ -1,4 +1,4 @@
-//! Connecting: TCP, handshake, host key.
+//! Connects to a host: TCP, handshake, host key.
 
 use std::os::fd::OwnedFd;
 
@@ -16,7 +16,7 @@ use crate::clients::Local;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, text};
 
-/// Opens the TCP connection; dropping the future gives it up.
+/// Opens the TCP connection; dropping the future cancels it.
 pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<OwnedFd> {
     let connecting = tokio::net::TcpStream::connect((host.address.as_str(), host.port));
     let failed = |reason: &str| {
@@ -39,11 +39,10 @@ pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<OwnedFd> {
                 .to_lowercase();
             return Err(match e.kind() {
                 std::io::ErrorKind::ConnectionRefused => failed(&reason)
-                    .hint("no ssh server listens there (yet); check the address and `port`"),
+                    .hint("no ssh server listens on this port (yet): check the address and `port`"),
                 std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => {
                     failed(&reason).hint(
-                        "check the address: is the host up, and this machine's network, or the \
-                         VPN that leads there?",
+                        "check the address, that the host is up, and this machine's network or VPN",
                     )
                 }
                 _ => failed(&reason),
@@ -56,13 +55,14 @@ pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<OwnedFd> {
                 host.address, host.port
             );
             return Err(Error::new(ErrorKind::Timeout, message).hint(
-                "check the security group's rules: is the port open for this machine's address?",
+                "check that a security group rule opens the port for this machine's address",
             ));
         }
     };
     let setup = |e: std::io::Error| failed(&e.to_string());
     stream.set_nodelay(true).map_err(setup)?;
-    // A host that vanished is noticed after this, not after a quarter of an hour.
+    // Notice a host that vanished after 60 s; the default would be about 15
+    // minutes.
     #[cfg(target_os = "linux")]
     rustix::net::sockopt::set_tcp_user_timeout(&stream, 60_000).map_err(|e| setup(e.into()))?;
     let stream = stream.into_std().map_err(setup)?;
@@ -70,8 +70,7 @@ pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<OwnedFd> {
     Ok(stream.into())
 }
 
-/// The key a host offers when it is asked for these algorithms, without logging
-/// in.
+/// Returns the key that a host offers for these algorithms, without logging in.
 pub(super) fn offered(
     host: &Host,
     stream: OwnedFd,
@@ -81,7 +80,7 @@ pub(super) fn offered(
     handshake(host, stream, algorithms, patience).map(|(_, offered)| offered)
 }
 
-/// Handshake, host key, login.
+/// Performs the handshake, verifies the host key and logs in.
 pub(super) fn login(
     host: &Host,
     stream: OwnedFd,
@@ -117,7 +116,7 @@ fn handshake(
     Ok((connection, offered))
 }
 
-/// Why there was no handshake, and what to do about it.
+/// Creates the error for a failed handshake.
 fn no_handshake(host: &Host, session: &Session, halt: &Halt) -> Error {
     let banner = session.banner_bytes().map(String::from_utf8_lossy);
     let spoke_ssh = banner.as_ref().is_some_and(|b| b.starts_with("SSH-"));
@@ -125,31 +124,31 @@ fn no_handshake(host: &Host, session: &Session, halt: &Halt) -> Error {
         Halt::Shut(Shut::Cancelled) => return Error::cancelled(),
         Halt::Shut(Shut::Late) => (
             "it did not answer in time".to_owned(),
-            "is this an ssh server? Check the address and `port`".to_owned(),
+            "check that the address and `port` are those of an ssh server".to_owned(),
         ),
         Halt::Shut(Shut::TooMuch) => (
-            "it sends without end".to_owned(),
-            "is this an ssh server? Check the address and `port`".to_owned(),
+            "it sends data without end".to_owned(),
+            "check that the address and `port` are those of an ssh server".to_owned(),
         ),
         Halt::Broken(_) if banner.is_some() && !spoke_ssh => (
             "it answered in another protocol".to_owned(),
-            "no ssh server listens there: check the address and `port`".to_owned(),
+            "check that the address and `port` are those of an ssh server".to_owned(),
         ),
         Halt::Broken(error) => match error {
             error if is_closed(error) => (
                 "it closed the connection".to_owned(),
-                "it may still be starting, or refuse this machine: try again, and look at the \
-                 log of sshd there"
+                "the host may still be starting, or it may refuse this machine: try again, and \
+                 check the log of sshd on the host"
                     .to_owned(),
             ),
-            // libssh2 does not tell the two apart.
+            // libssh2 returns the same error for both causes.
             error if is_key_exchange(error) => (
                 "no common ssh algorithm, or it closed the connection".to_owned(),
-                format!("`ssh {} -vv true` shows which", host.arguments()),
+                format!("`ssh {} -vv true` shows which of the two", host.arguments()),
             ),
             error => (
                 error.message().to_owned(),
-                format!("`ssh {} -vv true` may show more", host.arguments()),
+                format!("`ssh {} -vv true` may show the reason", host.arguments()),
             ),
         },
     };
@@ -176,7 +175,8 @@ mod tests {
     use std::io::Write as _;
     use std::os::unix::net::UnixStream;
 
-    /// What comes before a login, in any order; some of it for ever.
+    /// Returns data that a host might send before the login, in any order, and
+    /// whether it repeats without end.
     fn preface(random: &mut StdRng) -> (Vec<u8>, bool) {
         let long = [b'x'; 3000];
         let pieces: [&[u8]; 12] = [
@@ -198,7 +198,8 @@ mod tests {
         (chosen.collect::<Vec<_>>().concat(), random.random())
     }
 
-    /// Sends it, once or for as long as it is taken; then keeps the line open.
+    /// Sends the data, once or until the reader stops; then keeps the
+    /// connection open.
     fn play((bytes, forever): (Vec<u8>, bool), mut socket: UnixStream) {
         let until = Instant::now() + Duration::from_secs(2);
         socket
@@ -209,12 +210,12 @@ mod tests {
                 return;
             }
         }
-        // Until the other side hangs up.
+        // Wait until the other side closes the connection.
         let _ = std::io::copy(&mut socket, &mut std::io::sink());
     }
 
     #[test]
-    fn no_preface_keeps_us_longer_than_we_have_patience() {
+    fn no_data_before_the_login_extends_the_deadline() {
         let text = std::env::var("AUTORUN_TEST_SEED");
         let seed: u64 = text.map_or_else(|_| rand::random(), |text| text.parse().unwrap());
         let mut random = StdRng::seed_from_u64(seed);

@@ -15,17 +15,17 @@ use super::gate::{self, Gate};
 use super::libssh2::must_wait;
 use crate::error::{Error, Result};
 
-/// Time from the first packet to the open channel, the way through a jump host
-/// included.
+/// The time limit from the first packet to the open channel, including the
+/// connection through a jump host.
 pub(super) const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How soon a cancellation is seen when nothing moves on a connection.
+/// How soon a cancellation is noticed on an idle connection.
 pub(super) const GLANCE: Duration = Duration::from_millis(100);
 
-/// Until when a host must have done something, and who may end the wait before.
+/// A deadline for the other side, and a token that cancels the wait earlier.
 #[derive(Clone, Debug)]
 pub(super) struct Patience {
-    /// How long it was, for messages.
+    /// The length of the wait, for messages.
     pub(super) limit: Duration,
     pub(super) until: Instant,
     pub(super) cancel: CancellationToken,
@@ -49,7 +49,7 @@ impl Patience {
 pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) gate: Arc<Gate>,
-    /// The session's own socket once more, to poll on.
+    /// A duplicate of the session's socket, for poll.
     socket: OwnedFd,
 }
 
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// A session on this socket, on which nothing was said yet.
+    /// Creates a session on this socket, on which nothing has been sent yet.
     pub(super) fn over(socket: OwnedFd, patience: &Patience) -> Result<Self> {
         let failed = |e: &dyn std::fmt::Display| {
             Error::internal(format!("cannot start an ssh session: {e}"))
@@ -84,14 +84,14 @@ impl Connection {
         self.socket.as_fd()
     }
 
-    /// Opens a channel, which tells whether the other side is still there.
+    /// Opens a channel, which also checks that the other side still answers.
     pub(super) fn open(&self, patience: &Patience) -> std::result::Result<Channel, Halt> {
         let until = Some(patience.until);
         self.gate.open(until, &patience.cancel, gate::ASIDE);
         self.finish(Channel::open)
     }
 
-    /// Repeats a call of libssh2 until it need not wait any more, or until the
+    /// Repeats a call of libssh2 until it no longer has to wait, or until the
     /// gate shuts.
     pub(super) fn finish<T>(
         &self,
@@ -105,12 +105,12 @@ impl Connection {
             if let Some(shut) = self.gate.shut() {
                 return Err(Halt::Shut(shut));
             }
-            // If it fails, so does the call.
+            // If waiting fails, the next call fails too.
             let _ = self.wait(GLANCE);
         }
     }
 
-    /// Waits until libssh2 can go on, at most so long.
+    /// Waits until libssh2 can continue, but at most this long.
     pub(super) fn wait(&self, longest: Duration) -> rustix::io::Result<()> {
         let flags = match self.session.block_directions() {
             BlockDirections::Inbound | BlockDirections::None => PollFlags::IN,
@@ -124,11 +124,11 @@ impl Connection {
         }
     }
 
-    /// Ends it at once, whatever the other side does: what is freed afterwards
-    /// has nothing to wait for.
+    /// Ends the connection at once. Freeing its objects afterwards does not
+    /// wait for the other side.
     pub(super) fn cut(&self) {
         self.gate.close();
-        // One that is gone already needs no end.
+        // An error means that the connection is already gone.
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
     }
 }

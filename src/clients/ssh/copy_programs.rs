@@ -1,8 +1,8 @@
-//! The programs that copy files and directories to hosts and from them, and what
-//! those answer. POSIX sh and tar, nothing else.
+//! The programs that copy files and directories to and from hosts, and parsers
+//! for their output. They need only POSIX sh and tar.
 //!
-//! They say by their exit status what went wrong: the words of a host depend on
-//! its language. See [`Trouble`].
+//! Their exit status shows what went wrong, because messages depend on the
+//! language of the host. See [`Trouble`].
 
 use super::shell::quote;
 
@@ -11,15 +11,15 @@ use super::shell::quote;
 pub enum Trouble {
     /// A file or directory that the path names does not exist.
     Missing,
-    /// The user may not read or write there.
+    /// The user may not read or write the path.
     Denied,
-    /// The disk is full, or the user's part of it.
+    /// The disk or the user's quota is full.
     Full,
-    /// A directory stands where a file is to go, or the other way round.
+    /// There is a directory in the place of a file, or the other way round.
     InTheWay,
-    /// The home directory is in the directory that would be replaced.
+    /// The directory to be replaced contains the home directory.
     HoldsHome,
-    /// Not all that was sent has arrived.
+    /// The data arrived incomplete.
     Incomplete,
     /// The path names neither a file nor a directory.
     Special,
@@ -36,7 +36,8 @@ impl Trouble {
         Self::Special,
     ];
 
-    /// The status with which a program ends; sh, tar and sudo have others.
+    /// Returns the program's exit status for this reason; sh, tar and sudo use
+    /// others.
     const fn status(self) -> i64 {
         match self {
             Self::Missing => 91,
@@ -49,7 +50,7 @@ impl Trouble {
         }
     }
 
-    /// What a program's exit status says; nothing for one without a reason.
+    /// Returns the reason for an exit status, if the status has one.
     #[must_use]
     pub fn of_status(status: i64) -> Option<Self> {
         Self::ALL
@@ -61,19 +62,19 @@ impl Trouble {
 /// How a host packs and unpacks directories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tar {
-    /// GNU tar, which knows of holes in files.
+    /// GNU tar, which supports sparse files.
     Gnu,
     /// Another tar.
     Other,
 }
 
 impl Tar {
-    /// A program that says it: `gnu`, `tar` or `none`.
+    /// A program that prints the kind: `gnu`, `tar` or `none`.
     pub const COMMAND: &str = "\
 case $(tar --version 2>/dev/null) in *GNU*) printf gnu ;; \
 *) command -v tar >/dev/null && printf tar || printf none ;; esac";
 
-    /// What [`Tar::COMMAND`] wrote; nothing when there is no tar.
+    /// Parses the output of [`Tar::COMMAND`]; `None` if there is no tar.
     #[must_use]
     pub fn parse(answer: &str) -> Option<Self> {
         match answer.trim() {
@@ -84,17 +85,17 @@ case $(tar --version 2>/dev/null) in *GNU*) printf gnu ;; \
     }
 }
 
-/// What a path on a host is.
+/// The kind of a path on a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Looked {
-    /// A file: its size, and its permissions as `ls` shows them.
+    /// A file: its size and permissions.
     File(u64, u32),
-    /// A directory: how it can be packed, if there is a tar.
+    /// A directory: the host's tar, if there is one.
     Directory(Option<Tar>),
 }
 
 impl Looked {
-    /// What [`look`] wrote.
+    /// Parses the output of [`look`].
     #[must_use]
     pub fn parse(answer: &str) -> Option<Self> {
         let (kind, rest) = answer.split_once(' ')?;
@@ -109,7 +110,7 @@ impl Looked {
     }
 }
 
-/// `-rw-r--r--` as a number; without what makes a file another user's program.
+/// Parses `-rw-r--r--` to a mode, without the setuid, setgid and sticky bits.
 fn permissions(shown: &str) -> Option<u32> {
     let letters: Vec<char> = shown.chars().skip(1).collect();
     if letters.len() != 9 {
@@ -123,11 +124,11 @@ fn permissions(shown: &str) -> Option<u32> {
     letters.iter().enumerate().map(bit).sum()
 }
 
-/// A script as a command for the login shell, after these functions:
+/// Wraps a script into a command for the login shell, with these functions:
 ///
-/// - `absent PATH` ends because the path does not exist, or is in a directory
-///   that the user may not look into.
-/// - `why DIRECTORY` ends with the reason why nothing can be written in it.
+/// - `absent PATH` exits because the path does not exist, or because the user
+///   may not search one of its directories.
+/// - `why DIRECTORY` exits with the reason why the directory is not writable.
 fn command(script: &str) -> String {
     let functions = format!(
         r#"absent() {{
@@ -155,8 +156,8 @@ exit 1
     format!("exec sh -c {}", quote(&(functions + script)))
 }
 
-/// A path as the shell there takes it: a quoted tilde would be a name, and
-/// relative paths start at home anyway.
+/// Returns the path for a shell in the home directory: a quoted tilde would be
+/// a file name, and relative paths start at the home directory anyway.
 fn from_home(path: &str) -> &str {
     match path.strip_prefix("~/") {
         Some("") => ".",
@@ -166,9 +167,9 @@ fn from_home(path: &str) -> &str {
     }
 }
 
-/// A program that copies its input to a file, for [`super::Ssh::run`]: it writes
-/// a hidden file beside the target, checks its size, sets the mode and renames
-/// it. It writes the path on which the file is then.
+/// Returns a program that copies its input to a file, for [`super::Ssh::run`].
+/// It writes a hidden file beside the target, checks the size, sets the mode
+/// and renames the file. It prints the path of the file.
 #[must_use]
 pub fn receive_file(name: &str, target: &str, size: u64, mode: u32) -> String {
     command(&format!(
@@ -183,7 +184,7 @@ case $t in
 esac
 h=${{d}}.${{t##*/}}.autorun-$$
 umask 077
-[ ! -e "$h" ] && [ ! -L "$h" ] || {{ echo "$h is there" >&2; exit 1; }}
+[ ! -e "$h" ] && [ ! -L "$h" ] || {{ echo "$h already exists" >&2; exit 1; }}
 trap 'rm -f -- "$h"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
 set -C
@@ -200,10 +201,10 @@ printf '%s' "$t""#,
     ))
 }
 
-/// Begins a directory that is to become `target`: makes `$h`, a hidden one that
-/// the end of the shell removes, whose `tree` will be moved. It stands inside
-/// `target` when that is a directory that stays, else beside it; `$d` is the
-/// directory that holds it.
+/// Returns the beginning of a program that creates the directory `target`. It
+/// creates the hidden directory `$h`, which is removed when the shell exits and
+/// whose `tree` will be moved. `$h` is inside `target` if that is a directory
+/// that stays, otherwise beside it. `$d` is the directory that contains `$h`.
 fn stage(name: &str, target: &str, replace: bool) -> String {
     format!(
         r#"t={target} n={name} into= home=$(pwd -P)
@@ -211,11 +212,11 @@ case $t in
 */) [ -d "$t" ] || {{ echo "the directory $t does not exist" >&2; exit {missing}; }}; t=$t$n ;;
 esac
 if [ -d "$t" ]; then t=$(cd -P -- "$t" && pwd) || exit {denied}
-elif [ -e "$t" ] || [ -L "$t" ]; then echo "$t is there and is no directory" >&2; exit {in_the_way}
+elif [ -e "$t" ] || [ -L "$t" ]; then echo "$t exists and is not a directory" >&2; exit {in_the_way}
 fi
 if ! {merging}; then
 case "$home/" in
-"${{t%/}}"/*) echo "$t is not replaced: the home directory is in it" >&2; exit {holds_home} ;;
+"${{t%/}}"/*) echo "$t is not replaced because it contains the home directory" >&2; exit {holds_home} ;;
 esac
 fi
 if [ -d "$t" ] && {merging}; then into=1
@@ -245,10 +246,11 @@ trap 'exit 1' HUP INT PIPE TERM
     )
 }
 
-/// Moves `$h/tree` to `$t`: in one go if nothing is there or it is replaced,
-/// else file by file into what is there. A link in the place of a directory is
-/// not followed: it might lead anywhere. Then directories that are closed to
-/// their own owner are closed, and the path is written.
+/// Returns the part of a program that moves `$h/tree` to `$t`: with a single
+/// rename if `$t` does not exist or is replaced, otherwise file by file into
+/// the existing directory. A link in the place of a directory is not followed,
+/// because it might lead anywhere. Afterwards, directories that their owner
+/// cannot write to get their mode, and the path is printed.
 fn settle() -> String {
     format!(
         r#"merge() {{
@@ -257,7 +259,7 @@ fn settle() -> String {
 t=$1; shift
 for f do
 if [ -d "$t/$f" ] && [ ! -L "$t/$f" ]; then
-echo "$t/${{f#./}} is a directory there and none here" >&2; exit 1
+echo "$t/${{f#./}} is a directory on the host, but not here" >&2; exit 1
 fi
 done' sh "$2" {{}} +) || exit {in_the_way}
 (cd -- "$1" && find . ! -name . -prune ! -type d -exec sh -c '
@@ -267,7 +269,7 @@ if [ -d "$e" ] && [ ! -L "$e" ]; then
 n=${{e##*/}}
 if [ -d "$2/$n" ] && [ ! -L "$2/$n" ]; then merge "$e" "$2/$n"
 elif [ -e "$2/$n" ] || [ -L "$2/$n" ]; then
-echo "$2/$n is no directory there and one here" >&2; exit {in_the_way}
+echo "$2/$n is a directory here, but not on the host" >&2; exit {in_the_way}
 else mv -- "$e" "$2/$n" || why "$2"
 fi
 fi
@@ -291,10 +293,11 @@ printf '%s' "$t""#,
     )
 }
 
-/// A program that makes a directory of what [`crate::clients::tree::pack`] wrote:
-/// a tar stream that ends with the file `done`. It is built under a hidden name
-/// and then moved to `target`; with `replace` it takes the place of what is
-/// there, else that is added to. It writes the directory's path.
+/// Returns a program that unpacks the output of [`crate::clients::tree::pack`],
+/// a tar stream that ends with the file `done`. The directory is built under a
+/// hidden name and then moved to `target`. With `replace` it replaces an
+/// existing directory; otherwise its files are added. The program prints the
+/// directory's path.
 #[must_use]
 pub fn receive_tree(name: &str, target: &str, replace: bool) -> String {
     command(&format!(
@@ -304,7 +307,7 @@ pub fn receive_tree(name: &str, target: &str, replace: bool) -> String {
 [ $s -eq {full} ] && exit {full}
 exit {incomplete}
 }}
-[ -f "$h/done" ] || {{ echo "the directory did not arrive whole" >&2; exit {incomplete}; }}
+[ -f "$h/done" ] || {{ echo "the directory arrived incomplete" >&2; exit {incomplete}; }}
 {settle}"#,
         stage = stage(name, target, replace),
         settle = settle(),
@@ -313,7 +316,7 @@ exit {incomplete}
     ))
 }
 
-/// A program that says what a path is, for [`Looked::parse`]:
+/// Returns a program that prints the kind of a path, for [`Looked::parse`]:
 /// `file SIZE -rw-r--r--`, or `directory TAR`.
 #[must_use]
 pub fn look(path: &str) -> String {
@@ -334,8 +337,8 @@ fi"#,
     ))
 }
 
-/// A program that writes the first bytes of a file, however much is appended
-/// meanwhile.
+/// Returns a program that writes the first `size` bytes of a file, without data
+/// that is appended in the meantime.
 #[must_use]
 pub fn send_file(path: &str, size: u64) -> String {
     command(&format!(
@@ -346,8 +349,8 @@ exec head -c {size} <"$p""#,
     ))
 }
 
-/// A program that writes a directory as a tar stream. Its status is tar's own,
-/// unless something in it cannot be read.
+/// Returns a program that writes a directory as a tar stream. Its exit status
+/// is tar's, unless a file in it cannot be read.
 #[must_use]
 pub fn send_tree(path: &str) -> String {
     command(&format!(
@@ -373,8 +376,8 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn what_a_host_says_of_a_path_is_understood_whole_or_not_at_all() {
-        let file = |said| Looked::parse(said);
+    fn the_output_of_look_is_parsed_completely_or_not_at_all() {
+        let file = |output| Looked::parse(output);
         assert_eq!(file("file 12 -rw-r-----"), Some(Looked::File(12, 0o640)));
         assert_eq!(file("file 0 -rwsr-Sr-t"), Some(Looked::File(0, 0o745)));
         for odd in [
@@ -402,7 +405,7 @@ mod tests {
         );
     }
 
-    /// The status of a program under real sh, with this input.
+    /// Runs a program with real sh and this input. Returns its exit status.
     fn status(command: &str, stdin: &str, path: Option<&Path>) -> i32 {
         let mut sh = Command::new("sh");
         if let Some(path) = path {
@@ -415,7 +418,7 @@ mod tests {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // A program may end without reading it.
+        // A program may end without reading its input.
         let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
         child.wait().unwrap().code().unwrap()
     }
@@ -439,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_says_what_is_wrong_whatever_a_host_says_of_it() {
+    fn the_exit_status_shows_the_reason_in_any_language() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).display().to_string();
         std::fs::write(at("file"), "x").unwrap();
@@ -462,7 +465,7 @@ mod tests {
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 
-        // One whose disk is full, in its own language.
+        // A host whose disk is full and whose messages are not in English.
         let full = "#!/bin/sh\necho 'Auf dem Gerät ist kein Platz' >&2; exit 1\n";
         let programs = dir.path().join("bin");
         std::fs::create_dir(&programs).unwrap();

@@ -1,23 +1,23 @@
-//! What a person reads when a connection fails, and the ends of outputs.
+//! Error messages for connections that fail, and the last lines of output.
 
 use super::gate::Shut;
 use super::host::Host;
 use crate::error::{Error, ErrorKind};
 use crate::report::text;
 
-/// Why something on a connection did not come to its end.
+/// Why an operation on a connection did not finish.
 #[derive(Debug)]
 pub(super) enum Halt {
-    /// The gate shut.
+    /// The gate is shut.
     Shut(Shut),
     /// libssh2 failed.
     Broken(ssh2::Error),
 }
 
-/// How much of an output a message holds, in bytes.
+/// The longest output in a message, in bytes.
 const SHOWN: usize = 8 << 10;
 
-/// Ends of output for messages: the last lines, harmless.
+/// Returns the last lines of output for a message, without control characters.
 #[must_use]
 pub fn tail(output: &[u8], lines: usize) -> String {
     let end = output.trim_ascii_end();
@@ -26,17 +26,17 @@ pub fn tail(output: &[u8], lines: usize) -> String {
     text::harmless(&all[all.len().saturating_sub(lines)..].join("\n"))
 }
 
-/// What could not be done on a connection while it lasted.
+/// Creates the error for an operation that did not finish.
 pub(super) fn halted(host: &Host, attempt: &str, halt: &Halt) -> Error {
     match halt {
         Halt::Shut(Shut::Cancelled) => Error::cancelled(),
         Halt::Shut(Shut::Late) => broken(host, attempt, &"it did not answer in time"),
-        Halt::Shut(Shut::TooMuch) => broken(host, attempt, &"it sends without end"),
+        Halt::Shut(Shut::TooMuch) => broken(host, attempt, &"it sends data without end"),
         Halt::Broken(error) => broken(host, attempt, &error.message()),
     }
 }
 
-/// An ssh2 error in the middle of something.
+/// Creates the error for a connection that broke.
 pub(super) fn broken(host: &Host, attempt: &str, error: &dyn std::fmt::Display) -> Error {
     Error::new(
         ErrorKind::Unreachable,
@@ -45,7 +45,7 @@ pub(super) fn broken(host: &Host, attempt: &str, error: &dyn std::fmt::Display) 
             host.login()
         ),
     )
-    .hint("the next call logs in afresh; wait_for_ssh(server) waits until the host answers")
+    .hint("the next call logs in again; wait_for_ssh(server) waits until the host answers")
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_holds_the_end_of_an_output_however_long_it_is() {
+    fn a_message_contains_the_end_of_any_output() {
         assert_eq!(tail(b"a\nb\nc\n\n", 2), "b\nc");
         let long = vec![b'x'; 1 << 20];
         assert_eq!(tail(&long, 3).len(), SHOWN);

@@ -1,13 +1,13 @@
-//! The gate through which all passes that a host sends.
+//! The gate through which everything passes that a host sends.
 //!
-//! libssh2 reads on for as long as a host sends, in non-blocking mode as well,
-//! and keeps packets that were not asked for. So its reads go through here: when
-//! the time is up, after Ctrl-C, or when a host sends far more than was asked of
-//! it, there is nothing to read any more, and libssh2 returns to us with its state
+//! libssh2 reads for as long as a host sends, even in non-blocking mode, and
+//! keeps packets that it did not request. Its reads therefore go through a
+//! gate: after the deadline, after Ctrl-C, or if a host sends far more than was
+//! requested, the gate returns no more data, and libssh2 returns with its state
 //! intact.
 #![expect(
     unsafe_code,
-    reason = "ssh2 has no word for who reads a session's socket"
+    reason = "ssh2 has no function to set who reads a session's socket"
 )]
 
 use std::ffi::{c_int, c_void};
@@ -21,28 +21,31 @@ use rustix::net::{RecvFlags, recv};
 use ssh2::Session;
 use tokio_util::sync::CancellationToken;
 
-/// What a host may send before it has let us in: banners and key exchange.
+/// The maximum number of bytes that a host may send before the login: banners
+/// and key exchange.
 pub(super) const BEFORE_LOGIN: u64 = 256 << 10;
 
-/// What a host may send beyond the bytes that move in channels. It is more than
-/// a window and a socket hold, and it bounds what libssh2 keeps.
+/// The maximum number of bytes that a host may send beyond the data in channels.
+/// This is more than a window and a socket buffer hold, and it limits what
+/// libssh2 keeps.
 pub(super) const ASIDE: u64 = 16 << 20;
 
-/// A byte in a channel may come in a packet of its own.
+/// The credit for each byte in a channel, which may arrive in a packet of its
+/// own.
 const PER_BYTE: u64 = 64;
 
-/// Why nothing more is read.
+/// Why the gate returns no more data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shut {
-    /// The time is up.
+    /// The deadline has passed.
     Late,
-    /// Ctrl-C.
+    /// The run was stopped, for example by Ctrl-C.
     Cancelled,
-    /// The host sends far more than was asked of it.
+    /// The host sends far more than was requested.
     TooMuch,
 }
 
-/// See the module.
+/// A gate; see the module.
 #[derive(Debug)]
 pub(super) struct Gate(Mutex<State>);
 
@@ -50,14 +53,14 @@ pub(super) struct Gate(Mutex<State>);
 struct State {
     until: Option<Instant>,
     cancel: CancellationToken,
-    /// What may still come.
+    /// The number of bytes that may still arrive.
     left: u64,
-    /// No session waits any more: what is left of it comes to an end.
+    /// The session is being freed: every read fails.
     closed: bool,
 }
 
 impl Gate {
-    /// Lets this many bytes through until then, or until Ctrl-C.
+    /// Creates a gate for this many bytes, until the deadline or Ctrl-C.
     pub(super) fn new(until: Instant, cancel: CancellationToken, bytes: u64) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             until: Some(until),
@@ -71,7 +74,7 @@ impl Gate {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens again, for what is done next.
+    /// Opens the gate again, for the next operation.
     pub(super) fn open(&self, until: Option<Instant>, cancel: &CancellationToken, bytes: u64) {
         let mut state = self.state();
         state.until = until;
@@ -79,14 +82,14 @@ impl Gate {
         state.left = bytes;
     }
 
-    /// So much moved in a channel, in either direction.
+    /// Adds credit for bytes that moved in a channel, in either direction.
     pub(super) fn credit(&self, bytes: usize) {
         let mut state = self.state();
         let more = (bytes as u64).saturating_mul(PER_BYTE);
         state.left = state.left.saturating_add(more).min(ASIDE);
     }
 
-    /// Why nothing comes through, if nothing does.
+    /// Returns why the gate is shut, if it is.
     pub(super) fn shut(&self) -> Option<Shut> {
         let state = self.state();
         if state.cancel.is_cancelled() {
@@ -98,12 +101,12 @@ impl Gate {
         }
     }
 
-    /// From here on every read fails, so that a session can be freed at once.
+    /// Makes every further read fail, so that a session can be freed at once.
     pub(super) fn close(&self) {
         self.state().closed = true;
     }
 
-    /// Reads what may be read.
+    /// Reads from the socket if the gate allows it.
     fn receive(&self, socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
         if self.state().closed {
             return Err(Errno::CONNRESET);
@@ -118,11 +121,11 @@ impl Gate {
     }
 }
 
-/// A session's socket. The session owns it, and with it the gate that its reads
-/// go through, so neither is gone before the session is.
+/// A session's socket. The session owns it and the gate, so both exist as long
+/// as the session.
 struct Guarded {
     socket: OwnedFd,
-    #[expect(dead_code, reason = "it is held for `receive`")]
+    #[expect(dead_code, reason = "it must live as long as `receive` uses it")]
     gate: Arc<Gate>,
 }
 
@@ -134,7 +137,7 @@ impl AsRawFd for Guarded {
 
 type Receive = unsafe extern "C" fn(c_int, *mut c_void, usize, c_int, *mut *mut c_void) -> isize;
 
-/// libssh2's number of the function that reads.
+/// libssh2's number of the callback that reads (LIBSSH2_CALLBACK_RECV).
 const RECEIVES: c_int = 6;
 
 unsafe extern "C" {
@@ -145,14 +148,14 @@ unsafe extern "C" {
     ) -> *mut c_void;
 }
 
-/// Gives a session its socket, to be read through the gate alone.
+/// Sets a session's socket, which it reads only through the gate.
 pub(super) fn guard(session: &mut Session, socket: OwnedFd, gate: &Arc<Gate>) {
     let gate = Arc::clone(gate);
     {
         let mut raw = session.raw();
-        // SAFETY: the session is locked, and nothing else uses its one pointer for
-        // functions: ssh2 does for a login by keyboard only. The gate lives as
-        // long as the session, see `Guarded`.
+        // SAFETY: the session is locked. Nothing else uses its single user
+        // pointer: ssh2 uses it only for keyboard-interactive logins. The gate
+        // lives as long as the session, see `Guarded`.
         unsafe {
             let pointer = libssh2_sys::libssh2_session_abstract(&raw mut *raw);
             *pointer = Arc::as_ptr(&gate).cast_mut().cast();
@@ -162,7 +165,8 @@ pub(super) fn guard(session: &mut Session, socket: OwnedFd, gate: &Arc<Gate>) {
     session.set_tcp_stream(Guarded { socket, gate });
 }
 
-/// What libssh2 calls to read: as recv(2), with `-errno` for a failure.
+/// The callback with which libssh2 reads: like recv(2), but it returns `-errno`
+/// on failure.
 unsafe extern "C" fn receive(
     socket: c_int,
     buffer: *mut c_void,
@@ -170,8 +174,8 @@ unsafe extern "C" fn receive(
     _flags: c_int,
     pointer: *mut *mut c_void,
 ) -> isize {
-    // SAFETY: `guard` has put the gate there, libssh2 gives an open socket and a
-    // buffer of that length.
+    // SAFETY: `guard` has set the pointer to the gate, and libssh2 passes an
+    // open socket and a buffer of this length.
     let (gate, socket, buffer) = unsafe {
         (
             &*(*pointer).cast::<Gate>(),

@@ -1,32 +1,33 @@
-//! Who to connect to, and how.
+//! The host to connect to, and how to connect.
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Who to connect to and how.
+/// A host, with everything needed to connect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Host {
-    /// What log lines call it.
+    /// The name in log lines.
     pub name: String,
     /// Address or host name.
     pub address: String,
     /// TCP port.
     pub port: u16,
-    /// User to log in as.
+    /// The user to log in as.
     pub user: String,
-    /// Private key file; none means the agent and the usual files.
+    /// The private key file; without it, the ssh agent and the usual files are
+    /// used.
     pub key: Option<PathBuf>,
-    /// How its host key is verified.
+    /// How the host key is verified.
     pub trust: Trust,
-    /// What unlocks the private key file.
+    /// The passphrase of the private key file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passphrase: Option<Secret>,
-    /// What sudo asks for there; none means that it asks for nothing.
+    /// The password for sudo; without it, sudo must not ask for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sudo_password: Option<Secret>,
-    /// The jump host through which it is reached.
+    /// The jump host on the way to this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Box<Host>>,
 }
@@ -48,14 +49,14 @@ impl std::fmt::Debug for Secret {
 pub enum Trust {
     /// `~/.ssh/known_hosts` and the other files that OpenSSH reads.
     KnownHosts,
-    /// This fingerprint and no other, as `SHA256:...`.
+    /// Only this fingerprint, as `SHA256:...`.
     Fingerprint(String),
-    /// The key pinned for this EC2 instance id.
+    /// The key pinned for this EC2 instance.
     Instance(String),
 }
 
 impl Host {
-    /// `user@address`, with the port if it is not 22.
+    /// Returns `user@address`, with the port if it is not 22.
     #[must_use]
     pub fn login(&self) -> String {
         match self.port {
@@ -64,15 +65,17 @@ impl Host {
         }
     }
 
-    /// OpenSSH's arguments that lead there, for a shell. `-J` would do for a
-    /// jump host if it had an option for that one's key.
+    /// Returns OpenSSH's arguments to connect to this host, quoted for a shell.
+    /// A jump host is a `ProxyCommand`, because `-J` has no option for the jump
+    /// host's key.
     #[must_use]
     pub fn arguments(&self) -> String {
         let mut arguments = Vec::new();
         if let Some(key) = &self.key {
             let key = key.to_string_lossy();
             arguments.push(if key.contains('%') {
-                // It begins a token, which only the option can be told not to be.
+                // In OpenSSH, `%` begins a token. The option has an escape for
+                // it, but `-i` has not.
                 let option = format!("IdentityFile=\"{}\"", key.replace('%', "%%"));
                 format!("-o {}", shell_words::quote(&option))
             } else {
@@ -83,7 +86,8 @@ impl Host {
             arguments.push(format!("-p {}", self.port));
         }
         if let Some(via) = &self.via {
-            // What is a token to the jump host's own ssh is none to this one.
+            // This ssh must pass the tokens of the jump host's ssh on
+            // unchanged.
             let way = via.arguments().replace('%', "%%");
             let proxy = format!("ProxyCommand=ssh -W '[%h]:%p' {way}");
             arguments.push(format!("-o {}", shell_words::quote(&proxy)));
@@ -99,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_lead_there_through_every_jump_host() {
+    fn arguments_connect_through_every_jump_host() {
         let mut host = Host {
             name: "web".to_owned(),
             address: "10.0.0.7".to_owned(),

@@ -1,4 +1,5 @@
-//! What goes to the other side: the program, then the command's own input.
+//! The data for the host: the program that the boot program reads, then the
+//! command's own stdin.
 
 use std::collections::VecDeque;
 use std::io::Read as _;
@@ -9,22 +10,22 @@ use super::libssh2::must_wait;
 
 pub(super) const CHUNK: usize = 256 << 10;
 
-/// What goes to the other side: the program, then the command's own stdin.
+/// The data for the host: the program, then the command's own stdin.
 pub(super) struct Input {
     pending: Vec<u8>,
-    /// How much of `pending` has gone.
+    /// The number of bytes of `pending` that were sent.
     sent: usize,
-    /// What comes next.
+    /// The remaining inputs.
     rest: VecDeque<Stdin>,
-    /// Nothing more goes until sudo is through with its question.
+    /// Whether sending pauses until sudo's dialog is over.
     pub(super) held: bool,
     done: bool,
 }
 
-/// What keeps input from going on.
+/// Why input cannot be sent: an error of the connection or of the reader here.
 pub(super) enum Fault {
-    There(ssh2::Error),
-    Here(std::io::Error),
+    Remote(ssh2::Error),
+    Local(std::io::Error),
 }
 
 impl Input {
@@ -38,13 +39,14 @@ impl Input {
         }
     }
 
-    /// Sends the password; what follows waits until sudo is through.
+    /// Sends the password. The rest waits until sudo's dialog is over.
     pub(super) fn answer(&mut self, password: &str) {
         self.pending = format!("{password}\n").into_bytes();
         self.sent = 0;
     }
 
-    /// Writes what the channel takes; how much came of it.
+    /// Writes as much as the channel accepts. Returns the number of bytes, or 1
+    /// for other progress.
     pub(super) fn write(&mut self, channel: &Channel) -> std::result::Result<usize, Fault> {
         if self.sent < self.pending.len() {
             return match channel.write(&self.pending[self.sent..]) {
@@ -53,13 +55,13 @@ impl Input {
                     Ok(n)
                 }
                 Err(e) if must_wait(&e) => Ok(0),
-                Err(e) => Err(Fault::There(e)),
+                Err(e) => Err(Fault::Remote(e)),
             };
         }
         if self.done || self.held {
             return Ok(0);
         }
-        if self.refill().map_err(Fault::Here)? {
+        if self.refill().map_err(Fault::Local)? {
             return Ok(1);
         }
         match channel.send_eof() {
@@ -68,11 +70,11 @@ impl Input {
                 Ok(1)
             }
             Err(e) if must_wait(&e) => Ok(0),
-            Err(e) => Err(Fault::There(e)),
+            Err(e) => Err(Fault::Remote(e)),
         }
     }
 
-    /// The next piece of what is to be sent; false at its end.
+    /// Loads the next piece of input. Returns false at the end.
     fn refill(&mut self) -> std::io::Result<bool> {
         self.sent = 0;
         self.pending.clear();

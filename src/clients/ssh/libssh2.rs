@@ -1,14 +1,14 @@
-//! What an error of libssh2 means, by its code.
+//! Meanings of libssh2's error codes.
 
 use libssh2_sys as sys;
 use ssh2::{Error, ErrorCode};
 
-/// Whether a call only has to be repeated later.
+/// Returns whether the call only has to be repeated later.
 pub(super) fn must_wait(error: &Error) -> bool {
     is_one_of(error, &[sys::LIBSSH2_ERROR_EAGAIN])
 }
 
-/// Whether the other side has closed the connection.
+/// Returns whether the other side has closed the connection.
 pub(super) fn is_closed(error: &Error) -> bool {
     is_one_of(
         error,
@@ -19,13 +19,13 @@ pub(super) fn is_closed(error: &Error) -> bool {
     )
 }
 
-/// Whether nothing can be sent on the connection any more.
+/// Returns whether the connection can no longer be used for sending.
 pub(super) fn is_gone(error: &Error) -> bool {
     is_closed(error) || is_one_of(error, &[sys::LIBSSH2_ERROR_SOCKET_SEND])
 }
 
-/// Whether the connection is of no use any more: it is gone, or what came on it
-/// makes no sense.
+/// Returns whether the connection is unusable: it is gone, or it delivered
+/// invalid data.
 pub(super) fn is_broken(error: &Error) -> bool {
     is_gone(error)
         || is_one_of(
@@ -38,8 +38,8 @@ pub(super) fn is_broken(error: &Error) -> bool {
         )
 }
 
-/// Whether keys were not agreed upon. libssh2 says the same when the other side
-/// closes the connection meanwhile.
+/// Returns whether the key exchange failed. libssh2 returns the same error if
+/// the other side closes the connection during the key exchange.
 pub(super) fn is_key_exchange(error: &Error) -> bool {
     is_one_of(
         error,
@@ -50,7 +50,7 @@ pub(super) fn is_key_exchange(error: &Error) -> bool {
     )
 }
 
-/// Whether a key file could not be read.
+/// Returns whether a key file could not be read.
 pub(super) fn is_of_a_file(error: &Error) -> bool {
     is_one_of(error, &[sys::LIBSSH2_ERROR_FILE])
 }

@@ -6,10 +6,10 @@ use super::command::KEPT;
 use super::host::Host;
 use crate::report::{Event, LineMask, PieceMask, Reporter, Stream};
 
-/// Longer lines are cut into pieces for the log.
+/// Longer lines are cut into pieces for the log, in bytes.
 pub(super) const LONGEST_LINE: usize = 16 << 10;
 
-/// How long a line is held back that may be the beginning of a secret.
+/// How long to hold back a line that may contain the beginning of a secret.
 pub(super) const HOLDS: Duration = Duration::from_millis(200);
 
 /// One output: its end for the result, its lines for the log.
@@ -18,16 +18,16 @@ pub(super) struct Lines<'a> {
     host: &'a str,
     report: &'a Reporter,
     live: bool,
-    /// Up to twice what is kept: its beginning is cut off now and then, not
-    /// byte by byte.
+    /// Up to twice the kept size, so that the beginning is not removed byte by
+    /// byte.
     kept: Vec<u8>,
     dropped: u64,
-    /// The line whose end has not come.
+    /// The line whose end has not arrived.
     unended: Vec<u8>,
-    /// A secret may go on in the next line, or in the next piece of a long one.
+    /// Masks secrets, which may span lines or the pieces of a long line.
     secrets: PieceMask,
     last_came: Instant,
-    /// The masked line whose end may be held back.
+    /// The masked line, whose end may be held back.
     line: String,
     keys: LineMask,
 }
@@ -83,8 +83,8 @@ impl<'a> Lines<'a> {
         self.dropped += over as u64;
     }
 
-    /// What has been held back for a while need not be the beginning of a
-    /// secret.
+    /// Shows what was held back for a while, and is probably not the beginning
+    /// of a secret.
     pub(super) fn flush(&mut self) {
         if self.secrets.holds() && self.last_came.elapsed() >= HOLDS {
             let shown = self.secrets.flush();
@@ -92,8 +92,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Reports every line that has ended, and what is too long to wait for its
-    /// end.
+    /// Reports every complete line, and an incomplete one that is too long.
     fn show(&mut self, shown: String) {
         let all = if self.line.is_empty() {
             shown
@@ -115,7 +114,7 @@ impl<'a> Lines<'a> {
     }
 
     fn emit(&mut self, line: &str) {
-        // A progress bar rewrites its line: only what it ends with is shown.
+        // A progress bar rewrites its line: show only the final state.
         let line = line
             .trim_end_matches('\r')
             .rsplit('\r')
@@ -143,7 +142,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// How much of a text ends with a whole character.
+/// Returns the length of the text without an incomplete character at its end.
 pub(super) fn whole_characters(bytes: &[u8]) -> usize {
     match std::str::from_utf8(bytes) {
         Err(e) if e.error_len().is_none() => e.valid_up_to(),

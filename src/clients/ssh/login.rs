@@ -1,4 +1,4 @@
-//! Logging in: the key that is named, the agent's, the usual files.
+//! Logs in with the named key, or with the agent's keys and the usual files.
 
 use std::path::Path;
 
@@ -10,16 +10,16 @@ use crate::clients::{Local, keys};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
 
-/// Keys tried when none is named and the agent has none that fits; OpenSSH's
-/// own order.
+/// The key files to try if no key is named and the agent has no accepted key,
+/// in OpenSSH's order.
 pub(super) const USUAL_KEYS: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
 
-/// What a login has come to.
+/// The attempts to log in so far.
 #[derive(Default)]
 pub(super) struct Tries {
-    /// The keys that were tried, as messages name them.
+    /// The keys tried, as messages name them.
     keys: Vec<String>,
-    /// Whether the host has refused one of them.
+    /// Whether the host refused one of them.
     refused: bool,
 }
 
@@ -50,16 +50,16 @@ pub(super) fn authenticate(connection: &Connection, host: &Host, local: &Local) 
     let keys = tries.keys;
     let (message, hint) = if keys.is_empty() {
         let agent = if agent_runs {
-            "the ssh agent holds none"
+            "the ssh agent has no key"
         } else {
-            "no ssh agent runs"
+            "no ssh agent is running"
         };
         (
             format!(
-                "cannot log in as {}: there is no ssh key to try: {agent}, and ~/.ssh has none",
+                "cannot log in as {}: no ssh key was found: {agent}, and ~/.ssh has no key",
                 host.login()
             ),
-            "pass `key`, load one with ssh-add, or make one with `ssh-keygen -t ed25519`",
+            "pass `key`, load a key with ssh-add, or create one with `ssh-keygen -t ed25519`",
         )
     } else {
         (
@@ -68,15 +68,17 @@ pub(super) fn authenticate(connection: &Connection, host: &Host, local: &Local) 
                 host.login(),
                 keys.join(", ")
             ),
-            "check `user` and `key`: is the public half in ~/.ssh/authorized_keys there?",
+            "check `user` and `key`, and that ~/.ssh/authorized_keys on the host contains the \
+             public key",
         )
     };
     Err(Error::new(ErrorKind::Denied, message).hint(hint))
 }
 
-/// What is known of a private key file without unlocking it.
+/// Reads what a private key file reveals without its passphrase.
 ///
-/// Throws `not_found`, `denied`, and `invalid_option` for what is no private key.
+/// Throws `not_found`, `denied`, and `invalid_option` if it is not a private
+/// key.
 pub(super) fn private_key(key: &Path) -> Result<Option<keys::KeyFile>> {
     keys::refuse_open(key)?;
     match keys::read(key) {
@@ -86,14 +88,14 @@ pub(super) fn private_key(key: &Path) -> Result<Option<keys::KeyFile>> {
         ))
         .hint("pass the private key, the file without .pub")),
         Ok(file) => Ok(Some(file)),
-        // PEM keys without their public half are libssh2's to read.
+        // libssh2 can read PEM keys whose public key is missing.
         Err(_) if keys::looks_private(key) => Ok(None),
         Err(e) => Err(e),
     }
 }
 
-/// A key that the playbook names: an encrypted one is unlocked, or the agent
-/// has it.
+/// Logs in with the key that the playbook names. If the key is encrypted and
+/// there is no passphrase, the agent must have it.
 fn with_named_key(
     connection: &Connection,
     host: &Host,
@@ -131,27 +133,29 @@ fn with_named_key(
             format!("the passphrase does not unlock the ssh key `{shown}`"),
         )
         .hint(format!(
-            "try it by hand: `ssh-keygen -y -f {}`",
+            "check the passphrase: `ssh-keygen -y -f {}`",
             super::shell::quote(&key.to_string_lossy())
         )));
     }
     Ok(())
 }
 
-/// What became of a try to log in.
+/// The result of an attempt to log in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Login {
-    /// It worked, or the host refused.
+    /// The login worked, or the host refused the key.
     Answered,
-    /// libssh2 cannot read the key file: a wrong passphrase, or no key at all.
+    /// libssh2 cannot read the key file: the passphrase is wrong, or it is not
+    /// a key.
     KeyNotRead,
 }
 
-/// What a try to log in came to.
+/// Interprets the result of an attempt to log in.
 ///
-/// A refusal is not the end: the next key may fit. Nor is the end of a connection
-/// on which keys were refused: a host takes only so many. But one that has not
-/// answered has not refused.
+/// A refusal is not final, because the host may accept the next key. A
+/// connection that ends after a refusal counts as a refusal as well, because
+/// hosts limit the number of attempts. A connection that ends without any
+/// refusal is an error.
 fn answered(
     result: std::result::Result<(), Halt>,
     host: &Host,
@@ -179,7 +183,7 @@ fn with_file(connection: &Connection, host: &Host, key: &Path, tries: &mut Tries
         let shown = key.display();
         tries
             .keys
-            .push(format!("not `{shown}`, as others can read it"));
+            .push(format!("`{shown}` (skipped: other users can read it)"));
         return Ok(Login::Answered);
     }
     tries.keys.push(format!("`{}`", key.display()));
@@ -189,8 +193,8 @@ fn with_file(connection: &Connection, host: &Host, key: &Path, tries: &mut Tries
     answered(login, host, tries)
 }
 
-/// Tries the agent's keys, or only the one with this blob; whether there is an
-/// agent.
+/// Tries the agent's keys, or only the one with this blob. Returns whether an
+/// agent is running.
 fn with_agent(
     connection: &Connection,
     host: &Host,

@@ -1,11 +1,12 @@
-//! ssh: run a command, copy a file, verify who answers.
+//! ssh: runs commands, copies files, verifies host keys.
 //!
-//! libssh2 blocks by nature, so everything here runs on blocking threads, in
-//! non-blocking mode with poll(2). A connection is kept and used again; two
-//! jobs at once on one host get two connections.
+//! libssh2 is a blocking library, so all of this runs on blocking threads, in
+//! non-blocking mode with poll(2). Connections are kept and reused; two
+//! concurrent commands on one host use two connections.
 //!
-//! The pump and the tunnels are ours because ssh2 moves one stream at a time; an
-//! asynchronous ssh client would need neither, but ssh2 is this project's choice.
+//! ssh2 moves only one stream at a time, so the pump and the tunnels are this
+//! project's own code. An asynchronous ssh client would need neither, but the
+//! project has chosen ssh2.
 
 mod boot;
 mod channel;

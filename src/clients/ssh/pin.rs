@@ -1,4 +1,4 @@
-//! Pins: the host key that an instance showed first, in a file of its own.
+//! Pins: the host key that an instance presented first, each in its own file.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -9,27 +9,29 @@ use serde::{Deserialize, Serialize};
 use crate::clients::keys;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The key of an instance, kept under the data directory.
+/// The pinned key of an instance, stored in the data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
-    /// `SHA256:...`.
+    /// The fingerprint, as `SHA256:...`.
     pub fingerprint: String,
-    /// Its type, as `ssh-ed25519`; pins of old have none.
+    /// The type of the key, as `ssh-ed25519`; pins of earlier versions have
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_type: Option<String>,
-    /// Whether the console output showed the same.
+    /// Whether the console output showed the same fingerprint.
     pub verified: bool,
 }
 
 impl Pin {
-    /// The pin of an instance. One that is damaged, or that others may have
-    /// written, is never taken for none: that would trust any key.
+    /// Loads the pin of an instance. A pin that is damaged, or that another
+    /// user may have written, is an error: treating it as missing would accept
+    /// any key.
     pub(super) fn load(data_dir: &Path, instance: &str) -> Result<Option<Self>> {
         let path = Self::path(data_dir, instance);
         let again = || {
             format!(
-                "if you trust what {instance} shows now, remove `{}`: its key is pinned again \
-                 at the next login",
+                "if you trust the current host key of {instance}, remove `{}`; the next login pins \
+                 its key again",
                 path.display()
             )
         };
@@ -46,19 +48,20 @@ impl Pin {
         };
         match serde_json::from_slice::<Self>(&bytes) {
             Ok(pin) if is_fingerprint(&pin.fingerprint) => Ok(Some(pin)),
-            Ok(_) => damaged("it holds no fingerprint"),
+            Ok(_) => damaged("it does not contain a fingerprint"),
             Err(error) => damaged(&error.to_string()),
         }
     }
 
     pub(super) fn save(&self, data_dir: &Path, instance: &str) -> Result<()> {
-        write_private(&Self::path(data_dir, instance), &self.written()?)
+        write_private(&Self::path(data_dir, instance), &self.serialized()?)
     }
 
-    /// Saves it unless another one is there, which is given then.
+    /// Saves the pin unless there already is one. Returns the pin that is
+    /// stored.
     pub(super) fn save_first(self, data_dir: &Path, instance: &str) -> Result<Self> {
         let path = Self::path(data_dir, instance);
-        let file = unfinished(&path, &self.written()?)?;
+        let file = unfinished(&path, &self.serialized()?)?;
         match file.persist_noclobber(&path) {
             Ok(_) => Ok(self),
             Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -68,11 +71,12 @@ impl Pin {
         }
     }
 
-    fn written(&self) -> Result<Vec<u8>> {
+    fn serialized(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|e| Error::internal(format!("cannot pin a host key: {e}")))
     }
 
-    /// One that is not there is no fault, one that stays does no harm.
+    /// Removes the pin. A missing pin is not an error, and a remaining one does
+    /// no harm.
     pub(super) fn remove(data_dir: &Path, instance: &str) {
         let pin = Self::path(data_dir, instance);
         let unfinished = unfinished_prefix(&pin);
@@ -91,7 +95,7 @@ impl Pin {
     }
 }
 
-/// `SHA256:` and the base64 of 32 bytes.
+/// Returns whether the text is `SHA256:` and the base64 of 32 bytes.
 #[must_use]
 pub fn is_fingerprint(text: &str) -> bool {
     let hash = text.strip_prefix("SHA256:");
@@ -103,9 +107,9 @@ pub fn is_fingerprint(text: &str) -> bool {
     })
 }
 
-/// The bytes of a file that this user wrote; nothing if there is none.
+/// Reads a file that this user wrote. Returns `None` if it does not exist.
 ///
-/// Throws `denied` for a file that another user may have written.
+/// Throws `denied` if another user may have written it.
 fn read_own(path: &Path) -> Result<Option<Vec<u8>>> {
     let failed = |e: &std::io::Error| Error::io("read the pinned host key", path, e);
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
@@ -126,15 +130,14 @@ fn read_own(path: &Path) -> Result<Option<Vec<u8>>> {
         return foreign(&format!("belongs to user {}, not to {user}", data.uid()));
     }
     if data.mode() & 0o022 != 0 {
-        return foreign("may be written by other users");
+        return foreign("is writable by other users");
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|e| failed(&e))?;
     Ok(Some(bytes))
 }
 
-/// Writes a file that is never seen half written, in a directory of the user
-/// alone.
+/// Writes a file atomically, in a directory that is private to the user.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let file = unfinished(path, bytes)?;
     file.persist(path)
@@ -142,7 +145,7 @@ pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The file before it has its name.
+/// Writes the temporary file that will be renamed.
 fn unfinished(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> {
     let dir = path.parent().unwrap_or(path);
     keys::create_private_dir(dir)?;
@@ -152,12 +155,12 @@ fn unfinished(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> {
         .tempfile_in(dir)
         .map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
-    // A loss of power must not leave an empty pin.
+    // A power loss must not leave an empty pin.
     file.as_file().sync_all().map_err(failed)?;
     Ok(file)
 }
 
-/// What the names of files begin with that a crash left half written.
+/// Returns the prefix of temporary files, which a crash may leave behind.
 fn unfinished_prefix(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     format!(".{}.", name.split('.').next().unwrap_or_default())
@@ -195,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_that_is_damaged_or_foreign_is_never_taken_for_none() {
+    fn a_damaged_or_foreign_pin_is_an_error() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let hash = "a".repeat(43);
@@ -206,7 +209,7 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             Pin::load(dir.path(), "i-1")
         };
-        // As an earlier version wrote it.
+        // The format of an earlier version.
         assert!(written(&whole, 0o600).unwrap().is_some());
         for length in 0..whole.len() {
             let error = written(&whole[..length], 0o600).unwrap_err();

@@ -1,17 +1,18 @@
-//! Public host keys: what OpenSSH takes for one, and when two are the same.
+//! Public host keys: which ones OpenSSH accepts, and when two are the same.
 //!
-//! The signature of a host is libssh2's to verify. Here a key is only read, as
-//! strictly as OpenSSH reads it: a line of `known_hosts` counts if its key does.
+//! libssh2 verifies the signature of a host. This module only parses keys, as
+//! strictly as OpenSSH does: a line in `known_hosts` counts only if OpenSSH
+//! accepts its key.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-/// The smallest RSA modulus, in bits, and the largest number in a key, in bytes.
+/// The smallest RSA modulus in bits, and the longest number in a key in bytes.
 const SMALLEST_RSA: usize = 1024;
 const LONGEST_NUMBER: usize = 16384 / 8;
 
-/// What a key is made of. Names of signatures stand for the key they are made
-/// with, so `rsa-sha2-256` is an RSA key.
+/// The type of a key. A signature algorithm stands for its key type, so
+/// `rsa-sha2-256` is an RSA key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Ed25519,
@@ -19,7 +20,7 @@ pub(super) enum Kind {
     Ecdsa384,
     Ecdsa521,
     Rsa,
-    /// One that OpenSSH knows and libssh2 does not verify, by its name.
+    /// A type that OpenSSH supports and libssh2 does not verify, by its name.
     Other(String),
 }
 
@@ -40,7 +41,7 @@ impl Kind {
         })
     }
 
-    /// How the key itself is called.
+    /// Returns the name of the key type.
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Ed25519 => "ssh-ed25519",
@@ -52,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// The curve of an ECDSA key and the length of its points.
+    /// Returns the curve of an ECDSA key and the length of its points.
     fn curve(&self) -> Option<(&'static [u8], usize)> {
         match self {
             Self::Ecdsa256 => Some((b"nistp256", 65)),
@@ -67,12 +68,12 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PublicKey {
     pub(super) kind: Kind,
-    /// What follows the name; numbers without leading zeros.
+    /// The fields after the name; numbers are without leading zeros.
     parts: Vec<Vec<u8>>,
 }
 
 impl PublicKey {
-    /// From the bytes that travel.
+    /// Parses a key in its wire format.
     pub(super) fn of_blob(blob: &[u8]) -> Option<Self> {
         let mut blob = Blob(blob);
         let kind = Kind::named(blob.string()?)?;
@@ -98,16 +99,17 @@ impl PublicKey {
         blob.0.is_empty().then_some(Self { kind, parts })
     }
 
-    /// From the two fields of a line: the name of its type, and base64.
+    /// Parses the two fields of a line: the name of the type, and base64.
     pub(super) fn of_fields(name: &[u8], base64: &[u8]) -> Result<Self, &'static str> {
-        let kind = Kind::named(name).ok_or("its key type is not known")?;
-        // The one of C passes over blanks, such as the end of a line of Windows.
+        let kind = Kind::named(name).ok_or("its key type is unknown")?;
+        // OpenSSH's decoder in C skips white space, such as the end of a
+        // Windows line.
         let blanks = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
         let digits: Vec<u8> = base64.iter().copied().filter(|b| !blanks(b)).collect();
         let key = BASE64_STANDARD.decode(digits).ok();
         key.and_then(|blob| Self::of_blob(&blob))
             .filter(|key| key.kind == kind)
-            .ok_or("its key cannot be read")
+            .ok_or("its key is not valid")
     }
 }
 
@@ -122,14 +124,14 @@ fn rsa(blob: &mut Blob<'_>) -> Option<Vec<Vec<u8>>> {
     (bits >= SMALLEST_RSA).then(|| vec![exponent, modulus])
 }
 
-/// An uncompressed point.
+/// Parses an uncompressed point.
 fn point(blob: &mut Blob<'_>, curve: &[u8], length: usize) -> Option<Vec<u8>> {
     let same = blob.string()? == curve;
     let point = sized(blob.string()?, length)?;
     (same && point[0] == 4).then_some(point)
 }
 
-/// What is left of the bytes of a key.
+/// The remaining bytes of a key.
 struct Blob<'a>(&'a [u8]);
 
 impl<'a> Blob<'a> {
@@ -141,7 +143,7 @@ impl<'a> Blob<'a> {
         Some(string)
     }
 
-    /// A positive number, without leading zeros.
+    /// Parses a positive number and removes leading zeros.
     fn number(&mut self) -> Option<Vec<u8>> {
         let bytes = self.string()?;
         let negative = bytes.first().is_some_and(|byte| *byte >= 0x80);

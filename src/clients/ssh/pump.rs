@@ -1,15 +1,15 @@
-//! One command on an open connection: both outputs and the input move at
-//! once, in non-blocking mode, until the end, the deadline or Ctrl-C.
+//! Runs one command on an open connection: both outputs and the input move
+//! concurrently, in non-blocking mode, until the end, the deadline or Ctrl-C.
 //!
-//! Reading one output to its end before the other would deadlock as soon as
-//! the other fills its window.
+//! Reading one output to its end before the other would deadlock as soon as the
+//! other fills its window.
 
 use std::io::{ErrorKind as IoErrorKind, Write as _};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::boot::{Boot, Said};
+use super::boot::{Boot, SudoEvent};
 use super::channel::Channel;
 use super::command::{Command, Finished, Sink};
 use super::connection::{Connection, GLANCE, LOGIN_TIMEOUT};
@@ -24,20 +24,22 @@ use super::shell::Sudo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, Stream, text};
 
-/// Both outputs of a command.
+/// The two outputs of a command.
 const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
-/// How often a silent connection is tested, so that a dead host is noticed.
+/// The keepalive interval in seconds, to notice a dead host on an idle
+/// connection.
 const KEEPALIVE: u32 = 15;
 
-/// How long ending a remote command may take, so that Ctrl-C stays quick.
+/// The time limit for terminating a remote command, so that Ctrl-C stays quick.
+/// It is longer than the loop of [`shell::end_group`].
 const ENDS_WITHIN: Duration = Duration::from_millis(650);
 
-/// How long the last word on a channel may take.
+/// The time limit for closing a channel.
 const CLOSES_WITHIN: Duration = Duration::from_secs(2);
 
-/// Runs a command, and says whether the connection can be used again; after an
-/// error it cannot.
+/// Runs a command. Returns its result, and whether the connection can be
+/// reused. After an error it cannot.
 pub(super) fn run(
     connection: &Connection,
     channel: Channel,
@@ -80,11 +82,11 @@ pub(super) fn run(
         },
         Err(stop) => stop,
     };
-    // Whoever waits for the output need not wait for the end of the command.
+    // The reader of the output need not wait until the command is terminated.
     job.sink = None;
     let error = match stop {
         Stop::Broken(error) => error,
-        Stop::Here(error) => {
+        Stop::Local(error) => {
             end_group(connection, job.boot.group, sudo, host);
             error
         }
@@ -110,13 +112,14 @@ pub(super) fn run(
     Err(error)
 }
 
-/// Why pumping stopped early.
+/// Why the pump stopped early.
 enum Stop {
     Deadline,
     Cancelled,
     Broken(Error),
-    /// What is read or written here, or sudo's password, is no good.
-    Here(Error),
+    /// An error on this machine while reading or writing, or a wrong sudo
+    /// password.
+    Local(Error),
 }
 
 struct Job<'a> {
@@ -131,7 +134,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Has the command started. It takes no longer than a login may.
+    /// Starts the command, within the time of a login.
     fn start(
         &self,
         command: &str,
@@ -163,7 +166,7 @@ impl Job<'_> {
                 None => {}
                 Some(Shut::Cancelled) => return Err(Stop::Cancelled),
                 Some(Shut::Late) => return Err(Stop::Deadline),
-                Some(Shut::TooMuch) => return Err(self.broke("it sends without end")),
+                Some(Shut::TooMuch) => return Err(self.broke("it sends data without end")),
             }
             let read = self.read(&mut buffer)?;
             let ended = self.channel.eof();
@@ -172,10 +175,10 @@ impl Job<'_> {
             }
             let wrote = match self.input.write(&self.channel) {
                 Ok(wrote) => wrote,
-                // A command may end without reading what it was given.
-                Err(Fault::There(_)) if ended => 0,
-                Err(Fault::There(e)) => return Err(self.broke(e.message())),
-                Err(Fault::Here(e)) => return Err(Stop::Here(not_given(self.host, &e))),
+                // A command may end without reading all its input.
+                Err(Fault::Remote(_)) if ended => 0,
+                Err(Fault::Remote(e)) => return Err(self.broke(e.message())),
+                Err(Fault::Local(e)) => return Err(Stop::Local(input_not_read(self.host, &e))),
             };
             gate.credit(read + wrote);
             if read == 0 && wrote == 0 {
@@ -185,8 +188,8 @@ impl Job<'_> {
         }
     }
 
-    /// Whether the other side has closed the channel. Both outputs may end
-    /// long before the command does, as after `exec >file 2>&1`.
+    /// Returns whether the other side has closed the channel. Both outputs may
+    /// end long before the command does, as after `exec >file 2>&1`.
     fn closed(&self) -> std::result::Result<bool, Stop> {
         match self.channel.wait_close() {
             Ok(()) => Ok(true),
@@ -195,11 +198,12 @@ impl Job<'_> {
         }
     }
 
-    /// Takes what both outputs have; how many bytes that were.
+    /// Reads from both outputs. Returns the number of bytes.
     fn read(&mut self, buffer: &mut [u8]) -> std::result::Result<usize, Stop> {
         let mut moved = 0;
         for id in 0..2 {
-            // One bufferful each, so that neither output starves the other.
+            // Read one buffer from each, so that neither output starves the
+            // other.
             match self.channel.read(id, buffer) {
                 Ok(0) => {}
                 Ok(n) => {
@@ -223,16 +227,16 @@ impl Job<'_> {
             };
             return sink
                 .write_all(bytes)
-                .map_err(|e| Stop::Here(not_taken(host, &e)));
+                .map_err(|e| Stop::Local(output_not_written(host, &e)));
         }
         match self.boot.strip(bytes, |bytes| stderr.take(bytes)) {
-            Said::Nothing => {}
-            Said::AsksForPassword => {
+            SudoEvent::Nothing => {}
+            SudoEvent::AsksForPassword => {
                 let password = host.sudo_password.as_ref();
                 self.input.answer(password.map_or("", |secret| &secret.0));
             }
-            Said::Through => self.input.held = false,
-            Said::AsksAgain => return Err(Stop::Here(wrong_password(host))),
+            SudoEvent::Done => self.input.held = false,
+            SudoEvent::AsksAgain => return Err(Stop::Local(wrong_password(host))),
         }
         Ok(())
     }
@@ -252,18 +256,19 @@ impl Job<'_> {
     fn broke(&self, error: &str) -> Stop {
         let what = match self.boot.group {
             Some(_) => "a command was running",
-            None => "a command was being started",
+            None => "a command was starting",
         };
         let attempt = format!("{what}; it may still run");
         Stop::Broken(broken(self.host, &attempt, &error))
     }
 
-    /// What became of the command, and whether the connection can be used again.
+    /// Returns the result of the command, and whether the connection can be
+    /// reused.
     fn finish(&mut self, sudo: Sudo) -> Result<(Finished, bool)> {
         let host = self.host;
         self.boot.flush(|bytes| self.outputs[1].take(bytes));
         if let Some(Sink(sink)) = &mut self.sink {
-            sink.flush().map_err(|e| not_taken(host, &e))?;
+            sink.flush().map_err(|e| output_not_written(host, &e))?;
         }
         let [stdout, stderr] = self.outputs.each_mut().map(Lines::finish);
         let signal = self.channel.exit_signal();
@@ -272,8 +277,8 @@ impl Job<'_> {
             (None, Some(status)) => i64::from(status),
             (None, None) => return Err(no_status(host)),
         };
-        // The other side has closed: what is left is to say so as well. With
-        // input that it never took in between, that may not work any more.
+        // The other side has closed the channel, so close this side too. That
+        // may fail if the other side never read all the input.
         let soon = Some(Instant::now() + CLOSES_WITHIN);
         let gate = &self.connection.gate;
         gate.open(soon, &CancellationToken::new(), gate::ASIDE);
@@ -284,7 +289,7 @@ impl Job<'_> {
         let dropped = stdout.1 + stderr.1;
         if dropped > 0 {
             self.report.warn(format!(
-                "{} wrote more than a result holds: the first {} are only in the log",
+                "{} wrote more output than a result can hold: the first {} are only in the log",
                 host.name,
                 text::bytes(dropped)
             ));
@@ -302,7 +307,7 @@ impl Job<'_> {
     }
 }
 
-/// A channel that was closed without a word on how the command ended.
+/// Creates the error for a channel that was closed without an exit status.
 fn no_status(host: &Host) -> Error {
     Error::new(
         ErrorKind::Unreachable,
@@ -311,28 +316,29 @@ fn no_status(host: &Host) -> Error {
             host.login()
         ),
     )
-    .hint("look there what became of it before it is run again")
+    .hint("before you run it again, check on the host whether the command still runs")
 }
 
-/// The boot program never spoke: sudo, the shell or the account refused.
+/// Creates the error for a boot program that never started: sudo, the shell or
+/// the account refused.
 fn not_started(host: &Host, sudo: Sudo, boot: &Boot, status: i64, stderr: &[u8]) -> Error {
-    let said = tail(stderr, 3);
-    let said = if said.is_empty() {
+    let reason = tail(stderr, 3);
+    let reason = if reason.is_empty() {
         format!("status {status}")
     } else {
-        said
+        reason
     };
     let error = Error::new(
         ErrorKind::Denied,
-        format!("{} did not start the command: {said}", host.login()),
+        format!("{} did not start the command: {reason}", host.login()),
     );
     match sudo {
         Sudo::Free if boot.asked_sudo => error.hint(format!(
-            "allow {} to use sudo without a password there, or pass `sudo_password` \
+            "on the host, allow {} to use sudo without a password, or pass `sudo_password` \
              to host(), from a secret variable",
             host.user
         )),
-        Sudo::Password => error.hint(format!("may {} use sudo there?", host.user)),
+        Sudo::Password => error.hint(format!("check that {} may use sudo on the host", host.user)),
         _ => error,
     }
 }
@@ -341,42 +347,43 @@ fn wrong_password(host: &Host) -> Error {
     Error::new(
         ErrorKind::Denied,
         format!(
-            "sudo on {} does not take the password of {}",
+            "sudo on {} rejected the password of {}",
             host.name, host.user
         ),
     )
-    .hint("`sudo_password` of host() is the password with which this user calls sudo")
+    .hint("set `sudo_password` of host() to the password with which this user calls sudo")
 }
 
-/// What was to be sent cannot be read here.
-fn not_given(host: &Host, error: &std::io::Error) -> Error {
+/// Creates the error for input that cannot be read on this machine.
+fn input_not_read(host: &Host, error: &std::io::Error) -> Error {
     Error::new(
         ErrorKind::CommandFailed,
-        format!("cannot read what {} is to get: {error}", host.name),
+        format!("cannot read the input for {}: {error}", host.name),
     )
 }
 
-/// What a host sent cannot be written here.
-fn not_taken(host: &Host, error: &std::io::Error) -> Error {
+/// Creates the error for output that cannot be written on this machine.
+fn output_not_written(host: &Host, error: &std::io::Error) -> Error {
     let kind = match error.kind() {
         IoErrorKind::StorageFull | IoErrorKind::QuotaExceeded => ErrorKind::QuotaExceeded,
         _ => ErrorKind::CommandFailed,
     };
     Error::new(
         kind,
-        format!("cannot write here what {} sent: {error}", host.name),
+        format!("cannot write the data from {}: {error}", host.name),
     )
 }
 
-/// Ends a command that must not go on, and says whether that worked.
+/// Terminates a command. Returns the outcome in words.
 fn end_group(connection: &Connection, group: Option<i32>, sudo: Sudo, host: &Host) -> &'static str {
     match group.map(|group| ended(connection, group, sudo, host)) {
-        Some(Ok(Some(0))) => "it was ended",
+        Some(Ok(Some(0))) => "it was terminated",
         _ => "it may still run",
     }
 }
 
-/// Ends a process group there; the status of the program that does it.
+/// Terminates a process group on the host. Returns the exit status of the
+/// program that does it.
 fn ended(
     connection: &Connection,
     group: i32,
@@ -390,7 +397,7 @@ fn ended(
     let command = shell::end_group(group, sudo);
     connection.finish(|_| channel.exec(&command))?;
     if let (Sudo::Password, Some(password)) = (sudo, &host.sudo_password) {
-        // What is not wanted is not read.
+        // If sudo does not ask for the password, nothing reads it.
         let line = format!("{}\n", password.0);
         let mut sent = 0;
         while sent < line.len() {
@@ -398,10 +405,10 @@ fn ended(
         }
     }
     connection.finish(|_| channel.send_eof())?;
-    let mut said = [0; 1024];
+    let mut output = [0; 1024];
     while !channel.eof() {
-        connection.finish(|_| channel.read(0, &mut said))?;
-        connection.finish(|_| match channel.read(1, &mut said) {
+        connection.finish(|_| channel.read(0, &mut output))?;
+        connection.finish(|_| match channel.read(1, &mut output) {
             Err(e) if must_wait(&e) => Ok(0),
             read => read,
         })?;
@@ -410,7 +417,8 @@ fn ended(
     Ok(channel.exit_status())
 }
 
-/// The number of a signal that ssh gives by name (RFC 4254, section 6.10).
+/// Returns the number of a signal that ssh transmits by name (RFC 4254, section
+/// 6.10).
 fn number(signal: &str) -> i64 {
     match signal {
         "HUP" => 1,

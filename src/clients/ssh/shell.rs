@@ -1,12 +1,13 @@
-//! How a command is started on the other side: the boot program and quoting.
-//! POSIX sh, nothing else.
+//! Starts a command on the host: the boot program and quoting. Needs only POSIX
+//! sh.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Runs there first: reads its program line by line up to the token, learns its
-/// process group, then becomes the program, which says it. What follows on stdin is the
-/// program's own. `read` takes byte by byte from a pipe, so nothing is lost.
+/// The boot program. It reads its program line by line up to the token and
+/// finds out its process group. Then it becomes the program, which reports the
+/// process group. The rest of stdin belongs to the program; nothing is lost,
+/// because `read` reads a pipe byte by byte.
 ///
 /// The token keeps a broken connection from running half a program.
 const BOOT: &str = r#"t=$1 p= d=
@@ -19,54 +20,56 @@ done
 { read -r _ _ _ _ g _ </proc/$$/stat; } 2>/dev/null || g=$$
 eval "$p""#;
 
-/// What follows the token when sudo is called next.
+/// The word after the token if sudo is called next.
 pub(super) const ASKS_SUDO: &str = "sudo";
 
-/// What follows it when the directory of the command cannot be entered.
+/// The word after the token if the working directory cannot be entered.
 pub(super) const NO_DIRECTORY: &str = "cwd";
 
 /// How a command becomes root's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sudo {
     No,
-    /// sudo asks for nothing.
+    /// sudo does not ask for a password.
     Free,
     /// sudo may ask for a password, with [`prompt`].
     Password,
 }
 
-/// What the ssh server is asked to execute.
+/// Returns the command line for the ssh server.
 pub(super) fn boot(token: &str, sudo: Sudo) -> String {
     let boot = format!("sh -c '{BOOT}' sh {token}");
     match sudo {
         Sudo::No => boot,
-        // The word before it tells a refusal of sudo's from one of the account's.
+        // The line before sudo distinguishes a refusal of sudo from a refusal
+        // of the account.
         Sudo::Free => format!(
             "sh -c 'printf \"%s {ASKS_SUDO}\\n\" \"$1\" >&2; exec sudo -n -- sh -c \"$2\" sh \"$1\"' \
              sh {token} '{BOOT}'"
         ),
-        // The program must not be taken for a password, nor the password for a
-        // part of the program: the word that sudo is through comes between.
+        // sudo must not read the program as a password, and the boot program
+        // must not read the password as part of the program. The program is
+        // therefore sent only after the line which shows that sudo is done.
         Sudo::Password => format!(
             "sudo -S -p '{}' -- sh -c 'printf \"%s\\n\" \"{}\" >&2; exec {}' sh",
             prompt(token),
-            through(token),
+            sudo_done(token),
             boot.replace('\'', r"'\''"),
         ),
     }
 }
 
-/// With what sudo asks for a password.
+/// Returns sudo's password prompt.
 pub(super) fn prompt(token: &str) -> String {
     format!("{token}?")
 }
 
-/// What is said when sudo asks no more.
-pub(super) fn through(token: &str) -> String {
+/// Returns the line that follows once sudo is done.
+pub(super) fn sudo_done(token: &str) -> String {
     format!("{token}!")
 }
 
-/// The program for [`BOOT`], with the line that ends it.
+/// Returns the program for [`BOOT`], with the line that ends it.
 pub(super) fn program(
     command: &str,
     cwd: Option<&str>,
@@ -85,7 +88,7 @@ pub(super) fn program(
         );
     }
     program.push_str("printf '%s %s\\n' \"$t\" \"$g\" >&2\n");
-    // The login shell, as ssh itself would take.
+    // The login shell, which sshd would use too.
     let _ = writeln!(
         program,
         "exec \"${{SHELL:-/bin/sh}}\" -c {}",
@@ -96,12 +99,13 @@ pub(super) fn program(
     program
 }
 
-/// Ends a process group: first asks, then insists. Status 0 when it is gone.
+/// Returns a command that terminates a process group: SIGTERM first, then
+/// SIGKILL. Its exit status is 0 if the group is gone.
 pub(super) fn end_group(group: i32, sudo: Sudo) -> String {
     let sudo = match sudo {
         Sudo::No => "",
         Sudo::Free => "sudo -n -- ",
-        // The password, if it is wanted, is the first line of its input.
+        // If sudo asks for a password, it is the first line of the input.
         Sudo::Password => "sudo -S -p '' -- ",
     };
     let script = format!(
@@ -116,7 +120,7 @@ done"
     format!("{sudo}sh -c '{script}'")
 }
 
-/// Quotes for a POSIX shell.
+/// Quotes a text for a POSIX shell.
 pub(super) fn quote(text: &str) -> String {
     shell_words::quote(text).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Who answers: host keys, and what a host must show.
+//! Verification of host keys: what a host must present.
 
 use std::path::{Path, PathBuf};
 
@@ -12,16 +12,16 @@ use super::pin::{Pin, known_hosts_path, write_private};
 use super::public_key::{Kind, PublicKey};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The host key that a host offered.
+/// The key that a host offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
-    /// `SHA256:...`, as ssh shows it.
+    /// The fingerprint, as ssh shows it: `SHA256:...`.
     pub fingerprint: String,
     key: Vec<u8>,
 }
 
 impl Offered {
-    /// The type of the key, as `ssh-ed25519`.
+    /// Returns the type of the key, as `ssh-ed25519`.
     #[must_use]
     pub fn key_type(&self) -> Option<&str> {
         key_type(&self.key)
@@ -38,7 +38,8 @@ impl Offered {
 }
 
 impl Offered {
-    /// Writes the file that tells the ssh program this key of an address.
+    /// Writes a `known_hosts` file with this key for an address, for the ssh
+    /// program.
     pub(super) fn write_known_hosts(
         &self,
         data_dir: &Path,
@@ -53,20 +54,22 @@ impl Offered {
     }
 }
 
-/// The type of a key: a key blob begins with the length and the name of it.
+/// Returns the type of a key: a blob begins with the length and the name of the
+/// type.
 fn key_type(blob: &[u8]) -> Option<&str> {
     let length = usize::try_from(u32::from_be_bytes(blob.get(..4)?.try_into().ok()?)).ok()?;
     std::str::from_utf8(blob.get(4..)?.get(..length)?).ok()
 }
 
-/// Types of host keys to ask for, by the names that key blobs have.
+/// The host key types to request, by their names in key blobs.
 #[derive(Clone, Debug)]
 pub enum KeyTypes {
-    /// All, the best first.
+    /// All types, the best first.
     Any,
-    /// All, that of a pinned key first: a host may have others as well.
+    /// All types, the type of a pinned key first: the host may have other keys
+    /// as well.
     First(Option<String>),
-    /// These and no others.
+    /// Only these types.
     Only(Vec<String>),
 }
 
@@ -88,7 +91,7 @@ impl KeyTypes {
     }
 }
 
-/// What a host's key has to be, as far as that is known before it shows it.
+/// What is known about a host's key before the host presents it.
 #[derive(Debug)]
 pub(super) enum Expected {
     Fingerprint(String),
@@ -114,7 +117,8 @@ impl Expected {
         })
     }
 
-    /// The algorithms to ask for, so that it shows the key that is known.
+    /// Returns the algorithms to request, so that the host presents the known
+    /// key.
     pub(super) fn algorithms(&self) -> String {
         match self {
             Self::Fingerprint(_) => KeyTypes::Any.algorithms(),
@@ -123,7 +127,8 @@ impl Expected {
         }
     }
 
-    /// Accepts the offered key or says why not. Nothing is ever skipped.
+    /// Accepts the offered key, or fails with the reason. There is no way
+    /// around this check.
     pub(super) fn check(&self, host: &Host, offered: &Offered) -> Result<()> {
         match self {
             Self::Fingerprint(expected) if *expected == offered.fingerprint => Ok(()),
@@ -131,8 +136,8 @@ impl Expected {
             Self::Pinned { pin, .. } if pin.fingerprint == offered.fingerprint => Ok(()),
             Self::Pinned { id, pin, place } => {
                 Err(changed(host, &pin.fingerprint, offered).hint(format!(
-                    "another machine may be answering in its place. If you made a new machine of \
-                     {id} yourself, remove `{}`",
+                    "another host may be impersonating this one. If you rebuilt {id} yourself, \
+                     remove `{}`",
                     place.display()
                 )))
             }
@@ -141,8 +146,8 @@ impl Expected {
     }
 }
 
-/// What is to be done about a host whose certificate would be accepted.
-const NO_CERTIFICATES: &str = "autorun does not verify certificates of hosts";
+/// The reason why a host certificate is not accepted.
+const NO_CERTIFICATES: &str = "autorun does not verify host certificates";
 
 fn check_known(known: &Known, host: &Host, offered: &Offered) -> Result<()> {
     let key = PublicKey::of_blob(&offered.key).ok_or_else(|| {
@@ -153,7 +158,7 @@ fn check_known(known: &Known, host: &Host, offered: &Offered) -> Result<()> {
                 host.address
             ),
         )
-        .hint("an RSA key must have 1024 bits at least: make a new one on the host")
+        .hint("an RSA key must have at least 1024 bits: create a new key on the host")
     })?;
     match known.verdict(&key) {
         Verdict::Accepted => Ok(()),
@@ -163,7 +168,7 @@ fn check_known(known: &Known, host: &Host, offered: &Offered) -> Result<()> {
         } => Err(Error::new(
             ErrorKind::HostKeyChanged,
             format!(
-                "the ssh host key of {} is not the one in `{}`, line {}: it offers {}",
+                "the ssh host key of {} is not the one in `{}`, line {}: the host offers {}",
                 host.address,
                 place.file.display(),
                 place.line,
@@ -173,15 +178,15 @@ fn check_known(known: &Known, host: &Host, offered: &Offered) -> Result<()> {
         .hint(match authority {
             Some(authority) => certified(&authority),
             None => format!(
-                "another machine may be answering in its place. If you know that the host was set up \
-                 again: {}",
+                "another host may be impersonating this one. If you know that the host was \
+                 reinstalled: {}",
                 forget(&place)
             ),
         })),
         Verdict::Revoked(place) => Err(Error::new(
             ErrorKind::HostKeyChanged,
             format!(
-                "the ssh host key of {} is revoked by `{}`, line {}: it offers {}",
+                "the ssh host key of {} is revoked by `{}`, line {}: the host offers {}",
                 host.address,
                 place.file.display(),
                 place.line,
@@ -189,8 +194,8 @@ fn check_known(known: &Known, host: &Host, offered: &Offered) -> Result<()> {
             ),
         )
         .hint(
-            "whoever has that key can pretend to be this host: do not log in; make a new key \
-             on the host",
+            "do not log in: an attacker with this key can impersonate the host; create a new \
+             key on the host",
         )),
         Verdict::Unknown { authority } => Err(unknown(known, host, offered, authority)),
     }
@@ -198,7 +203,7 @@ fn check_known(known: &Known, host: &Host, offered: &Offered) -> Result<()> {
 
 fn unknown(known: &Known, host: &Host, offered: &Offered, authority: Option<Place>) -> Error {
     let message = format!(
-        "the ssh host key of {} is unknown: it offers {}",
+        "the ssh host key of {} is unknown: the host offers {}",
         host.address, offered.fingerprint
     );
     let hint = match (authority, known.unread().next()) {
@@ -215,21 +220,22 @@ fn unknown(known: &Known, host: &Host, offered: &Offered, authority: Option<Plac
     Error::new(ErrorKind::Denied, message).hint(hint)
 }
 
-/// What to do where `known_hosts` trusts an authority.
+/// Returns the hint for a host for which `known_hosts` trusts a certificate
+/// authority.
 fn certified(authority: &Place) -> String {
     format!(
-        "`{}`, line {} trusts an authority for it, but {NO_CERTIFICATES}: compare the \
-         fingerprint with that of the key in /etc/ssh on the host, and pass it as \
+        "`{}`, line {} trusts a certificate authority for this host, but {NO_CERTIFICATES}: \
+         compare the fingerprint with that of the key in /etc/ssh on the host, and pass it as \
          host_key: \"SHA256:..\" to host(), or add the key to known_hosts",
         authority.file.display(),
         authority.line
     )
 }
 
-/// How a line of `known_hosts` is removed.
+/// Returns how to remove a line from `known_hosts`.
 fn forget(place: &Place) -> String {
     if !place.removable {
-        return format!("correct line {} of `{}`", place.line, place.file.display());
+        return format!("edit line {} of `{}`", place.line, place.file.display());
     }
     let name = shell_words::quote(&place.name).into_owned();
     if place.file.ends_with(".ssh/known_hosts") {
@@ -239,17 +245,17 @@ fn forget(place: &Place) -> String {
     format!("`ssh-keygen -R {name} -f {}`", shell_words::quote(&file))
 }
 
-/// A key that is not the expected one.
+/// Creates the error for a key that is not the expected one.
 pub(super) fn changed(host: &Host, expected: &str, offered: &Offered) -> Error {
     Error::new(
         ErrorKind::HostKeyChanged,
         format!(
-            "the ssh host key of {} ({}) has changed: expected {expected}, it offers {}",
+            "the ssh host key of {} ({}) has changed: expected {expected}, but the host offers {}",
             host.name, host.address, offered.fingerprint
         ),
     )
     .hint(
-        "another machine may be answering in its place: compare with the machine's console before \
-         you go on",
+        "another host may be impersonating this one: compare the fingerprint on the host's \
+         console before you continue",
     )
 }

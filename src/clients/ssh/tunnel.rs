@@ -1,8 +1,9 @@
-//! Jump hosts: connections to hosts behind another one, as `ssh -J` makes them.
+//! Jump hosts: connections to hosts behind another host, as with `ssh -J`.
 //!
-//! One connection to the jump host carries every tunnel through it. A thread of
-//! its own moves the bytes between the tunnels' channels and local sockets, on
-//! whose other ends the sessions with the hosts behind talk as on any socket.
+//! One connection to the jump host carries all tunnels through it. A separate
+//! thread moves the bytes between the tunnels' channels and local sockets. The
+//! sessions with the hosts behind the jump host use the other ends of these
+//! sockets like any socket.
 
 use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::os::fd::AsFd as _;
@@ -22,34 +23,34 @@ use super::host::Host;
 use super::libssh2::{is_gone, must_wait};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often a silent connection is tested, in seconds.
+/// The keepalive interval in seconds.
 const KEEPALIVE: u32 = 15;
 
-/// The longest look at a connection on which nothing moves.
+/// The longest wait in poll on an idle connection.
 const GLANCE: Duration = Duration::from_secs(5);
 
-/// A tunnel that takes longer to open keeps others waiting no more: they get a
-/// connection of their own.
+/// After this time, a tunnel that is still opening no longer holds up others:
+/// they get a connection of their own.
 const STEPS_ASIDE: Duration = Duration::from_secs(2);
 
 const CHUNK: usize = 64 << 10;
 
-/// A connection to a jump host, through which others are reached.
+/// A connection to a jump host, with tunnels to other hosts.
 #[derive(Debug)]
 pub(super) struct Jump {
     orders: Sender<Order>,
-    /// A byte on it wakes the thread.
+    /// A byte on this socket wakes the thread.
     bell: UnixStream,
 }
 
-/// A tunnel that somebody wants.
+/// A request for a tunnel.
 struct Order {
     to: Host,
     reply: oneshot::Sender<Result<UnixStream>>,
 }
 
 impl Jump {
-    /// Takes over a logged-in connection.
+    /// Starts the tunnels on a logged-in connection.
     pub(super) fn over(connection: Connection, host: Host) -> Result<Self> {
         let failed = |e: std::io::Error| Error::internal(format!("cannot start a tunnel: {e}"));
         let (bell, ringing) = UnixStream::pair().map_err(failed)?;
@@ -72,8 +73,8 @@ impl Jump {
         Ok(Self { orders, bell })
     }
 
-    /// A socket that leads to a host behind; nothing when this connection takes
-    /// no more, so that a new one is needed.
+    /// Opens a socket to a host behind the jump host. Returns `None` if this
+    /// connection accepts no more tunnels and a new one is needed.
     pub(super) async fn open(&self, to: &Host) -> Option<Result<UnixStream>> {
         let (reply, answer) = oneshot::channel();
         let order = Order {
@@ -81,23 +82,25 @@ impl Jump {
             reply,
         };
         self.orders.send(order).ok()?;
-        // A full socket has bytes enough to wake it.
+        // If the socket is full, it already contains bytes to wake the thread.
         drop((&self.bell).write(&[1]));
         answer.await.ok()
     }
 }
 
-/// The thread's own side.
+/// The state of the thread.
 struct Worker {
     connection: Connection,
     host: Host,
     ringing: UnixStream,
-    /// None when it takes no more: nobody is left to give one, or one got stuck.
+    /// `None` if the connection accepts no more requests: all senders are gone,
+    /// or a tunnel is stuck.
     orders: Option<Receiver<Order>>,
-    /// libssh2 opens one channel at a time.
+    /// The tunnel being opened; libssh2 opens one channel at a time.
     opening: Option<(Order, Instant)>,
     tunnels: Vec<Tunnel>,
-    /// The other side is gone: orders are left to a new connection.
+    /// Whether the other side is gone. A new connection then serves the
+    /// requests.
     lost: bool,
 }
 
@@ -105,15 +108,16 @@ impl Worker {
     fn work(mut self) {
         let session = self.connection.session.clone();
         session.set_keepalive(true, KEEPALIVE);
-        // It lasts until the end of the run.
+        // The connection lasts until the end of the run.
         let gate = Arc::clone(&self.connection.gate);
         gate.open(None, &CancellationToken::new(), gate::ASIDE);
         let mut buffer = vec![0; CHUNK];
         loop {
             while self.advance(&session) | self.pump(&mut buffer) {}
             let over = self.orders.is_none() && self.tunnels.is_empty() && self.opening.is_none();
-            // A lost connection ends every tunnel: their sockets close with them.
-            // So does one whose host sends far more than was asked of it.
+            // A lost connection ends every tunnel, because their sockets close
+            // with it. A connection whose host sends far more than was
+            // requested ends in the same way.
             if over || self.lost || gate.shut().is_some() || self.wait(&session).is_err() {
                 self.connection.cut();
                 return;
@@ -121,7 +125,8 @@ impl Worker {
         }
     }
 
-    /// Goes on opening what is wanted; whether that changed anything.
+    /// Continues to open the requested tunnel. Returns whether anything
+    /// changed.
     fn advance(&mut self, session: &Session) -> bool {
         if let (None, Some(orders)) = (&self.opening, &self.orders) {
             match orders.try_recv() {
@@ -143,12 +148,13 @@ impl Worker {
                 return false;
             }
             Err(e) if must_wait(&e) => {
-                // What libssh2 has begun cannot be given up on this connection.
+                // libssh2 cannot cancel an opening that it has begun on this
+                // connection.
                 self.orders = None;
                 Err(format!("no answer within {} s", LOGIN_TIMEOUT.as_secs()))
             }
-            // Closed while nobody needed it. Nothing has been said yet: whoever
-            // asks gets a new one.
+            // The connection closed while it was idle. Nothing has been sent
+            // yet, so the caller gets a new connection.
             Err(e) if is_gone(&e) => {
                 self.lost = true;
                 return false;
@@ -165,7 +171,7 @@ impl Worker {
         true
     }
 
-    /// Moves what can be moved; whether that was anything.
+    /// Moves bytes in all tunnels. Returns whether there were any.
     fn pump(&mut self, buffer: &mut [u8]) -> bool {
         let mut moved = false;
         for tunnel in &mut self.tunnels {
@@ -179,7 +185,8 @@ impl Worker {
 
     fn wait(&mut self, session: &Session) -> rustix::io::Result<()> {
         let mut wanted = PollFlags::empty();
-        // What nobody takes stays in the socket, and would wake us for ever.
+        // Data that no tunnel can read stays in the socket and would wake poll
+        // at once.
         let takes = self.opening.is_some() || self.tunnels.iter().any(|t| t.back.is_empty());
         wanted.set(PollFlags::IN, takes);
         let blocked = session.block_directions();
@@ -188,8 +195,8 @@ impl Worker {
         let fd = self.connection.fd();
         let bell = self.ringing.as_fd();
         let mut waits = vec![PollFd::new(&fd, wanted)];
-        // Without orders the bell is at its end, as a socket is whose tunnel
-        // wants nothing: both would wake us for nothing.
+        // Without requests the bell socket is at its end, and an idle tunnel's
+        // socket may be too: both would wake poll for nothing.
         if self.orders.is_some() {
             waits.push(PollFd::new(&bell, PollFlags::IN));
         }
@@ -214,7 +221,7 @@ impl Worker {
     }
 }
 
-/// Whether the other side of a connection is gone.
+/// Returns whether the other side of a connection is gone.
 fn is_lost(session: &Session) -> bool {
     match session.keepalive_send() {
         Ok(_) => false,
@@ -234,22 +241,22 @@ fn not_reached(to: &Host, by: &Host, why: &str) -> Error {
         ),
     )
     .hint(format!(
-        "can {} reach it, and does its sshd allow AllowTcpForwarding?",
+        "check that {0} can reach the host, and that AllowTcpForwarding is on in the sshd of {0}",
         by.name
     ))
 }
 
-/// One channel and the local socket it is joined to.
+/// One channel and its local socket.
 struct Tunnel {
     channel: Channel,
     near: UnixStream,
-    /// On its way out, and how much of it has gone.
+    /// Bytes on their way to the host, and how many of them were sent.
     out: Queue,
-    /// On its way in.
+    /// Bytes on their way from the host.
     back: Queue,
-    /// Nobody writes into the local socket any more.
+    /// Whether the local socket was closed for writing.
     near_ended: bool,
-    said_end: bool,
+    eof_sent: bool,
     over: bool,
 }
 
@@ -270,7 +277,7 @@ impl Queue {
         self.gone = 0;
     }
 
-    /// Writes what the other side takes; how many bytes that were.
+    /// Writes as much as the writer accepts. Returns the number of bytes.
     fn drain(&mut self, to: &mut impl Write) -> std::io::Result<usize> {
         if self.is_empty() {
             return Ok(0);
@@ -296,7 +303,7 @@ impl Tunnel {
             out: Queue::default(),
             back: Queue::default(),
             near_ended: false,
-            said_end: false,
+            eof_sent: false,
             over: false,
         };
         Ok((tunnel, far))
@@ -309,12 +316,12 @@ impl Tunnel {
         wants
     }
 
-    /// Moves what can be moved; how many bytes that were.
+    /// Moves bytes in both directions. Returns their number.
     fn pump(&mut self, buffer: &mut [u8]) -> usize {
         if let (Ok(out), Ok(back)) = (self.outwards(buffer), self.inwards(buffer)) {
             return out + back;
         }
-        // Either end is gone, so the other one goes as well.
+        // One end is gone, so close the other one too.
         self.over = true;
         0
     }
@@ -329,9 +336,9 @@ impl Tunnel {
             }
         }
         let moved = self.out.drain(&mut self.channel)?;
-        if self.near_ended && self.out.is_empty() && !self.said_end {
+        if self.near_ended && self.out.is_empty() && !self.eof_sent {
             match self.channel.send_eof() {
-                Ok(()) => self.said_end = true,
+                Ok(()) => self.eof_sent = true,
                 Err(e) if must_wait(&e) => {}
                 Err(e) => return Err(e.into()),
             }

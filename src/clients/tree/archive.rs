@@ -1,39 +1,41 @@
-//! A tar stream as a host sends it, read without trust: a header at a time, and
-//! nothing of it is kept that is not bounded.
+//! Reads a tar stream from an untrusted host, one header at a time, with a
+//! limit on everything that it keeps in memory.
 //!
-//! The names that GNU tar and pax put before a header are joined to it. What else
-//! they can say, as of files with holes, was not asked for.
+//! The long names that GNU tar and pax put before a header are supported. Other
+//! attributes are ignored, and sparse files are refused, because the copy did
+//! not request them.
 
 use std::io::{Error, ErrorKind, Read, Result};
 
 use tar::{EntryType, Header};
 
-/// tar moves in blocks of this size.
+/// The block size of tar.
 const BLOCK: usize = 512;
 
-/// A name or attributes before a header are no longer.
+/// The longest name or attribute record before a header, in bytes.
 const LONGEST_EXTENSION: u64 = 1 << 20;
 
-/// So many of them stand before one header at most.
+/// The maximum number of records before one header.
 const MOST_EXTENSIONS: usize = 8;
 
-/// tar fills up its last record, whose size the host chooses.
-const LONGEST_FILLING: u64 = 1 << 20;
+/// The longest padding after the end, in bytes. tar pads its last record, whose
+/// size the host chooses.
+const LONGEST_PADDING: u64 = 1 << 20;
 
-/// One thing in the stream.
+/// An entry of the stream.
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) name: Vec<u8>,
     pub(super) kind: EntryType,
-    /// Where a link leads to.
+    /// The target of a link.
     pub(super) link: Vec<u8>,
     pub(super) size: u64,
     pub(super) mode: u32,
-    /// Seconds.
+    /// The modification time, in seconds since 1970.
     pub(super) changed: u64,
 }
 
-/// What stood before a header.
+/// The values from the records before a header.
 #[derive(Default)]
 struct Extension {
     name: Option<Vec<u8>>,
@@ -41,7 +43,7 @@ struct Extension {
     size: Option<u64>,
 }
 
-/// See the module.
+/// A tar stream; see the module.
 pub(super) struct Archive<R> {
     from: R,
 }
@@ -51,8 +53,9 @@ impl<R: Read> Archive<R> {
         Self { from }
     }
 
-    /// The next thing; nothing at the end of the stream, behind which nothing
-    /// more came. The bytes of a file must have been taken.
+    /// Returns the next entry, or `None` at the end of the stream, after
+    /// checking that only padding follows. The caller must already have read
+    /// the contents of the previous file.
     pub(super) fn next_item(&mut self) -> Result<Option<Item>> {
         let mut before = Extension::default();
         for _ in 0..=MOST_EXTENSIONS {
@@ -64,7 +67,8 @@ impl<R: Read> Archive<R> {
                 EntryType::GNULongName => before.name = Some(self.text(size)?),
                 EntryType::GNULongLink => before.link = Some(self.text(size)?),
                 EntryType::XHeader => before.read(&self.extension(size)?)?,
-                // It says of all what matters to none here.
+                // Global attributes that would apply to all entries; none of
+                // them matters here.
                 EntryType::XGlobalHeader => drop(self.extension(size)?),
                 kind => {
                     let link = header.link_name_bytes().unwrap_or_default();
@@ -79,29 +83,29 @@ impl<R: Read> Archive<R> {
                 }
             }
         }
-        Err(nonsense("too many names for one thing"))
+        Err(invalid("too many records before one header"))
     }
 
     fn header(&mut self) -> Result<Option<Header>> {
         let mut block = [0; BLOCK];
-        self.take(&mut block)?;
+        self.fill(&mut block)?;
         if block.iter().all(|byte| *byte == 0) {
             return self.end().map(|()| None);
         }
         let header = Header::from_byte_slice(&block).clone();
-        // The sum counts its own place as blanks.
+        // The checksum counts its own field as blanks.
         let (place, around) = (148..156, block.iter().enumerate());
         let bytes = around.map(|(at, byte)| if place.contains(&at) { b' ' } else { *byte });
         if bytes.map(u32::from).sum::<u32>() == number_of(header.cksum())? {
             Ok(Some(header))
         } else {
-            Err(nonsense("a damaged header"))
+            Err(invalid("a damaged header"))
         }
     }
 
-    /// Behind the end come zeros, and not for ever.
+    /// Checks that only zeros follow the end, and not without limit.
     fn end(&mut self) -> Result<()> {
-        let mut left = LONGEST_FILLING;
+        let mut left = LONGEST_PADDING;
         let mut rest = [0; 8 * BLOCK];
         loop {
             let n = match self.from.read(&mut rest) {
@@ -112,31 +116,31 @@ impl<R: Read> Archive<R> {
             };
             left = left.saturating_sub(n as u64);
             if left == 0 || rest[..n].iter().any(|byte| *byte != 0) {
-                return Err(nonsense("more behind its end"));
+                return Err(invalid("data after its end"));
             }
         }
     }
 
-    /// Reads all that fits.
-    fn take(&mut self, bytes: &mut [u8]) -> Result<()> {
+    /// Fills the buffer.
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
         self.from.read_exact(bytes).map_err(|e| match e.kind() {
-            ErrorKind::UnexpectedEof => nonsense("not all of it"),
+            ErrorKind::UnexpectedEof => invalid("it is incomplete"),
             _ => e,
         })
     }
 
-    /// What stands before a header.
+    /// Reads a record before a header.
     fn extension(&mut self, size: u64) -> Result<Vec<u8>> {
         if size > LONGEST_EXTENSION {
-            return Err(nonsense("a name without end"));
+            return Err(invalid("a name that is too long"));
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-        self.take(&mut bytes)?;
-        self.skip_filling(size)?;
+        self.fill(&mut bytes)?;
+        self.skip_padding(size)?;
         Ok(bytes)
     }
 
-    /// A name, which ends with a NUL.
+    /// Reads a name, which may end with a NUL.
     fn text(&mut self, size: u64) -> Result<Vec<u8>> {
         let mut text = self.extension(size)?;
         if text.last() == Some(&0) {
@@ -145,39 +149,39 @@ impl<R: Read> Archive<R> {
         Ok(text)
     }
 
-    /// Gives the bytes of a file piece by piece.
+    /// Passes the contents of a file to `consume` piece by piece.
     pub(super) fn content(
         &mut self,
         size: u64,
-        mut give: impl FnMut(&[u8]) -> Result<()>,
+        mut consume: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut piece = vec![0; 64 << 10];
         let mut left = size;
         while left > 0 {
             let n = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
-            self.take(&mut piece[..n])?;
-            give(&piece[..n])?;
+            self.fill(&mut piece[..n])?;
+            consume(&piece[..n])?;
             left -= n as u64;
         }
-        self.skip_filling(size)
+        self.skip_padding(size)
     }
 
-    /// Content fills whole blocks.
-    fn skip_filling(&mut self, size: u64) -> Result<()> {
+    /// Skips the padding to a full block.
+    fn skip_padding(&mut self, size: u64) -> Result<()> {
         let over = usize::try_from(size % BLOCK as u64).unwrap_or(0);
-        let mut filling = [0; BLOCK];
+        let mut padding = [0; BLOCK];
         match over {
             0 => Ok(()),
-            over => self.take(&mut filling[over..]),
+            over => self.fill(&mut padding[over..]),
         }
     }
 }
 
 impl Extension {
-    /// Takes what matters of lines as `LENGTH KEY=VALUE`, whose values may hold
-    /// anything.
+    /// Reads the relevant attributes from lines of the form `LENGTH KEY=VALUE`,
+    /// whose values may contain any bytes.
     fn read(&mut self, mut lines: &[u8]) -> Result<()> {
-        let odd = || nonsense("attributes in an unknown form");
+        let odd = || invalid("attributes in an unknown form");
         while !lines.is_empty() {
             let blank = lines
                 .iter()
@@ -193,7 +197,7 @@ impl Extension {
                 b"linkpath" => self.link = Some(value.to_vec()),
                 b"size" => self.size = Some(number(value).ok_or_else(odd)?),
                 key if key.starts_with(b"GNU.sparse.") => {
-                    return Err(nonsense("a file with holes"));
+                    return Err(invalid("a sparse file"));
                 }
                 _ => {}
             }
@@ -203,19 +207,20 @@ impl Extension {
     }
 }
 
-/// A number in a header. tar's own error repeats the header.
+/// Converts the error of a number in a header. The error of the crate repeats
+/// the whole header.
 fn number_of<T>(number: Result<T>) -> Result<T> {
-    number.map_err(|_| nonsense("a damaged header"))
+    number.map_err(|_| invalid("a damaged header"))
 }
 
-/// Decimal digits and nothing else.
+/// Parses decimal digits, without a sign or spaces.
 fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     let text = std::str::from_utf8(digits).ok()?;
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| text.parse().ok()).flatten()
 }
 
-/// What a host should not have sent.
-pub(super) fn nonsense(what: &str) -> Error {
+/// Creates the error for a stream that the host should not have sent.
+pub(super) fn invalid(what: &str) -> Error {
     Error::new(ErrorKind::InvalidData, what)
 }

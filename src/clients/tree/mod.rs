@@ -1,7 +1,7 @@
-//! Directories of this machine: what is in them, as streams to hosts, and back.
+//! Directories of this machine as tar streams, to hosts and from hosts.
 //!
-//! The crate `tar` makes and reads headers; that nothing of a stream leaves the
-//! directory, however hostile the host, is decided here.
+//! The crate `tar` writes and parses headers. This module ensures that nothing
+//! in a stream leads out of the directory, however hostile the host is.
 
 mod archive;
 mod pack;

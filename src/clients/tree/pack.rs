@@ -1,4 +1,4 @@
-//! A directory as a tar stream, for a host.
+//! Packs a directory into a tar stream for a host.
 
 use std::fs::{self, File, Metadata};
 use std::io::{Read, Write};
@@ -11,16 +11,16 @@ use super::walk::{About, is_closed};
 use super::{Entry, Kind, Root};
 use crate::error::{Error, ErrorKind};
 
-/// Writes a directory as a tar stream, under the name `tree`; the file `done`
-/// is last, so that the other side knows that all is there. `closed` has the
-/// directories that get their mode at the very end. With `sparse` the holes of
-/// files are left out, which GNU tar alone understands.
+/// Writes a directory as a tar stream, under the name `tree`. The last entry is
+/// the file `done`, which shows the host that the stream is complete. The file
+/// `closed` lists the directories that get their mode at the very end. With
+/// `sparse`, the holes of files are left out, which only GNU tar understands.
 ///
-/// What was listed is opened again without following a link; what became
-/// something else meanwhile is not sent.
+/// Each listed file is opened again without following a link. An entry that is
+/// no longer of its listed kind is an error.
 ///
-/// Fails with `denied`, `not_found` for a file that cannot be read any more, and
-/// `command_failed` for one that changed meanwhile.
+/// Fails with `denied` or `not_found` if a file cannot be read any more, and
+/// with `command_failed` if it changed during the copy.
 pub fn pack(
     directory: &Path,
     entries: &[Entry],
@@ -45,9 +45,9 @@ pub fn pack(
 /// Why a directory was not packed.
 #[derive(Debug)]
 pub enum NotPacked {
-    /// Something in it cannot be read, or changed meanwhile.
+    /// A file cannot be read, or changed during the copy.
     Unreadable(Error),
-    /// Whoever was to take the stream stopped taking it.
+    /// The reader of the stream stopped reading.
     Refused(Error),
 }
 
@@ -59,8 +59,8 @@ impl From<NotPacked> for Error {
     }
 }
 
-/// A writer that remembers that it was refused: tar mixes such errors with those
-/// of the files that it reads.
+/// A writer that remembers that a write failed: the crate `tar` returns such
+/// errors and those of the files that it reads in the same way.
 struct Watched<'a, W> {
     to: W,
     refused: &'a mut bool,
@@ -122,7 +122,7 @@ fn pack_all(
         .map_err(failed)
 }
 
-/// The directories that are closed to their own owner, as `MODE NAME`; the
+/// Returns the directories whose owner cannot write to them, as `MODE NAME`,
 /// innermost first.
 fn closed(top: &About, entries: &[Entry]) -> Vec<String> {
     let line = |mode: u32, name: &Path| format!("{mode:o} {}", escaped(name));
@@ -172,7 +172,8 @@ fn pack_one(
     }
 }
 
-/// tar takes a file with holes as long as it finds it.
+/// Checks that a sparse file did not change, because `append_file` determines
+/// its size itself.
 fn unchanged(before: &Metadata, file: &File) -> std::io::Result<()> {
     let (before, after) = (
         About::from_metadata(before),
@@ -181,12 +182,12 @@ fn unchanged(before: &Metadata, file: &File) -> std::io::Result<()> {
     if (before.size, before.changed) == (after.size, after.changed) {
         Ok(())
     } else {
-        Err(std::io::Error::other("it changed meanwhile"))
+        Err(std::io::Error::other("it changed during the copy"))
     }
 }
 
-/// A file's bytes, as many as were announced: what is appended meanwhile is left
-/// out, and one that becomes shorter is an error.
+/// A reader of exactly the announced number of bytes: bytes appended in the
+/// meantime are left out, and a file that became shorter is an error.
 struct Exactly {
     file: File,
     left: u64,
@@ -196,19 +197,21 @@ impl Read for Exactly {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n = (&self.file).take(self.left).read(buffer)?;
         if n == 0 && self.left > 0 && !buffer.is_empty() {
-            return Err(std::io::Error::other("it became shorter meanwhile"));
+            return Err(std::io::Error::other("it became shorter during the copy"));
         }
         self.left -= n as u64;
         Ok(n)
     }
 }
 
-/// What tar says of an entry: nothing of owners, who are others over there.
+/// Returns the tar header of an entry. It leaves out the owner, because user
+/// ids differ between hosts.
 fn header(about: &About, kind: EntryType) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(match kind {
-        // Things are moved out of it first: see `closed`.
+        // The directory must be writable until its entries are in place: see
+        // `closed`.
         EntryType::Directory => about.mode | 0o700,
         _ => about.mode,
     });
@@ -229,7 +232,8 @@ fn not_packed(path: &Path, error: &std::io::Error) -> Error {
     }
 }
 
-/// A name for `printf %b`: without blanks, quotes or anything odd.
+/// Escapes a name for `printf %b`, so that it contains only harmless
+/// characters.
 fn escaped(name: &Path) -> String {
     use std::fmt::Write as _;
     let mut out = String::new();

@@ -1,5 +1,5 @@
-//! A directory of this machine, and what is below it: no name leads out of it,
-//! and no link is followed on the way.
+//! Access to a directory of this machine: no name leads out of it, and no link
+//! on the way is followed.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
@@ -11,24 +11,24 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 
 use super::About;
 
-/// How directories are opened: never through a link.
+/// The flags for directories: never follow a link.
 const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// How files are opened that are there: a pipe must not keep us waiting.
+/// The flags for existing files: never follow a link or wait for a pipe.
 const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
 
-/// See the module.
+/// An open directory; see the module.
 #[derive(Debug)]
 pub struct Root(OwnedFd);
 
 impl Root {
-    /// The directory of this name, which may itself be a link.
+    /// Opens the directory of this name, which may itself be a link.
     pub fn open(directory: &Path) -> Result<Self> {
         let flags = FOLDER.difference(OFlags::NOFOLLOW);
         Ok(Self(rustix::fs::openat(
@@ -39,7 +39,7 @@ impl Root {
         )?))
     }
 
-    /// A directory below it, or itself.
+    /// Opens a directory below this one, or this one again.
     pub(super) fn folder(&self, below: &Path) -> Result<OwnedFd> {
         let mut at = self.0.try_clone()?;
         for part in below.components() {
@@ -51,14 +51,15 @@ impl Root {
         Ok(at)
     }
 
-    /// The directory that something below is in, and its name there.
+    /// Opens the parent directory of a path below. Returns it with the file
+    /// name.
     fn place<'a>(&self, below: &'a Path) -> Result<(OwnedFd, &'a OsStr)> {
         let name = below.file_name().ok_or_else(leads_out)?;
         let folder = below.parent().unwrap_or(Path::new(""));
         Ok((self.folder(folder)?, name))
     }
 
-    /// What is in a directory below, with what each is.
+    /// Lists a directory below with the metadata of each entry.
     pub(super) fn list(&self, below: &Path) -> Result<Vec<(std::ffi::OsString, About)>> {
         use std::os::unix::ffi::OsStringExt as _;
         let folder = self.folder(below)?;
@@ -73,7 +74,7 @@ impl Root {
         Ok(found)
     }
 
-    /// Opens a regular file below to be read.
+    /// Opens an existing regular file below for reading.
     pub fn read_file(&self, below: &Path) -> Result<File> {
         let (folder, name) = self.place(below)?;
         regular(&folder, name)?;
@@ -81,7 +82,7 @@ impl Root {
         is_regular(&file).map(|_| file)
     }
 
-    /// Where a link below leads to.
+    /// Returns the target of a link below.
     pub(super) fn read_link(&self, below: &Path) -> Result<std::ffi::OsString> {
         use std::os::unix::ffi::OsStringExt as _;
         let (folder, name) = self.place(below)?;
@@ -89,7 +90,7 @@ impl Root {
         Ok(std::ffi::OsString::from_vec(target.into_bytes()))
     }
 
-    /// Makes a file below of which nothing was there.
+    /// Creates a file below; it must not exist.
     pub(super) fn make_file(&self, below: &Path) -> Result<File> {
         let (folder, name) = self.place(below)?;
         let flags =
@@ -98,20 +99,20 @@ impl Root {
         Ok(rustix::fs::openat(&folder, name, flags, mode)?.into())
     }
 
-    /// Makes a directory below of which nothing was there; it is open to us.
+    /// Creates a directory below; it must not exist. Its owner can write to it.
     pub(super) fn make_folder(&self, below: &Path) -> Result<()> {
         let (folder, name) = self.place(below)?;
         Ok(rustix::fs::mkdirat(&folder, name, Mode::RWXU)?)
     }
 
-    /// Makes a symbolic link below of which nothing was there.
+    /// Creates a symbolic link below; it must not exist.
     pub(super) fn make_link(&self, below: &Path, target: &OsStr) -> Result<()> {
         let (folder, name) = self.place(below)?;
         Ok(rustix::fs::symlinkat(target, &folder, name)?)
     }
 
-    /// Gives a regular file below a second name.
-    pub(super) fn make_second_name(&self, below: &Path, of: &Path) -> Result<()> {
+    /// Creates a hard link to a regular file below.
+    pub(super) fn make_hard_link(&self, below: &Path, of: &Path) -> Result<()> {
         let (from, known) = self.place(of)?;
         regular(&from, known)?;
         let (folder, name) = self.place(below)?;
@@ -124,7 +125,7 @@ impl Root {
         )?)
     }
 
-    /// Sets the permissions of a directory below, or its own.
+    /// Sets the permissions of a directory below, or of this one.
     pub(super) fn set_mode(&self, below: &Path, mode: u32) -> Result<()> {
         let folder = self.folder(below)?;
         Ok(rustix::fs::fchmod(
@@ -134,8 +135,8 @@ impl Root {
     }
 }
 
-/// Opens a regular file of this name, which may be a link; nothing else, and
-/// without waiting for anything.
+/// Opens a regular file of this name, which may be a link. Fails for anything
+/// else, without blocking.
 pub fn open_file(path: &Path) -> Result<(File, Metadata)> {
     let flags = FILE.difference(OFlags::NOFOLLOW);
     let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
@@ -147,7 +148,7 @@ fn regular(folder: &OwnedFd, name: &OsStr) -> Result<()> {
     let about = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
     match FileType::from_raw_mode(about.st_mode) {
         FileType::RegularFile => Ok(()),
-        _ => Err(no_file()),
+        _ => Err(not_regular()),
     }
 }
 
@@ -156,11 +157,11 @@ fn is_regular(file: &File) -> Result<Metadata> {
     if about.is_file() {
         Ok(about)
     } else {
-        Err(no_file())
+        Err(not_regular())
     }
 }
 
-fn no_file() -> Error {
+fn not_regular() -> Error {
     Error::new(ErrorKind::InvalidInput, "it is not a regular file")
 }
 

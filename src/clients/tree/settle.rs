@@ -1,4 +1,4 @@
-//! Finished directories move to their place.
+//! Moves finished directories to their target.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -9,33 +9,33 @@ use super::Root;
 use super::walk::is_closed;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A hidden directory in which something is made ready. It is gone when this is
-/// dropped, with all that it holds then.
+/// A hidden temporary directory in which a copy is prepared. Dropping it
+/// removes the directory and everything in it.
 #[derive(Debug)]
 pub struct Stage(PathBuf);
 
 impl Stage {
-    /// Makes one in this directory.
+    /// Creates a stage in this directory.
     pub fn within(folder: &Path) -> std::io::Result<Self> {
-        let made = tempfile::Builder::new()
+        let created = tempfile::Builder::new()
             .prefix(".autorun-")
             .tempdir_in(folder)?;
-        Ok(Self(made.keep()))
+        Ok(Self(created.keep()))
     }
 
-    /// Takes over one that is there.
+    /// Adopts an existing directory.
     #[cfg(test)]
     pub(super) fn of(path: PathBuf) -> Self {
         Self(path)
     }
 
-    /// Where it is.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Removes it, and says why it is still there if it is.
+    /// Removes the directory. Fails if it still exists afterwards.
     pub fn clear(&self) -> Result<()> {
         match remove(&self.0) {
             Err(error) if self.0.exists() => Err(error),
@@ -46,28 +46,28 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // Whoever wants to know why it stays calls `clear`.
+        // A caller that needs the error calls `clear` itself.
         drop(self.clear());
     }
 }
 
-/// Permissions of directories that stay, by their path below the target.
+/// The modes of existing directories, by path below the target.
 type Kept = BTreeMap<PathBuf, u32>;
 
-/// Moves a finished directory to its place: in one go when nothing is there or
-/// when it is replaced, and then `tree` is what was there before; else file by
-/// file into what is there. The directories that are new get their modes last;
-/// those that stay keep theirs.
+/// Moves a finished directory to its target. If the target does not exist or is
+/// replaced, this is a single rename, and afterwards `tree` is the previous
+/// directory. Otherwise the files move one by one into the existing directory.
+/// The new directories get their modes last; existing ones keep theirs.
 ///
-/// Throws `already_exists` for a file in the place of a directory or the other
-/// way round, before anything is moved; and what the disk says.
+/// Throws `already_exists`, before anything moves, if a file is in the place of
+/// a directory or the other way round; and the errors of the file system.
 pub fn settle(tree: &Path, target: &Path, replace: bool, modes: &[(PathBuf, u32)]) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("write", target, &e);
     let mut kept = Kept::new();
     if fs::symlink_metadata(target).is_err() {
         fs::rename(tree, target).map_err(failed)?;
     } else if !target.is_dir() {
-        return Err(in_the_way(target, "no directory"));
+        return Err(in_the_way(target, "not a directory"));
     } else if replace {
         exchange(tree, &fs::canonicalize(target).map_err(failed)?).map_err(failed)?;
     } else {
@@ -84,7 +84,7 @@ pub fn settle(tree: &Path, target: &Path, replace: bool, modes: &[(PathBuf, u32)
     set_modes(target, modes)
 }
 
-/// Sets the modes of directories, the innermost first.
+/// Sets the modes of directories, innermost first.
 fn set_modes<'a>(target: &Path, modes: impl Iterator<Item = (&'a PathBuf, &'a u32)>) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("write", target, &e);
     let root = Root::open(target).map_err(failed)?;
@@ -95,11 +95,10 @@ fn set_modes<'a>(target: &Path, modes: impl Iterator<Item = (&'a PathBuf, &'a u3
     Ok(())
 }
 
-/// Two directories take each other's place, at no moment without one there
-/// where the system can do that.
+/// Exchanges two directories, atomically if the system supports it.
 fn exchange(one: &Path, other: &Path) -> std::io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
-    open_to_us(other);
+    make_writable(other);
     let exchanged = renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
     match exchanged {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
@@ -108,18 +107,20 @@ fn exchange(one: &Path, other: &Path) -> std::io::Result<()> {
     let away = one.with_file_name("old");
     fs::rename(other, &away)?;
     let moved = fs::rename(one, other);
-    // Either way what is left over stands where the finished one stood.
+    // In both cases, the remaining directory ends up in the place of the
+    // finished one.
     fs::rename(&away, if moved.is_ok() { one } else { other })?;
     moved
 }
 
-/// Things are moved in and out of a directory: its owner may do that.
-fn open_to_us(directory: &Path) {
+/// Makes a directory writable to its owner, so that entries can move into and
+/// out of it.
+fn make_writable(directory: &Path) {
     if let Ok(about) = fs::metadata(directory)
         && is_closed(mode_of(&about))
     {
         let open = fs::Permissions::from_mode(mode_of(&about) | 0o700);
-        // If not, the move says why.
+        // If this fails, the move reports the error.
         drop(fs::set_permissions(directory, open));
     }
 }
@@ -128,11 +129,12 @@ fn mode_of(about: &Metadata) -> u32 {
     about.mode() & 0o777
 }
 
-/// Looks whether one directory fits into another, and opens those that stay.
+/// Checks that one directory fits into another, and makes its existing
+/// directories writable.
 fn open_all(tree: &Path, target: &Path, below: &Path, kept: &mut Kept) -> Result<()> {
     let about = fs::metadata(target).map_err(|e| Error::io("write", target, &e))?;
     kept.insert(below.to_owned(), mode_of(&about));
-    open_to_us(target);
+    make_writable(target);
     for entry in fs::read_dir(tree).map_err(|e| Error::io("read", tree, &e))? {
         let path = entry.map_err(|e| Error::io("read", tree, &e))?.path();
         let name = path.file_name().unwrap_or_default();
@@ -140,7 +142,7 @@ fn open_all(tree: &Path, target: &Path, below: &Path, kept: &mut Kept) -> Result
         match (is_directory(&path), is_directory(&place)) {
             (true, true) => open_all(&path, &place, &below.join(name), kept)?,
             (true, false) if fs::symlink_metadata(&place).is_ok() => {
-                return Err(in_the_way(&place, "no directory"));
+                return Err(in_the_way(&place, "not a directory"));
             }
             (false, true) => return Err(in_the_way(&place, "a directory")),
             _ => {}
@@ -149,12 +151,14 @@ fn open_all(tree: &Path, target: &Path, below: &Path, kept: &mut Kept) -> Result
     Ok(())
 }
 
-/// A link is not followed: it might lead anywhere.
+/// Returns whether the path is a directory. A link is not followed, because it
+/// might lead anywhere.
 fn is_directory(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|about| about.is_dir())
 }
 
-/// Moves what is in one directory into another, into which it fits.
+/// Moves the entries of one directory into another; `open_all` has checked that
+/// they fit.
 fn merge(tree: &Path, target: &Path) -> Result<()> {
     for entry in fs::read_dir(tree).map_err(|e| Error::io("read", tree, &e))? {
         let path = entry.map_err(|e| Error::io("read", tree, &e))?.path();
@@ -168,14 +172,15 @@ fn merge(tree: &Path, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a directory with all that it holds, closed directories too.
+/// Removes a directory with everything in it, including directories that are
+/// not writable.
 fn remove(directory: &Path) -> Result<()> {
     if fs::remove_dir_all(directory).is_ok() {
         return Ok(());
     }
     let mut closed = vec![directory.to_owned()];
     while let Some(folder) = closed.pop() {
-        open_to_us(&folder);
+        make_writable(&folder);
         let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
         let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         closed.extend(below.map(|entry| entry.path()));
@@ -186,7 +191,7 @@ fn remove(directory: &Path) -> Result<()> {
 fn in_the_way(path: &Path, what: &str) -> Error {
     Error::new(
         ErrorKind::AlreadyExists,
-        format!("`{}` is there, and is {what}", path.display()),
+        format!("`{}` already exists and is {what}", path.display()),
     )
-    .hint("move it away, or choose another target")
+    .hint("move it to another place, or choose another target")
 }

@@ -1,5 +1,6 @@
-//! Tests of directories as streams: what was sent comes back, and what a host
-//! should not send is refused with nothing left over.
+//! Tests of directories as streams: a copied directory is unchanged, and a
+//! stream that a host should not send is refused without leaving anything
+//! behind.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -14,8 +15,8 @@ use tar::{EntryType, Header};
 use super::*;
 use crate::error::ErrorKind;
 
-/// Two files, a link that leads round in a circle, a closed directory, a socket
-/// and an odd name.
+/// Creates two files, a link that forms a loop, a directory that is not
+/// writable, a socket and an odd name.
 fn sample() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
@@ -34,7 +35,7 @@ fn packed(dir: &Path) -> Vec<u8> {
     tar
 }
 
-/// What the system's tar makes of a directory, as hosts send it.
+/// Packs a directory with the system's tar, as hosts do.
 fn sent(dir: &Path) -> Vec<u8> {
     let mut tar = Command::new("tar");
     tar.args(["-cf", "-", "-C"]).arg(dir).arg(".");
@@ -43,7 +44,7 @@ fn sent(dir: &Path) -> Vec<u8> {
     output.stdout
 }
 
-/// Everything below a directory: mode, and contents or where a link leads.
+/// Returns everything below a directory: mode, and contents or link target.
 fn snapshot(dir: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
     let entries = walk(dir).unwrap().into_iter().map(|entry| {
         let mode = fs::symlink_metadata(&entry.path).unwrap().mode();
@@ -62,7 +63,7 @@ fn snapshot(dir: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
 }
 
 #[test]
-fn a_host_makes_of_a_stream_what_was_packed() {
+fn a_host_unpacks_the_same_files_that_were_packed() {
     let (from, to) = (sample(), tempfile::tempdir().unwrap());
     let mut tar = Command::new("tar");
     tar.args(["-xpf", "-", "-C"]).arg(to.path());
@@ -76,18 +77,18 @@ fn a_host_makes_of_a_stream_what_was_packed() {
     assert_eq!(fs::read_to_string(at("two words\n")).unwrap(), "odd");
     assert_eq!(fs::read_link(at("closed/loop")).unwrap(), Path::new(".."));
     assert!(!at("socket").exists() && to.path().join("done").exists());
-    let said = fs::read_to_string(to.path().join("closed")).unwrap();
-    assert_eq!(said, "500 closed\n");
+    let listed = fs::read_to_string(to.path().join("closed")).unwrap();
+    assert_eq!(listed, "500 closed\n");
 }
 
 #[test]
-fn a_directory_comes_back_as_it_was() {
+fn a_directory_is_unpacked_unchanged() {
     let (from, to) = (sample(), tempfile::tempdir().unwrap());
     let before = snapshot(from.path());
     let stream = sent(from.path());
     let unpacked = unpack(&stream[..], to.path()).unwrap();
     assert_eq!((unpacked.files, unpacked.size), (2, 9));
-    let target = to.path().join("there");
+    let target = to.path().join("target");
     let tree = to.path().join("tree");
     fs::create_dir(&tree).unwrap();
     let unpacked = unpack(&stream[..], &tree).unwrap();
@@ -100,13 +101,13 @@ fn a_directory_comes_back_as_it_was() {
 }
 
 #[test]
-fn what_became_something_else_is_not_sent() {
+fn an_entry_that_changed_its_kind_is_not_sent() {
     type Change = fn(&Path);
     let changes: [(&str, Change); 4] = [
         ("a link", |path| symlink("/etc/passwd", path).unwrap()),
         ("a pipe", |path| {
-            let made = Command::new("mkfifo").arg(path).status().unwrap();
-            assert!(made.success());
+            let status = Command::new("mkfifo").arg(path).status().unwrap();
+            assert!(status.success());
         }),
         ("a directory", |path| fs::create_dir(path).unwrap()),
         ("nothing", |_| {}),
@@ -122,7 +123,7 @@ fn what_became_something_else_is_not_sent() {
         let packed = pack(dir.path(), &entries, true, &mut Vec::new());
         assert!(packed.is_err(), "{what} was sent");
     }
-    // Nor through a directory that became a link.
+    // A file is not read through a directory that became a link.
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     fs::create_dir_all(at("tree/sub")).unwrap();
@@ -135,7 +136,8 @@ fn what_became_something_else_is_not_sent() {
     let mut stream = Vec::new();
     assert!(pack(&at("tree"), &entries, false, &mut stream).is_err());
     assert!(!stream.windows(6).any(|part| part == b"secret"));
-    // What is no file is not opened either, so nothing waits for a pipe.
+    // A file that is not regular is not opened, so that nothing waits for a
+    // pipe.
     assert!(open_file(&at("tree")).is_err());
 }
 
@@ -146,11 +148,11 @@ fn a_cut_stream_is_an_error() {
     for length in (0..stream.len()).step_by(512).filter(|n| *n < 3000) {
         let to = tempfile::tempdir().unwrap();
         let cut = unpack(&stream[..length], to.path());
-        assert!(cut.is_err(), "{length} bytes were enough");
+        assert!(cut.is_err(), "{length} bytes were accepted");
     }
 }
 
-/// A header whose name is taken as it is.
+/// Creates a header that contains the name unchanged.
 fn header(name: &[u8], kind: EntryType, size: u64, link: &[u8], mode: u32) -> Header {
     let mut header = Header::new_ustar();
     let ustar = header.as_ustar_mut().unwrap();
@@ -168,10 +170,10 @@ fn header(name: &[u8], kind: EntryType, size: u64, link: &[u8], mode: u32) -> He
     header
 }
 
-/// Streams of any names, kinds and sizes, some of them damaged: whatever comes,
-/// nothing outside changes, no file is what the name of it does not say, and
-/// nothing is set that makes a file another user's program. A message has the seed,
-/// and AUTORUN_TEST_SEED repeats it.
+/// Unpacks random streams with any names, kinds and sizes, some of them
+/// damaged. Nothing outside may change, no special file may appear, and no
+/// setuid or similar bit may be set. Failure messages contain the seed, and
+/// AUTORUN_TEST_SEED repeats it.
 #[test]
 fn no_stream_reaches_anything_outside() {
     let seed: u64 = std::env::var("AUTORUN_TEST_SEED")
@@ -210,7 +212,7 @@ fn no_stream_reaches_anything_outside() {
     .collect::<Vec<_>>();
     let kinds = b"0123456717LKxgSVMDZ\0";
     let before = snapshot(&outside);
-    let mut taken = 0;
+    let mut accepted = 0;
     for round in 0..3000 {
         let mut stream = header(b"./", EntryType::Directory, 0, b"", 0o755)
             .as_bytes()
@@ -238,7 +240,7 @@ fn no_stream_reaches_anything_outside() {
         fs::create_dir(&into).unwrap();
         let unpacked = unpack(&stream[..], &into);
         if let Ok(unpacked) = unpacked {
-            taken += 1;
+            accepted += 1;
             let target = dir.path().join("target");
             settle(&into, &target, false, &unpacked.modes).unwrap();
             for entry in walk(&target).unwrap() {
@@ -268,13 +270,13 @@ fn no_stream_reaches_anything_outside() {
         );
     }
     assert!(
-        taken > 30,
-        "only {taken} streams were taken: nothing was tried"
+        accepted > 30,
+        "only {accepted} streams were accepted: the test is too weak"
     );
 }
 
 #[test]
-fn what_is_there_stays_unless_it_is_replaced() {
+fn existing_files_stay_unless_they_are_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let make = |name: &str| {
@@ -283,36 +285,37 @@ fn what_is_there_stays_unless_it_is_replaced() {
     };
     let mode = |name: &str| fs::metadata(at(name)).unwrap().mode() & 0o777;
     let modes = [("sub".into(), 0o500), (PathBuf::new(), 0o711)];
-    fs::create_dir_all(at("there/sub")).unwrap();
-    fs::write(at("there/sub/old"), "old").unwrap();
-    fs::set_permissions(at("there/sub"), fs::Permissions::from_mode(0o550)).unwrap();
-    fs::set_permissions(at("there"), fs::Permissions::from_mode(0o750)).unwrap();
+    fs::create_dir_all(at("target/sub")).unwrap();
+    fs::write(at("target/sub/old"), "old").unwrap();
+    fs::set_permissions(at("target/sub"), fs::Permissions::from_mode(0o550)).unwrap();
+    fs::set_permissions(at("target"), fs::Permissions::from_mode(0o750)).unwrap();
     make("tree");
-    settle(&at("tree"), &at("there"), false, &modes).unwrap();
-    assert!(at("there/sub/old").exists() && at("there/sub/new").exists());
-    assert_eq!((mode("there"), mode("there/sub")), (0o750, 0o550));
+    settle(&at("tree"), &at("target"), false, &modes).unwrap();
+    assert!(at("target/sub/old").exists() && at("target/sub/new").exists());
+    assert_eq!((mode("target"), mode("target/sub")), (0o750, 0o550));
     make("tree2");
-    settle(&at("tree2"), &at("there"), true, &modes).unwrap();
-    assert_eq!((mode("there"), mode("there/sub")), (0o711, 0o500));
-    assert!(!at("there/sub/old").exists());
-    assert_eq!(fs::read_to_string(at("there/sub/new")).unwrap(), "tree2");
-    // A file is not put in the place of a directory, and then nothing is moved.
+    settle(&at("tree2"), &at("target"), true, &modes).unwrap();
+    assert_eq!((mode("target"), mode("target/sub")), (0o711, 0o500));
+    assert!(!at("target/sub/old").exists());
+    assert_eq!(fs::read_to_string(at("target/sub/new")).unwrap(), "tree2");
+    // A file does not replace a directory, and then nothing moves at all.
     fs::create_dir_all(at("tree3")).unwrap();
     fs::write(at("tree3/sub"), "file").unwrap();
     fs::write(at("tree3/a"), "file").unwrap();
-    let error = settle(&at("tree3"), &at("there"), false, &[]).unwrap_err();
+    let error = settle(&at("tree3"), &at("target"), false, &[]).unwrap_err();
     assert_eq!(error.kind, ErrorKind::AlreadyExists);
-    assert!(!at("there/a").exists() && mode("there") == 0o711);
-    // Nor is a link followed that stands in the place of a directory.
+    assert!(!at("target/a").exists() && mode("target") == 0o711);
+    // A link in the place of a directory is not followed.
     fs::create_dir(at("outside")).unwrap();
-    symlink(at("outside"), at("there/way")).unwrap();
+    symlink(at("outside"), at("target/way")).unwrap();
     fs::create_dir_all(at("tree4/way")).unwrap();
     fs::write(at("tree4/way/file"), "hi").unwrap();
-    let error = settle(&at("tree4"), &at("there"), false, &[]).unwrap_err();
+    let error = settle(&at("tree4"), &at("target"), false, &[]).unwrap_err();
     assert_eq!(error.kind, ErrorKind::AlreadyExists);
     assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 0);
-    // What stands ready goes with its stage, closed directories too.
-    let stage = Stage::within(&at("there")).unwrap();
+    // A stage is removed with its contents, including directories that are not
+    // writable.
+    let stage = Stage::within(&at("target")).unwrap();
     let path = stage.path().to_owned();
     fs::create_dir_all(path.join("a/b")).unwrap();
     fs::set_permissions(path.join("a"), fs::Permissions::from_mode(0o000)).unwrap();

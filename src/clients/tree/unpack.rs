@@ -1,6 +1,6 @@
-//! A directory out of the tar stream of a host, which decides contents and
-//! nothing else: what it sends becomes files and directories below one of ours,
-//! or nothing at all.
+//! Unpacks a directory from the tar stream of a host. The host decides only the
+//! contents: its stream becomes files and directories below one directory, or
+//! it fails.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write as _};
@@ -11,45 +11,45 @@ use std::time::{Duration, SystemTime};
 use tar::EntryType;
 
 use super::Root;
-use super::archive::{Archive, Item, nonsense};
+use super::archive::{Archive, Item, invalid};
 use crate::error::{Error, ErrorKind};
 use crate::report::text;
 
-/// How many names of what was left out are kept for the log.
+/// The number of skipped names that are kept for the log.
 const NAMED: usize = 5;
 
-/// What came out of a tar stream.
+/// The result of unpacking.
 #[derive(Debug, Default)]
 pub struct Unpacked {
     /// Number of regular files.
     pub files: usize,
-    /// Their bytes.
+    /// The total size of the files in bytes.
     pub size: u64,
-    /// What was left out, as it is no file, directory or link, or a link that
-    /// leads out of the directory.
+    /// The skipped entries: neither files, directories nor links, or links that
+    /// lead out of the directory.
     pub left_out: LeftOut,
-    /// The modes of the directories, the innermost first; the last one is that
-    /// of the directory itself, without a path.
+    /// The modes of the directories, innermost first. The last one, with an
+    /// empty path, is that of the directory itself.
     pub modes: Vec<(PathBuf, u32)>,
 }
 
-/// What was left out: how much, and the first few names.
+/// The skipped entries: their number and the first few names.
 #[derive(Debug, Default)]
 pub struct LeftOut {
-    /// How many.
+    /// The number of skipped entries.
     pub count: usize,
-    /// The first few.
+    /// The first few names.
     pub names: Vec<String>,
 }
 
-/// Unpacks the tar stream of `tar -cf - .` into an empty directory of ours.
+/// Unpacks the tar stream of `tar -cf - .` into an empty directory.
 ///
-/// The directory itself comes first; every other thing is new, and stands in a
-/// directory that came before. Nothing becomes setuid. The directories stay open
-/// to us until [`super::settle`].
+/// The first entry must be the directory itself. Every other entry must be new,
+/// in a directory that came before it. Setuid bits are removed. The directories
+/// stay writable to their owner until [`super::settle`].
 ///
-/// Fails with `command_failed` for anything else and for a damaged stream,
-/// `quota_exceeded` for a full disk, `denied`.
+/// Fails with `command_failed` for any other stream and for a damaged one, with
+/// `quota_exceeded` if the disk is full, and with `denied`.
 pub fn unpack(from: impl Read, into: &Path) -> Result<Unpacked, NotUnpacked> {
     let mut ended = false;
     let from = Watched {
@@ -65,12 +65,12 @@ pub fn unpack(from: impl Read, into: &Path) -> Result<Unpacked, NotUnpacked> {
     })
 }
 
-/// Why a stream did not become a directory.
+/// Why a stream was not unpacked.
 #[derive(Debug)]
 pub enum NotUnpacked {
-    /// The stream ended too early: whoever sent it knows why.
+    /// The stream ended too early; its sender knows why.
     Short(Error),
-    /// What came is not accepted, or cannot be written here.
+    /// The stream is not acceptable, or cannot be written here.
     Refused(Error),
 }
 
@@ -108,19 +108,21 @@ fn unpack_all(from: impl Read, into: &Path) -> Result<Unpacked, Error> {
         let is_first = unpacked.modes.is_empty();
         if below.as_os_str().is_empty() {
             if !is_first || item.kind != EntryType::Directory || item.size > 0 {
-                return Err(refused(&nonsense("the directory itself as something else")));
+                return Err(refused(&invalid(
+                    "an invalid entry for the directory itself",
+                )));
             }
             unpacked.modes.push((below, item.mode));
             continue;
         }
         if is_first {
-            return Err(refused(&nonsense("no directory")));
+            return Err(refused(&invalid("its first entry is not the directory")));
         }
         unpack_one(&mut archive, &root, &item, &below, &mut unpacked)
             .map_err(|e| not_unpacked(into, &below, &e))?;
     }
     if unpacked.modes.is_empty() {
-        return Err(refused(&nonsense("nothing")));
+        return Err(refused(&invalid("it is empty")));
     }
     unpacked.modes.sort_by(|a, b| b.0.cmp(&a.0));
     Ok(unpacked)
@@ -135,7 +137,7 @@ fn unpack_one(
 ) -> std::io::Result<()> {
     let is_file = matches!(item.kind, EntryType::Regular | EntryType::Continuous);
     if item.size > 0 && !is_file {
-        return Err(nonsense("contents of what is no file"));
+        return Err(invalid("contents for an entry that is not a file"));
     }
     match item.kind {
         _ if is_file => {
@@ -155,7 +157,7 @@ fn unpack_one(
             unpacked.modes.push((below.to_owned(), item.mode));
         }
         EntryType::Link => {
-            root.make_second_name(below, &path_below(&item.link)?)?;
+            root.make_hard_link(below, &path_below(&item.link)?)?;
             unpacked.files += 1;
         }
         EntryType::Symlink if stays_inside(below, &item.link) => {
@@ -167,12 +169,12 @@ fn unpack_one(
                 unpacked.left_out.names.push(shown(below));
             }
         }
-        _ => return Err(nonsense("a thing of an unknown kind")),
+        _ => return Err(invalid("an entry of an unknown kind")),
     }
     Ok(())
 }
 
-/// Where something belongs below the directory.
+/// Returns the path of an entry below the directory.
 fn below(item: &Item) -> std::io::Result<PathBuf> {
     let name = match item.kind {
         EntryType::Directory => item.name.strip_suffix(b"/").unwrap_or(&item.name),
@@ -181,10 +183,11 @@ fn below(item: &Item) -> std::io::Result<PathBuf> {
     path_below(name)
 }
 
-/// `./a/b` or `a/b` as a path below the directory; `.` is the directory itself.
+/// Parses `./a/b` or `a/b` as a path below the directory; `.` is the directory
+/// itself.
 fn path_below(name: &[u8]) -> std::io::Result<PathBuf> {
     let odd = || {
-        nonsense(&format!(
+        invalid(&format!(
             "the name `{}`",
             shown(Path::new(OsStr::from_bytes(name)))
         ))
@@ -201,8 +204,9 @@ fn path_below(name: &[u8]) -> std::io::Result<PathBuf> {
     }
 }
 
-/// Whether a link leads to something in the directory, whatever else is in it:
-/// it goes up first, never above the directory, and then down.
+/// Returns whether a link leads to a path in the directory, whatever else the
+/// directory contains: the target first goes up, never above the directory, and
+/// then only down.
 fn stays_inside(below: &Path, target: &[u8]) -> bool {
     let depth = below.components().count() - 1;
     let parts: Vec<&[u8]> = target.split(|byte| *byte == b'/').collect();
@@ -215,16 +219,16 @@ fn stays_inside(below: &Path, target: &[u8]) -> bool {
         && parts[up..].iter().all(is_plain)
 }
 
-/// A name for messages, on one line.
+/// Formats a name for messages, on one line.
 fn shown(path: &Path) -> String {
     text::harmless(&path.to_string_lossy()).replace('\n', "\\n")
 }
 
-/// What the host should not have sent, or could not.
+/// Creates the error for a stream that is refused.
 fn refused(error: &std::io::Error) -> Error {
     Error::new(
         ErrorKind::CommandFailed,
-        format!("what the host sent is refused: {error}"),
+        format!("the tar stream from the host is refused: {error}"),
     )
 }
 
@@ -233,12 +237,12 @@ fn not_unpacked(into: &Path, below: &Path, error: &std::io::Error) -> Error {
     let name = shown(below);
     match error.kind() {
         Io::InvalidData => refused(error),
-        Io::InvalidInput => refused(&nonsense(&format!("`{name}`: {error}"))),
-        Io::AlreadyExists => refused(&nonsense(&format!("`{name}` twice"))),
+        Io::InvalidInput => refused(&invalid(&format!("`{name}`: {error}"))),
+        Io::AlreadyExists => refused(&invalid(&format!("`{name}` occurs twice"))),
         Io::NotFound | Io::NotADirectory => {
-            refused(&nonsense(&format!("`{name}` in no directory of its own")))
+            refused(&invalid(&format!("`{name}` without its directory")))
         }
-        Io::InvalidFilename => refused(&nonsense(&format!("the name `{name}`"))),
+        Io::InvalidFilename => refused(&invalid(&format!("the name `{name}`"))),
         _ => Error::io("write", &into.join(below), error),
     }
 }

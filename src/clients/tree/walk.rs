@@ -1,4 +1,4 @@
-//! What is below a directory of this machine.
+//! Lists everything below a directory of this machine.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -9,30 +9,30 @@ use rustix::fs::{FileType, Stat};
 use super::Root;
 use crate::error::{Error, Result};
 
-/// What an entry of a directory is.
+/// The kind of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A directory.
     Directory,
     /// A regular file.
     File,
-    /// A symbolic link, wherever it leads.
+    /// A symbolic link, whatever its target.
     Link,
     /// A socket, a pipe or a device.
     Other,
 }
 
-/// What the system says of a file.
+/// The metadata of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct About {
     kind: Kind,
-    /// Its permissions, without what would make a file another user's program
-    /// elsewhere.
+    /// The permissions, without the setuid, setgid and sticky bits, which would
+    /// have another meaning on another machine.
     pub(super) mode: u32,
     pub(super) size: u64,
-    /// Seconds and nanoseconds.
+    /// The modification time, in seconds and nanoseconds since 1970.
     pub(super) changed: (i64, i64),
-    /// What it takes on the disk.
+    /// The size on the disk in bytes.
     stored: u64,
 }
 
@@ -75,42 +75,43 @@ impl About {
         self.stored < self.size
     }
 
-    /// Whether a directory keeps its own owner from working in it: it gets this
-    /// mode when all is in its place.
+    /// Returns whether this is a directory that its owner cannot write to. It
+    /// gets its mode once all its entries are in place.
     pub(super) fn is_closed(&self) -> bool {
         self.kind == Kind::Directory && is_closed(self.mode)
     }
 }
 
-/// Whether these permissions keep a directory's owner from working in it.
+/// Returns whether these permissions keep a directory's owner from working in
+/// it.
 pub(super) fn is_closed(mode: u32) -> bool {
     mode & 0o700 != 0o700
 }
 
-/// One entry below a directory.
+/// An entry below a directory.
 #[derive(Debug)]
 pub struct Entry {
-    /// Where it is.
+    /// The full path.
     pub path: PathBuf,
-    /// Its path below the directory.
+    /// The path below the directory.
     pub below: PathBuf,
-    /// What it is; links are not followed.
+    /// The kind of the entry; links are not followed.
     pub kind: Kind,
     pub(super) about: About,
 }
 
 impl Entry {
-    /// Its size in bytes.
+    /// Returns the size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.about.size
     }
 }
 
-/// Everything below a directory, each directory before what it holds. No link is
-/// followed, though one takes the place of a directory meanwhile.
+/// Lists everything below a directory, each directory before its entries. Links
+/// are not followed, even if one replaces a directory in the meantime.
 ///
-/// Throws `not_found`, `denied` for what cannot be read.
+/// Throws `not_found`, `denied` if something cannot be read.
 pub fn walk(directory: &Path) -> Result<Vec<Entry>> {
     let unreadable = |below: &Path, e: &std::io::Error| {
         let path = if below.as_os_str().is_empty() {
@@ -141,15 +142,16 @@ pub fn walk(directory: &Path) -> Result<Vec<Entry>> {
     Ok(found)
 }
 
-/// A line for each thing below a directory, which tells one content of it from
-/// another: mode, and for files size and time of change; of a link those of what
-/// it leads to.
+/// Returns a line for each entry below a directory. The lines differ if the
+/// contents differ: they contain the mode, and for files the size and
+/// modification time. For a link, these are of its target.
 pub fn state(directory: &Path) -> Result<Vec<String>> {
     let line = |entry: Entry| {
         let about =
             fs::metadata(&entry.path).map_or(entry.about, |about| About::from_metadata(&about));
         let (below, mode) = (entry.below.display(), about.mode);
-        // A directory's own time changes with every temporary file in it.
+        // A directory's own modification time changes with every temporary file
+        // in it.
         if about.kind == Kind::Directory {
             return format!("{below} {mode:o}");
         }

@@ -1,9 +1,9 @@
-//! The algorithms of host keys, as a host is asked for them.
+//! The host key algorithms that are requested from a host.
 
 use crate::clients::ssh::public_key::Kind;
 
-/// What is asked of hosts, in OpenSSH's order. Certificates are not among them,
-/// for nothing here verifies one.
+/// The requested algorithms, in OpenSSH's order. Certificates are not among
+/// them, because autorun does not verify them.
 pub(super) const ALGORITHMS: [(&str, Kind); 6] = [
     ("ssh-ed25519", Kind::Ed25519),
     ("ecdsa-sha2-nistp256", Kind::Ecdsa256),
@@ -13,10 +13,10 @@ pub(super) const ALGORITHMS: [(&str, Kind); 6] = [
     ("rsa-sha2-256", Kind::Rsa),
 ];
 
-/// For hosts that know nothing newer; OpenSSH does not ask for it any more.
+/// An algorithm for old hosts; OpenSSH no longer requests it.
 const OLDEST_ALGORITHM: &str = "ssh-rsa";
 
-/// Every algorithm, those first whose keys are `preferred`.
+/// Returns every algorithm, with those of `preferred` keys first.
 pub(in crate::clients::ssh) fn algorithms(preferred: impl Fn(&Kind) -> bool) -> String {
     let mut names = ALGORITHMS.to_vec();
     names.sort_by_key(|(_, kind)| !preferred(kind));

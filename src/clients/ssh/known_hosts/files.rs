@@ -1,4 +1,4 @@
-//! The files, read when they have changed.
+//! The `known_hosts` files, read again only after a change.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{ErrorKind as IoErrorKind, Read as _};
@@ -10,11 +10,11 @@ use std::time::{Duration, SystemTime};
 use super::lines::{Line, Skipped, parse};
 use crate::report::Level;
 
-/// The longest file that is read.
+/// The longest file that is read, in bytes.
 pub(super) const LONGEST_FILE: u64 = 64 << 20;
 
-/// A file that changed this short a time before it was read may have changed
-/// once more without another time of change.
+/// A file that changed this recently before it was read may change again
+/// without a new modification time.
 pub(super) const CLOCK_TICK: Duration = Duration::from_secs(2);
 
 /// A file as it was when it was last read.
@@ -26,7 +26,7 @@ pub(super) struct Cached {
     pub(super) content: Arc<Content>,
 }
 
-/// What changes when a file does.
+/// The metadata that changes with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) file: (u64, u64),
@@ -35,11 +35,11 @@ pub(super) struct Stamp {
     pub(super) changed: (i64, i64),
 }
 
-/// The lines of a file that count.
+/// The valid lines of a file.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     pub(super) lines: Vec<Line>,
-    /// Why it could not be read.
+    /// Why the file could not be read.
     pub(super) unread: Option<String>,
 }
 
@@ -53,7 +53,7 @@ impl Cached {
         }
     }
 
-    /// Reads the file if it is another than it was; gives what there is to say.
+    /// Reads the file if it has changed. Returns messages for the log.
     pub(super) fn refresh(&mut self) -> Vec<(Level, String)> {
         let now = fs::metadata(&self.path).ok().map(|data| Stamp::of(&data));
         if now.is_some() && now == self.stamp {
@@ -61,14 +61,14 @@ impl Cached {
         }
         let (stamp, bytes) = match read(&self.path) {
             Ok(Some(read)) => read,
-            // A file that is not there says nothing.
+            // A missing file contains no hosts.
             Ok(None) => {
                 *self = Self::new(std::mem::take(&mut self.path));
                 return Vec::new();
             }
             Err(why) => {
                 let text = format!(
-                    "cannot read `{}`: {why}; the hosts in it are unknown",
+                    "cannot read `{}`: {why}; its hosts count as unknown",
                     self.path.display()
                 );
                 *self = Self::new(std::mem::take(&mut self.path));
@@ -89,7 +89,7 @@ impl Cached {
             lines,
             unread: None,
         });
-        said_of(&self.path, &skipped)
+        messages_about(&self.path, &skipped)
     }
 }
 
@@ -104,10 +104,10 @@ impl Stamp {
     }
 }
 
-/// A file's bytes, and its stamp if that can be relied on.
+/// A file's bytes, and its stamp if it is reliable.
 type Read = (Option<Stamp>, Vec<u8>);
 
-/// Reads a file, if it is there; or says why it cannot be read.
+/// Reads a file, if it exists. Fails with the reason.
 pub(super) fn read(path: &Path) -> Result<Option<Read>, String> {
     let why = |error: std::io::Error| {
         let text = error.to_string();
@@ -116,7 +116,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Read>, String> {
             .unwrap_or(&text)
             .to_lowercase()
     };
-    // A pipe without a writer must not keep us.
+    // Do not wait for the writer of a pipe.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
@@ -124,7 +124,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Read>, String> {
         Err(error) => return Err(why(error)),
     };
     let data = file.metadata().map_err(why)?;
-    // `/dev/null` is how some say that they want to know no hosts.
+    // Some users link known_hosts to `/dev/null` to keep it empty.
     if !data.is_file() && !data.file_type().is_char_device() {
         return Err("it is not a regular file".to_owned());
     }
@@ -146,7 +146,7 @@ pub(super) fn content(file: File) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-pub(super) fn said_of(path: &Path, skipped: &Skipped) -> Vec<(Level, String)> {
+pub(super) fn messages_about(path: &Path, skipped: &Skipped) -> Vec<(Level, String)> {
     let all = skipped.iter().map(|((marked, why), numbers)| {
         let lines = match numbers.as_slice() {
             [one] => format!("line {one} is skipped"),
@@ -161,7 +161,7 @@ pub(super) fn said_of(path: &Path, skipped: &Skipped) -> Vec<(Level, String)> {
     all.collect()
 }
 
-/// Ascending numbers as `3, 7-9`.
+/// Formats ascending numbers as `3, 7-9`.
 pub(super) fn ranges(numbers: &[usize]) -> String {
     let runs = numbers.chunk_by(|one, next| one + 1 == *next);
     let runs = runs.map(|run| match run {

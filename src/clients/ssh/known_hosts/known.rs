@@ -1,4 +1,4 @@
-//! What the files say of one host, and what a key is to it.
+//! The entries of one host in the files, and how they judge a key.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,44 +8,45 @@ use super::files::Content;
 use super::lines::{Line, Marker};
 use crate::clients::ssh::public_key::{Kind, PublicKey};
 
-/// Where something is said of a host.
+/// The place of an entry.
 #[derive(Clone, Debug)]
 pub(in crate::clients::ssh) struct Place {
     pub(in crate::clients::ssh) file: PathBuf,
     pub(in crate::clients::ssh) line: usize,
-    /// Whether `ssh-keygen -R` removes that line; it leaves those with patterns.
+    /// Whether `ssh-keygen -R` removes the line; it does not remove lines with
+    /// patterns.
     pub(in crate::clients::ssh) removable: bool,
-    /// The name under which it was found.
+    /// The name under which the entry was found.
     pub(in crate::clients::ssh) name: String,
 }
 
-/// What a key is to a host.
+/// How the files judge a key of a host.
 #[derive(Debug)]
 pub(in crate::clients::ssh) enum Verdict {
-    /// It is known.
+    /// The key is known.
     Accepted,
-    /// Nothing is known; or an authority, whose certificates are not verified.
+    /// The host is unknown, or only a certificate authority is known for it.
     Unknown { authority: Option<Place> },
     /// Another key is known.
     Changed {
         known: Place,
         authority: Option<Place>,
     },
-    /// It must not be trusted.
+    /// The key is revoked.
     Revoked(Place),
 }
 
-/// What the files say of one host.
+/// The entries of one host in the files.
 #[derive(Debug)]
 pub(in crate::clients::ssh) struct Known {
     pub(super) files: Vec<(PathBuf, Arc<Content>)>,
-    /// What is said of its name, with the port if that is another than 22.
+    /// The entries of its name, with the port if that is not 22.
     pub(super) entries: Vec<(Place, Line)>,
-    /// The name alone then.
+    /// The name without the port, if the port is not 22.
     pub(super) without_port: Option<String>,
 }
 
-/// Lines of all files that say something of a name.
+/// Returns the lines of all files that apply to a name.
 pub(in crate::clients::ssh) fn entries(
     files: &[(PathBuf, Arc<Content>)],
     name: &str,
@@ -66,8 +67,9 @@ pub(in crate::clients::ssh) fn entries(
 }
 
 impl Known {
-    /// The algorithms to ask for: those first whose keys are known, else a host
-    /// known by its RSA key would show its ed25519 one.
+    /// Returns the algorithms to request, with those of known keys first.
+    /// Otherwise, a host that is known by its RSA key would present its ed25519
+    /// key.
     pub(in crate::clients::ssh) fn algorithms(&self) -> String {
         let is_known = |kind: &Kind| {
             let plain = self
@@ -78,7 +80,7 @@ impl Known {
             let first = plain.find(|key| key.kind == *kind);
             first.is_some_and(|key| self.revoked(key).is_none())
         };
-        // The best one known leaves the order as it is.
+        // If the best type is known, the order stays as it is.
         if is_known(&ALGORITHMS[0].1) {
             algorithms(|_| true)
         } else {
@@ -90,7 +92,7 @@ impl Known {
         place_of(&self.entries, Marker::Revoked, |known| known == key)
     }
 
-    /// What a key is to this host.
+    /// Judges a key of this host.
     pub(in crate::clients::ssh) fn verdict(&self, key: &PublicKey) -> Verdict {
         let verdict = judge(&self.entries, key);
         let Verdict::Unknown { authority } = verdict else {
@@ -99,15 +101,15 @@ impl Known {
         let Some(name) = &self.without_port else {
             return Verdict::Unknown { authority };
         };
-        // A key of the same machine under its name alone is good for any port;
-        // another one there says nothing of this port.
+        // An entry of the name without a port accepts its key for any port; a
+        // different key there does not make this one wrong.
         match judge(&entries(&self.files, name), key) {
             Verdict::Changed { authority, .. } => Verdict::Unknown { authority },
             other => other,
         }
     }
 
-    /// Files that could not be read, and why.
+    /// Returns the files that could not be read, with the reason.
     pub(in crate::clients::ssh) fn unread(&self) -> impl Iterator<Item = (&Path, &str)> {
         let unread = self.files.iter();
         unread.filter_map(|(path, content)| Some((path.as_path(), content.unread.as_deref()?)))
@@ -133,7 +135,8 @@ fn judge(entries: &[(Place, Line)], key: &PublicKey) -> Verdict {
         return Verdict::Accepted;
     }
     let authority = place_of(entries, Marker::Authority, |_| true).cloned();
-    // One of the same type says more than one of another.
+    // An entry with the same key type explains the mismatch better than another
+    // one.
     let same = place_of(entries, Marker::None, |known| known.kind == key.kind);
     match same.or_else(|| place_of(entries, Marker::None, |_| true)) {
         Some(known) => Verdict::Changed {

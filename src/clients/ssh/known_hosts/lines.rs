@@ -1,4 +1,4 @@
-//! The lines of a file that count, and why others do not.
+//! Parses the lines of a file, and explains why invalid ones are skipped.
 
 use std::collections::BTreeMap;
 
@@ -20,15 +20,15 @@ pub(super) struct Line {
     pub(super) key: PublicKey,
 }
 
-/// Lines that do not count, by the reason; a marker may have been meant to
-/// revoke a key, so such lines stand apart.
+/// The numbers of the skipped lines, by reason. Lines with a marker are
+/// separate, because they may have been meant to revoke a key.
 pub(super) type Skipped = BTreeMap<(bool, &'static str), Vec<usize>>;
 
 pub(super) fn parse(bytes: &[u8]) -> (Vec<Line>, Skipped) {
     let mut lines = Vec::new();
     let mut skipped = Skipped::new();
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        // What is behind a zero byte is not there for a program in C.
+        // OpenSSH is a C program, so a zero byte ends its line.
         let line = line.split(|byte| *byte == 0).next().unwrap_or_default();
         let line = without_blanks(line);
         if matches!(line, [] | [b'#', ..] | [b'\r']) {
@@ -50,10 +50,10 @@ pub(super) fn parse_line(number: usize, line: &[u8]) -> Result<Line, &'static st
     let (names, rest) = field(line);
     let (kind, rest) = field(rest);
     if rest.is_empty() || kind.starts_with(b"#") {
-        return Err("it ends before its key");
+        return Err("it ends before the key");
     }
     let names = match names {
-        [b'|', ..] => hashed(names).ok_or("its hashed name cannot be read")?,
+        [b'|', ..] => hashed(names).ok_or("its hashed name is not valid")?,
         list => {
             if list.split(|byte| *byte == b',').any(is_too_long) {
                 return Err("a name in it is too long");
@@ -80,22 +80,22 @@ pub(super) fn without_blanks(line: &[u8]) -> &[u8] {
     &line[blanks..]
 }
 
-/// The first word, and what follows the blanks behind it.
+/// Splits off the first word and the blanks after it.
 pub(super) fn field(line: &[u8]) -> (&[u8], &[u8]) {
     let end = line.iter().position(|byte| is_blank(*byte));
     let (word, rest) = line.split_at(end.unwrap_or(line.len()));
     (word, without_blanks(rest))
 }
 
-/// The marker of a line, if it has one, and the rest of it.
+/// Splits off the marker of a line, if it has one.
 pub(super) fn marker(line: &[u8]) -> Result<(Marker, &[u8]), &'static str> {
-    const UNKNOWN: &str = "its marker is not one of `@revoked` and `@cert-authority`";
-    const TAB: &str = "its marker ends in a tab, and a blank follows later: OpenSSH does not see \
-                       it then";
+    const UNKNOWN: &str = "its marker is neither `@revoked` nor `@cert-authority`";
+    const TAB: &str = "a tab follows its marker and a space comes later, so OpenSSH does not \
+                       recognize the marker";
     if !line.starts_with(b"@") {
         return Ok((Marker::None, line));
     }
-    // OpenSSH looks for a tab only in lines without a blank.
+    // OpenSSH searches for a tab only if the line contains no space.
     let ends_at = |end| line.iter().position(|byte| *byte == end);
     let end = ends_at(b' ').or_else(|| ends_at(b'\t')).ok_or(UNKNOWN)?;
     let marker = match &line[..end] {
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_do_not_count_are_numbered() {
+    fn skipped_lines_are_numbered() {
         let file = b"# comment\n\n \r\nweb\nweb ssh-ed25519\nweb ssh-none AAAA\n\
             @revokd web ssh-ed25519 AAAA\n|1|x|y ssh-ed25519 AAAA\nweb ssh-ed25519 AAAA\n";
         let (lines, skipped) = parse(file);

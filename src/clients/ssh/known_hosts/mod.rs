@@ -1,14 +1,14 @@
-//! `known_hosts`: what it says of a host, as OpenSSH reads it.
+//! `known_hosts`: looks up hosts as OpenSSH does.
 //!
 //! Parsing and matching follow OpenSSH's `hostfile.c` and `match.c` line by
-//! line, also where that is surprising; tests/integration/known_hosts.rs asks
-//! `ssh` itself. Two things differ by decision: a line that does not count is
-//! logged with its number, and so is a file that cannot be read; and host
-//! certificates are not verified, so that a line with `@cert-authority` leads to
-//! an error that says what to do.
+//! line, even where that is surprising; tests/integration/known_hosts.rs
+//! compares the results with those of `ssh`. Two differences are deliberate.
+//! First, invalid lines are logged with their number, and so are files that
+//! cannot be read. Second, host certificates are not verified, so a line with
+//! `@cert-authority` leads to an error with a hint.
 //!
-//! The files are read once, and again only when they have changed: by the
-//! playbook, by the user, by another run.
+//! The files are read once, and again only after the playbook, the user or
+//! another run has changed them.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ mod names;
 pub(super) use algorithms::algorithms;
 pub(super) use known::{Known, Place, Verdict};
 
-/// Names of files of the system, which count after the user's.
+/// The system's files, which come after the user's.
 const SYSTEM: [&str; 2] = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"];
 
 /// The `known_hosts` files of a run.
@@ -42,13 +42,13 @@ pub(super) struct KnownHosts {
 #[derive(Debug)]
 struct Files {
     all: Vec<Cached>,
-    /// What the log says of them already.
-    said: HashSet<String>,
+    /// The messages that were already logged.
+    logged: HashSet<String>,
 }
 
 impl KnownHosts {
-    /// Those of a user with this home directory, and the system's. Nothing is
-    /// read yet.
+    /// Prepares the files of a user with this home directory and those of the
+    /// system, without reading them.
     pub(super) fn new(home: Option<&Path>, report: Reporter) -> Self {
         let users = home.iter().flat_map(|home| {
             ["known_hosts", "known_hosts2"].map(|name| home.join(".ssh").join(name))
@@ -56,7 +56,7 @@ impl KnownHosts {
         let paths = users.chain(SYSTEM.map(PathBuf::from));
         let files = Files {
             all: paths.map(Cached::new).collect(),
-            said: HashSet::new(),
+            logged: HashSet::new(),
         };
         Self {
             report,
@@ -64,7 +64,7 @@ impl KnownHosts {
         }
     }
 
-    /// What is said of a host.
+    /// Looks up a host.
     pub(super) fn look_up(&self, host: &Host) -> Known {
         let files = self.current();
         let bare = name_of(&host.address);
@@ -79,15 +79,16 @@ impl KnownHosts {
         }
     }
 
-    /// The files as they are now. Whoever comes while one is read waits for it.
+    /// Returns the current contents of the files. Concurrent callers wait while
+    /// a file is read.
     fn current(&self) -> Vec<(PathBuf, Arc<Content>)> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let Files { all, said } = &mut *files;
+        let Files { all, logged } = &mut *files;
         for file in &mut *all {
             for (level, text) in file.refresh() {
-                if !said.contains(&text) {
+                if !logged.contains(&text) {
                     self.report.log(level, text.clone());
-                    said.insert(text);
+                    logged.insert(text);
                 }
             }
         }

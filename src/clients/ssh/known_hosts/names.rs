@@ -1,5 +1,5 @@
-//! Names of hosts: as patterns in a list, hashed, and in the form in which they
-//! are looked for.
+//! Host names: patterns in a list, hashed names, and the form of a name for
+//! lookups.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,12 +7,12 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-/// A name in a list must be shorter; OpenSSH has this much room for one.
+/// The limit of a name in a list, in bytes; the size of OpenSSH's buffer.
 pub(super) const LONGEST_NAME: usize = 1023;
 
 #[derive(Clone, Debug)]
 pub(super) enum Names {
-    /// Salt and HMAC of one name.
+    /// The salt and the HMAC of one name.
     Hashed([u8; 20], [u8; 20]),
     /// Patterns, separated by commas.
     List(Vec<u8>),
@@ -29,7 +29,7 @@ impl Names {
         }
     }
 
-    /// Whether they are names alone, not patterns.
+    /// Returns whether the list contains only names, no patterns.
     pub(super) fn are_plain(&self) -> bool {
         match self {
             Self::Hashed(..) => true,
@@ -38,7 +38,7 @@ impl Names {
     }
 }
 
-/// `|1|salt|hash`.
+/// Parses `|1|salt|hash`.
 pub(super) fn hashed(names: &[u8]) -> Option<Names> {
     let rest = names.strip_prefix(b"|1|")?;
     let bar = rest.iter().position(|byte| *byte == b'|')?;
@@ -53,23 +53,23 @@ pub(super) fn is_too_long(pattern: &[u8]) -> bool {
     pattern.strip_prefix(b"!").unwrap_or(pattern).len() >= LONGEST_NAME
 }
 
-/// Whether a pattern fits and no negated one does.
+/// Returns whether a pattern matches and no negated pattern does.
 pub(super) fn is_listed(name: &str, list: &[u8]) -> bool {
     let mut listed = false;
     for pattern in list.split(|byte| *byte == b',') {
         match pattern.strip_prefix(b"!") {
-            Some(pattern) if fits(name.as_bytes(), pattern) => return false,
+            Some(pattern) if matches(name.as_bytes(), pattern) => return false,
             Some(_) => {}
-            None => listed |= fits(name.as_bytes(), pattern),
+            None => listed |= matches(name.as_bytes(), pattern),
         }
     }
     listed
 }
 
-/// Whether a pattern with `*` and `?` fits a whole name.
-pub(super) fn fits(name: &[u8], pattern: &[u8]) -> bool {
+/// Returns whether a pattern with `*` and `?` matches a whole name.
+pub(super) fn matches(name: &[u8], pattern: &[u8]) -> bool {
     let (mut at, mut next) = (0, 0);
-    // Where the last star stands, and how much it stands for.
+    // The position of the last star, and the end of what it matches.
     let mut star: Option<(usize, usize)> = None;
     while at < name.len() {
         match pattern.get(next) {
@@ -94,15 +94,15 @@ pub(super) fn fits(name: &[u8], pattern: &[u8]) -> bool {
     pattern[next..].iter().all(|byte| *byte == b'*')
 }
 
-/// The name that OpenSSH looks up: an address in its usual form, a name in
-/// lower case.
+/// Returns the name that OpenSSH looks up: an address in its canonical form, a
+/// name in lower case.
 pub(super) fn name_of(address: &str) -> String {
     let (bare, scope) = match address.split_once('%') {
         Some((bare, _)) => (bare, &address[bare.len()..]),
         None => (address, ""),
     };
     if let Ok(address) = bare.parse::<Ipv6Addr>() {
-        return format!("{}{scope}", usual_form(address));
+        return format!("{}{scope}", canonical_form(address));
     }
     match ipv4(address) {
         Some(address) => address.to_string(),
@@ -110,9 +110,9 @@ pub(super) fn name_of(address: &str) -> String {
     }
 }
 
-/// As the C library writes it, which shows old addresses with an IPv4 one inside
-/// as such.
-pub(super) fn usual_form(address: Ipv6Addr) -> String {
+/// Formats an address like the C library, which shows the embedded IPv4 address
+/// of old IPv4-compatible addresses.
+pub(super) fn canonical_form(address: Ipv6Addr) -> String {
     let segments = address.segments();
     let embeds = segments[..6].iter().all(|segment| *segment == 0) && segments[6] != 0;
     match embeds.then(|| address.to_ipv4()).flatten() {
@@ -121,8 +121,8 @@ pub(super) fn usual_form(address: Ipv6Addr) -> String {
     }
 }
 
-/// An address as the C library reads it: one to four numbers, each decimal,
-/// octal or hexadecimal, of which the last fills what is left.
+/// Parses an address like the C library: one to four numbers, each decimal,
+/// octal or hexadecimal; the last one fills the remaining bytes.
 pub(super) fn ipv4(text: &str) -> Option<Ipv4Addr> {
     let numbers = text.split('.').map(|part| {
         let (digits, radix) = match part.strip_prefix("0x").or(part.strip_prefix("0X")) {
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_fit_whole_names() {
+    fn patterns_match_whole_names() {
         let all = [
             ("web", "web", true),
             ("web", "we", false),
@@ -177,7 +177,7 @@ mod tests {
         ];
         for (name, pattern, fit) in all {
             assert_eq!(
-                fits(name.as_bytes(), pattern.as_bytes()),
+                matches(name.as_bytes(), pattern.as_bytes()),
                 fit,
                 "{name} {pattern}"
             );
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_read_as_openssh_reads_them() {
+    fn lists_are_parsed_like_in_openssh() {
         let all = [
             ("web", "db,web", true),
             ("web", "*,!web", false),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_have_their_usual_form() {
+    fn addresses_are_in_canonical_form() {
         let all = [
             ("Web.Example.COM", "web.example.com"),
             ("0:0:0:0:0:0:0:1", "::1"),
