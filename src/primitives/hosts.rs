@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::host_keys::{compared_or_said, pin_first_key};
+use super::host_keys::{compare_or_warn, pin_first_key};
 use super::host_map::KnownHost;
 use super::servers::{ServerRef, explained, instance_host, is_host, mask_secrets};
 use super::variables::declare_secret;
@@ -220,7 +220,7 @@ pub(super) async fn know_keys(cx: &Context, host: &Host) -> Result<()> {
     }
     if let Trust::Instance(id) = &host.trust {
         pin_first_key(cx, host, id).await?;
-        compared_or_said(cx, host, id).await?;
+        compare_or_warn(cx, host, id).await?;
     }
     Ok(())
 }

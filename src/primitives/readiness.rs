@@ -239,7 +239,7 @@ pub(super) async fn ready(
         if options.user_data {
             user_data_done(cx, &host, &server.id, &mut pace).await?;
         }
-        host_keys::compared_or_said(cx, &host, &server.id).await?;
+        host_keys::compare_or_warn(cx, &host, &server.id).await?;
     }
     cx.report.info(format!(
         "{} is ready after {}; log in with: ssh {}",
