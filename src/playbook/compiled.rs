@@ -11,7 +11,7 @@ use super::variables::{self, Declared};
 use super::{check, engine, imports};
 use crate::context::Context;
 use crate::error::Error;
-use crate::primitives::{LAUNCHES, ask_aws};
+use crate::primitives::{LAUNCHES, aws_functions};
 use crate::script::{Understood, understand};
 
 /// A compiled and checked playbook.
@@ -83,7 +83,7 @@ impl Playbook {
     /// Whether it calls a function that asks AWS.
     #[must_use]
     pub fn asks_aws(&self) -> bool {
-        !check::called(&self.files).is_disjoint(&ask_aws())
+        !check::called(&self.files).is_disjoint(&aws_functions())
     }
 
     /// Whether it calls a function that launches instances.

@@ -107,6 +107,7 @@ pub(super) const DECLARED: &[Declared] = &[
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Probe {
+    /// Limit for the whole request.
     #[serde(default = "seconds::<10>")]
     timeout: Seconds,
     /// The status that counts as `ok`.

@@ -73,7 +73,7 @@ pub(super) struct ServerRef {
 }
 
 impl Named for ServerRef {
-    const EXPECTED: &'static str = "an id as \"i-0abc\", or what launch_instance returned";
+    const EXPECTED: &'static str = "an id like \"i-0abc\", or the map that launch_instance returned";
 }
 
 impl ServerRef {
