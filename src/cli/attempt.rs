@@ -86,7 +86,7 @@ impl Attempt {
             let fits = runtime.block_on(check_account(clients, &self.run));
             return fits.map_err(|e| shown(&e));
         }
-        if self.playbook.asks_aws()
+        if self.playbook.uses_aws()
             // The call that needs the account reports what goes wrong here.
             && let Ok((region, account)) = runtime.block_on(clients.identity())
         {

@@ -63,7 +63,7 @@ pub mod api {
 
 pub(super) const DECLARED: &[Declared] = &[Declared::of("create_bucket")
     .options::<CreateBucket>()
-    .gives::<Bucket>(Shape::One)];
+    .returns::<Bucket>(Shape::One)];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

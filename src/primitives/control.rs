@@ -56,8 +56,10 @@ pub mod api {
     pub fn parallel(call: NativeCallContext, functions: Array) -> Outcome<Dynamic> {
         if let Some(other) = functions.iter().find(|f| !f.is_fnptr()) {
             let what = other.type_name();
-            let error = Error::invalid(format!("parallel expects an array of functions, got {what}"))
-                .hint("to call one function for each item, write parallel(items, |item| ..)");
+            let error = Error::invalid(format!(
+                "parallel expects an array of functions, got {what}"
+            ))
+            .hint("to call one function for each item, write parallel(items, |item| ..)");
             return Err(script::throw(&call, error));
         }
         super::parallel(&call, functions, |call, function| {
@@ -204,9 +206,8 @@ fn call_with(call: &NativeCallContext, function: &FnPtr, argument: Dynamic) -> O
                 if signature.starts_with(function.fn_name())) =>
         {
             let what = call.fn_name();
-            let error =
-                Error::invalid(format!("the function passed to {what} takes no argument"))
-                    .hint("give it a parameter: `|item| ..`");
+            let error = Error::invalid(format!("the function passed to {what} takes no argument"))
+                .hint("give it a parameter: `|item| ..`");
             Err(script::throw(call, error))
         }
         _ => result,
@@ -336,7 +337,7 @@ fn label(n: usize, item: &Dynamic) -> String {
 
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("retry").takes::<Retry>("attempts"),
-    Declared::of("error_info").gives::<ErrorInfo>(Shape::One),
+    Declared::of("error_info").returns::<ErrorInfo>(Shape::One),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]

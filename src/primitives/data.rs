@@ -113,11 +113,13 @@ fn parse_json(text: &str) -> Result<Value> {
 fn parse_toml(text: &str) -> Result<Value> {
     let table: toml::Table = toml::from_str(text)
         .map_err(|e| Error::invalid(format!("invalid TOML: {}", e.to_string().trim_end())))?;
-    serde_json::to_value(table).map_err(|e| Error::internal(format!("cannot convert the value: {e}")))
+    serde_json::to_value(table)
+        .map_err(|e| Error::internal(format!("cannot convert the value: {e}")))
 }
 
 fn format_toml(value: &Value) -> Result<String> {
-    toml::to_string(value).map_err(|e| Error::invalid(format!("TOML cannot represent this value: {e}")))
+    toml::to_string(value)
+        .map_err(|e| Error::invalid(format!("TOML cannot represent this value: {e}")))
 }
 
 fn utc_now(format: &str) -> Result<String> {

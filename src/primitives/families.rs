@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn every_key_of_a_result_is_documented() {
         for row in FAMILIES.iter().flat_map(|family| family.declared) {
-            let kinds = [row.gives.map(|gives| (gives.kind)())];
+            let kinds = [row.returns.map(|returns| (returns.kind)())];
             for field in kinds
                 .iter()
                 .flatten()

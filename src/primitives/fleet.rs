@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::host_map::KnownHost;
-use super::readiness::{WaitOptions, request_start, left_stopped, running};
+use super::readiness::{WaitOptions, left_stopped, request_start, running};
 use super::servers::{Server, ServerRef, described, each, ec2_user, ids, is_host};
 use crate::clients::ec2::{Instance, InstanceState, TypeInfo};
 use crate::context::Context;
@@ -266,23 +266,23 @@ pub mod api {
 }
 
 pub(super) const DECLARED: &[Declared] = &[
-    Declared::of("describe_instance").gives::<Server>(Shape::LikeArgument),
+    Declared::of("describe_instance").returns::<Server>(Shape::LikeArgument),
     Declared::of("list_instances")
         .options::<ListInstances>()
-        .gives::<Server>(Shape::Many),
+        .returns::<Server>(Shape::Many),
     Declared::of("find_instance")
         .options::<ListInstances>()
-        .gives::<Server>(Shape::Maybe),
+        .returns::<Server>(Shape::Maybe),
     Declared::of("stop_instance")
         .options::<WaitOptions>()
-        .gives::<Server>(Shape::LikeArgument),
+        .returns::<Server>(Shape::LikeArgument),
     Declared::of("start_instance")
         .options::<WaitOptions>()
-        .gives::<Server>(Shape::LikeArgument),
+        .returns::<Server>(Shape::LikeArgument),
     Declared::of("tag").takes::<BTreeMap<String, String>>("tags"),
     Declared::of("instance_types")
         .options::<InstanceTypes>()
-        .gives::<TypeInfo>(Shape::Many),
+        .returns::<TypeInfo>(Shape::Many),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -476,10 +476,8 @@ async fn tag(
     };
     for key in tags.keys() {
         if key.is_empty() || ["aws:", "autorun:"].iter().any(|own| key.starts_with(own)) {
-            return Err(
-                Error::invalid(format!("`{key}` is not a valid tag key"))
-                    .hint("use another key: keys that begin with aws: or autorun: are reserved"),
-            );
+            return Err(Error::invalid(format!("`{key}` is not a valid tag key"))
+                .hint("use another key: keys that begin with aws: or autorun: are reserved"));
         }
     }
     cx.report.mask().keep_out_of_tags(&tags)?;

@@ -89,9 +89,8 @@ fn addressed(cx: &Context, address: &str, options: HostOptions) -> Result<Host> 
         )));
     }
     let user = user.or_else(|| cx.clients.local.user.clone());
-    let unknown = || {
-        Error::invalid("cannot determine the user name for the login").hint("pass `user`")
-    };
+    let unknown =
+        || Error::invalid("cannot determine the user name for the login").hint("pass `user`");
     let user = match &options.user {
         Some(user) => user.clone(),
         None => user.ok_or_else(unknown)?,
@@ -133,10 +132,10 @@ fn adjusted(cx: &Context, mut host: Host, options: HostOptions) -> Result<Host> 
             host.trust = Trust::Fingerprint(fingerprint.trim_end_matches('=').to_owned());
         }
         Some(other) => {
-            return Err(
-                Error::invalid(format!("option `host_key`: `{other}` is not a fingerprint"))
-                    .hint("write it as `ssh-keygen -l -f KEY.pub` shows it: \"SHA256:...\""),
-            );
+            return Err(Error::invalid(format!(
+                "option `host_key`: `{other}` is not a fingerprint"
+            ))
+            .hint("write it as `ssh-keygen -l -f KEY.pub` shows it: \"SHA256:...\""));
         }
     }
     if options.passphrase.is_some() && host.key.is_none() {
@@ -161,10 +160,10 @@ fn adjusted(cx: &Context, mut host: Host, options: HostOptions) -> Result<Host> 
 /// Checks that a secret has one line, because it is sent on one line.
 fn check_line(name: &str, secret: &str) -> Result<()> {
     if secret.contains(['\n', '\r', '\0']) {
-        return Err(
-            Error::invalid(format!("option `{name}`: the secret has more than one line"))
-                .hint("if it was read from a file, remove the newline at its end with trim()"),
-        );
+        return Err(Error::invalid(format!(
+            "option `{name}`: the secret has more than one line"
+        ))
+        .hint("if it was read from a file, remove the newline at its end with trim()"));
     }
     Ok(())
 }
@@ -257,7 +256,8 @@ pub(super) async fn on_each<T: Serialize>(
     work: impl AsyncFn(&Context, Host) -> Result<T>,
 ) -> Result<Value> {
     let json = |value: T| {
-        serde_json::to_value(value).map_err(|e| Error::internal(format!("cannot convert the result: {e}")))
+        serde_json::to_value(value)
+            .map_err(|e| Error::internal(format!("cannot convert the result: {e}")))
     };
     let worked = async |cx: &Context, host: Host| match work(cx, host.clone()).await {
         Err(error) => Err(explained(cx, &host, error).await),
@@ -268,8 +268,7 @@ pub(super) async fn on_each<T: Serialize>(
         Targets::Each(list) => list,
     };
     if list.is_empty() {
-        cx.report
-            .warn("the array of hosts is empty: nothing to do");
+        cx.report.warn("the array of hosts is empty: nothing to do");
     }
     let many = list.len() > 1;
     let one = async |server: Dynamic| {

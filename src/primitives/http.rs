@@ -70,10 +70,10 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("http_get")
         .options::<HttpGet>()
-        .gives::<Response>(Shape::One),
+        .returns::<Response>(Shape::One),
     Declared::of("wait_until_serving")
         .options::<WaitUntilServing>()
-        .gives::<Response>(Shape::One),
+        .returns::<Response>(Shape::One),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]

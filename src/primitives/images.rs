@@ -33,7 +33,7 @@ pub mod api {
 
 pub(super) const DECLARED: &[Declared] = &[Declared::of("latest_amazon_linux")
     .options::<LatestAmazonLinux>()
-    .gives::<FoundImage>(Shape::One)];
+    .returns::<FoundImage>(Shape::One)];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -61,7 +61,8 @@ pub(super) struct FoundImage {
 }
 
 impl Named for Image {
-    const EXPECTED: &'static str = "an id like \"ami-0abc\", or the map that latest_amazon_linux returned";
+    const EXPECTED: &'static str =
+        "an id like \"ami-0abc\", or the map that latest_amazon_linux returned";
 }
 
 fn x86_64() -> String {

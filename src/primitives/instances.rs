@@ -162,13 +162,13 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("launch_instance")
         .options::<LaunchInstance>()
-        .gives::<Server>(Shape::ManyWith("count")),
+        .returns::<Server>(Shape::ManyWith("count")),
     Declared::of("wait_until_running")
         .options::<WaitOptions>()
-        .gives::<Server>(Shape::LikeArgument),
+        .returns::<Server>(Shape::LikeArgument),
     Declared::of("wait_until_ready")
         .options::<WaitUntilReady>()
-        .gives::<Server>(Shape::LikeArgument),
+        .returns::<Server>(Shape::LikeArgument),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -448,9 +448,7 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
         return Err(Error::invalid(
             "option `user_data`: it begins neither with `#!` nor with `#cloud-config`",
         )
-        .hint(
-            "begin a script with #!/bin/sh; to pass a file, read it with read_file or render",
-        ));
+        .hint("begin a script with #!/bin/sh; to pass a file, read it with read_file or render"));
     }
     if cx.report.mask().finds_in(user_data) || cx.report.mask().apply(user_data) != *user_data {
         cx.report.warn(

@@ -93,8 +93,8 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("create_key_pair")
         .options::<CreateKeyPair>()
-        .gives::<KeyPair>(Shape::One),
-    Declared::of("import_key_pair").gives::<KeyPair>(Shape::One),
+        .returns::<KeyPair>(Shape::One),
+    Declared::of("import_key_pair").returns::<KeyPair>(Shape::One),
 ];
 
 /// The map of a key pair in EC2.
@@ -189,11 +189,17 @@ async fn create_key_pair(
     let mut intents = step.intend(&wanted)?;
     let file = known.is_none().then(|| intents.pop()).flatten();
     let Some(pair) = intents.pop() else {
-        return Err(Error::internal("the ledger returned no intent for the key pair"));
+        return Err(Error::internal(
+            "the ledger returned no intent for the key pair",
+        ));
     };
     let public = match (known, file) {
         (Some(public), _) => public,
-        (None, None) => return Err(Error::internal("the ledger returned no intent for the key file")),
+        (None, None) => {
+            return Err(Error::internal(
+                "the ledger returned no intent for the key file",
+            ));
+        }
         (None, Some(intent)) => {
             let made = match intent
                 .is_retried()
@@ -369,8 +375,10 @@ async fn delete_key_pair(cx: &Context, step: &mut Step, key_pair: KeyPairRef) ->
 /// Checks EC2's rules for the name, and that the key file stays in its directory.
 fn check_name(name: &str) -> Result<()> {
     if name.is_empty() || name.len() > 255 || !name.is_ascii() || name.contains('/') {
-        return Err(Error::invalid(format!("`{name}` is not a valid key pair name"))
-            .hint("use 1 to 255 ASCII characters without slashes"));
+        return Err(
+            Error::invalid(format!("`{name}` is not a valid key pair name"))
+                .hint("use 1 to 255 ASCII characters without slashes"),
+        );
     }
     Ok(())
 }

@@ -144,10 +144,10 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("write_file")
         .options::<WriteFile>()
-        .gives::<Written>(Shape::One),
+        .returns::<Written>(Shape::One),
     Declared::of("local_exec")
         .options::<LocalExec>()
-        .gives::<Finished>(Shape::One),
+        .returns::<Finished>(Shape::One),
     Declared::of("prompt").options::<Prompt>(),
 ];
 

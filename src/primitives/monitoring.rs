@@ -99,9 +99,9 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("probe")
         .options::<Probe>()
-        .gives::<Probed>(Shape::One),
-    Declared::of("host_metrics").gives::<Metrics>(Shape::One),
-    Declared::of("summary").gives::<Summary>(Shape::One),
+        .returns::<Probed>(Shape::One),
+    Declared::of("host_metrics").returns::<Metrics>(Shape::One),
+    Declared::of("summary").returns::<Summary>(Shape::One),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -359,9 +359,7 @@ fn line(newest: &Newest) -> String {
 
 fn summary(samples: &[Sample]) -> Result<Summary> {
     if samples.is_empty() {
-        return Err(Error::invalid(
-            "argument `samples`: the array is empty",
-        ));
+        return Err(Error::invalid("argument `samples`: the array is empty"));
     }
     let mut latencies: Vec<f64> = samples
         .iter()

@@ -150,10 +150,10 @@ pub(super) const DECLARED: &[Declared] = &[
     Declared::of("object_url").options::<ObjectUrl>(),
     Declared::of("upload_image")
         .options::<UploadImage>()
-        .gives::<Object>(Shape::One),
+        .returns::<Object>(Shape::One),
     Declared::of("upload_file")
         .options::<UploadFile>()
-        .gives::<Object>(Shape::One),
+        .returns::<Object>(Shape::One),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -157,10 +157,10 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("host")
         .options::<HostOptions>()
-        .gives::<KnownHost>(Shape::One),
+        .returns::<KnownHost>(Shape::One),
     Declared::of("ssh_exec")
         .options::<SshExec>()
-        .gives::<CommandResult>(Shape::LikeArgument),
+        .returns::<CommandResult>(Shape::LikeArgument),
     Declared::of("wait_for_ssh").options::<WaitOptions>(),
     Declared::of("wait_for_port").options::<WaitOptions>(),
 ];
@@ -373,9 +373,9 @@ async fn run_on(
     if options.check && result.status != 0 {
         let error = failed(&host, command, &finished, cx.report.mask());
         return Err(match &options.cwd {
-            Some(cwd) if finished.no_directory => {
-                error.hint(format!("check that the directory `{cwd}` (`cwd`) exists on the host"))
-            }
+            Some(cwd) if finished.no_directory => error.hint(format!(
+                "check that the directory `{cwd}` (`cwd`) exists on the host"
+            )),
             _ => error,
         });
     }

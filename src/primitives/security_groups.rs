@@ -131,7 +131,7 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("create_security_group")
         .options::<CreateSecurityGroup>()
-        .gives::<SecurityGroup>(Shape::One),
+        .returns::<SecurityGroup>(Shape::One),
     Declared::of("open_port").takes::<Rule>("rule"),
     Declared::of("close_port").takes::<Rule>("rule"),
 ];
@@ -195,7 +195,8 @@ struct GroupMap {
 }
 
 impl Named for GroupMap {
-    const EXPECTED: &'static str = "an id like \"sg-0abc\", or the map that create_security_group returned";
+    const EXPECTED: &'static str =
+        "an id like \"sg-0abc\", or the map that create_security_group returned";
 }
 
 /// A group whose instances may connect.
@@ -205,7 +206,8 @@ struct SourceGroup {
 }
 
 impl Named for SourceGroup {
-    const EXPECTED: &'static str = "an address, a network, or the map that create_security_group returned";
+    const EXPECTED: &'static str =
+        "an address, a network, or the map that create_security_group returned";
 }
 
 impl From<NameOr<GroupMap>> for GroupRef {
@@ -217,7 +219,8 @@ impl From<NameOr<GroupMap>> for GroupRef {
     }
 }
 
-const GROUP_HINT: &str = "pass the map that create_security_group returned, or an id like \"sg-0abc\"";
+const GROUP_HINT: &str =
+    "pass the map that create_security_group returned, or an id like \"sg-0abc\"";
 
 impl GroupRef {
     fn of(argument: &str, value: &Dynamic) -> Result<Self> {

@@ -73,7 +73,8 @@ pub(super) struct ServerRef {
 }
 
 impl Named for ServerRef {
-    const EXPECTED: &'static str = "an id like \"i-0abc\", or the map that launch_instance returned";
+    const EXPECTED: &'static str =
+        "an id like \"i-0abc\", or the map that launch_instance returned";
 }
 
 impl ServerRef {
@@ -165,7 +166,8 @@ pub(super) async fn each<T: Serialize>(
     work: impl AsyncFn(ServerRef) -> Result<T>,
 ) -> Result<Value> {
     let json = |value: T| {
-        serde_json::to_value(value).map_err(|e| Error::internal(format!("cannot convert the result: {e}")))
+        serde_json::to_value(value)
+            .map_err(|e| Error::internal(format!("cannot convert the result: {e}")))
     };
     let Some(list) = servers.read_lock::<rhai::Array>() else {
         return json(work(ServerRef::from_value(cx, servers)?).await?);
@@ -346,10 +348,7 @@ mod tests {
         let explained = |state, address| explanation(&host, &seen(state, address));
         assert_eq!(explained(InstanceState::Running, Some("203.0.113.7")), None);
         let moved = explained(InstanceState::Running, Some("203.0.113.8")).unwrap();
-        assert!(
-            moved.contains("now has the address 203.0.113.8"),
-            "{moved}"
-        );
+        assert!(moved.contains("now has the address 203.0.113.8"), "{moved}");
         let stopped = explained(InstanceState::Stopped, None).unwrap();
         assert!(stopped.contains("start_instance starts it"), "{stopped}");
         let gone = explained(InstanceState::Terminated, None).unwrap();

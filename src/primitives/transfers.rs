@@ -239,14 +239,14 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("upload_dir")
         .options::<UploadDir>()
-        .gives::<Uploaded>(Shape::One),
-    Declared::of("download_file").gives::<Downloaded>(Shape::One),
-    Declared::of("download_dir").gives::<Restored>(Shape::One),
+        .returns::<Uploaded>(Shape::One),
+    Declared::of("download_file").returns::<Downloaded>(Shape::One),
+    Declared::of("download_dir").returns::<Restored>(Shape::One),
     Declared::of("list_objects")
         .options::<ListObjects>()
-        .gives::<Listed>(Shape::Many),
+        .returns::<Listed>(Shape::Many),
     Declared::of("presigned_url").options::<PresignedUrl>(),
-    Declared::of("copy_object").gives::<Copied>(Shape::One),
+    Declared::of("copy_object").returns::<Copied>(Shape::One),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]

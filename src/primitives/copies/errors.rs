@@ -52,10 +52,16 @@ pub(super) fn not_copied(
         return error;
     };
     match trouble {
-        Trouble::Full => error.hint("free disk space on the host: ssh_exec(server, \"df -h\") shows its disks"),
+        Trouble::Full => {
+            error.hint("free disk space on the host: ssh_exec(server, \"df -h\") shows its disks")
+        }
         Trouble::Denied => error.hint("pass `sudo: true`, or a target that the user can write"),
-        Trouble::HoldsHome => error.hint("omit `delete`, or choose a directory that can be replaced"),
-        Trouble::InTheWay => error.hint("remove or rename it on the host, or copy to another target"),
+        Trouble::HoldsHome => {
+            error.hint("omit `delete`, or choose a directory that can be replaced")
+        }
+        Trouble::InTheWay => {
+            error.hint("remove or rename it on the host, or copy to another target")
+        }
         Trouble::Missing => match target.rsplit_once('/') {
             Some((directory, _)) if !directory.is_empty() => {
                 let directory = shell_words::quote(directory);
@@ -106,9 +112,13 @@ pub(super) fn other_kind(host: &Host, source: &str, what: &str) -> Error {
     );
     let plain = source.trim_end_matches('/');
     if source.ends_with('/') {
-        error.hint(format!("to copy a file, omit the `/` at the end: \"{plain}\""))
+        error.hint(format!(
+            "to copy a file, omit the `/` at the end: \"{plain}\""
+        ))
     } else {
-        error.hint(format!("to copy a directory, add a `/` at the end: \"{plain}/\""))
+        error.hint(format!(
+            "to copy a directory, add a `/` at the end: \"{plain}/\""
+        ))
     }
 }
 

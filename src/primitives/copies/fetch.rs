@@ -94,7 +94,7 @@ pub(super) async fn scp_from(
         }
         Looked::File(..) if options.delete => {
             return Err(
-                Error::invalid("option `delete`: it is only for directories").hint("omit it")
+                Error::invalid("option `delete`: it is only for directories").hint("omit it"),
             );
         }
         Looked::File(..) => return Err(other_kind(&host, source, "a file")),
@@ -204,7 +204,9 @@ struct AtMost<W> {
 impl<W: Write> Write for AtMost<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if bytes.len() as u64 > self.left {
-            return Err(std::io::Error::other("the host sends more bytes than announced"));
+            return Err(std::io::Error::other(
+                "the host sends more bytes than announced",
+            ));
         }
         let written = self.to.write(bytes)?;
         self.left -= written as u64;

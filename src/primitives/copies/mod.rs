@@ -123,10 +123,10 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("scp")
         .options::<Scp>()
-        .gives::<Copied>(Shape::LikeArgument),
+        .returns::<Copied>(Shape::LikeArgument),
     Declared::of("scp_from")
         .options::<ScpFrom>()
-        .gives::<Copied>(Shape::One),
+        .returns::<Copied>(Shape::One),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]

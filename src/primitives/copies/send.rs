@@ -60,7 +60,7 @@ impl Source {
         }
         if options.delete {
             return Err(
-                Error::invalid("option `delete`: it is only for directories").hint("omit it")
+                Error::invalid("option `delete`: it is only for directories").hint("omit it"),
             );
         }
         let (_, about) = tree::open_file(&path).map_err(|e| Error::io("read", &path, &e))?;
@@ -260,5 +260,9 @@ pub(in crate::primitives) fn mode(text: &str) -> Result<u32> {
         .filter(|mode| mode.chars().all(|c| c.is_digit(8)))
         .and_then(|mode| u32::from_str_radix(mode, 8).ok())
         .filter(|mode| *mode <= 0o7777)
-        .ok_or_else(|| Error::invalid(format!("option `mode`: `{text}` is not an octal mode like \"0644\"")))
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "option `mode`: `{text}` is not an octal mode like \"0644\""
+            ))
+        })
 }
