@@ -256,7 +256,7 @@ async fn published(cx: &Context, step: &mut Step, bucket: &str, key: &str) -> Re
         }),
         Published::Forbidden(reason) => {
             cx.report.warn(format!(
-                "cannot make {bucket}/{key} public ({reason}); its URL is a presigned URL, \
+                "{bucket}/{key} cannot be made public ({reason}); its URL is a presigned URL, \
                  valid for at most 7 days, less with temporary credentials"
             ));
             presigned(cx, bucket, key).await

@@ -583,7 +583,7 @@ fn the_manual_has_what_is_looked_for() {
     let shown = tried(&autorun, &hinted(&autorun.run().exits(3), "autorun docs")).exits(0);
     assert!(shown.stdout.contains("launch_instance"), "{}", shown.stdout);
     // Its last line says how to go on.
-    assert!(shown.stdout.contains("autorun docs NAME shows one"));
+    assert!(shown.stdout.contains("autorun docs NAME shows the details"));
     let shown = tried(&autorun, "autorun docs ssh_exec").exits(0);
     assert!(shown.stdout.contains("Throws"), "{}", shown.stdout);
 
