@@ -56,7 +56,7 @@ fn returned(row: &Declared) -> Vec<String> {
     let first = rows.find(same).map_or(row.function, |row| row.function);
     let what = match returns.shape {
         Shape::One => "a map".to_owned(),
-        Shape::Maybe => "a map or `()`".to_owned(),
+        Shape::Maybe => "`()` or a map".to_owned(),
         Shape::Many => "an array of maps".to_owned(),
         Shape::LikeArgument => "a map (for an array: an array of maps)".to_owned(),
         Shape::ManyWith(option) => format!("a map (with `{option}`: an array of maps)"),

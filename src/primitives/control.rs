@@ -34,8 +34,9 @@ pub mod api {
     /// Return results from the functions. Do not assign to shared variables,
     /// because branches that change the same variable overwrite each other.
     ///
-    /// Throws an error with every failure in `causes` if a branch fails. Its kind
-    /// is the kind of the failures, or `script` if they differ.
+    /// Throws an error with every failure in `causes` if a branch fails; its kind
+    /// is the kind of the failures, or `script` if they differ. Throws
+    /// `invalid_option` if an element of `functions` is not a function.
     ///
     /// ```rhai
     /// let doubled = parallel([1, 2, 3], |n| n * 2);
@@ -72,9 +73,9 @@ pub mod api {
     /// `attempts` is the number of attempts, or a map with the keys below. The
     /// argument of the function is the number of the attempt, counted from 1.
     ///
-    /// Throws the error of the last attempt if no attempt succeeds. Errors that a
-    /// later attempt cannot fix (`invalid_option`, and mistakes in the playbook
-    /// itself) are thrown without another attempt.
+    /// Throws the error of the last attempt if no attempt succeeds. Errors that
+    /// another attempt cannot fix (`invalid_option`, and mistakes in the playbook
+    /// such as an unknown variable) are thrown immediately.
     ///
     /// ```rhai
     /// let page = retry(#{ attempts: 5, delay: 0.1 }, |n| {
@@ -89,6 +90,8 @@ pub mod api {
     }
 
     /// Waits for the given number of seconds. Ctrl-C interrupts the wait.
+    ///
+    /// Throws `invalid_option` if `seconds` is negative or more than 10 years.
     ///
     /// ```rhai
     /// sleep(0.5);

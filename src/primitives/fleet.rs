@@ -20,7 +20,7 @@ use crate::script::{self, Declared, NameOr, Named, Outcome, Shape};
 
 #[export_module]
 pub mod api {
-    /// Returns the current state of an instance.
+    /// Returns the current description of an instance.
     ///
     /// `server` is a map that `launch_instance` returned, an array of such maps,
     /// or an instance id.

@@ -14,8 +14,8 @@ use crate::script::{self, Declared, Named, Outcome, ResultKind, Shape};
 pub mod api {
     /// Returns the newest standard Amazon Linux 2023 image (AMI) of Amazon.
     ///
-    /// The newest image is the one with the latest creation date, then the last
-    /// name. Its id is logged.
+    /// The id of the image is logged. If several images have the same creation
+    /// date, the one whose name is last in alphabetical order is returned.
     ///
     /// Throws `not_found` if the region has no such image, `invalid_option` if the
     /// architecture is unknown, and `denied` if AWS refuses the request.

@@ -32,14 +32,14 @@ const MOST_AT_ONCE: i32 = 500;
 pub mod api {
     /// Launches an instance and waits until it is running.
     ///
-    /// A running instance may still boot: call `wait_until_ready` before you log
-    /// in. The instance requires IMDSv2, and its root volume is encrypted.
+    /// A running instance may still be booting: call `wait_until_ready` before you
+    /// log in. The instance requires IMDSv2, and its root volume is encrypted.
     ///
     /// Throws `quota_exceeded` if a quota of the account is reached or AWS has no
     /// capacity, `invalid_option` if an option is wrong, `not_found` if the
     /// image, key pair, security group or subnet does not exist, `denied` if AWS
-    /// refuses the request, and `timeout` if the instance is not running after 5
-    /// minutes.
+    /// refuses the request, `timeout` if the instance is not running after 5
+    /// minutes, and `internal` if it terminates instead.
     ///
     /// ```rhai
     /// let key = create_key_pair("web-" + run_id());

@@ -22,12 +22,12 @@ pub mod api {
     /// EC2.
     ///
     /// The private key never leaves this machine. It is written to a new file with
-    /// mode 0600; an existing file is never overwritten.
+    /// mode 0600; an existing file is never overwritten. A missing directory is
+    /// created.
     ///
     /// Throws `already_exists` if EC2 has a key pair with this name or the file
-    /// already exists, `invalid_option` if the name is not valid, `not_found` if
-    /// the directory of `path` does not exist, and `denied` if the file cannot be
-    /// written or AWS refuses the request.
+    /// already exists, `invalid_option` if the name is not valid, and `denied` if
+    /// the file cannot be written or AWS refuses the request.
     ///
     /// ```rhai
     /// let key = create_key_pair("web-" + run_id());

@@ -121,7 +121,7 @@ pub mod api {
 
     /// Asks a question on the terminal and returns the line that the user types.
     ///
-    /// Throws `invalid_option` if autorun does not run in a terminal. A playbook
+    /// Throws `invalid_option` if stdin or stderr is not a terminal. A playbook
     /// that must also run without one should take the value from a variable
     /// (`var`).
     ///

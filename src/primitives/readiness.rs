@@ -389,7 +389,7 @@ async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) ->
                 format!("the user data of {id} failed; its log ends with:\n{log}"),
             )
             .hint(format!(
-                "see the whole log in /var/log/cloud-init-output.log on {}",
+                "the whole log is /var/log/cloud-init-output.log on {}",
                 host.login()
             ))
             .detail(serde_json::json!({

@@ -49,8 +49,8 @@ pub mod api {
     /// (`@cert-authority`) are not supported: set `host_key` for such a host.
     /// The log names each line of these files that is skipped.
     ///
-    /// Throws `invalid_option` if the address or an option is not valid, or if
-    /// the default key files or the user name cannot be determined.
+    /// Throws `invalid_option` if the address or an option is not valid, or if the
+    /// user name for the login cannot be determined.
     ///
     /// ```rhai
     /// let db = host("db.example.com", #{ user: "admin", port: 2222 });

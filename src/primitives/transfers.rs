@@ -94,9 +94,10 @@ pub mod api {
     /// Downloads all objects whose keys begin with `prefix` into a directory.
     ///
     /// `bucket` is a map that `create_bucket` returned, or a bucket name. The path
-    /// of a file relative to the directory is the key without the prefix and
-    /// without a slash after the prefix. An empty object whose key ends in a slash
-    /// is a directory. Missing directories are created.
+    /// of a file relative to the directory is the key without the prefix. If the
+    /// prefix does not end in a slash, a slash after it is removed too. An empty
+    /// object whose key ends in a slash is a directory. Missing directories are
+    /// created.
     ///
     /// All keys are checked before the first file is written. These are errors: a
     /// key that is not a path inside the directory (such as `/a`, `a//b` or

@@ -34,7 +34,7 @@ pub mod api {
     /// `@@` or `cmd::`. In files and in the environment, all of these are plain
     /// text.
     ///
-    /// A map can replace the default and the help text:
+    /// A map of options can replace the default and the help text.
     ///
     /// ```rhai
     /// let name = var("name", "web", "Prefix of what this run creates");

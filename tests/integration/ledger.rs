@@ -601,7 +601,11 @@ fn what_is_gone_is_made_anew_when_a_run_is_resumed() {
     let resumed = home.call(&["resume", &home.id()]).run().exits(1);
     says(
         &resumed,
-        &["no longer exists; creating it again", "launched i-", "uploaded"],
+        &[
+            "no longer exists; creating it again",
+            "launched i-",
+            "uploaded",
+        ],
     );
     let second = home.show();
     let live = |run: &Value| {

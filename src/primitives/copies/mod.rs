@@ -98,7 +98,8 @@ pub mod api {
     /// `quota_exceeded` if the disk of this machine is full, `timeout` if the copy
     /// takes longer than `timeout`, `unreachable` if there is no connection or it
     /// breaks, `denied` if the login is refused or the target cannot be written,
-    /// and `host_key_changed` if the host key is not the known one.
+    /// `host_key_changed` if the host key is not the known one, and
+    /// `invalid_option` if an option does not fit the source.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
