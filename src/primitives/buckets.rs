@@ -16,10 +16,11 @@ use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
 #[export_module]
 pub mod api {
-    /// Creates a bucket with a unique name that begins with `prefix`.
+    /// Creates a bucket with a unique name.
     ///
-    /// The name is the prefix, a hyphen and the run id. Its objects are private
-    /// until the playbook makes one public.
+    /// The name is `prefix`, a hyphen and the run id. If that name is taken, a
+    /// number is appended. Objects in the bucket are private until the playbook
+    /// makes one public.
     ///
     /// Throws `already_exists` if the name belongs to another account,
     /// `invalid_option` if S3 does not allow the name, `quota_exceeded` if the
@@ -42,8 +43,8 @@ pub mod api {
 
     /// Deletes an empty bucket.
     ///
-    /// `bucket` is a map that `create_bucket` returned, or a bucket name. Deleting
-    /// a bucket that does not exist is not an error.
+    /// `bucket` is a map that `create_bucket` returned, or a bucket name.
+    /// Deleting a bucket that does not exist is not an error.
     ///
     /// Throws `invalid_option` if the bucket contains objects (see
     /// `empty_bucket`), and `denied` if autorun did not create it.
@@ -68,8 +69,8 @@ pub(super) const DECLARED: &[Declared] = &[Declared::of("create_bucket")
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateBucket {
-    /// Use `prefix` as the whole name. If the account already has this bucket, it
-    /// is used as it is, and `made` is false.
+    /// Use `prefix` as the whole name. If the account already has this bucket,
+    /// it is used as it is, and `made` is false.
     #[serde(default)]
     exact: bool,
 }

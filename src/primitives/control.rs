@@ -24,18 +24,21 @@ const STACK: usize = 8 << 20;
 
 #[export_module]
 pub mod api {
-    /// Runs functions at the same time and returns their results in order.
+    /// Runs functions at the same time.
+    ///
+    /// Returns their results in the order of the functions or items.
     ///
     /// `parallel([|| .., || ..])` runs each function of the array;
-    /// `parallel(items, |item| ..)` runs one function for each item. Each function
-    /// or item is a branch; log lines are labeled with their branch. At most 64
-    /// branches run at the same time. If a branch fails, the others finish first.
+    /// `parallel(items, |item| ..)` runs one function for each item. Each
+    /// function or item is a branch; log lines are labeled with their branch.
+    /// At most 64 branches run at the same time. If a branch fails, the others
+    /// finish first.
     ///
     /// Return results from the functions. Do not assign to shared variables,
     /// because branches that change the same variable overwrite each other.
     ///
-    /// Throws an error with every failure in `causes` if a branch fails; its kind
-    /// is the kind of the failures, or `script` if they differ. Throws
+    /// Throws an error with every failure in `causes` if a branch fails; its
+    /// kind is the kind of the failures, or `script` if they differ. Throws
     /// `invalid_option` if an element of `functions` is not a function.
     ///
     /// ```rhai
@@ -68,14 +71,16 @@ pub mod api {
         })
     }
 
-    /// Calls a function until it succeeds, and returns its result.
+    /// Calls a function until it succeeds.
+    ///
+    /// Returns the result of the successful call.
     ///
     /// `attempts` is the number of attempts, or a map with the keys below. The
     /// argument of the function is the number of the attempt, counted from 1.
     ///
     /// Throws the error of the last attempt if no attempt succeeds. Errors that
-    /// another attempt cannot fix (`invalid_option`, and mistakes in the playbook
-    /// such as an unknown variable) are thrown immediately.
+    /// another attempt cannot fix (`invalid_option`, and mistakes in the
+    /// playbook such as an unknown variable) are thrown immediately.
     ///
     /// ```rhai
     /// let page = retry(#{ attempts: 5, delay: 0.1 }, |n| {
@@ -89,7 +94,9 @@ pub mod api {
         super::retry(&call, &attempts, &function)
     }
 
-    /// Waits for the given number of seconds. Ctrl-C interrupts the wait.
+    /// Waits for the given number of seconds.
+    ///
+    /// Ctrl-C interrupts the wait.
     ///
     /// Throws `invalid_option` if `seconds` is negative or more than 10 years.
     ///
@@ -161,7 +168,7 @@ pub mod api {
         assert_with(call, condition, "assertion failed".into())
     }
 
-    /// Returns the error map for a value that `catch` received.
+    /// Returns details of an error that `catch` received.
     ///
     /// Every error has one of these kinds:
     ///

@@ -24,7 +24,7 @@ pub mod api {
         script::run_quietly(&call, |_| super::parse_json(&text))
     }
 
-    /// Returns a value as JSON text, indented, on several lines.
+    /// Returns a value as indented JSON text.
     ///
     /// ```rhai
     /// assert(format_json([1, 2]) == "[\n  1,\n  2\n]");
@@ -63,7 +63,9 @@ pub mod api {
         script::run_quietly(&call, |_| super::format_toml(&script::to_json(&value)?))
     }
 
-    /// Returns the SHA-256 digest of a text as 64 hexadecimal digits.
+    /// Returns the SHA-256 digest of a text.
+    ///
+    /// The digest is written as 64 hexadecimal digits.
     ///
     /// ```rhai
     /// assert(sha256("abc").starts_with("ba7816bf"));

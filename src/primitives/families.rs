@@ -20,14 +20,16 @@ pub struct Family {
     pub realm: Realm,
     /// Whether its functions send requests to AWS.
     pub aws: bool,
-    /// Builds the module of its functions, only with the overloads in the source.
+    /// Builds the module of its functions, only with the overloads in the
+    /// source.
     functions: fn() -> Module,
     /// The options and results of its functions.
     pub declared: &'static [Declared],
 }
 
 impl Family {
-    /// Returns the module of its functions, including the calls without options.
+    /// Returns the module of its functions, including the calls without
+    /// options.
     #[must_use]
     pub fn module(&self) -> Module {
         let mut module = (self.functions)();
@@ -226,7 +228,8 @@ pub fn realms() -> HashMap<String, Realm> {
 mod tests {
     use super::*;
 
-    /// Returns all functions with their parameters, such as `name(a: type, ..)`.
+    /// Returns all functions with their parameters, such as
+    /// `name(a: type, ..)`.
     fn signatures() -> Vec<String> {
         let modules = FAMILIES.iter().map(Family::module);
         let all = modules.flat_map(|module| {

@@ -22,8 +22,8 @@ use crate::script::{self, Declared, NameOr, Named, Outcome, Shape};
 pub mod api {
     /// Returns the current description of an instance.
     ///
-    /// `server` is a map that `launch_instance` returned, an array of such maps,
-    /// or an instance id.
+    /// `server` is a map that `launch_instance` returned, an array of such
+    /// maps, or an instance id.
     ///
     /// Throws `not_found` if the instance does not exist, and `denied` if AWS
     /// refuses the request.
@@ -42,12 +42,13 @@ pub mod api {
         })
     }
 
-    /// Returns the instances that match all given options, oldest launch first.
+    /// Returns the instances that match all given options.
     ///
+    /// The instance that was launched first is the first in the array.
     /// Terminated instances are listed only if `states` contains their state.
     ///
-    /// Throws `denied` if AWS refuses the request, and `invalid_option` if a state
-    /// is unknown.
+    /// Throws `denied` if AWS refuses the request, and `invalid_option` if a
+    /// state is unknown.
     ///
     /// ```rhai
     /// for server in list_instances(#{ tags: #{ team: "web" } }) {
@@ -61,13 +62,14 @@ pub mod api {
         })
     }
 
-    /// Returns the instance that matches all given options, or `()` if none does.
+    /// Returns the one instance that matches, or `()`.
     ///
-    /// A second run of a playbook can use it to find an instance that the first
-    /// run launched, instead of launching another one.
+    /// The instance must match all given options. A second run of a playbook
+    /// can use this function to find an instance that the first run launched,
+    /// instead of launching another one.
     ///
-    /// Throws `invalid_option` if several instances match or a state is unknown,
-    /// and `denied` if AWS refuses the request.
+    /// Throws `invalid_option` if several instances match or a state is
+    /// unknown, and `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let server = find_instance(#{ name: "shop" });
@@ -82,16 +84,17 @@ pub mod api {
         })
     }
 
-    /// Stops an instance, waits until it has stopped, and returns its updated map.
+    /// Stops an instance and waits until it has stopped.
     ///
-    /// The disk of a stopped instance is kept. Stopping a stopped instance is not
-    /// an error.
+    /// The disk of a stopped instance is kept. Stopping a stopped instance is
+    /// not an error.
     ///
-    /// `server` is a map that `launch_instance` returned, an array of such maps,
-    /// or an instance id.
+    /// `server` is a map that `launch_instance` returned, an array of such
+    /// maps, or an instance id.
     ///
-    /// Throws `timeout` if the instance has not stopped in time, `not_found` if it
-    /// does not exist or is terminated, and `denied` if AWS refuses the request.
+    /// Throws `timeout` if the instance has not stopped in time, `not_found` if
+    /// it does not exist or is terminated, and `denied` if AWS refuses the
+    /// request.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web" });
@@ -129,18 +132,17 @@ pub mod api {
         )
     }
 
-    /// Starts a stopped instance, waits until it is running, and returns its
-    /// updated map.
+    /// Starts an instance and waits until it is running.
     ///
-    /// Use the returned map, because AWS assigns a new public address.
-    /// Call `wait_until_ready` before you log in. Starting a running instance is
-    /// not an error.
+    /// Use the returned map, because AWS assigns a new public address. Call
+    /// `wait_until_ready` before you log in. Starting a running instance is not
+    /// an error.
     ///
-    /// `server` is a map that `launch_instance` returned, an array of such maps,
-    /// or an instance id.
+    /// `server` is a map that `launch_instance` returned, an array of such
+    /// maps, or an instance id.
     ///
-    /// Throws `timeout` if the instance is not running in time, `not_found` if it
-    /// does not exist, and `denied` if AWS refuses the request.
+    /// Throws `timeout` if the instance is not running in time, `not_found` if
+    /// it does not exist, and `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web" });
@@ -180,10 +182,11 @@ pub mod api {
         )
     }
 
-    /// Reboots an instance and returns as soon as EC2 has accepted the request.
+    /// Reboots an instance.
     ///
-    /// `server` is a map that `launch_instance` returned, an array of such maps,
-    /// or an instance id.
+    /// This function returns as soon as EC2 has accepted the request. `server`
+    /// is a map that `launch_instance` returned, an array of such maps, or an
+    /// instance id.
     ///
     /// Throws `not_found` if the instance does not exist, and `denied` if AWS
     /// refuses the request.
@@ -207,9 +210,10 @@ pub mod api {
 
     /// Returns the console output of an instance as text.
     ///
-    /// `server` is a map that `launch_instance` returned, or an instance id. For
-    /// Nitro types (t3, t4g and newer) AWS returns the current output. For other
-    /// types it returns the output from a few minutes after the last start or stop.
+    /// `server` is a map that `launch_instance` returned, or an instance id.
+    /// For Nitro types (t3, t4g and newer) AWS returns the current output. For
+    /// other types it returns the output from a few minutes after the last
+    /// start or stop.
     ///
     /// Throws `not_found` if the instance does not exist, and `denied` if AWS
     /// refuses the request.
@@ -227,14 +231,14 @@ pub mod api {
         })
     }
 
-    /// Sets tags on an instance, a security group or another EC2 resource.
+    /// Sets tags on an instance or another EC2 resource.
     ///
     /// `resource` is a map that `launch_instance` or `create_security_group`
     /// returned, or an id like "vol-0abc". Other tags of the resource are kept.
     ///
     /// Throws `invalid_option` if a key is empty or begins with `aws:` or
-    /// `autorun:`, or if a tag contains a secret; `not_found` if the resource does
-    /// not exist; `denied` if AWS refuses the request.
+    /// `autorun:`, or if a tag contains a secret; `not_found` if the resource
+    /// does not exist; `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web", wait: false });
@@ -249,7 +253,9 @@ pub mod api {
         )
     }
 
-    /// Returns the instance types that the region offers, smallest first.
+    /// Returns the instance types of the region.
+    ///
+    /// The types are sorted by size, smallest first.
     ///
     /// Throws `denied` if AWS refuses the request.
     ///
@@ -302,7 +308,8 @@ struct ListInstances {
     #[serde(default = "ec2_user")]
     user: String,
     /// Path of the private key file for the login. The default is the file that
-    /// `create_key_pair` wrote on this machine for the key pair of the instance.
+    /// `create_key_pair` wrote on this machine for the key pair of the
+    /// instance.
     key: Option<std::path::PathBuf>,
 }
 

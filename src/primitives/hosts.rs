@@ -34,18 +34,18 @@ pub(super) struct HostOptions {
     user: Option<String>,
     /// TCP port of the ssh server. The default is 22.
     port: Option<u16>,
-    /// Path of the private key file. By default the ssh agent and the usual files
-    /// in `~/.ssh` are tried.
+    /// Path of the private key file. By default the ssh agent and the usual
+    /// files in `~/.ssh` are tried.
     key: Option<PathBuf>,
-    /// Passphrase of the key file, usually from a secret variable. Without it, an
-    /// encrypted key must be in the ssh agent.
+    /// Passphrase of the key file, usually from a secret variable. Without it,
+    /// an encrypted key must be in the ssh agent.
     passphrase: Option<Secret>,
-    /// Password for sudo on the host, usually from a secret variable. Without it,
-    /// `sudo: true` needs sudo without a password.
+    /// Password for sudo on the host, usually from a secret variable. Without
+    /// it, `sudo: true` needs sudo without a password.
     sudo_password: Option<Secret>,
     /// Jump host through which the host is reached: an address, or a map that
-    /// `launch_instance` or `host` returned. As with `ssh -J`, keys and passwords
-    /// stay on this machine.
+    /// `launch_instance` or `host` returned. As with `ssh -J`, keys and
+    /// passwords stay on this machine.
     via: Option<HostValue>,
     /// Fingerprint of the host key, such as "SHA256:...". By default the key is
     /// looked up in the `known_hosts` files.

@@ -28,8 +28,8 @@ pub mod api {
     /// returned map.
     ///
     /// Throws `timeout` if the answer is not complete in time, `unreachable` if
-    /// there is no connection or it breaks, and `invalid_option` if `url` is not a
-    /// valid URL.
+    /// there is no connection or it breaks, and `invalid_option` if `url` is
+    /// not a valid URL.
     ///
     /// ```rhai
     /// let page = http_get("http://192.0.2.10/");
@@ -46,11 +46,13 @@ pub mod api {
         })
     }
 
-    /// Waits until a URL answers with the expected status and text.
+    /// Waits until a URL answers as expected.
+    ///
+    /// The answer must have the expected status and contain the expected text.
     ///
     /// Throws `timeout` if the URL does not do so in time (the message contains
-    /// the last answer or failure), and `invalid_option` if `url` is not a valid
-    /// URL.
+    /// the last answer or failure), and `invalid_option` if `url` is not a
+    /// valid URL.
     ///
     /// ```rhai
     /// wait_until_serving("http://192.0.2.10/", #{ contains: "Welcome" });

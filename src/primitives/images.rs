@@ -12,13 +12,14 @@ use crate::script::{self, Declared, Named, Outcome, ResultKind, Shape};
 
 #[export_module]
 pub mod api {
-    /// Returns the newest standard Amazon Linux 2023 image (AMI) of Amazon.
+    /// Returns the newest Amazon Linux 2023 image (AMI).
     ///
-    /// The id of the image is logged. If several images have the same creation
-    /// date, the one whose name is last in alphabetical order is returned.
+    /// Only standard images that Amazon owns are considered. If several of them
+    /// have the same creation date, the one whose name is last in alphabetical
+    /// order is returned. The id of the image is logged.
     ///
-    /// Throws `not_found` if the region has no such image, `invalid_option` if the
-    /// architecture is unknown, and `denied` if AWS refuses the request.
+    /// Throws `not_found` if the region has no such image, `invalid_option` if
+    /// the architecture is unknown, and `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let image = latest_amazon_linux(#{ architecture: "arm64" });

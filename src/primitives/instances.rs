@@ -32,14 +32,15 @@ const MOST_AT_ONCE: i32 = 500;
 pub mod api {
     /// Launches an instance and waits until it is running.
     ///
-    /// A running instance may still be booting: call `wait_until_ready` before you
-    /// log in. The instance requires IMDSv2, and its root volume is encrypted.
+    /// A running instance may still be booting: call `wait_until_ready` before
+    /// you log in. The instance requires IMDSv2, and its root volume is
+    /// encrypted.
     ///
-    /// Throws `quota_exceeded` if a quota of the account is reached or AWS has no
-    /// capacity, `invalid_option` if an option is wrong, `not_found` if the
-    /// image, key pair, security group or subnet does not exist, `denied` if AWS
-    /// refuses the request, `timeout` if the instance is not running after 5
-    /// minutes, and `internal` if it terminates instead.
+    /// Throws `quota_exceeded` if a quota of the account is reached or AWS has
+    /// no capacity, `invalid_option` if an option is wrong, `not_found` if the
+    /// image, key pair, security group or subnet does not exist, `denied` if
+    /// AWS refuses the request, `timeout` if the instance is not running after
+    /// 5 minutes, and `internal` if it terminates instead.
     ///
     /// ```rhai
     /// let key = create_key_pair("web-" + run_id());
@@ -54,15 +55,15 @@ pub mod api {
         })
     }
 
-    /// Waits until an instance is running, and returns its updated map, which
-    /// has the addresses.
+    /// Waits until an instance is running.
     ///
-    /// `server` is a map that `launch_instance` returned, an array of such maps,
-    /// or an instance id.
+    /// `server` is a map that `launch_instance` returned, an array of such
+    /// maps, or an instance id. The returned map has the addresses of the
+    /// instance.
     ///
-    /// Throws `timeout` if the instance is not running in time, `not_found` if it
-    /// does not exist, and, without waiting further, `quota_exceeded` if AWS has
-    /// no capacity for it or `internal` if it stops or terminates instead.
+    /// Throws `timeout` if the instance is not running in time, `not_found` if
+    /// it does not exist, and, without waiting further, `quota_exceeded` if AWS
+    /// has no capacity for it or `internal` if it stops or terminates instead.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web", wait: false });
@@ -84,28 +85,29 @@ pub mod api {
         })
     }
 
-    /// Waits until an instance is ready for use, and returns its updated map.
+    /// Waits until an instance is ready for use.
     ///
     /// An instance is ready when it is running, a login over ssh succeeds, and
-    /// its user data has finished without an error.
+    /// its user data has finished without an error. The returned map has its
+    /// addresses.
     ///
     /// The ssh host key is compared with the keys that cloud-init writes to the
     /// console; a difference is an error. AWS shows the console of Nitro types
     /// (`t3` and newer) at any time, so this function waits for the keys; if an
     /// image writes no keys to the console, pass `host_key: "first_use"`. AWS
-    /// shows the console of other types (`t2`) minutes later: the first key that
-    /// such an instance offers is accepted and logged, and `host_key` in the map
-    /// is "unverified" instead of "verified".
+    /// shows the console of other types (`t2`) minutes later: the first key
+    /// that such an instance offers is accepted and logged, and `host_key` in
+    /// the map is "unverified" instead of "verified".
     ///
-    /// `server` is a map that `launch_instance` returned, an array of such maps,
-    /// or an instance id. It can also be a map that `host` returned for an
-    /// instance; then the jump host, the passphrase and the other settings in it
-    /// are used, and the returned map keeps them.
+    /// `server` is a map that `launch_instance` returned, an array of such
+    /// maps, or an instance id. It can also be a map that `host` returned for
+    /// an instance; then the jump host, the passphrase and the other settings
+    /// in it are used, and the returned map keeps them.
     ///
-    /// Throws `command_failed` if the user data failed (the message has the end of
-    /// its log) or if the image has no cloud-init, `host_key_changed` if the
-    /// console shows other keys, `timeout` if the instance is not ready in time,
-    /// and `denied` if the login is refused for more than 30 seconds.
+    /// Throws `command_failed` if the user data failed (the message has the end
+    /// of its log) or if the image has no cloud-init, `host_key_changed` if the
+    /// console shows other keys, `timeout` if the instance is not ready in
+    /// time, and `denied` if the login is refused for more than 30 seconds.
     ///
     /// ```rhai
     /// let name = "web-" + run_id();
@@ -129,11 +131,11 @@ pub mod api {
         })
     }
 
-    /// Terminates an instance and waits until it is terminated.
+    /// Terminates an instance and waits until it has ended.
     ///
-    /// `server` is a map that `launch_instance` returned, an array of such maps,
-    /// or an instance id. Terminating an instance that no longer exists is not an
-    /// error.
+    /// `server` is a map that `launch_instance` returned, an array of such
+    /// maps, or an instance id. Terminating an instance that no longer exists
+    /// is not an error.
     ///
     /// Throws `denied` if autorun did not launch the instance, and `timeout` if
     /// it is not terminated after 10 minutes.
@@ -181,8 +183,8 @@ struct LaunchInstance {
     /// for the architecture of the image: `t3.micro`, else `t2.micro`.
     #[serde(rename = "type")]
     instance_type: Option<String>,
-    /// An AMI id or a map that `latest_amazon_linux` returned. The default is the
-    /// image that `latest_amazon_linux()` returns.
+    /// An AMI id or a map that `latest_amazon_linux` returned. The default is
+    /// the image that `latest_amazon_linux()` returns.
     image: Option<NameOr<Image>>,
     /// A name or a map that `create_key_pair` returned. Without a key pair, no
     /// login over ssh is possible unless the image or the user data allows one.

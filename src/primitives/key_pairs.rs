@@ -18,16 +18,16 @@ use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
 #[export_module]
 pub mod api {
-    /// Creates an ed25519 key pair on this machine and imports its public key into
-    /// EC2.
+    /// Creates an ssh key pair and imports it into EC2.
     ///
-    /// The private key never leaves this machine. It is written to a new file with
-    /// mode 0600; an existing file is never overwritten. A missing directory is
+    /// The key pair (ed25519) is generated on this machine, and only the public
+    /// key is sent to AWS. The private key is written to a new file with mode
+    /// 0600; an existing file is never overwritten. A missing directory is
     /// created.
     ///
     /// Throws `already_exists` if EC2 has a key pair with this name or the file
-    /// already exists, `invalid_option` if the name is not valid, and `denied` if
-    /// the file cannot be written or AWS refuses the request.
+    /// already exists, `invalid_option` if the name is not valid, and `denied`
+    /// if the file cannot be written or AWS refuses the request.
     ///
     /// ```rhai
     /// let key = create_key_pair("web-" + run_id());
@@ -44,14 +44,14 @@ pub mod api {
         })
     }
 
-    /// Imports the public key of an existing ssh key into EC2.
+    /// Imports an existing ssh key into EC2.
     ///
-    /// `file` is the path of a private or a public key file on this machine. Only
-    /// the public key is sent to AWS. EC2 accepts ed25519 and RSA keys.
+    /// `file` is the path of a private or a public key file on this machine.
+    /// Only the public key is sent to AWS. EC2 accepts ed25519 and RSA keys.
     ///
-    /// Throws `already_exists` if EC2 has a key pair with this name, `not_found` if
-    /// the file does not exist, and `invalid_option` if it is not an ssh key or EC2
-    /// does not accept its type.
+    /// Throws `already_exists` if EC2 has a key pair with this name,
+    /// `not_found` if the file does not exist, and `invalid_option` if it is
+    /// not an ssh key or EC2 does not accept its type.
     ///
     /// ```rhai
     /// let key = import_key_pair("web-" + run_id(), "~/.ssh/id_ed25519");
@@ -69,12 +69,11 @@ pub mod api {
         })
     }
 
-    /// Deletes a key pair from EC2, and the private key file if this run created
-    /// it.
+    /// Deletes a key pair from EC2.
     ///
-    /// `key_pair` is a map that `create_key_pair` returned, or a name. With a name,
-    /// the private key file is kept. Deleting a key pair that does not exist is
-    /// not an error.
+    /// `key_pair` is a map that `create_key_pair` returned, or a name. With a
+    /// map, the private key file is deleted too if this run created it.
+    /// Deleting a key pair that does not exist is not an error.
     ///
     /// Throws `denied` if autorun did not create or import the key pair.
     ///

@@ -19,8 +19,9 @@ pub mod api {
     /// A relative path is relative to the working directory of autorun. A path
     /// can begin with `~/` for the home directory.
     ///
-    /// Throws `not_found` if the file does not exist, `denied` if its permissions
-    /// do not allow reading, and `invalid_option` if it is not UTF-8 text.
+    /// Throws `not_found` if the file does not exist, `denied` if its
+    /// permissions do not allow reading, and `invalid_option` if it is not
+    /// UTF-8 text.
     ///
     /// ```rhai
     /// let script = read_file("assets/check_webserver.py");
@@ -54,10 +55,10 @@ pub mod api {
     /// quotes a value for a shell, as in `{{ path | sh }}`; the filter `e`
     /// escapes it for HTML.
     ///
-    /// Throws `not_found` if the file does not exist, `denied` if its permissions
-    /// do not allow reading, and `invalid_option` with the line of the template
-    /// if the template is wrong, a name has no value, or the file is not UTF-8
-    /// text.
+    /// Throws `not_found` if the file does not exist, `denied` if its
+    /// permissions do not allow reading, and `invalid_option` with the line of
+    /// the template if the template is wrong, a name has no value, or the file
+    /// is not UTF-8 text.
     ///
     /// ```rhai
     /// let page = render("userdata/webserver.sh", #{

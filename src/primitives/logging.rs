@@ -38,7 +38,9 @@ pub mod api {
         super::log(&call, Level::Warn, &message)
     }
 
-    /// Logs an error message. The playbook continues; to stop it, use `fail`.
+    /// Logs an error message.
+    ///
+    /// The playbook continues; to stop it, use `fail`.
     ///
     /// ```rhai
     /// log_error("the backup failed");

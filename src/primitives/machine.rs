@@ -54,22 +54,22 @@ pub mod api {
         })
     }
 
-    /// Runs a program on this machine, waits until it ends, and returns its
-    /// output.
+    /// Runs a program here and returns its output.
     ///
-    /// `command` is an array of the program and its arguments. They are passed as
-    /// they are, without a shell. If stdout or stderr is very long, the result has
-    /// its last 4 MiB.
+    /// The program runs on this machine, and the function waits until it ends.
+    /// `command` is an array of the program and its arguments. They are passed
+    /// as they are, without a shell. If stdout or stderr is very long, the
+    /// result has its last 4 MiB.
     ///
-    /// A secret in `command` is an error, because every user of this machine can
-    /// read the arguments of a program. Pass secrets with `env` or `stdin`, which
-    /// only the same user and root can read.
+    /// A secret in `command` is an error, because every user of this machine
+    /// can read the arguments of a program. Pass secrets with `env` or `stdin`,
+    /// which only the same user and root can read.
     ///
-    /// Throws `command_failed` if the status is not 0 (its `detail` has `status`,
-    /// `stdout` and `stderr`), `not_found` if the program or the directory `cwd`
-    /// does not exist, `denied` if the program is not executable, `timeout` if it
-    /// takes longer than `timeout`, and `invalid_option` if `command` contains a
-    /// secret.
+    /// Throws `command_failed` if the status is not 0 (its `detail` has
+    /// `status`, `stdout` and `stderr`), `not_found` if the program or the
+    /// directory `cwd` does not exist, `denied` if the program is not
+    /// executable, `timeout` if it takes longer than `timeout`, and
+    /// `invalid_option` if `command` contains a secret.
     ///
     /// ```rhai
     /// let version = local_exec(["git", "describe", "--always"], #{ check: false });
@@ -85,11 +85,13 @@ pub mod api {
         })
     }
 
-    /// Returns the value of an environment variable, or `()` if it is not set.
+    /// Returns the value of an environment variable.
     ///
-    /// For the inputs of a playbook, use `var`, which checks and documents them.
-    /// `AUTORUN_EXE` is the path of autorun itself; programs that `local_exec`
-    /// runs have this variable too.
+    /// Returns `()` if the variable is not set.
+    ///
+    /// For the inputs of a playbook, use `var`, which checks and documents
+    /// them. `AUTORUN_EXE` is the path of autorun itself; programs that
+    /// `local_exec` runs have this variable too.
     ///
     /// ```rhai
     /// let editor = env("EDITOR");
@@ -100,14 +102,14 @@ pub mod api {
         script::run_quietly(&call, |cx| Ok(cx.environment.get(name.as_str()).cloned()))
     }
 
-    /// Returns the paths on this machine that match a pattern, in alphabetical
-    /// order.
+    /// Returns the local paths that match a pattern.
     ///
-    /// `*` matches any text without a slash, `**` matches directories of any
-    /// depth, and `?` matches one character.
+    /// The paths are in alphabetical order. In the pattern, `*` matches any
+    /// text without a slash, `**` matches directories of any depth, and `?`
+    /// matches one character.
     ///
-    /// Throws `invalid_option` if the pattern is not valid or a path is not UTF-8,
-    /// and `denied` if a directory cannot be read.
+    /// Throws `invalid_option` if the pattern is not valid or a path is not
+    /// UTF-8, and `denied` if a directory cannot be read.
     ///
     /// ```rhai
     /// for file in glob("userdata/*.sh") {
@@ -119,7 +121,9 @@ pub mod api {
         script::run_blocking(&call, |cx| super::glob(cx, &pattern))
     }
 
-    /// Asks a question on the terminal and returns the line that the user types.
+    /// Asks a question on the terminal.
+    ///
+    /// Returns the line that the user types.
     ///
     /// Throws `invalid_option` if stdin or stderr is not a terminal. A playbook
     /// that must also run without one should take the value from a variable
@@ -184,8 +188,8 @@ struct LocalExec {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Prompt {
-    /// Do not show the typed text, and mask it in every output from then on. The
-    /// answer must have at least 6 characters.
+    /// Do not show the typed text, and mask it in every output from then on.
+    /// The answer must have at least 6 characters.
     #[serde(default)]
     secret: bool,
 }

@@ -35,15 +35,16 @@ pub mod api {
         })
     }
 
-    /// Measures the CPU, memory, disk and load of a Linux host over ssh.
+    /// Measures the load of a Linux host over ssh.
     ///
-    /// `server` is a map that `launch_instance` or `host` returned, or an
-    /// address. Nothing is installed on the host.
+    /// It measures the CPU, the memory, the disk and the load average. `server`
+    /// is a map that `launch_instance` or `host` returned, or an address.
+    /// Nothing is installed on the host.
     ///
     /// Throws `command_failed` if the host does not run Linux, `unreachable` if
-    /// there is no connection, `timeout` if the measurement takes longer than 30
-    /// seconds, `denied` if the login is refused, and `host_key_changed` if the
-    /// host key is not the known one.
+    /// there is no connection, `timeout` if the measurement takes longer than
+    /// 30 seconds, `denied` if the login is refused, and `host_key_changed` if
+    /// the host key is not the known one.
     ///
     /// ```rhai
     /// let host = host_metrics(host("192.0.2.10"));
@@ -54,14 +55,15 @@ pub mod api {
         script::run(&call, async |cx| super::host_metrics(cx, &server).await)
     }
 
-    /// Prints one line on stdout for the newest of some samples.
+    /// Prints a line for the newest sample.
     ///
-    /// `samples` is an array of maps that `probe` returned, oldest first. You can
-    /// add keys to a sample: `host` (the map that `host_metrics` returned),
+    /// `samples` is an array of maps that `probe` returned, oldest first. You
+    /// can add keys to a sample: `host` (the map that `host_metrics` returned),
     /// `check` (bool: whether a check of your own succeeded), `state` (string:
-    /// the state of the instance) and `note` (string). On a terminal, a graph of
-    /// the last latencies stays below the log. With `--output json`, the line is
-    /// an event `sample` with all keys of the sample.
+    /// the state of the instance) and `note` (string). On a terminal, a graph
+    /// of the last latencies stays below the log. The line is printed on
+    /// stdout. With `--output json`, it is an event `sample` with all keys of
+    /// the sample.
     ///
     /// Throws `invalid_option` if the array is empty or a sample lacks a key.
     ///
@@ -75,11 +77,11 @@ pub mod api {
         script::run_quietly(&call, |cx| super::show_samples(cx, samples))
     }
 
-    /// Computes the availability and the latencies of samples of `probe`.
+    /// Computes availability and latencies from samples.
     ///
-    /// `samples` is an array of maps with `ok` and `seconds`, as `probe` returns
-    /// them. Latencies are in seconds and only count the samples that are `ok`;
-    /// they are `()` if no sample is.
+    /// `samples` is an array of maps with `ok` and `seconds`, as `probe`
+    /// returns them. Latencies are in seconds and only count the samples that
+    /// are `ok`; they are `()` if no sample is.
     ///
     /// Throws `invalid_option` if the array is empty or a sample lacks a key.
     ///

@@ -18,13 +18,14 @@ use crate::script::{self, Declared, Outcome, Shape};
 
 #[export_module]
 pub mod api {
-    /// Returns the URL of an object. The object does not have to exist yet.
+    /// Returns the URL of an object.
     ///
-    /// `bucket` is a map that `create_bucket` returned, or a bucket name. `key`
-    /// is used exactly as given, in this and all other functions. All functions
-    /// reject the same keys: blank keys, keys longer than 1024 bytes in UTF-8,
-    /// keys with a NUL character, and keys with `.` or `..` between slashes,
-    /// which a URL cannot contain.
+    /// The object does not have to exist yet. `bucket` is a map that
+    /// `create_bucket` returned, or a bucket name. `key` is used exactly as
+    /// given, in this and all other functions. All functions reject the same
+    /// keys: blank keys, keys longer than 1024 bytes in UTF-8, keys with a NUL
+    /// character, and keys with `.` or `..` between slashes, which a URL cannot
+    /// contain.
     ///
     /// Throws `invalid_option` if the key is not valid; with `public: true`,
     /// `not_found` if the bucket does not exist, and `denied` if AWS does not
@@ -48,7 +49,7 @@ pub mod api {
         })
     }
 
-    /// Uploads an image in a way that a browser can show it.
+    /// Uploads an image for display in a browser.
     ///
     /// `bucket` is a map that `create_bucket` returned, or a bucket name.
     /// `file` is the path of a file on this machine.
@@ -82,12 +83,12 @@ pub mod api {
         })
     }
 
-    /// Uploads a file. The object is private: only the account can read it.
+    /// Uploads a file as a private object.
     ///
-    /// `bucket` is a map that `create_bucket` returned, or a bucket name.
-    /// `file` is the path of a file on this machine. `url` in the returned map
-    /// is the plain URL, which needs credentials; for a link that works without
-    /// them, use `presigned_url`.
+    /// Only the account can read the object. `bucket` is a map that
+    /// `create_bucket` returned, or a bucket name. `file` is the path of a file
+    /// on this machine. `url` in the returned map is the plain URL, which needs
+    /// credentials; for a link that works without them, use `presigned_url`.
     ///
     /// Throws `not_found` if the file or the bucket does not exist, `denied` if
     /// the file cannot be read or AWS refuses the request, and `invalid_option`
@@ -176,9 +177,9 @@ struct UploadImage {
     /// begins with `~/` or contains `..`.
     key: Option<String>,
     /// Make this one key readable for everyone. The default is true in a bucket
-    /// that this run created, else false. If the object is not public, or cannot
-    /// be made public (see `object_url`), `url` is a presigned URL, valid for at
-    /// most 7 days.
+    /// that this run created, else false. If the object is not public, or
+    /// cannot be made public (see `object_url`), `url` is a presigned URL,
+    /// valid for at most 7 days.
     public: Option<bool>,
     /// Content type. The default follows the file name extension.
     content_type: Option<String>,

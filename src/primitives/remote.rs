@@ -34,23 +34,24 @@ const SHOWN_LINES: usize = 15;
 
 #[export_module]
 pub mod api {
-    /// Describes how to reach a host over ssh, for `ssh_exec`, `scp` and others.
+    /// Describes how to reach a host over ssh.
     ///
-    /// `address` is a host name or an IP address. It can also be a map that
-    /// `launch_instance` returned, if the instance is to be reached in another
-    /// way than by default, for example through a jump host; the returned map can
-    /// then be used wherever an instance is expected. This function does not
-    /// connect.
+    /// Pass the returned map to `ssh_exec`, `scp` and other functions. This
+    /// function does not connect. `address` is a host name or an IP address. It
+    /// can also be a map that `launch_instance` returned, if the instance is to
+    /// be reached in another way than by default, for example through a jump
+    /// host; the returned map can then be used wherever an instance is
+    /// expected.
     ///
-    /// The host key must be in a `known_hosts` file or in the option `host_key`;
-    /// for an instance, autorun reads it from the console output. The files are
-    /// the ones of OpenSSH: `known_hosts` and `known_hosts2` in `~/.ssh`, and
-    /// `ssh_known_hosts` and `ssh_known_hosts2` in `/etc/ssh`. Host certificates
-    /// (`@cert-authority`) are not supported: set `host_key` for such a host.
-    /// The log names each line of these files that is skipped.
+    /// The host key must be in a `known_hosts` file or in the option
+    /// `host_key`; for an instance, autorun reads it from the console output.
+    /// The files are the ones of OpenSSH: `known_hosts` and `known_hosts2` in
+    /// `~/.ssh`, and `ssh_known_hosts` and `ssh_known_hosts2` in `/etc/ssh`.
+    /// Host certificates (`@cert-authority`) are not supported: set `host_key`
+    /// for such a host. The log names each line of these files that is skipped.
     ///
-    /// Throws `invalid_option` if the address or an option is not valid, or if the
-    /// user name for the login cannot be determined.
+    /// Throws `invalid_option` if the address or an option is not valid, or if
+    /// the user name for the login cannot be determined.
     ///
     /// ```rhai
     /// let db = host("db.example.com", #{ user: "admin", port: 2222 });
@@ -61,31 +62,32 @@ pub mod api {
         script::run_blocking(&call, |cx| hosts::host(cx, &address, options))
     }
 
-    /// Runs a command on a host, waits until it ends, and returns its output.
+    /// Runs a command on a host and returns its output.
     ///
     /// `server` is a map that `launch_instance` or `host` returned, or an
-    /// address. For an array of these, the command runs on all hosts at the same
-    /// time, and the results are returned in the same order. If the command
-    /// fails on one host, the others finish first; then an error is thrown that
-    /// has every failure in `causes`.
+    /// address. For an array of these, the command runs on all hosts at the
+    /// same time, and the results are returned in the same order. If the
+    /// command fails on one host, the others finish first; then an error is
+    /// thrown that has every failure in `causes`.
     ///
     /// The login shell of the user runs the command. The output is logged while
     /// the command runs. If stdout or stderr is very long, the result has its
     /// last 4 MiB.
     ///
-    /// A secret in `command` is an error, because every user of the host can read
-    /// command lines. Pass secrets with `env` or `stdin`.
+    /// A secret in `command` is an error, because every user of the host can
+    /// read command lines. Pass secrets with `env` or `stdin`.
     ///
-    /// When `timeout` expires or Ctrl-C is pressed, autorun ends the command and
-    /// the processes that it started. If it cannot verify that they have ended,
-    /// the error message contains this.
+    /// When `timeout` expires or Ctrl-C is pressed, autorun ends the command
+    /// and the processes that it started. If it cannot verify that they have
+    /// ended, the error message contains this.
     ///
-    /// Throws `command_failed` if the status is not 0 (its `detail` has `status`,
-    /// `stdout` and `stderr`); `timeout` if the command takes longer than
-    /// `timeout`; `denied` if the login is refused; `host_key_changed` if the
-    /// host key is not the known one; `invalid_option` if `command` contains a
-    /// secret; `unreachable` if there is no connection, or if it breaks before
-    /// the host reports the status: the command may then still run.
+    /// Throws `command_failed` if the status is not 0 (its `detail` has
+    /// `status`, `stdout` and `stderr`); `timeout` if the command takes longer
+    /// than `timeout`; `denied` if the login is refused; `host_key_changed` if
+    /// the host key is not the known one; `invalid_option` if `command`
+    /// contains a secret; `unreachable` if there is no connection, or if it
+    /// breaks before the host reports the status: the command may then still
+    /// run.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
@@ -108,12 +110,12 @@ pub mod api {
     /// Waits until a login to a host over ssh succeeds.
     ///
     /// `server` is a map that `launch_instance` or `host` returned, an address,
-    /// or an array of these. For instances, `wait_until_ready` is better, because
-    /// it also waits for the user data.
+    /// or an array of these. For instances, `wait_until_ready` is better,
+    /// because it also waits for the user data.
     ///
-    /// Throws `timeout` if no login succeeds in time, `denied` if the host refuses
-    /// the login for more than 30 seconds, and `host_key_changed` if the host key
-    /// is not the known one.
+    /// Throws `timeout` if no login succeeds in time, `denied` if the host
+    /// refuses the login for more than 30 seconds, and `host_key_changed` if
+    /// the host key is not the known one.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
@@ -181,8 +183,8 @@ struct SshExec {
     env: BTreeMap<String, String>,
     /// Standard input of the command.
     stdin: Option<String>,
-    /// Run the command as root. This needs sudo without a password, or the option
-    /// `sudo_password` of `host`.
+    /// Run the command as root. This needs sudo without a password, or the
+    /// option `sudo_password` of `host`.
     #[serde(default)]
     sudo: bool,
 }

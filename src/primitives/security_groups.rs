@@ -29,8 +29,8 @@ pub mod api {
     /// Throws `already_exists` if the VPC has a group with this name,
     /// `invalid_option` if a rule is wrong or the region has no default VPC,
     /// `not_found` if the VPC or a group in a rule does not exist,
-    /// `quota_exceeded` if a quota of the account is reached, and `denied` if AWS
-    /// refuses the request.
+    /// `quota_exceeded` if a quota of the account is reached, and `denied` if
+    /// AWS refuses the request.
     ///
     /// ```rhai
     /// let group = create_security_group("web-" + run_id(), #{
@@ -49,15 +49,16 @@ pub mod api {
         })
     }
 
-    /// Opens a port in a security group. Returns true if the rule is new, false
-    /// if the port was already open.
+    /// Opens a port in a security group.
     ///
-    /// `group` is a map that `create_security_group` returned, or a group id. If
-    /// this run did not create the group, `autorun destroy` closes the port again.
+    /// Returns true if the rule is new, and false if the port was already open.
+    /// `group` is a map that `create_security_group` returned, or a group id.
+    /// If this run did not create the group, `autorun destroy` closes the port
+    /// again.
     ///
-    /// Throws `not_found` if the group does not exist, `invalid_option` if the rule
-    /// is wrong, `quota_exceeded` if the group has too many rules, and `denied` if
-    /// AWS refuses the request.
+    /// Throws `not_found` if the group does not exist, `invalid_option` if the
+    /// rule is wrong, `quota_exceeded` if the group has too many rules, and
+    /// `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let group = create_security_group("web-" + run_id());
@@ -71,14 +72,14 @@ pub mod api {
         })
     }
 
-    /// Closes a port in a security group. Returns true if the port was open, false
-    /// if it was already closed.
+    /// Closes a port in a security group.
     ///
-    /// `group` is a map that `create_security_group` returned, or a group id. The
-    /// rule to remove is the one with the same ports, protocol and source.
+    /// Returns true if the port was open, and false if it was already closed.
+    /// `group` is a map that `create_security_group` returned, or a group id.
+    /// The rule to remove is the one with the same ports, protocol and source.
     ///
-    /// Throws `not_found` if the group does not exist, `invalid_option` if the rule
-    /// is wrong, and `denied` if AWS refuses the request.
+    /// Throws `not_found` if the group does not exist, `invalid_option` if the
+    /// rule is wrong, and `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let group = create_security_group("web-" + run_id());
@@ -93,13 +94,14 @@ pub mod api {
         })
     }
 
-    /// Deletes a security group. Waits until no instance and no rule uses it.
+    /// Deletes a security group.
     ///
+    /// This function waits until no instance and no rule uses the group.
     /// `group` is a map that `create_security_group` returned, or a group id.
     /// Deleting a group that does not exist is not an error.
     ///
-    /// Throws `timeout` if the group is still in use after 10 minutes, and `denied`
-    /// if autorun did not create it.
+    /// Throws `timeout` if the group is still in use after 10 minutes, and
+    /// `denied` if autorun did not create it.
     ///
     /// ```rhai
     /// let group = create_security_group("web-" + run_id());
@@ -113,8 +115,9 @@ pub mod api {
         })
     }
 
-    /// Returns the public address of this machine, as the check-ip service of AWS
-    /// sees it.
+    /// Returns the public IP address of this machine.
+    ///
+    /// The address is queried from the check-ip service of AWS.
     ///
     /// Throws `unreachable` if the service cannot be reached or does not answer
     /// with an address, and `timeout` if it does not answer within 10 seconds.
@@ -158,8 +161,8 @@ struct Rule {
     /// Source of the connections: an address or a network, such as `my_ip()`,
     /// "203.0.113.0/24" or "0.0.0.0/0"; or a group id or a map that
     /// `create_security_group` returned, for the instances in that group. The
-    /// default is every address, but for port 22 only the public address of this
-    /// machine.
+    /// default is every address, but for port 22 only the public address of
+    /// this machine.
     from: Option<NameOr<SourceGroup>>,
     /// `tcp` or `udp`.
     #[serde(default = "tcp")]

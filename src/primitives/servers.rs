@@ -78,8 +78,8 @@ impl Named for ServerRef {
 }
 
 impl ServerRef {
-    /// Reads an id, a map that `launch_instance` returned, or the map that `host`
-    /// returned for such a map.
+    /// Reads an id, a map that `launch_instance` returned, or the map that
+    /// `host` returned for such a map.
     pub(super) fn from_value(cx: &Context, value: &Dynamic) -> Result<Self> {
         let server = if is_host(value) {
             Self::of_host(script::argument("server", value)?)?

@@ -26,17 +26,18 @@ const AT_ONCE: usize = 16;
 
 #[export_module]
 pub mod api {
-    /// Uploads all files in a directory and its subdirectories.
+    /// Uploads all files in a directory.
     ///
-    /// `bucket` is a map that `create_bucket` returned, or a bucket name. The key
-    /// of an object is `prefix` followed by the path of the file relative to the
-    /// directory. Links to files in the directory are followed. Other links,
-    /// sockets and devices are skipped with a warning.
+    /// Files in subdirectories are uploaded too. `bucket` is a map that
+    /// `create_bucket` returned, or a bucket name. The key of an object is
+    /// `prefix` followed by the path of the file relative to the directory.
+    /// Links to files in the directory are followed. Other links, sockets and
+    /// devices are skipped with a warning.
     ///
-    /// Throws `not_found` if the directory or the bucket does not exist, `denied`
-    /// if a file cannot be read or AWS refuses a request, and `invalid_option` if
-    /// the path is not a directory, a file name is not UTF-8, or a key is not
-    /// valid.
+    /// Throws `not_found` if the directory or the bucket does not exist,
+    /// `denied` if a file cannot be read or AWS refuses a request, and
+    /// `invalid_option` if the path is not a directory, a file name is not
+    /// UTF-8, or a key is not valid.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -65,14 +66,16 @@ pub mod api {
     /// Downloads an object into a file on this machine.
     ///
     /// `bucket` is a map that `create_bucket` returned, or a bucket name. The
-    /// object is written to a temporary file, which is renamed after its size and
-    /// its checksum are verified. (S3 has a checksum for every object that autorun
-    /// uploaded.) An existing file is replaced; a link is replaced, not followed.
+    /// object is written to a temporary file, which is renamed after its size
+    /// and its checksum are verified. (S3 has a checksum for every object that
+    /// autorun uploaded.) An existing file is replaced; a link is replaced, not
+    /// followed.
     ///
-    /// Throws `not_found` if the object, the bucket or the directory of the file
-    /// does not exist, `denied` if the file cannot be written or AWS refuses the
-    /// request, `quota_exceeded` if the disk is full, and `invalid_option` if the
-    /// key is not valid or `file` is a directory or a device.
+    /// Throws `not_found` if the object, the bucket or the directory of the
+    /// file does not exist, `denied` if the file cannot be written or AWS
+    /// refuses the request, `quota_exceeded` if the disk is full, and
+    /// `invalid_option` if the key is not valid or `file` is a directory or a
+    /// device.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -91,24 +94,25 @@ pub mod api {
         })
     }
 
-    /// Downloads all objects whose keys begin with `prefix` into a directory.
+    /// Downloads all objects with a prefix into a directory.
     ///
-    /// `bucket` is a map that `create_bucket` returned, or a bucket name. The path
-    /// of a file relative to the directory is the key without the prefix. If the
-    /// prefix does not end in a slash, a slash after it is removed too. An empty
+    /// These are the objects whose keys begin with `prefix`. `bucket` is a map
+    /// that `create_bucket` returned, or a bucket name. The path of a file
+    /// relative to the directory is the key without the prefix. If the prefix
+    /// does not end in a slash, a slash after it is removed too. An empty
     /// object whose key ends in a slash is a directory. Missing directories are
     /// created.
     ///
-    /// All keys are checked before the first file is written. These are errors: a
-    /// key that is not a path inside the directory (such as `/a`, `a//b` or
-    /// `../a`), two keys that need the same path (such as `a` and `a/b`: a file and
-    /// a directory), a directory in the place of a file, a file in the place of a
-    /// directory, and a link in the place of either.
+    /// All keys are checked before the first file is written. These are errors:
+    /// a key that is not a path inside the directory (such as `/a`, `a//b` or
+    /// `../a`), two keys that need the same path (such as `a` and `a/b`: a file
+    /// and a directory), a directory in the place of a file, a file in the
+    /// place of a directory, and a link in the place of either.
     ///
     /// Throws `not_found` if no key begins with `prefix` or the bucket does not
     /// exist, `denied` if a file cannot be written or AWS refuses a request,
-    /// `quota_exceeded` if the disk is full, and `invalid_option` if a check of the
-    /// keys fails.
+    /// `quota_exceeded` if the disk is full, and `invalid_option` if a check of
+    /// the keys fails.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -127,12 +131,13 @@ pub mod api {
         })
     }
 
-    /// Returns the objects in a bucket, in the order of their keys.
+    /// Returns the objects in a bucket.
     ///
-    /// `bucket` is a map that `create_bucket` returned, or a bucket name.
+    /// The objects are in the order of their keys. `bucket` is a map that
+    /// `create_bucket` returned, or a bucket name.
     ///
-    /// Throws `not_found` if the bucket does not exist, and `denied` if AWS refuses
-    /// the request.
+    /// Throws `not_found` if the bucket does not exist, and `denied` if AWS
+    /// refuses the request.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -153,12 +158,12 @@ pub mod api {
         })
     }
 
-    /// Returns a URL with which everyone can read an object for a limited time.
+    /// Returns a temporary URL for reading an object.
     ///
-    /// `bucket` is a map that `create_bucket` returned, or a bucket name. The
-    /// object does not have to exist yet. `key` is used exactly as given; see
-    /// `object_url`. The URL is masked in every output, because it works without
-    /// credentials.
+    /// Everyone who has the URL can read the object without credentials, so the
+    /// URL is masked in every output. `bucket` is a map that `create_bucket`
+    /// returned, or a bucket name. The object does not have to exist yet. `key`
+    /// is used exactly as given; see `object_url`.
     ///
     /// Throws `invalid_option` if the key or `valid` is not valid.
     ///
@@ -179,14 +184,15 @@ pub mod api {
         })
     }
 
-    /// Copies an object within S3, without downloading it to this machine.
+    /// Copies an object within S3.
     ///
-    /// `bucket` and `to_bucket` are maps that `create_bucket` returned, or bucket
-    /// names. The content type is copied too. AWS limits the size of the object to
-    /// 5 GiB. Both keys are used exactly as given; see `object_url`.
+    /// The object is not downloaded to this machine. `bucket` and `to_bucket`
+    /// are maps that `create_bucket` returned, or bucket names. The content
+    /// type is copied too. AWS limits the size of the object to 5 GiB. Both
+    /// keys are used exactly as given; see `object_url`.
     ///
-    /// Throws `not_found` if the object or a bucket does not exist, `denied` if AWS
-    /// refuses the request, and `invalid_option` if a key is not valid.
+    /// Throws `not_found` if the object or a bucket does not exist, `denied` if
+    /// AWS refuses the request, and `invalid_option` if a key is not valid.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -214,14 +220,14 @@ pub mod api {
         })
     }
 
-    /// Deletes all objects in a bucket, and returns their number.
+    /// Deletes all objects in a bucket.
     ///
-    /// Object versions and unfinished uploads are deleted too; each version counts
-    /// as an object. `bucket` is a map that `create_bucket` returned, or a bucket
-    /// name.
+    /// Returns the number of deleted objects. Object versions and unfinished
+    /// uploads are deleted too; each version counts as an object. `bucket` is a
+    /// map that `create_bucket` returned, or a bucket name.
     ///
-    /// Throws `denied` if autorun did not create the bucket, and `not_found` if it
-    /// does not exist.
+    /// Throws `denied` if autorun did not create the bucket, and `not_found` if
+    /// it does not exist.
     ///
     /// ```rhai
     /// let bucket = create_bucket("scratch");

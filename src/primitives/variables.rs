@@ -16,23 +16,25 @@ use crate::script::{self, Declared, Outcome};
 
 #[export_module]
 pub mod api {
-    /// Declares a variable that can be set from outside the playbook, and
-    /// returns its value.
+    /// Declares a variable and returns its value.
+    ///
+    /// There are three ways to set the variable from outside the playbook, in
+    /// order of precedence: `--set name=value`, `--vars FILE`, and the
+    /// environment variable `AUTORUN_VAR_name`. Without any of them, it has its
+    /// default. The type of the variable is the type of its default.
     ///
     /// The call must be at the top level of the playbook and its arguments must
     /// be literals, because autorun checks all names and types before it runs
-    /// the playbook. The variable has the type of its default. There are three
-    /// ways to set it, in order of precedence: `--set name=value`,
-    /// `--vars FILE`, and the environment variable `AUTORUN_VAR_name`.
+    /// the playbook.
     ///
     /// `--set name=@FILE` sets the variable to the text of a file.
-    /// `--set name=cmd:COMMAND` sets it to the output of a shell command without
-    /// the last newline; for example, `cmd:pass show db` runs a password
-    /// manager, which may ask for input on the terminal. For a secret, the
-    /// ledger keeps the command instead of the value, and `autorun resume` runs
-    /// the command again. To pass a value that begins with `@` or `cmd:`, write
-    /// `@@` or `cmd::`. In files and in the environment, all of these are plain
-    /// text.
+    /// `--set name=cmd:COMMAND` sets it to the output of a shell command
+    /// without the last newline; for example, `cmd:pass show db` runs a
+    /// password manager, which may ask for input on the terminal. For a secret,
+    /// the ledger keeps the command instead of the value, and `autorun resume`
+    /// runs the command again. To pass a value that begins with `@` or `cmd:`,
+    /// write `@@` or `cmd::`. In files and in the environment, all of these are
+    /// plain text.
     ///
     /// A map of options can replace the default and the help text.
     ///
@@ -64,11 +66,11 @@ pub mod api {
 
     /// Marks a text as a secret and returns the text.
     ///
-    /// Use it for secrets that do not come from a variable: a result of `env` or
-    /// `read_file`, or a password that the playbook generates. From this call on
-    /// the text is masked in every output, as a secret variable is, and refused
-    /// where other users could read it: in names, tags and the arguments of
-    /// programs. Earlier output stays as it is.
+    /// Use it for secrets that do not come from a variable: a result of `env`
+    /// or `read_file`, or a password that the playbook generates. From this
+    /// call on the text is masked in every output, as a secret variable is, and
+    /// refused where other users could read it: in names, tags and the
+    /// arguments of programs. Earlier output stays as it is.
     ///
     /// Throws `invalid_option` if the text has fewer than 6 characters.
     ///
@@ -84,10 +86,10 @@ pub mod api {
         })
     }
 
-    /// Returns the short random id of this run, which makes names unique.
+    /// Returns the short random id of this run.
     ///
-    /// Every AWS resource that the run creates has this id in its tag
-    /// `autorun:run`.
+    /// Use it to make names unique. Every AWS resource that the run creates has
+    /// this id in its tag `autorun:run`.
     ///
     /// ```rhai
     /// let name = "web-" + run_id();
@@ -115,8 +117,8 @@ pub struct Declaration {
     /// A regular expression that the whole text must match.
     pub pattern: Option<String>,
     /// Mask the value in every output, also if it is encoded in base64, in
-    /// hexadecimal digits, or as in URLs, JSON, HTML and shells. Values that the
-    /// playbook derives from it (a part, its upper case, a digest) are not
+    /// hexadecimal digits, or as in URLs, JSON, HTML and shells. Values that
+    /// the playbook derives from it (a part, its upper case, a digest) are not
     /// masked. A secret must have at least 6 characters; an empty default means
     /// that there is no secret.
     #[serde(default)]

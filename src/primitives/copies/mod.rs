@@ -24,28 +24,29 @@ pub(super) use send::mode;
 pub mod api {
     /// Copies a file or directory from this machine to a host.
     ///
-    /// `server` is a map that `launch_instance` or `host` returned, or an address.
-    /// For an array of these, the copies are made at the same time.
+    /// `server` is a map that `launch_instance` or `host` returned, or an
+    /// address. For an array of these, the copies are made at the same time.
     ///
     /// `source` is a path on this machine. `target` is a path on the host; a
     /// relative path starts at the home directory of the user.
     ///
-    /// If `target` is a directory, a file is copied into it under its own name. A
-    /// file is first written under a temporary name and renamed after its size is
-    /// verified, so an incomplete file never appears under the final name.
+    /// If `target` is a directory, a file is copied into it under its own name.
+    /// A file is first written under a temporary name and renamed after its
+    /// size is verified, so an incomplete file never appears under the final
+    /// name.
     ///
-    /// A directory is copied to `target` itself, or into `target` if that ends in
-    /// `/`. It is unpacked under a hidden name and then renamed. If the directory
-    /// already exists on the host, its files are replaced one by one, and other
-    /// files in it are kept. Links are copied as links; sockets and devices are
-    /// skipped with a warning. The host needs tar.
+    /// A directory is copied to `target` itself, or into `target` if that ends
+    /// in `/`. It is unpacked under a hidden name and then renamed. If the
+    /// directory already exists on the host, its files are replaced one by one,
+    /// and other files in it are kept. Links are copied as links; sockets and
+    /// devices are skipped with a warning. The host needs tar.
     ///
-    /// Throws `not_found` if `source` does not exist, `denied` if it cannot be read
-    /// or the login is refused, `command_failed` if the target cannot be written,
-    /// `quota_exceeded` if the disk of the host is full, `timeout` if a copy takes
-    /// longer than `timeout`, `unreachable` if there is no connection or it breaks,
-    /// `host_key_changed` if the host key is not the known one, and
-    /// `invalid_option` if an option does not fit the source.
+    /// Throws `not_found` if `source` does not exist, `denied` if it cannot be
+    /// read or the login is refused, `command_failed` if the target cannot be
+    /// written, `quota_exceeded` if the disk of the host is full, `timeout` if
+    /// a copy takes longer than `timeout`, `unreachable` if there is no
+    /// connection or it breaks, `host_key_changed` if the host key is not the
+    /// known one, and `invalid_option` if an option does not fit the source.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
@@ -76,30 +77,34 @@ pub mod api {
 
     /// Copies a file or directory from a host to this machine.
     ///
-    /// `server` is a map that `launch_instance` or `host` returned, or an address.
+    /// `server` is a map that `launch_instance` or `host` returned, or an
+    /// address.
     ///
-    /// `source` is a path on the host. It means a directory if it ends in `/`, else
-    /// a file. If the path on the host is of the other kind, nothing is copied.
+    /// `source` is a path on the host. It means a directory if it ends in `/`,
+    /// else a file. If the path on the host is of the other kind, nothing is
+    /// copied.
     ///
-    /// `target` is a path on this machine. If it is a directory, a file is copied
-    /// into it under its own name. A file is first written under a temporary name
-    /// and renamed when it is complete; an existing file is replaced.
+    /// `target` is a path on this machine. If it is a directory, a file is
+    /// copied into it under its own name. A file is first written under a
+    /// temporary name and renamed when it is complete; an existing file is
+    /// replaced.
     ///
-    /// A directory is copied to `target` itself, or into `target` if that ends in
-    /// `/`. If the directory already exists, other files in it are kept, and
+    /// A directory is copied to `target` itself, or into `target` if that ends
+    /// in `/`. If the directory already exists, other files in it are kept, and
     /// existing subdirectories keep their permissions. The host determines
     /// contents only: no file becomes setuid, and no file is written outside of
     /// `target`. Devices, pipes and links to the outside are skipped with a
     /// warning.
     ///
-    /// Throws `not_found` if `source` does not exist on the host or the directory
-    /// of `target` does not exist here, `command_failed` if `source` cannot be
-    /// read, is of the other kind, or the host sends other data than announced,
-    /// `quota_exceeded` if the disk of this machine is full, `timeout` if the copy
-    /// takes longer than `timeout`, `unreachable` if there is no connection or it
-    /// breaks, `denied` if the login is refused or the target cannot be written,
-    /// `host_key_changed` if the host key is not the known one, and
-    /// `invalid_option` if an option does not fit the source.
+    /// Throws `not_found` if `source` does not exist on the host or the
+    /// directory of `target` does not exist here, `command_failed` if `source`
+    /// cannot be read, is of the other kind, or the host sends other data than
+    /// announced, `quota_exceeded` if the disk of this machine is full,
+    /// `timeout` if the copy takes longer than `timeout`, `unreachable` if
+    /// there is no connection or it breaks, `denied` if the login is refused or
+    /// the target cannot be written, `host_key_changed` if the host key is not
+    /// the known one, and `invalid_option` if an option does not fit the
+    /// source.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
@@ -133,11 +138,11 @@ pub(super) const DECLARED: &[Declared] = &[
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Scp {
-    /// Permissions of a copied file in octal, such as "0644". The default is the
-    /// permissions of the local file. Not for directories.
+    /// Permissions of a copied file in octal, such as "0644". The default is
+    /// the permissions of the local file. Not for directories.
     mode: Option<String>,
-    /// Replace an existing directory on the host with all its contents, instead of
-    /// keeping its other files.
+    /// Replace an existing directory on the host with all its contents, instead
+    /// of keeping its other files.
     #[serde(default)]
     delete: bool,
     /// Write the copy as root.
@@ -150,8 +155,8 @@ struct Scp {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ScpFrom {
-    /// Replace an existing directory on this machine with all its contents, instead
-    /// of keeping its other files.
+    /// Replace an existing directory on this machine with all its contents,
+    /// instead of keeping its other files.
     #[serde(default)]
     delete: bool,
     /// Read the source as root.
