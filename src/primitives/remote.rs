@@ -48,7 +48,8 @@ pub mod api {
     /// The files are the ones of OpenSSH: `known_hosts` and `known_hosts2` in
     /// `~/.ssh`, and `ssh_known_hosts` and `ssh_known_hosts2` in `/etc/ssh`.
     /// Host certificates (`@cert-authority`) are not supported: set `host_key`
-    /// for such a host. The log names each line of these files that is skipped.
+    /// for such a host. Skipped lines of these files are logged with their
+    /// number.
     ///
     /// Throws `invalid_option` if the address or an option is not valid, or if
     /// the user name for the login cannot be determined.

@@ -21,7 +21,8 @@ pub mod api {
     /// There are three ways to set the variable from outside the playbook, in
     /// order of precedence: `--set name=value`, `--vars FILE`, and the
     /// environment variable `AUTORUN_VAR_name`. Without any of them, it has its
-    /// default. The type of the variable is the type of its default.
+    /// default. The type of the variable is the type of its default. A missing
+    /// or wrong value is an error before the playbook runs.
     ///
     /// The call must be at the top level of the playbook and its arguments must
     /// be literals, because autorun checks all names and types before it runs
