@@ -86,7 +86,7 @@ impl Attempt {
             let fits = runtime.block_on(check_account(clients, &self.run));
             return fits.map_err(|e| shown(&e));
         }
-        if self.playbook.asks_aws()
+        if self.playbook.uses_aws()
             // An error is ignored here: the first call to AWS reports it, with
             // its place in the playbook.
             && let Ok((region, account)) = runtime.block_on(clients.identity())

@@ -1,4 +1,4 @@
-//! A compiled and checked playbook, and its run.
+//! A compiled and checked playbook, and how to run it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::variables::{self, Declared};
 use super::{check, engine, imports};
 use crate::context::Context;
 use crate::error::Error;
-use crate::primitives::{LAUNCHES, ask_aws};
+use crate::primitives::{LAUNCHES, aws_functions};
 use crate::script::{Understood, understand};
 
 /// A compiled and checked playbook.
@@ -20,12 +20,12 @@ pub struct Playbook {
     path: String,
     files: BTreeMap<String, SourceFile>,
     engine: Engine,
-    /// Its variables, in the order they are declared.
+    /// Its variables, in the order of their declarations.
     pub variables: Vec<Declared>,
 }
 
 impl Playbook {
-    /// Reads, compiles and checks a playbook and all that it imports.
+    /// Reads, compiles and checks a playbook and its imports.
     pub fn load(path: &Path) -> std::result::Result<Self, LoadError> {
         let engine = engine::build();
         let mut loader = Loader {
@@ -51,7 +51,8 @@ impl Playbook {
         let variables = variables.map_err(|error| failed(vec![error], Vec::new()))?;
         variables::check_secrets(&variables).map_err(|error| LoadError {
             errors: vec![error],
-            // The line to be shown holds what cannot be masked.
+            // Do not quote the line: it contains a secret that is too short to be
+            // masked.
             texts: BTreeMap::new(),
             secrets: Vec::new(),
         })?;
@@ -63,13 +64,13 @@ impl Playbook {
         })
     }
 
-    /// Its path, as it was given.
+    /// Returns the path of the playbook as it was given.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// What the playbook says of itself in its `//!` lines.
+    /// Returns the description of the playbook in its `//!` lines.
     #[must_use]
     pub fn description(&self) -> String {
         let doc = self.files.get(&self.path).map_or("", |file| file.ast.doc());
@@ -80,19 +81,19 @@ impl Playbook {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// Whether it calls a function that asks AWS.
+    /// Returns whether the playbook calls a function that sends requests to AWS.
     #[must_use]
-    pub fn asks_aws(&self) -> bool {
-        !check::called(&self.files).is_disjoint(&ask_aws())
+    pub fn uses_aws(&self) -> bool {
+        !check::called(&self.files).is_disjoint(&aws_functions())
     }
 
-    /// Whether it calls a function that launches instances.
+    /// Returns whether the playbook calls a function that launches instances.
     #[must_use]
     pub fn launches_instances(&self) -> bool {
         check::called(&self.files).contains(LAUNCHES)
     }
 
-    /// The texts of its files, for carets.
+    /// Returns the texts of its files, which error messages quote.
     #[must_use]
     pub fn texts(&self) -> BTreeMap<String, String> {
         self.files
@@ -101,7 +102,7 @@ impl Playbook {
             .collect()
     }
 
-    /// Runs it to its end on this thread.
+    /// Runs the playbook to its end on this thread.
     pub fn run(mut self, cx: &Context) -> std::result::Result<(), Understood> {
         let Some(main) = self.files.get(&self.path).map(|file| file.ast.clone()) else {
             return Ok(());
@@ -123,13 +124,14 @@ impl Playbook {
     }
 }
 
-/// For a closure that another file calls, Rhai tells the line and the wrong
-/// file: the right one has the function's name at that place.
+/// Corrects the file of an error in a closure that another file calls: Rhai reports
+/// the right line but the wrong file. The right file has the name of the function at
+/// that place.
 fn relocate(texts: &BTreeMap<String, String>, mut error: Error) -> Error {
     let Some(function) = error.function.clone() else {
         return error;
     };
-    let stands_in = |source: &String| {
+    let is_in = |source: &String| {
         let line = texts
             .get(source)
             .and_then(|t| t.lines().nth(error.place.line.checked_sub(1)?));
@@ -141,8 +143,8 @@ fn relocate(texts: &BTreeMap<String, String>, mut error: Error) -> Error {
                 .starts_with(&function)
         })
     };
-    if !stands_in(&error.place.source)
-        && let Some(source) = texts.keys().find(|source| stands_in(source)).cloned()
+    if !is_in(&error.place.source)
+        && let Some(source) = texts.keys().find(|source| is_in(source)).cloned()
     {
         error.place.source = source;
     }

@@ -1,5 +1,5 @@
-//! Errors as people read them, always in one order: message, place with
-//! caret, call trail, causes, AWS's facts, hint.
+//! Rendering of errors, always in this order: message, place with caret, call trail,
+//! causes, facts of AWS, hint.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use crate::error::{Error, Place};
 use crate::report::text;
 use crate::script::Understood;
 
-/// Texts of the files that places point into.
+/// Texts of the source files by path.
 pub type Texts = BTreeMap<String, String>;
 
 /// Renders an error and the calls that led to it.
@@ -69,7 +69,7 @@ fn cause(out: &mut String, cause: &Error, depth: usize) {
     }
 }
 
-/// What AWS support would ask for.
+/// Writes the facts that AWS support needs: code, HTTP status and request id.
 fn facts(out: &mut String, error: &Error) {
     let Some(code) = error.detail.get("code").and_then(|code| code.as_str()) else {
         return;
@@ -87,7 +87,7 @@ fn facts(out: &mut String, error: &Error) {
     }
 }
 
-/// The line with a caret under the column.
+/// Writes the line of the source with a caret under the column.
 fn snippet(out: &mut String, place: &Place, texts: &Texts) {
     if place.source.is_empty() {
         return;
@@ -107,7 +107,7 @@ fn snippet(out: &mut String, place: &Place, texts: &Texts) {
     let Some(text) = text else { return };
     let number = place.line.to_string();
     let gap = " ".repeat(number.len());
-    // Tabs are kept, so that the caret stands below what it means.
+    // Keep tabs, so that the caret is below its column.
     let before: String = text.chars().take(place.column.saturating_sub(1)).collect();
     let pad: String = before
         .chars()
@@ -126,7 +126,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn one_fixed_order() {
+    fn the_parts_of_an_error_have_a_fixed_order() {
         let mut error = Error::new(ErrorKind::Denied, "cannot launch")
             .hint("ask for a policy")
             .detail(serde_json::json!({ "code": "X", "status": 403, "request_id": "r-1" }))

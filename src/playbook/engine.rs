@@ -1,4 +1,4 @@
-//! Assembles the Rhai engine: families, limits, hooks.
+//! Setup of the Rhai engine: functions, limits, hooks.
 
 use std::sync::Arc;
 
@@ -8,31 +8,33 @@ use crate::context::Context;
 use crate::primitives::FAMILIES;
 use crate::report::Event;
 
-/// Deep enough for people, far below what the thread's stack holds.
+/// Limit on nested calls. It is sufficient for playbooks that people write, and far
+/// below the number of calls that overflows the stack of a thread.
 const MOST_CALL_LEVELS: usize = 64;
 
-/// An engine that knows every primitive but belongs to no run yet.
+/// Returns an engine with every primitive, which does not belong to a run yet.
 pub(super) fn build() -> Engine {
     let mut engine = Engine::new();
     for family in &FAMILIES {
         engine.register_global_module(family.module().into());
     }
-    // Unknown variables are compile errors; a missing map key is an error.
+    // An unknown variable is a compile error. A missing key of a map is an error at
+    // run time.
     engine.set_strict_variables(true);
     engine.set_fail_on_invalid_map_property(true);
     engine.set_max_call_levels(MOST_CALL_LEVELS);
-    // Large option maps nest deeper than Rhai's default.
+    // Large option maps exceed Rhai's default limit on nested expressions.
     engine.set_max_expr_depths(256, 256);
-    // Optimised literals lose the places of their keys, which carets need;
-    // `Full` would even call primitives while compiling.
+    // Optimization removes the places of keys in literals, which error messages need.
+    // `Full` would even call primitives during compilation.
     engine.set_optimization_level(OptimizationLevel::None);
-    // Interning slows string interpolation down fourfold.
+    // Interning makes string interpolation four times slower.
     engine.set_max_strings_interned(0);
-    // Rhai reserves these words and does nothing with them: for us they
-    // are a function and keys of options.
+    // Rhai reserves these words without a use for them. Here they are a function and
+    // keys of options.
     #[expect(
         deprecated,
-        reason = "not deprecated: Rhai marks what may still change so"
+        reason = "not deprecated: Rhai uses this mark for unstable functions"
     )]
     engine.on_parse_token(|token, _, _| match token {
         Token::Reserved(word) if matches!(word.as_str(), "var" | "default" | "public") => {
@@ -40,12 +42,12 @@ pub(super) fn build() -> Engine {
         }
         token => token,
     });
-    // What is put together at run time could not be checked before.
+    // Code that is built at run time cannot be checked before the run.
     engine.disable_symbol("eval");
     engine
 }
 
-/// Ties the engine to a run.
+/// Connects the engine to a run.
 pub(super) fn attach(engine: &mut Engine, cx: &Context) {
     engine.set_default_tag(Dynamic::from(cx.clone()));
     let report = cx.report.clone();
@@ -61,7 +63,7 @@ pub(super) fn attach(engine: &mut Engine, cx: &Context) {
             source.unwrap_or_default()
         ));
     });
-    // Natives see the cancellation themselves; this ends loops of pure script.
+    // Primitives check for cancellation themselves. This ends loops that call none.
     let cancel = Arc::new(cx.cancel.clone());
     engine.on_progress(move |_| cancel.is_cancelled().then_some(Dynamic::UNIT));
 }

@@ -1,4 +1,5 @@
-//! `import`: relative to the importing file, read and checked before the run.
+//! `import` statements. A path is relative to the importing file. Imported files are
+//! read and checked before the run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,16 +15,16 @@ use crate::error::{Error, ErrorKind, Place, Result};
 
 /// One `import` statement.
 pub(super) struct Import {
-    /// The file it means.
+    /// Path of the imported file.
     pub(super) file: String,
-    /// The name it gets.
+    /// Name of the module in the importing file.
     pub(super) alias: String,
-    /// Where it stands.
+    /// Place of the statement.
     pub(super) place: Place,
 }
 
-/// The imports of a file. The path must be a literal: what is imported must
-/// be known before the run.
+/// Returns the imports of a file. The paths must be literals, because all imported
+/// files are checked before the run.
 pub(super) fn of(path: &str, ast: &AST) -> Result<Vec<Import>> {
     let mut imports = Vec::new();
     let mut fault = None;
@@ -47,14 +48,14 @@ pub(super) fn of(path: &str, ast: &AST) -> Result<Vec<Import>> {
         Some(place) => {
             let mut error =
                 Error::new(ErrorKind::Script, "the path of an import must be a literal")
-                    .hint("what a playbook imports is checked before it runs");
+                    .hint("write the path as a text: imported files are checked before the run");
             error.place = place;
             Err(error)
         }
     }
 }
 
-/// The file that an import in `importer` means.
+/// Returns the path of the file that an import in `importer` names.
 fn file(importer: &str, name: &str) -> String {
     let file = Path::new(importer)
         .parent()
@@ -76,7 +77,7 @@ pub(super) fn place(source: &str, position: Position) -> Place {
     }
 }
 
-/// Resolves imports from the files that were loaded.
+/// Resolves imports to the loaded files.
 pub(super) struct Loaded {
     files: BTreeMap<String, SourceFile>,
     modules: Mutex<HashMap<String, Shared<Module>>>,

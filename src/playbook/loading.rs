@@ -1,4 +1,4 @@
-//! Loading: a playbook and all that it imports, read and compiled once.
+//! Loading: reads and compiles a playbook and its imports, each file once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,14 +11,14 @@ use super::{check, imports};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::script::understand;
 
-/// Why a playbook cannot be loaded, with the texts for its carets.
+/// Errors of loading, and the data to report them.
 #[derive(Debug)]
 pub struct LoadError {
-    /// What is wrong.
+    /// All errors.
     pub errors: Vec<Error>,
-    /// The files read so far.
+    /// Texts of the files read so far, which the report quotes.
     pub texts: BTreeMap<String, String>,
-    /// What they say of secrets, which must not be shown.
+    /// Secrets in the files, which must be masked.
     pub secrets: Vec<Value>,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// Compiles a file, then what it imports. `from` is the import's place.
+    /// Compiles a file, then its imports. `from` is the place of the import statement.
     pub(super) fn load(
         &mut self,
         path: &str,
@@ -74,13 +74,13 @@ fn read(path: &str) -> Result<String> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("read playbook", path, &e))?;
     String::from_utf8(bytes).map_err(|_| {
         Error::invalid(format!("playbook `{}` is not UTF-8 text", path.display()))
-            .hint("a playbook is a text file in Rhai: `autorun docs` lists its functions")
+            .hint("a playbook is a text file in the language Rhai; see `autorun docs`")
     })
 }
 
-/// Points at the import that led to an error.
+/// Sets the place of an error to the import statement that caused it.
 fn at(place: Option<Place>, mut error: Error) -> Error {
     let Some(place) = place else { return error };
     error.place = place;
-    error.hint("an import is relative to the file it stands in")
+    error.hint("check the path: it is relative to the file with the import")
 }

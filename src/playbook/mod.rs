@@ -1,8 +1,8 @@
-//! A playbook from file to end: load, check, run.
+//! Playbooks: loading, checking, running.
 //!
-//! Loading compiles the file and all that it imports, strictly, and reads its
-//! variables; nothing is executed. What was checked is what runs: no file is
-//! read a second time.
+//! Loading compiles the file and its imports in strict mode and reads the variables,
+//! without executing anything. Each file is read once, so the code that runs is the
+//! code that was checked.
 
 mod check;
 mod compiled;

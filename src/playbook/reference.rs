@@ -1,4 +1,5 @@
-//! The manual, made from the engine's own metadata: doc comments are its text.
+//! The function reference, generated from the metadata of the engine. Its text is the
+//! doc comments of the primitives.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -10,29 +11,29 @@ use super::tables;
 use crate::error::exit;
 use crate::primitives::FAMILIES;
 
-/// One function as the manual shows it.
+/// The manual entry of one function.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// Its name.
     pub name: String,
     /// Heading of its family.
     pub family: &'static str,
-    /// Its calls, as `create_bucket(prefix: string)`, shortest first.
+    /// Its signatures, such as `create_bucket(prefix: string)`, shortest first.
     pub signatures: Vec<String>,
-    /// What each of its calls takes.
+    /// The parameters of each overload.
     overloads: Vec<Vec<Parameter>>,
-    /// Its text, in Markdown.
+    /// Its text in Markdown.
     pub text: String,
 }
 
 impl Entry {
-    /// The first sentence.
+    /// Returns the first paragraph.
     #[must_use]
     pub fn summary(&self) -> &str {
         self.text.split("\n\n").next().unwrap_or_default()
     }
 
-    /// Its examples: what stands in ```` ```rhai ```` blocks.
+    /// Returns the examples: the contents of ```` ```rhai ```` blocks.
     #[must_use]
     pub fn examples(&self) -> Vec<String> {
         let blocks = self.text.split("```rhai\n").skip(1);
@@ -43,7 +44,7 @@ impl Entry {
     }
 }
 
-/// Every entry, in the manual's order.
+/// All entries, in the order of the manual.
 pub static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(entries);
 
 #[derive(Deserialize)]
@@ -67,7 +68,7 @@ struct Function {
 pub(super) struct Parameter {
     #[serde(default)]
     pub(super) name: String,
-    /// Its type, as Rust names it.
+    /// Its type in Rust.
     #[serde(default, rename = "type")]
     pub(super) kind: String,
 }
@@ -101,7 +102,7 @@ fn entries() -> Vec<Entry> {
             };
             let parameters = own_parameters(&function).cloned();
             entry.overloads.push(parameters.collect());
-            // Overloads for Rhai's own types look alike.
+            // Overloads for different types of Rhai have the same signature.
             let signature = signature(&function);
             if !entry.signatures.contains(&signature) {
                 entry.signatures.push(signature);
@@ -121,7 +122,7 @@ fn entries() -> Vec<Entry> {
     entries
 }
 
-/// Doc comments without their slashes.
+/// Returns doc comments without their slashes.
 fn text(comments: &[String]) -> String {
     let lines = comments
         .iter()
@@ -133,7 +134,7 @@ fn text(comments: &[String]) -> String {
     lines.collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
-/// The parameters that a playbook passes.
+/// Returns the parameters that a playbook passes, without the call context.
 fn own_parameters(function: &Function) -> impl Iterator<Item = &Parameter> {
     function.params.iter().filter(|p| p.name != "call")
 }
@@ -157,7 +158,7 @@ fn signature(function: &Function) -> String {
     )
 }
 
-/// The calls of a function, for hints.
+/// Returns the signatures of a function, for hints.
 pub(super) fn signatures(name: &str) -> Vec<String> {
     let entry = ENTRIES.iter().find(|entry| entry.name == name);
     entry
@@ -165,13 +166,13 @@ pub(super) fn signatures(name: &str) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// What the calls of a function take.
+/// Returns the parameters of each overload of a function.
 pub(super) fn overloads(name: &str) -> &'static [Vec<Parameter>] {
     let entry = ENTRIES.iter().find(|entry| entry.name == name);
     entry.map_or(&[], |entry| &entry.overloads)
 }
 
-/// An overview: every family with its functions.
+/// Returns an overview of all families and functions.
 #[must_use]
 pub fn overview() -> String {
     let mut out = String::new();
@@ -188,11 +189,11 @@ pub fn overview() -> String {
         let summary = shorten(&summary, room);
         let _ = writeln!(out, "  {:width$}  {summary}", entry.name);
     }
-    out.push_str("\nautorun docs NAME shows one of them.\n");
+    out.push_str("\nautorun docs NAME shows the details of a function.\n");
     out
 }
 
-/// The text, or as many of its words as fit.
+/// Shortens a text to as many words as fit.
 fn shorten(text: &str, room: usize) -> String {
     if text.chars().count() <= room {
         return text.to_owned();
@@ -207,7 +208,7 @@ fn shorten(text: &str, room: usize) -> String {
     out + " .."
 }
 
-/// One entry for the terminal.
+/// Returns the entry of a function for the terminal.
 #[must_use]
 pub fn entry(name: &str) -> Option<String> {
     let entry = ENTRIES.iter().find(|entry| entry.name == name)?;
@@ -222,11 +223,16 @@ pub fn entry(name: &str) -> Option<String> {
     ))
 }
 
-/// The whole manual in Markdown: `playbooks/manual/reference.md`.
+/// Returns the whole reference in Markdown: `playbooks/manual/reference.md`.
 #[must_use]
 pub fn markdown() -> String {
-    let mut out = "# Functions of a playbook\n\n\
-        Made from the program's own doc comments; `autorun docs NAME` shows the same.\n"
+    let mut out = "# Function reference\n\n\
+        Generated from the source code. `autorun docs NAME` shows the same text for one\n\
+        function.\n\n\
+        `()` is the empty value of Rhai. A number of seconds can have a fraction. Every\n\
+        function that sends requests to AWS can also throw `denied` if the credentials\n\
+        are missing or not valid, and `throttled`, `timeout` or `unreachable` if AWS does\n\
+        not answer; `error_info` lists all kinds of errors.\n"
         .to_owned();
     let mut family = "";
     for entry in ENTRIES.iter() {

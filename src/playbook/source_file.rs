@@ -1,11 +1,11 @@
-//! The text of a playbook or of a file that it imports, compiled.
+//! A source file: its text and its compiled form.
 
 use rhai::AST;
 
 /// A playbook or an imported file.
 #[derive(Debug)]
 pub struct SourceFile {
-    /// Its text, for carets.
+    /// Its text, which error messages quote.
     pub text: String,
     pub(super) ast: AST,
 }

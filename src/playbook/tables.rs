@@ -1,7 +1,7 @@
-//! The lists of options and of what is returned, as the manual shows them.
+//! The lists of options and of keys of the result in the manual.
 //!
-//! They stand behind a function's description, before what it throws and its
-//! examples.
+//! They are inserted after the description of a function, before the paragraph about
+//! its errors and the examples.
 
 use std::fmt::Write as _;
 
@@ -10,70 +10,70 @@ use crate::report::text;
 use crate::script::schema::{Field, Kind};
 use crate::script::{Declared, Shape};
 
-/// Columns of the manual's lists.
+/// Width of the lists in columns.
 const WIDTH: usize = 76;
 
-/// A function's description with its lists.
+/// Returns the description of a function with its lists.
 pub(super) fn with_tables(function: &str, description: &str) -> String {
     let Some(row) = primitives::declared(function) else {
         return description.to_owned();
     };
-    let (returned, options) = (returned(row), options(row));
-    let heading = if returned.is_empty() || options.is_empty() {
-        Vec::new()
-    } else {
-        vec!["Options:".to_owned()]
-    };
-    let lists = [returned, heading, options].concat();
+    let lists = [returned(row), options(row)].concat();
     if lists.is_empty() {
         return description.to_owned();
     }
     let paragraphs: Vec<&str> = description.split("\n\n").collect();
-    let behind = |paragraph: &&str| ["Throws ", "```"].iter().any(|s| paragraph.starts_with(s));
-    let at = paragraphs.iter().position(behind);
+    let is_after = |paragraph: &&str| ["Throws ", "```"].iter().any(|s| paragraph.starts_with(s));
+    let at = paragraphs.iter().position(is_after);
     let (before, after) = paragraphs.split_at(at.unwrap_or(paragraphs.len()));
     let lists: Vec<&str> = lists.iter().map(String::as_str).collect();
     [before, &lists, after].concat().join("\n\n")
 }
 
-/// The options, as one paragraph.
+/// Returns the heading and the list of options.
 fn options(row: &Declared) -> Vec<String> {
-    let fields = row.takes.map(|takes| (takes.kind)());
-    match fields.as_ref().and_then(Kind::fields) {
-        Some(fields) if !fields.is_empty() => vec![list(fields, 0, true)],
+    let Some(takes) = row.takes else {
+        return Vec::new();
+    };
+    let heading = match takes.argument {
+        "options" => "Options:".to_owned(),
+        argument => format!("Keys of `{argument}`:"),
+    };
+    match (takes.kind)().fields() {
+        Some(fields) if !fields.is_empty() => vec![heading, list(fields, 0, true)],
         _ => Vec::new(),
     }
 }
 
-/// What is returned, in full where the first function is described that returns
-/// it.
+/// Returns the description of the result. Only the first of the functions with the same
+/// result lists its keys; the others refer to it.
 fn returned(row: &Declared) -> Vec<String> {
-    let Some(gives) = row.gives else {
+    let Some(returns) = row.returns else {
         return Vec::new();
     };
     let mut rows = FAMILIES.iter().flat_map(|family| family.declared);
-    let same = |other: &&Declared| other.gives.is_some_and(|g| (g.id)() == (gives.id)());
+    let same = |other: &&Declared| other.returns.is_some_and(|r| (r.id)() == (returns.id)());
     let first = rows.find(same).map_or(row.function, |row| row.function);
-    let what = match gives.shape {
+    let what = match returns.shape {
         Shape::One => "a map".to_owned(),
-        Shape::Maybe => "a map or `()`".to_owned(),
+        Shape::Maybe => "`()` or a map".to_owned(),
         Shape::Many => "an array of maps".to_owned(),
-        Shape::LikeArgument => "a map; for an array, an array of maps".to_owned(),
-        Shape::ManyWith(option) => format!("a map; with `{option}`, an array of maps"),
+        Shape::LikeArgument => "a map (for an array: an array of maps)".to_owned(),
+        Shape::ManyWith(option) => format!("a map (with `{option}`: an array of maps)"),
     };
     if row.function != first {
-        let text = format!("Gives {what}, with the keys that `{first}` lists.");
+        let text = format!("Returns {what} with the same keys as `{first}`.");
         return vec![text::wrap_to(&text, 0, WIDTH)];
     }
-    let kind = (gives.kind)();
+    let kind = (returns.kind)();
     let fields = kind.fields().unwrap_or_default();
     vec![
-        text::wrap_to(&format!("Gives {what}:"), 0, WIDTH),
+        text::wrap_to(&format!("Returns {what}:"), 0, WIDTH),
         list(fields, 0, false),
     ]
 }
 
-/// `` - `name` (type, default): text `` for each; nested maps are indented.
+/// Formats each field as `` - `name` (type, default): text ``. Nested maps are indented.
 fn list(fields: &[Field], depth: usize, options: bool) -> String {
     let items: Vec<String> = fields.iter().map(|f| item(f, depth, options)).collect();
     items.join("\n")
@@ -82,7 +82,7 @@ fn list(fields: &[Field], depth: usize, options: bool) -> String {
 fn item(field: &Field, depth: usize, options: bool) -> String {
     let mut facts: Vec<String> = field.kind.in_manual().into_iter().collect();
     match (&field.default, options) {
-        (Some(default), _) => facts.push(default.to_string()),
+        (Some(default), _) => facts.push(format!("default {default}")),
         (None, true) if field.required => facts.push("required".to_owned()),
         (None, false) if field.nullable => {
             if let Some(kind) = facts.pop() {
@@ -113,7 +113,8 @@ fn item(field: &Field, depth: usize, options: bool) -> String {
     }
 }
 
-/// The text as it goes on behind a colon: names and units keep their case.
+/// Converts the first letter to lower case, as the text follows a colon. Names and units
+/// keep their case.
 fn lower_first(text: &str) -> String {
     let word = text.split(' ').next().unwrap_or_default();
     let mut chars = text.chars();
@@ -130,29 +131,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_stand_before_what_is_thrown() {
+    fn lists_come_before_the_paragraph_about_errors() {
         let text = with_tables("http_get", "Fetches.\n\nThrows `timeout`.\n\n```rhai\n```");
         let paragraphs: Vec<&str> = text.split("\n\n").collect();
-        assert_eq!(paragraphs[..2], ["Fetches.", "Gives a map:"]);
+        assert_eq!(paragraphs[..2], ["Fetches.", "Returns a map:"]);
         assert!(paragraphs[2].starts_with("- `status` (integer): HTTP status"));
         assert_eq!(
             paragraphs[3..6],
             [
                 "Options:",
-                "- `timeout` (seconds, 30).",
+                "- `timeout` (seconds, default 30): limit for the whole request.",
                 "Throws `timeout`."
             ]
         );
-        assert_eq!(with_tables("run_id", "Gives it."), "Gives it.");
+        assert_eq!(with_tables("run_id", "Returns it."), "Returns it.");
+    }
+
+    #[test]
+    fn keys_of_an_argument_have_a_heading() {
+        let text = with_tables("open_port", "Opens.\n\nThrows `denied`.");
+        assert!(text.starts_with("Opens.\n\nKeys of `rule`:\n\n- `port` (integer, required)"));
     }
 
     #[test]
     fn nested_maps_are_indented() {
         let text = with_tables("create_security_group", "Creates.");
         assert!(
-            text.contains(
-                "- `ingress` (array of maps): the rules.\n  - `port` (integer, required)"
-            )
+            text.contains("\n- `ingress` (array of maps): rules for incoming connections.")
+                && text.contains("\n  - `port` (integer, required)"),
+            "{text}"
         );
         let longest = text.lines().map(|line| line.chars().count()).max();
         assert!(longest.unwrap() <= WIDTH);
@@ -161,8 +168,8 @@ mod tests {
     #[test]
     fn names_keep_their_case() {
         assert_eq!(lower_first("The name"), "the name");
-        assert_eq!(lower_first("AWS's id"), "AWS's id");
-        assert_eq!(lower_first("GiB of it"), "GiB of it");
+        assert_eq!(lower_first("AMI id"), "AMI id");
+        assert_eq!(lower_first("GiB per second"), "GiB per second");
         assert_eq!(lower_first("`x` or `y`"), "`x` or `y`");
     }
 }

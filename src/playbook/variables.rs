@@ -1,4 +1,4 @@
-//! Variables: read from the compiled script before anything runs.
+//! Variables of a playbook, read from the compiled script before the run.
 
 use std::collections::BTreeMap;
 
@@ -14,36 +14,37 @@ pub use crate::primitives::variables::VariableType as Kind;
 use crate::report::{SHORTEST, is_too_short};
 use crate::script;
 
-/// A variable as the playbook declares it.
+/// The declaration of a variable.
 #[derive(Clone, Debug)]
 pub struct Declared {
     /// Its name, for `--set`.
     pub name: String,
     /// Its type.
     pub kind: Kind,
-    /// Its value if none is set; without one it must be set.
+    /// Its value if the caller sets none. Without a default, it must be set.
     pub default: Option<Value>,
-    /// The values allowed.
+    /// The allowed values.
     pub choices: Option<Vec<Value>>,
-    /// A regular expression that the whole text matches.
+    /// A regular expression that the whole text must match.
     pub pattern: Option<String>,
-    /// Whether it is masked in every output.
+    /// Whether the value is masked in every output.
     pub secret: bool,
-    /// What it is for.
+    /// Its description.
     pub help: String,
-    /// Where it is declared.
+    /// The place of the declaration.
     pub place: Place,
 }
 
 impl Declared {
-    /// What the playbook itself says of a secret: its default and its choices.
+    /// Returns the values of a secret in the playbook itself: its default and its
+    /// choices.
     pub fn secrets(&self) -> impl Iterator<Item = &Value> {
         let values = self.default.iter().chain(self.choices.iter().flatten());
         values.filter(|_| self.secret)
     }
 }
 
-/// The variables of a playbook and of what it imports.
+/// Returns the variables of a playbook and of its imports.
 pub(super) fn declared(main: &str, files: &BTreeMap<String, SourceFile>) -> Result<Vec<Declared>> {
     let mut all: Vec<Declared> = Vec::new();
     let mut ordered: Vec<_> = files.iter().collect();
@@ -66,7 +67,7 @@ pub(super) fn declared(main: &str, files: &BTreeMap<String, SourceFile>) -> Resu
 fn in_file(path: &str, file: &SourceFile) -> Result<Vec<Declared>> {
     let top: Vec<(&FnCallExpr, Position)> =
         file.ast.statements().iter().filter_map(top_level).collect();
-    // A declaration anywhere else would be found only when it runs.
+    // A declaration anywhere else would be found only during the run.
     let mut stray = None;
     file.ast.walk(&mut |nodes| {
         if let Some((_, position)) = nodes.last().and_then(any_call)
@@ -79,7 +80,7 @@ fn in_file(path: &str, file: &SourceFile) -> Result<Vec<Declared>> {
     if let Some(position) = stray {
         return Err(fault(
             imports::place(path, position),
-            "var() must stand at the top level, as `let name = var(..);`",
+            "var() must be at the top level, as in `let name = var(..);`",
         ));
     }
     top.iter()
@@ -91,7 +92,7 @@ fn is_var(call: &FnCallExpr) -> bool {
     call.name == "var" && call.namespace.path.is_empty()
 }
 
-/// `let x = var(..)`, `const x = var(..)`, or `var(..)` alone.
+/// Returns the call in `let x = var(..)`, `const x = var(..)`, or `var(..)` alone.
 fn top_level(statement: &Stmt) -> Option<(&FnCallExpr, Position)> {
     let expression = match statement {
         Stmt::FnCall(call, position) if is_var(call) => return Some((call, *position)),
@@ -121,7 +122,7 @@ fn read(call: &FnCallExpr, place: Place) -> Result<Declared> {
     let arguments: Option<Vec<Value>> = call.args.iter().map(literal).collect();
     let Some(arguments) = arguments else {
         return Err(fault(place, "the arguments of var() must be literals")
-            .hint("they are read before anything runs"));
+            .hint("write the values in the call itself: they are read before the run"));
     };
     let (name, options) = match arguments.as_slice() {
         [Value::String(name), default, Value::String(help)] => {
@@ -145,16 +146,19 @@ fn read(call: &FnCallExpr, place: Place) -> Result<Declared> {
         }
         _ => {
             return Err(
-                fault(place, "var() takes a name, a default and a help text").hint(
-                    "var(\"name\", \"default\", \"help\") or var(\"name\", #{ type: \"int\" })",
+                fault(place, "var() expects a name, a default and a help text").hint(
+                    "call it as var(\"name\", \"default\", \"help\") or var(\"name\", #{ type: \
+                     \"int\" })",
                 ),
             );
         }
     };
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(good) {
-        return Err(fault(place, &format!("`{name}` cannot name a variable"))
-            .hint("use letters, digits and underscores"));
+        return Err(
+            fault(place, &format!("`{name}` is not a valid variable name"))
+                .hint("use letters, digits and underscores"),
+        );
     }
     let from_default = options.default.as_ref().and_then(Kind::of);
     let Some(kind) = options.r#type.or(from_default) else {
@@ -177,7 +181,7 @@ fn read(call: &FnCallExpr, place: Place) -> Result<Declared> {
     Ok(declared)
 }
 
-/// A declaration that contradicts itself.
+/// Checks that a declaration does not contradict itself.
 fn check(declared: &Declared) -> Result<()> {
     let wrong = |what: String| {
         Err(fault(
@@ -195,29 +199,35 @@ fn check(declared: &Declared) -> Result<()> {
     if let (Some(default), Some(choices)) = (&declared.default, &declared.choices)
         && !choices.contains(default)
     {
-        return wrong(format!("the default {default} is none of the choices"));
+        return wrong(format!("the default {default} is not one of the choices"));
     }
     if let Some(pattern) = &declared.pattern {
         if declared.kind != Kind::String {
             return wrong("only a string can have a `pattern`".to_owned());
         }
         if let Err(error) = regex_lite::Regex::new(pattern) {
-            return wrong(format!("`{pattern}` is no regular expression: {error}"));
+            return wrong(format!(
+                "`{pattern}` is not a valid regular expression: {error}"
+            ));
         }
     }
     Ok(())
 }
 
-/// A secret that cannot be masked. An empty default says that there is none.
+/// Checks that all secrets can be masked. An empty default means that there is no
+/// secret.
 pub(super) fn check_secrets(declared: &[Declared]) -> Result<()> {
     for d in declared.iter().filter(|d| d.secret) {
         let wrong = |what: &str| Error::invalid(format!("variable `{}`: {what}", d.name));
         let mut error = match d.kind {
             Kind::Bool => wrong("true and false cannot be secrets"),
             _ if d.secrets().any(is_unmaskable) => wrong(&format!(
-                "what it says of the secret has fewer than {SHORTEST} characters"
+                "its default or a choice has fewer than {SHORTEST} characters"
             ))
-            .hint("a shorter one cannot be masked; an empty default stands for none"),
+            .hint(
+                "use a longer secret, because a short one cannot be masked, or an empty default \
+                 for no secret",
+            ),
             _ => continue,
         };
         error.place = d.place.clone();

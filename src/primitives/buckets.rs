@@ -16,13 +16,15 @@ use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
 #[export_module]
 pub mod api {
-    /// Creates a bucket under a free name that begins with `prefix`.
+    /// Creates a bucket with a unique name.
     ///
-    /// The name is the prefix and the run's id. Nothing in the bucket is public
-    /// until something is made so.
+    /// The name is `prefix`, a hyphen and the run id. If that name is taken, a
+    /// number is appended. Objects in the bucket are private until the playbook
+    /// makes one public.
     ///
-    /// Throws `already_exists` when somebody else has the exact name,
-    /// `invalid_option` for a name that S3 refuses, `quota_exceeded`.
+    /// Throws `already_exists` if the name belongs to another account,
+    /// `invalid_option` if S3 does not allow the name, `quota_exceeded` if the
+    /// account has too many buckets, and `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let bucket = create_bucket("pictures");
@@ -41,11 +43,11 @@ pub mod api {
 
     /// Deletes an empty bucket.
     ///
-    /// `bucket` is what `create_bucket` gave, or a name. One that is gone is no
-    /// error.
+    /// `bucket` is a map that `create_bucket` returned, or a bucket name.
+    /// Deleting a bucket that does not exist is not an error.
     ///
-    /// Throws `invalid_option` while it holds objects, `denied` for a bucket
-    /// that autorun did not make.
+    /// Throws `invalid_option` if the bucket contains objects (see
+    /// `empty_bucket`), and `denied` if autorun did not create it.
     ///
     /// ```rhai
     /// let bucket = create_bucket("pictures");
@@ -62,13 +64,13 @@ pub mod api {
 
 pub(super) const DECLARED: &[Declared] = &[Declared::of("create_bucket")
     .options::<CreateBucket>()
-    .gives::<Bucket>(Shape::One)];
+    .returns::<Bucket>(Shape::One)];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateBucket {
-    /// Take `prefix` as the whole name. A bucket of yours that exists already
-    /// is then used as it is, and `made` is false.
+    /// Use `prefix` as the whole name. If the account already has this bucket,
+    /// it is used as it is, and `made` is false.
     #[serde(default)]
     exact: bool,
 }
@@ -78,30 +80,32 @@ struct CreateBucket {
 struct Bucket {
     /// "bucket".
     kind: ResultKind,
-    /// Its name.
+    /// Name of the bucket.
     name: String,
-    /// The region it is in.
+    /// Region of the bucket.
     region: String,
-    /// Its URL.
+    /// URL of the bucket.
     url: String,
-    /// Whether this run made it.
+    /// Whether this run created the bucket.
     made: bool,
 }
 
-/// A bucket as a playbook passes it on.
+/// A bucket as an argument of a function.
 #[derive(Deserialize)]
 struct KnownBucket {
     name: String,
 }
 
 impl Named for KnownBucket {
-    const EXPECTED: &'static str = "a name, or what create_bucket returned";
+    const EXPECTED: &'static str = "a name, or the map that create_bucket returned";
 }
 
-/// The name of a bucket, from a name or from what `create_bucket` gave.
+/// Returns the name of a bucket, from a name or from a map that `create_bucket`
+/// returned.
 ///
-/// Throws `invalid_option` for a name that no bucket can have: a slash would make
-/// the rest a part of the key. Old buckets have names that S3 refuses today.
+/// Fails with [`ErrorKind::InvalidOption`] if no bucket can have the name: a slash
+/// would make the rest a part of the key. The check is looser than today's rules of
+/// S3, because old buckets have names that S3 no longer allows.
 pub(super) fn bucket_name(value: &Dynamic) -> Result<String> {
     let name = match script::argument("bucket", value)? {
         NameOr::Name(name) | NameOr::Map(KnownBucket { name }) => name,
@@ -111,8 +115,8 @@ pub(super) fn bucket_name(value: &Dynamic) -> Result<String> {
         Ok(name)
     } else {
         Err(Error::invalid(format!(
-            "`{name}` cannot name a bucket: it takes three or more letters, digits, \
-         hyphens, dots and underscores"
+            "`{name}` is not a bucket name: use 3 to 255 letters, digits, hyphens, dots and \
+             underscores"
         )))
     }
 }
@@ -123,28 +127,32 @@ async fn create_bucket(
     prefix: &str,
     options: CreateBucket,
 ) -> Result<Bucket> {
-    // Before anything is asked about it: the name is in the URL.
+    // Before the first request, because its URL contains the name.
     check_public(cx, "the name of a bucket", prefix)?;
     if let Some(bucket) = step.recorded::<Bucket>()? {
-        if step.was_undone() || is_there(cx, step, &bucket).await? {
+        if step.was_undone() || still_exists(cx, step, &bucket).await? {
             step.replay();
             return Ok(bucket);
         }
-        cx.report
-            .warn(format!("bucket {} is gone; it is made anew", bucket.name));
+        cx.report.warn(format!(
+            "bucket {} no longer exists; creating it again",
+            bucket.name
+        ));
     }
     if options.exact {
         check_name(prefix)?;
         let s3 = cx.clients.s3().await?;
-        // One that an earlier attempt of this step may have made is no other.
+        // A bucket that an earlier attempt of this step may have created does not
+        // count as existing before.
         if step.made().is_empty() && s3.owns(prefix).await? {
             cx.report
-                .info(format!("using bucket {prefix}, which exists already"));
+                .info(format!("using bucket {prefix}, which already exists"));
             return Ok(bucket(&s3, prefix, false));
         }
-        return make(cx, step, &s3, prefix).await;
+        return create(cx, step, &s3, prefix).await;
     }
-    // A few names, should somebody have the first: the id is short.
+    // Try several names, because the run id is short and bucket names are shared by
+    // all accounts.
     let names = (1..=5).map(|n| match n {
         1 => format!("{prefix}-{}", cx.ledger.run()),
         n => format!("{prefix}-{}-{n}", cx.ledger.run()),
@@ -153,7 +161,7 @@ async fn create_bucket(
     for name in names {
         check_name(&name)?;
         let s3 = cx.clients.s3().await?;
-        match make(cx, step, &s3, &name).await {
+        match create(cx, step, &s3, &name).await {
             Err(error) if error.kind == ErrorKind::AlreadyExists => taken = error,
             result => return result,
         }
@@ -161,8 +169,8 @@ async fn create_bucket(
     Err(taken)
 }
 
-/// Whether a recorded bucket is still the one that was made.
-async fn is_there(cx: &Context, step: &Step, bucket: &Bucket) -> Result<bool> {
+/// Returns whether a recorded bucket still exists and is the same bucket.
+async fn still_exists(cx: &Context, step: &Step, bucket: &Bucket) -> Result<bool> {
     let s3 = cx.clients.s3().await?;
     if !bucket.made {
         return s3.owns(&bucket.name).await;
@@ -181,17 +189,18 @@ async fn is_there(cx: &Context, step: &Step, bucket: &Bucket) -> Result<bool> {
 fn check_name(name: &str) -> Result<()> {
     match bucket_name_fault(name) {
         Some(fault) => Err(Error::invalid(format!(
-            "`{name}` cannot name a bucket: {fault}"
+            "`{name}` is not a valid bucket name: {fault}"
         ))),
         None => Ok(()),
     }
 }
 
-async fn make(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Result<Bucket> {
+async fn create(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Result<Bucket> {
     let intent = step.intend_one(NewResource::with_id(ResourceKind::Bucket, name, name))?;
     let tags = cx.tags(name, intent.token(), &BTreeMap::new());
     match s3.create_bucket(name).await {
-        // This request once before, its answer lost; or an earlier attempt.
+        // The bucket may come from this request, if its answer was lost and it was
+        // sent again, or from an earlier attempt.
         Ok(Creation::OwnedBefore(error)) => match s3.bucket_marks(name).await? {
             Some(marks) if marks.untagged => {}
             Some(marks) if marks.row.as_deref() == Some(intent.token()) => {}
@@ -207,8 +216,8 @@ async fn make(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Result<
         Ok(Creation::Created) => {}
     }
     if let Err(error) = s3.tag_bucket(name, &tags).await {
-        // It is there, whatever became of its tags. Empty as it is, it goes
-        // again; else it is found by its name and its age.
+        // The bucket exists without tags. Delete it, as it is still empty. If this
+        // fails, a later run finds it by its name and its age.
         if s3.delete_bucket(name).await.is_ok() {
             intent.not_created();
         }

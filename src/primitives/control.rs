@@ -1,4 +1,4 @@
-//! Order, repetition, failure.
+//! Control flow: parallel branches, repetition, failure.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -15,23 +15,31 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::now;
 use crate::script::{self, Declared, ErrorInfo, Outcome, Seconds, Shape, integer, seconds};
 
-/// Branches that run at the same time; further items wait for a free place.
+/// How many branches run at the same time. Further items wait until one ends.
 const MOST_BRANCHES: usize = 64;
 
-/// Stack of a branch: deep call chains end in an error, not in a crash.
+/// Stack size of a branch. It is large enough that Rhai's limit on nested calls
+/// ends deep recursion with an error before the stack overflows.
 const STACK: usize = 8 << 20;
 
 #[export_module]
 pub mod api {
-    /// Runs functions at the same time and gives their results in order.
+    /// Runs functions at the same time.
     ///
-    /// `parallel([|| .., || ..])` runs each function; `parallel(items, |item| ..)`
-    /// runs one function for each item. Log lines say whose branch they are. A
-    /// failure lets the other branches finish and is then thrown, with every
-    /// failure in `causes`. At most 64 branches run at once.
+    /// Returns their results in the order of the functions or items.
     ///
-    /// Give results back by value: two branches that change one variable
-    /// overwrite each other.
+    /// `parallel([|| .., || ..])` runs each function of the array;
+    /// `parallel(items, |item| ..)` runs one function for each item. Each
+    /// function or item is a branch; log lines are labeled with their branch.
+    /// At most 64 branches run at the same time. If a branch fails, the others
+    /// finish first.
+    ///
+    /// Return results from the functions. Do not assign to shared variables,
+    /// because branches that change the same variable overwrite each other.
+    ///
+    /// Throws an error with every failure in `causes` if a branch fails; its
+    /// kind is the kind of the failures, or `script` if they differ. Throws
+    /// `invalid_option` if an element of `functions` is not a function.
     ///
     /// ```rhai
     /// let doubled = parallel([1, 2, 3], |n| n * 2);
@@ -52,8 +60,10 @@ pub mod api {
     pub fn parallel(call: NativeCallContext, functions: Array) -> Outcome<Dynamic> {
         if let Some(other) = functions.iter().find(|f| !f.is_fnptr()) {
             let what = other.type_name();
-            let error = Error::invalid(format!("parallel takes an array of functions, not {what}"))
-                .hint("write parallel(items, |item| ..) to work on items");
+            let error = Error::invalid(format!(
+                "parallel expects an array of functions, got {what}"
+            ))
+            .hint("to call one function for each item, write parallel(items, |item| ..)");
             return Err(script::throw(&call, error));
         }
         super::parallel(&call, functions, |call, function| {
@@ -61,12 +71,16 @@ pub mod api {
         })
     }
 
-    /// Calls a function until it succeeds, and gives its result.
+    /// Calls a function until it succeeds.
     ///
-    /// `attempts` is a number, or a map with the options below. The function
-    /// gets the number of the attempt, from 1. Errors that a later attempt
-    /// cannot mend (`invalid_option`, faults of the playbook itself) are thrown
-    /// at once, the last error when the attempts are used up.
+    /// Returns the result of the successful call.
+    ///
+    /// `attempts` is the number of attempts, or a map with the keys below. The
+    /// argument of the function is the number of the attempt, counted from 1.
+    ///
+    /// Throws the error of the last attempt if no attempt succeeds. Errors that
+    /// another attempt cannot fix (`invalid_option`, and mistakes in the
+    /// playbook such as an unknown variable) are thrown immediately.
     ///
     /// ```rhai
     /// let page = retry(#{ attempts: 5, delay: 0.1 }, |n| {
@@ -80,7 +94,11 @@ pub mod api {
         super::retry(&call, &attempts, &function)
     }
 
-    /// Waits for so many seconds; Ctrl-C ends it at once.
+    /// Waits for the given number of seconds.
+    ///
+    /// Ctrl-C interrupts the wait.
+    ///
+    /// Throws `invalid_option` if `seconds` is negative or more than 10 years.
     ///
     /// ```rhai
     /// sleep(0.5);
@@ -93,7 +111,7 @@ pub mod api {
         })
     }
 
-    // Rhai has a `sleep` of its own for these types, which nothing can interrupt.
+    // Rhai has its own `sleep` for these types, which cannot be interrupted.
     #[rhai_fn(name = "sleep", return_raw)]
     pub fn sleep_int(call: NativeCallContext, seconds: INT) -> Outcome<Dynamic> {
         sleep(call, seconds.into())
@@ -104,11 +122,15 @@ pub mod api {
         sleep(call, seconds.into())
     }
 
-    /// Stops with an error of kind `script`.
+    /// Throws an error with the given message.
+    ///
+    /// Without a `catch`, the error ends the run.
+    ///
+    /// Throws `script`.
     ///
     /// ```rhai
-    /// try { fail("the moon is full"); } catch (caught) {
-    ///     assert(error_info(caught).message == "the moon is full");
+    /// try { fail("the queue is full"); } catch (caught) {
+    ///     assert(error_info(caught).message == "the queue is full");
     /// }
     /// ```
     #[rhai_fn(return_raw)]
@@ -119,7 +141,9 @@ pub mod api {
         ))
     }
 
-    /// Stops with an error unless the condition holds.
+    /// Checks a condition and throws an error if it is false.
+    ///
+    /// Throws `script` with the message if the condition is false.
     ///
     /// ```rhai
     /// assert(1 + 1 == 2, "arithmetic is broken");
@@ -141,16 +165,27 @@ pub mod api {
 
     #[rhai_fn(return_raw)]
     pub fn assert(call: NativeCallContext, condition: bool) -> Outcome<Dynamic> {
-        assert_with(call, condition, "the assertion does not hold".into())
+        assert_with(call, condition, "assertion failed".into())
     }
 
-    /// Makes an error map from anything that a `catch` can see.
+    /// Returns details of an error that `catch` received.
     ///
-    /// What `throw` and Rhai itself raise is of kind `script`.
+    /// Every error has one of these kinds:
     ///
-    /// The kinds: `invalid_option`, `not_found`, `already_exists`, `denied`,
-    /// `quota_exceeded`, `throttled`, `timeout`, `unreachable`,
-    /// `host_key_changed`, `command_failed`, `cancelled`, `script`, `internal`.
+    /// - `invalid_option`: an argument, an option or a file is not usable.
+    /// - `not_found`: a resource, a file or a program does not exist.
+    /// - `already_exists`: a resource or a file already exists.
+    /// - `denied`: credentials or permissions are not sufficient.
+    /// - `quota_exceeded`: a quota is reached, or a disk is full.
+    /// - `throttled`: AWS refused too many requests because of their rate.
+    /// - `timeout`: something did not happen within its time limit.
+    /// - `unreachable`: a connection failed or broke.
+    /// - `host_key_changed`: the ssh host key is not the known one.
+    /// - `command_failed`: a command ran and failed.
+    /// - `cancelled`: the run was interrupted.
+    /// - `script`: an error of the playbook: `throw`, `fail`, `assert`, or an
+    ///   error of Rhai itself.
+    /// - `internal`: any other error.
     ///
     /// ```rhai
     /// try { throw "oh"; } catch (caught) {
@@ -170,8 +205,9 @@ pub mod api {
     }
 }
 
-/// Calls a playbook's function with one argument. That it takes none is the
-/// likeliest mistake, and Rhai would speak of an `anon$..` nobody wrote.
+/// Calls a function of the playbook with one argument. A function without a
+/// parameter is the most likely mistake here, and Rhai's own message would name an
+/// `anon$..` function that is not in the playbook.
 fn call_with(call: &NativeCallContext, function: &FnPtr, argument: Dynamic) -> Outcome<Dynamic> {
     let result = function.call_raw(call, None, [argument]);
     match &result {
@@ -180,15 +216,16 @@ fn call_with(call: &NativeCallContext, function: &FnPtr, argument: Dynamic) -> O
                 if signature.starts_with(function.fn_name())) =>
         {
             let what = call.fn_name();
-            let error = Error::invalid(format!("the function given to {what} takes no argument"))
-                .hint("write `|item| ..`, with a name for what it is given");
+            let error = Error::invalid(format!("the function passed to {what} takes no argument"))
+                .hint("give it a parameter: `|item| ..`");
             Err(script::throw(call, error))
         }
         _ => result,
     }
 }
 
-/// Runs `work` for each item on a few threads; results in the items' order.
+/// Runs `work` for each item on several threads. Returns the results in the order
+/// of the items.
 fn parallel(
     call: &NativeCallContext,
     items: Array,
@@ -238,7 +275,7 @@ fn parallel(
     result
 }
 
-/// All results, or one error that holds all failures.
+/// Returns all results, or one error that has every failure in its causes.
 fn gather(
     call: &NativeCallContext,
     labels: &[(String, String)],
@@ -256,7 +293,7 @@ fn gather(
                 let error = script::understand(&error, source).error;
                 causes.push(error.while_doing(&format!("[{label}]")));
             }
-            // Its thread panicked.
+            // The thread of the branch panicked.
             None => causes.push(Error::internal(format!("[{label}]: stopped unexpectedly"))),
         }
     }
@@ -276,8 +313,8 @@ fn gather(
     ))
 }
 
-/// The label of each branch, and the name that tells it from its siblings: of
-/// two with one label the second is `#2`.
+/// Returns the label and the unique name of each branch. The second of two branches
+/// with the same label has a name that ends in `#2`.
 fn labels(items: &[Dynamic]) -> Vec<(String, String)> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let named = items.iter().enumerate().map(|(n, item)| {
@@ -290,8 +327,8 @@ fn labels(items: &[Dynamic]) -> Vec<(String, String)> {
     named.collect()
 }
 
-/// What log lines call a branch: the item itself if it is short, else its
-/// name, else its number.
+/// Returns the label of a branch in log lines: the item itself if it is short, else
+/// its name, else its number.
 fn label(n: usize, item: &Dynamic) -> String {
     let short = |text: String| (!text.is_empty() && text.len() <= 40).then_some(text);
     let named = |item: &Dynamic| {
@@ -310,16 +347,16 @@ fn label(n: usize, item: &Dynamic) -> String {
 
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("retry").takes::<Retry>("attempts"),
-    Declared::of("error_info").gives::<ErrorInfo>(Shape::One),
+    Declared::of("error_info").returns::<ErrorInfo>(Shape::One),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Retry {
-    /// How often the function is called at most.
+    /// Maximum number of attempts.
     #[serde(default = "integer::<3>")]
     attempts: i64,
-    /// The pause before the second attempt; it doubles each time.
+    /// Pause before the second attempt. The pause doubles after each attempt.
     #[serde(default = "seconds::<1>")]
     delay: Seconds,
 }
@@ -334,7 +371,7 @@ impl Retry {
             Err(_) => script::argument("attempts", value)?,
         };
         if options.attempts < 1 {
-            return Err(Error::invalid("`attempts` must be 1 or more"));
+            return Err(Error::invalid("argument `attempts`: it must be at least 1"));
         }
         Ok((options.attempts, options.delay.duration()))
     }
@@ -347,7 +384,7 @@ fn retry(call: &NativeCallContext, attempts: &Dynamic, function: &FnPtr) -> Outc
     loop {
         let error = match call_with(call, function, attempt.into()) {
             Ok(value) => return Ok(value),
-            Err(error) if attempt == attempts || !mendable(&error) => return Err(error),
+            Err(error) if attempt == attempts || !is_worth_retrying(&error) => return Err(error),
             Err(error) => script::understand(&error, call.call_source().unwrap_or_default()).error,
         };
         cx.report
@@ -358,9 +395,9 @@ fn retry(call: &NativeCallContext, attempts: &Dynamic, function: &FnPtr) -> Outc
     }
 }
 
-/// Whether another attempt could end otherwise. A stopped run must stop, and
-/// a fault of the playbook stays one.
-fn mendable(error: &EvalAltResult) -> bool {
+/// Returns whether another attempt could succeed. An interrupted run must end, and a
+/// mistake in the playbook remains one.
+fn is_worth_retrying(error: &EvalAltResult) -> bool {
     match error.unwrap_inner() {
         EvalAltResult::ErrorRuntime(thrown, _) => {
             script::understand_caught(thrown).kind != ErrorKind::InvalidOption

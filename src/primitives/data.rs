@@ -1,4 +1,4 @@
-//! Values: JSON, TOML, checksums, the time.
+//! Values: JSON, TOML, checksums, the time, UUIDs.
 
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, NativeCallContext};
@@ -10,9 +10,10 @@ use crate::script::{self, Outcome};
 
 #[export_module]
 pub mod api {
-    /// Reads a value from JSON text.
+    /// Parses JSON text and returns its value.
     ///
-    /// Throws `invalid_option` with line and column.
+    /// Throws `invalid_option` with line and column if the text is not valid
+    /// JSON.
     ///
     /// ```rhai
     /// let version = parse_json(`{ "version": [1, 2] }`).version;
@@ -23,7 +24,7 @@ pub mod api {
         script::run_quietly(&call, |_| super::parse_json(&text))
     }
 
-    /// Writes a value as JSON text, on several lines.
+    /// Returns a value as indented JSON text.
     ///
     /// ```rhai
     /// assert(format_json([1, 2]) == "[\n  1,\n  2\n]");
@@ -36,9 +37,10 @@ pub mod api {
         })
     }
 
-    /// Reads a map from TOML text.
+    /// Parses TOML text and returns a map.
     ///
-    /// Throws `invalid_option` with line and column.
+    /// Throws `invalid_option` with line and column if the text is not valid
+    /// TOML.
     ///
     /// ```rhai
     /// let config = parse_toml("[web]\nport = 80\n");
@@ -49,9 +51,9 @@ pub mod api {
         script::run_quietly(&call, |_| super::parse_toml(&text))
     }
 
-    /// Writes a map as TOML text.
+    /// Returns a map as TOML text.
     ///
-    /// Throws `invalid_option` for what TOML cannot say, as `()`.
+    /// Throws `invalid_option` if TOML cannot represent a value, such as `()`.
     ///
     /// ```rhai
     /// assert(format_toml(#{ port: 80 }) == "port = 80\n");
@@ -61,7 +63,9 @@ pub mod api {
         script::run_quietly(&call, |_| super::format_toml(&script::to_json(&value)?))
     }
 
-    /// Gives the SHA-256 of a text, as 64 hexadecimal digits.
+    /// Returns the SHA-256 digest of a text.
+    ///
+    /// The digest is written as 64 hexadecimal digits.
     ///
     /// ```rhai
     /// assert(sha256("abc").starts_with("ba7816bf"));
@@ -71,13 +75,14 @@ pub mod api {
         script::run_quietly(&call, |_| Ok(super::sha256(text.as_bytes())))
     }
 
-    /// Gives the time in UTC as text, as "2026-11-25T22:10:03Z" or as a format
-    /// says.
+    /// Returns the current time in UTC as text.
     ///
-    /// Rhai's own `timestamp()` is for measuring: `start.elapsed` gives seconds.
-    /// The format is that of `strftime`: `%Y-%m-%d`, `%H%M%S`.
+    /// Without a format, the text is like "2026-11-25T22:10:03Z". The format
+    /// uses the conversions of `strftime`, for example `%Y-%m-%d` or `%H%M%S`.
+    /// To measure a duration, use Rhai's own `timestamp()`: after
+    /// `let start = timestamp();`, `start.elapsed` is the number of seconds.
     ///
-    /// Throws `invalid_option` for a format that is none.
+    /// Throws `invalid_option` if the format is not valid.
     ///
     /// ```rhai
     /// let backup = "backup-" + utc_now("%Y%m%d");
@@ -92,7 +97,7 @@ pub mod api {
         utc_now_as(call, "%Y-%m-%dT%H:%M:%SZ".into())
     }
 
-    /// Gives a random UUID, another one at each call.
+    /// Returns a random UUID, a different one at each call.
     ///
     /// ```rhai
     /// assert(uuid().len == 36);
@@ -104,31 +109,34 @@ pub mod api {
 }
 
 fn parse_json(text: &str) -> Result<Value> {
-    serde_json::from_str(text).map_err(|e| Error::invalid(format!("this is no JSON: {e}")))
+    serde_json::from_str(text).map_err(|e| Error::invalid(format!("invalid JSON: {e}")))
 }
 
 fn parse_toml(text: &str) -> Result<Value> {
     let table: toml::Table = toml::from_str(text)
-        .map_err(|e| Error::invalid(format!("this is no TOML: {}", e.to_string().trim_end())))?;
-    serde_json::to_value(table).map_err(|e| Error::internal(format!("cannot hand it over: {e}")))
+        .map_err(|e| Error::invalid(format!("invalid TOML: {}", e.to_string().trim_end())))?;
+    serde_json::to_value(table)
+        .map_err(|e| Error::internal(format!("cannot convert the value: {e}")))
 }
 
 fn format_toml(value: &Value) -> Result<String> {
-    toml::to_string(value).map_err(|e| Error::invalid(format!("TOML cannot say this: {e}")))
+    toml::to_string(value)
+        .map_err(|e| Error::invalid(format!("TOML cannot represent this value: {e}")))
 }
 
 fn utc_now(format: &str) -> Result<String> {
     let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
     jiff::fmt::strtime::format(format, &now)
-        .map_err(|e| Error::invalid(format!("`{format}` is no format of a time: {e}")))
+        .map_err(|e| Error::invalid(format!("`{format}` is not a valid time format: {e}")))
 }
 
-/// As 64 hexadecimal digits.
+/// Returns the digest as 64 hexadecimal digits.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// Version 4 of RFC 9562: random, but for six bits.
+/// Formats a UUID of version 4 (RFC 9562): random except for six bits, which hold
+/// the version and the variant.
 fn uuid(mut bytes: [u8; 16]) -> String {
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
@@ -146,7 +154,7 @@ fn uuid(mut bytes: [u8; 16]) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_uuid_says_its_version() {
+    fn a_uuid_has_its_version_and_variant() {
         let all_ones = super::uuid([0xff; 16]);
         assert_eq!(all_ones, "ffffffff-ffff-4fff-bfff-ffffffffffff");
     }

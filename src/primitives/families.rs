@@ -1,6 +1,6 @@
-//! The families of primitives in the manual's order, and their functions.
+//! The families of primitives in the order of the manual.
 //!
-//! What a function does stands in its family's file.
+//! The functions of a family are in the file of the family.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,16 +18,18 @@ pub struct Family {
     pub title: &'static str,
     /// Where its functions act.
     pub realm: Realm,
-    /// Whether its functions ask AWS.
+    /// Whether its functions send requests to AWS.
     pub aws: bool,
-    /// Builds the module of its functions as they are written.
+    /// Builds the module of its functions, only with the overloads in the
+    /// source.
     functions: fn() -> Module,
-    /// What its functions take and return.
+    /// The options and results of its functions.
     pub declared: &'static [Declared],
 }
 
 impl Family {
-    /// The module of its functions, with the calls without options.
+    /// Returns the module of its functions, including the calls without
+    /// options.
     #[must_use]
     pub fn module(&self) -> Module {
         let mut module = (self.functions)();
@@ -35,7 +37,7 @@ impl Family {
         module
     }
 
-    /// The names of its functions.
+    /// Returns the names of its functions.
     fn names(&self) -> BTreeSet<String> {
         let module = self.module();
         let signatures = module.gen_fn_signatures_with_mapper(Into::into);
@@ -44,27 +46,28 @@ impl Family {
     }
 }
 
-/// Where the functions of a family act: the colour of their calls in `autorun show`.
+/// Where the functions of a family act. It determines the colour of their calls in
+/// `autorun show`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Realm {
     /// EC2.
     Ec2,
     /// S3.
     S3,
-    /// Hosts, by ssh or HTTP.
+    /// Hosts, over ssh or HTTP.
     Hosts,
     /// This machine.
     Here,
-    /// The playbook alone.
+    /// Only the playbook itself.
     Playbook,
 }
 
 impl Realm {
-    /// Every realm, in the order of a legend.
+    /// Every realm, in the order of the legend.
     pub const ALL: [Self; 5] = [Self::Ec2, Self::S3, Self::Hosts, Self::Here, Self::Playbook];
 }
 
-/// What a function takes and returns.
+/// Returns the row with the options and the result of a function.
 #[must_use]
 pub fn declared(function: &str) -> Option<&'static Declared> {
     let mut rows = FAMILIES.iter().flat_map(|family| family.declared);
@@ -95,7 +98,7 @@ pub const FAMILIES: [Family; 18] = [
         declared: instances::DECLARED,
     },
     Family {
-        title: "Instances that are there",
+        title: "Existing instances",
         realm: Realm::Ec2,
         aws: true,
         functions: || exported_module!(fleet::api),
@@ -130,7 +133,7 @@ pub const FAMILIES: [Family; 18] = [
         declared: objects::DECLARED,
     },
     Family {
-        title: "Directories, downloads and copies",
+        title: "Directories, lists, downloads and copies",
         realm: Realm::S3,
         aws: true,
         functions: || exported_module!(transfers::api),
@@ -201,17 +204,17 @@ pub const FAMILIES: [Family; 18] = [
     },
 ];
 
-/// The one function that launches instances.
+/// The only function that launches instances.
 pub const LAUNCHES: &str = "launch_instance";
 
-/// The names of the functions that ask AWS.
+/// Returns the names of the functions that send requests to AWS.
 #[must_use]
-pub fn ask_aws() -> BTreeSet<String> {
+pub fn aws_functions() -> BTreeSet<String> {
     let families = FAMILIES.iter().filter(|family| family.aws);
     families.flat_map(Family::names).collect()
 }
 
-/// Where each function acts.
+/// Returns the realm of each function.
 #[must_use]
 pub fn realms() -> HashMap<String, Realm> {
     let named = FAMILIES.iter().flat_map(|family| {
@@ -225,7 +228,8 @@ pub fn realms() -> HashMap<String, Realm> {
 mod tests {
     use super::*;
 
-    /// Functions with their parameters, as `name(a: type, ..)`.
+    /// Returns all functions with their parameters, such as
+    /// `name(a: type, ..)`.
     fn signatures() -> Vec<String> {
         let modules = FAMILIES.iter().map(Family::module);
         let all = modules.flat_map(|module| {
@@ -247,7 +251,7 @@ mod tests {
         for row in FAMILIES.iter().flat_map(|family| family.declared) {
             let call = format!("{}(", row.function);
             let exists = signatures.iter().any(|s| s.starts_with(&call));
-            assert!(exists, "{} is no function", row.function);
+            assert!(exists, "{} is not a function", row.function);
         }
     }
 
@@ -265,9 +269,9 @@ mod tests {
     }
 
     #[test]
-    fn every_key_of_a_map_says_what_it_is() {
+    fn every_key_of_a_result_is_documented() {
         for row in FAMILIES.iter().flat_map(|family| family.declared) {
-            let kinds = [row.gives.map(|gives| (gives.kind)())];
+            let kinds = [row.returns.map(|returns| (returns.kind)())];
             for field in kinds
                 .iter()
                 .flatten()
@@ -287,7 +291,7 @@ mod tests {
             for function in functions {
                 assert_eq!(realms[&function], family.realm, "{function}");
             }
-            // What asks AWS is coloured as what it asks.
+            // Functions that send requests to AWS have a colour of AWS.
             let is_aws = matches!(family.realm, Realm::Ec2 | Realm::S3);
             assert_eq!(is_aws, family.aws, "{}", family.title);
         }

@@ -1,4 +1,4 @@
-//! Instances that are there: finding, stopping, starting, looking at them.
+//! Existing instances: finding, describing, stopping, starting and tagging them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::host_map::KnownHost;
-use super::readiness::{WaitOptions, ask_to_start, left_stopped, running};
+use super::readiness::{WaitOptions, left_stopped, request_start, running};
 use super::servers::{Server, ServerRef, described, each, ec2_user, ids, is_host};
 use crate::clients::ec2::{Instance, InstanceState, TypeInfo};
 use crate::context::Context;
@@ -20,11 +20,13 @@ use crate::script::{self, Declared, NameOr, Named, Outcome, Shape};
 
 #[export_module]
 pub mod api {
-    /// Describes an instance as it is now.
+    /// Returns the current description of an instance.
     ///
-    /// `server` is what `launch_instance` gave, an array of such, or an id.
+    /// `server` is a map that `launch_instance` returned, an array of such
+    /// maps, or an instance id.
     ///
-    /// Throws `not_found`.
+    /// Throws `not_found` if the instance does not exist, and `denied` if AWS
+    /// refuses the request.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web", wait: false });
@@ -40,11 +42,13 @@ pub mod api {
         })
     }
 
-    /// Lists the instances that match, oldest launch first.
+    /// Returns the instances that match all given options.
     ///
-    /// What was terminated is not listed unless `states` asks for it.
+    /// The instance that was launched first is the first in the array.
+    /// Terminated instances are listed only if `states` contains their state.
     ///
-    /// Throws `denied`, `invalid_option`.
+    /// Throws `denied` if AWS refuses the request, and `invalid_option` if a
+    /// state is unknown.
     ///
     /// ```rhai
     /// for server in list_instances(#{ tags: #{ team: "web" } }) {
@@ -58,11 +62,14 @@ pub mod api {
         })
     }
 
-    /// Finds the one instance that matches, or gives `()`.
+    /// Returns the one instance that matches, or `()`.
     ///
-    /// So a second run can use what a first one made.
+    /// The instance must match all given options. A second run of a playbook
+    /// can use this function to find an instance that the first run launched,
+    /// instead of launching another one.
     ///
-    /// Throws `invalid_option` when several match.
+    /// Throws `invalid_option` if several instances match or a state is
+    /// unknown, and `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let server = find_instance(#{ name: "shop" });
@@ -77,12 +84,17 @@ pub mod api {
         })
     }
 
-    /// Stops an instance and waits until it has stopped; its disk stays.
+    /// Stops an instance and waits until it has stopped.
     ///
-    /// `server` is what `launch_instance` gave, an array of such, or an id. Gives
-    /// its map anew. One that is stopped is no error.
+    /// The disk of a stopped instance is kept. Stopping a stopped instance is
+    /// not an error.
     ///
-    /// Throws `timeout`, `not_found`, `denied`.
+    /// `server` is a map that `launch_instance` returned, an array of such
+    /// maps, or an instance id.
+    ///
+    /// Throws `timeout` if the instance has not stopped in time, `not_found` if
+    /// it does not exist or is terminated, and `denied` if AWS refuses the
+    /// request.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web" });
@@ -104,7 +116,7 @@ pub mod api {
                     step.replay();
                     return each(cx, &server, async |server| {
                         cx.ledger.replayed_stop(&server.id);
-                        Ok(super::reached_as_before(&recorded, server))
+                        Ok(super::recorded_with_host(&recorded, server))
                     })
                     .await;
                 }
@@ -120,14 +132,17 @@ pub mod api {
         )
     }
 
-    /// Starts a stopped instance and waits until it is running.
+    /// Starts an instance and waits until it is running.
     ///
-    /// Gives its map anew: on AWS it has another public address. One that runs is
-    /// no error. Call `wait_until_ready` before logging in.
+    /// Use the returned map, because AWS assigns a new public address. Call
+    /// `wait_until_ready` before you log in. Starting a running instance is not
+    /// an error.
     ///
-    /// `server` is what `launch_instance` gave, an array of such, or an id.
+    /// `server` is a map that `launch_instance` returned, an array of such
+    /// maps, or an instance id.
     ///
-    /// Throws `timeout`, `not_found`, `denied`.
+    /// Throws `timeout` if the instance is not running in time, `not_found` if
+    /// it does not exist, and `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web" });
@@ -146,7 +161,8 @@ pub mod api {
             async |cx, step| {
                 let options: WaitOptions = script::options(options)?;
                 let timeout = options.timeout.duration();
-                // Done before or not, its address is asked for afresh.
+                // Also a replayed step queries the address, which may have
+                // changed since.
                 let recorded = step.recorded::<Value>()?.is_some();
                 if !recorded {
                     for id in ids(cx, &server)? {
@@ -166,11 +182,14 @@ pub mod api {
         )
     }
 
-    /// Reboots an instance, and returns as soon as EC2 has taken the request.
+    /// Reboots an instance.
     ///
-    /// `server` is what `launch_instance` gave, an array of such, or an id.
+    /// This function returns as soon as EC2 has accepted the request. `server`
+    /// is a map that `launch_instance` returned, an array of such maps, or an
+    /// instance id.
     ///
-    /// Throws `not_found`, `denied`.
+    /// Throws `not_found` if the instance does not exist, and `denied` if AWS
+    /// refuses the request.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web" });
@@ -189,12 +208,15 @@ pub mod api {
         })
     }
 
-    /// Gives what an instance wrote to its console.
+    /// Returns the console output of an instance as text.
     ///
-    /// On AWS that is the newest for Nitro types (t3, t4g and later); others show
-    /// what was there some minutes after the last start or stop.
+    /// `server` is a map that `launch_instance` returned, or an instance id.
+    /// For Nitro types (t3, t4g and newer) AWS returns the current output. For
+    /// other types it returns the output from a few minutes after the last
+    /// start or stop.
     ///
-    /// Throws `not_found`, `denied`.
+    /// Throws `not_found` if the instance does not exist, and `denied` if AWS
+    /// refuses the request.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web" });
@@ -209,12 +231,14 @@ pub mod api {
         })
     }
 
-    /// Sets tags of an instance, a security group or anything else in EC2.
+    /// Sets tags on an instance or another EC2 resource.
     ///
-    /// `resource` is what `launch_instance` or `create_security_group` gave, or
-    /// an id as "vol-0abc".
+    /// `resource` is a map that `launch_instance` or `create_security_group`
+    /// returned, or an id like "vol-0abc". Other tags of the resource are kept.
     ///
-    /// Throws `invalid_option` for keys that begin with `aws:` or `autorun:`.
+    /// Throws `invalid_option` if a key is empty or begins with `aws:` or
+    /// `autorun:`, or if a tag contains a secret; `not_found` if the resource
+    /// does not exist; `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web", wait: false });
@@ -229,9 +253,11 @@ pub mod api {
         )
     }
 
-    /// Lists the instance types that the region offers, smallest first.
+    /// Returns the instance types of the region.
     ///
-    /// Throws `denied`.
+    /// The types are sorted by size, smallest first.
+    ///
+    /// Throws `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let small = instance_types(#{ free_tier: true, architecture: "x86_64" });
@@ -246,57 +272,60 @@ pub mod api {
 }
 
 pub(super) const DECLARED: &[Declared] = &[
-    Declared::of("describe_instance").gives::<Server>(Shape::LikeArgument),
+    Declared::of("describe_instance").returns::<Server>(Shape::LikeArgument),
     Declared::of("list_instances")
         .options::<ListInstances>()
-        .gives::<Server>(Shape::Many),
+        .returns::<Server>(Shape::Many),
     Declared::of("find_instance")
         .options::<ListInstances>()
-        .gives::<Server>(Shape::Maybe),
+        .returns::<Server>(Shape::Maybe),
     Declared::of("stop_instance")
         .options::<WaitOptions>()
-        .gives::<Server>(Shape::LikeArgument),
+        .returns::<Server>(Shape::LikeArgument),
     Declared::of("start_instance")
         .options::<WaitOptions>()
-        .gives::<Server>(Shape::LikeArgument),
+        .returns::<Server>(Shape::LikeArgument),
     Declared::of("tag").takes::<BTreeMap<String, String>>("tags"),
     Declared::of("instance_types")
         .options::<InstanceTypes>()
-        .gives::<TypeInfo>(Shape::Many),
+        .returns::<TypeInfo>(Shape::Many),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListInstances {
-    /// The tag `Name`; `*` stands for anything.
+    /// Value of the tag `Name`. `*` matches any text.
     name: Option<String>,
-    /// Tags that it must have.
+    /// Tags that the instance must have.
     #[serde(default)]
     tags: BTreeMap<String, String>,
-    /// By default `pending`, `running`, `stopping` and `stopped`.
+    /// States that the instance may have. The default is `pending`, `running`,
+    /// `stopping` and `stopped`.
     states: Option<Vec<String>>,
-    /// Made by this run of autorun.
+    /// Id of the autorun run that launched the instance.
     run: Option<String>,
-    /// Who `ssh_exec` and `scp` log in as.
+    /// The user that `ssh_exec` and `scp` log in as.
     #[serde(default = "ec2_user")]
     user: String,
-    /// Private key file for that; by default the one that `create_key_pair` made
-    /// under the name of the instance's key pair.
+    /// Path of the private key file for the login. The default is the file that
+    /// `create_key_pair` wrote on this machine for the key pair of the
+    /// instance.
     key: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct InstanceTypes {
-    /// Only those that are free-tier eligible, or only the others.
+    /// With true, list only types that are free-tier eligible; with false, only
+    /// the others.
     free_tier: Option<bool>,
-    /// `x86_64` or `arm64`.
+    /// List only types with this architecture: `x86_64` or `arm64`.
     architecture: Option<String>,
 }
 
 async fn describe(cx: &Context, server: ServerRef) -> Result<Server> {
     let instance = described(cx, &server.id).await?;
-    let key = server.key.clone().or_else(|| key_made_here(cx, &instance));
+    let key = server.key.clone().or_else(|| local_key_file(cx, &instance));
     Ok(ServerRef { key, ..server }.with(cx, instance))
 }
 
@@ -336,7 +365,7 @@ async fn list_instances(cx: &Context, wanted: ListInstances) -> Result<Vec<Serve
             .key
             .as_ref()
             .map(|key| cx.clients.local.expand(key))
-            .or_else(|| key_made_here(cx, &instance));
+            .or_else(|| local_key_file(cx, &instance));
         let server = ServerRef {
             user: wanted.user.clone(),
             key,
@@ -347,8 +376,9 @@ async fn list_instances(cx: &Context, wanted: ListInstances) -> Result<Vec<Serve
     Ok(servers.collect())
 }
 
-/// The private key that `create_key_pair` keeps under the key pair's name.
-fn key_made_here(cx: &Context, instance: &Instance) -> Option<std::path::PathBuf> {
+/// Returns the private key file that `create_key_pair` wrote under the name of the
+/// key pair, if it exists.
+fn local_key_file(cx: &Context, instance: &Instance) -> Option<std::path::PathBuf> {
     let name = instance
         .key_pair
         .as_ref()
@@ -364,7 +394,7 @@ async fn find_instance(cx: &Context, wanted: ListInstances) -> Result<Option<Ser
         return Err(
             Error::invalid(format!("{} match", text::count(found.len(), "instance"))).hint(
                 format!(
-                    "say more of the one you mean, or use list_instances: {}",
+                    "narrow the filter, or use list_instances: {}",
                     ids.join(", ")
                 ),
             ),
@@ -400,9 +430,9 @@ async fn stop(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Serv
     }
 }
 
-/// What a step recorded of a server, with the way to it as it was passed: the
-/// ledger keeps no secrets.
-fn reached_as_before(recorded: &Value, server: ServerRef) -> Value {
+/// Returns the recorded result for a server, with the `host` map from the argument:
+/// the ledger does not store secrets, so the recorded one lacks them.
+fn recorded_with_host(recorded: &Value, server: ServerRef) -> Value {
     let mut kept = match recorded {
         Value::Array(all) => all.iter().find(|kept| kept["id"] == server.id.as_str()),
         one => Some(one),
@@ -417,7 +447,7 @@ fn reached_as_before(recorded: &Value, server: ServerRef) -> Value {
 
 async fn start(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Server> {
     let mut pace = cx.pace(format!("instance {} to start", server.id), timeout);
-    ask_to_start(cx, &server.id, &mut pace).await?;
+    request_start(cx, &server.id, &mut pace).await?;
     running(cx, server, pace.left()).await
 }
 
@@ -427,7 +457,7 @@ async fn reboot(cx: &Context, server: ServerRef) -> Result<()> {
     Ok(())
 }
 
-/// Anything in EC2 that has an id.
+/// An EC2 resource that has an id.
 #[derive(Deserialize)]
 struct Identified {
     id: String,
@@ -435,7 +465,7 @@ struct Identified {
 
 impl Named for Identified {
     const EXPECTED: &'static str =
-        "an id, or what launch_instance or create_security_group returned";
+        "an id, or the map that launch_instance or create_security_group returned";
 }
 
 async fn tag(
@@ -453,10 +483,8 @@ async fn tag(
     };
     for key in tags.keys() {
         if key.is_empty() || ["aws:", "autorun:"].iter().any(|own| key.starts_with(own)) {
-            return Err(
-                Error::invalid(format!("`{key}` cannot be the key of a tag"))
-                    .hint("keys that begin with aws: or autorun: are reserved"),
-            );
+            return Err(Error::invalid(format!("`{key}` is not a valid tag key"))
+                .hint("use another key: keys that begin with aws: or autorun: are reserved"));
         }
     }
     cx.report.mask().keep_out_of_tags(&tags)?;

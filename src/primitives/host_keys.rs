@@ -1,11 +1,14 @@
-//! ssh host keys of instances: the first one is accepted and logged, compared
-//! with the console, pinned; never bypassed.
+//! The ssh host keys of instances.
 //!
-//! A console that can be read at any time, as that of Nitro types, shows the
-//! keys once cloud-init is done: whoever waits for such an instance waits for
-//! them. Of other types AWS gives the console minutes late, so the key that they
-//! offered first is gone on with, and that is said: in the log, and in the map of
-//! the instance.
+//! The key that an instance offers first is accepted, logged and pinned, then
+//! compared with the keys in the console output. Every connection is checked
+//! against the pin; there is no way around it.
+//!
+//! The console of Nitro types can be read at any time and shows the keys once
+//! cloud-init has finished, so the code that waits for such an instance waits for
+//! its keys too. AWS returns the console of other types minutes late. For these,
+//! work continues with the first key; the log and the map of the instance report
+//! that it is unverified.
 
 use std::time::Duration;
 
@@ -20,21 +23,22 @@ use crate::clients::ssh::{Host, KeyTypes, Offered, Pin, is_fingerprint};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long to wait for an instance's first answer.
+/// How long to wait for the host key that an instance offers.
 const ANSWER: Duration = Duration::from_secs(15);
 
-/// What is known of an instance's host key, as its map says it.
+/// Value of `host_key` in the map of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum HostKey {
-    /// The console shows the same.
+    /// The console shows the same key.
     Verified,
-    /// It has not been compared.
+    /// The key has not been compared with the console.
     Unverified,
 }
 
 impl HostKey {
-    /// A pin that cannot be read verifies nothing; the next login says why.
+    /// Returns the state of the pinned key of an instance. A pin that cannot be
+    /// read counts as unverified; the next login fails with the reason.
     pub(super) fn from_pin(cx: &Context, id: &str) -> Self {
         match cx.clients.ssh().pin(id) {
             Ok(Some(pin)) if pin.verified => Self::Verified,
@@ -43,20 +47,20 @@ impl HostKey {
     }
 }
 
-/// What became of comparing a key with the console. Another key there is an
-/// error.
+/// Result of comparing a key with the console. A different key in the console is
+/// an error instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Compared {
-    /// They are the same.
+    /// The keys are the same.
     Verified,
-    /// The console shows none, but may at any moment.
+    /// The console shows no key yet, but may do so at any moment.
     NotYet(String),
-    /// The console cannot be read, or minutes late.
+    /// The console cannot be read, or only minutes late.
     Cannot(String),
 }
 
-/// Pins the key that an instance offers first, and logs it. Until it has been
-/// compared with the console it serves readiness probes only.
+/// Pins and logs the key that an instance offers first. Until the key has been
+/// compared with the console, only readiness probes use it.
 pub(super) async fn pin_first_key(cx: &Context, host: &Host, id: &str) -> Result<()> {
     if cx.clients.ssh().pin(id)?.is_some() {
         return Ok(());
@@ -79,9 +83,9 @@ fn pin_of(offered: &Offered, verified: bool) -> Pin {
     }
 }
 
-/// Compares a pinned key with what the console shows now.
+/// Compares a pinned key with the keys that the console shows now.
 ///
-/// Throws `host_key_changed` when the console shows others.
+/// Fails with [`ErrorKind::HostKeyChanged`] if the console shows other keys.
 pub(super) async fn compare(cx: &Context, host: &Host, id: &str) -> Result<Compared> {
     let Some(pin) = cx.clients.ssh().pin(id)? else {
         return Ok(Compared::NotYet("no key has been seen yet".to_owned()));
@@ -98,7 +102,7 @@ pub(super) async fn compare(cx: &Context, host: &Host, id: &str) -> Result<Compa
     if !shown.is_empty() {
         return match compare_pin(cx, host, id, &pin, &shown).await {
             Ok(()) => Ok(Compared::Verified),
-            // The host was asked for a key of another type.
+            // The request for a key of another type failed.
             Err(error) if error.kind.retryable() => Ok(Compared::NotYet(error.to_string())),
             Err(error) => Err(error),
         };
@@ -111,9 +115,9 @@ pub(super) async fn compare(cx: &Context, host: &Host, id: &str) -> Result<Compa
     })
 }
 
-/// Compares a pinned key before work goes on; if it cannot be compared, the log
-/// says so, once.
-pub(super) async fn compared_or_said(cx: &Context, host: &Host, id: &str) -> Result<()> {
+/// Compares a pinned key before it is used for work. Warns once per instance if
+/// the key cannot be compared.
+pub(super) async fn compare_or_warn(cx: &Context, host: &Host, id: &str) -> Result<()> {
     let ssh = cx.clients.ssh();
     let known = ssh.pin(id)?.is_some_and(|pin| pin.verified);
     if known || ssh.logged_unverified(id) {
@@ -122,14 +126,14 @@ pub(super) async fn compared_or_said(cx: &Context, host: &Host, id: &str) -> Res
     if let Compared::NotYet(why) | Compared::Cannot(why) = compare(cx, host, id).await? {
         ssh.note_unverified(id);
         cx.report.warn(format!(
-            "the ssh host key of {id} could not be verified: {why}; \
-             going on with the key it offered first"
+            "cannot verify the ssh host key of {id}: {why}; \
+             continuing with the key that it offered first"
         ));
     }
     Ok(())
 }
 
-/// Waits until the console shows the key.
+/// Waits until the console shows the pinned key.
 pub(super) async fn await_console_key(
     cx: &Context,
     host: &Host,
@@ -148,12 +152,13 @@ pub(super) async fn await_console_key(
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Shown {
     fingerprint: String,
-    /// Names of types that it may be of; none if that is not said.
+    /// Names of the types that the key may have; empty if the console does not
+    /// show the type.
     types: &'static [&'static str],
 }
 
-/// Accepts the pinned key if the console shows it. Where the console shows keys
-/// of other types alone, the host has to show one of those.
+/// Marks the pinned key as verified if the console shows it. If the console shows
+/// keys of other types only, the host must offer a key of one of these types.
 async fn compare_pin(
     cx: &Context,
     host: &Host,
@@ -201,25 +206,25 @@ fn other_key(host: &Host, id: &str, offered: &str, shown: &[Shown]) -> Error {
     Error::new(
         ErrorKind::HostKeyChanged,
         format!(
-            "the ssh host key of {id} ({}) is not the one its console shows: it offers \
+            "the ssh host key of {id} ({}) is not the one its console shows: the host offers \
              {offered}, the console shows {}",
             host.address,
             shown.collect::<Vec<_>>().join(", ")
         ),
     )
     .hint(
-        "another machine may be answering in its place: do not log in; look at the instance in the \
+        "another machine may be answering in its place: do not log in; check the instance in the \
          AWS console",
     )
 }
 
-/// The keys that cloud-init wrote to the console at the last boot that got so
-/// far: their fingerprints, and behind them the keys themselves, of which either
-/// may be missing.
+/// Returns the keys that cloud-init wrote to the console at the last boot that
+/// reached this point. cloud-init writes a block of fingerprints and after it a
+/// block of keys; either may be missing.
 fn shown(console: &str) -> Vec<Shown> {
     let prints = last_block(console, "SSH HOST KEY FINGERPRINTS");
     let keys = last_block(console, "SSH HOST KEY KEYS");
-    // Keys before the fingerprints are those of an earlier boot.
+    // Keys before the fingerprints are from an earlier boot.
     let keys = keys.filter(|(start, _)| prints.is_none_or(|(first, _)| *start > first));
     let prints = prints
         .map_or("", |(_, block)| block)
@@ -238,7 +243,7 @@ fn shown(console: &str) -> Vec<Shown> {
     all
 }
 
-/// The newest block of this name that is whole, and where it starts.
+/// Returns the offset and the text of the newest complete block of this name.
 fn last_block<'a>(console: &'a str, name: &str) -> Option<(usize, &'a str)> {
     let begin = format!("-----BEGIN {name}-----");
     let end = format!("-----END {name}-----");
@@ -249,12 +254,12 @@ fn last_block<'a>(console: &'a str, name: &str) -> Option<(usize, &'a str)> {
     starts.into_iter().rev().find_map(|start| {
         let rest = &console[start + begin.len()..];
         let block = &rest[..rest.find(&end)?];
-        // One that was cut off and begins again is not whole.
+        // A second beginning inside means that the first block was cut off.
         (!block.contains(&begin)).then_some((start, block))
     })
 }
 
-/// `ec2: 256 SHA256:... root@ip-10-0-0-1 (ED25519)`.
+/// Parses `ec2: 256 SHA256:... root@ip-10-0-0-1 (ED25519)`.
 fn of_print(line: &str) -> Option<Shown> {
     let mut words = line.split_whitespace();
     let fingerprint = words.find(|word| is_fingerprint(word))?.to_owned();
@@ -273,7 +278,7 @@ const ECDSA: [&str; 3] = [
     "ecdsa-sha2-nistp521",
 ];
 
-/// `ssh-ed25519 AAAA... root@ip-10-0-0-1`.
+/// Parses `ssh-ed25519 AAAA... root@ip-10-0-0-1`.
 fn of_key(line: &str) -> Option<Shown> {
     let mut words = line.split_whitespace();
     let types: &[&str] = words.find_map(|word| match word {
@@ -338,7 +343,7 @@ mod tests {
         let console = prints(&[(ONE, "ECDSA"), (TWO, "ED25519"), (OLD, "RSA")]);
         let types: Vec<_> = shown(&console).into_iter().map(|key| key.types).collect();
         assert_eq!(types, [&ECDSA[..], &["ssh-ed25519"], &["ssh-rsa"]]);
-        // A line of the kernel between, and one in a line.
+        // A kernel message between two words, and one inside a word.
         let torn = console.replace("root@ip", "[   12.3] random\r\nroot@ip");
         assert_eq!(found(&torn), [ONE, TWO, OLD]);
         assert!(shown(&torn).iter().all(|key| key.types.is_empty()));
@@ -347,13 +352,13 @@ mod tests {
     }
 
     #[test]
-    fn keys_alone_tell_their_fingerprints() {
+    fn fingerprints_are_computed_if_the_console_shows_keys_only() {
         let keys = block("SSH HOST KEY KEYS", &[KEY]);
         let alone = shown(&keys);
         assert_eq!(alone.len(), 1);
         assert!(is_fingerprint(&alone[0].fingerprint));
         assert_eq!(alone[0].types, ["ssh-ed25519"]);
-        // MD5, as old versions show it.
+        // Old versions of cloud-init show MD5 fingerprints.
         let old = block(
             "SSH HOST KEY FINGERPRINTS",
             &["256 0d:1c:56:60:7b:8c:43:0c root (ED25519)"],

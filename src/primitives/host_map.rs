@@ -14,28 +14,29 @@ use crate::script::{HostValue, ResultKind};
 pub(super) struct KnownHost {
     /// "host".
     kind: ResultKind,
-    /// How the log calls it.
+    /// Its name in the log.
     name: String,
-    /// Its address or host name.
+    /// Its IP address or host name.
     address: String,
     /// The TCP port of its ssh server.
     port: u16,
-    /// Who `ssh_exec` and `scp` log in as.
+    /// The user that `ssh_exec` and `scp` log in as.
     user: String,
-    /// The private key's file; `()` means the ssh agent and the usual files.
+    /// Path of the private key file. `()` means the ssh agent and the usual
+    /// files in `~/.ssh`.
     key: Option<PathBuf>,
     /// How its host key is verified.
     #[schemars(with = "Value")]
     trust: Trust,
-    /// What unlocks the key file; only there if it was given.
+    /// Passphrase of the key file. Present only if it was passed to `host`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     passphrase: Option<Secret>,
-    /// What sudo asks for there; only there if it was given.
+    /// Password for sudo on the host. Present only if it was passed to `host`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     sudo_password: Option<Secret>,
-    /// The jump host through which it is reached; only there if it was given.
+    /// The jump host. Present only if it was passed to `host`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "HostValue")]
     via: Option<Box<KnownHost>>,

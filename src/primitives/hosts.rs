@@ -1,5 +1,6 @@
-//! Hosts as a playbook names them: an address, what `host` or `launch_instance`
-//! gave, or an array of such, on which work goes on at once.
+//! Hosts as arguments of a function: an address, a map that `host` or
+//! `launch_instance` returned, or an array of these. Work on the hosts of an array
+//! is done at the same time.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::host_keys::{compared_or_said, pin_first_key};
+use super::host_keys::{compare_or_warn, pin_first_key};
 use super::host_map::KnownHost;
 use super::servers::{ServerRef, explained, instance_host, is_host, mask_secrets};
 use super::variables::declare_secret;
@@ -22,36 +23,38 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
 use crate::script::{self, HostValue};
 
-/// How many hosts of an array are worked on at once.
+/// How many hosts of an array are worked on at the same time.
 const AT_ONCE: usize = 64;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HostOptions {
-    /// By default the user who runs autorun.
+    /// The user to log in as. The default is the user who runs autorun; for an
+    /// instance, the `user` of its map.
     user: Option<String>,
-    /// By default 22.
+    /// TCP port of the ssh server. The default is 22.
     port: Option<u16>,
-    /// Private key file; by default the ssh agent and the usual files in
-    /// `~/.ssh`.
+    /// Path of the private key file. By default the ssh agent and the usual
+    /// files in `~/.ssh` are tried.
     key: Option<PathBuf>,
-    /// Unlocks the key file; from a secret variable. Without it an encrypted key
-    /// must be in the ssh agent.
+    /// Passphrase of the key file, usually from a secret variable. Without it,
+    /// an encrypted key must be in the ssh agent.
     passphrase: Option<Secret>,
-    /// What sudo asks for there; from a secret variable. Without it `sudo: true`
-    /// needs sudo without a password.
+    /// Password for sudo on the host, usually from a secret variable. Without
+    /// it, `sudo: true` needs sudo without a password.
     sudo_password: Option<Secret>,
-    /// The jump host through which it is reached, as what `launch_instance` or
-    /// `host` gave, or an address; as `ssh -J` does it, so keys and passwords
-    /// stay here.
+    /// Jump host through which the host is reached: an address, or a map that
+    /// `launch_instance` or `host` returned. As with `ssh -J`, keys and
+    /// passwords stay on this machine.
     via: Option<HostValue>,
-    /// Its fingerprint, as "SHA256:...".
+    /// Fingerprint of the host key, such as "SHA256:...". By default the key is
+    /// looked up in the `known_hosts` files.
     host_key: Option<String>,
-    /// How the log calls it; by default the address.
+    /// Name of the host in the log. The default is the address.
     name: Option<String>,
 }
 
-/// What a playbook says of a host, and of its jump host.
+/// Builds a host and its jump host from the arguments of `host`.
 pub(super) fn host(cx: &Context, address: &Dynamic, options: Map) -> Result<KnownHost> {
     let mut options: HostOptions = script::options(options)?;
     let via = options
@@ -63,7 +66,7 @@ pub(super) fn host(cx: &Context, address: &Dynamic, options: Map) -> Result<Know
         _ => adjusted(cx, named(cx, address)?, options)?,
     };
     if let Some(via) = via.transpose()? {
-        // Behind a jump host an instance is reached at its address in there.
+        // A jump host reaches the instance at its private address.
         if let (Trust::Instance(_), Ok(server)) = (&host.trust, ServerRef::from_value(cx, address))
             && let Some(private) = server.private_ip
         {
@@ -74,7 +77,7 @@ pub(super) fn host(cx: &Context, address: &Dynamic, options: Map) -> Result<Know
     Ok(host.into())
 }
 
-/// A host by its address.
+/// Builds a host from `address` or `user@address`.
 fn addressed(cx: &Context, address: &str, options: HostOptions) -> Result<Host> {
     let (user, address) = match address.split_once('@') {
         Some((user, address)) => (Some(user.to_owned()), address),
@@ -82,11 +85,12 @@ fn addressed(cx: &Context, address: &str, options: HostOptions) -> Result<Host> 
     };
     if address.is_empty() || address.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(Error::invalid(format!(
-            "`{address}` is not a host name or address"
+            "`{address}` is not a host name or IP address"
         )));
     }
     let user = user.or_else(|| cx.clients.local.user.clone());
-    let unknown = || Error::invalid("no user name is known").hint("pass `user`");
+    let unknown =
+        || Error::invalid("cannot determine the user name for the login").hint("pass `user`");
     let user = match &options.user {
         Some(user) => user.clone(),
         None => user.ok_or_else(unknown)?,
@@ -105,7 +109,7 @@ fn addressed(cx: &Context, address: &str, options: HostOptions) -> Result<Host> 
     adjusted(cx, host, options)
 }
 
-/// The host with what the options say otherwise.
+/// Applies the options to a host.
 fn adjusted(cx: &Context, mut host: Host, options: HostOptions) -> Result<Host> {
     if options.port == Some(0) {
         return Err(Error::invalid("option `port`: it must be from 1 to 65535"));
@@ -128,15 +132,15 @@ fn adjusted(cx: &Context, mut host: Host, options: HostOptions) -> Result<Host> 
             host.trust = Trust::Fingerprint(fingerprint.trim_end_matches('=').to_owned());
         }
         Some(other) => {
-            return Err(
-                Error::invalid(format!("option `host_key`: `{other}` is no fingerprint"))
-                    .hint("write it as `ssh-keygen -l -f KEY.pub` shows it: \"SHA256:...\""),
-            );
+            return Err(Error::invalid(format!(
+                "option `host_key`: `{other}` is not a fingerprint"
+            ))
+            .hint("write it as `ssh-keygen -l -f KEY.pub` shows it: \"SHA256:...\""));
         }
     }
     if options.passphrase.is_some() && host.key.is_none() {
         return Err(Error::invalid("option `passphrase`: there is no key file")
-            .hint("pass `key`, the file that it unlocks"));
+            .hint("pass `key`, the key file that the passphrase unlocks"));
     }
     let secrets = [
         ("passphrase", &options.passphrase),
@@ -153,18 +157,18 @@ fn adjusted(cx: &Context, mut host: Host, options: HostOptions) -> Result<Host> 
     Ok(host)
 }
 
-/// A secret that travels on one line.
+/// Checks that a secret has one line, because it is sent on one line.
 fn check_line(name: &str, secret: &str) -> Result<()> {
     if secret.contains(['\n', '\r', '\0']) {
-        return Err(
-            Error::invalid(format!("option `{name}`: it has more than one line"))
-                .hint("read from a file, it may end in a newline: trim() takes it off"),
-        );
+        return Err(Error::invalid(format!(
+            "option `{name}`: the secret has more than one line"
+        ))
+        .hint("if it was read from a file, remove the newline at its end with trim()"));
     }
     Ok(())
 }
 
-/// The host that a value names, as far as that is known without asking anybody.
+/// Returns the host that a value names, without a request to AWS.
 pub(super) fn named(cx: &Context, value: &Dynamic) -> Result<Host> {
     if let Ok(address) = value.clone().into_immutable_string()
         && !address.starts_with("i-")
@@ -178,7 +182,7 @@ pub(super) fn named(cx: &Context, value: &Dynamic) -> Result<Host> {
     }
     let server = ServerRef::from_value(cx, value).map_err(|e| match e.hint {
         Some(_) => e,
-        None => e.hint("pass what launch_instance or host gave, or an address"),
+        None => e.hint("pass the map that launch_instance or host returned, or an address"),
     })?;
     let described = Instance {
         public_ip: server.public_ip.clone(),
@@ -188,8 +192,8 @@ pub(super) fn named(cx: &Context, value: &Dynamic) -> Result<Host> {
     instance_host(&server, &described)
 }
 
-/// The host that a playbook means: an address, a `host`, or an instance, whose
-/// address and host key are looked up.
+/// Returns the host that a value names. The address and the host key of an
+/// instance are looked up.
 pub(super) async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
     let host = located(cx, value).await?;
     match know_keys(cx, &host).await {
@@ -198,8 +202,8 @@ pub(super) async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
     }
 }
 
-/// The host that a playbook means; of an instance that was launched without
-/// waiting, the address is looked up: by now there is one, or not yet.
+/// Returns the host that a value names. If the instance had no address when its
+/// map was returned, the address is looked up.
 pub(super) async fn located(cx: &Context, value: &Dynamic) -> Result<Host> {
     match named(cx, value) {
         Err(error) if error.kind == ErrorKind::NotFound => {
@@ -212,21 +216,21 @@ pub(super) async fn located(cx: &Context, value: &Dynamic) -> Result<Host> {
     }
 }
 
-/// Looks up the keys of what are instances on the way to a host, the nearest
-/// first.
+/// Looks up the host keys of all instances on the way to a host, the first jump
+/// host first.
 pub(super) async fn know_keys(cx: &Context, host: &Host) -> Result<()> {
     if let Some(via) = &host.via {
         Box::pin(know_keys(cx, via)).await?;
     }
     if let Trust::Instance(id) = &host.trust {
         pin_first_key(cx, host, id).await?;
-        compared_or_said(cx, host, id).await?;
+        compare_or_warn(cx, host, id).await?;
     }
     Ok(())
 }
 
-/// The host that is meant, or those: one that cannot be reached must not keep
-/// the others waiting, so they are looked up one by one.
+/// One host, or the values of an array. The hosts of an array are looked up later,
+/// each on its own: an unreachable host must not delay the others.
 pub(super) enum Targets {
     One(Host),
     Each(Array),
@@ -242,16 +246,18 @@ impl Targets {
     }
 }
 
-/// Does the work on one host, or on each of an array at once, and gives the
-/// results in the same shape. A failure lets the others finish; the error then
-/// has every failure in its causes.
+/// Does the work on one host, or on the hosts of an array at the same time.
+/// Returns one result or an array of results in the same order. If the work fails
+/// on one host, the others finish first; the error then has every failure in its
+/// causes.
 pub(super) async fn on_each<T: Serialize>(
     cx: &Context,
     targets: Targets,
     work: impl AsyncFn(&Context, Host) -> Result<T>,
 ) -> Result<Value> {
     let json = |value: T| {
-        serde_json::to_value(value).map_err(|e| Error::internal(format!("cannot show it: {e}")))
+        serde_json::to_value(value)
+            .map_err(|e| Error::internal(format!("cannot convert the result: {e}")))
     };
     let worked = async |cx: &Context, host: Host| match work(cx, host.clone()).await {
         Err(error) => Err(explained(cx, &host, error).await),
@@ -262,8 +268,7 @@ pub(super) async fn on_each<T: Serialize>(
         Targets::Each(list) => list,
     };
     if list.is_empty() {
-        cx.report
-            .warn("the array of hosts is empty: nothing is done");
+        cx.report.warn("the array of hosts is empty: nothing to do");
     }
     let many = list.len() > 1;
     let one = async |server: Dynamic| {
@@ -272,7 +277,8 @@ pub(super) async fn on_each<T: Serialize>(
         let cx = cx.working(&name);
         let started = Instant::now();
         let result = worked(&cx, host).await;
-        // On the terminal its line is gone now; this one stays.
+        // The progress line of the host disappears from the terminal; this line
+        // stays.
         if many {
             let took = text::duration(started.elapsed());
             match &result {
@@ -289,7 +295,7 @@ pub(super) async fn on_each<T: Serialize>(
     gathered(done).map(Value::Array)
 }
 
-/// All results, or one error with every failure in its causes.
+/// Returns all results, or one error with every failure in its causes.
 pub(super) fn gathered<T>(done: Vec<Result<T>>) -> Result<Vec<T>> {
     let count = done.len();
     let mut results = Vec::with_capacity(count);
@@ -309,6 +315,6 @@ pub(super) fn gathered<T>(done: Vec<Result<T>>) -> Result<Vec<T>> {
     } else {
         ErrorKind::CommandFailed
     };
-    let message = format!("it failed on {} of {count} hosts", causes.len());
+    let message = format!("failed on {} of {count} hosts", causes.len());
     Err(Error::new(kind, message).caused_by(causes))
 }

@@ -1,4 +1,4 @@
-//! HTTP, to see what a browser would see.
+//! HTTP requests, to check what a server delivers.
 
 use std::time::Duration;
 
@@ -13,18 +13,23 @@ use crate::error::Result;
 use crate::report::text;
 use crate::script::{self, Declared, Outcome, Seconds, Shape, integer, seconds};
 
-/// One request while waiting: a server that accepts and then says nothing must
-/// not hold up the next try.
+/// Limit for one request while waiting. A server that accepts the connection and
+/// never answers must not delay the next attempt.
 const ONE_TRY: Duration = Duration::from_secs(10);
 
-/// The last try before the deadline still gets a fair chance.
+/// Shortest limit for the last request before the deadline.
 const SHORTEST_TRY: Duration = Duration::from_secs(1);
 
 #[export_module]
 pub mod api {
-    /// Fetches a URL; any status is an answer.
+    /// Fetches a URL and returns the answer.
     ///
-    /// Throws `timeout`, `unreachable`, `invalid_option` for what is no URL.
+    /// An HTTP status such as 404 or 500 is not an error: check `status` in the
+    /// returned map.
+    ///
+    /// Throws `timeout` if the answer is not complete in time, `unreachable` if
+    /// there is no connection or it breaks, and `invalid_option` if `url` is
+    /// not a valid URL.
     ///
     /// ```rhai
     /// let page = http_get("http://192.0.2.10/");
@@ -41,10 +46,13 @@ pub mod api {
         })
     }
 
-    /// Waits until a URL answers as it should, and gives the answer as
-    /// `http_get` does.
+    /// Waits until a URL answers as expected.
     ///
-    /// Throws `timeout`, with what was seen last.
+    /// The answer must have the expected status and contain the expected text.
+    ///
+    /// Throws `timeout` if the URL does not do so in time (the message contains
+    /// the last answer or failure), and `invalid_option` if `url` is not a
+    /// valid URL.
     ///
     /// ```rhai
     /// wait_until_serving("http://192.0.2.10/", #{ contains: "Welcome" });
@@ -64,15 +72,16 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("http_get")
         .options::<HttpGet>()
-        .gives::<Response>(Shape::One),
+        .returns::<Response>(Shape::One),
     Declared::of("wait_until_serving")
         .options::<WaitUntilServing>()
-        .gives::<Response>(Shape::One),
+        .returns::<Response>(Shape::One),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct HttpGet {
+    /// Limit for the whole request.
     #[serde(default = "seconds::<30>")]
     timeout: Seconds,
 }
@@ -80,12 +89,13 @@ struct HttpGet {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct WaitUntilServing {
+    /// How long to wait.
     #[serde(default = "seconds::<120>")]
     timeout: Seconds,
-    /// The status that counts.
+    /// The expected HTTP status.
     #[serde(default = "integer::<200>")]
     status: i64,
-    /// Text that the body must hold.
+    /// Text that the body must contain.
     contains: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Machine images.
+//! Amazon Machine Images.
 
 use rhai::plugin::*;
 use rhai::{Dynamic, Map, NativeCallContext};
@@ -12,11 +12,14 @@ use crate::script::{self, Declared, Named, Outcome, ResultKind, Shape};
 
 #[export_module]
 pub mod api {
-    /// Finds the newest standard Amazon Linux 2023 image of Amazon.
+    /// Returns the newest Amazon Linux 2023 image (AMI).
     ///
-    /// The newest by creation date, then by name; its id goes to the log.
+    /// Only standard images that Amazon owns are considered. If several of them
+    /// have the same creation date, the one whose name is last in alphabetical
+    /// order is returned. The id of the image is logged.
     ///
-    /// Throws `not_found` where the region has none, `denied`.
+    /// Throws `not_found` if the region has no such image, `invalid_option` if
+    /// the architecture is unknown, and `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let image = latest_amazon_linux(#{ architecture: "arm64" });
@@ -31,7 +34,7 @@ pub mod api {
 
 pub(super) const DECLARED: &[Declared] = &[Declared::of("latest_amazon_linux")
     .options::<LatestAmazonLinux>()
-    .gives::<FoundImage>(Shape::One)];
+    .returns::<FoundImage>(Shape::One)];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -49,7 +52,7 @@ impl Default for LatestAmazonLinux {
     }
 }
 
-/// An image as a playbook sees it.
+/// The map of an image.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct FoundImage {
     /// "image".
@@ -59,7 +62,8 @@ pub(super) struct FoundImage {
 }
 
 impl Named for Image {
-    const EXPECTED: &'static str = "an id as \"ami-0abc\", or what latest_amazon_linux returned";
+    const EXPECTED: &'static str =
+        "an id like \"ami-0abc\", or the map that latest_amazon_linux returned";
 }
 
 fn x86_64() -> String {

@@ -1,4 +1,4 @@
-//! EC2 instances: launch, wait, terminate.
+//! EC2 instances: launching, waiting, terminating.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,17 +25,22 @@ use crate::script::{self, Declared, NameOr, Outcome, Shape, yes};
 /// How long `launch_instance` waits: the default of `wait_until_running`.
 const RUNS_WITHIN: Duration = Duration::from_secs(300);
 
-/// More than anybody means by one call.
+/// Limit of autorun for one call. A larger number is most likely a mistake.
 const MOST_AT_ONCE: i32 = 500;
 
 #[export_module]
 pub mod api {
     /// Launches an instance and waits until it is running.
     ///
-    /// The instance requires IMDSv2 and its root volume is encrypted.
+    /// A running instance may still be booting: call `wait_until_ready` before
+    /// you log in. The instance requires IMDSv2, and its root volume is
+    /// encrypted.
     ///
-    /// Throws `quota_exceeded` when the account or AWS has no room,
-    /// `invalid_option`, `denied`, `not_found`, `timeout`.
+    /// Throws `quota_exceeded` if a quota of the account is reached or AWS has
+    /// no capacity, `invalid_option` if an option is wrong, `not_found` if the
+    /// image, key pair, security group or subnet does not exist, `denied` if
+    /// AWS refuses the request, `timeout` if the instance is not running after
+    /// 5 minutes, and `internal` if it terminates instead.
     ///
     /// ```rhai
     /// let key = create_key_pair("web-" + run_id());
@@ -50,12 +55,15 @@ pub mod api {
         })
     }
 
-    /// Waits until an instance is running, and gives its map anew, with its
-    /// addresses.
+    /// Waits until an instance is running.
     ///
-    /// `server` is what `launch_instance` gave, an array of such, or an id.
+    /// `server` is a map that `launch_instance` returned, an array of such
+    /// maps, or an instance id. The returned map has the addresses of the
+    /// instance.
     ///
-    /// Throws `timeout`; at once when the instance ends instead.
+    /// Throws `timeout` if the instance is not running in time, `not_found` if
+    /// it does not exist, and, without waiting further, `quota_exceeded` if AWS
+    /// has no capacity for it or `internal` if it stops or terminates instead.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web", wait: false });
@@ -77,29 +85,34 @@ pub mod api {
         })
     }
 
-    /// Waits until an instance can be worked with, and gives its map anew.
+    /// Waits until an instance is ready for use.
     ///
-    /// Ready means: it is running, ssh answers, and its user data has finished
-    /// and succeeded. The host key is compared with those that cloud-init wrote
-    /// to the console; another one there is an error. The console of Nitro types
-    /// (`t3` and newer) can be read at any time, so it is waited for; an image
-    /// that writes no keys there needs `host_key: "first_use"`. Of other types
-    /// (`t2`) AWS shows it minutes later: the key that they offer first is
-    /// accepted and logged, and `host_key` in the map is "unverified" instead of
-    /// "verified".
+    /// An instance is ready when it is running, a login over ssh succeeds, and
+    /// its user data has finished without an error. The returned map has its
+    /// addresses.
     ///
-    /// `server` is what `launch_instance` gave, an array of such, or an id. What
-    /// `host` made of it is reached in the way said there, through a jump host or
-    /// with a passphrase, and so is the map that is given for it.
+    /// The ssh host key is compared with the keys that cloud-init writes to the
+    /// console; a difference is an error. AWS shows the console of Nitro types
+    /// (`t3` and newer) at any time, so this function waits for the keys; if an
+    /// image writes no keys to the console, pass `host_key: "first_use"`. AWS
+    /// shows the console of other types (`t2`) minutes later: the first key
+    /// that such an instance offers is accepted and logged, and `host_key` in
+    /// the map is "unverified" instead of "verified".
     ///
-    /// Throws `command_failed` with the end of the log when the user data
-    /// failed, `host_key_changed`, `timeout`, `denied` when the login is
-    /// refused.
+    /// `server` is a map that `launch_instance` returned, an array of such
+    /// maps, or an instance id. It can also be a map that `host` returned for
+    /// an instance; then the jump host, the passphrase and the other settings
+    /// in it are used, and the returned map keeps them.
+    ///
+    /// Throws `command_failed` if the user data failed (the message has the end
+    /// of its log) or if the image has no cloud-init, `host_key_changed` if the
+    /// console shows other keys, `timeout` if the instance is not ready in
+    /// time, and `denied` if the login is refused for more than 30 seconds.
     ///
     /// ```rhai
     /// let name = "web-" + run_id();
     /// let key = create_key_pair(name);
-    /// let group = create_security_group(name); // ssh, from here alone
+    /// let group = create_security_group(name); // opens ssh to this machine
     /// let options = #{ key_pair: key, security_groups: [group], wait: false };
     /// let server = wait_until_ready(launch_instance(options));
     /// ```
@@ -118,12 +131,14 @@ pub mod api {
         })
     }
 
-    /// Terminates an instance and waits until it is gone.
+    /// Terminates an instance and waits until it has ended.
     ///
-    /// `server` is what `launch_instance` gave, an array of such, or an id. One
-    /// that is gone is no error.
+    /// `server` is a map that `launch_instance` returned, an array of such
+    /// maps, or an instance id. Terminating an instance that no longer exists
+    /// is not an error.
     ///
-    /// Throws `denied` for an instance that autorun did not make.
+    /// Throws `denied` if autorun did not launch the instance, and `timeout` if
+    /// it is not terminated after 10 minutes.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web" });
@@ -149,52 +164,56 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("launch_instance")
         .options::<LaunchInstance>()
-        .gives::<Server>(Shape::ManyWith("count")),
+        .returns::<Server>(Shape::ManyWith("count")),
     Declared::of("wait_until_running")
         .options::<WaitOptions>()
-        .gives::<Server>(Shape::LikeArgument),
+        .returns::<Server>(Shape::LikeArgument),
     Declared::of("wait_until_ready")
         .options::<WaitUntilReady>()
-        .gives::<Server>(Shape::LikeArgument),
+        .returns::<Server>(Shape::LikeArgument),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LaunchInstance {
-    /// Tag `Name`, and the name in the log; by default "autorun-" and the run's
-    /// id.
+    /// Tag `Name` of the instance, and its name in the log. The default is
+    /// "autorun-" and the run id.
     name: Option<String>,
-    /// By default the micro type that is free-tier eligible for the image's
-    /// architecture: `t3.micro`, else `t2.micro`.
+    /// Instance type. The default is the micro type that is free-tier eligible
+    /// for the architecture of the image: `t3.micro`, else `t2.micro`.
     #[serde(rename = "type")]
     instance_type: Option<String>,
-    /// An AMI's id or what `latest_amazon_linux` gave, which is also the
-    /// default.
+    /// An AMI id or a map that `latest_amazon_linux` returned. The default is
+    /// the image that `latest_amazon_linux()` returns.
     image: Option<NameOr<Image>>,
-    /// A name or what `create_key_pair` gave.
+    /// A name or a map that `create_key_pair` returned. Without a key pair, no
+    /// login over ssh is possible unless the image or the user data allows one.
     key_pair: Option<KeyPairRef>,
-    /// Ids or what `create_security_group` gave.
+    /// Ids or maps that `create_security_group` returned. The default is the
+    /// default security group of the VPC.
     #[serde(default)]
     security_groups: Vec<GroupRef>,
     /// Script or cloud-config for the first boot, at most 16384 bytes.
     user_data: Option<String>,
-    /// Id; by default one of the default VPC.
+    /// Id of the subnet. The default is a subnet of the default VPC.
     subnet: Option<String>,
-    /// By default as the subnet says.
+    /// Whether the instance gets a public IPv4 address. The default is the
+    /// setting of the subnet.
     public_ip: Option<bool>,
-    /// GiB of the root volume.
+    /// Size of the root volume in GiB. The default is the size in the image.
     volume_size: Option<i32>,
     /// Name of an IAM instance profile.
     iam_profile: Option<String>,
-    /// How many, all the same; at most 500.
+    /// Number of identical instances to launch, at most 500.
     count: Option<i32>,
-    /// Who `ssh_exec` and `scp` log in as.
+    /// The user that `ssh_exec` and `scp` log in as.
     #[serde(default = "ec2_user")]
     user: String,
-    /// Further tags.
+    /// Additional tags.
     #[serde(default)]
     tags: BTreeMap<String, String>,
-    /// False returns as soon as EC2 accepts the launch.
+    /// Wait until the instance is running. With false, return as soon as EC2
+    /// accepts the launch.
     #[serde(default = "yes")]
     wait: bool,
 }
@@ -234,7 +253,7 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
     } else if step.recorded::<Value>()?.is_some() {
         step.replay();
     } else {
-        // Launched for certain, but the wait for it failed.
+        // An earlier attempt launched all instances, but its wait failed.
         step.begin_unwritten();
     }
     let key = key_pair.and_then(|k| k.private_key);
@@ -258,26 +277,27 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
         Some(_) => serde_json::to_value(servers),
         None => serde_json::to_value(servers.into_iter().next()),
     };
-    shown.map_err(|e| Error::internal(format!("cannot show the instance: {e}")))
+    shown.map_err(|e| Error::internal(format!("cannot convert the instance: {e}")))
 }
 
-/// Instances that an earlier attempt of this step launched for certain, and that
-/// are still there.
+/// Returns the instances that an earlier attempt of this step launched, according
+/// to the ledger, and that still exist.
 async fn launched_before(cx: &Context, step: &Step, ec2: &Ec2<'_>) -> Result<Vec<Instance>> {
-    let mut there = Vec::new();
+    let mut existing = Vec::new();
     for row in step.live(ResourceKind::Instance) {
         let id = row.id.clone().unwrap_or_default();
         let ask = async || ec2.instance(&id).await;
         match cx.seen(&row, ask).await? {
-            Some(instance) if !has_ended(&instance) => there.push(instance),
+            Some(instance) if !has_ended(&instance) => existing.push(instance),
             _ => {
-                cx.report
-                    .warn(format!("instance {id} is gone; another is launched"));
+                cx.report.warn(format!(
+                    "instance {id} no longer exists; launching a new instance"
+                ));
                 cx.ledger.is_gone(&row);
             }
         }
     }
-    Ok(there)
+    Ok(existing)
 }
 
 fn has_ended(instance: &Instance) -> bool {
@@ -293,7 +313,7 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// Writes the instances down, then asks for them once.
+    /// Records the instances in the ledger, then sends one launch request.
     async fn launch(self, cx: &Context, step: &mut Step, ec2: &Ec2<'_>) -> Result<Vec<Instance>> {
         let options = self.options;
         let image = match &options.image {
@@ -361,8 +381,8 @@ impl Plan<'_> {
     }
 }
 
-/// Writes the launch down. What an earlier attempt with the same token has
-/// launched is found here, and not asked for again.
+/// Records the launch in the ledger. If an earlier attempt has launched instances
+/// with the same token, finds and returns them instead.
 async fn intend(
     step: &mut Step,
     ec2: &Ec2<'_>,
@@ -381,14 +401,16 @@ async fn intend(
         launched.truncate(count);
         return Ok((intents, launched));
     }
-    // Launched and ended since: the token is used up.
+    // EC2 does not launch again for the token of instances that have ended, so
+    // the launch needs a new token.
     for intent in intents {
         intent.not_created();
     }
     Ok((step.intend(&wanted)?, Vec::new()))
 }
 
-/// What AWS would refuse, and what nobody means, before the first request.
+/// Checks before the first request for options that AWS would refuse and for likely
+/// mistakes.
 fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
     if options
         .count
@@ -400,7 +422,7 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
     }
     if options.volume_size.is_some_and(|size| size < 1) {
         return Err(Error::invalid(
-            "option `volume_size`: it must be 1 GiB or more",
+            "option `volume_size`: it must be at least 1 GiB",
         ));
     }
     if let Some(ttl) = cx.ttl {
@@ -412,14 +434,14 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
     };
     if user_data.len() > LONGEST_USER_DATA {
         return Err(Error::invalid(format!(
-            "option `user_data`: it has {} bytes, EC2 takes {LONGEST_USER_DATA}",
+            "option `user_data`: it has {} bytes, but EC2 accepts at most {LONGEST_USER_DATA}",
             user_data.len()
         ))
-        .hint("let a short script fetch the rest, or copy it with scp when the host is ready"));
+        .hint("use a short script that fetches the rest, or copy the rest with scp later"));
     }
     if user_data.is_empty() {
         return Err(Error::invalid("option `user_data`: it is empty")
-            .hint("leave it out, or pass a script that begins with #!/bin/sh"));
+            .hint("omit it, or pass a script that begins with #!/bin/sh"));
     }
     if !["#", "Content-Type:", "MIME-Version:"]
         .iter()
@@ -428,26 +450,27 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
         return Err(Error::invalid(
             "option `user_data`: it begins neither with `#!` nor with `#cloud-config`",
         )
-        .hint("a script's first line is #!/bin/sh; a file is read by read_file or render"));
+        .hint("begin a script with #!/bin/sh; to pass a file, read it with read_file or render"));
     }
     if cx.report.mask().finds_in(user_data) || cx.report.mask().apply(user_data) != *user_data {
         cx.report.warn(
-            "the user data holds a secret: every program on the instance can read it from the \
-             metadata service, and whoever may call DescribeInstanceAttribute; scp and ssh_exec \
-             with `env` or `stdin` keep it from them",
+            "the user data contains a secret: every program on the instance can read it from \
+             the metadata service, and so can every user who may call \
+             DescribeInstanceAttribute; to avoid this, pass the secret later with scp, or with \
+             `env` or `stdin` of ssh_exec",
         );
     }
     Ok(())
 }
 
-/// The image that is launched by default.
+/// Returns the image that is launched by default.
 async fn newest(cx: &Context) -> Result<Image> {
     let found = latest_amazon_linux(cx, LatestAmazonLinux::default()).await?;
     Ok(found.image)
 }
 
-/// `RunInstances`, asked again while EC2 does not yet know the key pair or
-/// group that was made a moment ago.
+/// Sends `RunInstances`. Retries within the retry window if this run has created
+/// the key pair or a security group, because EC2 may not know them yet.
 async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<Vec<Instance>> {
     let what = "EC2 to know the key pair and the security groups".to_owned();
     let mut pace = cx.pace(what, cx.clients.consistency());
@@ -461,15 +484,15 @@ async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<V
             .any(|g| cx.ledger.made(ResourceKind::SecurityGroup, g));
     loop {
         match ec2.launch(launch).await? {
-            // This token has launched, with another image or type: an earlier
-            // attempt did, and EC2 will show it.
+            // An earlier attempt launched with this token, but with another image
+            // or type. EC2 shows those instances soon.
             Launched::Before(error) => {
                 let launched = ec2.launched(&launch.token).await;
                 let launched = launched.map_err(Error::after_another)?;
                 if !launched.is_empty() {
                     return Ok(launched);
                 }
-                let pause = pace.pause("launched before, not visible yet").await;
+                let pause = pace.pause("already launched, not visible yet").await;
                 pause.map_err(|late| match late.kind {
                     ErrorKind::Timeout => error,
                     _ => late,

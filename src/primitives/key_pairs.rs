@@ -18,12 +18,16 @@ use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
 #[export_module]
 pub mod api {
-    /// Makes an ed25519 key pair here and imports its public half into EC2.
+    /// Creates an ssh key pair and imports it into EC2.
     ///
-    /// The private key never leaves this machine: it goes into a file with mode
-    /// 0600 and is never overwritten.
+    /// The key pair (ed25519) is generated on this machine, and only the public
+    /// key is sent to AWS. The private key is written to a new file with mode
+    /// 0600; an existing file is never overwritten. A missing directory is
+    /// created.
     ///
-    /// Throws `already_exists` when EC2 has the name or the file is there.
+    /// Throws `already_exists` if EC2 has a key pair with this name or the file
+    /// already exists, `invalid_option` if the name is not valid, and `denied`
+    /// if the file cannot be written or AWS refuses the request.
     ///
     /// ```rhai
     /// let key = create_key_pair("web-" + run_id());
@@ -40,12 +44,15 @@ pub mod api {
         })
     }
 
-    /// Imports the public half of an ssh key of yours into EC2.
+    /// Imports an existing ssh key into EC2.
     ///
-    /// `file` is a private key, whose public half alone is sent, or a public
-    /// one.
+    /// `file` is the path of a private or a public key file on this machine.
+    /// Only the public key is sent to AWS. EC2 accepts ed25519 and RSA keys.
     ///
-    /// Throws `already_exists`, `not_found`, `invalid_option` for what is no key.
+    /// Throws `already_exists` if EC2 has a key pair with this name,
+    /// `not_found` if the file does not exist, `denied` if it cannot be read or
+    /// AWS refuses the request, and `invalid_option` if it is not an ssh key or
+    /// EC2 does not accept its type.
     ///
     /// ```rhai
     /// let key = import_key_pair("web-" + run_id(), "~/.ssh/id_ed25519");
@@ -63,12 +70,13 @@ pub mod api {
         })
     }
 
-    /// Deletes a key pair from EC2, and its private key file if this run made it.
+    /// Deletes a key pair from EC2.
     ///
-    /// `key_pair` is what `create_key_pair` gave, or a name. One that is gone
-    /// is no error.
+    /// `key_pair` is a map that `create_key_pair` returned, or a name. With a
+    /// map, the private key file is deleted too if this run created it.
+    /// Deleting a key pair that does not exist is not an error.
     ///
-    /// Throws `denied` for a key pair that autorun did not make.
+    /// Throws `denied` if autorun did not create or import the key pair.
     ///
     /// ```rhai
     /// let key = create_key_pair("web-" + run_id());
@@ -85,33 +93,33 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("create_key_pair")
         .options::<CreateKeyPair>()
-        .gives::<KeyPair>(Shape::One),
-    Declared::of("import_key_pair").gives::<KeyPair>(Shape::One),
+        .returns::<KeyPair>(Shape::One),
+    Declared::of("import_key_pair").returns::<KeyPair>(Shape::One),
 ];
 
-/// A key pair that EC2 knows.
+/// The map of a key pair in EC2.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct KeyPair {
     /// "key_pair".
     kind: ResultKind,
-    /// Name in EC2.
+    /// Name of the key pair in EC2.
     name: String,
-    /// AWS's id, as `key-0abc`.
+    /// Id of the key pair, such as `key-0abc`.
     id: String,
-    /// Fingerprint of the public half, as "SHA256:...".
+    /// Fingerprint of the public key, such as "SHA256:...".
     fingerprint: String,
-    /// Path of the private key's file; `()` when it is not known.
+    /// Path of the private key file; `()` if it is not known.
     private_key: Option<PathBuf>,
 }
 
-/// A key pair as a playbook passes it on: a name, or what `create_key_pair`
+/// A key pair as an argument or option: a name, or a map that `create_key_pair`
 /// returned.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(from = "NameOr<KnownKeyPair>")]
 pub(super) struct KeyPairRef {
     /// Name in EC2.
     pub(super) name: String,
-    /// The private key's file, if known.
+    /// Path of the private key file, if known.
     pub(super) private_key: Option<PathBuf>,
 }
 
@@ -123,7 +131,7 @@ struct KnownKeyPair {
 }
 
 impl Named for KnownKeyPair {
-    const EXPECTED: &'static str = "a name, or what create_key_pair returned";
+    const EXPECTED: &'static str = "a name, or the map that create_key_pair returned";
 }
 
 impl From<NameOr<KnownKeyPair>> for KeyPairRef {
@@ -144,7 +152,8 @@ impl From<NameOr<KnownKeyPair>> for KeyPairRef {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateKeyPair {
-    /// Where the private key goes; by default a file under the data directory.
+    /// Path of the private key file to write. The default is a file in the data
+    /// directory of autorun.
     path: Option<PathBuf>,
 }
 
@@ -160,13 +169,16 @@ async fn create_key_pair(
         .path
         .map_or_else(default, |path| cx.clients.local.expand(&path));
     if let Some(recorded) = step.recorded::<KeyPair>()? {
-        if step.was_undone() || (key_of(step, &path).is_some() && is_there(cx, step, name).await?) {
+        if step.was_undone()
+            || (key_of(step, &path).is_some() && still_exists(cx, step, name).await?)
+        {
             step.replay();
             return Ok(recorded);
         }
         forget_gone(cx, step, &path).await?;
     }
-    // Asked first: a missing region or credential must not leave a key behind.
+    // Set up the client before the key is written: a missing region or credential
+    // must not leave a key file behind.
     cx.clients.ec2().await?;
     let id = path.display().to_string();
     let mut wanted = vec![NewResource::with_id(ResourceKind::KeyPair, name, name)];
@@ -177,11 +189,17 @@ async fn create_key_pair(
     let mut intents = step.intend(&wanted)?;
     let file = known.is_none().then(|| intents.pop()).flatten();
     let Some(pair) = intents.pop() else {
-        return Err(Error::internal("two intents were asked for"));
+        return Err(Error::internal(
+            "the ledger returned no intent for the key pair",
+        ));
     };
     let public = match (known, file) {
         (Some(public), _) => public,
-        (None, None) => return Err(Error::internal("a key file was asked for")),
+        (None, None) => {
+            return Err(Error::internal(
+                "the ledger returned no intent for the key file",
+            ));
+        }
         (None, Some(intent)) => {
             let made = match intent
                 .is_retried()
@@ -204,23 +222,24 @@ async fn create_key_pair(
             }
         }
     };
-    // An earlier attempt may have imported it.
+    // An earlier attempt may have imported the key, so keep its file.
     let first = !pair.is_retried();
     let imported = import(cx, pair, name, &public, Some(path)).await;
     if first && imported.as_ref().is_err_and(Error::proves_no_effect) {
-        // A key that EC2 does not know is of no use.
+        // A key that EC2 does not have is useless.
         teardown(cx).release(ResourceKind::KeyFile, &id).await?;
     }
     imported
 }
 
-/// The public half of the key file that this step made, if it is there.
+/// Returns the public key of the key file that this step created, if the file
+/// exists.
 fn key_of(step: &Step, path: &Path) -> Option<PublicKey> {
     let rows = step.live(ResourceKind::KeyFile);
     rows.iter().find_map(|row| ours(path, &row.row))
 }
 
-/// The public half of a key file with this row in its comment.
+/// Returns the public key of a key file whose comment contains this row.
 fn ours(path: &Path, row: &str) -> Option<PublicKey> {
     let comment = keys::comment(path).ok()??;
     let ours = comment.split(' ').any(|word| word == row);
@@ -229,8 +248,8 @@ fn ours(path: &Path, row: &str) -> Option<PublicKey> {
         .map(|key| key.public)
 }
 
-/// Whether EC2 still has the key pair that this step made.
-async fn is_there(cx: &Context, step: &Step, name: &str) -> Result<bool> {
+/// Returns whether EC2 still has the key pair that this step created.
+async fn still_exists(cx: &Context, step: &Step, name: &str) -> Result<bool> {
     let ec2 = cx.clients.ec2().await?;
     for row in step.live(ResourceKind::KeyPair) {
         let ask = async || ec2.key_pair_marks(name).await;
@@ -242,8 +261,8 @@ async fn is_there(cx: &Context, step: &Step, name: &str) -> Result<bool> {
     Ok(false)
 }
 
-/// Of a recorded key pair, notes what is gone. A half without the other is of
-/// no use, so EC2's goes with the file.
+/// Marks the missing parts of a recorded key pair in the ledger. If the key file is
+/// missing, deletes the key pair from EC2 too, because it is useless without it.
 async fn forget_gone(cx: &Context, step: &Step, path: &Path) -> Result<()> {
     let name = step.live(ResourceKind::KeyPair);
     if key_of(step, path).is_none() {
@@ -267,7 +286,7 @@ async fn import_key_pair(cx: &Context, step: &mut Step, name: &str, file: &str) 
     let path = cx.clients.local.expand(Path::new(file));
     let key = keys::read(&path)?;
     if let Some(recorded) = step.recorded::<KeyPair>()? {
-        if step.was_undone() || is_there(cx, step, name).await? {
+        if step.was_undone() || still_exists(cx, step, name).await? {
             step.replay();
             return Ok(recorded);
         }
@@ -285,8 +304,8 @@ fn check_algorithm(public: &PublicKey) -> Result<()> {
     match public.algorithm() {
         Algorithm::Ed25519 | Algorithm::Rsa { .. } => Ok(()),
         other => Err(
-            Error::invalid(format!("EC2 takes ed25519 and RSA keys, not {other}"))
-                .hint("`ssh-keygen -t ed25519` makes one that fits"),
+            Error::invalid(format!("EC2 accepts ed25519 and RSA keys, not {other}"))
+                .hint("create another key with `ssh-keygen -t ed25519`"),
         ),
     }
 }
@@ -304,7 +323,8 @@ async fn import(
     let ec2 = cx.clients.ec2().await?;
     let tags = cx.tags(name, intent.token(), &BTreeMap::new());
     let id = match ec2.import_key_pair(name, &text, &tags).await {
-        // This request once before, its answer lost; or an earlier attempt.
+        // The key pair may come from this request, if its answer was lost and it
+        // was sent again, or from an earlier attempt.
         Err(error) if error.kind == ErrorKind::AlreadyExists => {
             match ec2.key_pair_marks(name).await {
                 Ok(Some(marks)) if marks.row.as_deref() == Some(intent.token()) => {
@@ -352,11 +372,13 @@ async fn delete_key_pair(cx: &Context, step: &mut Step, key_pair: KeyPairRef) ->
     Ok(())
 }
 
-/// EC2's rule, and none that would leave the key directory.
+/// Checks EC2's rules for the name, and that the key file stays in its directory.
 fn check_name(name: &str) -> Result<()> {
     if name.is_empty() || name.len() > 255 || !name.is_ascii() || name.contains('/') {
-        return Err(Error::invalid(format!("`{name}` cannot name a key pair"))
-            .hint("use 1 to 255 ASCII characters without slashes"));
+        return Err(
+            Error::invalid(format!("`{name}` is not a valid key pair name"))
+                .hint("use 1 to 255 ASCII characters without slashes"),
+        );
     }
     Ok(())
 }

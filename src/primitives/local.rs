@@ -14,12 +14,14 @@ use crate::script::{self, Outcome};
 
 #[export_module]
 pub mod api {
-    /// Reads a text file.
+    /// Reads a text file on this machine and returns its text.
     ///
-    /// A relative path starts at the directory that autorun is called in; `~/`
-    /// is the home directory.
+    /// A relative path is relative to the working directory of autorun. A path
+    /// can begin with `~/` for the home directory.
     ///
-    /// Throws `not_found`, `denied`, `invalid_option` for what is not UTF-8.
+    /// Throws `not_found` if the file does not exist, `denied` if its
+    /// permissions do not allow reading, and `invalid_option` if it is not
+    /// UTF-8 text.
     ///
     /// ```rhai
     /// let script = read_file("assets/check_webserver.py");
@@ -29,9 +31,10 @@ pub mod api {
         script::run_blocking(&call, |cx| super::read_file(cx, &path))
     }
 
-    /// Tells whether a path is a file that can be read.
+    /// Returns whether a path is a file that can be read.
     ///
-    /// For checking what a playbook needs before it makes anything.
+    /// Use it to check the files that a playbook needs before it creates
+    /// resources. Returns false for a directory.
     ///
     /// ```rhai
     /// assert(is_file("assets/logo.png"), "the picture is missing");
@@ -45,13 +48,17 @@ pub mod api {
         })
     }
 
-    /// Fills a template file with values and gives the text.
+    /// Fills a template file with values and returns the text.
     ///
-    /// Templates are written in Jinja2's language: `{{ name }}`,
-    /// `{% if .. %}`, `{% for .. %}`. A name without a value is an error. The
-    /// filter `sh` quotes for a shell, `e` for HTML: `{{ path | sh }}`.
+    /// Templates use the Jinja2 syntax: `{{ name }}`, `{% if .. %}`,
+    /// `{% for .. %}`. A name without a value is an error. The filter `sh`
+    /// quotes a value for a shell, as in `{{ path | sh }}`; the filter `e`
+    /// escapes it for HTML.
     ///
-    /// Throws `not_found`, `invalid_option` with the template's line.
+    /// Throws `not_found` if the file does not exist, `denied` if its
+    /// permissions do not allow reading, and `invalid_option` with the line of
+    /// the template if the template is wrong, a name has no value, or the file
+    /// is not UTF-8 text.
     ///
     /// ```rhai
     /// let page = render("userdata/webserver.sh", #{
@@ -76,7 +83,7 @@ fn read_file(cx: &Context, path: &str) -> Result<String> {
             "`{}` is not UTF-8 text (byte {at})",
             path.display()
         ))
-        .hint("scp and upload_file take any file, read_file and render text alone")
+        .hint("read_file and render accept text only; scp and upload_file accept any file")
     })
 }
 
@@ -93,7 +100,7 @@ fn fill(path: &str, template: &str, values: &Value) -> Result<String> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_syntax(syntax);
-    // minijinja's own would turn an undefined name into nothing.
+    // minijinja's own filters turn an undefined name into an empty text.
     environment.add_filter("e", html);
     environment.add_filter("escape", html);
     environment.add_filter("sh", |text: String| shell_words::quote(&text).into_owned());
@@ -118,7 +125,7 @@ fn fill(path: &str, template: &str, values: &Value) -> Result<String> {
                     error.hint(format!("render() was given {}", known.join(", ")))
                 }
                 minijinja::ErrorKind::SyntaxError | minijinja::ErrorKind::UnknownFilter => {
-                    error.hint("`autorun docs render` says what a template may hold")
+                    error.hint("see `autorun docs render` for the syntax of templates")
                 }
                 _ => error,
             };
@@ -130,7 +137,7 @@ fn fill(path: &str, template: &str, values: &Value) -> Result<String> {
         })
 }
 
-/// minijinja's escaping filter, with undefined names as errors.
+/// Escapes HTML like minijinja's filter, but fails on an undefined name.
 fn html(
     state: &mut State,
     value: &minijinja::Value,

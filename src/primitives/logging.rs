@@ -1,4 +1,4 @@
-//! Lines for the log.
+//! Log messages of a playbook.
 
 use rhai::plugin::*;
 use rhai::{Dynamic, NativeCallContext};
@@ -8,17 +8,17 @@ use crate::script::{self, Outcome};
 
 #[export_module]
 pub mod api {
-    /// Logs for finding out why; shown with `-v`.
+    /// Logs a debug message, which is shown only with `-v`.
     ///
     /// ```rhai
-    /// log_debug("about to ask");
+    /// log_debug("connecting to the database");
     /// ```
     #[rhai_fn(return_raw)]
     pub fn log_debug(call: NativeCallContext, message: Dynamic) -> Outcome<Dynamic> {
         super::log(&call, Level::Debug, &message)
     }
 
-    /// Logs what was done.
+    /// Logs a message about normal progress.
     ///
     /// ```rhai
     /// log_info("the server is up");
@@ -28,7 +28,7 @@ pub mod api {
         super::log(&call, Level::Info, &message)
     }
 
-    /// Logs what deserves attention.
+    /// Logs a warning.
     ///
     /// ```rhai
     /// log_warn("the disk is nearly full");
@@ -38,10 +38,12 @@ pub mod api {
         super::log(&call, Level::Warn, &message)
     }
 
-    /// Logs what failed. The playbook goes on; `fail` stops it.
+    /// Logs an error message.
+    ///
+    /// The playbook continues; to stop it, use `fail`.
     ///
     /// ```rhai
-    /// log_error("the backup did not work");
+    /// log_error("the backup failed");
     /// ```
     #[rhai_fn(return_raw)]
     pub fn log_error(call: NativeCallContext, message: Dynamic) -> Outcome<Dynamic> {

@@ -1,5 +1,5 @@
-//! This machine: files written, programs run, the environment, the person at
-//! the terminal.
+//! This machine: writing files, running programs, the environment, and questions
+//! to the person at the terminal.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
@@ -22,21 +22,22 @@ use crate::ledger::Step;
 use crate::report::{Mask, text};
 use crate::script::{self, Declared, Outcome, Seconds, Shape, yes};
 
-/// How much of each output a result holds: its end.
+/// How many bytes of each output a result keeps, counted from the end.
 const KEPT: usize = 4 << 20;
 
-/// How much of a failed program's output its error shows.
+/// How many lines of a failed program's output the error shows.
 const SHOWN_LINES: usize = 15;
 
 #[export_module]
 pub mod api {
     /// Writes a text file on this machine.
     ///
-    /// The file appears under its name when it is whole; what was there is
-    /// replaced.
+    /// The text is written to a temporary file, which is then renamed: another
+    /// process never sees an incomplete file. An existing file is replaced.
     ///
-    /// Throws `not_found` when the directory is missing, `denied`,
-    /// `quota_exceeded` when the disk is full.
+    /// Throws `not_found` if the directory does not exist, `denied` if its
+    /// permissions do not allow writing, `quota_exceeded` if the disk is full,
+    /// and `invalid_option` if the path is a directory or contains a secret.
     ///
     /// ```rhai
     /// write_file("/tmp/hosts.txt", "web1\nweb2\n");
@@ -53,18 +54,22 @@ pub mod api {
         })
     }
 
-    /// Runs a program on this machine and waits for its end.
+    /// Runs a program here and returns its output.
     ///
-    /// `command` is an array: the program and its arguments, taken as they are;
-    /// no shell is asked. Of very long output the last 4 MiB are kept.
+    /// The program runs on this machine, and the function waits until it ends.
+    /// `command` is an array of the program and its arguments. They are passed
+    /// as they are, without a shell. If stdout or stderr is very long, the
+    /// result has its last 4 MiB.
     ///
-    /// Every user of this machine can read the arguments of a program, so a
-    /// secret in them is an error. `env` and `stdin` are for secrets: only the
-    /// same user and root can read them.
+    /// A secret in `command` is an error, because every user of this machine
+    /// can read the arguments of a program. Pass secrets with `env` or `stdin`,
+    /// which only the same user and root can read.
     ///
-    /// Throws `command_failed`, whose `detail` has `status`, `stdout` and
-    /// `stderr`; `not_found` when there is no such program; `timeout`;
-    /// `invalid_option` for a secret in `command`.
+    /// Throws `command_failed` if the status is not 0 (its `detail` has
+    /// `status`, `stdout` and `stderr`), `not_found` if the program or the
+    /// directory `cwd` does not exist, `denied` if the program is not
+    /// executable, `timeout` if it takes longer than `timeout`, and
+    /// `invalid_option` if `command` contains a secret.
     ///
     /// ```rhai
     /// let version = local_exec(["git", "describe", "--always"], #{ check: false });
@@ -80,11 +85,13 @@ pub mod api {
         })
     }
 
-    /// Gives an environment variable, or `()` when it is not set.
+    /// Returns the value of an environment variable.
     ///
-    /// For values of a run a variable is better: `var` checks and documents it.
-    /// `AUTORUN_EXE` is the path of autorun itself, here and for what
-    /// `local_exec` runs.
+    /// Returns `()` if the variable is not set.
+    ///
+    /// For the inputs of a playbook, use `var`, which checks and documents
+    /// them. `AUTORUN_EXE` is the path of autorun itself; programs that
+    /// `local_exec` runs have this variable too.
     ///
     /// ```rhai
     /// let editor = env("EDITOR");
@@ -95,12 +102,14 @@ pub mod api {
         script::run_quietly(&call, |cx| Ok(cx.environment.get(name.as_str()).cloned()))
     }
 
-    /// Lists the files whose paths match a pattern, in order.
+    /// Returns the local paths that match a pattern.
     ///
-    /// `*` stands for anything but a slash, `**` for directories of any depth,
-    /// `?` for one character.
+    /// The paths are in alphabetical order. In the pattern, `*` matches any
+    /// text without a slash, `**` matches directories of any depth, and `?`
+    /// matches one character.
     ///
-    /// Throws `invalid_option` for a pattern that is none.
+    /// Throws `invalid_option` if the pattern is not valid or a path is not
+    /// UTF-8, and `denied` if a directory cannot be read.
     ///
     /// ```rhai
     /// for file in glob("userdata/*.sh") {
@@ -112,14 +121,17 @@ pub mod api {
         script::run_blocking(&call, |cx| super::glob(cx, &pattern))
     }
 
-    /// Asks the person at the terminal, and gives the line that was typed.
+    /// Asks a question on the terminal.
     ///
-    /// Throws `invalid_option` when nobody is at a terminal: let a variable say
-    /// it then.
+    /// Returns the line that the user types.
+    ///
+    /// Throws `invalid_option` if stdin or stderr is not a terminal. A playbook
+    /// that must also run without one should take the value from a variable
+    /// (`var`).
     ///
     /// ```rhai
     /// let answer = "no";
-    /// try { answer = prompt("Go on?"); } catch { log_warn("nobody to ask"); }
+    /// try { answer = prompt("Continue?"); } catch { log_warn("no terminal"); }
     /// ```
     #[rhai_fn(return_raw)]
     pub fn prompt(
@@ -136,17 +148,17 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("write_file")
         .options::<WriteFile>()
-        .gives::<Written>(Shape::One),
+        .returns::<Written>(Shape::One),
     Declared::of("local_exec")
         .options::<LocalExec>()
-        .gives::<Finished>(Shape::One),
+        .returns::<Finished>(Shape::One),
     Declared::of("prompt").options::<Prompt>(),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct WriteFile {
-    /// Permissions.
+    /// Permissions of the file, in octal.
     #[serde(default = "readable")]
     mode: String,
 }
@@ -158,17 +170,17 @@ fn readable() -> String {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LocalExec {
-    /// A status other than 0 is an error.
+    /// Throw an error if the exit status is not 0.
     #[serde(default = "yes")]
     check: bool,
-    /// The program is ended after that.
+    /// Limit after which the program is ended. By default there is no limit.
     timeout: Option<Seconds>,
-    /// Directory to run in.
+    /// Working directory of the program.
     cwd: Option<PathBuf>,
-    /// Further environment variables.
+    /// Environment variables, in addition to those of autorun.
     #[serde(default)]
     env: BTreeMap<String, String>,
-    /// What the program reads.
+    /// Standard input of the program.
     #[serde(default)]
     stdin: String,
 }
@@ -176,31 +188,31 @@ struct LocalExec {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Prompt {
-    /// What is typed is not shown, and masked in every output from then on; it
-    /// must have 6 characters at least.
+    /// Do not show the typed text, and mask it in every output from then on.
+    /// The answer must have at least 6 characters.
     #[serde(default)]
     secret: bool,
 }
 
-/// What `write_file` gives.
+/// The map that `write_file` returns.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Written {
-    /// The file's path.
+    /// Path of the file.
     path: PathBuf,
-    /// Its size in bytes.
+    /// Size of the file in bytes.
     size: usize,
 }
 
-/// What `local_exec` gives.
+/// The map that `local_exec` returns.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Finished {
-    /// The exit status.
+    /// Exit status of the program.
     status: i64,
-    /// What it wrote to its standard output.
+    /// Standard output of the program.
     stdout: String,
-    /// What it wrote to its standard error.
+    /// Standard error of the program.
     stderr: String,
-    /// How many seconds it took.
+    /// Seconds that the program took.
     seconds: f64,
 }
 
@@ -216,7 +228,7 @@ fn write_file(cx: &Context, path: &str, text: &str, options: &WriteFile) -> Resu
         let error = Error::io("write", &path, &e);
         match error.kind {
             ErrorKind::NotFound => error.hint(format!(
-                "make the directory first: `mkdir -p {}`",
+                "create the directory first: `mkdir -p {}`",
                 shell_words::quote(&folder.to_string_lossy())
             )),
             _ => error,
@@ -284,7 +296,7 @@ async fn local_exec(
         let error = Error::io("run", Path::new(program), &e);
         match e.kind() {
             std::io::ErrorKind::NotFound => {
-                error.hint("is the program installed, and does `cwd` exist?")
+                error.hint("check that the program is installed and that `cwd` exists")
             }
             _ => error,
         }
@@ -294,7 +306,7 @@ async fn local_exec(
     let whole = async {
         let feed = async {
             if let Some(mut stdin) = stdin {
-                // A program that does not read to the end is no failure.
+                // A program may end without reading all of its input.
                 drop(stdin.write_all(options.stdin.as_bytes()).await);
             }
         };
@@ -307,7 +319,7 @@ async fn local_exec(
     let Ok(((), stdout, stderr, status)) = ended else {
         return Err(Error::new(
             ErrorKind::Timeout,
-            format!("`{program}` took longer than its `timeout`; it was ended"),
+            format!("`{program}` took longer than its `timeout` and was ended"),
         ));
     };
     let status = status.map_err(|e| Error::io("wait for", Path::new(program), &e))?;
@@ -323,23 +335,23 @@ async fn local_exec(
     Ok(finished)
 }
 
-/// Refuses a secret among the arguments of a program, also one whose words are
-/// arguments of their own.
+/// Refuses a secret in the arguments of a program, also if the words of the secret
+/// are separate arguments.
 fn check_arguments(cx: &Context, program: &str, command: &str) -> Result<()> {
     let what = format!("the command line of `{program}`");
     let checked = cx.report.mask().keep_out_of(&what, command);
     checked.map_err(|error| {
         error.hint(
-            "every user of this machine can read it: pass the secret by `env` or `stdin`, as in \
+            "every user of this machine can read it: pass the secret with `env` or `stdin`, as in \
              local_exec([..], #{ env: #{ PASSWORD: password } })",
         )
     })
 }
 
-/// Longer than any program takes.
+/// Stands for no limit: longer than any program takes.
 const FOREVER: std::time::Duration = std::time::Duration::from_secs(u32::MAX as u64);
 
-/// The end of an output, as text.
+/// Reads an output and returns its end as text.
 async fn end_of(output: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
     let mut kept = Vec::new();
     if let Some(mut output) = output {
@@ -355,7 +367,7 @@ async fn end_of(output: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&kept[start..]).into_owned()
 }
 
-/// The exit status; 128 + n for signal n, as a shell says it.
+/// Returns the exit status, or 128 + n for signal n, as a shell reports it.
 fn status_of(status: std::process::ExitStatus) -> i64 {
     use std::os::unix::process::ExitStatusExt as _;
     let signal = status.signal().map(|signal| 128 + i64::from(signal));
@@ -363,20 +375,20 @@ fn status_of(status: std::process::ExitStatus) -> i64 {
 }
 
 fn failure(program: &str, finished: &Finished, mask: &Mask) -> Error {
-    let said = [&finished.stderr, &finished.stdout]
+    let output = [&finished.stderr, &finished.stdout]
         .into_iter()
-        // Masked first: the last lines may begin in the middle of a secret.
+        // Mask before cutting: the last lines may begin in the middle of a secret.
         .map(|output| mask.apply(output))
         .map(|output| {
             let lines: Vec<&str> = output.trim_end().lines().collect();
             text::harmless(&lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n"))
         })
-        .find(|said| !said.is_empty());
-    let said = said.map_or_else(String::new, |said| format!(":\n{said}"));
+        .find(|output| !output.is_empty());
+    let output = output.map_or_else(String::new, |output| format!(":\n{output}"));
     Error::new(
         ErrorKind::CommandFailed,
         format!(
-            "`{program}` failed here with status {}{said}",
+            "`{program}` failed on this machine with status {}{output}",
             finished.status
         ),
     )
@@ -390,7 +402,7 @@ fn failure(program: &str, finished: &Finished, mask: &Mask) -> Error {
 fn glob(cx: &Context, pattern: &str) -> Result<Vec<String>> {
     let expanded = cx.clients.local.expand(Path::new(pattern));
     let fault =
-        |e: &dyn std::fmt::Display| Error::invalid(format!("`{pattern}` is no pattern: {e}"));
+        |e: &dyn std::fmt::Display| Error::invalid(format!("invalid pattern `{pattern}`: {e}"));
     let Some(expanded) = expanded.to_str() else {
         return Err(fault(&"it is not UTF-8"));
     };
@@ -409,8 +421,8 @@ fn glob(cx: &Context, pattern: &str) -> Result<Vec<String>> {
 fn prompt(cx: &Context, question: &str, options: &Prompt) -> Result<String> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(
-            Error::invalid(format!("nobody is at a terminal to be asked: {question}"))
-                .hint("let a variable say it: var(\"name\", #{ .. }) and --set"),
+            Error::invalid(format!("cannot ask without a terminal: {question}"))
+                .hint("take the value from a variable: var(\"name\", #{ .. }) and --set"),
         );
     }
     let question = text::harmless(&cx.report.mask().apply(question));

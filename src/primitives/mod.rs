@@ -1,8 +1,8 @@
-//! What playbooks call: one file per family, one function per primitive.
+//! The functions of playbooks (primitives): one file per family.
 //!
-//! A family registers itself by its line in [`FAMILIES`]; a primitive by
-//! standing in its family's `api` module; what it takes and returns by its row in
-//! the family's `DECLARED`.
+//! To add a family, add it to [`FAMILIES`]. To add a function, add it to the `api`
+//! module of its family; its options and its result are declared in a row of the
+//! family's `DECLARED`. The doc comments of both are the manual.
 
 use std::path::Path;
 
@@ -43,16 +43,16 @@ pub mod transfers;
 mod ttl;
 pub mod variables;
 
-pub use families::{FAMILIES, Family, LAUNCHES, Realm, ask_aws, declared, realms};
+pub use families::{FAMILIES, Family, LAUNCHES, Realm, aws_functions, declared, realms};
 
-/// Refuses a secret in what others can read: whoever may look at AWS, other users
-/// of a host or of this machine.
+/// Refuses a secret in a text that others can read: users of the AWS account, of a
+/// host or of this machine. `what` names the text in the error.
 fn check_public(cx: &Context, what: &str, text: &str) -> Result<()> {
     let checked = cx.report.mask().keep_out_of(what, text);
-    checked.map_err(|error| error.hint("others can read it: pass the secret in another way"))
+    checked.map_err(|error| error.hint("pass the secret in another way: other users can read this"))
 }
 
-/// Removes something, as a step of the playbook.
+/// Deletes a resource as a step of the playbook.
 async fn release(cx: &Context, step: &mut Step, kind: ResourceKind, id: &str) -> Result<()> {
     if step.recorded::<Value>()?.is_some() {
         step.replay();
@@ -62,7 +62,7 @@ async fn release(cx: &Context, step: &mut Step, kind: ResourceKind, id: &str) ->
     teardown(cx).release(kind, id).await
 }
 
-/// The deletion path, for what the playbook asks for.
+/// Returns the teardown for deletions that the playbook requests.
 fn teardown(cx: &Context) -> Teardown<'_> {
     Teardown {
         clients: &cx.clients,
@@ -72,13 +72,13 @@ fn teardown(cx: &Context) -> Teardown<'_> {
     }
 }
 
-/// What tells one content of a local file or directory from another, among the
-/// arguments of a step: one that was corrected is copied again.
+/// Returns a value that changes with the content of a local file or directory. As an
+/// argument of a step, it makes a resumed run copy a changed file again.
 fn file_state(call: &NativeCallContext, file: &str) -> Dynamic {
     use std::os::unix::fs::MetadataExt as _;
     let path = script::context(call).clients.local.expand(Path::new(file));
     match std::fs::metadata(&path) {
-        // One element, so that a summary of the call does not show it.
+        // An array, so that the summary of the call does not show the digest.
         Ok(about) if about.is_dir() => {
             let state = tree::state(&path).unwrap_or_default();
             vec![Dynamic::from(sha256(state.join("\n").as_bytes()))].into()

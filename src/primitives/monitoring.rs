@@ -1,4 +1,4 @@
-//! Looking after a server: is it there, how fast, how is the host.
+//! Monitoring of a server: availability, latency, and load of the host.
 
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,12 @@ use crate::script::{self, Declared, Outcome, Seconds, Shape, integer, seconds};
 
 #[export_module]
 pub mod api {
-    /// Asks a URL once and tells how it answered; a failure is a result, too.
+    /// Requests a URL once and returns the outcome.
     ///
-    /// Throws `invalid_option` for what is no URL.
+    /// A server that does not answer, or answers with another status, is not an
+    /// error: `ok` in the map is false and `error` has the reason.
+    ///
+    /// Throws `invalid_option` if `url` is not a valid URL.
     ///
     /// ```rhai
     /// let sample = probe("http://192.0.2.10/", #{ timeout: 5 });
@@ -32,13 +35,16 @@ pub mod api {
         })
     }
 
-    /// Measures a Linux host over ssh: processor, memory, disk and load.
+    /// Measures the load of a Linux host over ssh.
     ///
-    /// `server` is what `launch_instance` or `host` gave, or an address. Nothing
-    /// is installed there.
+    /// It measures the CPU, the memory, the disk and the load average. `server`
+    /// is a map that `launch_instance` or `host` returned, or an address.
+    /// Nothing is installed on the host.
     ///
-    /// Throws `command_failed` for a host that is no Linux, `unreachable`,
-    /// `timeout`, `denied`, `host_key_changed`.
+    /// Throws `command_failed` if the host does not run Linux, `unreachable` if
+    /// there is no connection, `timeout` if the measurement takes longer than
+    /// 30 seconds, `denied` if the login is refused, and `host_key_changed` if
+    /// the host key is not the known one.
     ///
     /// ```rhai
     /// let host = host_metrics(host("192.0.2.10"));
@@ -49,16 +55,17 @@ pub mod api {
         script::run(&call, async |cx| super::host_metrics(cx, &server).await)
     }
 
-    /// Shows the newest of some samples: a line on stdout.
+    /// Prints a line for the newest sample.
     ///
-    /// `samples` is an array of what `probe` gave. A sample may have more: `host`
-    /// (what `host_metrics` gave), `check` (bool: whether a check of your own is
-    /// content), `state` (string, of an instance) and `note` (string). On a
-    /// terminal a graph of the last latencies stays below the log. With
-    /// `--output json` the line is an event `sample` with all that the sample
-    /// has.
+    /// `samples` is an array of maps that `probe` returned, oldest first. You
+    /// can add keys to a sample: `host` (the map that `host_metrics` returned),
+    /// `check` (bool: whether a check of your own succeeded), `state` (string:
+    /// the state of the instance) and `note` (string). On a terminal, a graph
+    /// of the last latencies stays below the log. The line is printed on
+    /// stdout. With `--output json`, it is an event `sample` with all keys of
+    /// the sample.
     ///
-    /// Throws `invalid_option` for an empty array.
+    /// Throws `invalid_option` if the array is empty or a sample lacks a key.
     ///
     /// ```rhai
     /// let sample = probe("http://192.0.2.10/", #{ timeout: 5 });
@@ -70,12 +77,13 @@ pub mod api {
         script::run_quietly(&call, |cx| super::show_samples(cx, samples))
     }
 
-    /// Sums up what `probe` gave: availability and latency.
+    /// Computes availability and latencies from samples.
     ///
-    /// `samples` is an array of maps with `ok` and `seconds`. The latencies are of
-    /// what succeeded, in seconds, and `()` when nothing did.
+    /// `samples` is an array of maps with `ok` and `seconds`, as `probe`
+    /// returns them. Latencies are in seconds and only count the samples that
+    /// are `ok`; they are `()` if no sample is.
     ///
-    /// Throws `invalid_option` for an empty array.
+    /// Throws `invalid_option` if the array is empty or a sample lacks a key.
     ///
     /// ```rhai
     /// let samples = [#{ ok: true, seconds: 0.2 }, #{ ok: false, seconds: 1.0 }];
@@ -93,48 +101,49 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("probe")
         .options::<Probe>()
-        .gives::<Probed>(Shape::One),
-    Declared::of("host_metrics").gives::<Metrics>(Shape::One),
-    Declared::of("summary").gives::<Summary>(Shape::One),
+        .returns::<Probed>(Shape::One),
+    Declared::of("host_metrics").returns::<Metrics>(Shape::One),
+    Declared::of("summary").returns::<Summary>(Shape::One),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Probe {
+    /// Limit for the whole request.
     #[serde(default = "seconds::<10>")]
     timeout: Seconds,
-    /// The status that is `ok`.
+    /// The status that counts as `ok`.
     #[serde(default = "integer::<200>")]
     status: i64,
-    /// Text that the body must hold to be `ok`.
+    /// Text that the body must contain to be `ok`.
     contains: Option<String>,
 }
 
-/// What `probe` gives.
+/// The map that `probe` returns.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Probed {
-    /// When it was asked, in UTC.
+    /// Time of the request in UTC.
     time: String,
-    /// What was asked.
+    /// The requested URL.
     url: String,
-    /// Whether it answered as it should.
+    /// Whether the answer has the expected status and text.
     ok: bool,
     /// HTTP status; `()` without an answer.
     status: Option<i64>,
-    /// How many seconds the answer took.
+    /// Seconds from the request to the end of the answer.
     seconds: f64,
-    /// What is wrong; `()` when it is `ok`.
+    /// The reason for the failure; `()` if `ok` is true.
     error: Option<String>,
 }
 
-/// What `summary` looks at.
+/// The keys of a sample that `summary` uses.
 #[derive(Debug, Deserialize)]
 struct Sample {
     ok: bool,
     seconds: f64,
 }
 
-/// What `show_samples` shows.
+/// The keys of a sample that `show_samples` prints.
 #[derive(Debug, Deserialize)]
 struct Newest {
     ok: bool,
@@ -151,20 +160,20 @@ struct Newest {
 /// How many samples a graph shows.
 const GRAPH: usize = 32;
 
-/// What `summary` gives.
+/// The map that `summary` returns.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
 struct Summary {
-    /// How many samples there are.
+    /// Number of samples.
     samples: usize,
-    /// How many of them are not `ok`.
+    /// Number of samples that are not `ok`.
     failures: usize,
-    /// Percentage of those that are `ok`.
+    /// Percentage of samples that are `ok`.
     availability: f64,
-    /// Half of the latencies are at most this.
+    /// Median latency.
     p50: Option<f64>,
-    /// 95 percent of the latencies are at most this.
+    /// 95th percentile of the latencies.
     p95: Option<f64>,
-    /// 99 percent of the latencies are at most this.
+    /// 99th percentile of the latencies.
     p99: Option<f64>,
     /// The shortest latency.
     least: Option<f64>,
@@ -172,22 +181,22 @@ struct Summary {
     most: Option<f64>,
 }
 
-/// What `host_metrics` gives.
+/// The map that `host_metrics` returns.
 #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 struct Metrics {
-    /// Percent busy, over a fifth of a second.
+    /// CPU usage in percent, measured over 0.2 seconds.
     cpu: f64,
-    /// Percent used.
+    /// Used memory in percent.
     memory: f64,
-    /// Percent used of the disk that holds `/`.
+    /// Used space in percent of the file system at `/`.
     disk: f64,
-    /// Load of the last minute.
+    /// Load average of the last minute.
     load: f64,
-    /// Memory in bytes.
+    /// Size of the memory in bytes.
     memory_total: i64,
-    /// The disk's size in bytes.
+    /// Size of the file system at `/` in bytes.
     disk_total: i64,
-    /// Seconds since it booted.
+    /// Seconds since the host booted.
     uptime: f64,
 }
 
@@ -207,7 +216,7 @@ async fn probe(cx: &Context, url: &str, options: Probe) -> Result<Probed> {
         ),
         Ok(answer) => {
             let missing = options.contains.filter(|text| !answer.body.contains(text));
-            let error = missing.map(|text| format!("the answer does not hold `{text}`"));
+            let error = missing.map(|text| format!("the answer does not contain `{text}`"));
             (Some(answer.status), error)
         }
         Err(error) if matches!(error.kind, ErrorKind::InvalidOption | ErrorKind::Cancelled) => {
@@ -225,7 +234,8 @@ async fn probe(cx: &Context, url: &str, options: Probe) -> Result<Probed> {
     })
 }
 
-/// Everything in one command: the processor's counters twice, a little apart.
+/// Reads everything in one command. The CPU counters are read twice, because
+/// usage is their difference.
 const MEASURE: &str = "\
 head -n 1 /proc/stat && sleep 0.2 && head -n 1 /proc/stat && \
 cat /proc/loadavg /proc/uptime && \
@@ -242,23 +252,23 @@ async fn host_metrics(cx: &Context, server: &Dynamic) -> Result<Metrics> {
         Err(error) => return Err(explained(cx, &host, error).await),
         Ok(finished) => finished,
     };
-    let said = String::from_utf8_lossy(&finished.stdout);
-    metrics(&said).ok_or_else(|| {
+    let output = String::from_utf8_lossy(&finished.stdout);
+    metrics(&output).ok_or_else(|| {
         Error::new(
             ErrorKind::CommandFailed,
             format!(
-                "{} cannot be measured: {}",
+                "cannot measure {}: {}",
                 host.name,
                 ssh::tail(&finished.stderr, 3)
             ),
         )
-        .hint("host_metrics reads /proc, which Linux alone has")
+        .hint("host_metrics needs a Linux host, because it reads /proc")
     })
 }
 
-/// The numbers in what [`MEASURE`] says.
-fn metrics(said: &str) -> Option<Metrics> {
-    let mut lines = said.lines();
+/// Parses the output of [`MEASURE`].
+fn metrics(output: &str) -> Option<Metrics> {
+    let mut lines = output.lines();
     let mut next = || -> Option<Vec<&str>> { Some(lines.next()?.split_whitespace().collect()) };
     let (before, after) = (next()?, next()?);
     let (load, uptime) = (next()?, next()?);
@@ -271,7 +281,8 @@ fn metrics(said: &str) -> Option<Metrics> {
             .iter()
             .filter_map(|n| n.parse().ok())
             .collect();
-        // Idle, and waiting for a disk; the first eight add up.
+        // The idle time includes the time waiting for a disk. The columns after
+        // the first eight (guests) are contained in them.
         let idle = all.get(3)? + all.get(4)?;
         Some((all.iter().take(8).sum(), idle))
     };
@@ -302,7 +313,7 @@ fn show_samples(cx: &Context, mut samples: Array) -> Result<()> {
     let last = samples.split_off(samples.len().saturating_sub(GRAPH));
     let newest = last
         .last()
-        .ok_or_else(|| Error::invalid("argument `samples`: there is none to show"))?;
+        .ok_or_else(|| Error::invalid("argument `samples`: the array is empty"))?;
     let sample = script::to_json(newest)?;
     let newest: Newest = script::argument("samples", newest)?;
     let latencies = last
@@ -320,8 +331,8 @@ fn show_samples(cx: &Context, mut samples: Array) -> Result<()> {
     Ok(())
 }
 
-/// `02:40:00Z 200 in 12 ms, check ok, cpu 3 %, mem 20 %, disk 11 %, load 0.5, ..`:
-/// 80 columns as a rule, so without the exact figures.
+/// Formats `02:40:00Z 200 in 12 ms, check ok, cpu 3 %, mem 20 %, disk 11 %, ..`.
+/// Figures are rounded to keep most lines within 80 columns.
 fn line(newest: &Newest) -> String {
     let time = newest.time.split('T').nth(1).unwrap_or(&newest.time);
     let time = time.split(['.', 'Z']).next().unwrap_or(time);
@@ -350,9 +361,7 @@ fn line(newest: &Newest) -> String {
 
 fn summary(samples: &[Sample]) -> Result<Summary> {
     if samples.is_empty() {
-        return Err(Error::invalid(
-            "argument `samples`: there is none to sum up",
-        ));
+        return Err(Error::invalid("argument `samples`: the array is empty"));
     }
     let mut latencies: Vec<f64> = samples
         .iter()
@@ -360,7 +369,8 @@ fn summary(samples: &[Sample]) -> Result<Summary> {
         .map(|sample| sample.seconds)
         .collect();
     latencies.sort_by(f64::total_cmp);
-    // The nearest rank: the least that so many percent do not exceed.
+    // Nearest-rank percentile: the smallest latency that at least so many percent
+    // of the latencies do not exceed.
     let percentile = |percent: usize| {
         let rank = (latencies.len() * percent).div_ceil(100);
         latencies.get(rank.saturating_sub(1)).copied()
@@ -385,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_linux_host_is_measured() {
-        let said = "\
+        let output = "\
 cpu  100 0 100 700 100 0 0 0 0 0
 cpu  110 0 110 770 110 0 0 0 0 0
 0.50 0.40 0.30 1/200 4711
@@ -394,7 +404,7 @@ MemTotal:        1000000 kB
 MemAvailable:     250000 kB
 /dev/vda1  2000000 500000 1500000 25% /
 ";
-        let seen = metrics(said).unwrap();
+        let seen = metrics(output).unwrap();
         assert!((seen.cpu - 20.0).abs() < 0.01, "{seen:?}");
         assert!((seen.memory - 75.0).abs() < 0.01, "{seen:?}");
         assert!((seen.disk - 25.0).abs() < 0.01, "{seen:?}");
@@ -406,7 +416,7 @@ MemAvailable:     250000 kB
     }
 
     #[test]
-    fn percentiles_are_of_what_succeeded() {
+    fn percentiles_ignore_failed_samples() {
         let sample = |ok, seconds| Sample { ok, seconds };
         let mut samples: Vec<Sample> = (1..=100)
             .map(|n| sample(true, f64::from(n) / 100.0))

@@ -18,15 +18,18 @@ use crate::script::{self, Declared, Outcome, Shape};
 
 #[export_module]
 pub mod api {
-    /// Gives the URL of an object, which need not exist yet.
+    /// Returns the URL of an object.
     ///
-    /// `key` is used as it is, like every key that a playbook names. A key that
-    /// some function could not use is refused by all of them: a blank one, one of
-    /// more than 1024 bytes in UTF-8, one with a NUL, and one with `.` or `..`
-    /// between its slashes, which no URL can have.
+    /// The object does not have to exist yet. `bucket` is a map that
+    /// `create_bucket` returned, or a bucket name. `key` is used exactly as
+    /// given, in this and all other functions. All functions reject the same
+    /// keys: blank keys, keys longer than 1024 bytes in UTF-8, keys with a NUL
+    /// character, and keys with `.` or `..` between slashes, which a URL cannot
+    /// contain.
     ///
-    /// Throws `denied`, `not_found` when there is no such bucket,
-    /// `invalid_option`.
+    /// Throws `invalid_option` if the key is not valid; with `public: true`,
+    /// `not_found` if the bucket does not exist, and `denied` if AWS does not
+    /// allow a change of the bucket's policy.
     ///
     /// ```rhai
     /// let bucket = create_bucket("pictures");
@@ -46,11 +49,14 @@ pub mod api {
         })
     }
 
-    /// Uploads an image so that a browser can show it.
+    /// Uploads an image for display in a browser.
     ///
-    /// The content type follows the file's ending.
+    /// `bucket` is a map that `create_bucket` returned, or a bucket name.
+    /// `file` is the path of a file on this machine.
     ///
-    /// Throws `invalid_option` for what is no image, `not_found`, `denied`.
+    /// Throws `invalid_option` if the file is empty or not an image, or if the
+    /// key is not valid; `not_found` if the file or the bucket does not exist;
+    /// `denied` if the file cannot be read or AWS refuses the request.
     ///
     /// ```rhai
     /// let bucket = create_bucket("pictures");
@@ -77,11 +83,16 @@ pub mod api {
         })
     }
 
-    /// Uploads a file; nobody but the account can read it.
+    /// Uploads a file as a private object.
     ///
-    /// `url` in the map is the plain one.
+    /// Only the account can read the object. `bucket` is a map that
+    /// `create_bucket` returned, or a bucket name. `file` is the path of a file
+    /// on this machine. `url` in the returned map is the plain URL, which needs
+    /// credentials; for a link that works without them, use `presigned_url`.
     ///
-    /// Throws `not_found`, `denied`, `invalid_option` for what cannot be a key.
+    /// Throws `not_found` if the file or the bucket does not exist, `denied` if
+    /// the file cannot be read or AWS refuses the request, and `invalid_option`
+    /// if the path is a directory or the key is not valid.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -107,11 +118,14 @@ pub mod api {
         })
     }
 
-    /// Deletes the object of this key; one that is gone already is fine.
+    /// Deletes the object with this key.
     ///
-    /// Throws `invalid_option` for what cannot be a key, `denied` for an object in
-    /// a bucket that autorun did not make, unless this run uploaded it under a new
-    /// key.
+    /// `bucket` is a map that `create_bucket` returned, or a bucket name.
+    /// Deleting an object that does not exist is not an error.
+    ///
+    /// Throws `invalid_option` if the key is not valid, and `denied` if autorun
+    /// did not create the bucket, unless this run uploaded the object under a
+    /// new key.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -137,19 +151,20 @@ pub(super) const DECLARED: &[Declared] = &[
     Declared::of("object_url").options::<ObjectUrl>(),
     Declared::of("upload_image")
         .options::<UploadImage>()
-        .gives::<Object>(Shape::One),
+        .returns::<Object>(Shape::One),
     Declared::of("upload_file")
         .options::<UploadFile>()
-        .gives::<Object>(Shape::One),
+        .returns::<Object>(Shape::One),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ObjectUrl {
-    /// Let everyone read this one key, by a statement in the bucket's policy.
-    /// Where the account forbids public policies, and for a key with `*`, `?`
-    /// or `${`, by which a policy means other keys as well, the URL is a
-    /// presigned one, good for 7 days at most, and the log says so.
+    /// Make this one key readable for everyone, with a statement in the bucket
+    /// policy. If the account blocks public policies, or if the key contains
+    /// `*`, `?` or `${`, which would match other keys in a policy, the URL is a
+    /// presigned URL instead; it is valid for at most 7 days, and the log has a
+    /// warning.
     #[serde(default)]
     public: bool,
 }
@@ -157,46 +172,48 @@ struct ObjectUrl {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct UploadImage {
-    /// Used as it is. By default a relative path, without `.` and doubled
-    /// slashes; the file's name alone of a path that is absolute, begins with
-    /// `~/` or has `..`.
+    /// The key, used exactly as given. By default the path of the file without
+    /// `.` and doubled slashes, or only the file name if the path is absolute,
+    /// begins with `~/` or contains `..`.
     key: Option<String>,
-    /// Let everyone read this one key; by default true in a bucket that this
-    /// run made. Otherwise, and where `object_url` could not make it public,
-    /// `url` is a presigned one, good for 7 days at most.
+    /// Make this one key readable for everyone. The default is true in a bucket
+    /// that this run created, else false. If the object is not public, or
+    /// cannot be made public (see `object_url`), `url` is a presigned URL,
+    /// valid for at most 7 days.
     public: Option<bool>,
+    /// Content type. The default follows the file name extension.
     content_type: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct UploadFile {
-    /// Used as it is. By default a relative path, without `.` and doubled
-    /// slashes; the file's name alone of a path that is absolute, begins with
-    /// `~/` or has `..`.
+    /// The key, used exactly as given. By default the path of the file without
+    /// `.` and doubled slashes, or only the file name if the path is absolute,
+    /// begins with `~/` or contains `..`.
     key: Option<String>,
-    /// By default from the file's ending.
+    /// Content type. The default follows the file name extension.
     content_type: Option<String>,
 }
 
-/// An object that was uploaded.
+/// An uploaded object.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Object {
-    /// The bucket's name.
+    /// Name of the bucket.
     bucket: String,
-    /// Its key.
+    /// Key of the object.
     key: String,
-    /// Its URL.
+    /// URL of the object.
     url: String,
-    /// Its size in bytes.
+    /// Size in bytes.
     size: u64,
-    /// Its content type, as "image/png".
+    /// Content type, such as "image/png".
     content_type: String,
-    /// Whether everyone can read it.
+    /// Whether everyone can read the object.
     public: bool,
 }
 
-/// A URL and whether everyone may use it for ever.
+/// The URL of an object, and whether it is public without a time limit.
 struct Link {
     url: String,
     public: bool,
@@ -218,7 +235,7 @@ async fn object_url(
     Ok(cx.clients.s3().await?.url(bucket, key))
 }
 
-/// Makes a key public, or falls back to a presigned URL, aloud.
+/// Makes a key public, or falls back to a presigned URL with a warning.
 async fn published(cx: &Context, step: &mut Step, bucket: &str, key: &str) -> Result<Link> {
     let s3 = cx.clients.s3().await?;
     let (intent, blocked) = if cx.ledger.made(ResourceKind::Bucket, bucket) {
@@ -238,19 +255,19 @@ async fn published(cx: &Context, step: &mut Step, bucket: &str, key: &str) -> Re
             url: s3.url(bucket, key),
             public: true,
         }),
-        Published::Forbidden(said) => {
+        Published::Forbidden(reason) => {
             cx.report.warn(format!(
-                "{bucket}/{key} cannot be made public ({said}); its URL is a presigned one, \
-                 good for 7 days at most, less with temporary credentials"
+                "{bucket}/{key} cannot be made public ({reason}); its URL is a presigned URL, \
+                 valid for at most 7 days, less with temporary credentials"
             ));
             presigned(cx, bucket, key).await
         }
     }
 }
 
-/// Writes down that a key in a bucket that was there before becomes public.
-/// Gives no intent when it is public already, and whether the bucket blocks
-/// public policies.
+/// Records in the ledger that a key becomes public in a bucket that this run did
+/// not create. Returns the intent, `None` if the key is already public, and
+/// whether the bucket blocks public policies.
 async fn intend_publishing(
     step: &mut Step,
     s3: &S3<'_>,
@@ -265,7 +282,7 @@ async fn intend_publishing(
     }
     let blocked = s3.blocks_public_policies(bucket).await?;
     let before = match (earlier, blocked) {
-        // Of an attempt that was cut off, the row tells what it was before that.
+        // An interrupted attempt recorded the state before its own change.
         (Some(row), _) => row.name,
         (None, true) => PoliciesBefore::Blocked.as_str().to_owned(),
         (None, false) => PoliciesBefore::Allowed.as_str().to_owned(),
@@ -297,14 +314,14 @@ async fn upload_image(
     let kind = content_type(&path, options.content_type);
     if size == 0 {
         return Err(
-            Error::invalid(format!("`{file}` is empty, so it is no image"))
-                .hint("was it written in full? upload_file uploads empty files too"),
+            Error::invalid(format!("`{file}` is not an image: the file is empty"))
+                .hint("check that it was written in full; upload_file also uploads empty files"),
         );
     }
     if !kind.starts_with("image/") {
         return Err(
             Error::invalid(format!("`{file}` is not an image: its type is {kind}"))
-                .hint("pass `content_type`, as \"image/png\", or use upload_file"),
+                .hint("pass `content_type`, for example \"image/png\", or use upload_file"),
         );
     }
     let key = key_of(file, options.key)?;
@@ -350,7 +367,8 @@ async fn upload_file(
     })
 }
 
-/// Refuses a secret in what everyone sees of an object who may list or get it.
+/// Refuses a secret in the key or the content type, which everyone sees who may
+/// list or read the object.
 pub(super) fn check_object(cx: &Context, key: &str, kind: Option<&str>) -> Result<()> {
     check_public(cx, "the key of an object", key)?;
     kind.map_or(Ok(()), |kind| {
@@ -358,7 +376,7 @@ pub(super) fn check_object(cx: &Context, key: &str, kind: Option<&str>) -> Resul
     })
 }
 
-/// Uploads, unless an earlier attempt did and the object is still there.
+/// Uploads a file, unless an earlier attempt did and the object still exists.
 async fn put(
     cx: &Context,
     step: &mut Step,
@@ -382,7 +400,8 @@ async fn put(
         .made()
         .iter()
         .any(|row| row.kind == ResourceKind::Object && row.state == State::Intended);
-    // What was there before is not ours: replacing it does not make it so.
+    // An object that existed before is not recorded as created: `destroy` must not
+    // delete it, even if this run replaces its content.
     let new = again
         || known.is_none()
             && (cx.ledger.made(ResourceKind::Bucket, bucket)
@@ -414,7 +433,7 @@ async fn put(
     Ok(())
 }
 
-/// The key that was given, or the one that the file's path makes.
+/// Returns the key from the options, or the key derived from the path.
 fn key_of(file: &str, given: Option<String>) -> Result<String> {
     match given {
         Some(key) => keys::check(&key).map(|()| key),
@@ -422,7 +441,7 @@ fn key_of(file: &str, given: Option<String>) -> Result<String> {
     }
 }
 
-/// What is uploaded, as long as it has no row.
+/// Describes an upload that has no row in the ledger yet.
 pub(super) fn content<'a>(file: &'a Path, size: u64, kind: &'a str) -> Content<'a> {
     Content {
         file,
@@ -440,7 +459,8 @@ pub(super) fn content_type(path: &Path, given: Option<String>) -> String {
     })
 }
 
-/// The size of a regular file, before the first request.
+/// Returns the size of a regular file. Fails before the first request if the file
+/// cannot be read.
 fn size(path: &Path) -> Result<u64> {
     let about = std::fs::metadata(path).map_err(|e| Error::io("read", path, &e))?;
     if !about.is_file() {

@@ -1,4 +1,4 @@
-//! Waiting for instances: until they run, until they can be worked with.
+//! Waiting for instances: until they run, and until they are ready for use.
 
 use std::time::Duration;
 
@@ -17,17 +17,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
 use crate::script::{Seconds, seconds, yes};
 
-/// How long right after a launch EC2 may not know the instance.
+/// How long after the launch EC2 may not know the instance yet.
 const CONSISTENCY: Duration = Duration::from_secs(60);
 
-/// How long after its user data an instance may take to show its host keys on a
-/// console that can be read at any time.
+/// How long after the end of its user data an instance may take to show its host
+/// keys on a console that can be read at any time.
 const SHOWS_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long a fresh instance may refuse a login: its key arrives after sshd.
+/// How long a new instance may refuse a login. sshd starts before cloud-init
+/// installs the key.
 const KEY_ARRIVES: Duration = Duration::from_secs(30);
 
-/// What functions take that wait and have no other option.
+/// Options of functions that wait and have no other option.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WaitOptions {
@@ -42,23 +43,24 @@ pub(super) struct WaitUntilReady {
     /// How long to wait.
     #[serde(default = "seconds::<900>")]
     timeout: Seconds,
-    /// False does not look at the user data; needed for images without
+    /// Wait until the user data has finished. Pass false for images without
     /// cloud-init.
     #[serde(default = "yes")]
     user_data: bool,
-    /// "strict" waits until the console shows the key, for types other than
-    /// Nitro as well; "first_use" does not wait for it.
+    /// How to verify the host key. "strict" waits until the console shows the
+    /// key, also for types other than Nitro; "first_use" does not wait for the
+    /// console. The default is to wait for Nitro types only.
     host_key: Option<Demand>,
 }
 
 /// What `wait_until_ready` demands of the host key. By default it waits for the
-/// console where that can be read at any time.
+/// console if the console can be read at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Demand {
-    /// It is accepted and logged, and compared if the console shows it.
+    /// The key is accepted and logged, and compared if the console shows keys.
     FirstUse,
-    /// It is on the console, however long that takes.
+    /// The console shows the key within the timeout.
     Strict,
 }
 
@@ -88,23 +90,23 @@ pub(super) fn is_stopped(instance: &Instance) -> bool {
     )
 }
 
-/// What a resumed run gives of an instance that the playbook stops later on, and
-/// has stopped already: nothing starts it, and nothing is waited for.
+/// Returns the map of an instance that a later step of the playbook has already
+/// stopped, in a resumed run. The instance is not started, and there is no wait.
 pub(super) async fn left_stopped(cx: &Context, server: ServerRef) -> Result<Server> {
     let instance = described(cx, &server.id).await?;
-    say_left(cx, &instance);
+    log_left(cx, &instance);
     Ok(server.with(cx, instance))
 }
 
-fn say_left(cx: &Context, instance: &Instance) {
+fn log_left(cx: &Context, instance: &Instance) {
     cx.report.info(format!(
-        "{} is {}, as the playbook stopped it later on; it stays so",
+        "{} is {} because a later step of the playbook stopped it; leaving it as it is",
         instance.id, instance.state
     ));
 }
 
-/// A resumed run starts an instance of its own that something else than the
-/// playbook stopped. True if it does.
+/// Starts an instance of this run again, in a resumed run, if it was stopped from
+/// outside the playbook. Returns whether it did.
 pub(super) async fn start_again(
     cx: &Context,
     instance: &Instance,
@@ -114,20 +116,20 @@ pub(super) async fn start_again(
         return Ok(false);
     }
     cx.report.warn(format!(
-        "{} is {}, and not by the playbook; it is started again",
+        "{} is {}, but the playbook did not stop it; starting it again",
         instance.id, instance.state
     ));
-    ask_to_start(cx, &instance.id, pace).await?;
+    request_start(cx, &instance.id, pace).await?;
     Ok(true)
 }
 
-/// Asks an instance to start, as soon as it can be asked.
-pub(super) async fn ask_to_start(cx: &Context, id: &str, pace: &mut Pace) -> Result<()> {
+/// Requests the start of an instance. Waits first if the instance is stopping.
+pub(super) async fn request_start(cx: &Context, id: &str, pace: &mut Pace) -> Result<()> {
     let ec2 = cx.clients.ec2().await?;
     loop {
         match ec2.start(id).await? {
             Start::Accepted => return Ok(()),
-            // One that is stopping can be started when it has stopped.
+            // EC2 starts an instance only after it has stopped completely.
             Start::NotNow(error) => {
                 let seen = described(cx, id).await?;
                 match seen.state {
@@ -142,8 +144,8 @@ pub(super) async fn ask_to_start(cx: &Context, id: &str, pace: &mut Pace) -> Res
     }
 }
 
-/// Polls until the instance runs; fails at once when it never will. One that the
-/// playbook has stopped at a later place is given as it is.
+/// Polls until the instance runs. Fails without further waiting if it will never
+/// run. Returns an instance that a later step has stopped as it is.
 async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instance> {
     let ec2 = cx.clients.ec2().await?;
     let ids = [id.to_owned()];
@@ -155,11 +157,12 @@ async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instanc
                     InstanceState::Running => return Ok(instance),
                     InstanceState::Pending => pace.pause(instance.state.as_str()).await?,
                     _ if is_stopped(&instance) && cx.ledger.is_stopped_later(id) => {
-                        say_left(cx, &instance);
+                        log_left(cx, &instance);
                         return Ok(instance);
                     }
                     _ if start_again(cx, &instance, pace).await? => {}
-                    // EC2 may show it as it was before it was started again.
+                    // Within the retry window EC2 may still show the state before
+                    // the start.
                     _ if is_stopped(&instance)
                         && (cx.ledger.started_again(id))
                             .is_some_and(|since| since < cx.clients.consistency()) =>
@@ -169,7 +172,7 @@ async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instanc
                     _ => return Err(ended(&instance)),
                 }
             }
-            // EC2 may not know yet what it just launched.
+            // EC2 may not know an instance yet that it has just launched.
             Err(e) if e.kind == ErrorKind::NotFound && pace.elapsed() < CONSISTENCY => {
                 pace.pause("not visible yet").await?;
             }
@@ -178,12 +181,12 @@ async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instanc
     }
 }
 
-/// An instance that is on its way down instead of up.
+/// Returns the error for an instance that stops or terminates instead of running.
 fn ended(instance: &Instance) -> Error {
     let reason = instance
         .state_reason
         .as_deref()
-        .unwrap_or("EC2 gives no reason");
+        .unwrap_or("EC2 reports no reason");
     let kind = if instance.lacked_room {
         ErrorKind::QuotaExceeded
     } else {
@@ -198,7 +201,7 @@ fn ended(instance: &Instance) -> Error {
             not_running(instance).unwrap_or_default()
         }
         _ => format!(
-            "`aws ec2 get-console-output --instance-id {}` may tell more",
+            "see the console output: `aws ec2 get-console-output --instance-id {}`",
             instance.id
         ),
     })
@@ -224,7 +227,7 @@ pub(super) async fn ready(
         (_, Compared::NotYet(_)) => Some(SHOWS_WITHIN),
     };
     if let Some(patience) = patience {
-        // On the heap: it holds two waits at once.
+        // Boxed, because the future is large: it contains two waits.
         Box::pin(done_and_shown(
             cx, &host, &server.id, options, patience, &mut pace,
         ))
@@ -232,14 +235,14 @@ pub(super) async fn ready(
     } else {
         if let Compared::NotYet(why) | Compared::Cannot(why) = compared {
             cx.report.info(format!(
-                "host key of {} not compared yet ({why}); compared again when it is ready",
+                "cannot verify the host key of {} yet ({why}); trying again when it is ready",
                 server.id
             ));
         }
         if options.user_data {
             user_data_done(cx, &host, &server.id, &mut pace).await?;
         }
-        host_keys::compared_or_said(cx, &host, &server.id).await?;
+        host_keys::compare_or_warn(cx, &host, &server.id).await?;
     }
     cx.report.info(format!(
         "{} is ready after {}; log in with: ssh {}",
@@ -250,9 +253,9 @@ pub(super) async fn ready(
     Ok(server.with(cx, instance))
 }
 
-/// Waits until the user data has finished and the console shows the host key: at
-/// once, for cloud-init shows the keys when it is done. Whoever is in between
-/// cannot keep us waiting for user data when the console shows another key.
+/// Waits until the user data has finished and the console shows the host key. Both
+/// waits run at the same time: if the console shows another key, a man in the
+/// middle cannot delay the error by never reporting the end of the user data.
 async fn done_and_shown(
     cx: &Context,
     host: &Host,
@@ -268,7 +271,8 @@ async fn done_and_shown(
         return shown.map_err(never_shown);
     }
     {
-        // The wait for the user data ends in time, and says more.
+        // This wait is the longer one, because a timeout of the wait for the user
+        // data has the better message.
         let mut beside = waits(pace.left() + patience);
         let shown = host_keys::await_console_key(cx, host, id, &mut beside);
         let done = user_data_done(cx, host, id, pace);
@@ -286,18 +290,18 @@ async fn done_and_shown(
     shown.map_err(never_shown)
 }
 
-/// What to do about a console that does not show what it should.
+/// Adds a hint to the error for a console that shows no host keys.
 fn never_shown(error: Error) -> Error {
     match error.kind {
         ErrorKind::Timeout => error.hint(
-            "cloud-init writes the host keys to the console: an image without it, or one that is \
-             told not to, needs `host_key: \"first_use\"`",
+            "pass `host_key: \"first_use\"` if the image has no cloud-init, which writes the host \
+             keys to the console, or is configured not to write them",
         ),
         _ => error,
     }
 }
 
-/// Waits until ssh lets us in. The key that answers first is pinned.
+/// Waits until a login over ssh succeeds. Pins the first host key that is offered.
 async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result<()> {
     let mut refused_at = None;
     loop {
@@ -310,9 +314,9 @@ async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result
         };
         match tried.await {
             Ok(_) => return Ok(()),
-            // sshd may answer before cloud-init has put the key there.
+            // sshd may answer before cloud-init has installed the key.
             Err(e) if e.kind == ErrorKind::Denied => {
-                // Or somebody in between cannot let us in.
+                // A man in the middle would refuse the login too.
                 host_keys::compare(cx, host, id).await?;
                 let since = *refused_at.get_or_insert_with(|| pace.elapsed());
                 if pace.elapsed().saturating_sub(since) > KEY_ARRIVES {
@@ -332,7 +336,7 @@ async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result
     }
 }
 
-/// A readiness probe: short, not shown in the log, and never past the deadline.
+/// Runs a readiness probe, which is not logged and ends at the deadline.
 async fn probe(cx: &Context, host: &Host, command: &str, pace: &Pace) -> Result<Finished> {
     let command = Command {
         command: command.to_owned(),
@@ -342,7 +346,8 @@ async fn probe(cx: &Context, host: &Host, command: &str, pace: &Pace) -> Result<
     cx.clients.ssh().run(host, command, &cx.report).await
 }
 
-/// Waits until the user data has finished, and throws if it failed.
+/// Waits until the user data has finished. Fails with
+/// [`ErrorKind::CommandFailed`] if the user data failed.
 async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result<()> {
     cx.report.info(format!("waiting for the user data of {id}"));
     cx.report.doing(&format!("the user data of {id} runs"));
@@ -352,7 +357,7 @@ async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) ->
             Err(e) if e.kind == ErrorKind::Timeout && pace.left().is_zero() => {
                 return Err(user_data_timeout(cx, host, pace).await);
             }
-            // A reboot is part of some user data.
+            // The user data may reboot the instance.
             Err(e) if e.kind.retryable() => {
                 seen_running(cx, id, pace).await?;
                 if let Some(error) = stuck(cx, host, &e).await {
@@ -366,22 +371,22 @@ async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) ->
     match finished.status {
         0 => Ok(()),
         2 => {
-            let said = ssh::tail(&finished.stdout, 5);
+            let status = ssh::tail(&finished.stdout, 5);
             cx.report.warn(format!(
-                "cloud-init on {id} finished with recoverable errors: {said}"
+                "cloud-init on {id} finished with recoverable errors: {status}"
             ));
             Ok(())
         }
         127 => Err(Error::new(
             ErrorKind::CommandFailed,
-            format!("{id} has no cloud-init, so nothing says whether its user data succeeded"),
+            format!("cannot determine whether the user data of {id} succeeded: no cloud-init"),
         )
         .hint("pass `user_data: false` to wait_until_ready for images without cloud-init")),
         status => {
             let log = user_data_log(cx, host).await;
             Err(Error::new(
                 ErrorKind::CommandFailed,
-                format!("the user data of {id} failed; its log ends:\n{log}"),
+                format!("the user data of {id} failed; its log ends with:\n{log}"),
             )
             .hint(format!(
                 "the whole log is /var/log/cloud-init-output.log on {}",
@@ -397,13 +402,13 @@ async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) ->
 async fn user_data_timeout(cx: &Context, host: &Host, pace: &Pace) -> Error {
     let log = user_data_log(cx, host).await;
     let error = pace.timeout();
-    let message = format!("{error}; the user data still runs, its log ends:\n{log}");
+    let message = format!("{error}; the user data is still running, its log ends with:\n{log}");
     error
         .with_message(message)
         .hint("pass a longer `timeout` to wait_until_ready")
 }
 
-/// The end of the user data's log, as far as the user may read it.
+/// Returns the end of the log of the user data, or why it cannot be read.
 async fn user_data_log(cx: &Context, host: &Host) -> String {
     let log = "/var/log/cloud-init-output.log";
     let command = Command {

@@ -22,31 +22,37 @@ use crate::ledger::Step;
 use crate::report::{Mask, text};
 use crate::script::{self, Declared, Outcome, Seconds, Shape, yes};
 
-/// How long a host may refuse a login: its key may arrive after sshd.
+/// How long a host may refuse a login. On a new instance, sshd starts before
+/// cloud-init installs the key.
 const KEY_ARRIVES: Duration = Duration::from_secs(30);
 
-/// One try to connect while waiting for a port.
+/// Limit for one attempt to connect while waiting for a port.
 const ONE_TRY: Duration = Duration::from_secs(5);
 
-/// How much of a failed command's output its error shows.
+/// How many lines of a failed command's output the error shows.
 const SHOWN_LINES: usize = 15;
 
 #[export_module]
 pub mod api {
-    /// Describes a host that is no instance of this run, for `ssh_exec` and `scp`.
+    /// Describes how to reach a host over ssh.
     ///
-    /// `address` is a name or an address; or what `launch_instance` gave, to
-    /// reach that instance in another way than by default: what is made of it
-    /// goes wherever an instance does. Nothing is connected to yet.
+    /// Pass the returned map to `ssh_exec`, `scp` and other functions. This
+    /// function does not connect. `address` is a host name or an IP address. It
+    /// can also be a map that `launch_instance` returned, if the instance is to
+    /// be reached in another way than by default, for example through a jump
+    /// host; the returned map can then be used wherever an instance is
+    /// expected.
     ///
-    /// The key of a host must be in `known_hosts`, or be named here; an
-    /// instance's is known by its console. The files are those of OpenSSH, and
-    /// mean the same: `~/.ssh/known_hosts`, `known_hosts2` beside it, and
-    /// `ssh_known_hosts` and `ssh_known_hosts2` in `/etc/ssh`. Certificates of
-    /// hosts (`@cert-authority`) are not verified: name the key of such a host.
-    /// Lines that are skipped are logged with their number.
+    /// The host key must be in a `known_hosts` file or in the option
+    /// `host_key`; for an instance, autorun reads it from the console output.
+    /// The files are the ones of OpenSSH: `known_hosts` and `known_hosts2` in
+    /// `~/.ssh`, and `ssh_known_hosts` and `ssh_known_hosts2` in `/etc/ssh`.
+    /// Host certificates (`@cert-authority`) are not supported: set `host_key`
+    /// for such a host. Skipped lines of these files are logged with their
+    /// number.
     ///
-    /// Throws `invalid_option`.
+    /// Throws `invalid_option` if the address or an option is not valid, or if
+    /// the user name for the login cannot be determined.
     ///
     /// ```rhai
     /// let db = host("db.example.com", #{ user: "admin", port: 2222 });
@@ -57,25 +63,32 @@ pub mod api {
         script::run_blocking(&call, |cx| hosts::host(cx, &address, options))
     }
 
-    /// Runs a command on a host and waits for its end.
+    /// Runs a command on a host and returns its output.
     ///
-    /// `server` is what `launch_instance` or `host` gave, or an address; or an
-    /// array of such, and then it runs on all of them at once and gives an array
-    /// of results in the same order. A failure lets the others finish and is then
-    /// thrown, with every failure in `causes`. The
-    /// command is text for the user's login shell there. Its output goes to the
-    /// log while it runs; of very long output the last 4 MiB are kept.
+    /// `server` is a map that `launch_instance` or `host` returned, or an
+    /// address. For an array of these, the command runs on all hosts at the
+    /// same time, and the results are returned in the same order. If the
+    /// command fails on one host, the others finish first; then an error is
+    /// thrown that has every failure in `causes`.
     ///
-    /// Every user there can read a command line, so a secret in it is an error.
-    /// `env` and `stdin` are for secrets.
+    /// The login shell of the user runs the command. The output is logged while
+    /// the command runs. If stdout or stderr is very long, the result has its
+    /// last 4 MiB.
     ///
-    /// On `timeout` and Ctrl-C the command and what it started is ended; if that
-    /// cannot be made sure, the error says so.
+    /// A secret in `command` is an error, because every user of the host can
+    /// read command lines. Pass secrets with `env` or `stdin`.
     ///
-    /// Throws `command_failed`, whose `detail` has `status`, `stdout` and
-    /// `stderr`; `timeout`, `denied`, `host_key_changed`; `invalid_option` for a
-    /// secret in `command`; `unreachable`, also when the host does not say how the
-    /// command ended: then it may still run.
+    /// When `timeout` expires or Ctrl-C is pressed, autorun ends the command
+    /// and the processes that it started. If it cannot verify that they have
+    /// ended, the error message contains this.
+    ///
+    /// Throws `command_failed` if the status is not 0 (its `detail` has
+    /// `status`, `stdout` and `stderr`); `timeout` if the command takes longer
+    /// than `timeout`; `denied` if the login is refused; `host_key_changed` if
+    /// the host key is not the known one; `invalid_option` if `command`
+    /// contains a secret; `unreachable` if there is no connection, or if it
+    /// breaks before the host reports the status: the command may then still
+    /// run.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
@@ -95,14 +108,15 @@ pub mod api {
         })
     }
 
-    /// Waits until a host lets us in by ssh.
+    /// Waits until a login to a host over ssh succeeds.
     ///
-    /// For instances `wait_until_ready` is better: it waits for the user data,
-    /// too. `server` is what `launch_instance` or `host` gave, or an address; or
-    /// an array of such.
+    /// `server` is a map that `launch_instance` or `host` returned, an address,
+    /// or an array of these. For instances, `wait_until_ready` is better,
+    /// because it also waits for the user data.
     ///
-    /// Throws `timeout`, `denied` when the login is refused for half a minute,
-    /// `host_key_changed`.
+    /// Throws `timeout` if no login succeeds in time, `denied` if the host
+    /// refuses the login for more than 30 seconds, and `host_key_changed` if
+    /// the host key is not the known one.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
@@ -121,9 +135,11 @@ pub mod api {
 
     /// Waits until a TCP port of a host accepts connections.
     ///
-    /// `server` is what `launch_instance` or `host` gave, or an address.
+    /// `server` is a map that `launch_instance` or `host` returned, or an
+    /// address.
     ///
-    /// Throws `timeout`.
+    /// Throws `timeout` if the port does not accept a connection in time, and
+    /// `invalid_option` if `port` is not from 1 to 65535.
     ///
     /// ```rhai
     /// wait_for_port("192.0.2.10", 22, #{ timeout: 60 });
@@ -144,10 +160,10 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("host")
         .options::<HostOptions>()
-        .gives::<KnownHost>(Shape::One),
+        .returns::<KnownHost>(Shape::One),
     Declared::of("ssh_exec")
         .options::<SshExec>()
-        .gives::<CommandResult>(Shape::LikeArgument),
+        .returns::<CommandResult>(Shape::LikeArgument),
     Declared::of("wait_for_ssh").options::<WaitOptions>(),
     Declared::of("wait_for_port").options::<WaitOptions>(),
 ];
@@ -155,38 +171,38 @@ pub(super) const DECLARED: &[Declared] = &[
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SshExec {
-    /// A status other than 0 is an error.
+    /// Throw an error if the exit status is not 0.
     #[serde(default = "yes")]
     check: bool,
-    /// The command is ended after that; by default it may take as long as it
-    /// wants.
+    /// Limit after which the command is ended. By default there is no limit.
     timeout: Option<Seconds>,
-    /// Directory to run in.
+    /// Working directory of the command.
     cwd: Option<String>,
-    /// Environment variables. They and `stdin` travel inside the connection,
-    /// never in a command line.
+    /// Environment variables. They and `stdin` are sent inside the ssh
+    /// connection, never in a command line.
     #[serde(default)]
     env: BTreeMap<String, String>,
-    /// What the command reads.
+    /// Standard input of the command.
     stdin: Option<String>,
-    /// Run as root; needs sudo without a password, or `sudo_password` of
-    /// `host`.
+    /// Run the command as root. This needs sudo without a password, or the
+    /// option `sudo_password` of `host`.
     #[serde(default)]
     sudo: bool,
 }
 
-/// What `ssh_exec` gives.
+/// The map that `ssh_exec` returns.
 #[derive(Debug, Serialize, JsonSchema)]
 struct CommandResult {
-    /// The exit status.
+    /// Exit status of the command.
     status: i64,
-    /// What it wrote to its standard output.
+    /// Standard output of the command.
     stdout: String,
-    /// What it wrote to its standard error.
+    /// Standard error of the command.
     stderr: String,
-    /// How many seconds it took.
+    /// Seconds that the command took.
     seconds: f64,
-    /// The signal that ended it, as "TERM"; `()` when none did.
+    /// The signal that ended the command, such as "TERM"; `()` if it ended
+    /// without a signal.
     signal: Option<String>,
 }
 
@@ -200,8 +216,8 @@ async fn ssh_exec(
     let readable = cx.report.mask().keep_out_of("argument `command`", command);
     readable.map_err(|error| {
         error.hint(
-            "every user there can read the command line: pass the secret by `env` or `stdin`, \
-             as in ssh_exec(server, \"..\", #{ env: #{ PASSWORD: password } })",
+            "every user of the host can read the command line: pass the secret with `env` or \
+             `stdin`, as in ssh_exec(server, \"..\", #{ env: #{ PASSWORD: password } })",
         )
     })?;
     for (name, value) in &options.env {
@@ -211,8 +227,8 @@ async fn ssh_exec(
         step.replay();
         return Ok(recorded);
     }
-    // An address that is none, a host key that changed: before it counts as
-    // begun.
+    // Fail on a bad address or a changed host key before the step begins: a step
+    // that has begun may have had an effect.
     let targets = Targets::resolve(cx, servers).await?;
     step.begin()?;
     crash::reached("before a command");
@@ -243,11 +259,11 @@ async fn wait_for_ssh(cx: &Context, servers: &Dynamic, options: WaitOptions) -> 
 }
 
 async fn wait_for_login(cx: &Context, server: &Dynamic, timeout: Duration) -> Result<()> {
-    let mut pace = cx.pace("ssh to let us in".to_owned(), timeout);
+    let mut pace = cx.pace("the login over ssh".to_owned(), timeout);
     let mut refused_at = None;
     loop {
         let tried = async {
-            // Of a new instance this asks for its key.
+            // This requests the host key of a new instance.
             let host = located(cx, server).await?;
             know_keys(cx, &host).await?;
             let command = Command {
@@ -259,7 +275,7 @@ async fn wait_for_login(cx: &Context, server: &Dynamic, timeout: Duration) -> Re
         };
         match tried.await {
             Ok(_) => return Ok(()),
-            // sshd may answer before the key has arrived.
+            // sshd may answer before cloud-init has installed the key.
             Err(e) if e.kind == ErrorKind::Denied => {
                 let since = *refused_at.get_or_insert_with(|| pace.elapsed());
                 if pace.elapsed().saturating_sub(since) > KEY_ARRIVES {
@@ -286,7 +302,10 @@ async fn wait_for_port(
         .ok_or_else(|| Error::invalid("argument `port`: it must be from 1 to 65535"))?;
     let host = reachable_at(cx, server, port).await?;
     let address = &host.address;
-    let mut pace = cx.pace(format!("port {port} of {address} to accept"), timeout);
+    let mut pace = cx.pace(
+        format!("port {port} of {address} to accept connections"),
+        timeout,
+    );
     loop {
         let one_try = pace.left().min(ONE_TRY);
         let paused = match cx.clients.ssh().accepts(&host, one_try).await {
@@ -299,14 +318,14 @@ async fn wait_for_port(
         }
     }
     cx.report.info(format!(
-        "port {port} of {address} accepts after {}",
+        "port {port} of {address} accepts connections after {}",
         text::duration(pace.elapsed())
     ));
     Ok(())
 }
 
-/// A port of a host or an instance, whose own host key is not looked up: nothing
-/// is said to it.
+/// Returns how to reach a port of a host or an instance. Its host key is not looked
+/// up, because there is no ssh session with it.
 async fn reachable_at(cx: &Context, server: &Dynamic, port: u16) -> Result<Host> {
     let mut host = located(cx, server).await?;
     if let Some(via) = &host.via {
@@ -357,49 +376,49 @@ async fn run_on(
     if options.check && result.status != 0 {
         let error = failed(&host, command, &finished, cx.report.mask());
         return Err(match &options.cwd {
-            Some(cwd) if finished.no_directory => {
-                error.hint(format!("does the directory `{cwd}` of `cwd` exist there?"))
-            }
+            Some(cwd) if finished.no_directory => error.hint(format!(
+                "check that the directory `{cwd}` (`cwd`) exists on the host"
+            )),
             _ => error,
         });
     }
     Ok(result)
 }
 
-/// A shell variable's name, and a value that can travel.
+/// Checks that a name is valid for a shell variable and that the value can be sent.
 fn check_env(name: &str, value: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit())
     {
         return Err(Error::invalid(format!(
-            "option `env.{name}`: not a variable's name"
+            "option `env.{name}`: not a valid variable name"
         )));
     }
     if value.contains('\0') {
         return Err(Error::invalid(format!(
-            "option `env.{name}`: it holds a NUL byte"
+            "option `env.{name}`: the value contains a NUL byte"
         )));
     }
     Ok(())
 }
 
-/// A command that ended with a status other than 0.
+/// Returns the error for a command whose exit status is not 0.
 fn failed(host: &Host, command: &str, finished: &Finished, mask: &Mask) -> Error {
     let how = match &finished.signal {
         Some(signal) => format!("was ended by SIG{signal}"),
         None => format!("failed with status {}", finished.status),
     };
-    let said = [&finished.stderr, &finished.stdout]
+    let output = [&finished.stderr, &finished.stdout]
         .into_iter()
-        // Masked first: the last lines may begin in the middle of a secret.
+        // Mask before cutting: the last lines may begin in the middle of a secret.
         .map(|output| mask.apply(&String::from_utf8_lossy(output)))
         .map(|output| ssh::tail(output.as_bytes(), SHOWN_LINES))
-        .find(|said| !said.is_empty());
-    let said = said.map_or_else(String::new, |said| format!(":\n{said}"));
+        .find(|output| !output.is_empty());
+    let output = output.map_or_else(String::new, |output| format!(":\n{output}"));
     let command = command.trim().lines().next().unwrap_or_default();
     Error::new(
         ErrorKind::CommandFailed,
-        format!("`{command}` {how} on {}{said}", host.name),
+        format!("`{command}` {how} on {}{output}", host.name),
     )
     .detail(serde_json::json!({
         "status": finished.status,

@@ -1,4 +1,4 @@
-//! Who may connect to instances.
+//! Security groups: which addresses may connect to instances.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,17 +16,21 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Intent, NewResource, Remover, ResourceKind, State, Step};
 use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
-/// Where ssh listens: opened to the caller alone unless told otherwise.
+/// The port of ssh, which by default is opened only to this machine.
 const SSH_PORT: u16 = 22;
 
 #[export_module]
 pub mod api {
-    /// Creates a security group and opens the ports given.
+    /// Creates a security group and adds its ingress rules.
     ///
-    /// Without `ingress` only ssh is open, and only for this machine's own
-    /// public address.
+    /// Without `ingress`, only ssh (port 22) is open, and only to the public
+    /// address of this machine.
     ///
-    /// Throws `already_exists`, `invalid_option`, `denied`.
+    /// Throws `already_exists` if the VPC has a group with this name,
+    /// `invalid_option` if a rule is wrong or the region has no default VPC,
+    /// `not_found` if the VPC or a group in a rule does not exist,
+    /// `quota_exceeded` if a quota of the account is reached, and `denied` if
+    /// AWS refuses the request.
     ///
     /// ```rhai
     /// let group = create_security_group("web-" + run_id(), #{
@@ -45,15 +49,16 @@ pub mod api {
         })
     }
 
-    /// Opens a port of a security group; one that is open is no error.
+    /// Opens a port in a security group.
     ///
-    /// `group` is what `create_security_group` gave, or an id. `rule` is as in
-    /// its `ingress`: ssh is opened to this machine's own address unless `from`
-    /// says otherwise, other ports to everyone. Gives whether it was closed
-    /// before. In a group that the run did not make, `autorun destroy` closes it
+    /// Returns true if the rule is new, and false if the port was already open.
+    /// `group` is a map that `create_security_group` returned, or a group id.
+    /// If this run did not create the group, `autorun destroy` closes the port
     /// again.
     ///
-    /// Throws `not_found`, `invalid_option`, `denied`.
+    /// Throws `not_found` if the group does not exist, `invalid_option` if the
+    /// rule is wrong, `quota_exceeded` if the group has too many rules, and
+    /// `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let group = create_security_group("web-" + run_id());
@@ -67,12 +72,14 @@ pub mod api {
         })
     }
 
-    /// Closes a port of a security group; one that is closed is no error.
+    /// Closes a port in a security group.
     ///
-    /// `group` and `rule` are as for `open_port`: a rule is told by its ports,
-    /// its protocol and `from`. Gives whether it was open before.
+    /// Returns true if the port was open, and false if it was already closed.
+    /// `group` is a map that `create_security_group` returned, or a group id.
+    /// The rule to remove is the one with the same ports, protocol and source.
     ///
-    /// Throws `not_found`, `invalid_option`, `denied`.
+    /// Throws `not_found` if the group does not exist, `invalid_option` if the
+    /// rule is wrong, and `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let group = create_security_group("web-" + run_id());
@@ -87,13 +94,14 @@ pub mod api {
         })
     }
 
-    /// Deletes a security group, waiting until nothing uses it any more.
+    /// Deletes a security group.
     ///
-    /// `group` is what `create_security_group` gave, or an id. One that is gone
-    /// is no error.
+    /// This function waits until no instance and no rule uses the group.
+    /// `group` is a map that `create_security_group` returned, or a group id.
+    /// Deleting a group that does not exist is not an error.
     ///
-    /// Throws `timeout` when it stays in use, `denied` for a group that autorun
-    /// did not make.
+    /// Throws `timeout` if the group is still in use after 10 minutes, and
+    /// `denied` if autorun did not create it.
     ///
     /// ```rhai
     /// let group = create_security_group("web-" + run_id());
@@ -107,9 +115,12 @@ pub mod api {
         })
     }
 
-    /// Gives this machine's public address, as AWS's check-ip service sees it.
+    /// Returns the public IP address of this machine.
     ///
-    /// Throws `unreachable`, `timeout`.
+    /// The address is queried from the check-ip service of AWS.
+    ///
+    /// Throws `unreachable` if the service cannot be reached or does not answer
+    /// with an address, and `timeout` if it does not answer within 10 seconds.
     ///
     /// ```rhai
     /// log_info("this machine is " + my_ip());
@@ -123,7 +134,7 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("create_security_group")
         .options::<CreateSecurityGroup>()
-        .gives::<SecurityGroup>(Shape::One),
+        .returns::<SecurityGroup>(Shape::One),
     Declared::of("open_port").takes::<Rule>("rule"),
     Declared::of("close_port").takes::<Rule>("rule"),
 ];
@@ -131,29 +142,32 @@ pub(super) const DECLARED: &[Declared] = &[
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateSecurityGroup {
-    /// The rules.
+    /// Rules for incoming connections. The default is port 22 from the public
+    /// address of this machine.
     ingress: Option<Vec<Rule>>,
-    /// Shown in the console.
+    /// Description of the group in the AWS console.
     description: Option<String>,
-    /// Id of the VPC; by default the region's default VPC.
+    /// Id of the VPC. The default is the default VPC of the region.
     vpc: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Rule {
-    /// The port, or the first of a range.
+    /// The port, or the first port of a range.
     port: u16,
     /// The last port of a range.
     to_port: Option<u16>,
-    /// An address or network, as `my_ip()`, "203.0.113.0/24" or "0.0.0.0/0"; or
-    /// what `create_security_group` gave, or its id, for the instances in that
-    /// group; by default everyone, but for port 22 this machine's address.
+    /// Source of the connections: an address or a network, such as `my_ip()`,
+    /// "203.0.113.0/24" or "0.0.0.0/0"; or a group id or a map that
+    /// `create_security_group` returned, for the instances in that group. The
+    /// default is every address, but for port 22 only the public address of
+    /// this machine.
     from: Option<NameOr<SourceGroup>>,
     /// `tcp` or `udp`.
     #[serde(default = "tcp")]
     protocol: String,
-    /// Shown in the console.
+    /// Description of the rule in the AWS console.
     description: Option<String>,
 }
 
@@ -161,18 +175,18 @@ fn tcp() -> String {
     "tcp".to_owned()
 }
 
-/// A security group that EC2 knows.
+/// The map of a security group.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct SecurityGroup {
     /// "security_group".
     kind: ResultKind,
-    /// AWS's id, as `sg-0abc`.
+    /// Id of the group, such as `sg-0abc`.
     id: String,
-    /// Its name.
+    /// Name of the group.
     name: String,
 }
 
-/// A security group as a playbook passes it on: an id, or what
+/// A security group as an argument or option: an id, or a map that
 /// `create_security_group` returned.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(from = "NameOr<GroupMap>")]
@@ -184,7 +198,8 @@ struct GroupMap {
 }
 
 impl Named for GroupMap {
-    const EXPECTED: &'static str = "an id as \"sg-0abc\", or what create_security_group returned";
+    const EXPECTED: &'static str =
+        "an id like \"sg-0abc\", or the map that create_security_group returned";
 }
 
 /// A group whose instances may connect.
@@ -194,7 +209,8 @@ struct SourceGroup {
 }
 
 impl Named for SourceGroup {
-    const EXPECTED: &'static str = "an address or network, or what create_security_group returned";
+    const EXPECTED: &'static str =
+        "an address, a network, or the map that create_security_group returned";
 }
 
 impl From<NameOr<GroupMap>> for GroupRef {
@@ -206,24 +222,25 @@ impl From<NameOr<GroupMap>> for GroupRef {
     }
 }
 
-const GROUP_HINT: &str = "pass what create_security_group gave, or an id as \"sg-0abc\"";
+const GROUP_HINT: &str =
+    "pass the map that create_security_group returned, or an id like \"sg-0abc\"";
 
 impl GroupRef {
     fn of(argument: &str, value: &Dynamic) -> Result<Self> {
         script::argument(argument, value).map_err(|error| error.hint(GROUP_HINT))
     }
 
-    /// Its id. `what` names it in the error.
+    /// Returns the id. `what` names the argument in the error.
     pub(super) fn id(self, what: &str) -> Result<String> {
         if self.0.starts_with("sg-") {
             return Ok(self.0);
         }
-        let said = format!("{what}: `{}` is not a security group's id", self.0);
-        Err(Error::invalid(said).hint(GROUP_HINT))
+        let message = format!("{what}: `{}` is not a security group id", self.0);
+        Err(Error::invalid(message).hint(GROUP_HINT))
     }
 }
 
-/// The id of a group that is an argument.
+/// Returns the id of the group in the argument `group`.
 fn group_id(value: &Dynamic) -> Result<String> {
     GroupRef::of("group", value)?.id("argument `group`")
 }
@@ -253,21 +270,21 @@ async fn create_security_group(
         .description
         .unwrap_or_else(|| format!("made by autorun, run {}", cx.ledger.run()));
     let ec2 = cx.clients.ec2().await?;
-    let there = made_before(cx, step, &ec2).await?;
+    let existing = created_before(cx, step, &ec2).await?;
     if let Some(recorded) = step.recorded::<SecurityGroup>()?
-        && (step.was_undone() || there.is_some())
+        && (step.was_undone() || existing.is_some())
     {
         step.replay();
         return Ok(recorded);
     }
-    let id = if let Some(id) = there {
-        // Its rules may be missing.
+    let id = if let Some(id) = existing {
+        // An interrupted attempt may not have added the rules.
         step.begin_unwritten();
         id
     } else {
         let intent = step.intend_one(NewResource::new(ResourceKind::SecurityGroup, name))?;
         let vpc = options.vpc.as_deref();
-        match make(cx, &ec2, &intent, name, &description, vpc).await {
+        match create(cx, &ec2, &intent, name, &description, vpc).await {
             Ok(id) => {
                 intent.created(&id);
                 id
@@ -325,11 +342,12 @@ async fn open_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -
     }
     let retried = step.made().iter().any(|row| row.state == State::Intended);
     if !retried && ec2.is_open(&group, &rule).await? {
-        cx.report.info(format!("{id} was open before"));
+        cx.report.info(format!("{id} is already open"));
         return Ok(false);
     }
     let goes_with_group = cx.ledger.made(ResourceKind::SecurityGroup, &group)
-        // A rule that names another group keeps that one from being deleted.
+        // A rule that names another group prevents the deletion of that group, so
+        // it needs a row of its own.
         && rule.from_group().is_none();
     let intent = if goes_with_group {
         step.begin()?;
@@ -340,7 +358,8 @@ async fn open_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) -
     };
     let opened = ec2.open(&group, &rule).await;
     match (&opened, intent) {
-        // It was closed a moment ago: if it is open now, a lost answer did it.
+        // The port was closed before the request. If AWS answers that it is open,
+        // the request was sent twice because its first answer was lost.
         (Ok(_), Some(intent)) => intent.created(&id),
         (Err(error), Some(intent)) => intent.abandoned(error),
         (_, None) => {}
@@ -366,13 +385,13 @@ async fn close_port(cx: &Context, step: &mut Step, group: &Dynamic, rule: Rule) 
     cx.report.info(if closed {
         format!("closed {id}")
     } else {
-        format!("{id} was closed before")
+        format!("{id} is already closed")
     });
     Ok(closed)
 }
 
-/// The group that an earlier attempt made and that is still there.
-async fn made_before(cx: &Context, step: &Step, ec2: &Ec2<'_>) -> Result<Option<String>> {
+/// Returns the id of the group that an earlier attempt created, if it still exists.
+async fn created_before(cx: &Context, step: &Step, ec2: &Ec2<'_>) -> Result<Option<String>> {
     for row in step.live(ResourceKind::SecurityGroup) {
         let id = row.id.as_deref().unwrap_or_default();
         let ask = async || ec2.security_group_marks(id).await;
@@ -384,9 +403,9 @@ async fn made_before(cx: &Context, step: &Step, ec2: &Ec2<'_>) -> Result<Option<
     Ok(None)
 }
 
-/// Makes the group, or finds the one that this intent has made already: its
-/// answer was lost.
-async fn make(
+/// Creates the group. If the answer to an earlier request was lost, finds the group
+/// that this intent has already created.
+async fn create(
     cx: &Context,
     ec2: &Ec2<'_>,
     intent: &Intent,
@@ -400,7 +419,7 @@ async fn make(
         .await
     {
         Err(error) if error.kind == ErrorKind::AlreadyExists => {
-            let what = format!("security group {name} to show");
+            let what = format!("security group {name} to be visible");
             let mut pace = cx.pace(what, cx.clients.consistency());
             loop {
                 let named = ec2.security_groups_named(name).await;
@@ -409,7 +428,8 @@ async fn make(
                 if let Some(group) = named.iter().find(ours) {
                     return Ok(group.id.clone());
                 }
-                // Somebody else's shows as well, and at once if it is old.
+                // A group that was created elsewhere has the name. An old group is
+                // visible immediately.
                 if !named.is_empty() || pace.left().is_zero() {
                     return Err(error);
                 }
@@ -420,7 +440,8 @@ async fn make(
     }
 }
 
-/// A rule as EC2 wants it; ssh is never opened to everyone by omission.
+/// Converts a rule for EC2. A rule that includes the ssh port is never opened to
+/// every address by default.
 async fn ingress(cx: &Context, rule: Rule) -> Result<Ingress> {
     if let Some(description) = &rule.description {
         check_public(cx, "the description of a rule", description)?;
@@ -428,7 +449,7 @@ async fn ingress(cx: &Context, rule: Rule) -> Result<Ingress> {
     let to_port = rule.to_port.unwrap_or(rule.port);
     if to_port < rule.port {
         return Err(Error::invalid(format!(
-            "`to_port` {to_port} is below `port` {}",
+            "`to_port` {to_port} is less than `port` {}",
             rule.port
         )));
     }
@@ -452,7 +473,7 @@ async fn ingress(cx: &Context, rule: Rule) -> Result<Ingress> {
     })
 }
 
-/// Who may connect: a network, or a group's id.
+/// Returns the source of a rule: a network or a group id.
 fn source(from: NameOr<SourceGroup>) -> Result<String> {
     let id = match from {
         NameOr::Name(text) if !text.starts_with("sg-") => return network(&text),
@@ -464,11 +485,11 @@ fn source(from: NameOr<SourceGroup>) -> Result<String> {
         .map_err(|error| error.hint(format!("pass {}", SourceGroup::EXPECTED)))
 }
 
-/// An address or network as a network.
+/// Converts an address or a network to a network.
 fn network(from: &str) -> Result<String> {
     let fault = || {
         Error::invalid(format!("`{from}` is neither an address nor a network")).hint(
-            "write it as \"203.0.113.7\", \"203.0.113.0/24\" or \"0.0.0.0/0\", or pass a group",
+            "write it like \"203.0.113.7\", \"203.0.113.0/24\" or \"0.0.0.0/0\", or pass a group",
         )
     };
     let (address, bits) = match from.split_once('/') {
@@ -494,11 +515,11 @@ async fn my_ip(cx: &Context) -> Result<String> {
         _ => Err(Error::new(
             ErrorKind::Unreachable,
             format!(
-                "{url} did not answer with an address but with HTTP {}",
+                "{url} did not answer with an address, but with HTTP {}",
                 answer.status
             ),
         )
-        .hint("pass the address yourself, as `from: \"203.0.113.7\"`")),
+        .hint("pass the address yourself, for example `from: \"203.0.113.7\"`")),
     }
 }
 

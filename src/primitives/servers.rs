@@ -1,5 +1,5 @@
-//! Instances on their way through a playbook: what it sees, what it passes on,
-//! and how to reach them.
+//! Instances as values of a playbook: the map that it receives, the argument that
+//! it passes, and how to reach the instance.
 
 use std::iter::successors;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::ResourceKind;
 use crate::script::{self, HostValue, NameOr, Named, ResultKind};
 
-/// How long EC2 may take to explain why ssh failed.
+/// Limit for the EC2 request that finds out why ssh failed.
 const EXPLAINS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The user of Amazon Linux images.
@@ -31,30 +31,31 @@ pub(super) fn ec2_user() -> String {
     AMAZON_LINUX_USER.to_owned()
 }
 
-/// An instance as a playbook sees it: EC2's description and how to log in.
+/// The map of an instance: the description by EC2 and how to log in.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct Server {
     /// "instance".
     kind: ResultKind,
     #[serde(flatten)]
     pub(super) instance: Instance,
-    /// Who `ssh_exec` and `scp` log in as.
+    /// The user that `ssh_exec` and `scp` log in as.
     user: String,
-    /// The private key's file; `()` when it is not known.
+    /// Path of the private key file; `()` if it is not known.
     key: Option<PathBuf>,
-    /// "verified" once its ssh host key has been compared with its console, else
-    /// "unverified".
+    /// "verified" after the ssh host key has been compared with the console
+    /// output, else "unverified".
     host_key: HostKey,
-    /// What `host` returned; only there if the instance was passed on in that way.
+    /// The map that `host` returned. Present only if the instance was passed as
+    /// such a map.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "HostValue")]
     host: Option<KnownHost>,
 }
 
-/// An instance as a playbook passes it on.
+/// An instance as an argument of a function.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ServerRef {
-    /// AWS's id.
+    /// The id of the instance.
     pub(super) id: String,
     #[serde(default)]
     pub(super) name: String,
@@ -66,18 +67,19 @@ pub(super) struct ServerRef {
     pub(super) public_ip: Option<String>,
     #[serde(default)]
     pub(super) private_ip: Option<String>,
-    /// What `host` said of it: it is reached in this way.
+    /// How to reach the instance, if the playbook specified it with `host`.
     #[serde(default)]
     pub(super) host: Option<Host>,
 }
 
 impl Named for ServerRef {
-    const EXPECTED: &'static str = "an id as \"i-0abc\", or what launch_instance returned";
+    const EXPECTED: &'static str =
+        "an id like \"i-0abc\", or the map that launch_instance returned";
 }
 
 impl ServerRef {
-    /// From an id, from what `launch_instance` gave, or from what `host` made of
-    /// that.
+    /// Reads an id, a map that `launch_instance` returned, or the map that
+    /// `host` returned for such a map.
     pub(super) fn from_value(cx: &Context, value: &Dynamic) -> Result<Self> {
         let server = if is_host(value) {
             Self::of_host(script::argument("server", value)?)?
@@ -90,8 +92,8 @@ impl ServerRef {
         server.host.iter().for_each(|host| mask_secrets(cx, host));
         if !server.id.starts_with("i-") {
             return Err(
-                Error::invalid(format!("`{}` is not an instance's id", server.id))
-                    .hint("pass what launch_instance gave, or an id as \"i-0abc\""),
+                Error::invalid(format!("`{}` is not an instance id", server.id))
+                    .hint("pass the map that launch_instance returned, or an id like \"i-0abc\""),
             );
         }
         Ok(server)
@@ -115,7 +117,8 @@ impl ServerRef {
             Trust::KnownHosts | Trust::Fingerprint(_) => {
                 return Err(
                     Error::invalid(format!("`{}` is not known as an instance", host.name)).hint(
-                        "pass what launch_instance gave, or host() of that without `host_key`",
+                        "pass the map that launch_instance returned, or host() of that map \
+                         without `host_key`",
                     ),
                 );
             }
@@ -141,7 +144,8 @@ impl ServerRef {
     }
 }
 
-/// Sees to it that no secret of a host is shown, whoever put it there.
+/// Masks the secrets of a host and of its jump hosts. A playbook can pass a map
+/// that it wrote itself, whose secrets `host` has not masked.
 pub(super) fn mask_secrets(cx: &Context, host: &Host) {
     for host in successors(Some(host), |host| host.via.as_deref()) {
         let secrets = host.passphrase.iter().chain(&host.sudo_password);
@@ -149,20 +153,21 @@ pub(super) fn mask_secrets(cx: &Context, host: &Host) {
     }
 }
 
-/// Whether this is what `host` gives.
+/// Returns whether a value is a map that `host` returned.
 pub(super) fn is_host(value: &Dynamic) -> bool {
     ResultKind::of(value) == Some(ResultKind::Host)
 }
 
-/// Does the work for one server or for each of an array, all at once, and
-/// gives the results in the same shape.
+/// Does the work for one server, or for each of an array at the same time.
+/// Returns one result or an array of results in the same order.
 pub(super) async fn each<T: Serialize>(
     cx: &Context,
     servers: &Dynamic,
     work: impl AsyncFn(ServerRef) -> Result<T>,
 ) -> Result<Value> {
     let json = |value: T| {
-        serde_json::to_value(value).map_err(|e| Error::internal(format!("cannot show it: {e}")))
+        serde_json::to_value(value)
+            .map_err(|e| Error::internal(format!("cannot convert the result: {e}")))
     };
     let Some(list) = servers.read_lock::<rhai::Array>() else {
         return json(work(ServerRef::from_value(cx, servers)?).await?);
@@ -176,7 +181,7 @@ pub(super) async fn each<T: Serialize>(
         .map(Value::Array)
 }
 
-/// The ids of a server or of each of an array.
+/// Returns the id of a server, or the ids of an array of servers.
 pub(super) fn ids(cx: &Context, servers: &Dynamic) -> Result<Vec<String>> {
     match servers.read_lock::<rhai::Array>() {
         None => Ok(vec![ServerRef::from_value(cx, servers)?.id]),
@@ -189,8 +194,8 @@ pub(super) fn ids(cx: &Context, servers: &Dynamic) -> Result<Vec<String>> {
     }
 }
 
-/// What EC2 says of an instance. Of one that this run launched a moment ago it
-/// may deny that it exists.
+/// Returns EC2's description of an instance. Retries within the retry window if
+/// this run has just launched the instance, because EC2 may not know it yet.
 pub(super) async fn described(cx: &Context, id: &str) -> Result<Instance> {
     let ec2 = cx.clients.ec2().await?;
     let ask = async || ec2.instance(id).await;
@@ -201,10 +206,10 @@ pub(super) async fn described(cx: &Context, id: &str) -> Result<Instance> {
     seen.ok_or_else(|| no_instance(id))
 }
 
-/// How to reach an instance.
+/// Returns how to reach an instance.
 pub(super) fn instance_host(server: &ServerRef, instance: &Instance) -> Result<Host> {
     let through = server.host.as_ref().is_some_and(|host| host.via.is_some());
-    // Behind a jump host an instance is reached at its address in there.
+    // A jump host reaches the instance at its private address.
     let addresses = if through {
         [&instance.private_ip, &instance.public_ip]
     } else {
@@ -242,8 +247,8 @@ pub(super) fn instance_host(server: &ServerRef, instance: &Instance) -> Result<H
     })
 }
 
-/// An error of ssh with what EC2 says of the instance or of its jump hosts, if
-/// that explains it: it does not run, or has another address by now.
+/// Adds a hint to an ssh error if EC2's description of the instance or of a jump
+/// host explains it: the instance does not run, or its address has changed.
 pub(super) async fn explained(cx: &Context, host: &Host, error: Error) -> Error {
     if !matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) {
         return error;
@@ -267,32 +272,32 @@ fn explanation(host: &Host, instance: &Instance) -> Option<String> {
         let known = addresses.any(|address| *address == host.address);
         current.filter(|_| !known).map(|current| {
             format!(
-                "{} has the address {current} by now: pass what describe_instance gives, also \
-                 as `via` of host()",
+                "{} now has the address {current}: pass the map that describe_instance returns, \
+                 also as `via` of host()",
                 named(instance)
             )
         })
     })
 }
 
-/// Why an instance cannot answer, and what to do.
+/// Returns why an instance cannot answer, and what to do.
 pub(super) fn not_running(instance: &Instance) -> Option<String> {
     let id = named(instance);
     match instance.state {
         InstanceState::Stopped => Some(format!(
-            "{id} is stopped; start_instance starts it, and gives its new address"
+            "{id} is stopped; start_instance starts it and returns its new address"
         )),
         InstanceState::Stopping => Some(format!(
-            "{id} is stopping; start_instance starts it again, and gives its new address"
+            "{id} is stopping; start_instance starts it again and returns its new address"
         )),
         InstanceState::ShuttingDown | InstanceState::Terminated => Some(format!(
-            "{id} is terminated and will not come back; launch another one"
+            "{id} is terminated and cannot be started again; launch another instance"
         )),
         InstanceState::Pending | InstanceState::Running | InstanceState::Unknown => None,
     }
 }
 
-/// `i-0abc (web)`.
+/// Formats `i-0abc (web)`.
 fn named(instance: &Instance) -> String {
     match instance.name.as_str() {
         "" => instance.id.clone(),
@@ -300,7 +305,8 @@ fn named(instance: &Instance) -> String {
     }
 }
 
-/// The error of a wait for a host whose jump host will not be there by itself.
+/// Returns the error of a wait that cannot succeed, because a jump host does not
+/// run or has another address.
 pub(super) async fn stuck(cx: &Context, host: &Host, error: &Error) -> Option<Error> {
     for via in successors(host.via.as_deref(), |host| host.via.as_deref()) {
         if let Some(instance) = instance_of(cx, via).await
@@ -312,8 +318,8 @@ pub(super) async fn stuck(cx: &Context, host: &Host, error: &Error) -> Option<Er
     None
 }
 
-/// What EC2 says of the instance that a host is; nothing if it is none, or if
-/// EC2 does not say it soon.
+/// Returns EC2's description of the instance behind a host. Returns `None` if the
+/// host is not an instance, or if EC2 does not answer in time.
 async fn instance_of(cx: &Context, host: &Host) -> Option<Instance> {
     let Trust::Instance(id) = &host.trust else {
         return None;
@@ -328,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ssh_that_fails_is_explained_by_the_state_and_the_address() {
+    fn a_failed_login_is_explained_by_the_state_or_the_address() {
         let server = ServerRef::by_id("i-0a".to_owned());
         let seen = |state: InstanceState, address: Option<&str>| Instance {
             id: "i-0a".to_owned(),
@@ -342,17 +348,15 @@ mod tests {
         let explained = |state, address| explanation(&host, &seen(state, address));
         assert_eq!(explained(InstanceState::Running, Some("203.0.113.7")), None);
         let moved = explained(InstanceState::Running, Some("203.0.113.8")).unwrap();
-        assert!(
-            moved.contains("has the address 203.0.113.8 by now"),
-            "{moved}"
-        );
+        assert!(moved.contains("now has the address 203.0.113.8"), "{moved}");
         let stopped = explained(InstanceState::Stopped, None).unwrap();
         assert!(stopped.contains("start_instance starts it"), "{stopped}");
         let gone = explained(InstanceState::Terminated, None).unwrap();
-        assert!(gone.contains("will not come back"), "{gone}");
+        assert!(gone.contains("cannot be started again"), "{gone}");
     }
+
     #[test]
-    fn behind_a_jump_host_the_private_address_counts() {
+    fn a_jump_host_uses_the_private_address() {
         let seen = Instance {
             id: "i-0a".to_owned(),
             public_ip: Some("203.0.113.7".to_owned()),

@@ -1,4 +1,4 @@
-//! S3: directories, downloads, copies.
+//! S3: directories, lists, downloads, presigned URLs, copies.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -21,20 +21,23 @@ use crate::ledger::{NewResource, Remover, ResourceKind, Step};
 use crate::report::text;
 use crate::script::{self, Declared, Outcome, Seconds, Shape, seconds};
 
-/// How many objects are under way at once.
+/// How many objects are transferred at the same time.
 const AT_ONCE: usize = 16;
 
 #[export_module]
 pub mod api {
-    /// Uploads all files below a directory.
+    /// Uploads all files in a directory.
     ///
-    /// An object's key is `prefix` and the file's path below the directory. Links
-    /// to files of the directory are followed; links to anything else and what is
-    /// neither file nor directory (sockets, devices) are skipped, and the log says
-    /// so.
+    /// Files in subdirectories are uploaded too. `bucket` is a map that
+    /// `create_bucket` returned, or a bucket name. The key of an object is
+    /// `prefix` followed by the path of the file relative to the directory.
+    /// Links to files in the directory are followed. Other links, sockets and
+    /// devices are skipped with a warning.
     ///
-    /// Throws `not_found`, `denied`, `invalid_option` for what is no directory,
-    /// for a file whose name is not UTF-8, and for what cannot be a key.
+    /// Throws `not_found` if the directory or the bucket does not exist,
+    /// `denied` if a file cannot be read or AWS refuses a request, and
+    /// `invalid_option` if the path is not a directory, a file name is not
+    /// UTF-8, or a key is not valid.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -60,15 +63,19 @@ pub mod api {
         })
     }
 
-    /// Downloads an object into a file.
+    /// Downloads an object into a file on this machine.
     ///
-    /// The file appears under its name when it is whole: its size is compared,
-    /// and its checksum where S3 keeps one, as it does for all that autorun
-    /// uploads. What was there is replaced; a link is replaced, not followed.
+    /// `bucket` is a map that `create_bucket` returned, or a bucket name. The
+    /// object is written to a temporary file, which is renamed after its size
+    /// and its checksum are verified. (S3 has a checksum for every object that
+    /// autorun uploaded.) An existing file is replaced; a link is replaced, not
+    /// followed.
     ///
-    /// Throws `not_found`, `denied`, `quota_exceeded` when the disk is full,
-    /// `invalid_option` for what cannot be a key, and where a directory or a
-    /// device is.
+    /// Throws `not_found` if the object, the bucket or the directory of the
+    /// file does not exist, `denied` if the file cannot be written or AWS
+    /// refuses the request, `quota_exceeded` if the disk is full, and
+    /// `invalid_option` if the key is not valid or `file` is a directory or a
+    /// device.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -87,19 +94,25 @@ pub mod api {
         })
     }
 
-    /// Downloads all objects whose keys begin with `prefix` into a directory.
+    /// Downloads all objects with a prefix into a directory.
     ///
-    /// A file's path below the directory is the object's key without the prefix,
-    /// and without the slash after a prefix that has none. An empty object whose
-    /// key ends in a slash is a directory. Missing directories are made.
+    /// These are the objects whose keys begin with `prefix`. `bucket` is a map
+    /// that `create_bucket` returned, or a bucket name. The path of a file
+    /// relative to the directory is the key without the prefix. If the prefix
+    /// does not end in a slash, a slash after it is removed too. An empty
+    /// object whose key ends in a slash is a directory. Missing directories are
+    /// created.
     ///
-    /// Before anything is written, it refuses keys that are no path below the
-    /// directory (as `/a`, `a//b` and `../a`), two keys that are one path (as `a`
-    /// and `a/b`: a file and a directory), and what is in the way: a directory
-    /// where a file goes, a file where a directory goes, a link.
+    /// All keys are checked before the first file is written. These are errors:
+    /// a key that is not a path inside the directory (such as `/a`, `a//b` or
+    /// `../a`), two keys that need the same path (such as `a` and `a/b`: a file
+    /// and a directory), a directory in the place of a file, a file in the
+    /// place of a directory, and a link in the place of either.
     ///
-    /// Throws `not_found` when no key begins so, `denied`, `quota_exceeded`,
-    /// `invalid_option`.
+    /// Throws `not_found` if no key begins with `prefix` or the bucket does not
+    /// exist, `denied` if a file cannot be written or AWS refuses a request,
+    /// `quota_exceeded` if the disk is full, and `invalid_option` if a check of
+    /// the keys fails.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -118,9 +131,13 @@ pub mod api {
         })
     }
 
-    /// Lists the objects of a bucket, in the order of their keys.
+    /// Returns the objects in a bucket.
     ///
-    /// Throws `not_found` when there is no such bucket, `denied`.
+    /// The objects are in the order of their keys. `bucket` is a map that
+    /// `create_bucket` returned, or a bucket name.
+    ///
+    /// Throws `not_found` if the bucket does not exist, and `denied` if AWS
+    /// refuses the request.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -141,12 +158,14 @@ pub mod api {
         })
     }
 
-    /// Gives a URL with which everyone can read an object for a while.
+    /// Returns a temporary URL for reading an object.
     ///
-    /// The object need not exist yet. `key` is used as it is, like everywhere:
-    /// see `object_url`. The URL is masked in every output.
+    /// Everyone who has the URL can read the object without credentials, so the
+    /// URL is masked in every output. `bucket` is a map that `create_bucket`
+    /// returned, or a bucket name. The object does not have to exist yet. `key`
+    /// is used exactly as given; see `object_url`.
     ///
-    /// Throws `invalid_option`.
+    /// Throws `invalid_option` if the key or `valid` is not valid.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -165,12 +184,15 @@ pub mod api {
         })
     }
 
-    /// Copies an object inside S3, without its bytes passing through here.
+    /// Copies an object within S3.
     ///
-    /// Its content type goes with it. Up to 5 GiB, AWS's limit for one copy.
-    /// Both keys are used as they are: see `object_url`.
+    /// The object is not downloaded to this machine. `bucket` and `to_bucket`
+    /// are maps that `create_bucket` returned, or bucket names. The content
+    /// type is copied too. AWS limits the size of the object to 5 GiB. Both
+    /// keys are used exactly as given; see `object_url`.
     ///
-    /// Throws `not_found`, `denied`, `invalid_option` for what cannot be a key.
+    /// Throws `not_found` if the object or a bucket does not exist, `denied` if
+    /// AWS refuses the request, and `invalid_option` if a key is not valid.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -198,11 +220,14 @@ pub mod api {
         })
     }
 
-    /// Deletes all that a bucket holds, versions and unfinished uploads too.
+    /// Deletes all objects in a bucket.
     ///
-    /// Gives how many objects there were; each version counts.
+    /// Returns the number of deleted objects. Object versions and unfinished
+    /// uploads are deleted too; each version counts as an object. `bucket` is a
+    /// map that `create_bucket` returned, or a bucket name.
     ///
-    /// Throws `denied` for a bucket that autorun did not make.
+    /// Throws `denied` if autorun did not create the bucket, and `not_found` if
+    /// it does not exist.
     ///
     /// ```rhai
     /// let bucket = create_bucket("scratch");
@@ -221,20 +246,20 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("upload_dir")
         .options::<UploadDir>()
-        .gives::<Uploaded>(Shape::One),
-    Declared::of("download_file").gives::<Downloaded>(Shape::One),
-    Declared::of("download_dir").gives::<Restored>(Shape::One),
+        .returns::<Uploaded>(Shape::One),
+    Declared::of("download_file").returns::<Downloaded>(Shape::One),
+    Declared::of("download_dir").returns::<Restored>(Shape::One),
     Declared::of("list_objects")
         .options::<ListObjects>()
-        .gives::<Listed>(Shape::Many),
+        .returns::<Listed>(Shape::Many),
     Declared::of("presigned_url").options::<PresignedUrl>(),
-    Declared::of("copy_object").gives::<Copied>(Shape::One),
+    Declared::of("copy_object").returns::<Copied>(Shape::One),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct UploadDir {
-    /// What the keys begin with, as "backup/".
+    /// Text that all keys begin with, such as "backup/".
     #[serde(default)]
     prefix: String,
 }
@@ -242,7 +267,7 @@ struct UploadDir {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListObjects {
-    /// Only keys that begin so.
+    /// List only objects whose keys begin with this text.
     #[serde(default)]
     prefix: String,
 }
@@ -250,66 +275,66 @@ struct ListObjects {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PresignedUrl {
-    /// At most 604800 (7 days); less with temporary credentials, which end it
-    /// with them.
+    /// How long the URL is valid, at most 604800 (7 days). With temporary
+    /// credentials, the URL expires at the latest with them.
     #[serde(default = "seconds::<3600>")]
     valid: Seconds,
 }
 
-/// What `upload_dir` gives.
+/// The map that `upload_dir` returns.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Uploaded {
-    /// The bucket's name.
+    /// Name of the bucket.
     bucket: String,
-    /// How many files were uploaded.
+    /// Number of uploaded files.
     files: usize,
-    /// Their size in bytes.
+    /// Total size of the files in bytes.
     size: u64,
-    /// Their keys.
+    /// Keys of the objects.
     keys: Vec<String>,
 }
 
-/// What `download_file` gives.
+/// The map that `download_file` returns.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Downloaded {
-    /// The file's path.
+    /// Path of the file.
     path: PathBuf,
-    /// Its size in bytes.
+    /// Size of the file in bytes.
     size: u64,
 }
 
-/// What `download_dir` gives.
+/// The map that `download_dir` returns.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Restored {
-    /// The directory's path.
+    /// Path of the directory.
     directory: PathBuf,
-    /// How many files were downloaded.
+    /// Number of downloaded files.
     files: usize,
-    /// Their size in bytes.
+    /// Total size of the files in bytes.
     size: u64,
 }
 
-/// What `copy_object` gives.
+/// The map that `copy_object` returns.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Copied {
-    /// The bucket of the copy.
+    /// Bucket of the copy.
     bucket: String,
-    /// The key of the copy.
+    /// Key of the copy.
     key: String,
 }
 
-/// A file of a directory, by its path below it.
+/// A file to upload, with its path relative to the directory.
 struct Found {
     path: PathBuf,
     below: String,
     size: u64,
 }
 
-/// All files below a directory, in the order of their paths; and what was
-/// passed over.
+/// Returns all files below a directory in the order of their paths, and the paths
+/// that are skipped.
 fn walk(directory: &Path) -> Result<(Vec<Found>, Vec<PathBuf>)> {
     let mut found = Vec::new();
-    let mut passed_over = Vec::new();
+    let mut skipped = Vec::new();
     let top = std::fs::canonicalize(directory).map_err(|e| Error::io("read", directory, &e))?;
     for entry in tree::walk(directory)? {
         let file = match entry.kind {
@@ -319,13 +344,13 @@ fn walk(directory: &Path) -> Result<(Vec<Found>, Vec<PathBuf>)> {
             Kind::Other => None,
         };
         let Some((path, size)) = file else {
-            passed_over.push(entry.path);
+            skipped.push(entry.path);
             continue;
         };
         let Some(below) = entry.below.to_str() else {
             let name = entry.path.display();
             return Err(Error::invalid(format!("the name of `{name}` is not UTF-8"))
-                .hint("S3 takes UTF-8 alone: rename it"));
+                .hint("rename the file: keys in S3 must be UTF-8"));
         };
         found.push(Found {
             below: below.to_owned(),
@@ -333,11 +358,11 @@ fn walk(directory: &Path) -> Result<(Vec<Found>, Vec<PathBuf>)> {
             path,
         });
     }
-    Ok((found, passed_over))
+    Ok((found, skipped))
 }
 
-/// The file that a link leads to, if it is one below `top`: a tree that came
-/// from elsewhere must not publish other files of this machine.
+/// Returns the target of a link if it is a file below `top`. A directory from
+/// another source must not be able to publish other files of this machine.
 fn file_below(top: &Path, link: &Path) -> Option<(PathBuf, u64)> {
     let path = std::fs::canonicalize(link).ok()?;
     let about = std::fs::metadata(&path).ok()?;
@@ -355,19 +380,19 @@ async fn upload_dir(
     let about = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
     if !about.is_dir() {
         return Err(Error::invalid(format!("`{directory}` is not a directory"))
-            .hint("upload_file uploads one file"));
+            .hint("use upload_file for a single file"));
     }
-    let (files, passed_over) = walk(&path)?;
+    let (files, skipped) = walk(&path)?;
     if let Some(recorded) = step.recorded::<Uploaded>()?
-        && are_there(cx, step, bucket, &recorded.keys).await?
+        && still_exist(cx, step, bucket, &recorded.keys).await?
     {
         step.replay();
         return Ok(recorded);
     }
-    if !passed_over.is_empty() {
+    if !skipped.is_empty() {
         cx.report.warn(format!(
-            "skipped, as they are not files of this directory: {}",
-            text::some_of(passed_over.iter().map(|path| path.display().to_string()), 5)
+            "skipped because they are not files of this directory: {}",
+            text::some_of(skipped.iter().map(|path| path.display().to_string()), 5)
         ));
     }
     let keys: Vec<String> = files
@@ -401,7 +426,7 @@ async fn upload_dir(
             }
             result
         });
-    // The others end as well when one fails, so that the ledger knows of them.
+    // If one upload fails, the others still finish: the ledger must record them.
     let done = stream::iter(uploads).buffer_unordered(AT_ONCE);
     let done: Vec<Result<()>> = done.collect().await;
     done.into_iter().collect::<Result<()>>()?;
@@ -419,8 +444,9 @@ async fn upload_dir(
     })
 }
 
-/// Whether recorded objects are still there, or gone by the playbook's own will.
-async fn are_there(cx: &Context, step: &Step, bucket: &str, keys: &[String]) -> Result<bool> {
+/// Returns whether the recorded objects still exist, or the playbook itself has
+/// deleted them.
+async fn still_exist(cx: &Context, step: &Step, bucket: &str, keys: &[String]) -> Result<bool> {
     if step.was_undone()
         || cx
             .ledger
@@ -428,19 +454,20 @@ async fn are_there(cx: &Context, step: &Step, bucket: &str, keys: &[String]) -> 
     {
         return Ok(true);
     }
-    let there = cx.clients.s3().await?.list(bucket, "").await?;
-    let there: HashSet<&str> = there.iter().map(|o| o.key.as_str()).collect();
-    let whole = keys.iter().all(|key| there.contains(key.as_str()));
-    if !whole {
+    let existing = cx.clients.s3().await?.list(bucket, "").await?;
+    let existing: HashSet<&str> = existing.iter().map(|o| o.key.as_str()).collect();
+    let complete = keys.iter().all(|key| existing.contains(key.as_str()));
+    if !complete {
         for row in step.live(ResourceKind::Object) {
             cx.ledger.is_gone(&row);
         }
     }
-    Ok(whole)
+    Ok(complete)
 }
 
-/// Writes down what is uploaded into a bucket that was there before, under keys
-/// that were free; what is in a bucket of the run goes with it.
+/// Records uploads under new keys in the ledger, if this run did not create the
+/// bucket. Objects in a bucket of the run need no rows, because they are deleted
+/// together with the bucket.
 async fn intend(
     cx: &Context,
     step: &mut Step,
@@ -453,12 +480,12 @@ async fn intend(
         return Ok(keys.iter().map(|_| None).collect());
     }
     let s3 = cx.clients.s3().await?;
-    let there = s3.list(bucket, "").await?;
-    let there: HashSet<&str> = there.iter().map(|o| o.key.as_str()).collect();
+    let existing = s3.list(bucket, "").await?;
+    let existing: HashSet<&str> = existing.iter().map(|o| o.key.as_str()).collect();
     let retried = step.made();
     let is_new = |key: &String| {
         let id = format!("{bucket}/{key}");
-        !there.contains(key.as_str()) || retried.iter().any(|row| row.name == id)
+        !existing.contains(key.as_str()) || retried.iter().any(|row| row.name == id)
     };
     let wanted: Vec<NewResource> = keys
         .iter()
@@ -570,8 +597,8 @@ async fn copy_object(
         bucket: to.0.clone(),
         key: to.1.clone(),
     };
-    let there = s3.object_row(&to.0, &to.1).await?.is_some();
-    if step.recorded::<Copied>()?.is_some() && (there || step.was_undone()) {
+    let exists = s3.object_row(&to.0, &to.1).await?.is_some();
+    if step.recorded::<Copied>()?.is_some() && (exists || step.was_undone()) {
         step.replay();
         return Ok(copied);
     }
@@ -580,7 +607,7 @@ async fn copy_object(
         .ledger
         .live_row(ResourceKind::Object, &id)
         .map(|row| row.row);
-    let intent = if known.is_none() && (!there || again) {
+    let intent = if known.is_none() && (!exists || again) {
         Some(step.intend_one(NewResource::with_id(ResourceKind::Object, &id, &id))?)
     } else {
         step.begin()?;
@@ -606,8 +633,8 @@ async fn copy_object(
 
 async fn empty_bucket(cx: &Context, step: &mut Step, bucket: &str) -> Result<usize> {
     let s3 = cx.clients.s3().await?;
-    // One that the playbook deleted afterwards is not looked for. Another is
-    // emptied again: what had been in it may have been uploaded anew.
+    // Replay only if the playbook deleted the bucket in a later step. Otherwise
+    // empty it again, because its objects may have been uploaded again since.
     if let Some(recorded) = step.recorded::<usize>()?
         && cx
             .ledger
@@ -621,14 +648,14 @@ async fn empty_bucket(cx: &Context, step: &mut Step, bucket: &str) -> Result<usi
         Some(_) => {
             return Err(Error::new(
                 ErrorKind::Denied,
-                format!("bucket `{bucket}` was not made by autorun, so it is not emptied"),
+                format!("bucket `{bucket}` was not created by autorun, so it is not emptied"),
             )
-            .hint("only what carries the tag autorun:run is deleted"));
+            .hint("autorun empties only buckets with the tag autorun:run"));
         }
         None => {
             return Err(Error::new(
                 ErrorKind::NotFound,
-                format!("there is no bucket `{bucket}`"),
+                format!("bucket `{bucket}` does not exist"),
             ));
         }
     }
@@ -652,7 +679,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loops_sockets_and_links_out_are_skipped() {
+    fn loops_sockets_and_links_to_the_outside_are_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         std::fs::create_dir(at("sub")).unwrap();
@@ -662,9 +689,9 @@ mod tests {
         std::os::unix::fs::symlink(at("nowhere"), at("broken")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", at("out")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
-        let (found, passed_over) = walk(dir.path()).unwrap();
+        let (found, skipped) = walk(dir.path()).unwrap();
         let below: Vec<&str> = found.iter().map(|f| f.below.as_str()).collect();
         assert_eq!(below, ["link", "sub/file"]);
-        assert_eq!(passed_over.len(), 4);
+        assert_eq!(skipped.len(), 4);
     }
 }

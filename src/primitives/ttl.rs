@@ -1,8 +1,8 @@
-//! `--ttl`: instances that end themselves.
+//! `--ttl`: instances that terminate themselves.
 //!
-//! A service that outlives reboots waits for the deadline and shuts the system
-//! down; the instance is launched so that this terminates it. The service comes
-//! in by the user data, before what the playbook's own does.
+//! A systemd service, which survives reboots, waits for the deadline and shuts the
+//! system down. The instance is launched with the shutdown behavior `terminate`.
+//! The user data installs the service before the playbook's own lines run.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::clients::ec2::LONGEST_USER_DATA;
 use crate::error::{Error, Result};
 use crate::ledger::Millis;
 
-/// User data that ends the instance `ttl` after `launched`, and does what
-/// `own` says.
+/// Returns user data that terminates the instance `ttl` after `launched` and then
+/// runs `own`.
 ///
-/// Throws `invalid_option` for user data that is no script of sh or bash, and
-/// for one that gets too long.
+/// Fails with [`InvalidOption`](crate::error::ErrorKind::InvalidOption) if `own`
+/// is not a script for sh or bash, or if the result is too long.
 pub(super) fn user_data(own: Option<&str>, launched: Millis, ttl: Duration) -> Result<String> {
     let (shebang, rest) = match own {
         None => ("#!/bin/sh", ""),
@@ -22,24 +22,25 @@ pub(super) fn user_data(own: Option<&str>, launched: Millis, ttl: Duration) -> R
     };
     if !is_shell(shebang) {
         return Err(Error::invalid(
-            "--ttl needs user data that is a script of sh or bash: it puts its own lines before it",
+            "--ttl needs user data that is a script for sh or bash, because it inserts lines of \
+             its own",
         )
-        .hint("begin it with #!/bin/sh or #!/bin/bash, or run without --ttl"));
+        .hint("begin the script with #!/bin/sh or #!/bin/bash, or run without --ttl"));
     }
     let deadline = launched / 1000 + i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX / 2);
     let all = format!("{shebang}\n{}{rest}", lines(deadline));
     if all.len() > LONGEST_USER_DATA {
         return Err(Error::invalid(format!(
-            "option `user_data`: with the lines of --ttl it has {} bytes, EC2 takes \
-             {LONGEST_USER_DATA}",
+            "option `user_data`: with the lines of --ttl it has {} bytes, but EC2 accepts at \
+             most {LONGEST_USER_DATA}",
             all.len()
         ))
-        .hint("shorten it, or run without --ttl"));
+        .hint("shorten the script, or run without --ttl"));
     }
     Ok(all)
 }
 
-/// `#!/bin/sh`, `#!/bin/bash -e`, `#!/usr/bin/env bash`.
+/// Recognizes `#!/bin/sh`, `#!/bin/bash -e`, `#!/usr/bin/env bash`.
 fn is_shell(shebang: &str) -> bool {
     let Some(command) = shebang.strip_prefix("#!") else {
         return false;
@@ -53,8 +54,8 @@ fn is_shell(shebang: &str) -> bool {
     ["sh", "bash"].contains(&program)
 }
 
-/// The service, as lines of a shell script. A wait in short sleeps sees a clock
-/// that was set and a system that slept.
+/// Returns the shell lines that install the service. The service waits in short
+/// sleeps, because the clock may be set and the system may be suspended.
 fn lines(deadline: i64) -> String {
     format!(
         "\
@@ -90,7 +91,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn it_stands_before_the_script_and_after_its_first_line() {
+    fn the_lines_come_after_the_first_line_of_the_script() {
         let all = user_data(Some("#!/bin/bash -e\necho own\n"), 1000, HOUR).unwrap();
         assert!(all.starts_with("#!/bin/bash -e\n# autorun --ttl"));
         assert!(all.ends_with("}\necho own\n"));
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_shell_script_is_refused() {
+    fn only_shell_scripts_of_limited_size_are_accepted() {
         for other in [
             "#cloud-config\n",
             "#!/usr/bin/python3\n",

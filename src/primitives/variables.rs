@@ -1,7 +1,7 @@
 //! Variables of a playbook and facts about its run.
 //!
-//! Declarations are read before anything runs (`playbook::variables`); here
-//! only their settled values are handed out.
+//! `playbook::variables` reads the declarations and settles the values before
+//! the playbook runs. `var` only returns the settled value.
 
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
@@ -16,21 +16,28 @@ use crate::script::{self, Declared, Outcome};
 
 #[export_module]
 pub mod api {
-    /// Declares a variable that the caller may set, and gives its value.
+    /// Declares a variable and returns its value.
     ///
-    /// Stands at the top level with literal arguments, so that names and types
-    /// are checked before anything runs. The type is the default's. Set it by
-    /// `--set name=value`, `--vars FILE` or the environment's
-    /// `AUTORUN_VAR_name`; the first of these that gives a value counts.
+    /// There are three ways to set the variable from outside the playbook, in
+    /// order of precedence: `--set name=value`, `--vars FILE`, and the
+    /// environment variable `AUTORUN_VAR_name`. Without any of them, it has its
+    /// default. The type of the variable is the type of its default. A missing
+    /// or wrong value is an error before the playbook runs.
     ///
-    /// `--set name=@FILE` gives it a file's text, and `--set name=cmd:COMMAND`
-    /// what a shell command prints, without its last newline: `cmd:pass show db`
-    /// asks a password manager, which may ask on the terminal. Of a secret the
-    /// ledger keeps the command, not the value, and `autorun resume` runs it
-    /// again. `@@` and `cmd::` begin a value with `@` and `cmd:`. In files and
-    /// in the environment all of these are plain text.
+    /// The call must be at the top level of the playbook and its arguments must
+    /// be literals, because autorun checks all names and types before it runs
+    /// the playbook.
     ///
-    /// Instead of default and help a map may be given:
+    /// `--set name=@FILE` sets the variable to the text of a file.
+    /// `--set name=cmd:COMMAND` sets it to the output of a shell command
+    /// without the last newline; for example, `cmd:pass show db` runs a
+    /// password manager, which may ask for input on the terminal. For a secret,
+    /// the ledger keeps the command instead of the value, and `autorun resume`
+    /// runs the command again. To pass a value that begins with `@` or `cmd:`,
+    /// write `@@` or `cmd::`. In files and in the environment, all of these are
+    /// plain text.
+    ///
+    /// A map of options can replace the default and the help text.
     ///
     /// ```rhai
     /// let name = var("name", "web", "Prefix of what this run creates");
@@ -58,14 +65,15 @@ pub mod api {
         script::run_quietly(&call, |cx| super::var(cx, &name))
     }
 
-    /// Makes a text a secret from here on, and gives it.
+    /// Marks a text as a secret and returns the text.
     ///
-    /// For what is no variable: a value of `env` or `read_file`, a password that
-    /// the playbook makes. It is masked in every output as a secret variable is,
-    /// and refused where others could read it: in names, tags and the arguments
-    /// of programs. What was written before stays as it is.
+    /// Use it for secrets that do not come from a variable: a result of `env`
+    /// or `read_file`, or a password that the playbook generates. From this
+    /// call on the text is masked in every output, as a secret variable is, and
+    /// refused where other users could read it: in names, tags and the
+    /// arguments of programs. Earlier output stays as it is.
     ///
-    /// Throws `invalid_option` when it has fewer than 6 characters.
+    /// Throws `invalid_option` if the text has fewer than 6 characters.
     ///
     /// ```rhai
     /// let password = secret(uuid());
@@ -79,9 +87,10 @@ pub mod api {
         })
     }
 
-    /// Gives the short random id of this run, for names that never collide.
+    /// Returns the short random id of this run.
     ///
-    /// Everything the run makes carries it in the tag `autorun:run`.
+    /// Use it to make names unique. Every AWS resource that the run creates has
+    /// this id in its tag `autorun:run`.
     ///
     /// ```rhai
     /// let name = "web-" + run_id();
@@ -98,19 +107,21 @@ pub(super) const DECLARED: &[Declared] = &[Declared::of("var").takes::<Declarati
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Declaration {
-    /// `string`, `int`, `float`, `bool`, `array` or `map`; without it the
-    /// default's type.
+    /// `string`, `int`, `float`, `bool`, `array` or `map`. The default is the
+    /// type of `default`.
     pub r#type: Option<VariableType>,
-    /// The value if none is set; without it one must be set.
+    /// The value if the caller sets none. Without a default, the variable must
+    /// be set.
     pub default: Option<Value>,
-    /// The values allowed.
+    /// The allowed values.
     pub choices: Option<Vec<Value>>,
-    /// A regular expression that the whole text matches.
+    /// A regular expression that the whole text must match.
     pub pattern: Option<String>,
-    /// Masked in every output, also in base64, in hexadecimal digits, and as
-    /// URLs, JSON, HTML and shells write it; not what a playbook makes of it, as
-    /// a part, its upper case or a digest. It must have 6 characters at least;
-    /// an empty default stands for none.
+    /// Mask the value in every output, also if it is encoded in base64, in
+    /// hexadecimal digits, or as in URLs, JSON, HTML and shells. Values that
+    /// the playbook derives from it (a part, its upper case, a digest) are not
+    /// masked. A secret must have at least 6 characters; an empty default means
+    /// that there is no secret.
     #[serde(default)]
     pub secret: bool,
     /// Shown by `autorun docs PLAYBOOK`.
@@ -137,7 +148,7 @@ pub enum VariableType {
 }
 
 impl VariableType {
-    /// As it is written in a playbook.
+    /// The name of the type in a playbook.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -150,7 +161,7 @@ impl VariableType {
         }
     }
 
-    /// The type of a value; none of nothing.
+    /// Returns the type of a value, `None` for `null`.
     #[must_use]
     pub fn of(value: &Value) -> Option<Self> {
         Some(match value {
@@ -164,7 +175,7 @@ impl VariableType {
         })
     }
 
-    /// Whether a value is of this type; a whole number is also a float.
+    /// Returns whether a value has this type. A whole number is also a float.
     #[must_use]
     pub fn fits(self, value: &Value) -> bool {
         match Self::of(value) {
@@ -175,13 +186,13 @@ impl VariableType {
     }
 }
 
-/// Has a text masked from here on. `what` names it.
+/// Masks a text from now on. `what` names the text in the error.
 pub(super) fn declare_secret(cx: &Context, what: &str, text: &str) -> Result<()> {
     if is_too_short(text) {
         return Err(Error::invalid(format!(
-            "{what}: a secret has {SHORTEST} characters at least"
+            "{what}: a secret must have at least {SHORTEST} characters"
         ))
-        .hint("a shorter one cannot be masked in the output, and is soon guessed"));
+        .hint("use a longer secret: a short one cannot be masked and is easy to guess"));
     }
     cx.report.mask().add(text);
     Ok(())

@@ -1,4 +1,4 @@
-//! From a call in the script to a future and back.
+//! Running the work of a primitive: blocking on it, the ledger, the report.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -15,18 +15,18 @@ use crate::error::{Error, Result};
 use crate::ledger::{Call, Millis, Step, Wait, now};
 use crate::report::Event;
 
-/// What a primitive returns to Rhai.
+/// The result of a primitive for Rhai.
 pub type Outcome<T> = std::result::Result<T, Box<EvalAltResult>>;
 
-/// After Ctrl-C, what is under way gets this long to come to a known end: an
-/// answer on its way is noted, a remote command is ended. Waits end at once.
+/// How long work may continue after Ctrl-C until its outcome is known: the answer to
+/// a request is recorded, and a remote command is ended. Waits end immediately.
 const GRACE: Duration = Duration::from_millis(750);
 
-/// What takes less is no wait that the ledger keeps.
-const A_WHILE: Duration = Duration::from_millis(100);
+/// The shortest wait that the ledger records.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
-/// Does a primitive's work: blocks on it, reports it, and makes its result
-/// or error the script's.
+/// Runs the work of a primitive: blocks on it, reports it, and converts its result
+/// or its error for the script.
 pub fn run<T: Serialize>(
     call: &NativeCallContext,
     work: impl AsyncFnOnce(&Context) -> Result<T>,
@@ -48,11 +48,11 @@ fn block_on<T>(cx: &Context, work: impl AsyncFnOnce(&Context) -> Result<T>) -> R
     })
 }
 
-/// The same for work with an effect: a step of the ledger. `arguments` are those
-/// of the call, which tell the step from others.
+/// Runs work with an effect, which is a step of the ledger. The `arguments` of the
+/// call identify the step.
 ///
-/// The work writes the step's beginning down before anything happens; its end
-/// is written here.
+/// The work records the beginning of the step before it changes anything. The end is
+/// recorded here.
 pub fn effect<T: Serialize>(
     call: &NativeCallContext,
     arguments: &[&Dynamic],
@@ -78,7 +78,8 @@ pub fn effect<T: Serialize>(
                 result
             }
             (Err(error), step) => {
-                // Why it failed matters more than that this is not on record.
+                // The error of the work is more important than the failure to
+                // record it.
                 let result: Result<T> = Err(error);
                 if let Err(unwritten) = step.finish(&result) {
                     cx.report.warn(unwritten.to_string());
@@ -90,7 +91,7 @@ pub fn effect<T: Serialize>(
     reported(call, |cx| block_on(cx, all))
 }
 
-/// The same for work that needs no waiting.
+/// Runs work that does not need the async runtime.
 pub fn run_blocking<T: Serialize>(
     call: &NativeCallContext,
     work: impl FnOnce(&Context) -> Result<T>,
@@ -98,14 +99,14 @@ pub fn run_blocking<T: Serialize>(
     reported(call, |cx| {
         let (began, started) = (Instant::now(), now());
         let result = work(cx);
-        if began.elapsed() >= A_WHILE {
+        if began.elapsed() >= SHORTEST_WAIT {
             note_wait(call, cx, started, result.as_ref().err());
         }
         result
     })
 }
 
-/// Notes in the ledger that a call without an effect has waited since then.
+/// Records in the ledger that a call without an effect has waited since `since`.
 pub fn note_wait(call: &NativeCallContext, cx: &Context, since: Millis, error: Option<&Error>) {
     let wait = Wait {
         branch: cx.path.to_string(),
@@ -118,7 +119,7 @@ pub fn note_wait(call: &NativeCallContext, cx: &Context, since: Millis, error: O
     cx.ledger.waited(wait);
 }
 
-/// Does work and reports its beginning and its end.
+/// Runs work and reports its beginning and its end.
 fn reported<T: Serialize>(
     call: &NativeCallContext,
     work: impl FnOnce(&Context) -> Result<T>,
@@ -139,7 +140,7 @@ fn reported<T: Serialize>(
     })
 }
 
-/// Where in the playbook a call stands, as `web.rhai:12`.
+/// Returns the place of a call in the playbook, such as `web.rhai:12`.
 fn place(call: &NativeCallContext) -> String {
     format!(
         "{}:{}",
@@ -148,7 +149,7 @@ fn place(call: &NativeCallContext) -> String {
     )
 }
 
-/// The same for what is no step of its own, as a line for the log.
+/// Runs work that is not reported as a step, such as writing a log line.
 pub fn run_quietly<T: Serialize>(
     call: &NativeCallContext,
     work: impl FnOnce(&Context) -> Result<T>,
@@ -158,7 +159,7 @@ pub fn run_quietly<T: Serialize>(
         return Err(throw(call, Error::cancelled()));
     }
     let result = work(&cx);
-    // Whatever came of it: a cancelled run goes no further.
+    // Even if the work succeeded, a cancelled run ends here.
     if cx.cancel.is_cancelled() {
         return Err(throw(call, Error::cancelled()));
     }
@@ -167,8 +168,8 @@ pub fn run_quietly<T: Serialize>(
         .map_err(|error| throw(call, error))
 }
 
-/// The same call as seen by a branch of `parallel`: primitives that it leads
-/// to report under the branch's label, and their steps are told by its name.
+/// Runs work with the call of a branch of `parallel`. Primitives in the branch report
+/// with its label, and its name is part of the identity of their steps.
 pub fn branch_call<R>(
     call: &NativeCallContext,
     label: &str,

@@ -1,14 +1,15 @@
-//! Which run a call belongs to.
+//! The run that a call belongs to.
 
 use rhai::NativeCallContext;
 
 use crate::context::Context;
 
-/// The context of the run that this call belongs to.
+/// Returns the context of the run that a call belongs to.
 ///
 /// # Panics
 ///
-/// Never with an engine of ours: its tag is the context.
+/// Panics if the tag of the engine is not a context. Engines of this program always
+/// have one.
 #[must_use]
 pub fn context(call: &NativeCallContext) -> Context {
     call.tag()

@@ -1,26 +1,26 @@
-//! What a playbook's `catch` holds, as an [`Error`].
+//! Conversion of a caught value to an [`Error`].
 //!
-//! An error of ours comes back as the map that it was thrown as. Of its own
-//! errors Rhai hands a `catch` a map with the rendered text: where the innermost
-//! call stood is in that text alone, so this file reads it, and no other does.
+//! An error of this program is the map that was thrown. For its own errors, Rhai
+//! passes a map with the rendered message to `catch`. Only this message contains the
+//! place of the innermost call, so this file parses it; no other file does.
 
 use rhai::{Dynamic, Map};
 
 use super::options::to_json;
 use crate::error::{Error, ErrorKind, Place};
 
-/// Anything a `catch` can see, as an [`Error`].
+/// Converts any value that a `catch` can receive to an [`Error`].
 #[must_use]
 pub fn understand_caught(caught: &Dynamic) -> Error {
     let Some(map) = caught.read_lock::<Map>() else {
-        let said = if caught.is_unit() {
+        let message = if caught.is_unit() {
             UNKNOWN.to_owned()
         } else {
             caught.to_string()
         };
-        return Error::new(ErrorKind::Script, said);
+        return Error::new(ErrorKind::Script, message);
     };
-    // This key marks a map that Rhai made.
+    // Only maps of Rhai's own errors have this key.
     let rhais_own = map.contains_key("error");
     let mut error = Error::new(kind(&map), message(caught, &map, rhais_own));
     error.hint = text(&map, "hint");
@@ -36,7 +36,7 @@ pub fn understand_caught(caught: &Dynamic) -> Error {
         && let Some(rendered) = text(&map, "message")
         && let Some(place) = innermost(&rendered)
     {
-        // Rhai's keys tell where the outermost call stood.
+        // Rhai's keys contain the place of the outermost call.
         error.place.line = place.line;
         error.place.column = place.column;
         if !place.source.is_empty() {
@@ -57,7 +57,7 @@ pub fn understand_caught(caught: &Dynamic) -> Error {
     error
 }
 
-/// What is thrown without any text.
+/// Message of an error that was thrown without a text.
 const UNKNOWN: &str = "unknown error";
 
 fn kind(map: &Map) -> ErrorKind {
@@ -70,7 +70,7 @@ fn message(caught: &Dynamic, map: &Map, rhais_own: bool) -> String {
         Some(text) if rhais_own => bare(&text),
         Some(text) => text,
         None if map.contains_key("message") => UNKNOWN.to_owned(),
-        // A map that the playbook threw: shown as it is.
+        // A map that the playbook threw.
         None => caught.to_string(),
     }
 }
@@ -87,8 +87,7 @@ fn number(map: &Map, key: &str) -> Option<usize> {
         .and_then(|n| usize::try_from(n).ok())
 }
 
-/// Where Rhai's text says that it happened:
-/// `.. @ 'file' (line 6, position 9)`.
+/// Parses the place in Rhai's message: `.. @ 'file' (line 6, position 9)`.
 fn innermost(text: &str) -> Option<Place> {
     let first = text.lines().next()?;
     let (before, place) = first.rsplit_once("(line ")?;
@@ -104,7 +103,8 @@ fn innermost(text: &str) -> Option<Place> {
     })
 }
 
-/// `in call to function 'divide'` on Rhai's second line; nothing for a closure.
+/// Parses `in call to function 'divide'` in the second line of Rhai's message. Returns
+/// `None` for a closure.
 fn innermost_function(text: &str) -> Option<String> {
     let name = text
         .lines()
@@ -115,7 +115,7 @@ fn innermost_function(text: &str) -> Option<String> {
     (!name.starts_with("anon$")).then(|| name.to_owned())
 }
 
-/// Rhai's text without the places behind it: ours are shown with a caret.
+/// Removes the places at the end of Rhai's message. The report shows them with a caret.
 fn bare(text: &str) -> String {
     let first = text.lines().next().unwrap_or_default();
     let ends = [" @ '", " (line ", " (position "]

@@ -1,7 +1,7 @@
-//! What a primitive takes and returns, declared once beside it.
+//! The options and the result of a primitive, declared once beside it.
 //!
-//! The manual, the check before the run and the call without options are made
-//! from these rows: an option is a field of the struct that a row names.
+//! The manual, the check before the run and the call without options are generated
+//! from these rows. An option is a field of the struct that the row names.
 
 use std::any::TypeId;
 
@@ -15,62 +15,62 @@ use super::schema::{Kind, kind_of};
 pub struct Declared {
     /// Its name.
     pub function: &'static str,
-    /// The argument that is a map of known keys.
+    /// The argument that is a map with known keys.
     pub takes: Option<Takes>,
-    /// What it returns.
-    pub gives: Option<Gives>,
+    /// The result, if it is a map or an array of maps.
+    pub returns: Option<Returns>,
 }
 
-/// The argument of a function that is a map.
+/// An argument that is a map with known keys.
 #[derive(Clone, Copy)]
 pub struct Takes {
     /// The argument's name.
     pub argument: &'static str,
-    /// What the map holds.
+    /// The keys of the map.
     pub kind: fn() -> Kind,
-    /// Whether it can be left out if no key is required.
+    /// Whether the argument can be omitted if no key is required.
     optional: bool,
 }
 
-/// What a function returns.
+/// The result of a function.
 #[derive(Clone, Copy)]
-pub struct Gives {
-    /// Whether it is one or several.
+pub struct Returns {
+    /// Whether it is one map or several.
     pub shape: Shape,
-    /// What the map holds.
+    /// The keys of the map.
     pub kind: fn() -> Kind,
-    /// What tells two structs apart.
+    /// Identifies the struct, to find functions with the same result.
     pub id: fn() -> TypeId,
 }
 
 /// How many maps a function returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// One.
+    /// One map.
     One,
-    /// One, or `()`.
+    /// One map, or `()`.
     Maybe,
-    /// An array of them.
+    /// An array of maps.
     Many,
-    /// One for one first argument, an array for an array.
+    /// An array of maps if the first argument is an array, else one map.
     LikeArgument,
-    /// One, or an array of them if this option is given.
+    /// An array of maps if this option is present, else one map.
     ManyWith(&'static str),
 }
 
 impl Declared {
-    /// A function that takes no options and returns nothing of note.
+    /// Returns a row without options and without a result.
     #[must_use]
     pub const fn of(function: &'static str) -> Self {
         Self {
             function,
             takes: None,
-            gives: None,
+            returns: None,
         }
     }
 
-    /// Its last argument, `options`, which can be left out if no key of it is
-    /// required.
+    /// Declares the keys of the last argument, `options`. The argument can be omitted
+    /// if no key is required.
     #[must_use]
     pub const fn options<T: JsonSchema>(self) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl Declared {
         }
     }
 
-    /// An argument that is such a map and is never left out.
+    /// Declares the keys of an argument that cannot be omitted.
     #[must_use]
     pub const fn takes<T: JsonSchema>(self, argument: &'static str) -> Self {
         Self {
@@ -96,11 +96,11 @@ impl Declared {
         }
     }
 
-    /// A map of what it returns.
+    /// Declares the keys of the result.
     #[must_use]
-    pub const fn gives<T: JsonSchema + 'static>(self, shape: Shape) -> Self {
+    pub const fn returns<T: JsonSchema + 'static>(self, shape: Shape) -> Self {
         Self {
-            gives: Some(Gives {
+            returns: Some(Returns {
                 shape,
                 kind: kind_of::<T>,
                 id: TypeId::of::<T>,
@@ -109,7 +109,7 @@ impl Declared {
         }
     }
 
-    /// Whether it can be called without its options.
+    /// Returns whether the function can be called without its options.
     fn has_shorter_call(&self) -> bool {
         self.takes.is_some_and(|takes| {
             let kind = (takes.kind)();
@@ -119,7 +119,7 @@ impl Declared {
     }
 }
 
-/// Adds to a family's module the calls without options.
+/// Adds the calls without options to the module of a family.
 pub fn add_shorter_calls(module: &mut Module, rows: &[Declared]) {
     let mut engine = Engine::new_raw();
     engine.register_global_module(module.clone().into());
@@ -142,7 +142,8 @@ pub fn add_shorter_calls(module: &mut Module, rows: &[Declared]) {
     }
 }
 
-/// Calls the function of this name with an empty map behind the arguments.
+/// Returns a function that calls the function of this name with the same arguments and
+/// an empty map.
 fn without_options(name: &'static str) -> RhaiFunc {
     let call = move |context: Option<NativeCallContext>, arguments: &mut [&mut Dynamic]| {
         let context = context.ok_or_else(|| format!("{name} is called without a context"))?;

@@ -1,8 +1,7 @@
-//! What is wrong with a script value: collected as data while it is read, put
-//! into words here alone.
+//! Errors in script values, as data. Only this file words their messages.
 //!
-//! It is the error type of [`super::value::Script`], so serde's own texts
-//! never reach a user.
+//! [`Fault`] is the error type of [`super::value::Script`], so users never see
+//! serde's own messages.
 
 use std::fmt::{self, Write as _};
 
@@ -11,11 +10,11 @@ use serde::de::{Expected, Unexpected};
 use crate::error::Error;
 use crate::report::text;
 
-/// A fault of a value, and where in it.
+/// A fault in a value, and its place in the value.
 #[derive(Debug)]
 pub(super) struct Fault {
     what: What,
-    /// The way to it, innermost first.
+    /// The path to the fault, innermost step first.
     path: Vec<Step>,
 }
 
@@ -26,7 +25,7 @@ enum Step {
     Index(usize),
 }
 
-/// What is wrong.
+/// The kinds of faults.
 #[derive(Debug)]
 enum What {
     UnknownField {
@@ -42,18 +41,18 @@ enum What {
         seen: Seen,
         wanted: Wanted,
     },
-    /// Of the right type, but not one of its values.
+    /// The type is right, but the value is not allowed.
     WrongValue {
         seen: Seen,
         wanted: Wanted,
     },
-    /// What no option can be: a function, a point in time.
+    /// A type that no option can have: a function, a timestamp.
     Foreign(&'static str),
-    /// What a type of ours says about its value.
+    /// A message of the type that refuses the value.
     Custom(String),
 }
 
-/// A value as a message shows it.
+/// The wrong value, as a message shows it.
 #[derive(Clone, Debug)]
 pub(super) enum Seen {
     Unit,
@@ -68,7 +67,7 @@ pub(super) enum Seen {
     Other(&'static str),
 }
 
-/// What would have been right.
+/// The expected type or values.
 #[derive(Clone, Debug)]
 pub(super) enum Wanted {
     Unit,
@@ -80,7 +79,7 @@ pub(super) enum Wanted {
     String,
     Array,
     Map,
-    /// What a visitor says that it expects.
+    /// The description by a visitor.
     Described(String),
 }
 
@@ -104,19 +103,19 @@ impl Fault {
         Self::new(What::Foreign(type_name))
     }
 
-    /// The fault as seen from the map around it.
+    /// Adds the key under which the fault is found in the map around it.
     pub(super) fn under(mut self, key: &str) -> Self {
         self.path.push(Step::Key(key.to_owned()));
         self
     }
 
-    /// The fault as seen from the array around it.
+    /// Adds the index at which the fault is found in the array around it.
     pub(super) fn at(mut self, index: usize) -> Self {
         self.path.push(Step::Index(index));
         self
     }
 
-    /// In words; `noun` is what a key is called: "option", "field".
+    /// Returns the error. `noun` is the word for a key: "option", "field".
     pub(super) fn error(&self, noun: &str) -> Error {
         match &self.what {
             What::UnknownField { name, known } => {
@@ -142,7 +141,7 @@ impl Fault {
         }
     }
 
-    /// The way to the fault, as `ingress[1].port`, with a key behind it.
+    /// Returns the path to the fault, such as `ingress[1].port`, followed by `last`.
     fn path_to(&self, last: Option<&str>) -> String {
         let mut path = String::new();
         let key = |path: &mut String, key: &str| {
@@ -154,7 +153,7 @@ impl Fault {
                     path.push('.');
                     path.push_str(key);
                 }
-                // Its dots would look like further steps.
+                // Quote other keys: a dot in a key would look like another step.
                 (false, _) => drop(write!(path, "[{key:?}]")),
             }
         };
@@ -216,9 +215,9 @@ impl fmt::Display for Wanted {
         match self {
             Self::Unit => f.write_str("()"),
             Self::Bool => f.write_str("true or false"),
-            // A playbook's integers have no others.
+            // No limits, because integers of a playbook are in this range anyway.
             Self::Integer(from, to) if *from <= least && *to >= most => f.write_str("an integer"),
-            Self::Integer(from, to) if *to >= most => write!(f, "an integer of {from} or more"),
+            Self::Integer(from, to) if *to >= most => write!(f, "an integer of at least {from}"),
             Self::Integer(from, to) => write!(f, "an integer from {from} to {to}"),
             Self::Number => f.write_str("a number"),
             Self::Char => f.write_str("a character"),

@@ -1,4 +1,4 @@
-//! What a map is of, and what tells a call from others by its arguments.
+//! The kinds of returned maps, and the identity of a call by its arguments.
 
 use rhai::{Dynamic, Map};
 use schemars::JsonSchema;
@@ -7,26 +7,26 @@ use serde_json::{Value, json};
 
 use super::options::to_json;
 
-/// What a map stands for that a function returned: its `kind`.
+/// The `kind` of a map that a function returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResultKind {
-    /// What `latest_amazon_linux` returned.
+    /// Returned by `latest_amazon_linux`.
     Image,
-    /// What `launch_instance` returned.
+    /// Returned by `launch_instance`.
     Instance,
-    /// What `create_key_pair` returned.
+    /// Returned by `create_key_pair`.
     KeyPair,
-    /// What `create_security_group` returned.
+    /// Returned by `create_security_group`.
     SecurityGroup,
-    /// What `create_bucket` returned.
+    /// Returned by `create_bucket`.
     Bucket,
-    /// What `host` returned.
+    /// Returned by `host`.
     Host,
 }
 
 impl ResultKind {
-    /// The kind of a map, if it has one.
+    /// Returns the kind of a map, if it has one.
     #[must_use]
     pub fn of(value: &Dynamic) -> Option<Self> {
         let map = value.read_lock::<Map>()?;
@@ -39,12 +39,13 @@ impl ResultKind {
     }
 }
 
-/// Arguments by which a call is known again in another attempt: what AWS gave
-/// an id to is that id, whatever its state; a key pair is its fingerprint.
+/// Returns the arguments in a form that identifies the call in another attempt. The
+/// map of an AWS resource is reduced to its id, because its state changes; a key
+/// pair is reduced to its name and its fingerprint.
 pub(super) fn identity(arguments: &[&Dynamic]) -> Value {
     let one = |argument: &&Dynamic| match to_json(argument) {
         Ok(value) => identity_of(value),
-        // Refused by whoever gets it.
+        // The called function refuses this argument.
         Err(_) => Value::from(argument.type_name()),
     };
     arguments.iter().map(one).collect()
@@ -83,7 +84,7 @@ mod tests {
     use crate::script::to_dynamic;
 
     #[test]
-    fn a_server_is_its_id_whatever_its_state() {
+    fn the_state_of_a_server_does_not_change_its_identity() {
         let server = |state: &str| {
             let map = json!({ "kind": "instance", "id": "i-0a", "state": state, "user": "admin" });
             to_dynamic(&map).unwrap()
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_of_the_playbook_is_all_that_it_holds() {
+    fn a_map_that_the_playbook_wrote_is_compared_in_full() {
         for map in [
             json!({ "id": "i-0a", "size": 1 }),
             json!({ "kind": "fish", "id": "i-0a" }),

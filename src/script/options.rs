@@ -1,4 +1,4 @@
-//! Script values -> checked Rust structs, with errors that name the key.
+//! Conversion of script values to checked Rust structs. The errors name the key.
 
 use rhai::Dynamic;
 use serde::de::DeserializeOwned;
@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::value::Script;
 use crate::error::{Error, Result};
 
-/// An options map as a struct (`deny_unknown_fields`): a misspelt key, a wrong
-/// type or a missing key is an error that names it.
+/// Converts an options map to a struct (`deny_unknown_fields`). A misspelt key, a
+/// wrong type or a missing key is an error that names the key.
 pub fn options<T: DeserializeOwned>(map: rhai::Map) -> Result<T> {
     T::deserialize(Script::Map(map)).map_err(|fault| fault.error("option"))
 }
 
-/// One argument, named in the error.
+/// Converts one argument. The error names it.
 pub fn argument<T: DeserializeOwned>(name: &str, value: &Dynamic) -> Result<T> {
     T::deserialize(Script::from(value)).map_err(|fault| {
         let error = fault.error("field");
@@ -22,15 +22,15 @@ pub fn argument<T: DeserializeOwned>(name: &str, value: &Dynamic) -> Result<T> {
     })
 }
 
-/// A script value as JSON. Functions and other foreign types are errors.
+/// Converts a script value to JSON. Functions and timestamps are errors.
 pub fn to_json(value: &Dynamic) -> Result<Value> {
     Value::deserialize(Script::from(value)).map_err(|fault| fault.error("field"))
 }
 
-/// A result as a script value.
+/// Converts a result to a script value.
 pub fn to_dynamic<T: Serialize>(value: &T) -> Result<Dynamic> {
     rhai::serde::to_dynamic(value)
-        .map_err(|e| Error::internal(format!("cannot hand the result to the playbook: {e}")))
+        .map_err(|e| Error::internal(format!("cannot convert the result for the playbook: {e}")))
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_read() {
+    fn valid_options_are_read() {
         let read: Launch = options(map(
             r#"#{ image: "a", wait: true, timeout: 5, count: (), demand: "strict",
                   any: [1, #{ a: 'c' }], ingress: [#{ port: 22, from: () }] }"#,
@@ -119,8 +119,8 @@ mod tests {
                 hint("did you mean `from`?")
             )
         );
-        let (said, valid) = fault(r#"#{ "unknown field `x`, expected": 1 }"#);
-        assert_eq!(said, r#"unknown option `["unknown field `x`, expected"]`"#);
+        let (shown, valid) = fault(r#"#{ "unknown field `x`, expected": 1 }"#);
+        assert_eq!(shown, r#"unknown option `["unknown field `x`, expected"]`"#);
         assert!(valid.unwrap().starts_with("valid options: image, tags"));
         assert_eq!(
             message("#{ ingress: [#{}] }"),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_types_say_what_was_given() {
+    fn errors_of_wrong_types_name_the_value() {
         let faults = [
             (
                 "#{ tags: #{ Name: 1 } }",
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_say_what_is_allowed() {
+    fn errors_of_wrong_values_name_the_allowed_values() {
         assert_eq!(
             message("#{ ingress: [#{ port: 70000 }] }"),
             "option `ingress[0].port`: invalid value: integer `70000`, expected an integer \
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_are_no_json() {
+    fn functions_cannot_be_converted_to_json() {
         let value: Dynamic = map("#{ a: [1, || 2] }").into();
         assert_eq!(
             to_json(&value).unwrap_err().to_string(),

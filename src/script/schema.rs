@@ -1,8 +1,8 @@
-//! What a struct says of itself: its fields with types, defaults and texts.
+//! The fields of a struct with their types, defaults and descriptions.
 //!
-//! Read from the JSON schema that `schemars` derives from the struct, its serde
-//! attributes and its doc comments. The manual and the check before the run
-//! know options and results from here alone.
+//! They are read from the JSON schema that `schemars` derives from the struct, its
+//! serde attributes and its doc comments. The manual and the check before the run
+//! use only this description of options and results.
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
@@ -13,19 +13,19 @@ use serde_json::Value;
 pub struct Field {
     /// The key.
     pub name: String,
-    /// What stands there.
+    /// Type of the value.
     pub kind: Kind,
-    /// Whether a map without it is refused.
+    /// Whether the key must be present.
     pub required: bool,
-    /// Whether `()` may stand there.
+    /// Whether the value may be `()`.
     pub nullable: bool,
-    /// What counts if it is left out.
+    /// The value if the key is missing.
     pub default: Option<Value>,
-    /// What it is for.
+    /// Description, from the doc comment.
     pub text: String,
 }
 
-/// The type of a value, as far as a playbook's reader is concerned.
+/// The type of a value, as the manual describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     /// Text.
@@ -40,21 +40,21 @@ pub enum Kind {
     Seconds,
     /// `true` or `false`.
     Bool,
-    /// Several of one type.
+    /// Array of values of one type.
     Array(Box<Kind>),
-    /// Names that the playbook chooses, with values of one type.
+    /// A map with arbitrary keys and values of one type.
     MapOf(Box<Kind>),
     /// A map with these keys.
     Map(Vec<Field>),
-    /// A name, or the map of what it names.
+    /// A name or id, or the map of a resource.
     TextOrMap,
     /// A host: an address, or a map.
     Host,
-    /// Anything.
+    /// Any value.
     Any,
 }
 
-/// What a struct, or a map, looks like.
+/// Returns the type that describes a struct.
 #[must_use]
 pub fn kind_of<T: JsonSchema>() -> Kind {
     let settings = SchemaSettings::default().with(|settings| {
@@ -65,7 +65,8 @@ pub fn kind_of<T: JsonSchema>() -> Kind {
     kind(schema.as_value())
 }
 
-/// A schema of ours, which this file understands.
+/// Returns a schema that only this file understands, for types that JSON schema
+/// cannot express.
 pub(super) fn marked(format: &str) -> Schema {
     schemars::json_schema!({ "format": format })
 }
@@ -76,7 +77,7 @@ pub(super) const TEXT_OR_MAP: &str = "text-or-map";
 pub(super) const HOST: &str = "host";
 
 impl Kind {
-    /// As the manual says it.
+    /// Returns the name of the type in the manual.
     #[must_use]
     pub fn in_manual(&self) -> Option<String> {
         Some(match self {
@@ -110,7 +111,7 @@ impl Kind {
         }
     }
 
-    /// As an error names it.
+    /// Returns the name of the type in an error.
     #[must_use]
     pub fn with_article(&self) -> String {
         match self {
@@ -121,7 +122,7 @@ impl Kind {
             Self::Seconds => "a number of seconds".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::TextOrMap => "a string or a map".to_owned(),
-            Self::Any => "anything".to_owned(),
+            Self::Any => "any value".to_owned(),
             kind => {
                 let name = kind.in_manual().unwrap_or_default();
                 let article = if name.starts_with(['a', 'i']) {
@@ -134,7 +135,7 @@ impl Kind {
         }
     }
 
-    /// Its keys, if it is a map that has certain ones.
+    /// Returns the keys, if this is a map with known keys.
     #[must_use]
     pub fn fields(&self) -> Option<&[Field]> {
         match self {
@@ -173,7 +174,7 @@ fn kind(schema: &Value) -> Kind {
     }
 }
 
-/// The type that is not null.
+/// Returns the type that is not null.
 fn type_name(schema: &Value) -> Option<&str> {
     match &schema["type"] {
         Value::String(name) => Some(name),
@@ -185,7 +186,7 @@ fn type_name(schema: &Value) -> Option<&str> {
     }
 }
 
-/// An enum of texts, or one type and null.
+/// Returns the type of an enum of texts, or of one type and null.
 fn one_of(variants: &[Value]) -> Kind {
     let mut texts = Vec::new();
     for variant in variants.iter().filter(|variant| !is_null(variant)) {
@@ -229,7 +230,10 @@ fn fields(schema: &Value) -> Vec<Field> {
         kind: kind(schema),
         required: required(name),
         nullable: is_nullable(schema),
-        default: schema.get("default").filter(|d| says_something(d)).cloned(),
+        default: schema
+            .get("default")
+            .filter(|d| is_worth_showing(d))
+            .cloned(),
         text: schema["description"]
             .as_str()
             .unwrap_or_default()
@@ -238,9 +242,9 @@ fn fields(schema: &Value) -> Vec<Field> {
     properties.into_iter().flatten().map(field).collect()
 }
 
-/// Whether a default is worth a word: nothing, and an empty text, array or map
-/// are what anyone expects of a key that is left out.
-fn says_something(default: &Value) -> bool {
+/// Returns whether the manual shows a default. Null and an empty text, array or map are
+/// what the reader expects for a missing key.
+fn is_worth_showing(default: &Value) -> bool {
     match default {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),
@@ -297,9 +301,9 @@ mod tests {
     }
 
     #[test]
-    fn a_struct_says_what_its_fields_are() {
+    fn the_fields_of_a_struct_are_read() {
         let Kind::Map(fields) = kind_of::<Options>() else {
-            panic!("no map");
+            panic!("not a map");
         };
         let shown = |field: &Field| {
             let kind = field.kind.in_manual().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Errors on their way into a playbook and out of it.
+//! Conversion of errors to Rhai, for a playbook, and from Rhai, for the report.
 
 use rhai::{Dynamic, EvalAltResult, Map, NativeCallContext, Position};
 use schemars::JsonSchema;
@@ -10,12 +10,13 @@ use super::caught::{lower_first, understand_caught};
 use super::options::to_dynamic;
 use crate::error::{Error, ErrorKind, Place};
 
-/// Makes an error the script's: a map that `catch` receives. A cancelled run
-/// is stopped instead, and no `catch` can hold it up.
+/// Converts an error for the script: `catch` receives a map. A cancelled run is
+/// terminated instead, which no `catch` can prevent.
 #[must_use]
 pub fn throw(call: &NativeCallContext, mut error: Error) -> Box<EvalAltResult> {
     let position = call.call_position();
-    // Only a signal cancels: a playbook may throw that word as well.
+    // Only a signal cancels the run: a playbook may throw an error of the kind
+    // `cancelled` too.
     if error.kind == ErrorKind::Cancelled && context(call).cancel.is_cancelled() {
         return EvalAltResult::ErrorTerminated(Dynamic::UNIT, position).into();
     }
@@ -31,26 +32,28 @@ pub fn throw(call: &NativeCallContext, mut error: Error) -> Box<EvalAltResult> {
 /// The map that `catch` receives.
 #[derive(Serialize, JsonSchema)]
 pub struct ErrorInfo {
-    /// What kind of failure it is.
+    /// Kind of the error.
     kind: &'static str,
-    /// What failed, without a final period.
+    /// What failed and why, without a final period.
     message: String,
     /// Whether the same call may succeed a little later.
     retryable: bool,
-    /// What to do about it.
+    /// What to do about the error.
     hint: Option<String>,
-    /// What led to it, as such maps, nearest first; all failures of `parallel`.
+    /// Errors that led to this one, as maps like this one, nearest first. For
+    /// `parallel` and arrays of hosts, all failures.
     #[schemars(with = "Vec<Value>")]
     causes: Vec<ErrorInfo>,
-    /// The function that failed.
+    /// Name of the function that failed.
     function: Option<String>,
-    /// Where it failed: the line, from 1; 0 if unknown.
+    /// Line of the failed call, counted from 1; 0 if unknown.
     line: usize,
-    /// The column, from 1; 0 if unknown.
+    /// Column of the failed call, counted from 1; 0 if unknown.
     column: usize,
-    /// The path of the playbook or of the imported file.
+    /// Path of the playbook or of the imported file.
     source: String,
-    /// Facts of this kind of failure; `()` for most.
+    /// Further facts, such as `status`, `stdout` and `stderr` of a command, or
+    /// `code` and `request_id` of AWS; `()` for most errors.
     #[schemars(with = "Value")]
     detail: Dynamic,
 }
@@ -72,19 +75,19 @@ impl ErrorInfo {
     }
 }
 
-/// The map that `catch` receives.
+/// Converts an error to the map that `catch` receives.
 #[must_use]
 pub fn to_map(error: &Error) -> Map {
     let map = to_dynamic(&ErrorInfo::new(error)).ok();
     map.and_then(Dynamic::try_cast).unwrap_or_default()
 }
 
-/// A function that was being executed when an error happened.
+/// A function that was running when an error occurred.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Its name; nothing for a closure.
+    /// Its name; `None` for a closure.
     pub function: Option<String>,
-    /// Where it was called.
+    /// The place of the call.
     pub called_at: Place,
 }
 
@@ -97,8 +100,8 @@ pub struct Understood {
     pub trail: Vec<Frame>,
 }
 
-/// What Rhai says -> an [`Error`] and the call trail. `source` is the file
-/// that was run.
+/// Converts an error of Rhai to an [`Error`] and the call trail. `source` is the
+/// file that was run.
 #[must_use]
 pub fn understand(error: &EvalAltResult, source: &str) -> Understood {
     let mut trail: Vec<Frame> = Vec::new();
@@ -144,7 +147,7 @@ pub fn understand(error: &EvalAltResult, source: &str) -> Understood {
     }
 }
 
-/// The innermost error, without its place unless it brings one.
+/// Converts the innermost error. Its place is set only if the error has its own.
 fn root_error(root: &EvalAltResult) -> Error {
     let script = |message: String| Error::new(ErrorKind::Script, message);
     match root {
@@ -155,7 +158,7 @@ fn root_error(root: &EvalAltResult) -> Error {
         EvalAltResult::ErrorTerminated(..) => Error::cancelled(),
         EvalAltResult::ErrorParsing(parse, _) => script(lower_first(&parse.to_string())),
         EvalAltResult::ErrorFunctionNotFound(signature, _) => script(format!(
-            "no function takes these arguments: {}",
+            "no function accepts these arguments: {}",
             readable(signature)
         )),
         EvalAltResult::ErrorPropertyNotFound(name, _) => {
@@ -167,12 +170,11 @@ fn root_error(root: &EvalAltResult) -> Error {
         EvalAltResult::ErrorModuleNotFound(path, _) => {
             script(format!("cannot import \"{path}\": no such file"))
         }
-        EvalAltResult::ErrorStackOverflow(_) => {
-            script("functions call each other too deeply".into())
-        }
+        EvalAltResult::ErrorStackOverflow(_) => script("too many nested function calls".into()),
         EvalAltResult::ErrorDataTooLarge(what, _) => script(format!("too large: {what}")),
         other => {
-            // Rhai puts the position behind its text; ours is shown with a caret.
+            // Rhai appends the position to its message. The report shows the place
+            // with a caret instead.
             let text = other.to_string();
             let place = format!(" ({})", other.position());
             script(lower_first(text.strip_suffix(&place).unwrap_or(&text)))
@@ -180,7 +182,7 @@ fn root_error(root: &EvalAltResult) -> Error {
     }
 }
 
-/// Rhai's type names in a signature, as a person writes them.
+/// Replaces Rust's type names in a signature.
 fn readable(signature: &str) -> String {
     signature
         .replace("&str | ImmutableString | String", "string")
@@ -201,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_survives_the_way_through_a_catch() {
+    fn an_error_is_unchanged_after_a_catch() {
         let error = Error::new(ErrorKind::Timeout, "no answer")
             .hint("try again")
             .detail(serde_json::json!({ "status": 3 }))

@@ -1,4 +1,4 @@
-//! Types and defaults of options that several functions share.
+//! Types and defaults of options that several functions use.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::schema::{self, marked};
 
-/// Ten years: clocks can count that far.
+/// Ten years. Adding such a duration to the current time does not overflow.
 const LONGEST: f64 = 315_360_000.0;
 
-/// A number of seconds that a clock can count.
+/// A number of seconds from 0 to 10 years.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seconds(Duration);
 
 impl Seconds {
-    /// As the clocks take it.
+    /// Returns the duration.
     #[must_use]
     pub fn duration(self) -> Duration {
         self.0
@@ -30,13 +30,13 @@ impl<'de> Deserialize<'de> for Seconds {
         match f64::deserialize(from)? {
             value @ 0.0..=LONGEST => Ok(Self(Duration::from_secs_f64(value))),
             _ => Err(D::Error::custom(format!(
-                "it must be a number of seconds from 0 to {LONGEST} (10 years)"
+                "expected a number of seconds from 0 to {LONGEST} (10 years)"
             ))),
         }
     }
 }
 
-/// As the manual shows a default: without a fraction if it has none.
+/// Serializes a default for the manual: whole seconds without a fraction.
 impl Serialize for Seconds {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self.0.subsec_nanos() {
@@ -60,36 +60,36 @@ impl JsonSchema for Seconds {
     }
 }
 
-/// The default of an option in seconds.
+/// Returns the default of an option in seconds.
 #[must_use]
 pub fn seconds<const N: u64>() -> Seconds {
     Seconds(Duration::from_secs(N))
 }
 
-/// The default of an option that is a whole number.
+/// Returns the default of an option that is a whole number.
 #[must_use]
 pub fn integer<const N: i64>() -> i64 {
     N
 }
 
-/// The default of what is on unless it is switched off.
+/// Returns the default of an option that is true by default.
 #[must_use]
 pub fn yes() -> bool {
     true
 }
 
-/// The map of what has a name: what a function returned.
+/// The returned map of a resource that can also be given by name.
 pub trait Named {
-    /// What a playbook may pass instead, for errors: "an id as .., or ..".
+    /// The accepted values, for errors: "an id like .., or the map that ..".
     const EXPECTED: &'static str;
 }
 
-/// A name, or the map of what it names.
+/// A resource as an argument: its name or id, or its map.
 #[derive(Clone, Debug)]
 pub enum NameOr<T> {
-    /// The name alone.
+    /// The name or id.
     Name(String),
-    /// What is known of it.
+    /// The map.
     Map(T),
 }
 
@@ -131,8 +131,7 @@ impl<T> JsonSchema for NameOr<T> {
     }
 }
 
-/// A host as a playbook passes it on: an address, or the map of a host or of an
-/// instance.
+/// A host as an option: an address, or the map of a host or of an instance.
 #[derive(Clone, Debug, Deserialize)]
 pub struct HostValue(pub Dynamic);
 

@@ -1,7 +1,8 @@
-//! A script value as a source for serde, with faults that are data.
+//! A serde deserializer for script values, whose errors are data ([`Fault`]).
 //!
-//! Stricter than JSON: a map is not made from an array, and what a playbook can
-//! hold but no option can be (a function, a point in time) is refused.
+//! It is written here, although Rhai has one, because an error must name the key
+//! and the value. It is stricter than Rhai's: an array is not accepted as a map,
+//! and values that no option can have (functions, timestamps) are refused.
 
 use rhai::{Array, Blob, Dynamic, ImmutableString, Map};
 use serde::de::value::StrDeserializer;
@@ -25,7 +26,7 @@ pub(super) enum Script {
     Array(Array),
     Map(Map),
     Blob(Blob),
-    /// What has no counterpart in data, by the name of its type.
+    /// A value without a counterpart in data: the name of its type.
     Foreign(&'static str),
 }
 
@@ -100,7 +101,8 @@ impl Script {
     }
 }
 
-/// Methods for integers: another type and another range are told apart.
+/// Methods for integers. A wrong type and a value out of range are different
+/// errors.
 macro_rules! integers {
     ($($method:ident $visit:ident $type:ty,)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
@@ -288,7 +290,7 @@ impl<'de> Deserializer<'de> for Script {
     }
 }
 
-/// The items of an array; faults get their index.
+/// The items of an array. A fault in an item gets the index.
 struct Items {
     left: std::iter::Enumerate<std::vec::IntoIter<Dynamic>>,
 }
@@ -317,7 +319,7 @@ impl<'de> SeqAccess<'de> for Items {
     }
 }
 
-/// The entries of a map; faults of values get their key.
+/// The entries of a map. A fault in a value gets the key.
 struct Entries {
     left: <Map as IntoIterator>::IntoIter,
     value: Option<(String, Dynamic)>,
@@ -351,7 +353,7 @@ impl<'de> MapAccess<'de> for Entries {
     }
 }
 
-/// A variant with a value, as `#{ fingerprint: "SHA256:.." }`.
+/// An enum variant with a value, such as `#{ fingerprint: "SHA256:.." }`.
 struct Variant {
     name: String,
     value: Dynamic,

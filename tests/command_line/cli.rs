@@ -224,7 +224,7 @@ fn deep_recursion_is_an_error_not_a_crash() {
         .run()
         .exits(1);
     assert!(
-        ended.said().contains("call each other too deeply"),
+        ended.said().contains("too many nested function calls"),
         "{}",
         ended.stderr
     );

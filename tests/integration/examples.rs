@@ -309,7 +309,7 @@ fn a_rolling_update_stops_at_the_first_host_that_fails() {
     let _ = machine.call(&["ssh", order[1], &cripple]).exits(0);
     fs::write(&page, "release 3").unwrap();
     let third = roll(&["tag=role=web", "contains=release 3", "patience=2"]).exits(1);
-    let wanted = format!("stopped at {}; not touched: {}", order[1], order[2]);
+    let wanted = format!("stopped at {}; not changed: {}", order[1], order[2]);
     assert!(third.said().contains(&wanted), "{}", third.stderr);
     assert!(third.said().contains("http://"), "{}", third.stderr);
     assert!(shows(order[0]).ends_with("release 3"));
@@ -364,7 +364,7 @@ fn a_rolling_update_stops_at_the_first_host_that_fails() {
     for (wrong, said) in [
         (
             &["tag=role=web", "check=", "url="][..],
-            "without a health gate",
+            "a health check is required",
         ),
         (&["tag=role=nosuch"], "there is no host"),
         (

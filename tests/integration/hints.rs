@@ -601,7 +601,7 @@ fn the_manual_has_the_wanted_entry() {
     let shown = tried(&autorun, &hinted(&autorun.run().exits(3), "autorun docs")).exits(0);
     assert!(shown.stdout.contains("launch_instance"), "{}", shown.stdout);
     // The last line says how to show one entry.
-    assert!(shown.stdout.contains("autorun docs NAME shows one"));
+    assert!(shown.stdout.contains("autorun docs NAME shows the details"));
     let shown = tried(&autorun, "autorun docs ssh_exec").exits(0);
     assert!(shown.stdout.contains("Throws"), "{}", shown.stdout);
 

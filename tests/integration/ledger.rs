@@ -610,7 +610,11 @@ fn a_resumed_run_recreates_what_is_gone() {
     let resumed = home.call(&["resume", &home.id()]).run().exits(1);
     says(
         &resumed,
-        &["is gone; it is made anew", "launched i-", "uploaded"],
+        &[
+            "no longer exists; creating it again",
+            "launched i-",
+            "uploaded",
+        ],
     );
     let second = home.show();
     let live = |run: &Value| {
@@ -928,7 +932,7 @@ fn instances_terminate_themselves_at_their_time() {
     let refused = home.run(other, &["--ttl", "2h"]).exits(1);
     says(
         &refused,
-        &["--ttl needs user data that is a script of sh or bash"],
+        &["--ttl needs user data that is a script for sh or bash"],
     );
 }
 

@@ -880,11 +880,11 @@ fn resume_starts_the_runs_instances_after_the_local_cloud_was_killed() {
         .collect();
     assert_eq!(said.last(), Some(&"running"), "{said:?}");
     assert!(said.contains(&"stopped running running"), "{said:?}");
-    let again = resumed.stderr.matches("it is started again").count();
+    let again = resumed.stderr.matches("starting it again").count();
     assert_eq!(again, 3, "{}", resumed.stderr);
     let left = resumed
         .stderr
-        .matches("as the playbook stopped it later on")
+        .matches("because a later step of the playbook stopped it")
         .count();
     assert!(left > 0, "{}", resumed.stderr);
     call(&["destroy", &id, "--yes"]).exits(0);

@@ -265,7 +265,7 @@ fn a_failure_lists_what_is_still_up() {
     let lab = Lab::start(&json!({ "hosts": [], "fail": fail }));
     let ended = lab.autorun().run_playbook().exits(1);
     for text in [
-        "the web server is not up: there is no room for it",
+        "the web server is not up: a quota is reached, or AWS has no capacity",
         "VcpuLimitExceeded",
         "playbooks/run_newwebserver.rhai:",
         "still up, created by this run:",

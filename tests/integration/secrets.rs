@@ -119,7 +119,7 @@ fn user_data_with_a_secret_leads_to_a_warning() {
         .run()
         .exits(0);
     assert!(
-        ended.said().contains("the user data holds a secret"),
+        ended.said().contains("the user data contains a secret"),
         "{}",
         ended.stderr
     );

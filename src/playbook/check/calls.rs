@@ -1,4 +1,4 @@
-//! Every function called exists, and takes so many arguments.
+//! Checks that every called function exists and accepts the number of arguments.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,10 +9,10 @@ use crate::playbook::source_file::SourceFile;
 use crate::playbook::{imports, reference};
 use crate::report::text;
 
-/// Function names with the numbers of arguments they take.
+/// Function names with the numbers of arguments that they accept.
 pub(super) type Table = HashMap<String, BTreeSet<usize>>;
 
-/// What Rhai itself handles and lists nowhere.
+/// Functions that Rhai handles itself and does not list in its metadata.
 const KEYWORDS: [&str; 10] = [
     "print",
     "debug",
@@ -48,7 +48,7 @@ pub(super) fn add_script_functions(table: &mut Table, ast: &AST) {
     }
 }
 
-/// The functions of imported files, by alias.
+/// Returns the functions of imported files, by alias.
 pub(super) fn modules(
     path: &str,
     ast: &AST,
@@ -68,7 +68,7 @@ pub(super) fn modules(
         .collect()
 }
 
-/// Every name that may hold a function pointer: `f(x)` calls it.
+/// Returns every variable that may hold a function pointer, which `f(x)` calls.
 pub(super) fn variables(ast: &AST) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for function in ast.iter_fn_def() {
@@ -99,8 +99,8 @@ pub(super) fn call<'a>(node: &'a ASTNode<'a>) -> Option<(&'a FnCallExpr, Positio
     }
 }
 
-/// One function call in a file. Method calls are left to the run: a map may
-/// hold functions of any name.
+/// One function call in a file. Method calls are not checked, because a map may contain
+/// functions with any name.
 pub(super) struct Call<'a> {
     pub(super) expr: &'a FnCallExpr,
     pub(super) position: Position,
@@ -127,17 +127,17 @@ impl Call<'_> {
             let near = text::nearest(name, table.keys().map(String::as_str));
             return Some(match near {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint("`autorun docs` lists the functions"),
+                None => error.hint("see `autorun docs` for a list of functions"),
             });
         };
         if arities.contains(&given) {
             return None;
         }
-        let takes: Vec<String> = arities.iter().map(ToString::to_string).collect();
-        let takes = takes.join(" or ");
+        let expected: Vec<String> = arities.iter().map(ToString::to_string).collect();
+        let expected = expected.join(" or ");
         let error = self.fault(format!(
-            "`{name}` takes {takes} {}, not {given}",
-            if takes == "1" {
+            "`{name}` expects {expected} {}, got {given}",
+            if expected == "1" {
                 "argument"
             } else {
                 "arguments"

@@ -1,4 +1,4 @@
-//! `a.b[c].d()` as a root and its links: Rhai keeps such chains nested.
+//! Chains such as `a.b[c].d()`, split into a root and its links.
 
 use rhai::{ASTFlags, ASTNode, Expr, Position};
 
@@ -11,7 +11,7 @@ pub(super) enum Link<'a> {
 }
 
 impl Link<'_> {
-    /// The key that it reads.
+    /// Returns the key that the link reads.
     pub(super) fn key(&self) -> Option<(&str, Position)> {
         match self {
             Self::Property(name, position) => Some((name, *position)),
@@ -21,7 +21,7 @@ impl Link<'_> {
     }
 }
 
-/// `a.b[c].d()` as `a` and its links. Rhai keeps such chains nested to the right.
+/// Splits `a.b[c].d()` into `a` and its links. Rhai nests such chains to the right.
 pub(super) fn chain(expr: &Expr) -> Option<(&Expr, Vec<Link<'_>>)> {
     let (Expr::Dot(parts, flags, _) | Expr::Index(parts, flags, _)) = expr else {
         return None;
@@ -56,7 +56,7 @@ pub(super) fn chain(expr: &Expr) -> Option<(&Expr, Vec<Link<'_>>)> {
     }
 }
 
-/// The name of a variable of this file.
+/// Returns the name of a variable of this file.
 pub(super) fn variable(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Variable(names, ..) if names.2.path.is_empty() => Some(&names.1),
@@ -64,7 +64,7 @@ pub(super) fn variable(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// Whether a node is the rest of the chain that its parent begins.
+/// Returns whether a node is the rest of the chain that its parent begins.
 pub(super) fn is_link(parent: &ASTNode, node: &ASTNode) -> bool {
     match (parent, node) {
         (ASTNode::Expr(Expr::Dot(chain, ..) | Expr::Index(chain, ..)), ASTNode::Expr(node)) => {

@@ -1,4 +1,4 @@
-//! The nearest right name, or the right call, for what Rhai refused.
+//! Hints for errors of Rhai: the most similar name or the right call.
 
 use rhai::{Engine, EvalAltResult, ParseErrorType};
 
@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::playbook::reference;
 use crate::report::text;
 
-/// Adds the nearest right name, or the right call, to an error that Rhai raised.
-/// `text` is the file's.
+/// Adds the most similar name or the right call to an error that Rhai raised. `text` is
+/// the text of the file.
 pub(in crate::playbook) fn explain(
     engine: &Engine,
     text: &str,
@@ -39,8 +39,8 @@ fn unknown_variable(engine: &Engine, text: &str, name: &str, error: Error) -> Er
     }
     if declared(text).contains(&name) {
         return error.hint(
-            "a function does not see the playbook's variables: pass it as an argument, \
-             or make it a `const` and write global::NAME",
+            "pass it as an argument, because functions cannot use variables of the playbook; \
+             or declare it with `const` and write global::NAME",
         );
     }
     match text::nearest(name, declared(text)) {
@@ -49,7 +49,8 @@ fn unknown_variable(engine: &Engine, text: &str, name: &str, error: Error) -> Er
     }
 }
 
-/// The names that a script declares, read from its text: it did not compile.
+/// Returns the names that a script declares. They are read from its text, because it
+/// did not compile.
 fn declared(text: &str) -> Vec<&str> {
     let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
     let mut names = Vec::new();

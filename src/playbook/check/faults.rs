@@ -1,4 +1,4 @@
-//! All faults of all files of a playbook, in their order.
+//! Collects all faults in all files of a playbook, in the order of their places.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,19 +11,19 @@ use crate::error::Error;
 use crate::playbook::literal::literal;
 use crate::playbook::source_file::SourceFile;
 
-/// All faults found in all files.
+/// Returns all faults in all files.
 pub(in crate::playbook) fn faults(
     engine: &Engine,
     main: &str,
     files: &BTreeMap<String, SourceFile>,
 ) -> Vec<Error> {
     let natives = natives(engine);
-    // The playbook's own faults first, then those of what it imports.
+    // The faults of the playbook come first, then those of its imports.
     let mut ordered: Vec<_> = files.iter().collect();
     ordered.sort_by_key(|(path, _)| path.as_str() != main);
     let mut faults = Vec::new();
-    // The playbook's own functions come before those of the program, also in
-    // what it imports.
+    // Functions that the playbook defines take precedence over primitives, also in
+    // imported files.
     let mut own = BTreeSet::new();
     for (path, file) in ordered {
         if path == main {
@@ -63,7 +63,7 @@ fn functions(ast: &AST) -> BTreeSet<String> {
     ast.iter_fn_def().map(|f| f.name.to_string()).collect()
 }
 
-/// The names of all functions that are called in any file: as functions, as
+/// Returns the names of all functions that are called in any file: as functions, as
 /// methods, or through `Fn("name")`.
 pub(in crate::playbook) fn called(files: &BTreeMap<String, SourceFile>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! What is known of a value before the run: which function returned it.
+//! Finds out which function returns a value, before the run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,16 +9,16 @@ use crate::primitives;
 use crate::script::Shape;
 use crate::script::schema::{Field, Kind};
 
-/// What is known of a value.
+/// The known kind of a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Known {
-    /// A map that this function returns.
+    /// A map that a function returns.
     Map(Returned),
-    /// An array of such maps.
+    /// An array of maps that a function returns.
     Array(Returned),
 }
 
-/// What a function returns.
+/// The function that returns a map, and the keys of the map.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Returned {
     pub(super) function: String,
@@ -29,7 +29,7 @@ pub(super) struct Returned {
 pub(super) type Variables = BTreeMap<String, Known>;
 
 impl Known {
-    /// Whether it has the same keys, whichever function it is of.
+    /// Returns whether both have the same keys. The functions may differ.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Map(one), Self::Map(other)) | (Self::Array(one), Self::Array(other)) => {
@@ -40,7 +40,7 @@ impl Known {
     }
 }
 
-/// Finds out what an expression is.
+/// Finds out the kind of an expression.
 pub(super) struct Reader<'a> {
     pub(super) variables: &'a Variables,
     /// Functions that the playbook itself defines.
@@ -63,18 +63,18 @@ impl Reader<'_> {
         }
     }
 
-    /// What a call returns.
+    /// Returns the kind of the result of a call.
     fn returned(&self, call: &FnCallExpr) -> Option<Known> {
         let name = call.name.as_str();
         if !call.namespace.path.is_empty() || self.own.contains(name) {
             return None;
         }
-        let gives = primitives::declared(name)?.gives?;
+        let returns = primitives::declared(name)?.returns?;
         let returned = Returned {
             function: name.to_owned(),
-            fields: (gives.kind)().fields()?.to_vec(),
+            fields: (returns.kind)().fields()?.to_vec(),
         };
-        match gives.shape {
+        match returns.shape {
             Shape::One | Shape::Maybe => Some(Known::Map(returned)),
             Shape::Many => Some(Known::Array(returned)),
             Shape::LikeArgument => match call.args.first()? {
@@ -102,7 +102,7 @@ impl Reader<'_> {
     }
 }
 
-/// What is found behind one link.
+/// Returns the kind of a value after one link.
 pub(super) fn step(known: &Known, link: &Link) -> Option<Known> {
     match (known, link) {
         (Known::Array(returned), Link::Index(Expr::IntegerConstant(..))) => {

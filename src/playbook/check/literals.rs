@@ -1,5 +1,4 @@
-//! Every literal is of a type that is taken where it stands, and every option
-//! that is written out is one that the function has.
+//! Checks the types of literal arguments and options, and the names of options.
 
 use rhai::Position;
 
@@ -13,7 +12,7 @@ use crate::script::schema::{Field, Kind};
 
 const ORDINALS: [&str; 4] = ["first", "second", "third", "fourth"];
 
-/// A literal argument of a type that no call of this function takes.
+/// Returns an error if a literal argument has a type that no overload accepts.
 pub(super) fn wrong_argument(call: &Call) -> Option<Error> {
     let name = call.expr.name.as_str();
     if !call.expr.namespace.path.is_empty() {
@@ -35,7 +34,7 @@ pub(super) fn wrong_argument(call: &Call) -> Option<Error> {
     });
     let (at, literal, position) = wrong?;
     let mut error = call.fault(format!(
-        "`{name}` does not take {} as its {} argument",
+        "`{name}` does not accept {} as its {} argument",
         literal.with_article(),
         ORDINALS.get(at).unwrap_or(&"last")
     ));
@@ -46,7 +45,7 @@ pub(super) fn wrong_argument(call: &Call) -> Option<Error> {
     )))
 }
 
-/// What the calls of this function take that have so many arguments.
+/// Returns the overloads of the function with this number of arguments.
 fn overloads<'a>(
     call: &Call<'a>,
 ) -> impl Iterator<Item = &'static Vec<reference::Parameter>> + Clone + use<'a> {
@@ -55,8 +54,7 @@ fn overloads<'a>(
     overloads.filter(move |parameters| parameters.len() == given)
 }
 
-/// Options that a function does not have, misses, or has with another type, as
-/// far as they are written out.
+/// Returns an error for each literal option that is unknown, missing or of a wrong type.
 pub(super) fn wrong_options(call: &Call) -> Vec<Error> {
     let takes = primitives::declared(call.expr.name.as_str()).and_then(|row| row.takes);
     let (Some(takes), true) = (takes, call.expr.namespace.path.is_empty()) else {
@@ -73,7 +71,7 @@ pub(super) fn wrong_options(call: &Call) -> Vec<Error> {
         call,
         faults: Vec::new(),
     };
-    // A number in its place is another matter.
+    // `retry` also accepts a number instead of a map.
     if Literal::of(given) == Some(Literal::Map) {
         options.check(&(takes.kind)(), &Written::Code(given), "");
     }
@@ -87,7 +85,7 @@ struct Options<'a> {
 }
 
 impl Options<'_> {
-    /// Checks what is written at `path` against what belongs there.
+    /// Checks the value at `path` against the expected type.
     fn check(&mut self, kind: &Kind, written: &Written, path: &str) {
         match (kind, written.literal()) {
             (_, None) | (Kind::Any, _) => {}
@@ -127,12 +125,15 @@ impl Options<'_> {
             let names = fields.iter().map(|field| field.name.as_str());
             self.faults.push(match text::nearest(key, names.clone()) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("it has {}", names.collect::<Vec<_>>().join(", "))),
+                None => error.hint(format!(
+                    "valid options: {}",
+                    names.collect::<Vec<_>>().join(", ")
+                )),
             });
         }
         let known = |key: &String| fields.iter().any(|field| field.name == *key);
         if !entries.iter().all(|(key, ..)| known(key)) {
-            // The one that is missing may be the one that is misspelt.
+            // The missing option may be the one that is misspelt.
             return;
         }
         let given = |field: &&Field| entries.iter().any(|(key, ..)| *key == field.name);
@@ -141,7 +142,7 @@ impl Options<'_> {
             .filter(|field| field.required && !given(field))
         {
             let missing = joined(path, &missing.name);
-            let message = format!("`{name}` needs the option `{missing}`");
+            let message = format!("`{name}` requires the option `{missing}`");
             let error = self.fault(message, written.position());
             self.faults.push(error.hint(all_options(name)));
         }
@@ -150,7 +151,7 @@ impl Options<'_> {
     fn is_not(&mut self, kind: &Kind, given: &str, written: &Written, path: &str) {
         let name = self.call.expr.name.as_str();
         let wanted = kind.with_article();
-        let message = format!("option `{path}` of `{name}` takes {wanted}, not {given}");
+        let message = format!("option `{path}` of `{name}`: expected {wanted}, got {given}");
         let error = self.fault(message, written.position());
         self.faults.push(error.hint(all_options(name)));
     }
@@ -163,7 +164,7 @@ impl Options<'_> {
 }
 
 fn all_options(function: &str) -> String {
-    format!("`autorun docs {function}` has all its options")
+    format!("see `autorun docs {function}` for all options")
 }
 
 fn joined(path: &str, key: &str) -> String {

@@ -1,4 +1,4 @@
-//! Checks before the run, of the compiled files alone: nothing is executed.
+//! Checks of the compiled files before the run, without executing anything.
 
 pub(super) use explain::explain;
 pub(super) use faults::{called, faults};

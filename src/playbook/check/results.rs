@@ -1,7 +1,7 @@
-//! Every key that is read of a function's result is one that it has.
+//! Checks that every key that is read from the result of a function exists.
 //!
-//! Only what is certain is checked: a call whose result is known, and a variable
-//! that holds such a result wherever it is assigned and is never extended.
+//! Only certain cases are checked: a call with a known result, and a variable that
+//! always holds such a result and to which no keys are added.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ use crate::error::{Error, ErrorKind, Place};
 use crate::playbook::imports;
 use crate::report::text;
 
-/// Keys that are read of a result and that it does not have. `own` are the
-/// functions that the playbook itself defines.
+/// Returns an error for each key that is read from a result and does not exist in it.
+/// `own` contains the functions that the playbook itself defines.
 pub(super) fn unknown_fields(path: &str, ast: &AST, own: &BTreeSet<String>) -> Vec<Error> {
     let bodies = Bodies::of(ast);
     let uses = Uses::of_file(ast, own);
@@ -50,13 +50,16 @@ fn unknown_field(reader: &Reader, path: &str, expr: &Expr) -> Option<Error> {
 
 fn has_no(returned: &Returned, key: &str, place: Place) -> Error {
     let function = &returned.function;
-    let message = format!("what `{function}` returns has no key `{key}`");
+    let message = format!("the result of `{function}` has no key `{key}`");
     let mut error = Error::new(ErrorKind::Script, message);
     error.place = place;
     let names = returned.fields.iter().map(|field| field.name.as_str());
     match text::nearest(key, names.clone()) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(format!("it has {}", names.collect::<Vec<_>>().join(", "))),
+        None => error.hint(format!(
+            "valid keys: {}",
+            names.collect::<Vec<_>>().join(", ")
+        )),
     }
 }
 
@@ -80,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_not_there_is_found() {
+    fn a_missing_key_is_an_error() {
         for script in [
             "let s = launch_instance(#{});\nprint(s.publicip);",
             "const s = launch_instance(#{});\nprint(s.publicip);",
@@ -101,15 +104,12 @@ mod tests {
             let found = faults(script);
             assert_eq!(found.len(), 1, "{script}: {found:?}");
             assert!(found[0].starts_with("2:"), "{script}: {found:?}");
-            assert!(
-                found[0].ends_with("returns has no key `publicip`"),
-                "{found:?}"
-            );
+            assert!(found[0].ends_with("` has no key `publicip`"), "{found:?}");
         }
     }
 
     #[test]
-    fn what_is_not_certain_is_left_to_the_run() {
+    fn uncertain_cases_are_not_checked() {
         for script in [
             "let s = launch_instance(#{}); print(s.public_ip); print(s.tags.any); print(s[\"id\"]);",
             "let s = launch_instance(#{}); s.note = 1; print(s.note);",

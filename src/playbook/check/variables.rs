@@ -1,7 +1,7 @@
-//! Which variables hold a function's result, wherever they are read.
+//! Finds the variables that always hold the result of a function.
 //!
-//! One that is declared twice in a function, that gets other values, or that may
-//! get keys in any way, is not among them.
+//! A variable is not among them if it is declared twice in a function, if it is
+//! assigned other values, or if keys may be added to it.
 
 use std::collections::BTreeSet;
 
@@ -24,8 +24,8 @@ const READING: [&str; 9] = [
     "type_of",
 ];
 
-/// Where the functions of a file stand, closures as well. A walk visits their
-/// statements without saying whose they are.
+/// The places of the functions and closures of a file. A walk visits their statements
+/// without their function.
 pub(super) struct Bodies(Vec<(Spot, Spot)>);
 
 /// Line and column.
@@ -47,7 +47,8 @@ impl Bodies {
         Self(bodies.collect())
     }
 
-    /// The number of the function around a node, from 1; 0 outside of all.
+    /// Returns the number of the function around a node, counted from 1; 0 outside of
+    /// functions.
     pub(super) fn around(&self, nodes: &[ASTNode]) -> usize {
         let at = nodes.first().map_or((0, 0), |node| spot(node.position()));
         let around = self
@@ -59,7 +60,7 @@ impl Bodies {
                 (0, _) => at == *start,
                 end => (start..=end).contains(&&at),
             });
-        // Of nested ones the innermost begins last.
+        // The innermost of nested functions begins last.
         let innermost = around.max_by_key(|(_, (start, _))| *start);
         innermost.map_or(0, |(n, _)| n + 1)
     }
@@ -67,23 +68,25 @@ impl Bodies {
 
 /// The variables that one function, or the file outside of functions, declares.
 pub(super) struct Scope {
-    /// With what each begins, unless it is declared twice.
-    declared: Vec<(String, Begins)>,
+    /// The initial value of each variable.
+    declared: Vec<(String, Initial)>,
 }
 
-/// Rhai lends code to a walk for a moment only, so it is cloned.
-enum Begins {
-    With(Expr),
-    /// With each item of an array.
-    WithEach(Expr),
+/// The initial value of a variable. The expression is cloned, because a walk only lends
+/// its nodes.
+enum Initial {
+    Value(Expr),
+    /// Each item of an array.
+    EachItem(Expr),
+    /// Not known, or the variable is declared twice.
     Unknown,
 }
 
 impl Scope {
-    /// Of the file outside of functions, and of each function.
+    /// Returns the scope of the file outside of functions, and of each function.
     pub(super) fn all(ast: &AST, bodies: &Bodies) -> Vec<Self> {
         let parameters = ast.iter_fn_def().map(|f| {
-            let unknown = f.params.iter().map(|p| (p.to_string(), Begins::Unknown));
+            let unknown = f.params.iter().map(|p| (p.to_string(), Initial::Unknown));
             Self {
                 declared: unknown.collect(),
             }
@@ -96,17 +99,17 @@ impl Scope {
             let scope = &mut scopes[bodies.around(nodes)];
             match nodes.last() {
                 Some(ASTNode::Stmt(Stmt::Var(var, ..))) => {
-                    scope.declare(&var.0.name, Begins::With(var.1.clone()));
+                    scope.declare(&var.0.name, Initial::Value(var.1.clone()));
                 }
                 Some(ASTNode::Stmt(Stmt::For(each, _))) => {
-                    scope.declare(&each.0.name, Begins::WithEach(each.2.expr.clone()));
+                    scope.declare(&each.0.name, Initial::EachItem(each.2.expr.clone()));
                     if let Some(counter) = &each.1 {
-                        scope.declare(&counter.name, Begins::Unknown);
+                        scope.declare(&counter.name, Initial::Unknown);
                     }
                 }
                 Some(ASTNode::Stmt(Stmt::TryCatch(parts, _))) => {
                     if let Expr::Variable(caught, ..) = &parts.expr {
-                        scope.declare(&caught.1, Begins::Unknown);
+                        scope.declare(&caught.1, Initial::Unknown);
                     }
                 }
                 _ => {}
@@ -116,21 +119,22 @@ impl Scope {
         scopes
     }
 
-    fn declare(&mut self, name: &str, begins: Begins) {
+    fn declare(&mut self, name: &str, initial: Initial) {
         match self.declared.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => *known = Begins::Unknown,
-            None => self.declared.push((name.to_owned(), begins)),
+            Some((_, known)) => *known = Initial::Unknown,
+            None => self.declared.push((name.to_owned(), initial)),
         }
     }
 }
 
-/// What a whole file does with variables: a closure sees those around it.
+/// The changes to variables in a whole file. They are not separated by function, because
+/// a closure can change the variables around it.
 pub(super) struct Uses<'a> {
-    /// What is assigned to each.
+    /// Variables and the values that are assigned to them.
     assigned: Vec<(String, Expr)>,
-    /// Keys that are written.
+    /// Variables and the keys that are written.
     written: Vec<(String, String)>,
-    /// Variables that may get keys in another way.
+    /// Variables to which keys may be added in another way.
     extended: BTreeSet<String>,
     own: &'a BTreeSet<String>,
 }
@@ -183,7 +187,7 @@ impl<'a> Uses<'a> {
         }
     }
 
-    /// A method may change what it is called on.
+    /// Records a method call, which may change its object.
     fn call_method(&mut self, expr: &Expr) {
         if let Some((root, links)) = chain(expr)
             && let Some(name) = variable(root)
@@ -194,8 +198,8 @@ impl<'a> Uses<'a> {
         }
     }
 
-    /// So may a function of Rhai's, its first argument. Ours and those of the
-    /// playbook get a copy.
+    /// Records a call of a function of Rhai, which may change its first argument.
+    /// Primitives and functions of the playbook receive a copy.
     fn call(&mut self, call: &FnCallExpr) {
         let name = call.name.as_str();
         let copies = call.is_operator_call()
@@ -209,12 +213,12 @@ impl<'a> Uses<'a> {
         }
     }
 
-    /// The variables of a scope whose value is known, wherever they stand.
+    /// Returns the variables of a scope whose value is known everywhere.
     pub(super) fn variables(&self, scope: &Scope) -> Variables {
         let mut doubtful = self.extended.clone();
         loop {
             let mut variables = Variables::new();
-            for (name, begins) in &scope.declared {
+            for (name, initial) in &scope.declared {
                 if doubtful.contains(name) {
                     continue;
                 }
@@ -222,13 +226,13 @@ impl<'a> Uses<'a> {
                     variables: &variables,
                     own: self.own,
                 };
-                let known = match begins {
-                    Begins::With(expr) => reader.known(expr),
-                    Begins::WithEach(expr) => match reader.known(expr) {
+                let known = match initial {
+                    Initial::Value(expr) => reader.known(expr),
+                    Initial::EachItem(expr) => match reader.known(expr) {
                         Some(Known::Array(returned)) => Some(Known::Map(returned)),
                         _ => None,
                     },
-                    Begins::Unknown => None,
+                    Initial::Unknown => None,
                 };
                 if let Some(known) = known {
                     variables.insert(name.clone(), known);
@@ -244,7 +248,7 @@ impl<'a> Uses<'a> {
         }
     }
 
-    /// Whether a variable is of this kind after everything that is assigned.
+    /// Returns whether a variable keeps this kind after all assignments.
     fn keeps(&self, name: &str, known: &Known, variables: &Variables) -> bool {
         let reader = Reader {
             variables,
@@ -252,13 +256,13 @@ impl<'a> Uses<'a> {
         };
         let mut assigned = self.assigned.iter().filter(|(to, _)| to == name);
         let mut written = self.written.iter().filter(|(to, _)| to == name);
-        let is_there = |key: &str| match known {
+        let has_key = |key: &str| match known {
             Known::Map(returned) => returned.fields.iter().any(|field| field.name == key),
             Known::Array(_) => false,
         };
         assigned.all(|(_, value)| {
             let value = reader.known(value);
             value.is_some_and(|value| value.is_like(known))
-        }) && written.all(|(_, key)| is_there(key))
+        }) && written.all(|(_, key)| has_key(key))
     }
 }

@@ -1,11 +1,11 @@
-//! Values that are written out in a playbook, and their types.
+//! Literal values in a playbook, and their types.
 
 use rhai::{Dynamic, Expr, Map, Position};
 
 use crate::script::schema::Kind;
 
-/// A value as it is written: code, or what the compiler made of it. The place of
-/// an option is its key's.
+/// A value in the source: an expression, or a constant that the compiler computed. The
+/// position of an option is the position of its key.
 pub(super) enum Written<'a> {
     Code(&'a Expr),
     Entry(&'a Expr, Position),
@@ -90,7 +90,7 @@ fn constant_entries(
         .collect()
 }
 
-/// The type of a value that is written out in a playbook.
+/// The type of a literal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Literal {
     String,
@@ -102,8 +102,8 @@ pub(super) enum Literal {
 }
 
 impl Literal {
-    /// Nothing for what is known at run time alone, and for `()`, which stands
-    /// for an option that is left out.
+    /// Returns the type of a literal. Returns `None` for an expression whose value is
+    /// known only at run time, and for `()`, which means an omitted option.
     pub(super) fn of(expr: &Expr) -> Option<Self> {
         match expr {
             Expr::StringConstant(..) | Expr::InterpolatedString(..) => Some(Self::String),
@@ -129,7 +129,7 @@ impl Literal {
         }
     }
 
-    /// Whether a parameter of this Rust type takes it.
+    /// Returns whether a parameter of this Rust type accepts the literal.
     pub(super) fn is_a(self, rust: &str) -> bool {
         match rust {
             "Dynamic" => true,
@@ -143,7 +143,7 @@ impl Literal {
         }
     }
 
-    /// Whether an option of this type takes it.
+    /// Returns whether an option of this type accepts the literal.
     pub(super) fn fits(self, kind: &Kind) -> bool {
         match kind {
             Kind::String | Kind::Choice(_) => self == Self::String,

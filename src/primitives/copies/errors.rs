@@ -1,13 +1,15 @@
-//! What a person reads when a copy fails: the host's own words, and what to do.
+//! Errors of copies: the message of the host, and a hint.
 //!
-//! Kinds and hints follow from the exit status of the program that copies
-//! ([`Trouble`]); the words are only shown.
+//! The kind and the hint follow from the exit status of the copy program
+//! ([`Trouble`]). The message of the host is only shown, because its language
+//! depends on the host.
 
 use crate::clients::ssh::copy_programs::Trouble;
 use crate::clients::ssh::{self, Finished, Host};
 use crate::error::{Error, ErrorKind};
 
-/// Names the copy in an error of the time limit: the playbook called no command.
+/// Names the copy in a timeout error. Without it, the error would name a command
+/// that the playbook did not call.
 pub(super) fn in_time(error: Error, attempt: &str) -> Error {
     match error.kind {
         ErrorKind::Timeout => error.while_doing(attempt),
@@ -19,14 +21,14 @@ pub(super) fn no_tar(host: &Host) -> Error {
     Error::new(
         ErrorKind::CommandFailed,
         format!(
-            "{} has no tar, with which directories are copied",
+            "{} has no tar, which is needed to copy directories",
             host.name
         ),
     )
-    .hint("install tar there, or copy the files one by one")
+    .hint("install tar on the host, or copy the files one by one")
 }
 
-/// Why a host did not take `source` as `target`.
+/// Returns the error for a copy of `source` to `target` on a host.
 pub(super) fn not_copied(
     host: &Host,
     source: &str,
@@ -50,16 +52,22 @@ pub(super) fn not_copied(
         return error;
     };
     match trouble {
-        Trouble::Full => error.hint("make room there: ssh_exec(server, \"df -h\") shows its disks"),
-        Trouble::Denied => error.hint("pass `sudo: true`, or a target that the user may write"),
-        Trouble::HoldsHome => error.hint("leave `delete` out, or name a directory of its own"),
-        Trouble::InTheWay => error.hint("move it away there, or copy to another target"),
+        Trouble::Full => {
+            error.hint("free disk space on the host: ssh_exec(server, \"df -h\") shows its disks")
+        }
+        Trouble::Denied => error.hint("pass `sudo: true`, or a target that the user can write"),
+        Trouble::HoldsHome => {
+            error.hint("omit `delete`, or choose a directory that can be replaced")
+        }
+        Trouble::InTheWay => {
+            error.hint("remove or rename it on the host, or copy to another target")
+        }
         Trouble::Missing => match target.rsplit_once('/') {
             Some((directory, _)) if !directory.is_empty() => {
                 let directory = shell_words::quote(directory);
                 let options = if sudo { ", #{ sudo: true }" } else { "" };
                 error.hint(format!(
-                    "make the directory first: ssh_exec(server, \"mkdir -p {directory}\"{options})"
+                    "create the directory first: ssh_exec(server, \"mkdir -p {directory}\"{options})"
                 ))
             }
             _ => error,
@@ -68,7 +76,7 @@ pub(super) fn not_copied(
     }
 }
 
-/// Why a host did not send `source`.
+/// Returns the error for a copy of `source` from a host.
 pub(super) fn not_sent(host: &Host, source: &str, finished: &Finished) -> Error {
     let words = words(finished);
     let trouble = Trouble::of_status(finished.status);
@@ -80,10 +88,10 @@ pub(super) fn not_sent(host: &Host, source: &str, finished: &Finished) -> Error 
     let error = failed(kind, message, finished, &words);
     match trouble {
         Some(Trouble::Denied) => {
-            error.hint("pass `sudo: true`, or log in as a user who may read it")
+            error.hint("pass `sudo: true`, or log in as a user who can read it")
         }
         Some(Trouble::Missing) => error.hint(format!(
-            "a path that does not begin with / starts at the home directory of {}",
+            "check the path: a path without a leading / is relative to the home directory of {}",
             host.user
         )),
         _ => error,
@@ -96,22 +104,26 @@ fn failed(kind: ErrorKind, message: String, finished: &Finished, words: &str) ->
     }))
 }
 
-/// A directory where a file was asked for, or the other way round.
+/// Returns the error for a directory in the place of a file, or the reverse.
 pub(super) fn other_kind(host: &Host, source: &str, what: &str) -> Error {
     let error = Error::new(
         ErrorKind::CommandFailed,
-        format!("cannot copy {}:{source}: it is {what} there", host.name),
+        format!("cannot copy {}:{source}: it is {what}", host.name),
     );
     let plain = source.trim_end_matches('/');
     if source.ends_with('/') {
-        error.hint(format!("a file is named without the `/`: \"{plain}\""))
+        error.hint(format!(
+            "to copy a file, omit the `/` at the end: \"{plain}\""
+        ))
     } else {
-        error.hint(format!("a directory is named with a `/`: \"{plain}/\""))
+        error.hint(format!(
+            "to copy a directory, add a `/` at the end: \"{plain}/\""
+        ))
     }
 }
 
-/// The end of what a host wrote to stderr, without the shell's `sh: 5: `: its
-/// user never saw that program.
+/// Returns the end of stderr without the prefix `sh: 5: ` of the shell, because the
+/// line number refers to a script that the user does not see.
 fn words(finished: &Finished) -> String {
     let plain = |line: &str| {
         let rest = line.strip_prefix("sh: ").unwrap_or(line);
@@ -124,7 +136,7 @@ fn words(finished: &Finished) -> String {
     end.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
 
-/// Hides the temporary file's name: what follows it is the reason.
+/// Hides the name of the temporary file, which precedes the reason.
 fn without_hidden_name(words: &str) -> &str {
     match words.rsplit_once(": ") {
         Some((name, reason)) if name.contains(".autorun-") => reason,

@@ -1,4 +1,4 @@
-//! Files and directories on their way from a host to this machine.
+//! Copying files and directories from a host to this machine.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::check_public;
 use super::super::hosts::target;
 use super::errors::{in_time, no_tar, not_sent, other_kind};
-use super::{Copied, ScpFrom, ask, say_copied};
+use super::{Copied, ScpFrom, log_copied, query};
 use crate::clients::ssh::copy_programs::{self, Looked, Tar};
 use crate::clients::ssh::{self, Command, Finished, Host, Sink};
 use crate::clients::tree::{self, LeftOut, NotUnpacked, Stage, Unpacked};
@@ -41,8 +41,8 @@ pub(super) async fn scp_from(
     check_public(cx, "argument `target`", to)?;
     if server.is_array() {
         return Err(
-            Error::invalid("argument `server`: it is one host, not an array")
-                .hint("call scp_from for each of them, with a target of its own"),
+            Error::invalid("argument `server`: expected one host, got an array")
+                .hint("call scp_from for each host, with a different target"),
         );
     }
     let place = cx.clients.local.expand(Path::new(to));
@@ -55,23 +55,24 @@ pub(super) async fn scp_from(
     };
     let host = target(cx, server).await?;
     let started = Instant::now();
-    // The slash is for us: what it stands behind may be a file there.
-    let asked = match source.trim_end_matches('/') {
+    // The slash only means that the playbook expects a directory. Query the path
+    // without it, because `file/` would be an error of its own on the host.
+    let plain = match source.trim_end_matches('/') {
         "" => "/",
         plain => plain,
     };
-    let looked = ask(cx, &host, copy_programs::look(asked), options.sudo, timeout).await?;
+    let looked = query(cx, &host, copy_programs::look(plain), options.sudo, timeout).await?;
     if looked.status != 0 {
         return Err(not_sent(&host, source, &looked));
     }
-    let said = String::from_utf8_lossy(&looked.stdout).into_owned();
-    let looked = Looked::parse(&said).ok_or_else(|| {
+    let output = String::from_utf8_lossy(&looked.stdout).into_owned();
+    let looked = Looked::parse(&output).ok_or_else(|| {
         Error::new(
             ErrorKind::CommandFailed,
             format!(
-                "{} does not say what `{source}` is: {}",
+                "unexpected answer from {} about `{source}`: {}",
                 host.name,
-                ssh::tail(said.as_bytes(), 1)
+                ssh::tail(output.as_bytes(), 1)
             ),
         )
     })?;
@@ -93,7 +94,7 @@ pub(super) async fn scp_from(
         }
         Looked::File(..) if options.delete => {
             return Err(
-                Error::invalid("option `delete`: it is for directories").hint("leave it out")
+                Error::invalid("option `delete`: it is only for directories").hint("omit it"),
             );
         }
         Looked::File(..) => return Err(other_kind(&host, source, "a file")),
@@ -105,24 +106,24 @@ pub(super) async fn scp_from(
         files,
         seconds: started.elapsed().as_secs_f64(),
     };
-    say_copied(cx, (&host.name, source), (&copied.path, ""), &copied);
+    log_copied(cx, (&host.name, source), (&copied.path, ""), &copied);
     Ok(copied)
 }
 
-/// The last part of a path, under which it is stored here: never a name that the
-/// host chooses.
+/// Returns the last part of a path, which becomes the name of the copy. The name
+/// comes from the playbook, never from the host.
 fn own_name(source: &str) -> Result<&OsStr> {
     let name = Path::new(source).file_name();
     name.filter(|_| source != "~" && source != "~/")
         .ok_or_else(|| {
             Error::invalid(format!(
-                "argument `source`: `{source}` has no name of its own"
+                "argument `source`: the path `{source}` has no file name"
             ))
-            .hint("name the target itself, without a `/` at its end")
+            .hint("pass the full path of the copy as `target`, without a `/` at the end")
         })
 }
 
-/// A file or directory on a host, and how it is read.
+/// A file or directory on a host, and how to read it.
 struct RemoteSource<'a> {
     host: &'a Host,
     source: &'a str,
@@ -131,7 +132,7 @@ struct RemoteSource<'a> {
 }
 
 impl RemoteSource<'_> {
-    /// Runs a command there whose output goes into a file or a pipe.
+    /// Runs a command on the host and writes its output to a file or a pipe.
     async fn stream(
         &self,
         cx: &Context,
@@ -150,7 +151,8 @@ impl RemoteSource<'_> {
     }
 }
 
-/// Copies a file here; it appears under its name when it is whole.
+/// Copies a file to this machine. It is renamed to its final name when it is
+/// complete.
 async fn get_file(
     cx: &Context,
     from: &RemoteSource<'_>,
@@ -179,11 +181,11 @@ async fn get_file(
         return Err(Error::new(
             ErrorKind::CommandFailed,
             format!(
-                "{} gave {got} of {size} bytes of `{source}`",
+                "{} sent {got} of {size} bytes of `{source}`",
                 from.host.name
             ),
         )
-        .hint("was it changed meanwhile? copy it again"));
+        .hint("copy it again: the file may have changed during the copy"));
     }
     let permissions = fs::Permissions::from_mode(mode);
     file.as_file()
@@ -193,7 +195,7 @@ async fn get_file(
     Ok(())
 }
 
-/// Takes as many bytes as were announced.
+/// A writer that fails if the host sends more bytes than it announced.
 struct AtMost<W> {
     to: W,
     left: u64,
@@ -202,7 +204,9 @@ struct AtMost<W> {
 impl<W: Write> Write for AtMost<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if bytes.len() as u64 > self.left {
-            return Err(std::io::Error::other("it is more than was announced"));
+            return Err(std::io::Error::other(
+                "the host sends more bytes than announced",
+            ));
         }
         let written = self.to.write(bytes)?;
         self.left -= written as u64;
@@ -214,7 +218,7 @@ impl<W: Write> Write for AtMost<W> {
     }
 }
 
-/// Reads until Ctrl-C, so that what is unpacked does not outlive the call.
+/// A reader that fails after Ctrl-C, so that the unpacking ends with the call.
 struct UntilCancelled<R> {
     from: R,
     cancel: CancellationToken,
@@ -230,7 +234,8 @@ impl<R: Read> Read for UntilCancelled<R> {
     }
 }
 
-/// The directory that a path is to be in.
+/// Returns the directory of a path. Fails with [`ErrorKind::NotFound`] if it does
+/// not exist.
 fn folder_of(path: &Path) -> Result<&Path> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
@@ -239,10 +244,13 @@ fn folder_of(path: &Path) -> Result<&Path> {
     } else {
         Err(Error::new(
             ErrorKind::NotFound,
-            format!("the directory `{}` does not exist here", folder.display()),
+            format!(
+                "the directory `{}` does not exist on this machine",
+                folder.display()
+            ),
         )
         .hint(format!(
-            "make it first: `mkdir -p {}`",
+            "create it first: `mkdir -p {}`",
             shell_words::quote(&folder.to_string_lossy())
         )))
     }
@@ -256,9 +264,10 @@ async fn get_directory(
     replace: bool,
 ) -> Result<Unpacked> {
     if replace {
-        is_replaceable(cx, path)?;
+        check_replaceable(cx, path)?;
     }
-    // On the same file system: inside a directory that stays, else beside it.
+    // Unpack on the same file system as the target, so that files can be renamed:
+    // inside a directory that is kept, else beside it.
     let folder = if path.is_dir() && !replace {
         path
     } else {
@@ -280,8 +289,8 @@ async fn get_directory(
     got
 }
 
-/// Refuses to replace the current directory or a home directory.
-fn is_replaceable(cx: &Context, path: &Path) -> Result<()> {
+/// Refuses to replace a directory that contains the current or the home directory.
+fn check_replaceable(cx: &Context, path: &Path) -> Result<()> {
     let Ok(path) = fs::canonicalize(path) else {
         return Ok(());
     };
@@ -291,10 +300,10 @@ fn is_replaceable(cx: &Context, path: &Path) -> Result<()> {
     let mut kept = kept.filter_map(|kept| fs::canonicalize(kept).ok());
     if kept.any(|kept| kept.starts_with(&path)) {
         Err(Error::invalid(format!(
-            "`{}` is not replaced: the home or the current directory is in it",
+            "cannot replace `{}`: it contains the home or the current directory",
             path.display()
         ))
-        .hint("leave `delete` out, or name a directory of its own"))
+        .hint("omit `delete`, or choose a directory that can be replaced"))
     } else {
         Ok(())
     }
@@ -308,7 +317,7 @@ async fn get_tar(
     tree: &Path,
 ) -> Result<Unpacked> {
     let (reader, writer) =
-        std::io::pipe().map_err(|e| Error::internal(format!("cannot make a pipe: {e}")))?;
+        std::io::pipe().map_err(|e| Error::internal(format!("cannot create a pipe: {e}")))?;
     let (into, stage) = (tree.to_owned(), Arc::clone(stage));
     let reader = UntilCancelled {
         from: reader,
@@ -316,7 +325,7 @@ async fn get_tar(
     };
     let unpacking = tokio::task::spawn_blocking(move || {
         let unpacked = tree::unpack(reader, &into);
-        // It is there for as long as something is unpacked into it.
+        // The stage must exist until the unpacking ends.
         drop(stage);
         unpacked
     });
@@ -325,13 +334,14 @@ async fn get_tar(
     let unpacked = unpacking
         .await
         .map_err(|_| Error::internal("unpacking stopped unexpectedly"))?;
-    // What stopped the reading here ended the host's writing, too.
+    // If this machine stopped reading, the command on the host failed as well. The
+    // reason is the error here.
     if let Err(NotUnpacked::Refused(error)) = unpacked {
         return Err(error);
     }
     let finished = finished?;
-    // 1 is GNU tar's word for a file that changed while it was read, and what
-    // came is in order; others mean any failure by it.
+    // GNU tar ends with 1 if a file changed while it was read; the archive is still
+    // valid. Other implementations of tar end with 1 on any failure.
     let changed = tar == Tar::Gnu && finished.status == 1;
     if finished.status != 0 && !changed {
         return Err(not_sent(from.host, from.source, &finished));
@@ -351,7 +361,7 @@ async fn get_tar(
             more => format!(" and {more} more"),
         };
         cx.report.warn(format!(
-            "left out, as they are neither files nor links within the directory: {}{more}",
+            "skipped because they are neither files nor links within the directory: {}{more}",
             names.join(", ")
         ));
     }

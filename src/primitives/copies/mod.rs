@@ -1,4 +1,4 @@
-//! Files and directories to hosts and back, over ssh.
+//! Copies of files and directories to and from hosts over ssh.
 
 use std::time::Duration;
 
@@ -22,22 +22,31 @@ pub(super) use send::mode;
 
 #[export_module]
 pub mod api {
-    /// Copies a local file or directory to a host, or to each of an array of
-    /// hosts at once.
+    /// Copies a file or directory from this machine to a host.
     ///
-    /// `target` is a path there; a relative one starts at the home directory.
-    /// In a directory a file keeps its name, and it appears under that name only
-    /// when it is complete: its size is compared there first.
+    /// `server` is a map that `launch_instance` or `host` returned, or an
+    /// address. For an array of these, the copies are made at the same time.
     ///
-    /// A directory becomes `target` itself, or goes into `target` when that ends
-    /// in `/`. It is unpacked under a hidden name and then moved: in one go when
-    /// nothing is there, else file by file, and other files that are there stay.
-    /// Links are copied as links; sockets and devices are passed over, and the
-    /// log says so. The host needs tar.
+    /// `source` is a path on this machine. `target` is a path on the host; a
+    /// relative path starts at the home directory of the user.
     ///
-    /// Throws `not_found` when the local file does not exist, `command_failed`
-    /// when the target cannot be written, `quota_exceeded` when the disk there is
-    /// full, `timeout`, `unreachable`, `denied`, `host_key_changed`.
+    /// If `target` is a directory, a file is copied into it under its own name.
+    /// A file is first written under a temporary name and renamed after its
+    /// size is verified, so an incomplete file never appears under the final
+    /// name.
+    ///
+    /// A directory is copied to `target` itself, or into `target` if that ends
+    /// in `/`. It is unpacked under a hidden name and then renamed. If the
+    /// directory already exists on the host, its files are replaced one by one,
+    /// and other files in it are kept. Links are copied as links; sockets and
+    /// devices are skipped with a warning. The host needs tar.
+    ///
+    /// Throws `not_found` if `source` does not exist, `denied` if it cannot be
+    /// read or the login is refused, `command_failed` if the target cannot be
+    /// written, `quota_exceeded` if the disk of the host is full, `timeout` if
+    /// a copy takes longer than `timeout`, `unreachable` if there is no
+    /// connection or it breaks, `host_key_changed` if the host key is not the
+    /// known one, and `invalid_option` if an option does not fit the source.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
@@ -66,24 +75,36 @@ pub mod api {
         })
     }
 
-    /// Copies a file or directory of a host to this machine.
+    /// Copies a file or directory from a host to this machine.
     ///
-    /// `source` is a path there: a directory when it ends in `/`, else a file. The
-    /// host decides on contents only: if it has the other thing, nothing is
+    /// `server` is a map that `launch_instance` or `host` returned, or an
+    /// address.
+    ///
+    /// `source` is a path on the host. It means a directory if it ends in `/`,
+    /// else a file. If the path on the host is of the other kind, nothing is
     /// copied.
     ///
-    /// `target` is a path here: in a directory a file keeps its name. It appears
-    /// under that name only when it is complete; what was there is replaced. A
-    /// directory becomes `target` itself, or goes into `target` when that ends in
-    /// `/`; other files that are there stay, and directories that are there keep
-    /// their permissions. Nothing of it becomes setuid, and nothing gets outside
-    /// of `target`: links that lead out of the directory are left out, as are
-    /// devices and pipes, and the log says so.
+    /// `target` is a path on this machine. If it is a directory, a file is
+    /// copied into it under its own name. A file is first written under a
+    /// temporary name and renamed when it is complete; an existing file is
+    /// replaced.
     ///
-    /// Throws `command_failed` when it cannot be read there, is of the other kind,
-    /// or when the host sends something else; `not_found` when it is not there or
-    /// the target's directory is not here, `quota_exceeded` when the disk here is
-    /// full, `timeout`, `unreachable`, `denied`, `host_key_changed`.
+    /// A directory is copied to `target` itself, or into `target` if that ends
+    /// in `/`. If the directory already exists, other files in it are kept, and
+    /// existing subdirectories keep their permissions. The host determines
+    /// contents only: no file becomes setuid, and no file is written outside of
+    /// `target`. Devices, pipes and links to the outside are skipped with a
+    /// warning.
+    ///
+    /// Throws `not_found` if `source` does not exist on the host or the
+    /// directory of `target` does not exist here, `command_failed` if `source`
+    /// cannot be read, is of the other kind, or the host sends other data than
+    /// announced, `quota_exceeded` if the disk of this machine is full,
+    /// `timeout` if the copy takes longer than `timeout`, `unreachable` if
+    /// there is no connection or it breaks, `denied` if the login is refused or
+    /// the target cannot be written, `host_key_changed` if the host key is not
+    /// the known one, and `invalid_option` if an option does not fit the
+    /// source.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
@@ -108,57 +129,60 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("scp")
         .options::<Scp>()
-        .gives::<Copied>(Shape::LikeArgument),
+        .returns::<Copied>(Shape::LikeArgument),
     Declared::of("scp_from")
         .options::<ScpFrom>()
-        .gives::<Copied>(Shape::One),
+        .returns::<Copied>(Shape::One),
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Scp {
-    /// Permissions of a file, as "0644"; by default those of the local one.
+    /// Permissions of a copied file in octal, such as "0644". The default is
+    /// the permissions of the local file. Not for directories.
     mode: Option<String>,
-    /// A directory takes the place of the one that is there, with all that it
-    /// holds.
+    /// Replace an existing directory on the host with all its contents, instead
+    /// of keeping its other files.
     #[serde(default)]
     delete: bool,
-    /// Write as root.
+    /// Write the copy as root.
     #[serde(default)]
     sudo: bool,
+    /// Limit for the copy to each host. By default there is no limit.
     timeout: Option<Seconds>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ScpFrom {
-    /// A directory takes the place of the one that is here, with all that it
-    /// holds.
+    /// Replace an existing directory on this machine with all its contents,
+    /// instead of keeping its other files.
     #[serde(default)]
     delete: bool,
-    /// Read as root.
+    /// Read the source as root.
     #[serde(default)]
     sudo: bool,
+    /// Limit for the copy. By default there is no limit.
     timeout: Option<Seconds>,
 }
 
-/// What both give.
+/// The map that `scp` and `scp_from` return.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Copied {
-    /// The path of the copy.
+    /// Path of the copy.
     path: String,
-    /// Its size in bytes.
+    /// Size of the copy in bytes.
     size: u64,
-    /// How many files a directory has; only there for directories.
+    /// Number of files in a directory. Present only for directories.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "usize")]
     files: Option<usize>,
-    /// How many seconds it took.
+    /// Seconds that the copy took.
     seconds: f64,
 }
 
-/// `copied site to web:/srv/site (12 files, 3.4 MiB in 0.5 s)`.
-fn say_copied(cx: &Context, from: (&str, &str), to: (&str, &str), copied: &Copied) {
+/// Logs `copied site to web:/srv/site (12 files, 3.4 MiB in 0.5 s)`.
+fn log_copied(cx: &Context, from: (&str, &str), to: (&str, &str), copied: &Copied) {
     let place = |(first, second): (&str, &str)| match second {
         "" => first.to_owned(),
         _ => format!("{first}:{second}"),
@@ -175,8 +199,8 @@ fn say_copied(cx: &Context, from: (&str, &str), to: (&str, &str), copied: &Copie
     ));
 }
 
-/// Runs a small command whose output is only for us.
-async fn ask(
+/// Runs a small command on a host and returns its output, which is not logged.
+async fn query(
     cx: &Context,
     host: &Host,
     command: String,

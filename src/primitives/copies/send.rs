@@ -1,4 +1,4 @@
-//! Files and directories on their way to hosts.
+//! Copying files and directories from this machine to hosts.
 
 use std::fs;
 use std::io::Read as _;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::super::check_public;
 use super::super::hosts::{Targets, on_each};
 use super::errors::{in_time, no_tar, not_copied};
-use super::{Copied, Scp, ask, say_copied};
+use super::{Copied, Scp, log_copied, query};
 use crate::clients::ssh::copy_programs::{self, Tar};
 use crate::clients::ssh::{Command, Finished, Host, Stdin};
 use crate::clients::tree::{self, Entry, Kind, NotPacked};
@@ -24,12 +24,12 @@ use crate::ledger::Step;
 use crate::report::text;
 use crate::script::Seconds;
 
-/// The system's own limit.
+/// `PATH_MAX` of Linux.
 const LONGEST_PATH: usize = 4096;
 
-/// What is copied to hosts.
+/// A file or directory to copy to hosts.
 struct Source {
-    /// As the playbook names it.
+    /// The path as the playbook wrote it.
     shown: String,
     path: PathBuf,
     size: u64,
@@ -48,8 +48,8 @@ impl Source {
         let about = fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
         if about.is_dir() {
             if options.mode.is_some() {
-                return Err(Error::invalid("option `mode`: it is for files")
-                    .hint("a directory keeps the permissions that it has here"));
+                return Err(Error::invalid("option `mode`: it is only for files")
+                    .hint("omit it: a directory keeps the permissions of its files"));
             }
             return Self::directory(cx, source, path);
         }
@@ -60,13 +60,13 @@ impl Source {
         }
         if options.delete {
             return Err(
-                Error::invalid("option `delete`: it is for directories").hint("leave it out")
+                Error::invalid("option `delete`: it is only for directories").hint("omit it"),
             );
         }
         let (_, about) = tree::open_file(&path).map_err(|e| Error::io("read", &path, &e))?;
         let mode = match &options.mode {
             Some(text) => mode(text)?,
-            // Not what would make it root's own program with `sudo`.
+            // Without setuid and setgid: with `sudo`, root owns the copy.
             None => about.permissions().mode() & 0o777,
         };
         Ok(Self {
@@ -84,7 +84,7 @@ impl Source {
         if !odd.is_empty() {
             let odd = odd.iter().map(|entry| entry.path.display().to_string());
             cx.report.warn(format!(
-                "passed over, as they are no files: {}",
+                "skipped (not regular files): {}",
                 text::some_of(odd, 5)
             ));
         }
@@ -119,7 +119,7 @@ pub(super) async fn scp(
     if to.is_empty() || to.contains('\0') {
         return Err(Error::invalid("argument `target`: it must name a path"));
     }
-    // The name goes with the target, in the command that takes the copy there.
+    // The file name is part of a command line on the host, which its users can read.
     check_public(cx, "argument `source`", source)?;
     check_public(cx, "argument `target`", to)?;
     let source = Source::open(cx, source, &options)?;
@@ -158,7 +158,7 @@ async fn copy_to(
         let source = &source.shown;
         return Err(not_copied(&host, source, to, &finished, options.sudo));
     }
-    let path = said_path(&host, &finished.stdout)?;
+    let path = printed_path(&host, &finished.stdout)?;
     let files = match &source.content {
         Content::File(_) => None,
         Content::Directory(entries) => {
@@ -172,20 +172,20 @@ async fn copy_to(
         seconds: started.elapsed().as_secs_f64(),
     };
     let from = (source.shown.as_str(), "");
-    say_copied(cx, from, (&host.name, &copied.path), &copied);
+    log_copied(cx, from, (&host.name, &copied.path), &copied);
     Ok(copied)
 }
 
-/// Where a host says that it put something: a path, and nothing else.
-fn said_path(host: &Host, said: &[u8]) -> Result<String> {
-    let path = std::str::from_utf8(said).ok();
+/// Returns the path of the copy that the host printed.
+fn printed_path(host: &Host, output: &[u8]) -> Result<String> {
+    let path = std::str::from_utf8(output).ok();
     let path = path.filter(|path| !path.is_empty() && path.len() <= LONGEST_PATH);
     path.map(str::to_owned).ok_or_else(|| {
         Error::new(
             ErrorKind::CommandFailed,
-            format!("{} does not say where it put what it got", host.name),
+            format!("{} did not report the path of the copy", host.name),
         )
-        .hint("look there whether it is whole, and copy it again")
+        .hint("check the copy on the host, and copy it again")
     })
 }
 
@@ -202,7 +202,7 @@ async fn send_file(
     let meter = cx.report.meter(&source.shown, source.size);
     let command = Command {
         command: copy_programs::receive_file(&source.name(), to, source.size, mode),
-        // A file that became shorter ends here; the size check there tells.
+        // The size check on the host detects a file that has become shorter.
         stdin: Stdin::Reader(Box::new(meter.reading(file.take(source.size)))),
         sudo: options.sudo,
         timeout: options.timeout.map(Seconds::duration),
@@ -222,7 +222,7 @@ async fn send_directory(
     let timeout = options.timeout.map(Seconds::duration);
     let tar = tar_of(cx, host, timeout).await?;
     let (reader, writer) =
-        std::io::pipe().map_err(|e| Error::internal(format!("cannot make a pipe: {e}")))?;
+        std::io::pipe().map_err(|e| Error::internal(format!("cannot create a pipe: {e}")))?;
     let (directory, entries) = (source.path.clone(), Arc::clone(entries));
     let packing = tokio::task::spawn_blocking(move || {
         let writer = std::io::BufWriter::with_capacity(1 << 16, writer);
@@ -242,23 +242,27 @@ async fn send_directory(
         .map_err(|_| Error::internal("packing stopped unexpectedly"))?;
     match packed {
         Ok(()) => Ok(finished),
-        // The host's status says why it stopped reading.
+        // The host stopped reading; its status has the reason.
         Err(NotPacked::Refused(_)) if finished.status != 0 => Ok(finished),
-        // What went wrong here is why the host did not get all of it.
+        // This machine failed, so the host received an incomplete archive.
         Err(error) => Err(error.into()),
     }
 }
 
 async fn tar_of(cx: &Context, host: &Host, timeout: Option<Duration>) -> Result<Tar> {
-    let finished = ask(cx, host, Tar::COMMAND.to_owned(), false, timeout).await?;
+    let finished = query(cx, host, Tar::COMMAND.to_owned(), false, timeout).await?;
     Tar::parse(&String::from_utf8_lossy(&finished.stdout)).ok_or_else(|| no_tar(host))
 }
 
-/// Permissions as `chmod` takes them: octal digits.
+/// Parses permissions as octal digits.
 pub(in crate::primitives) fn mode(text: &str) -> Result<u32> {
     Some(text)
         .filter(|mode| mode.chars().all(|c| c.is_digit(8)))
         .and_then(|mode| u32::from_str_radix(mode, 8).ok())
         .filter(|mode| *mode <= 0o7777)
-        .ok_or_else(|| Error::invalid(format!("option `mode`: `{text}` is not octal, as \"0644\"")))
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "option `mode`: `{text}` is not an octal mode like \"0644\""
+            ))
+        })
 }
