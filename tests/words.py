@@ -47,6 +47,8 @@ PHRASES = [
 
 # Where a phrase stays, and why: path, text around it.
 ALLOWED = [
+    # The license's own text.
+    ("LICENSE-MIT", "Permission is hereby granted"),
     # The system account of this name.
     ("userdata/app.sh", "User=nobody"),
     # These two are about the phrases.

@@ -42,7 +42,7 @@ fn variables_come_from_everywhere_in_their_type() {
         "[false, 7, 2.0, \"env\", [\"x\", \"y\"], \"from a file\"]\n"
     );
     assert!(
-        ended.said().contains("AUTORUN_VAR_stray"),
+        ended.messages().contains("AUTORUN_VAR_stray"),
         "{}",
         ended.stderr
     );
@@ -57,7 +57,11 @@ fn an_error_in_a_json_variables_file_has_its_position() {
         .args(["--vars", &vars.display().to_string()])
         .run()
         .exits(2);
-    assert!(ended.said().contains("vars.json:2:10"), "{}", ended.stderr);
+    assert!(
+        ended.messages().contains("vars.json:2:10"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -87,7 +91,7 @@ fn json_output_is_json_lines_only() {
         (&"script".into(), &1.into())
     );
     assert!(
-        ended.said().contains("error: x"),
+        ended.messages().contains("error: x"),
         "the error is also on stderr, for people"
     );
 }
@@ -110,7 +114,7 @@ fn exit_codes_are_as_documented() {
     Autorun::new().arg("nosuch.rhai").run().exits(2);
     let ended = Autorun::new().arg("dosc").run().exits(2);
     assert!(
-        ended.said().contains("the command `docs`"),
+        ended.messages().contains("the command `docs`"),
         "{}",
         ended.stderr
     );
@@ -184,7 +188,7 @@ fn docs_offer_the_nearest_name() {
         .run()
         .exits(2);
     assert!(
-        ended.said().contains("did you mean `launch_instance`?"),
+        ended.messages().contains("did you mean `launch_instance`?"),
         "{}",
         ended.stderr
     );
@@ -206,12 +210,12 @@ fn imports_are_relative_to_the_importing_file_and_checked() {
     fs::write(home.join("lib/deep/two.rhai"), "fn two() { nosuch() }").unwrap();
     let ended = autorun.run().exits(3);
     assert!(
-        ended.said().contains("unknown function `nosuch`"),
+        ended.messages().contains("unknown function `nosuch`"),
         "{}",
         ended.stderr
     );
     assert!(
-        ended.said().contains("lib/deep/two.rhai:1:"),
+        ended.messages().contains("lib/deep/two.rhai:1:"),
         "{}",
         ended.stderr
     );
@@ -224,7 +228,7 @@ fn deep_recursion_is_an_error_not_a_crash() {
         .run()
         .exits(1);
     assert!(
-        ended.said().contains("too many nested function calls"),
+        ended.messages().contains("too many nested function calls"),
         "{}",
         ended.stderr
     );
@@ -237,7 +241,7 @@ fn remote_text_cannot_steer_the_terminal() {
         .run()
         .exits(0);
     assert!(
-        ended.said().contains(r"\u{1b}[2Jgone"),
+        ended.messages().contains(r"\u{1b}[2Jgone"),
         "{:?}",
         ended.stderr
     );
@@ -285,11 +289,14 @@ fn an_answer_that_is_not_from_aws_is_reported() {
             .credentials()
             .env("AWS_ENDPOINT_URL", &endpoint);
         let ended = autorun.playbook(call).run().exits(1);
-        let said = ended.said();
+        let messages = ended.messages();
         assert!(
-            said.contains("the response (HTTP 200) is not from AWS"),
-            "{said}"
+            messages.contains("the response (HTTP 200) is not from AWS"),
+            "{messages}"
         );
-        assert!(said.contains("requires a login in the browser"), "{said}");
+        assert!(
+            messages.contains("requires a login in the browser"),
+            "{messages}"
+        );
     }
 }

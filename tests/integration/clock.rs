@@ -59,8 +59,8 @@ fn waits_durations_and_the_ledger_survive_clock_changes() {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_autorun"));
         command.args(words).env_clear().env("HOME", home);
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{words:?}: {said}");
+        let messages = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{words:?}: {messages}");
         String::from_utf8(output.stdout).unwrap()
     };
     assert!(ask(&["show", &run]).contains("local_exec"));

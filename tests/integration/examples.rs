@@ -225,7 +225,11 @@ fn blue_green_switches_without_a_failed_request_and_switches_back() {
     let broken = format!("app={}", machine.write("broken.sh", BROKEN));
     let (ended, answers) =
         requested_during(&host, || deploy(&["version=broken", &broken]).exits(1));
-    assert!(ended.said().contains("back to blue"), "{}", ended.stderr);
+    assert!(
+        ended.messages().contains("back to blue"),
+        "{}",
+        ended.stderr
+    );
     // It is live itself, not the backup of the broken application.
     assert!(get(&host).unwrap().contains("X-Colour: blue"));
     let seen = versions(&answers);
@@ -236,7 +240,7 @@ fn blue_green_switches_without_a_failed_request_and_switches_back() {
     );
     let unwell = format!("app={}", machine.write("unwell.sh", "#!/bin/sh\nexit 7\n"));
     let (ended, answers) = requested_during(&host, || deploy(&[&unwell]).exits(1));
-    assert!(ended.said().contains("user data"), "{}", ended.stderr);
+    assert!(ended.messages().contains("user data"), "{}", ended.stderr);
     assert_eq!(versions(&answers), ["three", "three"]);
 
     // The next working version replaces them. The old one is kept if requested.
@@ -310,8 +314,8 @@ fn a_rolling_update_stops_at_the_first_host_that_fails() {
     fs::write(&page, "release 3").unwrap();
     let third = roll(&["tag=role=web", "contains=release 3", "patience=2"]).exits(1);
     let wanted = format!("stopped at {}; not changed: {}", order[1], order[2]);
-    assert!(third.said().contains(&wanted), "{}", third.stderr);
-    assert!(third.said().contains("http://"), "{}", third.stderr);
+    assert!(third.messages().contains(&wanted), "{}", third.stderr);
+    assert!(third.messages().contains("http://"), "{}", third.stderr);
     assert!(shows(order[0]).ends_with("release 3"));
     assert!(
         shows(order[2]).ends_with("release 2"),
@@ -361,7 +365,7 @@ fn a_rolling_update_stops_at_the_first_host_that_fails() {
     assert!(order.iter().all(|host| shows(host).ends_with("release 4")));
 
     // Wrong options are reported before any host is changed.
-    for (wrong, said) in [
+    for (wrong, message) in [
         (
             &["tag=role=web", "check=", "url="][..],
             "a health check is required",
@@ -374,7 +378,7 @@ fn a_rolling_update_stops_at_the_first_host_that_fails() {
         (&["tag=role=web", "file=/nosuch"], "a file that can be read"),
     ] {
         let ended = roll(wrong).exits(1);
-        assert!(ended.said().contains(said), "{}", ended.stderr);
+        assert!(ended.messages().contains(message), "{}", ended.stderr);
     }
 }
 
@@ -432,8 +436,8 @@ fn a_directory_is_backed_up_and_restored_as_it_was() {
     let back_up = |more: &[&str]| {
         let mut all = vec![format!("directory={}", data.display())];
         all.extend(more.iter().map(|set| (*set).to_owned()));
-        let said = call(&all).exits(0).stdout;
-        let (_, rest) = said.split_once("/backup/").unwrap();
+        let output = call(&all).exits(0).stdout;
+        let (_, rest) = output.split_once("/backup/").unwrap();
         rest.split(',').next().unwrap().to_owned()
     };
     let restore = |date: &str, into: &str| {
@@ -457,7 +461,7 @@ fn a_directory_is_backed_up_and_restored_as_it_was() {
     assert_ne!(latest, was);
     let refused = restore("latest", "first").exits(1);
     assert!(
-        refused.said().contains("is not empty"),
+        refused.messages().contains("is not empty"),
         "{}",
         refused.stderr
     );
@@ -471,7 +475,7 @@ fn a_directory_is_backed_up_and_restored_as_it_was() {
     let third = back_up(&["keep=2"]);
     let gone = restore(&first, "gone").exits(1);
     assert!(
-        gone.said().contains("there is no backup"),
+        gone.messages().contains("there is no backup"),
         "{}",
         gone.stderr
     );
@@ -488,7 +492,11 @@ fn a_directory_is_backed_up_and_restored_as_it_was() {
     );
     let _ = machine.run(&forge, &[]).exits(0);
     let forged = restore("latest", "forged").exits(1);
-    assert!(forged.said().contains("did NOT match"), "{}", forged.stderr);
+    assert!(
+        forged.messages().contains("did NOT match"),
+        "{}",
+        forged.stderr
+    );
 
     // An empty directory, perhaps because a disk is not mounted, is not backed
     // up.
@@ -496,7 +504,7 @@ fn a_directory_is_backed_up_and_restored_as_it_was() {
     fs::create_dir(&empty).unwrap();
     let refused = call(&[format!("directory={empty}"), "keep=1".to_owned()]).exits(1);
     assert!(
-        refused.said().contains("there are no files in"),
+        refused.messages().contains("there are no files in"),
         "{}",
         refused.stderr
     );
@@ -574,9 +582,9 @@ fn expired_runs_are_removed_and_others_are_not() {
         "import boto3; boto3.client('s3').delete_bucket_tagging(Bucket='expiring-{stuck}')"
     );
     python(&machine.cloud, &unmark);
-    let said = || clean(&[]);
+    let listed = || clean(&[]);
     becomes_true("both have expired", || {
-        said().contains(&stuck) && said().contains(&other)
+        listed().contains(&stuck) && listed().contains(&other)
     });
     // The ledger records the runs' clouds: neither `--local` nor credentials are
     // needed.
@@ -593,7 +601,7 @@ fn expired_runs_are_removed_and_others_are_not() {
         "could not remove",
     ] {
         assert!(
-            ended.said().contains(text),
+            ended.messages().contains(text),
             "no `{text}` in\n{}",
             ended.stderr
         );

@@ -94,14 +94,14 @@ fn runs(autorun: &Autorun) -> String {
 fn without_a_terminal_nothing_is_created_and_the_hint_names_both_ways() {
     let user = User::allowed();
     let ended = user.run(local(LAUNCHES)).exits(2);
-    let said = ended.said();
+    let messages = ended.messages();
     for part in [
         "nothing was created",
         "needs root",
         "--sudo",
         "autorun cloud up",
     ] {
-        assert!(said.contains(part), "no `{part}` in {said}");
+        assert!(messages.contains(part), "no `{part}` in {messages}");
     }
     assert!(!user.has_cloud());
 }
@@ -120,7 +120,7 @@ fn with_the_flag_the_error_explains_why_sudo_refuses() {
     let user = User::new("root ALL=(ALL:ALL) ALL\n");
     let ended = user.run(local(LAUNCHES).arg("--sudo")).exits(2);
     assert!(
-        ended.said().contains("nothing was created"),
+        ended.messages().contains("nothing was created"),
         "{}",
         ended.stderr
     );
@@ -159,7 +159,7 @@ fn every_way_to_launch_is_found_before_the_run() {
         let bucket = format!("create_bucket(\"early\");\n{launch}");
         let ended = user.run(local(&bucket)).exits(2);
         assert!(
-            ended.said().contains("nothing was created"),
+            ended.messages().contains("nothing was created"),
             "{}",
             ended.stderr
         );
@@ -172,8 +172,8 @@ fn without_a_launch_no_root_is_needed_and_a_later_launch_names_the_command() {
     let user = User::allowed();
     let _ = user.run(local(RECORDS)).exits(0);
     let ended = user.run(local(LAUNCHES).arg("--sudo")).exits(2);
-    let said = ended.said();
-    assert!(said.contains("autorun cloud down"), "{said}");
+    let messages = ended.messages();
+    assert!(messages.contains("autorun cloud down"), "{messages}");
     let cloud = user.cloud.path().display().to_string();
     let down = Autorun::new().args(["cloud", "down"]);
     let down = user.run(down.env("AUTORUN_CLOUD_HOME", &cloud)).exits(0);

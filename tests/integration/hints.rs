@@ -216,11 +216,11 @@ fn every_row_has_a_command_of_a_hint() {
 
 /// Returns the command in the output that begins like this.
 fn hinted(ended: &Ended, beginning: &str) -> String {
-    let said = ended.said();
-    let at = said
+    let messages = ended.messages();
+    let at = messages
         .find(&format!("`{beginning}"))
         .unwrap_or_else(|| panic!("no `{beginning}` in\n{}", ended.stderr));
-    let (command, _) = said[at + 1..].split_once('`').unwrap();
+    let (command, _) = messages[at + 1..].split_once('`').unwrap();
     command.to_owned()
 }
 
@@ -362,8 +362,8 @@ fn termination_protection_is_removed() {
     let run = autorun.words();
     let ended = tried(&autorun, &run).exits(1);
     tried(&autorun, &hinted(&ended, "aws ec2")).exits(0);
-    let said = ended.said();
-    let (_, id) = said.split_once("autorun destroy ").unwrap();
+    let messages = ended.messages();
+    let (_, id) = messages.split_once("autorun destroy ").unwrap();
     let id = id.split(' ').next().unwrap();
     tried(&autorun, &format!("autorun destroy {id} --yes")).exits(0);
 }
@@ -421,7 +421,7 @@ fn the_entry_of_a_reinstalled_host_is_replaced() {
     let command = hinted(&autorun.run().exits(1), "ssh-keygen -R");
     tried(&autorun, &format!("{command} -f '{}'", known.display())).exits(0);
     assert_eq!(fs::read_to_string(&known).unwrap(), "");
-    assert!(autorun.run().exits(1).said().contains("is unknown"));
+    assert!(autorun.run().exits(1).messages().contains("is unknown"));
     // The key is in a different file, which the hint names.
     let known = autorun.home.path().join(".ssh/known_hosts2");
     fs::write(&known, format!("{HOST} {other}\n")).unwrap();
@@ -583,9 +583,9 @@ fn disks_and_directories_are_shown_and_created() {
     ] {
         let playbook = format!("let server = \"{HOST}\";\n{playbook}");
         let ended = lab.autorun().playbook(&playbook).run().exits(1);
-        let said = ended.said();
+        let messages = ended.messages();
         let call = Regex::new(r"ssh_exec\(server, [^)]*\)").unwrap();
-        let call = call.find(&said).unwrap().as_str();
+        let call = call.find(&messages).unwrap().as_str();
         let tried = format!("let server = \"{HOST}\";\nprint({call}.stdout);");
         let shown = lab.autorun().playbook(&tried).run().exits(0).stdout;
         match then.strip_prefix("shows ") {
@@ -671,11 +671,11 @@ fn a_failed_run_is_resumed_or_removed() {
     );
     let ended = autorun.run().exits(1);
     let login = Regex::new(r"log in with: (ssh -i \S+ \S+)").unwrap();
-    let said = ended.said();
+    let messages = ended.messages();
     let known = autorun.home.path().join(".ssh/known_hosts");
     let login = format!(
         "{} -o StrictHostKeyChecking=no -o UserKnownHostsFile={} whoami",
-        &login.captures(&said).unwrap()[1],
+        &login.captures(&messages).unwrap()[1],
         known.display()
     );
     assert_eq!(tried(&autorun, &login).exits(0).stdout.trim(), "ec2-user");
@@ -769,7 +769,7 @@ fn an_incomplete_copy_of_a_ledger_can_be_used() {
     drop(database);
     fs::remove_file(ledger.with_file_name("owner")).unwrap();
     let ended = autorun.run().exits(2);
-    assert!(ended.said().contains("a copy without its `-wal`"));
+    assert!(ended.messages().contains("a copy without its `-wal`"));
     tried(&autorun, &hinted(&ended, "sqlite3"));
     let shown = tried(&autorun, "autorun runs").stdout;
     assert!(shown.contains(id.trim()), "{shown}");
@@ -785,7 +785,7 @@ fn a_changed_row_of_a_ledger_is_shown() {
     database.execute(changed, []).unwrap();
     drop(database);
     let ended = tried(&autorun, "autorun runs").exits(2);
-    assert!(ended.said().contains("`well`"), "{}", ended.said());
+    assert!(ended.messages().contains("`well`"), "{}", ended.messages());
     let shown = tried(&autorun, &hinted(&ended, "sqlite3")).stdout;
     assert!(shown.contains(id.trim()), "{shown}");
 }
@@ -815,7 +815,7 @@ fn a_name_that_is_not_utf_8_is_reported() {
     fs::write(home.path().join(name), "print(1);\n").unwrap();
     let refused = run(&home.path().join(name)).exits(2);
     assert!(
-        refused.said().contains("is not UTF-8 hint: rename"),
+        refused.messages().contains("is not UTF-8 hint: rename"),
         "{}",
         refused.stderr
     );

@@ -71,7 +71,7 @@ fn in_an_ssh_command_which_is_ended_on_the_host() {
     let (ended, took) = interrupted(&lab.autorun().playbook(long), "| go", "INT");
     soon(took);
     assert!(
-        ended.said().contains("it was terminated"),
+        ended.messages().contains("it was terminated"),
         "{}",
         ended.stderr
     );
@@ -101,7 +101,7 @@ fn in_an_upload_with_a_list_of_resources_that_are_up_or_may_be() {
         "assets/logo.png",
     ] {
         assert!(
-            ended.said().contains(text),
+            ended.messages().contains(text),
             "no `{text}` in\n{}",
             ended.stderr
         );
@@ -114,7 +114,7 @@ fn in_a_wait_for_an_instance() {
     let playbook = r#"launch_instance(#{ name: "web" });"#;
     let (ended, took) = interrupted(&lab.autorun().playbook(playbook), "launched i-", "TERM");
     soon(took);
-    assert!(ended.said().contains("instance i-"), "{}", ended.stderr);
+    assert!(ended.messages().contains("instance i-"), "{}", ended.stderr);
 }
 
 #[test]

@@ -316,7 +316,7 @@ fn all_functions_reject_the_same_keys_with_the_same_message() {
         long.pad(513, "ü");
         let n = 0;
         for key in ["", " ", "\t\n", "\u00a0", ".", "..", "./a", "a/./b", "a/../b", "../a", "/..", "a\x00b", long] {
-            let said = [];
+            let messages = [];
             for use_it in [
                 || object_url(bucket, key),
                 || object_url(bucket, key, #{ public: true }),
@@ -331,12 +331,12 @@ fn all_functions_reject_the_same_keys_with_the_same_message() {
                 try { use_it.call(); } catch (caught) {
                     let err = error_info(caught);
                     assert(err.kind == "invalid_option", `${err}`);
-                    said += err.message;
+                    messages += err.message;
                     n += 1;
                 }
             }
-            let first = said[0];
-            assert(said.len == 9 && said.all(|message| message == first), `${said}`);
+            let first = messages[0];
+            assert(messages.len == 9 && messages.all(|message| message == first), `${messages}`);
         }
         assert(n == 13 * 9 && list_objects(bucket) == []);
         for name in ["a/b", "", "ab", "..", "arn:aws:s3:eu-central-1:1:accesspoint/x"] {

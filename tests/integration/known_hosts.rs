@@ -129,7 +129,7 @@ fn skipped_lines_are_reported_once_with_their_numbers() {
     ];
     let (verdicts, ended) = hosts.run(&rows);
     assert!(verdicts.values().all(|verdict| verdict == "accepted"));
-    let said = ended.said();
+    let messages = ended.messages();
     for text in [
         "known_hosts`: line 2 is skipped: it ends before the key",
         "warning: `",
@@ -140,7 +140,7 @@ fn skipped_lines_are_reported_once_with_their_numbers() {
         "known_hosts`: lines 2, 9 are skipped: it ends before the key",
     ] {
         assert_eq!(
-            said.matches(text).count(),
+            messages.matches(text).count(),
             1,
             "`{text}` in\n{}",
             ended.stderr
@@ -153,9 +153,9 @@ fn skipped_lines_are_reported_once_with_their_numbers() {
         .insert("known_hosts".to_owned(), DIRECTORY.to_vec());
     let (verdicts, ended) = hosts.run(&[directory]);
     assert_eq!(verdicts["directory"], "unknown");
-    let said = ended.said();
+    let messages = ended.messages();
     assert!(
-        said.contains("known_hosts`: it is not a regular file"),
+        messages.contains("known_hosts`: it is not a regular file"),
         "{}",
         ended.stderr
     );
@@ -220,7 +220,7 @@ fn a_long_file_is_read_once() {
         .collect();
     let (verdicts, ended) = hosts.run(&rows);
     assert!(verdicts.values().all(|verdict| verdict == "accepted"));
-    let times = ended.said().matches("line 502 is skipped").count();
+    let times = ended.messages().matches("line 502 is skipped").count();
     assert_eq!(times, 1, "{}", ended.stderr);
 }
 
@@ -596,16 +596,16 @@ impl Hosts {
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let answer = String::from_utf8_lossy(&output.stderr);
         let signs = [
             ("REVOKED HOST KEY", "revoked"),
             ("REMOTE HOST IDENTIFICATION HAS CHANGED", "changed"),
             ("host key is known for", "unknown"),
             ("Permission denied", "accepted"),
         ];
-        let found = signs.iter().find(|(sign, _)| said.contains(sign));
+        let found = signs.iter().find(|(sign, _)| answer.contains(sign));
         found
-            .unwrap_or_else(|| panic!("{}: {said}", row.name))
+            .unwrap_or_else(|| panic!("{}: {answer}", row.name))
             .1
             .to_owned()
     }
@@ -646,14 +646,14 @@ impl Hosts {
         let playbook = format!(
             "for row in [{list}] {{\n\
                  local_exec({put} + [row[3], {current}]);\n\
-                 let said = \"accepted\";\n\
+                 let answer = \"accepted\";\n\
                  try {{\n\
                      ssh_exec({host}, \"true\");\n\
                  }} catch (caught) {{\n\
                      let err = error_info(caught);\n\
-                     said = `${{err.kind}} ${{err.message}} (${{err.hint}})`;\n\
+                     answer = `${{err.kind}} ${{err.message}} (${{err.hint}})`;\n\
                  }}\n\
-                 print(`${{row[0]}}\t${{said}}`);\n\
+                 print(`${{row[0]}}\t${{answer}}`);\n\
              }}",
         );
         let file = self.at("playbook.rhai");
@@ -670,8 +670,8 @@ impl Hosts {
             .unwrap();
         let ended = Ended::of(&output, &self.at("home")).exits(0);
         let verdicts = ended.stdout.lines().filter_map(|line| {
-            let (name, said) = line.split_once('\t')?;
-            Some((name.to_owned(), verdict(said).to_owned()))
+            let (name, answer) = line.split_once('\t')?;
+            Some((name.to_owned(), verdict(answer).to_owned()))
         });
         (verdicts.collect(), ended)
     }
@@ -800,7 +800,7 @@ fn line(random: &mut StdRng) -> String {
 }
 
 /// Returns the verdict that an error, or its absence, means.
-fn verdict(said: &str) -> &str {
+fn verdict(answer: &str) -> &str {
     let signs = [
         ("accepted", "accepted", "accepted"),
         ("host_key_changed", "is revoked by", "revoked"),
@@ -809,8 +809,8 @@ fn verdict(said: &str) -> &str {
     ];
     let found = signs
         .iter()
-        .find(|(kind, words, _)| said.starts_with(kind) && said.contains(words));
-    found.map_or(said, |(_, _, verdict)| verdict)
+        .find(|(kind, words, _)| answer.starts_with(kind) && answer.contains(words));
+    found.map_or(answer, |(_, _, verdict)| verdict)
 }
 
 fn address_and_port(host: &str) -> (String, u16) {

@@ -88,10 +88,10 @@ impl Home {
 
 /// Asserts that stderr contains each text.
 #[track_caller]
-fn says(ended: &Ended, texts: &[&str]) {
+fn reports(ended: &Ended, texts: &[&str]) {
     for text in texts {
         assert!(
-            ended.said().contains(text),
+            ended.messages().contains(text),
             "no `{text}` in\n{}",
             ended.stderr
         );
@@ -115,7 +115,7 @@ fn buckets(beginning: &str) -> usize {
 fn runs_and_show_list_what_is_up_and_the_command_that_removes_it() {
     let home = Home::new();
     let playbook = r#"
-        let name = var("name", "told", "Name");
+        let name = var("name", "listed", "Name");
         let token = var("token", #{ type: "string", secret: true, default: "", help: "Secret" });
         let bucket = create_bucket(name);
         parallel(["x"], |which| upload_file(bucket, "assets/logo.png", #{ key: which }));
@@ -125,7 +125,7 @@ fn runs_and_show_list_what_is_up_and_the_command_that_removes_it() {
     assert_eq!(nothing.stdout, "no runs yet\n");
     let failed = home.run(playbook, &["--set", "token=hunter22", "--tag", "team=web"]);
     let id = home.id();
-    says(
+    reports(
         &failed.exits(1),
         &[
             "still up, created by this run:",
@@ -148,12 +148,12 @@ fn runs_and_show_list_what_is_up_and_the_command_that_removes_it() {
     for text in [
         "status     failed: cannot read",
         "target     the local cloud, eu-central-1, account 123456789012",
-        "variable   name = \"told\"",
+        "variable   name = \"listed\"",
         "variable   token = **** (secret)",
         "tag        team = web",
-        "create_bucket told",
+        "create_bucket listed",
         "[x], playbook.rhai:5",
-        "bucket          told-",
+        "bucket          listed-",
         "remove:    autorun destroy",
     ] {
         assert!(shown.contains(text), "no `{text}` in\n{shown}");
@@ -164,18 +164,18 @@ fn runs_and_show_list_what_is_up_and_the_command_that_removes_it() {
     for file in [ledger, wal] {
         assert!(!file.windows(8).any(|window| window == b"hunter22"));
     }
-    let told = home.show();
-    assert_eq!(told["steps"][0]["result"]["made"], true);
-    assert_eq!(told["resources"][0]["state"], "live");
+    let listed = home.show();
+    assert_eq!(listed["steps"][0]["result"]["made"], true);
+    assert_eq!(listed["resources"][0]["state"], "live");
 
-    says(
+    reports(
         &home.destroy().exits(0),
         &["removed everything that it created"],
     );
-    assert_eq!(buckets("told-"), 0);
-    says(&home.destroy().exits(0), &["no run has anything to remove"]);
+    assert_eq!(buckets("listed-"), 0);
+    reports(&home.destroy().exits(0), &["no run has anything to remove"]);
     let again = home.call(&["destroy", &id, "--yes"]).run().exits(0);
-    says(&again, &["nothing to remove"]);
+    reports(&again, &["nothing to remove"]);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_run_is_named_by_an_unambiguous_beginning_of_its_id() {
         "UPDATE run SET id = 'abc0000' WHERE id = (SELECT min(id) FROM run); \
          UPDATE run SET id = 'abc1111' WHERE id <> 'abc0000'",
     );
-    says(
+    reports(
         &home.call(&["show", "ab"]).run().exits(2),
         &[
             "2 runs begin with `ab`",
@@ -195,7 +195,7 @@ fn a_run_is_named_by_an_unambiguous_beginning_of_its_id() {
         ],
     );
     for command in ["show", "resume", "destroy"] {
-        says(
+        reports(
             &home.call(&[command, "nosuch"]).run().exits(2),
             &[
                 "the ledger has no run `nosuch`",
@@ -210,7 +210,7 @@ fn nothing_is_removed_without_confirmation() {
     let home = Home::new();
     home.run(r#"create_bucket("unasked");"#, &[]).exits(0);
     let refused = home.call(&["destroy", &home.id()]).run().exits(2);
-    says(
+    reports(
         &refused,
         &[
             "cannot ask for confirmation without a terminal",
@@ -220,12 +220,12 @@ fn nothing_is_removed_without_confirmation() {
     assert_eq!(buckets("unasked-"), 1);
     // On a terminal it lists what it will remove, and asks.
     let at_terminal = |answer: &str| home.call(&["destroy", &home.id()]).at_terminal(answer);
-    let (status, said) = at_terminal("n\n");
-    assert!(said.contains("bucket          unasked-"), "{said}");
-    assert!(said.contains("remove 1 thing? [y/N]"), "{said}");
-    assert_eq!((status, buckets("unasked-")), (Some(1), 1), "{said}");
-    let (status, said) = at_terminal("yes\n");
-    assert_eq!((status, buckets("unasked-")), (Some(0), 0), "{said}");
+    let (status, messages) = at_terminal("n\n");
+    assert!(messages.contains("bucket          unasked-"), "{messages}");
+    assert!(messages.contains("remove 1 thing? [y/N]"), "{messages}");
+    assert_eq!((status, buckets("unasked-")), (Some(1), 1), "{messages}");
+    let (status, messages) = at_terminal("yes\n");
+    assert_eq!((status, buckets("unasked-")), (Some(0), 0), "{messages}");
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn a_resource_without_its_tag_is_kept_with_the_reason_and_removed_later() {
     let tags = ask(&["s3api", "get-bucket-tagging", "--bucket", &bucket]);
     ask(&["s3api", "delete-bucket-tagging", "--bucket", &bucket]);
     let left = home.destroy().exits(4);
-    says(
+    reports(
         &left,
         &[
             &format!("not removed: bucket {bucket}"),
@@ -319,11 +319,11 @@ fn resources_that_cannot_be_removed_can_be_forgotten() {
         .to_owned();
     let id = home.id();
     let shown = home.call(&["destroy", &id, "--dry-run"]).run().exits(0);
-    says(&shown, &[&bucket]);
+    reports(&shown, &[&bucket]);
     assert_eq!(buckets(&bucket), 1);
     let untag = ["s3api", "delete-bucket-tagging", "--bucket", &bucket];
     aws().args(untag).output().unwrap();
-    says(
+    reports(
         &home.destroy().exits(4),
         &["with --forget the ledger drops what cannot be removed"],
     );
@@ -331,7 +331,7 @@ fn resources_that_cannot_be_removed_can_be_forgotten() {
         .call(&["destroy", &id, "--yes", "--forget"])
         .run()
         .exits(0);
-    says(&forgotten, &["the ledger no longer has these resources"]);
+    reports(&forgotten, &["the ledger no longer has these resources"]);
     assert_eq!(
         (home.newest()["up"].clone(), buckets(&bucket)),
         (0.into(), 1)
@@ -351,7 +351,7 @@ fn another_account_region_or_endpoint_is_refused() {
     let home = Home::new();
     home.run(r#"create_bucket("elsewhere");"#, &[]).exits(0);
     let id = home.id();
-    for (flags, said) in [
+    for (flags, message) in [
         (&["--region", "us-west-2"][..], "not in region us-west-2"),
         (
             &["--endpoint-url", "http://127.0.0.1:9"],
@@ -359,7 +359,7 @@ fn another_account_region_or_endpoint_is_refused() {
         ),
     ] {
         let refused = home.call(&["destroy", &id, "--yes"]).args(flags).run();
-        says(&refused.exits(2), &[said]);
+        reports(&refused.exits(2), &[message]);
     }
     let account = |number: &str| {
         home.sql(&format!(
@@ -368,12 +368,12 @@ fn another_account_region_or_endpoint_is_refused() {
     };
     account("999999999999");
     let refused = home.call(&["destroy", &id, "--yes"]).run().exits(4);
-    says(
+    reports(
         &refused,
         &["the credentials belong to account 123456789012, but run"],
     );
     let refused = home.call(&["resume", &id]).run().exits(2);
-    says(
+    reports(
         &refused,
         &["the credentials belong to account 123456789012, but run"],
     );
@@ -410,7 +410,7 @@ fn a_corrected_playbook_continues_where_the_first_ended() {
     // The ledger does not contain the secret, so it must be given again.
     // Other variables keep their values.
     let asked = home.call(&["resume", &id]).run().exits(2);
-    says(
+    reports(
         &asked,
         &[
             "the secret `token` is not in the ledger",
@@ -421,7 +421,7 @@ fn a_corrected_playbook_continues_where_the_first_ended() {
         .call(&["resume", &id, "--set", "name=x"])
         .run()
         .exits(2);
-    says(
+    reports(
         &changed,
         &["cannot change variable `name` of the run; its value is \"resume\""],
     );
@@ -432,7 +432,7 @@ fn a_corrected_playbook_continues_where_the_first_ended() {
         .run()
         .exits(0);
     assert_eq!(resumed.stdout, "token 8\n");
-    says(
+    reports(
         &resumed,
         &[
             "replayed create_bucket resume",
@@ -454,7 +454,7 @@ fn a_corrected_playbook_continues_where_the_first_ended() {
         .env("AUTORUN_VAR_token", "hunter22")
         .run()
         .exits(0);
-    assert!(!again.said().contains("created"), "{}", again.stderr);
+    assert!(!again.messages().contains("created"), "{}", again.stderr);
     home.destroy().exits(0);
     assert_eq!(buckets("resume-"), 0);
 }
@@ -492,7 +492,7 @@ fn a_recorded_step_with_an_unreadable_result_is_not_repeated() {
             ));
             let refused = resume().exits(1);
             let place = format!("playbook.rhai:{}", number + 2);
-            says(
+            reports(
                 &refused,
                 &[
                     &format!("cannot read the recorded result of {function}"),
@@ -502,7 +502,7 @@ fn a_recorded_step_with_an_unreadable_result_is_not_repeated() {
                     &format!("`autorun destroy {id}`"),
                 ],
             );
-            assert!(!refused.said().contains("stop here"), "{changed}");
+            assert!(!refused.messages().contains("stop here"), "{changed}");
             assert_eq!(fs::read_to_string(&ran).unwrap(), "ran\n", "{changed}");
             assert_eq!(buckets("altered-"), 1, "{changed}");
         }
@@ -520,7 +520,7 @@ fn a_recorded_step_with_an_unreadable_result_is_not_repeated() {
             "UPDATE step SET result = '{whole}' WHERE number = {number}"
         ));
     }
-    says(&resume().exits(1), &["stop here"]);
+    reports(&resume().exits(1), &["stop here"]);
     // `destroy` removes the resources, even if the steps' results are
     // unreadable.
     home.sql("UPDATE step SET result = '{'");
@@ -554,13 +554,13 @@ fn an_unreadable_row_of_an_intended_resource_stops_the_run() {
     ] {
         home.sql(&format!("UPDATE resource SET {change}"));
         let refused = home.call(&["resume", &id]).run().exits(2);
-        says(&refused, &[why, "from a backup"]);
+        reports(&refused, &[why, "from a backup"]);
         assert_eq!(home.column("outcome FROM run"), "failed", "{change}");
         assert_eq!(buckets("intended-"), 1, "{change}");
         home.sql(&format!("UPDATE resource SET {back}"));
     }
     home.sql("UPDATE step SET state = 'did'");
-    says(
+    reports(
         &home.call(&["resume", &id]).run().exits(2),
         &[
             "create_bucket (",
@@ -569,7 +569,7 @@ fn an_unreadable_row_of_an_intended_resource_stops_the_run() {
         ],
     );
     home.sql("UPDATE step SET state = 'under_way'");
-    says(&home.call(&["resume", &id]).run().exits(1), &["stop here"]);
+    reports(&home.call(&["resume", &id]).run().exits(1), &["stop here"]);
     assert_eq!(buckets("intended-"), 1, "the same bucket");
     home.destroy().exits(0);
     assert_eq!(buckets("intended-"), 0);
@@ -589,7 +589,7 @@ fn a_run_that_the_ledger_cannot_describe_does_not_begin() {
         .output()
         .unwrap();
     let refused = Ended::of(&output, home.dir.path()).exits(2);
-    says(&refused, &["cannot record the run", "names must be UTF-8"]);
+    reports(&refused, &["cannot record the run", "names must be UTF-8"]);
     let runs = home.call(&["runs"]).run().exits(0);
     assert_eq!(runs.stdout, "no runs yet\n");
 }
@@ -608,7 +608,7 @@ fn a_resumed_run_recreates_what_is_gone() {
     let first = home.show();
     home.destroy().exits(0);
     let resumed = home.call(&["resume", &home.id()]).run().exits(1);
-    says(
+    reports(
         &resumed,
         &[
             "no longer exists; creating it again",
@@ -649,7 +649,7 @@ fn directories_and_ports_are_recreated_unless_the_playbook_removed_them() {
         group = group.trim()
     );
     home.run(&playbook, &[]).exits(1);
-    let stopped = |ended: Ended| says(&ended.exits(1), &["stop here"]);
+    let stopped = |ended: Ended| reports(&ended.exits(1), &["stop here"]);
     // What the playbook itself removed stays removed. Then `destroy` removes
     // the rest.
     stopped(home.call(&["resume", &home.id()]).run());
@@ -682,7 +682,7 @@ fn on_error_destroy_removes_what_a_failed_run_created() {
             &["--on-error", "destroy"],
         )
         .exits(1);
-    says(
+    reports(
         &failed,
         &[
             "removing what the run created",
@@ -711,32 +711,32 @@ fn a_signal_removes_with_progress_and_a_second_signal_lists() {
     for name in ["INT", "HUP"] {
         let (mut child, mut stderr) = started(&call("destroy"), "made");
         signal(&child, name);
-        let mut said = String::new();
-        stderr.read_to_string(&mut said).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+        let mut messages = String::new();
+        stderr.read_to_string(&mut messages).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{messages}");
         for text in [
             "then removing what the",
             "deleted instance i-",
             "deleted bucket signalled-",
         ] {
-            assert!(said.contains(text), "no `{text}` in\n{said}");
+            assert!(messages.contains(text), "no `{text}` in\n{messages}");
         }
         assert_eq!(home.newest()["up"], 0);
     }
 
     let (mut child, mut stderr) = started(&call("keep"), "made");
     signal(&child, "INT");
-    let mut said = String::new();
-    stderr.read_line(&mut said).unwrap();
+    let mut messages = String::new();
+    stderr.read_line(&mut messages).unwrap();
     signal(&child, "INT");
-    stderr.read_to_string(&mut said).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    stderr.read_to_string(&mut messages).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{messages}");
     for text in [
         "still up, created by this run:",
         "instance        i-",
         "autorun destroy",
     ] {
-        assert!(said.contains(text), "no `{text}` in\n{said}");
+        assert!(messages.contains(text), "no `{text}` in\n{messages}");
     }
     assert_eq!(home.newest()["status"], "interrupted");
     home.destroy().exits(0);
@@ -751,14 +751,14 @@ fn a_second_run_of_the_same_playbook_is_refused_while_the_first_runs() {
     let (mut child, _stderr) = started(&first, "up");
     let pid = child.id().to_string();
     let refused = home.call(&["--local", &playbook]).run().exits(2);
-    says(&refused, &["is in progress, process", &pid]);
+    reports(&refused, &["is in progress, process", &pid]);
     let id = home.id();
     assert_eq!(home.newest()["status"], "running");
     for args in [&["resume", &id][..], &["destroy", &id, "--yes"]] {
         let refused = home.call(args).run().exits(2);
-        says(&refused, &["is in progress, process", &pid]);
+        reports(&refused, &["is in progress, process", &pid]);
     }
-    says(&home.destroy().exits(0), &["no run has anything to remove"]);
+    reports(&home.destroy().exits(0), &["no run has anything to remove"]);
     // With a different name, it is a different run.
     let other = home.call(&["--local", &playbook, "--set", "name=two"]);
     let (mut second, _stderr2) = started(&other, "up");
@@ -805,13 +805,13 @@ fn a_secret_is_restored_in_recorded_results_and_names_contain_none() {
         let group = create_security_group(name);
         let options = #{ name: name, key_pair: key, security_groups: [group], wait: false };
         let server = wait_until_ready(launch_instance(options));
-        let said = ssh_exec(server, "read p; echo password=$p", #{ stdin: pw + "\n" });
-        assert(said.stdout == "password=" + pw + "\n");
+        let done = ssh_exec(server, "read p; echo password=$p", #{ stdin: pw + "\n" });
+        assert(done.stdout == "password=" + pw + "\n");
         try { create_bucket(pw); } catch (caught) { log_info(caught.message); }
         fail("once");
     "#;
     let failed = home.run(playbook, &["--set", "pw=hunter22x"]).exits(1);
-    says(&failed, &["the name of a bucket contains a secret"]);
+    reports(&failed, &["the name of a bucket contains a secret"]);
     home.playbook(&playbook.replace("fail(\"once\");", ""));
     home.call(&["resume", &home.id(), "--set", "pw=hunter22x"])
         .run()
@@ -845,7 +845,7 @@ fn resources_of_a_lost_ledger_are_found_by_its_owner_file() {
         "eu-central-1",
     ];
     let found = home.call(&args).run().exits(2);
-    says(
+    reports(
         &found,
         &[&format!("created by run {id}, which is not in this ledger")],
     );
@@ -909,7 +909,7 @@ fn instances_terminate_themselves_at_their_time() {
         print(server.id);
     "##;
     let ran = home.run(playbook, &["--ttl", "4s"]).exits(0);
-    says(
+    reports(
         &ran,
         &[
             "instances terminate themselves 4.0 s after",
@@ -930,7 +930,7 @@ fn instances_terminate_themselves_at_their_time() {
     home.destroy().exits(0);
     let other = r##"launch_instance(#{ user_data: "#cloud-config\n" });"##;
     let refused = home.run(other, &["--ttl", "2h"]).exits(1);
-    says(
+    reports(
         &refused,
         &["--ttl needs user data that is a script for sh or bash"],
     );
@@ -955,10 +955,10 @@ fn ssh_logs_in_with_the_pinned_key() {
             .exits(7);
         assert_eq!(ssh.stdout, "hello\n");
     }
-    let nobody = home.call(&["ssh", "nobody"]).run().exits(2);
-    says(
-        &nobody,
-        &["`nobody` is neither a run nor an instance that is up"],
+    let nosuch = home.call(&["ssh", "nosuch"]).run().exits(2);
+    reports(
+        &nosuch,
+        &["`nosuch` is neither a run nor an instance that is up"],
     );
     // A changed host key at that address is rejected before the login.
     let pin = fs::read_dir(home.path().join("hosts")).unwrap();
@@ -970,7 +970,11 @@ fn ssh_logs_in_with_the_pinned_key() {
         r#"{"fingerprint":"SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","verified":true}"#;
     fs::write(pin.unwrap(), other).unwrap();
     let refused = home.call(&["ssh", &home.id(), "--", "true"]).run().exits(2);
-    assert!(refused.said().contains("host key"), "{}", refused.stderr);
+    assert!(
+        refused.messages().contains("host key"),
+        "{}",
+        refused.stderr
+    );
     home.destroy().exits(0);
     assert_eq!(fs::read_dir(home.path().join("hosts")).unwrap().count(), 0);
 }
@@ -995,7 +999,7 @@ fn orphans_are_found_by_their_owner_tag_and_confirmed_by_name() {
         "eu-central-1",
     ];
     let refused = home.call(&args).run().exits(2);
-    says(
+    reports(
         &refused,
         &[
             &format!("created by run {id}, which is not in this ledger"),
@@ -1003,20 +1007,20 @@ fn orphans_are_found_by_their_owner_tag_and_confirmed_by_name() {
         ],
     );
     let no_yes = home.call(&["destroy", "--orphans", "--yes"]).run().exits(2);
-    says(&no_yes, &["--orphans", "cannot be used with"]);
+    reports(&no_yes, &["--orphans", "cannot be used with"]);
     let typed = |answer: &str| home.call(&args).at_terminal(answer).1;
-    let said = typed("yes\n");
+    let messages = typed("yes\n");
     assert!(
-        said.contains("skipped what run") && buckets("orphan-") == 1,
-        "{said}"
+        messages.contains("skipped what run") && buckets("orphan-") == 1,
+        "{messages}"
     );
-    let said = typed(&format!("{id}\n"));
+    let messages = typed(&format!("{id}\n"));
     for text in [
         "of other ledgers",
         "deleted instance i-",
         "deleted bucket orphan-",
     ] {
-        assert!(said.contains(text), "no `{text}` in\n{said}");
+        assert!(messages.contains(text), "no `{text}` in\n{messages}");
     }
     assert_eq!((buckets("orphan-"), buckets("others-")), (0, 1));
     other.destroy().exits(0);
@@ -1039,9 +1043,9 @@ fn with_mount(home: &Home, before: &str) -> Ended {
 
 #[test]
 fn a_ledger_that_cannot_be_used_stops_a_run_before_it_begins() {
-    let unusable = |home: &Home, ended: Ended, said: &str| {
+    let unusable = |home: &Home, ended: Ended, message: &str| {
         let ended = ended.exits(2);
-        says(&ended, &["ledger", said, "hint:"]);
+        reports(&ended, &["ledger", message, "hint:"]);
         assert!(!ended.stdout.contains("ran"), "{}", home.path().display());
         assert_eq!(
             ended.stderr.matches("error:").count(),

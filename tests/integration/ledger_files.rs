@@ -469,7 +469,7 @@ fn a_file_that_is_not_a_ledger_of_this_user_is_refused_and_unchanged() {
             "ledger.db-journal` is beside it",
         ),
     ];
-    for (what, change, said) in changes {
+    for (what, change, message) in changes {
         let home = written(&rested);
         let db = home.path().join("ledger.db");
         change(&db);
@@ -477,7 +477,7 @@ fn a_file_that_is_not_a_ledger_of_this_user_is_refused_and_unchanged() {
             fs::set_permissions(&db, fs::Permissions::from_mode(0o600)).unwrap();
         }
         let before = fs::symlink_metadata(&db).unwrap();
-        refused_at(home.path(), said);
+        refused_at(home.path(), message);
         let after = fs::symlink_metadata(&db).unwrap();
         assert_eq!(before.mode(), after.mode(), "{what}");
         assert_eq!(before.uid(), after.uid(), "{what}");
@@ -537,11 +537,11 @@ fn access_of_other_users_is_removed_and_logged() {
         }
         let runs = home.call(&["runs"]).run().exits(0);
         assert_eq!(runs.stdout.lines().count(), 2, "{}", runs.stdout);
-        let said = runs.said();
+        let messages = runs.messages();
         assert_eq!(
-            said.matches("other users had access to").count(),
+            messages.matches("other users had access to").count(),
             open.len(),
-            "{said}"
+            "{messages}"
         );
         for name in open {
             assert_eq!(mode(name), 0o700, "{name}");
@@ -560,7 +560,7 @@ fn access_of_other_users_is_removed_and_logged() {
         .run()
         .exits(2);
     assert!(
-        refused.said().contains("other users can write to"),
+        refused.messages().contains("other users can write to"),
         "{}",
         refused.stderr
     );
@@ -654,7 +654,7 @@ fn every_command_refuses_a_missing_ledger_and_a_search_by_tags_begins_a_new_one(
             "destroy --orphans",
         ] {
             assert!(
-                refused.said().contains(text),
+                refused.messages().contains(text),
                 "no `{text}` in {}",
                 refused.stderr
             );
@@ -669,7 +669,9 @@ fn every_command_refuses_a_missing_ledger_and_a_search_by_tags_begins_a_new_one(
     ];
     let searched = home.call(&search).run().exits(2);
     assert!(
-        searched.said().contains("was lost; created an empty one"),
+        searched
+            .messages()
+            .contains("was lost; created an empty one"),
         "{}",
         searched.stderr
     );
@@ -699,13 +701,13 @@ fn runs_that_are_killed_during_others_lose_nothing() {
                 // The same playbook cannot run twice at once: the error says so.
                 match ended.status {
                     Some(0) => expected.push(ended.stdout.trim().to_owned()),
-                    _ => assert!(ended.said().contains("in progress"), "{}", ended.stderr),
+                    _ => assert!(ended.messages().contains("in progress"), "{}", ended.stderr),
                 }
             }
             listing.join().unwrap().exits(0);
         });
-        let said = victim.wait_with_output().unwrap().stdout;
-        expected.push(String::from_utf8(said).unwrap().trim().to_owned());
+        let stdout = victim.wait_with_output().unwrap().stdout;
+        expected.push(String::from_utf8(stdout).unwrap().trim().to_owned());
         let ids = home.ids();
         for id in &expected {
             assert!(ids.contains(id), "run {id} is not in {ids:?}");
@@ -757,11 +759,14 @@ fn an_endpoint_that_does_not_answer_is_reported_at_once_and_nothing_was_created(
                 .exits(1);
             let took = began.elapsed();
             assert!(took < Duration::from_secs(1), "{url}, {create}: {took:?}");
-            let said = failed.said();
-            assert!(said.contains(&format!("no response from {url}")), "{said}");
+            let messages = failed.messages();
             assert!(
-                !said.contains("possibly created") && !said.contains("still up"),
-                "{said}"
+                messages.contains(&format!("no response from {url}")),
+                "{messages}"
+            );
+            assert!(
+                !messages.contains("possibly created") && !messages.contains("still up"),
+                "{messages}"
             );
             let runs = home
                 .call(&["runs", "--output", "json"])
@@ -794,7 +799,7 @@ fn a_request_that_may_have_arrived_is_listed() {
     assert!(taken.join().unwrap() > 0);
     assert!(
         failed
-            .said()
+            .messages()
             .contains("possibly created (the requests had no answer): bucket"),
         "{}",
         failed.stderr
@@ -810,7 +815,7 @@ fn a_request_that_may_have_arrived_is_listed() {
     }
     let destroyed = home.call(&["destroy", &id, "--yes"]).run().exits(4);
     assert!(
-        destroyed.said().contains("bucket perhaps-"),
+        destroyed.messages().contains("bucket perhaps-"),
         "{}",
         destroyed.stderr
     );
@@ -868,18 +873,18 @@ fn resume_starts_the_runs_instances_after_the_local_cloud_was_killed() {
     kill(&cloud);
     let down = call(&["cloud", "status"]).exits(1);
     assert!(
-        down.said().contains("no local cloud is up"),
+        down.messages().contains("no local cloud is up"),
         "{}",
         down.stderr
     );
     let resumed = call(&["resume", &id]).exits(0);
-    let said: Vec<&str> = resumed
+    let lines: Vec<&str> = resumed
         .stdout
         .lines()
         .filter(|line| !line.is_empty())
         .collect();
-    assert_eq!(said.last(), Some(&"running"), "{said:?}");
-    assert!(said.contains(&"stopped running running"), "{said:?}");
+    assert_eq!(lines.last(), Some(&"running"), "{lines:?}");
+    assert!(lines.contains(&"stopped running running"), "{lines:?}");
     let again = resumed.stderr.matches("starting it again").count();
     assert_eq!(again, 3, "{}", resumed.stderr);
     let left = resumed
@@ -909,18 +914,18 @@ fn a_local_cloud_that_is_killed_during_a_run_is_reported_at_once() {
     kill(&cloud);
     let began = Instant::now();
     fs::write(proceed, "").unwrap();
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+    let mut messages = String::new();
+    std::io::Read::read_to_string(&mut stderr, &mut messages).unwrap();
     let took = began.elapsed();
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(1));
-    assert!(took < Duration::from_secs(1), "{took:?}: {said}");
-    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(took < Duration::from_secs(1), "{took:?}: {messages}");
+    let messages = messages.split_whitespace().collect::<Vec<_>>().join(" ");
     for text in ["the local cloud no longer runs at", "autorun cloud up"] {
-        assert!(said.contains(text), "no `{text}` in {said}");
+        assert!(messages.contains(text), "no `{text}` in {messages}");
     }
     assert!(
-        said.contains("bucket before-") && !said.contains("possibly created"),
-        "{said}"
+        messages.contains("bucket before-") && !messages.contains("possibly created"),
+        "{messages}"
     );
     let id = home.ids().remove(0);
     home.with(cloud.plain(), &["resume", &id]).run().exits(0);
@@ -931,7 +936,7 @@ fn a_local_cloud_that_is_killed_during_a_run_is_reported_at_once() {
 
 #[test]
 fn a_full_disk_and_a_read_only_file_system_are_reported() {
-    for (mount, said) in [
+    for (mount, message) in [
         (
             "mount -t tmpfs -o size=64k none \"$DIR\" && chmod 700 \"$DIR\"",
             "full",
@@ -961,7 +966,7 @@ fn a_full_disk_and_a_read_only_file_system_are_reported() {
         let stderr = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(2), "{stderr}");
         assert!(
-            stderr.contains(said) && stderr.contains("hint:"),
+            stderr.contains(message) && stderr.contains("hint:"),
             "{stderr}"
         );
     }

@@ -46,14 +46,18 @@ pub(crate) fn becomes_true(what: &str, mut ask: impl FnMut() -> bool) {
 fn the_main_job_runs_and_a_browser_shows_the_image() {
     let cloud = LocalCloud::start();
     let ended = cloud.autorun().arg(PLAYBOOK).run().exits(0);
-    let said = ended.said();
+    let messages = ended.messages();
     for wanted in [
         "using the local cloud at http://10.",
         "here, Amazon Linux on AWS",
         "verified the ssh host key",
         "ok: nginx is running",
     ] {
-        assert!(said.contains(wanted), "no `{wanted}` in\n{}", ended.stderr);
+        assert!(
+            messages.contains(wanted),
+            "no `{wanted}` in\n{}",
+            ended.stderr
+        );
     }
     let url = last_line(&ended);
     let shown = succeeds(
@@ -189,8 +193,8 @@ fn boto3_and_the_aws_cli_need_only_cloud_env() {
 fn a_request_that_differs_from_the_signed_one_is_refused() {
     let cloud = LocalCloud::start();
     let mut signed = cloud.client(&Lab::python());
-    let said = succeeds(signed.arg("tests/cloud/signed_requests.py"));
-    print!("{said}");
+    let output = succeeds(signed.arg("tests/cloud/signed_requests.py"));
+    print!("{output}");
 }
 
 #[test]
@@ -416,7 +420,7 @@ fn faults_happen_as_configured() {
     let lost = "[[fault]]\noperation = 'RunInstances'\nwhen = 'after'\ntimes = 0\ndo = 'reset'\n";
     let ended = run(lost, "launch_instance(#{ name: \"lost\" });").exits(1);
     assert!(
-        ended.said().contains("possibly created"),
+        ended.messages().contains("possibly created"),
         "{}",
         ended.stderr
     );
@@ -428,7 +432,7 @@ fn faults_happen_as_configured() {
     let slow = "[[fault]]\noperation = 'CreateBucket'\ntimes = 0\ndo = 'throttle'\n";
     let ended = run(slow, "create_bucket(\"slow\");").exits(1);
     assert!(
-        ended.said().contains("reduce your request rate"),
+        ended.messages().contains("reduce your request rate"),
         "{}",
         ended.stderr
     );
@@ -439,7 +443,7 @@ fn faults_happen_as_configured() {
         "wait_until_running(launch_instance(#{ wait: false }), #{ timeout: 1 });",
     )
     .exits(1);
-    assert!(ended.said().contains("pending"), "{}", ended.stderr);
+    assert!(ended.messages().contains("pending"), "{}", ended.stderr);
     // An instance that boots slowly is terminated at once.
     let slow = "[[fault]]\noperation = 'boot'\nseconds = 600\ndo = 'slow-boot'\n";
     let _ = run(
@@ -474,7 +478,7 @@ fn faults_happen_as_configured() {
     let ended = run(misspelt, "print(1)").exits(2);
     assert!(
         ended
-            .said()
+            .messages()
             .contains("the most similar one is `RunInstances`"),
         "{}",
         ended.stderr
@@ -598,8 +602,8 @@ fn a_resumed_run_reads_the_passphrase_that_is_not_in_the_ledger() {
     fs::write(autorun.home.path().join("proceed"), "").unwrap();
     let (_, resume) = ended.stderr.split_once("resume:").unwrap();
     let resumed = autorun.shell(resume.trim()).output().unwrap();
-    let said = String::from_utf8(resumed.stderr).unwrap();
-    assert_eq!(resumed.status.code(), Some(0), "{said}");
+    let messages = String::from_utf8(resumed.stderr).unwrap();
+    assert_eq!(resumed.status.code(), Some(0), "{messages}");
     // Only the file of the user contains the passphrase.
     let found = Command::new("grep")
         .args(["-rlF", "opens the key"])
@@ -647,14 +651,14 @@ fn a_byte_that_changed_in_transit_is_detected() {
     let faults = "[[fault]]\noperation = \"GetObject\"\ntimes = 0\ndo = \"corrupt\"\n";
     fs::write(&file, faults).unwrap();
     let autorun = autorun.args(["--faults", &file.display().to_string()]);
-    let said = autorun.run().exits(0).stdout;
-    let lines: Vec<&str> = said.lines().collect();
+    let output = autorun.run().exits(0).stdout;
+    let lines: Vec<&str> = output.lines().collect();
     for line in &lines[..3] {
         assert!(
             line.starts_with("unreachable: cannot download `logo.png`"),
-            "{said}"
+            "{output}"
         );
-        assert!(line.contains("checksum"), "{said}");
+        assert!(line.contains("checksum"), "{output}");
     }
-    assert_eq!(lines[3..], ["before", "unreachable", "0"], "{said}");
+    assert_eq!(lines[3..], ["before", "unreachable", "0"], "{output}");
 }

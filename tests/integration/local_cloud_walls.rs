@@ -48,11 +48,11 @@ fn without_root_buckets_work_and_a_launch_reports_what_is_missing() {
     assert_eq!(ended.stdout, "true\n", "{}", ended.stderr);
     let command = format!("sudo {} cloud up", own.display());
     assert!(
-        ended.said().contains(&command),
+        ended.messages().contains(&command),
         "no `{command}` in\n{}",
         ended.stderr
     );
-    assert!(!ended.said().contains("hint: "), "{}", ended.stderr);
+    assert!(!ended.messages().contains("hint: "), "{}", ended.stderr);
     let _ = as_other_user(&["cloud", "down"]).exits(0);
 }
 
@@ -277,7 +277,9 @@ fn a_man_in_the_middle_is_refused() {
         let wait = format!("wait_until_ready(\"{id}\", #{{ {host_key} timeout: 20 }});");
         let ended = first_home(&cloud, &first).playbook(&wait).run().exits(1);
         assert!(
-            ended.said().contains("is not the one its console shows"),
+            ended
+                .messages()
+                .contains("is not the one its console shows"),
             "{}",
             ended.stderr
         );

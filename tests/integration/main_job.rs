@@ -57,12 +57,12 @@ fn creates_a_page_with_its_image_and_runs_twice() {
     let (status, kind, _) = fetch(&lab, &picture_of(&page));
     assert_eq!((status, kind.as_str()), (200, "image/png"));
     assert!(
-        ended.said().contains("verified the ssh host key"),
+        ended.messages().contains("verified the ssh host key"),
         "{}",
         ended.stderr
     );
     assert!(
-        ended.said().contains("ok: nginx is running"),
+        ended.messages().contains("ok: nginx is running"),
         "{}",
         ended.stderr
     );
@@ -108,7 +108,7 @@ fn a_missing_picture_is_reported_before_anything_is_created() {
     let autorun = lab.autorun().args(["--set", "image=assets/nosuch.png"]);
     let ended = autorun.run_playbook().exits(1);
     assert!(
-        ended.said().contains("assets/nosuch.png is not a file"),
+        ended.messages().contains("assets/nosuch.png is not a file"),
         "{}",
         ended.stderr
     );
@@ -160,12 +160,12 @@ fn credentials_come_only_from_the_users_files() {
     fs::remove_file(without.home.path().join(".aws/credentials")).unwrap();
     let ended = without.run_playbook().exits(1);
     assert!(
-        ended.said().contains("no AWS credentials were found"),
+        ended.messages().contains("no AWS credentials were found"),
         "{}",
         ended.stderr
     );
     assert_eq!(lab.requests().len(), 0);
-    assert!(!ended.said().contains("still up"), "{}", ended.stderr);
+    assert!(!ended.messages().contains("still up"), "{}", ended.stderr);
 
     // No shipped file contains anything that looks like a credential, except
     // AWS's example key.
@@ -211,7 +211,7 @@ fn a_forbidden_public_policy_is_detected_before_the_launch() {
     let lab = Lab::start(&json!({ "hosts": [], "account_blocks_public": true }));
     let ended = lab.autorun().run_playbook().exits(0);
     assert!(
-        ended.said().contains("cannot be made public"),
+        ended.messages().contains("cannot be made public"),
         "{}",
         ended.stderr
     );
@@ -229,7 +229,10 @@ fn a_forbidden_public_policy_is_detected_before_the_launch() {
     };
     assert!(at("PutBucketPolicy") < at("RunInstances"));
     let signature = picture.split("X-Amz-Signature=").nth(1).unwrap();
-    assert!(!ended.said().contains(signature), "a signature is a secret");
+    assert!(
+        !ended.messages().contains(signature),
+        "a signature is a secret"
+    );
 }
 
 #[test]
@@ -244,12 +247,14 @@ fn a_web_server_that_is_down_is_started() {
     assert_ne!(stopped, text);
     let ended = lab.autorun().playbook(&stopped).run().exits(0);
     assert!(
-        ended.said().contains("down: no process named nginx"),
+        ended.messages().contains("down: no process named nginx"),
         "{}",
         ended.stderr
     );
     assert!(
-        ended.said().contains("the web server is down; starting it"),
+        ended
+            .messages()
+            .contains("the web server is down; starting it"),
         "{}",
         ended.stderr
     );
@@ -273,13 +278,13 @@ fn a_failure_lists_what_is_still_up() {
         "bucket newwebserver-",
     ] {
         assert!(
-            ended.said().contains(text),
+            ended.messages().contains(text),
             "no `{text}` in\n{}",
             ended.stderr
         );
     }
     assert!(
-        !ended.said().contains("possibly created"),
+        !ended.messages().contains("possibly created"),
         "the launch was certainly refused\n{}",
         ended.stderr
     );
@@ -297,11 +302,15 @@ fn after_a_lost_response_the_instance_is_possibly_made() {
         .run()
         .exits(1);
     assert!(
-        ended.said().contains("possibly created"),
+        ended.messages().contains("possibly created"),
         "{}",
         ended.stderr
     );
-    assert!(ended.said().contains("instance web"), "{}", ended.stderr);
+    assert!(
+        ended.messages().contains("instance web"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -322,7 +331,7 @@ fn hello_hosts_runs_on_every_host() {
         "192.0.2.10: hello from admin\n\nadmin@192.0.2.11: hello from admin\n\n"
     );
     assert!(
-        ended.said().contains("[192.0.2.10] 192.0.2.10 | hello"),
+        ended.messages().contains("[192.0.2.10] 192.0.2.10 | hello"),
         "{}",
         ended.stderr
     );

@@ -56,13 +56,13 @@ fn a_server_is_monitored_restarted_and_rated() {
         down.stdout
     );
     assert!(
-        down.said().contains("under the 99.0 % of slo"),
+        down.messages().contains("under the 99.0 % of slo"),
         "{}",
         down.stderr
     );
     let healed = monitor(&["--set", "heal=true", "--set", "slo=50"]).exits(0);
     assert!(
-        healed.said().contains("restarting the web server"),
+        healed.messages().contains("restarting the web server"),
         "{}",
         healed.stderr
     );

@@ -80,7 +80,11 @@ impl Home {
         ];
         let ended = self.show(&files).exits(0);
         assert_eq!(ended.stdout, "");
-        assert!(ended.said().contains("report.html ("), "{}", ended.stderr);
+        assert!(
+            ended.messages().contains("report.html ("),
+            "{}",
+            ended.stderr
+        );
         let text = |file| fs::read_to_string(file).unwrap();
         (text(page), text(picture))
     }
@@ -93,8 +97,8 @@ impl Home {
             .current_dir(self.dir.path())
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&looked.stderr);
-        assert!(looked.status.success(), "{said}");
+        let messages = String::from_utf8_lossy(&looked.stderr);
+        assert!(looked.status.success(), "{messages}");
         serde_json::from_slice(&looked.stdout).unwrap()
     }
 
@@ -292,8 +296,12 @@ fn files_are_written_completely_or_not_at_all() {
     ] {
         let file = home.path(file).display().to_string();
         let ended = home.show(&["--html", &file]).exits(2);
-        assert!(ended.said().contains("cannot write `"), "{}", ended.stderr);
-        assert!(ended.said().contains(wanted), "{}", ended.stderr);
+        assert!(
+            ended.messages().contains("cannot write `"),
+            "{}",
+            ended.stderr
+        );
+        assert!(ended.messages().contains(wanted), "{}", ended.stderr);
     }
     let kept = fs::read_to_string(&file).unwrap();
     assert_eq!(kept.len(), page.len());
@@ -304,6 +312,6 @@ fn files_are_written_completely_or_not_at_all() {
     let device = home.show(&["--html", "/dev/stdout"]).exits(0);
     assert!(device.stdout.starts_with("<!DOCTYPE html>"));
     let both = home.show(&["--svg", "-", "--html", "-"]).exits(2);
-    assert!(both.said().contains("cannot both go to stdout"));
+    assert!(both.messages().contains("cannot both go to stdout"));
     home.show(&["--svg", "-", "--output", "json"]).exits(2);
 }

@@ -83,7 +83,7 @@ fn a_bucket_of_others_stays_private_unless_requested() {
     "#;
     let ended = lab.autorun().playbook(playbook).run().exits(0);
     assert!(
-        ended.said().contains("using bucket theirs-1"),
+        ended.messages().contains("using bucket theirs-1"),
         "{}",
         ended.stderr
     );
@@ -109,12 +109,12 @@ fn a_key_other_than_the_known_key_is_refused() {
     fs::write(&known, format!("{HOST} {other}")).unwrap();
     let ended = autorun.run().exits(1);
     assert!(
-        ended.said().contains("is not the one in"),
+        ended.messages().contains("is not the one in"),
         "{}",
         ended.stderr
     );
     assert!(
-        ended.said().contains("ssh-keygen -R 192.0.2.10"),
+        ended.messages().contains("ssh-keygen -R 192.0.2.10"),
         "{}",
         ended.stderr
     );
@@ -141,7 +141,7 @@ fn an_instance_whose_key_changed_is_refused() {
     fs::write(autorun.home.path().join("playbook.rhai"), again).unwrap();
     let ended = autorun.run().exits(1);
     assert!(
-        ended.said().contains("has changed: expected SHA256:"),
+        ended.messages().contains("has changed: expected SHA256:"),
         "{}",
         ended.stderr
     );
@@ -152,8 +152,12 @@ fn an_instance_whose_key_changed_is_refused() {
     let whole = fs::read_to_string(&pin).unwrap();
     let refused = |words: &str| {
         let ended = autorun.run().exits(1);
-        assert!(ended.said().contains(words), "{}", ended.stderr);
-        assert!(ended.said().contains("the next login pins its key again"));
+        assert!(ended.messages().contains(words), "{}", ended.stderr);
+        assert!(
+            ended
+                .messages()
+                .contains("the next login pins its key again")
+        );
     };
     chown(&pin, Some(4711), None).unwrap();
     refused("belongs to user 4711");

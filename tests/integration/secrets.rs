@@ -34,7 +34,7 @@ fn a_declared_secret_is_masked_in_every_output() {
         ] {
             assert!(!text.contains(SECRET), "{text}");
         }
-        assert!(ended.stdout.contains("****") && ended.said().contains("refused: ****"));
+        assert!(ended.stdout.contains("****") && ended.messages().contains("refused: ****"));
     }
 }
 
@@ -48,11 +48,11 @@ fn a_secret_on_the_command_line_leads_to_a_warning() {
         .run()
         .exits(0);
     assert!(
-        ended.said().contains("is on the command line"),
+        ended.messages().contains("is on the command line"),
         "{}",
         ended.stderr
     );
-    assert!(!ended.said().contains(SECRET));
+    assert!(!ended.messages().contains(SECRET));
 
     let autorun = Autorun::new().playbook(playbook);
     let file = autorun.home.path().join("token");
@@ -72,7 +72,7 @@ fn an_invalid_secret_is_not_shown_either() {
         .args(["--set", "pin=hunter22"])
         .run()
         .exits(2);
-    assert!(!ended.said().contains("hunter22"), "{}", ended.stderr);
+    assert!(!ended.messages().contains("hunter22"), "{}", ended.stderr);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn user_data_with_a_secret_leads_to_a_warning() {
         .run()
         .exits(0);
     assert!(
-        ended.said().contains("the user data contains a secret"),
+        ended.messages().contains("the user data contains a secret"),
         "{}",
         ended.stderr
     );
@@ -233,10 +233,10 @@ const LEAKS: &str = r#"
 
     // In the encodings of other programs.
     let write = |program| {
-        let said = local_exec(["python3", "-c", "import sys; s = sys.stdin.read(); " + program], #{ stdin: pw });
-        print(said.stdout);
-        log_info(said.stdout);
-        said.stdout
+        let done = local_exec(["python3", "-c", "import sys; s = sys.stdin.read(); " + program], #{ stdin: pw });
+        print(done.stdout);
+        log_info(done.stdout);
+        done.stdout
     };
     for before in ["", "x", "xy"] {
         write.call(`import base64; print(base64.b64encode(('${before}' + s).encode()).decode())`);
@@ -322,9 +322,13 @@ fn a_secret_leaves_no_trace() {
             let set = format!("pw=cmd:cat {}", file.display());
             let autorun = autorun.arg("--set").arg(&set);
             let ended = autorun.run().exits(1);
-            assert!(ended.said().contains("at last: ****"), "{}", ended.stderr);
             assert!(
-                !ended.said().contains("arguments of a process"),
+                ended.messages().contains("at last: ****"),
+                "{}",
+                ended.stderr
+            );
+            assert!(
+                !ended.messages().contains("arguments of a process"),
                 "{}",
                 ended.stderr
             );
@@ -476,11 +480,13 @@ fn no_name_tag_or_description_contains_a_secret() {
         .run()
         .exits(2);
     assert!(
-        ended.said().contains("the tag `team` contains a secret"),
+        ended
+            .messages()
+            .contains("the tag `team` contains a secret"),
         "{}",
         ended.stderr
     );
-    assert!(!ended.said().contains(secret), "{}", ended.stderr);
+    assert!(!ended.messages().contains(secret), "{}", ended.stderr);
 }
 
 #[test]
@@ -506,12 +512,12 @@ fn a_short_secret_is_refused_and_named() {
             .run(),
     ] {
         let ended = ended.exits(2);
-        let said = ended.said();
+        let messages = ended.messages();
         assert!(
-            said.contains("the secret `pin` has fewer than 6 characters"),
-            "{said}"
+            messages.contains("the secret `pin` has fewer than 6 characters"),
+            "{messages}"
         );
-        assert!(!said.contains("q7z"), "{said}");
+        assert!(!messages.contains("q7z"), "{messages}");
     }
     for declared in [
         r#"let pin = var("pin", #{ default: "q7z", secret: true });"#,
@@ -520,9 +526,12 @@ fn a_short_secret_is_refused_and_named() {
         r#"let pin = var("pin", #{ default: true, secret: true });"#,
     ] {
         let ended = Autorun::new().playbook(declared).run().exits(3);
-        let said = ended.said();
-        assert!(said.contains("variable `pin`"), "{said}");
-        assert!(!said.contains("q7z") && !said.contains("777"), "{said}");
+        let messages = ended.messages();
+        assert!(messages.contains("variable `pin`"), "{messages}");
+        assert!(
+            !messages.contains("q7z") && !messages.contains("777"),
+            "{messages}"
+        );
     }
 }
 
@@ -543,7 +552,11 @@ fn errors_do_not_show_a_playbook_line_with_a_secret_default() {
             "{}",
             ended.stderr
         );
-        assert!(!ended.said().contains("correct-horse"), "{}", ended.stderr);
+        assert!(
+            !ended.messages().contains("correct-horse"),
+            "{}",
+            ended.stderr
+        );
     }
 }
 
@@ -555,8 +568,8 @@ fn a_program_returns_the_secret_and_resume_runs_it_again() {
     let playbook = r#"
         let pw = var("pw", #{ type: "string", secret: true });
         let plain = var("plain", "", "Plain");
-        let said = local_exec(["sh", "-c", "echo it is; cat"], #{ stdin: pw });
-        print(`${plain} ${said.stdout.contains(pw)} ${pw.len()}`);
+        let done = local_exec(["sh", "-c", "echo it is; cat"], #{ stdin: pw });
+        print(`${plain} ${done.stdout.contains(pw)} ${pw.len()}`);
         fail("once");
     "#;
     // A password manager that counts its calls.
@@ -567,7 +580,11 @@ fn a_program_returns_the_secret_and_resume_runs_it_again() {
     let autorun = autorun.args(["--set", &format!("pw=cmd:{manager}"), "--set", &plain]);
     let ended = autorun.run().exits(1);
     assert_eq!(ended.stdout, format!("plain true {}\n", SECRET.len()));
-    assert!(!ended.said().contains("command line"), "{}", ended.stderr);
+    assert!(
+        !ended.messages().contains("command line"),
+        "{}",
+        ended.stderr
+    );
     fs::write(
         home.join("playbook.rhai"),
         playbook.replace("fail(\"once\");", ""),
@@ -581,9 +598,12 @@ fn a_program_returns_the_secret_and_resume_runs_it_again() {
     // the first run.
     let mut resume = call(&["resume", &run]).command();
     let resumed = resume.current_dir("/").output().unwrap();
-    let said = String::from_utf8_lossy(&resumed.stderr).into_owned();
-    assert_eq!(resumed.status.code(), Some(0), "{said}");
-    assert!(said.contains("an earlier attempt completed it"), "{said}");
+    let messages = String::from_utf8_lossy(&resumed.stderr).into_owned();
+    assert_eq!(resumed.status.code(), Some(0), "{messages}");
+    assert!(
+        messages.contains("an earlier attempt completed it"),
+        "{messages}"
+    );
     let stdout = String::from_utf8_lossy(&resumed.stdout);
     assert_eq!(stdout, format!("plain true {}\n", SECRET.len()));
     let asked = |file: &str| fs::read_to_string(home.join(file)).unwrap().lines().count();
@@ -599,10 +619,10 @@ fn a_program_returns_the_secret_and_resume_runs_it_again() {
     // A failing program is reported with its output.
     fs::write(home.join("vault"), "").unwrap();
     let ended = call(&["resume", &run]).run().exits(2);
-    let said = ended.said();
+    let messages = ended.messages();
     assert!(
-        said.contains("the command for `pw` printed nothing"),
-        "{said}"
+        messages.contains("the command for `pw` printed nothing"),
+        "{messages}"
     );
 }
 
@@ -616,7 +636,7 @@ fn a_command_that_contains_the_secret_is_not_recorded() {
     let autorun = autorun.args(["--set", &format!("pw=cmd:echo {SECRET}")]);
     let ended = autorun.run().exits(0);
     assert!(
-        ended.said().contains("contains a secret itself"),
+        ended.messages().contains("contains a secret itself"),
         "{}",
         ended.stderr
     );

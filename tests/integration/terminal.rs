@@ -37,8 +37,8 @@ fn on_terminal(
         }
     }
     let out = command.output().unwrap();
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{said}");
+    let messages = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{messages}");
     let seen: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(seen["status"], 0, "{seen:#}");
     let texts = |name: &str| -> Vec<String> {

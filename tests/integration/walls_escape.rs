@@ -323,8 +323,8 @@ fn nothing_escapes_from_an_instance() {
     let _ = inside.playbook(&send);
 
     let probed = inside.run(id, "cd ~ec2-user && python3 escape.py canaries.json");
-    let said = &probed.stdout;
-    println!("{said}");
+    let output = &probed.stdout;
+    println!("{output}");
     canaries.are_whole();
     let received = inside.run(peer_id, "cat /var/tmp/record").stdout;
     assert!(
@@ -356,17 +356,17 @@ fn nothing_escapes_from_an_instance() {
     let mark = format!("leftover-{}", canaries.name);
     becomes_true("no process is left", || processes_with(&mark).is_empty());
 
-    let made: usize = said
+    let made: usize = output
         .lines()
         .filter(|line| line.starts_with("refused "))
         .count();
-    let bad: Vec<&str> = said
+    let bad: Vec<&str> = output
         .lines()
         .filter(|line| line.starts_with("GOT THROUGH") || line.starts_with("BROKEN"))
         .collect();
     assert!(bad.is_empty(), "{}", bad.join("\n"));
     assert!(made >= 60, "{made} attempts were refused");
-    assert!(said.contains(" 0 got through"), "{said}");
+    assert!(output.contains(" 0 got through"), "{output}");
 }
 
 /// Checks that users of the host cannot run set-id programs or programs with

@@ -35,16 +35,16 @@ fn a_local_user_without_the_key_has_no_access() {
         .arg(ended.stdout.trim())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&probe.stdout);
+    let output = String::from_utf8_lossy(&probe.stdout);
     assert!(
         probe.status.success(),
-        "{said}{}",
+        "{output}{}",
         String::from_utf8_lossy(&probe.stderr)
     );
-    let refused = said
+    let refused = output
         .lines()
         .filter(|line| line.starts_with("refused "))
         .count();
-    assert!(refused >= 100, "{said}");
-    println!("{}", said.lines().last().unwrap_or_default());
+    assert!(refused >= 100, "{output}");
+    println!("{}", output.lines().last().unwrap_or_default());
 }

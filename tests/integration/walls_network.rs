@@ -86,8 +86,8 @@ impl Place {
     fn ask_from(&self, source: &str, how: &str, to: &str, port: u16) -> Option<String> {
         let arguments = [how, to, &port.to_string(), source];
         let output = self.python(ASK, &arguments).output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        output.status.success().then(|| said.trim().to_owned())
+        let answer = String::from_utf8(output.stdout).unwrap();
+        output.status.success().then(|| answer.trim().to_owned())
     }
 
     fn ask(&self, how: &str, to: &str, port: u16) -> Option<String> {

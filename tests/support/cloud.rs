@@ -86,8 +86,9 @@ impl LocalCloud {
 
     /// Returns the names and values that `autorun cloud env` prints.
     pub(crate) fn env(&self) -> Vec<(String, String)> {
-        let said = self.cloud("env").exits(0).stdout;
-        said.lines()
+        let output = self.cloud("env").exits(0).stdout;
+        output
+            .lines()
             .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
             .map(|(name, value)| (name.to_owned(), shell_words::split(value).unwrap().concat()))
             .collect()

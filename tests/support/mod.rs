@@ -432,7 +432,7 @@ impl Ended {
 
     /// Stderr with single spaces in place of line breaks, so that tests do not
     /// depend on where a message wraps.
-    pub(crate) fn said(&self) -> String {
+    pub(crate) fn messages(&self) -> String {
         self.stderr.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
