@@ -19,7 +19,10 @@ pub(super) fn write(path: &Path, content: &str) -> Result<()> {
     if existing.as_ref().is_some_and(std::fs::Metadata::is_dir) {
         return Err(failed(ErrorKind::IsADirectory.into()));
     }
-    if existing.as_ref().is_some_and(|existing| !existing.is_file()) {
+    if existing
+        .as_ref()
+        .is_some_and(|existing| !existing.is_file())
+    {
         let mut device = std::fs::OpenOptions::new()
             .write(true)
             .open(path)
