@@ -11,15 +11,18 @@ use crate::error::{Error, Result};
 /// to a pipe or terminal.
 pub(super) fn write(path: &Path, content: &str) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("write", path, &e);
-    let there = match std::fs::metadata(path) {
-        Ok(there) => Some(there),
+    let existing = match std::fs::metadata(path) {
+        Ok(existing) => Some(existing),
         Err(e) if e.kind() == ErrorKind::NotFound => None,
         Err(e) => return Err(failed(e)),
     };
-    if there.as_ref().is_some_and(std::fs::Metadata::is_dir) {
+    if existing.as_ref().is_some_and(std::fs::Metadata::is_dir) {
         return Err(failed(ErrorKind::IsADirectory.into()));
     }
-    if there.as_ref().is_some_and(|there| !there.is_file()) {
+    if existing
+        .as_ref()
+        .is_some_and(|existing| !existing.is_file())
+    {
         let mut device = std::fs::OpenOptions::new()
             .write(true)
             .open(path)
@@ -27,13 +30,13 @@ pub(super) fn write(path: &Path, content: &str) -> Result<()> {
         return device.write_all(content.as_bytes()).map_err(failed);
     }
     // Renaming would also replace a read-only file, so check this explicitly.
-    let permissions = match &there {
-        Some(there) if there.permissions().mode() & 0o222 == 0 => {
+    let permissions = match &existing {
+        Some(existing) if existing.permissions().mode() & 0o222 == 0 => {
             return Err(failed(ErrorKind::PermissionDenied.into()));
         }
-        _ => there.as_ref().map(std::fs::Metadata::permissions),
+        _ => existing.as_ref().map(std::fs::Metadata::permissions),
     };
-    let real = match there {
+    let real = match existing {
         Some(_) => path.canonicalize().map_err(failed)?,
         None => path.to_owned(),
     };

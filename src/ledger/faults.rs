@@ -23,7 +23,7 @@ pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> Error {
         Some(ErrorCode::DiskFull) => (
             ErrorKind::QuotaExceeded,
             "the disk is full".to_owned(),
-            "free disk space: autorun creates nothing that it cannot record".to_owned(),
+            "free disk space: resources that cannot be recorded are not created".to_owned(),
         ),
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => (
             ErrorKind::Denied,
