@@ -73,6 +73,10 @@ const TRIED: &[(&str, &str)] = &[
         "aws_lists_the_existing_resources",
     ),
     (
+        "aws ec2 describe-volumes --filters Name=status,Values=available",
+        "a_used_up_quota_of_volumes_is_shown_and_raised",
+    ),
+    (
         "aws ec2 get-console-output --instance-id {}",
         "the_console_of_an_ended_instance_is_read",
     ),
@@ -85,6 +89,15 @@ const TRIED: &[(&str, &str)] = &[
         "not tried: moto and the local cloud ignore the attribute when they stop an instance",
     ),
     ("aws s3 ls", "aws_lists_the_existing_resources"),
+    (
+        "aws service-quotas list-service-quotas --service-code ebs",
+        "a_used_up_quota_of_volumes_is_shown_and_raised",
+    ),
+    (
+        "aws service-quotas request-service-quota-increase --service-code ebs --quota-code CODE \
+         --desired-value VALUE",
+        "a_used_up_quota_of_volumes_is_shown_and_raised",
+    ),
     (
         "aws sso login",
         "not tried: only AWS CLI 2 has it, and it needs a person and a browser",
@@ -347,6 +360,39 @@ fn an_old_key_pair_is_removed() {
     let autorun = lab.autorun().playbook(playbook);
     tried(&autorun, &hinted(&autorun.run().exits(1), "aws ec2")).exits(0);
     autorun.run().exits(0);
+}
+
+#[test]
+fn a_used_up_quota_of_volumes_is_shown_and_raised() {
+    let lab = quick_lab();
+    let rule = json!({ "code": "VolumeLimitExceeded", "status": 400, "message": "No." });
+    lab.set(&json!({ "fail": { "RunInstances": rule } }));
+    let autorun = lab
+        .autorun()
+        .playbook("launch_instance(#{ name: \"web\" });");
+    let ended = autorun.run().exits(1);
+    let create = "aws ec2 create-volume --size 1 --availability-zone eu-central-1a \
+         --query VolumeId --output text";
+    let volume = tried(&autorun, create).exits(0).stdout;
+    let shown = tried(&autorun, &hinted(&ended, "aws ec2 describe-volumes")).exits(0);
+    assert!(shown.stdout.contains(volume.trim()), "{}", shown.stdout);
+
+    // moto has no quotas of EBS: the AWS CLI checks the arguments and prints the
+    // form of the answer, without a request.
+    for (beginning, shows) in [
+        ("aws service-quotas list", "\"Quotas\""),
+        ("aws service-quotas request", "\"RequestedQuota\""),
+    ] {
+        let command = hinted(&ended, beginning)
+            .replace("CODE", "L-7A658B76")
+            .replace("VALUE", "60");
+        let shown = tried(
+            &autorun,
+            &format!("{command} --generate-cli-skeleton output"),
+        )
+        .exits(0);
+        assert!(shown.stdout.contains(shows), "{command}: {}", shown.stdout);
+    }
 }
 
 #[test]

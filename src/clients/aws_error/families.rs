@@ -192,6 +192,16 @@ static KNOWN: &[Family] = &[
          some), or request a higher limit in Service Quotas",
     ),
     any(
+        &["VolumeLimitExceeded", "MaxIOPSLimitExceeded"],
+        ErrorKind::QuotaExceeded,
+        "delete volumes that no instance uses (`aws ec2 describe-volumes --filters \
+         Name=status,Values=available` lists them), terminate instances (`autorun runs` shows \
+         what is up), or request a higher quota: `aws service-quotas list-service-quotas \
+         --service-code ebs` lists the quotas with their codes, `aws service-quotas \
+         request-service-quota-increase --service-code ebs --quota-code CODE --desired-value \
+         VALUE` requests an increase",
+    ),
+    any(
         &[
             "SecurityGroupLimitExceeded",
             "RulesPerSecurityGroupLimitExceeded",
