@@ -79,6 +79,44 @@ def identity():
     assert refused("AuthFailure", wrong.describe_regions)["ResponseMetadata"]["HTTPStatusCode"] == 401
 
 
+def internet_gateway():
+    vpc = ec2.describe_vpcs()["Vpcs"][0]
+    gateways = ec2.describe_internet_gateways()["InternetGateways"]
+    gateway = gateways[0]["InternetGatewayId"]
+    assert gateway.startswith("igw-") and gateways == [{
+        "Attachments": [{"State": "available", "VpcId": vpc["VpcId"]}],
+        "InternetGatewayId": gateway,
+        "OwnerId": vpc["OwnerId"],
+        "Tags": [],
+    }], gateways
+    assert ec2.describe_internet_gateways(InternetGatewayIds=[gateway])["InternetGateways"] == gateways
+    for name, value, other in [
+        ("attachment.vpc-id", vpc["VpcId"], "vpc-0123456789abcdef0"),
+        ("attachment.state", "available", "attached"),
+        ("internet-gateway-id", gateway, "igw-0123456789abcdef0"),
+        ("owner-id", vpc["OwnerId"], "000000000000"),
+    ]:
+        for wanted, found in [(value, gateways), (other, [])]:
+            answer = ec2.describe_internet_gateways(Filters=[{"Name": name, "Values": [wanted]}])
+            assert answer["InternetGateways"] == found, f"{name}={wanted}: {answer}"
+    tagged = [{"Name": "tag:Name", "Values": ["*"]}]
+    assert not ec2.describe_internet_gateways(Filters=tagged)["InternetGateways"]
+    missing = refused(
+        "InvalidInternetGatewayID.NotFound",
+        ec2.describe_internet_gateways, InternetGatewayIds=[gateway, "igw-0123456789abcdef0"],
+    )
+    message = missing["Error"]["Message"]
+    assert message == "The internetGateway ID 'igw-0123456789abcdef0' does not exist", message
+    refused(
+        "InvalidInternetGatewayId.Malformed",
+        ec2.describe_internet_gateways, InternetGatewayIds=["web"],
+    )
+    refused(
+        "InvalidParameterValue",
+        ec2.describe_internet_gateways, Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}],
+    )
+
+
 def images():
     found = ec2.describe_images(
         Owners=["amazon"],
@@ -274,6 +312,7 @@ def bucket(name):
 def main():
     name = sys.argv[1]
     identity()
+    internet_gateway()
     image = images()
     with tempfile.TemporaryDirectory() as directory:
         key = key_pair(Path(directory))

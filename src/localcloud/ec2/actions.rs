@@ -52,6 +52,10 @@ const ACTIONS: &[(&str, Action)] = &[
         instance_types::describe_instance_types,
     ),
     ("DescribeInstances", instances::describe_instances),
+    (
+        "DescribeInternetGateways",
+        network::describe_internet_gateways,
+    ),
     ("DescribeKeyPairs", key_pairs::describe_key_pairs),
     ("DescribeRegions", regions::describe_regions),
     (

@@ -1,10 +1,13 @@
-//! The default VPC and its subnet, one in every region of the account.
+//! The default VPC with its subnet and its internet gateway, one of each in every
+//! region of the account.
 
 use super::call::Call;
 use super::filters::{Filtered, Filters, page};
-use super::ids::stable_id;
+use super::ids::{is_id, stable_id};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
+use super::state::Tags;
+use super::tags;
 use super::xml::Xml;
 
 /// Returns the id of a region's default VPC.
@@ -16,6 +19,11 @@ pub(super) fn vpc_id(region: &str) -> String {
 /// in the first zone.
 pub(super) fn subnet_id(region: &str) -> String {
     stable_id("subnet", &[region])
+}
+
+/// Returns the id of the default VPC's internet gateway.
+fn internet_gateway_id(region: &str) -> String {
+    stable_id("igw", &[region])
 }
 
 /// Returns the zone of a region's default subnet.
@@ -57,6 +65,23 @@ pub(super) fn check_subnet(call: &Call<'_>, subnet: Option<&str>) -> Result<()> 
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses an internet gateway that is not the default VPC's.
+fn check_internet_gateway(call: &Call<'_>, gateway: &str) -> Result<()> {
+    if !is_id("igw", gateway) {
+        return Err(Refusal::new(
+            "InvalidInternetGatewayId.Malformed",
+            format!("Invalid id: \"{gateway}\""),
+        ));
+    }
+    if gateway != internet_gateway_id(call.region_name) || call.account.no_default_vpc {
+        return Err(Refusal::new(
+            "InvalidInternetGatewayID.NotFound",
+            format!("The internetGateway ID '{gateway}' does not exist"),
+        ));
+    }
+    Ok(())
 }
 
 struct Vpc {
@@ -172,6 +197,59 @@ pub(super) fn describe_subnets(call: &mut Call<'_>, request: &Part<'_>) -> Resul
         xml.text("availabilityZoneId", subnet.zone.replace('-', ""));
         xml.text("defaultForAz", true);
         xml.text("mapPublicIpOnLaunch", true);
+    });
+    xml.option("nextToken", next);
+    Ok(xml)
+}
+
+struct InternetGateway {
+    id: String,
+    vpc: String,
+    owner: String,
+    tags: Tags,
+}
+
+impl Filtered for InternetGateway {
+    fn values(&self, name: &str) -> Option<Vec<String>> {
+        let one = match name {
+            "attachment.state" => "available".to_owned(),
+            "attachment.vpc-id" => self.vpc.clone(),
+            "internet-gateway-id" => self.id.clone(),
+            "owner-id" => self.owner.clone(),
+            _ => return None,
+        };
+        Some(vec![one])
+    }
+
+    fn tags(&self) -> Option<&Tags> {
+        Some(&self.tags)
+    }
+}
+
+pub(super) fn describe_internet_gateways(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    for id in request.list("InternetGatewayId") {
+        check_internet_gateway(call, id)?;
+    }
+    let mut all = Vec::new();
+    if !call.account.no_default_vpc {
+        all.push(InternetGateway {
+            id: internet_gateway_id(call.region_name),
+            vpc: vpc_id(call.region_name),
+            owner: call.facts.account.clone(),
+            tags: Tags::new(),
+        });
+    }
+    let (gateways, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
+    call.read_all()?;
+    let mut xml = Xml::default();
+    xml.list("internetGatewaySet", gateways, |xml, gateway| {
+        xml.list("attachmentSet", [&gateway.vpc], |xml, vpc| {
+            xml.text("state", "available");
+            xml.text("vpcId", vpc);
+        });
+        xml.text("internetGatewayId", &gateway.id);
+        xml.text("ownerId", &gateway.owner);
+        tags::write(xml, &gateway.tags);
     });
     xml.option("nextToken", next);
     Ok(xml)
