@@ -460,7 +460,10 @@ mod tests {
             .map(|path| std::fs::read_to_string(path).unwrap())
             .collect();
         for code in KNOWN.iter().flat_map(|family| family.codes) {
-            assert!(golden.contains(&format!("aws: {code}, HTTP")), "{code}");
+            assert!(
+                golden.contains(&format!("aws: {code}, HTTP")),
+                "{code}: no .stderr file in tests/diagnostics shows it; add a playbook that does"
+            );
         }
     }
 
