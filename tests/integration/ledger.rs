@@ -222,7 +222,7 @@ fn nothing_is_removed_without_a_yes() {
     let at_terminal = |answer: &str| home.call(&["destroy", &home.id()]).at_terminal(answer);
     let (status, said) = at_terminal("n\n");
     assert!(said.contains("bucket          unasked-"), "{said}");
-    assert!(said.contains("remove 1 thing? [y/N]"), "{said}");
+    assert!(said.contains("remove 1 resource? [y/N]"), "{said}");
     assert_eq!((status, buckets("unasked-")), (Some(1), 1), "{said}");
     let (status, said) = at_terminal("yes\n");
     assert_eq!((status, buckets("unasked-")), (Some(0), 0), "{said}");
@@ -452,7 +452,7 @@ fn a_corrected_playbook_goes_on_where_the_first_ended() {
         .env("AUTORUN_VAR_token", "hunter22")
         .run()
         .exits(0);
-    assert!(!again.said().contains("created"), "{}", again.stderr);
+    assert!(!again.said().contains("created bucket"), "{}", again.stderr);
     home.destroy().exits(0);
     assert_eq!(buckets("resume-"), 0);
 }
@@ -506,14 +506,17 @@ fn a_recorded_step_that_cannot_be_read_is_not_done_again() {
         }
         let shown = home.call(&["show", &id]).run().exits(0).stdout;
         assert!(
-            !shown.contains("cannot read the recorded result"),
+            !shown.contains("cannot read the recorded result: "),
             "{shown}"
         );
         home.sql(&format!(
             "UPDATE step SET result = '{{' WHERE number = {number}"
         ));
         let shown = home.call(&["show", &id]).run().exits(0).stdout;
-        assert!(shown.contains("cannot read the recorded result"), "{shown}");
+        assert!(
+            shown.contains("cannot read the recorded result: "),
+            "{shown}"
+        );
         home.sql(&format!(
             "UPDATE step SET result = '{whole}' WHERE number = {number}"
         ));
