@@ -116,7 +116,7 @@ impl Mask {
             self.keep_out_of(&format!("the tag `{key}`"), value)
         });
         checked.map_err(|error| {
-            error.hint("pass the secret in another way: other users can read tags")
+            error.hint("pass the secret in another way: tags are visible to others")
         })
     }
 
