@@ -220,12 +220,12 @@ fn nothing_is_removed_without_confirmation() {
     assert_eq!(buckets("unasked-"), 1);
     // On a terminal it lists what it will remove, and asks.
     let at_terminal = |answer: &str| home.call(&["destroy", &home.id()]).at_terminal(answer);
-    let (status, said) = at_terminal("n\n");
-    assert!(said.contains("bucket          unasked-"), "{said}");
-    assert!(said.contains("remove 1 resource? [y/N]"), "{said}");
-    assert_eq!((status, buckets("unasked-")), (Some(1), 1), "{said}");
-    let (status, said) = at_terminal("yes\n");
-    assert_eq!((status, buckets("unasked-")), (Some(0), 0), "{said}");
+    let (status, messages) = at_terminal("n\n");
+    assert!(messages.contains("bucket          unasked-"), "{messages}");
+    assert!(messages.contains("remove 1 resource? [y/N]"), "{messages}");
+    assert_eq!((status, buckets("unasked-")), (Some(1), 1), "{messages}");
+    let (status, messages) = at_terminal("yes\n");
+    assert_eq!((status, buckets("unasked-")), (Some(0), 0), "{messages}");
 }
 
 #[test]
@@ -454,7 +454,11 @@ fn a_corrected_playbook_continues_where_the_first_ended() {
         .env("AUTORUN_VAR_token", "hunter22")
         .run()
         .exits(0);
-    assert!(!again.said().contains("created bucket"), "{}", again.stderr);
+    assert!(
+        !again.messages().contains("created bucket"),
+        "{}",
+        again.stderr
+    );
     home.destroy().exits(0);
     assert_eq!(buckets("resume-"), 0);
 }
