@@ -27,6 +27,9 @@ use crate::support::root;
 
 /// What differs between two runs.
 const VARIABLE: &[(&str, &str)] = &[
+    (r"instances run [^;]*; they keep [^\n]*packages", "SYSTEM"),
+    (r"instances run [^\n]*Amazon Linux on AWS", "SYSTEM"),
+    (r"longest: [^\n]*\n", ""),
     (r"\b(i|sg|ami|vpc|subnet|vol)-[0-9a-f]{8,17}\b", "$1-ID"),
     (r"SHA256:[A-Za-z0-9+/]{43}", "SHA256:HASH"),
     (r"\b10\.[0-9]+\.[0-9]+\.[0-9]+\b", "ADDRESS"),
@@ -239,11 +242,29 @@ impl Page {
                     command[0]
                 );
                 differs = true;
-                session.extend(output.lines().map(str::to_owned));
+                session.extend(output.lines().flat_map(wrapped));
             }
         }
         differs.then_some(session)
     }
+}
+
+/// A line as a page shows it: in 80 columns.
+fn wrapped(line: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in line.split_inclusive(' ') {
+        let last = lines.last_mut().map_or(0, |last| last.len());
+        if last > 2 && last + word.trim_end().len() > 80 {
+            lines.push("  ".to_owned());
+        }
+        if let Some(last) = lines.last_mut() {
+            last.push_str(word);
+        }
+    }
+    lines
+        .iter()
+        .map(|line| line.trim_end().to_owned())
+        .collect()
 }
 
 /// The id of the run that began last.
