@@ -32,6 +32,10 @@ const VARIABLE: &[(&str, &str)] = &[
         "SYSTEM",
     ),
     (r"\b(i|sg|ami|vpc|subnet|vol)-[0-9a-f]{8,17}\b", "$1-ID"),
+    (
+        r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
+        "REQUEST-ID",
+    ),
     (r"SHA256:[A-Za-z0-9+/]{43}", "SHA256:HASH"),
     (r"\b10\.[0-9]+\.[0-9]+\.[0-9]+\b", "ADDRESS"),
     (r"ADDRESS:[0-9]{4,5}\b", "ADDRESS:PORT"),
