@@ -73,9 +73,9 @@ impl Reporter {
             .chain(fern::Output::call(
                 // Errors are ignored: a closed stderr does not stop the run.
                 move |record| {
-                    let line = console_line(record, color, terminal);
+                    let shown = console_line(record, color, terminal);
                     below.above(|| {
-                        let _ = writeln!(std::io::stderr(), "{line}");
+                        let _ = writeln!(std::io::stderr(), "{shown}");
                     });
                 },
             ));

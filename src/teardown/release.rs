@@ -72,7 +72,7 @@ impl Teardown<'_> {
             ResourceKind::Instance => self.clients.ssh().forget_pin(id),
             ResourceKind::Bucket => self.removed_with(ResourceKind::Object, &format!("{id}/")),
             ResourceKind::SecurityGroup => {
-                self.removed_with(ResourceKind::Ingress, &format!("{id} "))
+                self.removed_with(ResourceKind::Ingress, &format!("{id} "));
             }
             _ => {}
         }

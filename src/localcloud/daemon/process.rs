@@ -43,7 +43,7 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     }
     // A panic in one task must not end the instances. It is only logged.
     std::panic::set_hook(Box::new(|panic| {
-        log::error!("internal error of autorun: {panic}")
+        log::error!("internal error of autorun: {panic}");
     }));
     let served = tokio::runtime::Runtime::new()
         .map_err(|e| format!("cannot start the runtime: {e}"))

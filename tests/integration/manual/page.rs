@@ -152,7 +152,7 @@ impl Page {
                     examples += 1;
                 }
                 "rhai" | "python" => {
-                    printed = Some(self.program(&mut shell, block, &place));
+                    printed = Some(Self::program(&mut shell, block, &place));
                     examples += 1;
                     continue;
                 }
@@ -180,7 +180,7 @@ impl Page {
     }
 
     /// Runs a playbook or a Python program; returns its standard output.
-    fn program(&self, shell: &mut Shell, block: &Block, place: &str) -> String {
+    fn program(shell: &mut Shell, block: &Block, place: &str) -> String {
         let (file, command) = match block.language.as_str() {
             "rhai" => ("example.rhai", "autorun --local -q example.rhai"),
             _ => (
