@@ -37,7 +37,7 @@ pub mod api {
     ) -> Outcome<Dynamic> {
         let arguments = [&prefix.clone().into(), &options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::create_bucket(cx, step, &prefix, script::options(options)?).await
+            super::create_bucket(cx, step, &prefix, script::options(&call, options)?).await
         })
     }
 

@@ -51,7 +51,7 @@ pub mod api {
     pub fn launch_instance(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
         let arguments = [&options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::launch_instance(cx, step, script::options(options)?).await
+            super::launch_instance(cx, step, script::options(&call, options)?).await
         })
     }
 
@@ -76,7 +76,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let options: WaitOptions = script::options(options)?;
+            let options: WaitOptions = script::options(&call, options)?;
             let timeout = options.timeout.duration();
             super::each(cx, &server, async |server| {
                 super::running(cx, server, timeout).await
@@ -123,7 +123,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let options: WaitUntilReady = script::options(options)?;
+            let options: WaitUntilReady = script::options(&call, options)?;
             super::each(cx, &server, async |server| {
                 super::ready(cx, server, &options).await
             })

@@ -40,7 +40,7 @@ pub mod api {
     ) -> Outcome<Dynamic> {
         let arguments = [&name.clone().into(), &options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::create_key_pair(cx, step, &name, script::options(options)?).await
+            super::create_key_pair(cx, step, &name, script::options(&call, options)?).await
         })
     }
 

@@ -50,7 +50,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run_blocking(&call, |cx| {
-            super::write_file(cx, &path, &text, &script::options(options)?)
+            super::write_file(cx, &path, &text, &script::options(&call, options)?)
         })
     }
 
@@ -81,7 +81,7 @@ pub mod api {
     pub fn local_exec(call: NativeCallContext, command: Array, options: Map) -> Outcome<Dynamic> {
         let arguments = [&command.clone().into(), &options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::local_exec(cx, step, &command, script::options(options)?).await
+            super::local_exec(cx, step, &command, script::options(&call, options)?).await
         })
     }
 
@@ -140,7 +140,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run_blocking(&call, |cx| {
-            super::prompt(cx, &question, &script::options(options)?)
+            super::prompt(cx, &question, &script::options(&call, options)?)
         })
     }
 }

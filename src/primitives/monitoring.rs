@@ -31,7 +31,7 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn probe(call: NativeCallContext, url: ImmutableString, options: Map) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::probe(cx, &url, script::options(options)?).await
+            super::probe(cx, &url, script::options(&call, options)?).await
         })
     }
 

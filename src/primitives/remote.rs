@@ -60,7 +60,9 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn host(call: NativeCallContext, address: Dynamic, options: Map) -> Outcome<Dynamic> {
-        script::run_blocking(&call, |cx| hosts::host(cx, &address, options))
+        script::run_blocking(&call, |cx| {
+            hosts::host(cx, &address, script::options(&call, options)?)
+        })
     }
 
     /// Runs a command on a host and returns its output.
@@ -104,7 +106,14 @@ pub mod api {
     ) -> Outcome<Dynamic> {
         let arguments = [&server, &command.clone().into(), &options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::ssh_exec(cx, step, &server, &command, script::options(options)?).await
+            super::ssh_exec(
+                cx,
+                step,
+                &server,
+                &command,
+                script::options(&call, options)?,
+            )
+            .await
         })
     }
 
@@ -129,7 +138,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::wait_for_ssh(cx, &server, script::options(options)?).await
+            super::wait_for_ssh(cx, &server, script::options(&call, options)?).await
         })
     }
 
@@ -152,7 +161,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::wait_for_port(cx, &server, port, script::options(options)?).await
+            super::wait_for_port(cx, &server, port, script::options(&call, options)?).await
         })
     }
 }

@@ -45,7 +45,7 @@ pub mod api {
     ) -> Outcome<Dynamic> {
         let arguments = [&name.clone().into(), &options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::create_security_group(cx, step, &name, script::options(options)?).await
+            super::create_security_group(cx, step, &name, script::options(&call, options)?).await
         })
     }
 
@@ -68,7 +68,7 @@ pub mod api {
     pub fn open_port(call: NativeCallContext, group: Dynamic, rule: Map) -> Outcome<Dynamic> {
         let arguments = [&group, &rule.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::open_port(cx, step, &group, script::options(rule)?).await
+            super::open_port(cx, step, &group, script::options(&call, rule)?).await
         })
     }
 
@@ -90,7 +90,7 @@ pub mod api {
     pub fn close_port(call: NativeCallContext, group: Dynamic, rule: Map) -> Outcome<Dynamic> {
         let arguments = [&group, &rule.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::close_port(cx, step, &group, script::options(rule)?).await
+            super::close_port(cx, step, &group, script::options(&call, rule)?).await
         })
     }
 

@@ -58,7 +58,7 @@ pub mod api {
             &state,
         ];
         script::effect(&call, &arguments, async |cx, step| {
-            let options = script::options(options)?;
+            let options = script::options(&call, options)?;
             super::upload_dir(cx, step, &bucket_name(&bucket)?, &directory, options).await
         })
     }
@@ -152,7 +152,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let options: ListObjects = script::options(options)?;
+            let options: ListObjects = script::options(&call, options)?;
             let s3 = cx.clients.s3().await?;
             s3.list(&bucket_name(&bucket)?, &options.prefix).await
         })
@@ -179,7 +179,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let options = script::options(options)?;
+            let options = script::options(&call, options)?;
             super::presigned_url(cx, &bucket_name(&bucket)?, &key, options).await
         })
     }

@@ -70,7 +70,7 @@ pub mod api {
             &options.clone().into(),
         ];
         script::effect(&call, &arguments, async |cx, step| {
-            let options = script::options(options)?;
+            let options = script::options(&call, options)?;
             super::send::scp(cx, step, &server, &source, &target, options).await
         })
     }
@@ -120,7 +120,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let options = script::options(options)?;
+            let options = script::options(&call, options)?;
             super::fetch::scp_from(cx, &server, &source, &target, &options).await
         })
     }
