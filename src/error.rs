@@ -138,7 +138,7 @@ pub mod exit {
         ),
         (
             COMPILE,
-            "the playbook has a syntax error, or a check before the run found a mistake",
+            "the playbook has a syntax error, or a check before the run failed",
         ),
         (NOT_REMOVED, "one or more resources could not be removed"),
         (INTERRUPTED, "interrupted"),

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use rhai::{Array, Dynamic, Map};
+use rhai::{Array, Dynamic};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

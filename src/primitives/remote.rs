@@ -84,13 +84,16 @@ pub mod api {
     /// and the processes that it started. If it cannot verify that they have
     /// ended, the error message contains this.
     ///
-    /// Throws `command_failed` if the status is not 0 (its `detail` has
-    /// `status`, `stdout` and `stderr`); `timeout` if the command takes longer
-    /// than `timeout`; `denied` if the login is refused; `host_key_changed` if
-    /// the host key is not the known one; `invalid_option` if `command`
-    /// contains a secret; `unreachable` if there is no connection, or if it
-    /// breaks before the host reports the status: the command may then still
-    /// run.
+    /// Throws:
+    ///
+    /// - `command_failed` if the status is not 0 (its `detail` has `status`,
+    ///   `stdout` and `stderr`);
+    /// - `timeout` if the command takes longer than `timeout`;
+    /// - `denied` if the login is refused;
+    /// - `host_key_changed` if the host key is not the known one;
+    /// - `invalid_option` if `command` contains a secret;
+    /// - `unreachable` if there is no connection, or if it breaks before the
+    ///   host reports the status: the command may then still run.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");

@@ -26,11 +26,13 @@ pub mod api {
     /// Without `ingress`, only ssh (port 22) is open, and only to the public
     /// address of this machine.
     ///
-    /// Throws `already_exists` if the VPC has a group with this name,
-    /// `invalid_option` if a rule is wrong or the region has no default VPC,
-    /// `not_found` if the VPC or a group in a rule does not exist,
-    /// `quota_exceeded` if a quota of the account is reached, and `denied` if
-    /// AWS refuses the request.
+    /// Throws:
+    ///
+    /// - `already_exists` if the VPC has a group with this name;
+    /// - `invalid_option` if a rule is wrong or the region has no default VPC;
+    /// - `not_found` if the VPC or a group in a rule does not exist;
+    /// - `quota_exceeded` if a quota of the account is reached;
+    /// - `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let group = create_security_group("web-" + run_id(), #{
@@ -56,9 +58,12 @@ pub mod api {
     /// If this run did not create the group, `autorun destroy` closes the port
     /// again.
     ///
-    /// Throws `not_found` if the group does not exist, `invalid_option` if the
-    /// rule is wrong, `quota_exceeded` if the group has too many rules, and
-    /// `denied` if AWS refuses the request.
+    /// Throws:
+    ///
+    /// - `not_found` if the group does not exist;
+    /// - `invalid_option` if the rule is wrong;
+    /// - `quota_exceeded` if the group has too many rules;
+    /// - `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let group = create_security_group("web-" + run_id());

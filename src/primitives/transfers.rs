@@ -71,11 +71,14 @@ pub mod api {
     /// autorun uploaded.) An existing file is replaced; a link is replaced, not
     /// followed.
     ///
-    /// Throws `not_found` if the object, the bucket or the directory of the
-    /// file does not exist, `denied` if the file cannot be written or AWS
-    /// refuses the request, `quota_exceeded` if the disk is full, and
-    /// `invalid_option` if the key is not valid or `file` is a directory or a
-    /// device.
+    /// Throws:
+    ///
+    /// - `not_found` if the object, the bucket or the directory of the file
+    ///   does not exist;
+    /// - `denied` if the file cannot be written or AWS refuses the request;
+    /// - `quota_exceeded` if the disk is full;
+    /// - `invalid_option` if the key is not valid or `file` is a directory or a
+    ///   device.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -109,10 +112,13 @@ pub mod api {
     /// and a directory), a directory in the place of a file, a file in the
     /// place of a directory, and a link in the place of either.
     ///
-    /// Throws `not_found` if no key begins with `prefix` or the bucket does not
-    /// exist, `denied` if a file cannot be written or AWS refuses a request,
-    /// `quota_exceeded` if the disk is full, and `invalid_option` if a check of
-    /// the keys fails.
+    /// Throws:
+    ///
+    /// - `not_found` if no key begins with `prefix` or the bucket does not
+    ///   exist;
+    /// - `denied` if a file cannot be written or AWS refuses a request;
+    /// - `quota_exceeded` if the disk is full;
+    /// - `invalid_option` if a check of the keys fails.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");

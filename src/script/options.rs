@@ -14,7 +14,8 @@ pub fn options<T: DeserializeOwned>(call: &NativeCallContext, map: rhai::Map) ->
     options_of(call.fn_name(), map)
 }
 
-fn options_of<T: DeserializeOwned>(function: &str, map: rhai::Map) -> Result<T> {
+/// Like [`options`], for a map that was not passed by a call.
+pub fn options_of<T: DeserializeOwned>(function: &str, map: rhai::Map) -> Result<T> {
     T::deserialize(Script::Map(map)).map_err(|fault| fault.in_options_of(function))
 }
 

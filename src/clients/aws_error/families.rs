@@ -427,7 +427,7 @@ fn quoted<'a>(message: &'a str, after: &str) -> Option<&'a str> {
     (!name.is_empty() && name.chars().all(plain)).then_some(name)
 }
 
-/// Returns the refused action, as `ec2:RunInstances`.
+/// Returns the refused action, for example `ec2:RunInstances`.
 fn action(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("is not authorized to perform: ")?;
     let action = rest.split_whitespace().next()?;

@@ -21,7 +21,7 @@ pub struct Listed {
     pub key: String,
     /// The size in bytes.
     pub size: i64,
-    /// The time of the last change, as `2026-11-25T22:10:03Z`.
+    /// The time of the last change, for example `2026-11-25T22:10:03Z`.
     pub modified: String,
     /// The entity tag, without quotes.
     pub etag: String,

@@ -21,7 +21,7 @@ pub struct Offered {
 }
 
 impl Offered {
-    /// Returns the type of the key, as `ssh-ed25519`.
+    /// Returns the type of the key, for example `ssh-ed25519`.
     #[must_use]
     pub fn key_type(&self) -> Option<&str> {
         key_type(&self.key)
