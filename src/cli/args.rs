@@ -90,8 +90,8 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
 
-    /// Inject the faults of a TOML file into the local cloud. `autorun docs
-    /// local-cloud` describes the format
+    /// Inject the faults of a TOML file into the local cloud. The format is in
+    /// `autorun docs local-cloud`
     #[cfg(feature = "local-cloud")]
     #[arg(long, value_name = "FILE", requires = "local")]
     pub(super) faults: Option<PathBuf>,

@@ -14,7 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Image {
     /// The image id, for example `ami-0abc`.
     pub id: String,
-    /// The image name, for example `al2023-ami-2023.9.20260930.0-kernel-6.12-x86_64`.
+    /// The image name, for example
+    /// `al2023-ami-2023.9.20260930.0-kernel-6.12-x86_64`.
     pub name: String,
     /// `x86_64` or `arm64`.
     pub architecture: String,

@@ -319,8 +319,9 @@ pub fn no_instance(id: &str) -> Error {
     )
 }
 
-/// Returns whether a state reason, for example `Server.InsufficientInstanceCapacity` or
-/// `Client.VolumeLimitExceeded`, means a lack of capacity or a limit.
+/// Returns whether a state reason, such as
+/// `Server.InsufficientInstanceCapacity` or `Client.VolumeLimitExceeded`, means a
+/// lack of capacity or a limit.
 fn lacks_room(code: &str) -> bool {
     let reason = code.split_once('.').map_or(code, |(_, reason)| reason);
     reason.starts_with("Insufficient") || reason.ends_with("LimitExceeded")

@@ -84,8 +84,9 @@ pub(super) fn not_sent(host: &Host, source: &str, finished: &Finished) -> Error 
         Some(Trouble::Missing) => ErrorKind::NotFound,
         _ => ErrorKind::CommandFailed,
     };
-    // The host repeats the path.
-    let reason = words.strip_prefix(&format!("{source}: ")).unwrap_or(&words);
+    // The host repeats the path, without `~/`.
+    let path = source.strip_prefix("~/").unwrap_or(source);
+    let reason = words.strip_prefix(&format!("{path}: ")).unwrap_or(&words);
     let message = format!("cannot copy {}:{source}: {reason}", host.name);
     let error = failed(kind, message, finished, &words);
     match trouble {

@@ -35,11 +35,12 @@ pub mod api {
     /// renamed after its size is verified, so an incomplete file never appears
     /// under the final name.
     ///
-    /// A directory is copied to `target` itself, or into the existing directory
-    /// `target` if that ends in `/`. It is unpacked under a hidden name and then renamed. If the
-    /// directory already exists on the host, its files are replaced one by one,
-    /// and other files in it are kept. Links are copied as links; sockets and
-    /// devices are skipped with a warning. The host needs tar.
+    /// A directory is copied to `target` itself. If `target` ends in `/`, the
+    /// directory is copied into `target`, which must exist. The directory is
+    /// unpacked under a hidden name and then renamed. If it already exists on
+    /// the host, its files are replaced one by one, and other files in it are
+    /// kept. Links are copied as links; sockets and devices are skipped with a
+    /// warning. The host needs tar.
     ///
     /// Throws:
     ///
@@ -54,10 +55,11 @@ pub mod api {
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
-    /// scp(web, "assets/check_webserver.py", "check.py"); // file check.py
-    /// scp(web, "userdata", "scripts");      // directory scripts
-    /// scp(web, "userdata", "scripts/");     // directory scripts/userdata
-    /// scp(web, "assets/logo.png", "scripts"); // file scripts/logo.png
+    /// // Each comment is the path of the copy, in the home directory of the user.
+    /// scp(web, "assets/check_webserver.py", "check.py"); // check.py
+    /// scp(web, "userdata", "scripts");                   // scripts
+    /// scp(web, "userdata", "scripts/");                  // scripts/userdata
+    /// scp(web, "assets/logo.png", "scripts");            // scripts/logo.png
     /// ```
     #[rhai_fn(return_raw)]
     pub fn scp(
