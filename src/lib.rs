@@ -4,8 +4,8 @@
 //!
 //! # What lives where
 //!
-//! The modules in dependency order. Each may use what is to its right and never
-//! what is to its left; a test reads the `use` lines.
+//! The modules in dependency order. A module uses only modules to its right in one
+//! of these lines; a test reads the `use` lines.
 //!
 //! ```text
 //! cli -> playbook -> primitives -> script -> context -> clients, ledger -> report -> error
@@ -38,8 +38,8 @@
 //!
 //! A run on AWS is one process:
 //!
-//! - The main thread parses the arguments and owns a tokio runtime, which it does
-//!   not enter.
+//! - The main thread parses the arguments and creates a tokio runtime. It runs no
+//!   tasks itself.
 //! - The Rhai engine is synchronous and has a thread of its own. Each branch of
 //!   `parallel` has another one. A primitive blocks its thread on a future at one
 //!   place, `script::call`.
@@ -60,7 +60,9 @@
 //!    its variables but without secrets.
 //! 3. Each call with an effect is a *step*. The step, and a row for each
 //!    *resource* that it is about to create, are on disk before the request
-//!    leaves. The row's id is the request's idempotency token and its tag.
+//!    leaves. The row's id is the tag `autorun:resource`, and the client token of a
+//!    launch. A bucket, whose create request takes no tags, is found by its name,
+//!    and is tagged right after the create.
 //! 4. The answer changes the row: *intended* becomes *live*, or *abandoned* if
 //!    the answer proves that nothing was created. After a lost answer or a crash the
 //!    row stays *intended*: the resource may exist.
@@ -78,27 +80,29 @@
 //!    arguments to `script::effect`.
 //! 2. `script::effect` takes the [`context::Context`] from the engine, makes a
 //!    step of the function and its arguments, and blocks on the work.
-//! 3. The work reads the option map into a struct (`script::options`), which names
-//!    a wrong key or type. If the ledger has a recorded result for the step, the
+//! 3. The work reads the option map into a struct (`script::options`), which reports
+//!    unknown keys and wrong types. If the ledger has a recorded result for the step, the
 //!    work returns it.
 //! 4. `step.intend` writes the step and the bucket's row to disk.
 //! 5. `clients::s3` sends the request through the SDK. An error code becomes an
-//!    [`error::ErrorKind`], or a variant of the method's result, once and here.
+//!    [`error::ErrorKind`], or a variant of the method's result. No other place
+//!    translates error codes.
 //! 6. The row becomes live; the step's result is recorded; `report` gets events.
 //! 7. The result struct becomes a Rhai map. An error becomes a thrown map with
 //!    kind, message, hint and place.
 //!
-//! # What never happens
+//! # Invariants
 //!
-//! - A request that creates something leaves before its row is on disk.
-//! - A retry creates a second instance.
-//! - Something is deleted that this ledger's runs did not create.
-//! - A missing answer counts as success: no exit status, an empty list within the
-//!   retry window, a ledger that cannot be read.
-//! - A secret reaches an output, a log, the ledger, or a program's arguments.
-//! - A command runs on a host whose key differs from the known one.
-//! - A remote host chooses a name, a place or a file type on this machine.
-//! - A decision depends on the words of a message.
+//! - No create request is sent before its row is on disk.
+//! - A retry never creates a second instance.
+//! - `destroy` deletes only what this ledger's runs created. A playbook's own
+//!   deletion needs the tag `autorun:run` on the resource.
+//! - A missing answer never counts as success: no exit status, an empty list within
+//!   the retry window, a ledger that cannot be read.
+//! - Secrets never reach output, logs, the ledger, or the arguments of programs.
+//! - No command runs on a host whose key differs from the known one.
+//! - A remote host never chooses a name, a place or a file type on this machine.
+//! - No code branches on the words of a message.
 
 pub mod cli;
 pub mod clients;

@@ -438,7 +438,7 @@ fn a_directory_is_backed_up_and_restored_as_it_was() {
         all.extend(more.iter().map(|set| (*set).to_owned()));
         let output = call(&all).exits(0).stdout;
         let (_, rest) = output.split_once("/backup/").unwrap();
-        rest.split(',').next().unwrap().to_owned()
+        rest.split(' ').next().unwrap().to_owned()
     };
     let restore = |date: &str, into: &str| {
         let into = machine.path(into);

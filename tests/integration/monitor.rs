@@ -56,7 +56,7 @@ fn a_server_is_monitored_restarted_and_rated() {
         down.stdout
     );
     assert!(
-        down.messages().contains("under the 99.0 % of slo"),
+        down.messages().contains("less than the slo of 99.0 %"),
         "{}",
         down.stderr
     );

@@ -456,7 +456,7 @@ fn no_name_tag_or_description_contains_a_secret() {
                 let err = ();
                 try { work.call(); } catch (caught) { err = error_info(caught); }
                 assert(err != () && err.kind == "invalid_option" && err.message.contains("contains a secret"), `${refused}: ${err}`);
-                assert(err.hint.contains("others") && !err.message.contains(text), `${err}`);
+                assert(err.hint.contains("other") && !err.message.contains(text), `${err}`);
                 refused += 1;
             }
         }

@@ -27,7 +27,15 @@ use crate::support::root;
 
 /// What differs between two runs.
 const VARIABLE: &[(&str, &str)] = &[
+    (
+        r"instances run [^;]* here, Amazon Linux on AWS(; they keep this machine's outdated versions of [0-9]+ packages?)?",
+        "SYSTEM",
+    ),
     (r"\b(i|sg|ami|vpc|subnet|vol)-[0-9a-f]{8,17}\b", "$1-ID"),
+    (
+        r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
+        "REQUEST-ID",
+    ),
     (r"SHA256:[A-Za-z0-9+/]{43}", "SHA256:HASH"),
     (r"\b10\.[0-9]+\.[0-9]+\.[0-9]+\b", "ADDRESS"),
     (r"ADDRESS:[0-9]{4,5}\b", "ADDRESS:PORT"),
@@ -36,6 +44,7 @@ const VARIABLE: &[(&str, &str)] = &[
         r"\b20[0-9]{2}-[0-9]{2}-[0-9]{2}([T ][0-9:]{5,8}Z?)?\b",
         "DATE",
     ),
+    (r"\b[23456789bcdfghjkmnpqrstvwxz]{7} DATE", "RUN DATE"),
     (r"-[23456789bcdfghjkmnpqrstvwxz]{7}\b", "-RUN"),
 ];
 
@@ -239,11 +248,29 @@ impl Page {
                     command[0]
                 );
                 differs = true;
-                session.extend(output.lines().map(str::to_owned));
+                session.extend(output.lines().flat_map(wrapped));
             }
         }
         differs.then_some(session)
     }
+}
+
+/// A line as a page shows it: in 80 columns.
+fn wrapped(line: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in line.split_inclusive(' ') {
+        let last = lines.last_mut().map_or(0, |last| last.len());
+        if last > 2 && last + word.trim_end().len() > 80 {
+            lines.push("  ".to_owned());
+        }
+        if let Some(last) = lines.last_mut() {
+            last.push_str(word);
+        }
+    }
+    lines
+        .iter()
+        .map(|line| line.trim_end().to_owned())
+        .collect()
 }
 
 /// The id of the run that began last.
@@ -254,36 +281,32 @@ fn last_run(shell: &mut Shell) -> String {
     id.unwrap_or("no-run").to_owned()
 }
 
-/// Without what differs between two runs.
-fn normal(text: &str) -> String {
-    VARIABLE
-        .iter()
-        .fold(text.to_owned(), |text, (pattern, name)| {
-            Regex::new(pattern)
-                .unwrap()
-                .replace_all(&text, *name)
-                .into_owned()
-        })
+/// The words of an output, without what differs between two runs.
+fn normal(output: &str) -> String {
+    // The calls that took longest, which may be other ones each time.
+    let longest = Regex::new(r"longest: [^\n]*\n( {11}[^\n]*\n)*").unwrap();
+    let text = longest.replace_all(output, "");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    VARIABLE.iter().fold(words, |text, (pattern, name)| {
+        Regex::new(pattern)
+            .unwrap()
+            .replace_all(&text, *name)
+            .into_owned()
+    })
 }
 
 /// Whether an output is the one expected; how its lines are broken does not
 /// count, because addresses and times differ in length.
 fn matches(expected: &str, output: &str) -> bool {
-    let words = |text: &str| {
-        normal(text)
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
     let any_lines = expected.lines().map(|line| match line.trim() {
         "..." => "[..lines..]",
         _ => line,
     });
-    let expected = words(&any_lines.collect::<Vec<_>>().join("\n"));
+    let expected = normal(&any_lines.collect::<Vec<_>>().join("\n"));
     let pattern = regex_lite::escape(&expected)
         .replace(r"\[\.\.lines\.\.\]", ".*")
         .replace(r"\[\.\.\]", "[^ ]*( [^ ]*)*?");
     Regex::new(&format!("^(?:{pattern})$"))
         .unwrap()
-        .is_match(&words(output))
+        .is_match(&normal(output))
 }
