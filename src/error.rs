@@ -117,13 +117,13 @@ impl fmt::Display for ErrorKind {
 pub mod exit {
     /// Success.
     pub const DONE: u8 = 0;
-    /// The playbook failed (also if resources were kept).
+    /// The playbook failed; its resources may still exist.
     pub const FAILED: u8 = 1;
-    /// Wrong usage or variables, or an unusable ledger.
+    /// An invalid command line or variables, or an unusable ledger.
     pub const USAGE: u8 = 2;
-    /// The playbook does not compile, or a check failed.
+    /// A syntax error in the playbook, or a mistake that a check before the run found.
     pub const COMPILE: u8 = 3;
-    /// A resource could not be removed.
+    /// One or more resources could not be removed.
     pub const NOT_REMOVED: u8 = 4;
     /// The program was interrupted by SIGINT or SIGTERM.
     pub const INTERRUPTED: u8 = 130;
@@ -131,10 +131,16 @@ pub mod exit {
     /// Every code with its meaning, for the manual.
     pub const TABLE: [(u8, &str); 6] = [
         (DONE, "done"),
-        (FAILED, "the playbook failed (also if resources were kept)"),
-        (USAGE, "wrong usage or variables, or the ledger is unusable"),
-        (COMPILE, "the playbook does not compile, or a check failed"),
-        (NOT_REMOVED, "something could not be removed"),
+        (FAILED, "the playbook failed (resources may still exist)"),
+        (
+            USAGE,
+            "invalid command line or variables, or the ledger cannot be used",
+        ),
+        (
+            COMPILE,
+            "the playbook has a syntax error, or a check before the run failed",
+        ),
+        (NOT_REMOVED, "one or more resources could not be removed"),
         (INTERRUPTED, "interrupted"),
     ];
 }

@@ -27,9 +27,9 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Run a playbook
     Run(Box<RunArgs>),
-    /// List runs: start time, status, number of resources that are up
+    /// List runs with start time, status and number of remaining resources
     Runs(RunsArgs),
-    /// Show a run: variables, steps, errors, and resources that are up
+    /// Show a run: variables, steps, errors and remaining resources
     Show(ShowArgs),
     /// Continue a run that failed or was stopped
     Resume(Box<ResumeArgs>),
@@ -77,9 +77,9 @@ pub(super) struct RunArgs {
     #[arg(value_name = "PLAYBOOK")]
     pub(super) playbook: PathBuf,
 
-    /// Set a variable; VALUE is text, @FILE (content of a file) or cmd:COMMAND
-    /// (output of a shell command); write @@ or cmd:: for text that starts with
-    /// @ or cmd:
+    /// Set a variable. VALUE is text, @FILE (the content of a file) or
+    /// cmd:COMMAND (the output of a shell command). Write @@ or cmd:: for text
+    /// that begins with @ or cmd:
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) set: Vec<String>,
 
@@ -90,7 +90,8 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
 
-    /// Inject the faults of a TOML file into the local cloud
+    /// Inject the faults of a TOML file into the local cloud. The format is in
+    /// `autorun docs local-cloud`
     #[cfg(feature = "local-cloud")]
     #[arg(long, value_name = "FILE", requires = "local")]
     pub(super) faults: Option<PathBuf>,
@@ -99,7 +100,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "WHAT", default_value = "keep")]
     pub(super) on_error: OnError,
 
-    /// Instances terminate themselves after this time, for example 2h; buckets,
+    /// Instances terminate themselves after this time, for example 2h. Buckets,
     /// security groups and key pairs stay
     #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
     pub(super) ttl: Option<Duration>,
@@ -120,7 +121,7 @@ pub(super) struct TargetArgs {
     #[arg(long, conflicts_with_all = ["profile", "endpoint_url"])]
     pub(super) local: bool,
 
-    /// Start the local cloud through sudo, without asking, if instances need it
+    /// If instances need root, start the local cloud through sudo without asking
     #[cfg(feature = "local-cloud")]
     #[arg(long, requires = "local")]
     pub(super) sudo: bool,
@@ -133,8 +134,9 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "NAME")]
     pub(super) region: Option<String>,
 
-    /// Use this URL instead of the AWS endpoint; SERVICE is ec2, s3 or checkip;
-    /// without SERVICE, the URL is for EC2 and S3
+    /// Use this URL instead of the AWS endpoint. SERVICE is ec2, s3 or checkip
+    /// (the service that returns this machine's public address). Without
+    /// SERVICE, the URL is for EC2 and S3
     #[arg(long, value_name = "[SERVICE=]URL")]
     pub(super) endpoint_url: Vec<String>,
 }
@@ -158,7 +160,7 @@ pub(super) struct ReportArgs {
     #[arg(short, long)]
     pub(super) quiet: bool,
 
-    /// Format of stdout: text or JSON lines
+    /// Format of stdout: human is text, json is one JSON object per line
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(super) output: Output,
 }
@@ -173,7 +175,7 @@ pub(super) struct ResumeArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) set: Vec<String>,
 
-    /// Set such variables from a TOML or JSON file
+    /// Set these variables from a TOML or JSON file
     #[arg(long, value_name = "FILE")]
     pub(super) vars: Vec<PathBuf>,
 
@@ -181,8 +183,7 @@ pub(super) struct ResumeArgs {
     #[arg(long, value_name = "WHAT", default_value = "keep")]
     pub(super) on_error: OnError,
 
-    /// Start the local cloud through sudo, without asking, if the run used a
-    /// local cloud of root
+    /// If the run used a local cloud of root, start it through sudo without asking
     #[cfg(feature = "local-cloud")]
     #[arg(long)]
     pub(super) sudo: bool,
@@ -202,8 +203,8 @@ pub(super) struct DestroyArgs {
     #[arg(long, conflicts_with = "runs")]
     pub(super) all: bool,
 
-    /// Remove resources that carry this ledger's tag but are not in the ledger;
-    /// searches the account and region of --profile, --region or --local, and
+    /// Remove resources that have this ledger's tag but are not in the ledger.
+    /// Searches the account and region of --profile, --region or --local, and
     /// asks for each run
     #[arg(long, conflicts_with_all = ["runs", "all", "yes", "forget", "dry_run"])]
     pub(super) orphans: bool,
@@ -229,11 +230,12 @@ pub(super) struct DestroyArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct RunsArgs {
-    /// List only runs with resources that may be up
+    /// List only runs that still have resources
     #[arg(long)]
     pub(super) up: bool,
 
-    /// Format of stdout: a table, or one line of JSON for each run
+    /// Format of stdout: human is a table, json is one JSON object per run and
+    /// line
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(super) output: Output,
 }
@@ -245,15 +247,15 @@ pub(super) struct ShowArgs {
     pub(super) run: String,
 
     /// Write a self-contained HTML page with timeline, outputs and errors, for
-    /// example to attach to a ticket; - is stdout
+    /// example to attach to a ticket. If FILE is -, write to stdout
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     pub(super) html: Option<PathBuf>,
 
-    /// Write only the timeline, as an SVG image; - is stdout
+    /// Write only the timeline, as an SVG image. If FILE is -, write to stdout
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     pub(super) svg: Option<PathBuf>,
 
-    /// Format of stdout: text or one JSON object
+    /// Format of stdout: human is text, json is one JSON object
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(super) output: Output,
 }
@@ -264,7 +266,7 @@ pub(super) struct SshArgs {
     #[arg(value_name = "RUN|NAME")]
     pub(super) target: String,
 
-    /// Command to run; without a command, a login shell starts
+    /// Command to run. Without a command, a login shell starts
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,
@@ -275,15 +277,16 @@ pub(super) struct SshArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DocsArgs {
-    /// A function, a page of the manual, or a playbook file; without it, a list
-    /// of all functions and pages
+    /// A function, a page of the manual, or a playbook file. Without it, list
+    /// all functions and pages
     #[arg(value_name = "NAME|PAGE|PLAYBOOK")]
     pub(super) subject: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
-    /// Directory that man1 and man7 are written into, as /usr/local/share/man
+    /// Directory in which man1 and man7 are written, for example
+    /// /usr/local/share/man
     #[arg(value_name = "DIR")]
     pub(super) directory: PathBuf,
 }
@@ -361,9 +364,9 @@ fn after_help() -> String {
     format!(
         "Common calls:\n{rehearse}\
          \x20 autorun web.rhai              Run the playbook on AWS\n\
-         \x20 autorun runs --up             List the runs that left resources up\n\
+         \x20 autorun runs --up             List the runs that still have resources\n\
          \x20 autorun resume RUN            Continue after an error\n\
-         \x20 autorun destroy RUN           Remove what the run created\n\
+         \x20 autorun destroy RUN           Remove the resources of the run\n\
          \n\
          Manual:\n\
          \x20 autorun docs                  List the functions of playbooks\n\

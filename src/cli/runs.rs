@@ -1,4 +1,4 @@
-//! `autorun runs`: lists runs with their status and how many resources are up.
+//! `autorun runs`: lists runs with their status and number of remaining resources.
 
 use std::fmt::Write as _;
 
@@ -27,7 +27,7 @@ pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
     }
     if runs.is_empty() {
         answer(if arguments.up {
-            "no run has resources that are up\n"
+            "no run has remaining resources\n"
         } else {
             "no runs yet\n"
         });

@@ -35,7 +35,7 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) struct NotSent {
     pub(super) place: Place,
-    /// The endpoint, as `http://127.0.0.1:4577`.
+    /// The endpoint, for example `http://127.0.0.1:4577`.
     pub(super) endpoint: String,
     source: BoxError,
 }

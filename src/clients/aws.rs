@@ -58,7 +58,7 @@ pub struct AwsOptions {
     pub key: Option<StaticKey>,
     /// Whether the endpoints belong to the local cloud.
     pub local_cloud: bool,
-    /// The name of this program in the SDK's requests, as `autorun-7kq2m9w`.
+    /// The name of this program in the SDK's requests, such as `autorun-7kq2m9w`.
     pub app_name: Option<String>,
     /// The retry window; the default is 60 seconds, for AWS.
     pub consistency: Option<Duration>,
@@ -158,7 +158,7 @@ impl Aws {
             .await
     }
 
-    /// Returns the region in use, as `eu-central-1`.
+    /// Returns the region in use, for example `eu-central-1`.
     pub(super) async fn region(&self) -> Result<String> {
         let config = self.config().await?;
         config

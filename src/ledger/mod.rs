@@ -2,15 +2,18 @@
 //! sent.
 //!
 //! A *run* has *steps* (calls with an effect) and *resources* (created by steps).
-//! A step commits twice: [`Step::intend`] before the request is sent, with a row
-//! for each resource, and [`Step::finish`] when the result is known. Between the
-//! two commits, rows change only in memory. A [`Wait`] is written with the next
-//! commit. An [`Intent`] is consumed by `created` or `abandoned`. If it is dropped
-//! (by an early `?`, a panic or a kill), its row stays *intended*: the resource
-//! may exist, and is found by its token and tag.
+//! A step writes to the database twice: [`Step::intend`] writes a row for each
+//! resource before the request is sent, and [`Step::finish`] writes the result.
+//! Between the two writes, rows change only in memory. A [`Wait`] is a call without
+//! an effect that took time, such as `wait_until_ready`. It is recorded only for
+//! the timeline, together with the next write.
+//!
+//! An [`Intent`] is consumed by `created` or `abandoned`. If it is dropped (by an
+//! early `?`, a panic or a kill), its row stays *intended*: the resource may exist,
+//! and is found by its token and tag.
 //!
 //! One process at a time works on a run ([`Hold`]), so the rows in memory are
-//! those on disk plus the changes that the next commit writes.
+//! those on disk plus the changes of the next write.
 //!
 //! Callers use `handle` and `step`. Below them, `memory` has the rows of one run;
 //! `run`, `rows` and `record` read and write the tables; `store` is the file; and

@@ -57,7 +57,10 @@ impl ResourceKind {
     /// Returns the name for sentences, such as `security group`.
     #[must_use]
     pub fn words(self) -> String {
-        self.as_str().replace('_', " ")
+        match self {
+            Self::KeyFile => "private key".to_owned(),
+            kind => kind.as_str().replace('_', " "),
+        }
     }
 }
 

@@ -68,10 +68,10 @@ pub fn words(record: &RunRecord) -> String {
         .filter(|r| r.state.may_be_up())
         .collect();
     if up.is_empty() {
-        out.push_str("\nno resources are up\n");
+        out.push_str("\nno remaining resources\n");
         return out;
     }
-    out.push_str("\nresources that are or may be up\n");
+    out.push_str("\nremaining resources\n");
     for row in &up {
         let _ = writeln!(out, "{}", resource_in_words(row, run.about.ttl));
     }

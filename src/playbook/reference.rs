@@ -229,10 +229,10 @@ pub fn markdown() -> String {
     let mut out = "# Function reference\n\n\
         Generated from the source code. `autorun docs NAME` shows the same text for one\n\
         function.\n\n\
-        `()` is the empty value of Rhai. A number of seconds can have a fraction. Every\n\
-        function that sends requests to AWS can also throw `denied` if the credentials\n\
-        are missing or not valid, and `throttled`, `timeout` or `unreachable` if AWS does\n\
-        not answer; `error_info` lists all kinds of errors.\n"
+        `()` is Rhai's \"no value\". A number of seconds can have a fraction.\n\n\
+        Every function that sends requests to AWS can also throw `denied` if the\n\
+        credentials are missing or not valid, and `throttled`, `timeout` or `unreachable`\n\
+        if AWS does not answer. `error_info` lists all kinds of errors.\n"
         .to_owned();
     let mut family = "";
     for entry in ENTRIES.iter() {

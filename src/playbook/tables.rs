@@ -23,7 +23,7 @@ pub(super) fn with_tables(function: &str, description: &str) -> String {
         return description.to_owned();
     }
     let paragraphs: Vec<&str> = description.split("\n\n").collect();
-    let is_after = |paragraph: &&str| ["Throws ", "```"].iter().any(|s| paragraph.starts_with(s));
+    let is_after = |paragraph: &&str| ["Throws", "```"].iter().any(|s| paragraph.starts_with(s));
     let at = paragraphs.iter().position(is_after);
     let (before, after) = paragraphs.split_at(at.unwrap_or(paragraphs.len()));
     let lists: Vec<&str> = lists.iter().map(String::as_str).collect();

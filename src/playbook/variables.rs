@@ -135,8 +135,8 @@ fn read(call: &FnCallExpr, place: Place) -> Result<Declared> {
         }
         [Value::String(name), options @ Value::Object(_)] => {
             let map = script::to_dynamic(options)?.try_cast::<rhai::Map>();
-            let options =
-                script::options::<Declaration>(map.unwrap_or_default()).map_err(|mut error| {
+            let options = script::options_of::<Declaration>("var", map.unwrap_or_default())
+                .map_err(|mut error| {
                     error = error.while_doing(&format!("var(\"{name}\")"));
                     error.kind = ErrorKind::Script;
                     error.place = place.clone();

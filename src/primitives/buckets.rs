@@ -22,9 +22,12 @@ pub mod api {
     /// number is appended. Objects in the bucket are private until the playbook
     /// makes one public.
     ///
-    /// Throws `already_exists` if the name belongs to another account,
-    /// `invalid_option` if S3 does not allow the name, `quota_exceeded` if the
-    /// account has too many buckets, and `denied` if AWS refuses the request.
+    /// Throws:
+    ///
+    /// - `already_exists` if the name belongs to another account;
+    /// - `invalid_option` if S3 does not allow the name;
+    /// - `quota_exceeded` if the account has too many buckets;
+    /// - `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let bucket = create_bucket("pictures");
@@ -37,7 +40,7 @@ pub mod api {
     ) -> Outcome<Dynamic> {
         let arguments = [&prefix.clone().into(), &options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::create_bucket(cx, step, &prefix, script::options(options)?).await
+            super::create_bucket(cx, step, &prefix, script::options(&call, options)?).await
         })
     }
 

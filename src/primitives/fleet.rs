@@ -58,7 +58,7 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn list_instances(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::list_instances(cx, script::options(options)?).await
+            super::list_instances(cx, script::options(&call, options)?).await
         })
     }
 
@@ -80,7 +80,7 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn find_instance(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::find_instance(cx, script::options(options)?).await
+            super::find_instance(cx, script::options(&call, options)?).await
         })
     }
 
@@ -110,7 +110,7 @@ pub mod api {
             &call,
             &[&server, &options.clone().into()],
             async |cx, step| {
-                let options: WaitOptions = script::options(options)?;
+                let options: WaitOptions = script::options(&call, options)?;
                 let timeout = options.timeout.duration();
                 if let Some(recorded) = step.recorded::<Value>()? {
                     step.replay();
@@ -159,7 +159,7 @@ pub mod api {
             &call,
             &[&server, &options.clone().into()],
             async |cx, step| {
-                let options: WaitOptions = script::options(options)?;
+                let options: WaitOptions = script::options(&call, options)?;
                 let timeout = options.timeout.duration();
                 // Also a replayed step queries the address, which may have
                 // changed since.
@@ -249,7 +249,7 @@ pub mod api {
         script::effect(
             &call,
             &[&resource, &tags.clone().into()],
-            async |cx, step| super::tag(cx, step, &resource, script::options(tags)?).await,
+            async |cx, step| super::tag(cx, step, &resource, script::options(&call, tags)?).await,
         )
     }
 
@@ -266,7 +266,7 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn instance_types(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::instance_types(cx, script::options(options)?).await
+            super::instance_types(cx, script::options(&call, options)?).await
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use rhai::{Array, Dynamic, Map};
+use rhai::{Array, Dynamic};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -55,8 +55,7 @@ pub(super) struct HostOptions {
 }
 
 /// Builds a host and its jump host from the arguments of `host`.
-pub(super) fn host(cx: &Context, address: &Dynamic, options: Map) -> Result<KnownHost> {
-    let mut options: HostOptions = script::options(options)?;
+pub(super) fn host(cx: &Context, address: &Dynamic, mut options: HostOptions) -> Result<KnownHost> {
     let via = options
         .via
         .take()

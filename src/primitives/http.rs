@@ -42,7 +42,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::http_get(cx, &url, script::options(options)?).await
+            super::http_get(cx, &url, script::options(&call, options)?).await
         })
     }
 
@@ -64,7 +64,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::wait_until_serving(cx, &url, script::options(options)?).await
+            super::wait_until_serving(cx, &url, script::options(&call, options)?).await
         })
     }
 }

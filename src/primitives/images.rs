@@ -27,7 +27,7 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn latest_amazon_linux(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::latest_amazon_linux(cx, script::options(options)?).await
+            super::latest_amazon_linux(cx, script::options(&call, options)?).await
         })
     }
 }

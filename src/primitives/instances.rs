@@ -36,11 +36,16 @@ pub mod api {
     /// you log in. The instance requires IMDSv2, and its root volume is
     /// encrypted.
     ///
-    /// Throws `quota_exceeded` if a quota of the account is reached or AWS has
-    /// no capacity, `invalid_option` if an option is wrong, `not_found` if the
-    /// image, key pair, security group or subnet does not exist, `denied` if
-    /// AWS refuses the request, `timeout` if the instance is not running after
-    /// 5 minutes, and `internal` if it terminates instead.
+    /// Throws:
+    ///
+    /// - `quota_exceeded` if a quota of the account is reached or AWS has no
+    ///   capacity;
+    /// - `invalid_option` if an option is wrong;
+    /// - `not_found` if the image, key pair, security group or subnet does not
+    ///   exist;
+    /// - `denied` if AWS refuses the request;
+    /// - `timeout` if the instance is not running after 5 minutes;
+    /// - `internal` if the instance terminates instead.
     ///
     /// ```rhai
     /// let key = create_key_pair("web-" + run_id());
@@ -51,7 +56,7 @@ pub mod api {
     pub fn launch_instance(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
         let arguments = [&options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::launch_instance(cx, step, script::options(options)?).await
+            super::launch_instance(cx, step, script::options(&call, options)?).await
         })
     }
 
@@ -61,9 +66,14 @@ pub mod api {
     /// maps, or an instance id. The returned map has the addresses of the
     /// instance.
     ///
-    /// Throws `timeout` if the instance is not running in time, `not_found` if
-    /// it does not exist, and, without waiting further, `quota_exceeded` if AWS
-    /// has no capacity for it or `internal` if it stops or terminates instead.
+    /// Throws:
+    ///
+    /// - `timeout` if the instance is not running in time;
+    /// - `not_found` if the instance does not exist;
+    /// - `quota_exceeded`, without waiting further, if AWS has no capacity for
+    ///   the instance;
+    /// - `internal`, without waiting further, if the instance stops or
+    ///   terminates instead.
     ///
     /// ```rhai
     /// let server = launch_instance(#{ name: "web", wait: false });
@@ -76,7 +86,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let options: WaitOptions = script::options(options)?;
+            let options: WaitOptions = script::options(&call, options)?;
             let timeout = options.timeout.duration();
             super::each(cx, &server, async |server| {
                 super::running(cx, server, timeout).await
@@ -92,27 +102,36 @@ pub mod api {
     /// addresses.
     ///
     /// The ssh host key is compared with the keys that cloud-init writes to the
-    /// console; a difference is an error. AWS shows the console of Nitro types
-    /// (`t3` and newer) at any time, so this function waits for the keys; if an
-    /// image writes no keys to the console, pass `host_key: "first_use"`. AWS
-    /// shows the console of other types (`t2`) minutes later: the first key
-    /// that such an instance offers is accepted and logged, and `host_key` in
-    /// the map is "unverified" instead of "verified".
+    /// console. A difference is an error. When the keys appear depends on the
+    /// instance type and the image:
+    ///
+    /// - Nitro types (`t3` and newer): AWS shows the console at any time. The
+    ///   function waits until the console shows the keys, and `host_key` in the
+    ///   map is "verified".
+    /// - Images that write no keys to the console: pass
+    ///   `host_key: "first_use"`. The first key that the instance offers is
+    ///   accepted and logged, and `host_key` in the map is "unverified".
+    /// - Other types (`t2`): AWS shows the console only minutes later. The
+    ///   first key is accepted and logged in the same way, without an option.
     ///
     /// `server` is a map that `launch_instance` returned, an array of such
     /// maps, or an instance id. It can also be a map that `host` returned for
     /// an instance; then the jump host, the passphrase and the other settings
     /// in it are used, and the returned map keeps them.
     ///
-    /// Throws `command_failed` if the user data failed (the message has the end
-    /// of its log) or if the image has no cloud-init, `host_key_changed` if the
-    /// console shows other keys, `timeout` if the instance is not ready in
-    /// time, and `denied` if the login is refused for more than 30 seconds.
+    /// Throws:
+    ///
+    /// - `command_failed` if the user data failed (the message has the end of
+    ///   its log) or if the image has no cloud-init;
+    /// - `host_key_changed` if the console shows other keys;
+    /// - `timeout` if the instance is not ready in time;
+    /// - `denied` if the login is refused for more than 30 seconds.
     ///
     /// ```rhai
     /// let name = "web-" + run_id();
     /// let key = create_key_pair(name);
-    /// let group = create_security_group(name); // opens ssh to this machine
+    /// // Allows ssh from your public address only:
+    /// let group = create_security_group(name);
     /// let options = #{ key_pair: key, security_groups: [group], wait: false };
     /// let server = wait_until_ready(launch_instance(options));
     /// ```
@@ -123,7 +142,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let options: WaitUntilReady = script::options(options)?;
+            let options: WaitUntilReady = script::options(&call, options)?;
             super::each(cx, &server, async |server| {
                 super::ready(cx, server, &options).await
             })
@@ -179,8 +198,9 @@ struct LaunchInstance {
     /// Tag `Name` of the instance, and its name in the log. The default is
     /// "autorun-" and the run id.
     name: Option<String>,
-    /// Instance type. The default is the micro type that is free-tier eligible
-    /// for the architecture of the image: `t3.micro`, else `t2.micro`.
+    /// Instance type. The default is a micro type that is free-tier eligible in
+    /// the region and fits the architecture of the image: for `x86_64`
+    /// `t3.micro`, else `t2.micro`; for `arm64` `t4g.micro`.
     #[serde(rename = "type")]
     instance_type: Option<String>,
     /// An AMI id or a map that `latest_amazon_linux` returned. The default is

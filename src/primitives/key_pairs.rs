@@ -40,7 +40,7 @@ pub mod api {
     ) -> Outcome<Dynamic> {
         let arguments = [&name.clone().into(), &options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::create_key_pair(cx, step, &name, script::options(options)?).await
+            super::create_key_pair(cx, step, &name, script::options(&call, options)?).await
         })
     }
 
@@ -49,10 +49,13 @@ pub mod api {
     /// `file` is the path of a private or a public key file on this machine.
     /// Only the public key is sent to AWS. EC2 accepts ed25519 and RSA keys.
     ///
-    /// Throws `already_exists` if EC2 has a key pair with this name,
-    /// `not_found` if the file does not exist, `denied` if it cannot be read or
-    /// AWS refuses the request, and `invalid_option` if it is not an ssh key or
-    /// EC2 does not accept its type.
+    /// Throws:
+    ///
+    /// - `already_exists` if EC2 has a key pair with this name;
+    /// - `not_found` if the file does not exist;
+    /// - `denied` if the file cannot be read or AWS refuses the request;
+    /// - `invalid_option` if the file is not an ssh key or EC2 does not accept
+    ///   the type of the key.
     ///
     /// ```rhai
     /// let key = import_key_pair("web-" + run_id(), "~/.ssh/id_ed25519");

@@ -35,9 +35,12 @@ pub mod api {
     /// The text is written to a temporary file, which is then renamed: another
     /// process never sees an incomplete file. An existing file is replaced.
     ///
-    /// Throws `not_found` if the directory does not exist, `denied` if its
-    /// permissions do not allow writing, `quota_exceeded` if the disk is full,
-    /// and `invalid_option` if the path is a directory or contains a secret.
+    /// Throws:
+    ///
+    /// - `not_found` if the directory does not exist;
+    /// - `denied` if the permissions of the directory do not allow writing;
+    /// - `quota_exceeded` if the disk is full;
+    /// - `invalid_option` if the path is a directory or contains a secret.
     ///
     /// ```rhai
     /// write_file("/tmp/hosts.txt", "web1\nweb2\n");
@@ -50,7 +53,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run_blocking(&call, |cx| {
-            super::write_file(cx, &path, &text, &script::options(options)?)
+            super::write_file(cx, &path, &text, &script::options(&call, options)?)
         })
     }
 
@@ -65,11 +68,14 @@ pub mod api {
     /// can read the arguments of a program. Pass secrets with `env` or `stdin`,
     /// which only the same user and root can read.
     ///
-    /// Throws `command_failed` if the status is not 0 (its `detail` has
-    /// `status`, `stdout` and `stderr`), `not_found` if the program or the
-    /// directory `cwd` does not exist, `denied` if the program is not
-    /// executable, `timeout` if it takes longer than `timeout`, and
-    /// `invalid_option` if `command` contains a secret.
+    /// Throws:
+    ///
+    /// - `command_failed` if the status is not 0 (its `detail` has `status`,
+    ///   `stdout` and `stderr`);
+    /// - `not_found` if the program or the directory `cwd` does not exist;
+    /// - `denied` if the program is not executable;
+    /// - `timeout` if the command takes longer than `timeout`;
+    /// - `invalid_option` if `command` contains a secret.
     ///
     /// ```rhai
     /// let version = local_exec(["git", "describe", "--always"], #{ check: false });
@@ -81,7 +87,7 @@ pub mod api {
     pub fn local_exec(call: NativeCallContext, command: Array, options: Map) -> Outcome<Dynamic> {
         let arguments = [&command.clone().into(), &options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::local_exec(cx, step, &command, script::options(options)?).await
+            super::local_exec(cx, step, &command, script::options(&call, options)?).await
         })
     }
 
@@ -140,7 +146,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run_blocking(&call, |cx| {
-            super::prompt(cx, &question, &script::options(options)?)
+            super::prompt(cx, &question, &script::options(&call, options)?)
         })
     }
 }

@@ -31,7 +31,7 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn probe(call: NativeCallContext, url: ImmutableString, options: Map) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::probe(cx, &url, script::options(options)?).await
+            super::probe(cx, &url, script::options(&call, options)?).await
         })
     }
 
@@ -41,10 +41,13 @@ pub mod api {
     /// is a map that `launch_instance` or `host` returned, or an address.
     /// Nothing is installed on the host.
     ///
-    /// Throws `command_failed` if the host does not run Linux, `unreachable` if
-    /// there is no connection, `timeout` if the measurement takes longer than
-    /// 30 seconds, `denied` if the login is refused, and `host_key_changed` if
-    /// the host key is not the known one.
+    /// Throws:
+    ///
+    /// - `command_failed` if the host does not run Linux;
+    /// - `unreachable` if there is no connection;
+    /// - `timeout` if the measurement takes longer than 30 seconds;
+    /// - `denied` if the login is refused;
+    /// - `host_key_changed` if the host key is not the known one.
     ///
     /// ```rhai
     /// let host = host_metrics(host("192.0.2.10"));

@@ -44,7 +44,7 @@ pub mod api {
     ) -> Outcome<Dynamic> {
         let arguments = [&bucket, &key.clone().into(), &options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            let options = script::options(options)?;
+            let options = script::options(&call, options)?;
             super::object_url(cx, step, &bucket_name(&bucket)?, &key, options).await
         })
     }
@@ -78,7 +78,7 @@ pub mod api {
             &state,
         ];
         script::effect(&call, &arguments, async |cx, step| {
-            let options = script::options(options)?;
+            let options = script::options(&call, options)?;
             super::upload_image(cx, step, &bucket_name(&bucket)?, &file, options).await
         })
     }
@@ -113,7 +113,7 @@ pub mod api {
             &state,
         ];
         script::effect(&call, &arguments, async |cx, step| {
-            let options = script::options(options)?;
+            let options = script::options(&call, options)?;
             super::upload_file(cx, step, &bucket_name(&bucket)?, &file, options).await
         })
     }

@@ -379,7 +379,10 @@ async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) ->
         }
         127 => Err(Error::new(
             ErrorKind::CommandFailed,
-            format!("cannot determine whether the user data of {id} succeeded: no cloud-init"),
+            format!(
+                "cannot determine whether the user data of {id} succeeded: the instance has no \
+                 cloud-init"
+            ),
         )
         .hint("pass `user_data: false` to wait_until_ready for images without cloud-init")),
         status => {

@@ -60,7 +60,9 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw)]
     pub fn host(call: NativeCallContext, address: Dynamic, options: Map) -> Outcome<Dynamic> {
-        script::run_blocking(&call, |cx| hosts::host(cx, &address, options))
+        script::run_blocking(&call, |cx| {
+            hosts::host(cx, &address, script::options(&call, options)?)
+        })
     }
 
     /// Runs a command on a host and returns its output.
@@ -82,13 +84,16 @@ pub mod api {
     /// and the processes that it started. If it cannot verify that they have
     /// ended, the error message contains this.
     ///
-    /// Throws `command_failed` if the status is not 0 (its `detail` has
-    /// `status`, `stdout` and `stderr`); `timeout` if the command takes longer
-    /// than `timeout`; `denied` if the login is refused; `host_key_changed` if
-    /// the host key is not the known one; `invalid_option` if `command`
-    /// contains a secret; `unreachable` if there is no connection, or if it
-    /// breaks before the host reports the status: the command may then still
-    /// run.
+    /// Throws:
+    ///
+    /// - `command_failed` if the status is not 0 (its `detail` has `status`,
+    ///   `stdout` and `stderr`);
+    /// - `timeout` if the command takes longer than `timeout`;
+    /// - `denied` if the login is refused;
+    /// - `host_key_changed` if the host key is not the known one;
+    /// - `invalid_option` if `command` contains a secret;
+    /// - `unreachable` if there is no connection, or if it breaks before the
+    ///   host reports the status: the command may then still run.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
@@ -104,7 +109,14 @@ pub mod api {
     ) -> Outcome<Dynamic> {
         let arguments = [&server, &command.clone().into(), &options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::ssh_exec(cx, step, &server, &command, script::options(options)?).await
+            super::ssh_exec(
+                cx,
+                step,
+                &server,
+                &command,
+                script::options(&call, options)?,
+            )
+            .await
         })
     }
 
@@ -129,7 +141,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::wait_for_ssh(cx, &server, script::options(options)?).await
+            super::wait_for_ssh(cx, &server, script::options(&call, options)?).await
         })
     }
 
@@ -152,7 +164,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::wait_for_port(cx, &server, port, script::options(options)?).await
+            super::wait_for_port(cx, &server, port, script::options(&call, options)?).await
         })
     }
 }

@@ -26,11 +26,13 @@ pub mod api {
     /// Without `ingress`, only ssh (port 22) is open, and only to the public
     /// address of this machine.
     ///
-    /// Throws `already_exists` if the VPC has a group with this name,
-    /// `invalid_option` if a rule is wrong or the region has no default VPC,
-    /// `not_found` if the VPC or a group in a rule does not exist,
-    /// `quota_exceeded` if a quota of the account is reached, and `denied` if
-    /// AWS refuses the request.
+    /// Throws:
+    ///
+    /// - `already_exists` if the VPC has a group with this name;
+    /// - `invalid_option` if a rule is wrong or the region has no default VPC;
+    /// - `not_found` if the VPC or a group in a rule does not exist;
+    /// - `quota_exceeded` if a quota of the account is reached;
+    /// - `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let group = create_security_group("web-" + run_id(), #{
@@ -45,7 +47,7 @@ pub mod api {
     ) -> Outcome<Dynamic> {
         let arguments = [&name.clone().into(), &options.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::create_security_group(cx, step, &name, script::options(options)?).await
+            super::create_security_group(cx, step, &name, script::options(&call, options)?).await
         })
     }
 
@@ -56,9 +58,12 @@ pub mod api {
     /// If this run did not create the group, `autorun destroy` closes the port
     /// again.
     ///
-    /// Throws `not_found` if the group does not exist, `invalid_option` if the
-    /// rule is wrong, `quota_exceeded` if the group has too many rules, and
-    /// `denied` if AWS refuses the request.
+    /// Throws:
+    ///
+    /// - `not_found` if the group does not exist;
+    /// - `invalid_option` if the rule is wrong;
+    /// - `quota_exceeded` if the group has too many rules;
+    /// - `denied` if AWS refuses the request.
     ///
     /// ```rhai
     /// let group = create_security_group("web-" + run_id());
@@ -68,7 +73,7 @@ pub mod api {
     pub fn open_port(call: NativeCallContext, group: Dynamic, rule: Map) -> Outcome<Dynamic> {
         let arguments = [&group, &rule.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::open_port(cx, step, &group, script::options(rule)?).await
+            super::open_port(cx, step, &group, script::options(&call, rule)?).await
         })
     }
 
@@ -90,7 +95,7 @@ pub mod api {
     pub fn close_port(call: NativeCallContext, group: Dynamic, rule: Map) -> Outcome<Dynamic> {
         let arguments = [&group, &rule.clone().into()];
         script::effect(&call, &arguments, async |cx, step| {
-            super::close_port(cx, step, &group, script::options(rule)?).await
+            super::close_port(cx, step, &group, script::options(&call, rule)?).await
         })
     }
 

@@ -45,8 +45,9 @@ pub(super) struct Server {
     /// "verified" after the ssh host key has been compared with the console
     /// output, else "unverified".
     host_key: HostKey,
-    /// The map that `host` returned. Present only if the instance was passed as
-    /// such a map.
+    /// How to reach the instance: the map that `host` returned for it, with its
+    /// jump host and other settings. Present only if the function was called
+    /// with such a map.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "HostValue")]
     host: Option<KnownHost>,

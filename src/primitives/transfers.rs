@@ -58,7 +58,7 @@ pub mod api {
             &state,
         ];
         script::effect(&call, &arguments, async |cx, step| {
-            let options = script::options(options)?;
+            let options = script::options(&call, options)?;
             super::upload_dir(cx, step, &bucket_name(&bucket)?, &directory, options).await
         })
     }
@@ -71,11 +71,14 @@ pub mod api {
     /// autorun uploaded.) An existing file is replaced; a link is replaced, not
     /// followed.
     ///
-    /// Throws `not_found` if the object, the bucket or the directory of the
-    /// file does not exist, `denied` if the file cannot be written or AWS
-    /// refuses the request, `quota_exceeded` if the disk is full, and
-    /// `invalid_option` if the key is not valid or `file` is a directory or a
-    /// device.
+    /// Throws:
+    ///
+    /// - `not_found` if the object, the bucket or the directory of the file
+    ///   does not exist;
+    /// - `denied` if the file cannot be written or AWS refuses the request;
+    /// - `quota_exceeded` if the disk is full;
+    /// - `invalid_option` if the key is not valid or `file` is a directory or a
+    ///   device.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -109,10 +112,13 @@ pub mod api {
     /// and a directory), a directory in the place of a file, a file in the
     /// place of a directory, and a link in the place of either.
     ///
-    /// Throws `not_found` if no key begins with `prefix` or the bucket does not
-    /// exist, `denied` if a file cannot be written or AWS refuses a request,
-    /// `quota_exceeded` if the disk is full, and `invalid_option` if a check of
-    /// the keys fails.
+    /// Throws:
+    ///
+    /// - `not_found` if no key begins with `prefix` or the bucket does not
+    ///   exist;
+    /// - `denied` if a file cannot be written or AWS refuses a request;
+    /// - `quota_exceeded` if the disk is full;
+    /// - `invalid_option` if a check of the keys fails.
     ///
     /// ```rhai
     /// let bucket = create_bucket("backup");
@@ -152,7 +158,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let options: ListObjects = script::options(options)?;
+            let options: ListObjects = script::options(&call, options)?;
             let s3 = cx.clients.s3().await?;
             s3.list(&bucket_name(&bucket)?, &options.prefix).await
         })
@@ -179,7 +185,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let options = script::options(options)?;
+            let options = script::options(&call, options)?;
             super::presigned_url(cx, &bucket_name(&bucket)?, &key, options).await
         })
     }

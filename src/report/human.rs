@@ -63,7 +63,7 @@ pub(super) fn line(event: &Event, run: &str) -> Option<(LogLevel, String)> {
     })
 }
 
-/// Formats the summary at the end of a run: duration, resources that are up, and
+/// Formats the summary at the end of a run: duration, remaining resources, and
 /// the commands to log in, to remove and to resume. Its level is higher if the run
 /// did not succeed.
 fn recap(
@@ -75,11 +75,16 @@ fn recap(
     possibly_made: &[Remaining],
 ) -> (LogLevel, String) {
     let took = text::duration(Duration::from_secs_f64(seconds));
-    let mut lines = vec![format!("{} in {took}{}", outcome.as_str(), in_steps(steps))];
+    let ended = match outcome {
+        Outcome::Done => "done in",
+        Outcome::Failed => "the run failed after",
+        Outcome::Interrupted => "the run was interrupted after",
+    };
+    let mut lines = vec![format!("{ended} {took}{}", number_of(steps))];
     lines.extend(longest(steps));
     let heading = lines.len();
     if !up.is_empty() {
-        lines.push("still up, created by this run:".to_owned());
+        lines.push("remaining resources of this run:".to_owned());
         lines.extend(up.iter().map(remaining));
     }
     if !possibly_made.is_empty() {
@@ -107,11 +112,11 @@ fn recap(
     (level, lines.join("\n"))
 }
 
-/// Returns `: 12 steps`, or an empty string.
-fn in_steps(steps: &[Steps]) -> String {
+/// Returns ` (12 steps)`, or an empty string.
+fn number_of(steps: &[Steps]) -> String {
     match steps.iter().map(|steps| steps.count).sum() {
         0 => String::new(),
-        count => format!(": {}", text::count(count, "step")),
+        count => format!(" ({})", text::count(count, "step")),
     }
 }
 
@@ -133,7 +138,10 @@ fn longest(steps: &[Steps]) -> Option<String> {
 
 /// Formats a resource: `  bucket          pictures-7kq2m9w`.
 pub(super) fn remaining(resource: &Remaining) -> String {
-    let kind = resource.kind.replace('_', " ");
+    let kind = match resource.kind {
+        "key_file" => "private key".to_owned(),
+        kind => kind.replace('_', " "),
+    };
     match &resource.id {
         Some(id) if *id != resource.name => format!("  {kind:<15} {id} ({})", resource.name),
         _ => format!("  {kind:<15} {}", resource.name),

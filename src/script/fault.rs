@@ -115,12 +115,26 @@ impl Fault {
         self
     }
 
-    /// Returns the error. `noun` is the word for a key: "option", "field".
-    pub(super) fn error(&self, noun: &str) -> Error {
+    /// Returns the error in an options map of a function. The check before the run
+    /// words the same mistakes in the same way.
+    pub(super) fn in_options_of(&self, function: &str) -> Error {
+        self.error("option", Some(function))
+    }
+
+    /// Returns the error in any other value.
+    pub(super) fn in_value(&self) -> Error {
+        self.error("field", None)
+    }
+
+    /// `noun` is the word for a key.
+    fn error(&self, noun: &str, function: Option<&str>) -> Error {
         match &self.what {
             What::UnknownField { name, known } => {
                 let path = self.path_to(Some(name));
-                let error = Error::invalid(format!("unknown {noun} `{path}`"));
+                let error = Error::invalid(match function {
+                    Some(function) => format!("`{function}` has no {noun} `{path}`"),
+                    None => format!("unknown {noun} `{path}`"),
+                });
                 match text::nearest(name, known.iter().copied()) {
                     Some(near) => error.hint(format!("did you mean `{near}`?")),
                     None if known.is_empty() => error.hint(format!("it has no {noun}s")),
@@ -129,7 +143,10 @@ impl Fault {
             }
             What::MissingField(name) => {
                 let path = self.path_to(Some(name));
-                Error::invalid(format!("missing {noun} `{path}`"))
+                Error::invalid(match function {
+                    Some(function) => format!("`{function}` requires the {noun} `{path}`"),
+                    None => format!("missing {noun} `{path}`"),
+                })
             }
             what => {
                 let path = self.path_to(None);
@@ -231,7 +248,7 @@ impl fmt::Display for Wanted {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error("field").fmt(f)
+        self.in_value().fmt(f)
     }
 }
 

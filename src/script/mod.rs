@@ -9,7 +9,7 @@ pub use call_context::context;
 pub use caught::understand_caught;
 pub use declared::{Declared, Shape, add_shorter_calls};
 pub use identity::ResultKind;
-pub use options::{argument, options, to_dynamic, to_json};
+pub use options::{argument, options, options_of, to_dynamic, to_json};
 pub use throw::{ErrorInfo, Frame, Understood, throw, to_map, understand};
 pub use types::{HostValue, NameOr, Named, Seconds, integer, seconds, yes};
 

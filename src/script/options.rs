@@ -1,6 +1,6 @@
 //! Conversion of script values to checked Rust structs. The errors name the key.
 
-use rhai::Dynamic;
+use rhai::{Dynamic, NativeCallContext};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,23 +8,28 @@ use serde_json::Value;
 use super::value::Script;
 use crate::error::{Error, Result};
 
-/// Converts an options map to a struct (`deny_unknown_fields`). A misspelt key, a
-/// wrong type or a missing key is an error that names the key.
-pub fn options<T: DeserializeOwned>(map: rhai::Map) -> Result<T> {
-    T::deserialize(Script::Map(map)).map_err(|fault| fault.error("option"))
+/// Converts the options map of a call to a struct (`deny_unknown_fields`). A misspelt
+/// key, a wrong type or a missing key is an error that names the key.
+pub fn options<T: DeserializeOwned>(call: &NativeCallContext, map: rhai::Map) -> Result<T> {
+    options_of(call.fn_name(), map)
+}
+
+/// Like [`options`], for a map that was not passed by a call.
+pub fn options_of<T: DeserializeOwned>(function: &str, map: rhai::Map) -> Result<T> {
+    T::deserialize(Script::Map(map)).map_err(|fault| fault.in_options_of(function))
 }
 
 /// Converts one argument. The error names it.
 pub fn argument<T: DeserializeOwned>(name: &str, value: &Dynamic) -> Result<T> {
     T::deserialize(Script::from(value)).map_err(|fault| {
-        let error = fault.error("field");
+        let error = fault.in_value();
         error.while_doing(&format!("argument `{name}`"))
     })
 }
 
 /// Converts a script value to JSON. Functions and timestamps are errors.
 pub fn to_json(value: &Dynamic) -> Result<Value> {
-    Value::deserialize(Script::from(value)).map_err(|fault| fault.error("field"))
+    Value::deserialize(Script::from(value)).map_err(|fault| fault.in_value())
 }
 
 /// Converts a result to a script value.
@@ -74,7 +79,7 @@ mod tests {
     }
 
     fn fault(script: &str) -> (String, Option<String>) {
-        let error = options::<Launch>(map(script)).unwrap_err();
+        let error = options_of::<Launch>("launch", map(script)).unwrap_err();
         (error.to_string(), error.hint.clone())
     }
 
@@ -84,10 +89,13 @@ mod tests {
 
     #[test]
     fn valid_options_are_read() {
-        let read: Launch = options(map(
-            r#"#{ image: "a", wait: true, timeout: 5, count: (), demand: "strict",
+        let read: Launch = options_of(
+            "launch",
+            map(
+                r#"#{ image: "a", wait: true, timeout: 5, count: (), demand: "strict",
                   any: [1, #{ a: 'c' }], ingress: [#{ port: 22, from: () }] }"#,
-        ))
+            ),
+        )
         .unwrap();
         assert!((read.timeout - 5.0).abs() < f64::EPSILON);
         assert_eq!(read.count, None);
@@ -108,25 +116,28 @@ mod tests {
         assert_eq!(
             fault("#{ imgae: 1 }"),
             (
-                "unknown option `imgae`".to_owned(),
+                "`launch` has no option `imgae`".to_owned(),
                 hint("did you mean `image`?")
             )
         );
         assert_eq!(
             fault("#{ ingress: [#{ port: 1 }, #{ frm: 1, port: 2 }] }"),
             (
-                "unknown option `ingress[1].frm`".to_owned(),
+                "`launch` has no option `ingress[1].frm`".to_owned(),
                 hint("did you mean `from`?")
             )
         );
         let (shown, valid) = fault(r#"#{ "unknown field `x`, expected": 1 }"#);
-        assert_eq!(shown, r#"unknown option `["unknown field `x`, expected"]`"#);
+        assert_eq!(
+            shown,
+            r#"`launch` has no option `["unknown field `x`, expected"]`"#
+        );
         assert!(valid.unwrap().starts_with("valid options: image, tags"));
         assert_eq!(
             message("#{ ingress: [#{}] }"),
-            "missing option `ingress[0].port`"
+            "`launch` requires the option `ingress[0].port`"
         );
-        let error = options::<Nothing>(map("#{ x: 1 }")).unwrap_err();
+        let error = options_of::<Nothing>("nothing", map("#{ x: 1 }")).unwrap_err();
         assert_eq!(error.hint, hint("it has no options"));
     }
 

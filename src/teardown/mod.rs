@@ -1,8 +1,21 @@
-//! Removes the resources of runs; the program has no other way to delete one.
+//! Removes resources. All deletions go through this module, with one exception:
+//! `create_bucket` deletes a new bucket that it cannot tag.
 //!
-//! autorun deletes only resources that it created: the ledger has them, or they
-//! have the tag `autorun:run`. A resource that is identified only by its name
-//! must still have the tag. A resource that is already gone counts as removed.
+//! autorun deletes only resources that it created. `maker` decides this for each
+//! kind of resource:
+//!
+//! - Instance or security group in the ledger of this run: its row suffices,
+//!   because AWS does not reuse ids.
+//! - Key pair, bucket or object in the ledger: another user may have replaced the
+//!   resource by one with the same name, so it must also have the mark of this run
+//!   (the tag `autorun:run`; for an object, its metadata). A key file must have the
+//!   mark in its comment.
+//! - Resource that is not in the ledger of this run: the tag `autorun:run` of any
+//!   run suffices; for an object, the tag of its bucket.
+//! - Ingress rule, public access setting or key file that is not in the ledger:
+//!   never deleted.
+//!
+//! A resource that is already gone counts as removed.
 
 use crate::clients::Clients;
 use crate::ledger::{Ledger, Remover};

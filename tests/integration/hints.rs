@@ -138,6 +138,10 @@ const TRIED: &[(&str, &str)] = &[
         "ssh-keygen -R {name} -f {}",
         "the_entry_of_a_reinstalled_host_is_replaced",
     ),
+    (
+        "ssh-keygen -l -f /etc/ssh/ssh_host_{kind}_key.pub",
+        "keys_are_created_and_shown",
+    ),
     ("ssh-keygen -l -f KEY.pub", "keys_are_created_and_shown"),
     ("ssh-keygen -t ed25519", "keys_are_created_and_shown"),
     ("ssh-keygen -y -f '{}' > '{}'", "keys_are_created_and_shown"),
@@ -583,6 +587,14 @@ fn keys_are_created_and_shown() {
     let command = hinted(&autorun.run().exits(1), "ssh-keygen -l");
     let command = command.replace("KEY.pub", &public.display().to_string());
     let shown = tried(&autorun, &command).exits(0).stdout;
+    trusting(shown.split(' ').nth(1).unwrap()).run().exits(0);
+
+    // The fingerprint of another key, and the command that shows the right one on the
+    // host.
+    let other = format!("SHA256:{}", "A".repeat(43));
+    let command = hinted(&trusting(&other).run().exits(1), "ssh-keygen -l");
+    let on_host = format!("print(ssh_exec(\"{HOST}\", \"{command}\").stdout);");
+    let shown = lab.autorun().playbook(&on_host).run().exits(0).stdout;
     trusting(shown.split(' ').nth(1).unwrap()).run().exits(0);
 }
 

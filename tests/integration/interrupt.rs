@@ -94,8 +94,8 @@ fn in_an_upload_with_a_list_of_resources_that_are_up_or_may_be() {
     let (ended, took) = interrupted_when(&autorun, "go", sent, "INT");
     soon(took);
     for text in [
-        "interrupted in",
-        "still up",
+        "the run was interrupted after",
+        "remaining resources",
         "bucket pictures-",
         "possibly created",
         "assets/logo.png",

@@ -201,7 +201,11 @@ fn a_jump_host_is_verified_like_any_host() {
             ended.stdout, ended.stderr
         );
     }
-    assert!(ended.stdout.contains("jump host of"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("through its jump host"),
+        "{}",
+        ended.stdout
+    );
 }
 
 /// A skipped line is reported once, for any number of connections.

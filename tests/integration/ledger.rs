@@ -128,7 +128,7 @@ fn runs_and_show_list_what_is_up_and_the_command_that_removes_it() {
     reports(
         &failed.exits(1),
         &[
-            "still up, created by this run:",
+            "remaining resources of this run:",
             &format!("remove: autorun destroy {id}"),
             &format!("resume: autorun resume {id}"),
         ],
@@ -338,7 +338,7 @@ fn resources_that_cannot_be_removed_can_be_forgotten() {
     );
     assert_eq!(
         home.call(&["runs", "--up"]).run().exits(0).stdout,
-        "no run has resources that are up\n"
+        "no run has remaining resources\n"
     );
     aws()
         .args(["s3", "rb", &format!("s3://{bucket}")])
@@ -739,7 +739,7 @@ fn a_signal_removes_with_progress_and_a_second_signal_lists() {
     stderr.read_to_string(&mut messages).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{messages}");
     for text in [
-        "still up, created by this run:",
+        "remaining resources of this run:",
         "instance        i-",
         "autorun destroy",
     ] {

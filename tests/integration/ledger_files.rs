@@ -765,7 +765,7 @@ fn an_endpoint_that_does_not_answer_is_reported_at_once_and_nothing_was_created(
                 "{messages}"
             );
             assert!(
-                !messages.contains("possibly created") && !messages.contains("still up"),
+                !messages.contains("possibly created") && !messages.contains("remaining resources"),
                 "{messages}"
             );
             let runs = home

@@ -165,7 +165,11 @@ fn credentials_come_only_from_the_users_files() {
         ended.stderr
     );
     assert_eq!(lab.requests().len(), 0);
-    assert!(!ended.messages().contains("still up"), "{}", ended.stderr);
+    assert!(
+        !ended.messages().contains("remaining resources"),
+        "{}",
+        ended.stderr
+    );
 
     // No shipped file contains anything that looks like a credential, except
     // AWS's example key.
@@ -273,7 +277,7 @@ fn a_failure_lists_what_is_still_up() {
         "the web server is not up: a quota is reached, or AWS has no capacity",
         "VcpuLimitExceeded",
         "playbooks/run_newwebserver.rhai:",
-        "still up, created by this run:",
+        "remaining resources of this run:",
         "security group sg-",
         "bucket newwebserver-",
     ] {

@@ -141,7 +141,9 @@ fn an_instance_whose_key_changed_is_refused() {
     fs::write(autorun.home.path().join("playbook.rhai"), again).unwrap();
     let ended = autorun.run().exits(1);
     assert!(
-        ended.messages().contains("has changed: expected SHA256:"),
+        ended
+            .messages()
+            .contains("does not match its pinned key: expected SHA256:"),
         "{}",
         ended.stderr
     );

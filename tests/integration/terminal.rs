@@ -84,7 +84,7 @@ fn log_lines_stay_intact_above_the_spinners() {
     assert_eq!(lines.remove(0), "the log speaks first");
     let (longest, recap) = (lines.pop().unwrap(), lines.pop().unwrap());
     assert!(
-        recap.starts_with("done in ") && recap.ends_with(": 6 steps"),
+        recap.starts_with("done in ") && recap.ends_with("(6 steps)"),
         "{recap}"
     );
     assert!(longest.starts_with("longest:   sleep 4."), "{longest}");
@@ -179,7 +179,7 @@ fn a_transfer_has_a_bar_and_a_wait_its_state() {
     );
     let lines = seen.lines.join("\n");
     for part in [
-        "still up, created by this run:",
+        "remaining resources of this run:",
         "bucket ",
         "instance ",
         "log in:    autorun ssh ",

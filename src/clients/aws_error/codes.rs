@@ -28,6 +28,8 @@ pub(crate) enum Code {
     NoSuchBucket,
     /// The bucket has no policy.
     NoSuchBucketPolicy,
+    /// The object does not exist.
+    NoSuchKey,
     /// The bucket has no Block Public Access settings.
     NoSuchPublicAccessBlockConfiguration,
     /// The bucket has no tags.
@@ -56,6 +58,7 @@ impl Code {
             "InvalidPermission.NotFound" => Self::InvalidPermissionNotFound,
             "NoSuchBucket" => Self::NoSuchBucket,
             "NoSuchBucketPolicy" => Self::NoSuchBucketPolicy,
+            "NoSuchKey" => Self::NoSuchKey,
             "NoSuchPublicAccessBlockConfiguration" => Self::NoSuchPublicAccessBlockConfiguration,
             "NoSuchTagSet" => Self::NoSuchTagSet,
             "OperationAborted" => Self::OperationAborted,

@@ -51,14 +51,16 @@ static KNOWN: &[Family] = &[
     any(
         &["AuthFailure"],
         ErrorKind::Denied,
-        "AWS does not know the access key in use, or this machine's clock is wrong: \
-         `aws configure list` shows the key, `date -u` the time in UTC",
+        "AWS does not know the access key, the secret key is wrong, the region is not enabled \
+         for the account, or this machine's clock is wrong: `aws configure list` shows the key \
+         and the region, `date -u` the time in UTC",
     ),
     any(
         &["InvalidAccessKeyId", "InvalidClientTokenId"],
         ErrorKind::Denied,
-        "AWS does not know the access key in use: `aws configure list` shows the key and its \
-         source, `aws configure` changes it",
+        "AWS does not know the access key in use, or temporary credentials lack their session \
+         token: `aws configure list` shows the key and its source, `aws configure` changes it, \
+         and AWS_SESSION_TOKEN sets the token",
     ),
     any(
         &["SignatureDoesNotMatch"],
@@ -120,8 +122,8 @@ static KNOWN: &[Family] = &[
     any(
         &["InvalidKeyPair.NotFound"],
         ErrorKind::NotFound,
-        "a key pair exists in one region only: check `--region`; `aws ec2 describe-key-pairs` \
-         lists the key pairs of a region",
+        "a key pair exists in one region only: check the name and `--region`; \
+         `aws ec2 describe-key-pairs` lists the key pairs of a region",
     ),
     only(
         &["CreateSecurityGroup"],
@@ -234,7 +236,8 @@ static KNOWN: &[Family] = &[
         &["RunInstances"],
         &["InsufficientFreeAddressesInSubnet"],
         ErrorKind::QuotaExceeded,
-        "pass a `subnet` with free addresses",
+        "pass a `subnet` with free addresses: `aws ec2 describe-subnets` shows the \
+         `AvailableIpAddressCount` of each subnet",
     ),
     only(
         &["RunInstances"],
@@ -424,7 +427,7 @@ fn quoted<'a>(message: &'a str, after: &str) -> Option<&'a str> {
     (!name.is_empty() && name.chars().all(plain)).then_some(name)
 }
 
-/// Returns the refused action, as `ec2:RunInstances`.
+/// Returns the refused action, for example `ec2:RunInstances`.
 fn action(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("is not authorized to perform: ")?;
     let action = rest.split_whitespace().next()?;

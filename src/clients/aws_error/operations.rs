@@ -6,7 +6,7 @@ use aws_sdk_ec2::error::ProvideErrorMetadata;
 pub(crate) trait OperationError:
     ProvideErrorMetadata + std::error::Error + Send + Sync + 'static
 {
-    /// AWS's name of the operation, as `RunInstances`.
+    /// AWS's name of the operation, for example `RunInstances`.
     const OPERATION: &'static str;
 }
 

@@ -12,15 +12,16 @@ use crate::error::{Error, ErrorKind, Result};
 /// A machine image.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Image {
-    /// The image id, as `ami-0abc`.
+    /// The image id, for example `ami-0abc`.
     pub id: String,
-    /// The image name, as `al2023-ami-2023.9.20260930.0-kernel-6.12-x86_64`.
+    /// The image name, for example
+    /// `al2023-ami-2023.9.20260930.0-kernel-6.12-x86_64`.
     pub name: String,
     /// `x86_64` or `arm64`.
     pub architecture: String,
-    /// Name of the root device, as `/dev/xvda`.
+    /// Name of the root device, for example `/dev/xvda`.
     pub root_device: String,
-    /// Size of its root volume in GiB.
+    /// Size of the root volume in GiB.
     #[serde(default)]
     pub volume_size: Option<i32>,
 }

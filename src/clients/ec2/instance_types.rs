@@ -14,13 +14,13 @@ use crate::error::{Error, ErrorKind, Result};
 /// An instance type as EC2 describes it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TypeInfo {
-    /// The name, as `t3.micro`.
+    /// The name, for example `t3.micro`.
     pub name: String,
     /// The number of virtual CPUs.
     pub vcpus: i32,
     /// Memory in GiB.
     pub memory: f64,
-    /// The architectures, as `x86_64`, `arm64`.
+    /// The architectures, for example `x86_64`, `arm64`.
     pub architectures: Vec<String>,
     /// Whether the type is free-tier eligible in this region.
     pub free_tier: bool,

@@ -89,36 +89,37 @@ impl fmt::Display for InstanceState {
 /// An instance as EC2 describes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Instance {
-    /// The instance id, as `i-0abc`.
+    /// The instance id, for example `i-0abc`.
     pub id: String,
-    /// The value of its tag `Name`.
+    /// The value of the tag `Name`.
     pub name: String,
     /// `pending`, `running`, `stopping`, `stopped`, `shutting-down` or
     /// `terminated`.
     pub state: InstanceState,
-    /// Instance type, as `t3.micro`.
+    /// Instance type, for example `t3.micro`.
     #[serde(rename = "type")]
     pub instance_type: String,
     /// The image id.
     pub image: String,
-    /// The public IPv4 address; `()` while it has none.
+    /// The public IPv4 address; `()` while the instance has none.
     pub public_ip: Option<String>,
     /// The private IPv4 address.
     pub private_ip: Option<String>,
-    /// The URL of a web server on it; `()` without a public address.
+    /// `http://` and the public address, whether or not a web server runs; `()`
+    /// without a public address.
     pub url: Option<String>,
-    /// The name of the key pair of its launch.
+    /// The name of the key pair that the instance was launched with.
     pub key_pair: Option<String>,
-    /// The ids of its security groups.
+    /// The ids of the security groups of the instance.
     pub security_groups: Vec<String>,
-    /// Why EC2 changed its state, if EC2 reports a reason.
+    /// Why EC2 changed the state, if EC2 reports a reason.
     pub state_reason: Option<String>,
     /// Whether EC2 terminated it for lack of capacity or because of a limit.
     #[serde(skip)]
     pub lacked_room: bool,
-    /// The time of its launch, as `2026-11-25T22:10:03Z`.
+    /// The time of the launch, for example `2026-11-25T22:10:03Z`.
     pub launched_at: Option<String>,
-    /// All its tags.
+    /// All tags of the instance.
     pub tags: BTreeMap<String, String>,
     /// The marks in its tags.
     #[serde(skip)]
@@ -318,8 +319,9 @@ pub fn no_instance(id: &str) -> Error {
     )
 }
 
-/// Returns whether a state reason, as `Server.InsufficientInstanceCapacity` or
-/// `Client.VolumeLimitExceeded`, means a lack of capacity or a limit.
+/// Returns whether a state reason, such as
+/// `Server.InsufficientInstanceCapacity` or `Client.VolumeLimitExceeded`, means a
+/// lack of capacity or a limit.
 fn lacks_room(code: &str) -> bool {
     let reason = code.split_once('.').map_or(code, |(_, reason)| reason);
     reason.starts_with("Insufficient") || reason.ends_with("LimitExceeded")

@@ -52,7 +52,7 @@ impl Ec2<'_> {
         }
     }
 
-    /// Returns the id of a key pair, as `key-0abc`.
+    /// Returns the id of a key pair, for example `key-0abc`.
     pub async fn key_pair_id(&self, name: &str) -> Result<String> {
         let answer = self
             .client

@@ -1,5 +1,6 @@
 //! Launching instances.
 
+use aws_sdk_ec2::config::Region;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, HttpTokensState, IamInstanceProfileSpecification,
     InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
@@ -138,7 +139,9 @@ impl Ec2<'_> {
                 answer.instances().iter().map(instance).collect(),
             )),
             Err(e) => {
-                let attempt = format!("launch a {} instance", launch.instance_type);
+                let region = self.client.config().region();
+                let region = region.map_or("an unknown region", Region::as_ref);
+                let attempt = format!("launch a {} instance in {region}", launch.instance_type);
                 let error = aws_error(&attempt, &e);
                 match code(&e) {
                     Code::IdempotentParameterMismatch => Ok(Launched::Before(error)),

@@ -24,15 +24,16 @@ pub struct Ingress {
     pub port: i32,
     /// The last port.
     pub to_port: i32,
-    /// The source: a network, as `203.0.113.7/32`, or the id of a security
-    /// group for its instances.
+    /// The source: a network, for example `203.0.113.7/32`, or the id of a
+    /// security group for its instances.
     pub from: String,
     /// The description that the AWS console shows.
     pub description: Option<String>,
 }
 
 impl Ingress {
-    /// Returns a rule as text for the ledger, as `sg-0abc tcp 80-80 0.0.0.0/0`.
+    /// Returns a rule as text for the ledger, such as
+    /// `sg-0abc tcp 80-80 0.0.0.0/0`.
     #[must_use]
     pub fn ledger_id(&self, group: &str) -> String {
         format!(

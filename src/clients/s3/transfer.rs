@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{S3, keys};
-use crate::clients::aws_error::aws_error;
+use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::marks::RESOURCE_METADATA;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
@@ -21,7 +21,7 @@ pub struct Listed {
     pub key: String,
     /// The size in bytes.
     pub size: i64,
-    /// The time of the last change, as `2026-11-25T22:10:03Z`.
+    /// The time of the last change, for example `2026-11-25T22:10:03Z`.
     pub modified: String,
     /// The entity tag, without quotes.
     pub etag: String,
@@ -82,7 +82,12 @@ impl S3<'_> {
             .checksum_mode(ChecksumMode::Enabled)
             .send()
             .await
-            .map_err(|e| aws_error(&attempt, &e))?;
+            .map_err(|e| match code(&e) {
+                Code::NoSuchKey => aws_error(&attempt, &e).hint(format!(
+                    "list_objects(\"{bucket}\") returns the existing keys"
+                )),
+                _ => aws_error(&attempt, &e),
+            })?;
         let folder = match file.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),

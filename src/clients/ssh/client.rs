@@ -120,7 +120,7 @@ impl Ssh {
         let types = KeyTypes::First(pin.key_type.clone());
         let offered = self.offered(host, &types, timeout).await?;
         if offered.fingerprint != pin.fingerprint {
-            return Err(trust::changed(host, &pin.fingerprint, &offered));
+            return Err(trust::not_pinned(host, &pin, &offered));
         }
         offered.write_known_hosts(&self.local.data_dir, id, &host.address)
     }
@@ -288,7 +288,12 @@ impl Ssh {
                 Ok(jump)
             }
             Err(error) => {
-                let error = error.while_doing(&format!("jump host of {}", host.name));
+                let mut error =
+                    error.while_doing(&format!("cannot reach {} through its jump host", host.name));
+                error.hint = error
+                    .hint
+                    .take()
+                    .map(|hint| format!("for the jump host {} (`via`): {hint}", via.name));
                 route.failed = Some((Instant::now(), error.clone()));
                 Err(error)
             }

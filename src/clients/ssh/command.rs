@@ -62,7 +62,7 @@ pub struct Command {
 pub struct Finished {
     /// The exit status; 128 + n for signal n, as in a shell.
     pub status: i64,
-    /// The name of the signal that ended it, as `TERM`.
+    /// The name of the signal that ended it, for example `TERM`.
     pub signal: Option<String>,
     /// Whether the command did not run because its working directory cannot be
     /// entered.

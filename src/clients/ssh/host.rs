@@ -49,7 +49,7 @@ impl std::fmt::Debug for Secret {
 pub enum Trust {
     /// `~/.ssh/known_hosts` and the other files that OpenSSH reads.
     KnownHosts,
-    /// Only this fingerprint, as `SHA256:...`.
+    /// Only this fingerprint, for example `SHA256:...`.
     Fingerprint(String),
     /// The key pinned for this EC2 instance.
     Instance(String),

@@ -12,10 +12,10 @@ use crate::error::{Error, ErrorKind, Result};
 /// The pinned key of an instance, stored in the data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
-    /// The fingerprint, as `SHA256:...`.
+    /// The fingerprint, for example `SHA256:...`.
     pub fingerprint: String,
-    /// The type of the key, as `ssh-ed25519`; pins of earlier versions have
-    /// none.
+    /// The type of the key, for example `ssh-ed25519`; pins of earlier versions
+    /// have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_type: Option<String>,
     /// Whether the console output showed the same fingerprint.

@@ -21,7 +21,7 @@ pub struct Offered {
 }
 
 impl Offered {
-    /// Returns the type of the key, as `ssh-ed25519`.
+    /// Returns the type of the key, for example `ssh-ed25519`.
     #[must_use]
     pub fn key_type(&self) -> Option<&str> {
         key_type(&self.key)
@@ -132,15 +132,16 @@ impl Expected {
     pub(super) fn check(&self, host: &Host, offered: &Offered) -> Result<()> {
         match self {
             Self::Fingerprint(expected) if *expected == offered.fingerprint => Ok(()),
-            Self::Fingerprint(expected) => Err(changed(host, expected, offered)),
-            Self::Pinned { pin, .. } if pin.fingerprint == offered.fingerprint => Ok(()),
-            Self::Pinned { id, pin, place } => {
-                Err(changed(host, &pin.fingerprint, offered).hint(format!(
-                    "another host may be impersonating this one. If you rebuilt {id} yourself, \
-                     remove `{}`",
-                    place.display()
-                )))
+            Self::Fingerprint(expected) => {
+                Err(other_key(host, "the `host_key` option", expected, offered)
+                    .hint(compare_on_console(offered)))
             }
+            Self::Pinned { pin, .. } if pin.fingerprint == offered.fingerprint => Ok(()),
+            Self::Pinned { id, pin, place } => Err(not_pinned(host, pin, offered).hint(format!(
+                "another host may be impersonating this one; if you replaced the host key of \
+                     {id} yourself, remove `{}`",
+                place.display()
+            ))),
             Self::Known(known) => check_known(known, host, offered),
         }
     }
@@ -178,8 +179,8 @@ fn check_known(known: &Known, host: &Host, offered: &Offered) -> Result<()> {
         .hint(match authority {
             Some(authority) => certified(&authority),
             None => format!(
-                "another host may be impersonating this one. If you know that the host was \
-                 reinstalled: {}",
+                "another host may be impersonating this one; if the host was reinstalled, remove \
+                 the old key {}",
                 forget(&place)
             ),
         })),
@@ -235,27 +236,55 @@ fn certified(authority: &Place) -> String {
 /// Returns how to remove a line from `known_hosts`.
 fn forget(place: &Place) -> String {
     if !place.removable {
-        return format!("edit line {} of `{}`", place.line, place.file.display());
+        return format!("from line {} of `{}`", place.line, place.file.display());
     }
     let name = shell_words::quote(&place.name).into_owned();
     if place.file.ends_with(".ssh/known_hosts") {
-        return format!("`ssh-keygen -R {name}`");
+        return format!("with `ssh-keygen -R {name}`");
     }
     let file = place.file.to_string_lossy();
-    format!("`ssh-keygen -R {name} -f {}`", shell_words::quote(&file))
+    format!(
+        "with `ssh-keygen -R {name} -f {}`",
+        shell_words::quote(&file)
+    )
 }
 
-/// Creates the error for a key that is not the expected one.
-pub(super) fn changed(host: &Host, expected: &str, offered: &Offered) -> Error {
+/// Creates the error for a key that is not the pinned one.
+pub(super) fn not_pinned(host: &Host, pin: &Pin, offered: &Offered) -> Error {
+    other_key(host, "its pinned key", &pin.fingerprint, offered).hint(
+        "another host may be impersonating this one: compare the fingerprint on the host's \
+         console before you continue",
+    )
+}
+
+/// Creates the error for a key that is not the expected one. `source` is where the
+/// expected key comes from.
+fn other_key(host: &Host, source: &str, expected: &str, offered: &Offered) -> Error {
+    let name = if host.name == host.address {
+        host.address.clone()
+    } else {
+        format!("{} ({})", host.name, host.address)
+    };
     Error::new(
         ErrorKind::HostKeyChanged,
         format!(
-            "the ssh host key of {} ({}) has changed: expected {expected}, but the host offers {}",
-            host.name, host.address, offered.fingerprint
+            "the ssh host key of {name} does not match {source}: expected {expected}, the host \
+             offered {}",
+            offered.fingerprint
         ),
     )
-    .hint(
-        "another host may be impersonating this one: compare the fingerprint on the host's \
-         console before you continue",
+}
+
+/// Returns the hint to compare the offered key with the key file of the host.
+fn compare_on_console(offered: &Offered) -> String {
+    let kind = match offered.key_type() {
+        Some("ssh-rsa") => "rsa",
+        Some(name) if name.starts_with("ecdsa-") => "ecdsa",
+        _ => "ed25519",
+    };
+    format!(
+        "run `ssh-keygen -l -f /etc/ssh/ssh_host_{kind}_key.pub` on the host's console; if it \
+         prints the offered fingerprint, update `host_key`; if not, another host may be \
+         impersonating this one"
     )
 }

@@ -27,7 +27,7 @@ const CONSOLE: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) switch: Arc<Switch>,
-    /// The interface index of its cable's end in the switch.
+    /// The interface index of its veth pair's end in the switch.
     pub(super) cable: u32,
     pub(super) group: Group,
     pub(super) _ids: Claim,
@@ -100,7 +100,7 @@ impl Machine {
         self.signal(Signal::KILL);
     }
 
-    /// Waits until the machine's processes and its cable are gone.
+    /// Waits until the machine's processes and its veth pair are gone.
     pub(crate) async fn ended(&self) -> Ending {
         let mut ending = self.0.ending.clone();
         let ended = ending.wait_for(Option::is_some).await;

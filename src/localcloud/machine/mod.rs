@@ -1,7 +1,8 @@
-//! Machines: real instances made of Linux namespaces. They need root, this
-//! program and `mkfs.ext4`, and nothing else.
+//! Machines: real instances made of Linux namespaces. They need root, `mkfs.ext4`,
+//! and a kernel with namespaces, overlayfs, veth interfaces and nf_tables. Limits
+//! for their processes also need cgroups. `checks` has all requirements.
 //!
-//! Three kinds of process:
+//! There are three kinds of process:
 //!
 //! ```text
 //! daemon   owns a Runtime: boots, stops and watches machines, owns the addresses
@@ -21,7 +22,7 @@
 //!   the user ids of a machine, `cgroups` its resource limits.
 //! - `creation` creates a machine, `zygote_handle` requests one.
 //! - `disk` provides a machine's files, `jail` confines a process to them.
-//! - `network` is the switch: addresses, cables, firewall.
+//! - `network` is the switch: addresses, veth pairs, firewall.
 //! - `init` runs inside, with `units` as its service manager.
 //! - `multicall` selects the program by the name under which it was called.
 

@@ -53,7 +53,7 @@ pub(crate) struct Runtime {
     switch: Arc<Switch>,
     machines: Mutex<Vec<Machine>>,
     disks: DisksInUse,
-    /// The number of cables ever created.
+    /// The number of veth pairs ever created.
     cables: AtomicU32,
 }
 

@@ -20,6 +20,10 @@ pub(in crate::playbook) fn explain(
         | EvalAltResult::ErrorVariableNotFound(name, _) => {
             unknown_variable(engine, text, name, error)
         }
+        // Rhai's place is the token after the gap, often on the next line.
+        EvalAltResult::ErrorParsing(ParseErrorType::MissingToken(token, _), _) if token == ";" => {
+            error.hint("add `;` at the end of the statement before this place")
+        }
         EvalAltResult::ErrorFunctionNotFound(signature, _) => {
             // `name (type, type)`
             let name = signature.split(' ').next().unwrap_or_default();

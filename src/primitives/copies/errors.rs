@@ -84,13 +84,16 @@ pub(super) fn not_sent(host: &Host, source: &str, finished: &Finished) -> Error 
         Some(Trouble::Missing) => ErrorKind::NotFound,
         _ => ErrorKind::CommandFailed,
     };
-    let message = format!("cannot copy {}:{source}: {words}", host.name);
+    // The host repeats the path, without `~/`.
+    let path = source.strip_prefix("~/").unwrap_or(source);
+    let reason = words.strip_prefix(&format!("{path}: ")).unwrap_or(&words);
+    let message = format!("cannot copy {}:{source}: {reason}", host.name);
     let error = failed(kind, message, finished, &words);
     match trouble {
         Some(Trouble::Denied) => {
             error.hint("pass `sudo: true`, or log in as a user who can read it")
         }
-        Some(Trouble::Missing) => error.hint(format!(
+        Some(Trouble::Missing) if !source.starts_with('/') => error.hint(format!(
             "check the path: a path without a leading / is relative to the home directory of {}",
             host.user
         )),

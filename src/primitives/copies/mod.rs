@@ -30,28 +30,36 @@ pub mod api {
     /// `source` is a path on this machine. `target` is a path on the host; a
     /// relative path starts at the home directory of the user.
     ///
-    /// If `target` is a directory, a file is copied into it under its own name.
-    /// A file is first written under a temporary name and renamed after its
-    /// size is verified, so an incomplete file never appears under the final
-    /// name.
+    /// A file is copied to `target`, or into it under its own name if `target`
+    /// is a directory. The file is first written under a temporary name and
+    /// renamed after its size is verified, so an incomplete file never appears
+    /// under the final name.
     ///
-    /// A directory is copied to `target` itself, or into `target` if that ends
-    /// in `/`. It is unpacked under a hidden name and then renamed. If the
-    /// directory already exists on the host, its files are replaced one by one,
-    /// and other files in it are kept. Links are copied as links; sockets and
-    /// devices are skipped with a warning. The host needs tar.
+    /// A directory is copied to `target` itself. If `target` ends in `/`, the
+    /// directory is copied into `target`, which must exist. The directory is
+    /// unpacked under a hidden name and then renamed. If it already exists on
+    /// the host, its files are replaced one by one, and other files in it are
+    /// kept. Links are copied as links; sockets and devices are skipped with a
+    /// warning. The host needs tar.
     ///
-    /// Throws `not_found` if `source` does not exist, `denied` if it cannot be
-    /// read or the login is refused, `command_failed` if the target cannot be
-    /// written, `quota_exceeded` if the disk of the host is full, `timeout` if
-    /// a copy takes longer than `timeout`, `unreachable` if there is no
-    /// connection or it breaks, `host_key_changed` if the host key is not the
-    /// known one, and `invalid_option` if an option does not fit the source.
+    /// Throws:
+    ///
+    /// - `not_found` if `source` does not exist;
+    /// - `denied` if `source` cannot be read or the login is refused;
+    /// - `command_failed` if the target cannot be written;
+    /// - `quota_exceeded` if the disk of the host is full;
+    /// - `timeout` if a copy takes longer than `timeout`;
+    /// - `unreachable` if there is no connection or it breaks;
+    /// - `host_key_changed` if the host key is not the known one;
+    /// - `invalid_option` if an option does not fit the source.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
-    /// scp(web, "assets/check_webserver.py", "check_webserver.py");
-    /// scp(web, "userdata", "scripts");
+    /// // Each comment is the path of the copy, in the home directory of the user.
+    /// scp(web, "assets/check_webserver.py", "check.py"); // check.py
+    /// scp(web, "userdata", "scripts");                   // scripts
+    /// scp(web, "userdata", "scripts/");                  // scripts/userdata
+    /// scp(web, "assets/logo.png", "scripts");            // scripts/logo.png
     /// ```
     #[rhai_fn(return_raw)]
     pub fn scp(
@@ -70,7 +78,7 @@ pub mod api {
             &options.clone().into(),
         ];
         script::effect(&call, &arguments, async |cx, step| {
-            let options = script::options(options)?;
+            let options = script::options(&call, options)?;
             super::send::scp(cx, step, &server, &source, &target, options).await
         })
     }
@@ -96,15 +104,18 @@ pub mod api {
     /// `target`. Devices, pipes and links to the outside are skipped with a
     /// warning.
     ///
-    /// Throws `not_found` if `source` does not exist on the host or the
-    /// directory of `target` does not exist here, `command_failed` if `source`
-    /// cannot be read, is of the other kind, or the host sends other data than
-    /// announced, `quota_exceeded` if the disk of this machine is full,
-    /// `timeout` if the copy takes longer than `timeout`, `unreachable` if
-    /// there is no connection or it breaks, `denied` if the login is refused or
-    /// the target cannot be written, `host_key_changed` if the host key is not
-    /// the known one, and `invalid_option` if an option does not fit the
-    /// source.
+    /// Throws:
+    ///
+    /// - `not_found` if `source` does not exist on the host or the directory of
+    ///   `target` does not exist here;
+    /// - `command_failed` if `source` cannot be read, is of the other kind, or
+    ///   the host sends other data than announced;
+    /// - `quota_exceeded` if the disk of this machine is full;
+    /// - `timeout` if the copy takes longer than `timeout`;
+    /// - `unreachable` if there is no connection or it breaks;
+    /// - `denied` if the login is refused or the target cannot be written;
+    /// - `host_key_changed` if the host key is not the known one;
+    /// - `invalid_option` if an option does not fit the source.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");
@@ -120,7 +131,7 @@ pub mod api {
         options: Map,
     ) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            let options = script::options(options)?;
+            let options = script::options(&call, options)?;
             super::fetch::scp_from(cx, &server, &source, &target, &options).await
         })
     }
@@ -145,7 +156,8 @@ struct Scp {
     /// of keeping its other files.
     #[serde(default)]
     delete: bool,
-    /// Write the copy as root.
+    /// Write the copy as root, who then owns it. The user must be allowed to
+    /// use sudo. Without this option, the user who logs in owns the copy.
     #[serde(default)]
     sudo: bool,
     /// Limit for the copy to each host. By default there is no limit.
@@ -159,7 +171,7 @@ struct ScpFrom {
     /// instead of keeping its other files.
     #[serde(default)]
     delete: bool,
-    /// Read the source as root.
+    /// Read the source as root. The user must be allowed to use sudo.
     #[serde(default)]
     sudo: bool,
     /// Limit for the copy. By default there is no limit.

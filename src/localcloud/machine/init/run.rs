@@ -160,7 +160,7 @@ impl Init {
         in_background("the control socket", control.serve(Control::bind()?));
         in_background("the console", journal::console(self.console.clone()));
         in_background("the system log", journal::log());
-        // The first message of the daemon means that the network cable is
+        // The first message of the daemon means that the veth pair is
         // connected.
         if daemon.receive::<ToInit>().await?.is_none() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Shared by the switch and the machines' ends of its cables: names, interface
+//! Shared by the switch and the machines' ends of its veth pairs: names, interface
 //! indexes and netlink connections.
 
 use std::io;
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 /// The next hop of the machines. Only they see this address.
 pub(super) const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
-/// The name of the switch's end of the cable to the host.
+/// The name of the switch's end of the veth pair to the host.
 pub(super) const UPLINK: &str = "host";
 
 /// Opens a netlink connection in the current thread's network namespace.

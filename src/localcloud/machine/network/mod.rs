@@ -1,5 +1,5 @@
-//! The network of the machines: a router in its own namespace, with one cable
-//! (a veth pair) to the host and one to each machine.
+//! The network of the machines: a router in its own namespace, with one veth pair
+//! to the host and one to each machine.
 //!
 //! ```text
 //! host: autorun0 10.x.y.1/24 ---- switch ---- eth0 10.x.y.5/32 of a machine

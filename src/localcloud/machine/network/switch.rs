@@ -2,7 +2,7 @@
 //! namespace.
 //!
 //! Machines send all packets to one next hop, an address of the switch's
-//! loopback interface, for which the switch answers ARP. On the cable to the
+//! loopback interface, for which the switch answers ARP. On the veth pair to the
 //! host it answers ARP for all machines.
 
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ const MOST_CLOUDS: u32 = 64;
 pub(in super::super) struct Switch {
     namespace: NetworkNamespace,
     firewall: Arc<Firewall>,
-    /// The addresses of the plugged cables, by the interface indexes of their
+    /// The addresses of the plugged veth pairs, by the interface indexes of their
     /// ends here.
     plugged: Mutex<HashMap<u32, Ipv4Addr>>,
     inner: Handle,
@@ -59,7 +59,7 @@ impl Switch {
     ) -> io::Result<Self> {
         let namespace = NetworkNamespace::of_process(zygote)?;
         namespace.run(route_packets).await?;
-        // Before the first cable, so that no packet passes unfiltered.
+        // Before the first veth pair, so that no packet passes unfiltered.
         let firewall = namespace.run(Firewall::raise).await?;
         let runtime = tokio::runtime::Handle::current();
         let (inner, inner_connection) = namespace
@@ -107,7 +107,7 @@ impl Switch {
             .await
     }
 
-    /// Allows a cable to use its address.
+    /// Allows a veth pair to use its address.
     async fn admit(&self, index: u32, address: Ipv4Addr) -> io::Result<()> {
         let cable = Cable { index, address };
         self.change(move |firewall| firewall.admit(cable)).await?;
@@ -191,7 +191,7 @@ impl Switch {
         }
     }
 
-    /// Routes a machine's address to its cable, once the machine's end is up:
+    /// Routes a machine's address to its veth pair, once the machine's end is up:
     /// ARP requests that the machine misses would be repeated only after a
     /// second.
     pub(in super::super) async fn open(&self, address: Ipv4Addr, cable: u32) -> io::Result<()> {
@@ -199,11 +199,11 @@ impl Switch {
         opened.map_err(io::Error::other)
     }
 
-    /// Removes both ends of a machine's cable.
+    /// Removes both ends of a machine's veth pair.
     pub(in super::super) async fn unplug(&self, index: u32) {
-        // Usually the cable already disappeared with the machine's namespace.
+        // Usually the veth pair already disappeared with the machine's namespace.
         if let Err(error) = self.inner.link().del(index).execute().await {
-            log::debug!("cannot remove the cable of an instance: {error}");
+            log::debug!("cannot remove the veth pair of an instance: {error}");
         }
         let Some(address) = self.plugged().remove(&index) else {
             return;
@@ -211,7 +211,7 @@ impl Switch {
         let cable = Cable { index, address };
         let dismissed = self.change(move |firewall| firewall.dismiss(cable)).await;
         if let Err(error) = dismissed {
-            log::warn!("cannot remove the cable of an instance from the firewall: {error}");
+            log::warn!("cannot remove the veth pair of an instance from the firewall: {error}");
         }
     }
 

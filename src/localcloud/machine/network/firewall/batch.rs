@@ -52,7 +52,7 @@ impl Hook {
     }
 }
 
-/// An element of the set of cables: an interface index and its permitted source
+/// An element of the set of veth pairs: an interface index and its permitted source
 /// address.
 pub(super) type CableKey = (u32, Ipv4Addr);
 

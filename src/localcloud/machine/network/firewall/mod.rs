@@ -62,7 +62,7 @@ pub(in super::super) struct Gateway {
     pub(in super::super) port: u16,
 }
 
-/// The switch's end of a cable, and the only address that may use it.
+/// The switch's end of a veth pair, and the only address that may use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cable {
     pub(super) index: u32,
@@ -75,19 +75,19 @@ pub(in super::super) struct Firewall(Kernel);
 
 impl Firewall {
     /// Loads the walls in the network namespace of the current thread. No
-    /// packet passes until cables are admitted.
+    /// packet passes until veth pairs are admitted.
     pub(super) fn raise() -> io::Result<Self> {
         let kernel = Kernel::open()?;
         rules::walls().commit(&kernel)?;
         Ok(Self(kernel))
     }
 
-    /// Allows a cable to use its address.
+    /// Allows a veth pair to use its address.
     pub(super) fn admit(&self, cable: Cable) -> io::Result<()> {
         rules::admitted((cable.index, cable.address)).commit(&self.0)
     }
 
-    /// Removes a cable.
+    /// Removes a veth pair.
     pub(super) fn dismiss(&self, cable: Cable) -> io::Result<()> {
         rules::dismissed((cable.index, cable.address)).commit(&self.0)
     }

@@ -22,7 +22,7 @@ const WALLS: &str = "autorun_walls";
 /// The set of the switch's interfaces, each with its permitted address.
 const CABLES: &str = "cables";
 
-/// Returns the rules that no security group overrides: each cable uses only its
+/// Returns the rules that no security group overrides: each veth pair uses only its
 /// own address, and the switch itself serves only metadata. All other packets
 /// are dropped, including all of IPv6.
 pub(super) fn walls() -> Batch {

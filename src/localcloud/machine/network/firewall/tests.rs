@@ -233,7 +233,7 @@ fn a_rejected_batch_changes_nothing_and_reports_why() {
         let kernel = Kernel::open().unwrap();
         rules::groups(GATEWAY, &[]).commit(&kernel).unwrap();
         let before = listed();
-        // Without the walls, the set of cables does not exist.
+        // Without the walls, the set of veth pairs does not exist.
         let error = rules::admitted((1, GATEWAY.address)).commit(&kernel);
         let mut batch = rules::groups(GATEWAY, &[port(5, Vec::new())]);
         batch.add_rule("autorun", "nowhere", &[]);
