@@ -1,6 +1,6 @@
 //! Hints for errors of Rhai: the most similar name or the right call.
 
-use rhai::{Engine, EvalAltResult, ParseErrorType};
+use rhai::{Engine, EvalAltResult, LexError, ParseErrorType, Position};
 
 use super::calls::natives;
 use crate::error::Error;
@@ -16,9 +16,16 @@ pub(in crate::playbook) fn explain(
     error: Error,
 ) -> Error {
     match raised.unwrap_inner() {
-        EvalAltResult::ErrorParsing(ParseErrorType::VariableUndefined(name), _)
-        | EvalAltResult::ErrorVariableNotFound(name, _) => {
-            unknown_variable(engine, text, name, error)
+        EvalAltResult::ErrorParsing(ParseErrorType::VariableUndefined(name), position)
+        | EvalAltResult::ErrorVariableNotFound(name, position) => {
+            unknown_variable(engine, text, name, *position, error)
+        }
+        EvalAltResult::ErrorParsing(
+            ParseErrorType::BadInput(LexError::MalformedChar(quoted)),
+            _,
+        ) => {
+            let inside = quoted.trim_matches('\'');
+            error.hint(format!("write text in double quotes: \"{inside}\""))
         }
         // Rhai's place is the token after the gap, often on the next line.
         EvalAltResult::ErrorParsing(ParseErrorType::MissingToken(token, _), _) if token == ";" => {
@@ -36,8 +43,29 @@ pub(in crate::playbook) fn explain(
     }
 }
 
-fn unknown_variable(engine: &Engine, text: &str, name: &str, error: Error) -> Error {
+/// How other languages write Rhai's values.
+const FOREIGN: &[(&str, &str)] = &[
+    ("True", "true"),
+    ("False", "false"),
+    ("None", "()"),
+    ("null", "()"),
+    ("nil", "()"),
+];
+
+fn unknown_variable(
+    engine: &Engine,
+    text: &str,
+    name: &str,
+    position: Position,
+    error: Error,
+) -> Error {
     let error = error.with_message(format!("unknown variable `{name}`"));
+    if let Some((_, value)) = FOREIGN.iter().find(|(foreign, _)| *foreign == name) {
+        return error.hint(format!("Rhai writes it as `{value}`"));
+    }
+    if !declared(text).contains(&name) && is_assigned(text, name, position) {
+        return error.hint(format!("declare it first: `let {name} = ..`"));
+    }
     if natives(engine).contains_key(name) {
         return error.hint(format!("`{name}` is a function: call it as {name}(..)"));
     }
@@ -51,6 +79,17 @@ fn unknown_variable(engine: &Engine, text: &str, name: &str, error: Error) -> Er
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error,
     }
+}
+
+/// Whether the text at this place assigns to the name.
+fn is_assigned(text: &str, name: &str, position: Position) -> bool {
+    let (Some(line), Some(column)) = (position.line(), position.position()) else {
+        return false;
+    };
+    let line = text.lines().nth(line - 1).unwrap_or_default();
+    let rest: String = line.chars().skip(column - 1).collect();
+    let after = rest.strip_prefix(name).map_or("", str::trim_start);
+    after.starts_with('=') && !after.starts_with("==") && !after.starts_with("=>")
 }
 
 /// Returns the names that a script declares. They are read from its text, because it
