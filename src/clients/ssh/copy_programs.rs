@@ -191,7 +191,7 @@ set -C
 cat >"$h" || why "${{d:-.}}"
 s=$(wc -c <"$h") || exit 1
 [ "$s" -eq {size} ] || {{ echo "received $s of {size} bytes" >&2; exit {incomplete}; }}
-chmod {mode:04o} "$h" || exit 1
+chmod -- {mode:04o} "$h" || exit 1
 mv -f -- "$h" "$t" || why "${{d:-.}}"
 printf '%s' "$t""#,
         target = quote(from_home(target)),
@@ -220,7 +220,7 @@ case "$home/" in
 esac
 fi
 if [ -d "$t" ] && {merging}; then into=1
-[ -w "$t" ] || chmod u+wx "$t" 2>/dev/null
+[ -w "$t" ] || chmod -- u+wx "$t" 2>/dev/null
 d=$t/ h=$t/.autorun-{token}
 else
 case $t in */*) d=${{t%/*}}/ ;; *) d= ;; esac
@@ -230,7 +230,7 @@ umask 077
 mkdir -- "$h" || why "${{d:-.}}"
 clean() {{
 if [ -e "$h/old" ] && [ ! -e "$t" ]; then mv -- "$h/old" "$t" || return; fi
-rm -rf -- "$h" 2>/dev/null || {{ chmod -R u+rwx "$h"; rm -rf -- "$h"; }}
+rm -rf -- "$h" 2>/dev/null || {{ chmod -R -- u+rwx "$h"; rm -rf -- "$h"; }}
 }}
 trap clean EXIT
 trap 'exit 1' HUP INT PIPE TERM
@@ -254,7 +254,7 @@ trap 'exit 1' HUP INT PIPE TERM
 fn settle() -> String {
     format!(
         r#"merge() {{
-[ -w "$2" ] || chmod u+wx "$2" 2>/dev/null
+[ -w "$2" ] || chmod -- u+wx "$2" 2>/dev/null
 (cd -- "$1" && find . ! -name . -prune ! -type d -exec sh -c '
 t=$1; shift
 for f do
@@ -278,14 +278,14 @@ done
 if [ "$into" ]; then merge "$h/tree" "$t"
 elif [ ! -d "$t" ]; then mv -- "$h/tree" "$t" || why "${{d:-.}}"
 else
-[ -w "$t" ] || chmod u+wx "$t" 2>/dev/null
+[ -w "$t" ] || chmod -- u+wx "$t" 2>/dev/null
 trap '' HUP INT PIPE TERM
 mv -- "$t" "$h/old" || why "${{d:-.}}"
 mv -- "$h/tree" "$t" || why "${{d:-.}}"
 fi
 if [ -f "$h/closed" ]; then
 while IFS=' ' read -r m n; do
-v=$(printf '%bx' "$n") && v=${{v%x}} && chmod "$m" "$t/$v" || exit 1
+v=$(printf '%bx' "$n") && v=${{v%x}} && chmod -- "$m" "$t/$v" || exit 1
 done <"$h/closed"
 fi
 printf '%s' "$t""#,
