@@ -67,7 +67,8 @@
 //!    the answer proves that nothing was created. After a lost answer or a crash the
 //!    row stays *intended*: the resource may exist.
 //! 5. `resume` runs the playbook again. A step that succeeded before returns its
-//!    recorded result. An intended row is resolved by asking AWS for the token.
+//!    recorded result. For an intended row, autorun queries AWS by
+//!    token, tag or bucket name, and so finds out whether the resource exists.
 //! 6. `destroy` deletes the rows' resources, newest first, through `teardown`.
 //!    *Live* becomes *releasing*, then *released*. What is already gone counts as
 //!    deleted.

@@ -121,7 +121,8 @@ pub(super) struct TargetArgs {
     #[arg(long, conflicts_with_all = ["profile", "endpoint_url"])]
     pub(super) local: bool,
 
-    /// If instances need root, start the local cloud through sudo without asking
+    /// Do not ask before starting the local cloud with sudo, which it needs if
+    /// the playbook launches instances
     #[cfg(feature = "local-cloud")]
     #[arg(long, requires = "local")]
     pub(super) sudo: bool,
@@ -183,7 +184,8 @@ pub(super) struct ResumeArgs {
     #[arg(long, value_name = "WHAT", default_value = "keep")]
     pub(super) on_error: OnError,
 
-    /// If the run used a local cloud of root, start it through sudo without asking
+    /// Do not ask before starting the local cloud with sudo, if the run used one
+    /// of root
     #[cfg(feature = "local-cloud")]
     #[arg(long)]
     pub(super) sudo: bool,

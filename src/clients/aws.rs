@@ -25,7 +25,7 @@ const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout of the STS query for the account id.
 const STS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The retry window of AWS: how long EC2 and S3 may deny a resource that they
+/// The retry window of AWS: how long EC2 and S3 may not show a resource that they
 /// have just created.
 const CONSISTENCY: Duration = Duration::from_secs(60);
 

@@ -87,7 +87,7 @@ impl Clients {
         Ok((self.aws.region().await?, self.aws.account().await?))
     }
 
-    /// Returns the retry window: the time in which the endpoint may deny a
+    /// Returns the retry window: the time in which the endpoint may not show a
     /// resource that it has just created.
     #[must_use]
     pub fn consistency(&self) -> Duration {

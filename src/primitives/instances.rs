@@ -101,9 +101,8 @@ pub mod api {
     /// its user data has finished without an error. The returned map has its
     /// addresses.
     ///
-    /// The ssh host key is compared with the keys that cloud-init writes to the
-    /// console. A difference is an error. When the keys appear depends on the
-    /// instance type and the image:
+    /// On Nitro types, the ssh host key is compared with the keys that cloud-init
+    /// writes to the console. A difference is an error. In detail:
     ///
     /// - Nitro types (`t3` and newer): AWS shows the console at any time. The
     ///   function waits until the console shows the keys, and `host_key` in the
@@ -200,7 +199,8 @@ struct LaunchInstance {
     name: Option<String>,
     /// Instance type. The default is a micro type that is free-tier eligible in
     /// the region and fits the architecture of the image: for `x86_64`
-    /// `t3.micro`, else `t2.micro`; for `arm64` `t4g.micro`.
+    /// `t3.micro`, or `t2.micro` where `t3.micro` is not eligible; for `arm64`,
+    /// `t4g.micro`.
     #[serde(rename = "type")]
     instance_type: Option<String>,
     /// An AMI id or a map that `latest_amazon_linux` returned. The default is

@@ -82,7 +82,7 @@ pub mod api {
     ///
     /// When `timeout` expires or Ctrl-C is pressed, autorun ends the command
     /// and the processes that it started. If it cannot verify that they have
-    /// ended, the error message contains this.
+    /// ended, the error message says so.
     ///
     /// Throws:
     ///
@@ -93,7 +93,7 @@ pub mod api {
     /// - `host_key_changed` if the host key is not the known one;
     /// - `invalid_option` if `command` contains a secret;
     /// - `unreachable` if there is no connection, or if it breaks before the
-    ///   host reports the status: the command may then still run.
+    ///   host reports the status: the command may still be running.
     ///
     /// ```rhai
     /// let web = host("192.0.2.10");

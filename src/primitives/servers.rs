@@ -46,8 +46,8 @@ pub(super) struct Server {
     /// output, else "unverified".
     host_key: HostKey,
     /// How to reach the instance: the map that `host` returned for it, with its
-    /// jump host and other settings. Present only if the function was called
-    /// with such a map.
+    /// jump host and other settings. Present only in the results of functions
+    /// that were called with such a map, for example `wait_until_ready`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "HostValue")]
     host: Option<KnownHost>,

@@ -112,11 +112,11 @@ fn recap(
     (level, lines.join("\n"))
 }
 
-/// Returns ` (12 steps)`, or an empty string.
+/// Returns ` (12 calls)`, or an empty string.
 fn number_of(steps: &[Steps]) -> String {
     match steps.iter().map(|steps| steps.count).sum() {
         0 => String::new(),
-        count => format!(" ({})", text::count(count, "step")),
+        count => format!(" ({})", text::count(count, "call")),
     }
 }
 

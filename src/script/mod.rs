@@ -1,8 +1,8 @@
 //! The bridge between Rust and Rhai: calls, values and errors.
 //!
 //! A primitive is a documented function in an `#[export_module]` whose first
-//! parameter is a [`rhai::NativeCallContext`]. It does its work in [`run`], with
-//! plain Rust values. Its doc comment is its manual entry.
+//! parameter is a [`rhai::NativeCallContext`]. It does its work in
+//! [`run_quietly`], [`run`] or [`effect`], with plain Rust values. Its doc comment is its manual entry.
 
 pub use call::{Outcome, branch_call, effect, note_wait, run, run_blocking, run_quietly};
 pub use call_context::context;

@@ -1,6 +1,6 @@
 //! Settles intended rows: finds out whether their resources were created.
 //! Queries go by token and tag, and repeat throughout the retry window, in
-//! which the endpoint may deny a resource that it has just created.
+//! which the endpoint may not show a resource that it has just created.
 
 use std::path::Path;
 

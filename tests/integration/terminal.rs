@@ -84,7 +84,7 @@ fn log_lines_stay_intact_above_the_spinners() {
     assert_eq!(lines.remove(0), "the log speaks first");
     let (longest, recap) = (lines.pop().unwrap(), lines.pop().unwrap());
     assert!(
-        recap.starts_with("done in ") && recap.ends_with("(6 steps)"),
+        recap.starts_with("done in ") && recap.ends_with("(6 calls)"),
         "{recap}"
     );
     assert!(longest.starts_with("longest:   sleep 4."), "{longest}");

@@ -83,8 +83,8 @@ static KNOWN: &[Family] = &[
     any(
         &["PendingVerification"],
         ErrorKind::Denied,
-        "AWS still verifies the new account: try again in a few hours, and contact AWS Support \
-         if it takes longer than a day",
+        "AWS is still verifying the account for this region: try again later, and contact AWS \
+         Support if it takes longer than a few hours",
     ),
     any(
         &["Blocked"],
@@ -146,7 +146,8 @@ static KNOWN: &[Family] = &[
     any(
         &["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"],
         ErrorKind::NotFound,
-        "an AMI id is valid in one region only: use latest_amazon_linux()",
+        "the image does not exist in this region, or was deregistered: choose another AMI id, or \
+         use latest_amazon_linux()",
     ),
     any(
         &["InvalidGroupId.Malformed"],
@@ -171,8 +172,8 @@ static KNOWN: &[Family] = &[
     any(
         &["IncorrectInstanceState"],
         ErrorKind::InvalidOption,
-        "wait until the instance has a state that allows this operation: wait_until_running, \
-         stop_instance and start_instance do this",
+        "the operation needs another state: wait_until_running waits for a starting instance, \
+         start_instance starts a stopped one",
     ),
     only(
         &["RunInstances"],
@@ -204,10 +205,13 @@ static KNOWN: &[Family] = &[
          VALUE` requests an increase",
     ),
     any(
-        &[
-            "SecurityGroupLimitExceeded",
-            "RulesPerSecurityGroupLimitExceeded",
-        ],
+        &["RulesPerSecurityGroupLimitExceeded"],
+        ErrorKind::QuotaExceeded,
+        "use fewer rules in this group, split them over several groups, or request a higher \
+         limit in Service Quotas",
+    ),
+    any(
+        &["SecurityGroupLimitExceeded"],
         ErrorKind::QuotaExceeded,
         "delete what you no longer need (`autorun runs` shows which runs have resources), or \
          request a higher limit in Service Quotas",

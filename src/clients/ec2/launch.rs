@@ -141,7 +141,10 @@ impl Ec2<'_> {
             Err(e) => {
                 let region = self.client.config().region();
                 let region = region.map_or("an unknown region", Region::as_ref);
-                let attempt = format!("launch a {} instance in {region}", launch.instance_type);
+                let attempt = format!(
+                    "launch an instance of type {} in {region}",
+                    launch.instance_type
+                );
                 let error = aws_error(&attempt, &e);
                 match code(&e) {
                     Code::IdempotentParameterMismatch => Ok(Launched::Before(error)),

@@ -1,12 +1,12 @@
 //! ssh: runs commands, copies files, verifies host keys.
 //!
-//! libssh2 is a blocking library, so all of this runs on blocking threads, in
-//! non-blocking mode with poll(2). Connections are kept and reused; two
-//! concurrent commands on one host use two connections.
+//! libssh2 has no asynchronous interface, so each connection is used on a blocking
+//! thread. Its socket is non-blocking, and the thread waits with poll(2).
+//! Connections are kept and reused; two concurrent commands on one host use two
+//! connections.
 //!
 //! ssh2 moves only one stream at a time, so the pump and the tunnels are this
-//! project's own code. An asynchronous ssh client would need neither, but the
-//! project has chosen ssh2.
+//! project's own code.
 
 mod boot;
 mod channel;

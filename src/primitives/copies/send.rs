@@ -244,7 +244,7 @@ async fn send_directory(
         Ok(()) => Ok(finished),
         // The host stopped reading; its status has the reason.
         Err(NotPacked::Refused(_)) if finished.status != 0 => Ok(finished),
-        // This machine failed, so the host received an incomplete archive.
+        // Reading the local files failed, so the host received an incomplete archive.
         Err(error) => Err(error.into()),
     }
 }

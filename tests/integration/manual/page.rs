@@ -12,7 +12,7 @@
 //! A comment on the line before a block changes that: `<!-- file: NAME -->` writes
 //! the block to a file; `<!-- exit: N -->` is the exit status expected, else 0. In
 //! expected output `[..]` stands for any text in a line, and a line `...` for
-//! any lines. `<!-- run: ID -->` anywhere makes this id stand for the last run.
+//! any lines. After `<!-- run: ID -->`, this id stands for the last run.
 //!
 //! `BLESS=1` writes the output of console blocks into the page.
 
@@ -56,6 +56,8 @@ struct Block {
     text: Vec<String>,
     file: Option<String>,
     exit: i32,
+    /// The id that stands for the last run.
+    run: Option<String>,
 }
 
 pub(super) struct Page {
@@ -63,8 +65,6 @@ pub(super) struct Page {
     path: PathBuf,
     lines: Vec<String>,
     blocks: Vec<Block>,
-    /// The id that stands for the last run.
-    run: Option<String>,
 }
 
 fn folder() -> PathBuf {
@@ -94,10 +94,11 @@ impl Page {
         let path = folder().join(name).with_extension("md");
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        let run = lines.iter().find_map(|line| directive(line, "run"));
+        let mut run = None;
         let mut blocks: Vec<Block> = Vec::new();
         let mut open: Option<Block> = None;
         for (at, line) in lines.iter().enumerate() {
+            run = directive(line, "run").or(run);
             match (line.strip_prefix("```"), &mut open) {
                 (Some(_), Some(_)) => blocks.extend(open.take()),
                 (Some(language), None) => {
@@ -109,6 +110,7 @@ impl Page {
                         text: Vec::new(),
                         file: before("file"),
                         exit: before("exit").map_or(0, |status| status.parse().unwrap()),
+                        run: run.clone(),
                     });
                 }
                 (None, Some(block)) => block.text.push(line.clone()),
@@ -121,7 +123,6 @@ impl Page {
             path,
             lines,
             blocks,
-            run,
         }
     }
 
@@ -141,14 +142,14 @@ impl Page {
             }
             match block.language.as_str() {
                 "console" => {
-                    let session = self.session(&mut shell, block, &place);
+                    let session = Self::session(&mut shell, block, &place);
                     examples += 1;
                     if let Some(session) = session {
                         blessed.push((block.line, block.text.len(), session));
                     }
                 }
                 "sh" => {
-                    self.command(&mut shell, &text, block.exit, &place);
+                    Self::command(&mut shell, block, &text, block.exit, &place);
                     examples += 1;
                 }
                 "rhai" | "python" => {
@@ -196,25 +197,23 @@ impl Page {
         printed
     }
 
-    /// Runs a command that has to succeed.
-    fn command(&self, shell: &mut Shell, command: &str, exit: i32, place: &str) -> String {
-        let command = match (&self.run, command.contains("RUN")) {
-            (Some(id), _) if command.contains(id) => command.replace(id, &last_run(shell)),
+    /// Runs a command of a block, which has to exit with this status.
+    fn command(shell: &mut Shell, block: &Block, command: &str, exit: i32, place: &str) -> String {
+        let command = match &block.run {
+            Some(id) if command.contains(id) => command.replace(id, &last_run(shell)),
             _ => command.to_owned(),
         };
         let (status, output) = shell.run(&command);
         assert_eq!(status, exit, "{place}: {command}\n{output}");
-        match &self.run {
-            Some(id) if output.contains("run") || output.contains('-') => {
-                output.replace(&last_run(shell), id)
-            }
-            _ => output,
+        match &block.run {
+            Some(id) => output.replace(&last_run(shell), id),
+            None => output,
         }
     }
 
     /// Runs the commands of a console block and compares their output. With
     /// `BLESS` returns the block as it has to be, if it differs.
-    fn session(&self, shell: &mut Shell, block: &Block, place: &str) -> Option<Vec<String>> {
+    fn session(shell: &mut Shell, block: &Block, place: &str) -> Option<Vec<String>> {
         let mut commands: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
         for line in &block.text {
             if let Some(command) = line.strip_prefix("$ ") {
@@ -235,7 +234,7 @@ impl Page {
         for (at, (command, expected)) in commands.into_iter().enumerate() {
             // Only the last command of a block may fail.
             let exit = if at == last { block.exit } else { 0 };
-            let output = self.command(shell, &command.join("\n"), exit, place);
+            let output = Self::command(shell, block, &command.join("\n"), exit, place);
             let expected = expected.join("\n");
             session.push(format!("$ {}", command[0]));
             session.extend(command[1..].iter().map(|more| format!("> {more}")));

@@ -1,6 +1,6 @@
-//! Pid 1 of a machine: one process with one thread and an event loop.
+//! Pid 1 of a local instance: one process with one thread and an event loop.
 //!
-//! It confines itself to the machine (`jail`), then runs everything: ssh, user
+//! It confines itself to the instance (`jail`), then runs everything: ssh, user
 //! data, units, the calls of the init programs, and the reaping of processes.
 //! When the daemon ends, it ends too, and the kernel kills what runs in the
 //! machine.
