@@ -37,7 +37,7 @@ pub(super) enum Command {
     Destroy(DestroyArgs),
     /// Log in to an instance of a run, or run a command on it
     Ssh(SshArgs),
-    /// Show the manual: all functions, one function, or a playbook's variables
+    /// Show the manual: functions, pages, or a playbook's variables
     Docs(DocsArgs),
     /// Manage the local cloud: EC2 and S3 on this machine
     #[cfg(feature = "local-cloud")]
@@ -371,7 +371,8 @@ fn after_help() -> String {
          \x20 autorun destroy RUN           Remove the resources of the run\n\
          \n\
          Manual:\n\
-         \x20 autorun docs                  List the functions of playbooks\n\
+         \x20 autorun docs                  List the functions and pages\n\
+        \x20 autorun docs getting-started  Show a page of the manual\n\
          \x20 autorun docs launch_instance  Show one function\n\
          \x20 autorun docs web.rhai         Show the variables of a playbook\n\
          \n\

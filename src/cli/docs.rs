@@ -59,8 +59,12 @@ pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
     let functions = reference::ENTRIES.iter().map(|entry| entry.name.as_str());
     let names = functions.chain(PAGES.iter().map(|(name, _)| *name));
     match text::nearest(subject, names) {
-        Some(near) => bail!("there is no function `{subject}`\nhint: did you mean `{near}`?"),
-        None => bail!("there is no function `{subject}`\nhint: `autorun docs` lists all of them"),
+        Some(near) => {
+            bail!("there is no function or page `{subject}`\nhint: did you mean `{near}`?")
+        }
+        None => bail!(
+            "there is no function or page `{subject}`\nhint: `autorun docs` lists all of them"
+        ),
     }
 }
 
