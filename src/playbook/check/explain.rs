@@ -24,9 +24,13 @@ pub(in crate::playbook) fn explain(
             ParseErrorType::BadInput(LexError::MalformedChar(quoted)),
             _,
         ) => {
-            let inside = quoted.trim_matches('\'');
+            let inside = quoted.trim_matches('\'').replace('"', "\\\"");
             error.hint(format!("write text in double quotes: \"{inside}\""))
         }
+        EvalAltResult::ErrorParsing(ParseErrorType::Reserved(word), _) => match in_rhai(word) {
+            Some(value) => error.hint(format!("Rhai writes it as `{value}`")),
+            None => error,
+        },
         // Rhai's place is the token after the gap, often on the next line.
         EvalAltResult::ErrorParsing(ParseErrorType::MissingToken(token, _), _) if token == ";" => {
             error.hint("add `;` at the end of the statement before this place")
@@ -52,6 +56,11 @@ const FOREIGN: &[(&str, &str)] = &[
     ("nil", "()"),
 ];
 
+fn in_rhai(word: &str) -> Option<&'static str> {
+    let found = FOREIGN.iter().find(|(foreign, _)| *foreign == word);
+    found.map(|(_, value)| *value)
+}
+
 fn unknown_variable(
     engine: &Engine,
     text: &str,
@@ -60,7 +69,7 @@ fn unknown_variable(
     error: Error,
 ) -> Error {
     let error = error.with_message(format!("unknown variable `{name}`"));
-    if let Some((_, value)) = FOREIGN.iter().find(|(foreign, _)| *foreign == name) {
+    if let Some(value) = in_rhai(name) {
         return error.hint(format!("Rhai writes it as `{value}`"));
     }
     if !declared(text).contains(&name) && is_assigned(text, name, position) {
