@@ -8,6 +8,8 @@ use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_sdk_ec2::config::{Credentials, ProvideCredentials as _};
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::{Builder as HttpClientBuilder, tls};
 use tokio::sync::OnceCell;
 
 use super::attempts::{Attempts, Place, is_on_this_machine};
@@ -255,7 +257,11 @@ impl Aws {
     }
 
     async fn load(&self) -> Result<SdkConfig> {
+        let https = HttpClientBuilder::new()
+            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+            .build_https();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(https)
             .retry_config(RetryConfig::standard().with_max_attempts(4));
         if let Some(profile) = &self.options.profile {
             loader = loader.profile_name(profile);

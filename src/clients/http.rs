@@ -45,6 +45,8 @@ impl Http {
         let client = self
             .client
             .get_or_try_init(async || {
+                // Fails if a default exists already, which is then used.
+                let _ = rustls::crypto::ring::default_provider().install_default();
                 reqwest::Client::builder()
                     .user_agent(concat!("autorun/", env!("CARGO_PKG_VERSION")))
                     .build()

@@ -526,7 +526,7 @@ mod tests {
 
     #[test]
     fn any_secret_is_masked_across_line_breaks() {
-        use rand::Rng as _;
+        use rand::RngExt as _;
         let (seed, mut random) = seeded();
         for _ in 0..40 {
             let secret = any_secret(&mut random);
@@ -570,7 +570,7 @@ mod tests {
 
     #[test]
     fn any_secret_is_masked_in_pieces() {
-        use rand::Rng as _;
+        use rand::RngExt as _;
         let (seed, mut random) = seeded();
         for _ in 0..40 {
             let secret = any_secret(&mut random);

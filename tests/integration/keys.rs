@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::LazyLock;
 
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use crate::support::cloud::LocalCloud;

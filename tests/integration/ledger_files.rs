@@ -13,7 +13,7 @@ use autorun::error::Error;
 use autorun::ledger::{About, Run, Store};
 use autorun::report::Outcome;
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 use tempfile::TempDir;
 
 use crate::local_cloud::becomes_true;

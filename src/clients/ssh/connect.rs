@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use rand::rngs::StdRng;
     use rand::seq::IndexedRandom as _;
-    use rand::{Rng as _, SeedableRng as _};
+    use rand::{RngExt as _, SeedableRng as _};
     use std::io::Write as _;
     use std::os::unix::net::UnixStream;
 

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 use tar::{EntryType, Header};
 
 use super::*;

@@ -1,11 +1,12 @@
 //! Key pairs: create, import, describe and delete.
 
-use aws_lc_rs::digest;
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
-use aws_lc_rs::rsa;
-use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use ring::digest;
+use rsa::pkcs1::EncodeRsaPrivateKey as _;
+use rsa::pkcs8::EncodePrivateKey as _;
+use rsa::traits::PublicKeyParts as _;
+use rsa::{BoxedUint, RsaPrivateKey};
 use ssh_key::public::RsaPublicKey;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 
@@ -167,61 +168,27 @@ fn new_ed25519(name: &str) -> Result<NewKey> {
 
 /// Creates an RSA key of 2048 bits in PKCS #1, as AWS does.
 fn new_rsa(name: &str) -> Result<NewKey> {
-    let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).map_err(failed)?;
-    let document = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).map_err(failed)?;
-    // PKCS #8 is a header and the PKCS #1 key. The header has 26 bytes for every
-    // key of this size.
-    let pkcs1 = document
-        .as_ref()
-        .get(26..)
-        .filter(|der| der.starts_with(&[0x30, 0x82]))
-        .ok_or_else(|| failed("unexpected PKCS #8 header"))?;
-    let encoded = BASE64_STANDARD.encode(pkcs1);
-    let lines: Vec<String> = encoded
-        .as_bytes()
-        .chunks(64)
-        .map(|line| String::from_utf8_lossy(line).into_owned())
-        .collect();
-    let pem = format!(
-        "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n",
-        lines.join("\n")
-    );
-    // The public key is a sequence of modulus and exponent in DER. aws-lc-rs returns
-    // the two numbers only with its feature `ring-io`, which is off.
-    let inner = pair.public_key().as_ref();
-    let (inner, _) = der(inner, 0x30).ok_or_else(|| failed("the public key is not a sequence"))?;
-    let (n, rest) = der(inner, 0x02).ok_or_else(|| failed("no modulus"))?;
-    let (e, _) = der(rest, 0x02).ok_or_else(|| failed("no exponent"))?;
+    let key = RsaPrivateKey::new(&mut rand::rng(), 2048).map_err(failed)?;
+    let pem = key
+        .to_pkcs1_pem(rsa::pkcs1::LineEnding::LF)
+        .map_err(failed)?;
+    let number = |number: &BoxedUint| {
+        ssh_key::Mpint::from_positive_bytes(&number.to_be_bytes_trimmed_vartime())
+    };
     let public = RsaPublicKey {
-        e: ssh_key::Mpint::from_bytes(e).map_err(failed)?,
-        n: ssh_key::Mpint::from_bytes(n).map_err(failed)?,
+        e: number(key.e()).map_err(failed)?,
+        n: number(key.n()).map_err(failed)?,
     };
     // AWS's fingerprint of a key that it creates is the SHA-1 of the private
     // key in PKCS #8.
-    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, document.as_ref());
+    let pkcs8 = key.to_pkcs8_der().map_err(failed)?;
+    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, pkcs8.as_bytes());
     let fingerprint: Vec<String> = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
     Ok((
-        pem,
+        pem.to_string(),
         PublicKey::new(public.into(), name),
         Some(fingerprint.join(":")),
     ))
-}
-
-/// Returns the content of a DER element with this tag, and the bytes after the
-/// element.
-fn der(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&first, rest) = bytes.split_first()?;
-    let (&length, rest) = rest.split_first()?;
-    let (length, rest) = if length < 0x80 {
-        (usize::from(length), rest)
-    } else {
-        let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-        let long = digits.iter().try_fold(0_usize, |sum, digit| {
-            Some(sum.checked_mul(256)? + usize::from(*digit))
-        })?;
-        (long, rest)
-    };
-    (first == tag).then_some(rest)?.split_at_checked(length)
 }
 
 pub(super) fn describe_key_pairs(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {

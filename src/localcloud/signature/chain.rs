@@ -1,7 +1,7 @@
 //! Computations with the secret access key: signatures, and the chain of
 //! signatures over the chunks of a body.
 
-use aws_lc_rs::hmac;
+use ring::hmac;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 

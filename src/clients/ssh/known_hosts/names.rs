@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use aws_lc_rs::hmac;
+use ring::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
