@@ -24,6 +24,7 @@ mod local_cloud_walls;
 mod main_job;
 mod manual;
 mod monitor;
+mod package;
 mod report;
 mod safety;
 mod secrets;
