@@ -39,6 +39,8 @@ pub(super) enum Command {
     Ssh(SshArgs),
     /// Show the manual: functions, pages, or a playbook's variables
     Docs(DocsArgs),
+    /// Show the settings that count, and where they come from
+    Settings(SettingsArgs),
     /// Manage the local cloud: EC2 and S3 on this machine
     #[cfg(feature = "local-cloud")]
     Cloud {
@@ -96,25 +98,41 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE", requires = "local")]
     pub(super) faults: Option<PathBuf>,
 
-    /// What to do with the run's resources if it fails or is stopped
-    #[arg(long, value_name = "WHAT", default_value = "keep")]
-    pub(super) on_error: OnError,
+    /// What to do with the run's resources if it fails or is stopped [default:
+    /// keep]
+    #[arg(long, value_name = "WHAT")]
+    pub(super) on_error: Option<OnError>,
 
-    /// Instances terminate themselves after this time, for example 2h. Buckets,
-    /// security groups and key pairs stay
+    /// Instances terminate themselves after this time, for example 2h; none
+    /// overrides a settings file. Buckets, security groups and key pairs stay
     #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
-    pub(super) ttl: Option<Duration>,
+    pub(super) ttl: Option<OrNone<Duration>>,
 
     /// Add a tag to every resource that the run creates
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_tag)]
     pub(super) tag: Vec<(String, String)>,
+
+    /// Launch instances although those of an earlier run of the same playbook and
+    /// name are still up
+    #[arg(long)]
+    pub(super) again: bool,
+
+    /// Post a JSON object to this URL when the run ends; none overrides a
+    /// settings file
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "AUTORUN_NOTIFY",
+        hide_env_values = true
+    )]
+    pub(super) notify: Option<String>,
 
     #[command(flatten)]
     pub(super) report: ReportArgs,
 }
 
 /// The account, region and endpoints to use.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct TargetArgs {
     /// Use the local cloud on this machine instead of AWS; start it if needed
     #[cfg(feature = "local-cloud")]
@@ -130,6 +148,10 @@ pub(super) struct TargetArgs {
     /// AWS profile
     #[arg(long, value_name = "NAME")]
     pub(super) profile: Option<String>,
+
+    /// ARN of an IAM role to assume with the other credentials
+    #[arg(long, value_name = "ARN")]
+    pub(super) role: Option<String>,
 
     /// AWS region, for example eu-central-1
     #[arg(long, value_name = "NAME")]
@@ -180,15 +202,26 @@ pub(super) struct ResumeArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) vars: Vec<PathBuf>,
 
-    /// What to do with the run's resources if it fails or is stopped
-    #[arg(long, value_name = "WHAT", default_value = "keep")]
-    pub(super) on_error: OnError,
+    /// What to do with the run's resources if it fails or is stopped [default:
+    /// keep]
+    #[arg(long, value_name = "WHAT")]
+    pub(super) on_error: Option<OnError>,
 
     /// Do not ask before starting the local cloud with sudo, if the run used one
     /// of root
     #[cfg(feature = "local-cloud")]
     #[arg(long)]
     pub(super) sudo: bool,
+
+    /// Post a JSON object to this URL when the run ends; none overrides a
+    /// settings file
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "AUTORUN_NOTIFY",
+        hide_env_values = true
+    )]
+    pub(super) notify: Option<String>,
 
     #[command(flatten)]
     pub(super) report: ReportArgs,
@@ -286,6 +319,18 @@ pub(super) struct DocsArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct SettingsArgs {
+    /// Include the file autorun.toml beside this playbook
+    #[arg(value_name = "PLAYBOOK")]
+    pub(super) playbook: Option<PathBuf>,
+
+    /// Format of stdout: human is a table, json is one JSON object per setting
+    /// and line
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct ManArgs {
     /// Directory in which man1 and man7 are written, for example
     /// /usr/local/share/man
@@ -315,9 +360,28 @@ pub(super) enum OnError {
     Destroy,
 }
 
-/// Parses a duration such as `2h`, `1h 30m`, `90s` or `3d`.
-fn parse_ttl(text: &str) -> Result<Duration, String> {
+/// A value, or `none`, which overrides the value in a settings file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OrNone<T> {
+    None,
+    Some(T),
+}
+
+impl<T> OrNone<T> {
+    pub(super) fn into_option(self) -> Option<T> {
+        match self {
+            Self::None => None,
+            Self::Some(value) => Some(value),
+        }
+    }
+}
+
+/// Parses `none`, or a duration such as `2h`, `1h 30m`, `90s` or `3d`.
+pub(super) fn parse_ttl(text: &str) -> Result<OrNone<Duration>, String> {
     const DAY: u64 = 24 * 3600;
+    if text == "none" {
+        return Ok(OrNone::None);
+    }
     let days = text
         .strip_suffix('d')
         .and_then(|days| days.trim().parse::<u64>().ok());
@@ -327,13 +391,19 @@ fn parse_ttl(text: &str) -> Result<Duration, String> {
     });
     seconds
         .filter(|seconds| (1..=365 * DAY).contains(seconds))
-        .map(Duration::from_secs)
+        .map(|seconds| OrNone::Some(Duration::from_secs(seconds)))
         .ok_or_else(|| "use a time from 1s to 365d, such as 90m, 2h, 1h 30m or 3d".to_owned())
 }
 
 /// Parses a tag that both EC2 and S3 accept and that is not reserved.
 fn parse_tag(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    check_tag(key, value)?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Checks a tag; see [`parse_tag`].
+pub(super) fn check_tag(key: &str, value: &str) -> Result<(), String> {
     let good = |c: char| c.is_alphanumeric() || " +-=._:/@".contains(c);
     if ["aws:", "autorun:"].iter().any(|own| key.starts_with(own)) {
         return Err("keys that begin with aws: or autorun: are reserved".to_owned());
@@ -345,7 +415,7 @@ fn parse_tag(text: &str) -> Result<(String, String), String> {
     if !key.chars().chain(value.chars()).all(good) {
         return Err("use only letters, digits, spaces and + - = . _ : / @".to_owned());
     }
-    Ok((key.to_owned(), value.to_owned()))
+    Ok(())
 }
 
 /// Returns the command whose name is most similar to a misspelt word.
@@ -376,6 +446,10 @@ fn after_help() -> String {
          \x20 autorun docs launch_instance  Show one function\n\
          \x20 autorun docs web.rhai         Show the variables of a playbook\n\
          \n\
+         Settings files (see `autorun settings`):\n\
+         \x20 ~/.config/autorun/config.toml\n\
+         \x20 autorun.toml                  Beside the playbook\n\
+         \n\
          Exit codes:\n{}",
         codes.join("\n")
     )
@@ -392,9 +466,11 @@ mod tests {
 
     #[test]
     fn a_time_and_a_tag_are_checked() {
-        assert_eq!(parse_ttl("2h"), Ok(Duration::from_secs(7200)));
-        assert_eq!(parse_ttl("1h 30m"), Ok(Duration::from_secs(5400)));
-        assert_eq!(parse_ttl("2d"), Ok(Duration::from_secs(172_800)));
+        let seconds = |n| Ok(OrNone::Some(Duration::from_secs(n)));
+        assert_eq!(parse_ttl("2h"), seconds(7200));
+        assert_eq!(parse_ttl("1h 30m"), seconds(5400));
+        assert_eq!(parse_ttl("2d"), seconds(172_800));
+        assert_eq!(parse_ttl("none"), Ok(OrNone::None));
         for bad in ["", "2", "-1h", "0s", "9999h", "soon"] {
             assert!(parse_ttl(bad).is_err(), "{bad}");
         }

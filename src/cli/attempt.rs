@@ -7,10 +7,12 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use super::again;
 use super::args::OnError;
 use super::destroy;
 use super::engine::{End, execute};
 use super::inputs::process_environment;
+use super::notify::{self, Due, Webhook};
 use super::settings::{local, shown};
 use super::signals::Signals;
 use super::target::check_account;
@@ -18,7 +20,7 @@ use super::variables::Settled;
 use crate::clients::{AwsOptions, Clients};
 use crate::context::{Context, Parts};
 use crate::error::{Error, exit};
-use crate::ledger::{Ledger, Remover, Run, Store};
+use crate::ledger::{Ledger, Remover, Run, RunStatus, Store};
 use crate::playbook::Playbook;
 use crate::report::{Event, Outcome, Reporter, is_too_short, text};
 use crate::teardown::Teardown;
@@ -32,6 +34,10 @@ pub(super) struct Attempt {
     pub(super) report: Reporter,
     pub(super) on_error: OnError,
     pub(super) resumed: bool,
+    /// Whether it may launch instances beside those of earlier runs.
+    pub(super) again: bool,
+    /// Where its end is posted.
+    pub(super) webhook: Option<Webhook>,
 }
 
 /// How an attempt ended.
@@ -51,8 +57,16 @@ impl Attempt {
         let mask = self.report.mask();
         mask.keep_out_of_tags(self.run.about.tags.iter())
             .map_err(|e| shown(&e))?;
+        if let Some(code) = self.check_earlier()? {
+            return Ok(Ended {
+                code,
+                run: self.run.id,
+            });
+        }
         let ledger = self.begin()?;
+        let due = self.record_due();
         self.announce_ttl();
+        let run = self.run.clone();
         let parts = Parts {
             runtime: runtime.handle().clone(),
             clients,
@@ -73,10 +87,39 @@ impl Attempt {
         }
         let code = clean_up(runtime, &cx, end.outcome(), self.on_error);
         write_end(&cx, end.outcome(), end.error(), started);
-        Ok(Ended {
-            code,
-            run: self.run.id,
-        })
+        if let Some(due) = due {
+            let ended = ended(&cx, &end, started);
+            runtime.block_on(due.post(&run, &ended, &cx.report));
+        }
+        Ok(Ended { code, run: run.id })
+    }
+
+    /// Checks whether earlier runs of the playbook stop this one.
+    fn check_earlier(&self) -> anyhow::Result<Option<u8>> {
+        if self.resumed {
+            return Ok(None);
+        }
+        again::check(
+            &self.store,
+            &self.run,
+            &self.playbook,
+            self.again,
+            &self.report,
+        )
+    }
+
+    /// Records where the end of the run must be posted, and masks the URL.
+    fn record_due(&self) -> Option<Due> {
+        let webhook = self.webhook.clone()?;
+        for secret in webhook.secrets() {
+            self.report.mask().add(&secret);
+        }
+        Some(Due::record(
+            &self.store,
+            &self.run.id,
+            webhook,
+            &self.report,
+        ))
     }
 
     /// Checks that a resumed run still has the same account. Records the account
@@ -150,7 +193,10 @@ impl Attempt {
     }
 
     fn announce_ttl(&self) {
-        if let Some(ttl) = self.run.about.ttl {
+        // A settings file may have a time for every playbook.
+        if let Some(ttl) = self.run.about.ttl
+            && self.playbook.launches_instances()
+        {
             self.report.warn(format!(
                 "instances terminate themselves {} after launch (--ttl); buckets, security groups \
                  and key pairs stay until `autorun destroy {}`",
@@ -200,6 +246,20 @@ fn clean_up(runtime: &Runtime, cx: &Context, outcome: Outcome, on_error: OnError
     }
 }
 
+/// Returns the end of the run as it is posted.
+fn ended(cx: &Context, end: &End, started: Instant) -> notify::End {
+    notify::End {
+        status: RunStatus::Ended(end.outcome()),
+        seconds: Some(started.elapsed().as_secs_f64()),
+        failure: end
+            .error()
+            .cloned()
+            .map(|e| notify::Failure::Error(Box::new(e))),
+        up: cx.ledger.live(),
+        possibly_made: cx.ledger.possibly_made(),
+    }
+}
+
 /// Records how the run ended and reports the resources that are up.
 fn write_end(cx: &Context, outcome: Outcome, error: Option<&Error>, started: Instant) {
     if let Err(unwritten) = cx.ledger.end(outcome, error) {
@@ -243,7 +303,7 @@ fn watch_signals(
     let mut signals = Signals::watch(runtime)?;
     let cx = cx.clone();
     runtime.spawn(async move {
-        signals.next().await;
+        signals.first().await;
         cx.report.warn(match on_error {
             OnError::Keep => "stopping; a second signal exits immediately",
             OnError::Destroy => {

@@ -7,9 +7,11 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::args::DestroyArgs;
+use super::config::Settings;
 use super::confirm;
 #[cfg(feature = "local-cloud")]
 use super::local::CloudNeed;
+use super::notify::post_of_ended_runs;
 use super::output::complain;
 use super::settings::{local, reporter, shown, store, store_for_orphans};
 use super::signals::Signals;
@@ -25,15 +27,21 @@ use crate::teardown::{NotRemoved, Teardown, orphans};
 /// How many runs are removed in parallel.
 const AT_ONCE: usize = 8;
 
-pub(super) fn destroy(arguments: &DestroyArgs) -> anyhow::Result<u8> {
+pub(super) fn destroy(mut arguments: DestroyArgs) -> anyhow::Result<u8> {
+    let settings = Settings::of_user()?;
+    settings.complete_report(&mut arguments.report);
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let cancel = watch_signals(&runtime)?;
     if arguments.orphans {
-        return destroy_orphans(arguments, &runtime, &cancel);
+        // The target of a run is in the ledger; orphans have no run there.
+        settings.complete_target(&mut arguments.target);
+        return destroy_orphans(&arguments, &runtime, &cancel);
     }
-    let store = store(Some(&reporter(&arguments.report, "")?))?;
+    let report = reporter(&arguments.report, "")?;
+    let store = store(Some(&report))?;
+    post_of_ended_runs(&store, |warning| report.warn(warning));
     let mut plans = Vec::new();
-    for run in chosen(arguments, &store)? {
+    for run in chosen(&arguments, &store)? {
         let report = reporter(&arguments.report, &run.id)?;
         let ledger = Ledger::ended(&store, &run, report.clone()).map_err(|e| shown(&e))?;
         if possibly_up(&ledger).is_empty() {
@@ -244,7 +252,7 @@ fn watch_signals(runtime: &Runtime) -> anyhow::Result<CancellationToken> {
     let mut signals = Signals::watch(runtime)?;
     let stop = cancel.clone();
     runtime.spawn(async move {
-        signals.next().await;
+        signals.first().await;
         stop.cancel();
         signals.next().await;
         #[expect(clippy::exit, reason = "the user asked to exit immediately")]

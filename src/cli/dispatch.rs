@@ -11,7 +11,7 @@ use super::args::{Cli, Command, nearest_command};
 #[cfg(feature = "local-cloud")]
 use super::cloud;
 use super::output::{complain, fitted};
-use super::{destroy, docs, man, resume, run, runs, show, ssh};
+use super::{config, destroy, docs, man, resume, run, runs, show, ssh};
 use crate::error::exit;
 
 /// Runs the command that this process's arguments name.
@@ -45,13 +45,14 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         }
     };
     let result = match cli.command {
-        Command::Run(run) => run::run(&run),
+        Command::Run(run) => run::run(*run),
         Command::Runs(runs) => runs::runs(&runs),
         Command::Show(show) => show::show(&show),
-        Command::Resume(resume) => resume::resume(&resume),
-        Command::Destroy(destroy) => destroy::destroy(&destroy),
+        Command::Resume(resume) => resume::resume(*resume),
+        Command::Destroy(destroy) => destroy::destroy(destroy),
         Command::Ssh(ssh) => ssh::ssh(&ssh),
         Command::Docs(docs) => docs::docs(&docs),
+        Command::Settings(settings) => config::show(&settings),
         #[cfg(feature = "local-cloud")]
         Command::Cloud { command } => cloud::cloud(&command),
         Command::Man(man) => man::man(&man),

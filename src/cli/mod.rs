@@ -6,10 +6,12 @@
 
 pub use dispatch::main;
 
+mod again;
 mod args;
 mod attempt;
 #[cfg(feature = "local-cloud")]
 mod cloud;
+mod config;
 mod confirm;
 mod destroy;
 mod dispatch;
@@ -19,6 +21,7 @@ mod inputs;
 #[cfg(feature = "local-cloud")]
 mod local;
 mod man;
+mod notify;
 mod output;
 mod output_file;
 mod resume;

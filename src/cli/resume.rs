@@ -5,9 +5,11 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use tokio::runtime::Runtime;
 
-use super::args::ResumeArgs;
+use super::args::{OnError, ResumeArgs};
 use super::attempt::Attempt;
+use super::config::Settings;
 use super::inputs::{ask_for_secrets, environment, load, read_files, settle};
+use super::notify::post_of_ended_runs;
 use super::settings::{reporter, shown, store};
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
@@ -18,15 +20,20 @@ use crate::ledger::Run;
 use crate::playbook::Declared;
 use crate::report::Reporter;
 
-pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
+pub(super) fn resume(mut arguments: ResumeArgs) -> anyhow::Result<u8> {
     let store = store(None)?;
     let run = store.find(&arguments.run).map_err(|e| shown(&e))?;
     if let Some(pid) = store.holder(&run).map_err(|e| shown(&e))? {
         bail!("run {} is in progress, process {pid}", run.id);
     }
+    let playbook = run.about.directory.join(&run.about.playbook);
+    let settings = Settings::for_playbook(&playbook)?;
+    settings.complete_resume(&mut arguments);
+    let webhook = settings.webhook(arguments.notify.as_deref())?;
     // Relative paths on this command line start in the current directory;
     // those in the playbook start where the run was started.
     let report = reporter(&arguments.report, &run.id)?;
+    post_of_ended_runs(&store, |warning| report.warn(warning));
     let files = read_files(&arguments.vars)?;
     let called_in = std::env::current_dir().context("the current directory is gone")?;
     let directory = &run.about.directory;
@@ -78,8 +85,10 @@ pub(super) fn resume(arguments: &ResumeArgs) -> anyhow::Result<u8> {
         store,
         run,
         report,
-        on_error: arguments.on_error,
+        on_error: arguments.on_error.unwrap_or(OnError::Keep),
         resumed: true,
+        again: true,
+        webhook,
     };
     let ended = attempt.perform(&runtime, &target.aws)?;
     runtime.shutdown_background();

@@ -5,27 +5,36 @@ use std::path::Path;
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
-use super::args::{RunArgs, nearest_command};
+use super::args::{OnError, OrNone, RunArgs, nearest_command};
 use super::attempt::Attempt;
+use super::config::Settings;
 use super::inputs::{ask_for_secrets, environment, load, read_files, settle};
 #[cfg(feature = "local-cloud")]
 use super::local::CloudNeed;
+use super::notify::post_of_ended_runs;
 use super::settings::{reporter, shown, store};
 use super::target::CloudTarget;
 use super::variables::Given;
 use crate::error::{Error, exit};
 use crate::ledger::{About, Run};
 
-pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
+pub(super) fn run(mut arguments: RunArgs) -> anyhow::Result<u8> {
     check_exists(&arguments.playbook)?;
+    let settings = Settings::for_playbook(&arguments.playbook)?;
+    settings.complete_run(&mut arguments);
+    let webhook = settings.webhook(arguments.notify.as_deref())?;
+    let ttl = arguments.ttl.and_then(OrNone::into_option);
     let directory = std::env::current_dir().context("the current directory is gone")?;
     let about = About {
         playbook: arguments.playbook.display().to_string(),
         tags: arguments.tag.iter().cloned().collect(),
-        ttl: arguments.ttl.map(|ttl| ttl.as_secs()),
+        ttl: ttl.map(|ttl| ttl.as_secs()),
         ..About::default()
     };
-    let mut run = Run::new(&directory.join(&arguments.playbook), "", about);
+    // The same file by another path is the same playbook.
+    let real = arguments.playbook.canonicalize();
+    let real = real.unwrap_or_else(|_| directory.join(&arguments.playbook));
+    let mut run = Run::new(&real, "", about);
     run.about.directory = directory;
     #[cfg(feature = "local-cloud")]
     let faults = arguments.faults.as_deref().map(super::local::read_faults);
@@ -49,6 +58,7 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
         return Ok(exit::USAGE);
     };
     let store = store(Some(&report))?;
+    post_of_ended_runs(&store, |warning| report.warn(warning));
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let target = runtime.block_on(CloudTarget::from_arguments(
         &arguments.target,
@@ -73,8 +83,10 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<u8> {
         store,
         run,
         report,
-        on_error: arguments.on_error,
+        on_error: arguments.on_error.unwrap_or(OnError::Keep),
         resumed: false,
+        again: arguments.again,
+        webhook,
     };
     let ended = attempt.perform(&runtime, &target.aws)?;
     #[cfg(feature = "local-cloud")]

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::args::{Output, RunsArgs};
-use super::output::answer;
+use super::notify::post_of_ended_runs;
+use super::output::{answer, complain, fitted};
 use super::settings::{shown, store};
 use crate::error::exit;
 use crate::page::run_as_json;
@@ -14,6 +15,9 @@ const COLUMNS: usize = 80;
 
 pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
     let store = store(None)?;
+    post_of_ended_runs(&store, |warning| {
+        complain(&fitted(&format!("warning: {warning}")));
+    });
     let mut runs = store.runs().map_err(|e| shown(&e))?;
     runs.retain(|run| run.up > 0 || !arguments.up);
     let mut out = String::new();

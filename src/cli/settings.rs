@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use log::LevelFilter;
 
 use super::args::{LogLevel, Output, ReportArgs};
+use super::config;
 use super::output::{complain, fitted};
 use crate::clients::Local;
 use crate::error::{Error, Place, Result};
@@ -50,9 +51,10 @@ fn settings(arguments: &ReportArgs) -> Settings {
 /// Returns the directory of the ledger, private keys, host keys, and the user's
 /// local cloud.
 pub(super) fn data_dir() -> anyhow::Result<PathBuf> {
-    std::env::var_os("AUTORUN_HOME")
-        .filter(|dir| !dir.is_empty())
-        .map(PathBuf::from)
+    if let Some(dir) = std::env::var_os("AUTORUN_HOME").filter(|dir| !dir.is_empty()) {
+        return Ok(dir.into());
+    }
+    config::ledger()?
         .or_else(|| dirs::data_dir().map(|dir| dir.join("autorun")))
         .context("cannot determine the data directory\nhint: set HOME or AUTORUN_HOME")
 }

@@ -1,8 +1,13 @@
 //! The signals that stop a run or a removal.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long the same signal may arrive again.
+const ECHO: Duration = Duration::from_millis(50);
 
 /// SIGINT (Ctrl-C), SIGTERM, and SIGHUP (the terminal was closed).
 #[derive(Debug)]
@@ -21,6 +26,20 @@ impl Signals {
             terminate: signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?,
             hang_up: signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?,
         })
+    }
+
+    /// Waits for the first signal. `timeout` sends its signal to the process and
+    /// to its group, so a signal that follows at once is not a second one.
+    pub(super) async fn first(&mut self) {
+        self.next().await;
+        let end = tokio::time::sleep(ECHO);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return,
+                () = self.next() => (),
+            }
+        }
     }
 
     /// Waits for the next signal.

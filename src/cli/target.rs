@@ -212,7 +212,7 @@ fn endpoints(arguments: &TargetArgs) -> anyhow::Result<Endpoints> {
     })
 }
 
-fn endpoints_given(arguments: &TargetArgs) -> anyhow::Result<Endpoints> {
+pub(super) fn endpoints_given(arguments: &TargetArgs) -> anyhow::Result<Endpoints> {
     let mut endpoints = Endpoints::default();
     for given in &arguments.endpoint_url {
         let (service, url) = match given.split_once('=') {

@@ -68,7 +68,7 @@ pub(super) fn check_access(files: &Files) -> Result<Vec<String>> {
         ] {
             warnings.extend(private::file(&files.directory.join(name))?);
         }
-        for name in ["runs", "keys"] {
+        for name in ["runs", "keys", "notify"] {
             warnings.extend(private::tree(&files.directory.join(name))?);
         }
         // Host key files that others could write are not repaired, because they

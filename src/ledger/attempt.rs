@@ -106,26 +106,22 @@ impl Store {
         Ok(())
     }
 
+    /// Returns the other runs of the same playbook under the same name on the same
+    /// target that still have resources and are not in progress, newest first.
+    pub fn earlier(&self, run: &Run) -> Result<Vec<Run>> {
+        let runs = self.read(|db| same_playbook(db, run, "TRUE"))?;
+        let mut earlier = Vec::new();
+        for run in runs.into_iter().filter(|run| run.up > 0) {
+            if !self.is_held(&run.id)? {
+                earlier.push(run);
+            }
+        }
+        Ok(earlier)
+    }
+
     /// Finds a run in progress that excludes this one.
     fn rival(&self, db: &rusqlite::Connection, run: &Run) -> rusqlite::Result<Result<Option<Run>>> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM run WHERE playbook = ?1 AND name = ?2 AND target = ?3 \
-             AND account = ?4 AND outcome IS NULL AND id <> ?5"
-        );
-        let target = &run.about.target;
-        let mut query = db.prepare(&sql)?;
-        let rivals = query.query_map(
-            params![
-                run.playbook,
-                run.name,
-                target.place(),
-                target.account,
-                run.id
-            ],
-            read,
-        )?;
-        for rival in rivals {
-            let rival = rival?;
+        for rival in same_playbook(db, run, "outcome IS NULL")? {
             match self.is_held(&rival.id) {
                 Ok(false) => {}
                 Ok(true) => return Ok(Ok(Some(rival))),
@@ -142,6 +138,32 @@ impl Store {
         let pid = self.holder(run)?.unwrap_or(run.pid);
         Err(in_progress(&Run { pid, ..run.clone() }))
     }
+}
+
+/// Returns the other runs of the same playbook under the same name on the same
+/// target that meet an SQL condition, newest first.
+fn same_playbook(
+    db: &rusqlite::Connection,
+    run: &Run,
+    condition: &str,
+) -> rusqlite::Result<Vec<Run>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM run WHERE playbook = ?1 AND name = ?2 AND target = ?3 \
+         AND account = ?4 AND id <> ?5 AND {condition} ORDER BY started DESC, id"
+    );
+    let target = &run.about.target;
+    let mut query = db.prepare(&sql)?;
+    let runs = query.query_map(
+        params![
+            run.playbook,
+            run.name,
+            target.place(),
+            target.account,
+            run.id
+        ],
+        read,
+    )?;
+    runs.collect()
 }
 
 fn in_progress(run: &Run) -> Error {

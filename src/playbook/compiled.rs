@@ -11,7 +11,7 @@ use super::variables::{self, Declared};
 use super::{check, engine, imports};
 use crate::context::Context;
 use crate::error::Error;
-use crate::primitives::{LAUNCHES, aws_functions};
+use crate::primitives::{ALLOWS_AGAIN, LAUNCHES, aws_functions};
 use crate::script::{Understood, understand};
 
 /// A compiled and checked playbook.
@@ -91,6 +91,13 @@ impl Playbook {
     #[must_use]
     pub fn launches_instances(&self) -> bool {
         check::called(&self.files).contains(LAUNCHES)
+    }
+
+    /// Returns whether the playbook declares that it may run again while
+    /// instances of an earlier run are up.
+    #[must_use]
+    pub fn allows_again(&self) -> bool {
+        check::called(&self.files).contains(ALLOWS_AGAIN)
     }
 
     /// Returns the texts of its files, which error messages quote.

@@ -204,6 +204,10 @@ pub const FAMILIES: [Family; 18] = [
     },
 ];
 
+/// The function with which a playbook declares that it may run again while
+/// instances of an earlier run are up.
+pub const ALLOWS_AGAIN: &str = "allow_again";
+
 /// The only function that launches instances.
 pub const LAUNCHES: &str = "launch_instance";
 

@@ -43,7 +43,9 @@ pub mod transfers;
 mod ttl;
 pub mod variables;
 
-pub use families::{FAMILIES, Family, LAUNCHES, Realm, aws_functions, declared, realms};
+pub use families::{
+    ALLOWS_AGAIN, FAMILIES, Family, LAUNCHES, Realm, aws_functions, declared, realms,
+};
 
 /// Refuses a secret in a text that others can read: users of the AWS account, of a
 /// host or of this machine. `what` names the text in the error.

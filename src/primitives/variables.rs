@@ -87,6 +87,24 @@ pub mod api {
         })
     }
 
+    /// Declares that the playbook may run again while instances of an earlier
+    /// run are up.
+    ///
+    /// Call it in a playbook whose runs belong together, such as one that
+    /// replaces the instances of the run before. Without this call, autorun
+    /// asks before it runs a playbook that calls `launch_instance` if instances
+    /// of an earlier run of the same playbook and name are up. Without a
+    /// terminal it refuses, unless the caller passes `--again`. The call has
+    /// this effect wherever it is in the playbook.
+    ///
+    /// ```rhai
+    /// allow_again();
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn allow_again(call: NativeCallContext) -> Outcome<Dynamic> {
+        script::run_quietly(&call, |_| Ok(()))
+    }
+
     /// Returns the short random id of this run.
     ///
     /// Use it to make names unique. Every AWS resource that the run creates has

@@ -177,6 +177,12 @@ impl Reporter {
         human::remaining(resource)
     }
 
+    /// Returns the format of stdout.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        self.output
+    }
+
     /// Returns whether an output shows the lines of remote commands as they arrive.
     #[must_use]
     pub fn follows_hosts(&self) -> bool {

@@ -41,6 +41,11 @@ const TRIED: &[(&str, &str)] = &[
     ("autorun resume {}", "a_failed_run_is_resumed_or_removed"),
     ("autorun resume {run}", "a_failed_run_is_resumed_or_removed"),
     ("autorun runs", "runs_are_listed_and_shown"),
+    ("autorun runs --up", "runs_are_listed_and_shown"),
+    (
+        "autorun settings",
+        "a_settings_file_that_others_can_write_is_corrected",
+    ),
     ("autorun show RUN", "runs_are_listed_and_shown"),
     (
         "autorun show RUN --output json",
@@ -107,6 +112,10 @@ const TRIED: &[(&str, &str)] = &[
         "aws_lists_the_existing_resources",
     ),
     (
+        "chmod go-w {quoted}",
+        "a_settings_file_that_others_can_write_is_corrected",
+    ),
+    (
         "chmod 600 {}",
         "the_mode_of_a_key_that_others_can_read_is_corrected",
     ),
@@ -146,6 +155,10 @@ const TRIED: &[(&str, &str)] = &[
     ("ssh-keygen -t ed25519", "keys_are_created_and_shown"),
     ("ssh-keygen -y -f '{}' > '{}'", "keys_are_created_and_shown"),
     ("ssh-keygen -y -f {}", "a_key_is_loaded_into_the_agent"),
+    (
+        "sudo chown {user} {quoted}",
+        "not tried: the unprivileged user of the tests may not use sudo",
+    ),
     (
         "sudo chown -R {user} {}",
         "not tried: the unprivileged user of the tests may not use sudo",
@@ -698,6 +711,9 @@ fn runs_are_listed_and_shown() {
         &hinted(&ask(&["show", "zzzzzzz"]).exits(2), "autorun runs"),
     );
     assert!(shown.exits(0).stdout.contains(&id));
+    // A second run names the earlier ones' resources with this command.
+    let up = ask(&["runs", "--up"]).exits(0).stdout;
+    assert_eq!(up, "no run has remaining resources\n");
     let unknown = ask(&["ssh", "zzzzzzz"]).exits(2);
     let command = hinted(&unknown, "autorun show").replace("RUN", &id);
     assert!(tried(&autorun, &command).exits(0).stdout.contains(&id));
@@ -879,4 +895,21 @@ fn a_name_that_is_not_utf_8_is_reported() {
     );
     fs::rename(home.path().join(name), home.path().join("cafe.rhai")).unwrap();
     run(&home.path().join("cafe.rhai")).exits(0);
+}
+
+#[test]
+fn a_settings_file_that_others_can_write_is_corrected() {
+    let autorun = Autorun::new().playbook("print(1);");
+    let file = autorun.home.path().join("autorun.toml");
+    fs::write(&file, "ttl = \"2h\"\n").unwrap();
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let ended = autorun.run().exits(2);
+    let _ = tried(&autorun, &hinted(&ended, "chmod")).exits(0);
+    autorun.run().exits(0);
+    let playbook = autorun.home.path().join("playbook.rhai");
+    let shown = tried(
+        &autorun,
+        &format!("autorun settings {}", playbook.display()),
+    );
+    assert!(shown.exits(0).stdout.contains("2 h"));
 }

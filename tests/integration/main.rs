@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod again;
 mod clock;
 mod examples;
 mod first_command;
@@ -25,6 +26,7 @@ mod main_job;
 mod manual;
 mod monitor;
 mod package;
+mod notify;
 mod report;
 mod safety;
 mod secrets;
