@@ -136,7 +136,7 @@ pub(super) struct RunArgs {
 pub(super) struct TargetArgs {
     /// Use the local cloud on this machine instead of AWS; start it if needed
     #[cfg(feature = "local-cloud")]
-    #[arg(long, conflicts_with_all = ["profile", "endpoint_url"])]
+    #[arg(long, conflicts_with_all = ["profile", "role", "endpoint_url"])]
     pub(super) local: bool,
 
     /// Do not ask before starting the local cloud with sudo, which it needs if
@@ -149,7 +149,8 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "NAME")]
     pub(super) profile: Option<String>,
 
-    /// ARN of an IAM role to assume with the other credentials
+    /// ARN of an IAM role to assume, with the credentials of the profile or of
+    /// the environment
     #[arg(long, value_name = "ARN")]
     pub(super) role: Option<String>,
 
@@ -157,8 +158,8 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "NAME")]
     pub(super) region: Option<String>,
 
-    /// Use this URL instead of the AWS endpoint. SERVICE is ec2, s3 or checkip
-    /// (the service that returns this machine's public address). Without
+    /// Use this URL instead of the AWS endpoint. SERVICE is ec2, s3, sts or
+    /// checkip (the service that returns this machine's public address). Without
     /// SERVICE, the URL is for EC2 and S3
     #[arg(long, value_name = "[SERVICE=]URL")]
     pub(super) endpoint_url: Vec<String>,

@@ -129,15 +129,21 @@ impl Attempt {
             let fits = runtime.block_on(check_account(clients, &self.run));
             return fits.map_err(|e| shown(&e));
         }
-        if self.playbook.uses_aws()
-            // An error is ignored here: the first call to AWS reports it, with
-            // its place in the playbook.
-            && let Ok((region, account)) = runtime.block_on(clients.identity())
-        {
-            self.run.about.target.region = Some(region);
-            self.run.about.target.account = account;
+        if !self.playbook.uses_aws() {
+            return Ok(());
         }
-        Ok(())
+        match runtime.block_on(clients.identity()) {
+            Ok((region, account)) => {
+                self.run.about.target.region = Some(region);
+                self.run.about.target.account = account;
+                Ok(())
+            }
+            // A code cannot be typed later either.
+            Err(error) if clients.lacks_code() => Err(shown(&error)),
+            // The first call to AWS reports the error, with its place in the
+            // playbook.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Records the variables in the run, without secrets and without values that

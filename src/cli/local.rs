@@ -11,7 +11,7 @@ use autorun_localcloud::home::{self, Access, Home};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::clients::{AwsOptions, Endpoints, StaticKey};
+use crate::clients::{AccountOptions, AwsOptions, Endpoints, Network, StaticKey, http};
 use crate::error::Error;
 use crate::report::{Reporter, text};
 
@@ -165,8 +165,7 @@ impl Cloud {
     pub(super) fn aws_options(&self, region: Option<String>) -> AwsOptions {
         let endpoint = &self.access.endpoint;
         AwsOptions {
-            profile: None,
-            environment_profile: None,
+            account: AccountOptions::default(),
             region: Some(region.unwrap_or_else(|| self.access.region.clone())),
             endpoints: Endpoints {
                 ec2: Some(endpoint.clone()),
@@ -176,6 +175,7 @@ impl Cloud {
             },
             app_name: None,
             local_cloud: true,
+            local_network: self.status["subnet"].as_str().and_then(Network::parse),
             consistency: self.status["consistency_seconds"]
                 .as_f64()
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
@@ -305,7 +305,7 @@ async fn control(
 ) -> anyhow::Result<Value> {
     // A proxy cannot reach the local cloud. Its URLs are http, so a machine
     // without CA certificates can use it too.
-    let client = reqwest::Client::builder()
+    let client = http::builder()
         .no_proxy()
         .tls_certs_only([])
         .timeout(ANSWERS_WITHIN)

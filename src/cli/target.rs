@@ -3,15 +3,21 @@
 use anyhow::bail;
 
 use super::args::TargetArgs;
+use super::confirm;
+use super::inputs::process_environment;
 #[cfg(feature = "local-cloud")]
 use super::local::{Cloud, CloudNeed};
+use super::settings::shown;
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
-use crate::clients::{AwsOptions, Clients, Endpoints};
+use crate::clients::{AccountOptions, AwsOptions, Clients, Endpoints, Environment, check_role_arn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Run, Target};
 #[cfg(feature = "local-cloud")]
 use crate::report::Reporter;
+
+/// The variable with the URL that answers with the caller's public address.
+const CHECK_IP: &str = "AWS_ENDPOINT_URL_CHECKIP";
 
 /// A target: the options for its clients, and what the ledger records of it.
 #[derive(Debug)]
@@ -39,6 +45,7 @@ impl CloudTarget {
             }
             return Ok(Self::on_local_cloud(cloud, arguments.region.clone(), run));
         }
+        check_role(arguments)?;
         let endpoints = endpoints(arguments)?;
         Ok(Self::at_endpoints(
             Target {
@@ -47,6 +54,7 @@ impl CloudTarget {
                 s3: endpoints.s3,
                 sts: endpoints.sts,
                 profile: arguments.profile.clone(),
+                role: arguments.role.clone(),
                 region: arguments.region.clone(),
                 account: String::new(),
             },
@@ -66,6 +74,7 @@ impl CloudTarget {
         let target = &run.about.target;
         if let Some(arguments) = arguments {
             refuse_other(run, arguments)?;
+            check_role(arguments)?;
         }
         if let Some(state) = &target.local_cloud {
             #[cfg(feature = "local-cloud")]
@@ -80,10 +89,13 @@ impl CloudTarget {
                 run.id
             );
         }
-        let check_ip = from_environment("AWS_ENDPOINT_URL_CHECKIP");
+        let check_ip = from_environment(CHECK_IP);
         let mut target = target.clone();
         if let Some(profile) = arguments.and_then(|a| a.profile.clone()) {
             target.profile = Some(profile);
+        }
+        if let Some(role) = arguments.and_then(|a| a.role.clone()) {
+            target.role = Some(role);
         }
         Ok(Self::at_endpoints(target, check_ip, &run.id))
     }
@@ -91,8 +103,7 @@ impl CloudTarget {
     fn at_endpoints(target: Target, check_ip: Option<String>, run: &str) -> Self {
         Self {
             aws: AwsOptions {
-                profile: target.profile.clone(),
-                environment_profile: from_environment("AWS_PROFILE"),
+                account: account(target.profile.clone(), target.role.clone()),
                 region: target.region.clone(),
                 endpoints: Endpoints {
                     ec2: target.ec2.clone(),
@@ -102,6 +113,7 @@ impl CloudTarget {
                 },
                 key: None,
                 local_cloud: false,
+                local_network: None,
                 app_name: Some(format!("autorun-{run}")),
                 consistency: None,
             },
@@ -127,6 +139,12 @@ impl CloudTarget {
             cloud: Some(cloud),
         }
     }
+}
+
+/// Checks the form of the role's ARN.
+fn check_role(arguments: &TargetArgs) -> anyhow::Result<()> {
+    let checked = arguments.role.as_deref().map_or(Ok(()), check_role_arn);
+    checked.map_err(|e| shown(&e.while_doing("`--role`")))
 }
 
 /// Checks that the credentials belong to the account of the run.
@@ -180,7 +198,11 @@ fn refuse_other(run: &Run, arguments: &TargetArgs) -> anyhow::Result<()> {
         return refuse("in region", region);
     }
     let given = endpoints_given(arguments)?;
-    for (given, own) in [(&given.ec2, &target.ec2), (&given.s3, &target.s3)] {
+    for (given, own) in [
+        (&given.ec2, &target.ec2),
+        (&given.s3, &target.s3),
+        (&given.sts, &target.sts),
+    ] {
         if let Some(url) = given
             && own.as_ref() != Some(url)
         {
@@ -194,21 +216,27 @@ fn from_environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|url| !url.is_empty())
 }
 
-/// Returns the endpoints; flags have precedence over the environment.
+/// Returns the profile, the role, and what the environment says about them.
+fn account(profile: Option<String>, role: Option<String>) -> AccountOptions {
+    AccountOptions {
+        profile,
+        role,
+        environment: Environment::new(process_environment()),
+        ask_code: Some(confirm::ask_code),
+    }
+}
+
+/// Returns the endpoints: flags have precedence over the environment, and the
+/// environment over the profile.
 fn endpoints(arguments: &TargetArgs) -> anyhow::Result<Endpoints> {
-    let general = from_environment("AWS_ENDPOINT_URL");
-    let of = |service: &str| {
-        from_environment(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| general.clone())
-    };
     let given = endpoints_given(arguments)?;
+    let configured = account(arguments.profile.clone(), None).endpoints();
     let elsewhere = given.ec2.is_some() || given.s3.is_some();
     Ok(Endpoints {
-        ec2: given.ec2.or_else(|| of("EC2")),
-        s3: given.s3.or_else(|| of("S3")),
-        sts: of("STS").filter(|_| !elsewhere),
-        check_ip: given
-            .check_ip
-            .or_else(|| from_environment("AWS_ENDPOINT_URL_CHECKIP")),
+        ec2: given.ec2.or(configured.ec2),
+        s3: given.s3.or(configured.s3),
+        sts: given.sts.or(configured.sts.filter(|_| !elsewhere)),
+        check_ip: given.check_ip.or_else(|| from_environment(CHECK_IP)),
     })
 }
 
@@ -227,9 +255,11 @@ pub(super) fn endpoints_given(arguments: &TargetArgs) -> anyhow::Result<Endpoint
             "" => (endpoints.ec2, endpoints.s3) = (url.clone(), url),
             "ec2" => endpoints.ec2 = url,
             "s3" => endpoints.s3 = url,
+            "sts" => endpoints.sts = url,
             "checkip" => endpoints.check_ip = url,
             other => bail!(
-                "`--endpoint-url {given}`: unknown service `{other}`\nhint: use ec2, s3 or checkip"
+                "`--endpoint-url {given}`: unknown service `{other}`\nhint: use ec2, s3, sts or \
+                 checkip"
             ),
         }
     }

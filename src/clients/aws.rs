@@ -2,27 +2,28 @@
 //! first use; from then on, the secrets of the credentials are masked in all
 //! output.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_config::identity::IdentityCache;
+
+use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::timeout::TimeoutConfig;
-use aws_sdk_ec2::config::{Credentials, ProvideCredentials as _};
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::{Builder as HttpClientBuilder, tls};
+use aws_sdk_ec2::config::{Credentials, SharedCredentialsProvider};
+use futures_util::FutureExt as _;
 use tokio::sync::OnceCell;
 
+use super::account::{Account, AccountOptions, no_region, read};
 use super::attempts::{Attempts, Place, is_on_this_machine};
-use super::aws_error::{aws_error, no_cloud, no_credentials, no_region};
-use crate::error::{Error, ErrorKind, Result};
+use super::aws_error::{aws_error, no_cloud};
+use super::s3::Addressing;
+use super::transport::{Network, aws_client, certificates, local_client};
+use crate::error::Result;
 use crate::report::Reporter;
 
 /// AWS's service that returns the caller's public address.
 const CHECK_IP: &str = "https://checkip.amazonaws.com/";
-
-/// The timeout of the credential providers. Outside EC2, a request to the
-/// instance metadata service gets no answer at all.
-const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The timeout of the STS query for the account id.
 const STS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,11 +35,11 @@ const CONSISTENCY: Duration = Duration::from_secs(60);
 /// The endpoints of the services: AWS's own, or these URLs.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
-    /// EC2's URL; the default is the one in the AWS configuration.
+    /// EC2's URL.
     pub ec2: Option<String>,
-    /// S3's URL; the default is the one in the AWS configuration.
+    /// S3's URL.
     pub s3: Option<String>,
-    /// STS's URL; the default is the one in the AWS configuration.
+    /// STS's URL.
     pub sts: Option<String>,
     /// The URL that answers with the caller's public address.
     pub check_ip: Option<String>,
@@ -47,19 +48,19 @@ pub struct Endpoints {
 /// The command line's options for AWS.
 #[derive(Clone, Debug, Default)]
 pub struct AwsOptions {
-    /// The profile in `~/.aws`.
-    pub profile: Option<String>,
-    /// The profile in AWS_PROFILE, for messages only: the SDK reads the
-    /// variable itself.
-    pub environment_profile: Option<String>,
+    /// The profile, the role and the environment.
+    pub account: AccountOptions,
     /// The region; it takes precedence over the profile's region.
     pub region: Option<String>,
-    /// The endpoints; they take precedence over those in the environment.
+    /// The endpoints that are not AWS's own. Those in the environment and in the
+    /// profile do not count any more.
     pub endpoints: Endpoints,
     /// An access key that replaces the user's own.
     pub key: Option<StaticKey>,
     /// Whether the endpoints belong to the local cloud.
     pub local_cloud: bool,
+    /// The network of the local cloud's instances.
+    pub local_network: Option<Network>,
     /// The name of this program in the SDK's requests, such as `autorun-7kq2m9w`.
     pub app_name: Option<String>,
     /// The retry window; the default is 60 seconds, for AWS.
@@ -86,9 +87,19 @@ impl std::fmt::Debug for StaticKey {
 pub(super) struct Aws {
     options: AwsOptions,
     report: Reporter,
-    config: OnceCell<Result<SdkConfig>>,
+    config: OnceCell<Result<Loaded>>,
     ec2: OnceCell<aws_sdk_ec2::Client>,
     s3: OnceCell<aws_sdk_s3::Client>,
+    /// Whether a code of a multi-factor device was needed and not to be had.
+    lacks_code: AtomicBool,
+}
+
+/// What was loaded.
+#[derive(Debug)]
+struct Loaded {
+    sdk: SdkConfig,
+    /// S3's `addressing_style` in the profile.
+    addressing: Option<String>,
 }
 
 impl Aws {
@@ -99,6 +110,7 @@ impl Aws {
             config: OnceCell::new(),
             ec2: OnceCell::new(),
             s3: OnceCell::new(),
+            lacks_code: AtomicBool::default(),
         }
     }
 
@@ -109,17 +121,19 @@ impl Aws {
     pub(super) async fn ec2(&self) -> Result<&aws_sdk_ec2::Client> {
         self.ec2
             .get_or_try_init(async || {
-                let config = self.config().await?;
+                let config = &self.config().await?.sdk;
                 let mut ec2 = aws_sdk_ec2::config::Builder::from(config).timeout_config(
                     TimeoutConfig::builder()
                         .connect_timeout(Duration::from_secs(5))
                         .operation_attempt_timeout(Duration::from_secs(60))
                         .build(),
                 );
-                if let Some(url) = &self.options.endpoints.ec2 {
-                    ec2 = ec2.endpoint_url(url);
+                let endpoint = &self.options.endpoints.ec2;
+                if endpoint.is_some() {
+                    ec2 = ec2.use_fips(false).use_dual_stack(false);
                 }
-                let attempts = self.attempts(config, self.options.endpoints.ec2.as_ref());
+                ec2.set_endpoint_url(endpoint.clone());
+                let attempts = self.attempts(endpoint.as_ref());
                 let ec2 = ec2.interceptor(attempts).retry_classifier(attempts);
                 #[cfg(feature = "crash-points")]
                 let ec2 = ec2.interceptor(super::crash_points::CrashPoints);
@@ -128,15 +142,13 @@ impl Aws {
             .await
     }
 
-    /// Returns the S3 client. At an endpoint other than AWS's, it addresses
-    /// buckets by path, because bucket names are not resolved there as host
-    /// names.
+    /// Returns the S3 client.
     ///
     /// Throws the same kinds as [`Self::ec2`].
     pub(super) async fn s3(&self) -> Result<&aws_sdk_s3::Client> {
         self.s3
             .get_or_try_init(async || {
-                let config = self.config().await?;
+                let config = &self.config().await?.sdk;
                 // A limit on the whole operation would break long uploads, so
                 // the timeout counts only the time without data.
                 let mut s3 = aws_sdk_s3::config::Builder::from(config).timeout_config(
@@ -145,16 +157,17 @@ impl Aws {
                         .read_timeout(Duration::from_secs(60))
                         .build(),
                 );
-                if let Some(url) = &self.options.endpoints.s3 {
-                    s3 = s3.endpoint_url(url);
-                }
-                let custom = self.s3_endpoint().await?.is_some();
-                let attempts = self.attempts(config, self.options.endpoints.s3.as_ref());
+                let addressing = self.addressing().await?;
+                s3 = s3
+                    .use_fips(addressing.fips)
+                    .use_dual_stack(addressing.dual_stack);
+                s3.set_endpoint_url(addressing.endpoint.clone());
+                let attempts = self.attempts(addressing.endpoint.as_ref());
                 let s3 = s3.interceptor(attempts).retry_classifier(attempts);
                 #[cfg(feature = "crash-points")]
                 let s3 = s3.interceptor(super::crash_points::CrashPoints);
                 Ok(aws_sdk_s3::Client::from_conf(
-                    s3.force_path_style(custom).build(),
+                    s3.force_path_style(addressing.path_style).build(),
                 ))
             })
             .await
@@ -162,29 +175,46 @@ impl Aws {
 
     /// Returns the region in use, for example `eu-central-1`.
     pub(super) async fn region(&self) -> Result<String> {
-        let config = self.config().await?;
+        let config = &self.config().await?.sdk;
         config
             .region()
             .map(ToString::to_string)
             .ok_or_else(no_region)
     }
 
-    /// Returns S3's URL if it is not AWS's own.
-    pub(super) async fn s3_endpoint(&self) -> Result<Option<String>> {
-        let config = self.config().await?;
-        let general = || config.endpoint_url().map(str::to_owned);
-        Ok(self.options.endpoints.s3.clone().or_else(general))
+    /// Returns how buckets are addressed. At an endpoint other than AWS's, the
+    /// bucket is in the path, because its name is not resolved there as a host
+    /// name, unless the profile asks for host names.
+    pub(super) async fn addressing(&self) -> Result<Addressing> {
+        let loaded = self.config().await?;
+        let endpoint = self.options.endpoints.s3.clone();
+        Ok(Addressing {
+            region: self.region().await?,
+            path_style: match loaded.addressing.as_deref() {
+                Some("path") => true,
+                Some("virtual") => false,
+                _ => endpoint.is_some(),
+            },
+            // There are no variants of an endpoint that is not AWS's.
+            fips: endpoint.is_none() && loaded.sdk.use_fips() == Some(true),
+            dual_stack: endpoint.is_none() && loaded.sdk.use_dual_stack() == Some(true),
+            endpoint,
+        })
+    }
+
+    /// Returns whether the credentials failed only because there was no terminal
+    /// to ask for a code.
+    pub(super) fn lacks_code(&self) -> bool {
+        self.lacks_code.load(Ordering::Relaxed)
     }
 
     /// Returns how to judge the attempts at an endpoint.
-    fn attempts(&self, config: &SdkConfig, endpoint: Option<&String>) -> Attempts {
-        Attempts(
-            match endpoint.is_some() || config.endpoint_url().is_some() {
-                _ if self.options.local_cloud => Place::LocalCloud,
-                true => Place::Given,
-                false => Place::Aws,
-            },
-        )
+    fn attempts(&self, endpoint: Option<&String>) -> Attempts {
+        Attempts(match endpoint {
+            _ if self.options.local_cloud => Place::LocalCloud,
+            Some(_) => Place::Given,
+            None => Place::Aws,
+        })
     }
 
     /// Returns the URL that answers with the caller's public address.
@@ -206,9 +236,8 @@ impl Aws {
     /// Throws the same kinds as [`Self::ec2`], but does not fail if STS does
     /// not answer: no operation depends on the account id.
     pub(super) async fn account(&self) -> Result<String> {
-        let config = self.config().await?;
-        let general = || config.endpoint_url().map(str::to_owned);
-        let endpoint = self.options.endpoints.sts.clone().or_else(general);
+        let config = &self.config().await?.sdk;
+        let endpoint = &self.options.endpoints.sts;
         // AWS's STS knows nothing about the account behind another endpoint.
         let elsewhere = self.options.endpoints.ec2.is_some() || self.options.endpoints.s3.is_some();
         if endpoint.is_none() && elsewhere {
@@ -221,10 +250,11 @@ impl Aws {
                     .operation_timeout(STS_TIMEOUT)
                     .build(),
             );
-        if let Some(url) = &endpoint {
-            sts = sts.endpoint_url(url);
+        if endpoint.is_some() {
+            sts = sts.use_fips(false).use_dual_stack(false);
         }
-        let sts = sts.interceptor(self.attempts(config, endpoint.as_ref()));
+        sts.set_endpoint_url(endpoint.clone());
+        let sts = sts.interceptor(self.attempts(endpoint.as_ref()));
         let sts = aws_sdk_sts::Client::from_conf(sts.build());
         match sts.get_caller_identity().send().await {
             Ok(answer) => Ok(answer.account().unwrap_or_default().to_owned()),
@@ -241,69 +271,105 @@ impl Aws {
         self.options.consistency.unwrap_or(CONSISTENCY)
     }
 
-    fn named_profile(&self) -> Option<&str> {
-        let options = &self.options;
-        let profile = options.profile.as_ref();
-        profile
-            .or(options.environment_profile.as_ref())
-            .map(String::as_str)
-    }
-
     /// Loads the configuration once; an error does not go away within a run, so
     /// it is kept as well.
-    async fn config(&self) -> Result<&SdkConfig> {
-        let loaded = self.config.get_or_init(async || self.load().await).await;
+    async fn config(&self) -> Result<&Loaded> {
+        // Boxed, so that the types of the callers' futures do not contain it.
+        let loaded = self.config.get_or_init(|| self.load().boxed()).await;
         loaded.as_ref().map_err(Clone::clone)
     }
 
-    async fn load(&self) -> Result<SdkConfig> {
-        let https = HttpClientBuilder::new()
-            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-            .build_https();
+    async fn load(&self) -> Result<Loaded> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(https)
-            .retry_config(RetryConfig::standard().with_max_attempts(4));
-        if let Some(profile) = &self.options.profile {
-            loader = loader.profile_name(profile);
-        }
-        if let Some(region) = &self.options.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        if let Some(key) = &self.options.key {
-            loader = loader.credentials_provider(Credentials::new(
-                &key.access_key_id,
-                &key.secret_access_key,
-                None,
-                None,
-                "local cloud",
-            ));
-        }
+            .retry_config(RetryConfig::standard().with_max_attempts(4))
+            // The account keeps its credentials until shortly before they expire.
+            .identity_cache(IdentityCache::no_cache());
         if let Some(name) = &self.options.app_name
             && let Ok(name) = AppName::new(name.clone())
         {
             loader = loader.app_name(name);
         }
+        if let Some(region) = &self.options.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(key) = &self.options.key {
+            // Nothing in the user's files and environment is about the local
+            // cloud.
+            let key = Credentials::new(
+                &key.access_key_id,
+                &key.secret_access_key,
+                None,
+                None,
+                "local cloud",
+            );
+            self.report.mask().add(key.secret_access_key());
+            let loader = loader.use_fips(false).use_dual_stack(false);
+            return Ok(Loaded {
+                sdk: loader
+                    .http_client(local_client())
+                    .credentials_provider(key)
+                    .load()
+                    .await,
+                addressing: None,
+            });
+        }
+        self.load_account(loader).await
+    }
+
+    async fn load_account(&self, mut loader: ConfigLoader) -> Result<Loaded> {
+        let options = &self.options;
+        let (settings, origin) = read(&options.account)?;
+        let pem = settings
+            .ca_bundle
+            .as_deref()
+            .map(certificates)
+            .transpose()?;
+        loader = loader.http_client(aws_client(pem)).no_credentials();
+        if let Some(profile) = &options.account.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = settings
+            .region
+            .as_ref()
+            .filter(|_| options.region.is_none())
+        {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(fips) = settings.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint") {
+            loader = loader.use_fips(fips);
+        }
+        let dual_stack = settings.flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint");
+        if let Some(dual_stack) = dual_stack {
+            loader = loader.use_dual_stack(dual_stack);
+        }
         let config = loader.load().await;
-        // Check the credentials first: a profile that does not exist has no
-        // region either.
-        let provider = config
-            .credentials_provider()
-            .ok_or_else(|| no_credentials(None, self.named_profile()))?;
-        let credentials = tokio::time::timeout(CREDENTIALS_TIMEOUT, provider.provide_credentials())
-            .await
-            .map_err(|_| {
-                Error::new(ErrorKind::Timeout, "getting AWS credentials took too long")
-                    .hint("set AWS_EC2_METADATA_DISABLED=true if this is not an EC2 instance")
-            })?
-            .map_err(|e| no_credentials(Some(&e), self.named_profile()))?;
-        if config.region().is_none() {
+        let lacks_region = config.region().is_none();
+        // Without any credentials, a region would not help.
+        if lacks_region && origin.is_named() {
             return Err(no_region());
         }
-        let mask = self.report.mask();
-        mask.add(credentials.secret_access_key());
-        if let Some(token) = credentials.session_token() {
-            mask.add(token);
+        let account = Account::new(
+            origin,
+            &options.account,
+            &config,
+            options.endpoints.sts.as_ref(),
+            options.app_name.as_deref().unwrap_or("autorun"),
+            &self.report,
+        );
+        if let Err(error) = account.credentials().await {
+            self.lacks_code
+                .store(account.lacks_code(), Ordering::Relaxed);
+            return Err(error);
         }
-        Ok(config)
+        if lacks_region {
+            return Err(no_region());
+        }
+        let provider = SharedCredentialsProvider::new(account);
+        let mut sdk = config.into_builder();
+        sdk.set_credentials_provider(Some(provider));
+        Ok(Loaded {
+            sdk: sdk.build(),
+            addressing: settings.addressing,
+        })
     }
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::OnceCell;
 
+use super::transport::{Network, is_near};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
 
@@ -29,30 +30,57 @@ pub struct Response {
     pub seconds: f64,
 }
 
-/// The HTTP client, created at its first use.
-#[derive(Debug, Default)]
+/// Returns a builder for HTTP clients. reqwest needs a choice of the cryptography
+/// of TLS.
+#[must_use]
+pub fn builder() -> reqwest::ClientBuilder {
+    // Fails if the choice exists already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().user_agent(concat!("autorun/", env!("CARGO_PKG_VERSION")))
+}
+
+/// The HTTP clients, created at their first use.
+#[derive(Clone, Debug, Default)]
 pub struct Http {
-    client: OnceCell<reqwest::Client>,
+    /// For hosts that a proxy may reach, if the environment names one.
+    far: OnceCell<reqwest::Client>,
+    /// For hosts that no proxy can reach.
+    near: OnceCell<reqwest::Client>,
+    /// The network of the local cloud's instances.
+    local: Option<Network>,
 }
 
 impl Http {
+    /// Creates clients that reach this network without a proxy.
+    pub(super) fn new(local: Option<Network>) -> Self {
+        Self {
+            local,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the client for a URL.
+    async fn client(&self, url: &str) -> Result<&reqwest::Client> {
+        let parsed = reqwest::Url::parse(url).ok();
+        let host = parsed.as_ref().and_then(|url| url.host_str());
+        let near = host.is_some_and(|host| is_near(host, self.local));
+        let cell = if near { &self.near } else { &self.far };
+        cell.get_or_try_init(async || {
+            let client = if near { builder().no_proxy() } else { builder() };
+            client
+                .build()
+                .map_err(|e| Error::internal(format!("cannot set up HTTP: {e}")))
+        })
+        .await
+    }
+
     /// Fetches a URL; a response with any status is a success.
     ///
     /// Throws `invalid_option` if the URL is not valid, `timeout`,
     /// `unreachable`, or `quota_exceeded` if the body is longer than 64 MiB.
     pub async fn get(&self, url: &str, timeout: Duration) -> Result<Response> {
         let started = Instant::now();
-        let client = self
-            .client
-            .get_or_try_init(async || {
-                // Fails if a default exists already, which is then used.
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                reqwest::Client::builder()
-                    .user_agent(concat!("autorun/", env!("CARGO_PKG_VERSION")))
-                    .build()
-                    .map_err(|e| Error::internal(format!("cannot set up HTTP: {e}")))
-            })
-            .await?;
+        let client = self.client(url).await?;
         let failed = |e| failure(url, timeout, &e);
         let mut answer = client
             .get(url)

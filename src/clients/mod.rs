@@ -11,14 +11,17 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+pub use account::{AccountOptions, AskCode, Environment, check_role_arn};
 pub use aws::{AwsOptions, Endpoints, StaticKey};
 pub use local::Local;
 pub use pace::Pace;
 use s3::Published;
+pub use transport::Network;
 
 use crate::error::Result;
 use crate::report::Reporter;
 
+mod account;
 mod attempts;
 mod aws;
 mod aws_error;
@@ -32,6 +35,7 @@ pub mod marks;
 mod pace;
 pub mod s3;
 pub mod ssh;
+mod transport;
 pub mod tree;
 
 /// The clients of a run, each created at its first use.
@@ -58,10 +62,11 @@ impl Clients {
         report: Reporter,
         cancel: CancellationToken,
     ) -> Self {
+        let http = http::Http::new(options.local_network);
         Self {
             aws: Arc::new(aws::Aws::new(options, report.clone())),
             ssh: ssh::Ssh::new(local.clone(), report, cancel.clone()),
-            http: http::Http::default(),
+            http,
             local,
             cancel,
             published: Mutex::default(),
@@ -74,7 +79,7 @@ impl Clients {
         Self {
             aws: Arc::clone(&self.aws),
             ssh: ssh::Ssh::new(self.local.clone(), report, cancel.clone()),
-            http: http::Http::default(),
+            http: self.http.clone(),
             local: self.local.clone(),
             cancel,
             published: Mutex::default(),
@@ -85,6 +90,13 @@ impl Clients {
     /// not known.
     pub async fn identity(&self) -> Result<(String, String)> {
         Ok((self.aws.region().await?, self.aws.account().await?))
+    }
+
+    /// Returns whether the credentials failed only because there was no terminal
+    /// to ask for the code of a multi-factor device.
+    #[must_use]
+    pub fn lacks_code(&self) -> bool {
+        self.aws.lacks_code()
     }
 
     /// Returns the retry window: the time in which the endpoint may not show a
@@ -126,11 +138,9 @@ impl Clients {
 
     /// Returns S3 in the configured region.
     pub async fn s3(&self) -> Result<s3::S3<'_>> {
-        let endpoint = self.aws.s3_endpoint().await?;
         Ok(s3::S3::new(
             self.aws.s3().await?,
-            self.aws.region().await?,
-            endpoint,
+            self.aws.addressing().await?,
             &self.cancel,
         ))
     }

@@ -19,6 +19,9 @@ pub struct Target {
     pub sts: Option<String>,
     /// AWS profile, if `--profile` named one.
     pub profile: Option<String>,
+    /// ARN of the role that the credentials assume, if `--role` named one.
+    #[serde(default)]
+    pub role: Option<String>,
     /// Region, if one is configured.
     pub region: Option<String>,
     /// Account ID; empty if the run does not use AWS or STS did not return the

@@ -54,7 +54,17 @@ const TRIED: &[(&str, &str)] = &[
     ("autorun show {}", "runs_are_listed_and_shown"),
     ("autorun ssh {}", "a_failed_run_is_resumed_or_removed"),
     ("autorun ssh {run}", "a_failed_run_is_resumed_or_removed"),
+    ("autorun resume RUN", "a_failed_run_is_resumed_or_removed"),
     ("aws configure", "credentials_are_entered"),
+    ("aws configure --profile {}", "credentials_are_entered"),
+    (
+        "aws configure --profile {profile}",
+        "credentials_are_entered",
+    ),
+    (
+        "aws configure export-credentials --format env",
+        "a_role_and_its_session_are_shown",
+    ),
     ("aws configure list", "credentials_are_entered"),
     ("aws ec2 create-default-vpc", "a_default_vpc_is_created"),
     (
@@ -93,6 +103,34 @@ const TRIED: &[(&str, &str)] = &[
         "aws ec2 modify-instance-attribute --no-disable-api-stop --instance-id ID",
         "not tried: moto and the local cloud ignore the attribute when they stop an instance",
     ),
+    (
+        "aws configure sso --profile {profile}",
+        "not tried: only AWS CLI 2 has it, and it needs a person and a browser",
+    ),
+    (
+        "aws configure sso --profile {}",
+        "not tried: only AWS CLI 2 has it, and it needs a person and a browser",
+    ),
+    (
+        "aws configure sso-session",
+        "not tried: only AWS CLI 2 has it, and it needs a person",
+    ),
+    (
+        "aws iam get-role --role-name NAME --query Role.Arn",
+        "a_role_and_its_session_are_shown",
+    ),
+    (
+        "aws iam get-role --role-name {name}",
+        "a_role_and_its_session_are_shown",
+    ),
+    (
+        "aws login",
+        "not tried: only AWS CLI 2 has it, and it needs a person and a browser",
+    ),
+    (
+        "aws login --profile {}",
+        "not tried: only AWS CLI 2 has it, and it needs a person and a browser",
+    ),
     ("aws s3 ls", "aws_lists_the_existing_resources"),
     (
         "aws service-quotas list-service-quotas --service-code ebs",
@@ -108,6 +146,14 @@ const TRIED: &[(&str, &str)] = &[
         "not tried: only AWS CLI 2 has it, and it needs a person and a browser",
     ),
     (
+        "aws sso login --profile {}",
+        "not tried: only AWS CLI 2 has it, and it needs a person and a browser",
+    ),
+    (
+        "aws sts get-session-token --serial-number ARN --token-code CODE",
+        "a_role_and_its_session_are_shown",
+    ),
+    (
         "aws sts get-caller-identity",
         "aws_lists_the_existing_resources",
     ),
@@ -121,10 +167,6 @@ const TRIED: &[(&str, &str)] = &[
     ),
     ("date -u", "credentials_are_entered"),
     ("df -h", "disks_and_directories_are_shown_and_created"),
-    (
-        "grep '^\\\\[' ~/.aws/config ~/.aws/credentials",
-        "credentials_are_entered",
-    ),
     ("ls -ld {}", "disks_and_directories_are_shown_and_created"),
     ("mkdir -p {}", "disks_and_directories_are_shown_and_created"),
     ("sqlite3 {} .dump", "a_changed_row_of_a_ledger_is_shown"),
@@ -303,14 +345,73 @@ fn credentials_are_entered() {
     assert!(shown.stdout.contains("UTC"), "{}", shown.stdout);
     lab.set(&json!({ "fail": {} }));
 
-    let other = autorun.args(["--profile", "wrok"]);
+    let half = autorun.args(["--profile", "half"]);
     fs::write(
-        other.home.path().join(".aws/config"),
-        "[default]\nregion = eu-central-1\n[profile work]\nregion = eu-west-1\n",
+        half.home.path().join(".aws/config"),
+        "[profile half]\nregion = eu-west-1\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\n",
     )
     .unwrap();
-    let shown = tried(&other, &hinted(&other.run().exits(1), "grep")).exits(0);
-    assert!(shown.stdout.contains("[profile work]"), "{}", shown.stdout);
+    let command = hinted(&half.run().exits(1), "aws configure --profile");
+    let mut child = half.shell(&command);
+    let mut child = child.stdin(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), answers.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    half.run().exits(0);
+}
+
+#[test]
+fn a_role_and_its_session_are_shown() {
+    let lab = quick_lab();
+    let by_name = lab
+        .autorun()
+        .playbook("list_instances();")
+        .args(["--role", "deploy"]);
+    let create = "aws iam create-role --role-name deploy --assume-role-policy-document '{}'";
+    let _ = tried(&by_name, create).exits(0);
+    let command = hinted(&by_name.run().exits(2), "aws iam get-role").replace("NAME", "deploy");
+    let shown = tried(&by_name, &command).exits(0).stdout;
+    let arn = shown.trim().trim_matches('"');
+    lab.set(&json!({ "fail": { "AssumeRole": { "code": "AccessDenied", "status": 403 } } }));
+    let refused = lab
+        .autorun()
+        .playbook("list_instances();")
+        .args(["--role", arn]);
+    let command = hinted(&refused.run().exits(1), "aws iam get-role");
+    let shown = tried(&refused, &command).exits(0).stdout;
+    assert!(shown.contains("AssumeRolePolicyDocument"), "{shown}");
+
+    let device = "arn:aws:iam::123456789012:mfa/me";
+    let config = format!(
+        "[profile mfa]\nregion = eu-central-1\nrole_arn = {arn}\nmfa_serial = {device}\n\
+         source_profile = default\n"
+    );
+    let mfa = lab
+        .autorun()
+        .playbook("list_instances();")
+        .args(["--profile", "mfa"]);
+    fs::write(mfa.home.path().join(".aws/config"), config).unwrap();
+    let command = hinted(&mfa.run().exits(2), "aws sts get-session-token");
+    let command = command.replace("ARN", device).replace("CODE", "123456");
+    let shown = tried(&mfa, &format!("AWS_DEFAULT_REGION=eu-central-1 {command}")).exits(0);
+    let session: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+    let part = |name: &str| session["Credentials"][name].as_str().unwrap().to_owned();
+    let with_keys = lab
+        .autorun()
+        .playbook("list_instances();")
+        .env("AWS_ACCESS_KEY_ID", &part("AccessKeyId"))
+        .env("AWS_SECRET_ACCESS_KEY", &part("SecretAccessKey"))
+        .env("AWS_SESSION_TOKEN", &part("SessionToken"));
+    let _ = with_keys.run().exits(0);
+
+    let expired = lab
+        .autorun()
+        .playbook("list_instances();")
+        .env("AWS_ACCESS_KEY_ID", "ASIAIOSFODNN7EXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "0123456789")
+        .env("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z");
+    let command = hinted(&expired.run().exits(1), "aws configure export");
+    let shown = tried(&refused, &command).exits(0).stdout;
+    assert!(shown.contains("AWS_ACCESS_KEY_ID="), "{shown}");
 }
 
 #[test]

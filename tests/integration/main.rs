@@ -10,6 +10,8 @@
 mod support;
 
 mod again;
+mod account_mistakes;
+mod accounts;
 mod clock;
 mod examples;
 mod first_command;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{StatusCode, Url, redirect};
 use serde_json::Value;
 
+use crate::clients::http;
 use crate::report::text;
 
 /// The timeout of one attempt.
@@ -99,8 +100,7 @@ impl Webhook {
     }
 
     fn client(&self) -> reqwest::Result<reqwest::Client> {
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("autorun/", env!("CARGO_PKG_VERSION")))
+        let client = http::builder()
             .timeout(TIMEOUT)
             // A redirect would send the message, and perhaps the token, to
             // another place.

@@ -18,7 +18,7 @@ mod unanswered;
 
 pub(crate) use codes::{Code, code};
 pub(crate) use operations::OperationError;
-pub(crate) use unanswered::{no_cloud, no_credentials, no_region};
+pub(crate) use unanswered::no_cloud;
 
 /// Creates an [`Error`] that names the attempted operation.
 pub(crate) fn aws_error<E: OperationError>(

@@ -65,6 +65,8 @@ operations! {
         put_public_access_block PutPublicAccessBlockError = "PutPublicAccessBlock",
     }
     aws_sdk_sts {
+        assume_role AssumeRoleError = "AssumeRole",
+        assume_role_with_web_identity AssumeRoleWithWebIdentityError = "AssumeRoleWithWebIdentity",
         get_caller_identity GetCallerIdentityError = "GetCallerIdentity",
     }
 }

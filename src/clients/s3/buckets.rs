@@ -42,9 +42,9 @@ impl S3<'_> {
     ///
     /// Throws `already_exists` if another account owns the name.
     pub async fn create_bucket(&self, bucket: &str) -> Result<Creation> {
-        let place = (self.region != US_EAST_1).then(|| {
+        let place = (self.region() != US_EAST_1).then(|| {
             CreateBucketConfiguration::builder()
-                .location_constraint(BucketLocationConstraint::from(self.region.as_str()))
+                .location_constraint(BucketLocationConstraint::from(self.region()))
                 .build()
         });
         let request = self

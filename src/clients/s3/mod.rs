@@ -6,6 +6,7 @@
 use aws_sdk_s3::Client;
 use tokio_util::sync::CancellationToken;
 
+mod addressing;
 mod buckets;
 mod counted;
 mod emptying;
@@ -15,6 +16,7 @@ mod places;
 mod public_access;
 mod transfer;
 
+pub use addressing::Addressing;
 pub use buckets::{Creation, bucket_name_fault};
 pub use objects::{Content, LONGEST_PRESIGN};
 pub use places::{Places, check_file, places};
@@ -25,22 +27,19 @@ pub use transfer::Listed;
 #[derive(Clone, Debug)]
 pub struct S3<'a> {
     client: &'a Client,
-    region: String,
-    endpoint: Option<String>,
+    addressing: Addressing,
     cancel: &'a CancellationToken,
 }
 
 impl<'a> S3<'a> {
     pub(super) fn new(
         client: &'a Client,
-        region: String,
-        endpoint: Option<String>,
+        addressing: Addressing,
         cancel: &'a CancellationToken,
     ) -> Self {
         Self {
             client,
-            region,
-            endpoint,
+            addressing,
             cancel,
         }
     }
@@ -48,39 +47,13 @@ impl<'a> S3<'a> {
     /// Returns the region in which buckets are created.
     #[must_use]
     pub fn region(&self) -> &str {
-        &self.region
+        &self.addressing.region
     }
 
     /// Returns the plain URL of an object.
     #[must_use]
     pub fn url(&self, bucket: &str, key: &str) -> String {
-        let key = keys::in_url(key);
-        match &self.endpoint {
-            Some(endpoint) => format!("{}/{bucket}/{key}", endpoint.trim_end_matches('/')),
-            // A dot in the name does not match the wildcard certificate, and
-            // some old bucket names are not valid host names, so address by
-            // path.
-            None if bucket.contains('.') || bucket_name_fault(bucket).is_some() => {
-                format!(
-                    "https://s3.{}.{}/{bucket}/{key}",
-                    self.region,
-                    self.suffix()
-                )
-            }
-            None => format!(
-                "https://{bucket}.s3.{}.{}/{key}",
-                self.region,
-                self.suffix()
-            ),
-        }
-    }
-
-    fn suffix(&self) -> &'static str {
-        if self.region.starts_with("cn-") {
-            "amazonaws.com.cn"
-        } else {
-            "amazonaws.com"
-        }
+        self.addressing.url(bucket, key)
     }
 }
 
@@ -97,22 +70,102 @@ mod tests {
     async fn the_sdk_sends_every_key_unchanged_and_url_agrees() {
         let credentials = Credentials::new("AKIAIOSFODNN7EXAMPLE", "secret", None, None, "test");
         let cancel = CancellationToken::new();
-        for (endpoint, bucket) in [
-            (None, "pictures"),
-            (None, "with.dot"),
-            (None, "Old_Name"),
-            (Some("http://127.0.0.1:5000"), "pictures"),
-            (Some("http://127.0.0.1:5000/below/"), "pictures"),
+        let place = |region: &str| Addressing {
+            region: region.to_owned(),
+            ..Addressing::default()
+        };
+        let given = |endpoint: &str, path_style| Addressing {
+            endpoint: Some(endpoint.to_owned()),
+            path_style,
+            ..place("eu-central-1")
+        };
+        for (addressing, bucket, host) in [
+            (
+                place("eu-central-1"),
+                "pictures",
+                "https://pictures.s3.eu-central-1.amazonaws.com",
+            ),
+            (
+                place("eu-central-1"),
+                "with.dot",
+                "https://s3.eu-central-1.amazonaws.com/with.dot",
+            ),
+            (
+                place("eu-central-1"),
+                "Old_Name",
+                "https://s3.eu-central-1.amazonaws.com/Old_Name",
+            ),
+            (
+                place("us-east-1"),
+                "pictures",
+                "https://pictures.s3.us-east-1.amazonaws.com",
+            ),
+            (
+                place("cn-north-1"),
+                "pictures",
+                "https://pictures.s3.cn-north-1.amazonaws.com.cn",
+            ),
+            (
+                place("us-gov-west-1"),
+                "pictures",
+                "https://pictures.s3.us-gov-west-1.amazonaws.com",
+            ),
+            (
+                place("us-iso-east-1"),
+                "pictures",
+                "https://pictures.s3.us-iso-east-1.c2s.ic.gov",
+            ),
+            (
+                Addressing {
+                    fips: true,
+                    ..place("us-gov-west-1")
+                },
+                "pictures",
+                "https://pictures.s3-fips.us-gov-west-1.amazonaws.com",
+            ),
+            (
+                Addressing {
+                    dual_stack: true,
+                    ..place("eu-central-1")
+                },
+                "pictures",
+                "https://pictures.s3.dualstack.eu-central-1.amazonaws.com",
+            ),
+            (
+                Addressing {
+                    path_style: true,
+                    ..place("eu-central-1")
+                },
+                "pictures",
+                "https://s3.eu-central-1.amazonaws.com/pictures",
+            ),
+            (
+                given("http://127.0.0.1:5000", true),
+                "pictures",
+                "http://127.0.0.1:5000/pictures",
+            ),
+            (
+                given("http://127.0.0.1:5000/below/", true),
+                "pictures",
+                "http://127.0.0.1:5000/below/pictures",
+            ),
+            (
+                given("https://s3.example.com", false),
+                "pictures",
+                "https://pictures.s3.example.com",
+            ),
         ] {
-            let mut config = aws_sdk_s3::Config::builder()
+            let config = aws_sdk_s3::Config::builder()
                 .behavior_version(BehaviorVersion::latest())
-                .region(Region::new("eu-central-1"))
+                .region(Region::new(addressing.region.clone()))
                 .credentials_provider(credentials.clone())
-                .force_path_style(endpoint.is_some());
-            config.set_endpoint_url(endpoint.map(str::to_owned));
+                .use_fips(addressing.fips)
+                .use_dual_stack(addressing.dual_stack)
+                .force_path_style(addressing.path_style);
+            let mut config = config;
+            config.set_endpoint_url(addressing.endpoint.clone());
             let client = Client::from_conf(config.build());
-            let endpoint = endpoint.map(str::to_owned);
-            let s3 = S3::new(&client, "eu-central-1".to_owned(), endpoint, &cancel);
+            let s3 = S3::new(&client, addressing, &cancel);
             for key in [
                 "a//b",
                 "/a",
@@ -136,6 +189,7 @@ mod tests {
                 let signed = signed.await.unwrap();
                 let (plain, _) = signed.split_once('?').unwrap();
                 assert_eq!(plain, s3.url(bucket, key), "{key:?}");
+                assert!(plain.starts_with(&format!("{host}/")), "{plain}");
                 let end = format!("/{}", keys::in_url(key));
                 assert!(plain.ends_with(&end), "{plain}");
                 // Clients do not change this URL when they resolve it.

@@ -65,7 +65,7 @@ impl S3<'_> {
             return Ok(Published::Forbidden(fault.to_owned()));
         }
         let mut policy = self.policy(bucket).await?;
-        if !allow_reading(&mut policy, &self.arn(bucket, key)) {
+        if !allow_reading(&mut policy, &self.addressing.arn(bucket, key)) {
             return Ok(Published::Public);
         }
         if blocked {
@@ -83,7 +83,10 @@ impl S3<'_> {
     /// Returns whether a statement of autorun makes this key public.
     pub async fn is_public(&self, bucket: &str, key: &str) -> Result<bool> {
         let mut policy = self.policy(bucket).await?;
-        Ok(!allow_reading(&mut policy, &self.arn(bucket, key)))
+        Ok(!allow_reading(
+            &mut policy,
+            &self.addressing.arn(bucket, key),
+        ))
     }
 
     /// Returns whether the bucket refuses public policies.
@@ -115,7 +118,7 @@ impl S3<'_> {
         let Found::Policy(mut policy) = self.find_policy(bucket).await? else {
             return Ok(());
         };
-        if !forbid_reading(&mut policy, &self.arn(bucket, key)) {
+        if !forbid_reading(&mut policy, &self.addressing.arn(bucket, key)) {
             return Ok(());
         }
         let attempt = format!("change the policy of bucket `{bucket}`");
@@ -200,18 +203,6 @@ impl S3<'_> {
                 Code::NoSuchBucket => Ok(Found::NoBucket(aws_error(&attempt, &e))),
                 _ => Err(aws_error(&attempt, &e)),
             },
-        }
-    }
-
-    fn arn(&self, bucket: &str, key: &str) -> String {
-        format!("arn:{}:s3:::{bucket}/{key}", self.partition())
-    }
-
-    fn partition(&self) -> &'static str {
-        match self.region.as_str() {
-            r if r.starts_with("cn-") => "aws-cn",
-            r if r.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
         }
     }
 }
