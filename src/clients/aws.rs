@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_config::identity::IdentityCache;
-
 use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::timeout::TimeoutConfig;
@@ -17,6 +16,8 @@ use tokio::sync::OnceCell;
 use super::account::{Account, AccountOptions, no_region, read};
 use super::attempts::{Attempts, Place, is_on_this_machine};
 use super::aws_error::{aws_error, no_cloud};
+use super::checksums;
+use super::issued::Issued;
 use super::s3::Addressing;
 use super::transport::{Network, aws_client, certificates, local_client};
 use crate::error::Result;
@@ -88,6 +89,7 @@ pub(super) struct Aws {
     options: AwsOptions,
     report: Reporter,
     config: OnceCell<Result<Loaded>>,
+    issued: Issued,
     ec2: OnceCell<aws_sdk_ec2::Client>,
     s3: OnceCell<aws_sdk_s3::Client>,
     /// Whether a code of a multi-factor device was needed and not to be had.
@@ -108,6 +110,7 @@ impl Aws {
             options,
             report,
             config: OnceCell::new(),
+            issued: Issued::default(),
             ec2: OnceCell::new(),
             s3: OnceCell::new(),
             lacks_code: AtomicBool::default(),
@@ -162,6 +165,9 @@ impl Aws {
                     .use_fips(addressing.fips)
                     .use_dual_stack(addressing.dual_stack);
                 s3.set_endpoint_url(addressing.endpoint.clone());
+                if addressing.endpoint.is_some() && !self.options.local_cloud {
+                    s3 = checksums::only_if_required(config, s3);
+                }
                 let attempts = self.attempts(addressing.endpoint.as_ref());
                 let s3 = s3.interceptor(attempts).retry_classifier(attempts);
                 #[cfg(feature = "crash-points")]
@@ -266,6 +272,11 @@ impl Aws {
         }
     }
 
+    /// Returns the ends of the credentials that signed requests.
+    pub(super) fn issued(&self) -> &Issued {
+        &self.issued
+    }
+
     /// Returns the retry window.
     pub(super) fn consistency(&self) -> Duration {
         self.options.consistency.unwrap_or(CONSISTENCY)
@@ -307,7 +318,7 @@ impl Aws {
             return Ok(Loaded {
                 sdk: loader
                     .http_client(local_client())
-                    .credentials_provider(key)
+                    .credentials_provider(self.issued.watch(SharedCredentialsProvider::new(key)))
                     .load()
                     .await,
                 addressing: None,
@@ -364,7 +375,9 @@ impl Aws {
         if lacks_region {
             return Err(no_region());
         }
-        let provider = SharedCredentialsProvider::new(account);
+        let provider = self
+            .issued
+            .watch(SharedCredentialsProvider::new(account));
         let mut sdk = config.into_builder();
         sdk.set_credentials_provider(Some(provider));
         Ok(Loaded {

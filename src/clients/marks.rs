@@ -28,6 +28,8 @@ pub struct Marks {
     pub owner: Option<String>,
     /// Whether the resource has no tags at all.
     pub untagged: bool,
+    /// Whether the server has no tags for this kind of resource.
+    pub unsupported: bool,
 }
 
 impl Marks {
@@ -41,6 +43,7 @@ impl Marks {
             row: take(RESOURCE_TAG),
             owner: take(OWNER_TAG),
             untagged,
+            unsupported: false,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! SDK is loaded at the first AWS call, so a playbook without AWS never loads
 //! it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ pub use account::{AccountOptions, AskCode, Environment, check_role_arn};
 pub use aws::{AwsOptions, Endpoints, StaticKey};
 pub use local::Local;
 pub use pace::Pace;
-use s3::Published;
+use s3::{Published, Publishing, keys as object_keys};
+pub use signed_url::SignedUrl;
 pub use transport::Network;
 
 use crate::error::Result;
@@ -25,15 +26,18 @@ mod account;
 mod attempts;
 mod aws;
 mod aws_error;
+mod checksums;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 pub mod ec2;
 pub mod http;
+mod issued;
 pub mod keys;
 mod local;
 pub mod marks;
 mod pace;
 pub mod s3;
+mod signed_url;
 pub mod ssh;
 mod transport;
 pub mod tree;
@@ -48,10 +52,21 @@ pub struct Clients {
     /// Facts about the user's machine.
     pub local: Local,
     cancel: CancellationToken,
-    /// The outcome of publishing each key, by bucket and key. In an account
-    /// that forbids public objects, another attempt would take seconds.
-    published: Mutex<HashMap<(String, String), Published>>,
+    published: Mutex<PublishedKeys>,
 }
+
+/// The results of publishing keys in a run.
+#[derive(Debug, Default)]
+struct PublishedKeys {
+    /// The public keys, with their buckets.
+    public: HashSet<(String, String)>,
+    /// The buckets in which the account forbids public keys, with the reason.
+    /// Another attempt could take a minute.
+    refused: HashMap<String, String>,
+}
+
+/// The shortest time in which S3 may not obey a change of Block Public Access.
+const PUBLISHING: Duration = Duration::from_secs(10);
 
 impl Clients {
     /// Creates clients, which connect at the first call.
@@ -150,18 +165,46 @@ impl Clients {
     pub async fn publish(
         &self,
         s3: &s3::S3<'_>,
+        wanted: Publishing<'_>,
+        report: &Reporter,
+    ) -> Result<Published> {
+        let Publishing { bucket, key, .. } = wanted;
+        if let Some(fault) = object_keys::policy_fault(key) {
+            return Ok(Published::Forbidden(fault.to_owned()));
+        }
+        let mut known = self.published.lock().await;
+        let object = (bucket.to_owned(), key.to_owned());
+        if known.public.contains(&object) {
+            return Ok(Published::Public);
+        }
+        if let Some(reason) = known.refused.get(bucket) {
+            return Ok(Published::Forbidden(reason.clone()));
+        }
+        let what = format!("bucket {bucket} to accept a public policy");
+        let mut wait = self.pace(what, self.consistency().max(PUBLISHING), report);
+        let account = async || self.aws.account().await;
+        let published = s3.publish(wanted, account, &mut wait).await?;
+        match &published {
+            Published::Public => drop(known.public.insert(object)),
+            Published::Forbidden(reason) => {
+                known.refused.insert(bucket.to_owned(), reason.clone());
+            }
+        }
+        Ok(published)
+    }
+
+    /// Returns a URL that downloads the object without credentials, and its
+    /// real end.
+    pub async fn presigned_url(
+        &self,
         bucket: &str,
         key: &str,
-        blocked: bool,
-    ) -> Result<Published> {
-        let mut published = self.published.lock().await;
-        let object = (bucket.to_owned(), key.to_owned());
-        if let Some(known) = published.get(&object) {
-            return Ok(known.clone());
-        }
-        let outcome = s3.publish(bucket, key, blocked).await?;
-        published.insert(object, outcome.clone());
-        Ok(outcome)
+        valid: Duration,
+    ) -> Result<SignedUrl> {
+        let from = jiff::Timestamp::now();
+        let url = self.s3().await?.presigned_url(bucket, key, valid).await?;
+        let end = self.aws.issued().end(&signed_url::access_key_id(&url));
+        Ok(SignedUrl::new(url, from, valid, end))
     }
 
     /// Returns the ssh connections.

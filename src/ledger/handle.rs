@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::clock::Millis;
 use super::hold::Hold;
 use super::memory::{Memory, Unwritten};
 use super::resource::{Remover, Resource, ResourceKind, State};
@@ -132,20 +133,27 @@ impl Ledger {
     /// Returns the resources that are up, newest first.
     #[must_use]
     pub fn live(&self) -> Vec<Remaining> {
-        self.remaining(|state| matches!(state, State::Live | State::Releasing))
+        let rows = self.resources();
+        let live = rows.iter().rev().filter(|row| row.exists());
+        live.map(Resource::remaining).collect()
     }
 
     /// Returns the resources whose create requests have no known result, newest
     /// first.
     #[must_use]
     pub fn possibly_made(&self) -> Vec<Remaining> {
-        self.remaining(|state| state == State::Intended)
-    }
-
-    fn remaining(&self, wanted: impl Fn(State) -> bool) -> Vec<Remaining> {
         let rows = self.resources();
-        let wanted = rows.iter().rev().filter(|row| wanted(row.state));
-        wanted.map(Resource::remaining).collect()
+        // An object does not exist before its upload in parts is complete.
+        let incomplete = |object: &Resource| {
+            rows.iter().any(|row| {
+                row.kind == ResourceKind::MultipartUpload
+                    && row.state == State::Live
+                    && row.name == object.name
+            })
+        };
+        let open = rows.iter().rev().filter(|row| row.state == State::Intended);
+        let open = open.filter(|row| row.kind != ResourceKind::Object || !incomplete(row));
+        open.map(Resource::remaining).collect()
     }
 
     /// Returns all resources, oldest first.
@@ -286,6 +294,12 @@ impl Intent {
     #[must_use]
     pub fn is_retried(&self) -> bool {
         self.again
+    }
+
+    /// Returns when the first attempt recorded the resource.
+    #[must_use]
+    pub fn intended(&self) -> Millis {
+        self.ledger.memory().resources[self.index].intended
     }
 
     /// Records that the resource was created, and its ID.

@@ -18,6 +18,9 @@ pub enum ResourceKind {
     Bucket,
     /// An S3 object; the ID is `bucket/key`.
     Object,
+    /// An unfinished upload of an S3 object in parts; the ID is `bucket/key` and
+    /// AWS's upload ID, the name is `bucket/key`.
+    MultipartUpload,
     /// Public read access to an object in a bucket that already existed. The ID is
     /// `bucket/key`; the name records the bucket's previous settings.
     PublicAccess,
@@ -28,13 +31,14 @@ pub enum ResourceKind {
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Instance,
         Self::KeyPair,
         Self::KeyFile,
         Self::SecurityGroup,
         Self::Bucket,
         Self::Object,
+        Self::MultipartUpload,
         Self::PublicAccess,
         Self::Ingress,
     ];
@@ -49,6 +53,7 @@ impl ResourceKind {
             Self::SecurityGroup => "security_group",
             Self::Bucket => "bucket",
             Self::Object => "object",
+            Self::MultipartUpload => "multipart_upload",
             Self::PublicAccess => "public_access",
             Self::Ingress => "ingress",
         }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{check_public, release};
-use crate::clients::s3::{Creation, S3, bucket_name_fault};
+use crate::clients::s3::{Creation, S3, Tagged, bucket_name_fault};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{NewResource, ResourceKind, Step};
@@ -180,8 +180,14 @@ async fn still_exists(cx: &Context, step: &Step, bucket: &Bucket) -> Result<bool
     }
     for row in step.live(ResourceKind::Bucket) {
         let ask = async || s3.bucket_marks(&bucket.name).await;
-        let marks = cx.seen(&row, ask).await?;
-        if marks.is_some_and(|marks| marks.run.as_deref() == Some(cx.ledger.run())) {
+        let same = match cx.seen(&row, ask).await? {
+            Some(marks) if marks.unsupported => {
+                s3.was_created(&bucket.name, row.intended, row.changed)
+                    .await?
+            }
+            marks => marks.is_some_and(|marks| marks.run.as_deref() == Some(cx.ledger.run())),
+        };
+        if same {
             return Ok(true);
         }
         cx.ledger.is_gone(&row);
@@ -218,13 +224,19 @@ async fn create(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Resul
         }
         Ok(Creation::Created) => {}
     }
-    if let Err(error) = s3.tag_bucket(name, &tags).await {
-        // The bucket exists without tags. Delete it, as it is still empty. If this
-        // fails, a later run finds it by its name and its age.
-        if s3.delete_bucket(name).await.is_ok() {
-            intent.not_created();
+    match s3.tag_bucket(name, &tags).await {
+        Ok(Tagged::Yes) => {}
+        Ok(Tagged::Unsupported) => cx.report.info(format!(
+            "bucket {name} has no tags: the server does not support them"
+        )),
+        Err(error) => {
+            // The bucket exists without tags. Delete it, as it is still empty. If
+            // this fails, a later run finds it by its name and its age.
+            if s3.delete_bucket(name).await.is_ok() {
+                intent.not_created();
+            }
+            return Err(error);
         }
-        return Err(error);
     }
     intent.created(name);
     cx.report

@@ -41,6 +41,7 @@ pub mod security_groups;
 mod servers;
 pub mod transfers;
 mod ttl;
+mod uploads;
 pub mod variables;
 
 pub use families::{

@@ -8,8 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
-use super::{check_public, file_state, release};
-use crate::clients::s3::{Content, LONGEST_PRESIGN, PoliciesBefore, Published, S3, keys};
+use super::{check_public, file_state, release, uploads};
+use crate::clients::SignedUrl;
+use crate::clients::s3::{
+    Allowed, Content, LONGEST_PRESIGN, PoliciesBefore, Published, Publishing, S3, keys,
+};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::ledger::{Intent, NewResource, Resource, ResourceKind, State, Step};
@@ -28,8 +31,7 @@ pub mod api {
     /// contain.
     ///
     /// Throws `invalid_option` if the key is not valid; with `public: true`,
-    /// `not_found` if the bucket does not exist, and `denied` if AWS does not
-    /// allow a change of the bucket's policy.
+    /// `not_found` if the bucket does not exist.
     ///
     /// ```rhai
     /// let bucket = create_bucket("pictures");
@@ -161,10 +163,11 @@ pub(super) const DECLARED: &[Declared] = &[
 #[serde(deny_unknown_fields)]
 struct ObjectUrl {
     /// Make this one key readable for everyone, with a statement in the bucket
-    /// policy. If the account blocks public policies, or if the key contains
-    /// `*`, `?` or `${`, which would match other keys in a policy, the URL is a
-    /// presigned URL instead; it is valid for at most 7 days, and the log has a
-    /// warning.
+    /// policy. If the account or its organization does not allow that, or if
+    /// the key contains `*`, `?` or `${`, which would match other keys in a
+    /// policy, the URL is a presigned URL instead. It is valid for at most 7
+    /// days, less with temporary credentials; a warning has the reason and the
+    /// end.
     #[serde(default)]
     public: bool,
 }
@@ -179,7 +182,7 @@ struct UploadImage {
     /// Make this one key readable for everyone. The default is true in a bucket
     /// that this run created, else false. If the object is not public, or
     /// cannot be made public (see `object_url`), `url` is a presigned URL,
-    /// valid for at most 7 days.
+    /// valid for at most 7 days, and `expires` is its end.
     public: Option<bool>,
     /// Content type. The default follows the file name extension.
     content_type: Option<String>,
@@ -211,12 +214,25 @@ struct Object {
     content_type: String,
     /// Whether everyone can read the object.
     public: bool,
+    /// When a presigned URL ends, such as "2026-11-25T22:10:03Z"; else `()`.
+    expires: Option<String>,
 }
 
 /// The URL of an object, and whether it is public without a time limit.
 struct Link {
     url: String,
     public: bool,
+    expires: Option<String>,
+}
+
+impl From<SignedUrl> for Link {
+    fn from(signed: SignedUrl) -> Self {
+        Self {
+            public: false,
+            expires: Some(signed.end()),
+            url: signed.url,
+        }
+    }
 }
 
 async fn object_url(
@@ -238,12 +254,22 @@ async fn object_url(
 /// Makes a key public, or falls back to a presigned URL with a warning.
 async fn published(cx: &Context, step: &mut Step, bucket: &str, key: &str) -> Result<Link> {
     let s3 = cx.clients.s3().await?;
-    let (intent, blocked) = if cx.ledger.made(ResourceKind::Bucket, bucket) {
-        (None, true)
+    let ours = cx.ledger.made(ResourceKind::Bucket, bucket);
+    let (intent, blocked, changed) = if ours {
+        (None, true, true)
     } else {
-        intend_publishing(step, &s3, bucket, key).await?
+        match intend_publishing(step, &s3, bucket, key).await? {
+            Allowed::Yes(intended) => intended,
+            Allowed::No(reason) => return not_public(cx, bucket, key, &reason).await,
+        }
     };
-    let published = cx.clients.publish(&s3, bucket, key, blocked).await;
+    let wanted = Publishing {
+        bucket,
+        key,
+        blocked,
+        changed,
+    };
+    let published = cx.clients.publish(&s3, wanted, &cx.report).await;
     match (&published, intent) {
         (Ok(Published::Public), Some(intent)) => intent.created(&format!("{bucket}/{key}")),
         (Ok(Published::Forbidden(_)), Some(intent)) => intent.not_created(),
@@ -254,33 +280,47 @@ async fn published(cx: &Context, step: &mut Step, bucket: &str, key: &str) -> Re
         Published::Public => Ok(Link {
             url: s3.url(bucket, key),
             public: true,
+            expires: None,
         }),
-        Published::Forbidden(reason) => {
-            cx.report.warn(format!(
-                "{bucket}/{key} cannot be made public ({reason}); its URL is a presigned URL, \
-                 valid for at most 7 days, less with temporary credentials"
-            ));
-            presigned(cx, bucket, key).await
-        }
+        Published::Forbidden(reason) => not_public(cx, bucket, key, &reason).await,
     }
 }
 
+/// Returns a presigned URL in place of a public one, with a warning.
+async fn not_public(cx: &Context, bucket: &str, key: &str, reason: &str) -> Result<Link> {
+    let signed = sign(cx, bucket, key).await?;
+    cx.report.warn(format!(
+        "{bucket}/{key} cannot be made public ({reason}); its URL is a presigned URL, {}",
+        signed.validity()
+    ));
+    Ok(signed.into())
+}
+
 /// Records in the ledger that a key becomes public in a bucket that this run did
-/// not create. Returns the intent, `None` if the key is already public, and
-/// whether the bucket blocks public policies.
+/// not create. Returns the intent, `None` if the key is already public; whether
+/// the bucket blocks public policies; and whether an earlier attempt may have
+/// changed that.
 async fn intend_publishing(
     step: &mut Step,
     s3: &S3<'_>,
     bucket: &str,
     key: &str,
-) -> Result<(Option<Intent>, bool)> {
+) -> Result<Allowed<(Option<Intent>, bool, bool)>> {
     let cut_off =
         |row: &Resource| row.kind == ResourceKind::PublicAccess && row.state == State::Intended;
     let earlier = step.made().into_iter().find(cut_off);
-    if earlier.is_none() && s3.is_public(bucket, key).await? {
-        return Ok((None, false));
+    if earlier.is_none() {
+        match s3.is_public(bucket, key).await? {
+            Allowed::Yes(true) => return Ok(Allowed::Yes((None, false, false))),
+            Allowed::Yes(false) => {}
+            Allowed::No(reason) => return Ok(Allowed::No(reason)),
+        }
     }
-    let blocked = s3.blocks_public_policies(bucket).await?;
+    let blocked = match s3.blocks_public_policies(bucket).await? {
+        Allowed::Yes(blocked) => blocked,
+        Allowed::No(reason) => return Ok(Allowed::No(reason)),
+    };
+    let changed = earlier.is_some();
     let before = match (earlier, blocked) {
         // An interrupted attempt recorded the state before its own change.
         (Some(row), _) => row.name,
@@ -289,17 +329,23 @@ async fn intend_publishing(
     };
     let id = format!("{bucket}/{key}");
     let wanted = NewResource::with_id(ResourceKind::PublicAccess, &before, &id);
-    Ok((Some(step.intend_one(wanted)?), blocked))
+    let intent = step.intend_one(wanted)?;
+    Ok(Allowed::Yes((Some(intent), blocked, changed)))
 }
 
-async fn presigned(cx: &Context, bucket: &str, key: &str) -> Result<Link> {
-    let url = cx
-        .clients
-        .s3()
-        .await?
-        .presigned_url(bucket, key, LONGEST_PRESIGN)
-        .await?;
-    Ok(Link { url, public: false })
+/// Signs the URL of an object that is not public.
+async fn sign(cx: &Context, bucket: &str, key: &str) -> Result<SignedUrl> {
+    cx.clients.presigned_url(bucket, key, LONGEST_PRESIGN).await
+}
+
+/// Logs how long a presigned URL is valid; warns if that is less than requested.
+pub(super) fn log_validity(cx: &Context, bucket: &str, key: &str, signed: &SignedUrl) {
+    let message = format!("the URL of {bucket}/{key} is {}", signed.validity());
+    if signed.ends_early() {
+        cx.report.warn(message);
+    } else {
+        cx.report.info(message);
+    }
 }
 
 async fn upload_image(
@@ -330,7 +376,9 @@ async fn upload_image(
     let link = if options.public.unwrap_or(made) {
         published(cx, step, bucket, &key).await?
     } else {
-        presigned(cx, bucket, &key).await?
+        let signed = sign(cx, bucket, &key).await?;
+        log_validity(cx, bucket, &key, &signed);
+        signed.into()
     };
     put(cx, step, bucket, &key, content(&path, size, &kind)).await?;
     Ok(Object {
@@ -340,6 +388,7 @@ async fn upload_image(
         size,
         content_type: kind,
         public: link.public,
+        expires: link.expires,
     })
 }
 
@@ -364,6 +413,7 @@ async fn upload_file(
         size,
         content_type: kind,
         public: false,
+        expires: None,
     })
 }
 
@@ -418,9 +468,12 @@ async fn put(
         row: row.as_deref(),
         ..content
     };
-    let result = s3.put(bucket, key, content, &cx.report).await;
+    let object = (bucket, key);
+    let upload = uploads::intend(cx, step, object, content).await?;
+    let result = uploads::put(cx, object, content, upload, &cx.report).await;
     match (&result, intent) {
         (Ok(()), Some(intent)) => intent.created(&id),
+        (Err(_), Some(_)) if uploads::is_begun(cx, &id) => {}
         (Err(error), Some(intent)) => intent.abandoned(error),
         (_, None) => {}
     }

@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
-use super::objects::{check_object, content, content_type};
-use super::{check_public, file_state};
+use super::objects::{check_object, content, content_type, log_validity};
+use super::{check_public, file_state, uploads};
 use crate::clients::s3::{Content, LONGEST_PRESIGN, Listed, check_file, keys, places};
 use crate::clients::tree::{self, Kind};
 use crate::context::Context;
@@ -194,7 +194,7 @@ pub mod api {
     ///
     /// The object is not downloaded to this machine. `bucket` and `to_bucket`
     /// are maps that `create_bucket` returned, or bucket names. The content
-    /// type is copied too. AWS limits the size of the object to 5 GiB. Both
+    /// type is copied too. An object of more than 5 GiB is copied in parts. Both
     /// keys are used exactly as given; see `object_url`.
     ///
     /// Throws `not_found` if the object or a bucket does not exist, `denied` if
@@ -282,7 +282,8 @@ struct ListObjects {
 #[serde(deny_unknown_fields)]
 struct PresignedUrl {
     /// How long the URL is valid, at most 604800 (7 days). With temporary
-    /// credentials, the URL expires at the latest with them.
+    /// credentials, the URL expires at the latest with them; a warning then has
+    /// the real end.
     #[serde(default = "seconds::<3600>")]
     valid: Seconds,
 }
@@ -409,14 +410,22 @@ async fn upload_dir(
         keys::check(key)?;
         check_object(cx, key, None)?;
     }
-    let s3 = &cx.clients.s3().await?;
     let ours = cx.ledger.made(ResourceKind::Bucket, bucket);
     let rows = intend(cx, step, bucket, &keys, ours).await?;
-    let uploads = files
-        .iter()
-        .zip(&keys)
-        .zip(rows)
-        .map(async |((file, key), intent)| {
+    let mut planned = Vec::new();
+    for ((file, key), intent) in files.iter().zip(&keys).zip(rows) {
+        let kind = content_type(&file.path, None);
+        let row = intent.as_ref().map(|intent| intent.token().to_owned());
+        let content = Content {
+            row: row.as_deref(),
+            ..content(&file.path, file.size, &kind)
+        };
+        let upload = uploads::intend(cx, step, (bucket, key), content).await?;
+        planned.push((file, key, intent, upload));
+    }
+    let uploads = planned
+        .into_iter()
+        .map(async |(file, key, intent, upload)| {
             let row = intent.as_ref().map(|intent| intent.token().to_owned());
             let kind = content_type(&file.path, None);
             let report = cx.report.working(key);
@@ -424,9 +433,10 @@ async fn upload_dir(
                 row: row.as_deref(),
                 ..content(&file.path, file.size, &kind)
             };
-            let result = s3.put(bucket, key, content, &report).await;
+            let result = uploads::put(cx, (bucket, key), content, upload, &report).await;
             match (&result, intent) {
                 (Ok(()), Some(intent)) => intent.created(&format!("{bucket}/{key}")),
+                (Err(_), Some(_)) if uploads::is_begun(cx, &format!("{bucket}/{key}")) => {}
                 (Err(error), Some(intent)) => intent.abandoned(error),
                 (_, None) => {}
             }
@@ -581,11 +591,9 @@ async fn presigned_url(
             "option `valid`: it must be from 1 to 604800 seconds (7 days)",
         ));
     }
-    cx.clients
-        .s3()
-        .await?
-        .presigned_url(bucket, key, valid)
-        .await
+    let signed = cx.clients.presigned_url(bucket, key, valid).await?;
+    log_validity(cx, bucket, key, &signed);
+    Ok(signed.url)
 }
 
 async fn copy_object(
@@ -608,6 +616,7 @@ async fn copy_object(
         step.replay();
         return Ok(copied);
     }
+    let source = s3.copy_source((&from.0, &from.1)).await?;
     let again = step.made().iter().any(|row| row.state.may_be_up());
     let known = cx
         .ledger
@@ -623,9 +632,11 @@ async fn copy_object(
         .as_ref()
         .map(|intent| intent.token().to_owned())
         .or(known);
-    let result = s3
-        .copy((&from.0, &from.1), (&to.0, &to.1), row.as_deref())
-        .await;
+    let to = (to.0.as_str(), to.1.as_str());
+    let result = match source.needs_parts() {
+        false => s3.copy(&source, to, row.as_deref()).await,
+        true => uploads::copy(cx, step, &source, to, row.as_deref()).await,
+    };
     match (&result, intent) {
         (Ok(()), Some(intent)) => intent.created(&id),
         (Err(error), Some(intent)) => intent.abandoned(error),
@@ -651,6 +662,7 @@ async fn empty_bucket(cx: &Context, step: &mut Step, bucket: &str) -> Result<usi
     }
     match s3.bucket_marks(bucket).await? {
         Some(marks) if marks.run.is_some() => {}
+        Some(marks) if marks.unsupported && cx.ledger.made(ResourceKind::Bucket, bucket) => {}
         Some(_) => {
             return Err(Error::new(
                 ErrorKind::Denied,
@@ -669,7 +681,11 @@ async fn empty_bucket(cx: &Context, step: &mut Step, bucket: &str) -> Result<usi
     let deleted = s3.empty_bucket(bucket).await?;
     let inside = format!("{bucket}/");
     for row in cx.ledger.resources() {
-        if row.kind == ResourceKind::Object && row.name.starts_with(&inside) {
+        let emptied = matches!(
+            row.kind,
+            ResourceKind::Object | ResourceKind::MultipartUpload
+        );
+        if emptied && row.name.starts_with(&inside) {
             cx.ledger.removed_with(&row, Remover::Playbook);
         }
     }

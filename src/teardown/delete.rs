@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clients::Clients;
 use crate::clients::ec2::{Deletion, Ingress, InstanceState};
+use crate::clients::s3::UploadId;
 use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::ResourceKind;
@@ -31,6 +32,10 @@ pub(super) async fn delete(
         ResourceKind::Object => {
             let (bucket, key) = split_object(id)?;
             clients.s3().await?.delete_object(bucket, key).await
+        }
+        ResourceKind::MultipartUpload => {
+            let upload = UploadId::from_ledger(id)?;
+            clients.s3().await?.abort_upload(&upload).await
         }
         ResourceKind::PublicAccess => {
             let (bucket, key) = split_object(id)?;

@@ -48,7 +48,8 @@ impl Teardown<'_> {
                 self.once_consistent(id, row, ask).await?
             }
             ResourceKind::Object => return self.object_maker(id, row).await,
-            ResourceKind::PublicAccess | ResourceKind::Ingress => {
+            // AWS does not reuse the id of an upload.
+            ResourceKind::MultipartUpload | ResourceKind::PublicAccess | ResourceKind::Ingress => {
                 return Ok(match row {
                     Some(_) => Maker::Ours,
                     None => Maker::Other,
@@ -64,6 +65,18 @@ impl Teardown<'_> {
         let Some(marks) = marks else {
             return Ok(Maker::Gone);
         };
+        // Without tags, the time at which the bucket was created shows whether
+        // it is still the same.
+        if marks.unsupported {
+            let Some(row) = row else {
+                return Ok(Maker::Other);
+            };
+            let s3 = self.clients.s3().await?;
+            return Ok(match s3.was_created(id, row.intended, row.changed).await? {
+                true => Maker::Ours,
+                false => Maker::Other,
+            });
+        }
         Ok(match (row, marks.run) {
             (Some(_), Some(by)) if by == self.ledger.run() => Maker::Ours,
             (None, Some(_)) => Maker::Ours,
@@ -96,6 +109,9 @@ impl Teardown<'_> {
         Ok(match s3.bucket_marks(bucket).await? {
             None => Maker::Gone,
             Some(marks) if marks.run.is_some() => Maker::Ours,
+            Some(marks) if marks.unsupported && self.ledger.made(ResourceKind::Bucket, bucket) => {
+                Maker::Ours
+            }
             Some(_) => Maker::Other,
         })
     }

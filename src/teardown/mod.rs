@@ -4,16 +4,18 @@
 //! autorun deletes only resources that it created. `maker` decides this for each
 //! kind of resource:
 //!
-//! - Instance or security group in the ledger of this run: its row suffices,
-//!   because AWS does not reuse ids.
+//! - Instance, security group or multipart upload in the ledger of this run: its
+//!   row suffices, because AWS does not reuse ids.
 //! - Key pair, bucket or object in the ledger: another user may have replaced the
 //!   resource by one with the same name, so it must also have the mark of this run
 //!   (the tag `autorun:run`; for an object, its metadata). A key file must have the
 //!   mark in its comment.
 //! - Resource that is not in the ledger of this run: the tag `autorun:run` of any
 //!   run suffices; for an object, the tag of its bucket.
-//! - Ingress rule, public access setting or key file that is not in the ledger:
-//!   never deleted.
+//! - Bucket of this run on a server without tags, which is not AWS's: the time at
+//!   which it was created must be that of its row.
+//! - Multipart upload, ingress rule, public access setting or key file that is not
+//!   in the ledger: never deleted.
 //!
 //! A resource that is already gone counts as removed.
 

@@ -130,7 +130,10 @@ impl Orphan {
 fn order(kind: ResourceKind) -> usize {
     match kind {
         ResourceKind::Instance => 0,
-        ResourceKind::Bucket | ResourceKind::Object | ResourceKind::PublicAccess => 1,
+        ResourceKind::Bucket
+        | ResourceKind::Object
+        | ResourceKind::MultipartUpload
+        | ResourceKind::PublicAccess => 1,
         ResourceKind::SecurityGroup | ResourceKind::Ingress => 2,
         ResourceKind::KeyPair | ResourceKind::KeyFile => 3,
     }

@@ -70,7 +70,10 @@ impl Teardown<'_> {
     fn forget(&self, kind: ResourceKind, id: &str) {
         match kind {
             ResourceKind::Instance => self.clients.ssh().forget_pin(id),
-            ResourceKind::Bucket => self.removed_with(ResourceKind::Object, &format!("{id}/")),
+            ResourceKind::Bucket => {
+                self.removed_with(ResourceKind::Object, &format!("{id}/"));
+                self.removed_with(ResourceKind::MultipartUpload, &format!("{id}/"));
+            }
             ResourceKind::SecurityGroup => {
                 self.removed_with(ResourceKind::Ingress, &format!("{id} "));
             }

@@ -11,7 +11,8 @@ use super::delete::split_object;
 use super::maker::{Maker, key_file_maker};
 use super::release::id_of;
 use crate::clients::keys;
-use crate::error::Result;
+use crate::clients::s3::Allowed;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Ledger, Resource, ResourceKind, State};
 
 /// The maximum difference between two clocks, in milliseconds.
@@ -30,7 +31,7 @@ enum Answer {
 impl Teardown<'_> {
     /// Settles every intended row of the run. Returns the rows that could not
     /// be settled, which stay intended, with their errors.
-    pub(super) async fn resolve(&self) -> Vec<(Resource, crate::error::Error)> {
+    pub(super) async fn resolve(&self) -> Vec<(Resource, Error)> {
         let open = || {
             let rows = self.ledger.resources().into_iter();
             rows.filter(|row| row.state == State::Intended)
@@ -115,13 +116,22 @@ impl Teardown<'_> {
                     _ => Answer::Absent,
                 }
             }
+            // An upload whose answer was lost has no parts. S3 lists it at once.
+            ResourceKind::MultipartUpload => {
+                let (bucket, key) = split_object(&row.name)?;
+                let s3 = clients.s3().await?;
+                match s3.find_upload(bucket, key, row.intended).await? {
+                    Some(upload) => one(&upload.in_ledger()),
+                    None => Answer::Absent,
+                }
+            }
             ResourceKind::PublicAccess => {
                 let id = id_of(row);
                 let (bucket, key) = split_object(id)?;
-                if clients.s3().await?.is_public(bucket, key).await? {
-                    one(id)
-                } else {
-                    Answer::Absent
+                match clients.s3().await?.is_public(bucket, key).await? {
+                    Allowed::Yes(true) => one(id),
+                    Allowed::Yes(false) => Answer::Absent,
+                    Allowed::No(reason) => return Err(Error::new(ErrorKind::Denied, reason)),
                 }
             }
             // EC2 does not record who opened a port. The port was closed when
@@ -159,9 +169,7 @@ impl Teardown<'_> {
             },
             // The bucket belongs to another account, so this run did not create
             // it.
-            Err(e) if e.kind == crate::error::ErrorKind::Denied && !s3.owns(name).await? => {
-                Ok(Answer::Absent)
-            }
+            Err(e) if e.kind == ErrorKind::Denied && !s3.owns(name).await? => Ok(Answer::Absent),
             Ok(Some(_)) => Ok(Answer::Absent),
             Err(e) => Err(e),
         }

@@ -40,8 +40,8 @@ impl Teardown<'_> {
             }));
             return left;
         }
-        // Objects go with their bucket. Objects in buckets that this run did
-        // not create are removed one by one.
+        // Objects and uploads go with their bucket. Those in buckets that this
+        // run did not create are removed one by one.
         left.extend(self.all_of(|row| self.goes_first(row)).await);
         let instance_stays = self
             .remaining()
@@ -75,7 +75,7 @@ impl Teardown<'_> {
             | ResourceKind::Bucket
             | ResourceKind::PublicAccess
             | ResourceKind::Ingress => true,
-            ResourceKind::Object => {
+            ResourceKind::Object | ResourceKind::MultipartUpload => {
                 let bucket = id_of(row).split('/').next().unwrap_or_default();
                 !self.ledger.made(ResourceKind::Bucket, bucket)
             }

@@ -168,6 +168,50 @@ def objects(s3):
     show("GET of 512 MiB", [rate(timed(download)) for _ in range(RUNS)], "MB/s")
 
 
+def transfers():
+    """Measures upload_file and download_file of 512 MiB, and `aws s3 cp`."""
+    file = Path(HOME) / "large"
+    with open(file, "wb") as large:
+        for _ in range(512):
+            large.write(os.urandom(1 << 20))
+    autorun("--local", "-q", playbook('create_bucket("speed-transfers", #{ exact: true });'))
+    known = access()
+    cli = Path(sys.executable).with_name("aws")
+    aws = [cli, "--endpoint-url", known["endpoint"], "s3", "cp", "--only-show-errors"]
+    at = "s3://speed-transfers/large"
+    text = lambda call: [AUTORUN, "--local", "-q", playbook(call)]
+    calls = {
+        "upload_file of 512 MiB": lambda: text(f'upload_file("speed-transfers", "{file}", #{{ key: "large" }});'),
+        "download_file of 512 MiB": lambda: text(f'download_file("speed-transfers", "large", "{file}.back");'),
+        "aws s3 cp FILE s3://": lambda: [*aws, file, at],
+        "aws s3 cp s3:// FILE": lambda: [*aws, at, f"{file}.back"],
+    }
+    for what, call in calls.items():
+        rates, peaks = [], []
+        for _ in range(RUNS):
+            os.sync()
+            seconds, peak = peak_memory(call(), known)
+            rates.append((512 << 20) / 1e6 / seconds)
+            peaks.append(peak)
+        show(what, rates, "MB/s")
+        show("  peak memory", peaks, "MB")
+
+
+def peak_memory(call, known):
+    """Returns the time that a program takes, and its peak memory in MB."""
+    keys = {
+        "AWS_ACCESS_KEY_ID": known["access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": known["secret_access_key"],
+        "AWS_REGION": "us-east-1",
+    }
+    began = time.monotonic()
+    child = subprocess.Popen(call, env=ENVIRONMENT | keys)
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0, call
+    return time.monotonic() - began, used.ru_maxrss / 1000
+
+
 def loopback(source):
     with socket.create_server(("127.0.0.1", 0)) as server:
         sender = subprocess.Popen(
@@ -189,9 +233,11 @@ def main():
         main_job()
         launches(client("ec2"))
         objects(client("s3"))
+        transfers()
     finally:
         subprocess.run([AUTORUN, "cloud", "down"], env=ENVIRONMENT, stdout=subprocess.DEVNULL)
         shutil.rmtree(HOME)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -14,10 +14,15 @@ use support::cloud::LocalCloud;
 use support::{Lab, root};
 
 /// The arguments of sweep.py, and the number of places in a sample.
-const SWEEPS: [(&str, &str); 4] = [
+const SWEEPS: [(&str, &str); 6] = [
     ("crash --part destroy", "40"),
     ("crash --part resume", "25"),
     ("crash --part removal", "20"),
+    (
+        "crash --part destroy --playbook tests/crash/large.rhai",
+        "6",
+    ),
+    ("crash --part resume --playbook tests/crash/large.rhai", "6"),
     ("faults", "25"),
 ];
 

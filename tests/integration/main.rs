@@ -30,6 +30,8 @@ mod monitor;
 mod package;
 mod notify;
 mod report;
+mod s3_accounts;
+mod s3_large;
 mod safety;
 mod secrets;
 mod terminal;

@@ -216,6 +216,8 @@ class Cloud:
         request = Request(environ)
         self.write_log(request)
         self.current.request = request
+        if environ["PATH_INFO"] == "/v20180820/configuration/publicAccessBlock":
+            return self.account_block(start_response)
         try:
             time.sleep(self.setting("hang").get(request.operation, 0))
             self.fail_if_requested(request)
@@ -229,6 +231,15 @@ class Cloud:
             request.drain()
             return answer(request, refusal, start_response)
         return self.moto(environ, start_response)
+
+    def account_block(self, start_response):
+        """Answers S3 Control's GetPublicAccessBlock, which moto has only at another host."""
+        on = str(bool(self.setting("account_blocks_public"))).lower()
+        names = ["BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"]
+        settings = "".join(f"<{name}>{on}</{name}>" for name in names)
+        start_response("200 OK", [("Content-Type", "application/xml")])
+        root = "PublicAccessBlockConfiguration"
+        return [f"<{root}>{settings}</{root}>".encode()]
 
     def write_log(self, request):
         line = {"service": request.service, "action": request.action}

@@ -24,6 +24,10 @@ pub(crate) enum Code {
     InvalidPermissionDuplicate,
     /// The security group does not have this rule.
     InvalidPermissionNotFound,
+    /// Only the account that owns the bucket may do this.
+    MethodNotAllowed,
+    /// The request needs the MD5 sum of its content.
+    MissingContentMd5,
     /// The bucket does not exist.
     NoSuchBucket,
     /// The bucket has no policy.
@@ -34,8 +38,14 @@ pub(crate) enum Code {
     NoSuchPublicAccessBlockConfiguration,
     /// The bucket has no tags.
     NoSuchTagSet,
+    /// The upload in parts does not exist.
+    NoSuchUpload,
+    /// The server, which is not AWS's, does not have the operation.
+    NotImplemented,
     /// S3 is busy with another request for the same resource.
     OperationAborted,
+    /// A condition of the request is not met.
+    PreconditionFailed,
     /// The instance type or the zone does not support the operation.
     Unsupported,
     /// Any other code: only people read it.
@@ -56,12 +66,17 @@ impl Code {
             "InvalidKeyPair.NotFound" => Self::InvalidKeyPairNotFound,
             "InvalidPermission.Duplicate" => Self::InvalidPermissionDuplicate,
             "InvalidPermission.NotFound" => Self::InvalidPermissionNotFound,
+            "MethodNotAllowed" => Self::MethodNotAllowed,
+            "MissingContentMD5" => Self::MissingContentMd5,
             "NoSuchBucket" => Self::NoSuchBucket,
             "NoSuchBucketPolicy" => Self::NoSuchBucketPolicy,
             "NoSuchKey" => Self::NoSuchKey,
             "NoSuchPublicAccessBlockConfiguration" => Self::NoSuchPublicAccessBlockConfiguration,
             "NoSuchTagSet" => Self::NoSuchTagSet,
+            "NoSuchUpload" => Self::NoSuchUpload,
+            "NotImplemented" => Self::NotImplemented,
             "OperationAborted" => Self::OperationAborted,
+            "PreconditionFailed" => Self::PreconditionFailed,
             "Unsupported" | "UnsupportedOperation" => Self::Unsupported,
             _ => Self::Other,
         }

@@ -43,8 +43,10 @@ operations! {
     }
     aws_sdk_s3 {
         abort_multipart_upload AbortMultipartUploadError = "AbortMultipartUpload",
+        complete_multipart_upload CompleteMultipartUploadError = "CompleteMultipartUpload",
         copy_object CopyObjectError = "CopyObject",
         create_bucket CreateBucketError = "CreateBucket",
+        create_multipart_upload CreateMultipartUploadError = "CreateMultipartUpload",
         delete_bucket DeleteBucketError = "DeleteBucket",
         delete_bucket_policy DeleteBucketPolicyError = "DeleteBucketPolicy",
         delete_object DeleteObjectError = "DeleteObject",
@@ -59,10 +61,13 @@ operations! {
         list_multipart_uploads ListMultipartUploadsError = "ListMultipartUploads",
         list_object_versions ListObjectVersionsError = "ListObjectVersions",
         list_objects_v2 ListObjectsV2Error = "ListObjectsV2",
+        list_parts ListPartsError = "ListParts",
         put_bucket_policy PutBucketPolicyError = "PutBucketPolicy",
         put_bucket_tagging PutBucketTaggingError = "PutBucketTagging",
         put_object PutObjectError = "PutObject",
         put_public_access_block PutPublicAccessBlockError = "PutPublicAccessBlock",
+        upload_part UploadPartError = "UploadPart",
+        upload_part_copy UploadPartCopyError = "UploadPartCopy",
     }
     aws_sdk_sts {
         assume_role AssumeRoleError = "AssumeRole",

@@ -47,6 +47,18 @@ impl Addressing {
         Some(endpoint.url().to_owned())
     }
 
+    /// Returns the URL of S3 Control, which has the settings of an account.
+    pub(super) fn control(&self, account: &str) -> String {
+        let suffix = match partition(&self.region) {
+            "aws-cn" => "amazonaws.com.cn",
+            _ => "amazonaws.com",
+        };
+        match &self.endpoint {
+            Some(endpoint) => endpoint.trim_end_matches('/').to_owned(),
+            None => format!("https://{account}.s3-control.{}.{suffix}", self.region),
+        }
+    }
+
     /// Returns the ARN of an object.
     pub(super) fn arn(&self, bucket: &str, key: &str) -> String {
         format!("arn:{}:s3:::{bucket}/{key}", partition(&self.region))

@@ -19,6 +19,18 @@ pub enum Creation {
     OwnedBefore(Error),
 }
 
+/// S3's response to [`S3::tag_bucket`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tagged {
+    /// The bucket has the tags.
+    Yes,
+    /// The server, which is not AWS's, has no tags.
+    Unsupported,
+}
+
+/// The maximum difference between two clocks, in milliseconds.
+const SKEW: i64 = 600_000;
+
 impl S3<'_> {
     /// Returns whether a bucket with this name exists and belongs to this
     /// account.
@@ -65,7 +77,7 @@ impl S3<'_> {
     }
 
     /// Tags a bucket that was just created.
-    pub async fn tag_bucket(&self, bucket: &str, tags: &Tags) -> Result<()> {
+    pub async fn tag_bucket(&self, bucket: &str, tags: &Tags) -> Result<Tagged> {
         let attempt = format!("tag bucket `{bucket}`");
         let tags: Vec<Tag> = tags
             .iter()
@@ -75,14 +87,12 @@ impl S3<'_> {
             .set_tag_set(Some(tags))
             .build()
             .map_err(|e| Error::internal(format!("cannot {attempt}: {e}")))?;
-        self.client
-            .put_bucket_tagging()
-            .bucket(bucket)
-            .tagging(tagging)
-            .send()
-            .await
-            .map_err(|e| aws_error(&attempt, &e))?;
-        Ok(())
+        let request = self.client.put_bucket_tagging();
+        match request.bucket(bucket).tagging(tagging).send().await {
+            Ok(_) => Ok(Tagged::Yes),
+            Err(e) if self.lacks(code(&e)) => Ok(Tagged::Unsupported),
+            Err(e) => Err(aws_error(&attempt, &e)),
+        }
     }
 
     /// Deletes an empty bucket. Deleting one that does not exist is not an error.
@@ -102,6 +112,10 @@ impl S3<'_> {
             ))),
             Err(e) if code(&e) == Code::NoSuchTagSet => Ok(Some(Marks::from_tags([]))),
             Err(e) if code(&e) == Code::NoSuchBucket => Ok(None),
+            Err(e) if self.lacks(code(&e)) => Ok(self.owns(bucket).await?.then(|| Marks {
+                unsupported: true,
+                ..Marks::from_tags([])
+            })),
             Err(e) => Err(aws_error(
                 &format!("read the tags of bucket `{bucket}`"),
                 &e,
@@ -115,6 +129,14 @@ impl S3<'_> {
         let all = self.buckets().await?;
         let found = all.into_iter().find(|(name, _)| name == bucket);
         Ok(found.map(|(_, created)| created))
+    }
+
+    /// Returns whether a bucket of the account was created between these times,
+    /// in milliseconds since 1970. This replaces the tags of a run where there
+    /// are none.
+    pub async fn was_created(&self, bucket: &str, from: i64, to: i64) -> Result<bool> {
+        let created = self.bucket_created(bucket).await?;
+        Ok(created.is_some_and(|created| (from - SKEW..=to + SKEW).contains(&created)))
     }
 
     /// Returns every bucket of the account with its creation time.

@@ -1,6 +1,8 @@
 //! Counts the bytes of uploads while they are sent.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
@@ -8,17 +10,27 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::report::Meter;
 
-/// Wraps a stream to count its bytes. A retry counts its bytes again.
+/// Wraps a stream to count its bytes. A retry counts only the bytes that no
+/// earlier attempt has reached.
 pub(super) fn counted(stream: ByteStream, meter: Meter) -> ByteStream {
+    let furthest = Arc::new(AtomicU64::new(0));
     ByteStream::new(stream.into_inner().map_preserve_contents(move |inner| {
-        let meter = meter.clone();
-        SdkBody::from_body_1_x(Counted { inner, meter })
+        SdkBody::from_body_1_x(Counted {
+            inner,
+            meter: meter.clone(),
+            position: 0,
+            furthest: Arc::clone(&furthest),
+        })
     }))
 }
 
 struct Counted {
     inner: SdkBody,
     meter: Meter,
+    /// The bytes of this attempt.
+    position: u64,
+    /// The most bytes of any attempt.
+    furthest: Arc<AtomicU64>,
 }
 
 impl Body for Counted {
@@ -33,7 +45,9 @@ impl Body for Counted {
         if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(bytes) = frame.data_ref()
         {
-            self.meter.add(bytes.len() as u64);
+            self.position += bytes.len() as u64;
+            let before = self.furthest.fetch_max(self.position, Ordering::Relaxed);
+            self.meter.add(self.position.saturating_sub(before));
         }
         frame
     }

@@ -1,5 +1,6 @@
 //! Empties a bucket: all versions of its objects, and incomplete uploads.
 
+use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
 use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier};
 
 use super::{S3, keys};
@@ -36,27 +37,12 @@ impl S3<'_> {
                 .bucket(bucket)
                 .encoding_type(EncodingType::Url)
                 .max_keys(i32::try_from(BATCH).unwrap_or(i32::MAX));
-            let page = match request.send().await {
-                Ok(page) => page,
+            let objects = match request.send().await {
+                Ok(page) => versions_of(&page),
                 Err(e) if code(&e) == Code::NoSuchBucket => return Ok(None),
+                Err(e) if self.lacks(code(&e)) => self.objects_without_versions(bucket).await?,
                 Err(e) => return Err(aws_error(&attempt, &e)),
             };
-            let encoding = page.encoding_type();
-            let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
-            let markers = page
-                .delete_markers()
-                .iter()
-                .map(|m| (m.key(), m.version_id()));
-            let objects: Vec<ObjectIdentifier> = versions
-                .chain(markers)
-                .filter_map(|(key, version)| {
-                    let object = ObjectIdentifier::builder().key(keys::listed(key?, encoding));
-                    object
-                        .set_version_id(version.map(str::to_owned))
-                        .build()
-                        .ok()
-                })
-                .collect();
             let Some(first) = objects.first() else {
                 return Ok(Some(deleted));
             };
@@ -75,17 +61,38 @@ impl S3<'_> {
             for batch in together.chunks(BATCH) {
                 self.delete_objects(bucket, batch, &attempt).await?;
             }
-            for object in alone {
-                self.client
-                    .delete_object()
-                    .bucket(bucket)
-                    .key(object.key)
-                    .set_version_id(object.version_id)
-                    .send()
-                    .await
-                    .map_err(|e| aws_error(&attempt, &e))?;
-            }
+            self.delete_each(bucket, &alone, &attempt).await?;
         }
+    }
+
+    /// Returns the first objects in a bucket of a server that has no versions.
+    async fn objects_without_versions(&self, bucket: &str) -> Result<Vec<ObjectIdentifier>> {
+        let request = self.client.list_objects_v2().bucket(bucket);
+        let page = request.encoding_type(EncodingType::Url).send().await;
+        let page = page.map_err(|e| aws_error(&format!("empty bucket `{bucket}`"), &e))?;
+        let keys = page.contents().iter().filter_map(|object| object.key());
+        let keys = keys.map(|key| keys::listed(key, page.encoding_type()));
+        let objects = keys.map(|key| ObjectIdentifier::builder().key(key).build());
+        Ok(objects.filter_map(std::result::Result::ok).collect())
+    }
+
+    async fn delete_each(
+        &self,
+        bucket: &str,
+        objects: &[ObjectIdentifier],
+        attempt: &str,
+    ) -> Result<()> {
+        for object in objects {
+            self.client
+                .delete_object()
+                .bucket(bucket)
+                .key(object.key())
+                .set_version_id(object.version_id().map(str::to_owned))
+                .send()
+                .await
+                .map_err(|e| aws_error(attempt, &e))?;
+        }
+        Ok(())
     }
 
     async fn delete_objects(
@@ -99,14 +106,15 @@ impl S3<'_> {
             .quiet(true)
             .build()
             .map_err(|e| Error::internal(format!("cannot {attempt}: {e}")))?;
-        let answer = self
-            .client
-            .delete_objects()
-            .bucket(bucket)
-            .delete(delete)
-            .send()
-            .await
-            .map_err(|e| aws_error(attempt, &e))?;
+        let request = self.client.delete_objects().bucket(bucket);
+        let answer = match request.delete(delete).send().await {
+            Ok(answer) => answer,
+            // Older servers want an MD5 sum, which the SDK does not send.
+            Err(e) if self.lacks(code(&e)) || code(&e) == Code::MissingContentMd5 => {
+                return self.delete_each(bucket, objects, attempt).await;
+            }
+            Err(e) => return Err(aws_error(attempt, &e)),
+        };
         match answer.errors().first() {
             None => Ok(()),
             Some(refused) => Err(Error::new(
@@ -125,14 +133,12 @@ impl S3<'_> {
         loop {
             // Each page is aborted before the next request, so each list starts
             // at the beginning.
-            let page = self
-                .client
-                .list_multipart_uploads()
-                .bucket(bucket)
-                .encoding_type(EncodingType::Url)
-                .send()
-                .await
-                .map_err(|e| aws_error(&attempt, &e))?;
+            let request = self.client.list_multipart_uploads().bucket(bucket);
+            let page = match request.encoding_type(EncodingType::Url).send().await {
+                Ok(page) => page,
+                Err(e) if self.lacks(code(&e)) => return Ok(()),
+                Err(e) => return Err(aws_error(&attempt, &e)),
+            };
             if page.uploads().is_empty() {
                 return Ok(());
             }
@@ -149,4 +155,24 @@ impl S3<'_> {
             }
         }
     }
+}
+
+/// Returns the versions of objects and the delete markers in a list.
+fn versions_of(page: &ListObjectVersionsOutput) -> Vec<ObjectIdentifier> {
+    let encoding = page.encoding_type();
+    let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
+    let markers = page
+        .delete_markers()
+        .iter()
+        .map(|m| (m.key(), m.version_id()));
+    versions
+        .chain(markers)
+        .filter_map(|(key, version)| {
+            let object = ObjectIdentifier::builder().key(keys::listed(key?, encoding));
+            object
+                .set_version_id(version.map(str::to_owned))
+                .build()
+                .ok()
+        })
+        .collect()
 }

@@ -6,21 +6,30 @@
 use aws_sdk_s3::Client;
 use tokio_util::sync::CancellationToken;
 
+use crate::clients::aws_error::Code;
+
 mod addressing;
 mod buckets;
+mod copy;
 mod counted;
+mod crc;
 mod emptying;
 pub mod keys;
+mod multipart;
 mod objects;
+mod pieces;
 mod places;
 mod public_access;
+mod ranges;
 mod transfer;
 
 pub use addressing::Addressing;
-pub use buckets::{Creation, bucket_name_fault};
+pub use buckets::{Creation, Tagged, bucket_name_fault};
+pub use copy::Source;
+pub use multipart::{IN_PARTS_ABOVE, Sent, UploadId};
 pub use objects::{Content, LONGEST_PRESIGN};
 pub use places::{Places, check_file, places};
-pub use public_access::{PoliciesBefore, Published};
+pub use public_access::{Allowed, PoliciesBefore, Published, Publishing};
 pub use transfer::Listed;
 
 /// The S3 client of a run.
@@ -54,6 +63,13 @@ impl<'a> S3<'a> {
     #[must_use]
     pub fn url(&self, bucket: &str, key: &str) -> String {
         self.addressing.url(bucket, key)
+    }
+
+    /// Returns whether a server other than AWS's does not have the operation
+    /// that it answered with this code.
+    fn lacks(&self, code: Code) -> bool {
+        let elsewhere = self.addressing.endpoint.is_some();
+        elsewhere && matches!(code, Code::MethodNotAllowed | Code::NotImplemented)
     }
 }
 

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_s3::presigning::PresigningConfig;
-use aws_sdk_s3::primitives::{ByteStream, Length};
 
 use super::S3;
 use super::counted::counted;
+use super::multipart::body;
 use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::marks::RESOURCE_METADATA;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::report::Reporter;
 
 /// AWS's limit for the validity of a presigned URL.
@@ -30,7 +30,7 @@ pub struct Content<'a> {
 }
 
 impl S3<'_> {
-    /// Uploads a file; the SDK adds a checksum that S3 verifies. If the file
+    /// Uploads a file in one request; the SDK adds a checksum that S3 verifies. If the file
     /// grows during the upload, only the bytes up to its initial size are
     /// uploaded.
     pub async fn put(
@@ -41,15 +41,7 @@ impl S3<'_> {
         report: &Reporter,
     ) -> Result<()> {
         let file = content.file.display();
-        let body = ByteStream::read_from()
-            .path(content.file)
-            .length(Length::Exact(content.size))
-            .build()
-            .await
-            .map_err(|e| {
-                Error::new(ErrorKind::NotFound, format!("cannot read `{file}`: {e}"))
-                    .hint("the file must not change or be removed during the upload")
-            })?;
+        let body = body(content.file, 0, content.size).await?;
         let mut request = self.client.put_object().bucket(bucket).key(key);
         if let Some(row) = content.row {
             request = request.metadata(RESOURCE_METADATA, row);

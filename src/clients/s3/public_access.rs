@@ -2,14 +2,23 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::error::ProvideErrorMetadata as _;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_s3::operation::get_public_access_block::GetPublicAccessBlockOutput;
+use aws_sdk_s3::operation::put_public_access_block::PutPublicAccessBlockError;
 use aws_sdk_s3::types::PublicAccessBlockConfiguration;
 use serde_json::{Value, json};
 
-use super::{S3, keys};
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::pace;
-use crate::error::{Error, Result};
+use super::S3;
+use crate::clients::Pace;
+use crate::clients::aws_error::{Code, OperationError, aws_error, code};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long S3 may show Block Public Access as it was before a change.
+const STALE: Duration = Duration::from_secs(4);
+
+/// The timeout of the query for the account's settings.
+const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a bucket refused public policies before a run changed the setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,78 +54,142 @@ impl PoliciesBefore {
 pub enum Published {
     /// Everyone can read the object.
     Public,
-    /// The account forbids public policies, with AWS's message; or a policy
-    /// cannot apply to this key alone.
+    /// The account does not allow it, with the reason.
     Forbidden(String),
+}
+
+/// The answer to a request that policies of the account or of its organization
+/// may forbid.
+#[derive(Debug)]
+pub enum Allowed<T> {
+    /// The answer.
+    Yes(T),
+    /// The request is refused, with the reason.
+    No(String),
+}
+
+/// What [`S3::publish`] changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Publishing<'a> {
+    /// The bucket.
+    pub bucket: &'a str,
+    /// The key.
+    pub key: &'a str,
+    /// Whether the bucket has Block Public Access, so that its settings for
+    /// policies have to be turned off.
+    pub blocked: bool,
+    /// Whether Block Public Access of the bucket was changed just now, by this
+    /// call or an earlier one. S3 may need a minute to obey the change.
+    pub changed: bool,
 }
 
 /// The result of a request for a bucket's policy.
 enum Found {
     Policy(Value),
     NoBucket(Error),
+    Refused(String),
 }
 
 impl S3<'_> {
     /// Makes one key public with a statement in the bucket's policy; other
-    /// statements stay. If the bucket has Block Public Access (`blocked`), only
-    /// its settings for policies are turned off; ACLs stay blocked.
-    pub async fn publish(&self, bucket: &str, key: &str, blocked: bool) -> Result<Published> {
-        if let Some(fault) = keys::policy_fault(key) {
-            return Ok(Published::Forbidden(fault.to_owned()));
-        }
-        let mut policy = self.policy(bucket).await?;
+    /// statements stay. If the bucket has Block Public Access, only its
+    /// settings for policies are turned off; ACLs stay blocked.
+    ///
+    /// `account` is the account id, empty if it is not known. `wait` limits the
+    /// time in which a refusal is retried.
+    pub async fn publish(
+        &self,
+        wanted: Publishing<'_>,
+        account: impl AsyncFn() -> Result<String>,
+        wait: &mut Pace,
+    ) -> Result<Published> {
+        let Publishing { bucket, key, .. } = wanted;
+        let mut policy = match self.policy(bucket).await? {
+            Allowed::Yes(policy) => policy,
+            Allowed::No(reason) => return Ok(Published::Forbidden(reason)),
+        };
         if !allow_reading(&mut policy, &self.addressing.arn(bucket, key)) {
             return Ok(Published::Public);
         }
-        if blocked {
-            self.block_public_policies(bucket, false).await?;
-        }
-        let published = self.put_policy(bucket, &policy.to_string()).await;
-        if blocked && published != Ok(Published::Public) {
+        let changed = match wanted.blocked {
+            true => match self.allow_public_policies(bucket).await? {
+                Allowed::Yes(changed) => changed,
+                Allowed::No(reason) => return Ok(Published::Forbidden(reason)),
+            },
+            false => false,
+        };
+        let patient = changed || wanted.changed;
+        let policy = policy.to_string();
+        let published = self
+            .put_policy(bucket, &policy, patient, account, wait)
+            .await;
+        if changed && published != Ok(Published::Public) {
             // The object did not become public, so restore the block.
             let restored = self.block_public_policies(bucket, true).await;
             restored.map_err(Error::after_another)?;
         }
-        published.map_err(|e| if blocked { e.after_another() } else { e })
+        published.map_err(|e| if changed { e.after_another() } else { e })
     }
 
     /// Returns whether a statement of autorun makes this key public.
-    pub async fn is_public(&self, bucket: &str, key: &str) -> Result<bool> {
-        let mut policy = self.policy(bucket).await?;
-        Ok(!allow_reading(
-            &mut policy,
-            &self.addressing.arn(bucket, key),
-        ))
+    pub async fn is_public(&self, bucket: &str, key: &str) -> Result<Allowed<bool>> {
+        Ok(match self.policy(bucket).await? {
+            Allowed::Yes(mut policy) => {
+                Allowed::Yes(!allow_reading(&mut policy, &self.addressing.arn(bucket, key)))
+            }
+            Allowed::No(reason) => Allowed::No(reason),
+        })
     }
 
     /// Returns whether the bucket refuses public policies.
-    pub async fn blocks_public_policies(&self, bucket: &str) -> Result<bool> {
-        match self
-            .client
-            .get_public_access_block()
-            .bucket(bucket)
-            .send()
-            .await
-        {
-            Ok(answer) => Ok(answer
-                .public_access_block_configuration()
-                .is_some_and(|all| {
-                    all.block_public_policy() == Some(true)
-                        || all.restrict_public_buckets() == Some(true)
-                })),
-            Err(e) if code(&e) == Code::NoSuchPublicAccessBlockConfiguration => Ok(false),
-            Err(e) => Err(aws_error(
-                &format!("read Block Public Access of `{bucket}`"),
-                &e,
-            )),
+    pub async fn blocks_public_policies(&self, bucket: &str) -> Result<Allowed<bool>> {
+        let request = self.client.get_public_access_block().bucket(bucket);
+        match request.send().await {
+            Ok(answer) => Ok(Allowed::Yes(blocks(&answer))),
+            Err(e) => match code(&e) {
+                Code::NoSuchPublicAccessBlockConfiguration => Ok(Allowed::Yes(false)),
+                // A server that is not AWS's may not have Block Public Access.
+                code if self.lacks(code) => Ok(Allowed::Yes(false)),
+                _ => match refusal("GetPublicAccessBlock", &e) {
+                    Some(reason) => Ok(Allowed::No(reason)),
+                    None => Err(aws_error(
+                        &format!("read Block Public Access of `{bucket}`"),
+                        &e,
+                    )),
+                },
+            },
         }
+    }
+
+    /// Turns off Block Public Access for policies. Returns whether this changed
+    /// anything.
+    async fn allow_public_policies(&self, bucket: &str) -> Result<Allowed<bool>> {
+        let Err(e) = self.put_block(bucket, false).await else {
+            return Ok(Allowed::Yes(true));
+        };
+        let Some(reason) = refusal("PutPublicAccessBlock", &e) else {
+            return Err(aws_error(
+                &format!("change Block Public Access of `{bucket}`"),
+                &e,
+            ));
+        };
+        // It may be off already.
+        Ok(match self.blocks_public_policies(bucket).await? {
+            Allowed::Yes(false) => Allowed::Yes(false),
+            Allowed::Yes(true) | Allowed::No(_) => Allowed::No(reason),
+        })
     }
 
     /// Removes the statement that makes one key public from the bucket's
     /// policy. A missing statement is not an error.
     pub async fn unpublish(&self, bucket: &str, key: &str) -> Result<()> {
-        let Found::Policy(mut policy) = self.find_policy(bucket).await? else {
-            return Ok(());
+        let mut policy = match self.find_policy(bucket).await? {
+            Found::Policy(policy) => policy,
+            Found::NoBucket(_) => return Ok(()),
+            Found::Refused(reason) => {
+                let message = format!("cannot change the policy of bucket `{bucket}`: {reason}");
+                return Err(Error::new(ErrorKind::Denied, message));
+            }
         };
         if !forbid_reading(&mut policy, &self.addressing.arn(bucket, key)) {
             return Ok(());
@@ -135,58 +208,109 @@ impl S3<'_> {
 
     /// Sets whether the bucket refuses public policies.
     pub async fn block_public_policies(&self, bucket: &str, block: bool) -> Result<()> {
+        let changed = self.put_block(bucket, block).await;
+        changed.map_err(|e| aws_error(&format!("change Block Public Access of `{bucket}`"), &e))
+    }
+
+    async fn put_block(
+        &self,
+        bucket: &str,
+        block: bool,
+    ) -> std::result::Result<(), SdkError<PutPublicAccessBlockError, HttpResponse>> {
         let settings = PublicAccessBlockConfiguration::builder()
             .block_public_acls(true)
             .ignore_public_acls(true)
             .block_public_policy(block)
             .restrict_public_buckets(block)
             .build();
-        self.client
-            .put_public_access_block()
-            .bucket(bucket)
-            .public_access_block_configuration(settings)
-            .send()
-            .await
-            .map_err(|e| aws_error(&format!("change Block Public Access of `{bucket}`"), &e))?;
-        Ok(())
+        let request = self.client.put_public_access_block().bucket(bucket);
+        let request = request.public_access_block_configuration(settings);
+        request.send().await.map(drop)
     }
 
-    /// Sets the bucket's policy. AWS may apply the changed Block Public Access
-    /// setting only after some seconds, so a refusal is retried. A refusal that
-    /// persists comes from the account's own block.
-    async fn put_policy(&self, bucket: &str, policy: &str) -> Result<Published> {
-        let mut pause = Duration::from_millis(250);
+    /// Sets the bucket's policy. S3 may obey a change of Block Public Access
+    /// only after some time, so a refusal after a change (`patient`) is retried
+    /// until the end of `wait`, unless the account's own settings explain it or
+    /// the bucket's block is on again.
+    async fn put_policy(
+        &self,
+        bucket: &str,
+        policy: &str,
+        patient: bool,
+        account: impl AsyncFn() -> Result<String>,
+        wait: &mut Pace,
+    ) -> Result<Published> {
+        let mut account_asked = false;
         loop {
-            match self
-                .client
-                .put_bucket_policy()
-                .bucket(bucket)
-                .policy(policy)
-                .send()
-                .await
-            {
-                Ok(_) => return Ok(Published::Public),
-                Err(e) if matches!(code(&e), Code::AccessDenied | Code::OperationAborted) => {
-                    if pause < Duration::from_secs(4) {
-                        pace::sleep(pause, self.cancel).await?;
-                        pause *= 2;
-                    } else if code(&e) == Code::AccessDenied {
-                        let message = e.message().unwrap_or("access denied");
-                        return Ok(Published::Forbidden(message.to_owned()));
-                    } else {
-                        return Err(aws_error(&format!("publish a key of `{bucket}`"), &e));
-                    }
-                }
-                Err(e) => return Err(aws_error(&format!("publish a key of `{bucket}`"), &e)),
+            let request = self.client.put_bucket_policy().bucket(bucket);
+            let Err(e) = request.policy(policy).send().await else {
+                return Ok(Published::Public);
+            };
+            if code(&e) == Code::OperationAborted && !wait.left().is_zero() {
+                wait.pause("another change of the bucket is in progress")
+                    .await?;
+                continue;
             }
+            let Some(reason) = refusal("PutBucketPolicy", &e) else {
+                return Err(aws_error(&format!("publish a key of `{bucket}`"), &e));
+            };
+            if !patient || code(&e) != Code::AccessDenied || wait.left().is_zero() {
+                return Ok(Published::Forbidden(reason));
+            }
+            if !account_asked {
+                account_asked = true;
+                if self.account_blocks(bucket, &account().await?).await {
+                    return Ok(Published::Forbidden(
+                        "Block Public Access of the account or its organization is on".to_owned(),
+                    ));
+                }
+            }
+            // A rule of the account may turn the block on again. S3 itself may
+            // show the setting from before for a few seconds.
+            if wait.elapsed() > STALE
+                && matches!(
+                    self.blocks_public_policies(bucket).await?,
+                    Allowed::Yes(true)
+                )
+            {
+                return Ok(Published::Forbidden(reason));
+            }
+            wait.pause("S3 still refuses the policy").await?;
         }
     }
 
+    /// Returns whether Block Public Access of the account refuses public
+    /// policies; the answer includes the settings of its organization. Returns
+    /// false if this is not known.
+    ///
+    /// The operation belongs to S3 Control, a service with an SDK of its own.
+    /// The operation of S3 with the same name has the same answer, and its
+    /// requests have the same signatures.
+    async fn account_blocks(&self, bucket: &str, account: &str) -> bool {
+        if account.is_empty() {
+            return false;
+        }
+        let host = self.addressing.control(account);
+        let url = format!("{host}/v20180820/configuration/publicAccessBlock");
+        let id = account.to_owned();
+        let request = self.client.get_public_access_block().bucket(bucket);
+        let request = request.customize().mutate_request(move |request| {
+            // If this fails, the bucket's own settings are the answer, which
+            // are off.
+            if request.set_uri(url.as_str()).is_ok() {
+                request.headers_mut().insert("x-amz-account-id", id.clone());
+            }
+        });
+        let answer = tokio::time::timeout(ACCOUNT_TIMEOUT, request.send()).await;
+        answer.is_ok_and(|answer| answer.is_ok_and(|answer| blocks(&answer)))
+    }
+
     /// Returns the bucket's policy, or an empty policy if it has none.
-    async fn policy(&self, bucket: &str) -> Result<Value> {
+    async fn policy(&self, bucket: &str) -> Result<Allowed<Value>> {
         match self.find_policy(bucket).await? {
-            Found::Policy(policy) => Ok(policy),
+            Found::Policy(policy) => Ok(Allowed::Yes(policy)),
             Found::NoBucket(error) => Err(error),
+            Found::Refused(reason) => Ok(Allowed::No(reason)),
         }
     }
 
@@ -201,10 +325,37 @@ impl S3<'_> {
                     json!({ "Version": "2012-10-17", "Statement": [] }),
                 )),
                 Code::NoSuchBucket => Ok(Found::NoBucket(aws_error(&attempt, &e))),
-                _ => Err(aws_error(&attempt, &e)),
+                _ => match refusal("GetBucketPolicy", &e) {
+                    Some(reason) => Ok(Found::Refused(reason)),
+                    None => Err(aws_error(&attempt, &e)),
+                },
             },
         }
     }
+}
+
+/// Returns the reason if policies do not allow a request, or the server does not
+/// have the operation.
+fn refusal<E: OperationError>(
+    operation: &str,
+    error: &SdkError<E, HttpResponse>,
+) -> Option<String> {
+    let message = error.message().unwrap_or_default().trim_end_matches('.');
+    match code(error) {
+        Code::AccessDenied | Code::MethodNotAllowed | Code::NotImplemented => Some(match message {
+            "" => format!("{operation} is refused"),
+            message => format!("{operation} is refused: {message}"),
+        }),
+        _ => None,
+    }
+}
+
+/// Returns whether Block Public Access refuses public policies.
+fn blocks(answer: &GetPublicAccessBlockOutput) -> bool {
+    let settings = answer.public_access_block_configuration();
+    settings.is_some_and(|all| {
+        all.block_public_policy() == Some(true) || all.restrict_public_buckets() == Some(true)
+    })
 }
 
 /// Returns the statement that makes `resource` public. Its Sid is a hash of the

@@ -1,18 +1,18 @@
-//! Lists, downloads and copies objects.
+//! Lists and downloads objects.
 
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use aws_sdk_s3::types::{ChecksumMode, EncodingType, MetadataDirective};
+use aws_sdk_s3::primitives::{ByteStream, ByteStreamError};
+use aws_sdk_s3::types::{ChecksumMode, EncodingType};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::ranges::{IN_RANGES_ABOVE, Version};
 use super::{S3, keys};
 use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::marks::RESOURCE_METADATA;
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::Reporter;
+use crate::report::{Meter, Reporter};
 
 /// An object in a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -62,7 +62,8 @@ impl S3<'_> {
     }
 
     /// Downloads an object into a file, which gets its name once it is
-    /// complete. Verifies the size, and the checksum if S3 has one. Returns the
+    /// complete. Verifies the size, and the checksum if S3 has one. A large
+    /// object is downloaded in several ranges at the same time. Returns the
     /// size in bytes.
     ///
     /// Throws `not_found`, `quota_exceeded` if the disk is full.
@@ -99,23 +100,17 @@ impl S3<'_> {
             .map_err(failed)?;
         let announced = answer.content_length().and_then(|n| u64::try_from(n).ok());
         let meter = report.meter(key, announced.unwrap_or(0));
-        let mut written = 0;
-        while let Some(chunk) = answer.body.next().await {
-            let chunk = chunk.map_err(|e| {
-                // The source of the SDK's error distinguishes a wrong checksum
-                // from a broken connection.
-                let reason = std::error::Error::source(&e)
-                    .map_or_else(|| e.to_string(), ToString::to_string);
-                Error::new(
-                    ErrorKind::Unreachable,
-                    format!("cannot {attempt}: {reason}"),
-                )
-                .hint("try again; the partial file was discarded")
-            })?;
-            unfinished.write_all(&chunk).map_err(failed)?;
-            written += chunk.len() as u64;
-            meter.add(chunk.len() as u64);
-        }
+        let large = announced.is_some_and(|size| size > IN_RANGES_ABOVE);
+        let written = match Version::of(bucket, key, &answer).filter(|_| large) {
+            Some(version) => {
+                // The rest of this response is not read.
+                drop(std::mem::take(&mut answer.body));
+                let target = (unfinished.as_file(), file);
+                self.download_ranges(&version, target, &meter).await?;
+                version.size
+            }
+            None => receive(answer.body, &attempt, (&mut unfinished, file), &meter).await?,
+        };
         if announced.is_some_and(|announced| announced != written) {
             return Err(Error::new(
                 ErrorKind::Unreachable,
@@ -132,33 +127,35 @@ impl S3<'_> {
         unfinished.persist(file).map_err(|e| failed(e.error))?;
         Ok(written)
     }
+}
 
-    /// Copies an object of up to 5 GiB within S3. The content type stays; `row`
-    /// replaces the metadata.
-    pub async fn copy(
-        &self,
-        from: (&str, &str),
-        to: (&str, &str),
-        row: Option<&str>,
-    ) -> Result<()> {
-        let attempt = format!("copy `{}/{}` to `{}/{}`", from.0, from.1, to.0, to.1);
-        let head = self.client.head_object().bucket(from.0).key(from.1);
-        let about = head.send().await.map_err(|e| aws_error(&attempt, &e))?;
-        let mut request = self
-            .client
-            .copy_object()
-            .copy_source(format!("{}/{}", from.0, keys::in_url(from.1)))
-            .bucket(to.0)
-            .key(to.1)
-            .metadata_directive(MetadataDirective::Replace)
-            .set_content_type(about.content_type().map(str::to_owned));
-        if let Some(row) = row {
-            request = request.metadata(RESOURCE_METADATA, row);
-        }
-        request
-            .send()
-            .await
-            .map(drop)
-            .map_err(|e| aws_error(&attempt, &e))
+/// Writes the body of a response to a file. Returns the number of bytes.
+async fn receive(
+    mut body: ByteStream,
+    attempt: &str,
+    (file, path): (&mut impl std::io::Write, &Path),
+    meter: &Meter,
+) -> Result<u64> {
+    let mut written = 0;
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|e| broken(attempt, &e))?;
+        file.write_all(&chunk)
+            .map_err(|e| Error::io("write", path, &e))?;
+        written += chunk.len() as u64;
+        meter.add(chunk.len() as u64);
     }
+    Ok(written)
+}
+
+/// Returns the error for a response whose body could not be read to its end.
+pub(super) fn broken(attempt: &str, error: &ByteStreamError) -> Error {
+    // The source of the SDK's error distinguishes a wrong checksum from a
+    // broken connection.
+    let reason =
+        std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    Error::new(
+        ErrorKind::Unreachable,
+        format!("cannot {attempt}: {reason}"),
+    )
+    .hint("try again; the partial file was discarded")
 }

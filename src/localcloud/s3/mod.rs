@@ -17,6 +17,7 @@
 //! replication, browser uploads by POST, websites and virtual-hosted addresses.
 
 mod access;
+mod account;
 mod authentication;
 mod backend;
 mod call;

@@ -1,8 +1,10 @@
 //! Finds the operation of a request, its target and the permission that it needs.
 
+use hyper::Method;
 use hyper::http::request::Parts;
 use s3s::S3ErrorCode;
 
+use super::account;
 use super::catalogue::{self, Scope};
 use super::failure::{Result, fail};
 use crate::query::{self, Query};
@@ -11,11 +13,23 @@ use crate::query::{self, Query};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Service,
+    /// The settings of the account, which S3 Control has.
+    Account,
     Bucket(String),
     Object(String, String),
 }
 
 impl Target {
+    /// Returns the target of a request.
+    pub(super) fn of(parts: &Parts) -> Result<Self> {
+        let path = parts.uri.path();
+        let asks = parts.method == Method::GET && path == account::PATH;
+        match asks && parts.headers.contains_key(account::HEADER) {
+            true => Ok(Self::Account),
+            false => Self::parse(path),
+        }
+    }
+
     /// Parses a path-style path and decodes its percent encoding.
     pub(super) fn parse(path: &str) -> Result<Self> {
         let invalid = || fail(S3ErrorCode::InvalidURI, "Couldn't parse the specified URI.");
@@ -32,7 +46,7 @@ impl Target {
 
     pub(super) fn bucket(&self) -> Option<&str> {
         match self {
-            Self::Service => None,
+            Self::Service | Self::Account => None,
             Self::Bucket(bucket) | Self::Object(bucket, _) => Some(bucket),
         }
     }
@@ -40,7 +54,7 @@ impl Target {
     /// Returns the ARN, which is the name in policies.
     pub(super) fn arn(&self) -> String {
         match self {
-            Self::Service => "*".to_owned(),
+            Self::Service | Self::Account => "*".to_owned(),
             Self::Bucket(bucket) => format!("arn:aws:s3:::{bucket}"),
             Self::Object(bucket, key) => format!("arn:aws:s3:::{bucket}/{key}"),
         }
@@ -48,7 +62,7 @@ impl Target {
 
     fn scope(&self) -> Scope {
         match self {
-            Self::Service => Scope::Service,
+            Self::Service | Self::Account => Scope::Service,
             Self::Bucket(_) => Scope::Bucket,
             Self::Object(..) => Scope::Object,
         }
@@ -90,16 +104,29 @@ pub(super) const UNKNOWN: Operation = Operation {
     ambiguous: false,
 };
 
+/// S3 Control's query for Block Public Access of the account, under the name of
+/// its permission: its name in the SDKs is that of the query for a bucket.
+pub(super) const ACCOUNT_BLOCK: Operation = Operation {
+    name: "GetAccountPublicAccessBlock",
+    action: "s3:GetAccountPublicAccessBlock",
+    ambiguous: false,
+};
+
 /// Operations that differ from an upload only in a header.
 const COPIES: [&str; 2] = ["CopyObject", "UploadPartCopy"];
 
 /// Returns the supported operations, by the SDKs' names.
 pub(crate) fn operations() -> impl Iterator<Item = &'static str> {
-    catalogue::offered().chain(COPIES)
+    catalogue::offered()
+        .chain(COPIES)
+        .chain([ACCOUNT_BLOCK.name])
 }
 
 /// Returns the operation that a request asks for.
 pub(super) fn resolve(parts: &Parts, target: &Target, query: &Query) -> Operation {
+    if *target == Target::Account {
+        return ACCOUNT_BLOCK;
+    }
     let rows = catalogue::rows(&parts.method, target.scope()).iter();
     let mut marked = rows.clone().filter(|(mark, ..)| query.has(mark));
     let plain = || rows.clone().find(|(mark, ..)| mark.is_empty());
@@ -156,6 +183,23 @@ mod tests {
         assert!(ambiguous("/b/k?tagging&uploadId=1"));
         assert!(!ambiguous("/b?list-type=2&prefix=acl"));
         assert!(!ambiguous("/b/k?x-id=GetObject&acl"));
+    }
+
+    #[test]
+    fn only_a_request_that_names_its_account_is_for_s3_control() {
+        let target = |account: bool| {
+            let mut request = hyper::Request::get(account::PATH);
+            if account {
+                request = request.header(account::HEADER, "123456789012");
+            }
+            Target::of(&request.body(()).unwrap().into_parts().0).unwrap()
+        };
+        assert_eq!(target(true), Target::Account);
+        let object = ("v20180820".into(), "configuration/publicAccessBlock".into());
+        assert_eq!(target(false), Target::Object(object.0, object.1));
+        let parts = hyper::Request::get("/").body(()).unwrap().into_parts().0;
+        let query = Query::parse("").unwrap();
+        assert_eq!(resolve(&parts, &Target::Account, &query), ACCOUNT_BLOCK);
     }
 
     #[test]

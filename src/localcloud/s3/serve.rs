@@ -19,6 +19,7 @@ use s3s::validation::NameValidation;
 use s3s::{Body, S3Error, S3ErrorCode};
 
 use super::access;
+use super::account;
 use super::authentication::authenticate;
 use super::backend::Backend;
 use super::call::{self, Call};
@@ -128,7 +129,7 @@ impl S3 {
     }
 
     fn recognise(&self, parts: &Parts, now: Timestamp) -> Result<Known> {
-        let target = Target::parse(parts.uri.path())?;
+        let target = Target::of(parts)?;
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let query = query.ok_or_else(invalid_uri)?;
         if let Some(name) = query.repeated() {
@@ -181,6 +182,9 @@ impl S3 {
             (&parts, &query),
             &context,
         )?;
+        if target == Target::Account {
+            return account::public_access_block(backend, &parts.headers, account_blocks_public);
+        }
         let payload = Payload::new(&parts.headers, signed, source)?;
         let trailers = payload.trailers();
         let length = payload.length();
