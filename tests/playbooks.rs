@@ -8,9 +8,9 @@
 //! Lines at the head of a file specify how it runs. `// lab: JSON` gives the
 //! playbook its own lab with these settings, or its own instance, if it would
 //! disturb other tests in the shared one (`none`: it needs no lab, and
-//! `golden.rs` runs it). `// lab only: WHY` skips it on the local cloud. `//
-//! args: ..` adds arguments, and `// call: ..` replaces the playbook with these
-//! arguments. `// exit: N` is the expected exit status. `// stdout: ..` and `//
+//! `golden.rs` runs it). `// lab only: WHY` skips it on the local cloud, and `//
+//! cloud only: WHY` in the lab. `// args: ..` adds arguments, and `// call: ..`
+//! replaces the playbook with these arguments. `// exit: N` is the expected exit status. `// stdout: ..` and `//
 //! stderr: ..` must occur in the output, and `// not: ..` must not. `// faults:
 //! {"RunInstances": {"code": .., "status": .., "message": ..}}` lets the local
 //! cloud return this error. `// kind: NAME` is the expected `err.kind`. `// user:
@@ -158,7 +158,8 @@ fn main() -> ExitCode {
     };
     let on_cloud = of("tests/primitives").filter(|row| faults_of(row).is_some());
     let on_cloud = on_cloud.map(|row| row.trial("local_cloud", primitive_on_local_cloud));
-    let in_lab = of("tests/primitives").map(|row| row.trial("lab", primitive));
+    let in_lab = of("tests/primitives").filter(|row| row.directive("cloud only").is_none());
+    let in_lab = in_lab.map(|row| row.trial("lab", primitive));
     let diagnostics = of("tests/diagnostics").map(|row| row.trial("diagnostic", diagnostic));
     rows::main(on_cloud.chain(in_lab).chain(diagnostics).collect())
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # User data of a web server whose home page shows one picture. This file is a shell
 # script and a Jinja template: the placeholders are only inside the page. It runs as
-# root on Amazon Linux 2023 (dnf), Debian and Ubuntu (apt), and can run repeatedly.
+# root on Amazon Linux 2023, RHEL, Rocky Linux and AlmaLinux (dnf), and on Debian and
+# Ubuntu (apt), and can run repeatedly.
 set -eu
 
 step() {
@@ -12,7 +13,7 @@ if command -v dnf >/dev/null; then
     # Amazon Linux 2023 is locked to the release of its AMI, whose patches are known
     # to work together. Newer patches come with a newer AMI, or with --releasever,
     # which would let every launch install something else.
-    step "applying the patches of this AMI's release with dnf (not those of a newer release)"
+    step "applying the patches of this release with dnf"
     dnf -y upgrade
     step "installing nginx and Python 3"
     dnf -y install nginx python3

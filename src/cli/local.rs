@@ -218,7 +218,7 @@ impl Cloud {
             ),
         };
         report.info(format!(
-            "instances run {system} here, Amazon Linux on AWS{held}"
+            "instances run {system} here, whatever the image{held}"
         ));
         let unlimited = self.status["unlimited"].as_array();
         let names: Vec<_> = unlimited

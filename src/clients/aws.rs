@@ -18,9 +18,10 @@ use super::attempts::{Attempts, Place, is_on_this_machine};
 use super::aws_error::{aws_error, no_cloud};
 use super::checksums;
 use super::issued::Issued;
+use super::parameters;
 use super::s3::Addressing;
 use super::transport::{Network, aws_client, certificates, local_client};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
 
 /// AWS's service that returns the caller's public address.
@@ -102,6 +103,8 @@ struct Loaded {
     sdk: SdkConfig,
     /// S3's `addressing_style` in the profile.
     addressing: Option<String>,
+    /// The certificates that replace those of the system, in PEM.
+    certificates: Option<Vec<u8>>,
 }
 
 impl Aws {
@@ -277,6 +280,34 @@ impl Aws {
         &self.issued
     }
 
+    /// Returns the value of a public parameter of Systems Manager.
+    pub(super) async fn public_parameter(&self, name: &str) -> Result<String> {
+        let loaded = self.config().await?;
+        let region = self.region().await?;
+        let given = &self.options.endpoints;
+        // A server for both EC2 and S3 has all services. One for EC2 alone does
+        // not, and a request to AWS may not be wanted.
+        let url = match &given.ec2 {
+            None => parameters::endpoint(&region),
+            Some(url) if self.options.local_cloud || given.s3 == given.ec2 => url.clone(),
+            Some(_) => {
+                return Err(Error::new(
+                    ErrorKind::Unreachable,
+                    "the endpoint of Systems Manager is not known",
+                ));
+            }
+        };
+        let lookup = parameters::Lookup {
+            config: &loaded.sdk,
+            region: &region,
+            url: &url,
+            local: self.options.local_network,
+            certificates: loaded.certificates.as_deref(),
+            app_name: self.options.app_name.as_deref().unwrap_or("autorun"),
+        };
+        lookup.value(name).await
+    }
+
     /// Returns the retry window.
     pub(super) fn consistency(&self) -> Duration {
         self.options.consistency.unwrap_or(CONSISTENCY)
@@ -322,6 +353,7 @@ impl Aws {
                     .load()
                     .await,
                 addressing: None,
+                certificates: None,
             });
         }
         self.load_account(loader).await
@@ -335,7 +367,9 @@ impl Aws {
             .as_deref()
             .map(certificates)
             .transpose()?;
-        loader = loader.http_client(aws_client(pem)).no_credentials();
+        loader = loader
+            .http_client(aws_client(pem.clone()))
+            .no_credentials();
         if let Some(profile) = &options.account.profile {
             loader = loader.profile_name(profile);
         }
@@ -383,6 +417,7 @@ impl Aws {
         Ok(Loaded {
             sdk: sdk.build(),
             addressing: settings.addressing,
+            certificates: pem,
         })
     }
 }

@@ -39,6 +39,16 @@ pub fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder().user_agent(concat!("autorun/", env!("CARGO_PKG_VERSION")))
 }
 
+/// Returns a builder for a client of one URL, which uses no proxy if a proxy
+/// cannot reach its host. `local` is the network of the local cloud's instances.
+#[must_use]
+pub fn builder_for(url: &reqwest::Url, local: Option<Network>) -> reqwest::ClientBuilder {
+    match url.host_str().is_some_and(|host| is_near(host, local)) {
+        true => builder().no_proxy(),
+        false => builder(),
+    }
+}
+
 /// The HTTP clients, created at their first use.
 #[derive(Clone, Debug, Default)]
 pub struct Http {

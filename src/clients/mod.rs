@@ -19,7 +19,7 @@ use s3::{Published, Publishing, keys as object_keys};
 pub use signed_url::SignedUrl;
 pub use transport::Network;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::report::Reporter;
 
 mod account;
@@ -36,6 +36,7 @@ pub mod keys;
 mod local;
 pub mod marks;
 mod pace;
+mod parameters;
 pub mod s3;
 mod signed_url;
 pub mod ssh;
@@ -143,6 +144,15 @@ impl Clients {
                 None if hidden => pace.pause("not visible yet").await?,
                 answer => return Ok(answer),
             }
+        }
+    }
+
+    /// Returns the value of a public parameter of Systems Manager.
+    pub async fn public_parameter(&self, name: &str) -> Result<String> {
+        let read = self.aws.public_parameter(name);
+        tokio::select! {
+            () = self.cancel.cancelled() => Err(Error::cancelled()),
+            value = read => value,
         }
     }
 

@@ -38,6 +38,11 @@ pub struct Account {
     pub blocks_public: bool,
     /// Whether the account has no default VPC.
     pub no_default_vpc: bool,
+    /// Whether the default VPC has no default subnet.
+    pub no_default_subnet: bool,
+    /// Whether the account is on the free plan, which has only the free-tier
+    /// eligible types.
+    pub free_plan: bool,
     /// The quota of running vCPUs.
     pub vcpus: Option<u32>,
 }
@@ -63,9 +68,9 @@ pub struct Fault {
     /// Whether the fault acts before or after the operation takes effect.
     #[serde(default)]
     pub when: When,
-    /// The code of an `error`.
+    /// The code of an `error`, or of the reason of a `fail-boot`.
     pub code: Option<String>,
-    /// The message of an `error`.
+    /// The message of an `error` or a `fail-boot`.
     pub message: Option<String>,
     /// The HTTP status of an `error`, the exit status of a `fail-user-data`.
     pub status: Option<u16>,
@@ -97,6 +102,8 @@ pub enum Act {
     SlowBoot,
     /// An instance that stays pending forever.
     EndlessBoot,
+    /// An instance that terminates instead of running.
+    FailBoot,
     /// User data that runs and then counts as failed.
     FailUserData,
     /// A cloud-init that ends with recoverable errors.

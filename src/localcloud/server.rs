@@ -147,11 +147,11 @@ impl Front {
         }
         signature::join_repeated(request.headers_mut());
         let (parts, body) = request.into_parts();
-        // Requests to EC2 and STS have no path. S3 refuses another service's
+        // Requests to EC2, STS and Systems Manager have no path. S3 refuses another service's
         // signature.
         let is_query = parts.uri.path() == "/"
             && match signature::claimed_service(&parts) {
-                Some(service) => matches!(service, "ec2" | "sts"),
+                Some(service) => matches!(service, "ec2" | "sts" | "ssm"),
                 None => is_form(&parts),
             };
         if is_query {
@@ -176,14 +176,18 @@ impl Front {
                 .any(|known| known.as_bytes() == host.as_bytes())
     }
 
-    /// Serves requests to EC2 and STS.
+    /// Serves requests to EC2, STS and Systems Manager.
     async fn query(
         &self,
         parts: Parts,
         body: Incoming,
         visitor: &Visitor<'_>,
     ) -> Result<Response<Body>, Reset> {
-        let refused = |refusal: &Refusal| xml(ec2::refused(refusal, &ec2::new_request_id()));
+        let in_json = signature::claimed_service(&parts) == Some("ssm");
+        let refused = |refusal: &Refusal| match in_json {
+            true => ssm_body(refusal.status, &ec2::ssm_refused(refusal)),
+            false => xml(ec2::refused(refusal, &ec2::new_request_id())),
+        };
         let form = match visitor.form(body).await {
             Ok(form) => form,
             Err(refusal) => return Ok(closing(refused(&refusal))),
@@ -198,13 +202,22 @@ impl Front {
         drop(form);
         visitor.settle();
         let run = named_run(&parts.headers, SIGNED_AGENT);
-        let operation = ec2::action_of(&request.form);
+        let operation = match in_json {
+            true => ec2::ssm_operation(&parts.headers),
+            false => ec2::action_of(&request.form),
+        };
         let fault = self.plans.hit(run.as_deref(), &operation);
         if let Some(refusal) = refusal_before(fault.as_ref()).await? {
             return Ok(refused(&refusal));
         }
-        let answer = self.act(&request, run.as_deref());
-        let status = answer.status;
+        let region = &request.scope.region;
+        let answer = if in_json {
+            let (status, answer) = self.ec2.answer_ssm(region, &operation, &request.form);
+            ssm_body(status, &answer)
+        } else {
+            xml(self.act(&request, run.as_deref()))
+        };
+        let status = answer.status().as_u16();
         log::info!(
             "{} {} {status}",
             shown(run.as_deref()),
@@ -213,11 +226,11 @@ impl Front {
         if let Some(refusal) = refusal_after(fault.as_ref())? {
             return Ok(refused(&refusal));
         }
-        Ok(xml(answer))
+        Ok(answer)
     }
 
-    /// Returns the parameters of a request to EC2 or STS after verifying their
-    /// signature. They are the body of a `POST` or the query of a `GET`.
+    /// Returns the parameters of a request after verifying their signature. They
+    /// are the body of a `POST` or the query of a `GET`.
     fn verified(&self, parts: &Parts, body: &[u8]) -> Result<Verified, Refusal> {
         let raw = parts.uri.query().unwrap_or_default();
         let malformed = |why: &str| Refusal::new("MalformedQueryString", why);
@@ -385,7 +398,7 @@ fn shown(run: Option<&str>) -> String {
 /// `User-Agent`.
 const SIGNED_AGENT: &str = "x-amz-user-agent";
 
-/// A verified request to EC2 or STS.
+/// A verified request to EC2, STS or Systems Manager.
 struct Verified {
     scope: Scope,
     form: Vec<u8>,
@@ -486,6 +499,12 @@ fn xml(answer: Answer) -> Response<Body> {
         response.headers_mut().insert("x-amzn-requestid", request);
     }
     response
+}
+
+/// Returns a response of Systems Manager.
+fn ssm_body(status: u16, value: &Value) -> Response<Body> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    respond(status, "application/x-amz-json-1.1", value.to_string())
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Body> {

@@ -8,7 +8,7 @@ use rhai::{Module, exported_module};
 
 use super::{
     buckets, control, copies, data, fleet, http, images, instances, key_pairs, local, logging,
-    machine, monitoring, objects, remote, security_groups, transfers, variables,
+    machine, monitoring, network, objects, remote, security_groups, transfers, variables,
 };
 use crate::script::{self, Declared};
 
@@ -75,7 +75,7 @@ pub fn declared(function: &str) -> Option<&'static Declared> {
 }
 
 /// Every family.
-pub const FAMILIES: [Family; 18] = [
+pub const FAMILIES: [Family; 19] = [
     Family {
         title: "Variables",
         realm: Realm::Playbook,
@@ -117,6 +117,13 @@ pub const FAMILIES: [Family; 18] = [
         aws: true,
         functions: || exported_module!(security_groups::api),
         declared: security_groups::DECLARED,
+    },
+    Family {
+        title: "Networks",
+        realm: Realm::Ec2,
+        aws: true,
+        functions: || exported_module!(network::api),
+        declared: network::DECLARED,
     },
     Family {
         title: "Buckets",

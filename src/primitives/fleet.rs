@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rhai::plugin::*;
 use rhai::{Dynamic, Map, NativeCallContext};
 use schemars::JsonSchema;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use super::host_map::KnownHost;
 use super::readiness::{WaitOptions, left_stopped, request_start, running};
-use super::servers::{Server, ServerRef, described, each, ec2_user, ids, is_host};
+use super::servers::{Server, ServerRef, Users, described, each, ids, is_host};
 use crate::clients::ec2::{Instance, InstanceState, TypeInfo};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -304,9 +305,10 @@ struct ListInstances {
     states: Option<Vec<String>>,
     /// Id of the autorun run that launched the instance.
     run: Option<String>,
-    /// The user that `ssh_exec` and `scp` log in as.
-    #[serde(default = "ec2_user")]
-    user: String,
+    /// The user that `ssh_exec` and `scp` log in as. The default is the user of
+    /// the instance's image, or `ec2-user` if the publisher of the image is not
+    /// known.
+    user: Option<String>,
     /// Path of the private key file for the login. The default is the file that
     /// `create_key_pair` wrote on this machine for the key pair of the
     /// instance.
@@ -326,7 +328,7 @@ struct InstanceTypes {
 async fn describe(cx: &Context, server: ServerRef) -> Result<Server> {
     let instance = described(cx, &server.id).await?;
     let key = server.key.clone().or_else(|| local_key_file(cx, &instance));
-    Ok(ServerRef { key, ..server }.with(cx, instance))
+    Ok(ServerRef { key, ..server }.with(cx, instance).await)
 }
 
 async fn list_instances(cx: &Context, wanted: ListInstances) -> Result<Vec<Server>> {
@@ -360,20 +362,27 @@ async fn list_instances(cx: &Context, wanted: ListInstances) -> Result<Vec<Serve
         filters.push((format!("tag:{key}"), vec![value.clone()]));
     }
     let found = cx.clients.ec2().await?.find_instances(&filters).await?;
-    let servers = found.into_iter().map(|instance| {
+    let users = match wanted.user {
+        Some(_) => Users::of(cx, &[]).await,
+        None => Users::of(cx, &found).await,
+    };
+    let servers = found.into_iter().map(async |instance| {
         let key = wanted
             .key
             .as_ref()
             .map(|key| cx.clients.local.expand(key))
             .or_else(|| local_key_file(cx, &instance));
         let server = ServerRef {
-            user: wanted.user.clone(),
+            user: wanted
+                .user
+                .clone()
+                .or_else(|| Some(users.of_one(&instance))),
             key,
             ..ServerRef::by_id(instance.id.clone())
         };
-        server.with(cx, instance)
+        server.with(cx, instance).await
     });
-    Ok(servers.collect())
+    Ok(join_all(servers).await)
 }
 
 /// Returns the private key file that `create_key_pair` wrote under the name of the
@@ -417,7 +426,7 @@ async fn stop(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Serv
                     instance.id,
                     text::duration(pace.elapsed())
                 ));
-                return Ok(server.with(cx, instance));
+                return Ok(server.with(cx, instance).await);
             }
             InstanceState::Stopping | InstanceState::Running => {
                 pace.pause(instance.state.as_str()).await?;

@@ -209,7 +209,7 @@ pub(super) async fn located(cx: &Context, value: &Dynamic) -> Result<Host> {
             let server = ServerRef::from_value(cx, value)?;
             let ids = [server.id.clone()];
             let seen = cx.clients.ec2().await?.instances(&ids).await?;
-            instance_host(&server, &seen[0])
+            instance_host(&server.with_user(cx, &seen[0]).await, &seen[0])
         }
         named => named,
     }

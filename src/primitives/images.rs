@@ -5,18 +5,56 @@ use rhai::{Dynamic, Map, NativeCallContext};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::clients::ec2::Image;
+use crate::clients::ec2::{
+    AMAZON_LINUX_2023, Image, Unpublished, Wanted, families, published as published_in,
+};
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::script::{self, Declared, Named, Outcome, ResultKind, Shape};
+
+/// The architectures of images.
+const ARCHITECTURES: [&str; 2] = ["x86_64", "arm64"];
 
 #[export_module]
 pub mod api {
+    /// Returns the newest image (AMI) of an operating system.
+    ///
+    /// With `family`, only standard images that the publisher itself owns are
+    /// considered: no minimal, Pro, daily, ECS or deprecated images, and no
+    /// images that other accounts published under the same name. With `owner`
+    /// and `name`, every image that matches is considered. The image that was
+    /// created last is returned. Its id is logged.
+    ///
+    /// A release of Amazon Linux 2023 has one image for each kernel. The
+    /// function returns the image with AWS's default kernel, which a public
+    /// parameter of AWS Systems Manager names. If the parameter cannot be read
+    /// (it needs `ssm:GetParameter`), the function warns and returns the image
+    /// with the newest kernel.
+    ///
+    /// `launch_instance` uses the image's `user` for the login.
+    ///
+    /// Throws `not_found` if the region has no such image, `invalid_option` if
+    /// an option is wrong, and `denied` if AWS refuses the request.
+    ///
+    /// ```rhai
+    /// let image = latest_image(#{ family: "ubuntu-24.04" });
+    /// assert(image.user == "ubuntu");
+    /// let same = latest_image(#{
+    ///     owner: "099720109477",
+    ///     name: "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*",
+    /// });
+    /// assert(same.id == image.id);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn latest_image(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
+        script::run(&call, async |cx| {
+            super::latest_image(cx, script::options(&call, options)?).await
+        })
+    }
+
     /// Returns the newest Amazon Linux 2023 image (AMI).
     ///
-    /// Only standard images that Amazon owns are considered. If several of them
-    /// have the same creation date, the one whose name is last in alphabetical
-    /// order is returned. The id of the image is logged.
+    /// The same as `latest_image` with the family `amazon-linux-2023`.
     ///
     /// Throws `not_found` if the region has no such image, `invalid_option` if
     /// the architecture is unknown, and `denied` if AWS refuses the request.
@@ -27,29 +65,45 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn latest_amazon_linux(call: NativeCallContext, options: Map) -> Outcome<Dynamic> {
         script::run(&call, async |cx| {
-            super::latest_amazon_linux(cx, script::options(&call, options)?).await
+            let options: LatestAmazonLinux = script::options(&call, options)?;
+            super::latest_amazon_linux(cx, &options.architecture).await
         })
     }
 }
 
-pub(super) const DECLARED: &[Declared] = &[Declared::of("latest_amazon_linux")
-    .options::<LatestAmazonLinux>()
-    .returns::<FoundImage>(Shape::One)];
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("latest_image")
+        .options::<LatestImage>()
+        .returns::<FoundImage>(Shape::One),
+    Declared::of("latest_amazon_linux")
+        .options::<LatestAmazonLinux>()
+        .returns::<FoundImage>(Shape::One),
+];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LatestAmazonLinux {
+struct LatestImage {
+    /// Operating system: `amazon-linux-2023`, `amazon-linux-2`, or `ubuntu-`,
+    /// `debian-`, `rhel-`, `rocky-`, `almalinux-` or `sles-` and a version, such
+    /// as `ubuntu-24.04`, `debian-13` or `rocky-9`.
+    family: Option<String>,
     /// `x86_64` or `arm64`.
     #[serde(default = "x86_64")]
     architecture: String,
+    /// Owner of the image, together with `name`: an account id, or `amazon`,
+    /// `aws-marketplace` or `self`.
+    owner: Option<String>,
+    /// Name of the image, in which `*` and `?` are wildcards, together with
+    /// `owner`.
+    name: Option<String>,
 }
 
-impl Default for LatestAmazonLinux {
-    fn default() -> Self {
-        Self {
-            architecture: x86_64(),
-        }
-    }
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LatestAmazonLinux {
+    /// `x86_64` or `arm64`.
+    #[serde(default = "x86_64")]
+    architecture: String,
 }
 
 /// The map of an image.
@@ -62,35 +116,144 @@ pub(super) struct FoundImage {
 }
 
 impl Named for Image {
-    const EXPECTED: &'static str =
-        "an id like \"ami-0abc\", or the map that latest_amazon_linux returned";
+    const EXPECTED: &'static str = "an id like \"ami-0abc\", or the map that latest_image returned";
 }
 
-fn x86_64() -> String {
+pub(super) fn x86_64() -> String {
     "x86_64".to_owned()
 }
 
-pub(super) async fn latest_amazon_linux(
-    cx: &Context,
-    options: LatestAmazonLinux,
-) -> Result<FoundImage> {
+async fn latest_image(cx: &Context, options: LatestImage) -> Result<FoundImage> {
     let architecture = options.architecture.as_str();
-    if !["x86_64", "arm64"].contains(&architecture) {
+    check(architecture)?;
+    match (options.family, options.owner, options.name) {
+        (Some(family), None, None) => of_family(cx, &family, architecture).await,
+        (None, Some(owner), Some(name)) => {
+            let wanted = Wanted {
+                owner: &owner,
+                name: &name,
+                architecture,
+            };
+            let what = format!("an image `{name}` of {owner}");
+            newest(cx, wanted, &what).await
+        }
+        (None, None, Some(_)) => Err(Error::invalid("option `owner`: it is missing").hint(
+            "pass the account id of the publisher, or \"self\": every account may publish an \
+             image under this name",
+        )),
+        (None, Some(_), None) => Err(Error::invalid("option `name`: it is missing")
+            .hint("pass a pattern of the image's name, such as \"web-*\"")),
+        (None, None, None) => Err(
+            Error::invalid("option `family`: it is missing").hint(format!(
+                "pass a family, such as {}; or `owner` and `name`",
+                families().collect::<Vec<_>>().join(", ")
+            )),
+        ),
+        (Some(_), _, _) => Err(Error::invalid(
+            "option `family`: `owner` and `name` cannot be combined with it",
+        )
+        .hint("pass either `family`, or `owner` and `name`")),
+    }
+}
+
+/// Returns the newest image of a family.
+async fn of_family(cx: &Context, family: &str, architecture: &str) -> Result<FoundImage> {
+    if family == AMAZON_LINUX_2023 {
+        return latest_amazon_linux(cx, architecture).await;
+    }
+    // Check the name before the first request.
+    if published_in(family, architecture, "") == Err(Unpublished::Unknown) {
         return Err(
-            Error::invalid(format!("unknown architecture `{architecture}`"))
-                .hint("use `x86_64` or `arm64`"),
+            Error::invalid(format!("option `family`: unknown family `{family}`")).hint(format!(
+                "families are {}, also with other versions; for another image, pass `owner` and \
+                 `name`",
+                families().collect::<Vec<_>>().join(", ")
+            )),
         );
     }
-    let image = cx
-        .clients
-        .ec2()
-        .await?
-        .newest_amazon_linux(architecture)
-        .await?;
+    let region = cx.clients.ec2().await?.region();
+    let published = published_in(family, architecture, region).map_err(|_| {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("the owner of {family} images in {region} is not known"),
+        )
+        .hint("pass the account id of the publisher as `owner`, and a pattern as `name`")
+    })?;
+    let wanted = Wanted {
+        owner: published.owner,
+        name: &published.name,
+        architecture,
+    };
+    let what = format!(
+        "a {family} image (`{}` of {})",
+        published.name, published.owner
+    );
+    newest(cx, wanted, &what).await
+}
+
+async fn newest(cx: &Context, wanted: Wanted<'_>, what: &str) -> Result<FoundImage> {
+    let mut images = cx.clients.ec2().await?.images(wanted).await?;
+    let newest = images
+        .pop()
+        .ok_or_else(|| missing(what, wanted.architecture))?;
+    Ok(found(cx, newest))
+}
+
+/// Returns the image with AWS's default kernel in the newest release of Amazon
+/// Linux 2023.
+pub(super) async fn latest_amazon_linux(cx: &Context, architecture: &str) -> Result<FoundImage> {
+    check(architecture)?;
+    let ec2 = cx.clients.ec2().await?;
+    let mut kernels = ec2.amazon_linux_release(architecture).await?;
+    let newest = kernels
+        .pop()
+        .ok_or_else(|| missing("an Amazon Linux 2023 image", architecture))?;
+    if kernels.is_empty() {
+        return Ok(found(cx, newest));
+    }
+    let parameter =
+        format!("/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{architecture}");
+    let image = match cx.clients.public_parameter(&parameter).await {
+        Ok(id) if id == newest.id => newest,
+        Ok(id) => match kernels.into_iter().find(|image| image.id == id) {
+            Some(image) => image,
+            // The parameter may still name an image of the release before.
+            None => ec2.image(&id).await?,
+        },
+        Err(error) if error.kind == ErrorKind::Cancelled => return Err(error),
+        Err(error) => {
+            cx.report.warn(format!(
+                "AWS's default kernel is not known, so the newest one is used: {error}"
+            ));
+            newest
+        }
+    };
+    Ok(found(cx, image))
+}
+
+fn check(architecture: &str) -> Result<()> {
+    if ARCHITECTURES.contains(&architecture) {
+        return Ok(());
+    }
+    Err(
+        Error::invalid(format!("unknown architecture `{architecture}`"))
+            .hint("use `x86_64` or `arm64`"),
+    )
+}
+
+fn missing(what: &str, architecture: &str) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!("this region does not have {what} for {architecture}"),
+    )
+    .hint("pass the id of another image as `image` to launch_instance")
+}
+
+fn found(cx: &Context, image: Image) -> FoundImage {
     cx.report
         .info(format!("image {} ({})", image.id, image.name));
-    Ok(FoundImage {
+    FoundImage {
         kind: ResultKind::Image,
         image,
-    })
+    }
 }

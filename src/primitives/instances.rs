@@ -10,16 +10,19 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::images::{LatestAmazonLinux, latest_amazon_linux};
+use super::images::{latest_amazon_linux, x86_64};
 use super::key_pairs::KeyPairRef;
+use super::network::{WithDefaultVpc, late_or};
 use super::readiness::{WaitOptions, WaitUntilReady, ready, running, start_again};
 use super::security_groups::GroupRef;
 use super::servers::{Server, ServerRef, each, ec2_user};
 use super::{teardown, ttl};
-use crate::clients::ec2::{Ec2, Image, Instance, LONGEST_USER_DATA, Launch, Launched};
+use crate::clients::Pace;
+use crate::clients::ec2::{Credits, Ec2, Image, Instance, LONGEST_USER_DATA, Launch, Launched};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Intent, NewResource, ResourceKind, Step, now};
+use crate::report::text;
 use crate::script::{self, Declared, NameOr, Outcome, Shape, yes};
 
 /// How long `launch_instance` waits: the default of `wait_until_running`.
@@ -203,8 +206,8 @@ struct LaunchInstance {
     /// `t4g.micro`.
     #[serde(rename = "type")]
     instance_type: Option<String>,
-    /// An AMI id or a map that `latest_amazon_linux` returned. The default is
-    /// the image that `latest_amazon_linux()` returns.
+    /// An AMI id or a map that `latest_image` returned. The default is the image
+    /// that `latest_amazon_linux()` returns.
     image: Option<NameOr<Image>>,
     /// A name or a map that `create_key_pair` returned. Without a key pair, no
     /// login over ssh is possible unless the image or the user data allows one.
@@ -224,11 +227,19 @@ struct LaunchInstance {
     volume_size: Option<i32>,
     /// Name of an IAM instance profile.
     iam_profile: Option<String>,
+    /// `standard` or `unlimited`: what a burstable instance (t2, t3, t3a, t4g)
+    /// does when it has used up its CPU credits. With `standard`, the default,
+    /// it slows down to its baseline, and new t3, t3a and t4g instances begin
+    /// without credits. With `unlimited`, which is EC2's own default for t3, t3a
+    /// and t4g, it continues at full speed, and AWS charges for the surplus,
+    /// also in the free tier.
+    credits: Option<Credits>,
     /// Number of identical instances to launch, at most 500.
     count: Option<i32>,
-    /// The user that `ssh_exec` and `scp` log in as.
-    #[serde(default = "ec2_user")]
-    user: String,
+    /// The user that `ssh_exec` and `scp` log in as. The default is the user of
+    /// the image, such as `ubuntu` or `admin`, or `ec2-user` if the publisher of
+    /// the image is not known.
+    user: Option<String>,
     /// Additional tags.
     #[serde(default)]
     tags: BTreeMap<String, String>,
@@ -262,9 +273,15 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
             start_again(cx, instance, &mut cx.pace(what, RUNS_WITHIN)).await?;
         }
     }
-    if missing > 0 {
+    let image = image(cx, &ec2, &options, missing > 0).await?;
+    let user = options.user.clone();
+    let user = user
+        .or_else(|| image.as_ref().map(|image| image.user.clone()))
+        .unwrap_or_else(ec2_user);
+    if let Some(image) = image.filter(|_| missing > 0) {
         let plan = Plan {
             options: &options,
+            image,
             key_pair: key_pair.as_ref().map(|k| k.name.clone()),
             security_groups,
             count: missing,
@@ -279,14 +296,14 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
     let key = key_pair.and_then(|k| k.private_key);
     let described = launched.into_iter().map(|instance| async {
         let server = ServerRef {
-            user: options.user.clone(),
+            user: Some(user.clone()),
             key: key.clone(),
             ..ServerRef::by_id(instance.id.clone())
         };
         if options.wait {
             running(cx, server, RUNS_WITHIN).await
         } else {
-            Ok(server.with(cx, instance))
+            Ok(server.with(cx, instance).await)
         }
     });
     let servers = join_all(described)
@@ -327,6 +344,7 @@ fn has_ended(instance: &Instance) -> bool {
 /// A launch whose options have been checked.
 struct Plan<'a> {
     options: &'a LaunchInstance,
+    image: Image,
     key_pair: Option<String>,
     security_groups: Vec<String>,
     count: usize,
@@ -336,15 +354,12 @@ impl Plan<'_> {
     /// Records the instances in the ledger, then sends one launch request.
     async fn launch(self, cx: &Context, step: &mut Step, ec2: &Ec2<'_>) -> Result<Vec<Instance>> {
         let options = self.options;
-        let image = match &options.image {
-            None => newest(cx).await?,
-            Some(NameOr::Name(id)) => ec2.image(id).await?,
-            Some(NameOr::Map(image)) => image.clone(),
-        };
+        let image = self.image;
         let instance_type = match &options.instance_type {
             Some(instance_type) => instance_type.clone(),
             None => ec2.free_tier_type(&image.architecture).await?,
         };
+        let credits = credits(options.credits, &instance_type)?;
         let name = options
             .name
             .clone()
@@ -366,6 +381,7 @@ impl Plan<'_> {
             public_ip: options.public_ip,
             volume_size: options.volume_size,
             iam_profile: options.iam_profile.clone(),
+            credits,
             user_data: match cx.ttl {
                 Some(ttl) => Some(ttl::user_data(
                     options.user_data.as_deref(),
@@ -445,6 +461,9 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
             "option `volume_size`: it must be at least 1 GiB",
         ));
     }
+    if let Some(instance_type) = &options.instance_type {
+        credits(options.credits, instance_type)?;
+    }
     if let Some(ttl) = cx.ttl {
         ttl::user_data(options.user_data.as_deref(), now(), ttl)?;
     }
@@ -483,10 +502,41 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
     Ok(())
 }
 
-/// Returns the image that is launched by default.
-async fn newest(cx: &Context) -> Result<Image> {
-    let found = latest_amazon_linux(cx, LatestAmazonLinux::default()).await?;
-    Ok(found.image)
+/// Returns the image of a launch. If nothing has to be launched, only the login
+/// user is needed: the image may be gone, and the default image need not be looked
+/// up.
+async fn image(
+    cx: &Context,
+    ec2: &Ec2<'_>,
+    options: &LaunchInstance,
+    needed: bool,
+) -> Result<Option<Image>> {
+    match &options.image {
+        None if needed => Ok(Some(latest_amazon_linux(cx, &x86_64()).await?.image)),
+        None => Ok(None),
+        Some(NameOr::Map(image)) => Ok(Some(image.clone())),
+        Some(NameOr::Name(_)) if !needed && options.user.is_some() => Ok(None),
+        Some(NameOr::Name(id)) => match ec2.image(id).await {
+            Err(error) if error.kind == ErrorKind::NotFound && !needed => Ok(None),
+            image => image.map(Some),
+        },
+    }
+}
+
+/// Returns the credit option of a launch. Only burstable types have CPU credits;
+/// their names begin with `t` and the number of their generation, from 2.
+fn credits(wanted: Option<Credits>, instance_type: &str) -> Result<Option<Credits>> {
+    let generation = instance_type
+        .strip_prefix('t')
+        .and_then(|rest| rest.bytes().next());
+    let burstable = generation.is_some_and(|digit| (b'2'..=b'9').contains(&digit));
+    match wanted {
+        Some(_) if !burstable => Err(Error::invalid(format!(
+            "option `credits`: {instance_type} has no CPU credits"
+        ))
+        .hint("omit it, or choose a burstable `type`: t2, t3, t3a or t4g")),
+        _ => Ok(burstable.then_some(wanted.unwrap_or(Credits::Standard))),
+    }
 }
 
 /// Sends `RunInstances`. Retries within the retry window if this run has created
@@ -502,6 +552,8 @@ async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<V
             .security_groups
             .iter()
             .any(|g| cx.ledger.made(ResourceKind::SecurityGroup, g));
+    let mut network = WithDefaultVpc::default();
+    let mut profile = WithProfile::default();
     loop {
         match ec2.launch(launch).await? {
             // An earlier attempt launched with this token, but with another image
@@ -513,14 +565,97 @@ async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<V
                     return Ok(launched);
                 }
                 let pause = pace.pause("already launched, not visible yet").await;
-                pause.map_err(|late| match late.kind {
-                    ErrorKind::Timeout => error,
-                    _ => late,
-                })?;
+                pause.map_err(|late| late_or(late, error))?;
             }
             Launched::UnknownParts(_) if fresh => pace.pause("not visible yet").await?,
             Launched::UnknownParts(error) => return Err(error),
+            Launched::NoDefaultVpc(error) => network.wait(cx, error).await?,
+            Launched::InvalidValue(error) => profile.wait(cx, ec2, launch, error).await?,
+            Launched::InvalidCombination(error) => {
+                return Err(free_plan(cx, ec2, &launch.instance_type, error).await);
+            }
             Launched::Instances(instances) => return Ok(instances),
+        }
+    }
+}
+
+/// The repetition of a launch whose instance profile EC2 does not know. It does not
+/// know a new one for up to two minutes.
+#[derive(Default)]
+struct WithProfile(Option<Pace>);
+
+impl WithProfile {
+    /// Waits until the next attempt is due, if the launch would be accepted without
+    /// the profile. Else another value is wrong, and `error` is final.
+    async fn wait(
+        &mut self,
+        cx: &Context,
+        ec2: &Ec2<'_>,
+        launch: &Launch,
+        error: Error,
+    ) -> Result<()> {
+        let Some(name) = &launch.iam_profile else {
+            return Err(error);
+        };
+        // Two minutes on AWS.
+        let window = cx.clients.consistency() * 2;
+        if self.0.is_none() {
+            if !ec2.accepts_without_profile(launch).await? {
+                return Err(error);
+            }
+            cx.report.info(format!(
+                "EC2 does not know the instance profile {name} yet; trying again for up to {}",
+                text::duration(window)
+            ));
+        }
+        let pace = self.0.get_or_insert_with(|| {
+            let what = format!("EC2 to know the instance profile {name}");
+            cx.pace(what, window)
+        });
+        let quoted = shell_words::quote(name);
+        let hint = format!(
+            "the instance profile may not exist: `aws iam get-instance-profile \
+             --instance-profile-name {quoted}` shows it; a role is not an instance profile"
+        );
+        let paused = pace.pause("not known yet").await;
+        paused.map_err(|late| late_or(late, error.hint(hint)))
+    }
+}
+
+/// Adds a hint to a refused combination of parameters if the account may be on the
+/// free plan, which has only some types.
+async fn free_plan(cx: &Context, ec2: &Ec2<'_>, instance_type: &str, error: Error) -> Error {
+    let eligible = match ec2.free_tier_types().await {
+        Ok(eligible) => eligible,
+        Err(e) => {
+            cx.report.debug(e.to_string());
+            return error;
+        }
+    };
+    if eligible.is_empty() || eligible.iter().any(|known| known == instance_type) {
+        return error;
+    }
+    error.hint(format!(
+        "an account on the free plan can launch only free-tier eligible types: pass one of them \
+         as `type` ({}), or upgrade the account to a paid plan",
+        eligible.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_burstable_types_have_credits() {
+        for burstable in ["t2.micro", "t3.micro", "t3a.nano", "t4g.small"] {
+            assert_eq!(credits(None, burstable).unwrap(), Some(Credits::Standard));
+            let unlimited = Some(Credits::Unlimited);
+            assert_eq!(credits(unlimited, burstable).unwrap(), unlimited);
+        }
+        for other in ["m5.large", "trn1.2xlarge", "t1.micro", "c7i-flex.large", ""] {
+            assert_eq!(credits(None, other).unwrap(), None, "{other}");
+            assert!(credits(Some(Credits::Standard), other).is_err(), "{other}");
         }
     }
 }

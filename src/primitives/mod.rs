@@ -34,6 +34,7 @@ pub mod local;
 pub mod logging;
 pub mod machine;
 pub mod monitoring;
+pub mod network;
 pub mod objects;
 mod readiness;
 pub mod remote;

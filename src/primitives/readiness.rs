@@ -10,7 +10,7 @@ use super::host_keys::Compared;
 use super::hosts::know_keys;
 use super::servers::{Server, ServerRef, described, instance_host, not_running, stuck};
 use crate::clients::Pace;
-use crate::clients::ec2::{Instance, InstanceState, Start};
+use crate::clients::ec2::{EndReason, Instance, InstanceState, Start};
 use crate::clients::ssh::{self, Command, Finished, Host};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -68,7 +68,7 @@ pub(super) async fn running(cx: &Context, server: ServerRef, timeout: Duration) 
     let mut pace = cx.pace(format!("instance {} to run", server.id), timeout);
     let instance = seen_running(cx, &server.id, &mut pace).await?;
     if is_stopped(&instance) {
-        return Ok(server.with(cx, instance));
+        return Ok(server.with(cx, instance).await);
     }
     cx.report.info(format!(
         "{} is running at {} after {}",
@@ -80,7 +80,7 @@ pub(super) async fn running(cx: &Context, server: ServerRef, timeout: Duration) 
             .map_or("no address", |a| a),
         text::duration(pace.elapsed())
     ));
-    Ok(server.with(cx, instance))
+    Ok(server.with(cx, instance).await)
 }
 
 pub(super) fn is_stopped(instance: &Instance) -> bool {
@@ -95,7 +95,7 @@ pub(super) fn is_stopped(instance: &Instance) -> bool {
 pub(super) async fn left_stopped(cx: &Context, server: ServerRef) -> Result<Server> {
     let instance = described(cx, &server.id).await?;
     log_left(cx, &instance);
-    Ok(server.with(cx, instance))
+    Ok(server.with(cx, instance).await)
 }
 
 fn log_left(cx: &Context, instance: &Instance) {
@@ -181,16 +181,22 @@ async fn seen_running(cx: &Context, id: &str, pace: &mut Pace) -> Result<Instanc
     }
 }
 
+/// What to do if AWS cannot encrypt the root volume.
+const KEY_REFUSED: &str = "most likely AWS cannot use the KMS key that encrypts the root volume: \
+     `aws ec2 get-ebs-default-kms-key-id` shows the key; it must be enabled, and its policy must \
+     allow your identity kms:CreateGrant, kms:Decrypt, kms:DescribeKey, \
+     kms:GenerateDataKeyWithoutPlaintext and kms:ReEncrypt*";
+
 /// Returns the error for an instance that stops or terminates instead of running.
 fn ended(instance: &Instance) -> Error {
     let reason = instance
         .state_reason
         .as_deref()
         .unwrap_or("EC2 reports no reason");
-    let kind = if instance.lacked_room {
-        ErrorKind::QuotaExceeded
-    } else {
-        ErrorKind::Internal
+    let kind = match instance.ended_by {
+        EndReason::NoRoom => ErrorKind::QuotaExceeded,
+        EndReason::KeyRefused => ErrorKind::Denied,
+        EndReason::Other => ErrorKind::Internal,
     };
     Error::new(
         kind,
@@ -200,6 +206,7 @@ fn ended(instance: &Instance) -> Error {
         InstanceState::Stopped | InstanceState::Stopping => {
             not_running(instance).unwrap_or_default()
         }
+        _ if instance.ended_by == EndReason::KeyRefused => KEY_REFUSED.to_owned(),
         _ => format!(
             "see the console output: `aws ec2 get-console-output --instance-id {}`",
             instance.id
@@ -216,8 +223,9 @@ pub(super) async fn ready(
     let mut pace = cx.pace(format!("instance {} to be ready", server.id), timeout);
     let instance = seen_running(cx, &server.id, &mut pace).await?;
     if is_stopped(&instance) {
-        return Ok(server.with(cx, instance));
+        return Ok(server.with(cx, instance).await);
     }
+    let server = server.with_user(cx, &instance).await;
     let host = instance_host(&server, &instance)?;
     answers(cx, &host, &server.id, &mut pace).await?;
     let compared = host_keys::compare(cx, &host, &server.id).await?;
@@ -250,7 +258,7 @@ pub(super) async fn ready(
         text::duration(pace.elapsed()),
         host.arguments(),
     ));
-    Ok(server.with(cx, instance))
+    Ok(server.with(cx, instance).await)
 }
 
 /// Waits until the user data has finished and the console shows the host key. Both

@@ -9,8 +9,9 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::network::WithDefaultVpc;
 use super::{check_public, release};
-use crate::clients::ec2::{Ec2, Ingress, Marked};
+use crate::clients::ec2::{Created, Ec2, Ingress, Marked};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Intent, NewResource, Remover, ResourceKind, State, Step};
@@ -419,10 +420,16 @@ async fn create(
     vpc: Option<&str>,
 ) -> Result<String> {
     let tags = cx.tags(name, intent.token(), &BTreeMap::new());
-    match ec2
-        .create_security_group(name, description, vpc, &tags)
-        .await
-    {
+    let mut network = WithDefaultVpc::default();
+    let created = loop {
+        let created = ec2.create_security_group(name, description, vpc, &tags);
+        match created.await {
+            Ok(Created::Group(id)) => break Ok(id),
+            Ok(Created::NoDefaultVpc(error)) => network.wait(cx, error).await?,
+            Err(error) => break Err(error),
+        }
+    };
+    match created {
         Err(error) if error.kind == ErrorKind::AlreadyExists => {
             let what = format!("security group {name} to be visible");
             let mut pace = cx.pace(what, cx.clients.consistency());

@@ -23,12 +23,9 @@ use crate::script::{self, HostValue, NameOr, Named, ResultKind};
 /// Limit for the EC2 request that finds out why ssh failed.
 const EXPLAINS_WITHIN: Duration = Duration::from_secs(5);
 
-/// The user of Amazon Linux images.
-const AMAZON_LINUX_USER: &str = "ec2-user";
-
-/// The default of `user`.
+/// The user of an instance whose image is not known: Amazon Linux's.
 pub(super) fn ec2_user() -> String {
-    AMAZON_LINUX_USER.to_owned()
+    "ec2-user".to_owned()
 }
 
 /// The map of an instance: the description by EC2 and how to log in.
@@ -60,8 +57,9 @@ pub(super) struct ServerRef {
     pub(super) id: String,
     #[serde(default)]
     pub(super) name: String,
-    #[serde(default = "ec2_user")]
-    pub(super) user: String,
+    /// The login user, if the playbook or an earlier result named one.
+    #[serde(default)]
+    pub(super) user: Option<String>,
     #[serde(default)]
     pub(super) key: Option<PathBuf>,
     #[serde(default)]
@@ -104,7 +102,7 @@ impl ServerRef {
         Self {
             id,
             name: String::new(),
-            user: ec2_user(),
+            user: None,
             key: None,
             public_ip: None,
             private_ip: None,
@@ -126,22 +124,66 @@ impl ServerRef {
         };
         Ok(Self {
             name: host.name.clone(),
-            user: host.user.clone(),
+            user: Some(host.user.clone()),
             key: host.key.clone(),
             host: Some(host),
             ..Self::by_id(id)
         })
     }
 
-    pub(super) fn with(self, cx: &Context, instance: Instance) -> Server {
+    /// Returns the map of an instance.
+    pub(super) async fn with(self, cx: &Context, instance: Instance) -> Server {
+        let server = self.with_user(cx, &instance).await;
         Server {
             kind: ResultKind::Instance,
             host_key: HostKey::from_pin(cx, &instance.id),
             instance,
-            user: self.user,
-            key: self.key,
-            host: self.host.map(KnownHost::from),
+            user: server.user.unwrap_or_else(ec2_user),
+            key: server.key,
+            host: server.host.map(KnownHost::from),
         }
+    }
+
+    /// Adds the login user of the instance's image, if no user is known.
+    pub(super) async fn with_user(self, cx: &Context, instance: &Instance) -> Self {
+        let user = match &self.user {
+            Some(user) => user.clone(),
+            None => Users::of(cx, std::slice::from_ref(instance))
+                .await
+                .of_one(instance),
+        };
+        Self {
+            user: Some(user),
+            ..self
+        }
+    }
+}
+
+/// The login users of images, by image id.
+pub(super) struct Users(Vec<(String, &'static str)>);
+
+impl Users {
+    /// Looks up the images of these instances. Does not fail: a login as another
+    /// user has an error of its own.
+    pub(super) async fn of(cx: &Context, instances: &[Instance]) -> Self {
+        let mut images: Vec<String> = instances.iter().map(|i| i.image.clone()).collect();
+        images.retain(|id| !id.is_empty());
+        images.sort_unstable();
+        images.dedup();
+        if images.is_empty() {
+            return Self(Vec::new());
+        }
+        let ask = async { cx.clients.ec2().await?.login_users(&images).await };
+        Self(ask.await.unwrap_or_else(|error| {
+            cx.report.debug(error.to_string());
+            Vec::new()
+        }))
+    }
+
+    /// Returns the user of an instance.
+    pub(super) fn of_one(&self, instance: &Instance) -> String {
+        let known = self.0.iter().find(|(image, _)| *image == instance.image);
+        known.map_or_else(ec2_user, |(_, user)| (*user).to_owned())
     }
 }
 
@@ -239,7 +281,7 @@ pub(super) fn instance_host(server: &ServerRef, instance: &Instance) -> Result<H
         name: name.unwrap_or(&server.id).clone(),
         address: address.clone(),
         port: 22,
-        user: server.user.clone(),
+        user: server.user.clone().unwrap_or_else(ec2_user),
         key: server.key.clone(),
         trust: Trust::Instance(server.id.clone()),
         passphrase: None,

@@ -11,7 +11,7 @@ use super::options::to_json;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResultKind {
-    /// Returned by `latest_amazon_linux`.
+    /// Returned by `latest_image`.
     Image,
     /// Returned by `launch_instance`.
     Instance,

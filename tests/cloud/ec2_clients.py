@@ -18,6 +18,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 ec2 = boto3.client("ec2")
+ssm = boto3.client("ssm")
 
 
 def refused(code, call, **arguments):
@@ -131,9 +132,80 @@ def images():
     free = ec2.describe_instance_types(
         Filters=[{"Name": "free-tier-eligible", "Values": ["true"]}]
     )["InstanceTypes"]
-    assert "t3.micro" in [known["InstanceType"] for known in free]
+    assert sorted(known["InstanceType"] for known in free) == [
+        "c7i-flex.large", "m7i-flex.large", "t3.micro", "t3.small", "t4g.micro", "t4g.small",
+    ]
     refused("InvalidInstanceType", ec2.describe_instance_types, InstanceTypes=["t9.huge"])
+    publishers(newest)
     return newest["ImageId"]
+
+
+def publishers(newest):
+    """The images of other publishers, and the public parameters that name images."""
+    canonical = ec2.describe_images(
+        Owners=["099720109477"],
+        Filters=[{"Name": "name", "Values": ["ubuntu/images/hvm-ssd*/ubuntu-noble-24.04-amd64-*"]}],
+    )["Images"]
+    assert len(canonical) == 2, canonical
+    every = ec2.describe_images(
+        Owners=["099720109477"], IncludeDeprecated=True,
+        Filters=[{"Name": "name", "Values": ["ubuntu/images/hvm-ssd*/ubuntu-noble-24.04-amd64-*"]}],
+    )["Images"]
+    (old,) = [image for image in every if "DeprecationTime" in image]
+    assert len(every) == 3 and old["DeprecationTime"] == "2025-09-05T00:00:00.000Z", every
+    by_id = ec2.describe_images(ImageIds=[old["ImageId"]])["Images"]
+    assert by_id == [old], "a deprecated image is described if its id is given"
+    assert canonical[0]["RootDeviceName"] == "/dev/sda1" and "ImageOwnerAlias" not in canonical[0]
+    assert canonical[0]["ImageLocation"].startswith("099720109477/ubuntu/images/")
+
+    default = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
+    parameter = ssm.get_parameter(Name=default)["Parameter"]
+    named = ec2.describe_images(ImageIds=[parameter["Value"]])["Images"][0]
+    assert named["Name"] == "al2023-ami-2023.12.20260930.0-kernel-6.18-x86_64", named
+    assert named["CreationDate"] == newest["CreationDate"]
+    assert parameter["ARN"].endswith("::parameter" + default) and parameter["Type"] == "String"
+    several = ssm.get_parameters(Names=[default, "/aws/service/nosuch"])
+    assert several["InvalidParameters"] == ["/aws/service/nosuch"], several
+    assert [one["Value"] for one in several["Parameters"]] == [parameter["Value"]]
+    refused("ParameterNotFound", ssm.get_parameter, Name="/aws/service/nosuch")
+
+
+def credits(image):
+    """Burstable instances have a credit option, which EC2 does not invent for others."""
+    launch = {"ImageId": image, "MinCount": 1, "MaxCount": 1}
+    ids = []
+    for instance_type, wanted, option in [
+        ("t3.micro", "standard", "standard"), ("t3.micro", None, "unlimited"),
+        ("t2.micro", None, "standard"), ("m5.large", None, None),
+    ]:
+        more = {"CreditSpecification": {"CpuCredits": wanted}} if wanted else {}
+        made = ec2.run_instances(**launch, **more, InstanceType=instance_type)["Instances"][0]
+        ids.append(made["InstanceId"])
+        found = visible(ec2.describe_instance_credit_specifications, InstanceIds=ids[-1:])
+        found = [one["CpuCredits"] for one in found["InstanceCreditSpecifications"]]
+        assert found == ([option] if option else []), (instance_type, found)
+    all_of_them = ec2.describe_instance_credit_specifications()["InstanceCreditSpecifications"]
+    unlimited = [one["InstanceId"] for one in all_of_them]
+    assert [made for made in ids if made in unlimited] == [ids[1]], all_of_them
+    specification = {"CreditSpecification": {"CpuCredits": "standard"}}
+    refused(
+        "InstanceCreditSpecification.NotSupported",
+        ec2.run_instances, **launch, InstanceType="m5.large", **specification,
+    )
+    specification["CreditSpecification"]["CpuCredits"] = "much"
+    refused("InvalidParameterValue", ec2.run_instances, **launch, InstanceType="t3.nano", **specification)
+    ec2.terminate_instances(InstanceIds=ids)
+
+
+def default_vpc():
+    """The account of a client without a run has a default VPC."""
+    refused("DefaultVpcAlreadyExists", ec2.create_default_vpc)
+    zone = ec2.describe_subnets()["Subnets"][0]["AvailabilityZone"]
+    refused(
+        "DefaultSubnetAlreadyExistsInAvailabilityZone",
+        ec2.create_default_subnet, AvailabilityZone=zone,
+    )
+    refused("InvalidParameterValue", ec2.create_default_subnet, AvailabilityZone=zone[:-1] + "b")
 
 
 def key_pair(directory):
@@ -313,6 +385,7 @@ def main():
     name = sys.argv[1]
     identity()
     internet_gateway()
+    default_vpc()
     image = images()
     with tempfile.TemporaryDirectory() as directory:
         key = key_pair(Path(directory))
@@ -320,6 +393,7 @@ def main():
         instance = launch(image, group)
         inside(instance, key)
         life(instance, group, key)
+    credits(image)
     pages(image)
     shutdowns(image)
     bucket(name)

@@ -66,7 +66,14 @@ const TRIED: &[(&str, &str)] = &[
         "a_role_and_its_session_are_shown",
     ),
     ("aws configure list", "credentials_are_entered"),
-    ("aws ec2 create-default-vpc", "a_default_vpc_is_created"),
+    (
+        "aws ec2 get-ebs-default-kms-key-id",
+        "a_key_that_aws_cannot_use_is_shown",
+    ),
+    (
+        "aws iam get-instance-profile --instance-profile-name {quoted}",
+        "an_instance_profile_is_shown",
+    ),
     (
         "aws ec2 delete-key-pair --key-name NAME",
         "an_old_key_pair_is_removed",
@@ -463,11 +470,53 @@ fn aws_lists_the_existing_resources() {
 }
 
 #[test]
-fn a_default_vpc_is_created() {
-    let lab = Lab::start(&json!({ "boot": false, "hosts": [], "no_default_vpc": true }));
-    let autorun = lab.autorun().playbook("create_security_group(\"web\");");
-    tried(&autorun, &hinted(&autorun.run().exits(1), "aws ec2")).exits(0);
-    autorun.run().exits(0);
+fn an_instance_profile_is_shown() {
+    let cloud = LocalCloud::start();
+    let autorun = cloud.autorun();
+    let faults = autorun.home.path().join("faults.toml");
+    let fault = |nth, times| {
+        format!(
+            "[[fault]]\noperation = \"RunInstances\"\nnth = {nth}\ntimes = {times}\ndo = \
+             \"error\"\ncode = \"InvalidParameterValue\"\nmessage = \"No.\"\n"
+        )
+    };
+    // The second request is the dry run.
+    fs::write(&faults, [fault(1, 1), fault(3, 0)].concat()).unwrap();
+    let autorun = autorun
+        .args(["--faults", &faults.display().to_string()])
+        .playbook("launch_instance(#{ name: \"web\", iam_profile: \"web\" });");
+    let ended = autorun.run().exits(1);
+    let messages = ended.messages();
+    assert!(
+        messages.contains("does not know the instance profile web yet"),
+        "{messages}"
+    );
+    let show = hinted(&ended, "aws iam get-instance-profile");
+    let lab = quick_lab();
+    let lab = lab.autorun();
+    let create = "aws iam create-instance-profile --instance-profile-name web";
+    tried(&lab, create).exits(0);
+    let shown = tried(&lab, &show).exits(0);
+    assert!(
+        shown.stdout.contains(":instance-profile/web"),
+        "{}",
+        shown.stdout
+    );
+}
+
+#[test]
+fn a_key_that_aws_cannot_use_is_shown() {
+    let cloud = LocalCloud::start();
+    let autorun = cloud.autorun();
+    let faults = autorun.home.path().join("faults.toml");
+    let fault = "[[fault]]\noperation = \"boot\"\ndo = \"fail-boot\"\n";
+    fs::write(&faults, fault).unwrap();
+    let autorun = autorun
+        .args(["--faults", &faults.display().to_string()])
+        .playbook("launch_instance(#{ name: \"web\" });");
+    let show = hinted(&autorun.run().exits(1), "aws ec2 get-ebs");
+    let skeleton = format!("{show} --region eu-central-1 --generate-cli-skeleton output");
+    tried(&autorun, &skeleton).exits(0);
 }
 
 #[test]

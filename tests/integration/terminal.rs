@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::cloud::LocalCloud;
-use crate::support::{Autorun, Lab, root};
+use crate::support::{Autorun, Lab, conversation, root};
 
 /// The result of [`on_terminal`]: see `tests/terminal.py`.
 struct Seen {
@@ -218,4 +218,31 @@ fn monitoring_keeps_a_graph_below_the_log() {
         "{:#?}",
         seen.lines
     );
+}
+
+/// Without a default VPC, the user decides whether to create it.
+#[test]
+fn a_missing_default_vpc_is_created_after_a_question() {
+    let cloud = LocalCloud::start();
+    let playbook = "create_security_group(\"web\", #{ ingress: [#{ port: 80 }] });\n\
+         launch_instance(#{ name: \"web\", wait: false });\nprint(\"done\");";
+    let autorun = || {
+        let autorun = cloud.autorun();
+        let faults = autorun.home.path().join("faults.toml");
+        std::fs::write(&faults, "[account]\nno_default_vpc = true\n").unwrap();
+        let faults = faults.display().to_string();
+        autorun.args(["--faults", &faults]).playbook(playbook)
+    };
+    let (status, shown) = conversation(&autorun().command(), &[("[y/N]", "y")]);
+    assert_eq!(status, Some(0), "{shown}");
+    assert!(shown.contains("created the default VPC vpc-"), "{shown}");
+    assert_eq!(shown.matches("[y/N]").count(), 1, "{shown}");
+
+    let (status, shown) = conversation(&autorun().command(), &[("[y/N]", "n")]);
+    assert_eq!(status, Some(1), "{shown}");
+    assert!(shown.contains("create_default_vpc()"), "{shown}");
+
+    // Without a terminal there is no question.
+    let ended = autorun().run().exits(1);
+    assert!(!ended.messages().contains("[y/N]"), "{}", ended.stderr);
 }

@@ -23,7 +23,7 @@ from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
-from moto.ec2.models.amis import AmiBackend
+from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState
 from moto.ec2.models.security_groups import SecurityGroupBackend
@@ -39,6 +39,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from moto.s3.models import PublicAccessBlock, S3Backend, s3_backends
 from moto.s3.utils import bucket_policy_is_public
+from moto.ssm.models import SimpleSystemManagerBackend
 from werkzeug.serving import make_server
 
 from machine import Machine, start
@@ -83,6 +84,32 @@ LOGGED_HEADERS = (
     "x-amz-tagging",
 )
 CREDENTIAL = re.compile(r"[^/]*/\d{8}/([^/]*)/([^/]*)/aws4_request")
+
+
+# moto has no current image of another publisher than Amazon.
+UBUNTU = [
+    {
+        "ami_id": identity,
+        "architecture": architecture,
+        "description": "Canonical, Ubuntu, 24.04, " + word + " noble image",
+        "hypervisor": "xen",
+        "image_type": "machine",
+        "name": f"ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{word}-server-20260904",
+        "owner_id": "099720109477",
+        "platform": None,
+        "public": True,
+        "root_device_name": "/dev/sda1",
+        "root_device_type": "ebs",
+        "sriov": "simple",
+        "state": "available",
+        "tags": {},
+        "virtualization_type": "hvm",
+    }
+    for identity, architecture, word in [
+        ("ami-0b0a7b0a7b0a7b0a1", "x86_64", "amd64"),
+        ("ami-0b0a7b0a7b0a7b0a2", "arm64", "arm64"),
+    ]
+]
 
 
 class QuietHandler(MotoRequestHandler):
@@ -297,7 +324,9 @@ class Cloud:
         start(self.boot_new, instance, hostname, keys, user_data)
 
     def boot_new(self, instance, hostname, keys, user_data):
-        machine = Machine(self.lab, instance.id, hostname, "ec2-user", keys)
+        is_ubuntu = any(instance.image_id == image["ami_id"] for image in UBUNTU)
+        user = "ubuntu" if is_ubuntu else "ec2-user"
+        machine = Machine(self.lab, instance.id, hostname, user, keys)
         if not self.setting("cloud_init"):
             machine.remove_cloud_init()
         machine.set_user_data(user_data)
@@ -431,6 +460,7 @@ def set_state(instance, state, setting=None, then=None):
 def patch_ec2(cloud):
     filter_dict_attribute_mapping["client-token"] = "client_token"
     patch_images()
+    patch_parameters(cloud)
     patch_launch(cloud)
     patch_ends(cloud)
     patch_networks(cloud)
@@ -459,6 +489,8 @@ def patch_images():
 
     def load_images(self):
         load(self)
+        for image in UBUNTU:
+            self.amis[image["ami_id"]] = Ami(self, **image)
         for image in self.amis.values():
             date = re.search(r"20[12]\d(?:0\d|1[0-2])(?:[0-2]\d|3[01])", image.name or "")
             day = datetime.strptime(date.group() if date else "20180101", "%Y%m%d")
@@ -466,6 +498,18 @@ def patch_images():
             image.creation_date = day + timedelta(seconds=zlib.crc32(image.id.encode()) % 86400)
 
     AmiBackend._load_amis = load_images
+
+
+def patch_parameters(cloud):
+    get_parameter = SimpleSystemManagerBackend.get_parameter
+
+    def get(self, name):
+        kernel = cloud.setting("kernel")
+        if kernel:
+            name = name.replace("al2023-ami-kernel-default-", f"al2023-ami-kernel-{kernel}-")
+        return get_parameter(self, name)
+
+    SimpleSystemManagerBackend.get_parameter = get
 
 
 def find_image(backend, name):

@@ -31,6 +31,7 @@ DEFAULTS = {
     "host_keys": None,
     "account_blocks_public": False,
     "no_default_vpc": False,
+    "kernel": None,
     "fail": {},
     "hang": {},
     "hosts": [],

@@ -132,7 +132,9 @@ pub(crate) fn faults_for(settings: &Value) -> Option<Value> {
             // The local cloud always boots its instances.
             ("boot", _) => {}
             ("account_blocks_public", on) => account["blocks_public"] = on.clone(),
-            ("no_default_vpc", on) => account["no_default_vpc"] = on.clone(),
+            ("no_default_vpc" | "no_default_subnet" | "free_plan", on) => {
+                account[name] = on.clone();
+            }
             ("console", text) if text == "none" => faults.push(boot("no-console-keys")),
             ("console", text) if text == "wrong" => faults.push(boot("other-console-keys")),
             ("console_after", _) => faults.push(boot("late-console-keys")),
@@ -141,6 +143,13 @@ pub(crate) fn faults_for(settings: &Value) -> Option<Value> {
                 faults.push(boot("degrade-user-data"));
             }
             ("user_data_result", _) => faults.push(boot("fail-user-data")),
+            ("boot_fails", code) => {
+                let mut fails = boot("fail-boot");
+                if !code.is_null() {
+                    fails["code"] = code.clone();
+                }
+                faults.push(fails);
+            }
             ("pending_seconds", seconds) => {
                 let mut slow = boot("slow-boot");
                 slow["seconds"] = json!(seconds.as_f64()?);

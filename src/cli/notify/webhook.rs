@@ -1,6 +1,5 @@
 //! The URL to which autorun posts, and the request.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::{StatusCode, Url, redirect};
@@ -100,16 +99,12 @@ impl Webhook {
     }
 
     fn client(&self) -> reqwest::Result<reqwest::Client> {
-        let client = http::builder()
+        http::builder_for(&self.0, None)
             .timeout(TIMEOUT)
             // A redirect would send the message, and perhaps the token, to
             // another place.
-            .redirect(redirect::Policy::none());
-        // A proxy cannot reach this machine.
-        let host = self.host().trim_matches(['[', ']']);
-        let address = host.parse::<IpAddr>();
-        let is_here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-        if is_here { client.no_proxy() } else { client }.build()
+            .redirect(redirect::Policy::none())
+            .build()
     }
 }
 

@@ -10,8 +10,14 @@ pub(crate) enum Code {
     AccessDenied,
     /// The account already has a bucket of this name.
     BucketAlreadyOwnedByYou,
+    /// The zone already has a default subnet.
+    DefaultSubnetAlreadyExists,
+    /// The region already has a default VPC.
+    DefaultVpcAlreadyExists,
     /// Another resource still uses this one.
     DependencyViolation,
+    /// A dry run would have succeeded.
+    DryRunOperation,
     /// The client token was already used with other parameters.
     IdempotentParameterMismatch,
     /// The state of the instance does not allow the operation.
@@ -20,6 +26,11 @@ pub(crate) enum Code {
     InvalidGroupNotFound,
     /// The key pair does not exist.
     InvalidKeyPairNotFound,
+    /// Valid parameters that exclude each other, or that the account may not
+    /// combine.
+    InvalidParameterCombination,
+    /// A parameter has a value that is not valid.
+    InvalidParameterValue,
     /// The security group already has this rule.
     InvalidPermissionDuplicate,
     /// The security group does not have this rule.
@@ -28,6 +39,8 @@ pub(crate) enum Code {
     MethodNotAllowed,
     /// The request needs the MD5 sum of its content.
     MissingContentMd5,
+    /// The region has no default VPC, or no default subnet.
+    NoDefaultVpc,
     /// The bucket does not exist.
     NoSuchBucket,
     /// The bucket has no policy.
@@ -57,17 +70,23 @@ impl Code {
         match code {
             "AccessDenied" => Self::AccessDenied,
             "BucketAlreadyOwnedByYou" => Self::BucketAlreadyOwnedByYou,
+            "DefaultSubnetAlreadyExistsInAvailabilityZone" => Self::DefaultSubnetAlreadyExists,
+            "DefaultVpcAlreadyExists" => Self::DefaultVpcAlreadyExists,
             "DependencyViolation" => Self::DependencyViolation,
+            "DryRunOperation" => Self::DryRunOperation,
             "IdempotentParameterMismatch" => Self::IdempotentParameterMismatch,
             "IncorrectInstanceState" => Self::IncorrectInstanceState,
             "InvalidGroup.NotFound" | "InvalidSecurityGroupID.NotFound" => {
                 Self::InvalidGroupNotFound
             }
             "InvalidKeyPair.NotFound" => Self::InvalidKeyPairNotFound,
+            "InvalidParameterCombination" => Self::InvalidParameterCombination,
+            "InvalidParameterValue" => Self::InvalidParameterValue,
             "InvalidPermission.Duplicate" => Self::InvalidPermissionDuplicate,
             "InvalidPermission.NotFound" => Self::InvalidPermissionNotFound,
             "MethodNotAllowed" => Self::MethodNotAllowed,
             "MissingContentMD5" => Self::MissingContentMd5,
+            "VPCIdNotSpecified" | "MissingInput" => Self::NoDefaultVpc,
             "NoSuchBucket" => Self::NoSuchBucket,
             "NoSuchBucketPolicy" => Self::NoSuchBucketPolicy,
             "NoSuchKey" => Self::NoSuchKey,

@@ -109,8 +109,8 @@ static KNOWN: &[Family] = &[
         &["CreateSecurityGroup", "RunInstances"],
         &["VPCIdNotSpecified", "MissingInput"],
         ErrorKind::InvalidOption,
-        "this region has no default VPC: create one with `aws ec2 create-default-vpc`, or \
-         pass `vpc` to create_security_group and `subnet` to launch_instance",
+        "this region has no default VPC, or no default subnet: create_default_vpc() creates \
+         both; or pass `vpc` to create_security_group and `subnet` to launch_instance",
     ),
     only(
         &["ImportKeyPair"],
@@ -147,7 +147,7 @@ static KNOWN: &[Family] = &[
         &["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"],
         ErrorKind::NotFound,
         "the image does not exist in this region, or was deregistered: choose another AMI id, or \
-         use latest_amazon_linux()",
+         use latest_image()",
     ),
     any(
         &["InvalidGroupId.Malformed"],
@@ -162,7 +162,7 @@ static KNOWN: &[Family] = &[
     any(
         &["InvalidAMIID.Malformed"],
         ErrorKind::InvalidOption,
-        "pass an AMI id such as \"ami-0abc\", or use latest_amazon_linux()",
+        "pass an AMI id such as \"ami-0abc\", or use latest_image()",
     ),
     any(
         &["InvalidSubnetID.NotFound", "InvalidVpcID.NotFound"],

@@ -27,7 +27,8 @@ pub struct TypeInfo {
 }
 
 impl Ec2<'_> {
-    /// Returns the micro type that is free-tier eligible in this region:
+    /// Returns the micro type that is free-tier eligible for this account in this
+    /// region. For accounts since July 2025, `t2.micro` is not eligible. It is
     /// `t3.micro`, else `t2.micro`, else `t4g.micro`, else the first other
     /// name.
     pub async fn free_tier_type(&self, architecture: &str) -> Result<String> {
@@ -65,6 +66,14 @@ impl Ec2<'_> {
                 )
                 .hint("pass `type`, such as \"t3.micro\"")
             })
+    }
+
+    /// Returns the names of all types that are free-tier eligible, for this
+    /// account and region.
+    pub async fn free_tier_types(&self) -> Result<Vec<String>> {
+        let eligible = BTreeMap::from([("free-tier-eligible".to_owned(), "true".to_owned())]);
+        let types = self.types(&eligible).await?;
+        Ok(types.into_iter().map(|known| known.name).collect())
     }
 
     /// Returns the instance types of the region that match the filters,

@@ -86,6 +86,19 @@ impl fmt::Display for InstanceState {
     }
 }
 
+/// Why EC2 stopped or terminated an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EndReason {
+    /// Any other reason, or none.
+    #[default]
+    Other,
+    /// A lack of capacity, or a limit.
+    NoRoom,
+    /// The KMS key of a volume cannot be used. AWS reports a refused key also as
+    /// a client error without details.
+    KeyRefused,
+}
+
 /// An instance as EC2 describes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Instance {
@@ -114,9 +127,9 @@ pub struct Instance {
     pub security_groups: Vec<String>,
     /// Why EC2 changed the state, if EC2 reports a reason.
     pub state_reason: Option<String>,
-    /// Whether EC2 terminated it for lack of capacity or because of a limit.
+    /// Why EC2 did not start it, as far as the program distinguishes reasons.
     #[serde(skip)]
-    pub lacked_room: bool,
+    pub ended_by: EndReason,
     /// The time of the launch, for example `2026-11-25T22:10:03Z`.
     pub launched_at: Option<String>,
     /// All tags of the instance.
@@ -319,12 +332,18 @@ pub fn no_instance(id: &str) -> Error {
     )
 }
 
-/// Returns whether a state reason, such as
-/// `Server.InsufficientInstanceCapacity` or `Client.VolumeLimitExceeded`, means a
-/// lack of capacity or a limit.
-fn lacks_room(code: &str) -> bool {
+/// Returns the meaning of the code of a state reason, such as
+/// `Server.InsufficientInstanceCapacity` or `Client.VolumeLimitExceeded`.
+fn end_reason(code: &str) -> EndReason {
     let reason = code.split_once('.').map_or(code, |(_, reason)| reason);
-    reason.starts_with("Insufficient") || reason.ends_with("LimitExceeded")
+    match code {
+        "Client.InternalError" => EndReason::KeyRefused,
+        _ if reason.starts_with("InvalidKMSKey.") => EndReason::KeyRefused,
+        _ if reason.starts_with("Insufficient") || reason.ends_with("LimitExceeded") => {
+            EndReason::NoRoom
+        }
+        _ => EndReason::Other,
+    }
 }
 
 pub(super) fn instance(instance: &aws_sdk_ec2::types::Instance) -> Instance {
@@ -359,10 +378,11 @@ pub(super) fn instance(instance: &aws_sdk_ec2::types::Instance) -> Instance {
             .filter_map(|g| g.group_id().map(str::to_owned))
             .collect(),
         state_reason: instance.state_reason().and_then(|r| known(r.message())),
-        lacked_room: instance
+        ended_by: instance
             .state_reason()
             .and_then(StateReason::code)
-            .is_some_and(lacks_room),
+            .map(end_reason)
+            .unwrap_or_default(),
         launched_at: instance.launch_time().map(ToString::to_string),
         tags: instance
             .tags()

@@ -1,13 +1,16 @@
 //! Launching instances.
 
-use aws_sdk_ec2::config::Region;
+use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
-    BlockDeviceMapping, EbsBlockDevice, HttpTokensState, IamInstanceProfileSpecification,
-    InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
-    ResourceType, ShutdownBehavior, TagSpecification, VolumeType,
+    BlockDeviceMapping, CreditSpecificationRequest, EbsBlockDevice, HttpTokensState,
+    IamInstanceProfileSpecification, InstanceMetadataOptionsRequest,
+    InstanceNetworkInterfaceSpecification, InstanceType, ResourceType, ShutdownBehavior,
+    TagSpecification, VolumeType,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::Ec2;
 use super::images::Image;
@@ -44,12 +47,33 @@ pub struct Launch {
     pub volume_size: Option<i32>,
     /// The name of an IAM instance profile.
     pub iam_profile: Option<String>,
+    /// The credit option of a burstable type.
+    pub credits: Option<Credits>,
     /// The user data, not encoded in base64.
     pub user_data: Option<String>,
     /// Whether the instance is terminated when it shuts itself down.
     pub ends_itself: bool,
     /// The tags of the instances and their volumes.
     pub tags: Tags,
+}
+
+/// How a burstable instance may use more CPU time than it has earned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Credits {
+    /// Not at all: it slows down.
+    Standard,
+    /// Without a limit, for an additional charge.
+    Unlimited,
+}
+
+impl Credits {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Unlimited => "unlimited",
+        }
+    }
 }
 
 /// EC2's response to [`Ec2::launch`].
@@ -62,12 +86,62 @@ pub enum Launched {
     /// EC2 does not know the key pair or a security group, or does not know it
     /// yet.
     UnknownParts(Error),
+    /// The region has no default VPC, or no default subnet.
+    NoDefaultVpc(Error),
+    /// A value is not valid. A new instance profile looks the same, until EC2
+    /// knows it.
+    InvalidValue(Error),
+    /// Parameters exclude each other. A type that the plan of the account does
+    /// not include looks the same.
+    InvalidCombination(Error),
 }
 
 impl Ec2<'_> {
     /// Launches instances. `IMDSv2` is required and the root volume is
     /// encrypted.
     pub async fn launch(&self, launch: &Launch) -> Result<Launched> {
+        let request = self.launch_request(launch).client_token(&launch.token);
+        match request.send().await {
+            Ok(answer) => Ok(Launched::Instances(
+                answer.instances().iter().map(instance).collect(),
+            )),
+            Err(e) => {
+                let attempt = format!(
+                    "launch an instance of type {} in {}",
+                    launch.instance_type,
+                    self.region()
+                );
+                let error = aws_error(&attempt, &e);
+                match code(&e) {
+                    Code::IdempotentParameterMismatch => Ok(Launched::Before(error)),
+                    Code::InvalidKeyPairNotFound | Code::InvalidGroupNotFound => {
+                        Ok(Launched::UnknownParts(error))
+                    }
+                    Code::NoDefaultVpc => Ok(Launched::NoDefaultVpc(error)),
+                    Code::InvalidParameterValue => Ok(Launched::InvalidValue(error)),
+                    Code::InvalidParameterCombination => Ok(Launched::InvalidCombination(error)),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Returns whether EC2 would accept the launch without its instance profile.
+    /// This is a dry run, which launches nothing.
+    pub async fn accepts_without_profile(&self, launch: &Launch) -> Result<bool> {
+        let mut without = launch.clone();
+        without.iam_profile = None;
+        match self.launch_request(&without).dry_run(true).send().await {
+            Err(e) => Ok(code(&e) == Code::DryRunOperation),
+            Ok(_) => Err(Error::internal(
+                "the server launched instances in a dry run, which EC2 does not",
+            )
+            .hint("check which server is behind `--endpoint-url`")),
+        }
+    }
+
+    /// Returns the request of a launch, without its token.
+    fn launch_request(&self, launch: &Launch) -> RunInstancesFluentBuilder {
         let tags = |kind| {
             TagSpecification::builder()
                 .resource_type(kind)
@@ -94,7 +168,6 @@ impl Ec2<'_> {
         let mut request = self
             .client
             .run_instances()
-            .client_token(&launch.token)
             .image_id(&launch.image.id)
             .instance_type(InstanceType::from(launch.instance_type.as_str()))
             .min_count(launch.count)
@@ -113,6 +186,11 @@ impl Ec2<'_> {
             .metadata_options(metadata)
             .tag_specifications(tags(ResourceType::Instance))
             .tag_specifications(tags(ResourceType::Volume))
+            .set_credit_specification(launch.credits.map(|credits| {
+                CreditSpecificationRequest::builder()
+                    .cpu_credits(credits.as_str())
+                    .build()
+            }))
             .set_iam_instance_profile(launch.iam_profile.as_ref().map(|name| {
                 IamInstanceProfileSpecification::builder()
                     .name(name)
@@ -134,27 +212,7 @@ impl Ec2<'_> {
                 .set_subnet_id(launch.subnet.clone())
                 .set_security_group_ids(some(&launch.security_groups));
         }
-        match request.send().await {
-            Ok(answer) => Ok(Launched::Instances(
-                answer.instances().iter().map(instance).collect(),
-            )),
-            Err(e) => {
-                let region = self.client.config().region();
-                let region = region.map_or("an unknown region", Region::as_ref);
-                let attempt = format!(
-                    "launch an instance of type {} in {region}",
-                    launch.instance_type
-                );
-                let error = aws_error(&attempt, &e);
-                match code(&e) {
-                    Code::IdempotentParameterMismatch => Ok(Launched::Before(error)),
-                    Code::InvalidKeyPairNotFound | Code::InvalidGroupNotFound => {
-                        Ok(Launched::UnknownParts(error))
-                    }
-                    _ => Err(error),
-                }
-            }
-        }
+        request
     }
 }
 

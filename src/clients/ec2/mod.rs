@@ -5,23 +5,27 @@
 //! code to which a caller must react is a variant of the method's result.
 
 use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::Region;
 use tokio_util::sync::CancellationToken;
 
+mod default_vpc;
 mod images;
 mod instance_types;
 mod instances;
 mod key_pairs;
 mod launch;
 mod marked;
+mod publishers;
 mod security_groups;
 mod tags;
 
-pub use images::Image;
+pub use images::{Image, Wanted};
 pub use instance_types::TypeInfo;
-pub use instances::{Console, Instance, InstanceState, Start, no_instance};
-pub use launch::{LONGEST_USER_DATA, Launch, Launched};
+pub use instances::{Console, EndReason, Instance, InstanceState, Start, no_instance};
+pub use launch::{Credits, LONGEST_USER_DATA, Launch, Launched};
 pub use marked::Marked;
-pub use security_groups::{Deletion, Ingress};
+pub use publishers::{AMAZON_LINUX_2023, Published, Unpublished, families, published};
+pub use security_groups::{Created, Deletion, Ingress};
 
 /// The EC2 client of a run.
 #[derive(Clone, Copy, Debug)]
@@ -33,5 +37,12 @@ pub struct Ec2<'a> {
 impl<'a> Ec2<'a> {
     pub(super) fn new(client: &'a Client, cancel: &'a CancellationToken) -> Self {
         Self { client, cancel }
+    }
+
+    /// Returns the region.
+    #[must_use]
+    pub fn region(&self) -> &'a str {
+        let region = self.client.config().region();
+        region.map_or("an unknown region", Region::as_ref)
     }
 }

@@ -13,7 +13,7 @@ use super::tags::{filter, marks, tag_specification};
 use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::marks::{Marks, RESOURCE_TAG, Tags};
 use crate::clients::pace;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A security group rule.
 #[derive(Clone, Debug)]
@@ -67,6 +67,15 @@ impl Ingress {
     }
 }
 
+/// The result of [`Ec2::create_security_group`].
+#[derive(Debug)]
+pub enum Created {
+    /// The id of the group.
+    Group(String),
+    /// The region has no default VPC.
+    NoDefaultVpc(Error),
+}
+
 /// The result of a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
@@ -77,17 +86,17 @@ pub enum Deletion {
 }
 
 impl Ec2<'_> {
-    /// Creates a security group without rules. Returns its id.
+    /// Creates a security group without rules.
     ///
-    /// Throws `already_exists`; `invalid_option` if there is no default VPC.
+    /// Throws `already_exists`.
     pub async fn create_security_group(
         &self,
         name: &str,
         description: &str,
         vpc: Option<&str>,
         tags: &Tags,
-    ) -> Result<String> {
-        let answer = self
+    ) -> Result<Created> {
+        let created = self
             .client
             .create_security_group()
             .group_name(name)
@@ -95,9 +104,20 @@ impl Ec2<'_> {
             .set_vpc_id(vpc.map(str::to_owned))
             .tag_specifications(tag_specification(ResourceType::SecurityGroup, tags))
             .send()
-            .await
-            .map_err(|e| aws_error(&format!("create security group `{name}`"), &e))?;
-        Ok(answer.group_id().unwrap_or_default().to_owned())
+            .await;
+        match created {
+            Ok(answer) => {
+                let id = answer.group_id().unwrap_or_default();
+                Ok(Created::Group(id.to_owned()))
+            }
+            Err(e) => {
+                let error = aws_error(&format!("create security group `{name}`"), &e);
+                match code(&e) {
+                    Code::NoDefaultVpc => Ok(Created::NoDefaultVpc(error)),
+                    _ => Err(error),
+                }
+            }
+        }
     }
 
     /// Adds rules to a group that was just created. Retries while EC2 does not

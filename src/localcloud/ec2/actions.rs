@@ -6,8 +6,8 @@ use super::params::Part;
 use super::refusal::Result;
 use super::xml::Xml;
 use super::{
-    attributes, console, groups, images, instance_types, instances, key_pairs, launch, network,
-    regions, sts, tags,
+    attributes, console, credits, groups, images, instance_types, instances, key_pairs, launch,
+    network, regions, ssm, sts, tags,
 };
 
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
@@ -20,6 +20,8 @@ const ACTIONS: &[(&str, Action)] = &[
     ("AuthorizeSecurityGroupIngress", |call, request| {
         group_rules::authorize(call, request, Direction::Ingress)
     }),
+    ("CreateDefaultSubnet", network::create_default_subnet),
+    ("CreateDefaultVpc", network::create_default_vpc),
     ("CreateKeyPair", key_pairs::create_key_pair),
     ("CreateSecurityGroup", groups::create_security_group),
     ("CreateTags", tags::create_tags),
@@ -38,6 +40,10 @@ const ACTIONS: &[(&str, Action)] = &[
     (
         "DescribeInstanceAttribute",
         attributes::describe_instance_attribute,
+    ),
+    (
+        "DescribeInstanceCreditSpecifications",
+        credits::describe_instance_credit_specifications,
     ),
     (
         "DescribeInstanceStatus",
@@ -96,10 +102,10 @@ pub(super) fn find(name: &str) -> Option<Action> {
     found.map(|(_, action)| *action)
 }
 
-/// Returns AWS's names of the actions of EC2 and STS.
+/// Returns AWS's names of the actions of EC2, STS and Systems Manager.
 pub(crate) fn actions() -> impl Iterator<Item = &'static str> {
     let ec2 = ACTIONS.iter().map(|(name, _)| *name);
-    ec2.chain(sts::ACTIONS)
+    ec2.chain(sts::ACTIONS).chain(ssm::OPERATIONS)
 }
 
 /// Whether an action changes the state. AWS names all actions that only read

@@ -43,7 +43,7 @@ fn refusal(fault: Fault, now: Timestamp) -> Refusal {
             "Credential date {day} is not the date of the request"
         )),
         Fault::Malformed(_, Flaw::Service(name)) => mismatch(&format!(
-            "Credential should be scoped to ec2 or sts, not {name}"
+            "Credential should be scoped to ec2, sts or ssm, not {name}"
         )),
         Fault::Unsigned(names) => {
             mismatch(&format!("Headers must be signed: {}", names.join(", ")))

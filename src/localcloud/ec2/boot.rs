@@ -1,13 +1,10 @@
 //! The boot parameters of an instance's machine.
 
-use super::instance_types;
 use super::state::Instance;
 use super::user_data::decode;
+use super::{images, instance_types};
 use crate::faults::{Act, Fault};
 use crate::machine::{Boot, Faults, Limits};
-
-/// The login user of every instance, as on Amazon Linux.
-const USER: &str = "ec2-user";
 
 pub(super) fn boot_of(instance: &Instance, fault: Option<&Fault>) -> Boot {
     let mut faults = Faults::default();
@@ -36,7 +33,7 @@ pub(super) fn boot_of(instance: &Instance, fault: Option<&Fault>) -> Boot {
             .unwrap_or_default()
             .to_owned(),
         authorized_keys: instance.authorized_keys.clone(),
-        user: USER.to_owned(),
+        user: images::login_user(&instance.region(), &instance.image).to_owned(),
         user_data: instance.user_data.as_deref().and_then(decode),
         limits: limits_of(&instance.instance_type),
         faults,

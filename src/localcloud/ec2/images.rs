@@ -1,6 +1,7 @@
 //! Machine images. All of them boot the operating system of the host.
 
 use super::call::Call;
+use super::catalogue::{self, MODELS, Model, Publisher};
 use super::filters::{Filtered, Filters, page};
 use super::ids::{is_id, stable_id};
 use super::params::Part;
@@ -13,45 +14,64 @@ pub(super) struct Image {
     pub(super) id: String,
     name: String,
     description: String,
-    owner: &'static str,
-    pub(super) owner_alias: &'static str,
     pub(super) architecture: &'static str,
-    created: &'static str,
-    pub(super) platform: &'static str,
+    created: String,
+    deprecated: bool,
+    pub(super) publisher: &'static Publisher,
 }
 
-/// The root device of every image.
-pub(super) const ROOT_DEVICE: &str = "/dev/xvda";
-
-/// The size of every image in GiB.
-pub(super) const IMAGE_SIZE: u32 = 8;
-
-/// Returns the images of a region: two releases of Amazon Linux, the newest
-/// last, for each architecture.
+/// Returns the images of a region.
 pub(super) fn images(region: &str, system: &str) -> Vec<Image> {
-    let releases = [
-        ("2023.11.20260825.0-kernel-6.12", "2026-08-25T00:00:00.000Z"),
-        ("2023.12.20260930.0-kernel-6.12", "2026-09-30T00:00:00.000Z"),
-    ];
-    let image = |(release, created): (&str, &'static str), architecture: &'static str| {
-        let name = format!("al2023-ami-{release}-{architecture}");
+    let image = |(at, architecture): (usize, &'static str), model: &Model| {
+        let publisher = model.publisher;
+        let name = model.name.replace("ARCH", publisher.architectures[at]);
         Image {
             id: stable_id("ami", &[region, &name]),
             description: format!(
-                "Amazon Linux 2023 on AWS. Its instances in this local cloud run {system}."
+                "{} on AWS. Its instances in this local cloud run {system}.",
+                publisher.system
             ),
             name,
-            owner: "137112412989",
-            owner_alias: "amazon",
             architecture,
-            created,
-            platform: "Linux/UNIX",
+            created: format!("{}T00:00:00.000Z", model.created),
+            deprecated: model.deprecated,
+            publisher,
         }
     };
     ["x86_64", "arm64"]
         .into_iter()
-        .flat_map(|architecture| releases.map(|release| image(release, architecture)))
+        .enumerate()
+        .flat_map(|architecture| MODELS.iter().map(move |model| image(architecture, model)))
         .collect()
+}
+
+/// Returns the login user of an instance's image.
+#[cfg(target_os = "linux")]
+pub(super) fn login_user(region: &str, id: &str) -> &'static str {
+    let images = images(region, "");
+    let known = images.into_iter().find(|image| image.id == id);
+    // Only a state of another version can contain an unknown image.
+    known.map_or("ec2-user", |image| image.publisher.user)
+}
+
+/// Returns the image that a public parameter of Systems Manager names.
+pub(super) fn parameter(region: &str, system: &str, name: &str) -> Option<Image> {
+    images(region, system).into_iter().find(|image| {
+        let word = |text: &str| {
+            let [intel, arm] = image.publisher.architectures;
+            text.replace(
+                "ARCH",
+                if image.architecture == "arm64" {
+                    arm
+                } else {
+                    intel
+                },
+            )
+        };
+        catalogue::parameters()
+            .iter()
+            .any(|(parameter, wanted)| word(parameter) == name && word(wanted) == image.name)
+    })
 }
 
 impl Filtered for Image {
@@ -60,8 +80,16 @@ impl Filtered for Image {
             "image-id" => self.id.clone(),
             "name" => self.name.clone(),
             "description" => self.description.clone(),
-            "owner-id" => self.owner.to_owned(),
-            "owner-alias" => self.owner_alias.to_owned(),
+            "owner-id" => self.publisher.owner.to_owned(),
+            "owner-alias" => {
+                return Some(
+                    self.publisher
+                        .alias
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
+                );
+            }
             "architecture" => self.architecture.to_owned(),
             "state" => "available".to_owned(),
             "is-public" | "ena-support" | "block-device-mapping.delete-on-termination" => {
@@ -70,12 +98,15 @@ impl Filtered for Image {
             "image-type" => "machine".to_owned(),
             "virtualization-type" => "hvm".to_owned(),
             "root-device-type" => "ebs".to_owned(),
-            "root-device-name" | "block-device-mapping.device-name" => ROOT_DEVICE.to_owned(),
+            "root-device-name" | "block-device-mapping.device-name" => {
+                self.publisher.root_device.to_owned()
+            }
             "hypervisor" => "xen".to_owned(),
-            "platform-details" => self.platform.to_owned(),
-            "creation-date" => self.created.to_owned(),
+            "platform-details" => self.publisher.platform.to_owned(),
+            "creation-date" => self.created.clone(),
             "block-device-mapping.volume-type" => "gp3".to_owned(),
-            "imds-support" => "v2.0".to_owned(),
+            "imds-support" if self.publisher.tokens_required => "v2.0".to_owned(),
+            "imds-support" => return Some(Vec::new()),
             _ => return None,
         };
         Some(vec![one])
@@ -85,25 +116,27 @@ impl Filtered for Image {
 impl Image {
     fn write(&self, xml: &mut Xml) {
         xml.text("imageId", &self.id);
-        xml.text("imageLocation", format!("amazon/{}", self.name));
+        let publisher = self.publisher;
+        let location = publisher.alias.unwrap_or(publisher.owner);
+        xml.text("imageLocation", format!("{location}/{}", self.name));
         xml.text("imageState", "available");
-        xml.text("imageOwnerId", self.owner);
-        xml.text("imageOwnerAlias", self.owner_alias);
-        xml.text("creationDate", self.created);
+        xml.text("imageOwnerId", publisher.owner);
+        xml.option("imageOwnerAlias", publisher.alias);
+        xml.text("creationDate", &self.created);
         xml.text("isPublic", true);
         xml.text("architecture", self.architecture);
         xml.text("imageType", "machine");
-        xml.text("platformDetails", self.platform);
-        xml.text("usageOperation", "RunInstances");
+        xml.text("platformDetails", publisher.platform);
+        xml.text("usageOperation", publisher.usage_operation);
         xml.text("name", &self.name);
         xml.text("description", &self.description);
         xml.text("rootDeviceType", "ebs");
-        xml.text("rootDeviceName", ROOT_DEVICE);
+        xml.text("rootDeviceName", publisher.root_device);
         xml.list("blockDeviceMapping", [()], |xml, ()| {
-            xml.text("deviceName", ROOT_DEVICE);
+            xml.text("deviceName", publisher.root_device);
             xml.node("ebs", |xml| {
                 xml.text("snapshotId", stable_id("snap", &[&self.id]));
-                xml.text("volumeSize", IMAGE_SIZE);
+                xml.text("volumeSize", publisher.size);
                 xml.text("deleteOnTermination", true);
                 xml.text("volumeType", "gp3");
                 xml.text("encrypted", false);
@@ -113,31 +146,31 @@ impl Image {
         xml.text("hypervisor", "xen");
         xml.text("enaSupport", true);
         xml.text("bootMode", "uefi-preferred");
-        xml.text("imdsSupport", "v2.0");
+        if publisher.tokens_required {
+            xml.text("imdsSupport", "v2.0");
+        }
+        if self.deprecated {
+            xml.text("deprecationTime", DEPRECATED_SINCE);
+        }
     }
 }
+
+/// When the deprecated images of the catalogue became deprecated.
+const DEPRECATED_SINCE: &str = "2025-09-05T00:00:00.000Z";
 
 /// Returns the image with this id, or the image to which
 /// `resolve:ssm:PARAMETER` resolves.
 pub(super) fn resolve_image(region: &str, system: &str, id: &str) -> Result<Image> {
-    let images = images(region, system);
-    if let Some(parameter) = id.strip_prefix("resolve:ssm:") {
-        let architecture = parameter
-            .strip_prefix("/aws/service/ami-amazon-linux-latest/al2023-ami-")
-            .and_then(|rest| rest.rsplit('-').next());
-        return images
-            .into_iter()
-            .rev()
-            .find(|image| Some(image.architecture) == architecture)
-            .ok_or_else(|| {
-                Refusal::new(
-                    "InvalidParameterValue",
-                    format!(
-                        "Invalid value '{parameter}' for SSM parameter: the local cloud has \
-                         parameters for al2023-ami images only"
-                    ),
-                )
-            });
+    if let Some(name) = id.strip_prefix("resolve:ssm:") {
+        return parameter(region, system, name).ok_or_else(|| {
+            Refusal::new(
+                "InvalidParameterValue",
+                format!(
+                    "Invalid value '{name}' for SSM parameter: the local cloud has only the \
+                     public parameters of its images"
+                ),
+            )
+        });
     }
     if !is_id("ami", id) {
         return Err(Refusal::new(
@@ -145,7 +178,7 @@ pub(super) fn resolve_image(region: &str, system: &str, id: &str) -> Result<Imag
             format!("Invalid id: \"{id}\" (expecting \"ami-...\")"),
         ));
     }
-    images
+    images(region, system)
         .into_iter()
         .find(|image| image.id == id)
         .ok_or_else(|| {
@@ -160,7 +193,7 @@ pub(super) fn describe_images(call: &mut Call<'_>, request: &Part<'_>) -> Result
     let ids = request.list("ImageId");
     let owners = request.list("Owner");
     request.list("ExecutableBy");
-    request.flag("IncludeDeprecated")?;
+    let deprecated = request.flag("IncludeDeprecated")?.unwrap_or(false);
     request.flag("IncludeDisabled")?;
     for id in &ids {
         resolve_image(call.region_name, &call.facts.system, id)?;
@@ -170,9 +203,13 @@ pub(super) fn describe_images(call: &mut Call<'_>, request: &Part<'_>) -> Result
         .filter(|image| ids.is_empty() || ids.contains(&image.id.as_str()))
         .filter(|image| {
             owners.is_empty()
-                || owners.contains(&image.owner)
-                || owners.contains(&image.owner_alias)
-        });
+                || owners.contains(&image.publisher.owner)
+                || image
+                    .publisher
+                    .alias
+                    .is_some_and(|alias| owners.contains(&alias))
+        })
+        .filter(|image| deprecated || !ids.is_empty() || !image.deprecated);
     let images = Filters::of(request)?.keep(wanted.collect())?;
     let (images, next) = page(request, images, 1)?;
     call.read_all()?;
@@ -194,7 +231,8 @@ mod tests {
             "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64",
         )
         .unwrap();
-        assert!(newest.name.contains("20260930"), "{newest:?}");
+        let name = "al2023-ami-2023.12.20260930.0-kernel-6.18-x86_64";
+        assert_eq!(newest.name, name);
         assert_eq!(newest.architecture, "x86_64");
         let again = resolve_image("eu-central-1", "Debian", &newest.id).unwrap();
         assert_eq!(again.name, newest.name);

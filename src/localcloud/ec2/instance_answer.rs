@@ -2,7 +2,6 @@
 
 use super::call::Call;
 use super::filters::Filtered;
-use super::images::ROOT_DEVICE;
 use super::instance_types::instance_type;
 use super::network::{subnet_id, vpc_id};
 use super::state::{Instance, Phase, Tags};
@@ -42,7 +41,7 @@ impl Filtered for Instance {
             }
             "launch-time" => iso(self.launched),
             "launch-index" => self.launch_index.to_string(),
-            "root-device-name" => ROOT_DEVICE.to_owned(),
+            "root-device-name" => self.volume.device.clone(),
             "root-device-type" => "ebs".to_owned(),
             "virtualization-type" => "hvm".to_owned(),
             "tenancy" => "default".to_owned(),
@@ -62,7 +61,7 @@ impl Filtered for Instance {
 
 impl Instance {
     /// Returns the region, which is the zone without its letter.
-    fn region(&self) -> String {
+    pub(super) fn region(&self) -> String {
         self.zone[..self.zone.len() - 1].to_owned()
     }
 
@@ -148,7 +147,7 @@ pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Inst
     }
     xml.text("architecture", &instance.architecture);
     xml.text("rootDeviceType", "ebs");
-    xml.text("rootDeviceName", ROOT_DEVICE);
+    xml.text("rootDeviceName", &instance.volume.device);
     xml.list("blockDeviceMapping", (!gone).then_some(()), |xml, ()| {
         xml.text("deviceName", &instance.volume.device);
         xml.node("ebs", |xml| {

@@ -62,6 +62,16 @@ impl InstanceTask {
         let mut machine: Option<Running> = None;
         while let Some(event) = self.next(machine.as_ref()).await {
             machine = match event {
+                Event::Command(Command::Boot(Some(fault))) if fault.act == Act::FailBoot => {
+                    let code = fault.code.as_deref();
+                    let code = code.unwrap_or("Client.InvalidKMSKey.InvalidState");
+                    let message = fault.message.as_deref();
+                    let message =
+                        message.unwrap_or("The KMS key provided is in an incorrect state");
+                    let message = format!("{code}: {message}");
+                    self.terminated(Some((code, &message))).await;
+                    return;
+                }
                 Event::Command(Command::Boot(fault)) => self.boot(fault).await,
                 Event::Command(Command::Stop { force }) => {
                     stop(machine, if force { Duration::ZERO } else { PATIENCE }).await;

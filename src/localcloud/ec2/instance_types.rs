@@ -13,7 +13,7 @@ pub(super) struct InstanceType {
     pub(super) architecture: &'static str,
     pub(super) vcpus: u32,
     pub(super) mebibytes: u32,
-    free_tier: bool,
+    pub(super) free_tier: bool,
     pub(super) nitro: bool,
 }
 
@@ -49,10 +49,11 @@ const fn xen(instance_type: InstanceType) -> InstanceType {
     }
 }
 
-/// A selection of AWS's types, with the sizes that AWS publishes.
-const TYPES: [InstanceType; 28] = [
+/// A selection of AWS's types, with the sizes that AWS publishes. The free ones are
+/// those of accounts that were created since July 2025.
+const TYPES: [InstanceType; 30] = [
     xen(intel("t2.nano", 1, 512)),
-    free(xen(intel("t2.micro", 1, 1024))),
+    xen(intel("t2.micro", 1, 1024)),
     xen(intel("t2.small", 1, 2048)),
     xen(intel("t2.medium", 2, 4096)),
     intel("t3.nano", 2, 512),
@@ -72,11 +73,13 @@ const TYPES: [InstanceType; 28] = [
     intel("m5.xlarge", 4, 16384),
     intel("m6i.large", 2, 8192),
     intel("m7i.large", 2, 8192),
+    free(intel("m7i-flex.large", 2, 8192)),
     arm("m7g.medium", 1, 4096),
     arm("m7g.large", 2, 8192),
     intel("c5.large", 2, 4096),
     intel("c6i.large", 2, 4096),
     intel("c7i.large", 2, 4096),
+    free(intel("c7i-flex.large", 2, 4096)),
     arm("c7g.large", 2, 4096),
     intel("r6i.large", 2, 16384),
 ];
@@ -98,7 +101,7 @@ impl Filtered for InstanceType {
             "bare-metal" | "hibernation-supported" | "instance-storage-supported" => {
                 "false".to_owned()
             }
-            "burstable-performance-supported" => self.name.starts_with('t').to_string(),
+            "burstable-performance-supported" => self.is_burstable().to_string(),
             "hypervisor" => self.hypervisor().to_owned(),
             "supported-usage-class" => "on-demand".to_owned(),
             "supported-root-device-type" => "ebs".to_owned(),
@@ -110,6 +113,10 @@ impl Filtered for InstanceType {
 }
 
 impl InstanceType {
+    pub(super) fn is_burstable(self) -> bool {
+        self.name.starts_with('t')
+    }
+
     fn hypervisor(self) -> &'static str {
         if self.nitro { "nitro" } else { "xen" }
     }
@@ -134,7 +141,7 @@ impl InstanceType {
         xml.node("memoryInfo", |xml| xml.text("sizeInMiB", self.mebibytes));
         xml.text("instanceStorageSupported", false);
         xml.text("hibernationSupported", false);
-        xml.text("burstablePerformanceSupported", self.name.starts_with('t'));
+        xml.text("burstablePerformanceSupported", self.is_burstable());
     }
 }
 

@@ -135,6 +135,7 @@ fn instance(
         },
         interface: new_id("eni"),
         iam_profile: launch.iam_profile.clone(),
+        cpu_credits: launch.cpu_credits.clone(),
         run: call.run.map(str::to_owned),
     })
 }

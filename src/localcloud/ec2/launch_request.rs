@@ -2,8 +2,9 @@
 //! instance later share the functions for some of them.
 
 use super::call::Call;
+use super::credits::credits;
 use super::groups;
-use super::images::{IMAGE_SIZE, Image, ROOT_DEVICE, resolve_image};
+use super::images::{Image, resolve_image};
 use super::instance_types::{InstanceType, instance_type};
 use super::network::{check_subnet, zone};
 use super::params::Part;
@@ -28,6 +29,7 @@ pub(super) struct Launch {
     pub(super) metadata: MetadataOptions,
     pub(super) public: bool,
     pub(super) iam_profile: Option<String>,
+    pub(super) cpu_credits: Option<String>,
     pub(super) token: Option<String>,
 }
 
@@ -49,6 +51,14 @@ pub(super) fn read(
             format!("Invalid value '{name}' for InstanceType."),
         )
     })?;
+    if call.account.free_plan && !instance_type.free_tier {
+        return Err(Refusal::new(
+            "InvalidParameterCombination",
+            "The specified instance type is not eligible for Free Tier. For a list of Free Tier \
+             instance types, run 'describe-instance-types' with the filter \
+             'free-tier-eligible=true'.",
+        ));
+    }
     if instance_type.architecture != image.architecture {
         return Err(Refusal::new(
             "InvalidParameterValue",
@@ -79,7 +89,7 @@ pub(super) fn read(
     }
     request.flag("EbsOptimized")?;
     request.part("Monitoring").flag("Enabled")?;
-    request.part("CreditSpecification").text("CpuCredits");
+    let cpu_credits = credits(request, instance_type)?;
     let profile = request.part("IamInstanceProfile");
     let iam_profile = profile.text("Name").or_else(|| profile.text("Arn"));
     let (public, groups) = network(call, request)?;
@@ -90,12 +100,13 @@ pub(super) fn read(
         groups,
         user_data: user_data(request)?,
         tags,
-        volume: volume(request, volume_tags)?,
+        volume: volume(request, &image, volume_tags)?,
         on_shutdown: on_shutdown(request.text("InstanceInitiatedShutdownBehavior"))?,
         protected: request.flag("DisableApiTermination")?.unwrap_or(false),
         metadata: metadata(&request.part("MetadataOptions"), None)?,
         public,
         iam_profile: iam_profile.map(str::to_owned),
+        cpu_credits,
         image,
         instance_type,
         token,
@@ -193,11 +204,13 @@ fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Vec<String>
     Ok((public, ids))
 }
 
-fn volume(request: &Part<'_>, tags: Tags) -> Result<Volume> {
+fn volume(request: &Part<'_>, image: &Image, tags: Tags) -> Result<Volume> {
+    let root_device = image.publisher.root_device;
+    let smallest = image.publisher.size;
     let mut volume = Volume {
         id: String::new(),
-        device: ROOT_DEVICE.to_owned(),
-        size: IMAGE_SIZE,
+        device: root_device.to_owned(),
+        size: smallest,
         kind: "gp3".to_owned(),
         encrypted: false,
         delete_on_termination: true,
@@ -205,11 +218,11 @@ fn volume(request: &Part<'_>, tags: Tags) -> Result<Volume> {
     };
     for mapping in request.parts("BlockDeviceMapping") {
         let device = mapping.required("DeviceName")?;
-        if device != ROOT_DEVICE {
+        if device != root_device {
             return Err(Refusal::new(
                 "UnsupportedOperation",
                 format!(
-                    "Instances of the local cloud have the root device {ROOT_DEVICE} only, not {device}"
+                    "Instances of this image have the root device {root_device} only, not {device}"
                 ),
             ));
         }
@@ -224,11 +237,11 @@ fn volume(request: &Part<'_>, tags: Tags) -> Result<Volume> {
         ebs.text("Throughput");
         ebs.text("KmsKeyId");
     }
-    if !(IMAGE_SIZE..=16384).contains(&volume.size) {
+    if !(smallest..=16384).contains(&volume.size) {
         return Err(Refusal::new(
             "InvalidBlockDeviceMapping",
             format!(
-                "Volume of size {}GB is smaller than snapshot, expect size >= {IMAGE_SIZE}GB",
+                "Volume of size {}GB is smaller than snapshot, expect size >= {smallest}GB",
                 volume.size
             ),
         ));

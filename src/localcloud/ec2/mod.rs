@@ -18,7 +18,9 @@ mod authentication;
 #[cfg(target_os = "linux")]
 mod boot;
 mod call;
+mod catalogue;
 mod console;
+mod credits;
 mod filters;
 #[cfg(target_os = "linux")]
 mod fleet;
@@ -46,6 +48,7 @@ mod permissions;
 mod refusal;
 mod regions;
 mod service;
+mod ssm;
 mod state;
 mod store;
 mod sts;
@@ -64,4 +67,5 @@ pub(crate) use machines::Machines;
 pub(crate) use no_machines::Machines;
 pub(crate) use refusal::Refusal;
 pub(crate) use service::Ec2;
+pub(crate) use ssm::{operation as ssm_operation, refused as ssm_refused};
 pub(crate) use store::Store;

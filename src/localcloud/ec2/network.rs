@@ -31,15 +31,32 @@ pub(super) fn zone(region: &str) -> String {
     format!("{region}a")
 }
 
+/// Whether the account of the run has a default VPC.
+fn has_default_vpc(call: &Call<'_>) -> bool {
+    !call.account.no_default_vpc || has_created(call)
+}
+
+/// Whether the default VPC exists and has its default subnet.
+fn has_default_subnet(call: &Call<'_>) -> bool {
+    has_default_vpc(call) && (!call.account.no_default_subnet || has_created(call))
+}
+
+/// Whether the run has created what its account lacked.
+fn has_created(call: &Call<'_>) -> bool {
+    let region = call.state.regions.get(call.region_name);
+    let run = call.run.unwrap_or_default();
+    region.is_some_and(|region| region.default_vpcs.contains(run))
+}
+
 /// Refuses a VPC that is not the default VPC. Without a VPC in the request, the
 /// account must have a default VPC.
 pub(super) fn check_vpc(call: &Call<'_>, vpc: Option<&str>) -> Result<()> {
     match vpc {
-        None if call.account.no_default_vpc => Err(Refusal::new(
+        None if !has_default_vpc(call) => Err(Refusal::new(
             "VPCIdNotSpecified",
             "No default VPC for this user",
         )),
-        Some(vpc) if vpc != vpc_id(call.region_name) || call.account.no_default_vpc => {
+        Some(vpc) if vpc != vpc_id(call.region_name) || !has_default_vpc(call) => {
             Err(Refusal::new(
                 "InvalidVpcID.NotFound",
                 format!("The vpc ID '{vpc}' does not exist"),
@@ -53,11 +70,19 @@ pub(super) fn check_vpc(call: &Call<'_>, vpc: Option<&str>) -> Result<()> {
 /// request, the account must have a default VPC.
 pub(super) fn check_subnet(call: &Call<'_>, subnet: Option<&str>) -> Result<()> {
     match subnet {
-        None if call.account.no_default_vpc => Err(Refusal::new(
-            "MissingInput",
-            "No subnets found for the default VPC: no default VPC for this user",
+        None if !has_default_vpc(call) => Err(Refusal::new(
+            "VPCIdNotSpecified",
+            "No default VPC for this user. GroupName is only supported for EC2-Classic and \
+             default VPC.",
         )),
-        Some(subnet) if subnet != subnet_id(call.region_name) || call.account.no_default_vpc => {
+        None if !has_default_subnet(call) => Err(Refusal::new(
+            "MissingInput",
+            format!(
+                "No subnets found for the default VPC '{}'. Please specify a subnet.",
+                vpc_id(call.region_name)
+            ),
+        )),
+        Some(subnet) if subnet != subnet_id(call.region_name) || !has_default_subnet(call) => {
             Err(Refusal::new(
                 "InvalidSubnetID.NotFound",
                 format!("The subnet ID '{subnet}' does not exist"),
@@ -75,7 +100,7 @@ fn check_internet_gateway(call: &Call<'_>, gateway: &str) -> Result<()> {
             format!("Invalid id: \"{gateway}\""),
         ));
     }
-    if gateway != internet_gateway_id(call.region_name) || call.account.no_default_vpc {
+    if gateway != internet_gateway_id(call.region_name) || !has_default_vpc(call) {
         return Err(Refusal::new(
             "InvalidInternetGatewayID.NotFound",
             format!("The internetGateway ID '{gateway}' does not exist"),
@@ -105,30 +130,97 @@ impl Filtered for Vpc {
     }
 }
 
+impl Vpc {
+    /// The default VPC of the region.
+    fn of(call: &Call<'_>) -> Self {
+        Self {
+            id: vpc_id(call.region_name),
+            cidr: call.facts.subnet.to_string(),
+            owner: call.facts.account.clone(),
+        }
+    }
+
+    /// Writes everything but the id.
+    fn write_details(&self, xml: &mut Xml) {
+        xml.text("ownerId", &self.owner);
+        xml.text("state", "available");
+        xml.text("cidrBlock", &self.cidr);
+        xml.text("dhcpOptionsId", "default");
+        xml.text("instanceTenancy", "default");
+        xml.text("isDefault", true);
+    }
+}
+
+pub(super) fn create_default_vpc(call: &mut Call<'_>, _request: &Part<'_>) -> Result<Xml> {
+    call.read_all()?;
+    if has_default_vpc(call) {
+        return Err(Refusal::new(
+            "DefaultVpcAlreadyExists",
+            "A Default VPC already exists for this account in this region.",
+        ));
+    }
+    create_missing(call);
+    let mut xml = Xml::default();
+    xml.node("vpc", |xml| {
+        let vpc = Vpc::of(call);
+        xml.text("vpcId", &vpc.id);
+        vpc.write_details(xml);
+    });
+    Ok(xml)
+}
+
+/// Creates the default VPC, with its subnet, in the account of the run.
+fn create_missing(call: &mut Call<'_>) {
+    let run = call.run.unwrap_or_default().to_owned();
+    call.region().default_vpcs.insert(run);
+}
+
+pub(super) fn create_default_subnet(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let given = request.required("AvailabilityZone")?;
+    request.flag("Ipv6Native")?;
+    call.read_all()?;
+    let zone = zone(call.region_name);
+    if given != zone {
+        return Err(Refusal::value(
+            "availabilityZone",
+            given,
+            &format!("The local cloud has a subnet in {zone} only."),
+        ));
+    }
+    if !has_default_vpc(call) {
+        return Err(Refusal::new(
+            "DefaultVpcDoesNotExist",
+            "No default VPC exists for this account in this region.",
+        ));
+    }
+    if has_default_subnet(call) {
+        let subnet = subnet_id(call.region_name);
+        return Err(Refusal::new(
+            "DefaultSubnetAlreadyExistsInAvailabilityZone",
+            format!("'{subnet}' is already the default subnet in {zone}."),
+        ));
+    }
+    create_missing(call);
+    let mut xml = Xml::default();
+    xml.node("subnet", |xml| Subnet::of(call).write(xml));
+    Ok(xml)
+}
+
 pub(super) fn describe_vpcs(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let ids = request.list("VpcId");
     for id in &ids {
         check_vpc(call, Some(id))?;
     }
     let mut all = Vec::new();
-    if !call.account.no_default_vpc {
-        all.push(Vpc {
-            id: vpc_id(call.region_name),
-            cidr: call.facts.subnet.to_string(),
-            owner: call.facts.account.clone(),
-        });
+    if has_default_vpc(call) {
+        all.push(Vpc::of(call));
     }
     let (vpcs, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("vpcSet", vpcs, |xml, vpc| {
         xml.text("vpcId", &vpc.id);
-        xml.text("ownerId", &vpc.owner);
-        xml.text("state", "available");
-        xml.text("cidrBlock", &vpc.cidr);
-        xml.text("dhcpOptionsId", "default");
-        xml.text("instanceTenancy", "default");
-        xml.text("isDefault", true);
+        vpc.write_details(xml);
     });
     xml.option("nextToken", next);
     Ok(xml)
@@ -160,44 +252,49 @@ impl Filtered for Subnet {
     }
 }
 
-pub(super) fn describe_subnets(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
-    let ids = request.list("SubnetId");
-    for id in &ids {
-        check_subnet(call, Some(id))?;
-    }
-    let taken = call
-        .state
-        .regions
-        .values()
-        .flat_map(|region| region.instances.values())
-        .filter(|instance| !instance.phase.is_ending())
-        .count();
-    let mut all = Vec::new();
-    if !call.account.no_default_vpc {
-        all.push(Subnet {
+impl Subnet {
+    /// The default subnet of the region.
+    fn of(call: &Call<'_>) -> Self {
+        let regions = call.state.regions.values();
+        let instances = regions.flat_map(|region| region.instances.values());
+        let taken = instances.filter(|i| !i.phase.is_ending()).count();
+        Self {
             id: subnet_id(call.region_name),
             vpc: vpc_id(call.region_name),
             cidr: call.facts.subnet.to_string(),
             zone: zone(call.region_name),
             owner: call.facts.account.clone(),
             free: call.facts.subnet.hosts().count().saturating_sub(1 + taken),
-        });
+        }
+    }
+
+    fn write(&self, xml: &mut Xml) {
+        xml.text("subnetId", &self.id);
+        xml.text("state", "available");
+        xml.text("ownerId", &self.owner);
+        xml.text("vpcId", &self.vpc);
+        xml.text("cidrBlock", &self.cidr);
+        xml.text("availableIpAddressCount", self.free);
+        xml.text("availabilityZone", &self.zone);
+        xml.text("availabilityZoneId", self.zone.replace('-', ""));
+        xml.text("defaultForAz", true);
+        xml.text("mapPublicIpOnLaunch", true);
+    }
+}
+
+pub(super) fn describe_subnets(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let ids = request.list("SubnetId");
+    for id in &ids {
+        check_subnet(call, Some(id))?;
+    }
+    let mut all = Vec::new();
+    if has_default_subnet(call) {
+        all.push(Subnet::of(call));
     }
     let (subnets, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
     call.read_all()?;
     let mut xml = Xml::default();
-    xml.list("subnetSet", subnets, |xml, subnet| {
-        xml.text("subnetId", &subnet.id);
-        xml.text("state", "available");
-        xml.text("ownerId", &subnet.owner);
-        xml.text("vpcId", &subnet.vpc);
-        xml.text("cidrBlock", &subnet.cidr);
-        xml.text("availableIpAddressCount", subnet.free);
-        xml.text("availabilityZone", &subnet.zone);
-        xml.text("availabilityZoneId", subnet.zone.replace('-', ""));
-        xml.text("defaultForAz", true);
-        xml.text("mapPublicIpOnLaunch", true);
-    });
+    xml.list("subnetSet", subnets, |xml, subnet| subnet.write(xml));
     xml.option("nextToken", next);
     Ok(xml)
 }
@@ -231,7 +328,7 @@ pub(super) fn describe_internet_gateways(call: &mut Call<'_>, request: &Part<'_>
         check_internet_gateway(call, id)?;
     }
     let mut all = Vec::new();
-    if !call.account.no_default_vpc {
+    if has_default_vpc(call) {
         all.push(InternetGateway {
             id: internet_gateway_id(call.region_name),
             vpc: vpc_id(call.region_name),
@@ -258,10 +355,10 @@ pub(super) fn describe_internet_gateways(call: &mut Call<'_>, request: &Part<'_>
 pub(super) fn describe_account_attributes(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let names = request.list("AttributeName");
     call.read_all()?;
-    let default_vpc = if call.account.no_default_vpc {
-        "none".to_owned()
-    } else {
+    let default_vpc = if has_default_vpc(call) {
         vpc_id(call.region_name)
+    } else {
+        "none".to_owned()
     };
     let all = [
         ("supported-platforms", "VPC".to_owned()),

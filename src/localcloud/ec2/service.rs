@@ -12,7 +12,7 @@ use super::regions::REGIONS;
 use super::state::Phase;
 use super::store::Store;
 use super::xml::Xml;
-use super::{actions, groups, sts};
+use super::{actions, groups, ssm, sts};
 use crate::clock;
 use crate::faults::{Account, Plans};
 
@@ -127,6 +127,20 @@ impl Ec2 {
     /// Answers a request to STS.
     pub(crate) fn answer_sts(&self, form: &[u8], access_key_id: &str) -> Answer {
         sts::answer(&self.0.store.facts.account, form, access_key_id)
+    }
+
+    /// Answers a request to Systems Manager: HTTP status and JSON.
+    pub(crate) fn answer_ssm(
+        &self,
+        region: &str,
+        operation: &str,
+        body: &[u8],
+    ) -> (u16, serde_json::Value) {
+        let facts = &self.0.store.facts;
+        match ssm::answer(region, &facts.system, operation, body) {
+            Ok(answer) => (200, answer),
+            Err(refusal) => (refusal.status, ssm::refused(&refusal)),
+        }
     }
 
     /// Returns the instances for `autorun cloud status`: id, name, state, address

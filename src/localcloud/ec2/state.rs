@@ -3,7 +3,7 @@
 //! A change is written to disk before its request is answered. A daemon that is
 //! killed therefore loses no change that it has acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,10 @@ pub(super) struct Region {
     pub(super) instances: BTreeMap<String, Instance>,
     /// Launches by client token.
     pub(super) tokens: BTreeMap<String, Token>,
+    /// The runs that created the default VPC or its subnet, which their accounts
+    /// lacked.
+    #[serde(default)]
+    pub(super) default_vpcs: BTreeSet<String>,
 }
 
 /// A launch with a client token.
@@ -188,6 +192,9 @@ pub(super) struct Instance {
     pub(super) volume: Volume,
     pub(super) interface: String,
     pub(super) iam_profile: Option<String>,
+    /// The credit option of a burstable type.
+    #[serde(default)]
+    pub(super) cpu_credits: Option<String>,
     /// The run that launched the instance. The faults of this run apply to it.
     pub(super) run: Option<String>,
 }
@@ -233,8 +240,7 @@ impl Region {
                 self.instances.remove(&id);
             }
         }
-        let known: std::collections::BTreeSet<&String> =
-            self.instances.values().map(|i| &i.reservation).collect();
+        let known: BTreeSet<&String> = self.instances.values().map(|i| &i.reservation).collect();
         self.tokens
             .retain(|_, token| known.contains(&token.reservation));
     }

@@ -97,7 +97,7 @@ pub(crate) struct Scope {
 pub(crate) enum Service<'a> {
     /// S3: a header declares how the body is signed.
     S3,
-    /// EC2 or STS: the signature covers the digest of the whole body.
+    /// EC2, STS or Systems Manager: the signature covers the digest of the whole body.
     Query { body: &'a [u8] },
 }
 
@@ -105,7 +105,7 @@ impl Service<'_> {
     fn is_named(self, name: &str) -> bool {
         match self {
             Self::S3 => name == "s3",
-            Self::Query { .. } => matches!(name, "ec2" | "sts"),
+            Self::Query { .. } => matches!(name, "ec2" | "sts" | "ssm"),
         }
     }
 }
