@@ -79,9 +79,10 @@ pub(super) struct RunArgs {
     #[arg(value_name = "PLAYBOOK")]
     pub(super) playbook: PathBuf,
 
-    /// Set a variable. VALUE is text, @FILE (the content of a file) or
-    /// cmd:COMMAND (the output of a shell command). Write @@ or cmd:: for text
-    /// that begins with @ or cmd:
+    /// Set a variable. VALUE is text, @FILE (the content of a file, or of
+    /// standard input for @-) or cmd:COMMAND (the output of a shell command).
+    /// For an array, a file has one item a line. Write @@ or cmd:: for text that
+    /// begins with @ or cmd:
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) set: Vec<String>,
 

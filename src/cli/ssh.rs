@@ -4,6 +4,7 @@
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -17,7 +18,7 @@ use super::settings::{local, shown, store};
 use super::sudo::Sudo;
 use super::target::CloudTarget;
 use crate::clients::Clients;
-use crate::clients::ssh::{Host, Trust};
+use crate::clients::ssh::{Configuration, Host, Trust};
 use crate::error::{Error, ErrorKind, Result, exit};
 use crate::ledger::{Resource, ResourceKind, Run, State, StepResult, Store};
 use crate::report::{Output, Reporter, Settings};
@@ -52,8 +53,11 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
         key,
         trust: Trust::Instance(id),
         passphrase: None,
+        password: None,
         sudo_password: None,
         via: None,
+        configuration: Configuration::Open,
+        settings: Arc::default(),
     };
     let known_hosts = runtime
         .block_on(clients.ssh().known_hosts_of(&host, ANSWER))

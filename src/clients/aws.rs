@@ -240,6 +240,11 @@ impl Aws {
         }
     }
 
+    /// Returns whether the endpoints belong to the local cloud.
+    pub(super) fn is_local_cloud(&self) -> bool {
+        self.options.local_cloud
+    }
+
     /// Returns the account id, or an empty string if it is not known.
     ///
     /// Throws the same kinds as [`Self::ec2`], but does not fail if STS does

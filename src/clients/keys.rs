@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 
+use crate::clients::key_file;
 use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -105,30 +106,22 @@ pub(crate) struct KeyFile {
 pub(crate) fn read(path: &Path) -> Result<KeyFile> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
     let text = String::from_utf8_lossy(&bytes);
-    let not_a_key = |what: &str| {
-        Error::invalid(format!("`{}` is not an ssh key: {what}", path.display()))
-            .hint("`ssh-keygen -t ed25519` creates one")
-    };
-    if text.contains("BEGIN OPENSSH PRIVATE KEY") {
-        let key =
-            PrivateKey::from_openssh(text.as_bytes()).map_err(|e| not_a_key(&e.to_string()))?;
-        let encrypted = key.is_encrypted();
+    if let Ok(public) = PublicKey::from_openssh(text.trim()) {
         return Ok(KeyFile {
-            public: key.public_key().clone(),
-            private: true,
-            encrypted,
+            public,
+            private: false,
+            encrypted: false,
         });
     }
-    if text.contains("PRIVATE KEY-----") {
-        return read_beside(path, text.contains("ENCRYPTED"));
+    let key = key_file::parse(path, &bytes)?;
+    match key.public {
+        None => read_beside(path, key.encrypted),
+        Some(public) => Ok(KeyFile {
+            public,
+            private: true,
+            encrypted: key.encrypted,
+        }),
     }
-    let public =
-        PublicKey::from_openssh(text.trim()).map_err(|_| not_a_key("it contains no key"))?;
-    Ok(KeyFile {
-        public,
-        private: false,
-        encrypted: false,
-    })
 }
 
 /// Returns whether the file's header is that of a private key of any format.

@@ -11,6 +11,8 @@ pub struct Local {
     pub home: Option<PathBuf>,
     /// The user's name, the default for ssh.
     pub user: Option<String>,
+    /// The file to read in place of `~/.ssh/config`; `none` means no file.
+    pub ssh_config: Option<PathBuf>,
 }
 
 impl Local {

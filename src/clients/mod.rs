@@ -32,6 +32,7 @@ mod crash_points;
 pub mod ec2;
 pub mod http;
 mod issued;
+pub(crate) mod key_file;
 pub mod keys;
 mod local;
 pub mod marks;
@@ -221,6 +222,12 @@ impl Clients {
     #[must_use]
     pub fn ssh(&self) -> &ssh::Ssh {
         &self.ssh
+    }
+
+    /// Returns whether EC2 and S3 are the local cloud's.
+    #[must_use]
+    pub fn on_local_cloud(&self) -> bool {
+        self.aws.is_local_cloud()
     }
 
     /// Returns the HTTP client.

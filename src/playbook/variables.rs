@@ -202,8 +202,8 @@ fn check(declared: &Declared) -> Result<()> {
         return wrong(format!("the default {default} is not one of the choices"));
     }
     if let Some(pattern) = &declared.pattern {
-        if declared.kind != Kind::String {
-            return wrong("only a string can have a `pattern`".to_owned());
+        if !matches!(declared.kind, Kind::String | Kind::Array) {
+            return wrong("only a string or an array can have a `pattern`".to_owned());
         }
         if let Err(error) = regex_lite::Regex::new(pattern) {
             return wrong(format!(

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::clients::ssh::{Host, Secret, Trust};
+use crate::clients::ssh::{Configuration, Host, Secret, Trust};
 use crate::script::{HostValue, ResultKind};
 
 /// A host as a playbook sees it.
@@ -32,6 +32,10 @@ pub(super) struct KnownHost {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     passphrase: Option<Secret>,
+    /// Password for the login. Present only if it was passed to `host`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    password: Option<Secret>,
     /// Password for sudo on the host. Present only if it was passed to `host`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
@@ -40,6 +44,11 @@ pub(super) struct KnownHost {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "HostValue")]
     via: Option<Box<KnownHost>>,
+    /// The name under which the ssh configuration was asked about the host.
+    /// Present only for an address, or with the option `ssh_config`.
+    #[serde(skip_serializing_if = "Configuration::is_open")]
+    #[schemars(with = "Value")]
+    configuration: Configuration,
 }
 
 impl From<Host> for KnownHost {
@@ -53,8 +62,10 @@ impl From<Host> for KnownHost {
             key: host.key,
             trust: host.trust,
             passphrase: host.passphrase,
+            password: host.password,
             sudo_password: host.sudo_password,
             via: host.via.map(|via| Box::new(Self::from(*via))),
+            configuration: host.configuration,
         }
     }
 }

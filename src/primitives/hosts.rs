@@ -3,6 +3,7 @@
 //! is done at the same time.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt as _;
@@ -17,7 +18,9 @@ use super::host_map::KnownHost;
 use super::servers::{ServerRef, explained, instance_host, is_host, mask_secrets};
 use super::variables::declare_secret;
 use crate::clients::ec2::Instance;
-use crate::clients::ssh::{Host, Secret, Trust, is_fingerprint};
+use crate::clients::ssh::{
+    Address, Configuration, Host, Question, Secret, Trust, is_fingerprint, is_user,
+};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
@@ -40,6 +43,9 @@ pub(super) struct HostOptions {
     /// Passphrase of the key file, usually from a secret variable. Without it,
     /// an encrypted key must be in the ssh agent.
     passphrase: Option<Secret>,
+    /// Password for the login, usually from a secret variable. Without `key`,
+    /// keys are used only if the host requires both.
+    password: Option<Secret>,
     /// Password for sudo on the host, usually from a secret variable. Without
     /// it, `sudo: true` needs sudo without a password.
     sudo_password: Option<Secret>,
@@ -52,19 +58,70 @@ pub(super) struct HostOptions {
     host_key: Option<String>,
     /// Name of the host in the log. The default is the address.
     name: Option<String>,
+    /// Path of a file to read in place of `~/.ssh/config` and
+    /// `/etc/ssh/ssh_config`, or `false` to read none. The default is the path
+    /// in the environment variable AUTORUN_SSH_CONFIG.
+    #[schemars(with = "Option<Value>")]
+    ssh_config: Option<SshConfig>,
+}
+
+/// The option `ssh_config`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected `false` or the path of a file")]
+enum SshConfig {
+    Switch(bool),
+    File(PathBuf),
+}
+
+impl SshConfig {
+    /// Returns the file that the option names.
+    fn file(option: Option<&Self>, cx: &Context) -> Option<PathBuf> {
+        match option {
+            Some(Self::File(file)) => Some(cx.clients.local.expand(file)),
+            _ => None,
+        }
+    }
+
+    fn is_off(option: Option<&Self>) -> bool {
+        matches!(option, Some(Self::Switch(false)))
+    }
 }
 
 /// Builds a host and its jump host from the arguments of `host`.
-pub(super) fn host(cx: &Context, address: &Dynamic, mut options: HostOptions) -> Result<KnownHost> {
-    let via = options
-        .via
-        .take()
-        .map(|HostValue(via)| named(cx, &via).map_err(|error| error.while_doing("option `via`")));
-    let mut host = match address.clone().into_immutable_string() {
-        Ok(address) if !address.starts_with("i-") => addressed(cx, &address, options)?,
-        _ => adjusted(cx, named(cx, address)?, options)?,
+pub(super) async fn host(
+    cx: &Context,
+    address: &Dynamic,
+    mut options: HostOptions,
+) -> Result<KnownHost> {
+    let via = match options.via.take() {
+        None => None,
+        Some(HostValue(via)) => {
+            let way = async { configured(cx, &via, named(cx, &via)?).await };
+            Some(way.await.map_err(|e| e.while_doing("option `via`"))?)
+        }
     };
-    if let Some(via) = via.transpose()? {
+    let config = options.ssh_config.take();
+    let mut host = match text_of(address) {
+        Some(text) => {
+            let mut host = addressed(cx, &text, options)?;
+            match &mut host.configuration {
+                Configuration::Of(_) if SshConfig::is_off(config.as_ref()) => {
+                    host.configuration = Configuration::Off;
+                }
+                Configuration::Of(question) => {
+                    question.via = via.is_some();
+                    question.file = SshConfig::file(config.as_ref(), cx);
+                }
+                Configuration::Open | Configuration::Off => {}
+            }
+            cx.clients.ssh().configured(host).await?
+        }
+        None => {
+            let host = adjusted(cx, named(cx, address)?, options)?;
+            instance_with(cx, host, via.is_some(), config.as_ref()).await?
+        }
+    };
+    if let Some(via) = via {
         // A jump host reaches the instance at its private address.
         if let (Trust::Instance(_), Ok(server)) = (&host.trust, ServerRef::from_value(cx, address))
             && let Some(private) = server.private_ip
@@ -76,34 +133,70 @@ pub(super) fn host(cx: &Context, address: &Dynamic, mut options: HostOptions) ->
     Ok(host.into())
 }
 
-/// Builds a host from `address` or `user@address`.
-fn addressed(cx: &Context, address: &str, options: HostOptions) -> Result<Host> {
-    let (user, address) = match address.split_once('@') {
-        Some((user, address)) => (Some(user.to_owned()), address),
-        None => (None, address),
-    };
-    if address.is_empty() || address.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(Error::invalid(format!(
-            "`{address}` is not a host name or IP address"
-        )));
+/// Applies the option `ssh_config` to a host that a map or an id names.
+async fn instance_with(
+    cx: &Context,
+    mut host: Host,
+    via: bool,
+    config: Option<&SshConfig>,
+) -> Result<Host> {
+    match config {
+        None | Some(SshConfig::Switch(true)) => Ok(host),
+        Some(_) if !matches!(host.trust, Trust::Instance(_)) => Err(Error::invalid(
+            "option `ssh_config`: the map of a host already contains what the file says",
+        )
+        .hint("pass `ssh_config` together with the address")),
+        Some(SshConfig::Switch(false)) => {
+            host.configuration = Configuration::Off;
+            Ok(host)
+        }
+        Some(SshConfig::File(_)) if via => Ok(host),
+        Some(SshConfig::File(_)) => with_jump(cx, host, SshConfig::file(config, cx)).await,
     }
-    let user = user.or_else(|| cx.clients.local.user.clone());
+}
+
+/// Returns the text of an address, which an instance id is not.
+fn text_of(value: &Dynamic) -> Option<String> {
+    let text = value.clone().into_string().ok()?;
+    (!text.starts_with("i-")).then_some(text)
+}
+
+/// Builds a host from the text of an address, such as `user@address:port`. The
+/// ssh configuration has not been asked.
+fn addressed(cx: &Context, text: &str, options: HostOptions) -> Result<Host> {
+    let address = Address::parse(text)?;
+    if let (Some(one), Some(other)) = (address.port, options.port)
+        && one != other
+    {
+        return Err(Error::invalid(format!(
+            "option `port`: it is {other}, but `{text}` has the port {one}"
+        ))
+        .hint("name the port once"));
+    }
+    let named_user = options.user.clone().or_else(|| address.user.clone());
+    let named_port = options.port.or(address.port);
     let unknown =
         || Error::invalid("cannot determine the user name for the login").hint("pass `user`");
-    let user = match &options.user {
-        Some(user) => user.clone(),
-        None => user.ok_or_else(unknown)?,
-    };
+    let user = named_user.clone().or_else(|| cx.clients.local.user.clone());
     let host = Host {
-        name: address.to_owned(),
-        address: address.to_owned(),
-        port: 22,
-        user,
+        name: address.host.clone(),
+        address: address.host.clone(),
+        port: named_port.unwrap_or(22),
+        user: user.ok_or_else(unknown)?,
         key: None,
         trust: Trust::KnownHosts,
         passphrase: None,
+        password: None,
         sudo_password: None,
         via: None,
+        configuration: Configuration::Of(Question {
+            name: address.host,
+            user: named_user,
+            port: named_port,
+            file: None,
+            via: false,
+        }),
+        settings: Arc::default(),
     };
     adjusted(cx, host, options)
 }
@@ -115,7 +208,7 @@ fn adjusted(cx: &Context, mut host: Host, options: HostOptions) -> Result<Host> 
     }
     host.port = options.port.unwrap_or(host.port);
     host.user = options.user.unwrap_or(host.user);
-    if host.user.is_empty() || host.user.chars().any(char::is_whitespace) {
+    if !is_user(&host.user) {
         return Err(Error::invalid(format!(
             "`{}` is not a user name",
             host.user
@@ -143,6 +236,7 @@ fn adjusted(cx: &Context, mut host: Host, options: HostOptions) -> Result<Host> 
     }
     let secrets = [
         ("passphrase", &options.passphrase),
+        ("password", &options.password),
         ("sudo_password", &options.sudo_password),
     ];
     for (name, secret) in secrets {
@@ -152,6 +246,7 @@ fn adjusted(cx: &Context, mut host: Host, options: HostOptions) -> Result<Host> 
         }
     }
     host.passphrase = options.passphrase.or(host.passphrase);
+    host.password = options.password.or(host.password);
     host.sudo_password = options.sudo_password.or(host.sudo_password);
     Ok(host)
 }
@@ -167,12 +262,11 @@ fn check_line(name: &str, secret: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns the host that a value names, without a request to AWS.
-pub(super) fn named(cx: &Context, value: &Dynamic) -> Result<Host> {
-    if let Ok(address) = value.clone().into_immutable_string()
-        && !address.starts_with("i-")
-    {
-        return addressed(cx, &address, HostOptions::default());
+/// Returns the host that a value names, without a request to AWS and without the
+/// ssh configuration.
+fn named(cx: &Context, value: &Dynamic) -> Result<Host> {
+    if let Some(text) = text_of(value) {
+        return addressed(cx, &text, HostOptions::default());
     }
     if is_host(value) {
         let host = script::argument("server", value)?;
@@ -204,7 +298,7 @@ pub(super) async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
 /// Returns the host that a value names. If the instance had no address when its
 /// map was returned, the address is looked up.
 pub(super) async fn located(cx: &Context, value: &Dynamic) -> Result<Host> {
-    match named(cx, value) {
+    let host = match named(cx, value) {
         Err(error) if error.kind == ErrorKind::NotFound => {
             let server = ServerRef::from_value(cx, value)?;
             let ids = [server.id.clone()];
@@ -212,7 +306,37 @@ pub(super) async fn located(cx: &Context, value: &Dynamic) -> Result<Host> {
             instance_host(&server.with_user(cx, &seen[0]).await, &seen[0])
         }
         named => named,
+    };
+    configured(cx, value, host?).await
+}
+
+/// Applies the ssh configuration to the host that a value names. The map that
+/// `host` returned already contains what it says.
+async fn configured(cx: &Context, value: &Dynamic, host: Host) -> Result<Host> {
+    match text_of(value) {
+        Some(_) => cx.clients.ssh().configured(host).await,
+        None => reached(cx, host).await,
     }
+}
+
+/// Completes the way to a host of a map: the settings of the ssh configuration
+/// that the map does not have, and the jump host of an instance.
+pub(super) async fn reached(cx: &Context, host: Host) -> Result<Host> {
+    let host = cx.clients.ssh().remembered(host).await?;
+    with_jump(cx, host, None).await
+}
+
+/// Adds the jump host that the ssh configuration has for the address of an
+/// instance on AWS.
+async fn with_jump(cx: &Context, host: Host, file: Option<PathBuf>) -> Result<Host> {
+    let applies = matches!(host.trust, Trust::Instance(_))
+        && host.via.is_none()
+        && host.configuration.is_open()
+        && !cx.clients.on_local_cloud();
+    if !applies {
+        return Ok(host);
+    }
+    cx.clients.ssh().through_configured_jump(host, file).await
 }
 
 /// Looks up the host keys of all instances on the way to a host, the first jump

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::host_keys;
 use super::host_keys::Compared;
-use super::hosts::know_keys;
+use super::hosts::{know_keys, reached};
 use super::servers::{Server, ServerRef, described, instance_host, not_running, stuck};
 use crate::clients::Pace;
 use crate::clients::ec2::{EndReason, Instance, InstanceState, Start};
@@ -226,7 +226,7 @@ pub(super) async fn ready(
         return Ok(server.with(cx, instance).await);
     }
     let server = server.with_user(cx, &instance).await;
-    let host = instance_host(&server, &instance)?;
+    let host = reached(cx, instance_host(&server, &instance)?).await?;
     answers(cx, &host, &server.id, &mut pace).await?;
     let compared = host_keys::compare(cx, &host, &server.id).await?;
     let patience = match (options.host_key, &compared) {

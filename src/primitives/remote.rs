@@ -37,11 +37,15 @@ pub mod api {
     /// Describes how to reach a host over ssh.
     ///
     /// Pass the returned map to `ssh_exec`, `scp` and other functions. This
-    /// function does not connect. `address` is a host name or an IP address. It
-    /// can also be a map that `launch_instance` returned, if the instance is to
-    /// be reached in another way than by default, for example through a jump
-    /// host; the returned map can then be used wherever an instance is
-    /// expected.
+    /// function does not connect. `address` is a host name or an IP address,
+    /// also as "user@host:port", "[IPv6]:port" or "ssh://user@host:port". It can
+    /// also be a map that `launch_instance` returned, if the instance is to be
+    /// reached in another way than by default, for example through a jump host;
+    /// the returned map can then be used wherever an instance is expected.
+    ///
+    /// `~/.ssh/config` and `/etc/ssh/ssh_config` apply to an address as with
+    /// `ssh`; what the playbook names has precedence. For an instance, only
+    /// `ProxyJump` applies. `StrictHostKeyChecking no` has no effect.
     ///
     /// The host key must be in a `known_hosts` file or in the option
     /// `host_key`; for an instance, autorun reads it from the console output.
@@ -51,8 +55,10 @@ pub mod api {
     /// for such a host. Skipped lines of these files are logged with their
     /// number.
     ///
-    /// Throws `invalid_option` if the address or an option is not valid, or if
-    /// the user name for the login cannot be determined.
+    /// Throws `invalid_option` if the address, an option or the ssh
+    /// configuration is not valid, or if the user name for the login cannot be
+    /// determined; `not_found` if the ssh configuration may apply, but the
+    /// program `ssh` is not installed.
     ///
     /// ```rhai
     /// let db = host("db.example.com", #{ user: "admin", port: 2222 });
@@ -61,7 +67,8 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn host(call: NativeCallContext, address: Dynamic, options: Map) -> Outcome<Dynamic> {
         script::run_blocking(&call, |cx| {
-            hosts::host(cx, &address, script::options(&call, options)?)
+            let options = script::options(&call, options)?;
+            cx.runtime.block_on(hosts::host(cx, &address, options))
         })
     }
 

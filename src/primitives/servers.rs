@@ -3,6 +3,7 @@
 
 use std::iter::successors;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use super::host_keys::HostKey;
 use super::host_map::KnownHost;
 use crate::clients::ec2::{Instance, InstanceState, no_instance};
-use crate::clients::ssh::{Host, Trust};
+use crate::clients::ssh::{Configuration, Host, Trust};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::ResourceKind;
@@ -191,7 +192,8 @@ impl Users {
 /// that it wrote itself, whose secrets `host` has not masked.
 pub(super) fn mask_secrets(cx: &Context, host: &Host) {
     for host in successors(Some(host), |host| host.via.as_deref()) {
-        let secrets = host.passphrase.iter().chain(&host.sudo_password);
+        let secrets = host.passphrase.iter().chain(&host.password);
+        let secrets = secrets.chain(&host.sudo_password);
         secrets.for_each(|secret| cx.report.mask().add(&secret.0));
     }
 }
@@ -285,8 +287,11 @@ pub(super) fn instance_host(server: &ServerRef, instance: &Instance) -> Result<H
         key: server.key.clone(),
         trust: Trust::Instance(server.id.clone()),
         passphrase: None,
+        password: None,
         sudo_password: None,
         via: None,
+        configuration: Configuration::Open,
+        settings: Arc::default(),
     })
 }
 

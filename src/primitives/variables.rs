@@ -133,7 +133,8 @@ pub struct Declaration {
     pub default: Option<Value>,
     /// The allowed values.
     pub choices: Option<Vec<Value>>,
-    /// A regular expression that the whole text must match.
+    /// A regular expression that the whole text must match, or each text of an
+    /// array.
     pub pattern: Option<String>,
     /// Mask the value in every output, also if it is encoded in base64, in
     /// hexadecimal digits, or as in URLs, JSON, HTML and shells. Values that

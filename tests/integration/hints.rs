@@ -188,6 +188,8 @@ const TRIED: &[(&str, &str)] = &[
     ("ssh {}", "an_unknown_host_is_added"),
     ("ssh {} -vv true", "ssh_shows_the_algorithms_of_a_server"),
     ("ssh-add {}", "a_key_is_loaded_into_the_agent"),
+    ("ssh-add {file}", "a_key_is_loaded_into_the_agent"),
+    ("ssh-keyscan -p {} {}", "the_key_of_a_host_is_scanned"),
     (
         "ssh-keygen -R {name}",
         "the_entry_of_a_reinstalled_host_is_replaced",
@@ -641,6 +643,20 @@ fn the_entry_of_a_reinstalled_host_is_replaced() {
     let command = hinted(&autorun.run().exits(1), "ssh-keygen -R");
     tried(&autorun, &command).exits(0);
     assert_eq!(fs::read_to_string(&known).unwrap(), "");
+}
+
+#[test]
+fn the_key_of_a_host_is_scanned() {
+    let lab = Lab::start(&json!({}));
+    let autorun = lab
+        .autorun()
+        .playbook(&format!("ssh_exec(\"{HOST}\", \"true\");"));
+    let config = "StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\n";
+    fs::write(autorun.home.path().join(".ssh/config"), config).unwrap();
+    let command = hinted(&autorun.run().exits(1), "ssh-keyscan");
+    let shown = tried(&autorun, &command).exits(0).stdout;
+    let key = lab.host_key(HOST);
+    assert!(shown.contains(key.trim()), "{shown}");
 }
 
 #[test]

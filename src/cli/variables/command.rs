@@ -4,6 +4,7 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -15,11 +16,25 @@ const LONGEST: u64 = 1 << 20;
 /// How many lines of a failed command's stderr the error shows.
 const SHOWN_LINES: usize = 5;
 
-/// Reads a file, without the final newline that every editor adds.
+/// Reads a file, or standard input for `-`, without the final newline that every
+/// editor adds.
+///
+/// Throws `invalid_option` if another variable has read standard input.
 pub(super) fn read_file(name: &str, file: &Path, directory: &Path) -> Result<String> {
+    static STDIN_READ: AtomicBool = AtomicBool::new(false);
     let attempt = format!("read the value of `{name}` from");
-    let content =
-        std::fs::read_to_string(directory.join(file)).map_err(|e| Error::io(&attempt, file, &e))?;
+    let read = if file == Path::new("-") {
+        if STDIN_READ.swap(true, Ordering::Relaxed) {
+            return Err(Error::invalid(format!(
+                "variable `{name}`: another variable has already read standard input"
+            ))
+            .hint("pass `@-` for one variable only, and `@FILE` for the others"));
+        }
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(directory.join(file))
+    };
+    let content = read.map_err(|e| Error::io(&attempt, file, &e))?;
     Ok(without_newline(&content))
 }
 

@@ -6,6 +6,7 @@ pub(super) use settle::{Given, Settled, settle};
 mod command;
 mod faults;
 mod file;
+mod lines;
 mod origin;
 mod settle;
 #[cfg(test)]

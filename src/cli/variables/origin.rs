@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::command::{output_of, read_file as read_value};
 use super::faults::missing;
 use super::file::{InFile, read_file};
+use super::lines::parse_text;
 use super::value::{parse, typed};
 use crate::error::{Error, Result};
 use crate::ledger::SecretSource;
@@ -19,7 +20,7 @@ pub(super) enum Origin<'a> {
     Literal(String),
     /// Text in the environment.
     Text(String),
-    /// `@FILE`.
+    /// `@FILE`; `@-` is standard input.
     File(PathBuf),
     /// `cmd:COMMAND`, and its working directory.
     Command(String, PathBuf),
@@ -48,9 +49,13 @@ impl Origin<'_> {
     ) -> Result<Value> {
         match self {
             Self::Literal(text) | Self::Text(text) => parse(d, text),
-            Self::File(file) => parse(d, &read_value(&d.name, file, directory)?),
+            Self::File(file) => {
+                let text = read_value(&d.name, file, directory)?;
+                parse_text(d, &text, Some(file))
+            }
             Self::Command(command, place) => {
-                parse(d, &output_of(&d.name, command, place, mask, on_stderr)?)
+                let text = output_of(&d.name, command, place, mask, on_stderr)?;
+                parse_text(d, &text, None)
             }
             Self::VariablesFile(in_file) => typed(d, in_file.value.clone()),
             Self::RememberedVariables(file) => {

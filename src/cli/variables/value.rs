@@ -98,18 +98,32 @@ pub(super) fn allowed(d: &Declared, value: Value) -> Result<Value> {
             error.hint(format!("choose one of {}", choices.join(", ")))
         });
     }
-    if let (Some(pattern), Some(text)) = (&d.pattern, value.as_str()) {
-        let whole = Regex::new(&format!("^(?:{pattern})$")).map_err(|e| {
-            Error::internal(format!("`{pattern}` is not a regular expression: {e}"))
-        })?;
-        if !whole.is_match(text) {
-            let message = format!("variable `{}`: {shown} does not match the pattern", d.name);
-            let error = at(d, message);
-            return Err(match d.help.as_str() {
-                "" => error.hint(format!("it must match {pattern}")),
-                help => error.hint(format!("{help}; it must match {pattern}")),
-            });
-        }
+    match &value {
+        Value::Array(items) => items.iter().try_for_each(|item| check_pattern(d, item))?,
+        one => check_pattern(d, one)?,
     }
     Ok(value)
+}
+
+/// Checks that a text, or an item of an array, matches the declared pattern.
+pub(super) fn check_pattern(d: &Declared, value: &Value) -> Result<()> {
+    let (Some(pattern), Some(text)) = (&d.pattern, value.as_str()) else {
+        return Ok(());
+    };
+    let whole = Regex::new(&format!("^(?:{pattern})$"))
+        .map_err(|e| Error::internal(format!("`{pattern}` is not a regular expression: {e}")))?;
+    if whole.is_match(text) {
+        return Ok(());
+    }
+    let shown = if d.secret {
+        MASK.to_owned()
+    } else {
+        value.to_string()
+    };
+    let message = format!("variable `{}`: {shown} does not match the pattern", d.name);
+    let error = at(d, message);
+    Err(match d.help.as_str() {
+        "" => error.hint(format!("it must match {pattern}")),
+        help => error.hint(format!("{help}; it must match {pattern}")),
+    })
 }

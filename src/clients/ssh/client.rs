@@ -11,14 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::channel::Channel;
 use super::command::{Command, Finished};
+use super::config::{Question, SshConfig};
 use super::connect;
 use super::connection::{Connection, LOGIN_TIMEOUT, Patience};
 use super::errors::{Halt, halted};
 use super::gate::Shut;
-use super::host::{Host, Trust};
+use super::host::{Configuration, Host, Trust};
 use super::known_hosts::KnownHosts;
 use super::login;
 use super::pin::Pin;
+use super::proxy::{Line, Proxy};
 use super::pump;
 use super::trust::{self, KeyTypes, Offered};
 use super::tunnel::Jump;
@@ -45,12 +47,15 @@ type Routes = Mutex<HashMap<Host, Arc<tokio::sync::Mutex<Route>>>>;
 pub struct Ssh {
     local: Local,
     known_hosts: Arc<KnownHosts>,
+    config: SshConfig,
     report: Reporter,
     cancel: CancellationToken,
     idle: Idle,
     routes: Routes,
     /// Instances for whose unverified key a warning was logged.
     unverified: Mutex<HashSet<String>>,
+    /// Messages about OpenSSH's configuration that were already logged.
+    noted: Mutex<HashSet<String>>,
 }
 
 impl Ssh {
@@ -61,12 +66,75 @@ impl Ssh {
     ) -> Self {
         Self {
             known_hosts: Arc::new(KnownHosts::new(local.home.as_deref(), report.clone())),
+            config: SshConfig::new(local.clone(), cancel.clone()),
             local,
             report,
             cancel,
             idle: Idle::default(),
             routes: Routes::default(),
             unverified: Mutex::default(),
+            noted: Mutex::default(),
+        }
+    }
+
+    /// Returns a host with the settings of OpenSSH's configuration, if it
+    /// applies.
+    ///
+    /// Throws `not_found`, `invalid_option`, `timeout`, `cancelled`.
+    pub async fn configured(&self, host: Host) -> Result<Host> {
+        let host = self.config.apply(host).await?;
+        let unused = host.settings.unused().join(", ");
+        if !unused.is_empty() {
+            self.note(&format!(
+                "{}: autorun does not use these options of the ssh configuration: {unused}",
+                host.name
+            ));
+        }
+        Ok(host)
+    }
+
+    /// Returns an instance with the jump host that OpenSSH's configuration has
+    /// for its address. Nothing else in the configuration applies to an
+    /// instance: its launch determines the rest. A configuration that cannot be
+    /// read is logged as a warning.
+    pub async fn through_configured_jump(
+        &self,
+        mut host: Host,
+        file: Option<PathBuf>,
+    ) -> Result<Host> {
+        let question = Question {
+            name: host.address.clone(),
+            user: Some(host.user.clone()),
+            port: Some(host.port),
+            file,
+            via: false,
+        };
+        match self.config.jump_to(&question).await {
+            Ok(via) => host.via = via,
+            Err(error) if question.file.is_some() || error.kind == ErrorKind::Cancelled => {
+                return Err(error);
+            }
+            Err(error) => self.note(&format!(
+                "{}: continuing without the ssh configuration: {error}",
+                host.name
+            )),
+        }
+        host.configuration = Configuration::Off;
+        Ok(host)
+    }
+
+    /// Returns a host that a playbook passes, with the settings that its map
+    /// does not have.
+    pub async fn remembered(&self, mut host: Host) -> Result<Host> {
+        self.config.remember(&mut host).await?;
+        Ok(host)
+    }
+
+    /// Logs a warning once.
+    fn note(&self, text: &str) {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.insert(text.to_owned()) {
+            self.report.warn(text.to_owned());
         }
     }
 
@@ -81,9 +149,9 @@ impl Ssh {
         timeout: Duration,
     ) -> Result<Offered> {
         let patience = Patience::new(timeout, &self.cancel);
-        let stream = self.reach(host, &patience).await?;
+        let line = self.reach(host, &patience).await?;
         let (host, algorithms) = (host.clone(), types.algorithms());
-        blocking(move || connect::offered(&host, stream, &algorithms, &patience)).await
+        blocking(move || connect::offered(&host, line, &algorithms, &patience)).await
     }
 
     /// Returns the pinned key of an instance, if there is one.
@@ -203,7 +271,7 @@ impl Ssh {
     }
 
     async fn log_in(&self, host: &Host) -> Result<(Connection, Channel)> {
-        let patience = self.patience();
+        let patience = self.patience_for(host);
         let connection = self.connect(host, &patience).await?;
         let host = host.clone();
         blocking(move || {
@@ -219,23 +287,38 @@ impl Ssh {
         Patience::new(LOGIN_TIMEOUT, &self.cancel)
     }
 
+    /// Returns the deadline for logging in to a host, which a long
+    /// `ConnectTimeout` extends.
+    fn patience_for(&self, host: &Host) -> Patience {
+        let connects = host.settings.connect_timeout.unwrap_or_default();
+        let longer = match connects > LOGIN_TIMEOUT {
+            true => connects,
+            false => Duration::ZERO,
+        };
+        Patience::new(LOGIN_TIMEOUT + longer, &self.cancel)
+    }
+
     /// Opens a new connection and logs in.
     async fn connect(&self, host: &Host, patience: &Patience) -> Result<Connection> {
         // Reject an unusable key before connecting.
         if let Some(key) = &host.key {
             login::private_key(key)?;
         }
-        let stream = self.reach(host, patience).await?;
+        let line = self.reach(host, patience).await?;
         let (host, patience) = (host.clone(), patience.clone());
         let (local, report) = (self.local.clone(), self.report.clone());
         let known = Arc::clone(&self.known_hosts);
-        blocking(move || connect::login(&host, stream, &local, &known, &report, &patience)).await
+        blocking(move || connect::login(&host, line, &local, &known, &report, &patience)).await
     }
 
-    /// Opens a socket to a host, directly or through its jump host.
-    async fn reach(&self, host: &Host, patience: &Patience) -> Result<OwnedFd> {
+    /// Opens a socket to a host: directly, through its jump host, or to the
+    /// `ProxyCommand` of OpenSSH's configuration.
+    async fn reach(&self, host: &Host, patience: &Patience) -> Result<Line> {
         let Some(via) = &host.via else {
-            return connect::tcp(host, patience).await;
+            if let Some(command) = &host.settings.proxy_command {
+                return Proxy::start(command, host, &self.local);
+            }
+            return connect::tcp(host, patience).await.map(Line::from);
         };
         let late = || {
             Error::new(
@@ -256,7 +339,7 @@ impl Ssh {
                 // A connection that accepts no more tunnels is replaced by a
                 // new one.
                 if let Some(opened) = jump.open(host).await {
-                    return opened.map(OwnedFd::from);
+                    return opened.map(|socket| Line::from(OwnedFd::from(socket)));
                 }
                 self.forget_jump(via, &jump).await;
             }
@@ -318,6 +401,10 @@ impl Ssh {
     /// Throws `unreachable`, `timeout`.
     pub async fn accepts(&self, host: &Host, timeout: Duration) -> Result<()> {
         let patience = Patience::new(timeout, &self.cancel);
+        // With a `ProxyCommand`, only the host's answer shows that it is reached.
+        if host.via.is_none() && host.settings.proxy_command.is_some() {
+            return self.offered(host, &KeyTypes::Any, timeout).await.map(drop);
+        }
         self.reach(host, &patience).await.map(drop)
     }
 }

@@ -6,11 +6,12 @@ use ssh2::{MethodType, Session};
 
 use super::connection::{Connection, Patience};
 use super::errors::Halt;
-use super::gate::Shut;
+use super::gate::{self, Shut};
 use super::host::Host;
 use super::known_hosts::KnownHosts;
 use super::libssh2::{is_closed, is_key_exchange};
 use super::login::authenticate;
+use super::proxy::{Line, Proxy};
 use super::trust::{Expected, Offered};
 use crate::clients::Local;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,6 +19,7 @@ use crate::report::{Reporter, text};
 
 /// Opens the TCP connection; dropping the future cancels it.
 pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<OwnedFd> {
+    let patience = &patience.for_connecting(host);
     let connecting = tokio::net::TcpStream::connect((host.address.as_str(), host.port));
     let failed = |reason: &str| {
         Error::new(
@@ -73,25 +75,29 @@ pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<OwnedFd> {
 /// Returns the key that a host offers for these algorithms, without logging in.
 pub(super) fn offered(
     host: &Host,
-    stream: OwnedFd,
+    line: Line,
     algorithms: &str,
     patience: &Patience,
 ) -> Result<Offered> {
-    handshake(host, stream, algorithms, patience).map(|(_, offered)| offered)
+    handshake(host, line, algorithms, patience).map(|(_, offered)| offered)
 }
 
 /// Performs the handshake, verifies the host key and logs in.
 pub(super) fn login(
     host: &Host,
-    stream: OwnedFd,
+    line: Line,
     local: &Local,
     known: &KnownHosts,
     report: &Reporter,
     patience: &Patience,
 ) -> Result<Connection> {
     let expected = Expected::for_host(host, known, &local.data_dir)?;
-    let (connection, offered) = handshake(host, stream, &expected.algorithms(), patience)?;
+    let (connection, offered) = handshake(host, line, &expected.algorithms(), patience)?;
     expected.check(host, &offered)?;
+    let until = Some(patience.until);
+    connection
+        .gate
+        .open(until, &patience.cancel, gate::BEFORE_LOGIN);
     authenticate(&connection, host, local)?;
     report.debug(format!("logged in to {} ({})", host.name, host.login()));
     Ok(connection)
@@ -99,21 +105,36 @@ pub(super) fn login(
 
 fn handshake(
     host: &Host,
-    stream: OwnedFd,
+    line: Line,
     algorithms: &str,
     patience: &Patience,
 ) -> Result<(Connection, Offered)> {
-    let connection = Connection::over(stream, patience)?;
+    let Line { socket, proxy } = line;
+    let mut connection = Connection::over(socket, &patience.for_connecting(host))?;
+    connection.proxy = proxy;
     connection
         .session
         .method_pref(MethodType::HostKey, algorithms)
         .map_err(|e| Error::internal(format!("cannot start an ssh session: {e}")))?;
     connection
         .finish(|session| session.clone().handshake())
-        .map_err(|halt| no_handshake(host, &connection.session, &halt))?;
+        .map_err(|halt| {
+            let error = no_handshake(host, &connection.session, &halt);
+            match connection.proxy.as_mut().and_then(Proxy::reason) {
+                Some(why) => proxy_failed(host, &why),
+                None => error,
+            }
+        })?;
     let offered = Offered::from_session(&connection.session)
         .ok_or_else(|| Error::internal(format!("{} offered no host key", host.address)))?;
     Ok((connection, offered))
+}
+
+/// Creates the error for a `ProxyCommand` that ended or printed why it fails.
+fn proxy_failed(host: &Host, why: &str) -> Error {
+    let message = format!("the ProxyCommand for {} failed: {why}", host.name);
+    Error::new(ErrorKind::Unreachable, message)
+        .hint(format!("`ssh {}` runs the same program", host.arguments()))
 }
 
 /// Creates the error for a failed handshake.

@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::channel::Channel;
 use super::errors::Halt;
 use super::gate::{self, Gate};
+use super::host::Host;
 use super::libssh2::must_wait;
+use super::proxy::Proxy;
 use crate::error::{Error, Result};
 
 /// The time limit from the first packet to the open channel, including the
@@ -40,6 +42,16 @@ impl Patience {
         }
     }
 
+    /// Returns the deadline for the connection and the key exchange, which
+    /// `ConnectTimeout` shortens.
+    pub(super) fn for_connecting(&self, host: &Host) -> Self {
+        let limit = match host.settings.connect_timeout {
+            Some(limit) => limit.min(self.left()),
+            None => return self.clone(),
+        };
+        Self::new(limit, &self.cancel)
+    }
+
     pub(super) fn left(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
@@ -51,6 +63,8 @@ pub(super) struct Connection {
     pub(super) gate: Arc<Gate>,
     /// A duplicate of the session's socket, for poll.
     socket: OwnedFd,
+    /// The `ProxyCommand` behind the socket; it ends with the connection.
+    pub(super) proxy: Option<Proxy>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -77,6 +91,7 @@ impl Connection {
             session,
             gate,
             socket: own,
+            proxy: None,
         })
     }
 

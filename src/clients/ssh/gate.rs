@@ -10,7 +10,7 @@
     reason = "ssh2 has no function to set who reads a session's socket"
 )]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -20,6 +20,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use ssh2::Session;
 use tokio_util::sync::CancellationToken;
+
+use crate::report::text;
 
 /// The maximum number of bytes that a host may send before the login: banners
 /// and key exchange.
@@ -55,6 +57,12 @@ struct State {
     cancel: CancellationToken,
     /// The number of bytes that may still arrive.
     left: u64,
+    /// The answer to the next hidden question of a keyboard-interactive login.
+    answer: Option<String>,
+    /// Questions that had no answer.
+    unanswered: Vec<String>,
+    /// The reason that the host sent when it closed the connection.
+    farewell: Option<String>,
     /// The session is being freed: every read fails.
     closed: bool,
 }
@@ -66,6 +74,9 @@ impl Gate {
             until: Some(until),
             cancel,
             left: bytes,
+            answer: None,
+            unanswered: Vec::new(),
+            farewell: None,
             closed: false,
         })))
     }
@@ -99,6 +110,37 @@ impl Gate {
         } else {
             (state.left == 0).then_some(Shut::TooMuch)
         }
+    }
+
+    /// Sets the answer to the next hidden question of the host.
+    pub(super) fn will_answer(&self, answer: &str) {
+        self.state().answer = Some(answer.to_owned());
+    }
+
+    /// Answers a question of the host. The password answers the first one whose
+    /// answer is hidden; there is no answer to others.
+    pub(super) fn answer(&self, question: &str, shown: bool) -> String {
+        let mut state = self.state();
+        let answer = if shown { None } else { state.answer.take() };
+        answer.unwrap_or_else(|| {
+            let question = text::harmless(question.trim());
+            if state.unanswered.len() < QUESTIONS {
+                state.unanswered.push(question);
+            }
+            String::new()
+        })
+    }
+
+    /// Returns the questions that had no answer, and forgets the answer.
+    pub(super) fn unanswered(&self) -> Vec<String> {
+        let mut state = self.state();
+        state.answer = None;
+        std::mem::take(&mut state.unanswered)
+    }
+
+    /// Returns the reason that the host sent when it closed the connection.
+    pub(super) fn farewell(&self) -> Option<String> {
+        self.state().farewell.clone()
     }
 
     /// Makes every further read fail, so that a session can be freed at once.
@@ -135,16 +177,39 @@ impl AsRawFd for Guarded {
     }
 }
 
+/// The most unanswered questions that are kept.
+const QUESTIONS: usize = 4;
+
+/// The longest reason of a host that is kept, in bytes.
+const LONGEST_REASON: usize = 300;
+
 type Receive = unsafe extern "C" fn(c_int, *mut c_void, usize, c_int, *mut *mut c_void) -> isize;
+
+type Disconnect = unsafe extern "C" fn(
+    *mut LIBSSH2_SESSION,
+    c_int,
+    *const c_char,
+    c_int,
+    *const c_char,
+    c_int,
+    *mut *mut c_void,
+);
+
+/// Any callback: libssh2 casts it to the type that belongs to its number.
+type Callback = unsafe extern "C" fn();
 
 /// libssh2's number of the callback that reads (LIBSSH2_CALLBACK_RECV).
 const RECEIVES: c_int = 6;
+
+/// libssh2's number of the callback for the host's reason to close the
+/// connection (LIBSSH2_CALLBACK_DISCONNECT).
+const DISCONNECTS: c_int = 2;
 
 unsafe extern "C" {
     fn libssh2_session_callback_set2(
         session: *mut LIBSSH2_SESSION,
         kind: c_int,
-        function: Receive,
+        function: Callback,
     ) -> *mut c_void;
 }
 
@@ -154,15 +219,45 @@ pub(super) fn guard(session: &mut Session, socket: OwnedFd, gate: &Arc<Gate>) {
     {
         let mut raw = session.raw();
         // SAFETY: the session is locked. Nothing else uses its single user
-        // pointer: ssh2 uses it only for keyboard-interactive logins. The gate
-        // lives as long as the session, see `Guarded`.
+        // pointer: ssh2 uses it only for keyboard-interactive logins, for which
+        // `raw_login` has its own function. The gate lives as long as the
+        // session, see `Guarded`. The callbacks have the types of their numbers.
         unsafe {
             let pointer = libssh2_sys::libssh2_session_abstract(&raw mut *raw);
             *pointer = Arc::as_ptr(&gate).cast_mut().cast();
+            let receive = std::mem::transmute::<Receive, Callback>(receive);
             libssh2_session_callback_set2(&raw mut *raw, RECEIVES, receive);
+            let disconnect = std::mem::transmute::<Disconnect, Callback>(disconnect);
+            libssh2_session_callback_set2(&raw mut *raw, DISCONNECTS, disconnect);
         }
     }
     session.set_tcp_stream(Guarded { socket, gate });
+}
+
+/// The callback for the host's reason to close the connection.
+unsafe extern "C" fn disconnect(
+    _session: *mut LIBSSH2_SESSION,
+    _code: c_int,
+    message: *const c_char,
+    length: c_int,
+    _language: *const c_char,
+    _language_length: c_int,
+    pointer: *mut *mut c_void,
+) {
+    let length = usize::try_from(length).unwrap_or_default();
+    if message.is_null() || length == 0 {
+        return;
+    }
+    // SAFETY: `guard` has set the pointer to the gate, and the message has this
+    // length.
+    let (gate, bytes) = unsafe {
+        (
+            &*(*pointer).cast::<Gate>(),
+            std::slice::from_raw_parts(message.cast::<u8>(), length.min(LONGEST_REASON)),
+        )
+    };
+    let reason = text::harmless(String::from_utf8_lossy(bytes).trim());
+    gate.state().farewell = Some(reason).filter(|reason| !reason.is_empty());
 }
 
 /// The callback with which libssh2 reads: like recv(2), but it returns `-errno`

@@ -1,9 +1,12 @@
 //! The host to connect to, and how to connect.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::config::{Question, Settings};
 
 /// A host, with everything needed to connect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -24,12 +27,43 @@ pub struct Host {
     /// The passphrase of the private key file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passphrase: Option<Secret>,
+    /// The password for the login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
     /// The password for sudo; without it, sudo must not ask for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sudo_password: Option<Secret>,
     /// The jump host on the way to this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Box<Host>>,
+    /// Whether OpenSSH's configuration applies to the host.
+    #[serde(default, skip_serializing_if = "Configuration::is_open")]
+    pub configuration: Configuration,
+    /// The settings of the configuration. `Ssh::remembered` fills them in for a
+    /// host that a playbook passes.
+    #[serde(skip)]
+    pub settings: Arc<Settings>,
+}
+
+/// Whether OpenSSH's configuration applies to a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Configuration {
+    /// It has not been asked. For an instance, only its jump host counts.
+    #[default]
+    Open,
+    /// It does not apply, or what applies to an instance has been applied.
+    Off,
+    /// It has been asked about this name.
+    Of(Question),
+}
+
+impl Configuration {
+    /// Returns whether the configuration has not been asked.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        *self == Self::Open
+    }
 }
 
 /// A text that is never shown.
@@ -67,10 +101,20 @@ impl Host {
 
     /// Returns OpenSSH's arguments to connect to this host, quoted for a shell.
     /// A jump host is a `ProxyCommand`, because `-J` has no option for the jump
-    /// host's key.
+    /// host's key. If OpenSSH's configuration applies, ssh reads it again.
     #[must_use]
     pub fn arguments(&self) -> String {
         let mut arguments = Vec::new();
+        let configured = match &self.configuration {
+            Configuration::Of(question) if *self.settings != Settings::default() => Some(question),
+            _ => None,
+        };
+        if let Some(file) = configured.and_then(|question| question.file.as_ref()) {
+            arguments.push(format!(
+                "-F {}",
+                shell_words::quote(&file.to_string_lossy())
+            ));
+        }
         if let Some(key) = &self.key {
             let key = key.to_string_lossy();
             arguments.push(if key.contains('%') {
@@ -82,17 +126,27 @@ impl Host {
                 format!("-i {}", shell_words::quote(&key))
             });
         }
-        if self.port != 22 {
-            arguments.push(format!("-p {}", self.port));
+        match configured {
+            Some(Question { port: None, .. }) => {}
+            _ if self.port == 22 => {}
+            _ => arguments.push(format!("-p {}", self.port)),
         }
-        if let Some(via) = &self.via {
+        if let Some(via) = &self.via
+            && !self.settings.have_a_way()
+        {
             // This ssh must pass the tokens of the jump host's ssh on
             // unchanged.
             let way = via.arguments().replace('%', "%%");
             let proxy = format!("ProxyCommand=ssh -W '[%h]:%p' {way}");
             arguments.push(format!("-o {}", shell_words::quote(&proxy)));
         }
-        let login = format!("{}@{}", self.user, self.address);
+        let login = match configured {
+            Some(Question { name, user, .. }) => match user {
+                Some(user) => format!("{user}@{name}"),
+                None => name.clone(),
+            },
+            None => format!("{}@{}", self.user, self.address),
+        };
         arguments.push(shell_words::quote(&login).into_owned());
         arguments.join(" ")
     }
@@ -112,8 +166,11 @@ mod tests {
             key: None,
             trust: Trust::KnownHosts,
             passphrase: None,
+            password: None,
             sudo_password: None,
             via: None,
+            configuration: Configuration::Open,
+            settings: Arc::default(),
         };
         assert_eq!(host.arguments(), "admin@10.0.0.7");
         let jump = Host {

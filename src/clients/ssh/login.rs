@@ -1,223 +1,329 @@
-//! Logs in with the named key, or with the agent's keys and the usual files.
+//! Logs in: with the named key or the password, or with the keys of the agent
+//! and of the usual files.
 
 use std::path::Path;
 
 use super::connection::Connection;
 use super::errors::{Halt, halted};
-use super::host::Host;
+use super::host::{Host, Secret};
+use super::identities::{Agent, Identity};
 use super::libssh2::{is_broken, is_of_a_file};
-use crate::clients::{Local, keys};
+use super::raw_login;
+use super::refusal::Tries;
+use crate::clients::Local;
+use crate::clients::key_file::{self, PrivateKeyFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
 
-/// The key files to try if no key is named and the agent has no accepted key,
-/// in OpenSSH's order.
-pub(super) const USUAL_KEYS: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
-
-/// The attempts to log in so far.
-#[derive(Default)]
-pub(super) struct Tries {
-    /// The keys tried, as messages name them.
-    keys: Vec<String>,
-    /// Whether the host refused one of them.
-    refused: bool,
+/// Reads the private key that a playbook names.
+///
+/// Throws `not_found`, `denied`, and `invalid_option` if it cannot be used.
+pub(super) fn private_key(key: &Path) -> Result<PrivateKeyFile> {
+    key_file::load(key)
 }
 
-/// Logs in with the host's key file, or with the agent and the usual files.
+/// Logs in to a host whose key has been verified.
 pub(super) fn authenticate(connection: &Connection, host: &Host, local: &Local) -> Result<()> {
-    let session = &connection.session;
-    let mut tries = Tries::default();
-    let mut agent_runs = false;
-    if let Some(key) = &host.key {
-        with_named_key(connection, host, key, &mut tries)?;
-    } else {
-        agent_runs = with_agent(connection, host, None, &mut tries)?;
-        let usual = local.home.iter().flat_map(|home| {
-            USUAL_KEYS
-                .iter()
-                .map(move |name| home.join(".ssh").join(name))
-        });
-        for key in usual.filter(|key| key.exists()) {
-            if session.authenticated() {
-                break;
-            }
-            with_file(connection, host, &key, &mut tries)?;
+    let mut login = Login {
+        connection,
+        host,
+        tries: Tries::default(),
+    };
+    let mut methods = login.methods()?;
+    login.tries.methods.clone_from(&methods);
+    let accepts = |methods: &[String], name: &str| methods.iter().any(|method| method == name);
+    let of_password = |methods: &[String]| {
+        accepts(methods, "password") || accepts(methods, "keyboard-interactive")
+    };
+    // With a password alone, keys would only use up the attempts that the host
+    // allows.
+    let keys_first = host.password.is_none() || host.key.is_some() || !of_password(&methods);
+    if keys_first && accepts(&methods, "publickey") {
+        login.with_keys(local)?;
+        if !login.done() && !login.tries.closed && !login.tries.offered.is_empty() {
+            // A host that also wants a password no longer lists `publickey`.
+            let next = login.methods()?;
+            login.tries.also_wants(&next);
+            methods = next;
         }
     }
-    if session.authenticated() {
+    if let Some(password) = &host.password
+        && !login.done()
+        && !login.tries.closed
+    {
+        login.with_password(password, &methods)?;
+        if !login.done() && !login.tries.closed && !keys_first {
+            let next = login.methods()?;
+            if next.iter().any(|name| name == "publickey") && !of_password(&next) {
+                login.with_keys(local)?;
+            }
+        }
+    }
+    if login.done() {
         return Ok(());
     }
-    let keys = tries.keys;
-    let (message, hint) = if keys.is_empty() {
-        let agent = if agent_runs {
-            "the ssh agent has no key"
-        } else {
-            "no ssh agent is running"
-        };
-        (
-            format!(
-                "cannot log in as {}: no ssh key was found: {agent}, and ~/.ssh has no key",
-                host.login()
-            ),
-            "pass `key`, load a key with ssh-add, or create one with `ssh-keygen -t ed25519`",
-        )
-    } else {
-        (
-            format!(
-                "{} refused the login; tried {}",
-                host.login(),
-                keys.join(", ")
-            ),
-            "check `user` and `key`, and that ~/.ssh/authorized_keys on the host contains the \
-             public key",
-        )
-    };
-    Err(Error::new(ErrorKind::Denied, message).hint(hint))
+    let banner = connection.session.userauth_banner().ok().flatten();
+    login.tries.banner = banner.map(str::to_owned);
+    login.tries.farewell = connection.gate.farewell();
+    Err(login.tries.error(host))
 }
 
-/// Reads what a private key file reveals without its passphrase.
-///
-/// Throws `not_found`, `denied`, and `invalid_option` if it is not a private
-/// key.
-pub(super) fn private_key(key: &Path) -> Result<Option<keys::KeyFile>> {
-    keys::refuse_open(key)?;
-    match keys::read(key) {
-        Ok(file) if !file.private => Err(Error::invalid(format!(
-            "`{}` is a public key",
-            key.display()
-        ))
-        .hint("pass the private key, the file without .pub")),
-        Ok(file) => Ok(Some(file)),
-        // libssh2 can read PEM keys whose public key is missing.
-        Err(_) if keys::looks_private(key) => Ok(None),
-        Err(e) => Err(e),
+/// A login in progress.
+struct Login<'a> {
+    connection: &'a Connection,
+    host: &'a Host,
+    tries: Tries,
+}
+
+/// The result of an attempt to log in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// The login worked, or the host refused it.
+    Given,
+    /// libssh2 cannot read the key: the passphrase is wrong, or the file is
+    /// damaged.
+    KeyNotRead,
+}
+
+impl Login<'_> {
+    fn done(&self) -> bool {
+        self.connection.session.authenticated()
     }
-}
 
-/// Logs in with the key that the playbook names. If the key is encrypted and
-/// there is no passphrase, the agent must have it.
-fn with_named_key(
-    connection: &Connection,
-    host: &Host,
-    key: &Path,
-    tries: &mut Tries,
-) -> Result<()> {
-    let shown = key.display();
-    let file = private_key(key)?;
-    let locked = file.filter(|file| file.encrypted);
-    if host.passphrase.is_none()
-        && let Some(file) = locked
-    {
-        let blob = file.public.to_bytes().unwrap_or_default();
-        with_agent(connection, host, Some(&blob), tries)?;
-        if connection.session.authenticated() {
+    /// Returns the methods that the host accepts from the user now.
+    fn methods(&mut self) -> Result<Vec<String>> {
+        let asked = self
+            .connection
+            .finish(|session| raw_login::methods(session, &self.host.user));
+        match asked {
+            Ok(methods) => Ok(methods),
+            Err(Halt::Broken(error)) if is_broken(&error) && self.tries.refused => {
+                self.tries.closed = true;
+                Ok(Vec::new())
+            }
+            Err(halt) => Err(self.broke(&halt)),
+        }
+    }
+
+    /// Creates the error for a connection that ended before the host refused
+    /// anything.
+    fn broke(&self, halt: &Halt) -> Error {
+        let error = halted(self.host, "logging in", halt);
+        match self.connection.gate.farewell() {
+            Some(why) if matches!(halt, Halt::Broken(_)) => {
+                error.while_doing(&format!("the host says `{why}`"))
+            }
+            _ => error,
+        }
+    }
+
+    /// Offers the named key, or the keys of the agent and of files.
+    fn with_keys(&mut self, local: &Local) -> Result<()> {
+        match &self.host.key {
+            Some(key) => self.with_named_key(key),
+            None => self.with_all_keys(local),
+        }
+    }
+
+    /// Offers keys in OpenSSH's order, until one is accepted or the host closes
+    /// the connection.
+    fn with_all_keys(&mut self, local: &Local) -> Result<()> {
+        let files = Identity::all(self.host, local);
+        let agent = Agent::of(self.connection, self.host);
+        let mut in_agent = vec![false; files.len()];
+        self.tries.agent_runs = matches!(agent, Agent::Running(..));
+        if let Agent::Running(agent, keys) = &agent {
+            let place = |key: &ssh2::PublicKey| files.iter().position(|f| f.names(key.blob()));
+            let (named, others): (Vec<_>, Vec<_>) =
+                keys.iter().partition(|key| place(key).is_some());
+            let only_named = self.host.settings.identities_only;
+            let others = others.into_iter().filter(|_| !only_named);
+            for key in named.into_iter().chain(others) {
+                if let Some(at) = place(key) {
+                    in_agent[at] = true;
+                }
+                self.with_agent(agent, key)?;
+            }
+        }
+        for (file, in_agent) in files.iter().zip(in_agent) {
+            if in_agent {
+                continue;
+            }
+            match (&file.key, file.fault(false)) {
+                (Ok(key), None) => self.with_identity(file, key)?,
+                (_, fault) => self.tries.unusable.extend(fault),
+            }
+        }
+        Ok(())
+    }
+
+    /// Logs in with the key that the playbook names. If the key is encrypted and
+    /// there is no passphrase, the agent must have it.
+    fn with_named_key(&mut self, path: &Path) -> Result<()> {
+        let identity = Identity::read(path, &self.host.settings.certificates());
+        let key = match &identity.key {
+            Ok(key) => key,
+            Err(error) => return Err(error.clone()),
+        };
+        if !key.encrypted || self.host.passphrase.is_some() {
+            return self.with_identity(&identity, key);
+        }
+        if let Agent::Running(agent, keys) = &Agent::of(self.connection, self.host) {
+            for key in keys.iter().filter(|key| identity.names(key.blob())) {
+                self.with_agent(agent, key)?;
+            }
+        }
+        if self.done() || self.tries.refused {
             return Ok(());
         }
-        return Err(Error::new(
+        Err(Error::new(
             ErrorKind::Denied,
             format!(
-                "cannot log in as {}: the ssh key `{shown}` is protected by a passphrase",
-                host.login()
+                "cannot log in as {}: the ssh key `{}` is protected by a passphrase",
+                self.host.login(),
+                path.display()
             ),
         )
         .hint(format!(
             "pass `passphrase` to host(), from a secret variable; or load the key into \
              the ssh agent: `ssh-add {}`",
-            super::shell::quote(&key.to_string_lossy())
-        )));
+            super::shell::quote(&path.to_string_lossy())
+        )))
     }
-    let login = with_file(connection, host, key, tries)?;
-    if login == Login::KeyNotRead && host.passphrase.is_some() {
-        return Err(Error::new(
-            ErrorKind::Denied,
-            format!("the passphrase does not unlock the ssh key `{shown}`"),
-        )
-        .hint(format!(
-            "check the passphrase: `ssh-keygen -y -f {}`",
-            super::shell::quote(&key.to_string_lossy())
-        )));
+
+    /// Offers the key of a file, then its certificates.
+    fn with_identity(&mut self, file: &Identity, key: &PrivateKeyFile) -> Result<()> {
+        let shown = format!("`{}`", file.path.display());
+        let passphrase = self.host.passphrase.as_ref().filter(|_| key.encrypted);
+        let passphrase = passphrase.map(|secret| secret.0.as_str());
+        let certificates = file.certificates.iter().map(|text| Some(text.as_str()));
+        for certificate in std::iter::once(None).chain(certificates) {
+            let name = match certificate {
+                None => shown.clone(),
+                Some(_) => format!("{shown} with its certificate"),
+            };
+            let answer = self.offer(name, |connection, user| {
+                connection.finish(|session| {
+                    session.userauth_pubkey_memory(user, certificate, &key.text, passphrase)
+                })
+            })?;
+            if answer == Answer::KeyNotRead {
+                self.tries.offered.pop();
+                let error = not_read(&file.path, passphrase.is_some());
+                // A key that the playbook names has to be right.
+                if self.host.key.is_some() {
+                    return Err(error);
+                }
+                self.tries.unusable.push(error);
+                return Ok(());
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn with_agent(&mut self, agent: &ssh2::Agent, key: &ssh2::PublicKey) -> Result<()> {
+        let name = format!("the agent's `{}`", text::harmless(key.comment()));
+        self.offer(name, |connection, user| {
+            connection.finish(|_| agent.userauth(user, key))
+        })
+        .map(drop)
+    }
+
+    /// Logs in with the password: as an answer to the host's question, or as the
+    /// host's method `password`.
+    fn with_password(&mut self, password: &Secret, methods: &[String]) -> Result<()> {
+        for method in ["keyboard-interactive", "password"] {
+            if !methods.iter().any(|name| name == method) {
+                continue;
+            }
+            let gate = &self.connection.gate;
+            gate.will_answer(&password.0);
+            let mut expired = false;
+            self.offer("the password".to_owned(), |connection, user| {
+                let done = connection.finish(|session| match method {
+                    "password" => session.userauth_password(user, &password.0),
+                    _ => raw_login::keyboard_interactive(session, user),
+                });
+                expired = matches!(&done, Err(Halt::Broken(e)) if raw_login::is_expired(e));
+                done
+            })?;
+            self.tries
+                .questions
+                .extend(self.connection.gate.unanswered());
+            if expired {
+                return Err(Error::new(
+                    ErrorKind::Denied,
+                    format!("the password of {} has expired", self.host.login()),
+                )
+                .hint(format!(
+                    "log in and change it: `ssh {}`",
+                    self.host.arguments()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one attempt, unless the login is done or the host has closed the
+    /// connection.
+    ///
+    /// A refusal is not final, because the host may accept the next key. A
+    /// connection that ends after a refusal counts as a refusal as well, because
+    /// hosts limit the number of attempts. A connection that ends without any
+    /// refusal is an error.
+    fn offer(
+        &mut self,
+        name: String,
+        attempt: impl FnOnce(&Connection, &str) -> std::result::Result<(), Halt>,
+    ) -> Result<Answer> {
+        if self.done() {
+            return Ok(Answer::Given);
+        }
+        if self.tries.closed {
+            self.tries.left_out.push(name);
+            return Ok(Answer::Given);
+        }
+        let halt = match attempt(self.connection, &self.host.user) {
+            Ok(()) => return Ok(Answer::Given),
+            Err(halt) => halt,
+        };
+        match &halt {
+            Halt::Broken(error) if is_of_a_file(error) => {
+                self.tries.offered.push(name);
+                return Ok(Answer::KeyNotRead);
+            }
+            Halt::Shut(_) => return Err(self.broke(&halt)),
+            Halt::Broken(error) => {
+                // A host may close the connection instead of refusing the last
+                // attempt, with the reason.
+                let left = self.connection.gate.farewell().is_some();
+                if is_broken(error) && !self.tries.refused && !left {
+                    return Err(self.broke(&halt));
+                }
+                self.tries.closed = left || is_broken(error);
+            }
+        }
+        self.tries.refused = true;
+        if self.tries.offered.last() != Some(&name) {
+            self.tries.offered.push(name);
+        }
+        Ok(Answer::Given)
+    }
 }
 
-/// The result of an attempt to log in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Login {
-    /// The login worked, or the host refused the key.
-    Answered,
-    /// libssh2 cannot read the key file: the passphrase is wrong, or it is not
-    /// a key.
-    KeyNotRead,
-}
-
-/// Interprets the result of an attempt to log in.
-///
-/// A refusal is not final, because the host may accept the next key. A
-/// connection that ends after a refusal counts as a refusal as well, because
-/// hosts limit the number of attempts. A connection that ends without any
-/// refusal is an error.
-fn answered(
-    result: std::result::Result<(), Halt>,
-    host: &Host,
-    tries: &mut Tries,
-) -> Result<Login> {
-    let halt = match result {
-        Ok(()) => return Ok(Login::Answered),
-        Err(halt) => halt,
+/// Creates the error for a key that libssh2 cannot read.
+fn not_read(path: &Path, with_passphrase: bool) -> Error {
+    let shown = path.display();
+    let message = match with_passphrase {
+        true => format!("the passphrase does not unlock the ssh key `{shown}`"),
+        false => format!("the ssh key `{shown}` cannot be read: its content is damaged"),
     };
-    match &halt {
-        Halt::Broken(error) if is_of_a_file(error) => Ok(Login::KeyNotRead),
-        Halt::Shut(_) => Err(halted(host, "logging in", &halt)),
-        Halt::Broken(error) if is_broken(error) && !tries.refused => {
-            Err(halted(host, "logging in", &halt))
-        }
-        Halt::Broken(_) => {
-            tries.refused = true;
-            Ok(Login::Answered)
-        }
-    }
-}
-
-fn with_file(connection: &Connection, host: &Host, key: &Path, tries: &mut Tries) -> Result<Login> {
-    if keys::refuse_open(key).is_err() {
-        let shown = key.display();
-        tries
-            .keys
-            .push(format!("`{shown}` (skipped: other users can read it)"));
-        return Ok(Login::Answered);
-    }
-    tries.keys.push(format!("`{}`", key.display()));
-    let passphrase = host.passphrase.as_ref().map(|secret| secret.0.as_str());
-    let login = connection
-        .finish(|session| session.userauth_pubkey_file(&host.user, None, key, passphrase));
-    answered(login, host, tries)
-}
-
-/// Tries the agent's keys, or only the one with this blob. Returns whether an
-/// agent is running.
-fn with_agent(
-    connection: &Connection,
-    host: &Host,
-    only: Option<&[u8]>,
-    tries: &mut Tries,
-) -> Result<bool> {
-    let Ok(mut agent) = connection.session.agent() else {
-        return Ok(false);
+    let check = match with_passphrase {
+        true => "check the passphrase",
+        false => "check the file",
     };
-    if agent.connect().is_err() || agent.list_identities().is_err() {
-        return Ok(false);
-    }
-    for identity in agent.identities().unwrap_or_default() {
-        if only.is_some_and(|blob| blob != identity.blob()) {
-            continue;
-        }
-        let comment = text::harmless(identity.comment());
-        tries.keys.push(format!("the agent's `{comment}`"));
-        let login = connection.finish(|_| agent.userauth(&host.user, &identity));
-        answered(login, host, tries)?;
-        if connection.session.authenticated() {
-            break;
-        }
-    }
-    Ok(true)
+    Error::new(ErrorKind::Denied, message).hint(format!(
+        "{check}: `ssh-keygen -y -f {}`",
+        super::shell::quote(&path.to_string_lossy())
+    ))
 }

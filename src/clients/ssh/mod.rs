@@ -8,31 +8,39 @@
 //! ssh2 moves only one stream at a time, so the pump and the tunnels are this
 //! project's own code.
 
+mod address;
 mod boot;
 mod channel;
 mod client;
 mod command;
+mod config;
 mod connect;
 mod connection;
 pub mod copy_programs;
 mod errors;
 mod gate;
 mod host;
+mod identities;
 mod input;
 mod known_hosts;
 mod libssh2;
 mod lines;
 mod login;
 mod pin;
+mod proxy;
 mod public_key;
 mod pump;
+mod raw_login;
+mod refusal;
 mod shell;
 mod trust;
 mod tunnel;
 
+pub use address::{Address, is_user};
 pub use client::Ssh;
 pub use command::{Command, Finished, KEPT, Sink, Stdin};
+pub use config::Question;
 pub use errors::tail;
-pub use host::{Host, Secret, Trust};
+pub use host::{Configuration, Host, Secret, Trust};
 pub use pin::{Pin, is_fingerprint};
 pub use trust::{KeyTypes, Offered};

@@ -212,6 +212,12 @@ fn unknown(known: &Known, host: &Host, offered: &Offered, authority: Option<Plac
         (None, Some((file, why))) => {
             format!("make `{}` readable: {why}", file.display())
         }
+        (None, None) if host.settings.accepts_unknown.is_some() => format!(
+            "autorun never accepts an unknown key, whatever StrictHostKeyChecking says: get the \
+             key with `ssh-keyscan -p {} {}` and compare the fingerprint, or pass host_key: \
+             \"SHA256:..\" to host()",
+            host.port, host.address
+        ),
         (None, None) => format!(
             "log in once with `ssh {}` and compare the fingerprint, or pass \
              host_key: \"SHA256:..\" to host()",

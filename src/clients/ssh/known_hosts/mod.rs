@@ -36,11 +36,14 @@ const SYSTEM: [&str; 2] = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts
 #[derive(Debug)]
 pub(super) struct KnownHosts {
     report: Reporter,
+    /// The user's usual files.
+    users: Vec<PathBuf>,
     files: Mutex<Files>,
 }
 
 #[derive(Debug)]
 struct Files {
+    /// The files that have been read.
     all: Vec<Cached>,
     /// The messages that were already logged.
     logged: HashSet<String>,
@@ -53,24 +56,35 @@ impl KnownHosts {
         let users = home.iter().flat_map(|home| {
             ["known_hosts", "known_hosts2"].map(|name| home.join(".ssh").join(name))
         });
-        let paths = users.chain(SYSTEM.map(PathBuf::from));
+        let users = users.collect();
         let files = Files {
-            all: paths.map(Cached::new).collect(),
+            all: Vec::new(),
             logged: HashSet::new(),
         };
         Self {
             report,
+            users,
             files: Mutex::new(files),
         }
     }
 
     /// Looks up a host.
     pub(super) fn look_up(&self, host: &Host) -> Known {
-        let files = self.current();
-        let bare = name_of(&host.address);
-        let (name, without_port) = match host.port {
-            22 => (bare, None),
-            port => (format!("[{bare}]:{port}"), Some(bare)),
+        let settings = &host.settings;
+        let usual_of_system = SYSTEM.map(PathBuf::from);
+        let users = settings.known_hosts.as_ref().unwrap_or(&self.users);
+        let system = match &settings.system_known_hosts {
+            Some(files) => files.as_slice(),
+            None => &usual_of_system,
+        };
+        let files = self.current(users.iter().chain(system));
+        let (name, without_port) = match (&settings.host_key_alias, host.port) {
+            (Some(alias), _) => (alias.to_ascii_lowercase(), None),
+            (None, 22) => (name_of(&host.address), None),
+            (None, port) => {
+                let bare = name_of(&host.address);
+                (format!("[{bare}]:{port}"), Some(bare))
+            }
         };
         Known {
             entries: entries(&files, &name),
@@ -79,22 +93,30 @@ impl KnownHosts {
         }
     }
 
-    /// Returns the current contents of the files. Concurrent callers wait while
-    /// a file is read.
-    fn current(&self) -> Vec<(PathBuf, Arc<Content>)> {
+    /// Returns the current contents of these files. Concurrent callers wait
+    /// while a file is read.
+    fn current<'a>(
+        &self,
+        paths: impl Iterator<Item = &'a PathBuf>,
+    ) -> Vec<(PathBuf, Arc<Content>)> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let Files { all, logged } = &mut *files;
-        for file in &mut *all {
+        let mut current = Vec::new();
+        for path in paths {
+            let at = all.iter().position(|file| file.path == *path);
+            let at = at.unwrap_or_else(|| {
+                all.push(Cached::new(path.clone()));
+                all.len() - 1
+            });
+            let file = &mut all[at];
             for (level, text) in file.refresh() {
                 if !logged.contains(&text) {
                     self.report.log(level, text.clone());
                     logged.insert(text);
                 }
             }
+            current.push((path.clone(), Arc::clone(&file.content)));
         }
-        let current = all.iter();
         current
-            .map(|file| (file.path.clone(), Arc::clone(&file.content)))
-            .collect()
     }
 }

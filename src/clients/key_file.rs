@@ -1,0 +1,340 @@
+//! Private key files: reads them, and explains what is wrong with a file that
+//! ssh cannot use.
+//!
+//! Line ends, indentation and a missing final newline do not matter here:
+//! editors and secret stores change them. Everything else has to be right.
+
+use std::path::Path;
+
+use ssh_key::{Algorithm, PrivateKey, PublicKey};
+
+use crate::clients::keys::refuse_open;
+use crate::error::{Error, Result};
+
+/// The characters in a line of a key.
+const LINE: usize = 70;
+
+/// A private key as libssh2 reads it.
+#[derive(Clone)]
+pub(crate) struct PrivateKeyFile {
+    /// The text in the usual form.
+    pub(crate) text: String,
+    /// The public key, if the file shows it; PEM files do not.
+    pub(crate) public: Option<PublicKey>,
+    /// Whether a passphrase protects the private key.
+    pub(crate) encrypted: bool,
+}
+
+impl std::fmt::Debug for PrivateKeyFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PrivateKeyFile")
+            .field("encrypted", &self.encrypted)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads a private key that only its owner may read.
+///
+/// Throws `not_found`, `denied`, and `invalid_option` if it is not a private
+/// key that can be used.
+pub(crate) fn load(path: &Path) -> Result<PrivateKeyFile> {
+    refuse_open(path)?;
+    let bytes = std::fs::read(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
+    parse(path, &bytes)
+}
+
+/// Parses the content of a private key file.
+///
+/// Throws `invalid_option` with the reason and what repairs the file.
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<PrivateKeyFile> {
+    let fault = |fault: Fault| fault.error(path);
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(fault(Fault::Utf16));
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim_start_matches('\u{feff}').trim();
+    let Some((label, body)) = armored(text).map_err(fault)? else {
+        return Err(fault(without_private_key(text)));
+    };
+    if label != "OPENSSH PRIVATE KEY" {
+        if label == "DSA PRIVATE KEY" {
+            return Err(fault(Fault::Unsupported("DSA")));
+        }
+        let lines: Vec<&str> = body.lines().map(str::trim).collect();
+        let body = lines.join("\n");
+        return Ok(PrivateKeyFile {
+            encrypted: label.starts_with("ENCRYPTED") || body.contains("ENCRYPTED"),
+            text: format!(
+                "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+                body.trim_matches('\n')
+            ),
+            public: None,
+        });
+    }
+    let base64: Vec<char> = body.chars().filter(|c| !c.is_whitespace()).collect();
+    let lines = base64.chunks(LINE).map(String::from_iter);
+    let body = lines.collect::<Vec<_>>().join("\n");
+    let text = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+    let key = PrivateKey::from_openssh(&text).map_err(|e| fault(Fault::Damaged(e.to_string())))?;
+    match key.algorithm() {
+        Algorithm::Dsa => return Err(fault(Fault::Unsupported("DSA"))),
+        Algorithm::SkEcdsaSha2NistP256 | Algorithm::SkEd25519 => {
+            return Err(fault(Fault::SecurityKey));
+        }
+        _ => {}
+    }
+    Ok(PrivateKeyFile {
+        encrypted: key.is_encrypted(),
+        public: Some(key.public_key().clone()),
+        text,
+    })
+}
+
+/// Returns the label and the body of a private key in PEM form.
+fn armored(text: &str) -> std::result::Result<Option<(&str, &str)>, Fault> {
+    // `openssl ecparam` writes the curve before the key.
+    let mut blocks = text.split("-----BEGIN ").skip(1);
+    let begins = blocks.find_map(|block| {
+        let (label, _) = block.split_once("-----")?;
+        label.ends_with("PRIVATE KEY").then_some(label)
+    });
+    let Some(label) = begins else {
+        return Ok(None);
+    };
+    let begin = format!("-----BEGIN {label}-----");
+    let Some((_, body)) = text.split_once(&begin) else {
+        return Ok(None);
+    };
+    let Some((body, _)) = body.split_once(&format!("-----END {label}-----")) else {
+        return Err(if body.contains("\\n") {
+            Fault::Escaped
+        } else {
+            Fault::Truncated
+        });
+    };
+    if body.contains("\\n") {
+        return Err(Fault::Escaped);
+    }
+    Ok(Some((label, body)))
+}
+
+/// Returns what a text is that has no private key.
+fn without_private_key(text: &str) -> Fault {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    let of_key = ["ssh-", "ecdsa-", "sk-ssh-", "sk-ecdsa-"];
+    let is_line = of_key.iter().any(|start| first.starts_with(start));
+    match text {
+        "" => Fault::Empty,
+        _ if first.starts_with("PuTTY-User-Key-File") => Fault::Putty,
+        _ if text.contains("BEGIN SSH2 ENCRYPTED PRIVATE KEY") => Fault::Ssh2,
+        _ if is_line && first.contains("-cert-v01@") => Fault::Certificate,
+        _ if is_line || text.contains("PUBLIC KEY--") => Fault::Public,
+        _ if text.contains("-----BEGIN CERTIFICATE") => Fault::TlsCertificate,
+        _ if first.starts_with("b3BlbnNzaC1rZXkt") => Fault::NoHeader,
+        _ => Fault::NotAKey,
+    }
+}
+
+/// What is wrong with a key file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Fault {
+    Empty,
+    NotAKey,
+    Public,
+    Certificate,
+    TlsCertificate,
+    Putty,
+    Ssh2,
+    Utf16,
+    Truncated,
+    Escaped,
+    NoHeader,
+    Damaged(String),
+    Unsupported(&'static str),
+    SecurityKey,
+}
+
+impl Fault {
+    fn error(&self, path: &Path) -> Error {
+        let shown = path.display();
+        let file = shell_words::quote(&path.to_string_lossy()).into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let copy = shell_words::quote(&format!("{name}.new")).into_owned();
+        let again = "copy the file again, from its first line to its last".to_owned();
+        let create = "`ssh-keygen -t ed25519` creates one".to_owned();
+        let (message, hint) = match self {
+            Self::Empty => (format!("`{shown}` is not an ssh key: it is empty"), again),
+            Self::NotAKey => (
+                format!("`{shown}` is not an ssh key: it contains no key"),
+                create,
+            ),
+            Self::Public => (
+                format!("`{shown}` is a public key"),
+                "pass the private key, the file without .pub".to_owned(),
+            ),
+            Self::Certificate => (
+                format!("`{shown}` is an ssh certificate, not a private key"),
+                "pass the private key; the certificate beside it, KEY-cert.pub, is used too"
+                    .to_owned(),
+            ),
+            Self::TlsCertificate => (
+                format!("`{shown}` is a TLS certificate, not an ssh key"),
+                create,
+            ),
+            Self::Putty => (
+                format!("`{shown}` is a key in PuTTY's format, which ssh does not read"),
+                format!("convert it: `puttygen {file} -O private-openssh -o {copy}`"),
+            ),
+            Self::Ssh2 => (
+                format!("`{shown}` is a key in the format of SSH2, which ssh does not read"),
+                format!("convert it: `umask 077; ssh-keygen -i -f {file} > {copy}`"),
+            ),
+            Self::Utf16 => (
+                format!("the ssh key `{shown}` cannot be read: it is UTF-16 text"),
+                format!("convert it: `umask 077; iconv -f UTF-16 -t UTF-8 {file} > {copy}`"),
+            ),
+            Self::Truncated => (
+                format!("the ssh key `{shown}` cannot be read: its last lines are missing"),
+                again,
+            ),
+            Self::Escaped => (
+                format!(
+                    "the ssh key `{shown}` cannot be read: it has `\\n` in place of line breaks"
+                ),
+                format!("convert it: `umask 077; printf '%b' \"$(cat {file})\" > {copy}`"),
+            ),
+            Self::NoHeader => (
+                format!("the ssh key `{shown}` cannot be read: its first line is missing"),
+                again,
+            ),
+            Self::Damaged(why) => (
+                format!("the ssh key `{shown}` cannot be read: its content is damaged ({why})"),
+                again,
+            ),
+            Self::Unsupported(kind) => (
+                format!("the ssh key `{shown}` is a {kind} key, which autorun does not support"),
+                "create a new key with `ssh-keygen -t ed25519`, and add it to \
+                 ~/.ssh/authorized_keys on the host"
+                    .to_owned(),
+            ),
+            Self::SecurityKey => (
+                format!("the ssh key `{shown}` is on a security key"),
+                format!("load it into the ssh agent: `ssh-add {file}`"),
+            ),
+        };
+        Error::invalid(message).hint(hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Creates a key with ssh-keygen and returns the text of its file.
+    fn key(folder: &Path, name: &str, options: &[&str]) -> String {
+        let path = folder.join(name);
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-N", "", "-f"])
+            .arg(&path)
+            .args(options)
+            .status();
+        assert!(made.unwrap().success());
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn white_space_in_a_key_file_does_not_matter() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = [
+            key(dir.path(), "ed", &["-t", "ed25519"]),
+            key(dir.path(), "rsa", &["-t", "rsa"]),
+            key(dir.path(), "ec", &["-t", "ecdsa"]),
+            key(dir.path(), "pem", &["-t", "rsa", "-m", "PEM"]),
+            key(dir.path(), "pkcs8", &["-t", "ecdsa", "-m", "PKCS8"]),
+        ];
+        for text in all {
+            let read = |text: &str| parse(Path::new("key"), text.as_bytes()).unwrap().text;
+            assert_eq!(read(&text), text);
+            for changed in [
+                text.replace('\n', "\r\n"),
+                text.replace('\n', "\n    "),
+                text.replace('\n', " \n"),
+                text.trim_end().to_owned(),
+                format!("\u{feff}\n\n{text}\n\n"),
+                format!("Bag Attributes\n{text}"),
+            ] {
+                assert_eq!(read(&changed), text, "{changed}");
+            }
+            if text.contains("OPENSSH") {
+                assert_eq!(read(&text.replace('\n', " ")), text);
+                assert_eq!(read(&text.replacen('\n', "\n\n", 3)), text);
+            }
+        }
+    }
+
+    #[test]
+    fn each_unusable_file_is_explained() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = key(dir.path(), "ed", &["-t", "ed25519"]);
+        let public = std::fs::read_to_string(dir.path().join("ed.pub")).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let utf16: Vec<u8> = std::iter::once(0xfeff)
+            .chain(text.encode_utf16())
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let damaged = text.replacen("AAAA", "BBBB", 1);
+        let rows: [(&[u8], &str, &str); 14] = [
+            (b"", "it is empty", "copy"),
+            (b" \n", "it is empty", "copy"),
+            (b"hello", "contains no key", "ssh-keygen"),
+            (b"\x89PNG\0\0", "contains no key", "ssh-keygen"),
+            (public.as_bytes(), "is a public key", "private key"),
+            (
+                b"-----BEGIN PUBLIC KEY-----\nAA\n",
+                "is a public key",
+                "private key",
+            ),
+            (
+                b"-----BEGIN CERTIFICATE-----\nAA\n",
+                "a TLS certificate",
+                "ssh-keygen",
+            ),
+            (
+                b"ssh-ed25519-cert-v01@openssh.com AAAA x",
+                "is an ssh certificate",
+                "private key",
+            ),
+            (
+                b"PuTTY-User-Key-File-3: ssh-ed25519\n",
+                "PuTTY's format",
+                "`puttygen 'a key'",
+            ),
+            (&utf16, "UTF-16", "; iconv"),
+            (
+                lines[..3].join("\n").leak().as_bytes(),
+                "last lines are missing",
+                "copy",
+            ),
+            (
+                lines[1..].join("\n").leak().as_bytes(),
+                "first line is missing",
+                "copy",
+            ),
+            (
+                text.replace('\n', "\\n").leak().as_bytes(),
+                "in place of line breaks",
+                "; printf",
+            ),
+            (damaged.as_bytes(), "is damaged", "copy"),
+        ];
+        for (bytes, why, hint) in rows {
+            let error = parse(Path::new("a key"), bytes).unwrap_err();
+            assert!(error.to_string().contains(why), "{why}: {error}");
+            let shown = error.hint.clone().unwrap();
+            assert!(shown.contains(hint), "{why}: {shown}");
+            assert!(!format!("{error:?}").contains("b3Blbn"), "{error:?}");
+        }
+    }
+}
