@@ -74,7 +74,7 @@ pub struct Fault {
     pub message: Option<String>,
     /// The HTTP status of an `error`, the exit status of a `fail-user-data`.
     pub status: Option<u16>,
-    /// How long a `hang` or `slow-boot` lasts.
+    /// How long a `hang`, `slow-boot` or `slow-reboot` lasts.
     pub seconds: Option<f64>,
     /// The number of bytes after which a `drop-ssh` resets a connection.
     pub bytes: Option<u64>,
@@ -100,6 +100,8 @@ pub enum Act {
     Corrupt,
     /// An instance that stays pending for a while.
     SlowBoot,
+    /// An instance whose reboots take a while.
+    SlowReboot,
     /// An instance that stays pending forever.
     EndlessBoot,
     /// An instance that terminates instead of running.

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::host_map::KnownHost;
 use super::readiness::{WaitOptions, left_stopped, request_start, running};
+use super::reboots;
 use super::servers::{Server, ServerRef, Users, described, each, ids, is_host};
 use crate::clients::ec2::{Instance, InstanceState, TypeInfo};
 use crate::context::Context;
@@ -187,7 +188,8 @@ pub mod api {
     ///
     /// This function returns as soon as EC2 has accepted the request. `server`
     /// is a map that `launch_instance` returned, an array of such maps, or an
-    /// instance id.
+    /// instance id. A following `wait_until_ready` or `wait_for_ssh` waits for
+    /// the new boot.
     ///
     /// Throws `not_found` if the instance does not exist, and `denied` if AWS
     /// refuses the request.
@@ -461,6 +463,7 @@ async fn start(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Ser
 }
 
 async fn reboot(cx: &Context, server: ServerRef) -> Result<()> {
+    reboots::before_reboot(cx, &server).await?;
     cx.clients.ec2().await?.reboot(&server.id).await?;
     cx.report.info(format!("{} reboots", server.id));
     Ok(())

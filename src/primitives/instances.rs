@@ -234,7 +234,8 @@ struct LaunchInstance {
     /// and t4g, it continues at full speed, and AWS charges for the surplus,
     /// also in the free tier.
     credits: Option<Credits>,
-    /// Number of identical instances to launch, at most 500.
+    /// Number of identical instances to launch, at most 500. Several are
+    /// numbered: the name `web` becomes `web-1`, `web-2` and so on.
     count: Option<i32>,
     /// The user that `ssh_exec` and `scp` log in as. The default is the user of
     /// the image, such as `ubuntu` or `admin`, or `ec2-user` if the publisher of
@@ -294,6 +295,10 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
         step.begin_unwritten();
     }
     let key = key_pair.and_then(|k| k.private_key);
+    let names: Vec<(String, String)> = launched
+        .iter()
+        .map(|instance| (instance.id.clone(), instance.name.clone()))
+        .collect();
     let described = launched.into_iter().map(|instance| async {
         let server = ServerRef {
             user: Some(user.clone()),
@@ -306,10 +311,18 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
             Ok(server.with(cx, instance).await)
         }
     });
-    let servers = join_all(described)
+    let mut servers = join_all(described)
         .await
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
+    if count > 1 {
+        // EC2 may not show the numbered names yet.
+        for server in &mut servers {
+            if let Some((_, name)) = names.iter().find(|(id, _)| *id == server.instance.id) {
+                server.instance.name.clone_from(name);
+            }
+        }
+    }
     let shown = match options.count {
         Some(_) => serde_json::to_value(servers),
         None => serde_json::to_value(servers.into_iter().next()),
@@ -325,7 +338,10 @@ async fn launched_before(cx: &Context, step: &Step, ec2: &Ec2<'_>) -> Result<Vec
         let id = row.id.clone().unwrap_or_default();
         let ask = async || ec2.instance(&id).await;
         match cx.seen(&row, ask).await? {
-            Some(instance) if !has_ended(&instance) => existing.push(instance),
+            Some(mut instance) if !has_ended(&instance) => {
+                instance.name = row.name.clone();
+                existing.push(instance);
+            }
             _ => {
                 cx.report.warn(format!(
                     "instance {id} no longer exists; launching a new instance"
@@ -364,7 +380,8 @@ impl Plan<'_> {
             .name
             .clone()
             .unwrap_or_else(|| format!("autorun-{}", cx.ledger.run()));
-        let (intents, launched) = intend(step, ec2, &name, self.count).await?;
+        let names = self.names(step, &name);
+        let (intents, launched) = intend(step, ec2, &names).await?;
         let token = intents
             .first()
             .map(|i| i.token().to_owned())
@@ -397,7 +414,7 @@ impl Plan<'_> {
         } else {
             Ok(launched)
         };
-        let launched = match launched {
+        let mut launched = match launched {
             Ok(launched) => launched,
             Err(error) => {
                 for intent in intents {
@@ -406,15 +423,54 @@ impl Plan<'_> {
                 return Err(error);
             }
         };
-        for (intent, instance) in intents.into_iter().zip(&launched) {
+        for ((intent, instance), name) in intents.into_iter().zip(&mut launched).zip(&names) {
             intent.created(&instance.id);
+            instance.name.clone_from(name);
             cx.report.info(format!(
                 "launched {} ({}, {}), name {name}",
                 instance.id, instance.instance_type, instance.image
             ));
         }
+        if options.count.is_some_and(|count| count > 1) {
+            number(cx, ec2, &launched).await?;
+        }
         Ok(launched)
     }
+
+    /// Returns the names of the instances: several are numbered, as `web-1`. The
+    /// numbers of instances that exist already are taken.
+    fn names(&self, step: &Step, name: &str) -> Vec<String> {
+        match self.options.count {
+            Some(count @ 2..) => {
+                let taken = step.live(ResourceKind::Instance);
+                (1..=count)
+                    .map(|number| format!("{name}-{number}"))
+                    .filter(|name| taken.iter().all(|row| row.name != *name))
+                    .take(self.count)
+                    .collect()
+            }
+            _ => vec![name.to_owned(); self.count],
+        }
+    }
+}
+
+/// Tags each instance with its numbered name: one launch request has only one `Name`
+/// tag for all.
+async fn number(cx: &Context, ec2: &Ec2<'_>, launched: &[Instance]) -> Result<()> {
+    let tagged = launched.iter().map(|instance| async {
+        let tags = vec![("Name".to_owned(), instance.name.clone())];
+        match ec2.tag(&instance.id, &tags).await {
+            Err(error) if error.kind == ErrorKind::Denied => {
+                cx.report.warn(format!(
+                    "the `Name` tag of {} is not numbered: {error}",
+                    instance.id
+                ));
+                Ok(())
+            }
+            done => done,
+        }
+    });
+    join_all(tagged).await.into_iter().collect()
 }
 
 /// Records the launch in the ledger. If an earlier attempt has launched instances
@@ -422,10 +478,10 @@ impl Plan<'_> {
 async fn intend(
     step: &mut Step,
     ec2: &Ec2<'_>,
-    name: &str,
-    count: usize,
+    names: &[String],
 ) -> Result<(Vec<Intent>, Vec<Instance>)> {
-    let wanted = vec![NewResource::new(ResourceKind::Instance, name); count];
+    let new = |name: &String| NewResource::new(ResourceKind::Instance, name);
+    let wanted: Vec<NewResource> = names.iter().map(new).collect();
     let intents = step.intend(&wanted)?;
     let Some(first) = intents.first().filter(|intent| intent.is_retried()) else {
         return Ok((intents, Vec::new()));
@@ -434,7 +490,7 @@ async fn intend(
     let ended = launched.iter().filter(|i| has_ended(i)).count();
     if ended == 0 || ended < launched.len() {
         launched.retain(|instance| !has_ended(instance));
-        launched.truncate(count);
+        launched.truncate(names.len());
         return Ok((intents, launched));
     }
     // EC2 does not launch again for the token of instances that have ended, so

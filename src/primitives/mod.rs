@@ -37,12 +37,14 @@ pub mod monitoring;
 pub mod network;
 pub mod objects;
 mod readiness;
+mod reboots;
 pub mod remote;
 pub mod security_groups;
 mod servers;
 pub mod transfers;
 mod ttl;
 mod uploads;
+mod user_data;
 pub mod variables;
 
 pub use families::{

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hosts::target;
 use super::servers::explained;
-use crate::clients::ssh::{self, Command};
+use crate::clients::ssh::{self, Command, Program};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Event, text};
@@ -247,7 +247,7 @@ grep -E '^(MemTotal|MemAvailable):' /proc/meminfo && df -Pk / | tail -n 1";
 async fn host_metrics(cx: &Context, server: &Dynamic) -> Result<Metrics> {
     let host = target(cx, server).await?;
     let command = Command {
-        command: MEASURE.to_owned(),
+        program: Program::Own(MEASURE.to_owned()),
         timeout: Some(Duration::from_secs(30)),
         ..Command::default()
     };

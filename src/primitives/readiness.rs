@@ -8,10 +8,12 @@ use serde::Deserialize;
 use super::host_keys;
 use super::host_keys::Compared;
 use super::hosts::{know_keys, reached};
+use super::reboots;
 use super::servers::{Server, ServerRef, described, instance_host, not_running, stuck};
+use super::user_data;
 use crate::clients::Pace;
 use crate::clients::ec2::{EndReason, Instance, InstanceState, Start};
-use crate::clients::ssh::{self, Command, Finished, Host};
+use crate::clients::ssh::{self, Command, Finished, Host, Program};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
@@ -318,10 +320,18 @@ async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result
                 know_keys(cx, via).await?;
             }
             host_keys::pin_first_key(cx, host, id).await?;
-            probe(cx, host, "true", pace).await
+            let state = probe(cx, host, reboots::STATE, pace).await;
+            if state.is_err() {
+                cx.clients.ssh().note_outage(host);
+            }
+            state
         };
         match tried.await {
-            Ok(_) => return Ok(()),
+            Ok(state) => {
+                if reboots::settled(cx, host, &state, pace).await? {
+                    return Ok(());
+                }
+            }
             // sshd may answer before cloud-init has installed the key.
             Err(e) if e.kind == ErrorKind::Denied => {
                 // A man in the middle would refuse the login too.
@@ -347,20 +357,35 @@ async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result
 /// Runs a readiness probe, which is not logged and ends at the deadline.
 async fn probe(cx: &Context, host: &Host, command: &str, pace: &Pace) -> Result<Finished> {
     let command = Command {
-        command: command.to_owned(),
+        program: Program::Own(command.to_owned()),
         timeout: Some(pace.left()),
         ..Command::default()
     };
     cx.clients.ssh().run(host, command, &cx.report).await
 }
 
-/// Waits until the user data has finished. Fails with
-/// [`ErrorKind::CommandFailed`] if the user data failed.
+/// Waits until the user data has finished, and until the instance answers again
+/// if the user data reboots it. Fails with [`ErrorKind::CommandFailed`] if the
+/// user data failed.
 async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result<()> {
+    loop {
+        let boot = cx.clients.ssh().last_boot(host);
+        user_data_finished(cx, host, id, pace).await?;
+        // `power_state` of cloud-init reboots after its end.
+        answers(cx, host, id, pace).await?;
+        let now = cx.clients.ssh().last_boot(host);
+        if now == boot {
+            return Ok(());
+        }
+        cx.report.info(format!("{id} has rebooted"));
+    }
+}
+
+async fn user_data_finished(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result<()> {
     cx.report.info(format!("waiting for the user data of {id}"));
     cx.report.doing(&format!("the user data of {id} runs"));
     let finished = loop {
-        match probe(cx, host, "cloud-init status --wait", pace).await {
+        match user_data::wait(cx, host, pace.left()).await {
             Ok(finished) => break finished,
             Err(e) if e.kind == ErrorKind::Timeout && pace.left().is_zero() => {
                 return Err(user_data_timeout(cx, host, pace).await);
@@ -394,7 +419,7 @@ async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) ->
         )
         .hint("pass `user_data: false` to wait_until_ready for images without cloud-init")),
         status => {
-            let log = user_data_log(cx, host).await;
+            let log = user_data::log(cx, host).await;
             Err(Error::new(
                 ErrorKind::CommandFailed,
                 format!("the user data of {id} failed; its log ends with:\n{log}"),
@@ -411,27 +436,15 @@ async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) ->
 }
 
 async fn user_data_timeout(cx: &Context, host: &Host, pace: &Pace) -> Error {
-    let log = user_data_log(cx, host).await;
+    let log = user_data::log(cx, host).await;
+    let runs = match user_data::still_runs(cx, host).await {
+        runs if runs.is_empty() => String::new(),
+        runs => format!(" ({runs})"),
+    };
     let error = pace.timeout();
-    let message = format!("{error}; the user data is still running, its log ends with:\n{log}");
+    let message =
+        format!("{error}; the user data is still running{runs}, its log ends with:\n{log}");
     error
         .with_message(message)
         .hint("pass a longer `timeout` to wait_until_ready")
-}
-
-/// Returns the end of the log of the user data, or why it cannot be read.
-async fn user_data_log(cx: &Context, host: &Host) -> String {
-    let log = "/var/log/cloud-init-output.log";
-    let command = Command {
-        command: format!("tail -n 15 {log} 2>/dev/null || sudo -n tail -n 15 {log}"),
-        timeout: Some(Duration::from_secs(15)),
-        ..Command::default()
-    };
-    match cx.clients.ssh().run(host, command, &cx.report).await {
-        Ok(finished) => {
-            let log = String::from_utf8_lossy(&finished.stdout);
-            ssh::tail(cx.report.mask().apply(&log).as_bytes(), 15)
-        }
-        Err(error) => format!("(cannot read {log}: {error})"),
-    }
 }

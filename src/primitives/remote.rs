@@ -13,8 +13,9 @@ use serde_json::Value;
 use super::host_map::KnownHost;
 use super::hosts::{self, HostOptions, Targets, gathered, know_keys, located, on_each};
 use super::readiness::WaitOptions;
+use super::reboots;
 use super::servers::explained;
-use crate::clients::ssh::{self, Command, Finished, Host, Stdin};
+use crate::clients::ssh::{self, Command, Finished, Host, Program, Ran, Stdin};
 use crate::context::Context;
 use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
@@ -80,8 +81,11 @@ pub mod api {
     /// command fails on one host, the others finish first; then an error is
     /// thrown that has every failure in `causes`.
     ///
-    /// The login shell of the user runs the command. The output is logged while
-    /// the command runs. If stdout or stderr is very long, the result has its
+    /// The login shell of the user runs the command, after its startup files, as
+    /// with the program `ssh`. What startup files print is not part of the
+    /// result. In zsh, csh and tcsh, functions and aliases of these files are
+    /// not available; exported variables are. The output is logged while the
+    /// command runs. If stdout or stderr is very long, the result has its
     /// last 4 MiB.
     ///
     /// A secret in `command` is an error, because every user of the host can
@@ -96,7 +100,8 @@ pub mod api {
     /// - `command_failed` if the status is not 0 (its `detail` has `status`,
     ///   `stdout` and `stderr`);
     /// - `timeout` if the command takes longer than `timeout`;
-    /// - `denied` if the login is refused;
+    /// - `denied` if the login is refused, or if the account runs no commands;
+    ///   the message then has what it printed instead;
     /// - `host_key_changed` if the host key is not the known one;
     /// - `invalid_option` if `command` contains a secret;
     /// - `unreachable` if there is no connection, or if it breaks before the
@@ -132,6 +137,11 @@ pub mod api {
     /// `server` is a map that `launch_instance` or `host` returned, an address,
     /// or an array of these. For instances, `wait_until_ready` is better,
     /// because it also waits for the user data.
+    ///
+    /// A host that is about to reboot does not count: after `reboot_instance`,
+    /// or a command such as `sudo reboot`, the function waits for a new boot. If
+    /// the host has not begun to reboot 15 seconds after the command, a warning
+    /// says so.
     ///
     /// Throws `timeout` if no login succeeds in time, `denied` if the host
     /// refuses the login for more than 30 seconds, and `host_key_changed` if
@@ -286,14 +296,32 @@ async fn wait_for_login(cx: &Context, server: &Dynamic, timeout: Duration) -> Re
             let host = located(cx, server).await?;
             know_keys(cx, &host).await?;
             let command = Command {
-                command: "true".to_owned(),
+                program: Program::Own(reboots::STATE.to_owned()),
                 timeout: Some(pace.left()),
                 ..Command::default()
             };
-            cx.clients.ssh().run(&host, command, &cx.report).await
+            let ssh = cx.clients.ssh();
+            let ran = match ssh.try_run(&host, command, &cx.report).await {
+                Err(error) => {
+                    ssh.note_outage(&host);
+                    return Err(error);
+                }
+                Ok(ran) => ran,
+            };
+            match ran {
+                Ran::Finished(state) => Ok(Some((host, state))),
+                // The login works, but not for commands.
+                Ran::Refused(_) if ssh.has_sftp(&host).await? => Ok(None),
+                Ran::Refused(error) => Err(error),
+            }
         };
         match tried.await {
-            Ok(_) => return Ok(()),
+            Ok(Some((host, state))) => {
+                if reboots::settled(cx, &host, &state, &mut pace).await? {
+                    return Ok(());
+                }
+            }
+            Ok(None) => return Ok(()),
             // sshd may answer before cloud-init has installed the key.
             Err(e) if e.kind == ErrorKind::Denied => {
                 let since = *refused_at.get_or_insert_with(|| pace.elapsed());
@@ -365,26 +393,23 @@ async fn run_on(
     cx.report.debug(format!("{}: {command}", host.name));
     cx.report
         .doing(command.trim().lines().next().unwrap_or_default());
-    let finished = cx
-        .clients
-        .ssh()
-        .run(
-            &host,
-            Command {
-                command: command.to_owned(),
-                cwd: options.cwd.clone(),
-                env: options.env,
-                stdin: options
-                    .stdin
-                    .map_or(Stdin::Empty, |text| Stdin::Bytes(text.into_bytes())),
-                sudo: options.sudo,
-                timeout,
-                live: true,
-                ..Command::default()
-            },
-            &cx.report,
-        )
-        .await?;
+    let ran = cx.clients.ssh().run(
+        &host,
+        Command {
+            program: Program::Shell(command.to_owned()),
+            cwd: options.cwd.clone(),
+            env: options.env,
+            stdin: options
+                .stdin
+                .map_or(Stdin::Empty, |text| Stdin::Bytes(text.into_bytes())),
+            sudo: options.sudo,
+            timeout,
+            live: true,
+            ..Command::default()
+        },
+        &cx.report,
+    );
+    let finished = reboots::noted(cx, &host, command, ran.await)?;
     let result = CommandResult {
         status: finished.status,
         stdout: String::from_utf8_lossy(&finished.stdout).into_owned(),
@@ -395,6 +420,10 @@ async fn run_on(
     if options.check && result.status != 0 {
         let error = failed(&host, command, &finished, cx.report.mask());
         return Err(match &options.cwd {
+            Some(cwd) if finished.no_user => error.hint(format!(
+                "the host has no user for `{cwd}` (`cwd`); write `./{cwd}` for a directory of \
+                 this name"
+            )),
             Some(cwd) if finished.no_directory => error.hint(format!(
                 "check that the directory `{cwd}` (`cwd`) exists on the host"
             )),

@@ -6,6 +6,7 @@ and a trick can take over the login, the channel or the command.
 
 import asyncio
 import os
+import re
 import struct
 
 import asyncssh
@@ -404,8 +405,8 @@ async def window_for_ever(process):
     await flood_packets(process.channel._conn, 93, number + b"\xff\xff\xff\xff")
 
 
-# During a command, which the server does not really run. `started` is sent
-# before the boot program's line on standard error, as if the command had begun.
+# During a command, which the server does not really run. The reports of the
+# program are sent first, as if the command had begun.
 AT_COMMAND = {
     "no status": no_status,
     "no status, no end": no_status_no_eof,
@@ -513,14 +514,26 @@ class World:
                 self.reached(name)
                 await BEFORE_COMMAND[user](process)
             elif user in AT_COMMAND:
-                token = process.command.split()[-1]
-                process.stderr.write(f"{token} 999999999\n".encode())
+                marker = await self.marker(process)
+                process.stdout.write(marker + b".\n")
+                process.stderr.write(marker + b"999999999:\n" + marker + b".\n")
                 self.reached(name)
                 await AT_COMMAND[user](process)
             else:
                 await self.run_command(name, process)
         except (ConnectionError, asyncssh.Error, BrokenPipeError):
             pass
+
+    @staticmethod
+    async def marker(process):
+        """Reads the program on standard input up to the marker of its reports."""
+        program = b""
+        while not (found := re.search(rb"autorun-%s %s.n' ([0-9a-f]{16}) ", program)):
+            piece = await process.stdin.read(1 << 16)
+            if not piece:
+                raise ConnectionError("the program ended early")
+            program += piece
+        return b"autorun-" + found[1] + b" "
 
     async def run_command(self, name, process):
         """Runs the command, with the trick's programs before those of the

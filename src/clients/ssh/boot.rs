@@ -1,139 +1,188 @@
-//! Parses what the host writes to stderr before the command runs: sudo's
-//! dialog, and the line with which the boot program reports that it has
-//! started.
+//! Parses what the host writes before the output of the command: whatever the
+//! login shell prints, sudo's dialog, and the lines with which the programs of
+//! [`super::shell`] report.
 
-use super::shell::{self, Sudo};
+use super::shell::{self, Framing, Sudo};
 
-/// The limit of kept output from a login shell before the command, in bytes;
-/// the beginning of longer output is passed on unexamined.
+/// The limit of kept output from before the command, in bytes, per stream.
 pub(super) const LONGEST_PREFACE: usize = 64 << 10;
 
-/// An event on stderr before the program runs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum SudoEvent {
-    Nothing,
+/// An event before the output of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BootEvent {
     AsksForPassword,
     AsksAgain,
     /// sudo does not ask again.
-    Done,
+    IsRoot,
+    /// The program has started; it reads its input next.
+    Started,
 }
 
-/// sudo's password dialog.
-struct Dialog {
-    prompt: String,
-    done: String,
-    answered: bool,
-}
-
-impl Dialog {
-    fn new(token: &str) -> Self {
-        Self {
-            prompt: shell::prompt(token),
-            done: shell::sudo_done(token),
-            answered: false,
-        }
-    }
-}
-
-/// Finds the boot program's line on stderr, which contains the process group.
+/// Finds the reports of the programs, which divide the command's output from
+/// everything before it.
 pub(super) struct Boot {
-    dialog: Option<Dialog>,
-    token: String,
-    /// The output before the line: that of a login shell, or an incomplete
-    /// line.
-    seen: Vec<u8>,
+    marker: Vec<u8>,
+    prompt: Vec<u8>,
+    /// Whether sudo may ask for a password.
+    dialog: bool,
+    answered: bool,
+    /// The output before the command's, as far as it is kept.
+    before: [Vec<u8>; 2],
+    /// Whether the output of the command has begun.
+    begun: [bool; 2],
     /// Whether the account's shell ran and called sudo.
     pub(super) asked_sudo: bool,
     /// Whether the working directory of the command cannot be entered.
     pub(super) no_directory: bool,
+    /// Whether the working directory is that of a user who does not exist.
+    pub(super) no_user: bool,
+    /// The process group of the command.
     pub(super) group: Option<i32>,
+    /// The id of the host's boot, on Linux.
+    pub(super) boot_id: Option<String>,
 }
 
 impl Boot {
-    pub(super) fn new(token: &str, sudo: Sudo) -> Self {
+    pub(super) fn new(framing: &Framing, sudo: Sudo) -> Self {
         Self {
-            dialog: (sudo == Sudo::Password).then(|| Dialog::new(token)),
-            token: token.to_owned(),
-            seen: Vec::new(),
+            marker: framing.marker().into_bytes(),
+            prompt: framing.prompt().into_bytes(),
+            dialog: sudo == Sudo::Password,
+            answered: false,
+            before: [Vec::new(), Vec::new()],
+            begun: [false, false],
             asked_sudo: false,
             no_directory: false,
+            no_user: false,
             group: None,
+            boot_id: None,
         }
     }
 
-    /// Passes the command's own stderr to `take`, without the lines of sudo and
-    /// the boot program.
-    pub(super) fn strip(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) -> SudoEvent {
-        if self.group.is_some() {
-            take(bytes);
-            return SudoEvent::Nothing;
+    /// Returns whether the command has begun, so that its status counts.
+    pub(super) fn began(&self) -> bool {
+        self.begun[1]
+    }
+
+    /// Returns what the host printed before the command, on one stream.
+    pub(super) fn before(&self, stream: usize) -> &[u8] {
+        &self.before[stream]
+    }
+
+    /// Takes output of a stream. Returns the part that belongs to the command,
+    /// and adds what happened to `events`.
+    pub(super) fn take<'a>(
+        &mut self,
+        stream: usize,
+        bytes: &'a [u8],
+        events: &mut Vec<BootEvent>,
+    ) -> std::borrow::Cow<'a, [u8]> {
+        if self.begun[stream] {
+            return bytes.into();
         }
-        self.seen.extend_from_slice(bytes);
-        if let Some(event) = self.follow_dialog() {
-            // Other output of sudo is not part of the command's output.
-            self.shorten(|_| {});
-            return event;
-        }
-        while let Some(end) = self.seen.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = self.seen.drain(..=end).collect();
-            let text = String::from_utf8_lossy(&line);
-            // A login shell may have written text before it, without a newline.
-            let Some((before, group)) = text.split_once(self.token.as_str()) else {
-                take(&line);
-                continue;
-            };
-            take(before.as_bytes());
-            match group.trim() {
-                shell::ASKS_SUDO => {
-                    self.asked_sudo = true;
-                    continue;
+        self.before[stream].extend_from_slice(bytes);
+        while let Some(word) = self.next_report(stream, events) {
+            match word.as_slice() {
+                word if word == shell::OUTPUT.as_bytes() => {
+                    self.begun[stream] = true;
+                    return std::mem::take(&mut self.before[stream]).into();
                 }
-                shell::NO_DIRECTORY => {
-                    self.no_directory = true;
-                    continue;
+                word if word == shell::ASKS_SUDO.as_bytes() => self.asked_sudo = true,
+                word if word == shell::IS_ROOT.as_bytes() => {
+                    self.dialog = false;
+                    events.push(BootEvent::IsRoot);
                 }
-                _ => {}
+                word if word == shell::NO_DIRECTORY.as_bytes() => self.no_directory = true,
+                word if word == shell::NO_USER.as_bytes() => self.no_user = true,
+                word => {
+                    if let (Some((group, boot)), None) = (started(word), self.group) {
+                        self.group = Some(group);
+                        self.boot_id = boot;
+                        events.push(BootEvent::Started);
+                    }
+                }
             }
-            self.group = group.trim().parse().ok();
-            take(&std::mem::take(&mut self.seen));
-            break;
         }
-        self.shorten(take);
-        SudoEvent::Nothing
+        let over = self.before[stream].len().saturating_sub(LONGEST_PREFACE);
+        self.before[stream].drain(..over);
+        std::borrow::Cow::Borrowed(&[])
     }
 
-    /// Passes on the beginning of output that is too long to be searched.
-    fn shorten(&mut self, mut take: impl FnMut(&[u8])) {
-        if self.seen.len() > LONGEST_PREFACE {
-            let over: Vec<u8> = self.seen.drain(..LONGEST_PREFACE / 2).collect();
-            take(&over);
+    /// Returns the word of the next complete report and removes the report. On
+    /// the way it follows sudo's dialog.
+    fn next_report(&mut self, stream: usize, events: &mut Vec<BootEvent>) -> Option<Vec<u8>> {
+        let before = &mut self.before[stream];
+        if stream == 1
+            && self.dialog
+            && let Some(at) = find(before, &self.prompt)
+        {
+            before.drain(at..at + self.prompt.len());
+            events.push(if std::mem::replace(&mut self.answered, true) {
+                BootEvent::AsksAgain
+            } else {
+                BootEvent::AsksForPassword
+            });
+        }
+        let at = find(before, &self.marker)?;
+        let word = at + self.marker.len();
+        let end = word + before[word..].iter().position(|b| *b == b'\n')?;
+        let report = before[word..end].to_vec();
+        // What was printed before a report does not explain what fails later.
+        before.drain(..=end);
+        Some(report)
+    }
+}
+
+/// Parses the report of a program that starts: `GROUP:BOOT`.
+fn started(word: &[u8]) -> Option<(i32, Option<String>)> {
+    let (group, boot) = std::str::from_utf8(word).ok()?.split_once(':')?;
+    let is_id = |c: char| c.is_ascii_hexdigit() || c == '-';
+    let boot = Some(boot).filter(|id| (1..=64).contains(&id.len()) && id.chars().all(is_id));
+    Some((group.parse().ok()?, boot.map(str::to_owned)))
+}
+
+fn find(text: &[u8], pattern: &[u8]) -> Option<usize> {
+    text.windows(pattern.len()).position(|part| part == pattern)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_output_after_the_report_belongs_to_the_command() {
+        let framing = Framing::new();
+        let marker = framing.marker();
+        let stdout = format!("\x00\u{1b}[31mmotd{marker}.\nout {marker}.\n");
+        let stderr = format!("who?\n{marker}4711:ab-1\nagain {marker}.\nerr");
+        for piece in [1, 2, 7, 1000] {
+            let mut boot = Boot::new(&framing, Sudo::No);
+            let mut events = Vec::new();
+            let mut got = [Vec::new(), Vec::new()];
+            for (stream, text) in [&stdout, &stderr].into_iter().enumerate() {
+                for bytes in text.as_bytes().chunks(piece) {
+                    let own = boot.take(stream, bytes, &mut events);
+                    got[stream].extend_from_slice(&own);
+                }
+            }
+            assert_eq!(got[0], format!("out {marker}.\n").into_bytes());
+            assert_eq!(got[1], b"err");
+            assert_eq!((boot.group, boot.began()), (Some(4711), true));
+            assert_eq!(boot.boot_id.as_deref(), Some("ab-1"));
+            assert_eq!(events, [BootEvent::Started]);
         }
     }
 
-    /// Follows sudo's dialog. Returns `None` if there is no dialog, or if it is
-    /// over.
-    fn follow_dialog(&mut self) -> Option<SudoEvent> {
-        let dialog = self.dialog.as_mut()?;
-        let seen = String::from_utf8_lossy(&self.seen).into_owned();
-        // Other output of sudo, such as its lecture, is discarded.
-        if let Some((_, rest)) = seen.split_once(&format!("{}\n", dialog.done)) {
-            self.seen = rest.as_bytes().to_vec();
-            self.dialog = None;
-            return Some(SudoEvent::Done);
+    #[test]
+    fn long_output_before_the_command_is_cut_at_its_beginning() {
+        let framing = Framing::new();
+        let mut boot = Boot::new(&framing, Sudo::No);
+        for _ in 0..100 {
+            let own = boot.take(0, &[b'x'; 4096], &mut Vec::new());
+            assert!(own.is_empty());
         }
-        let Some((_, rest)) = seen.split_once(&dialog.prompt) else {
-            return Some(SudoEvent::Nothing);
-        };
-        self.seen = rest.as_bytes().to_vec();
-        let again = std::mem::replace(&mut dialog.answered, true);
-        Some(if again {
-            SudoEvent::AsksAgain
-        } else {
-            SudoEvent::AsksForPassword
-        })
-    }
-
-    pub(super) fn flush(&mut self, take: impl FnOnce(&[u8])) {
-        take(&std::mem::take(&mut self.seen));
+        assert_eq!(boot.before(0).len(), LONGEST_PREFACE);
+        let end = format!("{}.\nout", framing.marker());
+        assert_eq!(&*boot.take(0, end.as_bytes(), &mut Vec::new()), b"out");
     }
 }

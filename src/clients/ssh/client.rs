@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::Channel;
-use super::command::{Command, Finished};
+use super::command::{Command, Finished, Ran};
 use super::config::{Question, SshConfig};
 use super::connect;
 use super::connection::{Connection, LOGIN_TIMEOUT, Patience};
@@ -22,6 +22,7 @@ use super::login;
 use super::pin::Pin;
 use super::proxy::{Line, Proxy};
 use super::pump;
+use super::reboots::{Boots, Expected};
 use super::trust::{self, KeyTypes, Offered};
 use super::tunnel::Jump;
 use crate::clients::Local;
@@ -29,7 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, text};
 
 /// Idle connections by host.
-type Idle = Arc<Mutex<HashMap<Host, Vec<Connection>>>>;
+pub(super) type Idle = Arc<Mutex<HashMap<Host, Vec<Connection>>>>;
 
 /// The connection to a jump host: open, not yet open, or failed recently.
 #[derive(Debug, Default)]
@@ -49,9 +50,10 @@ pub struct Ssh {
     known_hosts: Arc<KnownHosts>,
     config: SshConfig,
     report: Reporter,
-    cancel: CancellationToken,
-    idle: Idle,
+    pub(super) cancel: CancellationToken,
+    pub(super) idle: Idle,
     routes: Routes,
+    boots: Arc<Boots>,
     /// Instances for whose unverified key a warning was logged.
     unverified: Mutex<HashSet<String>>,
     /// Messages about OpenSSH's configuration that were already logged.
@@ -72,6 +74,7 @@ impl Ssh {
             cancel,
             idle: Idle::default(),
             routes: Routes::default(),
+            boots: Arc::default(),
             unverified: Mutex::default(),
             noted: Mutex::default(),
         }
@@ -221,21 +224,68 @@ impl Ssh {
     /// Throws `timeout`, `unreachable`, `denied`, `host_key_changed`,
     /// `cancelled`.
     pub async fn run(&self, host: &Host, command: Command, report: &Reporter) -> Result<Finished> {
+        match self.try_run(host, command, report).await? {
+            Ran::Finished(finished) => Ok(finished),
+            Ran::Refused(error) => Err(error),
+        }
+    }
+
+    /// Like [`Ssh::run`], but an account that runs no commands at all is not an
+    /// error.
+    pub async fn try_run(&self, host: &Host, command: Command, report: &Reporter) -> Result<Ran> {
         let (connection, channel) = self.open(host).await?;
         let idle = Arc::clone(&self.idle);
         let cancel = self.cancel.clone();
         let (host, report) = (host.clone(), report.clone());
+        let boots = Arc::clone(&self.boots);
         blocking(move || {
             let started = Instant::now();
-            let ran = pump::run(&connection, channel, &host, command, &cancel, &report)?;
-            let (mut finished, reusable) = ran;
-            finished.seconds = started.elapsed().as_secs_f64();
+            let ran = pump::run(
+                &connection,
+                channel,
+                &host,
+                command,
+                &cancel,
+                &report,
+                &boots,
+            )?;
+            let (mut ran, reusable) = ran;
+            if let Ran::Finished(finished) = &mut ran {
+                finished.seconds = started.elapsed().as_secs_f64();
+            }
             if reusable {
                 keep_idle(&idle, host, connection);
             }
-            Ok(finished)
+            Ok(ran)
         })
         .await
+    }
+
+    /// Expects that a host reboots, for this reason, in place of the boot that
+    /// was seen last. Its idle connections are dropped.
+    pub fn expect_reboot(&self, host: &Host, cause: &str, certain: bool) {
+        self.boots.expect(host, cause, certain);
+        self.forget(host);
+    }
+
+    /// Returns the reboot that a host has yet to go through.
+    pub fn expected_reboot(&self, host: &Host) -> Option<Expected> {
+        self.boots.expected(host)
+    }
+
+    /// Expects no reboot of a host any more.
+    pub fn forgive_reboot(&self, host: &Host) {
+        self.boots.forgive(host);
+    }
+
+    /// Records that a host does not answer, as during a reboot.
+    pub fn note_outage(&self, host: &Host) {
+        self.boots.lost(host);
+    }
+
+    /// Returns the id of the boot in which the last command on a host ran.
+    pub fn last_boot(&self, host: &Host) -> Option<String> {
+        self.boots.boot(host)
     }
 
     /// Drops the idle connections to a host, so that the next command logs in
@@ -249,7 +299,7 @@ impl Ssh {
 
     /// Returns a connection with an open channel: an idle connection that still
     /// works, or a new one. No command has run yet, so a retry is safe.
-    async fn open(&self, host: &Host) -> Result<(Connection, Channel)> {
+    pub(super) async fn open(&self, host: &Host) -> Result<(Connection, Channel)> {
         let patience = self.patience();
         loop {
             let idle = {
@@ -409,12 +459,12 @@ impl Ssh {
     }
 }
 
-fn keep_idle(idle: &Idle, host: Host, connection: Connection) {
+pub(super) fn keep_idle(idle: &Idle, host: Host, connection: Connection) {
     let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
     idle.entry(host).or_default().push(connection);
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work)

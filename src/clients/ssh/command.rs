@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use crate::error::Error;
+
 /// The standard input of a command.
 #[derive(Default)]
 pub enum Stdin {
@@ -35,11 +37,27 @@ impl std::fmt::Debug for Sink {
     }
 }
 
+/// What a command consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A command line for the user's login shell.
+    Shell(String),
+    /// A program of autorun itself, for POSIX sh. It starts in the home
+    /// directory.
+    Own(String),
+}
+
+impl Default for Program {
+    fn default() -> Self {
+        Self::Own(String::new())
+    }
+}
+
 /// A command to run.
 #[derive(Debug, Default)]
 pub struct Command {
-    /// The command, for the user's login shell.
-    pub command: String,
+    /// The command.
+    pub program: Program,
     /// The working directory.
     pub cwd: Option<String>,
     /// Environment variables; they are sent inside the connection, never in a
@@ -67,6 +85,9 @@ pub struct Finished {
     /// Whether the command did not run because its working directory cannot be
     /// entered.
     pub no_directory: bool,
+    /// Whether the command did not run because its working directory is that of
+    /// a user who does not exist on the host.
+    pub no_user: bool,
     /// Standard output, at most the last [`KEPT`] bytes.
     pub stdout: Vec<u8>,
     /// Standard error, with the same limit.
@@ -75,6 +96,15 @@ pub struct Finished {
     pub dropped: u64,
     /// The duration in seconds.
     pub seconds: f64,
+}
+
+/// The result of [`super::Ssh::try_run`].
+#[derive(Debug)]
+pub enum Ran {
+    /// The command ran.
+    Finished(Finished),
+    /// The account runs no commands, for the reason in the error.
+    Refused(Error),
 }
 
 /// The longest output in a result, in bytes: the end of each stream. The log

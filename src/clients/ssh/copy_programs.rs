@@ -4,6 +4,7 @@
 //! Their exit status shows what went wrong, because messages depend on the
 //! language of the host. See [`Trouble`].
 
+use super::home::at_home;
 use super::shell::quote;
 
 /// Why a copy program failed.
@@ -23,10 +24,12 @@ pub enum Trouble {
     Incomplete,
     /// The path names neither a file nor a directory.
     Special,
+    /// The path begins with `~user`, and the host has no such user.
+    NoUser,
 }
 
 impl Trouble {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Missing,
         Self::Denied,
         Self::Full,
@@ -34,11 +37,12 @@ impl Trouble {
         Self::HoldsHome,
         Self::Incomplete,
         Self::Special,
+        Self::NoUser,
     ];
 
     /// Returns the program's exit status for this reason; sh, tar and sudo use
     /// others.
-    const fn status(self) -> i64 {
+    pub(super) const fn status(self) -> i64 {
         match self {
             Self::Missing => 91,
             Self::Denied => 92,
@@ -47,6 +51,7 @@ impl Trouble {
             Self::HoldsHome => 95,
             Self::Incomplete => 96,
             Self::Special => 97,
+            Self::NoUser => 98,
         }
     }
 
@@ -124,7 +129,7 @@ fn permissions(shown: &str) -> Option<u32> {
     letters.iter().enumerate().map(bit).sum()
 }
 
-/// Wraps a script into a command for the login shell, with these functions:
+/// Returns a program for POSIX sh from a script, with these functions:
 ///
 /// - `absent PATH` exits because the path does not exist, or because the user
 ///   may not search one of its directories.
@@ -153,18 +158,16 @@ exit 1
         denied = Trouble::Denied.status(),
         full = Trouble::Full.status(),
     );
-    format!("exec sh -c {}", quote(&(functions + script)))
+    functions + script
 }
 
-/// Returns the path for a shell in the home directory: a quoted tilde would be
-/// a file name, and relative paths start at the home directory anyway.
-fn from_home(path: &str) -> &str {
-    match path.strip_prefix("~/") {
-        Some("") => ".",
-        Some(rest) => rest,
-        None if path == "~" => ".",
-        None => path,
-    }
+/// Returns shell code that sets a variable to a path on the host.
+fn on_host(variable: &str, path: &str) -> String {
+    let fails = format!(
+        "{{ echo 'no such user' >&2; exit {}; }}",
+        Trouble::NoUser.status()
+    );
+    at_home(variable, path, &fails)
 }
 
 /// Returns a program that copies its input to a file, for [`super::Ssh::run`].
@@ -173,7 +176,7 @@ fn from_home(path: &str) -> &str {
 #[must_use]
 pub fn receive_file(name: &str, target: &str, size: u64, mode: u32) -> String {
     command(&format!(
-        r#"t={target} n={name}
+        r#"{target}n={name}
 case $t in
 */) [ -d "$t" ] || {{ echo "the directory $t does not exist" >&2; exit {missing}; }} ;;
 esac
@@ -194,7 +197,7 @@ s=$(wc -c <"$h") || exit 1
 chmod -- {mode:04o} "$h" || exit 1
 mv -f -- "$h" "$t" || why "${{d:-.}}"
 printf '%s' "$t""#,
-        target = quote(from_home(target)),
+        target = on_host("t", target),
         name = quote(name),
         missing = Trouble::Missing.status(),
         incomplete = Trouble::Incomplete.status(),
@@ -207,7 +210,7 @@ printf '%s' "$t""#,
 /// that stays, otherwise beside it. `$d` is the directory that contains `$h`.
 fn stage(name: &str, target: &str, replace: bool) -> String {
     format!(
-        r#"t={target} n={name} into= home=$(pwd -P)
+        r#"{target}n={name} into= home=$(pwd -P)
 case $t in
 */) [ -d "$t" ] || {{ echo "the directory $t does not exist" >&2; exit {missing}; }}; t=$t$n ;;
 esac
@@ -235,7 +238,7 @@ rm -rf -- "$h" 2>/dev/null || {{ chmod -R -- u+rwx "$h"; rm -rf -- "$h"; }}
 trap clean EXIT
 trap 'exit 1' HUP INT PIPE TERM
 "#,
-        target = quote(from_home(target)),
+        target = on_host("t", target),
         name = quote(name),
         merging = if replace { "false" } else { "true" },
         token = format_args!("{:08x}", rand::random::<u32>()),
@@ -321,8 +324,7 @@ exit {incomplete}
 #[must_use]
 pub fn look(path: &str) -> String {
     command(&format!(
-        r#"p={path}
-if [ -d "$p" ]; then printf 'directory '; {tar}
+        r#"{path}if [ -d "$p" ]; then printf 'directory '; {tar}
 elif [ -f "$p" ]; then
 [ -r "$p" ] || {{ echo "$p: Permission denied" >&2; exit {denied}; }}
 m=$(ls -ldL -- "$p") && s=$(wc -c <"$p") || exit 1
@@ -330,7 +332,7 @@ printf 'file %d %.10s' "$s" "$m"
 elif [ -e "$p" ]; then echo "$p is neither a file nor a directory" >&2; exit {special}
 else absent "$p"
 fi"#,
-        path = quote(from_home(path)),
+        path = on_host("p", path),
         tar = Tar::COMMAND,
         denied = Trouble::Denied.status(),
         special = Trouble::Special.status(),
@@ -342,10 +344,9 @@ fi"#,
 #[must_use]
 pub fn send_file(path: &str, size: u64) -> String {
     command(&format!(
-        r#"p={path}
-[ -e "$p" ] || absent "$p"
+        r#"{path}[ -e "$p" ] || absent "$p"
 exec head -c {size} <"$p""#,
-        path = quote(from_home(path)),
+        path = on_host("p", path),
     ))
 }
 
@@ -354,8 +355,7 @@ exec head -c {size} <"$p""#,
 #[must_use]
 pub fn send_tree(path: &str) -> String {
     command(&format!(
-        r#"p={path}
-[ -e "$p" ] || absent "$p"
+        r#"{path}[ -e "$p" ] || absent "$p"
 cd -- "$p" || exit {denied}
 tar -cf - .
 s=$?
@@ -363,7 +363,7 @@ s=$?
 find . ! -type l -exec sh -c 'for f do [ -r "$f" ] || exit 1; done' sh {{}} + >/dev/null 2>&1 ||
 exit {denied}
 exit $s"#,
-        path = quote(from_home(path)),
+        path = on_host("p", path),
         denied = Trouble::Denied.status(),
     ))
 }

@@ -1,5 +1,6 @@
-//! The data for the host: the program that the boot program reads, then the
-//! command's own stdin.
+//! The data for the host: the programs that the boot program reads, then the
+//! command's own stdin. Each is sent only when the host is ready for it, so that
+//! no other program reads it.
 
 use std::collections::VecDeque;
 use std::io::Read as _;
@@ -10,15 +11,20 @@ use super::libssh2::must_wait;
 
 pub(super) const CHUNK: usize = 256 << 10;
 
-/// The data for the host: the program, then the command's own stdin.
+/// A part of the data for the host.
+pub(super) enum Part {
+    Data(Stdin),
+    /// Sending pauses here until [`Input::release`].
+    Pause,
+}
+
+/// The data for the host; see the module.
 pub(super) struct Input {
     pending: Vec<u8>,
     /// The number of bytes of `pending` that were sent.
     sent: usize,
-    /// The remaining inputs.
-    rest: VecDeque<Stdin>,
-    /// Whether sending pauses until sudo's dialog is over.
-    pub(super) held: bool,
+    /// The remaining parts.
+    rest: VecDeque<Part>,
     done: bool,
 }
 
@@ -29,20 +35,26 @@ pub(super) enum Fault {
 }
 
 impl Input {
-    pub(super) fn new(program: String, rest: Stdin, held: bool) -> Self {
+    pub(super) fn new(parts: impl IntoIterator<Item = Part>) -> Self {
         Self {
             pending: Vec::new(),
             sent: 0,
-            rest: [Stdin::Bytes(program.into_bytes()), rest].into(),
-            held,
+            rest: parts.into_iter().collect(),
             done: false,
         }
     }
 
-    /// Sends the password. The rest waits until sudo's dialog is over.
+    /// Sends the password, before everything else.
     pub(super) fn answer(&mut self, password: &str) {
         self.pending = format!("{password}\n").into_bytes();
         self.sent = 0;
+    }
+
+    /// Ends the pause at which sending has arrived.
+    pub(super) fn release(&mut self) {
+        if let Some(Part::Pause) = self.rest.front() {
+            self.rest.pop_front();
+        }
     }
 
     /// Writes as much as the channel accepts. Returns the number of bytes, or 1
@@ -58,11 +70,14 @@ impl Input {
                 Err(e) => Err(Fault::Remote(e)),
             };
         }
-        if self.done || self.held {
+        if self.done {
             return Ok(0);
         }
         if self.refill().map_err(Fault::Local)? {
             return Ok(1);
+        }
+        if !self.rest.is_empty() {
+            return Ok(0);
         }
         match channel.send_eof() {
             Ok(()) => {
@@ -74,18 +89,22 @@ impl Input {
         }
     }
 
-    /// Loads the next piece of input. Returns false at the end.
+    /// Loads the next piece of input. Returns false at a pause and at the end.
     fn refill(&mut self) -> std::io::Result<bool> {
         self.sent = 0;
         self.pending.clear();
         while let Some(next) = self.rest.pop_front() {
             match next {
-                Stdin::Empty => {}
-                Stdin::Bytes(bytes) => self.pending = bytes,
-                Stdin::Reader(mut reader) => {
+                Part::Pause => {
+                    self.rest.push_front(Part::Pause);
+                    break;
+                }
+                Part::Data(Stdin::Empty) => {}
+                Part::Data(Stdin::Bytes(bytes)) => self.pending = bytes,
+                Part::Data(Stdin::Reader(mut reader)) => {
                     let mut piece = reader.by_ref().take(CHUNK as u64);
                     if piece.read_to_end(&mut self.pending)? > 0 {
-                        self.rest.push_front(Stdin::Reader(reader));
+                        self.rest.push_front(Part::Data(Stdin::Reader(reader)));
                     }
                 }
             }

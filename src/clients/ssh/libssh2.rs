@@ -55,6 +55,11 @@ pub(super) fn is_of_a_file(error: &Error) -> bool {
     is_one_of(error, &[sys::LIBSSH2_ERROR_FILE])
 }
 
+/// Returns whether the other side refused a request on a channel.
+pub(super) fn is_refused_request(error: &Error) -> bool {
+    is_one_of(error, &[sys::LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED])
+}
+
 fn is_one_of(error: &Error, codes: &[i32]) -> bool {
     matches!(error.code(), ErrorCode::Session(code) if codes.contains(&code))
 }

@@ -9,7 +9,7 @@ use super::host::{Host, Secret};
 use super::identities::{Agent, Identity};
 use super::libssh2::{is_broken, is_of_a_file};
 use super::raw_login;
-use super::refusal::Tries;
+use super::tries::Tries;
 use crate::clients::Local;
 use crate::clients::key_file::{self, PrivateKeyFile};
 use crate::error::{Error, ErrorKind, Result};

@@ -10,6 +10,7 @@
 
 mod address;
 mod boot;
+mod by_sftp;
 mod channel;
 mod client;
 mod command;
@@ -19,6 +20,7 @@ mod connection;
 pub mod copy_programs;
 mod errors;
 mod gate;
+mod home;
 mod host;
 mod identities;
 mod input;
@@ -31,16 +33,21 @@ mod proxy;
 mod public_key;
 mod pump;
 mod raw_login;
+mod reboots;
 mod refusal;
+mod sftp;
+mod tries;
 mod shell;
 mod trust;
 mod tunnel;
 
 pub use address::{Address, is_user};
 pub use client::Ssh;
-pub use command::{Command, Finished, KEPT, Sink, Stdin};
+pub use command::{Command, Finished, KEPT, Program, Ran, Sink, Stdin};
 pub use config::Question;
 pub use errors::tail;
 pub use host::{Configuration, Host, Secret, Trust};
 pub use pin::{Pin, is_fingerprint};
+pub use reboots::names_reboot;
+pub use sftp::Upload;
 pub use trust::{KeyTypes, Offered};

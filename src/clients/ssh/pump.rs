@@ -9,18 +9,19 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::boot::{Boot, SudoEvent};
+use super::boot::{Boot, BootEvent};
 use super::channel::Channel;
-use super::command::{Command, Finished, Sink};
+use super::command::{Command, Finished, Ran, Sink, Stdin};
 use super::connection::{Connection, GLANCE, LOGIN_TIMEOUT};
-use super::errors::{Halt, broken, halted, tail};
+use super::errors::{Halt, broken, halted};
 use super::gate::{self, Shut};
 use super::host::Host;
-use super::input::{CHUNK, Fault, Input};
-use super::libssh2::must_wait;
+use super::input::{CHUNK, Fault, Input, Part};
+use super::libssh2::{is_refused_request, must_wait};
 use super::lines::Lines;
-use super::shell;
-use super::shell::Sudo;
+use super::reboots::Boots;
+use super::refusal::{not_started, refuses_commands};
+use super::shell::{self, Framing, Sudo, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, Stream, text};
 
@@ -35,6 +36,10 @@ const KEEPALIVE: u32 = 15;
 /// It is longer than the loop of [`shell::end_group`].
 const ENDS_WITHIN: Duration = Duration::from_millis(650);
 
+/// The time limit for everything before a command starts: the login shell's
+/// startup files, or a program that runs in place of commands.
+const STARTS_WITHIN: Duration = Duration::from_secs(120);
+
 /// The time limit for closing a channel.
 const CLOSES_WITHIN: Duration = Duration::from_secs(2);
 
@@ -47,45 +52,52 @@ pub(super) fn run(
     command: Command,
     cancel: &CancellationToken,
     report: &Reporter,
-) -> Result<(Finished, bool)> {
-    let token = format!("autorun-{:016x}", rand::random::<u64>());
+    boots: &Boots,
+) -> Result<(Ran, bool)> {
+    let framing = Framing::new();
     let deadline = command.timeout.map(|timeout| Instant::now() + timeout);
     let sudo = match (&host.sudo_password, command.sudo) {
         (_, false) => Sudo::No,
         (None, true) => Sudo::Free,
         (Some(_), true) => Sudo::Password,
     };
-    let program = shell::program(
-        &command.command,
-        command.cwd.as_deref(),
-        &command.env,
-        &token,
-    );
+    let work = Work {
+        program: &command.program,
+        cwd: command.cwd.as_deref(),
+        env: &command.env,
+        sudo: command.sudo,
+    };
+    let input = input(&framing, &work, sudo, command.stdin);
     connection.session.set_keepalive(true, KEEPALIVE);
     let live = command.live && report.follows_hosts();
     let mut job = Job {
         connection,
         channel,
         host,
-        input: Input::new(program, command.stdin, sudo == Sudo::Password),
+        input,
         outputs: STREAMS.map(|stream| Lines::new(stream, host, report, live)),
         sink: command.stdout,
-        boot: Boot::new(&token, sudo),
+        boot: Boot::new(&framing, sudo),
+        starts_until: Instant::now() + STARTS_WITHIN,
         report,
+        boots,
     };
-    let started = job.start(&shell::boot(&token, sudo), deadline, cancel);
+    let line = framing.command_line();
+    let started = job.start(&line, deadline, cancel);
     let moved = started.and_then(|()| job.pump(deadline, cancel));
     let stop = match moved {
-        Ok(()) => match job.finish(sudo) {
+        Ok(()) => match job.finish(sudo, &line) {
             Ok(done) => return Ok(done),
             Err(error) => Stop::Broken(error),
         },
+        Err(Stop::Refused(error)) => return Ok((Ran::Refused(error), true)),
         Err(stop) => stop,
     };
     // The reader of the output need not wait until the command is terminated.
     job.sink = None;
     let error = match stop {
-        Stop::Broken(error) => error,
+        Stop::Broken(error) | Stop::Refused(error) => error,
+        Stop::NotStarted => not_started(host, sudo, &job.boot, &line, None),
         Stop::Local(error) => {
             end_group(connection, job.boot.group, sudo, host);
             error
@@ -112,11 +124,32 @@ pub(super) fn run(
     Err(error)
 }
 
+/// Returns the data for the host. The command's own input waits until the
+/// command has started: a program that runs in its place must not read it.
+fn input(framing: &Framing, work: &Work<'_>, sudo: Sudo, stdin: Stdin) -> Input {
+    let text = |text: String| Part::Data(Stdin::Bytes(text.into_bytes()));
+    let mut parts = vec![text(framing.first_stage(work, sudo))];
+    if sudo == Sudo::Password {
+        parts.push(Part::Pause);
+    }
+    if sudo != Sudo::No {
+        parts.push(text(framing.second_stage(work)));
+    }
+    if !matches!(stdin, Stdin::Empty) {
+        parts.extend([Part::Pause, Part::Data(stdin)]);
+    }
+    Input::new(parts)
+}
+
 /// Why the pump stopped early.
 enum Stop {
     Deadline,
     Cancelled,
     Broken(Error),
+    /// The host refuses to run commands.
+    Refused(Error),
+    /// Something else runs in place of the command.
+    NotStarted,
     /// An error on this machine while reading or writing, or a wrong sudo
     /// password.
     Local(Error),
@@ -130,7 +163,10 @@ struct Job<'a> {
     outputs: [Lines<'a>; 2],
     sink: Option<Sink>,
     boot: Boot,
+    /// Until when the command must have started.
+    starts_until: Instant,
     report: &'a Reporter,
+    boots: &'a Boots,
 }
 
 impl Job<'_> {
@@ -149,6 +185,9 @@ impl Job<'_> {
             Ok(()) => Ok(()),
             Err(Halt::Shut(Shut::Cancelled)) => Err(Stop::Cancelled),
             Err(Halt::Shut(Shut::Late)) if deadline == Some(until) => Err(Stop::Deadline),
+            Err(Halt::Broken(e)) if is_refused_request(&e) => {
+                Err(Stop::Refused(refuses_commands(self.host)))
+            }
             Err(halt) => Err(Stop::Broken(halted(self.host, "starting a command", &halt))),
         }
     }
@@ -182,6 +221,9 @@ impl Job<'_> {
             };
             gate.credit(read + wrote);
             if read == 0 && wrote == 0 {
+                if self.boot.group.is_none() && Instant::now() > self.starts_until {
+                    return Err(Stop::NotStarted);
+                }
                 self.wait(deadline)?;
                 self.outputs.iter_mut().for_each(Lines::flush);
             }
@@ -219,24 +261,29 @@ impl Job<'_> {
 
     fn take(&mut self, id: i32, bytes: &[u8]) -> std::result::Result<(), Stop> {
         let host = self.host;
-        let [stdout, stderr] = &mut self.outputs;
-        if id == 0 {
-            let Some(Sink(sink)) = &mut self.sink else {
-                stdout.take(bytes);
-                return Ok(());
-            };
-            return sink
-                .write_all(bytes)
-                .map_err(|e| Stop::Local(output_not_written(host, &e)));
+        let mut events = Vec::new();
+        let stream = usize::from(id != 0);
+        let own = self.boot.take(stream, bytes, &mut events);
+        match &mut self.sink {
+            Some(Sink(sink)) if stream == 0 => sink
+                .write_all(&own)
+                .map_err(|e| Stop::Local(output_not_written(host, &e)))?,
+            _ => self.outputs[stream].take(&own),
         }
-        match self.boot.strip(bytes, |bytes| stderr.take(bytes)) {
-            SudoEvent::Nothing => {}
-            SudoEvent::AsksForPassword => {
-                let password = host.sudo_password.as_ref();
-                self.input.answer(password.map_or("", |secret| &secret.0));
+        for event in events {
+            match event {
+                BootEvent::AsksForPassword => {
+                    let password = host.sudo_password.as_ref();
+                    self.input.answer(password.map_or("", |secret| &secret.0));
+                }
+                BootEvent::AsksAgain => return Err(Stop::Local(wrong_password(host))),
+                BootEvent::IsRoot if host.sudo_password.is_none() => {}
+                BootEvent::IsRoot => self.input.release(),
+                BootEvent::Started => {
+                    self.boots.saw(host, self.boot.boot_id.as_deref());
+                    self.input.release();
+                }
             }
-            SudoEvent::Done => self.input.held = false,
-            SudoEvent::AsksAgain => return Err(Stop::Local(wrong_password(host))),
         }
         Ok(())
     }
@@ -264,9 +311,13 @@ impl Job<'_> {
 
     /// Returns the result of the command, and whether the connection can be
     /// reused.
-    fn finish(&mut self, sudo: Sudo) -> Result<(Finished, bool)> {
+    fn finish(&mut self, sudo: Sudo, line: &str) -> Result<(Ran, bool)> {
         let host = self.host;
-        self.boot.flush(|bytes| self.outputs[1].take(bytes));
+        let lost = self.boot.no_directory || self.boot.no_user;
+        if lost {
+            // The shell's own words: why it cannot enter the directory.
+            self.outputs[1].take(self.boot.before(1));
+        }
         if let Some(Sink(sink)) = &mut self.sink {
             sink.flush().map_err(|e| output_not_written(host, &e))?;
         }
@@ -283,8 +334,12 @@ impl Job<'_> {
         let gate = &self.connection.gate;
         gate.open(soon, &CancellationToken::new(), gate::ASIDE);
         let reusable = self.connection.finish(|_| self.channel.close()).is_ok();
-        if self.boot.group.is_none() && !self.boot.no_directory {
-            return Err(not_started(host, sudo, &self.boot, status, &stderr.0));
+        if !self.boot.began() && !lost {
+            let error = not_started(host, sudo, &self.boot, line, Some(status));
+            return match sudo {
+                Sudo::No => Ok((Ran::Refused(error), reusable)),
+                Sudo::Free | Sudo::Password => Err(error),
+            };
         }
         let dropped = stdout.1 + stderr.1;
         if dropped > 0 {
@@ -298,12 +353,13 @@ impl Job<'_> {
             status,
             signal,
             no_directory: self.boot.no_directory,
+            no_user: self.boot.no_user,
             stdout: stdout.0,
             stderr: stderr.0,
             dropped,
             seconds: 0.0,
         };
-        Ok((finished, reusable))
+        Ok((Ran::Finished(finished), reusable))
     }
 }
 
@@ -317,30 +373,6 @@ fn no_status(host: &Host) -> Error {
         ),
     )
     .hint("before you run it again, check on the host whether the command still runs")
-}
-
-/// Creates the error for a boot program that never started: sudo, the shell or
-/// the account refused.
-fn not_started(host: &Host, sudo: Sudo, boot: &Boot, status: i64, stderr: &[u8]) -> Error {
-    let reason = tail(stderr, 3);
-    let reason = if reason.is_empty() {
-        format!("status {status}")
-    } else {
-        reason
-    };
-    let error = Error::new(
-        ErrorKind::Denied,
-        format!("{} did not start the command: {reason}", host.login()),
-    );
-    match sudo {
-        Sudo::Free if boot.asked_sudo => error.hint(format!(
-            "on the host, allow {} to use sudo without a password, or pass `sudo_password` \
-             to host(), from a secret variable",
-            host.user
-        )),
-        Sudo::Password => error.hint(format!("check that {} may use sudo on the host", host.user)),
-        _ => error,
-    }
 }
 
 fn wrong_password(host: &Host) -> Error {

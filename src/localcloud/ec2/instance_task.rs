@@ -34,6 +34,8 @@ pub(super) struct InstanceTask {
     commands: mpsc::UnboundedReceiver<Command>,
     /// A command that arrived during a slow boot. It is executed first.
     overtaken_by: Option<Command>,
+    /// How long a reboot takes, from the fault of the last start.
+    reboots_in: Option<Duration>,
 }
 
 /// An event for which the task wakes up.
@@ -55,6 +57,7 @@ impl InstanceTask {
             id,
             commands,
             overtaken_by: None,
+            reboots_in: None,
         }
     }
 
@@ -72,7 +75,10 @@ impl InstanceTask {
                     self.terminated(Some((code, &message))).await;
                     return;
                 }
-                Event::Command(Command::Boot(fault)) => self.boot(fault).await,
+                Event::Command(Command::Boot(fault)) => {
+                    self.reboots_in = fault.as_ref().and_then(reboot_delay);
+                    self.boot(fault).await
+                }
                 Event::Command(Command::Stop { force }) => {
                     stop(machine, if force { Duration::ZERO } else { PATIENCE }).await;
                     self.set_phase(Phase::Stopped, None);
@@ -80,7 +86,11 @@ impl InstanceTask {
                 }
                 Event::Command(Command::Reboot) | Event::Ended(Ending::Reboot) => {
                     stop(machine, PATIENCE).await;
-                    self.boot(None).await
+                    let takes = self.reboots_in;
+                    match takes {
+                        Some(wait) if self.overtaken_within(wait).await => None,
+                        _ => self.boot(None).await,
+                    }
                 }
                 Event::Command(Command::Terminate) => {
                     stop(machine, Duration::ZERO).await;
@@ -175,18 +185,26 @@ impl InstanceTask {
         self.set_phase(Phase::Terminated, reason);
     }
 
+    /// Waits. Returns whether a command arrived in the meantime; it is executed
+    /// next.
+    async fn overtaken_within(&mut self, wait: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => false,
+            command = self.commands.recv() => {
+                self.overtaken_by = command;
+                true
+            }
+        }
+    }
+
     /// Boots the machine. If a command arrives during a slow boot, the boot is
     /// abandoned and the command is executed instead.
     async fn boot(&mut self, fault: Option<Fault>) -> Option<Running> {
         let instance = self.instance()?;
-        if let Some(wait) = fault.as_ref().and_then(delay) {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                command = self.commands.recv() => {
-                    self.overtaken_by = command;
-                    return None;
-                }
-            }
+        if let Some(wait) = fault.as_ref().and_then(delay)
+            && self.overtaken_within(wait).await
+        {
+            return None;
         }
         let boot = boot_of(&instance, fault.as_ref());
         match self.fleet.runtime.boot(boot).await {
@@ -234,6 +252,11 @@ async fn stop(running: Option<Running>, patience: Duration) {
     } else {
         machine.stop(patience).await;
     }
+}
+
+/// Returns how long a fault makes a reboot.
+fn reboot_delay(fault: &Fault) -> Option<Duration> {
+    (fault.act == Act::SlowReboot).then(|| Duration::from_secs_f64(fault.seconds.unwrap_or(20.0)))
 }
 
 /// Returns how long a fault keeps an instance pending.

@@ -17,6 +17,13 @@ pub(super) fn in_time(error: Error, attempt: &str) -> Error {
     }
 }
 
+/// Returns the error for a directory on a host that runs no commands.
+pub(super) fn no_directories(reason: Error) -> Error {
+    reason
+        .while_doing("copying a directory needs a shell on the host")
+        .hint("copy the files one by one, which needs only sftp")
+}
+
 pub(super) fn no_tar(host: &Host) -> Error {
     Error::new(
         ErrorKind::CommandFailed,
@@ -72,6 +79,7 @@ pub(super) fn not_copied(
             }
             _ => error,
         },
+        Trouble::NoUser => error.hint(no_user(target)),
         Trouble::Incomplete | Trouble::Special => error,
     }
 }
@@ -81,7 +89,7 @@ pub(super) fn not_sent(host: &Host, source: &str, finished: &Finished) -> Error 
     let words = words(finished);
     let trouble = Trouble::of_status(finished.status);
     let kind = match trouble {
-        Some(Trouble::Missing) => ErrorKind::NotFound,
+        Some(Trouble::Missing | Trouble::NoUser) => ErrorKind::NotFound,
         _ => ErrorKind::CommandFailed,
     };
     // The host repeats the path, without `~/`.
@@ -93,12 +101,17 @@ pub(super) fn not_sent(host: &Host, source: &str, finished: &Finished) -> Error 
         Some(Trouble::Denied) => {
             error.hint("pass `sudo: true`, or log in as a user who can read it")
         }
+        Some(Trouble::NoUser) => error.hint(no_user(source)),
         Some(Trouble::Missing) if !source.starts_with('/') => error.hint(format!(
             "check the path: a path without a leading / is relative to the home directory of {}",
             host.user
         )),
         _ => error,
     }
+}
+
+fn no_user(path: &str) -> String {
+    format!("check the name after the `~`; write `./{path}` for a file of this name")
 }
 
 fn failed(kind: ErrorKind, message: String, finished: &Finished, words: &str) -> Error {

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::check_public;
 use super::super::hosts::target;
-use super::errors::{in_time, no_tar, not_sent, other_kind};
+use super::errors::{in_time, no_directories, no_tar, not_sent, other_kind};
 use super::{Copied, ScpFrom, log_copied, query};
 use crate::clients::ssh::copy_programs::{self, Looked, Tar};
-use crate::clients::ssh::{self, Command, Finished, Host, Sink};
+use crate::clients::ssh::{self, Command, Finished, Host, Program, Ran, Sink};
 use crate::clients::tree::{self, LeftOut, NotUnpacked, Stage, Unpacked};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -61,31 +61,23 @@ pub(super) async fn scp_from(
         "" => "/",
         plain => plain,
     };
-    let looked = query(cx, &host, copy_programs::look(plain), options.sudo, timeout).await?;
-    if looked.status != 0 {
-        return Err(not_sent(&host, source, &looked));
-    }
-    let output = String::from_utf8_lossy(&looked.stdout).into_owned();
-    let looked = Looked::parse(&output).ok_or_else(|| {
-        Error::new(
-            ErrorKind::CommandFailed,
-            format!(
-                "unexpected answer from {} about `{source}`: {}",
-                host.name,
-                ssh::tail(output.as_bytes(), 1)
-            ),
-        )
-    })?;
-    let from = RemoteSource {
+    let mut from = RemoteSource {
         host: &host,
         source,
         sudo: options.sudo,
         timeout,
+        no_shell: None,
     };
+    let looked = from.look(cx, plain).await?;
     let (size, files) = match looked {
         Looked::File(size, mode) if !wants_directory => {
             get_file(cx, &from, source, size, mode, &path).await?;
             (size, None)
+        }
+        Looked::Directory(_) if wants_directory && from.no_shell.is_some() => {
+            return Err(no_directories(
+                from.no_shell.unwrap_or_else(|| no_tar(&host)),
+            ));
         }
         Looked::Directory(tar) if wants_directory => {
             let tar = tar.ok_or_else(|| no_tar(&host))?;
@@ -114,13 +106,14 @@ pub(super) async fn scp_from(
 /// comes from the playbook, never from the host.
 fn own_name(source: &str) -> Result<&OsStr> {
     let name = Path::new(source).file_name();
-    name.filter(|_| source != "~" && source != "~/")
-        .ok_or_else(|| {
-            Error::invalid(format!(
-                "argument `source`: the path `{source}` has no file name"
-            ))
-            .hint("pass the full path of the copy as `target`, without a `/` at the end")
-        })
+    // `~user` is a directory whose name only the host knows.
+    let is_home = source.starts_with('~') && !source.trim_end_matches('/').contains('/');
+    name.filter(|_| !is_home).ok_or_else(|| {
+        Error::invalid(format!(
+            "argument `source`: the path `{source}` has no file name"
+        ))
+        .hint("pass the full path of the copy as `target`, without a `/` at the end")
+    })
 }
 
 /// A file or directory on a host, and how to read it.
@@ -129,9 +122,60 @@ struct RemoteSource<'a> {
     source: &'a str,
     sudo: bool,
     timeout: Option<Duration>,
+    /// Why the host runs no commands; then sftp is used.
+    no_shell: Option<Error>,
 }
 
 impl RemoteSource<'_> {
+    /// Returns what the path on the host is.
+    async fn look(&mut self, cx: &Context, path: &str) -> Result<Looked> {
+        let program = copy_programs::look(path);
+        let looked = match query(cx, self.host, program, self.sudo, self.timeout).await? {
+            Ran::Finished(finished) => finished,
+            Ran::Refused(reason) => {
+                let look = cx
+                    .clients
+                    .ssh()
+                    .look_over_sftp(self.host, path, self.timeout);
+                let Some(looked) = look.await? else {
+                    return Err(reason);
+                };
+                self.no_shell = Some(reason);
+                return match looked {
+                    Ok(Some((size, mode))) => Ok(Looked::File(size, mode)),
+                    Ok(None) => Ok(Looked::Directory(None)),
+                    Err(finished) => Err(not_sent(self.host, self.source, &finished)),
+                };
+            }
+        };
+        if looked.status != 0 {
+            return Err(not_sent(self.host, self.source, &looked));
+        }
+        let output = String::from_utf8_lossy(&looked.stdout);
+        Looked::parse(&output).ok_or_else(|| {
+            Error::new(
+                ErrorKind::CommandFailed,
+                format!(
+                    "unexpected answer from {} about `{}`: {}",
+                    self.host.name,
+                    self.source,
+                    ssh::tail(output.as_bytes(), 1)
+                ),
+            )
+        })
+    }
+
+    /// Writes a file of the host to `into`.
+    async fn file(&self, cx: &Context, size: u64, into: Box<dyn Write + Send>) -> Result<Finished> {
+        let Some(reason) = &self.no_shell else {
+            let program = copy_programs::send_file(self.source, size);
+            return self.stream(cx, program, into).await;
+        };
+        let ssh = cx.clients.ssh();
+        let got = ssh.get_over_sftp(self.host, self.source, Sink(into), self.timeout);
+        got.await?.ok_or_else(|| reason.clone())
+    }
+
     /// Runs a command on the host and writes its output to a file or a pipe.
     async fn stream(
         &self,
@@ -140,7 +184,7 @@ impl RemoteSource<'_> {
         into: Box<dyn Write + Send>,
     ) -> Result<Finished> {
         let command = Command {
-            command,
+            program: Program::Own(command),
             sudo: self.sudo,
             timeout: self.timeout,
             stdout: Some(Sink(into)),
@@ -171,8 +215,7 @@ async fn get_file(
         to: meter.writing(file.reopen().map_err(failed)?),
         left: size,
     };
-    let command = copy_programs::send_file(source, size);
-    let finished = from.stream(cx, command, Box::new(writer)).await?;
+    let finished = from.file(cx, size, Box::new(writer)).await?;
     if finished.status != 0 {
         return Err(not_sent(from.host, source, &finished));
     }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::file_state;
-use crate::clients::ssh::{Command, Finished, Host};
+use crate::clients::ssh::{Command, Host, Program, Ran};
 use crate::context::Context;
 use crate::error::Result;
 use crate::report::text;
@@ -41,6 +41,13 @@ pub mod api {
     /// the host, its files are replaced one by one, and other files in it are
     /// kept. Links are copied as links; sockets and devices are skipped with a
     /// warning. The host needs tar.
+    ///
+    /// A `target` that begins with `~user/` is in the home directory of that
+    /// user of the host; write `./~name` for a file whose name begins with `~`.
+    ///
+    /// If the account runs no commands, as with `ForceCommand internal-sftp`, a
+    /// file is copied with the sftp protocol, without `sudo`. Directories need a
+    /// shell.
     ///
     /// Throws:
     ///
@@ -90,7 +97,7 @@ pub mod api {
     ///
     /// `source` is a path on the host. It means a directory if it ends in `/`,
     /// else a file. If the path on the host is of the other kind, nothing is
-    /// copied.
+    /// copied. `~user/` and accounts without a shell are treated as in `scp`.
     ///
     /// `target` is a path on this machine. If it is a directory, a file is
     /// copied into it under its own name. A file is first written under a
@@ -218,12 +225,12 @@ async fn query(
     command: String,
     sudo: bool,
     timeout: Option<Duration>,
-) -> Result<Finished> {
+) -> Result<Ran> {
     let command = Command {
-        command,
+        program: Program::Own(command),
         sudo,
         timeout,
         ..Command::default()
     };
-    cx.clients.ssh().run(host, command, &cx.report).await
+    cx.clients.ssh().try_run(host, command, &cx.report).await
 }

@@ -1,7 +1,7 @@
 //! Copying files and directories from this machine to hosts.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::super::check_public;
 use super::super::hosts::{Targets, on_each};
-use super::errors::{in_time, no_tar, not_copied};
+use super::errors::{in_time, no_directories, no_tar, not_copied};
 use super::{Copied, Scp, log_copied, query};
 use crate::clients::ssh::copy_programs::{self, Tar};
-use crate::clients::ssh::{Command, Finished, Host, Stdin};
+use crate::clients::ssh::{Command, Finished, Host, Program, Ran, Stdin, Upload};
 use crate::clients::tree::{self, Entry, Kind, NotPacked};
 use crate::context::Context;
 use crate::crash;
@@ -95,6 +95,15 @@ impl Source {
             content: Content::Directory(Arc::new(entries)),
             path,
         })
+    }
+
+    /// Opens the file. The size check on the host detects a file that has
+    /// become shorter.
+    fn content(&self, cx: &Context) -> Result<Box<dyn Read + Send>> {
+        let unreadable = |e: std::io::Error| Error::io("read", &self.path, &e);
+        let (file, _) = tree::open_file(&self.path).map_err(unreadable)?;
+        let meter = cx.report.meter(&self.shown, self.size);
+        Ok(Box::new(meter.reading(file.take(self.size))))
     }
 
     fn name(&self) -> String {
@@ -197,18 +206,28 @@ async fn send_file(
     to: &str,
     options: &Scp,
 ) -> Result<Finished> {
-    let unreadable = |e: std::io::Error| Error::io("read", &source.path, &e);
-    let (file, _) = tree::open_file(&source.path).map_err(unreadable)?;
-    let meter = cx.report.meter(&source.shown, source.size);
+    let timeout = options.timeout.map(Seconds::duration);
+    let program = copy_programs::receive_file(&source.name(), to, source.size, mode);
     let command = Command {
-        command: copy_programs::receive_file(&source.name(), to, source.size, mode),
-        // The size check on the host detects a file that has become shorter.
-        stdin: Stdin::Reader(Box::new(meter.reading(file.take(source.size)))),
+        program: Program::Own(program),
+        stdin: Stdin::Reader(source.content(cx)?),
         sudo: options.sudo,
-        timeout: options.timeout.map(Seconds::duration),
+        timeout,
         ..Command::default()
     };
-    cx.clients.ssh().run(host, command, &cx.report).await
+    let reason = match cx.clients.ssh().try_run(host, command, &cx.report).await? {
+        Ran::Finished(finished) => return Ok(finished),
+        Ran::Refused(reason) => reason,
+    };
+    let upload = Upload {
+        name: source.name(),
+        target: to.to_owned(),
+        size: source.size,
+        mode,
+        content: source.content(cx)?,
+    };
+    let put = cx.clients.ssh().put_over_sftp(host, upload, timeout);
+    put.await?.ok_or(reason)
 }
 
 async fn send_directory(
@@ -230,7 +249,11 @@ async fn send_directory(
     });
     let meter = cx.report.meter(&source.shown, source.size);
     let command = Command {
-        command: copy_programs::receive_tree(&source.name(), to, options.delete),
+        program: Program::Own(copy_programs::receive_tree(
+            &source.name(),
+            to,
+            options.delete,
+        )),
         stdin: Stdin::Reader(Box::new(meter.reading(reader))),
         sudo: options.sudo,
         timeout,
@@ -250,7 +273,10 @@ async fn send_directory(
 }
 
 async fn tar_of(cx: &Context, host: &Host, timeout: Option<Duration>) -> Result<Tar> {
-    let finished = query(cx, host, Tar::COMMAND.to_owned(), false, timeout).await?;
+    let finished = match query(cx, host, Tar::COMMAND.to_owned(), false, timeout).await? {
+        Ran::Finished(finished) => finished,
+        Ran::Refused(reason) => return Err(no_directories(reason)),
+    };
     Tar::parse(&String::from_utf8_lossy(&finished.stdout)).ok_or_else(|| no_tar(host))
 }
 

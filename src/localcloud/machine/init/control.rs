@@ -1,5 +1,6 @@
 //! The socket over which the programs of the init system reach init.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
@@ -71,6 +72,8 @@ pub(super) struct Control {
     pub(super) units: Manager,
     pub(super) progress: Rc<watch::Sender<Progress>>,
     /// Plans to end the machine. The last plan counts.
+    /// Whether the machine shuts down now.
+    pub(super) ends: Rc<Cell<bool>>,
     pub(super) plans: mpsc::UnboundedSender<Option<(Ending, Delay)>>,
 }
 
@@ -148,6 +151,11 @@ impl Control {
         match request.tool.as_str() {
             "systemctl" => match power_verb(&request.args) {
                 Some(ending) => self.end(ending, uid),
+                None if self.ends.get() && asks_for_state(&request.args) => Reply {
+                    out: "stopping\n".to_owned(),
+                    code: 1,
+                    ..Reply::default()
+                },
                 None => self.units.systemctl(&request.args, uid).await,
             },
             "cloud-init" => self.cloud_init(&request.args).await,
@@ -166,6 +174,7 @@ impl Control {
         if uid != 0 {
             return Reply::failure("Interactive authentication required.", 1);
         }
+        self.ends.set(matches!(plan, Some((_, Delay::Now))));
         // The receiver lives as long as the machine.
         let _ = self.plans.send(plan);
         Reply::default()
@@ -257,6 +266,10 @@ fn status_options(options: &[String]) -> Result<(bool, Format), String> {
         };
     }
     Ok((wait, format))
+}
+
+fn asks_for_state(args: &[String]) -> bool {
+    args.iter().any(|arg| arg == "is-system-running")
 }
 
 /// Returns the ending for `systemctl reboot` and similar verbs.

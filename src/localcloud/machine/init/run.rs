@@ -153,6 +153,7 @@ impl Init {
         let control = Control {
             units: self.units.clone(),
             progress: Rc::new(progress),
+            ends: Rc::default(),
             plans,
         };
         first_boot::settle(&boot)?;

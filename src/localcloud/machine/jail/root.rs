@@ -149,6 +149,7 @@ pub(super) fn protect_kernel(root: &Path) -> io::Result<()> {
             bind_read_only(&path, &path)?;
         }
     }
+    number_boot(root)?;
     for name in HIDDEN {
         let path = proc.join(name);
         if path.exists() {
@@ -162,6 +163,17 @@ pub(super) fn protect_kernel(root: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Sets an id of its own for this boot: programs find out by it whether a machine
+/// has rebooted, and the kernel has booted only once.
+fn number_boot(root: &Path) -> io::Result<()> {
+    let id = fs::read("/proc/sys/kernel/random/uuid")?;
+    let file = root.join("run/autorun/boot_id");
+    fs::write(&file, id)?;
+    bind_read_only(&file, &root.join("proc/sys/kernel/random/boot_id"))?;
+    // The mount keeps the file, which nothing can change from now on.
+    fs::remove_file(file)
 }
 
 /// Makes the current directory the root directory and detaches the host's.

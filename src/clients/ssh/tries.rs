@@ -1,0 +1,156 @@
+//! The error for a login that a host refused.
+
+use super::errors::tail;
+use super::host::Host;
+use crate::error::{Error, ErrorKind};
+
+/// How many lines of a host's banner an error shows.
+const BANNER_LINES: usize = 3;
+
+/// What was tried to log in.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    /// The methods that the host accepts at the beginning.
+    pub(super) methods: Vec<String>,
+    /// The keys and the password that were offered, as messages name them.
+    pub(super) offered: Vec<String>,
+    /// Keys that were not offered, because the host closed the connection.
+    pub(super) left_out: Vec<String>,
+    /// Why key files were not used.
+    pub(super) unusable: Vec<Error>,
+    /// Whether an agent answered.
+    pub(super) agent_runs: bool,
+    /// Whether the host refused something.
+    pub(super) refused: bool,
+    /// Whether the host closed the connection.
+    pub(super) closed: bool,
+    /// The methods that the host wants in addition to an accepted key.
+    also: Vec<String>,
+    /// Questions of the host that had no answer.
+    pub(super) questions: Vec<String>,
+    /// The reason that the host sent when it closed the connection.
+    pub(super) farewell: Option<String>,
+    /// The text that the host shows at the login.
+    pub(super) banner: Option<String>,
+}
+
+impl Tries {
+    /// Records the methods after keys were offered. A host that accepts a key
+    /// and wants more lists other methods than before.
+    pub(super) fn also_wants(&mut self, methods: &[String]) {
+        let has_key = |methods: &[String]| methods.iter().any(|method| method == "publickey");
+        if !methods.is_empty() && has_key(&self.methods) && !has_key(methods) {
+            self.also = methods.to_vec();
+        }
+    }
+
+    /// Creates the error: first what is wrong here, then what the host refused.
+    pub(super) fn error(&self, host: &Host) -> Error {
+        let login = host.login();
+        let without_keys = !self.methods.iter().any(|method| method == "publickey");
+        let (message, hint) = if !self.also.is_empty() {
+            let also = self.also.join(", ");
+            let key = match host.password {
+                None => format!("{login} accepts the key, but also wants {also}"),
+                Some(_) => format!("{login} accepts the key, but refused the password"),
+            };
+            (key, of_password(host))
+        } else if self.offered.is_empty() && without_keys {
+            let methods = match self.methods.as_slice() {
+                [] => "no method".to_owned(),
+                methods => format!("only {}", methods.join(", ")),
+            };
+            (
+                format!("cannot log in as {login}: the host accepts {methods}"),
+                of_password(host),
+            )
+        } else if self.offered.is_empty() && host.password.is_some() {
+            (
+                format!(
+                    "cannot log in as {login}: the host accepts only {}",
+                    self.methods.join(", ")
+                ),
+                "pass `key`, or allow PasswordAuthentication in the sshd of the host".to_owned(),
+            )
+        } else if self.offered.is_empty() {
+            (self.no_key(&login), NO_KEY.to_owned())
+        } else {
+            (self.refused(&login), self.of_refusal(host))
+        };
+        let faults: Vec<String> = self.unusable.iter().map(ToString::to_string).collect();
+        let message = match faults.as_slice() {
+            [] => message,
+            faults => format!("{}; {message}", faults.join("; ")),
+        };
+        let message = match self
+            .banner
+            .as_ref()
+            .map(|text| tail(text.as_bytes(), BANNER_LINES))
+        {
+            Some(banner) if !banner.trim().is_empty() => {
+                format!("{message}; the host shows:\n{}", banner.trim())
+            }
+            _ => message,
+        };
+        let repair = self.unusable.iter().find_map(|error| error.hint.clone());
+        Error::new(ErrorKind::Denied, message).hint(repair.unwrap_or(hint))
+    }
+
+    fn no_key(&self, login: &str) -> String {
+        let agent = match self.agent_runs {
+            true => "the ssh agent has no key",
+            false => "no ssh agent is running",
+        };
+        match self.unusable.is_empty() {
+            true => format!(
+                "cannot log in as {login}: no ssh key was found: {agent}, and ~/.ssh has no key"
+            ),
+            false => format!("cannot log in as {login}: there is no other key, and {agent}"),
+        }
+    }
+
+    fn refused(&self, login: &str) -> String {
+        let tried = self.offered.join(", ");
+        let mut message = match &self.farewell {
+            Some(why) => format!("{login} closed the connection: {why}; tried {tried}"),
+            None => format!("{login} refused the login; tried {tried}"),
+        };
+        if !self.left_out.is_empty() {
+            message = format!("{message}; not tried {}", self.left_out.join(", "));
+        }
+        if !self.questions.is_empty() {
+            let questions: Vec<String> = self
+                .questions
+                .iter()
+                .map(|text| format!("`{text}`"))
+                .collect();
+            message = format!("{message}; the host also asked {}", questions.join(", "));
+        }
+        message
+    }
+
+    fn of_refusal(&self, host: &Host) -> String {
+        if host.password.is_some() {
+            return "check `user` and `password`, and that the host allows the user to log in"
+                .to_owned();
+        }
+        if self.closed && host.key.is_none() {
+            return "the host limits the number of keys (MaxAuthTries): pass `key`, or set \
+                    IdentityFile and IdentitiesOnly for the host in ~/.ssh/config"
+                .to_owned();
+        }
+        "check `user` and `key`, and that ~/.ssh/authorized_keys on the host contains the \
+         public key"
+            .to_owned()
+    }
+}
+
+const NO_KEY: &str =
+    "pass `key`, load a key with ssh-add, or create one with `ssh-keygen -t ed25519`";
+
+fn of_password(host: &Host) -> String {
+    match host.password {
+        None => "pass `password` to host(), from a secret variable".to_owned(),
+        Some(_) => "check `user` and `password`".to_owned(),
+    }
+}
