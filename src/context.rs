@@ -2,7 +2,8 @@
 //! cancellation token. The command line creates it; it is passed as an argument
 //! and is never global.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,15 @@ use crate::report::Reporter;
 /// The environment variable that holds the path of this program, for the
 /// playbook and for the commands that it starts on this machine.
 pub const OWN_PATH: &str = "AUTORUN_EXE";
+
+/// A file of the playbook, as `script_dir()` needs it.
+#[derive(Debug)]
+pub struct ScriptFile {
+    /// Its directory, an absolute path.
+    pub directory: PathBuf,
+    /// Line and column of each call of `script_dir()` in it.
+    pub calls: BTreeSet<(usize, usize)>,
+}
 
 /// The parts that all branches of a run share.
 #[derive(Debug)]
@@ -37,6 +47,8 @@ pub struct Parts {
     pub cancel: CancellationToken,
     /// Path of the playbook, for tags.
     pub playbook: String,
+    /// The playbook and each imported file, by name.
+    pub files: BTreeMap<String, ScriptFile>,
     /// The tags from `--tag`, set on every resource of the run.
     pub run_tags: BTreeMap<String, String>,
     /// The lifetime of instances, from `--ttl`.

@@ -246,9 +246,9 @@ impl Error {
         let message = format!("cannot {attempt} `{}`: {}", path.display(), reason(source));
         let error = Self::new(kind, message);
         match source.kind() {
-            std::io::ErrorKind::NotFound if path.is_relative() => {
-                error.hint("relative paths start at the directory in which autorun was called")
-            }
+            std::io::ErrorKind::NotFound if path.is_relative() => error.hint(
+                "relative paths start at the current directory: see `autorun docs script_dir`",
+            ),
             std::io::ErrorKind::PermissionDenied => error.hint(format!(
                 "`ls -ld {}` shows the owner and the permissions",
                 shell_words::quote(&nearest_visible(path).to_string_lossy())

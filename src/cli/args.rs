@@ -75,9 +75,14 @@ pub(super) enum CloudCommand {
 /// The arguments of `autorun run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// The playbook, a .rhai file
+    /// The playbook, a .rhai file. If it is -, read standard input
     #[arg(value_name = "PLAYBOOK")]
     pub(super) playbook: PathBuf,
+
+    /// Change to this directory first. All relative paths start there, also that
+    /// of the playbook
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub(super) directory: Option<PathBuf>,
 
     /// Set a variable. VALUE is text, @FILE (the content of a file, or of
     /// standard input for @-) or cmd:COMMAND (the output of a shell command).

@@ -75,6 +75,7 @@ impl Attempt {
             environment: process_environment(),
             cancel,
             playbook: self.playbook.path().to_owned(),
+            files: self.playbook.script_files(),
             run_tags: self.run.about.tags,
             ttl: self.run.about.ttl.map(Duration::from_secs),
         };

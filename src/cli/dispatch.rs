@@ -32,11 +32,15 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(with_command(arguments.collect())) {
+    let words: Vec<OsString> = arguments.collect();
+    let cli = match Cli::try_parse_from(with_command(words.clone())) {
         Ok(cli) => cli,
         Err(error) => {
             // clap returns help and version as errors; they go to stdout.
             let _ = error.print();
+            if let Some(hint) = interpreter_hint(&words) {
+                complain(&fitted(&hint));
+            }
             return if error.use_stderr() {
                 exit::USAGE
             } else {
@@ -61,6 +65,22 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     result.unwrap_or_else(|error| {
         complain(&fitted(&format!("error: {error:#}")));
         exit::USAGE
+    })
+}
+
+/// Returns a hint if the `#!` line of a playbook has several options: the kernel passes
+/// them as one argument, before the path of the playbook.
+fn interpreter_hint(words: &[OsString]) -> Option<String> {
+    let [_, options, playbook, ..] = words else {
+        return None;
+    };
+    let options = options.to_str()?;
+    let is_line = options.starts_with('-') && options.contains(' ');
+    (is_line && Path::new(playbook).is_file()).then(|| {
+        format!(
+            "hint: begin the playbook with `#!/usr/bin/env -S autorun {options}`: without -S, all \
+             options are one argument"
+        )
     })
 }
 

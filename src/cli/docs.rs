@@ -8,7 +8,7 @@ use anyhow::bail;
 use super::args::DocsArgs;
 use super::output::{answer, complain};
 use crate::error::exit;
-use crate::playbook::{Declared, Playbook, diagnostic, reference};
+use crate::playbook::{Declared, Playbook, diagnostic, is_stdin, reference};
 use crate::report::{Mask, text};
 
 /// The pages of the manual, by the names that `autorun docs` takes. The reference
@@ -53,7 +53,7 @@ pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
         return Ok(exit::DONE);
     }
     let path = Path::new(subject);
-    if path.exists() || path.extension().is_some_and(|e| e == "rhai") {
+    if is_stdin(path) || path.exists() || path.extension().is_some_and(|e| e == "rhai") {
         return Ok(playbook(path));
     }
     let functions = reference::ENTRIES.iter().map(|entry| entry.name.as_str());

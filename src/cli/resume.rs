@@ -1,6 +1,7 @@
 //! `autorun resume`: continues a run where it ended.
 
-use std::path::Path;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use tokio::runtime::Runtime;
@@ -17,7 +18,7 @@ use super::target::CloudTarget;
 use super::variables::{Given, InFile};
 use crate::error::exit;
 use crate::ledger::Run;
-use crate::playbook::Declared;
+use crate::playbook::{self, Declared};
 use crate::report::Reporter;
 
 pub(super) fn resume(mut arguments: ResumeArgs) -> anyhow::Result<u8> {
@@ -44,7 +45,7 @@ pub(super) fn resume(mut arguments: ResumeArgs) -> anyhow::Result<u8> {
             directory.display()
         )
     })?;
-    let Some(playbook) = load(Path::new(&run.about.playbook), &report) else {
+    let Some(playbook) = load(&playbook_of(&run)?, &report) else {
         return Ok(exit::COMPILE);
     };
     let mut given = Given {
@@ -93,6 +94,24 @@ pub(super) fn resume(mut arguments: ResumeArgs) -> anyhow::Result<u8> {
     let ended = attempt.perform(&runtime, &target.aws)?;
     runtime.shutdown_background();
     Ok(ended.code)
+}
+
+/// Returns the playbook of a run. If a pipe had it, it must be on standard input again:
+/// the ledger does not keep its text, which may contain secrets.
+fn playbook_of(run: &Run) -> anyhow::Result<PathBuf> {
+    let name = &run.about.playbook;
+    if playbook::can_be_read_again(name) {
+        return Ok(name.into());
+    }
+    if std::io::stdin().is_terminal() {
+        bail!(
+            "the playbook of run {} was not a file ({name}), and its text is not kept\n\
+             hint: pass the same text again: `autorun resume {} < FILE`",
+            run.id,
+            run.id
+        );
+    }
+    Ok("-".into())
 }
 
 /// Rejects new values of variables that the ledger has: the recorded steps used

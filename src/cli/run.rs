@@ -17,8 +17,13 @@ use super::target::CloudTarget;
 use super::variables::Given;
 use crate::error::{Error, exit};
 use crate::ledger::{About, Run};
+use crate::playbook;
 
 pub(super) fn run(mut arguments: RunArgs) -> anyhow::Result<u8> {
+    if let Some(directory) = &arguments.directory {
+        std::env::set_current_dir(directory)
+            .map_err(|e| shown(&Error::io("change to", directory, &e)))?;
+    }
     check_exists(&arguments.playbook)?;
     let settings = Settings::for_playbook(&arguments.playbook)?;
     settings.complete_run(&mut arguments);
@@ -26,14 +31,14 @@ pub(super) fn run(mut arguments: RunArgs) -> anyhow::Result<u8> {
     let ttl = arguments.ttl.and_then(OrNone::into_option);
     let directory = std::env::current_dir().context("the current directory is gone")?;
     let about = About {
-        playbook: arguments.playbook.display().to_string(),
+        playbook: playbook::name_of(&arguments.playbook),
         tags: arguments.tag.iter().cloned().collect(),
         ttl: ttl.map(|ttl| ttl.as_secs()),
         ..About::default()
     };
     // The same file by another path is the same playbook.
     let real = arguments.playbook.canonicalize();
-    let real = real.unwrap_or_else(|_| directory.join(&arguments.playbook));
+    let real = real.unwrap_or_else(|_| directory.join(&about.playbook));
     let mut run = Run::new(&real, "", about);
     run.about.directory = directory;
     #[cfg(feature = "local-cloud")]
@@ -44,6 +49,9 @@ pub(super) fn run(mut arguments: RunArgs) -> anyhow::Result<u8> {
     let Some(playbook) = load(&arguments.playbook, &report) else {
         return Ok(exit::COMPILE);
     };
+    if playbook.is_empty() {
+        report.warn(format!("{} has no statements", playbook.path()));
+    }
     let mut given = Given {
         set: &arguments.set,
         files: read_files(&arguments.vars)?,
@@ -103,6 +111,9 @@ fn check_exists(playbook: &Path) -> anyhow::Result<()> {
     if playbook.to_str().is_none() {
         let message = format!("the name of `{}` is not UTF-8", playbook.display());
         return Err(shown(&Error::invalid(message).hint("rename the playbook")));
+    }
+    if playbook::is_stdin(playbook) {
+        return Ok(());
     }
     let Err(error) = std::fs::metadata(playbook) else {
         return Ok(());

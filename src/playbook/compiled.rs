@@ -8,8 +8,8 @@ use rhai::{Engine, Scope};
 use super::loading::{LoadError, Loader};
 use super::source_file::SourceFile;
 use super::variables::{self, Declared};
-use super::{check, engine, imports};
-use crate::context::Context;
+use super::{check, engine, imports, reading};
+use crate::context::{Context, ScriptFile};
 use crate::error::Error;
 use crate::primitives::{ALLOWS_AGAIN, LAUNCHES, aws_functions};
 use crate::script::{Understood, understand};
@@ -33,8 +33,8 @@ impl Playbook {
             files: BTreeMap::new(),
             texts: BTreeMap::new(),
         };
-        let path = path.display().to_string();
-        let outcome = loader.load(&path, &mut Vec::new(), None);
+        let outcome = loader.load(path, &mut Vec::new(), None);
+        let path = reading::name_of(path);
         let Loader { files, texts, .. } = loader;
         let failed = |errors, secrets| LoadError {
             errors,
@@ -64,7 +64,7 @@ impl Playbook {
         })
     }
 
-    /// Returns the path of the playbook as it was given.
+    /// Returns the path of the playbook as it was given, or `<stdin>`.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -79,6 +79,25 @@ impl Playbook {
             line.strip_prefix(' ').unwrap_or(line)
         });
         lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Returns whether the playbook has no statement, so that running it does nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let main = self.files.get(&self.path);
+        main.is_none_or(|file| file.ast.statements().is_empty())
+    }
+
+    /// Returns its files, as `script_dir()` needs them.
+    #[must_use]
+    pub fn script_files(&self) -> BTreeMap<String, ScriptFile> {
+        let file = |file: &SourceFile| ScriptFile {
+            directory: file.script_dir(),
+            calls: check::places(&file.ast, "script_dir"),
+        };
+        let all = self.files.iter();
+        all.map(|(path, source)| (path.clone(), file(source)))
+            .collect()
     }
 
     /// Returns whether the playbook calls a function that sends requests to AWS.

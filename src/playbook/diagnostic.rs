@@ -107,17 +107,75 @@ fn snippet(out: &mut String, place: &Place, texts: &Texts) {
     let Some(text) = text else { return };
     let number = place.line.to_string();
     let gap = " ".repeat(number.len());
+    let (line, pad) = excerpt(text, place.column, COLUMNS - gap.len() - " | ".len());
+    let _ = write!(out, "\n{gap} |\n{number} | {line}\n{gap} | {pad}^");
+}
+
+/// The width of a report.
+const COLUMNS: usize = 80;
+
+/// The distance between two tab stops of a terminal.
+const TAB: usize = 8;
+
+/// Returns the line, and the blanks that put a caret below the column. A line that is
+/// too long for the room is cut around the column.
+fn excerpt(text: &str, column: usize, room: usize) -> (String, String) {
+    let text = text.trim_end();
+    let shown: Vec<(String, usize)> = text.chars().map(as_shown).collect();
+    let at = column.saturating_sub(1).min(shown.len());
+    let width = |cells: &[(String, usize)]| cells.iter().map(|(_, width)| width).sum::<usize>();
+    let line = |cells: &[(String, usize)]| -> String {
+        cells.iter().map(|(shown, _)| shown.as_str()).collect()
+    };
     // Keep tabs, so that the caret is below its column.
-    let before: String = text.chars().take(place.column.saturating_sub(1)).collect();
-    let pad: String = before
-        .chars()
-        .map(|c| if c == '\t' { '\t' } else { ' ' })
+    if width(&shown) <= room {
+        let pad = shown[..at]
+            .iter()
+            .map(|(shown, width)| match shown.as_str() {
+                "\t" => "\t".to_owned(),
+                _ => " ".repeat(*width),
+            });
+        return (line(&shown), pad.collect());
+    }
+    let shown: Vec<(String, usize)> = shown
+        .into_iter()
+        .map(|(shown, width)| match shown.as_str() {
+            "\t" => (" ".to_owned(), 1),
+            _ => (shown, width),
+        })
         .collect();
-    let _ = write!(
-        out,
-        "\n{gap} |\n{number} | {}\n{gap} | {pad}^",
-        text.trim_end()
+    // Two thirds of the room are for what is before the caret.
+    let inside = room - 2 * CUT.len();
+    let mut start = at;
+    while start > 0 && width(&shown[start - 1..at]) <= inside * 2 / 3 {
+        start -= 1;
+    }
+    let mut end = start;
+    while end < shown.len() && width(&shown[start..=end]) <= inside {
+        end += 1;
+    }
+    while start > 0 && end == shown.len() && width(&shown[start - 1..]) <= inside {
+        start -= 1;
+    }
+    let (left, right) = (
+        if start > 0 { CUT } else { "" },
+        if end < shown.len() { CUT } else { "" },
     );
+    let pad = " ".repeat(left.len() + width(&shown[start..at]));
+    (format!("{left}{}{right}", line(&shown[start..end])), pad)
+}
+
+/// Stands for the part of a line that is left out.
+const CUT: &str = "..";
+
+/// Returns a character as a terminal shows it, and its width.
+fn as_shown(c: char) -> (String, usize) {
+    let shown = text::harmless(c.encode_utf8(&mut [0; 4]));
+    let width = match c {
+        '\t' => TAB,
+        _ => console::measure_text_width(&shown),
+    };
+    (shown, width)
 }
 
 #[cfg(test)]
@@ -142,5 +200,39 @@ mod tests {
             "error: cannot launch\n  --> a.rhai:2:5\n  |\n2 | \tx = launch();\n  | \t   ^\n\
              caused by: inner\naws: X, HTTP 403, request r-1\nhint: ask for a policy"
         );
+    }
+
+    #[test]
+    fn the_caret_is_below_its_column() {
+        for (text, column, line, pad) in [
+            ("a = b", 5, "a = b", "    "),
+            ("\ta = b", 6, "\ta = b", "\t    "),
+            ("\"日本\" b", 6, "\"日本\" b", "       "),
+            ("e\u{301} b", 4, "e\u{301} b", "  "),
+            ("\u{1b} b", 3, "\\u{1b} b", "       "),
+            ("a", 9, "a", " "),
+        ] {
+            let shown = excerpt(text, column, 40);
+            assert_eq!(shown, (line.to_owned(), pad.to_owned()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_caret() {
+        let long = format!("{}X{}", "ab\t".repeat(5000), "日".repeat(5000));
+        for (text, column) in [
+            (long.as_str(), 15_001),
+            (&long, 1),
+            (&long, 20_001),
+            (&long, 99),
+        ] {
+            let (line, pad) = excerpt(text, column, 76);
+            let width = console::measure_text_width(&line);
+            assert!((70..=76).contains(&width), "{width}: {line}");
+            assert!(pad.len() <= width, "{line}");
+            assert_eq!(line.starts_with(".."), column > 50, "{line}");
+        }
+        let (line, pad) = excerpt(&long, 15_001, 76);
+        assert_eq!(line.as_bytes()[pad.len()], b'X', "{line}");
     }
 }

@@ -2,7 +2,7 @@
 //! read and checked before the run.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rhai::{
@@ -25,7 +25,7 @@ pub(super) struct Import {
 
 /// Returns the imports of a file. The paths must be literals, because all imported
 /// files are checked before the run.
-pub(super) fn of(path: &str, ast: &AST) -> Result<Vec<Import>> {
+pub(super) fn of(path: &str, directory: &Path, ast: &AST) -> Result<Vec<Import>> {
     let mut imports = Vec::new();
     let mut fault = None;
     ast.walk(&mut |nodes| {
@@ -35,7 +35,7 @@ pub(super) fn of(path: &str, ast: &AST) -> Result<Vec<Import>> {
         let place = place(path, *position);
         match literal(&import.0) {
             Some(serde_json::Value::String(name)) => imports.push(Import {
-                file: file(path, &name),
+                file: file(directory, &name),
                 alias: import.1.name.to_string(),
                 place,
             }),
@@ -55,12 +55,14 @@ pub(super) fn of(path: &str, ast: &AST) -> Result<Vec<Import>> {
     }
 }
 
-/// Returns the path of the file that an import in `importer` names.
-fn file(importer: &str, name: &str) -> String {
-    let file = Path::new(importer)
-        .parent()
-        .unwrap_or(Path::new(""))
-        .join(name);
+/// Returns the path of the file that an import in a directory names.
+fn file(directory: &Path, name: &str) -> String {
+    let file = directory.join(name);
+    // Without `./`, so that a file has one path.
+    let file: PathBuf = file
+        .components()
+        .filter(|part| *part != Component::CurDir)
+        .collect();
     match file.extension() {
         Some(extension) if extension == "rhai" => file,
         _ => format!("{}.rhai", file.display()).into(),
@@ -100,7 +102,9 @@ impl ModuleResolver for Loaded {
         path: &str,
         position: Position,
     ) -> std::result::Result<Shared<Module>, Box<EvalAltResult>> {
-        let file = file(source.unwrap_or_default(), path);
+        let importer = source.and_then(|source| self.files.get(source));
+        let directory = importer.map_or(Path::new(""), |importer| &importer.directory);
+        let file = file(directory, path);
         let modules = || self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(module) = modules().get(&file) {
             return Ok(module.clone());

@@ -1,13 +1,15 @@
 //! Loading: reads and compiles a playbook and its imports, each file once.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rhai::{Engine, EvalAltResult, Scope};
+use rhai::{AST, Engine, EvalAltResult, Scope};
 use serde_json::Value;
 
+use super::reading::{Source, read};
+use super::scan::Scan;
 use super::source_file::SourceFile;
-use super::{check, imports};
+use super::{check, imports, strange};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::script::understand;
 
@@ -28,59 +30,112 @@ pub(super) struct Loader<'a> {
     pub(super) texts: BTreeMap<String, String>,
 }
 
+/// A file whose imports are being loaded.
+pub(super) struct Importing {
+    name: String,
+    /// Its path without symbolic links, which identifies it.
+    file: PathBuf,
+}
+
 impl Loader<'_> {
     /// Compiles a file, then its imports. `from` is the place of the import statement.
     pub(super) fn load(
         &mut self,
-        path: &str,
-        importing: &mut Vec<String>,
+        path: &Path,
+        importing: &mut Vec<Importing>,
         from: Option<Place>,
     ) -> Result<()> {
-        if importing.iter().any(|file| file == path) {
-            let message = format!("`{path}` imports itself: {}", importing.join(" -> "));
+        let file = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if importing.iter().any(|outer| outer.file == file) {
+            let chain: Vec<&str> = importing.iter().map(|outer| outer.name.as_str()).collect();
+            let message = format!(
+                "`{}` imports itself: {}",
+                path.display(),
+                chain.join(" -> ")
+            );
             let mut error = Error::new(ErrorKind::Script, message);
             error.place = from.unwrap_or_default();
             return Err(error);
         }
-        if self.files.contains_key(path) {
+        if self.files.contains_key(&path.display().to_string()) {
             return Ok(());
         }
-        let text = read(path).map_err(|error| at(from, error))?;
-        self.texts.insert(path.to_owned(), text.clone());
-        let mut ast = self
-            .engine
-            .compile_with_scope(&Scope::new(), &text)
-            .map_err(|error| {
-                let position = error.position();
-                let raised = EvalAltResult::from(error);
-                let mut error = understand(&raised, path).error;
-                error.place.line = position.line().unwrap_or(0);
-                check::explain(self.engine, &text, &raised, error)
-            })?;
-        ast.set_source(path);
-        let imports = imports::of(path, &ast)?;
-        self.files.insert(path.to_owned(), SourceFile { text, ast });
-        importing.push(path.to_owned());
+        let Source {
+            name,
+            text,
+            directory,
+        } = read(path).map_err(|error| at(from, error))?;
+        self.texts.insert(name.clone(), text.clone());
+        let mut ast = self.compile(&name, &text)?;
+        ast.set_source(name.as_str());
+        let imports = imports::of(&name, &directory, &ast)?;
+        let source = SourceFile {
+            text,
+            ast,
+            directory,
+        };
+        self.files.insert(name.clone(), source);
+        importing.push(Importing { name, file });
         for import in imports {
-            self.load(&import.file, importing, Some(import.place))?;
+            self.load(Path::new(&import.file), importing, Some(import.place))?;
         }
         importing.pop();
         Ok(())
     }
+
+    fn compile(&self, name: &str, text: &str) -> Result<AST> {
+        let scan = Scan::of(text);
+        let placed = |(at, mut error): (usize, Error)| {
+            let (line, column) = scan.place(at);
+            error.place = Place {
+                source: name.to_owned(),
+                line,
+                column,
+            };
+            error
+        };
+        if let Some(found) = strange::first(&scan) {
+            return Err(placed(found));
+        }
+        let compiled = self
+            .engine
+            .compile_with_scope(&Scope::new(), without_interpreter(text));
+        match compiled {
+            Ok(ast) => check::endless(&scan).map_or(Ok(ast), |found| Err(placed(found))),
+            Err(error) => {
+                let position = error.position();
+                let at = position.line().map_or(scan.chars.len(), |line| {
+                    scan.index(line, position.position().unwrap_or(0))
+                });
+                let kind = error.err_type().clone();
+                let raised = EvalAltResult::from(error);
+                let known = understand(&raised, name).error;
+                let known = check::explain(self.engine, text, &raised, known);
+                Err(placed(check::explain_syntax(&scan, &kind, at, known)))
+            }
+        }
+    }
 }
 
-fn read(path: &str) -> Result<String> {
-    let path = Path::new(path);
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read playbook", path, &e))?;
-    String::from_utf8(bytes).map_err(|_| {
-        Error::invalid(format!("playbook `{}` is not UTF-8 text", path.display()))
-            .hint("a playbook is a text file in the language Rhai; see `autorun docs`")
-    })
+/// Returns the text without the `#!` line that names the program to run it. The line
+/// itself stays, so that the others keep their numbers.
+fn without_interpreter(text: &str) -> &str {
+    if text.starts_with("#!") {
+        &text[text.find('\n').unwrap_or(text.len())..]
+    } else {
+        text
+    }
 }
 
 /// Sets the place of an error to the import statement that caused it.
 fn at(place: Option<Place>, mut error: Error) -> Error {
     let Some(place) = place else { return error };
+    if error.place.line > 0 {
+        return error;
+    }
     error.place = place;
-    error.hint("check the path: it is relative to the file with the import")
+    if error.kind == ErrorKind::NotFound {
+        return error.hint("check the path: it is relative to the file with the import");
+    }
+    error
 }

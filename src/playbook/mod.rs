@@ -11,12 +11,18 @@ mod engine;
 mod imports;
 mod literal;
 mod loading;
+mod reading;
 pub mod reference;
+mod scan;
 mod source_file;
+mod strange;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod variables;
 
 pub use compiled::Playbook;
 pub use loading::LoadError;
+pub use reading::{can_be_read_again, is_stdin, name_of};
 pub use source_file::SourceFile;
 pub use variables::{Declared, Kind};

@@ -7,6 +7,7 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::http_request::{self, Answer, HttpRequest};
 use crate::clients::http::Response;
 use crate::context::Context;
 use crate::error::Result;
@@ -46,6 +47,65 @@ pub mod api {
         })
     }
 
+    /// Sends an HTTP request and returns the answer.
+    ///
+    /// `method` is `GET`, `POST`, `PUT`, `PATCH`, `DELETE`, or any other. Use at
+    /// most one of `json`, `form` and `body`. A status other than 2xx is an
+    /// error, unless `check` is false.
+    ///
+    /// The request is sent once and is never repeated. `GET`, `HEAD` and
+    /// `OPTIONS` follow redirects; other methods do not, so that data is sent
+    /// only to the host that you name. They are steps: `resume` returns the
+    /// recorded answer of a request that succeeded, and sends one that failed
+    /// again. The variables `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` of the
+    /// environment name a proxy.
+    ///
+    /// Throws:
+    ///
+    /// - `denied` for the status 401, 403 or 407, `not_found` for 404 or 410,
+    ///   `throttled` for 429, `timeout` for 408 or 504, `unreachable` for 502 or
+    ///   503, and `command_failed` for any other status that is not 2xx (the
+    ///   `detail` has `status`, `headers` and `body`);
+    /// - `timeout` if the answer is not complete in time;
+    /// - `unreachable` if there is no connection, it breaks, or its certificate
+    ///   is not accepted;
+    /// - `quota_exceeded` if the body of the answer is longer than 64 MiB, or
+    ///   than 1 MiB for a step;
+    /// - `invalid_option` if the method, the URL, a header or an option is not
+    ///   valid.
+    ///
+    /// ```rhai
+    /// let token = secret("7f3k-example-token");
+    /// let answer = http_request("POST", "http://192.0.2.10/", #{
+    ///     json: #{ service: "shop", version: 3 },
+    ///     auth: #{ bearer: token },
+    ///     check: false,
+    /// });
+    /// print(answer.status);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn http_request(
+        call: NativeCallContext,
+        method: ImmutableString,
+        url: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        if http_request::is_safe(&method) {
+            return script::run(&call, async |cx| {
+                http_request::send(cx, None, &method, &url, script::options(&call, options)?).await
+            });
+        }
+        let arguments = [
+            &method.clone().into(),
+            &url.clone().into(),
+            &options.clone().into(),
+        ];
+        script::effect(&call, &arguments, async |cx, step| {
+            let options = script::options(&call, options)?;
+            http_request::send(cx, Some(step), &method, &url, options).await
+        })
+    }
+
     /// Waits until a URL answers as expected.
     ///
     /// The answer must have the expected status and contain the expected text.
@@ -73,6 +133,9 @@ pub(super) const DECLARED: &[Declared] = &[
     Declared::of("http_get")
         .options::<HttpGet>()
         .returns::<Response>(Shape::One),
+    Declared::of("http_request")
+        .options::<HttpRequest>()
+        .returns::<Answer>(Shape::One),
     Declared::of("wait_until_serving")
         .options::<WaitUntilServing>()
         .returns::<Response>(Shape::One),

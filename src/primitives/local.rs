@@ -2,22 +2,21 @@
 
 use std::path::Path;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, State, UndefinedBehavior};
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde_json::Value;
 
+use super::templates;
 use crate::context::Context;
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Result};
 use crate::script::{self, Outcome};
 
 #[export_module]
 pub mod api {
     /// Reads a text file on this machine and returns its text.
     ///
-    /// A relative path is relative to the working directory of autorun. A path
-    /// can begin with `~/` for the home directory.
+    /// A relative path starts at the current directory. A path can begin with
+    /// `~/` for the home directory.
     ///
     /// Throws `not_found` if the file does not exist, `denied` if its
     /// permissions do not allow reading, and `invalid_option` if it is not
@@ -48,17 +47,47 @@ pub mod api {
         })
     }
 
+    /// Returns the directory of the file that contains the call.
+    ///
+    /// Relative paths start at the current directory. Use this function for a
+    /// file that belongs to the playbook: the playbook then runs from any
+    /// directory. The path is absolute and has no `/` at its end. If the
+    /// playbook is a symbolic link, the directory is that of the file to which
+    /// the link points. If it comes from standard input or a pipe, it is the
+    /// current directory.
+    ///
+    /// ```rhai
+    /// let logo = script_dir() + "/logo.png";
+    /// assert(logo.starts_with("/"));
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn script_dir(call: NativeCallContext) -> Outcome<Dynamic> {
+        let position = call.call_position();
+        let place = (
+            position.line().unwrap_or(0),
+            position.position().unwrap_or(0),
+        );
+        script::run_quietly(&call, |cx| {
+            super::script_dir(cx, &script::files(&call), place)
+        })
+    }
+
     /// Fills a template file with values and returns the text.
     ///
     /// Templates use the Jinja2 syntax: `{{ name }}`, `{% if .. %}`,
-    /// `{% for .. %}`. A name without a value is an error. The filter `sh`
-    /// quotes a value for a shell, as in `{{ path | sh }}`; the filter `e`
-    /// escapes it for HTML.
+    /// `{% for .. %}`. `{# .. #}` is a comment, and text between `{% raw %}` and
+    /// `{% endraw %}` stays as it is, such as a shell's `${#list}` or
+    /// `{{.State}}` of Docker. Other text and the ends of lines never change.
+    ///
+    /// A name without a value is an error, and so is `()`. Maps and arrays are
+    /// written as JSON. Nothing is escaped: the filter `sh` quotes a value for a
+    /// shell, as in `{{ path | sh }}`; the filter `e` escapes it for HTML, also
+    /// in a file whose name ends in .html.
     ///
     /// Throws `not_found` if the file does not exist, `denied` if its
-    /// permissions do not allow reading, and `invalid_option` with the line of
-    /// the template if the template is wrong, a name has no value, or the file
-    /// is not UTF-8 text.
+    /// permissions do not allow reading, and `invalid_option` with line and
+    /// column if the template is wrong, a name has no value, or the file is not
+    /// UTF-8 text.
     ///
     /// ```rhai
     /// let page = render("userdata/webserver.sh", #{
@@ -87,101 +116,40 @@ fn read_file(cx: &Context, path: &str) -> Result<String> {
     })
 }
 
-fn render(cx: &Context, path: &str, values: &Value) -> Result<String> {
-    fill(path, &read_file(cx, path)?, values)
-}
-
-fn fill(path: &str, template: &str, values: &Value) -> Result<String> {
-    let syntax = SyntaxConfig::builder()
-        .keep_trailing_newline(true)
-        .build()
-        .map_err(|e| Error::internal(format!("cannot set up templates: {e}")))?;
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_syntax(syntax);
-    // minijinja's own filters turn an undefined name into an empty text.
-    environment.add_filter("e", html);
-    environment.add_filter("escape", html);
-    environment.add_filter("sh", |text: String| shell_words::quote(&text).into_owned());
-    let context = minijinja::Value::from(minijinja::value::Serde(values));
-    environment
-        .render_named_str(path, template, context)
-        .map_err(|e| {
-            let what = e
-                .detail()
-                .map_or_else(|| e.kind().to_string(), str::to_owned);
-            let line = e.line().unwrap_or(0);
-            let text = template
-                .lines()
-                .nth(line.saturating_sub(1))
-                .unwrap_or_default()
-                .trim();
-            let error = Error::invalid(format!("template `{path}`, line {line}: {what}: `{text}`"));
-            let error = match e.kind() {
-                minijinja::ErrorKind::UndefinedError => {
-                    let known: Vec<_> = values.as_object().into_iter().flatten().collect();
-                    let known: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
-                    error.hint(format!("render() was given {}", known.join(", ")))
-                }
-                minijinja::ErrorKind::SyntaxError | minijinja::ErrorKind::UnknownFilter => {
-                    error.hint("see `autorun docs render` for the syntax of templates")
-                }
-                _ => error,
-            };
-            error.detail(serde_json::json!(Place {
-                source: path.to_owned(),
-                line,
-                column: 0
-            }))
-        })
-}
-
-/// Escapes HTML like minijinja's filter, but fails on an undefined name.
-fn html(
-    state: &mut State,
-    value: &minijinja::Value,
-) -> std::result::Result<minijinja::Value, minijinja::Error> {
-    if value.is_undefined() {
-        Err(minijinja::ErrorKind::UndefinedError.into())
-    } else {
-        minijinja::filters::escape(state, value)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::fill;
-    use serde_json::json;
-
-    #[test]
-    fn the_shell_filter_quotes() {
-        let values = json!({ "name": "it's $HOME" });
-        assert_eq!(
-            fill("t", "echo {{ name | sh }}\n", &values).unwrap(),
-            "echo 'it'\\''s $HOME'\n"
-        );
-    }
-
-    #[test]
-    fn an_undefined_name_is_an_error_with_its_line() {
-        for template in [
-            "a\n{{ nmae | e }}",
-            "a\n{{ nmae | sh }}",
-            "a\n{{ nmae | escape }}",
-        ] {
-            assert!(
-                fill("t", template, &json!({ "name": 1 })).is_err(),
-                "{template}"
-            );
+/// Returns the directory of the one of these files that has a call at this place.
+fn script_dir(cx: &Context, files: &[&str], place: (usize, usize)) -> Result<String> {
+    let all = || files.iter().filter_map(|name| cx.files.get(*name));
+    let mut directories: Vec<&Path> = all()
+        .filter(|file| file.calls.contains(&place))
+        .map(|file| file.directory.as_path())
+        .collect();
+    directories.sort_unstable();
+    directories.dedup();
+    let directory = match directories.as_slice() {
+        [only] => Some(*only),
+        // A call through `Fn("script_dir")` has no place of its own.
+        [] => all().next().map(|file| file.directory.as_path()),
+        _ => {
+            let (line, column) = place;
+            return Err(Error::invalid(format!(
+                "two files call script_dir() in line {line}, column {column}, and which one this \
+                 is cannot be determined"
+            ))
+            .hint("move one of the calls to another line"));
         }
-        let error = fill("t.sh", "a\n{{ nmae }}", &json!({ "name": 1 })).unwrap_err();
-        assert!(
-            error.to_string().contains("`t.sh`, line 2"),
-            "{}",
-            "{error}"
-        );
-        assert!(error.to_string().contains("{{ nmae }}"), "{error}");
-        assert_eq!(error.hint.as_deref(), Some("render() was given name"));
-    }
+    };
+    let directory =
+        directory.ok_or_else(|| Error::internal("the file of this call is not known"))?;
+    let text = directory.to_str().map(str::to_owned);
+    text.ok_or_else(|| {
+        Error::invalid(format!(
+            "the name of `{}` is not UTF-8",
+            directory.display()
+        ))
+        .hint("rename the directory")
+    })
+}
+
+fn render(cx: &Context, path: &str, values: &Value) -> Result<String> {
+    templates::fill(path, &read_file(cx, path)?, values)
 }

@@ -140,6 +140,17 @@ fn reported<T: Serialize>(
     })
 }
 
+/// Returns the names of the files that may contain a call, the most likely first.
+///
+/// In a closure of the playbook that a function of another file calls, Rhai knows only
+/// that other file. The playbook's own library is the first one.
+#[must_use]
+pub fn files<'a>(call: &'a NativeCallContext) -> Vec<&'a str> {
+    let libraries = &call.global_runtime_state().lib;
+    let names = libraries.iter().rev().filter_map(|library| library.id());
+    call.call_source().into_iter().chain(names).collect()
+}
+
 /// Returns the place of a call in the playbook, such as `web.rhai:12`.
 fn place(call: &NativeCallContext) -> String {
     format!(

@@ -4,7 +4,7 @@
 //! parameter is a [`rhai::NativeCallContext`]. It does its work in
 //! [`run_quietly`], [`run`] or [`effect`], with plain Rust values. Its doc comment is its manual entry.
 
-pub use call::{Outcome, branch_call, effect, note_wait, run, run_blocking, run_quietly};
+pub use call::{Outcome, branch_call, effect, files, note_wait, run, run_blocking, run_quietly};
 pub use call_context::context;
 pub use caught::understand_caught;
 pub use declared::{Declared, Shape, add_shorter_calls};

@@ -6,6 +6,7 @@
 mod support;
 
 mod cli;
+mod playbook_files;
 mod reference;
 mod settings;
 mod tidy;

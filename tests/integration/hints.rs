@@ -36,9 +36,19 @@ const TRIED: &[(&str, &str)] = &[
     ),
     ("autorun docs", "the_manual_has_the_wanted_entry"),
     ("autorun docs NAME", "the_manual_has_the_wanted_entry"),
+    ("autorun docs language", "the_manual_has_the_wanted_entry"),
+    (
+        "autorun docs read_file",
+        "not tried: it would need a playbook of 16 MiB; other functions are tried",
+    ),
     ("autorun docs render", "the_manual_has_the_wanted_entry"),
+    ("autorun docs script_dir", "the_manual_has_the_wanted_entry"),
     ("autorun docs {function}", "the_manual_has_the_wanted_entry"),
     ("autorun resume {}", "a_failed_run_is_resumed_or_removed"),
+    (
+        "autorun resume {} < FILE",
+        "not tried: command_line::playbook_files resumes such a run",
+    ),
     ("autorun resume {run}", "a_failed_run_is_resumed_or_removed"),
     ("autorun runs", "runs_are_listed_and_shown"),
     ("autorun runs --up", "runs_are_listed_and_shown"),
@@ -853,6 +863,16 @@ fn the_manual_has_the_wanted_entry() {
 
     let unknown = Autorun::new().args(["docs", "zzzz"]);
     tried(&unknown, &hinted(&unknown.run().exits(2), "autorun docs")).exits(0);
+
+    for (text, exit, page) in [
+        ("read_file(\"nosuch\");", 1, "script_dir"),
+        ("name: web\nhosts: all\n", 3, "language"),
+    ] {
+        let wrong = Autorun::new().playbook(text);
+        let ended = wrong.run().exits(exit);
+        let wanted = hinted(&ended, &format!("autorun docs {page}"));
+        tried(&wrong, &wanted).exits(0);
+    }
 
     let autorun = Autorun::new().playbook("render(\"tests/diagnostics/data/brace.html\", #{});");
     let shown = tried(

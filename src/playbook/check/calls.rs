@@ -54,7 +54,10 @@ pub(super) fn modules(
     ast: &AST,
     files: &BTreeMap<String, SourceFile>,
 ) -> HashMap<String, Table> {
-    let imports = imports::of(path, ast).unwrap_or_default();
+    let imports = files.get(path).and_then(|file| {
+        let all = imports::of(path, &file.directory, ast);
+        all.ok()
+    });
     let table = |file: &str| {
         let mut table = Table::new();
         if let Some(file) = files.get(file) {
@@ -64,6 +67,7 @@ pub(super) fn modules(
     };
     imports
         .into_iter()
+        .flatten()
         .map(|import| (import.alias, table(&import.file)))
         .collect()
 }

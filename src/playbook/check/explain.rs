@@ -3,8 +3,10 @@
 use rhai::{Engine, EvalAltResult, LexError, ParseErrorType, Position};
 
 use super::calls::natives;
+use super::habits;
 use crate::error::Error;
 use crate::playbook::reference;
+use crate::playbook::scan::Scan;
 use crate::report::text;
 
 /// Adds the most similar name or the right call to an error that Rhai raised. `text` is
@@ -27,14 +29,6 @@ pub(in crate::playbook) fn explain(
             let inside = quoted.trim_matches('\'').replace('"', "\\\"");
             error.hint(format!("write text in double quotes: \"{inside}\""))
         }
-        EvalAltResult::ErrorParsing(ParseErrorType::Reserved(word), _) => match in_rhai(word) {
-            Some(value) => error.hint(format!("Rhai writes it as `{value}`")),
-            None => error,
-        },
-        // Rhai's place is the token after the gap, often on the next line.
-        EvalAltResult::ErrorParsing(ParseErrorType::MissingToken(token, _), _) if token == ";" => {
-            error.hint("add `;` at the end of the statement before this place")
-        }
         EvalAltResult::ErrorFunctionNotFound(signature, _) => {
             // `name (type, type)`
             let name = signature.split(' ').next().unwrap_or_default();
@@ -56,7 +50,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("nil", "()"),
 ];
 
-fn in_rhai(word: &str) -> Option<&'static str> {
+pub(super) fn in_rhai(word: &str) -> Option<&'static str> {
     let found = FOREIGN.iter().find(|(foreign, _)| *foreign == word);
     found.map(|(_, value)| *value)
 }
@@ -71,6 +65,9 @@ fn unknown_variable(
     let error = error.with_message(format!("unknown variable `{name}`"));
     if let Some(value) = in_rhai(name) {
         return error.hint(format!("Rhai writes it as `{value}`"));
+    }
+    if let Some(hint) = habit(text, position) {
+        return error.hint(hint);
     }
     if !declared(text).contains(&name) && is_assigned(text, name, position) {
         return error.hint(format!("declare it first: `let {name} = ..`"));
@@ -88,6 +85,14 @@ fn unknown_variable(
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error,
     }
+}
+
+/// Returns what to write instead of a habit of another language at this place.
+fn habit(text: &str, position: Position) -> Option<String> {
+    let (line, column) = (position.line()?, position.position()?);
+    let scan = Scan::of(text);
+    let at = scan.index(line, column);
+    (at < scan.chars.len()).then(|| habits::hint(&scan, at))?
 }
 
 /// Whether the text at this place assigns to the name.

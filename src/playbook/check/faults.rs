@@ -76,6 +76,21 @@ pub(in crate::playbook) fn called(files: &BTreeMap<String, SourceFile>) -> BTree
     names
 }
 
+/// Returns line and column of each call of a function in a file.
+pub(in crate::playbook) fn places(ast: &AST, function: &str) -> BTreeSet<(usize, usize)> {
+    let mut places = BTreeSet::new();
+    ast.walk(&mut |nodes| {
+        if let Some((call, position)) = nodes.last().and_then(call)
+            && call.name == function
+        {
+            let place = (position.line(), position.position());
+            places.insert((place.0.unwrap_or(0), place.1.unwrap_or(0)));
+        }
+        true
+    });
+    places
+}
+
 fn called_name(node: &ASTNode) -> Option<String> {
     if let ASTNode::Expr(Expr::MethodCall(call, _)) = node {
         return Some(call.name.to_string());
