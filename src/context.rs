@@ -28,6 +28,8 @@ pub struct ScriptFile {
     pub directory: PathBuf,
     /// Line and column of each call of `script_dir()` in it.
     pub calls: BTreeSet<(usize, usize)>,
+    /// Those calls that are in closures.
+    pub in_closures: BTreeSet<(usize, usize)>,
 }
 
 /// The parts that all branches of a run share.

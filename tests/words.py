@@ -49,6 +49,7 @@ PHRASES = [
 ALLOWED = [
     # The license's own text.
     ("LICENSE-MIT", "Permission is hereby granted"),
+    (".ci/debian/copyright", "Permission is hereby granted"),
     # The system account of this name.
     ("userdata/app.sh", "User=nobody"),
     # These two are about the phrases.

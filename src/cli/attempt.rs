@@ -310,7 +310,7 @@ fn watch_signals(
     let mut signals = Signals::watch(runtime)?;
     let cx = cx.clone();
     runtime.spawn(async move {
-        signals.first().await;
+        signals.next().await;
         cx.report.warn(match on_error {
             OnError::Keep => "stopping; a second signal exits immediately",
             OnError::Destroy => {
@@ -318,6 +318,7 @@ fn watch_signals(
             }
         });
         cx.cancel.cancel();
+        signals.settle().await;
         signals.next().await;
         write_end(&cx, Outcome::Interrupted, None, started);
         #[expect(clippy::exit, reason = "the user asked to exit immediately")]

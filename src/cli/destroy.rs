@@ -252,8 +252,9 @@ fn watch_signals(runtime: &Runtime) -> anyhow::Result<CancellationToken> {
     let mut signals = Signals::watch(runtime)?;
     let stop = cancel.clone();
     runtime.spawn(async move {
-        signals.first().await;
+        signals.next().await;
         stop.cancel();
+        signals.settle().await;
         signals.next().await;
         #[expect(clippy::exit, reason = "the user asked to exit immediately")]
         std::process::exit(i32::from(exit::INTERRUPTED));

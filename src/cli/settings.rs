@@ -90,9 +90,10 @@ pub(super) fn local() -> anyhow::Result<Local> {
         data_dir: data_dir()?,
         home: dirs::home_dir(),
         user,
-        ssh_config: std::env::var_os("AUTORUN_SSH_CONFIG")
-            .filter(|file| !file.is_empty())
-            .map(PathBuf::from),
+        ssh_config: match std::env::var_os("AUTORUN_SSH_CONFIG").filter(|file| !file.is_empty()) {
+            Some(file) => Some(file.into()),
+            None => config::ssh_config()?,
+        },
     })
 }
 

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How long the same signal may arrive again.
+/// How long more signals may follow the first one and belong to it.
 const ECHO: Duration = Duration::from_millis(50);
 
 /// SIGINT (Ctrl-C), SIGTERM, and SIGHUP (the terminal was closed).
@@ -28,10 +28,9 @@ impl Signals {
         })
     }
 
-    /// Waits for the first signal. `timeout` sends its signal to the process and
-    /// to its group, so a signal that follows at once is not a second one.
-    pub(super) async fn first(&mut self) {
-        self.next().await;
+    /// Waits until signals that belong to the first one have arrived: `timeout`
+    /// signals the process and its group, systemd may send SIGTERM and SIGHUP.
+    pub(super) async fn settle(&mut self) {
         let end = tokio::time::sleep(ECHO);
         tokio::pin!(end);
         loop {

@@ -372,12 +372,9 @@ impl Aws {
             .as_deref()
             .map(certificates)
             .transpose()?;
-        loader = loader
-            .http_client(aws_client(pem.clone()))
-            .no_credentials();
-        if let Some(profile) = &options.account.profile {
-            loader = loader.profile_name(profile);
-        }
+        loader = loader.http_client(aws_client(pem.clone())).no_credentials();
+        // The SDK does not know AWS_DEFAULT_PROFILE.
+        loader = loader.profile_name(&settings.name);
         if let Some(region) = settings
             .region
             .as_ref()
@@ -414,9 +411,7 @@ impl Aws {
         if lacks_region {
             return Err(no_region());
         }
-        let provider = self
-            .issued
-            .watch(SharedCredentialsProvider::new(account));
+        let provider = self.issued.watch(SharedCredentialsProvider::new(account));
         let mut sdk = config.into_builder();
         sdk.set_credentials_provider(Some(provider));
         Ok(Loaded {

@@ -64,7 +64,6 @@ pub struct Request {
 
 /// Returns a builder for HTTP clients. reqwest needs a choice of the cryptography
 /// of TLS.
-#[must_use]
 pub fn builder() -> reqwest::ClientBuilder {
     // Fails if the choice exists already.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -73,11 +72,11 @@ pub fn builder() -> reqwest::ClientBuilder {
 
 /// Returns a builder for a client of one URL, which uses no proxy if a proxy
 /// cannot reach its host. `local` is the network of the local cloud's instances.
-#[must_use]
 pub fn builder_for(url: &reqwest::Url, local: Option<Network>) -> reqwest::ClientBuilder {
-    match url.host_str().is_some_and(|host| is_near(host, local)) {
-        true => builder().no_proxy(),
-        false => builder(),
+    if url.host_str().is_some_and(|host| is_near(host, local)) {
+        builder().no_proxy()
+    } else {
+        builder()
     }
 }
 
@@ -196,7 +195,11 @@ impl Http {
             Redirects::Report => (&pair.reporting, Policy::none()),
         };
         cell.get_or_try_init(async || {
-            let client = if near { builder().no_proxy() } else { builder() };
+            let client = if near {
+                builder().no_proxy()
+            } else {
+                builder()
+            };
             client
                 .redirect(policy)
                 .build()

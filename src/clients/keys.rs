@@ -94,8 +94,6 @@ pub(crate) struct KeyFile {
     pub(crate) public: PublicKey,
     /// Whether `path` holds the private key.
     pub(crate) private: bool,
-    /// Whether a passphrase protects the private key.
-    pub(crate) encrypted: bool,
 }
 
 /// Reads a private or public key file. The public key of a private key in PEM
@@ -110,16 +108,14 @@ pub(crate) fn read(path: &Path) -> Result<KeyFile> {
         return Ok(KeyFile {
             public,
             private: false,
-            encrypted: false,
         });
     }
     let key = key_file::parse(path, &bytes)?;
     match key.public {
-        None => read_beside(path, key.encrypted),
+        None => read_beside(path),
         Some(public) => Ok(KeyFile {
             public,
             private: true,
-            encrypted: key.encrypted,
         }),
     }
 }
@@ -159,7 +155,7 @@ pub(crate) fn refuse_open(path: &Path) -> Result<()> {
 
 /// Reads the public key beside a PEM private key, which does not contain it in
 /// the clear.
-fn read_beside(path: &Path, encrypted: bool) -> Result<KeyFile> {
+fn read_beside(path: &Path) -> Result<KeyFile> {
     let beside = PathBuf::from(format!("{}.pub", path.display()));
     let text = std::fs::read_to_string(&beside).map_err(|_| {
         Error::new(
@@ -181,7 +177,6 @@ fn read_beside(path: &Path, encrypted: bool) -> Result<KeyFile> {
     Ok(KeyFile {
         public,
         private: true,
-        encrypted,
     })
 }
 
@@ -210,7 +205,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), before);
         let read = read(&path).unwrap();
         assert_eq!(read.public.key_data(), public.key_data());
-        assert!(read.private && !read.encrypted);
+        assert!(read.private);
         assert_eq!(comment(&path).unwrap().as_deref(), Some("web row-1"));
         let left = std::fs::read_dir(dir.path().join("keys")).unwrap();
         assert_eq!(left.count(), 1);

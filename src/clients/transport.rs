@@ -135,9 +135,10 @@ impl HttpConnector for SplitConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let url = reqwest::Url::parse(request.uri()).ok();
         let host = url.as_ref().and_then(|url| url.host_str());
-        match host.is_some_and(|host| is_near(host, None)) {
-            true => self.direct.call(request),
-            false => self.proxied.call(request),
+        if host.is_some_and(|host| is_near(host, None)) {
+            self.direct.call(request)
+        } else {
+            self.proxied.call(request)
         }
     }
 }

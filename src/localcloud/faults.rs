@@ -33,6 +33,10 @@ pub struct Faults {
 /// Settings of the account that a playbook may meet.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub struct Account {
     /// Whether S3 Block Public Access is on for the whole account.
     pub blocks_public: bool,

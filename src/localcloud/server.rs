@@ -184,9 +184,12 @@ impl Front {
         visitor: &Visitor<'_>,
     ) -> Result<Response<Body>, Reset> {
         let in_json = signature::claimed_service(&parts) == Some("ssm");
-        let refused = |refusal: &Refusal| match in_json {
-            true => ssm_body(refusal.status, &ec2::ssm_refused(refusal)),
-            false => xml(ec2::refused(refusal, &ec2::new_request_id())),
+        let refused = |refusal: &Refusal| {
+            if in_json {
+                ssm_body(refusal.status, &ec2::ssm_refused(refusal))
+            } else {
+                xml(ec2::refused(refusal, &ec2::new_request_id()))
+            }
         };
         let form = match visitor.form(body).await {
             Ok(form) => form,
@@ -202,9 +205,10 @@ impl Front {
         drop(form);
         visitor.settle();
         let run = named_run(&parts.headers, SIGNED_AGENT);
-        let operation = match in_json {
-            true => ec2::ssm_operation(&parts.headers),
-            false => ec2::action_of(&request.form),
+        let operation = if in_json {
+            ec2::ssm_operation(&parts.headers)
+        } else {
+            ec2::action_of(&request.form)
         };
         let fault = self.plans.hit(run.as_deref(), &operation);
         if let Some(refusal) = refusal_before(fault.as_ref()).await? {

@@ -91,9 +91,14 @@ impl Playbook {
     /// Returns its files, as `script_dir()` needs them.
     #[must_use]
     pub fn script_files(&self) -> BTreeMap<String, ScriptFile> {
-        let file = |file: &SourceFile| ScriptFile {
-            directory: file.script_dir(),
-            calls: check::places(&file.ast, "script_dir"),
+        let file = |file: &SourceFile| {
+            let mut closures = file.ast.clone_functions_only();
+            closures.retain_functions(|_, _, name, _| name.starts_with("anon$"));
+            ScriptFile {
+                directory: file.script_dir(),
+                calls: check::places(&file.ast, "script_dir"),
+                in_closures: check::places(&closures, "script_dir"),
+            }
         };
         let all = self.files.iter();
         all.map(|(path, source)| (path.clone(), file(source)))

@@ -138,9 +138,11 @@ fn text_of(name: &str, file: impl Read) -> Result<String> {
 fn other_encoding(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
-        // Without a mark. Playbooks begin with ASCII characters.
-        [1..=0x7f, 0, 1..=0x7f, 0, ..] | [0, 1..=0x7f, 0, 1..=0x7f, ..] => Some("UTF-16"),
+        // With a mark, or without one: playbooks begin with ASCII characters.
+        [0xff, 0xfe, ..]
+        | [0xfe, 0xff, ..]
+        | [1..=0x7f, 0, 1..=0x7f, 0, ..]
+        | [0, 1..=0x7f, 0, 1..=0x7f, ..] => Some("UTF-16"),
         _ => None,
     }
 }

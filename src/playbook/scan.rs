@@ -221,9 +221,8 @@ impl Scanner<'_> {
             ([], _) => return,
             // The backtick may have been meant as the end of the text with the value.
             ([.., value @ (Opener::Value, _), (Opener::Backtick, _)], _) => *value,
-            ([.., innermost @ (Opener::Backtick, _)], _) => *innermost,
+            ([.., innermost @ (Opener::Backtick, _)], _) | ([.., innermost], None) => *innermost,
             (_, Some(misplaced)) => misplaced,
-            ([.., innermost], None) => *innermost,
         };
         self.unclosed(opener, at, self.chars.len());
     }

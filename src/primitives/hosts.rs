@@ -101,25 +101,22 @@ pub(super) async fn host(
         }
     };
     let config = options.ssh_config.take();
-    let mut host = match text_of(address) {
-        Some(text) => {
-            let mut host = addressed(cx, &text, options)?;
-            match &mut host.configuration {
-                Configuration::Of(_) if SshConfig::is_off(config.as_ref()) => {
-                    host.configuration = Configuration::Off;
-                }
-                Configuration::Of(question) => {
-                    question.via = via.is_some();
-                    question.file = SshConfig::file(config.as_ref(), cx);
-                }
-                Configuration::Open | Configuration::Off => {}
+    let mut host = if let Some(text) = text_of(address) {
+        let mut host = addressed(cx, &text, options)?;
+        match &mut host.configuration {
+            Configuration::Of(_) if SshConfig::is_off(config.as_ref()) => {
+                host.configuration = Configuration::Off;
             }
-            cx.clients.ssh().configured(host).await?
+            Configuration::Of(question) => {
+                question.via = via.is_some();
+                question.file = SshConfig::file(config.as_ref(), cx);
+            }
+            Configuration::Open | Configuration::Off => {}
         }
-        None => {
-            let host = adjusted(cx, named(cx, address)?, options)?;
-            instance_with(cx, host, via.is_some(), config.as_ref()).await?
-        }
+        cx.clients.ssh().configured(host).await?
+    } else {
+        let host = adjusted(cx, named(cx, address)?, options)?;
+        instance_with(cx, host, via.is_some(), config.as_ref()).await?
     };
     if let Some(via) = via {
         // A jump host reaches the instance at its private address.
@@ -355,7 +352,7 @@ pub(super) async fn know_keys(cx: &Context, host: &Host) -> Result<()> {
 /// One host, or the values of an array. The hosts of an array are looked up later,
 /// each on its own: an unreachable host must not delay the others.
 pub(super) enum Targets {
-    One(Host),
+    One(Box<Host>),
     Each(Array),
 }
 
@@ -364,7 +361,7 @@ impl Targets {
         let list = servers.read_lock::<Array>().map(|list| list.clone());
         match list {
             Some(list) => Ok(Self::Each(list)),
-            None => target(cx, servers).await.map(Self::One),
+            None => Ok(Self::One(Box::new(target(cx, servers).await?))),
         }
     }
 }
@@ -387,7 +384,7 @@ pub(super) async fn on_each<T: Serialize>(
         done => done,
     };
     let list = match targets {
-        Targets::One(host) => return json(worked(cx, host).await?),
+        Targets::One(host) => return json(worked(cx, *host).await?),
         Targets::Each(list) => list,
     };
     if list.is_empty() {

@@ -169,7 +169,7 @@ fn request(
     };
     if has(&headers, "content-length") || has(&headers, "transfer-encoding") {
         return Err(Error::invalid(
-            "option `headers`: autorun itself sets Content-Length and Transfer-Encoding",
+            "option `headers`: Content-Length and Transfer-Encoding cannot be set",
         ));
     }
     if let Some(kind) = kind
@@ -375,7 +375,7 @@ mod tests {
             (
                 "POST",
                 json!({ "headers": { "Content-Length": "1" } }),
-                "autorun itself",
+                "cannot be set",
             ),
             ("PSOT", json!({}), "not an HTTP method"),
             ("", json!({}), "not an HTTP method"),

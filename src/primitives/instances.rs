@@ -339,7 +339,7 @@ async fn launched_before(cx: &Context, step: &Step, ec2: &Ec2<'_>) -> Result<Vec
         let ask = async || ec2.instance(&id).await;
         match cx.seen(&row, ask).await? {
             Some(mut instance) if !has_ended(&instance) => {
-                instance.name = row.name.clone();
+                instance.name.clone_from(&row.name);
                 existing.push(instance);
             }
             _ => {
@@ -370,10 +370,9 @@ impl Plan<'_> {
     /// Records the instances in the ledger, then sends one launch request.
     async fn launch(self, cx: &Context, step: &mut Step, ec2: &Ec2<'_>) -> Result<Vec<Instance>> {
         let options = self.options;
-        let image = self.image;
         let instance_type = match &options.instance_type {
             Some(instance_type) => instance_type.clone(),
-            None => ec2.free_tier_type(&image.architecture).await?,
+            None => ec2.free_tier_type(&self.image.architecture).await?,
         };
         let credits = credits(options.credits, &instance_type)?;
         let name = options
@@ -389,7 +388,7 @@ impl Plan<'_> {
         let launch = Launch {
             tags: cx.tags(&name, &token, &options.tags),
             token,
-            image,
+            image: self.image,
             instance_type,
             count: i32::try_from(self.count).unwrap_or(i32::MAX),
             key_pair: self.key_pair,

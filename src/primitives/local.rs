@@ -116,11 +116,20 @@ fn read_file(cx: &Context, path: &str) -> Result<String> {
     })
 }
 
-/// Returns the directory of the one of these files that has a call at this place.
+/// Returns the directory of the one of these files that has a call at this place. The
+/// first file is the one that Rhai names.
 fn script_dir(cx: &Context, files: &[&str], place: (usize, usize)) -> Result<String> {
-    let all = || files.iter().filter_map(|name| cx.files.get(*name));
-    let mut directories: Vec<&Path> = all()
-        .filter(|file| file.calls.contains(&place))
+    let files: Vec<_> = files
+        .iter()
+        .filter_map(|name| cx.files.get(*name))
+        .collect();
+    let own = files.first().filter(|file| file.calls.contains(&place));
+    let closures = files
+        .iter()
+        .filter(|file| file.in_closures.contains(&place));
+    let mut directories: Vec<&Path> = own
+        .into_iter()
+        .chain(closures)
         .map(|file| file.directory.as_path())
         .collect();
     directories.sort_unstable();
@@ -128,14 +137,14 @@ fn script_dir(cx: &Context, files: &[&str], place: (usize, usize)) -> Result<Str
     let directory = match directories.as_slice() {
         [only] => Some(*only),
         // A call through `Fn("script_dir")` has no place of its own.
-        [] => all().next().map(|file| file.directory.as_path()),
+        [] => files.first().map(|file| file.directory.as_path()),
         _ => {
             let (line, column) = place;
             return Err(Error::invalid(format!(
-                "two files call script_dir() in line {line}, column {column}, and which one this \
-                 is cannot be determined"
+                "two files call script_dir() in line {line}, column {column}, one of them in a \
+                 closure, and which one this is cannot be determined"
             ))
-            .hint("move one of the calls to another line"));
+            .hint("call script_dir() outside the closure"));
         }
     };
     let directory =

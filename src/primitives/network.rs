@@ -67,20 +67,19 @@ async fn create_default_vpc(cx: &Context) -> Result<DefaultVpc> {
     let region = ec2.region();
     let existing = ec2.default_vpc().await?;
     let is_new = existing.is_none();
-    let id = match existing {
-        Some(id) => id,
-        None => {
-            ec2.create_default_vpc().await?;
-            let mut pace = cx.pace(
-                "the default VPC to appear".to_owned(),
-                cx.clients.consistency(),
-            );
-            loop {
-                if let Some(id) = ec2.default_vpc().await? {
-                    break id;
-                }
-                pace.pause("not visible yet").await?;
+    let id = if let Some(id) = existing {
+        id
+    } else {
+        ec2.create_default_vpc().await?;
+        let mut pace = cx.pace(
+            "the default VPC to appear".to_owned(),
+            cx.clients.consistency(),
+        );
+        loop {
+            if let Some(id) = ec2.default_vpc().await? {
+                break id;
             }
+            pace.pause("not visible yet").await?;
         }
     };
     let mut subnets = ec2.default_subnets(&id).await?;

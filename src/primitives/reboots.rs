@@ -113,17 +113,25 @@ pub(super) fn noted<T>(cx: &Context, host: &Host, command: &str, done: Result<T>
             cx.clients
                 .ssh()
                 .expect_reboot(host, &format!("`{line}`"), false);
-            done.map_err(|error| down(host, line, &error))
+            done.map_err(|error| down(host, line, &error.to_string()))
         }
     }
 }
 
-/// Returns the error for a connection that a reboot broke.
-fn down(host: &Host, command: &str, error: &Error) -> Error {
+/// Returns the error for a command that a reboot ended before the connection: the
+/// system sends SIGTERM to all processes first.
+pub(super) fn ended_by(host: &Host, command: &str, finished: &Finished) -> Option<Error> {
+    let terminated = finished.signal.as_deref() == Some("TERM");
+    let line = command.trim().lines().next().unwrap_or_default();
+    (terminated && names_reboot(command)).then(|| down(host, line, "SIGTERM ended it"))
+}
+
+/// Returns the error for a command that a reboot broke off.
+fn down(host: &Host, command: &str, how: &str) -> Error {
     Error::new(
         ErrorKind::Unreachable,
         format!(
-            "{} went down while `{command}` ran, before it reported a status: {error}",
+            "{} went down while `{command}` ran, before it reported a status: {how}",
             host.name
         ),
     )

@@ -205,7 +205,8 @@ struct SshExec {
     check: bool,
     /// Limit after which the command is ended. By default there is no limit.
     timeout: Option<Seconds>,
-    /// Working directory of the command.
+    /// Working directory of the command. `~` and `~user` are home directories
+    /// on the host.
     cwd: Option<String>,
     /// Environment variables. They and `stdin` are sent inside the ssh
     /// connection, never in a command line.
@@ -418,6 +419,9 @@ async fn run_on(
         signal: finished.signal.clone(),
     };
     if options.check && result.status != 0 {
+        if let Some(error) = reboots::ended_by(&host, command, &finished) {
+            return Err(error);
+        }
         let error = failed(&host, command, &finished, cx.report.mask());
         return Err(match &options.cwd {
             Some(cwd) if finished.no_user => error.hint(format!(

@@ -89,7 +89,7 @@ impl std::fmt::Display for NoValue {
 impl std::error::Error for NoValue {}
 
 fn is_unit(error: &minijinja::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<NoValue>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<NoValue>)
 }
 
 /// Escapes HTML like minijinja's filter, but fails on an undefined name.
@@ -213,12 +213,11 @@ impl Filling<'_> {
         let mut values = self.values;
         let mut missing = None;
         for part in path.split('.') {
-            match values.get(part) {
-                Some(value) => values = value,
-                None => {
-                    missing = Some(part);
-                    break;
-                }
+            if let Some(value) = values.get(part) {
+                values = value;
+            } else {
+                missing = Some(part);
+                break;
             }
         }
         let shown = if missing.is_some() { path } else { source };
@@ -420,7 +419,7 @@ mod tests {
                 "{{ color }}",
                 (1, 4),
                 "`color` has no value",
-                "given list, name, server",
+                "given name, server, list",
             ),
             (
                 "{% for x in list %}{{ x.no }}{% endfor %}",

@@ -633,9 +633,10 @@ async fn copy_object(
         .map(|intent| intent.token().to_owned())
         .or(known);
     let to = (to.0.as_str(), to.1.as_str());
-    let result = match source.needs_parts() {
-        false => s3.copy(&source, to, row.as_deref()).await,
-        true => uploads::copy(cx, step, &source, to, row.as_deref()).await,
+    let result = if source.needs_parts() {
+        uploads::copy(cx, step, &source, to, row.as_deref()).await
+    } else {
+        s3.copy(&source, to, row.as_deref()).await
     };
     match (&result, intent) {
         (Ok(()), Some(intent)) => intent.created(&id),

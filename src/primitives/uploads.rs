@@ -157,12 +157,11 @@ async fn lost(
     (bucket, key): (&str, &str),
     intent: &Intent,
 ) -> Result<Option<UploadId>> {
-    match intent.is_retried() {
-        true => {
-            let s3 = cx.clients.s3().await?;
-            s3.find_upload(bucket, key, intent.intended()).await
-        }
-        false => Ok(None),
+    if intent.is_retried() {
+        let s3 = cx.clients.s3().await?;
+        s3.find_upload(bucket, key, intent.intended()).await
+    } else {
+        Ok(None)
     }
 }
 

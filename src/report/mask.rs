@@ -493,7 +493,7 @@ mod tests {
         (seed, rand::rngs::StdRng::seed_from_u64(seed))
     }
 
-    fn any_secret(random: &mut impl rand::Rng) -> String {
+    fn any_secret(random: &mut impl rand::RngExt) -> String {
         const ODD: [char; 14] = [
             '\n', '\t', '\u{1b}', '\u{7f}', 'é', 'ß', '中', '😀', '\u{301}', '\u{a0}', '\'', '"',
             '\\', '%',

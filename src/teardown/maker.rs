@@ -72,9 +72,10 @@ impl Teardown<'_> {
                 return Ok(Maker::Other);
             };
             let s3 = self.clients.s3().await?;
-            return Ok(match s3.was_created(id, row.intended, row.changed).await? {
-                true => Maker::Ours,
-                false => Maker::Other,
+            return Ok(if s3.was_created(id, row.intended, row.changed).await? {
+                Maker::Ours
+            } else {
+                Maker::Other
             });
         }
         Ok(match (row, marks.run) {

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::{Autorun, Ended};
+use crate::support::{Autorun, Ended, root};
 
 /// Runs a command with this text on standard input.
 fn with_input(mut command: Command, text: &str, home: &Path) -> Ended {
@@ -368,4 +368,32 @@ fn a_script_in_a_playbook_has_the_line_ends_of_unix() {
         .run()
         .exits(0);
     assert_eq!(ended.stdout, "false\none\ntwo\n");
+}
+
+#[test]
+fn the_playbooks_of_this_repository_name_their_files_from_their_own_directory() {
+    let mut named = 0;
+    for entry in fs::read_dir(root().join("playbooks")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "rhai") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for folder in ["assets", "userdata"] {
+            let relative = format!("\"{folder}/");
+            assert!(!text.contains(&relative), "{}", path.display());
+            for rest in text.split(&format!("/{folder}/")).skip(1) {
+                let name = rest.split('"').next().unwrap();
+                let file = root().join(folder).join(name);
+                assert!(
+                    file.is_file(),
+                    "{} names {}",
+                    path.display(),
+                    file.display()
+                );
+                named += 1;
+            }
+        }
+    }
+    assert!(named >= 6, "{named}");
 }

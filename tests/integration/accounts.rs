@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use aws_lc_rs::digest;
+use ring::digest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -141,7 +141,7 @@ fn files_that_cannot_be_read_are_named_unless_the_environment_has_a_key() {
     let default = format!("[default]\n{REGION}");
     let autorun = account(&default, "").by_other_user();
     let file = autorun.home.path().join(".aws/credentials");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o0)).unwrap();
     let messages = autorun.run().exits(1).messages();
     assert!(
         messages.contains("/.aws/credentials`: permission denied"),
@@ -200,6 +200,7 @@ fn compared(autorun: &Autorun, server: &Server, arguments: &str) -> (Value, Valu
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "most lines are a table")]
 fn credentials_are_found_as_the_aws_cli_finds_them() {
     let other = "aws_access_key_id = AKIAOTHER\naws_secret_access_key = 0123456789\n";
     let environment: Variables<'_> = &[
@@ -235,6 +236,12 @@ fn credentials_are_found_as_the_aws_cli_finds_them() {
             "the environment before AWS_PROFILE",
             KEY.to_owned(),
             &named,
+            false,
+        ),
+        (
+            "AWS_DEFAULT_PROFILE",
+            KEY.to_owned(),
+            &[("AWS_DEFAULT_PROFILE", "a")],
             false,
         ),
         (
@@ -684,6 +691,7 @@ fn requests_to_aws_use_the_proxy_and_the_ca_bundle() {
     let untrusted = account(&default, &own).env("HTTPS_PROXY", &server.proxy_url());
     let messages = untrusted.run().exits(1).messages();
     assert!(messages.contains("certificate"), "{messages}");
+    assert!(messages.contains("AWS_CA_BUNDLE"), "{messages}");
     // The environment has precedence over the file.
     let other = account(&format!("{default}ca_bundle = {ca}\n"), &own)
         .env("HTTPS_PROXY", &server.proxy_url())

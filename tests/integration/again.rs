@@ -82,8 +82,8 @@ fn a_second_instance_is_launched_only_if_the_user_agrees() {
     json.args(["--output", "json"]);
     let (status, shown) = conversation(&json, &[]);
     assert_eq!(status, Some(2), "{shown}");
-    let line = shown.lines().find(|line| line.starts_with('{')).unwrap();
-    let event: Value = serde_json::from_str(line).unwrap();
+    let failed = shown.lines().find(|line| line.contains("\"run_failed\""));
+    let event: Value = serde_json::from_str(failed.unwrap()).unwrap();
     assert_eq!(event["error"]["kind"], "already_exists");
     let earlier = event["error"]["detail"]["earlier"].as_array().unwrap();
     assert_eq!(earlier.len(), 2);
@@ -96,11 +96,11 @@ fn a_second_instance_is_launched_only_if_the_user_agrees() {
     // The same file by another path is the same playbook.
     let link = autorun.home.path().join("link.rhai");
     symlink("playbook.rhai", &link).unwrap();
-    let mut linked = autorun.command();
-    linked.args(["--set", "name=blog"]);
-    let args: Vec<_> = linked.get_args().map(ToOwned::to_owned).collect();
-    let mut again = std::process::Command::new(linked.get_program());
-    again.envs(linked.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let mut second = autorun.command();
+    second.args(["--set", "name=blog"]);
+    let args: Vec<_> = second.get_args().map(ToOwned::to_owned).collect();
+    let mut again = std::process::Command::new(second.get_program());
+    again.envs(second.get_envs().filter_map(|(k, v)| Some((k, v?))));
     for arg in args {
         let is_it = arg.to_string_lossy().ends_with("playbook.rhai");
         again.arg(if is_it { link.clone().into() } else { arg });

@@ -15,12 +15,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ring::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
+use ring::hmac;
 use tempfile::TempDir;
 
 use crate::support::{Ended, root};

@@ -1,6 +1,7 @@
 //! Logins to OpenSSH servers with different settings: the order of the keys, the
 //! server's limit, passwords, certificates, and what the errors name.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +15,7 @@ use crate::support::{Autorun, Ended, HOST, Lab};
 fn start_servers(lab: &Lab, servers: &[(u16, &str)]) {
     let mut playbook = format!("let web = host(\"{HOST}\");\n");
     let mut root = |command: &str| {
-        playbook += &format!("ssh_exec(web, {command:?}, #{{ sudo: true }});\n");
+        let _ = writeln!(playbook, "ssh_exec(web, {command:?}, #{{ sudo: true }});");
     };
     root("echo admin:hunter22 | chpasswd; useradd -m other; echo other:hunter22 | chpasswd");
     for (port, options) in servers {
@@ -246,26 +247,30 @@ fn a_certificate_beside_the_key_is_used() {
     let lab = Lab::start(&json!({}));
     let autorun = lab.autorun();
     let home = autorun.home.path().to_owned();
-    for key in ["ca", "certified"] {
+    for key in ["ca", "certified", "for_an_hour"] {
         new_key(&home.join(key));
     }
-    let signed = Command::new("ssh-keygen")
-        .args(["-q", "-I", "test", "-n", "admin", "-s"])
-        .arg(home.join("ca"))
-        .arg(home.join("certified.pub"))
-        .status();
-    assert!(signed.unwrap().success());
+    for (key, validity) in [("certified", "always:forever"), ("for_an_hour", "+1h")] {
+        let signed = Command::new("ssh-keygen")
+            .args(["-q", "-I", "test", "-n", "admin", "-V", validity, "-s"])
+            .arg(home.join("ca"))
+            .arg(home.join(format!("{key}.pub")))
+            .status();
+        assert!(signed.unwrap().success());
+    }
     let authority = fs::read_to_string(home.join("ca.pub")).unwrap();
     let playbook = format!(
         "let web = host(\"{HOST}\");\n\
          ssh_exec(web, \"cat > /tmp/ca.pub; /usr/sbin/sshd -p 2201 -o PidFile=none -o \
          TrustedUserCAKeys=/tmp/ca.pub\", #{{ sudo: true, stdin: {authority:?} }});\n\
+         let short = env(\"HOME\") + \"/for_an_hour\";\n\
+         print(ssh_exec(host(\"{HOST}:2201\", #{{ key: short }}), \"id -un\").stdout);\n\
          let key = env(\"HOME\") + \"/certified\";\n\
          print(ssh_exec(host(\"{HOST}:2201\", #{{ key: key }}), \"id -un\").stdout);\n\
          ssh_exec(host(\"{HOST}\", #{{ key: key }}), \"true\");"
     );
     let ended = autorun.playbook(&playbook).run().exits(1);
-    assert_eq!(ended.stdout, "admin\n\n", "{}", ended.stderr);
+    assert_eq!(ended.stdout, "admin\n\nadmin\n\n", "{}", ended.stderr);
     let messages = ended.messages();
     assert!(messages.contains("certified`, `"), "{messages}");
     assert!(

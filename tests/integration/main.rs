@@ -9,9 +9,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod again;
 mod account_mistakes;
 mod accounts;
+mod again;
 mod clock;
 mod examples;
 mod first_command;
@@ -28,16 +28,16 @@ mod logins;
 mod main_job;
 mod manual;
 mod monitor;
-mod package;
 mod notify;
+mod package;
 mod reboots;
 mod report;
 mod s3_accounts;
 mod s3_large;
 mod safety;
 mod secrets;
-mod ssh_config;
 mod shells;
+mod ssh_config;
 mod terminal;
 mod walls_escape;
 mod walls_inside;

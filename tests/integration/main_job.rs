@@ -2,7 +2,7 @@
 //! nginx and real ssh, with moto for AWS.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use serde_json::{Value, json};
 
@@ -75,7 +75,8 @@ fn creates_a_page_with_its_image_and_runs_twice() {
     check_the_requests(&lab);
 
     // Names contain the run id, so a second run does not collide. This run has
-    // an existing key, a different title and a different log.
+    // an existing key, a different title and a different log. It starts in another
+    // directory, with a picture of its own and through a link, as from ~/bin.
     let second = lab.autorun();
     let log = second.home.path().join("run.log");
     let second = second
@@ -86,7 +87,13 @@ fn creates_a_page_with_its_image_and_runs_twice() {
             "title=Second <one>",
         ])
         .args(["-q", "--log-file", &log.display().to_string()]);
-    let ended = second.run_playbook().exits(0);
+    let home = second.home.path();
+    fs::copy(root().join("assets/logo.png"), home.join("mine.png")).unwrap();
+    symlink(root().join(PLAYBOOK), home.join("newweb")).unwrap();
+    let mut command = second.command();
+    command.args(["--set", "image=./mine.png", "newweb"]);
+    let output = command.current_dir(home).output().unwrap();
+    let ended = Ended::of(&output, home).exits(0);
     assert_eq!(ended.stderr, "", "-q shows warnings and errors only");
     let (_, _, page) = fetch(&lab, last_line(&ended));
     assert!(page.contains("Second &lt;one&gt;"), "{page}");
@@ -249,6 +256,11 @@ fn a_web_server_that_is_down_is_started() {
         "server = wait_until_ready(server); ssh_exec(server, \"sudo -n systemctl stop nginx\");",
     );
     assert_ne!(stopped, text);
+    // The copy is in another directory than its files.
+    let stopped = stopped.replace(
+        "script_dir()",
+        &format!("\"{}/playbooks\"", root().display()),
+    );
     let ended = lab.autorun().playbook(&stopped).run().exits(0);
     assert!(
         ended.messages().contains("down: no process named nginx"),

@@ -104,7 +104,7 @@ assert(boot(server) == before);
     .exits(0);
     let messages = ended.messages();
     assert!(
-        messages.contains("did not reboot within 15 s after `echo reboot`"),
+        messages.contains("did not reboot within 15.0 s after `echo reboot`"),
         "{messages}"
     );
 }

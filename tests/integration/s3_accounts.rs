@@ -46,6 +46,12 @@ fn a_refusal_after_the_change_of_the_block_is_waited_out() {
     // More refusals than 4 seconds of doubled pauses, starting at 250 ms, see.
     let ended = with(&cloud, &refused("PutBucketPolicy", 8), PUBLISH).exits(0);
     assert_eq!(ended.stdout.trim(), "true 200 false", "{}", ended.stderr);
+    // S3 is still busy with the creation of the bucket.
+    for operation in ["PutPublicAccessBlock", "PutBucketPolicy"] {
+        let busy = refused(operation, 3).replace("AccessDenied", "OperationAborted");
+        let ended = with(&cloud, &busy.replace("403", "409"), PUBLISH).exits(0);
+        assert_eq!(ended.stdout.trim(), "true 200 false", "{}", ended.stderr);
+    }
 }
 
 #[test]

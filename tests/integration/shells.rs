@@ -2,6 +2,7 @@
 //! change directories and read input, and accounts that run no commands. Compares
 //! with OpenSSH.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::process::Output;
 use std::sync::LazyLock;
@@ -94,7 +95,7 @@ ln -s /bin/busybox /usr/local/bin/ash
 "
     .to_owned();
     for (name, shell, file) in SHELLS {
-        script += &format!("user quiet-{name} {shell}\n");
+        let _ = writeln!(script, "user quiet-{name} {shell}");
         if file.is_empty() {
             continue;
         }
@@ -102,11 +103,12 @@ ln -s /bin/busybox /usr/local/bin/ash
             "fish" => NOISY_FISH.to_owned(),
             "csh" | "tcsh" => NOISY_CSH.to_owned(),
             // Restricted bash cannot leave a directory or set PATH.
-            "rbash" => NOISY_SH.lines().take(4).map(|l| format!("{l}\n")).collect(),
+            "rbash" => NOISY_SH.split_inclusive('\n').take(4).collect(),
             "bash" => format!("{NOISY_SH}set -u\nIFS=e\n"),
             _ => NOISY_SH.to_owned(),
         };
-        script += &format!(
+        let _ = write!(
+            script,
             "user noisy-{name} {shell}\nf=/home/noisy-{name}/{file}\nmkdir -p \"${{f%/*}}\"\n\
              cat >\"$f\" <<'END'\n{text}END\nchown -R noisy-{name}: /home/noisy-{name}\n"
         );
@@ -144,7 +146,7 @@ fn as_user(user: &str, text: &str) -> Ended {
     fs::create_dir_all(home.join("tree/sub")).unwrap();
     fs::write(home.join("tree/a.txt"), "a").unwrap();
     fs::write(home.join("tree/sub/b.txt"), "b\0\u{ff}").unwrap();
-    autorun.playbook(&text).run()
+    autorun.arg("--quiet").playbook(&text).run()
 }
 
 /// Every user that runs commands.
@@ -260,7 +262,13 @@ fn output_is_that_of_openssh() {
                     if name == "bash" {
                         stderr = stderr.replace("bash: -c: ", "bash: eval: ");
                     }
-                    assert_eq!(got["stderr"], stderr, "{user}: {command}");
+                    let mut own = got["stderr"].as_str().unwrap().to_owned();
+                    if name == "ash" {
+                        // busybox adds the line if a command has a name.
+                        let line = regex_lite::Regex::new("ash: line [0-9]+: ").unwrap();
+                        own = line.replace_all(&own, "ash: ").into_owned();
+                    }
+                    assert_eq!(own, stderr, "{user}: {command}");
                     if let (Some(status), false) =
                         (expected.status.code(), command.contains("kill"))
                     {
@@ -343,8 +351,8 @@ scp(web, "~/tree/a.txt", "{folder}big");
 scp_from(web, "{folder}big", "~/back");
 assert(read_file("~/back") == "a");
 
-fn refused(kind, text, call) {{
-    try {{ call.call(); }} catch (err) {{
+fn refused(kind, text, work) {{
+    try {{ work.call(); }} catch (err) {{
         assert(err.kind == kind && `${{err.message}} ${{err.hint}}`.contains(text), `${{err}}`);
         return;
     }}

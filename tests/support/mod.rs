@@ -451,7 +451,7 @@ impl Ended {
             // This line appears only if a step took long.
             (r"longest:   .*\n", ""),
             (
-                r"\b(destroy|resume) [23456789bcdfghjkmnpqrstvwxz]{7}\b",
+                r"\b(destroy|resume|autorun ssh) [23456789bcdfghjkmnpqrstvwxz]{7}\b",
                 "$1 RUN",
             ),
         ];

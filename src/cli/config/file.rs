@@ -10,6 +10,7 @@ use super::layers::{FileSettings, Set};
 use crate::cli::args::{OnError, OrNone, TargetArgs, check_tag, parse_ttl};
 use crate::cli::notify::Webhook;
 use crate::cli::target::endpoints_given;
+use crate::clients::check_role_arn;
 use crate::error::{Error, Place, Result};
 use crate::playbook::diagnostic::Texts;
 use crate::report::text;
@@ -41,7 +42,7 @@ pub(super) enum Owner {
 /// with the text that its report quotes.
 pub(super) fn load(
     path: &Path,
-    owner: &Owner,
+    owner: Owner,
     also: Option<u32>,
 ) -> std::result::Result<Option<FileSettings>, (Error, Texts)> {
     let text = access::read(path, also).map_err(|error| (error, Texts::new()))?;
@@ -49,7 +50,7 @@ pub(super) fn load(
     let file = SettingsFile {
         path,
         text: &text,
-        owner: *owner,
+        owner,
     };
     let parsed = file.parse().map_err(|error| {
         let line = text.lines().nth(error.place.line.saturating_sub(1));
@@ -65,6 +66,21 @@ struct SettingsFile<'a> {
     path: &'a Path,
     text: &'a str,
     owner: Owner,
+}
+
+fn unknown_key(key: &str, place: Place) -> Error {
+    let error = error_at(place, format!("there is no setting `{key}`"));
+    let names = KEYS.map(|(name, _)| name);
+    match text::nearest(key, names) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(format!("the settings are {}", names.join(", "))),
+    }
+}
+
+fn error_at(place: Place, message: String) -> Error {
+    let mut error = Error::invalid(message);
+    error.place = place;
+    error
 }
 
 type Value<'a> = Spanned<DeValue<'a>>;
@@ -112,7 +128,11 @@ impl SettingsFile<'_> {
         match key {
             "region" => settings.region = set(text()?),
             "profile" => settings.profile = set(text()?),
-            "role" => settings.role = set(text()?),
+            "role" => {
+                let role = text()?;
+                check_role_arn(&role).map_err(|e| wrong(format!("is not usable: {e}")))?;
+                settings.role = set(role);
+            }
             "endpoint_url" => {
                 let urls = urls_of(value).map_err(wrong)?;
                 settings.endpoint_url = Some(Set { value: urls, place });
@@ -155,7 +175,7 @@ impl SettingsFile<'_> {
             }
             "ledger" | "ssh_config" if self.owner == Owner::Playbook => {
                 let message = format!("`{key}` is not valid beside a playbook");
-                return Err(self.error_at(place, message).hint(if key == "ledger" {
+                return Err(error_at(place, message).hint(if key == "ledger" {
                     "set it in ~/.config/autorun/config.toml: with another ledger for each \
                      playbook, `autorun runs` would not find the runs"
                 } else {
@@ -174,7 +194,7 @@ impl SettingsFile<'_> {
                 let value = self.path_of(&text()?).map_err(wrong)?;
                 settings.ledger = Some(Set { value, place });
             }
-            unknown => return Err(self.unknown(unknown, place)),
+            unknown => return Err(unknown_key(unknown, place)),
         }
         Ok(())
     }
@@ -217,23 +237,8 @@ impl SettingsFile<'_> {
         Ok(directory.join(text))
     }
 
-    fn unknown(&self, key: &str, place: Place) -> Error {
-        let error = self.error_at(place, format!("there is no setting `{key}`"));
-        let names = KEYS.map(|(name, _)| name);
-        match text::nearest(key, names) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("the settings are {}", names.join(", "))),
-        }
-    }
-
     fn error(&self, at: usize, message: String) -> Error {
-        self.error_at(self.place(at), message)
-    }
-
-    fn error_at(&self, place: Place, message: String) -> Error {
-        let mut error = Error::invalid(message);
-        error.place = place;
-        error
+        error_at(self.place(at), message)
     }
 
     /// Returns the place of an offset.

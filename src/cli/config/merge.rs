@@ -126,11 +126,11 @@ mod tests {
     use crate::cli::config::layers::Set;
     use crate::error::Place;
 
-    fn set(value: &str) -> Option<Set<String>> {
-        Some(Set {
+    fn set(value: &str) -> Set<String> {
+        Set {
             value: value.to_owned(),
             place: Place::default(),
-        })
+        }
     }
 
     /// The profile, the role and the region of a call in an environment.
@@ -156,13 +156,13 @@ mod tests {
     #[test]
     fn the_command_line_is_before_the_environment_and_this_before_files() {
         let user = FileSettings {
-            profile: set("mine"),
-            role: set("arn:mine"),
-            region: set("user"),
+            profile: Some(set("mine")),
+            role: Some(set("arn:mine")),
+            region: Some(set("user")),
             ..FileSettings::default()
         };
         let beside = FileSettings {
-            region: set("beside"),
+            region: Some(set("beside")),
             ..FileSettings::default()
         };
         let both = beside.clone().over(user.clone());
@@ -180,7 +180,7 @@ mod tests {
         let keys = [("AWS_ACCESS_KEY_ID", "AKIA")];
         assert_eq!(target(&[], &keys, &both), ["", "arn:mine", "beside"]);
         let other = FileSettings {
-            profile: set("theirs"),
+            profile: Some(set("theirs")),
             ..FileSettings::default()
         };
         assert_eq!(target(&[], &[], &other.over(user)), ["theirs", "", "user"]);

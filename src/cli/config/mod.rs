@@ -6,7 +6,7 @@
 
 pub(super) use merge::Settings;
 pub(super) use show::show;
-pub(super) use user::ledger;
+pub(super) use user::{ledger, ssh_config};
 
 mod access;
 mod environment;

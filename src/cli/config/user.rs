@@ -22,7 +22,7 @@ pub(super) struct Looked {
 /// Returns the user's file and its settings.
 pub(super) fn of_user() -> anyhow::Result<(Option<Looked>, FileSettings)> {
     match user_file() {
-        Some(path) => load(path, &Owner::User, None),
+        Some(path) => load(path, Owner::User, None),
         None => Ok((None, FileSettings::default())),
     }
 }
@@ -30,14 +30,16 @@ pub(super) fn of_user() -> anyhow::Result<(Option<Looked>, FileSettings)> {
 /// Returns the file beside a playbook and its settings.
 pub(super) fn of_playbook(playbook: &Path) -> anyhow::Result<(Option<Looked>, FileSettings)> {
     // Standard input and pipes have no directory of their own.
-    let regular = std::fs::metadata(playbook).ok().filter(|m| m.is_file());
+    let regular = std::fs::metadata(playbook)
+        .ok()
+        .filter(std::fs::Metadata::is_file);
     let (Some(about), Ok(real)) = (regular, playbook.canonicalize()) else {
         return Ok((None, FileSettings::default()));
     };
     // The file is as trustworthy as the playbook, which is code.
     load(
         real.with_file_name(BESIDE),
-        &Owner::Playbook,
+        Owner::Playbook,
         Some(about.uid()),
     )
 }
@@ -47,9 +49,14 @@ pub(in crate::cli) fn ledger() -> anyhow::Result<Option<PathBuf>> {
     Ok(of_user()?.1.ledger.map(|ledger| ledger.value))
 }
 
+/// Returns the `ssh_config` of the user's file.
+pub(in crate::cli) fn ssh_config() -> anyhow::Result<Option<PathBuf>> {
+    Ok(of_user()?.1.ssh_config.map(|file| file.value))
+}
+
 fn load(
     path: PathBuf,
-    owner: &Owner,
+    owner: Owner,
     also: Option<u32>,
 ) -> anyhow::Result<(Option<Looked>, FileSettings)> {
     let loaded = file::load(&path, owner, also).map_err(|(error, texts)| {

@@ -1,6 +1,6 @@
 //! The credentials to begin with, from the SDK's providers.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::imds::credentials::ImdsCredentialsProvider;
@@ -106,5 +106,6 @@ impl Account {
 }
 
 fn key(key: &Key) -> Credentials {
-    Credentials::new(&key.id, &key.secret, key.token.clone(), None, "key")
+    let expires = key.expires.map(SystemTime::from);
+    Credentials::new(&key.id, &key.secret, key.token.clone(), expires, "key")
 }

@@ -102,7 +102,7 @@ fn text_of(path: &Path) -> Result<Option<String>> {
         Ok(text) => Ok(Some(text)),
         Err(e) => {
             let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
-            let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = valid.split(|byte| *byte == b'\n').count();
             Err(malformed(path, line, "the text is not UTF-8")
                 .hint("save the file in UTF-8 without other encodings"))
         }
@@ -122,9 +122,10 @@ fn parse(path: &Path, text: &str) -> Result<Vec<(String, Section)>> {
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let fault = |what: &str| malformed(path, index + 1, what);
         // A command may contain ` #`, and the AWS CLI passes all of it on.
-        let content = match line.trim_start().starts_with("credential_process") {
-            true => line.trim_end(),
-            false => without_comment(line),
+        let content = if line.trim_start().starts_with("credential_process") {
+            line.trim_end()
+        } else {
+            without_comment(line)
         };
         let indent = content.len() - content.trim_start().len();
         let content = content.trim();

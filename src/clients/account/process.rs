@@ -56,15 +56,17 @@ pub(super) async fn credentials(profile: &str, command: &str) -> Result<Credenti
 /// Reads what the command printed. The error does not show it: it may contain
 /// the secrets.
 fn read(stdout: &[u8]) -> std::result::Result<Credentials, String> {
-    let printed: Value =
-        serde_json::from_slice(stdout).map_err(|e| match stdout.trim_ascii().is_empty() {
-            true => "printed nothing".to_owned(),
-            false => format!(
+    let printed: Value = serde_json::from_slice(stdout).map_err(|e| {
+        if stdout.trim_ascii().is_empty() {
+            "printed nothing".to_owned()
+        } else {
+            format!(
                 "did not print JSON (line {}, column {})",
                 e.line(),
                 e.column()
-            ),
-        })?;
+            )
+        }
+    })?;
     match &printed["Version"] {
         Value::Number(version) if version.as_i64() == Some(1) => {}
         Value::Null => return Err("printed no `Version`".to_owned()),

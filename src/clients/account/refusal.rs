@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_lc_rs::digest;
 use aws_sdk_ec2::error::{ConnectorError, ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sts::config::http::HttpResponse;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
+use ring::digest;
 use serde_json::Value;
 
 use super::Environment;

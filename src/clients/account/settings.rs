@@ -6,6 +6,8 @@ use super::{Environment, Files, Section};
 /// The settings that the SDK would read by rules of its own.
 #[derive(Debug, Default)]
 pub(in crate::clients) struct Settings {
+    /// The name of the profile.
+    pub(in crate::clients) name: String,
     /// The profile's region, if the environment has none.
     pub(in crate::clients) region: Option<String>,
     /// S3's `addressing_style`.
@@ -30,6 +32,7 @@ impl Settings {
             .any(|name| environment.get(name).is_some());
         let set = |key: &str| profile.get(key).filter(|value| !value.is_empty());
         Self {
+            name: name.to_owned(),
             region: set("region").filter(|_| !in_environment).cloned(),
             addressing: set("s3.addressing_style").map(|style| style.to_lowercase()),
             ca_bundle: environment

@@ -42,6 +42,8 @@ pub(super) struct Key {
     pub(super) id: String,
     pub(super) secret: String,
     pub(super) token: Option<String>,
+    /// When it expires, if that is known.
+    pub(super) expires: Option<jiff::Timestamp>,
 }
 
 impl std::fmt::Debug for Key {
@@ -134,6 +136,7 @@ pub(super) fn environment_key(environment: &Environment) -> Result<Option<Source
             id: id.to_owned(),
             secret: secret.to_owned(),
             token: token.map(str::to_owned),
+            expires,
         }),
         profile: None,
         roles: Vec::new(),
@@ -227,9 +230,10 @@ fn machine(environment: &Environment) -> Base {
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     ];
-    match uri.iter().any(|name| environment.get(name).is_some()) {
-        true => Base::Container,
-        false => Base::Instance,
+    if uri.iter().any(|name| environment.get(name).is_some()) {
+        Base::Container
+    } else {
+        Base::Instance
     }
 }
 
@@ -430,6 +434,7 @@ fn base(name: &str, profile: &Section, files: &Files) -> Result<Option<Base>> {
                 token: key("aws_session_token")
                     .or(key("aws_security_token"))
                     .map(str::to_owned),
+                expires: None,
             })));
         }
         (None, None) => {}

@@ -40,7 +40,10 @@ pub(super) fn unanswered(
             ErrorKind::Unreachable,
             format!("cannot {attempt}: no response from AWS: {last}"),
         )
-        .hint("check the network, the region and `--endpoint-url`"),
+        .hint(
+            "check the network and the region; HTTPS_PROXY names a proxy, AWS_CA_BUNDLE the \
+             certificates of one that ends TLS",
+        ),
     }
 }
 

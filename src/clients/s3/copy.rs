@@ -5,8 +5,8 @@ use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, MetadataDirective};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::multipart::UploadId;
 use super::pieces::{LARGEST, pieces};
+use super::upload_id::UploadId;
 use super::{S3, keys};
 use crate::clients::aws_error::aws_error;
 use crate::clients::marks::RESOURCE_METADATA;

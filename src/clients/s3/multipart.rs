@@ -8,25 +8,21 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
-use std::time::Duration;
 
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::{Config, RequestChecksumCalculation};
-use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder;
+use aws_sdk_s3::config::RequestChecksumCalculation;
 use aws_sdk_s3::primitives::{ByteStream, Length};
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
-    EncodingType,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::counted::counted;
 use super::crc::{Counting, Crc, OF_UPLOADS};
 use super::pieces::{Piece, pieces};
-use super::{Content, S3, keys};
+use super::upload_id::UploadId;
+use super::{Content, S3};
 use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::marks::RESOURCE_METADATA;
-use crate::clients::pace;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Meter, Reporter};
 
@@ -39,63 +35,8 @@ const PART: u64 = 16 << 20;
 /// How many parts of one file are sent at the same time.
 const AT_ONCE: usize = 8;
 
-/// The pauses before the second and the last attempt to begin an upload.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LAST_PAUSE: Duration = Duration::from_secs(1);
-
 /// How much of a file is read at once.
 const BUFFER: usize = 128 << 10;
-
-/// The maximum difference between two clocks, in milliseconds.
-const SKEW: i64 = 600_000;
-
-/// An upload in parts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UploadId {
-    bucket: String,
-    key: String,
-    id: String,
-}
-
-impl UploadId {
-    fn new(bucket: &str, key: &str, id: &str) -> Self {
-        let [bucket, key, id] = [bucket, key, id].map(str::to_owned);
-        Self { bucket, key, id }
-    }
-
-    /// Returns the upload that a response names.
-    pub(super) fn of((bucket, key): (&str, &str), id: Option<&str>, attempt: &str) -> Result<Self> {
-        match id {
-            Some(id) if !id.is_empty() => Ok(Self::new(bucket, key, id)),
-            _ => Err(Error::internal(format!(
-                "cannot {attempt}: the response has no upload id"
-            ))),
-        }
-    }
-
-    pub(super) fn object(&self) -> (&str, &str) {
-        (&self.bucket, &self.key)
-    }
-
-    pub(super) fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Returns the id of the resource in the ledger: `bucket/key id`.
-    #[must_use]
-    pub fn in_ledger(&self) -> String {
-        format!("{}/{} {}", self.bucket, self.key, self.id)
-    }
-
-    /// Parses the id of the resource in the ledger.
-    pub fn from_ledger(text: &str) -> Result<Self> {
-        let parts = text.split_once('/').and_then(|(bucket, rest)| {
-            let (key, id) = rest.rsplit_once(' ')?;
-            Some(Self::new(bucket, key, id))
-        });
-        parts.ok_or_else(|| Error::internal(format!("`{text}` is not a multipart upload")))
-    }
-}
 
 /// The end of an upload in parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +48,7 @@ pub enum Sent {
 }
 
 /// A part that S3 has.
-struct Stored {
+pub(super) struct Stored {
     tag: String,
     size: u64,
     crc: Option<Crc>,
@@ -140,98 +81,9 @@ impl S3<'_> {
         self.begin((bucket, key), request, &attempt).await
     }
 
-    /// Begins an upload. The SDK would begin another one for each lost answer,
-    /// so it sends the request once, and the upload is looked for.
-    pub(super) async fn begin(
-        &self,
-        (bucket, key): (&str, &str),
-        request: CreateMultipartUploadFluentBuilder,
-        attempt: &str,
-    ) -> Result<UploadId> {
-        let once = Config::builder().retry_config(RetryConfig::disabled());
-        let since = jiff::Timestamp::now().as_millisecond();
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let request = request.clone().customize();
-            let error = match request.config_override(once.clone()).send().await {
-                Ok(answer) => return UploadId::of((bucket, key), answer.upload_id(), attempt),
-                Err(e) => aws_error(attempt, &e),
-            };
-            let may_help = error.kind.retryable() || error.kind == ErrorKind::Internal;
-            if !may_help || pause > LAST_PAUSE {
-                return Err(error);
-            }
-            pace::sleep(pause, self.cancel).await?;
-            pause *= 2;
-            if error.proves_no_effect() {
-                continue;
-            }
-            match self.find_upload(bucket, key, since).await {
-                Ok(Some(upload)) => return Ok(upload),
-                Ok(None) => {}
-                // The upload may exist, which another error would hide.
-                Err(_) => return Err(error),
-            }
-        }
-    }
-
-    /// Finds an upload whose id is not known because the answer was lost: the
-    /// only upload of this key that began at `since` or later, in milliseconds
-    /// since 1970, and that has no parts.
-    pub async fn find_upload(
-        &self,
-        bucket: &str,
-        key: &str,
-        since: i64,
-    ) -> Result<Option<UploadId>> {
-        let attempt = format!("list the incomplete uploads to `{bucket}`");
-        let request = self.client.list_multipart_uploads();
-        let request = request.bucket(bucket).prefix(key);
-        let request = request.encoding_type(EncodingType::Url);
-        let page = match request.send().await {
-            Ok(page) => page,
-            Err(e) if code(&e) == Code::NoSuchBucket || self.lacks(code(&e)) => return Ok(None),
-            Err(e) => return Err(aws_error(&attempt, &e)),
-        };
-        // The list is in the order of the keys, so this key is first.
-        let ids: Vec<&str> = page
-            .uploads()
-            .iter()
-            .filter(|upload| {
-                let name = keys::listed(upload.key().unwrap_or_default(), page.encoding_type());
-                let began = upload.initiated().and_then(|time| time.to_millis().ok());
-                name == key && began.is_some_and(|began| began >= since - SKEW)
-            })
-            .filter_map(|upload| upload.upload_id())
-            .collect();
-        let [id] = ids[..] else {
-            return Ok(None);
-        };
-        let upload = UploadId::new(bucket, key, id);
-        let parts = self.stored_parts(&upload).await?;
-        Ok(parts
-            .is_some_and(|parts| parts.is_empty())
-            .then_some(upload))
-    }
-
     /// Returns whether an upload is neither complete nor aborted.
     pub async fn upload_exists(&self, upload: &UploadId) -> Result<bool> {
         Ok(self.stored_parts(upload).await?.is_some())
-    }
-
-    /// Aborts an upload: S3 deletes its parts. Aborting one that does not exist
-    /// is not an error.
-    pub async fn abort_upload(&self, upload: &UploadId) -> Result<()> {
-        let UploadId { bucket, key, id } = upload;
-        let request = self.client.abort_multipart_upload();
-        match request.bucket(bucket).key(key).upload_id(id).send().await {
-            Ok(_) => Ok(()),
-            Err(e) if matches!(code(&e), Code::NoSuchUpload | Code::NoSuchBucket) => Ok(()),
-            Err(e) => Err(aws_error(
-                &format!("abort the upload of `{key}` to `{bucket}`"),
-                &e,
-            )),
-        }
     }
 
     /// Sends the parts that S3 does not have and completes the upload. A part
@@ -352,7 +204,7 @@ impl S3<'_> {
 
     /// Returns the parts that S3 has, by number, or `None` if the upload does
     /// not exist.
-    async fn stored_parts(
+    pub(super) async fn stored_parts(
         &self,
         UploadId { bucket, key, id }: &UploadId,
     ) -> Result<Option<HashMap<i32, Stored>>> {
@@ -534,15 +386,6 @@ fn state(file: &Path) -> Result<(u64, i64, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_upload_is_found_by_its_id_in_the_ledger() {
-        for key in ["k", "a/b c", " ", "ü/"] {
-            let upload = UploadId::new("pictures", key, "2~abc.DEF_-");
-            assert_eq!(UploadId::from_ledger(&upload.in_ledger()), Ok(upload));
-        }
-        assert!(UploadId::from_ledger("pictures").is_err());
-    }
 
     #[test]
     fn the_checksum_of_a_part_is_that_of_its_bytes() {

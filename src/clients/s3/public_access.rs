@@ -17,6 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long S3 may show Block Public Access as it was before a change.
 const STALE: Duration = Duration::from_secs(4);
 
+/// What a wait for another change of the bucket shows.
+const BUSY: &str = "another change of the bucket is in progress";
+
 /// The timeout of the query for the account's settings.
 const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -111,12 +114,13 @@ impl S3<'_> {
         if !allow_reading(&mut policy, &self.addressing.arn(bucket, key)) {
             return Ok(Published::Public);
         }
-        let changed = match wanted.blocked {
-            true => match self.allow_public_policies(bucket).await? {
+        let changed = if wanted.blocked {
+            match self.allow_public_policies(bucket, wait).await? {
                 Allowed::Yes(changed) => changed,
                 Allowed::No(reason) => return Ok(Published::Forbidden(reason)),
-            },
-            false => false,
+            }
+        } else {
+            false
         };
         let patient = changed || wanted.changed;
         let policy = policy.to_string();
@@ -134,9 +138,10 @@ impl S3<'_> {
     /// Returns whether a statement of autorun makes this key public.
     pub async fn is_public(&self, bucket: &str, key: &str) -> Result<Allowed<bool>> {
         Ok(match self.policy(bucket).await? {
-            Allowed::Yes(mut policy) => {
-                Allowed::Yes(!allow_reading(&mut policy, &self.addressing.arn(bucket, key)))
-            }
+            Allowed::Yes(mut policy) => Allowed::Yes(!allow_reading(
+                &mut policy,
+                &self.addressing.arn(bucket, key),
+            )),
             Allowed::No(reason) => Allowed::No(reason),
         })
     }
@@ -163,9 +168,15 @@ impl S3<'_> {
 
     /// Turns off Block Public Access for policies. Returns whether this changed
     /// anything.
-    async fn allow_public_policies(&self, bucket: &str) -> Result<Allowed<bool>> {
-        let Err(e) = self.put_block(bucket, false).await else {
-            return Ok(Allowed::Yes(true));
+    async fn allow_public_policies(&self, bucket: &str, wait: &mut Pace) -> Result<Allowed<bool>> {
+        let e = loop {
+            match self.put_block(bucket, false).await {
+                Ok(()) => return Ok(Allowed::Yes(true)),
+                Err(e) if code(&e) == Code::OperationAborted && !wait.left().is_zero() => {
+                    wait.pause(BUSY).await?;
+                }
+                Err(e) => break e,
+            }
         };
         let Some(reason) = refusal("PutPublicAccessBlock", &e) else {
             return Err(aws_error(
@@ -247,8 +258,7 @@ impl S3<'_> {
                 return Ok(Published::Public);
             };
             if code(&e) == Code::OperationAborted && !wait.left().is_zero() {
-                wait.pause("another change of the bucket is in progress")
-                    .await?;
+                wait.pause(BUSY).await?;
                 continue;
             }
             let Some(reason) = refusal("PutBucketPolicy", &e) else {

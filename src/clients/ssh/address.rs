@@ -1,6 +1,6 @@
 //! The forms in which people write the address of a host.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use crate::error::{Error, Result};
 use crate::report::text;
@@ -225,7 +225,12 @@ fn check_host(host: &str) -> std::result::Result<(), Refused> {
     }
     let numbers = host.split('.').collect::<Vec<_>>();
     let all_digits = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    if numbers.len() == 4 && numbers.iter().all(all_digits) && host.parse::<Ipv4Addr>().is_err() {
+    // As for the system's resolver, a number that begins with 0 is octal.
+    let is_byte = |part: &&str| match part.strip_prefix('0') {
+        Some(octal) if !octal.is_empty() => u8::from_str_radix(octal, 8).is_ok(),
+        _ => part.parse::<u8>().is_ok(),
+    };
+    if numbers.len() == 4 && numbers.iter().all(all_digits) && !numbers.iter().all(is_byte) {
         return Err(Refused::Numbers);
     }
     Ok(())
@@ -243,6 +248,7 @@ fn check_user(user: &str, in_uri: bool) -> std::result::Result<(), Refused> {
 
 /// Returns whether a text can be the name of a user. OpenSSH refuses the same
 /// characters.
+#[must_use]
 pub fn is_user(user: &str) -> bool {
     !user.is_empty()
         && !user.starts_with('-')
@@ -343,6 +349,7 @@ mod tests {
             ("fe80::1%", "more than one `:`"),
             ("256.1.1.1", "IPv4"),
             ("10.0.0.1000", "IPv4"),
+            ("0177.0.0.09", "IPv4"),
             ("my user@web", "before `@`"),
             ("-l@web", "before `@`"),
         ] {

@@ -20,6 +20,7 @@ pub(super) enum BootEvent {
 
 /// Finds the reports of the programs, which divide the command's output from
 /// everything before it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Boot {
     marker: Vec<u8>,
     prompt: Vec<u8>,
@@ -39,7 +40,7 @@ pub(super) struct Boot {
     /// The process group of the command.
     pub(super) group: Option<i32>,
     /// The id of the host's boot, on Linux.
-    pub(super) boot_id: Option<String>,
+    pub(super) id: Option<String>,
 }
 
 impl Boot {
@@ -55,7 +56,7 @@ impl Boot {
             no_directory: false,
             no_user: false,
             group: None,
-            boot_id: None,
+            id: None,
         }
     }
 
@@ -97,7 +98,7 @@ impl Boot {
                 word => {
                     if let (Some((group, boot)), None) = (started(word), self.group) {
                         self.group = Some(group);
-                        self.boot_id = boot;
+                        self.id = boot;
                         events.push(BootEvent::Started);
                     }
                 }
@@ -127,8 +128,15 @@ impl Boot {
         let word = at + self.marker.len();
         let end = word + before[word..].iter().position(|b| *b == b'\n')?;
         let report = before[word..end].to_vec();
-        // What was printed before a report does not explain what fails later.
-        before.drain(..=end);
+        // What was printed before a report does not explain what fails later,
+        // except for the shell's own words about a directory.
+        let explains = [shell::NO_DIRECTORY, shell::NO_USER].map(str::as_bytes);
+        let from = if explains.contains(&report.as_slice()) {
+            at
+        } else {
+            0
+        };
+        before.drain(from..=end);
         Some(report)
     }
 }
@@ -168,7 +176,7 @@ mod tests {
             assert_eq!(got[0], format!("out {marker}.\n").into_bytes());
             assert_eq!(got[1], b"err");
             assert_eq!((boot.group, boot.began()), (Some(4711), true));
-            assert_eq!(boot.boot_id.as_deref(), Some("ab-1"));
+            assert_eq!(boot.id.as_deref(), Some("ab-1"));
             assert_eq!(events, [BootEvent::Started]);
         }
     }

@@ -89,7 +89,7 @@ impl Ssh {
         let unused = host.settings.unused().join(", ");
         if !unused.is_empty() {
             self.note(&format!(
-                "{}: autorun does not use these options of the ssh configuration: {unused}",
+                "{}: these options of the ssh configuration are not used: {unused}",
                 host.name
             ));
         }
@@ -341,9 +341,10 @@ impl Ssh {
     /// `ConnectTimeout` extends.
     fn patience_for(&self, host: &Host) -> Patience {
         let connects = host.settings.connect_timeout.unwrap_or_default();
-        let longer = match connects > LOGIN_TIMEOUT {
-            true => connects,
-            false => Duration::ZERO,
+        let longer = if connects > LOGIN_TIMEOUT {
+            connects
+        } else {
+            Duration::ZERO
         };
         Patience::new(LOGIN_TIMEOUT + longer, &self.cancel)
     }

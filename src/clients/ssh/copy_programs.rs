@@ -4,7 +4,7 @@
 //! Their exit status shows what went wrong, because messages depend on the
 //! language of the host. See [`Trouble`].
 
-use super::home::at_home;
+use super::home::{HERE, at_home};
 use super::shell::quote;
 
 /// Why a copy program failed.
@@ -167,7 +167,7 @@ fn on_host(variable: &str, path: &str) -> String {
         "{{ echo 'no such user' >&2; exit {}; }}",
         Trouble::NoUser.status()
     );
-    at_home(variable, path, &fails)
+    at_home(variable, path, HERE, &fails)
 }
 
 /// Returns a program that copies its input to a file, for [`super::Ssh::run`].

@@ -3,16 +3,20 @@
 
 use super::shell::quote;
 
+/// The home directory for programs that start there.
+pub(super) const HERE: &str = ".";
+
 /// Returns shell code that sets a variable to a path on the host. `~/x` is in
-/// the home directory, where programs start. `~user/x` is in the home directory
-/// of that user; if there is no such user, `otherwise` runs.
-pub(super) fn at_home(variable: &str, path: &str, otherwise: &str) -> String {
+/// `home`, which is shell code for the home directory. `~user/x` is in the home
+/// directory of that user; if there is no such user, `otherwise` runs.
+pub(super) fn at_home(variable: &str, path: &str, home: &str, otherwise: &str) -> String {
     match path.strip_prefix('~') {
         None => format!("{variable}={}\n", quote(path)),
-        Some("" | "/") => format!("{variable}=.\n"),
-        Some(rest) if rest.starts_with('/') => {
+        Some("" | "/") => format!("{variable}={home}\n"),
+        Some(rest) if rest.starts_with('/') && home == HERE => {
             format!("{variable}={}\n", quote(&in_home(rest)))
         }
+        Some(rest) if rest.starts_with('/') => format!("{variable}={home}{}\n", quote(rest)),
         Some(rest) => {
             let (user, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             if !is_user(user) {
@@ -53,7 +57,7 @@ mod tests {
     #[test]
     fn only_the_host_knows_where_a_user_lives() {
         let shown = |path: &str| {
-            let code = at_home("t", path, "echo unknown; exit 1") + "printf %s \"$t\"";
+            let code = at_home("t", path, HERE, "echo unknown; exit 1") + "printf %s \"$t\"";
             let out = std::process::Command::new("sh")
                 .args(["-c", &code])
                 .output();
@@ -77,5 +81,7 @@ mod tests {
         ] {
             assert_eq!(shown(path), expected, "{path}");
         }
+        let code = at_home("t", "~/a b", "\"$HOME\"", "false");
+        assert_eq!(code, "t=\"$HOME\"'/a b'\n");
     }
 }

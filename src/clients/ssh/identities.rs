@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ssh_key::{Certificate, PublicKey};
+use ssh_key::PublicKey;
 
+use super::certificate::Certificate;
 use super::config::IdentityAgent;
 use super::connection::Connection;
 use super::host::Host;
@@ -51,15 +52,14 @@ impl Identity {
         let settings = &host.settings;
         let certificates = settings.certificates();
         let read = |path: &Path| Self::read(path, &certificates);
-        match &settings.identity_files {
-            Some(files) => files.iter().map(|file| read(file)).collect(),
-            None => {
-                let folder = local.home.iter().map(|home| home.join(".ssh"));
-                let usual = folder
-                    .flat_map(|folder| USUAL_KEYS.map(|name| folder.join(name)))
-                    .filter(|path| path.exists());
-                usual.map(|path| read(&path)).collect()
-            }
+        if let Some(files) = &settings.identity_files {
+            files.iter().map(|file| read(file)).collect()
+        } else {
+            let folder = local.home.iter().map(|home| home.join(".ssh"));
+            let usual = folder
+                .flat_map(|folder| USUAL_KEYS.map(|name| folder.join(name)))
+                .filter(|path| path.exists());
+            usual.map(|path| read(&path)).collect()
         }
     }
 
@@ -79,29 +79,21 @@ impl Identity {
                 .and_then(|t| public_key(&t)),
         };
         let public = public.or_else(|| public_key(&beside(".pub")?));
-        let own = beside("-cert.pub");
-        let certificates: Vec<String> = own
-            .iter()
-            .chain(certificates)
-            .filter(|text| match (certificate(text), &public) {
-                (Some(certificate), Some(public)) => certificate.public_key() == public.key_data(),
-                (found, None) => found.is_some(),
-                (None, _) => false,
-            })
-            .cloned()
-            .collect();
-        let of_certificates = certificates
-            .iter()
-            .filter_map(|text| certificate(text)?.to_bytes().ok());
-        let blobs = public
-            .iter()
-            .filter_map(|public| public.to_bytes().ok())
-            .chain(of_certificates)
-            .collect();
+        let key_blob = public.and_then(|public| public.to_bytes().ok());
+        let mut blobs: Vec<_> = key_blob.clone().into_iter().collect();
+        let mut of_key = Vec::new();
+        for text in beside("-cert.pub").iter().chain(certificates) {
+            if let Some(certificate) = Certificate::parse(text)
+                && key_blob.as_ref().is_none_or(|key| *key == certificate.key)
+            {
+                blobs.push(certificate.blob);
+                of_key.push(text.clone());
+            }
+        }
         Self {
             path: path.to_owned(),
             blobs,
-            certificates,
+            certificates: of_key,
             key,
         }
     }
@@ -159,8 +151,4 @@ impl Agent {
 
 fn public_key(text: &str) -> Option<PublicKey> {
     PublicKey::from_openssh(text.trim()).ok()
-}
-
-fn certificate(text: &str) -> Option<Certificate> {
-    Certificate::from_openssh(text.trim()).ok()
 }

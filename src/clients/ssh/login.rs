@@ -314,13 +314,15 @@ impl Login<'_> {
 /// Creates the error for a key that libssh2 cannot read.
 fn not_read(path: &Path, with_passphrase: bool) -> Error {
     let shown = path.display();
-    let message = match with_passphrase {
-        true => format!("the passphrase does not unlock the ssh key `{shown}`"),
-        false => format!("the ssh key `{shown}` cannot be read: its content is damaged"),
+    let message = if with_passphrase {
+        format!("the passphrase does not unlock the ssh key `{shown}`")
+    } else {
+        format!("the ssh key `{shown}` cannot be read: its content is damaged")
     };
-    let check = match with_passphrase {
-        true => "check the passphrase",
-        false => "check the file",
+    let check = if with_passphrase {
+        "check the passphrase"
+    } else {
+        "check the file"
     };
     Error::new(ErrorKind::Denied, message).hint(format!(
         "{check}: `ssh-keygen -y -f {}`",

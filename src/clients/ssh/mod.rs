@@ -11,6 +11,7 @@
 mod address;
 mod boot;
 mod by_sftp;
+mod certificate;
 mod channel;
 mod client;
 mod command;
@@ -36,8 +37,8 @@ mod raw_login;
 mod reboots;
 mod refusal;
 mod sftp;
-mod tries;
 mod shell;
+mod tries;
 mod trust;
 mod tunnel;
 

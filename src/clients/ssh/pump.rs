@@ -82,11 +82,12 @@ pub(super) fn run(
         report,
         boots,
     };
-    let line = framing.command_line();
-    let started = job.start(&line, deadline, cancel);
-    let moved = started.and_then(|()| job.pump(deadline, cancel));
-    let stop = match moved {
-        Ok(()) => match job.finish(sudo, &line) {
+    let command_line = framing.command_line();
+    let pumped = job
+        .start(&command_line, deadline, cancel)
+        .and_then(|()| job.pump(deadline, cancel));
+    let stop = match pumped {
+        Ok(()) => match job.finish(sudo, &command_line) {
             Ok(done) => return Ok(done),
             Err(error) => Stop::Broken(error),
         },
@@ -97,7 +98,7 @@ pub(super) fn run(
     job.sink = None;
     let error = match stop {
         Stop::Broken(error) | Stop::Refused(error) => error,
-        Stop::NotStarted => not_started(host, sudo, &job.boot, &line, None),
+        Stop::NotStarted => not_started(host, sudo, &job.boot, &command_line, None),
         Stop::Local(error) => {
             end_group(connection, job.boot.group, sudo, host);
             error
@@ -280,7 +281,7 @@ impl Job<'_> {
                 BootEvent::IsRoot if host.sudo_password.is_none() => {}
                 BootEvent::IsRoot => self.input.release(),
                 BootEvent::Started => {
-                    self.boots.saw(host, self.boot.boot_id.as_deref());
+                    self.boots.saw(host, self.boot.id.as_deref());
                     self.input.release();
                 }
             }

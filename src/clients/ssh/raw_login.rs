@@ -98,12 +98,11 @@ extern "C" fn respond(
         let prompts = std::slice::from_raw_parts(prompts, count);
         let responses = std::slice::from_raw_parts_mut(responses, count);
         for (prompt, response) in prompts.iter().zip(responses) {
-            let text = match prompt.text.is_null() {
-                true => String::new(),
-                false => {
-                    let bytes = std::slice::from_raw_parts(prompt.text, prompt.length);
-                    String::from_utf8_lossy(bytes).into_owned()
-                }
+            let text = if prompt.text.is_null() {
+                String::new()
+            } else {
+                let bytes = std::slice::from_raw_parts(prompt.text, prompt.length);
+                String::from_utf8_lossy(bytes).into_owned()
             };
             let answer = gate.answer(&text, prompt.echo != 0);
             let bytes = answer.as_bytes();

@@ -116,8 +116,10 @@ pub fn names_reboot(command: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::clients::ssh::Trust;
+    use crate::clients::ssh::{Configuration, Trust};
 
     #[test]
     fn commands_that_may_reboot_are_known() {
@@ -153,8 +155,11 @@ mod tests {
             key: None,
             trust: Trust::KnownHosts,
             passphrase: None,
+            password: None,
             sudo_password: None,
             via: None,
+            configuration: Configuration::default(),
+            settings: Arc::default(),
         };
         let (web, root) = (host("admin"), host("root"));
         let boots = Boots::default();

@@ -170,11 +170,16 @@ impl Framing {
             let _ = writeln!(
                 program,
                 "{}cd -- \"$_d\" || {no_directory}",
-                at_home("_d", cwd, &no_user)
+                at_home("_d", cwd, "\"$HOME\"", &no_user)
             );
         }
         match work.program {
-            Program::Shell(command) => program.push_str(&self.shell(command)),
+            Program::Shell(command) => {
+                if work.cwd.is_some() {
+                    program.push_str(LEAVES);
+                }
+                program.push_str(&self.shell(command));
+            }
             Program::Own(script) => {
                 if !work.sudo {
                     program.push_str(GO_HOME);
@@ -214,15 +219,27 @@ esac
 "#,
             command = quote(command),
             bash = quote(&format!(
-                "{output_follows}; exec <&9 9<&-; trap - EXIT DEBUG; eval \"$1\""
+                "{output_follows}; {BACK_IN_BASH}; exec <&9 9<&-; trap - EXIT DEBUG; eval \"$1\""
             )),
-            fish = quote(&output_follows),
+            fish = quote(&format!("{output_follows}; {BACK_IN_FISH}")),
         )
     }
 }
 
 /// Relative paths start at the home directory, wherever a startup file went.
 const GO_HOME: &str = "cd -- \"${HOME:-.}\" 2>/dev/null\n";
+
+/// Tells bash and fish, which run startup files again, where to return to.
+const LEAVES: &str = "\
+case ${SHELL##*/} in bash|fish) export _AUTORUN_CWD=\"$PWD\" ;; esac
+";
+
+/// Returns to the directory of the option `cwd`, which a startup file may have
+/// left.
+const BACK_IN_BASH: &str =
+    "[ -z \"${_AUTORUN_CWD-}\" ] || { cd -- \"$_AUTORUN_CWD\"; unset _AUTORUN_CWD; }";
+const BACK_IN_FISH: &str =
+    "if set -q _AUTORUN_CWD; cd -- \"$_AUTORUN_CWD\"; set -e _AUTORUN_CWD; end";
 
 /// The environment for programs of autorun itself: their tools are found, and
 /// no variable of a startup file changes what they do.

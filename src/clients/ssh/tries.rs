@@ -97,15 +97,17 @@ impl Tries {
     }
 
     fn no_key(&self, login: &str) -> String {
-        let agent = match self.agent_runs {
-            true => "the ssh agent has no key",
-            false => "no ssh agent is running",
+        let agent = if self.agent_runs {
+            "the ssh agent has no key"
+        } else {
+            "no ssh agent is running"
         };
-        match self.unusable.is_empty() {
-            true => format!(
+        if self.unusable.is_empty() {
+            format!(
                 "cannot log in as {login}: no ssh key was found: {agent}, and ~/.ssh has no key"
-            ),
-            false => format!("cannot log in as {login}: there is no other key, and {agent}"),
+            )
+        } else {
+            format!("cannot log in as {login}: there is no other key, and {agent}")
         }
     }
 

@@ -124,10 +124,10 @@ const fn image(publisher: &'static Publisher, created: &'static str, name: &'sta
     }
 }
 
-const fn deprecated(model: Model) -> Model {
+const fn deprecated(model: &Model) -> Model {
     Model {
         deprecated: true,
-        ..model
+        ..*model
     }
 }
 
@@ -146,7 +146,7 @@ pub(super) static MODELS: [Model; 23] = [
     image(&AMAZON_LINUX_2, "2026-09-30", "amzn2-ami-hvm-2.0.20260930.0-ARCH-gp2"),
     image(&AMAZON_LINUX_2, "2026-09-30", "amzn2-ami-kernel-5.10-hvm-2.0.20260930.0-ARCH-gp2"),
     image(&CANONICAL, "2026-07-31", "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-ARCH-server-20260731"),
-    deprecated(image(&CANONICAL, "2025-03-05", "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-ARCH-server-20250305")),
+    deprecated(&image(&CANONICAL, "2025-03-05", "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-ARCH-server-20250305")),
     image(&CANONICAL, "2026-07-14", "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-ARCH-server-20260714"),
     image(&CANONICAL, "2026-09-04", "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-ARCH-server-20260904"),
     image(&CANONICAL, "2026-09-05", "ubuntu-minimal/images/hvm-ssd-gp3/ubuntu-noble-24.04-ARCH-minimal-20260904"),

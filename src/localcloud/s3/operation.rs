@@ -24,9 +24,10 @@ impl Target {
     pub(super) fn of(parts: &Parts) -> Result<Self> {
         let path = parts.uri.path();
         let asks = parts.method == Method::GET && path == account::PATH;
-        match asks && parts.headers.contains_key(account::HEADER) {
-            true => Ok(Self::Account),
-            false => Self::parse(path),
+        if asks && parts.headers.contains_key(account::HEADER) {
+            Ok(Self::Account)
+        } else {
+            Self::parse(path)
         }
     }
 

@@ -81,7 +81,7 @@ pub(in crate::playbook) fn places(ast: &AST, function: &str) -> BTreeSet<(usize,
     let mut places = BTreeSet::new();
     ast.walk(&mut |nodes| {
         if let Some((call, position)) = nodes.last().and_then(call)
-            && call.name == function
+            && call.name.as_str() == function
         {
             let place = (position.line(), position.position());
             places.insert((place.0.unwrap_or(0), place.1.unwrap_or(0)));

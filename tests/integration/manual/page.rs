@@ -183,7 +183,7 @@ impl Page {
     /// Runs a playbook or a Python program; returns its standard output.
     fn program(shell: &mut Shell, block: &Block, place: &str) -> String {
         let (file, command) = match block.language.as_str() {
-            "rhai" => ("example.rhai", "autorun --local -q example.rhai"),
+            "rhai" => ("example.rhai", "autorun --local -q --again example.rhai"),
             _ => (
                 "example.py",
                 "(eval \"$(autorun cloud env)\"; python3 example.py)",

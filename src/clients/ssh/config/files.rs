@@ -70,14 +70,16 @@ impl Sources {
             // ssh takes the home directory from the list of users, not from
             // HOME, which has the keys and known_hosts files of autorun.
             Some(users) if has_other_home(local) => {
-                let file = match users.exists() {
-                    true => users,
-                    false => PathBuf::from(SYSTEM),
+                let file = if users.exists() {
+                    users
+                } else {
+                    PathBuf::from(SYSTEM)
                 };
                 Self {
-                    looked_at: match file.as_path() == Path::new(SYSTEM) {
-                        true => system.collect(),
-                        false => vec![file.clone()],
+                    looked_at: if file.as_path() == Path::new(SYSTEM) {
+                        system.collect()
+                    } else {
+                        vec![file.clone()]
                     },
                     file: Some(file),
                     named: false,

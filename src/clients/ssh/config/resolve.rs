@@ -78,7 +78,7 @@ impl SshConfig {
         };
         let mut via: Option<Box<Host>> = None;
         for text in list.split(',') {
-            let address = Address::parse(text.trim()).map_err(failed)?;
+            let address = Address::parse(&without_brackets(text.trim())).map_err(failed)?;
             seen.push(address.host.clone());
             if seen.len() > MOST_JUMPS {
                 let first = &seen[..3];
@@ -137,6 +137,17 @@ impl SshConfig {
             settings,
         })
     }
+}
+
+/// Removes brackets around a name or an IPv4 address: `ssh -G` prints them around
+/// every host that has a port.
+fn without_brackets(jump: &str) -> String {
+    let hidden = || {
+        let (login, rest) = jump.split_once('[')?;
+        let (host, port) = rest.split_once(']')?;
+        (!host.contains(':')).then(|| format!("{login}{host}{port}"))
+    };
+    hidden().unwrap_or_else(|| jump.to_owned())
 }
 
 impl Settings {

@@ -3,9 +3,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ring::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use ring::hmac;
 
 /// The limit of a name in a list, in bytes; the size of OpenSSH's buffer.
 pub(super) const LONGEST_NAME: usize = 1023;
