@@ -13,7 +13,7 @@ if command -v dnf >/dev/null; then
     # Amazon Linux 2023 is locked to the release of its AMI, whose patches are known
     # to work together. Newer patches come with a newer AMI, or with --releasever,
     # which would let every launch install something else.
-    step "applying the patches of this release with dnf"
+    step "applying patches with dnf: on Amazon Linux, those of this AMI's release"
     dnf -y upgrade
     step "installing nginx and Python 3"
     dnf -y install nginx python3
