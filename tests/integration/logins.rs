@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -58,7 +59,8 @@ impl Agent {
             .spawn()
             .unwrap();
         let agent = Self(child);
-        while !socket.exists() {
+        // The file exists before the agent listens.
+        while UnixStream::connect(&socket).is_err() {
             std::thread::yield_now();
         }
         for key in keys {
