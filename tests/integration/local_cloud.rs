@@ -201,6 +201,14 @@ fn boto3_and_the_aws_cli_need_only_cloud_env() {
 }
 
 #[test]
+fn every_member_of_the_services_models_is_classified() {
+    let cloud = LocalCloud::start();
+    let mut check = cloud.client(&Lab::python());
+    let counts = succeeds(check.arg("tests/cloud/members/check.py"));
+    print!("{counts}");
+}
+
+#[test]
 fn a_request_that_differs_from_the_signed_one_is_refused() {
     let cloud = LocalCloud::start();
     let mut signed = cloud.client(&Lab::python());
