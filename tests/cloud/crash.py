@@ -166,6 +166,22 @@ def objects(cloud):
     return set(found)
 
 
+def create_version(cloud, n):
+    names = {"Bucket": f"{PREFIX}-versions", "Key": "v"}
+    if n % 3 == 2:
+        return cloud.s3.delete_object(**names)["VersionId"]
+    return cloud.s3.put_object(**names, Body=BODY)["VersionId"]
+
+
+def versions(cloud):
+    pages = list(cloud.s3.get_paginator("list_object_versions").paginate(Bucket=f"{PREFIX}-versions"))
+    kept = [one for page in pages for one in page.get("Versions", [])]
+    assert all(one["Size"] == len(BODY) for one in kept), kept
+    markers = [one for page in pages for one in page.get("DeleteMarkers", [])]
+    assert [one["IsLatest"] for one in kept + markers].count(True) == 1
+    return {one["VersionId"] for one in kept + markers}
+
+
 def create_policy(cloud, n):
     tags = [{"Key": f"t{n % 40}", "Value": str(n)}]
     cloud.s3.put_object_tagging(Bucket=f"{PREFIX}-objects", Key="o/0", Tagging={"TagSet": tags})
@@ -189,6 +205,7 @@ KINDS = [
     (create_object, objects),
     (create_upload, objects),
     (create_policy, policies),
+    (create_version, versions),
 ]
 
 
@@ -211,6 +228,9 @@ def main():
     place = {"LocationConstraint": "eu-central-1"}
     cloud.s3.create_bucket(Bucket=f"{PREFIX}-objects", CreateBucketConfiguration=place)
     cloud.s3.put_object(Bucket=f"{PREFIX}-objects", Key="o/0", Body=BODY)
+    cloud.s3.create_bucket(Bucket=f"{PREFIX}-versions", CreateBucketConfiguration=place)
+    enabled = {"Status": "Enabled"}
+    cloud.s3.put_bucket_versioning(Bucket=f"{PREFIX}-versions", VersioningConfiguration=enabled)
     total = 0
     for number, (create, see) in enumerate(KINDS):
         acknowledged, failures = [], []

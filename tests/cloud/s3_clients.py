@@ -217,8 +217,6 @@ def settings_of_a_new_bucket():
         same([grant["Permission"] for grant in acl["Grants"]], ["FULL_CONTROL"])
         same(acl["Grants"][0]["Grantee"]["ID"], acl["Owner"]["ID"])
         same("Status" in S3.get_bucket_versioning(Bucket=name), False)
-        on = {"Status": "Enabled"}
-        refused(501, "NotImplemented", S3.put_bucket_versioning, Bucket=name, VersioningConfiguration=on)
         rule = S3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"][0]
         same(rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"], "AES256")
         refused(501, "NotImplemented", S3.get_bucket_website, Bucket=name)
@@ -603,7 +601,6 @@ def stored_objects_are_returned_unchanged():
         same("StorageClass" in bare, False)
         refused(400, "MetadataTooLarge", S3.put_object, Bucket=name, Key="k", Metadata={"m": "x" * 2100})
         refused(400, "InvalidStorageClass", S3.put_object, Bucket=name, Key="k", StorageClass="NONE")
-        refused(501, "NotImplemented", S3.put_object, Bucket=name, Key="k", ServerSideEncryption="aws:kms")
         same(S3.get_object(Bucket=name, Key="k")["Body"].read(), b"hello")
 
 
@@ -779,7 +776,7 @@ def deleting():
         ]
         answer = S3.delete_objects(Bucket=name, Delete={"Objects": keys})
         same([entry["Key"] for entry in answer["Deleted"]], ["k1", "missing", "k2"])
-        same([(entry["Key"], entry["Code"]) for entry in answer["Errors"]], [("k3", "InvalidArgument")])
+        same([(entry["Key"], entry["Code"]) for entry in answer["Errors"]], [("k3", "NoSuchVersion")])
         answer = S3.delete_objects(Bucket=name, Delete={"Objects": [{"Key": "k3"}], "Quiet": True})
         same("Deleted" in answer, False)
         same([entry["Key"] for entry in S3.list_objects_v2(Bucket=name)["Contents"]], ["k4"])
@@ -1094,20 +1091,20 @@ def announce(path, length, body=None):
     return answer.status, code_of(answer.read())
 
 
-def main():
+def main(checks):
     failures = 0
-    for function in CHECKS:
+    for function in checks:
         try:
             function()
         except Exception:
             failures += 1
             print(f"{function.__name__}: {traceback.format_exc(limit=-4)}", file=sys.stderr)
     if failures:
-        print(f"{failures} of {len(CHECKS)} checks differ", file=sys.stderr)
+        print(f"{failures} of {len(checks)} checks differ", file=sys.stderr)
         return 1
-    print(f"{len(CHECKS)} checks, {ASSERTIONS} comparisons: all as on AWS")
+    print(f"{len(checks)} checks, {ASSERTIONS} comparisons: all as on AWS")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(CHECKS))

@@ -62,6 +62,10 @@ impl Call {
         }
     }
 
+    pub(super) fn is_signed(&self) -> bool {
+        matches!(self.caller, Caller::Owner { .. })
+    }
+
     /// Whether the caller may list the bucket. Otherwise a missing key is reported
     /// as denied, as on AWS.
     pub(super) fn may_list(&self) -> bool {

@@ -145,7 +145,11 @@ const PUT_BUCKET: &[Row] = &[
     ("abac", "PutBucketAbac", ""),
     ("analytics", "PutBucketAnalyticsConfiguration", ""),
     ("cors", "PutBucketCors", ""),
-    ("encryption", "PutBucketEncryption", ""),
+    (
+        "encryption",
+        "PutBucketEncryption",
+        "s3:PutEncryptionConfiguration",
+    ),
     (
         "intelligent-tiering",
         "PutBucketIntelligentTieringConfiguration",
@@ -193,7 +197,11 @@ const PUT_BUCKET: &[Row] = &[
 const DELETE_BUCKET: &[Row] = &[
     ("analytics", "DeleteBucketAnalyticsConfiguration", ""),
     ("cors", "DeleteBucketCors", ""),
-    ("encryption", "DeleteBucketEncryption", ""),
+    (
+        "encryption",
+        "DeleteBucketEncryption",
+        "s3:PutEncryptionConfiguration",
+    ),
     (
         "intelligent-tiering",
         "DeleteBucketIntelligentTieringConfiguration",

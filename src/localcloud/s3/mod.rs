@@ -13,7 +13,7 @@
 //! - `ops` has one function per operation. `store` reads and writes the disk.
 //!
 //! These features are missing, and requests for them fail with `NotImplemented`:
-//! versioning, encryption with custom keys, object lock, lifecycle rules,
+//! MFA delete, encryption with custom keys, object lock, lifecycle rules,
 //! replication, browser uploads by POST, websites and virtual-hosted addresses.
 
 mod access;

@@ -303,7 +303,6 @@ fn check_query(operation: Operation, query: &Query) -> Result<()> {
 fn check_features(headers: &HeaderMap, operation: Operation) -> Result<()> {
     let unsupported = [
         "x-amz-server-side-encryption-customer-",
-        "x-amz-server-side-encryption-aws-kms-",
         "x-amz-server-side-encryption-context",
         "x-amz-copy-source-server-side-encryption-customer-",
         "x-amz-object-lock-",
@@ -317,14 +316,6 @@ fn check_features(headers: &HeaderMap, operation: Operation) -> Result<()> {
         names().find(|name| unsupported.iter().any(|head| name.starts_with(head)) && !off(name))
     {
         return Err(not_implemented(name));
-    }
-    if headers
-        .get("x-amz-server-side-encryption")
-        .is_some_and(|value| value != "AES256")
-    {
-        return Err(not_implemented(
-            "x-amz-server-side-encryption other than AES256",
-        ));
     }
     let source = headers.get("x-amz-copy-source").map(HeaderValue::as_bytes);
     // A signature does not cover the number of blanks.

@@ -11,7 +11,7 @@ use super::super::backend::{Backend, timestamp};
 use super::super::call::Call;
 use super::super::failure::{Result, fail, invalid_argument, not_implemented};
 use super::super::names;
-use super::super::store::{BucketRecord, Created, PublicAccessBlock};
+use super::super::store::{BucketRecord, Created, Encryption, PublicAccessBlock};
 use super::{Answer, done};
 use crate::clock;
 
@@ -47,6 +47,8 @@ pub(super) fn create_bucket(
         tags: None,
         policy: None,
         public_access_block: Some(PublicAccessBlock::ALL),
+        versioning: None,
+        encryption: Encryption::default(),
     };
     if let Created::Existing(bucket) = backend.store.create(name, record)?
         && (region != US_EAST_1 || bucket.settings()?.region != US_EAST_1)

@@ -13,10 +13,10 @@ use super::super::call::Call;
 use super::super::checksum::{self, Algorithm, Checksum, Kind};
 use super::super::condition;
 use super::super::failure::{Result, fail, invalid_request, malformed_xml};
-use super::super::store::{Object, ObjectRecord, Part, Upload, UploadRecord};
-use super::stored::encryption;
+use super::super::store::{Object, ObjectRecord, Part, Place, Upload, UploadRecord};
+use super::encryption::show_encryption;
 use super::writing::etag;
-use super::{Answer, done};
+use super::{Answer, done, versions};
 use crate::clock;
 
 /// S3's minimum size of a part, except the last.
@@ -36,7 +36,7 @@ pub(super) fn complete_multipart_upload(
     let object = assemble(&upload.record, &parts);
     check_whole(call, &upload.record, &object.record, input.mpu_object_size)?;
     let record = object.record.clone();
-    bucket.complete_upload(&input.upload_id, object, |before| {
+    let version_id = bucket.complete_upload(&input.upload_id, object, |before| {
         condition::of_write(&call.headers, etag(before))
     })?;
     let mut output = CompleteMultipartUploadOutput {
@@ -45,9 +45,10 @@ pub(super) fn complete_multipart_upload(
         checksum_type: Some(dto::ChecksumType::from_static(record.checksum.kind.name())),
         e_tag: Some(ETag::Strong(record.etag)),
         key: Some(input.key),
-        server_side_encryption: Some(encryption()),
+        version_id: versions::of_upload(version_id),
         ..CompleteMultipartUploadOutput::default()
     };
+    show_encryption!(output, &record.encryption);
     show_checksum!(
         output,
         record.checksum.algorithm,
@@ -141,6 +142,8 @@ fn assemble(upload: &UploadRecord, parts: &[&Part]) -> Object {
         headers: upload.headers.clone(),
         storage_class: upload.storage_class.clone(),
         tags: upload.tags.clone(),
+        encryption: upload.encryption.clone(),
+        place: Place::default(),
     };
     Object {
         record,

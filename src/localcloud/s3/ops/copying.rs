@@ -1,7 +1,6 @@
 //! Copies an object, or a range of an object to a part of an upload.
 
-use std::sync::Arc;
-
+use s3s::S3ErrorCode;
 use s3s::dto;
 use s3s::dto::{
     CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopyPartResult, CopySource, ETag,
@@ -16,19 +15,20 @@ use super::super::condition;
 use super::super::failure::{Result, invalid_argument, invalid_request, not_implemented};
 use super::super::operation::Target;
 use super::super::range;
-use super::super::store::{Object, content, receive};
+use super::super::store::{Bucket, Object, content, receive};
+use super::encryption::show_encryption;
 use super::multipart::{check_number, store_part};
-use super::reading::find;
-use super::stored::{Stored, encryption};
+use super::stored::Stored;
+use super::versions::{FoundObject, find};
 use super::writing::{etag, store};
-use super::{Answer, done};
+use super::{Answer, done, versions};
 
 /// S3's maximum size of a copy in one request.
 const MAX_COPY: u64 = 5 << 30;
 
 /// Returns the source of a copy. Fails if the policy or a condition forbids the
 /// copy.
-fn source(backend: &Backend, call: &Call, source: &CopySource) -> Result<Arc<Object>> {
+fn source(backend: &Backend, call: &Call, source: &CopySource) -> Result<FoundObject> {
     let CopySource::Bucket {
         bucket,
         key,
@@ -43,13 +43,25 @@ fn source(backend: &Backend, call: &Call, source: &CopySource) -> Result<Arc<Obj
         None => "s3:GetObject",
         Some(_) => "s3:GetObjectVersion",
     })?;
-    let object = find(backend, call, (bucket, key), version_id.as_deref())?;
+    let found = find(backend, call, (bucket, key), version_id.as_deref()).map_err(|error| {
+        if *error.code() == S3ErrorCode::MethodNotAllowed {
+            invalid_request(
+                "The source of a copy request may not specifically refer to a delete marker by version id.",
+            )
+        } else {
+            error
+        }
+    })?;
+    let object = &found.object;
     let takes_tags = call.header("x-amz-tagging-directive") != Some("REPLACE");
     if takes_tags && !object.record.tags.is_empty() {
-        permit("s3:GetObjectTagging")?;
+        permit(match version_id {
+            None => "s3:GetObjectTagging",
+            Some(_) => "s3:GetObjectVersionTagging",
+        })?;
     }
     condition::of_copy(&call.headers, &object.record.etag, object.record.modified)?;
-    Ok(object)
+    Ok(found)
 }
 
 /// Copies an object with its metadata and tags, or with new metadata and tags.
@@ -59,13 +71,13 @@ pub(super) async fn copy_object(
     input: CopyObjectInput,
 ) -> Answer<CopyObjectOutput> {
     let bucket = backend.store.bucket(&input.bucket)?;
-    let object = source(backend, call, &input.copy_source)?;
+    let FoundObject { object, version_id } = source(backend, call, &input.copy_source)?;
     if object.record.size > MAX_COPY {
         return Err(invalid_request(
             "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
         ));
     }
-    let stored = stored(call, &object)?;
+    let stored = stored(backend, call, &bucket, &object)?;
     if is_itself(&input) && !changes(call, &stored, &object) {
         return Err(invalid_request(
             "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
@@ -80,7 +92,7 @@ pub(super) async fn copy_object(
     let received = receive(&bucket.data, all, algorithm).await?;
     let copy = stored.object(&input.key, received);
     let record = copy.record.clone();
-    store(bucket, call, copy).await?;
+    let new_version = store(bucket, call, copy).await?;
     let mut result = CopyObjectResult {
         checksum_type: Some(dto::ChecksumType::from_static(record.checksum.kind.name())),
         e_tag: Some(ETag::Strong(record.etag)),
@@ -92,17 +104,20 @@ pub(super) async fn copy_object(
         record.checksum.algorithm,
         Some(record.checksum.value)
     );
-    done(CopyObjectOutput {
+    let mut output = CopyObjectOutput {
         copy_object_result: Some(result),
-        server_side_encryption: Some(encryption()),
+        copy_source_version_id: versions::of_upload(version_id),
+        version_id: new_version,
         ..CopyObjectOutput::default()
-    })
+    };
+    show_encryption!(output, &record.encryption);
+    done(output)
 }
 
 /// Returns the metadata and tags of the copy. The directives select the source's
 /// or the request's.
-fn stored(call: &Call, object: &Object) -> Result<Stored> {
-    let mut stored = Stored::read(call)?;
+fn stored(backend: &Backend, call: &Call, bucket: &Bucket, object: &Object) -> Result<Stored> {
+    let mut stored = Stored::read(backend, call, bucket)?;
     if !replaces(call, "x-amz-metadata-directive")? {
         stored.headers.clone_from(&object.record.headers);
     }
@@ -121,7 +136,7 @@ fn replaces(call: &Call, directive: &str) -> Result<bool> {
 }
 
 fn is_itself(input: &CopyObjectInput) -> bool {
-    matches!(&input.copy_source, CopySource::Bucket { bucket, key, .. }
+    matches!(&input.copy_source, CopySource::Bucket { bucket, key, version_id: None }
         if **bucket == input.bucket && **key == input.key)
 }
 
@@ -141,7 +156,7 @@ pub(super) async fn upload_part_copy(
     let number = check_number(input.part_number)?;
     let bucket = backend.store.bucket(&input.bucket)?;
     let upload = bucket.upload(&input.upload_id, &input.key)?;
-    let object = source(backend, call, &input.copy_source)?;
+    let FoundObject { object, version_id } = source(backend, call, &input.copy_source)?;
     let size = object.record.size;
     let range = match &input.copy_source_range {
         None => 0..size,
@@ -158,16 +173,18 @@ pub(super) async fn upload_part_copy(
     }
     let algorithm = upload.record.algorithm;
     let received = receive(&bucket.data, content(&object, range), algorithm).await?;
-    let part = store_part(bucket, input.upload_id, number, received).await?;
+    let part = store_part(bucket, (input.upload_id, &upload.record), number, received).await?;
     let mut result = CopyPartResult {
         e_tag: Some(ETag::Strong(part.etag)),
         last_modified: Some(timestamp(part.modified)),
         ..CopyPartResult::default()
     };
     show_checksum!(result, algorithm, part.piece.checksum);
-    done(UploadPartCopyOutput {
+    let mut output = UploadPartCopyOutput {
         copy_part_result: Some(result),
-        server_side_encryption: Some(encryption()),
+        copy_source_version_id: versions::of_upload(version_id),
         ..UploadPartCopyOutput::default()
-    })
+    };
+    show_encryption!(output, &upload.record.encryption);
+    done(output)
 }

@@ -14,7 +14,8 @@ use s3s::dto::{
 use super::super::backend::{Backend, timestamp};
 use super::super::call::Call;
 use super::super::failure::{Result, invalid_argument, not_implemented};
-use super::super::store::{Entry, Listing, Object};
+use super::super::store::{Entry, Listing, MarkerRecord, Object, Page, Version};
+use super::versions::check_version;
 use super::{Answer, done};
 use crate::query::{self, encode};
 
@@ -131,6 +132,7 @@ pub(super) fn list_objects_v2(
         delimiter: input.delimiter.clone().unwrap_or_default(),
         after,
         limit,
+        ..Listing::default()
     };
     let shown = list(backend, &input.bucket, &listing, encoding)?;
     let with_owner = input.fetch_owner.unwrap_or(false);
@@ -177,7 +179,9 @@ pub(super) fn list_objects(
         prefix: input.prefix.unwrap_or_default(),
         delimiter: input.delimiter.clone().unwrap_or_default(),
         after: input.marker.unwrap_or_default(),
+        past_prefix: true,
         limit,
+        ..Listing::default()
     };
     let shown = list(backend, &input.bucket, &listing, encoding)?;
     let objects = shown.objects.iter();
@@ -201,7 +205,7 @@ pub(super) fn list_objects(
     })
 }
 
-/// Lists every object as its only version.
+/// Lists all versions and delete markers by key, the newest first.
 pub(super) fn list_object_versions(
     backend: &Backend,
     _call: &Call,
@@ -213,43 +217,101 @@ pub(super) fn list_object_versions(
         prefix: input.prefix.unwrap_or_default(),
         delimiter: input.delimiter.clone().unwrap_or_default(),
         after: input.key_marker.unwrap_or_default(),
+        past_prefix: true,
         limit,
+        ..Listing::default()
     };
-    let shown = list(backend, &input.bucket, &listing, encoding)?;
-    let versions = shown.objects.iter().map(|object| {
-        let shown = show(object, encoding, Some(backend.owner()));
-        dto::ObjectVersion {
-            checksum_algorithm: shown.checksum_algorithm,
-            checksum_type: shown.checksum_type,
-            e_tag: shown.e_tag,
-            is_latest: Some(true),
-            key: shown.key,
-            last_modified: shown.last_modified,
-            owner: shown.owner,
-            restore_status: None,
-            size: shown.size,
-            storage_class: Some(dto::ObjectVersionStorageClass::from_static(
-                dto::ObjectVersionStorageClass::STANDARD,
-            )),
-            version_id: Some("null".to_owned()),
-        }
+    let after = input.version_id_marker.as_deref();
+    let after = after.filter(|marker| !marker.is_empty());
+    if after.is_some() && listing.after.is_empty() {
+        return Err(invalid_argument(
+            "A version-id marker cannot be specified without a key marker.",
+        ));
+    }
+    if input.version_id_marker.is_some() && !listing.after.is_empty() {
+        check_version(input.version_id_marker.as_deref())?;
+    }
+    let bucket = backend.store.bucket(&input.bucket)?;
+    let page = match limit {
+        0 => Page::default(),
+        _ => bucket.list_versions(&listing, after)?,
+    };
+    let next_version = page.next.as_ref().and_then(|_| match page.entries.last() {
+        Some(Entry::Item((version, _))) => Some(version.id().to_owned()),
+        Some(Entry::Prefix(_)) | None => None,
     });
-    done(ListObjectVersionsOutput {
-        common_prefixes: Some(shown.prefixes),
-        delete_markers: None,
+    let mut output = ListObjectVersionsOutput {
         delimiter: encoding.show_some(input.delimiter.as_ref()),
         encoding_type: input.encoding_type,
-        is_truncated: Some(shown.next.is_some()),
+        is_truncated: Some(page.next.is_some()),
         key_marker: Some(encoding.show(&listing.after)),
         max_keys: Some(max_keys),
         name: Some(input.bucket),
-        next_version_id_marker: shown.next.as_ref().map(|_| "null".to_owned()),
-        next_key_marker: encoding.show_some(shown.next.as_ref()),
+        next_version_id_marker: next_version,
+        next_key_marker: encoding.show_some(page.next.as_ref()),
         prefix: Some(encoding.show(&listing.prefix)),
-        request_charged: None,
-        version_id_marker: input.version_id_marker,
-        versions: Some(versions.collect()),
-    })
+        version_id_marker: Some(input.version_id_marker.unwrap_or_default()),
+        ..ListObjectVersionsOutput::default()
+    };
+    for entry in page.entries {
+        match entry {
+            Entry::Item((Version::Object(object), is_latest)) => output
+                .versions
+                .get_or_insert_default()
+                .push(show_version(backend, &object, encoding, is_latest)),
+            Entry::Item((Version::DeleteMarker(marker), is_latest)) => output
+                .delete_markers
+                .get_or_insert_default()
+                .push(show_marker(backend, marker, encoding, is_latest)),
+            Entry::Prefix(prefix) => {
+                output
+                    .common_prefixes
+                    .get_or_insert_default()
+                    .push(CommonPrefix {
+                        prefix: Some(encoding.show(&prefix)),
+                    })
+            }
+        }
+    }
+    done(output)
+}
+
+fn show_version(
+    backend: &Backend,
+    object: &Arc<Object>,
+    encoding: Encoding,
+    is_latest: bool,
+) -> dto::ObjectVersion {
+    let shown = show(object, encoding, Some(backend.owner()));
+    let class = shown.storage_class;
+    dto::ObjectVersion {
+        checksum_algorithm: shown.checksum_algorithm,
+        checksum_type: shown.checksum_type,
+        e_tag: shown.e_tag,
+        is_latest: Some(is_latest),
+        key: shown.key,
+        last_modified: shown.last_modified,
+        owner: shown.owner,
+        restore_status: None,
+        size: shown.size,
+        storage_class: class.map(|class| class.as_str().to_owned().into()),
+        version_id: Some(Version::Object(Arc::clone(object)).id().to_owned()),
+    }
+}
+
+fn show_marker(
+    backend: &Backend,
+    marker: Arc<MarkerRecord>,
+    encoding: Encoding,
+    is_latest: bool,
+) -> dto::DeleteMarkerEntry {
+    dto::DeleteMarkerEntry {
+        is_latest: Some(is_latest),
+        key: Some(encoding.show(&marker.key)),
+        last_modified: Some(timestamp(marker.modified)),
+        owner: Some(backend.owner()),
+        version_id: Some(Version::DeleteMarker(marker).id().to_owned()),
+    }
 }
 
 /// Lists unfinished uploads by key, then by upload id.

@@ -23,12 +23,14 @@ macro_rules! show_checksum {
 mod buckets;
 mod completing;
 mod copying;
+mod encryption;
 mod listing;
 mod multipart;
 mod reading;
 mod settings;
 mod stored;
 mod tags;
+mod versions;
 mod writing;
 
 use std::io;
@@ -100,17 +102,19 @@ operations! {
         delete_bucket_tagging(DeleteBucketTaggingInput) -> DeleteBucketTaggingOutput in settings;
         delete_public_access_block(DeletePublicAccessBlockInput) -> DeletePublicAccessBlockOutput in settings;
         get_bucket_acl(GetBucketAclInput) -> GetBucketAclOutput in settings;
-        get_bucket_encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput in settings;
+        get_bucket_encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput in encryption;
+        put_bucket_encryption(PutBucketEncryptionInput) -> PutBucketEncryptionOutput in encryption;
+        delete_bucket_encryption(DeleteBucketEncryptionInput) -> DeleteBucketEncryptionOutput in encryption;
         get_bucket_ownership_controls(GetBucketOwnershipControlsInput) -> GetBucketOwnershipControlsOutput in settings;
         get_bucket_policy(GetBucketPolicyInput) -> GetBucketPolicyOutput in settings;
         get_bucket_policy_status(GetBucketPolicyStatusInput) -> GetBucketPolicyStatusOutput in settings;
         get_bucket_tagging(GetBucketTaggingInput) -> GetBucketTaggingOutput in settings;
-        get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput in settings;
+        get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput in versions;
         get_public_access_block(GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput in settings;
         put_bucket_ownership_controls(PutBucketOwnershipControlsInput) -> PutBucketOwnershipControlsOutput in settings;
         put_bucket_policy(PutBucketPolicyInput) -> PutBucketPolicyOutput in settings;
         put_bucket_tagging(PutBucketTaggingInput) -> PutBucketTaggingOutput in settings;
-        put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput in settings;
+        put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput in versions;
         put_public_access_block(PutPublicAccessBlockInput) -> PutPublicAccessBlockOutput in settings;
         list_multipart_uploads(ListMultipartUploadsInput) -> ListMultipartUploadsOutput in listing;
         list_object_versions(ListObjectVersionsInput) -> ListObjectVersionsOutput in listing;

@@ -13,8 +13,9 @@ use super::super::call::Call;
 use super::super::checksum::{self, Algorithm, Kind};
 use super::super::failure::{Result, invalid_argument, invalid_request};
 use super::super::store::{Bucket, Part, PartRecord, Piece, Received, UploadRecord, receive};
-use super::stored::{Stored, encryption};
-use super::{Answer, blocking, content_of, done};
+use super::encryption::show_encryption;
+use super::stored::Stored;
+use super::{Answer, blocking, content_of, done, encryption};
 use crate::clock;
 
 /// S3's limit of part numbers.
@@ -41,7 +42,7 @@ pub(super) fn create_multipart_upload(
     input: CreateMultipartUploadInput,
 ) -> Answer<CreateMultipartUploadOutput> {
     let bucket = backend.store.bucket(&input.bucket)?;
-    let stored = Stored::read(call)?;
+    let stored = Stored::read(backend, call, &bucket)?;
     let chosen = call.header("x-amz-checksum-algorithm");
     let algorithm = chosen.map_or(Ok(Algorithm::Crc64Nvme), Algorithm::named)?;
     let kind = call.header("x-amz-checksum-type");
@@ -62,17 +63,19 @@ pub(super) fn create_multipart_upload(
         headers: stored.headers,
         storage_class: stored.storage_class,
         tags: stored.tags,
+        encryption: stored.encryption.clone(),
     })?;
     let shown = chosen.is_some();
-    done(CreateMultipartUploadOutput {
+    let mut output = CreateMultipartUploadOutput {
         bucket: Some(input.bucket),
         checksum_algorithm: shown.then(|| dto::ChecksumAlgorithm::from_static(algorithm.name())),
         checksum_type: shown.then(|| dto::ChecksumType::from_static(kind.name())),
         key: Some(input.key),
-        server_side_encryption: Some(encryption()),
         upload_id: Some(upload_id),
         ..CreateMultipartUploadOutput::default()
-    })
+    };
+    show_encryption!(output, &stored.encryption);
+    done(output)
 }
 
 /// Stores a part. It replaces a part with the same number.
@@ -91,12 +94,12 @@ pub(super) async fn upload_part(
     let content = content_of(input.body);
     let received = receive(&bucket.data, content, upload.algorithm).await?;
     announced.verify(&received.checksum, &received.md5, &call.trailers)?;
-    let part = store_part(bucket, input.upload_id, number, received).await?;
+    let part = store_part(bucket, (input.upload_id, &upload), number, received).await?;
     let mut output = UploadPartOutput {
         e_tag: Some(ETag::Strong(part.etag)),
-        server_side_encryption: Some(encryption()),
         ..UploadPartOutput::default()
     };
+    show_encryption!(output, &upload.encryption);
     show_checksum!(output, upload.algorithm, part.piece.checksum);
     done(output)
 }
@@ -119,13 +122,13 @@ fn check_algorithm(upload: &UploadRecord, actual: Algorithm) -> Result<()> {
 
 pub(super) async fn store_part(
     bucket: Arc<Bucket>,
-    upload_id: String,
+    (upload_id, upload): (String, &UploadRecord),
     number: u16,
     received: Received,
 ) -> Result<PartRecord> {
     let record = PartRecord {
         number,
-        etag: received.etag(),
+        etag: encryption::etag(&upload.encryption, &received),
         modified: clock::seconds(),
         piece: Piece {
             file: received.blob.name().to_owned(),

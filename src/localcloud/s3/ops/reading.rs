@@ -1,7 +1,6 @@
 //! Reading objects, their metadata and their attributes.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
@@ -15,39 +14,13 @@ use s3s::{S3Error, S3ErrorCode, S3Response};
 use super::super::backend::{Backend, timestamp};
 use super::super::call::Call;
 use super::super::condition::{self, Outcome};
-use super::super::failure::{
-    Result, access_denied, fail, invalid_argument, invalid_request, named, no_such_key,
-};
+use super::super::failure::{Result, fail, invalid_argument, invalid_request, named};
 use super::super::range;
-use super::super::store::{self, Object, ObjectRecord};
+use super::super::store::{self, ObjectRecord};
 use super::settings::owners_grant;
-use super::stored::{answer_headers, encryption, insert_checksum};
-use super::{Answer, done, tags};
-
-/// Checks a version id. Buckets are not versioned, so only `null` is valid.
-pub(super) fn check_version(version: Option<&str>) -> Result<()> {
-    match version {
-        None | Some("null") => Ok(()),
-        Some(_) => Err(invalid_argument("Invalid version id specified")),
-    }
-}
-
-/// Returns the object with this key. As on AWS, a missing object is reported as
-/// denied to a caller who may not list the bucket.
-pub(super) fn find(
-    backend: &Backend,
-    call: &Call,
-    (bucket, key): (&str, &str),
-    version: Option<&str>,
-) -> Result<Arc<Object>> {
-    let bucket = backend.store.bucket(bucket)?;
-    check_version(version)?;
-    match bucket.object(key)? {
-        Some(object) => Ok(object),
-        None if call.may_list() => Err(no_such_key()),
-        None => Err(access_denied()),
-    }
-}
+use super::stored::{answer_headers, insert_checksum};
+use super::versions::{FoundObject, check_version, find, tagged};
+use super::{Answer, done, encryption, tags};
 
 /// The part of an object that a request asks for.
 struct Selection {
@@ -166,7 +139,9 @@ macro_rules! described {
             e_tag: Some(ETag::Strong($record.etag.clone())),
             last_modified: Some(timestamp($record.modified)),
             parts_count: $selection.parts_count,
-            server_side_encryption: Some(encryption()),
+            bucket_key_enabled: $record.encryption.bucket_key.then_some(true),
+            server_side_encryption: Some(encryption::method(&$record.encryption)),
+            ssekms_key_id: $record.encryption.key.clone(),
             storage_class: $record.storage_class.clone().map(StorageClass::from),
             ..$output::default()
         }
@@ -180,14 +155,17 @@ pub(super) fn get_object(
     input: GetObjectInput,
 ) -> Answer<GetObjectOutput> {
     let place = (input.bucket.as_str(), input.key.as_str());
-    let object = find(backend, call, place, input.version_id.as_deref())?;
+    let FoundObject { object, version_id } =
+        find(backend, call, place, input.version_id.as_deref())?;
     let record = &object.record;
+    encryption::check_signed(call, record.encryption.method)?;
     check_conditions(call, record)?;
     let selection = select(call, record, input.part_number)?;
     let body = store::body(&object, selection.range.clone())?;
     let output = GetObjectOutput {
         tag_count: tag_count(record),
         body: Some(StreamingBlob::from(body)),
+        version_id,
         ..described!(GetObjectOutput, record, selection)
     };
     Ok(S3Response::with_headers(
@@ -208,11 +186,16 @@ pub(super) fn head_object(
     input: HeadObjectInput,
 ) -> Answer<HeadObjectOutput> {
     let place = (input.bucket.as_str(), input.key.as_str());
-    let object = find(backend, call, place, input.version_id.as_deref())?;
+    let FoundObject { object, version_id } =
+        find(backend, call, place, input.version_id.as_deref())?;
     let record = &object.record;
+    encryption::check_signed(call, record.encryption.method)?;
     check_conditions(call, record)?;
     let selection = select(call, record, input.part_number)?;
-    let output = described!(HeadObjectOutput, record, selection);
+    let output = HeadObjectOutput {
+        version_id,
+        ..described!(HeadObjectOutput, record, selection)
+    };
     Ok(S3Response::with_headers(
         output,
         headers(call, record, &selection)?,
@@ -240,11 +223,13 @@ pub(super) fn get_object_tagging(
     call: &Call,
     input: GetObjectTaggingInput,
 ) -> Answer<GetObjectTaggingOutput> {
-    let place = (input.bucket.as_str(), input.key.as_str());
-    let object = find(backend, call, place, input.version_id.as_deref())?;
+    let id = input.version_id.as_deref();
+    check_version(id)?;
+    let bucket = backend.store.bucket(&input.bucket)?;
+    let FoundObject { object, version_id } = tagged(call, bucket.version(&input.key, id)?, id)?;
     done(GetObjectTaggingOutput {
         tag_set: tags::show(&object.record.tags),
-        version_id: None,
+        version_id,
     })
 }
 
@@ -256,9 +241,11 @@ pub(super) fn get_object_attributes(
     input: GetObjectAttributesInput,
 ) -> Answer<GetObjectAttributesOutput> {
     let place = (input.bucket.as_str(), input.key.as_str());
-    let object = find(backend, call, place, input.version_id.as_deref())?;
+    let FoundObject { object, version_id } =
+        find(backend, call, place, input.version_id.as_deref())?;
     let record = &object.record;
     let mut output = GetObjectAttributesOutput {
+        version_id,
         last_modified: Some(timestamp(record.modified)),
         ..GetObjectAttributesOutput::default()
     };

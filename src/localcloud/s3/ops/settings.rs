@@ -5,14 +5,13 @@ use hyper::StatusCode;
 use s3s::dto::{
     self, DeleteBucketPolicyInput, DeleteBucketPolicyOutput, DeleteBucketTaggingInput,
     DeleteBucketTaggingOutput, DeletePublicAccessBlockInput, DeletePublicAccessBlockOutput,
-    GetBucketAclInput, GetBucketAclOutput, GetBucketEncryptionInput, GetBucketEncryptionOutput,
-    GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput, GetBucketPolicyInput,
-    GetBucketPolicyOutput, GetBucketPolicyStatusInput, GetBucketPolicyStatusOutput,
-    GetBucketTaggingInput, GetBucketTaggingOutput, GetBucketVersioningInput,
-    GetBucketVersioningOutput, GetPublicAccessBlockInput, GetPublicAccessBlockOutput,
+    GetBucketAclInput, GetBucketAclOutput, GetBucketOwnershipControlsInput,
+    GetBucketOwnershipControlsOutput, GetBucketPolicyInput, GetBucketPolicyOutput,
+    GetBucketPolicyStatusInput, GetBucketPolicyStatusOutput, GetBucketTaggingInput,
+    GetBucketTaggingOutput, GetPublicAccessBlockInput, GetPublicAccessBlockOutput,
     PutBucketOwnershipControlsInput, PutBucketOwnershipControlsOutput, PutBucketPolicyInput,
-    PutBucketPolicyOutput, PutBucketTaggingInput, PutBucketTaggingOutput, PutBucketVersioningInput,
-    PutBucketVersioningOutput, PutPublicAccessBlockInput, PutPublicAccessBlockOutput,
+    PutBucketPolicyOutput, PutBucketTaggingInput, PutBucketTaggingOutput,
+    PutPublicAccessBlockInput, PutPublicAccessBlockOutput,
 };
 use s3s::{S3Error, S3ErrorCode};
 
@@ -257,46 +256,4 @@ pub(super) fn owners_grant(backend: &Backend) -> dto::Grant {
         }),
         permission: Some(dto::Permission::from_static(dto::Permission::FULL_CONTROL)),
     }
-}
-
-/// Returns an empty answer, as for a bucket that never had versioning enabled.
-pub(super) fn get_bucket_versioning(
-    backend: &Backend,
-    _call: &Call,
-    input: GetBucketVersioningInput,
-) -> Answer<GetBucketVersioningOutput> {
-    settings(backend, &input.bucket)?;
-    done(GetBucketVersioningOutput::default())
-}
-
-pub(super) fn put_bucket_versioning(
-    backend: &Backend,
-    _call: &Call,
-    input: PutBucketVersioningInput,
-) -> Answer<PutBucketVersioningOutput> {
-    settings(backend, &input.bucket)?;
-    Err(not_implemented("versioning"))
-}
-
-/// Returns the default encryption of AWS. The content on the local disk is not
-/// encrypted.
-pub(super) fn get_bucket_encryption(
-    backend: &Backend,
-    _call: &Call,
-    input: GetBucketEncryptionInput,
-) -> Answer<GetBucketEncryptionOutput> {
-    settings(backend, &input.bucket)?;
-    let by_default = dto::ServerSideEncryptionByDefault {
-        kms_master_key_id: None,
-        sse_algorithm: dto::ServerSideEncryption::from_static(dto::ServerSideEncryption::AES256),
-    };
-    let rule = dto::ServerSideEncryptionRule {
-        apply_server_side_encryption_by_default: Some(by_default),
-        bucket_key_enabled: Some(false),
-    };
-    done(GetBucketEncryptionOutput {
-        server_side_encryption_configuration: Some(dto::ServerSideEncryptionConfiguration {
-            rules: vec![rule],
-        }),
-    })
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use s3s::S3ErrorCode;
-use s3s::dto::ServerSideEncryption;
 
+use super::super::backend::Backend;
 use super::super::call::Call;
 use super::super::checksum::Checksum;
 use super::super::failure::{Result, fail, invalid_argument, not_implemented};
-use super::super::store::{Object, ObjectRecord, Piece, Received, Tags};
-use super::tags;
+use super::super::store::{Bucket, Encryption, Object, ObjectRecord, Piece, Place, Received, Tags};
+use super::{encryption, tags};
 use crate::clock;
 
 /// S3's limit of an object's user-defined metadata in bytes.
@@ -33,14 +33,16 @@ pub(super) struct Stored {
     pub(super) headers: BTreeMap<String, String>,
     pub(super) storage_class: Option<String>,
     pub(super) tags: Tags,
+    pub(super) encryption: Encryption,
 }
 
 impl Stored {
-    pub(super) fn read(call: &Call) -> Result<Self> {
+    pub(super) fn read(backend: &Backend, call: &Call, bucket: &Bucket) -> Result<Self> {
         Ok(Self {
             headers: headers(&call.headers)?,
             storage_class: storage_class(call)?,
             tags: tags::of_header(call.header("x-amz-tagging"))?,
+            encryption: encryption::of_object(backend, call, bucket)?,
         })
     }
 
@@ -48,7 +50,7 @@ impl Stored {
     pub(super) fn object(self, key: &str, received: Received) -> Object {
         let record = ObjectRecord {
             key: key.to_owned(),
-            etag: received.etag(),
+            etag: encryption::etag(&self.encryption, &received),
             modified: clock::seconds(),
             size: received.size,
             multipart: false,
@@ -61,6 +63,8 @@ impl Stored {
             headers: self.headers,
             storage_class: self.storage_class,
             tags: self.tags,
+            encryption: self.encryption,
+            place: Place::default(),
         };
         Object {
             record,
@@ -161,12 +165,6 @@ fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
     let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?;
     headers.insert(name, value);
     Ok(())
-}
-
-/// Returns the encryption of every object. Objects are reported as encrypted, as
-/// on AWS.
-pub(super) fn encryption() -> ServerSideEncryption {
-    ServerSideEncryption::from_static(ServerSideEncryption::AES256)
 }
 
 #[cfg(test)]

@@ -16,9 +16,10 @@ use super::super::checksum::{Algorithm, Announced};
 use super::super::condition;
 use super::super::failure::{Result, fail, malformed_xml};
 use super::super::operation::Target;
-use super::super::store::{Bucket, Object, receive};
-use super::reading::check_version;
-use super::stored::{Stored, encryption, insert_checksum};
+use super::super::store::{Bucket, Deleted, Object, receive};
+use super::encryption::show_encryption;
+use super::stored::{Stored, insert_checksum};
+use super::versions::{self, check_version, tagged};
 use super::{Answer, blocking, content_of, done, tags};
 
 /// S3's limit of keys in one request.
@@ -33,7 +34,7 @@ pub(super) async fn put_object(
 ) -> Answer<PutObjectOutput> {
     let bucket = backend.store.bucket(&input.bucket)?;
     let announced = Announced::read(&call.headers)?;
-    let stored = Stored::read(call)?;
+    let stored = Stored::read(backend, call, &bucket)?;
     condition::of_write(&call.headers, etag(bucket.object(&input.key)?.as_deref()))?;
     let algorithm = announced.algorithm.unwrap_or(Algorithm::Crc64Nvme);
     let received = receive(&bucket.data, content_of(input.body), algorithm).await?;
@@ -41,16 +42,21 @@ pub(super) async fn put_object(
     let object = stored.object(&input.key, received);
     let mut response = S3Response::new(PutObjectOutput {
         e_tag: Some(ETag::Strong(object.record.etag.clone())),
-        server_side_encryption: Some(encryption()),
         ..PutObjectOutput::default()
     });
+    show_encryption!(response.output, &object.record.encryption);
     insert_checksum(&mut response.headers, &object.record.checksum)?;
-    store(bucket, call, object).await?;
+    response.output.version_id = versions::of_upload(store(bucket, call, object).await?);
     Ok(response)
 }
 
-/// Makes an object visible if the conditions of the request still hold.
-pub(super) async fn store(bucket: Arc<Bucket>, call: &Call, object: Object) -> Result<()> {
+/// Makes an object visible if the conditions of the request still hold. Returns its
+/// version id.
+pub(super) async fn store(
+    bucket: Arc<Bucket>,
+    call: &Call,
+    object: Object,
+) -> Result<Option<String>> {
     let call = call.clone();
     blocking(move || {
         bucket.put(object, |before| {
@@ -64,7 +70,8 @@ pub(super) fn etag(object: Option<&Object>) -> Option<&str> {
     object.map(|object| object.record.etag.as_str())
 }
 
-/// Deletes an object. Deleting a missing object is not an error.
+/// Deletes an object, or one of its versions. Deleting a missing object is not an
+/// error.
 pub(super) fn delete_object(
     backend: &Backend,
     call: &Call,
@@ -73,14 +80,19 @@ pub(super) fn delete_object(
     let bucket = backend.store.bucket(&input.bucket)?;
     check_version(input.version_id.as_deref())?;
     let conditional = call.headers.contains_key("if-match");
-    bucket.delete(&input.key, |object| {
+    let id = input.version_id.as_deref();
+    let deleted = bucket.delete(&input.key, id, |object| {
         if conditional {
             condition::of_write(&call.headers, etag(object))
         } else {
             Ok(())
         }
     })?;
-    done(DeleteObjectOutput::default())
+    done(DeleteObjectOutput {
+        delete_marker: deleted.is_marker.then_some(true),
+        version_id: deleted.id,
+        ..DeleteObjectOutput::default()
+    })
 }
 
 /// Deletes up to a thousand objects and returns the result for each.
@@ -98,14 +110,15 @@ pub(super) fn delete_objects(
     let mut output = DeleteObjectsOutput::default();
     for object in objects {
         match delete_one((backend, call), &bucket, &object) {
-            Ok(()) if quiet => {}
-            Ok(()) => output
+            Ok(_) if quiet => {}
+            Ok(deleted) => output
                 .deleted
                 .get_or_insert_default()
                 .push(dto::DeletedObject {
+                    delete_marker: deleted.is_marker.then_some(true),
+                    delete_marker_version_id: deleted.id.filter(|_| deleted.is_marker),
                     key: Some(object.key),
                     version_id: object.version_id,
-                    ..dto::DeletedObject::default()
                 }),
             Err(error) => output.errors.get_or_insert_default().push(dto::Error {
                 code: Some(error.code().as_str().to_owned()),
@@ -122,15 +135,17 @@ fn delete_one(
     (backend, call): (&Backend, &Call),
     bucket: &Bucket,
     object: &dto::ObjectIdentifier,
-) -> Result<()> {
+) -> Result<Deleted> {
     let action = match object.version_id {
         None => "s3:DeleteObject",
         Some(_) => "s3:DeleteObjectVersion",
     };
     let target = Target::Object(bucket.name.clone(), object.key.clone());
     permit(backend, &call.context, action, &target)?;
-    check_version(object.version_id.as_deref())?;
-    bucket.delete(&object.key, |current| {
+    // As on AWS, an id that no version can have is reported as a missing version.
+    let id = object.version_id.as_deref();
+    check_version(id).map_err(|_| versions::no_such_version())?;
+    bucket.delete(&object.key, id, |current| {
         match (&object.e_tag, etag(current)) {
             (Some(expected), Some(current)) if expected.value() != current => Err(fail(
                 s3s::S3ErrorCode::PreconditionFailed,
@@ -144,23 +159,29 @@ fn delete_one(
 /// Replaces the tags of an object.
 pub(super) fn put_object_tagging(
     backend: &Backend,
-    _call: &Call,
+    call: &Call,
     input: PutObjectTaggingInput,
 ) -> Answer<PutObjectTaggingOutput> {
-    check_version(input.version_id.as_deref())?;
+    let id = input.version_id.as_deref();
+    check_version(id)?;
     let tags = tags::of_object(input.tagging)?;
     let bucket = backend.store.bucket(&input.bucket)?;
-    bucket.edit(&input.key, |record| record.tags = tags)?;
-    done(PutObjectTaggingOutput::default())
+    let edited = bucket.edit(&input.key, id, |record| record.tags = tags)?;
+    done(PutObjectTaggingOutput {
+        version_id: tagged(call, edited, id)?.version_id,
+    })
 }
 
 pub(super) fn delete_object_tagging(
     backend: &Backend,
-    _call: &Call,
+    call: &Call,
     input: DeleteObjectTaggingInput,
 ) -> Answer<DeleteObjectTaggingOutput> {
-    check_version(input.version_id.as_deref())?;
+    let id = input.version_id.as_deref();
+    check_version(id)?;
     let bucket = backend.store.bucket(&input.bucket)?;
-    bucket.edit(&input.key, |record| record.tags.clear())?;
-    done(DeleteObjectTaggingOutput::default())
+    let edited = bucket.edit(&input.key, id, |record| record.tags.clear())?;
+    done(DeleteObjectTaggingOutput {
+        version_id: tagged(call, edited, id)?.version_id,
+    })
 }

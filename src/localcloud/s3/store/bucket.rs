@@ -7,13 +7,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use s3s::S3ErrorCode;
+use s3s::crypto::{Checksum as _, Sha256};
 
-use super::super::failure::{Result, fail, internal, no_such_bucket, no_such_key, no_such_upload};
+use super::super::failure::{Result, fail, internal, no_such_bucket, no_such_upload};
 use super::files;
 use super::listing::{Listing, Page};
 use super::record::{BucketRecord, Object, ObjectRecord, Part, UploadRecord};
-use s3s::crypto::{Checksum as _, Sha256};
+use super::version::{self, MarkerRecord, Place, Version};
+use crate::clock;
 
 pub(super) const SETTINGS: &str = "bucket.json";
 pub(super) const UPLOAD: &str = "upload.json";
@@ -29,11 +32,31 @@ pub(in super::super) struct Bucket {
 
 pub(super) struct State {
     pub(super) record: BucketRecord,
-    pub(super) objects: BTreeMap<String, Arc<Object>>,
+    /// The versions of each key, the newest first. No key without versions.
+    pub(super) objects: BTreeMap<String, Vec<Version>>,
+    /// The place of the newest version in the order of versions.
+    pub(super) sequence: u64,
     /// Uploads by upload id.
     pub(super) uploads: BTreeMap<String, Upload>,
     /// Whether the bucket was deleted while another request still uses it.
     pub(super) removed: bool,
+}
+
+/// A version of an object.
+pub(in super::super) struct Found {
+    pub(in super::super) version: Version,
+    /// The version id that answers show. `None` if the bucket never had versioning
+    /// enabled.
+    pub(in super::super) shown: Option<String>,
+}
+
+/// The result of [`Bucket::delete`].
+pub(in super::super) struct Deleted {
+    /// The id of the deleted version or of the new delete marker. `None` if the
+    /// request named no version and the bucket never had versioning enabled.
+    pub(in super::super) id: Option<String>,
+    /// Whether the version with this id is or was a delete marker.
+    pub(in super::super) is_marker: bool,
 }
 
 /// An unfinished multipart upload.
@@ -65,6 +88,7 @@ impl Bucket {
         let state = State {
             record,
             objects: BTreeMap::new(),
+            sequence: 0,
             uploads: BTreeMap::new(),
             removed: false,
         };
@@ -75,10 +99,13 @@ impl Bucket {
     pub(super) fn remove(&self, root: &Path) -> Result<()> {
         let mut state = self.state()?;
         if !state.objects.is_empty() {
-            return Err(fail(
-                S3ErrorCode::BucketNotEmpty,
-                "The bucket you tried to delete is not empty",
-            ));
+            let message = match state.record.versioning {
+                None => "The bucket you tried to delete is not empty",
+                Some(_) => {
+                    "The bucket you tried to delete is not empty. You must delete all versions in the bucket."
+                }
+            };
+            return Err(fail(S3ErrorCode::BucketNotEmpty, message));
         }
         let temporary = root.join(files::temporary_name());
         fs::rename(&self.dir, &temporary).map_err(|error| internal("remove a bucket", &error))?;
@@ -115,77 +142,166 @@ impl Bucket {
         Ok(())
     }
 
+    /// Returns the object with this key, unless its newest version is a delete
+    /// marker.
     pub(in super::super) fn object(&self, key: &str) -> Result<Option<Arc<Object>>> {
-        Ok(self.state()?.objects.get(key).cloned())
+        Ok(self.state()?.current(key).cloned())
     }
 
+    /// Returns a version of an object: the one with this id, or the newest.
+    pub(in super::super) fn version(&self, key: &str, id: Option<&str>) -> Result<Option<Found>> {
+        let state = self.state()?;
+        let version = state.version(key, id).cloned();
+        Ok(version.map(|version| state.found(version)))
+    }
+
+    /// Lists the objects, without those that a delete marker hides.
     pub(in super::super) fn list(&self, listing: &Listing) -> Result<Page<Arc<Object>>> {
-        Ok(listing.page(&self.state()?.objects))
+        let current = |_: &str, versions: &Vec<Version>| {
+            let newest = versions.first().and_then(Version::object);
+            newest.cloned().into_iter().collect()
+        };
+        Ok(listing.page(&self.state()?.objects, current))
     }
 
-    /// Stores an object. `allow` receives the existing object and may refuse.
+    /// Lists all versions, each with whether it is its key's newest. `after` is
+    /// the version after which the list continues, of the key `listing.after`.
+    pub(in super::super) fn list_versions(
+        &self,
+        listing: &Listing,
+        after: Option<&str>,
+    ) -> Result<Page<(Version, bool)>> {
+        let all = |key: &str, versions: &Vec<Version>| {
+            let rest = match after {
+                Some(marker) if key == listing.after => version::after(versions, marker),
+                _ => versions,
+            };
+            let newest = versions.first().map(Version::sequence);
+            rest.iter()
+                .map(|version| (version.clone(), Some(version.sequence()) == newest))
+                .collect()
+        };
+        let from = Listing {
+            within: after.is_some(),
+            ..listing.clone()
+        };
+        Ok(from.page(&self.state()?.objects, all))
+    }
+
+    /// Stores an object as the newest version of its key. `allow` receives the
+    /// existing object and may refuse. Returns the version id, or `None` if the
+    /// bucket never had versioning enabled.
     pub(in super::super) fn put(
         &self,
         object: Object,
         allow: impl FnOnce(Option<&Object>) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         self.put_into(&mut *self.state()?, object, allow)
     }
 
     fn put_into(
         &self,
         state: &mut State,
-        object: Object,
+        mut object: Object,
         allow: impl FnOnce(Option<&Object>) -> Result<()>,
-    ) -> Result<()> {
-        let before = state.objects.get(&object.record.key).cloned();
-        allow(before.as_deref())?;
-        self.write(&object.record)?;
-        if let Some(before) = before {
-            before.discard();
-        }
-        // Keep the new object's content last: both objects may share content.
-        object.keep();
-        state
-            .objects
-            .insert(object.record.key.clone(), Arc::new(object));
-        Ok(())
+    ) -> Result<Option<String>> {
+        allow(state.current(&object.record.key).map(AsRef::as_ref))?;
+        object.record.place = state.next_place();
+        let blobs = object.blobs.clone();
+        let id = self.add(state, Version::Object(Arc::new(object)))?;
+        // Keep the new object's content last: it may share content with the
+        // version that it replaced.
+        blobs.iter().for_each(|blob| blob.keep());
+        Ok(id)
     }
 
-    /// Changes an object's document without changing its content.
+    /// Adds the newest version of a key. A null version replaces the null version
+    /// before, which has the same document.
+    fn add(&self, state: &mut State, version: Version) -> Result<Option<String>> {
+        self.write(&version)?;
+        let shown = state.record.versioning.map(|_| version.id().to_owned());
+        let versions = state.objects.entry(version.key().to_owned()).or_default();
+        if let Some(at) = versions.iter().position(|it| it.id() == version.id()) {
+            versions.remove(at).discard();
+        }
+        versions.insert(0, version);
+        Ok(shown)
+    }
+
+    /// Changes the document of a version without changing its content. Returns
+    /// the version, or `None` if it does not exist. A delete marker stays as it
+    /// is.
     pub(in super::super) fn edit(
         &self,
         key: &str,
+        id: Option<&str>,
         edit: impl FnOnce(&mut ObjectRecord),
-    ) -> Result<()> {
+    ) -> Result<Option<Found>> {
         let mut state = self.state()?;
-        let object = state.objects.get(key).ok_or_else(no_such_key)?;
+        let Some(found) = state.version(key, id).cloned() else {
+            return Ok(None);
+        };
+        let Some(object) = found.object() else {
+            return Ok(Some(state.found(found)));
+        };
         let mut record = object.record.clone();
         edit(&mut record);
         let blobs = object.blobs.clone();
-        self.write(&record)?;
-        let object = Arc::new(Object { record, blobs });
-        state.objects.insert(key.to_owned(), object);
-        Ok(())
+        let edited = Version::Object(Arc::new(Object { record, blobs }));
+        self.write(&edited)?;
+        let versions = state.objects.get_mut(key).into_iter().flatten();
+        for version in versions.filter(|it| it.id() == edited.id()) {
+            *version = edited.clone();
+        }
+        Ok(Some(state.found(edited)))
     }
 
-    /// Deletes an object. Deleting a missing object is not an error. `allow` may
-    /// refuse.
+    /// Deletes an object: adds a delete marker if versioning is enabled or
+    /// suspended. With `id`, deletes this version. Deleting what does not exist is
+    /// not an error. `allow` receives the object and may refuse.
     pub(in super::super) fn delete(
         &self,
         key: &str,
+        id: Option<&str>,
         allow: impl FnOnce(Option<&Object>) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Deleted> {
         let mut state = self.state()?;
-        let object = state.objects.get(key).map(AsRef::as_ref);
-        allow(object)?;
-        let Some(object) = object else {
-            return Ok(());
-        };
-        fs::remove_file(self.document(key))
+        let found = state.version(key, id).cloned();
+        let object = found.as_ref().and_then(Version::object);
+        allow(object.map(AsRef::as_ref))?;
+        if id.is_none() && state.record.versioning.is_some() {
+            let marker = Version::DeleteMarker(Arc::new(MarkerRecord {
+                key: key.to_owned(),
+                modified: clock::seconds(),
+                place: state.next_place(),
+            }));
+            let id = self.add(&mut state, marker)?;
+            return Ok(Deleted {
+                id,
+                is_marker: true,
+            });
+        }
+        let is_marker = matches!(found, Some(Version::DeleteMarker(_)));
+        if let Some(version) = found {
+            self.remove_version(&mut state, &version)?;
+        }
+        Ok(Deleted {
+            id: id.map(str::to_owned),
+            is_marker,
+        })
+    }
+
+    fn remove_version(&self, state: &mut State, version: &Version) -> Result<()> {
+        let key = version.key();
+        fs::remove_file(self.document(key, version.own_id()))
             .map_err(|error| internal("remove an object", &error))?;
-        object.discard();
-        state.objects.remove(key);
+        version.discard();
+        if let Some(versions) = state.objects.get_mut(key) {
+            versions.retain(|it| it.id() != version.id());
+            if versions.is_empty() {
+                state.objects.remove(key);
+            }
+        }
         Ok(())
     }
 
@@ -254,19 +370,19 @@ impl Bucket {
         id: &str,
         object: Object,
         allow: impl FnOnce(Option<&Object>) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         let mut state = self.state()?;
         if !state.uploads.contains_key(id) {
             return Err(no_such_upload());
         }
         let used = object.blobs.clone();
-        self.put_into(&mut state, object, allow)?;
+        let version = self.put_into(&mut state, object, allow)?;
         self.end_upload(&mut state, id)?;
         // Ending the upload discarded all its parts. Keep those of the object.
         for blob in used {
             blob.keep();
         }
-        Ok(())
+        Ok(version)
     }
 
     pub(in super::super) fn abort_upload(&self, id: &str, key: &str) -> Result<()> {
@@ -288,22 +404,59 @@ impl Bucket {
         self.dir.join("uploads")
     }
 
-    fn write(&self, record: &ObjectRecord) -> Result<()> {
-        files::write(
-            &self.dir.join("objects"),
-            &document_name(&record.key),
-            record,
-        )
+    fn write(&self, version: &Version) -> Result<()> {
+        let dir = self.dir.join("objects");
+        let name = document_name(version.key(), version.own_id());
+        match version {
+            Version::Object(object) => files::write(&dir, &name, &object.record),
+            Version::DeleteMarker(marker) => files::write(&dir, &name, &**marker),
+        }
         .map_err(|error| internal("store an object", &error))
     }
 
-    fn document(&self, key: &str) -> PathBuf {
-        self.dir.join("objects").join(document_name(key))
+    fn document(&self, key: &str, version: Option<&str>) -> PathBuf {
+        self.dir.join("objects").join(document_name(key, version))
     }
 }
 
-/// Returns the name of an object's document. It is a digest, so that a key never
-/// becomes a path.
-fn document_name(key: &str) -> String {
-    format!("{}.json", hex::encode(Sha256::checksum(key.as_bytes())))
+impl State {
+    /// Returns the object with this key, unless its newest version is a delete
+    /// marker.
+    fn current(&self, key: &str) -> Option<&Arc<Object>> {
+        self.objects.get(key)?.first()?.object()
+    }
+
+    fn version(&self, key: &str, id: Option<&str>) -> Option<&Version> {
+        let versions = self.objects.get(key)?;
+        match id {
+            None => versions.first(),
+            Some(id) => versions.iter().find(|version| version.id() == id),
+        }
+    }
+
+    fn found(&self, version: Version) -> Found {
+        let shown = self.record.versioning.map(|_| version.id().to_owned());
+        Found { version, shown }
+    }
+
+    /// Returns the place of a new version.
+    fn next_place(&mut self) -> Place {
+        let now = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
+        self.sequence = now.max(self.sequence + 1);
+        let enabled = self.record.versioning.is_some_and(|it| it.enabled);
+        Place {
+            sequence: self.sequence,
+            id: enabled.then(|| version::create_id(self.sequence)),
+        }
+    }
+}
+
+/// Returns the name of the document of a version. It begins with a digest, so that
+/// a key never becomes a path.
+fn document_name(key: &str, version: Option<&str>) -> String {
+    let digest = hex::encode(Sha256::checksum(key.as_bytes()));
+    match version {
+        None => format!("{digest}.json"),
+        Some(id) => format!("{digest}-{id}.json"),
+    }
 }

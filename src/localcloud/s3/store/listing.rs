@@ -10,6 +10,10 @@ pub(in super::super) struct Listing {
     pub(in super::super) delimiter: String,
     /// Only keys after this key or common prefix are listed.
     pub(in super::super) after: String,
+    /// Whether a common prefix of the key `after` is already listed.
+    pub(in super::super) past_prefix: bool,
+    /// Whether entries of the key `after` itself remain.
+    pub(in super::super) within: bool,
     pub(in super::super) limit: usize,
 }
 
@@ -29,13 +33,27 @@ pub(in super::super) struct Page<T> {
     pub(in super::super) next: Option<String>,
 }
 
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            next: None,
+        }
+    }
+}
+
 impl Listing {
-    /// Returns the requested page of `items`.
-    pub(in super::super) fn page<T: Clone>(&self, items: &BTreeMap<String, T>) -> Page<T> {
+    /// Returns the requested page of `items`. `entries_of` returns the entries of
+    /// a key, possibly none.
+    pub(in super::super) fn page<T, U>(
+        &self,
+        items: &BTreeMap<String, T>,
+        entries_of: impl Fn(&str, &T) -> Vec<U>,
+    ) -> Page<U> {
         let mut entries = Vec::new();
         let mut last = String::new();
-        let mut from = if self.after < self.prefix {
-            Bound::Included(self.prefix.clone())
+        let mut from = if self.after < self.prefix || self.within {
+            Bound::Included(self.after.clone().max(self.prefix.clone()))
         } else {
             Bound::Excluded(self.after.clone())
         };
@@ -43,28 +61,37 @@ impl Listing {
             if !key.starts_with(&self.prefix) {
                 break;
             }
-            let common = self.common_prefix(key);
-            let name = common.as_deref().unwrap_or(key);
-            // The previous page or iteration may have ended with this prefix.
-            let listed = common.is_some() && (name == self.after || name == last);
-            if !listed {
+            let found = entries_of(key, item);
+            let common = self.common_prefix(key).filter(|_| !found.is_empty());
+            from = Bound::Excluded(past(key, common.as_deref()));
+            let found = match common {
+                // The previous page or iteration may have ended with this prefix.
+                Some(prefix) if self.has_listed(&prefix) || prefix == last => continue,
+                Some(prefix) => vec![Entry::Prefix(prefix)],
+                None => found.into_iter().map(Entry::Item).collect(),
+            };
+            for entry in found {
                 if entries.len() == self.limit {
                     return Page {
                         entries,
                         next: Some(last),
                     };
                 }
-                name.clone_into(&mut last);
-            }
-            from = Bound::Excluded(past(key, common.as_deref()));
-            if !listed {
-                entries.push(common.map_or_else(|| Entry::Item(item.clone()), Entry::Prefix));
+                match &entry {
+                    Entry::Prefix(prefix) => prefix.clone_into(&mut last),
+                    Entry::Item(_) => key.clone_into(&mut last),
+                }
+                entries.push(entry);
             }
         }
         Page {
             entries,
-            next: None,
+            ..Page::default()
         }
+    }
+
+    fn has_listed(&self, prefix: &str) -> bool {
+        prefix == self.after || self.past_prefix && self.after.starts_with(prefix)
     }
 
     fn common_prefix(&self, key: &str) -> Option<String> {
@@ -113,10 +140,11 @@ mod tests {
             delimiter: delimiter.into(),
             after: after.into(),
             limit,
+            ..Listing::default()
         };
         let mut pages = Vec::new();
         loop {
-            let page = listing.page(&items);
+            let page = listing.page(&items, |_, key| vec![key.clone()]);
             let name = |entry| match entry {
                 Entry::Item(key) => key,
                 Entry::Prefix(prefix) => format!("{prefix}*"),

@@ -1,5 +1,6 @@
 //! Loads a bucket that an earlier process left on disk.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use std::sync::Arc;
 use super::blob::Blob;
 use super::bucket::{Bucket, SETTINGS, State, UPLOAD, Upload};
 use super::files;
-use super::record::{Object, ObjectRecord, Part, PartRecord, UploadRecord};
+use super::record::{Object, Part, PartRecord, UploadRecord};
+use super::version::{Document, Version};
 
 /// Reads a bucket's directory. Removes content that no document names, and
 /// uploads that already became an object.
@@ -20,12 +22,15 @@ pub(super) fn bucket(name: &str, dir: PathBuf) -> io::Result<Bucket> {
         blobs: HashMap::new(),
     };
     let objects = contents.objects(&dir.join("objects"))?;
+    let versions = objects.values().flatten();
+    let sequence = versions.map(Version::sequence).max().unwrap_or(0);
     let used: HashSet<String> = contents.blobs.keys().cloned().collect();
     let uploads = contents.uploads(&dir.join("uploads"), &used)?;
     contents.sweep()?;
     let state = State {
         record,
         objects,
+        sequence,
         uploads,
         removed: false,
     };
@@ -47,14 +52,23 @@ impl Contents {
         Arc::clone(blob)
     }
 
-    fn objects(&mut self, dir: &Path) -> io::Result<BTreeMap<String, Arc<Object>>> {
-        let mut objects = BTreeMap::new();
+    /// Returns the versions of each key, the newest first.
+    fn objects(&mut self, dir: &Path) -> io::Result<BTreeMap<String, Vec<Version>>> {
+        let mut objects: BTreeMap<String, Vec<Version>> = BTreeMap::new();
         for name in files::names(dir)? {
-            let record: ObjectRecord = files::read(&dir.join(name))?;
-            let pieces = record.pieces.iter();
-            let blobs = pieces.map(|piece| self.blob(&piece.file)).collect();
-            let object = Arc::new(Object { record, blobs });
-            objects.insert(object.record.key.clone(), object);
+            let version = match files::read(&dir.join(name))? {
+                Document::DeleteMarker(marker) => Version::DeleteMarker(Arc::new(marker)),
+                Document::Object(record) => {
+                    let pieces = record.pieces.iter();
+                    let blobs = pieces.map(|piece| self.blob(&piece.file)).collect();
+                    Version::Object(Arc::new(Object { record, blobs }))
+                }
+            };
+            let key = version.key().to_owned();
+            objects.entry(key).or_default().push(version);
+        }
+        for versions in objects.values_mut() {
+            versions.sort_by_key(|version| Reverse(version.sequence()));
         }
         Ok(objects)
     }

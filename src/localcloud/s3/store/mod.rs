@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! DIR/buckets/NAME/bucket.json          settings
-//! DIR/buckets/NAME/objects/HASH.json    an object: its key, headers, pieces
+//! DIR/buckets/NAME/objects/HASH.json    the null version of an object: its key,
+//!                                       headers, pieces; or a delete marker
+//! DIR/buckets/NAME/objects/HASH-ID.json the version with this id
 //! DIR/buckets/NAME/uploads/ID/*.json    a multipart upload and its parts
 //! DIR/buckets/NAME/data/ID              content, under a random name
 //! ```
@@ -18,6 +20,7 @@ mod listing;
 mod load;
 mod read;
 mod record;
+mod version;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,13 +32,14 @@ use s3s::S3ErrorCode;
 use super::failure::{Result, fail, internal, no_such_bucket};
 
 pub(super) use blob::{Received, receive};
-pub(super) use bucket::{Bucket, Upload};
-pub(super) use listing::{Entry, Listing};
+pub(super) use bucket::{Bucket, Deleted, Found, Upload};
+pub(super) use listing::{Entry, Listing, Page};
 pub(super) use read::{body, content};
 pub(super) use record::{
-    BucketRecord, Object, ObjectRecord, Part, PartRecord, Piece, PublicAccessBlock, Tags,
-    UploadRecord,
+    BucketRecord, Encryption, EncryptionMethod, Object, ObjectRecord, Part, PartRecord, Piece,
+    PublicAccessBlock, Tags, UploadRecord, Versioning,
 };
+pub(super) use version::{MarkerRecord, NULL, Place, Version, is_id};
 
 /// The quota of buckets per account. AWS's default was 100 until 2024.
 const MAX_BUCKETS: usize = 100;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::checksum::{Algorithm, Checksum, Kind};
 use super::blob::Blob;
+use super::version::Place;
 
 /// Tags by key.
 pub(in super::super) type Tags = BTreeMap<String, String>;
@@ -20,6 +21,38 @@ pub(in super::super) struct BucketRecord {
     pub(in super::super) tags: Option<Tags>,
     pub(in super::super) policy: Option<String>,
     pub(in super::super) public_access_block: Option<PublicAccessBlock>,
+    /// `None` if versioning was never enabled nor suspended.
+    pub(in super::super) versioning: Option<Versioning>,
+    /// The encryption of new objects whose upload names none. The key is as the
+    /// request named it.
+    #[serde(default)]
+    pub(in super::super) encryption: Encryption,
+}
+
+/// Server-side encryption.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct Encryption {
+    pub(in super::super) method: EncryptionMethod,
+    /// The KMS key: its ARN, except in the settings of a bucket.
+    pub(in super::super) key: Option<String>,
+    pub(in super::super) bucket_key: Switch,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) enum EncryptionMethod {
+    #[default]
+    Aes256,
+    Kms,
+    KmsDsse,
+}
+
+/// The versioning of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct Versioning {
+    /// Whether versioning is enabled. Otherwise it is suspended.
+    pub(in super::super) enabled: Switch,
+    /// Whether a request named MFA delete, which answers then show as disabled.
+    pub(in super::super) names_mfa_delete: Switch,
 }
 
 /// The four settings of Block Public Access.
@@ -68,6 +101,10 @@ pub(in super::super) struct ObjectRecord {
     pub(in super::super) headers: BTreeMap<String, String>,
     pub(in super::super) storage_class: Option<String>,
     pub(in super::super) tags: Tags,
+    #[serde(default)]
+    pub(in super::super) encryption: Encryption,
+    #[serde(default)]
+    pub(in super::super) place: Place,
 }
 
 /// An object: its document and its content. The content exists at least as long
@@ -79,10 +116,6 @@ pub(in super::super) struct Object {
 }
 
 impl Object {
-    pub(super) fn keep(&self) {
-        self.blobs.iter().for_each(|blob| blob.keep());
-    }
-
     /// Discards the content. It is deleted when no request reads it any more.
     pub(super) fn discard(&self) {
         self.blobs.iter().for_each(|blob| blob.discard());
@@ -101,6 +134,8 @@ pub(in super::super) struct UploadRecord {
     pub(in super::super) headers: BTreeMap<String, String>,
     pub(in super::super) storage_class: Option<String>,
     pub(in super::super) tags: Tags,
+    #[serde(default)]
+    pub(in super::super) encryption: Encryption,
 }
 
 /// A part's document.
