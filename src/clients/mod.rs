@@ -62,8 +62,8 @@ pub struct Clients {
 struct PublishedKeys {
     /// The public keys, with their buckets.
     public: HashSet<(String, String)>,
-    /// The buckets in which the account forbids public keys, with the reason.
-    /// Another attempt could take a minute.
+    /// The buckets in which no key can be public, with the reason. If the account
+    /// forbids public keys, another attempt could take a minute.
     refused: HashMap<String, String>,
 }
 
@@ -202,6 +202,12 @@ impl Clients {
             }
         }
         Ok(published)
+    }
+
+    /// Keeps every key of a bucket from being made public in this run.
+    pub async fn forbid_public_keys(&self, bucket: &str, reason: &str) {
+        let mut known = self.published.lock().await;
+        known.refused.insert(bucket.to_owned(), reason.to_owned());
     }
 
     /// Returns a URL that downloads the object without credentials, and its

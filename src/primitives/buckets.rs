@@ -8,7 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{check_public, release};
-use crate::clients::s3::{Creation, S3, Tagged, bucket_name_fault};
+use crate::clients::marks::Tags;
+use crate::clients::s3::{
+    Creation, DefaultEncryption, EncryptionMethod, S3, Tagged, bucket_name_fault,
+};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{NewResource, ResourceKind, Step};
@@ -25,7 +28,8 @@ pub mod api {
     /// Throws:
     ///
     /// - `already_exists` if the name belongs to another account;
-    /// - `invalid_option` if S3 does not allow the name;
+    /// - `invalid_option` if S3 does not allow the name, or if the bucket exists
+    ///   with other settings than the options;
     /// - `quota_exceeded` if the account has too many buckets;
     /// - `denied` if AWS refuses the request.
     ///
@@ -76,6 +80,39 @@ struct CreateBucket {
     /// it is used as it is, and `made` is false.
     #[serde(default)]
     exact: bool,
+    /// Enable versioning: S3 keeps the versions of objects that are overwritten
+    /// or deleted, until the bucket is emptied.
+    #[serde(default)]
+    versioning: bool,
+    /// Encryption of new objects: "AES256", with keys of S3, or "aws:kms", with a
+    /// KMS key. AWS's default is "AES256". Objects that a KMS key encrypts cannot
+    /// be public.
+    encryption: Option<EncryptionMethod>,
+    /// Id, ARN or alias of the KMS key for `encryption: "aws:kms"`. The default
+    /// is the key that AWS manages for S3.
+    kms_key_id: Option<String>,
+}
+
+impl CreateBucket {
+    /// Returns the default encryption. Fails if the options do not fit together.
+    fn default_encryption(&self) -> Result<Option<DefaultEncryption>> {
+        if self.kms_key_id.is_some() && self.encryption != Some(EncryptionMethod::Kms) {
+            return Err(
+                Error::invalid("`kms_key_id` needs `encryption: \"aws:kms\"`")
+                    .hint("add `encryption: \"aws:kms\"`, or omit `kms_key_id`"),
+            );
+        }
+        Ok(self.encryption.map(|method| DefaultEncryption {
+            method,
+            kms_key_id: self.kms_key_id.clone(),
+        }))
+    }
+}
+
+/// The settings of a new bucket in addition to its tags.
+struct Settings {
+    versioning: bool,
+    encryption: Option<DefaultEncryption>,
 }
 
 /// A bucket of the account.
@@ -132,6 +169,25 @@ async fn create_bucket(
 ) -> Result<Bucket> {
     // Before the first request, because its URL contains the name.
     check_public(cx, "the name of a bucket", prefix)?;
+    let settings = Settings {
+        versioning: options.versioning,
+        encryption: options.default_encryption()?,
+    };
+    let bucket = find_or_create(cx, step, prefix, options.exact, &settings).await?;
+    if options.encryption == Some(EncryptionMethod::Kms) {
+        let reason = "a KMS key encrypts the objects in the bucket";
+        cx.clients.forbid_public_keys(&bucket.name, reason).await;
+    }
+    Ok(bucket)
+}
+
+async fn find_or_create(
+    cx: &Context,
+    step: &mut Step,
+    prefix: &str,
+    exact: bool,
+    settings: &Settings,
+) -> Result<Bucket> {
     if let Some(bucket) = step.recorded::<Bucket>()? {
         if step.was_undone() || still_exists(cx, step, &bucket).await? {
             step.replay();
@@ -142,17 +198,18 @@ async fn create_bucket(
             bucket.name
         ));
     }
-    if options.exact {
+    if exact {
         check_name(prefix)?;
         let s3 = cx.clients.s3().await?;
         // A bucket that an earlier attempt of this step may have created does not
         // count as existing before.
         if step.made().is_empty() && s3.owns(prefix).await? {
+            check_settings(&s3, prefix, settings).await?;
             cx.report
                 .info(format!("using bucket {prefix}, which already exists"));
             return Ok(bucket(&s3, prefix, false));
         }
-        return create(cx, step, &s3, prefix).await;
+        return create(cx, step, (&s3, prefix), settings).await;
     }
     // Try several names, because the run id is short and bucket names are shared by
     // all accounts.
@@ -164,7 +221,7 @@ async fn create_bucket(
     for name in names {
         check_name(&name)?;
         let s3 = cx.clients.s3().await?;
-        match create(cx, step, &s3, &name).await {
+        match create(cx, step, (&s3, &name), settings).await {
             Err(error) if error.kind == ErrorKind::AlreadyExists => taken = error,
             result => return result,
         }
@@ -204,7 +261,50 @@ fn check_name(name: &str) -> Result<()> {
     }
 }
 
-async fn create(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Result<Bucket> {
+/// Refuses an existing bucket whose settings differ from the options.
+async fn check_settings(s3: &S3<'_>, name: &str, wanted: &Settings) -> Result<()> {
+    let differs = |what: &str| {
+        Error::invalid(format!(
+            "bucket `{name}` already exists {what}, and autorun does not change it"
+        ))
+        .hint("omit the option, or change the setting yourself")
+    };
+    if wanted.versioning && !s3.has_versioning(name).await? {
+        return Err(differs("without versioning"));
+    }
+    if wanted.encryption.is_some() && s3.encryption(name).await? != wanted.encryption {
+        return Err(differs("with another encryption"));
+    }
+    Ok(())
+}
+
+/// Tags a new bucket and changes its settings.
+async fn set_up(
+    cx: &Context,
+    (s3, name): (&S3<'_>, &str),
+    tags: &Tags,
+    settings: &Settings,
+) -> Result<()> {
+    if s3.tag_bucket(name, tags).await? == Tagged::Unsupported {
+        cx.report.info(format!(
+            "bucket {name} has no tags: the server does not support them"
+        ));
+    }
+    if settings.versioning {
+        s3.enable_versioning(name).await?;
+    }
+    if let Some(encryption) = &settings.encryption {
+        s3.set_encryption(name, encryption).await?;
+    }
+    Ok(())
+}
+
+async fn create(
+    cx: &Context,
+    step: &mut Step,
+    (s3, name): (&S3<'_>, &str),
+    settings: &Settings,
+) -> Result<Bucket> {
     let intent = step.intend_one(NewResource::with_id(ResourceKind::Bucket, name, name))?;
     let tags = cx.tags(name, intent.token(), &BTreeMap::new());
     match s3.create_bucket(name).await {
@@ -224,19 +324,14 @@ async fn create(cx: &Context, step: &mut Step, s3: &S3<'_>, name: &str) -> Resul
         }
         Ok(Creation::Created) => {}
     }
-    match s3.tag_bucket(name, &tags).await {
-        Ok(Tagged::Yes) => {}
-        Ok(Tagged::Unsupported) => cx.report.info(format!(
-            "bucket {name} has no tags: the server does not support them"
-        )),
-        Err(error) => {
-            // The bucket exists without tags. Delete it, as it is still empty. If
-            // this fails, a later run finds it by its name and its age.
-            if s3.delete_bucket(name).await.is_ok() {
-                intent.not_created();
-            }
-            return Err(error);
+    if let Err(error) = set_up(cx, (s3, name), &tags, settings).await {
+        // The bucket exists without its tags or settings. Delete it, as it is still
+        // empty. If this fails, a later run finds it by its tags, or by its name and
+        // its age.
+        if s3.delete_bucket(name).await.is_ok() {
+            intent.not_created();
         }
+        return Err(error);
     }
     intent.created(name);
     cx.report

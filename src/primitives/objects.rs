@@ -123,7 +123,8 @@ pub mod api {
     /// Deletes the object with this key.
     ///
     /// `bucket` is a map that `create_bucket` returned, or a bucket name.
-    /// Deleting an object that does not exist is not an error.
+    /// Deleting an object that does not exist is not an error. In a bucket with
+    /// versioning, S3 keeps the object's versions and adds a delete marker.
     ///
     /// Throws `invalid_option` if the key is not valid, and `denied` if autorun
     /// did not create the bucket, unless this run uploaded the object under a

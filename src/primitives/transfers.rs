@@ -228,8 +228,9 @@ pub mod api {
 
     /// Deletes all objects in a bucket.
     ///
-    /// Returns the number of deleted objects. Object versions and unfinished
-    /// uploads are deleted too; each version counts as an object. `bucket` is a
+    /// Returns the number of deleted objects. Object versions, delete markers and
+    /// unfinished uploads are deleted too; each version and each delete marker
+    /// counts as an object. `bucket` is a
     /// map that `create_bucket` returned, or a bucket name.
     ///
     /// Throws `denied` if autorun did not create the bucket, and `not_found` if

@@ -17,7 +17,9 @@
 //! - Multipart upload, ingress rule, public access setting or key file that is not
 //!   in the ledger: never deleted.
 //!
-//! A resource that is already gone counts as removed.
+//! A resource that is already gone counts as removed. In a bucket with versioning
+//! that this run did not create, `destroy` deletes the versions of this run, and
+//! those of others stay.
 
 use crate::clients::Clients;
 use crate::ledger::{Ledger, Remover};

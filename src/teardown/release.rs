@@ -42,7 +42,14 @@ impl Teardown<'_> {
                 return Err(error);
             }
         }
-        let result = delete(self.clients, self.report, kind, id).await;
+        let result = match &row {
+            Some(row) if kind == ResourceKind::Object && self.by == Remover::User => {
+                let (bucket, key) = split_object(id)?;
+                let s3 = self.clients.s3().await?;
+                s3.delete_own_versions(bucket, key, &row.row).await
+            }
+            _ => delete(self.clients, self.report, kind, id).await,
+        };
         if result.is_ok()
             && let Some(row) = row.filter(|row| row.kind == ResourceKind::PublicAccess)
             && PoliciesBefore::parse(&row.name) == Some(PoliciesBefore::Blocked)

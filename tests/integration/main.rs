@@ -39,6 +39,7 @@ mod secrets;
 mod shells;
 mod ssh_config;
 mod terminal;
+mod versions;
 mod walls_escape;
 mod walls_inside;
 mod walls_local_user;

@@ -51,6 +51,7 @@ pub(crate) enum Code {
     NoSuchPublicAccessBlockConfiguration,
     /// The bucket has no tags.
     NoSuchTagSet,
+    ServerSideEncryptionConfigurationNotFoundError,
     /// The upload in parts does not exist.
     NoSuchUpload,
     /// The server, which is not AWS's, does not have the operation.
@@ -92,6 +93,9 @@ impl Code {
             "NoSuchKey" => Self::NoSuchKey,
             "NoSuchPublicAccessBlockConfiguration" => Self::NoSuchPublicAccessBlockConfiguration,
             "NoSuchTagSet" => Self::NoSuchTagSet,
+            "ServerSideEncryptionConfigurationNotFoundError" => {
+                Self::ServerSideEncryptionConfigurationNotFoundError
+            }
             "NoSuchUpload" => Self::NoSuchUpload,
             "NotImplemented" => Self::NotImplemented,
             "OperationAborted" => Self::OperationAborted,

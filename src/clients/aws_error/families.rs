@@ -335,6 +335,11 @@ static KNOWN: &[Family] = &[
         ErrorKind::InvalidOption,
         "make objects public with `public: true` instead of an ACL",
     ),
+    any(
+        &["KMS.NotFoundException"],
+        ErrorKind::NotFound,
+        "check `kms_key_id` of create_bucket: the key must exist in the bucket's region",
+    ),
 ];
 
 const fn any(codes: &'static [&'static str], kind: ErrorKind, hint: &'static str) -> Family {

@@ -21,6 +21,7 @@ mod pieces;
 mod places;
 mod public_access;
 mod ranges;
+mod settings;
 mod transfer;
 mod upload_id;
 
@@ -31,6 +32,7 @@ pub use multipart::{IN_PARTS_ABOVE, Sent};
 pub use objects::{Content, LONGEST_PRESIGN};
 pub use places::{Places, check_file, places};
 pub use public_access::{Allowed, PoliciesBefore, Published, Publishing};
+pub use settings::{DefaultEncryption, EncryptionMethod};
 pub use transfer::Listed;
 pub use upload_id::UploadId;
 

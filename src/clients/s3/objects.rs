@@ -29,6 +29,14 @@ pub struct Content<'a> {
     pub row: Option<&'a str>,
 }
 
+/// The newest version of an object.
+struct NewestVersion {
+    /// The row in a ledger, empty if the object has none.
+    row: String,
+    /// The version id. `None` if the bucket never had versioning.
+    id: Option<String>,
+}
+
 impl S3<'_> {
     /// Uploads a file in one request; the SDK adds a checksum that S3 verifies. If the file
     /// grows during the upload, only the bytes up to its initial size are
@@ -58,6 +66,13 @@ impl S3<'_> {
     /// Returns the row in a ledger from the object's metadata: `None` if the
     /// object does not exist, an empty string if it has no row.
     pub async fn object_row(&self, bucket: &str, key: &str) -> Result<Option<String>> {
+        let found = self.newest_version(bucket, key).await?;
+        Ok(found.map(|version| version.row))
+    }
+
+    /// Returns the newest version of an object. `None` if the object does not
+    /// exist or is hidden by a delete marker.
+    async fn newest_version(&self, bucket: &str, key: &str) -> Result<Option<NewestVersion>> {
         match self
             .client
             .head_object()
@@ -68,20 +83,53 @@ impl S3<'_> {
         {
             Ok(answer) => {
                 let row = answer.metadata().and_then(|all| all.get(RESOURCE_METADATA));
-                Ok(Some(row.cloned().unwrap_or_default()))
+                Ok(Some(NewestVersion {
+                    row: row.cloned().unwrap_or_default(),
+                    id: answer.version_id().map(str::to_owned),
+                }))
             }
             Err(e) if e.raw_response().is_some_and(|r| r.status().as_u16() == 404) => Ok(None),
             Err(e) => Err(aws_error(&format!("look for `{key}` in `{bucket}`"), &e)),
         }
     }
 
-    /// Deletes an object. Deleting one that does not exist is not an error.
+    /// Deletes an object. Deleting one that does not exist is not an error. In a
+    /// bucket with versioning, S3 keeps its versions and adds a delete marker.
     pub async fn delete_object(&self, bucket: &str, key: &str) -> Result<()> {
+        self.delete_version(bucket, key, None).await
+    }
+
+    /// Deletes an object with this row of a ledger. In a bucket with versioning,
+    /// deletes its newest versions with this row, so that older versions of
+    /// others are again what they were.
+    pub async fn delete_own_versions(&self, bucket: &str, key: &str, row: &str) -> Result<()> {
+        let mut deleted = None;
+        while let Some(version) = self.newest_version(bucket, key).await? {
+            if version.row != row {
+                return Ok(());
+            }
+            if deleted == Some(version.id.clone()) {
+                return Err(Error::internal(format!(
+                    "cannot delete `{key}` from `{bucket}`: S3 still has it after its deletion"
+                )));
+            }
+            let id = version.id.as_deref();
+            self.delete_version(bucket, key, id).await?;
+            if id.is_none() {
+                return Ok(());
+            }
+            deleted = Some(version.id);
+        }
+        Ok(())
+    }
+
+    async fn delete_version(&self, bucket: &str, key: &str, id: Option<&str>) -> Result<()> {
         match self
             .client
             .delete_object()
             .bucket(bucket)
             .key(key)
+            .set_version_id(id.map(str::to_owned))
             .send()
             .await
         {
