@@ -166,6 +166,16 @@ fn sftp_and_scp_of_openssh_copy_files() {
     assert_eq!(fs::read(back).unwrap(), b"odd");
 }
 
+#[test]
+fn rclone_and_s3cmd_create_fill_share_and_empty_buckets() {
+    let cloud = LocalCloud::start();
+    succeeds(
+        cloud
+            .client("bash")
+            .args(["tests/cloud/rclone_s3cmd.sh", "clients"]),
+    );
+}
+
 /// Runs a Python program whose only configuration is `cloud env` and the region
 /// eu-central-1.
 #[track_caller]
@@ -189,7 +199,10 @@ fn boto3_and_the_aws_cli_need_only_cloud_env() {
             .client(&python)
             .args(["tests/cloud/ec2_clients.py", "clients-ec2"]),
     );
-    succeeds(cloud.client(&python).arg("tests/cloud/s3_clients.py"));
+    for part in ["clients", "versions", "encryption"] {
+        let program = format!("tests/cloud/s3_{part}.py");
+        succeeds(cloud.client(&python).arg(program));
+    }
     let tools = Path::new(&python).parent().unwrap().display().to_string();
     let path = format!("{tools}:/usr/sbin:/usr/bin:/sbin:/bin");
     succeeds(
