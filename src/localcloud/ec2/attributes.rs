@@ -3,6 +3,7 @@
 use super::call::{Call, Effect};
 use super::filters::{Filtered, Filters, page};
 use super::groups;
+use super::ids::VOLUME;
 use super::instance_answer::write_metadata;
 use super::instance_types::instance_type;
 use super::launch_request::{metadata, on_shutdown};
@@ -61,15 +62,13 @@ pub(super) fn describe_instance_attribute(call: &mut Call<'_>, request: &Part<'_
 pub(super) fn modify_instance_attribute(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let mut instance = one(call, request)?;
     let stopped = instance.phase == Phase::Stopped;
-    let only_stopped = |what: &str| {
-        Refusal::new(
-            "IncorrectInstanceState",
-            format!(
-                "The instance '{}' must be stopped to change its {what}",
-                instance.id
-            ),
-        )
-    };
+    let not_stopped = Refusal::new(
+        "IncorrectInstanceState",
+        format!(
+            "The instance '{}' is not in the 'stopped' state.",
+            instance.id
+        ),
+    );
     // AWS accepts the current form `NAME.Value=..` and the old form
     // `Attribute=NAME&Value=..`.
     let old = request.text("Attribute");
@@ -82,7 +81,7 @@ pub(super) fn modify_instance_attribute(call: &mut Call<'_>, request: &Part<'_>)
         })
     };
     if let Some(text) = given("DisableApiTermination", "disableApiTermination") {
-        instance.protected = text == "true";
+        instance.protected = boolean("disableApiTermination", text)?;
     }
     if let Some(text) = given(
         "InstanceInitiatedShutdownBehavior",
@@ -92,7 +91,7 @@ pub(super) fn modify_instance_attribute(call: &mut Call<'_>, request: &Part<'_>)
     }
     if let Some(name) = given("InstanceType", "instanceType") {
         if !stopped {
-            return Err(only_stopped("type"));
+            return Err(not_stopped);
         }
         let known = instance_type(name)
             .filter(|known| known.architecture == instance.architecture)
@@ -107,7 +106,7 @@ pub(super) fn modify_instance_attribute(call: &mut Call<'_>, request: &Part<'_>)
     }
     if let Some(text) = given("UserData", "userData") {
         if !stopped {
-            return Err(only_stopped("user data"));
+            return Err(not_stopped);
         }
         instance.user_data = Some(text.to_owned());
     }
@@ -124,6 +123,11 @@ pub(super) fn modify_instance_attribute(call: &mut Call<'_>, request: &Part<'_>)
         .instances
         .insert(instance.id.clone(), instance);
     Ok(Xml::done())
+}
+
+fn boolean(name: &str, text: &str) -> Result<bool> {
+    text.parse()
+        .map_err(|_| Refusal::value(name, text, "Expected a boolean."))
 }
 
 pub(super) fn modify_instance_metadata_options(
@@ -174,7 +178,7 @@ impl Filtered for Attached {
 
 pub(super) fn describe_volumes(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let ids = request.list("VolumeId");
-    let all: Vec<Attached> = call
+    let attached: Vec<Attached> = call
         .region()
         .instances
         .values()
@@ -183,17 +187,12 @@ pub(super) fn describe_volumes(call: &mut Call<'_>, request: &Part<'_>) -> Resul
             volume: instance.volume.clone(),
             instance: instance.clone(),
         })
+        .collect();
+    VOLUME.find_all(&ids, |id| attached.iter().any(|a| a.volume.id == id))?;
+    let all = attached
+        .into_iter()
         .filter(|attached| ids.is_empty() || ids.contains(&attached.volume.id.as_str()))
         .collect();
-    if let Some(missing) = ids
-        .iter()
-        .find(|id| !all.iter().any(|a| a.volume.id == **id))
-    {
-        return Err(Refusal::new(
-            "InvalidVolume.NotFound",
-            format!("The volume '{missing}' does not exist."),
-        ));
-    }
     let (volumes, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
     call.read_all()?;
     let mut xml = Xml::default();

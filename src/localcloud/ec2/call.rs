@@ -1,11 +1,13 @@
 //! The context of one action. The action changes a copy of the state, which
 //! replaces the state only if the action succeeds.
 
+use std::collections::BTreeSet;
+
 use ipnet::Ipv4Net;
 
-use super::ids::is_id;
+use super::ids::INSTANCE;
 use super::params::Params;
-use super::refusal::{Refusal, Result};
+use super::refusal::Result;
 use super::state::{Instance, Millis, Region, State};
 use crate::faults::Account;
 
@@ -86,32 +88,22 @@ impl Call<'_> {
         self.now.saturating_sub(created) >= CONSISTENCY
     }
 
-    /// Returns the instances with these ids. Fails if one of them does not exist.
+    /// Returns the instances with these ids, each of them once. Fails if one of them
+    /// does not exist.
     pub(super) fn instances(&mut self, ids: &[&str]) -> Result<Vec<Instance>> {
+        INSTANCE.check_all(ids)?;
         let mut found = Vec::new();
         let mut missing = Vec::new();
-        for id in ids {
-            if !is_id("i", id) {
-                return Err(Refusal::new(
-                    "InvalidInstanceID.Malformed",
-                    format!("Invalid id: \"{id}\""),
-                ));
-            }
+        let mut seen = BTreeSet::new();
+        for id in ids.iter().filter(|id| seen.insert(**id)) {
             match self.region().instances.get(*id).cloned() {
                 Some(instance) if self.visible(instance.launched) => found.push(instance),
                 _ => missing.push(*id),
             }
         }
-        match missing[..] {
-            [] => Ok(found),
-            [id] => Err(Refusal::new(
-                "InvalidInstanceID.NotFound",
-                format!("The instance ID '{id}' does not exist"),
-            )),
-            _ => Err(Refusal::new(
-                "InvalidInstanceID.NotFound",
-                format!("The instance IDs '{}' do not exist", missing.join(", ")),
-            )),
+        if missing.is_empty() {
+            return Ok(found);
         }
+        Err(INSTANCE.not_found(&missing))
     }
 }

@@ -1,7 +1,7 @@
 //! The credit options of burstable instances.
 
 use super::call::Call;
-use super::filters::page;
+use super::filters::{Filters, page};
 use super::instance_types::InstanceType;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
@@ -45,7 +45,8 @@ pub(super) fn describe_instance_credit_specifications(
         call.instances(&ids)?
     };
     let with_credits = seen.into_iter().filter(|i| i.cpu_credits.is_some());
-    let (seen, next) = page(request, with_credits.collect(), 5)?;
+    let found = Filters::of(request)?.keep(with_credits.collect())?;
+    let (seen, next) = page(request, found, 5)?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("instanceCreditSpecificationSet", seen, |xml, instance| {

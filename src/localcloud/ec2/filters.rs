@@ -1,13 +1,17 @@
-//! Filters and pagination of the describe actions.
+//! Filters and pages of the describe actions.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+use super::filter_names::is_documented;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::Tags;
 
 /// A resource that filters can select.
 pub(super) trait Filtered {
-    /// Returns the values that a filter compares, or `None` for an unknown
-    /// filter.
+    /// Returns the values that a filter compares, or `None` if the resource has no
+    /// such value. `filter_names` has the names that AWS documents.
     fn values(&self, name: &str) -> Option<Vec<String>>;
     /// Returns the tags, or `None` if this kind of resource has no tags.
     fn tags(&self) -> Option<&Tags> {
@@ -15,33 +19,61 @@ pub(super) trait Filtered {
     }
 }
 
+/// AWS's limit of the values in the filters of one request.
+const MAX_VALUES: usize = 200;
+
 /// One `Filter.N`. A resource must match all filters. It matches a filter if it
 /// matches any of the filter's values.
 #[derive(Debug)]
 struct Filter {
     name: String,
-    values: Vec<String>,
+    patterns: Vec<String>,
 }
 
 /// All filters of a request.
 #[derive(Debug)]
-pub(super) struct Filters(Vec<Filter>);
+pub(super) struct Filters {
+    all: Vec<Filter>,
+    /// Whether the names were compared with those that AWS documents.
+    checked: bool,
+}
 
 impl Filters {
+    /// Reads the filters of a request. Refuses a filter that AWS does not
+    /// document for the action.
     pub(super) fn of(request: &Part<'_>) -> Result<Self> {
-        let mut filters = Vec::new();
+        let action = request.action();
+        let mut filters = Self {
+            all: Vec::new(),
+            checked: true,
+        };
         for part in request.parts("Filter") {
-            let values: Vec<String> = part.list("Value").into_iter().map(str::to_owned).collect();
-            let name = part.required("Name")?.to_owned();
-            if values.len() > 200 {
-                return Err(Refusal::new(
-                    "FilterLimitExceeded",
-                    "The maximum number of filter values specified on a single call is 200",
-                ));
+            let patterns = part.list("Value");
+            let name = part.text("Name").unwrap_or("null");
+            match is_documented(action, name) {
+                Some(true) => {}
+                Some(false) => return Err(invalid(name)),
+                None => filters.checked = false,
             }
-            filters.push(Filter { name, values });
+            filters.all.push(Filter {
+                name: name.to_owned(),
+                patterns: patterns.into_iter().map(str::to_owned).collect(),
+            });
         }
-        Ok(Self(filters))
+        let values: usize = filters.all.iter().map(|filter| filter.patterns.len()).sum();
+        if values > MAX_VALUES {
+            return Err(Refusal::new(
+                "FilterLimitExceeded",
+                "The maximum number of filter values specified on a single call is 200",
+            ));
+        }
+        Ok(filters)
+    }
+
+    /// Returns the values in the filters with this name, as the request has them.
+    pub(super) fn patterns<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.all.iter().filter(move |filter| filter.name == name);
+        named.flat_map(|filter| filter.patterns.iter().map(String::as_str))
     }
 
     /// Keeps the items that match all filters.
@@ -56,18 +88,17 @@ impl Filters {
     }
 
     fn fits<T: Filtered>(&self, item: &T) -> Result<bool> {
-        for filter in &self.0 {
-            let tags = item.tags();
-            let values = if let (Some(key), Some(tags)) = (filter.name.strip_prefix("tag:"), tags) {
-                tags.get(key).cloned().into_iter().collect()
-            } else if let ("tag-key", Some(tags)) = (filter.name.as_str(), tags) {
-                tags.keys().cloned().collect()
-            } else {
-                item.values(&filter.name)
-                    .ok_or_else(|| invalid(&filter.name))?
+        for filter in &self.all {
+            let values = match of_tags(&filter.name, item.tags()) {
+                Some(values) => values,
+                None => match item.values(&filter.name) {
+                    Some(values) => values,
+                    None if self.checked => Vec::new(),
+                    None => return Err(invalid(&filter.name)),
+                },
             };
             let any = filter
-                .values
+                .patterns
                 .iter()
                 .any(|pattern| values.iter().any(|value| matches(pattern, value)));
             if !any {
@@ -75,6 +106,20 @@ impl Filters {
             }
         }
         Ok(true)
+    }
+}
+
+/// Returns the values that a filter of tags compares, or `None` if it is another
+/// filter or the resource has no tags.
+fn of_tags(filter: &str, tags: Option<&Tags>) -> Option<Vec<String>> {
+    let tags = tags?;
+    match filter {
+        "tag-key" => Some(tags.keys().cloned().collect()),
+        "tag-value" => Some(tags.values().cloned().collect()),
+        _ => {
+            let key = filter.strip_prefix("tag:")?;
+            Some(tags.get(key).cloned().into_iter().collect())
+        }
     }
 }
 
@@ -129,18 +174,55 @@ enum Wild {
     This(char),
 }
 
+/// AWS's limit of the items of a page, for all actions but `DescribeInstanceTypes`.
+const MAX_RESULTS: usize = 1000;
+
+/// The actions that refuse `MaxResults` together with ids: the name of the ids in
+/// the request, and the names of both in AWS's message.
+const IDS: &[(&str, &str, &str, &str)] = &[
+    ("DescribeImages", "ImageId", "imageIdsSet", "maxResults"),
+    (
+        "DescribeInstanceCreditSpecifications",
+        "InstanceId",
+        "instancesSet",
+        "maxResults",
+    ),
+    (
+        "DescribeInstanceStatus",
+        "InstanceId",
+        "instancesSet",
+        "maxResults",
+    ),
+    (
+        "DescribeInstances",
+        "InstanceId",
+        "instancesSet",
+        "maxResults",
+    ),
+    (
+        "DescribeInternetGateways",
+        "InternetGatewayId",
+        "InternetGatewayIds",
+        "MaxResults",
+    ),
+    ("DescribeSubnets", "SubnetId", "SubnetIds", "MaxResults"),
+    ("DescribeVolumes", "VolumeId", "volumeSet", "maxResults"),
+    ("DescribeVpcs", "VpcId", "VpcIds", "MaxResults"),
+];
+
 /// Returns the requested page of a listing and the token of the next page.
+///
+/// Refuses a `MaxResults` below `smallest`, and a token that this action has not
+/// returned.
 pub(super) fn page<T>(
     request: &Part<'_>,
     items: Vec<T>,
     smallest: usize,
 ) -> Result<(Vec<T>, Option<String>)> {
-    let most: Option<usize> = request.number("MaxResults")?;
+    let most = max_results(request, smallest)?;
     let start = match request.text("NextToken") {
         None => 0,
-        Some(token) => token
-            .strip_prefix("page-")
-            .and_then(|number| number.parse().ok())
+        Some(token) => start_of(request.action(), token)
             .filter(|start| *start <= items.len())
             .ok_or_else(|| {
                 Refusal::new(
@@ -152,21 +234,105 @@ pub(super) fn page<T>(
     let Some(most) = most else {
         return Ok((items.into_iter().skip(start).collect(), None));
     };
-    if !(smallest..=1000).contains(&most) {
-        return Err(Refusal::value(
-            "maxResults",
-            &most.to_string(),
-            &format!("Expecting a value from {smallest} to 1000."),
+    let end = (start + most).min(items.len());
+    let next = (end < items.len()).then(|| token(request.action(), end));
+    Ok((items.into_iter().skip(start).take(most).collect(), next))
+}
+
+/// Refuses `MaxResults` together with ids, if AWS refuses it for the action. As on
+/// AWS, this comes before the ids are looked up.
+pub(super) fn check_ids(request: &Part<'_>) -> Result<()> {
+    let action = request.action();
+    let Some((_, ids, words, max_results)) = IDS.iter().find(|(known, ..)| *known == action) else {
+        return Ok(());
+    };
+    if request.has("MaxResults") && request.has(ids) {
+        return Err(Refusal::new(
+            "InvalidParameterCombination",
+            format!("The parameter {words} cannot be used with the parameter {max_results}"),
         ));
     }
-    let end = (start + most).min(items.len());
-    let next = (end < items.len()).then(|| format!("page-{end}"));
-    Ok((items.into_iter().skip(start).take(most).collect(), next))
+    Ok(())
+}
+
+fn max_results(request: &Part<'_>, smallest: usize) -> Result<Option<usize>> {
+    let action = request.action();
+    let Some(most) = request.number::<i64>("MaxResults")? else {
+        return Ok(None);
+    };
+    let largest = match action {
+        "DescribeInstanceTypes" => 100,
+        _ => MAX_RESULTS,
+    };
+    let invalid = |expected: String| {
+        Refusal::new(
+            "InvalidParameterValue",
+            format!(
+                "Value ( {most} ) for parameter maxResults is invalid. Expecting a value {expected}."
+            ),
+        )
+    };
+    let results = usize::try_from(most).unwrap_or_default();
+    if results < smallest {
+        return Err(invalid(format!("greater than {smallest}")));
+    }
+    if results > largest {
+        return Err(invalid(format!("smaller than {largest}")));
+    }
+    Ok(Some(results))
+}
+
+/// Returns the token of the page of this action that begins at `start`. Clients
+/// must not depend on its form, so they cannot read it.
+fn token(action: &str, start: usize) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(format!("{action} {start}"))
+}
+
+/// Returns where the page with this token begins, or `None` if this action has not
+/// returned the token.
+fn start_of(action: &str, token: &str) -> Option<usize> {
+    let text = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
+    let text = String::from_utf8(text).ok()?;
+    text.strip_prefix(action)?.strip_prefix(' ')?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ec2::params::Params;
+
+    fn refused(form: &str) -> Option<Refusal> {
+        let params = Params::parse(form.as_bytes()).unwrap();
+        Filters::of(&params.all()).err()
+    }
+
+    #[test]
+    fn an_unknown_filter_is_refused_without_resources() {
+        let key_pairs = "Action=DescribeKeyPairs&Filter.1.Value.1=x&Filter.1.Name";
+        for known in ["key-name", "tag:a", "tag-key", "tag-value"] {
+            assert_eq!(refused(&format!("{key_pairs}={known}")), None, "{known}");
+        }
+        for unknown in ["Key-Name", "tag:", "tag", "spam", ""] {
+            let refusal = refused(&format!("{key_pairs}={unknown}")).unwrap();
+            assert_eq!(refusal.code, "InvalidParameterValue", "{unknown}");
+        }
+    }
+
+    #[test]
+    fn the_values_of_all_filters_count() {
+        let form = |each: usize| {
+            let mut form = String::from("Action=DescribeVpcs");
+            for (n, name) in [(1, "vpc-id"), (2, "state")] {
+                form += &format!("&Filter.{n}.Name={name}");
+                for value in 1..=each {
+                    form += &format!("&Filter.{n}.Value.{value}=x");
+                }
+            }
+            form
+        };
+        assert_eq!(refused(&form(100)), None);
+        assert_eq!(refused(&form(101)).unwrap().code, "FilterLimitExceeded");
+    }
 
     #[test]
     fn patterns_match_as_in_ec2() {
@@ -183,5 +349,69 @@ mod tests {
     #[test]
     fn many_wildcards_do_not_take_exponential_time() {
         assert!(!matches(&"*a".repeat(200), &"a".repeat(150)));
+    }
+
+    fn listed(form: &str) -> Result<(Vec<usize>, Option<String>)> {
+        let params = Params::parse(form.as_bytes()).unwrap();
+        page(&params.all(), (0..12).collect(), 5)
+    }
+
+    #[test]
+    fn pages_follow_each_other() {
+        let vpcs = "Action=DescribeVpcs&MaxResults=5";
+        let (first, next) = listed(vpcs).unwrap();
+        assert_eq!(first, [0, 1, 2, 3, 4]);
+        let (second, next) = listed(&format!("{vpcs}&NextToken={}", next.unwrap())).unwrap();
+        assert_eq!(second, [5, 6, 7, 8, 9]);
+        let token = next.unwrap();
+        let (last, next) = listed(&format!("{vpcs}&NextToken={token}")).unwrap();
+        assert_eq!((last, next), (vec![10, 11], None));
+        let other = format!("Action=DescribeTags&NextToken={token}");
+        for form in [other.as_str(), "NextToken=x", "NextToken=page-5"] {
+            assert_eq!(listed(form).unwrap_err().code, "InvalidNextToken", "{form}");
+        }
+    }
+
+    #[test]
+    fn a_page_has_a_size_that_aws_allows() {
+        let refused = |form: &str| {
+            let refusal = listed(&format!("Action={form}")).unwrap_err();
+            format!("{}: {}", refusal.code, refusal.message)
+        };
+        // https://github.com/aws/aws-sdk-ruby/pull/2575
+        let small = "InvalidParameterValue: Value ( 1 ) for parameter maxResults is invalid. \
+                     Expecting a value greater than 5.";
+        assert_eq!(refused("DescribeInstances&MaxResults=1"), small);
+        for form in [
+            "DescribeVpcs&MaxResults=-7",
+            "DescribeVpcs&MaxResults=1001",
+            "DescribeVpcs&MaxResults=many",
+            "DescribeInstanceTypes&MaxResults=101",
+        ] {
+            assert!(
+                refused(form).starts_with("InvalidParameterValue: "),
+                "{form}"
+            );
+        }
+    }
+
+    #[test]
+    fn ids_and_a_page_size_exclude_each_other() {
+        let message = |form: &str| {
+            let params = Params::parse(form.as_bytes()).unwrap();
+            check_ids(&params.all())
+                .err()
+                .map(|refusal| refusal.message)
+        };
+        // https://github.com/aws/aws-cli/issues/1976
+        assert_eq!(
+            message("Action=DescribeVolumes&VolumeId.1=x&MaxResults=5").unwrap(),
+            "The parameter volumeSet cannot be used with the parameter maxResults"
+        );
+        assert_eq!(message("Action=DescribeVolumes&VolumeId.1=x"), None);
+        assert_eq!(
+            message("Action=DescribeTags&VolumeId.1=x&MaxResults=5"),
+            None
+        );
     }
 }

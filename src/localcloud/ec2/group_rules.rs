@@ -3,11 +3,11 @@
 use super::call::{Call, Effect};
 use super::filters::{Filtered, Filters, page};
 use super::groups::{find, named};
-use super::ids::new_id;
+use super::ids::{GROUP_RULE, is_id, new_id};
 use super::params::Part;
 use super::permissions::{peer_text, permissions};
 use super::refusal::{Refusal, Result};
-use super::state::{Group, Peer, Rule, Tags};
+use super::state::{Group, Peer, Permission, Rule, Tags};
 use super::tags;
 use super::xml::Xml;
 
@@ -36,11 +36,18 @@ pub(super) fn authorize(
     direction: Direction,
 ) -> Result<Xml> {
     let id = named(call, request)?;
+    let mut group = find(call, &id)?;
     let asked = permissions(call, request)?;
     let tags = tags::specified(request, &["security-group-rule"], "security-group-rule")?;
     call.read_all()?;
-    let mut group = find(call, &id)?;
     let rules = direction.of(&mut group);
+    if rules.len() + asked.len() > MAX_RULES {
+        return Err(Refusal::new(
+            "RulesPerSecurityGroupLimitExceeded",
+            "The maximum number of rules per security group has been reached.",
+        ));
+    }
+    refuse_repeated(&asked)?;
     let mut added = Vec::new();
     for (permission, description) in asked {
         if rules.iter().any(|rule| rule.permission == permission) {
@@ -65,12 +72,6 @@ pub(super) fn authorize(
         rules.push(rule.clone());
         added.push(rule);
     }
-    if rules.len() > MAX_RULES {
-        return Err(Refusal::new(
-            "RulesPerSecurityGroupLimitExceeded",
-            "The maximum number of rules per security group has been reached.",
-        ));
-    }
     call.region().groups.insert(id.clone(), group);
     call.effects.push(Effect::Groups);
     let owner = &call.facts.account;
@@ -81,8 +82,24 @@ pub(super) fn authorize(
     Ok(xml)
 }
 
+/// Refuses a request that contains a permission twice.
+fn refuse_repeated(asked: &[(Permission, Option<String>)]) -> Result<()> {
+    let repeated = asked
+        .iter()
+        .enumerate()
+        .any(|(n, (one, _))| asked[..n].iter().any(|(other, _)| other == one));
+    if !repeated {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "InvalidParameterValue",
+        "The same permission must not appear multiple times",
+    ))
+}
+
 pub(super) fn revoke(call: &mut Call<'_>, request: &Part<'_>, direction: Direction) -> Result<Xml> {
     let id = named(call, request)?;
+    let mut group = find(call, &id)?;
     let ids = request.list("SecurityGroupRuleId");
     let asked = if ids.is_empty() {
         permissions(call, request)?
@@ -90,15 +107,12 @@ pub(super) fn revoke(call: &mut Call<'_>, request: &Part<'_>, direction: Directi
         Vec::new()
     };
     call.read_all()?;
-    let mut group = find(call, &id)?;
     let rules = direction.of(&mut group);
+    GROUP_RULE.find_all(&ids, |id| rules.iter().any(|rule| rule.id == id))?;
     let missing = asked
         .iter()
         .any(|(permission, _)| !rules.iter().any(|rule| rule.permission == *permission));
-    let unknown = ids
-        .iter()
-        .find(|id| !rules.iter().any(|rule| rule.id == **id));
-    if missing || unknown.is_some() {
+    if missing {
         return Err(Refusal::new(
             "InvalidPermission.NotFound",
             "The specified rule does not exist in this security group.",
@@ -158,6 +172,15 @@ pub(super) fn describe_security_group_rules(
     request: &Part<'_>,
 ) -> Result<Xml> {
     let ids = request.list("SecurityGroupRuleId");
+    let filters = Filters::of(request)?;
+    for id in filters.patterns("group-id") {
+        if !is_id("sg", id) && !id.contains(['*', '?']) {
+            return Err(Refusal::new(
+                "InvalidGroupId.Malformed",
+                format!("The security group ID '{id}' is malformed"),
+            ));
+        }
+    }
     let mut all = Vec::new();
     for group in call.region().groups.values() {
         let both = [
@@ -175,13 +198,8 @@ pub(super) fn describe_security_group_rules(
             }));
         }
     }
-    if let Some(missing) = ids.iter().find(|id| !all.iter().any(|r| r.rule.id == **id)) {
-        return Err(Refusal::new(
-            "InvalidSecurityGroupRuleId.NotFound",
-            format!("The security group rule ID '{missing}' does not exist"),
-        ));
-    }
-    let (rules, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
+    GROUP_RULE.find_all(&ids, |id| all.iter().any(|known| known.rule.id == id))?;
+    let (rules, next) = page(request, filters.keep(all)?, 5)?;
     call.read_all()?;
     let owner = call.facts.account.clone();
     let mut xml = Xml::default();

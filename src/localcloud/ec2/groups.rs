@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::call::Call;
 use super::filters::{Filtered, Filters, page};
-use super::ids::{is_id, new_id, stable_id};
+use super::ids::{GROUP, new_id, stable_id};
 use super::network::{check_vpc, vpc_id};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
@@ -57,16 +57,14 @@ pub(super) fn ensure_default(call: &mut Call<'_>) {
 
 /// Returns the group with this id. A group that was just created is not found.
 pub(super) fn find(call: &mut Call<'_>, id: &str) -> Result<Group> {
+    if id.is_empty() {
+        return Err(Refusal::value("groupId", id, "The value cannot be empty"));
+    }
+    GROUP.check(id)?;
     let found = call.region().groups.get(id).cloned();
-    found.filter(|g| call.visible(g.created)).ok_or_else(|| {
-        if is_id("sg", id) {
-            return Refusal::new(
-                "InvalidGroup.NotFound",
-                format!("The security group '{id}' does not exist"),
-            );
-        }
-        Refusal::new("InvalidGroupId.Malformed", format!("Invalid id: \"{id}\""))
-    })
+    found
+        .filter(|group| call.visible(group.created))
+        .ok_or_else(|| GROUP.not_found(&[id]))
 }
 
 /// Returns the id of the group with this name in the default VPC.
@@ -93,6 +91,70 @@ pub(super) fn named(call: &mut Call<'_>, request: &Part<'_>) -> Result<String> {
     }
 }
 
+/// The characters that EC2 allows in names and descriptions, as its messages
+/// write them.
+const CHARACTERS: &str = "a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*";
+
+fn is_allowed(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-:/()#,@[]+=&;{}!$* ".contains(c);
+    text.len() < 256 && text.chars().all(allowed)
+}
+
+/// Refuses a text with characters beyond ASCII.
+fn check_ascii(parameter: &str, text: &str) -> Result<()> {
+    if text.is_ascii() {
+        return Ok(());
+    }
+    Err(Refusal::value(
+        parameter,
+        text,
+        "Character sets beyond ASCII are not supported.",
+    ))
+}
+
+/// Refuses a name that a security group cannot have.
+fn check_name(name: &str) -> Result<()> {
+    check_ascii("GroupName", name)?;
+    let why = if name.starts_with("sg-") {
+        "Group names may not be in the format sg-*."
+    } else if name == "default" {
+        return Err(Refusal::new(
+            "InvalidParameterValue",
+            "Cannot use reserved security group name: default",
+        ));
+    } else if name.len() > 255 {
+        "Character length exceeds maximum length allowed."
+    } else if !is_allowed(name) {
+        return Err(Refusal::new(
+            "InvalidParameterValue",
+            format!(
+                "Invalid security group name. Valid names are strings less than 256 characters \
+                 from the following set:  {CHARACTERS}"
+            ),
+        ));
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::value("GroupName", name, why))
+}
+
+/// Refuses a description that a security group or a rule cannot have.
+pub(super) fn check_description(what: &str, parameter: &str, text: &str) -> Result<()> {
+    if what == "security group" {
+        check_ascii(parameter, text)?;
+    }
+    if is_allowed(text) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "InvalidParameterValue",
+        format!(
+            "Invalid {what} description. Valid descriptions are strings less than 256 characters \
+             from the following set:  {CHARACTERS}"
+        ),
+    ))
+}
+
 pub(super) fn create_security_group(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let name = request.required("GroupName")?;
     let description = request.required("GroupDescription")?;
@@ -100,28 +162,8 @@ pub(super) fn create_security_group(call: &mut Call<'_>, request: &Part<'_>) -> 
     let tags = tags::specified(request, &["security-group"], "security-group")?;
     call.read_all()?;
     check_vpc(call, vpc)?;
-    let allowed = |text: &str| {
-        text.chars().count() <= 255
-            && text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(c))
-    };
-    for (what, text) in [("GroupName", name), ("GroupDescription", description)] {
-        if !allowed(text) {
-            return Err(Refusal::value(
-                what,
-                text,
-                "Character sets beyond ASCII are not supported, nor are most symbols.",
-            ));
-        }
-    }
-    if name.starts_with("sg-") {
-        return Err(Refusal::value(
-            "GroupName",
-            name,
-            "It must not start with sg-.",
-        ));
-    }
+    check_name(name)?;
+    check_description("security group", "GroupDescription", description)?;
     if call.region().groups.values().any(|g| g.name == name) {
         let vpc = vpc_id(call.region_name);
         return Err(Refusal::new(

@@ -3,7 +3,7 @@
 use super::call::Call;
 use super::catalogue::{self, MODELS, Model, Publisher};
 use super::filters::{Filtered, Filters, page};
-use super::ids::{is_id, stable_id};
+use super::ids::{IMAGE, stable_id};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::xml::Xml;
@@ -172,21 +172,11 @@ pub(super) fn resolve_image(region: &str, system: &str, id: &str) -> Result<Imag
             )
         });
     }
-    if !is_id("ami", id) {
-        return Err(Refusal::new(
-            "InvalidAMIID.Malformed",
-            format!("Invalid id: \"{id}\" (expecting \"ami-...\")"),
-        ));
-    }
+    IMAGE.check(id)?;
     images(region, system)
         .into_iter()
         .find(|image| image.id == id)
-        .ok_or_else(|| {
-            Refusal::new(
-                "InvalidAMIID.NotFound",
-                format!("The image id '[{id}]' does not exist"),
-            )
-        })
+        .ok_or_else(|| IMAGE.not_found(&[id]))
 }
 
 pub(super) fn describe_images(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
@@ -195,10 +185,9 @@ pub(super) fn describe_images(call: &mut Call<'_>, request: &Part<'_>) -> Result
     request.list("ExecutableBy");
     let deprecated = request.flag("IncludeDeprecated")?.unwrap_or(false);
     request.flag("IncludeDisabled")?;
-    for id in &ids {
-        resolve_image(call.region_name, &call.facts.system, id)?;
-    }
-    let wanted = images(call.region_name, &call.facts.system)
+    let images = images(call.region_name, &call.facts.system);
+    IMAGE.find_all(&ids, |id| images.iter().any(|image| image.id == id))?;
+    let wanted = images
         .into_iter()
         .filter(|image| ids.is_empty() || ids.contains(&image.id.as_str()))
         .filter(|image| {

@@ -82,7 +82,10 @@ pub(super) fn describe_instance_status(call: &mut Call<'_>, request: &Part<'_>) 
 fn named(call: &mut Call<'_>, request: &Part<'_>) -> Result<Vec<Instance>> {
     let ids = request.list("InstanceId");
     if ids.is_empty() {
-        request.required("InstanceId.1")?;
+        return Err(Refusal::new(
+            "InvalidParameterCombination",
+            "No instances specified",
+        ));
     }
     call.instances(&ids)
 }
@@ -95,13 +98,15 @@ fn changes(xml: &mut Xml, changes: Vec<(Instance, Phase)>) {
     });
 }
 
+/// Returns the error about an instance that cannot be `what` in its state. AWS's
+/// message about a stop begins with another word.
 fn wrong_state(instance: &Instance, what: &str) -> Refusal {
+    let which = if what == "stopped" { "This" } else { "The" };
     Refusal::new(
         "IncorrectInstanceState",
         format!(
-            "The instance '{}' is not in a state from which it can be {what}: it is {}.",
-            instance.id,
-            instance.phase.code_and_name().1
+            "{which} instance '{}' is not in a state from which it can be {what}.",
+            instance.id
         ),
     )
 }

@@ -78,13 +78,9 @@ pub(super) fn read(
     if let Some(given) = placement.text("AvailabilityZone")
         && given != zone(call.region_name)
     {
-        return Err(Refusal::value(
-            "AvailabilityZone",
-            given,
-            &format!(
-                "The local cloud launches instances in {} only.",
-                zone(call.region_name)
-            ),
+        return Err(Refusal::new(
+            "InvalidParameterValue",
+            format!("Invalid availability zone: [{given}]"),
         ));
     }
     request.flag("EbsOptimized")?;
@@ -118,12 +114,20 @@ fn counts(request: &Part<'_>) -> Result<(u32, u32)> {
     request.required("MaxCount")?;
     let min_count: u32 = request.number("MinCount")?.unwrap_or(1);
     let max_count: u32 = request.number("MaxCount")?.unwrap_or(1);
-    if min_count == 0 || max_count < min_count {
+    for (name, count) in [("minCount", min_count), ("maxCount", max_count)] {
+        if count == 0 {
+            return Err(Refusal::new(
+                "InvalidParameterValue",
+                format!("Invalid value '{count}' for {name}. Must be greater than 0."),
+            ));
+        }
+    }
+    if max_count < min_count {
         return Err(Refusal::new(
             "InvalidParameterValue",
             format!(
-                "Invalid value '{min_count}' for minCount, '{max_count}' for maxCount: minCount \
-                 must be at least 1 and at most maxCount"
+                "Invalid value '{min_count}' for minCount. Must be less than or equal to \
+                 maxCount."
             ),
         ));
     }
@@ -168,11 +172,15 @@ fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Vec<String>
             .map(str::to_owned),
     );
     if let Some(interface) = interfaces.first() {
-        if subnet.is_some() || !ids.is_empty() {
+        let level = match (subnet, ids.is_empty()) {
+            (Some(_), _) => Some("an instance-level subnet ID"),
+            (None, false) => Some("an instance-level security groups"),
+            (None, true) => None,
+        };
+        if let Some(level) = level {
             return Err(Refusal::new(
                 "InvalidParameterCombination",
-                "Network interfaces and an instance-level subnet ID or security groups may not \
-                 be specified on the same request",
+                format!("Network interfaces and {level} may not be specified on the same request"),
             ));
         }
         interface.text("DeviceIndex");

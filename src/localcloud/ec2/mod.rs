@@ -21,6 +21,7 @@ mod call;
 mod catalogue;
 mod console;
 mod credits;
+mod filter_names;
 mod filters;
 #[cfg(target_os = "linux")]
 mod fleet;

@@ -3,7 +3,7 @@
 
 use super::call::Call;
 use super::filters::{Filtered, Filters, page};
-use super::ids::{is_id, stable_id};
+use super::ids::{INTERNET_GATEWAY, stable_id};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::Tags;
@@ -94,19 +94,9 @@ pub(super) fn check_subnet(call: &Call<'_>, subnet: Option<&str>) -> Result<()> 
 
 /// Refuses an internet gateway that is not the default VPC's.
 fn check_internet_gateway(call: &Call<'_>, gateway: &str) -> Result<()> {
-    if !is_id("igw", gateway) {
-        return Err(Refusal::new(
-            "InvalidInternetGatewayId.Malformed",
-            format!("Invalid id: \"{gateway}\""),
-        ));
-    }
-    if gateway != internet_gateway_id(call.region_name) || !has_default_vpc(call) {
-        return Err(Refusal::new(
-            "InvalidInternetGatewayID.NotFound",
-            format!("The internetGateway ID '{gateway}' does not exist"),
-        ));
-    }
-    Ok(())
+    INTERNET_GATEWAY.find_all(&[gateway], |id| {
+        id == internet_gateway_id(call.region_name) && has_default_vpc(call)
+    })
 }
 
 struct Vpc {

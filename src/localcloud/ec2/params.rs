@@ -91,10 +91,21 @@ impl<'a> Part<'a> {
 
     /// Returns a value, or `None` if it is missing or empty.
     pub(super) fn text(&self, name: &str) -> Option<&'a str> {
+        self.given(name).filter(|value| !value.is_empty())
+    }
+
+    /// Returns a value, which may be empty, or `None` if it is missing.
+    pub(super) fn given(&self, name: &str) -> Option<&'a str> {
         let name = self.name(name);
         let (name, value) = self.params.values.get_key_value(&name)?;
         self.params.read.borrow_mut().insert(name.clone());
-        Some(value.as_str()).filter(|value| !value.is_empty())
+        Some(value.as_str())
+    }
+
+    /// Returns the name of the request's action.
+    pub(super) fn action(&self) -> &'a str {
+        let action = self.params.values.get("Action");
+        action.map_or("", String::as_str)
     }
 
     /// Returns a required value. Fails if it is missing or empty.
@@ -132,11 +143,13 @@ impl<'a> Part<'a> {
         })
     }
 
-    /// Returns the values `NAME.1`, `NAME.2` .. in numeric order.
+    /// Returns the values `NAME.1`, `NAME.2` .. in numeric order. A value may be
+    /// empty: an empty id is malformed, and an empty filter value matches an empty
+    /// tag.
     pub(super) fn list(&self, name: &str) -> Vec<&'a str> {
         self.parts(name)
             .iter()
-            .filter_map(|part| part.text(""))
+            .filter_map(|part| part.given(""))
             .collect()
     }
 
@@ -155,6 +168,16 @@ impl<'a> Part<'a> {
             prefix: format!("{prefix}{number}"),
         };
         numbers.into_iter().map(part).collect()
+    }
+
+    /// Whether the request has this parameter, or one below it.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let name = self.name(name);
+        let mut similar = self.params.values.range(name.clone()..);
+        similar
+            .by_ref()
+            .map_while(|(key, _)| key.strip_prefix(&name))
+            .any(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
     /// Returns the structure with this name, which may be empty.

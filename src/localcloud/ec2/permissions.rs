@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::call::Call;
-use super::groups::{find, id_by_name};
+use super::groups::{check_description, find, id_by_name};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Peer, Permission};
@@ -49,23 +49,23 @@ fn permissions_of(
     call: &mut Call<'_>,
     part: &Part<'_>,
 ) -> Result<Vec<(Permission, Option<String>)>> {
-    let (protocol, from, to) = ports(part.required("IpProtocol")?, part)?;
+    let (protocol, from, to) = ports(part.text("IpProtocol").unwrap_or("null"), part)?;
     let mut peers: Vec<(Peer, Option<String>)> = Vec::new();
-    let described = |part: &Part<'_>| part.text("Description").map(str::to_owned);
     for range in part.parts("IpRanges") {
-        peers.push((cidr(range.required("CidrIp")?)?, described(&range)));
+        peers.push((cidr(range.required("CidrIp")?)?, described(&range)?));
     }
     for range in part.parts("Ipv6Ranges") {
-        peers.push((cidr(range.required("CidrIpv6")?)?, described(&range)));
+        peers.push((cidr(range.required("CidrIpv6")?)?, described(&range)?));
     }
     for group in part.parts("Groups") {
         group.text("UserId");
         group.text("VpcId");
+        let name = group.text("GroupName");
         let id = match group.text("GroupId") {
             Some(id) => find(call, id)?.id,
-            None => id_by_name(call, group.required("GroupName")?)?,
+            None => id_by_name(call, name.unwrap_or_default())?,
         };
-        peers.push((Peer::Group(id), described(&group)));
+        peers.push((Peer::Group(id), described(&group)?));
     }
     if peers.is_empty() {
         return Err(Refusal::new(
@@ -85,6 +85,15 @@ fn permissions_of(
     Ok(peers.into_iter().map(permission).collect())
 }
 
+/// Returns the description of a rule.
+fn described(part: &Part<'_>) -> Result<Option<String>> {
+    let Some(text) = part.text("Description") else {
+        return Ok(None);
+    };
+    check_description("rule", "Description", text)?;
+    Ok(Some(text.to_owned()))
+}
+
 type Ports = (String, Option<i32>, Option<i32>);
 
 fn ports(protocol: &str, part: &Part<'_>) -> Result<Ports> {
@@ -98,10 +107,12 @@ fn ports(protocol: &str, part: &Part<'_>) -> Result<Ports> {
         known @ ("tcp" | "udp" | "icmp" | "icmpv6" | "-1") => known.to_owned(),
         number if number.parse::<u8>().is_ok() => number.to_owned(),
         other => {
-            return Err(Refusal::value(
-                "protocol",
-                other,
-                "VPC security group rules must specify protocols explicitly.",
+            return Err(Refusal::new(
+                "InvalidParameterValue",
+                format!(
+                    "Invalid value '{other}' for protocol. VPC security group rules must specify \
+                     protocols explicitly."
+                ),
             ));
         }
     };
@@ -109,8 +120,9 @@ fn ports(protocol: &str, part: &Part<'_>) -> Result<Ports> {
         "tcp" | "udp" => {
             let (Some(from), Some(to)) = (from, to) else {
                 return Err(Refusal::new(
-                    "MissingParameter",
-                    "The request must contain the parameters fromPort and toPort",
+                    "InvalidParameterValue",
+                    "Invalid value for portRange. Must specify both from and to ports with \
+                     TCP/UDP.",
                 ));
             };
             if !(0..=65535).contains(&from) || !(0..=65535).contains(&to) || from > to {

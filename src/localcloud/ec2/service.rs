@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Machines;
 use super::answer::{Answer, refused};
 use super::call::{Call, Consoles};
+use super::filters::check_ids;
 use super::ids::new_request_id;
 use super::params::Params;
 use super::refusal::{Refusal, Result};
@@ -25,6 +26,21 @@ struct Inner {
     store: Arc<Store>,
     plans: Arc<Plans>,
     machines: Option<Machines>,
+}
+
+/// Refuses a version of the API that never existed. AWS still answers requests of
+/// all versions since the first one.
+fn check_version(version: &str) -> Result<()> {
+    let date: Option<jiff::civil::Date> = version.parse().ok();
+    let first = jiff::civil::date(2006, 6, 26);
+    let last = jiff::civil::date(2016, 11, 15);
+    if date.is_some_and(|date| (first..=last).contains(&date)) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "NoSuchVersion",
+        format!("The requested version ({version}) of service AmazonEC2 does not exist"),
+    ))
 }
 
 impl Ec2 {
@@ -67,8 +83,13 @@ impl Ec2 {
     ) -> Result<(String, Xml)> {
         let params = Params::parse(form)?;
         let request = params.all();
-        let name = request.required("Action")?;
-        request.text("Version");
+        let name = request.text("Action").ok_or_else(|| {
+            Refusal::new(
+                "MissingAction",
+                "The request must contain the parameter Action",
+            )
+        })?;
+        check_version(request.required("Version")?)?;
         let dry = request.flag("DryRun")?.unwrap_or(false);
         if !REGIONS.contains(&region) {
             return Err(Refusal::new(
@@ -83,6 +104,7 @@ impl Ec2 {
                 format!("The action {name} is not valid for this web service (the local cloud)."),
             ));
         };
+        check_ids(&request)?;
         let current = self.0.store.state();
         let mut next = current.clone();
         let mut call = Call {

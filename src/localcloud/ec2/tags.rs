@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::filters::{Filtered, Filters, page};
-use super::ids::is_id;
+use super::ids::{IdKind, is_id};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Region, Tags};
@@ -11,20 +11,30 @@ use super::xml::Xml;
 /// AWS's limit of tags per resource.
 const MAX_TAGS: usize = 50;
 
+/// AWS's limit of the characters in a key.
+const MAX_KEY: usize = 127;
+
+/// AWS's limit of the characters in a value.
+const MAX_VALUE: usize = 256;
+
 /// Returns the tags in `TagSpecification.N` for one kind of resource.
 ///
 /// Refuses kinds of resources that the action does not create.
 pub(super) fn specified(request: &Part<'_>, kinds: &[&str], kind: &str) -> Result<Tags> {
     let mut tags = Tags::new();
     for specification in request.parts("TagSpecification") {
-        let given = specification.required("ResourceType")?;
+        let given = specification
+            .text("ResourceType")
+            .ok_or_else(|| invalid("Tag specification resource type must have a value"))?;
         if !kinds.contains(&given) {
-            return Err(Refusal::new(
-                "InvalidParameterValue",
-                format!("'{given}' is not a valid taggable resource type for this operation."),
-            ));
+            return Err(invalid(format!(
+                "'{given}' is not a valid taggable resource type for this operation."
+            )));
         }
-        let these = read(&specification, "Tag")?;
+        let these = read(&specification)?;
+        if these.is_empty() {
+            return Err(invalid("Tag specification must have at least one tag"));
+        }
         if given == kind {
             tags.extend(these);
         }
@@ -32,25 +42,25 @@ pub(super) fn specified(request: &Part<'_>, kinds: &[&str], kind: &str) -> Resul
     Ok(tags)
 }
 
-fn read(part: &Part<'_>, name: &str) -> Result<Tags> {
+/// Returns the tags `Tag.N`.
+fn read(part: &Part<'_>) -> Result<Tags> {
     let mut tags = Tags::new();
-    for tag in part.parts(name) {
-        let key = tag.required("Key")?;
-        let value = tag.text("Value").unwrap_or_default();
-        if key.chars().count() > 127 || value.chars().count() > 255 || key.starts_with("aws:") {
-            return Err(Refusal::new(
-                "InvalidParameterValue",
-                format!(
-                    "Tag key '{key}' or its value is invalid: a key has at most 127 characters \
-                     and does not start with 'aws:', a value has at most 255 characters"
-                ),
+    for tag in part.parts("Tag") {
+        let key = tag.text("Key").unwrap_or_default();
+        let value = tag.given("Value");
+        check_key(key)?;
+        let Some(value) = value else {
+            return Err(invalid(
+                "Tag value cannot be null. Use empty string instead.",
             ));
+        };
+        if value.chars().count() > MAX_VALUE {
+            return Err(invalid(format!(
+                "Tag value exceeds the maximum length of {MAX_VALUE} characters"
+            )));
         }
         if tags.insert(key.to_owned(), value.to_owned()).is_some() {
-            return Err(Refusal::new(
-                "InvalidParameterValue",
-                format!("Duplicate tag key '{key}' specified."),
-            ));
+            return Err(invalid(format!("Duplicate tag key '{key}' specified.")));
         }
     }
     if tags.len() > MAX_TAGS {
@@ -59,10 +69,32 @@ fn read(part: &Part<'_>, name: &str) -> Result<Tags> {
     Ok(tags)
 }
 
+/// Refuses a key that a user's tag cannot have.
+fn check_key(key: &str) -> Result<()> {
+    if key.is_empty() {
+        return Err(invalid("Not empty key must be present"));
+    }
+    if key.to_ascii_lowercase().starts_with("aws:") {
+        return Err(invalid(
+            "Tag keys starting with 'aws:' are reserved for internal use",
+        ));
+    }
+    if key.chars().count() > MAX_KEY {
+        return Err(invalid(format!(
+            "Tag key exceeds the maximum length of {MAX_KEY} characters"
+        )));
+    }
+    Ok(())
+}
+
+fn invalid(message: impl Into<String>) -> Refusal {
+    Refusal::new("InvalidParameterValue", message)
+}
+
 fn limit() -> Refusal {
     Refusal::new(
         "TagLimitExceeded",
-        format!("The maximum number of tags is {MAX_TAGS}"),
+        "The maximum number of Tags for a resource has been reached.",
     )
 }
 
@@ -101,23 +133,37 @@ fn of<'a>(region: &'a mut Region, id: &str) -> Option<(&'static str, &'a mut Tag
     Some(("instance", &mut instance.tags))
 }
 
-fn not_found(id: &str) -> Refusal {
-    let (family, what) = match id.split('-').next() {
-        Some("sg" | "sgr") => ("InvalidGroup", "security group"),
-        Some("key") => ("InvalidKeyPair", "key pair"),
-        Some("vol") => ("InvalidVolume", "volume"),
-        Some("i") => ("InvalidInstanceID", "instance ID"),
-        _ => ("InvalidID", "ID"),
-    };
+/// Returns the resources of a request that changes tags.
+fn resources<'a>(request: &Part<'a>) -> Result<Vec<&'a str>> {
+    let ids = request.list("ResourceId");
+    if ids.is_empty() {
+        return Err(missing("resourceIdSet"));
+    }
+    Ok(ids)
+}
+
+fn missing(parameter: &str) -> Refusal {
     Refusal::new(
-        format!("{family}.NotFound"),
-        format!("The {what} '{id}' does not exist"),
+        "MissingParameter",
+        format!("The request must contain the parameter {parameter}"),
     )
 }
 
+/// Returns the error about the id of a resource without tags: it is malformed, or
+/// the resource does not exist.
+fn not_found(id: &str) -> Refusal {
+    match IdKind::of(id) {
+        Some(kind) => kind.not_found(&[id]),
+        None => Refusal::new("InvalidID", format!("The ID '{id}' is not valid")),
+    }
+}
+
 pub(super) fn create_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
-    let ids = request.list("ResourceId");
-    let tags = read(request, "Tag")?;
+    let ids = resources(request)?;
+    let tags = read(request)?;
+    if tags.is_empty() {
+        return Err(missing("tagSet"));
+    }
     call.read_all()?;
     for id in ids {
         let (_, own) = of(call.region(), id).ok_or_else(|| not_found(id))?;
@@ -130,12 +176,14 @@ pub(super) fn create_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml
 }
 
 pub(super) fn delete_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
-    let ids = request.list("ResourceId");
-    let unwanted: Vec<(&str, Option<&str>)> = request
-        .parts("Tag")
-        .iter()
-        .map(|tag| Ok((tag.required("Key")?, tag.text("Value"))))
-        .collect::<Result<_>>()?;
+    let ids = resources(request)?;
+    // Without a value, a tag is deleted whatever its value is.
+    let mut unwanted: Vec<(&str, Option<&str>)> = Vec::new();
+    for tag in request.parts("Tag") {
+        let key = tag.text("Key").unwrap_or_default();
+        check_key(key)?;
+        unwanted.push((key, tag.given("Value")));
+    }
     call.read_all()?;
     for id in ids {
         let (_, own) = of(call.region(), id).ok_or_else(|| not_found(id))?;
@@ -162,7 +210,10 @@ impl Filtered for Tag {
             "value" => &self.value,
             "resource-id" => &self.id,
             "resource-type" => self.kind,
-            _ => return None,
+            _ => {
+                let key = name.strip_prefix("tag:")?;
+                return (key == self.key).then(|| vec![self.value.clone()]);
+            }
         };
         Some(vec![one.to_owned()])
     }
@@ -173,6 +224,11 @@ pub(super) fn describe_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
     let mut ids: Vec<String> = region.instances.keys().cloned().collect();
     ids.extend(region.instances.values().map(|i| i.volume.id.clone()));
     ids.extend(region.groups.keys().cloned());
+    let rules = region
+        .groups
+        .values()
+        .flat_map(|group| group.ingress.iter().chain(&group.egress));
+    ids.extend(rules.map(|rule| rule.id.clone()));
     ids.extend(region.key_pairs.values().map(|pair| pair.id.clone()));
     let mut all = Vec::new();
     for id in ids {

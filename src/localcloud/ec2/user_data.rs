@@ -9,10 +9,19 @@ use super::refusal::{Refusal, Result};
 /// AWS's limit of user data, before base64.
 const MAX_USER_DATA: usize = 16 * 1024;
 
+/// AWS's limit of user data in base64.
+const MAX_ENCODED: usize = 25600;
+
 pub(super) fn user_data(request: &Part<'_>) -> Result<Option<String>> {
     let Some(encoded) = request.text("UserData") else {
         return Ok(None);
     };
+    if encoded.len() > MAX_ENCODED {
+        return Err(Refusal::new(
+            "InvalidParameterValue",
+            format!("Encoded User data is limited to {MAX_ENCODED} bytes"),
+        ));
+    }
     let decoded = decode(encoded).ok_or_else(|| {
         Refusal::new(
             "InvalidUserData.Malformed",
