@@ -16,6 +16,7 @@ use super::network::{WithDefaultVpc, late_or};
 use super::readiness::{WaitOptions, WaitUntilReady, ready, running, start_again};
 use super::security_groups::GroupRef;
 use super::servers::{Server, ServerRef, each, ec2_user};
+use super::volumes::{Volume, volumes};
 use super::{teardown, ttl};
 use crate::clients::Pace;
 use crate::clients::ec2::{Credits, Ec2, Image, Instance, LONGEST_USER_DATA, Launch, Launched};
@@ -225,6 +226,11 @@ struct LaunchInstance {
     public_ip: Option<bool>,
     /// Size of the root volume in GiB. The default is the size in the image.
     volume_size: Option<i32>,
+    /// Volumes in addition to the root volume. They are encrypted, and deleted
+    /// with the instance. In the local cloud they have no disk: they exist in
+    /// EC2's answers only.
+    #[serde(default)]
+    volumes: Vec<Volume>,
     /// Name of an IAM instance profile.
     iam_profile: Option<String>,
     /// `standard` or `unlimited`: what a burstable instance (t2, t3, t3a, t4g)
@@ -396,6 +402,7 @@ impl Plan<'_> {
             subnet: options.subnet.clone(),
             public_ip: options.public_ip,
             volume_size: options.volume_size,
+            volumes: volumes(&options.volumes)?,
             iam_profile: options.iam_profile.clone(),
             credits,
             user_data: match cx.ttl {
@@ -516,6 +523,7 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
             "option `volume_size`: it must be at least 1 GiB",
         ));
     }
+    volumes(&options.volumes)?;
     if let Some(instance_type) = &options.instance_type {
         credits(options.credits, instance_type)?;
     }

@@ -48,6 +48,7 @@ mod ttl;
 mod uploads;
 mod user_data;
 pub mod variables;
+mod volumes;
 
 pub use families::{
     ALLOWS_AGAIN, FAMILIES, Family, LAUNCHES, Realm, aws_functions, declared, realms,

@@ -45,6 +45,8 @@ pub struct Launch {
     pub public_ip: Option<bool>,
     /// The size of the root volume in GiB; the default is the image's.
     pub volume_size: Option<i32>,
+    /// The volumes in addition to the root volume.
+    pub volumes: Vec<DataVolume>,
     /// The name of an IAM instance profile.
     pub iam_profile: Option<String>,
     /// The credit option of a burstable type.
@@ -55,6 +57,25 @@ pub struct Launch {
     pub ends_itself: bool,
     /// The tags of the instances and their volumes.
     pub tags: Tags,
+}
+
+/// A volume that a launch creates for each instance, and that is deleted with it.
+#[derive(Clone, Debug)]
+pub struct DataVolume {
+    /// The size in GiB.
+    pub size: i32,
+    /// The volume type.
+    pub volume_type: String,
+    /// The provisioned IOPS.
+    pub iops: Option<i32>,
+    /// The device name.
+    pub device: String,
+}
+
+/// Returns the names of all volume types.
+#[must_use]
+pub fn volume_types() -> &'static [&'static str] {
+    VolumeType::values()
 }
 
 /// How a burstable instance may use more CPU time than it has earned.
@@ -159,6 +180,21 @@ impl Ec2<'_> {
                     .build(),
             )
             .build();
+        let data = launch.volumes.iter().map(|volume| {
+            BlockDeviceMapping::builder()
+                .device_name(&volume.device)
+                .ebs(
+                    EbsBlockDevice::builder()
+                        .encrypted(true)
+                        .delete_on_termination(true)
+                        .volume_type(VolumeType::from(volume.volume_type.as_str()))
+                        .volume_size(volume.size)
+                        .set_iops(volume.iops)
+                        .build(),
+                )
+                .build()
+        });
+        let mappings = std::iter::once(root).chain(data).collect();
         // With IMDSv2, a hop limit of 2 lets containers reach the metadata
         // service.
         let metadata = InstanceMetadataOptionsRequest::builder()
@@ -182,7 +218,7 @@ impl Ec2<'_> {
                     .as_ref()
                     .map(|text| BASE64_STANDARD.encode(text)),
             )
-            .block_device_mappings(root)
+            .set_block_device_mappings(Some(mappings))
             .metadata_options(metadata)
             .tag_specifications(tags(ResourceType::Instance))
             .tag_specifications(tags(ResourceType::Volume))

@@ -22,7 +22,7 @@ mod tags;
 pub use images::{Image, Wanted};
 pub use instance_types::TypeInfo;
 pub use instances::{Console, EndReason, Instance, InstanceState, Start, no_instance};
-pub use launch::{Credits, LONGEST_USER_DATA, Launch, Launched};
+pub use launch::{Credits, DataVolume, LONGEST_USER_DATA, Launch, Launched, volume_types};
 pub use marked::Marked;
 pub use publishers::{AMAZON_LINUX_2023, Published, Unpublished, families, published};
 pub use security_groups::{Created, Deletion, Ingress};
