@@ -273,7 +273,10 @@ def launch(image, group):
     refused("InvalidParameterValue", ec2.run_instances, **{**arguments, "UserData": "x" * 16385})
     refused("InvalidKeyPair.NotFound", ec2.run_instances, **{**arguments, "KeyName": "nosuch"})
     refused("InvalidAMIID.NotFound", ec2.run_instances, **{**arguments, "ImageId": "ami-0123456789abcdef0"})
-    refused("UnknownParameter", ec2.run_instances, **arguments, HibernationOptions={"Configured": True})
+    refused(
+        "UnsupportedHibernationConfiguration",
+        ec2.run_instances, **arguments, HibernationOptions={"Configured": True},
+    )
     found = only_instance(Filters=[{"Name": "client-token", "Values": [token["ClientToken"]]}])
     assert found["InstanceId"] == first["InstanceId"]
     ec2.get_waiter("instance_running").wait(InstanceIds=[first["InstanceId"]])
@@ -331,6 +334,161 @@ def life(instance, group, key):
     ec2.delete_security_group(GroupId=group)
     ec2.delete_key_pair(KeyName="clients")
     ec2.delete_key_pair(KeyName="clients")
+
+
+def volumes(image):
+    """Volumes that a launch creates, and volumes without an instance."""
+    launch = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
+    mappings = [
+        {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 9, "Encrypted": True, "Iops": 4000}},
+        {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 20, "DeleteOnTermination": False}},
+        {"DeviceName": "/dev/sdg", "Ebs": {"VolumeSize": 10, "VolumeType": "io1", "Iops": 500}},
+        {"DeviceName": "/dev/sdh", "VirtualName": "ephemeral0"},
+    ]
+    made = ec2.run_instances(
+        **launch, BlockDeviceMappings=mappings,
+        TagSpecifications=[{"ResourceType": "volume", "Tags": [{"Key": "of", "Value": "launch"}]}],
+    )["Instances"][0]
+    identifier = made["InstanceId"]
+    assert made["BlockDeviceMappings"] == [] and made["StateReason"]["Code"] == "pending", made
+    running = wait_for(identifier, "running")
+    devices = {m["DeviceName"]: m["Ebs"] for m in running["BlockDeviceMappings"]}
+    assert list(devices) == ["/dev/xvda", "/dev/sdf", "/dev/sdg"], devices
+    deleted = [ebs["DeleteOnTermination"] for ebs in devices.values()]
+    assert deleted == [True, False, True], devices
+    of_instance = {"Filters": [{"Name": "attachment.instance-id", "Values": [identifier]}]}
+    found = {v["VolumeId"]: v for v in ec2.describe_volumes(**of_instance)["Volumes"]}
+    root, kept, other = (found[ebs["VolumeId"]] for ebs in devices.values())
+    assert (root["Size"], root["VolumeType"], root["Iops"], root["Throughput"]) == (9, "gp3", 4000, 125)
+    assert root["Encrypted"] and ":key/" in root["KmsKeyId"] and root["SnapshotId"], root
+    assert (kept["Size"], kept["VolumeType"], kept["Iops"]) == (20, "gp2", 100), kept
+    assert "Throughput" not in kept and "KmsKeyId" not in kept, kept
+    assert (other["VolumeType"], other["Iops"], other["State"]) == ("io1", 500, "in-use"), other
+    assert kept["Tags"] == [{"Key": "of", "Value": "launch"}]
+    refused("VolumeInUse", ec2.delete_volume, VolumeId=kept["VolumeId"])
+    refused("IncorrectState", ec2.detach_volume, VolumeId=root["VolumeId"])
+
+    zone = running["Placement"]["AvailabilityZone"]
+    extra = ec2.create_volume(AvailabilityZone=zone, Size=8)
+    assert (extra["State"], extra["VolumeType"], extra["Tags"]) == ("creating", "gp2", []), extra
+    extra = {"VolumeId": extra["VolumeId"]}
+    shown = visible(ec2.describe_volumes, VolumeIds=[extra["VolumeId"]])["Volumes"][0]
+    assert shown["State"] == "available" and "Tags" not in shown and shown["Attachments"] == []
+    attach = {"InstanceId": identifier, "Device": "/dev/sdi", **extra}
+    refused("UnsupportedOperation", ec2.attach_volume, **attach)
+    ec2.stop_instances(InstanceIds=[identifier])
+    stopped = wait_for(identifier, "stopped")
+    assert stopped["StateTransitionReason"].startswith("User initiated (20"), stopped
+    refused("InvalidParameterValue", ec2.attach_volume, **{**attach, "Device": "/dev/sdf"})
+    refused("InvalidParameterValue", ec2.attach_volume, **{**attach, "Device": "nvme1n1"})
+    assert ec2.attach_volume(**attach)["State"] == "attaching"
+    refused("VolumeInUse", ec2.attach_volume, **{**attach, "Device": "/dev/sdj"})
+    ec2.get_waiter("volume_in_use").wait(VolumeIds=[extra["VolumeId"]])
+    refused("InvalidAttachment.NotFound", ec2.detach_volume, **{**extra, "Device": "/dev/sdz"})
+    assert ec2.detach_volume(**extra)["State"] == "detaching"
+    ec2.get_waiter("volume_available").wait(VolumeIds=[extra["VolumeId"]])
+    refused("IncorrectState", ec2.detach_volume, **extra)
+    change = ec2.modify_volume(**extra, Size=12, VolumeType="gp3")["VolumeModification"]
+    assert (change["OriginalSize"], change["TargetSize"], change["TargetIops"]) == (8, 12, 3000)
+    refused("InvalidParameterValue", ec2.modify_volume, **extra, Size=8)
+    elsewhere = ec2.create_volume(AvailabilityZone=zone[:-1] + "b", Size=8)["VolumeId"]
+    visible(ec2.describe_volumes, VolumeIds=[elsewhere])
+    refused("InvalidVolume.ZoneMismatch", ec2.attach_volume, **{**attach, "VolumeId": elsewhere})
+    for volume in (extra["VolumeId"], elsewhere):
+        ec2.delete_volume(VolumeId=volume)
+        refused("InvalidVolume.NotFound", ec2.describe_volumes, VolumeIds=[volume])
+
+    ec2.terminate_instances(InstanceIds=[identifier])
+    gone = wait_for(identifier, "terminated")
+    assert gone["BlockDeviceMappings"] == [] and "PrivateIpAddress" not in gone, gone
+    left = ec2.describe_volumes(Filters=[{"Name": "tag:of", "Values": ["launch"]}])["Volumes"]
+    assert [v["VolumeId"] for v in left] == [kept["VolumeId"]], left
+    assert left[0]["State"] == "available", left
+    ec2.delete_volume(VolumeId=kept["VolumeId"])
+    volume_refusals(launch, zone)
+
+
+def volume_refusals(launch, zone):
+    """What EC2 refuses in volumes, with its codes."""
+    for code, ebs in [
+        ("InvalidParameterCombination", {"VolumeSize": 8, "VolumeType": "gp2", "Iops": 100}),
+        ("InvalidParameterCombination", {"VolumeSize": 8, "VolumeType": "io1"}),
+        ("InvalidParameterCombination", {"VolumeSize": 8, "VolumeType": "io1", "Iops": 5000}),
+        ("InvalidParameterCombination", {"VolumeSize": 8, "VolumeType": "gp2", "Throughput": 125}),
+        ("InvalidParameterValue", {"VolumeSize": 20000, "VolumeType": "gp2"}),
+        ("InvalidParameterValue", {"VolumeSize": 8, "VolumeType": "st1"}),
+        ("InvalidParameterValue", {"VolumeSize": 8, "VolumeType": "gp9"}),
+        ("InvalidParameterDependency", {"VolumeSize": 8, "KmsKeyId": "alias/aws/ebs"}),
+        ("MissingParameter", {"VolumeType": "gp3"}),
+        ("InvalidSnapshot.NotFound", {"SnapshotId": "snap-0123456789abcdef0"}),
+    ]:
+        mapping = [{"DeviceName": "/dev/sdf", "Ebs": ebs}]
+        refused(code, ec2.run_instances, **launch, BlockDeviceMappings=mapping)
+        ebs = {"Size" if key == "VolumeSize" else key: value for key, value in ebs.items()}
+        refused(code, ec2.create_volume, AvailabilityZone=zone, **ebs)
+    small = [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 4}}]
+    refused("InvalidBlockDeviceMapping", ec2.run_instances, **launch, BlockDeviceMappings=small)
+    twice = [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 8}}] * 2
+    refused("InvalidBlockDeviceMapping", ec2.run_instances, **launch, BlockDeviceMappings=twice)
+    refused("InvalidZone.NotFound", ec2.create_volume, AvailabilityZone="nowhere", Size=8)
+    refused("VolumeLimitExceeded", ec2.create_volume, AvailabilityZone=zone, Size=60000, VolumeType="gp3")
+    token = {"ClientToken": f"volume-{os.getpid()}", "AvailabilityZone": zone}
+    first = ec2.create_volume(**token, Size=8)["VolumeId"]
+    assert ec2.create_volume(**token, Size=8)["VolumeId"] == first
+    refused("IdempotentParameterMismatch", ec2.create_volume, **token, Size=9)
+    visible(ec2.delete_volume, VolumeId=first)
+
+
+def options(image):
+    """Options of a launch that an instance keeps and returns."""
+    launch = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
+    plain = ec2.run_instances(**launch)["Instances"][0]
+    subnet = ec2.describe_subnets(SubnetIds=[plain["SubnetId"]])["Subnets"][0]
+    address = subnet["CidrBlock"].rsplit(".", 1)[0] + ".201"
+    made = ec2.run_instances(
+        **launch, Monitoring={"Enabled": True}, EbsOptimized=True, DisableApiStop=True,
+        PrivateIpAddress=address, CpuOptions={"CoreCount": 1, "ThreadsPerCore": 2},
+        PrivateDnsNameOptions={"HostnameType": "resource-name", "EnableResourceNameDnsARecord": True},
+        MaintenanceOptions={"AutoRecovery": "disabled"},
+        CapacityReservationSpecification={"CapacityReservationPreference": "none"},
+        MetadataOptions={"HttpProtocolIpv6": "enabled", "HttpPutResponseHopLimit": 5},
+        TagSpecifications=[{"ResourceType": "network-interface", "Tags": [{"Key": "a", "Value": "b"}]}],
+    )["Instances"][0]
+    identifier = made["InstanceId"]
+    refused("InvalidIPAddress.InUse", ec2.run_instances, **launch, PrivateIpAddress=address)
+    refused("InvalidParameterValue", ec2.run_instances, **launch, PrivateIpAddress="192.0.2.1")
+    shown = wait_for(identifier, "running")
+    assert shown["PrivateIpAddress"] == address and shown["Monitoring"] == {"State": "enabled"}
+    assert shown["EbsOptimized"] and shown["MaintenanceOptions"]["AutoRecovery"] == "disabled"
+    assert shown["CapacityReservationSpecification"] == {"CapacityReservationPreference": "none"}
+    assert shown["PrivateDnsName"].startswith(identifier + "."), shown["PrivateDnsName"]
+    assert shown["MetadataOptions"] == {
+        "State": "applied", "HttpTokens": "required", "HttpPutResponseHopLimit": 5,
+        "HttpEndpoint": "enabled", "HttpProtocolIpv6": "enabled", "InstanceMetadataTags": "disabled",
+    }, shown["MetadataOptions"]
+    assert "StateReason" not in shown and "Tags" not in shown and shown["StateTransitionReason"] == ""
+    interface = shown["NetworkInterfaces"][0]
+    assert interface["Attachment"]["Status"] == "attached", interface
+    tags = ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [interface["NetworkInterfaceId"]]}])
+    assert [(t["ResourceType"], t["Key"]) for t in tags["Tags"]] == [("network-interface", "a")], tags
+    refused("OperationNotPermitted", ec2.stop_instances, InstanceIds=[identifier])
+    ec2.modify_instance_attribute(InstanceId=identifier, DisableApiStop={"Value": False})
+    monitored = ec2.unmonitor_instances(InstanceIds=[identifier])["InstanceMonitorings"][0]
+    assert monitored == {"InstanceId": identifier, "Monitoring": {"State": "disabling"}}, monitored
+    ec2.modify_instance_attribute(InstanceId=identifier, BlockDeviceMappings=[
+        {"DeviceName": "/dev/xvda", "Ebs": {"DeleteOnTermination": False}}])
+    root = shown["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+    ec2.stop_instances(InstanceIds=[identifier])
+    wait_for(identifier, "stopped")
+    ec2.start_instances(InstanceIds=[identifier])
+    started = wait_for(identifier, "running")
+    assert started["LaunchTime"] > shown["LaunchTime"], "the launch time is that of the last start"
+    assert started["UsageOperationUpdateTime"] == shown["UsageOperationUpdateTime"]
+    ec2.terminate_instances(InstanceIds=[identifier, plain["InstanceId"]])
+    wait_for(identifier, "terminated")
+    assert ec2.describe_volumes(VolumeIds=[root])["Volumes"][0]["State"] == "available"
+    ec2.delete_volume(VolumeId=root)
+    refused("Unsupported", ec2.run_instances, **{**launch, "InstanceType": "t2.micro"}, EbsOptimized=True)
 
 
 def pages(image):
@@ -394,6 +552,8 @@ def main():
         inside(instance, key)
         life(instance, group, key)
     credits(image)
+    volumes(image)
+    options(image)
     pages(image)
     shutdowns(image)
     bucket(name)

@@ -222,6 +222,41 @@ fn every_member_of_the_services_models_is_classified() {
 }
 
 #[test]
+fn additional_volumes_of_a_launch_are_deleted_with_the_instance() {
+    let cloud = LocalCloud::start();
+    let shown = || {
+        let volumes = r#"
+            import boto3
+            volumes = boto3.client("ec2").describe_volumes()["Volumes"]
+            row = lambda v: (v["Attachments"][0]["Device"], v["Size"], v["VolumeType"], v["Iops"], v["Encrypted"])
+            print(*sorted(map(row, volumes)), sep="\n")
+        "#;
+        python(&cloud, volumes)
+    };
+    let playbook = r#"
+        let volumes = [#{ size: 10 }, #{ size: 20, type: "io2", iops: 1000, device: "/dev/sdp" }];
+        print(launch_instance(#{ volumes: volumes }).id);
+    "#;
+    let ended = cloud.autorun().playbook(playbook).run().exits(0);
+    let id = last_line(&ended).to_owned();
+    assert_eq!(
+        shown().lines().collect::<Vec<_>>(),
+        [
+            "('/dev/sdf', 10, 'gp3', 3000, True)",
+            "('/dev/sdp', 20, 'io2', 1000, True)",
+            "('/dev/xvda', 8, 'gp3', 3000, True)"
+        ]
+    );
+    let playbook = format!("terminate_instance(\"{id}\");");
+    let _ = cloud.autorun().playbook(&playbook).run().exits(0);
+    assert_eq!(shown().trim(), "");
+    let playbook = r#"launch_instance(#{ volumes: [#{ size: 8, type: "io1" }] });"#;
+    let refused = cloud.autorun().playbook(playbook).run().exits(1);
+    let why = "iops must be specified for io1 volumes";
+    assert!(refused.stderr.contains(why), "{}", refused.stderr);
+}
+
+#[test]
 fn a_request_that_differs_from_the_signed_one_is_refused() {
     let cloud = LocalCloud::start();
     let mut signed = cloud.client(&Lab::python());

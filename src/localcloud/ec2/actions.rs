@@ -7,13 +7,14 @@ use super::refusal::Result;
 use super::xml::Xml;
 use super::{
     attributes, console, credits, groups, images, instance_types, instances, key_pairs, launch,
-    network, regions, ssm, sts, tags,
+    monitoring, network, regions, ssm, sts, tags, volume_answer, volumes,
 };
 
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
 
 /// Every action, by AWS's name.
 const ACTIONS: &[(&str, Action)] = &[
+    ("AttachVolume", volumes::attach_volume),
     ("AuthorizeSecurityGroupEgress", |call, request| {
         group_rules::authorize(call, request, Direction::Egress)
     }),
@@ -25,9 +26,11 @@ const ACTIONS: &[(&str, Action)] = &[
     ("CreateKeyPair", key_pairs::create_key_pair),
     ("CreateSecurityGroup", groups::create_security_group),
     ("CreateTags", tags::create_tags),
+    ("CreateVolume", volumes::create_volume),
     ("DeleteKeyPair", key_pairs::delete_key_pair),
     ("DeleteSecurityGroup", groups::delete_security_group),
     ("DeleteTags", tags::delete_tags),
+    ("DeleteVolume", volumes::delete_volume),
     (
         "DescribeAccountAttributes",
         network::describe_account_attributes,
@@ -71,8 +74,17 @@ const ACTIONS: &[(&str, Action)] = &[
     ("DescribeSecurityGroups", groups::describe_security_groups),
     ("DescribeSubnets", network::describe_subnets),
     ("DescribeTags", tags::describe_tags),
-    ("DescribeVolumes", attributes::describe_volumes),
+    (
+        "DescribeVolumeStatus",
+        volume_answer::describe_volume_status,
+    ),
+    ("DescribeVolumes", volume_answer::describe_volumes),
+    (
+        "DescribeVolumesModifications",
+        volume_answer::describe_volumes_modifications,
+    ),
     ("DescribeVpcs", network::describe_vpcs),
+    ("DetachVolume", volumes::detach_volume),
     ("GetConsoleOutput", console::get_console_output),
     ("ImportKeyPair", key_pairs::import_key_pair),
     (
@@ -83,6 +95,8 @@ const ACTIONS: &[(&str, Action)] = &[
         "ModifyInstanceMetadataOptions",
         attributes::modify_instance_metadata_options,
     ),
+    ("ModifyVolume", volumes::modify_volume),
+    ("MonitorInstances", monitoring::monitor_instances),
     ("RebootInstances", instances::reboot_instances),
     ("RevokeSecurityGroupEgress", |call, request| {
         group_rules::revoke(call, request, Direction::Egress)
@@ -94,6 +108,7 @@ const ACTIONS: &[(&str, Action)] = &[
     ("StartInstances", instances::start_instances),
     ("StopInstances", instances::stop_instances),
     ("TerminateInstances", instances::terminate_instances),
+    ("UnmonitorInstances", monitoring::unmonitor_instances),
 ];
 
 /// Returns the action with this name.

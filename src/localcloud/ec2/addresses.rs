@@ -43,6 +43,43 @@ pub(super) fn free_address(state: &mut State, subnet: Ipv4Net) -> Result<Ipv4Add
     Ok(free)
 }
 
+/// Returns the address of the subnet that a request names. It must be free.
+pub(super) fn wanted_address(state: &State, subnet: Ipv4Net, text: &str) -> Result<Ipv4Addr> {
+    let invalid = |why: &str| {
+        Refusal::new(
+            "InvalidParameterValue",
+            format!("Value ({text}) for parameter privateIpAddress is invalid. {why}"),
+        )
+    };
+    let address = text
+        .parse()
+        .map_err(|_| invalid("It is not an IPv4 address."))?;
+    if !subnet.contains(&address) {
+        return Err(Refusal::new(
+            "InvalidParameterValue",
+            format!("Address {text} does not fall within the subnet's address range"),
+        ));
+    }
+    if !subnet.hosts().skip(1).any(|host| host == address) {
+        return Err(Refusal::new(
+            "InvalidParameterValue",
+            format!("Address {text} is in subnet's reserved address range"),
+        ));
+    }
+    let taken = state
+        .regions
+        .values()
+        .flat_map(|region| region.instances.values())
+        .any(|instance| instance.phase != Phase::Terminated && instance.address == address);
+    if taken {
+        return Err(Refusal::new(
+            "InvalidIPAddress.InUse",
+            format!("Address {text} is in use."),
+        ));
+    }
+    Ok(address)
+}
+
 /// Assigns an address of this subnet to each instance whose address is of
 /// another subnet.
 pub(super) fn readdress(state: &mut State, subnet: Ipv4Net) {

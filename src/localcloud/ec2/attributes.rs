@@ -1,18 +1,14 @@
-//! Attributes of an instance, its volume and its metadata options.
+//! Attributes of an instance and its metadata options.
 
 use super::call::{Call, Effect};
-use super::filters::{Filtered, Filters, page};
 use super::groups;
-use super::ids::VOLUME;
-use super::instance_answer::write_metadata;
+use super::instance_answer::{write_mappings, write_metadata};
 use super::instance_types::instance_type;
 use super::launch_request::{metadata, on_shutdown};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
-use super::state::{Instance, Phase, Tags, Volume};
-use super::tags;
+use super::state::{Instance, Phase};
 use super::xml::Xml;
-use crate::clock::iso;
 
 fn one(call: &mut Call<'_>, request: &Part<'_>) -> Result<Instance> {
     let id = request.required("InstanceId")?;
@@ -30,10 +26,21 @@ pub(super) fn describe_instance_attribute(call: &mut Call<'_>, request: &Part<'_
         "userData" => instance.user_data.clone(),
         "instanceType" => Some(instance.instance_type.clone()),
         "disableApiTermination" => Some(instance.protected.to_string()),
-        "disableApiStop" | "ebsOptimized" => Some("false".to_owned()),
+        "disableApiStop" => Some(instance.options.stop_protected.to_string()),
+        "ebsOptimized" => Some(instance.options.ebs_optimized.to_string()),
         "sourceDestCheck" | "enaSupport" => Some("true".to_owned()),
+        // As on AWS, an attribute that the instance does not have has no value.
+        "kernel" | "ramdisk" | "sriovNetSupport" => None,
+        "enclaveOptions" => {
+            xml.node("enclaveOptions", |xml| xml.text("enabled", false));
+            return Ok(xml);
+        }
+        "productCodes" => {
+            xml.texts("productCodes", [] as [&str; 0]);
+            return Ok(xml);
+        }
         "instanceInitiatedShutdownBehavior" => Some(instance.on_shutdown.as_str().to_owned()),
-        "rootDeviceName" => Some(instance.volume.device.clone()),
+        "rootDeviceName" => Some(instance.root_device.clone()),
         "groupSet" => {
             xml.list("groupSet", &instance.groups, |xml, id| {
                 xml.text("groupId", id);
@@ -41,14 +48,7 @@ pub(super) fn describe_instance_attribute(call: &mut Call<'_>, request: &Part<'_
             return Ok(xml);
         }
         "blockDeviceMapping" => {
-            xml.list("blockDeviceMapping", [()], |xml, ()| {
-                xml.text("deviceName", &instance.volume.device);
-                xml.node("ebs", |xml| {
-                    xml.text("volumeId", &instance.volume.id);
-                    xml.text("status", "attached");
-                    xml.text("deleteOnTermination", instance.volume.delete_on_termination);
-                });
-            });
+            write_mappings(&mut xml, &instance.attachments);
             return Ok(xml);
         }
         other => {
@@ -110,6 +110,8 @@ pub(super) fn modify_instance_attribute(call: &mut Call<'_>, request: &Part<'_>)
         }
         instance.user_data = Some(text.to_owned());
     }
+    modify_options(&mut instance, request, given)?;
+    modify_mappings(&mut instance, request)?;
     let ids = request.list("GroupId");
     call.read_all()?;
     if !ids.is_empty() {
@@ -130,94 +132,81 @@ fn boolean(name: &str, text: &str) -> Result<bool> {
         .map_err(|_| Refusal::value(name, text, "Expected a boolean."))
 }
 
+/// Changes options. Refuses those that would change the machine.
+fn modify_options<'a>(
+    instance: &mut Instance,
+    request: &'a Part<'_>,
+    given: impl Fn(&str, &str) -> Option<&'a str>,
+) -> Result<()> {
+    request.unsupported(&["Kernel", "Ramdisk", "SriovNetSupport"])?;
+    if let Some(text) = given("DisableApiStop", "disableApiStop") {
+        instance.options.stop_protected = boolean("disableApiStop", text)?;
+    }
+    if let Some(text) = given("EbsOptimized", "ebsOptimized") {
+        if instance.phase != Phase::Stopped {
+            return Err(Refusal::new(
+                "IncorrectInstanceState",
+                format!(
+                    "The instance '{}' is not in the 'stopped' state.",
+                    instance.id
+                ),
+            ));
+        }
+        instance.options.ebs_optimized = boolean("ebsOptimized", text)?;
+    }
+    for (name, old_name, only) in [
+        ("SourceDestCheck", "sourceDestCheck", "true"),
+        ("EnaSupport", "enaSupport", "true"),
+        ("EnclaveOptions", "enclaveOptions", "false"),
+    ] {
+        let enabled = request.part(name).text("Enabled");
+        if let Some(text) = given(name, old_name).or(enabled).filter(|t| *t != only) {
+            return Err(Refusal::new(
+                "UnsupportedOperation",
+                format!("The local cloud supports the value {only} of {name} only, not {text}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Changes whether volumes are deleted with the instance.
+fn modify_mappings(instance: &mut Instance, request: &Part<'_>) -> Result<()> {
+    for mapping in request.parts("BlockDeviceMapping") {
+        mapping.unsupported(&["NoDevice", "VirtualName"])?;
+        let device = mapping.required("DeviceName")?;
+        let ebs = mapping.part("Ebs");
+        let volume = ebs.text("VolumeId");
+        let mut attachments = instance.attachments.iter_mut();
+        let attachment = attachments
+            .find(|a| a.device == device && volume.is_none_or(|id| a.volume == id))
+            .ok_or_else(|| {
+                Refusal::new(
+                    "InvalidInstanceAttributeValue",
+                    format!("No device is currently mapped at {device}"),
+                )
+            })?;
+        if let Some(delete) = ebs.flag("DeleteOnTermination")? {
+            attachment.delete_on_termination = delete;
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn modify_instance_metadata_options(
     call: &mut Call<'_>,
     request: &Part<'_>,
 ) -> Result<Xml> {
     let mut instance = one(call, request)?;
-    instance.metadata = metadata(request, Some(instance.metadata))?;
+    instance.metadata = metadata(request, instance.metadata)?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.text("instanceId", &instance.id);
     xml.node("instanceMetadataOptions", |xml| {
-        write_metadata(xml, &instance);
+        write_metadata(xml, &instance, "pending");
     });
     call.region()
         .instances
         .insert(instance.id.clone(), instance);
-    Ok(xml)
-}
-
-/// A volume and the instance to which it is attached.
-struct Attached {
-    volume: Volume,
-    instance: Instance,
-}
-
-impl Filtered for Attached {
-    fn values(&self, name: &str) -> Option<Vec<String>> {
-        let one = match name {
-            "volume-id" => self.volume.id.clone(),
-            "attachment.instance-id" => self.instance.id.clone(),
-            "attachment.device" => self.volume.device.clone(),
-            "status" => "in-use".to_owned(),
-            "attachment.status" => "attached".to_owned(),
-            "encrypted" => self.volume.encrypted.to_string(),
-            "size" => self.volume.size.to_string(),
-            "volume-type" => self.volume.kind.clone(),
-            "availability-zone" => self.instance.zone.clone(),
-            _ => return None,
-        };
-        Some(vec![one])
-    }
-
-    fn tags(&self) -> Option<&Tags> {
-        Some(&self.volume.tags)
-    }
-}
-
-pub(super) fn describe_volumes(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
-    let ids = request.list("VolumeId");
-    let attached: Vec<Attached> = call
-        .region()
-        .instances
-        .values()
-        .filter(|instance| instance.phase != Phase::Terminated)
-        .map(|instance| Attached {
-            volume: instance.volume.clone(),
-            instance: instance.clone(),
-        })
-        .collect();
-    VOLUME.find_all(&ids, |id| attached.iter().any(|a| a.volume.id == id))?;
-    let all = attached
-        .into_iter()
-        .filter(|attached| ids.is_empty() || ids.contains(&attached.volume.id.as_str()))
-        .collect();
-    let (volumes, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
-    call.read_all()?;
-    let mut xml = Xml::default();
-    xml.list(
-        "volumeSet",
-        volumes,
-        |xml, Attached { volume, instance }| {
-            xml.text("volumeId", &volume.id);
-            xml.text("size", volume.size);
-            xml.text("availabilityZone", &instance.zone);
-            xml.text("status", "in-use");
-            xml.text("createTime", iso(instance.launched));
-            xml.text("volumeType", &volume.kind);
-            xml.text("encrypted", volume.encrypted);
-            xml.list("attachmentSet", [()], |xml, ()| {
-                xml.text("volumeId", &volume.id);
-                xml.text("instanceId", &instance.id);
-                xml.text("device", &volume.device);
-                xml.text("status", "attached");
-                xml.text("attachTime", iso(instance.launched));
-                xml.text("deleteOnTermination", volume.delete_on_termination);
-            });
-            tags::write(xml, &volume.tags);
-        },
-    );
-    xml.option("nextToken", next);
     Ok(xml)
 }

@@ -76,6 +76,12 @@ impl Call<'_> {
             .or_default()
     }
 
+    /// Returns the ARN of an EC2 resource of the account.
+    pub(super) fn arn(&self, kind: &str, id: &str) -> String {
+        let (region, account) = (self.region_name, &self.facts.account);
+        format!("arn:aws:ec2:{region}:{account}:{kind}/{id}")
+    }
+
     /// Refuses a request with a parameter that was not read. An action calls
     /// this function after it has read its parameters and before it changes the
     /// state.
@@ -97,7 +103,7 @@ impl Call<'_> {
         let mut seen = BTreeSet::new();
         for id in ids.iter().filter(|id| seen.insert(**id)) {
             match self.region().instances.get(*id).cloned() {
-                Some(instance) if self.visible(instance.launched) => found.push(instance),
+                Some(instance) if self.visible(instance.created) => found.push(instance),
                 _ => missing.push(*id),
             }
         }

@@ -187,12 +187,23 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
     ("DescribeTags", &[
         "key", "resource-id", "resource-type", "tag", "value",
     ]),
+    ("DescribeVolumeStatus", &[
+        "action.code", "action.description", "action.event-id", "attachment-status.instance-id",
+        "attachment-status.io-performance", "availability-zone", "event.description",
+        "event.event-id", "event.event-type", "event.not-after", "event.not-before",
+        "volume-status.details-name", "volume-status.details-status", "volume-status.status",
+    ]),
     ("DescribeVolumes", &[
         "attachment.attach-time", "attachment.delete-on-termination", "attachment.device",
         "attachment.instance-id", "attachment.status", "availability-zone", "availability-zone-id",
         "create-time", "encrypted", "fast-restored", "multi-attach-enabled", "operator.managed",
         "operator.principal", "size", "snapshot-id", "status", "tag", "tag-key", "volume-id",
         "volume-type",
+    ]),
+    ("DescribeVolumesModifications", &[
+        "modification-state", "original-iops", "original-size", "original-volume-type",
+        "originalMultiAttachEnabled", "start-time", "target-iops", "target-size",
+        "target-volume-type", "targetMultiAttachEnabled", "volume-id",
     ]),
     ("DescribeVpcs", &[
         "cidr", "cidr-block-association.association-id", "cidr-block-association.cidr-block",

@@ -74,10 +74,10 @@ pub(super) fn authorize(
     }
     call.region().groups.insert(id.clone(), group);
     call.effects.push(Effect::Groups);
-    let owner = &call.facts.account;
     let mut xml = Xml::done();
     xml.list("securityGroupRuleSet", added, |xml, rule| {
-        write_rule(xml, &id, owner, &rule, direction);
+        write_rule(xml, call, &id, &rule, direction);
+        tags::write(xml, &rule.tags);
     });
     Ok(xml)
 }
@@ -118,21 +118,46 @@ pub(super) fn revoke(call: &mut Call<'_>, request: &Part<'_>, direction: Directi
             "The specified rule does not exist in this security group.",
         ));
     }
-    rules.retain(|rule| {
-        !ids.contains(&rule.id.as_str())
-            && !asked
+    let (revoked, kept) = rules.drain(..).partition(|rule: &Rule| {
+        ids.contains(&rule.id.as_str())
+            || asked
                 .iter()
                 .any(|(permission, _)| *permission == rule.permission)
     });
+    *rules = kept;
+    let revoked: Vec<Rule> = revoked;
+    let mut xml = Xml::done();
+    xml.list("revokedSecurityGroupRuleSet", revoked, |xml, rule| {
+        write_traffic(xml, &id, &rule, direction);
+        if let Peer::Group(peer) = &rule.permission.peer {
+            xml.text("referencedGroupId", peer);
+        }
+    });
     call.region().groups.insert(id, group);
     call.effects.push(Effect::Groups);
-    Ok(Xml::done())
+    Ok(xml)
 }
 
-fn write_rule(xml: &mut Xml, group: &str, owner: &str, rule: &Rule, direction: Direction) {
+fn write_rule(xml: &mut Xml, call: &Call<'_>, group: &str, rule: &Rule, direction: Direction) {
+    let owner = &call.facts.account;
+    write_traffic(xml, group, rule, direction);
+    xml.text("groupOwnerId", owner);
+    if let Peer::Group(peer) = &rule.permission.peer {
+        xml.node("referencedGroupInfo", |xml| {
+            xml.text("groupId", peer);
+            xml.text("userId", owner);
+        });
+    }
+    xml.text(
+        "securityGroupRuleArn",
+        call.arn("security-group-rule", &rule.id),
+    );
+}
+
+/// Writes what rules and revoked rules have in common.
+fn write_traffic(xml: &mut Xml, group: &str, rule: &Rule, direction: Direction) {
     xml.text("securityGroupRuleId", &rule.id);
     xml.text("groupId", group);
-    xml.text("groupOwnerId", owner);
     xml.text("isEgress", direction == Direction::Egress);
     xml.text("ipProtocol", &rule.permission.protocol);
     xml.text("fromPort", rule.permission.from.unwrap_or(-1));
@@ -140,10 +165,9 @@ fn write_rule(xml: &mut Xml, group: &str, owner: &str, rule: &Rule, direction: D
     match &rule.permission.peer {
         Peer::V4(net) => xml.text("cidrIpv4", net),
         Peer::V6(net) => xml.text("cidrIpv6", net),
-        Peer::Group(id) => xml.node("referencedGroupInfo", |xml| xml.text("groupId", id)),
+        Peer::Group(_) => {}
     }
     xml.option("description", rule.description.as_ref());
-    tags::write(xml, &rule.tags);
 }
 
 /// A rule and the id of its group.
@@ -201,10 +225,10 @@ pub(super) fn describe_security_group_rules(
     GROUP_RULE.find_all(&ids, |id| all.iter().any(|known| known.rule.id == id))?;
     let (rules, next) = page(request, filters.keep(all)?, 5)?;
     call.read_all()?;
-    let owner = call.facts.account.clone();
     let mut xml = Xml::default();
     xml.list("securityGroupRuleSet", rules, |xml, each| {
-        write_rule(xml, &each.group, &owner, &each.rule, each.direction);
+        write_rule(xml, call, &each.group, &each.rule, each.direction);
+        tags::write_list(xml, &each.rule.tags);
     });
     xml.option("nextToken", next);
     Ok(xml)

@@ -199,6 +199,7 @@ pub(super) fn create_security_group(call: &mut Call<'_>, request: &Part<'_>) -> 
     };
     let mut xml = Xml::done();
     xml.text("groupId", &group.id);
+    xml.text("securityGroupArn", call.arn("security-group", &group.id));
     tags::write(&mut xml, &group.tags);
     call.region().groups.insert(group.id.clone(), group);
     Ok(xml)
@@ -388,6 +389,7 @@ pub(super) fn describe_security_groups(call: &mut Call<'_>, request: &Part<'_>) 
         xml.text("groupId", &group.id);
         xml.text("groupName", &group.name);
         xml.text("groupDescription", &group.description);
+        xml.text("securityGroupArn", call.arn("security-group", &group.id));
         xml.text("vpcId", &in_vpc.vpc);
         write_permissions(xml, "ipPermissions", &group.ingress, &in_vpc.owner);
         write_permissions(xml, "ipPermissionsEgress", &group.egress, &in_vpc.owner);

@@ -112,8 +112,17 @@ pub(super) const INTERNET_GATEWAY: IdKind = IdKind {
     several: None,
 };
 
+const NETWORK_INTERFACE: IdKind = IdKind {
+    prefix: "eni",
+    malformed: Some("InvalidNetworkInterfaceId.Malformed"),
+    not_found: "InvalidNetworkInterfaceID.NotFound",
+    one: "The networkInterface ID '{}' does not exist",
+    several: None,
+};
+
 /// The kinds of ids whose resources can have tags.
-const TAGGED: [IdKind; 9] = [
+const TAGGED: [IdKind; 10] = [
+    NETWORK_INTERFACE,
     INSTANCE,
     IMAGE,
     GROUP,

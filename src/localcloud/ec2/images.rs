@@ -114,6 +114,11 @@ impl Filtered for Image {
 }
 
 impl Image {
+    /// Returns the id of the root volume's snapshot.
+    pub(super) fn snapshot(&self) -> String {
+        stable_id("snap", &[&self.id])
+    }
+
     fn write(&self, xml: &mut Xml) {
         xml.text("imageId", &self.id);
         let publisher = self.publisher;
@@ -135,17 +140,20 @@ impl Image {
         xml.list("blockDeviceMapping", [()], |xml, ()| {
             xml.text("deviceName", publisher.root_device);
             xml.node("ebs", |xml| {
-                xml.text("snapshotId", stable_id("snap", &[&self.id]));
+                xml.text("snapshotId", self.snapshot());
                 xml.text("volumeSize", publisher.size);
                 xml.text("deleteOnTermination", true);
                 xml.text("volumeType", "gp3");
+                xml.text("iops", 3000);
+                xml.text("throughput", 125);
                 xml.text("encrypted", false);
             });
         });
         xml.text("virtualizationType", "hvm");
         xml.text("hypervisor", "xen");
         xml.text("enaSupport", true);
-        xml.text("bootMode", "uefi-preferred");
+        xml.text("sriovNetSupport", "simple");
+        xml.text("bootMode", BOOT_MODE);
         if publisher.tokens_required {
             xml.text("imdsSupport", "v2.0");
         }
@@ -154,6 +162,9 @@ impl Image {
         }
     }
 }
+
+/// The boot mode of all images.
+pub(super) const BOOT_MODE: &str = "uefi-preferred";
 
 /// When the deprecated images of the catalogue became deprecated.
 const DEPRECATED_SINCE: &str = "2025-09-05T00:00:00.000Z";

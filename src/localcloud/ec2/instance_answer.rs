@@ -2,10 +2,14 @@
 
 use super::call::Call;
 use super::filters::Filtered;
+use super::images::{BOOT_MODE, images};
 use super::instance_types::instance_type;
+use super::monitoring::write_monitoring;
 use super::network::{subnet_id, vpc_id};
-use super::state::{Instance, Phase, Tags};
+use super::regions::zone_id;
+use super::state::{Attachment, Instance, Phase, Tags};
 use super::tags;
+use super::volume_answer::write_operator;
 use super::xml::Xml;
 use crate::clock::iso;
 
@@ -41,14 +45,20 @@ impl Filtered for Instance {
             }
             "launch-time" => iso(self.launched),
             "launch-index" => self.launch_index.to_string(),
-            "root-device-name" => self.volume.device.clone(),
+            "root-device-name" => self.root_device.clone(),
             "root-device-type" => "ebs".to_owned(),
             "virtualization-type" => "hvm".to_owned(),
             "tenancy" => "default".to_owned(),
             "vpc-id" => vpc_id(&self.region()),
             "subnet-id" => subnet_id(&self.region()),
             "metadata-options.http-tokens" => self.tokens_word().to_owned(),
-            "block-device-mapping.volume-id" => self.volume.id.clone(),
+            "block-device-mapping.attach-time" => return self.attached(|a| iso(a.since)),
+            "block-device-mapping.delete-on-termination" => {
+                return self.attached(|a| a.delete_on_termination.to_string());
+            }
+            "block-device-mapping.device-name" => return self.attached(|a| a.device.clone()),
+            "block-device-mapping.status" => return self.attached(|_| "attached".to_owned()),
+            "block-device-mapping.volume-id" => return self.attached(|a| a.volume.clone()),
             _ => return None,
         };
         Some(vec![one])
@@ -71,6 +81,12 @@ impl Instance {
         self.public && self.phase == Phase::Running
     }
 
+    /// Returns a value of each attachment of a volume.
+    #[expect(clippy::unnecessary_wraps, reason = "the values of a filter")]
+    fn attached(&self, value: impl Fn(&Attachment) -> String) -> Option<Vec<String>> {
+        Some(self.attachments.iter().map(value).collect())
+    }
+
     fn tokens_word(&self) -> &'static str {
         if self.metadata.tokens_required {
             "required"
@@ -82,10 +98,14 @@ impl Instance {
     /// Returns the name of the private address in AWS's DNS. `us-east-1`, the
     /// oldest region, has names of its own.
     pub(super) fn private_name(&self) -> String {
-        let dashed = self.address.to_string().replace('.', "-");
+        let host = if self.options.named_by_id {
+            self.id.clone()
+        } else {
+            format!("ip-{}", self.address.to_string().replace('.', "-"))
+        };
         match self.region().as_str() {
-            "us-east-1" => format!("ip-{dashed}.ec2.internal"),
-            region => format!("ip-{dashed}.{region}.compute.internal"),
+            "us-east-1" => format!("{host}.ec2.internal"),
+            region => format!("{host}.{region}.compute.internal"),
         }
     }
 }
@@ -101,6 +121,8 @@ pub(super) fn write_state(xml: &mut Xml, name: &str, phase: Phase) {
 /// Writes an instance as `RunInstances` and `DescribeInstances` return it.
 pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Instance) {
     let gone = instance.phase == Phase::Terminated;
+    // As on AWS, an instance's first start attaches its volumes and interface.
+    let fresh = instance.phase == Phase::Pending && instance.launched == instance.created;
     let names: Vec<(String, String)> = instance
         .groups
         .iter()
@@ -119,18 +141,23 @@ pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Inst
         private.map_or_else(String::new, |_| instance.private_name()),
     );
     xml.text("dnsName", "");
-    let reason = instance.reason.as_ref();
-    xml.text("reason", reason.map_or("", |(_, message)| message));
+    let pending = ("pending".to_owned(), "pending".to_owned());
+    let pending = (instance.phase == Phase::Pending).then_some(&pending);
+    let reason = instance.reason.as_ref().or(pending);
+    xml.text("reason", &instance.transition);
     xml.option("keyName", instance.key_name.as_ref());
     xml.text("amiLaunchIndex", instance.launch_index);
     xml.text("instanceType", &instance.instance_type);
     xml.text("launchTime", iso(instance.launched));
     xml.node("placement", |xml| {
         xml.text("availabilityZone", &instance.zone);
+        xml.text("availabilityZoneId", zone_id(&instance.zone));
         xml.text("groupName", "");
         xml.text("tenancy", "default");
     });
-    xml.node("monitoring", |xml| xml.text("state", "disabled"));
+    xml.texts("productCodes", [] as [&str; 0]);
+    let on = instance.options.monitoring;
+    write_monitoring(xml, if on { "enabled" } else { "disabled" });
     if !gone {
         xml.text("subnetId", subnet_id(call.region_name));
         xml.text("vpcId", vpc_id(call.region_name));
@@ -147,22 +174,14 @@ pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Inst
     }
     xml.text("architecture", &instance.architecture);
     xml.text("rootDeviceType", "ebs");
-    xml.text("rootDeviceName", &instance.volume.device);
-    xml.list("blockDeviceMapping", (!gone).then_some(()), |xml, ()| {
-        xml.text("deviceName", &instance.volume.device);
-        xml.node("ebs", |xml| {
-            xml.text("volumeId", &instance.volume.id);
-            xml.text("status", "attached");
-            xml.text("attachTime", iso(instance.launched));
-            xml.text("deleteOnTermination", instance.volume.delete_on_termination);
-        });
-    });
+    xml.text("rootDeviceName", &instance.root_device);
+    write_mappings(xml, instance.attachments.iter().filter(|_| !fresh));
     xml.text("virtualizationType", "hvm");
     xml.text("clientToken", instance.token.as_deref().unwrap_or(""));
     tags::write(xml, &instance.tags);
     xml.text("hypervisor", "xen");
     xml.list("networkInterfaceSet", (!gone).then_some(()), |xml, ()| {
-        write_interface(xml, call, instance, &names);
+        write_interface(xml, call, instance, &names, fresh);
     });
     if let Some(profile) = &instance.iam_profile {
         let owner = &call.facts.account;
@@ -176,17 +195,51 @@ pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Inst
             xml.text("id", "AIPALOCALCLOUD");
         });
     }
-    xml.text("ebsOptimized", false);
+    xml.text("ebsOptimized", instance.options.ebs_optimized);
     xml.text("enaSupport", true);
-    xml.text("platformDetails", "Linux/UNIX");
-    xml.text("usageOperation", "RunInstances");
-    xml.node("metadataOptions", |xml| write_metadata(xml, instance));
+    write_image(xml, call, instance);
+    xml.text("usageOperationUpdateTime", iso(instance.created));
+    xml.node("metadataOptions", |xml| {
+        write_metadata(xml, instance, if fresh { "pending" } else { "applied" });
+    });
     if let Some(known) = instance_type(&instance.instance_type) {
         xml.node("cpuOptions", |xml| {
-            xml.text("coreCount", known.vcpus);
-            xml.text("threadsPerCore", 1);
+            xml.text("coreCount", known.cores());
+            xml.text("threadsPerCore", known.threads());
         });
     }
+    instance.options.write(xml);
+    write_operator(xml);
+}
+
+/// Writes what an instance has from its image.
+fn write_image(xml: &mut Xml, call: &Call<'_>, instance: &Instance) {
+    let images = images(call.region_name, &call.facts.system);
+    // Only a state of another version can contain an unknown image.
+    if let Some(image) = images.into_iter().find(|image| image.id == instance.image) {
+        xml.text("platformDetails", image.publisher.platform);
+        xml.text("usageOperation", image.publisher.usage_operation);
+        xml.text("bootMode", BOOT_MODE);
+    }
+    let nitro = instance_type(&instance.instance_type).is_some_and(|known| known.nitro);
+    let mode = if nitro { "uefi" } else { "legacy-bios" };
+    xml.text("currentInstanceBootMode", mode);
+}
+
+/// Writes the attached volumes.
+pub(super) fn write_mappings<'a>(
+    xml: &mut Xml,
+    attachments: impl IntoIterator<Item = &'a Attachment>,
+) {
+    xml.list("blockDeviceMapping", attachments, |xml, attachment| {
+        xml.text("deviceName", &attachment.device);
+        xml.node("ebs", |xml| {
+            xml.text("volumeId", &attachment.volume);
+            xml.text("status", "attached");
+            xml.text("attachTime", iso(attachment.since));
+            xml.text("deleteOnTermination", attachment.delete_on_termination);
+        });
+    });
 }
 
 fn write_groups<'a>(xml: &mut Xml, groups: impl IntoIterator<Item = &'a (String, String)>) {
@@ -201,38 +254,60 @@ fn write_interface(
     call: &Call<'_>,
     instance: &Instance,
     groups: &[(String, String)],
+    fresh: bool,
 ) {
+    let public = instance.has_public_address().then_some(instance.address);
+    let association = |xml: &mut Xml| {
+        if let Some(public) = public {
+            xml.node("association", |xml| {
+                xml.text("publicIp", public);
+                xml.text("publicDnsName", "");
+                xml.text("ipOwnerId", "amazon");
+            });
+        }
+    };
     xml.text("networkInterfaceId", &instance.interface);
     xml.text("subnetId", subnet_id(call.region_name));
     xml.text("vpcId", vpc_id(call.region_name));
     xml.text("ownerId", &call.facts.account);
+    xml.text("description", &instance.options.interface);
     xml.text("status", "in-use");
+    xml.text("interfaceType", "interface");
     xml.text("macAddress", mac(instance));
     xml.text("privateIpAddress", instance.address);
     xml.text("privateDnsName", instance.private_name());
     xml.text("sourceDestCheck", true);
     write_groups(xml, groups);
     xml.node("attachment", |xml| {
+        xml.text(
+            "attachmentId",
+            instance.interface.replace("eni-", "eni-attach-"),
+        );
         xml.text("deviceIndex", 0);
-        xml.text("status", "attached");
-        xml.text("attachTime", iso(instance.launched));
+        xml.text("networkCardIndex", 0);
+        xml.text("status", if fresh { "attaching" } else { "attached" });
+        xml.text("attachTime", iso(instance.created));
         xml.text("deleteOnTermination", true);
     });
-    if instance.has_public_address() {
-        xml.node("association", |xml| {
-            xml.text("publicIp", instance.address);
-            xml.text("ipOwnerId", "amazon");
-        });
-    }
+    association(xml);
+    xml.texts("ipv6AddressesSet", [] as [&str; 0]);
+    xml.list("privateIpAddressesSet", [()], |xml, ()| {
+        xml.text("privateIpAddress", instance.address);
+        xml.text("privateDnsName", instance.private_name());
+        xml.text("primary", true);
+        association(xml);
+    });
+    write_operator(xml);
 }
 
 /// Writes an instance's options of the metadata service.
-pub(super) fn write_metadata(xml: &mut Xml, instance: &Instance) {
+pub(super) fn write_metadata(xml: &mut Xml, instance: &Instance, state: &str) {
     let word = |on: bool| if on { "enabled" } else { "disabled" };
-    xml.text("state", "applied");
+    xml.text("state", state);
     xml.text("httpTokens", instance.tokens_word());
     xml.text("httpPutResponseHopLimit", instance.metadata.hop_limit);
     xml.text("httpEndpoint", word(instance.metadata.enabled));
+    xml.text("httpProtocolIpv6", word(instance.metadata.ipv6));
     xml.text("instanceMetadataTags", word(instance.metadata.tags));
 }
 

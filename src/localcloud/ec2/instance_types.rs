@@ -95,7 +95,8 @@ impl Filtered for InstanceType {
             "instance-type" => self.name.to_owned(),
             "free-tier-eligible" => self.free_tier.to_string(),
             "processor-info.supported-architecture" => self.architecture.to_owned(),
-            "vcpu-info.default-vcpus" | "vcpu-info.default-cores" => self.vcpus.to_string(),
+            "vcpu-info.default-vcpus" => self.vcpus.to_string(),
+            "vcpu-info.default-cores" => self.cores().to_string(),
             "memory-info.size-in-mib" => self.mebibytes.to_string(),
             "current-generation" => self.nitro.to_string(),
             "bare-metal" | "hibernation-supported" | "instance-storage-supported" => {
@@ -117,6 +118,17 @@ impl InstanceType {
         self.name.starts_with('t')
     }
 
+    /// Returns how many threads a core has.
+    pub(super) fn threads(self) -> u32 {
+        let one = self.architecture == "arm64" || self.name.starts_with("t2.");
+        if one { 1 } else { 2 }
+    }
+
+    /// Returns how many cores the type has.
+    pub(super) fn cores(self) -> u32 {
+        self.vcpus / self.threads()
+    }
+
     fn hypervisor(self) -> &'static str {
         if self.nitro { "nitro" } else { "xen" }
     }
@@ -135,8 +147,8 @@ impl InstanceType {
         });
         xml.node("vCpuInfo", |xml| {
             xml.text("defaultVCpus", self.vcpus);
-            xml.text("defaultCores", self.vcpus);
-            xml.text("defaultThreadsPerCore", 1);
+            xml.text("defaultCores", self.cores());
+            xml.text("defaultThreadsPerCore", self.threads());
         });
         xml.node("memoryInfo", |xml| xml.text("sizeInMiB", self.mebibytes));
         xml.text("instanceStorageSupported", false);

@@ -5,14 +5,18 @@ use super::filters::{Filters, page};
 use super::instance_answer::{write_instance, write_state};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
+use super::regions::zone_id;
 use super::state::{Instance, Phase};
+use super::volume_answer::write_operator;
 use super::xml::Xml;
 
 pub(super) fn describe_instances(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let ids = request.list("InstanceId");
+    // The local cloud has no instances that an AWS service manages.
+    request.flag("IncludeManagedResources")?;
     let asked = if ids.is_empty() {
         let mut all: Vec<Instance> = call.region().instances.values().cloned().collect();
-        all.retain(|instance| call.visible(instance.launched));
+        all.retain(|instance| call.visible(instance.created));
         all
     } else {
         call.instances(&ids)?
@@ -20,7 +24,7 @@ pub(super) fn describe_instances(call: &mut Call<'_>, request: &Part<'_>) -> Res
     let mut found = Filters::of(request)?.keep(asked)?;
     // The instances of a launch are listed together, the oldest launch first.
     found.sort_by(|a, b| {
-        let key = |i: &Instance| (i.launched, i.reservation.clone(), i.launch_index);
+        let key = |i: &Instance| (i.created, i.reservation.clone(), i.launch_index);
         key(a).cmp(&key(b))
     });
     let (found, next) = page(request, found, 5)?;
@@ -42,6 +46,7 @@ pub(super) fn describe_instances(call: &mut Call<'_>, request: &Part<'_>) -> Res
 
 pub(super) fn describe_instance_status(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let ids = request.list("InstanceId");
+    request.flag("IncludeManagedResources")?;
     let all = request.flag("IncludeAllInstances")?.unwrap_or(false);
     let asked = if ids.is_empty() {
         call.region().instances.values().cloned().collect()
@@ -56,13 +61,15 @@ pub(super) fn describe_instance_status(call: &mut Call<'_>, request: &Part<'_>) 
     xml.list("instanceStatusSet", found, |xml, instance| {
         xml.text("instanceId", &instance.id);
         xml.text("availabilityZone", &instance.zone);
+        xml.text("availabilityZoneId", zone_id(&instance.zone));
+        write_operator(xml);
         write_state(xml, "instanceState", instance.phase);
         let word = match instance.phase {
             Phase::Running => "ok",
             Phase::Pending => "initializing",
             _ => "not-applicable",
         };
-        for name in ["systemStatus", "instanceStatus"] {
+        for name in ["systemStatus", "instanceStatus", "attachedEbsStatus"] {
             xml.node(name, |xml| {
                 xml.text("status", word);
                 if instance.phase == Phase::Running {
@@ -79,7 +86,7 @@ pub(super) fn describe_instance_status(call: &mut Call<'_>, request: &Part<'_>) 
 }
 
 /// Returns the instances that a request names, in the order of the request.
-fn named(call: &mut Call<'_>, request: &Part<'_>) -> Result<Vec<Instance>> {
+pub(super) fn named(call: &mut Call<'_>, request: &Part<'_>) -> Result<Vec<Instance>> {
     let ids = request.list("InstanceId");
     if ids.is_empty() {
         return Err(Refusal::new(
@@ -159,6 +166,16 @@ pub(super) fn stop_instances(call: &mut Call<'_>, request: &Part<'_>) -> Result<
         ));
     }
     call.read_all()?;
+    if let Some(protected) = instances.iter().find(|i| i.options.stop_protected) {
+        return Err(Refusal::new(
+            "OperationNotPermitted",
+            format!(
+                "The instance '{}' may not be stopped. Modify its 'disableApiStop' instance \
+                 attribute and try again.",
+                protected.id
+            ),
+        ));
+    }
     let now = call.now;
     let mut done = Vec::new();
     for instance in instances {
@@ -188,6 +205,7 @@ pub(super) fn stop_instances(call: &mut Call<'_>, request: &Part<'_>) -> Result<
 
 pub(super) fn start_instances(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let instances = named(call, request)?;
+    request.unsupported(&["AdditionalInfo"])?;
     call.read_all()?;
     let now = call.now;
     let mut done = Vec::new();
@@ -196,6 +214,9 @@ pub(super) fn start_instances(call: &mut Call<'_>, request: &Part<'_>) -> Result
             Phase::Stopped => {
                 call.region()
                     .set_phase(&instance.id, Phase::Pending, None, now);
+                if let Some(started) = call.region().instances.get_mut(&instance.id) {
+                    started.launched = now;
+                }
                 call.effects.push(Effect::Boot(instance.id.clone()));
                 done.push((instance, Phase::Pending));
             }

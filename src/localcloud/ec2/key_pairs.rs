@@ -40,7 +40,6 @@ fn write(xml: &mut Xml, pair: &KeyPair) {
     xml.text("keyPairId", &pair.id);
     xml.text("keyName", &pair.name);
     xml.text("keyFingerprint", &pair.fingerprint);
-    tags::write(xml, &pair.tags);
 }
 
 /// Stores a public key under a new name.
@@ -112,6 +111,7 @@ pub(super) fn import_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result
     let pair = store(call, name, &public, tags)?;
     let mut xml = Xml::default();
     write(&mut xml, &pair);
+    tags::write(&mut xml, &pair.tags);
     Ok(xml)
 }
 
@@ -142,6 +142,7 @@ pub(super) fn create_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result
     }
     let mut xml = Xml::default();
     write(&mut xml, &pair);
+    tags::write(&mut xml, &pair.tags);
     xml.text("keyMaterial", private);
     Ok(xml)
 }
@@ -221,6 +222,7 @@ pub(super) fn describe_key_pairs(call: &mut Call<'_>, request: &Part<'_>) -> Res
     let mut xml = Xml::default();
     xml.list("keySet", pairs, |xml, pair| {
         write(xml, &pair);
+        tags::write_list(xml, &pair.tags);
         xml.text("keyType", &pair.kind);
         xml.text("createTime", iso(pair.created));
         xml.option("publicKey", with_key.then_some(&pair.public_key));
@@ -235,11 +237,16 @@ pub(super) fn delete_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result
     if name.is_none() && id.is_none() {
         request.required("KeyName")?;
     }
+    let mut all = call.region().key_pairs.values();
+    let known = all.find(|pair| Some(&*pair.name) == name || Some(&*pair.id) == id);
     // As on AWS, deleting a missing key pair is not an error.
-    call.region()
-        .key_pairs
-        .retain(|_, pair| Some(pair.name.as_str()) != name && Some(pair.id.as_str()) != id);
-    Ok(Xml::done())
+    let Some(pair) = known.cloned() else {
+        return Ok(Xml::done());
+    };
+    call.region().key_pairs.remove(&pair.name);
+    let mut xml = Xml::done();
+    xml.text("keyPairId", pair.id);
+    Ok(xml)
 }
 
 #[cfg(test)]

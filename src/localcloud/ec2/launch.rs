@@ -9,7 +9,8 @@ use super::launch_request::{Launch, read};
 use super::network::zone;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
-use super::state::{Instance, Phase, Token, Volume};
+use super::state::{Attachment, Instance, Phase, Token, Volume};
+use super::volumes::check_quota;
 use super::xml::Xml;
 
 /// The default quota of vCPUs. It is larger than the number of vCPUs of the
@@ -39,6 +40,7 @@ pub(super) fn run_instances(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
         return Err(Refusal::new("OperationNotPermitted", why.clone()));
     }
     let count = room(call, &launch)?;
+    check_quota(call, launch.volumes.iter().map(|mapping| &mapping.spec))?;
     let id = new_id("r");
     for index in 0..count {
         let instance = instance(call, &launch, &id, index)?;
@@ -102,17 +104,23 @@ fn instance(
     reservation: &str,
     index: u32,
 ) -> Result<Instance> {
+    let id = new_id("i");
+    let attachments = create_volumes(call, launch, &id);
     Ok(Instance {
-        id: new_id("i"),
+        id,
         reservation: reservation.to_owned(),
         launch_index: index,
         phase: Phase::Pending,
         since: call.now,
         reason: None,
+        transition: String::new(),
         instance_type: launch.instance_type.name.to_owned(),
         image: launch.image.id.clone(),
         architecture: launch.image.architecture.to_owned(),
-        address: free_address(call.state, call.facts.subnet)?,
+        address: match launch.address {
+            Some(address) => address,
+            None => free_address(call.state, call.facts.subnet)?,
+        },
         public: launch.public,
         zone: zone(call.region_name),
         key_name: launch.key.as_ref().map(|pair| pair.name.clone()),
@@ -124,20 +132,45 @@ fn instance(
         groups: launch.groups.clone(),
         user_data: launch.user_data.clone(),
         tags: launch.tags.clone(),
+        created: call.now,
         launched: call.now,
         token: launch.token.clone(),
         on_shutdown: launch.on_shutdown,
         protected: launch.protected,
         metadata: launch.metadata.clone(),
-        volume: Volume {
-            id: new_id("vol"),
-            ..launch.volume.clone()
-        },
+        options: launch.options.clone(),
+        root_device: launch.image.publisher.root_device.to_owned(),
+        attachments,
         interface: new_id("eni"),
         iam_profile: launch.iam_profile.clone(),
         cpu_credits: launch.cpu_credits.clone(),
         run: call.run.map(str::to_owned),
     })
+}
+
+/// Creates the volumes of an instance.
+fn create_volumes(call: &mut Call<'_>, launch: &Launch, instance: &str) -> Vec<Attachment> {
+    let mut attachments = Vec::new();
+    for mapping in &launch.volumes {
+        let volume = Volume {
+            id: new_id("vol"),
+            spec: mapping.spec.clone(),
+            zone: zone(call.region_name),
+            tags: launch.volume_tags.clone(),
+            created: call.now,
+            instance: Some(instance.to_owned()),
+            token: None,
+            modified: None,
+        };
+        attachments.push(Attachment {
+            volume: volume.id.clone(),
+            device: mapping.device.clone(),
+            delete_on_termination: mapping.delete_on_termination,
+            since: call.now,
+        });
+        call.region().volumes.insert(volume.id.clone(), volume);
+    }
+    attachments
 }
 
 /// Returns the answer to a launch. A repeated request with the same client token

@@ -1,15 +1,21 @@
 //! Reads and checks the parameters of `RunInstances`. Actions that change an
 //! instance later share the functions for some of them.
 
+use std::net::Ipv4Addr;
+
+use super::addresses::wanted_address;
+use super::block_devices::{Mapping, mappings};
 use super::call::Call;
 use super::credits::credits;
 use super::groups;
 use super::images::{Image, resolve_image};
 use super::instance_types::{InstanceType, instance_type};
 use super::network::{check_subnet, zone};
+use super::options::{Options, read_interface};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
-use super::state::{KeyPair, MetadataOptions, OnShutdown, Tags, Volume};
+use super::regions::zone_named;
+use super::state::{KeyPair, MetadataOptions, OnShutdown, Tags};
 use super::tags;
 use super::user_data::user_data;
 
@@ -23,7 +29,13 @@ pub(super) struct Launch {
     pub(super) groups: Vec<String>,
     pub(super) user_data: Option<String>,
     pub(super) tags: Tags,
-    pub(super) volume: Volume,
+    /// The volumes, the root volume first.
+    pub(super) volumes: Vec<Mapping>,
+    /// The tags of each volume.
+    pub(super) volume_tags: Tags,
+    pub(super) options: Options,
+    /// The private address that the request names.
+    pub(super) address: Option<Ipv4Addr>,
     pub(super) on_shutdown: OnShutdown,
     pub(super) protected: bool,
     pub(super) metadata: MetadataOptions,
@@ -74,17 +86,20 @@ pub(super) fn read(
     let tags = tags::specified(request, &kinds, "instance")?;
     let volume_tags = tags::specified(request, &kinds, "volume")?;
     let placement = request.part("Placement");
-    placement.text("Tenancy");
-    if let Some(given) = placement.text("AvailabilityZone")
-        && given != zone(call.region_name)
+    let zone_id = placement.text("AvailabilityZoneId");
+    if let Some(given) = placement.text("AvailabilityZone").or(zone_id)
+        && zone_named(call, given).ok() != Some(zone(call.region_name))
     {
         return Err(Refusal::new(
             "InvalidParameterValue",
             format!("Invalid availability zone: [{given}]"),
         ));
     }
-    request.flag("EbsOptimized")?;
-    request.part("Monitoring").flag("Enabled")?;
+    let mut options = Options::read(request, instance_type)?;
+    if let Some(interface) = request.parts("NetworkInterface").first() {
+        options.interface = read_interface(interface)?;
+    }
+    options.interface_tags = tags::specified(request, &kinds, "network-interface")?;
     let cpu_credits = credits(request, instance_type)?;
     let profile = request.part("IamInstanceProfile");
     let iam_profile = profile.text("Name").or_else(|| profile.text("Arn"));
@@ -96,10 +111,13 @@ pub(super) fn read(
         groups,
         user_data: user_data(request)?,
         tags,
-        volume: volume(request, &image, volume_tags)?,
+        volumes: mappings(call, request, &image)?,
+        volume_tags,
+        address: address(call, request, max_count)?,
         on_shutdown: on_shutdown(request.text("InstanceInitiatedShutdownBehavior"))?,
         protected: request.flag("DisableApiTermination")?.unwrap_or(false),
-        metadata: metadata(&request.part("MetadataOptions"), None)?,
+        metadata: metadata(&request.part("MetadataOptions"), default_metadata(&image))?,
+        options,
         public,
         iam_profile: iam_profile.map(str::to_owned),
         cpu_credits,
@@ -183,9 +201,6 @@ fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Vec<String>
                 format!("Network interfaces and {level} may not be specified on the same request"),
             ));
         }
-        interface.text("DeviceIndex");
-        interface.text("Description");
-        interface.flag("DeleteOnTermination")?;
         subnet = interface.text("SubnetId");
         public = interface.flag("AssociatePublicIpAddress")?.unwrap_or(true);
         ids.extend(
@@ -212,49 +227,33 @@ fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Vec<String>
     Ok((public, ids))
 }
 
-fn volume(request: &Part<'_>, image: &Image, tags: Tags) -> Result<Volume> {
-    let root_device = image.publisher.root_device;
-    let smallest = image.publisher.size;
-    let mut volume = Volume {
-        id: String::new(),
-        device: root_device.to_owned(),
-        size: smallest,
-        kind: "gp3".to_owned(),
-        encrypted: false,
-        delete_on_termination: true,
-        tags,
-    };
-    for mapping in request.parts("BlockDeviceMapping") {
-        let device = mapping.required("DeviceName")?;
-        if device != root_device {
+/// Returns the private address that a request names, if it names one.
+fn address(call: &Call<'_>, request: &Part<'_>, max_count: u32) -> Result<Option<Ipv4Addr>> {
+    let interfaces = request.parts("NetworkInterface");
+    let interface = interfaces.first();
+    let mut named = vec![request.text("PrivateIpAddress")];
+    named.push(interface.and_then(|interface| interface.text("PrivateIpAddress")));
+    for one in interface.map_or_else(Vec::new, |i| i.parts("PrivateIpAddresses")) {
+        if !one.flag("Primary")?.unwrap_or(false) {
             return Err(Refusal::new(
                 "UnsupportedOperation",
-                format!(
-                    "Instances of this image have the root device {root_device} only, not {device}"
-                ),
+                "Network interfaces of the local cloud have no secondary private addresses",
             ));
         }
-        let ebs = mapping.part("Ebs");
-        volume.size = ebs.number("VolumeSize")?.unwrap_or(volume.size);
-        volume.encrypted = ebs.flag("Encrypted")?.unwrap_or(false);
-        volume.delete_on_termination = ebs.flag("DeleteOnTermination")?.unwrap_or(true);
-        if let Some(kind) = ebs.text("VolumeType") {
-            kind.clone_into(&mut volume.kind);
-        }
-        ebs.text("Iops");
-        ebs.text("Throughput");
-        ebs.text("KmsKeyId");
+        named.push(one.text("PrivateIpAddress"));
     }
-    if !(smallest..=16384).contains(&volume.size) {
+    let mut named = named.into_iter().flatten();
+    let Some(text) = named.next() else {
+        return Ok(None);
+    };
+    if max_count > 1 || named.next().is_some() {
         return Err(Refusal::new(
-            "InvalidBlockDeviceMapping",
-            format!(
-                "Volume of size {}GB is smaller than snapshot, expect size >= {smallest}GB",
-                volume.size
-            ),
+            "InvalidParameterCombination",
+            "A launch with a private IP address is a launch of one instance with one such \
+             address",
         ));
     }
-    Ok(volume)
+    wanted_address(call.state, call.facts.subnet, text).map(Some)
 }
 
 /// Parses the effect of a shutdown by the instance's own operating system.
@@ -270,16 +269,20 @@ pub(super) fn on_shutdown(text: Option<&str>) -> Result<OnShutdown> {
     }
 }
 
-/// Returns the options of the metadata service: the current options, changed by
-/// the request. Without current options, tokens are required, which is the
-/// default of Amazon Linux 2023's images.
-pub(super) fn metadata(part: &Part<'_>, now: Option<MetadataOptions>) -> Result<MetadataOptions> {
-    let mut options = now.unwrap_or(MetadataOptions {
-        tokens_required: true,
+/// Returns the options of the metadata service without options in the launch.
+fn default_metadata(image: &Image) -> MetadataOptions {
+    let tokens_required = image.publisher.tokens_required;
+    MetadataOptions {
+        tokens_required,
         enabled: true,
         tags: false,
-        hop_limit: 2,
-    });
+        hop_limit: if tokens_required { 2 } else { 1 },
+        ipv6: false,
+    }
+}
+
+/// Returns these options of the metadata service, changed by the request.
+pub(super) fn metadata(part: &Part<'_>, mut options: MetadataOptions) -> Result<MetadataOptions> {
     let choice = |name: &str, yes: &str, no: &str| match part.text(name) {
         None => Ok(None),
         Some(text) if text == yes => Ok(Some(true)),
@@ -297,6 +300,13 @@ pub(super) fn metadata(part: &Part<'_>, now: Option<MetadataOptions>) -> Result<
     options.hop_limit = part
         .number("HttpPutResponseHopLimit")?
         .unwrap_or(options.hop_limit);
-    part.text("HttpProtocolIpv6");
+    if !(1..=64).contains(&options.hop_limit) {
+        return Err(Refusal::value(
+            "HttpPutResponseHopLimit",
+            &options.hop_limit.to_string(),
+            "Expected a value from 1 to 64.",
+        ));
+    }
+    options.ipv6 = choice("HttpProtocolIpv6", "enabled", "disabled")?.unwrap_or(options.ipv6);
     Ok(options)
 }

@@ -15,6 +15,7 @@ mod admission;
 mod answer;
 mod attributes;
 mod authentication;
+mod block_devices;
 #[cfg(target_os = "linux")]
 mod boot;
 mod call;
@@ -41,9 +42,11 @@ mod launch_request;
 mod machines;
 #[cfg(target_os = "linux")]
 mod metadata;
+mod monitoring;
 mod network;
 #[cfg(not(target_os = "linux"))]
 mod no_machines;
+mod options;
 mod params;
 mod permissions;
 mod refusal;
@@ -55,6 +58,9 @@ mod store;
 mod sts;
 mod tags;
 mod user_data;
+mod volume_answer;
+mod volume_spec;
+mod volumes;
 mod xml;
 
 pub(crate) use actions::actions;

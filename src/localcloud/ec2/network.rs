@@ -336,7 +336,7 @@ pub(super) fn describe_internet_gateways(call: &mut Call<'_>, request: &Part<'_>
         });
         xml.text("internetGatewayId", &gateway.id);
         xml.text("ownerId", &gateway.owner);
-        tags::write(xml, &gateway.tags);
+        tags::write_list(xml, &gateway.tags);
     });
     xml.option("nextToken", next);
     Ok(xml)

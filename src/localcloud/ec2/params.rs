@@ -180,6 +180,20 @@ impl<'a> Part<'a> {
             .any(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
+    /// Refuses parameters that AWS has and the local cloud does not.
+    pub(super) fn unsupported(&self, names: &[&str]) -> Result<()> {
+        match names.iter().find(|name| self.has(name)) {
+            None => Ok(()),
+            Some(name) => Err(Refusal::new(
+                "UnsupportedOperation",
+                format!(
+                    "The local cloud does not support the parameter {}",
+                    self.name(name)
+                ),
+            )),
+        }
+    }
+
     /// Returns the structure with this name, which may be empty.
     pub(super) fn part(&self, name: &str) -> Part<'a> {
         Part {

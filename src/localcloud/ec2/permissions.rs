@@ -4,6 +4,8 @@ use ipnet::IpNet;
 
 use super::call::Call;
 use super::groups::{check_description, find, id_by_name};
+use super::ids::GROUP;
+use super::network::check_vpc;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Peer, Permission};
@@ -14,6 +16,7 @@ pub(super) fn permissions(
     call: &mut Call<'_>,
     request: &Part<'_>,
 ) -> Result<Vec<(Permission, Option<String>)>> {
+    request.unsupported(&["SourceSecurityGroupName", "SourceSecurityGroupOwnerId"])?;
     let mut found = Vec::new();
     for part in request.parts("IpPermissions") {
         found.extend(permissions_of(call, &part)?);
@@ -50,6 +53,7 @@ fn permissions_of(
     part: &Part<'_>,
 ) -> Result<Vec<(Permission, Option<String>)>> {
     let (protocol, from, to) = ports(part.text("IpProtocol").unwrap_or("null"), part)?;
+    part.unsupported(&["PrefixListIds"])?;
     let mut peers: Vec<(Peer, Option<String>)> = Vec::new();
     for range in part.parts("IpRanges") {
         peers.push((cidr(range.required("CidrIp")?)?, described(&range)?));
@@ -58,8 +62,8 @@ fn permissions_of(
         peers.push((cidr(range.required("CidrIpv6")?)?, described(&range)?));
     }
     for group in part.parts("Groups") {
-        group.text("UserId");
-        group.text("VpcId");
+        group.unsupported(&["PeeringStatus", "VpcPeeringConnectionId"])?;
+        check_owner(call, &group)?;
         let name = group.text("GroupName");
         let id = match group.text("GroupId") {
             Some(id) => find(call, id)?.id,
@@ -83,6 +87,20 @@ fn permissions_of(
         (permission, description)
     };
     Ok(peers.into_iter().map(permission).collect())
+}
+
+/// Refuses a group of another account or VPC: the local cloud has none.
+fn check_owner(call: &Call<'_>, group: &Part<'_>) -> Result<()> {
+    if let Some(vpc) = group.text("VpcId") {
+        check_vpc(call, Some(vpc))?;
+    }
+    match group.text("UserId") {
+        Some(user) if user != call.facts.account => {
+            let id = group.text("GroupId").or(group.text("GroupName"));
+            Err(GROUP.not_found(&[id.unwrap_or_default()]))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns the description of a rule.

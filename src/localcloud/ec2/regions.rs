@@ -27,6 +27,29 @@ pub(super) const REGIONS: [&str; 17] = [
     "us-west-2",
 ];
 
+/// Returns the names of a region's zones.
+fn zone_names(region: &str) -> [String; 3] {
+    ["a", "b", "c"].map(|letter| format!("{region}{letter}"))
+}
+
+/// Returns the id of a zone.
+pub(super) fn zone_id(name: &str) -> String {
+    name.replace('-', "")
+}
+
+/// Returns the name of the zone with this name or id.
+pub(super) fn zone_named(call: &Call<'_>, given: &str) -> Result<String> {
+    zone_names(call.region_name)
+        .into_iter()
+        .find(|name| name == given || zone_id(name) == given)
+        .ok_or_else(|| {
+            Refusal::new(
+                "InvalidZone.NotFound",
+                format!("The zone '{given}' does not exist."),
+            )
+        })
+}
+
 pub(super) fn describe_regions(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     struct Region(&'static str);
     impl Filtered for Region {
@@ -79,7 +102,7 @@ pub(super) fn describe_availability_zones(call: &mut Call<'_>, request: &Part<'_
     let names = request.list("ZoneName");
     request.flag("AllAvailabilityZones")?;
     let region = call.region_name;
-    let zones = ["a", "b", "c"].map(|letter| Zone(region, format!("{region}{letter}")));
+    let zones = zone_names(region).map(|name| Zone(region, name));
     let wanted = zones
         .into_iter()
         .filter(|zone| names.is_empty() || names.contains(&zone.1.as_str()));
@@ -90,10 +113,11 @@ pub(super) fn describe_availability_zones(call: &mut Call<'_>, request: &Part<'_
         xml.text("zoneName", &name);
         xml.text("zoneState", "available");
         xml.text("regionName", region);
-        xml.text("zoneId", name.replace('-', ""));
+        xml.text("zoneId", zone_id(&name));
         xml.text("groupName", region);
         xml.text("networkBorderGroup", region);
         xml.text("zoneType", "availability-zone");
+        xml.texts("messageSet", [] as [&str; 0]);
         xml.text("optInStatus", "opt-in-not-required");
     });
     Ok(xml)

@@ -8,6 +8,10 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::options::Options;
+use super::volume_spec::Spec;
+use crate::clock::iso;
+
 /// Milliseconds since 1970.
 pub(super) type Millis = u64;
 
@@ -31,6 +35,9 @@ pub(super) struct Region {
     pub(super) groups: BTreeMap<String, Group>,
     /// Instances by id.
     pub(super) instances: BTreeMap<String, Instance>,
+    /// Volumes by id, attached or not.
+    #[serde(default)]
+    pub(super) volumes: BTreeMap<String, Volume>,
     /// Launches by client token.
     pub(super) tokens: BTreeMap<String, Token>,
     /// The runs that created the default VPC or its subnet, which their accounts
@@ -170,6 +177,9 @@ pub(super) struct Instance {
     pub(super) since: Millis,
     /// Code and message of the last change.
     pub(super) reason: Option<(String, String)>,
+    /// Who caused the last change, as AWS's `StateTransitionReason`.
+    #[serde(default)]
+    pub(super) transition: String,
     pub(super) instance_type: String,
     pub(super) image: String,
     pub(super) architecture: String,
@@ -184,12 +194,18 @@ pub(super) struct Instance {
     /// User data in base64, as received.
     pub(super) user_data: Option<String>,
     pub(super) tags: Tags,
+    /// When the instance was created.
+    pub(super) created: Millis,
+    /// When the instance was started last, which is AWS's `LaunchTime`.
     pub(super) launched: Millis,
     pub(super) token: Option<String>,
     pub(super) on_shutdown: OnShutdown,
     pub(super) protected: bool,
     pub(super) metadata: MetadataOptions,
-    pub(super) volume: Volume,
+    pub(super) options: Options,
+    pub(super) root_device: String,
+    /// The attached volumes, the root volume first.
+    pub(super) attachments: Vec<Attachment>,
     pub(super) interface: String,
     pub(super) iam_profile: Option<String>,
     /// The credit option of a burstable type.
@@ -205,17 +221,36 @@ pub(super) struct MetadataOptions {
     pub(super) enabled: bool,
     pub(super) tags: bool,
     pub(super) hop_limit: u8,
+    /// Whether the service has an IPv6 address too. The local cloud stores it only.
+    #[serde(default)]
+    pub(super) ipv6: bool,
 }
 
+/// A volume's attachment to an instance, which contains it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Attachment {
+    /// The volume's id.
+    pub(super) volume: String,
+    pub(super) device: String,
+    pub(super) delete_on_termination: bool,
+    pub(super) since: Millis,
+}
+
+/// A volume. An instance's root volume is the disk of its machine. The others
+/// have no disk: they exist in answers only.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Volume {
     pub(super) id: String,
-    pub(super) device: String,
-    pub(super) size: u32,
-    pub(super) kind: String,
-    pub(super) encrypted: bool,
-    pub(super) delete_on_termination: bool,
+    pub(super) spec: Spec,
+    pub(super) zone: String,
     pub(super) tags: Tags,
+    pub(super) created: Millis,
+    /// The id of the instance that the volume is attached to.
+    pub(super) instance: Option<String>,
+    /// The client token of its creation, and the canonical request.
+    pub(super) token: Option<(String, String)>,
+    /// What the last modification changed, and when.
+    pub(super) modified: Option<(Spec, Millis)>,
 }
 
 /// How long a terminated instance can still be described.
@@ -256,8 +291,41 @@ impl Region {
         if let Some(instance) = self.instances.get_mut(id) {
             instance.phase = phase;
             instance.since = now;
+            if reason.map(|(code, _)| code) != instance.reason.as_ref().map(|(code, _)| &**code) {
+                instance.transition = transition(reason, now);
+            }
             instance.reason = reason.map(|(code, message)| (code.to_owned(), message.to_owned()));
+            if phase == Phase::Terminated {
+                self.release_volumes(id);
+            }
         }
+    }
+
+    /// Deletes the volumes of a terminated instance, and detaches those that
+    /// outlive it.
+    fn release_volumes(&mut self, id: &str) {
+        let Some(instance) = self.instances.get_mut(id) else {
+            return;
+        };
+        for attachment in std::mem::take(&mut instance.attachments) {
+            if attachment.delete_on_termination {
+                self.volumes.remove(&attachment.volume);
+            } else if let Some(volume) = self.volumes.get_mut(&attachment.volume) {
+                volume.instance = None;
+            }
+        }
+    }
+}
+
+/// Returns AWS's `StateTransitionReason` of a change.
+fn transition(reason: Option<(&str, &str)>, now: Millis) -> String {
+    match reason {
+        None => String::new(),
+        Some(("Client.UserInitiatedShutdown", _)) => {
+            let time = iso(now);
+            format!("User initiated ({} {} GMT)", &time[..10], &time[11..19])
+        }
+        Some((_, message)) => message.to_owned(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::filters::{Filtered, Filters, page};
 use super::ids::{IdKind, is_id};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
-use super::state::{Region, Tags};
+use super::state::{Phase, Region, Tags};
 use super::xml::Xml;
 
 /// AWS's limit of tags per resource.
@@ -98,7 +98,17 @@ fn limit() -> Refusal {
     )
 }
 
+/// Writes the tags of a resource. As on AWS, a resource without tags has no list
+/// of them.
 pub(super) fn write(xml: &mut Xml, tags: &Tags) {
+    if !tags.is_empty() {
+        write_list(xml, tags);
+    }
+}
+
+/// Writes the tags of a resource of a kind that AWS returns with an empty list, such
+/// as key pairs and internet gateways.
+pub(super) fn write_list(xml: &mut Xml, tags: &Tags) {
     xml.list("tagSet", tags, |xml, (key, value)| {
         xml.text("key", key);
         xml.text("value", value);
@@ -123,11 +133,12 @@ fn of<'a>(region: &'a mut Region, id: &str) -> Option<(&'static str, &'a mut Tag
         return Some(("security-group-rule", &mut rule.tags));
     }
     if is_id("vol", id) {
-        let owner = region
-            .instances
-            .values_mut()
-            .find(|instance| instance.volume.id == id)?;
-        return Some(("volume", &mut owner.volume.tags));
+        return Some(("volume", &mut region.volumes.get_mut(id)?.tags));
+    }
+    if is_id("eni", id) {
+        let mut instances = region.instances.values_mut();
+        let owner = instances.find(|i| i.interface == id && i.phase != Phase::Terminated)?;
+        return Some(("network-interface", &mut owner.options.interface_tags));
     }
     let instance = region.instances.get_mut(id)?;
     Some(("instance", &mut instance.tags))
@@ -222,7 +233,8 @@ impl Filtered for Tag {
 pub(super) fn describe_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let region = call.region();
     let mut ids: Vec<String> = region.instances.keys().cloned().collect();
-    ids.extend(region.instances.values().map(|i| i.volume.id.clone()));
+    ids.extend(region.volumes.keys().cloned());
+    ids.extend(region.instances.values().map(|i| i.interface.clone()));
     ids.extend(region.groups.keys().cloned());
     let rules = region
         .groups

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Compares the local cloud with the members of AWS's own service models.
 
-Usage: check.py [--draft], with the output of `autorun cloud env`. `--draft` prints
-rows for what is not classified, to begin with. botocore contains the models. The tables `SERVICE-*.toml` beside this file classify each member of the
-actions that the local cloud has:
+Usage: check.py [--draft] [--unproven], with the output of `autorun cloud env`.
+`--draft` prints rows for what is not classified, to begin with. `--unproven` prints
+the members that are done, but whose sample value is refused: choose a better
+sample. botocore contains the models. The tables `SERVICE-*.toml` beside this file
+classify each member of the actions that the local cloud has:
 
     [in.SHAPE]                      members of a structure in requests
     done = "Name .."                the local cloud does what AWS does
@@ -28,6 +30,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, ParamValidationError
 
+sys.dont_write_bytecode = True
+
 import scenario
 from answers import Answers
 
@@ -40,6 +44,8 @@ CLASSES = {
 UNREAD = ("UnknownParameter", "UnsupportedOperation", "InternalError")
 
 faults = []
+# Members that are done, and whose sample value is refused for another reason.
+unproven = []
 drafts = defaultdict(lambda: defaultdict(list))
 
 
@@ -151,8 +157,10 @@ def value(shape, name, path, sample, live):
 
 def request(operation, path, sample, live):
     """Returns a request that has the member at this path."""
+    live = {**live, **scenario.samples(operation.name)}
     whole = value(operation.input_shape, "", path, sample, live)
-    whole = {**scenario.base(operation.name, live), **whole}
+    base = scenario.base(operation.name, path[0], live)
+    whole.update((name, given) for name, given in base.items() if name != path[0])
     if "DryRun" in operation.input_shape.members:
         whole["DryRun"] = True
     return whole
@@ -217,6 +225,8 @@ def check_input(client, model, table, live, counts):
             fault(f"{text} is answered with {code}, not refused with {row.detail}")
         if row.kind != "refused" and code in UNREAD:
             fault(f"{text} is {row.kind}, but refused with {code}")
+        if row.kind != "refused" and code not in (None, "DryRunOperation"):
+            unproven.append(f"{text}: {code}")
 
 
 def check_output(model, table, answers, counts):
@@ -284,8 +294,11 @@ def report(service, known, counts):
 def main():
     for service in scenario.SERVICES:
         check(service)
+    print(f"{len(unproven)} members are done, and their sample values are refused")
     if "--draft" in sys.argv:
         print_drafts()
+    if "--unproven" in sys.argv:
+        print("\n".join(unproven))
     for text in faults:
         print(text, file=sys.stderr)
     if faults:

@@ -11,10 +11,15 @@ SERVICES = ["ec2", "sts", "ssm"]
 # Members that AWS requires although its model does not say so, by structure.
 ALSO = {
     "BlockDeviceMapping": ["DeviceName"],
+    "EbsBlockDevice": ["VolumeSize", "VolumeType", "Encrypted"],
     "Filter": ["Name", "Values"],
     "InstanceNetworkInterfaceSpecification": ["DeviceIndex"],
-    "IpPermission": ["IpProtocol", "FromPort", "ToPort"],
-    "Tag": ["Key"],
+    "IpPermission": ["IpProtocol", "FromPort", "ToPort", "IpRanges"],
+    "IpRange": ["CidrIp"],
+    "Ipv6Range": ["CidrIpv6"],
+    "PrivateIpAddressSpecification": ["Primary"],
+    "Tag": ["Key", "Value"],
+    "UserIdGroupPair": ["GroupId"],
     "TagSpecification": ["ResourceType", "Tags"],
 }
 
@@ -30,15 +35,53 @@ BEYOND_THE_MODEL = {("AttachmentStatus", "available")}
 PARAMETER = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
 
 
-def base(operation, live):
-    """Returns what a request needs beyond what the model requires."""
-    if operation == "RunInstances":
-        return {"ImageId": live["ImageId"], "InstanceType": "t3.micro"}
+# The tagged resource and a filter of actions.
+RESOURCE_TYPES = {
+    "CreateKeyPair": "key-pair", "CreateSecurityGroup": "security-group",
+    "CreateVolume": "volume", "ImportKeyPair": "key-pair", "RunInstances": "instance",
+}
+FILTERS = {
+    "DescribeAvailabilityZones": "zone-name", "DescribeInstanceStatus": "availability-zone",
+    "DescribeInstanceCreditSpecifications": "instance-id",
+    "DescribeInstanceTypeOfferings": "location", "DescribeInstanceTypes": "instance-type",
+    "DescribeRegions": "region-name", "DescribeTags": "key",
+    "DescribeVolumeStatus": "availability-zone", "DescribeVolumesModifications": "volume-id",
+}
+
+
+def samples(operation):
+    """Returns sample values, by the names of members, for one action."""
+    found = {"ResourceType": RESOURCE_TYPES.get(operation, "security-group-rule")}
+    if operation.startswith("Describe"):
+        found["Name"] = FILTERS.get(operation, "tag-key")
+    if operation.startswith("Authorize"):
+        found.update(FromPort=80, ToPort=80)
+    return found
+
+
+def base(operation, member, live):
+    """Returns what a request with this member needs beyond what the model requires."""
+    group = {"GroupId": live["GroupId"]} if "GroupId" in live else {}
     if operation.startswith(("AuthorizeSecurityGroup", "RevokeSecurityGroup")):
-        return {"GroupId": live["GroupId"]}
-    if operation == "ModifyInstanceAttribute":
-        return {"Attribute": "disableApiTermination"}
-    return {}
+        # The rule with port 443 exists.
+        port = 443 if operation.startswith("Revoke") else 80
+        rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIp": live["CidrIp"]}
+        return group if member == "SecurityGroupRuleIds" else {**group, **rule}
+    return {
+        "CreateKeyPair": {"KeyName": "new"},
+        "CreateSecurityGroup": {"GroupName": "new"},
+        "CreateVolume": {
+            "Size": 8, "VolumeType": "gp3", "Encrypted": True,
+            **({} if member == "AvailabilityZoneId" else {
+                "AvailabilityZone": live.get("AvailabilityZone")}),
+        },
+        "DeleteKeyPair": {"KeyName": "new"},
+        "DeleteSecurityGroup": group,
+        "ImportKeyPair": {"KeyName": "new"},
+        "ModifyInstanceAttribute":
+            {"Attribute": "disableApiTermination"} if member == "Value" else {},
+        "RunInstances": {"ImageId": live.get("ImageId"), "InstanceType": "t3.micro"},
+    }.get(operation, {})
 
 
 def until(condition, what):
@@ -71,7 +114,9 @@ def places(ec2, live):
     ec2.describe_regions()
     zones = ec2.describe_availability_zones()["AvailabilityZones"]
     ec2.describe_account_attributes()
-    image = ec2.describe_images(Owners=["amazon"], IncludeDeprecated=True)["Images"][0]
+    ec2.describe_images(IncludeDeprecated=True)
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]
+    ec2.describe_images(MaxResults=5)
     ec2.describe_instance_types(MaxResults=5)
     ec2.describe_instance_type_offerings(MaxResults=5)
     vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
@@ -84,7 +129,8 @@ def places(ec2, live):
         "VpcId": vpc, "VpcIds": vpc, "SubnetId": subnet, "SubnetIds": subnet,
         "InternetGatewayIds": gateway, "InstanceType": "t3.micro",
         "InstanceTypes": "t3.micro", "MinCount": 1, "MaxCount": 1, "MaxResults": 5,
-        "Key": "team", "Value": "members", "LocationType": "region",
+        "AvailabilityZoneId": zones[0]["ZoneId"], "Device": "/dev/sdf", "FromPort": 443,
+        "ToPort": 443, "VolumeType": "gp3", "DeviceIndex": 0, "DeviceName": "/dev/sdf", "VolumeSize": 8, "Key": "team", "Value": "members", "LocationType": "region",
     }
 
 
@@ -95,7 +141,10 @@ def key_pairs(ec2, live):
     ec2.import_key_pair(
         KeyName="imported", PublicKeyMaterial=material, TagSpecifications=tagged("key-pair"))
     ec2.delete_key_pair(KeyName="imported")
-    return {"KeyName": "members", "KeyNames": "members", "KeyPairIds": made["KeyPairId"]}
+    return {
+        "KeyName": "members", "KeyNames": "members", "KeyPairIds": made["KeyPairId"],
+        "PublicKeyMaterial": material,
+    }
 
 
 def groups(ec2, live):
@@ -114,12 +163,16 @@ def groups(ec2, live):
     ec2.authorize_security_group_egress(GroupId=group, IpPermissions=[
         {**rule, "IpRanges": [{"CidrIp": "192.0.2.0/24", "Description": "ssh"}]}])
     ec2.describe_security_groups(GroupIds=[group])
+    other = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIp": "192.0.2.0/24"}
+    ec2.authorize_security_group_ingress(GroupId=group, **other)
+    ec2.authorize_security_group_egress(GroupId=group, **other)
     rules = ec2.describe_security_group_rules(
         Filters=[{"Name": "group-id", "Values": [group]}])["SecurityGroupRules"]
-    ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[
-        {**rule, "Ipv6Ranges": [{"CidrIpv6": "::/0"}],
-         "IpRanges": [{"CidrIp": "0.0.0.0/0"}],
-         "UserIdGroupPairs": [{"GroupId": group}]}])
+    rules = [one for one in rules if one["FromPort"] == 443]
+    ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[{
+        **rule, "IpRanges": [{"CidrIp": "0.0.0.0/0"}], "Ipv6Ranges": [{"CidrIpv6": "::/0"}],
+        "UserIdGroupPairs": [{"GroupId": group}],
+    }])
     ec2.revoke_security_group_egress(GroupId=group, IpPermissions=[
         {**rule, "IpRanges": [{"CidrIp": "192.0.2.0/24"}]}])
     # Created to be deleted.
@@ -156,12 +209,16 @@ def instances(ec2, live):
     for attribute in (
         "instanceType", "userData", "disableApiTermination", "instanceInitiatedShutdownBehavior",
         "rootDeviceName", "blockDeviceMapping", "sourceDestCheck", "groupSet", "ebsOptimized",
-        "enaSupport", "disableApiStop",
+        "enaSupport", "disableApiStop", "enclaveOptions", "kernel", "ramdisk",
+        "sriovNetSupport", "productCodes",
     ):
         ec2.describe_instance_attribute(InstanceId=instance, Attribute=attribute)
     ec2.describe_instance_credit_specifications(InstanceIds=[instance])
     ec2.modify_instance_attribute(InstanceId=instance, DisableApiTermination={"Value": False})
     ec2.modify_instance_metadata_options(InstanceId=instance, HttpPutResponseHopLimit=3)
+    ec2.monitor_instances(InstanceIds=[instance])
+    ec2.describe_instances(InstanceIds=[instance])
+    ec2.unmonitor_instances(InstanceIds=[instance])
     ec2.get_console_output(InstanceId=instance)
     ec2.create_tags(Resources=[instance], Tags=[{"Key": "more", "Value": ""}])
     ec2.delete_tags(Resources=[instance], Tags=[{"Key": "more"}])
@@ -169,20 +226,49 @@ def instances(ec2, live):
     ec2.reboot_instances(InstanceIds=[instance])
     ec2.stop_instances(InstanceIds=[instance])
     until(lambda: state(ec2, instance) == "stopped", "the instance is stopped")
-    ec2.describe_volumes()
+    volumes(ec2, live, instance)
     ec2.start_instances(InstanceIds=[instance])
     until(lambda: state(ec2, instance) == "running", "the instance is started")
     ec2.terminate_instances(InstanceIds=[short])
     until(lambda: state(ec2, short) == "terminated", "the instance is terminated")
-    ec2.get_paginator("describe_instances")
-    for _ in range(5):
-        ec2.run_instances(**launch)
-    until(lambda: "NextToken" in ec2.describe_instances(MaxResults=5), "there are two pages")
-    volume = ec2.describe_volumes(MaxResults=5)["Volumes"][0]["VolumeId"]
+    ec2.run_instances(**{**launch, "MinCount": 5, "MaxCount": 5}, TagSpecifications=tags)
+    paged = [
+        ec2.describe_instances, ec2.describe_volumes, ec2.describe_volume_status,
+        ec2.describe_instance_credit_specifications, ec2.describe_tags,
+        lambda **page: ec2.describe_instance_status(IncludeAllInstances=True, **page),
+    ]
+    for call in paged:
+        until(lambda call=call: "NextToken" in call(MaxResults=5), "there are two pages")
+    ec2.stop_instances(InstanceIds=[instance])
+    until(lambda: state(ec2, instance) == "stopped", "the instance is stopped")
+    address = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    address = address["PrivateIpAddress"].rsplit(".", 1)[0] + ".200"
     return {
         "InstanceId": instance, "InstanceIds": instance, "Resources": instance,
-        "VolumeId": volume, "VolumeIds": volume, "Attribute": "instanceType",
+        "Attribute": "instanceType", "PrivateIpAddress": address,
     }
+
+
+def volumes(ec2, live, stopped):
+    """Volumes, with an instance that is stopped."""
+    image = ec2.describe_images(ImageIds=[live["ImageId"]])["Images"][0]
+    snapshot = image["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+    zone = {"AvailabilityZone": live["AvailabilityZone"]}
+    made = [
+        ec2.create_volume(**zone, Size=8, VolumeType="gp3", Encrypted=True,
+                          TagSpecifications=tagged("volume")),
+        ec2.create_volume(**zone, Size=8),
+        ec2.create_volume(**zone, SnapshotId=snapshot),
+    ]
+    ids = [volume["VolumeId"] for volume in made]
+    soon(ec2.describe_volumes, VolumeIds=ids)
+    ec2.attach_volume(VolumeId=ids[0], InstanceId=stopped, Device="/dev/sdf")
+    ec2.describe_volumes()
+    ec2.modify_volume(VolumeId=ids[0], Size=10)
+    ec2.describe_volumes_modifications()
+    ec2.detach_volume(VolumeId=ids[0])
+    ec2.delete_volume(VolumeId=ids[1])
+    live.update(VolumeId=ids[0], VolumeIds=ids[0], SnapshotId=snapshot)
 
 
 # In the order of the calls.
