@@ -200,6 +200,37 @@ def tags_of_buckets():
 
 
 @check
+def a_bucket_is_created_with_tags():
+    name = f"tagged-{RUN}"
+    create = lambda *tags: S3.create_bucket(Bucket=name, CreateBucketConfiguration={"Tags": list(tags)})
+    one = {"Key": "team", "Value": "a+b"}
+    refused(400, "MalformedXML", plain_tags, name, "<Tag><Key>a</Key></Tag>")
+    message = (
+        "User-defined tag keys can't start with \"aws:\". This prefix is reserved for system tags. Remove \"aws:\" "
+        "from your tag keys and try again."
+    )
+    same(refused(400, "InvalidTag", create, {"Key": "aws:x", "Value": ""})["Message"], message)
+    refused(400, "InvalidTag", create, {"Key": "a,b", "Value": ""})
+    create(one)
+    same(S3.get_bucket_tagging(Bucket=name)["TagSet"], [one])
+    refused(409, "BucketAlreadyOwnedByYou", create, one)
+    create()
+    S3.create_bucket(Bucket=name)
+    same(S3.get_bucket_tagging(Bucket=name)["TagSet"], [one])
+    S3.delete_bucket(Bucket=name)
+
+
+def plain_tags(name, tags):
+    """Creates a bucket with this text as its tags."""
+    namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
+    place = f"<CreateBucketConfiguration xmlns='{namespace}'><Tags>{tags}</Tags></CreateBucketConfiguration>"
+    body = place.encode()
+    status, _, answer = plain("PUT", f"/{name}", body, signed("PUT", f"/{name}", body))
+    error = {"Error": {"Code": code_of(answer)}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    raise ClientError(error, "CreateBucket")
+
+
+@check
 def settings_of_a_new_bucket():
     with bucket("new") as name:
         block = S3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]

@@ -166,6 +166,18 @@ fn sftp_and_scp_of_openssh_copy_files() {
     assert_eq!(fs::read(back).unwrap(), b"odd");
 }
 
+/// Each member of the requests and answers of S3 in AWS's model has a class in
+/// `tests/cloud/members`, which real requests confirm.
+#[test]
+fn every_member_of_s3_is_classified() {
+    let cloud = LocalCloud::start();
+    let python = Lab::python();
+    print!(
+        "{}",
+        succeeds(cloud.client(&python).arg("tests/cloud/members/s3.py"))
+    );
+}
+
 #[test]
 fn rclone_and_s3cmd_create_fill_share_and_empty_buckets() {
     let cloud = LocalCloud::start();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hyper::HeaderMap;
+use s3s::dto::Tagging;
 use s3s::{S3Error, S3ErrorCode, S3Request};
 
 use super::failure::{Result, fail};
@@ -36,6 +37,8 @@ pub(super) struct Request {
     pub(super) trailers: Trailers,
     /// Whether the account's Block Public Access is on for this request.
     pub(super) account_blocks_public: bool,
+    /// The tags of a new bucket.
+    pub(super) tags: Option<Tagging>,
 }
 
 impl Call {

@@ -159,6 +159,11 @@ const PUT_BUCKET: &[Row] = &[
     ("lifecycle", "PutBucketLifecycleConfiguration", ""),
     ("logging", "PutBucketLogging", ""),
     (
+        "metadataAnnotationTable",
+        "UpdateBucketMetadataAnnotationTableConfiguration",
+        "",
+    ),
+    (
         "metadataInventoryTable",
         "UpdateBucketMetadataInventoryTableConfiguration",
         "",
@@ -250,6 +255,7 @@ const POST_BUCKET: &[Row] = &[
 
 const GET_OBJECT: &[Row] = &[
     ("acl", "GetObjectAcl", "s3:GetObjectAcl"),
+    ("annotation", "GetObjectAnnotation", ""),
     (
         "attributes",
         "GetObjectAttributes",
@@ -267,6 +273,7 @@ const HEAD_OBJECT: &[Row] = &[("", "HeadObject", "s3:GetObject")];
 
 const PUT_OBJECT: &[Row] = &[
     ("acl", "PutObjectAcl", "s3:PutObjectAcl"),
+    ("annotation", "PutObjectAnnotation", ""),
     ("encryption", "UpdateObjectEncryption", ""),
     ("legal-hold", "PutObjectLegalHold", ""),
     ("renameObject", "RenameObject", ""),
@@ -277,6 +284,7 @@ const PUT_OBJECT: &[Row] = &[
 ];
 
 const DELETE_OBJECT: &[Row] = &[
+    ("annotation", "DeleteObjectAnnotation", ""),
     ("tagging", "DeleteObjectTagging", "s3:DeleteObjectTagging"),
     (
         "uploadId",

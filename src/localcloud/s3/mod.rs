@@ -25,6 +25,7 @@ mod catalogue;
 mod checksum;
 mod chunked;
 mod condition;
+mod documents;
 mod failure;
 mod names;
 mod operation;

@@ -14,6 +14,7 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use jiff::Timestamp;
+use s3s::dto::Tagging;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::validation::NameValidation;
 use s3s::{Body, S3Error, S3ErrorCode};
@@ -24,6 +25,7 @@ use super::authentication::authenticate;
 use super::backend::Backend;
 use super::call::{self, Call};
 use super::checksum::Announced;
+use super::documents;
 use super::failure::{self, Result, fail, invalid_argument, invalid_request, not_implemented};
 use super::names;
 use super::operation::{self, Operation, Target};
@@ -39,6 +41,9 @@ const MAX_CONTENT: u64 = 5 << 30;
 /// The maximum size of a document. The longest document is the list of 10,000
 /// parts that completes a multipart upload.
 const MAX_DOCUMENT: u64 = 8 << 20;
+
+/// The checksum algorithms that the local cloud does not have.
+const MISSING_CHECKSUMS: [&str; 5] = ["MD5", "SHA512", "XXHASH128", "XXHASH3", "XXHASH64"];
 
 /// The configuration of the service.
 pub(crate) struct Settings {
@@ -188,7 +193,7 @@ impl S3 {
         let payload = Payload::new(&parts.headers, signed, source)?;
         let trailers = payload.trailers();
         let length = payload.length();
-        let body = read_body(operation, &parts, signed, payload).await?;
+        let (body, tags) = read_body(operation, &parts, signed, payload).await?;
         let call = Call::new(call::Request {
             caller,
             context,
@@ -196,6 +201,7 @@ impl S3 {
             query,
             trailers,
             account_blocks_public,
+            tags,
         });
         let request = library_request(parts, length, call, body)?;
         self.0.service.call(request).await.map_err(|error| {
@@ -309,6 +315,10 @@ fn check_features(headers: &HeaderMap, operation: Operation) -> Result<()> {
         "x-amz-bucket-object-lock-enabled",
         "x-amz-website-redirect-location",
         "x-amz-write-offset-bytes",
+        "x-amz-if-match-",
+        "x-amz-checksum-md5",
+        "x-amz-checksum-sha512",
+        "x-amz-checksum-xxhash",
     ];
     let names = || headers.keys().map(hyper::header::HeaderName::as_str);
     let off = |name: &str| headers.get(name).is_some_and(|value| value == "false");
@@ -316,6 +326,17 @@ fn check_features(headers: &HeaderMap, operation: Operation) -> Result<()> {
         names().find(|name| unsupported.iter().any(|head| name.starts_with(head)) && !off(name))
     {
         return Err(not_implemented(name));
+    }
+    for name in ["x-amz-checksum-algorithm", "x-amz-sdk-checksum-algorithm"] {
+        let algorithm = headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(algorithm) = algorithm.filter(|name| MISSING_CHECKSUMS.contains(name)) {
+            return Err(not_implemented(algorithm));
+        }
+    }
+    if headers.contains_key("x-amz-bypass-governance-retention") {
+        return Err(invalid_argument(
+            "x-amz-bypass-governance-retention is only applicable to Object Lock enabled buckets.",
+        ));
     }
     let source = headers.get("x-amz-copy-source").map(HeaderValue::as_bytes);
     // A signature does not cover the number of blanks.
@@ -345,17 +366,18 @@ fn acls_not_supported() -> S3Error {
     )
 }
 
-/// Returns the content of an object as a stream. Reads and checks a document.
+/// Returns the content of an object as a stream. Reads and checks a document, and
+/// separates the tags of a new bucket.
 async fn read_body(
     operation: Operation,
     parts: &Parts,
     signed: Option<&Signed>,
     payload: Payload,
-) -> Result<Body> {
+) -> Result<(Body, Option<Tagging>)> {
     if operation.takes_content() {
         check_length(payload.length())?;
         let frames = payload.into_stream().map_ok(Frame::data);
-        return Ok(Body::http_body_unsync(StreamBody::new(frames)));
+        return Ok((Body::http_body_unsync(StreamBody::new(frames)), None));
     }
     let trailers = payload.trailers();
     let covered = payload.is_covered() || signed.is_none_or(|it| it.place == Place::Query);
@@ -380,7 +402,12 @@ async fn read_body(
         }
         announced.verify_bytes(&document, &trailers)?;
     }
-    Ok(Body::from(document))
+    documents::check(operation.name, &document)?;
+    let (document, tags) = match operation.name {
+        "CreateBucket" => documents::take_tags(document)?,
+        _ => (document, None),
+    };
+    Ok((Body::from(document), tags))
 }
 
 fn check_length(length: Option<u64>) -> Result<()> {

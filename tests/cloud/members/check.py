@@ -295,6 +295,11 @@ def main():
     for service in scenario.SERVICES:
         check(service)
     print(f"{len(unproven)} members are done, and their sample values are refused")
+    finish()
+
+
+def finish():
+    """Prints the drafts and the faults, and ends."""
     if "--draft" in sys.argv:
         print_drafts()
     if "--unproven" in sys.argv:
@@ -305,4 +310,5 @@ def main():
         sys.exit(f"{len(faults)} faults")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ use super::super::call::Call;
 use super::super::failure::{Result, fail, invalid_argument, not_implemented};
 use super::super::names;
 use super::super::store::{BucketRecord, Created, Encryption, PublicAccessBlock};
-use super::{Answer, done};
+use super::{Answer, done, tags};
 use crate::clock;
 
 /// The region without a location constraint, as on AWS.
@@ -41,17 +41,19 @@ pub(super) fn create_bucket(
             "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again.",
         ));
     }
+    let tags = call.tags.clone().map(tags::of_bucket).transpose()?;
+    let has_tags = tags.is_some();
     let record = BucketRecord {
         region: region.to_owned(),
         created: clock::seconds(),
-        tags: None,
+        tags,
         policy: None,
         public_access_block: Some(PublicAccessBlock::ALL),
         versioning: None,
         encryption: Encryption::default(),
     };
     if let Created::Existing(bucket) = backend.store.create(name, record)?
-        && (region != US_EAST_1 || bucket.settings()?.region != US_EAST_1)
+        && (region != US_EAST_1 || has_tags || bucket.settings()?.region != US_EAST_1)
     {
         return Err(fail(
             S3ErrorCode::BucketAlreadyOwnedByYou,
