@@ -278,18 +278,10 @@ impl Front {
         let run = signed.and_then(|headers| named_run(headers, SIGNED_AGENT));
         let run = run.as_deref();
         let operation = received.operation();
-        let path = received.path().to_owned();
         let hit = || self.plans.hit(run, operation);
         let fault = received.is_sound().then(hit).flatten();
-        let refused = |refusal: &Refusal| {
-            s3::error_response(
-                &refusal.code,
-                &refusal.message,
-                refusal.status,
-                &path,
-                &ec2::new_request_id(),
-            )
-        };
+        let refused =
+            |refusal: &Refusal| s3::error_response(&refusal.code, &refusal.message, refusal.status);
         if let Some(refusal) = refusal_before(fault.as_ref()).await? {
             received.discard().await;
             return Ok(refused(&slow_down(refusal)));

@@ -211,7 +211,7 @@ fn boto3_and_the_aws_cli_need_only_cloud_env() {
             .client(&python)
             .args(["tests/cloud/ec2_clients.py", "clients-ec2"]),
     );
-    for part in ["clients", "versions", "encryption"] {
+    for part in ["clients", "answers", "versions", "encryption"] {
         let program = format!("tests/cloud/s3_{part}.py");
         succeeds(cloud.client(&python).arg(program));
     }

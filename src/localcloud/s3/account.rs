@@ -1,12 +1,12 @@
 //! The settings of the account. On AWS they belong to S3 Control, a service with
 //! the signatures of S3 and a host name of its own.
 
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Response, StatusCode};
 use s3s::Body;
 
 use super::backend::Backend;
-use super::failure::{Result, access_denied, named};
+use super::failure::{Result, access_denied, document_response, named};
 
 /// The path of Block Public Access of the account.
 pub(super) const PATH: &str = "/v20180820/configuration/publicAccessBlock";
@@ -45,8 +45,5 @@ pub(super) fn public_access_block(
          </PublicAccessBlockConfiguration>",
         settings.concat()
     );
-    let mut response = Response::new(Body::from(body));
-    let xml = HeaderValue::from_static("application/xml");
-    response.headers_mut().insert(CONTENT_TYPE, xml);
-    Ok(response)
+    Ok(document_response(body))
 }

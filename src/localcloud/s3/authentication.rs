@@ -5,9 +5,11 @@ use hyper::http::request::Parts;
 use jiff::Timestamp;
 use s3s::{S3Error, S3ErrorCode};
 
-use super::failure::{Result, access_denied, fail, invalid_argument, invalid_request, named};
+use super::failure::{
+    Naming as _, Result, access_denied, fail, invalid_argument, invalid_request, named,
+};
 use crate::query::Query;
-use crate::signature::{self, Fault, Flaw, Keys, Place, Service, Signed};
+use crate::signature::{self, Explanation, Fault, Flaw, Keys, Place, Service, Signed};
 
 /// Verifies the signature of a request. Returns `None` if the request is not
 /// signed.
@@ -17,7 +19,53 @@ pub(super) fn authenticate(
     keys: &Keys,
     now: Timestamp,
 ) -> Result<Option<Signed>> {
-    signature::verify(parts, query, Service::S3, keys, now).map_err(refusal)
+    signature::verify(parts, query, Service::S3, keys, now).map_err(|fault| {
+        let explanation = signature::explain(parts, query).unwrap_or_default();
+        describe(refusal(fault.clone()), &fault, &explanation, now)
+    })
+}
+
+/// Adds to an error what S3 tells about the signature.
+fn describe(error: S3Error, fault: &Fault, about: &Explanation, now: Timestamp) -> S3Error {
+    let iso = |time: Timestamp| format!("{time:.0}");
+    let end = about.end.and_then(|end| Timestamp::from_second(end).ok());
+    match fault {
+        Fault::UnknownKey => error.naming("AWSAccessKeyId", &about.access_key_id),
+        Fault::Unsigned(names) => error.naming("HeadersNotSigned", names.join(", ")),
+        Fault::Skewed(date) => error
+            .naming("RequestTime", date)
+            .naming("ServerTime", iso(now))
+            .naming("MaxAllowedSkewMilliseconds", "900000"),
+        Fault::Expired => {
+            let error = match about.lifetime {
+                Some(seconds) => error.naming("X-Amz-Expires", seconds.to_string()),
+                None => error,
+            };
+            error
+                .naming("Expires", end.map(iso).unwrap_or_default())
+                .naming("ServerTime", iso(now))
+        }
+        Fault::Mismatch => {
+            let error = error
+                .naming("AWSAccessKeyId", &about.access_key_id)
+                .naming("StringToSign", &about.string_to_sign)
+                .naming("SignatureProvided", &about.signature)
+                .naming("StringToSignBytes", octets(&about.string_to_sign));
+            match &about.canonical_request {
+                Some(request) => error
+                    .naming("CanonicalRequest", request)
+                    .naming("CanonicalRequestBytes", octets(request)),
+                None => error,
+            }
+        }
+        _ => error,
+    }
+}
+
+/// Returns the bytes of a text in hexadecimal, as S3 shows them.
+fn octets(text: &str) -> String {
+    let bytes: Vec<String> = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    bytes.join(" ")
 }
 
 fn refusal(fault: Fault) -> S3Error {
@@ -55,10 +103,9 @@ fn refusal(fault: Fault) -> S3Error {
             "The difference between the request time and the current time is too large.",
         ),
         Fault::Expired => denied("Request has expired".to_owned()),
-        Fault::Unsigned(names) => denied(format!(
-            "There were headers present in the request which were not signed: {}",
-            names.join(", ")
-        )),
+        Fault::Unsigned(_) => {
+            denied("There were headers present in the request which were not signed".to_owned())
+        }
         Fault::Uncovered(name) => denied(format!(
             "A signature of version 2 does not cover the query parameter {name}. Please use AWS4-HMAC-SHA256."
         )),

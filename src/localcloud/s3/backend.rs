@@ -36,7 +36,7 @@ impl Backend {
     /// Returns the initiator of multipart uploads.
     pub(super) fn initiator(&self) -> dto::Initiator {
         dto::Initiator {
-            display_name: None,
+            display_name: Some(USER_NAME.to_owned()),
             id: Some(self.user_arn()),
         }
     }

@@ -1,15 +1,15 @@
 //! The context of an operation, in addition to its parsed input.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::HeaderMap;
 use s3s::dto::Tagging;
-use s3s::{S3Error, S3ErrorCode, S3Request};
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
 use super::failure::{Result, fail};
 use super::payload::Trailers;
 use super::policy::Context;
-use crate::query::Query;
+use crate::query::{self, Query};
 
 /// The caller of an operation.
 #[derive(Clone, Debug)]
@@ -39,6 +39,29 @@ pub(super) struct Request {
     pub(super) account_blocks_public: bool,
     /// The tags of a new bucket.
     pub(super) tags: Option<Tagging>,
+    /// The error of the operation.
+    pub(super) failure: Failure,
+}
+
+/// The error of an operation. s3s knows only code and message of an error, so its
+/// document is written from here.
+#[derive(Default)]
+pub(super) struct Failure(Mutex<Option<S3Error>>);
+
+impl Failure {
+    /// Takes the error of a result.
+    pub(super) fn keep<T>(&self, result: Result<T>) -> S3Result<T> {
+        result.map_err(|error| {
+            let code = error.code().clone();
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            S3Error::new(code)
+        })
+    }
+
+    pub(super) fn take(&self) -> Option<S3Error> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.take()
+    }
 }
 
 impl Call {
@@ -67,6 +90,15 @@ impl Call {
 
     pub(super) fn is_signed(&self) -> bool {
         matches!(self.caller, Caller::Owner { .. })
+    }
+
+    /// Returns the URL of an object.
+    pub(super) fn location(&self, bucket: &str, key: &str) -> String {
+        let host = self.header("host").unwrap_or_default();
+        format!(
+            "http://{host}/{bucket}/{}",
+            query::encode(key, query::VALUE)
+        )
     }
 
     /// Whether the caller may list the bucket. Otherwise a missing key is reported

@@ -73,11 +73,15 @@ pub(super) fn offered() -> impl Iterator<Item = &'static str> {
 const GET_SERVICE: &[Row] = &[("", "ListBuckets", "s3:ListAllMyBuckets")];
 
 const GET_BUCKET: &[Row] = &[
-    ("accelerate", "GetBucketAccelerateConfiguration", ""),
+    (
+        "accelerate",
+        "GetBucketAccelerateConfiguration",
+        "s3:GetAccelerateConfiguration",
+    ),
     ("acl", "GetBucketAcl", "s3:GetBucketAcl"),
     ("abac", "GetBucketAbac", ""),
     ("analytics", "GetBucketAnalyticsConfiguration", ""),
-    ("cors", "GetBucketCors", ""),
+    ("cors", "GetBucketCors", "s3:GetBucketCORS"),
     (
         "encryption",
         "GetBucketEncryption",
@@ -89,9 +93,13 @@ const GET_BUCKET: &[Row] = &[
         "",
     ),
     ("inventory", "GetBucketInventoryConfiguration", ""),
-    ("lifecycle", "GetBucketLifecycleConfiguration", ""),
+    (
+        "lifecycle",
+        "GetBucketLifecycleConfiguration",
+        "s3:GetLifecycleConfiguration",
+    ),
     ("location", "GetBucketLocation", "s3:GetBucketLocation"),
-    ("logging", "GetBucketLogging", ""),
+    ("logging", "GetBucketLogging", "s3:GetBucketLogging"),
     (
         "metadataConfiguration",
         "GetBucketMetadataConfiguration",
@@ -99,8 +107,16 @@ const GET_BUCKET: &[Row] = &[
     ),
     ("metadataTable", "GetBucketMetadataTableConfiguration", ""),
     ("metrics", "GetBucketMetricsConfiguration", ""),
-    ("notification", "GetBucketNotificationConfiguration", ""),
-    ("object-lock", "GetObjectLockConfiguration", ""),
+    (
+        "notification",
+        "GetBucketNotificationConfiguration",
+        "s3:GetBucketNotification",
+    ),
+    (
+        "object-lock",
+        "GetObjectLockConfiguration",
+        "s3:GetBucketObjectLockConfiguration",
+    ),
     (
         "ownershipControls",
         "GetBucketOwnershipControls",
@@ -117,8 +133,16 @@ const GET_BUCKET: &[Row] = &[
         "GetPublicAccessBlock",
         "s3:GetBucketPublicAccessBlock",
     ),
-    ("replication", "GetBucketReplication", ""),
-    ("requestPayment", "GetBucketRequestPayment", ""),
+    (
+        "replication",
+        "GetBucketReplication",
+        "s3:GetReplicationConfiguration",
+    ),
+    (
+        "requestPayment",
+        "GetBucketRequestPayment",
+        "s3:GetBucketRequestPayment",
+    ),
     ("session", "CreateSession", ""),
     ("tagging", "GetBucketTagging", "s3:GetBucketTagging"),
     (
@@ -132,7 +156,7 @@ const GET_BUCKET: &[Row] = &[
         "s3:GetBucketVersioning",
     ),
     ("versions", "ListObjectVersions", "s3:ListBucketVersions"),
-    ("website", "GetBucketWebsite", ""),
+    ("website", "GetBucketWebsite", "s3:GetBucketWebsite"),
     ("list-type", "ListObjectsV2", "s3:ListBucket"),
     ("", "ListObjects", "s3:ListBucket"),
 ];
@@ -201,7 +225,7 @@ const PUT_BUCKET: &[Row] = &[
 
 const DELETE_BUCKET: &[Row] = &[
     ("analytics", "DeleteBucketAnalyticsConfiguration", ""),
-    ("cors", "DeleteBucketCors", ""),
+    ("cors", "DeleteBucketCors", "s3:PutBucketCORS"),
     (
         "encryption",
         "DeleteBucketEncryption",
@@ -213,7 +237,11 @@ const DELETE_BUCKET: &[Row] = &[
         "",
     ),
     ("inventory", "DeleteBucketInventoryConfiguration", ""),
-    ("lifecycle", "DeleteBucketLifecycle", ""),
+    (
+        "lifecycle",
+        "DeleteBucketLifecycle",
+        "s3:PutLifecycleConfiguration",
+    ),
     (
         "metadataConfiguration",
         "DeleteBucketMetadataConfiguration",
@@ -225,16 +253,24 @@ const DELETE_BUCKET: &[Row] = &[
         "",
     ),
     ("metrics", "DeleteBucketMetricsConfiguration", ""),
-    ("ownershipControls", "DeleteBucketOwnershipControls", ""),
+    (
+        "ownershipControls",
+        "DeleteBucketOwnershipControls",
+        "s3:PutBucketOwnershipControls",
+    ),
     ("policy", "DeleteBucketPolicy", "s3:DeleteBucketPolicy"),
     (
         "publicAccessBlock",
         "DeletePublicAccessBlock",
         "s3:PutBucketPublicAccessBlock",
     ),
-    ("replication", "DeleteBucketReplication", ""),
+    (
+        "replication",
+        "DeleteBucketReplication",
+        "s3:PutReplicationConfiguration",
+    ),
     ("tagging", "DeleteBucketTagging", "s3:PutBucketTagging"),
-    ("website", "DeleteBucketWebsite", ""),
+    ("website", "DeleteBucketWebsite", "s3:DeleteBucketWebsite"),
     ("", "DeleteBucket", "s3:DeleteBucket"),
 ];
 

@@ -9,7 +9,7 @@ use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Sha1, Sha256};
 use s3s::{S3Error, S3ErrorCode};
 use serde::{Deserialize, Serialize};
 
-use super::failure::{Result, fail, invalid_request};
+use super::failure::{Naming as _, Result, fail, invalid_request};
 use super::payload::Trailers;
 
 /// A checksum algorithm of S3.
@@ -25,7 +25,7 @@ pub(super) enum Algorithm {
 use Algorithm::{Crc32 as C32, Crc32c as C32C, Crc64Nvme as C64, Sha1 as S1, Sha256 as S256};
 
 impl Algorithm {
-    const ALL: [Self; 5] = [C32, C32C, C64, S1, S256];
+    pub(super) const ALL: [Self; 5] = [C32, C32C, C64, S1, S256];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -35,6 +35,11 @@ impl Algorithm {
             S1 => "SHA1",
             S256 => "SHA256",
         }
+    }
+
+    /// Returns the name as S3 writes it in texts about multipart uploads.
+    pub(super) fn small_name(self) -> String {
+        self.name().to_ascii_lowercase()
     }
 
     pub(super) fn header(self) -> &'static str {
@@ -133,7 +138,14 @@ pub(super) struct Checksum {
 pub(super) struct Announced {
     pub(super) algorithm: Option<Algorithm>,
     value: Option<String>,
-    md5: Option<Vec<u8>>,
+    md5: Option<ContentMd5>,
+}
+
+/// The `Content-MD5` of a request, as written and decoded.
+#[derive(Clone, Debug)]
+struct ContentMd5 {
+    text: String,
+    bytes: Vec<u8>,
 }
 
 impl Announced {
@@ -171,6 +183,15 @@ impl Announced {
         Ok(announced)
     }
 
+    /// Shows the announced MD5 in hexadecimal if it is wrong, as S3 does for objects
+    /// but not for parts.
+    pub(super) fn of_object(mut self) -> Self {
+        if let Some(md5) = &mut self.md5 {
+            md5.text = hex::encode(&md5.bytes);
+        }
+        self
+    }
+
     /// Whether a checksum of any kind is announced.
     pub(super) fn has_checksum(&self) -> bool {
         self.algorithm.is_some() || self.md5.is_some()
@@ -180,15 +201,20 @@ impl Announced {
     /// after all content has been read, because a trailer arrives last.
     pub(super) fn verify(
         &self,
-        calculated: &Checksum,
+        calculated: Option<&Checksum>,
         md5: &[u8],
         trailers: &Trailers,
     ) -> Result<()> {
-        if self.md5.as_ref().is_some_and(|expected| expected != md5) {
-            return Err(fail(
+        if let Some(expected) = &self.md5
+            && expected.bytes != md5
+        {
+            let error = fail(
                 S3ErrorCode::BadDigest,
                 "The Content-MD5 you specified did not match what we received.",
-            ));
+            );
+            return Err(error
+                .naming("ExpectedDigest", &expected.text)
+                .naming("CalculatedDigest", BASE64_STANDARD.encode(md5)));
         }
         let Some(algorithm) = self.algorithm else {
             return Ok(());
@@ -203,10 +229,9 @@ impl Announced {
             })?,
         };
         check_form(algorithm, &value)?;
-        if algorithm == calculated.algorithm && value != calculated.value {
-            Err(mismatch(algorithm))
-        } else {
-            Ok(())
+        match calculated {
+            Some(calculated) if value == calculated.value => Ok(()),
+            _ => Err(mismatch(algorithm.name())),
         }
     }
 
@@ -215,23 +240,27 @@ impl Announced {
         let mut hasher = Hasher::new(self.algorithm.unwrap_or(C64));
         hasher.update(body);
         self.verify(
-            &hasher.finish(),
+            Some(&hasher.finish()),
             &s3s::crypto::Md5::checksum(body),
             trailers,
         )
     }
 }
 
-fn content_md5(headers: &HeaderMap) -> Result<Option<Vec<u8>>> {
+fn content_md5(headers: &HeaderMap) -> Result<Option<ContentMd5>> {
     let Some(value) = headers.get("content-md5") else {
         return Ok(None);
     };
-    match BASE64_STANDARD.decode(value.as_bytes()) {
-        Ok(bytes) if bytes.len() == 16 => Ok(Some(bytes)),
-        _ => Err(fail(
-            S3ErrorCode::InvalidDigest,
-            "The Content-MD5 you specified was invalid.",
-        )),
+    let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+    match BASE64_STANDARD.decode(&text) {
+        Ok(bytes) if bytes.len() == 16 => Ok(Some(ContentMd5 { text, bytes })),
+        _ => {
+            let error = fail(
+                S3ErrorCode::InvalidDigest,
+                "The Content-MD5 you specified was invalid.",
+            );
+            Err(error.naming("Content-MD5", text))
+        }
     }
 }
 
@@ -245,13 +274,12 @@ fn check_form(algorithm: Algorithm, value: &str) -> Result<()> {
     }
 }
 
-pub(super) fn mismatch(algorithm: Algorithm) -> S3Error {
+/// Returns the error for a checksum that is not the calculated one. S3 writes the
+/// name of the algorithm in capitals for content, else in small letters.
+pub(super) fn mismatch(algorithm: &str) -> S3Error {
     fail(
         S3ErrorCode::BadDigest,
-        format!(
-            "The {} you specified did not match the calculated checksum.",
-            algorithm.name()
-        ),
+        format!("The {algorithm} you specified did not match the calculated checksum."),
     )
 }
 

@@ -5,13 +5,15 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use s3s::{S3Error, S3ErrorCode};
 
-use super::failure::{Result, fail, no_such_key, not_implemented};
+use super::failure::{Naming as _, Result, fail, no_such_key};
+use crate::clock;
 
 /// The outcome of a conditional read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Go,
-    NotModified,
+    /// The condition in this header holds if the object is unchanged.
+    NotModified(&'static str),
     /// The condition in this header does not hold.
     Failed(&'static str),
 }
@@ -47,8 +49,7 @@ pub(super) fn of_read(headers: &HeaderMap, etag: &str, modified: i64) -> Outcome
 pub(super) fn of_copy(headers: &HeaderMap, etag: &str, modified: i64) -> Result<()> {
     match evaluate(&COPY, headers, etag, modified) {
         Outcome::Go => Ok(()),
-        Outcome::Failed(header) => Err(precondition_failed(header)),
-        Outcome::NotModified => Err(precondition_failed(COPY.none_match)),
+        Outcome::Failed(header) | Outcome::NotModified(header) => Err(precondition_failed(header)),
     }
 }
 
@@ -61,9 +62,11 @@ fn evaluate(names: &Names, headers: &HeaderMap, etag: &str, modified: i64) -> Ou
         (None, Some(date)) if modified > date => return Outcome::Failed(names.unmodified_since),
         _ => {}
     }
-    match (text(names.none_match), date(names.modified_since)) {
-        (Some(tags), _) if names_tag(tags, etag) => Outcome::NotModified,
-        (None, Some(date)) if modified <= date => Outcome::NotModified,
+    // S3 ignores a time in the future.
+    let since = date(names.modified_since).filter(|since| *since <= clock::seconds());
+    match (text(names.none_match), since) {
+        (Some(tags), _) if names_tag(tags, etag) => Outcome::NotModified(names.none_match),
+        (None, Some(date)) if modified <= date => Outcome::NotModified(names.modified_since),
         _ => Outcome::Go,
     }
 }
@@ -77,15 +80,69 @@ pub(super) fn of_write(headers: &HeaderMap, current: Option<&str>) -> Result<()>
             .map(|value| value.to_str().unwrap_or_default())
     };
     match (text(READ.matches), text(READ.none_match)) {
-        (Some(_), Some(_)) => Err(not_implemented("If-Match together with If-None-Match")),
+        (Some(_), Some(_)) => Err(unaccepted(
+            "If-Match,If-None-Match",
+            "Multiple conditional request headers present in the request",
+        )),
         (None, Some("*")) if current.is_some() => Err(precondition_failed(READ.none_match)),
         (None, Some("*") | None) => Ok(()),
-        (None, Some(_)) => Err(not_implemented("If-None-Match with an entity tag")),
-        (Some(tags), None) => match current {
-            None => Err(no_such_key()),
-            Some(current) if names_tag(tags, current) => Ok(()),
-            Some(_) => Err(precondition_failed(READ.matches)),
-        },
+        (None, Some(_)) => Err(unaccepted(
+            READ.none_match,
+            "We don't accept the provided value of If-None-Match header for this API",
+        )),
+        (Some("*"), None) => Err(unaccepted(
+            READ.matches,
+            "We don't accept the provided value of If-Match header for this API",
+        )),
+        (Some(tags), None) => matching(tags, current),
+    }
+}
+
+/// Evaluates the condition of a deletion, which also accepts any object.
+pub(super) fn of_deletion(headers: &HeaderMap, current: Option<&str>) -> Result<()> {
+    for name in ["x-amz-if-match-last-modified-time", "x-amz-if-match-size"] {
+        if headers.contains_key(name) {
+            return Err(unaccepted(name, ""));
+        }
+    }
+    match headers.get(READ.matches).map(|value| value.to_str()) {
+        None => Ok(()),
+        Some(tags) => matching(tags.unwrap_or_default(), current),
+    }
+}
+
+fn matching(tags: &str, current: Option<&str>) -> Result<()> {
+    match current {
+        None => Err(no_such_key()),
+        Some(current) if names_tag(tags, current) => Ok(()),
+        Some(_) => Err(precondition_failed(READ.matches)),
+    }
+}
+
+/// Returns the error for a condition that holds now but did not hold since the
+/// upload began, because another request wrote the object meanwhile.
+pub(super) fn conflict(headers: &HeaderMap, key: &str) -> Option<S3Error> {
+    let header = [READ.matches, READ.none_match]
+        .into_iter()
+        .find(|name| headers.contains_key(*name))?;
+    let error = fail(
+        S3ErrorCode::ConditionalRequestConflict,
+        "The conditional request cannot succeed due to a conflicting operation against this resource.",
+    );
+    Some(error.naming("Condition", header).naming("Key", key))
+}
+
+/// Returns the error for a header that AWS does not accept for the operation.
+fn unaccepted(header: &str, reason: &str) -> S3Error {
+    let error = fail(
+        S3ErrorCode::NotImplemented,
+        "A header you provided implies functionality that is not implemented",
+    )
+    .naming("Header", header);
+    if reason.is_empty() {
+        error
+    } else {
+        error.naming("additionalMessage", reason)
     }
 }
 
@@ -108,10 +165,7 @@ fn http_date(text: &str) -> Option<i64> {
 
 pub(super) fn precondition_failed(header: &str) -> S3Error {
     let message = "At least one of the pre-conditions you specified did not hold";
-    fail(
-        S3ErrorCode::PreconditionFailed,
-        format!("{message}: {header}"),
-    )
+    fail(S3ErrorCode::PreconditionFailed, message).naming("Condition", header)
 }
 
 #[cfg(test)]
@@ -136,11 +190,20 @@ mod tests {
     fn entity_tags_take_precedence_over_dates() {
         let read = |pairs: &[(&'static str, &str)]| of_read(&headers(pairs), "abc", SECONDS);
         assert_eq!(read(&[]), Outcome::Go);
-        assert_eq!(read(&[("If-None-Match", "\"abc\"")]), Outcome::NotModified);
+        let unchanged = Outcome::NotModified;
+        assert_eq!(
+            read(&[("If-None-Match", "\"abc\"")]),
+            unchanged("If-None-Match")
+        );
         assert_eq!(read(&[("If-None-Match", "\"x\", \"y\"")]), Outcome::Go);
         assert_eq!(read(&[("If-Match", "x")]), Outcome::Failed("If-Match"));
         assert_eq!(read(&[("If-Match", "*")]), Outcome::Go);
-        assert_eq!(read(&[("If-Modified-Since", THEN)]), Outcome::NotModified);
+        assert_eq!(
+            read(&[("If-Modified-Since", THEN)]),
+            unchanged("If-Modified-Since")
+        );
+        let future = "Wed, 21 Oct 2115 07:28:00 GMT";
+        assert_eq!(read(&[("If-Modified-Since", future)]), Outcome::Go);
         assert_eq!(read(&[("If-Unmodified-Since", THEN)]), Outcome::Go);
         assert_eq!(read(&[("If-Modified-Since", "yesterday")]), Outcome::Go);
         assert_eq!(
@@ -161,6 +224,10 @@ mod tests {
         );
         assert_eq!(
             write(&[("If-None-Match", "\"a\"")], Some("a")),
+            Err("NotImplemented".into())
+        );
+        assert_eq!(
+            write(&[("If-Match", "*")], Some("a")),
             Err("NotImplemented".into())
         );
         assert_eq!(

@@ -18,6 +18,8 @@
 
 mod access;
 mod account;
+mod acl;
+mod arguments;
 mod authentication;
 mod backend;
 mod call;
@@ -26,13 +28,16 @@ mod checksum;
 mod chunked;
 mod condition;
 mod documents;
+mod encoded_word;
 mod failure;
 mod names;
 mod operation;
 mod ops;
 mod payload;
 mod policy;
+mod presigned;
 mod range;
+mod regions;
 mod serve;
 mod store;
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use s3s::S3ErrorCode;
 
-use super::failure::{Result, fail, invalid_argument};
+use super::failure::{Naming as _, Result, fail, invalid_argument};
 
 /// The prefix of bucket names that belong to another account, as popular names
 /// on AWS do. Playbooks can rehearse a taken name with it.
@@ -49,7 +49,9 @@ pub(super) fn check_bucket(name: &str) -> Result<()> {
 /// cannot show.
 pub(super) fn check_key(key: &str) -> Result<()> {
     if key.len() > MAX_KEY {
-        return Err(fail(S3ErrorCode::KeyTooLongError, "Your key is too long"));
+        return Err(fail(S3ErrorCode::KeyTooLongError, "Your key is too long")
+            .naming("Size", key.len().to_string())
+            .naming("MaxSizeAllowed", MAX_KEY.to_string()));
     }
     if key.contains('\0') {
         return Err(invalid_argument("Object key must not contain a null byte"));

@@ -52,6 +52,13 @@ impl Target {
         }
     }
 
+    pub(super) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Object(_, key) => Some(key),
+            Self::Service | Self::Account | Self::Bucket(_) => None,
+        }
+    }
+
     /// Returns the ARN, which is the name in policies.
     pub(super) fn arn(&self) -> String {
         match self {

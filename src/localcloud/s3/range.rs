@@ -7,13 +7,6 @@ use std::ops::Range;
 /// for a range outside the object.
 pub(super) fn requested(header: &str, size: u64) -> Option<Result<Range<u64>, Unsatisfiable>> {
     let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
-    let number = |text: &str| {
-        if text.bytes().all(|byte| byte.is_ascii_digit()) {
-            text.parse::<u64>().ok()
-        } else {
-            None
-        }
-    };
     let range = match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(size),
         (Some(first), None) if last.is_empty() => first..size,
@@ -31,12 +24,39 @@ pub(super) fn requested(header: &str, size: u64) -> Option<Result<Range<u64>, Un
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unsatisfiable;
 
+/// What is wrong with the range of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// It is not `bytes=FIRST-LAST`.
+    Form,
+    /// It begins after the end of the object.
+    Start,
+    /// It ends after the end of the object.
+    End,
+}
+
 /// Parses `x-amz-copy-source-range`, which must have both ends and be within the
 /// object.
-pub(super) fn of_copy(header: &str, size: u64) -> Option<Range<u64>> {
-    let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
-    let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
-    (first <= last && last < size).then(|| first..last + 1)
+pub(super) fn of_copy(header: &str, size: u64) -> Result<Range<u64>, Wrong> {
+    let ends = header
+        .strip_prefix("bytes=")
+        .and_then(|ends| ends.split_once('-'));
+    let (first, last) = ends.ok_or(Wrong::Form)?;
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) if first > last => Err(Wrong::Form),
+        (Some(first), Some(_)) if first >= size => Err(Wrong::Start),
+        (Some(_), Some(last)) if last >= size => Err(Wrong::End),
+        (Some(first), Some(last)) => Ok(first..last + 1),
+        _ => Err(Wrong::Form),
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().ok()
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -77,9 +97,15 @@ mod tests {
 
     #[test]
     fn ranges_of_copies_have_both_ends() {
-        assert_eq!(of_copy("bytes=2-4", 5), Some(2..5));
-        assert_eq!(of_copy("bytes=2-5", 5), None);
-        assert_eq!(of_copy("bytes=2-", 5), None);
-        assert_eq!(of_copy(&format!("bytes=0-{}", u64::MAX), 5), None);
+        assert_eq!(of_copy("bytes=2-4", 5), Ok(2..5));
+        assert_eq!(of_copy("bytes=2-5", 5), Err(Wrong::End));
+        assert_eq!(of_copy("bytes=5-5", 5), Err(Wrong::Start));
+        for header in ["bytes=2-", "0-1", "bytes=1-0", "bytes=-1", "bytes=0-1,3-4"] {
+            assert_eq!(of_copy(header, 5), Err(Wrong::Form), "{header}");
+        }
+        assert_eq!(
+            of_copy(&format!("bytes=0-{}", u64::MAX), 5),
+            Err(Wrong::End)
+        );
     }
 }

@@ -21,17 +21,23 @@ use s3s::{Body, S3Error, S3ErrorCode};
 
 use super::access;
 use super::account;
+use super::acl;
+use super::arguments;
 use super::authentication::authenticate;
 use super::backend::Backend;
 use super::call::{self, Call};
 use super::checksum::Announced;
 use super::documents;
-use super::failure::{self, Result, fail, invalid_argument, invalid_request, not_implemented};
+use super::failure::{
+    self, Naming as _, Result, fail, invalid_argument, invalid_request, not_implemented,
+};
 use super::names;
 use super::operation::{self, Operation, Target};
-use super::ops::Operations;
+use super::ops::{Operations, get_object_attributes, list_buckets, wrong_number};
 use super::payload::{Payload, Source};
 use super::policy::Context;
+use super::presigned;
+use super::regions;
 use super::store::Store;
 use crate::query::{self, Query};
 use crate::signature::{Keys, Place, Signed};
@@ -100,6 +106,11 @@ impl S3 {
         {
             log::info!("s3: ignored an unsigned content-type: {ignored:?}");
         }
+        if let Ok(known) = &known
+            && signed.is_some_and(|signed| signed.place == Place::Query)
+        {
+            presigned::add_headers(&mut parts.headers, &known.query);
+        }
         Received {
             parts,
             source: Source::new(incoming),
@@ -116,20 +127,20 @@ impl S3 {
         received: Received,
         account_blocks_public: bool,
     ) -> Response<Body> {
-        let id = format!("{:016X}", rand::random::<u64>());
-        let resource = received.parts.uri.path().to_owned();
+        let ids = failure::Ids::new();
+        let subject = received.subject();
         let is_head = received.parts.method == Method::HEAD;
         let expects_continue = received.parts.headers.contains_key(EXPECT);
         let source = received.source.clone();
         let mut response = match self.answer(received, account_blocks_public).await {
             Ok(response) => response,
-            Err(error) => failure::answer(&error, &resource, &id),
+            Err(error) => failure::answer(&error, &subject, &ids),
         };
         if has_failed(response.status()) && !source.drain(expects_continue).await {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        finish(&mut response, &resource, &id, is_head);
+        finish(&mut response, &ids, is_head);
         response
     }
 
@@ -171,8 +182,10 @@ impl S3 {
         let signed = signed.as_ref();
         check_target(operation, &target)?;
         check_query(operation, &query)?;
-        check_features(&parts.headers, operation)?;
+        arguments::check(operation, &query, &parts.headers)?;
+        check_features(&parts.headers)?;
         let backend = &self.0.backend;
+        regions::check(backend, (operation, &target), signed, &parts.headers)?;
         let context = Context::new(
             backend,
             (&parts, &query),
@@ -187,8 +200,12 @@ impl S3 {
             (&parts, &query),
             &context,
         )?;
+        acl::check(backend, operation, &target, &parts.headers)?;
         if target == Target::Account {
             return account::public_access_block(backend, &parts.headers, account_blocks_public);
+        }
+        if operation.name == "ListBuckets" {
+            return list_buckets(backend, &query);
         }
         let payload = Payload::new(&parts.headers, signed, source)?;
         let trailers = payload.trailers();
@@ -202,12 +219,28 @@ impl S3 {
             trailers,
             account_blocks_public,
             tags,
+            failure: call::Failure::default(),
         });
-        let request = library_request(parts, length, call, body)?;
-        self.0.service.call(request).await.map_err(|error| {
-            let source: s3s::StdError = error.into();
-            failure::internal("serve a request", &io::Error::other(source))
-        })
+        if let (Target::Object(bucket, key), "GetObjectAttributes") = (&target, operation.name) {
+            return get_object_attributes(backend, &call, (bucket, key));
+        }
+        let request = library_request(parts, length, call.clone(), body)?;
+        let answer = self.0.service.call(request).await;
+        match call.failure.take() {
+            Some(error) => Err(error),
+            None => match answer {
+                // Content may have the same type as a document.
+                Ok(answer) if operation.name == "GetObject" => Ok(with_its_status(answer)),
+                Ok(answer) => Ok(break_declaration(with_its_status(answer))),
+                Err(error) => {
+                    let source: s3s::StdError = error.into();
+                    Err(failure::internal(
+                        "serve a request",
+                        &io::Error::other(source),
+                    ))
+                }
+            },
+        }
     }
 }
 
@@ -251,10 +284,20 @@ impl Received {
         self.known.is_ok()
     }
 
-    /// Returns the path as received.
-    #[must_use]
-    pub(crate) fn path(&self) -> &str {
-        self.parts.uri.path()
+    /// Returns what error documents name of the request.
+    fn subject(&self) -> failure::Subject {
+        let target = match &self.known {
+            Ok(known) => Some(known.target.clone()),
+            Err(_) => Target::of(&self.parts).ok(),
+        };
+        let asked = |name: &str| Some(self.known.as_ref().ok()?.query.get(name)?.to_owned());
+        failure::Subject {
+            bucket: target.as_ref().and_then(Target::bucket).map(str::to_owned),
+            key: target.as_ref().and_then(Target::key).map(str::to_owned),
+            upload_id: asked("uploadId"),
+            version_id: asked("versionId"),
+            method: self.parts.method.to_string(),
+        }
     }
 
     /// Reads and discards an unwanted body, so that the client can read the
@@ -298,24 +341,21 @@ fn check_query(operation: Operation, query: &Query) -> Result<()> {
     }
     let part = matches!(operation.name, "UploadPart" | "UploadPartCopy");
     if part && !query.has("partNumber") {
-        return Err(invalid_argument(
-            "Part number must be an integer between 1 and 10000, inclusive",
-        ));
+        return Err(wrong_number(""));
     }
     Ok(())
 }
 
 /// Refuses headers that ask for features that the local cloud does not have.
-fn check_features(headers: &HeaderMap, operation: Operation) -> Result<()> {
+fn check_features(headers: &HeaderMap) -> Result<()> {
     let unsupported = [
         "x-amz-server-side-encryption-customer-",
         "x-amz-server-side-encryption-context",
         "x-amz-copy-source-server-side-encryption-customer-",
         "x-amz-object-lock-",
         "x-amz-bucket-object-lock-enabled",
-        "x-amz-website-redirect-location",
         "x-amz-write-offset-bytes",
-        "x-amz-if-match-",
+        "x-amz-if-match-initiated-time",
         "x-amz-checksum-md5",
         "x-amz-checksum-sha512",
         "x-amz-checksum-xxhash",
@@ -334,36 +374,12 @@ fn check_features(headers: &HeaderMap, operation: Operation) -> Result<()> {
         }
     }
     if headers.contains_key("x-amz-bypass-governance-retention") {
-        return Err(invalid_argument(
-            "x-amz-bypass-governance-retention is only applicable to Object Lock enabled buckets.",
-        ));
+        let message =
+            "x-amz-bypass-governance-retention is only applicable to Object Lock enabled buckets.";
+        let name = "x-amz-bypass-governance-retention";
+        return Err(invalid_argument(message).naming("ArgumentName", name));
     }
-    let source = headers.get("x-amz-copy-source").map(HeaderValue::as_bytes);
-    // A signature does not cover the number of blanks.
-    if source.is_some_and(|source| source.iter().any(|byte| matches!(byte, b' ' | b'\t'))) {
-        return Err(invalid_argument("Invalid copy source encoding."));
-    }
-    let acl = headers
-        .get("x-amz-acl")
-        .and_then(|value| value.to_str().ok());
-    let granted = names().any(|name| name.starts_with("x-amz-grant-"));
-    match (operation.name, acl) {
-        ("CreateBucket", Some("private") | None) if !granted => Ok(()),
-        ("CreateBucket", _) => Err(fail(
-            S3ErrorCode::InvalidBucketAclWithObjectOwnership,
-            "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
-        )),
-        ("PutBucketAcl" | "PutObjectAcl", _) => Err(acls_not_supported()),
-        (_, Some("bucket-owner-full-control") | None) if !granted => Ok(()),
-        _ => Err(acls_not_supported()),
-    }
-}
-
-fn acls_not_supported() -> S3Error {
-    fail(
-        S3ErrorCode::AccessControlListNotSupported,
-        "The bucket does not allow ACLs",
-    )
+    Ok(())
 }
 
 /// Returns the content of an object as a stream. Reads and checks a document, and
@@ -380,6 +396,7 @@ async fn read_body(
         return Ok((Body::http_body_unsync(StreamBody::new(frames)), None));
     }
     let trailers = payload.trailers();
+    let completes = operation.name == "CompleteMultipartUpload";
     let covered = payload.is_covered() || signed.is_none_or(|it| it.place == Place::Query);
     let document = payload.collect(MAX_DOCUMENT).await?;
     if !covered && !document.is_empty() {
@@ -403,6 +420,10 @@ async fn read_body(
         announced.verify_bytes(&document, &trailers)?;
     }
     documents::check(operation.name, &document)?;
+    // The operation looks for the upload before it refuses an empty list of parts.
+    if completes && document.is_empty() {
+        return Ok((Body::from("<CompleteMultipartUpload/>".to_owned()), None));
+    }
     let (document, tags) = match operation.name {
         "CreateBucket" => documents::take_tags(document)?,
         _ => (document, None),
@@ -419,7 +440,9 @@ fn check_length(length: Option<u64>) -> Result<()> {
         Some(length) if length > MAX_CONTENT => Err(fail(
             S3ErrorCode::EntityTooLarge,
             "Your proposed upload exceeds the maximum allowed size",
-        )),
+        )
+        .naming("ProposedSize", length.to_string())
+        .naming("MaxSizeAllowed", MAX_CONTENT.to_string())),
         Some(_) => Ok(()),
     }
 }
@@ -469,27 +492,50 @@ fn library_uri(path: &str, query: &Query) -> Result<Uri> {
     let encoded = |text: &str| query::encode(text, query::VALUE);
     let pairs: Vec<String> = query
         .pairs()
-        .filter(|(name, _)| !ours(name))
+        .filter(|(name, value)| !ours(name) && !(value.is_empty() && arguments::is_number(name)))
         .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
         .collect();
     let text = format!("{path}?{}", pairs.join("&"));
     text.parse().map_err(|_| invalid_uri())
 }
 
+/// Applies the status that an operation put into the extensions.
+fn with_its_status(mut answer: Response<Body>) -> Response<Body> {
+    if let Some(status) = answer.extensions_mut().remove::<StatusCode>() {
+        *answer.status_mut() = status;
+    }
+    answer
+}
+
 fn has_failed(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }
 
+/// Ends the declaration of a document with a line break, as S3 does and s3s 0.14.1
+/// does not.
+fn break_declaration(mut answer: Response<Body>) -> Response<Body> {
+    const DECLARATION: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>";
+    let document = answer.body().bytes().unwrap_or_default();
+    if let Some(rest) = document.strip_prefix(DECLARATION)
+        && rest.starts_with(b"<")
+    {
+        let document = [DECLARATION, b"\n", rest].concat();
+        answer.headers_mut().remove(CONTENT_LENGTH);
+        *answer.body_mut() = Body::from(document);
+    }
+    answer
+}
+
 /// Completes an answer. Answers to `HEAD` and answers with status 304 do not have
 /// a body.
-fn finish(response: &mut Response<Body>, resource: &str, id: &str, is_head: bool) {
+fn finish(response: &mut Response<Body>, ids: &failure::Ids, is_head: bool) {
     let status = response.status();
     let failed = has_failed(status);
     let bodiless = is_head || status == StatusCode::NOT_MODIFIED;
     if failed && !bodiless {
         let document = response.body().bytes();
         let document = document.and_then(|bytes| String::from_utf8(bytes.into()).ok());
-        let document = document.and_then(|text| failure::complete(&text, resource, id));
+        let document = document.and_then(|text| failure::complete(&text, ids));
         if let Some(document) = document {
             response.headers_mut().remove(CONTENT_LENGTH);
             *response.body_mut() = Body::from(document);
@@ -502,5 +548,5 @@ fn finish(response: &mut Response<Body>, resource: &str, id: &str, is_head: bool
         response.headers_mut().remove(CONTENT_LENGTH);
         response.headers_mut().remove(TRANSFER_ENCODING);
     }
-    failure::identify(response, id);
+    failure::identify(response, ids);
 }

@@ -45,12 +45,7 @@ impl Chain {
 
     /// Whether `signature` is the signature of a canonical request.
     pub(super) fn request(&mut self, canonical: &[u8], signature: &str) -> bool {
-        let text = format!(
-            "{ALGORITHM}\n{}\n{}\n{}",
-            self.date,
-            self.scope,
-            digest(canonical)
-        );
+        let text = signed_text(&self.date, &self.scope, canonical);
         self.advance(&text, signature)
     }
 
@@ -80,6 +75,16 @@ impl Chain {
         self.previous = hex::encode(sign(&self.key, text.as_bytes()));
         same(&self.previous, signature)
     }
+}
+
+/// Returns the text that a signature of a canonical request signs. The scope is
+/// the day, region and service.
+pub(super) fn string_to_sign(date: &str, scope: &str, canonical: &[u8]) -> String {
+    signed_text(date, &format!("{scope}/{TERMINATOR}"), canonical)
+}
+
+fn signed_text(date: &str, scope: &str, canonical: &[u8]) -> String {
+    format!("{ALGORITHM}\n{date}\n{scope}\n{}", digest(canonical))
 }
 
 fn sign(key: &[u8], text: &[u8]) -> Vec<u8> {

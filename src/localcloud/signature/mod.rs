@@ -50,6 +50,7 @@
 mod canonical;
 mod chain;
 mod claim;
+mod explanation;
 mod fault;
 mod headers;
 mod version_2;
@@ -62,6 +63,7 @@ use jiff::Timestamp;
 
 pub(crate) use chain::Chain;
 use claim::Presented;
+pub(crate) use explanation::{Explanation, explain};
 pub(crate) use fault::{Fault, Flaw, Place};
 pub(crate) use headers::join_repeated;
 

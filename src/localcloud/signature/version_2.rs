@@ -105,7 +105,7 @@ fn uncovered(query: &Query) -> Option<&str> {
         .map(|(name, _)| name)
 }
 
-fn string_to_sign(parts: &Parts, query: &Query, expires: &str) -> Vec<u8> {
+pub(super) fn string_to_sign(parts: &Parts, query: &Query, expires: &str) -> Vec<u8> {
     let header = |name: &HeaderName| {
         let value = parts.headers.get(name);
         value.map_or(&b""[..], HeaderValue::as_bytes)

@@ -98,7 +98,7 @@ fn check_time(claim: &Claim<'_>, date: &str, now: Timestamp) -> Result<Timestamp
 
 /// Parses a time of the form `20130524T000000Z`. `strptime` is more lenient than
 /// AWS, so the length and the digits are checked, too.
-fn instant(date: &str) -> Option<Timestamp> {
+pub(super) fn instant(date: &str) -> Option<Timestamp> {
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     let has_form = date.len() == 16 && digits(date.get(..8)?) && digits(date.get(9..15)?);
     let civil = DateTime::strptime("%Y%m%dT%H%M%SZ", date)
@@ -109,7 +109,7 @@ fn instant(date: &str) -> Option<Timestamp> {
 
 /// Returns the last line of the canonical request, which declares how the body
 /// is signed.
-fn payload(
+pub(super) fn payload(
     parts: &Parts,
     query: &Query,
     place: Place,

@@ -13,8 +13,10 @@ use s3s::dto::{
 
 use super::super::backend::{Backend, timestamp};
 use super::super::call::Call;
-use super::super::failure::{Result, invalid_argument, not_implemented};
-use super::super::store::{Entry, Listing, MarkerRecord, Object, Page, Version};
+use super::super::failure::{Naming as _, Result, bad_argument, invalid_argument};
+use super::super::store::{
+    Entry, Listing, MarkerRecord, Object, Page, UploadPlace, UploadRecord, Version,
+};
 use super::versions::check_version;
 use super::{Answer, done};
 use crate::query::{self, encode};
@@ -33,7 +35,9 @@ impl Encoding {
         match requested.map(EncodingType::as_str) {
             None => Ok(Self { url: false }),
             Some("url") => Ok(Self { url: true }),
-            Some(_) => Err(invalid_argument(
+            Some(other) => Err(bad_argument(
+                "encoding-type",
+                other,
                 "Invalid Encoding Method specified in Request",
             )),
         }
@@ -84,14 +88,9 @@ fn list(backend: &Backend, bucket: &str, listing: &Listing, encoding: Encoding) 
 }
 
 /// Returns the size of a page, which is at most [`MAX_PAGE`].
-fn page_size(requested: Option<i32>, name: &str) -> Result<(i32, usize)> {
-    let requested = requested.unwrap_or(MAX_PAGE);
-    let size = usize::try_from(requested.min(MAX_PAGE)).map_err(|_| {
-        invalid_argument(format!(
-            "Argument {name} must be an integer between 0 and 2147483647"
-        ))
-    })?;
-    Ok((requested.min(MAX_PAGE), size))
+fn page_size(requested: Option<i32>) -> (i32, usize) {
+    let size = requested.unwrap_or(MAX_PAGE).clamp(0, MAX_PAGE);
+    (size, usize::try_from(size).unwrap_or(0))
 }
 
 fn show(object: &Object, encoding: Encoding, owner: Option<dto::Owner>) -> dto::Object {
@@ -122,7 +121,7 @@ pub(super) fn list_objects_v2(
     input: ListObjectsV2Input,
 ) -> Answer<ListObjectsV2Output> {
     let encoding = Encoding::read(input.encoding_type.as_ref())?;
-    let (max_keys, limit) = page_size(input.max_keys, "maxKeys")?;
+    let (max_keys, limit) = page_size(input.max_keys);
     let after = match &input.continuation_token {
         Some(token) => from_token(token)?,
         None => input.start_after.clone().unwrap_or_default(),
@@ -141,6 +140,11 @@ pub(super) fn list_objects_v2(
     let contents: Vec<_> = objects
         .map(|object| show(object, encoding, owner()))
         .collect();
+    // S3 ignores `start-after` together with a token.
+    let start_after = input
+        .start_after
+        .filter(|_| input.continuation_token.is_none());
+    let start_after = encoding.show_some(start_after.as_ref());
     let key_count = contents.len() + shown.prefixes.len();
     done(ListObjectsV2Output {
         name: Some(input.bucket),
@@ -149,22 +153,30 @@ pub(super) fn list_objects_v2(
         key_count: i32::try_from(key_count).ok(),
         continuation_token: input.continuation_token,
         is_truncated: Some(shown.next.is_some()),
-        next_continuation_token: shown.next.map(|key| BASE64_URL_SAFE.encode(key)),
+        next_continuation_token: shown.next.as_deref().map(to_token),
         contents: Some(contents),
         common_prefixes: Some(shown.prefixes),
         delimiter: encoding.show_some(input.delimiter.as_ref()),
         encoding_type: input.encoding_type,
-        start_after: encoding.show_some(input.start_after.as_ref()),
+        start_after,
         request_charged: None,
     })
 }
 
-fn from_token(token: &str) -> Result<String> {
+/// Returns the token of a page after `key`, the name of a key or bucket.
+pub(super) fn to_token(key: &str) -> String {
+    BASE64_URL_SAFE.encode(key)
+}
+
+pub(super) fn from_token(token: &str) -> Result<String> {
     let bytes = BASE64_URL_SAFE.decode(token).ok();
     bytes
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .filter(|key| !key.is_empty())
-        .ok_or_else(|| invalid_argument("The continuation token provided is incorrect"))
+        .ok_or_else(|| {
+            invalid_argument("The continuation token provided is incorrect")
+                .naming("ArgumentName", "continuation-token")
+        })
 }
 
 /// Lists objects. The last key of a page continues the listing.
@@ -174,7 +186,7 @@ pub(super) fn list_objects(
     input: ListObjectsInput,
 ) -> Answer<ListObjectsOutput> {
     let encoding = Encoding::read(input.encoding_type.as_ref())?;
-    let (max_keys, limit) = page_size(input.max_keys, "maxKeys")?;
+    let (max_keys, limit) = page_size(input.max_keys);
     let listing = Listing {
         prefix: input.prefix.unwrap_or_default(),
         delimiter: input.delimiter.clone().unwrap_or_default(),
@@ -212,7 +224,7 @@ pub(super) fn list_object_versions(
     input: ListObjectVersionsInput,
 ) -> Answer<ListObjectVersionsOutput> {
     let encoding = Encoding::read(input.encoding_type.as_ref())?;
-    let (max_keys, limit) = page_size(input.max_keys, "max-keys")?;
+    let (max_keys, limit) = page_size(input.max_keys);
     let listing = Listing {
         prefix: input.prefix.unwrap_or_default(),
         delimiter: input.delimiter.clone().unwrap_or_default(),
@@ -224,7 +236,9 @@ pub(super) fn list_object_versions(
     let after = input.version_id_marker.as_deref();
     let after = after.filter(|marker| !marker.is_empty());
     if after.is_some() && listing.after.is_empty() {
-        return Err(invalid_argument(
+        return Err(bad_argument(
+            "version-id-marker",
+            after.unwrap_or_default(),
             "A version-id marker cannot be specified without a key marker.",
         ));
     }
@@ -314,62 +328,124 @@ fn show_marker(
     }
 }
 
-/// Lists unfinished uploads by key, then by upload id.
+/// A page of unfinished uploads.
+#[derive(Default)]
+struct Uploads<'a> {
+    uploads: Vec<(&'a UploadPlace, &'a UploadRecord)>,
+    prefixes: Vec<String>,
+    truncated: bool,
+}
+
+impl<'a> Uploads<'a> {
+    /// Returns the page after a key, or after an upload of this key.
+    fn page(
+        all: &'a BTreeMap<UploadPlace, Arc<UploadRecord>>,
+        listing: &Listing,
+        upload_marker: Option<&str>,
+    ) -> Self {
+        let marker = &listing.after;
+        let mut page = Self::default();
+        for (place, record) in all {
+            let (key, id) = place;
+            let after = match upload_marker {
+                Some(previous) if key == marker => id.as_str() > previous,
+                _ => key > marker,
+            };
+            if !after || !key.starts_with(&listing.prefix) {
+                continue;
+            }
+            let common = listing.common_prefix(key);
+            if let Some(common) = &common
+                && (marker.starts_with(common) || page.prefixes.last() == Some(common))
+            {
+                continue;
+            }
+            if page.uploads.len() + page.prefixes.len() == listing.limit {
+                page.truncated = listing.limit > 0;
+                break;
+            }
+            match common {
+                Some(common) => page.prefixes.push(common),
+                None => page.uploads.push((place, record)),
+            }
+        }
+        page
+    }
+
+    /// Returns the markers of the next page: those of the last upload, also on the
+    /// last page. A page with nothing but prefixes has none on S3.
+    fn next(&self) -> UploadPlace {
+        let last = self.uploads.last();
+        last.map(|(place, _)| (*place).clone()).unwrap_or_default()
+    }
+}
+
+/// Lists unfinished uploads by key, then by the time when they began.
 pub(super) fn list_multipart_uploads(
     backend: &Backend,
     _call: &Call,
     input: ListMultipartUploadsInput,
 ) -> Answer<ListMultipartUploadsOutput> {
-    if input
-        .delimiter
-        .as_ref()
-        .is_some_and(|delimiter| !delimiter.is_empty())
-    {
-        return Err(not_implemented("delimiter of ListMultipartUploads"));
-    }
     let encoding = Encoding::read(input.encoding_type.as_ref())?;
-    let (max_uploads, limit) = page_size(input.max_uploads, "max-uploads")?;
+    let (max_uploads, limit) = page_size(input.max_uploads);
     let bucket = backend.store.bucket(&input.bucket)?;
-    let marker = input.key_marker.clone().unwrap_or_default();
-    let prefix = input.prefix.clone().unwrap_or_default();
-    let all: BTreeMap<_, _> = bucket.all_uploads()?;
-    let mut rest = all.iter().filter(|((key, id), _)| {
-        let after = match &input.upload_id_marker {
-            Some(last) if *key == marker => id > last,
-            _ => *key > marker,
-        };
-        key.starts_with(&prefix) && (after || marker.is_empty())
-    });
-    let page: Vec<_> = rest.by_ref().take(limit).collect();
-    let truncated = limit > 0 && rest.next().is_some();
-    let last = page.last().filter(|_| truncated).map(|(place, _)| *place);
-    let uploads = page.iter().map(|((key, id), upload)| dto::MultipartUpload {
-        checksum_algorithm: upload
-            .chosen
-            .then(|| dto::ChecksumAlgorithm::from_static(upload.algorithm.name())),
-        checksum_type: upload
-            .chosen
-            .then(|| dto::ChecksumType::from_static(upload.kind.name())),
-        initiated: Some(timestamp(upload.initiated)),
-        initiator: Some(backend.initiator()),
-        key: Some(encoding.show(key)),
-        owner: Some(backend.owner()),
-        storage_class: Some(super::multipart::class(upload)),
-        upload_id: Some(id.clone()),
+    let listing = Listing {
+        prefix: input.prefix.clone().unwrap_or_default(),
+        delimiter: input.delimiter.clone().unwrap_or_default(),
+        after: input.key_marker.unwrap_or_default(),
+        limit,
+        ..Listing::default()
+    };
+    // S3 ignores the marker of an upload without the marker of its key.
+    let upload_marker = input.upload_id_marker;
+    let upload_marker = upload_marker.filter(|id| !id.is_empty() && !listing.after.is_empty());
+    let all = bucket.all_uploads()?;
+    if let Some(id) = &upload_marker
+        && all
+            .keys()
+            .any(|(key, other)| other == id && *key != listing.after)
+    {
+        return Err(bad_argument(
+            "upload-id-marker",
+            id,
+            "Invalid uploadId marker",
+        ));
+    }
+    let page = Uploads::page(&all, &listing, upload_marker.as_deref());
+    let (next_key, next_id) = page.next();
+    let uploads = page
+        .uploads
+        .iter()
+        .map(|((key, id), upload)| dto::MultipartUpload {
+            checksum_algorithm: upload
+                .chosen
+                .then(|| dto::ChecksumAlgorithm::from_static(upload.algorithm.name())),
+            checksum_type: upload
+                .chosen
+                .then(|| dto::ChecksumType::from_static(upload.kind.name())),
+            initiated: Some(timestamp(upload.initiated)),
+            initiator: Some(backend.initiator()),
+            key: Some(encoding.show(key)),
+            owner: Some(backend.owner()),
+            storage_class: Some(super::multipart::class(upload)),
+            upload_id: Some(id.clone()),
+        });
+    let prefixes = page.prefixes.iter().map(|prefix| CommonPrefix {
+        prefix: Some(encoding.show(prefix)),
     });
     done(ListMultipartUploadsOutput {
         bucket: Some(input.bucket),
-        common_prefixes: None,
-        delimiter: None,
+        common_prefixes: Some(prefixes.collect()),
+        delimiter: encoding.show_some(input.delimiter.as_ref()),
         encoding_type: input.encoding_type,
-        is_truncated: Some(truncated),
-        key_marker: Some(encoding.show(&marker)),
+        is_truncated: Some(page.truncated),
+        key_marker: Some(encoding.show(&listing.after)),
         max_uploads: Some(max_uploads),
-        next_key_marker: last.map(|(key, _)| encoding.show(key)),
-        next_upload_id_marker: last.map(|(_, id)| id.clone()),
-        prefix: Some(encoding.show(&prefix)),
+        next_key_marker: Some(encoding.show(&next_key)),
+        next_upload_id_marker: Some(next_id),
+        prefix: encoding.show_some(input.prefix.as_ref()),
         request_charged: None,
-        upload_id_marker: input.upload_id_marker,
+        upload_id_marker: Some(upload_marker.unwrap_or_default()),
         uploads: Some(uploads.collect()),
     })
 }

@@ -20,6 +20,8 @@ macro_rules! show_checksum {
     }};
 }
 
+mod absent;
+mod attributes;
 mod buckets;
 mod completing;
 mod copying;
@@ -39,12 +41,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use hyper::StatusCode;
 use s3s::dto::{self, StreamingBlob};
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 
 use super::backend::Backend;
 use super::call::Call;
 use super::failure::{self, Result};
+pub(super) use attributes::get_object_attributes;
+pub(super) use buckets::list_buckets;
+pub(super) use multipart::wrong_number;
+pub(super) use settings::ENFORCED;
 
 /// The result of an operation.
 type Answer<T> = Result<S3Response<T>>;
@@ -71,7 +78,9 @@ macro_rules! operations {
                 Box::pin(async move {
                     let call = Call::of(&request)?;
                     let backend = Arc::clone(&self.0);
-                    blocking(move || $module::$blocking(&backend, &call, request.input)).await
+                    let its = call.clone();
+                    let work = move || $module::$blocking(&backend, &its, request.input);
+                    call.failure.keep(blocking(work).await)
                 })
             })*
             $(fn $streaming<'life0, 'async_trait>(
@@ -84,7 +93,7 @@ macro_rules! operations {
             {
                 Box::pin(async move {
                     let call = Call::of(&request)?;
-                    $part::$streaming(&self.0, &call, request.input).await
+                    call.failure.keep($part::$streaming(&self.0, &call, request.input).await)
                 })
             })*
         }
@@ -97,7 +106,20 @@ operations! {
         delete_bucket(DeleteBucketInput) -> DeleteBucketOutput in buckets;
         get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput in buckets;
         head_bucket(HeadBucketInput) -> HeadBucketOutput in buckets;
-        list_buckets(ListBucketsInput) -> ListBucketsOutput in buckets;
+        delete_bucket_cors(DeleteBucketCorsInput) -> DeleteBucketCorsOutput in absent;
+        delete_bucket_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput in absent;
+        delete_bucket_replication(DeleteBucketReplicationInput) -> DeleteBucketReplicationOutput in absent;
+        delete_bucket_website(DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput in absent;
+        get_bucket_accelerate_configuration(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput in absent;
+        get_bucket_cors(GetBucketCorsInput) -> GetBucketCorsOutput in absent;
+        get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput in absent;
+        get_bucket_logging(GetBucketLoggingInput) -> GetBucketLoggingOutput in absent;
+        get_bucket_notification_configuration(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput in absent;
+        get_bucket_replication(GetBucketReplicationInput) -> GetBucketReplicationOutput in absent;
+        get_bucket_request_payment(GetBucketRequestPaymentInput) -> GetBucketRequestPaymentOutput in absent;
+        get_bucket_website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput in absent;
+        get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput in absent;
+        delete_bucket_ownership_controls(DeleteBucketOwnershipControlsInput) -> DeleteBucketOwnershipControlsOutput in settings;
         delete_bucket_policy(DeleteBucketPolicyInput) -> DeleteBucketPolicyOutput in settings;
         delete_bucket_tagging(DeleteBucketTaggingInput) -> DeleteBucketTaggingOutput in settings;
         delete_public_access_block(DeletePublicAccessBlockInput) -> DeletePublicAccessBlockOutput in settings;
@@ -122,7 +144,6 @@ operations! {
         list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output in listing;
         get_object(GetObjectInput) -> GetObjectOutput in reading;
         get_object_acl(GetObjectAclInput) -> GetObjectAclOutput in reading;
-        get_object_attributes(GetObjectAttributesInput) -> GetObjectAttributesOutput in reading;
         get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput in reading;
         head_object(HeadObjectInput) -> HeadObjectOutput in reading;
         delete_object(DeleteObjectInput) -> DeleteObjectOutput in writing;
@@ -146,6 +167,13 @@ operations! {
 #[expect(clippy::unnecessary_wraps, reason = "the last line of most operations")]
 fn done<T>(output: T) -> Answer<T> {
     Ok(S3Response::new(output))
+}
+
+/// Gives an answer another status than that of its operation. s3s 0.14.1 ignores
+/// the status of an [`S3Response`], so the service reads it from the extensions.
+fn with_status<T>(mut response: S3Response<T>, status: StatusCode) -> S3Response<T> {
+    response.extensions.insert(status);
+    response
 }
 
 /// Runs a function that waits for the disk.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use s3s::S3Error;
 use s3s::dto::{
     self, AbortMultipartUploadInput, AbortMultipartUploadOutput, CreateMultipartUploadInput,
     CreateMultipartUploadOutput, ETag, ListPartsInput, ListPartsOutput, StorageClass,
@@ -11,7 +12,7 @@ use s3s::dto::{
 use super::super::backend::{Backend, timestamp};
 use super::super::call::Call;
 use super::super::checksum::{self, Algorithm, Kind};
-use super::super::failure::{Result, invalid_argument, invalid_request};
+use super::super::failure::{Result, bad_argument, invalid_request};
 use super::super::store::{Bucket, Part, PartRecord, Piece, Received, UploadRecord, receive};
 use super::encryption::show_encryption;
 use super::stored::Stored;
@@ -20,14 +21,23 @@ use crate::clock;
 
 /// S3's limit of part numbers.
 const MAX_NUMBER: i32 = 10_000;
+/// S3's maximum number of parts on a page.
+const MAX_PAGE: i32 = 1000;
 
 pub(super) fn check_number(number: i32) -> Result<u16> {
-    let number = u16::try_from(number).ok();
-    number
+    u16::try_from(number)
+        .ok()
         .filter(|number| (1..=MAX_NUMBER).contains(&i32::from(*number)))
-        .ok_or_else(|| {
-            invalid_argument("Part number must be an integer between 1 and 10000, inclusive")
-        })
+        .ok_or_else(|| wrong_number(&number.to_string()))
+}
+
+/// Returns the error for a value of `partNumber`.
+pub(in super::super) fn wrong_number(value: &str) -> S3Error {
+    bad_argument(
+        "partNumber",
+        value,
+        "Part number must be an integer between 1 and 10000, inclusive",
+    )
 }
 
 pub(super) fn class(upload: &UploadRecord) -> StorageClass {
@@ -46,12 +56,17 @@ pub(super) fn create_multipart_upload(
     let chosen = call.header("x-amz-checksum-algorithm");
     let algorithm = chosen.map_or(Ok(Algorithm::Crc64Nvme), Algorithm::named)?;
     let kind = call.header("x-amz-checksum-type");
+    if kind.is_some() && chosen.is_none() {
+        return Err(invalid_request(
+            "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.",
+        ));
+    }
     let kind = kind.map_or(Ok(algorithm.default_kind()), Kind::named)?;
     if !algorithm.supports(kind) {
         return Err(invalid_request(format!(
             "The {} checksum type cannot be used with the {} checksum algorithm.",
             kind.name(),
-            algorithm.name().to_ascii_lowercase()
+            algorithm.small_name()
         )));
     }
     let upload_id = bucket.begin_upload(UploadRecord {
@@ -78,7 +93,9 @@ pub(super) fn create_multipart_upload(
     done(output)
 }
 
-/// Stores a part. It replaces a part with the same number.
+/// Stores a part. It replaces a part with the same number. A part may announce a
+/// checksum of any kind if the upload does not have an algorithm; the SDKs do so
+/// unasked.
 pub(super) async fn upload_part(
     backend: &Backend,
     call: &Call,
@@ -91,33 +108,30 @@ pub(super) async fn upload_part(
     if let Some(algorithm) = announced.algorithm {
         check_algorithm(&upload, algorithm)?;
     }
+    let shown = announced.algorithm.unwrap_or(upload.algorithm);
     let content = content_of(input.body);
-    let received = receive(&bucket.data, content, upload.algorithm).await?;
-    announced.verify(&received.checksum, &received.md5, &call.trailers)?;
+    let received = receive(&bucket.data, content, upload.algorithm, Some(shown)).await?;
+    let calculated = received.checksum_in(shown).cloned();
+    announced.verify(calculated.as_ref(), &received.md5, &call.trailers)?;
     let part = store_part(bucket, (input.upload_id, &upload), number, received).await?;
     let mut output = UploadPartOutput {
         e_tag: Some(ETag::Strong(part.etag)),
         ..UploadPartOutput::default()
     };
     show_encryption!(output, &upload.encryption);
-    show_checksum!(output, upload.algorithm, part.piece.checksum);
+    show_checksum!(output, shown, calculated.map(|checksum| checksum.value));
     done(output)
 }
 
 fn check_algorithm(upload: &UploadRecord, actual: Algorithm) -> Result<()> {
-    let expected = if upload.chosen {
-        upload.algorithm.name().to_ascii_lowercase()
-    } else {
-        "null".to_owned()
-    };
-    let actual = actual.name().to_ascii_lowercase();
-    if actual == expected {
-        Ok(())
-    } else {
-        Err(invalid_request(format!(
-            "Checksum Type mismatch occurred, expected checksum Type: {expected}, actual checksum Type: {actual}"
-        )))
+    if !upload.chosen || upload.algorithm == actual {
+        return Ok(());
     }
+    Err(invalid_request(format!(
+        "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
+        upload.algorithm.small_name(),
+        actual.small_name()
+    )))
 }
 
 pub(super) async fn store_part(
@@ -155,7 +169,8 @@ pub(super) fn abort_multipart_upload(
     done(AbortMultipartUploadOutput::default())
 }
 
-/// Lists the parts of an upload by number.
+/// Lists the parts of an upload by number. Only an upload with an algorithm shows
+/// checksums.
 pub(super) fn list_parts(
     backend: &Backend,
     _call: &Call,
@@ -164,10 +179,8 @@ pub(super) fn list_parts(
     let bucket = backend.store.bucket(&input.bucket)?;
     let upload = bucket.upload(&input.upload_id, &input.key)?;
     let marker = input.part_number_marker.unwrap_or(0);
-    let max_parts = input.max_parts.unwrap_or(1000).min(1000);
-    let limit = usize::try_from(max_parts).map_err(|_| {
-        invalid_argument("Argument max-parts must be an integer between 0 and 2147483647")
-    })?;
+    let max_parts = input.max_parts.unwrap_or(MAX_PAGE).min(MAX_PAGE);
+    let limit = usize::try_from(max_parts).unwrap_or(0);
     let after = u16::try_from(marker).unwrap_or(u16::MAX);
     let mut rest = upload
         .parts
@@ -184,19 +197,23 @@ pub(super) fn list_parts(
             size: i64::try_from(part.record.piece.size).ok(),
             ..dto::Part::default()
         };
-        show_checksum!(shown, record.algorithm, part.record.piece.checksum.clone());
+        if record.chosen {
+            show_checksum!(shown, record.algorithm, part.record.piece.checksum.clone());
+        }
         shown
     });
-    let last = page.last().map(|part| i32::from(part.record.number));
+    let last = page.last().map_or(0, |part| i32::from(part.record.number));
+    let algorithm = || dto::ChecksumAlgorithm::from_static(record.algorithm.name());
+    let kind = || dto::ChecksumType::from_static(record.kind.name());
     done(ListPartsOutput {
         bucket: Some(input.bucket),
-        checksum_algorithm: Some(dto::ChecksumAlgorithm::from_static(record.algorithm.name())),
-        checksum_type: Some(dto::ChecksumType::from_static(record.kind.name())),
+        checksum_algorithm: record.chosen.then(algorithm),
+        checksum_type: record.chosen.then(kind),
         initiator: Some(backend.initiator()),
         is_truncated: Some(truncated),
         key: Some(input.key),
         max_parts: Some(max_parts),
-        next_part_number_marker: last,
+        next_part_number_marker: Some(last),
         owner: Some(backend.owner()),
         part_number_marker: Some(marker),
         parts: Some(parts.collect()),

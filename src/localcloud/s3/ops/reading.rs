@@ -2,31 +2,35 @@
 
 use std::ops::Range;
 
-use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue};
+use hyper::header::{CONTENT_RANGE, ETAG, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
 use s3s::dto::{
-    self, ETag, GetObjectAclInput, GetObjectAclOutput, GetObjectAttributesInput,
-    GetObjectAttributesOutput, GetObjectInput, GetObjectOutput, GetObjectTaggingInput,
-    GetObjectTaggingOutput, HeadObjectInput, HeadObjectOutput, StorageClass, StreamingBlob,
+    ETag, GetObjectAclInput, GetObjectAclOutput, GetObjectInput, GetObjectOutput,
+    GetObjectTaggingInput, GetObjectTaggingOutput, HeadObjectInput, HeadObjectOutput, StorageClass,
+    StreamingBlob,
 };
 use s3s::{S3Error, S3ErrorCode, S3Response};
 
 use super::super::backend::{Backend, timestamp};
 use super::super::call::Call;
+use super::super::checksum::{Checksum, Kind};
 use super::super::condition::{self, Outcome};
-use super::super::failure::{Result, fail, invalid_argument, invalid_request, named};
+use super::super::failure::{Naming as _, Result, fail, invalid_request, named};
 use super::super::range;
 use super::super::store::{self, ObjectRecord};
+use super::multipart::check_number;
 use super::settings::owners_grant;
-use super::stored::{answer_headers, insert_checksum};
+use super::stored::{answer_headers, check_archive, insert_checksum};
 use super::versions::{FoundObject, check_version, find, tagged};
-use super::{Answer, done, encryption, tags};
+use super::{Answer, done, encryption, tags, with_status};
 
 /// The part of an object that a request asks for.
 struct Selection {
     range: Range<u64>,
     /// Whether the request names a range or part, even if it is the whole object.
     partial: bool,
+    /// The index of the requested part.
+    part: Option<usize>,
     parts_count: Option<i32>,
 }
 
@@ -40,6 +44,29 @@ impl Selection {
     fn length(&self) -> i64 {
         i64::try_from(self.range.end - self.range.start).unwrap_or(i64::MAX)
     }
+
+    fn status(&self) -> StatusCode {
+        if self.partial {
+            StatusCode::PARTIAL_CONTENT
+        } else {
+            StatusCode::OK
+        }
+    }
+
+    /// Returns the checksum of what is selected: of the whole object, or of a part
+    /// if the checksums of parts are kept.
+    fn checksum(&self, record: &ObjectRecord) -> Option<Checksum> {
+        let whole = &record.checksum;
+        match self.part {
+            Some(index) if whole.kind == Kind::Composite => Some(Checksum {
+                value: record.pieces.get(index)?.checksum.clone()?,
+                ..whole.clone()
+            }),
+            Some(_) if record.pieces.len() == 1 => Some(whole.clone()),
+            None if self.range == (0..record.size) => Some(whole.clone()),
+            _ => None,
+        }
+    }
 }
 
 fn select(call: &Call, record: &ObjectRecord, part: Option<i32>) -> Result<Selection> {
@@ -50,49 +77,53 @@ fn select(call: &Call, record: &ObjectRecord, part: Option<i32>) -> Result<Selec
             "Cannot specify both Range header and partNumber query parameter",
         )),
         (Some(number), _) => select_part(record, number),
-        (None, Some(Err(_))) => Err(unsatisfiable(record.size)),
+        (None, Some(Err(_))) => Err(unsatisfiable(record.size, header.unwrap_or_default())),
         (None, Some(Ok(range))) => Ok(Selection {
             range,
             partial: true,
+            part: None,
             parts_count: None,
         }),
         (None, None) => Ok(Selection {
             range: 0..record.size,
             partial: false,
+            part: None,
             parts_count: None,
         }),
     }
 }
 
 fn select_part(record: &ObjectRecord, number: i32) -> Result<Selection> {
-    let index = usize::try_from(number)
-        .ok()
-        .and_then(|number| number.checked_sub(1));
-    let index = index
-        .filter(|index| *index < record.pieces.len())
-        .ok_or_else(|| {
-            named(
-                "InvalidPartNumber",
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                "The requested partnumber is not satisfiable",
-            )
-        })?;
+    let index = usize::from(check_number(number)?) - 1;
+    let count = record.pieces.len();
+    if index >= count {
+        let error = named(
+            "InvalidPartNumber",
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            "The requested partnumber is not satisfiable",
+        );
+        return Err(error
+            .naming("PartNumberRequested", number.to_string())
+            .naming("ActualPartCount", count.to_string()));
+    }
     let start = record.pieces[..index].iter().map(|piece| piece.size).sum();
-    let count = i32::try_from(record.pieces.len()).unwrap_or(i32::MAX);
+    let parts_count = i32::try_from(count).unwrap_or(i32::MAX);
     Ok(Selection {
         range: start..start + record.pieces[index].size,
         partial: record.size > 0,
-        parts_count: record.multipart.then_some(count),
+        part: Some(index),
+        parts_count: record.multipart.then_some(parts_count),
     })
 }
 
-fn unsatisfiable(size: u64) -> S3Error {
+fn unsatisfiable(size: u64, requested: &str) -> S3Error {
     let mut error = fail(
         S3ErrorCode::InvalidRange,
         "The requested range is not satisfiable",
-    );
+    )
+    .naming("RangeRequested", requested)
+    .naming("ActualObjectSize", size.to_string());
     let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     if let Ok(range) = HeaderValue::from_str(&format!("bytes */{size}")) {
         headers.insert(CONTENT_RANGE, range);
     }
@@ -104,7 +135,7 @@ fn check_conditions(call: &Call, record: &ObjectRecord) -> Result<()> {
     match condition::of_read(&call.headers, &record.etag, record.modified) {
         Outcome::Go => Ok(()),
         Outcome::Failed(header) => Err(condition::precondition_failed(header)),
-        Outcome::NotModified => {
+        Outcome::NotModified(_) => {
             let mut error = fail(S3ErrorCode::NotModified, "Not Modified");
             error.set_status_code(StatusCode::NOT_MODIFIED);
             let mut headers = HeaderMap::new();
@@ -118,12 +149,14 @@ fn check_conditions(call: &Call, record: &ObjectRecord) -> Result<()> {
 }
 
 /// Returns the headers of an answer with an object. They include the checksum if
-/// the request asks for it and the answer is the whole object.
+/// the request asks for it.
 fn headers(call: &Call, record: &ObjectRecord, selection: &Selection) -> Result<HeaderMap> {
     let mut headers = answer_headers(record, call)?;
     let asked = call.header("x-amz-checksum-mode");
-    if asked.is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED")) && !selection.partial {
-        insert_checksum(&mut headers, &record.checksum)?;
+    if asked.is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED"))
+        && let Some(checksum) = selection.checksum(record)
+    {
+        insert_checksum(&mut headers, &checksum)?;
     }
     Ok(headers)
 }
@@ -160,6 +193,7 @@ pub(super) fn get_object(
     let record = &object.record;
     encryption::check_signed(call, record.encryption.method)?;
     check_conditions(call, record)?;
+    check_archive(record)?;
     let selection = select(call, record, input.part_number)?;
     let body = store::body(&object, selection.range.clone())?;
     let output = GetObjectOutput {
@@ -196,9 +230,14 @@ pub(super) fn head_object(
         version_id,
         ..described!(HeadObjectOutput, record, selection)
     };
-    Ok(S3Response::with_headers(
-        output,
-        headers(call, record, &selection)?,
+    let mut headers = headers(call, record, &selection)?;
+    if let Some(count) = tag_count(record) {
+        headers.insert("x-amz-tagging-count", HeaderValue::from(count));
+    }
+    let status = selection.status();
+    Ok(with_status(
+        S3Response::with_headers(output, headers),
+        status,
     ))
 }
 
@@ -226,92 +265,15 @@ pub(super) fn get_object_tagging(
     let id = input.version_id.as_deref();
     check_version(id)?;
     let bucket = backend.store.bucket(&input.bucket)?;
-    let FoundObject { object, version_id } = tagged(call, bucket.version(&input.key, id)?, id)?;
+    let found = tagged(call, bucket.version(&input.key, id)?, id);
+    // Only here S3 names the bucket, too.
+    let found = found.map_err(|error| match error.code() {
+        S3ErrorCode::NoSuchKey => error.naming("Key", format!("{}/{}", input.bucket, input.key)),
+        _ => error,
+    })?;
+    let FoundObject { object, version_id } = found;
     done(GetObjectTaggingOutput {
         tag_set: tags::show(&object.record.tags),
         version_id,
     })
-}
-
-/// Returns the requested attributes of an object: entity tag, checksum, parts,
-/// storage class and size.
-pub(super) fn get_object_attributes(
-    backend: &Backend,
-    call: &Call,
-    input: GetObjectAttributesInput,
-) -> Answer<GetObjectAttributesOutput> {
-    let place = (input.bucket.as_str(), input.key.as_str());
-    let FoundObject { object, version_id } =
-        find(backend, call, place, input.version_id.as_deref())?;
-    let record = &object.record;
-    let mut output = GetObjectAttributesOutput {
-        version_id,
-        last_modified: Some(timestamp(record.modified)),
-        ..GetObjectAttributesOutput::default()
-    };
-    // Some clients send one header with commas, others one header per attribute.
-    let names = input.object_attributes.iter();
-    for name in names
-        .flat_map(|names| names.as_str().split(','))
-        .map(str::trim)
-    {
-        match name {
-            "ETag" => output.e_tag = Some(ETag::Strong(record.etag.clone())),
-            "Checksum" => output.checksum = Some(checksum(record)),
-            "ObjectParts" if record.multipart => {
-                output.object_parts =
-                    Some(parts(record, input.part_number_marker, input.max_parts));
-            }
-            "ObjectParts" => {}
-            "StorageClass" => {
-                let class = record.storage_class.clone();
-                let class = class.unwrap_or_else(|| StorageClass::STANDARD.to_owned());
-                output.storage_class = Some(StorageClass::from(class));
-            }
-            "ObjectSize" => output.object_size = i64::try_from(record.size).ok(),
-            _ => return Err(invalid_argument("Invalid attribute name specified.")),
-        }
-    }
-    done(output)
-}
-
-fn checksum(record: &ObjectRecord) -> dto::Checksum {
-    let mut shown = dto::Checksum {
-        checksum_type: Some(dto::ChecksumType::from_static(record.checksum.kind.name())),
-        ..dto::Checksum::default()
-    };
-    let value = Some(record.checksum.value.clone());
-    show_checksum!(shown, record.checksum.algorithm, value);
-    shown
-}
-
-fn parts(
-    record: &ObjectRecord,
-    marker: Option<i32>,
-    limit: Option<i32>,
-) -> dto::GetObjectAttributesParts {
-    let marker = marker.unwrap_or(0).max(0);
-    let limit = limit.unwrap_or(1000).clamp(0, 1000);
-    let numbered = record.pieces.iter().zip(1_i32..);
-    let rest = numbered.filter(|(_, number)| *number > marker);
-    let page: Vec<_> = rest.take(usize::try_from(limit).unwrap_or(0)).collect();
-    let last = page.last().map_or(marker, |(_, number)| *number);
-    let count = i32::try_from(record.pieces.len()).unwrap_or(i32::MAX);
-    let shown = page.into_iter().map(|(piece, number)| {
-        let mut part = dto::ObjectPart {
-            part_number: Some(number),
-            size: i64::try_from(piece.size).ok(),
-            ..dto::ObjectPart::default()
-        };
-        show_checksum!(part, record.checksum.algorithm, piece.checksum.clone());
-        part
-    });
-    dto::GetObjectAttributesParts {
-        is_truncated: Some(last < count),
-        max_parts: Some(limit),
-        next_part_number_marker: Some(last),
-        part_number_marker: Some(marker),
-        parts: Some(shown.collect()),
-        total_parts_count: Some(count),
-    }
 }

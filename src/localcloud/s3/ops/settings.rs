@@ -3,7 +3,8 @@
 
 use hyper::StatusCode;
 use s3s::dto::{
-    self, DeleteBucketPolicyInput, DeleteBucketPolicyOutput, DeleteBucketTaggingInput,
+    self, DeleteBucketOwnershipControlsInput, DeleteBucketOwnershipControlsOutput,
+    DeleteBucketPolicyInput, DeleteBucketPolicyOutput, DeleteBucketTaggingInput,
     DeleteBucketTaggingOutput, DeletePublicAccessBlockInput, DeletePublicAccessBlockOutput,
     GetBucketAclInput, GetBucketAclOutput, GetBucketOwnershipControlsInput,
     GetBucketOwnershipControlsOutput, GetBucketPolicyInput, GetBucketPolicyOutput,
@@ -13,16 +14,18 @@ use s3s::dto::{
     PutBucketPolicyOutput, PutBucketTaggingInput, PutBucketTaggingOutput,
     PutPublicAccessBlockInput, PutPublicAccessBlockOutput,
 };
-use s3s::{S3Error, S3ErrorCode};
+use s3s::{S3Error, S3ErrorCode, S3Response};
 
 use super::super::backend::Backend;
 use super::super::call::Call;
-use super::super::failure::{Result, fail, malformed_xml, named, not_implemented};
+use super::super::failure::{Result, fail, malformed_xml, named};
 use super::super::policy::Policy;
 use super::super::store::{BucketRecord, PublicAccessBlock};
-use super::{Answer, done, tags};
+use super::{Answer, done, tags, with_status};
 
-const ENFORCED: &str = "BucketOwnerEnforced";
+/// The ownership of objects that disables access control lists.
+pub(in super::super) const ENFORCED: &str = "BucketOwnerEnforced";
+pub(super) const OWNERSHIPS: [&str; 3] = [ENFORCED, "BucketOwnerPreferred", "ObjectWriter"];
 
 fn settings(backend: &Backend, bucket: &str) -> Result<BucketRecord> {
     backend.store.bucket(bucket)?.settings()
@@ -43,7 +46,8 @@ pub(super) fn put_bucket_tagging(
 ) -> Answer<PutBucketTaggingOutput> {
     let tags = tags::of_bucket(input.tagging)?;
     change(backend, &input.bucket, |record| record.tags = Some(tags))?;
-    done(PutBucketTaggingOutput::default())
+    let response = S3Response::new(PutBucketTaggingOutput::default());
+    Ok(with_status(response, StatusCode::NO_CONTENT))
 }
 
 pub(super) fn get_bucket_tagging(
@@ -196,25 +200,26 @@ pub(super) fn delete_public_access_block(
     done(DeletePublicAccessBlockOutput::default())
 }
 
-/// Accepts only `BucketOwnerEnforced`, the setting that disables access control
-/// lists.
+/// Sets who owns the objects. Access control lists other than those of the owner
+/// are not supported in any case.
 pub(super) fn put_bucket_ownership_controls(
     backend: &Backend,
     _call: &Call,
     input: PutBucketOwnershipControlsInput,
 ) -> Answer<PutBucketOwnershipControlsOutput> {
-    settings(backend, &input.bucket)?;
     let rules = input.ownership_controls.rules;
     let [rule] = &rules[..] else {
         return Err(malformed_xml());
     };
-    match rule.object_ownership.as_str() {
-        ENFORCED => done(PutBucketOwnershipControlsOutput::default()),
-        "BucketOwnerPreferred" | "ObjectWriter" => {
-            Err(not_implemented("access control lists (ObjectOwnership)"))
-        }
-        _ => Err(malformed_xml()),
+    let ownership = rule.object_ownership.as_str();
+    if !OWNERSHIPS.contains(&ownership) {
+        return Err(malformed_xml());
     }
+    let ownership = Some(ownership.to_owned());
+    change(backend, &input.bucket, |record| {
+        record.ownership = ownership
+    })?;
+    done(PutBucketOwnershipControlsOutput::default())
 }
 
 pub(super) fn get_bucket_ownership_controls(
@@ -222,14 +227,30 @@ pub(super) fn get_bucket_ownership_controls(
     _call: &Call,
     input: GetBucketOwnershipControlsInput,
 ) -> Answer<GetBucketOwnershipControlsOutput> {
-    settings(backend, &input.bucket)?;
+    let ownership = settings(backend, &input.bucket)?.ownership;
+    let ownership = ownership.ok_or_else(|| {
+        named(
+            "OwnershipControlsNotFoundError",
+            StatusCode::NOT_FOUND,
+            "The bucket ownership controls were not found",
+        )
+    })?;
     done(GetBucketOwnershipControlsOutput {
         ownership_controls: Some(dto::OwnershipControls {
             rules: vec![dto::OwnershipControlsRule {
-                object_ownership: dto::ObjectOwnership::from_static(ENFORCED),
+                object_ownership: dto::ObjectOwnership::from(ownership),
             }],
         }),
     })
+}
+
+pub(super) fn delete_bucket_ownership_controls(
+    backend: &Backend,
+    _call: &Call,
+    input: DeleteBucketOwnershipControlsInput,
+) -> Answer<DeleteBucketOwnershipControlsOutput> {
+    change(backend, &input.bucket, |record| record.ownership = None)?;
+    done(DeleteBucketOwnershipControlsOutput::default())
 }
 
 /// Returns the access control list of every bucket: full control for its owner.

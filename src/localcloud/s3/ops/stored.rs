@@ -9,7 +9,8 @@ use s3s::S3ErrorCode;
 use super::super::backend::Backend;
 use super::super::call::Call;
 use super::super::checksum::Checksum;
-use super::super::failure::{Result, fail, invalid_argument, not_implemented};
+use super::super::encoded_word;
+use super::super::failure::{Naming as _, Result, fail, invalid_argument};
 use super::super::store::{Bucket, Encryption, Object, ObjectRecord, Piece, Place, Received, Tags};
 use super::{encryption, tags};
 use crate::clock;
@@ -18,6 +19,9 @@ use crate::clock;
 const MAX_METADATA: usize = 2048;
 const METADATA: &str = "x-amz-meta-";
 const DEFAULT_TYPE: &str = "binary/octet-stream";
+/// Where a website redirects requests for an object. Websites are not supported,
+/// but the header is stored and returned as any other.
+pub(super) const REDIRECT: &str = "x-amz-website-redirect-location";
 const SYSTEM: [&str; 6] = [
     "cache-control",
     "content-disposition",
@@ -54,6 +58,7 @@ impl Stored {
             modified: clock::seconds(),
             size: received.size,
             multipart: false,
+            upload: None,
             pieces: vec![Piece {
                 file: received.blob.name().to_owned(),
                 size: received.size,
@@ -78,12 +83,15 @@ fn headers(all: &HeaderMap) -> Result<BTreeMap<String, String>> {
     let mut metadata = 0;
     for name in all.keys().map(HeaderName::as_str) {
         let own = name.strip_prefix(METADATA);
-        if own.is_none() && !SYSTEM.contains(&name) {
+        if own.is_none() && !SYSTEM.contains(&name) && name != REDIRECT {
             continue;
         }
         let mut value = joined(all, name)?;
         if name == "content-encoding" {
             value = without_chunking(&value);
+        }
+        if own.is_some() {
+            value = encoded_word::decode(&value);
         }
         metadata += own.map_or(0, |own| own.len() + value.len());
         if own.is_some() || !value.is_empty() {
@@ -94,7 +102,9 @@ fn headers(all: &HeaderMap) -> Result<BTreeMap<String, String>> {
         return Err(fail(
             S3ErrorCode::MetadataTooLarge,
             "Your metadata headers exceed the maximum allowed metadata size",
-        ));
+        )
+        .naming("Size", metadata.to_string())
+        .naming("MaxSizeAllowed", MAX_METADATA.to_string()));
     }
     let content_type = stored.entry("content-type".to_owned());
     content_type.or_insert_with(|| DEFAULT_TYPE.to_owned());
@@ -125,16 +135,29 @@ pub(super) fn storage_class(call: &Call) -> Result<Option<String>> {
             class @ ("STANDARD_IA"
             | "ONEZONE_IA"
             | "INTELLIGENT_TIERING"
+            | "GLACIER"
             | "GLACIER_IR"
+            | "DEEP_ARCHIVE"
             | "REDUCED_REDUNDANCY"),
         ) => Ok(Some(class.to_owned())),
-        Some(class @ ("GLACIER" | "DEEP_ARCHIVE" | "OUTPOSTS" | "EXPRESS_ONEZONE" | "SNOW")) => {
-            Err(not_implemented(class))
-        }
-        Some(_) => Err(fail(
+        Some(other) => Err(fail(
             S3ErrorCode::InvalidStorageClass,
             "The storage class you specified is not valid",
-        )),
+        )
+        .naming("StorageClassRequested", other)),
+    }
+}
+
+/// Refuses to read the content of an archived object, which S3 would have to
+/// restore first.
+pub(super) fn check_archive(record: &ObjectRecord) -> Result<()> {
+    match record.storage_class.as_deref() {
+        Some(class @ ("GLACIER" | "DEEP_ARCHIVE")) => Err(fail(
+            S3ErrorCode::InvalidObjectState,
+            "The operation is not valid for the object's storage class",
+        )
+        .naming("StorageClass", class)),
+        _ => Ok(()),
     }
 }
 
@@ -143,7 +166,11 @@ pub(super) fn storage_class(call: &Call) -> Result<Option<String>> {
 pub(super) fn answer_headers(record: &ObjectRecord, call: &Call) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in &record.headers {
-        insert(&mut headers, name, value)?;
+        if name.starts_with(METADATA) {
+            insert(&mut headers, name, &encoded_word::encode(value))?;
+        } else {
+            insert(&mut headers, name, value)?;
+        }
     }
     for name in SYSTEM {
         if let Some(value) = call.query.get(&format!("response-{name}")) {

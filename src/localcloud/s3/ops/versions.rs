@@ -14,16 +14,18 @@ use s3s::{S3Error, S3ErrorCode};
 use super::super::backend::Backend;
 use super::super::call::Call;
 use super::super::failure::{
-    Result, access_denied, fail, invalid_argument, invalid_request, malformed_xml, no_such_key,
+    Naming as _, Result, access_denied, bad_argument, fail, invalid_request, malformed_xml,
+    no_such_key,
 };
 use super::super::store::{self, Found, MarkerRecord, Object, Version, Versioning};
 use super::{Answer, done};
 
 /// Refuses a version id that no version can have.
 pub(super) fn check_version(id: Option<&str>) -> Result<()> {
+    let about = |id: &str, text: &'static str| bad_argument("versionId", id, text);
     match id {
-        Some("") => Err(invalid_argument("Version id cannot be the empty string")),
-        Some(id) if !store::is_id(id) => Err(invalid_argument("Invalid version id specified")),
+        Some("") => Err(about("", "Version id cannot be the empty string")),
+        Some(id) if !store::is_id(id) => Err(about(id, "Invalid version id specified")),
         _ => Ok(()),
     }
 }
@@ -100,7 +102,8 @@ fn is_marker(marker: &Arc<MarkerRecord>) -> S3Error {
     let error = fail(
         S3ErrorCode::MethodNotAllowed,
         "The specified method is not allowed against this resource.",
-    );
+    )
+    .naming("ResourceType", "DeleteMarker");
     let mut headers = marker_headers(marker);
     headers.insert(ALLOW, HeaderValue::from_static("DELETE"));
     if let Ok(modified) = HeaderValue::from_str(&http_date(marker.modified)) {
@@ -109,7 +112,7 @@ fn is_marker(marker: &Arc<MarkerRecord>) -> S3Error {
     with_headers(error, headers)
 }
 
-fn http_date(seconds: i64) -> String {
+pub(super) fn http_date(seconds: i64) -> String {
     let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
     time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

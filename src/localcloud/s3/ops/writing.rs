@@ -33,12 +33,12 @@ pub(super) async fn put_object(
     input: PutObjectInput,
 ) -> Answer<PutObjectOutput> {
     let bucket = backend.store.bucket(&input.bucket)?;
-    let announced = Announced::read(&call.headers)?;
+    let announced = Announced::read(&call.headers)?.of_object();
     let stored = Stored::read(backend, call, &bucket)?;
     condition::of_write(&call.headers, etag(bucket.object(&input.key)?.as_deref()))?;
     let algorithm = announced.algorithm.unwrap_or(Algorithm::Crc64Nvme);
-    let received = receive(&bucket.data, content_of(input.body), algorithm).await?;
-    announced.verify(&received.checksum, &received.md5, &call.trailers)?;
+    let received = receive(&bucket.data, content_of(input.body), algorithm, None).await?;
+    announced.verify(Some(&received.checksum), &received.md5, &call.trailers)?;
     let object = stored.object(&input.key, received);
     let mut response = S3Response::new(PutObjectOutput {
         e_tag: Some(ETag::Strong(object.record.etag.clone())),
@@ -79,14 +79,9 @@ pub(super) fn delete_object(
 ) -> Answer<DeleteObjectOutput> {
     let bucket = backend.store.bucket(&input.bucket)?;
     check_version(input.version_id.as_deref())?;
-    let conditional = call.headers.contains_key("if-match");
     let id = input.version_id.as_deref();
     let deleted = bucket.delete(&input.key, id, |object| {
-        if conditional {
-            condition::of_write(&call.headers, etag(object))
-        } else {
-            Ok(())
-        }
+        condition::of_deletion(&call.headers, etag(object))
     })?;
     done(DeleteObjectOutput {
         delete_marker: deleted.is_marker.then_some(true),

@@ -81,6 +81,8 @@ pub(in super::super) struct Received {
     pub(in super::super) size: u64,
     pub(in super::super) md5: [u8; 16],
     pub(in super::super) checksum: Checksum,
+    /// The checksum in the other algorithm that was asked for.
+    pub(in super::super) other: Option<Checksum>,
 }
 
 impl Received {
@@ -88,17 +90,28 @@ impl Received {
     pub(in super::super) fn etag(&self) -> String {
         hex::encode(self.md5)
     }
+
+    /// Returns the checksum in this algorithm, if it was calculated.
+    pub(in super::super) fn checksum_in(&self, algorithm: Algorithm) -> Option<&Checksum> {
+        let mut calculated = [Some(&self.checksum), self.other.as_ref()]
+            .into_iter()
+            .flatten();
+        calculated.find(|checksum| checksum.algorithm == algorithm)
+    }
 }
 
 /// Writes content to a new file in `dir`. Receiving, writing and digesting run
-/// concurrently. A slow client does not occupy a thread.
+/// concurrently. A slow client does not occupy a thread. The checksum is
+/// calculated in `algorithm`, and also in the `other` one.
 pub(in super::super) async fn receive(
     dir: &Arc<Path>,
     content: impl Stream<Item = Result<Bytes>>,
     algorithm: Algorithm,
+    other: Option<Algorithm>,
 ) -> Result<Received> {
     let mut content = pin!(content);
-    let mut pipeline = Pipeline::new(dir, algorithm);
+    let other = other.filter(|other| *other != algorithm);
+    let mut pipeline = Pipeline::new(dir, algorithm, other);
     while let Some(piece) = content.next().await {
         pipeline.push(piece?).await;
     }
@@ -115,7 +128,7 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    fn new(dir: &Arc<Path>, algorithm: Algorithm) -> Self {
+    fn new(dir: &Arc<Path>, algorithm: Algorithm, other: Option<Algorithm>) -> Self {
         let blob = Arc::new(Blob::new(dir));
         let writer = Writer {
             blob: Arc::clone(&blob),
@@ -127,7 +140,7 @@ impl Pipeline {
             batch: Vec::new(),
             batch_size: 0,
             writing: Stage::new(writer, Writer::write),
-            digesting: Stage::new(Digests::new(algorithm), Digests::update),
+            digesting: Stage::new(Digests::new(algorithm, other), Digests::update),
         }
     }
 
@@ -159,6 +172,7 @@ impl Pipeline {
             size: self.size,
             md5: digests.md5.finalize(),
             checksum: digests.checksum.finish(),
+            other: digests.other.map(Hasher::finish),
         })
     }
 }
@@ -214,13 +228,15 @@ impl Writer {
 struct Digests {
     md5: Md5,
     checksum: Hasher,
+    other: Option<Hasher>,
 }
 
 impl Digests {
-    fn new(algorithm: Algorithm) -> Self {
+    fn new(algorithm: Algorithm, other: Option<Algorithm>) -> Self {
         Self {
             md5: Md5::new(),
             checksum: Hasher::new(algorithm),
+            other: other.map(Hasher::new),
         }
     }
 
@@ -229,6 +245,9 @@ impl Digests {
         for piece in batch {
             self.md5.update(piece);
             self.checksum.update(piece);
+            if let Some(other) = &mut self.other {
+                other.update(piece);
+            }
         }
         Ok(())
     }

@@ -42,6 +42,9 @@ pub(super) struct State {
     pub(super) removed: bool,
 }
 
+/// The key of an upload, and its id.
+pub(in super::super) type UploadPlace = (String, String);
+
 /// A version of an object.
 pub(in super::super) struct Found {
     pub(in super::super) version: Version,
@@ -64,6 +67,16 @@ pub(in super::super) struct Deleted {
 pub(in super::super) struct Upload {
     pub(in super::super) record: Arc<UploadRecord>,
     pub(in super::super) parts: BTreeMap<u16, Part>,
+    /// Whether another request wrote or deleted the object since the upload began.
+    pub(super) overtaken: bool,
+}
+
+impl State {
+    fn overtake_uploads(&mut self, key: &str) {
+        for upload in self.uploads.values_mut() {
+            upload.overtaken |= upload.record.key == key;
+        }
+    }
 }
 
 impl Bucket {
@@ -219,6 +232,7 @@ impl Bucket {
     /// before, which has the same document.
     fn add(&self, state: &mut State, version: Version) -> Result<Option<String>> {
         self.write(&version)?;
+        state.overtake_uploads(version.key());
         let shown = state.record.versioning.map(|_| version.id().to_owned());
         let versions = state.objects.entry(version.key().to_owned()).or_default();
         if let Some(at) = versions.iter().position(|it| it.id() == version.id()) {
@@ -296,6 +310,7 @@ impl Bucket {
         fs::remove_file(self.document(key, version.own_id()))
             .map_err(|error| internal("remove an object", &error))?;
         version.discard();
+        state.overtake_uploads(key);
         if let Some(versions) = state.objects.get_mut(key) {
             versions.retain(|it| it.id() != version.id());
             if versions.is_empty() {
@@ -307,7 +322,7 @@ impl Bucket {
 
     pub(in super::super) fn begin_upload(&self, record: UploadRecord) -> Result<String> {
         let mut state = self.state()?;
-        let id = files::unique_name();
+        let id = files::ordered_name();
         let begin = || {
             let temporary = self.uploads().join(files::temporary_name());
             files::create_dir(&temporary)?;
@@ -318,6 +333,7 @@ impl Bucket {
         let upload = Upload {
             record: Arc::new(record),
             parts: BTreeMap::new(),
+            overtaken: false,
         };
         state.uploads.insert(id.clone(), upload);
         Ok(id)
@@ -334,9 +350,7 @@ impl Bucket {
     }
 
     /// Returns all uploads by key and upload id.
-    pub(in super::super) fn all_uploads(
-        &self,
-    ) -> Result<BTreeMap<(String, String), Arc<UploadRecord>>> {
+    pub(in super::super) fn all_uploads(&self) -> Result<BTreeMap<UploadPlace, Arc<UploadRecord>>> {
         let state = self.state()?;
         let uploads = state.uploads.iter().map(|(id, upload)| {
             let key = upload.record.key.clone();
@@ -364,19 +378,19 @@ impl Bucket {
 
     /// Creates the object of an upload. The object's document is written before
     /// the upload is removed. If the process is killed in between, [`super::load`]
-    /// removes the upload.
+    /// removes the upload. `allow` receives the existing object, and whether
+    /// another request wrote or deleted it since the upload began.
     pub(in super::super) fn complete_upload(
         &self,
         id: &str,
         object: Object,
-        allow: impl FnOnce(Option<&Object>) -> Result<()>,
+        allow: impl FnOnce(Option<&Object>, bool) -> Result<()>,
     ) -> Result<Option<String>> {
         let mut state = self.state()?;
-        if !state.uploads.contains_key(id) {
-            return Err(no_such_upload());
-        }
+        let upload = state.uploads.get(id).ok_or_else(no_such_upload)?;
+        let overtaken = upload.overtaken;
         let used = object.blobs.clone();
-        let version = self.put_into(&mut state, object, allow)?;
+        let version = self.put_into(&mut state, object, |before| allow(before, overtaken))?;
         self.end_upload(&mut state, id)?;
         // Ending the upload discarded all its parts. Keep those of the object.
         for blob in used {

@@ -18,6 +18,12 @@ pub(super) fn unique_name() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
+/// Returns a unique name that sorts after the names of earlier times.
+pub(super) fn ordered_name() -> String {
+    let now = jiff::Timestamp::now().as_nanosecond();
+    format!("{now:020x}{}", unique_name())
+}
+
 /// Returns a unique name for a file or directory that is being created or
 /// removed.
 pub(super) fn temporary_name() -> String {

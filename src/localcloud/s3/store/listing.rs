@@ -94,7 +94,8 @@ impl Listing {
         prefix == self.after || self.past_prefix && self.after.starts_with(prefix)
     }
 
-    fn common_prefix(&self, key: &str) -> Option<String> {
+    /// Returns the common prefix of a key that begins with the listing's prefix.
+    pub(in super::super) fn common_prefix(&self, key: &str) -> Option<String> {
         if self.delimiter.is_empty() {
             return None;
         }

@@ -97,6 +97,7 @@ impl Contents {
             let upload = Upload {
                 parts: parts.collect(),
                 record: Arc::new(record),
+                overtaken: false,
             };
             uploads.insert(id, upload);
         }

@@ -32,7 +32,7 @@ use s3s::S3ErrorCode;
 use super::failure::{Result, fail, internal, no_such_bucket};
 
 pub(super) use blob::{Received, receive};
-pub(super) use bucket::{Bucket, Deleted, Found, Upload};
+pub(super) use bucket::{Bucket, Deleted, Found, Upload, UploadPlace};
 pub(super) use listing::{Entry, Listing, Page};
 pub(super) use read::{body, content};
 pub(super) use record::{

@@ -16,6 +16,8 @@ pub(in super::super) type Tags = BTreeMap<String, String>;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in super::super) struct BucketRecord {
     pub(in super::super) region: String,
+    /// The location constraint with which the bucket was created.
+    pub(in super::super) constraint: Option<String>,
     /// Seconds since 1970, as all times in these documents.
     pub(in super::super) created: i64,
     pub(in super::super) tags: Option<Tags>,
@@ -27,6 +29,8 @@ pub(in super::super) struct BucketRecord {
     /// request named it.
     #[serde(default)]
     pub(in super::super) encryption: Encryption,
+    /// Who owns the objects: `BucketOwnerEnforced` disables access control lists.
+    pub(in super::super) ownership: Option<String>,
 }
 
 /// Server-side encryption.
@@ -94,6 +98,8 @@ pub(in super::super) struct ObjectRecord {
     pub(in super::super) modified: i64,
     pub(in super::super) size: u64,
     pub(in super::super) multipart: bool,
+    /// The id of the multipart upload that became this object.
+    pub(in super::super) upload: Option<String>,
     pub(in super::super) pieces: Vec<Piece>,
     pub(in super::super) checksum: Checksum,
     /// The stored headers, which are returned with the object: `content-type`,
