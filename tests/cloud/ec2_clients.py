@@ -471,6 +471,7 @@ def options(image):
     assert interface["Attachment"]["Status"] == "attached", interface
     tags = ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [interface["NetworkInterfaceId"]]}])
     assert [(t["ResourceType"], t["Key"]) for t in tags["Tags"]] == [("network-interface", "a")], tags
+    change_options(identifier)
     refused("OperationNotPermitted", ec2.stop_instances, InstanceIds=[identifier])
     ec2.modify_instance_attribute(InstanceId=identifier, DisableApiStop={"Value": False})
     monitored = ec2.unmonitor_instances(InstanceIds=[identifier])["InstanceMonitorings"][0]
@@ -489,6 +490,27 @@ def options(image):
     assert ec2.describe_volumes(VolumeIds=[root])["Volumes"][0]["State"] == "available"
     ec2.delete_volume(VolumeId=root)
     refused("Unsupported", ec2.run_instances, **{**launch, "InstanceType": "t2.micro"}, EbsOptimized=True)
+
+
+def change_options(running):
+    """Changes options of an instance that is running."""
+    kept = ec2.modify_instance_maintenance_options(InstanceId=running, RebootMigration="disabled")
+    assert (kept["AutoRecovery"], kept["RebootMigration"]) == ("disabled", "disabled"), kept
+    names = {"InstanceId": running, "PrivateDnsHostnameType": "ip-name"}
+    refused("IncorrectInstanceState", ec2.modify_private_dns_name_options, **names)
+    capacity = {"CapacityReservationPreference": "open"}
+    refused(
+        "IncorrectInstanceState", ec2.modify_instance_capacity_reservation_attributes,
+        InstanceId=running, CapacityReservationSpecification=capacity,
+    )
+    ids = [running, "i-0123456789abcdef0"]
+    credits = ec2.modify_instance_credit_specification(InstanceCreditSpecifications=[
+        {"InstanceId": each, "CpuCredits": "standard"} for each in ids])
+    assert credits["SuccessfulInstanceCreditSpecifications"] == [{"InstanceId": running}], credits
+    (wrong,) = credits["UnsuccessfulInstanceCreditSpecifications"]
+    assert wrong["Error"]["Code"] == "InvalidInstanceID.NotFound", wrong
+    shown = ec2.describe_instance_credit_specifications(InstanceIds=[running])
+    assert shown["InstanceCreditSpecifications"][0]["CpuCredits"] == "standard", shown
 
 
 def pages(image):

@@ -7,7 +7,7 @@ use super::refusal::Result;
 use super::xml::Xml;
 use super::{
     attributes, console, credits, groups, images, instance_types, instances, key_pairs, launch,
-    monitoring, network, regions, ssm, sts, tags, volume_answer, volumes,
+    monitoring, network, options, regions, ssm, sts, tags, volume_answer, volumes,
 };
 
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
@@ -92,8 +92,24 @@ const ACTIONS: &[(&str, Action)] = &[
         attributes::modify_instance_attribute,
     ),
     (
+        "ModifyInstanceCapacityReservationAttributes",
+        options::modify_instance_capacity_reservation_attributes,
+    ),
+    (
+        "ModifyInstanceCreditSpecification",
+        credits::modify_instance_credit_specification,
+    ),
+    (
+        "ModifyInstanceMaintenanceOptions",
+        options::modify_instance_maintenance_options,
+    ),
+    (
         "ModifyInstanceMetadataOptions",
         attributes::modify_instance_metadata_options,
+    ),
+    (
+        "ModifyPrivateDnsNameOptions",
+        options::modify_private_dns_name_options,
     ),
     ("ModifyVolume", volumes::modify_volume),
     ("MonitorInstances", monitoring::monitor_instances),

@@ -3,6 +3,7 @@
 use super::call::{Call, Effect};
 use super::filters::{Filters, page};
 use super::instance_answer::{write_instance, write_state};
+use super::instance_types::instance_type;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::regions::zone_id;
@@ -69,7 +70,12 @@ pub(super) fn describe_instance_status(call: &mut Call<'_>, request: &Part<'_>) 
             Phase::Pending => "initializing",
             _ => "not-applicable",
         };
-        for name in ["systemStatus", "instanceStatus", "attachedEbsStatus"] {
+        let nitro = instance_type(&instance.instance_type).is_some_and(|known| known.nitro);
+        let attached = nitro.then_some("attachedEbsStatus");
+        for name in ["systemStatus", "instanceStatus"]
+            .into_iter()
+            .chain(attached)
+        {
             xml.node(name, |xml| {
                 xml.text("status", word);
                 if instance.phase == Phase::Running {

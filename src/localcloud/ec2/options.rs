@@ -3,13 +3,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::call::Call;
 use super::instance_types::InstanceType;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
-use super::state::Tags;
+use super::state::{Instance, Phase, Tags};
 use super::xml::Xml;
 
+/// The options of one instance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one of AWS's options"
+)]
 pub(super) struct Options {
     /// Whether detailed monitoring is on.
     pub(super) monitoring: bool,
@@ -20,6 +26,8 @@ pub(super) struct Options {
     capacity_preference: String,
     /// `default` or `disabled`.
     auto_recovery: String,
+    /// `default` or `disabled`.
+    reboot_migration: String,
     /// Whether the host name is the instance's id, not its address.
     pub(super) named_by_id: bool,
     /// Whether the host name that is the instance's id has an A record.
@@ -110,6 +118,7 @@ impl Options {
                 "AutoRecovery",
                 &["default", "disabled"],
             )?,
+            reboot_migration: "default".to_owned(),
             named_by_id: host_name == "resource-name",
             a_record: names.flag("EnableResourceNameDnsARecord")?.unwrap_or(false),
             interface: String::new(),
@@ -136,12 +145,97 @@ impl Options {
         });
         xml.node("maintenanceOptions", |xml| {
             xml.text("autoRecovery", &self.auto_recovery);
-            xml.text("rebootMigration", "default");
+            xml.text("rebootMigration", &self.reboot_migration);
         });
         xml.node("networkPerformanceOptions", |xml| {
             xml.text("bandwidthWeighting", "default");
         });
     }
+}
+
+/// Returns the instance that a request changes.
+fn named(call: &mut Call<'_>, request: &Part<'_>) -> Result<Instance> {
+    let id = request.required("InstanceId")?;
+    Ok(call.instances(&[id])?.swap_remove(0))
+}
+
+fn store(call: &mut Call<'_>, instance: Instance) {
+    let id = instance.id.clone();
+    call.region().instances.insert(id, instance);
+}
+
+fn must_be_stopped(instance: &Instance) -> Result<()> {
+    if instance.phase == Phase::Stopped {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "IncorrectInstanceState",
+        format!(
+            "The instance '{}' is not in the 'stopped' state.",
+            instance.id
+        ),
+    ))
+}
+
+pub(super) fn modify_instance_maintenance_options(
+    call: &mut Call<'_>,
+    request: &Part<'_>,
+) -> Result<Xml> {
+    let mut instance = named(call, request)?;
+    let options = &mut instance.options;
+    if request.has("AutoRecovery") {
+        options.auto_recovery = choice(request, "AutoRecovery", &["default", "disabled"])?;
+    }
+    if request.has("RebootMigration") {
+        options.reboot_migration = choice(request, "RebootMigration", &["default", "disabled"])?;
+    }
+    call.read_all()?;
+    let mut xml = Xml::default();
+    xml.text("instanceId", &instance.id);
+    xml.text("autoRecovery", &instance.options.auto_recovery);
+    xml.text("rebootMigration", &instance.options.reboot_migration);
+    store(call, instance);
+    Ok(xml)
+}
+
+pub(super) fn modify_private_dns_name_options(
+    call: &mut Call<'_>,
+    request: &Part<'_>,
+) -> Result<Xml> {
+    let mut instance = named(call, request)?;
+    only(request, "EnableResourceNameDnsAAAARecord", "false")?;
+    if request.has("PrivateDnsHostnameType") {
+        let kinds = ["ip-name", "resource-name"];
+        let kind = choice(request, "PrivateDnsHostnameType", &kinds)?;
+        must_be_stopped(&instance)?;
+        instance.options.named_by_id = kind == "resource-name";
+    }
+    let a_record = request.flag("EnableResourceNameDnsARecord")?;
+    instance.options.a_record = a_record.unwrap_or(instance.options.a_record);
+    call.read_all()?;
+    store(call, instance);
+    Ok(Xml::done())
+}
+
+pub(super) fn modify_instance_capacity_reservation_attributes(
+    call: &mut Call<'_>,
+    request: &Part<'_>,
+) -> Result<Xml> {
+    let mut instance = named(call, request)?;
+    let specification = request.part("CapacityReservationSpecification");
+    specification.unsupported(&["CapacityReservationTarget"])?;
+    specification.required("CapacityReservationPreference")?;
+    let preferences = ["open", "none"];
+    let preference = choice(
+        &specification,
+        "CapacityReservationPreference",
+        &preferences,
+    )?;
+    call.read_all()?;
+    must_be_stopped(&instance)?;
+    instance.options.capacity_preference = preference;
+    store(call, instance);
+    Ok(Xml::done())
 }
 
 /// Refuses a launch template: the account has none.

@@ -216,6 +216,10 @@ pub(super) struct Instance {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one of AWS's options"
+)]
 pub(super) struct MetadataOptions {
     pub(super) tokens_required: bool,
     pub(super) enabled: bool,

@@ -13,6 +13,7 @@ ALSO = {
     "BlockDeviceMapping": ["DeviceName"],
     "EbsBlockDevice": ["VolumeSize", "VolumeType", "Encrypted"],
     "Filter": ["Name", "Values"],
+    "InstanceCreditSpecificationRequest": ["CpuCredits"],
     "InstanceNetworkInterfaceSpecification": ["DeviceIndex"],
     "IpPermission": ["IpProtocol", "FromPort", "ToPort", "IpRanges"],
     "IpRange": ["CidrIp"],
@@ -78,6 +79,8 @@ def base(operation, member, live):
         "DeleteKeyPair": {"KeyName": "new"},
         "DeleteSecurityGroup": group,
         "ImportKeyPair": {"KeyName": "new"},
+        "ModifyInstanceCapacityReservationAttributes": {"CapacityReservationSpecification": {
+            "CapacityReservationPreference": "open"}},
         "ModifyInstanceAttribute":
             {"Attribute": "disableApiTermination"} if member == "Value" else {},
         "RunInstances": {"ImageId": live.get("ImageId"), "InstanceType": "t3.micro"},
@@ -128,7 +131,7 @@ def places(ec2, live):
         "ImageId": image["ImageId"], "ImageIds": image["ImageId"], "Owners": "amazon",
         "VpcId": vpc, "VpcIds": vpc, "SubnetId": subnet, "SubnetIds": subnet,
         "InternetGatewayIds": gateway, "InstanceType": "t3.micro",
-        "InstanceTypes": "t3.micro", "MinCount": 1, "MaxCount": 1, "MaxResults": 5,
+        "InstanceTypes": "t3.micro", "CpuCredits": "standard", "MinCount": 1, "MaxCount": 1, "MaxResults": 5,
         "AvailabilityZoneId": zones[0]["ZoneId"], "Device": "/dev/sdf", "FromPort": 443,
         "ToPort": 443, "VolumeType": "gp3", "DeviceIndex": 0, "DeviceName": "/dev/sdf", "VolumeSize": 8, "Key": "team", "Value": "members", "LocationType": "region",
     }
@@ -227,6 +230,7 @@ def instances(ec2, live):
     ec2.stop_instances(InstanceIds=[instance])
     until(lambda: state(ec2, instance) == "stopped", "the instance is stopped")
     volumes(ec2, live, instance)
+    change_options(ec2, instance)
     ec2.start_instances(InstanceIds=[instance])
     until(lambda: state(ec2, instance) == "running", "the instance is started")
     ec2.terminate_instances(InstanceIds=[short])
@@ -247,6 +251,21 @@ def instances(ec2, live):
         "InstanceId": instance, "InstanceIds": instance, "Resources": instance,
         "Attribute": "instanceType", "PrivateIpAddress": address,
     }
+
+
+def change_options(ec2, stopped):
+    """Options that an instance keeps, of an instance that is stopped."""
+    ec2.modify_instance_maintenance_options(InstanceId=stopped, AutoRecovery="disabled")
+    ec2.modify_private_dns_name_options(InstanceId=stopped, EnableResourceNameDnsARecord=True)
+    ec2.modify_instance_capacity_reservation_attributes(
+        InstanceId=stopped,
+        CapacityReservationSpecification={"CapacityReservationPreference": "none"})
+    ec2.modify_instance_credit_specification(InstanceCreditSpecifications=[
+        {"InstanceId": stopped, "CpuCredits": "standard"},
+        {"InstanceId": "i-0123456789abcdef0", "CpuCredits": "standard"},
+    ])
+    unlimited = {"InstanceId": stopped, "CpuCredits": "unlimited"}
+    ec2.modify_instance_credit_specification(InstanceCreditSpecifications=[unlimited])
 
 
 def volumes(ec2, live, stopped):
