@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::cloud_init;
 use super::images::{latest_amazon_linux, x86_64};
 use super::key_pairs::KeyPairRef;
 use super::network::{WithDefaultVpc, late_or};
@@ -217,7 +218,10 @@ struct LaunchInstance {
     /// default security group of the VPC.
     #[serde(default)]
     security_groups: Vec<GroupRef>,
-    /// Script or cloud-config for the first boot, at most 16384 bytes.
+    /// User data for the first boot, at most 16384 bytes: a script that begins with
+    /// `#!`, a text that begins with `#cloud-config`, or another form that
+    /// cloud-init reads, such as a MIME message. A text that cloud-init would
+    /// ignore is refused.
     user_data: Option<String>,
     /// Id of the subnet. The default is a subnet of the default VPC.
     subnet: Option<String>,
@@ -545,15 +549,7 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
         return Err(Error::invalid("option `user_data`: it is empty")
             .hint("omit it, or pass a script that begins with #!/bin/sh"));
     }
-    if !["#", "Content-Type:", "MIME-Version:"]
-        .iter()
-        .any(|start| user_data.starts_with(start))
-    {
-        return Err(Error::invalid(
-            "option `user_data`: it begins neither with `#!` nor with `#cloud-config`",
-        )
-        .hint("begin a script with #!/bin/sh; to pass a file, read it with read_file or render"));
-    }
+    cloud_init::check(user_data, &cx.report)?;
     if cx.report.mask().finds_in(user_data) || cx.report.mask().apply(user_data) != *user_data {
         cx.report.warn(
             "the user data contains a secret: every program on the instance can read it from \

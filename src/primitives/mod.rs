@@ -18,6 +18,7 @@ use crate::teardown::Teardown;
 use data::sha256;
 
 pub mod buckets;
+mod cloud_init;
 pub mod control;
 pub mod copies;
 pub mod data;
@@ -47,6 +48,7 @@ pub mod transfers;
 mod ttl;
 mod uploads;
 mod user_data;
+mod user_data_reasons;
 pub mod variables;
 mod volumes;
 

@@ -10,7 +10,8 @@ use super::host_keys::Compared;
 use super::hosts::{know_keys, reached};
 use super::reboots;
 use super::servers::{Server, ServerRef, described, instance_host, not_running, stuck};
-use super::user_data;
+use super::user_data::{self, Ended};
+use super::user_data_reasons::Reasons;
 use crate::clients::Pace;
 use crate::clients::ec2::{EndReason, Instance, InstanceState, Start};
 use crate::clients::ssh::{self, Command, Finished, Host, Program};
@@ -384,9 +385,9 @@ async fn user_data_done(cx: &Context, host: &Host, id: &str, pace: &mut Pace) ->
 async fn user_data_finished(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result<()> {
     cx.report.info(format!("waiting for the user data of {id}"));
     cx.report.doing(&format!("the user data of {id} runs"));
-    let finished = loop {
+    let Ended { finished, reasons } = loop {
         match user_data::wait(cx, host, pace.left()).await {
-            Ok(finished) => break finished,
+            Ok(ended) => break ended,
             Err(e) if e.kind == ErrorKind::Timeout && pace.left().is_zero() => {
                 return Err(user_data_timeout(cx, host, pace).await);
             }
@@ -401,13 +402,15 @@ async fn user_data_finished(cx: &Context, host: &Host, id: &str, pace: &mut Pace
             Err(e) => return Err(e),
         }
     };
+    let failed = !reasons.errors.is_empty();
     match finished.status {
-        0 => Ok(()),
-        2 => {
-            let status = ssh::tail(&finished.stdout, 5);
-            cx.report.warn(format!(
-                "cloud-init on {id} finished with recoverable errors: {status}"
-            ));
+        0 | 2 if !failed => {
+            if finished.status == 2 || !reasons.recoverable.is_empty() {
+                cx.report.warn(format!(
+                    "cloud-init on {id} finished with recoverable errors:{}",
+                    Reasons::lines(&reasons.recoverable)
+                ));
+            }
             Ok(())
         }
         127 => Err(Error::new(
@@ -422,7 +425,10 @@ async fn user_data_finished(cx: &Context, host: &Host, id: &str, pace: &mut Pace
             let log = user_data::log(cx, host).await;
             Err(Error::new(
                 ErrorKind::CommandFailed,
-                format!("the user data of {id} failed; its log ends with:\n{log}"),
+                format!(
+                    "the user data of {id} failed:{}\nits log ends with:\n{log}",
+                    Reasons::lines(&reasons.errors)
+                ),
             )
             .hint(format!(
                 "the whole log is /var/log/cloud-init-output.log on {}",
@@ -430,6 +436,7 @@ async fn user_data_finished(cx: &Context, host: &Host, id: &str, pace: &mut Pace
             ))
             .detail(serde_json::json!({
                 "status": status, "stdout": log, "stderr": ssh::tail(&finished.stderr, 20),
+                "errors": reasons.errors, "recoverable_errors": reasons.recoverable,
             })))
         }
     }

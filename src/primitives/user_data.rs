@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::user_data_reasons::Reasons;
 use crate::clients::ssh::{self, Command, Finished, Host, Program, Sink};
 use crate::context::Context;
 use crate::error::Result;
@@ -22,9 +23,14 @@ const SHOWN: usize = 200;
 /// What precedes a line of the log in the output of [`WAIT`].
 const LOG_LINE: &str = "log:";
 
+/// Separates the files that [`WAIT`] prints at its end.
+pub(super) const NEXT_FILE: char = '\x1e';
+
 /// Waits for cloud-init and shows the last line of its log meanwhile. Its
 /// `power_state` leaves a process that shuts down once cloud-init has ended:
-/// waits for that process too, but not without end.
+/// waits for that process too, but not without end. Then prints what cloud-init
+/// recorded, and the warnings in its log: versions before 23.4 record no warnings,
+/// and have no exit status for them.
 const WAIT: &str = "\
 (l=; while sleep 1 >/dev/null 2>&1 && kill -0 $$; do
 n=$(tail -n 1 /var/log/cloud-init-output.log 2>/dev/null | tail -c 400)
@@ -35,6 +41,9 @@ kill $f 2>/dev/null
 n=0
 while [ $n -lt 50 ] && cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' |
 grep -qs '[c]loud-init modules --mode.final'; do sleep 0.1; n=$((n + 1)); done
+for f in status result; do printf '\\036'; cat /run/cloud-init/$f.json 2>/dev/null; done
+printf '\\036'; l=/var/log/cloud-init.log
+(cat $l 2>/dev/null || sudo -n cat $l 2>/dev/null) | grep -a '\\[\\(WARNING\\|ERROR\\|CRITICAL\\)\\]: ' | tail -n 20
 exit $s";
 
 /// Prints the processes below cloud-init that have no child: what it waits for.
@@ -45,8 +54,14 @@ for (q = p; q in up; q = up[q])
 if (args[q] ~ /[v]ar\/lib\/cloud\/instance\/scripts\/|[c]loud-init modules/) below = 1
 if (below && !kids[p]) printf "`%.120s` (process %s, for %s)\n", args[p], p, time[p] } }'"#;
 
-/// Waits until cloud-init has ended. Returns its exit status and output.
-pub(super) async fn wait(cx: &Context, host: &Host, limit: Duration) -> Result<Finished> {
+/// How cloud-init ended.
+pub(super) struct Ended {
+    pub(super) finished: Finished,
+    pub(super) reasons: Reasons,
+}
+
+/// Waits until cloud-init has ended.
+pub(super) async fn wait(cx: &Context, host: &Host, limit: Duration) -> Result<Ended> {
     let output = Arc::new(Mutex::new(Vec::new()));
     let follower = Follower {
         name: host.name.clone(),
@@ -63,7 +78,12 @@ pub(super) async fn wait(cx: &Context, host: &Host, limit: Duration) -> Result<F
     };
     let mut finished = cx.clients.ssh().run(host, command, &cx.report).await?;
     finished.stdout = std::mem::take(&mut *output.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(finished)
+    let printed = cx
+        .report
+        .mask()
+        .apply(&String::from_utf8_lossy(&finished.stdout));
+    let reasons = Reasons::of(&printed);
+    Ok(Ended { finished, reasons })
 }
 
 /// Separates the lines of the log from the output of cloud-init, and shows them.

@@ -1,0 +1,33 @@
+//! Refuses user data that has no effect.
+
+use super::{Fault, Part, classify};
+use crate::error::{Error, Result};
+use crate::report::Reporter;
+
+/// Checks the user data of a launch.
+///
+/// Fails with [`InvalidOption`](crate::error::ErrorKind::InvalidOption) if
+/// cloud-init would ignore a part of it. A part whose content type cloud-init does
+/// not know, beside others, may be for another program: it leads to a warning.
+pub(in super::super) fn check(user_data: &str, report: &Reporter) -> Result<()> {
+    let parts = classify(user_data).map_err(|fault| refused("", &fault))?;
+    let is_used = parts.iter().any(|part| part.fault.is_none());
+    for Part { name, fault, .. } in &parts {
+        match fault {
+            Some(fault) if is_used && fault.may_be_foreign => report.warn(format!(
+                "part `{name}` of the user data: {}; another program may read it",
+                fault.why
+            )),
+            Some(fault) if parts.len() > 1 => {
+                return Err(refused(&format!("part `{name}`: "), fault));
+            }
+            Some(fault) => return Err(refused("", fault)),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn refused(part: &str, fault: &Fault) -> Error {
+    Error::invalid(format!("option `user_data`: {part}{}", fault.why)).hint(fault.hint)
+}
