@@ -13,6 +13,7 @@ mod account_mistakes;
 mod accounts;
 mod again;
 mod clock;
+mod cloud_init;
 mod ec2_words;
 mod examples;
 mod first_command;

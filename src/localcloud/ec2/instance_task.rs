@@ -114,11 +114,10 @@ impl InstanceTask {
                     None
                 }
                 Event::Ended(Ending::Killed) => {
-                    let reason = (
-                        "Server.InternalError",
-                        "Server.InternalError: the instance ended unexpectedly",
-                    );
-                    self.set_phase(Phase::Stopped, Some(reason));
+                    let why = machine.and_then(|running| running.machine.failure());
+                    let why = why.unwrap_or_else(|| "the instance ended unexpectedly".to_owned());
+                    let message = format!("Server.InternalError: {why}");
+                    self.set_phase(Phase::Stopped, Some(("Server.InternalError", &message)));
                     None
                 }
             };

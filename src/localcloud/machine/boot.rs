@@ -40,7 +40,7 @@ pub(crate) struct Limits {
 pub(crate) struct Faults {
     /// The exit status that the user data seems to have; it runs nevertheless.
     pub user_data_exit: Option<i32>,
-    /// Whether `cloud-init status` exits with 2, as after a recoverable error.
+    /// Whether cloud-init logs a warning, as after a recoverable error.
     pub degraded: bool,
     /// Whether no ssh server starts.
     pub no_ssh: bool,

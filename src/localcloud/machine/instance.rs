@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Signal, pidfd_send_signal};
@@ -57,6 +57,7 @@ struct Inner {
     pidfd: Arc<AsyncFd<OwnedFd>>,
     proxy: Mutex<Option<TcpListener>>,
     ending: watch::Receiver<Option<Ending>>,
+    failure: Arc<OnceLock<String>>,
 }
 
 impl Machine {
@@ -69,11 +70,20 @@ impl Machine {
     ) -> Self {
         let pidfd = Arc::new(pidfd);
         let (sender, ending) = watch::channel(None);
-        tokio::spawn(watch_over(channel, Arc::clone(&pidfd), held, sender));
+        let failure = Arc::default();
+        let watch = watch_over(
+            channel,
+            Arc::clone(&pidfd),
+            held,
+            sender,
+            Arc::clone(&failure),
+        );
+        tokio::spawn(watch);
         Self(Arc::new(Inner {
             pidfd,
             proxy: Mutex::new(Some(proxy)),
             ending,
+            failure,
         }))
     }
 
@@ -108,6 +118,11 @@ impl Machine {
             .ok()
             .and_then(|ending| *ending)
             .unwrap_or(Ending::Killed)
+    }
+
+    /// Returns why the machine ended by itself, if it failed.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.0.failure.get().cloned()
     }
 
     /// Whether the machine has ended.
@@ -154,6 +169,7 @@ async fn watch_over(
     pidfd: Arc<AsyncFd<OwnedFd>>,
     held: Held,
     sender: watch::Sender<Option<Ending>>,
+    failure: Arc<OnceLock<String>>,
 ) {
     let mut ending = Ending::Killed;
     loop {
@@ -163,6 +179,8 @@ async fn watch_over(
                 Ok(Some((FromInit::Ending(reported), _))) => ending = reported,
                 Ok(Some((FromInit::Failed { reason }, _))) => {
                     log::warn!("an instance failed: {reason}");
+                    // The first reason is the cause.
+                    let _ = failure.set(reason);
                 }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,

@@ -32,6 +32,7 @@ mod checks;
 mod claims;
 mod creation;
 mod disk;
+mod dmi;
 mod error;
 mod hooks;
 mod ids;

@@ -229,8 +229,8 @@ const INCLUDE_HINT: &str = "write one URL a line below `#include`; it begins wit
      https://";
 const ARCHIVE_HINT: &str = "begin each part with `- `, as in `- {type: text/x-shellscript, \
      content: \"..\"}`";
-const CONFIG_HINT: &str = "correct the cloud-config; `cloud-init schema --config-file FILE` \
-     checks it";
+const CONFIG_HINT: &str = "correct this line: indent with spaces, close quotes and brackets, and quote \
+     a text that has `: ` in it or begins with a mark such as `{`, `*` or `@`";
 
 fn fault(why: impl Into<String>, hint: &'static str) -> Fault {
     Fault {

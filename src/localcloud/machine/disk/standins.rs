@@ -20,13 +20,17 @@ pub(in super::super) const SFTP_SERVER: &str = "/usr/lib/autorun/sftp-server";
 /// The path of `cloud-init` in a machine.
 pub(in super::super) const CLOUD_INIT: &str = "/usr/bin/cloud-init";
 
+/// The host's own `cloud-init`, if it is installed there.
+pub(in super::super) const HOSTS_CLOUD_INIT: &str = "/usr/lib/autorun/cloud-init";
+
 /// The login user that exists in every machine from the start.
 pub(in super::super) const USER: &str = "ec2-user";
 
 /// The names of this program in a machine, and their directories.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 8] = [
     ("bin", "cloud-init"),
     ("bin", "systemctl"),
+    ("sbin", "dmidecode"),
     ("sbin", "halt"),
     ("sbin", "poweroff"),
     ("sbin", "reboot"),
@@ -69,6 +73,9 @@ pub(in super::super) fn place(seed: &Seed, subnet: &str) -> io::Result<()> {
 }
 
 fn place_tools(seed: &Seed) -> io::Result<()> {
+    if let Some(program) = seed.text_in_base(CLOUD_INIT) {
+        seed.file(HOSTS_CLOUD_INIT, program, 0o755)?;
+    }
     for (directory, name) in TOOLS {
         // Also hide other copies, on hosts where /bin and /sbin are not links
         // into /usr.

@@ -4,23 +4,39 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 
+use super::super::disk::standins::CLOUD_INIT;
+use super::super::dmi;
 use super::control::{Reply, Request, SOCKET};
+use super::distribution;
 
 /// Runs one of the programs. Returns `None` for other names.
 pub(in super::super) fn run(tool: &str, args: Vec<String>) -> Option<ExitCode> {
     match tool {
+        "dmidecode" => Some(finish(&dmi::dmidecode(&args))),
         "runlevel" => Some(print("N 5\n", 0)),
         "systemctl" | "cloud-init" | "shutdown" | "reboot" | "poweroff" | "halt" => {
+            let is_cloud_init = tool == "cloud-init";
             let tool = tool.to_owned();
-            Some(match call(&Request { tool, args }) {
-                Ok(reply) => finish(&reply),
-                Err(error) => finish(&Reply::failure(
-                    format!("cannot reach the init process of this machine: {error}"),
-                    1,
-                )),
-            })
+            Some(
+                match call(&Request {
+                    tool,
+                    args: args.clone(),
+                }) {
+                    // The real program has replaced this one meanwhile.
+                    Ok(_) if is_cloud_init && distribution::is_installed() => {
+                        let error = Command::new(CLOUD_INIT).args(args).exec();
+                        finish(&Reply::failure(format!("cloud-init: {error}"), 1))
+                    }
+                    Ok(reply) => finish(&reply),
+                    Err(error) => finish(&Reply::failure(
+                        format!("cannot reach the init process of this machine: {error}"),
+                        1,
+                    )),
+                },
+            )
         }
         _ => None,
     }

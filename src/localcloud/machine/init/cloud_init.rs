@@ -1,4 +1,5 @@
-//! Runs user data as cloud-init does, and reports its progress.
+//! Runs user data as cloud-init does, and reports its progress. Plain scripts run
+//! here; for everything else `distribution` has the real cloud-init.
 
 use std::fs;
 use std::io::{self, Write};
@@ -6,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::rc::Rc;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
@@ -15,7 +16,8 @@ use super::super::boot::Faults;
 use super::console::Console;
 use super::reaper::Reaper;
 use super::spawn::Spawn;
-use super::user_data::{UserData, is_gzip};
+use super::user_data::UserData;
+use super::{distribution, records};
 
 const LOG: &str = "/var/log/cloud-init-output.log";
 const SCRIPTS: &str = "/var/lib/cloud/instance/scripts";
@@ -24,17 +26,12 @@ const USER_DATA: &str = "/var/lib/cloud/instance/user-data.txt";
 /// Exists once the user data has started. Its content is the result.
 const RESULT: &str = "/var/lib/cloud/instance/user-data-result";
 
-/// The maximum size, in bytes, of unpacked user data.
-const LARGEST_UNPACKED: u64 = 16 * 1024 * 1024;
-
 /// The progress of cloud-init.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Running,
     Done,
-    /// Done, with a warning.
-    Degraded(String),
-    /// Failed, with the reason.
+    /// Failed, with cloud-init's error.
     Failed(String),
 }
 
@@ -43,88 +40,106 @@ pub(super) struct CloudInit {
     pub(super) console: Console,
     pub(super) reaper: Reaper,
     pub(super) environment: Vec<(String, String)>,
+    /// The login user of the image.
+    pub(super) user: String,
     pub(super) faults: Faults,
     pub(super) progress: Rc<watch::Sender<Progress>>,
 }
 
 impl CloudInit {
     /// Runs user data if this disk has not run it yet, and records the result.
-    pub(super) async fn run(self, user_data: Option<Vec<u8>>) {
-        let progress = match self.result(user_data).await {
-            Ok(progress) => progress,
-            Err(error) => Progress::Failed(format!("cannot run user data: {error}")),
-        };
-        if let Progress::Failed(reason) | Progress::Degraded(reason) = &progress {
-            self.report(&format!("cloud-init: {reason}"));
+    /// Fails with the reason if this user data needs cloud-init, and its package
+    /// cannot be installed.
+    pub(super) async fn run(self, user_data: Option<Vec<u8>>) -> Result<(), String> {
+        let user_data = UserData::of(&user_data.unwrap_or_default());
+        let is_installed = distribution::is_installed();
+        let needs_it = user_data == UserData::ForCloudInit && !self.faults.no_cloud_init;
+        if needs_it && !is_installed {
+            self.install().await.map_err(|why| {
+                format!(
+                    "this user data is run by cloud-init, whose package cannot be installed: {why}"
+                )
+            })?;
         }
-        self.console
-            .stamped("cloud-init: Cloud-init v. 22.2.2 finished. Datasource DataSourceEc2Local.");
+        let ended = if is_installed || needs_it {
+            self.run_stages().await
+        } else {
+            self.result(user_data).await
+        };
+        let progress = ended
+            .unwrap_or_else(|error| Progress::Failed(format!("cannot run user data: {error}")));
+        if !is_installed && !needs_it {
+            self.console.stamped(&format!(
+                "cloud-init: Cloud-init v. {} finished. Datasource {}.",
+                records::VERSION,
+                records::DATASOURCE
+            ));
+        }
         self.progress.send_replace(progress);
+        Ok(())
     }
 
-    async fn result(&self, user_data: Option<Vec<u8>>) -> io::Result<Progress> {
+    async fn result(&self, user_data: UserData) -> io::Result<Progress> {
+        records::begin()?;
         let progress = match files::read_text(RESULT) {
             Ok(result) => remembered(&result),
             Err(_) => self.first_time(user_data).await?,
         };
-        let message = "a warning requested by the faults file";
-        Ok(match progress {
-            Progress::Done if self.faults.degraded => Progress::Degraded(message.to_owned()),
-            other => other,
-        })
-    }
-
-    async fn first_time(&self, user_data: Option<Vec<u8>>) -> io::Result<Progress> {
-        let Some(data) = user_data.filter(|data| !data.is_empty()) else {
-            return Ok(Progress::Done);
+        let errors = match &progress {
+            Progress::Failed(error) => vec![error.clone()],
+            Progress::Done | Progress::Running => Vec::new(),
         };
-        files::replace(USER_DATA, &data, 0o600)?;
-        // From here on it counts as run, even if the machine ends during the
-        // run.
-        files::replace(RESULT, b"", 0o600)?;
-        let data = if is_gzip(&data) {
-            self.unpacked().await?
-        } else {
-            data
-        };
-        let parsed = UserData::parse(&data);
-        let mut progress = self.run_scripts(&parsed.scripts).await?;
-        if progress == Progress::Done && !parsed.unsupported.is_empty() {
-            progress = Progress::Degraded(parsed.unsupported.join("; "));
+        if self.faults.degraded {
+            self.warn("util.py", "a warning requested by the faults file")?;
         }
-        let text = match &progress {
-            Progress::Degraded(reason) => format!("degraded {reason}"),
-            Progress::Failed(reason) => format!("failed {reason}"),
-            Progress::Done | Progress::Running => String::new(),
-        };
-        files::replace(RESULT, text.as_bytes(), 0o600)?;
+        records::finish(&errors)?;
         Ok(progress)
     }
 
-    /// Runs all scripts, even if some of them fail.
-    async fn run_scripts(&self, scripts: &[Vec<u8>]) -> io::Result<Progress> {
-        fs::create_dir_all(SCRIPTS)?;
-        let mut failed = Vec::new();
-        for (index, script) in scripts.iter().enumerate() {
-            let name = format!("part-{:03}", index + 1);
-            let path = format!("{SCRIPTS}/{name}");
-            files::replace(&path, script, 0o700)?;
-            let result = match self.run_script(&path).await {
-                Ok(status) => self.described(status),
-                Err(error) => Some(format!("could not start: {error}")),
-            };
-            let ended = result.as_deref().unwrap_or("exited with status 0");
-            self.report(&format!("cloud-init: user data {name} {ended}"));
-            if result.is_some() {
-                failed.push(format!("{name} {ended}"));
+    async fn first_time(&self, user_data: UserData) -> io::Result<Progress> {
+        let script = match user_data {
+            UserData::Script(script) => script,
+            UserData::Ignored(start) => {
+                files::replace(RESULT, b"", 0o600)?;
+                let kind = "text/x-not-multipart";
+                let text = format!("Unhandled non-multipart ({kind}) userdata: 'b'{start}'...'");
+                self.warn("__init__.py", &text)?;
+                return Ok(Progress::Done);
             }
+            UserData::Nothing | UserData::ForCloudInit => return Ok(Progress::Done),
+        };
+        files::replace(USER_DATA, &script, 0o600)?;
+        // From here on it counts as run, even if the machine ends during the
+        // run.
+        files::replace(RESULT, b"", 0o600)?;
+        let progress = self.run_script(&script).await?;
+        if let Progress::Failed(error) = &progress {
+            files::replace(RESULT, format!("failed {error}").as_bytes(), 0o600)?;
         }
-        if failed.is_empty() {
+        Ok(progress)
+    }
+
+    async fn run_script(&self, script: &[u8]) -> io::Result<Progress> {
+        fs::create_dir_all(SCRIPTS)?;
+        let name = "part-001";
+        let path = format!("{SCRIPTS}/{name}");
+        files::replace(&path, script, 0o700)?;
+        let failure = match self.run_program(Spawn::new(path), Some(LOG)).await {
+            Ok(status) => self.described(status),
+            Err(error) => Some(format!("could not start: {error}")),
+        };
+        let ended = failure.as_deref().unwrap_or("exited with status 0");
+        self.report(&format!("cloud-init: user data {name} {ended}"));
+        if failure.is_none() {
             return Ok(Progress::Done);
         }
-        let failed = failed.join(", ");
+        self.report(&format!(
+            "cloud-init: Failed to run module scripts-user (user data {name} {ended})"
+        ));
+        let text = format!("Failed to run module scripts-user (scripts in {SCRIPTS})");
+        records::warn("cc_scripts_user.py", &text)?;
         Ok(Progress::Failed(format!(
-            "Failed to run module scripts-user (user data {failed})"
+            "('scripts-user', RuntimeError('Runparts: 1 failures ({name}) in 1 attempted commands'))"
         )))
     }
 
@@ -142,13 +157,18 @@ impl CloudInit {
         }
     }
 
-    async fn run_script(&self, path: &str) -> io::Result<ExitStatus> {
+    /// Runs a program. Its output goes to the console, and to a log.
+    pub(super) async fn run_program(
+        &self,
+        program: Spawn,
+        log: Option<&str>,
+    ) -> io::Result<ExitStatus> {
         let (reader, writer) = std::io::pipe()?;
-        let child = Spawn::new(path)
+        let child = program
             .environment(&self.environment)
             .output(OwnedFd::from(writer))?
             .start(&self.reaper)?;
-        let mut output = Output::new(OwnedFd::from(reader), self.console.clone())?;
+        let mut output = Output::new(OwnedFd::from(reader), log, self.console.clone())?;
         let mut exited = child.exited;
         let status = loop {
             tokio::select! {
@@ -163,28 +183,14 @@ impl CloudInit {
         status.map_err(io::Error::other)
     }
 
-    async fn unpacked(&self) -> io::Result<Vec<u8>> {
-        let (reader, writer) = std::io::pipe()?;
-        let child = Spawn::new("gzip")
-            .args(["-dc"])
-            .environment(&self.environment)
-            .input(files::open(USER_DATA.as_ref())?.0)
-            .output(OwnedFd::from(writer))?
-            .start(&self.reaper)?;
-        let mut data = Vec::new();
-        let reader = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
-        reader.take(LARGEST_UNPACKED).read_to_end(&mut data).await?;
-        let status = child.exited.await.map_err(io::Error::other)?;
-        if status.success() {
-            Ok(data)
-        } else {
-            Err(io::Error::other("gzip cannot unpack it"))
-        }
+    fn warn(&self, module: &str, text: &str) -> io::Result<()> {
+        self.report(&format!("cloud-init: {text}"));
+        records::warn(module, text)
     }
 
     fn report(&self, text: &str) {
         self.console.line(text);
-        if let Ok(mut log) = open_log() {
+        if let Ok(mut log) = open_log(LOG) {
             // If the log cannot be written, the console still has the text.
             let _ = writeln!(log, "{text}");
         }
@@ -194,29 +200,28 @@ impl CloudInit {
 fn remembered(result: &str) -> Progress {
     match result.split_once(' ') {
         Some(("failed", reason)) => Progress::Failed(reason.to_owned()),
-        Some(("degraded", reason)) => Progress::Degraded(reason.to_owned()),
         _ => Progress::Done,
     }
 }
 
-fn open_log() -> io::Result<fs::File> {
+fn open_log(path: &str) -> io::Result<fs::File> {
     fs::create_dir_all("/var/log")?;
-    files::append(LOG, 0o640)
+    files::append(path, 0o640)
 }
 
-/// The output of a script, on its way to log and console.
+/// The output of a program, on its way to log and console.
 struct Output {
     pipe: pipe::Receiver,
-    log: fs::File,
+    log: Option<fs::File>,
     console: Console,
     buffer: Vec<u8>,
 }
 
 impl Output {
-    fn new(pipe: OwnedFd, console: Console) -> io::Result<Self> {
+    fn new(pipe: OwnedFd, log: Option<&str>, console: Console) -> io::Result<Self> {
         Ok(Self {
             pipe: pipe::Receiver::from_owned_fd(pipe)?,
-            log: open_log()?,
+            log: log.map(open_log).transpose()?,
             console,
             buffer: vec![0; 16 * 1024],
         })
@@ -246,57 +251,27 @@ impl Output {
     fn pass_on(&mut self, length: usize) -> io::Result<bool> {
         let text = &self.buffer[..length];
         self.console.write(text);
-        self.log.write_all(text)?;
+        if let Some(log) = &mut self.log {
+            log.write_all(text)?;
+        }
         Ok(length > 0)
     }
 }
 
-/// Returns the output of `cloud-init status` and its exit status.
-pub(super) fn describe(progress: &Progress, format: Format) -> (String, u8) {
-    let (status, extended, code) = match progress {
-        Progress::Running => ("running", "running", 0),
-        Progress::Done => ("done", "done", 0),
-        Progress::Degraded(_) => ("done", "degraded done", 2),
-        Progress::Failed(_) => ("error", "error - done", 1),
+/// Returns the output of `cloud-init status` and its exit status, in the form of
+/// version 22.2.2: it has no status 2, and does not know `--format`.
+pub(super) fn describe(progress: &Progress, is_long: bool) -> (String, u8) {
+    let (status, detail, code) = match progress {
+        Progress::Running => ("running", "Running in stage: modules-final", 0),
+        Progress::Done => ("done", records::DATASOURCE, 0),
+        Progress::Failed(error) => ("error", error.as_str(), 1),
     };
-    let errors: Vec<&str> = match progress {
-        Progress::Failed(reason) => vec![reason],
-        _ => vec![],
-    };
-    let recoverable = match progress {
-        Progress::Degraded(reason) => serde_json::json!({ "WARNING": [reason] }),
-        _ => serde_json::json!({}),
-    };
-    let text = match format {
-        Format::Short => format!("status: {status}\n"),
-        Format::Long => format!(
-            "status: {status}\nextended_status: {extended}\n\
-             boot_status_code: enabled-by-generator\ndetail: DataSourceEc2Local\n\
-             errors: {}\nrecoverable_errors: {recoverable}\n",
-            serde_json::json!(errors)
-        ),
-        Format::Json => {
-            let report = serde_json::json!({
-                "boot_status_code": "enabled-by-generator",
-                "datasource": "ec2",
-                "detail": "DataSourceEc2Local",
-                "errors": errors,
-                "extended_status": extended,
-                "recoverable_errors": recoverable,
-                "status": status,
-            });
-            format!("{report:#}\n")
-        }
-    };
+    let mut text = format!("status: {status}\n");
+    if is_long {
+        let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S +0000");
+        text += &format!("time: {now}\ndetail:\n{detail}\n");
+    }
     (text, code)
-}
-
-/// The output format of `cloud-init status`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    Short,
-    Long,
-    Json,
 }
 
 #[cfg(test)]
@@ -305,17 +280,11 @@ mod tests {
 
     #[test]
     fn status_has_the_format_of_cloud_init() {
-        let done = describe(&Progress::Done, Format::Short);
+        let done = describe(&Progress::Done, false);
         assert_eq!(done, ("status: done\n".to_owned(), 0));
-        let degraded = Progress::Degraded("odd".to_owned());
-        let (text, code) = describe(&degraded, Format::Json);
-        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(
-            (code, &report["extended_status"]),
-            (2, &"degraded done".into())
-        );
-        let (text, code) = describe(&Progress::Failed("x".to_owned()), Format::Long);
-        assert!(text.contains("errors: [\"x\"]") && code == 1);
+        let (text, code) = describe(&Progress::Failed("x".to_owned()), true);
+        assert!(text.starts_with("status: error\ntime: ") && text.ends_with("\ndetail:\nx\n"));
+        assert_eq!(code, 1);
     }
 
     #[test]

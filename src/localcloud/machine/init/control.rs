@@ -19,8 +19,9 @@ use tokio::time::timeout;
 
 use super::super::boot::Ending;
 use super::super::units::Manager;
-use super::cloud_init::{Format, Progress, describe};
+use super::cloud_init::{Progress, describe};
 use super::power::{self, Delay};
+use super::records;
 
 /// The path of the socket in the machine.
 pub(super) const SOCKET: &str = "/run/autorun/init.sock";
@@ -210,7 +211,7 @@ impl Control {
             "status" => {}
             "--version" | "-v" => {
                 return Reply {
-                    out: "/usr/bin/cloud-init 22.2.2\n".to_owned(),
+                    out: format!("/usr/bin/cloud-init {}\n", records::VERSION),
                     ..Reply::default()
                 };
             }
@@ -221,18 +222,18 @@ impl Control {
             }
         }
         match status_options(options) {
-            Ok((wait, format)) => self.cloud_init_status(wait, format).await,
+            Ok((wait, is_long)) => self.cloud_init_status(wait, is_long).await,
             Err(message) => Reply::failure(message, 2),
         }
     }
 
-    async fn cloud_init_status(&self, wait: bool, format: Format) -> Reply {
+    async fn cloud_init_status(&self, wait: bool, is_long: bool) -> Reply {
         let mut progress = self.progress.subscribe();
         if wait {
             // `self` holds the sender, so the channel cannot close.
             let _ = progress.wait_for(|now| *now != Progress::Running).await;
         }
-        let (out, code) = describe(&progress.borrow(), format);
+        let (out, code) = describe(&progress.borrow(), is_long);
         let err = String::new();
         Reply { out, err, code }
     }
@@ -243,29 +244,21 @@ fn with_uid((stream, _): (UnixStream, SocketAddr)) -> io::Result<(UnixStream, u3
     Ok((stream, uid))
 }
 
-fn status_options(options: &[String]) -> Result<(bool, Format), String> {
-    let (mut wait, mut format) = (false, Format::Short);
-    let mut options = options.iter().map(String::as_str);
-    while let Some(option) = options.next() {
-        let value = match option {
-            "--format" => options.next(),
-            option => option.strip_prefix("--format="),
-        };
-        format = match (option, value) {
-            ("--wait" | "-w", _) => {
-                wait = true;
-                continue;
-            }
-            ("--long" | "-l", _) | (_, Some("tabular")) => Format::Long,
-            (_, Some("json" | "yaml")) => Format::Json,
-            _ => {
+/// Returns whether to wait, and whether to print the long form.
+fn status_options(options: &[String]) -> Result<(bool, bool), String> {
+    let (mut wait, mut is_long) = (false, false);
+    for option in options {
+        match option.as_str() {
+            "--wait" | "-w" => wait = true,
+            "--long" | "-l" => is_long = true,
+            option => {
                 return Err(format!(
-                    "cloud-init status: unrecognized argument: {option}"
+                    "cloud-init: error: unrecognized arguments: {option}"
                 ));
             }
-        };
+        }
     }
-    Ok((wait, format))
+    Ok((wait, is_long))
 }
 
 fn asks_for_state(args: &[String]) -> bool {
@@ -286,16 +279,15 @@ fn power_verb(args: &[String]) -> Option<Ending> {
 mod tests {
     use super::*;
 
-    fn options(line: &str) -> Result<(bool, Format), String> {
+    fn options(line: &str) -> Result<(bool, bool), String> {
         let options: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
         status_options(&options)
     }
 
     #[test]
-    fn status_options_are_understood() {
-        assert_eq!(options("--wait --long"), Ok((true, Format::Long)));
-        assert_eq!(options("--format json"), Ok((false, Format::Json)));
-        assert_eq!(options("--format=json -w"), Ok((true, Format::Json)));
-        assert!(options("--waitt").is_err());
+    fn status_options_are_those_of_version_22_2_2() {
+        assert_eq!(options("--wait --long"), Ok((true, true)));
+        assert_eq!(options("-w"), Ok((true, false)));
+        assert!(options("--waitt").is_err() && options("--format json").is_err());
     }
 }

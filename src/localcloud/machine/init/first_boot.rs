@@ -26,7 +26,12 @@ pub(super) fn settle(boot: &Boot) -> io::Result<bool> {
         return Ok(false);
     }
     directory("/var/lib/cloud/data")?;
-    directory("/var/lib/cloud/instance")?;
+    let instance = format!("/var/lib/cloud/instances/{}", boot.id);
+    directory(&instance)?;
+    match symlink(instance, "/var/lib/cloud/instance") {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
     let id = format!("{:032x}\n", rand::random::<u128>());
     write("/etc/machine-id", &id, 0o444)?;
     authorize(boot)?;

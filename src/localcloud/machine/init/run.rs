@@ -80,13 +80,7 @@ fn enter(machine: &MachineParts) -> io::Result<()> {
     nix::unistd::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
     nix::unistd::dup2_stderr(&machine.console)?;
     let MachineParts { boot, root, .. } = machine;
-    jail::enter(
-        &machine.root_mount,
-        root,
-        &machine.binary,
-        &boot.hostname,
-        boot.limits,
-    )
+    jail::enter(&machine.root_mount, root, &machine.binary, boot)
 }
 
 fn live(runtime: &tokio::runtime::Runtime, machine: MachineParts, hooks: Hooks) -> io::Result<()> {
@@ -168,11 +162,18 @@ impl Init {
         }
         self.start_ssh(&boot, hooks).await?;
         daemon.send(&FromInit::Ready, &[]).await?;
-        let user_data = self.start_services(boot, progress);
+        let mut user_data = self.start_services(boot, progress);
+        let unusable = async {
+            match (&mut user_data).await {
+                Ok(Err(reason)) => reason,
+                _ => std::future::pending().await,
+            }
+        };
         let ending = tokio::select! {
             ending = next_ending(&mut planned) => Some(ending),
             _ = terminate.recv() => Some(Ending::PowerOff),
             _ = daemon.receive::<ToInit>() => None,
+            reason = unusable => return Err(io::Error::other(reason)),
         };
         // What happens to a script during shutdown is not its result.
         user_data.abort();
@@ -200,11 +201,17 @@ impl Init {
     }
 
     /// Starts user data and units, which run concurrently as on a real machine.
-    fn start_services(&self, boot: Boot, progress: Rc<watch::Sender<Progress>>) -> JoinHandle<()> {
+    /// The task fails if the user data cannot be run at all.
+    fn start_services(
+        &self,
+        boot: Boot,
+        progress: Rc<watch::Sender<Progress>>,
+    ) -> JoinHandle<Result<(), String>> {
         let cloud_init = CloudInit {
             console: self.console.clone(),
             reaper: self.reaper.clone(),
             environment: self.environment.clone(),
+            user: boot.user.clone(),
             faults: boot.faults.clone(),
             progress,
         };
@@ -212,12 +219,13 @@ impl Init {
         spawn_local(async move { units.start_enabled().await });
         let console = self.console.clone();
         spawn_local(async move {
-            cloud_init.run(boot.user_data.clone()).await;
+            cloud_init.run(boot.user_data.clone()).await?;
             if boot.faults.host_keys_late_in_console
                 && let Err(error) = show_keys(&boot, &console)
             {
                 console.stamped(&format!("autorun: cannot show the host keys: {error}"));
             }
+            Ok(())
         })
     }
 

@@ -1,7 +1,6 @@
 //! Starts processes in the machine: each in its own session, as a given user.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -108,11 +107,6 @@ impl Spawn {
 
     pub(in super::super) fn umask(mut self, umask: u32) -> Self {
         self.umask = umask;
-        self
-    }
-
-    pub(in super::super) fn input(mut self, file: File) -> Self {
-        self.command.stdin(file);
         self
     }
 

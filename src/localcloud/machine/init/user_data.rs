@@ -1,155 +1,77 @@
-//! Parses user data: scripts, alone or as parts of a MIME message.
+//! Decides who runs user data: this process, which is fast, or the distribution's
+//! own cloud-init, which can do everything.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+/// The beginnings that cloud-init knows, in lower case.
+const BEGINNINGS: [&str; 9] = [
+    "#!",
+    "#cloud-boothook",
+    "#cloud-config",
+    "#include",
+    "#part-handler",
+    "## template: jinja",
+    "text/x-shellscript-per-boot",
+    "text/x-shellscript-per-instance",
+    "text/x-shellscript-per-once",
+];
 
-/// The deepest nesting of messages.
-const DEEPEST: usize = 8;
+/// How far cloud-init looks for the header of a MIME message.
+const MESSAGE_WITHIN: usize = 4096;
 
-/// Parsed user data.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct UserData {
-    /// The scripts, in the order in which they run.
-    pub(super) scripts: Vec<Vec<u8>>,
-    /// One sentence for each part that the local cloud does not support.
-    pub(super) unsupported: Vec<String>,
-}
-
-/// Whether the data has to be unpacked first.
-pub(super) fn is_gzip(data: &[u8]) -> bool {
-    data.starts_with(b"\x1f\x8b")
+/// User data, by who runs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum UserData {
+    Nothing,
+    /// A script, with the line ends that cloud-init gives it.
+    Script(Vec<u8>),
+    /// Text that cloud-init only warns about, with its beginning as the warning
+    /// shows it.
+    Ignored(String),
+    /// Everything else.
+    ForCloudInit,
 }
 
 impl UserData {
-    pub(super) fn parse(data: &[u8]) -> Self {
-        let mut result = Self::default();
-        result.add(data, None, DEEPEST);
-        result
-    }
-
-    fn add(&mut self, data: &[u8], kind: Option<&str>, depth: usize) {
-        let start = data.trim_ascii_start();
-        let lower = start[..start.len().min(32)].to_ascii_lowercase();
-        let is_message =
-            lower.starts_with(b"content-type: multipart") || lower.starts_with(b"mime-version:");
-        if start.is_empty() {
-            return;
+    pub(super) fn of(data: &[u8]) -> Self {
+        if data.is_empty() {
+            return Self::Nothing;
         }
-        if is_message && depth > 0 {
-            return self.add_message(start, depth - 1);
-        }
-        if start.starts_with(b"#!") || kind == Some("text/x-shellscript") {
-            return self.scripts.push(start.to_owned());
-        }
-        let first = start.split(|byte| *byte == b'\n').next().unwrap_or(start);
-        let first = String::from_utf8_lossy(&first[..first.len().min(60)]);
-        self.unsupported.push(format!(
-            "user data that begins with `{}` is not supported by the local cloud, only scripts \
-             that begin with `#!`",
-            first.trim()
-        ));
-    }
-
-    fn add_message(&mut self, message: &[u8], depth: usize) {
-        let (headers, body) = split_headers(message);
-        let Some(boundary) = parameter(&headers, "boundary") else {
-            let kind = content_type(&headers);
-            let body = decoded(body, &headers);
-            return self.add(&body, Some(&kind), depth);
+        let start = &data[..data.len().min(MESSAGE_WITHIN)];
+        let start = start.to_ascii_lowercase();
+        let is_message = start.windows(13).any(|window| window == b"mime-version:");
+        let Ok(text) = std::str::from_utf8(data) else {
+            return Self::ForCloudInit;
         };
-        for part in parts(body, &boundary) {
-            let (headers, body) = split_headers(part);
-            let kind = content_type(&headers);
-            if kind.starts_with("multipart/") {
-                self.add(part, Some(&kind), depth);
-            } else {
-                self.add(&decoded(body, &headers), Some(&kind), depth);
-            }
+        if is_message {
+            return Self::ForCloudInit;
         }
+        if let Some(interpreter) = text.strip_prefix("#!")
+            && !interpreter
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .is_empty()
+        {
+            return Self::Script(with_unix_lines(text).into_bytes());
+        }
+        let bare = text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
+        let bare: String = bare.chars().take(40).collect();
+        let bare = bare.to_lowercase();
+        if BEGINNINGS.iter().any(|known| bare.starts_with(known)) {
+            return Self::ForCloudInit;
+        }
+        let first = text.split('\n').next().unwrap_or_default();
+        let first: String = first.chars().take(24).collect();
+        Self::Ignored(first.escape_default().to_string())
     }
 }
 
-/// Returns the headers with folded lines joined, and the body.
-fn split_headers(message: &[u8]) -> (String, &[u8]) {
-    let mut position = 0;
-    let mut headers = String::new();
-    while position < message.len() {
-        let rest = &message[position..];
-        let length = rest
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map_or(rest.len(), |n| n + 1);
-        let line = String::from_utf8_lossy(&rest[..length]);
-        position += length;
-        if line.trim().is_empty() {
-            break;
-        }
-        if !line.starts_with([' ', '\t']) && !headers.is_empty() {
-            headers.push('\n');
-        }
-        headers += line.trim_end();
+/// cloud-init changes all line ends if the first one is that of Windows.
+fn with_unix_lines(text: &str) -> String {
+    match text.split_once('\n') {
+        Some((first, _)) if first.ends_with('\r') => text.replace("\r\n", "\n"),
+        _ => text.to_owned(),
     }
-    (headers, &message[position..])
-}
-
-fn header<'a>(headers: &'a str, name: &str) -> Option<&'a str> {
-    headers.lines().find_map(|line| {
-        let (key, value) = line.split_once(':')?;
-        key.eq_ignore_ascii_case(name).then(|| value.trim())
-    })
-}
-
-fn content_type(headers: &str) -> String {
-    let value = header(headers, "content-type").unwrap_or("text/plain");
-    let kind = value.split(';').next().unwrap_or(value);
-    kind.trim().to_ascii_lowercase()
-}
-
-fn parameter(headers: &str, name: &str) -> Option<String> {
-    let value = header(headers, "content-type")?;
-    value.split(';').skip(1).find_map(|parameter| {
-        let (key, value) = parameter.split_once('=')?;
-        let is_it = key.trim().eq_ignore_ascii_case(name);
-        is_it.then(|| value.trim().trim_matches('"').to_owned())
-    })
-}
-
-fn parts<'a>(body: &'a [u8], boundary: &str) -> Vec<&'a [u8]> {
-    let mark = format!("--{boundary}");
-    let end = format!("--{boundary}--");
-    let mut parts = Vec::new();
-    let mut start = None;
-    let mut position = 0;
-    for line in body.split_inclusive(|byte| *byte == b'\n') {
-        let text = line.trim_ascii_end();
-        if text == mark.as_bytes() || text == end.as_bytes() {
-            if let Some(start) = start {
-                parts.push(&body[start..position]);
-            }
-            start = Some(position + line.len());
-        }
-        position += line.len();
-        if text == end.as_bytes() {
-            return parts;
-        }
-    }
-    if let Some(start) = start {
-        parts.push(&body[start..]);
-    }
-    parts
-}
-
-fn decoded(body: &[u8], headers: &str) -> Vec<u8> {
-    let encoding = header(headers, "content-transfer-encoding").unwrap_or_default();
-    if !encoding.eq_ignore_ascii_case("base64") {
-        return body.to_owned();
-    }
-    let text: Vec<_> = body
-        .iter()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .copied()
-        .collect();
-    STANDARD.decode(&text).unwrap_or_else(|_| body.to_owned())
 }
 
 #[cfg(test)]
@@ -157,40 +79,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_is_found() {
-        let data = UserData::parse(b"#!/bin/sh\necho hi\n");
-        assert_eq!(data.scripts, [b"#!/bin/sh\necho hi\n".to_vec()]);
-        assert!(UserData::parse(b"\n\n").scripts.is_empty());
+    fn plain_scripts_run_here() {
+        let script = |data: &str| UserData::of(data.as_bytes());
+        let unix = UserData::Script(b"#!/bin/sh\ndate\n".to_vec());
+        assert_eq!(script("#!/bin/sh\ndate\n"), unix);
+        assert_eq!(script("#!/bin/sh\r\ndate\r\n"), unix);
+        let mixed = "#!/bin/sh\ndate\r\n";
+        assert_eq!(script(mixed), UserData::Script(mixed.into()));
+        assert_eq!(script(""), UserData::Nothing);
     }
 
     #[test]
-    fn a_message_has_parts() {
-        let message = b"MIME-Version: 1.0\nContent-Type: multipart/mixed;\n boundary=\"==x==\"\n\n\
-            --==x==\nContent-Type: text/cloud-config\n\n#cloud-config\npackages: []\n\
-            --==x==\nContent-Type: text/x-shellscript; charset=\"us-ascii\"\n\
-            Content-Transfer-Encoding: base64\n\nIyEvYmluL3NoCmVjaG8g\nb25lCg==\n\
-            --==x==\nContent-Type: text/x-shellscript\n\n#!/bin/sh\necho two\n--==x==--\nrest";
-        let data = UserData::parse(message);
-        let scripts: Vec<_> = data
-            .scripts
-            .iter()
-            .map(|s| String::from_utf8_lossy(s))
-            .collect();
-        assert_eq!(scripts, ["#!/bin/sh\necho one\n", "#!/bin/sh\necho two\n"]);
-        assert_eq!(data.unsupported.len(), 1);
-        assert!(data.unsupported[0].contains("`#cloud-config`"));
+    fn text_without_a_known_beginning_is_ignored() {
+        let ignored = |data: &str, shown: &str| {
+            assert_eq!(
+                UserData::of(data.as_bytes()),
+                UserData::Ignored(shown.to_owned())
+            );
+        };
+        ignored("hello\nworld", "hello");
+        ignored("\u{feff}#!/bin/sh\n", "\\u{feff}#!/bin/sh");
+        ignored("# cloud-config\n", "# cloud-config");
+        ignored(&"x".repeat(100), &"x".repeat(24));
     }
 
     #[test]
-    fn broken_messages_do_not_panic() {
+    fn everything_else_is_for_cloud_init() {
+        let gzip: &[u8] = b"\x1f\x8b\x08\x00";
         for data in [
-            &b"MIME-Version: 1.0"[..],
-            b"Content-Type: multipart/mixed; boundary=",
-            b"\xff",
+            b"#cloud-config\n".as_slice(),
+            b"\n#!/bin/sh\n",
+            b"#!\n",
+            b"Content-Type: text/x-shellscript\nMime-Version: 1.0\n\n#!/bin/sh\n",
+            b"#!/bin/sh\ncat <<E\nMIME-Version: 1.0\nE\n",
+            b"#!/bin/sh\necho \xfc\n",
+            b"## Template: Jinja\n",
+            gzip,
         ] {
-            let _ = UserData::parse(data);
+            assert_eq!(UserData::of(data), UserData::ForCloudInit, "{data:?}");
         }
-        let nested = "Content-Type: multipart/mixed; boundary=a\n\n--a\n".repeat(50);
-        let _ = UserData::parse(nested.as_bytes());
     }
 }

@@ -14,15 +14,14 @@ use std::path::Path;
 
 pub(super) use root::bind_read_only;
 
-use super::boot::Limits;
+use super::boot::Boot;
 
 /// Confines this process, the first one in its namespaces.
 pub(super) fn enter(
     root_mount: &OwnedFd,
     root: &Path,
     binary: &Path,
-    hostname: &str,
-    limits: Limits,
+    boot: &Boot,
 ) -> io::Result<()> {
     nix::sys::prctl::set_name(c"init")?;
     // Only the host's root can enter the host's directories, so mount first.
@@ -30,9 +29,10 @@ pub(super) fn enter(
     let program = root::clone(binary)?;
     let root = root::enter(root)?;
     privileges::become_root()?;
-    root::build(root, &program, limits)?;
-    root::settle_kernel(hostname)?;
+    root::build(root, &program, boot.limits)?;
+    root::settle_kernel(&boot.hostname)?;
     root::protect_kernel(root)?;
+    root::describe_hardware(root, &boot.id)?;
     root::pivot()?;
     privileges::join_new_keyring()?;
     calls::refuse()?;

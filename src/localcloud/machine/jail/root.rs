@@ -16,6 +16,7 @@ use rustix::mount::{
 
 use super::super::boot::Limits;
 use super::super::disk::standins::BINARY;
+use super::super::dmi;
 
 /// The devices of a machine: harmless ones that the kernel implements.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -161,6 +162,17 @@ pub(super) fn protect_kernel(root: &Path) -> io::Result<()> {
             let flags = MountFlags::RDONLY;
             place(root, &format!("sys/{name}"), "tmpfs", flags, c"size=4k")?;
         }
+    }
+    Ok(())
+}
+
+/// Describes the hardware as EC2's. The kernel has the directory only on hosts with
+/// such a description.
+pub(super) fn describe_hardware(root: &Path, id: &str) -> io::Result<()> {
+    let files = dmi::write(root, id)?;
+    let kernel = root.join("sys/devices/virtual/dmi/id");
+    if kernel.is_dir() {
+        bind_read_only(&files, &kernel)?;
     }
     Ok(())
 }
