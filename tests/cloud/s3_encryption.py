@@ -73,7 +73,7 @@ def the_default_is_a_setting():
         refused(400, "MalformedXML", S3.put_bucket_encryption, Bucket=name, ServerSideEncryptionConfiguration=none)
         error = refused(400, "InvalidArgument", set_default, name, algorithm="AES256", KMSMasterKeyID="some-key")
         text = "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse"
-        same(error["Message"], text)
+        same((error["Message"], error["ArgumentName"]), (text, "ApplyServerSideEncryptionByDefault"))
         missing = f"missing-{RUN}"
         refused(404, "NoSuchBucket", S3.get_bucket_encryption, Bucket=missing)
         refused(404, "NoSuchBucket", S3.delete_bucket_encryption, Bucket=missing)
@@ -126,7 +126,8 @@ def requests_name_an_encryption():
         same(error["Message"], "Invalid keyId 'my-key'")
         refused(400, "InvalidArgument", S3.put_object, **place, SSEKMSKeyId=key)
         refused(400, "InvalidArgument", S3.put_object, **place, ServerSideEncryption="AES256", SSEKMSKeyId=key)
-        refused(400, "InvalidArgument", S3.put_object, **place, ServerSideEncryption="rot13")
+        error = refused(400, "InvalidArgument", S3.put_object, **place, ServerSideEncryption="rot13")
+        same((error["ArgumentName"], error["ArgumentValue"]), ("x-amz-server-side-encryption", "rot13"))
         set_default(name, algorithm="aws:kms", KMSMasterKeyID="my-key")
         refused(400, "KMS.NotFoundException", S3.put_object, **place)
         refused(400, "KMS.NotFoundException", S3.create_multipart_upload, Bucket=name, Key="k")

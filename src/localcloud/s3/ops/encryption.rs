@@ -15,7 +15,9 @@ use s3s::dto::{
 
 use super::super::backend::Backend;
 use super::super::call::Call;
-use super::super::failure::{Result, invalid_argument, malformed_xml, named};
+use super::super::failure::{
+    Naming as _, Result, bad_argument, invalid_argument, malformed_xml, named,
+};
 use super::super::store::{Bucket, Encryption, EncryptionMethod, Received};
 use super::{Answer, done};
 
@@ -63,8 +65,13 @@ pub(super) fn of_object(backend: &Backend, call: &Call, bucket: &Bucket) -> Resu
     let method = match call.header(METHOD) {
         None if named_key.is_some() => return Err(key_without_kms()),
         None => default.method,
-        Some(name) => parse(name)
-            .ok_or_else(|| invalid_argument("The encryption method specified is not supported"))?,
+        Some(name) => parse(name).ok_or_else(|| {
+            bad_argument(
+                METHOD,
+                name,
+                "The encryption method specified is not supported",
+            )
+        })?,
     };
     if method == EncryptionMethod::Aes256 {
         return if named_key.is_some() {
@@ -91,6 +98,7 @@ fn key_without_kms() -> S3Error {
     invalid_argument(
         "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms",
     )
+    .naming("ArgumentName", METHOD)
 }
 
 /// Returns the entity tag of content that was uploaded in one request. With a KMS
@@ -139,7 +147,9 @@ pub(super) fn check_signed(call: &Call, method: EncryptionMethod) -> Result<()> 
     if method == EncryptionMethod::Aes256 || call.is_signed() {
         return Ok(());
     }
-    Err(invalid_argument(
+    Err(bad_argument(
+        "Authorization",
+        "null",
         "Requests specifying Server Side Encryption with AWS KMS managed keys require AWS Signature Version 4.",
     ))
 }
@@ -184,7 +194,8 @@ pub(super) fn put_bucket_encryption(
     if method == EncryptionMethod::Aes256 && wanted.kms_master_key_id.is_some() {
         return Err(invalid_argument(
             "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse",
-        ));
+        )
+        .naming("ArgumentName", "ApplyServerSideEncryptionByDefault"));
     }
     let encryption = Encryption {
         method,
