@@ -27,11 +27,13 @@ pub enum ResourceKind {
     /// An ingress rule of a security group that already existed; the ID is
     /// `sg-0abc tcp 80-80 0.0.0.0/0`.
     Ingress,
+    /// An Elastic IP address; the ID is its allocation ID.
+    ElasticIp,
 }
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Instance,
         Self::KeyPair,
         Self::KeyFile,
@@ -41,6 +43,7 @@ impl ResourceKind {
         Self::MultipartUpload,
         Self::PublicAccess,
         Self::Ingress,
+        Self::ElasticIp,
     ];
 
     /// Returns the name that reports and the ledger use.
@@ -56,6 +59,7 @@ impl ResourceKind {
             Self::MultipartUpload => "multipart_upload",
             Self::PublicAccess => "public_access",
             Self::Ingress => "ingress",
+            Self::ElasticIp => "elastic_ip",
         }
     }
 
@@ -64,6 +68,7 @@ impl ResourceKind {
     pub fn words(self) -> String {
         match self {
             Self::KeyFile => "private key".to_owned(),
+            Self::ElasticIp => "Elastic IP address".to_owned(),
             kind => kind.as_str().replace('_', " "),
         }
     }

@@ -7,8 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 use rhai::{Module, exported_module};
 
 use super::{
-    buckets, control, copies, data, fleet, http, images, instances, key_pairs, local, logging,
-    machine, monitoring, network, objects, remote, security_groups, transfers, variables,
+    addresses, buckets, control, copies, data, fleet, http, images, instances, key_pairs, local,
+    logging, machine, monitoring, network, objects, remote, security_groups, transfers, variables,
 };
 use crate::script::{self, Declared};
 
@@ -75,7 +75,7 @@ pub fn declared(function: &str) -> Option<&'static Declared> {
 }
 
 /// Every family.
-pub const FAMILIES: [Family; 19] = [
+pub const FAMILIES: [Family; 20] = [
     Family {
         title: "Variables",
         realm: Realm::Playbook,
@@ -124,6 +124,13 @@ pub const FAMILIES: [Family; 19] = [
         aws: true,
         functions: || exported_module!(network::api),
         declared: network::DECLARED,
+    },
+    Family {
+        title: "Elastic IP addresses",
+        realm: Realm::Ec2,
+        aws: true,
+        functions: || exported_module!(addresses::api),
+        declared: addresses::DECLARED,
     },
     Family {
         title: "Buckets",

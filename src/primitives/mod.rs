@@ -17,6 +17,7 @@ use crate::script;
 use crate::teardown::Teardown;
 use data::sha256;
 
+pub mod addresses;
 pub mod buckets;
 mod cloud_init;
 pub mod control;

@@ -140,6 +140,7 @@ fn longest(steps: &[Steps]) -> Option<String> {
 pub(super) fn remaining(resource: &Remaining) -> String {
     let kind = match resource.kind {
         "key_file" => "private key".to_owned(),
+        "elastic_ip" => "Elastic IP".to_owned(),
         kind => kind.replace('_', " "),
     };
     match &resource.id {

@@ -21,6 +21,8 @@ pub enum ResultKind {
     SecurityGroup,
     /// Returned by `create_bucket`.
     Bucket,
+    /// Returned by `find_elastic_ip`.
+    ElasticIp,
     /// Returned by `host`.
     Host,
 }
@@ -67,6 +69,9 @@ fn identity_of(value: Value) -> Value {
                     return json!({ "id": map.get("id"), "user": map.get("user") });
                 }
                 Some(ResultKind::Bucket) => return json!({ "bucket": map.get("name") }),
+                Some(ResultKind::ElasticIp) => {
+                    return json!({ "elastic_ip": map.get("allocation_id") });
+                }
                 Some(ResultKind::Host) | None => {}
             }
             let entries = map

@@ -28,6 +28,7 @@ pub(super) async fn delete(
         ResourceKind::Instance => terminate(clients, report, id).await,
         ResourceKind::KeyPair => clients.ec2().await?.delete_key_pair(id).await,
         ResourceKind::SecurityGroup => delete_group(clients, report, id).await,
+        ResourceKind::ElasticIp => clients.ec2().await?.release_address(id).await,
         ResourceKind::Bucket => clients.s3().await?.delete_bucket(id).await,
         ResourceKind::Object => {
             let (bucket, key) = split_object(id)?;

@@ -47,6 +47,16 @@ impl Teardown<'_> {
                 let ask = async || s3.bucket_marks(id).await;
                 self.once_consistent(id, row, ask).await?
             }
+            ResourceKind::ElasticIp => {
+                let ec2 = self.clients.ec2().await?;
+                let ask = async || Ok(ec2.address(id).await?.map(|address| address.marks));
+                let marks = self.once_consistent(id, row, ask).await?;
+                // AWS does not reuse allocation ids.
+                if marks.is_some() && row.is_some() {
+                    return Ok(Maker::Ours);
+                }
+                marks
+            }
             ResourceKind::Object => return self.object_maker(id, row).await,
             // AWS does not reuse the id of an upload.
             ResourceKind::MultipartUpload | ResourceKind::PublicAccess | ResourceKind::Ingress => {

@@ -63,6 +63,7 @@ pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
             ec2.owned_security_groups().await?,
         ),
         (ResourceKind::KeyPair, ec2.owned_key_pairs().await?),
+        (ResourceKind::ElasticIp, ec2.owned_addresses().await?),
     ] {
         for thing in all {
             sort(kind, thing.id, thing.name, thing.marks)?;
@@ -129,7 +130,7 @@ impl Orphan {
 /// Returns the rank for removal: instances before their groups and keys.
 fn order(kind: ResourceKind) -> usize {
     match kind {
-        ResourceKind::Instance => 0,
+        ResourceKind::Instance | ResourceKind::ElasticIp => 0,
         ResourceKind::Bucket
         | ResourceKind::Object
         | ResourceKind::MultipartUpload

@@ -101,6 +101,10 @@ impl Teardown<'_> {
                 let found = clients.ec2().await?.security_group_of(&row.row).await?;
                 found.map_or(Answer::NotYet, |id| one(&id))
             }
+            ResourceKind::ElasticIp => {
+                let found = clients.ec2().await?.address_of(&row.row).await?;
+                found.map_or(Answer::NotYet, |address| one(&address.allocation_id))
+            }
             ResourceKind::KeyPair => match clients.ec2().await?.key_pair_marks(&row.name).await? {
                 None => Answer::NotYet,
                 Some(marks) if marks.row.as_ref() == Some(&row.row) => one(&row.name),

@@ -72,6 +72,7 @@ impl Teardown<'_> {
     fn goes_first(&self, row: &Resource) -> bool {
         match row.kind {
             ResourceKind::Instance
+            | ResourceKind::ElasticIp
             | ResourceKind::Bucket
             | ResourceKind::PublicAccess
             | ResourceKind::Ingress => true,

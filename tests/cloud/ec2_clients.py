@@ -582,4 +582,5 @@ def main():
     print("ec2_clients: ok")
 
 
-main()
+if __name__ == "__main__":
+    main()

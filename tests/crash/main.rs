@@ -14,7 +14,7 @@ use support::cloud::LocalCloud;
 use support::{Lab, root};
 
 /// The arguments of sweep.py, and the number of places in a sample.
-const SWEEPS: [(&str, &str); 6] = [
+const SWEEPS: [(&str, &str); 9] = [
     ("crash --part destroy", "40"),
     ("crash --part resume", "25"),
     ("crash --part removal", "20"),
@@ -23,6 +23,16 @@ const SWEEPS: [(&str, &str); 6] = [
         "6",
     ),
     ("crash --part resume --playbook tests/crash/large.rhai", "6"),
+    // Two jobs, because an account has at most 5 addresses.
+    (
+        "crash --part destroy --playbook tests/crash/addresses.rhai --jobs 2",
+        "6",
+    ),
+    (
+        "crash --part resume --playbook tests/crash/addresses.rhai --jobs 2",
+        "8",
+    ),
+    ("faults --playbook tests/crash/addresses.rhai --jobs 2", "8"),
     ("faults", "25"),
 ];
 

@@ -77,6 +77,11 @@ class Cloud:
                 for i in instances
                 if i["State"]["Name"] not in GONE and tag(i).startswith(prefix)
             ),
+            "addresses": sorted(
+                tag(a)
+                for a in self.ec2.describe_addresses()["Addresses"]
+                if tag(a).startswith(prefix)
+            ),
             "groups": sorted(
                 g["GroupName"]
                 for g in self.ec2.describe_security_groups()["SecurityGroups"]

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use regex_lite::Regex;
@@ -87,6 +88,14 @@ const TRIED: &[(&str, &str)] = &[
     (
         "aws ec2 delete-key-pair --key-name NAME",
         "an_old_key_pair_is_removed",
+    ),
+    (
+        "aws ec2 describe-addresses",
+        "elastic_ip_addresses_are_listed_and_released",
+    ),
+    (
+        "aws ec2 release-address --allocation-id ID",
+        "elastic_ip_addresses_are_listed_and_released",
     ),
     (
         "aws ec2 describe-instances",
@@ -530,6 +539,36 @@ fn an_old_key_pair_is_removed() {
     let autorun = lab.autorun().playbook(playbook);
     tried(&autorun, &hinted(&autorun.run().exits(1), "aws ec2")).exits(0);
     autorun.run().exits(0);
+}
+
+#[test]
+fn elastic_ip_addresses_are_listed_and_released() {
+    let cloud = LocalCloud::start();
+    let fill = cloud.autorun().playbook(
+        "let server = launch_instance(#{ name: \"many\" });\n\
+         for n in 0..5 { elastic_ip(server, #{ tags: #{ number: `${n}` } }); }\n\
+         print(find_elastic_ip(#{ tags: #{ number: \"0\" } }).allocation_id);",
+    );
+    let id = fill.run().exits(0).stdout;
+    let autorun = cloud
+        .autorun()
+        .playbook("elastic_ip(launch_instance(#{ name: \"web\" }));");
+    let ended = autorun.run().exits(1);
+    let python = Lab::python();
+    let tools = Path::new(&python).parent().unwrap().display().to_string();
+    let path = format!("{tools}:/usr/bin:/bin");
+    let show = |command: &str| {
+        let mut aws = cloud.client("bash");
+        aws.args(["-c", command]).env("PATH", &path);
+        aws.env("AWS_DEFAULT_REGION", "eu-central-1");
+        let output = aws.env("AWS_REGION", "eu-central-1").output().unwrap();
+        Ended::of(&output, autorun.home.path()).exits(0).stdout
+    };
+    let listed = show(&hinted(&ended, "aws ec2 describe-addresses"));
+    assert!(listed.contains(id.trim()), "{listed}");
+    let release = hinted(&ended, "aws ec2 release-address");
+    show(&release.replace(" ID", &format!(" {}", id.trim())));
+    let _ = autorun.run().exits(0);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod again;
 mod clock;
 mod cloud_init;
 mod ec2_words;
+mod elastic_ips;
 mod examples;
 mod first_command;
 mod hints;

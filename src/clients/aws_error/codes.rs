@@ -22,8 +22,14 @@ pub(crate) enum Code {
     IdempotentParameterMismatch,
     /// The state of the instance does not allow the operation.
     IncorrectInstanceState,
+    /// The Elastic IP address does not exist.
+    InvalidAllocationIdNotFound,
+    /// The association of an Elastic IP address does not exist.
+    InvalidAssociationIdNotFound,
     /// The security group does not exist.
     InvalidGroupNotFound,
+    /// The state of the instance does not allow an Elastic IP address.
+    InvalidInstanceId,
     /// The key pair does not exist.
     InvalidKeyPairNotFound,
     /// Valid parameters that exclude each other, or that the account may not
@@ -77,6 +83,9 @@ impl Code {
             "DryRunOperation" => Self::DryRunOperation,
             "IdempotentParameterMismatch" => Self::IdempotentParameterMismatch,
             "IncorrectInstanceState" => Self::IncorrectInstanceState,
+            "InvalidAllocationID.NotFound" => Self::InvalidAllocationIdNotFound,
+            "InvalidAssociationID.NotFound" => Self::InvalidAssociationIdNotFound,
+            "InvalidInstanceID" => Self::InvalidInstanceId,
             "InvalidGroup.NotFound" | "InvalidSecurityGroupID.NotFound" => {
                 Self::InvalidGroupNotFound
             }

@@ -99,6 +99,15 @@ static KNOWN: &[Family] = &[
          turns the protection off",
     ),
     only(
+        &["AllocateAddress"],
+        &["AddressLimitExceeded"],
+        ErrorKind::QuotaExceeded,
+        "the account has as many Elastic IP addresses as its quota in this region allows, 5 by \
+         default: `aws ec2 describe-addresses` lists them; release one with \
+         `aws ec2 release-address --allocation-id ID`, or request an increase in \
+         Service Quotas",
+    ),
+    only(
         &["StopInstances"],
         &["OperationNotPermitted"],
         ErrorKind::Denied,

@@ -22,6 +22,8 @@ macro_rules! operations {
 
 operations! {
     aws_sdk_ec2 {
+        allocate_address AllocateAddressError = "AllocateAddress",
+        associate_address AssociateAddressError = "AssociateAddress",
         authorize_security_group_ingress AuthorizeSecurityGroupIngressError = "AuthorizeSecurityGroupIngress",
         create_default_subnet CreateDefaultSubnetError = "CreateDefaultSubnet",
         create_default_vpc CreateDefaultVpcError = "CreateDefaultVpc",
@@ -29,6 +31,7 @@ operations! {
         create_tags CreateTagsError = "CreateTags",
         delete_key_pair DeleteKeyPairError = "DeleteKeyPair",
         delete_security_group DeleteSecurityGroupError = "DeleteSecurityGroup",
+        describe_addresses DescribeAddressesError = "DescribeAddresses",
         describe_availability_zones DescribeAvailabilityZonesError = "DescribeAvailabilityZones",
         describe_images DescribeImagesError = "DescribeImages",
         describe_instance_types DescribeInstanceTypesError = "DescribeInstanceTypes",
@@ -37,9 +40,11 @@ operations! {
         describe_security_groups DescribeSecurityGroupsError = "DescribeSecurityGroups",
         describe_subnets DescribeSubnetsError = "DescribeSubnets",
         describe_vpcs DescribeVpcsError = "DescribeVpcs",
+        disassociate_address DisassociateAddressError = "DisassociateAddress",
         get_console_output GetConsoleOutputError = "GetConsoleOutput",
         import_key_pair ImportKeyPairError = "ImportKeyPair",
         reboot_instances RebootInstancesError = "RebootInstances",
+        release_address ReleaseAddressError = "ReleaseAddress",
         revoke_security_group_ingress RevokeSecurityGroupIngressError = "RevokeSecurityGroupIngress",
         run_instances RunInstancesError = "RunInstances",
         start_instances StartInstancesError = "StartInstances",

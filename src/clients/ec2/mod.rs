@@ -8,6 +8,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::Region;
 use tokio_util::sync::CancellationToken;
 
+mod addresses;
 mod default_vpc;
 mod images;
 mod instance_types;
@@ -19,6 +20,7 @@ mod publishers;
 mod security_groups;
 mod tags;
 
+pub use addresses::{Address, Associated};
 pub use images::{Image, Wanted};
 pub use instance_types::TypeInfo;
 pub use instances::{Console, EndReason, Instance, InstanceState, Start, no_instance};

@@ -6,14 +6,17 @@ use super::params::Part;
 use super::refusal::Result;
 use super::xml::Xml;
 use super::{
-    attributes, console, credits, groups, images, instance_types, instances, key_pairs, launch,
-    monitoring, network, options, regions, ssm, sts, tags, volume_answer, volumes,
+    attributes, console, credits, elastic_ips, groups, images, instance_types, instances,
+    key_pairs, launch, monitoring, network, options, regions, ssm, sts, tags, volume_answer,
+    volumes,
 };
 
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
 
 /// Every action, by AWS's name.
 const ACTIONS: &[(&str, Action)] = &[
+    ("AllocateAddress", elastic_ips::allocate_address),
+    ("AssociateAddress", elastic_ips::associate_address),
     ("AttachVolume", volumes::attach_volume),
     ("AuthorizeSecurityGroupEgress", |call, request| {
         group_rules::authorize(call, request, Direction::Egress)
@@ -38,6 +41,11 @@ const ACTIONS: &[(&str, Action)] = &[
     (
         "DescribeAvailabilityZones",
         regions::describe_availability_zones,
+    ),
+    ("DescribeAddresses", elastic_ips::describe_addresses),
+    (
+        "DescribeAddressesAttribute",
+        elastic_ips::describe_addresses_attribute,
     ),
     ("DescribeImages", images::describe_images),
     (
@@ -85,6 +93,7 @@ const ACTIONS: &[(&str, Action)] = &[
     ),
     ("DescribeVpcs", network::describe_vpcs),
     ("DetachVolume", volumes::detach_volume),
+    ("DisassociateAddress", elastic_ips::disassociate_address),
     ("GetConsoleOutput", console::get_console_output),
     ("ImportKeyPair", key_pairs::import_key_pair),
     (
@@ -114,6 +123,7 @@ const ACTIONS: &[(&str, Action)] = &[
     ("ModifyVolume", volumes::modify_volume),
     ("MonitorInstances", monitoring::monitor_instances),
     ("RebootInstances", instances::reboot_instances),
+    ("ReleaseAddress", elastic_ips::release_address),
     ("RevokeSecurityGroupEgress", |call, request| {
         group_rules::revoke(call, request, Direction::Egress)
     }),

@@ -11,12 +11,14 @@ use super::state::{Phase, State};
 /// gateway. The search starts after the last assigned address, so that a freed
 /// address is not reused at once.
 pub(super) fn free_address(state: &mut State, subnet: Ipv4Net) -> Result<Ipv4Addr> {
+    let elastic = state.regions.values().flat_map(|r| r.elastic_ips.values());
     let taken: Vec<Ipv4Addr> = state
         .regions
         .values()
         .flat_map(|region| region.instances.values())
         .filter(|instance| instance.phase != Phase::Terminated)
         .map(|instance| instance.address)
+        .chain(elastic.map(|own| own.address))
         .collect();
     let all: Vec<Ipv4Addr> = subnet.hosts().skip(1).collect();
     let start = state
@@ -66,12 +68,13 @@ pub(super) fn wanted_address(state: &State, subnet: Ipv4Net, text: &str) -> Resu
             format!("Address {text} is in subnet's reserved address range"),
         ));
     }
+    let mut elastic = state.regions.values().flat_map(|r| r.elastic_ips.values());
     let taken = state
         .regions
         .values()
         .flat_map(|region| region.instances.values())
         .any(|instance| instance.phase != Phase::Terminated && instance.address == address);
-    if taken {
+    if taken || elastic.any(|own| own.address == address) {
         return Err(Refusal::new(
             "InvalidIPAddress.InUse",
             format!("Address {text} is in use."),
@@ -80,12 +83,14 @@ pub(super) fn wanted_address(state: &State, subnet: Ipv4Net, text: &str) -> Resu
     Ok(address)
 }
 
-/// Assigns an address of this subnet to each instance whose address is of
-/// another subnet.
+/// Assigns an address of this subnet to each instance and each Elastic IP address
+/// whose address is of another subnet.
 pub(super) fn readdress(state: &mut State, subnet: Ipv4Net) {
     let all = || state.regions.values().flat_map(|r| r.instances.values());
+    let elastic = || state.regions.values().flat_map(|r| r.elastic_ips.values());
     let taken: Vec<_> = all()
         .map(|i| i.address)
+        .chain(elastic().map(|own| own.address))
         .filter(|a| subnet.contains(a))
         .collect();
     let mut free = subnet.hosts().skip(1).filter(|a| !taken.contains(a));
@@ -97,6 +102,24 @@ pub(super) fn readdress(state: &mut State, subnet: Ipv4Net) {
     {
         if let Some(address) = free.next() {
             instance.address = address;
+        }
+    }
+    for region in state.regions.values_mut() {
+        for own in region.elastic_ips.values_mut() {
+            if !subnet.contains(&own.address)
+                && let Some(address) = free.next()
+            {
+                own.address = address;
+            }
+        }
+        let associations = region
+            .instances
+            .values_mut()
+            .filter_map(|i| i.elastic_ip.as_mut());
+        for association in associations {
+            if let Some(own) = region.elastic_ips.get(&association.allocation) {
+                association.address = own.address;
+            }
         }
     }
 }

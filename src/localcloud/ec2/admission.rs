@@ -36,6 +36,7 @@ pub(super) fn ports(state: &State) -> Vec<Port> {
             ports.push(Port {
                 address: instance.address,
                 ingress: ingress.collect(),
+                elastic: instance.elastic_ip.as_ref().map(|own| own.address),
             });
         }
     }

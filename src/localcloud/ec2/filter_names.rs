@@ -19,6 +19,11 @@ pub(super) fn is_documented(action: &str, filter: &str) -> Option<bool> {
 
 #[rustfmt::skip]
 static DOCUMENTED: &[(&str, &[&str])] = &[
+    ("DescribeAddresses", &[
+        "allocation-id", "association-id", "instance-id", "network-border-group",
+        "network-interface-id", "network-interface-owner-id", "private-ip-address", "public-ip",
+        "tag", "tag-key", "domain",
+    ]),
     ("DescribeAvailabilityZones", &[
         "group-long-name", "group-name", "message", "opt-in-status", "parent-zone-id",
         "parent-zone-name", "region-name", "state", "zone-id", "zone-name", "zone-type",

@@ -112,7 +112,7 @@ pub(super) const INTERNET_GATEWAY: IdKind = IdKind {
     several: None,
 };
 
-const NETWORK_INTERFACE: IdKind = IdKind {
+pub(super) const NETWORK_INTERFACE: IdKind = IdKind {
     prefix: "eni",
     malformed: Some("InvalidNetworkInterfaceId.Malformed"),
     not_found: "InvalidNetworkInterfaceID.NotFound",
@@ -120,9 +120,18 @@ const NETWORK_INTERFACE: IdKind = IdKind {
     several: None,
 };
 
+pub(super) const ALLOCATION: IdKind = IdKind {
+    prefix: "eipalloc",
+    malformed: None,
+    not_found: "InvalidAllocationID.NotFound",
+    one: "The allocation ID '{}' does not exist",
+    several: Some("The allocation IDs '{}' do not exist"),
+};
+
 /// The kinds of ids whose resources can have tags.
-const TAGGED: [IdKind; 10] = [
+const TAGGED: [IdKind; 11] = [
     NETWORK_INTERFACE,
+    ALLOCATION,
     INSTANCE,
     IMAGE,
     GROUP,

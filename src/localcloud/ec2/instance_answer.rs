@@ -1,5 +1,7 @@
 //! Instances in answers, and the values that filters compare.
 
+use std::net::Ipv4Addr;
+
 use super::call::Call;
 use super::filters::Filtered;
 use super::images::{BOOT_MODE, images};
@@ -30,12 +32,8 @@ impl Filtered for Instance {
             "availability-zone" => self.zone.clone(),
             "key-name" => return Some(self.key_name.iter().cloned().collect()),
             "ip-address" | "network-interface.association.public-ip" => {
-                return Some(
-                    (self.has_public_address())
-                        .then_some(address)
-                        .into_iter()
-                        .collect(),
-                );
+                let public = self.public_address().map(|address| address.to_string());
+                return Some(public.into_iter().collect());
             }
             "private-ip-address" | "network-interface.addresses.private-ip-address" => {
                 return Some((!gone).then_some(address).into_iter().collect());
@@ -75,10 +73,12 @@ impl Instance {
         self.zone[..self.zone.len() - 1].to_owned()
     }
 
-    /// Whether the instance has a public address. As on AWS, only a running
-    /// instance has one.
-    pub(super) fn has_public_address(&self) -> bool {
-        self.public && self.phase == Phase::Running
+    /// Returns the public address: the Elastic IP address, which a stopped
+    /// instance keeps, or the address that every running instance has.
+    pub(super) fn public_address(&self) -> Option<Ipv4Addr> {
+        let elastic = self.elastic_ip.as_ref().map(|own| own.address);
+        let running = self.public && self.phase == Phase::Running;
+        elastic.or_else(|| running.then_some(self.address))
     }
 
     /// Returns a value of each attachment of a volume.
@@ -131,7 +131,7 @@ pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Inst
             (id.clone(), name.unwrap_or_default())
         })
         .collect();
-    let public = instance.has_public_address().then_some(instance.address);
+    let public = instance.public_address();
     let private = (!gone).then_some(instance.address);
     xml.text("instanceId", &instance.id);
     xml.text("imageId", &instance.image);
@@ -256,13 +256,17 @@ fn write_interface(
     groups: &[(String, String)],
     fresh: bool,
 ) {
-    let public = instance.has_public_address().then_some(instance.address);
+    let public = instance.public_address();
+    let owner = match instance.elastic_ip {
+        Some(_) => &call.facts.account,
+        None => "amazon",
+    };
     let association = |xml: &mut Xml| {
         if let Some(public) = public {
             xml.node("association", |xml| {
                 xml.text("publicIp", public);
                 xml.text("publicDnsName", "");
-                xml.text("ipOwnerId", "amazon");
+                xml.text("ipOwnerId", owner);
             });
         }
     };

@@ -122,6 +122,7 @@ fn instance(
             None => free_address(call.state, call.facts.subnet)?,
         },
         public: launch.public,
+        elastic_ip: None,
         zone: zone(call.region_name),
         key_name: launch.key.as_ref().map(|pair| pair.name.clone()),
         authorized_keys: launch

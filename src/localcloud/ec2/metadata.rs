@@ -22,7 +22,12 @@ pub(super) fn metadata_of(
         instance_type: instance.instance_type.clone(),
         architecture: instance.architecture.clone(),
         local_ipv4: instance.address.to_string(),
-        public_ipv4: instance.public.then(|| instance.address.to_string()),
+        public_ipv4: instance
+            .elastic_ip
+            .as_ref()
+            .map(|own| own.address)
+            .or_else(|| instance.public.then_some(instance.address))
+            .map(|address| address.to_string()),
         local_hostname: instance.private_name(),
         public_hostname: None,
         mac: mac(instance),

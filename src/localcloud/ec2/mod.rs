@@ -22,6 +22,7 @@ mod call;
 mod catalogue;
 mod console;
 mod credits;
+mod elastic_ips;
 mod filter_names;
 mod filters;
 #[cfg(target_os = "linux")]

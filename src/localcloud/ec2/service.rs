@@ -179,7 +179,7 @@ impl Ec2 {
                     "id": instance.id,
                     "name": instance.tags.get("Name"),
                     "state": instance.phase.code_and_name().1,
-                    "address": instance.address,
+                    "address": instance.public_address().unwrap_or(instance.address),
                     "region": region,
                 })
             })

@@ -38,6 +38,9 @@ pub(super) struct Region {
     /// Volumes by id, attached or not.
     #[serde(default)]
     pub(super) volumes: BTreeMap<String, Volume>,
+    /// Elastic IP addresses by allocation id.
+    #[serde(default)]
+    pub(super) elastic_ips: BTreeMap<String, ElasticIp>,
     /// Launches by client token.
     pub(super) tokens: BTreeMap<String, Token>,
     /// The runs that created the default VPC or its subnet, which their accounts
@@ -184,7 +187,10 @@ pub(super) struct Instance {
     pub(super) image: String,
     pub(super) architecture: String,
     pub(super) address: Ipv4Addr,
+    /// Whether the instance has a public address without an Elastic IP address.
     pub(super) public: bool,
+    #[serde(default)]
+    pub(super) elastic_ip: Option<Association>,
     pub(super) zone: String,
     pub(super) key_name: Option<String>,
     /// The public key at the time of the launch. The key pair may be deleted
@@ -213,6 +219,26 @@ pub(super) struct Instance {
     pub(super) cpu_credits: Option<String>,
     /// The run that launched the instance. The faults of this run apply to it.
     pub(super) run: Option<String>,
+}
+
+/// An Elastic IP address of the account.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ElasticIp {
+    /// The allocation id.
+    pub(super) id: String,
+    pub(super) address: Ipv4Addr,
+    pub(super) tags: Tags,
+    pub(super) created: Millis,
+}
+
+/// The association of an Elastic IP address with the instance that has this
+/// value.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Association {
+    pub(super) id: String,
+    /// The allocation id of the address.
+    pub(super) allocation: String,
+    pub(super) address: Ipv4Addr,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -295,6 +321,9 @@ impl Region {
         if let Some(instance) = self.instances.get_mut(id) {
             instance.phase = phase;
             instance.since = now;
+            if phase.is_ending() {
+                instance.elastic_ip = None;
+            }
             if reason.map(|(code, _)| code) != instance.reason.as_ref().map(|(code, _)| &**code) {
                 instance.transition = transition(reason, now);
             }

@@ -132,6 +132,9 @@ fn of<'a>(region: &'a mut Region, id: &str) -> Option<(&'static str, &'a mut Tag
             .find(|rule| rule.id == id)?;
         return Some(("security-group-rule", &mut rule.tags));
     }
+    if is_id("eipalloc", id) {
+        return Some(("elastic-ip", &mut region.elastic_ips.get_mut(id)?.tags));
+    }
     if is_id("vol", id) {
         return Some(("volume", &mut region.volumes.get_mut(id)?.tags));
     }
@@ -241,6 +244,7 @@ pub(super) fn describe_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
         .values()
         .flat_map(|group| group.ingress.iter().chain(&group.egress));
     ids.extend(rules.map(|rule| rule.id.clone()));
+    ids.extend(region.elastic_ips.keys().cloned());
     ids.extend(region.key_pairs.values().map(|pair| pair.id.clone()));
     let mut all = Vec::new();
     for id in ids {

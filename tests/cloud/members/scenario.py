@@ -38,6 +38,7 @@ PARAMETER = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_
 
 # The tagged resource and a filter of actions.
 RESOURCE_TYPES = {
+    "AllocateAddress": "elastic-ip",
     "CreateKeyPair": "key-pair", "CreateSecurityGroup": "security-group",
     "CreateVolume": "volume", "ImportKeyPair": "key-pair", "RunInstances": "instance",
 }
@@ -69,6 +70,7 @@ def base(operation, member, live):
         rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIp": live["CidrIp"]}
         return group if member == "SecurityGroupRuleIds" else {**group, **rule}
     return {
+        "AssociateAddress": {"AllocationId": live.get("AllocationId")},
         "CreateKeyPair": {"KeyName": "new"},
         "CreateSecurityGroup": {"GroupName": "new"},
         "CreateVolume": {
@@ -290,8 +292,28 @@ def volumes(ec2, live, stopped):
     live.update(VolumeId=ids[0], VolumeIds=ids[0], SnapshotId=snapshot)
 
 
+def addresses(ec2, live):
+    made = ec2.allocate_address(TagSpecifications=tagged("elastic-ip"))
+    allocation, public = made["AllocationId"], made["PublicIp"]
+    soon(ec2.describe_addresses, AllocationIds=[allocation])
+    ec2.describe_addresses_attribute(Attribute="domain-name")
+    for _ in range(2):
+        associated = ec2.associate_address(
+            AllocationId=allocation, InstanceId=live["InstanceId"])
+        seen = ec2.describe_addresses(AllocationIds=[allocation])["Addresses"][0]
+        ec2.describe_instances(InstanceIds=[live["InstanceId"]])
+        ec2.disassociate_address(AssociationId=associated["AssociationId"])
+    # Allocated to be released.
+    soon(ec2.release_address, AllocationId=ec2.allocate_address()["AllocationId"])
+    return {
+        "AllocationId": allocation, "AllocationIds": allocation, "PublicIp": public,
+        "PublicIps": public, "AssociationId": associated["AssociationId"],
+        "NetworkInterfaceId": seen["NetworkInterfaceId"],
+    }
+
+
 # In the order of the calls.
-NOUNS = [places, key_pairs, groups, instances]
+NOUNS = [places, key_pairs, groups, instances, addresses]
 
 
 def play(service, client):
@@ -311,8 +333,10 @@ def play(service, client):
 
 
 def clean_up(service, client):
-    """Terminates the instances of the scenario."""
+    """Terminates the instances of the scenario, and releases its addresses."""
     if service == "ec2":
+        for address in client.describe_addresses()["Addresses"]:
+            client.release_address(AllocationId=address["AllocationId"])
         found = client.describe_instances()["Reservations"]
         ids = [one["InstanceId"] for r in found for one in r["Instances"]]
         client.terminate_instances(InstanceIds=ids)

@@ -39,6 +39,10 @@ pub(super) enum Hook {
     Input,
     Forward,
     Output,
+    /// The first packet of each incoming connection, to change its destination.
+    NewDestination,
+    /// The first packet of each outgoing connection, to change its source.
+    NewSource,
 }
 
 impl Hook {
@@ -48,6 +52,19 @@ impl Hook {
             Self::Input => (1, 0),
             Self::Forward => (2, 0),
             Self::Output => (3, 0),
+            Self::NewDestination => (0, -100),
+            Self::NewSource => (4, 100),
+        }
+    }
+
+    /// Returns the type of the chain, and what it does with packets that it does
+    /// not accept. A chain that translates addresses lets all packets pass.
+    fn kind_and_policy(self) -> (&'static str, u32) {
+        const DROP: u32 = 0;
+        const ACCEPT: u32 = 1;
+        match self {
+            Self::NewDestination | Self::NewSource => ("nat", ACCEPT),
+            Self::Prerouting | Self::Input | Self::Forward | Self::Output => ("filter", DROP),
         }
     }
 }
@@ -145,11 +162,11 @@ impl Batch {
         });
     }
 
-    /// Adds a chain that packets enter at a hook. It drops what it does not
+    /// Adds a chain that packets enter at a hook. A filter drops what it does not
     /// accept.
     pub(super) fn add_base_chain(&mut self, table: &str, name: &str, hook: Hook) {
-        const DROP: u32 = 0;
         let (number, priority) = hook.number_and_priority();
+        let (kind, policy) = hook.kind_and_policy();
         self.message(NEW_CHAIN, NLM_F_CREATE, Subject::Chain, |writer| {
             writer.text(1, table);
             writer.text(3, name);
@@ -157,8 +174,8 @@ impl Batch {
                 writer.number(1, number);
                 writer.number(2, priority.cast_unsigned());
             });
-            writer.number(5, DROP);
-            writer.text(7, "filter");
+            writer.number(5, policy);
+            writer.text(7, kind);
         });
     }
 

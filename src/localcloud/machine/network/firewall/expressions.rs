@@ -100,6 +100,17 @@ pub(super) enum Expression {
     VerdictOf(Map),
     Counter,
     Decide(Verdict),
+    /// An address, for the translation that follows.
+    Address(Ipv4Addr),
+    /// Replaces an address of the connection with the loaded one.
+    Translate(Translation),
+}
+
+/// The address that a translation replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Translation {
+    Source = 0,
+    Destination = 1,
 }
 
 /// An anonymous map, which belongs to the rule that uses it.
@@ -180,7 +191,8 @@ impl Expression {
             Self::Compare(..) => "cmp",
             Self::IsIn(_) | Self::VerdictOf(_) => "lookup",
             Self::Counter => "counter",
-            Self::Decide(_) => "immediate",
+            Self::Decide(_) | Self::Address(_) => "immediate",
+            Self::Translate(_) => "nat",
         }
     }
 
@@ -228,6 +240,15 @@ impl Expression {
             Self::Decide(verdict) => {
                 writer.number(1, VERDICT_REGISTER);
                 write_verdict(writer, 2, verdict);
+            }
+            Self::Address(address) => {
+                writer.number(1, REGISTER);
+                write_value(writer, 2, &address.octets());
+            }
+            Self::Translate(translation) => {
+                writer.number(1, *translation as u32);
+                writer.number(2, NFPROTO_IPV4.into());
+                writer.number(3, REGISTER);
             }
         }
     }

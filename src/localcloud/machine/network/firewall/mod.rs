@@ -26,6 +26,8 @@ pub(crate) struct Port {
     pub address: Ipv4Addr,
     /// The rules. A packet that matches any of them is allowed.
     pub ingress: Vec<Ingress>,
+    /// The Elastic IP address that is translated to the machine's address.
+    pub elastic: Option<Ipv4Addr>,
 }
 
 /// One rule of a security group.
@@ -116,6 +118,7 @@ pub(in super::super) fn probe() -> io::Result<()> {
     let port = Port {
         address,
         ingress: ingress.to_vec(),
+        elastic: Some(Ipv4Addr::new(10, 0, 0, 3)),
     };
     firewall.enforce(gateway, &[port])?;
     firewall.dismiss(cable)

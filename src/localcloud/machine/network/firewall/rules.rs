@@ -10,8 +10,8 @@ use super::super::super::disk::standins::METADATA;
 use super::super::links::UPLINK;
 use super::batch::{Batch, CableKey, Hook};
 use super::expressions::{
-    Comparison, Expression, Field, Meta, Rule, Verdict, accept, equal, is_address, is_ipv4,
-    is_of_known_connection, is_transport, leaves_by,
+    Comparison, Expression, Field, Meta, Rule, Translation, Verdict, accept, equal, is_address,
+    is_ipv4, is_of_known_connection, is_transport, leaves_by,
 };
 use super::{Gateway, Ingress, Port, Protocol};
 
@@ -85,7 +85,34 @@ pub(super) fn groups(gateway: Gateway, ports: &[Port]) -> Batch {
         rule.push(Expression::VerdictOf(map));
         batch.add_rule(GROUPS, "forward", &rule);
     }
+    translate(&mut batch, ports.values().copied());
     batch
+}
+
+/// Adds the translation of Elastic IP addresses. The rules above see the machines'
+/// own addresses only.
+fn translate<'a>(batch: &mut Batch, ports: impl Iterator<Item = &'a Port>) {
+    let elastic = |port: &'a Port| Some((port.elastic?, port.address));
+    let pairs: Vec<_> = ports.filter_map(elastic).collect();
+    if pairs.is_empty() {
+        return;
+    }
+    batch.add_base_chain(GROUPS, "arriving", Hook::NewDestination);
+    batch.add_base_chain(GROUPS, "leaving", Hook::NewSource);
+    for (elastic, own) in pairs {
+        let mut arriving = is_address(Field::Destination, elastic);
+        arriving.push(Expression::Address(own));
+        arriving.push(Expression::Translate(Translation::Destination));
+        batch.add_rule(GROUPS, "arriving", &arriving);
+        // A machine that connects to its own Elastic IP address would drop
+        // packets from itself. On AWS, they also come from the Elastic IP address.
+        let mut leaving = is_address(Field::Source, own);
+        leaving.push(Expression::Payload(Field::Destination));
+        leaving.push(equal(own.octets().to_vec()));
+        leaving.push(Expression::Address(elastic));
+        leaving.push(Expression::Translate(Translation::Source));
+        batch.add_rule(GROUPS, "leaving", &leaving);
+    }
 }
 
 fn arrives_on_its_cable() -> Rule {

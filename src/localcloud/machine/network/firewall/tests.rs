@@ -26,6 +26,7 @@ fn port(last: u8, ingress: Vec<Ingress>) -> Port {
     Port {
         address: Ipv4Addr::new(10, 77, 0, last),
         ingress,
+        elastic: None,
     }
 }
 
@@ -157,6 +158,38 @@ fn groups_equal_the_rules_that_nft_creates() {
         for ports in [&ports[..2], &ports[..]] {
             rules::groups(GATEWAY, ports).commit(&kernel).unwrap();
         }
+    });
+}
+
+#[test]
+fn elastic_ip_addresses_equal_the_rules_that_nft_creates() {
+    let text = r#"table inet autorun {
+        chain to0 {
+        }
+        chain to1 {
+        }
+        chain forward {
+            type filter hook forward priority filter; policy drop;
+            ct state established,related accept
+            oifname "host" ip daddr 10.77.0.1 tcp dport 4566 accept
+            oifname "host" ip daddr 10.77.0.1 meta l4proto icmp accept
+            ip daddr vmap { 10.77.0.5 : jump to0, 10.77.0.6 : jump to1 }
+        }
+        chain arriving {
+            type nat hook prerouting priority dstnat; policy accept;
+            ip daddr 10.77.0.9 dnat ip to 10.77.0.6
+        }
+        chain leaving {
+            type nat hook postrouting priority srcnat; policy accept;
+            ip saddr 10.77.0.6 ip daddr 10.77.0.6 snat ip to 10.77.0.9
+        }
+    }"#;
+    let mut second = port(6, Vec::new());
+    second.elastic = Some(Ipv4Addr::new(10, 77, 0, 9));
+    let ports = [port(5, Vec::new()), second];
+    same_as(text, || {
+        let kernel = Kernel::open().unwrap();
+        rules::groups(GATEWAY, &ports).commit(&kernel).unwrap();
     });
 }
 

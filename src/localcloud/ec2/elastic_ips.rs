@@ -1,0 +1,380 @@
+//! Elastic IP addresses: public addresses that belong to the account until they
+//! are released. An instance keeps its association while it is stopped.
+//!
+//! The switch translates an Elastic IP address to the private address of the
+//! instance, as AWS's internet gateway does. Nothing answers at an address that is
+//! not associated.
+
+use std::net::Ipv4Addr;
+
+use super::addresses::free_address;
+use super::call::{Call, Effect};
+use super::filters::{Filtered, Filters, page};
+use super::ids::{ALLOCATION, NETWORK_INTERFACE, new_id};
+use super::params::Part;
+use super::refusal::{Refusal, Result};
+use super::state::{Association, ElasticIp, Instance, Phase, Tags};
+use super::tags;
+use super::xml::Xml;
+
+/// AWS's default quota of Elastic IP addresses in a region.
+const QUOTA: usize = 5;
+
+/// An Elastic IP address with the instance that has it.
+struct Address {
+    own: ElasticIp,
+    region: String,
+    account: String,
+    holder: Option<(Association, Instance)>,
+}
+
+impl Filtered for Address {
+    fn values(&self, name: &str) -> Option<Vec<String>> {
+        let held = |value: fn(&(Association, Instance)) -> String| {
+            Some(self.holder.iter().map(value).collect())
+        };
+        let one = match name {
+            "allocation-id" => self.own.id.clone(),
+            "association-id" => return held(|(association, _)| association.id.clone()),
+            "domain" => "vpc".to_owned(),
+            "instance-id" => return held(|(_, instance)| instance.id.clone()),
+            "network-border-group" => self.region.clone(),
+            "network-interface-id" => return held(|(_, instance)| instance.interface.clone()),
+            "network-interface-owner-id" => {
+                return Some(self.holder.iter().map(|_| self.account.clone()).collect());
+            }
+            "private-ip-address" => return held(|(_, instance)| instance.address.to_string()),
+            "public-ip" => self.own.address.to_string(),
+            _ => return None,
+        };
+        Some(vec![one])
+    }
+
+    fn tags(&self) -> Option<&Tags> {
+        Some(&self.own.tags)
+    }
+}
+
+impl Address {
+    fn write(&self, xml: &mut Xml) {
+        xml.text("publicIp", self.own.address);
+        xml.text("allocationId", &self.own.id);
+        xml.text("domain", "vpc");
+        xml.text("publicIpv4Pool", "amazon");
+        xml.text("networkBorderGroup", &self.region);
+        if let Some((association, instance)) = &self.holder {
+            xml.text("instanceId", &instance.id);
+            xml.text("associationId", &association.id);
+            xml.text("networkInterfaceId", &instance.interface);
+            xml.text("networkInterfaceOwnerId", &self.account);
+            xml.text("privateIpAddress", instance.address);
+        }
+        if !self.own.tags.is_empty() {
+            tags::write(xml, &self.own.tags);
+        }
+    }
+}
+
+/// Returns the instance that has an Elastic IP address.
+fn holder(call: &mut Call<'_>, allocation: &str) -> Option<(Association, Instance)> {
+    call.region().instances.values().find_map(|instance| {
+        let association = instance.elastic_ip.as_ref()?;
+        (association.allocation == allocation).then(|| (association.clone(), instance.clone()))
+    })
+}
+
+pub(super) fn allocate_address(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    // Every address is one of a VPC, whatever the request says.
+    request.text("Domain");
+    if let Some(group) = request.text("NetworkBorderGroup")
+        && group != call.region_name
+    {
+        return Err(Refusal::value(
+            "networkBorderGroup",
+            group,
+            &format!("The local cloud has {} only.", call.region_name),
+        ));
+    }
+    if let Some(pool) = request.text("PublicIpv4Pool")
+        && pool != "amazon"
+    {
+        return Err(Refusal::new(
+            "InvalidPublicIpv4PoolID.NotFound",
+            format!("The pool ID '{pool}' does not exist"),
+        ));
+    }
+    for (parameter, code) in [
+        ("CustomerOwnedIpv4Pool", "InvalidPoolID.NotFound"),
+        ("IpamPoolId", "InvalidIpamPoolId.NotFound"),
+    ] {
+        if let Some(pool) = request.text(parameter) {
+            let message = format!("The pool ID '{pool}' does not exist");
+            return Err(Refusal::new(code, message));
+        }
+    }
+    // AWS recovers a released address with this parameter, if no other account
+    // has it. The local cloud does not remember released addresses.
+    if let Some(address) = request.text("Address") {
+        return Err(no_address(address));
+    }
+    let tags = tags::specified(request, &["elastic-ip"], "elastic-ip")?;
+    call.read_all()?;
+    if call.region().elastic_ips.len() >= QUOTA {
+        return Err(Refusal::new(
+            "AddressLimitExceeded",
+            "The maximum number of addresses has been reached.",
+        ));
+    }
+    let new = ElasticIp {
+        id: new_id("eipalloc"),
+        address: free_address(call.state, call.facts.subnet)?,
+        tags,
+        created: call.now,
+    };
+    let mut xml = Xml::default();
+    xml.text("publicIp", new.address);
+    xml.text("allocationId", &new.id);
+    xml.text("domain", "vpc");
+    xml.text("publicIpv4Pool", "amazon");
+    xml.text("networkBorderGroup", call.region_name);
+    call.region().elastic_ips.insert(new.id.clone(), new);
+    Ok(xml)
+}
+
+/// Returns the address that a request names by its allocation id or by itself.
+fn named(call: &mut Call<'_>, request: &Part<'_>) -> Result<ElasticIp> {
+    if let Some(id) = request.text("AllocationId") {
+        return by_id(call, id);
+    }
+    let Some(text) = request.text("PublicIp") else {
+        return Err(Refusal::new(
+            "MissingParameter",
+            "Either 'AllocationId' or 'PublicIp' must be specified.",
+        ));
+    };
+    by_address(call, text)
+}
+
+fn by_id(call: &mut Call<'_>, id: &str) -> Result<ElasticIp> {
+    let found = call.region().elastic_ips.get(id).cloned();
+    found
+        .filter(|known| call.visible(known.created))
+        .ok_or_else(|| ALLOCATION.not_found(&[id]))
+}
+
+fn by_address(call: &mut Call<'_>, text: &str) -> Result<ElasticIp> {
+    let address: Option<Ipv4Addr> = text.parse().ok();
+    let mut all = call.region().elastic_ips.values();
+    let found = all.find(|known| Some(known.address) == address).cloned();
+    found
+        .filter(|known| call.visible(known.created))
+        .ok_or_else(|| no_address(text))
+}
+
+fn no_address(text: &str) -> Refusal {
+    Refusal::new(
+        "InvalidAddress.NotFound",
+        format!("Address '{text}' not found."),
+    )
+}
+
+pub(super) fn associate_address(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let address = named(call, request)?;
+    let instance = target(call, request)?;
+    let again = request.flag("AllowReassociation")?.unwrap_or(true);
+    if let Some(private) = request.text("PrivateIpAddress")
+        && private != instance.address.to_string()
+    {
+        return Err(Refusal::new(
+            "InvalidParameterValue",
+            format!(
+                "You must specify a valid private IP address for interface {}",
+                instance.interface
+            ),
+        ));
+    }
+    call.read_all()?;
+    if !matches!(
+        instance.phase,
+        Phase::Running | Phase::Stopping | Phase::Stopped
+    ) {
+        return Err(Refusal::new(
+            "InvalidInstanceID",
+            format!(
+                "The {} instance '{}' is not in a valid state for this operation.",
+                instance.phase.code_and_name().1,
+                instance.id
+            ),
+        ));
+    }
+    let current = holder(call, &address.id);
+    if let Some((association, holder)) = &current {
+        if holder.id == instance.id {
+            return Ok(associated(&association.id));
+        }
+        if !again {
+            return Err(taken(&address.id, &association.id));
+        }
+    }
+    if let Some(association) = instance.elastic_ip.as_ref().filter(|_| !again) {
+        return Err(taken(&instance.interface, &association.id));
+    }
+    let association = Association {
+        id: new_id("eipassoc"),
+        allocation: address.id,
+        address: address.address,
+    };
+    let xml = associated(&association.id);
+    if let Some((_, holder)) = current {
+        set(call, &holder.id, None);
+    }
+    set(call, &instance.id, Some(association));
+    Ok(xml)
+}
+
+/// Returns the instance that a request names, or the one of the interface that it
+/// names.
+fn target(call: &mut Call<'_>, request: &Part<'_>) -> Result<Instance> {
+    let interface = request.text("NetworkInterfaceId");
+    if let Some(id) = request.text("InstanceId") {
+        if interface.is_some() {
+            return Err(Refusal::new(
+                "InvalidParameterCombination",
+                "You may specify either an instance ID or a network interface ID, but not both",
+            ));
+        }
+        return Ok(call.instances(&[id])?.swap_remove(0));
+    }
+    let Some(interface) = interface else {
+        return Err(Refusal::new(
+            "MissingParameter",
+            "Either 'InstanceId' or 'NetworkInterfaceId' must be specified.",
+        ));
+    };
+    NETWORK_INTERFACE.check(interface)?;
+    let mut all = call.region().instances.values();
+    let found = all
+        .find(|instance| instance.interface == interface && !instance.phase.is_ending())
+        .cloned();
+    found.ok_or_else(|| NETWORK_INTERFACE.not_found(&[interface]))
+}
+
+fn taken(resource: &str, association: &str) -> Refusal {
+    Refusal::new(
+        "Resource.AlreadyAssociated",
+        format!("resource {resource} is already associated with associate-id {association}"),
+    )
+}
+
+fn associated(association: &str) -> Xml {
+    let mut xml = Xml::done();
+    xml.text("associationId", association);
+    xml
+}
+
+fn set(call: &mut Call<'_>, instance: &str, association: Option<Association>) {
+    if let Some(instance) = call.region().instances.get_mut(instance) {
+        instance.elastic_ip = association;
+    }
+    call.effects.push(Effect::Groups);
+}
+
+pub(super) fn disassociate_address(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let holder = if let Some(id) = request.text("AssociationId") {
+        let has = |instance: &&Instance| instance.elastic_ip.as_ref().is_some_and(|a| a.id == id);
+        let found = call.region().instances.values().find(has).cloned();
+        Some(found.ok_or_else(|| {
+            Refusal::new(
+                "InvalidAssociationID.NotFound",
+                format!("The association ID '{id}' does not exist"),
+            )
+        })?)
+    } else if let Some(text) = request.text("PublicIp") {
+        let address = by_address(call, text)?;
+        holder(call, &address.id).map(|(_, instance)| instance)
+    } else {
+        return Err(Refusal::new(
+            "MissingParameter",
+            "Either 'AssociationId' or 'PublicIp' must be specified.",
+        ));
+    };
+    call.read_all()?;
+    if let Some(holder) = holder {
+        set(call, &holder.id, None);
+    }
+    Ok(Xml::done())
+}
+
+/// Releases an address. As on AWS, an instance in the default VPC loses it.
+pub(super) fn release_address(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let address = named(call, request)?;
+    request.text("NetworkBorderGroup");
+    call.read_all()?;
+    if let Some((_, holder)) = holder(call, &address.id) {
+        set(call, &holder.id, None);
+    }
+    call.region().elastic_ips.remove(&address.id);
+    Ok(Xml::done())
+}
+
+/// Returns the addresses that a request names, or all, the oldest first.
+fn asked(call: &mut Call<'_>, ids: &[&str], addresses: &[&str]) -> Result<Vec<ElasticIp>> {
+    let mut asked = Vec::new();
+    let mut missing = Vec::new();
+    for id in ids {
+        match by_id(call, id) {
+            Ok(found) => asked.push(found),
+            Err(_) => missing.push(*id),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(ALLOCATION.not_found(&missing));
+    }
+    for text in addresses {
+        asked.push(by_address(call, text)?);
+    }
+    if ids.is_empty() && addresses.is_empty() {
+        asked = call.region().elastic_ips.values().cloned().collect();
+        asked.retain(|known| call.visible(known.created));
+    }
+    asked.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+    asked.dedup_by(|a, b| a.id == b.id);
+    Ok(asked)
+}
+
+/// Describes the names of addresses in DNS, which the local cloud does not have.
+pub(super) fn describe_addresses_attribute(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    if let Some(other) = request.text("Attribute").filter(|a| *a != "domain-name") {
+        return Err(Refusal::value("attribute", other, "Expected domain-name."));
+    }
+    let asked = asked(call, &request.list("AllocationId"), &[])?;
+    let (asked, next) = page(request, asked, 1)?;
+    call.read_all()?;
+    let mut xml = Xml::default();
+    xml.list("addressSet", asked, |xml, own| {
+        xml.text("publicIp", own.address);
+        xml.text("allocationId", own.id);
+    });
+    xml.option("nextToken", next);
+    Ok(xml)
+}
+
+pub(super) fn describe_addresses(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let asked = asked(
+        call,
+        &request.list("AllocationId"),
+        &request.list("PublicIp"),
+    )?;
+    let described = asked.into_iter().map(|own| Address {
+        holder: holder(call, &own.id),
+        region: call.region_name.to_owned(),
+        account: call.facts.account.clone(),
+        own,
+    });
+    let described = described.collect();
+    let described = Filters::of(request)?.keep(described)?;
+    call.read_all()?;
+    let mut xml = Xml::default();
+    xml.list("addressesSet", described, |xml, address| address.write(xml));
+    Ok(xml)
+}
