@@ -11,6 +11,9 @@ pub const OWNER_TAG: &str = "autorun:owner";
 /// The tag with the path of the playbook.
 pub const PLAYBOOK_TAG: &str = "autorun:playbook";
 
+/// The tag with the login user of an image.
+pub const USER_TAG: &str = "autorun:user";
+
 /// The metadata of an object with its row in a ledger.
 pub const RESOURCE_METADATA: &str = "autorun-resource";
 

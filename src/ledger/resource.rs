@@ -29,11 +29,13 @@ pub enum ResourceKind {
     Ingress,
     /// An Elastic IP address; the ID is its allocation ID.
     ElasticIp,
+    /// An image of an instance, with its snapshots; AWS assigns the ID.
+    Image,
 }
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Instance,
         Self::KeyPair,
         Self::KeyFile,
@@ -44,6 +46,7 @@ impl ResourceKind {
         Self::PublicAccess,
         Self::Ingress,
         Self::ElasticIp,
+        Self::Image,
     ];
 
     /// Returns the name that reports and the ledger use.
@@ -60,6 +63,7 @@ impl ResourceKind {
             Self::PublicAccess => "public_access",
             Self::Ingress => "ingress",
             Self::ElasticIp => "elastic_ip",
+            Self::Image => "image",
         }
     }
 

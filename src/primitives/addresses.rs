@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::network::late_or;
 use super::readiness::running;
-use super::release;
 use super::servers::{Server, ServerRef, described};
+use super::{found_again, release};
 use crate::clients::ec2::{Address, Associated, Ec2, Instance, InstanceState};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,6 +23,10 @@ use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 /// How long `elastic_ip` waits for a pending instance: the default of
 /// `wait_until_running`.
 const RUNS_WITHIN: Duration = Duration::from_secs(300);
+
+/// The shortest time for which an association is tried. The retry window of an
+/// endpoint may be shorter than one request.
+const AT_LEAST: Duration = Duration::from_secs(10);
 
 #[export_module]
 pub mod api {
@@ -305,22 +309,14 @@ async fn allocate(
         name => name,
     };
     let intent = step.intend_one(NewResource::new(ResourceKind::ElasticIp, name))?;
-    if intent.is_retried() {
-        // AWS has no client token for addresses, so the tag must find it. EC2
-        // may show a new address only after a moment.
-        let what = format!("Elastic IP address {name} to appear, if it was allocated");
-        let window = cx.clients.consistency();
-        let mut pace = cx.pace(what, window * 2);
-        loop {
-            if let Some(address) = ec2.address_of(intent.token()).await? {
-                intent.created(&address.allocation_id);
-                return Ok(address);
-            }
-            if pace.elapsed() >= window {
-                break;
-            }
-            pace.pause("not found so far").await?;
-        }
+    // AWS has no client token for addresses, so the tag must find it.
+    let of_row = async || ec2.address_of(intent.token()).await;
+    if intent.is_retried()
+        && let Some(address) =
+            found_again(cx, &format!("Elastic IP address {name}"), &of_row).await?
+    {
+        intent.created(&address.allocation_id);
+        return Ok(address);
     }
     let tags = cx.tags(name, intent.token(), tags);
     match ec2.allocate_address(&tags).await {
@@ -348,7 +344,7 @@ async fn associate(
     instance: &str,
 ) -> Result<Instance> {
     let what = format!("{instance} to have the address {}", address.public_ip);
-    let mut pace = cx.pace(what, cx.clients.consistency());
+    let mut pace = cx.pace(what, cx.clients.consistency().max(AT_LEAST));
     while let Associated::NotNow(error) = ec2
         .associate_address(&address.allocation_id, instance)
         .await?

@@ -463,7 +463,7 @@ async fn start(cx: &Context, server: ServerRef, timeout: Duration) -> Result<Ser
 }
 
 async fn reboot(cx: &Context, server: ServerRef) -> Result<()> {
-    reboots::before_reboot(cx, &server).await?;
+    reboots::before_reboot(cx, &server, "reboot_instance").await?;
     cx.clients.ec2().await?.reboot(&server.id).await?;
     cx.report.info(format!("{} reboots", server.id));
     Ok(())

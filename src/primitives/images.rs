@@ -1,16 +1,20 @@
 //! Amazon Machine Images.
 
 use rhai::plugin::*;
-use rhai::{Dynamic, Map, NativeCallContext};
+use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::own_images::{self, CreateImage};
+use super::release;
+use super::servers::ServerRef;
 use crate::clients::ec2::{
     AMAZON_LINUX_2023, Image, Unpublished, Wanted, families, published as published_in,
 };
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::script::{self, Declared, Named, Outcome, ResultKind, Shape};
+use crate::ledger::ResourceKind;
+use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
 /// The architectures of images.
 const ARCHITECTURES: [&str; 2] = ["x86_64", "arm64"];
@@ -52,6 +56,81 @@ pub mod api {
         })
     }
 
+    /// Creates an image (AMI) of an instance, and waits until it is available.
+    ///
+    /// The image has a copy of the disk: what user data and commands installed
+    /// is there at once in every instance that is launched from it. Such an
+    /// instance has its own ssh host key and host name, and runs its own user
+    /// data. It also has all files with secrets that the disk contains: remove
+    /// them first.
+    ///
+    /// `server` is a map that `launch_instance` returned, or an instance id. EC2
+    /// reboots a running instance, so that the copy is complete: call
+    /// `wait_until_ready` before you use the instance again. To avoid the reboot,
+    /// stop the instance first, or pass `no_reboot`.
+    ///
+    /// `name` has 3 to 128 characters: letters, digits and `()[] ./-'@_`. It must
+    /// be unique in the account and region. `destroy` deregisters the image and
+    /// deletes its snapshots, for which AWS charges by their size;
+    /// `deregister_image` does so earlier.
+    ///
+    /// Throws:
+    ///
+    /// - `already_exists` if another image of the account has the name;
+    /// - `not_found` if the instance does not exist;
+    /// - `invalid_option` if the name is wrong or the instance is terminated;
+    /// - `denied` if AWS refuses the request;
+    /// - `timeout` if the image is not available in time;
+    /// - `internal` if EC2 cannot create it.
+    ///
+    /// ```rhai
+    /// let server = launch_instance(#{ name: "builder" });
+    /// let image = create_image(server, "web-" + run_id());
+    /// let copy = launch_instance(#{ name: "web", image: image });
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn create_image(
+        call: NativeCallContext,
+        server: Dynamic,
+        name: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        let arguments = [&server, &name.clone().into(), &options.clone().into()];
+        script::effect(&call, &arguments, async |cx, step| {
+            let options = script::options(&call, options)?;
+            let server = ServerRef::from_value(cx, &server)?;
+            own_images::create(cx, step, server, &name, options).await
+        })
+    }
+
+    /// Deregisters an image, and deletes its snapshots.
+    ///
+    /// `image` is a map that `create_image` returned, or an image id. Instances
+    /// that were launched from it are not affected. Deregistering an image that
+    /// does not exist is not an error.
+    ///
+    /// Throws `denied` if autorun did not create it.
+    ///
+    /// ```rhai
+    /// let server = launch_instance(#{ name: "builder" });
+    /// let image = create_image(server, "web-" + run_id());
+    /// deregister_image(image);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn deregister_image(call: NativeCallContext, image: Dynamic) -> Outcome<Dynamic> {
+        script::effect(&call, &[&image], async |cx, step| {
+            let id = match script::argument::<NameOr<Image>>("image", &image)? {
+                NameOr::Name(id) => id,
+                NameOr::Map(image) => image.id,
+            };
+            if !id.starts_with("ami-") {
+                let error = Error::invalid(format!("`{id}` is not an image id"));
+                return Err(error.hint("pass the map that create_image returned, or an id"));
+            }
+            release(cx, step, ResourceKind::Image, &id).await
+        })
+    }
+
     /// Returns the newest Amazon Linux 2023 image (AMI).
     ///
     /// The same as `latest_image` with the family `amazon-linux-2023`.
@@ -74,6 +153,9 @@ pub mod api {
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("latest_image")
         .options::<LatestImage>()
+        .returns::<FoundImage>(Shape::One),
+    Declared::of("create_image")
+        .options::<CreateImage>()
         .returns::<FoundImage>(Shape::One),
     Declared::of("latest_amazon_linux")
         .options::<LatestAmazonLinux>()
@@ -110,13 +192,14 @@ struct LatestAmazonLinux {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct FoundImage {
     /// "image".
-    kind: ResultKind,
+    pub(super) kind: ResultKind,
     #[serde(flatten)]
     pub(super) image: Image,
 }
 
 impl Named for Image {
-    const EXPECTED: &'static str = "an id like \"ami-0abc\", or the map that latest_image returned";
+    const EXPECTED: &'static str =
+        "an id like \"ami-0abc\", or the map that latest_image or create_image returned";
 }
 
 pub(super) fn x86_64() -> String {

@@ -39,6 +39,7 @@ pub mod machine;
 pub mod monitoring;
 pub mod network;
 pub mod objects;
+mod own_images;
 mod readiness;
 mod reboots;
 pub mod remote;
@@ -72,6 +73,23 @@ async fn release(cx: &Context, step: &mut Step, kind: ResourceKind, id: &str) ->
     }
     step.begin_unwritten();
     teardown(cx).release(kind, id).await
+}
+
+/// Looks for a resource whose create request of an earlier attempt has no known
+/// answer. EC2 may show it only after a moment.
+async fn found_again<T>(
+    cx: &Context,
+    what: &str,
+    ask: &impl AsyncFn() -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    let window = cx.clients.consistency();
+    let mut pace = cx.pace(format!("{what} to appear, if it was created"), window * 2);
+    loop {
+        match ask().await? {
+            None if pace.elapsed() < window => pace.pause("not found so far").await?,
+            found => return Ok(found),
+        }
+    }
 }
 
 /// Returns the teardown for deletions that the playbook requests.

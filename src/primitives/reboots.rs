@@ -64,8 +64,8 @@ pub(super) async fn settled(
 }
 
 /// Looks which boot an instance is in before it is rebooted. An instance that does
-/// not answer is rebooted nevertheless.
-pub(super) async fn before_reboot(cx: &Context, server: &ServerRef) -> Result<()> {
+/// not answer is rebooted nevertheless. `cause` is the function that reboots it.
+pub(super) async fn before_reboot(cx: &Context, server: &ServerRef, cause: &str) -> Result<()> {
     let instance = described(cx, &server.id).await?;
     let Ok(host) = instance_host(server, &instance) else {
         // Without an address, no ssh connection waits for the reboot.
@@ -92,7 +92,7 @@ pub(super) async fn before_reboot(cx: &Context, server: &ServerRef) -> Result<()
                 .debug(format!("{} does not answer before its reboot", host.name));
         }
     }
-    ssh.expect_reboot(&host, "reboot_instance", true);
+    ssh.expect_reboot(&host, cause, true);
     if ssh.last_boot(&host).is_none() {
         // Nothing to compare with: the first answer counts as the new boot.
         ssh.note_outage(&host);

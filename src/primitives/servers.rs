@@ -161,7 +161,7 @@ impl ServerRef {
 }
 
 /// The login users of images, by image id.
-pub(super) struct Users(Vec<(String, &'static str)>);
+pub(super) struct Users(Vec<(String, String)>);
 
 impl Users {
     /// Looks up the images of these instances. Does not fail: a login as another
@@ -184,7 +184,7 @@ impl Users {
     /// Returns the user of an instance.
     pub(super) fn of_one(&self, instance: &Instance) -> String {
         let known = self.0.iter().find(|(image, _)| *image == instance.image);
-        known.map_or_else(ec2_user, |(_, user)| (*user).to_owned())
+        known.map_or_else(ec2_user, |(_, user)| user.clone())
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::clients::Clients;
-use crate::clients::ec2::{Deletion, Ingress, InstanceState};
+use crate::clients::ec2::{Deletion, ImageState, Ingress, InstanceState};
 use crate::clients::s3::UploadId;
 use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,6 +28,7 @@ pub(super) async fn delete(
         ResourceKind::Instance => terminate(clients, report, id).await,
         ResourceKind::KeyPair => clients.ec2().await?.delete_key_pair(id).await,
         ResourceKind::SecurityGroup => delete_group(clients, report, id).await,
+        ResourceKind::Image => deregister(clients, report, id).await,
         ResourceKind::ElasticIp => clients.ec2().await?.release_address(id).await,
         ResourceKind::Bucket => clients.s3().await?.delete_bucket(id).await,
         ResourceKind::Object => {
@@ -90,6 +91,21 @@ async fn terminate(clients: &Clients, report: &Reporter, id: &str) -> Result<()>
             }
             Err(e) if e.kind == ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Deregisters an image and deletes its snapshots, once EC2 has finished them.
+async fn deregister(clients: &Clients, report: &Reporter, id: &str) -> Result<()> {
+    let ec2 = clients.ec2().await?;
+    let mut pace = clients.pace(format!("image {id} to be complete"), TIMEOUT, report);
+    loop {
+        match ec2.own_image(id).await? {
+            None => return ec2.deregister_image(id, &[]).await,
+            Some(own) if own.state != ImageState::Pending => {
+                return ec2.deregister_image(id, &own.snapshots).await;
+            }
+            Some(_) => pace.pause("pending").await?,
         }
     }
 }

@@ -47,11 +47,16 @@ impl Teardown<'_> {
                 let ask = async || s3.bucket_marks(id).await;
                 self.once_consistent(id, row, ask).await?
             }
-            ResourceKind::ElasticIp => {
+            ResourceKind::ElasticIp | ResourceKind::Image => {
                 let ec2 = self.clients.ec2().await?;
-                let ask = async || Ok(ec2.address(id).await?.map(|address| address.marks));
+                let ask = async || {
+                    Ok(match kind {
+                        ResourceKind::Image => ec2.own_image(id).await?.map(|own| own.marks),
+                        _ => ec2.address(id).await?.map(|address| address.marks),
+                    })
+                };
                 let marks = self.once_consistent(id, row, ask).await?;
-                // AWS does not reuse allocation ids.
+                // AWS does not reuse their ids.
                 if marks.is_some() && row.is_some() {
                     return Ok(Maker::Ours);
                 }

@@ -4,7 +4,7 @@
 //! autorun deletes only resources that it created. `maker` decides this for each
 //! kind of resource:
 //!
-//! - Instance, security group, Elastic IP address or multipart upload in the
+//! - Instance, security group, Elastic IP address, image or multipart upload in the
 //!   ledger of this run: its
 //!   row suffices, because AWS does not reuse ids.
 //! - Key pair, bucket or object in the ledger: another user may have replaced the

@@ -64,6 +64,7 @@ pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
         ),
         (ResourceKind::KeyPair, ec2.owned_key_pairs().await?),
         (ResourceKind::ElasticIp, ec2.owned_addresses().await?),
+        (ResourceKind::Image, ec2.owned_images().await?),
     ] {
         for thing in all {
             sort(kind, thing.id, thing.name, thing.marks)?;
@@ -130,7 +131,7 @@ impl Orphan {
 /// Returns the rank for removal: instances before their groups and keys.
 fn order(kind: ResourceKind) -> usize {
     match kind {
-        ResourceKind::Instance | ResourceKind::ElasticIp => 0,
+        ResourceKind::Instance | ResourceKind::ElasticIp | ResourceKind::Image => 0,
         ResourceKind::Bucket
         | ResourceKind::Object
         | ResourceKind::MultipartUpload

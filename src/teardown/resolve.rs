@@ -101,6 +101,10 @@ impl Teardown<'_> {
                 let found = clients.ec2().await?.security_group_of(&row.row).await?;
                 found.map_or(Answer::NotYet, |id| one(&id))
             }
+            ResourceKind::Image => {
+                let found = clients.ec2().await?.image_of(&row.row).await?;
+                found.map_or(Answer::NotYet, |own| one(&own.image.id))
+            }
             ResourceKind::ElasticIp => {
                 let found = clients.ec2().await?.address_of(&row.row).await?;
                 found.map_or(Answer::NotYet, |address| one(&address.allocation_id))

@@ -73,6 +73,7 @@ impl Teardown<'_> {
         match row.kind {
             ResourceKind::Instance
             | ResourceKind::ElasticIp
+            | ResourceKind::Image
             | ResourceKind::Bucket
             | ResourceKind::PublicAccess
             | ResourceKind::Ingress => true,

@@ -14,7 +14,7 @@ use support::cloud::LocalCloud;
 use support::{Lab, root};
 
 /// The arguments of sweep.py, and the number of places in a sample.
-const SWEEPS: [(&str, &str); 9] = [
+const SWEEPS: [(&str, &str); 12] = [
     ("crash --part destroy", "40"),
     ("crash --part resume", "25"),
     ("crash --part removal", "20"),
@@ -33,6 +33,15 @@ const SWEEPS: [(&str, &str); 9] = [
         "8",
     ),
     ("faults --playbook tests/crash/addresses.rhai --jobs 2", "8"),
+    (
+        "crash --part destroy --playbook tests/crash/images.rhai",
+        "6",
+    ),
+    (
+        "crash --part resume --playbook tests/crash/images.rhai",
+        "6",
+    ),
+    ("faults --playbook tests/crash/images.rhai", "6"),
     ("faults", "25"),
 ];
 

@@ -82,6 +82,16 @@ class Cloud:
                 for a in self.ec2.describe_addresses()["Addresses"]
                 if tag(a).startswith(prefix)
             ),
+            "images": sorted(
+                i["Name"]
+                for i in self.ec2.describe_images(Owners=["self"])["Images"]
+                if i["Name"].startswith(prefix)
+            ),
+            "snapshots": sorted(
+                tag(s)
+                for s in self.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+                if tag(s).startswith(prefix)
+            ),
             "groups": sorted(
                 g["GroupName"]
                 for g in self.ec2.describe_security_groups()["SecurityGroups"]

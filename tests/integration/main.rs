@@ -20,6 +20,7 @@ mod examples;
 mod first_command;
 mod hints;
 mod hostile;
+mod images;
 mod interrupt;
 mod keys;
 mod known_hosts;

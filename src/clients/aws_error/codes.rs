@@ -26,6 +26,10 @@ pub(crate) enum Code {
     InvalidAllocationIdNotFound,
     /// The association of an Elastic IP address does not exist.
     InvalidAssociationIdNotFound,
+    /// The image does not exist.
+    InvalidAmiIdNotFound,
+    /// The image was deregistered, or is not available yet.
+    InvalidAmiIdUnavailable,
     /// The security group does not exist.
     InvalidGroupNotFound,
     /// The state of the instance does not allow an Elastic IP address.
@@ -41,6 +45,10 @@ pub(crate) enum Code {
     InvalidPermissionDuplicate,
     /// The security group does not have this rule.
     InvalidPermissionNotFound,
+    /// An image uses the snapshot.
+    InvalidSnapshotInUse,
+    /// The snapshot does not exist.
+    InvalidSnapshotNotFound,
     /// Only the account that owns the bucket may do this.
     MethodNotAllowed,
     /// The request needs the MD5 sum of its content.
@@ -83,6 +91,10 @@ impl Code {
             "DryRunOperation" => Self::DryRunOperation,
             "IdempotentParameterMismatch" => Self::IdempotentParameterMismatch,
             "IncorrectInstanceState" => Self::IncorrectInstanceState,
+            "InvalidAMIID.NotFound" => Self::InvalidAmiIdNotFound,
+            "InvalidAMIID.Unavailable" => Self::InvalidAmiIdUnavailable,
+            "InvalidSnapshot.InUse" => Self::InvalidSnapshotInUse,
+            "InvalidSnapshot.NotFound" => Self::InvalidSnapshotNotFound,
             "InvalidAllocationID.NotFound" => Self::InvalidAllocationIdNotFound,
             "InvalidAssociationID.NotFound" => Self::InvalidAssociationIdNotFound,
             "InvalidInstanceID" => Self::InvalidInstanceId,

@@ -8,6 +8,7 @@ use super::Ec2;
 use super::publishers::{self, AMAZON_LINUX_2023, default_user};
 use super::tags::filter;
 use crate::clients::aws_error::aws_error;
+use crate::clients::marks::USER_TAG;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A machine image.
@@ -118,7 +119,7 @@ impl Ec2<'_> {
 
     /// Returns the login users of images, by image id. An image that does not
     /// exist any more is left out.
-    pub async fn login_users(&self, ids: &[String]) -> Result<Vec<(String, &'static str)>> {
+    pub async fn login_users(&self, ids: &[String]) -> Result<Vec<(String, String)>> {
         // Unlike `image_ids`, a filter does not fail for a missing image.
         let of_these = aws_sdk_ec2::types::Filter::builder()
             .name("image-id")
@@ -157,14 +158,21 @@ fn numbers(version: &str) -> Vec<u64> {
     parts.map(|part| part.parse().unwrap_or(0)).collect()
 }
 
-fn user(image: &aws_sdk_ec2::types::Image) -> &'static str {
-    publishers::login_user(
+/// Returns the login user: that of the instance of which the image was made, or
+/// the one that the publisher documents.
+fn user(image: &aws_sdk_ec2::types::Image) -> String {
+    let mut tags = image.tags().iter();
+    if let Some(user) = tags.find(|tag| tag.key() == Some(USER_TAG)) {
+        return user.value().unwrap_or_default().to_owned();
+    }
+    let user = publishers::login_user(
         image.owner_id().unwrap_or_default(),
         image.name().unwrap_or_default(),
-    )
+    );
+    user.to_owned()
 }
 
-fn image(image: &aws_sdk_ec2::types::Image) -> Image {
+pub(super) fn image(image: &aws_sdk_ec2::types::Image) -> Image {
     let root_device = image.root_device_name().unwrap_or("/dev/xvda");
     let root = image
         .block_device_mappings()
@@ -181,7 +189,7 @@ fn image(image: &aws_sdk_ec2::types::Image) -> Image {
             .map_or("x86_64", |a| a.as_str())
             .to_owned(),
         root_device: root_device.to_owned(),
-        user: user(image).to_owned(),
+        user: user(image),
     }
 }
 

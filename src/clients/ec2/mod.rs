@@ -16,6 +16,7 @@ mod instances;
 mod key_pairs;
 mod launch;
 mod marked;
+mod own_images;
 mod publishers;
 mod security_groups;
 mod tags;
@@ -26,6 +27,7 @@ pub use instance_types::TypeInfo;
 pub use instances::{Console, EndReason, Instance, InstanceState, Start, no_instance};
 pub use launch::{Credits, DataVolume, LONGEST_USER_DATA, Launch, Launched, volume_types};
 pub use marked::Marked;
+pub use own_images::{ImageState, NewImage, OwnImage};
 pub use publishers::{AMAZON_LINUX_2023, Published, Unpublished, families, published};
 pub use security_groups::{Created, Deletion, Ingress};
 

@@ -7,8 +7,8 @@ use super::refusal::Result;
 use super::xml::Xml;
 use super::{
     attributes, console, credits, elastic_ips, groups, images, instance_types, instances,
-    key_pairs, launch, monitoring, network, options, regions, ssm, sts, tags, volume_answer,
-    volumes,
+    key_pairs, launch, monitoring, network, options, own_images, regions, snapshots, ssm, sts,
+    tags, volume_answer, volumes,
 };
 
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
@@ -26,14 +26,17 @@ const ACTIONS: &[(&str, Action)] = &[
     }),
     ("CreateDefaultSubnet", network::create_default_subnet),
     ("CreateDefaultVpc", network::create_default_vpc),
+    ("CreateImage", own_images::create_image),
     ("CreateKeyPair", key_pairs::create_key_pair),
     ("CreateSecurityGroup", groups::create_security_group),
     ("CreateTags", tags::create_tags),
     ("CreateVolume", volumes::create_volume),
     ("DeleteKeyPair", key_pairs::delete_key_pair),
     ("DeleteSecurityGroup", groups::delete_security_group),
+    ("DeleteSnapshot", snapshots::delete_snapshot),
     ("DeleteTags", tags::delete_tags),
     ("DeleteVolume", volumes::delete_volume),
+    ("DeregisterImage", own_images::deregister_image),
     (
         "DescribeAccountAttributes",
         network::describe_account_attributes,
@@ -80,6 +83,7 @@ const ACTIONS: &[(&str, Action)] = &[
         group_rules::describe_security_group_rules,
     ),
     ("DescribeSecurityGroups", groups::describe_security_groups),
+    ("DescribeSnapshots", snapshots::describe_snapshots),
     ("DescribeSubnets", network::describe_subnets),
     ("DescribeTags", tags::describe_tags),
     (

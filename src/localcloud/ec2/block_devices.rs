@@ -1,5 +1,7 @@
 //! Block device mappings: the volumes of a launch.
 
+use serde::{Deserialize, Serialize};
+
 use super::call::Call;
 use super::images::Image;
 use super::params::Part;
@@ -10,7 +12,7 @@ use super::volume_spec::{Spec, snapshot_size};
 pub(super) const MAX_VOLUMES: usize = 28;
 
 /// A volume that a launch creates for each of its instances.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Mapping {
     pub(super) device: String,
     pub(super) spec: Spec,
@@ -39,6 +41,12 @@ pub(super) fn mappings(call: &Call<'_>, request: &Part<'_>, image: &Image) -> Re
             others.push(mapping);
         }
     }
+    let of_image = image.others().iter();
+    others.extend(
+        of_image
+            .filter(|mapping| !devices.contains(&&*mapping.device))
+            .cloned(),
+    );
     let mut all = match root {
         Some(root) => vec![root],
         // A structure without parameters: the image's own volume.
@@ -116,10 +124,10 @@ fn root_mapping(call: &Call<'_>, part: &Part<'_>, image: &Image) -> Result<Mappi
 }
 
 fn root_of(call: &Call<'_>, ebs: &Part<'_>, image: &Image) -> Result<Mapping> {
-    let (smallest, snapshot) = (image.publisher.size, image.snapshot());
+    let (smallest, snapshot) = (image.size(), image.snapshot());
     let size = ebs.number("VolumeSize")?.unwrap_or(smallest);
     check_size(size, smallest, &snapshot)?;
-    let spec = Spec::read(call, ebs, size, "gp3", Some(snapshot))?;
+    let spec = Spec::read(call, ebs, size, image.volume_type(), Some(snapshot))?;
     if matches!(&*spec.kind, "sc1" | "st1") {
         return Err(Refusal::value(
             "volumeType",

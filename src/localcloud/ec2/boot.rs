@@ -33,7 +33,11 @@ pub(super) fn boot_of(instance: &Instance, fault: Option<&Fault>) -> Boot {
             .unwrap_or_default()
             .to_owned(),
         authorized_keys: instance.authorized_keys.clone(),
-        user: images::login_user(&instance.region(), &instance.image).to_owned(),
+        user: instance
+            .user
+            .clone()
+            .unwrap_or_else(|| images::login_user(&instance.region(), &instance.image).to_owned()),
+        snapshot: instance.snapshot.clone(),
         user_data: instance.user_data.as_deref().and_then(decode),
         limits: limits_of(&instance.instance_type),
         faults,

@@ -43,6 +43,16 @@ pub(super) enum Effect {
     Reboot(String),
     /// Stop the machine and remove its disk.
     Terminate(String),
+    /// Copy the disk of an instance to a snapshot, of which an image is made.
+    Save {
+        instance: String,
+        image: String,
+        snapshot: String,
+        /// Whether the machine is stopped for the copy and booted again.
+        reboots: bool,
+    },
+    /// Remove the copy of a disk.
+    RemoveSnapshot(String),
     /// Security groups or their members have changed.
     Groups,
 }

@@ -198,14 +198,7 @@ pub(super) fn associate_address(call: &mut Call<'_>, request: &Part<'_>) -> Resu
         instance.phase,
         Phase::Running | Phase::Stopping | Phase::Stopped
     ) {
-        return Err(Refusal::new(
-            "InvalidInstanceID",
-            format!(
-                "The {} instance '{}' is not in a valid state for this operation.",
-                instance.phase.code_and_name().1,
-                instance.id
-            ),
-        ));
+        return Err(wrong_state(request, &instance));
     }
     let current = holder(call, &address.id);
     if let Some((association, holder)) = &current {
@@ -257,6 +250,27 @@ fn target(call: &mut Call<'_>, request: &Part<'_>) -> Result<Instance> {
         .find(|instance| instance.interface == interface && !instance.phase.is_ending())
         .cloned();
     found.ok_or_else(|| NETWORK_INTERFACE.not_found(&[interface]))
+}
+
+fn wrong_state(request: &Part<'_>, instance: &Instance) -> Refusal {
+    let (_, state) = instance.phase.code_and_name();
+    if request.text("NetworkInterfaceId").is_some() {
+        return Refusal::new(
+            "IncorrectInstanceState",
+            format!(
+                "The {state} instance to which '{}' is attached is not in a valid state for this \
+                 operation",
+                instance.interface
+            ),
+        );
+    }
+    Refusal::new(
+        "InvalidInstanceID",
+        format!(
+            "The {state} instance '{}' is not in a valid state for this operation.",
+            instance.id
+        ),
+    )
 }
 
 fn taken(resource: &str, association: &str) -> Refusal {

@@ -177,6 +177,11 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
         "ip-permission.ipv6-cidr", "ip-permission.prefix-list-id", "ip-permission.protocol",
         "ip-permission.to-port", "ip-permission.user-id", "owner-id", "tag", "tag-key", "vpc-id",
     ]),
+    ("DescribeSnapshots", &[
+        "description", "encrypted", "owner-alias", "owner-id", "progress", "snapshot-id",
+        "start-time", "status", "storage-tier", "tag", "tag-key", "transfer-type", "volume-id",
+        "volume-size",
+    ]),
     ("DescribeSubnets", &[
         "availability-zone", "availability-zone-id", "availabilityZone", "availabilityZoneId",
         "available-ip-address-count", "availableIpAddressCount", "cidr", "cidr-block", "cidrBlock",

@@ -18,6 +18,12 @@ pub(super) enum Command {
         force: bool,
     },
     Reboot,
+    /// Copy the disk to a snapshot.
+    Save {
+        image: String,
+        snapshot: String,
+        reboots: bool,
+    },
     Terminate,
     /// The daemon ends. The task stops the machine and leaves the instance's
     /// record unchanged.
@@ -54,6 +60,12 @@ impl Fleet {
     pub(super) async fn remove_disk(&self, id: &str) {
         if let Err(e) = self.runtime.remove_disk(id).await {
             log::warn!("cannot remove the disk of {id}: {e}");
+        }
+    }
+
+    pub(super) async fn remove_snapshot(&self, id: &str) {
+        if let Err(e) = self.runtime.remove_snapshot(id).await {
+            log::warn!("cannot remove the snapshot {id}: {e}");
         }
     }
 }

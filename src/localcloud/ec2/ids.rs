@@ -128,10 +128,19 @@ pub(super) const ALLOCATION: IdKind = IdKind {
     several: Some("The allocation IDs '{}' do not exist"),
 };
 
+pub(super) const SNAPSHOT: IdKind = IdKind {
+    prefix: "snap",
+    malformed: Some("InvalidSnapshotID.Malformed"),
+    not_found: "InvalidSnapshot.NotFound",
+    one: "The snapshot '{}' does not exist.",
+    several: None,
+};
+
 /// The kinds of ids whose resources can have tags.
-const TAGGED: [IdKind; 11] = [
+const TAGGED: [IdKind; 12] = [
     NETWORK_INTERFACE,
     ALLOCATION,
+    SNAPSHOT,
     INSTANCE,
     IMAGE,
     GROUP,

@@ -1,12 +1,17 @@
 //! Machine images. All of them boot the operating system of the host.
 
+use super::block_devices::Mapping;
 use super::call::Call;
 use super::catalogue::{self, MODELS, Model, Publisher};
 use super::filters::{Filtered, Filters, page};
 use super::ids::{IMAGE, stable_id};
+use super::own_images::own_images;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
+use super::state::{OwnImage, Saving, Tags};
+use super::tags;
 use super::xml::Xml;
+use crate::clock::iso;
 
 /// A machine image.
 #[derive(Clone, Debug)]
@@ -18,6 +23,23 @@ pub(super) struct Image {
     created: String,
     deprecated: bool,
     pub(super) publisher: &'static Publisher,
+    /// What the account's own images have in addition.
+    pub(super) own: Option<Own>,
+}
+
+/// What an image of the account has in addition.
+#[derive(Clone, Debug)]
+pub(super) struct Own {
+    account: String,
+    instance: String,
+    source: String,
+    pub(super) snapshot: String,
+    size: u32,
+    kind: String,
+    encrypted: bool,
+    others: Vec<Mapping>,
+    saving: Saving,
+    tags: Tags,
 }
 
 /// Returns the images of a region.
@@ -36,6 +58,7 @@ pub(super) fn images(region: &str, system: &str) -> Vec<Image> {
             created: format!("{}T00:00:00.000Z", model.created),
             deprecated: model.deprecated,
             publisher,
+            own: None,
         }
     };
     ["x86_64", "arm64"]
@@ -75,26 +98,28 @@ pub(super) fn parameter(region: &str, system: &str, name: &str) -> Option<Image>
 }
 
 impl Filtered for Image {
+    fn tags(&self) -> Option<&Tags> {
+        static NONE: Tags = Tags::new();
+        Some(self.own.as_ref().map_or(&NONE, |own| &own.tags))
+    }
+
     fn values(&self, name: &str) -> Option<Vec<String>> {
         let one = match name {
             "image-id" => self.id.clone(),
             "name" => self.name.clone(),
             "description" => self.description.clone(),
-            "owner-id" => self.publisher.owner.to_owned(),
+            "owner-id" => self.owner().to_owned(),
             "owner-alias" => {
-                return Some(
-                    self.publisher
-                        .alias
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect(),
-                );
+                return Some(self.alias().iter().map(ToString::to_string).collect());
             }
             "architecture" => self.architecture.to_owned(),
-            "state" => "available".to_owned(),
-            "is-public" | "ena-support" | "block-device-mapping.delete-on-termination" => {
-                "true".to_owned()
+            "state" => self.state().to_owned(),
+            "is-public" => self.own.is_none().to_string(),
+            "source-instance-id" => {
+                return Some(self.own.iter().map(|own| own.instance.clone()).collect());
             }
+            "block-device-mapping.snapshot-id" => self.snapshot(),
+            "ena-support" | "block-device-mapping.delete-on-termination" => "true".to_owned(),
             "image-type" => "machine".to_owned(),
             "virtualization-type" => "hvm".to_owned(),
             "root-device-type" => "ebs".to_owned(),
@@ -104,7 +129,8 @@ impl Filtered for Image {
             "hypervisor" => "xen".to_owned(),
             "platform-details" => self.publisher.platform.to_owned(),
             "creation-date" => self.created.clone(),
-            "block-device-mapping.volume-type" => "gp3".to_owned(),
+            "block-device-mapping.volume-type" => self.volume_type().to_owned(),
+            "block-device-mapping.volume-size" => self.size().to_string(),
             "imds-support" if self.publisher.tokens_required => "v2.0".to_owned(),
             "imds-support" => return Some(Vec::new()),
             _ => return None,
@@ -114,41 +140,132 @@ impl Filtered for Image {
 }
 
 impl Image {
+    /// Returns an image of the account. It has the properties of the image of the
+    /// catalogue from which it descends.
+    pub(super) fn of_own(own: OwnImage, account: &str, catalogue: &[Self]) -> Self {
+        let origin = catalogue.iter().find(|image| image.id == own.origin);
+        // Only a state of another version can contain an unknown image.
+        let publisher = origin.map_or(MODELS[0].publisher, |image| image.publisher);
+        Self {
+            architecture: match own.architecture.as_str() {
+                "arm64" => "arm64",
+                _ => "x86_64",
+            },
+            id: own.id,
+            name: own.name,
+            description: own.description,
+            created: iso(own.created),
+            deprecated: false,
+            publisher,
+            own: Some(Own {
+                account: account.to_owned(),
+                instance: own.instance,
+                source: own.source,
+                snapshot: own.snapshot,
+                size: own.size,
+                kind: own.kind,
+                encrypted: own.encrypted,
+                others: own.others,
+                saving: own.saving,
+                tags: own.tags,
+            }),
+        }
+    }
+
+    /// Returns the account id of the owner.
+    fn owner(&self) -> &str {
+        let own = self.own.as_ref();
+        own.map_or(self.publisher.owner, |own| own.account.as_str())
+    }
+
+    /// Returns the alias of the owner.
+    fn alias(&self) -> Option<&'static str> {
+        self.publisher.alias.filter(|_| self.own.is_none())
+    }
+
+    /// Returns the progress of the copy that the image is.
+    pub(super) fn saving(&self) -> Saving {
+        self.own.as_ref().map_or(Saving::Done, |own| own.saving)
+    }
+
+    fn state(&self) -> &'static str {
+        match self.saving() {
+            Saving::Pending => "pending",
+            Saving::Done => "available",
+            Saving::Failed => "failed",
+        }
+    }
+
     /// Returns the id of the root volume's snapshot.
     pub(super) fn snapshot(&self) -> String {
-        stable_id("snap", &[&self.id])
+        match &self.own {
+            Some(own) => own.snapshot.clone(),
+            None => stable_id("snap", &[&self.id]),
+        }
+    }
+
+    /// Returns the size of the root volume in GiB.
+    pub(super) fn size(&self) -> u32 {
+        let own = self.own.as_ref();
+        own.map_or(self.publisher.size, |own| own.size)
+    }
+
+    /// Returns the volumes in addition to the root volume.
+    pub(super) fn others(&self) -> &[Mapping] {
+        self.own.as_ref().map_or(&[], |own| &own.others)
+    }
+
+    /// Returns the type of the root volume.
+    pub(super) fn volume_type(&self) -> &str {
+        self.own.as_ref().map_or("gp3", |own| own.kind.as_str())
     }
 
     fn write(&self, xml: &mut Xml) {
         xml.text("imageId", &self.id);
         let publisher = self.publisher;
-        let location = publisher.alias.unwrap_or(publisher.owner);
+        let location = self.alias().unwrap_or(self.owner());
         xml.text("imageLocation", format!("{location}/{}", self.name));
-        xml.text("imageState", "available");
-        xml.text("imageOwnerId", publisher.owner);
-        xml.option("imageOwnerAlias", publisher.alias);
+        xml.text("imageState", self.state());
+        xml.text("imageOwnerId", self.owner());
+        xml.option("imageOwnerAlias", self.alias());
         xml.text("creationDate", &self.created);
-        xml.text("isPublic", true);
+        xml.text("isPublic", self.own.is_none());
         xml.text("architecture", self.architecture);
         xml.text("imageType", "machine");
         xml.text("platformDetails", publisher.platform);
         xml.text("usageOperation", publisher.usage_operation);
         xml.text("name", &self.name);
-        xml.text("description", &self.description);
+        xml.option(
+            "description",
+            Some(&self.description).filter(|text| !text.is_empty()),
+        );
         xml.text("rootDeviceType", "ebs");
         xml.text("rootDeviceName", publisher.root_device);
-        xml.list("blockDeviceMapping", [()], |xml, ()| {
-            xml.text("deviceName", publisher.root_device);
-            xml.node("ebs", |xml| {
-                xml.text("snapshotId", self.snapshot());
-                xml.text("volumeSize", publisher.size);
-                xml.text("deleteOnTermination", true);
-                xml.text("volumeType", "gp3");
-                xml.text("iops", 3000);
-                xml.text("throughput", 125);
-                xml.text("encrypted", false);
-            });
-        });
+        let others = self.others().iter().map(Some);
+        xml.list(
+            "blockDeviceMapping",
+            [None].into_iter().chain(others),
+            |xml, other| {
+                if let Some(other) = other {
+                    return write_other(xml, other);
+                }
+                xml.text("deviceName", publisher.root_device);
+                xml.node("ebs", |xml| {
+                    xml.text("snapshotId", self.snapshot());
+                    xml.text("volumeSize", self.size());
+                    xml.text("deleteOnTermination", true);
+                    xml.text("volumeType", self.volume_type());
+                    if self.volume_type() == "gp3" {
+                        xml.text("iops", 3000);
+                        xml.text("throughput", 125);
+                    }
+                    xml.text(
+                        "encrypted",
+                        self.own.as_ref().is_some_and(|own| own.encrypted),
+                    );
+                });
+            },
+        );
         xml.text("virtualizationType", "hvm");
         xml.text("hypervisor", "xen");
         xml.text("enaSupport", true);
@@ -160,18 +277,60 @@ impl Image {
         if self.deprecated {
             xml.text("deprecationTime", DEPRECATED_SINCE);
         }
+        if let Some(own) = &self.own {
+            xml.text("sourceInstanceId", &own.instance);
+            xml.text("sourceImageId", &own.source);
+            if own.saving == Saving::Failed {
+                xml.node("stateReason", |xml| {
+                    xml.text("code", "Server.InternalError");
+                    xml.text("message", "Server.InternalError: the disk cannot be copied");
+                });
+            }
+            if !own.tags.is_empty() {
+                tags::write(xml, &own.tags);
+            }
+        }
     }
 }
 
 /// The boot mode of all images.
 pub(super) const BOOT_MODE: &str = "uefi-preferred";
 
+/// Writes a volume in addition to the root volume.
+fn write_other(xml: &mut Xml, mapping: &Mapping) {
+    xml.text("deviceName", &mapping.device);
+    xml.node("ebs", |xml| {
+        xml.option("snapshotId", mapping.spec.snapshot.as_ref());
+        xml.text("volumeSize", mapping.spec.size);
+        xml.text("deleteOnTermination", mapping.delete_on_termination);
+        xml.text("volumeType", &mapping.spec.kind);
+        xml.option("iops", mapping.spec.iops);
+        xml.option("throughput", mapping.spec.throughput);
+        xml.text("encrypted", mapping.spec.kms_key.is_some());
+    });
+}
+
 /// When the deprecated images of the catalogue became deprecated.
 const DEPRECATED_SINCE: &str = "2025-09-05T00:00:00.000Z";
 
 /// Returns the image with this id, or the image to which
 /// `resolve:ssm:PARAMETER` resolves.
-pub(super) fn resolve_image(region: &str, system: &str, id: &str) -> Result<Image> {
+pub(super) fn resolve_image(call: &mut Call<'_>, id: &str) -> Result<Image> {
+    if call.region().deregistered.contains_key(id) {
+        return Err(Refusal::new(
+            "InvalidAMIID.Unavailable",
+            format!("The image ID '{id}' is no longer available"),
+        ));
+    }
+    let own = own_images(call).into_iter().find(|own| own.id == id);
+    own.map_or_else(
+        || in_catalogue(call.region_name, &call.facts.system, id),
+        Ok,
+    )
+}
+
+/// Returns the image of the catalogue with this id or parameter.
+fn in_catalogue(region: &str, system: &str, id: &str) -> Result<Image> {
     if let Some(name) = id.strip_prefix("resolve:ssm:") {
         return parameter(region, system, name).ok_or_else(|| {
             Refusal::new(
@@ -196,19 +355,23 @@ pub(super) fn describe_images(call: &mut Call<'_>, request: &Part<'_>) -> Result
     request.list("ExecutableBy");
     let deprecated = request.flag("IncludeDeprecated")?.unwrap_or(false);
     request.flag("IncludeDisabled")?;
-    let images = images(call.region_name, &call.facts.system);
-    IMAGE.find_all(&ids, |id| images.iter().any(|image| image.id == id))?;
+    let mut images = images(call.region_name, &call.facts.system);
+    images.extend(own_images(call));
+    // An image that was deregistered is left out, and is not an error.
+    let gone = &call.region().deregistered;
+    IMAGE.find_all(&ids, |id| {
+        gone.contains_key(id) || images.iter().any(|image| image.id == id)
+    })?;
+    let account = call.facts.account.clone();
+    let owned = |image: &Image, owner: &str| {
+        image.owner() == owner
+            || image.alias() == Some(owner)
+            || (owner == "self" && image.owner() == account)
+    };
     let wanted = images
         .into_iter()
         .filter(|image| ids.is_empty() || ids.contains(&image.id.as_str()))
-        .filter(|image| {
-            owners.is_empty()
-                || owners.contains(&image.publisher.owner)
-                || image
-                    .publisher
-                    .alias
-                    .is_some_and(|alias| owners.contains(&alias))
-        })
+        .filter(|image| owners.is_empty() || owners.iter().any(|owner| owned(image, owner)))
         .filter(|image| deprecated || !ids.is_empty() || !image.deprecated);
     let images = Filters::of(request)?.keep(wanted.collect())?;
     let (images, next) = page(request, images, 1)?;
@@ -225,7 +388,7 @@ mod tests {
 
     #[test]
     fn an_ssm_parameter_resolves_to_the_newest_image() {
-        let newest = resolve_image(
+        let newest = in_catalogue(
             "eu-central-1",
             "Debian",
             "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64",
@@ -234,10 +397,10 @@ mod tests {
         let name = "al2023-ami-2023.12.20260930.0-kernel-6.18-x86_64";
         assert_eq!(newest.name, name);
         assert_eq!(newest.architecture, "x86_64");
-        let again = resolve_image("eu-central-1", "Debian", &newest.id).unwrap();
+        let again = in_catalogue("eu-central-1", "Debian", &newest.id).unwrap();
         assert_eq!(again.name, newest.name);
         assert_ne!(
-            resolve_image("us-east-1", "Debian", &newest.id)
+            in_catalogue("us-east-1", "Debian", &newest.id)
                 .unwrap_err()
                 .code,
             "",

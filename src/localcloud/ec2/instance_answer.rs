@@ -215,8 +215,11 @@ pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Inst
 /// Writes what an instance has from its image.
 fn write_image(xml: &mut Xml, call: &Call<'_>, instance: &Instance) {
     let images = images(call.region_name, &call.facts.system);
-    // Only a state of another version can contain an unknown image.
-    if let Some(image) = images.into_iter().find(|image| image.id == instance.image) {
+    let region = call.state.regions.get(call.region_name);
+    let own = region.and_then(|region| region.images.get(&instance.image));
+    let id = own.map_or(&instance.image, |own| &own.origin);
+    // An image of the account may be deregistered.
+    if let Some(image) = images.into_iter().find(|image| image.id == *id) {
         xml.text("platformDetails", image.publisher.platform);
         xml.text("usageOperation", image.publisher.usage_operation);
         xml.text("bootMode", BOOT_MODE);

@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::boot::boot_of;
 use super::fleet::{Command, Fleet};
-use super::state::{Instance, OnShutdown, Phase};
+use super::state::{Instance, OnShutdown, Phase, Saving};
 use crate::clock;
 use crate::faults::{Act, Fault};
 use crate::machine::{Ending, Machine};
@@ -90,6 +90,24 @@ impl InstanceTask {
                     match takes {
                         Some(wait) if self.overtaken_within(wait).await => None,
                         _ => self.boot(None).await,
+                    }
+                }
+                Event::Command(Command::Save {
+                    image,
+                    snapshot,
+                    reboots,
+                }) => {
+                    let stays = if reboots {
+                        stop(machine, PATIENCE).await;
+                        None
+                    } else {
+                        machine
+                    };
+                    self.save(&image, &snapshot, stays.is_some()).await;
+                    if reboots {
+                        self.boot(None).await
+                    } else {
+                        stays
                     }
                 }
                 Event::Command(Command::Terminate) => {
@@ -224,6 +242,35 @@ impl InstanceTask {
                 self.set_phase(Phase::Stopped, Some(("Server.InternalError", &message)));
                 None
             }
+        }
+    }
+
+    /// Copies the disk to a snapshot, and records whether that succeeded.
+    async fn save(&self, image: &str, snapshot: &str, runs: bool) {
+        let runtime = &self.fleet.runtime;
+        let saving = match runtime.save_disk(&self.id, snapshot, runs).await {
+            Ok(()) => Saving::Done,
+            Err(e) => {
+                log::error!("cannot copy the disk of {}: {e}", self.id);
+                Saving::Failed
+            }
+        };
+        let mut wanted = false;
+        self.fleet.store.change(|state| {
+            let Some(region) = state.regions.get_mut(&self.region) else {
+                return;
+            };
+            if let Some(image) = region.images.get_mut(image) {
+                image.saving = saving;
+            }
+            if let Some(own) = region.snapshots.get_mut(snapshot) {
+                own.saving = saving;
+                wanted = true;
+            }
+        });
+        // It was deleted meanwhile, or there is nothing in it.
+        if !wanted || saving == Saving::Failed {
+            self.fleet.remove_snapshot(snapshot).await;
         }
     }
 

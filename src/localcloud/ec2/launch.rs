@@ -116,6 +116,12 @@ fn instance(
         transition: String::new(),
         instance_type: launch.instance_type.name.to_owned(),
         image: launch.image.id.clone(),
+        snapshot: launch.image.own.as_ref().map(|own| own.snapshot.clone()),
+        user: launch
+            .image
+            .own
+            .as_ref()
+            .map(|_| launch.image.publisher.user.to_owned()),
         architecture: launch.image.architecture.to_owned(),
         address: match launch.address {
             Some(address) => address,

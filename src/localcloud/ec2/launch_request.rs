@@ -12,6 +12,7 @@ use super::images::{Image, resolve_image};
 use super::instance_types::{InstanceType, instance_type};
 use super::network::{check_subnet, zone};
 use super::options::{Options, read_interface};
+use super::own_images::check_available;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::regions::zone_named;
@@ -51,11 +52,8 @@ pub(super) fn read(
     token: Option<String>,
 ) -> Result<Launch> {
     let (min_count, max_count) = counts(request)?;
-    let image = resolve_image(
-        call.region_name,
-        &call.facts.system,
-        request.required("ImageId")?,
-    )?;
+    let image = resolve_image(call, request.required("ImageId")?)?;
+    check_available(&image)?;
     let name = request.text("InstanceType").unwrap_or("m1.small");
     let instance_type = instance_type(name).ok_or_else(|| {
         Refusal::new(

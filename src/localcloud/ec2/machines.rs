@@ -54,10 +54,16 @@ impl Machines {
             }
         });
         let (kept, fleet) = (this.known(), Arc::clone(&this.0));
+        let snapshots = this.snapshots();
         tokio::spawn(async move {
             for id in fleet.runtime.disks().unwrap_or_default() {
                 if !kept.contains(&id) {
                     fleet.remove_disk(&id).await;
+                }
+            }
+            for id in fleet.runtime.snapshots().unwrap_or_default() {
+                if !snapshots.contains(&id) {
+                    fleet.remove_snapshot(&id).await;
                 }
             }
             loop {
@@ -76,6 +82,13 @@ impl Machines {
         all.filter(|instance| instance.phase != Phase::Terminated)
             .map(|instance| instance.id.clone())
             .collect()
+    }
+
+    /// Returns the ids of all snapshots.
+    fn snapshots(&self) -> Vec<String> {
+        let state = self.0.store.state();
+        let all = state.regions.values().flat_map(|r| r.snapshots.keys());
+        all.cloned().collect()
     }
 
     /// Returns the metadata of the instance with this address.
@@ -106,6 +119,25 @@ impl Machines {
                 Effect::Stop { id, force } => self.send(region, id, Command::Stop { force }),
                 Effect::Reboot(id) => self.send(region, id, Command::Reboot),
                 Effect::Terminate(id) => self.send(region, id, Command::Terminate),
+                Effect::Save {
+                    instance,
+                    image,
+                    snapshot,
+                    reboots,
+                } => {
+                    let command = Command::Save {
+                        image,
+                        snapshot,
+                        reboots,
+                    };
+                    self.send(region, instance, command);
+                }
+                Effect::RemoveSnapshot(id) => {
+                    let fleet = Arc::clone(&self.0);
+                    self.0.tracker.spawn(async move {
+                        fleet.remove_snapshot(&id).await;
+                    });
+                }
                 Effect::Groups => self.0.groups_changed.notify_one(),
             }
         }

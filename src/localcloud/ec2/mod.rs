@@ -48,11 +48,13 @@ mod network;
 #[cfg(not(target_os = "linux"))]
 mod no_machines;
 mod options;
+mod own_images;
 mod params;
 mod permissions;
 mod refusal;
 mod regions;
 mod service;
+mod snapshots;
 mod ssm;
 mod state;
 mod store;

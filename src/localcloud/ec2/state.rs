@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::block_devices::Mapping;
 use super::options::Options;
 use super::volume_spec::Spec;
 use crate::clock::iso;
@@ -38,6 +39,15 @@ pub(super) struct Region {
     /// Volumes by id, attached or not.
     #[serde(default)]
     pub(super) volumes: BTreeMap<String, Volume>,
+    /// Images of the account by id.
+    #[serde(default)]
+    pub(super) images: BTreeMap<String, OwnImage>,
+    /// When images of the account were deregistered, by id.
+    #[serde(default)]
+    pub(super) deregistered: BTreeMap<String, Millis>,
+    /// Snapshots by id.
+    #[serde(default)]
+    pub(super) snapshots: BTreeMap<String, Snapshot>,
     /// Elastic IP addresses by allocation id.
     #[serde(default)]
     pub(super) elastic_ips: BTreeMap<String, ElasticIp>,
@@ -185,6 +195,12 @@ pub(super) struct Instance {
     pub(super) transition: String,
     pub(super) instance_type: String,
     pub(super) image: String,
+    /// The snapshot of which the disk is a copy, and the login user, if the image
+    /// is one of the account.
+    #[serde(default)]
+    pub(super) snapshot: Option<String>,
+    #[serde(default)]
+    pub(super) user: Option<String>,
     pub(super) architecture: String,
     pub(super) address: Ipv4Addr,
     /// Whether the instance has a public address without an Elastic IP address.
@@ -219,6 +235,52 @@ pub(super) struct Instance {
     pub(super) cpu_credits: Option<String>,
     /// The run that launched the instance. The faults of this run apply to it.
     pub(super) run: Option<String>,
+}
+
+/// An image that `CreateImage` made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct OwnImage {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) description: String,
+    /// The image of the catalogue from which it descends.
+    pub(super) origin: String,
+    /// The instance of which it was made, and the image of that instance.
+    pub(super) instance: String,
+    pub(super) source: String,
+    pub(super) architecture: String,
+    pub(super) snapshot: String,
+    /// The size and the type of the root volume.
+    pub(super) size: u32,
+    pub(super) kind: String,
+    pub(super) encrypted: bool,
+    /// The volumes in addition to the root volume, which are empty.
+    pub(super) others: Vec<Mapping>,
+    pub(super) created: Millis,
+    pub(super) saving: Saving,
+    pub(super) tags: Tags,
+}
+
+/// The copy of an instance's disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Snapshot {
+    pub(super) id: String,
+    pub(super) volume: String,
+    pub(super) size: u32,
+    pub(super) description: String,
+    pub(super) encrypted: bool,
+    pub(super) started: Millis,
+    pub(super) saving: Saving,
+    pub(super) tags: Tags,
+}
+
+/// The progress of a copy of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Saving {
+    Pending,
+    Done,
+    Failed,
 }
 
 /// An Elastic IP address of the account.
@@ -305,6 +367,8 @@ impl Region {
                 self.instances.remove(&id);
             }
         }
+        self.deregistered
+            .retain(|_, when| now.saturating_sub(*when) <= REMEMBERED);
         let known: BTreeSet<&String> = self.instances.values().map(|i| &i.reservation).collect();
         self.tokens
             .retain(|_, token| known.contains(&token.reservation));

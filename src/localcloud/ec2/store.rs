@@ -12,7 +12,7 @@ use ipnet::Ipv4Net;
 
 use super::addresses::readdress;
 use super::call::CloudInfo;
-use super::state::{Millis, Phase, State};
+use super::state::{Millis, Phase, Saving, State};
 use crate::clock;
 
 /// The state of EC2 and its file.
@@ -91,6 +91,13 @@ fn settle(state: &mut State, subnet: Ipv4Net, now: Millis) {
                 _ => continue,
             };
             region.set_phase(&id, phase, Some(reason), now);
+        }
+    }
+    for region in state.regions.values_mut() {
+        let images = region.images.values_mut().map(|image| &mut image.saving);
+        let snapshots = region.snapshots.values_mut().map(|own| &mut own.saving);
+        for saving in images.chain(snapshots).filter(|s| **s == Saving::Pending) {
+            *saving = Saving::Failed;
         }
     }
     // The subnet may differ from the earlier daemon's subnet.

@@ -135,6 +135,12 @@ fn of<'a>(region: &'a mut Region, id: &str) -> Option<(&'static str, &'a mut Tag
     if is_id("eipalloc", id) {
         return Some(("elastic-ip", &mut region.elastic_ips.get_mut(id)?.tags));
     }
+    if is_id("ami", id) {
+        return Some(("image", &mut region.images.get_mut(id)?.tags));
+    }
+    if is_id("snap", id) {
+        return Some(("snapshot", &mut region.snapshots.get_mut(id)?.tags));
+    }
     if is_id("vol", id) {
         return Some(("volume", &mut region.volumes.get_mut(id)?.tags));
     }
@@ -245,6 +251,8 @@ pub(super) fn describe_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
         .flat_map(|group| group.ingress.iter().chain(&group.egress));
     ids.extend(rules.map(|rule| rule.id.clone()));
     ids.extend(region.elastic_ips.keys().cloned());
+    ids.extend(region.images.keys().cloned());
+    ids.extend(region.snapshots.keys().cloned());
     ids.extend(region.key_pairs.values().map(|pair| pair.id.clone()));
     let mut all = Vec::new();
     for id in ids {

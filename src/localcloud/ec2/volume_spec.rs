@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call::Call;
 use super::ids::{is_id, stable_id};
-use super::images::images;
+use super::images::{Image, images};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 
@@ -259,10 +259,12 @@ pub(super) fn snapshot_size(call: &Call<'_>, id: &str) -> Result<u32> {
     if !is_id("snap", id) {
         return Err(Refusal::value("snapshotId", id, "Expected: 'snap-...'."));
     }
-    images(call.region_name, &call.facts.system)
-        .iter()
-        .find(|image| image.snapshot() == id)
-        .map(|image| image.publisher.size)
+    let region = call.state.regions.get(call.region_name);
+    let own = region.and_then(|region| region.snapshots.get(id));
+    let images = images(call.region_name, &call.facts.system);
+    let image = images.iter().find(|image| image.snapshot() == id);
+    own.map(|own| own.size)
+        .or_else(|| image.map(Image::size))
         .ok_or_else(|| {
             Refusal::new(
                 "InvalidSnapshot.NotFound",

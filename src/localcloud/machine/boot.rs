@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Boot {
     /// The name of the disk: an instance id.
     pub id: String,
+    /// The snapshot of which a new disk is a copy; the default is an empty disk.
+    pub snapshot: Option<String>,
     /// The private address, from the subnet.
     pub address: Ipv4Addr,
     /// The host name, such as `ip-10-77-0-5`.

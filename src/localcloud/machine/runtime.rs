@@ -165,7 +165,7 @@ impl Runtime {
         let Boot {
             id, address, user, ..
         } = boot;
-        if !is_disk_name(id) {
+        if !is_disk_name(id) || !boot.snapshot.as_deref().is_none_or(is_disk_name) {
             return Err(Error::new(format!("`{id}` cannot be the name of a disk")));
         }
         let subnet = self.subnet();
@@ -186,7 +186,14 @@ impl Runtime {
         let address = boot.address;
         let directory = self.disk(&boot.id);
         let console = open_console(&directory).map_err(failed)?;
-        let of_disk = move |bases: &Bases| bases.of_disk(&directory);
+        let snapshot = boot.snapshot.as_ref().map(|id| self.snapshot(id));
+        let of_disk = move |bases: &Bases| {
+            if let Some(snapshot) = snapshot.filter(|_| !image::exists(&directory)) {
+                bases.follow(&directory, &snapshot)?;
+                image::copy(&snapshot, &directory)?;
+            }
+            bases.of_disk(&directory)
+        };
         let base = in_background(&self.bases, of_disk).await.map_err(failed)?;
         let claim = claims::Claim::first(Kind::UserIds, self.ids.iter().copied());
         let claim = claim
@@ -282,13 +289,48 @@ impl Runtime {
 
     /// Returns the ids of all disks.
     pub(crate) fn disks(&self) -> io::Result<Vec<String>> {
-        let entries = fs::read_dir(self.settings.state_dir.join("instances"))?;
-        let mut names = Vec::new();
-        for entry in entries {
-            names.extend(entry?.file_name().into_string());
+        names_in(&self.settings.state_dir.join("instances"))
+    }
+
+    /// Copies the disk of a machine to a snapshot. `runs` tells whether the
+    /// machine runs: then its file system is written to the disk first, and the
+    /// copy is repaired as after a crash.
+    pub(crate) async fn save_disk(&self, id: &str, snapshot: &str, runs: bool) -> io::Result<()> {
+        if !is_disk_name(id) || !is_disk_name(snapshot) {
+            return Err(io::Error::from(io::ErrorKind::InvalidFilename));
         }
-        names.sort();
-        Ok(names)
+        let in_use = self.disks.take(id);
+        if in_use.is_none() && !runs {
+            return Err(io::Error::from(io::ErrorKind::ResourceBusy));
+        }
+        let (disk, snapshot) = (self.disk(id), self.snapshot(snapshot));
+        let save = move |bases: &Bases| {
+            let mut builder = fs::DirBuilder::new();
+            builder.mode(0o700).create(&snapshot)?;
+            bases.follow(&snapshot, &disk)?;
+            if runs {
+                image::copy_in_use(&disk, &snapshot)
+            } else {
+                image::copy(&disk, &snapshot)
+            }
+        };
+        let saved = in_background(&self.bases, save).await;
+        drop(in_use);
+        saved
+    }
+
+    /// Removes a snapshot. A missing one is not an error.
+    pub(crate) async fn remove_snapshot(&self, id: &str) -> io::Result<()> {
+        if !is_disk_name(id) {
+            return Err(io::Error::from(io::ErrorKind::InvalidFilename));
+        }
+        let snapshot = self.snapshot(id);
+        tokio::task::spawn_blocking(move || remove_directory(&snapshot)).await?
+    }
+
+    /// Returns the ids of all snapshots.
+    pub(crate) fn snapshots(&self) -> io::Result<Vec<String>> {
+        names_in(&self.settings.state_dir.join("snapshots"))
     }
 
     /// Ends all machines, then removes everything else that the runtime
@@ -308,6 +350,10 @@ impl Runtime {
     fn disk(&self, id: &str) -> PathBuf {
         self.settings.state_dir.join("instances").join(id)
     }
+
+    fn snapshot(&self, id: &str) -> PathBuf {
+        self.settings.state_dir.join("snapshots").join(id)
+    }
 }
 
 /// Creates the directories of the state, and the empty file system that disks
@@ -315,7 +361,7 @@ impl Runtime {
 fn prepare(state_dir: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    for name in ["instances", "mounts", "packages", "root"] {
+    for name in ["instances", "mounts", "packages", "root", "snapshots"] {
         builder.create(state_dir.join(name))?;
     }
     image::make_blank(state_dir)
@@ -329,6 +375,15 @@ async fn in_background<T: Send + 'static>(
 ) -> io::Result<T> {
     let bases = bases.clone();
     tokio::task::spawn_blocking(move || work(&bases)).await?
+}
+
+fn names_in(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        names.extend(entry?.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn is_disk_name(id: &str) -> bool {

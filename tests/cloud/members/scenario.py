@@ -38,7 +38,7 @@ PARAMETER = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_
 
 # The tagged resource and a filter of actions.
 RESOURCE_TYPES = {
-    "AllocateAddress": "elastic-ip",
+    "AllocateAddress": "elastic-ip", "CreateImage": "image",
     "CreateKeyPair": "key-pair", "CreateSecurityGroup": "security-group",
     "CreateVolume": "volume", "ImportKeyPair": "key-pair", "RunInstances": "instance",
 }
@@ -70,7 +70,11 @@ def base(operation, member, live):
         rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIp": live["CidrIp"]}
         return group if member == "SecurityGroupRuleIds" else {**group, **rule}
     return {
-        "AssociateAddress": {"AllocationId": live.get("AllocationId")},
+        "AssociateAddress": {
+            "AllocationId": live.get("AllocationId"),
+            **({} if member == "NetworkInterfaceId" else {"InstanceId": live.get("InstanceId")}),
+        },
+        "CreateImage": {"Name": "new image"},
         "CreateKeyPair": {"KeyName": "new"},
         "CreateSecurityGroup": {"GroupName": "new"},
         "CreateVolume": {
@@ -312,8 +316,28 @@ def addresses(ec2, live):
     }
 
 
+def own_images(ec2, live):
+    image = ec2.create_image(
+        InstanceId=live["InstanceId"], Name="members", Description="of a test",
+        TagSpecifications=tagged("image") + tagged("snapshot"))["ImageId"]
+    def available():
+        seen = ec2.describe_images(ImageIds=[image])["Images"][0]
+        return seen if seen["State"] == "available" else None
+    seen = until(available, "the image is available")
+    snapshot = seen["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+    ec2.describe_snapshots(OwnerIds=["self"])
+    ec2.deregister_image(ImageId=image)
+    ec2.delete_snapshot(SnapshotId=snapshot)
+    for name in ("members", "kept"):
+        image = ec2.create_image(InstanceId=live["InstanceId"], Name=name)["ImageId"]
+        seen = until(available, "the image is available")
+        if name == "members":
+            ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
+    return {"SnapshotIds": seen["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]}
+
+
 # In the order of the calls.
-NOUNS = [places, key_pairs, groups, instances, addresses]
+NOUNS = [places, key_pairs, groups, instances, addresses, own_images]
 
 
 def play(service, client):
@@ -333,8 +357,10 @@ def play(service, client):
 
 
 def clean_up(service, client):
-    """Terminates the instances of the scenario, and releases its addresses."""
+    """Removes the instances, addresses and images of the scenario."""
     if service == "ec2":
+        for image in client.describe_images(Owners=["self"])["Images"]:
+            client.deregister_image(ImageId=image["ImageId"], DeleteAssociatedSnapshots=True)
         for address in client.describe_addresses()["Addresses"]:
             client.release_address(AllocationId=address["AllocationId"])
         found = client.describe_instances()["Reservations"]

@@ -87,6 +87,59 @@ pub(in super::super) fn make(state_dir: &Path, disk: &Path) -> io::Result<()> {
     fs::rename(next, image)
 }
 
+/// Whether a disk has its image.
+pub(in super::super) fn exists(disk: &Path) -> bool {
+    disk.join(IMAGE).exists()
+}
+
+/// Copies the image of a disk that no machine uses to the directory of another
+/// disk.
+pub(in super::super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    wait_until_free(&from.join(IMAGE))?;
+    copied(from, to, |_| Ok(()))
+}
+
+/// Copies the image of a disk while a machine uses it. What the machine writes
+/// meanwhile may be in the copy or not, as after a crash.
+pub(in super::super) fn copy_in_use(from: &Path, to: &Path) -> io::Result<()> {
+    flush(&from.join(IMAGE))?;
+    copied(from, to, repair)
+}
+
+/// Copies an image and finishes the copy before it gets its name.
+fn copied(from: &Path, to: &Path, finish: fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    let next = to.join(".image");
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    copy_sparse(&File::open(from.join(IMAGE))?, &new_file(&next)?)?;
+    finish(&next)?;
+    fs::rename(next, to.join(IMAGE))
+}
+
+/// Makes the file system on an image consistent.
+fn repair(image: &Path) -> io::Result<()> {
+    let Some(e2fsck) = program("e2fsck") else {
+        return Err(io::Error::other(
+            "`e2fsck`, which repairs the copy of a disk in use, is missing: install e2fsprogs",
+        ));
+    };
+    let status = Command::new(e2fsck)
+        .args(["-f", "-y"])
+        .arg(image)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    // 1: errors were corrected.
+    match status.code() {
+        Some(0 | 1) => Ok(()),
+        _ => Err(io::Error::other(format!("e2fsck failed: {status}"))),
+    }
+}
+
 fn new_file(path: &Path) -> io::Result<File> {
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o600);
@@ -200,6 +253,11 @@ fn wait_until_free(image: &Path) -> io::Result<()> {
 }
 
 fn is_attached(image: &Path) -> io::Result<bool> {
+    device_of(image).map(|device| device.is_some())
+}
+
+/// Returns the loop device that has the image.
+fn device_of(image: &Path) -> io::Result<Option<PathBuf>> {
     for entry in fs::read_dir("/sys/block")? {
         let entry = entry?;
         if !entry.file_name().as_encoded_bytes().starts_with(b"loop") {
@@ -207,10 +265,25 @@ fn is_attached(image: &Path) -> io::Result<bool> {
         }
         let backing = fs::read_to_string(entry.path().join("loop/backing_file"));
         if backing.is_ok_and(|backing| Path::new(backing.trim_end()) == image) {
-            return Ok(true);
+            return Ok(Some(Path::new("/dev").join(entry.file_name())));
         }
     }
-    Ok(false)
+    Ok(None)
+}
+
+/// Writes what the mounted file system has in memory to its image.
+#[expect(unsafe_code, reason = "no dependency wraps loop devices")]
+fn flush(image: &Path) -> io::Result<()> {
+    /// `BLKFLSBUF`, which synchronizes the file system on a block device.
+    const FLUSH: u32 = 0x1261;
+    let Some(device) = device_of(&image.canonicalize()?)? else {
+        return Ok(());
+    };
+    let device = File::open(device)?;
+    // SAFETY: the call has no argument.
+    let flushed = unsafe { libc::ioctl(device.as_raw_fd(), FLUSH.into(), 0) };
+    Errno::result(flushed)?;
+    Ok(())
 }
 
 #[cfg(test)]

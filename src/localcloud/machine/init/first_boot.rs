@@ -25,6 +25,9 @@ pub(super) fn settle(boot: &Boot) -> io::Result<bool> {
     if known.trim() == boot.id {
         return Ok(false);
     }
+    if !known.trim().is_empty() {
+        forget_instance()?;
+    }
     directory("/var/lib/cloud/data")?;
     let instance = format!("/var/lib/cloud/instances/{}", boot.id);
     directory(&instance)?;
@@ -38,6 +41,28 @@ pub(super) fn settle(boot: &Boot) -> io::Result<bool> {
     // Last, so that an interrupted first boot is repeated.
     write(MARKER, &format!("{}\n", boot.id), 0o644)?;
     Ok(true)
+}
+
+/// Removes what belongs to the instance of which the disk is a copy: its ssh host
+/// keys and the record of its user data. So cloud-init runs again.
+fn forget_instance() -> io::Result<()> {
+    let place = Path::new("/var/lib/cloud/instance");
+    match place.symlink_metadata() {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(place)?,
+        Ok(_) => fs::remove_file(place)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    for entry in files::entries("/etc/ssh") {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(b"ssh_host_")
+        {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn name(boot: &Boot) -> io::Result<()> {

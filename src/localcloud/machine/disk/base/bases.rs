@@ -74,13 +74,15 @@ impl Bases {
         }
         let _lock = self.lock()?;
         let base = self.current_locked()?;
-        let user = base.join(DISKS).join(digest(disk));
-        match symlink(disk, &user) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        symlink(&base, link)?;
+        attach(disk, &base)?;
         Ok(base.join(FILES))
+    }
+
+    /// Makes a disk use the base layer of another disk, of which it is a copy.
+    pub(in crate::machine) fn follow(&self, disk: &Path, model: &Path) -> io::Result<()> {
+        let _lock = self.lock()?;
+        let base = fs::read_link(model.join(LINK))?;
+        attach(disk, &base)
     }
 
     /// Removes outdated base layers that no disk uses.
@@ -214,6 +216,19 @@ impl Bases {
         let file = options.open(directory.join("lock"))?;
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
     }
+}
+
+/// Links a disk with its base layer, in both directions. An interrupted call is
+/// repeated.
+fn attach(disk: &Path, base: &Path) -> io::Result<()> {
+    let user = base.join(DISKS).join(digest(disk));
+    for (original, link) in [(disk, user), (base, disk.join(LINK))] {
+        match symlink(original, link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Removes a directory that another process may be removing, too.
