@@ -16,6 +16,7 @@ import base64
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -244,8 +245,11 @@ def left_behind(host):
     """Returns what a script has left behind, without what always differs."""
     status = ends(host)
     output = ssh(host, "sudo cat /var/log/cloud-init-output.log; echo").splitlines()
-    own = ("Cloud-init v.", "ci-info:", "cloud-init: ", "Generating locales", "Generation complete")
+    own = ("ci-info:", "Generating locales", "Generation complete")
     output = [line for line in output if not line.startswith(own) and " - " not in line[:40]]
+    # Its own lines may follow output without a line end.
+    output = [re.sub("(Cloud-init v[.]|cloud-init:) .*", "", line) for line in output]
+    output = [line for line in output if line]
     warnings = ssh(host, "sudo cat /var/log/cloud-init.log | grep '\\[WARNING\\]: ' | sed 's/^.* - //'")
     differing = ("Running module scripts-user", "adjust the system hostname")
     warnings = [line for line in warnings.splitlines() if not any(d in line for d in differing)]

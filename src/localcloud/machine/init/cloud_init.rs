@@ -102,7 +102,7 @@ impl CloudInit {
             UserData::Ignored(start) => {
                 files::replace(RESULT, b"", 0o600)?;
                 let kind = "text/x-not-multipart";
-                let text = format!("Unhandled non-multipart ({kind}) userdata: 'b'{start}'...'");
+                let text = format!("Unhandled non-multipart ({kind}) userdata: '{start}...'");
                 self.warn("__init__.py", &text)?;
                 return Ok(Progress::Done);
             }

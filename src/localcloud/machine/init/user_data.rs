@@ -62,7 +62,37 @@ impl UserData {
         }
         let first = text.split('\n').next().unwrap_or_default();
         let first: String = first.chars().take(24).collect();
-        Self::Ignored(first.escape_default().to_string())
+        Self::Ignored(python_bytes(&first))
+    }
+}
+
+/// Returns a text as cloud-init's log shows it: Python's escapes, escaped once more
+/// as those of bytes.
+fn python_bytes(text: &str) -> String {
+    let escaped: String = text.chars().map(unicode_escape).collect();
+    let quote = if escaped.contains('\'') && !escaped.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    let inner = escaped.replace('\\', "\\\\");
+    let inner = if quote == '\'' {
+        inner.replace('\'', "\\'")
+    } else {
+        inner
+    };
+    format!("b{quote}{inner}{quote}")
+}
+
+fn unicode_escape(c: char) -> String {
+    match (c, u32::from(c)) {
+        ('\\', _) => "\\\\".to_owned(),
+        ('\t', _) => "\\t".to_owned(),
+        ('\r', _) => "\\r".to_owned(),
+        (' '..='~', _) => c.to_string(),
+        (_, code @ 0..=0xff) => format!("\\x{code:02x}"),
+        (_, code @ 0x100..=0xffff) => format!("\\u{code:04x}"),
+        (_, code) => format!("\\U{code:08x}"),
     }
 }
 
@@ -97,10 +127,11 @@ mod tests {
                 UserData::Ignored(shown.to_owned())
             );
         };
-        ignored("hello\nworld", "hello");
-        ignored("\u{feff}#!/bin/sh\n", "\\u{feff}#!/bin/sh");
-        ignored("# cloud-config\n", "# cloud-config");
-        ignored(&"x".repeat(100), &"x".repeat(24));
+        ignored("hello\nworld", "b'hello'");
+        ignored("\u{feff}#!/bin/sh\n", r"b'\\ufeff#!/bin/sh'");
+        ignored("# cloud-config\n", "b'# cloud-config'");
+        ignored("it's ü\r\n", r#"b"it's \\xfc\\r""#);
+        ignored(&"x".repeat(100), &format!("b'{}'", "x".repeat(24)));
     }
 
     #[test]
