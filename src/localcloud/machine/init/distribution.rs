@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -26,8 +25,9 @@ const STAGES: [&[&str]; 3] = [
     &["modules", "--mode=final"],
 ];
 
-/// The package's units. They are masked, because this process runs the stages.
-const UNITS: [&str; 8] = [
+/// The package's units. They are not started at boot, because this process runs the
+/// stages. They stay enabled: newer versions fail if they are not.
+pub(super) const UNITS: [&str; 8] = [
     "cloud-config.service",
     "cloud-final.service",
     "cloud-init-hotplugd.service",
@@ -97,12 +97,6 @@ impl CloudInit {
     pub(super) async fn run_stages(&self) -> io::Result<Progress> {
         fs::create_dir_all("/etc/cloud/cloud.cfg.d")?;
         files::replace(SETTINGS, settings(&self.user).as_bytes(), 0o644)?;
-        for unit in UNITS {
-            match symlink("/dev/null", format!("/etc/systemd/system/{unit}")) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-        }
         fs::create_dir_all("/run/cloud-init")?;
         // The generator of systemd would leave this file.
         files::replace("/run/cloud-init/enabled", b"", 0o644)?;

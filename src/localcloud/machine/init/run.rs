@@ -20,6 +20,7 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use super::cloud_init::{CloudInit, Progress};
 use super::console::Console;
 use super::control::Control;
+use super::distribution;
 use super::first_boot;
 use super::host_keys::HostKey;
 use super::journal;
@@ -216,7 +217,7 @@ impl Init {
             progress,
         };
         let units = self.units.clone();
-        spawn_local(async move { units.start_enabled().await });
+        spawn_local(async move { units.start_enabled(&distribution::UNITS).await });
         let console = self.console.clone();
         spawn_local(async move {
             cloud_init.run(boot.user_data.clone()).await?;

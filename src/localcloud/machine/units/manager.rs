@@ -97,8 +97,9 @@ impl Manager {
     }
 
     /// Starts the enabled units one after the other.
-    pub(in super::super) async fn start_enabled(&self) {
-        let enabled = self.loader().enabled();
+    pub(in super::super) async fn start_enabled(&self, except: &[&str]) {
+        let mut enabled = self.loader().enabled();
+        enabled.retain(|name| !except.contains(&name.as_str()));
         for name in self.in_order(&enabled) {
             if let Err(refusal) = self.start(&name).await {
                 log::warn!("cannot start {name} at boot: {refusal:?}");
