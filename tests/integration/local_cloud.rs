@@ -449,6 +449,7 @@ fn up_down_status_env_and_doctor() {
         "ok  calls",
         "ok  firewall",
         "ok  buckets",
+        "--  inside       instances have no docker",
     ] {
         assert!(doctor.contains(line), "{doctor}");
     }

@@ -28,7 +28,7 @@ const FILES: [&str; 21] = [
     "/var/lib/cloud/instance/user-data-result",
     "/var/log/cloud-init-output.log",
     "/var/log/messages",
-    "/var/log/units/wait.log",
+    "/var/log/journal/autorun.jsonl",
 ];
 
 /// The replacements, created by a shell with the path in `$f`.

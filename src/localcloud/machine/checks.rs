@@ -44,7 +44,7 @@ pub(crate) fn checks(base: &BaseSettings) -> Vec<Check> {
         limits(),
         system_calls(),
     ]);
-    checks.extend([network(), firewall(), sudo(), package_manager()]);
+    checks.extend([network(), firewall(), sudo(), package_manager(), inside()]);
     checks
 }
 
@@ -63,6 +63,13 @@ fn check(
         essential,
         detail,
     }
+}
+
+/// What instances cannot do on any machine.
+fn inside() -> Check {
+    let missing = "instances have no docker, mounts, swap, kernel settings and timers: see \
+        `autorun docs local-cloud`";
+    check("inside", false, Err::<&str, _>(missing))
 }
 
 fn root() -> Check {

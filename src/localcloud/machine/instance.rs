@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, setns};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::boot::Ending;
 use super::cgroups::Group;
@@ -182,6 +183,11 @@ async fn watch_over(
                     // The first reason is the cause.
                     let _ = failure.set(reason);
                 }
+                Ok(Some((FromInit::Named(name), _))) => {
+                    if let Err(error) = set_host_name(&pidfd, name).await {
+                        log::warn!("cannot set the host name of an instance: {error}");
+                    }
+                }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
             },
@@ -191,6 +197,21 @@ async fn watch_over(
     until_gone(&pidfd).await;
     held.release().await;
     sender.send_replace(Some(ending));
+}
+
+/// Sets the host name of a machine, whose own processes lack the privilege.
+async fn set_host_name(pidfd: &AsyncFd<OwnedFd>, name: String) -> io::Result<()> {
+    let pidfd = pidfd.get_ref().try_clone()?;
+    let (sender, receiver) = oneshot::channel();
+    // The thread is in the machine's namespace afterwards, so it is not reused.
+    let thread = std::thread::Builder::new().name("host name".to_owned());
+    thread.spawn(move || {
+        let entered = setns(pidfd, CloneFlags::CLONE_NEWUTS);
+        let set = entered.and_then(|()| nix::unistd::sethostname(name));
+        // The receiver may have been dropped.
+        let _ = sender.send(set.map_err(io::Error::from));
+    })?;
+    receiver.await.map_err(io::Error::other)?
 }
 
 /// Waits for the end of a namespace's first process, which ends all others.

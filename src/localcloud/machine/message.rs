@@ -92,6 +92,8 @@ pub(super) enum FromInit {
     },
     /// The machine is up: the ssh server listens.
     Ready,
+    /// The machine's root wants this host name in the kernel.
+    Named(String),
     /// The machine is about to end in this way.
     Ending(Ending),
     /// The machine did not boot.

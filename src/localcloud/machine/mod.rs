@@ -24,6 +24,8 @@
 //! - `disk` provides a machine's files, `jail` confines a process to them.
 //! - `network` is the switch: addresses, veth pairs, firewall.
 //! - `init` runs inside, with `units` as its service manager.
+//! - `journal` keeps what programs report; `tools` are the programs that use it,
+//!   and others of an init system.
 //! - `multicall` selects the program by the name under which it was called.
 
 mod boot;
@@ -39,6 +41,7 @@ mod ids;
 mod init;
 mod instance;
 mod jail;
+mod journal;
 mod message;
 mod multicall;
 mod network;
@@ -48,6 +51,7 @@ mod runtime;
 mod settings;
 mod stderr_log;
 mod system;
+mod tools;
 mod units;
 mod zygote;
 mod zygote_handle;

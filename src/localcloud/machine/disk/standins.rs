@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-use super::super::system;
+use super::super::{system, tools};
 use super::accounts::Accounts;
 use super::seed::Seed;
 
@@ -27,16 +27,20 @@ pub(in super::super) const HOSTS_CLOUD_INIT: &str = "/usr/lib/autorun/cloud-init
 pub(in super::super) const USER: &str = "ec2-user";
 
 /// The names of this program in a machine, and their directories.
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 9] = [
     ("bin", "cloud-init"),
     ("bin", "systemctl"),
     ("sbin", "dmidecode"),
     ("sbin", "halt"),
+    ("sbin", "init"),
     ("sbin", "poweroff"),
     ("sbin", "reboot"),
-    ("sbin", "runlevel"),
     ("sbin", "shutdown"),
+    ("sbin", "telinit"),
 ];
+
+/// The host's own `hostname`, which prints names.
+pub(in super::super) const HOSTNAME: &str = "/usr/lib/autorun/hostname";
 
 /// The address of the proxy in every machine.
 pub(in super::super) const PROXY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 3128);
@@ -76,7 +80,15 @@ fn place_tools(seed: &Seed) -> io::Result<()> {
     if let Some(program) = seed.text_in_base(CLOUD_INIT) {
         seed.file(HOSTS_CLOUD_INIT, program, 0o755)?;
     }
-    for (directory, name) in TOOLS {
+    if let Some(program) = system::program("hostname") {
+        seed.file(HOSTNAME, fs::read(program)?, 0o755)?;
+    }
+    let refused = tools::REFUSED.map(|(name, _)| ("bin", name));
+    let is_there = |(directory, name): &(&str, &str)| {
+        seed.is_in_base(Path::new("/usr").join(directory).join(name))
+    };
+    let refused = refused.into_iter().filter(is_there);
+    for (directory, name) in TOOLS.into_iter().chain(tools::TOOLS).chain(refused) {
         // Also hide other copies, on hosts where /bin and /sbin are not links
         // into /usr.
         for other in ["/bin", "/sbin", "/usr/bin", "/usr/sbin"] {

@@ -1,5 +1,5 @@
-//! The programs of the init system: each sends its arguments to init and prints
-//! init's reply.
+//! The programs of the init system. Those that need the service manager send their
+//! arguments to init and print its reply.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::Shutdown;
@@ -8,38 +8,43 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 use super::super::disk::standins::CLOUD_INIT;
-use super::super::dmi;
-use super::control::{Reply, Request, SOCKET};
+use super::super::{dmi, tools};
+use super::control::{Reply, Request, SET_NAME, SOCKET};
 use super::distribution;
 
 /// Runs one of the programs. Returns `None` for other names.
 pub(in super::super) fn run(tool: &str, args: Vec<String>) -> Option<ExitCode> {
     match tool {
         "dmidecode" => Some(finish(&dmi::dmidecode(&args))),
-        "runlevel" => Some(print("N 5\n", 0)),
-        "systemctl" | "cloud-init" | "shutdown" | "reboot" | "poweroff" | "halt" => {
-            let is_cloud_init = tool == "cloud-init";
-            let tool = tool.to_owned();
-            Some(
-                match call(&Request {
-                    tool,
-                    args: args.clone(),
-                }) {
-                    // The real program has replaced this one meanwhile.
-                    Ok(_) if is_cloud_init && distribution::is_installed() => {
-                        let error = Command::new(CLOUD_INIT).args(args).exec();
-                        finish(&Reply::failure(format!("cloud-init: {error}"), 1))
-                    }
-                    Ok(reply) => finish(&reply),
-                    Err(error) => finish(&Reply::failure(
-                        format!("cannot reach the init process of this machine: {error}"),
-                        1,
-                    )),
-                },
-            )
+        "cloud-init" => Some(finish(&cloud_init(args))),
+        "systemctl" | "shutdown" | "reboot" | "poweroff" | "halt" | "init" | "telinit" => {
+            Some(finish(&ask(tool, args)))
         }
-        _ => None,
+        other => tools::run(other, &args).map(|reply| finish(&reply)),
     }
+}
+
+fn cloud_init(args: Vec<String>) -> Reply {
+    let reply = ask("cloud-init", args.clone());
+    if !distribution::is_installed() {
+        return reply;
+    }
+    // The real program has replaced this one meanwhile.
+    let error = Command::new(CLOUD_INIT).args(args).exec();
+    Reply::failure(format!("cloud-init: {error}"), 1)
+}
+
+/// Sets the host name of the kernel. Only root may.
+pub(in super::super) fn set_kernel_name(name: &str) -> Reply {
+    ask(SET_NAME, vec![name.to_owned()])
+}
+
+fn ask(tool: &str, args: Vec<String>) -> Reply {
+    let tool = tool.to_owned();
+    call(&Request { tool, args }).unwrap_or_else(|error| {
+        let message = format!("cannot reach the init process of this machine: {error}");
+        Reply::failure(message, 1)
+    })
 }
 
 fn call(request: &Request) -> io::Result<Reply> {

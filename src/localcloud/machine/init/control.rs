@@ -18,6 +18,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
 
 use super::super::boot::Ending;
+use super::super::tools::unsupported;
 use super::super::units::Manager;
 use super::cloud_init::{Progress, describe};
 use super::power::{self, Delay};
@@ -25,6 +26,9 @@ use super::records;
 
 /// The path of the socket in the machine.
 pub(super) const SOCKET: &str = "/run/autorun/init.sock";
+
+/// The request of `hostnamectl` for a host name of the kernel.
+pub(super) const SET_NAME: &str = "set-name";
 
 /// The maximum size, in bytes, of a request.
 const LONGEST: u64 = 256 * 1024;
@@ -58,6 +62,14 @@ pub(in super::super) struct Reply {
 }
 
 impl Reply {
+    /// Returns a success with this output.
+    pub(in super::super) fn success(out: impl Into<String>) -> Self {
+        Self {
+            out: out.into(),
+            ..Self::default()
+        }
+    }
+
     /// Returns a failure with one line of error output.
     pub(in super::super) fn failure(text: impl Into<String>, code: u8) -> Self {
         let mut err = text.into();
@@ -76,6 +88,8 @@ pub(super) struct Control {
     /// Whether the machine shuts down now.
     pub(super) ends: Rc<Cell<bool>>,
     pub(super) plans: mpsc::UnboundedSender<Option<(Ending, Delay)>>,
+    /// Requests a host name of the kernel, which only the daemon may set.
+    pub(super) names: mpsc::UnboundedSender<String>,
 }
 
 impl Control {
@@ -160,9 +174,17 @@ impl Control {
                 None => self.units.systemctl(&request.args, uid).await,
             },
             "cloud-init" => self.cloud_init(&request.args).await,
+            SET_NAME => self.set_name(&request.args, uid).await,
             "shutdown" => self.shutdown(&request.args, uid),
             "reboot" => self.end(Ending::Reboot, uid),
             "poweroff" | "halt" => self.end(Ending::PowerOff, uid),
+            "init" | "telinit" => match &request.args[..] {
+                [level] if level == "0" => self.end(Ending::PowerOff, uid),
+                [level] if level == "6" => self.end(Ending::Reboot, uid),
+                // Reload unit files, which are read whenever they are needed.
+                [level] if matches!(level.as_str(), "q" | "Q" | "u" | "U") => Reply::default(),
+                args => unsupported(&request.tool, &args.join(" ")),
+            },
             other => Reply::failure(format!("{other}: unknown program"), 127),
         }
     }
@@ -200,6 +222,27 @@ impl Control {
             Ok(power::Request::Cancel) => self.plan(None, uid),
             Ok(power::Request::Warn) => Reply::default(),
             Err(message) => Reply::failure(message, 1),
+        }
+    }
+
+    /// Sets the host name of the kernel, and waits until it is set.
+    async fn set_name(&self, args: &[String], uid: u32) -> Reply {
+        let [name] = args else {
+            return Reply::failure("Too few arguments.", 1);
+        };
+        if uid != 0 {
+            return Reply::failure("Interactive authentication required.", 1);
+        }
+        // The receiver lives as long as the machine.
+        let _ = self.names.send(name.clone());
+        let is_set = async {
+            while !nix::unistd::gethostname().is_ok_and(|now| now == name.as_str()) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        match timeout(PATIENCE, is_set).await {
+            Ok(()) => Reply::default(),
+            Err(_) => Reply::failure(format!("cannot set the host name `{name}`"), 1),
         }
     }
 

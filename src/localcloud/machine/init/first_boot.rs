@@ -11,15 +11,20 @@ use super::super::super::files;
 use super::super::boot::Boot;
 use super::super::disk::accounts::Accounts;
 use super::super::disk::standins::{BINARY, CLOUD_INIT, login_shell, sudo_rule};
+use super::super::tools::is_valid;
 
 /// The file with the id of the disk's machine.
 const MARKER: &str = "/var/lib/cloud/data/instance-id";
+
+/// The file with the host name that the last boot set.
+const NAME: &str = "/var/lib/cloud/data/previous-hostname";
 
 /// Returns whether this is the first boot of the disk, and prepares the disk
 /// for the machine.
 pub(super) fn settle(boot: &Boot) -> io::Result<bool> {
     let directory = |path: &str| fs::create_dir_all(path);
     let known = files::read_text(MARKER).unwrap_or_default();
+    directory("/var/lib/cloud/data")?;
     name(boot)?;
     place_cloud_init(boot.faults.no_cloud_init)?;
     if known.trim() == boot.id {
@@ -28,7 +33,6 @@ pub(super) fn settle(boot: &Boot) -> io::Result<bool> {
     if !known.trim().is_empty() {
         forget_instance()?;
     }
-    directory("/var/lib/cloud/data")?;
     let instance = format!("/var/lib/cloud/instances/{}", boot.id);
     directory(&instance)?;
     match symlink(instance, "/var/lib/cloud/instance") {
@@ -65,14 +69,26 @@ fn forget_instance() -> io::Result<()> {
     Ok(())
 }
 
+/// Sets the name of the boot, unless root has changed it. cloud-init remembers
+/// the name that it set in the same way.
 fn name(boot: &Boot) -> io::Result<()> {
     let (hostname, address) = (&boot.hostname, boot.address);
     let before = files::read_text("/etc/hostname").unwrap_or_default();
-    if before.trim() == hostname {
+    let ours = files::read_text(NAME).unwrap_or_default();
+    let is_changed = !ours.is_empty() && ours != before;
+    if before.trim() == hostname || is_changed {
         return Ok(());
     }
     write("/etc/hostname", &format!("{hostname}\n"), 0o644)?;
-    write("/etc/hosts", &hosts(hostname, address), 0o644)
+    write("/etc/hosts", &hosts(hostname, address), 0o644)?;
+    write(NAME, &format!("{hostname}\n"), 0o644)
+}
+
+/// Returns the name that root has given the machine, for the kernel.
+pub(super) fn kept_name(boot: &Boot) -> Option<String> {
+    let name = files::read_text("/etc/hostname").unwrap_or_default();
+    let name = name.trim();
+    (name != boot.hostname && is_valid(name)).then(|| name.to_owned())
 }
 
 /// Adds or removes the `cloud-init` program, which an image without cloud-init
@@ -99,6 +115,28 @@ fn authorize(boot: &Boot) -> io::Result<()> {
         Some(user) => user,
         None => add_user(&boot.user)?,
     };
+    place_keys(&user, &boot.authorized_keys)?;
+    match accounts::find("root") {
+        Some(root) if boot.user != "root" => {
+            place_keys(&root, &keys_of_root(&boot.authorized_keys, &boot.user))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the lines for root, which cloud-init writes: the key makes the
+/// connection, whose only command names the user to log in as.
+fn keys_of_root(keys: &[String], user: &str) -> Vec<String> {
+    let options = format!(
+        "no-port-forwarding,no-agent-forwarding,no-X11-forwarding,command=\"echo 'Please login \
+         as the user \\\"{user}\\\" rather than the user \\\"root\\\".';echo;sleep 10;exit 142\""
+    );
+    let lines = keys.iter().map(|key| format!("{options} {}", key.trim()));
+    lines.collect()
+}
+
+/// Writes the `authorized_keys` of a user.
+fn place_keys(user: &Account, keys: &[String]) -> io::Result<()> {
     let owner = (Some(user.uid), Some(user.gid));
     if !user.home.exists() {
         make_home(&user.home, owner)?;
@@ -108,10 +146,7 @@ fn authorize(boot: &Boot) -> io::Result<()> {
         fs::DirBuilder::new().mode(0o700).create(&ssh)?;
         chown(&ssh, owner.0, owner.1)?;
     }
-    let lines = boot
-        .authorized_keys
-        .iter()
-        .map(|key| format!("{}\n", key.trim()));
+    let lines = keys.iter().map(|key| format!("{}\n", key.trim()));
     let file = ssh.join("authorized_keys");
     write(&file, &lines.collect::<String>(), 0o600)?;
     chown(&file, owner.0, owner.1)
@@ -166,5 +201,12 @@ mod tests {
     fn a_machine_can_resolve_its_own_name() {
         let text = hosts("ip-10-77-0-5", Ipv4Addr::new(10, 77, 0, 5));
         assert!(text.contains("10.77.0.5 ip-10-77-0-5.ec2.internal ip-10-77-0-5\n"));
+    }
+
+    #[test]
+    fn the_line_for_root_is_the_one_that_cloud_init_writes() {
+        let lines = keys_of_root(&["ssh-ed25519 AAAA me\n".to_owned()], "ubuntu");
+        let expected = r#"no-port-forwarding,no-agent-forwarding,no-X11-forwarding,command="echo 'Please login as the user \"ubuntu\" rather than the user \"root\".';echo;sleep 10;exit 142" ssh-ed25519 AAAA me"#;
+        assert_eq!(lines, [expected]);
     }
 }

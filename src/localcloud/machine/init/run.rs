@@ -30,6 +30,7 @@ use crate::machine::boot::{Boot, Ending};
 use crate::machine::disk::standins::{PATH, SFTP_SERVER, proxy_variables};
 use crate::machine::hooks::{Hooks, SshServer};
 use crate::machine::jail;
+use crate::machine::journal::Journal;
 use crate::machine::message::{self, Channel, FromInit, ToInit};
 use crate::machine::process;
 use crate::machine::units::Manager;
@@ -113,6 +114,7 @@ fn live(runtime: &tokio::runtime::Runtime, machine: MachineParts, hooks: Hooks) 
 /// The state of init.
 struct Init {
     console: Console,
+    journal: Journal,
     reaper: Reaper,
     units: Manager,
     environment: Vec<(String, String)>,
@@ -125,9 +127,11 @@ impl Init {
         environment.extend(proxy_variables(subnet));
         let reaper = Reaper::default();
         in_background("the reaper", reaper.clone().reap());
-        let units = Manager::new(reaper.clone(), environment.clone());
+        let journal = Journal::new();
+        let units = Manager::new(reaper.clone(), journal.clone(), environment.clone());
         Self {
             console,
+            journal,
             reaper,
             units,
             environment,
@@ -144,18 +148,29 @@ impl Init {
     ) -> io::Result<Option<Ending>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let (plans, mut planned) = mpsc::unbounded_channel();
+        let (names, mut named) = mpsc::unbounded_channel();
         let (progress, _) = watch::channel(Progress::Running);
         let control = Control {
             units: self.units.clone(),
             progress: Rc::new(progress),
             ends: Rc::default(),
             plans,
+            names,
         };
         first_boot::settle(&boot)?;
         let progress = Rc::clone(&control.progress);
         in_background("the control socket", control.serve(Control::bind()?));
         in_background("the console", journal::console(self.console.clone()));
-        in_background("the system log", journal::log());
+        let (journal, units) = (&self.journal, &self.units);
+        in_background(
+            "the system log",
+            journal::syslog(journal.clone(), units.clone()),
+        );
+        in_background(
+            "the journal",
+            journal::native(journal.clone(), units.clone()),
+        );
+        in_background("streams for the journal", journal::streams(journal.clone()));
         // The first message of the daemon means that the veth pair is
         // connected.
         if daemon.receive::<ToInit>().await?.is_none() {
@@ -163,18 +178,28 @@ impl Init {
         }
         self.start_ssh(&boot, hooks).await?;
         daemon.send(&FromInit::Ready, &[]).await?;
+        if let Some(name) = first_boot::kept_name(&boot) {
+            daemon.send(&FromInit::Named(name), &[]).await?;
+        }
         let mut user_data = self.start_services(boot, progress);
-        let unusable = async {
-            match (&mut user_data).await {
-                Ok(Err(reason)) => reason,
-                _ => std::future::pending().await,
+        let ending = {
+            let planned = next_ending(&mut planned);
+            let unusable = async {
+                match (&mut user_data).await {
+                    Ok(Err(reason)) => reason,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::pin!(planned, unusable);
+            loop {
+                tokio::select! {
+                    ending = &mut planned => break Some(ending),
+                    _ = terminate.recv() => break Some(Ending::PowerOff),
+                    _ = daemon.receive::<ToInit>() => break None,
+                    reason = &mut unusable => return Err(io::Error::other(reason)),
+                    Some(name) = named.recv() => daemon.send(&FromInit::Named(name), &[]).await?,
+                }
             }
-        };
-        let ending = tokio::select! {
-            ending = next_ending(&mut planned) => Some(ending),
-            _ = terminate.recv() => Some(Ending::PowerOff),
-            _ = daemon.receive::<ToInit>() => None,
-            reason = unusable => return Err(io::Error::other(reason)),
         };
         // What happens to a script during shutdown is not its result.
         user_data.abort();

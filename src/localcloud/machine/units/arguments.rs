@@ -1,13 +1,61 @@
 //! The arguments of `systemctl`.
 
+use nix::sys::signal::Signal;
+
+use super::super::init::control::Reply;
+use super::super::tools::options::{Known, Value, parse};
+use super::super::tools::unsupported;
 use super::loader::full_name;
 
+const KNOWN: [Known; 36] = [
+    (None, "now", Value::No),
+    (Some('q'), "quiet", Value::No),
+    (None, "no-block", Value::No),
+    (None, "value", Value::No),
+    (Some('a'), "all", Value::No),
+    (None, "failed", Value::No),
+    (None, "no-legend", Value::No),
+    (None, "plain", Value::No),
+    (None, "version", Value::No),
+    (None, "user", Value::No),
+    (Some('p'), "property", Value::Required),
+    (Some('P'), "value-of", Value::Required),
+    (Some('t'), "type", Value::Required),
+    (None, "state", Value::Required),
+    (Some('s'), "signal", Value::Required),
+    (None, "kill-who", Value::Required),
+    (None, "kill-whom", Value::Required),
+    (Some('n'), "lines", Value::Required),
+    // These have no effect here, or ask for what happens in any case.
+    (Some('o'), "output", Value::Required),
+    (None, "job-mode", Value::Required),
+    (None, "preset-mode", Value::Required),
+    (None, "message", Value::Required),
+    (None, "check-inhibitors", Value::Required),
+    (Some('l'), "full", Value::No),
+    (Some('f'), "force", Value::No),
+    (Some('i'), "ignore-inhibitors", Value::No),
+    (None, "no-pager", Value::No),
+    (None, "no-ask-password", Value::No),
+    (None, "no-reload", Value::No),
+    (None, "no-wall", Value::No),
+    (None, "no-warn", Value::No),
+    (None, "show-types", Value::No),
+    (None, "show-transaction", Value::No),
+    (None, "system", Value::No),
+    (None, "wait", Value::No),
+    (None, "with-dependencies", Value::No),
+];
+
 /// A parsed call.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "options are independent")]
 pub(super) struct Call {
     pub(super) verb: String,
+    /// Units, or the other words of a verb that takes none.
     pub(super) units: Vec<String>,
+    /// The words as given.
+    pub(super) words: Vec<String>,
     pub(super) now: bool,
     pub(super) quiet: bool,
     pub(super) no_block: bool,
@@ -15,69 +63,148 @@ pub(super) struct Call {
     pub(super) value: bool,
     /// Include inactive units.
     pub(super) all: bool,
+    pub(super) no_legend: bool,
+    pub(super) plain: bool,
     pub(super) properties: Vec<String>,
+    /// The active or sub states of listed units.
+    pub(super) states: Vec<String>,
+    pub(super) signal: Signal,
+    /// Signal only the main process.
+    pub(super) only_main: bool,
+    /// How many messages `status` shows.
+    pub(super) lines: usize,
+}
+
+impl Default for Call {
+    fn default() -> Self {
+        Self {
+            verb: String::new(),
+            units: Vec::new(),
+            words: Vec::new(),
+            now: false,
+            quiet: false,
+            no_block: false,
+            value: false,
+            all: false,
+            no_legend: false,
+            plain: false,
+            properties: Vec::new(),
+            states: Vec::new(),
+            signal: Signal::SIGTERM,
+            only_main: false,
+            lines: 10,
+        }
+    }
 }
 
 impl Call {
-    pub(super) fn parse(args: &[String]) -> Self {
+    /// Parses a call. Fails for options that the local cloud does not support.
+    pub(super) fn parse(args: &[String]) -> Result<Self, Reply> {
+        let (given, words) = parse("systemctl", &KNOWN, args)?;
         let mut call = Self::default();
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let (name, value) = match arg.split_once('=') {
-                Some((name, value)) if arg.starts_with("--") => (name, Some(value.to_owned())),
-                _ => (arg.as_str(), None),
-            };
-            match name {
-                "--now" => call.now = true,
-                "--quiet" | "-q" => call.quiet = true,
-                "--no-block" => call.no_block = true,
-                "--value" => call.value = true,
-                "--all" | "-a" => call.all = true,
-                "--property" | "-p" | "-P" => {
-                    call.value |= name == "-P";
-                    let value = value.or_else(|| args.next().cloned()).unwrap_or_default();
-                    call.properties.extend(value.split(',').map(str::to_owned));
-                }
-                "--type" | "-t" | "--state" | "--signal" | "-s" | "--lines" | "-n" | "--output"
-                | "-o" | "--kill-who" | "--kill-whom" | "--job-mode" | "--root"
-                | "--preset-mode" => {
-                    if value.is_none() {
-                        args.next();
-                    }
-                }
-                "--version" => "version".clone_into(&mut call.verb),
-                option if option.starts_with('-') => {}
-                verb if call.verb.is_empty() => verb.clone_into(&mut call.verb),
-                unit => call.units.push(full_name(unit)),
-            }
+        for (name, value) in given {
+            call.set(name, value.as_deref().unwrap_or_default())?;
         }
+        let mut words = words.into_iter();
         if call.verb.is_empty() {
-            "list-units".clone_into(&mut call.verb);
+            call.verb = words.next().unwrap_or_else(|| "list-units".to_owned());
         }
-        call
+        call.words = words.collect();
+        call.units = call.words.iter().map(|unit| full_name(unit)).collect();
+        Ok(call)
     }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), Reply> {
+        let parts = || value.split(',').map(str::to_owned);
+        match name {
+            "now" => self.now = true,
+            "quiet" => self.quiet = true,
+            "no-block" => self.no_block = true,
+            "value" => self.value = true,
+            "all" => self.all = true,
+            "failed" => self.states.push("failed".to_owned()),
+            "no-legend" => self.no_legend = true,
+            "plain" => self.plain = true,
+            "version" => "version".clone_into(&mut self.verb),
+            "user" => {
+                let message = "Failed to connect to bus: No medium found: an instance of the \
+                    local cloud has no service managers of users (see `autorun docs local-cloud`)";
+                return Err(Reply::failure(message, 1));
+            }
+            "property" => self.properties.extend(parts()),
+            "value-of" => {
+                self.value = true;
+                self.properties.extend(parts());
+            }
+            "state" => self.states.extend(parts()),
+            "type" if value.split(',').any(|kind| kind == "service") => {}
+            "type" => return Err(unsupported("systemctl", &format!("--type={value}"))),
+            "signal" => self.signal = signal(value)?,
+            "kill-who" | "kill-whom" => match value {
+                "main" => self.only_main = true,
+                "all" => self.only_main = false,
+                _ => return Err(unsupported("systemctl", &format!("--kill-whom={value}"))),
+            },
+            "lines" => {
+                let failed = || Reply::failure(format!("Failed to parse lines '{value}'"), 1);
+                self.lines = value.parse().map_err(|_| failed())?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Parses `HUP`, `SIGHUP` or `1`.
+fn signal(text: &str) -> Result<Signal, Reply> {
+    let by_number = text
+        .parse::<i32>()
+        .ok()
+        .and_then(|number| Signal::try_from(number).ok());
+    let name = text.trim_start_matches("SIG");
+    let by_name = || format!("SIG{name}").parse().ok();
+    let failed = || Reply::failure(format!("Failed to parse signal string {text}."), 1);
+    by_number.or_else(by_name).ok_or_else(failed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn call(line: &str) -> Result<Call, Reply> {
+        let args: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        Call::parse(&args)
+    }
+
     #[test]
     fn calls_are_parsed() {
-        let args = [
-            "-q",
-            "enable",
-            "--now",
-            "nginx",
-            "a.timer",
-            "--property=Id,Type",
-            "-p",
-            "X",
-        ];
-        let call = Call::parse(&args.map(str::to_owned));
-        assert_eq!(call.verb, "enable");
-        assert_eq!(call.units, ["nginx.service", "a.timer"]);
-        assert_eq!(call.properties, ["Id", "Type", "X"]);
-        assert!(call.now && call.quiet && !call.value);
+        let parsed = call("-q enable --now nginx a.timer --property=Id,Type -p X").unwrap();
+        assert_eq!(parsed.verb, "enable");
+        assert_eq!(parsed.units, ["nginx.service", "a.timer"]);
+        assert_eq!(parsed.properties, ["Id", "Type", "X"]);
+        assert!(parsed.now && parsed.quiet && !parsed.value);
+        assert_eq!(call("kill -s HUP x").unwrap().signal, Signal::SIGHUP);
+        assert_eq!(
+            call("kill --signal=SIGUSR1 x").unwrap().signal,
+            Signal::SIGUSR1
+        );
+        assert_eq!(call("kill -s 9 x").unwrap().signal, Signal::SIGKILL);
+        assert_eq!(call("--failed").unwrap().states, ["failed"]);
+        assert_eq!(call("status x -n 3 -l --no-pager").unwrap().lines, 3);
+    }
+
+    #[test]
+    fn options_without_an_effect_here_are_refused() {
+        for line in [
+            "--user start x",
+            "--root=/x enable x",
+            "-H host status",
+            "kill -s NO x",
+            "list-units --type=timer",
+            "--nonsense",
+            "kill --kill-who=control x",
+        ] {
+            assert_eq!(call(line).unwrap_err().code, 1, "{line}");
+        }
     }
 }

@@ -57,6 +57,12 @@ pub(super) struct OwnDirectory {
 /// The definition of a service.
 #[derive(Clone, Debug)]
 pub(super) struct Definition {
+    /// The name and the description.
+    pub(super) title: String,
+    /// The variables of all services.
+    pub(super) given: Vec<(String, String)>,
+    /// The name of its processes in the journal, instead of the program's.
+    pub(super) identifier: Option<String>,
     pub(super) kind: Kind,
     pub(super) start_pre: Vec<Exec>,
     pub(super) start: Vec<Exec>,
@@ -85,7 +91,7 @@ pub(super) struct Definition {
 
 impl Definition {
     /// Parses a loaded unit.
-    pub(super) fn of(unit: &Unit) -> Self {
+    pub(super) fn of(unit: &Unit, given: Vec<(String, String)>) -> Self {
         let text = Text(unit);
         let restart_pause = text
             .duration("RestartSec")
@@ -95,7 +101,14 @@ impl Definition {
             Some(patience) if !patience.is_zero() => patience.min(LONGEST_PATIENCE),
             _ => LONGEST_PATIENCE,
         };
+        let title = match unit.file.last("Unit", "Description") {
+            Some(description) => format!("{} - {description}", unit.name),
+            None => unit.name.clone(),
+        };
         Self {
+            title,
+            given,
+            identifier: text.value("SyslogIdentifier"),
             kind: text.kind(),
             start_pre: text.commands("ExecStartPre"),
             start: text.commands("ExecStart"),
@@ -307,11 +320,14 @@ mod tests {
     fn definition(text: &str) -> Definition {
         let mut file = UnitFile::default();
         file.merge(text);
-        Definition::of(&Unit {
-            name: "web@1.service".to_owned(),
-            path: PathBuf::new(),
-            file,
-        })
+        Definition::of(
+            &Unit {
+                name: "web@1.service".to_owned(),
+                path: PathBuf::new(),
+                file,
+            },
+            Vec::new(),
+        )
     }
 
     #[test]

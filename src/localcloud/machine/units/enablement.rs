@@ -38,6 +38,9 @@ impl Enabled {
 /// The maximum number of links that are read, and thus the most enabled units.
 const MOST_LINKS: usize = 1024;
 
+/// The link to the target that a boot reaches.
+const DEFAULT: &str = "default.target";
+
 impl Loader {
     /// Returns the names of all units that start at boot.
     pub(super) fn enabled(&self) -> Vec<String> {
@@ -151,6 +154,49 @@ impl Loader {
             return Ok(vec![format!("Removed \"{}\".", link.display())]);
         }
         Ok(Vec::new())
+    }
+
+    /// Makes a unit file outside the search path known. Returns the lines to
+    /// print.
+    pub(super) fn link(&self, file: &Path) -> io::Result<Vec<String>> {
+        let link = self.administrator().join(file_name(file));
+        if !file.is_absolute() || !file.is_file() {
+            let message = format!("File {}: No such file or directory", file.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+        }
+        if link == file || fs::read_link(&link).is_ok_and(|target| target == file) {
+            return Ok(Vec::new());
+        }
+        if link.symlink_metadata().is_ok_and(|found| found.is_file()) {
+            let message = format!("File {} already exists.", link.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
+        remove(&link)?;
+        symlink(file, &link)?;
+        let (link, file) = (link.display(), file.display());
+        Ok(vec![format!("Created symlink {link} → {file}.")])
+    }
+
+    /// Returns the target that a boot reaches.
+    pub(super) fn default_target(&self) -> String {
+        let link = fs::read_link(self.administrator().join(DEFAULT));
+        link.map_or_else(
+            |_| "multi-user.target".to_owned(),
+            |target| file_name(&target),
+        )
+    }
+
+    /// Sets the target that a boot reaches. Returns the lines to print.
+    pub(super) fn set_default(&self, target: &str) -> io::Result<Vec<String>> {
+        let Found::Unit(unit) = self.find(target)? else {
+            let message = format!("Unit file {target} does not exist.");
+            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+        };
+        let link = self.administrator().join(DEFAULT);
+        remove(&link)?;
+        symlink(&unit.path, &link)?;
+        let (link, target) = (link.display(), unit.path.display());
+        Ok(vec![format!("Created symlink {link} → {target}.")])
     }
 
     fn wanted_links(&self, unit: &Unit) -> Vec<PathBuf> {

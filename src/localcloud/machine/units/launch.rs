@@ -1,18 +1,19 @@
 //! Runs the commands of a service: user, directory, environment.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::super::super::accounts;
-use super::super::super::files;
 use super::super::init::spawn::{Child, Identity, Spawn};
+use super::super::journal::{INFO, Journal, Source};
 use super::definition::Definition;
 use super::exec::Exec;
 use super::service::Service;
 use super::state::{Failure, is_success};
+
+/// The priority of warnings.
+const WARNING: u8 = 4;
 
 impl Service {
     /// Runs commands one after the other until one fails.
@@ -73,7 +74,7 @@ impl Service {
             directory => directory,
         };
         let environment: Vec<_> = variables.clone().into_iter().collect();
-        let log = self.open_log().map_err(Failure::resources)?;
+        let (reader, writer) = Journal::pipe().map_err(Failure::resources)?;
         let child = Spawn::new(&argv.program)
             .arg0(&argv.arg0)
             .args(&argv.args)
@@ -81,13 +82,21 @@ impl Service {
             .directory(directory)
             .identity(identity)
             .umask(definition.umask)
-            .output(log)
+            .output(writer)
             .and_then(|spawn| spawn.start(&self.0.reaper))
             .map_err(|error| Failure {
                 result: "exit-code",
                 reason: format!("cannot run {}: {error}", argv.program),
             })?;
         self.0.state.borrow_mut().family.started.insert(child.pid);
+        let program = Path::new(&argv.program).file_name().unwrap_or_default();
+        let identifier = definition.identifier.clone();
+        let source = Source {
+            identifier: identifier.unwrap_or_else(|| program.to_string_lossy().into_owned()),
+            pid: Some(child.pid),
+            unit: Some(self.0.name.clone()),
+        };
+        self.0.journal.follow(source, INFO, reader);
         Ok(child)
     }
 
@@ -97,7 +106,7 @@ impl Service {
         more: &[(&str, &str)],
     ) -> io::Result<BTreeMap<String, String>> {
         let state = self.state();
-        let mut given = self.0.environment.clone();
+        let mut given = definition.given.clone();
         let mut add = |key: &str, value: String| given.push((key.to_owned(), value));
         add("INVOCATION_ID", state.family.invocation);
         if let Some(main) = state.family.main {
@@ -120,29 +129,13 @@ impl Service {
         definition.variables(&given)
     }
 
-    /// Returns the path of the service's log.
-    pub(super) fn log(&self) -> String {
-        log_of(&self.0.name)
-    }
-
-    fn open_log(&self) -> io::Result<OwnedFd> {
-        fs::create_dir_all("/var/log/units")?;
-        Ok(files::append(self.log(), 0o640)?.into())
-    }
-
-    /// Writes a line to the service's log.
+    /// Writes a warning about the service to the journal.
     pub(super) fn note(&self, text: &str) {
-        use io::Write as _;
-        if let Ok(log) = self.open_log() {
-            // If the log cannot be written, the service's state still shows the
-            // failure.
-            let _ = writeln!(fs::File::from(log), "{}: {text}", self.0.name);
-        }
+        self.report(WARNING, &format!("{}: {text}", self.0.name));
     }
-}
 
-/// Returns the path of a unit's log.
-fn log_of(unit: &str) -> String {
-    let stem = unit.strip_suffix(".service").unwrap_or(unit);
-    format!("/var/log/units/{stem}.log")
+    /// Writes a message about the service to the journal.
+    pub(super) fn report(&self, priority: u8, text: &str) {
+        self.0.journal.of_init(&self.0.name, priority, text);
+    }
 }

@@ -161,7 +161,7 @@ impl Loader {
 }
 
 /// Returns the full name of a unit.
-pub(super) fn full_name(name: &str) -> String {
+pub(in super::super) fn full_name(name: &str) -> String {
     if is_unit(name) {
         name.to_owned()
     } else {

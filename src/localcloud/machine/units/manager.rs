@@ -10,6 +10,7 @@ use std::rc::Rc;
 use futures_util::future::join_all;
 
 use super::super::init::reaper::Reaper;
+use super::super::journal::Journal;
 use super::definition::Definition;
 use super::loader::{Found, Loader, Unit};
 use super::service::Service;
@@ -49,7 +50,9 @@ pub(in super::super) struct Manager(Rc<Inner>);
 struct Inner {
     pub(super) loader: Loader,
     reaper: Reaper,
-    environment: Vec<(String, String)>,
+    journal: Journal,
+    /// The variables of all services, which `set-environment` changes.
+    environment: RefCell<Vec<(String, String)>>,
     services: RefCell<BTreeMap<String, Service>>,
     /// Units without any effect that were started.
     pretended: RefCell<BTreeSet<String>>,
@@ -82,14 +85,35 @@ pub(super) enum Target {
 }
 
 impl Manager {
-    pub(in super::super) fn new(reaper: Reaper, environment: Vec<(String, String)>) -> Self {
+    pub(in super::super) fn new(
+        reaper: Reaper,
+        journal: Journal,
+        environment: Vec<(String, String)>,
+    ) -> Self {
         Self(Rc::new(Inner {
             loader: Loader::default(),
             reaper,
-            environment,
+            journal,
+            environment: RefCell::new(environment),
             services: RefCell::default(),
             pretended: RefCell::default(),
         }))
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.0.journal
+    }
+
+    /// Returns the variables of all services.
+    pub(super) fn environment(&self) -> Vec<(String, String)> {
+        self.0.environment.borrow().clone()
+    }
+
+    /// Sets or removes a variable of the services that start from now on.
+    pub(super) fn set_variable(&self, key: &str, value: Option<&str>) {
+        let mut environment = self.0.environment.borrow_mut();
+        environment.retain(|(known, _)| known != key);
+        environment.extend(value.map(|value| (key.to_owned(), value.to_owned())));
     }
 
     pub(super) fn loader(&self) -> &Loader {
@@ -161,7 +185,7 @@ impl Manager {
                 Ok(Target::Pretended(unit.name))
             }
             Found::Unit(unit) => {
-                let definition = Rc::new(Definition::of(&unit));
+                let definition = Rc::new(Definition::of(&unit, self.environment()));
                 let service = self.service(&unit.name);
                 Ok(Target::Service(Box::new(unit), service, definition))
             }
@@ -175,8 +199,21 @@ impl Manager {
 
     fn service(&self, name: &str) -> Service {
         let mut services = self.0.services.borrow_mut();
-        let make = || Service::new(name, self.0.reaper.clone(), self.0.environment.clone());
+        let make = || {
+            let (reaper, journal) = (self.0.reaper.clone(), self.0.journal.clone());
+            Service::new(name, reaper, journal)
+        };
         services.entry(name.to_owned()).or_insert_with(make).clone()
+    }
+
+    /// Returns the unit that a process belongs to.
+    pub(in super::super) fn unit_of(&self, pid: i32) -> Option<String> {
+        let services = self.services();
+        let mut its = services.iter().filter(|(_, service)| {
+            let family = service.state().family;
+            family.main == Some(pid) || family.has(pid)
+        });
+        its.next().map(|(name, _)| name.clone())
     }
 
     /// Returns the services that were ever started.
@@ -295,7 +332,8 @@ impl Manager {
     }
 }
 
-fn is_built_in(name: &str) -> bool {
+/// Whether init provides this service itself.
+pub(in super::super) fn is_built_in(name: &str) -> bool {
     let of_systemd = name.starts_with("systemd-") && name.ends_with(".service");
     BUILT_IN.contains(&name) || of_systemd
 }

@@ -27,4 +27,5 @@ mod systemctl;
 mod values;
 mod wording;
 
-pub(super) use manager::Manager;
+pub(super) use loader::full_name;
+pub(super) use manager::{Manager, is_built_in};

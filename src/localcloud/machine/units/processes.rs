@@ -55,6 +55,11 @@ impl Family {
             || has_invocation(pid, &self.invocation)
     }
 
+    /// Whether a process carries the service's invocation id.
+    pub(super) fn has(&self, pid: i32) -> bool {
+        !self.invocation.is_empty() && has_invocation(pid, &self.invocation)
+    }
+
     /// Sends a signal to all processes of the service.
     pub(super) fn signal(&self, signal: Signal) {
         for pid in self.members() {

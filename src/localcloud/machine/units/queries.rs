@@ -2,14 +2,13 @@
 
 use super::super::super::files;
 use super::super::init::control::Reply;
+use super::super::journal::Style;
+use super::super::tools::{VERSION, matches};
 use super::arguments::Call;
 use super::enablement::Enabled;
 use super::manager::{Manager, Refusal, Target};
 use super::state::{Active, State};
 use super::wording::{describe, lines_of, out, refused};
-
-/// The number of log lines that `status` shows.
-const LOG_LINES: usize = 10;
 
 impl Manager {
     pub(super) fn is_active(&self, call: &Call) -> Reply {
@@ -60,18 +59,40 @@ impl Manager {
     pub(super) fn status(&self, call: &Call) -> Reply {
         let mut reply = Reply::default();
         for unit in &call.units {
-            let one = self.status_of(unit);
+            let one = self.status_of(unit, call.lines);
             reply.out += &one.out;
             reply.err += &one.err;
             reply.code = reply.code.max(one.code);
         }
         if call.units.is_empty() {
-            return out("State: running\n");
+            let (host, state) = (hostname(), self.system_state().out);
+            let failed = self.failed();
+            return out(format!(
+                "● {host}\n    State: {state}     Jobs: 0 queued\n   Failed: {failed} units\n"
+            ));
         }
         reply
     }
 
-    fn status_of(&self, name: &str) -> Reply {
+    /// Returns whether all units are as they should be.
+    pub(super) fn system_state(&self) -> Reply {
+        match self.failed() {
+            0 => out("running\n"),
+            _ => Reply {
+                code: 1,
+                ..out("degraded\n")
+            },
+        }
+    }
+
+    /// Returns the number of failed services.
+    fn failed(&self) -> usize {
+        let services = self.services().into_iter();
+        let failed = services.filter(|(_, service)| service.state().active == Active::Failed);
+        failed.count()
+    }
+
+    fn status_of(&self, name: &str, lines: usize) -> Reply {
         match self.target(name) {
             Err(Refusal::Missing) => Reply::failure(format!("Unit {name} could not be found."), 4),
             Err(Refusal::Masked) => Reply {
@@ -107,11 +128,12 @@ impl Manager {
                     unit.path.display(),
                     describe(&state)
                 );
-                let log = files::tail(service.log(), files::MOST).unwrap_or_default();
-                let log = String::from_utf8_lossy(&log);
-                let lines: Vec<_> = log.lines().rev().take(LOG_LINES).collect();
-                out += if lines.is_empty() { "" } else { "\n" };
-                out += &lines_of(lines.into_iter().rev());
+                let zone = files::time_zone();
+                let log = self.journal().latest(&unit.name, lines);
+                out += if log.is_empty() { "" } else { "\n" };
+                for entry in log {
+                    out += &entry.show(Style::Short, &zone);
+                }
                 Reply {
                     out,
                     code: if state.active == Active::Running {
@@ -126,7 +148,19 @@ impl Manager {
     }
 
     pub(super) fn show(&self, call: &Call) -> Reply {
-        let all = call.units.iter().flat_map(|unit| self.properties(unit));
+        let own = || {
+            let state = self.system_state().out.trim().to_owned();
+            let failed = self.failed().to_string();
+            [
+                ("Version", VERSION.to_owned()),
+                ("SystemState", state),
+                ("NFailedUnits", failed),
+            ]
+            .map(|(key, value)| (key.to_owned(), value))
+        };
+        let of_manager = call.units.is_empty().then(own).into_iter().flatten();
+        let of_units = call.units.iter().flat_map(|unit| self.properties(unit));
+        let all = of_manager.chain(of_units);
         let is_wanted = |key: &String| call.properties.is_empty() || call.properties.contains(key);
         let wanted = all.filter(|(key, _)| is_wanted(key));
         out(lines_of(wanted.map(|(key, value)| {
@@ -152,6 +186,13 @@ impl Manager {
                     ("ExecMainStatus", status.to_string()),
                     ("Result", state.result.to_owned()),
                     ("NRestarts", state.restarts.to_string()),
+                    ("InvocationID", state.family.invocation.clone()),
+                    (
+                        "StateChangeTimestamp",
+                        state.since.strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string(),
+                    ),
+                    ("NeedDaemonReload", "no".to_owned()),
+                    ("User", definition.user.clone().unwrap_or_default()),
                     ("SubState", state.sub.to_owned()),
                     ("Type", format!("{:?}", definition.kind).to_lowercase()),
                     ("Description", title.to_owned()),
@@ -200,33 +241,111 @@ impl Manager {
     }
 
     pub(super) fn list_units(&self, call: &Call) -> Reply {
-        let mut lines = vec!["  UNIT LOAD ACTIVE SUB".to_owned()];
+        let mut rows = Vec::new();
         for (name, service) in self.services() {
             let State { active, sub, .. } = service.state();
-            let wanted = call.units.is_empty() || call.units.contains(&name);
-            if wanted && (call.all || active != Active::Inactive) {
-                lines.push(format!("  {name} loaded {} {sub}", active.as_str()));
+            let (state, shown) = (active.as_str(), call.all || active != Active::Inactive);
+            let is_named = call.words.is_empty()
+                || call
+                    .words
+                    .iter()
+                    .chain(&call.units)
+                    .any(|word| matches(word, &name));
+            let is_wanted = if call.states.is_empty() {
+                shown
+            } else {
+                call.states
+                    .iter()
+                    .any(|wanted| [state, sub].contains(&wanted.as_str()))
+            };
+            if is_named && is_wanted {
+                let title = self.description(&name);
+                let mark = if active == Active::Failed { "●" } else { " " };
+                rows.push([
+                    mark.to_owned(),
+                    name,
+                    state.to_owned(),
+                    sub.to_owned(),
+                    title,
+                ]);
             }
         }
-        let count = lines.len() - 1;
-        lines.push(format!("\n{count} loaded units listed."));
-        out(lines_of(lines))
+        out(units_table(&rows, call))
+    }
+
+    fn description(&self, name: &str) -> String {
+        match self.target(name) {
+            Ok(Target::Service(unit, ..)) => {
+                let title = unit.file.last("Unit", "Description");
+                title.unwrap_or(&unit.name).to_owned()
+            }
+            _ => name.to_owned(),
+        }
     }
 
     pub(super) fn list_unit_files(&self, call: &Call) -> Reply {
-        let mut lines = vec!["UNIT FILE STATE".to_owned()];
+        let mut lines = Vec::new();
         for name in self.loader().names() {
-            let wanted = call.units.is_empty() || call.units.contains(&name);
+            let words = call.words.iter().chain(&call.units);
+            let wanted = call.words.is_empty() || words.clone().any(|word| matches(word, &name));
             let enabled = self.loader().is_enabled(&name);
-            if let (true, Ok(Some(enabled))) = (wanted, enabled) {
+            if let (true, Ok(Some(enabled))) = (wanted, enabled)
+                && (call.states.is_empty() || call.states.iter().any(|s| s == enabled.as_str()))
+            {
                 lines.push(format!("{name} {}", enabled.as_str()));
             }
         }
-        let count = lines.len() - 1;
-        lines.push(format!("\n{count} unit files listed."));
+        let count = lines.len();
+        if !call.no_legend {
+            lines.insert(0, "UNIT FILE STATE".to_owned());
+            lines.push(format!("\n{count} unit files listed."));
+        }
         Reply {
             code: u8::from(count == 0),
             ..out(lines_of(lines))
         }
     }
+}
+
+/// Returns the table of `list-units` with systemd's columns.
+fn units_table(rows: &[[String; 5]], call: &Call) -> String {
+    let width = |column: usize, title: &str| {
+        let lengths = rows.iter().map(|row| row[column].len());
+        lengths.chain([title.len()]).max().unwrap_or_default()
+    };
+    let (name, active, sub) = (width(1, "UNIT"), width(2, "ACTIVE"), width(3, "SUB"));
+    let mark = |text: &str| {
+        if call.plain {
+            String::new()
+        } else {
+            format!("{text} ")
+        }
+    };
+    let line = |row: [&str; 5]| {
+        let [at, unit, state, detail, title] = row;
+        let load = if title == "DESCRIPTION" {
+            "LOAD"
+        } else {
+            "loaded"
+        };
+        format!(
+            "{}{unit:name$} {load:6} {state:active$} {detail:sub$} {title}\n",
+            mark(at)
+        )
+    };
+    let mut text: String = rows
+        .iter()
+        .map(|row| line(row.each_ref().map(String::as_str)))
+        .collect();
+    if !call.no_legend {
+        let head = line([" ", "UNIT", "ACTIVE", "SUB", "DESCRIPTION"]);
+        let count = rows.len();
+        text = format!("{head}{text}\n{count} loaded units listed.\n");
+    }
+    text
+}
+
+fn hostname() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }

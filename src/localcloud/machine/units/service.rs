@@ -17,13 +17,17 @@ use tokio::time::timeout;
 use super::super::super::files;
 use super::super::init::reaper::Reaper;
 use super::super::init::spawn::Child;
+use super::super::journal::{INFO, Journal};
 use super::definition::{Definition, Kind, Restart};
 use super::directories::make_directories;
 use super::processes::{Family, is_alive};
-use super::state::{Active, Failure, State, ended_by_usual_signal, is_success};
+use super::state::{Active, Failure, State, described, ended_by_usual_signal, is_success};
 
 /// The maximum number of automatic starts within this time, as in systemd.
 const START_LIMIT: (usize, Duration) = (5, Duration::from_secs(10));
+
+/// The priority of a failed start.
+const ERROR: u8 = 3;
 
 /// A service that was requested at least once.
 #[derive(Clone)]
@@ -32,14 +36,14 @@ pub(super) struct Service(pub(super) Rc<Inner>);
 pub(super) struct Inner {
     pub(super) name: String,
     pub(super) reaper: Reaper,
-    pub(super) environment: Vec<(String, String)>,
+    pub(super) journal: Journal,
     pub(super) state: RefCell<State>,
     /// Allows only one change at a time.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Service {
-    pub(super) fn new(name: &str, reaper: Reaper, environment: Vec<(String, String)>) -> Self {
+    pub(super) fn new(name: &str, reaper: Reaper, journal: Journal) -> Self {
         let state = State {
             active: Active::Inactive,
             sub: "dead",
@@ -54,7 +58,7 @@ impl Service {
         Self(Rc::new(Inner {
             name: name.to_owned(),
             reaper,
-            environment,
+            journal,
             state: RefCell::new(state),
             turn: tokio::sync::Mutex::new(()),
         }))
@@ -119,15 +123,28 @@ impl Service {
             return Ok(());
         }
         self.begin();
+        let (title, kind) = (&definition.title, definition.kind);
+        if kind != Kind::Simple || !definition.start_pre.is_empty() {
+            self.report(INFO, &format!("Starting {title}..."));
+        }
         let patience = definition.start_patience;
         let started = timeout(patience, self.start_steps(definition)).await;
         let result = started.unwrap_or_else(|_| Err(Failure::timeout("the start")));
+        if result.is_ok() {
+            let done = if kind == Kind::Oneshot {
+                "Finished"
+            } else {
+                "Started"
+            };
+            self.report(INFO, &format!("{done} {title}."));
+        }
         if let Err(failure) = &result {
             self.note(&failure.reason);
             self.0.state.borrow_mut().turn += 1;
             self.kill_rest(definition).await;
             self.run_post(definition).await;
             self.end(Some(failure.result));
+            self.report(ERROR, &format!("Failed to start {title}."));
         }
         result
     }
@@ -287,6 +304,9 @@ impl Service {
         if success && definition.remain_after_exit {
             return self.set(Active::Running, "exited");
         }
+        if status.code() != Some(0) {
+            self.note(&format!("Main process exited, {}", described(status)));
+        }
         self.kill_rest(&definition).await;
         self.run_post(&definition).await;
         self.end((!success).then_some(failure.result));
@@ -340,6 +360,10 @@ impl Service {
         match failure {
             Some(_) => self.set(Active::Failed, "failed"),
             None => self.set(Active::Inactive, "dead"),
+        }
+        match failure {
+            Some(result) => self.note(&format!("Failed with result '{result}'.")),
+            None => self.report(INFO, &format!("{}: Deactivated successfully.", self.0.name)),
         }
         let mut state = self.0.state.borrow_mut();
         state.result = failure.unwrap_or("success");

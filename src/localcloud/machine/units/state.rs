@@ -83,6 +83,30 @@ impl Failure {
     }
 }
 
+/// Returns an exit status as systemd writes it.
+pub(super) fn described(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    if let Some(code) = status.code() {
+        let name = match code {
+            0 => "SUCCESS",
+            1 => "FAILURE",
+            2 => "INVALIDARGUMENT",
+            3 => "NOTIMPLEMENTED",
+            4 => "NOPERMISSION",
+            5 => "NOTINSTALLED",
+            6 => "NOTCONFIGURED",
+            7 => "NOTRUNNING",
+            203 => "EXEC",
+            _ => "n/a",
+        };
+        return format!("code=exited, status={code}/{name}");
+    }
+    let number = status.signal().unwrap_or_default();
+    let signal = Signal::try_from(number).map_or("n/a", Signal::as_str);
+    let name = signal.trim_start_matches("SIG");
+    format!("code=killed, status={number}/{name}")
+}
+
 /// Whether an exit status is a success according to the unit file.
 pub(super) fn is_success(definition: &Definition, status: ExitStatus) -> bool {
     let code = status.code();
@@ -103,4 +127,19 @@ pub(super) fn ended_by_usual_signal(status: ExitStatus) -> bool {
         .signal()
         .and_then(|signal| Signal::try_from(signal).ok());
     signal.is_some_and(|signal| usual.contains(&signal))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn exit_statuses_have_names() {
+        let words = |raw| described(ExitStatus::from_raw(raw));
+        assert_eq!(words(1 << 8), "code=exited, status=1/FAILURE");
+        assert_eq!(words(42 << 8), "code=exited, status=42/n/a");
+        assert_eq!(words(9), "code=killed, status=9/KILL");
+    }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use nix::sys::signal::Signal;
 use tokio::time::timeout;
 
+use super::super::journal::INFO;
 use super::definition::{Definition, KillMode};
 use super::processes::{is_alive, send};
 use super::service::Service;
@@ -22,6 +23,7 @@ impl Service {
             return;
         }
         self.set(Active::Deactivating, "stop");
+        self.report(INFO, &format!("Stopping {}...", definition.title));
         let commands = self.run_all(definition, &definition.stop);
         match timeout(definition.stop_patience, commands).await {
             Ok(Ok(())) => {}
@@ -31,6 +33,7 @@ impl Service {
         self.kill_rest(definition).await;
         self.run_post(definition).await;
         self.end(None);
+        self.report(INFO, &format!("Stopped {}.", definition.title));
     }
 
     /// Ends the remaining processes, at first with the service's kill signal.

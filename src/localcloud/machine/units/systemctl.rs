@@ -1,16 +1,64 @@
 //! The command `systemctl`.
 
+use std::path::Path;
+
 use super::super::init::control::Reply;
+use super::super::tools::{VERSION, unsupported};
 use super::arguments::Call;
-use super::loader::Found;
+use super::loader::{Found, file_name, full_name};
 use super::manager::{Manager, Refusal, Target};
+use super::processes::send;
 use super::state::Active;
 use super::wording::{NOT_INSTALLABLE, denied, lines_of, out, refused};
+
+/// Verbs of systemd that would have an effect, which they cannot have here, or
+/// show what is not known here.
+const UNSUPPORTED: [&str; 36] = [
+    "add-requires",
+    "add-wants",
+    "bind",
+    "cancel",
+    "clean",
+    "default",
+    "edit",
+    "emergency",
+    "exit",
+    "freeze",
+    "help",
+    "hibernate",
+    "hybrid-sleep",
+    "import-environment",
+    "list-automounts",
+    "list-dependencies",
+    "list-machines",
+    "list-paths",
+    "list-sockets",
+    "list-timers",
+    "log-level",
+    "log-target",
+    "mount-image",
+    "preset-all",
+    "rescue",
+    "revert",
+    "service-log-level",
+    "service-log-target",
+    "service-watchdogs",
+    "set-property",
+    "sleep",
+    "suspend",
+    "suspend-then-hibernate",
+    "switch-root",
+    "thaw",
+    "whoami",
+];
 
 impl Manager {
     /// Runs a call of `systemctl` by this user.
     pub(in super::super) async fn systemctl(&self, args: &[String], uid: u32) -> Reply {
-        let call = Call::parse(args);
+        let call = match Call::parse(args) {
+            Ok(call) => call,
+            Err(reply) => return reply,
+        };
         let changes = !matches!(
             call.verb.as_str(),
             "is-active"
@@ -24,9 +72,7 @@ impl Manager {
                 | "cat"
                 | "get-default"
                 | "version"
-                | "list-dependencies"
-                | "list-timers"
-                | "list-sockets"
+                | "list-jobs"
                 | "show-environment"
         );
         if changes && uid != 0 {
@@ -51,29 +97,37 @@ impl Manager {
             | "reload-or-restart"
             | "try-reload-or-restart"
             | "isolate" => self.run_jobs(call).await,
-            "enable" | "reenable" | "preset" | "disable" | "mask" | "unmask" | "revert" => {
+            "enable" | "reenable" | "preset" | "disable" | "mask" | "unmask" | "link" => {
                 self.change_files(call).await
             }
             "is-active" => self.is_active(call),
             "is-failed" => self.is_failed(call),
             "is-enabled" => self.is_enabled(call),
-            "is-system-running" => out("running\n"),
+            "is-system-running" => self.system_state(),
             "status" => self.status(call),
             "show" => self.show(call),
             "cat" => self.cat(call),
             "kill" => self.kill(call),
             "list-units" => self.list_units(call),
             "list-unit-files" => self.list_unit_files(call),
-            "get-default" => out("multi-user.target\n"),
-            "version" => out("systemd 252 (stand-in of autorun)\n"),
+            "get-default" => out(lines_of([self.loader().default_target()])),
+            "set-default" => self.set_default(call),
+            "set-environment" => self.set_environment(call),
+            "unset-environment" => self.unset_environment(call),
+            "show-environment" => out(lines_of(
+                self.environment()
+                    .iter()
+                    .map(|(key, value)| format!("{key}={value}")),
+            )),
+            "list-jobs" => out("No jobs running.\n"),
+            "version" => out(format!("systemd {VERSION}\n")),
             "reset-failed" => {
                 self.reset_failed(call);
                 Reply::default()
             }
-            "daemon-reload" | "daemon-reexec" | "set-default" | "preset-all"
-            | "import-environment" | "set-environment" | "unset-environment"
-            | "show-environment" | "list-timers" | "list-sockets" | "list-dependencies"
-            | "log-level" | "set-property" => Reply::default(),
+            // Unit files are read whenever they are needed.
+            "daemon-reload" | "daemon-reexec" => Reply::default(),
+            verb if UNSUPPORTED.contains(&verb) => unsupported("systemctl", verb),
             verb => Reply::failure(format!("Unknown command verb '{verb}'."), 1),
         }
     }
@@ -135,7 +189,7 @@ impl Manager {
 
     async fn change_files(&self, call: &Call) -> Reply {
         let mut reply = Reply::default();
-        for unit in &call.units {
+        for unit in &call.words {
             let one = self.change_file(&call.verb, unit);
             reply.err += &one.err;
             if one.code != 0 {
@@ -155,9 +209,9 @@ impl Manager {
             "enable" | "reenable" | "preset" => "start",
             _ => "stop",
         };
-        for unit in &call.units {
-            if let Err(refusal) = self.run_job(verb, unit).await {
-                let one = refused(verb, unit, &refusal);
+        for unit in call.words.iter().map(|word| unit_of(word)) {
+            if let Err(refusal) = self.run_job(verb, &unit).await {
+                let one = refused(verb, &unit, &refusal);
                 reply.err += &one.err;
                 reply.code = one.code;
             }
@@ -165,8 +219,20 @@ impl Manager {
         reply
     }
 
-    fn change_file(&self, verb: &str, name: &str) -> Reply {
+    fn change_file(&self, verb: &str, word: &str) -> Reply {
         let loader = self.loader();
+        // A path to a unit file is linked first.
+        let linked = if word.contains('/') && matches!(verb, "enable" | "reenable" | "link") {
+            match loader.link(Path::new(word)) {
+                Ok(lines) => lines,
+                Err(error) => return Reply::failure(format!("Failed to {verb} unit: {error}"), 1),
+            }
+        } else if verb == "link" {
+            return Reply::failure("Failed to link unit: Invalid argument", 1);
+        } else {
+            Vec::new()
+        };
+        let name = &unit_of(word);
         let unit = match loader.find(name) {
             Ok(Found::Unit(unit)) => Some(unit),
             Ok(Found::Masked) if matches!(verb, "enable" | "reenable" | "preset") => {
@@ -177,8 +243,9 @@ impl Manager {
             Err(error) => return Reply::failure(format!("Failed to {verb} unit: {error}"), 1),
         };
         let changes = match (verb, unit) {
+            ("link", _) => Ok(Vec::new()),
             ("mask", _) => loader.mask(name),
-            ("unmask" | "revert", _) => loader.unmask(name),
+            ("unmask", _) => loader.unmask(name),
             (_, None) => {
                 let message = format!("Failed to {verb} unit: Unit file {name} does not exist.");
                 return Reply::failure(message, 1);
@@ -194,7 +261,7 @@ impl Manager {
         };
         match changes {
             Ok(lines) => Reply {
-                err: lines_of(lines),
+                err: lines_of(linked.into_iter().chain(lines)),
                 ..Reply::default()
             },
             Err(error) => Reply::failure(format!("Failed to {verb} unit: {error}"), 1),
@@ -202,12 +269,29 @@ impl Manager {
     }
 
     fn kill(&self, call: &Call) -> Reply {
+        if call.units.is_empty() {
+            return Reply::failure("Too few arguments.", 1);
+        }
         for name in &call.units {
-            if let Ok(Target::Service(_, service, _)) = self.target(name) {
-                service
-                    .state()
-                    .family
-                    .signal(nix::sys::signal::Signal::SIGTERM);
+            match self.target(name) {
+                Ok(Target::Service(_, service, _)) => {
+                    let family = service.state().family;
+                    match family.main.filter(|_| call.only_main) {
+                        Some(main) => send(main, call.signal),
+                        None => family.signal(call.signal),
+                    }
+                }
+                Ok(Target::Pretended(name)) => {
+                    let message = format!(
+                        "Failed to kill unit {name}: it is a part of the local cloud, or has no \
+                         effect there (see `autorun docs local-cloud`)"
+                    );
+                    return Reply::failure(message, 1);
+                }
+                Err(_) => {
+                    let message = format!("Failed to kill unit {name}: Unit {name} not loaded.");
+                    return Reply::failure(message, 1);
+                }
             }
         }
         Reply::default()
@@ -220,4 +304,40 @@ impl Manager {
             }
         }
     }
+
+    fn set_default(&self, call: &Call) -> Reply {
+        let [target] = &call.units[..] else {
+            return Reply::failure("Too few arguments.", 1);
+        };
+        match self.loader().set_default(target) {
+            Ok(lines) => Reply {
+                err: lines_of(lines),
+                ..Reply::default()
+            },
+            Err(error) => Reply::failure(format!("Failed to set default target: {error}"), 1),
+        }
+    }
+
+    fn set_environment(&self, call: &Call) -> Reply {
+        for word in &call.words {
+            let Some((key, value)) = word.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+                let message = "Failed to set environment: Invalid environment assignments";
+                return Reply::failure(message, 1);
+            };
+            self.set_variable(key, Some(value));
+        }
+        Reply::default()
+    }
+
+    fn unset_environment(&self, call: &Call) -> Reply {
+        for key in &call.words {
+            self.set_variable(key, None);
+        }
+        Reply::default()
+    }
+}
+
+/// Returns the name of a unit that is given by its name or path.
+fn unit_of(word: &str) -> String {
+    full_name(&file_name(Path::new(word)))
 }

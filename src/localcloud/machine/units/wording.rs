@@ -55,7 +55,7 @@ pub(super) fn refused(verb: &str, unit: &str, refusal: &Refusal) -> Reply {
             Reply::failure(
                 format!(
                     "Job for {unit} failed because {why}: {}.\n\
-                     See \"systemctl status {unit}\" and \"/var/log/units\" for details.",
+                     See \"systemctl status {unit}\" and \"journalctl -xeu {unit}\" for details.",
                     failure.reason
                 ),
                 1,
