@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Tests of the files that run on a server: userdata/webserver.sh, assets/check_webserver.py.
 # Needs root. The user data runs in an overlay of this system, so that the system does not
-# change, with stand-ins for dnf and systemctl. This test therefore does not show that the
-# real dnf and systemctl accept these calls. (The apt-get path runs with the real apt-get
-# and nginx in the lab.)
+# change, with stand-ins for dnf and systemctl, which show each call. (The dnf path runs with
+# the real dnf and rpm in an instance, in tests/cloud/dnf.sh; the apt-get path with the real
+# apt-get and nginx in the lab.)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
