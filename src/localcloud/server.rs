@@ -27,7 +27,7 @@ use super::line::Line;
 use super::logbook;
 use super::query::Query;
 use super::s3::{self, S3};
-use super::signature::{self, Keys, Scope};
+use super::signature::{self, Keys, Scope, Session};
 use super::visitors::{Visitor, Visitors};
 
 /// The maximum size, in bytes, of a request's header, and of a body that is
@@ -147,11 +147,11 @@ impl Front {
         }
         signature::join_repeated(request.headers_mut());
         let (parts, body) = request.into_parts();
-        // Requests to EC2, STS and Systems Manager have no path. S3 refuses another service's
+        // Requests to EC2, IAM, STS and Systems Manager have no path. S3 refuses another service's
         // signature.
         let is_query = parts.uri.path() == "/"
             && match signature::claimed_service(&parts) {
-                Some(service) => matches!(service, "ec2" | "sts" | "ssm"),
+                Some(service) => matches!(service, "ec2" | "iam" | "sts" | "ssm"),
                 None => is_form(&parts),
             };
         if is_query {
@@ -239,7 +239,7 @@ impl Front {
         let raw = parts.uri.query().unwrap_or_default();
         let malformed = |why: &str| Refusal::new("MalformedQueryString", why);
         let query = Query::parse(raw).ok_or_else(|| malformed("The query is not UTF-8"))?;
-        let scope = ec2::authenticate(parts, &query, body, &self.keys, Timestamp::now())?;
+        let signed = ec2::authenticate(parts, &query, body, &self.keys, Timestamp::now())?;
         let form = match (&parts.method, body, raw) {
             (&Method::POST, form, "") => form.to_vec(),
             (&Method::GET, [], form) => form.as_bytes().to_vec(),
@@ -249,12 +249,21 @@ impl Front {
                 ));
             }
         };
-        Ok(Verified { scope, form })
+        Ok(Verified {
+            scope: signed.scope,
+            session: signed.session,
+            form,
+        })
     }
 
     fn act(&self, request: &Verified, run: Option<&str>) -> Answer {
         match request.scope.service.as_str() {
-            "sts" => self.ec2.answer_sts(&request.form, &self.keys.access_key_id),
+            "iam" => self.ec2.answer_iam(&request.form),
+            "sts" => {
+                let session = request.session.as_ref();
+                self.ec2
+                    .answer_sts(&request.form, &self.keys.access_key_id, session)
+            }
             _ => self.ec2.answer(&request.scope.region, &request.form, run),
         }
     }
@@ -397,6 +406,7 @@ const SIGNED_AGENT: &str = "x-amz-user-agent";
 /// A verified request to EC2, STS or Systems Manager.
 struct Verified {
     scope: Scope,
+    session: Option<Session>,
     form: Vec<u8>,
 }
 

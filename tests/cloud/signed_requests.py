@@ -828,7 +828,7 @@ def invalid_requests():
     yield "version 2, a list with a prefix", presign_2(Request("GET", f"/{BUCKET}", ["prefix=x"]))
     yield "version 2, two parameters in one", presign_2(Request("GET", PATH, ["response-content-type=a%26acl"]))
     yield "S3, signed for EC2", sign(get, "ec2")
-    yield "EC2, signed for another service", sign(form, "iam")
+    yield "EC2, signed for another service", sign(form, "monitoring")
     yield "EC2, presigned", presign(Request("GET", "/", import_key().split("&")), service="ec2")
     yield "EC2, presigned form", presign(replace(form, query=import_key().split("&"), body=b""), service="ec2")
     yield "EC2, PUT", sign(replace(form, method="PUT"), "ec2")

@@ -99,7 +99,7 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
         account: ACCOUNT.to_owned(),
     })
     .map_err(io("cannot open the buckets"))?;
-    let store = ec2::Store::open(facts(host), home.state.join("ec2.json"))
+    let store = ec2::Store::open(facts(host, &keys), home.state.join("ec2.json"))
         .map_err(io("cannot open EC2's state"))?;
     let store = Arc::new(store);
     let machines = hosting.map(|hosting| hosting.hand_over(&store));

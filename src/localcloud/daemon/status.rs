@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 
 use super::hosting::Hosting;
 use crate::ec2::{CONSISTENCY_SECONDS, CloudInfo};
+use crate::signature::Keys;
 
-pub(super) fn facts(hosting: Option<&Hosting>) -> CloudInfo {
+pub(super) fn facts(hosting: Option<&Hosting>, keys: &Keys) -> CloudInfo {
     CloudInfo {
+        keys: keys.clone(),
         account: ACCOUNT.to_owned(),
         subnet: hosting.map_or_else(no_subnet, Hosting::subnet),
         system: hosting.map_or_else(

@@ -6,9 +6,9 @@ use super::params::Part;
 use super::refusal::Result;
 use super::xml::Xml;
 use super::{
-    attributes, console, credits, elastic_ips, groups, images, instance_types, instances,
-    key_pairs, launch, monitoring, network, options, own_images, regions, snapshots, ssm, sts,
-    tags, volume_answer, volumes,
+    attributes, console, credits, elastic_ips, groups, iam, images, instance_profiles,
+    instance_types, instances, key_pairs, launch, monitoring, network, options, own_images,
+    regions, snapshots, ssm, sts, tags, volume_answer, volumes,
 };
 
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
@@ -17,6 +17,7 @@ pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
 const ACTIONS: &[(&str, Action)] = &[
     ("AllocateAddress", elastic_ips::allocate_address),
     ("AssociateAddress", elastic_ips::associate_address),
+    ("AssociateIamInstanceProfile", instance_profiles::associate),
     ("AttachVolume", volumes::attach_volume),
     ("AuthorizeSecurityGroupEgress", |call, request| {
         group_rules::authorize(call, request, Direction::Egress)
@@ -49,6 +50,10 @@ const ACTIONS: &[(&str, Action)] = &[
     (
         "DescribeAddressesAttribute",
         elastic_ips::describe_addresses_attribute,
+    ),
+    (
+        "DescribeIamInstanceProfileAssociations",
+        instance_profiles::describe,
     ),
     ("DescribeImages", images::describe_images),
     (
@@ -98,6 +103,10 @@ const ACTIONS: &[(&str, Action)] = &[
     ("DescribeVpcs", network::describe_vpcs),
     ("DetachVolume", volumes::detach_volume),
     ("DisassociateAddress", elastic_ips::disassociate_address),
+    (
+        "DisassociateIamInstanceProfile",
+        instance_profiles::disassociate,
+    ),
     ("GetConsoleOutput", console::get_console_output),
     ("ImportKeyPair", key_pairs::import_key_pair),
     (
@@ -128,6 +137,10 @@ const ACTIONS: &[(&str, Action)] = &[
     ("MonitorInstances", monitoring::monitor_instances),
     ("RebootInstances", instances::reboot_instances),
     ("ReleaseAddress", elastic_ips::release_address),
+    (
+        "ReplaceIamInstanceProfileAssociation",
+        instance_profiles::replace,
+    ),
     ("RevokeSecurityGroupEgress", |call, request| {
         group_rules::revoke(call, request, Direction::Egress)
     }),
@@ -147,10 +160,12 @@ pub(super) fn find(name: &str) -> Option<Action> {
     found.map(|(_, action)| *action)
 }
 
-/// Returns AWS's names of the actions of EC2, STS and Systems Manager.
+/// Returns AWS's names of the actions of EC2, IAM, STS and Systems Manager.
 pub(crate) fn actions() -> impl Iterator<Item = &'static str> {
     let ec2 = ACTIONS.iter().map(|(name, _)| *name);
-    ec2.chain(sts::ACTIONS).chain(ssm::OPERATIONS)
+    ec2.chain(iam::actions())
+        .chain(sts::ACTIONS)
+        .chain(ssm::OPERATIONS)
 }
 
 /// Whether an action changes the state. AWS names all actions that only read

@@ -6,19 +6,18 @@ use jiff::Timestamp;
 
 use super::refusal::{Refusal, Result};
 use crate::query::Query;
-use crate::signature::{self, Fault, Flaw, Keys, Scope, Service};
+use crate::signature::{self, Fault, Flaw, Keys, Service, Signed};
 
-/// Verifies a request, including its whole body. Returns the scope of its
-/// signature.
+/// Verifies a request, including its whole body.
 pub(crate) fn authenticate(
     parts: &Parts,
     query: &Query,
     body: &[u8],
     keys: &Keys,
     now: Timestamp,
-) -> Result<Scope> {
+) -> Result<Signed> {
     match signature::verify(parts, query, Service::Query { body }, keys, now) {
-        Ok(Some(signed)) => Ok(signed.scope),
+        Ok(Some(signed)) => Ok(signed),
         Ok(None) => Err(Refusal::new(
             "MissingAuthenticationToken",
             "Request is missing Authentication Token",
@@ -35,6 +34,7 @@ fn refusal(fault: Fault, now: Timestamp) -> Refusal {
             "AWS was not able to validate the provided access credentials",
         )
         .status(401),
+        Fault::TokenExpired => Refusal::new("RequestExpired", "Request has expired."),
         Fault::Skewed(date) => Refusal::new(
             "RequestExpired",
             format!("Request has expired. Timestamp date is {date}. Current date is {now}"),
@@ -43,7 +43,7 @@ fn refusal(fault: Fault, now: Timestamp) -> Refusal {
             "Credential date {day} is not the date of the request"
         )),
         Fault::Malformed(_, Flaw::Service(name)) => mismatch(&format!(
-            "Credential should be scoped to ec2, sts or ssm, not {name}"
+            "Credential should be scoped to ec2, iam, sts or ssm, not {name}"
         )),
         Fault::Unsigned(names) => {
             mismatch(&format!("Headers must be signed: {}", names.join(", ")))
@@ -98,6 +98,7 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         for (fault, code) in [
             (Fault::UnknownKey, "AuthFailure"),
+            (Fault::TokenExpired, "RequestExpired"),
             (Fault::Skewed("x".into()), "RequestExpired"),
             (
                 Fault::Unsigned(vec!["host".into()]),

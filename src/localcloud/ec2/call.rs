@@ -10,6 +10,7 @@ use super::params::Params;
 use super::refusal::Result;
 use super::state::{Instance, Millis, Region, State};
 use crate::faults::Account;
+use crate::signature::Keys;
 
 /// How long a new resource is not found. It imitates AWS's eventual consistency
 /// on a smaller scale.
@@ -23,6 +24,8 @@ pub(crate) const CONSISTENCY_SECONDS: f64 = 0.03;
 pub(crate) struct CloudInfo {
     /// The account id.
     pub(crate) account: String,
+    /// The owner's access key, from which those of instances are derived.
+    pub(crate) keys: Keys,
     /// The subnet of the instances' addresses.
     pub(crate) subnet: Ipv4Net,
     /// The operating system of instances, for example

@@ -28,6 +28,7 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
         "group-long-name", "group-name", "message", "opt-in-status", "parent-zone-id",
         "parent-zone-name", "region-name", "state", "zone-id", "zone-name", "zone-type",
     ]),
+    ("DescribeIamInstanceProfileAssociations", &["instance-id", "state"]),
     ("DescribeImages", &[
         "architecture", "block-device-mapping.delete-on-termination",
         "block-device-mapping.device-name", "block-device-mapping.encrypted",

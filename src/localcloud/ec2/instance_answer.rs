@@ -5,11 +5,12 @@ use std::net::Ipv4Addr;
 use super::call::Call;
 use super::filters::Filtered;
 use super::images::{BOOT_MODE, images};
+use super::instance_profiles::write_profile;
 use super::instance_types::instance_type;
 use super::monitoring::write_monitoring;
 use super::network::{subnet_id, vpc_id};
 use super::regions::zone_id;
-use super::state::{Attachment, Instance, Phase, Tags};
+use super::state::{Attachment, Instance, InstanceProfile, Phase, Tags};
 use super::tags;
 use super::volume_answer::write_operator;
 use super::xml::Xml;
@@ -47,6 +48,8 @@ impl Filtered for Instance {
             "root-device-type" => "ebs".to_owned(),
             "virtualization-type" => "hvm".to_owned(),
             "tenancy" => "default".to_owned(),
+            "iam-instance-profile.arn" => return Some(self.profile(|profile| &profile.arn)),
+            "iam-instance-profile.id" => return Some(self.profile(|profile| &profile.id)),
             "vpc-id" => vpc_id(&self.region()),
             "subnet-id" => subnet_id(&self.region()),
             "metadata-options.http-tokens" => self.tokens_word().to_owned(),
@@ -85,6 +88,14 @@ impl Instance {
     #[expect(clippy::unnecessary_wraps, reason = "the values of a filter")]
     fn attached(&self, value: impl Fn(&Attachment) -> String) -> Option<Vec<String>> {
         Some(self.attachments.iter().map(value).collect())
+    }
+
+    /// Returns a property of its instance profile.
+    fn profile(&self, property: impl Fn(&InstanceProfile) -> &String) -> Vec<String> {
+        self.iam_profile
+            .iter()
+            .map(|profile| property(profile).clone())
+            .collect()
     }
 
     fn tokens_word(&self) -> &'static str {
@@ -183,17 +194,8 @@ pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Inst
     xml.list("networkInterfaceSet", (!gone).then_some(()), |xml, ()| {
         write_interface(xml, call, instance, &names, fresh);
     });
-    if let Some(profile) = &instance.iam_profile {
-        let owner = &call.facts.account;
-        xml.node("iamInstanceProfile", |xml| {
-            let arn = if profile.starts_with("arn:") {
-                profile.clone()
-            } else {
-                format!("arn:aws:iam::{owner}:instance-profile/{profile}")
-            };
-            xml.text("arn", arn);
-            xml.text("id", "AIPALOCALCLOUD");
-        });
+    if let Some(profile) = instance.iam_profile.as_ref().filter(|_| !gone) {
+        write_profile(xml, profile);
     }
     xml.text("ebsOptimized", instance.options.ebs_optimized);
     xml.text("enaSupport", true);

@@ -9,7 +9,7 @@ use super::launch_request::{Launch, read};
 use super::network::zone;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
-use super::state::{Attachment, Instance, Phase, Token, Volume};
+use super::state::{Attachment, Instance, InstanceProfile, Phase, Token, Volume};
 use super::volumes::check_quota;
 use super::xml::Xml;
 
@@ -149,7 +149,11 @@ fn instance(
         root_device: launch.image.publisher.root_device.to_owned(),
         attachments,
         interface: new_id("eni"),
-        iam_profile: launch.iam_profile.clone(),
+        // Each instance has an association of its own.
+        iam_profile: launch.iam_profile.clone().map(|profile| InstanceProfile {
+            association: new_id("iip-assoc"),
+            ..profile
+        }),
         cpu_credits: launch.cpu_credits.clone(),
         run: call.run.map(str::to_owned),
     })

@@ -7,7 +7,6 @@ use super::addresses::wanted_address;
 use super::block_devices::{Mapping, mappings};
 use super::call::Call;
 use super::credits::credits;
-use super::groups;
 use super::images::{Image, resolve_image};
 use super::instance_types::{InstanceType, instance_type};
 use super::network::{check_subnet, zone};
@@ -16,9 +15,9 @@ use super::own_images::check_available;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::regions::zone_named;
-use super::state::{KeyPair, MetadataOptions, OnShutdown, Tags};
-use super::tags;
+use super::state::{InstanceProfile, KeyPair, MetadataOptions, OnShutdown, Tags};
 use super::user_data::user_data;
+use super::{groups, instance_profiles, tags};
 
 /// The checked parameters of a launch.
 pub(super) struct Launch {
@@ -41,7 +40,7 @@ pub(super) struct Launch {
     pub(super) protected: bool,
     pub(super) metadata: MetadataOptions,
     pub(super) public: bool,
-    pub(super) iam_profile: Option<String>,
+    pub(super) iam_profile: Option<InstanceProfile>,
     pub(super) cpu_credits: Option<String>,
     pub(super) token: Option<String>,
 }
@@ -99,8 +98,7 @@ pub(super) fn read(
     }
     options.interface_tags = tags::specified(request, &kinds, "network-interface")?;
     let cpu_credits = credits(request, instance_type)?;
-    let profile = request.part("IamInstanceProfile");
-    let iam_profile = profile.text("Name").or_else(|| profile.text("Arn"));
+    let iam_profile = instance_profiles::of_launch(call, request)?;
     let (public, groups) = network(call, request)?;
     Ok(Launch {
         min_count,
@@ -117,7 +115,7 @@ pub(super) fn read(
         metadata: metadata(&request.part("MetadataOptions"), default_metadata(&image))?,
         options,
         public,
-        iam_profile: iam_profile.map(str::to_owned),
+        iam_profile,
         cpu_credits,
         image,
         instance_type,

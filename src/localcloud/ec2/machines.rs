@@ -98,7 +98,9 @@ impl Machines {
         state.regions.iter().find_map(|(region, known)| {
             let mut up = known.instances.values().filter(|i| i.phase.is_up());
             let instance = up.find(|i| IpAddr::V4(i.address) == address)?;
-            let metadata = metadata_of(instance, known, region, &store.facts);
+            let profile = instance.iam_profile.as_ref();
+            let role = profile.and_then(|profile| state.iam.role_of(&profile.name));
+            let metadata = metadata_of(instance, known, region, role.as_ref(), &store.facts);
             Some(Arc::new(metadata))
         })
     }

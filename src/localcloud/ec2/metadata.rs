@@ -1,17 +1,27 @@
 //! The metadata of an instance.
 
+use serde_json::{Value, json};
+
 use super::call::CloudInfo;
+use super::iam::InstanceRole;
 use super::instance_answer::mac;
 use super::network::{subnet_id, vpc_id};
 use super::state::{Group, Instance, Region};
 use super::user_data::decode;
-use crate::clock::iso;
+use crate::clock::{iso, millis};
 use crate::metadata::Metadata;
+use crate::signature::Session;
+
+/// How often the credentials of a role change, and how long they are valid, in
+/// seconds.
+const RENEWED: i64 = 3600;
+const VALID: i64 = 6 * 3600;
 
 pub(super) fn metadata_of(
     instance: &Instance,
     known: &Region,
     region: &str,
+    role: Option<&InstanceRole>,
     facts: &CloudInfo,
 ) -> Metadata {
     let name = |id: &String| known.groups.get(id).map(|g: &Group| g.name.clone());
@@ -48,10 +58,51 @@ pub(super) fn metadata_of(
         security_groups: instance.groups.iter().filter_map(name).collect(),
         security_group_ids: instance.groups.clone(),
         user_data: instance.user_data.as_deref().and_then(decode),
-        iam_profile: instance.iam_profile.clone(),
+        iam_profile: instance
+            .iam_profile
+            .as_ref()
+            .map(|profile| (profile.arn.clone(), profile.id.clone())),
+        role: role.map(|role| (role.name.clone(), credentials(instance, role, facts))),
         tags: instance.tags.clone().into_iter().collect(),
         instance_metadata_tags: instance.metadata.tags,
         tokens_required: instance.metadata.tokens_required,
         enabled: instance.metadata.enabled,
     }
+}
+
+/// Returns what the metadata service shows of a role: its credentials, or why it
+/// has none.
+fn credentials(instance: &Instance, role: &InstanceRole, facts: &CloudInfo) -> Value {
+    let now = i64::try_from(millis() / 1000).unwrap_or_default();
+    let renewed = now - now % RENEWED;
+    let expires = renewed + VALID;
+    let time = |seconds: i64| iso(u64::try_from(seconds * 1000).unwrap_or_default());
+    if !role.trusted {
+        let message = format!(
+            "EC2 cannot assume the role {}. Please see documentation at \
+             https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_iam-ec2.html\
+             #troubleshoot_iam-ec2_errors-info-doc.",
+            role.name
+        );
+        return json!({
+            "Code": "AssumeRoleUnauthorizedAccess",
+            "Message": message,
+            "LastUpdated": time(renewed),
+        });
+    }
+    let temporary = facts.keys.temporary(&Session {
+        role: role.name.clone(),
+        role_id: role.id.clone(),
+        name: instance.id.clone(),
+        expires,
+    });
+    json!({
+        "Code": "Success",
+        "LastUpdated": time(renewed),
+        "Type": "AWS-HMAC",
+        "AccessKeyId": temporary.keys.access_key_id,
+        "SecretAccessKey": temporary.keys.secret_access_key,
+        "Token": temporary.token,
+        "Expiration": time(expires),
+    })
 }

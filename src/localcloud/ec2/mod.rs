@@ -29,9 +29,11 @@ mod filters;
 mod fleet;
 mod group_rules;
 mod groups;
+mod iam;
 mod ids;
 mod images;
 mod instance_answer;
+mod instance_profiles;
 #[cfg(target_os = "linux")]
 mod instance_task;
 mod instance_types;

@@ -13,9 +13,10 @@ use super::regions::REGIONS;
 use super::state::Phase;
 use super::store::Store;
 use super::xml::Xml;
-use super::{actions, groups, ssm, sts};
+use super::{actions, groups, iam, ssm, sts};
 use crate::clock;
 use crate::faults::{Account, Plans};
+use crate::signature::Session;
 
 /// EC2 and STS of the local cloud.
 #[derive(Clone, Debug)]
@@ -147,8 +148,18 @@ impl Ec2 {
     }
 
     /// Answers a request to STS.
-    pub(crate) fn answer_sts(&self, form: &[u8], access_key_id: &str) -> Answer {
-        sts::answer(&self.0.store.facts.account, form, access_key_id)
+    pub(crate) fn answer_sts(
+        &self,
+        form: &[u8],
+        access_key_id: &str,
+        session: Option<&Session>,
+    ) -> Answer {
+        sts::answer(&self.0.store.facts.account, form, access_key_id, session)
+    }
+
+    /// Answers a request to IAM.
+    pub(crate) fn answer_iam(&self, form: &[u8]) -> Answer {
+        iam::answer(&self.0.store, form)
     }
 
     /// Answers a request to Systems Manager: HTTP status and JSON.

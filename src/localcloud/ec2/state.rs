@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::block_devices::Mapping;
+use super::iam::Iam;
 use super::options::Options;
 use super::volume_spec::Spec;
 use crate::clock::iso;
@@ -25,6 +26,9 @@ pub(super) struct State {
     pub(super) regions: BTreeMap<String, Region>,
     /// The address assigned last. A freed address is not assigned again at once.
     pub(super) last_address: Option<Ipv4Addr>,
+    /// Roles and instance profiles.
+    #[serde(default)]
+    pub(super) iam: Iam,
 }
 
 /// The resources of one region.
@@ -229,7 +233,7 @@ pub(super) struct Instance {
     /// The attached volumes, the root volume first.
     pub(super) attachments: Vec<Attachment>,
     pub(super) interface: String,
-    pub(super) iam_profile: Option<String>,
+    pub(super) iam_profile: Option<InstanceProfile>,
     /// The credit option of a burstable type.
     #[serde(default)]
     pub(super) cpu_credits: Option<String>,
@@ -301,6 +305,17 @@ pub(super) struct Association {
     /// The allocation id of the address.
     pub(super) allocation: String,
     pub(super) address: Ipv4Addr,
+}
+
+/// The association of an instance with an instance profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct InstanceProfile {
+    /// The id of the association.
+    pub(super) association: String,
+    pub(super) name: String,
+    pub(super) id: String,
+    pub(super) arn: String,
+    pub(super) since: Millis,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

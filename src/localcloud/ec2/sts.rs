@@ -1,11 +1,12 @@
-//! STS, the service that reports the caller's identity. The local cloud has one
-//! user, who owns the only access key.
+//! STS, the service that reports the caller's identity: the local cloud's one
+//! user, or an instance with a role.
 
 use super::answer::Answer;
 use super::ids::new_request_id;
 use super::params::Params;
 use super::refusal::{Refusal, Result};
 use super::xml::Xml;
+use crate::signature::Session;
 use crate::{USER_ID, USER_NAME};
 
 const XMLNS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
@@ -13,9 +14,14 @@ const XMLNS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 /// All actions, by AWS's names.
 pub(super) const ACTIONS: [&str; 2] = ["GetCallerIdentity", "GetAccessKeyInfo"];
 
-pub(super) fn answer(account: &str, form: &[u8], access_key_id: &str) -> Answer {
+pub(super) fn answer(
+    account: &str,
+    form: &[u8],
+    access_key_id: &str,
+    session: Option<&Session>,
+) -> Answer {
     let request = new_request_id();
-    match act(account, form, access_key_id) {
+    match act(account, form, access_key_id, session) {
         Ok((action, result)) => Answer {
             status: 200,
             xml: format!(
@@ -29,15 +35,35 @@ pub(super) fn answer(account: &str, form: &[u8], access_key_id: &str) -> Answer 
     }
 }
 
-fn act(account: &str, form: &[u8], access_key_id: &str) -> Result<(String, String)> {
+fn act(
+    account: &str,
+    form: &[u8],
+    access_key_id: &str,
+    session: Option<&Session>,
+) -> Result<(String, String)> {
     let params = Params::parse(form)?;
     let all = params.all();
     let action = all.required("Action")?;
     let mut xml = Xml::default();
     match action {
         "GetCallerIdentity" => {
-            xml.text("Arn", format!("arn:aws:iam::{account}:user/{USER_NAME}"));
-            xml.text("UserId", USER_ID);
+            let (arn, id) = match session {
+                None => (
+                    format!("arn:aws:iam::{account}:user/{USER_NAME}"),
+                    USER_ID.to_owned(),
+                ),
+                Some(Session {
+                    role,
+                    role_id,
+                    name,
+                    ..
+                }) => (
+                    format!("arn:aws:sts::{account}:assumed-role/{role}/{name}"),
+                    format!("{role_id}:{name}"),
+                ),
+            };
+            xml.text("Arn", arn);
+            xml.text("UserId", id);
             xml.text("Account", account);
         }
         "GetAccessKeyInfo" => {

@@ -30,8 +30,10 @@ pub(crate) struct Metadata {
     pub security_groups: Vec<String>,
     pub security_group_ids: Vec<String>,
     pub user_data: Option<Vec<u8>>,
-    /// The name of the instance profile.
-    pub iam_profile: Option<String>,
+    /// The ARN and the id of the instance profile.
+    pub iam_profile: Option<(String, String)>,
+    /// The name of the profile's role, and its credentials as a JSON document.
+    pub role: Option<(String, serde_json::Value)>,
     pub tags: Vec<(String, String)>,
     /// Whether the instance's tags are shown.
     pub instance_metadata_tags: bool,

@@ -67,8 +67,12 @@ pub(super) fn meta_data(of: &Metadata) -> Tree {
         add("public-keys/", &format!("0={name}"));
         add("public-keys/0/openssh-key", key);
     }
-    if let Some(profile) = &of.iam_profile {
-        add("iam/info", &profile_info(of, profile));
+    if let Some((arn, id)) = &of.iam_profile {
+        add("iam/info", &profile_info(of, arn, id));
+    }
+    if let Some((role, credentials)) = &of.role {
+        let place = format!("iam/security-credentials/{role}");
+        add(&place, &format!("{credentials:#}"));
     }
     if of.instance_metadata_tags {
         for (key, value) in &of.tags {
@@ -109,12 +113,12 @@ fn interface(of: &Metadata) -> Tree {
         .collect()
 }
 
-fn profile_info(of: &Metadata, profile: &str) -> String {
-    let account = &of.account;
+fn profile_info(of: &Metadata, arn: &str, id: &str) -> String {
     let info = serde_json::json!({
         "Code": "Success",
         "LastUpdated": of.pending_time,
-        "InstanceProfileArn": format!("arn:aws:iam::{account}:instance-profile/{profile}"),
+        "InstanceProfileArn": arn,
+        "InstanceProfileId": id,
     });
     format!("{info:#}")
 }

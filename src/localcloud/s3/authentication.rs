@@ -94,6 +94,7 @@ fn refusal(fault: Fault) -> S3Error {
             S3ErrorCode::InvalidToken,
             "The provided token is malformed or otherwise invalid.",
         ),
+        Fault::TokenExpired => fail(S3ErrorCode::ExpiredToken, "The provided token has expired."),
         Fault::OtherDay(day) => fail(
             S3ErrorCode::SignatureDoesNotMatch,
             format!("Invalid credential date {day}. It differs from the date of the request."),
@@ -219,6 +220,7 @@ mod tests {
             (malformed(query, Flaw::Missing("Expires")), "AccessDenied"),
             (Fault::UnknownKey, "InvalidAccessKeyId"),
             (Fault::Token, "InvalidToken"),
+            (Fault::TokenExpired, "ExpiredToken"),
             (Fault::OtherDay("1".into()), "SignatureDoesNotMatch"),
             (Fault::Skewed("1".into()), "RequestTimeTooSkewed"),
             (Fault::Expired, "AccessDenied"),

@@ -87,7 +87,7 @@ fn signed_text(date: &str, scope: &str, canonical: &[u8]) -> String {
     format!("{ALGORITHM}\n{date}\n{scope}\n{}", digest(canonical))
 }
 
-fn sign(key: &[u8], text: &[u8]) -> Vec<u8> {
+pub(super) fn sign(key: &[u8], text: &[u8]) -> Vec<u8> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     hmac::sign(&key, text).as_ref().to_vec()
 }

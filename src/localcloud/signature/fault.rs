@@ -28,9 +28,11 @@ pub(crate) enum Fault {
     NoPayload,
     /// The access key is not the key of this local cloud.
     UnknownKey,
-    /// The request contains a session token. The local cloud does not issue
-    /// session tokens.
+    /// The request contains a session token that the local cloud did not issue,
+    /// or that belongs to another key.
     Token,
+    /// The session token has expired.
+    TokenExpired,
     /// The date of the request is not on the day of the scope, which this
     /// variant contains.
     OtherDay(String),

@@ -53,6 +53,7 @@ mod claim;
 mod explanation;
 mod fault;
 mod headers;
+mod session;
 mod version_2;
 mod version_4;
 
@@ -66,6 +67,7 @@ use claim::Presented;
 pub(crate) use explanation::{Explanation, explain};
 pub(crate) use fault::{Fault, Flaw, Place};
 pub(crate) use headers::join_repeated;
+pub(crate) use session::Session;
 
 use super::query::Query;
 
@@ -74,7 +76,7 @@ pub(crate) const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 /// The header that declares how the body of a request to S3 is signed.
 pub(crate) const CONTENT_SHA256: &str = "x-amz-content-sha256";
 
-/// The only access key of a local cloud.
+/// An access key: that of the local cloud's owner, or a temporary one.
 #[derive(Clone)]
 pub(crate) struct Keys {
     pub(crate) access_key_id: String,
@@ -99,7 +101,7 @@ pub(crate) struct Scope {
 pub(crate) enum Service<'a> {
     /// S3: a header declares how the body is signed.
     S3,
-    /// EC2, STS or Systems Manager: the signature covers the digest of the whole body.
+    /// EC2, IAM, STS or Systems Manager: the signature covers the digest of the whole body.
     Query { body: &'a [u8] },
 }
 
@@ -107,7 +109,7 @@ impl Service<'_> {
     fn is_named(self, name: &str) -> bool {
         match self {
             Self::S3 => name == "s3",
-            Self::Query { .. } => matches!(name, "ec2" | "sts" | "ssm"),
+            Self::Query { .. } => matches!(name, "ec2" | "iam" | "sts" | "ssm"),
         }
     }
 }
@@ -127,6 +129,8 @@ pub(crate) struct Signed {
     pub(crate) covers_type: bool,
     /// The value of `x-amz-content-sha256`, or [`UNSIGNED`] without this header.
     pub(crate) payload: String,
+    /// The instance whose temporary credentials signed the request.
+    pub(crate) session: Option<Session>,
     /// The chain that the signatures of chunks continue.
     pub(crate) chain: Option<Chain>,
 }

@@ -11,12 +11,14 @@ use hyper::http::request::Parts;
 use jiff::Timestamp;
 
 use super::chain::{same, sign_sha1};
-use super::version_4::has_token;
 use super::{CONTENT_SHA256, Fault, Flaw, Keys, Place, Scope, Signed, UNSIGNED};
 use crate::query::Query;
 
 /// The parameters that contain the signature itself.
 const OWN: [&str; 3] = ["AWSAccessKeyId", "Signature", "Expires"];
+
+/// The parameter of temporary credentials.
+const TOKEN: &str = "x-amz-security-token";
 
 /// The parameters that the signature covers.
 const COVERED: [&str; 28] = [
@@ -65,13 +67,8 @@ pub(super) fn verify(
     if now.as_second() > end {
         return Err(Fault::Expired);
     }
-    if !same(&keys.access_key_id, key_id) {
-        return Err(Fault::UnknownKey);
-    }
-    if has_token(parts, query) {
-        return Err(Fault::Token);
-    }
-    if let Some(name) = uncovered(query) {
+    let (session, keys) = keys.of_request(parts, query, key_id, now)?;
+    if let Some(name) = uncovered(parts, query) {
         return Err(Fault::Uncovered(name.to_owned()));
     }
     let text = string_to_sign(parts, query, expires);
@@ -92,16 +89,22 @@ pub(super) fn verify(
         time: None,
         covers_type: true,
         payload: payload.to_owned(),
+        session,
         chain: None,
     })
 }
 
 /// Returns a parameter that the signature does not cover or covers ambiguously.
-fn uncovered(query: &Query) -> Option<&str> {
+fn uncovered<'a>(parts: &Parts, query: &'a Query) -> Option<&'a str> {
+    let is_covered = |name: &str, value: &str| {
+        // In the query, the token is signed as if it were a header.
+        (name == TOKEN && !parts.headers.contains_key(TOKEN))
+            || (COVERED.contains(&name) && !value.contains('&'))
+    };
     query
         .pairs()
         .filter(|(name, _)| !OWN.contains(name))
-        .find(|(name, value)| !COVERED.contains(name) || value.contains('&'))
+        .find(|(name, value)| !is_covered(name, value))
         .map(|(name, _)| name)
 }
 
@@ -116,11 +119,17 @@ pub(super) fn string_to_sign(parts: &Parts, query: &Query, expires: &str) -> Vec
         header(&CONTENT_TYPE).to_vec(),
         expires.as_bytes().to_vec(),
     ];
-    let mut names: Vec<&HeaderName> = parts.headers.keys().collect();
-    names.retain(|name| name.as_str().starts_with("x-amz-"));
-    names.sort_unstable_by_key(|name| name.as_str());
-    let line = |name: &HeaderName| [name.as_str().as_bytes(), header(name)].join(&b':');
-    lines.extend(names.into_iter().map(line));
+    let named = parts
+        .headers
+        .keys()
+        .map(|name| (name.as_str(), header(name)));
+    let mut signed: Vec<_> = named
+        .filter(|(name, _)| name.starts_with("x-amz-"))
+        .collect();
+    signed.extend(query.get(TOKEN).map(|token| (TOKEN, token.as_bytes())));
+    signed.sort_unstable();
+    let line = |(name, value): (&str, &[u8])| [name.as_bytes(), value].join(&b':');
+    lines.extend(signed.into_iter().map(line));
     lines.push(resource(parts.uri.path(), query).into_bytes());
     lines.join(&b'\n')
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use super::chain::{ALGORITHM, digest, same};
+use super::chain::{ALGORITHM, digest};
 use super::claim::Claim;
 use super::{
     CONTENT_SHA256, Chain, Fault, Flaw, Keys, Place, Scope, Service, Signed, UNSIGNED, canonical,
@@ -37,12 +37,7 @@ pub(super) fn verify(
     ) {
         return Err(Fault::Scheme { version_2: false });
     }
-    if !same(&keys.access_key_id, claim.access_key_id) {
-        return Err(Fault::UnknownKey);
-    }
-    if has_token(parts, query) {
-        return Err(Fault::Token);
-    }
+    let (session, keys) = keys.of_request(parts, query, claim.access_key_id, now)?;
     let date = claim.date.ok_or(Fault::NoDate)?;
     let time = check_time(claim, date, now)?;
     let not_covered = headers::not_covered(&parts.headers, &claim.signed_headers, claim.place);
@@ -71,15 +66,9 @@ pub(super) fn verify(
         time: Some(time),
         covers_type: claim.place == Place::Query || claim.signed_headers.contains(&"content-type"),
         payload,
+        session,
         chain: Some(chain),
     })
-}
-
-/// Whether the request contains a session token.
-pub(super) fn has_token(parts: &Parts, query: &Query) -> bool {
-    const TOKEN: &str = "x-amz-security-token";
-    let is_token = |(name, _): (&str, &str)| name.eq_ignore_ascii_case(TOKEN);
-    parts.headers.contains_key(TOKEN) || query.pairs().any(is_token)
 }
 
 fn check_time(claim: &Claim<'_>, date: &str, now: Timestamp) -> Result<Timestamp, Fault> {

@@ -2,11 +2,13 @@
 each noun. A function for a new noun returns sample values by the names of members,
 and has a line in `NOUNS`."""
 
+import json
 import time
 
+import boto3
 from botocore.exceptions import ClientError
 
-SERVICES = ["ec2", "sts", "ssm"]
+SERVICES = ["ec2", "iam", "sts", "ssm"]
 
 # Members that AWS requires although its model does not say so, by structure.
 ALSO = {
@@ -63,6 +65,9 @@ def samples(operation):
 
 def base(operation, member, live):
     """Returns what a request with this member needs beyond what the model requires."""
+    if operation.endswith("IamInstanceProfileAssociation"):
+        # These have no dry run, and are to change nothing.
+        return {"AssociationId": "iip-assoc-0123456789abcdef0"}
     group = {"GroupId": live["GroupId"]} if "GroupId" in live else {}
     if operation.startswith(("AuthorizeSecurityGroup", "RevokeSecurityGroup")):
         # The rule with port 443 exists.
@@ -193,6 +198,37 @@ def groups(ec2, live):
         "SecurityGroupRuleIds": rules[0]["SecurityGroupRuleId"], "IpProtocol": "tcp",
         "CidrIp": "192.0.2.0/24", "CidrIpv6": "2001:db8::/32",
     }
+
+
+def profiles(ec2, live):
+    """Creates an instance profile, which an instance of the scenario has."""
+    iam = boto3.client("iam")
+    trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"},
+             "Action": "sts:AssumeRole"}
+    iam.create_role(RoleName="members", AssumeRolePolicyDocument=json.dumps({"Statement": trust}))
+    iam.create_instance_profile(InstanceProfileName="members")
+    iam.add_role_to_instance_profile(InstanceProfileName="members", RoleName="members")
+    return {}
+
+
+def associations(ec2, live):
+    profile = {"Name": "members"}
+    instance = live["InstanceId"]
+    made = ec2.associate_iam_instance_profile(IamInstanceProfile=profile, InstanceId=instance)
+    made = made["IamInstanceProfileAssociation"]["AssociationId"]
+    made = ec2.replace_iam_instance_profile_association(
+        AssociationId=made, IamInstanceProfile=profile)
+    made = made["IamInstanceProfileAssociation"]["AssociationId"]
+    ec2.disassociate_iam_instance_profile(AssociationId=made)
+    again = ec2.associate_iam_instance_profile(IamInstanceProfile=profile, InstanceId=instance)
+    again = again["IamInstanceProfileAssociation"]["AssociationId"]
+    for _ in range(5):
+        ec2.run_instances(
+            ImageId=live["ImageId"], InstanceType="t3.micro", MinCount=1, MaxCount=1,
+            IamInstanceProfile=profile)
+    ec2.describe_instances()
+    ec2.describe_iam_instance_profile_associations(MaxResults=5)
+    return {"AssociationId": again, "AssociationIds": again}
 
 
 def state(ec2, instance):
@@ -336,8 +372,52 @@ def own_images(ec2, live):
     return {"SnapshotIds": seen["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]}
 
 
+def roles(iam):
+    """Makes the calls of IAM."""
+    name = "members-iam"
+    tags = [{"Key": key, "Value": "members"} for key in ("part", "team")]
+    role, profile = {"RoleName": name}, {"InstanceProfileName": name}
+    policy, arn = {"PolicyName": "read"}, {"PolicyArn": "arn:aws:iam::aws:policy/ReadOnlyAccess"}
+    text = json.dumps({"Statement": []})
+    iam.create_role(**role, AssumeRolePolicyDocument=text, Description="a role", Tags=tags)
+    iam.update_assume_role_policy(**role, PolicyDocument=text)
+    iam.get_role(**role)
+    iam.list_role_tags(**role, MaxItems=1)
+    iam.put_role_policy(**role, **policy, PolicyDocument=text)
+    iam.get_role_policy(**role, **policy)
+    iam.attach_role_policy(**role, **arn)
+    iam.create_instance_profile(**profile, Tags=tags)
+    iam.add_role_to_instance_profile(**role, **profile)
+    iam.get_instance_profile(**profile)
+    # Two of each, so that lists have a second page.
+    iam.create_role(RoleName="members-other", AssumeRolePolicyDocument=text)
+    iam.create_instance_profile(InstanceProfileName="members-other")
+    other = {"InstanceProfileName": "members-other"}
+    iam.add_role_to_instance_profile(**role, **other)
+    iam.put_role_policy(**role, PolicyName="write", PolicyDocument=text)
+    more = {"PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess"}
+    iam.attach_role_policy(**role, **more)
+    iam.list_roles(MaxItems=1)
+    iam.list_instance_profiles(MaxItems=1)
+    for call in (
+        iam.list_role_policies, iam.list_attached_role_policies,
+        iam.list_instance_profiles_for_role,
+    ):
+        call(**role, MaxItems=1)
+    iam.detach_role_policy(**role, **more)
+    iam.delete_role_policy(**role, PolicyName="write")
+    iam.remove_role_from_instance_profile(**role, **other)
+    iam.delete_instance_profile(**other)
+    iam.delete_role(RoleName="members-other")
+    return {
+        "RoleName": name, "InstanceProfileName": name, "AssumeRolePolicyDocument": text,
+        "PolicyDocument": text, "MaxSessionDuration": 3600, "MaxItems": 5, "Path": "/x/",
+        "PathPrefix": "/", **policy, **arn,
+    }
+
+
 # In the order of the calls.
-NOUNS = [places, key_pairs, groups, instances, addresses, own_images]
+NOUNS = [places, key_pairs, groups, profiles, instances, associations, addresses, own_images]
 
 
 def play(service, client):
@@ -346,6 +426,8 @@ def play(service, client):
     if service == "ec2":
         for noun in NOUNS:
             live.update(noun(client, live))
+    if service == "iam":
+        live = roles(client)
     if service == "sts":
         client.get_caller_identity()
         client.get_access_key_info(AccessKeyId="AKIAIOSFODNN7EXAMPLE")

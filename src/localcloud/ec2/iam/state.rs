@@ -1,0 +1,130 @@
+//! Roles and instance profiles.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::super::state::{Millis, Tags};
+
+/// The state of IAM, which has no regions.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(in super::super) struct Iam {
+    /// Roles by name.
+    pub(super) roles: BTreeMap<String, Role>,
+    /// Instance profiles by name.
+    pub(super) profiles: BTreeMap<String, Profile>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Role {
+    pub(super) id: String,
+    pub(super) path: String,
+    pub(super) name: String,
+    pub(super) description: Option<String>,
+    /// The policy that says who may take the role, as JSON.
+    pub(super) trust: String,
+    /// The longest session in seconds.
+    pub(super) session: u32,
+    /// Inline policies by name, as JSON.
+    pub(super) policies: BTreeMap<String, String>,
+    /// The ARNs of managed policies.
+    pub(super) attached: BTreeSet<String>,
+    pub(super) tags: Tags,
+    pub(super) created: Millis,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in super::super) struct Profile {
+    pub(in super::super) id: String,
+    pub(super) path: String,
+    pub(in super::super) name: String,
+    /// The name of its role.
+    pub(super) role: Option<String>,
+    pub(super) tags: Tags,
+    pub(super) created: Millis,
+}
+
+impl Role {
+    pub(super) fn arn(&self, account: &str) -> String {
+        format!("arn:aws:iam::{account}:role{}{}", self.path, self.name)
+    }
+
+    /// Whether instances may take the role.
+    fn trusts_instances(&self) -> bool {
+        let policy: Value = serde_json::from_str(&self.trust).unwrap_or_default();
+        let has = |value: &Value, wanted: &str| match value {
+            Value::Array(all) => all.iter().any(|one| one == wanted),
+            one => one == wanted,
+        };
+        let allows = |statement: &Value| {
+            statement["Effect"] == "Allow"
+                && has(&statement["Principal"]["Service"], "ec2.amazonaws.com")
+                && has(&statement["Action"], "sts:AssumeRole")
+        };
+        match &policy["Statement"] {
+            Value::Array(all) => all.iter().any(allows),
+            one => allows(one),
+        }
+    }
+}
+
+impl Profile {
+    pub(in super::super) fn arn(&self, account: &str) -> String {
+        let (path, name) = (&self.path, &self.name);
+        format!("arn:aws:iam::{account}:instance-profile{path}{name}")
+    }
+}
+
+/// The role of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct InstanceRole {
+    pub(in super::super) name: String,
+    pub(in super::super) id: String,
+    /// Whether the role's trust policy lets instances take it.
+    pub(in super::super) trusted: bool,
+}
+
+impl Iam {
+    /// Returns the role that an instance with this profile has now.
+    pub(in super::super) fn role_of(&self, profile: &str) -> Option<InstanceRole> {
+        let role = self.roles.get(self.profiles.get(profile)?.role.as_ref()?)?;
+        Some(InstanceRole {
+            name: role.name.clone(),
+            id: role.id.clone(),
+            trusted: role.trusts_instances(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(trust: &str) -> Role {
+        Role {
+            id: "AROA1".into(),
+            path: "/app/".into(),
+            name: "web".into(),
+            description: None,
+            trust: trust.into(),
+            session: 3600,
+            policies: BTreeMap::new(),
+            attached: BTreeSet::new(),
+            tags: Tags::default(),
+            created: 0,
+        }
+    }
+
+    #[test]
+    fn a_role_names_who_may_take_it() {
+        let one = r#"{"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole",
+            "Principal": {"Service": "ec2.amazonaws.com"}}}"#;
+        let several = r#"{"Statement": [{"Effect": "Allow", "Action": ["sts:AssumeRole"],
+            "Principal": {"Service": ["lambda.amazonaws.com", "ec2.amazonaws.com"]}}]}"#;
+        assert!(role(one).trusts_instances() && role(several).trusts_instances());
+        assert!(!role(&one.replace("ec2", "lambda")).trusts_instances());
+        assert!(!role(&one.replace("Allow", "Deny")).trusts_instances());
+        assert_eq!(role(one).arn("1"), "arn:aws:iam::1:role/app/web");
+    }
+}
