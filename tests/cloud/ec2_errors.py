@@ -79,6 +79,20 @@ def rows(have):
     yield "DescribeKeyPairs", {"KeyNames": ["nosuch"]}, \
         "InvalidKeyPair.NotFound: The key pair 'nosuch' does not exist"
 
+    # Key pairs: aws/aws-sdk-js#314, hashicorp/terraform-provider-tls#197.
+    for material in (b"nonsense", b"", b"ssh-rsa AAAA", b"---- BEGIN SSH2 PUBLIC KEY ----\nsth"):
+        yield "ImportKeyPair", {"KeyName": "bad", "PublicKeyMaterial": material}, \
+            "InvalidKey.Format: Key is not in valid OpenSSH public key format"
+    for name in ("schlüssel", "x" * 256, " x", "x\n"):
+        yield "CreateKeyPair", {"KeyName": name}, "InvalidParameterValue: "
+    yield "DeleteKeyPair", {}, "MissingParameter: The request must contain the parameter KeyName"
+
+    # Zones and regions.
+    yield "DescribeAvailabilityZones", {"ZoneNames": ["us-east-9z"]}, \
+        "InvalidParameterValue: Invalid availability zone: [us-east-9z]"
+    yield "DescribeInstanceTypes", {"InstanceTypes": ["t1.non_existent", "t3.micro"]}, \
+        "InvalidInstanceType: The following supplied instance types do not exist: [t1.non_existent]"
+
     # Pages. aws/aws-sdk-ruby#2575, aws/aws-cli#1976.
     for action in ("DescribeInstances", "DescribeVolumes", "DescribeTags", "DescribeVpcs",
                    "DescribeInstanceTypes", "DescribeSecurityGroups"):

@@ -1,17 +1,22 @@
 //! Filters and pages of the describe actions.
 
+use std::cell::LazyCell;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
+use super::filter_answers::Leaves;
 use super::filter_names::is_documented;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::Tags;
+use super::xml::Xml;
 
 /// A resource that filters can select.
 pub(super) trait Filtered {
-    /// Returns the values that a filter compares, or `None` if the resource has no
-    /// such value. `filter_names` has the names that AWS documents.
+    /// Returns the values that a filter compares. `None` means those in the answer
+    /// about the resource, or none if [`Filters::keep`] does not know the answer.
+    /// `filter_names` has the names that AWS documents.
     fn values(&self, name: &str) -> Option<Vec<String>>;
     /// Returns the tags, or `None` if this kind of resource has no tags.
     fn tags(&self) -> Option<&Tags> {
@@ -78,22 +83,38 @@ impl Filters {
 
     /// Keeps the items that match all filters.
     pub(super) fn keep<T: Filtered>(&self, items: Vec<T>) -> Result<Vec<T>> {
+        self.keep_as(items, |_, _| {})
+    }
+
+    /// Keeps the items that match all filters. A filter without values of its own
+    /// compares what `write` writes about the item.
+    pub(super) fn keep_as<T: Filtered>(
+        &self,
+        items: Vec<T>,
+        mut write: impl FnMut(&mut Xml, &T),
+    ) -> Result<Vec<T>> {
         let mut kept = Vec::new();
         for item in items {
-            if self.fits(&item)? {
+            let answer = || {
+                let mut xml = Xml::default();
+                write(&mut xml, &item);
+                Leaves::of(xml)
+            };
+            if self.fits(&item, answer)? {
                 kept.push(item);
             }
         }
         Ok(kept)
     }
 
-    fn fits<T: Filtered>(&self, item: &T) -> Result<bool> {
+    fn fits<T: Filtered>(&self, item: &T, answer: impl FnOnce() -> Leaves) -> Result<bool> {
+        let leaves = LazyCell::new(answer);
         for filter in &self.all {
             let values = match of_tags(&filter.name, item.tags()) {
                 Some(values) => values,
                 None => match item.values(&filter.name) {
                     Some(values) => values,
-                    None if self.checked => Vec::new(),
+                    None if self.checked => leaves.values(&filter.name),
                     None => return Err(invalid(&filter.name)),
                 },
             };

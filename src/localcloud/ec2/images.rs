@@ -373,7 +373,7 @@ pub(super) fn describe_images(call: &mut Call<'_>, request: &Part<'_>) -> Result
         .filter(|image| ids.is_empty() || ids.contains(&image.id.as_str()))
         .filter(|image| owners.is_empty() || owners.iter().any(|owner| owned(image, owner)))
         .filter(|image| deprecated || !ids.is_empty() || !image.deprecated);
-    let images = Filters::of(request)?.keep(wanted.collect())?;
+    let images = Filters::of(request)?.keep_as(wanted.collect(), |xml, image| image.write(xml))?;
     let (images, next) = page(request, images, 1)?;
     call.read_all()?;
     let mut xml = Xml::default();

@@ -60,6 +60,10 @@ impl Filtered for Instance {
             "block-device-mapping.device-name" => return self.attached(|a| a.device.clone()),
             "block-device-mapping.status" => return self.attached(|_| "attached".to_owned()),
             "block-device-mapping.volume-id" => return self.attached(|a| a.volume.clone()),
+            "instance-status.reachability" | "system-status.reachability" => {
+                let word = (self.phase == Phase::Running).then(|| "passed".to_owned());
+                return Some(word.into_iter().collect());
+            }
             _ => return None,
         };
         Some(vec![one])

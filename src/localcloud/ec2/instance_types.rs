@@ -1,9 +1,20 @@
-//! Instance types: a selection of AWS's types and their description in answers.
+//! Instance types: the usual families of AWS's types.
+//!
+//! `instance_types.json` has what AWS's `DescribeInstanceTypes` returned for them in
+//! 2026, by the names on the wire. What the types of a family have in common is
+//! written once. Only `freeTierEligible` depends on the account: it is that of
+//! accounts created since July 2025.
+
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::call::Call;
 use super::filters::{Filtered, Filters, page};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
+use super::regions::zones;
 use super::xml::Xml;
 
 /// An instance type.
@@ -15,158 +26,148 @@ pub(super) struct InstanceType {
     pub(super) mebibytes: u32,
     pub(super) free_tier: bool,
     pub(super) nitro: bool,
+    /// All that AWS says about the type.
+    facts: &'static Value,
 }
 
-const fn intel(name: &'static str, vcpus: u32, mebibytes: u32) -> InstanceType {
-    InstanceType {
-        name,
-        architecture: "x86_64",
-        vcpus,
-        mebibytes,
-        free_tier: false,
-        nitro: true,
+/// The types of a family: what they have in common, and the rest of each of them.
+#[derive(Deserialize)]
+struct Family {
+    common: Map<String, Value>,
+    sizes: Vec<Map<String, Value>>,
+}
+
+/// Returns all types.
+fn types() -> &'static [InstanceType] {
+    static TYPES: OnceLock<Vec<InstanceType>> = OnceLock::new();
+    TYPES.get_or_init(|| {
+        // A test parses the file.
+        let families: Vec<Family> =
+            serde_json::from_str(include_str!("instance_types.json")).unwrap_or_default();
+        let mut all = Vec::new();
+        for Family { common, sizes } in families {
+            for size in sizes {
+                let mut facts = common.clone();
+                merge(&mut facts, size);
+                all.push(Value::Object(facts));
+            }
+        }
+        // The types live as long as the program.
+        let all: &'static [Value] = all.leak();
+        all.iter().map(InstanceType::of).collect()
+    })
+}
+
+/// Adds the members of `other`, also inside of members that both have.
+fn merge(into: &mut Map<String, Value>, other: Map<String, Value>) {
+    for (name, value) in other {
+        match (into.get_mut(&name), value) {
+            (Some(Value::Object(inner)), Value::Object(value)) => merge(inner, value),
+            (_, value) => {
+                into.insert(name, value);
+            }
+        }
     }
 }
-
-const fn arm(name: &'static str, vcpus: u32, mebibytes: u32) -> InstanceType {
-    InstanceType {
-        architecture: "arm64",
-        ..intel(name, vcpus, mebibytes)
-    }
-}
-
-const fn free(instance_type: InstanceType) -> InstanceType {
-    InstanceType {
-        free_tier: true,
-        ..instance_type
-    }
-}
-
-const fn xen(instance_type: InstanceType) -> InstanceType {
-    InstanceType {
-        nitro: false,
-        ..instance_type
-    }
-}
-
-/// A selection of AWS's types, with the sizes that AWS publishes. The free ones are
-/// those of accounts that were created since July 2025.
-const TYPES: [InstanceType; 30] = [
-    xen(intel("t2.nano", 1, 512)),
-    xen(intel("t2.micro", 1, 1024)),
-    xen(intel("t2.small", 1, 2048)),
-    xen(intel("t2.medium", 2, 4096)),
-    intel("t3.nano", 2, 512),
-    free(intel("t3.micro", 2, 1024)),
-    free(intel("t3.small", 2, 2048)),
-    intel("t3.medium", 2, 4096),
-    intel("t3.large", 2, 8192),
-    intel("t3.xlarge", 4, 16384),
-    intel("t3.2xlarge", 8, 32768),
-    intel("t3a.micro", 2, 1024),
-    intel("t3a.small", 2, 2048),
-    arm("t4g.nano", 2, 512),
-    free(arm("t4g.micro", 2, 1024)),
-    free(arm("t4g.small", 2, 2048)),
-    arm("t4g.medium", 2, 4096),
-    intel("m5.large", 2, 8192),
-    intel("m5.xlarge", 4, 16384),
-    intel("m6i.large", 2, 8192),
-    intel("m7i.large", 2, 8192),
-    free(intel("m7i-flex.large", 2, 8192)),
-    arm("m7g.medium", 1, 4096),
-    arm("m7g.large", 2, 8192),
-    intel("c5.large", 2, 4096),
-    intel("c6i.large", 2, 4096),
-    intel("c7i.large", 2, 4096),
-    free(intel("c7i-flex.large", 2, 4096)),
-    arm("c7g.large", 2, 4096),
-    intel("r6i.large", 2, 16384),
-];
 
 /// Returns the type with this name.
 pub(super) fn instance_type(name: &str) -> Option<InstanceType> {
-    TYPES.into_iter().find(|known| known.name == name)
+    types().iter().find(|known| known.name == name).copied()
 }
 
 impl Filtered for InstanceType {
     fn values(&self, name: &str) -> Option<Vec<String>> {
-        let one = match name {
-            "instance-type" => self.name.to_owned(),
-            "free-tier-eligible" => self.free_tier.to_string(),
-            "processor-info.supported-architecture" => self.architecture.to_owned(),
-            "vcpu-info.default-vcpus" => self.vcpus.to_string(),
-            "vcpu-info.default-cores" => self.cores().to_string(),
-            "memory-info.size-in-mib" => self.mebibytes.to_string(),
-            "current-generation" => self.nitro.to_string(),
-            "bare-metal" | "hibernation-supported" | "instance-storage-supported" => {
-                "false".to_owned()
-            }
-            "burstable-performance-supported" => self.is_burstable().to_string(),
-            "hypervisor" => self.hypervisor().to_owned(),
-            "supported-usage-class" => "on-demand".to_owned(),
-            "supported-root-device-type" => "ebs".to_owned(),
-            "supported-virtualization-type" => "hvm".to_owned(),
-            _ => return None,
-        };
-        Some(vec![one])
+        Some(find(self.facts, name))
+    }
+}
+
+/// Returns the values of the member with a filter's name, for example
+/// `vcpu-info.valid-cores` for `vCpuInfo` and `validCores`. A filter has the
+/// singular of a list's name.
+fn find(value: &Value, name: &str) -> Vec<String> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(|item| find(item, name)).collect(),
+        Value::Object(members) => {
+            let (first, rest) = name.split_once('.').unwrap_or((name, ""));
+            let wanted = first.replace('-', "");
+            let found = members.iter().find(|(member, _)| {
+                let member = member.to_ascii_lowercase();
+                let plural = member.strip_prefix(&wanted);
+                plural.is_some_and(|ending| matches!(ending, "" | "s" | "es"))
+            });
+            found.map_or_else(Vec::new, |(_, member)| find(member, rest))
+        }
+        _ if !name.is_empty() => Vec::new(),
+        Value::String(text) => vec![text.clone()],
+        other => vec![other.to_string()],
     }
 }
 
 impl InstanceType {
+    fn of(facts: &'static Value) -> Self {
+        let number = |pointer: &str| {
+            let found = facts.pointer(pointer).and_then(Value::as_u64);
+            u32::try_from(found.unwrap_or_default()).unwrap_or(u32::MAX)
+        };
+        let architectures = facts.pointer("/processorInfo/supportedArchitectures");
+        let is_arm = architectures
+            .and_then(Value::as_array)
+            .is_some_and(|all| all.iter().any(|one| one == "arm64"));
+        Self {
+            name: facts["instanceType"].as_str().unwrap_or_default(),
+            architecture: if is_arm { "arm64" } else { "x86_64" },
+            vcpus: number("/vCpuInfo/defaultVCpus"),
+            mebibytes: number("/memoryInfo/sizeInMiB"),
+            free_tier: facts["freeTierEligible"] == true,
+            nitro: facts["hypervisor"] != "xen",
+            facts,
+        }
+    }
+
     pub(super) fn is_burstable(self) -> bool {
-        self.name.starts_with('t')
+        self.facts["burstablePerformanceSupported"] == true
     }
 
     /// Returns how many threads a core has.
     pub(super) fn threads(self) -> u32 {
-        let one = self.architecture == "arm64" || self.name.starts_with("t2.");
-        if one { 1 } else { 2 }
+        self.vcpus / self.cores()
     }
 
     /// Returns how many cores the type has.
     pub(super) fn cores(self) -> u32 {
-        self.vcpus / self.threads()
-    }
-
-    fn hypervisor(self) -> &'static str {
-        if self.nitro { "nitro" } else { "xen" }
+        let cores = self.facts.pointer("/vCpuInfo/defaultCores");
+        let cores = cores.and_then(Value::as_u64).unwrap_or_default();
+        u32::try_from(cores).unwrap_or_default().max(1)
     }
 
     fn write(self, xml: &mut Xml) {
-        xml.text("instanceType", self.name);
-        xml.text("currentGeneration", self.nitro);
-        xml.text("freeTierEligible", self.free_tier);
-        xml.texts("supportedUsageClasses", ["on-demand"]);
-        xml.texts("supportedRootDeviceTypes", ["ebs"]);
-        xml.texts("supportedVirtualizationTypes", ["hvm"]);
-        xml.text("bareMetal", false);
-        xml.text("hypervisor", self.hypervisor());
-        xml.node("processorInfo", |xml| {
-            xml.texts("supportedArchitectures", [self.architecture]);
-        });
-        xml.node("vCpuInfo", |xml| {
-            xml.text("defaultVCpus", self.vcpus);
-            xml.text("defaultCores", self.cores());
-            xml.text("defaultThreadsPerCore", self.threads());
-        });
-        xml.node("memoryInfo", |xml| xml.text("sizeInMiB", self.mebibytes));
-        xml.text("instanceStorageSupported", false);
-        xml.text("hibernationSupported", false);
-        xml.text("burstablePerformanceSupported", self.is_burstable());
+        if let Value::Object(members) = self.facts {
+            for (name, value) in members {
+                xml.json(name, value);
+            }
+        }
     }
 }
 
 pub(super) fn describe_instance_types(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let names = request.list("InstanceType");
-    if let Some(name) = names.iter().find(|name| instance_type(name).is_none()) {
+    let missing: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| instance_type(name).is_none())
+        .collect();
+    if !missing.is_empty() {
         return Err(Refusal::new(
             "InvalidInstanceType",
-            format!("The following supplied instance types do not exist: [{name}]"),
+            format!(
+                "The following supplied instance types do not exist: [{}]",
+                missing.join(", ")
+            ),
         ));
     }
-    let wanted = TYPES
-        .into_iter()
+    let wanted = types()
+        .iter()
+        .copied()
         .filter(|known| names.is_empty() || names.contains(&known.name));
     let types = Filters::of(request)?.keep(wanted.collect())?;
     let (types, next) = page(request, types, 5)?;
@@ -193,20 +194,23 @@ pub(super) fn describe_instance_type_offerings(
     }
     let kind = request.text("LocationType").unwrap_or("region");
     let region = call.region_name;
-    let locations = match kind {
+    let locations: Vec<String> = match kind {
         "region" => vec![region.to_owned()],
-        "availability-zone" => ["a", "b", "c"].map(|z| format!("{region}{z}")).to_vec(),
+        "availability-zone" => zones(region).into_iter().map(|zone| zone.name).collect(),
+        "availability-zone-id" => zones(region).into_iter().map(|zone| zone.id).collect(),
+        "outpost" => Vec::new(),
         other => {
             return Err(Refusal::value(
                 "LocationType",
                 other,
-                "Expected region or availability-zone.",
+                "Expected region, availability-zone, availability-zone-id or outpost.",
             ));
         }
     };
-    let all = locations
-        .iter()
-        .flat_map(|place| TYPES.map(|known| Offering(known.name, place.clone())));
+    let all = locations.iter().flat_map(|place| {
+        let offered = |known: &InstanceType| Offering(known.name, place.clone());
+        types().iter().map(offered)
+    });
     let offerings = Filters::of(request)?.keep(all.collect())?;
     let (offerings, next) = page(request, offerings, 5)?;
     call.read_all()?;
@@ -218,4 +222,48 @@ pub(super) fn describe_instance_type_offerings(
     });
     xml.option("nextToken", next);
     Ok(xml)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_facts_are_complete() {
+        let families: Vec<Family> =
+            serde_json::from_str(include_str!("instance_types.json")).unwrap();
+        let sizes: usize = families.iter().map(|family| family.sizes.len()).sum();
+        assert_eq!(types().len(), sizes);
+        for known in types() {
+            assert!(known.name.contains('.'), "{known:?}");
+            assert!(known.vcpus >= 1 && known.mebibytes >= 512, "{known:?}");
+            assert!(known.cores() * known.threads() <= known.vcpus, "{known:?}");
+        }
+        let burstable = instance_type("t3.micro").unwrap();
+        assert!(burstable.is_burstable() && burstable.nitro && burstable.free_tier);
+        assert_eq!((burstable.cores(), burstable.threads()), (1, 2));
+        let old = instance_type("m1.small").unwrap();
+        assert!(!old.nitro && !old.is_burstable() && old.architecture == "x86_64");
+        assert_eq!(instance_type("t4g.nano").unwrap().architecture, "arm64");
+    }
+
+    #[test]
+    fn a_filter_finds_the_member_that_it_names() {
+        let known = instance_type("t3.nano").unwrap();
+        for (name, values) in [
+            ("instance-type", &["t3.nano"][..]),
+            ("vcpu-info.default-vcpus", &["2"]),
+            ("vcpu-info.valid-threads-per-core", &["1", "2"]),
+            ("memory-info.size-in-mib", &["512"]),
+            ("supported-usage-class", &["on-demand", "spot"]),
+            ("processor-info.supported-architecture", &["x86_64"]),
+            ("processor-info.sustained-clock-speed-in-ghz", &["2.5"]),
+            ("network-info.ena-support", &["required"]),
+            ("bare-metal", &["false"]),
+            ("network-info", &[]),
+            ("instance-storage-info.disk.count", &[]),
+        ] {
+            assert_eq!(known.values(name).unwrap(), values, "{name}");
+        }
+    }
 }

@@ -22,7 +22,9 @@ pub(super) fn describe_instances(call: &mut Call<'_>, request: &Part<'_>) -> Res
     } else {
         call.instances(&ids)?
     };
-    let mut found = Filters::of(request)?.keep(asked)?;
+    let mut found = Filters::of(request)?.keep_as(asked, |xml, instance| {
+        write_instance(xml, call, instance);
+    })?;
     // The instances of a launch are listed together, the oldest launch first.
     found.sort_by(|a, b| {
         let key = |i: &Instance| (i.created, i.reservation.clone(), i.launch_index);
@@ -54,41 +56,43 @@ pub(super) fn describe_instance_status(call: &mut Call<'_>, request: &Part<'_>) 
     } else {
         call.instances(&ids)?
     };
-    let mut found = Filters::of(request)?.keep(asked)?;
+    let mut found = Filters::of(request)?.keep_as(asked, write_status)?;
     found.retain(|instance| all || instance.phase == Phase::Running);
     let (found, next) = page(request, found, 5)?;
     call.read_all()?;
     let mut xml = Xml::default();
-    xml.list("instanceStatusSet", found, |xml, instance| {
-        xml.text("instanceId", &instance.id);
-        xml.text("availabilityZone", &instance.zone);
-        xml.text("availabilityZoneId", zone_id(&instance.zone));
-        write_operator(xml);
-        write_state(xml, "instanceState", instance.phase);
-        let word = match instance.phase {
-            Phase::Running => "ok",
-            Phase::Pending => "initializing",
-            _ => "not-applicable",
-        };
-        let nitro = instance_type(&instance.instance_type).is_some_and(|known| known.nitro);
-        let attached = nitro.then_some("attachedEbsStatus");
-        for name in ["systemStatus", "instanceStatus"]
-            .into_iter()
-            .chain(attached)
-        {
-            xml.node(name, |xml| {
-                xml.text("status", word);
-                if instance.phase == Phase::Running {
-                    xml.list("details", [()], |xml, ()| {
-                        xml.text("name", "reachability");
-                        xml.text("status", "passed");
-                    });
-                }
-            });
-        }
-    });
+    xml.list("instanceStatusSet", &found, write_status);
     xml.option("nextToken", next);
     Ok(xml)
+}
+
+fn write_status(xml: &mut Xml, instance: &Instance) {
+    xml.text("instanceId", &instance.id);
+    xml.text("availabilityZone", &instance.zone);
+    xml.text("availabilityZoneId", zone_id(&instance.zone));
+    write_operator(xml);
+    write_state(xml, "instanceState", instance.phase);
+    let word = match instance.phase {
+        Phase::Running => "ok",
+        Phase::Pending => "initializing",
+        _ => "not-applicable",
+    };
+    let nitro = instance_type(&instance.instance_type).is_some_and(|known| known.nitro);
+    let attached = nitro.then_some("attachedEbsStatus");
+    for name in ["systemStatus", "instanceStatus"]
+        .into_iter()
+        .chain(attached)
+    {
+        xml.node(name, |xml| {
+            xml.text("status", word);
+            if instance.phase == Phase::Running {
+                xml.list("details", [()], |xml, ()| {
+                    xml.text("name", "reachability");
+                    xml.text("status", "passed");
+                });
+            }
+        });
+    }
 }
 
 /// Returns the instances that a request names, in the order of the request.

@@ -8,12 +8,13 @@ use rsa::pkcs8::EncodePrivateKey as _;
 use rsa::traits::PublicKeyParts as _;
 use rsa::{BoxedUint, RsaPrivateKey};
 use ssh_key::public::RsaPublicKey;
-use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
+use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey};
 
 use super::call::Call;
 use super::filters::{Filtered, Filters};
-use super::ids::new_id;
+use super::ids::{KEY_PAIR, new_id};
 use super::params::Part;
+use super::public_keys::{self, fingerprint, with_colons};
 use super::refusal::{Refusal, Result};
 use super::state::{KeyPair, Tags};
 use super::tags;
@@ -43,7 +44,7 @@ fn write(xml: &mut Xml, pair: &KeyPair) {
 }
 
 /// Stores a public key under a new name.
-fn store(call: &mut Call<'_>, name: &str, public: &PublicKey, tags: Tags) -> Result<KeyPair> {
+fn store(call: &mut Call<'_>, name: &str, mut public: PublicKey, tags: Tags) -> Result<KeyPair> {
     if call.region().key_pairs.contains_key(name) {
         return Err(Refusal::new(
             "InvalidKeyPair.Duplicate",
@@ -52,26 +53,17 @@ fn store(call: &mut Call<'_>, name: &str, public: &PublicKey, tags: Tags) -> Res
     }
     let kind = match public.algorithm() {
         Algorithm::Ed25519 => "ed25519",
-        Algorithm::Rsa { .. } => "rsa",
-        other => {
-            return Err(Refusal::new(
-                "InvalidKey.Format",
-                format!(
-                    "Key is not in valid OpenSSH public key format: {other} keys are not supported"
-                ),
-            ));
-        }
+        _ => "rsa",
     };
-    let text = public
-        .to_openssh()
-        .map_err(|e| Refusal::new("InvalidKey.Format", e.to_string()))?;
-    // AWS shows the SHA-256 fingerprint of ed25519 keys without its prefix.
-    let fingerprint = public.fingerprint(HashAlg::Sha256).to_string();
+    // As on AWS, the name of the key pair is the comment of the public key.
+    public.set_comment(name);
+    let text = public.to_openssh().map_err(|_| invalid_key())?;
+    let fingerprint = fingerprint(&public).ok_or_else(invalid_key)?;
     let pair = KeyPair {
         id: new_id("key"),
         name: name.to_owned(),
         kind: kind.to_owned(),
-        fingerprint: fingerprint.trim_start_matches("SHA256:").to_owned(),
+        fingerprint,
         public_key: text,
         tags,
         created: call.now,
@@ -84,31 +76,41 @@ fn store(call: &mut Call<'_>, name: &str, public: &PublicKey, tags: Tags) -> Res
 
 fn checked_name<'a>(request: &Part<'a>) -> Result<&'a str> {
     let name = request.required("KeyName")?;
-    if name.len() > 255 || !name.is_ascii() || name.bytes().any(|b| b.is_ascii_control()) {
-        return Err(Refusal::value(
-            "KeyName",
-            name,
-            "At most 255 ASCII characters.",
-        ));
-    }
-    Ok(name)
+    let why = if !name.is_ascii() || name.bytes().any(|b| b.is_ascii_control()) {
+        "Character sets beyond ASCII are not supported."
+    } else if name.len() > 255 {
+        "Length exceeds maximum of 255."
+    } else if name.trim() != name {
+        "Key names may not begin or end with a space."
+    } else {
+        return Ok(name);
+    };
+    Err(Refusal::value("KeyName", name, why))
+}
+
+fn invalid_key() -> Refusal {
+    Refusal::new(
+        "InvalidKey.Format",
+        "Key is not in valid OpenSSH public key format",
+    )
 }
 
 pub(super) fn import_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let name = checked_name(request)?;
     let tags = tags::specified(request, &["key-pair"], "key-pair")?;
-    let material = request.required("PublicKeyMaterial")?;
+    let material = request.given("PublicKeyMaterial");
     call.read_all()?;
-    let format = || {
+    let material = material.ok_or_else(|| {
         Refusal::new(
-            "InvalidKey.Format",
-            "Key is not in valid OpenSSH public key format",
+            "MissingParameter",
+            "The request must contain the parameter PublicKeyMaterial",
         )
-    };
-    let text = BASE64_STANDARD.decode(material).map_err(|_| format())?;
-    let text = String::from_utf8(text).map_err(|_| format())?;
-    let public = PublicKey::from_openssh(text.trim()).map_err(|_| format())?;
-    let pair = store(call, name, &public, tags)?;
+    })?;
+    let material = BASE64_STANDARD
+        .decode(material)
+        .map_err(|_| invalid_key())?;
+    let public = public_keys::parse(&material).ok_or_else(invalid_key)?;
+    let pair = store(call, name, public, tags)?;
     let mut xml = Xml::default();
     write(&mut xml, &pair);
     tags::write(&mut xml, &pair.tags);
@@ -133,7 +135,7 @@ pub(super) fn create_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result
         "rsa" => new_rsa(name)?,
         other => return Err(Refusal::value("KeyType", other, "Expected rsa or ed25519.")),
     };
-    let mut pair = store(call, name, &public, tags)?;
+    let mut pair = store(call, name, public, tags)?;
     if let Some(fingerprint) = fingerprint {
         pair.fingerprint = fingerprint;
         call.region()
@@ -184,11 +186,10 @@ fn new_rsa(name: &str) -> Result<NewKey> {
     // key in PKCS #8.
     let pkcs8 = key.to_pkcs8_der().map_err(failed)?;
     let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, pkcs8.as_bytes());
-    let fingerprint: Vec<String> = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
     Ok((
         pem.to_string(),
         PublicKey::new(public.into(), name),
-        Some(fingerprint.join(":")),
+        Some(with_colons(digest.as_ref())),
     ))
 }
 
@@ -208,10 +209,7 @@ pub(super) fn describe_key_pairs(call: &mut Call<'_>, request: &Part<'_>) -> Res
         })
         .or_else(|| ids.iter().find(|id| !pairs.iter().any(|p| p.id == **id)));
     if let Some(missing) = missing {
-        return Err(Refusal::new(
-            "InvalidKeyPair.NotFound",
-            format!("The key pair '{missing}' does not exist"),
-        ));
+        return Err(KEY_PAIR.not_found(&[missing]));
     }
     let asked = |pair: &KeyPair| {
         (names.is_empty() && ids.is_empty())

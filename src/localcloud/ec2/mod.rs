@@ -23,6 +23,7 @@ mod catalogue;
 mod console;
 mod credits;
 mod elastic_ips;
+mod filter_answers;
 mod filter_names;
 mod filters;
 #[cfg(target_os = "linux")]
@@ -53,6 +54,7 @@ mod options;
 mod own_images;
 mod params;
 mod permissions;
+mod public_keys;
 mod refusal;
 mod regions;
 mod service;

@@ -6,6 +6,7 @@ use super::filters::{Filtered, Filters, page};
 use super::ids::{INTERNET_GATEWAY, stable_id};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
+use super::regions::zone_id;
 use super::state::Tags;
 use super::tags;
 use super::xml::Xml;
@@ -109,7 +110,8 @@ impl Filtered for Vpc {
     fn values(&self, name: &str) -> Option<Vec<String>> {
         let one = match name {
             "vpc-id" => self.id.clone(),
-            "cidr" | "cidr-block-association.cidr-block" => self.cidr.clone(),
+            "cidr" | "cidrBlock" | "cidr-block-association.cidr-block" => self.cidr.clone(),
+            "dhcp-options-id" | "dhcpOptionsId" => "default".to_owned(),
             "is-default" | "isDefault" => "true".to_owned(),
             "owner-id" => self.owner.clone(),
             "state" => "available".to_owned(),
@@ -232,6 +234,8 @@ impl Filtered for Subnet {
             "vpc-id" => self.vpc.clone(),
             "cidr-block" | "cidr" | "cidrBlock" => self.cidr.clone(),
             "availability-zone" | "availabilityZone" => self.zone.clone(),
+            "availability-zone-id" | "availabilityZoneId" => zone_id(&self.zone),
+            "available-ip-address-count" | "availableIpAddressCount" => self.free.to_string(),
             "default-for-az" | "defaultForAz" | "map-public-ip-on-launch" => "true".to_owned(),
             "owner-id" => self.owner.clone(),
             "state" => "available".to_owned(),
@@ -266,7 +270,7 @@ impl Subnet {
         xml.text("cidrBlock", &self.cidr);
         xml.text("availableIpAddressCount", self.free);
         xml.text("availabilityZone", &self.zone);
-        xml.text("availabilityZoneId", self.zone.replace('-', ""));
+        xml.text("availabilityZoneId", zone_id(&self.zone));
         xml.text("defaultForAz", true);
         xml.text("mapPublicIpOnLaunch", true);
     }

@@ -9,7 +9,7 @@ use super::filters::check_ids;
 use super::ids::new_request_id;
 use super::params::Params;
 use super::refusal::{Refusal, Result};
-use super::regions::REGIONS;
+use super::regions::has_region;
 use super::state::Phase;
 use super::store::Store;
 use super::xml::Xml;
@@ -92,7 +92,7 @@ impl Ec2 {
         })?;
         check_version(request.required("Version")?)?;
         let dry = request.flag("DryRun")?.unwrap_or(false);
-        if !REGIONS.contains(&region) {
+        if !has_region(region) {
             return Err(Refusal::new(
                 "AuthFailure",
                 format!("The local cloud does not have the region '{region}'"),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::images::parameter;
 use super::refusal::{Refusal, Result};
-use super::regions::REGIONS;
+use super::regions::has_region;
 
 /// All operations, by AWS's names.
 pub(super) const OPERATIONS: [&str; 2] = ["GetParameter", "GetParameters"];
@@ -38,7 +38,7 @@ pub(crate) fn operation(headers: &HeaderMap) -> String {
 }
 
 pub(super) fn answer(region: &str, system: &str, operation: &str, body: &[u8]) -> Result<Value> {
-    if !REGIONS.contains(&region) {
+    if !has_region(region) {
         return Err(Refusal::new(
             "UnrecognizedClientException",
             format!("The local cloud does not have the region '{region}'"),

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use quick_xml::escape::escape;
+use serde_json::Value;
 
 /// XML under construction.
 #[derive(Debug, Default)]
@@ -72,6 +73,25 @@ impl Xml {
                 xml.text("item", each);
             }
         });
+    }
+
+    /// Appends a JSON value: an array as a list of items, an object with its
+    /// members as elements.
+    pub(super) fn json(&mut self, name: &str, value: &Value) {
+        match value {
+            Value::Array(items) => self.node(name, |xml| {
+                for item in items {
+                    xml.json("item", item);
+                }
+            }),
+            Value::Object(members) => self.node(name, |xml| {
+                for (name, value) in members {
+                    xml.json(name, value);
+                }
+            }),
+            Value::String(text) => self.text(name, text),
+            other => self.text(name, other),
+        }
     }
 
     /// Returns the XML as text.

@@ -132,6 +132,7 @@ def places(ec2, live):
     image = ec2.describe_images(Owners=["amazon"])["Images"][0]
     ec2.describe_images(MaxResults=5)
     ec2.describe_instance_types(MaxResults=5)
+    ec2.describe_instance_types()
     ec2.describe_instance_type_offerings(MaxResults=5)
     vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
