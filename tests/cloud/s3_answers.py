@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares answers of the local S3 with those that AWS gave: status, code, and the elements of error documents.
+"""Compares answers of the local S3 with those of AWS: status, code, and the elements of error documents.
 
     AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=.. AWS_SECRET_ACCESS_KEY=.. s3_answers.py
 
@@ -296,7 +296,8 @@ def lists_of_uploads_and_parts():
 
 @check
 def parts_that_are_copied():
-    """localstack: test_upload_part_copy_range, test_upload_part_copy_with_*, test_s3_copy_object_src_not_exists."""
+    """localstack: test_upload_part_copy_range, test_upload_part_copy_with_*, test_s3_copy_object_src_not_exists,
+    test_copy_object_special_character_plus_for_space, test_user_metadata_rfc2047_encoded."""
     with bucket("pasted") as name:
         S3.put_object(Bucket=name, Key="source", Body=b"0123456789")
         upload = Upload(name, "k")
@@ -319,6 +320,11 @@ def parts_that_are_copied():
         copy = lambda source: S3.copy_object(Bucket=name, Key="copy", CopySource=source)
         fails(404, "NoSuchKey", copy, f"{name}/missing", elements={"Key": "missing"})
         fails(404, "NoSuchBucket", copy, f"missing-{RUN}/k", elements={"BucketName": f"missing-{RUN}"})
+        S3.put_object(Bucket=name, Key="a b+c", Body=b"blank", Metadata={"m": "=?UTF-8?Q?a_=C3=BC?="})
+        for source in (f"{name}%2Fa+b%2Bc", f"{ENDPOINT}/{name}/a+b%2Bc", f"/{name}/a%20b%2Bc"):
+            same(send("PUT", f"/{name}/copy", headers={"x-amz-copy-source": source})[0], 200)
+            copied = S3.get_object(Bucket=name, Key="copy")
+            same((copied["Body"].read(), copied["Metadata"]), (b"blank", {"m": "=?UTF-8?B?YSDDvA==?="}))
         wrong = {"ArgumentName": "x-amz-copy-source", "ArgumentValue": "x-amz-copy-source"}
         fails(400, "InvalidArgument", copy, "wrongformat", elements=wrong)
 
@@ -457,9 +463,11 @@ def tags_are_checked():
             same(fails(400, "InvalidTag", call, tag("aws:a", "1"), elements={"TagKey": "aws:a"}), reserved)
         same(of_bucket(tag("a", ""))["ResponseMetadata"]["HTTPStatusCode"], 204)
         body = b"<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>"
-        md5 = {"Content-MD5": base64.b64encode(hashlib.md5(body).digest()).decode()}
-        same(send("PUT", f"/{name}?tagging=", body, md5)[0], 204)
-        same(S3.get_bucket_tagging(Bucket=name)["TagSet"], [tag("a", "")])
+        md5 = lambda body: {"Content-MD5": base64.b64encode(hashlib.md5(body).digest()).decode()}
+        same(send("PUT", f"/{name}?tagging=", body, md5(body))[0], 400)
+        body = b"<Tagging/>"
+        same(send("PUT", f"/{name}?tagging=", body, md5(body))[0], 204)
+        answers(404, "NoSuchTagSet", "GET", f"/{name}?tagging=", BucketName=name)
         for text in ("key1=val1&key1=val2", "key1=val1,key2=val2"):
             wrong = {"ArgumentName": "x-amz-tagging", "ArgumentValue": text}
             fails(400, "InvalidArgument", S3.put_object, Bucket=name, Key="k", Tagging=text, elements=wrong)
@@ -519,6 +527,8 @@ def buckets_in_other_regions():
         same(send("GET", f"/{name}?location=")[0], 200)
         # boto3 follows the redirect.
         S3.put_object(Bucket=name, Key="k", Body=b"x")
+        listed = S3.list_objects_v2(Bucket=name)["ResponseMetadata"]["HTTPHeaders"]
+        same(listed["x-amz-bucket-region"], "eu-west-1")
         same(S3.head_bucket(Bucket=name)["BucketRegion"], "eu-west-1")
     with bucket("from-us", **where("us-west-1")) as name:
         taken = {"BucketName": name}
@@ -527,6 +537,10 @@ def buckets_in_other_regions():
     new = f"new-{RUN}"
     wrong = {"LocationConstraint": "mars"}
     fails(400, "InvalidLocationConstraint", S3.create_bucket, Bucket=new, **where("mars"), elements=wrong)
+    ownership = {"ArgumentName": "x-amz-object-ownership"}
+    for text in ("", "RandomValue"):
+        headers = {"x-amz-object-ownership": text}
+        answers(400, "InvalidArgument", "PUT", f"/{new}", headers=headers, **ownership)
     illegal = lambda s3, **more: fails(400, "IllegalLocationConstraintException", s3.create_bucket, Bucket=new, **more)
     same(illegal(ireland).startswith("The unspecified location constraint is incompatible"), True)
     same(illegal(ireland, **where("bar")).startswith("The bar location constraint is incompatible"), True)

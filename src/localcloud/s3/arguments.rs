@@ -111,13 +111,31 @@ fn check_owners(headers: &HeaderMap) -> Result<()> {
     Ok(())
 }
 
-fn check_source(source: &HeaderValue) -> Result<()> {
-    let text = source.to_str().map_err(|_| wrong_source())?;
+/// Returns the source of a copy in the form that s3s parses. S3 also accepts a URL,
+/// and takes `+` for a blank.
+pub(super) fn copy_source(header: &HeaderValue) -> Option<String> {
+    let text = header.to_str().ok()?;
+    let url = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let text = match url {
+        Some(url) => url.split_once('/')?.1,
+        None => text,
+    };
+    Some(text.replace('+', "%20"))
+}
+
+fn check_source(header: &HeaderValue) -> Result<()> {
     // A signature does not cover the number of blanks.
-    if text.contains([' ', '\t']) {
+    if header
+        .as_bytes()
+        .iter()
+        .any(|byte| matches!(byte, b' ' | b'\t'))
+    {
         return Err(invalid_argument("Invalid copy source encoding."));
     }
-    let path = text.split_once('?').map_or(text, |(path, _)| path);
+    let text = copy_source(header).ok_or_else(wrong_source)?;
+    let path = text.split_once('?').map_or(&*text, |(path, _)| path);
     let path = query::decode(path, query::Plus::Literal).ok_or_else(wrong_source)?;
     let path = String::from_utf8(path).map_err(|_| wrong_source())?;
     let path = path.strip_prefix('/').unwrap_or(&path);
@@ -179,6 +197,10 @@ mod tests {
         assert!(source("/b/k"));
         assert!(source("b/k/l?versionId=1"));
         assert!(source("b%2Fk"));
+        assert!(source("http://10.0.0.1:80/b/k"));
+        let form = |text| copy_source(&HeaderValue::from_static(text)).unwrap();
+        assert_eq!(form("b/a+b%2Bc"), "b/a%20b%2Bc");
+        assert_eq!(form("https://s3.amazonaws.com/b/k"), "b/k");
         for wrong in ["b", "/b", "b/", "/", "b/a b", "b/%zz"] {
             assert!(!source(wrong), "{wrong}");
         }

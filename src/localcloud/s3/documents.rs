@@ -52,6 +52,30 @@ pub(super) fn check(operation: &str, document: &[u8]) -> Result<()> {
     }
 }
 
+/// Completes a document of tags without a set of tags, which S3 takes for an empty
+/// set and s3s refuses.
+pub(super) fn with_tag_set(operation: &str, document: Bytes) -> Bytes {
+    let sets = matches!(operation, "PutBucketTagging" | "PutObjectTagging");
+    let mut reader = Reader::from_reader(&document[..]);
+    reader.config_mut().trim_text(true);
+    let mut names = Vec::new();
+    while sets {
+        match reader.read_event() {
+            Ok(Event::Start(element) | Event::Empty(element)) => {
+                names.push(element.local_name().as_ref().to_vec());
+            }
+            Ok(Event::Eof) => break,
+            Ok(_) => {}
+            Err(_) => return document,
+        }
+    }
+    if names == [b"Tagging"] {
+        Bytes::from_static(b"<Tagging><TagSet/></Tagging>")
+    } else {
+        document
+    }
+}
+
 /// Removes the tags of a new bucket from the document that creates it.
 pub(super) fn take_tags(document: Bytes) -> Result<(Bytes, Option<Tagging>)> {
     let Some(place) = place_of_tags(&document) else {

@@ -12,9 +12,9 @@ pub(super) fn decode(text: &str) -> String {
     decoded.unwrap_or_else(|| text.to_owned())
 }
 
-/// Encodes a text unless it is ASCII.
+/// Encodes a text unless it consists of printable ASCII characters.
 pub(super) fn encode(text: &str) -> String {
-    if text.is_ascii() {
+    if text.chars().all(|c| matches!(c, ' '..='~' | '\t')) {
         text.to_owned()
     } else {
         format!("=?UTF-8?B?{}?=", BASE64_STANDARD.encode(text))
@@ -78,6 +78,7 @@ mod tests {
     #[test]
     fn only_texts_that_are_not_ascii_are_encoded() {
         assert_eq!(encode("a b"), "a b");
+        assert_eq!(encode("\u{1}"), "=?UTF-8?B?AQ==?=");
         assert_eq!(encode("ü"), "=?UTF-8?B?w7w=?=");
         assert_eq!(decode(&encode("日本")), "日本");
     }

@@ -13,7 +13,7 @@ use crate::signature::Signed;
 /// The header that names the region of a bucket.
 pub(super) const HEADER: &str = "x-amz-bucket-region";
 
-/// The name of no region, with which the AWS CLI signs if it is told so.
+/// The name of no region, with which some clients sign for the global endpoint.
 const GLOBAL: &str = "aws-global";
 
 /// The regions of AWS, including those that an account has to enable first.

@@ -51,6 +51,9 @@ const MAX_DOCUMENT: u64 = 8 << 20;
 /// The checksum algorithms that the local cloud does not have.
 const MISSING_CHECKSUMS: [&str; 5] = ["MD5", "SHA512", "XXHASH128", "XXHASH3", "XXHASH64"];
 
+/// The header with the source of a copy.
+const COPY_SOURCE: &str = "x-amz-copy-source";
+
 /// The configuration of the service.
 pub(crate) struct Settings {
     /// The directory of the service. It is created if it does not exist.
@@ -424,6 +427,7 @@ async fn read_body(
     if completes && document.is_empty() {
         return Ok((Body::from("<CompleteMultipartUpload/>".to_owned()), None));
     }
+    let document = documents::with_tag_set(operation.name, document);
     let (document, tags) = match operation.name {
         "CreateBucket" => documents::take_tags(document)?,
         _ => (document, None),
@@ -466,6 +470,11 @@ fn library_request(
         if ours && !words.iter().any(|word| name.as_str().starts_with(word)) {
             headers.append(name.clone(), value.clone());
         }
+    }
+    let source = parts.headers.get(COPY_SOURCE);
+    let source = source.and_then(arguments::copy_source);
+    if let Some(source) = source.and_then(|source| HeaderValue::from_str(&source).ok()) {
+        headers.insert(COPY_SOURCE, source);
     }
     if let Some(length) = length {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));

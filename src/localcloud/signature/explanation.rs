@@ -1,5 +1,6 @@
 //! What S3 tells a client about the signature that it refuses.
 
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 
 use super::chain::string_to_sign;
@@ -40,9 +41,10 @@ pub(crate) fn explain(parts: &Parts, query: &Query) -> Option<Explanation> {
     };
     let date = claim.date.unwrap_or_default();
     let payload = version_4::payload(parts, query, claim.place, Service::S3);
+    let complete = with_all(parts, &claim.signed_headers);
     let canonical = payload
         .ok()
-        .and_then(|payload| canonical::request(parts, query, &claim.signed_headers, &payload));
+        .and_then(|payload| canonical::request(&complete, query, &claim.signed_headers, &payload));
     let scope = [claim.scope.day, claim.scope.region, claim.scope.service].join("/");
     let signed = canonical
         .as_ref()
@@ -59,4 +61,17 @@ pub(crate) fn explain(parts: &Parts, query: &Query) -> Option<Explanation> {
             .map(|(begun, lifetime)| begun + lifetime),
         lifetime,
     })
+}
+
+/// Returns the request with an empty value for each signed header that is missing.
+fn with_all(parts: &Parts, signed_headers: &[&str]) -> Parts {
+    let mut parts = parts.clone();
+    for name in signed_headers {
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes())
+            && !parts.headers.contains_key(&name)
+        {
+            parts.headers.insert(name, HeaderValue::from_static(""));
+        }
+    }
+    parts
 }

@@ -38,7 +38,7 @@ pub(super) fn create_bucket(
     let constraint = constraint.map(dto::BucketLocationConstraint::as_str);
     let constraint = constraint.filter(|name| !name.is_empty());
     let region = region_of(constraint, signed_for)?;
-    let ownership = ownership(input.object_ownership.as_ref())?;
+    let ownership = ownership(call.header("x-amz-object-ownership"))?;
     check_namespace(call, &backend.account, name)?;
     if name.starts_with(names::TAKEN) {
         return Err(fail(
@@ -115,8 +115,8 @@ fn region_of<'a>(constraint: Option<&'a str>, signed_for: &'a str) -> Result<&'a
     ))
 }
 
-fn ownership(named: Option<&dto::ObjectOwnership>) -> Result<String> {
-    let named = named.map_or(ENFORCED, dto::ObjectOwnership::as_str);
+fn ownership(named: Option<&str>) -> Result<String> {
+    let named = named.unwrap_or(ENFORCED);
     if OWNERSHIPS.contains(&named) {
         return Ok(named.to_owned());
     }

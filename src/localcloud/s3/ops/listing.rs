@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE;
+use hyper::HeaderMap;
+use s3s::S3Response;
 use s3s::dto::{
     self, CommonPrefix, ETag, EncodingType, ListMultipartUploadsInput, ListMultipartUploadsOutput,
     ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsInput, ListObjectsOutput,
@@ -14,6 +16,7 @@ use s3s::dto::{
 use super::super::backend::{Backend, timestamp};
 use super::super::call::Call;
 use super::super::failure::{Naming as _, Result, bad_argument, invalid_argument};
+use super::super::regions;
 use super::super::store::{
     Entry, Listing, MarkerRecord, Object, Page, UploadPlace, UploadRecord, Version,
 };
@@ -146,7 +149,8 @@ pub(super) fn list_objects_v2(
         .filter(|_| input.continuation_token.is_none());
     let start_after = encoding.show_some(start_after.as_ref());
     let key_count = contents.len() + shown.prefixes.len();
-    done(ListObjectsV2Output {
+    let region = region_of(backend, &input.bucket)?;
+    let output = ListObjectsV2Output {
         name: Some(input.bucket),
         prefix: Some(encoding.show(&listing.prefix)),
         max_keys: Some(max_keys),
@@ -160,7 +164,18 @@ pub(super) fn list_objects_v2(
         encoding_type: input.encoding_type,
         start_after,
         request_charged: None,
-    })
+    };
+    Ok(S3Response::with_headers(output, region))
+}
+
+/// Returns the header that names the region of a bucket.
+fn region_of(backend: &Backend, bucket: &str) -> Result<HeaderMap> {
+    let region = backend.store.bucket(bucket)?.settings()?.region;
+    let mut headers = HeaderMap::new();
+    if let Ok(region) = region.parse() {
+        headers.insert(regions::HEADER, region);
+    }
+    Ok(headers)
 }
 
 /// Returns the token of a page after `key`, the name of a key or bucket.
@@ -202,7 +217,8 @@ pub(super) fn list_objects(
     // As on AWS, only a listing with a delimiter has a next marker. Otherwise the
     // client continues with the last key.
     let next = shown.next.filter(|_| !listing.delimiter.is_empty());
-    done(ListObjectsOutput {
+    let region = region_of(backend, &input.bucket)?;
+    let output = ListObjectsOutput {
         name: Some(input.bucket),
         prefix: Some(encoding.show(&listing.prefix)),
         marker: Some(encoding.show(&listing.after)),
@@ -214,7 +230,8 @@ pub(super) fn list_objects(
         next_marker: encoding.show_some(next.as_ref()),
         encoding_type: input.encoding_type,
         request_charged: None,
-    })
+    };
+    Ok(S3Response::with_headers(output, region))
 }
 
 /// Lists all versions and delete markers by key, the newest first.

@@ -169,7 +169,7 @@ fn done<T>(output: T) -> Answer<T> {
     Ok(S3Response::new(output))
 }
 
-/// Gives an answer another status than that of its operation. s3s 0.14.1 ignores
+/// Sets another status than that of the operation. s3s 0.14.1 ignores
 /// the status of an [`S3Response`], so the service reads it from the extensions.
 fn with_status<T>(mut response: S3Response<T>, status: StatusCode) -> S3Response<T> {
     response.extensions.insert(status);

@@ -123,9 +123,9 @@ fn joined(all: &HeaderMap, name: &str) -> Result<String> {
 /// Removes `aws-chunked`, which is an encoding of the request and not of the
 /// object.
 fn without_chunking(value: &str) -> String {
-    let codings = value.split(',').map(str::trim);
-    let codings: Vec<&str> = codings.filter(|coding| *coding != "aws-chunked").collect();
-    codings.join(",")
+    let codings = value.split(',');
+    let codings = codings.filter(|coding| coding.trim() != "aws-chunked");
+    codings.collect::<Vec<_>>().join(",").trim().to_owned()
 }
 
 pub(super) fn storage_class(call: &Call) -> Result<Option<String>> {
@@ -203,7 +203,7 @@ mod tests {
         let mut all = HeaderMap::new();
         for (name, value) in [
             ("content-type", "Text/HTML;  Charset=utf-8"),
-            ("content-encoding", "aws-chunked, gzip"),
+            ("content-encoding", "deflate, gzip,aws-chunked"),
             ("expires", "0"),
             ("x-amz-meta-b", "ü"),
             ("user-agent", "x"),
@@ -212,7 +212,7 @@ mod tests {
         }
         let stored = headers(&all).unwrap();
         assert_eq!(stored["content-type"], "Text/HTML;  Charset=utf-8");
-        assert_eq!(stored["content-encoding"], "gzip");
+        assert_eq!(stored["content-encoding"], "deflate, gzip");
         assert_eq!(stored["expires"], "0");
         assert_eq!(stored["x-amz-meta-b"], "ü");
         assert_eq!(stored.len(), 4);

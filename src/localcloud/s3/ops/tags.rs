@@ -65,10 +65,9 @@ pub(super) fn show(tags: &Tags) -> Vec<Tag> {
     tags.collect()
 }
 
-/// Returns the pairs of a document. A tag without a value has an empty one.
 fn pairs(tagging: Tagging) -> Result<Vec<(String, String)>> {
     let tags = tagging.tag_set.into_iter();
-    tags.map(|tag| Some((tag.key?, tag.value.unwrap_or_default())))
+    tags.map(|tag| Some((tag.key?, tag.value?)))
         .collect::<Option<_>>()
         .ok_or_else(malformed_xml)
 }
