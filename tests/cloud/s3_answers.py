@@ -11,6 +11,7 @@ ceph's s3-tests, and `API` for Amazon's S3 API reference.
 import base64
 import datetime
 import hashlib
+import http.client
 import os
 import sys
 import traceback
@@ -506,6 +507,19 @@ def refused_signatures_are_explained():
         same((elements["Code"], elements["MaxAllowedSkewMilliseconds"]), ("RequestTimeTooSkewed", "900000"))
         same(plain("PUT", presigned("PUT", f"/{name}/m", {"x-amz-meta-a": "1"}), b"x")[0], 200)
         same(S3.head_object(Bucket=name, Key="m")["Metadata"], {"a": "1"})
+
+
+@check
+def an_empty_body_that_was_not_asked_for_ends_the_connection():
+    """Otherwise botocore 1.42 hangs at the next request."""
+    with bucket("expect") as name:
+        path, address = f"/{name}/k", urllib.parse.urlsplit(ENDPOINT)
+        for method in ("PUT", "POST"):
+            connection = http.client.HTTPConnection(address.hostname, address.port, timeout=10)
+            connection.request(method, path, b"", {**signed(method, path), "Expect": "100-continue"})
+            answer = connection.getresponse()
+            same(answer.headers["Connection"], "close")
+            connection.close()
 
 
 # --- buckets ---------------------------------------------------------------------------------------------------------

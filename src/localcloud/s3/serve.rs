@@ -134,12 +134,16 @@ impl S3 {
         let subject = received.subject();
         let is_head = received.parts.method == Method::HEAD;
         let expects_continue = received.parts.headers.contains_key(EXPECT);
+        // hyper does not say `100 Continue` for an empty body. Older versions of
+        // botocore cannot use the connection after an answer without it.
+        let is_unasked = expects_continue && !has_body(&received.parts.headers);
         let source = received.source.clone();
         let mut response = match self.answer(received, account_blocks_public).await {
             Ok(response) => response,
             Err(error) => failure::answer(&error, &subject, &ids),
         };
-        if has_failed(response.status()) && !source.drain(expects_continue).await {
+        let is_unread = has_failed(response.status()) && !source.drain(expects_continue).await;
+        if is_unasked || is_unread {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
@@ -506,6 +510,11 @@ fn library_uri(path: &str, query: &Query) -> Result<Uri> {
         .collect();
     let text = format!("{path}?{}", pairs.join("&"));
     text.parse().map_err(|_| invalid_uri())
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH);
+    headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
 /// Applies the status that an operation put into the extensions.
