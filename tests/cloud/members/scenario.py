@@ -15,6 +15,7 @@ ALSO = {
     "BlockDeviceMapping": ["DeviceName"],
     "EbsBlockDevice": ["VolumeSize", "VolumeType", "Encrypted"],
     "Filter": ["Name", "Values"],
+    "InstanceBlockDeviceMappingSpecification": ["DeviceName"],
     "InstanceCreditSpecificationRequest": ["CpuCredits"],
     "InstanceNetworkInterfaceSpecification": ["DeviceIndex"],
     "IpPermission": ["IpProtocol", "FromPort", "ToPort", "IpRanges"],
@@ -60,6 +61,10 @@ def samples(operation):
         found["Name"] = FILTERS.get(operation, "tag-key")
     if operation.startswith("Authorize"):
         found.update(FromPort=80, ToPort=80)
+    if operation in ("CreateKeyPair", "CreateSecurityGroup", "ImportKeyPair"):
+        found.update(KeyName="new", GroupName="new")
+    if operation == "ModifyInstanceAttribute":
+        found["DeviceName"] = "/dev/xvda"
     return found
 
 
@@ -73,7 +78,8 @@ def base(operation, member, live):
         # The rule with port 443 exists.
         port = 443 if operation.startswith("Revoke") else 80
         rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIp": live["CidrIp"]}
-        return group if member == "SecurityGroupRuleIds" else {**group, **rule}
+        alone = member in ("IpPermissions", "SecurityGroupRuleIds")
+        return group if alone else {**group, **rule}
     return {
         "AssociateAddress": {
             "AllocationId": live.get("AllocationId"),
@@ -134,14 +140,14 @@ def places(ec2, live):
     ec2.describe_instance_types(MaxResults=5)
     ec2.describe_instance_types()
     ec2.describe_instance_type_offerings(MaxResults=5)
-    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    vpc = ec2.describe_vpcs()["Vpcs"][0]
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
     gateway = ec2.describe_internet_gateways()["InternetGateways"][0]["InternetGatewayId"]
     return {
         "AvailabilityZone": zones[0]["ZoneName"], "ZoneNames": zones[0]["ZoneName"],
         "ZoneIds": zones[0]["ZoneId"], "RegionNames": zones[0]["RegionName"],
         "ImageId": image["ImageId"], "ImageIds": image["ImageId"], "Owners": "amazon",
-        "VpcId": vpc, "VpcIds": vpc, "SubnetId": subnet, "SubnetIds": subnet,
+        "VpcId": vpc["VpcId"], "VpcIds": vpc["VpcId"], "UserId": vpc["OwnerId"], "SubnetId": subnet, "SubnetIds": subnet,
         "InternetGatewayIds": gateway, "InstanceType": "t3.micro",
         "InstanceTypes": "t3.micro", "CpuCredits": "standard", "MinCount": 1, "MaxCount": 1, "MaxResults": 5,
         "AvailabilityZoneId": zones[0]["ZoneId"], "Device": "/dev/sdf", "FromPort": 443,
