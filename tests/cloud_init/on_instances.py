@@ -12,7 +12,6 @@ own cloud-init. A script that is compressed goes to cloud-init, so that both can
 run the same script, and what they leave behind is compared.
 """
 
-import base64
 import gzip
 import json
 import os
@@ -75,23 +74,24 @@ def address(instance):
     return found["Reservations"][0]["Instances"][0]["PublicIpAddress"]
 
 
-def ssh(host, command, user="ec2-user"):
+def ssh(host, command, data=b""):
     options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null",
                "LogLevel=ERROR", "ConnectTimeout=20"]
     options = [word for option in options for word in ("-o", option)]
     done = subprocess.run(
-        ["ssh", "-i", str(KEY), *options, f"{user}@{host}", command],
-        capture_output=True, text=True, errors="replace", timeout=100, check=False,
+        ["ssh", "-i", str(KEY), *options, f"ec2-user@{host}", command],
+        input=data, capture_output=True, timeout=100, check=False,
     )
     assert done.returncode != 255, done
-    return done.stdout
+    return done.stdout.decode(errors="replace")
 
 
 def ends(host):
     """Waits for cloud-init. Returns its exit status and its recorded errors."""
     status = ssh(host, "cloud-init status --wait >/dev/null; echo $?").strip()
-    result = json.loads(ssh(host, "cat /run/cloud-init/result.json"))
-    return status, result["v1"]["errors"]
+    result = ssh(host, "cat /run/cloud-init/result.json")
+    assert result, f"status {status}, but no result: {ssh(host, 'cloud-init status --long 2>&1')}"
+    return status, json.loads(result)["v1"]["errors"]
 
 
 # What the real cloud-init does on an instance: the user data, a command, and its
@@ -263,10 +263,9 @@ def left_behind(host):
 
 
 def replace_package(host, package):
-    parts = [base64.b64encode(package[i:i + 90000]).decode() for i in range(0, len(package), 90000)]
-    for part in parts:
-        ssh(host, f"echo {part} | base64 -d >>/var/tmp/package.deb")
-    ssh(host, "sudo apt-get install -y --no-install-recommends /var/tmp/package.deb >/var/tmp/log 2>&1")
+    install = "cat >/tmp/new.deb; sudo apt-get install -y --no-install-recommends /tmp/new.deb 2>&1"
+    shown = ssh(host, install, package)
+    assert "Setting up cloud-init" in shown, shown
 
 
 def compare(names, key, group):
