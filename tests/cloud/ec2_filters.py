@@ -129,11 +129,10 @@ def pages(ids):
         if smallest is None:
             continue
         paginator = ec2.get_paginator(snake(action))
-        kwargs = {"Filters": []} if action != "DescribeInstances" else {}
         result = paginator.result_keys[0].expression
-        every = [item for item in paginator.paginate(**kwargs).search(result + "[]")]
+        every = [item for item in paginator.paginate().search(result + "[]")]
         paged = []
-        for page in paginator.paginate(**kwargs, PaginationConfig={"PageSize": 5}):
+        for page in paginator.paginate(PaginationConfig={"PageSize": 5}):
             if len(page[result]) > 5:
                 faults.append(f"{action}: a page has {len(page[result])} items")
             paged += page[result]
