@@ -31,11 +31,19 @@ pub enum ResourceKind {
     ElasticIp,
     /// An image of an instance, with its snapshots; AWS assigns the ID.
     Image,
+    /// A VPC; AWS assigns the ID.
+    Vpc,
+    /// A subnet; AWS assigns the ID.
+    Subnet,
+    /// An internet gateway; AWS assigns the ID.
+    InternetGateway,
+    /// A route table; AWS assigns the ID.
+    RouteTable,
 }
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Instance,
         Self::KeyPair,
         Self::KeyFile,
@@ -47,6 +55,10 @@ impl ResourceKind {
         Self::Ingress,
         Self::ElasticIp,
         Self::Image,
+        Self::Vpc,
+        Self::Subnet,
+        Self::InternetGateway,
+        Self::RouteTable,
     ];
 
     /// Returns the name that reports and the ledger use.
@@ -64,6 +76,10 @@ impl ResourceKind {
             Self::Ingress => "ingress",
             Self::ElasticIp => "elastic_ip",
             Self::Image => "image",
+            Self::Vpc => "vpc",
+            Self::Subnet => "subnet",
+            Self::InternetGateway => "internet_gateway",
+            Self::RouteTable => "route_table",
         }
     }
 
@@ -73,6 +89,7 @@ impl ResourceKind {
         match self {
             Self::KeyFile => "private key".to_owned(),
             Self::ElasticIp => "Elastic IP address".to_owned(),
+            Self::Vpc => "VPC".to_owned(),
             kind => kind.as_str().replace('_', " "),
         }
     }

@@ -15,7 +15,7 @@
 //!   strings.
 //! - `machine` creates instances from namespaces; `sshd`, `proxy` and
 //!   `metadata` are the services that instances use.
-//! - `clock` formats times.
+//! - `clock` formats times, `as_text` serializes values as text.
 //! - `accounts` and `files` read files that an instance's root controls.
 //! - [`home`] is the directory of a local cloud: its state and its access key.
 //!
@@ -25,6 +25,7 @@
 
 #[cfg(target_os = "linux")]
 mod accounts;
+mod as_text;
 mod clock;
 mod crowd;
 pub mod daemon;

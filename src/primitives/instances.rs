@@ -223,7 +223,8 @@ struct LaunchInstance {
     /// cloud-init reads, such as a MIME message. A text that cloud-init would
     /// ignore is refused.
     user_data: Option<String>,
-    /// Id of the subnet. The default is a subnet of the default VPC.
+    /// Id of the subnet, such as `public_subnet` or `private_subnet` of
+    /// `create_network`. The default is a subnet of the default VPC.
     subnet: Option<String>,
     /// Whether the instance gets a public IPv4 address. The default is the
     /// setting of the subnet.
@@ -599,9 +600,10 @@ fn credits(wanted: Option<Credits>, instance_type: &str) -> Result<Option<Credit
 }
 
 /// Sends `RunInstances`. Retries within the retry window if this run has created
-/// the key pair or a security group, because EC2 may not know them yet.
+/// the key pair, a security group or the subnet, because EC2 may not know them
+/// yet.
 async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<Vec<Instance>> {
-    let what = "EC2 to know the key pair and the security groups".to_owned();
+    let what = "EC2 to know the key pair, the security groups and the subnet".to_owned();
     let mut pace = cx.pace(what, cx.clients.consistency());
     let fresh = launch
         .key_pair
@@ -610,7 +612,11 @@ async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<V
         || launch
             .security_groups
             .iter()
-            .any(|g| cx.ledger.made(ResourceKind::SecurityGroup, g));
+            .any(|g| cx.ledger.made(ResourceKind::SecurityGroup, g))
+        || launch
+            .subnet
+            .iter()
+            .any(|subnet| cx.ledger.made(ResourceKind::Subnet, subnet));
     let mut network = WithDefaultVpc::default();
     let mut profile = WithProfile::default();
     loop {

@@ -38,6 +38,7 @@ pub mod logging;
 pub mod machine;
 pub mod monitoring;
 pub mod network;
+mod networks;
 pub mod objects;
 mod own_images;
 mod readiness;

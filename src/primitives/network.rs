@@ -1,14 +1,15 @@
-//! The default VPC, which launches and security groups use if the playbook names
-//! no other one.
+//! Networks: the default VPC, which launches and security groups use if the
+//! playbook names no other one. `networks` has those of a run.
 
 use std::io::{IsTerminal as _, Write as _};
 
 use rhai::plugin::*;
-use rhai::{Dynamic, NativeCallContext};
+use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use super::networks::{self, CreateNetwork, Network};
 use crate::clients::Pace;
 use crate::clients::ec2::Ec2;
 use crate::context::Context;
@@ -46,10 +47,58 @@ pub mod api {
             super::create_default_vpc(cx).await
         })
     }
+
+    /// Creates a network with a public and a private half.
+    ///
+    /// The network is a VPC of its own. Instances in its public subnet have
+    /// public addresses and reach the internet. Instances in its private subnet
+    /// have only private addresses: no connection from the internet reaches
+    /// them, and they do not reach the internet. Reach them through an instance
+    /// in the public subnet, with `via` of `host`. They can install nothing from
+    /// the internet: copy what they need with `scp`, or launch them from an image
+    /// that has it.
+    ///
+    /// AWS does not charge for a network. Its parts are a VPC, an internet
+    /// gateway, a route table, and two subnets in each availability zone.
+    /// `destroy` deletes them after the instances and security groups in them.
+    ///
+    /// Throws:
+    ///
+    /// - `invalid_option` if an option is wrong;
+    /// - `quota_exceeded` if the region has too many VPCs, by default 5;
+    /// - `denied` if AWS refuses a request.
+    ///
+    /// ```rhai
+    /// let network = create_network("shop-" + run_id());
+    /// let name = "database-" + run_id();
+    /// let group = create_security_group(name, #{
+    ///     network: network,
+    ///     ingress: [#{ port: 5432, from: network.cidr }],
+    /// });
+    /// let options = #{ subnet: network.private_subnet, security_groups: [group] };
+    /// let database = launch_instance(options);
+    /// assert(database.public_ip == ());
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn create_network(
+        call: NativeCallContext,
+        name: ImmutableString,
+        options: Map,
+    ) -> Outcome<Dynamic> {
+        let arguments = [&name.clone().into(), &options.clone().into()];
+        script::effect(&call, &arguments, async |cx, step| {
+            let options = script::options(&call, options)?;
+            networks::create_network(cx, step, &name, options).await
+        })
+    }
 }
 
-pub(super) const DECLARED: &[Declared] =
-    &[Declared::of("create_default_vpc").returns::<DefaultVpc>(Shape::One)];
+pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("create_default_vpc").returns::<DefaultVpc>(Shape::One),
+    Declared::of("create_network")
+        .options::<CreateNetwork>()
+        .returns::<Network>(Shape::One),
+];
 
 /// The map of the default VPC.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]

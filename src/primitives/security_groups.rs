@@ -9,7 +9,8 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::network::WithDefaultVpc;
+use super::network::{WithDefaultVpc, late_or};
+use super::networks::NetworkMap;
 use super::{check_public, release};
 use crate::clients::ec2::{Created, Ec2, Ingress, Marked};
 use crate::context::Context;
@@ -155,6 +156,8 @@ struct CreateSecurityGroup {
     description: Option<String>,
     /// Id of the VPC. The default is the default VPC of the region.
     vpc: Option<String>,
+    /// In place of `vpc`: a map that `create_network` returned.
+    network: Option<NameOr<NetworkMap>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -264,6 +267,16 @@ async fn create_security_group(
         protocol: tcp(),
         description: None,
     };
+    let vpc = match (options.vpc, options.network) {
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid(
+                "the options `vpc` and `network` exclude each other",
+            ));
+        }
+        (vpc, None) => vpc,
+        (None, Some(NameOr::Name(id))) => Some(id),
+        (None, Some(NameOr::Map(network))) => Some(network.vpc_id),
+    };
     let mut rules = Vec::new();
     for rule in options.ingress.unwrap_or_else(|| vec![ssh]) {
         rules.push(ingress(cx, rule).await?);
@@ -289,8 +302,7 @@ async fn create_security_group(
         id
     } else {
         let intent = step.intend_one(NewResource::new(ResourceKind::SecurityGroup, name))?;
-        let vpc = options.vpc.as_deref();
-        match create(cx, &ec2, &intent, name, &description, vpc).await {
+        match create(cx, &ec2, &intent, name, &description, vpc.as_deref()).await {
             Ok(id) => {
                 intent.created(&id);
                 id
@@ -421,11 +433,19 @@ async fn create(
 ) -> Result<String> {
     let tags = cx.tags(name, intent.token(), &BTreeMap::new());
     let mut network = WithDefaultVpc::default();
+    // EC2 may not know a VPC that this run has just created.
+    let fresh = vpc.is_some_and(|vpc| cx.ledger.made(ResourceKind::Vpc, vpc));
+    let what = "EC2 to know the VPC".to_owned();
+    let mut pace = cx.pace(what, cx.clients.consistency());
     let created = loop {
         let created = ec2.create_security_group(name, description, vpc, &tags);
         match created.await {
             Ok(Created::Group(id)) => break Ok(id),
             Ok(Created::NoDefaultVpc(error)) => network.wait(cx, error).await?,
+            Err(error) if fresh && error.kind == ErrorKind::NotFound => {
+                let paused = pace.pause("not known yet").await;
+                paused.map_err(|late| late_or(late, error))?;
+            }
             Err(error) => break Err(error),
         }
     };

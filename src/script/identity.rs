@@ -19,6 +19,8 @@ pub enum ResultKind {
     KeyPair,
     /// Returned by `create_security_group`.
     SecurityGroup,
+    /// Returned by `create_network`.
+    Network,
     /// Returned by `create_bucket`.
     Bucket,
     /// Returned by `find_elastic_ip`.
@@ -68,6 +70,7 @@ fn identity_of(value: Value) -> Value {
                 Some(ResultKind::Instance | ResultKind::SecurityGroup | ResultKind::Image) => {
                     return json!({ "id": map.get("id"), "user": map.get("user") });
                 }
+                Some(ResultKind::Network) => return json!({ "network": map.get("vpc_id") }),
                 Some(ResultKind::Bucket) => return json!({ "bucket": map.get("name") }),
                 Some(ResultKind::ElasticIp) => {
                     return json!({ "elastic_ip": map.get("allocation_id") });

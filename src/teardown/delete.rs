@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::clients::Clients;
-use crate::clients::ec2::{Deletion, ImageState, Ingress, InstanceState};
+use crate::clients::ec2::{Deletion, ImageState, Ingress, InstanceState, NetworkPart};
 use crate::clients::s3::UploadId;
 use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
@@ -30,6 +30,12 @@ pub(super) async fn delete(
         ResourceKind::SecurityGroup => delete_group(clients, report, id).await,
         ResourceKind::Image => deregister(clients, report, id).await,
         ResourceKind::ElasticIp => clients.ec2().await?.release_address(id).await,
+        ResourceKind::Vpc => delete_part(clients, report, NetworkPart::Vpc, id).await,
+        ResourceKind::Subnet => delete_part(clients, report, NetworkPart::Subnet, id).await,
+        ResourceKind::InternetGateway => {
+            delete_part(clients, report, NetworkPart::InternetGateway, id).await
+        }
+        ResourceKind::RouteTable => delete_part(clients, report, NetworkPart::RouteTable, id).await,
         ResourceKind::Bucket => clients.s3().await?.delete_bucket(id).await,
         ResourceKind::Object => {
             let (bucket, key) = split_object(id)?;
@@ -127,6 +133,28 @@ it, and try again"
                 _ => e,
             }
             })?;
+    }
+    Ok(())
+}
+
+/// Deletes a part of a network, which stays in use until its other parts, its
+/// instances and its security groups are gone.
+async fn delete_part(
+    clients: &Clients,
+    report: &Reporter,
+    part: NetworkPart,
+    id: &str,
+) -> Result<()> {
+    let ec2 = clients.ec2().await?;
+    let mut pace = clients.pace(format!("{id} to be unused"), TIMEOUT, report);
+    while ec2.delete_network_part(part, id).await? == Deletion::StillUsed {
+        let paused = pace.pause("still used by another resource").await;
+        paused.map_err(|e| match e.kind {
+            ErrorKind::Timeout => e.hint(format!(
+                "remove what other runs or people created in the network of {id}, and try again"
+            )),
+            _ => e,
+        })?;
     }
     Ok(())
 }

@@ -63,8 +63,14 @@ impl Teardown<'_> {
                 marks
             }
             ResourceKind::Object => return self.object_maker(id, row).await,
-            // AWS does not reuse the id of an upload.
-            ResourceKind::MultipartUpload | ResourceKind::PublicAccess | ResourceKind::Ingress => {
+            // AWS does not reuse the id of an upload or of a part of a network.
+            ResourceKind::MultipartUpload
+            | ResourceKind::PublicAccess
+            | ResourceKind::Ingress
+            | ResourceKind::Vpc
+            | ResourceKind::Subnet
+            | ResourceKind::InternetGateway
+            | ResourceKind::RouteTable => {
                 return Ok(match row {
                     Some(_) => Maker::Ours,
                     None => Maker::Other,

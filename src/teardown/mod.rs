@@ -4,9 +4,9 @@
 //! autorun deletes only resources that it created. `maker` decides this for each
 //! kind of resource:
 //!
-//! - Instance, security group, Elastic IP address, image or multipart upload in the
-//!   ledger of this run: its
-//!   row suffices, because AWS does not reuse ids.
+//! - Instance, security group, Elastic IP address, image, part of a network or
+//!   multipart upload in the ledger of this run: its row suffices, because AWS does
+//!   not reuse ids.
 //! - Key pair, bucket or object in the ledger: another user may have replaced the
 //!   resource by one with the same name, so it must also have the mark of this run
 //!   (the tag `autorun:run`; for an object, its metadata). A key file must have the
@@ -15,15 +15,16 @@
 //!   run suffices; for an object, the tag of its bucket.
 //! - Bucket of this run on a server without tags, which is not AWS's: the time at
 //!   which it was created must be that of its row.
-//! - Multipart upload, ingress rule, public access setting or key file that is not
-//!   in the ledger: never deleted.
+//! - Part of a network, multipart upload, ingress rule, public access setting or key
+//!   file that is not in the ledger: never deleted.
 //!
 //! A resource that is already gone counts as removed. In a bucket with versioning
 //! that this run did not create, `destroy` deletes the versions of this run, and
 //! those of others stay.
 
 use crate::clients::Clients;
-use crate::ledger::{Ledger, Remover};
+use crate::clients::ec2::NetworkPart;
+use crate::ledger::{Ledger, Remover, ResourceKind};
 use crate::report::Reporter;
 
 mod delete;
@@ -46,4 +47,15 @@ pub struct Teardown<'a> {
     pub report: &'a Reporter,
     /// Who asked for the removal.
     pub by: Remover,
+}
+
+/// Returns the kind of resource that a part of a network is.
+#[must_use]
+pub fn kind_of(part: NetworkPart) -> ResourceKind {
+    match part {
+        NetworkPart::Vpc => ResourceKind::Vpc,
+        NetworkPart::Subnet => ResourceKind::Subnet,
+        NetworkPart::InternetGateway => ResourceKind::InternetGateway,
+        NetworkPart::RouteTable => ResourceKind::RouteTable,
+    }
 }

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
+use super::kind_of;
 use crate::clients::Clients;
+use crate::clients::ec2::NetworkPart;
 use crate::clients::marks::Marks;
 use crate::error::{Error, Result};
 use crate::ledger::{ResourceKind, Store};
@@ -70,6 +72,11 @@ pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
             sort(kind, thing.id, thing.name, thing.marks)?;
         }
     }
+    for part in NetworkPart::ALL {
+        for thing in ec2.owned_network_parts(part).await? {
+            sort(kind_of(part), thing.id, thing.name, thing.marks)?;
+        }
+    }
     let s3 = &clients.s3().await?;
     let names = s3.buckets().await?.into_iter().map(|(name, _)| name);
     let asked = names.map(async |name| (s3.bucket_marks(&name).await, name));
@@ -128,7 +135,8 @@ impl Orphan {
     }
 }
 
-/// Returns the rank for removal: instances before their groups and keys.
+/// Returns the rank for removal: instances before their groups, networks and
+/// keys.
 fn order(kind: ResourceKind) -> usize {
     match kind {
         ResourceKind::Instance | ResourceKind::ElasticIp | ResourceKind::Image => 0,
@@ -137,6 +145,10 @@ fn order(kind: ResourceKind) -> usize {
         | ResourceKind::MultipartUpload
         | ResourceKind::PublicAccess => 1,
         ResourceKind::SecurityGroup | ResourceKind::Ingress => 2,
-        ResourceKind::KeyPair | ResourceKind::KeyFile => 3,
+        ResourceKind::Subnet => 3,
+        ResourceKind::RouteTable => 4,
+        ResourceKind::InternetGateway => 5,
+        ResourceKind::Vpc => 6,
+        ResourceKind::KeyPair | ResourceKind::KeyFile => 7,
     }
 }

@@ -10,6 +10,7 @@ use super::Teardown;
 use super::delete::split_object;
 use super::maker::{Maker, key_file_maker};
 use super::release::id_of;
+use crate::clients::ec2::NetworkPart;
 use crate::clients::keys;
 use crate::clients::s3::Allowed;
 use crate::error::{Error, ErrorKind, Result};
@@ -109,6 +110,13 @@ impl Teardown<'_> {
                 let found = clients.ec2().await?.address_of(&row.row).await?;
                 found.map_or(Answer::NotYet, |address| one(&address.allocation_id))
             }
+            ResourceKind::Vpc => self.ask_about_part(NetworkPart::Vpc, row).await?,
+            ResourceKind::Subnet => self.ask_about_part(NetworkPart::Subnet, row).await?,
+            ResourceKind::InternetGateway => {
+                self.ask_about_part(NetworkPart::InternetGateway, row)
+                    .await?
+            }
+            ResourceKind::RouteTable => self.ask_about_part(NetworkPart::RouteTable, row).await?,
             ResourceKind::KeyPair => match clients.ec2().await?.key_pair_marks(&row.name).await? {
                 None => Answer::NotYet,
                 Some(marks) if marks.row.as_ref() == Some(&row.row) => one(&row.name),
@@ -153,6 +161,20 @@ impl Teardown<'_> {
                     Maker::Other | Maker::Gone => Answer::Absent,
                 }
             }
+        })
+    }
+
+    async fn ask_about_part(&self, part: NetworkPart, row: &Resource) -> Result<Answer> {
+        let found = self
+            .clients
+            .ec2()
+            .await?
+            .network_parts_of(part, &row.row)
+            .await?;
+        Ok(if found.is_empty() {
+            Answer::NotYet
+        } else {
+            Answer::Made(found)
         })
     }
 

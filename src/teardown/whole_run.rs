@@ -48,7 +48,8 @@ impl Teardown<'_> {
             .iter()
             .any(|row| row.kind == ResourceKind::Instance);
         if instance_stays {
-            // The user needs the key to find out why the instance remains.
+            // The user needs the key to find out why the instance remains, and
+            // the instance needs its network.
             left.extend(
                 self.all_of(|row| row.kind == ResourceKind::SecurityGroup)
                     .await,
@@ -57,7 +58,7 @@ impl Teardown<'_> {
             left.extend(
                 self.remaining()
                     .into_iter()
-                    .filter(is_key)
+                    .filter(stays_with_instances)
                     .map(|row| NotRemoved {
                         row,
                         error: Error::new(ErrorKind::Denied, why),
@@ -81,7 +82,13 @@ impl Teardown<'_> {
                 let bucket = id_of(row).split('/').next().unwrap_or_default();
                 !self.ledger.made(ResourceKind::Bucket, bucket)
             }
-            ResourceKind::KeyPair | ResourceKind::KeyFile | ResourceKind::SecurityGroup => false,
+            ResourceKind::KeyPair
+            | ResourceKind::KeyFile
+            | ResourceKind::SecurityGroup
+            | ResourceKind::Vpc
+            | ResourceKind::Subnet
+            | ResourceKind::InternetGateway
+            | ResourceKind::RouteTable => false,
         }
     }
 
@@ -112,6 +119,14 @@ impl Teardown<'_> {
     }
 }
 
-fn is_key(row: &Resource) -> bool {
-    matches!(row.kind, ResourceKind::KeyPair | ResourceKind::KeyFile)
+fn stays_with_instances(row: &Resource) -> bool {
+    matches!(
+        row.kind,
+        ResourceKind::KeyPair
+            | ResourceKind::KeyFile
+            | ResourceKind::Vpc
+            | ResourceKind::Subnet
+            | ResourceKind::InternetGateway
+            | ResourceKind::RouteTable
+    )
 }

@@ -14,7 +14,7 @@ use support::cloud::LocalCloud;
 use support::{Lab, root};
 
 /// The arguments of sweep.py, and the number of places in a sample.
-const SWEEPS: [(&str, &str); 12] = [
+const SWEEPS: [(&str, &str); 16] = [
     ("crash --part destroy", "40"),
     ("crash --part resume", "25"),
     ("crash --part removal", "20"),
@@ -42,7 +42,20 @@ const SWEEPS: [(&str, &str); 12] = [
         "6",
     ),
     ("faults --playbook tests/crash/images.rhai", "6"),
+    (
+        "crash --part destroy --playbook tests/crash/network.rhai",
+        "8",
+    ),
+    (
+        "crash --part resume --playbook tests/crash/network.rhai",
+        "8",
+    ),
+    (
+        "crash --part removal --playbook tests/crash/network.rhai",
+        "5",
+    ),
     ("faults", "25"),
+    ("faults --playbook tests/crash/network.rhai", "8"),
 ];
 
 fn main() -> ExitCode {

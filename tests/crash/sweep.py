@@ -108,6 +108,16 @@ class Cloud:
                 if b["Name"].startswith(prefix)
             ),
         }
+        parts = {
+            "VPCs": self.ec2.describe_vpcs()["Vpcs"],
+            "subnets": self.ec2.describe_subnets()["Subnets"],
+            "internet gateways": self.ec2.describe_internet_gateways()["InternetGateways"],
+            "route tables": self.ec2.describe_route_tables()["RouteTables"],
+        }
+        for kind, all_of_them in parts.items():
+            # The default VPC and main route tables have no names.
+            names = sorted(filter(None, map(tag, all_of_them)))
+            found[kind] = [name for name in names if name.startswith(prefix)]
         return {kind: names for kind, names in found.items() if names}
 
     def objects(self, bucket):

@@ -51,3 +51,4 @@ mod walls_escape;
 mod walls_inside;
 mod walls_local_user;
 mod walls_network;
+mod walls_vpc;

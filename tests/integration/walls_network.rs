@@ -62,13 +62,41 @@ else:
 ";
 
 /// A network namespace, and what a test can do in it.
-struct Place {
+pub(crate) struct Place {
     pid: u32,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Place {
-    fn command(&self, program: &str) -> Command {
+    /// This machine, at an address.
+    pub(crate) fn host(address: &str) -> Self {
+        Self {
+            pid: std::process::id(),
+            address: address.to_owned(),
+        }
+    }
+
+    /// The instance with this address.
+    pub(crate) fn of_instance(cloud: &LocalCloud, address: &str) -> Self {
+        let is_own = |pid: &u32| {
+            let routes = fs::read_to_string(format!("/proc/{pid}/net/fib_trie"));
+            let routes = routes.unwrap_or_default();
+            let mut lines = routes.lines().map(str::trim_start);
+            let wanted = format!("|-- {address}");
+            std::iter::from_fn(|| {
+                lines
+                    .find(|line| *line == wanted)
+                    .and_then(|_| lines.next())
+            })
+            .any(|line| line == "/32 host LOCAL")
+        };
+        Self {
+            pid: descendants(cloud.pid()).into_iter().find(is_own).unwrap(),
+            address: address.to_owned(),
+        }
+    }
+
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net=/proc/{}/ns/net", self.pid))
@@ -76,25 +104,25 @@ impl Place {
         command
     }
 
-    fn python(&self, text: &str, arguments: &[&str]) -> Command {
+    pub(crate) fn python(&self, text: &str, arguments: &[&str]) -> Command {
         let mut command = self.command("python3");
         command.args(["-c", text]).args(arguments);
         command
     }
 
     /// Sends a request and returns the response, if any.
-    fn ask_from(&self, source: &str, how: &str, to: &str, port: u16) -> Option<String> {
+    pub(crate) fn ask_from(&self, source: &str, how: &str, to: &str, port: u16) -> Option<String> {
         let arguments = [how, to, &port.to_string(), source];
         let output = self.python(ASK, &arguments).output().unwrap();
         let answer = String::from_utf8(output.stdout).unwrap();
         output.status.success().then(|| answer.trim().to_owned())
     }
 
-    fn ask(&self, how: &str, to: &str, port: u16) -> Option<String> {
+    pub(crate) fn ask(&self, how: &str, to: &str, port: u16) -> Option<String> {
         self.ask_from("", how, to, port)
     }
 
-    fn serve(&self, name: &str, tcp: &str, udp: &str) -> Server {
+    pub(crate) fn serve(&self, name: &str, tcp: &str, udp: &str) -> Server {
         let mut serving = self.python(SERVE, &[name, tcp, udp]);
         serving.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = serving.spawn().unwrap();
@@ -109,7 +137,7 @@ impl Place {
 }
 
 /// A program that ends with the test.
-struct Server {
+pub(crate) struct Server {
     stdin: Option<ChildStdin>,
     child: Child,
 }
@@ -156,27 +184,14 @@ impl Two {
         let own = network(std::process::id());
         let mut of_cloud = children(cloud.pid()).into_iter();
         let switch = of_cloud.find(|pid| network(*pid) != own).unwrap();
-        let all = descendants(cloud.pid());
-        let with = |address: &str| {
-            let has = |pid: &&u32| {
-                let routes = fs::read_to_string(format!("/proc/{pid}/net/fib_trie"));
-                let is_own = format!("|-- {address}\n           /32 host LOCAL");
-                routes.is_ok_and(|routes| routes.contains(&is_own))
-            };
-            Place {
-                pid: *all.iter().find(has).unwrap(),
-                address: address.to_owned(),
-            }
-        };
-        let place = |pid, address: &str| Place {
-            pid,
-            address: address.to_owned(),
-        };
         Self {
-            host: place(std::process::id(), gateway),
-            switch: place(switch, "169.254.1.1"),
-            outer: with(outer),
-            inner: with(inner),
+            host: Place::host(gateway),
+            switch: Place {
+                pid: switch,
+                address: "169.254.1.1".to_owned(),
+            },
+            outer: Place::of_instance(&cloud, outer),
+            inner: Place::of_instance(&cloud, inner),
             gateway: gateway.to_owned(),
             endpoint: port.parse().unwrap(),
             cloud,

@@ -18,6 +18,8 @@ pub(crate) enum Code {
     DependencyViolation,
     /// A dry run would have succeeded.
     DryRunOperation,
+    /// The internet gateway is not attached to the VPC.
+    GatewayNotAttached,
     /// The client token was already used with other parameters.
     IdempotentParameterMismatch,
     /// The state of the instance does not allow the operation.
@@ -49,6 +51,8 @@ pub(crate) enum Code {
     InvalidSnapshotInUse,
     /// The snapshot does not exist.
     InvalidSnapshotNotFound,
+    /// The subnet does not exist.
+    InvalidSubnetIdNotFound,
     /// Only the account that owns the bucket may do this.
     MethodNotAllowed,
     /// The request needs the MD5 sum of its content.
@@ -74,6 +78,10 @@ pub(crate) enum Code {
     OperationAborted,
     /// A condition of the request is not met.
     PreconditionFailed,
+    /// The resource is already associated with this one or another one.
+    ResourceAlreadyAssociated,
+    /// The route table already has a route to this destination.
+    RouteAlreadyExists,
     /// The instance type or the zone does not support the operation.
     Unsupported,
     /// Any other code: only people read it.
@@ -89,6 +97,7 @@ impl Code {
             "DefaultVpcAlreadyExists" => Self::DefaultVpcAlreadyExists,
             "DependencyViolation" => Self::DependencyViolation,
             "DryRunOperation" => Self::DryRunOperation,
+            "Gateway.NotAttached" => Self::GatewayNotAttached,
             "IdempotentParameterMismatch" => Self::IdempotentParameterMismatch,
             "IncorrectInstanceState" => Self::IncorrectInstanceState,
             "InvalidAMIID.NotFound" => Self::InvalidAmiIdNotFound,
@@ -106,6 +115,7 @@ impl Code {
             "InvalidParameterValue" => Self::InvalidParameterValue,
             "InvalidPermission.Duplicate" => Self::InvalidPermissionDuplicate,
             "InvalidPermission.NotFound" => Self::InvalidPermissionNotFound,
+            "InvalidSubnetID.NotFound" => Self::InvalidSubnetIdNotFound,
             "MethodNotAllowed" => Self::MethodNotAllowed,
             "MissingContentMD5" => Self::MissingContentMd5,
             "VPCIdNotSpecified" | "MissingInput" => Self::NoDefaultVpc,
@@ -121,6 +131,8 @@ impl Code {
             "NotImplemented" => Self::NotImplemented,
             "OperationAborted" => Self::OperationAborted,
             "PreconditionFailed" => Self::PreconditionFailed,
+            "Resource.AlreadyAssociated" => Self::ResourceAlreadyAssociated,
+            "RouteAlreadyExists" => Self::RouteAlreadyExists,
             "Unsupported" | "UnsupportedOperation" => Self::Unsupported,
             _ => Self::Other,
         }

@@ -104,8 +104,8 @@ pub enum Launched {
     Instances(Vec<Instance>),
     /// The token was already used, with another image or type.
     Before(Error),
-    /// EC2 does not know the key pair or a security group, or does not know it
-    /// yet.
+    /// EC2 does not know the key pair, a security group or the subnet, or does
+    /// not know it yet.
     UnknownParts(Error),
     /// The region has no default VPC, or no default subnet.
     NoDefaultVpc(Error),
@@ -135,9 +135,9 @@ impl Ec2<'_> {
                 let error = aws_error(&attempt, &e);
                 match code(&e) {
                     Code::IdempotentParameterMismatch => Ok(Launched::Before(error)),
-                    Code::InvalidKeyPairNotFound | Code::InvalidGroupNotFound => {
-                        Ok(Launched::UnknownParts(error))
-                    }
+                    Code::InvalidKeyPairNotFound
+                    | Code::InvalidGroupNotFound
+                    | Code::InvalidSubnetIdNotFound => Ok(Launched::UnknownParts(error)),
                     Code::NoDefaultVpc => Ok(Launched::NoDefaultVpc(error)),
                     Code::InvalidParameterValue => Ok(Launched::InvalidValue(error)),
                     Code::InvalidParameterCombination => Ok(Launched::InvalidCombination(error)),

@@ -4,6 +4,7 @@ use super::call::Call;
 use super::group_rules::{self, Direction};
 use super::params::Part;
 use super::refusal::Result;
+use super::vpc::{acls, gateways, nat, route_tables, routes, subnets, vpcs};
 use super::xml::Xml;
 use super::{
     attributes, console, credits, elastic_ips, groups, iam, images, instance_profiles,
@@ -18,6 +19,8 @@ const ACTIONS: &[(&str, Action)] = &[
     ("AllocateAddress", elastic_ips::allocate_address),
     ("AssociateAddress", elastic_ips::associate_address),
     ("AssociateIamInstanceProfile", instance_profiles::associate),
+    ("AssociateRouteTable", route_tables::associate_route_table),
+    ("AttachInternetGateway", gateways::attach_internet_gateway),
     ("AttachVolume", volumes::attach_volume),
     ("AuthorizeSecurityGroupEgress", |call, request| {
         group_rules::authorize(call, request, Direction::Egress)
@@ -28,15 +31,27 @@ const ACTIONS: &[(&str, Action)] = &[
     ("CreateDefaultSubnet", network::create_default_subnet),
     ("CreateDefaultVpc", network::create_default_vpc),
     ("CreateImage", own_images::create_image),
+    ("CreateInternetGateway", gateways::create_internet_gateway),
     ("CreateKeyPair", key_pairs::create_key_pair),
+    ("CreateNatGateway", nat::create_nat_gateway),
+    ("CreateRoute", routes::create_route),
+    ("CreateRouteTable", route_tables::create_route_table),
     ("CreateSecurityGroup", groups::create_security_group),
+    ("CreateSubnet", subnets::create_subnet),
     ("CreateTags", tags::create_tags),
     ("CreateVolume", volumes::create_volume),
+    ("CreateVpc", vpcs::create_vpc),
+    ("DeleteInternetGateway", gateways::delete_internet_gateway),
     ("DeleteKeyPair", key_pairs::delete_key_pair),
+    ("DeleteNatGateway", nat::delete_nat_gateway),
+    ("DeleteRoute", routes::delete_route),
+    ("DeleteRouteTable", route_tables::delete_route_table),
     ("DeleteSecurityGroup", groups::delete_security_group),
     ("DeleteSnapshot", snapshots::delete_snapshot),
+    ("DeleteSubnet", subnets::delete_subnet),
     ("DeleteTags", tags::delete_tags),
     ("DeleteVolume", volumes::delete_volume),
+    ("DeleteVpc", vpcs::delete_vpc),
     ("DeregisterImage", own_images::deregister_image),
     (
         "DescribeAccountAttributes",
@@ -79,17 +94,20 @@ const ACTIONS: &[(&str, Action)] = &[
     ("DescribeInstances", instances::describe_instances),
     (
         "DescribeInternetGateways",
-        network::describe_internet_gateways,
+        gateways::describe_internet_gateways,
     ),
     ("DescribeKeyPairs", key_pairs::describe_key_pairs),
+    ("DescribeNatGateways", nat::describe_nat_gateways),
+    ("DescribeNetworkAcls", acls::describe_network_acls),
     ("DescribeRegions", regions::describe_regions),
+    ("DescribeRouteTables", route_tables::describe_route_tables),
     (
         "DescribeSecurityGroupRules",
         group_rules::describe_security_group_rules,
     ),
     ("DescribeSecurityGroups", groups::describe_security_groups),
     ("DescribeSnapshots", snapshots::describe_snapshots),
-    ("DescribeSubnets", network::describe_subnets),
+    ("DescribeSubnets", subnets::describe_subnets),
     ("DescribeTags", tags::describe_tags),
     (
         "DescribeVolumeStatus",
@@ -100,12 +118,18 @@ const ACTIONS: &[(&str, Action)] = &[
         "DescribeVolumesModifications",
         volume_answer::describe_volumes_modifications,
     ),
-    ("DescribeVpcs", network::describe_vpcs),
+    ("DescribeVpcAttribute", vpcs::describe_vpc_attribute),
+    ("DescribeVpcs", vpcs::describe_vpcs),
+    ("DetachInternetGateway", gateways::detach_internet_gateway),
     ("DetachVolume", volumes::detach_volume),
     ("DisassociateAddress", elastic_ips::disassociate_address),
     (
         "DisassociateIamInstanceProfile",
         instance_profiles::disassociate,
+    ),
+    (
+        "DisassociateRouteTable",
+        route_tables::disassociate_route_table,
     ),
     ("GetConsoleOutput", console::get_console_output),
     ("ImportKeyPair", key_pairs::import_key_pair),
@@ -133,13 +157,20 @@ const ACTIONS: &[(&str, Action)] = &[
         "ModifyPrivateDnsNameOptions",
         options::modify_private_dns_name_options,
     ),
+    ("ModifySubnetAttribute", subnets::modify_subnet_attribute),
     ("ModifyVolume", volumes::modify_volume),
+    ("ModifyVpcAttribute", vpcs::modify_vpc_attribute),
     ("MonitorInstances", monitoring::monitor_instances),
     ("RebootInstances", instances::reboot_instances),
     ("ReleaseAddress", elastic_ips::release_address),
     (
         "ReplaceIamInstanceProfileAssociation",
         instance_profiles::replace,
+    ),
+    ("ReplaceRoute", routes::replace_route),
+    (
+        "ReplaceRouteTableAssociation",
+        route_tables::replace_route_table_association,
     ),
     ("RevokeSecurityGroupEgress", |call, request| {
         group_rules::revoke(call, request, Direction::Egress)

@@ -1,11 +1,52 @@
-//! Addresses of instances. The instances of all regions share one subnet.
+//! Addresses of instances. The instances of all regions share one subnet, from
+//! which those in other VPCs than the default one have their public addresses.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
 use super::refusal::{Refusal, Result};
-use super::state::{Phase, State};
+use super::state::{Instance, Phase, State};
+use super::vpc::state::Subnet;
+use super::vpc::subnets::assignable;
+use super::vpc::vpcs::is_default;
+
+/// Returns all addresses of an instance.
+pub(super) fn of(instance: &Instance) -> impl Iterator<Item = Ipv4Addr> + use<> {
+    [Some(instance.address), instance.outside]
+        .into_iter()
+        .flatten()
+}
+
+/// Returns a free private address of a subnet that is not a default one.
+///
+/// No two instances of the local cloud have the same address, although VPCs may
+/// have the same CIDR blocks: one switch routes the packets of all VPCs.
+pub(super) fn free_private_address(
+    state: &State,
+    shared: Ipv4Net,
+    subnet: &Subnet,
+) -> Result<Ipv4Addr> {
+    let regions = state.regions.values();
+    let instances = regions.flat_map(|region| region.instances.values());
+    let taken: HashSet<Ipv4Addr> = instances
+        .filter(|instance| instance.phase != Phase::Terminated)
+        .flat_map(of)
+        .collect();
+    assignable(subnet.cidr)
+        .find(|address| !shared.contains(address) && !taken.contains(address))
+        .ok_or_else(|| {
+            Refusal::new(
+                "InsufficientFreeAddressesInSubnet",
+                format!(
+                    "There are not enough free addresses in subnet '{}' to satisfy the requested \
+                     number of instances.",
+                    subnet.id
+                ),
+            )
+        })
+}
 
 /// Returns a free address of the subnet. The first host address belongs to the
 /// gateway. The search starts after the last assigned address, so that a freed
@@ -17,7 +58,7 @@ pub(super) fn free_address(state: &mut State, subnet: Ipv4Net) -> Result<Ipv4Add
         .values()
         .flat_map(|region| region.instances.values())
         .filter(|instance| instance.phase != Phase::Terminated)
-        .map(|instance| instance.address)
+        .flat_map(of)
         .chain(elastic.map(|own| own.address))
         .collect();
     let all: Vec<Ipv4Addr> = subnet.hosts().skip(1).collect();
@@ -45,36 +86,46 @@ pub(super) fn free_address(state: &mut State, subnet: Ipv4Net) -> Result<Ipv4Add
     Ok(free)
 }
 
-/// Returns the address of the subnet that a request names. It must be free.
-pub(super) fn wanted_address(state: &State, subnet: Ipv4Net, text: &str) -> Result<Ipv4Addr> {
-    let invalid = |why: &str| {
+/// Returns the private address of a subnet that a request names. It must be free.
+pub(super) fn wanted_address(
+    state: &State,
+    shared: Ipv4Net,
+    subnet: &Subnet,
+    text: &str,
+) -> Result<Ipv4Addr> {
+    let address = text.parse().map_err(|_| {
         Refusal::new(
             "InvalidParameterValue",
-            format!("Value ({text}) for parameter privateIpAddress is invalid. {why}"),
+            format!(
+                "Value ({text}) for parameter privateIpAddress is invalid. It is not an IPv4 \
+                 address."
+            ),
         )
-    };
-    let address = text
-        .parse()
-        .map_err(|_| invalid("It is not an IPv4 address."))?;
-    if !subnet.contains(&address) {
+    })?;
+    if !subnet.cidr.contains(&address) {
         return Err(Refusal::new(
             "InvalidParameterValue",
             format!("Address {text} does not fall within the subnet's address range"),
         ));
     }
-    if !subnet.hosts().skip(1).any(|host| host == address) {
+    let allowed = if subnet.is_default {
+        shared.hosts().skip(1).any(|host| host == address)
+    } else {
+        assignable(subnet.cidr).any(|host| host == address)
+    };
+    if !allowed {
         return Err(Refusal::new(
             "InvalidParameterValue",
             format!("Address {text} is in subnet's reserved address range"),
         ));
     }
     let mut elastic = state.regions.values().flat_map(|r| r.elastic_ips.values());
-    let taken = state
-        .regions
-        .values()
-        .flat_map(|region| region.instances.values())
-        .any(|instance| instance.phase != Phase::Terminated && instance.address == address);
-    if taken || elastic.any(|own| own.address == address) {
+    let instances = state.regions.values().flat_map(|r| r.instances.values());
+    let mut taken = instances
+        .filter(|instance| instance.phase != Phase::Terminated)
+        .flat_map(of);
+    let foreign = !subnet.is_default && shared.contains(&address);
+    if foreign || taken.any(|other| other == address) || elastic.any(|own| own.address == address) {
         return Err(Refusal::new(
             "InvalidIPAddress.InUse",
             format!("Address {text} is in use."),
@@ -84,24 +135,28 @@ pub(super) fn wanted_address(state: &State, subnet: Ipv4Net, text: &str) -> Resu
 }
 
 /// Assigns an address of this subnet to each instance and each Elastic IP address
-/// whose address is of another subnet.
+/// whose address in the network of all machines is of the subnet of an earlier
+/// daemon.
 pub(super) fn readdress(state: &mut State, subnet: Ipv4Net) {
     let all = || state.regions.values().flat_map(|r| r.instances.values());
     let elastic = || state.regions.values().flat_map(|r| r.elastic_ips.values());
-    let taken: Vec<_> = all()
-        .map(|i| i.address)
-        .chain(elastic().map(|own| own.address))
-        .filter(|a| subnet.contains(a))
-        .collect();
+    let elastic = elastic().map(|own| own.address);
+    let taken: HashSet<Ipv4Addr> = all().flat_map(of).chain(elastic).collect();
     let mut free = subnet.hosts().skip(1).filter(|a| !taken.contains(a));
     for instance in state
         .regions
         .values_mut()
         .flat_map(|region| region.instances.values_mut())
-        .filter(|instance| !subnet.contains(&instance.address))
     {
-        if let Some(address) = free.next() {
-            instance.address = address;
+        let shared = if is_default(&instance.region(), &instance.vpc) {
+            Some(&mut instance.address)
+        } else {
+            instance.outside.as_mut()
+        };
+        if let Some(address) = shared.filter(|address| !subnet.contains(&**address))
+            && let Some(next) = free.next()
+        {
+            *address = next;
         }
     }
     for region in state.regions.values_mut() {

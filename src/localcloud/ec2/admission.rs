@@ -1,5 +1,7 @@
 //! Translates the security groups' rules into the firewall's rules.
 
+use std::collections::BTreeMap;
+
 use ipnet::Ipv4Net;
 
 use super::state::{Peer, Permission, State};
@@ -9,6 +11,15 @@ use crate::machine::{Ingress, Port, Protocol};
 /// running.
 pub(super) fn ports(state: &State) -> Vec<Port> {
     let mut ports = Vec::new();
+    let networks = state
+        .regions
+        .values()
+        .flat_map(|region| region.networks.vpcs.values());
+    let networks: BTreeMap<&str, usize> = networks
+        .filter(|vpc| !vpc.is_default)
+        .enumerate()
+        .map(|(number, vpc)| (vpc.id.as_str(), number))
+        .collect();
     for region in state.regions.values() {
         let up = || region.instances.values().filter(|i| i.phase.is_up());
         let members = |group: &str| -> Vec<Ipv4Net> {
@@ -33,11 +44,25 @@ pub(super) fn ports(state: &State) -> Vec<Port> {
                     .filter_map(|source| ingress(&rule.permission, source))
                     .collect::<Vec<_>>()
             });
-            ports.push(Port {
-                address: instance.address,
-                ingress: ingress.collect(),
-                elastic: instance.elastic_ip.as_ref().map(|own| own.address),
-            });
+            let ingress: Vec<Ingress> = ingress.collect();
+            let network = networks.get(instance.vpc.as_str()).copied();
+            let elastic = instance.elastic_ip.as_ref().map(|own| own.address);
+            let mut open = |address, network, elastic| {
+                ports.push(Port {
+                    address,
+                    network,
+                    ingress: ingress.clone(),
+                    elastic,
+                });
+            };
+            match instance.outside {
+                None => open(instance.address, network, elastic),
+                Some(outside) => {
+                    open(instance.address, network, None);
+                    let online = region.reaches_internet(&instance.id);
+                    open(outside, network.filter(|_| !online), elastic);
+                }
+            }
         }
     }
     ports

@@ -1,12 +1,15 @@
 //! The boot parameters of an instance's machine.
 
+use ipnet::Ipv4Net;
+
 use super::state::Instance;
 use super::user_data::decode;
 use super::{images, instance_types};
 use crate::faults::{Act, Fault};
 use crate::machine::{Boot, Faults, Limits};
 
-pub(super) fn boot_of(instance: &Instance, fault: Option<&Fault>) -> Boot {
+/// `network` is the CIDR block of the instance's VPC.
+pub(super) fn boot_of(instance: &Instance, network: Ipv4Net, fault: Option<&Fault>) -> Boot {
     let mut faults = Faults::default();
     if let Some(fault) = fault {
         match fault.act {
@@ -26,6 +29,8 @@ pub(super) fn boot_of(instance: &Instance, fault: Option<&Fault>) -> Boot {
     Boot {
         id: instance.id.clone(),
         address: instance.address,
+        network,
+        outside: instance.outside,
         hostname: instance
             .private_name()
             .split('.')

@@ -162,8 +162,28 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
     ("DescribeKeyPairs", &[
         "fingerprint", "key-name", "key-pair-id", "tag", "tag-key",
     ]),
+    ("DescribeNatGateways", &[
+        "nat-gateway-id", "state", "subnet-id", "tag", "tag-key", "vpc-id",
+    ]),
+    ("DescribeNetworkAcls", &[
+        "association.association-id", "association.network-acl-id", "association.subnet-id",
+        "default", "entry.cidr", "entry.egress", "entry.icmp.code", "entry.icmp.type",
+        "entry.ipv6-cidr", "entry.port-range.from", "entry.port-range.to", "entry.protocol",
+        "entry.rule-action", "entry.rule-number", "network-acl-id", "owner-id", "tag",
+        "tag-key", "vpc-id",
+    ]),
     ("DescribeRegions", &[
         "endpoint", "opt-in-status", "region-name",
+    ]),
+    ("DescribeRouteTables", &[
+        "association.gateway-id", "association.main",
+        "association.route-table-association-id", "association.route-table-id",
+        "association.subnet-id", "owner-id", "route-table-id",
+        "route.destination-cidr-block", "route.destination-ipv6-cidr-block",
+        "route.destination-prefix-list-id", "route.egress-only-internet-gateway-id",
+        "route.gateway-id", "route.instance-id", "route.nat-gateway-id", "route.origin",
+        "route.state", "route.transit-gateway-id", "route.vpc-peering-connection-id", "tag",
+        "tag-key", "vpc-id",
     ]),
     ("DescribeSecurityGroupRules", &[
         "group-id", "security-group-rule-id", "tag", "tag-key",

@@ -195,7 +195,7 @@ enum Wild {
     This(char),
 }
 
-/// AWS's limit of the items of a page, for all actions but `DescribeInstanceTypes`.
+/// AWS's limit of the items of a page, for most actions.
 const MAX_RESULTS: usize = 1000;
 
 /// The actions that refuse `MaxResults` together with ids: the name of the ids in
@@ -282,7 +282,7 @@ fn max_results(request: &Part<'_>, smallest: usize) -> Result<Option<usize>> {
         return Ok(None);
     };
     let largest = match action {
-        "DescribeInstanceTypes" => 100,
+        "DescribeInstanceTypes" | "DescribeRouteTables" => 100,
         _ => MAX_RESULTS,
     };
     let invalid = |expected: String| {

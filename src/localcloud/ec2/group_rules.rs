@@ -40,6 +40,16 @@ pub(super) fn authorize(
     let asked = permissions(call, request)?;
     let tags = tags::specified(request, &["security-group-rule"], "security-group-rule")?;
     call.read_all()?;
+    for (permission, _) in &asked {
+        if let Peer::Group(peer) = &permission.peer
+            && find(call, peer)?.vpc != group.vpc
+        {
+            return Err(Refusal::new(
+                "InvalidGroup.NotFound",
+                "You have specified two resources that belong to different networks.",
+            ));
+        }
+    }
     let rules = direction.of(&mut group);
     if rules.len() + asked.len() > MAX_RULES {
         return Err(Refusal::new(

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use super::call::Call;
 use super::filters::{Filtered, Filters, page};
 use super::ids::{GROUP, new_id, stable_id};
-use super::network::{check_vpc, vpc_id};
+use super::network::{vpc_id, vpc_of};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Group, Peer, Permission, Region, Rule, Tags};
@@ -23,14 +23,16 @@ pub(super) fn default_id(region: &str) -> String {
     stable_id("sg", &[region, "default"])
 }
 
-/// Creates the default group if the region does not have it.
+/// Creates the default group of the default VPC if the region does not have it.
 pub(super) fn ensure_default(call: &mut Call<'_>) {
     let id = default_id(call.region_name);
-    let now = call.now;
-    let region = call.region();
-    if region.groups.contains_key(&id) {
-        return;
+    if !call.region().groups.contains_key(&id) {
+        add_default(call, id, &vpc_id(call.region_name));
     }
+}
+
+/// Creates the default group of a VPC.
+pub(super) fn add_default(call: &mut Call<'_>, id: String, vpc: &str) {
     let all_from = |peer| Rule {
         id: new_id("sgr"),
         permission: Permission {
@@ -46,13 +48,21 @@ pub(super) fn ensure_default(call: &mut Call<'_>) {
         id: id.clone(),
         name: "default".to_owned(),
         description: "default VPC security group".to_owned(),
+        vpc: vpc.to_owned(),
         ingress: vec![all_from(Peer::Group(id.clone()))],
         egress: vec![all_from(Peer::V4(Ipv4Net::default()))],
         tags: Tags::new(),
         // Older than the consistency delay, so that it can be found at once.
-        created: now.saturating_sub(60_000),
+        created: call.now.saturating_sub(60_000),
     };
-    region.groups.insert(id, group);
+    call.region().groups.insert(id, group);
+}
+
+/// Returns the id of a VPC's default group.
+pub(super) fn default_of(call: &mut Call<'_>, vpc: &str) -> Option<String> {
+    let mut groups = call.region().groups.values();
+    let found = groups.find(|group| group.vpc == vpc && group.name == "default");
+    found.map(|group| group.id.clone())
 }
 
 /// Returns the group with this id. A group that was just created is not found.
@@ -69,7 +79,9 @@ pub(super) fn find(call: &mut Call<'_>, id: &str) -> Result<Group> {
 
 /// Returns the id of the group with this name in the default VPC.
 pub(super) fn id_by_name(call: &mut Call<'_>, name: &str) -> Result<String> {
-    let found = call.region().groups.values().find(|g| g.name == name);
+    let vpc = vpc_id(call.region_name);
+    let mut groups = call.region().groups.values();
+    let found = groups.find(|g| g.name == name && g.vpc == vpc);
     found.map(|group| group.id.clone()).ok_or_else(|| {
         Refusal::new(
             "InvalidGroup.NotFound",
@@ -161,11 +173,11 @@ pub(super) fn create_security_group(call: &mut Call<'_>, request: &Part<'_>) -> 
     let vpc = request.text("VpcId");
     let tags = tags::specified(request, &["security-group"], "security-group")?;
     call.read_all()?;
-    check_vpc(call, vpc)?;
+    let vpc = vpc_of(call, vpc)?.id;
     check_name(name)?;
     check_description("security group", "GroupDescription", description)?;
-    if call.region().groups.values().any(|g| g.name == name) {
-        let vpc = vpc_id(call.region_name);
+    let mut groups = call.region().groups.values();
+    if groups.any(|g| g.name == name && g.vpc == vpc) {
         return Err(Refusal::new(
             "InvalidGroup.Duplicate",
             format!("The security group '{name}' already exists for VPC '{vpc}'"),
@@ -192,6 +204,7 @@ pub(super) fn create_security_group(call: &mut Call<'_>, request: &Part<'_>) -> 
         id: new_id("sg"),
         name: name.to_owned(),
         description: description.to_owned(),
+        vpc,
         ingress: Vec::new(),
         egress: vec![egress],
         tags,
@@ -296,10 +309,9 @@ fn write_permissions(xml: &mut Xml, name: &str, rules: &[Rule], owner: &str) {
     });
 }
 
-/// A group, its VPC and its owner.
+/// A group and its owner.
 struct InVpc {
     group: Group,
-    vpc: String,
     owner: String,
 }
 
@@ -332,7 +344,7 @@ impl Filtered for InVpc {
             "group-id" => &group.id,
             "group-name" => &group.name,
             "description" => &group.description,
-            "vpc-id" => &self.vpc,
+            "vpc-id" => &group.vpc,
             "owner-id" => &self.owner,
             _ => {
                 return match (
@@ -362,12 +374,12 @@ pub(super) fn describe_security_groups(call: &mut Call<'_>, request: &Part<'_>) 
     for name in &names {
         id_by_name(call, name)?;
     }
-    let vpc = vpc_id(call.region_name);
+    let default = vpc_id(call.region_name);
     let owner = call.facts.account.clone();
     let asked = |group: &Group| {
         (ids.is_empty() && names.is_empty())
             || ids.contains(&group.id.as_str())
-            || names.contains(&group.name.as_str())
+            || (names.contains(&group.name.as_str()) && group.vpc == default)
     };
     let all: Vec<InVpc> = call
         .region()
@@ -376,7 +388,6 @@ pub(super) fn describe_security_groups(call: &mut Call<'_>, request: &Part<'_>) 
         .filter(|group| asked(group))
         .map(|group| InVpc {
             group: group.clone(),
-            vpc: vpc.clone(),
             owner: owner.clone(),
         })
         .collect();
@@ -390,7 +401,7 @@ pub(super) fn describe_security_groups(call: &mut Call<'_>, request: &Part<'_>) 
         xml.text("groupName", &group.name);
         xml.text("groupDescription", &group.description);
         xml.text("securityGroupArn", call.arn("security-group", &group.id));
-        xml.text("vpcId", &in_vpc.vpc);
+        xml.text("vpcId", &group.vpc);
         write_permissions(xml, "ipPermissions", &group.ingress, &in_vpc.owner);
         write_permissions(xml, "ipPermissionsEgress", &group.egress, &in_vpc.owner);
         tags::write(xml, &group.tags);

@@ -136,8 +136,32 @@ pub(super) const SNAPSHOT: IdKind = IdKind {
     several: None,
 };
 
+pub(super) const ROUTE_TABLE: IdKind = IdKind {
+    prefix: "rtb",
+    malformed: Some("InvalidRouteTableId.Malformed"),
+    not_found: "InvalidRouteTableID.NotFound",
+    one: "The routeTable ID '{}' does not exist",
+    several: Some("The routeTable IDs '{}' do not exist"),
+};
+
+pub(super) const NETWORK_ACL: IdKind = IdKind {
+    prefix: "acl",
+    malformed: Some("InvalidNetworkAclId.Malformed"),
+    not_found: "InvalidNetworkAclID.NotFound",
+    one: "The networkAcl ID '{}' does not exist",
+    several: None,
+};
+
+pub(super) const NAT_GATEWAY: IdKind = IdKind {
+    prefix: "nat",
+    malformed: Some("NatGatewayMalformed"),
+    not_found: "NatGatewayNotFound",
+    one: "The Nat Gateway {} was not found",
+    several: None,
+};
+
 /// The kinds of ids whose resources can have tags.
-const TAGGED: [IdKind; 12] = [
+const TAGGED: [IdKind; 13] = [
     NETWORK_INTERFACE,
     ALLOCATION,
     SNAPSHOT,
@@ -150,6 +174,7 @@ const TAGGED: [IdKind; 12] = [
     VPC,
     SUBNET,
     INTERNET_GATEWAY,
+    ROUTE_TABLE,
 ];
 
 impl IdKind {

@@ -8,7 +8,6 @@ use super::images::{BOOT_MODE, images};
 use super::instance_profiles::write_profile;
 use super::instance_types::instance_type;
 use super::monitoring::write_monitoring;
-use super::network::{subnet_id, vpc_id};
 use super::regions::zone_id;
 use super::state::{Attachment, Instance, InstanceProfile, Phase, Tags};
 use super::tags;
@@ -50,8 +49,8 @@ impl Filtered for Instance {
             "tenancy" => "default".to_owned(),
             "iam-instance-profile.arn" => return Some(self.profile(|profile| &profile.arn)),
             "iam-instance-profile.id" => return Some(self.profile(|profile| &profile.id)),
-            "vpc-id" => vpc_id(&self.region()),
-            "subnet-id" => subnet_id(&self.region()),
+            "vpc-id" => self.vpc.clone(),
+            "subnet-id" => self.subnet.clone(),
             "metadata-options.http-tokens" => self.tokens_word().to_owned(),
             "block-device-mapping.attach-time" => return self.attached(|a| iso(a.since)),
             "block-device-mapping.delete-on-termination" => {
@@ -85,7 +84,7 @@ impl Instance {
     pub(super) fn public_address(&self) -> Option<Ipv4Addr> {
         let elastic = self.elastic_ip.as_ref().map(|own| own.address);
         let running = self.public && self.phase == Phase::Running;
-        elastic.or_else(|| running.then_some(self.address))
+        elastic.or_else(|| running.then(|| self.outside.unwrap_or(self.address)))
     }
 
     /// Returns a value of each attachment of a volume.
@@ -174,8 +173,8 @@ pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Inst
     let on = instance.options.monitoring;
     write_monitoring(xml, if on { "enabled" } else { "disabled" });
     if !gone {
-        xml.text("subnetId", subnet_id(call.region_name));
-        xml.text("vpcId", vpc_id(call.region_name));
+        xml.text("subnetId", &instance.subnet);
+        xml.text("vpcId", &instance.vpc);
     }
     xml.option("privateIpAddress", private);
     xml.option("ipAddress", public);
@@ -280,8 +279,8 @@ fn write_interface(
         }
     };
     xml.text("networkInterfaceId", &instance.interface);
-    xml.text("subnetId", subnet_id(call.region_name));
-    xml.text("vpcId", vpc_id(call.region_name));
+    xml.text("subnetId", &instance.subnet);
+    xml.text("vpcId", &instance.vpc);
     xml.text("ownerId", &call.facts.account);
     xml.text("description", &instance.options.interface);
     xml.text("status", "in-use");

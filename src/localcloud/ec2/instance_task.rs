@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -14,6 +15,7 @@ use super::state::{Instance, OnShutdown, Phase, Saving};
 use crate::clock;
 use crate::faults::{Act, Fault};
 use crate::machine::{Ending, Machine};
+use crate::proxy::Online;
 
 /// How long a machine may take to shut down before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -166,6 +168,15 @@ impl InstanceTask {
             .cloned()
     }
 
+    /// Returns the CIDR block of the instance's VPC.
+    fn network(&self, instance: &Instance) -> Ipv4Net {
+        let state = self.fleet.store.state();
+        let region = state.regions.get(&self.region);
+        let vpc = region.and_then(|region| region.networks.vpcs.get(&instance.vpc));
+        vpc.filter(|vpc| !vpc.is_default)
+            .map_or(self.fleet.store.facts.subnet, |vpc| vpc.cidr)
+    }
+
     fn on_shutdown(&self) -> OnShutdown {
         self.instance().map_or(OnShutdown::Stop, |i| i.on_shutdown)
     }
@@ -223,7 +234,7 @@ impl InstanceTask {
         {
             return None;
         }
-        let boot = boot_of(&instance, fault.as_ref());
+        let boot = boot_of(&instance, self.network(&instance), fault.as_ref());
         match self.fleet.runtime.boot(boot).await {
             Ok(machine) => {
                 let services = CancellationToken::new();
@@ -279,9 +290,18 @@ impl InstanceTask {
     fn serve_proxy(&self, listener: std::net::TcpListener, until: &CancellationToken) {
         let (fleet, id) = (&self.fleet, self.id.clone());
         let (proxy, until) = (fleet.proxy.clone(), until.clone());
+        let (store, region) = (Arc::clone(&fleet.store), self.region.clone());
+        let of = id.clone();
+        let online: Online = Arc::new(move || {
+            let state = store.state();
+            let region = state.regions.get(&region);
+            region.is_some_and(|region| region.reaches_internet(&of))
+        });
         match TcpListener::from_std(listener) {
             Ok(listener) => drop(fleet.tracker.spawn(async move {
-                until.run_until_cancelled(proxy.serve(listener, id)).await;
+                until
+                    .run_until_cancelled(proxy.serve(listener, id, online))
+                    .await;
             })),
             Err(e) => log::error!("cannot serve the proxy of {id}: {e}"),
         }

@@ -1,12 +1,11 @@
 //! `RunInstances`: creates instances, once for each client token.
 
-use super::addresses::free_address;
+use super::addresses::{free_address, free_private_address};
 use super::call::{Call, Effect};
 use super::ids::new_id;
 use super::instance_answer::write_instance;
 use super::instance_types::instance_type;
 use super::launch_request::{Launch, read};
-use super::network::zone;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Attachment, Instance, InstanceProfile, Phase, Token, Volume};
@@ -106,6 +105,21 @@ fn instance(
 ) -> Result<Instance> {
     let id = new_id("i");
     let attachments = create_volumes(call, launch, &id);
+    let shared = call.facts.subnet;
+    let subnet = &launch.subnet;
+    let (address, outside) = if subnet.is_default {
+        let address = match launch.address {
+            Some(address) => address,
+            None => free_address(call.state, shared)?,
+        };
+        (address, None)
+    } else {
+        let address = match launch.address {
+            Some(address) => address,
+            None => free_private_address(call.state, shared, subnet)?,
+        };
+        (address, Some(free_address(call.state, shared)?))
+    };
     Ok(Instance {
         id,
         reservation: reservation.to_owned(),
@@ -123,13 +137,13 @@ fn instance(
             .as_ref()
             .map(|_| launch.image.publisher.user.to_owned()),
         architecture: launch.image.architecture.to_owned(),
-        address: match launch.address {
-            Some(address) => address,
-            None => free_address(call.state, call.facts.subnet)?,
-        },
+        address,
         public: launch.public,
         elastic_ip: None,
-        zone: zone(call.region_name),
+        outside,
+        vpc: subnet.vpc.clone(),
+        subnet: subnet.id.clone(),
+        zone: subnet.zone.clone(),
         key_name: launch.key.as_ref().map(|pair| pair.name.clone()),
         authorized_keys: launch
             .key
@@ -166,7 +180,7 @@ fn create_volumes(call: &mut Call<'_>, launch: &Launch, instance: &str) -> Vec<A
         let volume = Volume {
             id: new_id("vol"),
             spec: mapping.spec.clone(),
-            zone: zone(call.region_name),
+            zone: launch.subnet.zone.clone(),
             tags: launch.volume_tags.clone(),
             created: call.now,
             instance: Some(instance.to_owned()),

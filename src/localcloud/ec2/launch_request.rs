@@ -9,7 +9,7 @@ use super::call::Call;
 use super::credits::credits;
 use super::images::{Image, resolve_image};
 use super::instance_types::{InstanceType, instance_type};
-use super::network::{check_subnet, zone};
+use super::network::subnet_of;
 use super::options::{Options, read_interface};
 use super::own_images::check_available;
 use super::params::Part;
@@ -17,6 +17,7 @@ use super::refusal::{Refusal, Result};
 use super::regions::zone_named;
 use super::state::{InstanceProfile, KeyPair, MetadataOptions, OnShutdown, Tags};
 use super::user_data::user_data;
+use super::vpc::state::Subnet;
 use super::{groups, instance_profiles, tags};
 
 /// The checked parameters of a launch.
@@ -40,6 +41,7 @@ pub(super) struct Launch {
     pub(super) protected: bool,
     pub(super) metadata: MetadataOptions,
     pub(super) public: bool,
+    pub(super) subnet: Subnet,
     pub(super) iam_profile: Option<InstanceProfile>,
     pub(super) cpu_credits: Option<String>,
     pub(super) token: Option<String>,
@@ -84,14 +86,7 @@ pub(super) fn read(
     let volume_tags = tags::specified(request, &kinds, "volume")?;
     let placement = request.part("Placement");
     let zone_id = placement.text("AvailabilityZoneId");
-    if let Some(given) = placement.text("AvailabilityZone").or(zone_id)
-        && zone_named(call, given).ok() != Some(zone(call.region_name))
-    {
-        return Err(Refusal::new(
-            "InvalidParameterValue",
-            format!("Invalid availability zone: [{given}]"),
-        ));
-    }
+    let zone = placement.text("AvailabilityZone").or(zone_id);
     let mut options = Options::read(request, instance_type)?;
     if let Some(interface) = request.parts("NetworkInterface").first() {
         options.interface = read_interface(interface)?;
@@ -99,7 +94,15 @@ pub(super) fn read(
     options.interface_tags = tags::specified(request, &kinds, "network-interface")?;
     let cpu_credits = credits(request, instance_type)?;
     let iam_profile = instance_profiles::of_launch(call, request)?;
-    let (public, groups) = network(call, request)?;
+    let (public, subnet, groups) = network(call, request)?;
+    if let Some(given) = zone
+        && zone_named(call, given).ok().as_ref() != Some(&subnet.zone)
+    {
+        return Err(Refusal::new(
+            "InvalidParameterValue",
+            format!("Invalid availability zone: [{given}]"),
+        ));
+    }
     Ok(Launch {
         min_count,
         max_count,
@@ -109,12 +112,13 @@ pub(super) fn read(
         tags,
         volumes: mappings(call, request, &image)?,
         volume_tags,
-        address: address(call, request, max_count)?,
+        address: address(call, request, &subnet, max_count)?,
         on_shutdown: on_shutdown(request.text("InstanceInitiatedShutdownBehavior"))?,
         protected: request.flag("DisableApiTermination")?.unwrap_or(false),
         metadata: metadata(&request.part("MetadataOptions"), default_metadata(&image))?,
         options,
         public,
+        subnet,
         iam_profile,
         cpu_credits,
         image,
@@ -162,10 +166,11 @@ fn key(call: &mut Call<'_>, request: &Part<'_>) -> Result<Option<KeyPair>> {
     })
 }
 
-/// Returns whether the instance has a public address, and the ids of its groups.
+/// Returns whether the instance has a public address, its subnet, and the ids of
+/// its groups.
 /// A request contains the groups either at the top level or in its network
 /// interface, not in both places.
-fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Vec<String>)> {
+fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Subnet, Vec<String>)> {
     let interfaces = request.parts("NetworkInterface");
     if interfaces.len() > 1 {
         return Err(Refusal::new(
@@ -174,7 +179,7 @@ fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Vec<String>
         ));
     }
     let mut ids: Vec<String> = Vec::new();
-    let mut public = true;
+    let mut public = None;
     let mut subnet = request.text("SubnetId");
     for name in request.list("SecurityGroup") {
         ids.push(groups::id_by_name(call, name)?);
@@ -198,7 +203,7 @@ fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Vec<String>
             ));
         }
         subnet = interface.text("SubnetId");
-        public = interface.flag("AssociatePublicIpAddress")?.unwrap_or(true);
+        public = interface.flag("AssociatePublicIpAddress")?;
         ids.extend(
             interface
                 .list("SecurityGroupId")
@@ -206,13 +211,20 @@ fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Vec<String>
                 .map(str::to_owned),
         );
     }
-    check_subnet(call, subnet)?;
-    groups::ensure_default(call);
+    let subnet = subnet_of(call, subnet)?;
     if ids.is_empty() {
-        ids.push(groups::default_id(call.region_name));
+        ids.extend(groups::default_of(call, &subnet.vpc));
     }
     for id in &ids {
-        groups::find(call, id)?;
+        if groups::find(call, id)?.vpc != subnet.vpc {
+            return Err(Refusal::new(
+                "InvalidParameter",
+                format!(
+                    "Security group {id} and subnet {} belong to different networks.",
+                    subnet.id
+                ),
+            ));
+        }
     }
     if ids.len() > 5 {
         return Err(Refusal::new(
@@ -220,11 +232,16 @@ fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Vec<String>
             "The maximum number of security groups per interface has been reached.",
         ));
     }
-    Ok((public, ids))
+    Ok((public.unwrap_or(subnet.map_public_ip), subnet, ids))
 }
 
 /// Returns the private address that a request names, if it names one.
-fn address(call: &Call<'_>, request: &Part<'_>, max_count: u32) -> Result<Option<Ipv4Addr>> {
+fn address(
+    call: &Call<'_>,
+    request: &Part<'_>,
+    subnet: &Subnet,
+    max_count: u32,
+) -> Result<Option<Ipv4Addr>> {
     let interfaces = request.parts("NetworkInterface");
     let interface = interfaces.first();
     let mut named = vec![request.text("PrivateIpAddress")];
@@ -249,7 +266,7 @@ fn address(call: &Call<'_>, request: &Part<'_>, max_count: u32) -> Result<Option
              address",
         ));
     }
-    wanted_address(call.state, call.facts.subnet, text).map(Some)
+    wanted_address(call.state, call.facts.subnet, subnet, text).map(Some)
 }
 
 /// Parses the effect of a shutdown by the instance's own operating system.

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::call::CloudInfo;
 use super::iam::InstanceRole;
 use super::instance_answer::mac;
-use super::network::{subnet_id, vpc_id};
 use super::state::{Group, Instance, Region};
 use super::user_data::decode;
 use crate::clock::{iso, millis};
@@ -24,28 +23,30 @@ pub(super) fn metadata_of(
     role: Option<&InstanceRole>,
     facts: &CloudInfo,
 ) -> Metadata {
+    let public = instance.outside.unwrap_or(instance.address);
+    let elastic = instance.elastic_ip.as_ref().map(|own| own.address);
+    let public = elastic.or_else(|| instance.public.then_some(public));
     let name = |id: &String| known.groups.get(id).map(|g: &Group| g.name.clone());
-    let subnet = facts.subnet.to_string();
+    let networks = &known.networks;
+    let subnet = networks.subnets.get(&instance.subnet);
+    let vpc = networks.vpcs.get(&instance.vpc);
     Metadata {
         instance_id: instance.id.clone(),
         ami_id: instance.image.clone(),
         instance_type: instance.instance_type.clone(),
         architecture: instance.architecture.clone(),
         local_ipv4: instance.address.to_string(),
-        public_ipv4: instance
-            .elastic_ip
-            .as_ref()
-            .map(|own| own.address)
-            .or_else(|| instance.public.then_some(instance.address))
-            .map(|address| address.to_string()),
+        public_ipv4: public.map(|address| address.to_string()),
         local_hostname: instance.private_name(),
         public_hostname: None,
         mac: mac(instance),
         interface_id: instance.interface.clone(),
-        subnet_id: subnet_id(region),
-        subnet_cidr: subnet.clone(),
-        vpc_id: vpc_id(region),
-        vpc_cidr: subnet,
+        subnet_id: instance.subnet.clone(),
+        subnet_cidr: subnet
+            .map(|subnet| subnet.cidr.to_string())
+            .unwrap_or_default(),
+        vpc_id: instance.vpc.clone(),
+        vpc_cidr: vpc.map(|vpc| vpc.cidr.to_string()).unwrap_or_default(),
         region: region.to_owned(),
         availability_zone: instance.zone.clone(),
         account: facts.account.clone(),

@@ -68,6 +68,7 @@ mod user_data;
 mod volume_answer;
 mod volume_spec;
 mod volumes;
+mod vpc;
 mod xml;
 
 pub(crate) use actions::actions;

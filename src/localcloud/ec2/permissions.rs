@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::call::Call;
 use super::groups::{check_description, find, id_by_name};
 use super::ids::GROUP;
-use super::network::check_vpc;
+use super::network::vpc_of;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Peer, Permission};
@@ -90,9 +90,9 @@ fn permissions_of(
 }
 
 /// Refuses a group of another account or VPC: the local cloud has none.
-fn check_owner(call: &Call<'_>, group: &Part<'_>) -> Result<()> {
+fn check_owner(call: &mut Call<'_>, group: &Part<'_>) -> Result<()> {
     if let Some(vpc) = group.text("VpcId") {
-        check_vpc(call, Some(vpc))?;
+        vpc_of(call, Some(vpc))?;
     }
     match group.text("UserId") {
         Some(user) if user != call.facts.account => {

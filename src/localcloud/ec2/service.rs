@@ -13,7 +13,7 @@ use super::regions::has_region;
 use super::state::Phase;
 use super::store::Store;
 use super::xml::Xml;
-use super::{actions, groups, iam, ssm, sts};
+use super::{actions, groups, iam, ssm, sts, vpc};
 use crate::clock;
 use crate::faults::{Account, Plans};
 use crate::signature::Session;
@@ -123,6 +123,7 @@ impl Ec2 {
             now: clock::millis(),
             effects: Vec::new(),
         };
+        vpc::ensure_default(&mut call);
         groups::ensure_default(&mut call);
         call.now = clock::millis();
         let moment = call.now;

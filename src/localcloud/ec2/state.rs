@@ -12,6 +12,8 @@ use super::block_devices::Mapping;
 use super::iam::Iam;
 use super::options::Options;
 use super::volume_spec::Spec;
+use super::vpc::state::Networks;
+use crate::as_text;
 use crate::clock::iso;
 
 /// Milliseconds since 1970.
@@ -61,6 +63,8 @@ pub(super) struct Region {
     /// lacked.
     #[serde(default)]
     pub(super) default_vpcs: BTreeSet<String>,
+    #[serde(default)]
+    pub(super) networks: Networks,
 }
 
 /// A launch with a client token.
@@ -89,6 +93,7 @@ pub(super) struct Group {
     pub(super) id: String,
     pub(super) name: String,
     pub(super) description: String,
+    pub(super) vpc: String,
     pub(super) ingress: Vec<Rule>,
     pub(super) egress: Vec<Rule>,
     pub(super) tags: Tags,
@@ -206,11 +211,17 @@ pub(super) struct Instance {
     #[serde(default)]
     pub(super) user: Option<String>,
     pub(super) architecture: String,
+    /// The private address. In the default VPC, it is also the public one.
     pub(super) address: Ipv4Addr,
     /// Whether the instance has a public address without an Elastic IP address.
     pub(super) public: bool,
     #[serde(default)]
     pub(super) elastic_ip: Option<Association>,
+    /// In other VPCs than the default one, the address outside the VPC. It is
+    /// closed if the instance has no public address.
+    pub(super) outside: Option<Ipv4Addr>,
+    pub(super) vpc: String,
+    pub(super) subnet: String,
     pub(super) zone: String,
     pub(super) key_name: Option<String>,
     /// The public key at the time of the launch. The key pair may be deleted
@@ -389,6 +400,16 @@ impl Region {
             .retain(|_, token| known.contains(&token.reservation));
     }
 
+    /// Whether an instance reaches the internet. As on AWS, this takes a public
+    /// address and a route to an internet gateway.
+    pub(super) fn reaches_internet(&self, instance: &str) -> bool {
+        let instance = self.instances.get(instance);
+        instance.is_some_and(|i| {
+            let has_address = i.public || i.elastic_ip.is_some();
+            has_address && self.networks.reaches_internet(&i.subnet)
+        })
+    }
+
     /// Changes an instance's phase.
     pub(super) fn set_phase(
         &mut self,
@@ -438,29 +459,5 @@ fn transition(reason: Option<(&str, &str)>, now: Millis) -> String {
             format!("User initiated ({} {} GMT)", &time[..10], &time[11..19])
         }
         Some((_, message)) => message.to_owned(),
-    }
-}
-
-/// Serializes a value as its text.
-mod as_text {
-    use std::fmt::Display;
-    use std::str::FromStr;
-
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        value: &impl Display,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(value)
-    }
-
-    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-    where
-        T: FromStr<Err: Display>,
-        D: Deserializer<'de>,
-    {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }

@@ -149,6 +149,21 @@ fn of<'a>(region: &'a mut Region, id: &str) -> Option<(&'static str, &'a mut Tag
         let owner = instances.find(|i| i.interface == id && i.phase != Phase::Terminated)?;
         return Some(("network-interface", &mut owner.options.interface_tags));
     }
+    let networks = &mut region.networks;
+    if is_id("vpc", id) {
+        return Some(("vpc", &mut networks.vpcs.get_mut(id)?.tags));
+    }
+    if is_id("subnet", id) {
+        return Some(("subnet", &mut networks.subnets.get_mut(id)?.tags));
+    }
+    if is_id("igw", id) {
+        let gateway = networks.internet_gateways.get_mut(id)?;
+        return Some(("internet-gateway", &mut gateway.tags));
+    }
+    if is_id("rtb", id) {
+        let table = networks.route_tables.get_mut(id)?;
+        return Some(("route-table", &mut table.tags));
+    }
     let instance = region.instances.get_mut(id)?;
     Some(("instance", &mut instance.tags))
 }
@@ -254,6 +269,11 @@ pub(super) fn describe_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
     ids.extend(region.images.keys().cloned());
     ids.extend(region.snapshots.keys().cloned());
     ids.extend(region.key_pairs.values().map(|pair| pair.id.clone()));
+    let networks = &region.networks;
+    ids.extend(networks.vpcs.keys().cloned());
+    ids.extend(networks.subnets.keys().cloned());
+    ids.extend(networks.internet_gateways.keys().cloned());
+    ids.extend(networks.route_tables.keys().cloned());
     let mut all = Vec::new();
     for id in ids {
         if let Some((kind, tags)) = of(region, &id) {

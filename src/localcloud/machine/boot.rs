@@ -2,7 +2,10 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+
+use crate::as_text;
 
 /// The parameters of one boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,8 +14,15 @@ pub(crate) struct Boot {
     pub id: String,
     /// The snapshot of which a new disk is a copy; the default is an empty disk.
     pub snapshot: Option<String>,
-    /// The private address, from the subnet.
+    /// The private address.
     pub address: Ipv4Addr,
+    /// The network of the private address: that of all machines, or the CIDR
+    /// block of a VPC.
+    #[serde(with = "as_text")]
+    pub network: Ipv4Net,
+    /// The address from the network of all machines, if the private address is
+    /// in another network.
+    pub outside: Option<Ipv4Addr>,
     /// The host name, such as `ip-10-77-0-5`.
     pub hostname: String,
     /// The public keys that may log in, as lines of `authorized_keys`.
@@ -25,6 +35,14 @@ pub(crate) struct Boot {
     pub limits: Limits,
     /// The faults of this boot.
     pub faults: Faults,
+}
+
+impl Boot {
+    /// Returns all addresses of the machine.
+    pub(super) fn addresses(&self) -> Vec<Ipv4Addr> {
+        let addresses = [Some(self.address), self.outside];
+        addresses.into_iter().flatten().collect()
+    }
 }
 
 /// The limits of an instance.

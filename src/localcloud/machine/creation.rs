@@ -153,10 +153,21 @@ impl Creation<'_> {
             root_mount,
             root: self.config.state_dir.join("root"),
             binary: self.config.binary.clone(),
-            subnet: self.config.subnet.clone(),
+            networks: self.networks(),
             console: self.console.try_clone()?,
             socket: self.socket.try_clone()?,
         })
+    }
+
+    /// Returns the networks that the machine reaches without the proxy.
+    fn networks(&self) -> String {
+        let shared = &self.config.subnet;
+        let own = self.order.boot.network.to_string();
+        if own == *shared {
+            own
+        } else {
+            format!("{shared},{own}")
+        }
     }
 
     fn disk(&self) -> PathBuf {

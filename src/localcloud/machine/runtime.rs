@@ -26,6 +26,7 @@ use super::ids::Ids;
 use super::instance::{Held, Machine, console_of, until_gone};
 use super::message::{Channel, FromInit, Order, ToInit};
 use super::network::firewall::{Gateway, Port};
+use super::network::inside::Wiring;
 use super::network::namespace::NetworkNamespace;
 use super::network::subnet::{self, Claim};
 use super::network::switch::{self, Switch};
@@ -162,17 +163,19 @@ impl Runtime {
     }
 
     fn check(&self, boot: &Boot) -> Result<(), Error> {
-        let Boot {
-            id, address, user, ..
-        } = boot;
+        let Boot { id, user, .. } = boot;
         if !is_disk_name(id) || !boot.snapshot.as_deref().is_none_or(is_disk_name) {
             return Err(Error::new(format!("`{id}` cannot be the name of a disk")));
         }
         let subnet = self.subnet();
         let reserved = [subnet.network(), self.gateway(), subnet.broadcast()];
-        if !subnet.contains(address) || reserved.contains(address) {
-            let message = format!("{address} cannot be the address of an instance in {subnet}");
-            return Err(Error::new(message));
+        let networks = [Some((boot.address, boot.network))].into_iter();
+        let outside = boot.outside.map(|address| (address, subnet));
+        for (address, network) in networks.chain([outside]).flatten() {
+            if !network.contains(&address) || reserved.contains(&address) {
+                let message = format!("{address} cannot be an address of an instance in {network}");
+                return Err(Error::new(message));
+            }
         }
         if is_user_name(user) {
             Ok(())
@@ -183,7 +186,13 @@ impl Runtime {
 
     async fn bring_up(&self, boot: Boot, disk: DiskInUse) -> Result<Machine, Error> {
         let failed = |error: io::Error| Error::io("boot an instance", error);
-        let address = boot.address;
+        let wiring = Wiring {
+            address: boot.address,
+            network: boot.network,
+            outside: boot.outside,
+            shared: self.subnet(),
+        };
+        let addresses = boot.addresses();
         let directory = self.disk(&boot.id);
         let console = open_console(&directory).map_err(failed)?;
         let snapshot = boot.snapshot.as_ref().map(|id| self.snapshot(id));
@@ -204,7 +213,7 @@ impl Runtime {
         let (channel, pid, pidfd) = self.zygote.order(order, &console).await.map_err(failed)?;
         let number = self.cables.fetch_add(1, Ordering::Relaxed);
         let name = format!("machine{number}");
-        let cable = self.switch.plug(&name, pid, address);
+        let cable = self.switch.plug(&name, pid, &addresses);
         let held = Held {
             cable: cable.await.map_err(failed)?,
             switch: Arc::clone(&self.switch),
@@ -212,7 +221,7 @@ impl Runtime {
             _ids: claim,
             _disk: disk,
         };
-        let finished = self.finish(&channel, pid, address, held.cable);
+        let finished = self.finish(&channel, pid, wiring, held.cable);
         let finished = timeout(BOOT, finished).await;
         let late = |_| Err(io::Error::other("it is not up after 60 seconds"));
         match finished.unwrap_or_else(late) {
@@ -234,14 +243,13 @@ impl Runtime {
         &self,
         channel: &Channel,
         pid: i32,
-        address: Ipv4Addr,
+        wiring: Wiring,
         cable: u32,
     ) -> io::Result<TcpListener> {
-        let subnet = self.subnet();
         let namespace = NetworkNamespace::of_process(pid)?;
-        let settle = namespace.run(move || inside::settle(address, subnet));
+        let settle = namespace.run(move || inside::settle(wiring));
         let proxy = settle.await?;
-        self.switch.open(address, cable).await?;
+        self.switch.open(wiring.addresses(), cable).await?;
         // If the machine failed already, its message is still in the socket.
         let linked = channel.send(&ToInit::Linked, &[]).await;
         match channel.receive::<FromInit>().await? {

@@ -23,4 +23,4 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use service::{CACHE_LIMIT, Proxy, Settings};
+pub(crate) use service::{CACHE_LIMIT, Online, Proxy, Settings};

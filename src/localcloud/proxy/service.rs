@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -71,6 +71,19 @@ pub(crate) struct Settings {
     pub package_sources: Vec<String>,
 }
 
+/// The user agent of the installation of cloud-init at the first boot. The images
+/// of AWS contain cloud-init, so that an instance without access to the internet
+/// has it too.
+const INSTALLER: &str = "autorun-cloud-init";
+
+fn installs_cloud_init(request: &Request<Incoming>) -> bool {
+    let agent = request.headers().get(USER_AGENT);
+    agent.is_some_and(|agent| agent == INSTALLER)
+}
+
+/// Whether an instance reaches the internet now.
+pub(crate) type Online = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// The proxy of all instances.
 #[derive(Clone)]
 pub(crate) struct Proxy(Arc<Parts>);
@@ -108,7 +121,7 @@ impl Proxy {
 
     /// Serves an instance's listener. Dropping the future ends all connections of
     /// the instance.
-    pub(crate) async fn serve(&self, listener: TcpListener, instance: String) {
+    pub(crate) async fn serve(&self, listener: TcpListener, instance: String, online: Online) {
         let instance: Arc<str> = instance.into();
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let end = CancellationToken::new();
@@ -124,6 +137,7 @@ impl Proxy {
                     let client = Client {
                         proxy: Arc::clone(&self.0),
                         instance: Arc::clone(&instance),
+                        online: Arc::clone(&online),
                         seat: Arc::new(Seat {
                             place: self.0.crowd.enter(Arc::clone(&instance)),
                             _slot: slot,
@@ -151,6 +165,7 @@ impl Proxy {
 struct Client {
     proxy: Arc<Parts>,
     instance: Arc<str>,
+    online: Online,
     seat: Arc<Seat>,
     /// Cancelled when the instance ends.
     end: CancellationToken,
@@ -198,6 +213,12 @@ impl Client {
     }
 
     async fn act(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+        if !(self.online)() && !installs_cloud_init(&request) {
+            return Err(Failure::refused(
+                "this instance does not reach the internet: it has no public address, or its \
+                 subnet has no route to an internet gateway",
+            ));
+        }
         if request.method() == Method::CONNECT {
             let origins = &self.proxy.origins;
             let (seat, end) = (Arc::clone(&self.seat), self.end.clone());

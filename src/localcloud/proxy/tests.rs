@@ -87,7 +87,8 @@ async fn proxy_for(origin: &Origin) -> Fixture {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = listener.local_addr().unwrap().to_string();
     let proxy = proxy.unwrap();
-    let server = tokio::spawn(async move { proxy.serve(listener, "i-1".into()).await });
+    let server =
+        tokio::spawn(async move { proxy.serve(listener, "i-1".into(), Arc::new(|| true)).await });
     Fixture {
         proxy: place,
         cache,

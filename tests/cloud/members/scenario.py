@@ -31,6 +31,8 @@ ALSO = {
 NOT_CALLED = {
     "CreateDefaultSubnet": "the account has a default subnet",
     "CreateDefaultVpc": "the account has a default VPC",
+    "CreateNatGateway": "the local cloud has none",
+    "DeleteNatGateway": "the local cloud has none",
 }
 
 # Values that AWS returns although its model does not list them.
@@ -87,19 +89,25 @@ def base(operation, member, live):
         },
         "CreateImage": {"Name": "new image"},
         "CreateKeyPair": {"KeyName": "new"},
+        "AssociateRouteTable": {"SubnetId": live.get("SubnetId")},
+        "CreateRoute": {"DestinationCidrBlock": "192.0.2.0/24"},
         "CreateSecurityGroup": {"GroupName": "new"},
+        "CreateSubnet": {"VpcId": live.get("VpcId"), "CidrBlock": "10.9.9.0/24"},
+        "CreateVpc": {"CidrBlock": "10.9.0.0/16"},
         "CreateVolume": {
             "Size": 8, "VolumeType": "gp3", "Encrypted": True,
             **({} if member == "AvailabilityZoneId" else {
                 "AvailabilityZone": live.get("AvailabilityZone")}),
         },
         "DeleteKeyPair": {"KeyName": "new"},
+        "DeleteRoute": {"DestinationCidrBlock": "0.0.0.0/0"},
         "DeleteSecurityGroup": group,
         "ImportKeyPair": {"KeyName": "new"},
         "ModifyInstanceCapacityReservationAttributes": {"CapacityReservationSpecification": {
             "CapacityReservationPreference": "open"}},
         "ModifyInstanceAttribute":
             {"Attribute": "disableApiTermination"} if member == "Value" else {},
+        "ReplaceRoute": {"DestinationCidrBlock": "0.0.0.0/0"},
         "RunInstances": {"ImageId": live.get("ImageId"), "InstanceType": "t3.micro"},
     }.get(operation, {})
 
@@ -379,6 +387,64 @@ def own_images(ec2, live):
     return {"SnapshotIds": seen["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]}
 
 
+def networks(ec2, live):
+    """Creates a VPC with its parts, and deletes it."""
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16", TagSpecifications=tagged("vpc"))["Vpc"]["VpcId"]
+    ec2.describe_vpcs(VpcIds=[vpc])
+    ec2.describe_vpcs(MaxResults=5)
+    for attribute in (
+        "enableDnsSupport", "enableDnsHostnames", "enableNetworkAddressUsageMetrics",
+    ):
+        ec2.describe_vpc_attribute(VpcId=vpc, Attribute=attribute)
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
+    subnets = [
+        ec2.create_subnet(
+            VpcId=vpc, CidrBlock=f"10.9.{number}.0/24", TagSpecifications=tagged("subnet")
+        )["Subnet"]["SubnetId"]
+        for number in range(6)
+    ]
+    ec2.modify_subnet_attribute(SubnetId=subnets[0], MapPublicIpOnLaunch={"Value": True})
+    ec2.describe_subnets(MaxResults=5)
+    gateway = ec2.create_internet_gateway(
+        TagSpecifications=tagged("internet-gateway"))["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    ec2.describe_internet_gateways(InternetGatewayIds=[gateway])
+    tables = [
+        ec2.create_route_table(
+            VpcId=vpc, ClientToken="members", TagSpecifications=tagged("route-table")
+        )["RouteTable"]["RouteTableId"]
+        for _ in range(5)
+    ]
+    route = {"RouteTableId": tables[0], "DestinationCidrBlock": "0.0.0.0/0"}
+    ec2.create_route(**route, GatewayId=gateway)
+    ec2.replace_route(**route, GatewayId=gateway)
+    made = ec2.associate_route_table(RouteTableId=tables[0], SubnetId=subnets[0])
+    ec2.describe_route_tables(MaxResults=5)
+    ec2.describe_network_acls()
+    ec2.describe_nat_gateways()
+    moved = ec2.replace_route_table_association(
+        AssociationId=made["AssociationId"], RouteTableId=tables[1])
+    ec2.disassociate_route_table(AssociationId=moved["NewAssociationId"])
+    ec2.delete_route(**route)
+    for table in tables[1:]:
+        ec2.delete_route_table(RouteTableId=table)
+    for subnet in subnets[1:]:
+        ec2.delete_subnet(SubnetId=subnet)
+    # Created to be deleted.
+    other = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    ec2.delete_vpc(VpcId=other)
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    unused = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.delete_internet_gateway(InternetGatewayId=unused)
+    return {
+        "VpcId": vpc, "VpcIds": vpc, "SubnetId": subnets[0], "SubnetIds": subnets[0],
+        "GatewayId": gateway,
+        "InternetGatewayId": gateway, "RouteTableId": tables[0], "RouteTableIds": tables[0],
+        "InstanceTenancy": "default",
+        "PrivateDnsHostnameTypeOnLaunch": "ip-name", "AssociationId": "rtbassoc-0123456789abcdef0",
+    }
+
+
 def roles(iam):
     """Makes the calls of IAM."""
     name = "members-iam"
@@ -424,7 +490,10 @@ def roles(iam):
 
 
 # In the order of the calls.
-NOUNS = [places, key_pairs, groups, profiles, instances, associations, addresses, own_images]
+NOUNS = [
+    places, key_pairs, groups, profiles, instances, associations, addresses, own_images,
+    networks,
+]
 
 
 def play(service, client):

@@ -52,10 +52,11 @@ pub(in super::super) const METADATA: (Ipv4Addr, u16) = (Ipv4Addr::new(169, 254, 
 pub(in super::super) const PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Returns the environment variables that direct programs to the proxy.
-pub(in super::super) fn proxy_variables(subnet: &str) -> Vec<(String, String)> {
+/// Returns the environment variables that direct programs to the proxy, except
+/// for these networks.
+pub(in super::super) fn proxy_variables(networks: &str) -> Vec<(String, String)> {
     let proxy = format!("http://{}:{}", PROXY.0, PROXY.1);
-    let direct = format!("localhost,127.0.0.1,{},{subnet}", METADATA.0);
+    let direct = format!("localhost,127.0.0.1,{},{networks}", METADATA.0);
     let both = |name: &str, value: &str| {
         let pair = |name: String| (name, value.to_owned());
         [pair(name.to_owned()), pair(name.to_uppercase())]

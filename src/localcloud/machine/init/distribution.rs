@@ -38,12 +38,14 @@ pub(super) const UNITS: [&str; 8] = [
     "cloud-init.service",
 ];
 
-/// Installs the package. Package lists may be older than the packages.
+/// Installs the package. Package lists may be older than the packages. The proxy
+/// accepts the user agent also from instances in private subnets.
 const INSTALL: &str = "\
 if command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive
-    set -- -y --no-install-recommends -o DPkg::Lock::Timeout=120 install cloud-init
-    apt-get \"$@\" || { apt-get update && apt-get \"$@\"; }
+    agent=Acquire::http::User-Agent=autorun-cloud-init
+    set -- -y --no-install-recommends -o DPkg::Lock::Timeout=120 -o $agent install cloud-init
+    apt-get \"$@\" || { apt-get -o $agent update && apt-get \"$@\"; }
 else
     dnf install -y cloud-init
 fi";

@@ -44,7 +44,8 @@ pub(in crate::machine) struct MachineParts {
     pub(in crate::machine) root_mount: OwnedFd,
     pub(in crate::machine) root: PathBuf,
     pub(in crate::machine) binary: PathBuf,
-    pub(in crate::machine) subnet: String,
+    /// The networks that the machine reaches without the proxy.
+    pub(in crate::machine) networks: String,
     pub(in crate::machine) console: OwnedFd,
     pub(in crate::machine) socket: OwnedFd,
 }
@@ -90,13 +91,13 @@ fn live(runtime: &tokio::runtime::Runtime, machine: MachineParts, hooks: Hooks) 
     local.block_on(runtime, async move {
         let MachineParts {
             boot,
-            subnet,
+            networks,
             console,
             socket,
             ..
         } = machine;
         let daemon = Channel::new(socket)?;
-        let init = Init::new(&boot, &subnet, Console::new(File::from(console)));
+        let init = Init::new(&boot, &networks, Console::new(File::from(console)));
         match init.serve(&daemon, boot, hooks).await {
             Ok(Some(ending)) => {
                 init.end(ending).await;
@@ -121,10 +122,10 @@ struct Init {
 }
 
 impl Init {
-    fn new(boot: &Boot, subnet: &str, console: Console) -> Self {
+    fn new(boot: &Boot, networks: &str, console: Console) -> Self {
         console.stamped(&format!("autorun: instance {} is booting", boot.id));
         let mut environment = vec![("PATH".to_owned(), PATH.to_owned())];
-        environment.extend(proxy_variables(subnet));
+        environment.extend(proxy_variables(networks));
         let reaper = Reaper::default();
         in_background("the reaper", reaper.clone().reap());
         let journal = Journal::new();

@@ -6,7 +6,12 @@
 //!                                        \--- eth0 10.x.y.6/32 of another one
 //! ```
 //!
-//! A machine has no default route: it cannot reach addresses outside the subnet
+//! A machine in another VPC than the default one has its private address from
+//! that VPC's CIDR block, and a second one from the subnet, which is closed if
+//! the instance has no public address. All addresses in the switch are different, although VPCs may overlap.
+//! Only the firewall separates the VPCs.
+//!
+//! A machine has no default route: it cannot reach addresses outside its networks
 //! except through the proxy, which listens in the machine. The host has one
 //! additional interface, which disappears with the namespace, that is, with the
 //! zygote.

@@ -33,7 +33,7 @@ pub(in super::super) struct Switch {
     firewall: Arc<Firewall>,
     /// The addresses of the plugged veth pairs, by the interface indexes of their
     /// ends here.
-    plugged: Mutex<HashMap<u32, Ipv4Addr>>,
+    plugged: Mutex<HashMap<u32, Vec<Ipv4Addr>>>,
     inner: Handle,
     inner_connection: JoinHandle<()>,
     host: Handle,
@@ -83,7 +83,7 @@ impl Switch {
         };
         let uplink = index_of(&switch.inner, UPLINK).await;
         let uplink = uplink.map_err(io::Error::other)?;
-        switch.admit(uplink, gateway(subnet)).await?;
+        switch.admit(uplink, &[gateway(subnet)]).await?;
         let settled = switch.settle(subnet, uplink).await;
         settled.map_err(io::Error::other)?;
         switch.namespace.run(answer_for_all).await?;
@@ -107,11 +107,13 @@ impl Switch {
             .await
     }
 
-    /// Allows a veth pair to use its address.
-    async fn admit(&self, index: u32, address: Ipv4Addr) -> io::Result<()> {
-        let cable = Cable { index, address };
-        self.change(move |firewall| firewall.admit(cable)).await?;
-        self.plugged().insert(index, address);
+    /// Allows a veth pair to use its addresses.
+    async fn admit(&self, index: u32, addresses: &[Ipv4Addr]) -> io::Result<()> {
+        for address in addresses.iter().copied() {
+            let cable = Cable { index, address };
+            self.change(move |firewall| firewall.admit(cable)).await?;
+            self.plugged().entry(index).or_default().push(address);
+        }
         Ok(())
     }
 
@@ -125,7 +127,7 @@ impl Switch {
         changed.map_err(io::Error::other)?
     }
 
-    fn plugged(&self) -> MutexGuard<'_, HashMap<u32, Ipv4Addr>> {
+    fn plugged(&self) -> MutexGuard<'_, HashMap<u32, Vec<Ipv4Addr>>> {
         self.plugged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -163,11 +165,12 @@ impl Switch {
         &self,
         name: &str,
         pid: i32,
-        address: Ipv4Addr,
+        addresses: &[Ipv4Addr],
     ) -> io::Result<u32> {
+        let private = addresses.first().copied().unwrap_or(NEXT_HOP);
         let peer = LinkUnspec::new_with_name("eth0")
             .setns_by_pid(pid.cast_unsigned())
-            .address(mac(address).to_vec())
+            .address(mac(private).to_vec())
             .build();
         let cable = LinkMessageBuilder::<LinkVeth>::new(name, "eth0")
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
@@ -182,7 +185,7 @@ impl Switch {
                 "cannot connect an instance to the network: {error}"
             ))
         })?;
-        match self.admit(index, address).await {
+        match self.admit(index, addresses).await {
             Ok(()) => Ok(index),
             Err(error) => {
                 self.unplug(index).await;
@@ -191,12 +194,19 @@ impl Switch {
         }
     }
 
-    /// Routes a machine's address to its veth pair, once the machine's end is up:
+    /// Routes a machine's addresses to its veth pair, once the machine's end is up:
     /// ARP requests that the machine misses would be repeated only after a
     /// second.
-    pub(in super::super) async fn open(&self, address: Ipv4Addr, cable: u32) -> io::Result<()> {
-        let opened = self.route(address.into(), cable).await;
-        opened.map_err(io::Error::other)
+    pub(in super::super) async fn open(
+        &self,
+        addresses: impl Iterator<Item = Ipv4Addr>,
+        cable: u32,
+    ) -> io::Result<()> {
+        for address in addresses {
+            let opened = self.route(address.into(), cable).await;
+            opened.map_err(io::Error::other)?;
+        }
+        Ok(())
     }
 
     /// Removes both ends of a machine's veth pair.
@@ -205,13 +215,13 @@ impl Switch {
         if let Err(error) = self.inner.link().del(index).execute().await {
             log::debug!("cannot remove the veth pair of an instance: {error}");
         }
-        let Some(address) = self.plugged().remove(&index) else {
-            return;
-        };
-        let cable = Cable { index, address };
-        let dismissed = self.change(move |firewall| firewall.dismiss(cable)).await;
-        if let Err(error) = dismissed {
-            log::warn!("cannot remove the veth pair of an instance from the firewall: {error}");
+        let addresses = self.plugged().remove(&index).unwrap_or_default();
+        for address in addresses {
+            let cable = Cable { index, address };
+            let dismissed = self.change(move |firewall| firewall.dismiss(cable)).await;
+            if let Err(error) = dismissed {
+                log::warn!("cannot remove the veth pair of an instance from the firewall: {error}");
+            }
         }
     }
 

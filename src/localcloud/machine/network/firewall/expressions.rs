@@ -20,6 +20,7 @@ const NFPROTO_IPV4: u8 = 2;
 
 const NF_ACCEPT: i32 = 1;
 const NFT_JUMP: i32 = -3;
+const NFT_GOTO: i32 = -4;
 
 const ESTABLISHED_OR_RELATED: u32 = 1 << 1 | 1 << 2;
 
@@ -81,6 +82,9 @@ pub(super) enum Verdict {
     Accept,
     /// Continue with the rules of a chain, then return.
     Jump(String),
+    /// Continue with the rules of a chain, and do not return: the policy of the
+    /// base chain applies to packets that none of them matches.
+    Goto(String),
 }
 
 /// One expression of a rule.
@@ -278,6 +282,10 @@ pub(super) fn write_verdict(writer: &mut Writer, kind: u16, verdict: &Verdict) {
             Verdict::Accept => writer.number(CODE, NF_ACCEPT.cast_unsigned()),
             Verdict::Jump(chain) => {
                 writer.number(CODE, NFT_JUMP.cast_unsigned());
+                writer.text(CHAIN, chain);
+            }
+            Verdict::Goto(chain) => {
+                writer.number(CODE, NFT_GOTO.cast_unsigned());
                 writer.text(CHAIN, chain);
             }
         });

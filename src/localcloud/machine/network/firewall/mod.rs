@@ -19,11 +19,14 @@ use ipnet::Ipv4Net;
 
 use netlink::Kernel;
 
-/// The packets that may reach one machine.
+/// The packets that may reach one address of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
-    /// The machine's address.
+    /// The address.
     pub address: Ipv4Addr,
+    /// The number of the network to which the address is confined: packets to
+    /// and from it stay among the addresses with the same number.
+    pub network: Option<usize>,
     /// The rules. A packet that matches any of them is allowed.
     pub ingress: Vec<Ingress>,
     /// The Elastic IP address that is translated to the machine's address.
@@ -115,12 +118,14 @@ pub(in super::super) fn probe() -> io::Result<()> {
         to_port: 1,
         source: Ipv4Net::from(address),
     });
-    let port = Port {
+    let port = |address, network| Port {
         address,
+        network,
         ingress: ingress.to_vec(),
         elastic: Some(Ipv4Addr::new(10, 0, 0, 3)),
     };
-    firewall.enforce(gateway, &[port])?;
+    let confined = Ipv4Addr::new(10, 0, 0, 4);
+    firewall.enforce(gateway, &[port(address, None), port(confined, Some(0))])?;
     firewall.dismiss(cable)
 }
 

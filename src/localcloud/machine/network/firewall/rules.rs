@@ -62,31 +62,55 @@ pub(super) fn groups(gateway: Gateway, ports: &[Port]) -> Batch {
     batch.renew_table(GROUPS);
     // A map cannot have two verdicts for one address.
     let ports: BTreeMap<_, _> = ports.iter().map(|port| (port.address, port)).collect();
-    let mut verdicts = Vec::new();
+    let mut verdicts = Verdicts::new();
+    let mut confined: BTreeMap<usize, Verdicts> = BTreeMap::new();
     for (number, port) in ports.values().enumerate() {
         let chain = format!("to{number}");
         batch.add_chain(GROUPS, &chain);
         for ingress in &port.ingress {
             batch.add_rule(GROUPS, &chain, &allows(ingress));
         }
+        let verdicts = match port.network {
+            None => &mut verdicts,
+            Some(network) => confined.entry(network).or_default(),
+        };
         verdicts.push((port.address, Verdict::Jump(chain)));
+    }
+    let mut sources = Verdicts::new();
+    for (number, members) in confined {
+        let chain = format!("from{number}");
+        batch.add_chain(GROUPS, &chain);
+        let of = members.iter().map(|(address, _)| *address);
+        sources.extend(of.map(|address| (address, Verdict::Goto(chain.clone()))));
+        add_verdicts(&mut batch, &chain, Field::Destination, &members);
     }
     batch.add_base_chain(GROUPS, "forward", Hook::Forward);
     batch.add_rule(GROUPS, "forward", &known_connection());
+    // Before all rules that accept packets.
+    add_verdicts(&mut batch, "forward", Field::Source, &sources);
     let Gateway { address, port } = gateway;
     for rule in [to_port(address, port), to_icmp(address)] {
         let outwards = [leaves_by(UPLINK), rule].concat();
         batch.add_rule(GROUPS, "forward", &outwards);
     }
-    if !verdicts.is_empty() {
-        let map = batch.add_map(GROUPS, &verdicts);
-        let mut rule = is_ipv4();
-        rule.push(Expression::Payload(Field::Destination));
-        rule.push(Expression::VerdictOf(map));
-        batch.add_rule(GROUPS, "forward", &rule);
-    }
+    add_verdicts(&mut batch, "forward", Field::Destination, &verdicts);
     translate(&mut batch, ports.values().copied());
     batch
+}
+
+/// The verdicts on addresses.
+type Verdicts = Vec<(Ipv4Addr, Verdict)>;
+
+/// Adds a rule that decides by an address. The kernel has no empty maps.
+fn add_verdicts(batch: &mut Batch, chain: &str, field: Field, verdicts: &Verdicts) {
+    if verdicts.is_empty() {
+        return;
+    }
+    let map = batch.add_map(GROUPS, verdicts);
+    let mut rule = is_ipv4();
+    rule.push(Expression::Payload(field));
+    rule.push(Expression::VerdictOf(map));
+    batch.add_rule(GROUPS, chain, &rule);
 }
 
 /// Adds the translation of Elastic IP addresses. The rules above see the machines'

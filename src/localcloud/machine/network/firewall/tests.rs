@@ -25,6 +25,7 @@ fn rule(protocol: Protocol, from_port: u16, to_port: u16, source: &str) -> Ingre
 fn port(last: u8, ingress: Vec<Ingress>) -> Port {
     Port {
         address: Ipv4Addr::new(10, 77, 0, last),
+        network: None,
         ingress,
         elastic: None,
     }
@@ -206,6 +207,50 @@ fn without_machines_there_is_no_map() {
     same_as(text, || {
         let kernel = Kernel::open().unwrap();
         rules::groups(GATEWAY, &[]).commit(&kernel).unwrap();
+    });
+}
+
+#[test]
+fn addresses_of_a_network_are_confined_to_it() {
+    let text = r#"table inet autorun {
+        chain to0 {
+        }
+        chain to1 {
+        }
+        chain to2 {
+        }
+        chain to3 {
+            udp dport 53-53 accept
+        }
+        chain from0 {
+            ip daddr vmap { 10.77.0.6 : jump to1, 10.77.0.8 : jump to3 }
+        }
+        chain from3 {
+            ip daddr vmap { 10.77.0.7 : jump to2 }
+        }
+        chain forward {
+            type filter hook forward priority filter; policy drop;
+            ct state established,related accept
+            ip saddr vmap { 10.77.0.6 : goto from0, 10.77.0.7 : goto from3,
+                            10.77.0.8 : goto from0 }
+            oifname "host" ip daddr 10.77.0.1 tcp dport 4566 accept
+            oifname "host" ip daddr 10.77.0.1 meta l4proto icmp accept
+            ip daddr vmap { 10.77.0.5 : jump to0 }
+        }
+    }"#;
+    let confined = |last, network, ingress| Port {
+        network: Some(network),
+        ..port(last, ingress)
+    };
+    let ports = [
+        confined(8, 0, vec![rule(Protocol::Udp, 53, 53, "0.0.0.0/0")]),
+        confined(7, 3, Vec::new()),
+        confined(6, 0, Vec::new()),
+        port(5, Vec::new()),
+    ];
+    same_as(text, || {
+        let kernel = Kernel::open().unwrap();
+        rules::groups(GATEWAY, &ports).commit(&kernel).unwrap();
     });
 }
 

@@ -1,0 +1,318 @@
+//! Subnets: create, delete, describe, and their attributes.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::super::call::Call;
+use super::super::filters::{Filtered, Filters, page};
+use super::super::ids::{SUBNET, new_id};
+use super::super::network::{has_default_subnet, zone};
+use super::super::params::Part;
+use super::super::refusal::{Refusal, Result};
+use super::super::regions::{zone_id, zones};
+use super::super::state::{Phase, State, Tags};
+use super::super::tags;
+use super::super::xml::Xml;
+use super::state::Subnet;
+use super::{MAX_SUBNETS, cidr, find_subnet, find_vpc, has_valid_size, in_use, refuse};
+
+/// The number of addresses in each subnet that AWS reserves: the first four and
+/// the last.
+const RESERVED: usize = 5;
+
+/// A subnet with what its answer needs.
+struct View {
+    subnet: Subnet,
+    owner: String,
+    region: String,
+    free: usize,
+}
+
+impl View {
+    fn of(call: &Call<'_>, subnet: Subnet) -> Self {
+        Self {
+            free: free_count(call.state, call.facts.subnet, &subnet),
+            owner: call.facts.account.clone(),
+            region: call.region_name.to_owned(),
+            subnet,
+        }
+    }
+
+    fn arn(&self) -> String {
+        let (region, owner) = (&self.region, &self.owner);
+        format!("arn:aws:ec2:{region}:{owner}:subnet/{}", self.subnet.id)
+    }
+}
+
+impl Filtered for View {
+    fn values(&self, name: &str) -> Option<Vec<String>> {
+        let subnet = &self.subnet;
+        let one = match name {
+            "subnet-id" => subnet.id.clone(),
+            "subnet-arn" => self.arn(),
+            "vpc-id" => subnet.vpc.clone(),
+            "cidr-block" | "cidr" | "cidrBlock" => subnet.cidr.to_string(),
+            "availability-zone" | "availabilityZone" => subnet.zone.clone(),
+            "availability-zone-id" | "availabilityZoneId" => zone_id(&subnet.zone),
+            "available-ip-address-count" | "availableIpAddressCount" => self.free.to_string(),
+            "default-for-az" | "defaultForAz" => subnet.is_default.to_string(),
+            "map-public-ip-on-launch" => subnet.map_public_ip.to_string(),
+            "map-customer-owned-ip-on-launch"
+            | "enable-dns64"
+            | "ipv6-native"
+            | "private-dns-name-options-on-launch.enable-resource-name-dns-a-record"
+            | "private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record" => {
+                "false".to_owned()
+            }
+            "private-dns-name-options-on-launch.hostname-type" => "ip-name".to_owned(),
+            "owner-id" => self.owner.clone(),
+            "state" => "available".to_owned(),
+            "customer-owned-ipv4-pool" | "enable-lni-at-device-index" | "outpost-arn" => {
+                return Some(Vec::new());
+            }
+            _ if name.starts_with("ipv6-cidr-block-association.") => return Some(Vec::new()),
+            _ => return None,
+        };
+        Some(vec![one])
+    }
+
+    fn tags(&self) -> Option<&Tags> {
+        Some(&self.subnet.tags)
+    }
+}
+
+/// Returns the addresses in a subnet that instances may have.
+pub(in super::super) fn assignable(cidr: Ipv4Net) -> impl Iterator<Item = Ipv4Addr> {
+    let last = cidr.broadcast();
+    let all = u32::from(cidr.network()) + 4..u32::from(last);
+    all.map(Ipv4Addr::from)
+}
+
+/// Returns the number of addresses that a subnet still has. Instances of all
+/// regions share the addresses of the default subnets.
+fn free_count(state: &State, shared: Ipv4Net, subnet: &Subnet) -> usize {
+    let up = || {
+        let regions = state.regions.values();
+        let instances = regions.flat_map(|region| region.instances.values());
+        instances.filter(|i| !i.phase.is_ending())
+    };
+    if subnet.is_default {
+        let taken = up().flat_map(super::super::addresses::of);
+        let taken = taken.filter(|address| shared.contains(address)).count();
+        return shared.hosts().count().saturating_sub(1 + taken);
+    }
+    let size = 1_usize << (32 - subnet.cidr.prefix_len());
+    let taken = up().filter(|i| i.subnet == subnet.id).count();
+    size.saturating_sub(RESERVED + taken)
+}
+
+/// Writes a subnet as the create actions and `DescribeSubnets` return it.
+pub(in super::super) fn write(xml: &mut Xml, call: &Call<'_>, subnet: &Subnet) {
+    let view = View::of(call, subnet.clone());
+    write_view(xml, &view);
+}
+
+fn write_view(xml: &mut Xml, view: &View) {
+    let subnet = &view.subnet;
+    xml.text("subnetId", &subnet.id);
+    xml.text("subnetArn", view.arn());
+    xml.text("state", "available");
+    xml.text("ownerId", &view.owner);
+    xml.text("vpcId", &subnet.vpc);
+    xml.text("cidrBlock", subnet.cidr);
+    xml.texts("ipv6CidrBlockAssociationSet", [] as [&str; 0]);
+    xml.text("availableIpAddressCount", view.free);
+    xml.text("availabilityZone", &subnet.zone);
+    xml.text("availabilityZoneId", zone_id(&subnet.zone));
+    xml.text("defaultForAz", subnet.is_default);
+    xml.text("mapPublicIpOnLaunch", subnet.map_public_ip);
+    xml.text("mapCustomerOwnedIpOnLaunch", false);
+    xml.text("assignIpv6AddressOnCreation", false);
+    xml.text("enableDns64", false);
+    xml.text("ipv6Native", false);
+    xml.node("privateDnsNameOptionsOnLaunch", |xml| {
+        xml.text("hostnameType", "ip-name");
+        xml.text("enableResourceNameDnsARecord", false);
+        xml.text("enableResourceNameDnsAAAARecord", false);
+    });
+    tags::write(xml, &subnet.tags);
+}
+
+pub(in super::super) fn create_subnet(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    refuse(
+        request,
+        &[
+            "Ipv4IpamPoolId",
+            "Ipv4NetmaskLength",
+            "Ipv6CidrBlock",
+            "Ipv6IpamPoolId",
+            "Ipv6NetmaskLength",
+            "OutpostArn",
+        ],
+    )?;
+    if request.flag("Ipv6Native")? == Some(true) {
+        refuse(request, &["Ipv6Native"])?;
+    }
+    let vpc = request.required("VpcId")?;
+    let block = cidr("cidrBlock", request.required("CidrBlock")?)?;
+    let zone = zone_of(call.region_name, request)?;
+    let tags = tags::specified(request, &["subnet"], "subnet")?;
+    call.read_all()?;
+    let vpc = find_vpc(call, vpc)?;
+    if !has_valid_size(block) || !vpc.cidr.contains(&block) {
+        return Err(Refusal::new(
+            "InvalidSubnet.Range",
+            format!("The CIDR '{block}' is invalid."),
+        ));
+    }
+    let siblings = call.region().networks.subnets.values();
+    let siblings: Vec<Ipv4Net> = siblings
+        .filter(|subnet| subnet.vpc == vpc.id)
+        .map(|subnet| subnet.cidr)
+        .collect();
+    let overlaps = |other: &Ipv4Net| other.contains(&block) || block.contains(other);
+    if siblings.iter().any(overlaps) {
+        return Err(Refusal::new(
+            "InvalidSubnet.Conflict",
+            format!("The CIDR '{block}' conflicts with another subnet"),
+        ));
+    }
+    if siblings.len() >= MAX_SUBNETS {
+        return Err(Refusal::new(
+            "SubnetLimitExceeded",
+            "The maximum number of subnets has been reached.",
+        ));
+    }
+    let subnet = Subnet {
+        id: new_id("subnet"),
+        vpc: vpc.id,
+        cidr: block,
+        zone,
+        is_default: false,
+        map_public_ip: false,
+        tags,
+    };
+    let mut xml = Xml::default();
+    xml.node("subnet", |xml| write(xml, call, &subnet));
+    let subnets = &mut call.region().networks.subnets;
+    subnets.insert(subnet.id.clone(), subnet);
+    Ok(xml)
+}
+
+/// Returns the zone of a new subnet: the named one, or the region's first.
+fn zone_of(region: &str, request: &Part<'_>) -> Result<String> {
+    let by_id = request.text("AvailabilityZoneId");
+    let by_name = request.text("AvailabilityZone");
+    let (given, parameter) = match (by_name, by_id) {
+        (None, None) => return Ok(zone(region)),
+        (Some(_), Some(_)) => {
+            return Err(Refusal::new(
+                "InvalidParameterCombination",
+                "The parameters AvailabilityZone and AvailabilityZoneId cannot be used together",
+            ));
+        }
+        (Some(name), None) => (name, "availabilityZone"),
+        (None, Some(id)) => (id, "availabilityZoneId"),
+    };
+    let known = zones(region);
+    let found = known
+        .iter()
+        .find(|zone| by_name == Some(&*zone.name) || by_id == Some(&*zone.id));
+    found.map(|zone| zone.name.clone()).ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|zone| zone.name.as_str()).collect();
+        let why = format!(
+            "Subnets can currently only be created in the following availability zones: {}.",
+            names.join(", ")
+        );
+        Refusal::value(parameter, given, &why)
+    })
+}
+
+pub(in super::super) fn delete_subnet(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let id = request.required("SubnetId")?;
+    call.read_all()?;
+    let subnet = find_subnet(call, id)?;
+    if subnet.is_default {
+        return Err(Refusal::new(
+            "UnsupportedOperation",
+            "The local cloud does not delete default subnets.",
+        ));
+    }
+    let region = call.region();
+    let mut instances = region.instances.values();
+    if instances.any(|i| i.phase != Phase::Terminated && i.subnet == id) {
+        return Err(in_use("subnet", id));
+    }
+    for table in region.networks.route_tables.values_mut() {
+        table.associations.retain(|_, subnet| subnet != id);
+    }
+    region.networks.subnets.remove(id);
+    Ok(Xml::done())
+}
+
+pub(in super::super) fn describe_subnets(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let ids = request.list("SubnetId");
+    let subnets = call.region().networks.subnets.values();
+    let mut all: Vec<Subnet> = subnets.cloned().collect();
+    all.retain(|subnet| !subnet.is_default || has_default_subnet(call));
+    SUBNET.find_all(&ids, |id| all.iter().any(|subnet| subnet.id == id))?;
+    let asked = all
+        .into_iter()
+        .filter(|subnet| ids.is_empty() || ids.contains(&subnet.id.as_str()))
+        .map(|subnet| View::of(call, subnet))
+        .collect();
+    let (subnets, next) = page(request, Filters::of(request)?.keep(asked)?, 5)?;
+    call.read_all()?;
+    let mut xml = Xml::default();
+    xml.list("subnetSet", subnets, |xml, view| write_view(xml, &view));
+    xml.option("nextToken", next);
+    Ok(xml)
+}
+
+pub(in super::super) fn modify_subnet_attribute(
+    call: &mut Call<'_>,
+    request: &Part<'_>,
+) -> Result<Xml> {
+    let id = request.required("SubnetId")?;
+    let value = |name: &str| request.part(name).flag("Value");
+    let map_public_ip = value("MapPublicIpOnLaunch")?;
+    for unsupported in [
+        "AssignIpv6AddressOnCreation",
+        "DisableLniAtDeviceIndex",
+        "EnableDns64",
+        "EnableResourceNameDnsAAAARecordOnLaunch",
+        "EnableResourceNameDnsARecordOnLaunch",
+        "MapCustomerOwnedIpOnLaunch",
+    ] {
+        if value(unsupported)? == Some(true) {
+            refuse(&request.part(unsupported), &["Value"])?;
+        }
+    }
+    if request.text("PrivateDnsHostnameTypeOnLaunch") != Some("ip-name") {
+        refuse(request, &["PrivateDnsHostnameTypeOnLaunch"])?;
+    }
+    refuse(
+        request,
+        &["CustomerOwnedIpv4Pool", "EnableLniAtDeviceIndex"],
+    )?;
+    call.read_all()?;
+    let mut subnet = find_subnet(call, id)?;
+    subnet.map_public_ip = map_public_ip.unwrap_or(subnet.map_public_ip);
+    let subnets = &mut call.region().networks.subnets;
+    subnets.insert(subnet.id.clone(), subnet);
+    Ok(Xml::done())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aws_reserves_five_addresses_of_a_subnet() {
+        let all: Vec<_> = assignable("10.0.1.0/28".parse().unwrap()).collect();
+        assert_eq!(all.len(), 16 - RESERVED);
+        assert_eq!(all.first(), Some(&Ipv4Addr::new(10, 0, 1, 4)));
+        assert_eq!(all.last(), Some(&Ipv4Addr::new(10, 0, 1, 14)));
+    }
+}
