@@ -319,6 +319,8 @@ fn start_of(action: &str, token: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use crate::ec2::params::Params;
 
@@ -344,9 +346,9 @@ mod tests {
         let form = |each: usize| {
             let mut form = String::from("Action=DescribeVpcs");
             for (n, name) in [(1, "vpc-id"), (2, "state")] {
-                form += &format!("&Filter.{n}.Name={name}");
+                let _ = write!(form, "&Filter.{n}.Name={name}");
                 for value in 1..=each {
-                    form += &format!("&Filter.{n}.Value.{value}=x");
+                    let _ = write!(form, "&Filter.{n}.Value.{value}=x");
                 }
             }
             form

@@ -49,12 +49,11 @@ fn parse_text(text: &str) -> Option<KeyData> {
             return from_der(&from_base64(&lines.concat())?);
         }
     }
-    if let Some((kind, rest)) = text.split_once(char::is_whitespace) {
-        if let Some(encoded) = rest.split_whitespace().next()
-            && (kind == "ssh-rsa" || kind == "ssh-ed25519")
-        {
-            return from_wire(&from_base64(encoded)?);
-        }
+    if let Some((kind, rest)) = text.split_once(char::is_whitespace)
+        && let Some(encoded) = rest.split_whitespace().next()
+        && (kind == "ssh-rsa" || kind == "ssh-ed25519")
+    {
+        return from_wire(&from_base64(encoded)?);
     }
     // Without a name of the type: DER, or a whole line once more in base64.
     let decoded = from_base64(text)?;

@@ -86,7 +86,7 @@ fn find(call: &mut Call<'_>, id: &str) -> Result<Snapshot> {
 pub(super) fn describe_snapshots(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let owner = call.facts.account.clone();
     let ids = request.list("SnapshotId");
-    let mut asked: Vec<Snapshot> = if ids.is_empty() {
+    let mut snapshots: Vec<Snapshot> = if ids.is_empty() {
         call.region().snapshots.values().cloned().collect()
     } else {
         ids.iter().map(|id| find(call, id)).collect::<Result<_>>()?
@@ -95,18 +95,18 @@ pub(super) fn describe_snapshots(call: &mut Call<'_>, request: &Part<'_>) -> Res
     for name in ["Owner", "RestorableBy"] {
         let owners = request.list(name);
         let all = owners.is_empty() || owners.iter().any(|o| *o == "self" || *o == owner);
-        asked.retain(|_| all);
+        snapshots.retain(|_| all);
     }
-    asked.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
-    let owned = asked.into_iter().map(|own| Owned {
+    snapshots.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+    let with_owner = |own| Owned {
         own,
         owner: owner.clone(),
-    });
-    let owned = owned.collect();
-    let (owned, next) = page(request, Filters::of(request)?.keep(owned)?, 5)?;
+    };
+    let found = snapshots.into_iter().map(with_owner).collect();
+    let (found, next) = page(request, Filters::of(request)?.keep(found)?, 5)?;
     call.read_all()?;
     let mut xml = Xml::default();
-    xml.list("snapshotSet", owned, |xml, snapshot| snapshot.write(xml));
+    xml.list("snapshotSet", found, |xml, snapshot| snapshot.write(xml));
     xml.option("nextToken", next);
     Ok(xml)
 }

@@ -55,11 +55,13 @@ pub(super) fn check(operation: &str, document: &[u8]) -> Result<()> {
 /// Completes a document of tags without a set of tags, which S3 takes for an empty
 /// set and s3s refuses.
 pub(super) fn with_tag_set(operation: &str, document: Bytes) -> Bytes {
-    let sets = matches!(operation, "PutBucketTagging" | "PutObjectTagging");
+    if !matches!(operation, "PutBucketTagging" | "PutObjectTagging") {
+        return document;
+    }
     let mut reader = Reader::from_reader(&document[..]);
     reader.config_mut().trim_text(true);
     let mut names = Vec::new();
-    while sets {
+    loop {
         match reader.read_event() {
             Ok(Event::Start(element) | Event::Empty(element)) => {
                 names.push(element.local_name().as_ref().to_vec());

@@ -331,7 +331,7 @@ fn trailer(ids: &Ids) -> String {
 mod tests {
     use super::*;
 
-    fn text(response: Response<Body>) -> String {
+    fn text(response: &Response<Body>) -> String {
         String::from_utf8(response.body().bytes().unwrap().to_vec()).unwrap()
     }
 
@@ -358,7 +358,7 @@ mod tests {
             key: Some("<k>".into()),
             ..Subject::default()
         };
-        let document = |error: S3Error| text(answer(&error, &subject, &Ids::new()));
+        let document = |error: S3Error| text(&answer(&error, &subject, &Ids::new()));
         assert!(document(no_such_key()).contains("<Key>&lt;k&gt;</Key>"));
         assert!(document(no_such_bucket()).contains("<BucketName>b</BucketName>"));
         let source = no_such_bucket().naming("BucketName", "source");

@@ -505,7 +505,7 @@ fn library_uri(path: &str, query: &Query) -> Result<Uri> {
     let encoded = |text: &str| query::encode(text, query::VALUE);
     let pairs: Vec<String> = query
         .pairs()
-        .filter(|(name, value)| !ours(name) && !(value.is_empty() && arguments::is_number(name)))
+        .filter(|(name, value)| !ours(name) && (!value.is_empty() || !arguments::is_number(name)))
         .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
         .collect();
     let text = format!("{path}?{}", pairs.join("&"));

@@ -49,7 +49,7 @@ pub(crate) fn explain(parts: &Parts, query: &Query) -> Option<Explanation> {
     let signed = canonical
         .as_ref()
         .map(|canonical| string_to_sign(date, &scope, canonical));
-    let begun = version_4::instant(date).map(|time| time.as_second());
+    let begun = version_4::instant(date).map(jiff::Timestamp::as_second);
     let lifetime = claim.expires.filter(|_| claim.place == Place::Query);
     Some(Explanation {
         access_key_id: claim.access_key_id.to_owned(),

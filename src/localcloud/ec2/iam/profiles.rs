@@ -33,13 +33,13 @@ pub(super) fn create(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
         return Err(conflict("EntityAlreadyExists", message));
     }
     call.iam.profiles.insert(name.to_owned(), profile);
-    shown(call, name)
+    Ok(shown(call, name))
 }
 
 pub(super) fn get(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let name = call.profile(request)?.name.clone();
     call.params.none_left()?;
-    shown(call, &name)
+    Ok(shown(call, &name))
 }
 
 pub(super) fn list(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
@@ -163,12 +163,12 @@ fn write_all(
     Ok(xml)
 }
 
-fn shown(call: &Call<'_>, name: &str) -> Result<Xml> {
+fn shown(call: &Call<'_>, name: &str) -> Xml {
     let mut xml = Xml::default();
     if let Some(profile) = call.iam.profiles.get(name) {
         xml.node("InstanceProfile", |xml| write(xml, call, profile));
     }
-    Ok(xml)
+    xml
 }
 
 fn write(xml: &mut Xml, call: &Call<'_>, profile: &Profile) {

@@ -1,6 +1,7 @@
 //! Runs user data as cloud-init does, and reports its progress. Plain scripts run
 //! here; for everything else `distribution` has the real cloud-init.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -269,7 +270,7 @@ pub(super) fn describe(progress: &Progress, is_long: bool) -> (String, u8) {
     let mut text = format!("status: {status}\n");
     if is_long {
         let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S +0000");
-        text += &format!("time: {now}\ndetail:\n{detail}\n");
+        let _ = write!(text, "time: {now}\ndetail:\n{detail}\n");
     }
     (text, code)
 }

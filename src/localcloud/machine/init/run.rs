@@ -149,7 +149,7 @@ impl Init {
     ) -> io::Result<Option<Ending>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let (plans, mut planned) = mpsc::unbounded_channel();
-        let (names, mut named) = mpsc::unbounded_channel();
+        let (names, mut new_names) = mpsc::unbounded_channel();
         let (progress, _) = watch::channel(Progress::Running);
         let control = Control {
             units: self.units.clone(),
@@ -198,7 +198,7 @@ impl Init {
                     _ = terminate.recv() => break Some(Ending::PowerOff),
                     _ = daemon.receive::<ToInit>() => break None,
                     reason = &mut unusable => return Err(io::Error::other(reason)),
-                    Some(name) = named.recv() => daemon.send(&FromInit::Named(name), &[]).await?,
+                    Some(name) = new_names.recv() => daemon.send(&FromInit::Named(name), &[]).await?,
                 }
             }
         };

@@ -193,10 +193,11 @@ fn set_pretty(name: &str) -> Reply {
     let others = before
         .lines()
         .filter(|line| !line.starts_with("PRETTY_HOSTNAME="));
-    let mut text: String = others.map(|line| format!("{line}\n")).collect();
+    let mut lines: Vec<String> = others.map(str::to_owned).collect();
     if !name.is_empty() {
-        text += &format!("PRETTY_HOSTNAME=\"{name}\"\n");
+        lines.push(format!("PRETTY_HOSTNAME=\"{name}\""));
     }
+    let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
     if text.is_empty() && !Path::new(FILE).exists() {
         return Reply::default();
     }

@@ -1,5 +1,6 @@
 //! `journalctl`.
 
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
@@ -145,7 +146,10 @@ fn with_values_in_place(args: &[String]) -> Vec<String> {
             (takes_number && number) || (takes_boot && boot)
         });
         match before {
-            Some(before) if before.starts_with("--") => *before += &format!("={arg}"),
+            Some(before) if before.starts_with("--") => {
+                before.push('=');
+                before.push_str(arg);
+            }
             Some(before) => before.push_str(arg),
             None => result.push(arg.clone()),
         }
@@ -179,7 +183,7 @@ fn priorities(value: &str) -> Result<(u8, u8), Reply> {
             |known: &&str| known.starts_with(name) && matches!(name.len(), 3..) || *known == name;
         let named = PRIORITIES
             .iter()
-            .position(|known| is_it(&known))
+            .position(is_it)
             .and_then(|at| u8::try_from(at).ok());
         let number = name.parse().ok().filter(|number| *number < 8);
         let failed = || Reply::failure(format!("Unknown log level {name}"), 1);
@@ -224,7 +228,7 @@ fn print(query: &Query) -> Reply {
     for entry in found {
         let is_other = last_boot.is_some_and(|last| last != entry.boot);
         if is_other && !query.quiet && !matches!(query.style, Style::Cat | Style::Json) {
-            text += &format!("-- Boot {} --\n", entry.boot);
+            let _ = writeln!(text, "-- Boot {} --", entry.boot);
         }
         last_boot = Some(&entry.boot);
         text += &entry.show(query.style, &zone);

@@ -1,5 +1,7 @@
 //! Creating, finding and deleting buckets.
 
+use std::fmt::Write as _;
+
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Response};
 use s3s::dto::{
@@ -214,7 +216,7 @@ pub(in super::super) fn list_buckets(backend: &Backend, query: &Query) -> Result
             ("BucketRegion", &settings.region),
             ("BucketArn", &format!("arn:aws:s3:::{name}")),
         ]);
-        document.push_str(&format!("<Bucket>{bucket}</Bucket>"));
+        let _ = write!(document, "<Bucket>{bucket}</Bucket>");
     }
     document.push_str("</Buckets>");
     if let Some((name, _)) = buckets.last().filter(|_| more) {

@@ -300,7 +300,7 @@ pub(super) fn list_object_versions(
                     .get_or_insert_default()
                     .push(CommonPrefix {
                         prefix: Some(encoding.show(&prefix)),
-                    })
+                    });
             }
         }
     }
@@ -348,7 +348,7 @@ fn show_marker(
 /// A page of unfinished uploads.
 #[derive(Default)]
 struct Uploads<'a> {
-    uploads: Vec<(&'a UploadPlace, &'a UploadRecord)>,
+    found: Vec<(&'a UploadPlace, &'a UploadRecord)>,
     prefixes: Vec<String>,
     truncated: bool,
 }
@@ -377,13 +377,13 @@ impl<'a> Uploads<'a> {
             {
                 continue;
             }
-            if page.uploads.len() + page.prefixes.len() == listing.limit {
+            if page.found.len() + page.prefixes.len() == listing.limit {
                 page.truncated = listing.limit > 0;
                 break;
             }
             match common {
                 Some(common) => page.prefixes.push(common),
-                None => page.uploads.push((place, record)),
+                None => page.found.push((place, record)),
             }
         }
         page
@@ -392,7 +392,7 @@ impl<'a> Uploads<'a> {
     /// Returns the markers of the next page: those of the last upload, also on the
     /// last page. A page with nothing but prefixes has none on S3.
     fn next(&self) -> UploadPlace {
-        let last = self.uploads.last();
+        let last = self.found.last();
         last.map(|(place, _)| (*place).clone()).unwrap_or_default()
     }
 }
@@ -431,7 +431,7 @@ pub(super) fn list_multipart_uploads(
     let page = Uploads::page(&all, &listing, upload_marker.as_deref());
     let (next_key, next_id) = page.next();
     let uploads = page
-        .uploads
+        .found
         .iter()
         .map(|((key, id), upload)| dto::MultipartUpload {
             checksum_algorithm: upload

@@ -217,7 +217,7 @@ pub(super) fn put_bucket_ownership_controls(
     }
     let ownership = Some(ownership.to_owned());
     change(backend, &input.bucket, |record| {
-        record.ownership = ownership
+        record.ownership = ownership;
     })?;
     done(PutBucketOwnershipControlsOutput::default())
 }

@@ -149,9 +149,12 @@ pub(super) fn get_bucket_versioning(
     input: GetBucketVersioningInput,
 ) -> Answer<GetBucketVersioningOutput> {
     let versioning = backend.store.bucket(&input.bucket)?.settings()?.versioning;
-    let status = versioning.map(|it| match it.enabled {
-        true => BucketVersioningStatus::ENABLED,
-        false => BucketVersioningStatus::SUSPENDED,
+    let status = versioning.map(|it| {
+        if it.enabled {
+            BucketVersioningStatus::ENABLED
+        } else {
+            BucketVersioningStatus::SUSPENDED
+        }
     });
     let names_mfa_delete = versioning.is_some_and(|it| it.names_mfa_delete);
     let disabled = dto::MFADeleteStatus::from_static(dto::MFADeleteStatus::DISABLED);

@@ -224,7 +224,9 @@ impl Bucket {
         let id = self.add(state, Version::Object(Arc::new(object)))?;
         // Keep the new object's content last: it may share content with the
         // version that it replaced.
-        blobs.iter().for_each(|blob| blob.keep());
+        for blob in &blobs {
+            blob.keep();
+        }
         Ok(id)
     }
 

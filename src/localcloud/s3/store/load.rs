@@ -61,7 +61,10 @@ impl Contents {
                 Document::Object(record) => {
                     let pieces = record.pieces.iter();
                     let blobs = pieces.map(|piece| self.blob(&piece.file)).collect();
-                    Version::Object(Arc::new(Object { record, blobs }))
+                    Version::Object(Arc::new(Object {
+                        record: *record,
+                        blobs,
+                    }))
                 }
             };
             let key = version.key().to_owned();

@@ -35,7 +35,7 @@ pub(in super::super) struct MarkerRecord {
 #[serde(untagged)]
 pub(super) enum Document {
     // First, because it has more fields.
-    Object(ObjectRecord),
+    Object(Box<ObjectRecord>),
     DeleteMarker(MarkerRecord),
 }
 
