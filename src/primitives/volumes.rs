@@ -18,7 +18,7 @@ pub(super) struct Volume {
     size: i32,
     /// Volume type: `gp3`, `gp2`, `io1`, `io2`, `st1`, `sc1` or `standard`.
     #[serde(rename = "type", default = "gp3")]
-    volume_type: String,
+    kind: String,
     /// IOPS of a `gp3`, `io1` or `io2` volume. Required for `io1` and `io2`.
     iops: Option<i32>,
     /// Device name. The default is the first free name of `/dev/sdf` to
@@ -49,8 +49,8 @@ pub(super) fn volumes(options: &[Volume]) -> Result<Vec<DataVolume>> {
             return Err(wrong("its `size` must be at least 1 GiB".to_owned()));
         }
         let known = volume_types();
-        if !known.contains(&option.volume_type.as_str()) {
-            return Err(wrong(format!("unknown `type` `{}`", option.volume_type))
+        if !known.contains(&option.kind.as_str()) {
+            return Err(wrong(format!("unknown `type` `{}`", option.kind))
                 .hint(format!("use one of {}", known.join(", "))));
         }
         let device = option.device.clone().or_else(|| free.next());
@@ -60,7 +60,7 @@ pub(super) fn volumes(options: &[Volume]) -> Result<Vec<DataVolume>> {
         }
         volumes.push(DataVolume {
             size: option.size,
-            volume_type: option.volume_type.clone(),
+            volume_type: option.kind.clone(),
             iops: option.iops,
             device,
         });
@@ -75,7 +75,7 @@ mod tests {
     fn option(device: Option<&str>) -> Volume {
         Volume {
             size: 8,
-            volume_type: gp3(),
+            kind: gp3(),
             iops: None,
             device: device.map(str::to_owned),
         }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ec2::config::Builder;
 use aws_sdk_ec2::config::retry::RetryConfig;
-use aws_sdk_ec2::types::{AttributeBooleanValue, Filter, ResourceType};
+use aws_sdk_ec2::types::{
+    AttributeBooleanValue, Filter, InternetGateway, ResourceType, RouteTable,
+};
 
 use super::Ec2;
 use super::marked::Marked;
@@ -319,7 +321,7 @@ impl Ec2<'_> {
             Err(e) => return deletion(&attempt, &e),
         };
         let gateways = seen.internet_gateways().iter();
-        for attachment in gateways.flat_map(|gateway| gateway.attachments()) {
+        for attachment in gateways.flat_map(InternetGateway::attachments) {
             let request = self
                 .client
                 .detach_internet_gateway()
@@ -349,7 +351,7 @@ impl Ec2<'_> {
             Err(e) => return deletion(&attempt, &e),
         };
         let tables = seen.route_tables().iter();
-        let associations = tables.flat_map(|table| table.associations());
+        let associations = tables.flat_map(RouteTable::associations);
         for association in associations.filter(|of| of.main() != Some(true)) {
             let request = self.client.disassociate_route_table();
             let association = association.route_table_association_id();

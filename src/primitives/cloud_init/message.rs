@@ -145,7 +145,8 @@ impl<'a> Lines<'a> {
             }
         }
         for (_, value) in &mut headers {
-            *value = value.replace(['\r', '\n'], "").trim().to_owned();
+            let unfolded = value.replace(['\r', '\n'], "");
+            unfolded.trim().clone_into(value);
         }
         headers
     }
