@@ -84,7 +84,7 @@ def base(operation, member, live):
         return group if alone else {**group, **rule}
     return {
         "AssociateAddress": {
-            "AllocationId": live.get("AllocationId"),
+            **({} if member == "PublicIp" else {"AllocationId": live.get("AllocationId")}),
             **({} if member == "NetworkInterfaceId" else {"InstanceId": live.get("InstanceId")}),
         },
         "CreateImage": {"Name": "new image"},
