@@ -210,7 +210,12 @@ impl Manager {
                 ]);
                 "loaded"
             }
-            Ok(Target::Pretended(_)) => "loaded",
+            Ok(Target::Pretended(_)) => {
+                let is_active = active == Active::Running;
+                let sub = if is_active { "exited" } else { "dead" };
+                properties.extend([("MainPID", "0".to_owned()), ("SubState", sub.to_owned())]);
+                "loaded"
+            }
             Err(Refusal::Masked) => "masked",
             Err(_) => "not-found",
         };
