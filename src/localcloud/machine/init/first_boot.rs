@@ -25,7 +25,7 @@ pub(super) fn settle(boot: &Boot) -> io::Result<bool> {
     let directory = |path: &str| fs::create_dir_all(path);
     let known = files::read_text(MARKER).unwrap_or_default();
     directory("/var/lib/cloud/data")?;
-    name(boot)?;
+    name(boot, known.trim() != boot.id)?;
     place_cloud_init(boot.faults.no_cloud_init)?;
     if known.trim() == boot.id {
         return Ok(false);
@@ -69,13 +69,13 @@ fn forget_instance() -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the name of the boot, unless root has changed it. cloud-init remembers
-/// the name that it set in the same way.
-fn name(boot: &Boot) -> io::Result<()> {
+/// Sets the name of the boot, unless root has changed it in this instance.
+/// cloud-init remembers the name that it set in the same way.
+fn name(boot: &Boot, is_first: bool) -> io::Result<()> {
     let (hostname, address) = (&boot.hostname, boot.address);
     let before = files::read_text("/etc/hostname").unwrap_or_default();
     let ours = files::read_text(NAME).unwrap_or_default();
-    let is_changed = !ours.is_empty() && ours != before;
+    let is_changed = !is_first && !ours.is_empty() && ours != before;
     if before.trim() == hostname || is_changed {
         return Ok(());
     }
