@@ -75,6 +75,9 @@ def refusals(address, one, other):
     refused("MissingParameter", ec2.associate_address, InstanceId=one)
     refused("MissingParameter", ec2.disassociate_address)
     refused("MissingParameter", ec2.release_address)
+    twice = {**ids, "PublicIp": address["PublicIp"]}
+    refused("InvalidParameterCombination", ec2.associate_address, **twice, InstanceId=one)
+    refused("InvalidParameterCombination", ec2.release_address, **twice)
     missing = "eipalloc-0123456789abcdef0"
     refused("InvalidAllocationID.NotFound", ec2.associate_address, AllocationId=missing, InstanceId=one)
     refused("InvalidAllocationID.NotFound", ec2.describe_addresses, AllocationIds=[missing])

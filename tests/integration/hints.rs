@@ -568,7 +568,7 @@ fn elastic_ip_addresses_are_listed_and_released() {
     assert!(listed.contains(id.trim()), "{listed}");
     let release = hinted(&ended, "aws ec2 release-address");
     show(&release.replace(" ID", &format!(" {}", id.trim())));
-    let _ = autorun.run().exits(0);
+    let _ = autorun.arg("--again").run().exits(0);
 }
 
 #[test]

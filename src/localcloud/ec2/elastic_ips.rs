@@ -143,16 +143,28 @@ pub(super) fn allocate_address(call: &mut Call<'_>, request: &Part<'_>) -> Resul
 
 /// Returns the address that a request names by its allocation id or by itself.
 fn named(call: &mut Call<'_>, request: &Part<'_>) -> Result<ElasticIp> {
+    let address = request.text("PublicIp");
     if let Some(id) = request.text("AllocationId") {
-        return by_id(call, id);
+        return match address {
+            Some(_) => Err(both("allocation id")),
+            None => by_id(call, id),
+        };
     }
-    let Some(text) = request.text("PublicIp") else {
+    let Some(text) = address else {
         return Err(Refusal::new(
             "MissingParameter",
             "Either 'AllocationId' or 'PublicIp' must be specified.",
         ));
     };
     by_address(call, text)
+}
+
+/// Returns the error about an address that is named twice.
+fn both(other: &str) -> Refusal {
+    Refusal::new(
+        "InvalidParameterCombination",
+        format!("You may specify public IP or {other}, but not both in the same call"),
+    )
 }
 
 fn by_id(call: &mut Call<'_>, id: &str) -> Result<ElasticIp> {
@@ -294,7 +306,11 @@ fn set(call: &mut Call<'_>, instance: &str, association: Option<Association>) {
 }
 
 pub(super) fn disassociate_address(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let address = request.text("PublicIp");
     let holder = if let Some(id) = request.text("AssociationId") {
+        if address.is_some() {
+            return Err(both("association id"));
+        }
         let has = |instance: &&Instance| instance.elastic_ip.as_ref().is_some_and(|a| a.id == id);
         let found = call.region().instances.values().find(has).cloned();
         Some(found.ok_or_else(|| {
@@ -303,7 +319,7 @@ pub(super) fn disassociate_address(call: &mut Call<'_>, request: &Part<'_>) -> R
                 format!("The association ID '{id}' does not exist"),
             )
         })?)
-    } else if let Some(text) = request.text("PublicIp") {
+    } else if let Some(text) = address {
         let address = by_address(call, text)?;
         holder(call, &address.id).map(|(_, instance)| instance)
     } else {
