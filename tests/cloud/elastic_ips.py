@@ -151,6 +151,32 @@ def association(address, one, other, key):
     return second
 
 
+def another_vpc(image):
+    """In a VPC that is not the default one, the rules are stricter."""
+    vpc = ec2.create_vpc(CidrBlock="10.200.0.0/16")["Vpc"]["VpcId"]
+    subnet = visible(ec2.create_subnet, VpcId=vpc, CidrBlock="10.200.1.0/24")["Subnet"]["SubnetId"]
+    instance = visible(
+        ec2.run_instances, ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1,
+        SubnetId=subnet,
+    )["Instances"][0]["InstanceId"]
+    wait_for(instance, "running")
+    ids = {"AllocationId": ec2.allocate_address()["AllocationId"]}
+    visible(ec2.describe_addresses, AllocationIds=[ids["AllocationId"]])
+    refused("Gateway.NotAttached", ec2.associate_address, **ids, InstanceId=instance)
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    visible(ec2.attach_internet_gateway, InternetGatewayId=gateway, VpcId=vpc)
+    association = ec2.associate_address(**ids, InstanceId=instance)["AssociationId"]
+    refused("InvalidIPAddress.InUse", ec2.release_address, **ids)
+    ec2.disassociate_address(AssociationId=association)
+    ec2.release_address(**ids)
+    ec2.terminate_instances(InstanceIds=[instance])
+    wait_for(instance, "terminated")
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    ec2.delete_internet_gateway(InternetGatewayId=gateway)
+    ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_vpc(VpcId=vpc)
+
+
 def reaches(key, ip, host):
     """The switch follows a change within a moment."""
     for _ in range(100):
@@ -194,6 +220,7 @@ def main():
         for each in (one, other):
             wait_for(each, "running")
         current = association(address, one, other, key)
+        another_vpc(only_instance(InstanceIds=[one])["ImageId"])
         end(address, current, group, one, other)
     ec2.delete_key_pair(KeyName="clients")
     print("elastic_ips: ok")

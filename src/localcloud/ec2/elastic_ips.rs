@@ -15,6 +15,7 @@ use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Association, ElasticIp, Instance, Phase, Tags};
 use super::tags;
+use super::vpc::vpcs::is_default;
 use super::xml::Xml;
 
 /// AWS's default quota of Elastic IP addresses in a region.
@@ -212,6 +213,7 @@ pub(super) fn associate_address(call: &mut Call<'_>, request: &Part<'_>) -> Resu
     ) {
         return Err(wrong_state(request, &instance));
     }
+    check_gateway(call, &instance)?;
     let current = holder(call, &address.id);
     if let Some((association, holder)) = &current {
         if holder.id == instance.id {
@@ -235,6 +237,20 @@ pub(super) fn associate_address(call: &mut Call<'_>, request: &Part<'_>) -> Resu
     }
     set(call, &instance.id, Some(association));
     Ok(xml)
+}
+
+/// Refuses an instance in a VPC without an internet gateway.
+fn check_gateway(call: &mut Call<'_>, instance: &Instance) -> Result<()> {
+    let vpc = &instance.vpc;
+    let mut gateways = call.region().networks.internet_gateways.values();
+    let attached = gateways.any(|gateway| gateway.vpc.as_ref() == Some(vpc));
+    if attached || is_default(call.region_name, vpc) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "Gateway.NotAttached",
+        format!("Network {vpc} is not attached to any internet gateway"),
+    ))
 }
 
 /// Returns the instance that a request names, or the one of the interface that it
@@ -335,12 +351,19 @@ pub(super) fn disassociate_address(call: &mut Call<'_>, request: &Part<'_>) -> R
     Ok(Xml::done())
 }
 
-/// Releases an address. As on AWS, an instance in the default VPC loses it.
+/// Releases an address. As on AWS, an instance in the default VPC loses it, and
+/// one in another VPC must lose it before.
 pub(super) fn release_address(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let address = named(call, request)?;
     request.text("NetworkBorderGroup");
     call.read_all()?;
     if let Some((_, holder)) = holder(call, &address.id) {
+        if !is_default(call.region_name, &holder.vpc) {
+            return Err(Refusal::new(
+                "InvalidIPAddress.InUse",
+                format!("Address {} is in use.", address.address),
+            ));
+        }
         set(call, &holder.id, None);
     }
     call.region().elastic_ips.remove(&address.id);
