@@ -5,8 +5,11 @@ Needs only the output of `autorun cloud env`. Exits with 1 if an answer differs
 from AWS's, or if an instance is not what its image says.
 """
 
+import contextlib
+import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from ec2_clients import ec2, key_pair, only_instance, refused, ssh, visible, wait_for
@@ -24,7 +27,13 @@ def launch(image, group, user_data, **more):
 
 
 def ready(instance, key):
+    """Waits until user data is done. A reboot for an image may not have ended yet."""
     address = wait_for(instance, "running")["PublicIpAddress"]
+    for _ in range(600):
+        with contextlib.suppress(OSError):
+            socket.create_connection((address, 22), timeout=5).close()
+            break
+        time.sleep(0.05)
     assert "status: done" in ssh(key, address, "cloud-init status --wait")
     return address
 
@@ -163,7 +172,9 @@ def main():
         without_reboot(first, group, key, address)
         end(image, snapshot, base)
         # Instances do not need their image.
-        ec2.reboot_instances(InstanceIds=[third])
+        ec2.stop_instances(InstanceIds=[third])
+        wait_for(third, "stopped")
+        ec2.start_instances(InstanceIds=[third])
         ready(third, key)
     ec2.terminate_instances(InstanceIds=[first, second, third])
     for each in (first, second, third):
