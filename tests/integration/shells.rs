@@ -331,7 +331,7 @@ fn the_reason_of_a_refusal_is_in_the_error() {
     as_user("admin", ran).exits(0);
 }
 
-/// Single files are copied over sftp if an account runs no commands.
+/// Files are copied over sftp if an account runs no commands.
 #[test]
 fn files_are_copied_where_there_is_no_shell() {
     for (user, folder) in [("only-sftp", ""), ("chrooted", "/files/")] {
@@ -360,7 +360,6 @@ fn refused(kind, text, work) {{
 }}
 refused("not_found", "no such file", || scp_from(web, "{folder}nosuch", "~/x"));
 refused("command_failed", "no such file", || scp(web, "~/big", "{folder}no/such/file"));
-refused("denied", "needs a shell", || scp(web, "~/tree", "{folder}tree"));
 refused("denied", "did not start", || scp(web, "~/big", "{folder}x", #{{ sudo: true }}));
 refused("denied", "did not start", || ssh_exec(web, "true"));
 refused("command_failed", "needs a shell", || scp(web, "~/big", "~admin/big"));
@@ -369,4 +368,67 @@ refused("command_failed", "needs a shell", || scp(web, "~/big", "~admin/big"));
         );
         assert_eq!(ended.status, Some(0), "{user}: {}", ended.stderr);
     }
+}
+
+/// Directories are copied over sftp if an account runs no commands, with the same
+/// result as with tar.
+#[test]
+fn directories_are_copied_where_there_is_no_shell() {
+    for (user, folder) in [("only-sftp", ""), ("chrooted", "/files/")] {
+        let ended = as_user(
+            user,
+            &format!(
+                r#"
+fn here(command) {{ local_exec(["sh", "-c", command]).stdout }}
+fn refused(kind, text, work) {{
+    try {{ work.call(); }} catch (err) {{
+        assert(err.kind == kind && `${{err.message}} ${{err.hint}}`.contains(text), `${{err}}`);
+        return;
+    }}
+    throw `no error with ${{text}}`;
+}}
+let list = "cd ~/back && find . -printf '%P %M %l\n' | sort && cat a.txt";
+here("mkdir -p ~/d/sub/deep ~/d/empty; echo a >~/d/a.txt; echo b >~/d/sub/'b c'; ln -s a.txt ~/d/link; ln -s nowhere ~/d/sub/dead; chmod 750 ~/d/sub; chmod 600 ~/d/a.txt; echo x >~/d/sub/deep/x; chmod 555 ~/d/sub/deep; mkfifo ~/d/pipe");
+let sent = scp(web, "~/d", "{folder}d");
+assert(sent.path == "{folder}d" && sent.files == 3, `${{sent}}`);
+let got = scp_from(web, "{folder}d/", "~/back");
+assert(got.files == 3 && got.size == sent.size, `${{got}}`);
+let copy = here(list);
+here("rm ~/d/pipe; mv ~/back ~/copied; cp -a ~/d ~/back");
+assert(copy == here(list), copy);
+
+// Other files stay; those of the same name are replaced; `delete` replaces all.
+here("chmod -R u+w ~/copied; rm -r ~/copied ~/back; mkdir ~/d2 ~/d2/new; echo new >~/d2/a.txt; echo y >~/d2/new/y");
+scp(web, "~/d2", "{folder}d");
+scp_from(web, "{folder}d/", "~/back");
+assert(here("cd ~/back; cat a.txt sub/deep/x new/y") == "new\nx\ny\n");
+scp(web, "~/d2", "{folder}d", #{{ delete: true }});
+here("chmod -R u+w ~/back; rm -r ~/back");
+scp_from(web, "{folder}d/", "~/back");
+assert(here("cd ~/back; find . -type f | sort") == "./a.txt\n./new/y\n");
+scp(web, "~/d2", "{folder}d/");
+scp_from(web, "{folder}d/d2/new/y", "~/y");
+
+here("mkdir -p ~/d3/a.txt; rm -rf ~/d4; mkdir ~/d4; echo z >~/d4/new");
+refused("command_failed", "is a directory here", || scp(web, "~/d3", "{folder}d"));
+refused("command_failed", "is a directory on the host", || scp(web, "~/d4", "{folder}d"));
+refused("command_failed", "no such", || scp(web, "~/d2", "{folder}no/such/place"));
+refused("command_failed", "no such directory", || scp(web, "~/d2", "{folder}nosuch/"));
+refused("command_failed", "not a directory", || scp(web, "~/d2", "{folder}d/a.txt"));
+refused("denied", "did not start", || scp(web, "~/d2", "{folder}e", #{{ sudo: true }}));
+refused("not_found", "no such", || scp_from(web, "{folder}nosuch/", "~/x"));
+refused("command_failed", "a directory", || scp_from(web, "{folder}d", "~/x"));
+// Nothing hidden is left.
+scp_from(web, "{folder}./", "~/all");
+assert(here("cd ~/all; find . -name '.*autorun*'") == "");
+"#
+            ),
+        );
+        assert_eq!(ended.status, Some(0), "{user}: {}", ended.stderr);
+    }
+    let home = r#"
+try { scp(web, "~/tree", ".", #{ delete: true }); throw "no error"; }
+catch (err) { assert(err.message.contains("home"), `${err}`); }
+"#;
+    as_user("only-sftp", home).exits(0);
 }

@@ -1,4 +1,4 @@
-//! Single files over sftp, on the connections of a run.
+//! Files and directories over sftp, on the connections of a run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use super::client::{Ssh, blocking, keep_idle};
 use super::command::{Finished, Sink};
 use super::host::Host;
 use super::sftp::{NotCopied, Session, Upload};
+use super::sftp_trees::TreeUpload;
 use crate::error::Result;
 
 impl Ssh {
@@ -31,19 +32,22 @@ impl Ssh {
         timeout: Option<Duration>,
     ) -> Result<Option<Finished>> {
         let put = move |session: &Session<'_>| session.put(&mut upload);
-        Ok(match self.over_sftp(host, timeout, put).await? {
-            None => None,
-            Some(Ok(path)) => Some(Finished {
-                stdout: path.into_bytes(),
-                ..Finished::default()
-            }),
-            Some(Err(error)) => Some(error.finished()?),
-        })
+        put_result(self.over_sftp(host, timeout, put).await?)
+    }
+
+    /// Copies a directory to a host, as [`Ssh::put_over_sftp`] copies a file.
+    pub async fn put_tree_over_sftp(
+        &self,
+        host: &Host,
+        mut upload: TreeUpload,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Finished>> {
+        let put = move |session: &Session<'_>| session.put_tree(&mut upload);
+        put_result(self.over_sftp(host, timeout, put).await?)
     }
 
     /// Returns the size and the permissions of a file on a host, or `None` for a
-    /// directory. The result of a failure is like that
-    /// of a copy program. Returns `None` if the host has no sftp.
+    /// directory. The result of a failure is like that of a copy program. Returns `None` if the host has no sftp.
     ///
     /// Throws as [`Ssh::put_over_sftp`].
     pub async fn look_over_sftp(
@@ -73,11 +77,22 @@ impl Ssh {
     ) -> Result<Option<Finished>> {
         let path = path.to_owned();
         let get = move |session: &Session<'_>| session.get(&path, into.0);
-        Ok(match self.over_sftp(host, timeout, get).await? {
-            None => None,
-            Some(Ok(())) => Some(Finished::default()),
-            Some(Err(error)) => Some(error.finished()?),
-        })
+        got_result(self.over_sftp(host, timeout, get).await?)
+    }
+
+    /// Copies a directory from a host, as a tar stream like that of `tar -cf - .`.
+    ///
+    /// Throws as [`Ssh::put_over_sftp`].
+    pub async fn get_tree_over_sftp(
+        &self,
+        host: &Host,
+        path: &str,
+        into: Sink,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Finished>> {
+        let path = path.to_owned();
+        let get = move |session: &Session<'_>| session.get_tree(&path, into.0);
+        got_result(self.over_sftp(host, timeout, get).await?)
     }
 
     /// Works over sftp. Returns `None` if the host has no sftp.
@@ -109,4 +124,23 @@ impl Ssh {
         })
         .await
     }
+}
+
+/// Returns the result that a copy program would have, whose output is the path
+/// of the copy.
+fn put_result(put: Option<std::result::Result<String, NotCopied>>) -> Result<Option<Finished>> {
+    let finished = |path: String| Finished {
+        stdout: path.into_bytes(),
+        ..Finished::default()
+    };
+    put.map(|put| put.map(finished).or_else(NotCopied::finished))
+        .transpose()
+}
+
+fn got_result(got: Option<std::result::Result<(), NotCopied>>) -> Result<Option<Finished>> {
+    got.map(|got| {
+        got.map(|()| Finished::default())
+            .or_else(NotCopied::finished)
+    })
+    .transpose()
 }

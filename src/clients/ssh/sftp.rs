@@ -1,4 +1,4 @@
-//! Copies of single files with the sftp protocol, for accounts that run no
+//! Copies with the sftp protocol, for accounts that run no
 //! commands: chroots with `internal-sftp`, storage services, appliances.
 
 use std::io::{Read, Write};
@@ -101,13 +101,18 @@ impl<'a> Session<'a> {
         }))
     }
 
-    fn ask<T>(
+    /// Repeats a call of the protocol until it need not wait.
+    pub(super) fn ask<T>(
         &self,
         mut call: impl FnMut(&Sftp) -> std::result::Result<T, ssh2::Error>,
     ) -> std::result::Result<T, NotCopied> {
         self.connection
             .finish(|_| call(&self.sftp))
             .map_err(|halt| self.failed(&halt))
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        self.host
     }
 
     fn failed(&self, halt: &Halt) -> NotCopied {
@@ -132,7 +137,7 @@ impl<'a> Session<'a> {
     }
 
     /// Repeats a call on a file until it need not wait.
-    fn move_bytes(
+    pub(super) fn move_bytes(
         &self,
         mut call: impl FnMut() -> std::io::Result<usize>,
     ) -> std::result::Result<usize, NotCopied> {
@@ -213,23 +218,31 @@ impl<'a> Session<'a> {
         };
         let (folder, name) = path.rsplit_once('/').unwrap_or((".", &path));
         let hidden = format!("{folder}/.{name}.autorun-{:08x}", rand::random::<u32>());
-        let copied = self.fill(&hidden, upload);
-        let renamed = copied.and_then(|()| self.rename(&hidden, &path));
+        let hidden = Path::new(&hidden);
+        let copied = self.fill(hidden, &mut upload.content, upload.size, upload.mode);
+        let renamed = copied.and_then(|()| self.rename(hidden, Path::new(&path)));
         if renamed.is_err() {
             // The copy has failed already; a hidden file may be left.
-            let _ = self.ask(|sftp| sftp.unlink(Path::new(&hidden)));
+            let _ = self.ask(|sftp| sftp.unlink(hidden));
         }
         renamed.map(|()| path)
     }
 
-    fn fill(&self, hidden: &str, upload: &mut Upload) -> std::result::Result<(), NotCopied> {
+    /// Writes a new file, and checks that it has this size on the host.
+    pub(super) fn fill(
+        &self,
+        path: &Path,
+        content: &mut dyn Read,
+        size: u64,
+        mode: u32,
+    ) -> std::result::Result<(), NotCopied> {
         let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
-        let mut file = self.ask(|sftp| sftp.open_mode(hidden, flags, 0o600, OpenType::File))?;
+        let mut file = self.ask(|sftp| sftp.open_mode(path, flags, 0o600, OpenType::File))?;
         let mut buffer = Vec::with_capacity(CHUNK);
         let mut sent = 0;
         loop {
             buffer.clear();
-            let mut piece = upload.content.by_ref().take(CHUNK as u64);
+            let mut piece = content.take(CHUNK as u64);
             piece.read_to_end(&mut buffer).map_err(|e| {
                 let message = format!("cannot read the input for {}: {e}", self.host.name);
                 Error::new(ErrorKind::CommandFailed, message)
@@ -246,44 +259,46 @@ impl<'a> Session<'a> {
         self.connection
             .finish(|_| file.close())
             .map_err(|halt| self.failed(&halt))?;
-        let stored = self.ask(|sftp| sftp.stat(Path::new(hidden)))?;
-        if sent != upload.size || stored.size != Some(upload.size) {
+        let stored = self.ask(|sftp| sftp.stat(path))?;
+        if sent != size || stored.size != Some(size) {
             return Err(NotCopied::Refused(
                 Some(Trouble::Incomplete),
-                format!("received {sent} of {} bytes", upload.size),
+                format!("received {sent} of {size} bytes"),
             ));
         }
-        let mode = FileStat {
-            size: None,
-            uid: None,
-            gid: None,
-            perm: Some(upload.mode),
-            atime: None,
-            mtime: None,
-        };
-        self.ask(|sftp| sftp.setstat(Path::new(hidden), mode.clone()))
+        self.ask(|sftp| sftp.setstat(path, permissions(mode)))
     }
 
     /// The protocol does not rename over an existing file, so that is deleted
     /// first.
-    fn rename(&self, hidden: &str, path: &str) -> std::result::Result<(), NotCopied> {
-        let rename = || self.ask(|sftp| sftp.rename(Path::new(hidden), Path::new(path), None));
-        let exists = match self.ask(|sftp| sftp.lstat(Path::new(path))) {
+    pub(super) fn rename(&self, hidden: &Path, path: &Path) -> std::result::Result<(), NotCopied> {
+        let exists = match self.ask(|sftp| sftp.lstat(path)) {
             Ok(_) => true,
             Err(NotCopied::Refused(Some(Trouble::Missing), _)) => false,
             Err(error) => return Err(error),
         };
         if exists {
-            self.ask(|sftp| sftp.unlink(Path::new(path)))?;
+            self.ask(|sftp| sftp.unlink(path))?;
         }
-        rename()
+        self.ask(|sftp| sftp.rename(hidden, path, None))
+    }
+}
+
+/// Returns the attributes that set only the permissions.
+pub(super) fn permissions(mode: u32) -> FileStat {
+    FileStat {
+        size: None,
+        uid: None,
+        gid: None,
+        perm: Some(mode),
+        atime: None,
+        mtime: None,
     }
 }
 
 /// Returns the path for sftp, where relative paths start at the directory after
-/// the login. The homes of other users are unknown without
-/// a shell.
-fn from_start(path: &str) -> std::result::Result<&str, NotCopied> {
+/// the login. The homes of other users are unknown without a shell.
+pub(super) fn from_start(path: &str) -> std::result::Result<&str, NotCopied> {
     match path.strip_prefix('~') {
         None => Ok(path),
         Some("" | "/") => Ok("."),

@@ -12,7 +12,7 @@ mod tests;
 mod unpack;
 mod walk;
 
-pub use pack::{NotPacked, pack};
+pub use pack::{CLOSED, NotPacked, TREE, pack, parse_closed};
 pub use root::{Root, open_file};
 pub use settle::{Stage, settle};
 pub use unpack::{LeftOut, NotUnpacked, Unpacked, unpack};

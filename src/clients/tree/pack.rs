@@ -1,15 +1,23 @@
 //! Packs a directory into a tar stream for a host.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{Read, Write};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 
 use super::walk::{About, is_closed};
 use super::{Entry, Kind, Root};
 use crate::error::{Error, ErrorKind};
+
+/// The name of the directory in the stream.
+pub const TREE: &str = "tree";
+
+/// The name of the file that lists the directories that get their mode at the
+/// end. Only the empty file `done` follows it.
+pub const CLOSED: &str = "closed";
 
 /// Writes a directory as a tar stream, under the name `tree`. The last entry is
 /// the file `done`, which shows the host that the stream is complete. The file
@@ -100,17 +108,17 @@ fn pack_all(
     let about = About::from_metadata(&fs::metadata(directory).map_err(unreadable)?);
     let failed = |e: std::io::Error| not_packed(directory, &e);
     let mut top = header(&about, EntryType::Directory);
-    tar.append_data(&mut top, "tree", std::io::empty())
+    tar.append_data(&mut top, TREE, std::io::empty())
         .map_err(failed)?;
     for entry in entries {
-        let name = Path::new("tree").join(&entry.below);
+        let name = Path::new(TREE).join(&entry.below);
         pack_one(&mut tar, &root, entry, &name, sparse).map_err(|e| not_packed(&entry.path, &e))?;
     }
     let mut closed = closed(&about, entries).join("\n");
     if !closed.is_empty() {
         closed.push('\n');
     }
-    for (name, text) in [("closed", closed.as_str()), ("done", "")] {
+    for (name, text) in [(CLOSED, closed.as_str()), ("done", "")] {
         let mut file = header(&about, EntryType::Regular);
         file.set_mode(0o600);
         file.set_size(text.len() as u64);
@@ -230,6 +238,35 @@ fn not_packed(path: &Path, error: &std::io::Error) -> Error {
             format!("cannot send `{}`: {error}", path.display()),
         ),
     }
+}
+
+/// Parses the file [`CLOSED`]: the mode of each directory, and its path below the
+/// directory, innermost first.
+#[must_use]
+pub fn parse_closed(text: &str) -> Vec<(u32, PathBuf)> {
+    let line = |line: &str| {
+        let (mode, name) = line.split_once(' ')?;
+        Some((u32::from_str_radix(mode, 8).ok()?, unescaped(name)))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn unescaped(name: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let [first, more @ ..] = rest {
+        rest = more;
+        let code = more.get(..4).filter(|_| *first == b'\\');
+        let code = code.and_then(|code| std::str::from_utf8(code).ok());
+        match code.and_then(|code| u8::from_str_radix(code, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &more[4..];
+            }
+            None => bytes.push(*first),
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// Escapes a name for `printf %b`, so that it contains only harmless

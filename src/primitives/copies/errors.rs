@@ -17,13 +17,6 @@ pub(super) fn in_time(error: Error, attempt: &str) -> Error {
     }
 }
 
-/// Returns the error for a directory on a host that runs no commands.
-pub(super) fn no_directories(reason: Error) -> Error {
-    reason
-        .while_doing("copying a directory needs a shell on the host")
-        .hint("copy the files one by one, which needs only sftp")
-}
-
 pub(super) fn no_tar(host: &Host) -> Error {
     Error::new(
         ErrorKind::CommandFailed,

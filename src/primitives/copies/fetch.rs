@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::check_public;
 use super::super::hosts::target;
-use super::errors::{in_time, no_directories, no_tar, not_sent, other_kind};
+use super::errors::{in_time, no_tar, not_sent, other_kind};
 use super::{Copied, ScpFrom, log_copied, query};
 use crate::clients::ssh::copy_programs::{self, Looked, Tar};
 use crate::clients::ssh::{self, Command, Finished, Host, Program, Ran, Sink};
@@ -73,11 +73,6 @@ pub(super) async fn scp_from(
         Looked::File(size, mode) if !wants_directory => {
             get_file(cx, &from, source, size, mode, &path).await?;
             (size, None)
-        }
-        Looked::Directory(_) if wants_directory && from.no_shell.is_some() => {
-            return Err(no_directories(
-                from.no_shell.unwrap_or_else(|| no_tar(&host)),
-            ));
         }
         Looked::Directory(tar) if wants_directory => {
             let tar = tar.ok_or_else(|| no_tar(&host))?;
@@ -143,7 +138,8 @@ impl RemoteSource<'_> {
                 self.no_shell = Some(reason);
                 return match looked {
                     Ok(Some((size, mode))) => Ok(Looked::File(size, mode)),
-                    Ok(None) => Ok(Looked::Directory(None)),
+                    // With sftp, this machine packs the directory.
+                    Ok(None) => Ok(Looked::Directory(Some(Tar::Other))),
                     Err(finished) => Err(not_sent(self.host, self.source, &finished)),
                 };
             }
@@ -173,6 +169,17 @@ impl RemoteSource<'_> {
         };
         let ssh = cx.clients.ssh();
         let got = ssh.get_over_sftp(self.host, self.source, Sink(into), self.timeout);
+        got.await?.ok_or_else(|| reason.clone())
+    }
+
+    /// Writes a directory of the host to `into`, as a tar stream.
+    async fn tree(&self, cx: &Context, into: Box<dyn Write + Send>) -> Result<Finished> {
+        let Some(reason) = &self.no_shell else {
+            let program = copy_programs::send_tree(self.source);
+            return self.stream(cx, program, into).await;
+        };
+        let ssh = cx.clients.ssh();
+        let got = ssh.get_tree_over_sftp(self.host, self.source, Sink(into), self.timeout);
         got.await?.ok_or_else(|| reason.clone())
     }
 
@@ -372,8 +379,7 @@ async fn get_tar(
         drop(stage);
         unpacked
     });
-    let command = copy_programs::send_tree(from.source);
-    let finished = from.stream(cx, command, Box::new(writer)).await;
+    let finished = from.tree(cx, Box::new(writer)).await;
     let unpacked = unpacking
         .await
         .map_err(|_| Error::internal("unpacking stopped unexpectedly"))?;

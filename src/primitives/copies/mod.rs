@@ -45,9 +45,8 @@ pub mod api {
     /// A `target` that begins with `~user/` is in the home directory of that
     /// user of the host; write `./~name` for a file whose name begins with `~`.
     ///
-    /// If the account runs no commands, as with `ForceCommand internal-sftp`, a
-    /// file is copied with the sftp protocol, without `sudo`. Directories need a
-    /// shell.
+    /// If the account runs no commands, as with `ForceCommand internal-sftp`,
+    /// files and directories are copied with the sftp protocol, without `sudo`.
     ///
     /// Throws:
     ///

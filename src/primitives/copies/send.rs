@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::super::check_public;
 use super::super::hosts::{Targets, on_each};
-use super::errors::{in_time, no_directories, no_tar, not_copied};
+use super::errors::{in_time, no_tar, not_copied};
 use super::{Copied, Scp, log_copied, query};
 use crate::clients::ssh::copy_programs::{self, Tar};
-use crate::clients::ssh::{Command, Finished, Host, Program, Ran, Stdin, Upload};
+use crate::clients::ssh::{Command, Finished, Host, Program, Ran, Stdin, TreeUpload, Upload};
 use crate::clients::tree::{self, Entry, Kind, NotPacked};
 use crate::context::Context;
 use crate::crash;
@@ -239,7 +239,10 @@ async fn send_directory(
     options: &Scp,
 ) -> Result<Finished> {
     let timeout = options.timeout.map(Seconds::duration);
-    let tar = tar_of(cx, host, timeout).await?;
+    let (tar, no_shell) = match tar_of(cx, host, options.sudo, timeout).await? {
+        Ok(tar) => (tar, None),
+        Err(reason) => (Tar::Other, Some(reason)),
+    };
     let (reader, writer) =
         std::io::pipe().map_err(|e| Error::internal(format!("cannot create a pipe: {e}")))?;
     let (directory, entries) = (source.path.clone(), Arc::clone(entries));
@@ -248,18 +251,28 @@ async fn send_directory(
         tree::pack(&directory, &entries, tar == Tar::Gnu, writer)
     });
     let meter = cx.report.meter(&source.shown, source.size);
-    let command = Command {
-        program: Program::Own(copy_programs::receive_tree(
-            &source.name(),
-            to,
-            options.delete,
-        )),
-        stdin: Stdin::Reader(Box::new(meter.reading(reader))),
-        sudo: options.sudo,
-        timeout,
-        ..Command::default()
+    let stream = Box::new(meter.reading(reader));
+    let ssh = cx.clients.ssh();
+    let finished = if let Some(reason) = no_shell {
+        let upload = TreeUpload {
+            name: source.name(),
+            target: to.to_owned(),
+            replace: options.delete,
+            stream,
+        };
+        let put = ssh.put_tree_over_sftp(host, upload, timeout);
+        put.await?.ok_or(reason)?
+    } else {
+        let program = copy_programs::receive_tree(&source.name(), to, options.delete);
+        let command = Command {
+            program: Program::Own(program),
+            stdin: Stdin::Reader(stream),
+            sudo: options.sudo,
+            timeout,
+            ..Command::default()
+        };
+        ssh.run(host, command, &cx.report).await?
     };
-    let finished = cx.clients.ssh().run(host, command, &cx.report).await?;
     let packed = packing
         .await
         .map_err(|_| Error::internal("packing stopped unexpectedly"))?;
@@ -272,12 +285,19 @@ async fn send_directory(
     }
 }
 
-async fn tar_of(cx: &Context, host: &Host, timeout: Option<Duration>) -> Result<Tar> {
-    let finished = match query(cx, host, Tar::COMMAND.to_owned(), false, timeout).await? {
+/// Returns the tar of a host, or why the host runs no commands.
+async fn tar_of(
+    cx: &Context,
+    host: &Host,
+    sudo: bool,
+    timeout: Option<Duration>,
+) -> Result<std::result::Result<Tar, Error>> {
+    let finished = match query(cx, host, Tar::COMMAND.to_owned(), sudo, timeout).await? {
         Ran::Finished(finished) => finished,
-        Ran::Refused(reason) => return Err(no_directories(reason)),
+        Ran::Refused(reason) => return Ok(Err(reason)),
     };
-    Tar::parse(&String::from_utf8_lossy(&finished.stdout)).ok_or_else(|| no_tar(host))
+    let tar = Tar::parse(&String::from_utf8_lossy(&finished.stdout));
+    tar.map(Ok).ok_or_else(|| no_tar(host))
 }
 
 /// Parses permissions as octal digits.
