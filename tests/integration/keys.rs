@@ -175,10 +175,12 @@ session = botocore.session.get_session()
 s3 = session.create_client("s3")
 end = urlsplit(s3.meta.endpoint_url)
 given = json.load(sys.stdin)
+found = s3.head_bucket(Bucket=given["bucket"])["ResponseMetadata"]["HTTPHeaders"]
+region = found["x-amz-bucket-region"]
 for key, size in given["keys"].items():
     url = s3.meta.endpoint_url.rstrip("/") + "/" + given["bucket"] + "/" + quote(key)
     request = botocore.awsrequest.AWSRequest("PUT", url, data=b"x" * size)
-    botocore.auth.S3SigV4Auth(session.get_credentials(), "s3", s3.meta.region_name).add_auth(request)
+    botocore.auth.S3SigV4Auth(session.get_credentials(), "s3", region).add_auth(request)
     line = http.client.HTTPConnection(end.hostname, end.port)
     path = url[len(s3.meta.endpoint_url.rstrip("/")):]
     line.request("PUT", path, body=b"x" * size, headers=dict(request.headers.items()))
