@@ -9,6 +9,7 @@ use libssh2_sys as sys;
 use ssh2::{ErrorCode, FileStat, OpenFlags, OpenType, Sftp};
 use tokio_util::sync::CancellationToken;
 
+use super::channel::Channel;
 use super::command::Finished;
 use super::connection::{Connection, GLANCE, LOGIN_TIMEOUT};
 use super::copy_programs::Trouble;
@@ -87,6 +88,8 @@ impl<'a> Session<'a> {
         let sftp = match connection.finish(ssh2::Session::sftp) {
             Ok(sftp) => sftp,
             Err(Halt::Broken(error)) if !is_broken(&error) => return Ok(None),
+            // libssh2 reports that the sftp server ended as if the connection had.
+            Err(Halt::Broken(_)) if connection.finish(Channel::open).is_ok() => return Ok(None),
             Err(Halt::Shut(Shut::Late)) => return Ok(None),
             Err(halt) => return Err(halted(host, "starting sftp", &halt)),
         };
