@@ -33,6 +33,9 @@ pub struct TreeUpload {
     pub stream: Box<dyn Read + Send>,
 }
 
+/// The mode of a directory, and its path below the copied one.
+type Closed = (u32, PathBuf);
+
 /// An entry that arrived under the hidden name.
 struct Arrived {
     below: PathBuf,
@@ -86,11 +89,7 @@ impl Session<'_> {
 
     /// Creates the entries of a stream in the hidden directory. Returns them, and
     /// the directories that get their mode at the end.
-    fn unpack(
-        &self,
-        hidden: &Path,
-        stream: &mut dyn Read,
-    ) -> Result<(Vec<Arrived>, Vec<(u32, PathBuf)>)> {
+    fn unpack(&self, hidden: &Path, stream: &mut dyn Read) -> Result<(Vec<Arrived>, Vec<Closed>)> {
         let incomplete = |_| {
             let message = "the directory arrived incomplete".to_owned();
             NotCopied::Refused(Some(Trouble::Incomplete), message)

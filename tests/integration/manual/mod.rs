@@ -30,9 +30,10 @@ fn the_examples_of_the_reference_run() {
     for entry in reference::ENTRIES.iter() {
         for example in entry.examples() {
             let example = example.replace("http://192.0.2.10/", "http://192.0.2.10:8080/");
-            let autorun = match of_images.contains(&&*entry.name) {
-                true => cloud.autorun(),
-                false => lab.autorun(),
+            let autorun = if of_images.contains(&&*entry.name) {
+                cloud.autorun()
+            } else {
+                lab.autorun()
             };
             let ended = autorun.playbook(&example).run();
             assert_eq!(
