@@ -47,7 +47,8 @@ impl Ssh {
     }
 
     /// Returns the size and the permissions of a file on a host, or `None` for a
-    /// directory. The result of a failure is like that of a copy program. Returns `None` if the host has no sftp.
+    /// directory. The result of a failure is like that of a copy program. Returns
+    /// `None` if the host has no sftp.
     ///
     /// Throws as [`Ssh::put_over_sftp`].
     pub async fn look_over_sftp(
