@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// Throws `already_exists` if the file exists.
 pub(crate) fn create(path: &Path, name: &str, row: &str) -> Result<PublicKey> {
-    let mut key = PrivateKey::random(&mut ssh_key::rand_core::OsRng, Algorithm::Ed25519)
+    let mut key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519)
         .map_err(|e| Error::internal(format!("cannot create an ssh key: {e}")))?;
     key.set_comment(format!("{name} {row}"));
     let text = key
@@ -74,7 +74,7 @@ pub(crate) fn remove_unfinished(path: &Path, row: &str) {
 pub(crate) fn comment(path: &Path) -> Result<Option<String>> {
     let text = std::fs::read(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
     let key = PrivateKey::from_openssh(text).ok();
-    Ok(key.map(|key| key.comment().to_owned()))
+    Ok(key.map(|key| key.comment().as_str_lossy().to_owned()))
 }
 
 /// Creates a directory that only the user may enter.

@@ -162,8 +162,7 @@ fn failed(error: impl std::fmt::Display) -> Refusal {
 }
 
 fn new_ed25519(name: &str) -> Result<NewKey> {
-    let mut key =
-        PrivateKey::random(&mut ssh_key::rand_core::OsRng, Algorithm::Ed25519).map_err(failed)?;
+    let mut key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).map_err(failed)?;
     key.set_comment(name);
     let text = key.to_openssh(LineEnding::LF).map_err(failed)?;
     Ok((text.to_string(), key.public_key().clone(), None))
@@ -178,10 +177,7 @@ fn new_rsa(name: &str) -> Result<NewKey> {
     let number = |number: &BoxedUint| {
         ssh_key::Mpint::from_positive_bytes(&number.to_be_bytes_trimmed_vartime())
     };
-    let public = RsaPublicKey {
-        e: number(key.e()).map_err(failed)?,
-        n: number(key.n()).map_err(failed)?,
-    };
+    let public = RsaPublicKey::new(number(key.e()), number(key.n())).map_err(failed)?;
     // AWS's fingerprint of a key that it creates is the SHA-1 of the private
     // key in PKCS #8.
     let pkcs8 = key.to_pkcs8_der().map_err(failed)?;

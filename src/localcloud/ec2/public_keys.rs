@@ -29,7 +29,7 @@ pub(super) fn parse(material: &[u8]) -> Option<PublicKey> {
     match &key {
         KeyData::Ed25519(_) => {}
         KeyData::Rsa(rsa) => {
-            let bits = number(&rsa.n)?.bit_width_vartime();
+            let bits = number(rsa.n())?.bit_width_vartime();
             if !RSA_BITS.contains(&bits) {
                 return None;
             }
@@ -110,11 +110,9 @@ fn from_der(der: &[u8]) -> Option<KeyData> {
         .or_else(|_| RsaPublicKey::from_pkcs1_der(der))
         .ok()?;
     let number =
-        |number: &BoxedUint| Mpint::from_positive_bytes(&number.to_be_bytes_trimmed_vartime()).ok();
-    Some(KeyData::Rsa(ssh_key::public::RsaPublicKey {
-        e: number(key.e())?,
-        n: number(key.n())?,
-    }))
+        |number: &BoxedUint| Mpint::from_positive_bytes(&number.to_be_bytes_trimmed_vartime());
+    let key = ssh_key::public::RsaPublicKey::new(number(key.e()), number(key.n())).ok()?;
+    Some(KeyData::Rsa(key))
 }
 
 fn number(number: &Mpint) -> Option<BoxedUint> {
@@ -129,7 +127,7 @@ pub(super) fn fingerprint(key: &PublicKey) -> Option<String> {
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
         return Some(fingerprint.trim_start_matches("SHA256:").to_owned());
     };
-    let key = RsaPublicKey::new_unchecked(number(&rsa.n)?, number(&rsa.e)?);
+    let key = RsaPublicKey::new_unchecked(number(rsa.n())?, number(rsa.e())?);
     let der = key.to_public_key_der().ok()?;
     Some(with_colons(&Md5::checksum(der.as_bytes())))
 }

@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 
 use super::super::super::files;
@@ -68,7 +67,8 @@ impl HostKey {
 }
 
 fn random(hostname: &str) -> io::Result<PrivateKey> {
-    let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(io::Error::other)?;
+    let mut key =
+        PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).map_err(io::Error::other)?;
     key.set_comment(format!("root@{hostname}"));
     Ok(key)
 }
