@@ -240,6 +240,9 @@ impl Front {
         let malformed = |why: &str| Refusal::new("MalformedQueryString", why);
         let query = Query::parse(raw).ok_or_else(|| malformed("The query is not UTF-8"))?;
         let signed = ec2::authenticate(parts, &query, body, &self.keys, Timestamp::now())?;
+        if let Some(session) = &signed.session {
+            self.ec2.record_use(session, &signed.scope.region);
+        }
         let form = match (&parts.method, body, raw) {
             (&Method::POST, form, "") => form.to_vec(),
             (&Method::GET, [], form) => form.as_bytes().to_vec(),
@@ -283,6 +286,9 @@ impl Front {
         };
         if signed.is_some() {
             visitor.settle();
+        }
+        if let Some((session, region)) = received.session() {
+            self.ec2.record_use(session, region);
         }
         let run = signed.and_then(|headers| named_run(headers, SIGNED_AGENT));
         let run = run.as_deref();

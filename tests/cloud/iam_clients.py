@@ -79,7 +79,7 @@ def roles(name):
     assert role["AssumeRolePolicyDocument"] == json.loads(trust()), role
     assert role["MaxSessionDuration"] == 3600 and role["Path"] == "/shop/", role
     found = iam.get_role(RoleName=name)["Role"]
-    assert found == role, (found, role)
+    assert found == {**role, "RoleLastUsed": {}}, (found, role)
     assert [r["RoleName"] for r in iam.list_roles(PathPrefix="/shop/")["Roles"]] == [
         name
     ]
@@ -237,8 +237,11 @@ def credentials(url, name, instance, profile):
     identity = session.client("sts").get_caller_identity()
     arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/{instance}"
     assert identity["Arn"] == arn, identity
-    role = iam.get_role(RoleName=name)["Role"]["RoleId"]
-    assert identity["UserId"] == f"{role}:{instance}", identity
+    role = iam.get_role(RoleName=name)["Role"]
+    assert identity["UserId"] == f"{role['RoleId']}:{instance}", identity
+    assert role["RoleLastUsed"]["Region"] == ec2.meta.region_name, role
+    age = time.time() - role["RoleLastUsed"]["LastUsedDate"].timestamp()
+    assert -5 < age < 60, role
     assert session.client("ec2").describe_instances(InstanceIds=[instance])
     s3 = session.client("s3")
     s3.create_bucket(Bucket=f"{name}-bucket")

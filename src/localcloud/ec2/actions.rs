@@ -8,8 +8,8 @@ use super::vpc::{acls, gateways, nat, route_tables, routes, subnets, vpcs};
 use super::xml::Xml;
 use super::{
     attributes, console, credits, elastic_ips, groups, iam, images, instance_profiles,
-    instance_types, instances, key_pairs, launch, monitoring, network, options, own_images,
-    regions, snapshots, ssm, sts, tags, volume_answer, volumes,
+    instance_types, instances, key_pairs, launch, monitoring, network, network_interfaces, options,
+    own_images, regions, snapshots, ssm, sts, tags, volume_answer, volumes,
 };
 
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
@@ -99,6 +99,14 @@ const ACTIONS: &[(&str, Action)] = &[
     ("DescribeKeyPairs", key_pairs::describe_key_pairs),
     ("DescribeNatGateways", nat::describe_nat_gateways),
     ("DescribeNetworkAcls", acls::describe_network_acls),
+    (
+        "DescribeNetworkInterfaceAttribute",
+        network_interfaces::describe_network_interface_attribute,
+    ),
+    (
+        "DescribeNetworkInterfaces",
+        network_interfaces::describe_network_interfaces,
+    ),
     ("DescribeRegions", regions::describe_regions),
     ("DescribeRouteTables", route_tables::describe_route_tables),
     (
@@ -154,6 +162,10 @@ const ACTIONS: &[(&str, Action)] = &[
         attributes::modify_instance_metadata_options,
     ),
     (
+        "ModifyNetworkInterfaceAttribute",
+        network_interfaces::modify_network_interface_attribute,
+    ),
+    (
         "ModifyPrivateDnsNameOptions",
         options::modify_private_dns_name_options,
     ),
@@ -171,6 +183,10 @@ const ACTIONS: &[(&str, Action)] = &[
     (
         "ReplaceRouteTableAssociation",
         route_tables::replace_route_table_association,
+    ),
+    (
+        "ResetNetworkInterfaceAttribute",
+        network_interfaces::reset_network_interface_attribute,
     ),
     ("RevokeSecurityGroupEgress", |call, request| {
         group_rules::revoke(call, request, Direction::Egress)

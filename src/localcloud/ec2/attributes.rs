@@ -1,10 +1,10 @@
 //! Attributes of an instance and its metadata options.
 
 use super::call::{Call, Effect};
-use super::groups;
 use super::instance_answer::{write_mappings, write_metadata};
 use super::instance_types::instance_type;
 use super::launch_request::{metadata, on_shutdown};
+use super::network_interfaces::check_groups;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Instance, Phase};
@@ -115,9 +115,7 @@ pub(super) fn modify_instance_attribute(call: &mut Call<'_>, request: &Part<'_>)
     let ids = request.list("GroupId");
     call.read_all()?;
     if !ids.is_empty() {
-        for id in &ids {
-            groups::find(call, id)?;
-        }
+        check_groups(call, &ids, &instance.vpc)?;
         instance.groups = ids.into_iter().map(str::to_owned).collect();
         call.effects.push(Effect::Groups);
     }

@@ -29,6 +29,8 @@ pub(super) struct Publisher {
     pub(super) size: u32,
     pub(super) platform: &'static str,
     pub(super) usage_operation: &'static str,
+    /// Whether AWS's free tier includes the images.
+    pub(super) free_tier: bool,
     /// Whether instances require tokens of the metadata service.
     pub(super) tokens_required: bool,
 }
@@ -43,6 +45,7 @@ const LINUX: Publisher = Publisher {
     size: 8,
     platform: "Linux/UNIX",
     usage_operation: "RunInstances",
+    free_tier: true,
     tokens_required: false,
 };
 
@@ -84,6 +87,7 @@ static ROCKY: Publisher = Publisher {
     owner: "792107900819",
     system: "Rocky Linux",
     user: "rocky",
+    free_tier: false,
     architectures: ["x86_64", "aarch64"],
     size: 10,
     ..LINUX
@@ -92,6 +96,7 @@ static ROCKY: Publisher = Publisher {
 static ALMALINUX: Publisher = Publisher {
     owner: "764336703387",
     system: "AlmaLinux OS",
+    free_tier: false,
     architectures: ["x86_64", "aarch64"],
     size: 10,
     ..LINUX

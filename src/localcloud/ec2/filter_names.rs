@@ -172,6 +172,18 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
         "entry.rule-action", "entry.rule-number", "network-acl-id", "owner-id", "tag",
         "tag-key", "vpc-id",
     ]),
+    ("DescribeNetworkInterfaces", &[
+        "addresses.association.owner-id", "addresses.association.public-ip", "addresses.primary",
+        "addresses.private-ip-address", "association.allocation-id", "association.association-id",
+        "association.ip-owner-id", "association.public-dns-name", "association.public-ip",
+        "attachment.attach-time", "attachment.attachment-id", "attachment.delete-on-termination",
+        "attachment.device-index", "attachment.instance-id", "attachment.instance-owner-id",
+        "attachment.status", "availability-zone", "availability-zone-id", "description",
+        "group-id", "interface-type", "ipv6-addresses.ipv6-address", "mac-address",
+        "network-interface-id", "operator.managed", "operator.principal", "owner-id",
+        "private-dns-name", "private-ip-address", "requester-id", "requester-managed",
+        "source-dest-check", "status", "subnet-id", "tag", "tag-key", "vpc-id",
+    ]),
     ("DescribeRegions", &[
         "endpoint", "opt-in-status", "region-name",
     ]),

@@ -226,6 +226,12 @@ const IDS: &[(&str, &str, &str, &str)] = &[
         "InternetGatewayIds",
         "MaxResults",
     ),
+    (
+        "DescribeNetworkInterfaces",
+        "NetworkInterfaceId",
+        "NetworkInterfaceIds",
+        "MaxResults",
+    ),
     ("DescribeSubnets", "SubnetId", "SubnetIds", "MaxResults"),
     ("DescribeVolumes", "VolumeId", "volumeSet", "maxResults"),
     ("DescribeVpcs", "VpcId", "VpcIds", "MaxResults"),

@@ -79,22 +79,9 @@ pub(super) fn login_user(region: &str, id: &str) -> &'static str {
 
 /// Returns the image that a public parameter of Systems Manager names.
 pub(super) fn parameter(region: &str, system: &str, name: &str) -> Option<Image> {
-    images(region, system).into_iter().find(|image| {
-        let word = |text: &str| {
-            let [intel, arm] = image.publisher.architectures;
-            text.replace(
-                "ARCH",
-                if image.architecture == "arm64" {
-                    arm
-                } else {
-                    intel
-                },
-            )
-        };
-        catalogue::parameters()
-            .iter()
-            .any(|(parameter, wanted)| word(parameter) == name && word(wanted) == image.name)
-    })
+    images(region, system)
+        .into_iter()
+        .find(|image| image.parameters().any(|parameter| parameter == name))
 }
 
 impl Filtered for Image {
@@ -170,6 +157,24 @@ impl Image {
                 tags: own.tags,
             }),
         }
+    }
+
+    /// Returns the public parameters of Systems Manager that name the image.
+    fn parameters(&self) -> impl Iterator<Item = String> {
+        let [intel, arm] = self.publisher.architectures;
+        let is_arm = self.architecture == "arm64";
+        let word = move |text: &str| text.replace("ARCH", if is_arm { arm } else { intel });
+        let name = self.name.clone();
+        catalogue::parameters()
+            .into_iter()
+            .filter(move |(_, wanted)| word(wanted) == name)
+            .map(move |(parameter, _)| word(&parameter))
+    }
+
+    /// Returns when the image was created, in seconds since 1970.
+    pub(super) fn created_seconds(&self) -> i64 {
+        let created: Option<jiff::Timestamp> = self.created.parse().ok();
+        created.unwrap_or_default().as_second()
     }
 
     /// Returns the account id of the owner.
@@ -273,6 +278,12 @@ impl Image {
         xml.text("bootMode", BOOT_MODE);
         if publisher.tokens_required {
             xml.text("imdsSupport", "v2.0");
+        }
+        if self.own.is_none() {
+            // Ubuntu Pro has a price of its own.
+            let is_free = publisher.free_tier && !self.name.contains("-pro-server-");
+            xml.text("freeTierEligible", is_free);
+            xml.option("publicSsmParameterName", self.parameters().next());
         }
         if self.deprecated {
             xml.text("deprecationTime", DEPRECATED_SINCE);

@@ -87,6 +87,12 @@ impl Instance {
         elastic.or_else(|| running.then(|| self.outside.unwrap_or(self.address)))
     }
 
+    /// Whether the instance starts for the first time. As on AWS, this start
+    /// attaches its volumes and its interface.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.phase == Phase::Pending && self.launched == self.created
+    }
+
     /// Returns a value of each attachment of a volume.
     #[expect(clippy::unnecessary_wraps, reason = "the values of a filter")]
     fn attached(&self, value: impl Fn(&Attachment) -> String) -> Option<Vec<String>> {
@@ -135,8 +141,7 @@ pub(super) fn write_state(xml: &mut Xml, name: &str, phase: Phase) {
 /// Writes an instance as `RunInstances` and `DescribeInstances` return it.
 pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Instance) {
     let gone = instance.phase == Phase::Terminated;
-    // As on AWS, an instance's first start attaches its volumes and interface.
-    let fresh = instance.phase == Phase::Pending && instance.launched == instance.created;
+    let fresh = instance.is_fresh();
     let names: Vec<(String, String)> = instance
         .groups
         .iter()
@@ -291,10 +296,7 @@ fn write_interface(
     xml.text("sourceDestCheck", true);
     write_groups(xml, groups);
     xml.node("attachment", |xml| {
-        xml.text(
-            "attachmentId",
-            instance.interface.replace("eni-", "eni-attach-"),
-        );
+        xml.text("attachmentId", attachment_id(&instance.interface));
         xml.text("deviceIndex", 0);
         xml.text("networkCardIndex", 0);
         xml.text("status", if fresh { "attaching" } else { "attached" });
@@ -321,6 +323,11 @@ pub(super) fn write_metadata(xml: &mut Xml, instance: &Instance, state: &str) {
     xml.text("httpEndpoint", word(instance.metadata.enabled));
     xml.text("httpProtocolIpv6", word(instance.metadata.ipv6));
     xml.text("instanceMetadataTags", word(instance.metadata.tags));
+}
+
+/// Returns the id of the attachment of an interface.
+pub(super) fn attachment_id(interface: &str) -> String {
+    interface.replace("eni-", "eni-attach-")
 }
 
 /// Returns a MAC address derived from the IP address. Its first byte, 06, marks

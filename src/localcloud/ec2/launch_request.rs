@@ -10,6 +10,7 @@ use super::credits::credits;
 use super::images::{Image, resolve_image};
 use super::instance_types::{InstanceType, instance_type};
 use super::network::subnet_of;
+use super::network_interfaces::MAX_GROUPS;
 use super::options::{Options, read_interface};
 use super::own_images::check_available;
 use super::params::Part;
@@ -226,7 +227,7 @@ fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Subnet, Vec
             ));
         }
     }
-    if ids.len() > 5 {
+    if ids.len() > MAX_GROUPS {
         return Err(Refusal::new(
             "SecurityGroupsPerInterfaceLimitExceeded",
             "The maximum number of security groups per interface has been reached.",

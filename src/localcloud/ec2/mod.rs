@@ -48,6 +48,7 @@ mod machines;
 mod metadata;
 mod monitoring;
 mod network;
+mod network_interfaces;
 #[cfg(not(target_os = "linux"))]
 mod no_machines;
 mod options;

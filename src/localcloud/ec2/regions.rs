@@ -144,6 +144,7 @@ pub(super) fn describe_regions(call: &mut Call<'_>, request: &Part<'_>) -> Resul
         xml.text("regionName", name);
         xml.text("regionEndpoint", format!("ec2.{name}.amazonaws.com"));
         xml.text("optInStatus", status);
+        write_geography(xml, "geographySet", geography(name));
     });
     Ok(xml)
 }
@@ -209,8 +210,62 @@ pub(super) fn describe_availability_zones(call: &mut Call<'_>, request: &Part<'_
         xml.text("networkBorderGroup", zone.region);
         xml.text("zoneType", "availability-zone");
         xml.text("optInStatus", "opt-in-not-required");
+        write_geography(xml, "geographySet", geography(zone.region));
+        write_geography(xml, "subGeographySet", sub_geography(zone.region));
     });
     Ok(xml)
+}
+
+/// Writes the names of places.
+fn write_geography(xml: &mut Xml, name: &str, place: Option<&str>) {
+    if place.is_some() {
+        xml.list(name, place, |xml, place| xml.text("name", place));
+    }
+}
+
+/// Returns the country of a region, as AWS's list of regions names it.
+fn geography(region: &str) -> Option<&'static str> {
+    Some(match region {
+        "af-south-1" => "South Africa",
+        "ap-east-1" => "Hong Kong",
+        "ap-east-2" => "Taiwan",
+        "ap-northeast-1" | "ap-northeast-3" => "Japan",
+        "ap-northeast-2" => "South Korea",
+        "ap-south-1" | "ap-south-2" => "India",
+        "ap-southeast-1" => "Singapore",
+        "ap-southeast-2" | "ap-southeast-4" => "Australia",
+        "ap-southeast-3" => "Indonesia",
+        "ap-southeast-5" => "Malaysia",
+        "ap-southeast-6" => "New Zealand",
+        "ap-southeast-7" => "Thailand",
+        "ca-central-1" | "ca-west-1" => "Canada",
+        "eu-central-1" => "Germany",
+        "eu-central-2" => "Switzerland",
+        "eu-north-1" => "Sweden",
+        "eu-south-1" => "Italy",
+        "eu-south-2" => "Spain",
+        "eu-west-1" => "Ireland",
+        "eu-west-2" => "United Kingdom",
+        "eu-west-3" => "France",
+        "il-central-1" => "Israel",
+        "me-central-1" => "United Arab Emirates",
+        "me-south-1" => "Bahrain",
+        "mx-central-1" => "Mexico",
+        "sa-east-1" => "Brazil",
+        _ if region.starts_with("us-") => "United States of America",
+        _ => return None,
+    })
+}
+
+/// Returns the state of a region in the United States.
+fn sub_geography(region: &str) -> Option<&'static str> {
+    Some(match region {
+        "us-east-1" => "Virginia",
+        "us-east-2" => "Ohio",
+        "us-west-1" => "California",
+        "us-west-2" => "Oregon",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -227,6 +282,9 @@ mod tests {
         for (region, ..) in ROWS {
             assert!(zones(region).len() >= 2, "{region}");
             assert_eq!(zones(region)[0].name, format!("{region}a"));
+        }
+        for region in ROWS.iter().map(|row| row.0).chain(NOT_OPTED_IN) {
+            assert!(geography(region).is_some(), "{region}");
         }
     }
 }

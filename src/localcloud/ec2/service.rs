@@ -148,6 +148,18 @@ impl Ec2 {
         Ok((name.to_owned(), xml))
     }
 
+    /// Records that the credentials of a role have signed a request.
+    pub(crate) fn record_use(&self, session: &Session, region: &str) {
+        let current = self.0.store.state();
+        let mut iam = current.iam.clone();
+        if iam.record_use(&session.role_id, region, clock::millis()) {
+            let mut next = current.clone();
+            next.iam = iam;
+            // The store logs a failure. The request does not depend on the record.
+            let _ = self.0.store.replace(current, next);
+        }
+    }
+
     /// Answers a request to STS.
     pub(crate) fn answer_sts(
         &self,

@@ -44,28 +44,16 @@ pub(super) fn answer(region: &str, system: &str, operation: &str, body: &[u8]) -
             format!("The local cloud does not have the region '{region}'"),
         ));
     }
-    let found = |name: &str| {
-        let image = parameter(region, system, name)?;
-        Some(json!({
-            "ARN": format!("arn:aws:ssm:{region}::parameter{name}"),
-            "DataType": "text",
-            "Name": name,
-            "Type": "String",
-            "Value": image.id,
-            "Version": 1,
-        }))
-    };
+    let found = |text: &str| found(region, system, text);
     match operation {
         "GetParameter" => {
             let request: GetParameter = read(body)?;
-            let parameter = found(&request.name);
-            let parameter = parameter.ok_or_else(|| Refusal::new("ParameterNotFound", ""))?;
-            Ok(json!({ "Parameter": parameter }))
+            Ok(json!({ "Parameter": found(&request.name)? }))
         }
         "GetParameters" => {
             let request: GetParameters = read(body)?;
-            let missing = request.names.iter().filter(|name| found(name).is_none());
-            let parameters = request.names.iter().filter_map(|name| found(name));
+            let missing = request.names.iter().filter(|name| found(name).is_err());
+            let parameters = request.names.iter().filter_map(|name| found(name).ok());
             Ok(json!({
                 "Parameters": parameters.collect::<Vec<_>>(),
                 "InvalidParameters": missing.collect::<Vec<_>>(),
@@ -73,6 +61,37 @@ pub(super) fn answer(region: &str, system: &str, operation: &str, body: &[u8]) -
         }
         _ => Err(Refusal::new("UnknownOperationException", "")),
     }
+}
+
+/// Returns the parameter that a text names: `NAME`, or `NAME:VERSION`. Each
+/// parameter has one version here.
+fn found(region: &str, system: &str, text: &str) -> Result<Value> {
+    let (name, version) = match text.split_once(':') {
+        Some((name, version)) => (name, Some(version)),
+        None => (text, None),
+    };
+    let image = parameter(region, system, name);
+    let image = image.ok_or_else(|| Refusal::new("ParameterNotFound", ""))?;
+    if let Some(other) = version.filter(|version| *version != "1") {
+        let message = format!(
+            "Systems Manager could not find version {other} of {name}. Verify the version and try \
+             again."
+        );
+        return Err(Refusal::new("ParameterVersionNotFound", message));
+    }
+    let mut parameter = json!({
+        "ARN": format!("arn:aws:ssm:{region}::parameter{name}"),
+        "DataType": "text",
+        "LastModifiedDate": image.created_seconds(),
+        "Name": name,
+        "Type": "String",
+        "Value": image.id,
+        "Version": 1,
+    });
+    if let Some(version) = version {
+        parameter["Selector"] = json!(format!(":{version}"));
+    }
+    Ok(parameter)
 }
 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {

@@ -192,6 +192,13 @@ pub(super) fn describe_volume_status(call: &mut Call<'_>, request: &Part<'_>) ->
                 xml.text("status", status);
             });
         });
+        if volume.spec.snapshot.is_some() {
+            xml.node("initializationStatusDetails", |xml| {
+                xml.text("initializationType", "default");
+                xml.text("progress", 100);
+            });
+        }
+        write_operator(xml);
         xml.texts("actionsSet", [] as [&str; 0]);
         xml.texts("eventsSet", [] as [&str; 0]);
     });

@@ -40,7 +40,7 @@ use super::presigned;
 use super::regions;
 use super::store::Store;
 use crate::query::{self, Query};
-use crate::signature::{Keys, Place, Signed};
+use crate::signature::{Keys, Place, Session, Signed};
 
 /// S3's maximum size of an object that is uploaded in one request.
 const MAX_CONTENT: u64 = 5 << 30;
@@ -282,6 +282,12 @@ impl Received {
     pub(crate) fn signed_headers(&self) -> Option<&HeaderMap> {
         let known = self.known.as_ref().ok()?;
         known.signed.as_ref().map(|_| &self.parts.headers)
+    }
+
+    /// Returns whose temporary credentials signed the request, and the region.
+    pub(crate) fn session(&self) -> Option<(&Session, &str)> {
+        let signed = self.known.as_ref().ok()?.signed.as_ref()?;
+        Some((signed.session.as_ref()?, signed.scope.region.as_str()))
     }
 
     /// Whether the request is valid so far: it can be parsed, and it is unsigned or

@@ -18,6 +18,8 @@ class Answers:
         self.faults = []
         self.paths = set()
         self.shapes = set()
+        # Tokens of the next pages, by the name of the member that takes them.
+        self.tokens = {}
 
     def has(self, action, path):
         return (action, path) in self.paths
@@ -79,6 +81,8 @@ class Answers:
         elif shape.type_name == "structure":
             self.structure(action, shape, node, path, protocol)
         else:
+            if path[-1] in ("NextToken", "Marker"):
+                self.tokens[f"{action}.{path[-1]}"] = node.text
             self.scalar(action, shape, node.text or "", path)
 
     def scalar(self, action, shape, text, path):

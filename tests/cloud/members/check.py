@@ -32,6 +32,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 sys.dont_write_bytecode = True
 
+import proofs
 import scenario
 from answers import Answers
 
@@ -146,9 +147,10 @@ def value(shape, name, path, sample, live):
         return {"x": value(shape.value, name, path, sample, live)}
     if shape.type_name != "structure":
         return scalar(shape, name, sample, live)
+    also = scenario.ALSO.get(shape.name, []) + scenario.ALSO_WITH.get((shape.name, *path[:1]), [])
     parts = {
         each: value(shape.members[each], each, (), None, live)
-        for each in (*shape.required_members, *scenario.ALSO.get(shape.name, ()))
+        for each in (*shape.required_members, *also)
     }
     if path:
         parts[path[0]] = value(shape.members[path[0]], path[0], path[1:], sample, live)
@@ -157,7 +159,9 @@ def value(shape, name, path, sample, live):
 
 def request(operation, path, sample, live):
     """Returns a request that has the member at this path."""
-    live = {**live, **scenario.samples(operation.name)}
+    own = proofs.of_operation(live, operation.name)
+    live = {**live, **scenario.samples(operation.name), **own}
+    sample = sample or proofs.overrides(live, operation.name, path)
     whole = value(operation.input_shape, "", path, sample, live)
     base = scenario.base(operation.name, path[0], live)
     whole.update((name, given) for name, given in base.items() if name != path[0])
@@ -220,7 +224,8 @@ def check_input(client, model, table, live, counts):
             leaf = leaf.member
         if leaf.type_name == "structure" and leaf.members:
             continue  # the requests with its members have it
-        code = code_of(client, model.name, request(model, path, row.sample, live))
+        ready = {**live, **proofs.before(client, model.name, live)}
+        code = code_of(client, model.name, request(model, path, row.sample, ready))
         if row.kind == "refused" and code != row.detail:
             fault(f"{text} is answered with {code}, not refused with {row.detail}")
         if row.kind != "refused" and code in UNREAD:
@@ -261,6 +266,7 @@ def check(service):
     table = Table(service)
     answers = Answers()
     live = scenario.play(service, client_of(service, answers))
+    live.update(answers.tokens)
     client = client_of(service)
     counts = {"in": Counter(), "out": Counter()}
     known = operations(client)

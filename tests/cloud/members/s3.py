@@ -7,6 +7,8 @@ Usage: s3.py [--draft], with the output of `autorun cloud env`. The tables are
 row applies where a shape has no row of its own.
 """
 
+import base64
+import hashlib
 import json
 import sys
 import uuid
@@ -24,6 +26,7 @@ from check import draft, fault, members, unproven, value
 
 # Codes that say that the service does not know the member or failed.
 UNREAD = ("NotImplemented", "InternalError", "500")
+ALGORITHMS = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"]
 TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 
 # Members that S3 requires although its model does not say so, by structure.
@@ -133,9 +136,19 @@ def clients(answers=None):
         s3={"addressing_style": "path"}, request_checksum_calculation="when_required",
     )
     client = boto3.client("s3", region_name="us-east-1", config=config)
+    client.meta.events.register("before-sign.s3", digest)
     if answers is not None:
         client.meta.events.register("before-parse.s3", answers.take)
     return client
+
+
+def digest(request, **_):
+    """Replaces the sample of `Content-MD5` with the digest of the request's body."""
+    if "Content-MD5" in request.headers:
+        body = request.data if isinstance(request.data, bytes) else request.data.read()
+        request.data = body
+        del request.headers["Content-MD5"]
+        request.headers["Content-MD5"] = base64.b64encode(hashlib.md5(body).digest()).decode()
 
 
 def play(s3, bucket):
@@ -147,7 +160,7 @@ def play(s3, bucket):
     there = {"Bucket": f"{bucket}-eu"}
     elsewhere.create_bucket(**there, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     s3.get_bucket_location(**there)
-    s3.list_buckets(MaxBuckets=1, Prefix="members-")
+    page = s3.list_buckets(MaxBuckets=1, Prefix="members-")
     settings(s3, bucket)
     unversioned = objects(s3, bucket)
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled", "MFADelete": "Disabled"})
@@ -157,12 +170,13 @@ def play(s3, bucket):
     s3.get_bucket_encryption(Bucket=bucket)
     objects(s3, bucket)
     s3.delete_bucket_encryption(Bucket=bucket)
-    listings(s3, bucket)
+    tokens = listings(s3, bucket)
+    tokens["ListBuckets.ContinuationToken"] = page["ContinuationToken"]
     second = f"{bucket}-gone"
     s3.create_bucket(Bucket=second)
     s3.delete_bucket(Bucket=second)
     return {
-        **unversioned, **live, "Bucket": bucket, "CopySource": f"{bucket}/k", "PartNumber": 1,
+        **unversioned, **live, **tokens, "Bucket": bucket, "CopySource": f"{bucket}/k", "PartNumber": 1,
         "ContentLength": 1, "ObjectAttributes": "ETag", "VersionId": "null", "Status": "Enabled", "SSEAlgorithm": "AES256",
         "ObjectOwnership": "BucketOwnerEnforced", "Policy": policy(bucket), "MaxKeys": 5, "MaxParts": 5, "MaxUploads": 5, "MaxBuckets": 5, "Body": b"x",
     }
@@ -182,21 +196,28 @@ def policy(bucket):
 
 def prepare(s3, bucket):
     """Creates what requests read or delete."""
-    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    version = s3.put_object(Bucket=bucket, Key="k", Body=b"x")["VersionId"]
     s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "team", "Value": "members"}]})
     s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration={"BlockPublicAcls": True})
     s3.put_bucket_policy(Bucket=bucket, Policy=policy(bucket))
     enforced = {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
     s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls=enforced)
+    return {"VersionId": version}
 
 
-def upload_of(s3, bucket):
-    """Begins an upload and uploads its part. Returns their values by the names of
-    members."""
-    place = {"Bucket": bucket, "Key": "k"}
-    upload = s3.create_multipart_upload(**place)["UploadId"]
+def upload_of(s3, bucket, path):
+    """Begins an upload and uploads its part, as a request with the member at this
+    path needs them. Returns their values by the names of members."""
+    place = {"Bucket": bucket, "Key": uuid.uuid4().hex if path == ("IfNoneMatch",) else "k"}
+    kind, field = {}, path[-1] if path else ""
+    if field == "ChecksumType":
+        kind = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"}
+    elif path[:1] == ("MultipartUpload",) and field.removeprefix("Checksum") in ALGORITHMS:
+        kind["ChecksumAlgorithm"] = field.removeprefix("Checksum")
+    upload = s3.create_multipart_upload(**place, **kind)["UploadId"]
     part = s3.upload_part(**place, UploadId=upload, PartNumber=1, Body=b"x")
-    return {"UploadId": upload, "ETag": part["ETag"], "MpuObjectSize": 1}
+    found = {"Key": place["Key"], "UploadId": upload, "ETag": part["ETag"], "MpuObjectSize": 1}
+    return {**found, field: part[field]} if field in part else found
 
 
 def settings(s3, bucket):
@@ -242,7 +263,7 @@ def objects(s3, bucket):
     s3.get_object_tagging(**place)
     s3.put_object_tagging(**place, Tagging={"TagSet": [{"Key": "team", "Value": "members"}]})
     sums = {}
-    for algorithm in ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"]:
+    for algorithm in ALGORITHMS:
         copied = s3.copy_object(
             Bucket=bucket, Key=algorithm, CopySource=f"{bucket}/k", ChecksumAlgorithm=algorithm)
         # botocore calculates some of the checksums only with another library.
@@ -289,25 +310,41 @@ def parts(s3, bucket, algorithm):
 def listings(s3, bucket):
     some = {"Bucket": bucket, "EncodingType": "url", "Delimiter": "-"}
     page = s3.list_objects_v2(**some, MaxKeys=1, FetchOwner=True, StartAfter="a")
-    s3.list_objects_v2(**some, ContinuationToken=page["NextContinuationToken"])
+    token = page["NextContinuationToken"]
+    s3.list_objects_v2(**some, ContinuationToken=token)
     s3.list_objects(**some, MaxKeys=1)
     s3.list_objects(**some)
-    s3.list_object_versions(Bucket=bucket, MaxKeys=1)
+    page = s3.list_object_versions(Bucket=bucket, MaxKeys=1)
     s3.list_object_versions(**some)
+    return {
+        "ListObjectsV2.ContinuationToken": token,
+        "ListObjectVersions.KeyMarker": page["NextKeyMarker"],
+        "ListObjectVersions.VersionIdMarker": page["NextVersionIdMarker"],
+    }
 
 
 def request(operation, path, sample, live, bucket):
     """Returns a request that has the member at this path."""
+    last = path[-1] if path else ""
+    sample = sample or live.get(f"{operation.name}.{last}")
+    if last == "KMSMasterKeyID":
+        live = {**live, "SSEAlgorithm": "aws:kms"}
     whole = value(operation.input_shape, "", path, sample, live)
+    if last == "VersionIdMarker":
+        whole["KeyMarker"] = live["ListObjectVersions.KeyMarker"]
+    if last == "ChecksumType" and operation.name == "CreateMultipartUpload":
+        whole["ChecksumAlgorithm"] = "CRC64NVME"
     if operation.name == "CreateBucket":
         return {**whole, "Bucket": f"{bucket}-{uuid.uuid4().hex[:8]}"}
     if operation.name == "DeleteBucket":
-        return {**whole, "Bucket": f"{bucket}-none"}
+        return {**whole, "Bucket": f"{bucket}-empty"}
     if operation.name == "CopyObject":
         whole["Key"] = "copy"
+    if last == "IfNoneMatch" and operation.name in ("CopyObject", "PutObject"):
+        whole["Key"] = uuid.uuid4().hex
     if operation.name in ("PutObject", "UploadPart"):
         whole["Body"] = b"x"
-    if path and path[-1] == "SSEKMSKeyId":
+    if last == "SSEKMSKeyId":
         whole["ServerSideEncryption"] = "aws:kms"
     return whole
 
@@ -355,10 +392,12 @@ def check_input(client, model, table, live, bucket, counts):
             leaf = leaf.member
         if row is None or not (leaf.type_name == "structure" and leaf.members):
             sample = row.sample if row else None
+            if path[-1] in ("IfMatch", "VersionId") or model.name.startswith(("Delete", "Get")):
+                live = {**live, **prepare(client, bucket)}
             if "UploadId" in model.input_shape.members:
-                live = {**live, **upload_of(client, bucket)}
-            if model.name.startswith(("Delete", "Get")):
-                prepare(client, bucket)
+                live = {**live, **upload_of(client, bucket, path)}
+            if model.name == "DeleteBucket":
+                client.create_bucket(Bucket=f"{bucket}-empty")
             code, _ = code_of(client, model.name, request(model, path, sample, live, bucket))
         else:
             code = None  # the requests with its members have it

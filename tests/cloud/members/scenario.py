@@ -8,6 +8,8 @@ import time
 import boto3
 from botocore.exceptions import ClientError
 
+from proofs import RUN, clean_up_iam
+
 SERVICES = ["ec2", "iam", "sts", "ssm"]
 
 # Members that AWS requires although its model does not say so, by structure.
@@ -18,6 +20,7 @@ ALSO = {
     "InstanceBlockDeviceMappingSpecification": ["DeviceName"],
     "InstanceCreditSpecificationRequest": ["CpuCredits"],
     "InstanceNetworkInterfaceSpecification": ["DeviceIndex"],
+    "NetworkInterfaceAttachmentChanges": ["AttachmentId"],
     "IpPermission": ["IpProtocol", "FromPort", "ToPort", "IpRanges"],
     "IpRange": ["CidrIp"],
     "Ipv6Range": ["CidrIpv6"],
@@ -26,6 +29,9 @@ ALSO = {
     "UserIdGroupPair": ["GroupId"],
     "TagSpecification": ["ResourceType", "Tags"],
 }
+
+# Members that AWS requires beside another one, by structure and member.
+ALSO_WITH = {("BlockDeviceMapping", "DeviceName"): ["Ebs"]}
 
 # Actions without an answer in the scenario. Other answers have their structures.
 NOT_CALLED = {
@@ -44,11 +50,14 @@ PARAMETER = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_
 # The tagged resource and a filter of actions.
 RESOURCE_TYPES = {
     "AllocateAddress": "elastic-ip", "CreateImage": "image",
-    "CreateKeyPair": "key-pair", "CreateSecurityGroup": "security-group",
+    "CreateInternetGateway": "internet-gateway", "CreateKeyPair": "key-pair",
+    "CreateRouteTable": "route-table", "CreateSecurityGroup": "security-group",
+    "CreateSubnet": "subnet", "CreateVpc": "vpc",
     "CreateVolume": "volume", "ImportKeyPair": "key-pair", "RunInstances": "instance",
 }
 FILTERS = {
     "DescribeAvailabilityZones": "zone-name", "DescribeInstanceStatus": "availability-zone",
+    "DescribeIamInstanceProfileAssociations": "instance-id",
     "DescribeInstanceCreditSpecifications": "instance-id",
     "DescribeInstanceTypeOfferings": "location", "DescribeInstanceTypes": "instance-type",
     "DescribeRegions": "region-name", "DescribeTags": "key",
@@ -65,16 +74,26 @@ def samples(operation):
         found.update(FromPort=80, ToPort=80)
     if operation in ("CreateKeyPair", "CreateSecurityGroup", "ImportKeyPair"):
         found.update(KeyName="new", GroupName="new")
-    if operation == "ModifyInstanceAttribute":
-        found["DeviceName"] = "/dev/xvda"
+    found.update(SAMPLES.get(operation, {}))
     return found
+
+
+SAMPLES = {
+    "CreateImage": {"Name": f"{RUN}-new"},
+    "CreateRoute": {"DestinationCidrBlock": "192.0.2.0/24"},
+    "CreateSubnet": {"CidrBlock": "10.9.9.0/24"},
+    "CreateVpc": {"CidrBlock": "10.9.0.0/16"},
+    "DeleteRoute": {"DestinationCidrBlock": "0.0.0.0/0"},
+    "DescribeAddressesAttribute": {"Attribute": "domain-name"},
+    "DescribeNetworkInterfaceAttribute": {"Attribute": "description"},
+    "DescribeVpcAttribute": {"Attribute": "enableDnsSupport"},
+    "ModifyInstanceAttribute": {"DeviceName": "/dev/xvda", "Value": "true"},
+    "ReplaceRoute": {"DestinationCidrBlock": "0.0.0.0/0"},
+}
 
 
 def base(operation, member, live):
     """Returns what a request with this member needs beyond what the model requires."""
-    if operation.endswith("IamInstanceProfileAssociation"):
-        # These have no dry run, and are to change nothing.
-        return {"AssociationId": "iip-assoc-0123456789abcdef0"}
     group = {"GroupId": live["GroupId"]} if "GroupId" in live else {}
     if operation.startswith(("AuthorizeSecurityGroup", "RevokeSecurityGroup")):
         # The rule with port 443 exists.
@@ -82,15 +101,22 @@ def base(operation, member, live):
         rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIp": live["CidrIp"]}
         alone = member in ("IpPermissions", "SecurityGroupRuleIds")
         return group if alone else {**group, **rule}
+    route = {"RouteTableId": live.get("RouteTableId"), **SAMPLES.get(operation, {})}
+    profile = {"IamInstanceProfile": {"Name": RUN}, "InstanceId": live.get("InstanceId")}
     return {
+        "AssociateIamInstanceProfile": profile,
+        "ReplaceIamInstanceProfileAssociation": {
+            "AssociationId": live.get("AssociationId"),
+            "IamInstanceProfile": {"Name": RUN},
+        },
         "AssociateAddress": {
             **({} if member == "PublicIp" else {"AllocationId": live.get("AllocationId")}),
             **({} if member == "NetworkInterfaceId" else {"InstanceId": live.get("InstanceId")}),
         },
-        "CreateImage": {"Name": "new image"},
+        "CreateImage": {"Name": f"{RUN}-new"},
         "CreateKeyPair": {"KeyName": "new"},
         "AssociateRouteTable": {"SubnetId": live.get("SubnetId")},
-        "CreateRoute": {"DestinationCidrBlock": "192.0.2.0/24"},
+        "CreateRoute": {**route, "GatewayId": live.get("GatewayId")},
         "CreateSecurityGroup": {"GroupName": "new"},
         "CreateSubnet": {"VpcId": live.get("VpcId"), "CidrBlock": "10.9.9.0/24"},
         "CreateVpc": {"CidrBlock": "10.9.0.0/16"},
@@ -100,14 +126,23 @@ def base(operation, member, live):
                 "AvailabilityZone": live.get("AvailabilityZone")}),
         },
         "DeleteKeyPair": {"KeyName": "new"},
-        "DeleteRoute": {"DestinationCidrBlock": "0.0.0.0/0"},
-        "DeleteSecurityGroup": group,
+        "DeleteRoute": route,
+        "DeleteSecurityGroup": {} if member == "GroupName" else group,
+        "DisassociateAddress":
+            {} if member == "PublicIp" else {"AssociationId": live.get("AssociationId")},
         "ImportKeyPair": {"KeyName": "new"},
         "ModifyInstanceCapacityReservationAttributes": {"CapacityReservationSpecification": {
             "CapacityReservationPreference": "open"}},
         "ModifyInstanceAttribute":
             {"Attribute": "disableApiTermination"} if member == "Value" else {},
-        "ReplaceRoute": {"DestinationCidrBlock": "0.0.0.0/0"},
+        "DescribeNetworkInterfaceAttribute": {"Attribute": "description"},
+        "ModifyNetworkInterfaceAttribute":
+            {"Description": {"Value": "x"}} if member in ("DryRun", "NetworkInterfaceId") else {},
+        "ModifyVpcAttribute":
+            {"EnableDnsSupport": {"Value": True}} if member == "VpcId" else {},
+        "ReleaseAddress":
+            {} if member == "PublicIp" else {"AllocationId": live.get("AllocationId")},
+        "ReplaceRoute": {**route, "GatewayId": live.get("GatewayId")},
         "RunInstances": {"ImageId": live.get("ImageId"), "InstanceType": "t3.micro"},
     }.get(operation, {})
 
@@ -164,21 +199,21 @@ def places(ec2, live):
 
 
 def key_pairs(ec2, live):
-    made = ec2.create_key_pair(KeyName="members", TagSpecifications=tagged("key-pair"))
-    public = soon(ec2.describe_key_pairs, KeyNames=["members"], IncludePublicKey=True)
+    made = ec2.create_key_pair(KeyName=RUN, TagSpecifications=tagged("key-pair"))
+    public = soon(ec2.describe_key_pairs, KeyNames=[RUN], IncludePublicKey=True)
     material = public["KeyPairs"][0]["PublicKey"].encode()
     ec2.import_key_pair(
-        KeyName="imported", PublicKeyMaterial=material, TagSpecifications=tagged("key-pair"))
-    ec2.delete_key_pair(KeyName="imported")
+        KeyName=f"{RUN}-imported", PublicKeyMaterial=material, TagSpecifications=tagged("key-pair"))
+    ec2.delete_key_pair(KeyName=f"{RUN}-imported")
     return {
-        "KeyName": "members", "KeyNames": "members", "KeyPairIds": made["KeyPairId"],
+        "KeyName": RUN, "KeyNames": RUN, "KeyPairIds": made["KeyPairId"],
         "PublicKeyMaterial": material,
     }
 
 
 def groups(ec2, live):
     made = ec2.create_security_group(
-        GroupName="members", Description="of a test", TagSpecifications=tagged("security-group"))
+        GroupName=RUN, Description="of a test", TagSpecifications=tagged("security-group"))
     group = made["GroupId"]
     soon(ec2.describe_security_groups, GroupIds=[group])
     rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
@@ -195,9 +230,14 @@ def groups(ec2, live):
     other = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIp": "192.0.2.0/24"}
     ec2.authorize_security_group_ingress(GroupId=group, **other)
     ec2.authorize_security_group_egress(GroupId=group, **other)
-    rules = ec2.describe_security_group_rules(
-        Filters=[{"Name": "group-id", "Values": [group]}])["SecurityGroupRules"]
-    rules = [one for one in rules if one["FromPort"] == 443]
+    del other["CidrIp"]
+    peers = {"Ipv6Ranges": [{"CidrIpv6": "2001:db8::/32"}], "UserIdGroupPairs": [{"GroupId": group}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[{**other, **peers}])
+    ec2.authorize_security_group_egress(GroupId=group, IpPermissions=[{**other, **peers}])
+    own = [{"Name": "group-id", "Values": [group]}]
+    ec2.describe_security_group_rules(Filters=own, MaxResults=5)
+    rules = ec2.describe_security_group_rules(Filters=own)["SecurityGroupRules"]
+    rules = {one["IsEgress"]: one["SecurityGroupRuleId"] for one in rules if one["FromPort"] == 443}
     ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[{
         **rule, "IpRanges": [{"CidrIp": "0.0.0.0/0"}], "Ipv6Ranges": [{"CidrIpv6": "::/0"}],
         "UserIdGroupPairs": [{"GroupId": group}],
@@ -205,12 +245,16 @@ def groups(ec2, live):
     ec2.revoke_security_group_egress(GroupId=group, IpPermissions=[
         {**rule, "IpRanges": [{"CidrIp": "192.0.2.0/24"}]}])
     # Created to be deleted.
-    other = ec2.create_security_group(GroupName="other", Description="of a test")["GroupId"]
+    other = ec2.create_security_group(GroupName=f"{RUN}-other", Description="of a test")["GroupId"]
     soon(ec2.delete_security_group, GroupId=other)
+    unused = f"{RUN}-unused"
+    unused_id = ec2.create_security_group(GroupName=unused, Description="of a test")["GroupId"]
     return {
+        "DeleteSecurityGroup.GroupId": unused_id, "DeleteSecurityGroup.GroupName": unused,
+        "RevokeSecurityGroupEgress.SecurityGroupRuleIds": rules[True],
         "GroupId": group, "GroupIds": group, "SecurityGroupIds": group, "Groups": group,
-        "GroupName": "members", "GroupNames": "members", "SecurityGroups": "members",
-        "SecurityGroupRuleIds": rules[0]["SecurityGroupRuleId"], "IpProtocol": "tcp",
+        "GroupName": RUN, "GroupNames": RUN, "SecurityGroups": RUN,
+        "SecurityGroupRuleIds": rules[False], "IpProtocol": "tcp",
         "CidrIp": "192.0.2.0/24", "CidrIpv6": "2001:db8::/32",
     }
 
@@ -220,14 +264,20 @@ def profiles(ec2, live):
     iam = boto3.client("iam")
     trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"},
              "Action": "sts:AssumeRole"}
-    iam.create_role(RoleName="members", AssumeRolePolicyDocument=json.dumps({"Statement": trust}))
-    iam.create_instance_profile(InstanceProfileName="members")
-    iam.add_role_to_instance_profile(InstanceProfileName="members", RoleName="members")
-    return {}
+    iam.create_role(RoleName=RUN, AssumeRolePolicyDocument=json.dumps({"Statement": trust}))
+    iam.create_instance_profile(InstanceProfileName=RUN)
+    iam.add_role_to_instance_profile(InstanceProfileName=RUN, RoleName=RUN)
+    arn = iam.get_instance_profile(InstanceProfileName=RUN)["InstanceProfile"]["Arn"]
+    actions = (
+        "RunInstances", "AssociateIamInstanceProfile", "ReplaceIamInstanceProfileAssociation")
+    return {
+        f"{action}.IamInstanceProfile.{name}": value
+        for action in actions for name, value in (("Arn", arn), ("Name", RUN))
+    }
 
 
 def associations(ec2, live):
-    profile = {"Name": "members"}
+    profile = {"Name": RUN}
     instance = live["InstanceId"]
     made = ec2.associate_iam_instance_profile(IamInstanceProfile=profile, InstanceId=instance)
     made = made["IamInstanceProfileAssociation"]["AssociationId"]
@@ -258,7 +308,7 @@ def instances(ec2, live):
     tags = [one for kind in ("instance", "volume") for one in tagged(kind)]
     made = ec2.run_instances(
         **launch, KeyName=live["KeyName"], SecurityGroupIds=[live["GroupId"]],
-        TagSpecifications=tags, ClientToken="members", UserData="#!/bin/sh\n",
+        TagSpecifications=tags, ClientToken=RUN, UserData="#!/bin/sh\n",
         DisableApiTermination=False,
     )
     instance = made["Instances"][0]["InstanceId"]
@@ -292,7 +342,9 @@ def instances(ec2, live):
     until(lambda: state(ec2, instance) == "running", "the instance is started")
     ec2.terminate_instances(InstanceIds=[short])
     until(lambda: state(ec2, short) == "terminated", "the instance is terminated")
-    ec2.run_instances(**{**launch, "MinCount": 5, "MaxCount": 5}, TagSpecifications=tags)
+    more = ec2.run_instances(**{**launch, "MinCount": 5, "MaxCount": 5}, TagSpecifications=tags)
+    running = more["Instances"][0]["InstanceId"]
+    until(lambda: state(ec2, running) == "running", f"{running} runs")
     paged = [
         ec2.describe_instances, ec2.describe_volumes, ec2.describe_volume_status,
         ec2.describe_instance_credit_specifications, ec2.describe_tags,
@@ -302,9 +354,17 @@ def instances(ec2, live):
         until(lambda call=call: "NextToken" in call(MaxResults=5), "there are two pages")
     ec2.stop_instances(InstanceIds=[instance])
     until(lambda: state(ec2, instance) == "stopped", "the instance is stopped")
-    address = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
-    address = address["PrivateIpAddress"].rsplit(".", 1)[0] + ".200"
+    ec2.attach_volume(
+        VolumeId=live["DetachVolume.VolumeId"], InstanceId=instance, Device="/dev/sdg")
+    seen = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    address = seen["PrivateIpAddress"].rsplit(".", 1)[0] + ".200"
+    root = seen["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
     return {
+        "AssociateAddress.PrivateIpAddress": seen["PrivateIpAddress"],
+        "DetachVolume.Device": "/dev/sdg", "RebootInstances.InstanceIds": running,
+        "ModifyInstanceAttribute.BlockDeviceMappings.Ebs.VolumeId": root,
+        "ModifyInstanceAttribute.InstanceInitiatedShutdownBehavior.Value": "stop",
+        "ModifyInstanceAttribute.InstanceType.Value": "t3.small",
         "InstanceId": instance, "InstanceIds": instance, "Resources": instance,
         "Attribute": "instanceType", "PrivateIpAddress": address,
     }
@@ -341,35 +401,60 @@ def volumes(ec2, live, stopped):
     ec2.attach_volume(VolumeId=ids[0], InstanceId=stopped, Device="/dev/sdf")
     ec2.describe_volumes()
     ec2.modify_volume(VolumeId=ids[0], Size=10)
+    ec2.modify_volume(VolumeId=ids[2], Size=10)
     ec2.describe_volumes_modifications()
+    ec2.describe_volumes_modifications(MaxResults=1)
     ec2.detach_volume(VolumeId=ids[0])
     ec2.delete_volume(VolumeId=ids[1])
-    live.update(VolumeId=ids[0], VolumeIds=ids[0], SnapshotId=snapshot)
+    live.update({
+        "VolumeId": ids[0], "VolumeIds": ids[0], "SnapshotId": snapshot,
+        "DetachVolume.VolumeId": ids[2],
+    })
 
 
 def addresses(ec2, live):
     made = ec2.allocate_address(TagSpecifications=tagged("elastic-ip"))
     allocation, public = made["AllocationId"], made["PublicIp"]
     soon(ec2.describe_addresses, AllocationIds=[allocation])
-    ec2.describe_addresses_attribute(Attribute="domain-name")
+    other = ec2.allocate_address()["AllocationId"]
+    soon(ec2.describe_addresses, AllocationIds=[other])
+    ec2.describe_addresses_attribute(Attribute="domain-name", MaxResults=1)
     for _ in range(2):
         associated = ec2.associate_address(
             AllocationId=allocation, InstanceId=live["InstanceId"])
         seen = ec2.describe_addresses(AllocationIds=[allocation])["Addresses"][0]
         ec2.describe_instances(InstanceIds=[live["InstanceId"]])
         ec2.disassociate_address(AssociationId=associated["AssociationId"])
+    associated = ec2.associate_address(AllocationId=allocation, InstanceId=live["InstanceId"])
     # Allocated to be released.
     soon(ec2.release_address, AllocationId=ec2.allocate_address()["AllocationId"])
     return {
         "AllocationId": allocation, "AllocationIds": allocation, "PublicIp": public,
-        "PublicIps": public, "AssociationId": associated["AssociationId"],
+        "PublicIps": public, "DisassociateAddress.AssociationId": associated["AssociationId"],
+        "AllocateAddress.NetworkBorderGroup": ec2.meta.region_name,
+        "NetworkInterfaceIds": seen["NetworkInterfaceId"],
         "NetworkInterfaceId": seen["NetworkInterfaceId"],
     }
 
 
+def interfaces(ec2, live):
+    """Network interfaces, one of which has an Elastic IP address."""
+    here = {"NetworkInterfaceId": live["NetworkInterfaceId"]}
+    seen = ec2.describe_network_interfaces(NetworkInterfaceIds=[live["NetworkInterfaceId"]])
+    ec2.describe_network_interfaces(MaxResults=5)
+    for attribute in (
+        "description", "groupSet", "sourceDestCheck", "attachment", "associatePublicIpAddress",
+    ):
+        ec2.describe_network_interface_attribute(**here, Attribute=attribute)
+    ec2.modify_network_interface_attribute(**here, Description={"Value": "of a test"})
+    ec2.modify_network_interface_attribute(**here, Groups=[live["GroupId"]])
+    ec2.reset_network_interface_attribute(**here, SourceDestCheck="true")
+    return {"AttachmentId": seen["NetworkInterfaces"][0]["Attachment"]["AttachmentId"]}
+
+
 def own_images(ec2, live):
     image = ec2.create_image(
-        InstanceId=live["InstanceId"], Name="members", Description="of a test",
+        InstanceId=live["InstanceId"], Name=f"{RUN}-first", Description="of a test",
         TagSpecifications=tagged("image") + tagged("snapshot"))["ImageId"]
     def available():
         seen = ec2.describe_images(ImageIds=[image])["Images"][0]
@@ -379,19 +464,30 @@ def own_images(ec2, live):
     ec2.describe_snapshots(OwnerIds=["self"])
     ec2.deregister_image(ImageId=image)
     ec2.delete_snapshot(SnapshotId=snapshot)
-    for name in ("members", "kept"):
-        image = ec2.create_image(InstanceId=live["InstanceId"], Name=name)["ImageId"]
+    snapshots = []
+    for number in range(8):
+        image = ec2.create_image(InstanceId=live["InstanceId"], Name=f"{RUN}-{number}")["ImageId"]
         seen = until(available, "the image is available")
-        if name == "members":
-            ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
-    return {"SnapshotIds": seen["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]}
+        snapshots.append(seen["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"])
+        if number < 7:
+            ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=number == 0)
+    ec2.describe_snapshots(OwnerIds=["self"], MaxResults=5)
+    return {
+        "SnapshotIds": snapshots[-1], "DeregisterImage.ImageId": image,
+        "DeleteSnapshot.SnapshotId": snapshots[-2],
+    }
 
 
 def networks(ec2, live):
     """Creates a VPC with its parts, and deletes it."""
     vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16", TagSpecifications=tagged("vpc"))["Vpc"]["VpcId"]
     ec2.describe_vpcs(VpcIds=[vpc])
-    ec2.describe_vpcs(MaxResults=5)
+    empty = [ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"] for _ in range(5)]
+    for call in (ec2.describe_vpcs, ec2.describe_security_groups, ec2.describe_network_acls):
+        call(MaxResults=5)
+        call()
+    acl = ec2.describe_network_acls(
+        Filters=[{"Name": "vpc-id", "Values": [vpc]}])["NetworkAcls"][0]["NetworkAclId"]
     for attribute in (
         "enableDnsSupport", "enableDnsHostnames", "enableNetworkAddressUsageMetrics",
     ):
@@ -409,9 +505,12 @@ def networks(ec2, live):
         TagSpecifications=tagged("internet-gateway"))["InternetGateway"]["InternetGatewayId"]
     ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
     ec2.describe_internet_gateways(InternetGatewayIds=[gateway])
+    for _ in range(5):
+        unused = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.describe_internet_gateways(MaxResults=5)
     tables = [
         ec2.create_route_table(
-            VpcId=vpc, ClientToken="members", TagSpecifications=tagged("route-table")
+            VpcId=vpc, ClientToken=RUN, TagSpecifications=tagged("route-table")
         )["RouteTable"]["RouteTableId"]
         for _ in range(5)
     ]
@@ -420,34 +519,41 @@ def networks(ec2, live):
     ec2.replace_route(**route, GatewayId=gateway)
     made = ec2.associate_route_table(RouteTableId=tables[0], SubnetId=subnets[0])
     ec2.describe_route_tables(MaxResults=5)
-    ec2.describe_network_acls()
+    ec2.describe_route_tables()
     ec2.describe_nat_gateways()
     moved = ec2.replace_route_table_association(
         AssociationId=made["AssociationId"], RouteTableId=tables[1])
     ec2.disassociate_route_table(AssociationId=moved["NewAssociationId"])
-    ec2.delete_route(**route)
-    for table in tables[1:]:
-        ec2.delete_route_table(RouteTableId=table)
-    for subnet in subnets[1:]:
-        ec2.delete_subnet(SubnetId=subnet)
     # Created to be deleted.
+    ec2.delete_route(**route)
+    ec2.create_route(**route, GatewayId=gateway)
+    ec2.delete_route_table(RouteTableId=tables.pop())
+    ec2.delete_subnet(SubnetId=subnets.pop())
     other = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    ec2.attach_internet_gateway(InternetGatewayId=unused, VpcId=other)
+    ec2.detach_internet_gateway(InternetGatewayId=unused, VpcId=other)
     ec2.delete_vpc(VpcId=other)
-    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
-    unused = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
-    ec2.delete_internet_gateway(InternetGatewayId=unused)
+    other = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.delete_internet_gateway(InternetGatewayId=other)
+    made = ec2.associate_route_table(RouteTableId=tables[0], SubnetId=subnets[0])
     return {
+        "AssociateRouteTable.SubnetId": subnets[1],
+        "AttachInternetGateway.InternetGatewayId": unused, "AttachInternetGateway.VpcId": empty[0],
+        "DeleteInternetGateway.InternetGatewayId": unused, "DeleteVpc.VpcId": empty[0],
+        "DeleteRouteTable.RouteTableId": tables[1], "NetworkAclIds": acl,
+        "DisassociateRouteTable.AssociationId": made["AssociationId"],
+        "ReplaceRouteTableAssociation.AssociationId": made["AssociationId"],
         "VpcId": vpc, "VpcIds": vpc, "SubnetId": subnets[0], "SubnetIds": subnets[0],
         "GatewayId": gateway,
         "InternetGatewayId": gateway, "RouteTableId": tables[0], "RouteTableIds": tables[0],
         "InstanceTenancy": "default",
-        "PrivateDnsHostnameTypeOnLaunch": "ip-name", "AssociationId": "rtbassoc-0123456789abcdef0",
+        "PrivateDnsHostnameTypeOnLaunch": "ip-name",
     }
 
 
 def roles(iam):
     """Makes the calls of IAM."""
-    name = "members-iam"
+    name = f"{RUN}-iam"
     tags = [{"Key": key, "Value": "members"} for key in ("part", "team")]
     role, profile = {"RoleName": name}, {"InstanceProfileName": name}
     policy, arn = {"PolicyName": "read"}, {"PolicyArn": "arn:aws:iam::aws:policy/ReadOnlyAccess"}
@@ -463,9 +569,9 @@ def roles(iam):
     iam.add_role_to_instance_profile(**role, **profile)
     iam.get_instance_profile(**profile)
     # Two of each, so that lists have a second page.
-    iam.create_role(RoleName="members-other", AssumeRolePolicyDocument=text)
-    iam.create_instance_profile(InstanceProfileName="members-other")
-    other = {"InstanceProfileName": "members-other"}
+    iam.create_role(RoleName=f"{RUN}-other", AssumeRolePolicyDocument=text)
+    iam.create_instance_profile(InstanceProfileName=f"{RUN}-other")
+    other = {"InstanceProfileName": f"{RUN}-other"}
     iam.add_role_to_instance_profile(**role, **other)
     iam.put_role_policy(**role, PolicyName="write", PolicyDocument=text)
     more = {"PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess"}
@@ -477,11 +583,19 @@ def roles(iam):
         iam.list_instance_profiles_for_role,
     ):
         call(**role, MaxItems=1)
-    iam.detach_role_policy(**role, **more)
-    iam.delete_role_policy(**role, PolicyName="write")
-    iam.remove_role_from_instance_profile(**role, **other)
-    iam.delete_instance_profile(**other)
-    iam.delete_role(RoleName="members-other")
+    extra = {"PolicyArn": "arn:aws:iam::aws:policy/SecurityAudit"}
+    iam.attach_role_policy(**role, **extra)
+    iam.detach_role_policy(**role, **extra)
+    iam.put_role_policy(**role, PolicyName="zero", PolicyDocument=text)
+    iam.delete_role_policy(**role, PolicyName="zero")
+    # Created to be deleted.
+    gone = f"{RUN}-gone"
+    iam.create_role(RoleName=gone, AssumeRolePolicyDocument=text)
+    iam.create_instance_profile(InstanceProfileName=gone)
+    iam.add_role_to_instance_profile(RoleName=gone, InstanceProfileName=gone)
+    iam.remove_role_from_instance_profile(RoleName=gone, InstanceProfileName=gone)
+    iam.delete_instance_profile(InstanceProfileName=gone)
+    iam.delete_role(RoleName=gone)
     return {
         "RoleName": name, "InstanceProfileName": name, "AssumeRolePolicyDocument": text,
         "PolicyDocument": text, "MaxSessionDuration": 3600, "MaxItems": 5, "Path": "/x/",
@@ -491,8 +605,8 @@ def roles(iam):
 
 # In the order of the calls.
 NOUNS = [
-    places, key_pairs, groups, profiles, instances, associations, addresses, own_images,
-    networks,
+    places, key_pairs, groups, profiles, instances, associations, addresses, interfaces,
+    own_images, networks,
 ]
 
 
@@ -509,18 +623,52 @@ def play(service, client):
         client.get_access_key_info(AccessKeyId="AKIAIOSFODNN7EXAMPLE")
     if service == "ssm":
         client.get_parameter(Name=PARAMETER)
+        client.get_parameter(Name=f"{PARAMETER}:1")
         client.get_parameters(Names=[PARAMETER, "/aws/service/nosuch"])
         live = {"Name": PARAMETER, "Names": PARAMETER}
     return live
 
 
 def clean_up(service, client):
-    """Removes the instances, addresses and images of the scenario."""
-    if service == "ec2":
-        for image in client.describe_images(Owners=["self"])["Images"]:
-            client.deregister_image(ImageId=image["ImageId"], DeleteAssociatedSnapshots=True)
-        for address in client.describe_addresses()["Addresses"]:
-            client.release_address(AllocationId=address["AllocationId"])
-        found = client.describe_instances()["Reservations"]
-        ids = [one["InstanceId"] for r in found for one in r["Instances"]]
-        client.terminate_instances(InstanceIds=ids)
+    """Removes what the scenario and the proofs have created."""
+    if service == "iam":
+        clean_up_iam(client)
+    if service != "ec2":
+        return
+    for image in client.describe_images(Owners=["self"])["Images"]:
+        client.deregister_image(ImageId=image["ImageId"], DeleteAssociatedSnapshots=True)
+    for snapshot in client.describe_snapshots(OwnerIds=["self"])["Snapshots"]:
+        client.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
+    for address in client.describe_addresses()["Addresses"]:
+        client.release_address(AllocationId=address["AllocationId"])
+    found = client.describe_instances()["Reservations"]
+    ids = [one["InstanceId"] for r in found for one in r["Instances"]]
+    client.terminate_instances(InstanceIds=ids)
+    until(lambda: all(state(client, one) == "terminated" for one in ids), "the instances end")
+    for volume in client.describe_volumes()["Volumes"]:
+        client.delete_volume(VolumeId=volume["VolumeId"])
+    clean_up_networks(client)
+    groups = [{"Name": "group-name", "Values": [f"{RUN}*"]}]
+    for group in client.describe_security_groups(Filters=groups)["SecurityGroups"]:
+        client.delete_security_group(GroupId=group["GroupId"])
+    client.delete_key_pair(KeyName=RUN)
+
+
+def clean_up_networks(ec2):
+    others = [{"Name": "cidr", "Values": ["10.9.0.0/16"]}]
+    vpcs = [one["VpcId"] for one in ec2.describe_vpcs(Filters=others)["Vpcs"]]
+    here = [{"Name": "vpc-id", "Values": vpcs}]
+    for gateway in ec2.describe_internet_gateways()["InternetGateways"]:
+        name = {"InternetGatewayId": gateway["InternetGatewayId"]}
+        places = [one["VpcId"] for one in gateway["Attachments"]]
+        if set(places) <= set(vpcs):
+            for vpc in places:
+                ec2.detach_internet_gateway(**name, VpcId=vpc)
+            ec2.delete_internet_gateway(**name)
+    for subnet in ec2.describe_subnets(Filters=here)["Subnets"]:
+        ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+    for table in ec2.describe_route_tables(Filters=here)["RouteTables"]:
+        if not any(one["Main"] for one in table["Associations"]):
+            ec2.delete_route_table(RouteTableId=table["RouteTableId"])
+    for vpc in vpcs:
+        ec2.delete_vpc(VpcId=vpc)

@@ -34,6 +34,7 @@ pub(super) fn create(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
         attached: BTreeSet::new(),
         tags: tags(request)?,
         created: millis(),
+        used: None,
     };
     call.params.none_left()?;
     if call
@@ -55,7 +56,16 @@ pub(super) fn get(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let role = call.role(request)?.clone();
     call.params.none_left()?;
     let mut xml = Xml::default();
-    xml.node("Role", |xml| write(xml, call.account, &role));
+    xml.node("Role", |xml| {
+        write(xml, call.account, &role);
+        // As on AWS, lists do not have it, and it is empty for an unused role.
+        xml.node("RoleLastUsed", |xml| {
+            if let Some((when, region)) = &role.used {
+                xml.text("LastUsedDate", iso(*when));
+                xml.text("Region", region);
+            }
+        });
+    });
     Ok(xml)
 }
 

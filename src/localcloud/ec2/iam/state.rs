@@ -32,6 +32,9 @@ pub(super) struct Role {
     pub(super) attached: BTreeSet<String>,
     pub(super) tags: Tags,
     pub(super) created: Millis,
+    /// When its credentials signed a request last, and in which region.
+    #[serde(default)]
+    pub(super) used: Option<(Millis, String)>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -85,7 +88,25 @@ pub(in super::super) struct InstanceRole {
     pub(in super::super) trusted: bool,
 }
 
+/// How old the recorded use of a role may be. AWS reports a use up to four hours
+/// late.
+const PRECISION: Millis = 60_000;
+
 impl Iam {
+    /// Records a use of a role, unless a recent one is recorded. Returns whether the
+    /// record changed.
+    pub(in super::super) fn record_use(&mut self, id: &str, region: &str, now: Millis) -> bool {
+        let Some(role) = self.roles.values_mut().find(|role| role.id == id) else {
+            return false;
+        };
+        let known = role.used.as_ref();
+        if known.is_some_and(|(when, place)| place == region && now < when + PRECISION) {
+            return false;
+        }
+        role.used = Some((now, region.to_owned()));
+        true
+    }
+
     /// Returns the role that an instance with this profile has now.
     pub(in super::super) fn role_of(&self, profile: &str) -> Option<InstanceRole> {
         let role = self.roles.get(self.profiles.get(profile)?.role.as_ref()?)?;
@@ -113,7 +134,19 @@ mod tests {
             attached: BTreeSet::new(),
             tags: Tags::default(),
             created: 0,
+            used: None,
         }
+    }
+
+    #[test]
+    fn a_use_of_a_role_is_recorded_once_a_minute() {
+        let mut iam = Iam::default();
+        iam.roles.insert("web".into(), role("{}"));
+        assert!(iam.record_use("AROA1", "eu-west-1", 0));
+        assert!(!iam.record_use("AROA1", "eu-west-1", PRECISION - 1));
+        assert!(iam.record_use("AROA1", "eu-west-2", PRECISION - 1));
+        assert!(iam.record_use("AROA1", "eu-west-2", 2 * PRECISION));
+        assert!(!iam.record_use("AROA2", "eu-west-2", 0));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::super::state::{Phase, State, Tags};
 use super::super::tags;
 use super::super::xml::Xml;
 use super::state::Subnet;
+use super::vpcs::write_public_access;
 use super::{MAX_SUBNETS, cidr, find_subnet, find_vpc, has_valid_size, in_use, refuse};
 
 /// The number of addresses in each subnet that AWS reserves: the first four and
@@ -136,6 +137,7 @@ fn write_view(xml: &mut Xml, view: &View) {
         xml.text("enableResourceNameDnsARecord", false);
         xml.text("enableResourceNameDnsAAAARecord", false);
     });
+    write_public_access(xml);
     tags::write(xml, &subnet.tags);
 }
 

@@ -62,7 +62,15 @@ pub(in super::super) fn write(xml: &mut Xml, vpc: &Vpc, owner: &str, state: &str
     xml.text("dhcpOptionsId", "default");
     xml.text("instanceTenancy", &vpc.tenancy);
     xml.text("isDefault", vpc.is_default);
+    write_public_access(xml);
     tags::write(xml, &vpc.tags);
+}
+
+/// Writes that the account does not block public access to its VPCs.
+pub(super) fn write_public_access(xml: &mut Xml) {
+    xml.node("blockPublicAccessStates", |xml| {
+        xml.text("internetGatewayBlockMode", "off");
+    });
 }
 
 pub(in super::super) fn create_vpc(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
