@@ -35,7 +35,7 @@ def documented():
         text = members["Filters"].documentation
         names = re.findall(r"<li>\s*<p>\s*<code>([^<]+)</code>", text)
         names += re.findall(r"[Yy]ou can also use <code>([^<]+)</code>", text)
-        names = [name for name in names if name not in VALUES]
+        names = [name.strip() for name in names if name not in VALUES]
         yield action, ["tag:Name" if name.startswith("tag:") or name == "tag" else name for name in names]
 
 
@@ -70,7 +70,15 @@ def every_documented_filter_is_known():
 
 
 def call(action, name, values):
-    return getattr(ec2, snake(action))(Filters=[{"Name": name, "Values": values}])
+    return getattr(ec2, snake(action))(
+        **required(action), Filters=[{"Name": name, "Values": values}])
+
+
+def required(action):
+    """Returns what a request has to have."""
+    if action in ("DescribeStaleSecurityGroups", "GetSecurityGroupsForVpc"):
+        return {"VpcId": ec2.describe_vpcs()["Vpcs"][0]["VpcId"]}
+    return {}
 
 
 def group_filters():
@@ -130,9 +138,9 @@ def pages(ids):
             continue
         paginator = ec2.get_paginator(snake(action))
         result = paginator.result_keys[0].expression
-        every = [item for item in paginator.paginate().search(result + "[]")]
+        every = [item for item in paginator.paginate(**required(action)).search(result + "[]")]
         paged = []
-        for page in paginator.paginate(PaginationConfig={"PageSize": 5}):
+        for page in paginator.paginate(**required(action), PaginationConfig={"PageSize": 5}):
             if len(page[result]) > 5:
                 faults.append(f"{action}: a page has {len(page[result])} items")
             paged += page[result]

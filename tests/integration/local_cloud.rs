@@ -229,9 +229,12 @@ fn boto3_and_the_aws_cli_need_only_cloud_env() {
 #[test]
 fn every_member_of_the_services_models_is_classified() {
     let cloud = LocalCloud::start();
-    let mut check = cloud.client(&Lab::python());
-    let counts = succeeds(check.arg("tests/cloud/members/check.py"));
-    print!("{counts}");
+    // The second check has names of its own, and finds what the first has left.
+    for _ in 0..2 {
+        let mut check = cloud.client(&Lab::python());
+        let counts = succeeds(check.arg("tests/cloud/members/check.py"));
+        print!("{counts}");
+    }
 }
 
 #[test]

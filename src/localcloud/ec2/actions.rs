@@ -4,12 +4,13 @@ use super::call::Call;
 use super::group_rules::{self, Direction};
 use super::params::Part;
 use super::refusal::Result;
-use super::vpc::{acls, gateways, nat, route_tables, routes, subnets, vpcs};
+use super::vpc::{acls, dhcp_options, gateways, nat, route_tables, routes, subnets, vpcs};
 use super::xml::Xml;
 use super::{
-    attributes, console, credits, elastic_ips, groups, iam, images, instance_profiles,
-    instance_types, instances, key_pairs, launch, monitoring, network, network_interfaces, options,
-    own_images, regions, snapshots, ssm, sts, tags, volume_answer, volumes,
+    absent, account_settings, attributes, console, credits, elastic_ips, group_uses, groups, iam,
+    images, instance_profiles, instance_types, instances, key_pairs, launch, monitoring, network,
+    network_interfaces, options, own_images, regions, snapshots, ssm, sts, tags, volume_answer,
+    volumes,
 };
 
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
@@ -66,6 +67,7 @@ const ACTIONS: &[(&str, Action)] = &[
         "DescribeAddressesAttribute",
         elastic_ips::describe_addresses_attribute,
     ),
+    ("DescribeDhcpOptions", dhcp_options::describe_dhcp_options),
     (
         "DescribeIamInstanceProfileAssociations",
         instance_profiles::describe,
@@ -113,8 +115,16 @@ const ACTIONS: &[(&str, Action)] = &[
         "DescribeSecurityGroupRules",
         group_rules::describe_security_group_rules,
     ),
+    (
+        "DescribeSecurityGroupReferences",
+        group_uses::describe_security_group_references,
+    ),
     ("DescribeSecurityGroups", groups::describe_security_groups),
     ("DescribeSnapshots", snapshots::describe_snapshots),
+    (
+        "DescribeStaleSecurityGroups",
+        group_uses::describe_stale_security_groups,
+    ),
     ("DescribeSubnets", subnets::describe_subnets),
     ("DescribeTags", tags::describe_tags),
     (
@@ -127,6 +137,10 @@ const ACTIONS: &[(&str, Action)] = &[
         volume_answer::describe_volumes_modifications,
     ),
     ("DescribeVpcAttribute", vpcs::describe_vpc_attribute),
+    (
+        "DescribeVpcBlockPublicAccessOptions",
+        account_settings::describe_vpc_block_public_access_options,
+    ),
     ("DescribeVpcs", vpcs::describe_vpcs),
     ("DetachInternetGateway", gateways::detach_internet_gateway),
     ("DetachVolume", volumes::detach_volume),
@@ -140,6 +154,35 @@ const ACTIONS: &[(&str, Action)] = &[
         route_tables::disassociate_route_table,
     ),
     ("GetConsoleOutput", console::get_console_output),
+    (
+        "GetEbsDefaultKmsKeyId",
+        account_settings::get_ebs_default_kms_key_id,
+    ),
+    (
+        "GetEbsEncryptionByDefault",
+        account_settings::get_ebs_encryption_by_default,
+    ),
+    (
+        "GetImageBlockPublicAccessState",
+        account_settings::get_image_block_public_access_state,
+    ),
+    (
+        "GetInstanceMetadataDefaults",
+        account_settings::get_instance_metadata_defaults,
+    ),
+    ("GetPasswordData", console::get_password_data),
+    (
+        "GetSecurityGroupsForVpc",
+        group_uses::get_security_groups_for_vpc,
+    ),
+    (
+        "GetSerialConsoleAccessStatus",
+        account_settings::get_serial_console_access_status,
+    ),
+    (
+        "GetSnapshotBlockPublicAccessState",
+        account_settings::get_snapshot_block_public_access_state,
+    ),
     ("ImportKeyPair", key_pairs::import_key_pair),
     (
         "ModifyInstanceAttribute",
@@ -184,6 +227,11 @@ const ACTIONS: &[(&str, Action)] = &[
         "ReplaceRouteTableAssociation",
         route_tables::replace_route_table_association,
     ),
+    ("ReportInstanceStatus", attributes::report_instance_status),
+    (
+        "ResetInstanceAttribute",
+        attributes::reset_instance_attribute,
+    ),
     (
         "ResetNetworkInterfaceAttribute",
         network_interfaces::reset_network_interface_attribute,
@@ -204,13 +252,16 @@ const ACTIONS: &[(&str, Action)] = &[
 /// Returns the action with this name.
 pub(super) fn find(name: &str) -> Option<Action> {
     let found = ACTIONS.iter().find(|(known, _)| *known == name);
-    found.map(|(_, action)| *action)
+    found
+        .map(|(_, action)| *action)
+        .or_else(|| absent::find(name))
 }
 
 /// Returns AWS's names of the actions of EC2, IAM, STS and Systems Manager.
 pub(crate) fn actions() -> impl Iterator<Item = &'static str> {
     let ec2 = ACTIONS.iter().map(|(name, _)| *name);
-    ec2.chain(iam::actions())
+    ec2.chain(absent::actions())
+        .chain(iam::actions())
         .chain(sts::ACTIONS)
         .chain(ssm::OPERATIONS)
 }

@@ -3,6 +3,7 @@
 use super::call::{Call, Effect};
 use super::instance_answer::{write_mappings, write_metadata};
 use super::instance_types::instance_type;
+use super::instances::named;
 use super::launch_request::{metadata, on_shutdown};
 use super::network_interfaces::check_groups;
 use super::params::Part;
@@ -207,4 +208,60 @@ pub(super) fn modify_instance_metadata_options(
         .instances
         .insert(instance.id.clone(), instance);
     Ok(xml)
+}
+
+/// Resets an attribute to its default. Only the source and destination check can be
+/// reset here, which is always on.
+pub(super) fn reset_instance_attribute(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    one(call, request)?;
+    let attribute = request.required("Attribute")?;
+    call.read_all()?;
+    match attribute {
+        "sourceDestCheck" => Ok(Xml::done()),
+        "kernel" | "ramdisk" => Err(Refusal::new(
+            "UnsupportedOperation",
+            format!("Instances of the local cloud do not have the attribute {attribute}"),
+        )),
+        other => Err(Refusal::value("attribute", other, "Unknown attribute.")),
+    }
+}
+
+/// The reasons in a report about an instance, as AWS names them.
+const REASONS: [&str; 9] = [
+    "instance-stuck-in-state",
+    "unresponsive",
+    "not-accepting-credentials",
+    "password-not-available",
+    "performance-network",
+    "performance-instance-store",
+    "performance-ebs-volume",
+    "performance-other",
+    "other",
+];
+
+/// Takes a report about instances. As on AWS, it does not change their status.
+pub(super) fn report_instance_status(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let instances = named(call, request)?;
+    let status = request.required("Status")?;
+    let reasons = request.list("ReasonCode");
+    for name in ["StartTime", "EndTime", "Description"] {
+        request.text(name);
+    }
+    call.read_all()?;
+    if !["ok", "impaired"].contains(&status) {
+        return Err(Refusal::value("status", status, "Expected ok or impaired."));
+    }
+    if reasons.is_empty() {
+        request.required("ReasonCode")?;
+    }
+    if let Some(reason) = reasons.iter().find(|reason| !REASONS.contains(reason)) {
+        return Err(Refusal::value("reasonCode", reason, "Unknown reason."));
+    }
+    if let Some(other) = instances.iter().find(|i| i.phase != Phase::Running) {
+        return Err(Refusal::new(
+            "IncorrectInstanceState",
+            format!("The instance '{}' is not in the 'running' state.", other.id),
+        ));
+    }
+    Ok(Xml::done())
 }

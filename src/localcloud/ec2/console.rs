@@ -43,3 +43,16 @@ fn is_posted(instance: &Instance, now: Millis) -> bool {
     let is_up = matches!(instance.phase, Phase::Pending | Phase::Running);
     !is_up || now.saturating_sub(instance.since) >= POSTED_AFTER
 }
+
+/// Returns the password of a Windows instance's administrator. As on AWS, other
+/// instances have none, and it is empty.
+pub(super) fn get_password_data(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let id = request.required("InstanceId")?;
+    let instance = call.instances(&[id])?.swap_remove(0);
+    call.read_all()?;
+    let mut xml = Xml::default();
+    xml.text("instanceId", id);
+    xml.text("timestamp", iso(instance.launched));
+    xml.text("passwordData", "");
+    Ok(xml)
+}

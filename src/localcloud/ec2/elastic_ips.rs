@@ -19,7 +19,7 @@ use super::vpc::vpcs::is_default;
 use super::xml::Xml;
 
 /// AWS's default quota of Elastic IP addresses in a region.
-const QUOTA: usize = 5;
+pub(super) const QUOTA: usize = 5;
 
 /// An Elastic IP address with the instance that has it.
 struct Address {

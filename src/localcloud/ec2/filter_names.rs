@@ -28,6 +28,36 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
         "group-long-name", "group-name", "message", "opt-in-status", "parent-zone-id",
         "parent-zone-name", "region-name", "state", "zone-id", "zone-name", "zone-type",
     ]),
+    ("DescribeCapacityReservations", &[
+        "active", "availability-zone", "cancelled", "dedicated", "default", "end-date",
+        "end-date-type", "expired", "failed", "instance-match-criteria", "instance-platform",
+        "instance-type", "limited", "open", "outpost-arn", "owner-id", "pending",
+        "placement-group-arn", "start-date", "state", "targeted", "tenancy", "unlimited",
+    ]),
+    ("DescribeCarrierGateways", &[
+        "carrier-gateway-id", "owner-id", "state", "tag", "tag-key", "vpc-id",
+    ]),
+    ("DescribeCustomerGateways", &[
+        "bgp-asn", "customer-gateway-id", "ip-address", "state", "tag", "tag-key", "type",
+    ]),
+    ("DescribeDhcpOptions", &[
+        "dhcp-options-id", "key", "owner-id", "tag", "tag-key", "value",
+    ]),
+    ("DescribeEgressOnlyInternetGateways", &[
+        "tag", "tag-key",
+    ]),
+    ("DescribeFleets", &[
+        "activity-status", "excess-capacity-termination-policy", "fleet-state",
+        "replace-unhealthy-instances", "type",
+    ]),
+    ("DescribeFlowLogs", &[
+        "deliver-log-status", "flow-log-id", "log-destination-type", "log-group-name",
+        "resource-id", "tag", "tag-key", "traffic-type",
+    ]),
+    ("DescribeHosts", &[
+        "auto-placement", "availability-zone", "client-token", "host-reservation-id",
+        "instance-type", "state", "tag-key",
+    ]),
     ("DescribeIamInstanceProfileAssociations", &["instance-id", "state"]),
     ("DescribeImages", &[
         "architecture", "block-device-mapping.delete-on-termination",
@@ -49,6 +79,10 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
         "scan-result.medium-fix-available-since", "source-image-id", "source-image-region",
         "source-instance-id", "sriov-net-support", "state", "state-reason-code",
         "state-reason-message", "tag", "tag-key", "virtualization-type",
+    ]),
+    ("DescribeInstanceConnectEndpoints", &[
+        "instance-connect-endpoint-id", "state", "subnet-id", "tag", "tag-key", "tag-value",
+        "vpc-id",
     ]),
     ("DescribeInstanceCreditSpecifications", &[
         "instance-id",
@@ -162,6 +196,9 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
     ("DescribeKeyPairs", &[
         "fingerprint", "key-name", "key-pair-id", "tag", "tag-key",
     ]),
+    ("DescribeLaunchTemplates", &[
+        "create-time", "launch-template-name", "tag", "tag-key",
+    ]),
     ("DescribeNatGateways", &[
         "nat-gateway-id", "state", "subnet-id", "tag", "tag-key", "vpc-id",
     ]),
@@ -184,8 +221,16 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
         "private-dns-name", "private-ip-address", "requester-id", "requester-managed",
         "source-dest-check", "status", "subnet-id", "tag", "tag-key", "vpc-id",
     ]),
+    ("DescribePlacementGroups", &[
+        "group-arn", "group-name", "spread-level", "state", "strategy", "tag", "tag-key",
+    ]),
     ("DescribeRegions", &[
         "endpoint", "opt-in-status", "region-name",
+    ]),
+    ("DescribeReservedInstances", &[
+        "availability-zone", "availability-zone-id", "duration", "end", "fixed-price",
+        "instance-type", "product-description", "reserved-instances-id", "scope", "start", "state",
+        "tag", "tag-key", "usage-price",
     ]),
     ("DescribeRouteTables", &[
         "association.gateway-id", "association.main",
@@ -199,6 +244,9 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
     ]),
     ("DescribeSecurityGroupRules", &[
         "group-id", "security-group-rule-id", "tag", "tag-key",
+    ]),
+    ("DescribeSecurityGroupVpcAssociations", &[
+        "group-id", "group-owner-id", "state", "vpc-id", "vpc-owner-id",
     ]),
     ("DescribeSecurityGroups", &[
         "description", "egress.ip-permission.cidr", "egress.ip-permission.from-port",
@@ -215,6 +263,21 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
         "start-time", "status", "storage-tier", "tag", "tag-key", "transfer-type", "volume-id",
         "volume-size",
     ]),
+    ("DescribeSpotInstanceRequests", &[
+        "availability-zone-group", "create-time", "fault-code", "fault-message", "instance-id",
+        "launch-group", "launch.block-device-mapping.delete-on-termination",
+        "launch.block-device-mapping.device-name", "launch.block-device-mapping.snapshot-id",
+        "launch.block-device-mapping.volume-size", "launch.block-device-mapping.volume-type",
+        "launch.group-id", "launch.group-name", "launch.image-id", "launch.instance-type",
+        "launch.kernel-id", "launch.key-name", "launch.monitoring-enabled", "launch.ramdisk-id",
+        "launched-availability-zone", "launched-availability-zone-id",
+        "network-interface.addresses.primary", "network-interface.delete-on-termination",
+        "network-interface.description", "network-interface.device-index",
+        "network-interface.group-id", "network-interface.network-interface-id",
+        "network-interface.private-ip-address", "network-interface.subnet-id",
+        "product-description", "spot-instance-request-id", "spot-price", "state", "status-code",
+        "status-message", "tag", "tag-key", "type", "valid-from", "valid-until",
+    ]),
     ("DescribeSubnets", &[
         "availability-zone", "availability-zone-id", "availabilityZone", "availabilityZoneId",
         "available-ip-address-count", "availableIpAddressCount", "cidr", "cidr-block", "cidrBlock",
@@ -229,6 +292,21 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
     ]),
     ("DescribeTags", &[
         "key", "resource-id", "resource-type", "tag", "value",
+    ]),
+    ("DescribeTransitGatewayAttachments", &[
+        "association.state", "association.transit-gateway-route-table-id", "resource-id",
+        "resource-owner-id", "resource-type", "state", "transit-gateway-attachment-id",
+        "transit-gateway-id", "transit-gateway-owner-id",
+    ]),
+    ("DescribeTransitGatewayVpcAttachments", &[
+        "state", "transit-gateway-attachment-id", "transit-gateway-id", "vpc-id",
+    ]),
+    ("DescribeTransitGateways", &[
+        "options.amazon-side-asn", "options.association-default-route-table-id",
+        "options.auto-accept-shared-attachments", "options.default-route-table-association",
+        "options.default-route-table-propagation", "options.dns-support",
+        "options.propagation-default-route-table-id", "options.vpn-ecmp-support", "owner-id",
+        "state", "tag", "tag-key", "transit-gateway-id",
     ]),
     ("DescribeVolumeStatus", &[
         "action.code", "action.description", "action.event-id", "attachment-status.instance-id",
@@ -248,6 +326,16 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
         "originalMultiAttachEnabled", "start-time", "target-iops", "target-size",
         "target-volume-type", "targetMultiAttachEnabled", "volume-id",
     ]),
+    ("DescribeVpcEndpoints", &[
+        "ip-address-type", "service-name", "service-region", "tag", "tag-key", "vpc-endpoint-id",
+        "vpc-endpoint-state", "vpc-endpoint-type", "vpc-id",
+    ]),
+    ("DescribeVpcPeeringConnections", &[
+        "accepter-vpc-info.cidr-block", "accepter-vpc-info.owner-id", "accepter-vpc-info.vpc-id",
+        "expiration-time", "requester-vpc-info.cidr-block", "requester-vpc-info.owner-id",
+        "requester-vpc-info.vpc-id", "status-code", "status-message", "tag", "tag-key",
+        "vpc-peering-connection-id",
+    ]),
     ("DescribeVpcs", &[
         "cidr", "cidr-block-association.association-id", "cidr-block-association.cidr-block",
         "cidr-block-association.state", "cidrBlock", "dhcp-options-id", "dhcpOptionsId",
@@ -255,5 +343,17 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
         "ipv6-cidr-block-association.ipv6-cidr-block", "ipv6-cidr-block-association.ipv6-pool",
         "ipv6-cidr-block-association.state", "is-default", "isDefault", "owner-id", "state", "tag",
         "tag-key", "vpc-id",
+    ]),
+    ("DescribeVpnConnections", &[
+        "bgp-asn", "customer-gateway-configuration", "customer-gateway-id",
+        "option.static-routes-only", "route.destination-cidr-block", "state", "tag", "tag-key",
+        "transit-gateway-id", "type", "vpn-connection-id", "vpn-gateway-id",
+    ]),
+    ("DescribeVpnGateways", &[
+        "amazon-side-asn", "attachment.state", "attachment.vpc-id", "availability-zone", "state",
+        "tag", "tag-key", "type", "vpn-gateway-id",
+    ]),
+    ("GetSecurityGroupsForVpc", &[
+        "description", "group-id", "group-name", "owner-id", "primary-vpc-id",
     ]),
 ];

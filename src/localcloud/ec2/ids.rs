@@ -152,6 +152,14 @@ pub(super) const NETWORK_ACL: IdKind = IdKind {
     several: None,
 };
 
+pub(super) const DHCP_OPTIONS: IdKind = IdKind {
+    prefix: "dopt",
+    malformed: Some("InvalidDhcpOptionsId.Malformed"),
+    not_found: "InvalidDhcpOptionID.NotFound",
+    one: "The dhcpOption ID '{}' does not exist",
+    several: None,
+};
+
 pub(super) const NAT_GATEWAY: IdKind = IdKind {
     prefix: "nat",
     malformed: Some("NatGatewayMalformed"),

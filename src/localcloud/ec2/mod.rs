@@ -8,6 +8,8 @@
 //! To add an action, write a function beside similar actions and add a line to
 //! the table in `actions`.
 
+mod absent;
+mod account_settings;
 mod actions;
 mod addresses;
 #[cfg(target_os = "linux")]
@@ -29,6 +31,7 @@ mod filters;
 #[cfg(target_os = "linux")]
 mod fleet;
 mod group_rules;
+mod group_uses;
 mod groups;
 mod iam;
 mod ids;

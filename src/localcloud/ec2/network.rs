@@ -1,6 +1,7 @@
 //! The default VPC and its subnet, one of each in every region of the account.
 
 use super::call::Call;
+use super::elastic_ips;
 use super::ids::stable_id;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
@@ -146,6 +147,8 @@ pub(super) fn describe_account_attributes(call: &mut Call<'_>, request: &Part<'_
             call.facts.subnet.hosts().count().to_string(),
         ),
         ("vpc-max-security-groups-per-interface", "5".to_owned()),
+        ("max-elastic-ips", elastic_ips::QUOTA.to_string()),
+        ("vpc-max-elastic-ips", elastic_ips::QUOTA.to_string()),
     ];
     let wanted = all
         .into_iter()

@@ -56,6 +56,10 @@ RESOURCE_TYPES = {
     "CreateVolume": "volume", "ImportKeyPair": "key-pair", "RunInstances": "instance",
 }
 FILTERS = {
+    "DescribeCapacityReservations": "state", "DescribeFleets": "type",
+    "DescribeSecurityGroupVpcAssociations": "vpc-id",
+    "DescribeTransitGatewayAttachments": "state", "DescribeTransitGatewayVpcAttachments": "state",
+    "GetSecurityGroupsForVpc": "group-id",
     "DescribeAvailabilityZones": "zone-name", "DescribeInstanceStatus": "availability-zone",
     "DescribeIamInstanceProfileAssociations": "instance-id",
     "DescribeInstanceCreditSpecifications": "instance-id",
@@ -68,7 +72,7 @@ FILTERS = {
 def samples(operation):
     """Returns sample values, by the names of members, for one action."""
     found = {"ResourceType": RESOURCE_TYPES.get(operation, "security-group-rule")}
-    if operation.startswith("Describe"):
+    if operation.startswith("Describe") or operation in FILTERS:
         found["Name"] = FILTERS.get(operation, "tag-key")
     if operation.startswith("Authorize"):
         found.update(FromPort=80, ToPort=80)
@@ -89,6 +93,7 @@ SAMPLES = {
     "DescribeVpcAttribute": {"Attribute": "enableDnsSupport"},
     "ModifyInstanceAttribute": {"DeviceName": "/dev/xvda", "Value": "true"},
     "ReplaceRoute": {"DestinationCidrBlock": "0.0.0.0/0"},
+    "ResetInstanceAttribute": {"Attribute": "sourceDestCheck"},
 }
 
 
@@ -136,6 +141,7 @@ def base(operation, member, live):
         "ModifyInstanceAttribute":
             {"Attribute": "disableApiTermination"} if member == "Value" else {},
         "DescribeNetworkInterfaceAttribute": {"Attribute": "description"},
+        "ResetInstanceAttribute": {"Attribute": "sourceDestCheck"},
         "ModifyNetworkInterfaceAttribute":
             {"Description": {"Value": "x"}} if member in ("DryRun", "NetworkInterfaceId") else {},
         "ModifyVpcAttribute":
@@ -183,8 +189,10 @@ def places(ec2, live):
     ec2.describe_instance_types(MaxResults=5)
     ec2.describe_instance_types()
     ec2.describe_instance_type_offerings(MaxResults=5)
-    vpc = ec2.describe_vpcs()["Vpcs"][0]
-    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    default = [{"Name": "is-default", "Values": ["true"]}]
+    vpc = ec2.describe_vpcs(Filters=default)["Vpcs"][0]
+    subnet = ec2.describe_subnets(
+        Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}])["Subnets"][0]["SubnetId"]
     gateway = ec2.describe_internet_gateways()["InternetGateways"][0]["InternetGatewayId"]
     return {
         "AvailabilityZone": zones[0]["ZoneName"], "ZoneNames": zones[0]["ZoneName"],
@@ -452,6 +460,41 @@ def interfaces(ec2, live):
     return {"AttachmentId": seen["NetworkInterfaces"][0]["Attachment"]["AttachmentId"]}
 
 
+def account(ec2, live):
+    """Settings of the account, and kinds of resources that it has none of."""
+    for call in (
+        ec2.get_ebs_default_kms_key_id, ec2.get_ebs_encryption_by_default,
+        ec2.get_image_block_public_access_state, ec2.get_instance_metadata_defaults,
+        ec2.get_serial_console_access_status, ec2.get_snapshot_block_public_access_state,
+        ec2.describe_vpc_block_public_access_options,
+        ec2.describe_capacity_reservations, ec2.describe_carrier_gateways,
+        ec2.describe_customer_gateways, ec2.describe_egress_only_internet_gateways,
+        ec2.describe_fleets, ec2.describe_flow_logs, ec2.describe_hosts,
+        ec2.describe_instance_connect_endpoints, ec2.describe_launch_templates,
+        ec2.describe_placement_groups, ec2.describe_reserved_instances,
+        ec2.describe_security_group_vpc_associations, ec2.describe_spot_instance_requests,
+        ec2.describe_transit_gateway_attachments, ec2.describe_transit_gateway_vpc_attachments,
+        ec2.describe_transit_gateways, ec2.describe_vpc_endpoints,
+        ec2.describe_vpc_peering_connections, ec2.describe_vpn_connections,
+        ec2.describe_vpn_gateways,
+    ):
+        call()
+    ec2.get_password_data(InstanceId=live["InstanceId"])
+    ec2.reset_instance_attribute(InstanceId=live["InstanceId"], Attribute="sourceDestCheck")
+    running = live["RebootInstances.InstanceIds"]
+    ec2.report_instance_status(Instances=[running], Status="impaired", ReasonCodes=["other"])
+    for number in range(5):
+        ec2.create_security_group(GroupName=f"{RUN}-{number}", Description="of a test")
+    vpc = {"VpcId": live["VpcId"]}
+    until(lambda: "NextToken" in ec2.get_security_groups_for_vpc(**vpc, MaxResults=5), "two pages")
+    ec2.describe_security_group_references(GroupId=[live["GroupId"]])
+    ec2.describe_stale_security_groups(**vpc)
+    return {
+        "DhcpOptionsIds": ec2.describe_dhcp_options()["DhcpOptions"][0]["DhcpOptionsId"],
+        "Instances": running, "ReasonCodes": "other", "GetSecurityGroupsForVpc.VpcId": live["VpcId"],
+    }
+
+
 def own_images(ec2, live):
     image = ec2.create_image(
         InstanceId=live["InstanceId"], Name=f"{RUN}-first", Description="of a test",
@@ -606,7 +649,7 @@ def roles(iam):
 # In the order of the calls.
 NOUNS = [
     places, key_pairs, groups, profiles, instances, associations, addresses, interfaces,
-    own_images, networks,
+    account, own_images, networks,
 ]
 
 

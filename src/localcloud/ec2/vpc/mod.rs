@@ -6,6 +6,7 @@
 //! hidden from the run.
 
 pub(super) mod acls;
+pub(super) mod dhcp_options;
 pub(super) mod gateways;
 pub(super) mod nat;
 pub(super) mod route_tables;

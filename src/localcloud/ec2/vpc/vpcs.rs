@@ -10,6 +10,7 @@ use super::super::refusal::{Refusal, Result};
 use super::super::state::Tags;
 use super::super::tags;
 use super::super::xml::Xml;
+use super::dhcp_options;
 use super::state::{RouteTable, Vpc};
 use super::{
     MAX_VPCS, cidr, find_vpc, has_valid_size, in_use, is_hidden, may_be_used, refuse, unsupported,
@@ -29,7 +30,7 @@ impl Filtered for Owned {
             "cidr" | "cidrBlock" | "cidr-block-association.cidr-block" => vpc.cidr.to_string(),
             "cidr-block-association.association-id" => association(vpc),
             "cidr-block-association.state" => "associated".to_owned(),
-            "dhcp-options-id" | "dhcpOptionsId" => "default".to_owned(),
+            "dhcp-options-id" | "dhcpOptionsId" => dhcp_options::id(),
             "is-default" | "isDefault" => vpc.is_default.to_string(),
             "owner-id" => self.owner.clone(),
             "state" => "available".to_owned(),
@@ -59,7 +60,7 @@ pub(in super::super) fn write(xml: &mut Xml, vpc: &Vpc, owner: &str, state: &str
         xml.text("associationId", association(vpc));
         xml.node("cidrBlockState", |xml| xml.text("state", "associated"));
     });
-    xml.text("dhcpOptionsId", "default");
+    xml.text("dhcpOptionsId", dhcp_options::id());
     xml.text("instanceTenancy", &vpc.tenancy);
     xml.text("isDefault", vpc.is_default);
     write_public_access(xml);
