@@ -131,7 +131,7 @@ def reads(path):
         return f"{len(opened.read(100))} bytes"
 
 
-for private in ["keys.json", "cloud.log", "zygote.log", "ec2.json", "network.json", "lock"]:
+for private in ["keys.json", "cloud.log", "zygote.log", "ec2.json", "ec2.journal", "network.json", "lock"]:
     attempt(f"read state/{private}")(lambda path=private: reads(os.path.join(STATE, path)))
 attempt("read the owner's access file")(lambda: reads(os.path.join(ACCESS, "0.json")))
 attempt("list the state directory")(lambda: str(os.listdir(STATE)))

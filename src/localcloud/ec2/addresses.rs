@@ -6,11 +6,11 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::journaled::Table;
 use super::refusal::{Refusal, Result};
 use super::state::{Instance, Phase, State};
 use super::vpc::state::Subnet;
 use super::vpc::subnets::assignable;
-use super::vpc::vpcs::is_default;
 
 /// Returns all addresses of an instance.
 pub(super) fn of(instance: &Instance) -> impl Iterator<Item = Ipv4Addr> + use<> {
@@ -82,7 +82,7 @@ pub(super) fn free_address(state: &mut State, subnet: Ipv4Net) -> Result<Ipv4Add
             ),
         ));
     };
-    state.last_address = Some(free);
+    *state.last_address.get_mut() = Some(free);
     Ok(free)
 }
 
@@ -134,47 +134,54 @@ pub(super) fn wanted_address(
     Ok(address)
 }
 
-/// Assigns an address of this subnet to each instance and each Elastic IP address
-/// whose address in the network of all machines is of the subnet of an earlier
+/// Moves the addresses to this subnet, if they are of the subnet of an earlier
 /// daemon.
-pub(super) fn readdress(state: &mut State, subnet: Ipv4Net) {
-    let all = || state.regions.values().flat_map(|r| r.instances.values());
-    let elastic = || state.regions.values().flat_map(|r| r.elastic_ips.values());
-    let elastic = elastic().map(|own| own.address);
-    let taken: HashSet<Ipv4Addr> = all().flat_map(of).chain(elastic).collect();
-    let mut free = subnet.hosts().skip(1).filter(|a| !taken.contains(a));
-    for instance in state
-        .regions
-        .values_mut()
-        .flat_map(|region| region.instances.values_mut())
-    {
-        let shared = if is_default(&instance.region(), &instance.vpc) {
-            Some(&mut instance.address)
-        } else {
-            instance.outside.as_mut()
-        };
-        if let Some(address) = shared.filter(|address| !subnet.contains(&**address))
-            && let Some(next) = free.next()
-        {
-            *address = next;
-        }
+pub(super) fn readdress(state: &mut State, shared: Ipv4Net) {
+    let before = state.shared.unwrap_or(shared.network());
+    let before = Ipv4Net::new_assert(before, shared.prefix_len());
+    *state.shared.get_mut() = Some(shared.network());
+    if before == shared {
+        return;
     }
+    let offset = u32::from(shared.network()).wrapping_sub(u32::from(before.network()));
+    let moved = |address: Ipv4Addr| match before.contains(&address) {
+        true => Ipv4Addr::from(u32::from(address).wrapping_add(offset)),
+        false => address,
+    };
+    let moved_net = |net: Ipv4Net| Ipv4Net::new_assert(moved(net.network()), net.prefix_len());
     for region in state.regions.values_mut() {
-        for own in region.elastic_ips.values_mut() {
-            if !subnet.contains(&own.address)
-                && let Some(address) = free.next()
-            {
-                own.address = address;
+        let networks = &mut region.networks;
+        for id in keys(&networks.vpcs) {
+            if let Some(vpc) = networks.vpcs.get_mut(&id).filter(|vpc| vpc.is_default) {
+                vpc.cidr = moved_net(vpc.cidr);
             }
         }
-        let associations = region
-            .instances
-            .values_mut()
-            .filter_map(|i| i.elastic_ip.as_mut());
-        for association in associations {
-            if let Some(own) = region.elastic_ips.get(&association.allocation) {
-                association.address = own.address;
+        let is_default = |vpc: &str| networks.vpcs.get(vpc).is_some_and(|vpc| vpc.is_default);
+        for id in keys(&networks.subnets) {
+            if let Some(subnet) = networks.subnets.get_mut(&id).filter(|s| is_default(&s.vpc)) {
+                subnet.cidr = moved_net(subnet.cidr);
+            }
+        }
+        for id in keys(&region.instances) {
+            let Some(instance) = region.instances.get_mut(&id) else {
+                continue;
+            };
+            if is_default(&instance.vpc) {
+                instance.address = moved(instance.address);
+            }
+            instance.outside = instance.outside.map(moved);
+            if let Some(association) = &mut instance.elastic_ip {
+                association.address = moved(association.address);
+            }
+        }
+        for id in keys(&region.elastic_ips) {
+            if let Some(own) = region.elastic_ips.get_mut(&id) {
+                own.address = moved(own.address);
             }
         }
     }
+}
+
+fn keys<V>(table: &Table<V>) -> Vec<String> {
+    table.keys().cloned().collect()
 }

@@ -1,5 +1,5 @@
-//! The context of one action. The action changes a copy of the state, which
-//! replaces the state only if the action succeeds.
+//! The context of one action. The action changes the state, which is as it was
+//! before if the action fails.
 
 use std::collections::BTreeSet;
 

@@ -273,10 +273,8 @@ fn target(call: &mut Call<'_>, request: &Part<'_>) -> Result<Instance> {
         ));
     };
     NETWORK_INTERFACE.check(interface)?;
-    let mut all = call.region().instances.values();
-    let found = all
-        .find(|instance| instance.interface == interface && !instance.phase.is_ending())
-        .cloned();
+    let mut owners = call.region().instances.find(interface);
+    let found = owners.find(|owner| !owner.phase.is_ending()).cloned();
     found.ok_or_else(|| NETWORK_INTERFACE.not_found(&[interface]))
 }
 

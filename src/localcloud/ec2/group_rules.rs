@@ -1,5 +1,7 @@
 //! Security group rules. Each rule has its own id.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::call::{Call, Effect};
 use super::filters::{Filtered, Filters, page};
 use super::groups::{find, named};
@@ -215,8 +217,16 @@ pub(super) fn describe_security_group_rules(
             ));
         }
     }
+    let groups = &call.region().groups;
+    GROUP_RULE.find_all(&ids, |id| groups.find(id).next().is_some())?;
+    let ids: BTreeSet<&str> = ids.into_iter().collect();
+    let of_ids = ids.iter().flat_map(|id| groups.find(id));
+    let mut asked: BTreeMap<&str, &Group> = of_ids.map(|group| (&*group.id, group)).collect();
+    if ids.is_empty() {
+        asked = groups.values().map(|group| (&*group.id, group)).collect();
+    }
     let mut all = Vec::new();
-    for group in call.region().groups.values() {
+    for group in asked.into_values() {
         let both = [
             (Direction::Ingress, &group.ingress),
             (Direction::Egress, &group.egress),
@@ -224,7 +234,7 @@ pub(super) fn describe_security_group_rules(
         for (direction, rules) in both {
             let rules = rules
                 .iter()
-                .filter(|rule| ids.is_empty() || ids.contains(&rule.id.as_str()));
+                .filter(|rule| ids.is_empty() || ids.contains(&*rule.id));
             all.extend(rules.map(|rule| InGroup {
                 rule: rule.clone(),
                 group: group.id.clone(),
@@ -232,7 +242,6 @@ pub(super) fn describe_security_group_rules(
             }));
         }
     }
-    GROUP_RULE.find_all(&ids, |id| all.iter().any(|known| known.rule.id == id))?;
     let (rules, next) = page(request, filters.keep(all)?, 5)?;
     call.read_all()?;
     let mut xml = Xml::default();

@@ -1,6 +1,6 @@
 //! Security groups: create, find, delete and describe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
 
@@ -10,13 +10,12 @@ use super::ids::{GROUP, new_id, stable_id};
 use super::network::{vpc_id, vpc_of};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
-use super::state::{Group, Peer, Permission, Region, Rule, Tags};
+use super::state::{Group, Millis, Peer, Permission, Phase, Region, Rule, Tags, group_name, peer};
 use super::tags;
 use super::xml::Xml;
 
-/// The quota of security groups per region. AWS's default is 2500 per VPC; here
-/// every change rewrites the whole state file, so the quota is lower.
-const MAX_GROUPS: usize = 500;
+/// AWS's default quota of security groups in a region.
+const MAX_GROUPS: usize = 2500;
 
 /// Returns the id of a region's default group.
 pub(super) fn default_id(region: &str) -> String {
@@ -24,15 +23,15 @@ pub(super) fn default_id(region: &str) -> String {
 }
 
 /// Creates the default group of the default VPC if the region does not have it.
-pub(super) fn ensure_default(call: &mut Call<'_>) {
-    let id = default_id(call.region_name);
-    if !call.region().groups.contains_key(&id) {
-        add_default(call, id, &vpc_id(call.region_name));
+pub(super) fn ensure_default(known: &mut Region, region: &str, now: Millis) {
+    let id = default_id(region);
+    if !known.groups.contains_key(&id) {
+        add_default(known, id, &vpc_id(region), now);
     }
 }
 
 /// Creates the default group of a VPC.
-pub(super) fn add_default(call: &mut Call<'_>, id: String, vpc: &str) {
+pub(super) fn add_default(region: &mut Region, id: String, vpc: &str, now: Millis) {
     let all_from = |peer| Rule {
         id: new_id("sgr"),
         permission: Permission {
@@ -53,15 +52,15 @@ pub(super) fn add_default(call: &mut Call<'_>, id: String, vpc: &str) {
         egress: vec![all_from(Peer::V4(Ipv4Net::default()))],
         tags: Tags::new(),
         // Older than the consistency delay, so that it can be found at once.
-        created: call.now.saturating_sub(60_000),
+        created: now.saturating_sub(60_000),
     };
-    call.region().groups.insert(id, group);
+    region.groups.insert(id, group);
 }
 
 /// Returns the id of a VPC's default group.
 pub(super) fn default_of(call: &mut Call<'_>, vpc: &str) -> Option<String> {
-    let mut groups = call.region().groups.values();
-    let found = groups.find(|group| group.vpc == vpc && group.name == "default");
+    let alias = group_name(vpc, "default");
+    let found = call.region().groups.find(&alias).next();
     found.map(|group| group.id.clone())
 }
 
@@ -80,8 +79,8 @@ pub(super) fn find(call: &mut Call<'_>, id: &str) -> Result<Group> {
 /// Returns the id of the group with this name in the default VPC.
 pub(super) fn id_by_name(call: &mut Call<'_>, name: &str) -> Result<String> {
     let vpc = vpc_id(call.region_name);
-    let mut groups = call.region().groups.values();
-    let found = groups.find(|g| g.name == name && g.vpc == vpc);
+    let alias = group_name(&vpc, name);
+    let found = call.region().groups.find(&alias).next();
     found.map(|group| group.id.clone()).ok_or_else(|| {
         Refusal::new(
             "InvalidGroup.NotFound",
@@ -176,8 +175,8 @@ pub(super) fn create_security_group(call: &mut Call<'_>, request: &Part<'_>) -> 
     let vpc = vpc_of(call, vpc)?.id;
     check_name(name)?;
     check_description("security group", "GroupDescription", description)?;
-    let mut groups = call.region().groups.values();
-    if groups.any(|g| g.name == name && g.vpc == vpc) {
+    let alias = group_name(&vpc, name);
+    if call.region().groups.find(&alias).next().is_some() {
         return Err(Refusal::new(
             "InvalidGroup.Duplicate",
             format!("The security group '{name}' already exists for VPC '{vpc}'"),
@@ -246,18 +245,10 @@ pub(super) fn delete_security_group(call: &mut Call<'_>, request: &Part<'_>) -> 
 /// Whether the group is used by an instance that is not terminated or by a rule
 /// of another group.
 fn is_used(region: &Region, id: &str) -> bool {
-    let by_instance = region.instances.values().any(|instance| {
-        instance.phase != super::state::Phase::Terminated
-            && instance.groups.iter().any(|group| group == id)
-    });
-    let peer = Peer::Group(id.to_owned());
-    let by_rule = region
-        .groups
-        .values()
-        .filter(|group| group.id != id)
-        .flat_map(|group| group.ingress.iter().chain(&group.egress))
-        .any(|rule| rule.permission.peer == peer);
-    by_instance || by_rule
+    let mut members = region.instances.find(id);
+    let alias = peer(id);
+    let mut others = region.groups.find(&alias);
+    members.any(|member| member.phase != Phase::Terminated) || others.any(|group| group.id != id)
 }
 
 /// Writes rules as `DescribeSecurityGroups` shows them: one entry for all peers
@@ -368,29 +359,25 @@ impl Filtered for InVpc {
 pub(super) fn describe_security_groups(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let ids = request.list("GroupId");
     let names = request.list("GroupName");
-    for id in &ids {
-        find(call, id)?;
+    let mut asked = BTreeSet::new();
+    for id in ids {
+        asked.insert(find(call, id)?.id);
     }
-    for name in &names {
-        id_by_name(call, name)?;
+    for name in names {
+        asked.insert(id_by_name(call, name)?);
     }
-    let default = vpc_id(call.region_name);
     let owner = call.facts.account.clone();
-    let asked = |group: &Group| {
-        (ids.is_empty() && names.is_empty())
-            || ids.contains(&group.id.as_str())
-            || (names.contains(&group.name.as_str()) && group.vpc == default)
+    let groups = &call.region().groups;
+    let groups: Vec<&Group> = if asked.is_empty() {
+        groups.values().collect()
+    } else {
+        asked.iter().filter_map(|id| groups.get(id)).collect()
     };
-    let all: Vec<InVpc> = call
-        .region()
-        .groups
-        .values()
-        .filter(|group| asked(group))
-        .map(|group| InVpc {
-            group: group.clone(),
-            owner: owner.clone(),
-        })
-        .collect();
+    let in_vpc = |group: &Group| InVpc {
+        group: group.clone(),
+        owner: owner.clone(),
+    };
+    let all = groups.into_iter().map(in_vpc).collect();
     let (groups, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
     call.read_all()?;
     let mut xml = Xml::default();

@@ -1,5 +1,7 @@
 //! Key pairs: create, import, describe and delete.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::digest;
@@ -189,30 +191,33 @@ fn new_rsa(name: &str) -> Result<NewKey> {
     ))
 }
 
+/// Returns the key pairs with these names and ids, or all.
+fn asked(call: &mut Call<'_>, names: &[&str], ids: &[&str]) -> Result<Vec<KeyPair>> {
+    let mut asked = BTreeMap::new();
+    for name in names {
+        let found = call.region().key_pairs.get(*name).cloned();
+        let found = found.filter(|pair| call.visible(pair.created));
+        let pair = found.ok_or_else(|| KEY_PAIR.not_found(&[name]))?;
+        asked.insert(pair.name.clone(), pair);
+    }
+    for id in ids {
+        let found = call.region().key_pairs.find(id).next().cloned();
+        let pair = found.ok_or_else(|| KEY_PAIR.not_found(&[id]))?;
+        asked.insert(pair.name.clone(), pair);
+    }
+    if names.is_empty() && ids.is_empty() {
+        return Ok(call.region().key_pairs.values().cloned().collect());
+    }
+    Ok(asked.into_values().collect())
+}
+
 pub(super) fn describe_key_pairs(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let names = request.list("KeyName");
     let ids = request.list("KeyPairId");
     let with_key = request.flag("IncludePublicKey")?.unwrap_or(false);
     let filters = Filters::of(request)?;
     call.read_all()?;
-    let pairs: Vec<KeyPair> = call.region().key_pairs.values().cloned().collect();
-    let missing = names
-        .iter()
-        .find(|name| {
-            !pairs
-                .iter()
-                .any(|p| p.name == **name && call.visible(p.created))
-        })
-        .or_else(|| ids.iter().find(|id| !pairs.iter().any(|p| p.id == **id)));
-    if let Some(missing) = missing {
-        return Err(KEY_PAIR.not_found(&[missing]));
-    }
-    let asked = |pair: &KeyPair| {
-        (names.is_empty() && ids.is_empty())
-            || names.contains(&pair.name.as_str())
-            || ids.contains(&pair.id.as_str())
-    };
-    let pairs = filters.keep(pairs.into_iter().filter(asked).collect())?;
+    let pairs = filters.keep(asked(call, &names, &ids)?)?;
     let mut xml = Xml::default();
     xml.list("keySet", pairs, |xml, pair| {
         write(xml, &pair);
@@ -231,8 +236,9 @@ pub(super) fn delete_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result
     if name.is_none() && id.is_none() {
         request.required("KeyName")?;
     }
-    let mut all = call.region().key_pairs.values();
-    let known = all.find(|pair| Some(&*pair.name) == name || Some(&*pair.id) == id);
+    let pairs = &call.region().key_pairs;
+    let by_name = name.and_then(|name| pairs.get(name));
+    let known = by_name.or_else(|| pairs.find(id?).next());
     // As on AWS, deleting a missing key pair is not an error.
     let Some(pair) = known.cloned() else {
         return Ok(Xml::done());

@@ -201,13 +201,7 @@ fn create_volumes(call: &mut Call<'_>, launch: &Launch, instance: &str) -> Vec<A
 /// Returns the answer to a launch. A repeated request with the same client token
 /// has the same answer.
 fn reservation(call: &mut Call<'_>, id: &str) -> Xml {
-    let mut launched: Vec<Instance> = call
-        .region()
-        .instances
-        .values()
-        .filter(|instance| instance.reservation == id)
-        .cloned()
-        .collect();
+    let mut launched: Vec<Instance> = call.region().instances.find(id).cloned().collect();
     launched.sort_by_key(|instance| instance.launch_index);
     let mut xml = Xml::default();
     xml.text("reservationId", id);

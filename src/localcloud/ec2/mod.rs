@@ -1,9 +1,9 @@
 //! EC2's query API: the actions that autorun's primitives and common tools need.
 //!
 //! An action is a function. It reads its parameters, refuses unknown parameters
-//! and changes a copy of the state. The copy is written to disk, then replaces
-//! the state, and then the machines are changed. A dry run stops before the copy
-//! is written.
+//! and changes the state in place. The change is written to disk, and then the
+//! machines are changed. A change is undone if the action fails, and in a dry
+//! run.
 //!
 //! To add an action, write a function beside similar actions and add a line to
 //! the table in `actions`.
@@ -42,6 +42,8 @@ mod instance_profiles;
 mod instance_task;
 mod instance_types;
 mod instances;
+mod journal;
+mod journaled;
 mod key_pairs;
 mod launch;
 mod launch_request;

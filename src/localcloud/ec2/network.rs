@@ -96,7 +96,7 @@ pub(super) fn create_default_vpc(call: &mut Call<'_>, _request: &Part<'_>) -> Re
 /// Creates the default VPC, with its subnet, in the account of the run.
 fn create_missing(call: &mut Call<'_>) {
     let run = call.run.unwrap_or_default().to_owned();
-    call.region().default_vpcs.insert(run);
+    call.region().default_vpcs.get_mut().insert(run);
 }
 
 pub(super) fn create_default_subnet(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {

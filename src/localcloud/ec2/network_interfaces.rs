@@ -225,10 +225,8 @@ fn all(call: &mut Call<'_>) -> Vec<Interface> {
 /// Returns the instance that has an interface.
 pub(super) fn holder(call: &mut Call<'_>, interface: &str) -> Result<Instance> {
     NETWORK_INTERFACE.check(interface)?;
-    let mut instances = call.region().instances.values();
-    let found = instances
-        .find(|i| i.interface == interface && i.phase != Phase::Terminated)
-        .cloned();
+    let mut owners = call.region().instances.find(interface);
+    let found = owners.find(|i| i.phase != Phase::Terminated).cloned();
     found
         .filter(|instance| call.visible(instance.created))
         .ok_or_else(|| NETWORK_INTERFACE.not_found(&[interface]))

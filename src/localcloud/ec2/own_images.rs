@@ -106,7 +106,7 @@ fn name(call: &mut Call<'_>, request: &Part<'_>) -> Result<String> {
              numbers, '(', ')', '.', '-', '/' and '_'",
         ));
     }
-    let other = call.region().images.values().find(|own| own.name == name);
+    let other = call.region().images.find(name).next();
     if let Some(other) = other {
         return Err(Refusal::new(
             "InvalidAMIName.Duplicate",

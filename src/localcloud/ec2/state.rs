@@ -1,4 +1,4 @@
-//! The state of EC2: one small document, which is replaced as a whole.
+//! The state of EC2: tables of resources.
 //!
 //! A change is written to disk before its request is answered. A daemon that is
 //! killed therefore loses no change that it has acknowledged.
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::block_devices::Mapping;
 use super::iam::Iam;
+use super::journaled::{Row, Single, Table, record};
 use super::options::Options;
 use super::volume_spec::Spec;
 use super::vpc::state::Networks;
@@ -22,49 +23,104 @@ pub(super) type Millis = u64;
 /// The tags of one resource.
 pub(super) type Tags = BTreeMap<String, String>;
 
-/// The state of all regions.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct State {
-    pub(super) regions: BTreeMap<String, Region>,
-    /// The address assigned last. A freed address is not assigned again at once.
-    pub(super) last_address: Option<Ipv4Addr>,
-    /// Roles and instance profiles.
-    #[serde(default)]
-    pub(super) iam: Iam,
+impl Row for Token {}
+impl Row for Snapshot {}
+impl Row for ElasticIp {}
+
+/// A key pair is found by its id.
+impl Row for KeyPair {
+    fn aliases(&self) -> Vec<String> {
+        vec![self.id.clone()]
+    }
 }
 
+/// A group is found by its name, by its rules, and by the groups to which its
+/// rules refer.
+impl Row for Group {
+    fn aliases(&self) -> Vec<String> {
+        let rules = || self.ingress.iter().chain(&self.egress);
+        let ids = rules().map(|rule| rule.id.clone());
+        let peers = rules().filter_map(|rule| match &rule.permission.peer {
+            Peer::Group(id) => Some(peer(id)),
+            _ => None,
+        });
+        let name = group_name(&self.vpc, &self.name);
+        ids.chain(peers).chain([name]).collect()
+    }
+}
+
+/// Returns the alias of the group with this name.
+pub(super) fn group_name(vpc: &str, name: &str) -> String {
+    format!("{vpc} {name}")
+}
+
+/// Returns the alias of the groups whose rules refer to a group.
+pub(super) fn peer(group: &str) -> String {
+    format!("peer {group}")
+}
+
+/// An instance is found by its launch, its network interface and its groups.
+impl Row for Instance {
+    fn aliases(&self) -> Vec<String> {
+        let mut aliases = vec![self.reservation.clone(), self.interface.clone()];
+        aliases.extend(self.groups.iter().cloned());
+        aliases
+    }
+}
+
+/// An image is found by its name.
+impl Row for OwnImage {
+    fn aliases(&self) -> Vec<String> {
+        vec![self.name.clone()]
+    }
+}
+
+/// A volume is found by its client token.
+impl Row for Volume {
+    fn aliases(&self) -> Vec<String> {
+        self.token.iter().map(|(token, _)| token.clone()).collect()
+    }
+}
+
+record! {
+/// The state of all regions.
+pub(super) struct State {
+    pub(super) regions: BTreeMap<String, Region>,
+    /// The first address of the subnet that all regions share.
+    pub(super) shared: Single<Option<Ipv4Addr>>,
+    /// The address assigned last. A freed address is not assigned again at once.
+    pub(super) last_address: Single<Option<Ipv4Addr>>,
+    /// Roles and instance profiles.
+    pub(super) iam: Iam,
+}
+}
+
+record! {
 /// The resources of one region.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Region {
     /// Key pairs by name.
-    pub(super) key_pairs: BTreeMap<String, KeyPair>,
+    pub(super) key_pairs: Table<KeyPair>,
     /// Security groups by id.
-    pub(super) groups: BTreeMap<String, Group>,
+    pub(super) groups: Table<Group>,
     /// Instances by id.
-    pub(super) instances: BTreeMap<String, Instance>,
+    pub(super) instances: Table<Instance>,
     /// Volumes by id, attached or not.
-    #[serde(default)]
-    pub(super) volumes: BTreeMap<String, Volume>,
+    pub(super) volumes: Table<Volume>,
     /// Images of the account by id.
-    #[serde(default)]
-    pub(super) images: BTreeMap<String, OwnImage>,
+    pub(super) images: Table<OwnImage>,
     /// When images of the account were deregistered, by id.
-    #[serde(default)]
-    pub(super) deregistered: BTreeMap<String, Millis>,
+    pub(super) deregistered: Table<Millis>,
     /// Snapshots by id.
-    #[serde(default)]
-    pub(super) snapshots: BTreeMap<String, Snapshot>,
+    pub(super) snapshots: Table<Snapshot>,
     /// Elastic IP addresses by allocation id.
-    #[serde(default)]
-    pub(super) elastic_ips: BTreeMap<String, ElasticIp>,
+    pub(super) elastic_ips: Table<ElasticIp>,
     /// Launches by client token.
-    pub(super) tokens: BTreeMap<String, Token>,
+    pub(super) tokens: Table<Token>,
     /// The runs that created the default VPC or its subnet, which their accounts
     /// lacked.
-    #[serde(default)]
-    pub(super) default_vpcs: BTreeSet<String>,
-    #[serde(default)]
+    pub(super) default_vpcs: Single<BTreeSet<String>>,
     pub(super) networks: Networks,
+}
 }
 
 /// A launch with a client token.
@@ -395,9 +451,9 @@ impl Region {
         }
         self.deregistered
             .retain(|_, when| now.saturating_sub(*when) <= REMEMBERED);
-        let known: BTreeSet<&String> = self.instances.values().map(|i| &i.reservation).collect();
+        let instances = &self.instances;
         self.tokens
-            .retain(|_, token| known.contains(&token.reservation));
+            .retain(|_, token| instances.find(&token.reservation).next().is_some());
     }
 
     /// Whether an instance reaches the internet. As on AWS, this takes a public

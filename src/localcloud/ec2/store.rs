@@ -1,74 +1,120 @@
 //! The state in memory and on disk.
 //!
-//! A changed state is written to disk before it replaces the state in memory.
+//! A change is written to disk before it is completed in memory.
 
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::Ipv4Net;
 
 use super::addresses::readdress;
 use super::call::CloudInfo;
-use super::state::{Millis, Phase, Saving, State};
+use super::journal::Journal;
+use super::journaled::Journaled as _;
+use super::state::{Millis, Phase, Region, Saving, State};
 use crate::clock;
 
-/// The state of EC2 and its file.
+/// The state of EC2 and its files.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(super) facts: CloudInfo,
-    state: Mutex<State>,
-    file: PathBuf,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    state: State,
+    journal: Journal,
+}
+
+/// A change of the state. If it is dropped before it is committed, also by a
+/// panic, the state is as it was.
+pub(super) struct Change<'a>(MutexGuard<'a, Kept>);
+
+impl Deref for Change<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0.state
+    }
+}
+
+impl DerefMut for Change<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.0.state
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        self.0.state.roll_back();
+    }
+}
+
+impl Change<'_> {
+    /// Writes the change to disk and completes it. More changes may follow.
+    pub(super) fn commit(&mut self) -> io::Result<()> {
+        let Kept { state, journal } = &mut *self.0;
+        journal.write(state).inspect_err(|e| {
+            log::error!("cannot write {}: {e}", journal.path().display());
+        })?;
+        state.commit();
+        Ok(())
+    }
+}
+
+/// The state for reading.
+pub(super) struct Reading<'a>(MutexGuard<'a, Kept>);
+
+impl Deref for Reading<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0.state
+    }
 }
 
 impl Store {
     /// Reads the state that an earlier daemon left in `file`. The machines of that
     /// daemon ended with it, so their instances become stopped.
     pub(crate) fn open(facts: CloudInfo, file: PathBuf) -> io::Result<Self> {
-        let mut state: State = match fs::read(&file) {
-            Ok(text) => serde_json::from_slice(&text)
-                .map_err(|e| io::Error::other(format!("cannot parse {}: {e}", file.display())))?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => State::default(),
-            Err(e) => return Err(e),
-        };
+        let (mut journal, mut state) = Journal::open(file)?;
         settle(&mut state, facts.subnet, clock::millis());
-        write(&file, &state)?;
+        journal.fold(&state)?;
+        state.commit();
         Ok(Self {
             facts,
-            state: Mutex::new(state),
-            file,
+            kept: Mutex::new(Kept { state, journal }),
         })
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // The lock may be poisoned: the state is replaced as a whole, so a panic
-        // cannot leave it half changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // The lock may be poisoned: a change that panics is undone.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn state(&self) -> Reading<'_> {
+        Reading(self.kept())
+    }
+
+    /// Begins a change.
+    pub(super) fn begin(&self) -> Change<'_> {
+        Change(self.kept())
     }
 
     /// Changes the state without a request, for changes that start in a machine.
+    /// They have happened, so they also stay if they cannot be written.
     #[cfg(target_os = "linux")]
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.state();
-        change(&mut state);
-        if let Err(e) = write(&self.file, &state) {
-            log::error!("cannot write {}: {e}", self.file.display());
+        let mut next = self.begin();
+        change(&mut next);
+        if next.commit().is_err() {
+            let Kept { state, journal } = &mut *next.0;
+            journal.lacks_a_change();
+            state.commit();
         }
-    }
-
-    /// Writes the next state to disk, then replaces the current state with it.
-    pub(super) fn replace(
-        &self,
-        mut current: MutexGuard<'_, State>,
-        next: State,
-    ) -> io::Result<()> {
-        write(&self.file, &next).inspect_err(|e| {
-            log::error!("cannot write {}: {e}", self.file.display());
-        })?;
-        *current = next;
-        Ok(())
     }
 }
 
@@ -92,30 +138,25 @@ fn settle(state: &mut State, subnet: Ipv4Net, now: Millis) {
             };
             region.set_phase(&id, phase, Some(reason), now);
         }
-    }
-    for region in state.regions.values_mut() {
-        let images = region.images.values_mut().map(|image| &mut image.saving);
-        let snapshots = region.snapshots.values_mut().map(|own| &mut own.saving);
-        for saving in images.chain(snapshots).filter(|s| **s == Saving::Pending) {
-            *saving = Saving::Failed;
-        }
+        fail_copies(region);
     }
     // The subnet may differ from the earlier daemon's subnet.
     readdress(state, subnet);
 }
 
-/// Replaces the state on disk. It writes a new file and renames it, so that the
-/// file is complete whenever the daemon is killed.
-fn write(file: &Path, state: &State) -> io::Result<()> {
-    let next = file.with_extension("new");
-    let text = serde_json::to_vec(state)?;
-    let mut out = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&next)?;
-    out.write_all(&text)?;
-    drop(out);
-    fs::rename(next, file)
+/// Marks the copies of disks that an earlier daemon did not complete.
+fn fail_copies(region: &mut Region) {
+    let pending = |saving: Saving| saving == Saving::Pending;
+    let images = region.images.values().filter(|image| pending(image.saving));
+    for id in images.map(|image| image.id.clone()).collect::<Vec<_>>() {
+        if let Some(image) = region.images.get_mut(&id) {
+            image.saving = Saving::Failed;
+        }
+    }
+    let snapshots = region.snapshots.values().filter(|own| pending(own.saving));
+    for id in snapshots.map(|own| own.id.clone()).collect::<Vec<_>>() {
+        if let Some(own) = region.snapshots.get_mut(&id) {
+            own.saving = Saving::Failed;
+        }
+    }
 }

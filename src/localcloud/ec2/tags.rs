@@ -118,18 +118,17 @@ pub(super) fn write_list(xml: &mut Xml, tags: &Tags) {
 /// Returns the kind and the tags of the resource with this id.
 fn of<'a>(region: &'a mut Region, id: &str) -> Option<(&'static str, &'a mut Tags)> {
     if is_id("key", id) {
-        let pair = region.key_pairs.values_mut().find(|pair| pair.id == id)?;
-        return Some(("key-pair", &mut pair.tags));
+        let name = region.key_pairs.find(id).next()?.name.clone();
+        return Some(("key-pair", &mut region.key_pairs.get_mut(&name)?.tags));
     }
     if is_id("sg", id) {
         return Some(("security-group", &mut region.groups.get_mut(id)?.tags));
     }
     if is_id("sgr", id) {
-        let rule = region
-            .groups
-            .values_mut()
-            .flat_map(|group| group.ingress.iter_mut().chain(group.egress.iter_mut()))
-            .find(|rule| rule.id == id)?;
+        let group = region.groups.find(id).next()?.id.clone();
+        let group = region.groups.get_mut(&group)?;
+        let mut rules = group.ingress.iter_mut().chain(&mut group.egress);
+        let rule = rules.find(|rule| rule.id == id)?;
         return Some(("security-group-rule", &mut rule.tags));
     }
     if is_id("eipalloc", id) {
@@ -145,8 +144,11 @@ fn of<'a>(region: &'a mut Region, id: &str) -> Option<(&'static str, &'a mut Tag
         return Some(("volume", &mut region.volumes.get_mut(id)?.tags));
     }
     if is_id("eni", id) {
-        let mut instances = region.instances.values_mut();
-        let owner = instances.find(|i| i.interface == id && i.phase != Phase::Terminated)?;
+        let owner = {
+            let mut owners = region.instances.find(id);
+            owners.find(|i| i.phase != Phase::Terminated)?.id.clone()
+        };
+        let owner = region.instances.get_mut(&owner)?;
         return Some(("network-interface", &mut owner.options.interface_tags));
     }
     let networks = &mut region.networks;
@@ -254,37 +256,67 @@ impl Filtered for Tag {
     }
 }
 
-pub(super) fn describe_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
-    let region = call.region();
-    let mut ids: Vec<String> = region.instances.keys().cloned().collect();
-    ids.extend(region.volumes.keys().cloned());
-    ids.extend(region.instances.values().map(|i| i.interface.clone()));
-    ids.extend(region.groups.keys().cloned());
-    let rules = region
-        .groups
-        .values()
-        .flat_map(|group| group.ingress.iter().chain(&group.egress));
-    ids.extend(rules.map(|rule| rule.id.clone()));
-    ids.extend(region.elastic_ips.keys().cloned());
-    ids.extend(region.images.keys().cloned());
-    ids.extend(region.snapshots.keys().cloned());
-    ids.extend(region.key_pairs.values().map(|pair| pair.id.clone()));
-    let networks = &region.networks;
-    ids.extend(networks.vpcs.keys().cloned());
-    ids.extend(networks.subnets.keys().cloned());
-    ids.extend(networks.internet_gateways.keys().cloned());
-    ids.extend(networks.route_tables.keys().cloned());
+/// Returns the tags of all resources.
+fn all(region: &Region) -> Vec<Tag> {
     let mut all = Vec::new();
-    for id in ids {
-        if let Some((kind, tags)) = of(region, &id) {
-            all.extend(tags.iter().map(|(key, value)| Tag {
-                id: id.clone(),
-                kind,
-                key: key.clone(),
-                value: value.clone(),
-            }));
+    let mut add = |kind, id: &str, tags: &Tags| {
+        all.extend(tags.iter().map(|(key, value)| Tag {
+            id: id.to_owned(),
+            kind,
+            key: key.clone(),
+            value: value.clone(),
+        }));
+    };
+    for instance in region.instances.values() {
+        add("instance", &instance.id, &instance.tags);
+    }
+    for volume in region.volumes.values() {
+        add("volume", &volume.id, &volume.tags);
+    }
+    for instance in region.instances.values() {
+        if instance.phase != Phase::Terminated {
+            let tags = &instance.options.interface_tags;
+            add("network-interface", &instance.interface, tags);
         }
     }
+    for group in region.groups.values() {
+        add("security-group", &group.id, &group.tags);
+    }
+    for group in region.groups.values() {
+        for rule in group.ingress.iter().chain(&group.egress) {
+            add("security-group-rule", &rule.id, &rule.tags);
+        }
+    }
+    for own in region.elastic_ips.values() {
+        add("elastic-ip", &own.id, &own.tags);
+    }
+    for image in region.images.values() {
+        add("image", &image.id, &image.tags);
+    }
+    for snapshot in region.snapshots.values() {
+        add("snapshot", &snapshot.id, &snapshot.tags);
+    }
+    for pair in region.key_pairs.values() {
+        add("key-pair", &pair.id, &pair.tags);
+    }
+    let networks = &region.networks;
+    for vpc in networks.vpcs.values() {
+        add("vpc", &vpc.id, &vpc.tags);
+    }
+    for subnet in networks.subnets.values() {
+        add("subnet", &subnet.id, &subnet.tags);
+    }
+    for gateway in networks.internet_gateways.values() {
+        add("internet-gateway", &gateway.id, &gateway.tags);
+    }
+    for table in networks.route_tables.values() {
+        add("route-table", &table.id, &table.tags);
+    }
+    all
+}
+
+pub(super) fn describe_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let all = all(call.region());
     let (tags, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
     call.read_all()?;
     let mut xml = Xml::default();

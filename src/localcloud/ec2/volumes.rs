@@ -57,9 +57,8 @@ pub(super) fn check_quota<'a>(
 pub(super) fn create_volume(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let token = request.text("ClientToken").map(str::to_owned);
     let same = call.params.canonical_without("ClientToken");
-    let mut known = call.region().volumes.values();
-    let before =
-        known.find(|v| token.is_some() && v.token.as_ref().map(|t| &t.0) == token.as_ref());
+    let volumes = &call.region().volumes;
+    let before = token.as_ref().and_then(|token| volumes.find(token).next());
     if let Some(volume) = before.cloned() {
         if volume
             .token

@@ -20,7 +20,7 @@ pub(super) use state::{Iam, InstanceRole, Profile};
 
 const XMLNS: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 
-/// What an action works with. It changes a copy of the state.
+/// What an action works with.
 struct Call<'a> {
     iam: &'a mut Iam,
     account: &'a str,
@@ -91,16 +91,15 @@ fn act(store: &Store, form: &[u8]) -> Result<(String, Xml)> {
         let message = format!("Could not find operation {name} for version 2010-05-08");
         return Err(Refusal::new("InvalidAction", message));
     };
-    let current = store.state();
-    let mut next = current.clone();
+    let mut change = store.begin();
     let mut call = Call {
-        iam: &mut next.iam,
+        iam: &mut change.iam,
         account: &store.facts.account,
         params: &params,
     };
     let result = action(&mut call, &request)?;
     if !name.starts_with("Get") && !name.starts_with("List") {
-        store.replace(current, next).map_err(|_| {
+        change.commit().map_err(|_| {
             let message = "The local cloud cannot write its state";
             Refusal::new("ServiceFailure", message).status(500)
         })?;

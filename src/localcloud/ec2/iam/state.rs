@@ -5,16 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::super::journaled::{Row, Table, record};
 use super::super::state::{Millis, Tags};
 
+record! {
 /// The state of IAM, which has no regions.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(in super::super) struct Iam {
     /// Roles by name.
-    pub(super) roles: BTreeMap<String, Role>,
+    pub(super) roles: Table<Role>,
     /// Instance profiles by name.
-    pub(super) profiles: BTreeMap<String, Profile>,
+    pub(super) profiles: Table<Profile>,
 }
+}
+
+/// A role is found by its id.
+impl Row for Role {
+    fn aliases(&self) -> Vec<String> {
+        vec![self.id.clone()]
+    }
+}
+
+impl Row for Profile {}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Role {
@@ -96,14 +107,17 @@ impl Iam {
     /// Records a use of a role, unless a recent one is recorded. Returns whether the
     /// record changed.
     pub(in super::super) fn record_use(&mut self, id: &str, region: &str, now: Millis) -> bool {
-        let Some(role) = self.roles.values_mut().find(|role| role.id == id) else {
+        let Some(role) = self.roles.find(id).next() else {
             return false;
         };
         let known = role.used.as_ref();
         if known.is_some_and(|(when, place)| place == region && now < when + PRECISION) {
             return false;
         }
-        role.used = Some((now, region.to_owned()));
+        let name = role.name.clone();
+        if let Some(role) = self.roles.get_mut(&name) {
+            role.used = Some((now, region.to_owned()));
+        }
         true
     }
 

@@ -64,24 +64,22 @@ pub(in super::super) fn describe_network_acls(
 ) -> Result<Xml> {
     let ids = request.list("NetworkAclId");
     let owner = call.facts.account.clone();
-    let networks = call.region().networks.clone();
-    let all: Vec<Acl> = networks
-        .vpcs
-        .keys()
-        .filter(|vpc| !is_hidden(call, vpc))
-        .map(|vpc| Acl {
-            id: stable_id("acl", &[vpc]),
-            vpc: vpc.clone(),
-            subnets: networks
-                .subnets
-                .values()
-                .filter(|subnet| subnet.vpc == *vpc)
-                .map(|subnet| subnet.id.clone())
-                .collect(),
-            owner: owner.clone(),
-            tags: Tags::new(),
-        })
-        .collect();
+    let mut vpcs: Vec<String> = call.region().networks.vpcs.keys().cloned().collect();
+    vpcs.retain(|vpc| !is_hidden(call, vpc));
+    let networks = &call.region().networks;
+    let of = |vpc: String| Acl {
+        id: stable_id("acl", &[&vpc]),
+        subnets: networks
+            .subnets
+            .values()
+            .filter(|subnet| subnet.vpc == vpc)
+            .map(|subnet| subnet.id.clone())
+            .collect(),
+        vpc,
+        owner: owner.clone(),
+        tags: Tags::new(),
+    };
+    let all: Vec<Acl> = vpcs.into_iter().map(of).collect();
     NETWORK_ACL.find_all(&ids, |id| all.iter().any(|acl| acl.id == id))?;
     let asked = all
         .into_iter()

@@ -24,7 +24,7 @@ use super::ids::{INTERNET_GATEWAY, ROUTE_TABLE, SUBNET, VPC, stable_id};
 use super::network::{has_default_subnet, has_default_vpc, subnet_id, vpc_id, zone};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
-use super::state::Tags;
+use super::state::{Region, Tags};
 use state::{InternetGateway, Route, RouteTable, Subnet, Vpc};
 
 /// The limit of VPCs in a region. AWS's default quota is 5, which an account can
@@ -41,67 +41,64 @@ const MAX_ROUTE_TABLES: usize = 200;
 const MAX_ROUTES: usize = 50;
 
 /// Creates the region's default VPC with its parts, if the region does not have
-/// it. The addresses are those of the local cloud, which may have changed.
-pub(super) fn ensure_default(call: &mut Call<'_>) {
-    let region = call.region_name;
-    let cidr = call.facts.subnet;
+/// it. The addresses are those of the local cloud.
+pub(super) fn ensure_default(known: &mut Region, region: &str, cidr: Ipv4Net) {
     let vpc = vpc_id(region);
+    let networks = &mut known.networks;
+    if networks.vpcs.contains_key(&vpc) {
+        return;
+    }
     let gateway = stable_id("igw", &[region]);
     let table = stable_id("rtb", &[region]);
-    let networks = &mut call.region().networks;
-    networks
-        .vpcs
-        .entry(vpc.clone())
-        .or_insert_with(|| {
-            networks.internet_gateways.insert(
-                gateway.clone(),
-                InternetGateway {
-                    id: gateway.clone(),
-                    vpc: Some(vpc.clone()),
-                    tags: Tags::new(),
-                },
-            );
-            let internet = Route {
-                destination: Ipv4Net::default(),
-                gateway,
-            };
-            networks.route_tables.insert(
-                table.clone(),
-                RouteTable {
-                    id: table,
-                    vpc: vpc.clone(),
-                    main: Some(stable_id("rtbassoc", &[region])),
-                    associations: BTreeMap::new(),
-                    routes: vec![internet],
-                    tags: Tags::new(),
-                },
-            );
-            Vpc {
-                id: vpc.clone(),
-                cidr,
-                is_default: true,
-                tenancy: "default".to_owned(),
-                dns_support: true,
-                dns_hostnames: true,
-                address_metrics: false,
-                tags: Tags::new(),
-            }
-        })
-        .cidr = cidr;
     let subnet = subnet_id(region);
-    networks
-        .subnets
-        .entry(subnet.clone())
-        .or_insert_with(|| Subnet {
+    networks.internet_gateways.insert(
+        gateway.clone(),
+        InternetGateway {
+            id: gateway.clone(),
+            vpc: Some(vpc.clone()),
+            tags: Tags::new(),
+        },
+    );
+    let internet = Route {
+        destination: Ipv4Net::default(),
+        gateway,
+    };
+    networks.route_tables.insert(
+        table.clone(),
+        RouteTable {
+            id: table,
+            vpc: vpc.clone(),
+            main: Some(stable_id("rtbassoc", &[region])),
+            associations: BTreeMap::new(),
+            routes: vec![internet],
+            tags: Tags::new(),
+        },
+    );
+    networks.subnets.insert(
+        subnet.clone(),
+        Subnet {
             id: subnet,
-            vpc,
+            vpc: vpc.clone(),
             cidr,
             zone: zone(region),
             is_default: true,
             map_public_ip: true,
             tags: Tags::new(),
-        })
-        .cidr = cidr;
+        },
+    );
+    networks.vpcs.insert(
+        vpc.clone(),
+        Vpc {
+            id: vpc,
+            cidr,
+            is_default: true,
+            tenancy: "default".to_owned(),
+            dns_support: true,
+            dns_hostnames: true,
+            address_metrics: false,
+            tags: Tags::new(),
+        },
+    );
 }
 
 /// Whether a part of this VPC is hidden from the run, because its account has no

@@ -5,17 +5,24 @@ use std::collections::BTreeMap;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::super::journaled::{Row, Table, record};
 use super::super::state::Tags;
 use crate::as_text;
 
+record! {
 /// The VPCs of one region and their parts, by id.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(in super::super) struct Networks {
-    pub(in super::super) vpcs: BTreeMap<String, Vpc>,
-    pub(in super::super) subnets: BTreeMap<String, Subnet>,
-    pub(in super::super) internet_gateways: BTreeMap<String, InternetGateway>,
-    pub(in super::super) route_tables: BTreeMap<String, RouteTable>,
+    pub(in super::super) vpcs: Table<Vpc>,
+    pub(in super::super) subnets: Table<Subnet>,
+    pub(in super::super) internet_gateways: Table<InternetGateway>,
+    pub(in super::super) route_tables: Table<RouteTable>,
 }
+}
+
+impl Row for Vpc {}
+impl Row for Subnet {}
+impl Row for InternetGateway {}
+impl Row for RouteTable {}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "AWS's attributes")]

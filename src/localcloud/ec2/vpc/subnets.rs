@@ -14,7 +14,7 @@ use super::super::regions::{zone_id, zones};
 use super::super::state::{Phase, State, Tags};
 use super::super::tags;
 use super::super::xml::Xml;
-use super::state::Subnet;
+use super::state::{RouteTable, Subnet};
 use super::vpcs::write_public_access;
 use super::{MAX_SUBNETS, cidr, find_subnet, find_vpc, has_valid_size, in_use, refuse};
 
@@ -246,8 +246,17 @@ pub(in super::super) fn delete_subnet(call: &mut Call<'_>, request: &Part<'_>) -
     if instances.any(|i| i.phase != Phase::Terminated && i.subnet == id) {
         return Err(in_use("subnet", id));
     }
-    for table in region.networks.route_tables.values_mut() {
-        table.associations.retain(|_, subnet| subnet != id);
+    let tables = &mut region.networks.route_tables;
+    let own = |table: &&RouteTable| table.associations.values().any(|subnet| subnet == id);
+    for table in tables
+        .values()
+        .filter(own)
+        .map(|t| t.id.clone())
+        .collect::<Vec<_>>()
+    {
+        if let Some(table) = tables.get_mut(&table) {
+            table.associations.retain(|_, subnet| subnet != id);
+        }
     }
     region.networks.subnets.remove(id);
     Ok(Xml::done())

@@ -131,7 +131,8 @@ pub(in super::super) fn create_vpc(call: &mut Call<'_>, request: &Part<'_>) -> R
         routes: Vec::new(),
         tags: Tags::new(),
     };
-    groups::add_default(call, new_id("sg"), &vpc.id);
+    let now = call.now;
+    groups::add_default(call.region(), new_id("sg"), &vpc.id, now);
     let mut xml = Xml::default();
     xml.node("vpc", |xml| {
         write(xml, &vpc, &call.facts.account, "pending");
