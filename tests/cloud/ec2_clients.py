@@ -205,7 +205,7 @@ def default_vpc():
         "DefaultSubnetAlreadyExistsInAvailabilityZone",
         ec2.create_default_subnet, AvailabilityZone=zone,
     )
-    refused("InvalidParameterValue", ec2.create_default_subnet, AvailabilityZone=zone[:-1] + "b")
+    refused("InvalidParameterValue", ec2.create_default_subnet, AvailabilityZone=zone[:-1] + "z")
 
 
 def key_pair(directory):

@@ -173,7 +173,7 @@ def rows(have):
         "MissingParameter: The request must contain the parameter GroupName"
     yield "DeleteSecurityGroup", {}, "MissingParameter: The request must contain the parameter groupName or groupId"
     yield "DeleteSecurityGroup", {"GroupName": "nosuch"}, \
-        "InvalidGroup.NotFound: The security group 'nosuch' does not exist in default VPC"
+        f"InvalidGroup.NotFound: The security group 'nosuch' does not exist in default VPC '{have['vpc']}'"
 
     # Rules. getmoto/moto, test_modify_security_group_rules, verified on AWS, has the
     # words about protocols and ports.
@@ -329,6 +329,7 @@ def main():
     have = {
         "group": group, "instance": instance, "image": image,
         "subnet": ec2.describe_subnets()["Subnets"][0]["SubnetId"],
+        "vpc": ec2.describe_vpcs()["Vpcs"][0]["VpcId"],
     }
     number = 0
     for number, row in enumerate(rows(have), 1):

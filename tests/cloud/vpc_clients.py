@@ -287,8 +287,9 @@ def groups(vpc, other):
     found = visible(ec2.describe_security_groups, GroupIds=[made[vpc]])["SecurityGroups"]
     has(found[0], VpcId=vpc, GroupName="db")
     # A group is found by its name in the default VPC only.
+    default = ec2.describe_vpcs(**by("is-default", "true"))["Vpcs"][0]["VpcId"]
     refused("InvalidGroup.NotFound", ec2.describe_security_groups,
-            "The security group 'db' does not exist in default VPC", GroupNames=["db"])
+            f"The security group 'db' does not exist in default VPC '{default}'", GroupNames=["db"])
     refused("DependencyViolation", ec2.delete_vpc, VpcId=other)
     refused("InvalidGroup.NotFound", ec2.authorize_security_group_ingress,
             "You have specified two resources that belong to different networks.",

@@ -53,3 +53,4 @@ mod walls_inside;
 mod walls_local_user;
 mod walls_network;
 mod walls_vpc;
+mod zones;

@@ -26,7 +26,7 @@ pub(super) fn facts(hosting: Option<&Hosting>, keys: &Keys) -> CloudInfo {
 /// Returns a subnet in AWS's default range, for EC2's records where instances
 /// cannot boot.
 fn no_subnet() -> Ipv4Net {
-    Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 24).unwrap_or_default()
+    Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 20).unwrap_or_default()
 }
 
 /// Explains why instances cannot boot and names the whole command that fixes

@@ -1,5 +1,6 @@
-//! Addresses of instances. The instances of all regions share one subnet, from
-//! which those in other VPCs than the default one have their public addresses.
+//! Addresses of instances. The instances of all regions share one network. Its
+//! lower half is the default VPC of every region. From its upper half, instances in
+//! other VPCs have their public addresses.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -19,41 +20,69 @@ pub(super) fn of(instance: &Instance) -> impl Iterator<Item = Ipv4Addr> + use<> 
         .flatten()
 }
 
-/// Returns a free private address of a subnet that is not a default one.
+/// Returns the block of the default VPCs: the lower half of the shared network.
+/// Their addresses are private and public at once.
+pub(super) fn default_block(shared: Ipv4Net) -> Ipv4Net {
+    half(shared, 0)
+}
+
+/// Returns the other public addresses: the upper half of the shared network.
+fn public_block(shared: Ipv4Net) -> Ipv4Net {
+    half(shared, 1)
+}
+
+fn half(net: Ipv4Net, number: usize) -> Ipv4Net {
+    let mut halves = net.subnets(net.prefix_len() + 1).into_iter().flatten();
+    halves.nth(number).unwrap_or(net)
+}
+
+/// Returns a free private address of a subnet.
 ///
 /// No two instances of the local cloud have the same address, although VPCs may
 /// have the same CIDR blocks: one switch routes the packets of all VPCs.
 pub(super) fn free_private_address(
-    state: &State,
+    state: &mut State,
     shared: Ipv4Net,
     subnet: &Subnet,
 ) -> Result<Ipv4Addr> {
-    let regions = state.regions.values();
-    let instances = regions.flat_map(|region| region.instances.values());
-    let taken: HashSet<Ipv4Addr> = instances
-        .filter(|instance| instance.phase != Phase::Terminated)
-        .flat_map(of)
-        .collect();
-    assignable(subnet.cidr)
-        .find(|address| !shared.contains(address) && !taken.contains(address))
-        .ok_or_else(|| {
-            Refusal::new(
-                "InsufficientFreeAddressesInSubnet",
-                format!(
-                    "There are not enough free addresses in subnet '{}' to satisfy the requested \
-                     number of instances.",
-                    subnet.id
-                ),
-            )
-        })
+    let is_shared = shared.contains(&subnet.cidr);
+    let usable = assignable(subnet.cidr).filter(|a| is_shared || !shared.contains(a));
+    next_free(state, subnet.cidr, usable).ok_or_else(|| {
+        Refusal::new(
+            "InsufficientFreeAddressesInSubnet",
+            format!(
+                "There are not enough free addresses in subnet '{}' to satisfy the requested \
+                 number of instances.",
+                subnet.id
+            ),
+        )
+    })
 }
 
-/// Returns a free address of the subnet. The first host address belongs to the
-/// gateway. The search starts after the last assigned address, so that a freed
-/// address is not reused at once.
-pub(super) fn free_address(state: &mut State, subnet: Ipv4Net) -> Result<Ipv4Addr> {
+/// Returns a free public address.
+pub(super) fn free_address(state: &mut State, shared: Ipv4Net) -> Result<Ipv4Addr> {
+    let block = public_block(shared);
+    next_free(state, block, block.hosts()).ok_or_else(|| {
+        Refusal::new(
+            "InsufficientAddressCapacity",
+            format!(
+                "The {} public addresses of the local cloud are in use.",
+                block.hosts().count()
+            ),
+        )
+    })
+}
+
+/// Returns the next free one of these addresses, which are in order. The search
+/// starts after the one that was assigned last, so that a freed address is not
+/// assigned again at once.
+fn next_free(
+    state: &mut State,
+    block: Ipv4Net,
+    all: impl Iterator<Item = Ipv4Addr> + Clone,
+) -> Option<Ipv4Addr> {
     let elastic = state.regions.values().flat_map(|r| r.elastic_ips.values());
-    let taken: Vec<Ipv4Addr> = state
+    let taken: HashSet<Ipv4Addr> = state
         .regions
         .values()
         .flat_map(|region| region.instances.values())
@@ -61,29 +90,12 @@ pub(super) fn free_address(state: &mut State, subnet: Ipv4Net) -> Result<Ipv4Add
         .flat_map(of)
         .chain(elastic.map(|own| own.address))
         .collect();
-    let all: Vec<Ipv4Addr> = subnet.hosts().skip(1).collect();
-    let start = state
-        .last_address
-        .and_then(|last| all.iter().position(|address| *address == last))
-        .map_or(0, |position| position + 1);
-    let free = all
-        .iter()
-        .cycle()
-        .skip(start)
-        .take(all.len())
-        .find(|address| !taken.contains(address));
-    let Some(free) = free.copied() else {
-        return Err(Refusal::new(
-            "InsufficientFreeAddressesInSubnet",
-            format!(
-                "The subnet of the local cloud holds at most {} instances. Terminate \
-                 instances that you do not need.",
-                all.len()
-            ),
-        ));
-    };
-    *state.last_address.get_mut() = Some(free);
-    Ok(free)
+    let key = block.to_string();
+    let last = state.last_addresses.get(&key).copied();
+    let later = all.clone().skip_while(|address| last >= Some(*address));
+    let free = later.chain(all).find(|address| !taken.contains(address))?;
+    state.last_addresses.insert(key, free);
+    Some(free)
 }
 
 /// Returns the private address of a subnet that a request names. It must be free.
@@ -108,12 +120,7 @@ pub(super) fn wanted_address(
             format!("Address {text} does not fall within the subnet's address range"),
         ));
     }
-    let allowed = if subnet.is_default {
-        shared.hosts().skip(1).any(|host| host == address)
-    } else {
-        assignable(subnet.cidr).any(|host| host == address)
-    };
-    if !allowed {
+    if !assignable(subnet.cidr).any(|host| host == address) {
         return Err(Refusal::new(
             "InvalidParameterValue",
             format!("Address {text} is in subnet's reserved address range"),
@@ -124,7 +131,7 @@ pub(super) fn wanted_address(
     let mut taken = instances
         .filter(|instance| instance.phase != Phase::Terminated)
         .flat_map(of);
-    let foreign = !subnet.is_default && shared.contains(&address);
+    let foreign = !shared.contains(&subnet.cidr) && shared.contains(&address);
     if foreign || taken.any(|other| other == address) || elastic.any(|own| own.address == address) {
         return Err(Refusal::new(
             "InvalidIPAddress.InUse",
@@ -144,9 +151,12 @@ pub(super) fn readdress(state: &mut State, shared: Ipv4Net) {
         return;
     }
     let offset = u32::from(shared.network()).wrapping_sub(u32::from(before.network()));
-    let moved = |address: Ipv4Addr| match before.contains(&address) {
-        true => Ipv4Addr::from(u32::from(address).wrapping_add(offset)),
-        false => address,
+    let moved = |address: Ipv4Addr| {
+        if before.contains(&address) {
+            Ipv4Addr::from(u32::from(address).wrapping_add(offset))
+        } else {
+            address
+        }
     };
     let moved_net = |net: Ipv4Net| Ipv4Net::new_assert(moved(net.network()), net.prefix_len());
     for region in state.regions.values_mut() {

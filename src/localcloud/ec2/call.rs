@@ -89,6 +89,11 @@ impl Call<'_> {
             .or_default()
     }
 
+    /// Returns the region of the request, for reading.
+    pub(super) fn known(&self) -> Option<&Region> {
+        self.state.regions.get(self.region_name)
+    }
+
     /// Returns the ARN of an EC2 resource of the account.
     pub(super) fn arn(&self, kind: &str, id: &str) -> String {
         let (region, account) = (self.region_name, &self.facts.account);

@@ -15,7 +15,6 @@ use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Association, ElasticIp, Instance, Phase, Tags};
 use super::tags;
-use super::vpc::vpcs::is_default;
 use super::xml::Xml;
 
 /// AWS's default quota of Elastic IP addresses in a region.
@@ -244,7 +243,7 @@ fn check_gateway(call: &mut Call<'_>, instance: &Instance) -> Result<()> {
     let vpc = &instance.vpc;
     let mut gateways = call.region().networks.internet_gateways.values();
     let attached = gateways.any(|gateway| gateway.vpc.as_ref() == Some(vpc));
-    if attached || is_default(call.region_name, vpc) {
+    if attached || call.region().networks.is_default(vpc) {
         return Ok(());
     }
     Err(Refusal::new(
@@ -356,7 +355,7 @@ pub(super) fn release_address(call: &mut Call<'_>, request: &Part<'_>) -> Result
     request.text("NetworkBorderGroup");
     call.read_all()?;
     if let Some((_, holder)) = holder(call, &address.id) {
-        if !is_default(call.region_name, &holder.vpc) {
+        if !call.region().networks.is_default(&holder.vpc) {
             return Err(Refusal::new(
                 "InvalidIPAddress.InUse",
                 format!("Address {} is in use.", address.address),

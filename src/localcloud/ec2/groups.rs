@@ -6,8 +6,8 @@ use ipnet::Ipv4Net;
 
 use super::call::Call;
 use super::filters::{Filtered, Filters, page};
-use super::ids::{GROUP, new_id, stable_id};
-use super::network::{vpc_id, vpc_of};
+use super::ids::{GROUP, new_id};
+use super::network::vpc_of;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::state::{Group, Millis, Peer, Permission, Phase, Region, Rule, Tags, group_name, peer};
@@ -16,19 +16,6 @@ use super::xml::Xml;
 
 /// AWS's default quota of security groups in a region.
 const MAX_GROUPS: usize = 2500;
-
-/// Returns the id of a region's default group.
-pub(super) fn default_id(region: &str) -> String {
-    stable_id("sg", &[region, "default"])
-}
-
-/// Creates the default group of the default VPC if the region does not have it.
-pub(super) fn ensure_default(known: &mut Region, region: &str, now: Millis) {
-    let id = default_id(region);
-    if !known.groups.contains_key(&id) {
-        add_default(known, id, &vpc_id(region), now);
-    }
-}
 
 /// Creates the default group of a VPC.
 pub(super) fn add_default(region: &mut Region, id: String, vpc: &str, now: Millis) {
@@ -78,13 +65,13 @@ pub(super) fn find(call: &mut Call<'_>, id: &str) -> Result<Group> {
 
 /// Returns the id of the group with this name in the default VPC.
 pub(super) fn id_by_name(call: &mut Call<'_>, name: &str) -> Result<String> {
-    let vpc = vpc_id(call.region_name);
+    let vpc = vpc_of(call, None)?.id;
     let alias = group_name(&vpc, name);
     let found = call.region().groups.find(&alias).next();
     found.map(|group| group.id.clone()).ok_or_else(|| {
         Refusal::new(
             "InvalidGroup.NotFound",
-            format!("The security group '{name}' does not exist in default VPC"),
+            format!("The security group '{name}' does not exist in default VPC '{vpc}'"),
         )
     })
 }
@@ -185,7 +172,7 @@ pub(super) fn create_security_group(call: &mut Call<'_>, request: &Part<'_>) -> 
     if call.region().groups.len() >= MAX_GROUPS {
         return Err(Refusal::new(
             "SecurityGroupLimitExceeded",
-            "You have reached the limit on the number of security groups",
+            format!("The maximum number of security groups for VPC {vpc} has been reached."),
         ));
     }
     let egress = Rule {

@@ -5,7 +5,7 @@
 //! a new snapshot. The cost of a change is therefore constant on average.
 //!
 //! The daemon may be killed at any point. A last line without its end belongs to
-//! a change that nobody was told of, and is dropped. A journal that has just been
+//! a change whose request was not answered, and is dropped. A journal that has just been
 //! folded is applied once more, which changes nothing: its lines contain the
 //! values after each change.
 

@@ -19,8 +19,8 @@ use super::params::Part;
 use super::public_keys::{self, fingerprint, with_colons};
 use super::refusal::{Refusal, Result};
 use super::state::{KeyPair, Tags};
-use super::tags;
 use super::xml::Xml;
+use super::{ppk, tags};
 use crate::clock::iso;
 
 impl Filtered for KeyPair {
@@ -45,12 +45,21 @@ fn write(xml: &mut Xml, pair: &KeyPair) {
     xml.text("keyFingerprint", &pair.fingerprint);
 }
 
+/// AWS's quota of key pairs in a region.
+const MAX_KEY_PAIRS: usize = 5000;
+
 /// Stores a public key under a new name.
 fn store(call: &mut Call<'_>, name: &str, mut public: PublicKey, tags: Tags) -> Result<KeyPair> {
     if call.region().key_pairs.contains_key(name) {
         return Err(Refusal::new(
             "InvalidKeyPair.Duplicate",
             format!("The keypair already exists: {name}"),
+        ));
+    }
+    if call.region().key_pairs.len() >= MAX_KEY_PAIRS {
+        return Err(Refusal::new(
+            "KeyPairLimitExceeded",
+            "The maximum number of key pairs has been reached.",
         ));
     }
     let kind = match public.algorithm() {
@@ -125,16 +134,14 @@ pub(super) fn create_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result
     let kind = request.text("KeyType").unwrap_or("rsa");
     let form = request.text("KeyFormat").unwrap_or("pem");
     call.read_all()?;
-    if form != "pem" {
-        return Err(Refusal::value(
-            "KeyFormat",
-            form,
-            "The local cloud creates keys in the format pem only.",
-        ));
-    }
+    let form = match form {
+        "pem" => Form::Pem,
+        "ppk" => Form::Ppk,
+        other => return Err(Refusal::value("KeyFormat", other, "Expected pem or ppk.")),
+    };
     let (private, public, fingerprint) = match kind {
-        "ed25519" => new_ed25519(name)?,
-        "rsa" => new_rsa(name)?,
+        "ed25519" => new_ed25519(name, form)?,
+        "rsa" => new_rsa(name, form)?,
         other => return Err(Refusal::value("KeyType", other, "Expected rsa or ed25519.")),
     };
     let mut pair = store(call, name, public, tags)?;
@@ -151,6 +158,15 @@ pub(super) fn create_key_pair(call: &mut Call<'_>, request: &Part<'_>) -> Result
     Ok(xml)
 }
 
+/// The format of a new private key.
+#[derive(Clone, Copy)]
+enum Form {
+    /// PKCS #1 for RSA. Ed25519 has no such format, so it is OpenSSH's.
+    Pem,
+    /// That of PuTTY.
+    Ppk,
+}
+
 /// The text of a private key, its public key, and the fingerprint that AWS
 /// shows for it if this is not the fingerprint of the public key.
 type NewKey = (String, PublicKey, Option<String>);
@@ -163,32 +179,42 @@ fn failed(error: impl std::fmt::Display) -> Refusal {
     .status(500)
 }
 
-fn new_ed25519(name: &str) -> Result<NewKey> {
+fn new_ed25519(name: &str, form: Form) -> Result<NewKey> {
     let mut key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).map_err(failed)?;
     key.set_comment(name);
-    let text = key.to_openssh(LineEnding::LF).map_err(failed)?;
-    Ok((text.to_string(), key.public_key().clone(), None))
+    let public = key.public_key();
+    let text = match (form, key.key_data().ed25519()) {
+        (Form::Ppk, Some(pair)) => ppk::of_ed25519(pair, public).map_err(failed)?,
+        _ => key.to_openssh(LineEnding::LF).map_err(failed)?.to_string(),
+    };
+    Ok((text, public.clone(), None))
 }
 
-/// Creates an RSA key of 2048 bits in PKCS #1, as AWS does.
-fn new_rsa(name: &str) -> Result<NewKey> {
-    let key = RsaPrivateKey::new(&mut rand::rng(), 2048).map_err(failed)?;
-    let pem = key
-        .to_pkcs1_pem(rsa::pkcs1::LineEnding::LF)
-        .map_err(failed)?;
+/// Returns the public half of an RSA key.
+pub(super) fn public_of(key: &RsaPrivateKey, comment: &str) -> ssh_key::Result<PublicKey> {
     let number = |number: &BoxedUint| {
         ssh_key::Mpint::from_positive_bytes(&number.to_be_bytes_trimmed_vartime())
     };
-    let public = RsaPublicKey::new(number(key.e()), number(key.n())).map_err(failed)?;
+    let public = RsaPublicKey::new(number(key.e()), number(key.n()))?;
+    Ok(PublicKey::new(public.into(), comment))
+}
+
+/// Creates an RSA key of 2048 bits, as AWS does.
+fn new_rsa(name: &str, form: Form) -> Result<NewKey> {
+    let key = RsaPrivateKey::new(&mut rand::rng(), 2048).map_err(failed)?;
+    let public = public_of(&key, name).map_err(failed)?;
+    let text = match form {
+        Form::Pem => {
+            let pem = key.to_pkcs1_pem(rsa::pkcs1::LineEnding::LF);
+            pem.map_err(failed)?.to_string()
+        }
+        Form::Ppk => ppk::of_rsa(&key, &public).ok_or_else(|| failed("more than two primes"))?,
+    };
     // AWS's fingerprint of a key that it creates is the SHA-1 of the private
     // key in PKCS #8.
     let pkcs8 = key.to_pkcs8_der().map_err(failed)?;
     let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, pkcs8.as_bytes());
-    Ok((
-        pem.to_string(),
-        PublicKey::new(public.into(), name),
-        Some(with_colons(digest.as_ref())),
-    ))
+    Ok((text, public, Some(with_colons(digest.as_ref()))))
 }
 
 /// Returns the key pairs with these names and ids, or all.
@@ -255,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_new_rsa_key_has_the_formats_of_aws() {
-        let (pem, public, fingerprint) = new_rsa("mine").unwrap();
+        let (pem, public, fingerprint) = new_rsa("mine", Form::Pem).unwrap();
         assert!(
             pem.starts_with("-----BEGIN RSA PRIVATE KEY-----\nMII"),
             "{pem}"

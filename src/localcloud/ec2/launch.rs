@@ -12,8 +12,9 @@ use super::state::{Attachment, Instance, InstanceProfile, Phase, Token, Volume};
 use super::volumes::check_quota;
 use super::xml::Xml;
 
-/// The default quota of vCPUs. It is larger than the number of vCPUs of the
-/// smallest instances that fill the subnet, so that the subnet is the limit.
+/// The quota of vCPUs. AWS begins with 5 and raises the quota with an account's
+/// use. A rehearsal must not depend on this, so it is that of an account in use;
+/// `vcpus` of `--faults` sets another one.
 const VCPUS: u32 = 1024;
 
 pub(super) fn run_instances(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
@@ -90,7 +91,9 @@ fn room(call: &mut Call<'_>, launch: &Launch) -> Result<u32> {
             "VcpuLimitExceeded",
             format!(
                 "You have requested more vCPU capacity than your current vCPU limit of {quota} \
-                 allows for the instance bucket that the specified instance type belongs to."
+                 allows for the instance bucket that the specified instance type belongs to. \
+                 Please visit http://aws.amazon.com/contact-us/ec2-request to request an \
+                 adjustment to this limit."
             ),
         ));
     }
@@ -107,18 +110,14 @@ fn instance(
     let attachments = create_volumes(call, launch, &id);
     let shared = call.facts.subnet;
     let subnet = &launch.subnet;
-    let (address, outside) = if subnet.is_default {
-        let address = match launch.address {
-            Some(address) => address,
-            None => free_address(call.state, shared)?,
-        };
-        (address, None)
+    let address = match launch.address {
+        Some(address) => address,
+        None => free_private_address(call.state, shared, subnet)?,
+    };
+    let outside = if call.region().networks.is_default(&subnet.vpc) {
+        None
     } else {
-        let address = match launch.address {
-            Some(address) => address,
-            None => free_private_address(call.state, shared, subnet)?,
-        };
-        (address, Some(free_address(call.state, shared)?))
+        Some(free_address(call.state, shared)?)
     };
     Ok(Instance {
         id,

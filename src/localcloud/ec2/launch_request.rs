@@ -9,13 +9,12 @@ use super::call::Call;
 use super::credits::credits;
 use super::images::{Image, resolve_image};
 use super::instance_types::{InstanceType, instance_type};
-use super::network::subnet_of;
+use super::network::{subnet_of, zone_of_launch};
 use super::network_interfaces::MAX_GROUPS;
 use super::options::{Options, read_interface};
 use super::own_images::check_available;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
-use super::regions::zone_named;
 use super::state::{InstanceProfile, KeyPair, MetadataOptions, OnShutdown, Tags};
 use super::user_data::user_data;
 use super::vpc::state::Subnet;
@@ -85,9 +84,7 @@ pub(super) fn read(
     let kinds = ["instance", "volume", "network-interface"];
     let tags = tags::specified(request, &kinds, "instance")?;
     let volume_tags = tags::specified(request, &kinds, "volume")?;
-    let placement = request.part("Placement");
-    let zone_id = placement.text("AvailabilityZoneId");
-    let zone = placement.text("AvailabilityZone").or(zone_id);
+    let zone = zone_of_launch(call, &request.part("Placement"))?;
     let mut options = Options::read(request, instance_type)?;
     if let Some(interface) = request.parts("NetworkInterface").first() {
         options.interface = read_interface(interface)?;
@@ -95,13 +92,11 @@ pub(super) fn read(
     options.interface_tags = tags::specified(request, &kinds, "network-interface")?;
     let cpu_credits = credits(request, instance_type)?;
     let iam_profile = instance_profiles::of_launch(call, request)?;
-    let (public, subnet, groups) = network(call, request)?;
-    if let Some(given) = zone
-        && zone_named(call, given).ok().as_ref() != Some(&subnet.zone)
-    {
+    let (public, subnet, groups) = network(call, request, zone.as_deref(), min_count)?;
+    if let Some(zone) = zone.filter(|zone| *zone != subnet.zone) {
         return Err(Refusal::new(
             "InvalidParameterValue",
-            format!("Invalid availability zone: [{given}]"),
+            format!("Invalid availability zone: [{zone}]"),
         ));
     }
     Ok(Launch {
@@ -171,7 +166,12 @@ fn key(call: &mut Call<'_>, request: &Part<'_>) -> Result<Option<KeyPair>> {
 /// its groups.
 /// A request contains the groups either at the top level or in its network
 /// interface, not in both places.
-fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Subnet, Vec<String>)> {
+fn network(
+    call: &mut Call<'_>,
+    request: &Part<'_>,
+    zone: Option<&str>,
+    count: u32,
+) -> Result<(bool, Subnet, Vec<String>)> {
     let interfaces = request.parts("NetworkInterface");
     if interfaces.len() > 1 {
         return Err(Refusal::new(
@@ -212,7 +212,7 @@ fn network(call: &mut Call<'_>, request: &Part<'_>) -> Result<(bool, Subnet, Vec
                 .map(str::to_owned),
         );
     }
-    let subnet = subnet_of(call, subnet)?;
+    let subnet = subnet_of(call, subnet, zone, count)?;
     if ids.is_empty() {
         ids.extend(groups::default_of(call, &subnet.vpc));
     }

@@ -60,6 +60,7 @@ mod options;
 mod own_images;
 mod params;
 mod permissions;
+mod ppk;
 mod public_keys;
 mod refusal;
 mod regions;
@@ -70,6 +71,8 @@ mod state;
 mod store;
 mod sts;
 mod tags;
+#[cfg(all(test, target_os = "linux"))]
+mod trial;
 mod user_data;
 mod volume_answer;
 mod volume_spec;

@@ -225,8 +225,10 @@ fn all(call: &mut Call<'_>) -> Vec<Interface> {
 /// Returns the instance that has an interface.
 pub(super) fn holder(call: &mut Call<'_>, interface: &str) -> Result<Instance> {
     NETWORK_INTERFACE.check(interface)?;
-    let mut owners = call.region().instances.find(interface);
-    let found = owners.find(|i| i.phase != Phase::Terminated).cloned();
+    let found = {
+        let mut owners = call.region().instances.find(interface);
+        owners.find(|i| i.phase != Phase::Terminated).cloned()
+    };
     found
         .filter(|instance| call.visible(instance.created))
         .ok_or_else(|| NETWORK_INTERFACE.not_found(&[interface]))

@@ -16,7 +16,7 @@ use super::regions::has_region;
 use super::state::{Millis, Phase, State};
 use super::store::Store;
 use super::xml::Xml;
-use super::{actions, groups, iam, ssm, sts, vpc};
+use super::{actions, iam, network, ssm, sts};
 use crate::clock;
 use crate::faults::{Account, Plans};
 use crate::signature::Session;
@@ -47,12 +47,11 @@ fn check_version(version: &str) -> Result<()> {
     ))
 }
 
-/// Gives a region what every account has in it, and removes what EC2 forgets
-/// after some time. Both do not depend on the request.
+/// Creates what every account has in a region, and removes what EC2 forgets after
+/// some time. Neither depends on the request.
 fn keep_house(state: &mut State, name: &str, subnet: Ipv4Net, now: Millis) {
     let region = state.regions.entry(name.to_owned()).or_default();
-    vpc::ensure_default(region, name, subnet);
-    groups::ensure_default(region, name, now);
+    network::ensure_default(region, name, subnet, now);
     region.forget_old(now);
 }
 
@@ -77,7 +76,13 @@ impl Ec2 {
     }
 
     /// Answers a request that arrives at this time.
-    fn answer_at(&self, now: Millis, region: &str, form: &[u8], run: Option<&str>) -> Answer {
+    pub(super) fn answer_at(
+        &self,
+        now: Millis,
+        region: &str,
+        form: &[u8],
+        run: Option<&str>,
+    ) -> Answer {
         let account = self.0.plans.account(run);
         let request = new_request_id();
         let result = self.act(now, region, form, run, &account);
@@ -229,114 +234,5 @@ impl Ec2 {
         if let Some(machines) = &self.0.machines {
             machines.shut_down().await;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::ec2::{CloudInfo, Store};
-    use crate::signature::Keys;
-
-    /// The time of the first request.
-    const BEGIN: Millis = 1_800_000_000_000;
-
-    /// A local cloud without machines, whose clock the test sets.
-    struct Cloud {
-        ec2: Ec2,
-        now: Millis,
-    }
-
-    impl Cloud {
-        fn open(directory: &Path) -> Self {
-            let facts = CloudInfo {
-                account: "123456789012".to_owned(),
-                keys: Keys {
-                    access_key_id: "AKIDEXAMPLE".to_owned(),
-                    secret_access_key: "secret".to_owned(),
-                },
-                subnet: "10.77.0.0/24".parse().unwrap(),
-                system: "Debian".to_owned(),
-                cannot_boot: None,
-            };
-            let store = Store::open(facts, directory.join("ec2.json")).unwrap();
-            let ec2 = Ec2::new(Arc::new(store), Arc::new(Plans::default()), None);
-            Self { ec2, now: BEGIN }
-        }
-
-        /// Sends a request. Returns the answer, or the code of the refusal.
-        fn send(&mut self, form: &str) -> std::result::Result<String, String> {
-            self.now += 100;
-            let form = format!("Version=2016-11-15&Action={form}");
-            let answer = self
-                .ec2
-                .answer_at(self.now, "us-east-1", form.as_bytes(), None);
-            match answer.status {
-                200 => Ok(answer.xml),
-                _ => Err(element(&answer.xml, "Code").to_owned()),
-            }
-        }
-
-        fn ok(&mut self, form: &str) -> String {
-            self.send(form).unwrap()
-        }
-    }
-
-    /// Returns the text of the first element with this name.
-    fn element<'a>(xml: &'a str, name: &str) -> &'a str {
-        let (_, rest) = xml.split_once(&format!("<{name}>")).unwrap();
-        rest.split_once(&format!("</{name}>")).unwrap().0
-    }
-
-    #[test]
-    fn requests_at_once_are_all_kept_while_the_journal_is_folded() {
-        let directory = tempfile::tempdir().unwrap();
-        let cloud = Cloud::open(directory.path());
-        let description = "x".repeat(250);
-        std::thread::scope(|scope| {
-            for thread in 0..4 {
-                let (ec2, description) = (&cloud.ec2, &description);
-                scope.spawn(move || {
-                    for number in 0..200 {
-                        let form = format!(
-                            "Version=2016-11-15&Action=CreateSecurityGroup\
-                             &GroupName=g-{thread}-{number}&GroupDescription={description}"
-                        );
-                        let answer = ec2.answer("us-east-1", form.as_bytes(), None);
-                        assert_eq!(answer.status, 200, "{}", answer.xml);
-                    }
-                });
-            }
-        });
-        let snapshot = std::fs::metadata(directory.path().join("ec2.json")).unwrap();
-        assert!(snapshot.len() > 100_000, "the journal was not folded");
-        let mut again = Cloud::open(directory.path());
-        let all = again.ok("DescribeSecurityGroups");
-        assert_eq!(all.matches("<groupName>").count(), 801);
-    }
-
-    #[test]
-    fn a_refused_request_and_a_dry_run_change_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut cloud = Cloud::open(directory.path());
-        let before = cloud.ok("DescribeTags") + &cloud.ok("DescribeSecurityGroups");
-        let group = "CreateSecurityGroup&GroupName=a&GroupDescription=a";
-        let dry = cloud.send(&format!("{group}&DryRun=true"));
-        assert_eq!(dry.unwrap_err(), "DryRunOperation");
-        // The first resource would get the tag, but the second does not exist.
-        let vpc = cloud.ok("DescribeVpcs");
-        let tags = format!(
-            "CreateTags&ResourceId.1={}&ResourceId.2=vpc-01234567&Tag.1.Key=a&Tag.1.Value=b",
-            element(&vpc, "vpcId")
-        );
-        assert_eq!(cloud.send(&tags).unwrap_err(), "InvalidVpcID.NotFound");
-        let after = cloud.ok("DescribeTags") + &cloud.ok("DescribeSecurityGroups");
-        let without_ids = |text: &str| {
-            let parts = text.split("requestId>").step_by(2);
-            parts.collect::<Vec<_>>().concat()
-        };
-        assert_eq!(without_ids(&before), without_ids(&after));
     }
 }

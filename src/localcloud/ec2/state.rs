@@ -88,8 +88,9 @@ pub(super) struct State {
     pub(super) regions: BTreeMap<String, Region>,
     /// The first address of the subnet that all regions share.
     pub(super) shared: Single<Option<Ipv4Addr>>,
-    /// The address assigned last. A freed address is not assigned again at once.
-    pub(super) last_address: Single<Option<Ipv4Addr>>,
+    /// The addresses assigned last, by CIDR block. A freed address is not assigned
+    /// again at once.
+    pub(super) last_addresses: Table<Ipv4Addr>,
     /// Roles and instance profiles.
     pub(super) iam: Iam,
 }
@@ -116,8 +117,10 @@ pub(super) struct Region {
     pub(super) elastic_ips: Table<ElasticIp>,
     /// Launches by client token.
     pub(super) tokens: Table<Token>,
-    /// The runs that created the default VPC or its subnet, which their accounts
-    /// lacked.
+    /// Whether the region had a default VPC once.
+    pub(super) has_begun: Single<bool>,
+    /// The runs that created what their accounts lacked, each with a space and the
+    /// zone of a default subnet, or with a space for the default VPC.
     pub(super) default_vpcs: Single<BTreeSet<String>>,
     pub(super) networks: Networks,
 }
@@ -427,30 +430,18 @@ pub(super) struct Volume {
     pub(super) modified: Option<(Spec, Millis)>,
 }
 
-/// How long a terminated instance can still be described.
-const REMEMBERED: Millis = 3_600_000;
-/// How many terminated instances can still be described.
-const MAX_REMEMBERED: usize = 500;
+/// How long a terminated instance can still be described, and a deregistered image
+/// is not unknown.
+pub(super) const REMEMBERED: Millis = 3_600_000;
 
 impl Region {
     /// Removes instances that were terminated long ago, and the client tokens of
     /// launches without remaining instances.
     pub(super) fn forget_old(&mut self, now: Millis) {
-        let mut ended: Vec<(Millis, String)> = self
-            .instances
-            .values()
-            .filter(|i| i.phase == Phase::Terminated)
-            .map(|i| (i.since, i.id.clone()))
-            .collect();
-        ended.sort_unstable();
-        let too_many = ended.len().saturating_sub(MAX_REMEMBERED);
-        for (index, (since, id)) in ended.into_iter().enumerate() {
-            if index < too_many || now.saturating_sub(since) > REMEMBERED {
-                self.instances.remove(&id);
-            }
-        }
-        self.deregistered
-            .retain(|_, when| now.saturating_sub(*when) <= REMEMBERED);
+        let is_old = |since: Millis| now.saturating_sub(since) > REMEMBERED;
+        self.instances
+            .retain(|_, i| i.phase != Phase::Terminated || !is_old(i.since));
+        self.deregistered.retain(|_, when| !is_old(*when));
         let instances = &self.instances;
         self.tokens
             .retain(|_, token| instances.find(&token.reservation).next().is_some());

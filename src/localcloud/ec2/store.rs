@@ -139,6 +139,7 @@ fn settle(state: &mut State, subnet: Ipv4Net, now: Millis) {
             region.set_phase(&id, phase, Some(reason), now);
         }
         fail_copies(region);
+        region.forget_old(now);
     }
     // The subnet may differ from the earlier daemon's subnet.
     readdress(state, subnet);

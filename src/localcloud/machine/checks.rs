@@ -256,7 +256,7 @@ fn network() -> Check {
     let free = on_netlink(async |handle| subnet::taken(&handle).await);
     let result = match free.map(|taken| subnet::free(&taken, None).next()) {
         Ok(Some(free)) => Ok(format!("{free} is free")),
-        Ok(None) => Err("the host has routes to every /24 of 10/8 and 100.64/10".to_owned()),
+        Ok(None) => Err("the host has routes to every /20 of 10/8 and 100.64/10".to_owned()),
         Err(error) => Err(format!("cannot read the host's routes: {error}")),
     };
     check("network", true, result)

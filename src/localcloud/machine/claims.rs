@@ -22,7 +22,7 @@ const FILE: &str = "/run/autorun/claims";
 /// The kind of a number. Each kind has its own range of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The first three bytes of a /24.
+    /// The first three bytes of a network.
     Subnet = 0,
     /// The range of an instance's user ids.
     UserIds = 1,

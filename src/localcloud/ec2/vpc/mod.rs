@@ -1,9 +1,7 @@
 //! VPCs and their parts: subnets, internet gateways, route tables and network
 //! ACLs.
 //!
-//! Each region has a default VPC, which the first request to the region creates.
-//! An account may lack it (`no_default_vpc` of `--faults`); its parts are then
-//! hidden from the run.
+//! `network` has the default VPC.
 
 pub(super) mod acls;
 pub(super) mod dhcp_options;
@@ -15,17 +13,14 @@ pub(super) mod state;
 pub(super) mod subnets;
 pub(super) mod vpcs;
 
-use std::collections::BTreeMap;
-
 use ipnet::Ipv4Net;
 
 use super::call::Call;
-use super::ids::{INTERNET_GATEWAY, ROUTE_TABLE, SUBNET, VPC, stable_id};
-use super::network::{has_default_subnet, has_default_vpc, subnet_id, vpc_id, zone};
+use super::ids::{INTERNET_GATEWAY, ROUTE_TABLE, SUBNET, VPC};
+use super::network::{default_vpc, shows};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
-use super::state::{Region, Tags};
-use state::{InternetGateway, Route, RouteTable, Subnet, Vpc};
+use state::{InternetGateway, RouteTable, Subnet, Vpc};
 
 /// The limit of VPCs in a region. AWS's default quota is 5, which an account can
 /// raise.
@@ -40,71 +35,11 @@ const MAX_ROUTE_TABLES: usize = 200;
 /// The limit of routes in a table, AWS's default quota.
 const MAX_ROUTES: usize = 50;
 
-/// Creates the region's default VPC with its parts, if the region does not have
-/// it. The addresses are those of the local cloud.
-pub(super) fn ensure_default(known: &mut Region, region: &str, cidr: Ipv4Net) {
-    let vpc = vpc_id(region);
-    let networks = &mut known.networks;
-    if networks.vpcs.contains_key(&vpc) {
-        return;
-    }
-    let gateway = stable_id("igw", &[region]);
-    let table = stable_id("rtb", &[region]);
-    let subnet = subnet_id(region);
-    networks.internet_gateways.insert(
-        gateway.clone(),
-        InternetGateway {
-            id: gateway.clone(),
-            vpc: Some(vpc.clone()),
-            tags: Tags::new(),
-        },
-    );
-    let internet = Route {
-        destination: Ipv4Net::default(),
-        gateway,
-    };
-    networks.route_tables.insert(
-        table.clone(),
-        RouteTable {
-            id: table,
-            vpc: vpc.clone(),
-            main: Some(stable_id("rtbassoc", &[region])),
-            associations: BTreeMap::new(),
-            routes: vec![internet],
-            tags: Tags::new(),
-        },
-    );
-    networks.subnets.insert(
-        subnet.clone(),
-        Subnet {
-            id: subnet,
-            vpc: vpc.clone(),
-            cidr,
-            zone: zone(region),
-            is_default: true,
-            map_public_ip: true,
-            tags: Tags::new(),
-        },
-    );
-    networks.vpcs.insert(
-        vpc.clone(),
-        Vpc {
-            id: vpc,
-            cidr,
-            is_default: true,
-            tenancy: "default".to_owned(),
-            dns_support: true,
-            dns_hostnames: true,
-            address_metrics: false,
-            tags: Tags::new(),
-        },
-    );
-}
-
 /// Whether a part of this VPC is hidden from the run, because its account has no
 /// default VPC.
 fn is_hidden(call: &Call<'_>, vpc: &str) -> bool {
-    vpc == vpc_id(call.region_name) && !has_default_vpc(call)
+    let default = call.known().and_then(|known| known.networks.default_vpc());
+    default.is_some_and(|default| default.id == vpc) && default_vpc(call).is_none()
 }
 
 /// Returns the VPC with this id.
@@ -119,7 +54,7 @@ pub(super) fn find_vpc(call: &mut Call<'_>, id: &str) -> Result<Vpc> {
 pub(super) fn find_subnet(call: &mut Call<'_>, id: &str) -> Result<Subnet> {
     let found = call.region().networks.subnets.get(id).cloned();
     found
-        .filter(|subnet| !subnet.is_default || has_default_subnet(call))
+        .filter(|subnet| shows(call, subnet))
         .ok_or_else(|| SUBNET.not_found(&[id]))
 }
 

@@ -83,6 +83,16 @@ pub(in super::super) struct Route {
 }
 
 impl Networks {
+    /// Returns the default VPC.
+    pub(in super::super) fn default_vpc(&self) -> Option<&Vpc> {
+        self.vpcs.values().find(|vpc| vpc.is_default)
+    }
+
+    /// Whether a VPC is the default one.
+    pub(in super::super) fn is_default(&self, vpc: &str) -> bool {
+        self.vpcs.get(vpc).is_some_and(|vpc| vpc.is_default)
+    }
+
     /// Returns the table that routes a subnet's packets.
     fn table_of(&self, subnet: &Subnet) -> Option<&RouteTable> {
         let tables = || self.route_tables.values().filter(|t| t.vpc == subnet.vpc);

@@ -7,11 +7,11 @@ use ipnet::Ipv4Net;
 use super::super::call::Call;
 use super::super::filters::{Filtered, Filters, page};
 use super::super::ids::{SUBNET, new_id};
-use super::super::network::{has_default_subnet, zone};
+use super::super::network::{first_zone, shows};
 use super::super::params::Part;
 use super::super::refusal::{Refusal, Result};
 use super::super::regions::{zone_id, zones};
-use super::super::state::{Phase, State, Tags};
+use super::super::state::{Instance, Phase, State, Tags};
 use super::super::tags;
 use super::super::xml::Xml;
 use super::state::{RouteTable, Subnet};
@@ -84,28 +84,26 @@ impl Filtered for View {
 }
 
 /// Returns the addresses in a subnet that instances may have.
-pub(in super::super) fn assignable(cidr: Ipv4Net) -> impl Iterator<Item = Ipv4Addr> {
+pub(in super::super) fn assignable(cidr: Ipv4Net) -> impl Iterator<Item = Ipv4Addr> + Clone {
     let last = cidr.broadcast();
     let all = u32::from(cidr.network()) + 4..u32::from(last);
     all.map(Ipv4Addr::from)
 }
 
 /// Returns the number of addresses that a subnet still has. Instances of all
-/// regions share the addresses of the default subnets.
-fn free_count(state: &State, shared: Ipv4Net, subnet: &Subnet) -> usize {
-    let up = || {
-        let regions = state.regions.values();
-        let instances = regions.flat_map(|region| region.instances.values());
-        instances.filter(|i| !i.phase.is_ending())
-    };
-    if subnet.is_default {
-        let taken = up().flat_map(super::super::addresses::of);
-        let taken = taken.filter(|address| shared.contains(address)).count();
-        return shared.hosts().count().saturating_sub(1 + taken);
-    }
+/// regions share the addresses of the default VPCs.
+pub(in super::super) fn free_count(state: &State, shared: Ipv4Net, subnet: &Subnet) -> usize {
     let size = 1_usize << (32 - subnet.cidr.prefix_len());
-    let taken = up().filter(|i| i.subnet == subnet.id).count();
-    size.saturating_sub(RESERVED + taken)
+    let instances = state.regions.values().flat_map(|r| r.instances.values());
+    let is_inside = |instance: &Instance| {
+        if shared.contains(&subnet.cidr) {
+            subnet.cidr.contains(&instance.address)
+        } else {
+            instance.subnet == subnet.id
+        }
+    };
+    let taken = instances.filter(|i| !i.phase.is_ending() && is_inside(i));
+    size.saturating_sub(RESERVED + taken.count())
 }
 
 /// Writes a subnet as the create actions and `DescribeSubnets` return it.
@@ -159,6 +157,7 @@ pub(in super::super) fn create_subnet(call: &mut Call<'_>, request: &Part<'_>) -
     let vpc = request.required("VpcId")?;
     let block = cidr("cidrBlock", request.required("CidrBlock")?)?;
     let zone = zone_of(call.region_name, request)?;
+    let zone = zone.unwrap_or_else(|| first_zone(call.region_name));
     let tags = tags::specified(request, &["subnet"], "subnet")?;
     call.read_all()?;
     let vpc = find_vpc(call, vpc)?;
@@ -202,12 +201,12 @@ pub(in super::super) fn create_subnet(call: &mut Call<'_>, request: &Part<'_>) -
     Ok(xml)
 }
 
-/// Returns the zone of a new subnet: the named one, or the region's first.
-fn zone_of(region: &str, request: &Part<'_>) -> Result<String> {
+/// Returns the zone that a request names for a new subnet.
+pub(in super::super) fn zone_of(region: &str, request: &Part<'_>) -> Result<Option<String>> {
     let by_id = request.text("AvailabilityZoneId");
     let by_name = request.text("AvailabilityZone");
     let (given, parameter) = match (by_name, by_id) {
-        (None, None) => return Ok(zone(region)),
+        (None, None) => return Ok(None),
         (Some(_), Some(_)) => {
             return Err(Refusal::new(
                 "InvalidParameterCombination",
@@ -221,7 +220,8 @@ fn zone_of(region: &str, request: &Part<'_>) -> Result<String> {
     let found = known
         .iter()
         .find(|zone| by_name == Some(&*zone.name) || by_id == Some(&*zone.id));
-    found.map(|zone| zone.name.clone()).ok_or_else(|| {
+    let found = found.map(|zone| Some(zone.name.clone()));
+    found.ok_or_else(|| {
         let names: Vec<&str> = known.iter().map(|zone| zone.name.as_str()).collect();
         let why = format!(
             "Subnets can currently only be created in the following availability zones: {}.",
@@ -235,12 +235,6 @@ pub(in super::super) fn delete_subnet(call: &mut Call<'_>, request: &Part<'_>) -
     let id = request.required("SubnetId")?;
     call.read_all()?;
     let subnet = find_subnet(call, id)?;
-    if subnet.is_default {
-        return Err(Refusal::new(
-            "UnsupportedOperation",
-            "The local cloud does not delete default subnets.",
-        ));
-    }
     let region = call.region();
     let mut instances = region.instances.values();
     if instances.any(|i| i.phase != Phase::Terminated && i.subnet == id) {
@@ -259,6 +253,7 @@ pub(in super::super) fn delete_subnet(call: &mut Call<'_>, request: &Part<'_>) -
         }
     }
     region.networks.subnets.remove(id);
+    call.state.last_addresses.remove(&subnet.cidr.to_string());
     Ok(Xml::done())
 }
 
@@ -266,7 +261,7 @@ pub(in super::super) fn describe_subnets(call: &mut Call<'_>, request: &Part<'_>
     let ids = request.list("SubnetId");
     let subnets = call.region().networks.subnets.values();
     let mut all: Vec<Subnet> = subnets.cloned().collect();
-    all.retain(|subnet| !subnet.is_default || has_default_subnet(call));
+    all.retain(|subnet| shows(call, subnet));
     SUBNET.find_all(&ids, |id| all.iter().any(|subnet| subnet.id == id))?;
     let asked = all
         .into_iter()

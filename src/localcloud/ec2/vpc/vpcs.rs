@@ -4,7 +4,6 @@ use super::super::call::Call;
 use super::super::filters::{Filtered, Filters, page};
 use super::super::groups;
 use super::super::ids::{VPC, new_id, stable_id};
-use super::super::network::vpc_id;
 use super::super::params::Part;
 use super::super::refusal::{Refusal, Result};
 use super::super::state::Tags;
@@ -146,13 +145,7 @@ pub(in super::super) fn create_vpc(call: &mut Call<'_>, request: &Part<'_>) -> R
 pub(in super::super) fn delete_vpc(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let id = request.required("VpcId")?;
     call.read_all()?;
-    let vpc = find_vpc(call, id)?;
-    if vpc.is_default {
-        return Err(Refusal::new(
-            "UnsupportedOperation",
-            "The local cloud does not delete the default VPC.",
-        ));
-    }
+    find_vpc(call, id)?;
     let region = call.region();
     let networks = &region.networks;
     let is_used = networks.subnets.values().any(|subnet| subnet.vpc == id)
@@ -256,9 +249,4 @@ pub(in super::super) fn modify_vpc_attribute(
     vpc.address_metrics = metrics.unwrap_or(vpc.address_metrics);
     call.region().networks.vpcs.insert(vpc.id.clone(), vpc);
     Ok(Xml::done())
-}
-
-/// Whether a VPC is the region's default VPC.
-pub(in super::super) fn is_default(region: &str, vpc: &str) -> bool {
-    vpc == vpc_id(region)
 }

@@ -2,7 +2,7 @@
 //! to the host and one to each machine.
 //!
 //! ```text
-//! host: autorun0 10.x.y.1/24 ---- switch ---- eth0 10.x.y.5/32 of a machine
+//! host: autorun0 10.x.y.1/20 ---- switch ---- eth0 10.x.y.5/32 of a machine
 //!                                        \--- eth0 10.x.y.6/32 of another one
 //! ```
 //!

@@ -1,4 +1,4 @@
-//! Selects the subnet: a /24 that no route of the host overlaps.
+//! Selects the subnet: a /20 that no route of the host overlaps.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -9,6 +9,10 @@ use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::super::claims::{self, Claims, Kind};
+
+/// The size of the subnet: a /24 for the default subnet of each of 8 zones, and as
+/// many public addresses again.
+const PREFIX: u8 = 20;
 
 /// A subnet that no other cloud on this host can use until this value is
 /// dropped.
@@ -37,13 +41,13 @@ impl Claim {
     }
 }
 
-/// Returns the first three bytes of a /24 as a number.
+/// Returns the first three bytes of a subnet as a number.
 fn number_of(subnet: Ipv4Net) -> u32 {
     subnet.network().to_bits() >> 8
 }
 
 fn of_number(number: u32) -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::from_bits(number << 8), 24)
+    Ipv4Net::new_assert(Ipv4Addr::from_bits(number << 8), PREFIX)
 }
 
 /// Returns the networks that the host has routes to, without the default route.
@@ -74,21 +78,21 @@ pub(in super::super) fn free(
         };
         !taken.iter().any(overlaps)
     };
-    let previous = previous.filter(|network| network.prefix_len() == 24);
+    let previous = previous.filter(|network| network.prefix_len() == PREFIX);
     previous
         .into_iter()
         .chain(candidates())
         .filter(move |candidate| is_free(candidate))
 }
 
-/// Returns private /24 networks. Ranges that other software uses first come
+/// Returns private networks. Ranges that other software uses first come
 /// last.
 fn candidates() -> impl Iterator<Item = Ipv4Net> {
     let second = (77..=255).chain(0..77);
     let private = second.map(|second| Ipv4Addr::new(10, second, 0, 0));
-    let shared = (64..=127).map(|second| Ipv4Addr::new(100, second, 77, 0));
+    let shared = (64..=127).map(|second| Ipv4Addr::new(100, second, 64, 0));
     let addresses = private.chain(shared);
-    addresses.map(|address| Ipv4Net::new_assert(address, 24))
+    addresses.map(|address| Ipv4Net::new_assert(address, PREFIX))
 }
 
 #[cfg(test)]
@@ -103,7 +107,7 @@ mod tests {
     fn clouds_that_start_at_once_get_different_subnets() {
         let directory = tempfile::tempdir().unwrap();
         let claims = Claims::at(directory.path().join("autorun/claims"));
-        let previous = Some(net("10.251.3.0/24"));
+        let previous = Some(net("10.251.48.0/20"));
         let first = Claim::of_free(&claims, &[], previous).unwrap().unwrap();
         let second = Claim::of_free(&claims, &[], previous).unwrap().unwrap();
         assert_eq!(Some(first.subnet), previous);
@@ -116,16 +120,16 @@ mod tests {
 
     #[test]
     fn only_free_subnets_are_chosen() {
-        assert_eq!(choose(&[], None), Some(net("10.77.0.0/24")));
+        assert_eq!(choose(&[], None), Some(net("10.77.0.0/20")));
         let taken = [net("10.77.0.0/16"), net("10.78.0.1/32")];
-        assert_eq!(choose(&taken, None), Some(net("10.79.0.0/24")));
+        assert_eq!(choose(&taken, None), Some(net("10.79.0.0/20")));
         assert_eq!(
-            choose(&taken, Some(net("10.5.0.0/24"))),
-            Some(net("10.5.0.0/24"))
+            choose(&taken, Some(net("10.5.0.0/20"))),
+            Some(net("10.5.0.0/20"))
         );
         let vpn = [net("10.0.0.0/8")];
-        let chosen = choose(&vpn, Some(net("10.5.0.0/24")));
-        assert_eq!(chosen, Some(net("100.64.77.0/24")));
+        let chosen = choose(&vpn, Some(net("10.5.0.0/20")));
+        assert_eq!(chosen, Some(net("100.64.64.0/20")));
         assert_eq!(
             choose(&[net("10.0.0.0/8"), net("100.64.0.0/10")], None),
             None
