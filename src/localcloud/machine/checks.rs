@@ -6,13 +6,12 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
-use rtnetlink::{LinkMessageBuilder, LinkVeth};
 use rustix::thread::CapabilitySet;
 
 use super::cgroups::Cgroups;
 use super::disk::base::{self, BaseSettings, Bases};
 use super::disk::image;
-use super::network::links::connect;
+use super::network::routing::{Peer, Routing};
 use super::network::{firewall, subnet};
 use super::system::{System, program};
 
@@ -238,10 +237,12 @@ fn system_calls() -> Check {
 
 fn veth() -> Check {
     let probe = || -> io::Result<()> {
-        on_netlink(async |handle| {
-            let cable = LinkMessageBuilder::<LinkVeth>::new("probe0", "probe1").build();
-            handle.link().add(cable).execute().await
-        })
+        let peer = Peer {
+            name: "probe1",
+            process: None,
+            mac: None,
+        };
+        Routing::open()?.add_veth("probe0", false, &peer)
     };
     let result = probe().map(|()| "virtual network interfaces (veth) work");
     let result = result.map_err(|error| {
@@ -253,35 +254,13 @@ fn veth() -> Check {
 }
 
 fn network() -> Check {
-    let free = on_netlink(async |handle| subnet::taken(&handle).await);
+    let free = Routing::open().and_then(|host| subnet::taken(&host));
     let result = match free.map(|taken| subnet::free(&taken, None).next()) {
         Ok(Some(free)) => Ok(format!("{free} is free")),
         Ok(None) => Err("the host has routes to every /20 of 10/8 and 100.64/10".to_owned()),
         Err(error) => Err(format!("cannot read the host's routes: {error}")),
     };
     check("network", true, result)
-}
-
-/// Runs work with a netlink connection on its own thread, because the caller
-/// may be on a runtime.
-fn on_netlink<T: Send>(
-    work: impl AsyncFnOnce(rtnetlink::Handle) -> Result<T, rtnetlink::Error> + Send,
-) -> io::Result<T> {
-    let run = || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()?;
-        runtime.block_on(async {
-            let (handle, connection) = connect()?;
-            let result = work(handle).await.map_err(io::Error::other);
-            connection.abort();
-            result
-        })
-    };
-    std::thread::scope(|scope| {
-        let done = scope.spawn(run).join();
-        done.unwrap_or_else(|_| Err(io::Error::other("the probe panicked")))
-    })
 }
 
 /// Probes in a new network namespace, which ends with its thread.

@@ -44,7 +44,7 @@ mod jail;
 mod journal;
 mod message;
 mod multicall;
-mod network;
+pub(crate) mod network;
 mod packages;
 mod process;
 mod runtime;

@@ -26,11 +26,12 @@ use super::ids::Ids;
 use super::instance::{Held, Machine, console_of, until_gone};
 use super::message::{Channel, FromInit, Order, ToInit};
 use super::network::firewall::{Gateway, Port};
+use super::network::inside;
 use super::network::inside::Wiring;
 use super::network::namespace::NetworkNamespace;
+use super::network::routing::Routing;
 use super::network::subnet::{self, Claim};
 use super::network::switch::{self, Switch};
-use super::network::{inside, links};
 use super::settings::RuntimeSettings;
 use super::zygote_handle::ZygoteHandle;
 
@@ -72,9 +73,9 @@ impl Runtime {
         let bases = Bases::new(settings.base.clone());
         let current = in_background(&bases, Bases::current).await;
         let current = current.map_err(|error| Error::io("build the base layer", error))?;
-        let (host, connection) =
-            links::connect().map_err(|error| Error::io("open a netlink connection", error))?;
-        let taken = subnet::taken(&host).await;
+        let host =
+            Routing::open().map_err(|error| Error::io("open a netlink connection", error))?;
+        let taken = subnet::taken(&host);
         let taken = taken.map_err(|error| Error::io("read the host's routes", error))?;
         let claim = Claim::of_free(&Claims::of_host(), &taken, settings.subnet)
             .map_err(|error| Error::io("claim a network", error))?
@@ -82,7 +83,7 @@ impl Runtime {
                 Error::new("no subnet is free: the host has routes to all of 10/8 and 100.64/10")
             })?;
         let zygote = ZygoteHandle::start(&settings, current, claim.subnet).await?;
-        let switch = Switch::start(host, connection, zygote.pid(), claim.subnet).await;
+        let switch = Switch::start(host, zygote.pid(), claim.subnet).await;
         let switch = switch.map_err(|error| Error::io("create the network of instances", error))?;
         let cgroups =
             Cgroups::of_host().map_err(|error| Error::io("read the mounted cgroups", error))?;

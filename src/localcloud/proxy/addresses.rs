@@ -4,9 +4,9 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use futures_util::TryStreamExt;
 use ipnet::{Ipv4Net, Ipv6Net};
-use rtnetlink::packet_route::address::AddressAttribute;
+
+use crate::machine::network::routing::Routing;
 
 const V4: [(Ipv4Net, &str); 12] = [
     (v4([0, 0, 0, 0], 8), "unspecified"),
@@ -82,27 +82,12 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
 }
 
 /// Returns all addresses of the host's interfaces.
-pub(super) async fn host_addresses() -> io::Result<Vec<IpAddr>> {
-    let failed = |e: rtnetlink::Error| {
-        let reason = format!("cannot list the addresses of the host: {e}");
-        io::Error::other(reason)
-    };
-    let (connection, handle, _) = rtnetlink::new_connection()?;
-    let connection = tokio::spawn(connection);
-    let found = handle
-        .address()
-        .get()
-        .execute()
-        .try_collect::<Vec<_>>()
-        .await
-        .map_err(failed);
-    connection.abort();
-    let addresses = found?.into_iter().flat_map(|message| message.attributes);
-    let addresses = addresses.filter_map(|attribute| match attribute {
-        AddressAttribute::Address(address) | AddressAttribute::Local(address) => Some(address),
-        _ => None,
-    });
-    Ok(addresses.map(|address| address.to_canonical()).collect())
+pub(super) fn host_addresses() -> io::Result<Vec<IpAddr>> {
+    let found = Routing::open().and_then(|routing| routing.addresses());
+    found.map_err(|error| {
+        let reason = format!("cannot list the addresses of the host: {error}");
+        io::Error::new(error.kind(), reason)
+    })
 }
 
 #[cfg(test)]
@@ -166,9 +151,9 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn the_addresses_of_the_host_include_its_loopback() {
-        let own = host_addresses().await.unwrap();
+    #[test]
+    fn the_addresses_of_the_host_include_its_loopback() {
+        let own = host_addresses().unwrap();
         assert!(own.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
 }

@@ -182,9 +182,7 @@ impl Policy {
             return Ok(());
         }
         // If the host's addresses are unknown, no target is safe.
-        let own = addresses::host_addresses()
-            .await
-            .map_err(|e| Failure::internal(e.to_string()))?;
+        let own = addresses::host_addresses().map_err(|e| Failure::internal(e.to_string()))?;
         for address in found {
             if let Some(reason) = addresses::refusal(address, &own) {
                 return Err(refused(target, reason));

@@ -5,11 +5,10 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 
 use ipnet::Ipv4Net;
-use rtnetlink::packet_route::route::RouteScope;
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::super::disk::standins::{METADATA, PROXY};
-use super::links::{NEXT_HOP, connect, index_of};
+use super::links::NEXT_HOP;
+use super::routing::{Route, Routing};
 
 /// The addresses of a machine and the networks that it reaches.
 #[derive(Clone, Copy, Debug)]
@@ -49,42 +48,32 @@ impl Wiring {
 /// Configures the interfaces and binds the proxy's listener. Runs in the
 /// machine's network namespace, on its own thread.
 pub(in super::super) fn settle(wiring: Wiring) -> io::Result<TcpListener> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    runtime.block_on(async {
-        let (handle, connection) = connect()?;
-        configure(&handle, wiring).await.map_err(io::Error::other)?;
-        connection.abort();
-        listen(PROXY)
-    })
+    configure(&Routing::open()?, wiring)?;
+    listen(PROXY)
 }
 
-async fn configure(handle: &Handle, wiring: Wiring) -> Result<(), rtnetlink::Error> {
-    let lo = index_of(handle, "lo").await?;
-    let eth0 = index_of(handle, "eth0").await?;
+fn configure(routing: &Routing, wiring: Wiring) -> io::Result<()> {
+    let lo = routing.index_of("lo")?;
+    let eth0 = routing.index_of("eth0")?;
     for address in wiring.addresses() {
-        let added = handle.address().add(eth0, address.into(), 32);
-        added.execute().await?;
+        routing.add_address(eth0, address, 32)?;
     }
     for index in [lo, eth0] {
-        let up = LinkUnspec::new_with_index(index).up().build();
-        handle.link().set(up).execute().await?;
+        routing.turn_on(index)?;
     }
-    let next_hop = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(NEXT_HOP, 32)
-        .output_interface(eth0)
-        .scope(RouteScope::Link)
-        .build();
-    handle.route().add(next_hop).execute().await?;
-    for (reached, source) in wiring.routes() {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(reached.network(), reached.prefix_len())
-            .output_interface(eth0)
-            .gateway(NEXT_HOP)
-            .pref_source(source)
-            .build();
-        handle.route().add(route).execute().await?;
+    routing.add_route(&Route {
+        to: NEXT_HOP.into(),
+        interface: eth0,
+        gateway: None,
+        source: None,
+    })?;
+    for (to, source) in wiring.routes() {
+        routing.add_route(&Route {
+            to,
+            interface: eth0,
+            gateway: Some(NEXT_HOP),
+            source: Some(source),
+        })?;
     }
     Ok(())
 }

@@ -20,5 +20,7 @@ pub(super) mod firewall;
 pub(super) mod inside;
 pub(super) mod links;
 pub(super) mod namespace;
+mod netlink;
+pub(crate) mod routing;
 pub(super) mod subnet;
 pub(super) mod switch;

@@ -3,12 +3,10 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
-use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::super::claims::{self, Claims, Kind};
+use super::routing::Routing;
 
 /// The size of the subnet: a /24 for the default subnet of each of 8 zones, and as
 /// many public addresses again.
@@ -51,20 +49,8 @@ fn of_number(number: u32) -> Ipv4Net {
 }
 
 /// Returns the networks that the host has routes to, without the default route.
-pub(in super::super) async fn taken(handle: &Handle) -> Result<Vec<Ipv4Net>, rtnetlink::Error> {
-    let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
-    let mut routes = handle.route().get(all).execute();
-    let mut taken = Vec::new();
-    while let Some(route) = routes.try_next().await? {
-        let prefix = route.header.destination_prefix_length;
-        for attribute in &route.attributes {
-            if let RouteAttribute::Destination(RouteAddress::Inet(address)) = attribute {
-                taken.extend(Ipv4Net::new(*address, prefix));
-            }
-        }
-    }
-    taken.retain(|network| network.prefix_len() > 0);
-    Ok(taken)
+pub(in super::super) fn taken(host: &Routing) -> io::Result<Vec<Ipv4Net>> {
+    host.destinations()
 }
 
 /// Returns the subnets that no route of the host overlaps.

@@ -13,15 +13,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::Ipv4Net;
-use rtnetlink::packet_route::link::{InfoData, InfoVeth};
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
-use tokio::task::JoinHandle;
 
 use super::super::disk::standins::METADATA;
 use super::firewall::{Cable, Firewall, Gateway, Port};
 use super::inside;
-use super::links::{NEXT_HOP, UPLINK, connect, index_of};
+use super::links::{NEXT_HOP, UPLINK};
 use super::namespace::NetworkNamespace;
+use super::routing::{Peer, Route, Routing};
 
 /// The maximum number of local clouds that can run at once on a host.
 const MOST_CLOUDS: u32 = 64;
@@ -34,26 +32,17 @@ pub(in super::super) struct Switch {
     /// The addresses of the plugged veth pairs, by the interface indexes of their
     /// ends here.
     plugged: Mutex<HashMap<u32, Vec<Ipv4Addr>>>,
-    inner: Handle,
-    inner_connection: JoinHandle<()>,
-    host: Handle,
-    host_connection: JoinHandle<()>,
+    inner: Arc<Routing>,
+    host: Arc<Routing>,
+    /// The index of the host's interface.
     cable: u32,
-}
-
-impl Drop for Switch {
-    fn drop(&mut self) {
-        self.inner_connection.abort();
-        self.host_connection.abort();
-    }
 }
 
 impl Switch {
     /// Connects the zygote's namespace to the host, which gets the first
     /// address of the subnet.
     pub(in super::super) async fn start(
-        host: Handle,
-        host_connection: JoinHandle<()>,
+        host: Routing,
         zygote: i32,
         subnet: Ipv4Net,
     ) -> io::Result<Self> {
@@ -61,31 +50,19 @@ impl Switch {
         namespace.run(route_packets).await?;
         // Before the first veth pair, so that no packet passes unfiltered.
         let firewall = namespace.run(Firewall::raise).await?;
-        let runtime = tokio::runtime::Handle::current();
-        let (inner, inner_connection) = namespace
-            .run(move || {
-                let _entered = runtime.enter();
-                connect()
-            })
-            .await?;
-        let cable = plug_host(&host, zygote, subnet)
-            .await
-            .map_err(io::Error::other)?;
+        let inner = namespace.run(Routing::open).await?;
+        let cable = plug_host(&host, zygote, subnet)?;
+        let uplink = inner.index_of(UPLINK)?;
         let switch = Self {
             namespace,
             firewall: Arc::new(firewall),
             plugged: Mutex::default(),
-            inner,
-            inner_connection,
-            host,
-            host_connection,
+            inner: Arc::new(inner),
+            host: Arc::new(host),
             cable,
         };
-        let uplink = index_of(&switch.inner, UPLINK).await;
-        let uplink = uplink.map_err(io::Error::other)?;
         switch.admit(uplink, &[gateway(subnet)]).await?;
-        let settled = switch.settle(subnet, uplink).await;
-        settled.map_err(io::Error::other)?;
+        settle(&switch.inner, subnet, uplink)?;
         switch.namespace.run(answer_for_all).await?;
         Ok(switch)
     }
@@ -131,33 +108,15 @@ impl Switch {
         self.plugged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn settle(&self, subnet: Ipv4Net, uplink: u32) -> Result<(), rtnetlink::Error> {
-        let lo = index_of(&self.inner, "lo").await?;
-        for index in [lo, uplink] {
-            let up = LinkUnspec::new_with_index(index).up().build();
-            self.inner.link().set(up).execute().await?;
-        }
-        let addresses = self.inner.address();
-        for address in [NEXT_HOP, METADATA.0] {
-            addresses.add(lo, address.into(), 32).execute().await?;
-        }
-        self.route(gateway(subnet).into(), uplink).await?;
-        // Routes addresses without a machine to loopback. Their packets are
-        // lost, but the switch answers ARP for them. Without an answer, the
-        // host would retry only a second later, and reach a new machine that
-        // much later.
-        self.route(subnet, lo).await
-    }
-
-    async fn route(&self, to: Ipv4Net, index: u32) -> Result<(), rtnetlink::Error> {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(to.network(), to.prefix_len())
-            .output_interface(index)
-            .scope(rtnetlink::packet_route::route::RouteScope::Link)
-            .build();
-        // The interface of an earlier boot with this address may not have
-        // disappeared yet.
-        self.inner.route().add(route).replace().execute().await
+    /// Changes interfaces or routes on a blocking thread: the kernel may take
+    /// milliseconds, and makes one change at a time.
+    async fn route<T: Send + 'static>(
+        routing: &Arc<Routing>,
+        change: impl FnOnce(&Routing) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let routing = Arc::clone(routing);
+        let changed = tokio::task::spawn_blocking(move || change(&routing)).await;
+        changed.map_err(io::Error::other)?
     }
 
     /// Connects a machine. Returns the interface index of the switch's end.
@@ -168,19 +127,17 @@ impl Switch {
         addresses: &[Ipv4Addr],
     ) -> io::Result<u32> {
         let private = addresses.first().copied().unwrap_or(NEXT_HOP);
-        let peer = LinkUnspec::new_with_name("eth0")
-            .setns_by_pid(pid.cast_unsigned())
-            .address(mac(private).to_vec())
-            .build();
-        let cable = LinkMessageBuilder::<LinkVeth>::new(name, "eth0")
-            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
-            .up()
-            .build();
-        let plugged = async {
-            self.inner.link().add(cable).execute().await?;
-            index_of(&self.inner, name).await
-        };
-        let index = plugged.await.map_err(|error: rtnetlink::Error| {
+        let name = name.to_owned();
+        let plugged = Self::route(&self.inner, move |routing| {
+            let peer = Peer {
+                name: "eth0",
+                process: Some(pid),
+                mac: Some(mac(private)),
+            };
+            routing.add_veth(&name, true, &peer)?;
+            routing.index_of(&name)
+        });
+        let index = plugged.await.map_err(|error| {
             io::Error::other(format!(
                 "cannot connect an instance to the network: {error}"
             ))
@@ -202,17 +159,21 @@ impl Switch {
         addresses: impl Iterator<Item = Ipv4Addr>,
         cable: u32,
     ) -> io::Result<()> {
-        for address in addresses {
-            let opened = self.route(address.into(), cable).await;
-            opened.map_err(io::Error::other)?;
-        }
-        Ok(())
+        let routes: Vec<Route> = addresses.map(|to| on_link(to.into(), cable)).collect();
+        Self::route(&self.inner, move |routing| {
+            // The interface of an earlier boot with this address may not have
+            // disappeared yet.
+            let mut routes = routes.iter();
+            routes.try_for_each(|route| routing.replace_route(route))
+        })
+        .await
     }
 
     /// Removes both ends of a machine's veth pair.
     pub(in super::super) async fn unplug(&self, index: u32) {
         // Usually the veth pair already disappeared with the machine's namespace.
-        if let Err(error) = self.inner.link().del(index).execute().await {
+        let removed = Self::route(&self.inner, move |routing| routing.remove(index));
+        if let Err(error) = removed.await {
             log::debug!("cannot remove the veth pair of an instance: {error}");
         }
         let addresses = self.plugged().remove(&index).unwrap_or_default();
@@ -227,7 +188,9 @@ impl Switch {
 
     /// Removes the host's interface.
     pub(in super::super) async fn stop(&self) {
-        if let Err(error) = self.host.link().del(self.cable).execute().await {
+        let cable = self.cable;
+        let removed = Self::route(&self.host, move |routing| routing.remove(cable));
+        if let Err(error) = removed.await {
             log::debug!("cannot remove the interface of the local cloud: {error}");
         }
     }
@@ -284,39 +247,55 @@ fn write_file(path: &str, value: &str) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot write {path}: {error}")))
 }
 
-/// Creates the first free `autorunN`, with its other end in the switch.
-async fn plug_host(host: &Handle, zygote: i32, subnet: Ipv4Net) -> Result<u32, rtnetlink::Error> {
-    let name = add_cable(host, zygote).await?;
-    let index = index_of(host, &name).await?;
-    let address = gateway(subnet).into();
-    let added = host.address().add(index, address, subnet.prefix_len());
-    added.execute().await?;
-    let up = LinkUnspec::new_with_index(index).up().build();
-    host.link().set(up).execute().await?;
-    Ok(index)
+/// Turns the switch's own interfaces on, and routes the subnet.
+fn settle(routing: &Routing, subnet: Ipv4Net, uplink: u32) -> io::Result<()> {
+    let lo = routing.index_of("lo")?;
+    for index in [lo, uplink] {
+        routing.turn_on(index)?;
+    }
+    for address in [NEXT_HOP, METADATA.0] {
+        routing.add_address(lo, address, 32)?;
+    }
+    routing.replace_route(&on_link(gateway(subnet).into(), uplink))?;
+    // Routes addresses without a machine to loopback. Their packets are lost, but the
+    // switch answers ARP for them. Without an answer, the host would retry only a
+    // second later, and reach a new machine that much later.
+    routing.replace_route(&on_link(subnet, lo))
 }
 
-async fn add_cable(host: &Handle, zygote: i32) -> Result<String, rtnetlink::Error> {
-    let mut number = 0;
-    loop {
-        let name = format!("autorun{number}");
-        let peer = LinkUnspec::new_with_name(UPLINK)
-            .setns_by_pid(zygote.cast_unsigned())
-            .build();
-        let cable = LinkMessageBuilder::<LinkVeth>::new(&name, UPLINK)
-            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
-            .build();
-        match host.link().add(cable).execute().await {
-            Ok(()) => return Ok(name),
-            Err(error) if is_taken(&error) && number < MOST_CLOUDS => number += 1,
-            Err(error) => return Err(error),
-        }
+fn on_link(to: Ipv4Net, interface: u32) -> Route {
+    Route {
+        to,
+        interface,
+        gateway: None,
+        source: None,
     }
 }
 
-fn is_taken(error: &rtnetlink::Error) -> bool {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.raw_code() == -nix::libc::EEXIST,
-        _ => false,
+/// Creates the first free `autorunN`, with its other end in the switch.
+fn plug_host(host: &Routing, zygote: i32, subnet: Ipv4Net) -> io::Result<u32> {
+    let name = add_cable(host, zygote)?;
+    let index = host.index_of(&name)?;
+    host.add_address(index, gateway(subnet), subnet.prefix_len())?;
+    host.turn_on(index)?;
+    Ok(index)
+}
+
+fn add_cable(host: &Routing, zygote: i32) -> io::Result<String> {
+    let mut number = 0;
+    loop {
+        let name = format!("autorun{number}");
+        let peer = Peer {
+            name: UPLINK,
+            process: Some(zygote),
+            mac: None,
+        };
+        match host.add_veth(&name, false, &peer) {
+            Ok(()) => return Ok(name),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < MOST_CLOUDS => {
+                number += 1;
+            }
+            Err(error) => return Err(error),
+        }
     }
 }

@@ -5,8 +5,8 @@
 use std::io;
 use std::net::Ipv4Addr;
 
+use super::super::netlink::{Answer, Kernel, NLM_F_REQUEST, Writer};
 use super::expressions::{Expression, Map, NFPROTO_INET, Verdict, write_value, write_verdict};
-use super::netlink::{Answer, Kernel, NLM_F_REQUEST, Writer};
 
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 16;

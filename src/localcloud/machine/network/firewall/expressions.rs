@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::netlink::Writer;
+use super::super::netlink::Writer;
 
 /// A rule. It applies if all of its expressions match.
 pub(super) type Rule = Vec<Expression>;

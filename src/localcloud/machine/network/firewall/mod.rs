@@ -9,7 +9,6 @@
 
 mod batch;
 mod expressions;
-mod netlink;
 mod rules;
 
 use std::io;
@@ -17,7 +16,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use netlink::Kernel;
+use super::netlink::Kernel;
 
 /// The packets that may reach one address of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,16 +1,18 @@
-//! Netlink: encodes attributes and messages, sends a batch as one datagram, and
-//! parses the kernel's answers.
+//! Netlink: encodes attributes and messages, and parses the kernel's answers. The
+//! firewall sends its messages as a batch in one datagram.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
+use netlink_sys::Socket;
+use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::SndBufForce;
-use rtnetlink::sys::Socket;
-use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 
 /// The type of an answer: an error, or an acknowledgement if its code is 0.
 const NLMSG_ERROR: u16 = 2;
+/// The type of the message after the last one of a list.
+const NLMSG_DONE: u16 = 3;
 /// The flag of an answer that repeats only the header of the request.
 const NLM_F_CAPPED: u16 = 0x100;
 /// The flag of an answer with attributes.
@@ -21,7 +23,7 @@ const NLA_F_NESTED: u16 = 0x8000;
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
 pub(super) const NLM_F_REQUEST: u16 = 1;
-const NLM_F_ACK: u16 = 4;
+pub(super) const NLM_F_ACK: u16 = 4;
 
 /// The length of a message header.
 const HEADER: usize = 16;
@@ -126,7 +128,7 @@ impl Writer {
     /// Returns the messages. Fails if a length did not fit.
     pub(super) fn finish(self) -> io::Result<Vec<u8>> {
         if self.too_long {
-            Err(io::Error::other("the rules are too long for a message"))
+            Err(io::Error::other("a netlink message is too long"))
         } else {
             Ok(self.bytes)
         }
@@ -188,53 +190,129 @@ fn read_answers(socket: &Socket) -> io::Result<Vec<Answer>> {
     }
 }
 
-/// Parses the answers in a datagram.
-fn parse(mut datagram: &[u8]) -> Vec<Answer> {
-    let mut answers = Vec::new();
+/// A message of the kernel.
+#[derive(Debug)]
+pub(super) struct Message {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    /// What follows the header.
+    pub(super) body: Vec<u8>,
+}
+
+/// Splits a datagram into its messages. Drops one that is truncated.
+pub(super) fn messages(mut datagram: &[u8]) -> Vec<Message> {
+    let mut all = Vec::new();
     while let Some(length) = u32_at(datagram, 0).and_then(|length| usize::try_from(length).ok()) {
-        let Some(message) = datagram.get(..length).filter(|_| length >= HEADER) else {
+        let Some(bytes) = datagram.get(..length).filter(|_| length >= HEADER) else {
             break;
         };
-        answers.extend(answer(message));
+        let (Some(kind), Some(flags), Some(sequence)) =
+            (u16_at(bytes, 4), u16_at(bytes, 6), u32_at(bytes, 8))
+        else {
+            break;
+        };
+        all.push(Message {
+            kind,
+            flags,
+            sequence,
+            body: bytes[HEADER..].to_vec(),
+        });
         let next = length.next_multiple_of(ALIGNMENT).min(datagram.len());
         datagram = &datagram[next..];
     }
-    answers
+    all
 }
 
-fn answer(message: &[u8]) -> Option<Answer> {
-    if u16_at(message, 4)? != NLMSG_ERROR {
-        return None;
+impl Message {
+    /// Returns the number in the body at this offset.
+    pub(super) fn number(&self, at: usize) -> Option<u32> {
+        u32_at(&self.body, at)
     }
-    let flags = u16_at(message, 6)?;
-    let code = u32_at(message, HEADER)?.cast_signed();
-    let answered = HEADER + 4;
-    let repeated = match flags & NLM_F_CAPPED {
-        0 => usize::try_from(u32_at(message, answered)?).ok()?,
-        _ => HEADER,
-    };
-    let attributes = match flags & NLM_F_ACK_TLVS {
-        0 => None,
-        _ => message.get(answered.checked_add(repeated.next_multiple_of(ALIGNMENT))?..),
-    };
-    Some(Answer {
-        sequence: u32_at(message, 8)?,
-        code: code.saturating_neg(),
-        message: attributes.and_then(|attributes| text_of(attributes, NLMSGERR_ATTR_MSG)),
-    })
+
+    /// Returns the outcome of a request, if this message tells it.
+    pub(super) fn outcome(&self) -> Option<io::Result<()>> {
+        if self.kind == NLMSG_DONE {
+            return Some(Ok(()));
+        }
+        let answer = self.answer()?;
+        Some(match (answer.code, answer.message) {
+            (0, _) => Ok(()),
+            (code, None) => Err(io::Error::from_raw_os_error(code)),
+            (code, Some(text)) => {
+                let error = io::Error::from_raw_os_error(code);
+                log::debug!("netlink: {error}: {text}");
+                Err(error)
+            }
+        })
+    }
+
+    /// Returns the answer to a request, if this is one.
+    fn answer(&self) -> Option<Answer> {
+        if self.kind != NLMSG_ERROR {
+            return None;
+        }
+        let code = self.number(0)?.cast_signed();
+        let repeated = match self.flags & NLM_F_CAPPED {
+            0 => usize::try_from(self.number(4)?).ok()?,
+            _ => HEADER,
+        };
+        let attributes = match self.flags & NLM_F_ACK_TLVS {
+            0 => None,
+            _ => {
+                let start = 4_usize.checked_add(repeated.next_multiple_of(ALIGNMENT))?;
+                self.body.get(start..)
+            }
+        };
+        Some(Answer {
+            sequence: self.sequence,
+            code: code.saturating_neg(),
+            message: attributes.and_then(|bytes| text_of(bytes, NLMSGERR_ATTR_MSG)),
+        })
+    }
+}
+
+/// Parses the answers in a datagram.
+fn parse(datagram: &[u8]) -> Vec<Answer> {
+    let all = messages(datagram);
+    all.iter().filter_map(Message::answer).collect()
+}
+
+/// The attributes of a message, kind and value.
+pub(super) struct Attributes<'a>(&'a [u8]);
+
+impl<'a> Attributes<'a> {
+    /// The attributes after the struct at the beginning of a message.
+    pub(super) fn after(message: &'a Message, header: usize) -> Self {
+        Self(message.body.get(header..).unwrap_or_default())
+    }
+
+    /// Returns the value of the first attribute of a kind.
+    pub(super) fn find(mut self, wanted: u16) -> Option<&'a [u8]> {
+        Iterator::find(&mut self, |(kind, _)| *kind == wanted).map(|(_, value)| value)
+    }
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let length = usize::from(u16_at(self.0, 0)?);
+        let value = self.0.get(4..length)?;
+        let kind = u16_at(self.0, 2)? & NLA_TYPE_MASK;
+        self.0 = self
+            .0
+            .get(length.next_multiple_of(ALIGNMENT)..)
+            .unwrap_or_default();
+        Some((kind, value))
+    }
 }
 
 /// Returns the text of the first attribute of a kind.
-fn text_of(mut attributes: &[u8], kind: u16) -> Option<String> {
-    loop {
-        let length = usize::from(u16_at(attributes, 0)?);
-        let value = attributes.get(4..length)?;
-        if u16_at(attributes, 2)? & NLA_TYPE_MASK == kind {
-            let text = value.split(|byte| *byte == 0).next()?;
-            return Some(String::from_utf8_lossy(text).into_owned());
-        }
-        attributes = attributes.get(length.next_multiple_of(ALIGNMENT)..)?;
-    }
+fn text_of(attributes: &[u8], kind: u16) -> Option<String> {
+    let value = Attributes(attributes).find(kind)?;
+    let text = value.split(|byte| *byte == 0).next()?;
+    Some(String::from_utf8_lossy(text).into_owned())
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
