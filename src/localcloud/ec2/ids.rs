@@ -1,6 +1,8 @@
 //! Ids in AWS's format: random ids, ids derived from names, validation, and what
 //! EC2 answers about ids that it does not accept.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest as _, Sha256};
 
 use super::refusal::{Refusal, Result};
@@ -225,6 +227,23 @@ impl IdKind {
             return Ok(());
         }
         Err(self.not_found(&missing))
+    }
+
+    /// Returns the items with these ids, or all items without ids. Refuses ids of
+    /// which there is no item. Takes no time for each pair of an item and an id.
+    pub(super) fn select<T>(
+        &self,
+        ids: &[&str],
+        mut all: Vec<T>,
+        id_of: impl Fn(&T) -> &str,
+    ) -> Result<Vec<T>> {
+        let known: BTreeSet<&str> = all.iter().map(&id_of).collect();
+        self.find_all(ids, |id| known.contains(id))?;
+        if !ids.is_empty() {
+            let wanted: BTreeSet<&str> = ids.iter().copied().collect();
+            all.retain(|item| wanted.contains(id_of(item)));
+        }
+        Ok(all)
     }
 
     /// Returns the error about ids that do not exist.

@@ -262,10 +262,9 @@ pub(in super::super) fn describe_subnets(call: &mut Call<'_>, request: &Part<'_>
     let subnets = call.region().networks.subnets.values();
     let mut all: Vec<Subnet> = subnets.cloned().collect();
     all.retain(|subnet| shows(call, subnet));
-    SUBNET.find_all(&ids, |id| all.iter().any(|subnet| subnet.id == id))?;
-    let asked = all
+    let asked = SUBNET.select(&ids, all, |subnet| &subnet.id)?;
+    let asked = asked
         .into_iter()
-        .filter(|subnet| ids.is_empty() || ids.contains(&subnet.id.as_str()))
         .map(|subnet| View::of(call, subnet))
         .collect();
     let (subnets, next) = page(request, Filters::of(request)?.keep(asked)?, 5)?;

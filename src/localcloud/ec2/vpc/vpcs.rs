@@ -174,11 +174,10 @@ pub(in super::super) fn describe_vpcs(call: &mut Call<'_>, request: &Part<'_>) -
     let ids = request.list("VpcId");
     let mut all: Vec<Vpc> = call.region().networks.vpcs.values().cloned().collect();
     all.retain(|vpc| !is_hidden(call, &vpc.id));
-    VPC.find_all(&ids, |id| all.iter().any(|vpc| vpc.id == id))?;
     let owner = call.facts.account.clone();
-    let asked = all
+    let asked = VPC.select(&ids, all, |vpc| &vpc.id)?;
+    let asked = asked
         .into_iter()
-        .filter(|vpc| ids.is_empty() || ids.contains(&vpc.id.as_str()))
         .map(|vpc| Owned {
             vpc,
             owner: owner.clone(),
