@@ -271,3 +271,16 @@ pub(crate) fn actions() -> impl Iterator<Item = &'static str> {
 pub(super) fn changes(action: &str) -> bool {
     !action.starts_with("Describe") && !action.starts_with("Get")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_action_has_one_row() {
+        let mut seen = BTreeSet::new();
+        for name in super::actions() {
+            assert!(seen.insert(name), "{name} has two rows");
+        }
+    }
+}

@@ -11,6 +11,10 @@ RUN = f"members-{secrets.token_hex(4)}"
 TRUST = json.dumps({"Statement": [{
     "Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]})
 
+# A region whose default VPC the scenario deletes, and its client.
+ELSEWHERE = "eu-north-1"
+elsewhere = None
+
 numbers = itertools.count()
 
 

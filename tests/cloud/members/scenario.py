@@ -8,6 +8,7 @@ import time
 import boto3
 from botocore.exceptions import ClientError
 
+import proofs
 from proofs import RUN, clean_up_iam
 
 SERVICES = ["ec2", "iam", "sts", "ssm"]
@@ -35,8 +36,6 @@ ALSO_WITH = {("BlockDeviceMapping", "DeviceName"): ["Ebs"]}
 
 # Actions without an answer in the scenario. Other answers have their structures.
 NOT_CALLED = {
-    "CreateDefaultSubnet": "the account has a default subnet",
-    "CreateDefaultVpc": "the account has a default VPC",
     "CreateNatGateway": "the local cloud has none",
     "DeleteNatGateway": "the local cloud has none",
 }
@@ -118,6 +117,8 @@ def base(operation, member, live):
             **({} if member == "PublicIp" else {"AllocationId": live.get("AllocationId")}),
             **({} if member == "NetworkInterfaceId" else {"InstanceId": live.get("InstanceId")}),
         },
+        "CreateDefaultSubnet": {} if member == "AvailabilityZoneId" else {
+            "AvailabilityZone": live.get("AvailabilityZone")},
         "CreateImage": {"Name": f"{RUN}-new"},
         "CreateKeyPair": {"KeyName": "new"},
         "AssociateRouteTable": {"SubnetId": live.get("SubnetId")},
@@ -204,6 +205,41 @@ def places(ec2, live):
         "AvailabilityZoneId": zones[0]["ZoneId"], "Device": "/dev/sdf", "FromPort": 443,
         "ToPort": 443, "VolumeType": "gp3", "DeviceIndex": 0, "DeviceName": "/dev/sdf", "VolumeSize": 8, "Key": "team", "Value": "members", "LocationType": "region",
     }
+
+
+def defaults(ec2, live):
+    """Deletes and creates a default subnet, and the default VPC of another region.
+    Deletes them again, for requests that create them."""
+    zone = ec2.describe_availability_zones()["AvailabilityZones"][-1]
+    delete_default_subnets(ec2, zone["ZoneName"])
+    ec2.create_default_subnet(AvailabilityZone=zone["ZoneName"])
+    delete_default_subnets(ec2, zone["ZoneName"])
+    delete_default_vpc(proofs.elsewhere)
+    proofs.elsewhere.create_default_vpc()
+    delete_default_vpc(proofs.elsewhere)
+    return {
+        "CreateDefaultSubnet.AvailabilityZone": zone["ZoneName"],
+        "CreateDefaultSubnet.AvailabilityZoneId": zone["ZoneId"],
+    }
+
+
+def delete_default_subnets(ec2, zone="*"):
+    own = [{"Name": "default-for-az", "Values": ["true"]},
+           {"Name": "availability-zone", "Values": [zone]}]
+    for subnet in ec2.describe_subnets(Filters=own)["Subnets"]:
+        ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+
+
+def delete_default_vpc(ec2):
+    own = [{"Name": "is-default", "Values": ["true"]}]
+    for vpc in ec2.describe_vpcs(Filters=own)["Vpcs"]:
+        delete_default_subnets(ec2)
+        here = [{"Name": "attachment.vpc-id", "Values": [vpc["VpcId"]]}]
+        for gateway in ec2.describe_internet_gateways(Filters=here)["InternetGateways"]:
+            name = {"InternetGatewayId": gateway["InternetGatewayId"]}
+            ec2.detach_internet_gateway(**name, VpcId=vpc["VpcId"])
+            ec2.delete_internet_gateway(**name)
+        ec2.delete_vpc(VpcId=vpc["VpcId"])
 
 
 def key_pairs(ec2, live):
@@ -648,7 +684,7 @@ def roles(iam):
 
 # In the order of the calls.
 NOUNS = [
-    places, key_pairs, groups, profiles, instances, associations, addresses, interfaces,
+    places, defaults, key_pairs, groups, profiles, instances, associations, addresses, interfaces,
     account, own_images, networks,
 ]
 
@@ -691,6 +727,9 @@ def clean_up(service, client):
     for volume in client.describe_volumes()["Volumes"]:
         client.delete_volume(VolumeId=volume["VolumeId"])
     clean_up_networks(client)
+    zone = client.describe_availability_zones()["AvailabilityZones"][-1]["ZoneName"]
+    client.create_default_subnet(AvailabilityZone=zone)
+    proofs.elsewhere.create_default_vpc()
     groups = [{"Name": "group-name", "Values": [f"{RUN}*"]}]
     for group in client.describe_security_groups(Filters=groups)["SecurityGroups"]:
         client.delete_security_group(GroupId=group["GroupId"])
