@@ -226,6 +226,18 @@ def parameters():
     refused("ParameterVersionNotFound", ssm.get_parameter,
             f"Systems Manager could not find version 2 of {PARAMETER}. Verify the version and try "
             "again.", Name=f"{PARAMETER}:2")
+    family = PARAMETER.rpartition("/")[0]
+    pages = ssm.get_paginator("get_parameters_by_path").paginate(
+        Path=family, PaginationConfig={"PageSize": 3})
+    found = [each for page in pages for each in page["Parameters"]]
+    assert one in found and len(found) == len({each["Name"] for each in found}) > 3, found
+    assert all(each["Name"].rpartition("/")[0] == family for each in found), found
+    assert ssm.get_parameters_by_path(Path="/aws/service")["Parameters"] == []
+    deep = ssm.get_parameters_by_path(Path="/aws/service", Recursive=True)
+    assert len(deep["Parameters"]) == 10 and "NextToken" in deep, deep
+    refused("InvalidNextToken", ssm.get_parameters_by_path, "The specified token isn't valid.",
+            Path=family, NextToken="x")
+    refused("ValidationException", ssm.get_parameters_by_path, Path="aws")
     several = ssm.get_parameters(Names=[f"{PARAMETER}:1", f"{PARAMETER}:2"])
     assert several["InvalidParameters"] == [f"{PARAMETER}:2"], several
     assert [each["Value"] for each in several["Parameters"]] == [one["Value"]], several

@@ -160,7 +160,7 @@ impl Image {
     }
 
     /// Returns the public parameters of Systems Manager that name the image.
-    fn parameters(&self) -> impl Iterator<Item = String> {
+    pub(super) fn parameters(&self) -> impl Iterator<Item = String> {
         let [intel, arm] = self.publisher.architectures;
         let is_arm = self.architecture == "arm64";
         let word = move |text: &str| text.replace("ARCH", if is_arm { arm } else { intel });

@@ -1,16 +1,21 @@
 //! Systems Manager's Parameter Store, as far as EC2 needs it: the public
 //! parameters with the ids of images.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hyper::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::images::parameter;
+use super::images::{images, parameter};
 use super::refusal::{Refusal, Result};
 use super::regions::has_region;
 
 /// All operations, by AWS's names.
-pub(super) const OPERATIONS: [&str; 2] = ["GetParameter", "GetParameters"];
+pub(super) const OPERATIONS: [&str; 3] = ["GetParameter", "GetParameters", "GetParametersByPath"];
+
+/// The largest size of a page, and the default.
+const MAX_RESULTS: usize = 10;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -25,6 +30,20 @@ struct GetParameter {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct GetParameters {
     names: Vec<String>,
+    #[serde(default)]
+    #[expect(dead_code, reason = "public parameters are not encrypted")]
+    with_decryption: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct GetParametersByPath {
+    path: String,
+    #[serde(default)]
+    recursive: bool,
+    max_results: Option<usize>,
+    next_token: Option<String>,
+    parameter_filters: Option<Value>,
     #[serde(default)]
     #[expect(dead_code, reason = "public parameters are not encrypted")]
     with_decryption: bool,
@@ -59,8 +78,73 @@ pub(super) fn answer(region: &str, system: &str, operation: &str, body: &[u8]) -
                 "InvalidParameters": missing.collect::<Vec<_>>(),
             }))
         }
+        "GetParametersByPath" => by_path(region, system, &read(body)?),
         _ => Err(Refusal::new("UnknownOperationException", "")),
     }
+}
+
+/// Returns a page of the parameters below a path, or directly below it.
+fn by_path(region: &str, system: &str, request: &GetParametersByPath) -> Result<Value> {
+    let invalid = |message: String| Refusal::new("ValidationException", message);
+    let most = request.max_results.unwrap_or(MAX_RESULTS);
+    if !(1..=MAX_RESULTS).contains(&most) {
+        let rule = if most == 0 {
+            "greater than or equal to 1"
+        } else {
+            "less than or equal to 10"
+        };
+        return Err(invalid(format!(
+            "1 validation error detected: Value '{most}' at 'maxResults' failed to satisfy \
+             constraint: Member must have value {rule}"
+        )));
+    }
+    if !request.path.starts_with('/') {
+        return Err(invalid(
+            "The parameter doesn't meet the parameter name requirements. The parameter name must \
+             begin with a forward slash \"/\". It can't be prefixed with \"aws\" or \"ssm\" \
+             (case-insensitive). It must use only letters, numbers, or the following symbols: \
+             . (period), - (hyphen), _ (underscore). Special characters are not allowed. All \
+             sub-paths, if specified, must use the forward slash symbol \"/\". Valid example: \
+             /get/parameters2-/by1./path0_."
+                .to_owned(),
+        ));
+    }
+    if request.parameter_filters.is_some() {
+        return Err(Refusal::new(
+            "InvalidFilterKey",
+            "The local cloud does not filter parameters",
+        ));
+    }
+    let path = format!("{}/", request.path.trim_end_matches('/'));
+    let below = |name: &String| {
+        let rest = name.strip_prefix(&path);
+        rest.is_some_and(|rest| request.recursive || !rest.contains('/'))
+    };
+    let images = images(region, system);
+    let mut names: Vec<String> = images.iter().flat_map(|i| i.parameters()).collect();
+    names.retain(below);
+    names.sort_unstable();
+    if let Some(token) = &request.next_token {
+        let from = names.iter().position(|name| token_of(name) == *token);
+        let message = "The specified token isn't valid.";
+        let from = from.ok_or_else(|| Refusal::new("InvalidNextToken", message))?;
+        names.drain(..from);
+    }
+    let next = names.get(most).map(|name| token_of(name));
+    let page = names
+        .iter()
+        .take(most)
+        .map(|name| found(region, system, name));
+    let mut answer = json!({ "Parameters": page.collect::<Result<Vec<_>>>()? });
+    if let Some(next) = next {
+        answer["NextToken"] = json!(next);
+    }
+    Ok(answer)
+}
+
+/// Returns the token of the page that begins with a parameter.
+fn token_of(name: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(name)
 }
 
 /// Returns the parameter that a text names: `NAME`, or `NAME:VERSION`. Each

@@ -111,5 +111,7 @@ class Answers:
                     continue
                 self.seen(action, shape, name, (*path, name))
                 self.json(action, shape.members[name], inner, (*path, name))
+        elif path[-1] == "NextToken":
+            self.tokens[f"{action}.NextToken"] = value
         elif shape.type_name in ("integer", "long") and not isinstance(value, int):
             self.fault(action, path, f"has {value!r}, which is not a number")

@@ -136,6 +136,7 @@ def base(operation, member, live):
         "DeleteSecurityGroup": {} if member == "GroupName" else group,
         "DisassociateAddress":
             {} if member == "PublicIp" else {"AssociationId": live.get("AssociationId")},
+        "GetParametersByPath": {"Recursive": True},
         "ImportKeyPair": {"KeyName": "new"},
         "ModifyInstanceCapacityReservationAttributes": {"CapacityReservationSpecification": {
             "CapacityReservationPreference": "open"}},
@@ -704,7 +705,8 @@ def play(service, client):
         client.get_parameter(Name=PARAMETER)
         client.get_parameter(Name=f"{PARAMETER}:1")
         client.get_parameters(Names=[PARAMETER, "/aws/service/nosuch"])
-        live = {"Name": PARAMETER, "Names": PARAMETER}
+        client.get_parameters_by_path(Path="/aws/service", Recursive=True)
+        live = {"Name": PARAMETER, "Names": PARAMETER, "Path": "/aws/service", "MaxResults": 5}
     return live
 
 
