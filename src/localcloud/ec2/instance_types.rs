@@ -151,6 +151,8 @@ impl InstanceType {
 
 pub(super) fn describe_instance_types(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let names = request.list("InstanceType");
+    // Each region has all types.
+    request.flag("IncludeUnsupportedInRegion")?;
     let missing: Vec<&str> = names
         .iter()
         .copied()

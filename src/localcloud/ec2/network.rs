@@ -230,7 +230,9 @@ pub(super) fn create_default_vpc(call: &mut Call<'_>, _request: &Part<'_>) -> Re
 
 pub(super) fn create_default_subnet(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let zone = vpc::subnets::zone_of(call.region_name, request)?;
-    request.flag("Ipv6Native")?;
+    if request.flag("Ipv6Native")? == Some(true) {
+        request.unsupported(&["Ipv6Native"])?;
+    }
     call.read_all()?;
     let zone = zone.ok_or_else(|| {
         Refusal::new(
