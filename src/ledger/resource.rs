@@ -39,11 +39,13 @@ pub enum ResourceKind {
     InternetGateway,
     /// A route table; AWS assigns the ID.
     RouteTable,
+    /// A NAT gateway; AWS assigns the ID.
+    NatGateway,
 }
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Instance,
         Self::KeyPair,
         Self::KeyFile,
@@ -59,6 +61,7 @@ impl ResourceKind {
         Self::Subnet,
         Self::InternetGateway,
         Self::RouteTable,
+        Self::NatGateway,
     ];
 
     /// Returns the name that reports and the ledger use.
@@ -80,6 +83,7 @@ impl ResourceKind {
             Self::Subnet => "subnet",
             Self::InternetGateway => "internet_gateway",
             Self::RouteTable => "route_table",
+            Self::NatGateway => "nat_gateway",
         }
     }
 
@@ -90,6 +94,7 @@ impl ResourceKind {
             Self::KeyFile => "private key".to_owned(),
             Self::ElasticIp => "Elastic IP address".to_owned(),
             Self::Vpc => "VPC".to_owned(),
+            Self::NatGateway => "NAT gateway".to_owned(),
             kind => kind.as_str().replace('_', " "),
         }
     }

@@ -142,6 +142,13 @@ impl Step {
             && !made.iter().any(|row| row.state.may_be_up())
     }
 
+    /// Returns whether the playbook has removed a resource of this step, or began
+    /// to. It does not need the others any more.
+    #[must_use]
+    pub fn removal_began(&self) -> bool {
+        self.made().iter().any(|row| row.removed_by_playbook)
+    }
+
     /// Reports that the step is replayed: its recorded result is used, and nothing
     /// is written.
     pub fn replay(&self) {

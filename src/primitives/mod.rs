@@ -38,6 +38,8 @@ pub mod logging;
 pub mod machine;
 pub mod monitoring;
 pub mod network;
+mod network_nat;
+mod network_removal;
 mod networks;
 pub mod objects;
 mod own_images;

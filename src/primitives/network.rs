@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use super::network_removal;
 use super::networks::{self, CreateNetwork, Network};
 use crate::clients::Pace;
 use crate::clients::ec2::Ec2;
@@ -53,20 +54,29 @@ pub mod api {
     /// The network is a VPC of its own. Instances in its public subnet have
     /// public addresses and reach the internet. Instances in its private subnet
     /// have only private addresses: no connection from the internet reaches
-    /// them, and they do not reach the internet. Reach them through an instance
-    /// in the public subnet, with `via` of `host`. They can install nothing from
-    /// the internet: copy what they need with `scp`, or launch them from an image
-    /// that has it.
+    /// them. Reach them through an instance in the public subnet, with `via` of
+    /// `host`.
     ///
-    /// AWS does not charge for a network. Its parts are a VPC, an internet
-    /// gateway, a route table, and two subnets in each availability zone.
-    /// `destroy` deletes them after the instances and security groups in them.
+    /// Private instances do not reach the internet, so they can install nothing:
+    /// copy what they need with `scp`, or launch them from an image that has it.
+    /// With the option `nat`, they reach the internet through a NAT gateway in
+    /// the first zone, and are still not reached from it. The function waits
+    /// until the NAT gateway is available, for a minute or two.
+    ///
+    /// AWS does not charge for a network without a NAT gateway. Its parts are a
+    /// VPC, an internet gateway, a route table, and two subnets in each
+    /// availability zone. A NAT gateway costs about 0.05 USD per hour, as long as
+    /// it exists, and as much per gigabyte; its Elastic IP address costs 0.005
+    /// USD per hour. `delete_network` deletes all parts, and `destroy` deletes
+    /// them after the instances and security groups in them.
     ///
     /// Throws:
     ///
     /// - `invalid_option` if an option is wrong;
-    /// - `quota_exceeded` if the region has too many VPCs, by default 5;
-    /// - `denied` if AWS refuses a request.
+    /// - `quota_exceeded` if the region has too many VPCs, by default 5, or
+    ///   too many Elastic IP addresses, by default 5;
+    /// - `denied` if AWS refuses a request;
+    /// - `timeout` if the NAT gateway is not available after 10 minutes.
     ///
     /// ```rhai
     /// let network = create_network("shop-" + run_id());
@@ -89,6 +99,33 @@ pub mod api {
         script::effect(&call, &arguments, async |cx, step| {
             let options = script::options(&call, options)?;
             networks::create_network(cx, step, &name, options).await
+        })
+    }
+
+    /// Deletes a network that `create_network` created, with all of its parts.
+    ///
+    /// `network` is a map that `create_network` returned, or the id of its VPC.
+    /// Terminate the instances and delete the security groups in it first. If the
+    /// network has a NAT gateway, the function waits until it is deleted, for a
+    /// minute or two, and releases its address. Deleting a network that does not
+    /// exist is not an error.
+    ///
+    /// Throws:
+    ///
+    /// - `invalid_option` if something else is in the network: the message
+    ///   names it;
+    /// - `denied` if autorun did not create the network, or AWS refuses a request;
+    /// - `timeout` if a part is still in use after 10 minutes.
+    ///
+    /// ```rhai
+    /// let network = create_network("shop-" + run_id());
+    /// delete_network(network);
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn delete_network(call: NativeCallContext, network: Dynamic) -> Outcome<Dynamic> {
+        script::effect(&call, &[&network], async |cx, step| {
+            let network = script::argument("network", &network)?;
+            network_removal::delete_network(cx, step, network).await
         })
     }
 }

@@ -41,6 +41,11 @@ pub(super) struct CreateNetwork {
     /// private subnet.
     #[serde(default = "integer::<1>")]
     zones: i64,
+    /// Create a NAT gateway, through which instances in the private subnets reach
+    /// the internet. AWS charges for it by the hour and by the gigabyte, and for its
+    /// Elastic IP address.
+    #[serde(default)]
+    nat: bool,
     /// Additional tags.
     #[serde(default)]
     tags: BTreeMap<String, String>,
@@ -65,7 +70,7 @@ pub(super) struct Network {
     /// addresses.
     public_subnet: String,
     /// Id of the private subnet in the first zone. Instances in it have no public
-    /// addresses and do not reach the internet.
+    /// addresses, and reach the internet only with `nat`.
     private_subnet: String,
     /// Ids of the public subnets, one in each zone.
     public_subnets: Vec<String>,
@@ -73,6 +78,11 @@ pub(super) struct Network {
     private_subnets: Vec<String>,
     /// Names of the availability zones.
     zones: Vec<String>,
+    /// Id of the NAT gateway, such as `nat-0abc`; `()` without `nat`.
+    nat_gateway: Option<String>,
+    /// The address from which servers on the internet see connections of the
+    /// private instances; `()` without `nat`.
+    nat_ip: Option<String>,
 }
 
 /// A network as an option of other functions.
@@ -105,7 +115,7 @@ pub(super) async fn create_network(
     cx.report.mask().keep_out_of_tags(&options.tags)?;
     let recorded = step.recorded::<Network>()?;
     if let Some(recorded) = &recorded
-        && step.was_undone()
+        && step.removal_began()
     {
         step.replay();
         return Ok(recorded.clone());
@@ -125,7 +135,7 @@ pub(super) async fn create_network(
         tags: &options.tags,
         created: false,
     };
-    let network = parts.all(name, cidr, zones).await?;
+    let network = parts.all(name, cidr, zones, options.nat).await?;
     if !parts.created && recorded.is_some() {
         step.replay();
         return Ok(network);
@@ -182,17 +192,23 @@ fn halves(cidr: Ipv4Net) -> Result<(Vec<Ipv4Net>, Vec<Ipv4Net>)> {
 }
 
 /// The parts of a network, found again or created.
-struct Parts<'a> {
-    cx: &'a Context,
-    step: &'a mut Step,
-    ec2: Ec2<'a>,
+pub(super) struct Parts<'a> {
+    pub(super) cx: &'a Context,
+    pub(super) step: &'a mut Step,
+    pub(super) ec2: Ec2<'a>,
     tags: &'a BTreeMap<String, String>,
     /// Whether this attempt has created a part.
-    created: bool,
+    pub(super) created: bool,
 }
 
 impl Parts<'_> {
-    async fn all(&mut self, name: &str, cidr: Ipv4Net, zones: Vec<String>) -> Result<Network> {
+    async fn all(
+        &mut self,
+        name: &str,
+        cidr: Ipv4Net,
+        zones: Vec<String>,
+        nat: bool,
+    ) -> Result<Network> {
         let block = cidr.to_string();
         let vpc = self.part(name, &NewPart::Vpc { cidr: &block }).await?;
         let gateway = self.part(name, &NewPart::InternetGateway).await?;
@@ -212,8 +228,8 @@ impl Parts<'_> {
                 ids.push(self.part(&format!("{name}-{half}-{zone}"), &new).await?);
             }
         }
-        // Private subnets use the main table of the VPC, which has no route to
-        // the internet.
+        // Without a NAT gateway, private subnets use the main table of the VPC,
+        // which has no route to the internet.
         let table = format!("{name}-public");
         let table = self
             .part(&table, &NewPart::RouteTable { vpc: &vpc })
@@ -223,6 +239,14 @@ impl Parts<'_> {
                 .await?;
         }
         let first = |ids: &[String]| ids.first().cloned().unwrap_or_default();
+        let nat = match nat {
+            true => {
+                let subnet = first(&public_subnets);
+                Some(self.nat(name, &vpc, &subnet, &private_subnets).await?)
+            }
+            false => None,
+        };
+        let (nat_gateway, nat_ip) = nat.unzip();
         Ok(Network {
             kind: ResultKind::Network,
             name: name.to_owned(),
@@ -233,6 +257,8 @@ impl Parts<'_> {
             public_subnets,
             private_subnets,
             zones,
+            nat_gateway,
+            nat_ip,
         })
     }
 
@@ -260,7 +286,7 @@ impl Parts<'_> {
     }
 
     /// Sends a request about new parts. Retries while EC2 does not know them.
-    async fn known(&self, request: impl AsyncFn() -> Result<()>) -> Result<()> {
+    pub(super) async fn known(&self, request: impl AsyncFn() -> Result<()>) -> Result<()> {
         let what = "EC2 to know the parts of the network".to_owned();
         let mut pace = self.cx.pace(what, self.cx.clients.consistency());
         loop {
@@ -276,7 +302,7 @@ impl Parts<'_> {
 
     /// Returns the id of a part: the one that an earlier attempt created, or a new
     /// one.
-    async fn part(&mut self, name: &str, new: &NewPart<'_>) -> Result<String> {
+    pub(super) async fn part(&mut self, name: &str, new: &NewPart<'_>) -> Result<String> {
         let (cx, ec2, part) = (self.cx, self.ec2, new.part());
         let kind = kind_of(part);
         let earlier = self.step.live(kind);

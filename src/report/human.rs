@@ -141,10 +141,17 @@ pub(super) fn remaining(resource: &Remaining) -> String {
     let kind = match resource.kind {
         "key_file" => "private key".to_owned(),
         "elastic_ip" => "Elastic IP".to_owned(),
+        "nat_gateway" => "NAT gateway".to_owned(),
         kind => kind.replace('_', " "),
     };
+    let cost = match resource.kind {
+        "nat_gateway" => ", charged by the hour",
+        _ => "",
+    };
     match &resource.id {
-        Some(id) if *id != resource.name => format!("  {kind:<15} {id} ({})", resource.name),
-        _ => format!("  {kind:<15} {}", resource.name),
+        Some(id) if *id != resource.name => {
+            format!("  {kind:<15} {id} ({}){cost}", resource.name)
+        }
+        _ => format!("  {kind:<15} {}{cost}", resource.name),
     }
 }

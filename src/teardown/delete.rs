@@ -14,6 +14,9 @@ use crate::report::{Reporter, text};
 /// The longest time to wait for AWS to delete a resource.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
+/// The longest time in which a deleted NAT gateway may still have its address.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The time after a launch in which EC2 may not find the instance.
 pub(super) const CONSISTENCY: Duration = Duration::from_secs(10);
 
@@ -29,13 +32,14 @@ pub(super) async fn delete(
         ResourceKind::KeyPair => clients.ec2().await?.delete_key_pair(id).await,
         ResourceKind::SecurityGroup => delete_group(clients, report, id).await,
         ResourceKind::Image => deregister(clients, report, id).await,
-        ResourceKind::ElasticIp => clients.ec2().await?.release_address(id).await,
+        ResourceKind::ElasticIp => release_address(clients, report, id).await,
         ResourceKind::Vpc => delete_part(clients, report, NetworkPart::Vpc, id).await,
         ResourceKind::Subnet => delete_part(clients, report, NetworkPart::Subnet, id).await,
         ResourceKind::InternetGateway => {
             delete_part(clients, report, NetworkPart::InternetGateway, id).await
         }
         ResourceKind::RouteTable => delete_part(clients, report, NetworkPart::RouteTable, id).await,
+        ResourceKind::NatGateway => delete_part(clients, report, NetworkPart::NatGateway, id).await,
         ResourceKind::Bucket => clients.s3().await?.delete_bucket(id).await,
         ResourceKind::Object => {
             let (bucket, key) = split_object(id)?;
@@ -146,13 +150,42 @@ async fn delete_part(
     id: &str,
 ) -> Result<()> {
     let ec2 = clients.ec2().await?;
-    let mut pace = clients.pace(format!("{id} to be unused"), TIMEOUT, report);
-    while ec2.delete_network_part(part, id).await? == Deletion::StillUsed {
-        let paused = pace.pause("still used by another resource").await;
+    let what = match part {
+        NetworkPart::NatGateway => format!("NAT gateway {id} to be deleted"),
+        _ => format!("{id} to be unused"),
+    };
+    let mut pace = clients.pace(what, TIMEOUT, report);
+    loop {
+        let state = match ec2.delete_network_part(part, id).await? {
+            Deletion::Done => return Ok(()),
+            Deletion::Begun => "deleting",
+            Deletion::StillUsed => "still used by another resource",
+        };
+        let paused = pace.pause(state).await;
         paused.map_err(|e| match e.kind {
             ErrorKind::Timeout => e.hint(format!(
                 "remove what other runs or people created in the network of {id}, and try again"
             )),
+            _ => e,
+        })?;
+    }
+}
+
+/// Releases an Elastic IP address. The NAT gateway that had it is deleted before;
+/// EC2 may refuse the release for a moment after that.
+async fn release_address(clients: &Clients, report: &Reporter, id: &str) -> Result<()> {
+    let ec2 = clients.ec2().await?;
+    let what = format!("Elastic IP address {id} to be unused");
+    let mut pace = clients.pace(what, ADDRESS_TIMEOUT, report);
+    while ec2.release_address(id).await? != Deletion::Done {
+        let paused = pace
+            .pause("still used by a NAT gateway or a load balancer")
+            .await;
+        paused.map_err(|e| match e.kind {
+            ErrorKind::Timeout => e.hint(
+                "`aws ec2 describe-addresses` shows the network interface that has the address; \
+                 delete its NAT gateway or load balancer, and try again",
+            ),
             _ => e,
         })?;
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Teardown;
 use super::delete::{CONSISTENCY, split_object};
+use crate::clients::ec2::NetworkPart;
 use crate::clients::keys;
 use crate::clients::marks::Marks;
 use crate::error::{Error, ErrorKind, Result};
@@ -63,14 +64,31 @@ impl Teardown<'_> {
                 marks
             }
             ResourceKind::Object => return self.object_maker(id, row).await,
+            // EC2 describes a deleted NAT gateway for an hour.
+            ResourceKind::NatGateway => {
+                let part = NetworkPart::NatGateway;
+                match self.part_marks(part, id, row).await? {
+                    Some(_) if row.is_some() => return Ok(Maker::Ours),
+                    marks => marks,
+                }
+            }
             // AWS does not reuse the id of an upload or of a part of a network.
-            ResourceKind::MultipartUpload
-            | ResourceKind::PublicAccess
-            | ResourceKind::Ingress
-            | ResourceKind::Vpc
+            ResourceKind::Vpc
             | ResourceKind::Subnet
             | ResourceKind::InternetGateway
-            | ResourceKind::RouteTable => {
+            | ResourceKind::RouteTable
+                if row.is_some() =>
+            {
+                return Ok(Maker::Ours);
+            }
+            ResourceKind::Vpc => self.part_marks(NetworkPart::Vpc, id, row).await?,
+            ResourceKind::Subnet => self.part_marks(NetworkPart::Subnet, id, row).await?,
+            ResourceKind::InternetGateway => {
+                self.part_marks(NetworkPart::InternetGateway, id, row)
+                    .await?
+            }
+            ResourceKind::RouteTable => self.part_marks(NetworkPart::RouteTable, id, row).await?,
+            ResourceKind::MultipartUpload | ResourceKind::PublicAccess | ResourceKind::Ingress => {
                 return Ok(match row {
                     Some(_) => Maker::Ours,
                     None => Maker::Other,
@@ -104,6 +122,25 @@ impl Teardown<'_> {
             (None, Some(_)) => Maker::Ours,
             _ => Maker::Other,
         })
+    }
+
+    /// Returns the marks in the tags of a part of a network, or `None` if it does
+    /// not exist.
+    async fn part_marks(
+        &self,
+        part: NetworkPart,
+        id: &str,
+        row: Option<&Resource>,
+    ) -> Result<Option<Marks>> {
+        let ec2 = self.clients.ec2().await?;
+        let ask = async || {
+            if !ec2.has_network_part(part, id).await? {
+                return Ok(None);
+            }
+            let marks = ec2.network_part_marks(part, id).await?;
+            Ok(Some(marks.unwrap_or_default()))
+        };
+        self.once_consistent(id, row, ask).await
     }
 
     async fn once_consistent(

@@ -15,8 +15,8 @@
 //!   run suffices; for an object, the tag of its bucket.
 //! - Bucket of this run on a server without tags, which is not AWS's: the time at
 //!   which it was created must be that of its row.
-//! - Part of a network, multipart upload, ingress rule, public access setting or key
-//!   file that is not in the ledger: never deleted.
+//! - Multipart upload, ingress rule, public access setting or key file that is not in
+//!   the ledger: never deleted.
 //!
 //! A resource that is already gone counts as removed. In a bucket with versioning
 //! that this run did not create, `destroy` deletes the versions of this run, and
@@ -57,5 +57,7 @@ pub fn kind_of(part: NetworkPart) -> ResourceKind {
         NetworkPart::Subnet => ResourceKind::Subnet,
         NetworkPart::InternetGateway => ResourceKind::InternetGateway,
         NetworkPart::RouteTable => ResourceKind::RouteTable,
+        NetworkPart::ElasticIp => ResourceKind::ElasticIp,
+        NetworkPart::NatGateway => ResourceKind::NatGateway,
     }
 }

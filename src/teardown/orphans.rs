@@ -136,11 +136,12 @@ impl Orphan {
 }
 
 /// Returns the rank for removal: instances before their groups, networks and
-/// keys.
+/// keys, NAT gateways before their addresses.
 fn order(kind: ResourceKind) -> usize {
     match kind {
-        ResourceKind::Instance | ResourceKind::ElasticIp | ResourceKind::Image => 0,
-        ResourceKind::Bucket
+        ResourceKind::Instance | ResourceKind::NatGateway | ResourceKind::Image => 0,
+        ResourceKind::ElasticIp
+        | ResourceKind::Bucket
         | ResourceKind::Object
         | ResourceKind::MultipartUpload
         | ResourceKind::PublicAccess => 1,

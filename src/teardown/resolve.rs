@@ -117,6 +117,7 @@ impl Teardown<'_> {
                     .await?
             }
             ResourceKind::RouteTable => self.ask_about_part(NetworkPart::RouteTable, row).await?,
+            ResourceKind::NatGateway => self.ask_about_part(NetworkPart::NatGateway, row).await?,
             ResourceKind::KeyPair => match clients.ec2().await?.key_pair_marks(&row.name).await? {
                 None => Answer::NotYet,
                 Some(marks) if marks.row.as_ref() == Some(&row.row) => one(&row.name),

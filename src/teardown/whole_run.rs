@@ -43,6 +43,8 @@ impl Teardown<'_> {
         // Objects and uploads go with their bucket. Those in buckets that this
         // run did not create are removed one by one.
         left.extend(self.all_of(|row| self.goes_first(row)).await);
+        // A NAT gateway has its address until it is deleted.
+        left.extend(self.all_of(|row| row.kind == ResourceKind::ElasticIp).await);
         let instance_stays = self
             .remaining()
             .iter()
@@ -65,7 +67,9 @@ impl Teardown<'_> {
                     }),
             );
         } else {
-            left.extend(self.all_of(|row| !self.goes_first(row)).await);
+            let last =
+                |row: &Resource| !self.goes_first(row) && row.kind != ResourceKind::ElasticIp;
+            left.extend(self.all_of(last).await);
         }
         left
     }
@@ -73,7 +77,7 @@ impl Teardown<'_> {
     fn goes_first(&self, row: &Resource) -> bool {
         match row.kind {
             ResourceKind::Instance
-            | ResourceKind::ElasticIp
+            | ResourceKind::NatGateway
             | ResourceKind::Image
             | ResourceKind::Bucket
             | ResourceKind::PublicAccess
@@ -82,7 +86,8 @@ impl Teardown<'_> {
                 let bucket = id_of(row).split('/').next().unwrap_or_default();
                 !self.ledger.made(ResourceKind::Bucket, bucket)
             }
-            ResourceKind::KeyPair
+            ResourceKind::ElasticIp
+            | ResourceKind::KeyPair
             | ResourceKind::KeyFile
             | ResourceKind::SecurityGroup
             | ResourceKind::Vpc

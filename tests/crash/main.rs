@@ -23,7 +23,7 @@ const SWEEPS: [(&str, &str); 16] = [
         "6",
     ),
     ("crash --part resume --playbook tests/crash/large.rhai", "6"),
-    // Two jobs, because an account has at most 5 addresses.
+    // Two jobs where addresses are allocated: an account has at most 5.
     (
         "crash --part destroy --playbook tests/crash/addresses.rhai --jobs 2",
         "6",
@@ -43,19 +43,19 @@ const SWEEPS: [(&str, &str); 16] = [
     ),
     ("faults --playbook tests/crash/images.rhai", "6"),
     (
-        "crash --part destroy --playbook tests/crash/network.rhai",
+        "crash --part destroy --playbook tests/crash/network.rhai --jobs 2",
         "8",
     ),
     (
-        "crash --part resume --playbook tests/crash/network.rhai",
+        "crash --part resume --playbook tests/crash/network.rhai --jobs 2",
         "8",
     ),
     (
-        "crash --part removal --playbook tests/crash/network.rhai",
+        "crash --part removal --playbook tests/crash/network.rhai --jobs 2",
         "5",
     ),
     ("faults", "25"),
-    ("faults --playbook tests/crash/network.rhai", "8"),
+    ("faults --playbook tests/crash/network.rhai --jobs 2", "8"),
 ];
 
 fn main() -> ExitCode {

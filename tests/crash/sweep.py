@@ -113,6 +113,9 @@ class Cloud:
             "subnets": self.ec2.describe_subnets()["Subnets"],
             "internet gateways": self.ec2.describe_internet_gateways()["InternetGateways"],
             "route tables": self.ec2.describe_route_tables()["RouteTables"],
+            "NAT gateways": self.ec2.describe_nat_gateways(
+                Filters=[{"Name": "state", "Values": ["pending", "available"]}]
+            )["NatGateways"],
         }
         for kind, all_of_them in parts.items():
             # The default VPC and main route tables have no names.
@@ -393,7 +396,7 @@ class Sweep:
         copy.close()
         if not requested:
             raise SystemExit(f"{log} has no request of run {run}")
-        waits = {"DescribeInstances", "GetConsoleOutput"}
+        waits = {"DescribeInstances", "DescribeNatGateways", "GetConsoleOutput"}
         return {op: min(count, 2) if op in waits else count for op, count in requested.items()}
 
     def fault(self, number, plan):

@@ -35,6 +35,7 @@ mod logins;
 mod main_job;
 mod manual;
 mod monitor;
+mod nat_gateways;
 mod network_interfaces;
 mod notify;
 mod package;

@@ -123,7 +123,12 @@ impl Place {
     }
 
     pub(crate) fn serve(&self, name: &str, tcp: &str, udp: &str) -> Server {
-        let mut serving = self.python(SERVE, &[name, tcp, udp]);
+        self.begin(SERVE, &[name, tcp, udp])
+    }
+
+    /// Runs a program until the test ends. It prints `listening` when it listens.
+    pub(crate) fn begin(&self, program: &str, arguments: &[&str]) -> Server {
+        let mut serving = self.python(program, arguments);
         serving.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = serving.spawn().unwrap();
         let stdin = child.stdin.take();

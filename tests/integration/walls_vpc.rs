@@ -62,7 +62,7 @@ impl Network {
     }
 }
 
-fn offline(place: &Place) -> bool {
+pub(crate) fn offline(place: &Place) -> bool {
     let answer = succeeds(&mut place.python(BROWSE, &[]));
     answer.starts_with("403 this instance does not reach the internet")
 }

@@ -8,6 +8,8 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 pub(crate) enum Code {
     /// The credentials or a policy do not allow the operation.
     AccessDenied,
+    /// The credentials are wrong, or only AWS may change the resource.
+    AuthFailure,
     /// The account already has a bucket of this name.
     BucketAlreadyOwnedByYou,
     /// The zone already has a default subnet.
@@ -24,6 +26,8 @@ pub(crate) enum Code {
     IdempotentParameterMismatch,
     /// The state of the instance does not allow the operation.
     IncorrectInstanceState,
+    /// An Elastic IP address is in use.
+    InvalidIpAddressInUse,
     /// The Elastic IP address does not exist.
     InvalidAllocationIdNotFound,
     /// The association of an Elastic IP address does not exist.
@@ -92,6 +96,7 @@ impl Code {
     fn parse(code: &str) -> Self {
         match code {
             "AccessDenied" => Self::AccessDenied,
+            "AuthFailure" => Self::AuthFailure,
             "BucketAlreadyOwnedByYou" => Self::BucketAlreadyOwnedByYou,
             "DefaultSubnetAlreadyExistsInAvailabilityZone" => Self::DefaultSubnetAlreadyExists,
             "DefaultVpcAlreadyExists" => Self::DefaultVpcAlreadyExists,
@@ -106,6 +111,7 @@ impl Code {
             "InvalidSnapshot.NotFound" => Self::InvalidSnapshotNotFound,
             "InvalidAllocationID.NotFound" => Self::InvalidAllocationIdNotFound,
             "InvalidAssociationID.NotFound" => Self::InvalidAssociationIdNotFound,
+            "InvalidIPAddress.InUse" => Self::InvalidIpAddressInUse,
             "InvalidInstanceID" => Self::InvalidInstanceId,
             "InvalidGroup.NotFound" | "InvalidSecurityGroupID.NotFound" => {
                 Self::InvalidGroupNotFound

@@ -395,7 +395,7 @@ pub(super) fn kind(code: &str, status: u16) -> ErrorKind {
         _ if code.ends_with("LimitExceeded") || code.starts_with("Insufficient") => {
             ErrorKind::QuotaExceeded
         }
-        _ if code.ends_with(".NotFound") || code.starts_with("NoSuch") => ErrorKind::NotFound,
+        _ if code.ends_with("NotFound") || code.starts_with("NoSuch") => ErrorKind::NotFound,
         _ if code.ends_with(".Duplicate") => ErrorKind::AlreadyExists,
         _ => match status {
             401 | 403 => ErrorKind::Denied,

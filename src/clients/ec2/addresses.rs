@@ -6,6 +6,7 @@ use aws_sdk_ec2::types::{DomainType, Filter, ResourceType};
 
 use super::Ec2;
 use super::marked::Marked;
+use super::security_groups::Deletion;
 use super::tags::{filter, marks, tag_specification};
 use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::marks::{Marks, OWNER_TAG, RESOURCE_TAG, Tags};
@@ -83,22 +84,34 @@ impl Ec2<'_> {
 
     /// Releases an address. If an instance has it, the instance loses it first.
     /// Releasing one that does not exist is not an error.
-    pub async fn release_address(&self, id: &str) -> Result<()> {
-        let address = self.address(id).await?;
-        if let Some(association) = address.and_then(|address| address.association_id) {
+    ///
+    /// EC2 refuses this with `AuthFailure` while a NAT gateway or a load balancer
+    /// has the address, and for a moment afterwards. The credentials are right: the
+    /// address was found with them.
+    pub async fn release_address(&self, id: &str) -> Result<Deletion> {
+        let Some(address) = self.address(id).await? else {
+            return Ok(Deletion::Done);
+        };
+        if let Some(association) = address.association_id {
             let request = self.client.disassociate_address();
             match request.association_id(&association).send().await {
                 Ok(_) => {}
-                // The instance was terminated meanwhile.
-                Err(e) if code(&e) == Code::InvalidAssociationIdNotFound => {}
-                Err(e) => return Err(aws_error(&format!("disassociate `{id}`"), &e)),
+                Err(e) => match code(&e) {
+                    // The instance was terminated meanwhile.
+                    Code::InvalidAssociationIdNotFound => {}
+                    Code::AuthFailure => return Ok(Deletion::StillUsed),
+                    _ => return Err(aws_error(&format!("disassociate `{id}`"), &e)),
+                },
             }
         }
         let request = self.client.release_address().allocation_id(id);
         match request.send().await {
-            Ok(_) => Ok(()),
-            Err(e) if code(&e) == Code::InvalidAllocationIdNotFound => Ok(()),
-            Err(e) => Err(aws_error(&format!("release `{id}`"), &e)),
+            Ok(_) => Ok(Deletion::Done),
+            Err(e) => match code(&e) {
+                Code::InvalidAllocationIdNotFound => Ok(Deletion::Done),
+                Code::AuthFailure | Code::InvalidIpAddressInUse => Ok(Deletion::StillUsed),
+                _ => Err(aws_error(&format!("release `{id}`"), &e)),
+            },
         }
     }
 

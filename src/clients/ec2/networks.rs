@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_ec2::config::Builder;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::types::{
-    AttributeBooleanValue, Filter, InternetGateway, ResourceType, RouteTable,
+    AttributeBooleanValue, DomainType, Filter, InternetGateway, ResourceType, RouteTable,
 };
 
 use super::Ec2;
@@ -27,15 +27,20 @@ pub enum NetworkPart {
     InternetGateway,
     /// A route table.
     RouteTable,
+    /// The Elastic IP address of a NAT gateway.
+    ElasticIp,
+    /// A NAT gateway.
+    NatGateway,
 }
 
 impl NetworkPart {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [
+    /// Every kind of which only networks have resources.
+    pub const ALL: [Self; 5] = [
         Self::Vpc,
         Self::Subnet,
         Self::InternetGateway,
         Self::RouteTable,
+        Self::NatGateway,
     ];
 
     fn resource_type(self) -> ResourceType {
@@ -44,6 +49,8 @@ impl NetworkPart {
             Self::Subnet => ResourceType::Subnet,
             Self::InternetGateway => ResourceType::InternetGateway,
             Self::RouteTable => ResourceType::RouteTable,
+            Self::ElasticIp => ResourceType::ElasticIp,
+            Self::NatGateway => ResourceType::Natgateway,
         }
     }
 }
@@ -72,6 +79,15 @@ pub enum NewPart<'a> {
         /// The id of its VPC.
         vpc: &'a str,
     },
+    /// An Elastic IP address.
+    ElasticIp,
+    /// A NAT gateway.
+    NatGateway {
+        /// The id of its subnet.
+        subnet: &'a str,
+        /// The allocation id of its Elastic IP address.
+        address: &'a str,
+    },
 }
 
 impl NewPart<'_> {
@@ -83,6 +99,8 @@ impl NewPart<'_> {
             Self::Subnet { .. } => NetworkPart::Subnet,
             Self::InternetGateway => NetworkPart::InternetGateway,
             Self::RouteTable { .. } => NetworkPart::RouteTable,
+            Self::ElasticIp => NetworkPart::ElasticIp,
+            Self::NatGateway { .. } => NetworkPart::NatGateway,
         }
     }
 }
@@ -161,6 +179,21 @@ impl Ec2<'_> {
                 let attempt = format!("create a route table of {vpc}");
                 let made = sent.map_err(|e| aws_error(&attempt, &e))?;
                 made.route_table.and_then(|table| table.route_table_id)
+            }
+            NewPart::ElasticIp => {
+                let request = self.client.allocate_address().domain(DomainType::Vpc);
+                let request = request.tag_specifications(tags).customize();
+                let sent = request.config_override(once()).send().await;
+                let made = sent.map_err(|e| aws_error("allocate an Elastic IP address", &e))?;
+                made.allocation_id
+            }
+            NewPart::NatGateway { subnet, address } => {
+                let request = self.client.create_nat_gateway().subnet_id(*subnet);
+                let request = request.allocation_id(*address).tag_specifications(tags);
+                let sent = request.customize().config_override(once()).send().await;
+                let attempt = format!("create a NAT gateway in {subnet}");
+                let made = sent.map_err(|e| aws_error(&attempt, &e))?;
+                made.nat_gateway.and_then(|nat| nat.nat_gateway_id)
             }
         };
         id.ok_or_else(|| Error::internal("AWS returned a new part of a network without an id"))
@@ -262,6 +295,12 @@ impl Ec2<'_> {
         Ok(owned)
     }
 
+    /// Returns the marks in the tags of a part of a network.
+    pub async fn network_part_marks(&self, part: NetworkPart, id: &str) -> Result<Option<Marks>> {
+        let found = self.tagged_parts(part, [filter("resource-id", id)]).await?;
+        Ok(found.into_iter().next().map(|marked| marked.marks))
+    }
+
     /// Returns whether a part of a network exists.
     pub async fn has_network_part(&self, part: NetworkPart, id: &str) -> Result<bool> {
         let attempt = format!("look up {id}");
@@ -286,6 +325,10 @@ impl Ec2<'_> {
                 let sent = request.route_table_ids(id).send().await.map(drop);
                 sent.map_err(|e| aws_error(&attempt, &e))
             }
+            NetworkPart::ElasticIp => return Ok(self.address(id).await?.is_some()),
+            NetworkPart::NatGateway => {
+                return Ok(self.nat_gateway(id).await?.is_some_and(|nat| nat.is_up()));
+            }
         };
         match asked {
             Ok(()) => Ok(true),
@@ -309,6 +352,8 @@ impl Ec2<'_> {
             }
             NetworkPart::InternetGateway => self.delete_internet_gateway(id).await,
             NetworkPart::RouteTable => self.delete_route_table(id).await,
+            NetworkPart::ElasticIp => self.release_address(id).await,
+            NetworkPart::NatGateway => self.delete_nat_gateway(id).await,
         }
     }
 
@@ -331,7 +376,7 @@ impl Ec2<'_> {
                 Err(e) if code(&e) == Code::GatewayNotAttached => {}
                 Err(e) => match deletion(&attempt, &e)? {
                     Deletion::Done => {}
-                    Deletion::StillUsed => return Ok(Deletion::StillUsed),
+                    other => return Ok(other),
                 },
                 Ok(_) => {}
             }

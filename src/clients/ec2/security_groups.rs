@@ -83,6 +83,8 @@ pub enum Deletion {
     Done,
     /// EC2 refuses the deletion while another resource uses this one.
     StillUsed,
+    /// EC2 is deleting the resource.
+    Begun,
 }
 
 impl Ec2<'_> {

@@ -36,6 +36,15 @@ fn half(net: Ipv4Net, number: usize) -> Ipv4Net {
     halves.nth(number).unwrap_or(net)
 }
 
+/// Returns the private addresses of NAT gateways.
+fn of_nat_gateways(state: &State) -> impl Iterator<Item = Ipv4Addr> + use<'_> {
+    let networks = state.regions.values().map(|region| &region.networks);
+    networks
+        .flat_map(|networks| networks.nat_gateways.values())
+        .filter(|nat| nat.deleted.is_none() && nat.failure.is_none())
+        .map(|nat| nat.address)
+}
+
 /// Returns a free private address of a subnet.
 ///
 /// No two instances of the local cloud have the same address, although VPCs may
@@ -89,6 +98,7 @@ fn next_free(
         .filter(|instance| instance.phase != Phase::Terminated)
         .flat_map(of)
         .chain(elastic.map(|own| own.address))
+        .chain(of_nat_gateways(state))
         .collect();
     let key = block.to_string();
     let last = state.last_addresses.get(&key).copied();
@@ -130,7 +140,8 @@ pub(super) fn wanted_address(
     let instances = state.regions.values().flat_map(|r| r.instances.values());
     let mut taken = instances
         .filter(|instance| instance.phase != Phase::Terminated)
-        .flat_map(of);
+        .flat_map(of)
+        .chain(of_nat_gateways(state));
     let foreign = !shared.contains(&subnet.cidr) && shared.contains(&address);
     if foreign || taken.any(|other| other == address) || elastic.any(|own| own.address == address) {
         return Err(Refusal::new(
@@ -170,6 +181,16 @@ pub(super) fn readdress(state: &mut State, shared: Ipv4Net) {
         for id in keys(&networks.subnets) {
             if let Some(subnet) = networks.subnets.get_mut(&id).filter(|s| is_default(&s.vpc)) {
                 subnet.cidr = moved_net(subnet.cidr);
+            }
+        }
+        for id in keys(&networks.nat_gateways) {
+            if let Some(nat) = networks.nat_gateways.get_mut(&id) {
+                if is_default(&nat.vpc) {
+                    nat.address = moved(nat.address);
+                }
+                if let Some(association) = &mut nat.public {
+                    association.address = moved(association.address);
+                }
             }
         }
         for id in keys(&region.instances) {

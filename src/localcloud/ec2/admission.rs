@@ -1,16 +1,18 @@
 //! Translates the security groups' rules into the firewall's rules.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::state::{Peer, Permission, State};
+use super::state::{Millis, Peer, Permission, State};
 use crate::machine::{Ingress, Port, Protocol};
 
 /// Returns the allowed incoming traffic of each instance that is pending or
 /// running.
-pub(super) fn ports(state: &State) -> Vec<Port> {
+pub(super) fn ports(state: &State, now: Millis) -> Vec<Port> {
     let mut ports = Vec::new();
+    let translated = translated(state, now);
     let networks = state
         .regions
         .values()
@@ -35,7 +37,7 @@ pub(super) fn ports(state: &State) -> Vec<Port> {
                 .flat_map(|group| &group.ingress);
             let ingress = rules.flat_map(|rule| {
                 let sources = match &rule.permission.peer {
-                    Peer::V4(net) => vec![*net],
+                    Peer::V4(net) => sources(*net, &translated),
                     Peer::V6(_) => Vec::new(),
                     Peer::Group(id) => members(id),
                 };
@@ -53,19 +55,50 @@ pub(super) fn ports(state: &State) -> Vec<Port> {
                     network,
                     ingress: ingress.clone(),
                     elastic,
+                    nat: translated.get(&address).copied(),
                 });
             };
             match instance.outside {
                 None => open(instance.address, network, elastic),
                 Some(outside) => {
                     open(instance.address, network, None);
-                    let online = region.reaches_internet(&instance.id);
-                    open(outside, network.filter(|_| !online), elastic);
+                    let is_public = region.is_public(instance);
+                    open(outside, network.filter(|_| !is_public), elastic);
                 }
             }
         }
     }
     ports
+}
+
+/// Returns the addresses in the network of all machines that are translated to the
+/// Elastic IP address of a NAT gateway, with that address.
+///
+/// Instances in the default VPC have no second address. They reach each other
+/// without the gateway, and the internet through the proxy.
+fn translated(state: &State, now: Millis) -> BTreeMap<Ipv4Addr, Ipv4Addr> {
+    let mut translated = BTreeMap::new();
+    for region in state.regions.values() {
+        for instance in region.instances.values().filter(|i| i.phase.is_up()) {
+            let nat = region.networks.nat_of(&instance.subnet, now);
+            if let (Some(outside), Some(public)) =
+                (instance.outside, nat.and_then(|nat| nat.public.as_ref()))
+            {
+                translated.insert(outside, public.address);
+            }
+        }
+    }
+    translated
+}
+
+/// Returns the sources that a rule for a network allows. The firewall sees packets
+/// before their source is translated.
+fn sources(net: Ipv4Net, translated: &BTreeMap<Ipv4Addr, Ipv4Addr>) -> Vec<Ipv4Net> {
+    let behind = translated
+        .iter()
+        .filter(|(own, public)| net.contains(*public) && !net.contains(*own))
+        .map(|(own, _)| Ipv4Net::from(*own));
+    std::iter::once(net).chain(behind).collect()
 }
 
 fn ingress(permission: &Permission, source: Ipv4Net) -> Option<Ingress> {

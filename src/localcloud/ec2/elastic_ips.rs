@@ -20,30 +20,41 @@ use super::xml::Xml;
 /// AWS's default quota of Elastic IP addresses in a region.
 pub(super) const QUOTA: usize = 5;
 
-/// An Elastic IP address with the instance that has it.
+/// An Elastic IP address with the interface that has it.
 struct Address {
     own: ElasticIp,
     region: String,
     account: String,
-    holder: Option<(Association, Instance)>,
+    holder: Option<Holder>,
+}
+
+/// The interface that has an Elastic IP address.
+struct Holder {
+    association: String,
+    interface: String,
+    private: Ipv4Addr,
+    /// Its instance. The interface of a NAT gateway has none.
+    instance: Option<Instance>,
 }
 
 impl Filtered for Address {
     fn values(&self, name: &str) -> Option<Vec<String>> {
-        let held = |value: fn(&(Association, Instance)) -> String| {
-            Some(self.holder.iter().map(value).collect())
-        };
+        let held = |value: fn(&Holder) -> String| Some(self.holder.iter().map(value).collect());
         let one = match name {
             "allocation-id" => self.own.id.clone(),
-            "association-id" => return held(|(association, _)| association.id.clone()),
+            "association-id" => return held(|holder| holder.association.clone()),
             "domain" => "vpc".to_owned(),
-            "instance-id" => return held(|(_, instance)| instance.id.clone()),
+            "instance-id" => {
+                let holder = self.holder.iter();
+                let instances = holder.filter_map(|holder| holder.instance.as_ref());
+                return Some(instances.map(|instance| instance.id.clone()).collect());
+            }
             "network-border-group" => self.region.clone(),
-            "network-interface-id" => return held(|(_, instance)| instance.interface.clone()),
+            "network-interface-id" => return held(|holder| holder.interface.clone()),
             "network-interface-owner-id" => {
                 return Some(self.holder.iter().map(|_| self.account.clone()).collect());
             }
-            "private-ip-address" => return held(|(_, instance)| instance.address.to_string()),
+            "private-ip-address" => return held(|holder| holder.private.to_string()),
             "public-ip" => self.own.address.to_string(),
             _ => return None,
         };
@@ -62,12 +73,13 @@ impl Address {
         xml.text("domain", "vpc");
         xml.text("publicIpv4Pool", "amazon");
         xml.text("networkBorderGroup", &self.region);
-        if let Some((association, instance)) = &self.holder {
-            xml.text("instanceId", &instance.id);
-            xml.text("associationId", &association.id);
-            xml.text("networkInterfaceId", &instance.interface);
+        if let Some(holder) = &self.holder {
+            let instance = holder.instance.as_ref();
+            xml.option("instanceId", instance.map(|instance| &instance.id));
+            xml.text("associationId", &holder.association);
+            xml.text("networkInterfaceId", &holder.interface);
             xml.text("networkInterfaceOwnerId", &self.account);
-            xml.text("privateIpAddress", instance.address);
+            xml.text("privateIpAddress", holder.private);
         }
         if !self.own.tags.is_empty() {
             tags::write(xml, &self.own.tags);
@@ -75,12 +87,45 @@ impl Address {
     }
 }
 
-/// Returns the instance that has an Elastic IP address.
-fn holder(call: &mut Call<'_>, allocation: &str) -> Option<(Association, Instance)> {
-    call.region().instances.values().find_map(|instance| {
+/// Returns what has an Elastic IP address.
+fn holder(call: &mut Call<'_>, allocation: &str) -> Option<Holder> {
+    let now = call.now;
+    let region = call.region();
+    let of_instance = region.instances.values().find_map(|instance| {
         let association = instance.elastic_ip.as_ref()?;
-        (association.allocation == allocation).then(|| (association.clone(), instance.clone()))
+        (association.allocation == allocation).then(|| Holder {
+            association: association.id.clone(),
+            interface: instance.interface.clone(),
+            private: instance.address,
+            instance: Some(instance.clone()),
+        })
+    });
+    let mut gateways = region.networks.nat_gateways.values();
+    of_instance.or_else(|| {
+        gateways.find_map(|nat| {
+            let public = nat.public.as_ref()?;
+            (public.allocation == allocation && nat.has_addresses(now)).then(|| Holder {
+                association: public.id.clone(),
+                interface: nat.interface.clone(),
+                private: nat.address,
+                instance: None,
+            })
+        })
     })
+}
+
+/// Whether an Elastic IP address is associated.
+pub(super) fn is_associated(call: &mut Call<'_>, allocation: &str) -> bool {
+    holder(call, allocation).is_some()
+}
+
+/// Refuses to change the association of a NAT gateway, which only its deletion
+/// ends. These are AWS's words: https://github.com/genevieve/leftovers/issues/33
+fn of_gateway() -> Refusal {
+    Refusal::new(
+        "AuthFailure",
+        "You do not have permission to access the specified resource.",
+    )
 }
 
 pub(super) fn allocate_address(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
@@ -167,7 +212,7 @@ fn both(other: &str) -> Refusal {
     )
 }
 
-fn by_id(call: &mut Call<'_>, id: &str) -> Result<ElasticIp> {
+pub(super) fn by_id(call: &mut Call<'_>, id: &str) -> Result<ElasticIp> {
     let found = call.region().elastic_ips.get(id).cloned();
     found
         .filter(|known| call.visible(known.created))
@@ -214,12 +259,14 @@ pub(super) fn associate_address(call: &mut Call<'_>, request: &Part<'_>) -> Resu
     }
     check_gateway(call, &instance)?;
     let current = holder(call, &address.id);
-    if let Some((association, holder)) = &current {
-        if holder.id == instance.id {
-            return Ok(associated(&association.id));
-        }
-        if !again {
-            return Err(taken(&address.id, &association.id));
+    if let Some(holder) = &current {
+        match &holder.instance {
+            None => return Err(of_gateway()),
+            Some(known) if known.id == instance.id => {
+                return Ok(associated(&holder.association));
+            }
+            Some(_) if !again => return Err(taken(&address.id, &holder.association)),
+            Some(_) => {}
         }
     }
     if let Some(association) = instance.elastic_ip.as_ref().filter(|_| !again) {
@@ -231,7 +278,7 @@ pub(super) fn associate_address(call: &mut Call<'_>, request: &Part<'_>) -> Resu
         address: address.address,
     };
     let xml = associated(&association.id);
-    if let Some((_, holder)) = current {
+    if let Some(holder) = current.and_then(|holder| holder.instance) {
         set(call, &holder.id, None);
     }
     set(call, &instance.id, Some(association));
@@ -324,17 +371,10 @@ pub(super) fn disassociate_address(call: &mut Call<'_>, request: &Part<'_>) -> R
         if address.is_some() {
             return Err(both("association id"));
         }
-        let has = |instance: &&Instance| instance.elastic_ip.as_ref().is_some_and(|a| a.id == id);
-        let found = call.region().instances.values().find(has).cloned();
-        Some(found.ok_or_else(|| {
-            Refusal::new(
-                "InvalidAssociationID.NotFound",
-                format!("The association ID '{id}' does not exist"),
-            )
-        })?)
+        Some(holder_of(call, id)?)
     } else if let Some(text) = address {
         let address = by_address(call, text)?;
-        holder(call, &address.id).map(|(_, instance)| instance)
+        holder(call, &address.id)
     } else {
         return Err(Refusal::new(
             "MissingParameter",
@@ -343,9 +383,23 @@ pub(super) fn disassociate_address(call: &mut Call<'_>, request: &Part<'_>) -> R
     };
     call.read_all()?;
     if let Some(holder) = holder {
-        set(call, &holder.id, None);
+        let instance = holder.instance.ok_or_else(of_gateway)?;
+        set(call, &instance.id, None);
     }
     Ok(Xml::done())
+}
+
+/// Returns what has an association.
+fn holder_of(call: &mut Call<'_>, association: &str) -> Result<Holder> {
+    let allocations: Vec<String> = call.region().elastic_ips.keys().cloned().collect();
+    let mut holders = allocations.iter().filter_map(|id| holder(call, id));
+    let found = holders.find(|holder| holder.association == association);
+    found.ok_or_else(|| {
+        Refusal::new(
+            "InvalidAssociationID.NotFound",
+            format!("The association ID '{association}' does not exist"),
+        )
+    })
 }
 
 /// Releases an address. As on AWS, an instance in the default VPC loses it, and
@@ -354,7 +408,8 @@ pub(super) fn release_address(call: &mut Call<'_>, request: &Part<'_>) -> Result
     let address = named(call, request)?;
     request.text("NetworkBorderGroup");
     call.read_all()?;
-    if let Some((_, holder)) = holder(call, &address.id) {
+    if let Some(holder) = holder(call, &address.id) {
+        let holder = holder.instance.ok_or_else(of_gateway)?;
         if !call.region().networks.is_default(&holder.vpc) {
             return Err(Refusal::new(
                 "InvalidIPAddress.InUse",

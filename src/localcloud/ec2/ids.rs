@@ -171,7 +171,8 @@ pub(super) const NAT_GATEWAY: IdKind = IdKind {
 };
 
 /// The kinds of ids whose resources can have tags.
-const TAGGED: [IdKind; 13] = [
+const TAGGED: [IdKind; 14] = [
+    NAT_GATEWAY,
     NETWORK_INTERFACE,
     ALLOCATION,
     SNAPSHOT,

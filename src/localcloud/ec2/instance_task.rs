@@ -295,7 +295,7 @@ impl InstanceTask {
         let online: Online = Arc::new(move || {
             let state = store.state();
             let region = state.regions.get(&region);
-            region.is_some_and(|region| region.reaches_internet(&of))
+            region.is_some_and(|region| region.reaches_internet(&of, clock::millis()))
         });
         match TcpListener::from_std(listener) {
             Ok(listener) => drop(fleet.tracker.spawn(async move {

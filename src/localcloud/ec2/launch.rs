@@ -60,7 +60,7 @@ pub(super) fn run_instances(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
     Ok(reservation(call, &id))
 }
 
-fn token(request: &Part<'_>) -> Result<Option<String>> {
+pub(super) fn token(request: &Part<'_>) -> Result<Option<String>> {
     let Some(token) = request.text("ClientToken") else {
         return Ok(None);
     };

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -15,6 +16,7 @@ use super::instance_task::InstanceTask;
 use super::metadata::metadata_of;
 use super::state::Phase;
 use super::store::Store;
+use crate::clock;
 use crate::faults::{BOOT, Plans};
 use crate::machine::Runtime;
 use crate::metadata::{self, Metadata};
@@ -67,7 +69,12 @@ impl Machines {
                 }
             }
             loop {
-                fleet.groups_changed.notified().await;
+                let changed = fleet.groups_changed.notified();
+                match next_change(&fleet) {
+                    None => changed.await,
+                    // A NAT gateway becomes available, or is deleted.
+                    Some(wait) => drop(tokio::time::timeout(wait, changed).await),
+                }
                 enforce_groups(&fleet).await;
             }
         });
@@ -169,8 +176,17 @@ impl Machines {
     }
 }
 
+/// Returns the time until the network changes without a request.
+fn next_change(fleet: &Fleet) -> Option<Duration> {
+    let now = clock::millis();
+    let state = fleet.store.state();
+    let networks = state.regions.values().map(|region| &region.networks);
+    let next = networks.filter_map(|networks| networks.next_change(now));
+    next.min().map(|wait| Duration::from_millis(wait + 1))
+}
+
 async fn enforce_groups(fleet: &Fleet) {
-    let ports = ports(&fleet.store.state());
+    let ports = ports(&fleet.store.state(), clock::millis());
     if let Err(e) = fleet.runtime.set_firewall(ports).await {
         log::error!("cannot enforce the security groups: {e}");
     }

@@ -14,11 +14,18 @@ use super::regions::zone_id;
 use super::state::{Instance, Millis, Phase, Tags};
 use super::tags;
 use super::volume_answer::write_operator;
+use super::vpc::state::NatGateway;
 use super::xml::Xml;
 use crate::clock::iso;
 
 /// AWS's limit of the security groups of an interface.
 pub(super) const MAX_GROUPS: usize = 5;
+
+/// The kind of the interfaces of NAT gateways.
+const NAT_GATEWAY: &str = "nat_gateway";
+
+/// The owner of what AWS manages.
+const MANAGER: &str = "amazon-aws";
 
 /// A network interface, as answers describe it.
 pub(super) struct Interface {
@@ -103,6 +110,38 @@ impl Interface {
         }
     }
 
+    /// Returns the interface of a NAT gateway, which AWS manages.
+    fn of_nat_gateway(call: &mut Call<'_>, nat: &NatGateway) -> Self {
+        let account = call.facts.account.clone();
+        let subnet = call.region().networks.subnets.get(&nat.subnet);
+        let [a, b, c, d] = nat.address.octets();
+        Self {
+            id: nat.interface.clone(),
+            description: format!("Interface for NAT Gateway {}", nat.id),
+            kind: NAT_GATEWAY,
+            account,
+            vpc: nat.vpc.clone(),
+            subnet: nat.subnet.clone(),
+            zone: subnet.map(|subnet| subnet.zone.clone()).unwrap_or_default(),
+            mac: format!("06:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}"),
+            address: nat.address,
+            name: None,
+            public: nat.public.as_ref().map(|own| Public {
+                address: own.address,
+                elastic: Some((own.allocation.clone(), own.id.clone())),
+            }),
+            groups: Vec::new(),
+            attachment: Some(Attached {
+                id: nat.interface.replace("eni-", "ela-attach-"),
+                instance: None,
+                since: nat.created,
+                status: "attached",
+            }),
+            requester: Some(MANAGER.to_owned()),
+            tags: Tags::new(),
+        }
+    }
+
     /// Writes the interface as `DescribeNetworkInterfaces` returns it.
     fn write(&self, xml: &mut Xml) {
         xml.text("networkInterfaceId", &self.id);
@@ -119,7 +158,7 @@ impl Interface {
         xml.text("macAddress", &self.mac);
         xml.text("privateIpAddress", self.address);
         xml.option("privateDnsName", self.name.as_ref());
-        xml.text("sourceDestCheck", true);
+        xml.text("sourceDestCheck", self.kind != NAT_GATEWAY);
         write_groups(xml, &self.groups);
         if let Some(attached) = &self.attachment {
             attached.write(xml, &self.account);
@@ -169,12 +208,16 @@ impl Attached {
         xml.node("attachment", |xml| {
             xml.text("attachmentId", &self.id);
             xml.option("instanceId", self.instance.as_ref());
-            xml.text("instanceOwnerId", account);
-            xml.text("deviceIndex", 0);
+            let is_managed = self.instance.is_none();
+            xml.text(
+                "instanceOwnerId",
+                if is_managed { MANAGER } else { account },
+            );
+            xml.text("deviceIndex", u8::from(is_managed));
             xml.text("networkCardIndex", 0);
             xml.text("status", self.status);
             xml.text("attachTime", iso(self.since));
-            xml.text("deleteOnTermination", true);
+            xml.text("deleteOnTermination", !is_managed);
         });
     }
 }
@@ -216,10 +259,21 @@ fn all(call: &mut Call<'_>) -> Vec<Interface> {
         .collect();
     instances.retain(|instance| call.visible(instance.created));
     instances.sort_by(|a, b| (a.created, &a.interface).cmp(&(b.created, &b.interface)));
-    instances
+    let now = call.now;
+    let gateways = call.region().networks.nat_gateways.values();
+    let gateways: Vec<NatGateway> = gateways
+        .filter(|nat| nat.has_addresses(now))
+        .cloned()
+        .collect();
+    let of_instances = instances
         .iter()
-        .map(|instance| Interface::of_instance(call, instance))
-        .collect()
+        .map(|instance| (instance.created, Interface::of_instance(call, instance)));
+    let mut all: Vec<(Millis, Interface)> = of_instances.collect();
+    for nat in gateways {
+        all.push((nat.created, Interface::of_nat_gateway(call, &nat)));
+    }
+    all.sort_by_key(|(created, _)| *created);
+    all.into_iter().map(|(_, interface)| interface).collect()
 }
 
 /// Returns the instance that has an interface.

@@ -442,19 +442,25 @@ impl Region {
         self.instances
             .retain(|_, i| i.phase != Phase::Terminated || !is_old(i.since));
         self.deregistered.retain(|_, when| !is_old(*when));
+        self.networks.forget_old(now);
         let instances = &self.instances;
         self.tokens
             .retain(|_, token| instances.find(&token.reservation).next().is_some());
     }
 
-    /// Whether an instance reaches the internet. As on AWS, this takes a public
-    /// address and a route to an internet gateway.
-    pub(super) fn reaches_internet(&self, instance: &str) -> bool {
+    /// Whether an instance is reached from the internet. As on AWS, this takes a
+    /// public address and a route to an internet gateway.
+    pub(super) fn is_public(&self, instance: &Instance) -> bool {
+        let has_address = instance.public || instance.elastic_ip.is_some();
+        has_address && self.networks.reaches_internet(&instance.subnet)
+    }
+
+    /// Whether an instance reaches the internet: as a public instance, or through
+    /// a NAT gateway.
+    pub(super) fn reaches_internet(&self, instance: &str, now: Millis) -> bool {
         let instance = self.instances.get(instance);
-        instance.is_some_and(|i| {
-            let has_address = i.public || i.elastic_ip.is_some();
-            has_address && self.networks.reaches_internet(&i.subnet)
-        })
+        instance
+            .is_some_and(|i| self.is_public(i) || self.networks.nat_of(&i.subnet, now).is_some())
     }
 
     /// Changes an instance's phase.

@@ -166,6 +166,10 @@ fn of<'a>(region: &'a mut Region, id: &str) -> Option<(&'static str, &'a mut Tag
         let table = networks.route_tables.get_mut(id)?;
         return Some(("route-table", &mut table.tags));
     }
+    if is_id("nat", id) {
+        let gateway = networks.nat_gateways.get_mut(id)?;
+        return Some(("natgateway", &mut gateway.tags));
+    }
     let instance = region.instances.get_mut(id)?;
     Some(("instance", &mut instance.tags))
 }
@@ -311,6 +315,9 @@ fn all(region: &Region) -> Vec<Tag> {
     }
     for table in networks.route_tables.values() {
         add("route-table", &table.id, &table.tags);
+    }
+    for gateway in networks.nat_gateways.values() {
+        add("natgateway", &gateway.id, &gateway.tags);
     }
     all
 }

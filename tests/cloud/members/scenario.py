@@ -106,6 +106,8 @@ def base(operation, member, live):
         alone = member in ("IpPermissions", "SecurityGroupRuleIds")
         return group if alone else {**group, **rule}
     route = {"RouteTableId": live.get("RouteTableId"), **SAMPLES.get(operation, {})}
+    to_gateway = {
+        **route, **({} if member == "NatGatewayId" else {"GatewayId": live.get("GatewayId")})}
     profile = {"IamInstanceProfile": {"Name": RUN}, "InstanceId": live.get("InstanceId")}
     return {
         "AssociateIamInstanceProfile": profile,
@@ -122,7 +124,12 @@ def base(operation, member, live):
         "CreateImage": {"Name": f"{RUN}-new"},
         "CreateKeyPair": {"KeyName": "new"},
         "AssociateRouteTable": {"SubnetId": live.get("SubnetId")},
-        "CreateRoute": {**route, "GatewayId": live.get("GatewayId")},
+        "CreateNatGateway": {
+            "SubnetId": live.get("SubnetId"),
+            **({} if member == "ConnectivityType" else {
+                "AllocationId": live.get("AllocationId")}),
+        },
+        "CreateRoute": to_gateway,
         "CreateSecurityGroup": {"GroupName": "new"},
         "CreateSubnet": {"VpcId": live.get("VpcId"), "CidrBlock": "10.9.9.0/24"},
         "CreateVpc": {"CidrBlock": "10.9.0.0/16"},
@@ -150,7 +157,7 @@ def base(operation, member, live):
             {"EnableDnsSupport": {"Value": True}} if member == "VpcId" else {},
         "ReleaseAddress":
             {} if member == "PublicIp" else {"AllocationId": live.get("AllocationId")},
-        "ReplaceRoute": {**route, "GatewayId": live.get("GatewayId")},
+        "ReplaceRoute": to_gateway,
         "RunInstances": {"ImageId": live.get("ImageId"), "InstanceType": "t3.micro"},
     }.get(operation, {})
 
@@ -600,7 +607,7 @@ def networks(ec2, live):
     made = ec2.associate_route_table(RouteTableId=tables[0], SubnetId=subnets[0])
     ec2.describe_route_tables(MaxResults=5)
     ec2.describe_route_tables()
-    ec2.describe_nat_gateways()
+    nat = nat_gateways(ec2, subnets[2], route)
     moved = ec2.replace_route_table_association(
         AssociationId=made["AssociationId"], RouteTableId=tables[1])
     ec2.disassociate_route_table(AssociationId=moved["NewAssociationId"])
@@ -624,11 +631,45 @@ def networks(ec2, live):
         "DisassociateRouteTable.AssociationId": made["AssociationId"],
         "ReplaceRouteTableAssociation.AssociationId": made["AssociationId"],
         "VpcId": vpc, "VpcIds": vpc, "SubnetId": subnets[0], "SubnetIds": subnets[0],
-        "GatewayId": gateway,
+        "GatewayId": gateway, "NatGatewayId": nat, "NatGatewayIds": nat,
+        "PrivateIpAddress": "10.9.0.99",
         "InternetGatewayId": gateway, "RouteTableId": tables[0], "RouteTableIds": tables[0],
         "InstanceTenancy": "default",
         "PrivateDnsHostnameTypeOnLaunch": "ip-name",
     }
+
+
+def nat_gateways(ec2, subnet, route):
+    """Creates NAT gateways and routes to one, and deletes a public one. Returns a
+    private one."""
+    address = ec2.allocate_address()["AllocationId"]
+    wanted = {"SubnetId": subnet, "AllocationId": address}
+    tags = tagged("natgateway")
+    public, _failed = (
+        soon(ec2.create_nat_gateway, **wanted, ClientToken=token, TagSpecifications=tags)
+        for token in (f"{RUN}-nat", f"{RUN}-again")
+    )
+    public = public["NatGateway"]["NatGatewayId"]
+    private = [
+        ec2.create_nat_gateway(SubnetId=subnet, ConnectivityType="private")["NatGateway"]
+        for _ in range(4)
+    ]
+
+    def all_are(*states):
+        seen = ec2.describe_nat_gateways(Filter=[{"Name": "subnet-id", "Values": [subnet]}])
+        return {gateway["State"] for gateway in seen["NatGateways"]} == set(states)
+
+    until(lambda: all_are("available", "failed"), "the NAT gateways are available")
+    ec2.describe_nat_gateways(MaxResults=5)
+    ec2.replace_route(**route, NatGatewayId=public)
+    ec2.create_route(**route, NatGatewayId=public)
+    ec2.describe_route_tables(RouteTableIds=[route["RouteTableId"]])
+    ec2.describe_addresses(AllocationIds=[address])
+    for gateway in [public, *(each["NatGatewayId"] for each in private[1:])]:
+        ec2.delete_nat_gateway(NatGatewayId=gateway)
+    until(lambda: all_are("available", "deleted", "failed"), "the NAT gateways are deleted")
+    ec2.release_address(AllocationId=address)
+    return private[0]["NatGatewayId"]
 
 
 def roles(iam):
@@ -742,6 +783,14 @@ def clean_up_networks(ec2):
     others = [{"Name": "cidr", "Values": ["10.9.0.0/16"]}]
     vpcs = [one["VpcId"] for one in ec2.describe_vpcs(Filters=others)["Vpcs"]]
     here = [{"Name": "vpc-id", "Values": vpcs}]
+
+    def nat_gateways():
+        up = [{"Name": "state", "Values": ["pending", "available", "deleting"]}]
+        return ec2.describe_nat_gateways(Filter=here + up)["NatGateways"]
+
+    for nat in nat_gateways():
+        ec2.delete_nat_gateway(NatGatewayId=nat["NatGatewayId"])
+    until(lambda: not nat_gateways(), "the NAT gateways are deleted")
     for gateway in ec2.describe_internet_gateways()["InternetGateways"]:
         name = {"InternetGatewayId": gateway["InternetGatewayId"]}
         places = [one["VpcId"] for one in gateway["Attachments"]]

@@ -111,8 +111,13 @@ pub(in super::super) fn detach_internet_gateway(
             format!("resource {id} is not attached to network {vpc}"),
         ));
     }
-    let mut instances = call.region().instances.values();
-    if instances.any(|i| i.vpc == vpc && i.public_address().is_some()) {
+    let now = call.now;
+    let region = call.region();
+    let mut instances = region.instances.values();
+    let mut nats = region.networks.nat_gateways.values();
+    if instances.any(|i| i.vpc == vpc && i.public_address().is_some())
+        || nats.any(|nat| nat.vpc == vpc && nat.public.is_some() && nat.has_addresses(now))
+    {
         return Err(Refusal::new(
             "DependencyViolation",
             format!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::call::{Call, Effect};
 use super::super::filters::{Filtered, Filters, page};
-use super::super::ids::{ROUTE_TABLE, new_id};
+use super::super::ids::{ROUTE_TABLE, is_id, new_id};
 use super::super::params::Part;
 use super::super::refusal::{Refusal, Result};
 use super::super::state::Tags;
@@ -54,6 +54,12 @@ impl View {
         }
     }
 
+    /// Returns the targets of the routes that are of one kind.
+    fn targets(&self, kind: impl Fn(&str) -> bool) -> Vec<String> {
+        let targets = self.routes.iter().map(|route| &route.gateway);
+        targets.filter(|id| kind(id)).cloned().collect()
+    }
+
     fn write(&self, xml: &mut Xml) {
         let table = &self.table;
         xml.text("routeTableId", &table.id);
@@ -61,7 +67,11 @@ impl View {
         xml.text("ownerId", &self.owner);
         xml.list("routeSet", &self.routes, |xml, route| {
             xml.text("destinationCidrBlock", &route.destination);
-            xml.text("gatewayId", &route.gateway);
+            let target = match is_id("nat", &route.gateway) {
+                true => "natGatewayId",
+                false => "gatewayId",
+            };
+            xml.text(target, &route.gateway);
             xml.text("origin", route.origin);
             xml.text("state", route.state);
         });
@@ -99,7 +109,8 @@ impl Filtered for View {
             "association.route-table-id" => associations().map(|_| table.id.clone()).collect(),
             "association.subnet-id" => table.associations.values().cloned().collect(),
             "route.destination-cidr-block" => of_routes(|route| &route.destination),
-            "route.gateway-id" => of_routes(|route| &route.gateway),
+            "route.gateway-id" => self.targets(|id| !is_id("nat", id)),
+            "route.nat-gateway-id" => self.targets(|id| is_id("nat", id)),
             "route.origin" => of_routes(|route| route.origin),
             "route.state" => of_routes(|route| route.state),
             // No table has such associations and routes.
@@ -108,7 +119,6 @@ impl Filtered for View {
             | "route.destination-prefix-list-id"
             | "route.egress-only-internet-gateway-id"
             | "route.instance-id"
-            | "route.nat-gateway-id"
             | "route.transit-gateway-id"
             | "route.vpc-peering-connection-id" => Vec::new(),
             _ => return None,

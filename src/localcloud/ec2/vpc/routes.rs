@@ -1,14 +1,14 @@
-//! Routes to internet gateways: create, replace and delete.
+//! Routes to internet gateways and NAT gateways: create, replace and delete.
 
 use ipnet::Ipv4Net;
 
 use super::super::call::Call;
-use super::super::ids::is_id;
+use super::super::ids::{NAT_GATEWAY, is_id};
 use super::super::params::Part;
 use super::super::refusal::{Refusal, Result};
 use super::super::xml::Xml;
 use super::route_tables::put;
-use super::state::{Route, RouteTable};
+use super::state::{NatState, Route, RouteTable};
 use super::{MAX_ROUTES, cidr, find_table, find_vpc, refuse};
 
 /// Targets and destinations of routes that the local cloud does not have.
@@ -42,38 +42,63 @@ fn wanted(call: &mut Call<'_>, request: &Part<'_>) -> Result<Wanted> {
     let nat = request.text("NatGatewayId");
     call.read_all()?;
     let table = find_table(call, id)?;
-    if let Some(nat) = nat {
-        return Err(Refusal::new(
-            "InvalidNatGatewayID.NotFound",
-            format!("The natGateway ID '{nat}' does not exist"),
-        ));
-    }
-    let Some(gateway) = gateway else {
-        return Err(Refusal::new(
-            "MissingParameter",
-            "The request must contain exactly one of: gatewayId, natGatewayId, \
-             networkInterfaceId, vpcPeeringConnectionId, egressOnlyInternetGatewayId, \
-             transitGatewayId, localGatewayId, carrierGatewayId, vpcEndpointId",
-        ));
+    let (target, vpc) = match (gateway, nat) {
+        (Some(gateway), None) => (gateway, vpc_of_gateway(call, gateway)?),
+        (None, Some(nat)) => (nat, Some(vpc_of_nat(call, nat)?)),
+        (None, None) => {
+            return Err(Refusal::new(
+                "MissingParameter",
+                "The request must contain exactly one of: gatewayId, natGatewayId, \
+                 networkInterfaceId, vpcPeeringConnectionId, egressOnlyInternetGatewayId, \
+                 transitGatewayId, localGatewayId, carrierGatewayId, vpcEndpointId",
+            ));
+        }
+        (Some(_), Some(_)) => {
+            return Err(Refusal::new(
+                "InvalidParameterCombination",
+                "The parameters gatewayId and natGatewayId cannot be used together",
+            ));
+        }
     };
-    let gateways = &call.region().networks.internet_gateways;
-    let Some(known) = gateways.get(gateway).filter(|_| is_id("igw", gateway)) else {
-        return Err(Refusal::new(
-            "InvalidGatewayID.NotFound",
-            format!("The gateway ID '{gateway}' does not exist"),
-        ));
-    };
-    if known.vpc.as_deref() != Some(&table.vpc) {
+    if vpc.as_ref() != Some(&table.vpc) {
         return Err(Refusal::new(
             "InvalidParameterValue",
-            format!("route table {id} and network gateway {gateway} belong to different networks"),
+            format!("route table {id} and network gateway {target} belong to different networks"),
         ));
     }
     let route = Route {
         destination,
-        gateway: gateway.to_owned(),
+        gateway: target.to_owned(),
     };
     Ok(Wanted { table, route })
+}
+
+/// Returns the VPC to which an internet gateway is attached.
+fn vpc_of_gateway(call: &mut Call<'_>, id: &str) -> Result<Option<String>> {
+    let gateways = &call.region().networks.internet_gateways;
+    match gateways.get(id).filter(|_| is_id("igw", id)) {
+        Some(known) => Ok(known.vpc.clone()),
+        None => Err(Refusal::new(
+            "InvalidGatewayID.NotFound",
+            format!("The gateway ID '{id}' does not exist"),
+        )),
+    }
+}
+
+/// Returns the VPC of a NAT gateway to which a route can lead.
+fn vpc_of_nat(call: &mut Call<'_>, id: &str) -> Result<String> {
+    let now = call.now;
+    let gateways = &call.region().networks.nat_gateways;
+    let known = gateways.get(id).filter(|_| NAT_GATEWAY.check(id).is_ok());
+    let usable =
+        known.filter(|nat| matches!(nat.state(now), NatState::Pending | NatState::Available));
+    match usable {
+        Some(known) => Ok(known.vpc.clone()),
+        None => Err(Refusal::new(
+            "InvalidNatGatewayID.NotFound",
+            format!("The natGateway ID '{id}' does not exist"),
+        )),
+    }
 }
 
 fn destination(request: &Part<'_>) -> Result<Ipv4Net> {

@@ -103,7 +103,18 @@ pub(in super::super) fn free_count(state: &State, shared: Ipv4Net, subnet: &Subn
         }
     };
     let taken = instances.filter(|i| !i.phase.is_ending() && is_inside(i));
-    size.saturating_sub(RESERVED + taken.count())
+    let networks = state.regions.values().map(|region| &region.networks);
+    let nats = networks.flat_map(|networks| networks.nat_gateways.values());
+    let nats = nats.filter(|nat| {
+        let is_up = nat.deleted.is_none() && nat.failure.is_none();
+        let is_inside = if shared.contains(&subnet.cidr) {
+            subnet.cidr.contains(&nat.address)
+        } else {
+            nat.subnet == subnet.id
+        };
+        is_up && is_inside
+    });
+    size.saturating_sub(RESERVED + taken.count() + nats.count())
 }
 
 /// Writes a subnet as the create actions and `DescribeSubnets` return it.
@@ -235,9 +246,13 @@ pub(in super::super) fn delete_subnet(call: &mut Call<'_>, request: &Part<'_>) -
     let id = request.required("SubnetId")?;
     call.read_all()?;
     let subnet = find_subnet(call, id)?;
+    let now = call.now;
     let region = call.region();
     let mut instances = region.instances.values();
-    if instances.any(|i| i.phase != Phase::Terminated && i.subnet == id) {
+    let mut nats = region.networks.nat_gateways.values();
+    if instances.any(|i| i.phase != Phase::Terminated && i.subnet == id)
+        || nats.any(|nat| nat.subnet == id && nat.has_addresses(now))
+    {
         return Err(in_use("subnet", id));
     }
     let tables = &mut region.networks.route_tables;

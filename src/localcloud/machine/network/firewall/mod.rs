@@ -30,6 +30,10 @@ pub(crate) struct Port {
     pub ingress: Vec<Ingress>,
     /// The Elastic IP address that is translated to the machine's address.
     pub elastic: Option<Ipv4Addr>,
+    /// The address of a NAT gateway, to which the source of the packets is
+    /// translated that leave the network. They are not confined; packets to the
+    /// address are.
+    pub nat: Option<Ipv4Addr>,
 }
 
 /// One rule of a security group.
@@ -122,6 +126,7 @@ pub(in super::super) fn probe() -> io::Result<()> {
         network,
         ingress: ingress.to_vec(),
         elastic: Some(Ipv4Addr::new(10, 0, 0, 3)),
+        nat: network.map(|_| Ipv4Addr::new(10, 0, 0, 5)),
     };
     let confined = Ipv4Addr::new(10, 0, 0, 4);
     firewall.enforce(gateway, &[port(address, None), port(confined, Some(0))])?;

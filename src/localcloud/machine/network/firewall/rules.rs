@@ -81,6 +81,7 @@ pub(super) fn groups(gateway: Gateway, ports: &[Port]) -> Batch {
         let chain = format!("from{number}");
         batch.add_chain(GROUPS, &chain);
         let of = members.iter().map(|(address, _)| *address);
+        let of = of.filter(|address| ports.get(address).is_none_or(|port| port.nat.is_none()));
         sources.extend(of.map(|address| (address, Verdict::Goto(chain.clone()))));
         add_verdicts(&mut batch, &chain, Field::Destination, &members);
     }
@@ -115,10 +116,12 @@ fn add_verdicts(batch: &mut Batch, chain: &str, field: Field, verdicts: &Verdict
 
 /// Adds the translation of Elastic IP addresses. The rules above see the machines'
 /// own addresses only.
-fn translate<'a>(batch: &mut Batch, ports: impl Iterator<Item = &'a Port>) {
+fn translate<'a>(batch: &mut Batch, ports: impl Iterator<Item = &'a Port> + Clone) {
     let elastic = |port: &'a Port| Some((port.elastic?, port.address));
-    let pairs: Vec<_> = ports.filter_map(elastic).collect();
-    if pairs.is_empty() {
+    let nat = |port: &'a Port| Some((port.nat?, port.address));
+    let pairs: Vec<_> = ports.clone().filter_map(elastic).collect();
+    let behind: Vec<_> = ports.filter_map(nat).collect();
+    if pairs.is_empty() && behind.is_empty() {
         return;
     }
     batch.add_base_chain(GROUPS, "arriving", Hook::NewDestination);
@@ -134,6 +137,12 @@ fn translate<'a>(batch: &mut Batch, ports: impl Iterator<Item = &'a Port>) {
         leaving.push(Expression::Payload(Field::Destination));
         leaving.push(equal(own.octets().to_vec()));
         leaving.push(Expression::Address(elastic));
+        leaving.push(Expression::Translate(Translation::Source));
+        batch.add_rule(GROUPS, "leaving", &leaving);
+    }
+    for (nat, own) in behind {
+        let mut leaving = is_address(Field::Source, own);
+        leaving.push(Expression::Address(nat));
         leaving.push(Expression::Translate(Translation::Source));
         batch.add_rule(GROUPS, "leaving", &leaving);
     }

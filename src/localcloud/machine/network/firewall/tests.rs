@@ -28,6 +28,7 @@ fn port(last: u8, ingress: Vec<Ingress>) -> Port {
         network: None,
         ingress,
         elastic: None,
+        nat: None,
     }
 }
 
@@ -188,6 +189,51 @@ fn elastic_ip_addresses_equal_the_rules_that_nft_creates() {
     let mut second = port(6, Vec::new());
     second.elastic = Some(Ipv4Addr::new(10, 77, 0, 9));
     let ports = [port(5, Vec::new()), second];
+    same_as(text, || {
+        let kernel = Kernel::open().unwrap();
+        rules::groups(GATEWAY, &ports).commit(&kernel).unwrap();
+    });
+}
+
+/// The address behind a NAT gateway may send packets anywhere, with another source.
+/// Packets to it are confined to its network.
+#[test]
+fn packets_to_a_nat_gateway_leave_the_network_with_its_address() {
+    let text = r#"table inet autorun {
+        chain to0 {
+        }
+        chain to1 {
+        }
+        chain to2 {
+        }
+        chain from0 {
+            ip daddr vmap { 10.77.0.6 : jump to1, 10.77.0.7 : jump to2 }
+        }
+        chain forward {
+            type filter hook forward priority filter; policy drop;
+            ct state established,related accept
+            ip saddr vmap { 10.77.0.6 : goto from0 }
+            oifname "host" ip daddr 10.77.0.1 tcp dport 4566 accept
+            oifname "host" ip daddr 10.77.0.1 meta l4proto icmp accept
+            ip daddr vmap { 10.77.0.5 : jump to0 }
+        }
+        chain arriving {
+            type nat hook prerouting priority dstnat; policy accept;
+        }
+        chain leaving {
+            type nat hook postrouting priority srcnat; policy accept;
+            ip saddr 10.77.0.7 snat ip to 10.77.0.9
+        }
+    }"#;
+    let confined = |last| Port {
+        network: Some(0),
+        ..port(last, Vec::new())
+    };
+    let behind = Port {
+        nat: Some(Ipv4Addr::new(10, 77, 0, 9)),
+        ..confined(7)
+    };
+    let ports = [port(5, Vec::new()), confined(6), behind];
     same_as(text, || {
         let kernel = Kernel::open().unwrap();
         rules::groups(GATEWAY, &ports).commit(&kernel).unwrap();
