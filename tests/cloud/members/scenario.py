@@ -49,7 +49,7 @@ PARAMETER = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_
 # The tagged resource and a filter of actions.
 RESOURCE_TYPES = {
     "AllocateAddress": "elastic-ip", "CreateImage": "image",
-    "CreateInternetGateway": "internet-gateway", "CreateKeyPair": "key-pair",
+    "CreateInternetGateway": "internet-gateway", "CreateKeyPair": "key-pair", "CreateNatGateway": "natgateway",
     "CreateRouteTable": "route-table", "CreateSecurityGroup": "security-group",
     "CreateSubnet": "subnet", "CreateVpc": "vpc",
     "CreateVolume": "volume", "ImportKeyPair": "key-pair", "RunInstances": "instance",
@@ -418,7 +418,7 @@ def instances(ec2, live):
         "ModifyInstanceAttribute.InstanceInitiatedShutdownBehavior.Value": "stop",
         "ModifyInstanceAttribute.InstanceType.Value": "t3.small",
         "InstanceId": instance, "InstanceIds": instance, "Resources": instance,
-        "Attribute": "instanceType", "PrivateIpAddress": address,
+        "Attribute": "instanceType", "RunInstances.PrivateIpAddress": address,
     }
 
 
