@@ -129,7 +129,7 @@ impl Ec2<'_> {
                 let Some(address) = self.address(id).await? else {
                     continue;
                 };
-                // An instance may have it by now.
+                // An instance may already have it.
                 let is_free = address.association_id.is_none();
                 if address.marks.run == nat.marks.run && (is_free || !nat.is_gone()) {
                     contents.parts.push((NetworkPart::ElasticIp, id.clone()));
