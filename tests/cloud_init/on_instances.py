@@ -152,8 +152,6 @@ def run_forms(key, group, bucket):
         got = ssh(host, f"sudo bash -s <<'END'\n{command}\nEND")
         assert got == expected, f"{name}: {got!r} instead of {expected!r}"
         warnings = ssh(host, "sudo grep -h 'WARNING\\|ERROR' /var/log/cloud-init.log")
-        # Only the daemon can set the host name of the kernel.
-        warnings = [line for line in warnings.splitlines() if "adjust the system hostname" not in line]
         assert not warnings, f"{name}: {warnings}"
         link = ssh(host, "readlink /var/lib/cloud/instance").strip()
         assert link == f"/var/lib/cloud/instances/{launched[name]}", link
@@ -166,6 +164,12 @@ def run_forms(key, group, bucket):
 
 def version(host):
     return ssh(host, "cloud-init --version 2>&1").split()[-1]
+
+
+def has_status_2(version):
+    """Whether cloud-init's exit status is 2 after warnings. The version that
+    instances have without its package does not do that."""
+    return [int(part) for part in version.split(".")[:2]] >= [23, 4]
 
 
 def survives_a_boot(instance):
@@ -251,8 +255,9 @@ def left_behind(host):
     output = [re.sub("(Cloud-init v[.]|cloud-init:) .*", "", line) for line in output]
     output = [line for line in output if line]
     warnings = ssh(host, "sudo cat /var/log/cloud-init.log | grep '\\[WARNING\\]: ' | sed 's/^.* - //'")
-    differing = ("Running module scripts-user", "adjust the system hostname")
-    warnings = [line for line in warnings.splitlines() if not any(d in line for d in differing)]
+    # The module that warns has another name in each version.
+    warnings = [re.sub(r"^\S+\[WARNING\]: ", "", line) for line in warnings.splitlines()]
+    warnings = [line for line in warnings if "Running module scripts-user" not in line]
     scripts = "cd /var/lib/cloud/instance && sudo find scripts -type f -printf '%P %m %u\\n' -exec sudo md5sum '{}' ';'"
     files = ssh(host, "sudo find /var/tmp -mindepth 1 -printf '%P %m %u %g %s\\n' | sort")
     finished = ssh(host, "cut -d- -f2- /var/lib/cloud/instance/boot-finished | wc -l")
@@ -290,10 +295,12 @@ def compare(names, key, group):
             ec2.modify_instance_attribute(InstanceId=real, UserData={"Value": packed})
             ec2.start_instances(InstanceIds=[real])
         ours, theirs = left_behind(address(here[name])), left_behind(address(real))
+        which = version(address(real))
+        if has_status_2(which) and theirs["warnings"] and ours["status and errors"] == ("0", []):
+            ours["status and errors"] = ("2", [])
         for what, value in ours.items():
             if value != theirs[what]:
                 different.append(f"{name}: {what}:\n  here       {value}\n  cloud-init {theirs[what]}")
-    which = version(address(real))
     ec2.terminate_instances(InstanceIds=[*here.values(), real])
     assert not different, "\n".join(different)
     print(f"{len(names)} scripts: run by cloud-init {which} and without it, with the same result")

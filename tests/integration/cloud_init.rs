@@ -1,7 +1,10 @@
 //! User data on instances of a local cloud, run by the distribution's own cloud-init.
 
-use crate::support::Lab;
+use std::fs;
+
+use crate::clean_system::{CleanSystem, NEWER};
 use crate::support::cloud::LocalCloud;
+use crate::support::{Lab, root};
 
 #[test]
 fn the_distributions_cloud_init_runs_what_is_not_a_plain_script() {
@@ -17,6 +20,30 @@ fn the_distributions_cloud_init_runs_what_is_not_a_plain_script() {
         String::from_utf8_lossy(&ended.stdout),
         String::from_utf8_lossy(&ended.stderr)
     );
+}
+
+/// On such a system instances have that version as well: first from the package
+/// source, then from the system itself, where the package is installed.
+#[test]
+fn a_system_with_a_newer_cloud_init_has_it_in_its_instances() {
+    let system = CleanSystem::unpacked(NEWER);
+    fs::copy(
+        env!("CARGO_BIN_EXE_autorun"),
+        system.path("usr/bin/autorun"),
+    )
+    .unwrap();
+    let playbook = root().join("tests/cloud_init/newer.rhai");
+    fs::copy(playbook, system.path("root/newer.rhai")).unwrap();
+    let installed = "apt-get -q update
+        apt-get -q install -y --no-install-recommends ca-certificates e2fsprogs openssl";
+    system.succeeds(installed);
+    let run = "cd
+        autorun --local newer.rhai
+        autorun destroy --all --yes
+        autorun cloud down";
+    system.succeeds(run);
+    system.succeeds("apt-get -q install -y --no-install-recommends cloud-init");
+    system.succeeds(run);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod support;
 mod account_mistakes;
 mod accounts;
 mod again;
+mod clean_system;
 mod clock;
 mod cloud_init;
 mod ec2_words;

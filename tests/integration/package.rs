@@ -6,91 +6,13 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::clean_system::{CleanSystem, MINIMAL};
 use crate::support::cloud::LocalCloud;
 use crate::support::root;
-
-/// The root file system of a minimal Debian, made by `tests/run`.
-const MINIMAL: &str = "target/lab-root.tar";
-
-/// Starts a shell in another root file system. `chroot` would not do: in a
-/// changed root the kernel creates no user namespaces, which instances need.
-/// The claims of subnets and user ids hold for the whole machine.
-const ENTER: &str = r#"
-set -e
-mount --bind "$0" "$0"
-cd "$0"
-mount --rbind /sys sys
-mount --rbind /dev dev
-mkdir -p run/autorun before
-touch run/autorun/claims
-mount --bind /run/autorun/claims run/autorun/claims
-pivot_root . before
-mount -t proc proc /proc
-umount -l /before
-exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive \
-    sh -ec "$1"
-"#;
-
-/// A clean Debian.
-struct Debian {
-    root: TempDir,
-}
-
-impl Debian {
-    fn unpacked() -> Self {
-        let debian = Self {
-            root: tempfile::tempdir().unwrap(),
-        };
-        // Users of the system must be able to reach it.
-        fs::set_permissions(debian.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let unpacked = Command::new("tar")
-            .args(["--extract", "--exclude=./dev/*", "--file", MINIMAL])
-            .arg("--directory")
-            .arg(debian.root.path())
-            .current_dir(root())
-            .status()
-            .unwrap();
-        assert!(unpacked.success(), "{MINIMAL}: tests/run makes it");
-        fs::copy("/etc/resolv.conf", debian.path("etc/resolv.conf")).unwrap();
-        fs::copy("/etc/hosts", debian.path("etc/hosts")).unwrap();
-        let claims = Path::new("/run/autorun/claims");
-        if !claims.exists() {
-            fs::create_dir_all(claims.parent().unwrap()).unwrap();
-            fs::write(claims, "").unwrap();
-            fs::set_permissions(claims, fs::Permissions::from_mode(0o600)).unwrap();
-        }
-        debian
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.root.path().join(path)
-    }
-
-    /// Runs this line of a shell. When it ends, so do all its processes.
-    fn run(&self, line: &str) -> Output {
-        Command::new("unshare")
-            .args(["--mount", "--pid", "--fork", "--kill-child"])
-            .args(["--propagation", "private", "sh", "-c", ENTER])
-            .arg(self.root.path())
-            .arg(line)
-            .output()
-            .unwrap()
-    }
-
-    /// Runs this line of a shell, which must succeed. Returns its output.
-    #[track_caller]
-    fn succeeds(&self, line: &str) -> String {
-        let output = self.run(line);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success(), "{line}\n{stdout}\n{stderr}");
-        stdout
-    }
-}
 
 /// Packs the program that the tests are built with. Returns the .deb and the
 /// .tar.gz.
@@ -116,7 +38,7 @@ fn the_package_installs_runs_the_main_job_and_leaves_nothing() {
     let (deb, archive) = packed(packed_in.path());
     has_the_name_for_binstall(&archive);
 
-    let debian = Debian::unpacked();
+    let debian = CleanSystem::unpacked(MINIMAL);
     fs::copy(deb, debian.path("tmp/autorun.deb")).unwrap();
     debian.succeeds(
         "apt-get -q update && apt-get -q install -y --no-install-recommends /tmp/autorun.deb",

@@ -1,6 +1,7 @@
 //! Replacements for parts of the host's system: the programs of an init system,
 //! a sudo without passwords, empty settings, variables that select the proxy.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
@@ -25,6 +26,11 @@ pub(in super::super) const HOSTS_CLOUD_INIT: &str = "/usr/lib/autorun/cloud-init
 
 /// The login user that exists in every machine from the start.
 pub(in super::super) const USER: &str = "ec2-user";
+
+/// dpkg's list of files that are installed elsewhere: three lines each.
+const DIVERSIONS: &str = "/var/lib/dpkg/diversions";
+
+const DIVERTED: &str = "/usr/lib/autorun/diverted";
 
 /// The names of this program in a machine, and their directories.
 const TOOLS: [(&str, &str); 9] = [
@@ -89,7 +95,9 @@ fn place_tools(seed: &Seed) -> io::Result<()> {
         seed.is_in_base(Path::new("/usr").join(directory).join(name))
     };
     let refused = refused.into_iter().filter(is_there);
-    for (directory, name) in TOOLS.into_iter().chain(tools::TOOLS).chain(refused) {
+    let all = TOOLS.into_iter().chain(tools::TOOLS).chain(refused);
+    divert(seed, all.clone().map(|(_, name)| name))?;
+    for (directory, name) in all {
         // Also hide other copies, on hosts where /bin and /sbin are not links
         // into /usr.
         for other in ["/bin", "/sbin", "/usr/bin", "/usr/sbin"] {
@@ -101,6 +109,28 @@ fn place_tools(seed: &Seed) -> io::Result<()> {
         seed.link(&format!("/usr/{directory}/{name}"), BINARY)?;
     }
     seed.link(SFTP_SERVER, BINARY)
+}
+
+/// Makes packages install their own versions of these programs elsewhere. Otherwise
+/// an upgrade of systemd would replace the stand-ins. `cloud-init` may be replaced.
+fn divert<'a>(seed: &Seed, names: impl Iterator<Item = &'a str>) -> io::Result<()> {
+    if !seed.is_in_base("/var/lib/dpkg") {
+        return Ok(());
+    }
+    let mut database = seed.text_in_base(DIVERSIONS).unwrap_or_default();
+    let known: Vec<String> = database.lines().map(str::to_owned).collect();
+    for name in names.filter(|name| *name != "cloud-init") {
+        // dpkg compares paths as packages write them, whatever is a link.
+        for directory in ["/bin", "/sbin", "/usr/bin", "/usr/sbin"] {
+            let path = format!("{directory}/{name}");
+            if !known.contains(&path) {
+                let other = format!("{DIVERTED}/{}", path[1..].replace('/', "-"));
+                let _ = write!(database, "{path}\n{other}\n:\n");
+            }
+        }
+    }
+    seed.empty_directory(Path::new(DIVERTED))?;
+    seed.file(DIVERSIONS, database, 0o644)
 }
 
 fn place_settings(seed: &Seed, subnet: &str) -> io::Result<()> {

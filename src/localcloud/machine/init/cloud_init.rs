@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::super::super::files;
 use super::super::boot::Faults;
+use super::super::units::{Stage, Stages};
 use super::console::Console;
 use super::reaper::Reaper;
 use super::spawn::Spawn;
@@ -44,6 +45,8 @@ pub(super) struct CloudInit {
     /// The login user of the image.
     pub(super) user: String,
     pub(super) faults: Faults,
+    /// What the units of cloud-init show.
+    pub(super) stages: Stages,
     pub(super) progress: Rc<watch::Sender<Progress>>,
 }
 
@@ -65,10 +68,17 @@ impl CloudInit {
         let ended = if is_installed || needs_it {
             self.run_stages().await
         } else {
+            self.stages.end(Stage::Init, true);
+            self.stages.end(Stage::Config, true);
+            self.stages.begin(Stage::Final);
             self.result(user_data).await
         };
         let progress = ended
             .unwrap_or_else(|error| Progress::Failed(format!("cannot run user data: {error}")));
+        if progress == Progress::Done {
+            self.stages.end(Stage::Final, true);
+        }
+        self.stages.give_up();
         if !is_installed && !needs_it {
             self.console.stamped(&format!(
                 "cloud-init: Cloud-init v. {} finished. Datasource {}.",

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::super::files;
 use super::super::disk::standins::{CLOUD_INIT, HOSTS_CLOUD_INIT};
+use super::super::units::Stage;
 use super::cloud_init::{CloudInit, Progress};
 use super::spawn::Spawn;
 
@@ -19,23 +20,10 @@ const RESULT: &str = "/var/lib/cloud/data/result.json";
 
 /// The stages after the network is up. The one before it, `init --local`, would
 /// query the network by DHCP, which a local cloud does not have.
-const STAGES: [&[&str]; 3] = [
-    &["init"],
-    &["modules", "--mode=config"],
-    &["modules", "--mode=final"],
-];
-
-/// The package's units. They are not started at boot, because this process runs the
-/// stages. They stay enabled: newer versions fail if they are not.
-pub(super) const UNITS: [&str; 8] = [
-    "cloud-config.service",
-    "cloud-final.service",
-    "cloud-init-hotplugd.service",
-    "cloud-init-hotplugd.socket",
-    "cloud-init-local.service",
-    "cloud-init-main.service",
-    "cloud-init-network.service",
-    "cloud-init.service",
+const STAGES: [(Stage, &[&str]); 3] = [
+    (Stage::Init, &["init"]),
+    (Stage::Config, &["modules", "--mode=config"]),
+    (Stage::Final, &["modules", "--mode=final"]),
 ];
 
 /// Installs the package. Package lists may be older than the packages. The proxy
@@ -102,10 +90,14 @@ impl CloudInit {
         fs::create_dir_all("/run/cloud-init")?;
         // The generator of systemd would leave this file.
         files::replace("/run/cloud-init/enabled", b"", 0o644)?;
-        for stage in STAGES {
-            let program = Spawn::new(CLOUD_INIT).args(stage);
+        for (stage, args) in STAGES {
+            self.stages.begin(stage);
+            let program = Spawn::new(CLOUD_INIT).args(args);
             // It writes its log itself.
-            self.run_program(program, None).await?;
+            let ended = self.run_program(program, None).await;
+            self.stages
+                .end(stage, ended.as_ref().is_ok_and(|status| status.success()));
+            ended?;
         }
         self.apply_faults()?;
         let result = files::read_text(RESULT).unwrap_or_default();

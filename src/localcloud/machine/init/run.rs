@@ -20,7 +20,6 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use super::cloud_init::{CloudInit, Progress};
 use super::console::Console;
 use super::control::Control;
-use super::distribution;
 use super::first_boot;
 use super::host_keys::HostKey;
 use super::journal;
@@ -240,10 +239,11 @@ impl Init {
             environment: self.environment.clone(),
             user: boot.user.clone(),
             faults: boot.faults.clone(),
+            stages: self.units.stages().clone(),
             progress,
         };
         let units = self.units.clone();
-        spawn_local(async move { units.start_enabled(&distribution::UNITS).await });
+        spawn_local(async move { units.start_enabled().await });
         let console = self.console.clone();
         spawn_local(async move {
             cloud_init.run(boot.user_data.clone()).await?;

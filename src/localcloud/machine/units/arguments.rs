@@ -7,7 +7,7 @@ use super::super::tools::options::{Known, Value, parse};
 use super::super::tools::unsupported;
 use super::loader::full_name;
 
-const KNOWN: [Known; 36] = [
+const KNOWN: [Known; 38] = [
     (None, "now", Value::No),
     (Some('q'), "quiet", Value::No),
     (None, "no-block", Value::No),
@@ -18,6 +18,9 @@ const KNOWN: [Known; 36] = [
     (None, "plain", Value::No),
     (None, "version", Value::No),
     (None, "user", Value::No),
+    (None, "global", Value::No),
+    (None, "root", Value::Required),
+    (None, "wait", Value::No),
     (Some('p'), "property", Value::Required),
     (Some('P'), "value-of", Value::Required),
     (Some('t'), "type", Value::Required),
@@ -43,9 +46,11 @@ const KNOWN: [Known; 36] = [
     (None, "show-types", Value::No),
     (None, "show-transaction", Value::No),
     (None, "system", Value::No),
-    (None, "wait", Value::No),
     (None, "with-dependencies", Value::No),
 ];
+
+/// The verbs that act on unit files alone, so that `--global` applies to them.
+const FILE_VERBS: [&str; 6] = ["disable", "enable", "mask", "preset", "reenable", "unmask"];
 
 /// A parsed call.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,6 +64,9 @@ pub(super) struct Call {
     pub(super) now: bool,
     pub(super) quiet: bool,
     pub(super) no_block: bool,
+    /// Act on the unit files of all users' managers.
+    pub(super) global: bool,
+    pub(super) wait: bool,
     /// Print only values, without their names.
     pub(super) value: bool,
     /// Include inactive units.
@@ -84,6 +92,8 @@ impl Default for Call {
             now: false,
             quiet: false,
             no_block: false,
+            global: false,
+            wait: false,
             value: false,
             all: false,
             no_legend: false,
@@ -111,6 +121,9 @@ impl Call {
         }
         call.words = words.collect();
         call.units = call.words.iter().map(|unit| full_name(unit)).collect();
+        if call.global && !FILE_VERBS.contains(&call.verb.as_str()) {
+            return Err(unsupported("systemctl", &format!("--global {}", call.verb)));
+        }
         Ok(call)
     }
 
@@ -120,6 +133,11 @@ impl Call {
             "now" => self.now = true,
             "quiet" => self.quiet = true,
             "no-block" => self.no_block = true,
+            "global" => self.global = true,
+            "wait" => self.wait = true,
+            // Packages pass it when they enable their units.
+            "root" if value == "/" => {}
+            "root" => return Err(unsupported("systemctl", &format!("--root={value}"))),
             "value" => self.value = true,
             "all" => self.all = true,
             "failed" => self.states.push("failed".to_owned()),
@@ -191,6 +209,14 @@ mod tests {
         assert_eq!(call("kill -s 9 x").unwrap().signal, Signal::SIGKILL);
         assert_eq!(call("--failed").unwrap().states, ["failed"]);
         assert_eq!(call("status x -n 3 -l --no-pager").unwrap().lines, 3);
+        // As Debian's packages enable their units.
+        let parsed = call("--root=/ --system --preset-mode=enable-only preset x").unwrap();
+        assert_eq!((parsed.verb.as_str(), parsed.global), ("preset", false));
+        assert!(
+            call("--root=/ --global --preset-mode=enable-only preset x.socket")
+                .unwrap()
+                .global
+        );
     }
 
     #[test]
@@ -198,6 +224,7 @@ mod tests {
         for line in [
             "--user start x",
             "--root=/x enable x",
+            "--global start x",
             "-H host status",
             "kill -s NO x",
             "list-units --type=timer",

@@ -17,6 +17,14 @@ const DIRECTORIES: [&str; 5] = [
     "/usr/lib/systemd/system",
 ];
 
+/// The search path for the units of users' managers.
+const USER_DIRECTORIES: [&str; 4] = [
+    "/etc/systemd/user",
+    "/run/systemd/user",
+    "/usr/local/lib/systemd/user",
+    "/usr/lib/systemd/user",
+];
+
 /// The longest chain of aliases.
 const LONGEST_CHAIN: usize = 8;
 
@@ -54,6 +62,14 @@ impl Default for Loader {
 }
 
 impl Loader {
+    /// Finds the unit files of all users' managers.
+    pub(super) fn of_users() -> Self {
+        Self {
+            directories: USER_DIRECTORIES.iter().map(PathBuf::from).collect(),
+            init_scripts: PathBuf::new(),
+        }
+    }
+
     /// The directory of the administrator's units and links.
     pub(super) fn administrator(&self) -> &Path {
         &self.directories[0]

@@ -12,17 +12,16 @@ use futures_util::future::join_all;
 use super::super::init::reaper::Reaper;
 use super::super::journal::Journal;
 use super::definition::Definition;
+use super::enablement::Enabled;
 use super::loader::{Found, Loader, Unit};
 use super::service::Service;
+use super::stages::{self, Stages};
 use super::state::{Active, Failure};
 
 /// Services that init provides itself or that a machine does not need. They are
 /// always active.
-const BUILT_IN: [&str; 8] = [
+const BUILT_IN: [&str; 5] = [
     "auditd.service",
-    "cloud-config.service",
-    "cloud-final.service",
-    "cloud-init.service",
     "dbus.service",
     "dbus-broker.service",
     "ssh.service",
@@ -56,6 +55,7 @@ struct Inner {
     services: RefCell<BTreeMap<String, Service>>,
     /// Units without any effect that were started.
     pretended: RefCell<BTreeSet<String>>,
+    stages: Stages,
 }
 
 /// Why a unit cannot be started, stopped or reloaded.
@@ -97,6 +97,7 @@ impl Manager {
             environment: RefCell::new(environment),
             services: RefCell::default(),
             pretended: RefCell::default(),
+            stages: Stages::default(),
         }))
     }
 
@@ -120,10 +121,34 @@ impl Manager {
         &self.0.loader
     }
 
+    /// How far the stages of cloud-init are.
+    pub(in super::super) fn stages(&self) -> &Stages {
+        &self.0.stages
+    }
+
+    /// Returns a unit's state. Returns `None` if the unit does not exist. The units
+    /// of cloud-init are enabled without links, too: their stages run at each boot.
+    pub(super) fn enablement(&self, name: &str) -> io::Result<Option<Enabled>> {
+        let enabled = self.loader().is_enabled(name)?;
+        Ok(match enabled {
+            None | Some(Enabled::Disabled) if self.is_stage(name)? => Some(Enabled::Yes),
+            enabled => enabled,
+        })
+    }
+
+    /// Whether the unit exists and is one of cloud-init's. Without the package, the
+    /// stand-in's units exist.
+    pub(super) fn is_stage(&self, name: &str) -> io::Result<bool> {
+        let is_file =
+            |name| Ok::<_, io::Error>(matches!(self.loader().find(name)?, Found::Unit(_)));
+        Ok(stages::is_unit(name)
+            && (is_file(name)?
+                || (stages::is_of_stand_in(name) && !is_file("cloud-final.service")?)))
+    }
+
     /// Starts the enabled units one after the other.
-    pub(in super::super) async fn start_enabled(&self, except: &[&str]) {
-        let mut enabled = self.loader().enabled();
-        enabled.retain(|name| !except.contains(&name.as_str()));
+    pub(in super::super) async fn start_enabled(&self) {
+        let enabled = self.loader().enabled();
         for name in self.in_order(&enabled) {
             if let Err(refusal) = self.start(&name).await {
                 log::warn!("cannot start {name} at boot: {refusal:?}");
@@ -174,14 +199,17 @@ impl Manager {
 
     /// Finds a unit by its full name.
     pub(super) fn target(&self, name: &str) -> Result<Target, Refusal> {
-        if is_built_in(name) {
+        if is_always_active(name) {
             return Ok(Target::Pretended(name.to_owned()));
         }
         match self.loader().find(name)? {
             Found::Masked => Err(Refusal::Masked),
+            _ if self.is_stage(name)? => Ok(Target::Pretended(name.to_owned())),
             Found::Missing if REACHED.contains(&name) => Ok(Target::Pretended(name.to_owned())),
             Found::Missing => Err(Refusal::Missing),
-            Found::Unit(unit) if is_built_in(&unit.name) || !unit.name.ends_with(".service") => {
+            Found::Unit(unit)
+                if is_always_active(&unit.name) || !unit.name.ends_with(".service") =>
+            {
                 Ok(Target::Pretended(unit.name))
             }
             Found::Unit(unit) => {
@@ -192,9 +220,20 @@ impl Manager {
         }
     }
 
-    /// Whether a unit without any effect counts as active.
-    pub(super) fn is_pretended_active(&self, name: &str) -> bool {
-        is_built_in(name) || REACHED.contains(&name) || self.0.pretended.borrow().contains(name)
+    /// Returns the active state and the sub state of a unit whose start and stop
+    /// have no effect.
+    pub(super) fn pretended_state(&self, name: &str) -> (Active, &'static str) {
+        if let Some(state) = self.stages().state(name) {
+            return state;
+        }
+        let is_active = is_always_active(name)
+            || REACHED.contains(&name)
+            || self.0.pretended.borrow().contains(name);
+        if is_active {
+            (Active::Running, "exited")
+        } else {
+            (Active::Inactive, "dead")
+        }
     }
 
     fn service(&self, name: &str) -> Service {
@@ -326,14 +365,19 @@ impl Manager {
     pub(super) fn active(&self, name: &str) -> Active {
         match self.target(name) {
             Ok(Target::Service(_, service, _)) => service.state().active,
-            Ok(Target::Pretended(name)) if self.is_pretended_active(&name) => Active::Running,
+            Ok(Target::Pretended(name)) => self.pretended_state(&name).0,
             _ => Active::Inactive,
         }
     }
 }
 
-/// Whether init provides this service itself.
+/// Whether init does what this unit is for.
 pub(in super::super) fn is_built_in(name: &str) -> bool {
+    is_always_active(name) || stages::is_unit(name)
+}
+
+/// Whether init provides this service itself.
+fn is_always_active(name: &str) -> bool {
     let of_systemd = name.starts_with("systemd-") && name.ends_with(".service");
     BUILT_IN.contains(&name) || of_systemd
 }

@@ -21,6 +21,7 @@ mod manager;
 mod processes;
 mod queries;
 mod service;
+mod stages;
 mod state;
 mod stop;
 mod systemctl;
@@ -29,3 +30,4 @@ mod wording;
 
 pub(super) use loader::full_name;
 pub(super) use manager::{Manager, is_built_in};
+pub(super) use stages::{Stage, Stages};

@@ -6,7 +6,9 @@ use super::super::journal::Style;
 use super::super::tools::{VERSION, matches};
 use super::arguments::Call;
 use super::enablement::Enabled;
+use super::loader::Found;
 use super::manager::{Manager, Refusal, Target};
+use super::stages;
 use super::state::{Active, State};
 use super::wording::{describe, lines_of, out, refused};
 
@@ -37,7 +39,7 @@ impl Manager {
             ..Reply::default()
         };
         for unit in &call.units {
-            match self.loader().is_enabled(unit) {
+            match self.enablement(unit) {
                 Ok(Some(enabled)) => {
                     reply.out += &lines_of([enabled.as_str()]);
                     if enabled.is_yes() {
@@ -76,20 +78,39 @@ impl Manager {
 
     /// Returns whether all units are as they should be.
     pub(super) fn system_state(&self) -> Reply {
-        match self.failed() {
-            0 => out("running\n"),
-            _ => Reply {
-                code: 1,
-                ..out("degraded\n")
-            },
+        let state = match self.failed() {
+            _ if self.stages().are_running() => "starting\n",
+            0 => return out("running\n"),
+            _ => "degraded\n",
+        };
+        Reply {
+            code: 1,
+            ..out(state)
         }
     }
 
     /// Returns the number of failed services.
     fn failed(&self) -> usize {
-        let services = self.services().into_iter();
-        let failed = services.filter(|(_, service)| service.state().active == Active::Failed);
-        failed.count()
+        let states = self.listed().into_iter().map(|(_, active, _)| active);
+        states.filter(|active| *active == Active::Failed).count()
+    }
+
+    /// Returns the name, active state and sub state of the services that were ever
+    /// started, and of cloud-init's services.
+    fn listed(&self) -> Vec<(String, Active, &'static str)> {
+        let services = self.services().into_iter().map(|(name, service)| {
+            let State { active, sub, .. } = service.state();
+            (name, active, sub)
+        });
+        let is_listed =
+            |name: &&str| name.ends_with(".service") && self.is_stage(name).unwrap_or(false);
+        let stages = stages::names().filter(is_listed).map(|name| {
+            let (active, sub) = self.pretended_state(name);
+            (name.to_owned(), active, sub)
+        });
+        let mut all: Vec<_> = services.chain(stages).collect();
+        all.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        all
     }
 
     fn status_of(&self, name: &str, lines: usize) -> Reply {
@@ -104,17 +125,24 @@ impl Manager {
             },
             Err(refusal) => refused("get status of", name, &refusal),
             Ok(Target::Pretended(name)) => {
-                let active = self.is_pretended_active(&name);
-                let state = if active { "active" } else { "inactive (dead)" };
+                let (active, sub) = self.pretended_state(&name);
+                let (mark, code) = match active {
+                    Active::Running => ("●", 0),
+                    Active::Failed => ("×", 3),
+                    _ => ("○", 3),
+                };
+                let (title, active) = (self.description(&name), active.as_str());
                 Reply {
-                    out: format!("● {name}\n     Loaded: loaded\n     Active: {state}\n"),
-                    code: if active { 0 } else { 3 },
+                    out: format!(
+                        "{mark} {name} - {title}\n     Loaded: loaded\n     Active: {active} ({sub})\n"
+                    ),
+                    code,
                     ..Reply::default()
                 }
             }
             Ok(Target::Service(unit, service, _)) => {
                 let state = service.state();
-                let enabled = self.loader().is_enabled(name).ok().flatten();
+                let enabled = self.enablement(name).ok().flatten();
                 let enabled = enabled.map_or("unknown", Enabled::as_str);
                 let title = unit.file.last("Unit", "Description").unwrap_or(&unit.name);
                 let mark = if state.active == Active::Running {
@@ -173,7 +201,7 @@ impl Manager {
     }
 
     fn properties(&self, name: &str) -> Vec<(String, String)> {
-        let enabled = self.loader().is_enabled(name).ok().flatten();
+        let enabled = self.enablement(name).ok().flatten();
         let active = self.active(name);
         let mut properties = vec![("Id", name.to_owned())];
         let loaded = match self.target(name) {
@@ -210,9 +238,8 @@ impl Manager {
                 ]);
                 "loaded"
             }
-            Ok(Target::Pretended(_)) => {
-                let is_active = active == Active::Running;
-                let sub = if is_active { "exited" } else { "dead" };
+            Ok(Target::Pretended(name)) => {
+                let (_, sub) = self.pretended_state(&name);
                 properties.extend([("MainPID", "0".to_owned()), ("SubState", sub.to_owned())]);
                 "loaded"
             }
@@ -236,7 +263,7 @@ impl Manager {
     pub(super) fn cat(&self, call: &Call) -> Reply {
         let mut text = String::new();
         for name in &call.units {
-            let Ok(Target::Service(unit, ..)) = self.target(name) else {
+            let Ok(Found::Unit(unit)) = self.loader().find(name) else {
                 return Reply::failure(format!("No files found for {name}."), 1);
             };
             let content = files::read_text(&unit.path).unwrap_or_default();
@@ -247,8 +274,7 @@ impl Manager {
 
     pub(super) fn list_units(&self, call: &Call) -> Reply {
         let mut rows = Vec::new();
-        for (name, service) in self.services() {
-            let State { active, sub, .. } = service.state();
+        for (name, active, sub) in self.listed() {
             let (state, shown) = (active.as_str(), call.all || active != Active::Inactive);
             let is_named = call.words.is_empty()
                 || call
@@ -279,8 +305,8 @@ impl Manager {
     }
 
     fn description(&self, name: &str) -> String {
-        match self.target(name) {
-            Ok(Target::Service(unit, ..)) => {
+        match self.loader().find(name) {
+            Ok(Found::Unit(unit)) => {
                 let title = unit.file.last("Unit", "Description");
                 title.unwrap_or(&unit.name).to_owned()
             }
@@ -293,7 +319,7 @@ impl Manager {
         for name in self.loader().names() {
             let words = call.words.iter().chain(&call.units);
             let wanted = call.words.is_empty() || words.clone().any(|word| matches(word, &name));
-            let enabled = self.loader().is_enabled(&name);
+            let enabled = self.enablement(&name);
             if let (true, Ok(Some(enabled))) = (wanted, enabled)
                 && (call.states.is_empty() || call.states.iter().any(|s| s == enabled.as_str()))
             {

@@ -5,9 +5,10 @@ use std::path::Path;
 use super::super::init::control::Reply;
 use super::super::tools::{VERSION, unsupported};
 use super::arguments::Call;
-use super::loader::{Found, file_name, full_name};
+use super::loader::{Found, Loader, file_name, full_name};
 use super::manager::{Manager, Refusal, Target};
 use super::processes::send;
+use super::stages;
 use super::state::Active;
 use super::wording::{NOT_INSTALLABLE, denied, lines_of, out, refused};
 
@@ -103,7 +104,12 @@ impl Manager {
             "is-active" => self.is_active(call),
             "is-failed" => self.is_failed(call),
             "is-enabled" => self.is_enabled(call),
-            "is-system-running" => self.system_state(),
+            "is-system-running" => {
+                if call.wait {
+                    self.stages().ended().await;
+                }
+                self.system_state()
+            }
             "status" => self.status(call),
             "show" => self.show(call),
             "cat" => self.cat(call),
@@ -189,8 +195,10 @@ impl Manager {
 
     async fn change_files(&self, call: &Call) -> Reply {
         let mut reply = Reply::default();
+        let of_users = call.global.then(Loader::of_users);
+        let loader = of_users.as_ref().unwrap_or(self.loader());
         for unit in &call.words {
-            let one = self.change_file(&call.verb, unit);
+            let one = change_file(loader, &call.verb, unit);
             reply.err += &one.err;
             if one.code != 0 {
                 return Reply {
@@ -217,55 +225,6 @@ impl Manager {
             }
         }
         reply
-    }
-
-    fn change_file(&self, verb: &str, word: &str) -> Reply {
-        let loader = self.loader();
-        // A path to a unit file is linked first.
-        let linked = if word.contains('/') && matches!(verb, "enable" | "reenable" | "link") {
-            match loader.link(Path::new(word)) {
-                Ok(lines) => lines,
-                Err(error) => return Reply::failure(format!("Failed to {verb} unit: {error}"), 1),
-            }
-        } else if verb == "link" {
-            return Reply::failure("Failed to link unit: Invalid argument", 1);
-        } else {
-            Vec::new()
-        };
-        let name = &unit_of(word);
-        let unit = match loader.find(name) {
-            Ok(Found::Unit(unit)) => Some(unit),
-            Ok(Found::Masked) if matches!(verb, "enable" | "reenable" | "preset") => {
-                let message = format!("Failed to {verb} unit: Unit file {name} is masked.");
-                return Reply::failure(message, 1);
-            }
-            Ok(_) => None,
-            Err(error) => return Reply::failure(format!("Failed to {verb} unit: {error}"), 1),
-        };
-        let changes = match (verb, unit) {
-            ("link", _) => Ok(Vec::new()),
-            ("mask", _) => loader.mask(name),
-            ("unmask", _) => loader.unmask(name),
-            (_, None) => {
-                let message = format!("Failed to {verb} unit: Unit file {name} does not exist.");
-                return Reply::failure(message, 1);
-            }
-            ("disable", Some(unit)) => loader.disable(&unit),
-            (_, Some(unit)) if !unit.file.has_section("Install") => {
-                return Reply {
-                    err: NOT_INSTALLABLE.to_owned(),
-                    ..Reply::default()
-                };
-            }
-            (_, Some(unit)) => loader.enable(&unit),
-        };
-        match changes {
-            Ok(lines) => Reply {
-                err: lines_of(linked.into_iter().chain(lines)),
-                ..Reply::default()
-            },
-            Err(error) => Reply::failure(format!("Failed to {verb} unit: {error}"), 1),
-        }
     }
 
     fn kill(&self, call: &Call) -> Reply {
@@ -298,6 +257,11 @@ impl Manager {
     }
 
     fn reset_failed(&self, call: &Call) {
+        for name in stages::names() {
+            if call.units.is_empty() || call.units.iter().any(|unit| unit == name) {
+                self.stages().clear(name);
+            }
+        }
         for (name, service) in self.services() {
             if call.units.is_empty() || call.units.contains(&name) {
                 service.reset();
@@ -334,6 +298,54 @@ impl Manager {
             self.set_variable(key, None);
         }
         Reply::default()
+    }
+}
+
+fn change_file(loader: &Loader, verb: &str, word: &str) -> Reply {
+    // A path to a unit file is linked first.
+    let linked = if word.contains('/') && matches!(verb, "enable" | "reenable" | "link") {
+        match loader.link(Path::new(word)) {
+            Ok(lines) => lines,
+            Err(error) => return Reply::failure(format!("Failed to {verb} unit: {error}"), 1),
+        }
+    } else if verb == "link" {
+        return Reply::failure("Failed to link unit: Invalid argument", 1);
+    } else {
+        Vec::new()
+    };
+    let name = &unit_of(word);
+    let unit = match loader.find(name) {
+        Ok(Found::Unit(unit)) => Some(unit),
+        Ok(Found::Masked) if matches!(verb, "enable" | "reenable" | "preset") => {
+            let message = format!("Failed to {verb} unit: Unit file {name} is masked.");
+            return Reply::failure(message, 1);
+        }
+        Ok(_) => None,
+        Err(error) => return Reply::failure(format!("Failed to {verb} unit: {error}"), 1),
+    };
+    let changes = match (verb, unit) {
+        ("link", _) => Ok(Vec::new()),
+        ("mask", _) => loader.mask(name),
+        ("unmask", _) => loader.unmask(name),
+        (_, None) => {
+            let message = format!("Failed to {verb} unit: Unit file {name} does not exist.");
+            return Reply::failure(message, 1);
+        }
+        ("disable", Some(unit)) => loader.disable(&unit),
+        (_, Some(unit)) if !unit.file.has_section("Install") => {
+            return Reply {
+                err: NOT_INSTALLABLE.to_owned(),
+                ..Reply::default()
+            };
+        }
+        (_, Some(unit)) => loader.enable(&unit),
+    };
+    match changes {
+        Ok(lines) => Reply {
+            err: lines_of(linked.into_iter().chain(lines)),
+            ..Reply::default()
+        },
+        Err(error) => Reply::failure(format!("Failed to {verb} unit: {error}"), 1),
     }
 }
 
