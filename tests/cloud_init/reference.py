@@ -27,6 +27,7 @@ from cloudinit.handlers import boot_hook, cloud_config, jinja_template  # noqa: 
 from cloudinit.handlers import shell_script, shell_script_by_frequency  # noqa: E402
 from cloudinit.settings import PER_ALWAYS, PER_INSTANCE, PER_ONCE  # noqa: E402
 from corpus import CONFIG, CORPUS, SCRIPT  # noqa: E402
+from forms import FORMS  # noqa: E402
 
 PINNED = Path(__file__).parent / "corpus.json"
 
@@ -124,7 +125,7 @@ def main():
     user_data.read_file_or_url = fetched
     util.fetch_ssl_details = lambda *_: {}
     answers = {}
-    for name, data in CORPUS.items():
+    for name, data in (CORPUS | FORMS).items():
         parts = classify(data, warnings)
         answers[name] = {"data": base64.b64encode(data).decode(), "parts": parts}
     lines = ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in answers.items())

@@ -1,8 +1,8 @@
 //! Refuses user data that has no effect.
 
-use super::{Fault, Part, classify};
+use super::{Fault, Part, classify, keys};
 use crate::error::{Error, Result};
-use crate::report::Reporter;
+use crate::report::{Reporter, text};
 
 /// Checks the user data of a launch.
 ///
@@ -12,7 +12,22 @@ use crate::report::Reporter;
 pub(in super::super) fn check(user_data: &str, report: &Reporter) -> Result<()> {
     let parts = classify(user_data).map_err(|fault| refused("", &fault))?;
     let is_used = parts.iter().any(|part| part.fault.is_none());
-    for Part { name, fault, .. } in &parts {
+    for Part {
+        name,
+        fault,
+        ignored,
+        ..
+    } in &parts
+    {
+        for key in ignored {
+            let similar = text::nearest(key, keys::KNOWN);
+            let similar = similar.map(|known| format!("; did you mean `{known}`?"));
+            report.warn(format!(
+                "user data: cloud-init does not know the key `{key}` of the cloud-config, and \
+                 ignores it{}",
+                similar.unwrap_or_default()
+            ));
+        }
         match fault {
             Some(fault) if is_used && fault.may_be_foreign => report.warn(format!(
                 "part `{name}` of the user data: {}; another program may read it",

@@ -73,6 +73,30 @@ pub(super) fn root_of(text: &str) -> Result<Root, Wrong> {
     }
 }
 
+/// Returns the keys of the outermost map.
+pub(super) fn keys(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let (mut depth, mut at_key) = (0, true);
+    for (event, _) in Parser::new_from_str(text).map_while(Result::ok) {
+        match event {
+            Event::Scalar(value, ..) if depth == 1 && at_key => {
+                found.push(value.into_owned());
+                at_key = false;
+            }
+            Event::Scalar(..) | Event::Alias(_) if depth == 1 => at_key = !at_key,
+            Event::MappingStart(..) | Event::SequenceStart(..) => {
+                depth += 1;
+            }
+            Event::MappingEnd | Event::SequenceEnd => {
+                depth -= 1;
+                at_key |= depth == 1;
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// Returns the parts of a `#cloud-config-archive`: the scalar values of the maps
 /// in a list. A text in the list is the `content` of a part.
 pub(super) fn archived(text: &str) -> Vec<BTreeMap<String, String>> {

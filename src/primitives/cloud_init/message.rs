@@ -44,10 +44,16 @@ impl Message {
         self.content_type().starts_with("multipart/")
     }
 
-    /// Returns the name in `Content-Disposition`, or else in `Content-Type`.
+    /// Returns the name in `Content-Disposition`.
     pub(super) fn file_name(&self) -> Option<String> {
         self.parameter("content-disposition", "filename")
-            .or_else(|| self.parameter("content-type", "name"))
+            .filter(|name| !name.is_empty())
+    }
+
+    /// Returns the name in `Content-Type`.
+    pub(super) fn type_name(&self) -> Option<String> {
+        self.parameter("content-type", "name")
+            .filter(|name| !name.is_empty())
     }
 
     /// Returns the content, decoded as `Content-Transfer-Encoding` says.
@@ -66,21 +72,66 @@ impl Message {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// Returns a parameter of a header. It may be in sections (`name*0=`) and have
+    /// a character set (`name*=utf-8''..`), as RFC 2231 describes.
     fn parameter(&self, header: &str, name: &str) -> Option<String> {
-        let mut parameters = unquoted_split(self.header(header)?).into_iter().skip(1);
-        parameters.find_map(|parameter| {
-            let (key, value) = parameter.split_once('=')?;
-            let value = value.trim();
-            let inner = value
-                .strip_prefix('"')
-                .and_then(|rest| rest.strip_suffix('"'));
-            let value = inner.map_or_else(
-                || value.to_owned(),
-                |inner| inner.replace("\\\\", "\\").replace("\\\"", "\""),
-            );
-            key.trim().eq_ignore_ascii_case(name).then_some(value)
-        })
+        let parameters = unquoted_split(self.header(header)?).into_iter().skip(1);
+        let pairs: Vec<_> = parameters
+            .filter_map(|parameter| parameter.split_once('='))
+            .map(|(key, value)| (key.trim().to_lowercase(), unquoted(value.trim())))
+            .collect();
+        let find = |key: String| pairs.iter().find(|(known, _)| *known == key);
+        if let Some((_, value)) = find(name.to_owned()) {
+            return Some(value.clone());
+        }
+        if let Some((_, value)) = find(format!("{name}*")) {
+            return Some(decoded(value));
+        }
+        let mut joined = String::new();
+        let mut is_encoded = false;
+        for number in 0.. {
+            let encoded = find(format!("{name}*{number}*"));
+            is_encoded |= encoded.is_some();
+            match encoded.or_else(|| find(format!("{name}*{number}"))) {
+                Some((_, section)) => joined.push_str(section),
+                None if number == 0 => return None,
+                None => break,
+            }
+        }
+        Some(if is_encoded { decoded(&joined) } else { joined })
     }
+}
+
+fn unquoted(value: &str) -> String {
+    let inner = value
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    inner.map_or_else(
+        || value.to_owned(),
+        |inner| inner.replace("\\\\", "\\").replace("\\\"", "\""),
+    )
+}
+
+/// Decodes `CHARSET'LANGUAGE'TEXT`, whose text has `%` codes.
+fn decoded(value: &str) -> String {
+    let text = value.splitn(3, '\'').nth(2).unwrap_or(value);
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let code = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match code {
+            Some(code) if byte == b'%' => {
+                bytes.push(code);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The lines of a message, with their ends.

@@ -6,6 +6,7 @@
 
 mod check;
 mod config;
+mod keys;
 mod message;
 #[cfg(test)]
 mod tests;
@@ -65,6 +66,8 @@ pub(super) struct Part {
     pub(super) name: String,
     /// Why the part has no effect.
     pub(super) fault: Option<Fault>,
+    /// The keys of a cloud-config that cloud-init ignores.
+    pub(super) ignored: Vec<String>,
 }
 
 /// Why a part of user data has no effect, and what to write instead.
@@ -92,7 +95,7 @@ struct Parts(Vec<Part>);
 impl Parts {
     fn add(&mut self, data: &[u8]) -> Result<(), Fault> {
         if !is_message(data) {
-            return self.add_content(NOT_MULTIPART.to_owned(), None, data);
+            return self.add_content(NOT_MULTIPART.to_owned(), [None, None], data);
         }
         let text =
             std::str::from_utf8(data).map_err(|_| fault("a MIME message must be UTF-8", ENCODE))?;
@@ -101,11 +104,8 @@ impl Parts {
 
     fn add_message(&mut self, message: &Message) -> Result<(), Fault> {
         if !message.is_multipart() {
-            self.add_content(
-                message.content_type(),
-                message.file_name(),
-                &message.content(),
-            )?;
+            let names = [message.file_name(), message.type_name()];
+            self.add_content(message.content_type(), names, &message.content())?;
         }
         message
             .parts
@@ -113,21 +113,24 @@ impl Parts {
             .try_for_each(|part| self.add_message(part))
     }
 
-    /// Adds content whose type is declared, or is to be found.
+    /// Adds content whose type is declared, or is to be found. It may have a name
+    /// and another one beside its declared type, which is lost with the type.
     fn add_content(
         &mut self,
         declared: String,
-        name: Option<String>,
+        [name, type_name]: [Option<String>; 2],
         content: &[u8],
     ) -> Result<(), Fault> {
         if GZIP.contains(&declared.as_str()) {
             // What is in it shows only on the instance.
-            self.push(declared, name, None);
+            self.push(declared, name.or(type_name), None);
             return Ok(());
         }
         let text = String::from_utf8_lossy(content);
         let is_open = ["text/plain", NOT_MULTIPART, SCRIPT].contains(&declared.as_str());
         let found = if is_open { type_of(&text) } else { None };
+        let is_declared = found.is_none_or(|found| found == declared);
+        let name = name.or(type_name.filter(|_| is_declared));
         let content_type = found.map_or(declared, str::to_owned);
         match content_type.as_str() {
             INCLUDE | INCLUDE_ONCE => {
@@ -143,7 +146,14 @@ impl Parts {
                 } else {
                     Some(fault("it is not UTF-8", ENCODE))
                 };
+                let ignored = match (content_type.as_str(), &fault) {
+                    (CONFIG, None) => keys::ignored(&text),
+                    _ => Vec::new(),
+                };
                 self.push(content_type, name, fault);
+                if let Some(part) = self.0.last_mut() {
+                    part.ignored = ignored;
+                }
             }
         }
         Ok(())
@@ -155,6 +165,7 @@ impl Parts {
             content_type,
             name,
             fault,
+            ignored: Vec::new(),
         });
     }
 
@@ -193,7 +204,7 @@ impl Parts {
             CONFIG => config_fault(text),
             PATCH => patch_fault(text),
             BOOTHOOK => script_fault(strip_header(text, "#cloud-boothook")),
-            HANDLER => None,
+            HANDLER => handler_fault(text),
             JINJA => jinja_fault(text),
             NOT_MULTIPART => Some(unknown_beginning(text)),
             _ if self.0.iter().any(|part| part.content_type == HANDLER) => None,
@@ -225,6 +236,8 @@ const BEGIN: &str = "begin a script with #!/bin/sh, a cloud-config with #cloud-c
 const ENCODE: &str = "save the file as UTF-8 without a byte order mark";
 const TYPES: &str = "use `text/x-shellscript` for a script and `text/cloud-config` for a \
      cloud-config";
+const OTHER_SYSTEM: &str = "launch an image with cloud-init, and write a script that begins with \
+     #!/bin/sh or a cloud-config";
 const INCLUDE_HINT: &str = "write one URL a line below `#include`; it begins with http:// or \
      https://";
 const ARCHIVE_HINT: &str = "begin each part with `- `, as in `- {type: text/x-shellscript, \
@@ -311,16 +324,37 @@ fn config_fault(text: &str) -> Option<Fault> {
 
 fn patch_fault(text: &str) -> Option<Fault> {
     let patch = strip_header(text.trim_start(), "#cloud-config-jsonp");
-    let operations = serde_json::from_str::<Vec<serde_json::Map<_, _>>>(patch);
-    let is_good = operations.is_ok_and(|all: Vec<serde_json::Map<String, serde_json::Value>>| {
-        all.iter()
-            .all(|one| one.contains_key("op") && one.contains_key("path"))
-    });
+    let operations = serde_json::from_str::<Vec<serde_json::Map<String, serde_json::Value>>>(patch);
+    let is_good = operations.is_ok_and(|all| all.iter().all(is_patch_operation));
     (!is_good).then(|| {
         fault(
             "it is not a JSON patch",
             "write a list of operations, such as [{\"op\": \"add\", \"path\": \"/hostname\", \
              \"value\": \"web\"}]",
+        )
+    })
+}
+
+fn is_patch_operation(one: &serde_json::Map<String, serde_json::Value>) -> bool {
+    let is_path = |key| {
+        let path = one.get(key).and_then(serde_json::Value::as_str);
+        path.is_some_and(|path| path.is_empty() || path.starts_with('/'))
+    };
+    let has_arguments = match one.get("op").and_then(serde_json::Value::as_str) {
+        Some("add" | "replace" | "test") => one.contains_key("value"),
+        Some("copy" | "move") => is_path("from"),
+        Some("remove") => true,
+        _ => false,
+    };
+    has_arguments && is_path("path")
+}
+
+/// cloud-init asks a part handler for its content types.
+fn handler_fault(text: &str) -> Option<Fault> {
+    (!text.contains("list_types")).then(|| {
+        fault(
+            "a part handler defines `list_types`, and this one does not",
+            "define `list_types()` and `handle_part(data, ctype, filename, payload)`",
         )
     })
 }
@@ -336,6 +370,15 @@ fn jinja_fault(text: &str) -> Option<Fault> {
             "begin the user data with that line",
         ));
     }
+    let engine = first
+        .split_once(':')
+        .map_or("", |(_, engine)| engine.trim());
+    if !engine.eq_ignore_ascii_case("jinja") {
+        return Some(fault(
+            format!("cloud-init has no template engine `{engine}`"),
+            "begin the user data with `## template: jinja`",
+        ));
+    }
     let decides = ["{{", "{%", "{#"].iter().any(|mark| rest.contains(mark));
     if decides && (kind.is_none() && rest.trim_start().starts_with('{')) {
         return None;
@@ -344,7 +387,6 @@ fn jinja_fault(text: &str) -> Option<Fault> {
         Some(SCRIPT) => script_fault(rest),
         Some(CONFIG) if decides => None,
         Some(CONFIG) => config_fault(rest),
-        Some(PATCH) => None,
         _ => Some(fault(
             "a template contains a script or a cloud-config, and this one does not",
             "write `#!/bin/sh` or `#cloud-config` into the second line",
@@ -357,17 +399,16 @@ fn jinja_fault(text: &str) -> Option<Fault> {
 fn included(text: &str) -> Result<Vec<&str>, Fault> {
     let mut urls = Vec::new();
     for line in text.lines() {
-        let url = ["#include-once", "#include"]
-            .iter()
-            .find_map(|header| {
-                let start = line.get(..header.len())?;
-                start
-                    .eq_ignore_ascii_case(header)
-                    .then(|| &line[header.len()..])
-            })
-            .unwrap_or(line)
-            .trim();
-        if url.is_empty() || url.starts_with('#') {
+        let after_header = ["#include-once", "#include"].iter().find_map(|header| {
+            let start = line.get(..header.len())?;
+            start
+                .eq_ignore_ascii_case(header)
+                .then(|| line[header.len()..].trim_start())
+        });
+        // A header or a comment that is indented counts as a URL.
+        let line = after_header.unwrap_or(line);
+        let url = line.trim();
+        if url.is_empty() || line.starts_with('#') {
             continue;
         }
         let lower = url.to_lowercase();
@@ -397,6 +438,9 @@ fn unknown_beginning(text: &str) -> Fault {
     if text.contains('\u{feff}') && type_of(&text.replacen('\u{feff}', "", 1)).is_some() {
         return fault("a byte order mark precedes its first line", ENCODE);
     }
+    if text.contains('\0') {
+        return fault("it has NUL characters, as text in UTF-16 has", ENCODE);
+    }
     if encodes_user_data(bare) {
         return fault(
             "it is encoded in base64, which autorun does itself",
@@ -410,8 +454,25 @@ fn unknown_beginning(text: &str) -> Fault {
             "write `MIME-Version: 1.0` before `Content-Type:`",
         );
     }
-    if lower.starts_with("<powershell>") || lower.starts_with("<script>") {
-        return fault("it is for Windows, which autorun does not support", BEGIN);
+    if let Some(system) = other_system(&lower) {
+        return fault(
+            format!("it is for {system}, and cloud-init does not read it"),
+            OTHER_SYSTEM,
+        );
+    }
+    if lower.starts_with("http://") || lower.starts_with("https://") {
+        return fault(
+            "it is a URL, which cloud-init fetches only below `#include`",
+            "write `#include` into the line above the URL",
+        );
+    }
+    if let Some(quoted) = bare.strip_prefix(['"', '\'', '`'])
+        && type_of(quoted).is_some()
+    {
+        return fault(
+            "a quotation mark precedes its first line",
+            "remove the marks around the user data",
+        );
     }
     if let Some(line) = bare.lines().find(|line| type_of(line).is_some()) {
         let shown: String = line.trim().chars().take(40).collect();
@@ -426,14 +487,34 @@ fn unknown_beginning(text: &str) -> Fault {
     )
 }
 
+/// Returns the system whose images read user data that begins like this.
+fn other_system(lower: &str) -> Option<&'static str> {
+    let begins = |beginnings: &[&str]| beginnings.iter().any(|one| lower.starts_with(one));
+    let windows = ["<powershell>", "<script>", "<persist>", "#ps1", "rem cmd"];
+    let is_ec2_launch = begins(&["version: 1."]) && lower.contains("\ntasks:");
+    if begins(&windows) || is_ec2_launch {
+        Some("Windows")
+    } else if begins(&["{"]) && lower.contains("\"ignition\"") {
+        Some("Ignition, as in Fedora CoreOS and Flatcar")
+    } else if begins(&["variant:"]) {
+        Some("Butane, which makes a configuration for Ignition of it")
+    } else if begins(&["[settings."]) {
+        Some("Bottlerocket")
+    } else {
+        None
+    }
+}
+
 /// Whether the text is base64 of something that cloud-init would use.
 fn encodes_user_data(text: &str) -> bool {
     use base64::Engine as _;
     let joined: String = text.split_whitespace().collect();
     let decoded = base64::engine::general_purpose::STANDARD.decode(joined);
     decoded.is_ok_and(|data| {
+        let text = String::from_utf8_lossy(&data);
         data.starts_with(b"\x1f\x8b")
             || is_message(&data)
-            || type_of(&String::from_utf8_lossy(&data)).is_some()
+            || type_of(&text).is_some()
+            || (!text.is_empty() && encodes_user_data(&text))
     })
 }

@@ -10,7 +10,24 @@ use serde_json::Value;
 use super::*;
 
 /// What shows only on the instance: the names, and what decides it there.
-const ONLY_THERE: [(&str, &str); 16] = [
+const ONLY_THERE: [(&str, &str); 27] = [
+    (
+        "changed_jinja_config_nul_at_end",
+        "the result of the template",
+    ),
+    ("changed_part_handler_nul_at_end", "Python"),
+    ("include_bad_second", "whether the URL exists"),
+    ("include_comment_end", "whether the URL exists"),
+    ("include_once_two_heads", "the content of the URLs"),
+    ("jinja_unknown_variable", "the variables of the template"),
+    (
+        "jinja_unknown_variable_script",
+        "the variables of the template",
+    ),
+    ("jsonp_remove_missing", "the cloud-config that it changes"),
+    ("jsonp_test", "the cloud-config that it changes"),
+    ("kubeadm_capi", "the variables of the template"),
+    ("part_handler_python2", "Python"),
     ("gzip_broken", "binary"),
     ("include_text", "the content of the URL"),
     ("jinja_bad_syntax", "the template engine"),
@@ -62,7 +79,7 @@ fn ours(data: &[u8]) -> Value {
 #[test]
 fn the_classifier_agrees_with_cloud_init() {
     let corpus = corpus();
-    assert!(corpus.len() > 180);
+    assert!(corpus.len() > 740);
     let mut different = Vec::new();
     for (name, entry) in &corpus {
         let data = STANDARD.decode(entry["data"].as_str().unwrap()).unwrap();
@@ -106,5 +123,38 @@ fn what_shows_only_on_the_instance_is_accepted() {
                 "{name}: {parts:?}"
             );
         }
+    }
+}
+
+/// Whoever passes user data of another kind learns what it is.
+#[test]
+fn the_reason_names_what_the_user_data_is() {
+    for (data, reason) in [
+        ("<persist>true</persist>\n<powershell>\n", "Windows"),
+        ("version: 1.1\ntasks:\n- task: x\n", "Windows"),
+        ("#ps1_sysnative\nGet-Date\n", "Windows"),
+        ("{\"ignition\": {\"version\": \"3.4.0\"}}\n", "Ignition"),
+        ("variant: fcos\nversion: 1.5.0\n", "Butane"),
+        ("[settings.kubernetes]\n", "Bottlerocket"),
+        ("https://example.com/setup.sh\n", "below `#include`"),
+        ("\"#!/bin/sh\ndate\n\"", "quotation mark"),
+        ("#\0!\0/\0b\0", "UTF-16"),
+        ("SXlFdlltbHVMM05vQ21SaGRHVUs=", "base64"),
+        ("## template: jinja2\n#cloud-config\n", "engine `jinja2`"),
+        ("#part-handler\ndef handle():\n    pass\n", "list_types"),
+        (
+            "#cloud-config-jsonp\n[{\"op\": \"insert\", \"path\": \"/a\", \"value\": 1}]\n",
+            "JSON patch",
+        ),
+        (
+            "  #include\nhttp://example.com/x\n",
+            "cannot fetch `#include`",
+        ),
+    ] {
+        let fault = match classify(data) {
+            Ok(parts) => parts[0].fault.clone().expect(data),
+            Err(fault) => fault,
+        };
+        assert!(fault.why.contains(reason), "{data}: {}", fault.why);
     }
 }
