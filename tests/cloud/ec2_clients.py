@@ -300,6 +300,19 @@ def inside(instance, key):
     assert ssh(key, address, ask).endswith(" 401"), "a request without a token must fail"
     with_token = f"{ask} -H \"X-aws-ec2-metadata-token: {token}\""
     assert ssh(key, address, with_token) == f"{instance['InstanceId']} 200"
+    shown = {
+        "ami-launch-index": str(instance["AmiLaunchIndex"]),
+        "block-device-mapping/root": instance["RootDeviceName"],
+        "placement/availability-zone": instance["Placement"]["AvailabilityZone"],
+        "events/maintenance/scheduled": "[]",
+        f"network/interfaces/macs/{instance['NetworkInterfaces'][0]['MacAddress']}/ipv4-associations/{address}":
+            instance["PrivateIpAddress"],
+    }
+    ask = f"t={token}; for path in {' '.join(shown)}; do curl -sS -H \"X-aws-ec2-metadata-token: $t\" " \
+        "http://169.254.169.254/latest/meta-data/$path; echo; done"
+    assert ssh(key, address, ask).splitlines() == list(shown.values())
+    ask = "curl -sS -o /dev/null -w '%{http_code}' http://169.254.169.254/latest/api/token"
+    assert ssh(key, address, ask) == "405", "a token is requested by PUT"
     console = ec2.get_console_output(InstanceId=instance["InstanceId"], Latest=True)["Output"]
     assert "SSH HOST KEY FINGERPRINTS" in console and "hello from the user data" in console, console
     scan = subprocess.run(["ssh-keyscan", "-t", "ed25519", address], capture_output=True, check=True)

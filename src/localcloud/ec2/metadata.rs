@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::call::CloudInfo;
 use super::iam::InstanceRole;
 use super::instance_answer::mac;
+use super::regions::zone_id;
 use super::state::{Group, Instance, Region};
 use super::user_data::decode;
 use crate::clock::{iso, millis};
@@ -27,6 +28,8 @@ pub(super) fn metadata_of(
     let elastic = instance.elastic_ip.as_ref().map(|own| own.address);
     let public = elastic.or_else(|| instance.public.then_some(public));
     let name = |id: &String| known.groups.get(id).map(|g: &Group| g.name.clone());
+    let others = instance.attachments.iter();
+    let others = others.filter(|one| one.device != instance.root_device);
     let networks = &known.networks;
     let subnet = networks.subnets.get(&instance.subnet);
     let vpc = networks.vpcs.get(&instance.vpc);
@@ -34,6 +37,10 @@ pub(super) fn metadata_of(
         instance_id: instance.id.clone(),
         ami_id: instance.image.clone(),
         instance_type: instance.instance_type.clone(),
+        launch_index: instance.launch_index,
+        root_device: instance.root_device.clone(),
+        other_devices: others.map(|one| one.device.clone()).collect(),
+        monitoring: instance.options.monitoring,
         architecture: instance.architecture.clone(),
         local_ipv4: instance.address.to_string(),
         public_ipv4: public.map(|address| address.to_string()),
@@ -49,6 +56,7 @@ pub(super) fn metadata_of(
         vpc_cidr: vpc.map(|vpc| vpc.cidr.to_string()).unwrap_or_default(),
         region: region.to_owned(),
         availability_zone: instance.zone.clone(),
+        availability_zone_id: zone_id(&instance.zone),
         account: facts.account.clone(),
         reservation_id: instance.reservation.clone(),
         pending_time: iso(instance.launched),

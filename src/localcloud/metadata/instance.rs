@@ -6,6 +6,14 @@ pub(crate) struct Metadata {
     pub instance_id: String,
     pub ami_id: String,
     pub instance_type: String,
+    /// The number of the instance among those of its launch, from 0.
+    pub launch_index: u32,
+    /// The device name of the root volume, such as `/dev/xvda`.
+    pub root_device: String,
+    /// The device names of the other volumes.
+    pub other_devices: Vec<String>,
+    /// Whether detailed monitoring is enabled.
+    pub monitoring: bool,
     /// `x86_64` or `arm64`.
     pub architecture: String,
     pub local_ipv4: String,
@@ -20,6 +28,7 @@ pub(crate) struct Metadata {
     pub vpc_cidr: String,
     pub region: String,
     pub availability_zone: String,
+    pub availability_zone_id: String,
     pub account: String,
     pub reservation_id: String,
     /// When the launch was requested, such as `2026-01-31T12:00:00Z`.

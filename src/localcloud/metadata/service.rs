@@ -37,6 +37,41 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The longest lifetime of a token in seconds, as on AWS.
 const MAX_TTL: u64 = 21_600;
 
+const TOKEN_PATH: &str = "/latest/api/token";
+
+/// The versions of the service that it lists. All have the same content here, and
+/// newer ones are accepted.
+const VERSIONS: [&str; 28] = [
+    "1.0",
+    "2007-01-19",
+    "2007-03-01",
+    "2007-08-29",
+    "2007-10-10",
+    "2007-12-15",
+    "2008-02-01",
+    "2008-09-01",
+    "2009-04-04",
+    "2011-01-01",
+    "2011-05-01",
+    "2012-01-12",
+    "2014-02-25",
+    "2014-11-05",
+    "2015-10-20",
+    "2016-04-19",
+    "2016-06-30",
+    "2016-09-02",
+    "2018-03-28",
+    "2018-08-17",
+    "2018-09-24",
+    "2019-10-01",
+    "2020-10-27",
+    "2021-01-03",
+    "2021-03-23",
+    "2021-07-15",
+    "2022-09-24",
+    "latest",
+];
+
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 const TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -99,8 +134,8 @@ impl Service {
             return failure(StatusCode::FORBIDDEN);
         };
         match (request.method(), request.uri().path()) {
-            (&Method::PUT, "/latest/api/token") => self.new_token(request, &metadata, peer),
-            (&Method::GET | &Method::HEAD, path) => {
+            (&Method::PUT, TOKEN_PATH) => self.new_token(request, &metadata, peer),
+            (&Method::GET | &Method::HEAD, path) if path != TOKEN_PATH => {
                 if self.may_read(request, &metadata, peer) {
                     look_up(&metadata, path)
                 } else {
@@ -108,7 +143,7 @@ impl Service {
                 }
             }
             (_, path) => {
-                let allowed = if path == "/latest/api/token" {
+                let allowed = if path == TOKEN_PATH {
                     "OPTIONS, PUT"
                 } else {
                     "OPTIONS, GET, HEAD"
@@ -189,9 +224,9 @@ fn look_up(metadata: &Metadata, path: &str) -> Answer {
     let version = parts.next().unwrap_or_default();
     let rest = parts.next().unwrap_or_default();
     if version.is_empty() {
-        return text("1.0\n2021-07-15\n2024-10-17\nlatest");
+        return text(VERSIONS.join("\n"));
     }
-    if !is_version(version) {
+    if !VERSIONS.contains(&version) && !is_newer(version) {
         return failure(StatusCode::NOT_FOUND);
     }
     match rest.split_once('/').unwrap_or((rest, "")) {
@@ -206,9 +241,9 @@ fn look_up(metadata: &Metadata, path: &str) -> Answer {
     }
 }
 
-fn is_version(text: &str) -> bool {
-    let is_date = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-    text == "latest" || text == "1.0" || is_date
+fn is_newer(version: &str) -> bool {
+    let is_date = version.len() == 10 && version.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    is_date && version > "2022-09-24"
 }
 
 fn found(tree: Tree, path: &str) -> Answer {

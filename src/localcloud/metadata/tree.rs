@@ -40,8 +40,16 @@ pub(super) fn meta_data(of: &Metadata) -> Tree {
     let mut tree: Tree = Vec::new();
     let mut add = |path: &str, value: &str| tree.push((path.to_owned(), value.to_owned()));
     add("ami-id", &of.ami_id);
-    add("ami-launch-index", "0");
+    add("ami-launch-index", &of.launch_index.to_string());
     add("ami-manifest-path", "(unknown)");
+    add("block-device-mapping/ami", &of.root_device);
+    for (number, device) in of.other_devices.iter().enumerate() {
+        add(&format!("block-device-mapping/ebs{}", number + 1), device);
+    }
+    add("block-device-mapping/root", &of.root_device);
+    add("events/maintenance/history", "[]");
+    add("events/maintenance/scheduled", "[]");
+    add("hibernation/configured", "false");
     add("hostname", &of.local_hostname);
     add("instance-action", "none");
     add("instance-id", &of.instance_id);
@@ -50,7 +58,12 @@ pub(super) fn meta_data(of: &Metadata) -> Tree {
     add("local-hostname", &of.local_hostname);
     add("local-ipv4", &of.local_ipv4);
     add("mac", &of.mac);
+    add(
+        "metrics/vhostmd",
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>",
+    );
     add("placement/availability-zone", &of.availability_zone);
+    add("placement/availability-zone-id", &of.availability_zone_id);
     add("placement/region", &of.region);
     add("profile", "default-hvm");
     add("reservation-id", &of.reservation_id);
@@ -86,6 +99,10 @@ pub(super) fn meta_data(of: &Metadata) -> Tree {
 fn interface(of: &Metadata) -> Tree {
     let groups = of.security_groups.join("\n");
     let group_ids = of.security_group_ids.join("\n");
+    let associations = of
+        .public_ipv4
+        .as_ref()
+        .map(|address| format!("ipv4-associations/{address}"));
     let mut values = vec![
         ("device-number", "0"),
         ("interface-id", &of.interface_id),
@@ -99,7 +116,11 @@ fn interface(of: &Metadata) -> Tree {
         ("subnet-ipv4-cidr-block", &of.subnet_cidr),
         ("vpc-id", &of.vpc_id),
         ("vpc-ipv4-cidr-block", &of.vpc_cidr),
+        ("vpc-ipv4-cidr-blocks", &of.vpc_cidr),
     ];
+    if let Some(path) = &associations {
+        values.push((path, &of.local_ipv4));
+    }
     if let Some(name) = &of.public_hostname {
         values.push(("public-hostname", name));
     }
@@ -142,8 +163,13 @@ pub(super) fn dynamic(of: &Metadata) -> Tree {
         "region": of.region,
         "version": "2017-09-30",
     });
-    let path = "instance-identity/document".to_owned();
-    vec![(path, format!("{document:#}"))]
+    let monitoring = if of.monitoring { "enabled" } else { "disabled" };
+    [
+        ("fws/instance-monitoring", monitoring.to_owned()),
+        ("instance-identity/document", format!("{document:#}")),
+    ]
+    .map(|(path, value)| (path.to_owned(), value))
+    .into()
 }
 
 #[cfg(test)]
@@ -154,6 +180,11 @@ mod tests {
         Metadata {
             instance_id: "i-1".into(),
             mac: "02:00:00:00:00:01".into(),
+            launch_index: 2,
+            root_device: "/dev/xvda".into(),
+            other_devices: vec!["/dev/sdf".into()],
+            local_ipv4: "10.0.0.5".into(),
+            public_ipv4: Some("203.0.113.5".into()),
             key_name: Some(("shop".into(), "ssh-ed25519 AAAA shop".into())),
             tags: vec![("Name".into(), "web".into())],
             ..Metadata::default()
@@ -162,11 +193,21 @@ mod tests {
 
     #[test]
     fn directories_are_listed() {
-        let list = |path| read(meta_data(&metadata()), path);
+        let list = |path: &str| read(meta_data(&metadata()), path);
         let top = list("").unwrap();
         assert!(top.contains("instance-id\n") && top.contains("\nplacement/\n"));
         assert_eq!(top.matches("placement/").count(), 1);
-        assert_eq!(list("placement/").unwrap(), "availability-zone\nregion");
+        assert_eq!(
+            list("placement/").unwrap(),
+            "availability-zone\navailability-zone-id\nregion"
+        );
+        assert_eq!(list("block-device-mapping/").unwrap(), "ami\nebs1\nroot");
+        assert_eq!(list("block-device-mapping/ebs1").unwrap(), "/dev/sdf");
+        assert_eq!(list("events/maintenance/scheduled").unwrap(), "[]");
+        assert_eq!(list("ami-launch-index").unwrap(), "2");
+        let place = "network/interfaces/macs/02:00:00:00:00:01/ipv4-associations";
+        assert_eq!(list(place).unwrap(), "203.0.113.5");
+        assert_eq!(list(&format!("{place}/203.0.113.5")).unwrap(), "10.0.0.5");
         assert_eq!(
             list("network/interfaces/macs").unwrap(),
             "02:00:00:00:00:01/"
