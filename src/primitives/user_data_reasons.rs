@@ -47,7 +47,7 @@ impl Reasons {
             logged(log)
         };
         Self {
-            errors,
+            errors: without_repeats(errors),
             recoverable: without_repeats(recoverable),
         }
     }
@@ -127,6 +127,9 @@ mod tests {
         assert_eq!(reasons.recoverable, ["WARNING: Failed loading yaml blob"]);
         let result = r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["x"]}}"#;
         assert_eq!(of("", result, "").errors, ["x"]);
+        // A module in several stages fails in each.
+        let twice = r#"{"v1": {"init": {"errors": ["y"]}, "modules-config": {"errors": ["y"]}}}"#;
+        assert_eq!(of(twice, "", "").errors, ["y"]);
     }
 
     #[test]
