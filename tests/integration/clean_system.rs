@@ -10,10 +10,10 @@ use tempfile::TempDir;
 use crate::support::root;
 
 /// The root file system of a minimal system of this machine's release.
-pub const MINIMAL: &str = "target/lab-root.tar";
+pub(crate) const MINIMAL: &str = "target/lab-root.tar";
 
 /// The root file system of a minimal system whose cloud-init is 24.3 or newer.
-pub const NEWER: &str = "target/newer-root.tar";
+pub(crate) const NEWER: &str = "target/newer-root.tar";
 
 /// Starts a shell in another root file system. `chroot` would not do: in a
 /// changed root the kernel creates no user namespaces, which instances need.
@@ -35,13 +35,13 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=nonint
 "#;
 
 /// A clean system.
-pub struct CleanSystem {
+pub(crate) struct CleanSystem {
     root: TempDir,
 }
 
 impl CleanSystem {
     /// Unpacks one of the root file systems.
-    pub fn unpacked(archive: &str) -> Self {
+    pub(crate) fn unpacked(archive: &str) -> Self {
         let system = Self {
             root: tempfile::tempdir().unwrap(),
         };
@@ -66,7 +66,7 @@ impl CleanSystem {
         system
     }
 
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.root.path().join(path)
     }
 
@@ -83,7 +83,7 @@ impl CleanSystem {
 
     /// Runs this line of a shell, which must succeed. Returns its output.
     #[track_caller]
-    pub fn succeeds(&self, line: &str) -> String {
+    pub(crate) fn succeeds(&self, line: &str) -> String {
         let output = self.run(line);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
