@@ -42,7 +42,7 @@ fn a_system_with_a_newer_cloud_init_has_it_in_its_instances() {
         autorun destroy --all --yes
         autorun cloud down";
     system.succeeds(run);
-    system.succeeds("apt-get -q install -y --no-install-recommends cloud-init");
+    system.succeeds("apt-get -q install -y --no-install-recommends cloud-init iproute2");
     system.succeeds(run);
 }
 

@@ -27,12 +27,14 @@ const STAGES: [(Stage, &[&str]); 3] = [
 ];
 
 /// Installs the package. Package lists may be older than the packages. The proxy
-/// accepts the user agent also from instances in private subnets.
+/// accepts the user agent also from instances in private subnets. Newer versions of the
+/// package fail on machines without `ip`, and do not depend on it.
 const INSTALL: &str = "\
 if command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive
     agent=Acquire::http::User-Agent=autorun-cloud-init
-    set -- -y --no-install-recommends -o DPkg::Lock::Timeout=120 -o $agent install cloud-init
+    set -- -y --no-install-recommends -o DPkg::Lock::Timeout=120 -o $agent \
+        install cloud-init iproute2
     apt-get \"$@\" || { apt-get -o $agent update && apt-get \"$@\"; }
 else
     dnf install -y cloud-init
