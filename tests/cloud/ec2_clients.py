@@ -244,7 +244,53 @@ def security_group():
     assert shown["IpPermissions"][0]["IpRanges"][0]["CidrIp"] == "0.0.0.0/0", shown
     assert shown["IpPermissionsEgress"][0]["IpProtocol"] == "-1", shown
     refused("InvalidGroup.NotFound", ec2.describe_security_groups, GroupIds=["sg-0123456789abcdef0"])
+    change_rules(group)
     return group
+
+
+def change_rules(group):
+    """Changes rules, which keep their ids. Ansible changes descriptions in this way."""
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
+    named = lambda text: {**ssh, "IpRanges": [{"CidrIp": "0.0.0.0/0", **({"Description": text} if text else {})}]}
+
+    def rule(egress=False):
+        found = ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": [group]}])
+        rules = [r for r in found["SecurityGroupRules"] if r["IsEgress"] == egress]
+        assert len(rules) == 1, rules
+        return rules[0]
+
+    before = rule()
+    ingress = ec2.update_security_group_rule_descriptions_ingress
+    assert ingress(GroupId=group, IpPermissions=[named("the office")])["Return"] is True
+    assert rule() == {**before, "Description": "the office"}, rule()
+    by_id = {"SecurityGroupRuleId": before["SecurityGroupRuleId"], "Description": "home"}
+    ingress(GroupName="clients", SecurityGroupRuleDescriptions=[by_id])
+    assert rule() == {**before, "Description": "home"}, rule()
+    ingress(GroupId=group, IpPermissions=[named(None)])
+    assert rule() == before, rule()
+    other = {**ssh, "ToPort": 23, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    refused("InvalidPermission.NotFound", ingress, GroupId=group, IpPermissions=[other])
+    refused("InvalidParameterValue", ingress, GroupId=group, IpPermissions=[named("x" * 256)])
+    refused("MissingParameter", ingress, GroupId=group)
+    unknown = {"SecurityGroupRuleId": "sgr-0123456789abcdef0", "Description": "x"}
+    refused("InvalidSecurityGroupRuleId.NotFound", ingress, GroupId=group, SecurityGroupRuleDescriptions=[unknown])
+    out = {"SecurityGroupRuleId": rule(True)["SecurityGroupRuleId"], "Description": "all"}
+    ec2.update_security_group_rule_descriptions_egress(GroupId=group, SecurityGroupRuleDescriptions=[out])
+    assert rule(True)["Description"] == "all", rule(True)
+
+    def modify(rule_id=before["SecurityGroupRuleId"], **fields):
+        update = {"SecurityGroupRuleId": rule_id, "SecurityGroupRule": fields}
+        return ec2.modify_security_group_rules(GroupId=group, SecurityGroupRules=[update])
+
+    assert modify(IpProtocol="tcp", FromPort=80, ToPort=81, CidrIpv4="10.0.0.0/8", Description="web")["Return"] is True
+    changed = {"FromPort": 80, "ToPort": 81, "CidrIpv4": "10.0.0.0/8", "Description": "web"}
+    assert rule() == {**before, **changed}, rule()
+    refused("InvalidParameterValue", modify, IpProtocol="tcp", FromPort=1, ToPort=1, CidrIpv6="::/0")
+    refused("InvalidParameterValue", modify, IpProtocol="tcp", FromPort=1, ToPort=1)
+    missing = {"rule_id": unknown["SecurityGroupRuleId"], "IpProtocol": "-1", "CidrIpv4": "10.0.0.0/8"}
+    refused("InvalidSecurityGroupRuleId.NotFound", modify, **missing)
+    modify(**ssh, CidrIpv4="0.0.0.0/0")
+    assert rule() == before, rule()
 
 
 def launch(image, group):
@@ -405,7 +451,7 @@ def volumes(image):
     assert (change["OriginalSize"], change["TargetSize"], change["TargetIops"]) == (8, 12, 3000)
     refused("InvalidParameterValue", ec2.modify_volume, **extra, Size=8)
     elsewhere = ec2.create_volume(AvailabilityZone=zone[:-1] + "b", Size=8)["VolumeId"]
-    visible(ec2.describe_volumes, VolumeIds=[elsewhere])
+    ec2.describe_volumes(VolumeIds=[elsewhere])  # at once: the waiter in the SDKs does not retry
     refused("InvalidVolume.ZoneMismatch", ec2.attach_volume, **{**attach, "VolumeId": elsewhere})
     for volume in (extra["VolumeId"], elsewhere):
         ec2.delete_volume(VolumeId=volume)

@@ -96,6 +96,19 @@ def roles(name):
     attached = iam.list_attached_role_policies(RoleName=name, PathPrefix="/service-role/")
     assert attached["AttachedPolicies"] == [], attached
 
+    iam.update_role(RoleName=name, Description="shows pictures", MaxSessionDuration=7200)
+    found = iam.get_role(RoleName=name)["Role"]
+    changed = {"Description": "shows pictures", "MaxSessionDuration": 7200}
+    assert found == {**role, **changed, "RoleLastUsed": {}}, found
+    iam.update_role(RoleName=name)
+    found = iam.get_role(RoleName=name)["Role"]
+    assert "Description" not in found and found["MaxSessionDuration"] == 3600, found
+    found = iam.update_role_description(RoleName=name, Description="reads pictures")
+    assert found["Role"] == role, found
+    refused("ValidationError", iam.update_role, RoleName=name, MaxSessionDuration=43201)
+    refused("ValidationError", iam.update_role, RoleName=name, Description="x" * 1001)
+    tags(name, "role", {"RoleName": name})
+
     create = dict(RoleName=name, AssumeRolePolicyDocument=trust())
     error = refused("EntityAlreadyExists", iam.create_role, **create)
     assert message(error) == f"Role with name {name} already exists.", error
@@ -117,9 +130,33 @@ def roles(name):
     refused("DeleteConflict", iam.delete_role, RoleName=name)
 
 
+def tags(name, kind, named):
+    """Changes the tags of a role or profile."""
+    tag, untag = getattr(iam, f"tag_{kind}"), getattr(iam, f"untag_{kind}")
+    shown = lambda: {
+        tag["Key"]: tag["Value"] for tag in getattr(iam, f"list_{kind}_tags")(**named)["Tags"]
+    }
+    before = shown()
+    tag(**named, Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": ""}])
+    tag(**named, Tags=[{"Key": "a", "Value": "2"}])
+    assert shown() == {**before, "a": "2", "b": ""}, shown()
+    untag(**named, TagKeys=["a", "none"])
+    assert shown() == {**before, "b": ""}, shown()
+    untag(**named, TagKeys=["b"])
+    tag(**named, Tags=[])
+    assert shown() == before, shown()
+    many = [{"Key": str(n), "Value": "x"} for n in range(51)]
+    refused("LimitExceeded", tag, **named, Tags=many)
+    missing = {key: "none" for key in named}
+    refused("NoSuchEntity", tag, **missing, Tags=many[:1])
+    refused("NoSuchEntity", untag, **missing, TagKeys=["a"])
+
+
 def profiles(name):
     """Creates an instance profile with the role."""
-    profile = iam.create_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+    # Ansible sends an empty list of tags.
+    profile = iam.create_instance_profile(InstanceProfileName=name, Tags=[])["InstanceProfile"]
+    tags(name, "instance_profile", {"InstanceProfileName": name})
     assert re.fullmatch("AIPA[A-Z2-7]{17}", profile["InstanceProfileId"]), profile
     assert profile["Arn"] == f"arn:aws:iam::{ACCOUNT}:instance-profile/{name}"
     assert profile["Roles"] == []

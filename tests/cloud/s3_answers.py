@@ -13,10 +13,12 @@ import datetime
 import hashlib
 import http.client
 import os
+import re
 import sys
 import traceback
 import urllib.parse
 import xml.etree.ElementTree
+import zlib
 
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
@@ -507,6 +509,56 @@ def refused_signatures_are_explained():
         same((elements["Code"], elements["MaxAllowedSkewMilliseconds"]), ("RequestTimeTooSkewed", "900000"))
         same(plain("PUT", presigned("PUT", f"/{name}/m", {"x-amz-meta-a": "1"}), b"x")[0], 200)
         same(S3.head_object(Bucket=name, Key="m")["Metadata"], {"a": "1"})
+
+
+@check
+def the_day_of_a_scope_is_that_of_the_request():
+    """The message is in issue 48 of arqbackup/arq_restore, with AWS's ids in pull request 68 of ml-archive/storage."""
+    headers = signed("GET", "/")
+    other = re.sub(r"/\d{8}/", "/20130524/", headers["Authorization"])
+    status, _, body = plain("GET", "/", headers={**headers, "Authorization": other})
+    elements = document(body)
+    same((status, elements["Code"]), (400, "AuthorizationHeaderMalformed"))
+    message = "The authorization header is malformed; Invalid credential date. Date is not the same as X-Amz-Date."
+    same(elements["Message"], message)
+    path = re.sub(r"%2F\d{8}%2F", "%2F20130524%2F", presigned("GET", "/", {}))
+    status, _, body = plain("GET", path)
+    same((status, document(body)["Code"]), (400, "AuthorizationQueryParametersError"))
+
+
+@check
+def a_checksum_in_a_presigned_address_has_no_effect():
+    """aws/aws-sdk-go-v2 issue 2610 shows AWS's answer. The SDK for JavaScript presigns that of an empty body."""
+    with bucket("presum") as name:
+        query = {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-sdk-checksum-algorithm": "CRC32"}
+        status, _, _ = plain("PUT", presigned("PUT", f"/{name}/k", query), b"hello")
+        same((status, S3.get_object(Bucket=name, Key="k")["Body"].read()), (200, b"hello"))
+
+
+@check
+def an_unsigned_document_needs_a_signed_digest():
+    """opendal signs no body, but a header with the digest of a document."""
+    with bucket("unsigned") as name:
+        S3.put_object(Bucket=name, Key="k")
+        body = b"<Delete><Object><Key>k</Key></Object></Delete>"
+        md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+        unsigned = {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
+        crc = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+        status, _, _ = send("POST", f"/{name}?delete=", body, {**unsigned, "x-amz-checksum-crc32": crc})
+        same((status, S3.list_objects_v2(Bucket=name)["KeyCount"]), (400, 1))
+        headers = {**unsigned, "content-md5": md5}
+        status, _, _ = send("POST", f"/{name}?delete=", body, headers)
+        same((status, S3.list_objects_v2(Bucket=name)["KeyCount"]), (200, 0))
+
+
+@check
+def where_a_website_redirects():
+    with bucket("redirect") as name:
+        for place in ("/k", "http://example.com", "https://example.com/a"):
+            S3.put_object(Bucket=name, Key="k", WebsiteRedirectLocation=place)
+            same(S3.head_object(Bucket=name, Key="k")["WebsiteRedirectLocation"], place)
+        message = fails(400, "InvalidRedirectLocation", S3.put_object, Bucket=name, Key="k", WebsiteRedirectLocation="k")
+        same(message, "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.")
 
 
 @check

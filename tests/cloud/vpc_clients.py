@@ -68,6 +68,7 @@ def vpcs():
     block = seen[0]["CidrBlockAssociationSet"][0]
     has(block, CidrBlock="10.0.0.0/16", CidrBlockState={"State": "associated"})
     for filters in [by("vpc-id", vpc), by("tag:Name", "bl*"), by("cidr", "10.0.0.0/16"),
+                    by("cidr-block", "10.0.0.0/16"),
                     by("cidr-block-association.association-id", block["AssociationId"]),
                     by("dhcp-options-id", made["DhcpOptionsId"])]:
         assert vpc in ids(ec2.describe_vpcs(**filters)["Vpcs"], "VpcId"), filters

@@ -9,8 +9,8 @@ use super::xml::Xml;
 use super::{
     absent, account_settings, attributes, console, credits, elastic_ips, group_uses, groups, iam,
     images, instance_profiles, instance_types, instances, key_pairs, launch, monitoring, network,
-    network_interfaces, options, own_images, regions, snapshots, ssm, sts, tags, volume_answer,
-    volumes,
+    network_interfaces, options, own_images, regions, rule_changes, snapshots, ssm, sts, tags,
+    volume_answer, volumes,
 };
 
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
@@ -212,6 +212,7 @@ const ACTIONS: &[(&str, Action)] = &[
         "ModifyPrivateDnsNameOptions",
         options::modify_private_dns_name_options,
     ),
+    ("ModifySecurityGroupRules", rule_changes::modify_rules),
     ("ModifySubnetAttribute", subnets::modify_subnet_attribute),
     ("ModifyVolume", volumes::modify_volume),
     ("ModifyVpcAttribute", vpcs::modify_vpc_attribute),
@@ -247,6 +248,14 @@ const ACTIONS: &[(&str, Action)] = &[
     ("StopInstances", instances::stop_instances),
     ("TerminateInstances", instances::terminate_instances),
     ("UnmonitorInstances", monitoring::unmonitor_instances),
+    (
+        "UpdateSecurityGroupRuleDescriptionsEgress",
+        |call, request| rule_changes::update_descriptions(call, request, Direction::Egress),
+    ),
+    (
+        "UpdateSecurityGroupRuleDescriptionsIngress",
+        |call, request| rule_changes::update_descriptions(call, request, Direction::Ingress),
+    ),
 ];
 
 /// Returns the action with this name.

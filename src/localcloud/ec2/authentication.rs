@@ -39,7 +39,7 @@ fn refusal(fault: Fault, now: Timestamp) -> Refusal {
             "RequestExpired",
             format!("Request has expired. Timestamp date is {date}. Current date is {now}"),
         ),
-        Fault::OtherDay(day) => mismatch(&format!(
+        Fault::OtherDay(_, day, _) => mismatch(&format!(
             "Credential date {day} is not the date of the request"
         )),
         Fault::Malformed(_, Flaw::Service(name)) => mismatch(&format!(

@@ -13,7 +13,8 @@ use crate::faults::Account;
 use crate::signature::Keys;
 
 /// How long a new resource is not found. It imitates AWS's eventual consistency
-/// on a smaller scale.
+/// on a smaller scale, for the kinds of resources whose clients expect it: their
+/// waiters in the SDKs retry `NotFound`. That of volumes does not.
 pub(super) const CONSISTENCY: Millis = 30;
 
 /// The same time in seconds, as announced to clients.

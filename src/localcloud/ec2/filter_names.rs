@@ -2,7 +2,8 @@
 //! name is refused, also if there is nothing to filter.
 //!
 //! `tag` stands for `tag:KEY`, and allows `tag-value` too: AWS still accepts it.
-//! Names with capital letters are old ones, which AWS documents beside the new.
+//! Names with capital letters are old ones, which AWS documents beside the new. AWS
+//! also accepts `cidr-block` for VPCs, which Ansible uses.
 
 /// Whether an action has a filter of this name. `None` means that the table does
 /// not contain the action.
@@ -337,8 +338,8 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
         "vpc-peering-connection-id",
     ]),
     ("DescribeVpcs", &[
-        "cidr", "cidr-block-association.association-id", "cidr-block-association.cidr-block",
-        "cidr-block-association.state", "cidrBlock", "dhcp-options-id", "dhcpOptionsId",
+        "cidr", "cidr-block", "cidr-block-association.association-id",
+        "cidr-block-association.cidr-block", "cidr-block-association.state", "cidrBlock", "dhcp-options-id", "dhcpOptionsId",
         "ipv6-cidr-block-association.association-id",
         "ipv6-cidr-block-association.ipv6-cidr-block", "ipv6-cidr-block-association.ipv6-pool",
         "ipv6-cidr-block-association.state", "is-default", "isDefault", "owner-id", "state", "tag",

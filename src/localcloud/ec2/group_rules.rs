@@ -24,7 +24,7 @@ pub(super) enum Direction {
 }
 
 impl Direction {
-    fn of(self, group: &mut Group) -> &mut Vec<Rule> {
+    pub(super) fn of(self, group: &mut Group) -> &mut Vec<Rule> {
         match self {
             Self::Ingress => &mut group.ingress,
             Self::Egress => &mut group.egress,

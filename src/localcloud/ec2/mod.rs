@@ -64,6 +64,7 @@ mod ppk;
 mod public_keys;
 mod refusal;
 mod regions;
+mod rule_changes;
 mod service;
 mod snapshots;
 mod ssm;

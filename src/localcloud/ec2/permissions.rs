@@ -89,6 +89,40 @@ fn permissions_of(
     Ok(peers.into_iter().map(permission).collect())
 }
 
+/// Returns the permission of `ModifySecurityGroupRules`, which names one source or
+/// destination.
+pub(super) fn permission_of_rule(
+    call: &mut Call<'_>,
+    part: &Part<'_>,
+) -> Result<(Permission, Option<String>)> {
+    part.unsupported(&["PrefixListId"])?;
+    let (protocol, from, to) = ports(part.text("IpProtocol").unwrap_or("null"), part)?;
+    let mut peers = Vec::new();
+    for name in ["CidrIpv4", "CidrIpv6"] {
+        if let Some(text) = part.text(name) {
+            peers.push(cidr(text)?);
+        }
+    }
+    if let Some(id) = part.text("ReferencedGroupId") {
+        peers.push(Peer::Group(find(call, id)?.id));
+    }
+    let description = described(part)?;
+    let [peer] = <[Peer; 1]>::try_from(peers).map_err(|_| {
+        Refusal::new(
+            "InvalidParameterValue",
+            "A security group rule must have exactly one of CidrIpv4, CidrIpv6, PrefixListId and \
+             ReferencedGroupId",
+        )
+    })?;
+    let permission = Permission {
+        protocol,
+        from,
+        to,
+        peer,
+    };
+    Ok((permission, description))
+}
+
 /// Refuses a group of another account or VPC: the local cloud has none.
 fn check_owner(call: &mut Call<'_>, group: &Part<'_>) -> Result<()> {
     if let Some(vpc) = group.text("VpcId") {
@@ -104,7 +138,7 @@ fn check_owner(call: &mut Call<'_>, group: &Part<'_>) -> Result<()> {
 }
 
 /// Returns the description of a rule.
-fn described(part: &Part<'_>) -> Result<Option<String>> {
+pub(super) fn described(part: &Part<'_>) -> Result<Option<String>> {
     let Some(text) = part.text("Description") else {
         return Ok(None);
     };

@@ -73,11 +73,7 @@ fn asked(call: &mut Call<'_>, request: &Part<'_>) -> Result<Vec<Volume>> {
         VOLUME.check_all(&ids)?;
         return ids.into_iter().map(|id| find(call, id)).collect();
     }
-    let all: Vec<Volume> = call.region().volumes.values().cloned().collect();
-    Ok(all
-        .into_iter()
-        .filter(|v| call.visible(v.created))
-        .collect())
+    Ok(call.region().volumes.values().cloned().collect())
 }
 
 /// Writes everything but tags and attachments.

@@ -23,9 +23,7 @@ const QUOTA: u64 = 50;
 pub(super) fn find(call: &mut Call<'_>, id: &str) -> Result<Volume> {
     VOLUME.check(id)?;
     let found = call.region().volumes.get(id).cloned();
-    found
-        .filter(|volume| call.visible(volume.created))
-        .ok_or_else(|| VOLUME.not_found(&[id]))
+    found.ok_or_else(|| VOLUME.not_found(&[id]))
 }
 
 /// Refuses volumes that would exceed the account's quota.

@@ -32,7 +32,8 @@ pub(super) fn check(
     headers: &HeaderMap,
 ) -> Result<()> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let acl = text("x-amz-acl");
+    // Clients send an empty one for none.
+    let acl = text("x-amz-acl").filter(|acl| !acl.is_empty());
     let mut names = headers.keys().map(HeaderName::as_str);
     let granted = names.any(|name| name.starts_with("x-amz-grant-"));
     if let Some(unknown) = acl.filter(|acl| !CANNED_ACLS.contains(acl)) {
@@ -55,7 +56,9 @@ pub(super) fn check(
     };
     match acl {
         None if !granted && !sets => Ok(()),
-        Some("private") if creates || (!enforced && !sets) => Ok(()),
+        // It gives the owner everything, as the owner of the bucket has it anyway.
+        // Ansible sends it with every upload.
+        Some("private") if !sets => Ok(()),
         Some("bucket-owner-full-control") if !creates && !sets => Ok(()),
         _ if !enforced => Err(not_implemented("access control lists")),
         _ if creates => Err(fail(

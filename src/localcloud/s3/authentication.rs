@@ -6,10 +6,13 @@ use jiff::Timestamp;
 use s3s::{S3Error, S3ErrorCode};
 
 use super::failure::{
-    Naming as _, Result, access_denied, fail, invalid_argument, invalid_request, named,
+    Naming as _, Result, access_denied, bad_argument, fail, invalid_argument, invalid_request,
+    named,
 };
 use crate::query::Query;
-use crate::signature::{self, Explanation, Fault, Flaw, Keys, Place, Service, Signed};
+use crate::signature::{
+    self, Explanation, Fault, Flaw, FormSignature, Keys, Place, Service, Signed,
+};
 
 /// Verifies the signature of a request. Returns `None` if the request is not
 /// signed.
@@ -23,6 +26,17 @@ pub(super) fn authenticate(
         let explanation = signature::explain(parts, query).unwrap_or_default();
         describe(refusal(fault.clone()), &fault, &explanation, now)
     })
+}
+
+/// Verifies the signature of a form's policy.
+pub(super) fn authenticate_form(
+    parts: &Parts,
+    policy: &str,
+    presented: &FormSignature<'_>,
+    keys: &Keys,
+    now: Timestamp,
+) -> Result<Signed> {
+    signature::verify_form(parts, policy, presented, keys, now).map_err(refusal)
 }
 
 /// Adds to an error what S3 tells about the signature.
@@ -80,6 +94,7 @@ fn refusal(fault: Fault) -> S3Error {
         Fault::Scheme { version_2: false } => invalid_argument("Unsupported Authorization Type"),
         Fault::Malformed(Place::Header, flaw) => malformed_header(&flaw),
         Fault::Malformed(Place::Query, flaw) => malformed_query(&flaw),
+        Fault::Malformed(Place::Form, flaw) => malformed_form(&flaw),
         Fault::NoDate => {
             denied("AWS authentication requires a valid Date or x-amz-date header".to_owned())
         }
@@ -95,9 +110,24 @@ fn refusal(fault: Fault) -> S3Error {
             "The provided token is malformed or otherwise invalid.",
         ),
         Fault::TokenExpired => fail(S3ErrorCode::ExpiredToken, "The provided token has expired."),
-        Fault::OtherDay(day) => fail(
-            S3ErrorCode::SignatureDoesNotMatch,
-            format!("Invalid credential date {day}. It differs from the date of the request."),
+        Fault::OtherDay(Place::Header, ..) => named(
+            "AuthorizationHeaderMalformed",
+            StatusCode::BAD_REQUEST,
+            "The authorization header is malformed; Invalid credential date. Date is not the same as X-Amz-Date.",
+        ),
+        Fault::OtherDay(Place::Form, day, asked) => bad_argument(
+            "X-Amz-Date",
+            &asked,
+            format!(
+                "Invalid credential date \"{day}\". This date is not the same as X-Amz-Date: \"{asked}\"."
+            ),
+        ),
+        Fault::OtherDay(Place::Query, day, asked) => named(
+            "AuthorizationQueryParametersError",
+            StatusCode::BAD_REQUEST,
+            format!(
+                "Invalid credential date \"{day}\". This date is not the same as X-Amz-Date: \"{asked}\"."
+            ),
         ),
         Fault::Skewed(_) => fail(
             S3ErrorCode::RequestTimeTooSkewed,
@@ -183,6 +213,31 @@ fn malformed_query(flaw: &Flaw) -> S3Error {
     )
 }
 
+fn malformed_form(flaw: &Flaw) -> S3Error {
+    let (field, message) = match flaw {
+        Flaw::Algorithm => (
+            "X-Amz-Algorithm",
+            "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"".to_owned(),
+        ),
+        Flaw::Service(name) => (
+            "X-Amz-Credential",
+            format!(
+                "Error parsing the X-Amz-Credential parameter; {}",
+                other_service(name)
+            ),
+        ),
+        Flaw::Date => (
+            "X-Amz-Date",
+            "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"".to_owned(),
+        ),
+        _ => (
+            "X-Amz-Credential",
+            format!("Error parsing the X-Amz-Credential parameter; {CREDENTIAL}"),
+        ),
+    };
+    bad_argument(field, "", message)
+}
+
 const CREDENTIAL: &str =
     "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".";
 const SIGNED_HEADERS: &str =
@@ -221,7 +276,14 @@ mod tests {
             (Fault::UnknownKey, "InvalidAccessKeyId"),
             (Fault::Token, "InvalidToken"),
             (Fault::TokenExpired, "ExpiredToken"),
-            (Fault::OtherDay("1".into()), "SignatureDoesNotMatch"),
+            (
+                Fault::OtherDay(header, "1".into(), "2".into()),
+                "AuthorizationHeaderMalformed",
+            ),
+            (
+                Fault::OtherDay(query, "1".into(), "2".into()),
+                "AuthorizationQueryParametersError",
+            ),
             (Fault::Skewed("1".into()), "RequestTimeTooSkewed"),
             (Fault::Expired, "AccessDenied"),
             (Fault::Unsigned(vec!["x-amz-acl".into()]), "AccessDenied"),

@@ -286,7 +286,7 @@ const POST_BUCKET: &[Row] = &[
         "CreateBucketMetadataTableConfiguration",
         "",
     ),
-    ("", "PostObject", ""),
+    ("", "PostObject", "s3:PutObject"),
 ];
 
 const GET_OBJECT: &[Row] = &[

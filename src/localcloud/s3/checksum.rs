@@ -197,6 +197,13 @@ impl Announced {
         self.algorithm.is_some() || self.md5.is_some()
     }
 
+    /// Whether a header, which a signature covers, has a cryptographic digest of the
+    /// content.
+    pub(super) fn has_digest(&self) -> bool {
+        let secure = matches!(self.algorithm, Some(Algorithm::Sha1 | Algorithm::Sha256));
+        self.md5.is_some() || (secure && self.value.is_some())
+    }
+
     /// Compares the announced with the calculated checksums. Call this function
     /// after all content has been read, because a trailer arrives last.
     pub(super) fn verify(

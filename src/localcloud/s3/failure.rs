@@ -138,6 +138,16 @@ pub(super) fn not_implemented(what: &str) -> S3Error {
     )
 }
 
+/// Creates the error for a method that a resource does not have.
+pub(super) fn method_not_allowed(method: &str, resource: &'static str) -> S3Error {
+    fail(
+        S3ErrorCode::MethodNotAllowed,
+        "The specified method is not allowed against this resource.",
+    )
+    .naming("Method", method)
+    .naming("ResourceType", resource)
+}
+
 /// Creates the error for a failed disk operation. The log contains the cause; the
 /// answer does not, because the cause contains paths.
 pub(super) fn internal(attempt: &str, error: &std::io::Error) -> S3Error {

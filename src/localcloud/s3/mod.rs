@@ -14,7 +14,7 @@
 //!
 //! These features are missing, and requests for them fail with `NotImplemented`:
 //! MFA delete, encryption with custom keys, object lock, lifecycle rules,
-//! replication, browser uploads by POST, websites and virtual-hosted addresses.
+//! replication, websites and virtual-hosted addresses.
 
 mod access;
 mod account;
@@ -24,6 +24,7 @@ mod authentication;
 mod backend;
 mod call;
 mod catalogue;
+mod checks;
 mod checksum;
 mod chunked;
 mod condition;
@@ -35,6 +36,7 @@ mod operation;
 mod ops;
 mod payload;
 mod policy;
+mod post;
 mod presigned;
 mod range;
 mod regions;

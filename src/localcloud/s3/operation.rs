@@ -68,6 +68,15 @@ impl Target {
         }
     }
 
+    /// Returns the kind of resource, as error documents name it.
+    pub(super) fn resource_type(&self) -> &'static str {
+        match self {
+            Self::Service | Self::Account => "SERVICE",
+            Self::Bucket(_) => "BUCKET",
+            Self::Object(..) => "OBJECT",
+        }
+    }
+
     fn scope(&self) -> Scope {
         match self {
             Self::Service | Self::Account => Scope::Service,
@@ -109,6 +118,13 @@ impl Operation {
 pub(super) const UNKNOWN: Operation = Operation {
     name: "Unknown",
     action: "",
+    ambiguous: false,
+};
+
+/// The upload that a form becomes.
+pub(super) const PUT_OBJECT: Operation = Operation {
+    name: "PutObject",
+    action: "s3:PutObject",
     ambiguous: false,
 };
 

@@ -15,7 +15,7 @@ pub(super) fn add_headers(headers: &mut HeaderMap, query: &Query) {
         let value = HeaderValue::from_bytes(value.as_bytes()).ok();
         if let (true, Some(header), Some(value)) = (is_header, header, value)
             && !OTHERS.contains(&name.as_str())
-            && !name.starts_with("x-amz-copy-source")
+            && !IGNORED.iter().any(|head| name.starts_with(head))
             && !headers.contains_key(&header)
         {
             headers.insert(header, value);
@@ -23,8 +23,17 @@ pub(super) fn add_headers(headers: &mut HeaderMap, query: &Query) {
     }
 }
 
+/// The heads of parameters without an effect. S3 does not compare the content with a
+/// checksum in the query: the SDK for JavaScript puts there that of an empty body.
+/// Neither can the query turn an upload into a copy.
+const IGNORED: [&str; 3] = [
+    "x-amz-checksum-",
+    "x-amz-copy-source",
+    "x-amz-sdk-checksum-algorithm",
+];
+
 /// The parameters that belong to the signature, or that would change how the body
-/// is read. Neither can the query turn an upload into a copy.
+/// is read.
 const OTHERS: [&str; 10] = [
     "x-amz-algorithm",
     "x-amz-content-sha256",

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use futures_util::stream::{BoxStream, Stream};
 use http_body_util::StreamBody;
 use hyper::body::{Frame, Incoming};
 use hyper::header::{
@@ -26,16 +28,16 @@ use super::arguments;
 use super::authentication::authenticate;
 use super::backend::Backend;
 use super::call::{self, Call};
+use super::checks::{check_features, check_query, check_target};
 use super::checksum::Announced;
 use super::documents;
-use super::failure::{
-    self, Naming as _, Result, fail, invalid_argument, invalid_request, not_implemented,
-};
+use super::failure::{self, Naming as _, Result, fail, invalid_argument, invalid_request};
 use super::names;
 use super::operation::{self, Operation, Target};
-use super::ops::{Operations, get_object_attributes, list_buckets, wrong_number};
-use super::payload::{Payload, Source};
-use super::policy::Context;
+use super::ops::{Operations, get_object_attributes, list_buckets};
+use super::payload::{Payload, Source, Trailers};
+use super::policy::{Context, not_json};
+use super::post;
 use super::presigned;
 use super::regions;
 use super::store::Store;
@@ -47,9 +49,6 @@ const MAX_CONTENT: u64 = 5 << 30;
 /// The maximum size of a document. The longest document is the list of 10,000
 /// parts that completes a multipart upload.
 const MAX_DOCUMENT: u64 = 8 << 20;
-
-/// The checksum algorithms that the local cloud does not have.
-const MISSING_CHECKSUMS: [&str; 5] = ["MD5", "SHA512", "XXHASH128", "XXHASH3", "XXHASH64"];
 
 /// The header with the source of a copy.
 const COPY_SOURCE: &str = "x-amz-copy-source";
@@ -180,18 +179,44 @@ impl S3 {
             peer,
             now,
         } = received;
+        let known = known?;
+        check_target(&self.0.backend, known.operation, &known.target, &parts)?;
+        if let ("PostObject", Target::Bucket(bucket)) = (known.operation.name, &known.target) {
+            let payload = Payload::new(&parts.headers, known.signed.as_ref(), source)?;
+            let keys = (&self.0.keys, now, MAX_CONTENT);
+            let form = post::read(&parts, bucket, payload.into_stream(), keys).await?;
+            let known = Known {
+                target: Target::Object(bucket.clone(), form.key),
+                query: Query::default(),
+                operation: operation::PUT_OBJECT,
+                signed: form.signed,
+            };
+            let asked = (form.parts, known, Content::File(form.content));
+            let stored = self.act(asked, (peer, now), account_blocks_public).await?;
+            return Ok(form.after.answer(stored));
+        }
+        let asked = (parts, known, Content::Body(source));
+        self.act(asked, (peer, now), account_blocks_public).await
+    }
+
+    /// Authorizes a request and acts on it.
+    async fn act(
+        &self,
+        (parts, known, content): (Parts, Known, Content),
+        (peer, now): (IpAddr, Timestamp),
+        account_blocks_public: bool,
+    ) -> Result<Response<Body>> {
         let Known {
             target,
             query,
             operation,
             signed,
-        } = known?;
+        } = known;
         let signed = signed.as_ref();
-        check_target(operation, &target)?;
+        let backend = &self.0.backend;
         check_query(operation, &query)?;
         arguments::check(operation, &query, &parts.headers)?;
         check_features(&parts.headers)?;
-        let backend = &self.0.backend;
         regions::check(backend, (operation, &target), signed, &parts.headers)?;
         let context = Context::new(
             backend,
@@ -214,10 +239,15 @@ impl S3 {
         if operation.name == "ListBuckets" {
             return list_buckets(backend, &query);
         }
-        let payload = Payload::new(&parts.headers, signed, source)?;
-        let trailers = payload.trailers();
-        let length = payload.length();
-        let (body, tags) = read_body(operation, &parts, signed, payload).await?;
+        let (trailers, length, (body, tags)) = match content {
+            Content::Body(source) => {
+                let payload = Payload::new(&parts.headers, signed, source)?;
+                let (trailers, length) = (payload.trailers(), payload.length());
+                let read = read_body(operation, &parts, signed, payload).await?;
+                (trailers, length, read)
+            }
+            Content::File(file) => (Trailers::default(), None, (streamed(file), None)),
+        };
         let call = Call::new(call::Request {
             caller,
             context,
@@ -258,6 +288,13 @@ pub(crate) struct Received {
     known: Result<Known>,
     peer: IpAddr,
     now: Timestamp,
+}
+
+/// What a request stores or says.
+enum Content {
+    Body(Source),
+    /// The file of a form.
+    File(BoxStream<'static, Result<Bytes>>),
 }
 
 /// The operation of a request and its signature.
@@ -333,66 +370,9 @@ impl NameValidation for Names {
     }
 }
 
-fn check_target(operation: Operation, target: &Target) -> Result<()> {
-    if let Some(bucket) = target.bucket() {
-        names::check_bucket(bucket)?;
-    }
-    if let Target::Object(_, key) = target {
-        names::check_key(key)?;
-    }
-    if operation.offered() {
-        Ok(())
-    } else {
-        Err(not_implemented(operation.name))
-    }
-}
-
-/// Refuses a query in which s3s could find another operation than `operation`.
-fn check_query(operation: Operation, query: &Query) -> Result<()> {
-    if operation.ambiguous {
-        return Err(invalid_argument("Conflicting query string parameters"));
-    }
-    let part = matches!(operation.name, "UploadPart" | "UploadPartCopy");
-    if part && !query.has("partNumber") {
-        return Err(wrong_number(""));
-    }
-    Ok(())
-}
-
-/// Refuses headers that ask for features that the local cloud does not have.
-fn check_features(headers: &HeaderMap) -> Result<()> {
-    let unsupported = [
-        "x-amz-server-side-encryption-customer-",
-        "x-amz-server-side-encryption-context",
-        "x-amz-copy-source-server-side-encryption-customer-",
-        "x-amz-object-lock-",
-        "x-amz-bucket-object-lock-enabled",
-        "x-amz-write-offset-bytes",
-        "x-amz-if-match-initiated-time",
-        "x-amz-checksum-md5",
-        "x-amz-checksum-sha512",
-        "x-amz-checksum-xxhash",
-    ];
-    let names = || headers.keys().map(hyper::header::HeaderName::as_str);
-    let off = |name: &str| headers.get(name).is_some_and(|value| value == "false");
-    if let Some(name) =
-        names().find(|name| unsupported.iter().any(|head| name.starts_with(head)) && !off(name))
-    {
-        return Err(not_implemented(name));
-    }
-    for name in ["x-amz-checksum-algorithm", "x-amz-sdk-checksum-algorithm"] {
-        let algorithm = headers.get(name).and_then(|value| value.to_str().ok());
-        if let Some(algorithm) = algorithm.filter(|name| MISSING_CHECKSUMS.contains(name)) {
-            return Err(not_implemented(algorithm));
-        }
-    }
-    if headers.contains_key("x-amz-bypass-governance-retention") {
-        let message =
-            "x-amz-bypass-governance-retention is only applicable to Object Lock enabled buckets.";
-        let name = "x-amz-bypass-governance-retention";
-        return Err(invalid_argument(message).naming("ArgumentName", name));
-    }
-    Ok(())
+/// Returns content as a body that s3s reads.
+fn streamed(content: impl Stream<Item = Result<Bytes>> + Send + 'static) -> Body {
+    Body::http_body_unsync(StreamBody::new(content.map_ok(Frame::data)))
 }
 
 /// Returns the content of an object as a stream. Reads and checks a document, and
@@ -405,14 +385,13 @@ async fn read_body(
 ) -> Result<(Body, Option<Tagging>)> {
     if operation.takes_content() {
         check_length(payload.length())?;
-        let frames = payload.into_stream().map_ok(Frame::data);
-        return Ok((Body::http_body_unsync(StreamBody::new(frames)), None));
+        return Ok((streamed(payload.into_stream()), None));
     }
     let trailers = payload.trailers();
     let completes = operation.name == "CompleteMultipartUpload";
     let covered = payload.is_covered() || signed.is_none_or(|it| it.place == Place::Query);
     let document = payload.collect(MAX_DOCUMENT).await?;
-    if !covered && !document.is_empty() {
+    if !covered && !document.is_empty() && !Announced::read(&parts.headers)?.has_digest() {
         return Err(invalid_argument(
             "x-amz-content-sha256 must be a valid sha256 value: only the content of an object may be unsigned.",
         ));
@@ -431,6 +410,9 @@ async fn read_body(
             ));
         }
         announced.verify_bytes(&document, &trailers)?;
+    }
+    if operation.name == "PutBucketPolicy" && std::str::from_utf8(&document).is_err() {
+        return Err(not_json());
     }
     documents::check(operation.name, &document)?;
     // The operation looks for the upload before it refuses an empty list of parts.

@@ -49,6 +49,11 @@ impl Chain {
         self.advance(&text, signature)
     }
 
+    /// Whether `signature` is the signature of a form's policy.
+    pub(super) fn policy(&self, policy: &str, signature: &str) -> bool {
+        same(&hex::encode(sign(&self.key, policy.as_bytes())), signature)
+    }
+
     /// Whether `signature` is the signature of the next chunk, whose content has
     /// the SHA-256 `content`.
     pub(crate) fn chunk(&mut self, content: &[u8], signature: &str) -> bool {

@@ -132,7 +132,7 @@ fn in_query(query: &Query) -> Result<Claim<'_>, Fault> {
 }
 
 /// Splits `KEY/day/region/service/aws4_request`.
-fn credential(text: &str) -> Option<(&str, Credential<'_>)> {
+pub(super) fn credential(text: &str) -> Option<(&str, Credential<'_>)> {
     let fields: Vec<&str> = text.split('/').collect();
     let [key, day, region, service, TERMINATOR] = fields[..] else {
         return None;

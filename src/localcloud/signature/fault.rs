@@ -8,6 +8,8 @@ pub(crate) enum Place {
     Header,
     /// In the query of a presigned URL.
     Query,
+    /// In the fields of a browser's form.
+    Form,
 }
 
 /// The reason for which a signature is refused.
@@ -33,9 +35,9 @@ pub(crate) enum Fault {
     Token,
     /// The session token has expired.
     TokenExpired,
-    /// The date of the request is not on the day of the scope, which this
-    /// variant contains.
-    OtherDay(String),
+    /// The date of the request is not on the day of the scope. Contains the day of
+    /// the scope and that of the request.
+    OtherDay(Place, String, String),
     /// The request was signed too long ago or in the future. Contains its date.
     Skewed(String),
     /// A presigned URL has expired.

@@ -47,7 +47,7 @@ pub(super) fn not_covered(headers: &HeaderMap, signed: &[&str], place: Place) ->
         _ if name == CONTENT_SHA256 => false,
         _ if name == "host" || name.starts_with("x-amz-") => true,
         Place::Header => DECIDING.contains(&name),
-        Place::Query => false,
+        Place::Query | Place::Form => false,
     };
     let mut names: Vec<String> = headers
         .keys()

@@ -14,10 +14,15 @@
 //!   signed: as on AWS, the URL is for a client that cannot sign.
 //! - *Body*: its digest, a chain of signed chunks, or the signed declaration that
 //!   the body is not signed. EC2 and STS accept only the digest. S3 does not
-//!   accept an unsigned document (XML or a policy), unless the URL is presigned.
+//!   accept an unsigned document (XML or a policy), unless the URL is presigned or
+//!   a signed header has the document's digest: `opendal` sends `DeleteObjects`
+//!   without a signed body, and with a signed `content-md5`.
 //! - *Time and scope*: the request was signed at most fifteen minutes before or
 //!   after now, or the presigned URL has not expired. Day, region, service and
 //!   terminator of the scope match the request.
+//!
+//! A form of a browser (POST Object) is signed by its policy, which names each of
+//! its fields: [`form`].
 //!
 //! Repeated headers are merged into one ([`join_repeated`]) before any other code
 //! reads them, in the form in which the signature covers them.
@@ -52,6 +57,7 @@ mod chain;
 mod claim;
 mod explanation;
 mod fault;
+mod form;
 mod headers;
 mod session;
 mod version_2;
@@ -66,6 +72,7 @@ pub(crate) use chain::Chain;
 use claim::Presented;
 pub(crate) use explanation::{Explanation, explain};
 pub(crate) use fault::{Fault, Flaw, Place};
+pub(crate) use form::{FormSignature, verify as verify_form};
 pub(crate) use headers::join_repeated;
 pub(crate) use session::Session;
 

@@ -105,6 +105,11 @@ def base(operation, member, live):
         rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIp": live["CidrIp"]}
         alone = member in ("IpPermissions", "SecurityGroupRuleIds")
         return group if alone else {**group, **rule}
+    if operation.startswith("UpdateSecurityGroupRuleDescriptions"):
+        rule = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443}
+        named = {"IpPermissions": [{**rule, "IpRanges": [{"CidrIp": live.get("CidrIp")}]}]}
+        alone = member in ("IpPermissions", "SecurityGroupRuleDescriptions")
+        return group if alone else {**group, **named}
     route = {"RouteTableId": live.get("RouteTableId"), **SAMPLES.get(operation, {})}
     to_gateway = {
         **route, **({} if member == "NatGatewayId" else {"GatewayId": live.get("GatewayId")})}
@@ -289,6 +294,15 @@ def groups(ec2, live):
     own = [{"Name": "group-id", "Values": [group]}]
     ec2.describe_security_group_rules(Filters=own, MaxResults=5)
     rules = ec2.describe_security_group_rules(Filters=own)["SecurityGroupRules"]
+    one = next(r for r in rules if r["FromPort"] == 443 and "CidrIpv4" in r and not r["IsEgress"])
+    named = {"SecurityGroupRuleId": one["SecurityGroupRuleId"]}
+    ec2.update_security_group_rule_descriptions_ingress(
+        GroupId=group, SecurityGroupRuleDescriptions=[{**named, "Description": "web"}])
+    ec2.update_security_group_rule_descriptions_egress(GroupId=group, IpPermissions=[
+        {**rule, "IpRanges": [{"CidrIp": "192.0.2.0/24", "Description": "ssh"}]}])
+    ec2.modify_security_group_rules(GroupId=group, SecurityGroupRules=[{
+        **named, "SecurityGroupRule": {
+            "IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIpv4": "192.0.2.0/24"}}])
     rules = {one["IsEgress"]: one["SecurityGroupRuleId"] for one in rules if one["FromPort"] == 443}
     ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[{
         **rule, "IpRanges": [{"CidrIp": "0.0.0.0/0"}], "Ipv6Ranges": [{"CidrIpv6": "::/0"}],
@@ -686,7 +700,14 @@ def roles(iam):
     iam.put_role_policy(**role, **policy, PolicyDocument=text)
     iam.get_role_policy(**role, **policy)
     iam.attach_role_policy(**role, **arn)
+    iam.tag_role(**role, Tags=tags)
+    iam.untag_role(**role, TagKeys=["none"])
+    iam.update_role(**role, Description="a role")
+    iam.update_role_description(**role, Description="a role")
     iam.create_instance_profile(**profile, Tags=tags)
+    iam.tag_instance_profile(**profile, Tags=tags)
+    iam.untag_instance_profile(**profile, TagKeys=["none"])
+    iam.list_instance_profile_tags(**profile, MaxItems=1)
     iam.add_role_to_instance_profile(**role, **profile)
     iam.get_instance_profile(**profile)
     # Two of each, so that lists have a second page.

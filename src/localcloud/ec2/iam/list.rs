@@ -60,6 +60,17 @@ pub(super) fn write_end(xml: &mut Xml, next: Option<String>) {
     xml.option("Marker", next);
 }
 
+/// Returns the page of tags that a request names.
+pub(super) fn tag_page(request: &Part<'_>, tags: &Tags) -> Result<Xml> {
+    let entries = tags.iter().map(|(key, value)| (key.clone(), (key, value)));
+    let mut xml = Xml::default();
+    write_page(&mut xml, request, "Tags", entries, |xml, (key, value)| {
+        xml.text("Key", key);
+        xml.text("Value", value);
+    })?;
+    Ok(xml)
+}
+
 /// Writes tags.
 pub(super) fn write_tags(xml: &mut Xml, tags: &Tags) {
     if tags.is_empty() {

@@ -44,6 +44,7 @@ const ACTIONS: &[(&str, Action)] = &[
     ("GetRole", roles::get),
     ("GetRolePolicy", roles::get_policy),
     ("ListAttachedRolePolicies", roles::list_attached),
+    ("ListInstanceProfileTags", profiles::list_tags),
     ("ListInstanceProfiles", profiles::list),
     ("ListInstanceProfilesForRole", profiles::list_for_role),
     ("ListRolePolicies", roles::list_policies),
@@ -51,7 +52,13 @@ const ACTIONS: &[(&str, Action)] = &[
     ("ListRoles", roles::list),
     ("PutRolePolicy", roles::put_policy),
     ("RemoveRoleFromInstanceProfile", profiles::remove_role),
+    ("TagInstanceProfile", profiles::tag),
+    ("TagRole", roles::tag),
+    ("UntagInstanceProfile", profiles::untag),
+    ("UntagRole", roles::untag),
     ("UpdateAssumeRolePolicy", roles::update_trust),
+    ("UpdateRole", roles::update),
+    ("UpdateRoleDescription", roles::update_description),
 ];
 
 /// Returns AWS's names of the actions.
@@ -65,7 +72,8 @@ pub(super) fn answer(store: &Store, form: &[u8]) -> Answer {
     match act(store, form) {
         Ok((action, result)) => {
             let result = match result.finish() {
-                empty if empty.is_empty() => empty,
+                // The SDK for Go requires the result of the only change that has one.
+                empty if empty.is_empty() && action != "UpdateRole" => empty,
                 result => format!("<{action}Result>{result}</{action}Result>"),
             };
             Answer {

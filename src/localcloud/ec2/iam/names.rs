@@ -6,6 +6,9 @@ use super::super::params::Part;
 use super::super::refusal::{Refusal, Result};
 use super::super::state::Tags;
 
+/// AWS's limit of the tags of a role or profile.
+const MAX_TAGS: usize = 50;
+
 /// Returns a new id of IAM, for example `AROA` and 17 characters.
 pub(super) fn new_id(prefix: &str) -> String {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -75,8 +78,10 @@ pub(super) fn document(request: &Part<'_>, parameter: &str) -> Result<String> {
     }
 }
 
-/// Returns the tags of a new role or profile.
+/// Returns the tags in a request.
 pub(super) fn tags(request: &Part<'_>) -> Result<Tags> {
+    // An empty list is sent as an empty value.
+    request.text("Tags");
     let mut tags = Tags::default();
     for tag in request.part("Tags").parts("member") {
         let (key, value) = (
@@ -89,7 +94,34 @@ pub(super) fn tags(request: &Part<'_>) -> Result<Tags> {
             return Err(Refusal::new("InvalidInput", message));
         }
     }
+    if tags.len() > MAX_TAGS {
+        return Err(too_many());
+    }
     Ok(tags)
+}
+
+/// Adds the tags in a request to those of a role or profile.
+pub(super) fn add_tags(request: &Part<'_>, own: &mut Tags) -> Result<()> {
+    for (key, value) in tags(request)? {
+        own.insert(key, value);
+    }
+    if own.len() > MAX_TAGS {
+        return Err(too_many());
+    }
+    Ok(())
+}
+
+/// Removes the tags whose keys a request names. As on AWS, other keys are ignored.
+pub(super) fn remove_tags(request: &Part<'_>, own: &mut Tags) {
+    request.text("TagKeys");
+    for key in request.part("TagKeys").list("member") {
+        own.remove(key);
+    }
+}
+
+fn too_many() -> Refusal {
+    let message = format!("Cannot exceed quota for TagsPerEntity: {MAX_TAGS}");
+    Refusal::new("LimitExceeded", message).status(409)
 }
 
 /// Returns the failure of a value that breaks a rule.

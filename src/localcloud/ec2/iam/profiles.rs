@@ -3,8 +3,8 @@
 use super::super::params::Part;
 use super::super::refusal::{Refusal, Result};
 use super::super::xml::Xml;
-use super::list::{write_page, write_tags};
-use super::names::{name, new_id, path, tags};
+use super::list::{tag_page, write_page, write_tags};
+use super::names::{add_tags, name, new_id, path, remove_tags, tags};
 use super::state::{Iam, Profile};
 use super::{Call, conflict, no_such_entity, roles};
 use crate::clock::{iso, millis};
@@ -85,6 +85,25 @@ pub(super) fn remove_role(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml
         return Err(no_such_entity(message));
     }
     profile.role = None;
+    call.params.none_left()?;
+    Ok(Xml::default())
+}
+
+pub(super) fn list_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let tags = call.profile(request)?.tags.clone();
+    let xml = tag_page(request, &tags)?;
+    call.params.none_left()?;
+    Ok(xml)
+}
+
+pub(super) fn tag(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    add_tags(request, &mut call.profile(request)?.tags)?;
+    call.params.none_left()?;
+    Ok(Xml::default())
+}
+
+pub(super) fn untag(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    remove_tags(request, &mut call.profile(request)?.tags);
     call.params.none_left()?;
     Ok(Xml::default())
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::params::Part;
 use super::super::refusal::{Refusal, Result};
 use super::super::xml::Xml;
-use super::list::{page, write_end, write_page, write_tags};
-use super::names::{document, invalid, name, new_id, path, required, tags};
+use super::list::{page, tag_page, write_end, write_page, write_tags};
+use super::names::{add_tags, document, invalid, name, new_id, path, remove_tags, required, tags};
 use super::state::Role;
 use super::{Call, conflict, no_such_entity};
 use crate::clock::{iso, millis};
@@ -15,19 +15,19 @@ use crate::query::{VALUE, encode};
 /// The longest name of a role, and of a policy.
 const LONGEST: usize = 64;
 const LONGEST_POLICY: usize = 128;
+/// The longest description of a role.
+const LONGEST_DESCRIPTION: usize = 1000;
+/// The longest session of a role that names none, in seconds.
+const DEFAULT_SESSION: u32 = 3600;
 
 pub(super) fn create(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let name = name(request, "RoleName", LONGEST)?;
-    let session = request.number("MaxSessionDuration")?.unwrap_or(3600);
-    if !(3600..=43_200).contains(&session) {
-        let rule = "Member must have value between 3600 and 43200";
-        return Err(invalid(&session.to_string(), "MaxSessionDuration", rule));
-    }
+    let session = session(request)?.unwrap_or(DEFAULT_SESSION);
     let role = Role {
         id: new_id("AROA"),
         path: path(request)?,
         name: name.to_owned(),
-        description: request.text("Description").map(str::to_owned),
+        description: description(request)?,
         trust: document(request, "AssumeRolePolicyDocument")?,
         session,
         policies: BTreeMap::new(),
@@ -112,18 +112,69 @@ pub(super) fn update_trust(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xm
     Ok(Xml::default())
 }
 
-pub(super) fn list_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
-    let tags = call.role(request)?.tags.clone();
-    let tags = tags
-        .into_iter()
-        .map(|(key, value)| (key.clone(), (key, value)));
+/// Replaces the description and the longest session. As on AWS, one that is not named
+/// takes its default.
+pub(super) fn update(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let (description, session) = (description(request)?, session(request)?);
+    let role = call.role(request)?;
+    role.description = description;
+    role.session = session.unwrap_or(DEFAULT_SESSION);
+    call.params.none_left()?;
+    Ok(Xml::default())
+}
+
+pub(super) fn update_description(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let description = description(request)?;
+    let account = call.account;
+    let role = call.role(request)?;
+    role.description = description;
     let mut xml = Xml::default();
-    write_page(&mut xml, request, "Tags", tags, |xml, (key, value)| {
-        xml.text("Key", key);
-        xml.text("Value", value);
-    })?;
+    xml.node("Role", |xml| write(xml, account, role));
     call.params.none_left()?;
     Ok(xml)
+}
+
+/// Returns the longest session of a request, in seconds.
+fn session(request: &Part<'_>) -> Result<Option<u32>> {
+    let session: Option<u32> = request.number("MaxSessionDuration")?;
+    let rule = match session {
+        Some(..3600) => "Member must have value greater than or equal to 3600",
+        Some(43_201..) => "Member must have value less than or equal to 43200",
+        _ => return Ok(session),
+    };
+    let value = session.unwrap_or_default().to_string();
+    Err(invalid(&value, "MaxSessionDuration", rule))
+}
+
+/// Returns the description of a request.
+fn description(request: &Part<'_>) -> Result<Option<String>> {
+    let Some(text) = request.text("Description") else {
+        return Ok(None);
+    };
+    if text.chars().count() > LONGEST_DESCRIPTION {
+        let rule = format!("Member must have length less than or equal to {LONGEST_DESCRIPTION}");
+        return Err(invalid(text, "Description", &rule));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+pub(super) fn list_tags(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    let tags = call.role(request)?.tags.clone();
+    let xml = tag_page(request, &tags)?;
+    call.params.none_left()?;
+    Ok(xml)
+}
+
+pub(super) fn tag(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    add_tags(request, &mut call.role(request)?.tags)?;
+    call.params.none_left()?;
+    Ok(Xml::default())
+}
+
+pub(super) fn untag(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
+    remove_tags(request, &mut call.role(request)?.tags);
+    call.params.none_left()?;
+    Ok(Xml::default())
 }
 
 pub(super) fn put_policy(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {

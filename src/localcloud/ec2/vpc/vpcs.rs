@@ -26,7 +26,9 @@ impl Filtered for Owned {
         let vpc = &self.vpc;
         let one = match name {
             "vpc-id" => vpc.id.clone(),
-            "cidr" | "cidrBlock" | "cidr-block-association.cidr-block" => vpc.cidr.to_string(),
+            "cidr" | "cidr-block" | "cidrBlock" | "cidr-block-association.cidr-block" => {
+                vpc.cidr.to_string()
+            }
             "cidr-block-association.association-id" => association(vpc),
             "cidr-block-association.state" => "associated".to_owned(),
             "dhcp-options-id" | "dhcpOptionsId" => dhcp_options::id(),

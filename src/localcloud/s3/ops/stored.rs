@@ -10,7 +10,7 @@ use super::super::backend::Backend;
 use super::super::call::Call;
 use super::super::checksum::Checksum;
 use super::super::encoded_word;
-use super::super::failure::{Naming as _, Result, fail, invalid_argument};
+use super::super::failure::{Naming as _, Result, fail, fail_as, invalid_argument};
 use super::super::store::{Bucket, Encryption, Object, ObjectRecord, Piece, Place, Received, Tags};
 use super::{encryption, tags};
 use crate::clock;
@@ -78,6 +78,19 @@ impl Stored {
     }
 }
 
+/// Refuses a target of a redirect that a browser could not follow.
+fn check_redirect(target: &str) -> Result<()> {
+    let mut prefixes = ["/", "http://", "https://"].into_iter();
+    if prefixes.any(|prefix| target.starts_with(prefix)) {
+        return Ok(());
+    }
+    Err(fail_as(
+        "InvalidRedirectLocation",
+        400,
+        "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+    ))
+}
+
 fn headers(all: &HeaderMap) -> Result<BTreeMap<String, String>> {
     let mut stored = BTreeMap::new();
     let mut metadata = 0;
@@ -87,6 +100,9 @@ fn headers(all: &HeaderMap) -> Result<BTreeMap<String, String>> {
             continue;
         }
         let mut value = joined(all, name)?;
+        if name == REDIRECT {
+            check_redirect(&value)?;
+        }
         if name == "content-encoding" {
             value = without_chunking(&value);
         }

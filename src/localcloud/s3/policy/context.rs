@@ -219,6 +219,7 @@ impl Context {
             match signed.place {
                 Place::Header => "REST-HEADER",
                 Place::Query => "REST-QUERY-STRING",
+                Place::Form => "POST",
             },
         );
         self.set("s3:signatureversion", signed.version);

@@ -20,6 +20,7 @@ mod principal;
 mod statement;
 mod syntax;
 
+use s3s::S3Error;
 use serde_json::Value;
 
 use super::backend::Backend;
@@ -54,11 +55,10 @@ impl Policy {
                 "Policy exceeds the maximum allowed document size.",
             ));
         }
-        let syntax = || malformed("Policies must be valid JSON and the first byte must be '{'");
         if !text.starts_with('{') {
-            return Err(syntax());
+            return Err(not_json());
         }
-        let document = document::read(text).ok_or_else(syntax)?;
+        let document = document::read(text).ok_or_else(not_json)?;
         let known = ["Version", "Id", "Statement"];
         if let Some(field) = document.keys().find(|key| !known.contains(&key.as_str())) {
             return Err(malformed(&format!("Unknown field {field}")));
@@ -104,6 +104,11 @@ impl Policy {
             _ => Verdict::Denied,
         }
     }
+}
+
+/// Creates the error for a policy that is not a JSON object.
+pub(super) fn not_json() -> S3Error {
+    malformed("Policies must be valid JSON and the first byte must be '{'")
 }
 
 #[cfg(test)]
