@@ -31,6 +31,10 @@ pub enum ResourceKind {
     ElasticIp,
     /// An image of an instance, with its snapshots; AWS assigns the ID.
     Image,
+    /// An EBS volume that outlives its instance; AWS assigns the ID.
+    Volume,
+    /// A snapshot of a volume; AWS assigns the ID.
+    Snapshot,
     /// A VPC; AWS assigns the ID.
     Vpc,
     /// A subnet; AWS assigns the ID.
@@ -45,7 +49,7 @@ pub enum ResourceKind {
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Instance,
         Self::KeyPair,
         Self::KeyFile,
@@ -57,6 +61,8 @@ impl ResourceKind {
         Self::Ingress,
         Self::ElasticIp,
         Self::Image,
+        Self::Volume,
+        Self::Snapshot,
         Self::Vpc,
         Self::Subnet,
         Self::InternetGateway,
@@ -79,6 +85,8 @@ impl ResourceKind {
             Self::Ingress => "ingress",
             Self::ElasticIp => "elastic_ip",
             Self::Image => "image",
+            Self::Volume => "volume",
+            Self::Snapshot => "snapshot",
             Self::Vpc => "vpc",
             Self::Subnet => "subnet",
             Self::InternetGateway => "internet_gateway",
@@ -247,6 +255,12 @@ impl NewResource {
             name: name.to_owned(),
             id: None,
         }
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Describes a resource whose ID is known from the start.

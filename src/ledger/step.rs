@@ -137,9 +137,15 @@ impl Step {
     /// step, so that they need not exist.
     #[must_use]
     pub fn was_undone(&self) -> bool {
-        let made = self.made();
-        made.iter().any(|row| row.removed_by_playbook)
-            && !made.iter().any(|row| row.state.may_be_up())
+        is_undone(&self.made())
+    }
+
+    /// Returns the same about the resources of one kind.
+    #[must_use]
+    pub fn was_undone_for(&self, kind: ResourceKind) -> bool {
+        let mut made = self.made();
+        made.retain(|row| row.kind == kind);
+        is_undone(&made)
     }
 
     /// Returns whether the playbook has removed a resource of this step, or began
@@ -307,4 +313,8 @@ impl Step {
             .min()
             .unwrap_or(self.row.started)
     }
+}
+
+fn is_undone(made: &[Resource]) -> bool {
+    made.iter().any(|row| row.removed_by_playbook) && !made.iter().any(|row| row.state.may_be_up())
 }

@@ -8,7 +8,8 @@ use rhai::{Module, exported_module};
 
 use super::{
     addresses, buckets, control, copies, data, fleet, http, images, instances, key_pairs, local,
-    logging, machine, monitoring, network, objects, remote, security_groups, transfers, variables,
+    logging, machine, monitoring, network, objects, remote, security_groups, snapshots, transfers,
+    variables, volumes,
 };
 use crate::script::{self, Declared};
 
@@ -75,7 +76,7 @@ pub fn declared(function: &str) -> Option<&'static Declared> {
 }
 
 /// Every family.
-pub const FAMILIES: [Family; 20] = [
+pub const FAMILIES: [Family; 22] = [
     Family {
         title: "Variables",
         realm: Realm::Playbook,
@@ -131,6 +132,20 @@ pub const FAMILIES: [Family; 20] = [
         aws: true,
         functions: || exported_module!(addresses::api),
         declared: addresses::DECLARED,
+    },
+    Family {
+        title: "Volumes",
+        realm: Realm::Ec2,
+        aws: true,
+        functions: || exported_module!(volumes::api),
+        declared: volumes::DECLARED,
+    },
+    Family {
+        title: "Snapshots",
+        realm: Realm::Ec2,
+        aws: true,
+        functions: || exported_module!(snapshots::api),
+        declared: snapshots::DECLARED,
     },
     Family {
         title: "Buckets",

@@ -13,11 +13,11 @@ use serde_json::Value;
 use super::cloud_init;
 use super::images::{latest_amazon_linux, x86_64};
 use super::key_pairs::KeyPairRef;
+use super::launch_volumes::{self, Volume, volumes};
 use super::network::{WithDefaultVpc, late_or};
 use super::readiness::{WaitOptions, WaitUntilReady, ready, running, start_again};
 use super::security_groups::GroupRef;
 use super::servers::{Server, ServerRef, each, ec2_user};
-use super::volumes::{Volume, volumes};
 use super::{teardown, ttl};
 use crate::clients::Pace;
 use crate::clients::ec2::{Credits, Ec2, Image, Instance, LONGEST_USER_DATA, Launch, Launched};
@@ -231,9 +231,9 @@ struct LaunchInstance {
     public_ip: Option<bool>,
     /// Size of the root volume in GiB. The default is the size in the image.
     volume_size: Option<i32>,
-    /// Volumes in addition to the root volume. They are encrypted, and deleted
-    /// with the instance. In the local cloud they have no disk: they exist in
-    /// EC2's answers only.
+    /// Volumes in addition to the root volume. They are encrypted. They are deleted
+    /// with the instance, unless `delete_on_termination` is false. In the local
+    /// cloud they have no disk: they exist in EC2's answers only.
     #[serde(default)]
     volumes: Vec<Volume>,
     /// Name of an IAM instance profile.
@@ -265,7 +265,8 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
     check(cx, &options)?;
     let key_pair = options.key_pair.clone();
     if let Some(recorded) = step.recorded::<Value>()?
-        && step.was_undone()
+        // A volume may outlive its instance.
+        && step.was_undone_for(ResourceKind::Instance)
     {
         step.replay();
         return Ok(recorded);
@@ -299,11 +300,13 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
             count: missing,
         };
         launched.extend(plan.launch(cx, step, &ec2).await?);
+        launch_volumes::record(cx, step, &ec2, &launched).await?;
     } else if step.recorded::<Value>()?.is_some() {
         step.replay();
     } else {
         // An earlier attempt launched all instances, but its wait failed.
         step.begin_unwritten();
+        launch_volumes::record(cx, step, &ec2, &launched).await?;
     }
     let key = key_pair.and_then(|k| k.private_key);
     let names: Vec<(String, String)> = launched
@@ -392,6 +395,8 @@ impl Plan<'_> {
             .unwrap_or_else(|| format!("autorun-{}", cx.ledger.run()));
         let names = self.names(step, &name);
         let (intents, launched) = intend(step, ec2, &names).await?;
+        let volumes = volumes(&options.volumes)?;
+        let kept = launch_volumes::intend(step, &names, &volumes)?;
         let token = intents
             .first()
             .map(|i| i.token().to_owned())
@@ -407,7 +412,7 @@ impl Plan<'_> {
             subnet: options.subnet.clone(),
             public_ip: options.public_ip,
             volume_size: options.volume_size,
-            volumes: volumes(&options.volumes)?,
+            volumes,
             iam_profile: options.iam_profile.clone(),
             credits,
             user_data: match cx.ttl {
@@ -428,7 +433,7 @@ impl Plan<'_> {
         let mut launched = match launched {
             Ok(launched) => launched,
             Err(error) => {
-                for intent in intents {
+                for intent in intents.into_iter().chain(kept) {
                     intent.abandoned(&error);
                 }
                 return Err(error);

@@ -33,6 +33,7 @@ mod http_request;
 pub mod images;
 pub mod instances;
 pub mod key_pairs;
+mod launch_volumes;
 pub mod local;
 pub mod logging;
 pub mod machine;
@@ -48,6 +49,7 @@ mod reboots;
 pub mod remote;
 pub mod security_groups;
 mod servers;
+pub mod snapshots;
 mod templates;
 pub mod transfers;
 mod ttl;
@@ -55,7 +57,7 @@ mod uploads;
 mod user_data;
 mod user_data_reasons;
 pub mod variables;
-mod volumes;
+pub mod volumes;
 
 pub use families::{
     ALLOWS_AGAIN, FAMILIES, Family, LAUNCHES, Realm, aws_functions, declared, realms,
@@ -88,8 +90,11 @@ async fn found_again<T>(
     let window = cx.clients.consistency();
     let mut pace = cx.pace(format!("{what} to appear, if it was created"), window * 2);
     loop {
+        // Check the time before the query, because the answer may be older than the
+        // time after it.
+        let may_hide = pace.elapsed() < window;
         match ask().await? {
-            None if pace.elapsed() < window => pace.pause("not found so far").await?,
+            None if may_hide => pace.pause("not found so far").await?,
             found => return Ok(found),
         }
     }

@@ -183,6 +183,7 @@ async fn request(
 async fn available(cx: &Context, ec2: &Ec2<'_>, id: &str, timeout: Duration) -> Result<Image> {
     let mut pace = cx.pace(format!("image {id} to be available"), timeout);
     loop {
+        let may_hide = pace.elapsed() < cx.clients.consistency();
         match ec2.own_image(id).await? {
             Some(own) if own.state == ImageState::Available => {
                 cx.report.info(format!(
@@ -198,9 +199,7 @@ async fn available(cx: &Context, ec2: &Ec2<'_>, id: &str, timeout: Duration) -> 
                 )));
             }
             Some(_) => pace.pause("pending").await?,
-            None if pace.elapsed() < cx.clients.consistency() => {
-                pace.pause("not visible yet").await?;
-            }
+            None if may_hide => pace.pause("not visible yet").await?,
             None => {
                 let message = format!("image {id} does not exist (any more)");
                 return Err(Error::new(ErrorKind::NotFound, message));

@@ -25,6 +25,10 @@ pub enum ResultKind {
     Bucket,
     /// Returned by `find_elastic_ip`.
     ElasticIp,
+    /// Returned by `create_volume`.
+    Volume,
+    /// Returned by `create_snapshot`.
+    Snapshot,
     /// Returned by `host`.
     Host,
 }
@@ -67,7 +71,13 @@ fn identity_of(value: Value) -> Value {
                 Some(ResultKind::KeyPair) => {
                     return json!({ "key_pair": map.get("fingerprint"), "name": map.get("name") });
                 }
-                Some(ResultKind::Instance | ResultKind::SecurityGroup | ResultKind::Image) => {
+                Some(
+                    ResultKind::Instance
+                    | ResultKind::SecurityGroup
+                    | ResultKind::Image
+                    | ResultKind::Volume
+                    | ResultKind::Snapshot,
+                ) => {
                     return json!({ "id": map.get("id"), "user": map.get("user") });
                 }
                 Some(ResultKind::Network) => return json!({ "network": map.get("vpc_id") }),

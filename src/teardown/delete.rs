@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::clients::Clients;
-use crate::clients::ec2::{Deletion, ImageState, Ingress, InstanceState, NetworkPart};
+use crate::clients::ec2::{
+    Attachment, Deletion, ImageState, Ingress, InstanceState, NetworkPart, VolumeState,
+};
 use crate::clients::s3::UploadId;
 use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,6 +35,8 @@ pub(super) async fn delete(
         ResourceKind::SecurityGroup => delete_group(clients, report, id).await,
         ResourceKind::Image => deregister(clients, report, id).await,
         ResourceKind::ElasticIp => release_address(clients, report, id).await,
+        ResourceKind::Volume => delete_volume(clients, report, id).await,
+        ResourceKind::Snapshot => clients.ec2().await?.delete_snapshot(id).await,
         ResourceKind::Vpc => delete_part(clients, report, NetworkPart::Vpc, id).await,
         ResourceKind::Subnet => delete_part(clients, report, NetworkPart::Subnet, id).await,
         ResourceKind::InternetGateway => {
@@ -117,6 +121,39 @@ async fn deregister(clients: &Clients, report: &Reporter, id: &str) -> Result<()
             }
             Some(_) => pace.pause("pending").await?,
         }
+    }
+}
+
+/// Detaches a volume from its instance, unless the instance ends anyway, and deletes
+/// it.
+async fn delete_volume(clients: &Clients, report: &Reporter, id: &str) -> Result<()> {
+    let ec2 = clients.ec2().await?;
+    let mut pace = clients.pace(format!("volume {id} to be detached"), TIMEOUT, report);
+    let mut requested = false;
+    loop {
+        let Some(volume) = ec2.volume(id).await? else {
+            return Ok(());
+        };
+        let seen = match (volume.state, &volume.instance_id) {
+            (VolumeState::InUse, Some(instance)) if volume.attached && !requested => {
+                match ec2.detach_volume(id, instance).await? {
+                    Attachment::Accepted => requested = true,
+                    // The instance is being terminated or has just released it.
+                    Attachment::NotNow(error) => report.debug(error.to_string()),
+                }
+                "attached"
+            }
+            (VolumeState::InUse, _) => "in use",
+            (VolumeState::Creating, _) => "creating",
+            _ if ec2.delete_volume(id).await? == Deletion::Done => return Ok(()),
+            _ => "in use",
+        };
+        pace.pause(seen).await.map_err(|e| match e.kind {
+            ErrorKind::Timeout => e.hint(format!(
+                "unmount {id} in its instance or terminate the instance, and try again"
+            )),
+            _ => e,
+        })?;
     }
 }
 

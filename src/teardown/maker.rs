@@ -48,11 +48,16 @@ impl Teardown<'_> {
                 let ask = async || s3.bucket_marks(id).await;
                 self.once_consistent(id, row, ask).await?
             }
-            ResourceKind::ElasticIp | ResourceKind::Image => {
+            ResourceKind::ElasticIp
+            | ResourceKind::Image
+            | ResourceKind::Volume
+            | ResourceKind::Snapshot => {
                 let ec2 = self.clients.ec2().await?;
                 let ask = async || {
                     Ok(match kind {
                         ResourceKind::Image => ec2.own_image(id).await?.map(|own| own.marks),
+                        ResourceKind::Volume => ec2.volume(id).await?.map(|volume| volume.marks),
+                        ResourceKind::Snapshot => ec2.snapshot(id).await?.map(|own| own.marks),
                         _ => ec2.address(id).await?.map(|address| address.marks),
                     })
                 };

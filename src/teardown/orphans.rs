@@ -67,6 +67,8 @@ pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
         (ResourceKind::KeyPair, ec2.owned_key_pairs().await?),
         (ResourceKind::ElasticIp, ec2.owned_addresses().await?),
         (ResourceKind::Image, ec2.owned_images().await?),
+        (ResourceKind::Volume, ec2.owned_volumes().await?),
+        (ResourceKind::Snapshot, ec2.owned_snapshots().await?),
     ] {
         for thing in all {
             sort(kind, thing.id, thing.name, thing.marks)?;
@@ -140,7 +142,11 @@ impl Orphan {
 fn order(kind: ResourceKind) -> usize {
     match kind {
         ResourceKind::Instance | ResourceKind::NatGateway | ResourceKind::Image => 0,
+        // A volume is in use until its instance is terminated, and a snapshot until its
+        // image is deregistered.
         ResourceKind::ElasticIp
+        | ResourceKind::Volume
+        | ResourceKind::Snapshot
         | ResourceKind::Bucket
         | ResourceKind::Object
         | ResourceKind::MultipartUpload

@@ -10,7 +10,7 @@ use super::Teardown;
 use super::delete::split_object;
 use super::maker::{Maker, key_file_maker};
 use super::release::id_of;
-use crate::clients::ec2::NetworkPart;
+use crate::clients::ec2::{NetworkPart, VolumeState};
 use crate::clients::keys;
 use crate::clients::s3::Allowed;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,6 +23,8 @@ const SKEW: i64 = 600_000;
 enum Answer {
     /// It was created. A launch of several instances has all their ids here.
     Made(Vec<String>),
+    /// These were found, fewer than their launch has. The others may still appear.
+    Fewer(Vec<String>),
     /// It was not found, but may still appear.
     NotYet,
     /// It was certainly not created.
@@ -44,7 +46,13 @@ impl Teardown<'_> {
         let mut absent = Vec::new();
         for (answer, row) in answers {
             match answer {
-                Ok(Answer::Made(ids)) => {
+                // Each of them has the same answer: the volumes of its launch.
+                Ok(Answer::Made(ids) | Answer::Fewer(ids)) if row.kind == ResourceKind::Volume => {
+                    let free = |id: &&String| !self.ledger.made(ResourceKind::Volume, id);
+                    let id = ids.iter().find(free);
+                    self.ledger.resolve(&row.row, id.map(String::as_str));
+                }
+                Ok(Answer::Made(ids) | Answer::Fewer(ids)) => {
                     let mut ids = ids.into_iter();
                     self.ledger.resolve(&row.row, ids.next().as_deref());
                     spare.extend(ids.map(|id| (row.step.clone(), id)));
@@ -77,8 +85,11 @@ impl Teardown<'_> {
         );
         let mut pace = self.clients.pace(what, window * 2, self.report);
         loop {
+            // Check the time before the query, because the answer may be older than
+            // the time after it.
+            let may_hide = pace.elapsed() < window;
             match self.ask(row).await? {
-                Answer::NotYet if pace.elapsed() < window => {
+                Answer::NotYet | Answer::Fewer(_) if may_hide => {
                     pace.pause("not found so far").await?;
                 }
                 answer => return Ok(answer),
@@ -109,6 +120,11 @@ impl Teardown<'_> {
             ResourceKind::ElasticIp => {
                 let found = clients.ec2().await?.address_of(&row.row).await?;
                 found.map_or(Answer::NotYet, |address| one(&address.allocation_id))
+            }
+            ResourceKind::Volume => self.ask_about_volume(row).await?,
+            ResourceKind::Snapshot => {
+                let found = clients.ec2().await?.snapshot_of(&row.row).await?;
+                found.map_or(Answer::NotYet, |own| one(&own.id))
             }
             ResourceKind::Vpc => self.ask_about_part(NetworkPart::Vpc, row).await?,
             ResourceKind::Subnet => self.ask_about_part(NetworkPart::Subnet, row).await?,
@@ -162,6 +178,36 @@ impl Teardown<'_> {
                     Maker::Other | Maker::Gone => Answer::Absent,
                 }
             }
+        })
+    }
+
+    /// Finds a volume that `CreateVolume` created, which has the row as its tag, or
+    /// those of a launch, which have the token of the launch: the row of its first
+    /// instance.
+    async fn ask_about_volume(&self, row: &Resource) -> Result<Answer> {
+        let of_step: Vec<Resource> = self.ledger.resources();
+        let of_step = of_step.iter().filter(|other| other.step == row.step);
+        let tokens = of_step
+            .clone()
+            .filter(|other| other.kind == ResourceKind::Instance)
+            .map(|instance| instance.row.clone());
+        let tokens: Vec<String> = tokens.chain([row.row.clone()]).collect();
+        let open = of_step
+            .filter(|other| other.kind == row.kind && other.state == State::Intended)
+            .count();
+        let mut ids: Vec<String> = Vec::new();
+        for volume in self.clients.ec2().await?.kept_volumes(&tokens).await? {
+            // A volume of a launch that is still being created may be a root volume.
+            let certain = volume.state != VolumeState::Creating
+                || volume.marks.row.as_ref() == Some(&row.row);
+            if certain && !self.ledger.made(row.kind, &volume.id) {
+                ids.push(volume.id);
+            }
+        }
+        Ok(match ids.len() {
+            0 => Answer::NotYet,
+            found if found < open => Answer::Fewer(ids),
+            _ => Answer::Made(ids),
         })
     }
 

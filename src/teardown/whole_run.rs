@@ -51,7 +51,7 @@ impl Teardown<'_> {
             .any(|row| row.kind == ResourceKind::Instance);
         if instance_stays {
             // The user needs the key to find out why the instance remains, and
-            // the instance needs its network.
+            // the instance needs its network and its volumes.
             left.extend(
                 self.all_of(|row| row.kind == ResourceKind::SecurityGroup)
                     .await,
@@ -79,6 +79,7 @@ impl Teardown<'_> {
             ResourceKind::Instance
             | ResourceKind::NatGateway
             | ResourceKind::Image
+            | ResourceKind::Snapshot
             | ResourceKind::Bucket
             | ResourceKind::PublicAccess
             | ResourceKind::Ingress => true,
@@ -90,6 +91,7 @@ impl Teardown<'_> {
             | ResourceKind::KeyPair
             | ResourceKind::KeyFile
             | ResourceKind::SecurityGroup
+            | ResourceKind::Volume
             | ResourceKind::Vpc
             | ResourceKind::Subnet
             | ResourceKind::InternetGateway
@@ -129,6 +131,7 @@ fn stays_with_instances(row: &Resource) -> bool {
         row.kind,
         ResourceKind::KeyPair
             | ResourceKind::KeyFile
+            | ResourceKind::Volume
             | ResourceKind::Vpc
             | ResourceKind::Subnet
             | ResourceKind::InternetGateway

@@ -425,7 +425,7 @@ def volumes(image):
     assert (other["VolumeType"], other["Iops"], other["State"]) == ("io1", 500, "in-use"), other
     assert kept["Tags"] == [{"Key": "of", "Value": "launch"}]
     refused("VolumeInUse", ec2.delete_volume, VolumeId=kept["VolumeId"])
-    refused("IncorrectState", ec2.detach_volume, VolumeId=root["VolumeId"])
+    refused("OperationNotPermitted", ec2.detach_volume, VolumeId=root["VolumeId"])
 
     zone = running["Placement"]["AvailabilityZone"]
     extra = ec2.create_volume(AvailabilityZone=zone, Size=8)
@@ -434,7 +434,9 @@ def volumes(image):
     shown = visible(ec2.describe_volumes, VolumeIds=[extra["VolumeId"]])["Volumes"][0]
     assert shown["State"] == "available" and "Tags" not in shown and shown["Attachments"] == []
     attach = {"InstanceId": identifier, "Device": "/dev/sdi", **extra}
-    refused("UnsupportedOperation", ec2.attach_volume, **attach)
+    assert ec2.attach_volume(**attach)["State"] == "attaching"
+    ec2.get_waiter("volume_in_use").wait(VolumeIds=[extra["VolumeId"]])
+    assert ec2.detach_volume(**extra)["InstanceId"] == identifier
     ec2.stop_instances(InstanceIds=[identifier])
     stopped = wait_for(identifier, "stopped")
     assert stopped["StateTransitionReason"].startswith("User initiated (20"), stopped

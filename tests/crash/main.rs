@@ -14,7 +14,7 @@ use support::cloud::LocalCloud;
 use support::{Lab, root};
 
 /// The arguments of sweep.py, and the number of places in a sample.
-const SWEEPS: [(&str, &str); 16] = [
+const SWEEPS: [(&str, &str); 20] = [
     ("crash --part destroy", "40"),
     ("crash --part resume", "25"),
     ("crash --part removal", "20"),
@@ -54,6 +54,19 @@ const SWEEPS: [(&str, &str); 16] = [
         "crash --part removal --playbook tests/crash/network.rhai --jobs 2",
         "5",
     ),
+    (
+        "crash --part destroy --playbook tests/crash/volumes.rhai",
+        "8",
+    ),
+    (
+        "crash --part resume --playbook tests/crash/volumes.rhai",
+        "8",
+    ),
+    (
+        "crash --part removal --playbook tests/crash/volumes.rhai",
+        "5",
+    ),
+    ("faults --playbook tests/crash/volumes.rhai", "8"),
     ("faults", "25"),
     ("faults --playbook tests/crash/network.rhai --jobs 2", "8"),
 ];

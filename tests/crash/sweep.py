@@ -92,6 +92,13 @@ class Cloud:
                 for s in self.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
                 if tag(s).startswith(prefix)
             ),
+            # Other volumes are deleted with their instance.
+            "volumes": sorted(
+                tag(v)
+                for v in self.ec2.describe_volumes()["Volumes"]
+                if tag(v).startswith(prefix)
+                and not any(a["DeleteOnTermination"] for a in v["Attachments"])
+            ),
             "groups": sorted(
                 g["GroupName"]
                 for g in self.ec2.describe_security_groups()["SecurityGroups"]
@@ -396,7 +403,10 @@ class Sweep:
         copy.close()
         if not requested:
             raise SystemExit(f"{log} has no request of run {run}")
-        waits = {"DescribeInstances", "DescribeNatGateways", "GetConsoleOutput"}
+        waits = {
+            "DescribeInstances", "DescribeNatGateways", "DescribeSnapshots", "DescribeVolumes",
+            "GetConsoleOutput",
+        }
         return {op: min(count, 2) if op in waits else count for op, count in requested.items()}
 
     def fault(self, number, plan):

@@ -106,6 +106,10 @@ const TRIED: &[(&str, &str)] = &[
         "aws_lists_the_existing_resources",
     ),
     (
+        "aws ec2 describe-volumes",
+        "aws_lists_the_existing_resources",
+    ),
+    (
         "aws ec2 describe-security-groups",
         "aws_lists_the_existing_resources",
     ),
@@ -465,6 +469,11 @@ fn aws_lists_the_existing_resources() {
             "launch_instance(#{ subnet: \"subnet-0123456789abcdef0\" });",
             "aws ec2 describe-subnets",
             "subnet-",
+        ),
+        (
+            "detach_volume(\"vol-0123456789abcdef0\");",
+            "aws ec2 describe-volumes",
+            instance,
         ),
     ] {
         let autorun = lab.autorun().playbook(playbook);

@@ -26,6 +26,8 @@ pub(crate) enum Code {
     IdempotentParameterMismatch,
     /// The state of the instance does not allow the operation.
     IncorrectInstanceState,
+    /// The state of the volume, or of its instance, does not allow the operation.
+    IncorrectState,
     /// An Elastic IP address is in use.
     InvalidIpAddressInUse,
     /// The Elastic IP address does not exist.
@@ -57,6 +59,8 @@ pub(crate) enum Code {
     InvalidSnapshotNotFound,
     /// The subnet does not exist.
     InvalidSubnetIdNotFound,
+    /// The volume does not exist.
+    InvalidVolumeNotFound,
     /// Only the account that owns the bucket may do this.
     MethodNotAllowed,
     /// The request needs the MD5 sum of its content.
@@ -88,6 +92,8 @@ pub(crate) enum Code {
     RouteAlreadyExists,
     /// The instance type or the zone does not support the operation.
     Unsupported,
+    /// The volume is attached to an instance.
+    VolumeInUse,
     /// Any other code: only people read it.
     Other,
 }
@@ -105,6 +111,7 @@ impl Code {
             "Gateway.NotAttached" => Self::GatewayNotAttached,
             "IdempotentParameterMismatch" => Self::IdempotentParameterMismatch,
             "IncorrectInstanceState" => Self::IncorrectInstanceState,
+            "IncorrectState" => Self::IncorrectState,
             "InvalidAMIID.NotFound" => Self::InvalidAmiIdNotFound,
             "InvalidAMIID.Unavailable" => Self::InvalidAmiIdUnavailable,
             "InvalidSnapshot.InUse" => Self::InvalidSnapshotInUse,
@@ -122,6 +129,7 @@ impl Code {
             "InvalidPermission.Duplicate" => Self::InvalidPermissionDuplicate,
             "InvalidPermission.NotFound" => Self::InvalidPermissionNotFound,
             "InvalidSubnetID.NotFound" => Self::InvalidSubnetIdNotFound,
+            "InvalidVolume.NotFound" => Self::InvalidVolumeNotFound,
             "MethodNotAllowed" => Self::MethodNotAllowed,
             "MissingContentMD5" => Self::MissingContentMd5,
             "VPCIdNotSpecified" | "MissingInput" => Self::NoDefaultVpc,
@@ -140,6 +148,7 @@ impl Code {
             "Resource.AlreadyAssociated" => Self::ResourceAlreadyAssociated,
             "RouteAlreadyExists" => Self::RouteAlreadyExists,
             "Unsupported" | "UnsupportedOperation" => Self::Unsupported,
+            "VolumeInUse" => Self::VolumeInUse,
             _ => Self::Other,
         }
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::{DomainType, Filter, ResourceType};
 
-use super::Ec2;
 use super::marked::Marked;
 use super::security_groups::Deletion;
 use super::tags::{filter, marks, tag_specification};
+use super::{Ec2, once};
 use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::marks::{Marks, OWNER_TAG, RESOURCE_TAG, Tags};
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ pub enum Associated {
 }
 
 impl Ec2<'_> {
-    /// Allocates an Elastic IP address.
+    /// Allocates an Elastic IP address. Does not repeat the request.
     ///
     /// Throws `quota_exceeded`.
     pub async fn allocate_address(&self, tags: &Tags) -> Result<Address> {
@@ -49,6 +49,8 @@ impl Ec2<'_> {
             .allocate_address()
             .domain(DomainType::Vpc)
             .tag_specifications(tag_specification(ResourceType::ElasticIp, tags))
+            .customize()
+            .config_override(once())
             .send()
             .await
             .map_err(|e| aws_error("allocate an Elastic IP address", &e))?;

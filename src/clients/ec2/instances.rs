@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use aws_sdk_ec2::types::{Filter, InstanceStateName, InstanceType, Reservation, StateReason, Tag};
+use aws_sdk_ec2::types::{
+    Filter, InstanceStateName, InstanceType, Placement, Reservation, StateReason, Tag,
+};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use schemars::JsonSchema;
@@ -114,6 +116,8 @@ pub struct Instance {
     pub instance_type: String,
     /// The image id.
     pub image: String,
+    /// The availability zone, for example `eu-central-1a`.
+    pub zone: String,
     /// The public IPv4 address; `()` while the instance has none.
     pub public_ip: Option<String>,
     /// The private IPv4 address.
@@ -368,6 +372,11 @@ pub(super) fn instance(instance: &aws_sdk_ec2::types::Instance) -> Instance {
             .map_or("", InstanceType::as_str)
             .to_owned(),
         image: instance.image_id().unwrap_or_default().to_owned(),
+        zone: instance
+            .placement()
+            .and_then(Placement::availability_zone)
+            .unwrap_or_default()
+            .to_owned(),
         url: public_ip.as_ref().map(|ip| format!("http://{ip}/")),
         public_ip,
         private_ip: known(instance.private_ip_address()),

@@ -59,7 +59,7 @@ pub struct Launch {
     pub tags: Tags,
 }
 
-/// A volume that a launch creates for each instance, and that is deleted with it.
+/// A volume that a launch creates for each instance.
 #[derive(Clone, Debug)]
 pub struct DataVolume {
     /// The size in GiB.
@@ -70,6 +70,8 @@ pub struct DataVolume {
     pub iops: Option<i32>,
     /// The device name.
     pub device: String,
+    /// Whether it is deleted when its instance is terminated.
+    pub delete_on_termination: bool,
 }
 
 /// Returns the names of all volume types.
@@ -186,7 +188,7 @@ impl Ec2<'_> {
                 .ebs(
                     EbsBlockDevice::builder()
                         .encrypted(true)
-                        .delete_on_termination(true)
+                        .delete_on_termination(volume.delete_on_termination)
                         .volume_type(VolumeType::from(volume.volume_type.as_str()))
                         .volume_size(volume.size)
                         .set_iops(volume.iops)

@@ -5,7 +5,8 @@
 //! code to which a caller must react is a variant of the method's result.
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::config::Region;
+use aws_sdk_ec2::config::retry::RetryConfig;
+use aws_sdk_ec2::config::{Builder, Region};
 use tokio_util::sync::CancellationToken;
 
 mod addresses;
@@ -22,7 +23,9 @@ mod networks;
 mod own_images;
 mod publishers;
 mod security_groups;
+mod snapshots;
 mod tags;
+mod volumes;
 
 pub use addresses::{Address, Associated};
 pub use images::{Image, Wanted};
@@ -36,6 +39,14 @@ pub use networks::{NetworkPart, NewPart};
 pub use own_images::{ImageState, NewImage, OwnImage};
 pub use publishers::{AMAZON_LINUX_2023, Published, Unpublished, families, published};
 pub use security_groups::{Created, Deletion, Ingress};
+pub use snapshots::{Snapshot, SnapshotState};
+pub use volumes::{Attachment, NewVolume, Volume, VolumeState};
+
+/// One attempt, for create requests without a client token: a second attempt after a
+/// lost answer could create a second resource.
+fn once() -> Builder {
+    Builder::new().retry_config(RetryConfig::disabled())
+}
 
 /// The EC2 client of a run.
 #[derive(Clone, Copy, Debug)]

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_ec2::config::Builder;
-use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::types::{
     AttributeBooleanValue, DomainType, Filter, InternetGateway, ResourceType, RouteTable,
 };
 
-use super::Ec2;
 use super::marked::Marked;
 use super::security_groups::Deletion;
 use super::tags::{filter, tag_specification};
+use super::{Ec2, once};
 use crate::clients::aws_error::{Code, OperationError, aws_error, code};
 use crate::clients::marks::{Marks, OWNER_TAG, RESOURCE_TAG, Tags};
 use crate::error::{Error, ErrorKind, Result};
@@ -103,12 +101,6 @@ impl NewPart<'_> {
             Self::NatGateway { .. } => NetworkPart::NatGateway,
         }
     }
-}
-
-/// One attempt. The create requests of networks take no client token, so a
-/// second attempt after a lost answer could create a second part.
-fn once() -> Builder {
-    Builder::new().retry_config(RetryConfig::disabled())
 }
 
 /// Returns the error of a request, or `None` if its effect exists already or the

@@ -6,20 +6,6 @@ use super::params::Part;
 use super::refusal::Result;
 use super::xml::Xml;
 
-pub(super) fn get_ebs_encryption_by_default(call: &mut Call<'_>, _: &Part<'_>) -> Result<Xml> {
-    call.read_all()?;
-    let mut xml = Xml::default();
-    xml.text("ebsEncryptionByDefault", false);
-    Ok(xml)
-}
-
-pub(super) fn get_ebs_default_kms_key_id(call: &mut Call<'_>, _: &Part<'_>) -> Result<Xml> {
-    call.read_all()?;
-    let mut xml = Xml::default();
-    xml.text("kmsKeyId", "alias/aws/ebs");
-    Ok(xml)
-}
-
 pub(super) fn get_serial_console_access_status(call: &mut Call<'_>, _: &Part<'_>) -> Result<Xml> {
     call.read_all()?;
     let mut xml = Xml::default();

@@ -7,10 +7,11 @@ use super::refusal::Result;
 use super::vpc::{acls, dhcp_options, gateways, nat, route_tables, routes, subnets, vpcs};
 use super::xml::Xml;
 use super::{
-    absent, account_settings, attributes, console, credits, elastic_ips, group_uses, groups, iam,
-    images, instance_profiles, instance_types, instances, key_pairs, launch, monitoring, network,
-    network_interfaces, options, own_images, regions, rule_changes, snapshots, ssm, sts, tags,
-    volume_answer, volumes,
+    absent, account_settings, attributes, console, credits, ebs_encryption, elastic_ips,
+    group_uses, groups, iam, image_attributes, image_sources, images, instance_profiles,
+    instance_types, instances, key_pairs, launch, monitoring, network, network_interfaces, options,
+    own_images, regions, rule_changes, snapshots, ssm, sts, tags, volume_answer, volume_attributes,
+    volumes,
 };
 
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
@@ -29,6 +30,8 @@ const ACTIONS: &[(&str, Action)] = &[
     ("AuthorizeSecurityGroupIngress", |call, request| {
         group_rules::authorize(call, request, Direction::Ingress)
     }),
+    ("CopyImage", image_sources::copy_image),
+    ("CopySnapshot", snapshots::copy_snapshot),
     ("CreateDefaultSubnet", network::create_default_subnet),
     ("CreateDefaultVpc", network::create_default_vpc),
     ("CreateImage", own_images::create_image),
@@ -38,6 +41,8 @@ const ACTIONS: &[(&str, Action)] = &[
     ("CreateRoute", routes::create_route),
     ("CreateRouteTable", route_tables::create_route_table),
     ("CreateSecurityGroup", groups::create_security_group),
+    ("CreateSnapshot", snapshots::create_snapshot),
+    ("CreateSnapshots", snapshots::create_snapshots),
     ("CreateSubnet", subnets::create_subnet),
     ("CreateTags", tags::create_tags),
     ("CreateVolume", volumes::create_volume),
@@ -71,6 +76,10 @@ const ACTIONS: &[(&str, Action)] = &[
     (
         "DescribeIamInstanceProfileAssociations",
         instance_profiles::describe,
+    ),
+    (
+        "DescribeImageAttribute",
+        image_attributes::describe_image_attribute,
     ),
     ("DescribeImages", images::describe_images),
     (
@@ -120,6 +129,10 @@ const ACTIONS: &[(&str, Action)] = &[
         group_uses::describe_security_group_references,
     ),
     ("DescribeSecurityGroups", groups::describe_security_groups),
+    (
+        "DescribeSnapshotAttribute",
+        snapshots::describe_snapshot_attribute,
+    ),
     ("DescribeSnapshots", snapshots::describe_snapshots),
     (
         "DescribeStaleSecurityGroups",
@@ -127,6 +140,10 @@ const ACTIONS: &[(&str, Action)] = &[
     ),
     ("DescribeSubnets", subnets::describe_subnets),
     ("DescribeTags", tags::describe_tags),
+    (
+        "DescribeVolumeAttribute",
+        volume_attributes::describe_volume_attribute,
+    ),
     (
         "DescribeVolumeStatus",
         volume_answer::describe_volume_status,
@@ -144,6 +161,16 @@ const ACTIONS: &[(&str, Action)] = &[
     ("DescribeVpcs", vpcs::describe_vpcs),
     ("DetachInternetGateway", gateways::detach_internet_gateway),
     ("DetachVolume", volumes::detach_volume),
+    ("DisableEbsEncryptionByDefault", ebs_encryption::disable),
+    ("DisableImage", image_attributes::disable_image),
+    (
+        "DisableImageDeprecation",
+        image_attributes::disable_image_deprecation,
+    ),
+    (
+        "DisableImageDeregistrationProtection",
+        image_attributes::disable_protection,
+    ),
     ("DisassociateAddress", elastic_ips::disassociate_address),
     (
         "DisassociateIamInstanceProfile",
@@ -153,15 +180,20 @@ const ACTIONS: &[(&str, Action)] = &[
         "DisassociateRouteTable",
         route_tables::disassociate_route_table,
     ),
+    ("EnableEbsEncryptionByDefault", ebs_encryption::enable),
+    ("EnableImage", image_attributes::enable_image),
+    (
+        "EnableImageDeprecation",
+        image_attributes::enable_image_deprecation,
+    ),
+    (
+        "EnableImageDeregistrationProtection",
+        image_attributes::enable_protection,
+    ),
+    ("EnableVolumeIO", volume_attributes::enable_volume_io),
     ("GetConsoleOutput", console::get_console_output),
-    (
-        "GetEbsDefaultKmsKeyId",
-        account_settings::get_ebs_default_kms_key_id,
-    ),
-    (
-        "GetEbsEncryptionByDefault",
-        account_settings::get_ebs_encryption_by_default,
-    ),
+    ("GetEbsDefaultKmsKeyId", ebs_encryption::default_key),
+    ("GetEbsEncryptionByDefault", ebs_encryption::get),
     (
         "GetImageBlockPublicAccessState",
         account_settings::get_image_block_public_access_state,
@@ -184,6 +216,11 @@ const ACTIONS: &[(&str, Action)] = &[
         account_settings::get_snapshot_block_public_access_state,
     ),
     ("ImportKeyPair", key_pairs::import_key_pair),
+    ("ModifyEbsDefaultKmsKeyId", ebs_encryption::set_default_key),
+    (
+        "ModifyImageAttribute",
+        image_attributes::modify_image_attribute,
+    ),
     (
         "ModifyInstanceAttribute",
         attributes::modify_instance_attribute,
@@ -213,11 +250,20 @@ const ACTIONS: &[(&str, Action)] = &[
         options::modify_private_dns_name_options,
     ),
     ("ModifySecurityGroupRules", rule_changes::modify_rules),
+    (
+        "ModifySnapshotAttribute",
+        snapshots::modify_snapshot_attribute,
+    ),
     ("ModifySubnetAttribute", subnets::modify_subnet_attribute),
     ("ModifyVolume", volumes::modify_volume),
+    (
+        "ModifyVolumeAttribute",
+        volume_attributes::modify_volume_attribute,
+    ),
     ("ModifyVpcAttribute", vpcs::modify_vpc_attribute),
     ("MonitorInstances", monitoring::monitor_instances),
     ("RebootInstances", instances::reboot_instances),
+    ("RegisterImage", image_sources::register_image),
     ("ReleaseAddress", elastic_ips::release_address),
     (
         "ReplaceIamInstanceProfileAssociation",
@@ -229,6 +275,11 @@ const ACTIONS: &[(&str, Action)] = &[
         route_tables::replace_route_table_association,
     ),
     ("ReportInstanceStatus", attributes::report_instance_status),
+    ("ResetEbsDefaultKmsKeyId", ebs_encryption::set_default_key),
+    (
+        "ResetImageAttribute",
+        image_attributes::reset_image_attribute,
+    ),
     (
         "ResetInstanceAttribute",
         attributes::reset_instance_attribute,
@@ -236,6 +287,10 @@ const ACTIONS: &[(&str, Action)] = &[
     (
         "ResetNetworkInterfaceAttribute",
         network_interfaces::reset_network_interface_attribute,
+    ),
+    (
+        "ResetSnapshotAttribute",
+        snapshots::reset_snapshot_attribute,
     ),
     ("RevokeSecurityGroupEgress", |call, request| {
         group_rules::revoke(call, request, Direction::Egress)

@@ -22,7 +22,7 @@ pub(super) struct Mapping {
 /// Returns the volumes of a launch, the root volume first: those of the image,
 /// changed by the mappings of the request, and additional ones.
 pub(super) fn mappings(call: &Call<'_>, request: &Part<'_>, image: &Image) -> Result<Vec<Mapping>> {
-    let root_device = image.publisher.root_device;
+    let root_device = image.root_device();
     let mut root = None;
     let mut others: Vec<Mapping> = Vec::new();
     let mut devices: Vec<&str> = Vec::new();
@@ -66,7 +66,7 @@ pub(super) fn mappings(call: &Call<'_>, request: &Part<'_>, image: &Image) -> Re
     Ok(all)
 }
 
-fn invalid(text: String) -> Refusal {
+pub(super) fn invalid(text: String) -> Refusal {
     Refusal::new("InvalidBlockDeviceMapping", text)
 }
 
@@ -104,7 +104,7 @@ const UNSUPPORTED: [&str; 5] = [
 ];
 
 fn root_mapping(call: &Call<'_>, part: &Part<'_>, image: &Image) -> Result<Mapping> {
-    let device = image.publisher.root_device;
+    let device = image.root_device();
     if part.has("NoDevice") || part.has("VirtualName") {
         return Err(invalid(format!(
             "The root device {device} cannot be suppressed or be an instance store volume"
@@ -136,15 +136,21 @@ fn root_of(call: &Call<'_>, ebs: &Part<'_>, image: &Image) -> Result<Mapping> {
         ));
     }
     Ok(Mapping {
-        device: image.publisher.root_device.to_owned(),
+        device: image.root_device().to_owned(),
         spec,
-        delete_on_termination: ebs.flag("DeleteOnTermination")?.unwrap_or(true),
+        delete_on_termination: ebs
+            .flag("DeleteOnTermination")?
+            .unwrap_or(!image.keeps_root()),
     })
 }
 
 /// Returns an additional volume, or `None` for a mapping without one: the types of
 /// the local cloud have no instance store, whose mappings EC2 ignores then.
-fn additional(call: &Call<'_>, part: &Part<'_>, device: &str) -> Result<Option<Mapping>> {
+pub(super) fn additional(
+    call: &Call<'_>,
+    part: &Part<'_>,
+    device: &str,
+) -> Result<Option<Mapping>> {
     let ebs = part.part("Ebs");
     if part.has("NoDevice") {
         part.text("NoDevice");

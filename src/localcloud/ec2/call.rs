@@ -47,10 +47,9 @@ pub(super) enum Effect {
     Reboot(String),
     /// Stop the machine and remove its disk.
     Terminate(String),
-    /// Copy the disk of an instance to a snapshot, of which an image is made.
+    /// Copy the disk of an instance to a snapshot. Images may be made of it.
     Save {
         instance: String,
-        image: String,
         snapshot: String,
         /// Whether the machine is stopped for the copy and booted again.
         reboots: bool,

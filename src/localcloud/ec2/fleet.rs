@@ -20,7 +20,6 @@ pub(super) enum Command {
     Reboot,
     /// Copy the disk to a snapshot.
     Save {
-        image: String,
         snapshot: String,
         reboots: bool,
     },

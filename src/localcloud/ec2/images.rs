@@ -8,7 +8,8 @@ use super::ids::{IMAGE, stable_id};
 use super::own_images::own_images;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
-use super::state::{OwnImage, Saving, Tags};
+use super::sharing::ALL;
+use super::state::{OwnImage, Registered, Saving, Tags};
 use super::tags;
 use super::xml::Xml;
 use crate::clock::iso;
@@ -31,15 +32,7 @@ pub(super) struct Image {
 #[derive(Clone, Debug)]
 pub(super) struct Own {
     account: String,
-    instance: String,
-    source: String,
-    pub(super) snapshot: String,
-    size: u32,
-    kind: String,
-    encrypted: bool,
-    others: Vec<Mapping>,
-    saving: Saving,
-    tags: Tags,
+    image: OwnImage,
 }
 
 /// Returns the images of a region.
@@ -87,7 +80,7 @@ pub(super) fn parameter(region: &str, system: &str, name: &str) -> Option<Image>
 impl Filtered for Image {
     fn tags(&self) -> Option<&Tags> {
         static NONE: Tags = Tags::new();
-        Some(self.own.as_ref().map_or(&NONE, |own| &own.tags))
+        Some(self.of_account().map_or(&NONE, |own| &own.tags))
     }
 
     fn values(&self, name: &str) -> Option<Vec<String>> {
@@ -101,25 +94,8 @@ impl Filtered for Image {
             }
             "architecture" => self.architecture.to_owned(),
             "state" => self.state().to_owned(),
-            "is-public" => self.own.is_none().to_string(),
-            "source-instance-id" => {
-                return Some(self.own.iter().map(|own| own.instance.clone()).collect());
-            }
-            "block-device-mapping.snapshot-id" => self.snapshot(),
-            "ena-support" | "block-device-mapping.delete-on-termination" => "true".to_owned(),
-            "image-type" => "machine".to_owned(),
-            "virtualization-type" => "hvm".to_owned(),
-            "root-device-type" => "ebs".to_owned(),
-            "root-device-name" | "block-device-mapping.device-name" => {
-                self.publisher.root_device.to_owned()
-            }
-            "hypervisor" => "xen".to_owned(),
-            "platform-details" => self.publisher.platform.to_owned(),
+            "is-public" => self.is_public().to_string(),
             "creation-date" => self.created.clone(),
-            "block-device-mapping.volume-type" => self.volume_type().to_owned(),
-            "block-device-mapping.volume-size" => self.size().to_string(),
-            "imds-support" if self.publisher.tokens_required => "v2.0".to_owned(),
-            "imds-support" => return Some(Vec::new()),
             _ => return None,
         };
         Some(vec![one])
@@ -138,25 +114,80 @@ impl Image {
                 "arm64" => "arm64",
                 _ => "x86_64",
             },
-            id: own.id,
-            name: own.name,
-            description: own.description,
+            id: own.id.clone(),
+            name: own.name.clone(),
+            description: own.description.clone(),
             created: iso(own.created),
             deprecated: false,
             publisher,
             own: Some(Own {
                 account: account.to_owned(),
-                instance: own.instance,
-                source: own.source,
-                snapshot: own.snapshot,
-                size: own.size,
-                kind: own.kind,
-                encrypted: own.encrypted,
-                others: own.others,
-                saving: own.saving,
-                tags: own.tags,
+                image: own,
             }),
         }
+    }
+
+    /// Returns the part of the state, of an image of the account.
+    pub(super) fn of_account(&self) -> Option<&OwnImage> {
+        self.own.as_ref().map(|own| &own.image)
+    }
+
+    /// Returns what `RegisterImage` chose.
+    pub(super) fn registered(&self) -> Option<&Registered> {
+        self.of_account()?.registered.as_ref()
+    }
+
+    pub(super) fn root_device(&self) -> &str {
+        let registered = self.registered();
+        registered.map_or(self.publisher.root_device, |of| &of.root_device)
+    }
+
+    /// Whether the root volume outlives its instance.
+    pub(super) fn keeps_root(&self) -> bool {
+        self.registered().is_some_and(|of| of.keeps_root)
+    }
+
+    pub(super) fn virtualization(&self) -> &str {
+        self.registered().map_or("hvm", |of| &of.virtualization)
+    }
+
+    fn ena(&self) -> bool {
+        self.registered().is_none_or(|of| of.ena)
+    }
+
+    pub(super) fn sriov(&self) -> Option<&'static str> {
+        let has = self.registered().is_none_or(|of| of.sriov);
+        has.then_some("simple")
+    }
+
+    pub(super) fn boot_mode(&self) -> Option<&str> {
+        match self.registered() {
+            Some(of) => of.boot_mode.as_deref(),
+            None => Some(BOOT_MODE),
+        }
+    }
+
+    /// Returns the version of the metadata service that instances require.
+    pub(super) fn imds(&self) -> Option<&'static str> {
+        let own = self.of_account();
+        let required = own.map_or(self.publisher.tokens_required, |own| own.tokens_required);
+        required.then_some("v2.0")
+    }
+
+    pub(super) fn is_disabled(&self) -> bool {
+        self.of_account().is_some_and(|own| own.disabled)
+    }
+
+    /// Whether a user may launch the image, as a value of `ExecutableUsers`: an
+    /// account, `self`, or `all`.
+    fn allows(&self, user: &str, account: &str) -> bool {
+        let user = if user == "self" { account } else { user };
+        self.of_account()
+            .map_or(user == ALL, |own| own.permissions.contains(user))
+    }
+
+    fn is_public(&self) -> bool {
+        self.allows(ALL, "")
     }
 
     /// Returns the public parameters of Systems Manager that name the image.
@@ -190,11 +221,12 @@ impl Image {
 
     /// Returns the progress of the copy that the image is.
     pub(super) fn saving(&self) -> Saving {
-        self.own.as_ref().map_or(Saving::Done, |own| own.saving)
+        self.of_account().map_or(Saving::Done, |own| own.saving)
     }
 
     fn state(&self) -> &'static str {
         match self.saving() {
+            _ if self.is_disabled() => "disabled",
             Saving::Pending => "pending",
             Saving::Done => "available",
             Saving::Failed => "failed",
@@ -203,7 +235,7 @@ impl Image {
 
     /// Returns the id of the root volume's snapshot.
     pub(super) fn snapshot(&self) -> String {
-        match &self.own {
+        match self.of_account() {
             Some(own) => own.snapshot.clone(),
             None => stable_id("snap", &[&self.id]),
         }
@@ -211,18 +243,47 @@ impl Image {
 
     /// Returns the size of the root volume in GiB.
     pub(super) fn size(&self) -> u32 {
-        let own = self.own.as_ref();
+        let own = self.of_account();
         own.map_or(self.publisher.size, |own| own.size)
     }
 
     /// Returns the volumes in addition to the root volume.
     pub(super) fn others(&self) -> &[Mapping] {
-        self.own.as_ref().map_or(&[], |own| &own.others)
+        self.of_account().map_or(&[], |own| &own.others)
     }
 
     /// Returns the type of the root volume.
     pub(super) fn volume_type(&self) -> &str {
-        self.own.as_ref().map_or("gp3", |own| own.kind.as_str())
+        self.of_account().map_or("gp3", |own| own.kind.as_str())
+    }
+
+    /// Writes the volumes.
+    pub(super) fn write_mappings(&self, xml: &mut Xml) {
+        let others = self.others().iter().map(Some);
+        xml.list(
+            "blockDeviceMapping",
+            [None].into_iter().chain(others),
+            |xml, other| {
+                if let Some(other) = other {
+                    return write_other(xml, other);
+                }
+                xml.text("deviceName", self.root_device());
+                xml.node("ebs", |xml| {
+                    xml.text("snapshotId", self.snapshot());
+                    xml.text("volumeSize", self.size());
+                    xml.text("deleteOnTermination", !self.keeps_root());
+                    xml.text("volumeType", self.volume_type());
+                    if self.volume_type() == "gp3" {
+                        xml.text("iops", 3000);
+                        xml.text("throughput", 125);
+                    }
+                    xml.text(
+                        "encrypted",
+                        self.of_account().is_some_and(|own| own.encrypted),
+                    );
+                });
+            },
+        );
     }
 
     fn write(&self, xml: &mut Xml) {
@@ -234,7 +295,7 @@ impl Image {
         xml.text("imageOwnerId", self.owner());
         xml.option("imageOwnerAlias", self.alias());
         xml.text("creationDate", &self.created);
-        xml.text("isPublic", self.own.is_none());
+        xml.text("isPublic", self.is_public());
         xml.text("architecture", self.architecture);
         xml.text("imageType", "machine");
         xml.text("platformDetails", publisher.platform);
@@ -245,40 +306,14 @@ impl Image {
             Some(&self.description).filter(|text| !text.is_empty()),
         );
         xml.text("rootDeviceType", "ebs");
-        xml.text("rootDeviceName", publisher.root_device);
-        let others = self.others().iter().map(Some);
-        xml.list(
-            "blockDeviceMapping",
-            [None].into_iter().chain(others),
-            |xml, other| {
-                if let Some(other) = other {
-                    return write_other(xml, other);
-                }
-                xml.text("deviceName", publisher.root_device);
-                xml.node("ebs", |xml| {
-                    xml.text("snapshotId", self.snapshot());
-                    xml.text("volumeSize", self.size());
-                    xml.text("deleteOnTermination", true);
-                    xml.text("volumeType", self.volume_type());
-                    if self.volume_type() == "gp3" {
-                        xml.text("iops", 3000);
-                        xml.text("throughput", 125);
-                    }
-                    xml.text(
-                        "encrypted",
-                        self.own.as_ref().is_some_and(|own| own.encrypted),
-                    );
-                });
-            },
-        );
-        xml.text("virtualizationType", "hvm");
+        xml.text("rootDeviceName", self.root_device());
+        self.write_mappings(xml);
+        xml.text("virtualizationType", self.virtualization());
         xml.text("hypervisor", "xen");
-        xml.text("enaSupport", true);
-        xml.text("sriovNetSupport", "simple");
-        xml.text("bootMode", BOOT_MODE);
-        if publisher.tokens_required {
-            xml.text("imdsSupport", "v2.0");
-        }
+        xml.text("enaSupport", self.ena());
+        xml.option("sriovNetSupport", self.sriov());
+        xml.option("bootMode", self.boot_mode());
+        xml.option("imdsSupport", self.imds());
         if self.own.is_none() {
             // Ubuntu Pro has a price of its own.
             let is_free = publisher.free_tier && !self.name.contains("-pro-server-");
@@ -288,9 +323,12 @@ impl Image {
         if self.deprecated {
             xml.text("deprecationTime", DEPRECATED_SINCE);
         }
-        if let Some(own) = &self.own {
-            xml.text("sourceInstanceId", &own.instance);
-            xml.text("sourceImageId", &own.source);
+        if let Some(own) = self.of_account() {
+            xml.option("deprecationTime", own.deprecated.map(iso));
+            xml.text("deregistrationProtection", own.protection.as_str());
+            xml.option("sourceInstanceId", own.instance.as_ref());
+            xml.option("sourceImageId", own.source.as_ref());
+            xml.option("sourceImageRegion", own.source_region.as_ref());
             if own.saving == Saving::Failed {
                 xml.node("stateReason", |xml| {
                     xml.text("code", "Server.InternalError");
@@ -304,7 +342,7 @@ impl Image {
     }
 }
 
-/// The boot mode of all images.
+/// The boot mode of all images but registered ones.
 pub(super) const BOOT_MODE: &str = "uefi-preferred";
 
 /// Writes a volume in addition to the root volume.
@@ -363,9 +401,9 @@ fn in_catalogue(region: &str, system: &str, id: &str) -> Result<Image> {
 pub(super) fn describe_images(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let ids = request.list("ImageId");
     let owners = request.list("Owner");
-    request.list("ExecutableBy");
+    let users = request.list("ExecutableBy");
     let deprecated = request.flag("IncludeDeprecated")?.unwrap_or(false);
-    request.flag("IncludeDisabled")?;
+    let disabled = request.flag("IncludeDisabled")?.unwrap_or(false);
     let mut images = images(call.region_name, &call.facts.system);
     images.extend(own_images(call));
     // An image that was deregistered is left out, and is not an error.
@@ -383,6 +421,8 @@ pub(super) fn describe_images(call: &mut Call<'_>, request: &Part<'_>) -> Result
         .into_iter()
         .filter(|image| ids.is_empty() || ids.contains(&image.id.as_str()))
         .filter(|image| owners.is_empty() || owners.iter().any(|owner| owned(image, owner)))
+        .filter(|image| users.is_empty() || users.iter().any(|user| image.allows(user, &account)))
+        .filter(|image| disabled || !ids.is_empty() || !image.is_disabled())
         .filter(|image| deprecated || !ids.is_empty() || !image.deprecated);
     let images = Filters::of(request)?.keep_as(wanted.collect(), |xml, image| image.write(xml))?;
     let (images, next) = page(request, images, 1)?;

@@ -94,18 +94,14 @@ impl InstanceTask {
                         _ => self.boot(None).await,
                     }
                 }
-                Event::Command(Command::Save {
-                    image,
-                    snapshot,
-                    reboots,
-                }) => {
+                Event::Command(Command::Save { snapshot, reboots }) => {
                     let stays = if reboots {
                         stop(machine, PATIENCE).await;
                         None
                     } else {
                         machine
                     };
-                    self.save(&image, &snapshot, stays.is_some()).await;
+                    self.save(&snapshot, stays.is_some()).await;
                     if reboots {
                         self.boot(None).await
                     } else {
@@ -257,7 +253,7 @@ impl InstanceTask {
     }
 
     /// Copies the disk to a snapshot, and records whether that succeeded.
-    async fn save(&self, image: &str, snapshot: &str, runs: bool) {
+    async fn save(&self, snapshot: &str, runs: bool) {
         let runtime = &self.fleet.runtime;
         let saving = match runtime.save_disk(&self.id, snapshot, runs).await {
             Ok(()) => Saving::Done,
@@ -271,8 +267,13 @@ impl InstanceTask {
             let Some(region) = state.regions.get_mut(&self.region) else {
                 return;
             };
-            if let Some(image) = region.images.get_mut(image) {
-                image.saving = saving;
+            let image = region
+                .images
+                .find(snapshot)
+                .next()
+                .map(|own| own.id.clone());
+            if let Some(own) = image.and_then(|id| region.images.get_mut(&id)) {
+                own.saving = saving;
             }
             if let Some(own) = region.snapshots.get_mut(snapshot) {
                 own.saving = saving;

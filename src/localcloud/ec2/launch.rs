@@ -108,6 +108,9 @@ fn instance(
 ) -> Result<Instance> {
     let id = new_id("i");
     let attachments = create_volumes(call, launch, &id);
+    let root = &launch.image.snapshot();
+    let root = call.region().snapshots.get(root);
+    let disk = root.and_then(|snapshot| snapshot.disk.clone());
     let shared = call.facts.subnet;
     let subnet = &launch.subnet;
     let address = match launch.address {
@@ -129,7 +132,7 @@ fn instance(
         transition: String::new(),
         instance_type: launch.instance_type.name.to_owned(),
         image: launch.image.id.clone(),
-        snapshot: launch.image.own.as_ref().map(|own| own.snapshot.clone()),
+        snapshot: disk,
         user: launch
             .image
             .own
@@ -159,7 +162,7 @@ fn instance(
         protected: launch.protected,
         metadata: launch.metadata.clone(),
         options: launch.options.clone(),
-        root_device: launch.image.publisher.root_device.to_owned(),
+        root_device: launch.image.root_device().to_owned(),
         attachments,
         interface: new_id("eni"),
         // Each instance has an association of its own.
@@ -185,6 +188,7 @@ fn create_volumes(call: &mut Call<'_>, launch: &Launch, instance: &str) -> Vec<A
             instance: Some(instance.to_owned()),
             token: None,
             modified: None,
+            auto_enable_io: false,
         };
         attachments.push(Attachment {
             volume: volume.id.clone(),

@@ -70,6 +70,15 @@ pub(super) fn read(
              'free-tier-eligible=true'.",
         ));
     }
+    if image.virtualization() != "hvm" {
+        return Err(Refusal::new(
+            "InvalidParameterCombination",
+            format!(
+                "Virtualization type 'hvm' is required for instances of type '{name}'. Ensure \
+                 that you are using an AMI with virtualization type 'hvm'."
+            ),
+        ));
+    }
     if instance_type.architecture != image.architecture {
         return Err(Refusal::new(
             "InvalidParameterValue",
@@ -285,7 +294,7 @@ pub(super) fn on_shutdown(text: Option<&str>) -> Result<OnShutdown> {
 
 /// Returns the options of the metadata service without options in the launch.
 fn default_metadata(image: &Image) -> MetadataOptions {
-    let tokens_required = image.publisher.tokens_required;
+    let tokens_required = image.imds().is_some();
     MetadataOptions {
         tokens_required,
         enabled: true,

@@ -14,6 +14,7 @@ use super::call::{Consoles, Effect};
 use super::fleet::{Command, Fleet};
 use super::instance_task::InstanceTask;
 use super::metadata::metadata_of;
+use super::snapshots::disks;
 use super::state::Phase;
 use super::store::Store;
 use crate::clock;
@@ -91,11 +92,9 @@ impl Machines {
             .collect()
     }
 
-    /// Returns the ids of all snapshots.
+    /// Returns the ids of the disks of all snapshots.
     fn snapshots(&self) -> Vec<String> {
-        let state = self.0.store.state();
-        let all = state.regions.values().flat_map(|r| r.snapshots.keys());
-        all.cloned().collect()
+        disks(&self.0.store.state()).into_iter().collect()
     }
 
     /// Returns the metadata of the instance with this address.
@@ -130,15 +129,10 @@ impl Machines {
                 Effect::Terminate(id) => self.send(region, id, Command::Terminate),
                 Effect::Save {
                     instance,
-                    image,
                     snapshot,
                     reboots,
                 } => {
-                    let command = Command::Save {
-                        image,
-                        snapshot,
-                        reboots,
-                    };
+                    let command = Command::Save { snapshot, reboots };
                     self.send(region, instance, command);
                 }
                 Effect::RemoveSnapshot(id) => {

@@ -1,4 +1,6 @@
-//! Images of the account itself, which `CreateImage` makes of an instance.
+//! Images of the account itself: `CreateImage` makes one of an instance.
+
+use std::collections::BTreeSet;
 
 use super::block_devices::{Mapping, mappings};
 use super::call::{Call, Effect};
@@ -6,7 +8,8 @@ use super::ids::new_id;
 use super::images::{self, Image};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
-use super::state::{Attachment, Instance, OwnImage, Phase, Saving, Snapshot, Volume};
+use super::snapshots::{description, remove};
+use super::state::{Attachment, Instance, OwnImage, Phase, Protection, Saving, Snapshot, Volume};
 use super::tags;
 use super::volume_spec::Spec;
 use super::xml::Xml;
@@ -18,37 +21,43 @@ pub(super) fn create_image(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xm
     let instance = request.required("InstanceId")?;
     let instance = call.instances(&[instance])?.swap_remove(0);
     let name = name(call, request)?;
-    let description = request.text("Description").unwrap_or_default().to_owned();
-    if description.chars().count() > 255 {
-        return Err(Refusal::value(
-            "description",
-            &description,
-            "It has more than 255 characters.",
-        ));
-    }
+    let description = description(request)?.to_owned();
     let reboots = !request.flag("NoReboot")?.unwrap_or(false);
     let image_tags = tags::specified(request, &KINDS, "image")?;
     let snapshot_tags = tags::specified(request, &KINDS, "snapshot")?;
     check_choices(request)?;
     let origin = origin(call, &instance);
     let root = root(call, &instance)?;
+    let others = others(call, &instance);
     let mut image = OwnImage {
         id: new_id("ami"),
         name,
         description,
         origin,
-        instance: instance.id.clone(),
-        source: instance.image.clone(),
+        instance: Some(instance.id.clone()),
+        source: Some(instance.image.clone()),
+        source_region: Some(call.region_name.to_owned()),
+        registered: None,
         architecture: instance.architecture.clone(),
         snapshot: new_id("snap"),
         size: root.spec.size,
         kind: root.spec.kind.clone(),
         encrypted: root.spec.kms_key.is_some(),
-        others: others(call, &instance),
+        others: others.iter().map(|(mapping, _)| mapping.clone()).collect(),
         created: call.now,
         saving: Saving::Pending,
         tags: image_tags,
+        tokens_required: false,
+        permissions: BTreeSet::new(),
+        deprecated: None,
+        disabled: false,
+        protection: Protection::Disabled,
+        token: None,
     };
+    if let Ok(of_instance) = images::resolve_image(call, &instance.image) {
+        image.registered = of_instance.registered().cloned();
+        image.tokens_required = of_instance.imds().is_some();
+    }
     let catalogue = images::images(call.region_name, &call.facts.system);
     let described = Image::of_own(image.clone(), &call.facts.account, &catalogue);
     let mut mappings = mappings(call, request, &described)?.into_iter();
@@ -76,14 +85,31 @@ pub(super) fn create_image(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xm
         volume: root.id,
         size: root.spec.size,
         description: format!("Created by CreateImage({}) for {}", instance.id, image.id),
-        encrypted: root.spec.kms_key.is_some(),
+        kms_key: root.spec.kms_key.clone(),
         started: call.now,
         saving: Saving::Pending,
+        disk: Some(image.snapshot.clone()),
+        origin: Some(image.origin.clone()),
+        permissions: BTreeSet::new(),
         tags: snapshot_tags,
     };
+    for (other, volume) in others_of(&image, &others) {
+        let snapshot = Snapshot {
+            id: other.to_owned(),
+            volume: volume.id.clone(),
+            size: volume.spec.size,
+            kms_key: volume.spec.kms_key.clone(),
+            saving: Saving::Done,
+            disk: None,
+            origin: None,
+            ..snapshot.clone()
+        };
+        call.region()
+            .snapshots
+            .insert(snapshot.id.clone(), snapshot);
+    }
     call.effects.push(Effect::Save {
         instance: instance.id,
-        image: image.id.clone(),
         snapshot: snapshot.id.clone(),
         reboots: reboots && instance.phase == Phase::Running,
     });
@@ -96,7 +122,7 @@ pub(super) fn create_image(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xm
 }
 
 /// Returns the name, which no other image of the account has.
-fn name(call: &mut Call<'_>, request: &Part<'_>) -> Result<String> {
+pub(super) fn name(call: &mut Call<'_>, request: &Part<'_>) -> Result<String> {
     let name = request.required("Name")?;
     let valid = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
     if !(3..=128).contains(&name.len()) || !name.chars().all(valid) {
@@ -149,23 +175,36 @@ fn root(call: &mut Call<'_>, instance: &Instance) -> Result<Volume> {
     })
 }
 
-/// Returns the other volumes of an instance. They have no disks, so those of
-/// instances of the image are empty too.
-fn others(call: &mut Call<'_>, instance: &Instance) -> Vec<Mapping> {
+/// Returns the other volumes of an instance, each with the mapping that the image
+/// has for it and the id of a new snapshot.
+fn others(call: &mut Call<'_>, instance: &Instance) -> Vec<(Mapping, Volume)> {
     let attached = instance.attachments.iter();
     let others = attached.filter(|attached| attached.device != instance.root_device);
     let mapping = |attached: &Attachment| {
         let volume = call.region().volumes.get(&attached.volume)?;
-        Some(Mapping {
+        let mapping = Mapping {
             device: attached.device.clone(),
             spec: Spec {
-                snapshot: None,
+                snapshot: Some(new_id("snap")),
                 ..volume.spec.clone()
             },
             delete_on_termination: attached.delete_on_termination,
-        })
+        };
+        Some((mapping, volume.clone()))
     };
     others.filter_map(mapping).collect()
+}
+
+/// Returns the snapshots that the image really has of these volumes: the mappings of
+/// the request may leave some out.
+fn others_of<'a>(
+    image: &'a OwnImage,
+    others: &'a [(Mapping, Volume)],
+) -> impl Iterator<Item = (&'a str, &'a Volume)> {
+    let ids = others
+        .iter()
+        .filter_map(|(mapping, volume)| Some((mapping.spec.snapshot.as_deref()?, volume)));
+    ids.filter(|(id, _)| image.uses(id))
 }
 
 /// Returns the image of the catalogue from which the instance descends.
@@ -194,15 +233,22 @@ pub(super) fn deregister_image(call: &mut Call<'_>, request: &Part<'_>) -> Resul
             Refusal::new("AuthFailure", format!("Not authorized for image:{id}")).status(401),
         );
     };
-    call.region().deregistered.insert(own.id, now);
+    if own.protection != Protection::Disabled {
+        return Err(Refusal::new(
+            "OperationNotPermitted",
+            format!("The image '{id}' is protected from deregistration"),
+        ));
+    }
+    call.region().deregistered.insert(own.id.clone(), now);
     let mut xml = Xml::done();
     if deletes {
-        call.region().snapshots.remove(&own.snapshot);
-        call.effects
-            .push(Effect::RemoveSnapshot(own.snapshot.clone()));
-        xml.list("deleteSnapshotResultSet", [own.snapshot], |xml, id| {
+        xml.list("deleteSnapshotResultSet", own.snapshots(), |xml, id| {
+            let used = call.region().images.find(id).next().is_some();
+            if !used {
+                remove(call, id);
+            }
             xml.text("snapshotId", id);
-            xml.text("returnCode", "success");
+            xml.text("returnCode", if used { "skipped" } else { "success" });
         });
     }
     Ok(xml)
@@ -211,8 +257,8 @@ pub(super) fn deregister_image(call: &mut Call<'_>, request: &Part<'_>) -> Resul
 /// Refuses an image that `RunInstances` cannot use yet.
 pub(super) fn check_available(image: &Image) -> Result<()> {
     match image.saving() {
-        Saving::Done => Ok(()),
-        Saving::Pending | Saving::Failed => Err(Refusal::new(
+        Saving::Done if !image.is_disabled() => Ok(()),
+        _ => Err(Refusal::new(
             "InvalidAMIID.Unavailable",
             format!("The image ID '{}' is not available", image.id),
         )),

@@ -68,10 +68,13 @@ impl Row for Instance {
     }
 }
 
-/// An image is found by its name.
+/// An image is found by its name and its snapshots.
 impl Row for OwnImage {
     fn aliases(&self) -> Vec<String> {
-        vec![self.name.clone()]
+        let snapshots = self.snapshots().map(str::to_owned);
+        std::iter::once(self.name.clone())
+            .chain(snapshots)
+            .collect()
     }
 }
 
@@ -107,6 +110,8 @@ pub(super) struct Region {
     pub(super) instances: Table<Instance>,
     /// Volumes by id, attached or not.
     pub(super) volumes: Table<Volume>,
+    /// Whether new volumes are encrypted by default.
+    pub(super) encrypts_volumes: Single<bool>,
     /// Images of the account by id.
     pub(super) images: Table<OwnImage>,
     /// When images of the account were deregistered, by id.
@@ -311,7 +316,7 @@ pub(super) struct Instance {
     pub(super) run: Option<String>,
 }
 
-/// An image that `CreateImage` made.
+/// An image that `CreateImage`, `CopyImage` or `RegisterImage` made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct OwnImage {
     pub(super) id: String,
@@ -319,32 +324,120 @@ pub(super) struct OwnImage {
     pub(super) description: String,
     /// The image of the catalogue from which it descends.
     pub(super) origin: String,
-    /// The instance of which it was made, and the image of that instance.
-    pub(super) instance: String,
-    pub(super) source: String,
+    /// The instance of which it was made.
+    pub(super) instance: Option<String>,
+    /// The image of that instance, or the image of which it is a copy, with its
+    /// region.
+    pub(super) source: Option<String>,
+    #[serde(default)]
+    pub(super) source_region: Option<String>,
+    /// What `RegisterImage` chose.
+    #[serde(default)]
+    pub(super) registered: Option<Registered>,
     pub(super) architecture: String,
     pub(super) snapshot: String,
     /// The size and the type of the root volume.
     pub(super) size: u32,
     pub(super) kind: String,
     pub(super) encrypted: bool,
-    /// The volumes in addition to the root volume, which are empty.
+    /// The volumes in addition to the root volume.
     pub(super) others: Vec<Mapping>,
     pub(super) created: Millis,
     pub(super) saving: Saving,
     pub(super) tags: Tags,
+    /// Whether instances require tokens of the metadata service.
+    #[serde(default)]
+    pub(super) tokens_required: bool,
+    /// The accounts that may launch it, or `all`.
+    #[serde(default)]
+    pub(super) permissions: BTreeSet<String>,
+    /// When it is or becomes deprecated.
+    #[serde(default)]
+    pub(super) deprecated: Option<Millis>,
+    #[serde(default)]
+    pub(super) disabled: bool,
+    #[serde(default)]
+    pub(super) protection: Protection,
+    /// The client token of its creation, and the canonical request.
+    #[serde(default)]
+    pub(super) token: Option<(String, String)>,
 }
 
-/// The copy of an instance's disk.
+impl OwnImage {
+    /// Returns the ids of its snapshots, that of the root volume first.
+    pub(super) fn snapshots(&self) -> impl Iterator<Item = &str> {
+        let others = self
+            .others
+            .iter()
+            .filter_map(|m| m.spec.snapshot.as_deref());
+        std::iter::once(self.snapshot.as_str()).chain(others)
+    }
+
+    pub(super) fn uses(&self, snapshot: &str) -> bool {
+        self.snapshots().any(|id| id == snapshot)
+    }
+
+    /// Whether one of its volumes is encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.encrypted || self.others.iter().any(|m| m.spec.kms_key.is_some())
+    }
+}
+
+/// What `RegisterImage` chooses, and other images inherit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Registered {
+    pub(super) root_device: String,
+    /// Whether the root volume outlives its instance.
+    pub(super) keeps_root: bool,
+    pub(super) virtualization: String,
+    pub(super) ena: bool,
+    pub(super) sriov: bool,
+    pub(super) boot_mode: Option<String>,
+}
+
+/// Whether an image can be deregistered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Protection {
+    #[default]
+    Disabled,
+    WithCooldown,
+    WithoutCooldown,
+}
+
+impl Protection {
+    /// Returns AWS's name.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::WithCooldown => "enabled-with-cooldown",
+            Self::WithoutCooldown => "enabled-without-cooldown",
+        }
+    }
+}
+
+/// A snapshot of a volume.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Snapshot {
     pub(super) id: String,
     pub(super) volume: String,
     pub(super) size: u32,
     pub(super) description: String,
-    pub(super) encrypted: bool,
+    /// The ARN of the key of an encrypted snapshot.
+    #[serde(default)]
+    pub(super) kms_key: Option<String>,
     pub(super) started: Millis,
     pub(super) saving: Saving,
+    /// The copy of an instance's disk: the id of the snapshot that made it, which
+    /// copies of the snapshot share.
+    #[serde(default)]
+    pub(super) disk: Option<String>,
+    /// The image of the catalogue from which the disk descends.
+    #[serde(default)]
+    pub(super) origin: Option<String>,
+    /// The accounts that may create volumes from it, or `all`.
+    #[serde(default)]
+    pub(super) permissions: BTreeSet<String>,
     pub(super) tags: Tags,
 }
 
@@ -428,6 +521,9 @@ pub(super) struct Volume {
     pub(super) token: Option<(String, String)>,
     /// What the last modification changed, and when.
     pub(super) modified: Option<(Spec, Millis)>,
+    /// Whether I/O is enabled after a failed check.
+    #[serde(default)]
+    pub(super) auto_enable_io: bool,
 }
 
 /// How long a terminated instance can still be described, and a deregistered image

@@ -4,7 +4,7 @@ use super::call::Call;
 use super::filters::{Filtered, Filters, page};
 use super::ids::VOLUME;
 use super::params::Part;
-use super::refusal::Result;
+use super::refusal::{Refusal, Result};
 use super::regions::zone_id;
 use super::state::{Attachment, Tags, Volume};
 use super::tags;
@@ -231,8 +231,18 @@ pub(super) fn describe_volumes_modifications(
     call: &mut Call<'_>,
     request: &Part<'_>,
 ) -> Result<Xml> {
-    let modified = asked(call, request)?.into_iter();
-    let modified = modified
+    let asked_for = asked(call, request)?;
+    let unchanged = asked_for.iter().find(|volume| volume.modified.is_none());
+    if let Some(volume) = unchanged
+        && request.has("VolumeId")
+    {
+        return Err(Refusal::new(
+            "InvalidVolumeModification.NotFound",
+            format!("Modification for volume '{}' does not exist.", volume.id),
+        ));
+    }
+    let modified = asked_for
+        .into_iter()
         .filter(|volume| volume.modified.is_some())
         .map(Modified);
     let (volumes, next) = page(request, Filters::of(request)?.keep(modified.collect())?, 1)?;

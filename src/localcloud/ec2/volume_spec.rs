@@ -10,6 +10,7 @@ use super::ids::{is_id, stable_id};
 use super::images::{Image, images};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
+use super::snapshots::check_complete;
 
 /// The properties of a volume that `ModifyVolume` can change, and its origin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +93,14 @@ impl Spec {
         kind: &str,
         snapshot: Option<String>,
     ) -> Result<Self> {
-        let encrypted = part.flag("Encrypted")?.unwrap_or(false);
+        let region = call.state.regions.get(call.region_name);
+        let of_snapshot = snapshot
+            .as_ref()
+            .and_then(|id| region?.snapshots.get(id)?.kms_key.as_ref());
+        // As on AWS, a request cannot turn off the region's default.
+        let encrypted = part.flag("Encrypted")?.unwrap_or(false)
+            || of_snapshot.is_some()
+            || region.is_some_and(|region| *region.encrypts_volumes);
         let spec = Self {
             size,
             kind: part.text("VolumeType").unwrap_or(kind).to_owned(),
@@ -230,7 +238,7 @@ fn check_throughput(throughput: u32, iops: u32) -> Result<()> {
 
 /// Returns the ARN of an encrypted volume's key. The local cloud has the account's
 /// default key, `alias/aws/ebs`, only.
-fn kms_key(call: &Call<'_>, part: &Part<'_>, encrypted: bool) -> Result<Option<String>> {
+pub(super) fn kms_key(call: &Call<'_>, part: &Part<'_>, encrypted: bool) -> Result<Option<String>> {
     let (region, account) = (call.region_name, &call.facts.account);
     let id = stable_id("key", &[region, account, "ebs"]);
     let hex = id.trim_start_matches("key-");
@@ -254,13 +262,14 @@ fn kms_key(call: &Call<'_>, part: &Part<'_>, encrypted: bool) -> Result<Option<S
     }
 }
 
-/// Returns the size in GiB of the volume that a snapshot was taken of.
+/// Returns the size in GiB of the volume that a complete snapshot was taken of.
 pub(super) fn snapshot_size(call: &Call<'_>, id: &str) -> Result<u32> {
     if !is_id("snap", id) {
         return Err(Refusal::value("snapshotId", id, "Expected: 'snap-...'."));
     }
     let region = call.state.regions.get(call.region_name);
     let own = region.and_then(|region| region.snapshots.get(id));
+    own.map(check_complete).transpose()?;
     let images = images(call.region_name, &call.facts.system);
     let image = images.iter().find(|image| image.snapshot() == id);
     own.map(|own| own.size)

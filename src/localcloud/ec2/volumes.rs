@@ -1,8 +1,8 @@
 //! Volumes: create, delete, attach, detach and modify.
 //!
 //! The machine of an instance has one disk, that of its root volume. Its user
-//! namespace does not allow it another one, so a volume cannot be attached to a
-//! running instance.
+//! namespace does not allow it another one, so the other volumes exist in answers
+//! only.
 
 use super::block_devices::{MAX_VOLUMES, check_device};
 use super::call::Call;
@@ -80,6 +80,7 @@ pub(super) fn create_volume(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
         instance: None,
         token: token.map(|token| (token, same)),
         modified: None,
+        auto_enable_io: false,
     };
     call.read_all()?;
     check_quota(call, [&volume.spec])?;
@@ -216,14 +217,7 @@ fn check_attachable(instance: &Instance, volume: &Volume, device: &str) -> Resul
         ));
     }
     match instance.phase {
-        Phase::Stopped => Ok(()),
-        Phase::Running => Err(Refusal::new(
-            "UnsupportedOperation",
-            format!(
-                "The local cloud cannot attach a volume to the running instance '{id}': the \
-                 instance's user namespace allows no other disk"
-            ),
-        )),
+        Phase::Running | Phase::Stopping | Phase::Stopped => Ok(()),
         _ => Err(incorrect_state(format!(
             "Instance '{id}' is not 'running'."
         ))),
@@ -271,10 +265,13 @@ pub(super) fn detach_volume(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
     }
     // The first attachment is the root volume, the disk of the machine.
     if place == 0 {
-        return Err(incorrect_state(format!(
-            "Unable to detach root volume '{}' from instance '{id}'",
-            volume.id
-        )));
+        return Err(Refusal::new(
+            "OperationNotPermitted",
+            format!(
+                "Unable to detach root volume '{}' from instance '{id}'",
+                volume.id
+            ),
+        ));
     }
     let attachment = instance.attachments.remove(place);
     if let Some(volume) = region.volumes.get_mut(&volume.id) {

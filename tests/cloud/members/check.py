@@ -202,7 +202,11 @@ def operations(client):
             continue
         dry = operation.input_shape and "DryRun" in operation.input_shape.members
         try:
-            code = code_of(client, name, {"DryRun": True} if dry else {})
+            arguments = {"DryRun": True} if dry else {}
+            # botocore signs the request to this region.
+            if name == "CopySnapshot":
+                arguments["SourceRegion"] = "us-east-1"
+            code = code_of(client, name, arguments)
         except (ParamValidationError, TypeError, KeyError):
             code = "InvalidAction"
         if code not in ("InvalidAction", "UnknownOperationException"):

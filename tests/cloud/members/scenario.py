@@ -48,10 +48,12 @@ PARAMETER = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_
 
 # The tagged resource and a filter of actions.
 RESOURCE_TYPES = {
-    "AllocateAddress": "elastic-ip", "CreateImage": "image",
-    "CreateInternetGateway": "internet-gateway", "CreateKeyPair": "key-pair", "CreateNatGateway": "natgateway",
-    "CreateRouteTable": "route-table", "CreateSecurityGroup": "security-group",
-    "CreateSubnet": "subnet", "CreateVpc": "vpc",
+    "AllocateAddress": "elastic-ip", "CopyImage": "image", "CopySnapshot": "snapshot",
+    "CreateImage": "image", "CreateInternetGateway": "internet-gateway",
+    "CreateKeyPair": "key-pair", "CreateNatGateway": "natgateway", "CreateRouteTable": "route-table",
+    "CreateSecurityGroup": "security-group", "CreateSnapshot": "snapshot",
+    "CreateSnapshots": "snapshot", "CreateSubnet": "subnet", "CreateVpc": "vpc",
+    "RegisterImage": "image",
     "CreateVolume": "volume", "ImportKeyPair": "key-pair", "RunInstances": "instance",
 }
 FILTERS = {
@@ -82,17 +84,25 @@ def samples(operation):
 
 
 SAMPLES = {
+    "CopyImage": {"Name": f"{RUN}-copy"},
     "CreateImage": {"Name": f"{RUN}-new"},
     "CreateRoute": {"DestinationCidrBlock": "192.0.2.0/24"},
     "CreateSubnet": {"CidrBlock": "10.9.9.0/24"},
     "CreateVpc": {"CidrBlock": "10.9.0.0/16"},
     "DeleteRoute": {"DestinationCidrBlock": "0.0.0.0/0"},
     "DescribeAddressesAttribute": {"Attribute": "domain-name"},
+    "DescribeImageAttribute": {"Attribute": "description"},
+    "DescribeSnapshotAttribute": {"Attribute": "createVolumePermission"},
+    "DescribeVolumeAttribute": {"Attribute": "autoEnableIO"},
     "DescribeNetworkInterfaceAttribute": {"Attribute": "description"},
     "DescribeVpcAttribute": {"Attribute": "enableDnsSupport"},
     "ModifyInstanceAttribute": {"DeviceName": "/dev/xvda", "Value": "true"},
+    "ModifyEbsDefaultKmsKeyId": {"KmsKeyId": "alias/aws/ebs"},
+    "RegisterImage": {"Name": f"{RUN}-new"},
     "ReplaceRoute": {"DestinationCidrBlock": "0.0.0.0/0"},
     "ResetInstanceAttribute": {"Attribute": "sourceDestCheck"},
+    "ResetImageAttribute": {"Attribute": "launchPermission"},
+    "ResetSnapshotAttribute": {"Attribute": "createVolumePermission"},
 }
 
 
@@ -126,6 +136,8 @@ def base(operation, member, live):
         },
         "CreateDefaultSubnet": {} if member == "AvailabilityZoneId" else {
             "AvailabilityZone": live.get("AvailabilityZone")},
+        "CopyImage": {"Name": f"{RUN}-copy"},
+        "CopySnapshot": {"SourceRegion": live.get("SourceRegion")},
         "CreateImage": {"Name": f"{RUN}-new"},
         "CreateKeyPair": {"KeyName": "new"},
         "AssociateRouteTable": {"SubnetId": live.get("SubnetId")},
@@ -138,6 +150,17 @@ def base(operation, member, live):
         "CreateSecurityGroup": {"GroupName": "new"},
         "CreateSubnet": {"VpcId": live.get("VpcId"), "CidrBlock": "10.9.9.0/24"},
         "CreateVpc": {"CidrBlock": "10.9.0.0/16"},
+        "ModifyImageAttribute": {
+            "Description": {"Value": "new"},
+            **({"OperationType": "add"} if member in ("UserGroups", "UserIds") else {}),
+            **({"Attribute": "description"} if member == "Value" else {}),
+        },
+        "ModifySnapshotAttribute": {
+            **({} if member == "CreateVolumePermission" else {
+                "UserIds": ["123456789012"], "OperationType": "add"}),
+        },
+        "RegisterImage": {"Name": f"{RUN}-new", "BlockDeviceMappings": [
+            {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": live.get("SnapshotId")}}]},
         "CreateVolume": {
             "Size": 8, "VolumeType": "gp3", "Encrypted": True,
             **({} if member == "AvailabilityZoneId" else {
@@ -579,6 +602,83 @@ def own_images(ec2, live):
     }
 
 
+# The actions that an account may use on its own images only.
+OWN_IMAGE = (
+    "DescribeImageAttribute", "DisableImage", "DisableImageDeprecation",
+    "DisableImageDeregistrationProtection", "EnableImage", "EnableImageDeprecation",
+    "EnableImageDeregistrationProtection", "ModifyImageAttribute", "ResetImageAttribute",
+)
+
+
+def snapshots(ec2, live):
+    """Snapshots of volumes, and images that are registered, copied and shared."""
+    here, user = live["AvailabilityZone"][:-1], "123456789012"
+    made = ec2.create_snapshot(VolumeId=live["VolumeId"], TagSpecifications=tagged("snapshot"))
+    id = {"SnapshotId": made["SnapshotId"]}
+    both = ec2.create_snapshots(
+        InstanceSpecification={"InstanceId": live["InstanceId"]},
+        TagSpecifications=tagged("snapshot"))["Snapshots"]
+    plain = ec2.create_volume(AvailabilityZone=live["AvailabilityZone"], Size=1)["VolumeId"]
+    soon(ec2.describe_volumes, VolumeIds=[plain])
+    own = {"SnapshotId": ec2.create_snapshot(VolumeId=plain)["SnapshotId"]}
+    copy = ec2.copy_snapshot(
+        SourceRegion=here, SourceSnapshotId=made["SnapshotId"], Encrypted=True,
+        TagSpecifications=tagged("snapshot"))
+    ec2.describe_snapshots(SnapshotIds=[copy["SnapshotId"]])
+    share = {"Add": [{"UserId": user}, {"Group": "all"}]}
+    ec2.modify_snapshot_attribute(**own, CreateVolumePermission=share)
+    for attribute in ("createVolumePermission", "productCodes"):
+        ec2.describe_snapshot_attribute(**own, Attribute=attribute)
+    ec2.reset_snapshot_attribute(**own, Attribute="createVolumePermission")
+    volume = {"VolumeId": live["VolumeId"]}
+    ec2.modify_volume_attribute(**volume, AutoEnableIO={"Value": True})
+    for attribute in ("autoEnableIO", "productCodes"):
+        ec2.describe_volume_attribute(**volume, Attribute=attribute)
+    ec2.enable_volume_io(**volume)
+    ec2.enable_ebs_encryption_by_default()
+    ec2.get_ebs_encryption_by_default()
+    ec2.disable_ebs_encryption_by_default()
+    ec2.get_ebs_default_kms_key_id()
+    ec2.modify_ebs_default_kms_key_id(KmsKeyId="alias/aws/ebs")
+    ec2.reset_ebs_default_kms_key_id()
+    mappings = [{"DeviceName": "/dev/sda1", "Ebs": own}]
+    image = {"ImageId": ec2.register_image(
+        Name=f"{RUN}-registered", BlockDeviceMappings=mappings, SriovNetSupport="simple",
+        BootMode="uefi", ImdsSupport="v2.0", VirtualizationType="hvm", Description="of a test",
+    )["ImageId"]}
+    ec2.modify_image_attribute(**image, LaunchPermission=share)
+    for attribute in (
+        "description", "kernel", "ramdisk", "launchPermission", "productCodes",
+        "blockDeviceMapping", "sriovNetSupport", "bootMode", "tpmSupport", "uefiData",
+        "lastLaunchedTime", "imdsSupport", "deregistrationProtection",
+    ):
+        ec2.describe_image_attribute(**image, Attribute=attribute)
+    ec2.reset_image_attribute(**image, Attribute="launchPermission")
+    ec2.enable_image_deprecation(**image, DeprecateAt="2030-01-01T00:00:00Z")
+    ec2.describe_images(Owners=["self"])
+    ec2.disable_image_deprecation(**image)
+    ec2.disable_image(**image)
+    ec2.enable_image(**image)
+    ec2.enable_image_deregistration_protection(**image)
+    ec2.disable_image_deregistration_protection(**image)
+    copied = ec2.copy_image(
+        SourceRegion=here, SourceImageId=image["ImageId"], Name=f"{RUN}-copied")["ImageId"]
+    ec2.describe_images(ImageIds=[copied])
+    ec2.deregister_image(ImageId=copied, DeleteAssociatedSnapshots=True)
+    for one in (*both, copy):
+        until(lambda one=one: ec2.describe_snapshots(
+            SnapshotIds=[one["SnapshotId"]])["Snapshots"][0]["State"] == "completed", "complete")
+        ec2.delete_snapshot(SnapshotId=one["SnapshotId"])
+    ec2.delete_volume(VolumeId=plain)
+    return {
+        "SourceRegion": here, "DestinationRegion": here, "SourceSnapshotId": made["SnapshotId"],
+        "SourceImageId": image["ImageId"], "UserId": user, "UserIds": user,
+        **{f"{action}.ImageId": image["ImageId"] for action in OWN_IMAGE},
+        **{f"{verb}SnapshotAttribute.SnapshotId": own["SnapshotId"]
+           for verb in ("Describe", "Modify", "Reset")},
+    }
+
+
 def networks(ec2, live):
     """Creates a VPC with its parts, and deletes it."""
     vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16", TagSpecifications=tagged("vpc"))["Vpc"]["VpcId"]
@@ -748,7 +848,7 @@ def roles(iam):
 # In the order of the calls.
 NOUNS = [
     places, defaults, key_pairs, groups, profiles, instances, associations, addresses, interfaces,
-    account, own_images, networks,
+    account, own_images, snapshots, networks,
 ]
 
 
