@@ -2,12 +2,16 @@
 //! assertions in Rhai (`primitives/`), and those that fail, with the error text that
 //! the user sees (`diagnostics/`). `playbooks.rs` runs the others and describes the
 //! lines at their heads.
+//!
+//! Checks the playbooks in `check/`: those with a mistake, whose `// finds:` line names
+//! the code, with the text that the user sees in a `.stdout` file, and correct ones.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 
-use support::Autorun;
 use support::rows::{self, Row};
+use support::{Autorun, Ended};
 
 mod support;
 
@@ -19,6 +23,38 @@ fn diagnostic(row: &Row) {
     row.check_golden(|row| row.run(Autorun::new()));
 }
 
+/// Checks a playbook. The service that it would call must not be asked.
+fn checked(row: &Row) -> Ended {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    service.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", service.local_addr().unwrap());
+    let path = row.path.strip_prefix(support::root()).unwrap();
+    let autorun = Autorun::new().env("AWS_ENDPOINT_URL", &url);
+    let ended = autorun.args(["check", &path.display().to_string()]).run();
+    let asked = service.accept();
+    assert!(asked.is_err(), "the check sent a request: {asked:?}");
+    ended
+}
+
+fn mistake(row: &Row) {
+    let ended = checked(row);
+    let code = row.directive("finds").unwrap();
+    let found = format!("[{code}]: ");
+    assert_eq!(
+        ended.stdout.matches("]: ").count(),
+        ended.stdout.matches(&found).count()
+    );
+    assert!(ended.stdout.contains(&found), "{}", ended.stdout);
+    row.compare("stdout", &ended.stdout);
+    let fails = ended.stdout.contains("error[");
+    let _ = ended.exits(i32::from(fails));
+}
+
+fn correct(row: &Row) {
+    let ended = checked(row).exits(0);
+    assert_eq!(ended.stdout, "1 file: no mistakes found\n");
+}
+
 fn main() -> ExitCode {
     let of = |directory: &str| {
         let rows = Row::all(directory);
@@ -26,5 +62,16 @@ fn main() -> ExitCode {
     };
     let primitives = of("tests/primitives").map(|row| row.trial("primitive", primitive));
     let diagnostics = of("tests/diagnostics").map(|row| row.trial("diagnostic", diagnostic));
-    rows::main(primitives.chain(diagnostics).collect())
+    let mistakes = Row::all("tests/check/wrong").into_iter();
+    let mistakes = mistakes.map(|row| row.trial("check", mistake));
+    let correct = Row::all("tests/check/correct")
+        .into_iter()
+        .map(|row| row.trial("correct", self::correct));
+    rows::main(
+        primitives
+            .chain(diagnostics)
+            .chain(mistakes)
+            .chain(correct)
+            .collect(),
+    )
 }

@@ -27,6 +27,10 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Run a playbook
     Run(Box<RunArgs>),
+    /// Find mistakes in playbooks without running them
+    Check(CheckArgs),
+    /// Write a commented playbook to begin with
+    New(NewArgs),
     /// List runs with start time, status and number of remaining resources
     Runs(RunsArgs),
     /// Show a run: variables, steps, errors and remaining resources
@@ -319,10 +323,56 @@ pub(super) struct SshArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DocsArgs {
-    /// A function, a page of the manual, or a playbook file. Without it, list
-    /// all functions and pages
-    #[arg(value_name = "NAME|PAGE|PLAYBOOK")]
+    /// A function, a page of the manual, a code of `autorun check`, or a playbook
+    /// file. Without it, list all functions and pages
+    #[arg(value_name = "NAME|PAGE|CODE|PLAYBOOK")]
     pub(super) subject: Option<String>,
+
+    /// List the functions, pages and codes whose text contains all these words
+    #[arg(long, value_name = "WORDS", conflicts_with = "subject")]
+    pub(super) search: Option<String>,
+
+    /// Write definition files of Rhai, for editors, to this directory
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["subject", "search"])]
+    pub(super) definitions: Option<PathBuf>,
+}
+
+/// The arguments of `autorun new`.
+#[derive(Debug, Args)]
+pub(super) struct NewArgs {
+    /// Name of the file; .rhai is added if it is missing
+    #[arg(value_name = "NAME")]
+    pub(super) name: std::ffi::OsString,
+}
+
+/// The arguments of `autorun check`.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// The playbooks. If it is -, read standard input
+    #[arg(value_name = "PLAYBOOK", required = true)]
+    pub(super) files: Vec<PathBuf>,
+
+    /// Fail with exit status 1 also if there are only warnings
+    #[arg(long, value_name = "WHAT")]
+    pub(super) deny: Vec<Deny>,
+
+    /// Format of the findings: human is text, json is one JSON object per line,
+    /// sarif is SARIF 2.1.0
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub(super) output: CheckOutput,
+}
+
+/// The findings that count as errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Deny {
+    Warnings,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CheckOutput {
+    Human,
+    Json,
+    Sarif,
 }
 
 #[derive(Debug, Args)]

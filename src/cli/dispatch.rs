@@ -11,7 +11,7 @@ use super::args::{Cli, Command, nearest_command};
 #[cfg(feature = "local-cloud")]
 use super::cloud;
 use super::output::{complain, fitted};
-use super::{config, destroy, docs, man, resume, run, runs, show, ssh};
+use super::{check, config, destroy, docs, man, new, resume, run, runs, show, ssh};
 use crate::error::exit;
 
 /// Runs the command that this process's arguments name.
@@ -50,6 +50,8 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     };
     let result = match cli.command {
         Command::Run(run) => run::run(*run),
+        Command::Check(check) => check::check(&check),
+        Command::New(new) => new::new(&new),
         Command::Runs(runs) => runs::runs(&runs),
         Command::Show(show) => show::show(&show),
         Command::Resume(resume) => resume::resume(*resume),

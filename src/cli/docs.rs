@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use super::args::DocsArgs;
 use super::output::{answer, complain};
 use crate::error::exit;
-use crate::playbook::{Declared, Playbook, diagnostic, is_stdin, reference};
+use crate::playbook::check::{RULES, Rule, overview as checks};
+use crate::playbook::{self, Declared, Finding, Playbook, diagnostic, is_stdin, reference};
 use crate::report::{Mask, text};
 
 /// The pages of the manual, by the names that `autorun docs` takes. The reference
@@ -39,13 +40,32 @@ const PAGES: &[(&str, &str)] = &[
     ),
 ];
 
+/// The page that lists the codes of the check. It is made from the rules.
+const CHECKS: &str = "checks";
+
 pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
+    if let Some(directory) = &arguments.definitions {
+        playbook::write_definitions(directory)
+            .with_context(|| format!("cannot write to `{}`", directory.display()))?;
+        return Ok(exit::DONE);
+    }
+    if let Some(words) = &arguments.search {
+        return search(words);
+    }
     let Some(subject) = &arguments.subject else {
         answer(&overview());
         return Ok(exit::DONE);
     };
     if let Some((_, page)) = PAGES.iter().find(|(name, _)| name == subject) {
         answer(&shown(page));
+        return Ok(exit::DONE);
+    }
+    if subject == CHECKS {
+        answer(&format!("The codes of `autorun check`:\n\n{}", checks()));
+        return Ok(exit::DONE);
+    }
+    if let Some(rule) = Rule::named(subject) {
+        answer(&rule.explained());
         return Ok(exit::DONE);
     }
     if let Some(entry) = reference::entry(subject) {
@@ -57,7 +77,9 @@ pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
         return Ok(playbook(path));
     }
     let functions = reference::ENTRIES.iter().map(|entry| entry.name.as_str());
-    let names = functions.chain(PAGES.iter().map(|(name, _)| *name));
+    let pages = PAGES.iter().map(|(name, _)| *name).chain([CHECKS]);
+    let codes = RULES.iter().map(|rule| rule.code);
+    let names = functions.chain(pages).chain(codes);
     match text::nearest(subject, names) {
         Some(near) => {
             bail!("there is no function or page `{subject}`\nhint: did you mean `{near}`?")
@@ -70,9 +92,58 @@ pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
 
 /// Every function, then every page.
 fn overview() -> String {
-    let names: Vec<&str> = PAGES.iter().map(|(name, _)| *name).collect();
+    let names = PAGES.iter().map(|(name, _)| *name).chain([CHECKS]);
+    let names: Vec<&str> = names.collect();
     let pages = text::wrap(&names.join(", "), 2);
     format!("{}\nPages\n  {pages}\n", reference::overview())
+}
+
+/// Lists what contains all these words, in any case: functions and codes with their
+/// summaries, pages with the first line that has one of the words.
+fn search(words: &str) -> anyhow::Result<u8> {
+    let words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
+    let has_all = |text: &str| {
+        let text = text.to_lowercase();
+        words.iter().all(|word| text.contains(word))
+    };
+    let mut found: Vec<(&str, String)> = Vec::new();
+    for entry in reference::ENTRIES.iter() {
+        if has_all(&format!("{} {}", entry.name, entry.text)) {
+            found.push((&entry.name, entry.summary().replace('\n', " ")));
+        }
+    }
+    for (name, page) in PAGES {
+        let line = page.lines().find(|line| has_all(line));
+        let line = line.or_else(|| {
+            page.lines()
+                .find(|l| !l.is_empty() && has_all(page) && !l.starts_with('<'))
+        });
+        found.extend(line.map(|line| {
+            (
+                *name,
+                line.trim_start_matches(['#', '-', '|', ' ']).to_owned(),
+            )
+        }));
+    }
+    for rule in RULES {
+        if has_all(&rule.explained()) {
+            found.push((rule.code, rule.summary.to_owned()));
+        }
+    }
+    if words.is_empty() || found.is_empty() {
+        bail!(
+            "nothing contains all these words\nhint: search for fewer words, or call `autorun docs`"
+        );
+    }
+    let longest = found.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, line) in found {
+        let room = 80 - longest - 4;
+        answer(&format!(
+            "  {name:longest$}  {}\n",
+            console::truncate_str(&line, room, "..")
+        ));
+    }
+    Ok(exit::DONE)
 }
 
 /// A page without the comments that direct its tests.
@@ -90,7 +161,7 @@ fn playbook(path: &Path) -> u8 {
                 .secrets
                 .iter()
                 .for_each(|secret| mask.add_json(secret));
-            for error in &failed.errors {
+            for Finding { error, .. } in &failed.findings {
                 complain(&mask.apply(&diagnostic::render_error(error, &failed.texts)));
             }
             return exit::COMPILE;

@@ -11,7 +11,7 @@ use super::confirm;
 use super::settings::shown;
 use super::variables::{self, Given, InFile, Settled};
 use crate::context::OWN_PATH;
-use crate::playbook::{Declared, Playbook, diagnostic};
+use crate::playbook::{Declared, Finding, Playbook, diagnostic};
 use crate::report::{Event, Reporter};
 
 /// Loads the playbook. Reports its errors and returns `None` if it is invalid.
@@ -21,7 +21,7 @@ pub(super) fn load(path: &Path, report: &Reporter) -> Option<Playbook> {
         Err(failed) => {
             let secrets = failed.secrets.iter();
             secrets.for_each(|secret| report.mask().add_json(secret));
-            for error in failed.errors {
+            for Finding { error, .. } in failed.findings {
                 let rendered = diagnostic::render_error(&error, &failed.texts);
                 report.report(&Event::RunFailed { error, rendered });
             }

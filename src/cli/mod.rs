@@ -9,6 +9,7 @@ pub use dispatch::main;
 mod again;
 mod args;
 mod attempt;
+mod check;
 #[cfg(feature = "local-cloud")]
 mod cloud;
 mod config;
@@ -21,6 +22,7 @@ mod inputs;
 #[cfg(feature = "local-cloud")]
 mod local;
 mod man;
+mod new;
 mod notify;
 mod output;
 mod output_file;

@@ -25,7 +25,7 @@ pub use handle::{Intent, Ledger, Release};
 pub use hold::Hold;
 pub use record::RunRecord;
 pub use resource::{NewResource, Remover, Resource, ResourceKind, State};
-pub use run::{Run, RunStatus};
+pub use run::{RUN_ID_LETTERS, Run, RunStatus};
 pub use step::{Call, Step};
 pub use step_row::{Progress, StepResult, StepRow};
 pub use store::Store;

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::Outcome;
 
 /// Length of a run's ID.
-const LETTERS: usize = 7;
+pub const RUN_ID_LETTERS: usize = 7;
 
 /// A run in the ledger.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Run {
     #[must_use]
     pub fn new(playbook: &Path, name: &str, about: About) -> Self {
         Self {
-            id: new_id(LETTERS),
+            id: new_id(RUN_ID_LETTERS),
             playbook: playbook.display().to_string(),
             name: name.to_owned(),
             about,

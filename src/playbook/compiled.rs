@@ -1,16 +1,18 @@
 //! A compiled and checked playbook, and how to run it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rhai::{Engine, Scope};
 
+use super::check::Finding;
+use super::check::rules::DECLARATION;
 use super::loading::{LoadError, Loader};
 use super::source_file::SourceFile;
 use super::variables::{self, Declared};
 use super::{check, engine, imports, reading};
 use crate::context::{Context, ScriptFile};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::primitives::{ALLOWS_AGAIN, LAUNCHES, aws_functions};
 use crate::script::{Understood, understand};
 
@@ -24,9 +26,27 @@ pub struct Playbook {
     pub variables: Vec<Declared>,
 }
 
-impl Playbook {
-    /// Reads, compiles and checks a playbook and its imports.
-    pub fn load(path: &Path) -> std::result::Result<Self, LoadError> {
+/// The result of `autorun check` for one playbook.
+#[derive(Debug)]
+pub struct Checked {
+    /// All findings, in the order of their places.
+    pub findings: Vec<Finding>,
+    /// Texts of the files, which the report quotes.
+    pub texts: BTreeMap<String, String>,
+    /// Secrets in the files, which must be masked.
+    pub secrets: Vec<serde_json::Value>,
+}
+
+/// Compiled files of a playbook, not checked yet.
+struct Compiled {
+    path: String,
+    files: BTreeMap<String, SourceFile>,
+    engine: Engine,
+    variables: Result<Vec<Declared>>,
+}
+
+impl Compiled {
+    fn read(path: &Path) -> std::result::Result<Self, LoadError> {
         let engine = engine::build();
         let mut loader = Loader {
             engine: &engine,
@@ -34,28 +54,108 @@ impl Playbook {
             texts: BTreeMap::new(),
         };
         let outcome = loader.load(path, &mut Vec::new(), None);
-        let path = reading::name_of(path);
         let Loader { files, texts, .. } = loader;
-        let failed = |errors, secrets| LoadError {
-            errors,
-            texts: texts.clone(),
-            secrets,
-        };
-        outcome.map_err(|error| failed(vec![error], Vec::new()))?;
-        let variables = variables::declared(&path, &files);
-        let faults = check::faults(&engine, &path, &files);
-        if !faults.is_empty() {
-            let secrets = variables.iter().flatten().flat_map(Declared::secrets);
-            return Err(failed(faults, secrets.cloned().collect()));
-        }
-        let variables = variables.map_err(|error| failed(vec![error], Vec::new()))?;
-        variables::check_secrets(&variables).map_err(|error| LoadError {
-            errors: vec![error],
-            // Do not quote the line: it contains a secret that is too short to be
-            // masked.
-            texts: BTreeMap::new(),
+        outcome.map_err(|finding| LoadError {
+            findings: vec![finding],
+            texts,
             secrets: Vec::new(),
         })?;
+        let path = reading::name_of(path);
+        Ok(Self {
+            variables: variables::declared(&path, &files),
+            path,
+            files,
+            engine,
+        })
+    }
+
+    /// Returns the mistakes for which no run begins.
+    fn faults(&self) -> Vec<Finding> {
+        check::faults(&self.engine, &self.path, &self.files)
+    }
+
+    /// Returns the secrets that stand in the files.
+    fn secrets(&self) -> Vec<serde_json::Value> {
+        let secrets = self.variables.iter().flatten().flat_map(Declared::secrets);
+        secrets.cloned().collect()
+    }
+}
+
+impl Playbook {
+    /// Reads and compiles a playbook and its imports, and finds what is wrong in them
+    /// and what is probably a mistake.
+    #[must_use]
+    pub fn check(path: &Path) -> Checked {
+        let compiled = match Compiled::read(path) {
+            Ok(compiled) => compiled,
+            Err(failed) => {
+                return Checked {
+                    findings: failed.findings,
+                    texts: failed.texts,
+                    secrets: failed.secrets,
+                };
+            }
+        };
+        let mut findings = compiled.faults();
+        let declared = compiled.variables.as_ref();
+        let declared = declared.map_err(Clone::clone);
+        let wrong = declared.and_then(|all| variables::check_secrets(all)).err();
+        // A line with a secret that is too short to be masked is not quoted.
+        let is_quoted = compiled.variables.is_err() || wrong.is_none();
+        // A wrong option of var() was found twice.
+        let wrong = wrong.filter(|error| {
+            let line = |finding: &Finding| finding.error.place.line;
+            !findings.iter().any(|found| line(found) == error.place.line)
+        });
+        findings.extend(wrong.map(|error| Finding::new(&DECLARATION, error)));
+        findings.extend(check::findings(
+            &compiled.engine,
+            &compiled.path,
+            &compiled.files,
+        ));
+        // The same place may break a rule of each pass.
+        let mut seen = BTreeSet::new();
+        findings.retain(|finding| seen.insert(finding.identity()));
+        findings.sort_by_key(|finding| finding.order(&compiled.path));
+        Checked {
+            findings,
+            texts: if is_quoted {
+                texts(&compiled.files)
+            } else {
+                BTreeMap::new()
+            },
+            secrets: compiled.secrets(),
+        }
+    }
+
+    /// Reads, compiles and checks a playbook and its imports.
+    pub fn load(path: &Path) -> std::result::Result<Self, LoadError> {
+        let compiled = Compiled::read(path)?;
+        let faults = compiled.faults();
+        if !faults.is_empty() {
+            return Err(LoadError {
+                findings: faults,
+                texts: texts(&compiled.files),
+                secrets: compiled.secrets(),
+            });
+        }
+        let Compiled {
+            path,
+            files,
+            engine,
+            variables,
+        } = compiled;
+        let failed = |error, texts| LoadError {
+            findings: vec![Finding::new(&DECLARATION, error)],
+            texts,
+            secrets: Vec::new(),
+        };
+        let variables = match variables {
+            Ok(variables) => variables,
+            Err(error) => return Err(failed(error, texts(&files))),
+        };
+        // Do not quote the line: it contains a secret that is too short to be masked.
+        variables::check_secrets(&variables).map_err(|error| failed(error, BTreeMap::new()))?;
         Ok(Self {
             path,
             files,
@@ -127,10 +227,7 @@ impl Playbook {
     /// Returns the texts of its files, which error messages quote.
     #[must_use]
     pub fn texts(&self) -> BTreeMap<String, String> {
-        self.files
-            .iter()
-            .map(|(path, file)| (path.clone(), file.text.clone()))
-            .collect()
+        texts(&self.files)
     }
 
     /// Runs the playbook to its end on this thread.
@@ -153,6 +250,11 @@ impl Playbook {
             Understood { error, trail }
         })
     }
+}
+
+fn texts(files: &BTreeMap<String, SourceFile>) -> BTreeMap<String, String> {
+    let text = |(path, file): (&String, &SourceFile)| (path.clone(), file.text.clone());
+    files.iter().map(text).collect()
 }
 
 /// Corrects the file of an error in a closure that another file calls: Rhai reports

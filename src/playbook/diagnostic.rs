@@ -14,8 +14,22 @@ pub type Texts = BTreeMap<String, String>;
 /// Renders an error and the calls that led to it.
 #[must_use]
 pub fn render(understood: &Understood, texts: &Texts) -> String {
+    rendered(understood, "error", texts)
+}
+
+/// Renders a finding of the check. `level` replaces the word at the beginning.
+#[must_use]
+pub fn render_finding(error: &Error, level: &str, texts: &Texts) -> String {
+    let understood = Understood {
+        error: error.clone(),
+        trail: Vec::new(),
+    };
+    rendered(&understood, level, texts)
+}
+
+fn rendered(understood: &Understood, level: &str, texts: &Texts) -> String {
     let Understood { error, trail } = understood;
-    let mut out = text::wrap(&format!("error: {error}"), 2);
+    let mut out = text::wrap(&format!("{level}: {error}"), 2);
     snippet(&mut out, &error.place, texts);
     for frame in trail {
         let what = match &frame.function {

@@ -1,5 +1,6 @@
 //! Setup of the Rhai engine: functions, limits, hooks.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rhai::{Dynamic, Engine, OptimizationLevel, Token};
@@ -45,6 +46,15 @@ pub(super) fn build() -> Engine {
     // Code that is built at run time cannot be checked before the run.
     engine.disable_symbol("eval");
     engine
+}
+
+/// Writes definition files of all functions, which editors read.
+pub fn write_definitions(directory: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    build()
+        .definitions()
+        .with_headers(true)
+        .write_to_dir(directory)
 }
 
 /// Connects the engine to a run.

@@ -3,21 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rhai::{AST, Engine, EvalAltResult, Scope};
+use rhai::{AST, Engine, EvalAltResult, ParseErrorType, Scope};
 use serde_json::Value;
 
+use super::check::Finding;
+use super::check::rules::{IMPORT, SYNTAX, UNKNOWN_VARIABLE};
 use super::reading::{Source, read};
 use super::scan::Scan;
 use super::source_file::SourceFile;
 use super::{check, imports, strange};
-use crate::error::{Error, ErrorKind, Place, Result};
+use crate::error::{Error, ErrorKind, Place};
 use crate::script::understand;
 
 /// Errors of loading, and the data to report them.
 #[derive(Debug)]
 pub struct LoadError {
     /// All errors.
-    pub errors: Vec<Error>,
+    pub findings: Vec<Finding>,
     /// Texts of the files read so far, which the report quotes.
     pub texts: BTreeMap<String, String>,
     /// Secrets in the files, which must be masked.
@@ -44,7 +46,8 @@ impl Loader<'_> {
         path: &Path,
         importing: &mut Vec<Importing>,
         from: Option<Place>,
-    ) -> Result<()> {
+    ) -> std::result::Result<(), Finding> {
+        let unreadable = |error| Finding::new(&IMPORT, error);
         let file = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         if importing.iter().any(|outer| outer.file == file) {
             let chain: Vec<&str> = importing.iter().map(|outer| outer.name.as_str()).collect();
@@ -55,7 +58,7 @@ impl Loader<'_> {
             );
             let mut error = Error::new(ErrorKind::Script, message);
             error.place = from.unwrap_or_default();
-            return Err(error);
+            return Err(unreadable(error));
         }
         if self.files.contains_key(&path.display().to_string()) {
             return Ok(());
@@ -64,11 +67,11 @@ impl Loader<'_> {
             name,
             text,
             directory,
-        } = read(path).map_err(|error| at(from, error))?;
+        } = read(path).map_err(|error| unreadable(at(from, error)))?;
         self.texts.insert(name.clone(), text.clone());
         let mut ast = self.compile(&name, &text)?;
         ast.set_source(name.as_str());
-        let imports = imports::of(&name, &directory, &ast)?;
+        let imports = imports::of(&name, &directory, &ast).map_err(unreadable)?;
         let source = SourceFile {
             text,
             ast,
@@ -83,35 +86,39 @@ impl Loader<'_> {
         Ok(())
     }
 
-    fn compile(&self, name: &str, text: &str) -> Result<AST> {
+    fn compile(&self, name: &str, text: &str) -> std::result::Result<AST, Finding> {
         let scan = Scan::of(text);
-        let placed = |(at, mut error): (usize, Error)| {
+        let placed = |rule, (at, mut error): (usize, Error)| {
             let (line, column) = scan.place(at);
             error.place = Place {
                 source: name.to_owned(),
                 line,
                 column,
             };
-            error
+            Finding::new(rule, error)
         };
         if let Some(found) = strange::first(&scan) {
-            return Err(placed(found));
+            return Err(placed(&SYNTAX, found));
         }
         let compiled = self
             .engine
             .compile_with_scope(&Scope::new(), without_interpreter(text));
         match compiled {
-            Ok(ast) => check::endless(&scan).map_or(Ok(ast), |found| Err(placed(found))),
+            Ok(ast) => check::endless(&scan).map_or(Ok(ast), |found| Err(placed(&SYNTAX, found))),
             Err(error) => {
                 let position = error.position();
                 let at = position.line().map_or(scan.chars.len(), |line| {
                     scan.index(line, position.position().unwrap_or(0))
                 });
                 let kind = error.err_type().clone();
+                let rule = match kind {
+                    ParseErrorType::VariableUndefined(_) => &UNKNOWN_VARIABLE,
+                    _ => &SYNTAX,
+                };
                 let raised = EvalAltResult::from(error);
                 let known = understand(&raised, name).error;
                 let known = check::explain(self.engine, text, &raised, known);
-                Err(placed(check::explain_syntax(&scan, &kind, at, known)))
+                Err(placed(rule, check::explain_syntax(&scan, &kind, at, known)))
             }
         }
     }

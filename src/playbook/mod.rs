@@ -4,7 +4,7 @@
 //! without executing anything. Each file is read once, so the code that runs is the
 //! code that was checked.
 
-mod check;
+pub mod check;
 mod compiled;
 pub mod diagnostic;
 mod engine;
@@ -21,7 +21,9 @@ mod tables;
 mod tests;
 mod variables;
 
-pub use compiled::Playbook;
+pub use check::Finding;
+pub use compiled::{Checked, Playbook};
+pub use engine::write_definitions;
 pub use loading::LoadError;
 pub use reading::{can_be_read_again, is_stdin, name_of};
 pub use source_file::SourceFile;

@@ -11,7 +11,7 @@ fn fault(text: &str) -> (String, (usize, usize), String) {
     let Err(failed) = Playbook::load(&file) else {
         return ("no error".to_owned(), (0, 0), String::new());
     };
-    let error = &failed.errors[0];
+    let error = &failed.findings[0].error;
     let hint = error.hint.clone().unwrap_or_default();
     let place = (error.place.line, error.place.column);
     (error.to_string(), place, hint)

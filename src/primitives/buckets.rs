@@ -14,7 +14,7 @@ use crate::clients::s3::{
 };
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{NewResource, ResourceKind, Step};
+use crate::ledger::{NewResource, RUN_ID_LETTERS, ResourceKind, Step};
 use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
 #[export_module]
@@ -250,6 +250,21 @@ async fn still_exists(cx: &Context, step: &Step, bucket: &Bucket) -> Result<bool
         cx.ledger.is_gone(&row);
     }
     Ok(false)
+}
+
+/// Checks the first argument of `create_bucket`. Without `exact`, the name of the
+/// bucket is the text and the id of the run.
+pub(super) fn check_prefix(prefix: &str, is_exact: bool) -> Result<()> {
+    if is_exact {
+        return check_name(prefix);
+    }
+    let name = format!("{prefix}-{}", "0".repeat(RUN_ID_LETTERS));
+    match bucket_name_fault(&name) {
+        Some(fault) => Err(Error::invalid(format!(
+            "no bucket name can begin with `{prefix}` and end with the id of the run: {fault}"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn check_name(name: &str) -> Result<()> {

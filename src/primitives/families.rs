@@ -3,6 +3,7 @@
 //! The functions of a family are in the file of the family.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
 
 use rhai::{Module, exported_module};
 
@@ -66,6 +67,14 @@ pub enum Realm {
 impl Realm {
     /// Every realm, in the order of the legend.
     pub const ALL: [Self; 5] = [Self::Ec2, Self::S3, Self::Hosts, Self::Here, Self::Playbook];
+}
+
+/// Returns whether a function belongs to autorun.
+#[must_use]
+pub fn is_function(name: &str) -> bool {
+    static NAMES: LazyLock<BTreeSet<String>> =
+        LazyLock::new(|| FAMILIES.iter().flat_map(Family::names).collect());
+    NAMES.contains(name)
 }
 
 /// Returns the row with the options and the result of a function.

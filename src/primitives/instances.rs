@@ -544,6 +544,24 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
     let Some(user_data) = &options.user_data else {
         return Ok(());
     };
+    for warning in check_user_data(user_data)? {
+        cx.report.warn(warning);
+    }
+    if cx.report.mask().finds_in(user_data) || cx.report.mask().apply(user_data) != *user_data {
+        cx.report.warn(
+            "the user data contains a secret: every program on the instance can read it from \
+             the metadata service, and so can every user who may call \
+             DescribeInstanceAttribute; to avoid this, pass the secret later with scp, or with \
+             `env` or `stdin` of ssh_exec",
+        );
+    }
+    Ok(())
+}
+
+/// Checks user data. Returns warnings about parts that cloud-init ignores.
+///
+/// Throws `invalid_option` if it is too long, or if cloud-init would not run it.
+pub(super) fn check_user_data(user_data: &str) -> Result<Vec<String>> {
     if user_data.len() > LONGEST_USER_DATA {
         return Err(Error::invalid(format!(
             "option `user_data`: it has {} bytes, but EC2 accepts at most {LONGEST_USER_DATA}",
@@ -555,16 +573,7 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
         return Err(Error::invalid("option `user_data`: it is empty")
             .hint("omit it, or pass a script that begins with #!/bin/sh"));
     }
-    cloud_init::check(user_data, &cx.report)?;
-    if cx.report.mask().finds_in(user_data) || cx.report.mask().apply(user_data) != *user_data {
-        cx.report.warn(
-            "the user data contains a secret: every program on the instance can read it from \
-             the metadata service, and so can every user who may call \
-             DescribeInstanceAttribute; to avoid this, pass the secret later with scp, or with \
-             `env` or `stdin` of ssh_exec",
-        );
-    }
-    Ok(())
+    cloud_init::check(user_data)
 }
 
 /// Returns the image of a launch. If nothing has to be launched, only the login

@@ -376,7 +376,7 @@ async fn delete_key_pair(cx: &Context, step: &mut Step, key_pair: KeyPairRef) ->
 }
 
 /// Checks EC2's rules for the name, and that the key file stays in its directory.
-fn check_name(name: &str) -> Result<()> {
+pub(super) fn check_name(name: &str) -> Result<()> {
     if name.is_empty() || name.len() > 255 || !name.is_ascii() || name.contains('/') {
         return Err(
             Error::invalid(format!("`{name}` is not a valid key pair name"))

@@ -34,6 +34,7 @@ pub mod images;
 pub mod instances;
 pub mod key_pairs;
 mod launch_volumes;
+pub mod literals;
 pub mod local;
 pub mod logging;
 pub mod machine;
@@ -60,7 +61,7 @@ pub mod variables;
 pub mod volumes;
 
 pub use families::{
-    ALLOWS_AGAIN, FAMILIES, Family, LAUNCHES, Realm, aws_functions, declared, realms,
+    ALLOWS_AGAIN, FAMILIES, Family, LAUNCHES, Realm, aws_functions, declared, is_function, realms,
 };
 
 /// Refuses a secret in a text that others can read: users of the AWS account, of a

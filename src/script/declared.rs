@@ -7,8 +7,11 @@ use std::any::TypeId;
 
 use rhai::{Dynamic, Engine, FuncRegistration, Map, Module, NativeCallContext, RhaiFunc, Shared};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 
+use super::options::options_of;
 use super::schema::{Kind, kind_of};
+use crate::error::Result;
 
 /// The row of one function.
 #[derive(Clone, Copy)]
@@ -28,6 +31,8 @@ pub struct Takes {
     pub argument: &'static str,
     /// The keys of the map.
     pub kind: fn() -> Kind,
+    /// Reads a map as the function does, and returns what is wrong with it.
+    pub read: fn(&str, Map) -> Result<()>,
     /// Whether the argument can be omitted if no key is required.
     optional: bool,
 }
@@ -72,11 +77,12 @@ impl Declared {
     /// Declares the keys of the last argument, `options`. The argument can be omitted
     /// if no key is required.
     #[must_use]
-    pub const fn options<T: JsonSchema>(self) -> Self {
+    pub const fn options<T: JsonSchema + DeserializeOwned>(self) -> Self {
         Self {
             takes: Some(Takes {
                 argument: "options",
                 kind: kind_of::<T>,
+                read: read::<T>,
                 optional: true,
             }),
             ..self
@@ -85,11 +91,12 @@ impl Declared {
 
     /// Declares the keys of an argument that cannot be omitted.
     #[must_use]
-    pub const fn takes<T: JsonSchema>(self, argument: &'static str) -> Self {
+    pub const fn takes<T: JsonSchema + DeserializeOwned>(self, argument: &'static str) -> Self {
         Self {
             takes: Some(Takes {
                 argument,
                 kind: kind_of::<T>,
+                read: read::<T>,
                 optional: false,
             }),
             ..self
@@ -117,6 +124,10 @@ impl Declared {
             takes.optional && fields.iter().all(|field| !field.required)
         })
     }
+}
+
+fn read<T: DeserializeOwned>(function: &str, map: Map) -> Result<()> {
+    options_of::<T>(function, map).map(drop)
 }
 
 /// Adds the calls without options to the module of a family.

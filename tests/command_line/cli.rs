@@ -300,3 +300,48 @@ fn an_answer_that_is_not_from_aws_is_reported() {
         );
     }
 }
+
+#[test]
+fn the_manual_is_searched_and_written_for_editors() {
+    let found = Autorun::new().args(["docs", "--search", "host key console"]);
+    let found = found.run().exits(0).stdout;
+    assert!(found.contains("wait_until_ready"), "{found}");
+    let codes = Autorun::new().args(["docs", "--search", "dropped"]);
+    assert!(codes.run().exits(0).stdout.contains("empty-catch"));
+    let none = Autorun::new().args(["docs", "--search", "zebra crossing"]);
+    let none = none.run().exits(2).stderr;
+    assert!(none.contains("nothing contains all these words"), "{none}");
+    let run = Autorun::new();
+    let directory = run.home.path().join("definitions");
+    run.args(["docs", "--definitions", &directory.display().to_string()])
+        .run()
+        .exits(0);
+    let names = std::fs::read_dir(&directory).unwrap();
+    let texts = names.map(|name| std::fs::read_to_string(name.unwrap().path()).unwrap());
+    let all = texts.collect::<String>();
+    assert!(all.contains("fn launch_instance("), "{all}");
+    assert!(all.contains("/// Launches an instance"), "{all}");
+}
+
+#[test]
+fn every_code_of_the_check_is_explained() {
+    let list = Autorun::new()
+        .args(["docs", "checks"])
+        .run()
+        .exits(0)
+        .stdout;
+    let codes: Vec<&str> = list
+        .lines()
+        .filter(|line| line.starts_with("  "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(codes.len() > 20, "{list}");
+    for code in codes {
+        let text = Autorun::new().args(["docs", code]).run().exits(0).stdout;
+        assert!(text.contains("Wrong:") && text.contains("Right:"), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+    }
+}

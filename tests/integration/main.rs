@@ -12,6 +12,7 @@ mod support;
 mod account_mistakes;
 mod accounts;
 mod again;
+mod check;
 mod clean_system;
 mod clock;
 mod cloud_init;

@@ -87,10 +87,14 @@ impl Row {
             };
             assert_eq!(kind(&run(&again).stdout), Some(wanted));
         }
-        let golden = self.path.with_extension("stderr");
-        let seen = ended.normal();
+        self.compare("stderr", &ended.normal());
+    }
+
+    /// Compares a text with the file beside the playbook that has this extension.
+    pub(crate) fn compare(&self, extension: &str, seen: &str) {
+        let golden = self.path.with_extension(extension);
         if std::env::var_os("BLESS").is_some() {
-            fs::write(&golden, &seen).unwrap();
+            fs::write(&golden, seen).unwrap();
             return;
         }
         let expected = fs::read_to_string(&golden).unwrap_or_default();

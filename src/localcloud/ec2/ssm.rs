@@ -7,7 +7,7 @@ use hyper::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::images::{images, parameter};
+use super::images::{Image, images, parameter};
 use super::refusal::{Refusal, Result};
 use super::regions::has_region;
 
@@ -121,7 +121,7 @@ fn by_path(region: &str, system: &str, request: &GetParametersByPath) -> Result<
         rest.is_some_and(|rest| request.recursive || !rest.contains('/'))
     };
     let images = images(region, system);
-    let mut names: Vec<String> = images.iter().flat_map(|i| i.parameters()).collect();
+    let mut names: Vec<String> = images.iter().flat_map(Image::parameters).collect();
     names.retain(below);
     names.sort_unstable();
     if let Some(token) = &request.next_token {

@@ -2,6 +2,10 @@
 
 /// The metadata of an instance.
 #[derive(Clone, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent settings of the instance"
+)]
 pub(crate) struct Metadata {
     pub instance_id: String,
     pub ami_id: String,

@@ -109,8 +109,7 @@ impl Policy {
                 return Err(Failure::timeout(reason));
             }
         };
-        self.check_addresses(target, found.iter().map(SocketAddr::ip))
-            .await?;
+        self.check_addresses(target, found.iter().map(SocketAddr::ip))?;
         Ok(found)
     }
 
@@ -119,7 +118,7 @@ impl Policy {
     pub(super) async fn check_for_upstream(&self, target: &Target) -> Result<(), Failure> {
         self.check_port(target)?;
         if let Some(address) = target.address() {
-            return self.check_addresses(target, [address].into_iter()).await;
+            return self.check_addresses(target, [address].into_iter());
         }
         if self.was_allowed(target) {
             return Ok(());
@@ -127,7 +126,7 @@ impl Policy {
         let looking = tokio::time::timeout(LOOK_UP_TIMEOUT, self.look_up(target));
         if let Ok(Ok(found)) = looking.await {
             let found: Vec<_> = found.iter().map(SocketAddr::ip).collect();
-            self.check_addresses(target, found.into_iter()).await?;
+            self.check_addresses(target, found.into_iter())?;
         } else if target.host == "localhost" || target.host.ends_with(".localhost") {
             return Err(refused(target, "loopback"));
         }
@@ -173,7 +172,7 @@ impl Policy {
         )))
     }
 
-    async fn check_addresses(
+    fn check_addresses(
         &self,
         target: &Target,
         found: impl Iterator<Item = IpAddr>,

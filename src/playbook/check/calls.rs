@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
 
+use super::finding::Finding;
+use super::rules::{ARGUMENT_COUNT, UNKNOWN_FUNCTION};
 use crate::error::{Error, ErrorKind};
 use crate::playbook::source_file::SourceFile;
 use crate::playbook::{imports, reference};
@@ -35,6 +37,12 @@ pub(super) fn natives(engine: &Engine) -> Table {
     );
     for (name, arity) in signatures {
         table.entry(name).or_default().insert(arity);
+    }
+    // Rhai has a function `tag` of its own, which playbooks have no use for.
+    for entry in reference::ENTRIES.iter() {
+        let overloads = reference::overloads(&entry.name).iter();
+        let arities = overloads.map(Vec::len).collect();
+        table.insert(entry.name.clone(), arities);
     }
     table
 }
@@ -117,7 +125,7 @@ impl Call<'_> {
         known: &Table,
         modules: &HashMap<String, Table>,
         variables: &BTreeSet<String>,
-    ) -> Option<Error> {
+    ) -> Option<Finding> {
         let name = self.expr.name.as_str();
         let given = self.expr.args.len();
         let table = match self.expr.namespace.path.as_slice() {
@@ -129,10 +137,11 @@ impl Call<'_> {
         let Some(arities) = table.get(name) else {
             let error = self.fault(format!("unknown function `{name}`"));
             let near = text::nearest(name, table.keys().map(String::as_str));
-            return Some(match near {
+            let error = match near {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error.hint("see `autorun docs` for a list of functions"),
-            });
+            };
+            return Some(Finding::new(&UNKNOWN_FUNCTION, error));
         };
         if arities.contains(&given) {
             return None;
@@ -147,10 +156,11 @@ impl Call<'_> {
                 "arguments"
             }
         ));
-        Some(match reference::signatures(name) {
+        let error = match reference::signatures(name) {
             signatures if signatures.is_empty() => error,
             signatures => error.hint(format!("call it as {}", signatures.join(" or "))),
-        })
+        };
+        Some(Finding::new(&ARGUMENT_COUNT, error))
     }
 
     pub(super) fn fault(&self, message: String) -> Error {

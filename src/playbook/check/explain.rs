@@ -72,14 +72,20 @@ fn unknown_variable(
     if !declared(text).contains(&name) && is_assigned(text, name, position) {
         return error.hint(format!("declare it first: `let {name} = ..`"));
     }
-    if natives(engine).contains_key(name) {
-        return error.hint(format!("`{name}` is a function: call it as {name}(..)"));
-    }
-    if declared(text).contains(&name) {
+    if is_declared_outside(text, name) {
         return error.hint(
             "pass it as an argument, because functions cannot use variables of the playbook; \
              or declare it with `const` and write global::NAME",
         );
+    }
+    if declared(text).contains(&name) {
+        return error.hint(
+            "it is known only in the block that declares it: declare it before the block, or \
+             pass it to the function as an argument",
+        );
+    }
+    if natives(engine).contains_key(name) {
+        return error.hint(format!("`{name}` is a function: call it as {name}(..)"));
     }
     match text::nearest(name, declared(text)) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
@@ -104,6 +110,14 @@ fn is_assigned(text: &str, name: &str, position: Position) -> bool {
     let rest: String = line.chars().skip(column - 1).collect();
     let after = rest.strip_prefix(name).map_or("", str::trim_start);
     after.starts_with('=') && !after.starts_with("==") && !after.starts_with("=>")
+}
+
+/// Returns whether a line declares the name without being indented, so outside of blocks.
+fn is_declared_outside(text: &str, name: &str) -> bool {
+    text.lines().any(|line| {
+        let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+        matches!(words.next(), Some("let" | "const")) && words.next() == Some(name)
+    })
 }
 
 /// Returns the names that a script declares. They are read from its text, because it

@@ -6,8 +6,8 @@ use rhai::{AST, ASTNode, Engine, Expr};
 use serde_json::Value;
 
 use super::calls::{Call, add_script_functions, call, modules, natives, variables};
+use super::finding::Finding;
 use super::{literals, results};
-use crate::error::Error;
 use crate::playbook::literal::literal;
 use crate::playbook::source_file::SourceFile;
 
@@ -16,7 +16,7 @@ pub(in crate::playbook) fn faults(
     engine: &Engine,
     main: &str,
     files: &BTreeMap<String, SourceFile>,
-) -> Vec<Error> {
+) -> Vec<Finding> {
     let natives = natives(engine);
     // The faults of the playbook come first, then those of its imports.
     let mut ordered: Vec<_> = files.iter().collect();
@@ -53,7 +53,7 @@ pub(in crate::playbook) fn faults(
             true
         });
         here.extend(results::unknown_fields(path, &file.ast, &own));
-        here.sort_by_key(|fault: &Error| (fault.place.line, fault.place.column));
+        here.sort_by_key(Finding::spot);
         faults.append(&mut here);
     }
     faults

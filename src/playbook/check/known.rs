@@ -63,6 +63,21 @@ impl Reader<'_> {
         }
     }
 
+    /// Returns the name and the type of the key that an expression reads from a result.
+    pub(super) fn field(&self, expr: &Expr) -> Option<(String, Kind)> {
+        let (root, links) = chain(expr)?;
+        let (last, before) = links.split_last()?;
+        let mut known = self.known(root)?;
+        for link in before {
+            known = step(&known, link)?;
+        }
+        let (Known::Map(returned), Some((key, _))) = (&known, last.key()) else {
+            return None;
+        };
+        let field = returned.fields.iter().find(|field| field.name == key)?;
+        Some((field.name.clone(), field.kind.clone()))
+    }
+
     /// Returns the kind of the result of a call.
     fn returned(&self, call: &FnCallExpr) -> Option<Known> {
         let name = call.name.as_str();

@@ -3,6 +3,8 @@
 use rhai::Position;
 
 use super::calls::Call;
+use super::finding::Finding;
+use super::rules::{ARGUMENT_TYPE, MISSING_OPTION, OPTION_TYPE, UNKNOWN_OPTION};
 use super::written::{Literal, Written};
 use crate::error::Error;
 use crate::playbook::{imports, reference};
@@ -13,7 +15,7 @@ use crate::script::schema::{Field, Kind};
 const ORDINALS: [&str; 4] = ["first", "second", "third", "fourth"];
 
 /// Returns an error if a literal argument has a type that no overload accepts.
-pub(super) fn wrong_argument(call: &Call) -> Option<Error> {
+pub(super) fn wrong_argument(call: &Call) -> Option<Finding> {
     let name = call.expr.name.as_str();
     if !call.expr.namespace.path.is_empty() {
         return None;
@@ -39,14 +41,13 @@ pub(super) fn wrong_argument(call: &Call) -> Option<Error> {
         ORDINALS.get(at).unwrap_or(&"last")
     ));
     error.place = imports::place(call.path, position);
-    Some(error.hint(format!(
-        "call it as {}",
-        reference::signatures(name).join(" or ")
-    )))
+    let calls = reference::signatures(name).join(" or ");
+    let error = error.hint(format!("call it as {calls}"));
+    Some(Finding::new(&ARGUMENT_TYPE, error))
 }
 
 /// Returns the overloads of the function with this number of arguments.
-fn overloads<'a>(
+pub(super) fn overloads<'a>(
     call: &Call<'a>,
 ) -> impl Iterator<Item = &'static Vec<reference::Parameter>> + Clone + use<'a> {
     let given = call.expr.args.len();
@@ -55,7 +56,7 @@ fn overloads<'a>(
 }
 
 /// Returns an error for each literal option that is unknown, missing or of a wrong type.
-pub(super) fn wrong_options(call: &Call) -> Vec<Error> {
+pub(super) fn wrong_options(call: &Call) -> Vec<Finding> {
     let takes = primitives::declared(call.expr.name.as_str()).and_then(|row| row.takes);
     let (Some(takes), true) = (takes, call.expr.namespace.path.is_empty()) else {
         return Vec::new();
@@ -81,7 +82,7 @@ pub(super) fn wrong_options(call: &Call) -> Vec<Error> {
 /// The options of one call.
 struct Options<'a> {
     call: &'a Call<'a>,
-    faults: Vec<Error>,
+    faults: Vec<Finding>,
 }
 
 impl Options<'_> {
@@ -123,13 +124,14 @@ impl Options<'_> {
             let unknown = joined(path, key);
             let error = self.fault(format!("`{name}` has no option `{unknown}`"), *position);
             let names = fields.iter().map(|field| field.name.as_str());
-            self.faults.push(match text::nearest(key, names.clone()) {
+            let error = match text::nearest(key, names.clone()) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error.hint(format!(
                     "valid options: {}",
                     names.collect::<Vec<_>>().join(", ")
                 )),
-            });
+            };
+            self.faults.push(Finding::new(&UNKNOWN_OPTION, error));
         }
         let known = |key: &String| fields.iter().any(|field| field.name == *key);
         if !entries.iter().all(|(key, ..)| known(key)) {
@@ -144,7 +146,8 @@ impl Options<'_> {
             let missing = joined(path, &missing.name);
             let message = format!("`{name}` requires the option `{missing}`");
             let error = self.fault(message, written.position());
-            self.faults.push(error.hint(all_options(name)));
+            let error = error.hint(all_options(name));
+            self.faults.push(Finding::new(&MISSING_OPTION, error));
         }
     }
 
@@ -153,7 +156,8 @@ impl Options<'_> {
         let wanted = kind.with_article();
         let message = format!("option `{path}` of `{name}`: expected {wanted}, got {given}");
         let error = self.fault(message, written.position());
-        self.faults.push(error.hint(all_options(name)));
+        let error = error.hint(all_options(name));
+        self.faults.push(Finding::new(&OPTION_TYPE, error));
     }
 
     fn fault(&self, message: String, position: Position) -> Error {

@@ -1,17 +1,31 @@
 //! Checks of the compiled files before the run, without executing anything.
+//!
+//! The faults are found before every run. `autorun check` finds what is probably a
+//! mistake as well.
+
+pub use finding::Finding;
+pub use rules::{Level, RULES, Rule, overview};
 
 pub(super) use explain::explain;
 pub(super) use faults::{called, faults, places};
+pub(super) use more::findings;
 pub(super) use syntax::{endless, explain as explain_syntax};
 
 mod calls;
 mod chain;
 mod explain;
 mod faults;
+mod finding;
 mod habits;
 mod known;
+mod lints;
 mod literals;
+mod more;
 mod results;
+pub(super) mod rules;
 mod syntax;
+#[cfg(test)]
+mod tests;
 mod variables;
+mod walk;
 mod written;

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use rhai::{AST, ASTNode, Expr};
 
 use super::chain::{chain, is_link};
+use super::finding::Finding;
 use super::known::{Known, Reader, Returned, Variables, step};
+use super::rules::UNKNOWN_FIELD;
 use super::variables::{Bodies, Scope, Uses};
 use crate::error::{Error, ErrorKind, Place};
 use crate::playbook::imports;
@@ -16,7 +18,7 @@ use crate::report::text;
 
 /// Returns an error for each key that is read from a result and does not exist in it.
 /// `own` contains the functions that the playbook itself defines.
-pub(super) fn unknown_fields(path: &str, ast: &AST, own: &BTreeSet<String>) -> Vec<Error> {
+pub(super) fn unknown_fields(path: &str, ast: &AST, own: &BTreeSet<String>) -> Vec<Finding> {
     let bodies = Bodies::of(ast);
     let uses = Uses::of_file(ast, own);
     let scopes = Scope::all(ast, &bodies);
@@ -34,7 +36,7 @@ pub(super) fn unknown_fields(path: &str, ast: &AST, own: &BTreeSet<String>) -> V
     faults
 }
 
-fn unknown_field(reader: &Reader, path: &str, expr: &Expr) -> Option<Error> {
+fn unknown_field(reader: &Reader, path: &str, expr: &Expr) -> Option<Finding> {
     let (root, links) = chain(expr)?;
     let mut known = reader.known(root)?;
     for link in links {
@@ -48,19 +50,20 @@ fn unknown_field(reader: &Reader, path: &str, expr: &Expr) -> Option<Error> {
     None
 }
 
-fn has_no(returned: &Returned, key: &str, place: Place) -> Error {
+fn has_no(returned: &Returned, key: &str, place: Place) -> Finding {
     let function = &returned.function;
     let message = format!("the result of `{function}` has no key `{key}`");
     let mut error = Error::new(ErrorKind::Script, message);
     error.place = place;
     let names = returned.fields.iter().map(|field| field.name.as_str());
-    match text::nearest(key, names.clone()) {
+    let error = match text::nearest(key, names.clone()) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error.hint(format!(
             "valid keys: {}",
             names.collect::<Vec<_>>().join(", ")
         )),
-    }
+    };
+    Finding::new(&UNKNOWN_FIELD, error)
 }
 
 #[cfg(test)]
@@ -78,7 +81,10 @@ mod tests {
         let faults = unknown_fields("a.rhai", &ast, &own);
         faults
             .iter()
-            .map(|fault| format!("{}:{} {fault}", fault.place.line, fault.place.column))
+            .map(|Finding { error, .. }| {
+                let place = &error.place;
+                format!("{}:{} {error}", place.line, place.column)
+            })
             .collect()
     }
 

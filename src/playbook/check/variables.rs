@@ -26,7 +26,28 @@ const READING: [&str; 9] = [
 
 /// The places of the functions and closures of a file. A walk visits their statements
 /// without their function.
-pub(super) struct Bodies(Vec<(Spot, Spot)>);
+///
+/// In the order of their beginnings.
+pub(super) struct Bodies(Vec<Body>);
+
+struct Body {
+    start: Spot,
+    end: Spot,
+    /// Its number in the file, counted from 1.
+    number: usize,
+    /// The index of the function around it.
+    around: Option<usize>,
+}
+
+impl Body {
+    fn contains(&self, at: Spot) -> bool {
+        match self.end {
+            // A closure without braces is one statement.
+            (0, _) => at == self.start,
+            end => (self.start..=end).contains(&at),
+        }
+    }
+}
 
 /// Line and column.
 type Spot = (usize, usize);
@@ -40,29 +61,44 @@ fn spot(position: Position) -> Spot {
 
 impl Bodies {
     pub(super) fn of(ast: &AST) -> Self {
-        let bodies = ast.iter_fn_def().map(|f| {
-            let (start, end) = (f.body.start_position(), f.body.end_position());
-            (spot(start), spot(end))
+        let bodies = ast.iter_fn_def().enumerate().map(|(at, f)| Body {
+            start: spot(f.body.start_position()),
+            end: spot(f.body.end_position()),
+            number: at + 1,
+            around: None,
         });
-        Self(bodies.collect())
+        let mut bodies: Vec<Body> = bodies.collect();
+        bodies.sort_by_key(|body| body.start);
+        let mut open: Vec<usize> = Vec::new();
+        for at in 0..bodies.len() {
+            let start = bodies[at].start;
+            while open
+                .last()
+                .is_some_and(|outer| !bodies[*outer].contains(start))
+            {
+                open.pop();
+            }
+            bodies[at].around = open.last().copied();
+            open.push(at);
+        }
+        Self(bodies)
     }
 
     /// Returns the number of the function around a node, counted from 1; 0 outside of
     /// functions.
     pub(super) fn around(&self, nodes: &[ASTNode]) -> usize {
         let at = nodes.first().map_or((0, 0), |node| spot(node.position()));
-        let around = self
-            .0
-            .iter()
-            .enumerate()
-            .filter(|(_, (start, end))| match end {
-                // A closure without braces is one statement.
-                (0, _) => at == *start,
-                end => (start..=end).contains(&&at),
-            });
         // The innermost of nested functions begins last.
-        let innermost = around.max_by_key(|(_, (start, _))| *start);
-        innermost.map_or(0, |(n, _)| n + 1)
+        let after = self.0.partition_point(|body| body.start <= at);
+        let mut candidate = after.checked_sub(1);
+        while let Some(index) = candidate {
+            let body = &self.0[index];
+            if body.contains(at) {
+                return body.number;
+            }
+            candidate = body.around;
+        }
+        0
     }
 }
 

@@ -36,6 +36,14 @@ impl Written<'_> {
         }
     }
 
+    /// Returns the value, if it is known before the run.
+    pub(super) fn value(&self) -> Option<Dynamic> {
+        match self {
+            Self::Code(expr) | Self::Entry(expr, _) => expr.get_literal_value(None),
+            Self::Value(value, _) => Some(value.clone()),
+        }
+    }
+
     pub(super) fn entries(&self) -> Vec<(String, Written<'_>, Position)> {
         let (Self::Code(expr) | Self::Entry(expr, _)) = self else {
             let Self::Value(value, position) = self else {

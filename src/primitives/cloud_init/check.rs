@@ -2,14 +2,16 @@
 
 use super::{Fault, Part, classify, keys};
 use crate::error::{Error, Result};
-use crate::report::{Reporter, text};
+use crate::report::text;
 
 /// Checks the user data of a launch.
 ///
 /// Fails with [`InvalidOption`](crate::error::ErrorKind::InvalidOption) if
 /// cloud-init would ignore a part of it. A part whose content type cloud-init does
-/// not know, beside others, may be for another program: it leads to a warning.
-pub(in super::super) fn check(user_data: &str, report: &Reporter) -> Result<()> {
+/// not know, beside others, may be for another program: it leads to a warning, which
+/// is returned.
+pub(in super::super) fn check(user_data: &str) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
     let parts = classify(user_data).map_err(|fault| refused("", &fault))?;
     let is_used = parts.iter().any(|part| part.fault.is_none());
     for Part {
@@ -22,14 +24,14 @@ pub(in super::super) fn check(user_data: &str, report: &Reporter) -> Result<()> 
         for key in ignored {
             let similar = text::nearest(key, keys::KNOWN);
             let similar = similar.map(|known| format!("; did you mean `{known}`?"));
-            report.warn(format!(
+            warnings.push(format!(
                 "user data: cloud-init does not know the key `{key}` of the cloud-config, and \
                  ignores it{}",
                 similar.unwrap_or_default()
             ));
         }
         match fault {
-            Some(fault) if is_used && fault.may_be_foreign => report.warn(format!(
+            Some(fault) if is_used && fault.may_be_foreign => warnings.push(format!(
                 "part `{name}` of the user data: {}; another program may read it",
                 fault.why
             )),
@@ -40,7 +42,7 @@ pub(in super::super) fn check(user_data: &str, report: &Reporter) -> Result<()> 
             None => {}
         }
     }
-    Ok(())
+    Ok(warnings)
 }
 
 fn refused(part: &str, fault: &Fault) -> Error {

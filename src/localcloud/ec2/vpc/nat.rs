@@ -62,7 +62,7 @@ impl View {
         xml.text("connectivityType", connectivity);
         xml.text("availabilityMode", "zonal");
         xml.list("natGatewayAddressSet", [nat], |xml, nat| {
-            self.write_address(xml, nat)
+            self.write_address(xml, nat);
         });
         tags::write(xml, &nat.tags);
     }

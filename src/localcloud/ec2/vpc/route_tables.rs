@@ -67,9 +67,10 @@ impl View {
         xml.text("ownerId", &self.owner);
         xml.list("routeSet", &self.routes, |xml, route| {
             xml.text("destinationCidrBlock", &route.destination);
-            let target = match is_id("nat", &route.gateway) {
-                true => "natGatewayId",
-                false => "gatewayId",
+            let target = if is_id("nat", &route.gateway) {
+                "natGatewayId"
+            } else {
+                "gatewayId"
             };
             xml.text(target, &route.gateway);
             xml.text("origin", route.origin);

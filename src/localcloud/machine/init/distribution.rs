@@ -98,7 +98,7 @@ impl CloudInit {
             // It writes its log itself.
             let ended = self.run_program(program, None).await;
             self.stages
-                .end(stage, ended.as_ref().is_ok_and(|status| status.success()));
+                .end(stage, ended.as_ref().is_ok_and(ExitStatus::success));
             ended?;
         }
         self.apply_faults()?;

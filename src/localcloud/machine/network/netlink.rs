@@ -257,12 +257,11 @@ impl Message {
             0 => usize::try_from(self.number(4)?).ok()?,
             _ => HEADER,
         };
-        let attributes = match self.flags & NLM_F_ACK_TLVS {
-            0 => None,
-            _ => {
-                let start = 4_usize.checked_add(repeated.next_multiple_of(ALIGNMENT))?;
-                self.body.get(start..)
-            }
+        let attributes = if self.flags & NLM_F_ACK_TLVS == 0 {
+            None
+        } else {
+            let start = 4_usize.checked_add(repeated.next_multiple_of(ALIGNMENT))?;
+            self.body.get(start..)
         };
         Some(Answer {
             sequence: self.sequence,

@@ -145,11 +145,10 @@ impl Stages {
             },
             Shows::All if !have_ended(&points) => (Active::Running, "running"),
             Shows::All if points.contains(&Point::Failed) => (Active::Failed, "failed"),
-            Shows::All => (Active::Inactive, "dead"),
             Shows::After(stage) if have_ended(&points[..=stage as usize]) => {
                 (Active::Running, "active")
             }
-            Shows::After(_) => (Active::Inactive, "dead"),
+            Shows::All | Shows::After(_) => (Active::Inactive, "dead"),
         })
     }
 }
@@ -168,8 +167,8 @@ mod tests {
     use super::*;
 
     fn states(stages: &Stages) -> Vec<&'static str> {
-        let states = names().filter_map(|unit| stages.state(unit));
-        states.map(|(active, _)| active.as_str()).collect()
+        let shown = names().filter_map(|unit| stages.state(unit));
+        shown.map(|(active, _)| active.as_str()).collect()
     }
 
     #[test]
