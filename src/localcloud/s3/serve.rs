@@ -202,7 +202,7 @@ impl S3 {
     /// Authorizes a request and acts on it.
     async fn act(
         &self,
-        (parts, known, content): (Parts, Known, Content),
+        (parts, known, sent): (Parts, Known, Content),
         (peer, now): (IpAddr, Timestamp),
         account_blocks_public: bool,
     ) -> Result<Response<Body>> {
@@ -239,7 +239,7 @@ impl S3 {
         if operation.name == "ListBuckets" {
             return list_buckets(backend, &query);
         }
-        let (trailers, length, (body, tags)) = match content {
+        let (trailers, length, (body, tags)) = match sent {
             Content::Body(source) => {
                 let payload = Payload::new(&parts.headers, signed, source)?;
                 let (trailers, length) = (payload.trailers(), payload.length());

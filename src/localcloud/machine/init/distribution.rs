@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::process::ExitStatus;
 
 use serde_json::{Value, json};
 
