@@ -34,7 +34,9 @@ pub(super) fn check(arguments: &CheckArgs) -> anyhow::Result<u8> {
             texts: read,
             secrets,
         } = Playbook::check(file);
-        secrets.iter().for_each(|secret| mask.add_json(secret));
+        for secret in &secrets {
+            mask.add_json(secret);
+        }
         texts.extend(read);
         // A file that several playbooks import is reported once.
         findings.extend(

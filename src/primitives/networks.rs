@@ -239,12 +239,11 @@ impl Parts<'_> {
                 .await?;
         }
         let first = |ids: &[String]| ids.first().cloned().unwrap_or_default();
-        let nat = match nat {
-            true => {
-                let subnet = first(&public_subnets);
-                Some(self.nat(name, &vpc, &subnet, &private_subnets).await?)
-            }
-            false => None,
+        let nat = if nat {
+            let subnet = first(&public_subnets);
+            Some(self.nat(name, &vpc, &subnet, &private_subnets).await?)
+        } else {
+            None
         };
         let (nat_gateway, nat_ip) = nat.unzip();
         Ok(Network {

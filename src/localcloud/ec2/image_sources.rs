@@ -278,7 +278,7 @@ pub(super) fn register_image(call: &mut Call<'_>, request: &Part<'_>) -> Result<
 }
 
 /// Returns a parameter that has one of these values. The first one is AWS's default.
-fn one_of<'a>(request: &Part<'a>, name: &str, values: &[&'static str]) -> Result<&'static str> {
+fn one_of(request: &Part<'_>, name: &str, values: &[&'static str]) -> Result<&'static str> {
     let given = request.text(name).unwrap_or(values[0]);
     let found = values.iter().find(|value| **value == given);
     found.copied().ok_or_else(|| {

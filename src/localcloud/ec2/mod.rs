@@ -76,7 +76,8 @@ mod state;
 mod store;
 mod sts;
 mod tags;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod trial;
 mod user_data;
 mod volume_answer;

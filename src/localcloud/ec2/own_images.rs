@@ -67,19 +67,7 @@ pub(super) fn create_image(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xm
     }
     image.others = mappings.collect();
     call.read_all()?;
-    if !matches!(
-        instance.phase,
-        Phase::Running | Phase::Stopping | Phase::Stopped
-    ) {
-        return Err(Refusal::new(
-            "InvalidParameterValue",
-            format!(
-                "Invalid value '{}' for instanceId. Instance is not in state 'running' or \
-                 'stopping' or 'stopped'",
-                instance.id
-            ),
-        ));
-    }
+    check_phase(&instance)?;
     let snapshot = Snapshot {
         id: image.snapshot.clone(),
         volume: root.id,
@@ -119,6 +107,22 @@ pub(super) fn create_image(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xm
     region.snapshots.insert(snapshot.id.clone(), snapshot);
     region.images.insert(image.id.clone(), image);
     Ok(xml)
+}
+
+/// Refuses an instance whose disk cannot be copied now.
+fn check_phase(instance: &Instance) -> Result<()> {
+    let can_be_copied = [Phase::Running, Phase::Stopping, Phase::Stopped];
+    if can_be_copied.contains(&instance.phase) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "InvalidParameterValue",
+        format!(
+            "Invalid value '{}' for instanceId. Instance is not in state 'running' or \
+             'stopping' or 'stopped'",
+            instance.id
+        ),
+    ))
 }
 
 /// Returns the name, which no other image of the account has.

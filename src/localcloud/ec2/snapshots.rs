@@ -311,7 +311,8 @@ pub(super) fn create_snapshots(call: &mut Call<'_>, request: &Part<'_>) -> Resul
     }
     let wanted = instance.attachments.iter().filter(|attached| {
         let root = instance.root_volume() == Some(&*attached.volume);
-        !(root && without_root) && !excluded.contains(&&*attached.volume)
+        let is_left_out = (root && without_root) || excluded.contains(&&*attached.volume);
+        !is_left_out
     });
     let mut made = Vec::new();
     for attached in wanted {
