@@ -31,7 +31,15 @@ impl Teardown<'_> {
         row: Option<&Resource>,
     ) -> Result<Maker> {
         let marks = match kind {
-            ResourceKind::Instance | ResourceKind::SecurityGroup if row.is_some() => {
+            // AWS does not reuse their ids.
+            ResourceKind::Instance
+            | ResourceKind::SecurityGroup
+            | ResourceKind::Vpc
+            | ResourceKind::Subnet
+            | ResourceKind::InternetGateway
+            | ResourceKind::RouteTable
+                if row.is_some() =>
+            {
                 return Ok(Maker::Ours);
             }
             ResourceKind::Instance => self.instance_marks(id).await?,
@@ -77,15 +85,6 @@ impl Teardown<'_> {
                     marks => marks,
                 }
             }
-            // AWS does not reuse the id of an upload or of a part of a network.
-            ResourceKind::Vpc
-            | ResourceKind::Subnet
-            | ResourceKind::InternetGateway
-            | ResourceKind::RouteTable
-                if row.is_some() =>
-            {
-                return Ok(Maker::Ours);
-            }
             ResourceKind::Vpc => self.part_marks(NetworkPart::Vpc, id, row).await?,
             ResourceKind::Subnet => self.part_marks(NetworkPart::Subnet, id, row).await?,
             ResourceKind::InternetGateway => {
@@ -93,6 +92,7 @@ impl Teardown<'_> {
                     .await?
             }
             ResourceKind::RouteTable => self.part_marks(NetworkPart::RouteTable, id, row).await?,
+            // AWS does not reuse the id of an upload.
             ResourceKind::MultipartUpload | ResourceKind::PublicAccess | ResourceKind::Ingress => {
                 return Ok(match row {
                     Some(_) => Maker::Ours,

@@ -143,8 +143,8 @@ fn every_primitive_has_a_test_playbook() {
 #[test]
 fn every_shipped_playbook_compiles_and_describes_itself() {
     for path in files("playbooks", "rhai") {
-        let playbook =
-            Playbook::load(&path).unwrap_or_else(|e| panic!("{}: {:?}", path.display(), e.errors));
+        let playbook = Playbook::load(&path)
+            .unwrap_or_else(|e| panic!("{}: {:?}", path.display(), e.findings));
         assert!(!playbook.description().is_empty(), "{}", path.display());
         for variable in &playbook.variables {
             assert!(

@@ -108,7 +108,7 @@ fn private_instances_reach_the_outside_through_a_nat_gateway() {
     }
 
     // Without the route, or without the gateway, it does not reach the outside.
-    let reaches = || reached(&back, &peer.address).is_some();
+    let is_online = || reached(&back, &peer.address).is_some();
     for (end, begin) in [
         (
             "ec2.delete_route(**route)",
@@ -117,7 +117,7 @@ fn private_instances_reach_the_outside_through_a_nat_gateway() {
         ("ec2.delete_nat_gateway(NatGatewayId=nat)", ""),
     ] {
         call(&cloud, end);
-        becomes_true("the private instance is offline", || !reaches());
+        becomes_true("the private instance is offline", || !is_online());
         assert!(offline(&back));
         if !begin.is_empty() {
             call(&cloud, begin);
