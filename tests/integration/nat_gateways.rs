@@ -121,7 +121,7 @@ fn private_instances_reach_the_outside_through_a_nat_gateway() {
         assert!(offline(&back));
         if !begin.is_empty() {
             call(&cloud, begin);
-            becomes_true("the private instance is online", reaches);
+            becomes_true("the private instance is online", is_online);
             assert!(!offline(&back));
         }
     }
