@@ -28,10 +28,10 @@ const WITHIN: Duration = Duration::from_secs(300);
 pub mod api {
     /// Creates an EBS volume, and waits until it is available.
     ///
-    /// The volume is encrypted, and empty unless `snapshot` is given. It belongs to one availability zone:
-    /// only instances in this zone can have it. AWS charges for it by size and
-    /// time, attached or not. `destroy` deletes the volumes that the run created,
-    /// after its instances; `delete_volume` deletes one earlier.
+    /// The volume is encrypted, and empty unless `snapshot` is given. It belongs to
+    /// one availability zone: only instances in this zone can have it. AWS charges
+    /// for it by size and time, attached or not. `destroy` deletes the volumes that
+    /// the run created, after its instances; `delete_volume` deletes one earlier.
     ///
     /// Throws:
     ///
