@@ -2,7 +2,10 @@
 //! rules that the functions apply themselves; EC2 applies those for names of groups
 //! and for tags.
 
+use std::path::Path;
+
 use super::{buckets, instances, key_pairs};
+use crate::clients::Local;
 use crate::clients::ssh::Address;
 use crate::error::{Error, Result};
 
@@ -33,6 +36,21 @@ pub fn check_number(at: &str, number: f64) -> Result<()> {
         }
         "seconds" if number < 0.0 => Err(Error::invalid(format!("{number} seconds are negative"))),
         _ => Ok(()),
+    }
+}
+
+/// Checks that a local file or directory can be read.
+///
+/// Throws `not_found` or `denied`.
+pub fn check_readable(path: &str) -> Result<()> {
+    let local = Local {
+        home: dirs::home_dir(),
+        ..Local::default()
+    };
+    let path = local.expand(Path::new(path));
+    match std::fs::File::open(&path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::io("read", &path, &error)),
     }
 }
 

@@ -311,9 +311,10 @@ fn the_manual_is_searched_and_written_for_editors() {
     let none = Autorun::new().args(["docs", "--search", "zebra crossing"]);
     let none = none.run().exits(2).stderr;
     assert!(none.contains("nothing contains all these words"), "{none}");
-    let run = Autorun::new();
-    let directory = run.home.path().join("definitions");
-    run.args(["docs", "--definitions", &directory.display().to_string()])
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("definitions");
+    Autorun::new()
+        .args(["docs", "--definitions", &directory.display().to_string()])
         .run()
         .exits(0);
     let names = std::fs::read_dir(&directory).unwrap();

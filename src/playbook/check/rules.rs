@@ -64,8 +64,8 @@ impl Rule {
             let code = self.code;
             let _ = write!(
                 out,
-                "\nTo keep a line as it is, write `// autorun: allow {code}` at its end or in the\n\
-                 line before it.\n"
+                "\nTo keep a line as it is, write a comment at its end or in the line before it:\n\n    \
+                 // autorun: allow {code}\n"
             );
         }
         out

@@ -1,6 +1,5 @@
 //! Literal paths of files that cannot be read.
 
-use std::fs::File as LocalFile;
 use std::path::Path;
 
 use rhai::{ASTNode, Expr};
@@ -10,8 +9,7 @@ use super::super::finding::Finding;
 use super::super::literals::overloads;
 use super::super::rules::MISSING_FILE;
 use super::File;
-use crate::clients::Local;
-use crate::error::Error;
+use crate::primitives::literals;
 
 /// The arguments that name a local file or directory to read.
 const READ: &[(&str, &str)] = &[
@@ -68,15 +66,9 @@ fn in_call(file: &File, call: &Call) -> Option<Finding> {
     let Expr::StringConstant(path, position) = call.expr.args.get(at)? else {
         return None;
     };
-    let local = Local {
-        home: dirs::home_dir(),
-        ..Local::default()
-    };
-    let path = local.expand(Path::new(path.as_str()));
-    let error = LocalFile::open(&path).err()?;
-    let error = Error::io("read", &path, &error);
+    let error = literals::check_readable(path).err()?;
     let mut found = file.finding(&MISSING_FILE, *position, error.to_string());
-    if path.is_relative() {
+    if Path::new(path.as_str()).is_relative() && !path.starts_with('~') {
         found.error = found.error.hint(
             "a relative path starts at the current directory: change it with -C, or write \
              script_dir() + \"/FILE\" for a file beside the playbook",

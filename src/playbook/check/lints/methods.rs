@@ -44,8 +44,8 @@ impl Methods {
         let returned = engine.collect_fn_metadata(
             None,
             |f| {
-                let returned = f.metadata.return_type.as_str();
-                let is_unit = matches!(returned, "" | "()") || returned.ends_with("<()>");
+                let returned = f.metadata.return_type.replace(' ', "");
+                let is_unit = matches!(&*returned, "" | "()") || returned.ends_with("<()>");
                 Some((f.metadata.name.to_string(), is_unit))
             },
             true,
