@@ -17,6 +17,7 @@ use crate::support::{Autorun, Ended, HOST, Lab, at_terminal, conversation, root}
 /// The commands in the hints of the sources, each with the test that tries it,
 /// or the reason why it cannot be tried.
 const TRIED: &[(&str, &str)] = &[
+    ("autorun check", "not tried: the golden tests call it"),
     (
         "autorun cloud doctor",
         "the_local_cloud_is_started_and_stopped",
@@ -36,6 +37,14 @@ const TRIED: &[(&str, &str)] = &[
         "a_damaged_ledger_is_read_and_replaced",
     ),
     ("autorun docs", "the_manual_has_the_wanted_entry"),
+    (
+        "autorun docs checks",
+        "not tried: command_line::cli reads the list",
+    ),
+    (
+        "autorun docs {}",
+        "not tried: command_line::cli reads every code",
+    ),
     ("autorun docs NAME", "the_manual_has_the_wanted_entry"),
     ("autorun docs language", "the_manual_has_the_wanted_entry"),
     (
