@@ -54,16 +54,26 @@ impl Pace {
     ///
     /// Throws `timeout` at the deadline, `cancelled` if the run is stopped.
     pub async fn pause(&mut self, state: &str) -> Result<()> {
+        if self.pause_until_end(state).await? {
+            Ok(())
+        } else {
+            Err(self.timeout())
+        }
+    }
+
+    /// Like [`pause`](Self::pause), but returns false at the deadline.
+    pub async fn pause_until_end(&mut self, state: &str) -> Result<bool> {
         self.report_state(state);
         let now = Instant::now();
         if now >= self.deadline {
-            return Err(self.timeout());
+            return Ok(false);
         }
         // Parallel branches must not send their queries at the same moment.
         let jitter = 0.8 + 0.4 * rand::random::<f64>();
         let pause = self.next.mul_f64(jitter).min(self.deadline - now);
         self.next = self.next.mul_f64(GROWTH).min(LONGEST);
-        sleep(pause, &self.cancel).await
+        sleep(pause, &self.cancel).await?;
+        Ok(true)
     }
 
     /// Returns the time left until the deadline.

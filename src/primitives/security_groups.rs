@@ -462,10 +462,9 @@ async fn create(
                 }
                 // A group that was created elsewhere has the name. An old group is
                 // visible immediately.
-                if !named.is_empty() || pace.left().is_zero() {
+                if !named.is_empty() || !pace.pause_until_end("not visible yet").await? {
                     return Err(error);
                 }
-                pace.pause("not visible yet").await?;
             }
         }
         made => made,

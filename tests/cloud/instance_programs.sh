@@ -149,7 +149,7 @@ verbs() {
 [Unit]
 Description=An app
 [Service]
-ExecStart=/bin/sh -c 'trap "echo reloaded \$GREETING" HUP; while :; do sleep 0.1; done'
+ExecStart=/bin/sh -c 'trap "echo reloaded \$GREETING" HUP; echo ready; while :; do sleep 0.1; done'
 [Install]
 WantedBy=multi-user.target
 UNIT
@@ -158,6 +158,8 @@ UNIT
     expect 0 "" sudo systemctl set-environment GREETING=hello
     expect 0 "*GREETING=hello*" systemctl show-environment
     expect 0 "" sudo systemctl start app
+    # Before that, the signal would end the shell.
+    shown ready journalctl -u app
     # shellcheck disable=SC2016 # that shell expands it
     eventually sh -c 'sudo systemctl kill -s HUP app; journalctl -u app | grep -q "reloaded hello"'
     expect 0 "app.service loaded active running An app" \
@@ -194,7 +196,7 @@ UNIT
         expect 1 "systemctl: *does not support \`$verb\`*" sudo systemctl "$verb" app
     done
     expect 1 "Failed to connect to bus: No medium found*" systemctl --user start app
-    expect 1 "*does not support \`--root\`*" sudo systemctl --root=/x enable app
+    expect 1 "*does not support \`--root=/x\`*" sudo systemctl --root=/x enable app
 }
 
 others() {

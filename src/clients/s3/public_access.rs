@@ -172,8 +172,10 @@ impl S3<'_> {
         let e = loop {
             match self.put_block(bucket, false).await {
                 Ok(()) => return Ok(Allowed::Yes(true)),
-                Err(e) if code(&e) == Code::OperationAborted && !wait.left().is_zero() => {
-                    wait.pause(BUSY).await?;
+                Err(e) if code(&e) == Code::OperationAborted => {
+                    if !wait.pause_until_end(BUSY).await? {
+                        break e;
+                    }
                 }
                 Err(e) => break e,
             }
@@ -257,14 +259,13 @@ impl S3<'_> {
             let Err(e) = request.policy(policy).send().await else {
                 return Ok(Published::Public);
             };
-            if code(&e) == Code::OperationAborted && !wait.left().is_zero() {
-                wait.pause(BUSY).await?;
+            if code(&e) == Code::OperationAborted && wait.pause_until_end(BUSY).await? {
                 continue;
             }
             let Some(reason) = refusal("PutBucketPolicy", &e) else {
                 return Err(aws_error(&format!("publish a key of `{bucket}`"), &e));
             };
-            if !patient || code(&e) != Code::AccessDenied || wait.left().is_zero() {
+            if !patient || code(&e) != Code::AccessDenied {
                 return Ok(Published::Forbidden(reason));
             }
             if !account_asked {
@@ -285,7 +286,9 @@ impl S3<'_> {
             {
                 return Ok(Published::Forbidden(reason));
             }
-            wait.pause("S3 still refuses the policy").await?;
+            if !wait.pause_until_end("S3 still refuses the policy").await? {
+                return Ok(Published::Forbidden(reason));
+            }
         }
     }
 
