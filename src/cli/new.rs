@@ -34,8 +34,8 @@ pub(super) fn new(arguments: &NewArgs) -> anyhow::Result<u8> {
     let shown = path.display();
     answer(&format!(
         "created {shown}\n\
-         next: autorun check {shown}\n      \
-         autorun --local {shown}   (rehearses it on this machine)\n"
+         `autorun check {shown}` finds mistakes in it\n\
+         `autorun --local {shown}` rehearses it on this machine\n"
     ));
     Ok(exit::DONE)
 }

@@ -19,6 +19,14 @@ use crate::support::{Autorun, Ended, HOST, Lab, at_terminal, conversation, root}
 const TRIED: &[(&str, &str)] = &[
     ("autorun check", "not tried: the golden tests call it"),
     (
+        "autorun --local {shown}",
+        "not tried: check.rs runs a new playbook",
+    ),
+    (
+        "autorun check {shown}",
+        "not tried: check.rs checks a new playbook",
+    ),
+    (
         "autorun cloud doctor",
         "the_local_cloud_is_started_and_stopped",
     ),
