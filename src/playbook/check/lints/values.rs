@@ -114,8 +114,8 @@ fn in_options(file: &File, function: &str, map: &Written, read: Option<Read>) ->
         read(function, map.collect()).err()
     };
     if let Some(error) = without(None) {
-        // Without the wrong option there is no error, or it is another one: the option is
-        // required.
+        // The option to blame is the one whose removal changes the outcome. Removing a
+        // required option leads to another error.
         let text = |error: &Error| error.to_string();
         let to_blame = known
             .iter()
