@@ -116,10 +116,9 @@ fn in_options(file: &File, function: &str, map: &Written, read: Option<Read>) ->
     if let Some(error) = without(None) {
         // The option to blame is the one whose removal changes the outcome. Removing a
         // required option leads to another error.
-        let text = |error: &Error| error.to_string();
         let to_blame = known
             .iter()
-            .find(|(key, ..)| without(Some(key)).as_ref().map(text) != Some(text(&error)));
+            .find(|(key, ..)| without(Some(key)).as_ref() != Some(&error));
         let position = to_blame.map_or(map.position(), |(_, _, position)| *position);
         found.push(impossible(file, position, error));
     }
