@@ -10,6 +10,7 @@
 //! ```text
 //! cli -> playbook -> primitives -> script -> context -> clients, ledger -> report -> error
 //! cli -> page -> primitives, ledger, report, error
+//! cli -> policy -> clients, ledger -> report -> error
 //! cli, primitives -> teardown -> clients, ledger
 //! ```
 //!
@@ -22,6 +23,7 @@
 //! | [`script`] | the only place that knows how Rust meets Rhai: calls, options, thrown errors |
 //! | [`context`] | what a primitive works with; passed as an argument, never global |
 //! | [`teardown`] | the one path on which resources are deleted |
+//! | [`policy`] | the IAM policy that a run needs, from its recorded requests |
 //! | [`clients`] | EC2, S3 and ssh: requests, and error codes as types; no Rhai |
 //! | [`ledger`] | SQLite: runs, steps and resources |
 //! | [`report`] | events of a run, to terminal, JSON lines and log file; masks secrets |
@@ -113,6 +115,7 @@ pub mod error;
 pub mod ledger;
 pub mod page;
 pub mod playbook;
+pub mod policy;
 pub mod primitives;
 pub mod report;
 pub mod script;

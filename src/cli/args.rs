@@ -31,6 +31,8 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Write a commented playbook to begin with
     New(NewArgs),
+    /// Print the IAM policy that a playbook or a run needs
+    Policy(PolicyArgs),
     /// List runs with start time, status and number of remaining resources
     Runs(RunsArgs),
     /// Show a run: variables, steps, errors and remaining resources
@@ -373,6 +375,40 @@ pub(super) enum CheckOutput {
     Human,
     Json,
     Sarif,
+}
+
+/// The arguments of `autorun policy`.
+#[derive(Debug, Args)]
+pub(super) struct PolicyArgs {
+    /// A playbook, which is rehearsed on this machine, or ID of a run; a unique
+    /// prefix is enough
+    #[arg(value_name = "PLAYBOOK|RUN")]
+    pub(super) subject: PathBuf,
+
+    /// Set a variable of the playbook, as `autorun run` does
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(super) set: Vec<String>,
+
+    /// Set variables from a TOML or JSON file
+    #[arg(long, value_name = "FILE")]
+    pub(super) vars: Vec<PathBuf>,
+
+    /// AWS region of the policy [default: that of the run or of the profile]
+    #[arg(long, value_name = "NAME")]
+    pub(super) region: Option<String>,
+
+    /// AWS profile, whose region counts
+    #[arg(long, value_name = "NAME")]
+    pub(super) profile: Option<String>,
+
+    /// Show which lines of the playbook need each statement, instead of the policy
+    #[arg(long)]
+    pub(super) explain: bool,
+
+    /// Format of stdout: human is the policy, json is one JSON object that also has
+    /// the lines of the playbook
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub(super) output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -22,6 +22,7 @@ use crate::context::{Context, Parts};
 use crate::error::{Error, exit};
 use crate::ledger::{Ledger, Remover, Run, RunStatus, Store};
 use crate::playbook::Playbook;
+use crate::policy::Recorder;
 use crate::report::{Event, Outcome, Reporter, is_too_short, text};
 use crate::teardown::Teardown;
 
@@ -51,7 +52,8 @@ impl Attempt {
     /// Records the run, runs the playbook, and reports how it ended.
     pub(super) fn perform(mut self, runtime: &Runtime, aws: &AwsOptions) -> anyhow::Result<Ended> {
         let cancel = CancellationToken::new();
-        let clients = Clients::new(aws.clone(), local()?, self.report.clone(), cancel.clone());
+        let (requests, aws) = Recorder::listening(aws, &self.report);
+        let clients = Clients::new(aws, local()?, self.report.clone(), cancel.clone());
         self.settle_account(runtime, &clients)?;
         self.remember_variables();
         let mask = self.report.mask();
@@ -63,7 +65,7 @@ impl Attempt {
                 run: self.run.id,
             });
         }
-        let ledger = self.begin()?;
+        let ledger = self.begin()?.with_requests(requests);
         let due = self.record_due();
         self.announce_ttl();
         let run = self.run.clone();

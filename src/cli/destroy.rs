@@ -21,6 +21,7 @@ use super::target::{CloudTarget, check_account};
 use crate::clients::Clients;
 use crate::error::{Error, ErrorKind, exit};
 use crate::ledger::{Ledger, Remover, Resource, Run, Store};
+use crate::policy::Recorder;
 use crate::report::{Event, Remaining, Reporter, text};
 use crate::teardown::{NotRemoved, Teardown, orphans};
 
@@ -173,7 +174,9 @@ impl DestroyPlan {
         cancel: CancellationToken,
         forget: bool,
     ) -> anyhow::Result<bool> {
-        let clients = Clients::new(target.aws, local()?, self.report.clone(), cancel);
+        let (requests, aws) = Recorder::listening(&target.aws, &self.report);
+        let ledger = self.ledger.with_requests(requests);
+        let clients = Clients::new(aws, local()?, self.report.clone(), cancel);
         if let Err(error) = check_account(&clients, &self.run).await {
             // The check comes before the first change, so nothing was removed.
             self.report.report(&Event::NotRemoved {
@@ -189,7 +192,7 @@ impl DestroyPlan {
         }
         let teardown = Teardown {
             clients: &clients,
-            ledger: &self.ledger,
+            ledger: &ledger,
             report: &self.report,
             by: Remover::User,
         };
@@ -198,9 +201,9 @@ impl DestroyPlan {
             return Ok(report_remaining(&teardown, left));
         }
         for remaining in &left {
-            self.ledger.forget(&remaining.row);
+            ledger.forget(&remaining.row);
         }
-        self.ledger.commit().map_err(|e| shown(&e))?;
+        ledger.commit().map_err(|e| shown(&e))?;
         report_remaining(&teardown, left);
         self.report
             .warn("the ledger no longer has these resources (--forget); they stay up");

@@ -11,6 +11,7 @@ use autorun_localcloud::home::{self, Access, Home};
 use reqwest::Method;
 use serde_json::Value;
 
+use crate::clients::calls::Listeners;
 use crate::clients::{AccountOptions, AwsOptions, Endpoints, Network, StaticKey, http};
 use crate::error::Error;
 use crate::report::{Reporter, text};
@@ -179,6 +180,7 @@ impl Cloud {
             consistency: self.status["consistency_seconds"]
                 .as_f64()
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            listeners: Listeners::default(),
             key: Some(StaticKey {
                 access_key_id: self.access.access_key_id.clone(),
                 secret_access_key: self.access.secret_access_key.clone(),

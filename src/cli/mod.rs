@@ -26,6 +26,7 @@ mod new;
 mod notify;
 mod output;
 mod output_file;
+mod policy;
 mod resume;
 mod run;
 mod runs;

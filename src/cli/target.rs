@@ -10,6 +10,7 @@ use super::local::{Cloud, CloudNeed};
 use super::settings::shown;
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
+use crate::clients::calls::Listeners;
 use crate::clients::{AccountOptions, AwsOptions, Clients, Endpoints, Environment, check_role_arn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Run, Target};
@@ -116,6 +117,7 @@ impl CloudTarget {
                 local_network: None,
                 app_name: Some(format!("autorun-{run}")),
                 consistency: None,
+                listeners: Listeners::default(),
             },
             recorded: target,
             #[cfg(feature = "local-cloud")]

@@ -16,6 +16,7 @@ use tokio::sync::OnceCell;
 use super::account::{Account, AccountOptions, no_region, read};
 use super::attempts::{Attempts, Place, is_on_this_machine};
 use super::aws_error::{aws_error, no_cloud};
+use super::calls::{Listeners, Service};
 use super::checksums;
 use super::issued::Issued;
 use super::parameters;
@@ -67,6 +68,8 @@ pub struct AwsOptions {
     pub app_name: Option<String>,
     /// The retry window; the default is 60 seconds, for AWS.
     pub consistency: Option<Duration>,
+    /// Who hears of the requests.
+    pub listeners: Listeners,
 }
 
 /// An access key with fixed values.
@@ -140,7 +143,10 @@ impl Aws {
                 }
                 ec2.set_endpoint_url(endpoint.clone());
                 let attempts = self.attempts(endpoint.as_ref());
-                let ec2 = ec2.interceptor(attempts).retry_classifier(attempts);
+                let mut ec2 = ec2.interceptor(attempts).retry_classifier(attempts);
+                if let Some(recorder) = self.options.listeners.interceptor(Service::Ec2) {
+                    ec2 = ec2.interceptor(recorder);
+                }
                 #[cfg(feature = "crash-points")]
                 let ec2 = ec2.interceptor(super::crash_points::CrashPoints);
                 Ok(aws_sdk_ec2::Client::from_conf(ec2.build()))
@@ -172,7 +178,10 @@ impl Aws {
                     s3 = checksums::only_if_required(config, s3);
                 }
                 let attempts = self.attempts(addressing.endpoint.as_ref());
-                let s3 = s3.interceptor(attempts).retry_classifier(attempts);
+                let mut s3 = s3.interceptor(attempts).retry_classifier(attempts);
+                if let Some(recorder) = self.options.listeners.interceptor(Service::S3) {
+                    s3 = s3.interceptor(recorder);
+                }
                 #[cfg(feature = "crash-points")]
                 let s3 = s3.interceptor(super::crash_points::CrashPoints);
                 Ok(aws_sdk_s3::Client::from_conf(
@@ -268,7 +277,10 @@ impl Aws {
             sts = sts.use_fips(false).use_dual_stack(false);
         }
         sts.set_endpoint_url(endpoint.clone());
-        let sts = sts.interceptor(self.attempts(endpoint.as_ref()));
+        let mut sts = sts.interceptor(self.attempts(endpoint.as_ref()));
+        if let Some(recorder) = self.options.listeners.interceptor(Service::Sts) {
+            sts = sts.interceptor(recorder);
+        }
         let sts = aws_sdk_sts::Client::from_conf(sts.build());
         match sts.get_caller_identity().send().await {
             Ok(answer) => Ok(answer.account().unwrap_or_default().to_owned()),
@@ -310,6 +322,8 @@ impl Aws {
             certificates: loaded.certificates.as_deref(),
             app_name: self.options.app_name.as_deref().unwrap_or("autorun"),
         };
+        let listeners = &self.options.listeners;
+        listeners.send(Service::Ssm, "GetParameter", &[("Name", name)]);
         lookup.value(name).await
     }
 

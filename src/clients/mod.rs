@@ -26,6 +26,7 @@ mod account;
 mod attempts;
 mod aws;
 mod aws_error;
+pub mod calls;
 mod checksums;
 #[cfg(feature = "crash-points")]
 mod crash_points;

@@ -2,7 +2,7 @@
 //! two runs of the same playbook under the same name cannot use the same target
 //! at the same time.
 
-use rusqlite::params;
+use rusqlite::{Transaction, params};
 
 use super::clock::now;
 use super::hold::Hold;
@@ -82,13 +82,7 @@ impl Store {
 
     /// Records how a run ended.
     pub fn end(&self, run: &str, outcome: Outcome, error: Option<&str>) -> Result<()> {
-        self.write(|tx| {
-            tx.execute(
-                "UPDATE run SET ended = ?2, outcome = ?3, error = ?4 WHERE id = ?1",
-                params![run, now(), outcome.as_str(), error],
-            )
-        })?;
-        Ok(())
+        self.write(|tx| end(tx, run, outcome, error))
     }
 
     /// Marks a resource as released in the rows of other runs on the same target.
@@ -138,6 +132,18 @@ impl Store {
         let pid = self.holder(run)?.unwrap_or(run.pid);
         Err(in_progress(&Run { pid, ..run.clone() }))
     }
+}
+
+/// Records how a run ended.
+pub(super) fn end(
+    tx: &Transaction,
+    run: &str,
+    outcome: Outcome,
+    error: Option<&str>,
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE run SET ended = ?2, outcome = ?3, error = ?4 WHERE id = ?1";
+    tx.execute(sql, params![run, now(), outcome.as_str(), error])?;
+    Ok(())
 }
 
 /// Returns the other runs of the same playbook under the same name on the same

@@ -2,9 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rusqlite::{Connection, Transaction};
+
+use super::attempt::end;
 use super::clock::Millis;
 use super::hold::Hold;
 use super::memory::{Memory, Unwritten};
+use super::request::{Requests, write_request};
 use super::resource::{Remover, Resource, ResourceKind, State};
 use super::rows;
 use super::run::Run;
@@ -24,6 +28,7 @@ pub struct Ledger {
     /// Names and values of the secret variables. Results are recorded with the
     /// names in place of the values.
     pub(super) secrets: Arc<Vec<(String, String)>>,
+    requests: Option<Arc<dyn Requests>>,
     _hold: Arc<Hold>,
 }
 
@@ -75,6 +80,7 @@ impl Ledger {
             memory: Arc::new(Mutex::new(memory)),
             report,
             secrets: Arc::default(),
+            requests: None,
             _hold: Arc::new(hold),
         }
     }
@@ -84,6 +90,15 @@ impl Ledger {
     pub fn with_secrets(self, secrets: Vec<(String, String)>) -> Self {
         Self {
             secrets: Arc::new(secrets),
+            ..self
+        }
+    }
+
+    /// Returns the ledger that also records these requests.
+    #[must_use]
+    pub fn with_requests(self, requests: Arc<dyn Requests>) -> Self {
+        Self {
+            requests: Some(requests),
             ..self
         }
     }
@@ -222,33 +237,44 @@ impl Ledger {
     /// changes.
     pub fn commit(&self) -> Result<()> {
         let mut connection = self.store.connection();
-        let unwritten = self.memory().take_unwritten();
+        let unwritten = self.take_unwritten();
         if unwritten.is_empty() {
+            self.memory().put_back(unwritten);
             return Ok(());
         }
-        let written = self.store.commit(&mut connection, |tx| {
-            let Unwritten {
-                resources,
-                steps,
-                waits,
-            } = &unwritten;
-            let mut steps = steps.iter();
-            steps.try_for_each(|step| rows::write_step(tx, &self.run, step))?;
-            let mut waits = waits.iter();
-            waits.try_for_each(|wait| rows::write_wait(tx, &self.run, wait))?;
-            let mut resources = resources.iter();
-            resources.try_for_each(|row| rows::write_resource(tx, &self.run, row))
+        self.write(&mut connection, unwritten, |_| Ok(()))
+    }
+
+    /// Writes changes and, in the same transaction, `more`. Changes that could not
+    /// be written are written by the next commit.
+    fn write(
+        &self,
+        connection: &mut Connection,
+        unwritten: Unwritten,
+        more: impl FnOnce(&Transaction) -> rusqlite::Result<()>,
+    ) -> Result<()> {
+        let written = self.store.commit(connection, |tx| {
+            write(tx, &self.run, &unwritten)?;
+            more(tx)
         });
-        drop(connection);
         if written.is_err() {
             self.memory().put_back(unwritten);
         }
         written
     }
 
-    /// Records durably how the run ended.
+    /// Takes the changes that no commit has written yet, and the requests since
+    /// the last commit.
+    fn take_unwritten(&self) -> Unwritten {
+        let mut memory = self.memory();
+        if let Some(requests) = &self.requests {
+            memory.new_requests.extend(requests.take());
+        }
+        memory.take_unwritten()
+    }
+
+    /// Records durably how the run ended, with the last changes.
     pub fn end(&self, outcome: Outcome, error: Option<&Error>) -> Result<()> {
-        self.commit()?;
         let error = error.map(|error| {
             let message = error.to_string();
             let first = message.lines().next().unwrap_or_default();
@@ -257,7 +283,11 @@ impl Ledger {
                 line => format!("{first} ({}:{line})", error.place.source),
             })
         });
-        self.store.end(&self.run, outcome, error.as_deref())
+        let mut connection = self.store.connection();
+        let unwritten = self.take_unwritten();
+        self.write(&mut connection, unwritten, |tx| {
+            end(tx, &self.run, outcome, error.as_deref())
+        })
     }
 
     /// Moves all commits into the ledger's main file. Called when this process has
@@ -270,6 +300,24 @@ impl Ledger {
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes changes in one transaction.
+fn write(tx: &Transaction, run: &str, unwritten: &Unwritten) -> rusqlite::Result<()> {
+    let Unwritten {
+        resources,
+        steps,
+        waits,
+        requests,
+    } = unwritten;
+    let mut steps = steps.iter();
+    steps.try_for_each(|step| rows::write_step(tx, run, step))?;
+    let mut waits = waits.iter();
+    waits.try_for_each(|wait| rows::write_wait(tx, run, wait))?;
+    let mut requests = requests.iter();
+    requests.try_for_each(|request| write_request(tx, run, request))?;
+    let mut resources = resources.iter();
+    resources.try_for_each(|row| rows::write_resource(tx, run, row))
 }
 
 /// A resource that is about to be created.

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 use super::clock::now;
+use super::request::Request;
 use super::resource::{NewResource, Remover, Resource, ResourceKind, State};
 use super::step_row::{Progress, StepRow};
 use super::wait::Wait;
@@ -25,6 +26,8 @@ pub(super) struct Memory {
     pub(super) changed_steps: BTreeSet<usize>,
     /// Waits that no commit has written yet.
     pub(super) new_waits: Vec<Wait>,
+    /// Requests that no commit has written yet.
+    pub(super) new_requests: Vec<Request>,
     /// How many waits this attempt has recorded.
     pub(super) waits_noted: usize,
     /// Steps of earlier attempts that succeeded, by key.
@@ -45,9 +48,11 @@ pub(super) struct Unwritten {
     pub(super) resources: Vec<Resource>,
     pub(super) steps: Vec<StepRow>,
     pub(super) waits: Vec<Wait>,
+    pub(super) requests: Vec<Request>,
 }
 
 impl Unwritten {
+    /// Returns whether there is nothing to write. Requests alone cause no commit.
     pub(super) fn is_empty(&self) -> bool {
         self.resources.is_empty() && self.steps.is_empty() && self.waits.is_empty()
     }
@@ -309,6 +314,7 @@ impl Memory {
                 .collect(),
             steps: steps.map(|index| self.steps[index].clone()).collect(),
             waits: std::mem::take(&mut self.new_waits),
+            requests: std::mem::take(&mut self.new_requests),
         }
     }
 
@@ -322,6 +328,7 @@ impl Memory {
         let numbers = unwritten.steps.iter().map(|step| step.number);
         self.changed_steps.extend(numbers);
         self.new_waits.splice(0..0, unwritten.waits);
+        self.new_requests.extend(unwritten.requests);
     }
 }
 

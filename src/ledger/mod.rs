@@ -6,7 +6,8 @@
 //! resource before the request is sent, and [`Step::finish`] writes the result.
 //! Between the two writes, rows change only in memory. A [`Wait`] is a call without
 //! an effect that took time, such as `wait_until_ready`. It is recorded only for
-//! the timeline, together with the next write.
+//! the timeline, together with the next write. So are the [`Request`]s to AWS, for
+//! `autorun policy`.
 //!
 //! An [`Intent`] is consumed by `created` or `abandoned`. If it is dropped (by an
 //! early `?`, a panic or a kill), its row stays *intended*: the resource may exist,
@@ -24,6 +25,7 @@ pub use clock::{Millis, between, now};
 pub use handle::{Intent, Ledger, Release};
 pub use hold::Hold;
 pub use record::RunRecord;
+pub use request::{Request, Requests};
 pub use resource::{NewResource, Remover, Resource, ResourceKind, State};
 pub use run::{RUN_ID_LETTERS, Run, RunStatus};
 pub use step::{Call, Step};
@@ -47,6 +49,7 @@ mod kept;
 mod memory;
 mod opening;
 mod record;
+mod request;
 mod resource;
 mod rows;
 mod run;

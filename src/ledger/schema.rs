@@ -5,7 +5,7 @@ pub(super) const APPLICATION: i32 = 0x6174_726e;
 
 /// The migrations, one for each version: a ledger of version n needs those from
 /// index n.
-pub(super) const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     "
 CREATE TABLE ledger (owner TEXT NOT NULL) STRICT;
 CREATE TABLE run (
@@ -84,5 +84,16 @@ INSERT OR IGNORE INTO stopped SELECT run, row FROM resource WHERE kind = 'instan
     SELECT function FROM step WHERE step.run = resource.run AND summary = resource.id
     AND function IN ('stop_instance', 'start_instance') ORDER BY number DESC LIMIT 1
 );
+",
+    "
+CREATE TABLE IF NOT EXISTS request (
+    run TEXT NOT NULL REFERENCES run (id),
+    service TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    about TEXT NOT NULL,
+    function TEXT NOT NULL,
+    place TEXT NOT NULL,
+    PRIMARY KEY (run, service, operation, about, function, place)
+) STRICT, WITHOUT ROWID;
 ",
 ];

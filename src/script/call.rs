@@ -10,6 +10,7 @@ use super::call_context::context;
 use super::identity::identity;
 use super::options::to_dynamic;
 use super::throw::throw;
+use crate::clients::calls::{Cause, caused_by};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::ledger::{Call, Millis, Step, Wait, now};
@@ -31,12 +32,20 @@ pub fn run<T: Serialize>(
     call: &NativeCallContext,
     work: impl AsyncFnOnce(&Context) -> Result<T>,
 ) -> Outcome<Dynamic> {
-    run_blocking(call, |cx| block_on(cx, work))
+    run_blocking(call, |cx| block_on(call, cx, work))
 }
 
-fn block_on<T>(cx: &Context, work: impl AsyncFnOnce(&Context) -> Result<T>) -> Result<T> {
+fn block_on<T>(
+    call: &NativeCallContext,
+    cx: &Context,
+    work: impl AsyncFnOnce(&Context) -> Result<T>,
+) -> Result<T> {
+    let cause = Cause {
+        place: place(call),
+        function: call.fn_name().to_owned(),
+    };
     cx.runtime.block_on(async {
-        let mut work = pin!(work(cx));
+        let mut work = pin!(caused_by(cause, work(cx)));
         tokio::select! {
             biased;
             () = cx.cancel.cancelled() => {}
@@ -88,7 +97,7 @@ pub fn effect<T: Serialize>(
             }
         }
     };
-    reported(call, |cx| block_on(cx, all))
+    reported(call, |cx| block_on(call, cx, all))
 }
 
 /// Runs work that does not need the async runtime.

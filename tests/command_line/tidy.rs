@@ -45,8 +45,8 @@ fn modules_use_only_the_modules_listed_for_them() {
         (
             "cli",
             &[
-                "playbook", "page", "script", "context", "clients", "ledger", "report", "error",
-                "teardown",
+                "playbook", "page", "policy", "script", "context", "clients", "ledger", "report",
+                "error", "teardown",
             ],
         ),
         (
@@ -60,7 +60,11 @@ fn modules_use_only_the_modules_listed_for_them() {
             ],
         ),
         ("page", &["primitives", "ledger", "report", "error"]),
-        ("script", &["context", "ledger", "report", "error"]),
+        ("policy", &["clients", "ledger", "report", "error"]),
+        (
+            "script",
+            &["context", "clients", "ledger", "report", "error"],
+        ),
         ("context", &["clients", "ledger", "report", "error"]),
         (
             "teardown",

@@ -75,6 +75,18 @@ impl AccountOptions {
         }
     }
 
+    /// Returns the region that the environment or the profile sets. Files that
+    /// cannot be read set none.
+    #[must_use]
+    pub fn region(&self) -> Option<String> {
+        let variables = ["AWS_REGION", "AWS_DEFAULT_REGION"].iter();
+        let mut variables = variables.filter_map(|name| self.environment.get(name));
+        variables.next().map(str::to_owned).or_else(|| {
+            let files = Files::read(&self.environment).unwrap_or_default();
+            Settings::new(self.named().name(), &files, &self.environment).region
+        })
+    }
+
     fn named(&self) -> Named<'_> {
         Named {
             given: self.profile.as_deref(),

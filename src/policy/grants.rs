@@ -1,0 +1,257 @@
+//! What IAM must allow for each request.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::need::{ADDRESS_ASSOCIATION, Named, Need, TABLE_ASSOCIATION};
+use super::operations::{CREATE_TAGS, If, KMS, On, PASS_ROLE, actions};
+use super::scope::{Conditions, Scope, equals};
+use super::table::{self, Type};
+use crate::clients::calls::{Cause, Service};
+use crate::error::{Error, Result};
+
+/// One action on one resource pattern.
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    pub(super) action: String,
+    /// The type of the resource in the table of actions; `None` is everything.
+    pub(super) kind: Option<&'static str>,
+    /// The ARN, or `*`.
+    pub(super) resource: String,
+    pub(super) conditions: Conditions,
+    pub(super) reason: Reason,
+}
+
+/// Why an action is needed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reason {
+    /// The call of the playbook.
+    pub(super) cause: Cause,
+    /// Whether `resume` or `destroy` need it for what the call created.
+    pub(super) later: bool,
+}
+
+/// Returns what requests need. `later` are those of `resume` and `destroy`.
+///
+/// Fails with [`ErrorKind::Internal`] for a request that this program does not send.
+///
+/// [`ErrorKind::Internal`]: crate::error::ErrorKind::Internal
+pub(super) fn grants(scope: &Scope, needs: &[Need], later: &[Need]) -> Result<Vec<Grant>> {
+    let keys = kms_keys(needs);
+    let mut all = Vec::new();
+    for (needs, later) in [(needs, false), (later, true)] {
+        for need in needs {
+            let of = Request { scope, need, later };
+            all.extend(match need.service {
+                Service::Ec2 => of.of_ec2()?,
+                _ => of.of_others(&keys)?,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// Returns the KMS keys of the buckets that have one.
+fn kms_keys(needs: &[Need]) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut keys: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for need in needs {
+        if let (Some(bucket), Some(key)) = (&need.about.bucket, &need.about.kms_key) {
+            keys.entry(bucket).or_default().insert(key);
+        }
+    }
+    keys
+}
+
+struct Request<'a> {
+    scope: &'a Scope,
+    need: &'a Need,
+    later: bool,
+}
+
+impl Request<'_> {
+    fn grant(
+        &self,
+        action: &str,
+        kind: Option<&'static str>,
+        resource: String,
+        conditions: Conditions,
+    ) -> Grant {
+        Grant {
+            action: action.to_owned(),
+            kind,
+            resource,
+            conditions,
+            reason: Reason {
+                cause: self.need.cause.clone(),
+                later: self.later,
+            },
+        }
+    }
+
+    fn unknown(&self) -> Error {
+        let (service, operation) = (self.need.service.as_str(), &self.need.operation);
+        Error::internal(format!(
+            "the permissions of {service}:{operation} are not known"
+        ))
+        .hint("report it with the playbook that sends this request")
+    }
+
+    fn of_ec2(&self) -> Result<Vec<Grant>> {
+        let about = &self.need.about;
+        let action = table::of_ec2(&self.need.operation).ok_or_else(|| self.unknown())?;
+        if action.types.is_empty() {
+            let everywhere = self.scope.in_region();
+            return Ok(vec![self.grant(
+                action.name,
+                None,
+                "*".to_owned(),
+                everywhere,
+            )]);
+        }
+        let mut grants = Vec::new();
+        for kind in &action.types {
+            for (resource, conditions) in self.targets(*kind) {
+                grants.push(self.grant(action.name, Some(kind.name), resource, conditions));
+            }
+        }
+        if action.name != CREATE_TAGS {
+            let types = table::action(CREATE_TAGS).map_or(&[][..], |action| &action.types);
+            for kind in types.iter().filter(|kind| about.tagged.contains(kind.name)) {
+                let mut conditions = self.scope.becomes_own();
+                conditions.extend([equals("ec2:CreateAction", &self.need.operation)]);
+                let resource = self.scope.arn("ec2", kind.name, &[]);
+                grants.push(self.grant(CREATE_TAGS, Some(kind.name), resource, conditions));
+            }
+        }
+        if about.profile.is_some() {
+            // The request names the profile, and its role may have any name.
+            let conditions = Conditions::from([equals("iam:PassedToService", "ec2.amazonaws.com")]);
+            let role = self.scope.arn("iam", "role", &[]);
+            grants.push(self.grant(PASS_ROLE, Some("role"), role, conditions));
+        }
+        Ok(grants)
+    }
+
+    /// Returns the resources of one type that the request is about.
+    fn targets(&self, kind: Type) -> Vec<(String, Conditions)> {
+        let (scope, about) = (self.scope, &self.need.about);
+        let any = || (scope.arn("ec2", kind.name, &[]), Conditions::new());
+        let own = || {
+            let conditions = if kind.resource_tag {
+                scope.is_own()
+            } else {
+                Conditions::new()
+            };
+            (scope.arn("ec2", kind.name, &[]), conditions)
+        };
+        let named = about.resources.iter().filter(|named| named.0 == kind.name);
+        let named: Vec<&Named> = named.collect();
+        if !named.is_empty() {
+            return named
+                .into_iter()
+                .flat_map(|named| {
+                    let given = || (scope.arn("ec2", kind.name, &[&named.1]), Conditions::new());
+                    match kind.name {
+                        _ if named.1.is_empty() || scope.own.contains(named) => vec![own()],
+                        // The newest image of a family has another id next month.
+                        "image" => vec![any()],
+                        "key-pair" => vec![given()],
+                        // Volumes of instances and snapshots of images have the tag,
+                        // and no rows in the ledger.
+                        "volume" | "snapshot" if scope.local => vec![own()],
+                        "volume" | "snapshot" => vec![own(), given()],
+                        _ if scope.local => vec![any()],
+                        _ => vec![given()],
+                    }
+                })
+                .collect();
+        }
+        let is_of = |association: &str| about.resources.iter().any(|named| named.0 == association);
+        let new = about.tagged.contains(kind.name) && kind.request_tag;
+        match (self.need.operation.as_str(), kind.name) {
+            (CREATE_TAGS_OPERATION, _) => vec![],
+            _ if new => vec![(scope.arn("ec2", kind.name, &[]), scope.becomes_own())],
+            (_, "elastic-ip") if is_of(ADDRESS_ASSOCIATION) => vec![own()],
+            (_, "network-interface") if is_of(ADDRESS_ASSOCIATION) => vec![any()],
+            (_, "route-table") if is_of(TABLE_ASSOCIATION) => vec![own()],
+            (_, "subnet") if is_of(TABLE_ASSOCIATION) => vec![any()],
+            // Without a VPC in the request, it is the default VPC.
+            ("CreateSecurityGroup", "vpc") => vec![any()],
+            _ if kind.required => vec![any()],
+            _ => vec![],
+        }
+    }
+
+    fn of_others(&self, keys: &BTreeMap<&str, BTreeSet<&str>>) -> Result<Vec<Grant>> {
+        let (scope, about) = (self.scope, &self.need.about);
+        let needed = actions(self.need.service, &self.need.operation);
+        let mut grants = Vec::new();
+        for (action, on, when) in needed.ok_or_else(|| self.unknown())? {
+            let applies = match when {
+                If::Always => true,
+                If::Version => about.version,
+                If::NoVersion => !about.version,
+            };
+            if !applies {
+                continue;
+            }
+            let bucket = scope.bucket(about.bucket.as_deref().unwrap_or("*"));
+            let source = scope.bucket(about.source.as_deref().unwrap_or("*"));
+            let (kind, resource) = match on {
+                On::Bucket => (Some("bucket"), scope.arn("s3", "bucket", &[&bucket])),
+                On::Objects => (Some("object"), scope.arn("s3", "object", &[&bucket])),
+                On::Source => (Some("object"), scope.arn("s3", "object", &[&source])),
+                On::Parameter => {
+                    let name = about.parameter.as_deref().unwrap_or("*");
+                    let name = name.trim_start_matches('/');
+                    (Some("parameter"), scope.arn("ssm", "parameter", &[name]))
+                }
+                On::All => (None, "*".to_owned()),
+            };
+            let conditions = match self.need.service {
+                Service::S3 => scope.in_region(),
+                _ => Conditions::new(),
+            };
+            grants.push(self.grant(action, kind, resource, conditions));
+            if matches!(on, On::Objects | On::Source) {
+                let bucket = if *on == On::Source {
+                    &about.source
+                } else {
+                    &about.bucket
+                };
+                let keys = bucket.as_deref().and_then(|bucket| keys.get(bucket));
+                let keys = keys.into_iter().flatten();
+                grants.extend(keys.flat_map(|key| self.of_key(action, key)));
+            }
+        }
+        Ok(grants)
+    }
+
+    /// Returns what an action on objects needs of the KMS key of their bucket.
+    fn of_key(&self, action: &str, key: &str) -> Vec<Grant> {
+        let used: &[&str] = match action {
+            "s3:PutObject" => &KMS,
+            "s3:GetObject" | "s3:GetObjectVersion" => &KMS[1..],
+            _ => &[],
+        };
+        let mut conditions = Conditions::new();
+        if let Some(region) = &self.scope.region {
+            let service = format!("s3.{region}.amazonaws.com");
+            conditions.extend([equals("kms:ViaService", &service)]);
+        }
+        let resource = if key.starts_with("arn:") {
+            key.to_owned()
+        } else if key.starts_with("alias/") {
+            let alias = ("ForAnyValue:StringEquals", "kms:ResourceAliases".to_owned());
+            conditions.insert(alias, BTreeSet::from([key.to_owned()]));
+            self.scope.arn("kms", "key", &[])
+        } else {
+            self.scope.arn("kms", "key", &[key])
+        };
+        let grant =
+            |action: &&str| self.grant(action, Some("key"), resource.clone(), conditions.clone());
+        used.iter().map(grant).collect()
+    }
+}
+
+/// The operation that tags existing resources.
+const CREATE_TAGS_OPERATION: &str = "CreateTags";

@@ -1,0 +1,168 @@
+//! The requests that `resume` and `destroy` send for a resource of each kind.
+//!
+//! A run that was neither resumed nor destroyed has recorded none of them, so a
+//! policy cannot be made of the record alone. A test compares this table with the
+//! requests of a resumed and of a destroyed run.
+
+use std::collections::BTreeSet;
+
+use super::need::{ADDRESS_ASSOCIATION, About, Named, Need, TABLE_ASSOCIATION};
+use crate::clients::calls::{Cause, Service};
+use crate::ledger::{Resource, ResourceKind};
+
+/// What a request of this table names.
+enum Names {
+    /// Nothing that a policy could be restricted to.
+    Nothing,
+    /// The resource.
+    It,
+    /// The resource and one of each of these types.
+    With(&'static [&'static str]),
+    /// The resource's association, in place of the resource.
+    Association(&'static str),
+    /// One of this type, in place of the resource.
+    Other(&'static str),
+    /// Versions of objects in the bucket.
+    Versions,
+}
+
+use Names::{Association, It, Nothing, Other, Versions, With};
+
+/// Returns the operations for a kind of resource.
+fn operations(kind: ResourceKind) -> &'static [(&'static str, Names)] {
+    match kind {
+        ResourceKind::Instance => &[("DescribeInstances", Nothing), ("TerminateInstances", It)],
+        ResourceKind::KeyPair => &[("DescribeKeyPairs", Nothing), ("DeleteKeyPair", It)],
+        ResourceKind::KeyFile => &[],
+        ResourceKind::SecurityGroup => &[
+            ("DescribeSecurityGroups", Nothing),
+            ("DeleteSecurityGroup", It),
+        ],
+        ResourceKind::Ingress => &[
+            ("DescribeSecurityGroups", Nothing),
+            ("RevokeSecurityGroupIngress", It),
+        ],
+        ResourceKind::ElasticIp => &[
+            ("DescribeAddresses", Nothing),
+            ("DisassociateAddress", Association(ADDRESS_ASSOCIATION)),
+            ("ReleaseAddress", It),
+        ],
+        ResourceKind::Image => &[
+            ("DescribeImages", Nothing),
+            ("DeregisterImage", It),
+            ("DeleteSnapshot", Other("snapshot")),
+        ],
+        ResourceKind::Volume => &[
+            ("DescribeVolumes", Nothing),
+            ("DetachVolume", With(&["instance"])),
+            ("DeleteVolume", It),
+        ],
+        ResourceKind::Snapshot => &[("DescribeSnapshots", Nothing), ("DeleteSnapshot", It)],
+        ResourceKind::Vpc => &[("DescribeTags", Nothing), ("DeleteVpc", It)],
+        ResourceKind::Subnet => &[("DescribeTags", Nothing), ("DeleteSubnet", It)],
+        ResourceKind::InternetGateway => &[
+            ("DescribeTags", Nothing),
+            ("DescribeInternetGateways", Nothing),
+            ("DetachInternetGateway", With(&["vpc"])),
+            ("DeleteInternetGateway", It),
+        ],
+        ResourceKind::RouteTable => &[
+            ("DescribeTags", Nothing),
+            ("DescribeRouteTables", Nothing),
+            ("DisassociateRouteTable", Association(TABLE_ASSOCIATION)),
+            ("DeleteRouteTable", It),
+        ],
+        ResourceKind::NatGateway => &[("DescribeNatGateways", Nothing), ("DeleteNatGateway", It)],
+        ResourceKind::Bucket => &[
+            ("GetBucketTagging", It),
+            ("HeadBucket", It),
+            // The age of a bucket that a crash left without tags.
+            ("ListBuckets", Nothing),
+            ("PutBucketTagging", It),
+            ("ListObjectVersions", It),
+            ("ListMultipartUploads", It),
+            ("DeleteBucket", It),
+        ],
+        ResourceKind::Object => &[
+            ("HeadObject", It),
+            ("ListObjectVersions", It),
+            ("DeleteObjects", Versions),
+        ],
+        ResourceKind::MultipartUpload => &[
+            ("ListMultipartUploads", It),
+            ("ListParts", It),
+            ("AbortMultipartUpload", It),
+        ],
+        ResourceKind::PublicAccess => &[
+            ("GetBucketPolicy", It),
+            ("PutBucketPolicy", It),
+            ("DeleteBucketPolicy", It),
+            ("GetPublicAccessBlock", It),
+            ("PutPublicAccessBlock", It),
+        ],
+    }
+}
+
+/// Returns the type of an EC2 resource in ARNs.
+pub(super) fn type_of(kind: ResourceKind) -> Option<&'static str> {
+    Some(match kind {
+        ResourceKind::Instance => "instance",
+        ResourceKind::KeyPair => "key-pair",
+        ResourceKind::SecurityGroup | ResourceKind::Ingress => "security-group",
+        ResourceKind::ElasticIp => "elastic-ip",
+        ResourceKind::Image => "image",
+        ResourceKind::Volume => "volume",
+        ResourceKind::Snapshot => "snapshot",
+        ResourceKind::Vpc => "vpc",
+        ResourceKind::Subnet => "subnet",
+        ResourceKind::InternetGateway => "internet-gateway",
+        ResourceKind::RouteTable => "route-table",
+        ResourceKind::NatGateway => "natgateway",
+        ResourceKind::Bucket
+        | ResourceKind::Object
+        | ResourceKind::MultipartUpload
+        | ResourceKind::PublicAccess
+        | ResourceKind::KeyFile => return None,
+    })
+}
+
+/// Returns what `resume` and `destroy` need for a resource. `cause` is the call that
+/// created it.
+pub(super) fn needs(resource: &Resource, cause: &Cause) -> Vec<Need> {
+    let id = resource.id.as_deref().unwrap_or(&resource.name);
+    let first = id.split([' ', '/']).next().unwrap_or_default();
+    let own = type_of(resource.kind);
+    let operations = operations(resource.kind).iter();
+    operations
+        .map(|(operation, names)| Need {
+            service: own.map_or(Service::S3, |_| Service::Ec2),
+            operation: (*operation).to_owned(),
+            about: match own {
+                Some(own) => About {
+                    resources: of_ec2(names, own, first),
+                    ..About::default()
+                },
+                None => About {
+                    bucket: (!matches!(names, Nothing)).then(|| first.to_owned()),
+                    version: matches!(names, Versions),
+                    ..About::default()
+                },
+            },
+            cause: cause.clone(),
+        })
+        .collect()
+}
+
+/// Returns the EC2 resources of a request. Those without an id are of this ledger.
+fn of_ec2(names: &Names, own: &str, id: &str) -> BTreeSet<Named> {
+    let named = |kind: &str, id: &str| Named(kind.to_owned(), id.to_owned());
+    match names {
+        Nothing | Versions => BTreeSet::new(),
+        It => BTreeSet::from([named(own, id)]),
+        With(others) => {
+            let others = others.iter().map(|kind| named(kind, ""));
+            others.chain([named(own, id)]).collect()
+        }
+        Association(kind) | Other(kind) => BTreeSet::from([named(kind, "")]),
+    }
+}

@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Takes single actions out of the policies of the shipped playbooks.
+
+Each playbook runs on a local cloud that holds the caller to the playbook's own
+policy: it is performed, resumed and destroyed. Between these, the ledger forgets
+which answers it got, as after a crash, so that resume and destroy look for what
+exists. Under the whole policy nothing may be denied. Then each action is taken out,
+one at a time, and something must be denied. Needs root, as instances boot.
+
+    tests/policy/sweep.py [PLAYBOOK..]
+
+Prints a line for each action that no request missed, and the counts.
+"""
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+AUTORUN = os.environ.get("AUTORUN", str(ROOT / "target/debug/autorun"))
+DENIED = re.compile(r"not authorized to perform: (\S+)")
+
+# The playbooks that call AWS, with their variables. `cleanup_expired` and
+# `hello_hosts` call no service.
+PLAYBOOKS = {
+    "run_newwebserver": [],
+    "blue_green": ["drain=0"],
+    "backup_directory": ["bucket=sweep-backups", f"directory={ROOT}/assets"],
+}
+
+FORGET = """
+UPDATE step SET state = 'under_way', result = NULL, ended = NULL WHERE key IN
+    (SELECT step FROM resource WHERE resource.run = step.run AND state = 'live');
+UPDATE resource SET state = 'intended', id = NULL WHERE state = 'live' AND kind NOT IN
+    ('bucket', 'key_pair', 'key_file', 'object', 'public_access', 'ingress');
+UPDATE resource SET state = 'intended' WHERE state = 'live';
+"""
+
+
+class Cloud:
+    """A local cloud with its own home."""
+
+    def __init__(self, directory):
+        self.home = Path(directory, "cloud")
+        self.env = {
+            "PATH": os.environ["PATH"], "HOME": directory, "USER": "sweep",
+            "AUTORUN_CLOUD_HOME": str(self.home), "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def __enter__(self):
+        subprocess.run([AUTORUN, "cloud", "up"], env=self.env, check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.access = json.loads((self.home / "access/0.json").read_text())
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run([AUTORUN, "cloud", "down"], env=self.env, check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def hold(self, run, policy):
+        """Holds the requests of a run to a policy, also when it is resumed."""
+        body = json.dumps({"account": {"policy": policy}})
+        request = urllib.request.Request(
+            f"{self.access['endpoint']}/_autorun/faults", data=body.encode(), method="PUT",
+            headers={"x-autorun-token": self.access["token"],
+                     "user-agent": f"app/autorun-{run}"},
+        )
+        urllib.request.urlopen(request).read()
+
+
+class Runs:
+    """Runs of one playbook with a ledger of their own."""
+
+    def __init__(self, cloud, playbook, variables):
+        self.cloud = cloud
+        self.directory = tempfile.TemporaryDirectory()
+        self.playbook = str(ROOT / f"playbooks/{playbook}.rhai")
+        self.sets = [word for variable in variables for word in ("--set", variable)]
+        self.said = ""
+        self.failed = []
+
+    def call(self, *words):
+        env = {**self.cloud.env, "AUTORUN_HOME": f"{self.directory.name}/ledger"}
+        done = subprocess.run([AUTORUN, *words], env=env, cwd=ROOT, text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True)
+        self.said += done.stderr
+        if done.returncode != 0:
+            self.failed.append(words[0])
+        return done.stdout
+
+    def ledger(self):
+        return sqlite3.connect(f"{self.directory.name}/ledger/ledger.db")
+
+    def run(self, policy=None):
+        """Performs the playbook. Returns the ID of the run."""
+        faults = []
+        if policy is not None:
+            Path(self.directory.name, "policy.json").write_text(json.dumps(policy))
+            file = Path(self.directory.name, "faults.toml")
+            file.write_text('[account]\npolicy = "policy.json"\n')
+            faults = ["--faults", str(file)]
+        self.call("run", "-v", "--local", "--region", "eu-central-1", *faults, *self.sets,
+                  self.playbook)
+        rows = self.ledger().execute("SELECT id FROM run ORDER BY started DESC LIMIT 1")
+        return next(iter(rows))[0]
+
+    def forget(self):
+        with self.ledger() as ledger:
+            ledger.executescript(FORGET)
+
+    def whole_life(self, policy):
+        """Performs, resumes and destroys a run. Returns the denied actions."""
+        run = self.run(policy)
+        self.cloud.hold(run, json.dumps(policy))
+        self.forget()
+        self.call("resume", run, "-v")
+        self.forget()
+        self.call("destroy", run, "-v", "--yes")
+        # What is left under a reduced policy is removed without one.
+        self.cloud.hold(run, None)
+        before = self.said
+        self.call("destroy", run, "--yes")
+        self.said = before
+        return set(DENIED.findall(before.replace("\n  ", " ")))
+
+
+def without(policy, action):
+    """Returns the policy without one action."""
+    left = []
+    for statement in policy["Statement"]:
+        actions = statement["Action"]
+        actions = [actions] if isinstance(actions, str) else actions
+        kept = [one for one in actions if one != action]
+        if kept:
+            left.append({**statement, "Action": kept})
+    return {**policy, "Statement": left}
+
+
+def actions_of(policy):
+    found = set()
+    for statement in policy["Statement"]:
+        actions = statement["Action"]
+        found.update([actions] if isinstance(actions, str) else actions)
+    return sorted(found)
+
+
+def sweep(cloud, playbook, variables):
+    """Returns the number of actions and those that no request missed."""
+    first = Runs(cloud, playbook, variables)
+    run = first.run()
+    assert not first.failed, first.said
+    policy = json.loads(first.call("policy", run))
+    first.call("destroy", run, "--yes")
+    owner = next(iter(first.ledger().execute("SELECT owner FROM ledger")))[0]
+
+    def attempt(policy):
+        runs = Runs(cloud, playbook, variables)
+        runs.call("runs")
+        own = next(iter(runs.ledger().execute("SELECT owner FROM ledger")))[0]
+        policy = json.loads(json.dumps(policy).replace(owner, own))
+        return runs, runs.whole_life(policy)
+
+    runs, denied = attempt(policy)
+    assert not runs.failed and not denied, (runs.failed, denied, runs.said)
+    useless = []
+    for action in actions_of(policy):
+        runs, denied = attempt(without(policy, action))
+        if action not in denied:
+            useless.append(action)
+        print(f"{playbook}: without {action}: denied {', '.join(sorted(denied)) or 'nothing'}; "
+              f"failed: {', '.join(runs.failed) or 'nothing'}", flush=True)
+    return len(actions_of(policy)), useless
+
+
+def main():
+    chosen = sys.argv[1:] or list(PLAYBOOKS)
+    total, useless = 0, []
+    with tempfile.TemporaryDirectory() as directory, Cloud(directory) as cloud:
+        for playbook in chosen:
+            count, unused = sweep(cloud, playbook, PLAYBOOKS[playbook])
+            total += count
+            useless += [f"{playbook}: {action}" for action in unused]
+    for line in useless:
+        print(f"not missed: {line}")
+    print(f"{len(chosen)} playbooks, {total} actions taken out, {len(useless)} not missed")
+    sys.exit(1 if useless else 0)
+
+
+if __name__ == "__main__":
+    main()
