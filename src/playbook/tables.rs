@@ -39,7 +39,7 @@ fn options(row: &Declared) -> Vec<String> {
         "options" => "Options:".to_owned(),
         argument => format!("Keys of `{argument}`:"),
     };
-    match (takes.kind)().fields() {
+    match takes.kind().fields() {
         Some(fields) if !fields.is_empty() => vec![heading, list(fields, 0, true)],
         _ => Vec::new(),
     }
@@ -65,8 +65,7 @@ fn returned(row: &Declared) -> Vec<String> {
         let text = format!("Returns {what} with the same keys as `{first}`.");
         return vec![text::wrap_to(&text, 0, WIDTH)];
     }
-    let kind = (returns.kind)();
-    let fields = kind.fields().unwrap_or_default();
+    let fields = returns.kind().fields().unwrap_or_default();
     vec![
         text::wrap_to(&format!("Returns {what}:"), 0, WIDTH),
         list(fields, 0, false),

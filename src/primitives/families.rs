@@ -80,8 +80,11 @@ pub fn is_function(name: &str) -> bool {
 /// Returns the row with the options and the result of a function.
 #[must_use]
 pub fn declared(function: &str) -> Option<&'static Declared> {
-    let mut rows = FAMILIES.iter().flat_map(|family| family.declared);
-    rows.find(|row| row.function == function)
+    static ROWS: LazyLock<HashMap<&str, &Declared>> = LazyLock::new(|| {
+        let rows = FAMILIES.iter().flat_map(|family| family.declared);
+        rows.map(|row| (row.function, row)).collect()
+    });
+    ROWS.get(function).copied()
 }
 
 /// Every family.
@@ -313,7 +316,7 @@ mod tests {
     #[test]
     fn every_key_of_a_result_is_documented() {
         for row in FAMILIES.iter().flat_map(|family| family.declared) {
-            let kinds = [row.returns.map(|returns| (returns.kind)())];
+            let kinds = [row.returns.map(|returns| returns.kind())];
             for field in kinds
                 .iter()
                 .flatten()

@@ -4,6 +4,8 @@
 //! from these rows. An option is a field of the struct that the row names.
 
 use std::any::TypeId;
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use rhai::{Dynamic, Engine, FuncRegistration, Map, Module, NativeCallContext, RhaiFunc, Shared};
 use schemars::JsonSchema;
@@ -29,8 +31,8 @@ pub struct Declared {
 pub struct Takes {
     /// The argument's name.
     pub argument: &'static str,
-    /// The keys of the map.
-    pub kind: fn() -> Kind,
+    /// Describes the keys of the map.
+    describe: fn() -> Kind,
     /// Reads a map as the function does, and returns what is wrong with it.
     pub read: fn(&str, Map) -> Result<()>,
     /// Whether the argument can be omitted if no key is required.
@@ -42,10 +44,36 @@ pub struct Takes {
 pub struct Returns {
     /// Whether it is one map or several.
     pub shape: Shape,
-    /// The keys of the map.
-    pub kind: fn() -> Kind,
+    /// Describes the keys of the map.
+    describe: fn() -> Kind,
     /// Identifies the struct, to find functions with the same result.
     pub id: fn() -> TypeId,
+}
+
+impl Takes {
+    /// Returns the keys of the map.
+    #[must_use]
+    pub fn kind(&self) -> &'static Kind {
+        described(self.describe)
+    }
+}
+
+impl Returns {
+    /// Returns the keys of the map.
+    #[must_use]
+    pub fn kind(&self) -> &'static Kind {
+        described(self.describe)
+    }
+}
+
+/// Returns a description, which is computed once: a schema takes longer than the rest
+/// of the check of a call. There are only as many as rows.
+fn described(describe: fn() -> Kind) -> &'static Kind {
+    static ALL: LazyLock<Mutex<HashMap<fn() -> Kind, &'static Kind>>> =
+        LazyLock::new(Mutex::default);
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    all.entry(describe)
+        .or_insert_with(|| Box::leak(Box::new(describe())))
 }
 
 /// How many maps a function returns.
@@ -81,7 +109,7 @@ impl Declared {
         Self {
             takes: Some(Takes {
                 argument: "options",
-                kind: kind_of::<T>,
+                describe: kind_of::<T>,
                 read: read::<T>,
                 optional: true,
             }),
@@ -95,7 +123,7 @@ impl Declared {
         Self {
             takes: Some(Takes {
                 argument,
-                kind: kind_of::<T>,
+                describe: kind_of::<T>,
                 read: read::<T>,
                 optional: false,
             }),
@@ -109,7 +137,7 @@ impl Declared {
         Self {
             returns: Some(Returns {
                 shape,
-                kind: kind_of::<T>,
+                describe: kind_of::<T>,
                 id: TypeId::of::<T>,
             }),
             ..self
@@ -119,8 +147,7 @@ impl Declared {
     /// Returns whether the function can be called without its options.
     fn has_shorter_call(&self) -> bool {
         self.takes.is_some_and(|takes| {
-            let kind = (takes.kind)();
-            let fields = kind.fields().unwrap_or_default();
+            let fields = takes.kind().fields().unwrap_or_default();
             takes.optional && fields.iter().all(|field| !field.required)
         })
     }

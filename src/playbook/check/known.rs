@@ -11,7 +11,7 @@ use crate::script::schema::{Field, Kind};
 
 /// The known kind of a value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Known {
+pub(in crate::playbook) enum Known {
     /// A map that a function returns.
     Map(Returned),
     /// An array of maps that a function returns.
@@ -20,17 +20,17 @@ pub(super) enum Known {
 
 /// The function that returns a map, and the keys of the map.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Returned {
-    pub(super) function: String,
-    pub(super) fields: Vec<Field>,
+pub(in crate::playbook) struct Returned {
+    pub(in crate::playbook) function: String,
+    pub(in crate::playbook) fields: &'static [Field],
 }
 
 /// Variables whose value is known.
-pub(super) type Variables = BTreeMap<String, Known>;
+pub(in crate::playbook) type Variables = BTreeMap<String, Known>;
 
 impl Known {
     /// Returns whether both have the same keys. The functions may differ.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
+    pub(in crate::playbook) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Map(one), Self::Map(other)) | (Self::Array(one), Self::Array(other)) => {
                 one.fields == other.fields
@@ -41,14 +41,14 @@ impl Known {
 }
 
 /// Finds out the kind of an expression.
-pub(super) struct Reader<'a> {
-    pub(super) variables: &'a Variables,
+pub(in crate::playbook) struct Reader<'a> {
+    pub(in crate::playbook) variables: &'a Variables,
     /// Functions that the playbook itself defines.
-    pub(super) own: &'a BTreeSet<String>,
+    pub(in crate::playbook) own: &'a BTreeSet<String>,
 }
 
 impl Reader<'_> {
-    pub(super) fn known(&self, expr: &Expr) -> Option<Known> {
+    pub(in crate::playbook) fn known(&self, expr: &Expr) -> Option<Known> {
         match expr {
             Expr::FnCall(call, _) => self.returned(call),
             Expr::Dot(..) | Expr::Index(..) => {
@@ -64,7 +64,7 @@ impl Reader<'_> {
     }
 
     /// Returns the name and the type of the key that an expression reads from a result.
-    pub(super) fn field(&self, expr: &Expr) -> Option<(String, Kind)> {
+    pub(in crate::playbook) fn field(&self, expr: &Expr) -> Option<(String, Kind)> {
         let (root, links) = chain(expr)?;
         let (last, before) = links.split_last()?;
         let mut known = self.known(root)?;
@@ -87,7 +87,7 @@ impl Reader<'_> {
         let returns = primitives::declared(name)?.returns?;
         let returned = Returned {
             function: name.to_owned(),
-            fields: (returns.kind)().fields()?.to_vec(),
+            fields: returns.kind().fields()?,
         };
         match returns.shape {
             Shape::One | Shape::Maybe => Some(Known::Map(returned)),
@@ -118,7 +118,7 @@ impl Reader<'_> {
 }
 
 /// Returns the kind of a value after one link.
-pub(super) fn step(known: &Known, link: &Link) -> Option<Known> {
+pub(in crate::playbook) fn step(known: &Known, link: &Link) -> Option<Known> {
     match (known, link) {
         (Known::Array(returned), Link::Index(Expr::IntegerConstant(..))) => {
             Some(Known::Map(returned.clone()))
@@ -126,9 +126,9 @@ pub(super) fn step(known: &Known, link: &Link) -> Option<Known> {
         (Known::Map(returned), link) => {
             let (key, _) = link.key()?;
             let field = returned.fields.iter().find(|field| field.name == key)?;
-            let deeper = |fields: &Vec<Field>| Returned {
+            let deeper = |fields: &'static [Field]| Returned {
                 function: returned.function.clone(),
-                fields: fields.clone(),
+                fields,
             };
             match &field.kind {
                 Kind::Map(fields) => Some(Known::Map(deeper(fields))),

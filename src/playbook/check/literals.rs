@@ -74,7 +74,7 @@ pub(super) fn wrong_options(call: &Call) -> Vec<Finding> {
     };
     // `retry` also accepts a number instead of a map.
     if Literal::of(given) == Some(Literal::Map) {
-        options.check(&(takes.kind)(), &Written::Code(given), "");
+        options.check(takes.kind(), &Written::Code(given), "");
     }
     options.faults
 }

@@ -3,13 +3,13 @@
 //! A variable is not among them if it is declared twice in a function, if it is
 //! assigned other values, or if keys may be added to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
 
 use super::chain::{Link, chain, variable};
 use super::known::{Known, Reader, Variables};
-use crate::playbook::reference;
+use crate::primitives;
 
 /// Methods of a map that add no key.
 const READING: [&str; 9] = [
@@ -103,9 +103,12 @@ impl Bodies {
 }
 
 /// The variables that one function, or the file outside of functions, declares.
+#[derive(Default)]
 pub(super) struct Scope {
+    /// The variables in the order of their declarations.
+    names: Vec<String>,
     /// The initial value of each variable.
-    declared: Vec<(String, Initial)>,
+    declared: HashMap<String, Initial>,
 }
 
 /// The initial value of a variable. The expression is cloned, because a walk only lends
@@ -122,14 +125,13 @@ impl Scope {
     /// Returns the scope of the file outside of functions, and of each function.
     pub(super) fn all(ast: &AST, bodies: &Bodies) -> Vec<Self> {
         let parameters = ast.iter_fn_def().map(|f| {
-            let unknown = f.params.iter().map(|p| (p.to_string(), Initial::Unknown));
-            Self {
-                declared: unknown.collect(),
+            let mut scope = Self::default();
+            for parameter in &f.params {
+                scope.declare(parameter, Initial::Unknown);
             }
+            scope
         });
-        let file = Self {
-            declared: Vec::new(),
-        };
+        let file = Self::default();
         let mut scopes: Vec<Self> = std::iter::once(file).chain(parameters).collect();
         ast.walk(&mut |nodes| {
             let scope = &mut scopes[bodies.around(nodes)];
@@ -156,9 +158,11 @@ impl Scope {
     }
 
     fn declare(&mut self, name: &str, initial: Initial) {
-        match self.declared.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => *known = Initial::Unknown,
-            None => self.declared.push((name.to_owned(), initial)),
+        if let Some(known) = self.declared.get_mut(name) {
+            *known = Initial::Unknown;
+        } else {
+            self.names.push(name.to_owned());
+            self.declared.insert(name.to_owned(), initial);
         }
     }
 }
@@ -166,21 +170,21 @@ impl Scope {
 /// The changes to variables in a whole file. They are not separated by function, because
 /// a closure can change the variables around it.
 pub(super) struct Uses<'a> {
-    /// Variables and the values that are assigned to them.
-    assigned: Vec<(String, Expr)>,
-    /// Variables and the keys that are written.
-    written: Vec<(String, String)>,
+    /// The values that are assigned to each variable.
+    assigned: HashMap<String, Vec<Expr>>,
+    /// The keys of each variable that are written.
+    written: HashMap<String, BTreeSet<String>>,
     /// Variables to which keys may be added in another way.
-    extended: BTreeSet<String>,
+    extended: HashSet<String>,
     own: &'a BTreeSet<String>,
 }
 
 impl<'a> Uses<'a> {
     pub(super) fn of_file(ast: &AST, own: &'a BTreeSet<String>) -> Self {
         let mut uses = Self {
-            assigned: Vec::new(),
-            written: Vec::new(),
-            extended: BTreeSet::new(),
+            assigned: HashMap::new(),
+            written: HashMap::new(),
+            extended: HashSet::new(),
             own,
         };
         ast.walk(&mut |nodes| {
@@ -207,7 +211,8 @@ impl<'a> Uses<'a> {
             if combined {
                 self.extended.insert(name.to_owned());
             } else {
-                self.assigned.push((name.to_owned(), value.clone()));
+                let values = self.assigned.entry(name.to_owned()).or_default();
+                values.push(value.clone());
             }
             return;
         }
@@ -216,7 +221,10 @@ impl<'a> Uses<'a> {
         };
         let Some(name) = variable(root) else { return };
         match links.first().and_then(Link::key) {
-            Some((key, _)) => self.written.push((name.to_owned(), key.to_owned())),
+            Some((key, _)) => {
+                let keys = self.written.entry(name.to_owned()).or_default();
+                keys.insert(key.to_owned());
+            }
             None => {
                 self.extended.insert(name.to_owned());
             }
@@ -243,7 +251,7 @@ impl<'a> Uses<'a> {
             || self.own.contains(name)
             || READING.contains(&name)
             || ["print", "debug"].contains(&name)
-            || reference::ENTRIES.iter().any(|entry| entry.name == name);
+            || primitives::is_function(name);
         if !copies && let Some(argument) = call.args.first().and_then(variable) {
             self.extended.insert(argument.to_owned());
         }
@@ -251,13 +259,14 @@ impl<'a> Uses<'a> {
 
     /// Returns the variables of a scope whose value is known everywhere.
     pub(super) fn variables(&self, scope: &Scope) -> Variables {
-        let mut doubtful = self.extended.clone();
+        let mut doubtful = HashSet::new();
         loop {
             let mut variables = Variables::new();
-            for (name, initial) in &scope.declared {
-                if doubtful.contains(name) {
+            for name in &scope.names {
+                if self.extended.contains(name) || doubtful.contains(name) {
                     continue;
                 }
+                let initial = scope.declared.get(name).unwrap_or(&Initial::Unknown);
                 let reader = Reader {
                     variables: &variables,
                     own: self.own,
@@ -274,13 +283,15 @@ impl<'a> Uses<'a> {
                     variables.insert(name.clone(), known);
                 }
             }
-            let wrong = variables
+            let wrong: Vec<&String> = variables
                 .iter()
-                .find(|(name, known)| !self.keeps(name, known, &variables));
-            match wrong {
-                Some((name, _)) => doubtful.insert(name.clone()),
-                None => return variables,
-            };
+                .filter(|(name, known)| !self.keeps(name, known, &variables))
+                .map(|(name, _)| name)
+                .collect();
+            if wrong.is_empty() {
+                return variables;
+            }
+            doubtful.extend(wrong.into_iter().cloned());
         }
     }
 
@@ -290,15 +301,15 @@ impl<'a> Uses<'a> {
             variables,
             own: self.own,
         };
-        let mut assigned = self.assigned.iter().filter(|(to, _)| to == name);
-        let mut written = self.written.iter().filter(|(to, _)| to == name);
+        let mut assigned = self.assigned.get(name).into_iter().flatten();
+        let mut written = self.written.get(name).into_iter().flatten();
         let has_key = |key: &str| match known {
             Known::Map(returned) => returned.fields.iter().any(|field| field.name == key),
             Known::Array(_) => false,
         };
-        assigned.all(|(_, value)| {
+        assigned.all(|value| {
             let value = reader.known(value);
             value.is_some_and(|value| value.is_like(known))
-        }) && written.all(|(_, key)| has_key(key))
+        }) && written.all(|key| has_key(key))
     }
 }

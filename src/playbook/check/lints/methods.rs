@@ -12,6 +12,7 @@ use super::super::walk::{Visitor, walk};
 use super::File;
 use crate::playbook::reference;
 use crate::playbook::source_file::SourceFile;
+use crate::primitives;
 use crate::report::text;
 
 /// Methods that Rhai handles itself.
@@ -152,8 +153,7 @@ impl Visit<'_> {
     /// A function of autorun that is called as a method of its first argument.
     fn count(&self, call: &FnCallExpr, position: Position) -> Option<Finding> {
         let name = call.name.as_str();
-        let is_ours = reference::ENTRIES.iter().any(|entry| entry.name == name);
-        if !is_ours || self.methods.others.contains(name) {
+        if !primitives::is_function(name) || self.methods.others.contains(name) {
             return None;
         }
         let given = call.args.len() + 1;

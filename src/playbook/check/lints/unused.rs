@@ -1,6 +1,6 @@
 //! Variables, functions and imports that nothing uses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rhai::{Expr, FnCallExpr, Ident, Position, Stmt};
 
@@ -25,8 +25,8 @@ struct Variable {
 #[derive(Default)]
 struct Variables {
     all: Vec<Variable>,
-    /// The variables of each open scope.
-    scopes: Vec<Vec<usize>>,
+    /// The last variable of each name in each open scope.
+    scopes: Vec<HashMap<String, usize>>,
     /// Constants that functions read as `global::NAME`.
     global: BTreeSet<String>,
 }
@@ -36,7 +36,7 @@ pub(super) fn variables(file: &File) -> Vec<Finding> {
     let mut variables = Variables::default();
     walk(file.ast, &mut variables);
     let Variables { all, global, .. } = variables;
-    let names: Vec<&str> = all.iter().map(|variable| variable.name.as_str()).collect();
+    let names: BTreeSet<&str> = all.iter().map(|variable| variable.name.as_str()).collect();
     let unused = all.iter().filter(|variable| {
         matches!(variable.origin, Origin::Declared)
             && !variable.is_read
@@ -54,8 +54,8 @@ pub(super) fn variables(file: &File) -> Vec<Finding> {
         let found = file.finding(&UNUSED_VARIABLE, variable.position, message);
         let others = names.iter().copied().filter(|other| other != name);
         // One-letter names are always similar.
-        let near = text::nearest(name, others).filter(|_| name.len() > 3);
-        let hint = match near {
+        let is_long = name.len() > 3;
+        let hint = match is_long.then(|| text::nearest(name, others)).flatten() {
             Some(near) => format!("is it meant where `{near}` is used? If not, remove it"),
             None => format!("remove it, or name it `_{name}`"),
         };
@@ -72,12 +72,8 @@ fn hinted(mut finding: Finding, hint: String) -> Finding {
 impl Variables {
     fn read(&mut self, name: &str) {
         let mut inner = self.scopes.iter().rev();
-        let found = inner.find_map(|scope| {
-            let mut last = scope.iter().rev();
-            last.find(|at| self.all[**at].name == name).copied()
-        });
-        if let Some(found) = found {
-            self.all[found].is_read = true;
+        if let Some(found) = inner.find_map(|scope| scope.get(name)) {
+            self.all[*found].is_read = true;
         }
     }
 
@@ -92,7 +88,7 @@ impl Variables {
 
 impl Visitor for Variables {
     fn open(&mut self) {
-        self.scopes.push(Vec::new());
+        self.scopes.push(HashMap::new());
     }
 
     fn close(&mut self) {
@@ -111,7 +107,7 @@ impl Visitor for Variables {
         let is_set_by_caller = matches!(initial, Some(Expr::FnCall(call, _))
             if call.name == "var" && call.namespace.path.is_empty());
         if let Some(scope) = self.scopes.last_mut() {
-            scope.push(self.all.len());
+            scope.insert(name.name.to_string(), self.all.len());
         }
         self.all.push(Variable {
             name: name.name.to_string(),
