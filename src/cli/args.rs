@@ -29,6 +29,8 @@ pub(super) enum Command {
     Run(Box<RunArgs>),
     /// Find mistakes in playbooks without running them
     Check(CheckArgs),
+    /// Answer an editor on stdin and stdout: the Language Server Protocol
+    Lsp(LspArgs),
     /// Write a commented playbook to begin with
     New(NewArgs),
     /// Print the IAM policy that a playbook or a run needs
@@ -362,6 +364,14 @@ pub(super) struct CheckArgs {
     /// sarif is SARIF 2.1.0
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(super) output: CheckOutput,
+}
+
+/// The arguments of `autorun lsp`.
+#[derive(Debug, Args)]
+pub(super) struct LspArgs {
+    /// Accepted because some editors pass it to every language server
+    #[arg(long, hide = true)]
+    pub(super) stdio: bool,
 }
 
 /// The findings that count as errors.

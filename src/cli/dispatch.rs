@@ -11,7 +11,7 @@ use super::args::{Cli, Command, nearest_command};
 #[cfg(feature = "local-cloud")]
 use super::cloud;
 use super::output::{complain, fitted};
-use super::{check, config, destroy, docs, man, new, policy, resume, run, runs, show, ssh};
+use super::{check, config, destroy, docs, lsp, man, new, policy, resume, run, runs, show, ssh};
 use crate::error::exit;
 
 /// Runs the command that this process's arguments name.
@@ -51,6 +51,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     let result = match cli.command {
         Command::Run(run) => run::run(*run),
         Command::Check(check) => check::check(&check),
+        Command::Lsp(_) => lsp::lsp(),
         Command::New(new) => new::new(&new),
         Command::Policy(policy) => policy::policy(&policy),
         Command::Runs(runs) => runs::runs(&runs),

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use super::args::DocsArgs;
-use super::output::{answer, complain};
+use super::output::complain;
+use super::pager;
 use crate::error::exit;
 use crate::playbook::check::{RULES, Rule, overview as checks};
 use crate::playbook::{self, Declared, Finding, Playbook, diagnostic, is_stdin, reference};
@@ -33,6 +34,7 @@ const PAGES: &[(&str, &str)] = &[
         "local-cloud",
         include_str!("../../playbooks/manual/local-cloud.md"),
     ),
+    ("editors", include_str!("../../playbooks/manual/editors.md")),
     ("errors", include_str!("../../playbooks/manual/errors.md")),
     (
         "security",
@@ -53,28 +55,23 @@ pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
         return search(words);
     }
     let Some(subject) = &arguments.subject else {
-        answer(&overview());
-        return Ok(exit::DONE);
+        return paged(&overview());
     };
     if let Some((_, page)) = PAGES.iter().find(|(name, _)| name == subject) {
-        answer(&shown(page));
-        return Ok(exit::DONE);
+        return paged(&shown(page));
     }
     if subject == CHECKS {
-        answer(&format!("The codes of `autorun check`:\n\n{}", checks()));
-        return Ok(exit::DONE);
+        return paged(&format!("The codes of `autorun check`:\n\n{}", checks()));
     }
     if let Some(rule) = Rule::named(subject) {
-        answer(&rule.explained());
-        return Ok(exit::DONE);
+        return paged(&rule.explained());
     }
     if let Some(entry) = reference::entry(subject) {
-        answer(&entry);
-        return Ok(exit::DONE);
+        return paged(&entry);
     }
     let path = Path::new(subject);
     if is_stdin(path) || path.exists() || path.extension().is_some_and(|e| e == "rhai") {
-        return Ok(playbook(path));
+        return playbook(path);
     }
     let functions = reference::ENTRIES.iter().map(|entry| entry.name.as_str());
     let pages = PAGES.iter().map(|(name, _)| *name).chain([CHECKS]);
@@ -88,6 +85,11 @@ pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
             "there is no function or page `{subject}`\nhint: `autorun docs` lists all of them"
         ),
     }
+}
+
+fn paged(page: &str) -> anyhow::Result<u8> {
+    pager::show(page)?;
+    Ok(exit::DONE)
 }
 
 /// Every function, then every page.
@@ -136,14 +138,12 @@ fn search(words: &str) -> anyhow::Result<u8> {
         );
     }
     let longest = found.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, line) in found {
-        let room = 80 - longest - 4;
-        answer(&format!(
-            "  {name:longest$}  {}\n",
-            console::truncate_str(&line, room, "..")
-        ));
-    }
-    Ok(exit::DONE)
+    let room = 80 - longest - 4;
+    let lines = found.iter().map(|(name, line)| {
+        let line = console::truncate_str(line, room, "..");
+        format!("  {name:longest$}  {line}\n")
+    });
+    paged(&lines.collect::<String>())
 }
 
 /// A page without the comments that direct its tests.
@@ -152,7 +152,7 @@ fn shown(page: &str) -> String {
     lines.filter(|line| !line.starts_with("<!-- ")).collect()
 }
 
-fn playbook(path: &Path) -> u8 {
+fn playbook(path: &Path) -> anyhow::Result<u8> {
     let playbook = match Playbook::load(path) {
         Ok(playbook) => playbook,
         Err(failed) => {
@@ -164,7 +164,7 @@ fn playbook(path: &Path) -> u8 {
             for Finding { error, .. } in &failed.findings {
                 complain(&mask.apply(&diagnostic::render_error(error, &failed.texts)));
             }
-            return exit::COMPILE;
+            return Ok(exit::COMPILE);
         }
     };
     let mut out = format!("{}\n", playbook.path());
@@ -181,8 +181,7 @@ fn playbook(path: &Path) -> u8 {
             .iter()
             .for_each(|declared| out.push_str(&variable(declared)));
     }
-    answer(&out);
-    exit::DONE
+    paged(&out)
 }
 
 fn variable(declared: &Declared) -> String {

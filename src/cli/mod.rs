@@ -21,11 +21,13 @@ mod engine;
 mod inputs;
 #[cfg(feature = "local-cloud")]
 mod local;
+mod lsp;
 mod man;
 mod new;
 mod notify;
 mod output;
 mod output_file;
+mod pager;
 mod policy;
 mod resume;
 mod run;

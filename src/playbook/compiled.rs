@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rhai::{Engine, Scope};
 
+use super::buffers::Buffers;
 use super::check::Finding;
 use super::check::rules::DECLARATION;
 use super::loading::{LoadError, Loader};
@@ -46,10 +47,11 @@ struct Compiled {
 }
 
 impl Compiled {
-    fn read(path: &Path) -> std::result::Result<Self, LoadError> {
+    fn read(path: &Path, buffers: &Buffers) -> std::result::Result<Self, LoadError> {
         let engine = engine::build();
         let mut loader = Loader {
             engine: &engine,
+            buffers,
             files: BTreeMap::new(),
             texts: BTreeMap::new(),
         };
@@ -86,7 +88,13 @@ impl Playbook {
     /// and what is probably a mistake.
     #[must_use]
     pub fn check(path: &Path) -> Checked {
-        let compiled = match Compiled::read(path) {
+        Self::check_with(path, &Buffers::default())
+    }
+
+    /// Like [`Playbook::check`], with texts that an editor has not saved yet.
+    #[must_use]
+    pub fn check_with(path: &Path, buffers: &Buffers) -> Checked {
+        let compiled = match Compiled::read(path, buffers) {
             Ok(compiled) => compiled,
             Err(failed) => {
                 return Checked {
@@ -130,7 +138,7 @@ impl Playbook {
 
     /// Reads, compiles and checks a playbook and its imports.
     pub fn load(path: &Path) -> std::result::Result<Self, LoadError> {
-        let compiled = Compiled::read(path)?;
+        let compiled = Compiled::read(path, &Buffers::default())?;
         let faults = compiled.faults();
         if !faults.is_empty() {
             return Err(LoadError {

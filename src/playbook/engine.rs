@@ -48,6 +48,13 @@ pub(super) fn build() -> Engine {
     engine
 }
 
+/// Returns an engine that compiles parts of a playbook, whose variables it does not know.
+pub(super) fn lenient() -> Engine {
+    let mut engine = build();
+    engine.set_strict_variables(false);
+    engine
+}
+
 /// Writes definition files of all functions, which editors read.
 pub fn write_definitions(directory: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;

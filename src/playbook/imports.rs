@@ -56,7 +56,7 @@ pub(super) fn of(path: &str, directory: &Path, ast: &AST) -> Result<Vec<Import>>
 }
 
 /// Returns the path of the file that an import in a directory names.
-fn file(directory: &Path, name: &str) -> String {
+pub(super) fn file(directory: &Path, name: &str) -> String {
     let file = directory.join(name);
     // Without `./`, so that a file has one path.
     let file: PathBuf = file

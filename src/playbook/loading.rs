@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rhai::{AST, Engine, EvalAltResult, ParseErrorType, Scope};
 use serde_json::Value;
 
+use super::buffers::Buffers;
 use super::check::Finding;
 use super::check::rules::{IMPORT, SYNTAX, UNKNOWN_VARIABLE};
 use super::reading::{Source, read};
@@ -28,6 +29,7 @@ pub struct LoadError {
 
 pub(super) struct Loader<'a> {
     pub(super) engine: &'a Engine,
+    pub(super) buffers: &'a Buffers,
     pub(super) files: BTreeMap<String, SourceFile>,
     pub(super) texts: BTreeMap<String, String>,
 }
@@ -67,7 +69,7 @@ impl Loader<'_> {
             name,
             text,
             directory,
-        } = read(path).map_err(|error| unreadable(at(from, error)))?;
+        } = read(path, self.buffers).map_err(|error| unreadable(at(from, error)))?;
         self.texts.insert(name.clone(), text.clone());
         let mut ast = self.compile(&name, &text)?;
         ast.set_source(name.as_str());

@@ -4,11 +4,13 @@
 //! without executing anything. Each file is read once, so the code that runs is the
 //! code that was checked.
 
+mod buffers;
 pub mod check;
 mod compiled;
 pub mod diagnostic;
 mod engine;
 mod imports;
+pub mod language;
 mod literal;
 mod loading;
 mod reading;
@@ -21,6 +23,7 @@ mod tables;
 mod tests;
 mod variables;
 
+pub use buffers::{Buffers, identity};
 pub use check::Finding;
 pub use compiled::{Checked, Playbook};
 pub use engine::write_definitions;

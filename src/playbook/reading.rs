@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::buffers::Buffers;
 use crate::error::{Error, Place, Result};
 use crate::report::text;
 
@@ -53,13 +54,20 @@ pub fn can_be_read_again(name: &str) -> bool {
         && Path::new(name).metadata().map_or(true, |about| about.is_file())
 }
 
-/// Reads a playbook.
+/// Reads a playbook, from its editor if it has unsaved changes there.
 ///
 /// A file that is not a regular one, such as a pipe, has no directory of its own: its
 /// imports are relative to the current directory. The directory of a symbolic link is
 /// that of the file, as in Python and Node.js.
-pub(super) fn read(playbook: &Path) -> Result<Source> {
+pub(super) fn read(playbook: &Path, buffers: &Buffers) -> Result<Source> {
     let name = name_of(playbook);
+    if let Some(text) = buffers.get(playbook) {
+        return Ok(Source {
+            text: text_of(&name, text.as_bytes())?,
+            directory: directory_of(playbook),
+            name,
+        });
+    }
     if is_stdin(playbook) {
         let text = text_of(&name, std::io::stdin().lock())?;
         if text.trim().is_empty() {
@@ -129,9 +137,13 @@ fn text_of(name: &str, file: impl Read) -> Result<String> {
         let what = format!("playbook `{name}` is not UTF-8 text: byte 0x{byte:02x}");
         unreadable(name, &what, &e.as_bytes()[..at], byte)
     })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    Ok(text)
+    Ok(normalized(&text))
+}
+
+/// Returns the text without a byte order mark, with `\n` at the end of each line.
+pub(super) fn normalized(text: &str) -> String {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 /// Returns the encoding that the first bytes show, if it is not UTF-8.

@@ -73,6 +73,21 @@ pub(super) struct Parameter {
     pub(super) kind: String,
 }
 
+impl Parameter {
+    /// Returns it as signatures show it, such as `prefix: string`.
+    pub(super) fn shown(&self) -> String {
+        let kind = match self.kind.as_str() {
+            "Map" => "map",
+            "Array" => "array",
+            "FnPtr" => "function",
+            "Dynamic" | "i64" | "f64" => return self.name.clone(),
+            kind if kind.contains("String") => "string",
+            kind => kind,
+        };
+        format!("{}: {kind}", self.name)
+    }
+}
+
 fn entries() -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     for family in &FAMILIES {
@@ -123,10 +138,10 @@ fn entries() -> Vec<Entry> {
 }
 
 /// Returns doc comments without their slashes.
-fn text(comments: &[String]) -> String {
+pub(super) fn text<S: AsRef<str>>(comments: &[S]) -> String {
     let lines = comments
         .iter()
-        .flat_map(|comment| comment.lines())
+        .flat_map(|comment| comment.as_ref().lines())
         .map(|line| {
             let line = line.trim_start().trim_start_matches("///");
             line.strip_prefix(' ').unwrap_or(line)
@@ -140,17 +155,7 @@ fn own_parameters(function: &Function) -> impl Iterator<Item = &Parameter> {
 }
 
 fn signature(function: &Function) -> String {
-    let parameters = own_parameters(function).map(|parameter| {
-        let kind = match parameter.kind.as_str() {
-            "Map" => "map",
-            "Array" => "array",
-            "FnPtr" => "function",
-            "Dynamic" | "i64" | "f64" => return parameter.name.clone(),
-            kind if kind.contains("String") => "string",
-            kind => kind,
-        };
-        format!("{}: {kind}", parameter.name)
-    });
+    let parameters = own_parameters(function).map(Parameter::shown);
     format!(
         "{}({})",
         function.name,

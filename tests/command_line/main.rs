@@ -6,6 +6,8 @@
 mod support;
 
 mod cli;
+mod lsp;
+mod pager;
 mod playbook_files;
 mod reference;
 mod settings;

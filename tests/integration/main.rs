@@ -17,6 +17,7 @@ mod clean_system;
 mod clock;
 mod cloud_init;
 mod ec2_words;
+mod editors;
 mod elastic_ips;
 mod examples;
 mod first_command;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) mod cloud;
+pub(crate) mod editor;
 pub(crate) mod rows;
 
 /// The host that has no restrictions.

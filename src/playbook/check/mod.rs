@@ -8,8 +8,11 @@ pub use rules::{Level, RULES, Rule, overview};
 
 pub(super) use explain::explain;
 pub(super) use faults::{called, faults, places};
+pub(super) use known::{Known, Reader, Variables};
+pub(super) use lints::READ as FILE_ARGUMENTS;
 pub(super) use more::findings;
 pub(super) use syntax::{endless, explain as explain_syntax};
+pub(super) use written::Literal;
 
 mod calls;
 mod chain;

@@ -100,7 +100,7 @@ fn constant_entries(
 
 /// The type of a literal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Literal {
+pub(in crate::playbook) enum Literal {
     String,
     Integer,
     Float,
@@ -112,7 +112,7 @@ pub(super) enum Literal {
 impl Literal {
     /// Returns the type of a literal. Returns `None` for an expression whose value is
     /// known only at run time, and for `()`, which means an omitted option.
-    pub(super) fn of(expr: &Expr) -> Option<Self> {
+    pub(in crate::playbook) fn of(expr: &Expr) -> Option<Self> {
         match expr {
             Expr::StringConstant(..) | Expr::InterpolatedString(..) => Some(Self::String),
             Expr::IntegerConstant(..) => Some(Self::Integer),
@@ -125,7 +125,7 @@ impl Literal {
         }
     }
 
-    pub(super) fn of_value(value: &Dynamic) -> Option<Self> {
+    pub(in crate::playbook) fn of_value(value: &Dynamic) -> Option<Self> {
         match value.type_name() {
             "string" => Some(Self::String),
             "i64" => Some(Self::Integer),
@@ -137,8 +137,20 @@ impl Literal {
         }
     }
 
+    /// Returns the type of its values.
+    pub(in crate::playbook) fn kind(self) -> Kind {
+        match self {
+            Self::String => Kind::String,
+            Self::Integer => Kind::Integer,
+            Self::Float => Kind::Number,
+            Self::Bool => Kind::Bool,
+            Self::Array => Kind::Array(Box::new(Kind::Any)),
+            Self::Map => Kind::MapOf(Box::new(Kind::Any)),
+        }
+    }
+
     /// Returns whether a parameter of this Rust type accepts the literal.
-    pub(super) fn is_a(self, rust: &str) -> bool {
+    pub(in crate::playbook) fn is_a(self, rust: &str) -> bool {
         match rust {
             "Dynamic" => true,
             "i64" => self == Self::Integer,
@@ -152,7 +164,7 @@ impl Literal {
     }
 
     /// Returns whether an option of this type accepts the literal.
-    pub(super) fn fits(self, kind: &Kind) -> bool {
+    pub(in crate::playbook) fn fits(self, kind: &Kind) -> bool {
         match kind {
             Kind::String | Kind::Choice(_) => self == Self::String,
             Kind::Integer => self == Self::Integer,
@@ -165,7 +177,7 @@ impl Literal {
         }
     }
 
-    pub(super) fn with_article(self) -> &'static str {
+    pub(in crate::playbook) fn with_article(self) -> &'static str {
         match self {
             Self::String => "a string",
             Self::Integer => "an integer",

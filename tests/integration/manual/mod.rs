@@ -87,6 +87,12 @@ fn local_cloud_page() {
 }
 
 #[test]
+fn editors() {
+    // `editors.rs` runs its Lua; nothing else in it is a program that tests have.
+    runs("editors", 0);
+}
+
+#[test]
 fn errors() {
     runs("errors", 4);
 }
@@ -100,6 +106,7 @@ fn security() {
 fn no_page_is_forgotten() {
     let known = [
         "coming-from",
+        "editors",
         "errors",
         "getting-started",
         "language",

@@ -130,14 +130,7 @@ const TYPES: [&str; 12] = [
 /// Returns the type of an expression, and its name for the message.
 fn known(reader: &Reader, expr: &Expr) -> Option<(String, Kind)> {
     if let Some(literal) = Literal::of(expr) {
-        let kind = match literal {
-            Literal::String => Kind::String,
-            Literal::Integer | Literal::Float => Kind::Number,
-            Literal::Bool => Kind::Bool,
-            Literal::Array => Kind::Array(Box::new(Kind::Any)),
-            Literal::Map => Kind::MapOf(Box::new(Kind::Any)),
-        };
-        return Some(("the value".to_owned(), kind));
+        return Some(("the value".to_owned(), literal.kind()));
     }
     let is_type_of = |call: &FnCallExpr| call.name == "type_of" && call.namespace.path.is_empty();
     let types = || Kind::Choice(TYPES.map(str::to_owned).to_vec());

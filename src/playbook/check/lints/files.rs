@@ -12,7 +12,7 @@ use super::File;
 use crate::primitives::literals;
 
 /// The arguments that name a local file or directory to read.
-const READ: &[(&str, &str)] = &[
+pub(in crate::playbook) const READ: &[(&str, &str)] = &[
     ("import_key_pair", "file"),
     ("read_file", "path"),
     ("render", "path"),

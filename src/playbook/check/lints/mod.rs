@@ -19,6 +19,7 @@ mod secrets;
 mod unused;
 mod values;
 
+pub(in crate::playbook) use files::READ;
 pub(super) use methods::Methods;
 pub(super) use unused::{functions, imports as unused_imports};
 
