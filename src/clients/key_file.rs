@@ -6,9 +6,12 @@
 
 use std::path::Path;
 
-use ssh_key::{Algorithm, PrivateKey, PublicKey};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ssh_key::{Algorithm, PublicKey};
 
 use crate::clients::keys::refuse_open;
+use crate::clients::openssh_key;
 use crate::error::{Error, Result};
 
 /// The characters in a line of a key.
@@ -72,21 +75,23 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<PrivateKeyFile> {
         });
     }
     let base64: Vec<char> = body.chars().filter(|c| !c.is_whitespace()).collect();
-    let lines = base64.chunks(LINE).map(String::from_iter);
-    let body = lines.collect::<Vec<_>>().join("\n");
-    let text = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
-    let key = PrivateKey::from_openssh(&text).map_err(|e| fault(Fault::Damaged(e.to_string())))?;
-    match key.algorithm() {
+    let lines: Vec<String> = base64.chunks(LINE).map(String::from_iter).collect();
+    let key = BASE64_STANDARD
+        .decode(lines.concat())
+        .map_err(|e| fault(Fault::Damaged(e.to_string())))?;
+    let key = openssh_key::read(&key).map_err(|e| fault(Fault::Damaged(e.to_string())))?;
+    match key.public.algorithm() {
         Algorithm::Dsa => return Err(fault(Fault::Unsupported("DSA"))),
         Algorithm::SkEcdsaSha2NistP256 | Algorithm::SkEd25519 => {
             return Err(fault(Fault::SecurityKey));
         }
         _ => {}
     }
+    let body = lines.join("\n");
     Ok(PrivateKeyFile {
-        encrypted: key.is_encrypted(),
-        public: Some(key.public_key().clone()),
-        text,
+        encrypted: key.encrypted,
+        public: Some(key.public),
+        text: format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n"),
     })
 }
 
@@ -242,6 +247,32 @@ mod tests {
             .status();
         assert!(made.unwrap().success());
         std::fs::read_to_string(path).unwrap()
+    }
+
+    /// An ECDSA key of the tests whose private number has 31 bytes, as in one key of
+    /// 256. ssh-keygen prints its public key.
+    const SHORT_NUMBER: &str = "-----BEGIN OPENSSH PRIVATE KEY-----\n\
+        b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAaAAAABNlY2RzYS\n\
+        1zaGEyLW5pc3RwMjU2AAAACG5pc3RwMjU2AAAAQQRLF3a5VKs182uNOcoQRCDAjTVNmvOn\n\
+        E52mQj+oYRXZxYJINGJ+ehk8KGRHhWoPyttBcpchXSw5Nb1f4uC2zH02AAAAqAAAAAcAAA\n\
+        AHAAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEsXdrlUqzXza405\n\
+        yhBEIMCNNU2a86cTnaZCP6hhFdnFgkg0Yn56GTwoZEeFag/K20FylyFdLDk1vV/i4LbMfT\n\
+        YAAAAfN9IzSJGB2Xm3Khgayx7+nD/GB2JolhPqApa2rHO5IgAAAAxzaG9ydCBudW1iZXIB\n\
+        AgMEBQ==\n\
+        -----END OPENSSH PRIVATE KEY-----\n";
+
+    #[test]
+    fn a_private_number_may_begin_with_a_zero_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(&path, SHORT_NUMBER).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, mode).unwrap();
+        let printed = Command::new("ssh-keygen").arg("-yf").arg(&path).output();
+        let printed = String::from_utf8(printed.unwrap().stdout).unwrap();
+        let key = load(&path).unwrap();
+        assert_eq!(key.public.unwrap().to_openssh().unwrap(), printed.trim());
+        assert!(!key.encrypted);
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub(crate) mod key_file;
 pub mod keys;
 mod local;
 pub mod marks;
+mod openssh_key;
 mod pace;
 mod parameters;
 pub mod s3;
