@@ -1,5 +1,6 @@
 //! The polling interval of waits: immediately, then after 50 ms growing to 3 s,
-//! with jitter, until a deadline or the end of the run.
+//! with jitter, until a deadline or the end of the run. Attempts that cost neither
+//! side anything are repeated about every 100 ms.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,9 @@ const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(3);
 const GROWTH: f64 = 1.4;
 
+/// The pause between attempts that cost nothing, such as one to connect.
+const BRIEF: Duration = Duration::from_millis(100);
+
 /// How often a long wait logs that it still waits.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
@@ -23,6 +27,8 @@ pub struct Pace {
     started: Instant,
     deadline: Instant,
     next: Duration,
+    /// When a query beside brief pauses is due.
+    due: Instant,
     reported: Instant,
     cancel: CancellationToken,
     report: Reporter,
@@ -44,6 +50,7 @@ impl Pace {
             started: now,
             deadline: now + timeout,
             next: FIRST,
+            due: now,
             reported: now,
             cancel,
             report,
@@ -68,12 +75,38 @@ impl Pace {
         if now >= self.deadline {
             return Ok(false);
         }
-        // Parallel branches must not send their queries at the same moment.
-        let jitter = 0.8 + 0.4 * rand::random::<f64>();
-        let pause = self.next.mul_f64(jitter).min(self.deadline - now);
-        self.next = self.next.mul_f64(GROWTH).min(LONGEST);
+        let pause = self.grown().min(self.deadline - now);
         sleep(pause, &self.cancel).await?;
         Ok(true)
+    }
+
+    /// Like [`pause`](Self::pause), for an attempt that costs neither side anything.
+    /// The pauses do not grow.
+    pub async fn pause_briefly(&mut self, state: &str) -> Result<()> {
+        self.report_state(state);
+        let left = self.left();
+        if left.is_zero() {
+            return Err(self.timeout());
+        }
+        sleep(jittered(BRIEF).min(left), &self.cancel).await
+    }
+
+    /// Returns whether a query is due that costs more than the attempts between brief
+    /// pauses: at first, then at the intervals of [`pause`](Self::pause).
+    pub fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        if now < self.due {
+            return false;
+        }
+        self.due = now + self.grown();
+        true
+    }
+
+    /// Returns the length of a pause, and lets the next one grow.
+    fn grown(&mut self) -> Duration {
+        let pause = jittered(self.next);
+        self.next = self.next.mul_f64(GROWTH).min(LONGEST);
+        pause
     }
 
     /// Returns the time left until the deadline.
@@ -120,6 +153,11 @@ impl Pace {
         }
         state.clone_into(&mut self.state);
     }
+}
+
+/// Varies a pause: parallel branches must not send their queries at the same moment.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.8 + 0.4 * rand::random::<f64>())
 }
 
 /// Sleeps; fails with `cancelled` at once if the run is stopped.

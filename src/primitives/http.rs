@@ -196,6 +196,6 @@ async fn wait_until_serving(
             Err(error) if error.kind.retryable() => error.to_string(),
             Err(error) => return Err(error),
         };
-        pace.pause(&seen).await?;
+        pace.pause_briefly(&seen).await?;
     }
 }

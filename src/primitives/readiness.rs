@@ -344,14 +344,26 @@ async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result
                 pace.pause("the login is refused").await?;
             }
             Err(e) if e.kind.retryable() => {
-                seen_running(cx, id, pace).await?;
-                if let Some(error) = stuck(cx, host, &e).await {
-                    return Err(error);
+                if pace.is_due() {
+                    seen_running(cx, id, pace).await?;
+                    if let Some(error) = stuck(cx, host, &e).await {
+                        return Err(error);
+                    }
                 }
-                pace.pause(&e.to_string()).await?;
+                after_outage(pace, &e).await?;
             }
             Err(e) => return Err(e),
         }
+    }
+}
+
+/// Waits until the next attempt to log in is due. Without a connection, the attempt
+/// cost the host nothing; sshd counts attempts that end before a login.
+pub(super) async fn after_outage(pace: &mut Pace, error: &Error) -> Result<()> {
+    if error.is_unsent() {
+        pace.pause_briefly(&error.to_string()).await
+    } else {
+        pace.pause(&error.to_string()).await
     }
 }
 

@@ -1,8 +1,15 @@
 //! Connects to a host: TCP, handshake, host key.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use ssh2::{MethodType, Session};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::connection::{Connection, Patience};
 use super::errors::Halt;
@@ -20,17 +27,14 @@ use crate::report::{Reporter, text};
 /// Opens the TCP connection; dropping the future cancels it.
 pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<OwnedFd> {
     let patience = &patience.for_connecting(host);
-    let connecting = tokio::net::TcpStream::connect((host.address.as_str(), host.port));
     let failed = |reason: &str| {
-        Error::new(
-            ErrorKind::Unreachable,
-            format!(
-                "cannot connect to {} port {}: {reason}",
-                host.address, host.port
-            ),
-        )
+        let message = format!(
+            "cannot connect to {} port {}: {reason}",
+            host.address, host.port
+        );
+        Error::new(ErrorKind::Unreachable, message).unsent()
     };
-    let stream = match tokio::time::timeout(patience.left(), connecting).await {
+    let stream = match tokio::time::timeout(patience.left(), connected(host)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(e)) => {
             let reason = e.to_string();
@@ -56,7 +60,7 @@ pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<OwnedFd> {
                 "{} port {} did not answer within {limit}",
                 host.address, host.port
             );
-            return Err(Error::new(ErrorKind::Timeout, message).hint(
+            return Err(Error::new(ErrorKind::Timeout, message).unsent().hint(
                 "check that a security group rule opens the port for this machine's address",
             ));
         }
@@ -70,6 +74,41 @@ pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<OwnedFd> {
     let stream = stream.into_std().map_err(setup)?;
     stream.set_nonblocking(false).map_err(setup)?;
     Ok(stream.into())
+}
+
+/// How long an attempt to connect is alone before another one begins beside it.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// How long an attempt beside the first one lasts.
+const BESIDE: Duration = Duration::from_secs(1);
+
+/// How many attempts there may be beside the first ones of all hosts.
+static MORE: Semaphore = Semaphore::const_new(100);
+
+/// Connects. The kernel repeats a lost SYN only after 1, 3 and 7 seconds, and loses
+/// those to a host that still boots. So another attempt begins every 200 ms; the
+/// first one that is answered counts.
+async fn connected(host: &Host) -> std::io::Result<TcpStream> {
+    let addresses = tokio::net::lookup_host((host.address.as_str(), host.port)).await?;
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    let mut first = pin!(TcpStream::connect(&addresses[..]));
+    let mut others = FuturesUnordered::new();
+    let mut again = tokio::time::interval_at(tokio::time::Instant::now() + AGAIN, AGAIN);
+    loop {
+        tokio::select! {
+            done = &mut first => return done,
+            Some(Ok(done)) = others.next() => return done,
+            _ = again.tick() => {
+                if let Ok(permit) = MORE.try_acquire() {
+                    let attempt = TcpStream::connect(&addresses[..]);
+                    others.push(async {
+                        let _permit = permit;
+                        tokio::time::timeout(BESIDE, attempt).await
+                    });
+                }
+            }
+        }
+    }
 }
 
 /// Returns the key that a host offers for these algorithms, without logging in.
@@ -185,7 +224,7 @@ fn no_handshake(host: &Host, session: &Session, halt: &Halt) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use tokio_util::sync::CancellationToken;
 
