@@ -175,6 +175,9 @@ pub struct Parts {
     /// `parallel`.
     #[serde(default)]
     pub causes: Vec<Error>,
+    /// The one of many hosts or items on which it failed.
+    #[serde(default)]
+    pub on: Option<String>,
     /// The playbook function that failed.
     pub function: Option<String>,
     /// The place in the playbook.
@@ -198,6 +201,7 @@ impl Error {
             message: message.into(),
             hint: None,
             causes: Vec::new(),
+            on: None,
             function: None,
             place: Place::default(),
             detail: serde_json::Value::Null,
@@ -300,6 +304,13 @@ impl Error {
         self
     }
 
+    /// Returns whether the request was certainly never sent, because there was no
+    /// connection.
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        self.unsent
+    }
+
     /// Returns whether it is certain that the request had no effect.
     #[must_use]
     pub fn proves_no_effect(&self) -> bool {
@@ -318,6 +329,15 @@ impl Error {
     pub fn while_doing(mut self, attempt: &str) -> Self {
         self.0.message = format!("{attempt}: {}", self.0.message);
         self
+    }
+
+    /// Names the one of many hosts or items on which it failed, also in front of the
+    /// message.
+    #[must_use]
+    pub fn on(self, name: &str) -> Self {
+        let mut error = self.while_doing(&format!("[{name}]"));
+        error.0.on = Some(name.to_owned());
+        error
     }
 }
 

@@ -285,7 +285,9 @@ impl Step {
                 }
             }
             Err(error) => {
-                let mut message = Value::String(mask.apply(&error.to_string()));
+                let causes = error.causes.iter().map(|cause| format!("\n{cause}"));
+                let message = format!("{error}{}", causes.collect::<String>());
+                let mut message = Value::String(mask.apply(&message));
                 shorten(&mut message);
                 row.error = message.as_str().map(str::to_owned);
                 row.state = Progress::Failed;

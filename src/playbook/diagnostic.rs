@@ -1,7 +1,7 @@
 //! Rendering of errors, always in this order: message, place with caret, call trail,
 //! causes, facts of AWS, hint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use crate::error::{Error, Place};
@@ -39,9 +39,7 @@ fn rendered(understood: &Understood, level: &str, texts: &Texts) -> String {
         let at = &frame.called_at;
         let _ = write!(out, "\n  {what} {}:{}:{}", at.source, at.line, at.column);
     }
-    for cause in &error.causes {
-        self::cause(&mut out, cause, 1);
-    }
+    causes(&mut out, &error.causes, 1);
     facts(&mut out, error);
     if let Some(hint) = &error.hint {
         let _ = write!(out, "\n{}", text::wrap(&format!("hint: {hint}"), 6));
@@ -61,6 +59,51 @@ pub fn render_error(error: &Error, texts: &Texts) -> String {
     )
 }
 
+/// How many of the hosts or items with the same cause are named.
+const NAMED: usize = 8;
+
+/// Writes the causes. Those that differ only in the names of their hosts are written
+/// once, for the first host, with the names of the others.
+fn causes(out: &mut String, causes: &[Error], depth: usize) {
+    let mut shown: Vec<(String, Vec<String>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for cause in causes {
+        let mut text = String::new();
+        self::cause(&mut text, cause, depth);
+        let place = *places.entry(without_name(cause, depth)).or_insert_with(|| {
+            shown.push((text, Vec::new()));
+            shown.len() - 1
+        });
+        shown[place].1.extend(cause.on.clone());
+    }
+    let indent = "  ".repeat(depth);
+    for (text, names) in shown {
+        out.push_str(&text);
+        let mut others = names.into_iter();
+        let _first = others.next();
+        if others.len() > 0 {
+            let others = text::some_of(others, NAMED);
+            let line = format!("{indent}and the same on {others}");
+            let _ = write!(out, "\n{}", text::wrap(&line, 2 * depth + 2));
+        }
+    }
+}
+
+/// Returns the text of a cause without the name of its host. A very short name
+/// may be a part of other words, so it stays.
+fn without_name(cause: &Error, depth: usize) -> String {
+    let mut text = String::new();
+    self::cause(&mut text, cause, depth);
+    // The name changes where lines are broken.
+    let text: Vec<&str> = text.split_whitespace().collect();
+    let text = text.join(" ");
+    match &cause.on {
+        Some(name) if name.len() > 2 => text.replace(name.as_str(), ""),
+        Some(name) => text.replace(&format!("[{name}]"), "[]"),
+        None => text,
+    }
+}
+
 fn cause(out: &mut String, cause: &Error, depth: usize) {
     let indent = "  ".repeat(depth - 1);
     let message = cause.to_string().replace('\n', &format!("\n{indent}  "));
@@ -78,9 +121,7 @@ fn cause(out: &mut String, cause: &Error, depth: usize) {
         let line = text::wrap(&format!("{indent}  hint: {hint}"), 2 * depth + 6);
         let _ = write!(out, "\n{line}");
     }
-    for inner in &cause.causes {
-        self::cause(out, inner, depth + 1);
-    }
+    causes(out, &cause.causes, depth + 1);
 }
 
 /// Writes the facts that AWS support needs: code, HTTP status and request id.

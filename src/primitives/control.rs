@@ -1,7 +1,8 @@
 //! Control flow: parallel branches, repetition, failure.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rhai::plugin::*;
@@ -11,12 +12,10 @@ use rhai::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::fanout::{Fanout, Results, gathered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::now;
-use crate::script::{self, Declared, ErrorInfo, Outcome, Seconds, Shape, integer, seconds};
-
-/// How many branches run at the same time. Further items wait until one ends.
-const MOST_BRANCHES: usize = 64;
+use crate::script::{self, Declared, ErrorInfo, Outcome, Seconds, Shape, Share, integer, seconds};
 
 /// Stack size of a branch. It is large enough that Rhai's limit on nested calls
 /// ends deep recursion with an error before the stack overflows.
@@ -31,33 +30,39 @@ pub mod api {
     /// `parallel([|| .., || ..])` runs each function of the array;
     /// `parallel(items, |item| ..)` runs one function for each item. Each
     /// function or item is a branch; log lines are labeled with their branch.
-    /// At most 64 branches run at the same time. If a branch fails, the others
-    /// finish first.
+    /// If a branch fails, the others finish first, unless `batches` or
+    /// `max_failures` say otherwise.
     ///
     /// Return results from the functions. Do not assign to shared variables,
     /// because branches that change the same variable overwrite each other.
     ///
     /// Throws an error with every failure in `causes` if a branch fails; its
-    /// kind is the kind of the failures, or `script` if they differ. Throws
-    /// `invalid_option` if an element of `functions` is not a function.
+    /// kind is the kind of the failures, or `script` if they differ. Its `detail`
+    /// has the labels of the branches that `failed` and of those that have
+    /// `not_begun`. Throws `invalid_option` if an element of `functions` is not a
+    /// function.
     ///
     /// ```rhai
     /// let doubled = parallel([1, 2, 3], |n| n * 2);
     /// assert(doubled == [2, 4, 6]);
+    ///
+    /// let hosts = ["web1.example.com", "web2.example.com", "web3.example.com"];
+    /// parallel(hosts, |host| print(host), #{ batches: [1, "100%"] });
     /// ```
     #[rhai_fn(name = "parallel", return_raw)]
     pub fn parallel_items(
         call: NativeCallContext,
         items: Array,
         function: FnPtr,
+        options: Map,
     ) -> Outcome<Dynamic> {
-        super::parallel(&call, items, |call, item| {
+        super::parallel(&call, items, options, |call, item| {
             super::call_with(call, &function, item)
         })
     }
 
     #[rhai_fn(return_raw)]
-    pub fn parallel(call: NativeCallContext, functions: Array) -> Outcome<Dynamic> {
+    pub fn parallel(call: NativeCallContext, functions: Array, options: Map) -> Outcome<Dynamic> {
         if let Some(other) = functions.iter().find(|f| !f.is_fnptr()) {
             let what = other.type_name();
             let error = Error::invalid(format!(
@@ -66,7 +71,7 @@ pub mod api {
             .hint("to call one function for each item, write parallel(items, |item| ..)");
             return Err(script::throw(&call, error));
         }
-        super::parallel(&call, functions, |call, function| {
+        super::parallel(&call, functions, options, |call, function| {
             function.cast::<FnPtr>().call_raw(call, None, [])
         })
     }
@@ -229,45 +234,53 @@ fn call_with(call: &NativeCallContext, function: &FnPtr, argument: Dynamic) -> O
 fn parallel(
     call: &NativeCallContext,
     items: Array,
+    options: Map,
     work: impl Fn(&NativeCallContext, Dynamic) -> Outcome<Dynamic> + Sync,
 ) -> Outcome<Dynamic> {
+    let options: Parallel = script::options(call, options).map_err(|e| script::throw(call, e))?;
     let began = now();
     let labels = labels(&items);
-    let count = items.len();
-    let waiting: Mutex<VecDeque<(usize, Dynamic)>> =
-        Mutex::new(items.into_iter().enumerate().collect());
-    let done: Mutex<Vec<Option<Outcome<Dynamic>>>> = Mutex::new((0..count).map(|_| None).collect());
-    let worker = || {
-        loop {
-            let next = waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front();
-            let Some((n, item)) = next else { return };
-            let (label, name) = &labels[n];
-            let result = script::branch_call(call, label, name, |call| work(call, item));
-            done.lock().unwrap_or_else(PoisonError::into_inner)[n] = Some(result);
+    let schedule = options.fanout().schedule(items.len());
+    let mut done: Vec<Option<Outcome<Dynamic>>> = items.iter().map(|_| None).collect();
+    let failures = AtomicUsize::new(0);
+    let mut items = items.into_iter().enumerate();
+    for batch in &schedule.batches {
+        if !schedule.continues_after(failures.load(Ordering::Relaxed)) {
+            break;
         }
-    };
-    let started = std::thread::scope(|scope| {
-        (0..count.min(MOST_BRANCHES))
-            .map(|_| {
-                std::thread::Builder::new()
-                    .stack_size(STACK)
-                    .spawn_scoped(scope, worker)
-                    .map(drop)
-            })
-            .collect::<std::io::Result<Vec<()>>>()
-    });
-    if let Err(error) = started {
-        let error = Error::new(
-            ErrorKind::QuotaExceeded,
-            format!("cannot start a thread: {error}"),
-        );
-        return Err(script::throw(call, error));
+        let waiting = Mutex::new(items.by_ref().take(batch.len()).collect::<VecDeque<_>>());
+        let ended = Mutex::new(&mut done);
+        let worker = || {
+            while schedule.continues_after(failures.load(Ordering::Relaxed)) {
+                let Some((n, item)) = locked(&waiting).pop_front() else {
+                    return;
+                };
+                let (label, name) = &labels[n];
+                let result = script::branch_call(call, label, name, |call| work(call, item));
+                failures.fetch_add(usize::from(result.is_err()), Ordering::Relaxed);
+                locked(&ended)[n] = Some(result);
+            }
+        };
+        let started = std::thread::scope(|scope| {
+            (0..batch.len().min(schedule.at_once))
+                .map(|_| {
+                    std::thread::Builder::new()
+                        .stack_size(STACK)
+                        .spawn_scoped(scope, worker)
+                        .map(drop)
+                })
+                .collect::<std::io::Result<Vec<()>>>()
+        });
+        if let Err(error) = started {
+            let error = Error::new(
+                ErrorKind::QuotaExceeded,
+                format!("cannot start a thread: {error}"),
+            );
+            return Err(script::throw(call, error));
+        }
     }
-    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let result = gather(call, &labels, done);
+    let stopped = !schedule.continues_after(failures.into_inner());
+    let result = gather(call, &labels, done, stopped);
     let source = call.call_source().unwrap_or_default();
     let failed = result.as_ref().err();
     let error = failed.map(|error| script::understand(error, source).error);
@@ -275,42 +288,39 @@ fn parallel(
     result
 }
 
-/// Returns all results, or one error that has every failure in its causes.
+/// Locks a value whose state is right even after a panic of another thread.
+fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns all results, or one error that has every failure in its causes. A branch
+/// has no result if it has panicked, or if it has not begun because the work has
+/// `stopped`.
 fn gather(
     call: &NativeCallContext,
     labels: &[(String, String)],
     done: Vec<Option<Outcome<Dynamic>>>,
+    stopped: bool,
 ) -> Outcome<Dynamic> {
-    let count = done.len();
     let source = call.call_source().unwrap_or_default();
-    let mut results = Array::with_capacity(count);
-    let mut causes = Vec::new();
+    let mut results: Results<Dynamic> = Vec::with_capacity(done.len());
     for ((label, _), result) in labels.iter().zip(done) {
-        match result {
-            Some(Ok(value)) => results.push(value),
+        results.push(match result {
+            Some(Ok(value)) => Some(Ok(value)),
             Some(Err(error)) if !error.is_catchable() => return Err(error),
-            Some(Err(error)) => {
-                let error = script::understand(&error, source).error;
-                causes.push(error.while_doing(&format!("[{label}]")));
-            }
-            // The thread of the branch panicked.
-            None => causes.push(Error::internal(format!("[{label}]: stopped unexpectedly"))),
-        }
+            Some(Err(error)) => Some(Err(script::understand(&error, source).error.on(label))),
+            None if stopped => None,
+            None => Some(Err(Error::internal("stopped unexpectedly").on(label))),
+        });
     }
-    let Some(first) = causes.first() else {
-        return Ok(results.into());
-    };
-    let same_kind = causes.iter().all(|cause| cause.kind == first.kind);
-    let kind = if same_kind {
-        first.kind
-    } else {
-        ErrorKind::Script
-    };
-    let message = format!("{} of {count} parallel branches failed", causes.len());
-    Err(script::throw(
-        call,
-        Error::new(kind, message).caused_by(causes),
-    ))
+    let names: Vec<String> = labels.iter().map(|(label, _)| label.clone()).collect();
+    gathered(results, &names, failed_branches, ErrorKind::Script)
+        .map(Into::into)
+        .map_err(|error| script::throw(call, error))
+}
+
+fn failed_branches(failures: usize, all: usize) -> String {
+    format!("{failures} of {all} parallel branches failed")
 }
 
 /// Returns the label and the unique name of each branch. The second of two branches
@@ -318,7 +328,7 @@ fn gather(
 fn labels(items: &[Dynamic]) -> Vec<(String, String)> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let named = items.iter().enumerate().map(|(n, item)| {
-        let label = label(n, item);
+        let label = label((n, item));
         let count = seen.entry(label.clone()).or_default();
         *count += 1;
         let name = format!("{}#{count}", label.replace('/', "%"));
@@ -327,9 +337,9 @@ fn labels(items: &[Dynamic]) -> Vec<(String, String)> {
     named.collect()
 }
 
-/// Returns the label of a branch in log lines: the item itself if it is short, else
+/// Returns the label of an item in log lines: the item itself if it is short, else
 /// its name, else its number.
-fn label(n: usize, item: &Dynamic) -> String {
+pub(super) fn label((n, item): (usize, &Dynamic)) -> String {
     let short = |text: String| (!text.is_empty() && text.len() <= 40).then_some(text);
     let named = |item: &Dynamic| {
         let map = item.read_lock::<Map>()?;
@@ -346,9 +356,36 @@ fn label(n: usize, item: &Dynamic) -> String {
 }
 
 pub(super) const DECLARED: &[Declared] = &[
+    Declared::of("parallel").options::<Parallel>(),
     Declared::of("retry").takes::<Retry>("attempts"),
     Declared::of("error_info").returns::<ErrorInfo>(Shape::One),
 ];
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Parallel {
+    /// How many branches run at the same time: a number, or a percentage such as
+    /// "10%". The default is 64.
+    at_once: Option<Share<1>>,
+    /// Sizes of batches of branches, such as `[1, "10%", "100%"]`: each batch
+    /// begins when the previous one has finished. The last size is repeated. By
+    /// default, all branches are one batch.
+    #[serde(default)]
+    batches: Vec<Share<1>>,
+    /// How many branches may fail before no other branch begins: a number, or a
+    /// percentage. The default is no limit; with `batches` it is 0.
+    max_failures: Option<Share<0>>,
+}
+
+impl Parallel {
+    fn fanout(&self) -> Fanout {
+        Fanout {
+            at_once: self.at_once,
+            batches: self.batches.clone(),
+            max_failures: self.max_failures,
+        }
+    }
+}
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

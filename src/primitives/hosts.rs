@@ -2,17 +2,20 @@
 //! `launch_instance` returned, or an array of these. Work on the hosts of an array
 //! is done at the same time.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::{future, stream};
 use rhai::{Array, Dynamic};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::control::label;
+use super::fanout::{Fanout, Results, failed_on_hosts, gathered};
 use super::host_keys::{compare_or_warn, pin_first_key};
 use super::host_map::KnownHost;
 use super::servers::{ServerRef, explained, instance_host, is_host, mask_secrets};
@@ -23,11 +26,11 @@ use crate::clients::ssh::{
 };
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::text;
+use crate::report::{Level, text};
 use crate::script::{self, HostValue};
 
-/// How many hosts of an array are worked on at the same time.
-const AT_ONCE: usize = 64;
+/// How many hosts have a line each in the log when the work on them ends.
+const SHOWN: usize = 20;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -366,13 +369,14 @@ impl Targets {
     }
 }
 
-/// Does the work on one host, or on the hosts of an array at the same time.
-/// Returns one result or an array of results in the same order. If the work fails
-/// on one host, the others finish first; the error then has every failure in its
-/// causes.
+/// Does the work on one host, or on the hosts of an array, as `fanout` says. Returns
+/// one result or an array of results in the same order. If the work fails on one
+/// host, the others that have begun finish first; the error then has every failure
+/// in its causes.
 pub(super) async fn on_each<T: Serialize>(
     cx: &Context,
     targets: Targets,
+    fanout: Fanout,
     work: impl AsyncFn(&Context, Host) -> Result<T>,
 ) -> Result<Value> {
     let json = |value: T| {
@@ -390,51 +394,47 @@ pub(super) async fn on_each<T: Serialize>(
     if list.is_empty() {
         cx.report.warn("the array of hosts is empty: nothing to do");
     }
-    let many = list.len() > 1;
-    let one = async |server: Dynamic| {
-        let host = target(cx, &server).await?;
+    // The lines of many hosts would hide everything else.
+    let level = match list.len() {
+        0..=1 => None,
+        2..=SHOWN => Some((Level::Info, Level::Warn)),
+        _ => Some((Level::Debug, Level::Debug)),
+    };
+    let one = async |server: &Dynamic, name: &str| {
+        let host = target(cx, server).await.map_err(|error| error.on(name))?;
         let name = host.name.clone();
         let cx = cx.working(&name);
         let started = Instant::now();
         let result = worked(&cx, host).await;
         // The progress line of the host disappears from the terminal; this line
         // stays.
-        if many {
+        if let Some((done, failed)) = level {
             let took = text::duration(started.elapsed());
             match &result {
-                Ok(_) => cx.report.info(format!("{name}: done in {took}")),
-                Err(_) => cx.report.warn(format!("{name}: failed after {took}")),
+                Ok(_) => cx.report.log(done, format!("{name}: done in {took}")),
+                Err(_) => cx.report.log(failed, format!("{name}: failed after {took}")),
             }
         }
-        result
-            .and_then(json)
-            .map_err(|error| error.while_doing(&format!("[{name}]")))
+        result.and_then(json).map_err(|error| error.on(&name))
     };
-    let done = stream::iter(list.into_iter().map(one)).buffered(AT_ONCE);
-    let done: Vec<Result<Value>> = done.collect().await;
-    gathered(done).map(Value::Array)
-}
-
-/// Returns all results, or one error with every failure in its causes.
-pub(super) fn gathered<T>(done: Vec<Result<T>>) -> Result<Vec<T>> {
-    let count = done.len();
-    let mut results = Vec::with_capacity(count);
-    let mut causes = Vec::new();
-    for result in done {
-        match result {
-            Ok(value) => results.push(value),
-            Err(error) => causes.push(error),
+    let names: Vec<String> = list.iter().enumerate().map(label).collect();
+    let schedule = fanout.schedule(list.len());
+    let mut done: Results<Value> = list.iter().map(|_| None).collect();
+    let failures = Cell::new(0);
+    let mut worked_on = 0;
+    for batch in &schedule.batches {
+        // A host is taken from the list only when its work can begin.
+        let allowed = stream::iter(batch.clone())
+            .take_while(|_| future::ready(schedule.continues_after(failures.get())));
+        let mut ended = allowed
+            .map(async |at| (at, one(&list[at], &names[at]).await))
+            .buffer_unordered(schedule.at_once);
+        while let Some((at, result)) = ended.next().await {
+            failures.set(failures.get() + usize::from(result.is_err()));
+            done[at] = Some(result);
+            worked_on += 1;
+            cx.report.doing(&format!("{worked_on} of {} hosts done", list.len()));
         }
     }
-    let Some(first) = causes.first() else {
-        return Ok(results);
-    };
-    let same = causes.iter().all(|cause| cause.kind == first.kind);
-    let kind = if same {
-        first.kind
-    } else {
-        ErrorKind::CommandFailed
-    };
-    let message = format!("failed on {} of {count} hosts", causes.len());
-    Err(Error::new(kind, message).caused_by(causes))
+    gathered(done, &names, failed_on_hosts, ErrorKind::CommandFailed).map(Value::Array)
 }

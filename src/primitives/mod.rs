@@ -24,6 +24,7 @@ pub mod control;
 pub mod copies;
 pub mod data;
 mod families;
+mod fanout;
 pub mod fleet;
 mod host_keys;
 mod host_map;

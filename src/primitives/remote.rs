@@ -10,9 +10,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::control::label;
+use super::fanout::{Fanout, failed_on_hosts, gathered};
 use super::host_map::KnownHost;
-use super::hosts::{self, HostOptions, Targets, gathered, know_keys, located, on_each};
-use super::readiness::WaitOptions;
+use super::hosts::{self, HostOptions, Targets, know_keys, located, on_each};
+use super::readiness::{WaitOptions, after_outage};
 use super::reboots;
 use super::servers::explained;
 use crate::clients::ssh::{self, Command, Finished, Host, Program, Ran, Stdin};
@@ -21,7 +23,7 @@ use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Step;
 use crate::report::{Mask, text};
-use crate::script::{self, Declared, Outcome, Seconds, Shape, yes};
+use crate::script::{self, Declared, Outcome, Seconds, Shape, Share, yes};
 
 /// How long a host may refuse a login. On a new instance, sshd starts before
 /// cloud-init installs the key.
@@ -79,7 +81,8 @@ pub mod api {
     /// address. For an array of these, the command runs on all hosts at the
     /// same time, and the results are returned in the same order. If the
     /// command fails on one host, the others finish first; then an error is
-    /// thrown that has every failure in `causes`.
+    /// thrown that has every failure in `causes`, and in `detail` the names of
+    /// the hosts that `failed` and of those where the command has `not_begun`.
     ///
     /// The login shell of the user runs the command, after its startup files, as
     /// with the program `ssh`. What startup files print is not part of the
@@ -218,6 +221,27 @@ struct SshExec {
     /// option `sudo_password` of `host`.
     #[serde(default)]
     sudo: bool,
+    /// How many hosts of an array run the command at the same time: a number, or a
+    /// percentage such as "10%". The default is 64.
+    at_once: Option<Share<1>>,
+    /// Sizes of batches of hosts, such as `[1, "10%", "100%"]`: each batch begins
+    /// when the previous one has finished. The last size is repeated. By default,
+    /// all hosts are one batch.
+    #[serde(default)]
+    batches: Vec<Share<1>>,
+    /// How many hosts may fail before no other host begins: a number, or a
+    /// percentage. The default is no limit; with `batches` it is 0.
+    max_failures: Option<Share<0>>,
+}
+
+impl SshExec {
+    fn fanout(&self) -> Fanout {
+        Fanout {
+            at_once: self.at_once,
+            batches: self.batches.clone(),
+            max_failures: self.max_failures,
+        }
+    }
 }
 
 /// The map that `ssh_exec` returns.
@@ -262,7 +286,7 @@ async fn ssh_exec(
     let targets = Targets::resolve(cx, servers).await?;
     step.begin()?;
     crash::reached("before a command");
-    let done = on_each(cx, targets, async |cx, host| {
+    let done = on_each(cx, targets, options.fanout(), async |cx, host| {
         run_on(cx, host, command, options.clone()).await
     });
     let done = done.await;
@@ -283,9 +307,13 @@ async fn wait_for_ssh(cx: &Context, servers: &Dynamic, options: WaitOptions) -> 
     let Some(list) = list else {
         return explained_one(servers).await;
     };
-    let waits = list.iter().map(&explained_one);
+    let names: Vec<String> = list.iter().enumerate().map(label).collect();
+    let waits = list.iter().zip(&names).map(async |(server, name)| {
+        let waited = explained_one(server).await;
+        Some(waited.map_err(|error| error.on(name)))
+    });
     let done = join_all(waits).await;
-    gathered(done).map(drop)
+    gathered(done, &names, failed_on_hosts, ErrorKind::CommandFailed).map(drop)
 }
 
 async fn wait_for_login(cx: &Context, server: &Dynamic, timeout: Duration) -> Result<()> {
@@ -331,7 +359,7 @@ async fn wait_for_login(cx: &Context, server: &Dynamic, timeout: Duration) -> Re
                 }
                 pace.pause("the login is refused").await?;
             }
-            Err(e) if e.kind.retryable() => pace.pause(&e.to_string()).await?,
+            Err(e) if e.kind.retryable() => after_outage(&mut pace, &e).await?,
             Err(e) => return Err(e),
         }
     }
@@ -358,7 +386,7 @@ async fn wait_for_port(
         let one_try = pace.left().min(ONE_TRY);
         let paused = match cx.clients.ssh().accepts(&host, one_try).await {
             Ok(()) => break,
-            Err(e) if e.kind.retryable() => pace.pause(&e.to_string()).await,
+            Err(e) if e.kind.retryable() => after_outage(&mut pace, &e).await,
             Err(e) => Err(e),
         };
         if let Err(error) = paused {

@@ -24,6 +24,7 @@ pub fn understand_caught(caught: &Dynamic) -> Error {
     let rhais_own = map.contains_key("error");
     let mut error = Error::new(kind(&map), message(caught, &map, rhais_own));
     error.hint = text(&map, "hint");
+    error.on = text(&map, "on");
     error.function = text(&map, "function");
     error.place = Place {
         source: text(&map, "source").unwrap_or_default(),

@@ -10,6 +10,7 @@ pub use caught::understand_caught;
 pub use declared::{Declared, Shape, add_shorter_calls};
 pub use identity::ResultKind;
 pub use options::{argument, options, options_of, to_dynamic, to_json};
+pub use share::Share;
 pub use throw::{ErrorInfo, Frame, Understood, throw, to_map, understand};
 pub use types::{HostValue, NameOr, Named, Seconds, integer, seconds, yes};
 
@@ -21,6 +22,7 @@ mod fault;
 mod identity;
 mod options;
 pub mod schema;
+mod share;
 mod throw;
 mod types;
 mod value;

@@ -38,6 +38,8 @@ pub enum Kind {
     Number,
     /// A number of seconds.
     Seconds,
+    /// A number of things, or a percentage of all of them.
+    Share,
     /// `true` or `false`.
     Bool,
     /// Array of values of one type.
@@ -73,6 +75,7 @@ pub(super) fn marked(format: &str) -> Schema {
 
 /// The formats of [`marked`].
 pub(super) const SECONDS: &str = "seconds";
+pub(super) const SHARE: &str = "share";
 pub(super) const TEXT_OR_MAP: &str = "text-or-map";
 pub(super) const HOST: &str = "host";
 
@@ -85,6 +88,7 @@ impl Kind {
             Self::Integer => "integer".to_owned(),
             Self::Number => "number".to_owned(),
             Self::Seconds => "seconds".to_owned(),
+            Self::Share => "integer or string".to_owned(),
             Self::Bool => "bool".to_owned(),
             Self::Array(items) => match items.plural() {
                 Some(items) => format!("array of {items}"),
@@ -107,6 +111,7 @@ impl Kind {
             Self::Integer => Some("integers"),
             Self::Number | Self::Seconds => Some("numbers"),
             Self::Map(_) | Self::MapOf(_) => Some("maps"),
+            Self::Share => Some("integers or strings"),
             Self::Bool | Self::Array(_) | Self::TextOrMap | Self::Host | Self::Any => None,
         }
     }
@@ -120,6 +125,7 @@ impl Kind {
                 quoted.join(" or ")
             }
             Self::Seconds => "a number of seconds".to_owned(),
+            Self::Share => "a number or a percentage".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::TextOrMap => "a string or a map".to_owned(),
             Self::Any => "any value".to_owned(),
@@ -148,6 +154,7 @@ impl Kind {
 fn kind(schema: &Value) -> Kind {
     match schema["format"].as_str() {
         Some(SECONDS) => return Kind::Seconds,
+        Some(SHARE) => return Kind::Share,
         Some(TEXT_OR_MAP) => return Kind::TextOrMap,
         Some(HOST) => return Kind::Host,
         _ => {}

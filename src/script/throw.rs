@@ -44,6 +44,8 @@ pub struct ErrorInfo {
     /// `parallel` and arrays of hosts, all failures.
     #[schemars(with = "Vec<Value>")]
     causes: Vec<ErrorInfo>,
+    /// In the causes: the host, or the item of `parallel`, on which it failed.
+    on: Option<String>,
     /// Name of the function that failed.
     function: Option<String>,
     /// Line of the failed call, counted from 1; 0 if unknown.
@@ -66,6 +68,7 @@ impl ErrorInfo {
             retryable: error.kind.retryable(),
             hint: error.hint.clone(),
             causes: error.causes.iter().map(Self::new).collect(),
+            on: error.on.clone(),
             function: error.function.clone(),
             line: error.place.line,
             column: error.place.column,

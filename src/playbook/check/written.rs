@@ -172,6 +172,7 @@ impl Literal {
             Kind::Bool => self == Self::Bool,
             Kind::Array(_) => self == Self::Array,
             Kind::Map(_) | Kind::MapOf(_) => self == Self::Map,
+            Kind::Share => matches!(self, Self::Integer | Self::String),
             Kind::TextOrMap | Kind::Host => matches!(self, Self::String | Self::Map),
             Kind::Any => true,
         }

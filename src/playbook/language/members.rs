@@ -79,7 +79,7 @@ impl Class {
                 Kind::Bool => Some(Self::Bool),
                 Kind::Array(_) => Some(Self::List),
                 Kind::Map(_) | Kind::MapOf(_) => Some(Self::Map),
-                Kind::TextOrMap | Kind::Host | Kind::Any => None,
+                Kind::Share | Kind::TextOrMap | Kind::Host | Kind::Any => None,
             },
         }
     }

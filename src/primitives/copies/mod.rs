@@ -7,12 +7,13 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::fanout::Fanout;
 use super::file_state;
 use crate::clients::ssh::{Command, Host, Program, Ran};
 use crate::context::Context;
 use crate::error::Result;
 use crate::report::text;
-use crate::script::{self, Declared, Outcome, Seconds, Shape};
+use crate::script::{self, Declared, Outcome, Seconds, Shape, Share};
 
 mod errors;
 mod fetch;
@@ -168,6 +169,24 @@ struct Scp {
     sudo: bool,
     /// Limit for the copy to each host. By default there is no limit.
     timeout: Option<Seconds>,
+    /// To how many hosts of an array the copy is made at the same time: a number,
+    /// or a percentage such as "10%". The default is 64.
+    at_once: Option<Share<1>>,
+    /// Sizes of batches of hosts, as for `ssh_exec`.
+    #[serde(default)]
+    batches: Vec<Share<1>>,
+    /// How many hosts may fail before no other host begins, as for `ssh_exec`.
+    max_failures: Option<Share<0>>,
+}
+
+impl Scp {
+    fn fanout(&self) -> Fanout {
+        Fanout {
+            at_once: self.at_once,
+            batches: self.batches.clone(),
+            max_failures: self.max_failures,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

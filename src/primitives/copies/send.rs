@@ -139,7 +139,7 @@ pub(super) async fn scp(
     let targets = Targets::resolve(cx, servers).await?;
     step.begin()?;
     crash::reached("before a copy");
-    let done = on_each(cx, targets, async |cx, host| {
+    let done = on_each(cx, targets, options.fanout(), async |cx, host| {
         copy_to(cx, host, &source, to, &options).await
     });
     let done = done.await;

@@ -82,7 +82,7 @@ fn text_of(expr: &Expr) -> Option<&str> {
 fn differ(kind: &Kind, literal: Literal) -> bool {
     let numbers = [Literal::Integer, Literal::Float];
     match kind {
-        Kind::Any | Kind::TextOrMap | Kind::Host => false,
+        Kind::Any | Kind::TextOrMap | Kind::Host | Kind::Share => false,
         Kind::Integer | Kind::Number | Kind::Seconds => !numbers.contains(&literal),
         kind => !literal.fits(kind),
     }
