@@ -69,7 +69,12 @@ pub(super) enum Command {
 #[derive(Debug, Subcommand)]
 pub(super) enum CloudCommand {
     /// Start the local cloud; run it with sudo to launch instances
-    Up,
+    Up {
+        /// Inject the faults of a TOML file into all requests, except those of runs
+        /// with faults of their own, until the local cloud stops
+        #[arg(long, value_name = "FILE")]
+        faults: Option<PathBuf>,
+    },
     /// Stop the local cloud and its instances; buckets and disks stay
     Down,
     /// Show the endpoint and the instances

@@ -1,6 +1,7 @@
 //! `autorun cloud`: the local cloud's background process.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -8,6 +9,7 @@ use autorun_localcloud::home;
 use reqwest::Method;
 
 use super::args::CloudCommand;
+use super::faults::read_faults;
 use super::local::{Cloud, CloudNeed, sudo_user};
 use super::output::{answer, complain};
 use super::sudo::Sudo;
@@ -24,7 +26,7 @@ pub(super) fn cloud(command: &CloudCommand) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(async {
         match command {
-            CloudCommand::Up => up().await,
+            CloudCommand::Up { faults } => up(faults.as_deref()).await,
             CloudCommand::Down => down().await,
             CloudCommand::Status => status().await,
             CloudCommand::Env => env().await,
@@ -33,7 +35,8 @@ pub(super) fn cloud(command: &CloudCommand) -> anyhow::Result<u8> {
     })
 }
 
-async fn up() -> anyhow::Result<u8> {
+async fn up(faults: Option<&Path>) -> anyhow::Result<u8> {
+    let faults = faults.map(read_faults).transpose()?;
     let (cloud, started) = Cloud::find_or_start(CloudNeed::Records, Sudo::Ask).await?;
     // The user who called sudo can then use the local cloud without sudo.
     let user = sudo_user();
@@ -42,6 +45,9 @@ async fn up() -> anyhow::Result<u8> {
             .home
             .grant(uid, gid, &cloud.access)
             .context("cannot write the access file")?;
+    }
+    if let Some(faults) = &faults {
+        cloud.set_faults(None, faults).await?;
     }
     let mut out = format!(
         "the local cloud is {} at {}\n",

@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use autorun_localcloud::daemon;
-use autorun_localcloud::faults::{self, Faults};
+use autorun_localcloud::faults::Settings;
 use autorun_localcloud::home::{self, Access, Home};
 use reqwest::Method;
 use serde_json::Value;
 
 use crate::clients::calls::Listeners;
 use crate::clients::{AccountOptions, AwsOptions, Endpoints, Network, StaticKey, http};
-use crate::error::Error;
 use crate::report::{Reporter, text};
 
 use super::output::{complain, fitted};
-use super::settings::{data_dir, shown};
+use super::settings::data_dir;
 use super::sudo::{self, Sudo};
 
 /// Timeout of a request to the local cloud's own API.
@@ -188,10 +187,14 @@ impl Cloud {
         }
     }
 
-    /// Injects faults into the requests of a run.
-    pub(super) async fn set_faults(&self, run: &str, faults: &Faults) -> anyhow::Result<()> {
-        let body = serde_json::to_value(faults)?;
-        control(&self.access, Method::PUT, "faults", Some(run), Some(body)).await?;
+    /// Injects faults into the requests of a run, or of all runs without their own.
+    pub(super) async fn set_faults(
+        &self,
+        run: Option<&str>,
+        settings: &Settings,
+    ) -> anyhow::Result<()> {
+        let body = serde_json::to_value(settings)?;
+        control(&self.access, Method::PUT, "faults", run, Some(body)).await?;
         Ok(())
     }
 
@@ -206,6 +209,9 @@ impl Cloud {
         let endpoint = &self.access.endpoint;
         let now = if started { " (just started)" } else { "" };
         report.info(format!("using the local cloud at {endpoint}{now}"));
+        if self.status["faults"] == true {
+            report.info("it has faults for all runs, until it stops");
+        }
         if !self.boots() {
             let why = self.status["cannot_boot"].as_str().unwrap_or_default();
             report.warn(why);
@@ -240,36 +246,6 @@ impl Cloud {
 
 fn no_response(owner: &str) -> String {
     format!("the local cloud of {owner} was started but does not respond")
-}
-
-/// Reads a faults file. The error for invalid TOML shows the line.
-pub(super) fn read_faults(path: &Path) -> anyhow::Result<Faults> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| shown(&Error::io("read the faults file", path, &e)))?;
-    let faults: Faults = toml::from_str(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?;
-    let checked = faults.check().and_then(|()| check_operations(&faults));
-    checked.map_err(|why| anyhow!("{}: {why}", path.display()))?;
-    Ok(faults)
-}
-
-/// Rejects unknown operations: their faults would never happen.
-fn check_operations(faults: &Faults) -> Result<(), String> {
-    let known = || autorun_localcloud::operations().chain([faults::BOOT, faults::ANY]);
-    for (index, fault) in faults.fault.iter().enumerate() {
-        let name = fault.operation.as_str();
-        if !known().any(|operation| operation == name) {
-            let nearest = text::nearest(name, known());
-            let instead = nearest.map_or_else(
-                || "use the name of an AWS operation, such as `RunInstances`".to_owned(),
-                |nearest| format!("the most similar one is `{nearest}`"),
-            );
-            return Err(format!(
-                "fault {}: the local cloud has no operation `{name}`; {instead}",
-                index + 1
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Returns the homes in which to look for a local cloud. A new one starts in the

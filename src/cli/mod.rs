@@ -18,6 +18,8 @@ mod destroy;
 mod dispatch;
 mod docs;
 mod engine;
+#[cfg(feature = "local-cloud")]
+mod faults;
 mod inputs;
 #[cfg(feature = "local-cloud")]
 mod local;

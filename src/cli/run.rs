@@ -42,7 +42,7 @@ pub(super) fn run(mut arguments: RunArgs) -> anyhow::Result<u8> {
     let mut run = Run::new(&real, "", about);
     run.about.directory = directory;
     #[cfg(feature = "local-cloud")]
-    let faults = arguments.faults.as_deref().map(super::local::read_faults);
+    let faults = arguments.faults.as_deref().map(super::faults::read_faults);
     #[cfg(feature = "local-cloud")]
     let faults = faults.transpose()?;
     let report = reporter(&arguments.report, &run.id)?;
@@ -82,7 +82,7 @@ pub(super) fn run(mut arguments: RunArgs) -> anyhow::Result<u8> {
     ))?;
     #[cfg(feature = "local-cloud")]
     if let (Some(cloud), Some(faults)) = (&target.cloud, &faults) {
-        runtime.block_on(cloud.set_faults(&run.id, faults))?;
+        runtime.block_on(cloud.set_faults(Some(&run.id), faults))?;
     }
     run.about.target = target.recorded.clone();
     let attempt = Attempt {

@@ -1,15 +1,18 @@
 //! The faults of `--faults FILE`: failures on request, to rehearse a playbook's
 //! `catch` blocks.
 //!
-//! Faults apply to one run, identified by the application name in its requests.
-//! Which call is hit depends only on the file and on the order of the run's own
-//! calls.
+//! Faults apply to one run, identified by the application name in its requests, or
+//! to all requests of runs that have none of their own. Which call is hit depends only
+//! on the file and on the order of these requests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::Mutex;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
+
+use crate::authorization::Policy;
 
 /// The name of the pseudo-operation that starts an instance.
 pub const BOOT: &str = "boot";
@@ -49,6 +52,58 @@ pub struct Account {
     pub free_plan: bool,
     /// The quota of running vCPUs.
     pub vcpus: Option<u32>,
+    /// The quota of Elastic IP addresses in a region.
+    pub elastic_ips: Option<usize>,
+    /// Names of buckets that belong to another account.
+    pub taken_buckets: Vec<String>,
+    /// The zones that do not offer an instance type, by the type's name.
+    pub not_offered: BTreeMap<String, Vec<String>>,
+    /// The regions that the account has not enabled.
+    pub disabled_regions: Vec<String>,
+    /// Whether the session token of the credentials has expired.
+    pub expired_token: bool,
+    /// How many seconds this machine's clock is behind that of AWS. A negative number
+    /// says that it is ahead.
+    pub clock_skew_seconds: i32,
+    /// The policy of the only user, which may otherwise do everything. A path, which
+    /// is relative to the directory of the faults file.
+    pub policy: Option<PathBuf>,
+}
+
+impl Account {
+    /// Whether a region is not enabled.
+    pub(crate) fn disables(&self, region: &str) -> bool {
+        self.disabled_regions.iter().any(|name| name == region)
+    }
+
+    /// Whether a zone offers an instance type.
+    pub(crate) fn offers(&self, instance_type: &str, zone: &str) -> bool {
+        let zones = self.not_offered.get(instance_type);
+        !zones.is_some_and(|zones| zones.iter().any(|name| name == zone))
+    }
+}
+
+/// A faults file with the text of the policy that it names.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The faults.
+    pub faults: Faults,
+    /// The text of the policy.
+    #[serde(default)]
+    pub policy: Option<String>,
+}
+
+impl Settings {
+    /// Checks the values that the types cannot check.
+    ///
+    /// # Errors
+    /// Fails with a message about the first mistake.
+    pub fn check(&self) -> Result<(), String> {
+        self.faults.check()?;
+        let policy = self.policy.as_deref().map(Policy::parse).transpose();
+        policy.map(drop).map_err(|mistake| mistake.to_string())
+    }
 }
 
 /// One fault.
@@ -217,38 +272,56 @@ fn dice(seed: u64, index: usize, call: u64) -> f64 {
 #[derive(Debug)]
 struct Run {
     faults: Faults,
+    policy: Option<Arc<Policy>>,
     calls: HashMap<String, u64>,
 }
 
-/// The faults of all runs.
+/// The faults of all runs. Those of the name [`EVERYONE`] apply to the requests of all
+/// other runs, and to those that name no run.
 #[derive(Debug, Default)]
 pub(crate) struct Plans(Mutex<HashMap<String, Run>>);
+
+/// The key of the faults for everyone. No run has this name.
+const EVERYONE: &str = "";
 
 /// The maximum number of runs with faults. The faults of a killed run stay
 /// until the process ends.
 const MOST_RUNS: usize = 1000;
 
 impl Plans {
-    /// Sets the faults of a run. Returns false if too many runs have faults.
-    pub(crate) fn set(&self, run: &str, faults: Faults) -> bool {
+    /// Sets the faults of a run, or of everyone. Fails with a message.
+    pub(crate) fn set(&self, run: Option<&str>, settings: &Settings) -> Result<(), String> {
+        settings.check()?;
+        let policy = settings.policy.as_deref().map(Policy::parse).transpose();
+        let policy = policy.map_err(|mistake| mistake.to_string())?;
         let mut runs = self.lock();
         if runs.len() >= MOST_RUNS {
-            return false;
+            return Err("too many runs have faults already".to_owned());
         }
-        let calls = HashMap::new();
-        runs.insert(run.to_owned(), Run { faults, calls });
-        true
+        let entry = Run {
+            faults: settings.faults.clone(),
+            policy: policy.map(Arc::new),
+            calls: HashMap::new(),
+        };
+        runs.insert(run.unwrap_or(EVERYONE).to_owned(), entry);
+        Ok(())
     }
 
-    /// Removes the faults of a run.
-    pub(crate) fn forget(&self, run: &str) {
-        self.lock().remove(run);
+    /// Removes the faults of a run, or of everyone.
+    pub(crate) fn forget(&self, run: Option<&str>) {
+        self.lock().remove(run.unwrap_or(EVERYONE));
+    }
+
+    /// Whether there are faults for everyone.
+    pub(crate) fn has_any_for_everyone(&self) -> bool {
+        self.lock().contains_key(EVERYONE)
     }
 
     /// Counts a call and returns the fault that hits it.
     pub(crate) fn hit(&self, run: Option<&str>, operation: &str) -> Option<Fault> {
         let mut runs = self.lock();
-        let run = runs.get_mut(run?)?;
+        let run = key(&runs, run);
+        let run = runs.get_mut(&run)?;
         let call = run.calls.entry(operation.to_owned()).or_default();
         *call += 1;
         let seed = run.faults.seed;
@@ -263,9 +336,16 @@ impl Plans {
     /// Returns the account settings of a run.
     pub(crate) fn account(&self, run: Option<&str>) -> Account {
         let runs = self.lock();
-        run.and_then(|run| runs.get(run))
+        let found = runs.get(&key(&runs, run));
+        found
             .map(|run| run.faults.account.clone())
             .unwrap_or_default()
+    }
+
+    /// Returns the policy that holds the user in a run.
+    pub(crate) fn policy(&self, run: Option<&str>) -> Option<Arc<Policy>> {
+        let runs = self.lock();
+        runs.get(&key(&runs, run))?.policy.clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Run>> {
@@ -276,16 +356,42 @@ impl Plans {
     }
 }
 
+/// Returns the key of the faults for a run.
+fn key(runs: &HashMap<String, Run>, run: Option<&str>) -> String {
+    let own = run.filter(|run| runs.contains_key(*run));
+    own.unwrap_or(EVERYONE).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn plans(toml: &str) -> Plans {
-        let faults: Faults = toml::from_str(toml).unwrap();
-        faults.check().unwrap();
+        let settings = Settings {
+            faults: toml::from_str(toml).unwrap(),
+            policy: None,
+        };
         let plans = Plans::default();
-        assert!(plans.set("r", faults));
+        plans.set(Some("r"), &settings).unwrap();
         plans
+    }
+
+    #[test]
+    fn the_faults_of_everyone_apply_to_runs_without_their_own() {
+        let plans = plans("[account]\nvcpus = 1\n");
+        let everyone = Settings {
+            policy: Some(r#"{"Statement": []}"#.to_owned()),
+            ..Settings::default()
+        };
+        plans.set(None, &everyone).unwrap();
+        assert_eq!(plans.account(Some("r")).vcpus, Some(1));
+        assert!(plans.policy(Some("r")).is_none());
+        for run in [None, Some("other")] {
+            assert_eq!(plans.account(run).vcpus, None);
+            assert!(plans.policy(run).is_some());
+        }
+        plans.forget(None);
+        assert!(plans.policy(None).is_none());
     }
 
     #[test]

@@ -5,14 +5,15 @@
 //! AWS. No module here uses an SDK or Rhai, and only `cli` and the tests use
 //! this package.
 //!
-//! - [`daemon`] is the process, `server` its HTTP server, [`faults`] the
-//!   failures on request.
+//! - [`daemon`] is the process, `server` its HTTP server, `control` its requests that
+//!   are not AWS's, [`faults`] the failures on request.
 //! - `crowd` limits the connections of a listener; `visitors` identifies the
 //!   users behind those of the HTTP server, with `peer`; `line` closes
 //!   connections whose clients do not read; `logbook` is the log.
 //! - `ec2` (with STS) and `s3` are the services. `signature` verifies requests,
 //!   so that a service acts only on what is signed; `query` parses query
 //!   strings.
+//! - [`authorization`] evaluates policies.
 //! - `machine` creates instances from namespaces; `sshd`, `proxy` and
 //!   `metadata` are the services that instances use.
 //! - `clock` formats times, `as_text` serializes values as text.
@@ -26,7 +27,9 @@
 #[cfg(target_os = "linux")]
 mod accounts;
 mod as_text;
+pub mod authorization;
 mod clock;
+mod control;
 mod crowd;
 pub mod daemon;
 mod ec2;
@@ -40,6 +43,7 @@ mod logbook;
 mod machine;
 #[cfg(target_os = "linux")]
 mod metadata;
+mod mutations;
 mod peer;
 mod programs;
 #[cfg(target_os = "linux")]

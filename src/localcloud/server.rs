@@ -13,21 +13,23 @@ use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use s3s::Body;
-use serde_json::{Value, json};
-use subtle::ConstantTimeEq as _;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::ec2::{self, Answer, Ec2, Refusal};
-use super::faults::{Act, Fault, Faults, Plans, When};
+use super::authorization::Guard;
+use super::daemon::ACCOUNT;
+use super::ec2::{self, Answer, Ec2, Refusal, Sender};
+use super::faults::{Account, Act, Fault, Plans, When};
 use super::line::Line;
 use super::logbook;
+use super::mutations::Mutations;
 use super::query::Query;
-use super::s3::{self, S3};
-use super::signature::{self, Keys, Scope, Session};
+use super::s3::{self, Rules, S3};
+use super::signature::{self, Keys, Scope, Session, Validity};
 use super::visitors::{Visitor, Visitors};
 
 /// The maximum size, in bytes, of a request's header, and of a body that is
@@ -47,6 +49,8 @@ pub(crate) struct Front {
     /// The public status of this cloud.
     pub(crate) status: Value,
     pub(crate) visitors: Visitors,
+    /// How many requests asked for a change.
+    pub(crate) mutations: Mutations,
     /// Ends the process.
     pub(crate) end: CancellationToken,
 }
@@ -155,7 +159,7 @@ impl Front {
                 None => is_form(&parts),
             };
         if is_query {
-            return self.query(parts, body, visitor).await;
+            return self.query(parts, body, peer, visitor).await;
         }
         let request = Request::from_parts(parts, body);
         self.object(request, peer, visitor).await
@@ -181,21 +185,24 @@ impl Front {
         &self,
         parts: Parts,
         body: Incoming,
+        peer: SocketAddr,
         visitor: &Visitor<'_>,
     ) -> Result<Response<Body>, Reset> {
-        let in_json = signature::claimed_service(&parts) == Some("ssm");
-        let refused = |refusal: &Refusal| {
-            if in_json {
-                ssm_body(refusal.status, &ec2::ssm_refused(refusal))
-            } else {
-                xml(ec2::refused(refusal, &ec2::new_request_id()))
-            }
+        let service = signature::claimed_service(&parts)
+            .unwrap_or("ec2")
+            .to_owned();
+        let in_json = service == "ssm";
+        let refused = |refusal: &Refusal| match service.as_str() {
+            "ssm" => ssm_body(refusal.status, &ec2::ssm_refused(refusal)),
+            other => xml(ec2::refused_by(other, refusal)),
         };
+        let run = named_run(&parts.headers, SIGNED_AGENT);
         let form = match visitor.form(body).await {
             Ok(form) => form,
             Err(refusal) => return Ok(closing(refused(&refusal))),
         };
-        let request = match self.verified(&parts, &form.bytes) {
+        let account = self.plans.account(run.as_deref());
+        let request = match self.verified((&service, &parts, &form.bytes), &account) {
             Ok(request) => request,
             Err(refusal) => {
                 log::info!(target: logbook::STRANGERS, "- refused: {}", refusal.code);
@@ -204,23 +211,17 @@ impl Front {
         };
         drop(form);
         visitor.settle();
-        let run = named_run(&parts.headers, SIGNED_AGENT);
         let operation = if in_json {
             ec2::ssm_operation(&parts.headers)
         } else {
             ec2::action_of(&request.form)
         };
+        self.mutations.note_query(&operation, &request.form);
         let fault = self.plans.hit(run.as_deref(), &operation);
         if let Some(refusal) = refusal_before(fault.as_ref()).await? {
             return Ok(refused(&refusal));
         }
-        let region = &request.scope.region;
-        let answer = if in_json {
-            let (status, answer) = self.ec2.answer_ssm(region, &operation, &request.form);
-            ssm_body(status, &answer)
-        } else {
-            xml(self.act(&request, run.as_deref()))
-        };
+        let answer = self.act(&request, &operation, run.as_deref(), peer);
         let status = answer.status().as_u16();
         log::info!(
             "{} {} {status}",
@@ -235,11 +236,16 @@ impl Front {
 
     /// Returns the parameters of a request after verifying their signature. They
     /// are the body of a `POST` or the query of a `GET`.
-    fn verified(&self, parts: &Parts, body: &[u8]) -> Result<Verified, Refusal> {
+    fn verified(
+        &self,
+        (service, parts, body): (&str, &Parts, &[u8]),
+        account: &Account,
+    ) -> Result<Verified, Refusal> {
         let raw = parts.uri.query().unwrap_or_default();
         let malformed = |why: &str| Refusal::new("MalformedQueryString", why);
         let query = Query::parse(raw).ok_or_else(|| malformed("The query is not UTF-8"))?;
-        let signed = ec2::authenticate(parts, &query, body, &self.keys, Timestamp::now())?;
+        let request = (parts, &query, body);
+        let signed = ec2::authenticate(service, request, &self.keys, validity(account))?;
         if let Some(session) = &signed.session {
             self.ec2.record_use(session, &signed.scope.region);
         }
@@ -259,16 +265,47 @@ impl Front {
         })
     }
 
-    fn act(&self, request: &Verified, run: Option<&str>) -> Answer {
+    fn act(
+        &self,
+        request: &Verified,
+        operation: &str,
+        run: Option<&str>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
+        let (form, region) = (&request.form, &request.scope.region);
+        let session = request.session.as_ref();
+        let guard = self.guard(run, session, region, peer);
+        let guard = guard.as_ref();
         match request.scope.service.as_str() {
-            "iam" => self.ec2.answer_iam(&request.form),
-            "sts" => {
-                let session = request.session.as_ref();
-                self.ec2
-                    .answer_sts(&request.form, &self.keys.access_key_id, session)
+            "iam" => xml(self.ec2.answer_iam(form, guard)),
+            "ssm" => {
+                let (status, answer) = self.ec2.answer_ssm(region, operation, form, guard);
+                ssm_body(status, &answer)
             }
-            _ => self.ec2.answer(&request.scope.region, &request.form, run),
+            "sts" => {
+                let key = &self.keys.access_key_id;
+                xml(self.ec2.answer_sts(form, key, session, guard))
+            }
+            _ => xml(self.ec2.answer(region, form, Sender { run, guard })),
         }
+    }
+
+    /// Returns the policy that holds the sender of a request: the owner of the access
+    /// key. The policies of roles are not evaluated.
+    fn guard(
+        &self,
+        run: Option<&str>,
+        session: Option<&Session>,
+        region: &str,
+        peer: SocketAddr,
+    ) -> Option<Guard> {
+        let policy = self.plans.policy(run).filter(|_| session.is_none())?;
+        Some(Guard::of_user(
+            policy,
+            ACCOUNT,
+            region,
+            (peer.ip(), Timestamp::now()),
+        ))
     }
 
     /// Serves requests to S3.
@@ -278,7 +315,11 @@ impl Front {
         peer: SocketAddr,
         visitor: &Visitor<'_>,
     ) -> Result<Response<Body>, Reset> {
-        let received = self.s3.receive(request, peer.ip());
+        let account = {
+            let run = named_run(request.headers(), SIGNED_AGENT);
+            self.plans.account(run.as_deref())
+        };
+        let received = self.s3.receive(request, peer.ip(), validity(&account));
         let signed = received.signed_headers();
         let part = match signed {
             Some(_) => module_path!(),
@@ -287,7 +328,7 @@ impl Front {
         if signed.is_some() {
             visitor.settle();
         }
-        if let Some((session, region)) = received.session() {
+        if let Some((Some(session), region)) = received.signer() {
             self.ec2.record_use(session, region);
         }
         let run = signed.and_then(|headers| named_run(headers, SIGNED_AGENT));
@@ -295,14 +336,19 @@ impl Front {
         let operation = received.operation();
         let hit = || self.plans.hit(run, operation);
         let fault = received.is_sound().then(hit).flatten();
+        if received.is_sound() {
+            self.mutations.note_object(received.method());
+        }
         let refused =
             |refusal: &Refusal| s3::error_response(&refusal.code, &refusal.message, refusal.status);
         if let Some(refusal) = refusal_before(fault.as_ref()).await? {
             received.discard().await;
             return Ok(refused(&slow_down(refusal)));
         }
-        let blocks_public = self.plans.account(run).blocks_public;
-        let answer = self.s3.serve(received, blocks_public).await;
+        let guard = received
+            .signer()
+            .and_then(|(session, region)| self.guard(run, session, region, peer));
+        let answer = self.s3.serve(received, Rules { account, guard }).await;
         log::info!(
             target: part,
             "{} {operation} {}",
@@ -317,79 +363,6 @@ impl Front {
             None => Ok(answer),
         }
     }
-
-    /// Serves requests that are neither EC2's nor S3's. No bucket name begins
-    /// with `_`.
-    async fn own(
-        &self,
-        path: &str,
-        request: Request<Incoming>,
-        peer: SocketAddr,
-        visitor: &Visitor<'_>,
-    ) -> Response<Body> {
-        let is_owner = self.is_owner(&request);
-        if is_owner {
-            visitor.settle();
-        }
-        match (request.method(), path) {
-            // The same response as checkip.amazonaws.com.
-            (&Method::GET, "checkip") => plain(StatusCode::OK, &format!("{}\n", peer.ip())),
-            (&Method::GET, "status") => json_body(&self.status),
-            _ if !is_owner => plain(
-                StatusCode::FORBIDDEN,
-                "this request needs the token of the access file\n",
-            ),
-            (&Method::GET, "instances") => json_body(&Value::Array(self.ec2.listing())),
-            (&Method::PUT, "faults") => self.set_faults(request, visitor).await,
-            (&Method::DELETE, "faults") => {
-                if let Some(run) = run_of(&request) {
-                    self.plans.forget(&run);
-                }
-                json_body(&json!({}))
-            }
-            (&Method::POST, "down") => {
-                self.end.cancel();
-                json_body(&json!({}))
-            }
-            _ => plain(StatusCode::NOT_FOUND, "no such path\n"),
-        }
-    }
-
-    fn is_owner(&self, request: &Request<Incoming>) -> bool {
-        let given = request.headers().get("x-autorun-token");
-        given.is_some_and(|given| given.as_bytes().ct_eq(self.token.as_bytes()).into())
-    }
-
-    async fn set_faults(
-        &self,
-        request: Request<Incoming>,
-        visitor: &Visitor<'_>,
-    ) -> Response<Body> {
-        let Some(run) = run_of(&request) else {
-            return plain(StatusCode::BAD_REQUEST, "the request does not name a run\n");
-        };
-        let Ok(form) = visitor.form(request.into_body()).await else {
-            return plain(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "the body is too long or did not arrive in time\n",
-            );
-        };
-        let faults = serde_json::from_slice::<Faults>(&form.bytes)
-            .map_err(|e| e.to_string())
-            .and_then(|faults| faults.check().map(|()| faults));
-        let faults = match faults {
-            Ok(faults) => faults,
-            Err(why) => return plain(StatusCode::BAD_REQUEST, &format!("{why}\n")),
-        };
-        if self.plans.set(&run, faults) {
-            json_body(&json!({}))
-        } else {
-            plain(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too many runs have faults already\n",
-            )
-        }
-    }
 }
 
 /// Closes the connection after this response, because the request's body was
@@ -398,6 +371,16 @@ fn closing(mut answer: Response<Body>) -> Response<Body> {
     let close = HeaderValue::from_static("close");
     answer.headers_mut().insert(CONNECTION, close);
     answer
+}
+
+/// Returns when and where the owner's key is valid.
+fn validity(account: &Account) -> Validity<'_> {
+    let skew = SignedDuration::from_secs(account.clock_skew_seconds.into());
+    Validity {
+        now: Timestamp::now() + skew,
+        is_expired: account.expired_token,
+        disabled_regions: &account.disabled_regions,
+    }
 }
 
 /// Formats the name of a run for the log.
@@ -427,7 +410,7 @@ fn named_run(headers: &HeaderMap, header: &str) -> Option<String> {
 }
 
 /// Returns the run that a request with the token concerns.
-fn run_of(request: &Request<Incoming>) -> Option<String> {
+pub(super) fn run_of(request: &Request<Incoming>) -> Option<String> {
     named_run(request.headers(), USER_AGENT.as_str())
 }
 
@@ -519,11 +502,11 @@ fn ssm_body(status: u16, value: &Value) -> Response<Body> {
     respond(status, "application/x-amz-json-1.1", value.to_string())
 }
 
-fn plain(status: StatusCode, text: &str) -> Response<Body> {
+pub(super) fn plain(status: StatusCode, text: &str) -> Response<Body> {
     respond(status, "text/plain", text.to_owned())
 }
 
-fn json_body(value: &Value) -> Response<Body> {
+pub(super) fn json_body(value: &Value) -> Response<Body> {
     respond(StatusCode::OK, "application/json", value.to_string())
 }
 

@@ -30,6 +30,7 @@ mod known_hosts;
 mod ledger;
 mod ledger_files;
 mod local_cloud;
+mod local_cloud_account;
 mod local_cloud_dnf;
 mod local_cloud_iam;
 mod local_cloud_programs;

@@ -22,3 +22,4 @@ pub use hosting::{Check, checks};
 pub(crate) use process::main;
 pub(crate) use start::NAME;
 pub use start::start;
+pub(crate) use status::ACCOUNT;

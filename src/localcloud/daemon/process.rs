@@ -23,6 +23,7 @@ use crate::ec2::{self, Ec2};
 use crate::faults::Plans;
 use crate::home::{Access, Home};
 use crate::logbook;
+use crate::mutations::Mutations;
 use crate::s3::{self, S3};
 use crate::server::{self, Front};
 use crate::visitors::Visitors;
@@ -122,6 +123,7 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
         hosts: hosts(address, port),
         status,
         visitors: Visitors::new(home.clone()),
+        mutations: Mutations::default(),
         end: end.clone(),
     });
     for (uid, gid) in grants {

@@ -72,4 +72,4 @@ pub(super) fn status(endpoint: &str, hosting: Option<&Hosting>) -> Value {
 }
 
 /// The account that owns everything.
-pub(super) const ACCOUNT: &str = "123456789012";
+pub(crate) const ACCOUNT: &str = "123456789012";

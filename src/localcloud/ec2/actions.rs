@@ -330,6 +330,13 @@ pub(crate) fn actions() -> impl Iterator<Item = &'static str> {
         .chain(ssm::OPERATIONS)
 }
 
+/// Returns AWS's names of the actions of EC2.
+#[cfg(test)]
+pub(super) fn of_ec2() -> impl Iterator<Item = &'static str> {
+    let ec2 = ACTIONS.iter().map(|(name, _)| *name);
+    ec2.chain(absent::actions())
+}
+
 /// Whether an action changes the state. AWS names all actions that only read
 /// `Describe..` or `Get..`.
 pub(super) fn changes(action: &str) -> bool {

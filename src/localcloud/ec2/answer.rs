@@ -1,7 +1,9 @@
 //! Answers to query requests, and the format of EC2's errors.
 
+use super::ids::new_request_id;
 use super::refusal::Refusal;
 use super::xml::Xml;
+use super::{iam, sts};
 
 /// An answer: HTTP status, request id and XML.
 #[derive(Debug)]
@@ -11,8 +13,18 @@ pub(crate) struct Answer {
     pub(crate) xml: String,
 }
 
+/// Returns an error answer in the format of a service with query requests.
+pub(crate) fn refused_by(service: &str, refusal: &Refusal) -> Answer {
+    let request = new_request_id();
+    match service {
+        "iam" => iam::refused(refusal, &request),
+        "sts" => sts::refused(refusal, &request),
+        _ => refused(refusal, &request),
+    }
+}
+
 /// Returns an error answer in EC2's format.
-pub(crate) fn refused(refusal: &Refusal, request: &str) -> Answer {
+pub(super) fn refused(refusal: &Refusal, request: &str) -> Answer {
     let mut xml = Xml::default();
     xml.node("Response", |xml| {
         xml.node("Errors", |xml| {

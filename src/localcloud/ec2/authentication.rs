@@ -1,30 +1,76 @@
-//! Authentication of requests to EC2 and STS, with the error messages of these
-//! services. S3 has its own messages for the same faults.
+//! Authentication of requests to EC2, IAM, STS and Systems Manager, with the error
+//! messages of these services. S3 has its own messages for the same faults.
 
 use hyper::http::request::Parts;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::refusal::{Refusal, Result};
 use crate::query::Query;
-use crate::signature::{self, Fault, Flaw, Keys, Service, Signed};
+use crate::signature::{self, Fault, Flaw, Keys, Service, Signed, Validity};
 
-/// Verifies a request, including its whole body.
+/// Verifies a request to a service, including its whole body.
 pub(crate) fn authenticate(
-    parts: &Parts,
-    query: &Query,
-    body: &[u8],
+    service: &str,
+    (parts, query, body): (&Parts, &Query, &[u8]),
     keys: &Keys,
-    now: Timestamp,
+    validity: Validity<'_>,
 ) -> Result<Signed> {
-    match signature::verify(parts, query, Service::Query { body }, keys, now) {
+    match signature::verify(parts, query, Service::Query { body }, keys, validity) {
         Ok(Some(signed)) => Ok(signed),
         Ok(None) => Err(Refusal::new(
             "MissingAuthenticationToken",
             "Request is missing Authentication Token",
         )
         .status(403)),
-        Err(fault) => Err(refusal(fault, now)),
+        Err(fault) => Err(own_words(service, &fault, validity.now)
+            .unwrap_or_else(|| refusal(fault, validity.now))),
     }
+}
+
+/// Returns the error of a service that does not have EC2's error for a fault.
+fn own_words(service: &str, fault: &Fault, now: Timestamp) -> Option<Refusal> {
+    let (code, message) = match (service, fault) {
+        ("iam" | "sts", Fault::UnknownKey | Fault::Token) => (
+            "InvalidClientTokenId",
+            "The security token included in the request is invalid.".to_owned(),
+        ),
+        ("iam" | "sts", Fault::TokenExpired) => (
+            "ExpiredToken",
+            "The security token included in the request is expired".to_owned(),
+        ),
+        ("iam" | "sts", Fault::Skewed(date)) => ("SignatureDoesNotMatch", skewed(date, now)),
+        ("ssm", Fault::UnknownKey | Fault::Token) => (
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid.".to_owned(),
+        ),
+        ("ssm", Fault::TokenExpired) => (
+            "ExpiredTokenException",
+            "The security token included in the request is expired".to_owned(),
+        ),
+        ("ssm", Fault::Skewed(date)) => ("InvalidSignatureException", skewed(date, now)),
+        _ => return None,
+    };
+    let status = if service == "ssm" { 400 } else { 403 };
+    Some(Refusal::new(code, message).status(status))
+}
+
+/// Returns the message about a clock that is off, in the form of dates in signatures.
+fn skewed(date: &str, now: Timestamp) -> String {
+    let at = |time: Timestamp| time.strftime("%Y%m%dT%H%M%SZ").to_string();
+    let minutes = 15;
+    let tolerance = SignedDuration::from_mins(minutes);
+    if date > at(now).as_str() {
+        let latest = at(now + tolerance);
+        return format!(
+            "Signature not yet current: {date} is still later than {latest} ({} + {minutes} min.)",
+            at(now)
+        );
+    }
+    let earliest = at(now - tolerance);
+    format!(
+        "Signature expired: {date} is now earlier than {earliest} ({} - {minutes} min.)",
+        at(now)
+    )
 }
 
 fn refusal(fault: Fault, now: Timestamp) -> Refusal {
@@ -114,6 +160,27 @@ mod tests {
     }
 
     #[test]
+    fn other_services_have_codes_of_their_own() {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
+        let skewed = Fault::Skewed("19700101T000000Z".into());
+        for (service, fault, code) in [
+            ("sts", Fault::UnknownKey, "InvalidClientTokenId"),
+            ("iam", Fault::TokenExpired, "ExpiredToken"),
+            ("ssm", Fault::TokenExpired, "ExpiredTokenException"),
+            ("sts", skewed.clone(), "SignatureDoesNotMatch"),
+        ] {
+            let refusal = own_words(service, &fault, now).unwrap();
+            assert_eq!(refusal.code, code, "{service}");
+        }
+        assert_eq!(own_words("ec2", &skewed, now), None);
+        assert_eq!(
+            own_words("sts", &skewed, now).unwrap().message,
+            "Signature expired: 19700101T000000Z is now earlier than 19700101T004500Z \
+             (19700101T010000Z - 15 min.)"
+        );
+    }
+
+    #[test]
     fn a_request_without_a_signature_has_its_own_code() {
         let parts = hyper::Request::post("/").body(()).unwrap().into_parts().0;
         let keys = Keys {
@@ -121,7 +188,13 @@ mod tests {
             secret_access_key: SECRET.into(),
         };
         let query = Query::default();
-        let refusal = authenticate(&parts, &query, b"", &keys, Timestamp::now()).unwrap_err();
+        let validity = Validity {
+            now: Timestamp::now(),
+            is_expired: false,
+            disabled_regions: &[],
+        };
+        let request = (&parts, &query, &b""[..]);
+        let refusal = authenticate("ec2", request, &keys, validity).unwrap_err();
         assert_eq!(refusal.code, "MissingAuthenticationToken");
     }
 }

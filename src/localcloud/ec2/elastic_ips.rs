@@ -16,9 +16,15 @@ use super::refusal::{Refusal, Result};
 use super::state::{Association, ElasticIp, Instance, Phase, Tags};
 use super::tags;
 use super::xml::Xml;
+use crate::faults::Account;
 
 /// AWS's default quota of Elastic IP addresses in a region.
-pub(super) const QUOTA: usize = 5;
+const QUOTA: usize = 5;
+
+/// Returns the quota of an account.
+pub(super) fn quota(account: &Account) -> usize {
+    account.elastic_ips.unwrap_or(QUOTA)
+}
 
 /// An Elastic IP address with the interface that has it.
 struct Address {
@@ -164,7 +170,7 @@ pub(super) fn allocate_address(call: &mut Call<'_>, request: &Part<'_>) -> Resul
     }
     let tags = tags::specified(request, &["elastic-ip"], "elastic-ip")?;
     call.read_all()?;
-    if call.region().elastic_ips.len() >= QUOTA {
+    if call.region().elastic_ips.len() >= quota(call.account) {
         return Err(Refusal::new(
             "AddressLimitExceeded",
             "The maximum number of addresses has been reached.",

@@ -209,9 +209,18 @@ pub(super) fn describe_instance_type_offerings(
             ));
         }
     };
+    let account = call.account;
+    let zones = zones(region);
+    let offers = |name: &str, place: &str| {
+        let mut here = zones
+            .iter()
+            .filter(|zone| [region, &*zone.name, &*zone.id].contains(&place));
+        here.any(|zone| account.offers(name, &zone.name))
+    };
     let all = locations.iter().flat_map(|place| {
-        let offered = |known: &InstanceType| Offering(known.name, place.clone());
-        types().iter().map(offered)
+        let offered = |known: &&InstanceType| offers(known.name, place);
+        let offering = |known: &InstanceType| Offering(known.name, place.clone());
+        types().iter().filter(offered).map(offering)
     });
     let offerings = Filters::of(request)?.keep(all.collect())?;
     let (offerings, next) = page(request, offerings, 5)?;

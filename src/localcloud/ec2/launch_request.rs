@@ -15,6 +15,7 @@ use super::options::{Options, read_interface};
 use super::own_images::check_available;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
+use super::regions::zones;
 use super::state::{InstanceProfile, KeyPair, MetadataOptions, OnShutdown, Tags};
 use super::user_data::user_data;
 use super::vpc::state::Subnet;
@@ -101,13 +102,15 @@ pub(super) fn read(
     options.interface_tags = tags::specified(request, &kinds, "network-interface")?;
     let cpu_credits = credits(request, instance_type)?;
     let iam_profile = instance_profiles::of_launch(call, request)?;
-    let (public, subnet, groups) = network(call, request, zone.as_deref(), min_count)?;
+    let wanted = (name, min_count);
+    let (public, subnet, groups) = network(call, request, zone.as_deref(), wanted)?;
     if let Some(zone) = zone.filter(|zone| *zone != subnet.zone) {
         return Err(Refusal::new(
             "InvalidParameterValue",
             format!("Invalid availability zone: [{zone}]"),
         ));
     }
+    check_offered(call, name, &subnet.zone)?;
     Ok(Launch {
         min_count,
         max_count,
@@ -171,6 +174,28 @@ fn key(call: &mut Call<'_>, request: &Part<'_>) -> Result<Option<KeyPair>> {
     })
 }
 
+/// Refuses an instance type that the zone of the launch does not offer.
+fn check_offered(call: &Call<'_>, name: &str, zone: &str) -> Result<()> {
+    if call.account.offers(name, zone) {
+        return Ok(());
+    }
+    let others = zones(call.region_name).into_iter().map(|zone| zone.name);
+    let others = others.filter(|other| call.account.offers(name, other));
+    let others: Vec<String> = others.collect();
+    let mut message = format!(
+        "Your requested instance type ({name}) is not supported in your requested Availability \
+         Zone ({zone})."
+    );
+    if !others.is_empty() {
+        message.push_str(
+            " Please retry your request by not specifying an Availability Zone or choosing ",
+        );
+        message.push_str(&others.join(", "));
+        message.push('.');
+    }
+    Err(Refusal::new("Unsupported", message))
+}
+
 /// Returns whether the instance has a public address, its subnet, and the ids of
 /// its groups.
 /// A request contains the groups either at the top level or in its network
@@ -179,7 +204,7 @@ fn network(
     call: &mut Call<'_>,
     request: &Part<'_>,
     zone: Option<&str>,
-    count: u32,
+    wanted: (&str, u32),
 ) -> Result<(bool, Subnet, Vec<String>)> {
     let interfaces = request.parts("NetworkInterface");
     if interfaces.len() > 1 {
@@ -221,7 +246,7 @@ fn network(
                 .map(str::to_owned),
         );
     }
-    let subnet = subnet_of(call, subnet, zone, count)?;
+    let subnet = subnet_of(call, subnet, zone, wanted)?;
     if ids.is_empty() {
         ids.extend(groups::default_of(call, &subnet.vpc));
     }

@@ -10,6 +10,7 @@
 
 mod absent;
 mod account_settings;
+mod action_resources;
 mod actions;
 mod addresses;
 #[cfg(target_os = "linux")]
@@ -55,6 +56,7 @@ mod machines;
 #[cfg(target_os = "linux")]
 mod metadata;
 mod monitoring;
+mod needs;
 mod network;
 mod network_interfaces;
 #[cfg(not(target_os = "linux"))]
@@ -88,15 +90,14 @@ mod vpc;
 mod xml;
 
 pub(crate) use actions::actions;
-pub(crate) use answer::{Answer, action_of, refused};
+pub(crate) use answer::{Answer, action_of, refused_by};
 pub(crate) use authentication::authenticate;
 pub(crate) use call::{CONSISTENCY_SECONDS, CloudInfo};
-pub(crate) use ids::new_request_id;
 #[cfg(target_os = "linux")]
 pub(crate) use machines::Machines;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use no_machines::Machines;
 pub(crate) use refusal::Refusal;
-pub(crate) use service::Ec2;
+pub(crate) use service::{Ec2, Sender};
 pub(crate) use ssm::{operation as ssm_operation, refused as ssm_refused};
 pub(crate) use store::Store;

@@ -163,12 +163,12 @@ pub(super) fn vpc_of(call: &mut Call<'_>, vpc: Option<&str>) -> Result<Vpc> {
 
 /// Returns the subnet of a launch of so many instances: the named one, else the
 /// default subnet of the zone, else the first default subnet with enough
-/// addresses.
+/// addresses in a zone that offers the instance type.
 pub(super) fn subnet_of(
     call: &mut Call<'_>,
     subnet: Option<&str>,
     zone: Option<&str>,
-    count: u32,
+    (instance_type, count): (&str, u32),
 ) -> Result<Subnet> {
     if let Some(id) = subnet {
         return vpc::find_subnet(call, id);
@@ -201,7 +201,8 @@ pub(super) fn subnet_of(
     }
     let wanted = usize::try_from(count).unwrap_or(usize::MAX);
     let has_room = |s: &Subnet| free_count(call.state, call.facts.subnet, s) >= wanted;
-    let place = all.iter().position(has_room).unwrap_or(0);
+    let fits = |s: &Subnet| call.account.offers(instance_type, &s.zone) && has_room(s);
+    let place = all.iter().position(fits).unwrap_or(0);
     Ok(all.swap_remove(place))
 }
 
@@ -310,13 +311,14 @@ pub(super) fn describe_account_attributes(call: &mut Call<'_>, request: &Part<'_
         .map_or("none", |vpc| vpc.id.as_str())
         .to_owned();
     let addresses = default_block(call.facts.subnet).hosts().count();
+    let elastic_ips = elastic_ips::quota(call.account);
     let all = [
         ("supported-platforms", "VPC".to_owned()),
         ("default-vpc", vpc),
         ("max-instances", addresses.to_string()),
         ("vpc-max-security-groups-per-interface", "5".to_owned()),
-        ("max-elastic-ips", elastic_ips::QUOTA.to_string()),
-        ("vpc-max-elastic-ips", elastic_ips::QUOTA.to_string()),
+        ("max-elastic-ips", elastic_ips.to_string()),
+        ("vpc-max-elastic-ips", elastic_ips.to_string()),
     ];
     let wanted = all
         .into_iter()

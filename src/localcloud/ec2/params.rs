@@ -108,6 +108,13 @@ impl<'a> Part<'a> {
         action.map_or("", String::as_str)
     }
 
+    /// Returns the names and values of all parameters of the request, without reading
+    /// them.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let all = self.params.values.iter();
+        all.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Returns a required value. Fails if it is missing or empty.
     pub(super) fn required(&self, name: &str) -> Result<&'a str> {
         self.text(name).ok_or_else(|| {

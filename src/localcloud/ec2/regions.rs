@@ -120,9 +120,14 @@ pub(super) fn describe_regions(call: &mut Call<'_>, request: &Part<'_>) -> Resul
     }
     let names = request.list("RegionName");
     let all = request.flag("AllRegions")?.unwrap_or(false);
-    let enabled = ROWS.iter().map(|row| Region(row.0, "opt-in-not-required"));
-    let others = NOT_OPTED_IN.iter().map(|name| Region(name, "not-opted-in"));
-    let mut known: Vec<Region> = enabled.chain(others).collect();
+    let is_enabled = |name: &str| has_region(name) && !call.account.disables(name);
+    let regions = ROWS.iter().map(|row| row.0).chain(NOT_OPTED_IN);
+    let mut known: Vec<Region> = regions
+        .map(|name| match is_enabled(name) {
+            true => Region(name, "opt-in-not-required"),
+            false => Region(name, "not-opted-in"),
+        })
+        .collect();
     known.sort_by_key(|region| region.0);
     if let Some(name) = names
         .iter()
@@ -135,7 +140,7 @@ pub(super) fn describe_regions(call: &mut Call<'_>, request: &Part<'_>) -> Resul
     }
     known.retain(|region| {
         let asked = names.contains(&region.0);
-        asked || (names.is_empty() && (all || has_region(region.0)))
+        asked || (names.is_empty() && (all || is_enabled(region.0)))
     });
     let regions = Filters::of(request)?.keep(known)?;
     call.read_all()?;

@@ -10,6 +10,7 @@ use super::answer::{Answer, refused};
 use super::call::{Call, Consoles};
 use super::filters::check_ids;
 use super::ids::new_request_id;
+use super::needs::needs;
 use super::params::Params;
 use super::refusal::{Refusal, Result};
 use super::regions::has_region;
@@ -17,6 +18,9 @@ use super::state::{Millis, Phase, State};
 use super::store::Store;
 use super::xml::Xml;
 use super::{actions, iam, network, ssm, sts};
+#[cfg(test)]
+use crate::authorization::Need;
+use crate::authorization::{Denial, Guard};
 use crate::clock;
 use crate::faults::{Account, Plans};
 use crate::signature::Session;
@@ -30,6 +34,25 @@ struct Inner {
     store: Arc<Store>,
     plans: Arc<Plans>,
     machines: Option<Machines>,
+}
+
+/// What is known of the sender of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sender<'a> {
+    /// The run that the request names.
+    pub(crate) run: Option<&'a str>,
+    /// The policy that holds the sender, if one does.
+    pub(crate) guard: Option<&'a Guard>,
+}
+
+/// Creates EC2's error for a request that a policy does not allow.
+fn unauthorized(denial: &Denial) -> Refusal {
+    let message = denial.message(false);
+    Refusal::new(
+        "UnauthorizedOperation",
+        format!("You are not authorized to perform this operation. {message}"),
+    )
+    .status(403)
 }
 
 /// Refuses a version of the API that never existed. AWS still answers requests of
@@ -71,8 +94,8 @@ impl Ec2 {
     }
 
     /// Answers a query request whose signature has been verified.
-    pub(crate) fn answer(&self, region: &str, form: &[u8], run: Option<&str>) -> Answer {
-        self.answer_at(clock::millis(), region, form, run)
+    pub(crate) fn answer(&self, region: &str, form: &[u8], sender: Sender<'_>) -> Answer {
+        self.answer_at(clock::millis(), region, form, sender)
     }
 
     /// Answers a request that arrives at this time.
@@ -81,11 +104,11 @@ impl Ec2 {
         now: Millis,
         region: &str,
         form: &[u8],
-        run: Option<&str>,
+        sender: Sender<'_>,
     ) -> Answer {
-        let account = self.0.plans.account(run);
+        let account = self.0.plans.account(sender.run);
         let request = new_request_id();
-        let result = self.act(now, region, form, run, &account);
+        let result = self.act(now, region, form, sender, &account);
         match result {
             Ok((action, xml)) => Answer {
                 status: 200,
@@ -106,7 +129,7 @@ impl Ec2 {
         now: Millis,
         region: &str,
         form: &[u8],
-        run: Option<&str>,
+        sender: Sender<'_>,
         account: &Account,
     ) -> Result<(String, Xml)> {
         let params = Params::parse(form)?;
@@ -145,10 +168,15 @@ impl Ec2 {
             facts: &self.0.store.facts,
             account,
             consoles,
-            run,
+            run: sender.run,
             now,
             effects: Vec::new(),
         };
+        if let Some(guard) = sender.guard {
+            let asked = Params::parse(form)?;
+            let needs = needs(&mut call, &asked.all());
+            guard.check(needs).map_err(|denial| unauthorized(&denial))?;
+        }
         let xml = action(&mut call, &request)?;
         let effects = call.effects;
         if dry {
@@ -162,7 +190,7 @@ impl Ec2 {
             change.commit().map_err(cannot_write)?;
             drop(change);
             if let Some(machines) = &self.0.machines {
-                machines.follow(region, effects, &self.0.plans, run);
+                machines.follow(region, effects, &self.0.plans, sender.run);
             }
         }
         Ok((name.to_owned(), xml))
@@ -184,13 +212,15 @@ impl Ec2 {
         form: &[u8],
         access_key_id: &str,
         session: Option<&Session>,
+        guard: Option<&Guard>,
     ) -> Answer {
-        sts::answer(&self.0.store.facts.account, form, access_key_id, session)
+        let account = &self.0.store.facts.account;
+        sts::answer(account, form, (access_key_id, session), guard)
     }
 
     /// Answers a request to IAM.
-    pub(crate) fn answer_iam(&self, form: &[u8]) -> Answer {
-        iam::answer(&self.0.store, form)
+    pub(crate) fn answer_iam(&self, form: &[u8], guard: Option<&Guard>) -> Answer {
+        iam::answer(&self.0.store, form, guard)
     }
 
     /// Answers a request to Systems Manager: HTTP status and JSON.
@@ -199,9 +229,10 @@ impl Ec2 {
         region: &str,
         operation: &str,
         body: &[u8],
+        guard: Option<&Guard>,
     ) -> (u16, serde_json::Value) {
         let facts = &self.0.store.facts;
-        match ssm::answer(region, &facts.system, operation, body) {
+        match ssm::answer((region, &facts.system), operation, body, guard) {
             Ok(answer) => (200, answer),
             Err(refusal) => (refusal.status, ssm::refused(&refusal)),
         }
@@ -234,5 +265,29 @@ impl Ec2 {
         if let Some(machines) = &self.0.machines {
             machines.shut_down().await;
         }
+    }
+}
+
+#[cfg(test)]
+impl Ec2 {
+    /// Returns what a request to EC2 or IAM needs.
+    pub(super) fn needs_at(&self, now: Millis, region: &str, form: &[u8]) -> Vec<Need> {
+        let params = Params::parse(form).unwrap();
+        let mut change = self.0.store.begin();
+        if iam::actions().any(|name| name == params.all().action()) {
+            return iam::needs_of(&mut change.iam, &self.0.store.facts.account, &params);
+        }
+        let mut call = Call {
+            region_name: region,
+            state: &mut change,
+            params: &params,
+            facts: &self.0.store.facts,
+            account: &Account::default(),
+            consoles: None,
+            run: None,
+            now,
+            effects: Vec::new(),
+        };
+        needs(&mut call, &params.all())
     }
 }

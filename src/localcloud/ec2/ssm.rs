@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::images::{Image, images, parameter};
 use super::refusal::{Refusal, Result};
 use super::regions::has_region;
+use crate::authorization::{Guard, Need};
 
 /// All operations, by AWS's names.
 pub(super) const OPERATIONS: [&str; 3] = ["GetParameter", "GetParameters", "GetParametersByPath"];
@@ -56,21 +57,34 @@ pub(crate) fn operation(headers: &HeaderMap) -> String {
     operation.unwrap_or_default().to_owned()
 }
 
-pub(super) fn answer(region: &str, system: &str, operation: &str, body: &[u8]) -> Result<Value> {
+/// Answers a request to a region. `system` is the operating system of instances.
+pub(super) fn answer(
+    (region, system): (&str, &str),
+    operation: &str,
+    body: &[u8],
+    guard: Option<&Guard>,
+) -> Result<Value> {
     if !has_region(region) {
         return Err(Refusal::new(
             "UnrecognizedClientException",
             format!("The local cloud does not have the region '{region}'"),
         ));
     }
+    let allowed = |names: &[String]| {
+        let needs = names.iter().map(|name| need(region, operation, name));
+        let result = guard.map_or(Ok(()), |guard| guard.check(needs));
+        result.map_err(|denial| Refusal::new("AccessDeniedException", denial.message(false)))
+    };
     let found = |text: &str| found(region, system, text);
     match operation {
         "GetParameter" => {
             let request: GetParameter = read(body)?;
+            allowed(std::slice::from_ref(&request.name))?;
             Ok(json!({ "Parameter": found(&request.name)? }))
         }
         "GetParameters" => {
             let request: GetParameters = read(body)?;
+            allowed(&request.names)?;
             let missing = request.names.iter().filter(|name| found(name).is_err());
             let parameters = request.names.iter().filter_map(|name| found(name).ok());
             Ok(json!({
@@ -78,9 +92,22 @@ pub(super) fn answer(region: &str, system: &str, operation: &str, body: &[u8]) -
                 "InvalidParameters": missing.collect::<Vec<_>>(),
             }))
         }
-        "GetParametersByPath" => by_path(region, system, &read(body)?),
+        "GetParametersByPath" => {
+            let request: GetParametersByPath = read(body)?;
+            allowed(std::slice::from_ref(&request.path))?;
+            by_path(region, system, &request)
+        }
         _ => Err(Refusal::new("UnknownOperationException", "")),
     }
+}
+
+/// Returns what an operation needs for a parameter. The public parameters belong to no
+/// account.
+fn need(region: &str, operation: &str, name: &str) -> Need {
+    let (name, _version) = name.split_once(':').unwrap_or((name, ""));
+    let path = name.trim_matches('/');
+    let arn = format!("arn:aws:ssm:{region}::parameter/{path}");
+    Need::new(format!("ssm:{operation}"), arn)
 }
 
 /// Returns a page of the parameters below a path, or directly below it.

@@ -6,6 +6,7 @@ use super::ids::new_request_id;
 use super::params::Params;
 use super::refusal::{Refusal, Result};
 use super::xml::Xml;
+use crate::authorization::{Guard, Need};
 use crate::signature::Session;
 use crate::{USER_ID, USER_NAME};
 
@@ -17,11 +18,11 @@ pub(super) const ACTIONS: [&str; 2] = ["GetCallerIdentity", "GetAccessKeyInfo"];
 pub(super) fn answer(
     account: &str,
     form: &[u8],
-    access_key_id: &str,
-    session: Option<&Session>,
+    caller: (&str, Option<&Session>),
+    guard: Option<&Guard>,
 ) -> Answer {
     let request = new_request_id();
-    match act(account, form, access_key_id, session) {
+    match act(account, form, caller, guard) {
         Ok((action, result)) => Answer {
             status: 200,
             xml: format!(
@@ -38,12 +39,20 @@ pub(super) fn answer(
 fn act(
     account: &str,
     form: &[u8],
-    access_key_id: &str,
-    session: Option<&Session>,
+    (access_key_id, session): (&str, Option<&Session>),
+    guard: Option<&Guard>,
 ) -> Result<(String, String)> {
     let params = Params::parse(form)?;
     let all = params.all();
     let action = all.required("Action")?;
+    // AWS lets every caller ask for its own identity, also if a policy denies it.
+    if let Some(guard) = guard.filter(|_| action != "GetCallerIdentity") {
+        let needs = [Need::of_action(format!("sts:{action}"))];
+        let denied = |message| Refusal::new("AccessDenied", message).status(403);
+        guard
+            .check(needs)
+            .map_err(|denial| denied(denial.message(false)))?;
+    }
     let mut xml = Xml::default();
     match action {
         "GetCallerIdentity" => {
@@ -81,7 +90,7 @@ fn act(
 }
 
 /// Returns an error answer in STS's format.
-fn refused(refusal: &Refusal, request: &str) -> Answer {
+pub(super) fn refused(refusal: &Refusal, request: &str) -> Answer {
     let mut xml = Xml::default();
     xml.node("Error", |xml| {
         xml.text("Type", "Sender");

@@ -1,5 +1,6 @@
 //! Authorization. The owner of the access key may do everything that the bucket
-//! policy does not deny. Anonymous callers may do what the policy allows to
+//! policy does not deny, unless a policy holds the owner: then that policy or the
+//! bucket's has to allow it. Anonymous callers may do what the bucket policy allows to
 //! everyone, unless Block Public Access forbids it.
 
 use hyper::http::request::Parts;
@@ -8,9 +9,12 @@ use s3s::{S3Error, S3ErrorCode};
 use super::backend::Backend;
 use super::call::Caller;
 use super::failure::{Result, access_denied, fail, invalid_request};
+use super::names;
 use super::operation::{Operation, Target};
 use super::policy::{Context, Policy, Verdict};
 use super::store::Bucket;
+use crate::authorization::{Denial, Need};
+use crate::faults::Account;
 use crate::query::Query;
 use crate::signature::Signed;
 
@@ -47,8 +51,12 @@ pub(super) fn authorize(
     (operation, target): (Operation, &Target),
     (parts, query): (&Parts, &Query),
     context: &Context,
+    account: &Account,
 ) -> Result<Caller> {
     check_owner(backend, parts)?;
+    if operation.name != "CreateBucket" && target.bucket().is_some_and(|it| is_taken(it, account)) {
+        return Err(access_denied());
+    }
     let needed = needed(operation, parts, query);
     match signed {
         Some(signed) => Ok(Caller::Owner {
@@ -67,16 +75,16 @@ pub(super) fn permit(
     action: &str,
     target: &Target,
 ) -> Result<()> {
-    let Some(Ok(bucket)) = target.bucket().map(|name| backend.store.bucket(name)) else {
-        return Ok(());
+    let bucket = target.bucket().map(|name| backend.store.bucket(name));
+    let policy = match bucket {
+        Some(Ok(bucket)) => policy(backend, &bucket)?,
+        // The operation reports that the bucket is missing.
+        _ => return Ok(()),
     };
-    match policy(backend, &bucket)? {
-        Some(policy) => not_denied(backend, &policy, context, action, &target.arn()),
-        None => Ok(()),
-    }
+    may(backend, policy.as_ref(), context, action, &target.arn())
 }
 
-/// Checks the policy for the owner. Returns whether the caller may list the
+/// Checks the policies for the owner. Returns whether the caller may list the
 /// bucket, and may therefore know that a key is missing.
 fn authorize_owner(
     backend: &Backend,
@@ -85,19 +93,58 @@ fn authorize_owner(
     target: &Target,
     context: &Context,
 ) -> Result<bool> {
-    // A missing bucket has no policy. The operation reports that it is missing.
-    let bucket = target.bucket().map(|name| backend.store.bucket(name));
-    let (Some(Ok(bucket)), false) = (bucket, ALWAYS.contains(&operation.action)) else {
-        return Ok(true);
+    let bucket = match target.bucket().map(|name| backend.store.bucket(name)) {
+        Some(Ok(bucket)) => Some(bucket),
+        // The operation reports that the bucket is missing.
+        Some(Err(_)) if operation.name != "CreateBucket" => return Ok(true),
+        Some(Err(_)) | None => None,
     };
-    let Some(policy) = policy(backend, &bucket)? else {
-        return Ok(true);
+    let policy = match &bucket {
+        // No policy of a bucket locks the owner out of the policy.
+        Some(bucket) if !ALWAYS.contains(&operation.action) => policy(backend, bucket)?,
+        _ => None,
     };
     for action in needed {
-        not_denied(backend, &policy, context, action, &target.arn())?;
+        may(backend, policy.as_ref(), context, action, &target.arn())?;
     }
+    let Some(bucket) = bucket else {
+        return Ok(true);
+    };
     let arn = Target::Bucket(bucket.name.clone()).arn();
-    Ok(policy.verdict(context, LIST, &arn) != Verdict::Denied)
+    Ok(may(backend, policy.as_ref(), context, LIST, &arn).is_ok())
+}
+
+/// Checks whether the owner may do an action: no policy denies it, and one of them
+/// allows it if a policy holds the owner.
+fn may(
+    backend: &Backend,
+    policy: Option<&Policy>,
+    context: &Context,
+    action: &str,
+    arn: &str,
+) -> Result<()> {
+    let of_bucket = policy.map_or(Verdict::Silent, |it| it.verdict(context, action, arn));
+    if of_bucket == Verdict::Denied {
+        return Err(explicitly_denied(backend, action, arn));
+    }
+    let Some(guard) = context.guard() else {
+        return Ok(());
+    };
+    let need = Need {
+        action: action.to_owned(),
+        resource: arn.to_owned(),
+        values: context.values().clone(),
+    };
+    match guard.check([need]) {
+        Err(denial) if denial.is_explicit() || of_bucket != Verdict::Allowed => {
+            Err(denied(&denial))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn denied(denial: &Denial) -> S3Error {
+    fail(S3ErrorCode::AccessDenied, denial.message(true))
 }
 
 fn authorize_everyone(
@@ -129,6 +176,11 @@ fn authorize_everyone(
     })
 }
 
+/// Whether a bucket name belongs to another account.
+pub(super) fn is_taken(name: &str, account: &Account) -> bool {
+    name.starts_with(names::TAKEN) || account.taken_buckets.iter().any(|taken| taken == name)
+}
+
 /// Returns the permissions that a request needs on its target.
 fn needed(operation: Operation, parts: &Parts, query: &Query) -> Vec<&'static str> {
     let version = query.has("versionId");
@@ -155,19 +207,6 @@ fn needed(operation: Operation, parts: &Parts, query: &Query) -> Vec<&'static st
         _ => {}
     }
     needed
-}
-
-fn not_denied(
-    backend: &Backend,
-    policy: &Policy,
-    context: &Context,
-    action: &str,
-    arn: &str,
-) -> Result<()> {
-    match policy.verdict(context, action, arn) {
-        Verdict::Denied => Err(explicitly_denied(backend, action, arn)),
-        Verdict::Allowed | Verdict::Silent => Ok(()),
-    }
 }
 
 fn explicitly_denied(backend: &Backend, action: &str, arn: &str) -> S3Error {
@@ -207,5 +246,71 @@ fn check_owner(backend: &Backend, parts: &Parts) -> Result<()> {
         Ok(())
     } else {
         Err(access_denied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::authorization::recorded::{self, ACCOUNT, Request};
+    use crate::s3::operation;
+    use crate::signature::{Place, Scope, UNSIGNED};
+
+    /// Returns a signature without a time, so that its age is unknown.
+    fn signed(region: &str) -> Signed {
+        Signed {
+            scope: Scope {
+                region: region.to_owned(),
+                service: "s3".to_owned(),
+            },
+            place: Place::Header,
+            version: "AWS4-HMAC-SHA256",
+            time: None,
+            covers_type: true,
+            payload: UNSIGNED.to_owned(),
+            session: None,
+            chain: None,
+        }
+    }
+
+    #[test]
+    fn requests_are_judged_as_by_another_simulator() {
+        let directory = tempfile::tempdir().unwrap();
+        let backend = Backend::for_tests(directory.path(), ACCOUNT);
+        recorded::check(|row| {
+            let Request::S3 {
+                method,
+                uri,
+                headers,
+            } = &row.request
+            else {
+                return None;
+            };
+            let request = hyper::Request::builder().method(method.as_str()).uri(uri);
+            let request = headers.iter().fold(request, |request, (name, value)| {
+                request.header(name, value)
+            });
+            let parts = request.body(()).unwrap().into_parts().0;
+            let query = Query::parse(parts.uri.query().unwrap_or_default()).unwrap();
+            let target = Target::parse(parts.uri.path()).unwrap();
+            let operation = operation::resolve(&parts, &target, &query);
+            let address: IpAddr = "192.0.2.7".parse().unwrap();
+            let context = Context::new(
+                &backend,
+                (&parts, &query),
+                Some(&signed(&row.region)),
+                (address, jiff::Timestamp::constant(1_800_000_000, 0)),
+                operation.lists(),
+            );
+            let needs = needed(operation, &parts, &query).into_iter();
+            let needs = needs.map(|action| Need {
+                action: action.to_owned(),
+                resource: target.arn(),
+                values: context.values().clone(),
+            });
+            Some(needs.collect())
+        });
     }
 }

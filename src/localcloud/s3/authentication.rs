@@ -11,7 +11,7 @@ use super::failure::{
 };
 use crate::query::Query;
 use crate::signature::{
-    self, Explanation, Fault, Flaw, FormSignature, Keys, Place, Service, Signed,
+    self, Explanation, Fault, Flaw, FormSignature, Keys, Place, Service, Signed, Validity,
 };
 
 /// Verifies the signature of a request. Returns `None` if the request is not
@@ -20,11 +20,11 @@ pub(super) fn authenticate(
     parts: &Parts,
     query: &Query,
     keys: &Keys,
-    now: Timestamp,
+    validity: Validity<'_>,
 ) -> Result<Option<Signed>> {
-    signature::verify(parts, query, Service::S3, keys, now).map_err(|fault| {
+    signature::verify(parts, query, Service::S3, keys, validity).map_err(|fault| {
         let explanation = signature::explain(parts, query).unwrap_or_default();
-        describe(refusal(fault.clone()), &fault, &explanation, now)
+        describe(refusal(fault.clone()), &fault, &explanation, validity.now)
     })
 }
 

@@ -9,6 +9,7 @@ use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 use super::failure::{Result, fail};
 use super::payload::Trailers;
 use super::policy::Context;
+use crate::faults::Account;
 use crate::query::{self, Query};
 
 /// The caller of an operation.
@@ -35,8 +36,8 @@ pub(super) struct Request {
     pub(super) headers: HeaderMap,
     pub(super) query: Query,
     pub(super) trailers: Trailers,
-    /// Whether the account's Block Public Access is on for this request.
-    pub(super) account_blocks_public: bool,
+    /// The settings of the account.
+    pub(super) account: Account,
     /// The tags of a new bucket.
     pub(super) tags: Option<Tagging>,
     /// The error of the operation.

@@ -45,4 +45,4 @@ mod store;
 
 pub(crate) use failure::error_response;
 pub(crate) use operation::operations;
-pub(crate) use serve::{S3, Settings};
+pub(crate) use serve::{Rules, S3, Settings};

@@ -22,7 +22,7 @@ use s3s::validation::NameValidation;
 use s3s::{Body, S3Error, S3ErrorCode};
 
 use super::access;
-use super::account;
+use super::account::public_access_block;
 use super::acl;
 use super::arguments;
 use super::authentication::authenticate;
@@ -41,8 +41,10 @@ use super::post;
 use super::presigned;
 use super::regions;
 use super::store::Store;
+use crate::authorization::Guard;
+use crate::faults::Account;
 use crate::query::{self, Query};
-use crate::signature::{Keys, Place, Session, Signed};
+use crate::signature::{Keys, Place, Session, Signed, Validity};
 
 /// S3's maximum size of an object that is uploaded in one request.
 const MAX_CONTENT: u64 = 5 << 30;
@@ -63,6 +65,15 @@ pub(crate) struct Settings {
     pub secret_access_key: String,
     /// The account id of 12 digits.
     pub account: String,
+}
+
+/// What applies to the sender of a request.
+#[derive(Clone, Default)]
+pub(crate) struct Rules {
+    /// The settings of the account.
+    pub account: Account,
+    /// The policy that holds the owner of the access key.
+    pub guard: Option<Guard>,
 }
 
 /// The S3 service. Clones share their state.
@@ -98,10 +109,14 @@ impl S3 {
     /// Authenticates a request. The result, also if it is an error, has no effect
     /// before [`Self::serve`] is called.
     #[must_use]
-    pub(crate) fn receive(&self, request: Request<Incoming>, peer: IpAddr) -> Received {
+    pub(crate) fn receive(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        validity: Validity<'_>,
+    ) -> Received {
         let (mut parts, incoming) = request.into_parts();
-        let now = Timestamp::now();
-        let known = self.recognise(&parts, now);
+        let known = self.recognise(&parts, validity);
         let signed = known.as_ref().ok().and_then(|known| known.signed.as_ref());
         if signed.is_some_and(|signed| !signed.covers_type)
             && let Some(ignored) = parts.headers.remove(CONTENT_TYPE)
@@ -118,17 +133,12 @@ impl S3 {
             source: Source::new(incoming),
             known,
             peer,
-            now,
+            now: validity.now,
         }
     }
 
-    /// Answers a request. With `account_blocks_public`, Block Public Access of the
-    /// account is on for this request, regardless of the bucket's settings.
-    pub(crate) async fn serve(
-        &self,
-        received: Received,
-        account_blocks_public: bool,
-    ) -> Response<Body> {
+    /// Answers a request.
+    pub(crate) async fn serve(&self, received: Received, rules: Rules) -> Response<Body> {
         let ids = failure::Ids::new();
         let subject = received.subject();
         let is_head = received.parts.method == Method::HEAD;
@@ -137,7 +147,7 @@ impl S3 {
         // botocore cannot use the connection after an answer without it.
         let is_unasked = expects_continue && !has_body(&received.parts.headers);
         let source = received.source.clone();
-        let mut response = match self.answer(received, account_blocks_public).await {
+        let mut response = match self.answer(received, rules).await {
             Ok(response) => response,
             Err(error) => failure::answer(&error, &subject, &ids),
         };
@@ -150,7 +160,7 @@ impl S3 {
         response
     }
 
-    fn recognise(&self, parts: &Parts, now: Timestamp) -> Result<Known> {
+    fn recognise(&self, parts: &Parts, validity: Validity<'_>) -> Result<Known> {
         let target = Target::of(parts)?;
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let query = query.ok_or_else(invalid_uri)?;
@@ -161,17 +171,13 @@ impl S3 {
         }
         Ok(Known {
             operation: operation::resolve(parts, &target, &query),
-            signed: authenticate(parts, &query, &self.0.keys, now)?,
+            signed: authenticate(parts, &query, &self.0.keys, validity)?,
             target,
             query,
         })
     }
 
-    async fn answer(
-        &self,
-        received: Received,
-        account_blocks_public: bool,
-    ) -> Result<Response<Body>> {
+    async fn answer(&self, received: Received, rules: Rules) -> Result<Response<Body>> {
         let Received {
             parts,
             source,
@@ -192,11 +198,11 @@ impl S3 {
                 signed: form.signed,
             };
             let asked = (form.parts, known, Content::File(form.content));
-            let stored = self.act(asked, (peer, now), account_blocks_public).await?;
+            let stored = self.act(asked, (peer, now), rules).await?;
             return Ok(form.after.answer(stored));
         }
         let asked = (parts, known, Content::Body(source));
-        self.act(asked, (peer, now), account_blocks_public).await
+        self.act(asked, (peer, now), rules).await
     }
 
     /// Authorizes a request and acts on it.
@@ -204,7 +210,7 @@ impl S3 {
         &self,
         (parts, known, sent): (Parts, Known, Content),
         (peer, now): (IpAddr, Timestamp),
-        account_blocks_public: bool,
+        Rules { account, guard }: Rules,
     ) -> Result<Response<Body>> {
         let Known {
             target,
@@ -224,17 +230,19 @@ impl S3 {
             signed,
             (peer, now),
             operation.lists(),
-        );
+        )
+        .held_by(guard);
         let caller = access::authorize(
             backend,
             signed,
             (operation, &target),
             (&parts, &query),
             &context,
+            &account,
         )?;
         acl::check(backend, operation, &target, &parts.headers)?;
         if target == Target::Account {
-            return account::public_access_block(backend, &parts.headers, account_blocks_public);
+            return public_access_block(backend, &parts.headers, account.blocks_public);
         }
         if operation.name == "ListBuckets" {
             return list_buckets(backend, &query);
@@ -254,7 +262,7 @@ impl S3 {
             headers: parts.headers.clone(),
             query,
             trailers,
-            account_blocks_public,
+            account,
             tags,
             failure: call::Failure::default(),
         });
@@ -321,10 +329,15 @@ impl Received {
         known.signed.as_ref().map(|_| &self.parts.headers)
     }
 
-    /// Returns whose temporary credentials signed the request, and the region.
-    pub(crate) fn session(&self) -> Option<(&Session, &str)> {
+    /// Returns who signed the request, and for which region: an instance, or the owner
+    /// of the access key.
+    pub(crate) fn signer(&self) -> Option<(Option<&Session>, &str)> {
         let signed = self.known.as_ref().ok()?.signed.as_ref()?;
-        Some((signed.session.as_ref()?, signed.scope.region.as_str()))
+        Some((signed.session.as_ref(), signed.scope.region.as_str()))
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.parts.method
     }
 
     /// Whether the request is valid so far: it can be parsed, and it is unsigned or

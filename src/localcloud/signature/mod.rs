@@ -121,6 +121,28 @@ impl Service<'_> {
     }
 }
 
+/// When and where the owner's key is valid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Validity<'a> {
+    pub(crate) now: Timestamp,
+    /// Whether the session token of the owner's credentials has expired.
+    pub(crate) is_expired: bool,
+    /// The regions that do not know the key, because the account has not enabled them.
+    pub(crate) disabled_regions: &'a [String],
+}
+
+impl Validity<'_> {
+    fn check(self, signed: &Signed) -> Result<(), Fault> {
+        if self.disabled_regions.contains(&signed.scope.region) {
+            return Err(Fault::UnknownKey);
+        }
+        if self.is_expired && signed.session.is_none() {
+            return Err(Fault::TokenExpired);
+        }
+        Ok(())
+    }
+}
+
 /// A verified signature.
 #[derive(Clone, Debug)]
 pub(crate) struct Signed {
@@ -157,8 +179,9 @@ pub(crate) fn verify(
     query: &Query,
     service: Service<'_>,
     keys: &Keys,
-    now: Timestamp,
+    validity: Validity<'_>,
 ) -> Result<Option<Signed>, Fault> {
+    let now = validity.now;
     let Some(presented) = claim::read(parts, query)? else {
         return Ok(None);
     };
@@ -171,5 +194,6 @@ pub(crate) fn verify(
             return Err(Fault::Scheme { version_2: true });
         }
     };
+    validity.check(&signed)?;
     Ok(Some(signed))
 }

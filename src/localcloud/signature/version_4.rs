@@ -136,7 +136,7 @@ pub(super) fn payload(
 mod tests {
     use hyper::header::AUTHORIZATION;
 
-    use super::super::verify as verify_any;
+    use super::super::{Validity, verify as verify_any};
     use super::*;
 
     /// The example of AWS's documentation: GET with a range.
@@ -170,7 +170,12 @@ mod tests {
 
     fn outcome(parts: &Parts, service: Service<'_>, now: &str) -> Result<Option<Signed>, Fault> {
         let query = Query::parse(parts.uri.query().unwrap_or_default()).unwrap();
-        verify_any(parts, &query, service, &keys(), now.parse().unwrap())
+        let validity = Validity {
+            now: now.parse().unwrap(),
+            is_expired: false,
+            disabled_regions: &[],
+        };
+        verify_any(parts, &query, service, &keys(), validity)
     }
 
     fn fault(parts: &Parts, now: &str) -> Fault {

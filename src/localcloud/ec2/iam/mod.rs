@@ -1,9 +1,10 @@
 //! IAM, as far as instances need it: roles, their policies, and instance
-//! profiles. Policies are stored, but not evaluated: the credentials of a role may
-//! do what the owner of the access key may do.
+//! profiles. The policies of roles are stored, but not evaluated: the credentials of a
+//! role may do everything.
 
 mod list;
 mod names;
+mod needs;
 mod profiles;
 mod roles;
 mod state;
@@ -14,6 +15,7 @@ use super::params::{Params, Part};
 use super::refusal::{Refusal, Result};
 use super::store::Store;
 use super::xml::Xml;
+use crate::authorization::Guard;
 
 pub(super) use profiles::usable;
 pub(super) use state::{Iam, InstanceRole, Profile};
@@ -66,10 +68,25 @@ pub(super) fn actions() -> impl Iterator<Item = &'static str> {
     ACTIONS.iter().map(|(name, _)| *name)
 }
 
+/// Returns what a request needs.
+#[cfg(test)]
+pub(super) fn needs_of(
+    iam: &mut Iam,
+    account: &str,
+    params: &Params,
+) -> Vec<crate::authorization::Need> {
+    let call = Call {
+        iam,
+        account,
+        params,
+    };
+    needs::needs(&call, &params.all())
+}
+
 /// Answers a request whose signature has been verified.
-pub(super) fn answer(store: &Store, form: &[u8]) -> Answer {
+pub(super) fn answer(store: &Store, form: &[u8], guard: Option<&Guard>) -> Answer {
     let request = new_request_id();
-    match act(store, form) {
+    match act(store, form, guard) {
         Ok((action, result)) => {
             let result = match result.finish() {
                 // The SDK for Go requires the result of the only change that has one.
@@ -89,7 +106,7 @@ pub(super) fn answer(store: &Store, form: &[u8]) -> Answer {
     }
 }
 
-fn act(store: &Store, form: &[u8]) -> Result<(String, Xml)> {
+fn act(store: &Store, form: &[u8], guard: Option<&Guard>) -> Result<(String, Xml)> {
     let params = Params::parse(form)?;
     let request = params.all();
     let name = request.required("Action")?;
@@ -105,6 +122,13 @@ fn act(store: &Store, form: &[u8]) -> Result<(String, Xml)> {
         account: &store.facts.account,
         params: &params,
     };
+    if let Some(guard) = guard {
+        let asked = Params::parse(form)?;
+        let denied = |message| Refusal::new("AccessDenied", message).status(403);
+        guard
+            .check(needs::needs(&call, &asked.all()))
+            .map_err(|denial| denied(denial.message(false)))?;
+    }
     let result = action(&mut call, &request)?;
     if !name.starts_with("Get") && !name.starts_with("List") {
         change.commit().map_err(|_| {
@@ -116,7 +140,7 @@ fn act(store: &Store, form: &[u8]) -> Result<(String, Xml)> {
 }
 
 /// Returns an error answer in IAM's format.
-fn refused(refusal: &Refusal, request: &str) -> Answer {
+pub(super) fn refused(refusal: &Refusal, request: &str) -> Answer {
     let mut xml = Xml::default();
     xml.node("Error", |xml| {
         xml.text("Type", "Sender");

@@ -121,6 +121,20 @@ impl Iam {
         true
     }
 
+    /// Returns the ARN of the role of the instance profile with this name or ARN.
+    pub(in super::super) fn passed_role(
+        &self,
+        account: &str,
+        name: Option<&str>,
+        arn: Option<&str>,
+    ) -> Option<String> {
+        let profile = self.profiles.values().find(|profile| {
+            name == Some(profile.name.as_str()) || arn == Some(profile.arn(account).as_str())
+        })?;
+        let role = self.roles.get(profile.role.as_ref()?)?;
+        Some(role.arn(account))
+    }
+
     /// Returns the role that an instance with this profile has now.
     pub(in super::super) fn role_of(&self, profile: &str) -> Option<InstanceRole> {
         let role = self.roles.get(self.profiles.get(profile)?.role.as_ref()?)?;

@@ -10,10 +10,10 @@ use s3s::dto::{
 };
 use s3s::{Body, S3ErrorCode, S3Response};
 
+use super::super::access::is_taken;
 use super::super::backend::Backend;
 use super::super::call::Call;
 use super::super::failure::{Naming as _, Result, document_response, fail, invalid_argument, xml};
-use super::super::names;
 use super::super::regions::is_region;
 use super::super::store::{BucketRecord, Created, Encryption, PublicAccessBlock};
 use super::listing::{from_token, to_token};
@@ -42,7 +42,7 @@ pub(super) fn create_bucket(
     let region = region_of(constraint, signed_for)?;
     let ownership = ownership(call.header("x-amz-object-ownership"))?;
     check_namespace(call, &backend.account, name)?;
-    if name.starts_with(names::TAKEN) {
+    if is_taken(name, &call.account) {
         return Err(fail(
             S3ErrorCode::BucketAlreadyExists,
             "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again.",

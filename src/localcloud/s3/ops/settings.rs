@@ -84,7 +84,7 @@ pub(super) fn put_bucket_policy(
     let public = Policy::parse(&input.policy, &input.bucket, backend)?.is_public();
     bucket.change(|record| {
         let blocked =
-            record.public_access_block.unwrap_or_default().policy || call.account_blocks_public;
+            record.public_access_block.unwrap_or_default().policy || call.account.blocks_public;
         if public && blocked {
             return Err(public_policy_blocked(&backend.user_arn(), &input.bucket));
         }

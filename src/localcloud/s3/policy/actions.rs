@@ -1,7 +1,7 @@
 //! The actions that a bucket policy can name, and the kind of resource on which
 //! each of them acts.
 
-use super::pattern::matches_ignoring_case;
+use crate::authorization::matches_ignoring_case;
 
 /// The kind of resource on which an action acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,16 +1,13 @@
 //! The values of a request that conditions and variables of a policy can use.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use hyper::http::request::Parts;
 use jiff::Timestamp;
-use s3s::S3Error;
 
-use super::syntax::malformed;
+use crate::authorization::{Guard, Values};
 use crate::query::Query;
 use crate::s3::backend::Backend;
-use crate::s3::failure::Result;
 use crate::signature::{CONTENT_SHA256, Place, Signed};
 
 /// Condition keys that have a value in some or all requests.
@@ -88,42 +85,26 @@ const ABSENT: [&str; 24] = [
 /// The keys of listings. AWS refuses them in statements about other actions.
 const OF_LISTINGS: [&str; 3] = ["s3:delimiter", "s3:max-keys", "s3:prefix"];
 
-/// A condition key that the local cloud can evaluate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(&'static str);
-
-impl Key {
-    /// Returns the key with this name, which is case-insensitive.
-    pub(super) fn named(name: &str) -> Result<Self> {
-        let lower = name.to_ascii_lowercase();
-        if lower.starts_with("aws:principaltag/") {
-            return Ok(Self("aws:principaltag/"));
-        }
-        let mut all = KNOWN.iter().chain(&ABSENT);
-        let found = all.find(|known| **known == lower);
-        found.map(|name| Self(name)).ok_or_else(|| unknown(name))
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        self.0
-    }
-
-    pub(super) fn is_of_listings(self) -> bool {
-        OF_LISTINGS.contains(&self.0)
-    }
+/// Returns the lower-case name of a condition key that the local cloud can evaluate.
+pub(super) fn known(name: &str) -> Option<String> {
+    let lower = name.to_ascii_lowercase();
+    let mut all = KNOWN.iter().chain(&ABSENT);
+    let is_known = lower.starts_with("aws:principaltag/") || all.any(|known| **known == lower);
+    is_known.then_some(lower)
 }
 
-fn unknown(name: &str) -> S3Error {
-    malformed(&format!(
-        "Policy has an invalid condition key: the local cloud cannot evaluate {name}"
-    ))
+/// Whether AWS accepts a condition key only in statements about listings.
+pub(super) fn is_of_listings(key: &str) -> bool {
+    OF_LISTINGS.contains(&key)
 }
 
 /// The values of the condition keys in a request.
 #[derive(Clone, Debug, Default)]
 pub(in crate::s3) struct Context {
-    values: BTreeMap<Key, Vec<String>>,
+    values: Values,
     signed: bool,
+    /// The policy that holds the owner of the access key.
+    guard: Option<Guard>,
 }
 
 impl Context {
@@ -137,8 +118,9 @@ impl Context {
         lists: bool,
     ) -> Self {
         let mut context = Self {
-            values: BTreeMap::new(),
+            values: Values::default(),
             signed: signed.is_some(),
+            guard: None,
         };
         context.set("aws:currenttime", &now.to_string());
         context.set("aws:epochtime", &now.as_second().to_string());
@@ -157,18 +139,28 @@ impl Context {
         context
     }
 
+    /// Adds the policy that holds the sender of the request.
+    pub(in crate::s3) fn held_by(self, guard: Option<Guard>) -> Self {
+        Self { guard, ..self }
+    }
+
+    pub(in crate::s3) fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
+    }
+
     /// Whether the owner of the access key signed the request.
     pub(super) fn is_signed(&self) -> bool {
         self.signed
     }
 
-    pub(super) fn get(&self, key: Key) -> &[String] {
-        self.values.get(&key).map_or(&[], Vec::as_slice)
+    /// Returns the values of the condition keys.
+    pub(in crate::s3) fn values(&self) -> &Values {
+        &self.values
     }
 
     fn set(&mut self, name: &str, value: &str) {
-        if let Ok(key) = Key::named(name) {
-            self.values.insert(key, vec![value.to_owned()]);
+        if known(name).is_some() {
+            self.values.set(name, value);
         }
     }
 
@@ -234,9 +226,7 @@ impl Context {
     pub(super) fn for_tests(values: &[(&str, &str)]) -> Self {
         let mut context = Self::default();
         for (name, value) in values {
-            let key = Key::named(name).unwrap();
-            let all = context.values.entry(key).or_default();
-            all.push((*value).to_owned());
+            context.values.set(name, *value);
         }
         context
     }
@@ -256,12 +246,10 @@ mod tests {
 
     #[test]
     fn keys_are_case_insensitive_and_unknown_keys_are_refused() {
-        assert_eq!(Key::named("AWS:SourceIP").unwrap().name(), "aws:sourceip");
-        assert!(Key::named("aws:PrincipalTag/team").is_ok());
+        assert_eq!(known("AWS:SourceIP").unwrap(), "aws:sourceip");
+        assert!(known("aws:PrincipalTag/team").is_some());
         for name in ["s3:ExistingObjectTag/a", "ec2:Region", "", "sourceip"] {
-            let message = Key::named(name).unwrap_err();
-            let message = message.message().unwrap().to_owned();
-            assert!(message.contains("cannot evaluate"), "{message}");
+            assert_eq!(known(name), None, "{name}");
         }
     }
 }

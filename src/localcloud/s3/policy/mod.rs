@@ -12,10 +12,7 @@
 //! account out of its bucket.
 
 mod actions;
-mod condition;
 mod context;
-mod document;
-mod pattern;
 mod principal;
 mod statement;
 mod syntax;
@@ -25,6 +22,7 @@ use serde_json::Value;
 
 use super::backend::Backend;
 use super::failure::Result;
+use crate::authorization::read_document;
 pub(super) use context::Context;
 use statement::Statement;
 use syntax::malformed;
@@ -58,7 +56,7 @@ impl Policy {
         if !text.starts_with('{') {
             return Err(not_json());
         }
-        let document = document::read(text).ok_or_else(not_json)?;
+        let document = read_document(text).map_err(|_| not_json())?;
         let known = ["Version", "Id", "Statement"];
         if let Some(field) = document.keys().find(|key| !known.contains(&key.as_str())) {
             return Err(malformed(&format!("Unknown field {field}")));

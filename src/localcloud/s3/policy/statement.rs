@@ -3,11 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::actions::{self, Kind};
-use super::condition::{self, Condition};
-use super::context::Context;
-use super::pattern::{Template, matches_ignoring_case};
+use super::context::{self, Context};
 use super::principal::Principals;
-use super::syntax::{malformed, strings};
+use super::syntax::{flawed, malformed, strings};
+use crate::authorization::{
+    Condition, Language, Template, matches_ignoring_case, parse_conditions,
+};
 use crate::s3::backend::Backend;
 use crate::s3::failure::Result;
 
@@ -53,6 +54,10 @@ impl Statement {
         (bucket, backend): (&str, &Backend),
         variables: bool,
     ) -> Result<Self> {
+        let language = Language {
+            variables,
+            known: context::known,
+        };
         let Value::Object(fields) = value else {
             return Err(malformed("Invalid policy syntax."));
         };
@@ -84,9 +89,10 @@ impl Statement {
         }
         let conditions = match fields.get("Condition") {
             None => Vec::new(),
-            Some(value) => condition::parse(value, variables)?,
+            Some(value) => parse_conditions(value, language).map_err(|it| flawed(it.flaw))?,
         };
-        if conditions.iter().any(Condition::is_for_listings) && !lists(&actions) {
+        let is_for_listings = |it: &Condition| context::is_of_listings(it.key());
+        if conditions.iter().any(is_for_listings) && !lists(&actions) {
             return Err(malformed(
                 "Conditions do not apply to combination of actions and resources in statement",
             ));
@@ -94,7 +100,7 @@ impl Statement {
         let templates = resources
             .any_of
             .iter()
-            .map(|arn| Template::parse(arn, variables));
+            .map(|arn| Template::parse(arn, language).map_err(flawed));
         Ok(Self {
             allow,
             principals,
@@ -119,8 +125,10 @@ impl Statement {
             && self
                 .actions
                 .includes(|it| matches_ignoring_case(it, action))
-            && self.resources.includes(|it| it.matches(arn, context))
-            && self.conditions.iter().all(|it| it.holds(context))
+            && self
+                .resources
+                .includes(|it| it.matches(arn, context.values()))
+            && self.conditions.iter().all(|it| it.holds(context.values()))
     }
 }
 

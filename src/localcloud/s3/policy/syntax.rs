@@ -4,6 +4,7 @@ use hyper::StatusCode;
 use s3s::S3Error;
 use serde_json::Value;
 
+use crate::authorization::Flaw;
 use crate::s3::failure::named;
 
 pub(super) fn malformed(message: &str) -> S3Error {
@@ -12,6 +13,20 @@ pub(super) fn malformed(message: &str) -> S3Error {
         StatusCode::BAD_REQUEST,
         message.to_owned(),
     )
+}
+
+/// Creates the error for a flaw, in S3's words where S3 has some.
+pub(super) fn flawed(flaw: Flaw) -> S3Error {
+    malformed(&match flaw {
+        Flaw::Syntax => "Invalid policy syntax.".to_owned(),
+        Flaw::Operator(name) => format!("Invalid Condition type : {name}"),
+        Flaw::Key(name) => {
+            format!("Policy has an invalid condition key: the local cloud cannot evaluate {name}")
+        }
+        Flaw::Value(text) => format!("Policy has an invalid value: {text}"),
+        Flaw::Variable(text) => format!("Invalid policy variable in {text}"),
+        Flaw::VariableDefault => "Invalid default of a policy variable".to_owned(),
+    })
 }
 
 /// Returns the strings in a string or a list of strings.

@@ -1,12 +1,14 @@
 //! Texts of a policy that contain wildcards and variables.
 
-use super::context::{Context, Key};
-use super::syntax::malformed;
-use crate::s3::failure::Result;
+use super::Language;
+use super::flaw::Flaw;
+use super::values::Values;
+
+type Result<T> = std::result::Result<T, Flaw>;
 
 /// A parsed text of a policy.
 #[derive(Clone, Debug)]
-pub(super) struct Template(Vec<Token>);
+pub(crate) struct Template(Vec<Token>);
 
 #[derive(Clone, Debug)]
 enum Token {
@@ -16,7 +18,7 @@ enum Token {
     /// `?`: any single character.
     One,
     Variable {
-        key: Key,
+        key: String,
         otherwise: Option<String>,
     },
 }
@@ -32,15 +34,15 @@ pub(super) enum Glyph {
 impl Template {
     /// Parses a text. `${..}` is a variable only in the newer version of the policy
     /// language.
-    pub(super) fn parse(text: &str, variables: bool) -> Result<Self> {
+    pub(crate) fn parse(text: &str, language: Language) -> Result<Self> {
         let mut tokens = Vec::new();
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
-            if let Some(inside) = rest.strip_prefix("${").filter(|_| variables) {
+            if let Some(inside) = rest.strip_prefix("${").filter(|_| language.variables) {
                 let (name, after) = inside
                     .split_once('}')
-                    .ok_or_else(|| malformed(&format!("Invalid policy variable in {text}")))?;
-                tokens.push(variable(name)?);
+                    .ok_or_else(|| Flaw::Variable(text.to_owned()))?;
+                tokens.push(variable(name, language)?);
                 rest = after;
                 continue;
             }
@@ -55,13 +57,13 @@ impl Template {
     }
 
     /// Whether the template is the same text for every request.
-    pub(super) fn is_fixed(&self) -> bool {
+    pub(crate) fn is_fixed(&self) -> bool {
         self.0.iter().all(|token| matches!(token, Token::Char(_)))
     }
 
     /// Replaces the variables by the values of a request. Returns `None` if the
     /// request does not have one of them.
-    pub(super) fn expand(&self, context: &Context) -> Option<Vec<Glyph>> {
+    pub(super) fn expand(&self, context: &Values) -> Option<Vec<Glyph>> {
         let mut glyphs = Vec::new();
         for token in &self.0 {
             match token {
@@ -69,7 +71,7 @@ impl Template {
                 Token::Any => glyphs.push(Glyph::Any),
                 Token::One => glyphs.push(Glyph::One),
                 Token::Variable { key, otherwise } => {
-                    let value = match context.get(*key) {
+                    let value = match context.get(key) {
                         [value] => Some(value),
                         _ => otherwise.as_ref(),
                     };
@@ -81,13 +83,13 @@ impl Template {
     }
 
     /// Whether a text matches the template in a request.
-    pub(super) fn matches(&self, text: &str, context: &Context) -> bool {
+    pub(crate) fn matches(&self, text: &str, context: &Values) -> bool {
         let glyphs = self.expand(context);
         glyphs.is_some_and(|glyphs| matches(&glyphs, text))
     }
 }
 
-fn variable(name: &str) -> Result<Token> {
+fn variable(name: &str, language: Language) -> Result<Token> {
     if let Some(c) = ["*", "?", "$"].iter().find(|c| **c == name) {
         return Ok(Token::Char(c.chars().next().unwrap_or_default()));
     }
@@ -96,11 +98,11 @@ fn variable(name: &str) -> Result<Token> {
         Some((key, otherwise)) => {
             let quoted = otherwise.trim().strip_prefix('\'');
             let quoted = quoted.and_then(|rest| rest.strip_suffix('\''));
-            let quoted = quoted.ok_or_else(|| malformed("Invalid default of a policy variable"))?;
+            let quoted = quoted.ok_or(Flaw::VariableDefault)?;
             (key, Some(quoted.to_owned()))
         }
     };
-    let key = Key::named(key.trim())?;
+    let key = language.key(key.trim())?;
     Ok(Token::Variable { key, otherwise })
 }
 
@@ -143,9 +145,20 @@ pub(super) fn matches(pattern: &[Glyph], text: &str) -> bool {
     pattern[p..].iter().all(|glyph| *glyph == Glyph::Any)
 }
 
+/// Whether an ARN matches a pattern. As on AWS, the six parts are compared one by
+/// one, so that a wildcard does not match across a colon.
+pub(super) fn matches_arn(pattern: &[Glyph], arn: &str) -> bool {
+    const PARTS: usize = 6;
+    let is_colon = |glyph: &Glyph| *glyph == Glyph::Char(':');
+    let patterns: Vec<&[Glyph]> = pattern.splitn(PARTS, is_colon).collect();
+    let parts: Vec<&str> = arn.splitn(PARTS, ':').collect();
+    let mut pairs = patterns.iter().zip(&parts);
+    patterns.len() == parts.len() && pairs.all(|(pattern, part)| matches(pattern, part))
+}
+
 /// Whether a name of an action matches a pattern. The comparison is
 /// case-insensitive.
-pub(super) fn matches_ignoring_case(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches_ignoring_case(pattern: &str, name: &str) -> bool {
     let glyphs: Vec<Glyph> = pattern
         .to_ascii_lowercase()
         .chars()
@@ -163,8 +176,9 @@ mod tests {
     use super::*;
 
     fn fits(pattern: &str, text: &str) -> bool {
-        let context = Context::for_tests(&[("aws:username", "ada*")]);
-        let template = Template::parse(pattern, true).unwrap();
+        let mut context = Values::default();
+        context.set("aws:username", "ada*");
+        let template = Template::parse(pattern, Language::ANY_KEY).unwrap();
         template.matches(text, &context)
     }
 
@@ -189,14 +203,16 @@ mod tests {
         assert!(!fits("${*}", "x"));
         assert!(fits("${aws:SourceVpc, 'none'}", "none"));
         assert!(!fits("${aws:SourceVpc}", ""));
-        for wrong in [
-            "${aws:username",
-            "${}",
-            "${made:up}",
-            "${aws:SourceVpc, none}",
-        ] {
-            assert!(Template::parse(wrong, true).is_err(), "{wrong}");
-            assert!(Template::parse(wrong, false).is_ok(), "{wrong}");
+        let without = Language {
+            variables: false,
+            ..Language::ANY_KEY
+        };
+        for wrong in ["${aws:username", "${aws:SourceVpc, none}"] {
+            assert!(
+                Template::parse(wrong, Language::ANY_KEY).is_err(),
+                "{wrong}"
+            );
+            assert!(Template::parse(wrong, without).is_ok(), "{wrong}");
         }
     }
 }

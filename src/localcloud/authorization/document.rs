@@ -9,11 +9,14 @@ use serde_json::{Map, Value};
 /// A value without repeated fields in any object.
 struct Strict(Value);
 
-/// Parses a document. Returns `None` if it is not a valid object.
-pub(super) fn read(text: &str) -> Option<Map<String, Value>> {
-    match serde_json::from_str(text).ok()? {
-        Strict(Value::Object(fields)) => Some(fields),
-        Strict(_) => None,
+/// Parses a document.
+///
+/// # Errors
+/// Fails if it is not valid JSON, not an object, or has a repeated field.
+pub(crate) fn read(text: &str) -> serde_json::Result<Map<String, Value>> {
+    match serde_json::from_str(text)? {
+        Strict(Value::Object(fields)) => Ok(fields),
+        Strict(_) => Err(serde_json::Error::custom("a policy is an object: `{ .. }`")),
     }
 }
 
@@ -81,12 +84,12 @@ mod tests {
 
     #[test]
     fn a_repeated_field_is_found_at_any_depth() {
-        assert!(read(r#"{"a": [{"b": 1, "c": null}], "b": -1.5}"#).is_some());
-        assert!(read(r#"{"a": 1, "a": 1}"#).is_none());
-        assert!(read(r#"{"a": [{"b": 1, "c": 2, "b": 1}]}"#).is_none());
-        assert!(read(r#"{"a": 1, "\u0061": 1}"#).is_none());
-        assert!(read("[]").is_none());
-        assert!(read("{").is_none());
-        assert!(read("{} {}").is_none());
+        assert!(read(r#"{"a": [{"b": 1, "c": null}], "b": -1.5}"#).is_ok());
+        assert!(read(r#"{"a": 1, "a": 1}"#).is_err());
+        assert!(read(r#"{"a": [{"b": 1, "c": 2, "b": 1}]}"#).is_err());
+        assert!(read(r#"{"a": 1, "\u0061": 1}"#).is_err());
+        assert!(read("[]").is_err());
+        assert!(read("{").is_err());
+        assert!(read("{} {}").is_err());
     }
 }

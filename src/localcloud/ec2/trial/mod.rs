@@ -1,14 +1,21 @@
 //! Tests of requests, without machines and with a clock that the test sets.
 
+mod dry_run;
+mod needs;
+
 use std::path::Path;
 use std::sync::Arc;
 
-use super::service::Ec2;
+use super::service::{Ec2, Sender};
 use super::state::{Group, KeyPair, Millis, Phase, REMEMBERED, Tags};
 use super::store::Store;
 use super::{CloudInfo, ids};
 use crate::faults::Plans;
 use crate::signature::Keys;
+
+/// The trust policy of a role that instances may take.
+const TRUST: &str = r#"{"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole",
+    "Principal": {"Service": "ec2.amazonaws.com"}}}"#;
 
 /// The time of the first request.
 const BEGIN: Millis = 1_800_000_000_000;
@@ -18,6 +25,7 @@ struct Cloud {
     ec2: Ec2,
     store: Arc<Store>,
     now: Millis,
+    region: &'static str,
 }
 
 impl Cloud {
@@ -41,6 +49,7 @@ impl Cloud {
             ec2: Ec2::new(Arc::clone(&store), Arc::new(Plans::default()), None),
             store,
             now: BEGIN,
+            region: "us-east-1",
         }
     }
 
@@ -48,8 +57,9 @@ impl Cloud {
     fn send(&mut self, form: &str) -> Result<String, String> {
         self.now += 100;
         let form = format!("Version=2016-11-15&Action={form}");
-        let region = "us-east-1";
-        let answer = self.ec2.answer_at(self.now, region, form.as_bytes(), None);
+        let answer = self
+            .ec2
+            .answer_at(self.now, self.region, form.as_bytes(), Sender::default());
         if answer.status == 200 {
             return Ok(answer.xml);
         }
@@ -115,6 +125,13 @@ impl Cloud {
         elements(&self.ok(form), name)
     }
 
+    /// Sends a request to IAM that succeeds.
+    fn iam(&self, form: &str) {
+        let form = format!("Version=2010-05-08&Action={form}");
+        let answer = self.ec2.answer_iam(form.as_bytes(), None);
+        assert_eq!(answer.status, 200, "{}", answer.xml);
+    }
+
     fn default_subnets(&mut self, name: &str) -> Vec<String> {
         let filter = "&Filter.1.Name=default-for-az&Filter.1.Value.1=true";
         self.listed(&format!("DescribeSubnets{filter}"), name)
@@ -153,7 +170,7 @@ fn requests_at_once_are_all_kept_while_the_journal_is_folded() {
                         "Version=2016-11-15&Action=CreateSecurityGroup\
                          &GroupName=g-{thread}-{number}&GroupDescription={description}"
                     );
-                    let answer = ec2.answer("us-east-1", form.as_bytes(), None);
+                    let answer = ec2.answer("us-east-1", form.as_bytes(), Sender::default());
                     assert_eq!(answer.status, 200, "{}", answer.xml);
                 }
             });
